@@ -1,0 +1,9 @@
+//! What lives in the registry one by one: nodes, instances and their checks.
+
+pub mod check;
+pub mod instance;
+pub mod node;
+
+pub use check::{Check, CheckDefinition, CheckKind, Health};
+pub use instance::{Address, Instance, Weights};
+pub use node::Node;
