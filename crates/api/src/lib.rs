@@ -1,1 +1,4 @@
-//! Weir api.
+//! What crosses the line between the control plane and everything else: the mesh protocol, the native HTTP types,
+//! and the clients that proxies and operators use.
+
+pub mod mesh;

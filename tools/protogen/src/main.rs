@@ -1,0 +1,11 @@
+//! Writes the Rust code of the mesh protocol from its `.proto` file, without `protoc`.
+//!
+//! Run it from the repository root after a change to the `.proto` file: `cargo run --manifest-path tools/protogen/Cargo.toml`.
+//! The result is committed, so that nobody else needs this tool.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let descriptors = protox::compile(["weir/mesh/v1/mesh.proto"], ["crates/api/proto"])?;
+    tonic_prost_build::configure().out_dir("crates/api/src/mesh").compile_fds(descriptors)?;
+    std::fs::rename("crates/api/src/mesh/weir.mesh.v1.rs", "crates/api/src/mesh/generated.rs")?;
+    Ok(())
+}
