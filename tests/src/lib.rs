@@ -1,1 +1,15 @@
-//! Harness for the end-to-end tests.
+//! Harness for the end-to-end tests: starts real processes, waits for conditions, speaks HTTP over plain sockets.
+//!
+//! Nothing here knows Weir's code beyond its command line: a test sees what a user sees. Every process is ended by the
+//! id it was started with, also when a test panics, and its output is then shown.
+
+pub mod binary;
+pub mod cluster;
+pub mod http;
+pub mod load;
+pub mod process;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use process::Process;
+pub use wait::{eventually, free_port, free_ports};
