@@ -1,0 +1,25 @@
+//! The native HTTP API's messages, under [`PREFIX`]: what operators, programs and the command line exchange with a
+//! server.
+//!
+//! JSON with `snake_case` names; declared resources keep their own document form. Fields are only ever added, and a
+//! reader ignores what it does not know, so that a command line one version older or newer still works. This module
+//! holds shapes only: no transport, and no judgement of what the values mean.
+
+pub mod answer;
+pub mod request;
+pub mod view;
+
+pub use answer::{Applied, Change, Deleted, ErrorAnswer, IgnoredField, List, PositionAnswer, Problem};
+pub use request::{CheckInput, RegisterInstance, SourceText, Sources};
+pub use view::{
+    ChangeSetView, HealthCounts, InstanceView, ProxyView, RejectionView, ResourceView, RouteView, ServiceView,
+};
+
+/// What every path of the native API starts with.
+pub const PREFIX: &str = "/weir/v1";
+
+/// The content type of a body that carries several named texts, as [`Sources`]. Any other body of `apply` is one text.
+pub const SOURCES_TYPE: &str = "application/vnd.weir.sources+json";
+
+/// The largest body that `apply` accepts, in bytes.
+pub const APPLY_BYTES_MAX: usize = 16 << 20;

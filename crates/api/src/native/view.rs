@@ -1,0 +1,158 @@
+//! What `weir get` shows: views of the catalog for people and programs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use weir_model::registry::{Check, Health, Instance};
+use weir_model::{Position, Resource, ResourceId, Revision};
+
+/// A service, whether it registers itself, is declared, or both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What it speaks.
+    pub protocol: String,
+    /// How its instances are.
+    pub instances: HealthCounts,
+    /// Endpoints that are declared instead of registered.
+    pub static_endpoints: usize,
+    /// Whether a `Service` document exists.
+    pub declared: bool,
+    /// The tags of its instances.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+/// How many are how well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCounts {
+    /// Passing.
+    pub passing: usize,
+    /// Warning.
+    pub warning: usize,
+    /// Critical.
+    pub critical: usize,
+}
+
+impl HealthCounts {
+    /// Counts one.
+    pub const fn add(&mut self, health: Health) {
+        match health {
+            Health::Passing => self.passing += 1,
+            Health::Warning => self.warning += 1,
+            Health::Critical => self.critical += 1,
+        }
+    }
+
+    /// All of them.
+    pub const fn total(&self) -> usize {
+        self.passing + self.warning + self.critical
+    }
+}
+
+/// An instance with its checks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceView {
+    /// The worst of its checks, its node's, and maintenance.
+    pub health: Health,
+    /// What was registered.
+    pub instance: Instance,
+    /// Its checks and its node's.
+    pub checks: Vec<Check>,
+}
+
+/// A proxy that is connected to this server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyView {
+    /// Its id.
+    pub id: String,
+    /// `gateway` or `sidecar`.
+    pub role: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The service it stands in front of, for a sidecar.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service: String,
+    /// The gateways it serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<String>,
+    /// Where it runs.
+    pub node: String,
+    /// Of its binary.
+    pub version: String,
+    /// `HOST:PORT` of its admin listener, empty if none.
+    pub admin: String,
+    /// How long it has been connected, in milliseconds.
+    pub connected_ms: u64,
+    /// What was sent to it last.
+    pub sent: Position,
+    /// What it acknowledged last, whole or but for `rejections`.
+    pub applied: Position,
+    /// Whether it has nothing outstanding: everything that concerns it up to `current` is acknowledged.
+    pub in_sync: bool,
+    /// Up to where the server has looked for changes that concern it.
+    pub current: Position,
+    /// How many services it is subscribed to.
+    pub subscriptions: usize,
+    /// What it refused, and why; the old version of each stays in force there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejections: Vec<RejectionView>,
+}
+
+/// A resource that a proxy refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectionView {
+    /// The resource, as `Kind/name`.
+    pub resource: String,
+    /// The field.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// One rule of a route, as a line of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteView {
+    /// The route.
+    pub route: ResourceId,
+    /// The gateways or services it belongs to.
+    pub parents: Vec<String>,
+    /// Host names; all when empty.
+    pub hostnames: Vec<String>,
+    /// The rule's name, or its number from 0.
+    pub rule: String,
+    /// Conditions, any of which suffices, as `GET /path header=value`.
+    pub matches: Vec<String>,
+    /// Services and their weights.
+    pub backends: Vec<(String, u32)>,
+}
+
+/// A declared resource and when it last changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResourceView {
+    /// The store's revision at which it last changed.
+    pub revision: Revision,
+    /// The document.
+    pub resource: Resource,
+}
+
+/// One entry of the history of declared resources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeSetView {
+    /// Its number; they rise by one.
+    pub number: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Who or what made it.
+    pub author: String,
+    /// What it said about itself.
+    pub message: String,
+    /// How many resources it put and deleted.
+    #[serde(default)]
+    pub counts: BTreeMap<String, usize>,
+    /// Whether it is the one in force.
+    pub head: bool,
+}
