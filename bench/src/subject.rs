@@ -120,7 +120,7 @@ fn haproxy_command(dir: &Path, port: u16) -> Result<Command> {
         format!(
             "global
   nbthread 1
-  maxconn 20000
+  maxconn 8192
 defaults
   mode http
   timeout connect 5s
