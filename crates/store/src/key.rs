@@ -1,0 +1,262 @@
+//! Keys and ranges of keys.
+//!
+//! Keys are paths, `/weir/v1/<kind>/<namespace>/<tail>`, ordered by their bytes. Kind and namespace are single
+//! segments; the tail is any text (an application's KV key may hold empty segments and end in a slash).
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::Error;
+
+/// What every key of this version of the layout starts with.
+pub const ROOT: &str = "/weir/v1/";
+
+/// The longest key of any engine, in bytes.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// How much of a refused key an error message repeats, in characters.
+const KEY_SHOWN_MAX: usize = 80;
+
+/// A key: a path of at most [`KEY_BYTES_MAX`] bytes of UTF-8. Cheap to clone, ordered by bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(Arc<str>);
+
+impl Key {
+    /// The key `/weir/v1/<kind>/<namespace>/<tail>`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`] if kind or namespace is empty or holds a slash, if the tail is empty, or if the whole
+    /// is too long or holds a NUL character.
+    pub fn new(kind: &str, namespace: &str, tail: &str) -> Result<Self, Error> {
+        let path = format!("{ROOT}{kind}/{namespace}/{tail}");
+        if !is_segment(kind) || !is_segment(namespace) {
+            return Err(invalid(&path, "kind and namespace must be non-empty and free of slashes"));
+        }
+        if tail.is_empty() {
+            return Err(invalid(&path, "the part after the namespace must not be empty"));
+        }
+        Self::parse(&path)
+    }
+
+    /// A key from its full path, which starts with a slash.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`] if it does not start with a slash, names nothing, is too long or holds a NUL character.
+    pub fn parse(path: &str) -> Result<Self, Error> {
+        if !path.starts_with('/') || path.len() < 2 {
+            return Err(invalid(path, "a key is a path that starts with a slash and names something"));
+        }
+        if path.len() > KEY_BYTES_MAX {
+            return Err(invalid(path, "a key has at most 1024 bytes"));
+        }
+        if path.contains('\0') {
+            return Err(invalid(path, "a key must not hold a NUL character"));
+        }
+        Ok(Self(path.into()))
+    }
+
+    /// The whole path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The kind, if this is a key under [`ROOT`].
+    pub fn kind(&self) -> Option<&str> {
+        self.parts().map(|(kind, _, _)| kind)
+    }
+
+    /// The namespace, if this is a key under [`ROOT`].
+    pub fn namespace(&self) -> Option<&str> {
+        self.parts().map(|(_, namespace, _)| namespace)
+    }
+
+    /// What follows the namespace, if this is a key under [`ROOT`].
+    pub fn tail(&self) -> Option<&str> {
+        self.parts().map(|(_, _, tail)| tail)
+    }
+
+    /// Kind, namespace and tail, if this is a key under [`ROOT`].
+    pub fn parts(&self) -> Option<(&str, &str, &str)> {
+        let (kind, rest) = self.0.strip_prefix(ROOT)?.split_once('/')?;
+        let (namespace, tail) = rest.split_once('/')?;
+        Some((kind, namespace, tail))
+    }
+}
+
+fn is_segment(text: &str) -> bool {
+    !text.is_empty() && !text.contains('/')
+}
+
+fn invalid(path: &str, reason: &'static str) -> Error {
+    Error::InvalidKey { key: path.chars().take(KEY_SHOWN_MAX).collect(), reason }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+// By bytes, not as `str` hashes, so that a map of keys can be asked by bytes (see `Borrow`).
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_bytes().hash(state);
+    }
+}
+
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl AsRef<str> for Key {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A half-open range of keys: from `start` (included) to `end` (excluded, or the end of the store).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    start: Box<[u8]>,
+    end: Option<Box<[u8]>>,
+}
+
+impl KeyRange {
+    /// Every key.
+    pub fn all() -> Self {
+        Self { start: Box::default(), end: None }
+    }
+
+    /// This one key.
+    pub fn key(key: &Key) -> Self {
+        let start = key.as_str().as_bytes();
+        Self { start: start.into(), end: Some(successor(start)) }
+    }
+
+    /// Every key whose path starts with this text.
+    pub fn prefix(prefix: &str) -> Self {
+        Self { start: prefix.as_bytes().into(), end: prefix_end(prefix.as_bytes()) }
+    }
+
+    /// Every key of a kind, in all namespaces.
+    pub fn kind(kind: &str) -> Self {
+        Self::prefix(&format!("{ROOT}{kind}/"))
+    }
+
+    /// Every key of a kind in one namespace.
+    pub fn namespace(kind: &str, namespace: &str) -> Self {
+        Self::prefix(&format!("{ROOT}{kind}/{namespace}/"))
+    }
+
+    /// From `start`, included, to `end`, excluded.
+    pub fn between(start: &str, end: &str) -> Self {
+        Self { start: start.as_bytes().into(), end: Some(end.as_bytes().into()) }
+    }
+
+    /// What of this range lies after `key`: the next page of a read that ended with it.
+    #[must_use]
+    pub fn after(&self, key: &Key) -> Self {
+        let start = successor(key.as_str().as_bytes()).max(self.start.clone());
+        Self { start, end: self.end.clone() }
+    }
+
+    /// Whether the key lies in this range.
+    pub fn contains(&self, key: &Key) -> bool {
+        let key = key.as_str().as_bytes();
+        *key >= *self.start && self.end.as_ref().is_none_or(|end| *key < **end)
+    }
+
+    /// Whether no key can lie in this range.
+    pub fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| *end <= self.start)
+    }
+
+    /// The bounds in the form that ordered maps take. Only for ranges that are not empty: an ordered map panics on
+    /// a start after the end.
+    pub(crate) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        let end = self.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        (Bound::Included(&self.start), end)
+    }
+}
+
+/// The smallest byte string greater than this one.
+fn successor(bytes: &[u8]) -> Box<[u8]> {
+    let mut next = Vec::with_capacity(bytes.len() + 1);
+    next.extend_from_slice(bytes);
+    next.push(0);
+    next.into()
+}
+
+/// The smallest byte string greater than all that start with this one; `None` if there is none.
+fn prefix_end(prefix: &[u8]) -> Option<Box<[u8]>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_parts() {
+        let key = Key::new("kv", "default", "a//b/").expect("valid");
+        assert_eq!(key.as_str(), "/weir/v1/kv/default/a//b/");
+        assert_eq!(key.parts(), Some(("kv", "default", "a//b/")));
+        assert_eq!(Key::parse("/other/x").expect("valid").parts(), None);
+    }
+
+    #[test]
+    fn bad_keys_are_refused() {
+        for (kind, namespace, tail) in [
+            ("", "n", "t"),
+            ("k", "", "t"),
+            ("k", "n", ""),
+            ("k/l", "n", "t"),
+            ("k", "n/m", "t"),
+            ("k", "n", "a\0b"),
+        ] {
+            assert!(Key::new(kind, namespace, tail).is_err(), "{kind:?} {namespace:?} {tail:?}");
+        }
+        for path in ["", "/", "a/b"] {
+            assert!(Key::parse(path).is_err(), "{path:?}");
+        }
+        assert!(Key::parse(&format!("/{}", "x".repeat(KEY_BYTES_MAX - 1))).is_ok());
+        assert!(Key::parse(&format!("/{}", "x".repeat(KEY_BYTES_MAX))).is_err());
+    }
+
+    #[test]
+    fn a_prefix_holds_exactly_what_starts_with_it() {
+        let range = KeyRange::prefix("/a/");
+        for (path, inside) in
+            [("/a/", true), ("/a/b", true), ("/a/\u{10ffff}", true), ("/a", false), ("/a0", false)]
+        {
+            assert_eq!(range.contains(&Key::parse(path).expect("valid")), inside, "{path}");
+        }
+        assert!(KeyRange::prefix("").contains(&Key::parse("/z").expect("valid")));
+    }
+
+    #[test]
+    fn the_next_page_starts_right_after_the_key() {
+        let key = |path| Key::parse(path).expect("valid");
+        let rest = KeyRange::prefix("/a/").after(&key("/a/b"));
+        assert!(!rest.contains(&key("/a/b")) && rest.contains(&key("/a/b!")) && !rest.contains(&key("/b")));
+        assert!(
+            KeyRange::key(&key("/a")).contains(&key("/a"))
+                && !KeyRange::key(&key("/a")).contains(&key("/a!"))
+        );
+        assert!(KeyRange::between("/b", "/a").is_empty() && !KeyRange::all().is_empty());
+    }
+}

@@ -1,0 +1,101 @@
+//! The recent past: what each of the last transactions changed. Feeds watches and reads of the past.
+//!
+//! Bounded by events and bytes; the oldest transactions go first, the newest always stays. One transaction per
+//! revision without a gap, so a revision is found by subtraction.
+
+use std::collections::VecDeque;
+
+use super::{Commit, Overlay, size};
+use crate::{Entry, Error, Event, KeyRange, Revision};
+
+/// Memory that an event takes beside its key and values.
+const EVENT_BYTES: usize = 128;
+
+#[derive(Debug)]
+pub(crate) struct History {
+    commits: VecDeque<Commit>,
+    events: usize,
+    bytes: usize,
+    events_max: usize,
+    bytes_max: usize,
+    /// The newest revision whose changes are forgotten. The state at it can still be read.
+    compacted: Revision,
+}
+
+impl History {
+    /// An empty history of a store that stands at `revision`.
+    pub(crate) fn new(events_max: usize, bytes_max: usize, revision: Revision) -> Self {
+        Self { commits: VecDeque::new(), events: 0, bytes: 0, events_max, bytes_max, compacted: revision }
+    }
+
+    /// The newest revision known.
+    pub(crate) fn newest(&self) -> Revision {
+        self.compacted + self.commits.len() as u64
+    }
+
+    /// The oldest revision a watch can start from.
+    pub(crate) fn oldest(&self) -> Revision {
+        self.compacted + 1
+    }
+
+    pub(crate) fn push(&mut self, commit: Commit) {
+        debug_assert_eq!(commit.revision, self.newest() + 1, "one commit per revision");
+        self.events += commit.events.len();
+        self.bytes += weight(&commit);
+        self.commits.push_back(commit);
+        while self.commits.len() > 1 && (self.events > self.events_max || self.bytes > self.bytes_max) {
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets the changes up to and including `revision`.
+    pub(crate) fn compact(&mut self, revision: Revision) {
+        while self.compacted < revision && !self.commits.is_empty() {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(commit) = self.commits.pop_front() {
+            self.events -= commit.events.len();
+            self.bytes -= weight(&commit);
+            self.compacted = commit.revision;
+        }
+    }
+
+    /// The commits from `revision` on; empty if it is in the future.
+    pub(crate) fn since(&self, revision: Revision) -> Result<impl Iterator<Item = &Commit>, Error> {
+        if revision < self.oldest() {
+            return Err(Error::Compacted { oldest: self.oldest() });
+        }
+        let first = usize::try_from(revision - self.oldest()).unwrap_or(usize::MAX);
+        Ok(self.commits.range(first.min(self.commits.len())..))
+    }
+
+    /// What must be laid over the present entries of `range` to see them as of `revision`.
+    pub(crate) fn undo_to(&self, revision: Revision, range: &KeyRange) -> Result<Overlay, Error> {
+        if revision < self.compacted {
+            return Err(Error::Compacted { oldest: self.compacted });
+        }
+        let mut past = Overlay::new();
+        for event in self.since(revision + 1)?.flat_map(|commit| commit.events.iter()) {
+            // The first change after `revision` knows what was there at it.
+            if range.contains(&event.key) && !past.contains_key(&event.key) {
+                past.insert(event.key.clone(), event.before.clone());
+            }
+        }
+        Ok(past)
+    }
+}
+
+/// The memory a commit is counted with. Values shared with the live state are counted too: they may outlive it.
+fn weight(commit: &Commit) -> usize {
+    let entry = |event: &Event, entry: &Option<Entry>| {
+        entry.as_ref().map_or(0, |entry| usize::try_from(size(&event.key, entry)).unwrap_or(usize::MAX))
+    };
+    commit
+        .events
+        .iter()
+        .map(|event| EVENT_BYTES + entry(event, &event.now) + entry(event, &event.before))
+        .sum()
+}

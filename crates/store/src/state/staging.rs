@@ -1,0 +1,365 @@
+//! Commands executed over a state without touching it: each sees the effects of those before it, and all of them
+//! take effect together, or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Commit, Entries, LeaseChange, Overlay, State, keys_in, lookup, page};
+use crate::{
+    Compare, Entry, Error, Event, Key, Lease, LeaseId, Op, Outcome, Page, Position, Read, Relation, Revision,
+    Txn, Written,
+};
+
+/// A lease lives at least this long after a renewal.
+pub(crate) const TTL_MIN: Duration = Duration::from_millis(100);
+/// A lease lives at most this long after a renewal.
+pub(crate) const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How many bits of a lease's number count leases; the others tell the epochs of a store apart.
+const LEASE_COUNTER_BITS: u32 = 24;
+
+/// What can be asked of the writer of a store.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Commit(Txn),
+    Grant(Duration),
+    Revoke(LeaseId),
+    /// End every lease whose time has come.
+    Expire,
+}
+
+impl Command {
+    /// The memory the command will need in a batch, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Commit(txn) => txn_bytes(txn),
+            Self::Grant(_) | Self::Revoke(_) | Self::Expire => 0,
+        }
+    }
+}
+
+/// The writer's answer to a command of the same name.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Commit(Outcome),
+    Grant(Lease),
+    Revoke(Position),
+    /// Every lease whose time had come is ended.
+    Expire,
+}
+
+impl Answer {
+    /// The answer to [`Command::Commit`].
+    pub(crate) fn into_commit(self) -> Outcome {
+        let Self::Commit(outcome) = self else { unreachable!("a commit was answered with {self:?}") };
+        outcome
+    }
+
+    /// The answer to [`Command::Grant`].
+    pub(crate) fn into_grant(self) -> Lease {
+        let Self::Grant(lease) = self else { unreachable!("a grant was answered with {self:?}") };
+        lease
+    }
+
+    /// The answer to [`Command::Revoke`].
+    pub(crate) fn into_revoke(self) -> Position {
+        let Self::Revoke(position) = self else { unreachable!("a revocation was answered with {self:?}") };
+        position
+    }
+}
+
+/// What executed commands change.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    pub(crate) entries: Overlay,
+    pub(crate) leases: BTreeMap<LeaseId, LeaseChange>,
+    pub(crate) revision: Revision,
+    pub(crate) lease_counter: u64,
+    pub(crate) commits: Vec<Commit>,
+}
+
+impl Changes {
+    /// Whether there is nothing to make durable.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commits.is_empty() && self.leases.is_empty()
+    }
+}
+
+pub(crate) struct Staging<'a> {
+    state: &'a State,
+    changes: Changes,
+}
+
+impl<'a> Staging<'a> {
+    pub(crate) fn new(state: &'a State) -> Self {
+        let changes = Changes {
+            entries: Overlay::new(),
+            leases: BTreeMap::new(),
+            revision: state.revision,
+            lease_counter: state.lease_counter,
+            commits: Vec::new(),
+        };
+        Self { state, changes }
+    }
+
+    pub(crate) fn finish(self) -> Changes {
+        self.changes
+    }
+
+    /// Executes one command. On an error the command has changed nothing.
+    pub(crate) fn execute(&mut self, command: Command, now: Duration) -> Result<Answer, Error> {
+        match command {
+            Command::Commit(txn) => self.commit(txn, now).map(Answer::Commit),
+            Command::Grant(ttl) => self.grant(ttl, now).map(Answer::Grant),
+            Command::Revoke(id) => self.revoke(id).map(Answer::Revoke),
+            Command::Expire => {
+                for id in self.state.leases.due(now) {
+                    if !self.changes.leases.contains_key(&id) {
+                        self.end_lease(id);
+                    }
+                }
+                Ok(Answer::Expire)
+            }
+        }
+    }
+
+    fn commit(&mut self, txn: Txn, now: Duration) -> Result<Outcome, Error> {
+        self.validate(&txn, now)?;
+        if !txn.compares.iter().all(|compare| self.holds(compare)) {
+            let reads = txn.otherwise.iter().map(|read| self.read(read)).collect();
+            return Ok(Outcome { succeeded: false, position: self.position(), writes: Vec::new(), reads });
+        }
+        let (writes, changed) = self.plan(txn.writes)?;
+        self.write(changed);
+        Ok(Outcome { succeeded: true, position: self.position(), writes, reads: Vec::new() })
+    }
+
+    /// Works out what the writes do, without doing it.
+    fn plan(&self, ops: Vec<Op>) -> Result<(Vec<Written>, Overlay), Error> {
+        let revision = self.changes.revision + 1;
+        let mut changed = Overlay::new();
+        let mut writes = Vec::with_capacity(ops.len());
+        for op in ops {
+            let written = match op {
+                Op::Put { key, value, lease } => {
+                    let before = self.get(&key).cloned();
+                    let create_revision = before.as_ref().map_or(revision, |before| before.create_revision);
+                    let version = before.as_ref().map_or(0, |before| before.version) + 1;
+                    let entry = Entry { value, create_revision, mod_revision: revision, version, lease };
+                    changed.insert(key, Some(entry));
+                    Written::Put(before)
+                }
+                Op::Delete(key) => {
+                    let before = self.get(&key).cloned();
+                    if before.is_some() {
+                        changed.insert(key, None);
+                    }
+                    Written::Deleted(before)
+                }
+                Op::DeleteRange(range) => {
+                    let max = self.state.limits.txn_events_max;
+                    let keys = keys_in(&self.state.entries, &self.changes.entries, &range, max + 1);
+                    // Ranges may overlap: a key counts where it is met first.
+                    let known = changed.len();
+                    changed.extend(keys.into_iter().map(|key| (key, None)));
+                    Written::RangeDeleted((changed.len() - known) as u64)
+                }
+            };
+            writes.push(written);
+        }
+        let max = self.state.limits.txn_events_max;
+        within("the number of keys changed".into(), "txn_events_max", max, changed.len())?;
+        Ok((writes, changed))
+    }
+
+    /// Does what was planned, as one revision; no change is no revision.
+    fn write(&mut self, changed: Overlay) {
+        if changed.is_empty() {
+            return;
+        }
+        self.changes.revision += 1;
+        let mut events = Vec::with_capacity(changed.len());
+        for (key, now) in changed {
+            let before = self.get(&key).cloned();
+            events.push(Event { key: key.clone(), now: now.clone(), before });
+            self.changes.entries.insert(key, now);
+        }
+        self.changes.commits.push(Commit { revision: self.changes.revision, events: events.into() });
+    }
+
+    fn grant(&mut self, ttl: Duration, now: Duration) -> Result<Lease, Error> {
+        if !(TTL_MIN..=TTL_MAX).contains(&ttl) {
+            let reason = format!("expected {TTL_MIN:?} to {} s, got {ttl:?}", TTL_MAX.as_secs());
+            return Err(Error::InvalidArgument { field: "ttl", reason });
+        }
+        let granted = |change: &&LeaseChange| matches!(change, LeaseChange::Granted { .. });
+        let leases = self.state.leases.len() + self.changes.leases.values().filter(granted).count();
+        if leases >= self.state.limits.leases_max {
+            return Err(Error::Overloaded { what: "leases_max", max: self.state.limits.leases_max as u64 });
+        }
+        self.changes.lease_counter += 1;
+        let id = lease_id(self.state.epoch, self.changes.lease_counter);
+        self.changes.leases.insert(id, LeaseChange::Granted { ttl, deadline: now + ttl });
+        Ok(Lease { id, ttl })
+    }
+
+    fn revoke(&mut self, id: LeaseId) -> Result<Position, Error> {
+        let known = match self.changes.leases.get(&id) {
+            Some(change) => *change != LeaseChange::Ended,
+            None => self.state.leases.contains(id),
+        };
+        if !known {
+            return Err(Error::LeaseNotFound { id });
+        }
+        self.end_lease(id);
+        Ok(self.position())
+    }
+
+    /// Deletes the keys of a lease in one revision, and the lease.
+    fn end_lease(&mut self, id: LeaseId) {
+        let staged = self.changes.entries.iter().map(|(key, _)| key);
+        let keys: BTreeSet<Key> = self.state.leases.keys(id).chain(staged).cloned().collect();
+        let attached = |key: &Key| self.get(key).is_some_and(|entry| entry.lease == Some(id));
+        let changed = keys.into_iter().filter(attached).map(|key| (key, None)).collect();
+        self.write(changed);
+        self.changes.leases.insert(id, LeaseChange::Ended);
+    }
+
+    fn position(&self) -> Position {
+        Position::new(self.state.epoch, self.changes.revision)
+    }
+
+    fn get(&self, key: &Key) -> Option<&Entry> {
+        lookup(&self.state.entries, &self.changes.entries, key)
+    }
+
+    fn read(&self, read: &Read) -> Page {
+        let entries: &Entries = &self.state.entries;
+        page(entries, &self.changes.entries, read, &self.state.limits, self.position())
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        let entry = self.get(compare.key());
+        let number = |of: fn(&Entry) -> u64| entry.map_or(0, of);
+        match compare {
+            Compare::Exists(_) => entry.is_some(),
+            Compare::Absent(_) => entry.is_none(),
+            Compare::Version(_, relation, than) => related(&number(|e| e.version), *relation, than),
+            Compare::CreateRevision(_, relation, than) => {
+                related(&number(|e| e.create_revision), *relation, than)
+            }
+            Compare::ModRevision(_, relation, than) => related(&number(|e| e.mod_revision), *relation, than),
+            Compare::Value(_, relation, than) => {
+                entry.is_some_and(|entry| related::<[u8]>(&entry.value, *relation, than))
+            }
+        }
+    }
+
+    /// Refuses what breaks a limit or names a lease that is not alive.
+    fn validate(&self, txn: &Txn, now: Duration) -> Result<(), Error> {
+        let limits = &self.state.limits;
+        let ops = txn.compares.len() + txn.writes.len() + txn.otherwise.len();
+        within("the number of operations".into(), "txn_ops_max", limits.txn_ops_max, ops)?;
+        within("the size of the transaction".into(), "txn_bytes_max", limits.txn_bytes_max, txn_bytes(txn))?;
+        if txn.otherwise.iter().any(|read| read.at.is_some()) {
+            let reason = "a read inside a transaction is always of its own revision".to_owned();
+            return Err(Error::InvalidArgument { field: "otherwise.at", reason });
+        }
+        validate_distinct(&txn.writes)?;
+        let mut attached: BTreeMap<LeaseId, usize> = BTreeMap::new();
+        for op in &txn.writes {
+            if let Op::Put { key, value, lease } = op {
+                let what = || format!("the value of {key}");
+                within(what(), "value_bytes_max", limits.value_bytes_max, value.len())?;
+                within(
+                    format!("the length of {key}"),
+                    "key_bytes_max",
+                    limits.key_bytes_max,
+                    key.as_str().len(),
+                )?;
+                lease.inspect(|lease| *attached.entry(*lease).or_default() += 1);
+            }
+        }
+        for (id, keys) in attached {
+            self.validate_lease(id, keys, now)?;
+        }
+        Ok(())
+    }
+
+    fn validate_lease(&self, id: LeaseId, keys: usize, now: Duration) -> Result<(), Error> {
+        let alive = match self.changes.leases.get(&id) {
+            Some(LeaseChange::Granted { deadline, .. }) => *deadline > now,
+            Some(LeaseChange::Ended) => false,
+            None => self.state.leases.is_alive(id, now),
+        };
+        if !alive {
+            return Err(Error::LeaseNotFound { id });
+        }
+        // Counts a key twice if it is attached already: the bound may refuse a little early, never late.
+        let staged = self.changes.entries.values().flatten().filter(|entry| entry.lease == Some(id)).count();
+        let keys = self.state.leases.key_count(id) + staged + keys;
+        within(
+            format!("the number of keys of lease {id}"),
+            "lease_keys_max",
+            self.state.limits.lease_keys_max,
+            keys,
+        )
+    }
+}
+
+/// A lease's number: unique in this epoch, and unlikely to be met again in another one, so that a holder who slept
+/// through a new epoch does not renew somebody else's lease. Never 0, and positive as a signed number.
+fn lease_id(epoch: u64, counter: u64) -> LeaseId {
+    let id = ((epoch << LEASE_COUNTER_BITS) ^ counter) & (u64::MAX >> 1);
+    LeaseId::from_u64(id).or(LeaseId::from_u64(u64::MAX >> 1)).expect("not zero")
+}
+
+/// Refuses a transaction that writes a key twice, be it by name or by a range: what would win?
+fn validate_distinct(writes: &[Op]) -> Result<(), Error> {
+    let mut named = BTreeSet::new();
+    for op in writes {
+        if let Op::Put { key, .. } | Op::Delete(key) = op
+            && !named.insert(key)
+        {
+            return Err(Error::DuplicateKey { key: key.to_string() });
+        }
+    }
+    for op in writes {
+        if let Op::DeleteRange(range) = op
+            && let Some(key) = named.iter().find(|key| range.contains(key))
+        {
+            return Err(Error::DuplicateKey { key: key.to_string() });
+        }
+    }
+    Ok(())
+}
+
+fn within(what: String, limit: &'static str, max: usize, actual: usize) -> Result<(), Error> {
+    if actual > max {
+        return Err(Error::LimitExceeded { what, limit, max: max as u64, actual: actual as u64 });
+    }
+    Ok(())
+}
+
+fn related<T: Ord + ?Sized>(stored: &T, relation: Relation, than: &T) -> bool {
+    match relation {
+        Relation::Equal => stored == than,
+        Relation::NotEqual => stored != than,
+        Relation::Less => stored < than,
+        Relation::Greater => stored > than,
+    }
+}
+
+/// Keys and values of a transaction, in bytes.
+fn txn_bytes(txn: &Txn) -> usize {
+    let compare = |compare: &Compare| {
+        let value = if let Compare::Value(_, _, value) = compare { value.len() } else { 0 };
+        compare.key().as_str().len() + value
+    };
+    let op = |op: &Op| match op {
+        Op::Put { key, value, .. } => key.as_str().len() + value.len(),
+        Op::Delete(key) => key.as_str().len(),
+        Op::DeleteRange(_) => 0,
+    };
+    txn.compares.iter().map(compare).sum::<usize>() + txn.writes.iter().map(op).sum::<usize>()
+}
