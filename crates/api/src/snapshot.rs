@@ -1,0 +1,208 @@
+//! What a proxy works from, in one serialisable form: the declared resources that concern it and the endpoints of the
+//! services it calls, at one position.
+//!
+//! The same JSON is the answer of `GET /weir/v1/snapshot`, a proxy's last good state on disk, and what `weir explain`
+//! reads. It is data only: what it means for a request is decided where it is compiled, in the proxy.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use weir_model::registry::Health;
+use weir_model::{Position, Resource, ServiceRef};
+
+use crate::mesh;
+
+/// The version of the form that this binary writes. A reader accepts this one and those below.
+pub const SNAPSHOT_FORMAT: u32 = 1;
+
+/// Everything a snapshot is compiled from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotInputs {
+    /// The version of this form, [`SNAPSHOT_FORMAT`] when written by this binary.
+    pub format: u32,
+    /// The position these inputs stand at.
+    pub position: Position,
+    /// The declared resources, in no particular order.
+    #[serde(default)]
+    pub resources: Vec<Resource>,
+    /// The services that are subscribed to, with what is registered for each.
+    #[serde(default)]
+    pub services: Vec<ServiceInputs>,
+}
+
+impl SnapshotInputs {
+    /// Nothing, at a position.
+    pub const fn empty(position: Position) -> Self {
+        Self { format: SNAPSHOT_FORMAT, position, resources: Vec::new(), services: Vec::new() }
+    }
+}
+
+/// What is registered for one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceInputs {
+    /// The service.
+    pub service: ServiceRef,
+    /// Whether the control plane knows it, as a declared resource or by a registered instance.
+    pub known: bool,
+    /// Its registered endpoints; those of a `Service` document are not among them.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointInputs>,
+}
+
+/// One registered endpoint: an instance as callers see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointInputs {
+    /// Unique within the service.
+    pub id: String,
+    /// IPv4 or IPv6 address, or a host name: the sidecar's inbound if there is one, else the application.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+    /// Share of the requests; 0 means none.
+    pub weight: u32,
+    /// The registry's judgement.
+    pub health: Health,
+    /// Whether it is on its way out and gets no new requests.
+    #[serde(default)]
+    pub draining: bool,
+    /// Whether the address is a sidecar's.
+    #[serde(default)]
+    pub inbound: bool,
+    /// Free data of the instance.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A message of the mesh protocol that says something impossible.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// The id is empty.
+    #[error("endpoint without an id")]
+    NoId,
+    /// The address is empty.
+    #[error("endpoint `{0}` has no address")]
+    NoAddress(String),
+    /// The port is not one.
+    #[error("endpoint `{id}` has port {port}: expected 1 to 65535")]
+    Port {
+        /// Which endpoint.
+        id: String,
+        /// The port as sent.
+        port: u32,
+    },
+}
+
+impl TryFrom<mesh::Endpoint> for EndpointInputs {
+    type Error = EndpointError;
+
+    /// A health that this binary does not know counts as critical: it is safer to leave an endpoint out.
+    fn try_from(sent: mesh::Endpoint) -> Result<Self, EndpointError> {
+        let health = match sent.health() {
+            mesh::Health::Passing => Health::Passing,
+            mesh::Health::Warning => Health::Warning,
+            mesh::Health::Critical | mesh::Health::Unspecified => Health::Critical,
+        };
+        if sent.id.is_empty() {
+            return Err(EndpointError::NoId);
+        }
+        if sent.address.is_empty() {
+            return Err(EndpointError::NoAddress(sent.id));
+        }
+        let port = match u16::try_from(sent.port) {
+            Ok(port) if port != 0 => port,
+            _ => return Err(EndpointError::Port { id: sent.id, port: sent.port }),
+        };
+        Ok(Self {
+            id: sent.id,
+            address: sent.address,
+            port,
+            weight: sent.weight,
+            health,
+            draining: sent.draining,
+            inbound: sent.inbound,
+            metadata: sent.metadata.into_iter().collect(),
+        })
+    }
+}
+
+impl From<EndpointInputs> for mesh::Endpoint {
+    fn from(endpoint: EndpointInputs) -> Self {
+        let health = match endpoint.health {
+            Health::Passing => mesh::Health::Passing,
+            Health::Warning => mesh::Health::Warning,
+            Health::Critical => mesh::Health::Critical,
+        };
+        Self {
+            id: endpoint.id,
+            address: endpoint.address,
+            port: u32::from(endpoint.port),
+            weight: endpoint.weight,
+            health: health.into(),
+            draining: endpoint.draining,
+            inbound: endpoint.inbound,
+            metadata: endpoint.metadata.into_iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> EndpointInputs {
+        EndpointInputs {
+            id: "host-a/cart-1".into(),
+            address: "10.0.0.7".into(),
+            port: 8080,
+            weight: 3,
+            health: Health::Warning,
+            draining: true,
+            inbound: true,
+            metadata: BTreeMap::from([("version".to_owned(), "2".to_owned())]),
+        }
+    }
+
+    #[test]
+    fn endpoints_cross_the_wire_unchanged() {
+        let sent = mesh::Endpoint::from(endpoint());
+        assert_eq!(EndpointInputs::try_from(sent), Ok(endpoint()));
+    }
+
+    #[test]
+    fn impossible_endpoints_are_refused() {
+        let check = |change: fn(&mut mesh::Endpoint), message: &str| {
+            let mut sent = mesh::Endpoint::from(endpoint());
+            change(&mut sent);
+            assert_eq!(EndpointInputs::try_from(sent).unwrap_err().to_string(), message);
+        };
+        check(|e| e.id.clear(), "endpoint without an id");
+        check(|e| e.address.clear(), "endpoint `host-a/cart-1` has no address");
+        check(|e| e.port = 0, "endpoint `host-a/cart-1` has port 0: expected 1 to 65535");
+        check(|e| e.port = 65536, "endpoint `host-a/cart-1` has port 65536: expected 1 to 65535");
+    }
+
+    #[test]
+    fn unknown_health_counts_as_critical() {
+        let mut sent = mesh::Endpoint::from(endpoint());
+        sent.health = 99;
+        assert_eq!(EndpointInputs::try_from(sent).unwrap().health, Health::Critical);
+    }
+
+    #[test]
+    fn json_form_is_stable() {
+        let inputs = SnapshotInputs {
+            services: vec![ServiceInputs {
+                service: ServiceRef::new("default", "cart"),
+                known: true,
+                endpoints: vec![endpoint()],
+            }],
+            ..SnapshotInputs::empty(Position::new(1, 42))
+        };
+        let text = serde_json::to_string(&inputs).unwrap();
+        assert_eq!(
+            text,
+            r#"{"format":1,"position":{"epoch":1,"revision":42},"resources":[],"services":[{"service":{"namespace":"default","name":"cart"},"known":true,"endpoints":[{"id":"host-a/cart-1","address":"10.0.0.7","port":8080,"weight":3,"health":"warning","draining":true,"inbound":true,"metadata":{"version":"2"}}]}]}"#
+        );
+        assert_eq!(serde_json::from_str::<SnapshotInputs>(&text).unwrap(), inputs);
+    }
+}
