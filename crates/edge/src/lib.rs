@@ -1,1 +1,3 @@
-//! Weir edge.
+//! Protocol servers over the domain: what foreign protocols say is converted here, and goes no further inward.
+
+pub mod http;

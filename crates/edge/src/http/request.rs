@@ -1,0 +1,48 @@
+//! A request as handlers see it: routed, decoded, with its whole body.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use tokio::sync::watch;
+
+use super::query::Query;
+
+/// A request whose route is known and whose body has arrived.
+#[derive(Debug)]
+pub struct Request {
+    /// The method; `HEAD` is given to `GET` handlers as `GET`.
+    pub method: Method,
+    /// The decoded path.
+    pub path: String,
+    /// Where in `path` the part begins that a route ending in `/` left open.
+    pub(super) rest_at: usize,
+    /// The decoded query.
+    pub query: Query,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body, at most the route's limit.
+    pub body: Bytes,
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// Becomes true when the server begins to shut down: whoever waits long should answer with what it has.
+    pub closing: watch::Receiver<bool>,
+}
+
+impl Request {
+    /// The decoded part of the path behind a route that ends in `/`; empty for an exact route.
+    pub fn rest(&self) -> &str {
+        &self.path[self.rest_at..]
+    }
+
+    /// A header field as text, if it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Returns when the server begins to shut down.
+    pub async fn server_closing(&mut self) {
+        // An error means that the server is gone already.
+        let _ = self.closing.wait_for(|closing| *closing).await;
+    }
+}

@@ -1,0 +1,275 @@
+//! Accepts connections and serves a [`Router`] over them until told to stop.
+
+mod io;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use self::io::{Guarded, Phase};
+use super::percent;
+use super::query::Query;
+use super::request::Request;
+use super::response::{Body, Response};
+use super::router::{Route, Router};
+
+/// Longest request head: request line and fields.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Pause after a failed accept, so that running out of file descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What a connection gets when there are too many.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
+content-type: text/plain; charset=utf-8\r\ncontent-length: 31\r\n\r\ntoo many connections, try again";
+
+/// Limits of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerConfig {
+    /// Most connections at once; further ones are answered with 503.
+    pub connections_max: usize,
+    /// How long a request head may take from its first byte.
+    pub head_timeout: Duration,
+    /// How long a request body may take.
+    pub body_timeout: Duration,
+    /// How long a connection may be idle between requests. Clients pool connections for up to 90 s; closing later
+    /// than they do spares them a race.
+    pub idle_timeout: Duration,
+    /// How long requests under way may take after shutdown began.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 32_768,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(120),
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The system's answer.
+        #[source]
+        cause: std::io::Error,
+    },
+}
+
+/// A bound server that does not accept yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: ServerConfig,
+}
+
+impl Server {
+    /// Binds an address (IPv4 or IPv6; port 0 takes a free one).
+    pub async fn bind(address: SocketAddr, config: ServerConfig) -> Result<Self, ServerError> {
+        let failed = |cause| ServerError::Bind { address, cause };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, config })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is ready, then lets requests under way finish within the drain timeout.
+    pub async fn serve(self, router: Arc<Router>, shutdown: impl Future<Output = ()>) {
+        let Self { listener, config, .. } = self;
+        let (closing_tx, closing) = watch::channel(false);
+        let shared = Arc::new(Shared { router, config, closing });
+        let permits = Arc::new(Semaphore::new(config.connections_max));
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                // Best effort: what does not fit the socket's buffer at once is not worth waiting for.
+                let _ = stream.try_write(TOO_MANY);
+                continue;
+            };
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                connection(stream, peer, shared).await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        closing_tx.send_replace(true);
+        // Every connection holds a permit, so all permits back means all connections gone.
+        let all = u32::try_from(config.connections_max).unwrap_or(u32::MAX);
+        if tokio::time::timeout(config.drain_timeout, permits.acquire_many(all)).await.is_err() {
+            tracing::warn!("requests were still under way at the end of the drain timeout");
+        }
+    }
+}
+
+/// What all connections of a server share.
+struct Shared {
+    router: Arc<Router>,
+    config: ServerConfig,
+    closing: watch::Receiver<bool>,
+}
+
+/// Serves one connection to its end; after shutdown began, to the end of the request under way.
+async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    // Answers are written in one go; waiting for more to send would only add latency.
+    let _ = stream.set_nodelay(true);
+    let phase = Phase::default();
+    let io = Guarded::new(stream, phase.clone(), shared.config.head_timeout);
+    let mut closing = shared.closing.clone();
+    let idle = shared.config.idle_timeout;
+    let service = service_fn(move |request| {
+        phase.head_done();
+        let shared = Arc::clone(&shared);
+        let phase = phase.clone();
+        async move {
+            let response = answer(&shared, request, peer).await;
+            phase.answered();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(io), service);
+    let mut served = std::pin::pin!(served);
+    let told = async { drop(closing.wait_for(|closing| *closing).await) };
+    let ended = tokio::select! {
+        ended = served.as_mut() => Some(ended),
+        () = told => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+async fn answer(
+    shared: &Shared,
+    request: hyper::Request<Incoming>,
+    peer: SocketAddr,
+) -> hyper::Response<Body> {
+    let response = match receive(shared, request, peer).await {
+        Ok((route, method, request)) => match route.handler(&method) {
+            Some(handler) => handler.call(request).await,
+            None => shared.router.wrong_method(&request.path, route, &method),
+        },
+        Err(refusal) => refusal,
+    };
+    let mut out = hyper::Response::new(response.body);
+    *out.status_mut() = response.status;
+    *out.headers_mut() = response.headers;
+    out
+}
+
+/// Routes a request and takes its body in. An error is the refusal to send.
+async fn receive<'a>(
+    shared: &'a Shared,
+    request: hyper::Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<(&'a Route, http::Method, Request), Response> {
+    let router = &shared.router;
+    let (parts, body) = request.into_parts();
+    let raw_path = parts.uri.path();
+    let bad = |message: String| router.refuse(raw_path, StatusCode::BAD_REQUEST, &message);
+    let path = percent::decode_path(raw_path).map_err(|error| bad(error.to_string()))?.into_owned();
+    let Some((route, rest_at)) = router.find(&path) else {
+        return Err(router.refuse(&path, StatusCode::NOT_FOUND, "Invalid URL path: not found"));
+    };
+    if route.handler(&parts.method).is_none() {
+        return Err(router.wrong_method(&path, route, &parts.method));
+    }
+    let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|error| bad(error.to_string()))?;
+    let declared = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let body = match tokio::time::timeout(shared.config.body_timeout, collect(body, declared, route)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err((status, message))) => return Err(closing(router.refuse(&path, status, &message))),
+        Err(_) => {
+            let message = "the request body did not arrive in time";
+            return Err(closing(router.refuse(&path, StatusCode::REQUEST_TIMEOUT, message)));
+        }
+    };
+    let method = parts.method.clone();
+    let seen = if parts.method == http::Method::HEAD { http::Method::GET } else { parts.method };
+    let closing = shared.closing.clone();
+    let request = Request { method: seen, path, rest_at, query, headers: parts.headers, body, peer, closing };
+    Ok((route, method, request))
+}
+
+/// A refusal after which the connection cannot be used again, because part of the body was not read.
+fn closing(response: Response) -> Response {
+    response.with(CONNECTION, HeaderValue::from_static("close"))
+}
+
+/// Takes a body in, up to the route's limit.
+async fn collect(
+    mut body: Incoming,
+    declared: Option<u64>,
+    route: &Route,
+) -> Result<Bytes, (StatusCode, String)> {
+    let max = route.body_bytes_max;
+    let too_large = |length| (StatusCode::PAYLOAD_TOO_LARGE, (route.too_large)(length, max));
+    if declared.is_some_and(|length| length > max as u64) {
+        return Err(too_large(declared));
+    }
+    let mut whole = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|e| (StatusCode::BAD_REQUEST, format!("cannot read the request body: {e}")))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if whole.len() + joined.len() + piece.len() > max {
+            return Err(too_large(None));
+        }
+        if whole.is_empty() && joined.is_empty() {
+            whole = piece;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut whole));
+            joined.extend_from_slice(&piece);
+        }
+    }
+    Ok(if joined.is_empty() { whole } else { joined.freeze() })
+}

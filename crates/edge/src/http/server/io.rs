@@ -1,0 +1,105 @@
+//! A connection that gives up on a request head that does not come to its end.
+//!
+//! hyper has one timer for idle connections and for half-sent heads. They need different times: idle ones must be kept
+//! longer than clients keep them, half-sent heads must not.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BUSY: u8 = 2;
+
+/// Where a connection stands, shared between its IO and its service; both run in one task.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Phase(Arc<AtomicU8>);
+
+impl Phase {
+    /// A whole head has arrived.
+    pub(super) fn head_done(&self) {
+        self.0.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// The request is answered; the next byte begins a new head.
+    pub(super) fn answered(&self) {
+        self.0.store(IDLE, Ordering::Relaxed);
+    }
+}
+
+/// A TCP stream whose reads fail when a head takes longer than its time.
+pub(super) struct Guarded {
+    stream: TcpStream,
+    phase: Phase,
+    head_timeout: Duration,
+    /// Runs only while a part of a head has arrived and the rest is awaited.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Guarded {
+    pub(super) fn new(stream: TcpStream, phase: Phase, head_timeout: Duration) -> Self {
+        Self { stream, phase, head_timeout, deadline: None }
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let phase = this.phase.0.load(Ordering::Relaxed);
+        if phase != HEAD {
+            this.deadline = None;
+            if phase == IDLE && read.is_ready() && buf.filled().len() > before {
+                this.phase.0.store(HEAD, Ordering::Relaxed);
+            }
+            return read;
+        }
+        if read.is_ready() && buf.filled().len() == before {
+            return read;
+        }
+        let timeout = this.head_timeout;
+        let deadline = this.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the request head did not arrive in time",
+            )));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,195 @@
+//! The shared HTTP server over real sockets: refusals, bounds, timeouts, shutdown.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+use weir_edge::http::{Request, Response, Route, Router, Server, ServerConfig};
+
+/// Longest a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Told when a request to `/wait` has arrived.
+static WAITING: Notify = Notify::const_new();
+
+fn router() -> Router {
+    let mut router = Router::new();
+    router.get("/hello", |_: Request| async { Response::text(StatusCode::OK, "hello") });
+    router.get("/rest/", |request: Request| async move { Response::text(StatusCode::OK, request.rest()) });
+    let echo = |request: Request| async move {
+        Response::bytes(StatusCode::OK, http::HeaderValue::from_static("text/plain"), request.body)
+    };
+    router.add("/echo", Route::new().on(Method::PUT, echo).body_bytes_max(1000));
+    router.get("/wait", |mut request: Request| async move {
+        WAITING.notify_one();
+        request.server_closing().await;
+        Response::text(StatusCode::OK, "closing")
+    });
+    router.get("/pieces", |_: Request| async {
+        let (response, pieces) =
+            Response::stream(StatusCode::OK, http::HeaderValue::from_static("text/plain"));
+        tokio::spawn(async move {
+            for piece in ["a", "b", "c"] {
+                pieces.send(Bytes::from(piece)).await.unwrap();
+            }
+        });
+        response
+    });
+    router.errors_under("/native/", |status, message| {
+        Response::json(status, &std::collections::BTreeMap::from([("error", message)]))
+    });
+    router.put("/native/x", |_: Request| async { Response::empty(StatusCode::NO_CONTENT) });
+    router
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+async fn start(address: &str, config: ServerConfig) -> Running {
+    let server = Server::bind(address.parse().unwrap(), config).await.unwrap();
+    let address = server.address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(server.serve(Arc::new(router()), async move { drop(stopped.await) }));
+    Running { address, stop, served }
+}
+
+/// Sends bytes and returns everything that comes back until the server closes.
+async fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("closed in time").unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+async fn request(address: SocketAddr, line: &str, body: &str) -> (u16, String, String) {
+    let text = format!(
+        "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = exchange(address, &text).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
+}
+
+#[tokio::test]
+async fn answers_and_refuses() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let server = start(address, ServerConfig::default()).await;
+        let long = "x".repeat(1001);
+        let cases = [
+            ("GET /hello", "", 200, "hello"),
+            ("GET /hello?a=%20b", "", 200, "hello"),
+            ("GET /rest/a%2Fb/../c%20d", "", 200, "a/b/../c d"),
+            ("PUT /echo", "body", 200, "body"),
+            ("PUT /echo", &long[..1000], 200, &long[..1000]),
+            ("PUT /echo", &long, 413, "request body of 1001 bytes is too large: at most 1000 bytes"),
+            ("GET /echo", "", 405, "method GET not allowed"),
+            ("DELETE /hello", "", 405, "method DELETE not allowed"),
+            ("GET /nothing", "", 404, "Invalid URL path: not found"),
+            (
+                "GET /rest/%zz",
+                "",
+                400,
+                "invalid URL escape at byte 6: `%` must be followed by two hexadecimal digits",
+            ),
+            (
+                "GET /hello?x=%",
+                "",
+                400,
+                "invalid URL escape at byte 0: `%` must be followed by two hexadecimal digits",
+            ),
+            ("GET /native/x", "", 405, r#"{"error":"method GET not allowed"}"#),
+            ("GET /native/y", "", 404, r#"{"error":"Invalid URL path: not found"}"#),
+        ];
+        for (line, body, status, text) in cases {
+            let (got_status, _, got) = request(server.address, line, body).await;
+            assert_eq!((got_status, got.as_str()), (status, text), "{line}");
+        }
+        let (status, head, body) = request(server.address, "HEAD /hello", "").await;
+        assert_eq!((status, body.as_str()), (200, ""));
+        assert!(head.contains("content-length: 5"), "{head}");
+        let (status, head, _) = request(server.address, "OPTIONS /echo", "").await;
+        assert_eq!(status, 200);
+        assert!(head.contains("allow: put"), "{head}");
+        let (_, head, body) = request(server.address, "GET /pieces", "").await;
+        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        assert!(body.contains('a') && body.contains('b') && body.contains('c'), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_bounded_too() {
+    let server = start("127.0.0.1:0", ServerConfig::default()).await;
+    let chunk = format!("1f4\r\n{}\r\n", "y".repeat(500));
+    let head = "PUT /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    let fits = exchange(server.address, &format!("{head}{chunk}{chunk}0\r\n\r\n")).await;
+    assert!(fits.starts_with("HTTP/1.1 200") && fits.ends_with(&"y".repeat(1000)), "{fits}");
+    let more = exchange(server.address, &format!("{head}{chunk}{chunk}1\r\ny\r\n0\r\n\r\n")).await;
+    assert!(more.starts_with("HTTP/1.1 413"), "{more}");
+}
+
+#[tokio::test]
+async fn a_half_sent_head_is_closed_and_an_idle_connection_is_not() {
+    let config = ServerConfig { head_timeout: Duration::from_millis(200), ..ServerConfig::default() };
+    let server = start("127.0.0.1:0", config).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    let begun = Instant::now();
+    let answer = exchange(server.address, "GET /hello HTTP/1.1\r\nho").await;
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{answer}");
+    assert!(!answer.contains("200 OK"), "{answer}");
+    // The idle one has been idle for longer than the head's time, and still serves, twice.
+    for _ in 0..2 {
+        idle.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut bytes = [0; 4096];
+        let n = tokio::time::timeout(PATIENCE, idle.read(&mut bytes)).await.unwrap().unwrap();
+        assert!(bytes[..n].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&bytes[..n]));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408() {
+    let config = ServerConfig { body_timeout: Duration::from_millis(100), ..ServerConfig::default() };
+    let server = start("127.0.0.1:0", config).await;
+    let answer =
+        exchange(server.address, "PUT /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn too_many_connections_are_refused_clearly() {
+    let config = ServerConfig { connections_max: 1, ..ServerConfig::default() };
+    let server = start("127.0.0.1:0", config).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    first.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut bytes = [0; 1024];
+    assert!(first.read(&mut bytes).await.unwrap() > 0);
+    let refused = exchange(server.address, "").await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    let (head, body) = refused.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{refused}");
+}
+
+#[tokio::test]
+async fn shutdown_answers_waiting_requests_and_ends() {
+    let server = start("127.0.0.1:0", ServerConfig::default()).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    let waiting = tokio::spawn(async move { request(server.address, "GET /wait", "").await });
+    idle.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut bytes = [0; 1024];
+    assert!(idle.read(&mut bytes).await.unwrap() > 0);
+    tokio::time::timeout(PATIENCE, WAITING.notified()).await.expect("the waiting request arrives");
+    server.stop.send(()).unwrap();
+    let (status, _, body) = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
+    assert_eq!((status, body.as_str()), (200, "closing"));
+    tokio::time::timeout(PATIENCE, server.served).await.expect("the server ends").unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
