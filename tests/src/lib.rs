@@ -3,6 +3,7 @@
 //! Nothing here knows Weir's code beyond its command line: a test sees what a user sees. Every process is ended by the
 //! id it was started with, also when a test panics, and its output is then shown.
 
+pub mod app;
 pub mod binary;
 pub mod cluster;
 pub mod http;
@@ -10,6 +11,7 @@ pub mod load;
 pub mod process;
 pub mod wait;
 
+pub use app::App;
 pub use cluster::Cluster;
 pub use process::Process;
 pub use wait::{eventually, free_port, free_ports};

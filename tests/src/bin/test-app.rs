@@ -1,0 +1,51 @@
+//! An application to put behind Weir: answers every request with its name; a process of its own, so that it can be
+//! killed like one. `test-app NAME PORT`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let name = args.next().expect("a name");
+    let port: u16 = args.next().and_then(|port| port.parse().ok()).expect("a port");
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    for stream in listener.incoming().flatten() {
+        let name = name.clone();
+        std::thread::spawn(move || serve(&stream, &name));
+    }
+}
+
+/// Answers requests on one connection until the other side closes it.
+fn serve(stream: &TcpStream, name: &str) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let mut reader = BufReader::new(stream);
+    let mut writer = stream;
+    loop {
+        let mut request_line = String::new();
+        if reader.read_line(&mut request_line).ok()? == 0 {
+            return None;
+        }
+        let mut length = 0;
+        let mut head = request_line.clone();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).ok()?;
+            if line == "\r\n" || line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            head.push_str(&line);
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        // `/echo` shows what arrived, everything else who answered.
+        let answer = if request_line.contains(" /echo") { head } else { name.to_owned() };
+        let text = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-app: {name}\r\ncontent-length: {}\r\n\r\n{answer}",
+            answer.len()
+        );
+        writer.write_all(text.as_bytes()).ok()?;
+    }
+}
