@@ -147,7 +147,7 @@ fn the_data_plane_outlives_the_control_plane() {
     assert!(outcome.failures.is_empty(), "{} good, then {:?}", outcome.good, outcome.failures);
 
     // With nobody to ask, a new process serves from the snapshot on disk.
-    eventually("the snapshot on disk", START_LIMIT, || std::fs::read_dir(dir.path()).ok()?.next());
+    eventually("the snapshot on disk", START_LIMIT, || std::fs::read_dir(dir.path()).ok()?.flatten().next());
     proxy.kill_9();
     let mut again = Process::weir("proxy-again", args);
     wait_for_gateway(port);
