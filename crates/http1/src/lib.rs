@@ -1,1 +1,57 @@
-//! Weir http1.
+//! A strict, sans-IO HTTP/1.1 codec for a proxy (RFC 9110, RFC 9112).
+//!
+//! It decides what bytes mean, and nothing else: no sockets, no clock, no tasks, no logging, and no allocation per
+//! message once the reusable parts ([`RequestHead`], [`ResponseHead`], output `Vec`s) have grown to their working size.
+//!
+//! ```text
+//!  client bytes -> parse_request -> RequestHead -> HeadWriter::request  -> upstream bytes
+//!               -> BodyDecoder   -> data spans  -> BodyEncoder          ->
+//!  client bytes <- HeadWriter::response <- ResponseHead <- parse_response <- upstream bytes
+//!               <- BodyEncoder          <- data spans   <- BodyDecoder    <-
+//! ```
+//!
+//! Strict means: what two recipients could read differently is refused, not repaired. It must never forward a byte
+//! that it has not validated, and its writers cannot emit a CR, LF or NUL that came from outside.
+
+#![forbid(unsafe_code)]
+
+pub use body::{BodyDecoder, BodyKind, Step};
+pub use encode::{BodyEncoder, CHUNK_END, ChunkPrefix, LAST_CHUNK, chunk_prefix};
+pub use error::{BodyError, FieldError, PathError, RequestError, ResponseError, ShownName, WriteError};
+pub use fields::{Field, FieldTable};
+pub use known::{FieldSet, KnownField};
+pub use limits::Limits;
+pub use path::{Normalized, normalize_path};
+pub use request::{Method, RequestHead, parse_request};
+pub use response::{RelayFraming, ResponseHead, Sent, parse_response};
+pub use span::{Parsed, Span, Version};
+pub use target::{Authority, TargetForm, split_authority};
+pub use trailers::Trailers;
+pub use write::{ConnectionOption, FieldName, HeadWriter, is_field_value, is_token};
+
+mod request;
+mod response;
+
+mod fields;
+mod known;
+
+mod connection;
+mod framing;
+mod target;
+
+mod body;
+mod chunked;
+mod encode;
+mod trailers;
+
+mod path;
+mod write;
+
+mod error;
+mod limits;
+mod resume;
+mod scan;
+mod span;
+
+#[doc(hidden)]
+pub mod fuzzing;

@@ -1,0 +1,224 @@
+//! The field section: parsed into a reusable table of offsets, never into strings.
+
+use crate::error::{FieldError, ShownName};
+use crate::known::{FieldSet, KNOWN_COUNT, KnownField, recognize};
+use crate::limits::Limits;
+use crate::scan::{find_byte, find_control, find_token_end, is_tchar};
+use crate::span::Span;
+
+/// One field line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The name, which begins its line.
+    pub name: Span,
+    /// The value without white space around it.
+    pub value: Span,
+    /// What the name is known as.
+    pub id: KnownField,
+    /// Named by a `Connection` option, hence for one connection only.
+    pub nominated: bool,
+}
+
+/// The fields of one head or trailer section, by their place in the parsed bytes. Reuse it: it keeps its storage.
+#[derive(Clone, Debug)]
+pub struct FieldTable {
+    fields: Vec<Field>,
+    seen: FieldSet,
+    repeated: FieldSet,
+    /// Index of the first field of each kind; meaningful only for those in `seen`.
+    first: [u16; KNOWN_COUNT],
+    /// Offset of the empty line that ends the section.
+    end: u32,
+}
+
+impl Default for FieldTable {
+    fn default() -> Self {
+        Self {
+            fields: Vec::new(),
+            seen: FieldSet::NONE,
+            repeated: FieldSet::NONE,
+            first: [0; KNOWN_COUNT],
+            end: 0,
+        }
+    }
+}
+
+impl FieldTable {
+    /// All fields, in the order of the wire.
+    #[inline]
+    pub fn iter(&self) -> std::slice::Iter<'_, Field> {
+        self.fields.iter()
+    }
+
+    /// The number of field lines.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there is no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The kinds that occur.
+    #[inline]
+    pub fn seen(&self) -> FieldSet {
+        self.seen
+    }
+
+    /// The kinds that occur more than once.
+    #[inline]
+    pub fn repeated(&self) -> FieldSet {
+        self.repeated
+    }
+
+    /// The first field of a kind.
+    #[inline]
+    pub fn get(&self, id: KnownField) -> Option<&Field> {
+        if self.seen.has(id) { self.fields.get(usize::from(self.first[id as usize])) } else { None }
+    }
+
+    /// The value of the first field of a kind.
+    #[inline]
+    pub fn value<'a>(&self, buf: &'a [u8], id: KnownField) -> Option<&'a [u8]> {
+        self.get(id).map(|field| field.value.of(buf))
+    }
+
+    /// The values of all fields of a kind, in order.
+    pub fn values<'a>(&'a self, buf: &'a [u8], id: KnownField) -> impl Iterator<Item = &'a [u8]> + 'a {
+        let from = if self.seen.has(id) { usize::from(self.first[id as usize]) } else { self.fields.len() };
+        self.fields[from..].iter().filter(move |field| field.id == id).map(move |field| field.value.of(buf))
+    }
+
+    /// The values of all fields with a name given in any case, in order. For names that have no [`KnownField`].
+    pub fn named<'a>(&'a self, buf: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.fields
+            .iter()
+            .filter(move |field| {
+                field.name.len() == name.len() && field.name.of(buf).eq_ignore_ascii_case(name)
+            })
+            .map(move |field| field.value.of(buf))
+    }
+
+    /// The whole line of the field at `index`, its CR LF included.
+    pub(crate) fn line_start(&self, index: usize) -> usize {
+        self.fields.get(index).map_or(self.end, |field| field.name.start) as usize
+    }
+
+    pub(crate) fn nominate(&mut self, index: usize) {
+        self.fields[index].nominated = true;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.fields.clear();
+        self.seen = FieldSet::NONE;
+        self.repeated = FieldSet::NONE;
+        self.end = 0;
+    }
+
+    /// Parses field lines from `from` on up to the empty line; gives the offset after it, or `None` when `buf` ends before.
+    pub(crate) fn parse(
+        &mut self,
+        buf: &[u8],
+        from: usize,
+        limits: &Limits,
+    ) -> Result<Option<usize>, FieldError> {
+        self.clear();
+        let fields_max = limits.fields_bound();
+        let mut pos = from;
+        loop {
+            let Some(&first) = buf.get(pos) else { return Ok(None) };
+            if first == b'\r' {
+                self.end = pos as u32;
+                return match buf.get(pos + 1) {
+                    None => Ok(None),
+                    Some(b'\n') => Ok(Some(pos + 2)),
+                    Some(_) => Err(FieldError::BareCr),
+                };
+            }
+            let name_end = find_token_end(buf, pos);
+            match buf.get(name_end) {
+                Some(b':') if name_end > pos => {}
+                None => return Ok(None),
+                Some(_) => return name_fault(buf, pos, name_end),
+            }
+            if self.fields.len() >= fields_max {
+                return Err(FieldError::TooMany(fields_max));
+            }
+            let name = &buf[pos..name_end];
+            let Some((value, next)) = value_end(buf, name, name_end + 1)? else { return Ok(None) };
+            self.push(Field { name: Span::new(pos, name_end), value, id: recognize(name), nominated: false });
+            pos = next;
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, field: Field) {
+        if self.seen.has(field.id) {
+            self.repeated.insert(field.id);
+        } else {
+            self.seen.insert(field.id);
+            self.first[field.id as usize] = self.fields.len() as u16;
+        }
+        self.fields.push(field);
+    }
+}
+
+/// The value that begins at `from`, and where the next line begins.
+#[inline(always)]
+fn value_end(buf: &[u8], name: &[u8], from: usize) -> Result<Option<(Span, usize)>, FieldError> {
+    let mut start = from;
+    while let Some(b' ' | b'\t') = buf.get(start) {
+        start += 1;
+    }
+    let mut stop = find_control(buf, start);
+    while let Some(b'\t') = buf.get(stop) {
+        stop = find_control(buf, stop + 1);
+    }
+    match (buf.get(stop), buf.get(stop + 1)) {
+        (Some(b'\r'), Some(b'\n')) => {}
+        (None, _) | (Some(b'\r'), None) => return Ok(None),
+        (Some(b'\r'), Some(_)) => return Err(FieldError::BareCr),
+        (Some(b'\n'), _) => return Err(FieldError::BareLf),
+        (Some(&byte), _) => return Err(FieldError::ValueByte { name: ShownName::new(name), byte }),
+    }
+    let mut end = stop;
+    while end > start && matches!(buf[end - 1], b' ' | b'\t') {
+        end -= 1;
+    }
+    Ok(Some((Span::new(start, end), stop + 2)))
+}
+
+/// Says what is wrong with a name that ends at `at` without a colon, or with no name at all.
+#[cold]
+fn name_fault(buf: &[u8], start: usize, at: usize) -> Result<Option<usize>, FieldError> {
+    let byte = buf[at];
+    if at == start {
+        return match byte {
+            b':' => Err(FieldError::EmptyName),
+            b' ' | b'\t' => Err(FieldError::Fold),
+            b'\n' => Err(FieldError::BareLf),
+            _ => Err(FieldError::NameByte { name: ShownName::new(b""), byte }),
+        };
+    }
+    let name = ShownName::new(&buf[start..at]);
+    let line_end = find_byte(buf, at, b'\n');
+    match byte {
+        b'\n' => Err(FieldError::BareLf),
+        b'\r' => match buf.get(at + 1) {
+            None => Ok(None),
+            Some(b'\n') => Err(FieldError::NoColon(name)),
+            Some(_) => Err(FieldError::BareCr),
+        },
+        b' ' | b'\t' => {
+            let rest = buf[at..line_end].iter().find(|b| !matches!(b, b' ' | b'\t'));
+            match rest {
+                None if line_end == buf.len() => Ok(None),
+                Some(b':') => Err(FieldError::SpaceBeforeColon(name)),
+                Some(&b) if is_tchar(b) || b == b'\r' => Err(FieldError::NoColon(name)),
+                _ => Err(FieldError::NameByte { name, byte }),
+            }
+        }
+        _ => Err(FieldError::NameByte { name, byte }),
+    }
+}

@@ -1,0 +1,1 @@
+//! The bodies of the fuzz targets, run with seeds on stable Rust too.

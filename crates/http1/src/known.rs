@@ -1,0 +1,272 @@
+//! Recognises the field names that a proxy must treat specially, without hashing or allocating.
+
+/// A set of [`KnownField`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FieldSet(u64);
+
+impl FieldSet {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+
+    /// What concerns one connection only and is never copied (RFC 9110 section 7.6.1), plus look-alikes.
+    pub const HOP_BY_HOP: Self = Self::NONE
+        .with(KnownField::Connection)
+        .with(KnownField::KeepAlive)
+        .with(KnownField::ProxyConnection)
+        .with(KnownField::Te)
+        .with(KnownField::Upgrade)
+        .with(KnownField::Http2Settings)
+        .with(KnownField::ProxyAuthenticate)
+        .with(KnownField::ProxyAuthorization)
+        .with(KnownField::Lookalike);
+
+    /// What frames a body; written anew by [`crate::HeadWriter::framing`].
+    pub const FRAMING: Self = Self::NONE.with(KnownField::ContentLength).with(KnownField::TransferEncoding);
+
+    /// What a client could forge to appear as somebody else: overwrite these at a trust boundary.
+    pub const FORWARDING: Self = Self::NONE
+        .with(KnownField::Forwarded)
+        .with(KnownField::XForwardedFor)
+        .with(KnownField::XForwardedProto)
+        .with(KnownField::XForwardedHost)
+        .with(KnownField::XForwardedPort)
+        .with(KnownField::XForwarded)
+        .with(KnownField::XRealIp)
+        .with(KnownField::XWeir);
+
+    /// Fields that a `Connection` option cannot remove: framing, routing, identity.
+    pub const PROTECTED: Self = Self::FRAMING
+        .union(Self::FORWARDING)
+        .with(KnownField::Host)
+        .with(KnownField::Authorization)
+        .with(KnownField::Cookie)
+        .with(KnownField::SetCookie)
+        .with(KnownField::ContentType)
+        .with(KnownField::Date)
+        .with(KnownField::Via)
+        .with(KnownField::XRequestId)
+        .with(KnownField::Traceparent)
+        .with(KnownField::Tracestate);
+
+    /// The set with `field` added.
+    #[must_use]
+    pub const fn with(self, field: KnownField) -> Self {
+        Self(self.0 | 1 << field as u32)
+    }
+
+    /// The set with `field` removed.
+    #[must_use]
+    pub const fn without(self, field: KnownField) -> Self {
+        Self(self.0 & !(1 << field as u32))
+    }
+
+    /// All members of both sets.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `field` is a member.
+    #[inline(always)]
+    pub const fn has(self, field: KnownField) -> bool {
+        self.0 >> field as u32 & 1 != 0
+    }
+
+    /// Whether the sets share a member.
+    #[inline(always)]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, field: KnownField) {
+        self.0 |= 1 << field as u32;
+    }
+}
+
+macro_rules! known_fields {
+    ($($variant:ident $name:literal,)*) => {
+        /// A field name that the codec or the proxy treats specially.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum KnownField {
+            /// Any other name.
+            Other,
+            /// `X-Forwarded-` with an ending that has no variant of its own.
+            XForwarded,
+            /// `X-Weir-` with any ending.
+            XWeir,
+            /// A known name spelt with `_` for `-`: some servers take it for the real one, so it is never forwarded.
+            Lookalike,
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        pub(crate) const KNOWN_COUNT: usize = 4 + [$($name),*].len();
+
+        impl KnownField {
+            /// The lower-case name; empty for the variants that stand for many names.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                    _ => "",
+                }
+            }
+        }
+
+        #[allow(non_upper_case_globals)]
+        mod keys {
+            use super::{Key, key};
+            $(pub(super) const $variant: Key = key($name.as_bytes());)*
+        }
+
+        fn exact(found: Key) -> KnownField {
+            match found {
+                $(keys::$variant => KnownField::$variant,)*
+                _ => KnownField::Other,
+            }
+        }
+    };
+}
+
+known_fields! {
+    Host "host",
+    Connection "connection",
+    ContentLength "content-length",
+    TransferEncoding "transfer-encoding",
+    KeepAlive "keep-alive",
+    ProxyConnection "proxy-connection",
+    Te "te",
+    Trailer "trailer",
+    Upgrade "upgrade",
+    Http2Settings "http2-settings",
+    Expect "expect",
+    Authorization "authorization",
+    ProxyAuthorization "proxy-authorization",
+    ProxyAuthenticate "proxy-authenticate",
+    Cookie "cookie",
+    SetCookie "set-cookie",
+    ContentType "content-type",
+    ContentEncoding "content-encoding",
+    Accept "accept",
+    UserAgent "user-agent",
+    Date "date",
+    Server "server",
+    Via "via",
+    Forwarded "forwarded",
+    XForwardedFor "x-forwarded-for",
+    XForwardedProto "x-forwarded-proto",
+    XForwardedHost "x-forwarded-host",
+    XForwardedPort "x-forwarded-port",
+    XRealIp "x-real-ip",
+    XRequestId "x-request-id",
+    Traceparent "traceparent",
+    Tracestate "tracestate",
+    RetryAfter "retry-after",
+    GrpcStatus "grpc-status",
+    GrpcTimeout "grpc-timeout",
+}
+
+const _: () = assert!(KNOWN_COUNT <= 64, "a FieldSet holds 64 members");
+
+/// Length, first and last eight bytes (shorter names: overlapping halves), letters folded to lower case.
+type Key = (usize, u64, u64);
+
+/// Sets the bit that tells lower from upper case. Among bytes of a token no two different ones of `[a-z0-9-]` and
+/// something else become equal by that, so a comparison after it is exact.
+const FOLD: u64 = 0x2020_2020_2020_2020;
+
+const fn key(name: &[u8]) -> Key {
+    let len = name.len();
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (len, u64::from_le_bytes(*first) | FOLD, u64::from_le_bytes(*last) | FOLD)
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (len, (u32::from_le_bytes(*first) as u64 | (u32::from_le_bytes(*last) as u64) << 32) | FOLD, 0)
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<2>(), name.last_chunk::<2>()) {
+        (len, (u16::from_le_bytes(*first) as u64 | (u16::from_le_bytes(*last) as u64) << 32) | FOLD, 0)
+    } else {
+        (len, 0, 0)
+    }
+}
+
+/// Which known field a name is. `name` must consist of token characters only.
+#[inline]
+pub(crate) fn recognize(name: &[u8]) -> KnownField {
+    let found = exact(key(name));
+    if found == KnownField::Other {
+        return family(name);
+    }
+    // The key of a name above 16 bytes leaves out its middle.
+    if name.len() > 16 && !found.name().as_bytes().eq_ignore_ascii_case(name) {
+        return KnownField::Other;
+    }
+    found
+}
+
+fn family(name: &[u8]) -> KnownField {
+    if starts_with(name, b"x-forwarded-") {
+        KnownField::XForwarded
+    } else if starts_with(name, b"x-weir-") {
+        KnownField::XWeir
+    } else if name.contains(&b'_') {
+        lookalike(name)
+    } else {
+        KnownField::Other
+    }
+}
+
+fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
+    name.len() > prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix)
+}
+
+#[cold]
+fn lookalike(name: &[u8]) -> KnownField {
+    let mut copy = [0u8; 32];
+    let shown = name.len().min(copy.len());
+    for (to, &from) in copy.iter_mut().zip(name) {
+        *to = if from == b'_' { b'-' } else { from };
+    }
+    // A longer name can only be of a family, and for that its beginning is enough.
+    match recognize(&copy[..shown]) {
+        KnownField::Other => KnownField::Other,
+        _ => KnownField::Lookalike,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recognises_any_case_and_nothing_else() {
+        for name in
+            ["host", "te", "via", "connection", "transfer-encoding", "proxy-authorization", "x-real-ip"]
+        {
+            let id = recognize(name.as_bytes());
+            assert_eq!(id.name(), name);
+            assert_eq!(recognize(name.to_ascii_uppercase().as_bytes()), id);
+            for i in 0..name.len() {
+                let mut near = name.as_bytes().to_vec();
+                near[i] = b'q';
+                assert_eq!(recognize(&near), KnownField::Other, "{name} {i}");
+            }
+        }
+        assert_eq!(recognize(b"h"), KnownField::Other);
+        assert_eq!(recognize(b""), KnownField::Other);
+    }
+
+    #[test]
+    fn families_and_lookalikes() {
+        assert_eq!(recognize(b"X-Forwarded-Client-Cert"), KnownField::XForwarded);
+        assert_eq!(recognize(b"x-weir-Revision"), KnownField::XWeir);
+        for name in [
+            "Transfer_Encoding",
+            "content_length",
+            "X_Forwarded_For",
+            "x_weir-a",
+            "x_forwarded_client_cert_and_a_long_tail",
+        ] {
+            assert_eq!(recognize(name.as_bytes()), KnownField::Lookalike, "{name}");
+        }
+        assert_eq!(recognize(b"my_field"), KnownField::Other);
+    }
+}

@@ -1,0 +1,157 @@
+//! Request targets (RFC 9112 section 3.2) and the authority in them and in `Host`.
+
+use std::net::Ipv6Addr;
+
+use crate::error::RequestError;
+use crate::request::Method;
+use crate::scan::{decimal, find_byte, is_host_byte};
+use crate::span::Span;
+
+/// The four forms of a request target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetForm {
+    /// `/path?query`
+    #[default]
+    Origin,
+    /// `http://host/path?query`
+    Absolute,
+    /// `host:port`, for CONNECT only.
+    Authority,
+    /// `*`, for OPTIONS only.
+    Asterisk,
+}
+
+/// A target, taken apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) form: TargetForm,
+    /// Empty unless absolute or authority form.
+    pub(crate) authority: Span,
+    /// Without the query. Empty stands for `/` (or for `*` where the form says so).
+    pub(crate) path: Span,
+    /// With its `?`; empty without a query.
+    pub(crate) query: Span,
+}
+
+/// A host with an optional port, as `Host` and URLs hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority<'a> {
+    /// The name or address; an IPv6 address keeps its brackets.
+    pub host: &'a [u8],
+    /// The port, where one was given.
+    pub port: Option<u16>,
+}
+
+/// Takes `name`, `name:port`, `[v6]` or `[v6]:port` apart; `None` when it is anything else.
+///
+/// Narrower than RFC 3986: no user information, no percent-encoding, no sub-delimiters. An empty port is accepted.
+pub fn split_authority(text: &[u8]) -> Option<Authority<'_>> {
+    let host_end = match text.first()? {
+        b'[' => {
+            let close = find_byte(text, 1, b']');
+            let inner = std::str::from_utf8(text.get(1..close)?).ok()?;
+            text.get(close)?;
+            inner.parse::<Ipv6Addr>().ok()?;
+            close + 1
+        }
+        _ => {
+            let end = text.iter().position(|&b| !is_host_byte(b)).unwrap_or(text.len());
+            if end == 0 {
+                return None;
+            }
+            end
+        }
+    };
+    let host = &text[..host_end];
+    let port = match &text[host_end..] {
+        [] | [b':'] => None,
+        [b':', digits @ ..] if digits.len() <= 5 => Some(u16::try_from(decimal(digits)?).ok()?),
+        _ => return None,
+    };
+    Some(Authority { host, port })
+}
+
+/// Takes the target in `span` apart. Its bytes were checked before.
+#[inline]
+pub(crate) fn parse(buf: &[u8], span: Span, method: Method) -> Result<Target, RequestError> {
+    let text = span.of(buf);
+    if text.first() == Some(&b'/') && method != Method::Connect {
+        return Ok(with_path(buf, TargetForm::Origin, Span::default(), span.range().start, span.range().end));
+    }
+    unusual(buf, span, method)
+}
+
+#[cold]
+fn unusual(buf: &[u8], span: Span, method: Method) -> Result<Target, RequestError> {
+    let text = span.of(buf);
+    if method == Method::Connect {
+        let authority = split_authority(text).ok_or(RequestError::BadConnectTarget)?;
+        authority.port.ok_or(RequestError::BadConnectTarget)?;
+        return Ok(Target { form: TargetForm::Authority, authority: span, ..Target::default() });
+    }
+    if text == b"*" {
+        if method != Method::Options {
+            return Err(RequestError::BadTarget);
+        }
+        return Ok(Target { form: TargetForm::Asterisk, path: span, ..Target::default() });
+    }
+    let scheme = [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+        .ok_or(RequestError::BadTarget)?;
+    let (start, end) = (span.range().start + scheme.len(), span.range().end);
+    let path = buf[start..end].iter().position(|b| matches!(b, b'/' | b'?')).map_or(end, |at| start + at);
+    split_authority(&buf[start..path]).ok_or(RequestError::BadTarget)?;
+    let mut target = with_path(buf, TargetForm::Absolute, Span::new(start, path), path, end);
+    if method == Method::Options && path == end {
+        // RFC 9112 section 3.2.4: without a path and query, the last proxy sends the asterisk.
+        target.form = TargetForm::Asterisk;
+    }
+    Ok(target)
+}
+
+fn with_path(buf: &[u8], form: TargetForm, authority: Span, start: usize, end: usize) -> Target {
+    let query = find_byte(&buf[..end], start, b'?');
+    Target { form, authority, path: Span::new(start, query), query: Span::new(query, end) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities() {
+        let ok = |text: &'static str, host: &str, port| {
+            assert_eq!(
+                split_authority(text.as_bytes()),
+                Some(Authority { host: host.as_bytes(), port }),
+                "{text}"
+            );
+        };
+        ok("a", "a", None);
+        ok("a.b_c-d:80", "a.b_c-d", Some(80));
+        ok("127.0.0.1:", "127.0.0.1", None);
+        ok("[::1]:8080", "[::1]", Some(8080));
+        ok("[::1]", "[::1]", None);
+        for bad in [
+            "",
+            ":80",
+            "a/b@c",
+            "a b",
+            "a:65536",
+            "a:+1",
+            "a:1:2",
+            "[::1",
+            "::1",
+            "[a]",
+            "[::1]x",
+            "a,b",
+            "u@h",
+            "a:8a",
+            "a:000080",
+            "[::1%25lo]",
+        ] {
+            assert_eq!(split_authority(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

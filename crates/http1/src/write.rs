@@ -1,0 +1,297 @@
+//! Writing heads: end-to-end fields are copied as they stand, all else is set anew.
+//!
+//! Whatever comes from outside the codec is checked, so no CR, LF or NUL can split a message. A head that is not
+//! finished is taken back.
+
+use crate::body::BodyKind;
+use crate::error::WriteError;
+use crate::fields::FieldTable;
+use crate::known::{FieldSet, KnownField};
+use crate::scan::{all_tchars, find_control, find_target_end, is_tchar};
+
+/// Whether `name` can be a field name (RFC 9110 section 5.1).
+pub fn is_token(name: &[u8]) -> bool {
+    all_tchars(name)
+}
+
+/// Whether `value` can be a field value: no control characters but HTAB (RFC 9110 section 5.5).
+pub fn is_field_value(value: &[u8]) -> bool {
+    let mut stop = find_control(value, 0);
+    while let Some(b'\t') = value.get(stop) {
+        stop = find_control(value, stop + 1);
+    }
+    stop == value.len()
+}
+
+/// A field name that was checked once, at compile time or when a configuration was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldName<'a>(&'a [u8]);
+
+impl<'a> FieldName<'a> {
+    /// The name, if it is a token.
+    pub fn new(name: &'a [u8]) -> Option<Self> {
+        is_token(name).then_some(Self(name))
+    }
+
+    /// For constants.
+    ///
+    /// # Panics
+    /// When the name is not made of ASCII letters, digits, `-` and `_`: in a constant, that is a compile error.
+    pub const fn from_static(name: &'static str) -> FieldName<'static> {
+        let bytes = name.as_bytes();
+        assert!(!bytes.is_empty(), "a field name is not empty");
+        let mut i = 0;
+        while i < bytes.len() {
+            assert!(bytes[i].is_ascii_alphanumeric() || matches!(bytes[i], b'-' | b'_'), "not a field name");
+            i += 1;
+        }
+        FieldName(bytes)
+    }
+
+    /// The name's bytes.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// What the `Connection` field says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionOption<'a> {
+    /// `close`
+    Close,
+    /// `keep-alive`, which an HTTP/1.0 client needs to be told.
+    KeepAlive,
+    /// `upgrade`, with the protocol for the `Upgrade` field.
+    Upgrade(&'a [u8]),
+}
+
+/// Appends one head to a buffer. Dropped before [`Self::finish`], it takes back what it wrote.
+#[derive(Debug)]
+pub struct HeadWriter<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl<'a> HeadWriter<'a> {
+    /// Begins an HTTP/1.1 request in origin form (or `*`). `query` is empty or begins with `?`.
+    ///
+    /// # Errors
+    /// The method is not a token, or the target not a valid one.
+    #[inline]
+    pub fn request(
+        out: &'a mut Vec<u8>,
+        method: &[u8],
+        path: &[u8],
+        query: &[u8],
+    ) -> Result<Self, WriteError> {
+        if method != b"GET" && !is_token(method) {
+            return Err(WriteError::Method);
+        }
+        let begins = path.first() == Some(&b'/') || path == b"*";
+        let asks = query.is_empty() || query[0] == b'?';
+        if !begins
+            || !asks
+            || find_target_end(path, 0) != path.len()
+            || find_target_end(query, 0) != query.len()
+        {
+            return Err(WriteError::Target);
+        }
+        let start = out.len();
+        out.reserve(method.len() + path.len() + query.len() + 16);
+        out.extend_from_slice(method);
+        out.push(b' ');
+        out.extend_from_slice(path);
+        out.extend_from_slice(query);
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        Ok(Self { out, start })
+    }
+
+    /// Begins an HTTP/1.1 response. An empty `reason` is allowed.
+    ///
+    /// # Errors
+    /// The status is not three digits, or the reason holds a control byte.
+    #[inline]
+    pub fn response(out: &'a mut Vec<u8>, status: u16, reason: &[u8]) -> Result<Self, WriteError> {
+        if !(100..1000).contains(&status) {
+            return Err(WriteError::Status);
+        }
+        if !is_field_value(reason) {
+            return Err(WriteError::Reason);
+        }
+        let start = out.len();
+        out.reserve(reason.len() + 32);
+        if status == 200 && reason == b"OK" {
+            out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+            return Ok(Self { out, start });
+        }
+        let digits = [status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(&digits);
+        out.push(b' ');
+        out.extend_from_slice(reason);
+        out.extend_from_slice(b"\r\n");
+        Ok(Self { out, start })
+    }
+
+    /// Copies the end-to-end fields of a parsed head, in order and as they were spelt. Left out are hop-by-hop fields,
+    /// those that a `Connection` option names, the framing fields, `Host`, and the kinds in `skip`. `buf` must be the
+    /// slice that `fields` was parsed from.
+    #[inline]
+    pub fn copy(&mut self, buf: &[u8], fields: &FieldTable, skip: FieldSet) -> &mut Self {
+        let skip = skip.union(ALWAYS_SKIPPED);
+        self.copy_runs(buf, fields, |field| !skip.has(field.id) && !field.nominated)
+    }
+
+    /// As [`Self::copy`], and also leaves out every field for which `keep(name, value)` says no.
+    pub fn copy_where(
+        &mut self,
+        buf: &[u8],
+        fields: &FieldTable,
+        skip: FieldSet,
+        mut keep: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> &mut Self {
+        let skip = skip.union(ALWAYS_SKIPPED);
+        self.copy_runs(buf, fields, |field| {
+            !skip.has(field.id) && !field.nominated && keep(field.name.of(buf), field.value.of(buf))
+        })
+    }
+
+    /// Neighbouring lines go over in one piece.
+    #[inline(always)]
+    fn copy_runs(
+        &mut self,
+        buf: &[u8],
+        fields: &FieldTable,
+        mut keep: impl FnMut(&crate::Field) -> bool,
+    ) -> &mut Self {
+        let mut run = None;
+        for (index, field) in fields.iter().enumerate() {
+            if keep(field) {
+                run.get_or_insert(field.name.start as usize);
+            } else if let Some(start) = run.take() {
+                self.copy_lines(buf, start, fields.line_start(index));
+            }
+        }
+        if let Some(start) = run {
+            self.copy_lines(buf, start, fields.line_start(fields.len()));
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn copy_lines(&mut self, buf: &[u8], start: usize, end: usize) {
+        self.out.extend_from_slice(buf.get(start..end).unwrap_or_default());
+    }
+
+    /// Appends a field.
+    ///
+    /// # Errors
+    /// The value holds a control byte; nothing is written.
+    #[inline]
+    pub fn field(&mut self, name: FieldName<'_>, value: &[u8]) -> Result<&mut Self, WriteError> {
+        self.field_joined(name, &[value])
+    }
+
+    /// Appends a field whose value is made of parts, without gluing them elsewhere first.
+    ///
+    /// # Errors
+    /// A part holds a control byte; nothing is written.
+    #[inline]
+    pub fn field_joined(&mut self, name: FieldName<'_>, parts: &[&[u8]]) -> Result<&mut Self, WriteError> {
+        if !parts.iter().all(|part| is_field_value(part)) {
+            return Err(WriteError::Value);
+        }
+        self.out.extend_from_slice(name.0);
+        self.out.extend_from_slice(b": ");
+        for part in parts {
+            self.out.extend_from_slice(part);
+        }
+        self.out.extend_from_slice(b"\r\n");
+        Ok(self)
+    }
+
+    /// Appends a field with a number for a value.
+    pub fn number(&mut self, name: FieldName<'_>, value: u64) -> &mut Self {
+        self.out.extend_from_slice(name.0);
+        self.out.extend_from_slice(b": ");
+        push_decimal(self.out, value);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Writes `Host`, which [`Self::copy`] leaves out.
+    ///
+    /// # Errors
+    /// The value holds a control byte; nothing is written.
+    #[inline]
+    pub fn host(&mut self, host: &[u8]) -> Result<&mut Self, WriteError> {
+        self.field(FieldName(b"Host"), host)
+    }
+
+    /// Writes the field that announces the body: the only one, since [`Self::copy`] leaves both out.
+    #[inline]
+    pub fn framing(&mut self, kind: BodyKind) -> &mut Self {
+        match kind {
+            BodyKind::None | BodyKind::UntilClose => {}
+            BodyKind::Length(length) => {
+                self.out.extend_from_slice(b"Content-Length: ");
+                push_decimal(self.out, length);
+                self.out.extend_from_slice(b"\r\n");
+            }
+            BodyKind::Chunked => self.out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        }
+        self
+    }
+
+    /// Writes `Connection`, and `Upgrade` with it. Keeping an HTTP/1.1 connection needs no field.
+    ///
+    /// # Errors
+    /// The protocol holds a byte that may not stand there; nothing is written.
+    pub fn connection(&mut self, option: ConnectionOption<'_>) -> Result<&mut Self, WriteError> {
+        match option {
+            ConnectionOption::Close => self.out.extend_from_slice(b"Connection: close\r\n"),
+            ConnectionOption::KeepAlive => self.out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            ConnectionOption::Upgrade(protocol) => {
+                if protocol.is_empty() || !protocol.iter().all(|&b| is_tchar(b) || b == b'/') {
+                    return Err(WriteError::Value);
+                }
+                self.out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
+                self.out.extend_from_slice(protocol);
+                self.out.extend_from_slice(b"\r\n");
+            }
+        }
+        Ok(self)
+    }
+
+    /// Writes the empty line that ends the head, and keeps the head.
+    #[inline]
+    pub fn finish(mut self) {
+        self.out.extend_from_slice(b"\r\n");
+        self.start = self.out.len();
+    }
+}
+
+const ALWAYS_SKIPPED: FieldSet = FieldSet::HOP_BY_HOP.union(FieldSet::FRAMING).with(KnownField::Host);
+
+impl Drop for HeadWriter<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.out.truncate(self.start);
+    }
+}
+
+/// Decimal digits, without allocation.
+fn push_decimal(out: &mut Vec<u8>, value: u64) {
+    let mut digits = [0u8; 20];
+    let mut start = digits.len();
+    let mut left = value;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
