@@ -1,0 +1,97 @@
+//! Durable puts per second of the embedded engine, with many clients that each wait for their answer.
+//!
+//! `cargo run --release -p weir-store --example put_rate [SECONDS] [FOLDER]`
+#![allow(clippy::print_stdout, reason = "printing is what this program is for")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_store::{Embedded, Key, Options, Store, Txn};
+
+const CLIENTS: [usize; 3] = [1, 64, 256];
+/// As many keys as a busy registry has, so that writes meet a tree of a realistic height.
+const KEYS: usize = 100_000;
+const VALUE_BYTES: usize = 256;
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let seconds = arguments.next().map_or(5, |seconds| seconds.parse().expect("SECONDS is a number"));
+    let folder = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = tempfile::tempdir_in(folder).expect("a temporary folder");
+    println!(
+        "{:>8} {:>10} {:>12} {:>10} {:>10} {:>12}",
+        "clients", "puts/s", "puts/flush", "p50 us", "p99 us", "CPU us/put"
+    );
+    for clients in CLIENTS {
+        let path = folder.path().join(format!("store-{clients}"));
+        let store = Arc::new(Embedded::open(&path, Options::default()).expect("a new store"));
+        fill(&store).await;
+        measure(&store, clients, Duration::from_secs(seconds)).await;
+        drop(store);
+        let store = Embedded::open(&path, Options::default()).expect("the store again");
+        println!("{:>8} reopened {} keys in {:?}", "", store.stats().keys, store.stats().open_duration);
+    }
+}
+
+fn key(number: usize) -> Key {
+    Key::new("instance", "default", &format!("node-{:04}/service-{number:06}", number % 1000))
+        .expect("a valid key")
+}
+
+async fn fill(store: &Embedded) {
+    let value: Arc<[u8]> = vec![b'x'; VALUE_BYTES].into();
+    for start in (0..KEYS).step_by(1000) {
+        let txn = (start..start + 1000).fold(Txn::new(), |txn, i| txn.put(key(i), Arc::clone(&value)));
+        store.commit(txn).await.expect("accepted");
+    }
+}
+
+async fn measure(store: &Arc<Embedded>, clients: usize, time: Duration) {
+    let before = store.stats();
+    let cpu = cpu_time();
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..clients)
+        .map(|client| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move {
+                let value: Arc<[u8]> = vec![b'y'; VALUE_BYTES].into();
+                let mut waits = Vec::new();
+                let mut number = client * 7919;
+                while start.elapsed() < time {
+                    number = (number + 104_729) % KEYS;
+                    let asked = Instant::now();
+                    store.commit(Txn::new().put(key(number), Arc::clone(&value))).await.expect("accepted");
+                    waits.push(asked.elapsed());
+                }
+                waits
+            })
+        })
+        .collect();
+    let mut waits = Vec::new();
+    for task in tasks {
+        waits.append(&mut task.await.expect("the client is well"));
+    }
+    let (elapsed, cpu) = (start.elapsed(), cpu_time() - cpu);
+    waits.sort_unstable();
+    let after = store.stats();
+    let puts = waits.len() as f64;
+    println!(
+        "{clients:>8} {:>10.0} {:>12.1} {:>10} {:>10} {:>12.1}",
+        puts / elapsed.as_secs_f64(),
+        puts / (after.batches - before.batches) as f64,
+        waits[waits.len() / 2].as_micros(),
+        waits[waits.len() * 99 / 100].as_micros(),
+        cpu.as_micros() as f64 / puts,
+    );
+}
+
+/// Processor time of this process so far; zero where the system does not tell.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
