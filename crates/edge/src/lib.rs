@@ -1,3 +1,4 @@
 //! Protocol servers over the domain: what foreign protocols say is converted here, and goes no further inward.
 
 pub mod http;
+pub mod prober;
