@@ -1,1 +1,5 @@
-//! Weir proxy.
+//! The request path.
+
+pub mod route;
+pub mod snapshot;
+pub mod source;

@@ -1,0 +1,247 @@
+//! Phase `route`: from a request head to the rule and service that serve it.
+//!
+//! ```text
+//! host -> section (one listener of the gateway) -> route hostnames, most specific first
+//!      -> path: exact, then longest prefix -> conditions: method, headers, query -> rule -> service by weight
+//! ```
+//!
+//! Precedence is the Gateway API's (v1, `HTTPRouteSpec.hostnames` and `HTTPRouteRule.matches`). Tables are immutable and
+//! indexed by host and path, so that the cost of a request does not grow with the number of routes; routing allocates
+//! nothing. It reads no clock, and its only randomness is the generator it is given. It must not look at endpoints:
+//! choosing among them is the attempt's work.
+
+mod backends;
+mod build;
+mod conditions;
+mod host;
+mod path;
+mod reasons;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use weir_model::{ResourceId, ServiceRef};
+
+pub use backends::Backends;
+pub use build::{MatchSpec, RouteTableBuilder};
+pub use conditions::{Conditions, Unmet};
+pub use host::{FoldedHost, HostPattern};
+pub use reasons::{NoReasons, Reasons};
+pub use view::RequestView;
+
+use crate::snapshot::{Settings, Upstream};
+use host::HostIndex;
+use path::PathIndex;
+
+/// Which upstream of the snapshot: see `Snapshot::upstream`. Valid only together with the snapshot it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpstreamIndex(pub(crate) u32);
+
+/// What routing decided.
+#[derive(Clone, Copy, Debug)]
+pub enum Decision<'a> {
+    /// Send it to this upstream, under this rule.
+    Forward {
+        /// Where to.
+        upstream: &'a Arc<Upstream>,
+        /// The rule that matched.
+        rule: &'a Rule,
+    },
+    /// No listener or no rule matches: answer 404.
+    NoRoute,
+    /// A rule matches, but it names no service, or the one drawn does not exist, or all weights are 0: answer 500, as
+    /// the Gateway API says.
+    NoBackend {
+        /// The rule that matched.
+        rule: &'a Rule,
+        /// The service that does not exist, if one was drawn.
+        service: Option<&'a ServiceRef>,
+    },
+}
+
+/// The rule that a table found for a request, and the service drawn from it. `Snapshot::route` makes it a
+/// [`Decision`].
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The rule that matched.
+    pub rule: &'a Rule,
+    /// The service drawn; none when the rule has none with a weight.
+    pub upstream: Option<UpstreamIndex>,
+}
+
+/// A rule of a route, as a request meets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The route it is from; for calls that no route covers, the service itself.
+    pub route: ResourceId,
+    /// Which of the route's rules, from 0.
+    pub index: usize,
+    /// Its own name, if it has one.
+    pub name: Option<Box<str>>,
+    /// `HTTPRoute/shop#0`, for logs.
+    pub label: Arc<str>,
+    /// Limit from the request's arrival to the response head.
+    pub request_timeout: TimeLimit,
+    /// The same for one attempt.
+    pub attempt_timeout: TimeLimit,
+    /// Where it sends requests.
+    pub backends: Backends,
+}
+
+/// A time limit that a rule may or may not state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeLimit {
+    /// Nothing is said: what the service's settings say holds.
+    #[default]
+    Unset,
+    /// Expressly none.
+    Unlimited,
+    /// This long.
+    Limited(Duration),
+}
+
+impl TimeLimit {
+    /// This limit, or another where nothing is said; `None` means no limit.
+    pub fn or(self, other: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::Unset => other,
+            Self::Unlimited => None,
+            Self::Limited(limit) => Some(limit),
+        }
+    }
+}
+
+impl Rule {
+    /// The limit from the request's arrival to the response head when it goes to a service with these settings.
+    pub fn request_timeout(&self, settings: &Settings) -> Option<Duration> {
+        self.request_timeout.or(settings.request_timeout)
+    }
+
+    /// The limit for one attempt, within that of the request.
+    pub fn attempt_timeout(&self) -> Option<Duration> {
+        self.attempt_timeout.or(None)
+    }
+}
+
+/// One condition of a rule together with where it applies. A rule has one for each of its matches and hostnames.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// Which section of the table it is in.
+    pub section: usize,
+    /// The hostname of its route.
+    pub host: HostPattern,
+    /// The path, and how it is compared.
+    pub path: PathPattern,
+    /// Everything else.
+    pub conditions: Conditions,
+    /// Index of its rule.
+    rule: usize,
+    /// Where it stands among its likes when nothing else decides: the order of routes, then of rules, then of matches.
+    order: u32,
+}
+
+/// A condition on the path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathPattern {
+    /// The whole path.
+    Exact(Box<str>),
+    /// Whole segments from the start.
+    Prefix(Box<str>),
+}
+
+impl PathPattern {
+    /// Whether a path matches.
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        match self {
+            Self::Exact(path) => path.as_bytes() == candidate,
+            Self::Prefix(prefix) => path::is_under(candidate, prefix.as_bytes()),
+        }
+    }
+}
+
+impl std::fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "= {path}"),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
+/// A part of a table with rules of its own: one listener of a gateway.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// What it is called: `Gateway/edge:web`.
+    pub label: Arc<str>,
+    /// The hosts it serves.
+    pub host: HostPattern,
+}
+
+/// Index into the table's matches, in order of precedence.
+type Bucket = Vec<u32>;
+
+/// The rules behind one port, or of one service of the mesh. Built by [`RouteTableBuilder`].
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    sections: Vec<Section>,
+    by_host: HostIndex<usize>,
+    /// One per section.
+    indices: Vec<HostIndex<PathIndex<Bucket>>>,
+    matches: Vec<Match>,
+    rules: Vec<Rule>,
+}
+
+impl RouteTable {
+    /// Finds the rule for a request and draws one of its services, telling why. `rng` is used only where a rule has
+    /// several services.
+    pub fn find(
+        &self,
+        request: &impl RequestView,
+        rng: &mut impl Rng,
+        reasons: &mut impl Reasons,
+    ) -> Option<Found<'_>> {
+        let host = FoldedHost::new(request.host());
+        // Only the most specific listener serves a host, even when none of its rules matches (Gateway API, listener
+        // isolation).
+        let &section = self.by_host.matching(host.as_bytes()).next()?;
+        reasons.section(section);
+        let path = request.path();
+        for paths in self.indices[section].matching(host.as_bytes()) {
+            for bucket in paths.matching(path) {
+                for &id in bucket {
+                    match self.matches[id as usize].conditions.check(request) {
+                        Err(why) => reasons.unmet(id, why),
+                        Ok(()) => {
+                            reasons.won(id);
+                            let rule = self.rule(&self.matches[id as usize]);
+                            return Some(Found { rule, upstream: rule.backends.choose(rng) });
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The table's sections.
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    /// Every match of the table, in the order in which they were declared.
+    pub fn matches(&self) -> &[Match] {
+        &self.matches
+    }
+
+    /// The rule of a match.
+    pub fn rule(&self, matched: &Match) -> &Rule {
+        &self.rules[matched.rule]
+    }
+
+    /// Every rule of the table.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+}

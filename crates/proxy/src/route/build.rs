@@ -1,0 +1,87 @@
+//! Building a route table: collects sections, rules and matches, then puts each bucket in order of precedence.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::{Conditions, HostPattern, Match, PathPattern, RouteTable, Rule, Section};
+
+/// One match of a rule, before it is put into a table.
+#[derive(Clone, Debug)]
+pub struct MatchSpec {
+    /// The condition on the path.
+    pub path: PathPattern,
+    /// Everything else.
+    pub conditions: Conditions,
+}
+
+/// Collects what a [`RouteTable`] is made of. Routes are to be added in order of precedence: where the Gateway API's
+/// rules leave a tie, what was added first wins.
+#[derive(Debug, Default)]
+pub struct RouteTableBuilder {
+    table: RouteTable,
+}
+
+impl RouteTableBuilder {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a section and returns its index. Of two with the same host the first one serves it.
+    pub fn section(&mut self, label: impl Into<Arc<str>>, host: HostPattern) -> usize {
+        let index = self.table.sections.len();
+        self.table.by_host.entry(&host, || index);
+        self.table.sections.push(Section { label: label.into(), host });
+        self.table.indices.push(super::HostIndex::default());
+        index
+    }
+
+    /// Adds a rule and its matches to a section, for each of the hosts that its route is for.
+    pub fn rule(&mut self, section: usize, hosts: &[HostPattern], rule: Rule, matches: &[MatchSpec]) {
+        let table = &mut self.table;
+        let rule_index = table.rules.len();
+        table.rules.push(rule);
+        for host in hosts {
+            let paths = table.indices[section].entry(host, super::PathIndex::default);
+            for spec in matches {
+                let id = table.matches.len() as u32;
+                let bucket = match &spec.path {
+                    PathPattern::Exact(path) => paths.exact(path, Vec::new),
+                    PathPattern::Prefix(prefix) => paths.prefix(prefix, Vec::new),
+                };
+                bucket.push(id);
+                table.matches.push(Match {
+                    section,
+                    host: host.clone(),
+                    path: spec.path.clone(),
+                    conditions: spec.conditions.clone(),
+                    rule: rule_index,
+                    order: id,
+                });
+            }
+        }
+    }
+
+    /// The finished table.
+    pub fn build(self) -> RouteTable {
+        let RouteTable { sections, by_host, mut indices, matches, rules } = self.table;
+        for paths in indices.iter_mut().flat_map(super::HostIndex::values_mut) {
+            for bucket in paths.values_mut() {
+                bucket.sort_by_key(|&id| precedence(&matches[id as usize]));
+            }
+        }
+        RouteTable { sections, by_host, indices, matches, rules }
+    }
+}
+
+/// The Gateway API's order within the same host and path: a method, then more headers, then more query parameters, then
+/// the order of routes and rules. Smallest first.
+fn precedence(matched: &Match) -> (bool, Reverse<usize>, Reverse<usize>, u32) {
+    let conditions = &matched.conditions;
+    (
+        conditions.method.is_none(),
+        Reverse(conditions.headers.len()),
+        Reverse(conditions.params.len()),
+        matched.order,
+    )
+}

@@ -1,0 +1,15 @@
+//! What routing needs to see of a request.
+
+/// A request head as routing sees it. All parts are borrowed from wherever the request was read into.
+pub trait RequestView {
+    /// The method, as sent.
+    fn method(&self) -> &[u8];
+    /// The host the request is for, without a port; in any case. Empty when there is none.
+    fn host(&self) -> &[u8];
+    /// The normalised path, without the query. `*` for `OPTIONS *`.
+    fn path(&self) -> &[u8];
+    /// The query, without its `?`.
+    fn query(&self) -> Option<&[u8]>;
+    /// The value of the first field of a name, given in lower case.
+    fn header(&self, lower_name: &[u8]) -> Option<&[u8]>;
+}

@@ -1,0 +1,116 @@
+//! The snapshot: everything the request path works from, immutable, compiled whole from declared resources and
+//! registered endpoints, and swapped atomically.
+//!
+//! ```text
+//! Inputs (resources, endpoints) -> compile -> Snapshot { listeners -> RouteTable, mesh -> RouteTable, upstreams }
+//!                                          -> or what is refused, resource by resource
+//! ```
+//!
+//! Compiling is pure: no clock, no IO. Names were resolved by the source. What must outlive a snapshot (`state`) is
+//! taken over from the previous one by identity.
+
+mod attach;
+mod compile;
+mod endpoints;
+mod inputs;
+mod mesh;
+mod rules;
+mod settings;
+mod state;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rand::Rng;
+use weir_model::resource::ListenerProtocol;
+use weir_model::{Position, ResourceId, ServiceRef};
+
+pub use compile::{Addresses, Compiler, Rejection, Role};
+pub use inputs::{Inputs, Registered, Resources, Services};
+pub use mesh::{MeshLookup, MeshService, MeshTable};
+pub use settings::Settings;
+pub use state::{EndpointState, UpstreamState};
+pub use upstream::{Endpoint, Upstream};
+
+use compile::UpstreamNames;
+
+use crate::route::{Decision, Found, NoReasons, Reasons, RequestView, RouteTable, UpstreamIndex};
+
+/// What is in force.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Where in history it stands. In static mode the epoch is 0 and the revision counts loads.
+    pub position: Position,
+    /// What a gateway listens on.
+    pub listeners: Vec<ListenerConfig>,
+    /// What a sidecar's application can call by name.
+    pub mesh: MeshTable,
+    /// What it was compiled from.
+    pub inputs: Inputs,
+    upstreams: Vec<Arc<Upstream>>,
+    names: Arc<UpstreamNames>,
+    addresses: Arc<Addresses>,
+}
+
+/// One socket of a gateway.
+#[derive(Clone, Debug)]
+pub struct ListenerConfig {
+    /// Stable over revisions: the gateway and the address.
+    pub id: Arc<str>,
+    /// The gateway it is from.
+    pub gateway: ResourceId,
+    /// Which of the gateway's `spec.listeners` asked for it first, for reports.
+    pub index: usize,
+    /// Where to listen.
+    pub addr: SocketAddr,
+    /// What is spoken there.
+    pub protocol: ListenerProtocol,
+    /// Where its requests go.
+    pub routes: Arc<RouteTable>,
+}
+
+impl Snapshot {
+    /// Decides where a request goes, by one of this snapshot's own tables. Allocates nothing; `rng` is used only where
+    /// a rule has several services.
+    pub fn route<'a>(
+        &'a self,
+        table: &'a RouteTable,
+        request: &impl RequestView,
+        rng: &mut impl Rng,
+    ) -> Decision<'a> {
+        self.route_with(table, request, rng, &mut NoReasons)
+    }
+
+    /// The same, telling why.
+    pub fn route_with<'a>(
+        &'a self,
+        table: &'a RouteTable,
+        request: &impl RequestView,
+        rng: &mut impl Rng,
+        reasons: &mut impl Reasons,
+    ) -> Decision<'a> {
+        let Some(Found { rule, upstream }) = table.find(request, rng, reasons) else {
+            return Decision::NoRoute;
+        };
+        match upstream.map(|index| self.upstream(index)) {
+            Some(upstream) if upstream.known => Decision::Forward { upstream, rule },
+            unusable => Decision::NoBackend { rule, service: unusable.map(|upstream| &upstream.service) },
+        }
+    }
+
+    /// The upstream that a decision names.
+    pub fn upstream(&self, index: UpstreamIndex) -> &Arc<Upstream> {
+        &self.upstreams[index.0 as usize]
+    }
+
+    /// The upstream of a service, if any rule or name leads there.
+    pub fn upstream_of(&self, service: &ServiceRef) -> Option<&Arc<Upstream>> {
+        self.names.get(service).map(|index| self.upstream(index))
+    }
+
+    /// Every upstream.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+}

@@ -1,0 +1,232 @@
+//! From inputs to a snapshot.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weir_model::resource::TrafficPolicySpec;
+use weir_model::{Kind, ResourceId, ServiceRef, Spec};
+
+use super::attach::{self, Routes};
+use super::endpoints;
+use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream};
+use crate::route::UpstreamIndex;
+
+/// The addresses that host names of endpoints stand for, as far as they could be resolved.
+pub type Addresses = BTreeMap<String, Vec<IpAddr>>;
+
+/// Which part of the inputs a proxy serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The listeners of gateways.
+    Gateway {
+        /// The gateways it serves, as `name` in the default namespace or `namespace/name`; all when empty.
+        gateways: Vec<String>,
+    },
+    /// Calls of one application to the services of the mesh.
+    Sidecar {
+        /// The service that the application is an instance of.
+        service: ServiceRef,
+    },
+}
+
+/// Why one resource cannot take effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{resource}: {path}: {reason}")]
+pub struct Rejection {
+    /// Which resource.
+    pub resource: ResourceId,
+    /// The field, as in `spec.rules[0].backendRefs[1].kind`.
+    pub path: String,
+    /// What is wrong, and what was expected.
+    pub reason: String,
+}
+
+/// Compiles snapshots for one proxy.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    /// What the proxy is.
+    pub role: Role,
+    /// How services are called where no policy says otherwise.
+    pub defaults: Settings,
+    /// What host names of endpoints stand for.
+    pub addresses: Arc<Addresses>,
+}
+
+impl Compiler {
+    /// A compiler with the product's defaults that knows no host names.
+    pub fn new(role: Role) -> Self {
+        Self { role, defaults: Settings::default(), addresses: Arc::default() }
+    }
+
+    /// Compiles inputs. What has not changed since `previous` is shared with it, and the live state of every endpoint
+    /// and upstream is carried over by identity.
+    ///
+    /// # Errors
+    /// What cannot take effect, resource by resource; without these the rest compiles.
+    pub fn compile(&self, inputs: &Inputs, previous: Option<&Snapshot>) -> Result<Snapshot, Vec<Rejection>> {
+        let mut rejections = Vec::new();
+        let same_resources =
+            previous.filter(|previous| Arc::ptr_eq(&previous.inputs.resources, &inputs.resources));
+        // A gateway's tables are shared while its resources stay, so their indices must stay too. A sidecar's are made
+        // anew each time: what it calls on demand comes and goes.
+        let shared_tables = same_resources.filter(|_| matches!(self.role, Role::Gateway { .. }));
+        let mut names = Interner::starting_with(shared_tables);
+        self.name_services(inputs, &mut names);
+
+        let (listeners, routes) = match (&self.role, shared_tables) {
+            (Role::Gateway { .. }, Some(previous)) => (previous.listeners.clone(), Routes::default()),
+            (Role::Gateway { gateways }, None) => {
+                let listeners = attach::gateways(inputs, gateways, &mut names, &mut rejections);
+                (listeners, Routes::default())
+            }
+            (Role::Sidecar { service }, _) => {
+                (Vec::new(), attach::mesh(inputs, &service.namespace, &mut names, &mut rejections))
+            }
+        };
+        if !rejections.is_empty() {
+            return Err(rejections);
+        }
+
+        let upstreams = self.upstreams(inputs, previous, same_resources.is_some(), &names);
+        let mesh = self.mesh_table(inputs, &upstreams, routes, &mut names);
+        Ok(Snapshot {
+            position: inputs.position,
+            listeners,
+            mesh,
+            inputs: inputs.clone(),
+            upstreams,
+            names: names.finish(),
+            addresses: Arc::clone(&self.addresses),
+        })
+    }
+
+    /// Every declared and every registered service is an upstream, whether or not a rule leads there yet.
+    fn name_services(&self, inputs: &Inputs, names: &mut Interner) {
+        for id in inputs.resources.keys().filter(|id| id.kind == Kind::Service) {
+            names.index(&ServiceRef::new(&*id.namespace, &*id.name));
+        }
+        for service in inputs.services.keys() {
+            names.index(service);
+        }
+    }
+
+    fn upstreams(
+        &self,
+        inputs: &Inputs,
+        previous: Option<&Snapshot>,
+        same_resources: bool,
+        names: &Interner,
+    ) -> Vec<Arc<Upstream>> {
+        let policies = policies(inputs);
+        let same_addresses =
+            previous.is_some_and(|previous| Arc::ptr_eq(&previous.addresses, &self.addresses));
+        let build = |service: &ServiceRef| {
+            let registered = inputs.services.get(service);
+            let old = previous.and_then(|previous| previous.upstream_of(service));
+            if let (Some(old), Some(previous)) = (old, previous)
+                && same_resources
+                && same_addresses
+                && same_arc(registered, previous.inputs.services.get(service))
+            {
+                return Arc::clone(old);
+            }
+            let settings = match policies.get(service) {
+                Some(policy) => self.defaults.overridden_by(policy),
+                None => self.defaults,
+            };
+            Arc::new(endpoints::upstream(inputs, service, settings, &self.addresses, old))
+        };
+        names.in_order().map(build).collect()
+    }
+
+    fn mesh_table(
+        &self,
+        inputs: &Inputs,
+        upstreams: &[Arc<Upstream>],
+        mut routes: Routes,
+        names: &mut Interner,
+    ) -> MeshTable {
+        let Role::Sidecar { service: own } = &self.role else { return MeshTable::default() };
+        let mut table = MeshTable::new(&*own.namespace);
+        for upstream in upstreams {
+            let service = &upstream.service;
+            if !upstream.known {
+                // Only what the control plane has denied is known not to exist.
+                if inputs.services.contains_key(service) {
+                    table.insert(service, None);
+                }
+                continue;
+            }
+            let index = names.index(service);
+            let routes = routes.remove(service).unwrap_or_else(|| attach::direct(service, index));
+            let entry = MeshService { service: service.clone(), upstream: index, routes: Arc::new(routes) };
+            table.insert(service, Some(&Arc::new(entry)));
+        }
+        table
+    }
+}
+
+fn same_arc(a: Option<&Arc<Registered>>, b: Option<&Arc<Registered>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// The policy for each service. Of several for the same service, the first by name counts.
+fn policies(inputs: &Inputs) -> HashMap<ServiceRef, &TrafficPolicySpec> {
+    let mut policies = HashMap::new();
+    for (id, resource) in inputs.resources.iter() {
+        if let Spec::TrafficPolicy(policy) = &resource.spec {
+            for target in &policy.target_refs {
+                policies.entry(ServiceRef::new(&*id.namespace, &*target.name)).or_insert(policy);
+            }
+        }
+    }
+    policies
+}
+
+/// The index of each service's upstream.
+#[derive(Debug, Default)]
+pub(super) struct UpstreamNames(HashMap<ServiceRef, u32>);
+
+impl UpstreamNames {
+    pub(super) fn get(&self, service: &ServiceRef) -> Option<UpstreamIndex> {
+        self.0.get(service).copied().map(UpstreamIndex)
+    }
+}
+
+/// Gives services their upstream indices, continuing those of an earlier snapshot.
+pub(super) struct Interner {
+    names: HashMap<ServiceRef, u32>,
+    order: Vec<ServiceRef>,
+}
+
+impl Interner {
+    fn starting_with(previous: Option<&Snapshot>) -> Self {
+        let mut interner = Self { names: HashMap::new(), order: Vec::new() };
+        for upstream in previous.map_or(&[][..], |previous| &previous.upstreams) {
+            interner.index(&upstream.service);
+        }
+        interner
+    }
+
+    /// The index of a service, a new one if it has none yet.
+    pub(super) fn index(&mut self, service: &ServiceRef) -> UpstreamIndex {
+        let next = self.order.len() as u32;
+        UpstreamIndex(*self.names.entry(service.clone()).or_insert_with(|| {
+            self.order.push(service.clone());
+            next
+        }))
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &ServiceRef> {
+        self.order.iter()
+    }
+
+    fn finish(self) -> Arc<UpstreamNames> {
+        Arc::new(UpstreamNames(self.names))
+    }
+}

@@ -1,0 +1,121 @@
+//! The endpoints of an upstream: those that are registered and those that its document states, with the live state of
+//! the ones that were there before.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use weir_model::registry::Health;
+use weir_model::resource::ServiceSpec;
+use weir_model::{Kind, ResourceId, ServiceRef, Spec};
+
+use super::{Addresses, Endpoint, EndpointState, Inputs, Settings, Upstream};
+
+/// The upstream of a service, taking over live state from what it was before.
+pub(super) fn upstream(
+    inputs: &Inputs,
+    service: &ServiceRef,
+    settings: Settings,
+    addresses: &Addresses,
+    previous: Option<&Arc<Upstream>>,
+) -> Upstream {
+    let document = document(inputs, service);
+    let registered = inputs.services.get(service);
+    let mut collected = Collected::new(addresses, previous.map(|upstream| &**upstream));
+    if let Some(registered) = registered {
+        for endpoint in registered.endpoints.values() {
+            let like =
+                Like { health: endpoint.health, draining: endpoint.draining, inbound: endpoint.inbound };
+            collected.add(&endpoint.id, &endpoint.address, endpoint.port, endpoint.weight, like);
+        }
+    }
+    for endpoint in document.map_or(&[][..], |document| &document.endpoints) {
+        let id = format!("{}:{}", endpoint.address, endpoint.port);
+        // Nothing checks an endpoint that is only written down.
+        let like = Like { health: Health::Passing, draining: false, inbound: false };
+        collected.add(&id, &endpoint.address, endpoint.port, endpoint.weight, like);
+    }
+    Upstream::new(
+        service.clone(),
+        document.is_some() || registered.is_some_and(|registered| registered.known),
+        document.map(|document| document.protocol).unwrap_or_default(),
+        settings,
+        collected.endpoints,
+        collected.unresolved,
+        previous.map(|upstream| Arc::clone(&upstream.state)).unwrap_or_default(),
+    )
+}
+
+/// The host names that the endpoints of these inputs use, to be resolved before compiling.
+pub(crate) fn host_names(inputs: &Inputs) -> impl Iterator<Item = &str> {
+    let registered = inputs
+        .services
+        .values()
+        .flat_map(|service| service.endpoints.values())
+        .map(|endpoint| &*endpoint.address);
+    let declared = inputs.resources.values().flat_map(|resource| match &resource.spec {
+        Spec::Service(spec) => &spec.endpoints[..],
+        _ => &[],
+    });
+    registered
+        .chain(declared.map(|endpoint| &*endpoint.address))
+        .filter(|address| parse_ip(address).is_none())
+}
+
+fn document<'a>(inputs: &'a Inputs, service: &ServiceRef) -> Option<&'a ServiceSpec> {
+    let id = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
+    match &inputs.resources.get(&id)?.spec {
+        Spec::Service(spec) => Some(spec),
+        _ => None,
+    }
+}
+
+/// An address, also in the brackets that IPv6 addresses sometimes come in.
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok()
+}
+
+#[derive(Clone, Copy)]
+struct Like {
+    health: Health,
+    draining: bool,
+    inbound: bool,
+}
+
+struct Collected<'a> {
+    addresses: &'a Addresses,
+    states: HashMap<(&'a str, SocketAddr), &'a Arc<EndpointState>>,
+    endpoints: Vec<Endpoint>,
+    unresolved: Vec<String>,
+}
+
+impl<'a> Collected<'a> {
+    fn new(addresses: &'a Addresses, previous: Option<&'a Upstream>) -> Self {
+        let previous = previous.map_or(&[][..], |upstream| &upstream.endpoints);
+        let states = previous.iter().map(|old| ((&*old.id, old.addr), &old.state)).collect();
+        Self { addresses, states, endpoints: Vec::new(), unresolved: Vec::new() }
+    }
+
+    /// Adds an endpoint; one for each address when its host name has several.
+    fn add(&mut self, id: &str, host: &str, port: u16, weight: u32, like: Like) {
+        if let Some(ip) = parse_ip(host) {
+            return self.add_at(id, SocketAddr::new(ip, port), weight, like);
+        }
+        match self.addresses.get(host).map_or(&[][..], |ips| ips) {
+            [] => self.unresolved.push(host.to_owned()),
+            [ip] => self.add_at(id, SocketAddr::new(*ip, port), weight, like),
+            ips => {
+                for ip in ips {
+                    self.add_at(&format!("{id}/{ip}"), SocketAddr::new(*ip, port), weight, like);
+                }
+            }
+        }
+    }
+
+    fn add_at(&mut self, id: &str, addr: SocketAddr, weight: u32, like: Like) {
+        let Like { health, draining, inbound } = like;
+        let state = self.states.get(&(id, addr)).map(|state| Arc::clone(state)).unwrap_or_default();
+        self.endpoints.push(Endpoint { id: id.into(), addr, weight, health, draining, inbound, state });
+    }
+}

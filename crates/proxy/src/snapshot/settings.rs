@@ -1,0 +1,89 @@
+//! How calls to a service are made, resolved: what the service's traffic policy says, and the defaults for the rest.
+
+use std::time::Duration;
+
+use weir_model::resource::TrafficPolicySpec;
+use weir_model::resource::traffic_policy::BalancePolicy;
+
+/// How calls to one service are balanced, timed and retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How an endpoint is chosen.
+    pub balance: BalancePolicy,
+    /// Limit for establishing a connection.
+    pub connect_timeout: Duration,
+    /// Limit from the request's arrival to the response head; `None` means no limit.
+    pub request_timeout: Option<Duration>,
+    /// How long a pooled connection may idle.
+    pub idle_max: Duration,
+    /// How often a request may be tried again after its first attempt.
+    pub retries: u32,
+}
+
+impl Default for Settings {
+    /// The defaults of the product; a proxy's own configuration may change them.
+    fn default() -> Self {
+        Self {
+            balance: BalancePolicy::default(),
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Some(Duration::from_secs(15)),
+            idle_max: Duration::from_secs(60),
+            retries: 1,
+        }
+    }
+}
+
+impl Settings {
+    /// These settings with everything that the policy says instead.
+    #[must_use]
+    pub fn overridden_by(mut self, policy: &TrafficPolicySpec) -> Self {
+        if let Some(balance) = &policy.balance {
+            self.balance = balance.policy;
+        }
+        if let Some(timeouts) = &policy.timeouts {
+            if let Some(connect) = timeouts.connect {
+                self.connect_timeout = connect.0;
+            }
+            if let Some(request) = timeouts.request {
+                self.request_timeout = limit(request.0);
+            }
+            if let Some(idle) = timeouts.idle {
+                self.idle_max = idle.0;
+            }
+        }
+        if let Some(retry) = &policy.retry {
+            self.retries = retry.attempts;
+        }
+        self
+    }
+}
+
+/// `0s` means no limit, as in the Gateway API.
+pub(crate) fn limit(span: Duration) -> Option<Duration> {
+    (!span.is_zero()).then_some(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_overrides_only_what_it_says() {
+        let policy: TrafficPolicySpec = serde_json::from_str(
+            r#"{"targetRefs": [{"name": "cart"}], "balance": {"policy": "random"},
+                "timeouts": {"request": "0s", "idle": "5s"}, "retry": {"attempts": 0}}"#,
+        )
+        .unwrap();
+        let settings = Settings::default().overridden_by(&policy);
+        assert_eq!(
+            settings,
+            Settings {
+                balance: BalancePolicy::Random,
+                connect_timeout: Settings::default().connect_timeout,
+                request_timeout: None,
+                idle_max: Duration::from_secs(5),
+                retries: 0,
+            }
+        );
+    }
+}

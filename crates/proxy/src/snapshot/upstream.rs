@@ -1,0 +1,173 @@
+//! An upstream: a service as a caller sees it, with the endpoints that may be chosen.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weir_model::ServiceRef;
+use weir_model::registry::Health;
+use weir_model::resource::Protocol;
+
+use super::settings::Settings;
+use super::state::{EndpointState, UpstreamState};
+
+/// A service that this proxy calls. Immutable; its live part is behind [`UpstreamState`] and [`EndpointState`].
+#[derive(Debug)]
+pub struct Upstream {
+    /// The service.
+    pub service: ServiceRef,
+    /// The service as logs and metrics show it.
+    pub label: Arc<str>,
+    /// Whether the service exists, as a document or in the registry.
+    pub known: bool,
+    /// What its instances speak.
+    pub protocol: Protocol,
+    /// How it is called.
+    pub settings: Settings,
+    /// Every endpoint, by id; also those that get no requests.
+    pub endpoints: Box<[Endpoint]>,
+    /// What carries over from snapshot to snapshot.
+    pub state: Arc<UpstreamState>,
+    /// Host names of endpoints that could not be resolved, for explanations.
+    pub unresolved: Box<[String]>,
+    candidates: Box<[u32]>,
+    panicking: bool,
+}
+
+/// One endpoint of an upstream.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Unique within the service.
+    pub id: Arc<str>,
+    /// Where to connect.
+    pub addr: SocketAddr,
+    /// Share of the requests.
+    pub weight: u32,
+    /// The registry's judgement.
+    pub health: Health,
+    /// Whether it is on its way out.
+    pub draining: bool,
+    /// Whether the address is a sidecar's.
+    pub inbound: bool,
+    /// What carries over from snapshot to snapshot.
+    pub state: Arc<EndpointState>,
+}
+
+impl Endpoint {
+    /// Whether the registry wants it to get requests.
+    pub fn is_eligible(&self) -> bool {
+        self.health != Health::Critical && !self.draining && self.weight > 0
+    }
+}
+
+impl Upstream {
+    /// An upstream over the endpoints given; works out which of them may be chosen.
+    pub fn new(
+        service: ServiceRef,
+        known: bool,
+        protocol: Protocol,
+        settings: Settings,
+        endpoints: Vec<Endpoint>,
+        unresolved: Vec<String>,
+        state: Arc<UpstreamState>,
+    ) -> Self {
+        let (candidates, panicking) = choose_candidates(&endpoints);
+        Self {
+            label: service.to_string().into(),
+            service,
+            known,
+            protocol,
+            settings,
+            endpoints: endpoints.into(),
+            state,
+            unresolved: unresolved.into(),
+            candidates,
+            panicking,
+        }
+    }
+
+    /// An upstream of exactly one endpoint at a fixed address that is taken as passing, such as the application behind
+    /// a sidecar.
+    pub fn fixed(service: ServiceRef, protocol: Protocol, settings: Settings, addr: SocketAddr) -> Self {
+        let endpoint = Endpoint {
+            id: addr.to_string().into(),
+            addr,
+            weight: 1,
+            health: Health::Passing,
+            draining: false,
+            inbound: false,
+            state: Arc::default(),
+        };
+        Self::new(service, true, protocol, settings, vec![endpoint], Vec::new(), Arc::default())
+    }
+
+    /// Indices into `endpoints` of those that may be chosen: neither critical nor draining, with a weight. When that
+    /// leaves none, all that are not draining (see [`Upstream::is_panicking`]); empty when those are none either.
+    pub fn candidates(&self) -> &[u32] {
+        &self.candidates
+    }
+
+    /// Whether the candidates include critical endpoints because there is nothing better: a try is worth more than a
+    /// certain refusal, and the registry may be wrong about all of them at once.
+    pub const fn is_panicking(&self) -> bool {
+        self.panicking
+    }
+
+    /// The endpoint at an index from [`Upstream::candidates`].
+    pub fn endpoint(&self, index: u32) -> &Endpoint {
+        &self.endpoints[index as usize]
+    }
+}
+
+fn choose_candidates(endpoints: &[Endpoint]) -> (Box<[u32]>, bool) {
+    let indices = |wanted: fn(&Endpoint) -> bool| -> Box<[u32]> {
+        (0u32..).zip(endpoints).filter(|(_, endpoint)| wanted(endpoint)).map(|(index, _)| index).collect()
+    };
+    let eligible = indices(Endpoint::is_eligible);
+    if !eligible.is_empty() {
+        return (eligible, false);
+    }
+    // A weight of 0 is a person's wish to send nothing there; panic does not overrule it.
+    let any = indices(|endpoint| !endpoint.draining && endpoint.weight > 0);
+    let panicking = !any.is_empty();
+    (any, panicking)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(endpoints: &[(Health, bool, u32)]) -> Upstream {
+        let endpoints = endpoints
+            .iter()
+            .enumerate()
+            .map(|(i, &(health, draining, weight))| Endpoint {
+                id: i.to_string().into(),
+                addr: SocketAddr::from(([127, 0, 0, 1], 9000)),
+                weight,
+                health,
+                draining,
+                inbound: false,
+                state: Arc::default(),
+            })
+            .collect();
+        let service = ServiceRef::new("default", "cart");
+        Upstream::new(service, true, Protocol::Http, Settings::default(), endpoints, vec![], Arc::default())
+    }
+
+    #[test]
+    fn candidates_and_panic() {
+        use Health::{Critical, Passing, Warning};
+        let check = |endpoints: &[(Health, bool, u32)], candidates: &[u32], panicking: bool| {
+            let upstream = upstream(endpoints);
+            assert_eq!(upstream.candidates(), candidates, "{endpoints:?}");
+            assert_eq!(upstream.is_panicking(), panicking, "{endpoints:?}");
+        };
+        check(&[], &[], false);
+        check(&[(Passing, false, 1), (Warning, false, 1)], &[0, 1], false);
+        check(&[(Critical, false, 1), (Passing, false, 1)], &[1], false);
+        check(&[(Passing, true, 1), (Passing, false, 0), (Passing, false, 2)], &[2], false);
+        check(&[(Critical, false, 1), (Critical, false, 1), (Passing, true, 1)], &[0, 1], true);
+        check(&[(Passing, true, 1), (Critical, true, 1)], &[], false);
+        check(&[(Passing, false, 0)], &[], false);
+    }
+}

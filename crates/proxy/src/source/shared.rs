@@ -1,0 +1,69 @@
+//! What the control thread and the workers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use weir_model::Position;
+
+use super::subscriptions::Subscriptions;
+use crate::snapshot::Snapshot;
+
+/// The meeting point of the control thread, which writes, and the workers, which read.
+#[derive(Debug)]
+pub struct Shared {
+    /// What is in force. Workers keep an `arc_swap::Cache` of it and look once per request.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Services asked for by the request path.
+    pub subscriptions: Subscriptions,
+    in_force: watch::Sender<Option<Position>>,
+    draining: AtomicBool,
+    started: Instant,
+}
+
+impl Shared {
+    /// With an empty snapshot that is not in force yet.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: ArcSwap::default(),
+            subscriptions: Subscriptions::default(),
+            in_force: watch::Sender::new(None),
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+        })
+    }
+
+    /// Puts a snapshot in force.
+    pub(super) fn install(&self, snapshot: Snapshot) {
+        let position = snapshot.position;
+        self.snapshot.store(Arc::new(snapshot));
+        self.in_force.send_replace(Some(position));
+    }
+
+    /// Follows the position in force; `None` until the first snapshot is.
+    pub fn in_force(&self) -> watch::Receiver<Option<Position>> {
+        self.in_force.subscribe()
+    }
+
+    /// Whether a snapshot is in force, its listeners are bound, and the proxy is not on its way out.
+    pub fn is_ready(&self) -> bool {
+        self.in_force.borrow().is_some() && !self.is_draining()
+    }
+
+    /// Says that the proxy takes no new work.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the proxy takes no new work.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whole seconds of the proxy's own monotonic clock, from 1: what `UpstreamState::touch` is given.
+    pub fn now_s(&self) -> u32 {
+        u32::try_from(self.started.elapsed().as_secs()).map_or(u32::MAX, |s| s.saturating_add(1))
+    }
+}
