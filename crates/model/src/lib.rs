@@ -1,9 +1,12 @@
 //! Weir's model: resources, names, units and their validation. No IO, no runtime, no clock.
 
+pub mod document;
+pub mod names;
 pub mod position;
 pub mod registry;
 pub mod resource;
 pub mod units;
+pub mod validate;
 
 pub use position::{Position, Revision};
 pub use resource::{DEFAULT_NAMESPACE, Kind, Resource, ResourceId, ServiceRef, Spec};

@@ -156,7 +156,7 @@ impl fmt::Display for ServiceRef {
 
 /// Labels and other data about a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// The resource's name.
     pub name: String,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The spec of a `Certificate`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct CertificateSpec {
     /// Path of the PEM certificate chain, leaf first.
     pub cert_file: String,

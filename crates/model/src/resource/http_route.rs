@@ -6,7 +6,7 @@ use crate::units::Span;
 
 /// The spec of an `HTTPRoute`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct HttpRouteSpec {
     /// The gateways (or services, for calls inside the mesh) it belongs to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -21,7 +21,7 @@ pub struct HttpRouteSpec {
 
 /// Names a parent of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ParentRef {
     /// API group, kept as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,7 +44,7 @@ pub struct ParentRef {
 
 /// One rule of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct HttpRouteRule {
     /// Optional name, unique within the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ pub struct HttpRouteRule {
 
 /// One condition; all of its parts must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct HttpRouteMatch {
     /// Condition on the path; any path when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +80,7 @@ pub struct HttpRouteMatch {
 
 /// A condition on the path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PathMatch {
     /// How `value` is compared.
     #[serde(rename = "type", default)]
@@ -106,7 +106,7 @@ pub enum PathMatchKind {
 
 /// A condition on a named value: a header field or a query parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ValueMatch {
     /// How `value` is compared.
     #[serde(rename = "type", default)]
@@ -127,7 +127,7 @@ pub enum ValueMatchKind {
 
 /// Names a service that requests go to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct BackendRef {
     /// API group, kept as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,7 +154,7 @@ const fn default_weight() -> u32 {
 
 /// Time limits of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct RouteTimeouts {
     /// From the request's arrival to the response head. `0s` means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The spec of a `Service`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceSpec {
     /// What its instances speak.
     #[serde(default)]
@@ -36,7 +36,7 @@ pub enum Protocol {
 
 /// An endpoint written down instead of registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct StaticEndpoint {
     /// IPv4 or IPv6 address, or a host name to resolve.
     pub address: String,

@@ -6,7 +6,7 @@ use crate::units::Span;
 
 /// The spec of a `TrafficPolicy`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct TrafficPolicySpec {
     /// The services it is for, at least one.
     pub target_refs: Vec<TargetRef>,
@@ -23,7 +23,7 @@ pub struct TrafficPolicySpec {
 
 /// Names what a policy is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct TargetRef {
     /// `Service`, the only kind with a meaning here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,7 +34,7 @@ pub struct TargetRef {
 
 /// How an endpoint is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Balance {
     /// The balancer.
     pub policy: BalancePolicy,
@@ -55,7 +55,7 @@ pub enum BalancePolicy {
 
 /// Time limits of calls to a service. What is absent keeps its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Timeouts {
     /// To establish a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub struct Timeouts {
 
 /// Retries of calls to a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Retry {
     /// How often a call may be tried again after its first attempt; 0 turns retries off.
     pub attempts: u32,

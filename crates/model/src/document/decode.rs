@@ -1,0 +1,376 @@
+//! Turns a tree into typed values: a serde deserializer that knows where it is.
+//!
+//! It is stricter than serde's derived code alone: unknown fields are faults (all of them are collected, not just the
+//! first), nothing is coerced (a quoted `"80"` is no number), and each fault says path, line, what was expected and
+//! what was found. An explicit null counts as an absent field, as in Kubernetes.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
+use serde::forward_to_deserialize_any;
+
+use super::node::{Entry, Node, Place, Value, push_index, push_key};
+use super::suggest::nearest;
+
+/// A fault found while decoding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) place: Option<Place>,
+    pub(super) path: String,
+    pub(super) message: String,
+    pub(super) expected: Option<String>,
+    pub(super) suggestion: Option<String>,
+}
+
+/// Decodes the node that stands at `path`.
+pub(super) fn decode<'de, T: serde::Deserialize<'de>>(node: &'de Node, path: &str) -> Result<T, Vec<Fault>> {
+    let context = Context { path: RefCell::new(path.to_owned()), faults: RefCell::default() };
+    let result = T::deserialize(Decoder { node, context: &context });
+    let mut faults = context.faults.into_inner();
+    match result {
+        Ok(value) if faults.is_empty() => Ok(value),
+        Ok(_) => Err(faults),
+        Err(fault) => {
+            faults.push(fault);
+            Err(faults)
+        }
+    }
+}
+
+/// What all decoders of one document share.
+struct Context {
+    /// Where the decoder stands.
+    path: RefCell<String>,
+    /// Faults that did not stop the decoding.
+    faults: RefCell<Vec<Fault>>,
+}
+
+impl Context {
+    /// Runs `inner` one step further down.
+    fn within<T>(&self, push: impl FnOnce(&mut String), inner: impl FnOnce() -> T) -> T {
+        let length = self.path.borrow().len();
+        push(&mut self.path.borrow_mut());
+        let result = inner();
+        self.path.borrow_mut().truncate(length);
+        result
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Decoder<'de, 'c> {
+    node: &'de Node,
+    context: &'c Context,
+}
+
+impl<'de> Decoder<'de, '_> {
+    /// Gives a fault its place, if it has none yet: the innermost decoder that sees it knows best.
+    fn placed<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
+        result.map_err(|mut fault| {
+            if fault.place.is_none() {
+                fault.place = Some(self.node.place);
+                fault.path.clone_from(&self.context.path.borrow());
+            }
+            fault
+        })
+    }
+
+    fn mismatch(&self, expected: &str) -> Fault {
+        let mut message = format!("{} where {expected} was expected", self.node.value);
+        if expected.contains("string")
+            && matches!(self.node.value, Value::Bool(_) | Value::Int(_) | Value::Float(_))
+        {
+            message.push_str(" (put it in quotes)");
+        }
+        Fault { message, ..Fault::default() }
+    }
+
+    fn integer<T: TryFrom<i128>>(&self, min: i128, max: i128) -> Result<T, Fault> {
+        let number = match self.node.value {
+            Value::Int(number) => Some(number),
+            _ => None,
+        };
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| self.mismatch(&format!("an integer from {min} to {max}")))
+    }
+
+    fn list<V: Visitor<'de>>(self, items: &'de [Node], visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_seq(Items { items, index: 0, context: self.context })
+    }
+
+    fn map<V: Visitor<'de>>(self, entries: &'de [Entry], visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_map(Entries {
+            entries,
+            index: 0,
+            value: None,
+            context: self.context,
+            skips_null: false,
+        })
+    }
+}
+
+macro_rules! integers {
+    ($($method:ident $visit:ident $type:ty;)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            let number = self.integer::<$type>(<$type>::MIN as i128, <$type>::MAX as i128);
+            self.placed(number.and_then(|number| visitor.$visit(number)))
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Decoder<'de, '_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.placed(match &self.node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Int(value) => match (i64::try_from(*value), u64::try_from(*value)) {
+                (Ok(value), _) => visitor.visit_i64(value),
+                (_, Ok(value)) => visitor.visit_u64(value),
+                _ => visitor.visit_i128(*value),
+            },
+            Value::Float(value) => visitor.visit_f64(*value),
+            Value::String(value) => visitor.visit_borrowed_str(value),
+            Value::List(items) => self.list(items, visitor),
+            Value::Map(entries) => self.map(entries, visitor),
+        })
+    }
+
+    integers! {
+        deserialize_u8 visit_u8 u8;
+        deserialize_u16 visit_u16 u16;
+        deserialize_u32 visit_u32 u32;
+        deserialize_u64 visit_u64 u64;
+        deserialize_i8 visit_i8 i8;
+        deserialize_i16 visit_i16 i16;
+        deserialize_i32 visit_i32 i32;
+        deserialize_i64 visit_i64 i64;
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.placed(match self.node.value {
+            Value::Int(value) => visitor.visit_f64(value as f64),
+            Value::Float(value) if value.is_finite() => visitor.visit_f64(value),
+            _ => Err(self.mismatch("a number")),
+        })
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.node.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.placed(match &self.node.value {
+            Value::List(items) => self.list(items, visitor),
+            _ => Err(self.mismatch("a list")),
+        })
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.placed(match &self.node.value {
+            Value::Map(entries) => self.map(entries, visitor),
+            _ => Err(self.mismatch("a map")),
+        })
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let Value::Map(entries) = &self.node.value else {
+            return self.placed(Err(self.mismatch("a map of fields")));
+        };
+        for entry in entries.iter().filter(|entry| !fields.contains(&entry.key.as_str())) {
+            let fault = unknown_field(entry, fields);
+            let path =
+                self.context.within(|p| push_key(p, &entry.key), || self.context.path.borrow().clone());
+            self.context.faults.borrow_mut().push(Fault { path, ..fault });
+        }
+        let entries = Entries { entries, index: 0, value: None, context: self.context, skips_null: true };
+        self.placed(visitor.visit_map(entries))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.placed(match self.node.text() {
+            Some(text) if variants.contains(&text) => {
+                let variant: StrDeserializer<'_, Fault> = text.into_deserializer();
+                visitor.visit_enum(variant)
+            }
+            Some(text) => Err(de::Error::unknown_variant(text, variants)),
+            None => Err(self.mismatch(&one_of(variants))),
+        })
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i128 u128 f32 char str string bytes byte_buf unit unit_struct tuple tuple_struct identifier
+    }
+}
+
+struct Items<'de, 'c> {
+    items: &'de [Node],
+    index: usize,
+    context: &'c Context,
+}
+
+impl<'de> de::SeqAccess<'de> for Items<'de, '_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        let Some(node) = self.items.get(self.index) else { return Ok(None) };
+        let index = self.index;
+        self.index += 1;
+        let decoder = Decoder { node, context: self.context };
+        self.context
+            .within(|path| push_index(path, index), || decoder.placed(seed.deserialize(decoder)))
+            .map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len() - self.index)
+    }
+}
+
+struct Entries<'de, 'c> {
+    entries: &'de [Entry],
+    index: usize,
+    value: Option<&'de Entry>,
+    context: &'c Context,
+    skips_null: bool,
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        while let Some(entry) = self.entries.get(self.index) {
+            self.index += 1;
+            if self.skips_null && entry.node.value == Value::Null {
+                continue;
+            }
+            self.value = Some(entry);
+            let key: StrDeserializer<'_, Fault> = entry.key.as_str().into_deserializer();
+            return seed.deserialize(key).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        let entry = self.value.take().ok_or_else(|| <Fault as de::Error>::custom("a value without a key"))?;
+        let decoder = Decoder { node: &entry.node, context: self.context };
+        self.context.within(|path| push_key(path, &entry.key), || decoder.placed(seed.deserialize(decoder)))
+    }
+}
+
+/// What to say about a field that nobody knows.
+pub(super) fn unknown_field(entry: &Entry, fields: &[&str]) -> Fault {
+    let message = if entry.key == "<<" {
+        "merge keys are not part of YAML 1.2; write the fields out, or use an alias for the whole value"
+            .to_owned()
+    } else {
+        "unknown field".to_owned()
+    };
+    Fault {
+        place: Some(entry.place),
+        message,
+        expected: Some(one_of(fields)),
+        suggestion: nearest(&entry.key, fields.iter().copied()).map(str::to_owned),
+        ..Fault::default()
+    }
+}
+
+/// `a`, or `one of a, b, c`, in backquotes.
+pub(super) fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => "nothing".to_owned(),
+        [only] => only.clone(),
+        several => format!("one of {}", several.join(", ")),
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self { message: message.to_string(), ..Self::default() }
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let mut message = format!("{} where {expected} was expected", Found(found));
+        let scalar = matches!(
+            found,
+            Unexpected::Bool(_) | Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_)
+        );
+        if scalar && expected.to_string().contains("string") {
+            message.push_str(" (put it in quotes)");
+        }
+        Self { message, ..Self::default() }
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self { message: format!("{} where {expected} was expected", Found(found)), ..Self::default() }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self { message: format!("the field `{field}` is missing"), ..Self::default() }
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self {
+            message: format!("unknown value `{}`", super::node::shortened(variant)),
+            expected: Some(one_of(expected)),
+            suggestion: nearest(variant, expected.iter().copied()).map(str::to_owned),
+            ..Self::default()
+        }
+    }
+}
+
+/// What serde found, in the words of [`Value`]'s own messages.
+struct Found<'a>(Unexpected<'a>);
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Unexpected::Unit | Unexpected::Option => f.write_str("nothing"),
+            Unexpected::Bool(value) => write!(f, "the boolean `{value}`"),
+            Unexpected::Signed(value) => write!(f, "the integer `{value}`"),
+            Unexpected::Unsigned(value) => write!(f, "the integer `{value}`"),
+            Unexpected::Float(value) => write!(f, "the number `{value}`"),
+            Unexpected::Str(value) => write!(f, "the string `{}`", super::node::shortened(value)),
+            Unexpected::Seq => f.write_str("a list"),
+            Unexpected::Map => f.write_str("a map"),
+            other => write!(f, "{other}"),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Judges resources that are well formed: values in range, names that fit, references that make sense.
+//!
+//! [`validate`] looks at one resource alone, [`validate_set`] at resources together. A route to a service that nobody
+//! has registered is no fault: it may register later. Registry entities have their own functions here too.
+
+mod certificate;
+pub mod gateway;
+pub mod http_route;
+mod registry;
+pub mod service;
+mod set;
+pub mod traffic_policy;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{self, BadName};
+use crate::resource::{Metadata, Resource, ResourceId, Spec};
+pub use registry::*;
+pub use set::{Scope, conflicts};
+
+/// Largest weight of an endpoint or a reference (the Gateway API's own limit).
+pub const WEIGHT_MAX: u32 = 1_000_000;
+/// Most labels, and most annotations, of a resource.
+pub const LABELS_MAX: usize = 128;
+/// Most bytes of all labels, or all annotations, of a resource (Kubernetes' own limit for annotations).
+pub const LABELS_BYTES_MAX: usize = 256 << 10;
+
+/// One thing wrong with a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{path}: {message}{}", .expected.as_ref().map(|e| format!("; expected {e}")).unwrap_or_default())]
+pub struct FieldError {
+    /// Path of the field, such as `spec.listeners[0].port`.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What was expected instead, if it can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+}
+
+impl FieldError {
+    /// A fault of the field with a path.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), expected: None }
+    }
+
+    /// Says what was expected instead.
+    #[must_use]
+    pub fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+}
+
+/// What is wrong with one resource, looked at alone; nothing if it is fine.
+pub fn validate(resource: &Resource) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    metadata(&resource.metadata, matches!(resource.spec, Spec::Service(_)), &mut faults);
+    match &resource.spec {
+        Spec::Gateway(spec) => gateway::validate(spec, &mut faults),
+        Spec::HttpRoute(spec) => http_route::validate(spec, &mut faults),
+        Spec::Service(spec) => service::validate(spec, &mut faults),
+        Spec::Certificate(spec) => certificate::validate(spec, &mut faults),
+        Spec::TrafficPolicy(spec) => traffic_policy::validate(spec, &mut faults),
+    }
+    faults.0
+}
+
+/// What is wrong with resources taken together as the whole of a cluster; each fault with the resource it is best mended
+/// in. Does not repeat what [`validate`] finds.
+pub fn validate_set<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<(ResourceId, FieldError)> {
+    validate_set_in(Scope::Cluster, resources)
+}
+
+/// As [`validate_set`], for the set that one proxy serves or a whole cluster.
+pub fn validate_set_in<'a>(
+    scope: Scope,
+    resources: impl IntoIterator<Item = &'a Resource>,
+) -> Vec<(ResourceId, FieldError)> {
+    let resources: Vec<&Resource> = resources.into_iter().collect();
+    let faults = conflicts(&resources, scope);
+    faults.into_iter().map(|(index, fault)| (resources[index].id(), fault)).collect()
+}
+
+fn metadata(metadata: &Metadata, is_service: bool, faults: &mut Faults) {
+    let rule = if is_service { names::label } else { names::subdomain };
+    faults.name("metadata.name", rule(&metadata.name));
+    faults.name("metadata.namespace", names::label(&metadata.namespace));
+    for (field, map) in [("labels", &metadata.labels), ("annotations", &metadata.annotations)] {
+        let bytes: usize = map.iter().map(|(key, value)| key.len() + value.len()).sum();
+        faults.at_most(&format!("metadata.{field}"), map.len(), LABELS_MAX);
+        if bytes > LABELS_BYTES_MAX {
+            faults.add(
+                format!("metadata.{field}"),
+                format!("{bytes} bytes in all"),
+                at_most(LABELS_BYTES_MAX),
+            );
+        }
+    }
+}
+
+/// Collects faults.
+#[derive(Default)]
+struct Faults(Vec<FieldError>);
+
+impl Faults {
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>, expected: impl Into<String>) {
+        self.0.push(FieldError::new(path, message).expected(expected));
+    }
+
+    fn name(&mut self, path: &str, result: Result<(), BadName>) {
+        if let Err(bad) = result {
+            self.add(path, bad.problem, bad.expected);
+        }
+    }
+
+    fn at_most(&mut self, path: &str, count: usize, max: usize) {
+        if count > max {
+            self.add(path, format!("{count} of them"), at_most(max));
+        }
+    }
+
+    fn port(&mut self, path: &str, port: u16) {
+        if port == 0 {
+            self.add(path, "port 0 cannot be used", "a port from 1 to 65535");
+        }
+    }
+
+    fn weight(&mut self, path: &str, weight: u32) {
+        if weight > WEIGHT_MAX {
+            self.add(path, format!("the weight {weight} is too large"), format!("0 to {WEIGHT_MAX}"));
+        }
+    }
+
+    /// A reference's optional kind and group must be among those that mean something here.
+    fn reference(&mut self, path: &str, kind: (Option<&str>, &[&str]), group: (Option<&str>, &[&str])) {
+        for (field, (value, known)) in [("kind", kind), ("group", group)] {
+            if let Some(value) = value
+                && !known.contains(&value)
+            {
+                let shown = crate::document::node::shortened(value);
+                let quoted: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+                self.add(
+                    format!("{path}.{field}"),
+                    format!("`{shown}` has no meaning here"),
+                    quoted.join(" or "),
+                );
+            }
+        }
+    }
+}
+
+fn at_most(max: usize) -> String {
+    format!("at most {max}")
+}
+
+#[cfg(test)]
+mod tests;
