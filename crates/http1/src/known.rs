@@ -192,14 +192,10 @@ const fn key(name: &[u8]) -> Key {
 #[inline]
 pub(crate) fn recognize(name: &[u8]) -> KnownField {
     let found = exact(key(name));
-    if found == KnownField::Other {
-        return family(name);
-    }
     // The key of a name above 16 bytes leaves out its middle.
-    if name.len() > 16 && !found.name().as_bytes().eq_ignore_ascii_case(name) {
-        return KnownField::Other;
-    }
-    found
+    let exact = found != KnownField::Other
+        && (name.len() <= 16 || found.name().as_bytes().eq_ignore_ascii_case(name));
+    if exact { found } else { family(name) }
 }
 
 fn family(name: &[u8]) -> KnownField {

@@ -10,7 +10,7 @@ use crate::scan::{hex_digit, is_plain_path, is_target_byte};
 /// What [`normalize_path`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Normalized {
-    /// The path is in normal form; `out` was not touched.
+    /// The path is in normal form; what `out` holds means nothing.
     Unchanged,
     /// `out` holds the normal form.
     Changed,
