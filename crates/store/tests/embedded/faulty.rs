@@ -1,0 +1,161 @@
+//! Storage that fails when told to.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, Database, StorageBackend};
+use weir_store::Opener;
+
+/// What fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Flushes report an error, though the data may well arrive: the worst case for telling what is committed.
+    Flush,
+    /// Writes find the disk full after the first half.
+    Write,
+    /// The file cannot grow, and nothing can be written.
+    Grow,
+}
+
+/// The switches of a faulty file; outlives the file's openings.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    flush: AtomicBool,
+    write: AtomicBool,
+    grow: AtomicBool,
+    /// Everything that changes the file fails when this many more calls were made; 0: never.
+    countdown: AtomicU64,
+    /// While true, flushes wait.
+    held: Mutex<bool>,
+    released: Condvar,
+}
+
+impl Faults {
+    pub(crate) fn set(&self, fault: Fault, on: bool) {
+        match fault {
+            Fault::Flush => self.flush.store(on, Ordering::SeqCst),
+            Fault::Write => self.write.store(on, Ordering::SeqCst),
+            Fault::Grow => {
+                self.grow.store(on, Ordering::SeqCst);
+                self.write.store(on, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Makes one call fail, after so many that work.
+    pub(crate) fn fail_after(&self, calls: u64) {
+        self.countdown.store(calls + 1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.countdown.store(0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn hold(&self) {
+        *self.held.lock().expect("not poisoned") = true;
+    }
+
+    pub(crate) fn release(&self) {
+        *self.held.lock().expect("not poisoned") = false;
+        self.released.notify_all();
+    }
+
+    fn count(&self) -> io::Result<()> {
+        let left = |count: u64| count.checked_sub(1);
+        match self.countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
+            Ok(1) => Err(io::Error::other("injected: the last call of the countdown")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "injected: no space left on device")
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: FileBackend,
+    faults: Arc<Faults>,
+}
+
+/// Opens a file whose storage fails as `faults` say.
+pub(crate) fn opener(path: &Path, faults: &Arc<Faults>) -> Opener {
+    let (path, faults) = (path.to_owned(), Arc::clone(faults));
+    Arc::new(move || {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let file = FaultyFile { file: FileBackend::new(file)?, faults: Arc::clone(&faults) };
+        Database::builder().create_with_backend(file)
+    })
+}
+
+impl StorageBackend for FaultyFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.faults.count()?;
+        if self.faults.grow.load(Ordering::SeqCst) && len > self.file.len()? {
+            return Err(full());
+        }
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let held = self.faults.held.lock().expect("not poisoned");
+        drop(self.faults.released.wait_while(held, |held| *held).expect("not poisoned"));
+        self.faults.count()?;
+        if self.faults.flush.load(Ordering::SeqCst) {
+            return Err(io::Error::other("injected: input/output error"));
+        }
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let failed = self.faults.count().err();
+        let failed = failed.or_else(|| self.faults.write.load(Ordering::SeqCst).then(full));
+        if let Some(error) = failed {
+            self.file.write(offset, &data[..data.len() / 2])?;
+            return Err(error);
+        }
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
+    }
+}
