@@ -16,6 +16,8 @@ mod conditions;
 mod host;
 mod path;
 mod reasons;
+#[cfg(test)]
+pub(crate) mod tests;
 mod view;
 
 use std::sync::Arc;
