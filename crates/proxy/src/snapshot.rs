@@ -17,6 +17,8 @@ mod mesh;
 mod rules;
 mod settings;
 mod state;
+#[cfg(test)]
+pub(crate) mod tests;
 mod upstream;
 
 use std::net::SocketAddr;

@@ -119,8 +119,7 @@ impl Compiler {
         names: &Interner,
     ) -> Vec<Arc<Upstream>> {
         let policies = policies(inputs);
-        let same_addresses =
-            previous.is_some_and(|previous| Arc::ptr_eq(&previous.addresses, &self.addresses));
+        let same_addresses = previous.is_some_and(|previous| previous.addresses == self.addresses);
         let build = |service: &ServiceRef| {
             let registered = inputs.services.get(service);
             let old = previous.and_then(|previous| previous.upstream_of(service));

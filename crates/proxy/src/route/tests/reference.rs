@@ -53,7 +53,8 @@ fn reference<'a>(table: &'a RouteTable, request: &TestRequest) -> Option<&'a str
 }
 
 fn host() -> impl Strategy<Value = HostPattern> {
-    select(vec!["*", "a", "a.b", "*.b", "*.a.b", "x.a.b", "*.c"]).prop_map(|text| HostPattern::parse(Some(text)))
+    select(vec!["*", "a", "a.b", "*.b", "*.a.b", "x.a.b", "*.c"])
+        .prop_map(|text| HostPattern::parse(Some(text)))
 }
 
 fn path() -> impl Strategy<Value = PathPattern> {
@@ -82,7 +83,8 @@ fn any_table() -> impl Strategy<Value = RouteTable> {
     let sections = proptest::collection::hash_set(host(), 1..4);
     (sections, rules).prop_map(|(sections, rules)| {
         let mut builder = RouteTableBuilder::new();
-        let sections: Vec<_> = sections.into_iter().map(|host| builder.section(host.to_string(), host)).collect();
+        let sections: Vec<_> =
+            sections.into_iter().map(|host| builder.section(host.to_string(), host)).collect();
         for (i, (section, hosts, matches)) in rules.into_iter().enumerate() {
             let hosts: Vec<_> = hosts.into_iter().collect();
             builder.rule(*section.get(&sections), &hosts, rule(&format!("rule {i}")), &matches);
@@ -94,10 +96,10 @@ fn any_table() -> impl Strategy<Value = RouteTable> {
 fn any_request() -> impl Strategy<Value = TestRequest> {
     let method = select(vec!["GET", "POST", "PUT"]);
     let host = select(vec!["a", "A.b", "a.b", "b", "x.a.b", "y.x.a.b", "a.c", "", "z"]);
-    let path = select(vec!["/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/b/c/d", "/ab", "/b/c", "/a//b/c", "*"]);
+    let path =
+        select(vec!["/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/b/c/d", "/ab", "/b/c", "/a//b/c", "*"]);
     let query = proptest::option::of(select(vec!["x=1", "x=1&y=2", "y=1", "x=2&x=1", ""]));
-    let headers =
-        proptest::collection::btree_map(select(vec!["x", "y"]), select(vec!["1", "2"]), 0..3);
+    let headers = proptest::collection::btree_map(select(vec!["x", "y"]), select(vec!["1", "2"]), 0..3);
     (method, host, path, query, headers).prop_map(|(method, host, path, query, headers)| TestRequest {
         method: method.to_owned(),
         host: host.to_owned(),

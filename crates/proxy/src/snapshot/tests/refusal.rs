@@ -1,0 +1,79 @@
+use super::*;
+
+fn refused(resources: impl IntoIterator<Item = Resource>) -> Vec<String> {
+    let rejections = compiler().compile(&inputs(resources), None).unwrap_err();
+    rejections.iter().map(ToString::to_string).collect()
+}
+
+fn with_listener(listener: Value) -> Resource {
+    resource("Gateway", "edge", json!({"listeners": [listener]}))
+}
+
+#[test]
+fn protocols_that_are_not_served_yet() {
+    for protocol in ["HTTPS", "TLS", "TCP"] {
+        assert_eq!(
+            refused([with_listener(json!({"name": "web", "port": 8443, "protocol": protocol}))]),
+            [format!(
+                "Gateway/edge: spec.listeners[0].protocol: protocol {protocol} is not served yet: expected HTTP"
+            )]
+        );
+    }
+}
+
+#[test]
+fn addresses() {
+    let listeners = json!([{"name": "web", "port": 8080, "protocol": "HTTP"}]);
+    let spec = json!({"addresses": [{"value": "::1"}, {"value": "here"}, {"type": "Hostname", "value": "x"}],
+                      "listeners": listeners});
+    assert_eq!(
+        refused([resource("Gateway", "edge", spec)]),
+        [
+            "Gateway/edge: spec.addresses[1].value: `here` is not an IPv4 or IPv6 address",
+            "Gateway/edge: spec.addresses[2].type: `Hostname` is not supported: expected `IPAddress`",
+        ]
+    );
+}
+
+#[test]
+fn a_port_belongs_to_one_gateway() {
+    assert_eq!(
+        refused([gateway("a"), gateway("b")]),
+        ["Gateway/b: spec.listeners[0].port: 127.0.0.1:8080 is already taken by Gateway/a"]
+    );
+    let everywhere = json!({"addresses": [{"value": "0.0.0.0"}],
+                            "listeners": [{"name": "web", "port": 8080, "protocol": "HTTP"}]});
+    assert_eq!(
+        refused([gateway("a"), resource("Gateway", "b", everywhere)]),
+        ["Gateway/b: spec.listeners[0].port: 0.0.0.0:8080 is already taken by Gateway/a"]
+    );
+}
+
+#[test]
+fn listeners_of_one_port_must_differ() {
+    let listeners = json!([
+        {"name": "one", "port": 8080, "protocol": "HTTP", "hostname": "shop.example"},
+        {"name": "two", "port": 8080, "protocol": "HTTP", "hostname": "Shop.Example"},
+    ]);
+    assert_eq!(
+        refused([resource("Gateway", "edge", json!({"listeners": listeners}))]),
+        ["Gateway/edge: spec.listeners[1].hostname: listener `one` on port 8080 already serves the hosts \
+          `shop.example`"]
+    );
+}
+
+#[test]
+fn routes() {
+    let rules = json!([
+        {"backendRefs": [{"name": "cart"}]},
+        {"matches": [{}, {"path": {"value": "cart"}}], "backendRefs": [{"name": "x", "kind": "Deployment"}]},
+    ]);
+    let spec = json!({"parentRefs": [{"name": "edge"}], "rules": rules});
+    assert_eq!(
+        refused([gateway("edge"), resource("HTTPRoute", "r", spec)]),
+        [
+            "HTTPRoute/r: spec.rules[1].matches[1].path.value: `cart` is not a path: expected it to start with `/`",
+            "HTTPRoute/r: spec.rules[1].backendRefs[0].kind: `Deployment` is not supported: expected `Service`",
+        ]
+    );
+}
