@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::body::Step;
 use crate::error::{BodyError, FieldError};
 use crate::limits::Limits;
-use crate::scan::{find_byte, find_control, hex_digit};
+use crate::scan::{find_byte, find_value_end, hex_digit};
 use crate::trailers::Trailers;
 
 /// Up to this size a chunk's data is moved next to the data before it; moving more costs more than another span.
@@ -135,10 +135,7 @@ impl Chunked {
     }
 
     fn extension(&mut self, buf: &[u8], pos: usize) -> Result<usize, BodyError> {
-        let mut stop = find_control(buf, pos);
-        while let Some(b'\t') = buf.get(stop) {
-            stop = find_control(buf, stop + 1);
-        }
+        let stop = find_value_end(buf, pos);
         self.extension_left = self
             .extension_left
             .checked_sub(stop - pos)

@@ -28,9 +28,25 @@ pub(crate) fn options(buf: &[u8], fields: &mut FieldTable, limits: &Limits) -> R
     if !fields.seen().has(KnownField::Connection) {
         return Ok(options);
     }
+    if !fields.repeated().has(KnownField::Connection) {
+        let value = fields.value(buf, KnownField::Connection).unwrap_or_default();
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            options.keep_alive = true;
+            return Ok(options);
+        }
+        if value.eq_ignore_ascii_case(b"close") {
+            options.close = true;
+            return Ok(options);
+        }
+    }
+    all_options(buf, fields, limits)
+}
+
+fn all_options(buf: &[u8], fields: &mut FieldTable, limits: &Limits) -> Result<Options, FieldError> {
+    let mut options = Options::default();
     let mut left = limits.connection_options_max;
     for index in 0..fields.len() {
-        let Some(field) = fields.iter().nth(index).filter(|field| field.id == KnownField::Connection) else {
+        let Some(field) = fields.at(index).filter(|field| field.id == KnownField::Connection) else {
             continue;
         };
         for option in field.value.of(buf).split(|&b| b == b',').map(trim) {
@@ -66,7 +82,7 @@ fn nominate(option: &[u8], buf: &[u8], fields: &mut FieldTable) {
         return;
     }
     for index in 0..fields.len() {
-        let named = fields.iter().nth(index).is_some_and(|field| {
+        let named = fields.at(index).is_some_and(|field| {
             field.id == id && (id != KnownField::Other || field.name.of(buf).eq_ignore_ascii_case(option))
         });
         if named {

@@ -1,9 +1,9 @@
 //! The field section: parsed into a reusable table of offsets, never into strings.
 
 use crate::error::{FieldError, ShownName};
-use crate::known::{FieldSet, KNOWN_COUNT, KnownField, recognize};
+use crate::known::{FieldSet, KNOWN_COUNT, KnownField, recognize, recognize_simple};
 use crate::limits::Limits;
-use crate::scan::{find_byte, find_control, find_token_end, is_tchar};
+use crate::scan::{find_byte, find_token_end, find_value_end, is_tchar, simple_name};
 use crate::span::Span;
 
 /// One field line.
@@ -105,6 +105,10 @@ impl FieldTable {
         self.fields.get(index).map_or(self.end, |field| field.name.start) as usize
     }
 
+    pub(crate) fn at(&self, index: usize) -> Option<Field> {
+        self.fields.get(index).copied()
+    }
+
     pub(crate) fn nominate(&mut self, index: usize) {
         self.fields[index].nominated = true;
     }
@@ -136,18 +140,24 @@ impl FieldTable {
                     Some(_) => Err(FieldError::BareCr),
                 };
             }
-            let name_end = find_token_end(buf, pos);
-            match buf.get(name_end) {
-                Some(b':') if name_end > pos => {}
-                None => return Ok(None),
-                Some(_) => return name_fault(buf, pos, name_end),
-            }
+            let simple = buf[pos..].first_chunk().and_then(simple_name);
+            let (name_end, id) = match simple {
+                Some((len, low, high)) => (pos + len, recognize_simple(&buf[pos..pos + len], low, high)),
+                None => {
+                    let end = find_token_end(buf, pos);
+                    match buf.get(end) {
+                        Some(b':') if end > pos => (end, recognize(&buf[pos..end])),
+                        None => return Ok(None),
+                        Some(_) => return name_fault(buf, pos, end),
+                    }
+                }
+            };
             if self.fields.len() >= fields_max {
                 return Err(FieldError::TooMany(fields_max));
             }
-            let name = &buf[pos..name_end];
-            let Some((value, next)) = value_end(buf, name, name_end + 1)? else { return Ok(None) };
-            self.push(Field { name: Span::new(pos, name_end), value, id: recognize(name), nominated: false });
+            let name = Span::new(pos, name_end);
+            let Some((value, next)) = value_end(buf, name)? else { return Ok(None) };
+            self.push(Field { name, value, id, nominated: false });
             pos = next;
         }
     }
@@ -164,29 +174,31 @@ impl FieldTable {
     }
 }
 
-/// The value that begins at `from`, and where the next line begins.
+/// The value behind the colon that ends `name`, and where the next line begins.
 #[inline(always)]
-fn value_end(buf: &[u8], name: &[u8], from: usize) -> Result<Option<(Span, usize)>, FieldError> {
-    let mut start = from;
+fn value_end(buf: &[u8], name: Span) -> Result<Option<(Span, usize)>, FieldError> {
+    let mut start = name.end as usize + 1;
     while let Some(b' ' | b'\t') = buf.get(start) {
         start += 1;
     }
-    let mut stop = find_control(buf, start);
-    while let Some(b'\t') = buf.get(stop) {
-        stop = find_control(buf, stop + 1);
-    }
-    match (buf.get(stop), buf.get(stop + 1)) {
-        (Some(b'\r'), Some(b'\n')) => {}
-        (None, _) | (Some(b'\r'), None) => return Ok(None),
-        (Some(b'\r'), Some(_)) => return Err(FieldError::BareCr),
-        (Some(b'\n'), _) => return Err(FieldError::BareLf),
-        (Some(&byte), _) => return Err(FieldError::ValueByte { name: ShownName::new(name), byte }),
-    }
+    let stop = find_value_end(buf, start);
+    let Some([b'\r', b'\n', ..]) = buf.get(stop..) else { return value_fault(buf, name, stop) };
     let mut end = stop;
     while end > start && matches!(buf[end - 1], b' ' | b'\t') {
         end -= 1;
     }
     Ok(Some((Span::new(start, end), stop + 2)))
+}
+
+/// Says what is wrong with a value that does not end with CR LF at `stop`, unless more bytes are to come.
+#[cold]
+fn value_fault(buf: &[u8], name: Span, stop: usize) -> Result<Option<(Span, usize)>, FieldError> {
+    match buf.get(stop..).unwrap_or_default() {
+        [] | [b'\r'] => Ok(None),
+        [b'\r', ..] => Err(FieldError::BareCr),
+        [b'\n', ..] => Err(FieldError::BareLf),
+        [byte, ..] => Err(FieldError::ValueByte { name: ShownName::new(name.of(buf)), byte: *byte }),
+    }
 }
 
 /// Says what is wrong with a name that ends at `at` without a colon, or with no name at all.

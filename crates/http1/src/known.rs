@@ -168,36 +168,61 @@ known_fields! {
 
 const _: () = assert!(KNOWN_COUNT <= 64, "a FieldSet holds 64 members");
 
-/// Length, first and last eight bytes (shorter names: overlapping halves), letters folded to lower case.
+/// Length, first eight bytes, next eight bytes; letters folded to lower case, zeros behind the name.
 type Key = (usize, u64, u64);
 
 /// Sets the bit that tells lower from upper case. Among bytes of a token no two different ones of `[a-z0-9-]` and
 /// something else become equal by that, so a comparison after it is exact.
 const FOLD: u64 = 0x2020_2020_2020_2020;
 
+/// The key of a name of `len` bytes that begins with these words; what follows the name in them does not matter.
+#[inline(always)]
+const fn key_of_words(len: usize, low: u64, high: u64) -> Key {
+    (len, (low | FOLD) & mask(len), (high | FOLD) & mask(len.saturating_sub(8)))
+}
+
+/// A word with its first `bytes` bytes set.
+#[inline(always)]
+const fn mask(bytes: usize) -> u64 {
+    if bytes >= 8 { u64::MAX } else { (1 << (8 * bytes)) - 1 }
+}
+
 const fn key(name: &[u8]) -> Key {
-    let len = name.len();
-    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (len, u64::from_le_bytes(*first) | FOLD, u64::from_le_bytes(*last) | FOLD)
-    } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-        (len, (u32::from_le_bytes(*first) as u64 | (u32::from_le_bytes(*last) as u64) << 32) | FOLD, 0)
-    } else if let (Some(first), Some(last)) = (name.first_chunk::<2>(), name.last_chunk::<2>()) {
-        (len, (u16::from_le_bytes(*first) as u64 | (u16::from_le_bytes(*last) as u64) << 32) | FOLD, 0)
-    } else {
-        (len, 0, 0)
+    let mut words = [0u64; 2];
+    let mut i = 0;
+    while i < name.len() && i < 16 {
+        words[i / 8] |= (name[i] as u64) << (8 * (i % 8));
+        i += 1;
     }
+    key_of_words(name.len(), words[0], words[1])
 }
 
 /// Which known field a name is. `name` must consist of token characters only.
-#[inline]
 pub(crate) fn recognize(name: &[u8]) -> KnownField {
     let found = exact(key(name));
-    // The key of a name above 16 bytes leaves out its middle.
-    let exact = found != KnownField::Other
+    // The key of a name above 16 bytes leaves out its end.
+    let is_exact = found != KnownField::Other
         && (name.len() <= 16 || found.name().as_bytes().eq_ignore_ascii_case(name));
-    if exact { found } else { family(name) }
+    if is_exact {
+        found
+    } else if starts_with(name, b"x-") {
+        family(name)
+    } else if name.contains(&b'_') {
+        lookalike(name)
+    } else {
+        KnownField::Other
+    }
 }
 
+/// As [`recognize`], for a name that [`crate::scan::simple_name`] found.
+#[inline(always)]
+pub(crate) fn recognize_simple(name: &[u8], low: u64, high: u64) -> KnownField {
+    let found = exact(key_of_words(name.len(), low, high));
+    let unknown_x = found == KnownField::Other && (low | FOLD) as u16 == u16::from_le_bytes(*b"x-");
+    if unknown_x { family(name) } else { found }
+}
+
+#[inline(never)]
 fn family(name: &[u8]) -> KnownField {
     if starts_with(name, b"x-forwarded-") {
         KnownField::XForwarded
@@ -240,7 +265,18 @@ mod tests {
             let id = recognize(name.as_bytes());
             assert_eq!(id.name(), name);
             assert_eq!(recognize(name.to_ascii_uppercase().as_bytes()), id);
+            let line = format!("{name}: 0123456789abcdef").into_bytes();
+            if let Some((len, low, high)) = line.first_chunk().and_then(crate::scan::simple_name) {
+                assert_eq!(recognize_simple(&line[..len], low, high), id);
+            }
             for i in 0..name.len() {
+                let mut control = name.as_bytes().to_vec();
+                control[i] ^= 0x20;
+                let line: Vec<u8> = control.iter().copied().chain(*b": 0123456789abcdef").collect();
+                if let Some((len, low, high)) = line.first_chunk().and_then(crate::scan::simple_name) {
+                    let same = control.eq_ignore_ascii_case(name.as_bytes());
+                    assert_eq!(recognize_simple(&line[..len], low, high) == id, same, "{name} {i}");
+                }
                 let mut near = name.as_bytes().to_vec();
                 near[i] = b'q';
                 assert_eq!(recognize(&near), KnownField::Other, "{name} {i}");

@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::resume::Resume;
 use crate::scan::{find_target_end, find_token_end};
 use crate::span::{Parsed, Span, Version};
-use crate::target::{self, Authority, Target, TargetForm, split_authority};
+use crate::target::{self, Authority, Target, TargetForm, authority_parts};
 
 /// A request method (RFC 9110 section 9). Names are case-sensitive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,13 +71,29 @@ pub struct RequestHead {
     target: Target,
     version: Version,
     fields: FieldTable,
-    host: Option<Span>,
+    host: Option<Host>,
     body: BodyKind,
     keep_alive: bool,
     expect_continue: bool,
     upgrade: Option<Span>,
     te_trailers: bool,
     resume: Resume,
+}
+
+/// The host that a request is for, taken apart once.
+#[derive(Clone, Copy, Debug)]
+struct Host {
+    whole: Span,
+    name_len: u32,
+    port: Option<u16>,
+}
+
+impl Host {
+    #[inline(always)]
+    fn parse(buf: &[u8], whole: Span) -> Option<Self> {
+        let (name_len, port) = authority_parts(whole.of(buf))?;
+        Some(Self { whole, name_len: name_len as u32, port })
+    }
 }
 
 /// Parses the request head at the beginning of `buf`.
@@ -194,13 +210,12 @@ impl RequestHead {
             return Err(RequestError::RepeatedHost);
         }
         self.host = match self.fields.get(KnownField::Host) {
-            Some(field) if split_authority(field.value.of(buf)).is_some() => Some(field.value),
-            Some(_) => return Err(RequestError::BadHost),
+            Some(field) => Some(Host::parse(buf, field.value).ok_or(RequestError::BadHost)?),
             None if self.version == Version::Http11 => return Err(RequestError::MissingHost),
             None => None,
         };
         if !self.target.authority.is_empty() {
-            self.host = Some(self.target.authority);
+            self.host = Host::parse(buf, self.target.authority);
         }
         Ok(())
     }
@@ -302,13 +317,14 @@ impl RequestHead {
     /// `None` only in HTTP/1.0.
     #[inline]
     pub fn host<'a>(&self, buf: &'a [u8]) -> Option<&'a [u8]> {
-        self.host.map(|span| span.of(buf))
+        self.host.map(|host| host.whole.of(buf))
     }
 
     /// [`Self::host`], taken apart.
     #[inline]
     pub fn authority<'a>(&self, buf: &'a [u8]) -> Option<Authority<'a>> {
-        split_authority(self.host(buf)?)
+        let host = self.host?;
+        Some(Authority { host: host.whole.of(buf).get(..host.name_len as usize)?, port: host.port })
     }
 
     /// The version of the request.

@@ -8,7 +8,7 @@ use crate::framing;
 use crate::limits::Limits;
 use crate::request::Method;
 use crate::resume::Resume;
-use crate::scan::find_control;
+use crate::scan::find_value_end;
 use crate::span::{Parsed, Span, Version};
 
 /// What was sent, as far as it decides how the response is read.
@@ -113,10 +113,7 @@ impl ResponseHead {
             b'\n' => return Err(FieldError::BareLf.into()),
             _ => return Err(ResponseError::BadStatus),
         };
-        let mut stop = find_control(buf, reason_at);
-        while let Some(b'\t') = buf.get(stop) {
-            stop = find_control(buf, stop + 1);
-        }
+        let stop = find_value_end(buf, reason_at);
         self.reason = Span::new(reason_at, stop);
         match (buf.get(stop), buf.get(stop + 1)) {
             (Some(b'\r'), Some(b'\n')) => Ok(Some(stop + 2)),

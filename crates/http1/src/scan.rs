@@ -10,12 +10,6 @@ const fn splat(byte: u8) -> u64 {
     LOW * byte as u64
 }
 
-/// Flags bytes below `bound` (at most 128).
-#[inline(always)]
-const fn below(word: u64, bound: u8) -> u64 {
-    word.wrapping_sub(splat(bound)) & !word & HIGH
-}
-
 /// Flags bytes equal to `byte`.
 #[inline(always)]
 const fn equal(word: u64, byte: u8) -> u64 {
@@ -23,43 +17,127 @@ const fn equal(word: u64, byte: u8) -> u64 {
     diff.wrapping_sub(LOW) & !diff & HIGH
 }
 
-/// First index at or after `from` that either closure flags, else `buf.len()`.
+/// First index at or after `from` of a byte that `flags` marks, else `buf.len()`. Behind the end zero bytes are seen; whether they
+/// are marked does not matter.
 #[inline(always)]
-fn find(buf: &[u8], from: usize, word: impl Fn(u64) -> u64, byte: impl Fn(u8) -> bool) -> usize {
+fn find(buf: &[u8], from: usize, flags: impl Fn(u64) -> u64) -> usize {
+    let rest = buf.get(from..).unwrap_or_default();
+    let (words, tail) = rest.as_chunks::<8>();
     let mut pos = from;
-    while let Some(chunk) = buf.get(pos..).and_then(|rest| rest.first_chunk::<8>()) {
-        let flags = word(u64::from_le_bytes(*chunk));
-        if flags != 0 {
-            return pos + (flags.trailing_zeros() / 8) as usize;
+    for word in words {
+        let marks = flags(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return pos + first(marks);
         }
         pos += 8;
     }
-    while pos < buf.len() && !byte(buf[pos]) {
-        pos += 1;
+    let marks = flags(tail_word(rest, tail));
+    (pos + first(marks)).min(buf.len())
+}
+
+/// Index of the lowest flag; 8 without one.
+#[inline(always)]
+const fn first(flags: u64) -> usize {
+    (flags.trailing_zeros() / 8) as usize
+}
+
+/// The last bytes of `rest`, fewer than eight, as a word with zeros behind them.
+#[inline(always)]
+fn tail_word(rest: &[u8], tail: &[u8]) -> u64 {
+    match rest.last_chunk::<8>() {
+        // Shifted twice, since a shift by 64 is none.
+        Some(last) => u64::from_le_bytes(*last) >> (8 * (7 - tail.len())) >> 8,
+        None => tail.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
-    pos.min(buf.len())
+}
+
+/// Flags control characters (HTAB included) and DEL.
+#[inline(always)]
+const fn controls(word: u64) -> u64 {
+    // A byte with its high bit set is none of them; of the others, DEL alone overflows into the high bit.
+    let del = (word & !HIGH).wrapping_add(LOW);
+    (word.wrapping_sub(splat(0x20)) | del) & !word & HIGH
+}
+
+/// Flags all bytes but ASCII letters and `-`; exact in every byte.
+#[inline(always)]
+const fn not_simple_name(word: u64) -> u64 {
+    let low = word & !HIGH;
+    let folded = low | splat(0x20);
+    let letter = folded.wrapping_add(splat(0x80 - b'a')) & !folded.wrapping_add(splat(0x7f - b'z'));
+    let not_dash = (low ^ splat(b'-')).wrapping_add(splat(0x7f));
+    ((!letter & not_dash) | word) & HIGH
+}
+
+/// Flags all bytes but ASCII letters, digits, `-` and `.`; exact in every byte.
+#[inline(always)]
+const fn not_simple_host(word: u64) -> u64 {
+    let low = word & !HIGH;
+    let folded = low | splat(0x20);
+    let letter = folded.wrapping_add(splat(0x80 - b'a')) & !folded.wrapping_add(splat(0x7f - b'z'));
+    // From `-` to `9` there are `-`, `.`, `/` and the digits.
+    let digit = low.wrapping_add(splat(0x80 - b'-')) & !low.wrapping_add(splat(0x7f - b'9'));
+    let not_slash = (low ^ splat(b'/')).wrapping_add(splat(0x7f));
+    (!(letter | digit & not_slash) | word) & HIGH
+}
+
+/// A name of up to 16 letters and `-` that a colon ends: its length and its words.
+#[inline(always)]
+pub(crate) fn simple_name(line: &[u8; 16]) -> Option<(usize, u64, u64)> {
+    let words = u128::from_le_bytes(*line);
+    let (low, high) = (words as u64, (words >> 64) as u64);
+    let mut len = first(not_simple_name(low));
+    if len == 8 {
+        len += first(not_simple_name(high));
+    }
+    (len > 0 && len < 16 && line[len] == b':').then_some((len, low, high))
 }
 
 /// First control character (HTAB included) or DEL at or after `from`.
 #[inline(always)]
 pub(crate) fn find_control(buf: &[u8], from: usize) -> usize {
-    find(buf, from, |w| below(w, 0x20) | equal(w, 0x7f), |b| b < 0x20 || b == 0x7f)
+    find(buf, from, controls)
+}
+
+/// First byte at or after `from` that a field value cannot hold, else `buf.len()`.
+#[inline(always)]
+pub(crate) fn find_value_end(buf: &[u8], from: usize) -> usize {
+    let mut stop = find_control(buf, from);
+    while let Some(b'\t') = buf.get(stop) {
+        stop = find_control(buf, stop + 1);
+    }
+    stop
 }
 
 /// First byte at or after `from` that cannot stand in a request target: controls, SP, `#`, DEL, non-ASCII.
 #[inline(always)]
 pub(crate) fn find_target_end(buf: &[u8], from: usize) -> usize {
-    find(buf, from, |w| below(w, 0x21) | equal(w, b'#') | equal(w, 0x7f) | (w & HIGH), |b| !is_target_byte(b))
-}
-
-pub(crate) const fn is_target_byte(byte: u8) -> bool {
-    byte > 0x20 && byte < 0x7f && byte != b'#'
+    // As in `controls`, but one more byte below and every high bit.
+    let flags = |word: u64| {
+        let del = (word & !HIGH).wrapping_add(LOW);
+        (word.wrapping_sub(splat(0x21)) | del | word | equal(word, b'#')) & HIGH
+    };
+    find(buf, from, flags)
 }
 
 /// First `wanted` at or after `from`, else `buf.len()`.
 #[inline(always)]
 pub(crate) fn find_byte(buf: &[u8], from: usize, wanted: u8) -> usize {
-    find(buf, from, |w| equal(w, wanted), |b| b == wanted)
+    find(buf, from, |word| equal(word, wanted))
+}
+
+/// First byte that no host name holds, else the length.
+#[inline(always)]
+pub(crate) fn find_host_end(text: &[u8]) -> usize {
+    let mut end = find(text, 0, not_simple_host);
+    while text.get(end) == Some(&b'_') {
+        end = find(text, end + 1, not_simple_host);
+    }
+    end
+}
+
+pub(crate) const fn is_target_byte(byte: u8) -> bool {
+    byte > 0x20 && byte < 0x7f && byte != b'#'
 }
 
 /// Whether a path surely needs no normalising: no `%`, no `\`, no `//`, no `/.`, no `/;`. May say no without need.
@@ -86,34 +164,22 @@ pub(crate) fn is_plain_path(path: &[u8]) -> bool {
     true
 }
 
-const fn class(accept: &[u8]) -> [bool; 256] {
+/// `tchar` of RFC 9110 section 5.6.2.
+static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.')
+            || matches!(byte as u8, b'^' | b'_' | b'`' | b'|' | b'~');
         byte += 1;
     }
-    let mut i = 0;
-    while i < accept.len() {
-        table[accept[i] as usize] = true;
-        i += 1;
-    }
     table
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-static TOKEN: [bool; 256] = class(b"!#$%&'*+-.^_`|~");
-/// What host names and IPv4 addresses are made of. Narrower than `reg-name`: no service has a name with `,` or `%2f`.
-static HOST: [bool; 256] = class(b"-._");
+};
 
 #[inline(always)]
 pub(crate) fn is_tchar(byte: u8) -> bool {
     TOKEN[byte as usize]
-}
-
-#[inline(always)]
-pub(crate) fn is_host_byte(byte: u8) -> bool {
-    HOST[byte as usize]
 }
 
 /// First byte at or after `from` that is no `tchar`, else `buf.len()`.
@@ -180,7 +246,54 @@ mod tests {
                 assert_eq!(find_target_end(&buf, 0), plain(&|b| !is_target_byte(b)));
                 assert_eq!(find_byte(&buf, 0, b':'), plain(&|b| b == b':'));
                 assert_eq!(find_token_end(&buf, 0), plain(&|b| !is_tchar(b)));
+                assert_eq!(find_value_end(&buf, 0), plain(&|b| b != b'\t' && (b < 0x20 || b == 0x7f)));
+                assert_eq!(
+                    find_host_end(&buf),
+                    plain(&|b| !b.is_ascii_alphanumeric() && !b"-._".contains(&b))
+                );
             }
+        }
+    }
+
+    /// The word tricks say of each byte the same, whatever its neighbours.
+    #[test]
+    fn words_agree_with_bytes() {
+        for byte in 0..=255u8 {
+            for neighbour in [0, b'-', b'/', b'a', b'z', b'~', 0x7f, 0x80, 0xff] {
+                for at in 0..8 {
+                    let mut bytes = [neighbour; 8];
+                    bytes[at] = byte;
+                    let marked = |flags: u64| flags >> (8 * at + 7) & 1 != 0;
+                    let word = u64::from_le_bytes(bytes);
+                    assert_eq!(
+                        marked(not_simple_name(word)),
+                        !(byte.is_ascii_alphabetic() || byte == b'-'),
+                        "{byte:#x}"
+                    );
+                    assert_eq!(
+                        marked(not_simple_host(word)),
+                        !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')),
+                        "{byte:#x}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn simple_names_end_at_their_colon() {
+        let padded = |text: &str| {
+            let mut line = [b'x'; 16];
+            line[..text.len()].copy_from_slice(text.as_bytes());
+            simple_name(&line).map(|(len, ..)| len)
+        };
+        for (text, len) in
+            [("a:", 1), ("Host: a", 4), ("abcdefg:", 7), ("abcdefgh:", 8), ("abcdefghi-klmno:", 15)]
+        {
+            assert_eq!(padded(text), Some(len), "{text}");
+        }
+        for text in [":", "a b:", "a\r:", "a1:", "a_b:", "abcdefgh :", "abcdefghijklmnop", "a\u{80}:"] {
+            assert_eq!(padded(text), None, "{text}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use crate::error::RequestError;
 use crate::request::Method;
-use crate::scan::{decimal, find_byte, is_host_byte};
+use crate::scan::{decimal, find_byte, find_host_end};
 use crate::span::Span;
 
 /// The four forms of a request target.
@@ -46,6 +46,13 @@ pub struct Authority<'a> {
 ///
 /// Narrower than RFC 3986: no user information, no percent-encoding, no sub-delimiters. An empty port is accepted.
 pub fn split_authority(text: &[u8]) -> Option<Authority<'_>> {
+    let (host_end, port) = authority_parts(text)?;
+    Some(Authority { host: &text[..host_end], port })
+}
+
+/// The length of the host, and the port.
+#[inline]
+pub(crate) fn authority_parts(text: &[u8]) -> Option<(usize, Option<u16>)> {
     let host_end = match text.first()? {
         b'[' => {
             let close = find_byte(text, 1, b']');
@@ -55,20 +62,19 @@ pub fn split_authority(text: &[u8]) -> Option<Authority<'_>> {
             close + 1
         }
         _ => {
-            let end = text.iter().position(|&b| !is_host_byte(b)).unwrap_or(text.len());
+            let end = find_host_end(text);
             if end == 0 {
                 return None;
             }
             end
         }
     };
-    let host = &text[..host_end];
     let port = match &text[host_end..] {
         [] | [b':'] => None,
         [b':', digits @ ..] if digits.len() <= 5 => Some(u16::try_from(decimal(digits)?).ok()?),
         _ => return None,
     };
-    Some(Authority { host, port })
+    Some((host_end, port))
 }
 
 /// Takes the target in `span` apart. Its bytes were checked before.

@@ -7,7 +7,7 @@ use crate::body::BodyKind;
 use crate::error::WriteError;
 use crate::fields::FieldTable;
 use crate::known::{FieldSet, KnownField};
-use crate::scan::{all_tchars, find_control, find_target_end, is_tchar};
+use crate::scan::{all_tchars, find_target_end, find_value_end, is_tchar};
 
 /// Whether `name` can be a field name (RFC 9110 section 5.1).
 pub fn is_token(name: &[u8]) -> bool {
@@ -16,11 +16,7 @@ pub fn is_token(name: &[u8]) -> bool {
 
 /// Whether `value` can be a field value: no control characters but HTAB (RFC 9110 section 5.5).
 pub fn is_field_value(value: &[u8]) -> bool {
-    let mut stop = find_control(value, 0);
-    while let Some(b'\t') = value.get(stop) {
-        stop = find_control(value, stop + 1);
-    }
-    stop == value.len()
+    find_value_end(value, 0) == value.len()
 }
 
 /// A field name that was checked once, at compile time or when a configuration was read.
