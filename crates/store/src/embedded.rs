@@ -11,9 +11,12 @@
 //! older start gets [`Error::Compacted`].
 //!
 //! When storage fails, the batch is refused and nothing of it becomes visible; reads go on. The next batch reopens the
-//! file and first puts what the failed one may have left there back to what is acknowledged.
+//! file and first puts what the failed one may have left there back to what is acknowledged. After a failed *flush*
+//! the file is not trusted any more: a new one is written from memory and takes its place.
 
 mod file;
+mod layout;
+mod storage;
 mod writer;
 
 use std::path::Path;
@@ -27,7 +30,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use file::Opener;
+pub use storage::Opener;
 
 use crate::clock::{Clock, TokioClock};
 use crate::local::LocalEngine;
@@ -51,7 +54,7 @@ pub struct Options {
     pub queue_wait: Duration,
     /// How soon after a storage failure the file is reopened, at the earliest; writes are refused until then.
     pub reopen_after: Duration,
-    /// Opens the database in place of a plain file: for tests that make storage fail.
+    /// Opens the file's bytes in place of a plain file: for tests that make storage fail.
     pub opener: Option<Opener>,
 }
 
@@ -91,7 +94,7 @@ impl Embedded {
         let path = path.as_ref();
         let Options { limits, clock, epoch_above, queue_wait, reopen_after, opener } = options;
         let started = Instant::now();
-        let file = File::new(path, opener.unwrap_or_else(|| file::plain(path)));
+        let file = File::new(path, opener.unwrap_or_else(storage::plain));
         let (database, stored) = file.open(epoch_above)?;
         let state = State::new(limits.clone(), stored, clock.now());
         let shared = Arc::new(Shared::new(state, Arc::clone(&clock)));

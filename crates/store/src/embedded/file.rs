@@ -1,65 +1,36 @@
-//! The file: which tables it has, how entries are written in it, and opening it with care.
-//!
-//! | table | key | value |
-//! |---|---|---|
-//! | `meta` | `format` | JSON, see [`Format`] |
-//! | `counters` | `epoch`, `revision`, `lease` | a number |
-//! | `entries` | the key | create revision, modification revision, version, lease (0: none), 8 bytes each, little endian; then the value |
-//! | `leases` | the lease's number | its time to live in milliseconds |
+//! The file: opening it with care, making changes durable, and going on after storage failed.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
-    TableError, WriteTransaction,
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError};
+
+use super::layout::{
+    COUNTERS, Counters, ENTRIES, FORMAT, Format, LEASES, META, create, decode, millis, put, put_counters,
+    write,
 };
-use serde::{Deserialize, Serialize};
+use super::storage::{Opener, Storage, sync_folder};
+use crate::shared::Shared;
+use crate::state::{Changes, Entries, LeaseChange, Stored};
+use crate::{Entry, Error, Key, KeyRange, LeaseId};
 
-use crate::state::{Changes, Entries, LeaseChange, State, Stored};
-use crate::{Entry, Error, Key, LeaseId};
-
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
-const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
-const LEASES: TableDefinition<'_, u64, u64> = TableDefinition::new("leases");
-
-/// The format this version writes, and the newest it can read.
-const FORMAT: u32 = 1;
-/// Bytes of an entry before its value.
-const ENTRY_HEAD: usize = 32;
 /// Memory redb may use to cache pages. Small: the file is read once, and written from memory.
 const CACHE_BYTES: usize = 32 << 20;
 
-/// Who may use the file.
-#[derive(Debug, Serialize, Deserialize)]
-struct Format {
-    /// The oldest format version whose programs may read the file.
-    reader_min: u32,
-    /// The oldest format version whose programs may write the file.
-    writer_min: u32,
-}
-
-/// Opens the database of a store; called again after each storage failure.
-pub type Opener = Arc<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
-
-/// Opens a plain file, and creates it if there is none.
-pub(super) fn plain(path: &Path) -> Opener {
-    let path = path.to_owned();
-    Arc::new(move || Database::builder().set_cache_size(CACHE_BYTES).create(&path))
-}
-
+/// Where the file is, and how it is opened.
 pub(super) struct File {
     path: PathBuf,
     opener: Opener,
+    flush_failed: Arc<AtomicBool>,
 }
 
 impl File {
     pub(super) fn new(path: &Path, opener: Opener) -> Self {
-        Self { path: path.to_owned(), opener }
+        Self { path: path.to_owned(), opener, flush_failed: Arc::default() }
     }
 
     pub(super) fn path(&self) -> std::path::Display<'_> {
@@ -69,18 +40,87 @@ impl File {
     /// Opens the file and reads all of it; a new file gets an epoch above `epoch_above`.
     pub(super) fn open(&self, epoch_above: u64) -> Result<(Database, Stored), Error> {
         self.guarded(|| {
-            let database = (self.opener)().map_err(|error| self.open_error(&error))?;
+            let recovered = Arc::new(AtomicBool::new(false));
+            let database =
+                self.database(&self.path, Arc::clone(&recovered)).map_err(|error| self.open_error(&error))?;
+            // Recovery after a crash has checked every page already. After a clean end nobody has, and a damaged
+            // value would go unnoticed.
+            let (database, whole) = if recovered.load(Ordering::Relaxed) {
+                (database, true)
+            } else {
+                self.check_pages(database)?
+            };
             if !self.check_format(&database)? {
-                self.create(&database, crate::epoch::next(epoch_above))?;
+                let counters =
+                    Counters { epoch: crate::epoch::next(epoch_above), revision: 0, lease_counter: 0 };
+                create(&database, &counters, &[], std::iter::empty()).map_err(|error| self.failed(&error))?;
+                sync_folder(&self.path).map_err(|error| self.failed(&error))?;
             }
-            let stored = self.load(&database)?;
+            let mut stored = self.load(&database)?;
+            if !whole {
+                // What was found may be older than what was acknowledged: a history of its own.
+                stored.epoch = crate::epoch::next(stored.epoch.max(epoch_above));
+                self.set_epoch(&database, stored.epoch)?;
+                tracing::error!(path = %self.path(), epoch = stored.epoch,
+                    "the file was damaged and is repaired, the last writes may be missing");
+            }
             Ok((database, stored))
         })
     }
 
+    /// Whether a flush failed since this was last asked.
+    pub(super) fn take_flush_failed(&self) -> bool {
+        self.flush_failed.swap(false, Ordering::AcqRel)
+    }
+
     /// Opens the file again, which was in use until its storage failed.
     pub(super) fn reopen(&self) -> Result<Database, Error> {
-        self.guarded(|| (self.opener)().map_err(|error| refused(&error)))
+        self.guarded(|| self.database(&self.path, Arc::default()).map_err(|error| refused(&error)))
+    }
+
+    /// Writes the whole state to a new file, which takes the place of the old one.
+    pub(super) fn rebuild(&self, shared: &Shared) -> Result<Database, Error> {
+        let mut new_path = self.path.clone().into_os_string();
+        new_path.push(".rebuild");
+        let new_path = PathBuf::from(new_path);
+        self.guarded(|| {
+            match std::fs::remove_file(&new_path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(&error)),
+                _ => {}
+            }
+            let database = self.database(&new_path, Arc::default()).map_err(|error| refused(&error))?;
+            let (counters, leases) = {
+                let state = shared.state();
+                (Counters::of(&state), state.leases.iter().collect::<Vec<_>>())
+            };
+            create(&database, &counters, &leases, entries_of(shared)).map_err(|error| refused(&error))?;
+            std::fs::rename(&new_path, &self.path).map_err(|error| refused(&error))?;
+            sync_folder(&self.path).map_err(|error| refused(&error))?;
+            Ok(database)
+        })
+    }
+
+    /// Opens a database, and notes if that meant to recover from a crash.
+    fn database(&self, path: &Path, recovered: Arc<AtomicBool>) -> Result<Database, DatabaseError> {
+        let bytes = (self.opener)(path)?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        builder.set_repair_callback(move |_| recovered.store(true, Ordering::Relaxed));
+        builder.create_with_backend(Storage { bytes, flush_failed: Arc::clone(&self.flush_failed) })
+    }
+
+    /// Checks the checksums of all pages. Whether they were right; if not, redb went back to a state where they are.
+    fn check_pages(&self, mut database: Database) -> Result<(Database, bool), Error> {
+        let whole = database.check_integrity().map_err(|error| self.open_error(&error))?;
+        Ok((database, whole))
+    }
+
+    fn set_epoch(&self, database: &Database, epoch: u64) -> Result<(), Error> {
+        let set = write(database, |transaction| {
+            transaction.open_table(COUNTERS)?.insert("epoch", epoch)?;
+            Ok(())
+        });
+        set.map_err(|error| self.failed(&error))
     }
 
     /// redb answers damage with errors, but a damaged page can still lead it astray: a panic must not get out.
@@ -107,22 +147,6 @@ impl File {
             return Err(Error::NewerFormat { path: self.path().to_string(), found, supported: FORMAT });
         }
         Ok(true)
-    }
-
-    fn create(&self, database: &Database, epoch: u64) -> Result<(), Error> {
-        let format = serde_json::to_vec(&Format { reader_min: FORMAT, writer_min: FORMAT });
-        let format = format.map_err(|error| self.corrupt(&error.to_string()))?;
-        write(database, |transaction| {
-            transaction.open_table(META)?.insert("format", format.as_slice())?;
-            transaction.open_table(ENTRIES)?;
-            transaction.open_table(LEASES)?;
-            let mut counters = transaction.open_table(COUNTERS)?;
-            for (name, value) in [("epoch", epoch), ("revision", 0), ("lease", 0)] {
-                counters.insert(name, value)?;
-            }
-            Ok(())
-        })
-        .map_err(|error| Error::Open { path: self.path().to_string(), reason: error.to_string() })
     }
 
     fn load(&self, database: &Database) -> Result<Stored, Error> {
@@ -205,28 +229,35 @@ impl File {
         )
     }
 
-    /// Puts these keys and leases, and the counters, back to what they are in `state`.
+    /// Puts these keys and leases, and the counters, back to what they are in the committed state.
     pub(super) fn restore(
         &self,
         database: &Database,
-        state: &State,
+        shared: &Shared,
         keys: &BTreeSet<Key>,
         leases: &BTreeSet<LeaseId>,
     ) -> Result<(), Error> {
+        // Copied first: the state must not be locked while the disk works.
+        let (entries, ttls, counters) = {
+            let state = shared.state();
+            let entries: Vec<_> = keys.iter().map(|key| (key, state.entries.get(key).cloned())).collect();
+            let ttls: Vec<_> = leases.iter().map(|id| (id.get(), state.leases.ttl(*id))).collect();
+            (entries, ttls, Counters::of(&state))
+        };
         write(database, |transaction| {
             let mut buffer = Vec::new();
-            let mut entries = transaction.open_table(ENTRIES)?;
-            for key in keys {
-                put(&mut entries, &mut buffer, key, state.entries.get(key))?;
+            let mut table = transaction.open_table(ENTRIES)?;
+            for (key, entry) in &entries {
+                put(&mut table, &mut buffer, key, entry.as_ref())?;
             }
             let mut table = transaction.open_table(LEASES)?;
-            for id in leases {
-                match state.leases.ttl(*id) {
-                    Some(ttl) => drop(table.insert(id.get(), millis(ttl))?),
-                    None => drop(table.remove(id.get())?),
+            for (id, ttl) in &ttls {
+                match ttl {
+                    Some(ttl) => drop(table.insert(id, millis(*ttl))?),
+                    None => drop(table.remove(id)?),
                 }
             }
-            put_counters(transaction, state.revision, state.lease_counter)
+            put_counters(transaction, counters.revision, counters.lease_counter)
         })
         .map_err(|error| refused(&error))
     }
@@ -255,6 +286,10 @@ impl File {
         }
     }
 
+    fn failed(&self, error: &(impl std::error::Error + ?Sized)) -> Error {
+        Error::Open { path: self.path().to_string(), reason: error.to_string() }
+    }
+
     fn read_error(&self, error: &(impl std::error::Error + ?Sized)) -> Error {
         self.corrupt(&error.to_string())
     }
@@ -264,104 +299,17 @@ fn refused(error: &(impl std::error::Error + ?Sized)) -> Error {
     Error::WriteRefused { reason: error.to_string() }
 }
 
-/// One durable transaction.
-fn write(
-    database: &Database,
-    change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<(), redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate).map_err(redb::Error::from)?;
-    change(&transaction)?;
-    transaction.commit()?;
-    Ok(())
-}
-
-fn put_counters(transaction: &WriteTransaction, revision: u64, lease: u64) -> Result<(), redb::Error> {
-    let mut counters = transaction.open_table(COUNTERS)?;
-    counters.insert("revision", revision)?;
-    counters.insert("lease", lease)?;
-    Ok(())
-}
-
-fn put(
-    entries: &mut redb::Table<'_, &str, &[u8]>,
-    buffer: &mut Vec<u8>,
-    key: &Key,
-    entry: Option<&Entry>,
-) -> Result<(), redb::Error> {
-    match entry {
-        Some(entry) => {
-            encode(entry, buffer);
-            entries.insert(key.as_str(), buffer.as_slice())?;
-        }
-        None => drop(entries.remove(key.as_str())?),
-    }
-    Ok(())
-}
-
-fn millis(ttl: Duration) -> u64 {
-    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn encode(entry: &Entry, buffer: &mut Vec<u8>) {
-    buffer.clear();
-    let lease = entry.lease.map_or(0, LeaseId::get);
-    for number in [entry.create_revision, entry.mod_revision, entry.version, lease] {
-        buffer.extend_from_slice(&number.to_le_bytes());
-    }
-    buffer.extend_from_slice(&entry.value);
-}
-
-fn decode(key: &str, bytes: &[u8]) -> Result<(Key, Entry), String> {
-    let key = Key::parse(key).map_err(|error| error.to_string())?;
-    let Some((head, value)) = bytes.split_first_chunk::<ENTRY_HEAD>() else {
-        return Err(format!("the entry of {key} is cut short"));
-    };
-    let number = |index: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&head[index * 8..][..8]);
-        u64::from_le_bytes(bytes)
-    };
-    let entry = Entry {
-        value: value.into(),
-        create_revision: number(0),
-        mod_revision: number(1),
-        version: number(2),
-        lease: LeaseId::from_u64(number(3)),
-    };
-    Ok((key, entry))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_reads_back_as_written() {
-        let entry = Entry {
-            value: b"value".as_slice().into(),
-            create_revision: 1,
-            mod_revision: u64::MAX,
-            version: 3,
-            lease: LeaseId::from_u64(9),
-        };
-        let mut bytes = Vec::new();
-        encode(&entry, &mut bytes);
-        let key = Key::parse("/k").expect("valid");
-        assert_eq!(decode("/k", &bytes), Ok((key, entry)));
-        assert!(decode("/k", &bytes[..31]).is_err());
-        assert!(decode("k", &bytes).is_err());
-    }
-
-    /// The layout of format 1, byte by byte: whoever changes it must raise the format.
-    #[test]
-    fn format_1_is_read_for_ever() {
-        let mut bytes = vec![0; 32];
-        (bytes[0], bytes[8], bytes[16], bytes[24]) = (7, 8, 2, 5);
-        bytes.extend_from_slice(b"{}");
-        let (_, entry) = decode("/weir/v1/kv/default/a", &bytes).expect("format 1");
-        assert_eq!((entry.create_revision, entry.mod_revision, entry.version), (7, 8, 2));
-        assert_eq!((entry.lease, &*entry.value), (LeaseId::from_u64(5), b"{}".as_slice()));
-        assert_eq!(FORMAT, 1);
-    }
+/// All entries, read in steps: nothing else may change them meanwhile, but readers must not be held up.
+fn entries_of(shared: &Shared) -> impl Iterator<Item = (Key, Entry)> + '_ {
+    const STEP: usize = 1000;
+    let mut rest = Some(KeyRange::all());
+    std::iter::from_fn(move || {
+        let range = rest.take()?;
+        let state = shared.state();
+        let found = state.entries.range::<[u8], _>(range.bounds()).take(STEP);
+        let found: Vec<_> = found.map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        rest = found.last().map(|(key, _)| range.after(key));
+        Some(found)
+    })
+    .flatten()
 }

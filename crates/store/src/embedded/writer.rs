@@ -34,6 +34,8 @@ pub(super) struct Writer {
     counters: Arc<Counters>,
     reopen_after: Duration,
     failure: Option<Failure>,
+    /// A flush failed: what the file seems to hold may not be there.
+    suspect: bool,
 }
 
 /// What is left of failed batches: they may or may not have reached the disk.
@@ -52,7 +54,7 @@ impl Writer {
         counters: Arc<Counters>,
         reopen_after: Duration,
     ) -> Self {
-        Self { shared, file, database: Some(database), counters, reopen_after, failure: None }
+        Self { shared, file, database: Some(database), counters, reopen_after, failure: None, suspect: false }
     }
 
     /// Works until all senders are gone and the queue is empty.
@@ -118,18 +120,22 @@ impl Writer {
         if failure.at.elapsed() < self.reopen_after {
             return Err(failure.error.clone());
         }
-        // Closed before it is opened again: the file is locked.
-        self.database = None;
-        let reopened = self.file.reopen().and_then(|database| {
-            let state = self.shared.state();
-            self.file.restore(&database, &state, &failure.keys, &failure.leases)?;
-            Ok(database)
-        });
+        let reopened = if self.suspect {
+            self.file.rebuild(&self.shared)
+        } else {
+            // Closed before it is opened again: the file is locked.
+            self.database = None;
+            self.file.reopen().and_then(|database| {
+                self.file.restore(&database, &self.shared, &failure.keys, &failure.leases)?;
+                Ok(database)
+            })
+        };
         match reopened {
             Ok(database) => {
                 tracing::info!(path = %self.file.path(), "storage works again, writes are accepted");
                 self.database = Some(database);
                 self.failure = None;
+                self.suspect = false;
                 Ok(())
             }
             Err(error) => {
@@ -141,6 +147,7 @@ impl Writer {
 
     fn fail(&mut self, error: &Error, changes: Option<&Changes>) {
         tracing::error!(path = %self.file.path(), %error, "storage failed, writes are refused");
+        self.suspect |= self.file.take_flush_failed();
         let failure = self.failure.get_or_insert_with(|| Failure {
             at: Instant::now(),
             error: error.clone(),

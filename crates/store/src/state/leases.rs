@@ -40,6 +40,11 @@ impl Leases {
         self.leases.contains_key(&id)
     }
 
+    /// All leases and how long they live after a renewal.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LeaseId, Duration)> {
+        self.leases.iter().map(|(id, lease)| (*id, lease.ttl))
+    }
+
     /// How long the lease lives after a renewal; `None` if there is no such lease.
     pub(crate) fn ttl(&self, id: LeaseId) -> Option<Duration> {
         self.leases.get(&id).map(|lease| lease.ttl)

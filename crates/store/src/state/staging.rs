@@ -217,7 +217,7 @@ impl<'a> Staging<'a> {
 
     /// Deletes the keys of a lease in one revision, and the lease.
     fn end_lease(&mut self, id: LeaseId) {
-        let staged = self.changes.entries.iter().map(|(key, _)| key);
+        let staged = self.changes.entries.keys();
         let keys: BTreeSet<Key> = self.state.leases.keys(id).chain(staged).cloned().collect();
         let attached = |key: &Key| self.get(key).is_some_and(|entry| entry.lease == Some(id));
         let changed = keys.into_iter().filter(attached).map(|key| (key, None)).collect();

@@ -12,7 +12,7 @@ use crate::support::{PATIENCE, Random, contents, key, open, put, say, value};
 
 fn open_faulty(path: &Path, faults: &Arc<Faults>) -> Embedded {
     let mut options = Options::default();
-    options.opener = Some(opener(path, faults));
+    options.opener = Some(opener(faults));
     options.reopen_after = Duration::from_millis(1);
     Embedded::open(path, options).expect("the store opens")
 }

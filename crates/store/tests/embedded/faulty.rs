@@ -3,12 +3,11 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use redb::backends::FileBackend;
-use redb::{BackendError, Database, StorageBackend};
+use redb::{BackendError, StorageBackend};
 use weir_store::Opener;
 
 /// What fails.
@@ -84,13 +83,12 @@ struct FaultyFile {
     faults: Arc<Faults>,
 }
 
-/// Opens a file whose storage fails as `faults` say.
-pub(crate) fn opener(path: &Path, faults: &Arc<Faults>) -> Opener {
-    let (path, faults) = (path.to_owned(), Arc::clone(faults));
-    Arc::new(move || {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-        let file = FaultyFile { file: FileBackend::new(file)?, faults: Arc::clone(&faults) };
-        Database::builder().create_with_backend(file)
+/// Opens files whose storage fails as `faults` say.
+pub(crate) fn opener(faults: &Arc<Faults>) -> Opener {
+    let faults = Arc::clone(faults);
+    Arc::new(move |path| {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(Box::new(FaultyFile { file: FileBackend::new(file)?, faults: Arc::clone(&faults) }))
     })
 }
 

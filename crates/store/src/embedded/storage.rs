@@ -1,0 +1,91 @@
+//! The bytes under the database, with one question answered that redb does not: did a flush fail?
+//!
+//! After a failed flush the system may have dropped what it could not write, and still show it to readers of the same
+//! file until the next power failure (see "Can Applications Recover from fsync Failures?", Rebello et al., USENIX ATC
+//! 2020). Such a file must not be built upon; see [`super::file::File::rebuild`].
+
+use std::fs::OpenOptions;
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, DatabaseError, StorageBackend};
+
+/// Opens the bytes of a store at a path, and creates them if there are none. Called again after each storage failure.
+pub type Opener = Arc<dyn Fn(&Path) -> Result<Box<dyn StorageBackend>, DatabaseError> + Send + Sync>;
+
+/// Opens a plain file, readable by its owner only: a store may hold secrets.
+pub(super) fn plain() -> Opener {
+    Arc::new(|path| {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        Ok(Box::new(FileBackend::new(file)?))
+    })
+}
+
+/// Makes a created or renamed file's name as durable as its contents.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// Storage that remembers a failed flush.
+#[derive(Debug)]
+pub(super) struct Storage {
+    pub(super) bytes: Box<dyn StorageBackend>,
+    pub(super) flush_failed: Arc<AtomicBool>,
+}
+
+impl StorageBackend for Storage {
+    fn sync_data(&self) -> io::Result<()> {
+        self.bytes.sync_data().inspect_err(|_| self.flush_failed.store(true, Ordering::Release))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.bytes.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.bytes.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.bytes.set_len(len)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.bytes.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.bytes.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.bytes.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.bytes.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.bytes.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.bytes.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.bytes.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.bytes.query_lock_range(start, end)
+    }
+}
