@@ -4,7 +4,7 @@ use crate::error::FieldError;
 use crate::fields::FieldTable;
 use crate::known::{FieldSet, KnownField, recognize};
 use crate::limits::Limits;
-use crate::scan::{all_tchars, trim};
+use crate::scan::{all_tchars, is_word, trim};
 use crate::span::Version;
 
 /// The options that the codec acts upon.
@@ -30,11 +30,11 @@ pub(crate) fn options(buf: &[u8], fields: &mut FieldTable, limits: &Limits) -> R
     }
     if !fields.repeated().has(KnownField::Connection) {
         let value = fields.value(buf, KnownField::Connection).unwrap_or_default();
-        if value.eq_ignore_ascii_case(b"keep-alive") {
+        if is_word(value, b"keep-alive") {
             options.keep_alive = true;
             return Ok(options);
         }
-        if value.eq_ignore_ascii_case(b"close") {
+        if is_word(value, b"close") {
             options.close = true;
             return Ok(options);
         }

@@ -4,7 +4,7 @@ use crate::body::BodyKind;
 use crate::error::FieldError;
 use crate::fields::FieldTable;
 use crate::known::{FieldSet, KnownField};
-use crate::scan::{all_tchars, decimal, trim};
+use crate::scan::{all_tchars, decimal, is_word, trim};
 use crate::span::Version;
 
 /// The framing that the fields announce: `None` when they are silent.
@@ -40,7 +40,7 @@ fn chunked(buf: &[u8], fields: &FieldTable, version: Version) -> Result<(), Fiel
         return Err(FieldError::EncodingInHttp10);
     }
     let value = fields.value(buf, KnownField::TransferEncoding).unwrap_or_default();
-    if value.eq_ignore_ascii_case(b"chunked") { Ok(()) } else { Err(not_chunked(value)) }
+    if is_word(value, b"chunked") { Ok(()) } else { Err(not_chunked(value)) }
 }
 
 /// A coding that is understood but not spoken (501) is told from one that is malformed or ambiguous (400).

@@ -113,18 +113,7 @@ macro_rules! known_fields {
             }
         }
 
-        #[allow(non_upper_case_globals)]
-        mod keys {
-            use super::{Key, key};
-            $(pub(super) const $variant: Key = key($name.as_bytes());)*
-        }
-
-        fn exact(found: Key) -> KnownField {
-            match found {
-                $(keys::$variant => KnownField::$variant,)*
-                _ => KnownField::Other,
-            }
-        }
+        const NAMED: [KnownField; [$($name),*].len()] = [$(KnownField::$variant),*];
     };
 }
 
@@ -171,6 +160,53 @@ const _: () = assert!(KNOWN_COUNT <= 64, "a FieldSet holds 64 members");
 /// Length, first eight bytes, next eight bytes; letters folded to lower case, zeros behind the name.
 type Key = (usize, u64, u64);
 
+const SLOTS: usize = 128;
+
+/// A factor for which [`slot`] gives every known name a place of its own, found when this is compiled.
+const FACTOR: u64 = {
+    let mut factor = 0x9e37_79b9_7f4a_7c15u64;
+    while !separates(factor) {
+        factor = factor.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(2);
+    }
+    factor
+};
+
+const fn slot((len, low, high): Key, factor: u64) -> usize {
+    let mixed = (low ^ high.rotate_left(29) ^ len as u64).wrapping_mul(factor);
+    (mixed >> (64 - SLOTS.trailing_zeros())) as usize
+}
+
+const fn separates(factor: u64) -> bool {
+    let mut taken = [false; SLOTS];
+    let mut i = 0;
+    while i < NAMED.len() {
+        let at = slot(key(NAMED[i].name().as_bytes()), factor);
+        if taken[at] {
+            return false;
+        }
+        taken[at] = true;
+        i += 1;
+    }
+    true
+}
+
+static TABLE: [(Key, KnownField); SLOTS] = {
+    let mut table = [((0, 0, 0), KnownField::Other); SLOTS];
+    let mut i = 0;
+    while i < NAMED.len() {
+        let key = key(NAMED[i].name().as_bytes());
+        table[slot(key, FACTOR)] = (key, NAMED[i]);
+        i += 1;
+    }
+    table
+};
+
+#[inline(always)]
+fn exact(key: Key) -> KnownField {
+    let (found, field) = TABLE[slot(key, FACTOR) % SLOTS];
+    if found == key { field } else { KnownField::Other }
+}
+
 /// Sets the bit that tells lower from upper case. Among bytes of a token no two different ones of `[a-z0-9-]` and
 /// something else become equal by that, so a comparison after it is exact.
 const FOLD: u64 = 0x2020_2020_2020_2020;
@@ -178,14 +214,24 @@ const FOLD: u64 = 0x2020_2020_2020_2020;
 /// The key of a name of `len` bytes that begins with these words; what follows the name in them does not matter.
 #[inline(always)]
 const fn key_of_words(len: usize, low: u64, high: u64) -> Key {
-    (len, (low | FOLD) & mask(len), (high | FOLD) & mask(len.saturating_sub(8)))
+    let mask = &MASKS[if len < 16 { len } else { 16 }];
+    (len, (low | FOLD) & mask[0], (high | FOLD) & mask[1])
 }
 
-/// A word with its first `bytes` bytes set.
-#[inline(always)]
-const fn mask(bytes: usize) -> u64 {
-    if bytes >= 8 { u64::MAX } else { (1 << (8 * bytes)) - 1 }
-}
+/// The words of a name of 0 to 16 bytes, all bits set.
+static MASKS: [[u64; 2]; 17] = {
+    let mut masks = [[u64::MAX; 2]; 17];
+    let mut len = 0;
+    while len < 16 {
+        let half = if len < 8 { 0 } else { 1 };
+        masks[len][half] = (1 << (8 * (len % 8))) - 1;
+        if len < 8 {
+            masks[len][1] = 0;
+        }
+        len += 1;
+    }
+    masks
+};
 
 const fn key(name: &[u8]) -> Key {
     let mut words = [0u64; 2];

@@ -95,6 +95,14 @@ impl ResponseHead {
 
     #[inline(always)]
     fn status_line(&mut self, buf: &[u8]) -> Result<Option<usize>, ResponseError> {
+        if buf.starts_with(b"HTTP/1.1 200 OK\r\n") {
+            (self.version, self.status, self.reason) = (Version::Http11, 200, Span::new(13, 15));
+            return Ok(Some(17));
+        }
+        self.other_status_line(buf)
+    }
+
+    fn other_status_line(&mut self, buf: &[u8]) -> Result<Option<usize>, ResponseError> {
         let Some(line) = buf.first_chunk::<13>() else { return short_line(buf) };
         self.version = match line {
             [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', ..] => Version::Http11,

@@ -47,7 +47,39 @@ fn tail_word(rest: &[u8], tail: &[u8]) -> u64 {
     match rest.last_chunk::<8>() {
         // Shifted twice, since a shift by 64 is none.
         Some(last) => u64::from_le_bytes(*last) >> (8 * (7 - tail.len())) >> 8,
-        None => tail.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        None => short_word(tail),
+    }
+}
+
+/// Fewer than eight bytes as a word with zeros behind them.
+#[inline(always)]
+fn short_word(bytes: &[u8]) -> u64 {
+    if let (Some(head), Some(tail)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // The halves overlap in equal bytes.
+        let shift = 8 * (bytes.len() - 4) as u32;
+        u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << shift
+    } else {
+        bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+    }
+}
+
+/// Whether `value` is `word` (4 to 16 letters, digits and `-`, in lower case) in any case. `value` must hold no control characters but
+/// HTAB: among the other bytes, only the cases of a letter become equal by setting their common bit.
+#[inline(always)]
+pub(crate) fn is_word<const LEN: usize>(value: &[u8], word: &[u8; LEN]) -> bool {
+    const { assert!(LEN >= 4 && LEN <= 16) };
+    let fold = splat(0x20);
+    if value.len() != LEN {
+        false
+    } else if let (Some(first), Some(last)) = (value.first_chunk::<8>(), value.last_chunk::<8>()) {
+        let (Some(first_word), Some(last_word)) = (word.first_chunk::<8>(), word.last_chunk::<8>()) else {
+            return false;
+        };
+        u64::from_le_bytes(*first) | fold == u64::from_le_bytes(*first_word)
+            && u64::from_le_bytes(*last) | fold == u64::from_le_bytes(*last_word)
+    } else {
+        let zeros_folded = fold & !(u64::MAX >> (8 * (8 - LEN % 8)));
+        (short_word(value) | fold) == short_word(word) | zeros_folded
     }
 }
 
@@ -143,25 +175,20 @@ pub(crate) const fn is_target_byte(byte: u8) -> bool {
 /// Whether a path surely needs no normalising: no `%`, no `\`, no `//`, no `/.`, no `/;`. May say no without need.
 pub(crate) fn is_plain_path(path: &[u8]) -> bool {
     let mut after_slash = 0u64;
-    let mut words = path.chunks_exact(8);
-    for chunk in &mut words {
-        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+    let mut is_odd = |word: u64| {
         let slash = equal(word, b'/');
         let marks = slash | equal(word, b'.') | equal(word, b';');
         let pairs = (slash << 8 | after_slash) & marks;
-        if pairs | equal(word, b'%') | equal(word, b'\\') != 0 {
-            return false;
-        }
         after_slash = slash >> 56;
-    }
-    let mut slashed = after_slash != 0;
-    for &byte in words.remainder() {
-        if matches!(byte, b'%' | b'\\') || slashed && matches!(byte, b'/' | b'.' | b';') {
+        pairs | equal(word, b'%') | equal(word, b'\\') != 0
+    };
+    let (words, tail) = path.as_chunks::<8>();
+    for word in words {
+        if is_odd(u64::from_le_bytes(*word)) {
             return false;
         }
-        slashed = byte == b'/';
     }
-    true
+    !is_odd(tail_word(path, tail))
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
@@ -306,6 +333,29 @@ mod tests {
                 assert!(!with(bad), "{lead} {bad}");
             }
         }
+    }
+
+    #[test]
+    fn words_are_compared_in_any_case() {
+        for (value, is_close) in [
+            ("close", true),
+            ("CLOSE", true),
+            ("Close", true),
+            ("clos", false),
+            ("closf", false),
+            ("cmose", false),
+        ] {
+            assert_eq!(is_word(value.as_bytes(), b"close"), is_close, "{value}");
+        }
+        assert!(is_word(b"Keep-Alive", b"keep-alive") && !is_word(b"keep_alive", b"keep-alive"));
+        assert!(
+            is_word(b"CHUNKED", b"chunked")
+                && !is_word(b"xchunke", b"chunked")
+                && !is_word(b"chun ed", b"chunked")
+        );
+        assert!(is_word(b"100-Continue", b"100-continue") && !is_word(b"100-contiuue", b"100-continue"));
+        assert!(is_word(b"GZip", b"gzip") && !is_word(b"gzap", b"gzip"));
+        assert!(is_word(b"Deflates", b"deflates") && !is_word(b"deflated", b"deflates"));
     }
 
     #[test]

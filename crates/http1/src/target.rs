@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use crate::error::RequestError;
 use crate::request::Method;
-use crate::scan::{decimal, find_byte, find_host_end};
+use crate::scan::{find_byte, find_host_end};
 use crate::span::Span;
 
 /// The four forms of a request target.
@@ -71,7 +71,16 @@ pub(crate) fn authority_parts(text: &[u8]) -> Option<(usize, Option<u16>)> {
     };
     let port = match &text[host_end..] {
         [] | [b':'] => None,
-        [b':', digits @ ..] if digits.len() <= 5 => Some(u16::try_from(decimal(digits)?).ok()?),
+        [b':', digits @ ..] if digits.len() <= 5 => {
+            let mut port = 0u32;
+            for digit in digits.iter().map(|byte| u32::from(byte.wrapping_sub(b'0'))) {
+                if digit > 9 {
+                    return None;
+                }
+                port = port * 10 + digit;
+            }
+            Some(u16::try_from(port).ok()?)
+        }
         _ => return None,
     };
     Some((host_end, port))

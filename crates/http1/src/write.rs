@@ -15,6 +15,7 @@ pub fn is_token(name: &[u8]) -> bool {
 }
 
 /// Whether `value` can be a field value: no control characters but HTAB (RFC 9110 section 5.5).
+#[inline]
 pub fn is_field_value(value: &[u8]) -> bool {
     find_value_end(value, 0) == value.len()
 }
@@ -185,7 +186,15 @@ impl<'a> HeadWriter<'a> {
     /// The value holds a control byte; nothing is written.
     #[inline]
     pub fn field(&mut self, name: FieldName<'_>, value: &[u8]) -> Result<&mut Self, WriteError> {
-        self.field_joined(name, &[value])
+        if !is_field_value(value) {
+            return Err(WriteError::Value);
+        }
+        self.out.reserve(name.0.len() + value.len() + 4);
+        self.out.extend_from_slice(name.0);
+        self.out.extend_from_slice(b": ");
+        self.out.extend_from_slice(value);
+        self.out.extend_from_slice(b"\r\n");
+        Ok(self)
     }
 
     /// Appends a field whose value is made of parts, without gluing them elsewhere first.
