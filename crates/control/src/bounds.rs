@@ -1,0 +1,69 @@
+//! Every bound of the control plane, by name, in one place.
+
+use std::time::Duration;
+
+/// How often a write is decided anew because something it was based on changed meanwhile.
+pub const COMMIT_RETRIES_MAX: usize = 16;
+/// How long a write waits until its own catalog shows it.
+pub const VISIBLE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Blocking queries that wait at one time.
+pub const WAITERS_MAX: usize = 65_536;
+/// The longest a blocking query may wait.
+pub const WAIT_MAX: Duration = Duration::from_secs(600);
+/// How long a query waits for a catalog that is behind the index it was given.
+pub const AHEAD_WAIT_MAX: Duration = Duration::from_secs(3);
+/// Vanished services whose last index is remembered.
+pub const SERVICE_TOMBSTONES_MAX: usize = 16_384;
+/// Vanished nodes whose last index is remembered.
+pub const NODE_TOMBSTONES_MAX: usize = 16_384;
+/// Deleted KV keys whose last index is remembered.
+pub const KV_TOMBSTONES_MAX: usize = 65_536;
+/// Changes that a subscriber may lag behind before it must look at everything anew.
+pub const CHANGES_MAX: usize = 4096;
+/// Pause before a broken store watch is opened again, at first.
+pub const RESYNC_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Pause before a broken store watch is opened again, at most.
+pub const RESYNC_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Checks in one registration.
+pub const REGISTRATION_CHECKS_MAX: usize = 64;
+/// Bytes of a check's output that are kept.
+pub const CHECK_OUTPUT_BYTES_MAX: usize = weir_model::validate::CHECK_TEXT_BYTES_MAX;
+
+/// Bytes of one KV value.
+pub const KV_VALUE_BYTES_MAX: usize = 512 * 1024;
+/// Keys that a recursive KV delete removes in one transaction; more are removed in several.
+pub const KV_DELETE_KEYS_MAX: usize = 4096;
+
+/// Bytes of one stored piece of a change set.
+pub const CHANGE_SET_PART_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one change set, all pieces together.
+pub const CHANGE_SET_BYTES_MAX: usize = 64 << 20;
+/// Declared resources at one time.
+pub const RESOURCES_MAX: usize = 100_000;
+/// Change sets between two checkpoints: what a start replays at most.
+pub const CHECKPOINT_EVERY: u64 = 64;
+/// Change sets whose content is kept for history and rollback.
+pub const HISTORY_MAX: u64 = 1024;
+/// Bytes of a change set's message or author.
+pub const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// Proxies in the table of connected proxies.
+pub const PROXIES_MAX: usize = 16_384;
+/// Rejections remembered per proxy.
+pub const PROXY_REJECTIONS_MAX: usize = 32;
+
+/// The shortest time a check may be critical before its instance is deregistered.
+pub const DEREGISTER_AFTER_MIN: Duration = Duration::from_secs(60);
+/// Below this many nodes, silence of most of them is believed.
+pub const MASS_EXPIRY_NODES_MIN: usize = 10;
+/// How far back nodes count as having fallen silent at once.
+pub const MASS_EXPIRY_WINDOW: Duration = Duration::from_secs(60);
+/// How often withheld expiries are looked at again.
+pub const MASS_EXPIRY_RECHECK: Duration = Duration::from_secs(1);
+/// Pause before a failed commit of a health transition or an eviction is tried again.
+pub const HEALTH_RETRY: Duration = Duration::from_secs(1);
+/// Health commits under way at one time.
+pub const HEALTH_COMMITS_MAX: usize = 64;
+/// How often a probe's output is committed while its health stays the same.
+pub const CHECK_OUTPUT_INTERVAL: Duration = Duration::from_secs(300);

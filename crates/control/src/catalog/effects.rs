@@ -1,0 +1,74 @@
+//! What applying one revision did: whom to wake and what to tell subscribers.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use weir_model::{Position, ResourceId, Revision, ServiceRef};
+
+use super::entry::{CheckEntry, CheckRef};
+use super::topic::Topic;
+use crate::changes::Change;
+
+/// Collects what one revision changes while it is applied.
+pub(crate) struct Effects {
+    position: Position,
+    pub(crate) touched: HashSet<Topic>,
+    checks: BTreeMap<CheckRef, Option<Arc<CheckEntry>>>,
+    resources: BTreeSet<ResourceId>,
+    removed_resources: BTreeSet<ResourceId>,
+    static_services: BTreeSet<ServiceRef>,
+}
+
+impl Effects {
+    pub(crate) fn at(position: Position) -> Self {
+        Self {
+            position,
+            touched: HashSet::new(),
+            checks: BTreeMap::new(),
+            resources: BTreeSet::new(),
+            removed_resources: BTreeSet::new(),
+            static_services: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.position.revision
+    }
+
+    pub(crate) fn touch(&mut self, topic: Topic) {
+        self.touched.insert(topic);
+    }
+
+    pub(crate) fn check(&mut self, check: &Arc<CheckEntry>, exists: bool) {
+        self.checks.insert(CheckRef::of(&check.value), exists.then(|| Arc::clone(check)));
+    }
+
+    pub(crate) fn resource(&mut self, id: ResourceId, exists: bool) {
+        if id.kind == weir_model::Kind::Service {
+            self.static_services.insert(ServiceRef::new(&*id.namespace, &*id.name));
+        }
+        if exists {
+            self.removed_resources.remove(&id);
+            self.resources.insert(id);
+        } else {
+            self.resources.remove(&id);
+            self.removed_resources.insert(id);
+        }
+    }
+
+    /// What subscribers are told.
+    pub(crate) fn change(&mut self) -> Change {
+        let mut services = std::mem::take(&mut self.static_services);
+        services.extend(self.touched.iter().filter_map(|topic| match topic {
+            Topic::Service(service) => Some(service.clone()),
+            _ => None,
+        }));
+        Change {
+            position: self.position,
+            services: services.into_iter().collect(),
+            resources: std::mem::take(&mut self.resources).into_iter().collect(),
+            removed_resources: std::mem::take(&mut self.removed_resources).into_iter().collect(),
+            checks: std::mem::take(&mut self.checks).into_iter().collect(),
+        }
+    }
+}

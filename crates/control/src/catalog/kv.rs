@@ -1,0 +1,90 @@
+//! The catalog's KV keys with their indexes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_model::Revision;
+
+use super::effects::Effects;
+use super::topic::{Tombstones, Topic};
+use crate::bounds::KV_TOMBSTONES_MAX;
+use crate::kv::KvEntry;
+
+pub(crate) struct KvTable {
+    namespaces: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<KvEntry>>>,
+    /// By namespace and key.
+    gone: Tombstones<(String, String)>,
+}
+
+impl KvTable {
+    pub(crate) fn new(floor: Revision) -> Self {
+        Self { namespaces: BTreeMap::new(), gone: Tombstones::new(KV_TOMBSTONES_MAX, floor) }
+    }
+
+    pub(crate) fn put(&mut self, namespace: &str, entry: KvEntry, effects: &mut Effects) {
+        self.gone.revive(&(namespace.to_owned(), entry.key.to_string()));
+        touch(namespace, &entry.key, effects);
+        self.namespaces.entry(namespace.into()).or_default().insert(Arc::clone(&entry.key), Arc::new(entry));
+    }
+
+    pub(crate) fn delete(&mut self, namespace: &str, key: &str, effects: &mut Effects) {
+        let Some(keys) = self.namespaces.get_mut(namespace) else { return };
+        if keys.remove(key).is_none() {
+            return;
+        }
+        if keys.is_empty() {
+            self.namespaces.remove(namespace);
+        }
+        self.gone.bury((namespace.to_owned(), key.to_owned()), effects.revision());
+        touch(namespace, key, effects);
+    }
+
+    pub(crate) fn get(&self, namespace: &str, key: &str) -> Option<&Arc<KvEntry>> {
+        self.namespaces.get(namespace)?.get(key)
+    }
+
+    /// The keys that start so, in order.
+    pub(crate) fn list<'a>(
+        &'a self,
+        namespace: &str,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<KvEntry>> + 'a {
+        self.namespaces
+            .get(namespace)
+            .into_iter()
+            .flat_map(move |keys| {
+                keys.range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
+            })
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .map(|(_, entry)| entry)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<KvEntry>)> {
+        self.namespaces
+            .iter()
+            .flat_map(|(namespace, keys)| keys.values().map(move |entry| (namespace, entry)))
+    }
+
+    pub(crate) fn key_index(&self, namespace: &str, key: &str) -> Revision {
+        self.get(namespace, key).map_or_else(
+            || self.gone.index(&(namespace.to_owned(), key.to_owned())),
+            |entry| entry.modify_revision.max(self.gone.floor()),
+        )
+    }
+
+    pub(crate) fn prefix_index(&self, namespace: &str, prefix: &str) -> Revision {
+        let live = self.list(namespace, prefix).map(|entry| entry.modify_revision).max();
+        let gone = self
+            .gone
+            .from(&(namespace.to_owned(), prefix.to_owned()))
+            .take_while(|((gone_in, key), _)| gone_in == namespace && key.starts_with(prefix))
+            .map(|(_, revision)| revision)
+            .max();
+        live.max(gone).unwrap_or_default().max(self.gone.floor())
+    }
+}
+
+/// Prefix topics are found by the waiters themselves: only they know which prefixes are waited for.
+fn touch(namespace: &str, key: &str, effects: &mut Effects) {
+    effects.touch(Topic::KvKey { namespace: namespace.to_owned(), key: key.to_owned() });
+}

@@ -1,0 +1,439 @@
+//! The catalog's nodes, instances and checks with their indexes. Changed only by what the store's watch brings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weir_model::registry::{Check, Health, Instance, Node};
+use weir_model::{Revision, ServiceRef};
+
+use super::effects::Effects;
+use super::entry::{CheckEntry, InstanceEntry, NodeEntry, Versioned};
+use super::ordered::{By, Entries};
+use super::topic::{Tombstones, Topic};
+use crate::bounds::{NODE_TOMBSTONES_MAX, SERVICE_TOMBSTONES_MAX};
+
+pub(crate) struct ById;
+
+impl By<InstanceEntry> for ById {
+    fn pair(entry: &InstanceEntry) -> (&str, &str) {
+        (&entry.value().namespace, &entry.value().id)
+    }
+}
+
+impl By<CheckEntry> for ById {
+    fn pair(entry: &CheckEntry) -> (&str, &str) {
+        (&entry.value.namespace, &entry.value.id)
+    }
+}
+
+pub(crate) struct ByNode;
+
+impl By<InstanceEntry> for ByNode {
+    fn pair(entry: &InstanceEntry) -> (&str, &str) {
+        (&entry.value().node, &entry.value().id)
+    }
+}
+
+/// A node's name and all that is on it. Exists without a node only while a damaged store holds orphans.
+#[derive(Default)]
+pub(crate) struct NodeSlot {
+    pub(crate) node: Option<Arc<NodeEntry>>,
+    pub(crate) instances: Entries<InstanceEntry, ById>,
+    pub(crate) checks: Entries<CheckEntry, ById>,
+    /// Checks in `checks` whose instance or node is not there.
+    unattached: usize,
+    pub(crate) index: Revision,
+}
+
+#[derive(Default)]
+pub(crate) struct ServiceSlot {
+    pub(crate) members: Entries<InstanceEntry, ByNode>,
+    /// How many members carry each tag.
+    pub(crate) tags: BTreeMap<Arc<str>, u32>,
+    pub(crate) index: Revision,
+}
+
+#[derive(Default)]
+pub(crate) struct NamespaceSlot {
+    pub(crate) services: BTreeMap<Arc<str>, ServiceSlot>,
+    services_index: Revision,
+    /// Of all checks, then of those passing, warning, critical.
+    checks_index: [Revision; 4],
+}
+
+pub(crate) struct Registry {
+    /// By name in lower case.
+    pub(crate) nodes: BTreeMap<Arc<str>, NodeSlot>,
+    pub(crate) namespaces: BTreeMap<Arc<str>, NamespaceSlot>,
+    nodes_index: Revision,
+    nodes_gone: Tombstones<String>,
+    services_gone: Tombstones<ServiceRef>,
+    /// No answer's index lies below it: where this catalog's knowledge of deletions begins.
+    floor: Revision,
+}
+
+fn health_slot(health: Option<Health>) -> usize {
+    match health {
+        None => 0,
+        Some(Health::Passing) => 1,
+        Some(Health::Warning) => 2,
+        Some(Health::Critical) => 3,
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(floor: Revision) -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            nodes_index: floor,
+            nodes_gone: Tombstones::new(NODE_TOMBSTONES_MAX, floor),
+            services_gone: Tombstones::new(SERVICE_TOMBSTONES_MAX, floor),
+            floor,
+        }
+    }
+
+    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<&ServiceSlot> {
+        self.namespaces.get(namespace)?.services.get(name)
+    }
+
+    pub(crate) fn instance(&self, namespace: &str, node: &str, id: &str) -> Option<&Arc<InstanceEntry>> {
+        self.nodes.get(node)?.instances.get(namespace, id)
+    }
+
+    pub(crate) fn check(&self, namespace: &str, node: &str, id: &str) -> Option<&Arc<CheckEntry>> {
+        self.nodes.get(node)?.checks.get(namespace, id)
+    }
+
+    pub(crate) fn service_index(&self, service: &ServiceRef) -> Revision {
+        self.service(&service.namespace, &service.name).map_or_else(
+            || self.services_gone.index(service),
+            |slot| slot.index.max(self.services_gone.floor()),
+        )
+    }
+
+    pub(crate) fn services_index(&self, namespace: &str) -> Revision {
+        self.namespaces.get(namespace).map_or(self.floor, |slot| slot.services_index.max(self.floor))
+    }
+
+    pub(crate) fn node_index(&self, node: &str) -> Revision {
+        self.nodes.get(node).map_or_else(
+            || self.nodes_gone.index(&node.to_owned()),
+            |slot| slot.index.max(self.nodes_gone.floor()),
+        )
+    }
+
+    pub(crate) fn nodes_index(&self) -> Revision {
+        self.nodes_index
+    }
+
+    pub(crate) fn checks_index(&self, namespace: &str, health: Option<Health>) -> Revision {
+        let slot = self.namespaces.get(namespace);
+        slot.map_or(self.floor, |slot| slot.checks_index[health_slot(health)].max(self.floor))
+    }
+
+    pub(crate) fn put_node(&mut self, name: &str, node: Versioned<Node>, effects: &mut Effects) {
+        let revision = effects.revision();
+        self.nodes_gone.revive(&name.to_owned());
+        let slot = self.nodes.entry(name.into()).or_default();
+        let known = slot.node.take();
+        let fresh = known.is_none();
+        let checks = known.map(|entry| entry.checks.clone()).unwrap_or_default();
+        slot.node = Some(Arc::new(NodeEntry { node, checks }));
+        if fresh && slot.unattached > 0 {
+            let orphans: Vec<_> =
+                slot.checks.iter().filter(|c| c.value.instance.is_none()).cloned().collect();
+            for check in orphans {
+                slot.unattached -= usize::from(slot.attach(&check));
+            }
+        }
+        self.nodes_index = revision;
+        effects.touch(Topic::Nodes);
+        self.touch_node(name, effects);
+        self.touch_services_of(name, effects);
+    }
+
+    pub(crate) fn delete_node(&mut self, name: &str, effects: &mut Effects) {
+        let Some(slot) = self.nodes.get_mut(name) else { return };
+        let Some(node) = slot.node.take() else { return };
+        slot.unattached += node.checks.len();
+        self.nodes_index = effects.revision();
+        effects.touch(Topic::Nodes);
+        self.touch_node(name, effects);
+        self.touch_services_of(name, effects);
+        self.sweep_node(name, effects);
+    }
+
+    pub(crate) fn put_instance(&mut self, node: &str, instance: Versioned<Instance>, effects: &mut Effects) {
+        let slot = self.nodes.entry(node.into()).or_default();
+        let known = slot.instances.get(&instance.value.namespace, &instance.value.id).cloned();
+        let checks = known.as_ref().map(|entry| entry.checks.clone()).unwrap_or_default();
+        let entry = Arc::new(InstanceEntry { instance: Arc::new(instance), checks });
+        slot.instances.put(Arc::clone(&entry));
+        // Joining first keeps the list of services still when only this instance's details change.
+        self.join_service(&entry, effects);
+        if let Some(known) = &known {
+            let stays = known.value().service == entry.value().service;
+            self.leave_service(known, stays, effects);
+        }
+        self.touch_node(node, effects);
+        if known.is_none() {
+            self.adopt_orphans(node, &entry, effects);
+        }
+    }
+
+    pub(crate) fn delete_instance(&mut self, namespace: &str, node: &str, id: &str, effects: &mut Effects) {
+        let Some(slot) = self.nodes.get_mut(node) else { return };
+        let Some(entry) = slot.instances.remove(namespace, id) else { return };
+        slot.unattached += entry.checks.len();
+        self.leave_service(&entry, false, effects);
+        self.touch_node(node, effects);
+        self.sweep_node(node, effects);
+    }
+
+    pub(crate) fn put_check(&mut self, node: &str, check: Versioned<Check>, effects: &mut Effects) {
+        let check = Arc::new(check);
+        let slot = self.nodes.entry(node.into()).or_default();
+        let known = slot.checks.get(&check.value.namespace, &check.value.id).cloned();
+        slot.checks.put(Arc::clone(&check));
+        if let Some(known) = &known
+            && known.value.instance != check.value.instance
+        {
+            self.detach(node, known, effects);
+        } else if known.is_some() && !self.nodes[node].has_home(&check) {
+            // It was an orphan and stays one: it is counted already.
+            self.nodes.entry(node.into()).or_default().unattached -= 1;
+        }
+        self.attach(node, &check, effects);
+        self.touch_check(&check, known.as_ref().map(|known| known.value.health), effects);
+        self.touch_node(node, effects);
+        effects.check(&check, true);
+    }
+
+    pub(crate) fn delete_check(&mut self, namespace: &str, node: &str, id: &str, effects: &mut Effects) {
+        let Some(slot) = self.nodes.get_mut(node) else { return };
+        let Some(check) = slot.checks.remove(namespace, id) else { return };
+        self.detach(node, &check, effects);
+        self.touch_check(&check, None, effects);
+        self.touch_node(node, effects);
+        self.sweep_node(node, effects);
+        effects.check(&check, false);
+    }
+
+    /// Puts a check where its views look for it, or counts it as an orphan.
+    fn attach(&mut self, node: &str, check: &Arc<CheckEntry>, effects: &mut Effects) {
+        let slot = self.nodes.entry(node.into()).or_default();
+        if !slot.attach(check) {
+            slot.unattached += 1;
+            return;
+        }
+        self.touch_home(node, check, effects);
+    }
+
+    fn detach(&mut self, node: &str, check: &CheckEntry, effects: &mut Effects) {
+        let slot = self.nodes.entry(node.into()).or_default();
+        if !slot.detach(check) {
+            slot.unattached -= 1;
+            return;
+        }
+        self.touch_home(node, check, effects);
+    }
+
+    /// Brings the new entry of a check's instance into its service, or tells all services of the check's node.
+    fn touch_home(&mut self, node: &str, check: &CheckEntry, effects: &mut Effects) {
+        let Some(id) = &check.value.instance else {
+            self.touch_services_of(node, effects);
+            return;
+        };
+        let Some(entry) = self.instance(&check.value.namespace, node, id).cloned() else { return };
+        let value = entry.value();
+        let service = ServiceRef::new(&*value.namespace, &*value.service);
+        if let Some(slot) = self.service_mut(&service) {
+            slot.members.put(entry);
+        }
+        self.touch_service(service, effects);
+    }
+
+    fn adopt_orphans(&mut self, node: &str, entry: &InstanceEntry, effects: &mut Effects) {
+        let Some(slot) = self.nodes.get_mut(node).filter(|slot| slot.unattached > 0) else { return };
+        let value = entry.value();
+        let mine = |check: &&Arc<CheckEntry>| {
+            check.value.namespace == value.namespace && check.value.instance.as_deref() == Some(&*value.id)
+        };
+        let orphans: Vec<_> = slot.checks.iter().filter(mine).cloned().collect();
+        slot.unattached -= orphans.len();
+        for check in orphans {
+            self.attach(node, &check, effects);
+        }
+    }
+
+    fn service_mut(&mut self, service: &ServiceRef) -> Option<&mut ServiceSlot> {
+        self.namespaces.get_mut(&*service.namespace)?.services.get_mut(&*service.name)
+    }
+
+    fn join_service(&mut self, entry: &Arc<InstanceEntry>, effects: &mut Effects) {
+        let value = entry.value();
+        let service = ServiceRef::new(&*value.namespace, &*value.service);
+        self.services_gone.revive(&service);
+        let namespace = self.namespaces.entry((*value.namespace).into()).or_default();
+        let mut listed = !namespace.services.contains_key(&*value.service);
+        let slot = namespace.services.entry((*value.service).into()).or_default();
+        slot.members.put(Arc::clone(entry));
+        for tag in value.tags.iter().collect::<BTreeSet<_>>() {
+            if let Some(count) = slot.tags.get_mut(&**tag) {
+                *count += 1;
+            } else {
+                slot.tags.insert((**tag).into(), 1);
+                listed = true;
+            }
+        }
+        if listed {
+            self.touch_services(&value.namespace, effects);
+        }
+        self.touch_service(service, effects);
+    }
+
+    /// Undoes a join. `stays`: the same instance joined the same service anew, only its old tags are to go.
+    fn leave_service(&mut self, entry: &InstanceEntry, stays: bool, effects: &mut Effects) {
+        let value = entry.value();
+        let service = ServiceRef::new(&*value.namespace, &*value.service);
+        let Some(slot) = self.service_mut(&service) else { return };
+        if !stays {
+            slot.members.remove(&value.node, &value.id);
+        }
+        let mut listed = false;
+        for tag in value.tags.iter().collect::<BTreeSet<_>>() {
+            if let Some(count) = slot.tags.get_mut(&**tag) {
+                *count -= 1;
+                if *count == 0 {
+                    slot.tags.remove(&**tag);
+                    listed = true;
+                }
+            }
+        }
+        let empty = slot.members.is_empty();
+        if empty && let Some(namespace) = self.namespaces.get_mut(&*value.namespace) {
+            namespace.services.remove(&*value.service);
+            self.services_gone.bury(service.clone(), effects.revision());
+        }
+        if empty || listed {
+            self.touch_services(&value.namespace, effects);
+        }
+        self.touch_service(service, effects);
+    }
+
+    fn touch_service(&mut self, service: ServiceRef, effects: &mut Effects) {
+        let revision = effects.revision();
+        if let Some(slot) = self.service_mut(&service) {
+            slot.index = revision;
+        }
+        effects.touch(Topic::Service(service));
+    }
+
+    fn touch_services(&mut self, namespace: &str, effects: &mut Effects) {
+        self.namespaces.entry(namespace.into()).or_default().services_index = effects.revision();
+        effects.touch(Topic::Services { namespace: namespace.to_owned() });
+    }
+
+    fn touch_node(&mut self, node: &str, effects: &mut Effects) {
+        if let Some(slot) = self.nodes.get_mut(node) {
+            slot.index = effects.revision();
+        }
+        effects.touch(Topic::Node(node.to_owned()));
+    }
+
+    fn touch_services_of(&mut self, node: &str, effects: &mut Effects) {
+        let Some(slot) = self.nodes.get(node) else { return };
+        let services: BTreeSet<ServiceRef> = slot
+            .instances
+            .iter()
+            .map(|entry| ServiceRef::new(&*entry.value().namespace, &*entry.value().service))
+            .collect();
+        for service in services {
+            self.touch_service(service, effects);
+        }
+    }
+
+    fn touch_check(&mut self, check: &CheckEntry, before: Option<Health>, effects: &mut Effects) {
+        let namespace = &check.value.namespace;
+        let slot = self.namespaces.entry((**namespace).into()).or_default();
+        for health in [None, Some(check.value.health), before] {
+            slot.checks_index[health_slot(health)] = effects.revision();
+            effects.touch(Topic::Checks { namespace: namespace.clone(), health });
+        }
+    }
+
+    /// Forgets a slot that holds nothing any more.
+    fn sweep_node(&mut self, name: &str, effects: &Effects) {
+        let Some(slot) = self.nodes.get(name) else { return };
+        if slot.node.is_none() && slot.instances.is_empty() && slot.checks.is_empty() {
+            self.nodes.remove(name);
+            self.nodes_gone.bury(name.to_owned(), effects.revision());
+        }
+    }
+}
+
+impl NodeSlot {
+    /// The checks of an instance that is not there.
+    pub(crate) fn orphans_of(
+        &self,
+        namespace: &str,
+        instance: &str,
+    ) -> impl Iterator<Item = &Arc<CheckEntry>> {
+        let mine = move |check: &&Arc<CheckEntry>| {
+            check.value.namespace == namespace && check.value.instance.as_deref() == Some(instance)
+        };
+        // Only a damaged or racing registry has any: look at all checks only then.
+        self.checks.iter().take(if self.unattached > 0 { usize::MAX } else { 0 }).filter(mine)
+    }
+
+    fn has_home(&self, check: &CheckEntry) -> bool {
+        match &check.value.instance {
+            Some(id) => self.instances.get(&check.value.namespace, id).is_some(),
+            None => self.node.is_some(),
+        }
+    }
+
+    /// Puts a check into the entry of its instance or node. Returns whether there is one.
+    fn attach(&mut self, check: &Arc<CheckEntry>) -> bool {
+        let place = |checks: &[Arc<CheckEntry>]| {
+            let mut checks = checks.to_vec();
+            let key = |entry: &CheckEntry| (entry.value.namespace.clone(), entry.value.id.clone());
+            match checks.binary_search_by_key(&key(check), |entry| key(entry)) {
+                Ok(at) => checks[at] = Arc::clone(check),
+                Err(at) => checks.insert(at, Arc::clone(check)),
+            }
+            checks
+        };
+        self.rehome(check, place)
+    }
+
+    /// Takes a check out of the entry of its instance or node. Returns whether it was in one.
+    fn detach(&mut self, check: &CheckEntry) -> bool {
+        let (namespace, id) = (&check.value.namespace, &check.value.id);
+        let without = |checks: &[Arc<CheckEntry>]| {
+            let other =
+                |entry: &&Arc<CheckEntry>| entry.value.namespace != *namespace || entry.value.id != *id;
+            checks.iter().filter(other).cloned().collect()
+        };
+        self.rehome(check, without)
+    }
+
+    fn rehome(
+        &mut self,
+        check: &CheckEntry,
+        change: impl Fn(&[Arc<CheckEntry>]) -> Vec<Arc<CheckEntry>>,
+    ) -> bool {
+        if let Some(id) = &check.value.instance {
+            let Some(entry) = self.instances.get(&check.value.namespace, id) else { return false };
+            let checks = change(&entry.checks);
+            let entry = InstanceEntry { instance: Arc::clone(&entry.instance), checks };
+            self.instances.put(Arc::new(entry));
+        } else {
+            let Some(entry) = &self.node else { return false };
+            let checks = change(&entry.checks);
+            self.node = Some(Arc::new(NodeEntry { node: entry.node.clone(), checks }));
+        }
+        true
+    }
+}

@@ -1,0 +1,69 @@
+//! The difference between what the catalog holds and what the store holds, as events: so a resync is applied like
+//! any revision, and only what really differs counts as changed.
+
+use std::collections::{HashMap, HashSet};
+
+use weir_model::{Position, Revision};
+use weir_store::{Event, Key, KeyValue};
+
+use super::state::State;
+use crate::keys::{self, Place, place};
+
+/// The events that lead from a state to the store's entries at a position.
+pub(crate) fn difference(state: &State, position: Position, entries: &[KeyValue]) -> Vec<Event> {
+    let held = held(state);
+    // Of another history, equal revisions mean nothing.
+    let same_history = state.position.epoch == position.epoch;
+    let mut events = Vec::new();
+    let mut present = HashSet::new();
+    for KeyValue { key, entry } in entries {
+        let known = same_history && held.get(key) == Some(&entry.mod_revision);
+        present.insert(key);
+        if !known {
+            events.push(Event { key: key.clone(), now: Some(entry.clone()), before: None });
+        }
+    }
+    for key in held.keys().filter(|key| !present.contains(*key)) {
+        events.push(Event { key: key.clone(), now: None, before: None });
+    }
+    let cut: Vec<_> = state
+        .declared
+        .log
+        .values()
+        .filter_map(|change_set| keys::part(keys::CHANGE_SET, &change_set.id, 0).ok())
+        .filter(|key| !present.contains(key))
+        .collect();
+    events.extend(cut.into_iter().map(|key| Event { key, now: None, before: None }));
+    events
+}
+
+/// The keys that the catalog holds with the revisions it knows. Pieces of change sets are not among them: they are
+/// immutable, and looking at one again does no harm.
+fn held(state: &State) -> HashMap<Key, Revision> {
+    let mut held = HashMap::new();
+    let mut hold = |key: Result<Key, crate::Error>, revision| {
+        if let Ok(key) = key {
+            debug_assert!(place(&key).is_some_and(|place| !matches!(place, Place::ChangeSet { .. })));
+            held.insert(key, revision);
+        }
+    };
+    for (name, slot) in &state.registry.nodes {
+        if let Some(node) = &slot.node {
+            hold(keys::node(name), node.node.modify_revision);
+        }
+        for entry in slot.instances.iter() {
+            let value = entry.value();
+            hold(keys::instance(&value.namespace, name, &value.id), entry.instance.modify_revision);
+        }
+        for check in slot.checks.iter() {
+            hold(keys::check(&check.value.namespace, name, &check.value.id), check.modify_revision);
+        }
+    }
+    for (namespace, entry) in state.kv.all() {
+        hold(keys::kv(namespace, &entry.key), entry.modify_revision);
+    }
+    if state.declared.head.is_some() {
+        hold(keys::head(), state.declared.head_revision);
+    }
+    held
+}

@@ -1,0 +1,146 @@
+//! The catalog's whole state and how the store's events change it.
+
+use serde::de::DeserializeOwned;
+use weir_model::{Position, Revision};
+use weir_store::{Entry, Event, Key};
+
+use super::declared::Declared;
+use super::effects::Effects;
+use super::entry::Versioned;
+use super::kv::KvTable;
+use super::registry::Registry;
+use super::topic::Topic;
+use crate::keys::{Place, place};
+use crate::kv;
+
+pub(crate) struct State {
+    pub(crate) position: Position,
+    pub(crate) registry: Registry,
+    pub(crate) kv: KvTable,
+    pub(crate) declared: Declared,
+}
+
+/// The order in which the events of one revision are applied, so that nothing is an orphan on the way: things
+/// appear from the outside in, vanish from the inside out, and the head moves last.
+fn rank(event: &Event) -> u8 {
+    match (place(&event.key), event.now.is_some()) {
+        (Some(Place::Node(_)), true) => 0,
+        (Some(Place::Instance { .. }), true) => 1,
+        (Some(Place::Check { .. }), _) => 2,
+        (Some(Place::Instance { .. }), false) => 3,
+        (Some(Place::Node(_)), false) => 4,
+        (Some(Place::Head), _) => 6,
+        _ => 5,
+    }
+}
+
+impl State {
+    /// A state that knows nothing from before this position.
+    pub(crate) fn new(position: Position) -> Self {
+        // Nobody knows what was deleted before: every answer counts as changed here.
+        let floor = position.revision.max(1);
+        Self {
+            position,
+            registry: Registry::new(floor),
+            kv: KvTable::new(floor),
+            declared: Declared::new(floor),
+        }
+    }
+
+    /// Applies one revision, or one resync.
+    pub(crate) fn apply(&mut self, position: Position, events: &[Event]) -> Effects {
+        let mut effects = Effects::at(position);
+        let mut ranked: Vec<_> = events.iter().collect();
+        ranked.sort_by_key(|event| rank(event));
+        for event in ranked {
+            match &event.now {
+                Some(entry) => self.put(&event.key, entry, &mut effects),
+                None => self.delete(&event.key, &mut effects),
+            }
+        }
+        self.position = position;
+        effects
+    }
+
+    fn put(&mut self, key: &Key, entry: &Entry, effects: &mut Effects) {
+        let Some(place) = place(key) else { return };
+        match place {
+            Place::Node(name) => {
+                if let Some(node) = decode(key, entry) {
+                    self.registry.put_node(name, node, effects);
+                }
+            }
+            Place::Instance { node, .. } => {
+                if let Some(instance) = decode(key, entry) {
+                    self.registry.put_instance(node, instance, effects);
+                }
+            }
+            Place::Check { node, .. } => {
+                if let Some(check) = decode(key, entry) {
+                    self.registry.put_check(node, check, effects);
+                }
+            }
+            Place::Kv { namespace, key: name } => match kv::decode(name, entry) {
+                Some(read) => self.kv.put(namespace, read, effects),
+                None => tracing::error!(%key, "stored KV value cannot be read and is ignored"),
+            },
+            Place::ChangeSet { id, part } => self.declared.put_part(id, part, entry.value.clone()),
+            Place::Checkpoint { id, part } => self.declared.put_checkpoint(id, part, entry.value.clone()),
+            Place::Head => {
+                let Some(head) = decode(key, entry) else { return };
+                if let Err(damage) = self.declared.move_head(head.value, entry.mod_revision, effects) {
+                    tracing::error!(%damage, "the declared resources stay as they were");
+                }
+            }
+        }
+    }
+
+    fn delete(&mut self, key: &Key, effects: &mut Effects) {
+        match place(key) {
+            Some(Place::Node(name)) => self.registry.delete_node(name, effects),
+            Some(Place::Instance { namespace, node, id }) => {
+                self.registry.delete_instance(namespace, node, id, effects);
+            }
+            Some(Place::Check { namespace, node, id }) => {
+                self.registry.delete_check(namespace, node, id, effects);
+            }
+            Some(Place::Kv { namespace, key }) => self.kv.delete(namespace, key, effects),
+            Some(Place::ChangeSet { id, part }) => self.declared.delete_part(id, part),
+            Some(Place::Checkpoint { id, part }) => self.declared.delete_checkpoint(id, part),
+            // The log is never taken back: without its head the last state stays in force.
+            Some(Place::Head) => {
+                tracing::error!("the head of the declared resources was deleted from the store")
+            }
+            None => {}
+        }
+    }
+
+    /// The index of a topic's answer; never 0.
+    pub(crate) fn index(&self, topic: &Topic) -> Revision {
+        let index = match topic {
+            Topic::Service(service) => self.registry.service_index(service),
+            Topic::Services { namespace } => self.registry.services_index(namespace),
+            Topic::Node(name) => self.registry.node_index(name),
+            Topic::Nodes => self.registry.nodes_index(),
+            Topic::Checks { namespace, health } => self.registry.checks_index(namespace, *health),
+            Topic::KvKey { namespace, key } => self.kv.key_index(namespace, key),
+            Topic::KvPrefix { namespace, prefix } => self.kv.prefix_index(namespace, prefix),
+            Topic::Resources => self.declared.index(),
+        };
+        index.max(1)
+    }
+}
+
+fn decode<T: DeserializeOwned>(key: &Key, entry: &Entry) -> Option<Versioned<T>> {
+    match serde_json::from_slice(&entry.value) {
+        Ok(value) => Some(Versioned {
+            value,
+            create_revision: entry.create_revision,
+            modify_revision: entry.mod_revision,
+        }),
+        Err(error) => {
+            tracing::error!(%key, %error, "stored value cannot be read and is ignored");
+            None
+        }
+    }
+}

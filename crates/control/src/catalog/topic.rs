@@ -1,0 +1,134 @@
+//! What one can wait for: each topic is one answer of the catalog, with an index of its own.
+
+use weir_model::registry::Health;
+use weir_model::{Revision, ServiceRef};
+
+/// An answer whose change can be waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// A service's members: instances, their checks, their nodes and their nodes' checks.
+    Service(ServiceRef),
+    /// The names and tags of all services of a namespace.
+    Services {
+        /// The namespace.
+        namespace: String,
+    },
+    /// A node with its checks and all that runs on it, by its name in lower case; see [`Topic::node`].
+    Node(String),
+    /// The list of nodes and their data.
+    Nodes,
+    /// The checks of a namespace that report this, or all checks.
+    Checks {
+        /// The namespace.
+        namespace: String,
+        /// What they report; `None` for all.
+        health: Option<Health>,
+    },
+    /// One KV key.
+    KvKey {
+        /// The namespace.
+        namespace: String,
+        /// The key.
+        key: String,
+    },
+    /// All KV keys that start so.
+    KvPrefix {
+        /// The namespace.
+        namespace: String,
+        /// What the keys start with.
+        prefix: String,
+    },
+    /// The declared resources.
+    Resources,
+}
+
+impl Topic {
+    /// The topic of a service.
+    pub fn service(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::Service(ServiceRef::new(namespace, name))
+    }
+
+    /// The topic of a node, its name in any case.
+    pub fn node(name: &str) -> Self {
+        Self::Node(crate::keys::node_key(name))
+    }
+}
+
+/// The last index of things that are gone, so that their answers' index covers the deletion. Bounded: what is
+/// forgotten raises a floor under every answer of the table, so that no index ever goes backwards.
+#[derive(Debug)]
+pub(crate) struct Tombstones<K> {
+    gone: std::collections::BTreeMap<K, Revision>,
+    order: std::collections::VecDeque<(Revision, K)>,
+    floor: Revision,
+    max: usize,
+}
+
+impl<K: Ord + Clone> Tombstones<K> {
+    pub(crate) fn new(max: usize, floor: Revision) -> Self {
+        Self { gone: std::collections::BTreeMap::new(), order: std::collections::VecDeque::new(), floor, max }
+    }
+
+    /// The index below which no answer of this table may lie.
+    pub(crate) fn floor(&self) -> Revision {
+        self.floor
+    }
+
+    pub(crate) fn bury(&mut self, key: K, revision: Revision) {
+        self.gone.insert(key.clone(), revision);
+        self.order.push_back((revision, key));
+        while self.order.len() > self.max {
+            if let Some((revision, key)) = self.order.pop_front() {
+                self.floor = self.floor.max(revision);
+                // It may have been buried again since; then a later entry of the queue speaks for it.
+                if self.gone.get(&key) == Some(&revision) {
+                    self.gone.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Forgets that something is gone: it is back.
+    pub(crate) fn revive(&mut self, key: &K) {
+        self.gone.remove(key);
+    }
+
+    /// The index of something that is gone or was never there.
+    pub(crate) fn index(&self, key: &K) -> Revision {
+        self.gone.get(key).map_or(self.floor, |index| self.floor.max(*index))
+    }
+
+    /// The gone from this key on, in order.
+    pub(crate) fn from<'a>(&'a self, key: &K) -> impl Iterator<Item = (&'a K, Revision)> {
+        self.gone.range(key.clone()..).map(|(key, revision)| (key, *revision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_raises_the_floor() {
+        let mut gone = Tombstones::new(2, 1);
+        assert_eq!(gone.index(&"a"), 1);
+        gone.bury("a", 5);
+        gone.bury("b", 6);
+        assert_eq!((gone.index(&"a"), gone.index(&"b"), gone.index(&"c")), (5, 6, 1));
+        gone.bury("c", 7);
+        assert_eq!((gone.index(&"a"), gone.index(&"b"), gone.index(&"c")), (5, 6, 7));
+        assert_eq!(gone.floor(), 5);
+        gone.revive(&"c");
+        assert_eq!(gone.index(&"c"), 5);
+    }
+
+    #[test]
+    fn a_thing_buried_twice_keeps_its_last_index() {
+        let mut gone = Tombstones::new(2, 1);
+        gone.bury("a", 2);
+        gone.revive(&"a");
+        gone.bury("a", 3);
+        gone.bury("b", 4);
+        assert_eq!((gone.index(&"a"), gone.floor()), (3, 2));
+    }
+}

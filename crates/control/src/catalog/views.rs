@@ -1,0 +1,151 @@
+//! The catalog's answers. Each is read at one moment and shares its entries with the catalog.
+
+use std::sync::Arc;
+
+use weir_model::registry::Health;
+use weir_model::{Revision, ServiceRef};
+
+use super::entry::{
+    CheckEntry, CheckRef, InstanceRef, NodeEntry, NodeView, ServiceMember, ServiceSummary, View,
+};
+use super::topic::Topic;
+use super::{Catalog, State};
+use crate::keys::node_key;
+use crate::kv::KvEntry;
+use crate::resources::{ChangeSet, ResourceSet};
+
+impl Catalog {
+    fn view<T>(&self, topic: &Topic, read: impl FnOnce(&State) -> T) -> View<T> {
+        let state = self.state();
+        View { index: state.index(topic), entries: read(&state) }
+    }
+
+    /// A service's instances with their checks and nodes, by node and id. Empty if nobody knows it.
+    pub fn service_view(&self, namespace: &str, name: &str) -> View<Vec<ServiceMember>> {
+        let service = ServiceRef::new(namespace, name);
+        let state = self.state();
+        let entries = state.members(&service);
+        View { index: state.index(&Topic::Service(service)), entries }
+    }
+
+    /// The services of a namespace with their tags, by name.
+    pub fn services_view(&self, namespace: &str) -> View<Vec<ServiceSummary>> {
+        self.view(&Topic::Services { namespace: namespace.to_owned() }, |state| {
+            let services =
+                state.registry.namespaces.get(namespace).into_iter().flat_map(|slot| &slot.services);
+            services
+                .map(|(name, slot)| ServiceSummary {
+                    name: Arc::clone(name),
+                    tags: slot.tags.keys().cloned().collect(),
+                    instances: slot.members.len(),
+                })
+                .collect()
+        })
+    }
+
+    /// All namespaces that hold or held something registered, in order.
+    pub fn namespaces(&self) -> Vec<Arc<str>> {
+        self.state().registry.namespaces.keys().cloned().collect()
+    }
+
+    /// All nodes, by name.
+    pub fn nodes_view(&self) -> View<Vec<Arc<NodeEntry>>> {
+        self.view(&Topic::Nodes, |state| {
+            state.registry.nodes.values().filter_map(|slot| slot.node.clone()).collect()
+        })
+    }
+
+    /// A node, its name in any case, with all that runs on it in all namespaces.
+    pub fn node_view(&self, name: &str) -> View<Option<NodeView>> {
+        let name = node_key(name);
+        self.view(&Topic::Node(name.clone()), |state| {
+            let slot = state.registry.nodes.get(&*name)?;
+            Some(NodeView { node: slot.node.clone()?, instances: slot.instances.iter().cloned().collect() })
+        })
+    }
+
+    /// One instance.
+    pub fn instance(&self, instance: &InstanceRef) -> Option<ServiceMember> {
+        let state = self.state();
+        let slot = state.registry.nodes.get(&*node_key(&instance.node))?;
+        let entry = slot.instances.get(&instance.namespace, &instance.id)?;
+        Some(ServiceMember { node: slot.node.clone()?, instance: Arc::clone(entry) })
+    }
+
+    /// One check.
+    pub fn check(&self, check: &CheckRef) -> Option<Arc<CheckEntry>> {
+        self.state().registry.check(&check.namespace, &node_key(&check.node), &check.id).cloned()
+    }
+
+    /// The checks of a namespace that report this, or all of them; by node and id.
+    pub fn checks_view(&self, namespace: &str, health: Option<Health>) -> View<Vec<Arc<CheckEntry>>> {
+        let wanted = |check: &&Arc<CheckEntry>| {
+            check.value.namespace == namespace && health.is_none_or(|health| check.value.health == health)
+        };
+        self.view(&Topic::Checks { namespace: namespace.to_owned(), health }, |state| {
+            let checks = state.registry.nodes.values().flat_map(|slot| slot.checks.iter());
+            checks.filter(wanted).cloned().collect()
+        })
+    }
+
+    /// The checks of a service's instances (not those of their nodes), by node, instance and id.
+    pub fn service_checks_view(&self, namespace: &str, name: &str) -> View<Vec<Arc<CheckEntry>>> {
+        let view = self.service_view(namespace, name);
+        let entries = view.entries.iter().flat_map(|member| member.instance.checks.iter().cloned()).collect();
+        View { index: view.index, entries }
+    }
+
+    /// A KV key.
+    pub fn kv_get(&self, namespace: &str, key: &str) -> View<Option<Arc<KvEntry>>> {
+        let topic = Topic::KvKey { namespace: namespace.to_owned(), key: key.to_owned() };
+        self.view(&topic, |state| state.kv.get(namespace, key).cloned())
+    }
+
+    /// All KV keys that start so, in order.
+    pub fn kv_list(&self, namespace: &str, prefix: &str) -> View<Vec<Arc<KvEntry>>> {
+        let topic = Topic::KvPrefix { namespace: namespace.to_owned(), prefix: prefix.to_owned() };
+        self.view(&topic, |state| state.kv.list(namespace, prefix).cloned().collect())
+    }
+
+    /// The names of all KV keys that start so, in order. With a separator, names are cut after its first occurrence
+    /// behind the prefix, each name once: a listing of one level.
+    pub fn kv_keys(&self, namespace: &str, prefix: &str, separator: &str) -> View<Vec<Arc<str>>> {
+        let topic = Topic::KvPrefix { namespace: namespace.to_owned(), prefix: prefix.to_owned() };
+        self.view(&topic, |state| {
+            let mut names: Vec<Arc<str>> = Vec::new();
+            for entry in state.kv.list(namespace, prefix) {
+                let cut = if separator.is_empty() { None } else { entry.key[prefix.len()..].find(separator) };
+                let name = match cut {
+                    None => Arc::clone(&entry.key),
+                    Some(at) => entry.key[..prefix.len() + at + separator.len()].into(),
+                };
+                if names.last() != Some(&name) {
+                    names.push(name);
+                }
+            }
+            names
+        })
+    }
+
+    /// The declared resources in force.
+    pub fn resources(&self) -> View<Arc<ResourceSet>> {
+        self.view(&Topic::Resources, |state| Arc::clone(&state.declared.set))
+    }
+
+    /// The change set in force; `None` before the first.
+    pub fn head(&self) -> Option<Arc<ChangeSet>> {
+        let state = self.state();
+        let number = state.declared.head.as_ref()?.number;
+        state.declared.log.get(&number).cloned()
+    }
+
+    /// The change sets that are kept, newest first.
+    pub fn change_sets(&self) -> View<Vec<Arc<ChangeSet>>> {
+        self.view(&Topic::Resources, |state| state.declared.log.values().rev().cloned().collect())
+    }
+
+    /// The revision of the last change of a service's view, for callers that need nothing else.
+    pub fn service_index(&self, service: &ServiceRef) -> Revision {
+        self.state().index(&Topic::Service(service.clone()))
+    }
+}

@@ -1,0 +1,61 @@
+//! The stream of changes that subscribers inside this process follow: one [`Change`] per revision, bounded, with an
+//! explicit resync for whoever falls behind. Carries what changed, not the new state: that is in the catalog.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+use weir_model::{Position, ResourceId, ServiceRef};
+
+use crate::catalog::{CheckEntry, CheckRef};
+
+/// What one revision changed.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The revision's position; the catalog shows at least this when the change is received.
+    pub position: Position,
+    /// Services whose endpoints changed: members, their health, or a Service document's static endpoints.
+    pub services: Vec<ServiceRef>,
+    /// Declared resources that were created or changed.
+    pub resources: Vec<ResourceId>,
+    /// Declared resources that are gone.
+    pub removed_resources: Vec<ResourceId>,
+    /// Checks that changed; `None` for those that are gone.
+    pub checks: Vec<(CheckRef, Option<Arc<CheckEntry>>)>,
+}
+
+/// What a subscriber is told next.
+#[derive(Clone, Debug)]
+pub enum ChangeEvent {
+    /// One revision's change.
+    Change(Arc<Change>),
+    /// The subscriber fell behind: look at everything of interest in the catalog anew, then go on.
+    Resync,
+    /// The control plane has stopped.
+    Closed,
+}
+
+/// A subscription to changes. Dropping it ends it.
+#[derive(Debug)]
+pub struct Changes {
+    receiver: broadcast::Receiver<Arc<Change>>,
+}
+
+impl Changes {
+    pub(crate) fn new(receiver: broadcast::Receiver<Arc<Change>>) -> Self {
+        Self { receiver }
+    }
+
+    /// Waits for the next event. Dropping the future loses nothing. After [`ChangeEvent::Resync`] the next change is
+    /// one that may be included in the catalog already.
+    pub async fn next(&mut self) -> ChangeEvent {
+        match self.receiver.recv().await {
+            Ok(change) => ChangeEvent::Change(change),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                // Whatever is still queued is covered by the resync.
+                self.receiver = self.receiver.resubscribe();
+                ChangeEvent::Resync
+            }
+            Err(broadcast::error::RecvError::Closed) => ChangeEvent::Closed,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! From decision to committed revision: decide on the catalog's state, commit on condition that it still holds, and
+//! wait until the own catalog shows the result.
+
+use serde::Serialize;
+use weir_model::{Position, Revision};
+use weir_store::{Compare, Key, Txn};
+
+use crate::bounds::COMMIT_RETRIES_MAX;
+use crate::catalog::State;
+use crate::{Control, Error};
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The position at which the result is true: the write's own, or the one at which there was nothing to change.
+    pub position: Position,
+    /// Whether anything changed. If not, nothing was written.
+    pub changed: bool,
+}
+
+/// A transaction in the making: nothing but its conditions and writes.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    txn: Txn,
+}
+
+impl Plan {
+    /// Nothing to do.
+    pub(crate) fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Nothing to do but to find out from the store whether a key still is as it was at this revision.
+    pub(crate) fn only_if(key: Key, modify_revision: Revision) -> Self {
+        let mut plan = Self::nothing();
+        plan.expect(key, modify_revision);
+        plan
+    }
+
+    /// Commits only if a key is as it was at this revision (0: absent).
+    pub(crate) fn expect(&mut self, key: Key, modify_revision: Revision) {
+        if !self.txn.compares.iter().any(|compare| *compare.key() == key) {
+            self.txn.compares.push(Compare::unchanged(key, modify_revision));
+        }
+    }
+
+    pub(crate) fn put<T: Serialize>(&mut self, key: Key, value: &T) -> Result<(), Error> {
+        let value = weir_store::json::to_value(&key, value)?;
+        self.put_raw(key, value);
+        Ok(())
+    }
+
+    pub(crate) fn put_raw(&mut self, key: Key, value: weir_store::Value) {
+        self.txn.writes.push(weir_store::Op::Put { key, value, lease: None });
+    }
+
+    pub(crate) fn delete(&mut self, key: Key) {
+        self.txn.writes.push(weir_store::Op::Delete(key));
+    }
+
+    pub(crate) fn delete_range(&mut self, range: weir_store::KeyRange) {
+        self.txn.writes.push(weir_store::Op::DeleteRange(range));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.txn.writes.is_empty()
+    }
+}
+
+impl Control {
+    /// Decides and commits. `decide` sees a consistent state and must be pure: it is called again when its plan's
+    /// conditions turn out not to hold any more.
+    pub(crate) async fn execute(
+        &self,
+        what: impl Fn() -> String,
+        mut decide: impl FnMut(&State) -> Result<Plan, Error>,
+    ) -> Result<Committed, Error> {
+        for _ in 0..COMMIT_RETRIES_MAX {
+            let (plan, position) = {
+                let state = self.catalog().state();
+                (decide(&state)?, state.position)
+            };
+            if plan.is_empty() {
+                return Ok(Committed { position, changed: false });
+            }
+            if let Some(committed) = self.commit(plan).await? {
+                return Ok(committed);
+            }
+        }
+        Err(Error::Conflict { what: what() })
+    }
+
+    /// Commits a plan; `None` if a condition did not hold. Either way the catalog then shows what the store decided on.
+    pub(crate) async fn commit(&self, plan: Plan) -> Result<Option<Committed>, Error> {
+        let outcome = self.store().commit(plan.txn).await?;
+        self.catalog().visible(outcome.position.revision).await?;
+        Ok(outcome.succeeded.then_some(Committed { position: outcome.position, changed: true }))
+    }
+}

@@ -1,0 +1,152 @@
+//! The facade: everything edges use starts here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use weir_model::registry::Node;
+use weir_model::{Position, Revision};
+use weir_store::{Compare, Store, Txn, list_and_watch};
+
+use crate::catalog::{Catalog, Topic};
+use crate::changes::Changes;
+use crate::health::Monitor;
+use crate::proxies::Proxies;
+use crate::{Error, Settings, follow, keys};
+
+/// The newest store format that this version reads and writes.
+const FORMAT: u32 = 1;
+
+/// What the store's format key says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Format {
+    minimum_reader: u32,
+    minimum_writer: u32,
+}
+
+/// A control plane replica: commands, the catalog, health, proxies. Share it as `Arc`. Dropping the last one stops
+/// its tasks.
+pub struct Control {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    catalog: Arc<Catalog>,
+    pub(crate) monitor: Arc<Monitor>,
+    proxies: Proxies,
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("catalog", &self.catalog).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// Loads everything from the store, starts to follow it, registers this server's node, and starts to judge
+    /// health. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if a newer version has the store, [`Error::Unavailable`] if it cannot be read.
+    pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<Arc<Self>, Error> {
+        check_format(&*store).await?;
+        let (entries, position, watch) = list_and_watch(&*store, &follow::everything()).await?;
+        let catalog = Arc::new(Catalog::load(position, &entries));
+        drop(entries);
+        let follower = tokio::spawn(follow::follow(Arc::clone(&store), Arc::downgrade(&catalog), watch));
+        let monitor = Arc::new(Monitor::new());
+        let control = Arc::new(Self {
+            store,
+            settings,
+            catalog,
+            monitor,
+            proxies: Proxies::default(),
+            tasks: std::sync::Mutex::new(vec![follower]),
+        });
+        control.register_own_node().await?;
+        let health = tokio::spawn(crate::health::run(Arc::downgrade(&control), control.changes()));
+        let cleanup = tokio::spawn(crate::resources::clean_up_at_start(Arc::downgrade(&control)));
+        control.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend([health, cleanup]);
+        Ok(control)
+    }
+
+    /// This server's node is there from the start. One that is there already keeps its metadata and maintenance.
+    async fn register_own_node(&self) -> Result<(), Error> {
+        let name = self.settings.node_name.clone();
+        let known = self.catalog.node_view(&name).entries.map(|view| view.node.node.value.clone());
+        let known = known.unwrap_or_else(|| Node { name, ..Node::default() });
+        let node = Node { address: self.settings.node_address.clone(), ..known };
+        self.register_node(node).await.map(drop)
+    }
+
+    /// What this control plane was started with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The store below; for figures and for what is deliberately not in the catalog. Never write to it.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Everything that is known; all reads go here.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The table of connected proxies.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    /// The position of the last revision that the catalog shows.
+    pub fn position(&self) -> Position {
+        self.catalog.position()
+    }
+
+    /// Follows all changes from now on.
+    pub fn changes(&self) -> Changes {
+        self.catalog.changes()
+    }
+
+    /// Waits for a topic to change; see [`Catalog::wait`].
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if too many wait already.
+    pub async fn wait(&self, topic: &Topic, after: Revision, timeout: Duration) -> Result<Revision, Error> {
+        self.catalog.wait(topic, after, timeout).await
+    }
+
+    /// Asks the store for its position and waits until the catalog shows it: what is read afterwards is at least as
+    /// new as anything anybody was answered before this call.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the store does not answer, [`Error::NotVisible`] if the catalog does not get there.
+    pub async fn consistent(&self) -> Result<Position, Error> {
+        let position = self.store.position().await?;
+        self.catalog.visible(position.revision).await?;
+        Ok(position)
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        for task in self.tasks.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            task.abort();
+        }
+    }
+}
+
+/// Marks a new store with the format, and refuses one that asks for more than this version knows.
+async fn check_format(store: &dyn Store) -> Result<(), Error> {
+    let key = keys::format()?;
+    let format = Format { minimum_reader: FORMAT, minimum_writer: FORMAT };
+    let value = weir_store::json::to_value(&key, &format)?;
+    store.commit(Txn::new().when(Compare::Absent(key.clone())).put(key.clone(), value)).await?;
+    let Some(found) = store.get(&key).await? else {
+        return Err(Error::Unavailable { reason: "the format key could not be written".to_owned() });
+    };
+    let format: Format = weir_store::json::from_entry(&found)?;
+    let needed = format.minimum_reader.max(format.minimum_writer);
+    if needed > FORMAT { Err(Error::Format { needed, known: FORMAT }) } else { Ok(()) }
+}

@@ -1,0 +1,156 @@
+//! Runs the machine on real time: feeds it from the catalog, and turns its actions into commands.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use weir_model::registry::Health;
+
+use super::machine::{Action, Machine};
+use super::{CheckFeed, feed};
+use crate::bounds::HEALTH_COMMITS_MAX;
+use crate::catalog::CheckRef;
+use crate::changes::{Change, ChangeEvent, Changes};
+use crate::{Catalog, Control, Error};
+
+/// The machine behind its lock, with its clock.
+pub(crate) struct Monitor {
+    start: Instant,
+    machine: Mutex<Machine>,
+    /// Wakes the driver when a deadline may have come nearer.
+    sooner: Notify,
+}
+
+impl Monitor {
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), machine: Mutex::new(Machine::new()), sooner: Notify::new() }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Machine, Duration) -> T) -> T {
+        let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = machine.next_deadline();
+        let done = work(&mut machine, self.start.elapsed());
+        let after = machine.next_deadline();
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+            self.sooner.notify_one();
+        }
+        done
+    }
+
+    /// A sign of life of a TTL check.
+    pub(crate) fn heard_from(&self, check: &CheckRef) {
+        self.with(|machine, now| machine.heard_from(check, now));
+    }
+
+    fn take_over(&self, change: &Change) {
+        self.with(|machine, now| {
+            for (name, check) in &change.checks {
+                match check {
+                    Some(check) => machine.track(&check.value, now),
+                    None => machine.forget(name, now),
+                }
+            }
+        });
+    }
+
+    fn take_over_all(&self, catalog: &Catalog) {
+        let checks = feed::all_checks(catalog);
+        self.with(|machine, now| {
+            let present: HashSet<_> = checks.iter().map(|check| CheckRef::of(&check.value)).collect();
+            let gone: Vec<_> = machine.tracked().filter(|name| !present.contains(name)).cloned().collect();
+            for name in gone {
+                machine.forget(&name, now);
+            }
+            for check in &checks {
+                machine.track(&check.value, now);
+            }
+        });
+    }
+}
+
+impl Control {
+    /// The checks that somebody on this server has to carry out (all but TTL checks), from now on.
+    pub fn checks_to_run(&self) -> CheckFeed {
+        CheckFeed::new(self.catalog())
+    }
+
+    /// The outcome of carrying out a check once. The check's health follows when its thresholds are reached; what
+    /// changes nothing is not written.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the check was deregistered meanwhile; stop running it.
+    pub async fn report(&self, check: &CheckRef, outcome: Health, output: &str) -> Result<(), Error> {
+        if self.catalog().check(check).is_none() {
+            return Err(Error::not_found("check", &check.id));
+        }
+        match self.monitor.with(|machine, now| machine.report(check, outcome, output, now)) {
+            Some(health) => self.commit_health(check, health, Some(output)).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Judges health until the control plane is gone.
+pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
+    let Some(monitor) = control.upgrade().map(|control| {
+        control.monitor.take_over_all(control.catalog());
+        Arc::clone(&control.monitor)
+    }) else {
+        return;
+    };
+    let mut actions = VecDeque::new();
+    let mut commits = JoinSet::new();
+    loop {
+        while commits.len() < HEALTH_COMMITS_MAX
+            && let Some(action) = actions.pop_front()
+        {
+            commits.spawn(carry_out(control.clone(), action));
+        }
+        let deadline = monitor.with(|machine, _| machine.next_deadline());
+        tokio::select! {
+            event = changes.next() => match event {
+                ChangeEvent::Change(change) => monitor.take_over(&change),
+                ChangeEvent::Resync => match control.upgrade() {
+                    Some(control) => monitor.take_over_all(control.catalog()),
+                    None => return,
+                },
+                ChangeEvent::Closed => return,
+            },
+            Some(_) = commits.join_next() => {}
+            () = monitor.sooner.notified() => {}
+            // New actions only when the former are under way, so that their number stays bounded.
+            () = sleep_until(deadline.map(|at| monitor.start + at)), if actions.is_empty() => {
+                actions.extend(monitor.with(Machine::due));
+            }
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn carry_out(control: Weak<Control>, action: Action) {
+    let Some(control) = control.upgrade() else { return };
+    let result = match &action {
+        // It may have been heard from since.
+        Action::Expire(check) if !control.monitor.with(|machine, _| machine.is_silent(check)) => return,
+        Action::Expire(check) => {
+            control.commit_health(check, Health::Critical, Some("TTL expired")).await.map(drop)
+        }
+        Action::Evict(instance, check) => {
+            tracing::warn!(%instance, %check, "deregistered: its check was critical for too long");
+            control.deregister_instance(instance).await.map(drop)
+        }
+    };
+    match result {
+        Ok(()) | Err(Error::NotFound { .. }) => {}
+        Err(error) => tracing::warn!(?action, %error, "failed, will be tried again"),
+    }
+}

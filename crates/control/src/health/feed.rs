@@ -1,0 +1,92 @@
+//! Which checks are to be carried out, for whoever does the probing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use weir_model::registry::{Check, CheckDefinition, CheckKind};
+
+use crate::Catalog;
+use crate::catalog::{CheckEntry, CheckRef};
+use crate::changes::{ChangeEvent, Changes};
+
+/// What a prober is told.
+#[derive(Clone, Debug)]
+pub enum CheckEvent {
+    /// Carry out this check from now on; if it runs already, its definition has changed.
+    Run(Arc<CheckEntry>),
+    /// It is gone, or is not to be carried out any more.
+    Stop(CheckRef),
+}
+
+/// The checks to carry out: first all that are there, then what changes.
+#[derive(Debug)]
+pub struct CheckFeed {
+    changes: Changes,
+    running: HashMap<CheckRef, CheckDefinition>,
+    ready: VecDeque<CheckEvent>,
+}
+
+impl CheckFeed {
+    pub(crate) fn new(catalog: &Catalog) -> Self {
+        let mut feed = Self { changes: catalog.changes(), running: HashMap::new(), ready: VecDeque::new() };
+        feed.compare(catalog);
+        feed
+    }
+
+    /// Waits for the next event; `None` when the control plane has stopped. Dropping the future loses nothing.
+    pub async fn next(&mut self, catalog: &Catalog) -> Option<CheckEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            match self.changes.next().await {
+                ChangeEvent::Change(change) => {
+                    for (name, check) in &change.checks {
+                        match check {
+                            Some(check) => self.see(name, check),
+                            None => self.stop(name),
+                        }
+                    }
+                }
+                ChangeEvent::Resync => self.compare(catalog),
+                ChangeEvent::Closed => return None,
+            }
+        }
+    }
+
+    fn compare(&mut self, catalog: &Catalog) {
+        let checks = all_checks(catalog);
+        let present: HashMap<_, _> = checks.iter().map(|check| (CheckRef::of(&check.value), check)).collect();
+        let gone: Vec<_> = self.running.keys().filter(|name| !present.contains_key(name)).cloned().collect();
+        for name in gone {
+            self.stop(&name);
+        }
+        for (name, check) in present {
+            self.see(&name, check);
+        }
+    }
+
+    fn see(&mut self, name: &CheckRef, check: &Arc<CheckEntry>) {
+        let Some(definition) = to_run(&check.value) else { return self.stop(name) };
+        if self.running.get(name) != Some(definition) {
+            self.running.insert(name.clone(), definition.clone());
+            self.ready.push_back(CheckEvent::Run(Arc::clone(check)));
+        }
+    }
+
+    fn stop(&mut self, name: &CheckRef) {
+        if self.running.remove(name).is_some() {
+            self.ready.push_back(CheckEvent::Stop(name.clone()));
+        }
+    }
+}
+
+fn to_run(check: &Check) -> Option<&CheckDefinition> {
+    check.definition.as_ref().filter(|definition| definition.kind != CheckKind::Ttl)
+}
+
+/// All checks of all namespaces.
+pub(super) fn all_checks(catalog: &Catalog) -> Vec<Arc<CheckEntry>> {
+    let state = catalog.state();
+    state.registry.nodes.values().flat_map(|slot| slot.checks.iter().cloned()).collect()
+}

@@ -1,0 +1,286 @@
+//! The state machine behind health: fed with checks, heartbeats, probe outcomes and the time; answers with what is to
+//! be committed. Pure: `now` is monotonic time since some fixed moment, and nothing is read or written here.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_model::registry::{Check, CheckKind, Health};
+
+use super::silence::Silence;
+use crate::bounds::{CHECK_OUTPUT_INTERVAL, HEALTH_RETRY, MASS_EXPIRY_RECHECK};
+use crate::catalog::{CheckRef, InstanceRef};
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A TTL check was not heard from in time: commit that it is critical.
+    Expire(CheckRef),
+    /// An instance's check was critical for too long: deregister the instance.
+    Evict(InstanceRef, CheckRef),
+}
+
+#[derive(Debug)]
+struct Tracked {
+    name: Arc<CheckRef>,
+    instance: Option<String>,
+    health: Health,
+    output: String,
+    ttl: Option<Duration>,
+    deregister_after: Option<Duration>,
+    thresholds: Thresholds,
+    successes: u32,
+    failures: u32,
+    /// When the next heartbeat is due, or when an expiry is tried again.
+    due_at: Option<Duration>,
+    /// Whether the heartbeat is overdue.
+    silent: bool,
+    critical_since: Option<Duration>,
+    /// When an eviction is tried again.
+    evict_again_at: Option<Duration>,
+    output_at: Option<Duration>,
+    /// The earliest entry of this check in the machine's queue.
+    queued_at: Option<Duration>,
+}
+
+/// Outcomes in a row before a check's health follows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Thresholds {
+    passing: u32,
+    warning: u32,
+    critical: u32,
+}
+
+/// All checks that need somebody to watch the time or count outcomes.
+#[derive(Debug, Default)]
+pub struct Machine {
+    checks: HashMap<Arc<CheckRef>, Tracked>,
+    queue: BinaryHeap<Reverse<(Duration, Arc<CheckRef>)>>,
+    silence: Silence,
+}
+
+impl Machine {
+    /// A machine without checks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A check is as given now; new or changed. A new TTL check, or one that was revived, gets its full time.
+    pub fn track(&mut self, check: &Check, now: Duration) {
+        let Some(definition) = &check.definition else {
+            self.forget(&CheckRef::of(check), now);
+            return;
+        };
+        let ttl = (definition.kind == CheckKind::Ttl).then_some(definition.interval.0);
+        let name = Arc::new(CheckRef::of(check));
+        let known = self.checks.remove(&name);
+        if known.as_ref().is_none_or(|known| known.ttl != ttl) {
+            if let Some(known) = known.as_ref().filter(|known| known.ttl.is_some()) {
+                self.silence.remove(&name.node, known.silent, now);
+            }
+            if ttl.is_some() {
+                self.silence.add(&name.node);
+            }
+        }
+        let known = known.filter(|known| known.ttl == ttl);
+        let mut tracked = match known {
+            Some(known) => known,
+            None => Tracked::new(name, ttl, now),
+        };
+        tracked.instance.clone_from(&check.instance);
+        tracked.thresholds = Thresholds {
+            passing: definition.successes_before_passing,
+            warning: definition.failures_before_warning,
+            critical: definition.failures_before_critical,
+        };
+        tracked.deregister_after = definition.deregister_after.map(|after| after.0);
+        tracked.output.clone_from(&check.output);
+        let revived = tracked.health == Health::Critical && check.health != Health::Critical;
+        tracked.health = check.health;
+        if revived {
+            self.sign_of_life(&mut tracked, now);
+        }
+        if check.health == Health::Critical {
+            tracked.critical_since.get_or_insert(now);
+        } else {
+            tracked.critical_since = None;
+            tracked.evict_again_at = None;
+        }
+        self.keep(tracked);
+    }
+
+    /// A check is gone.
+    pub fn forget(&mut self, check: &CheckRef, now: Duration) {
+        if let Some(known) = self.checks.remove(check)
+            && known.ttl.is_some()
+        {
+            self.silence.remove(&check.node, known.silent, now);
+        }
+    }
+
+    /// The checks that are tracked.
+    pub fn tracked(&self) -> impl Iterator<Item = &CheckRef> {
+        self.checks.keys().map(|name| &**name)
+    }
+
+    /// A heartbeat of a TTL check. Other checks have none.
+    pub fn heard_from(&mut self, check: &CheckRef, now: Duration) {
+        let Some((_, mut tracked)) = self.checks.remove_entry(check) else { return };
+        self.sign_of_life(&mut tracked, now);
+        self.keep(tracked);
+    }
+
+    fn sign_of_life(&mut self, tracked: &mut Tracked, now: Duration) {
+        if std::mem::take(&mut tracked.silent) {
+            self.silence.heard(&tracked.name.node);
+        }
+        tracked.due_at = tracked.ttl.map(|ttl| now + ttl);
+    }
+
+    /// A probe's outcome. Answers with the health to commit, if its thresholds are reached and there is news: another
+    /// health, or, now and then, another output. `None` for a check that is not tracked, too.
+    pub fn report(
+        &mut self,
+        check: &CheckRef,
+        outcome: Health,
+        output: &str,
+        now: Duration,
+    ) -> Option<Health> {
+        let tracked = self.checks.get_mut(check)?;
+        let health = tracked.count(outcome)?;
+        let fresh = tracked.output_at.is_none_or(|at| now.saturating_sub(at) >= CHECK_OUTPUT_INTERVAL);
+        let news = tracked.health != health || (fresh && tracked.output != output);
+        if news {
+            tracked.output_at = Some(now);
+        }
+        news.then_some(health)
+    }
+
+    /// Whether a TTL check is overdue.
+    pub fn is_silent(&self, check: &CheckRef) -> bool {
+        self.checks.get(check).is_some_and(|tracked| tracked.silent)
+    }
+
+    /// When [`Machine::due`] is to be called next.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.queue.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// What is to be done now. What is not done (since the store is unavailable, say) comes again later.
+    pub fn due(&mut self, now: Duration) -> Vec<Action> {
+        let mut overdue = Vec::new();
+        let mut actions = Vec::new();
+        while let Some(Reverse((at, _))) = self.queue.peek()
+            && *at <= now
+            && let Some(Reverse((at, name))) = self.queue.pop()
+        {
+            let Some(tracked) = self.checks.get_mut(&name).filter(|tracked| tracked.queued_at == Some(at))
+            else {
+                continue;
+            };
+            tracked.queued_at = None;
+            if tracked.is_overdue(now) {
+                if !std::mem::replace(&mut tracked.silent, true) {
+                    self.silence.silent(&name.node, now);
+                }
+                overdue.push(Arc::clone(&name));
+            }
+            if tracked.evict_at().is_some_and(|at| at <= now) {
+                tracked.evict_again_at = Some(now + HEALTH_RETRY);
+                if let Some(id) = &tracked.instance {
+                    let instance = InstanceRef::new(&*name.namespace, &*name.node, &**id);
+                    actions.push(Action::Evict(instance, (*name).clone()));
+                }
+            }
+            if let Some(at) = tracked.next() {
+                tracked.queued_at = Some(at);
+                self.queue.push(Reverse((at, name)));
+            }
+        }
+        self.judge(overdue, now, &mut actions);
+        actions
+    }
+
+    fn judge(&mut self, overdue: Vec<Arc<CheckRef>>, now: Duration, actions: &mut Vec<Action>) {
+        if overdue.is_empty() {
+            return;
+        }
+        let suspicious = self.silence.suspicious(now);
+        for name in overdue {
+            let Some(mut tracked) = self.checks.remove(&name) else { continue };
+            if suspicious {
+                self.silence.withhold(&name.node);
+                tracked.due_at = Some(now + MASS_EXPIRY_RECHECK);
+            } else {
+                actions.push(Action::Expire((*name).clone()));
+                tracked.due_at = Some(now + HEALTH_RETRY);
+            }
+            self.keep(tracked);
+        }
+    }
+
+    /// Puts a check in its place and in the queue, if its next moment is earlier than the one it is queued for. A
+    /// heartbeat makes it later: then the queue is left as it is, and looks again when the old moment comes.
+    fn keep(&mut self, mut tracked: Tracked) {
+        if let Some(at) = tracked.next()
+            && tracked.queued_at.is_none_or(|queued| at < queued)
+        {
+            tracked.queued_at = Some(at);
+            self.queue.push(Reverse((at, Arc::clone(&tracked.name))));
+        }
+        self.checks.insert(Arc::clone(&tracked.name), tracked);
+    }
+}
+
+impl Tracked {
+    fn new(name: Arc<CheckRef>, ttl: Option<Duration>, now: Duration) -> Self {
+        Self {
+            name,
+            instance: None,
+            health: Health::Critical,
+            output: String::new(),
+            ttl,
+            deregister_after: None,
+            thresholds: Thresholds::default(),
+            successes: 0,
+            failures: 0,
+            due_at: ttl.map(|ttl| now + ttl),
+            silent: false,
+            critical_since: None,
+            evict_again_at: None,
+            output_at: None,
+            queued_at: None,
+        }
+    }
+
+    /// Counts an outcome; answers with the health that follows, if a threshold is reached.
+    fn count(&mut self, outcome: Health) -> Option<Health> {
+        if outcome == Health::Passing {
+            self.failures = 0;
+            self.successes = self.successes.saturating_add(1);
+            return (self.successes >= self.thresholds.passing).then_some(Health::Passing);
+        }
+        self.successes = 0;
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= self.thresholds.critical {
+            return Some(outcome);
+        }
+        (self.thresholds.warning > 0 && self.failures >= self.thresholds.warning).then_some(Health::Warning)
+    }
+
+    fn is_overdue(&self, now: Duration) -> bool {
+        self.health != Health::Critical && self.due_at.is_some_and(|at| at <= now)
+    }
+
+    fn evict_at(&self) -> Option<Duration> {
+        let at = self.critical_since? + self.deregister_after?;
+        self.instance.is_some().then(|| at.max(self.evict_again_at.unwrap_or_default()))
+    }
+
+    /// When something may be due.
+    fn next(&self) -> Option<Duration> {
+        let expiry = self.due_at.filter(|_| self.health != Health::Critical);
+        [expiry, self.evict_at()].into_iter().flatten().min()
+    }
+}

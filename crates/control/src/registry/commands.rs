@@ -1,0 +1,173 @@
+//! The registry's commands. Each answers once the own catalog shows its result.
+
+use weir_model::registry::{Check, Health, Instance, Node};
+
+use super::{Committed, KnownHealth, OnNode, Registration, decide, validate};
+use crate::bounds::CHECK_OUTPUT_BYTES_MAX;
+use crate::catalog::{CheckRef, InstanceRef};
+use crate::keys::node_key;
+use crate::{Control, Error};
+
+impl Control {
+    /// Registers a node, an instance and checks together, or changes them. Registering the same again changes
+    /// nothing and makes no revision.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::TooLarge`]; [`Error::NotFound`] for an unknown node of [`OnNode::Known`] or an
+    /// unknown instance of a check.
+    pub async fn register(&self, registration: &Registration) -> Result<Committed, Error> {
+        let what = || match &registration.node {
+            OnNode::Put(node) => format!("node {:?}", node.name),
+            OnNode::Known(name) => format!("node {name:?}"),
+        };
+        self.execute(what, |state| decide::register(state, registration)).await
+    }
+
+    /// Registers a node, or changes it. A known one keeps its maintenance.
+    ///
+    /// # Errors
+    /// As [`Control::register`].
+    pub async fn register_node(&self, node: Node) -> Result<Committed, Error> {
+        self.register(&Registration {
+            node: OnNode::Put(node),
+            instance: None,
+            checks: Vec::new(),
+            known_health: KnownHealth::Keep,
+            replace_checks: false,
+        })
+        .await
+    }
+
+    /// Registers an instance with its checks on a known node, as an agent does: checks that are there already keep
+    /// what they report, the instance keeps its maintenance.
+    ///
+    /// # Errors
+    /// As [`Control::register`].
+    pub async fn register_instance(
+        &self,
+        instance: Instance,
+        checks: Vec<Check>,
+        replace_checks: bool,
+    ) -> Result<Committed, Error> {
+        self.register(&Registration {
+            node: OnNode::Known(instance.node.clone()),
+            instance: Some(instance),
+            checks,
+            known_health: KnownHealth::Keep,
+            replace_checks,
+        })
+        .await
+    }
+
+    /// Registers a check of a known node, or of a known instance on it.
+    ///
+    /// # Errors
+    /// As [`Control::register`].
+    pub async fn register_check(&self, check: Check) -> Result<Committed, Error> {
+        self.register(&Registration {
+            node: OnNode::Known(check.node.clone()),
+            instance: None,
+            checks: vec![check],
+            known_health: KnownHealth::Keep,
+            replace_checks: false,
+        })
+        .await
+    }
+
+    /// Removes a node with its checks, its instances and their checks, in all namespaces.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] for this server's own node; [`Error::TooLarge`] if more is on it than
+    /// one transaction of the store can remove.
+    pub async fn deregister_node(&self, name: &str) -> Result<Committed, Error> {
+        validate::check_node_name(name)?;
+        if node_key(name) == node_key(&self.settings().node_name) {
+            return Err(Error::invalid(
+                "node",
+                format!("{name:?} is this server's own node, which stays registered"),
+            ));
+        }
+        let what = || format!("node {name:?}");
+        let done = self.execute(what, |state| decide::deregister_node(state, name)).await?;
+        if !done.changed {
+            return Err(Error::not_found("node", name));
+        }
+        // What was registered while the first transaction was decided, in a namespace it did not know of.
+        self.execute(what, |state| decide::deregister_node_leftovers(state, name)).await?;
+        Ok(done)
+    }
+
+    /// Removes an instance with its checks.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn deregister_instance(&self, instance: &InstanceRef) -> Result<Committed, Error> {
+        let what = || format!("instance {:?}", instance.id);
+        let done = self.execute(what, |state| decide::deregister_instance(state, instance)).await?;
+        if !done.changed {
+            return Err(Error::not_found("instance", &instance.id));
+        }
+        // Checks that were registered while the first transaction was decided.
+        self.execute(what, |state| decide::deregister_leftovers(state, instance)).await?;
+        Ok(done)
+    }
+
+    /// Removes a check.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn deregister_check(&self, check: &CheckRef) -> Result<Committed, Error> {
+        let what = || format!("check {:?}", check.id);
+        let done = self.execute(what, |state| decide::deregister_check(state, check)).await?;
+        if done.changed { Ok(done) } else { Err(Error::not_found("check", &check.id)) }
+    }
+
+    /// Puts an instance into maintenance (with a reason, which may be empty), or ends it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn maintain_instance(
+        &self,
+        instance: &InstanceRef,
+        reason: Option<&str>,
+    ) -> Result<Committed, Error> {
+        let what = || format!("instance {:?}", instance.id);
+        self.execute(what, |state| decide::maintain_instance(state, instance, reason)).await
+    }
+
+    /// Puts a node into maintenance (with a reason, which may be empty), or ends it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn maintain_node(&self, name: &str, reason: Option<&str>) -> Result<Committed, Error> {
+        self.execute(|| format!("node {name:?}"), |state| decide::maintain_node(state, name, reason)).await
+    }
+
+    /// Somebody reports on a check; for a TTL check this is its sign of life. Only what differs from what is known is
+    /// written, so a heartbeat that changes nothing does not touch the store. Output beyond
+    /// [`CHECK_OUTPUT_BYTES_MAX`] is cut.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_check(
+        &self,
+        check: &CheckRef,
+        health: Health,
+        output: &str,
+    ) -> Result<Committed, Error> {
+        self.monitor.heard_from(check);
+        self.commit_health(check, health, Some(output)).await
+    }
+
+    /// Writes what a check reports, if it differs; the output stays if none is given.
+    pub(crate) async fn commit_health(
+        &self,
+        check: &CheckRef,
+        health: Health,
+        output: Option<&str>,
+    ) -> Result<Committed, Error> {
+        let output = output.map(|text| &text[..text.floor_char_boundary(CHECK_OUTPUT_BYTES_MAX)]);
+        let what = || format!("check {:?}", check.id);
+        self.execute(what, |state| decide::set_check(state, check, health, output)).await
+    }
+}

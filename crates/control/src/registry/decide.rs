@@ -1,0 +1,291 @@
+//! The decisions behind registry commands: pure functions from the catalog's state to a transaction.
+
+use std::collections::{BTreeSet, HashSet};
+
+use weir_model::DEFAULT_NAMESPACE;
+use weir_model::registry::{Check, Health, Instance, Node};
+use weir_model::units::Span;
+use weir_model::validate::cut;
+
+use super::validate;
+use super::{KnownHealth, OnNode, Registration};
+use crate::Error;
+use crate::bounds::{CHECK_OUTPUT_BYTES_MAX, DEREGISTER_AFTER_MIN, REGISTRATION_CHECKS_MAX};
+use crate::catalog::{CheckRef, InstanceRef, NodeSlot, State};
+use crate::commit::Plan;
+use crate::keys::{self, node_key};
+
+pub(super) fn register(state: &State, registration: &Registration) -> Result<Plan, Error> {
+    let count = registration.checks.len();
+    if count > REGISTRATION_CHECKS_MAX {
+        let what = "the number of checks".to_owned();
+        return Err(Error::TooLarge { what, max: REGISTRATION_CHECKS_MAX as u64, actual: count as u64 });
+    }
+    let mut plan = Plan::nothing();
+    let node = put_node(state, &registration.node, &mut plan)?;
+    let instance = match &registration.instance {
+        Some(instance) => Some(put_instance(state, &node, instance, &mut plan)?),
+        None => None,
+    };
+    let mut given = HashSet::new();
+    for check in &registration.checks {
+        let check = put_check(state, &node, instance.as_ref(), check, registration.known_health, &mut plan)?;
+        if !given.insert((check.namespace.clone(), check.id.clone())) {
+            return Err(Error::invalid("check.id", format!("{:?} is registered twice", check.id)));
+        }
+    }
+    if let Some(instance) = &instance {
+        settle_other_checks(state, instance, &given, registration.replace_checks, &mut plan)?;
+    }
+    Ok(plan)
+}
+
+/// Plans the node and returns its name as it is registered.
+fn put_node(state: &State, node: &OnNode, plan: &mut Plan) -> Result<String, Error> {
+    let name = match node {
+        OnNode::Put(node) => &node.name,
+        OnNode::Known(name) => name,
+    };
+    let known = state.registry.nodes.get(&*node_key(name)).and_then(|slot| slot.node.as_ref());
+    let key = keys::node(name)?;
+    plan.expect(key.clone(), known.map_or(0, |entry| entry.node.modify_revision));
+    match (node, known) {
+        (OnNode::Known(name), None) => Err(Error::not_found("node", name)),
+        (OnNode::Known(_), Some(known)) => Ok(known.node.value.name.clone()),
+        (OnNode::Put(node), known) => {
+            validate::check_node(node)?;
+            let mut node = node.clone();
+            if let Some(known) = known {
+                node.name.clone_from(&known.node.value.name);
+                node.maintenance.clone_from(&known.node.value.maintenance);
+            }
+            if known.is_none_or(|known| known.node.value != node) {
+                plan.put(key, &node)?;
+            }
+            Ok(node.name)
+        }
+    }
+}
+
+fn put_instance(state: &State, node: &str, given: &Instance, plan: &mut Plan) -> Result<Instance, Error> {
+    let mut instance = given.clone();
+    node.clone_into(&mut instance.node);
+    if instance.namespace.is_empty() {
+        DEFAULT_NAMESPACE.clone_into(&mut instance.namespace);
+    }
+    validate::check_instance(&instance)?;
+    let known = state.registry.instance(&instance.namespace, &node_key(node), &instance.id);
+    let key = keys::instance(&instance.namespace, node, &instance.id)?;
+    plan.expect(key.clone(), known.map_or(0, |entry| entry.instance.modify_revision));
+    if let Some(known) = known {
+        instance.maintenance.clone_from(&known.value().maintenance);
+    }
+    if known.is_none_or(|known| *known.value() != instance) {
+        plan.put(key, &instance)?;
+    }
+    Ok(instance)
+}
+
+fn put_check(
+    state: &State,
+    node: &str,
+    instance: Option<&Instance>,
+    given: &Check,
+    known_health: KnownHealth,
+    plan: &mut Plan,
+) -> Result<Check, Error> {
+    let mut check = given.clone();
+    node.clone_into(&mut check.node);
+    if check.namespace.is_empty() {
+        let namespace = instance.map_or(DEFAULT_NAMESPACE, |instance| &*instance.namespace);
+        namespace.clone_into(&mut check.namespace);
+    }
+    cut(&mut check.output, CHECK_OUTPUT_BYTES_MAX);
+    validate::check_check(&check)?;
+    check.service = service_of(state, node, instance, &check, plan)?;
+    if let Some(after) = check.definition.as_mut().and_then(|definition| definition.deregister_after.as_mut())
+    {
+        *after = (*after).max(Span(DEREGISTER_AFTER_MIN));
+    }
+    let known = state.registry.check(&check.namespace, &node_key(node), &check.id);
+    if let Some(known) =
+        known.filter(|known| known_health == KnownHealth::Keep && known.value.instance == check.instance)
+    {
+        check.health = known.value.health;
+        check.output.clone_from(&known.value.output);
+    }
+    let key = keys::check(&check.namespace, node, &check.id)?;
+    plan.expect(key.clone(), known.map_or(0, |known| known.modify_revision));
+    if known.is_none_or(|known| known.value != check) {
+        plan.put(key, &check)?;
+    }
+    Ok(check)
+}
+
+/// The service of a check's instance, which must be there or come with this registration; empty for a node's check.
+fn service_of(
+    state: &State,
+    node: &str,
+    instance: Option<&Instance>,
+    check: &Check,
+    plan: &mut Plan,
+) -> Result<String, Error> {
+    let Some(id) = &check.instance else { return Ok(String::new()) };
+    if let Some(instance) = instance.filter(|own| own.id == *id && own.namespace == check.namespace) {
+        return Ok(instance.service.clone());
+    }
+    let known = state.registry.instance(&check.namespace, &node_key(node), id);
+    let known = known.ok_or_else(|| Error::not_found("instance", id))?;
+    // So that the check does not outlive an instance that is deregistered at this moment.
+    plan.expect(keys::instance(&check.namespace, node, id)?, known.instance.modify_revision);
+    Ok(known.value().service.clone())
+}
+
+/// The instance's checks that were not named: they go, or follow the instance to its new service.
+fn settle_other_checks(
+    state: &State,
+    instance: &Instance,
+    given: &HashSet<(String, String)>,
+    replace: bool,
+    plan: &mut Plan,
+) -> Result<(), Error> {
+    let node = node_key(&instance.node);
+    let Some(known) = state.registry.instance(&instance.namespace, &node, &instance.id) else {
+        return Ok(());
+    };
+    for check in &known.checks {
+        let value = &check.value;
+        if given.contains(&(value.namespace.clone(), value.id.clone())) {
+            continue;
+        }
+        let key = keys::check(&value.namespace, &node, &value.id)?;
+        if replace {
+            plan.delete(key);
+        } else if value.service != instance.service {
+            plan.expect(key.clone(), check.modify_revision);
+            plan.put(key, &Check { service: instance.service.clone(), ..value.clone() })?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes an instance with its checks; nothing if it is not there.
+pub(super) fn deregister_instance(state: &State, instance: &InstanceRef) -> Result<Plan, Error> {
+    let mut plan = Plan::nothing();
+    let node = node_key(&instance.node);
+    let Some(known) = state.registry.instance(&instance.namespace, &node, &instance.id) else {
+        return Ok(plan);
+    };
+    let key = keys::instance(&instance.namespace, &node, &instance.id)?;
+    plan.expect(key.clone(), known.instance.modify_revision);
+    plan.delete(key);
+    for check in &known.checks {
+        plan.delete(keys::check(&check.value.namespace, &node, &check.value.id)?);
+    }
+    Ok(plan)
+}
+
+/// Removes the checks of an instance that is gone.
+pub(super) fn deregister_leftovers(state: &State, instance: &InstanceRef) -> Result<Plan, Error> {
+    let mut plan = Plan::nothing();
+    let node = node_key(&instance.node);
+    let Some(slot) = state.registry.nodes.get(&*node) else { return Ok(plan) };
+    if slot.instances.get(&instance.namespace, &instance.id).is_none() {
+        plan.expect(keys::instance(&instance.namespace, &node, &instance.id)?, 0);
+        for check in slot.orphans_of(&instance.namespace, &instance.id) {
+            plan.delete(keys::check(&check.value.namespace, &node, &check.value.id)?);
+        }
+    }
+    Ok(plan)
+}
+
+/// Removes a node with all that is on it, in all namespaces; nothing if it is not there.
+pub(super) fn deregister_node(state: &State, name: &str) -> Result<Plan, Error> {
+    let mut plan = Plan::nothing();
+    let name = node_key(name);
+    let Some(slot) = state.registry.nodes.get(&*name) else { return Ok(plan) };
+    let Some(node) = &slot.node else { return Ok(plan) };
+    let key = keys::node(&name)?;
+    plan.expect(key.clone(), node.node.modify_revision);
+    plan.delete(key);
+    delete_all_on(slot, &name, &mut plan);
+    Ok(plan)
+}
+
+/// Removes what is on a node that is gone.
+pub(super) fn deregister_node_leftovers(state: &State, name: &str) -> Result<Plan, Error> {
+    let mut plan = Plan::nothing();
+    let name = node_key(name);
+    if let Some(slot) = state.registry.nodes.get(&*name).filter(|slot| slot.node.is_none()) {
+        plan.expect(keys::node(&name)?, 0);
+        delete_all_on(slot, &name, &mut plan);
+    }
+    Ok(plan)
+}
+
+fn delete_all_on(slot: &NodeSlot, name: &str, plan: &mut Plan) {
+    let instances: BTreeSet<_> = slot.instances.iter().map(|entry| &entry.value().namespace).collect();
+    let checks: BTreeSet<_> = slot.checks.iter().map(|check| &check.value.namespace).collect();
+    for namespace in instances {
+        plan.delete_range(keys::of_node(keys::INSTANCE, namespace, name));
+    }
+    for namespace in checks {
+        plan.delete_range(keys::of_node(keys::CHECK, namespace, name));
+    }
+}
+
+pub(super) fn deregister_check(state: &State, check: &CheckRef) -> Result<Plan, Error> {
+    let mut plan = Plan::nothing();
+    if state.registry.check(&check.namespace, &node_key(&check.node), &check.id).is_some() {
+        plan.delete(keys::check(&check.namespace, &check.node, &check.id)?);
+    }
+    Ok(plan)
+}
+
+/// What a check reports, if it differs from what is known.
+pub(crate) fn set_check(
+    state: &State,
+    check: &CheckRef,
+    health: Health,
+    output: Option<&str>,
+) -> Result<Plan, Error> {
+    let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
+    let known = known.ok_or_else(|| Error::not_found("check", &check.id))?;
+    let mut output = output.unwrap_or(&known.value.output).to_owned();
+    cut(&mut output, CHECK_OUTPUT_BYTES_MAX);
+    let mut plan = Plan::nothing();
+    if known.value.health != health || known.value.output != output {
+        let key = keys::check(&check.namespace, &check.node, &check.id)?;
+        plan.expect(key.clone(), known.modify_revision);
+        plan.put(key, &Check { health, output, ..known.value.clone() })?;
+    }
+    Ok(plan)
+}
+
+pub(super) fn maintain_instance(
+    state: &State,
+    instance: &InstanceRef,
+    reason: Option<&str>,
+) -> Result<Plan, Error> {
+    let known = state.registry.instance(&instance.namespace, &node_key(&instance.node), &instance.id);
+    let known = known.ok_or_else(|| Error::not_found("instance", &instance.id))?;
+    let mut plan = Plan::nothing();
+    if known.value().maintenance.as_deref() != reason {
+        let key = keys::instance(&instance.namespace, &instance.node, &instance.id)?;
+        plan.expect(key.clone(), known.instance.modify_revision);
+        plan.put(key, &Instance { maintenance: reason.map(str::to_owned), ..known.value().clone() })?;
+    }
+    Ok(plan)
+}
+
+pub(super) fn maintain_node(state: &State, name: &str, reason: Option<&str>) -> Result<Plan, Error> {
+    let known = state.registry.nodes.get(&*node_key(name)).and_then(|slot| slot.node.as_ref());
+    let known = &known.ok_or_else(|| Error::not_found("node", name))?.node;
+    let mut plan = Plan::nothing();
+    if known.value.maintenance.as_deref() != reason {
+        let key = keys::node(name)?;
+        plan.expect(key.clone(), known.modify_revision);
+        plan.put(key, &Node { maintenance: reason.map(str::to_owned), ..known.value.clone() })?;
+    }
+    Ok(plan)
+}

@@ -1,0 +1,183 @@
+//! The decision behind a change set: what changes, whether the result holds together, and how it is cut into stored
+//! pieces. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use weir_model::{Resource, ResourceId, validate};
+
+use super::apply::{ChangeKind, ChangeRequest};
+use super::set::ResourceSet;
+use super::stored::{CheckpointEntry, CheckpointPart, Part};
+use crate::bounds::{CHANGE_SET_BYTES_MAX, CHANGE_SET_PART_BYTES_MAX, MESSAGE_BYTES_MAX, RESOURCES_MAX};
+use crate::{Error, Problem};
+
+/// What a change set will do.
+#[derive(Debug)]
+pub(super) struct Difference {
+    /// Every resource of the request, in its order, puts first.
+    pub(super) changes: Vec<(ResourceId, ChangeKind)>,
+    pub(super) puts: Vec<Resource>,
+    pub(super) deletes: Vec<ResourceId>,
+}
+
+impl Difference {
+    pub(super) fn count(&self, kind: ChangeKind) -> usize {
+        self.changes.iter().filter(|(_, change)| *change == kind).count()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.puts.is_empty() && self.deletes.is_empty()
+    }
+}
+
+/// Judges a request against the resources in force.
+pub(super) fn plan(set: &ResourceSet, request: &ChangeRequest) -> Result<Difference, Error> {
+    for (path, text) in [("author", &request.author), ("message", &request.message)] {
+        if text.len() > MESSAGE_BYTES_MAX {
+            let what = format!("{path} in bytes");
+            return Err(Error::TooLarge { what, max: MESSAGE_BYTES_MAX as u64, actual: text.len() as u64 });
+        }
+    }
+    let difference = differ(set, request)?;
+    let problems = judge(set, request);
+    if problems.is_empty() { Ok(difference) } else { Err(Error::Rejected { problems }) }
+}
+
+fn differ(set: &ResourceSet, request: &ChangeRequest) -> Result<Difference, Error> {
+    let mut difference = Difference { changes: Vec::new(), puts: Vec::new(), deletes: Vec::new() };
+    let mut named = std::collections::BTreeSet::new();
+    for resource in &request.puts {
+        let id = resource.id();
+        if !named.insert(id.clone()) {
+            return Err(Error::invalid(id.to_string(), "is in the change set twice"));
+        }
+        let change = match set.get(&id) {
+            None => ChangeKind::Created,
+            Some(known) if known.resource == *resource => ChangeKind::Unchanged,
+            Some(_) => ChangeKind::Updated,
+        };
+        if change != ChangeKind::Unchanged {
+            difference.puts.push(resource.clone());
+        }
+        difference.changes.push((id, change));
+    }
+    for id in &request.deletes {
+        if !named.insert(id.clone()) {
+            return Err(Error::invalid(id.to_string(), "is in the change set twice"));
+        }
+        if set.get(id).is_none() {
+            return Err(Error::NotFound { what: id.to_string() });
+        }
+        difference.deletes.push(id.clone());
+        difference.changes.push((id.clone(), ChangeKind::Deleted));
+    }
+    Ok(difference)
+}
+
+/// Everything that is wrong with the state after the request.
+fn judge(set: &ResourceSet, request: &ChangeRequest) -> Vec<Problem> {
+    let problem = |id: &ResourceId, error: validate::FieldError| Problem {
+        resource: id.to_string(),
+        path: error.path,
+        reason: match error.expected {
+            Some(expected) => format!("{}; expected {expected}", error.message),
+            None => error.message,
+        },
+    };
+    let mut problems = Vec::new();
+    for resource in &request.puts {
+        let id = resource.id();
+        problems.extend(validate::validate(resource).into_iter().map(|error| problem(&id, error)));
+    }
+    let mut merged: BTreeMap<_, _> = set.iter().map(|(id, entry)| (id.clone(), &entry.resource)).collect();
+    for id in &request.deletes {
+        merged.remove(id);
+    }
+    merged.extend(request.puts.iter().map(|resource| (resource.id(), resource)));
+    problems.extend(
+        validate::validate_set(merged.values().copied()).into_iter().map(|(id, error)| problem(&id, error)),
+    );
+    if merged.len() > RESOURCES_MAX {
+        problems.push(Problem {
+            resource: "all".to_owned(),
+            path: "the number of resources".to_owned(),
+            reason: format!("is {}, more than the {RESOURCES_MAX} allowed", merged.len()),
+        });
+    }
+    problems
+}
+
+/// Cuts a change set's content into parts.
+pub(super) fn parts(difference: &Difference) -> Result<Vec<Vec<u8>>, Error> {
+    let puts =
+        difference.puts.iter().cloned().map(|resource| Part { puts: vec![resource], deletes: Vec::new() });
+    let deletes = difference.deletes.iter().cloned().map(|id| Part { puts: Vec::new(), deletes: vec![id] });
+    cut(puts.chain(deletes), |into: &mut Part, mut from| {
+        into.puts.append(&mut from.puts);
+        into.deletes.append(&mut from.deletes);
+    })
+}
+
+/// Cuts a whole state into parts.
+pub(super) fn checkpoint(set: &ResourceSet) -> Result<Vec<Vec<u8>>, Error> {
+    let entries = set.iter().map(|(_, entry)| CheckpointPart {
+        resources: vec![CheckpointEntry {
+            created_in: entry.created_in,
+            changed_in: entry.changed_in,
+            resource: entry.resource.clone(),
+        }],
+    });
+    let mut parts =
+        cut(entries, |into: &mut CheckpointPart, mut from| into.resources.append(&mut from.resources))?;
+    if parts.is_empty() {
+        // An empty state is a state too.
+        parts.push(encode(&CheckpointPart::default())?);
+    }
+    Ok(parts)
+}
+
+/// Joins items into parts of at most [`CHANGE_SET_PART_BYTES_MAX`] each.
+fn cut<T: Serialize + Default>(
+    items: impl Iterator<Item = T>,
+    join: impl Fn(&mut T, T),
+) -> Result<Vec<Vec<u8>>, Error> {
+    let mut parts = Vec::new();
+    let mut open: Option<T> = None;
+    let (mut open_bytes, mut all_bytes) = (0, 0);
+    for item in items {
+        let bytes = encode(&item)?.len();
+        if bytes > CHANGE_SET_PART_BYTES_MAX {
+            let what = "one resource in bytes".to_owned();
+            return Err(Error::TooLarge {
+                what,
+                max: CHANGE_SET_PART_BYTES_MAX as u64,
+                actual: bytes as u64,
+            });
+        }
+        all_bytes += bytes;
+        if open_bytes + bytes > CHANGE_SET_PART_BYTES_MAX
+            && let Some(full) = open.take()
+        {
+            parts.push(encode(&full)?);
+            open_bytes = 0;
+        }
+        open_bytes += bytes;
+        match &mut open {
+            Some(open) => join(open, item),
+            None => open = Some(item),
+        }
+    }
+    if let Some(last) = open {
+        parts.push(encode(&last)?);
+    }
+    if all_bytes > CHANGE_SET_BYTES_MAX {
+        let what = "the change set in bytes".to_owned();
+        return Err(Error::TooLarge { what, max: CHANGE_SET_BYTES_MAX as u64, actual: all_bytes as u64 });
+    }
+    Ok(parts)
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::invalid("change set", error.to_string()))
+}

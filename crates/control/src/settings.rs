@@ -1,0 +1,25 @@
+//! What a control plane is told at its start.
+
+/// Settings of a control plane. [`Default`] is what `dev` uses.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster's name, shown as its one datacenter.
+    pub datacenter: String,
+    /// The node that registrations made at this server's own agent API belong to; registered at start.
+    pub node_name: String,
+    /// That node's address: IPv4 or IPv6 address, or host name.
+    pub node_address: String,
+    /// Change sets between two checkpoints, at least 1.
+    pub checkpoint_every: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            datacenter: "dc1".to_owned(),
+            node_name: "weir".to_owned(),
+            node_address: "127.0.0.1".to_owned(),
+            checkpoint_every: crate::bounds::CHECKPOINT_EVERY,
+        }
+    }
+}
