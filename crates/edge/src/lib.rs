@@ -1,4 +1,5 @@
 //! Protocol servers over the domain: what foreign protocols say is converted here, and goes no further inward.
 
+pub mod consul;
 pub mod http;
 pub mod prober;

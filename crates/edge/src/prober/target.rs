@@ -31,7 +31,9 @@ pub fn http_target(url: &str) -> Result<HttpTarget, &'static str> {
     }
     let port = match &authority.as_str()[authority.host().len()..] {
         "" => 80,
-        port => port.trim_start_matches(':').parse().map_err(|_| "expected a port from 1 to 65535 after `:`")?,
+        port => {
+            port.trim_start_matches(':').parse().map_err(|_| "expected a port from 1 to 65535 after `:`")?
+        }
     };
     if port == 0 {
         return Err("port 0 cannot be connected to");

@@ -1,0 +1,148 @@
+//! Consul's HTTP API over the domain: what agents, clients and tools that speak to Consul 1.21 send and expect.
+//!
+//! ```text
+//! Request -> decode, options -> model types -> Control | Catalog -> views -> Response
+//! ```
+//!
+//! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have yet
+//! (sessions, ACLs, filter expressions, gRPC checks) is refused by name, never silently ignored.
+
+mod agent;
+mod agent_health;
+mod agent_write;
+mod answer;
+mod catalog;
+mod catalog_write;
+mod check_write;
+mod decode;
+mod definition;
+mod duration;
+mod health;
+mod kv;
+mod options;
+mod refusal;
+mod status;
+mod validate;
+mod views;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use http::Method;
+use weir_control::Control;
+use weir_control::catalog::{Catalog, Topic};
+
+use self::answer::Answer;
+use self::options::{Consistency, ReadOptions};
+use self::refusal::Refusal;
+use self::views::Here;
+use crate::http::{Handler, Request, Route, Router};
+
+/// The API version that is answered for.
+const CONSUL_VERSION: &str = "1.21.0";
+
+/// Consul's HTTP API of one server.
+pub struct ConsulApi {
+    control: Arc<Control>,
+}
+
+impl ConsulApi {
+    /// The API over a control plane.
+    pub fn new(control: Arc<Control>) -> Arc<Self> {
+        Arc::new(Self { control })
+    }
+
+    /// Adds all routes below `/v1/`.
+    pub fn mount(self: &Arc<Self>, router: &mut Router) {
+        self.mount_agent(router);
+        self.mount_reads(router);
+        router.put("/v1/catalog/register", self.handler(catalog_write::register));
+        router.put("/v1/catalog/deregister", self.handler(catalog_write::deregister));
+        let kv = Route::new()
+            .on(Method::GET, self.handler(kv::get))
+            .on(Method::PUT, self.handler(kv::put))
+            .on(Method::DELETE, self.handler(kv::delete))
+            .body_bytes_max(kv::VALUE_BYTES_MAX)
+            .too_large(kv::too_large);
+        router.add("/v1/kv/", kv);
+    }
+
+    fn mount_agent(self: &Arc<Self>, router: &mut Router) {
+        router.get("/v1/agent/self", self.handler(agent::own));
+        router.get("/v1/agent/members", self.handler(agent::members));
+        router.get("/v1/agent/services", self.handler(agent::services));
+        router.get("/v1/agent/service/", self.handler(agent::service));
+        router.get("/v1/agent/checks", self.handler(agent::checks));
+        router.get("/v1/agent/health/service/id/", self.handler(agent_health::by_id));
+        router.get("/v1/agent/health/service/name/", self.handler(agent_health::by_name));
+        router.put("/v1/agent/service/register", self.handler(agent_write::register));
+        router.put("/v1/agent/service/deregister/", self.handler(agent_write::deregister));
+        router.put("/v1/agent/service/maintenance/", self.handler(agent_write::service_maintenance));
+        router.put("/v1/agent/maintenance", self.handler(agent_write::node_maintenance));
+        router.put("/v1/agent/check/register", self.handler(check_write::register));
+        router.put("/v1/agent/check/deregister/", self.handler(check_write::deregister));
+        router.put("/v1/agent/check/pass/", self.handler(check_write::pass));
+        router.put("/v1/agent/check/warn/", self.handler(check_write::warn));
+        router.put("/v1/agent/check/fail/", self.handler(check_write::fail));
+        router.put("/v1/agent/check/update/", self.handler(check_write::update));
+    }
+
+    fn mount_reads(self: &Arc<Self>, router: &mut Router) {
+        router.get("/v1/catalog/datacenters", self.handler(catalog::datacenters));
+        router.get("/v1/catalog/services", self.handler(catalog::services));
+        router.get("/v1/catalog/service/", self.handler(catalog::service));
+        router.get("/v1/catalog/nodes", self.handler(catalog::nodes));
+        router.get("/v1/catalog/node/", self.handler(catalog::node));
+        router.get("/v1/catalog/node-services/", self.handler(catalog::node_services));
+        router.get("/v1/health/service/", self.handler(health::service));
+        router.get("/v1/health/checks/", self.handler(health::checks));
+        router.get("/v1/health/node/", self.handler(health::node));
+        router.get("/v1/health/state/", self.handler(health::state));
+        router.get("/v1/status/leader", self.handler(status::leader));
+        router.get("/v1/status/peers", self.handler(status::peers));
+    }
+
+    fn handler<F, Fut>(self: &Arc<Self>, endpoint: F) -> impl Handler
+    where
+        F: Fn(Arc<Self>, Request) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Answer> + Send + 'static,
+    {
+        let api = Arc::clone(self);
+        move |request: Request| {
+            let answer = endpoint(Arc::clone(&api), request);
+            async move { answer.await.unwrap_or_else(Refusal::into_response) }
+        }
+    }
+
+    fn catalog(&self) -> &Catalog {
+        self.control.catalog()
+    }
+
+    /// What views and commands must know of this server.
+    fn here(&self) -> Here<'_> {
+        let settings = self.control.settings();
+        Here { datacenter: &settings.datacenter, node: &settings.node_name }
+    }
+
+    fn options(&self, request: &Request) -> Result<ReadOptions, Refusal> {
+        ReadOptions::of(request, self.here().datacenter)
+    }
+
+    /// Waits as the options say: for the store's newest state, for a topic to change, for both or for nothing.
+    /// A server that shuts down lets nobody wait.
+    async fn wait(&self, request: &mut Request, options: &ReadOptions, topic: &Topic) -> Result<(), Refusal> {
+        if options.consistency == Consistency::Consistent {
+            self.control.consistent().await?;
+        }
+        if options.index == 0 {
+            return Ok(());
+        }
+        // Thousands may wait: what is not needed any more goes first.
+        request.headers = http::HeaderMap::new();
+        tokio::select! {
+            waited = self.control.wait(topic, options.index, options.wait) => waited.map(drop)?,
+            () = request.server_closing() => {}
+        }
+        Ok(())
+    }
+}

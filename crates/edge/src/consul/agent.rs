@@ -1,0 +1,149 @@
+//! `/v1/agent`, reading: this server and what was registered with it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use weir_control::catalog::NodeView;
+
+use super::answer::{Answer, json};
+use super::health::{named, own_instance};
+use super::options::{check_place, namespace};
+use super::refusal::Refusal;
+use super::views::{AgentServiceJson, CheckJson, instance_checks, node_maintenance};
+use super::{CONSUL_VERSION, ConsulApi};
+use crate::http::{Request, Response};
+
+/// The gossip port that Consul's agents have; only shown.
+const GOSSIP_PORT: u16 = 8301;
+/// A member that is alive, in the numbers of Consul's gossip.
+const MEMBER_ALIVE: u8 = 1;
+
+/// `agent/self`.
+pub(super) async fn own(api: Arc<ConsulApi>, request: Request) -> Answer {
+    let here = api.here();
+    let node = api.catalog().node_view(here.node).entries;
+    let (id, meta) = node.map_or_else(Default::default, |view| {
+        let node = &view.node.node.value;
+        (node.id.clone(), node.metadata.clone())
+    });
+    let answer = json!({
+        "Config": {
+            "Datacenter": here.datacenter,
+            "PrimaryDatacenter": here.datacenter,
+            "NodeName": here.node,
+            "NodeID": id,
+            "Partition": "",
+            "Revision": "",
+            "Server": true,
+            "Version": CONSUL_VERSION,
+            "BuildDate": "",
+        },
+        "DebugConfig": {"Datacenter": here.datacenter, "NodeName": here.node, "ACLsEnabled": false},
+        "Coord": null,
+        "Member": member(&api),
+        "Stats": {
+            "agent": {"version": env!("CARGO_PKG_VERSION"), "product": "weir"},
+            "consul": {"server": "true", "leader": "true", "known_servers": "1"},
+        },
+        "Meta": meta,
+    });
+    json(request.query.has("pretty"), &answer)
+}
+
+/// `agent/members`: the one node that this server is.
+pub(super) async fn members(api: Arc<ConsulApi>, request: Request) -> Answer {
+    json(request.query.has("pretty"), &[member(&api)])
+}
+
+fn member(api: &ConsulApi) -> serde_json::Value {
+    let here = api.here();
+    json!({
+        "Name": here.node,
+        "Addr": api.control.settings().node_address,
+        "Port": GOSSIP_PORT,
+        "Tags": {
+            "build": format!("{CONSUL_VERSION}:weir"),
+            "dc": here.datacenter,
+            "port": super::status::SERVER_PORT.to_string(),
+            "role": "consul",
+            "vsn": "2",
+        },
+        "Status": MEMBER_ALIVE,
+        "ProtocolMin": 1,
+        "ProtocolMax": 5,
+        "ProtocolCur": 2,
+        "DelegateMin": 2,
+        "DelegateMax": 5,
+        "DelegateCur": 4,
+    })
+}
+
+/// What this server's own node holds, and the namespace asked for.
+pub(super) fn own_node(api: &ConsulApi, request: &Request) -> Result<(Option<NodeView>, String), Refusal> {
+    check_place(&request.query, api.here().datacenter)?;
+    if request.query.get_filled("filter").is_some() {
+        return Err(Refusal::bad("filter: filter expressions are not supported yet"));
+    }
+    let namespace = namespace(&request.query, None)?;
+    Ok((api.catalog().node_view(api.here().node).entries, namespace))
+}
+
+/// `agent/services`: by id.
+pub(super) async fn services(api: Arc<ConsulApi>, request: Request) -> Answer {
+    let (node, namespace) = own_node(&api, &request)?;
+    let instances = node.iter().flat_map(|node| &node.instances).map(|entry| entry.value());
+    let services: BTreeMap<&str, AgentServiceJson<'_>> = instances
+        .filter(|instance| instance.namespace == namespace)
+        .map(|instance| (instance.id.as_str(), AgentServiceJson::of(instance, api.here())))
+        .collect();
+    json(request.query.has("pretty"), &services)
+}
+
+/// `agent/service/:id`.
+pub(super) async fn service(api: Arc<ConsulApi>, request: Request) -> Answer {
+    check_place(&request.query, api.here().datacenter)?;
+    let id = named(&request, "Missing service ID")?;
+    let namespace = namespace(&request.query, None)?;
+    let Some(member) = own_instance(&api, &namespace, &id) else {
+        return Err(Refusal::not_found(format!("unknown service ID: {id}")));
+    };
+    let view = || AgentServiceJson::of(member.instance.value(), api.here());
+    let hash = content_hash(&serde_json::to_vec(&view()).unwrap_or_default());
+    let response = json(request.query.has("pretty"), &view().with_hash(hash.clone()))?;
+    with_hash(response, &hash)
+}
+
+fn with_hash(response: Response, hash: &str) -> Answer {
+    let value = http::HeaderValue::from_str(hash).map_err(|error| Refusal {
+        status: http::StatusCode::INTERNAL_SERVER_ERROR,
+        message: error.to_string(),
+    })?;
+    Ok(response.with(http::HeaderName::from_static("x-consul-contenthash"), value))
+}
+
+/// A number that changes with the content (FNV-1a, 64 bits), in hexadecimal. It protects nothing.
+fn content_hash(bytes: &[u8]) -> String {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+/// `agent/checks`: by id. Unlike in the catalog, the agent's own liveness is not among them.
+pub(super) async fn checks(api: Arc<ConsulApi>, request: Request) -> Answer {
+    let (node, namespace) = own_node(&api, &request)?;
+    let mut checks: BTreeMap<String, CheckJson<'_>> = BTreeMap::new();
+    if let Some(node) = &node {
+        let entry = &node.node;
+        let maintenance = node_maintenance(entry, entry.node.modify_revision);
+        let of_node = entry.checks.iter().filter(|check| check.value.namespace == namespace);
+        let of_instances = node.instances.iter().filter(|instance| instance.value().namespace == namespace);
+        let all = maintenance
+            .into_iter()
+            .chain(of_node.map(|check| CheckJson::of(check, None)))
+            .chain(of_instances.flat_map(|instance| instance_checks(instance)));
+        checks.extend(all.map(|check| (check.id().to_owned(), check)));
+    }
+    json(request.query.has("pretty"), &checks)
+}

@@ -1,0 +1,88 @@
+//! `/v1/agent`, writing: services registered with this server, and maintenance.
+
+use std::sync::Arc;
+
+use weir_control::Error;
+use weir_control::catalog::InstanceRef;
+
+use super::answer::{Answer, done};
+use super::decode::{self, Fields};
+use super::definition::{self, Place};
+use super::health::named;
+use super::options::{check_place, go_bool, namespace, switch};
+use super::refusal::Refusal;
+use super::{ConsulApi, validate};
+use crate::http::{Query, Request};
+
+/// What a maintenance says when nobody gave a reason, in Consul's words.
+const NO_REASON_SERVICE: &str =
+    "Maintenance mode is enabled for this service, but no reason was provided. This is a default message.";
+const NO_REASON_NODE: &str =
+    "Maintenance mode is enabled for this node, but no reason was provided. This is a default message.";
+
+/// The namespace that a body or query names.
+pub(super) fn body_namespace(request: &Request, fields: Fields<'_>) -> Result<String, Refusal> {
+    namespace(&request.query, Some(&fields.text("Namespace")?))
+}
+
+/// `agent/service/register`.
+pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
+    check_place(&request.query, api.here().datacenter)?;
+    let map = decode::object(&request.body)?;
+    let namespace = body_namespace(&request, Fields::root(&map))?;
+    let place = Place { namespace: &namespace, node: api.here().node };
+    let (instance, checks) = definition::service(&map, place)?;
+    validate::instance(&instance)?;
+    checks.iter().try_for_each(validate::check)?;
+    let replace = switch(&request.query, "replace-existing-checks")?;
+    api.control.register_instance(instance, checks, replace).await?;
+    done()
+}
+
+/// `agent/service/deregister/:id`.
+pub(super) async fn deregister(api: Arc<ConsulApi>, request: Request) -> Answer {
+    let instance = target(&api, &request)?;
+    match api.control.deregister_instance(&instance).await {
+        Ok(_) => done(),
+        Err(Error::NotFound { .. }) => Err(Refusal::unknown_service_id(&instance.id)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `agent/service/maintenance/:id?enable=&reason=`.
+pub(super) async fn service_maintenance(api: Arc<ConsulApi>, request: Request) -> Answer {
+    let instance = target(&api, &request)?;
+    let reason = maintenance(&request.query, NO_REASON_SERVICE)?;
+    match api.control.maintain_instance(&instance, reason.as_deref()).await {
+        Ok(_) => done(),
+        Err(Error::NotFound { .. }) => Err(Refusal::unknown_service_id(&instance.id)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `agent/maintenance?enable=&reason=`: of this server's own node.
+pub(super) async fn node_maintenance(api: Arc<ConsulApi>, request: Request) -> Answer {
+    check_place(&request.query, api.here().datacenter)?;
+    let reason = maintenance(&request.query, NO_REASON_NODE)?;
+    api.control.maintain_node(api.here().node, reason.as_deref()).await?;
+    done()
+}
+
+fn target(api: &ConsulApi, request: &Request) -> Result<InstanceRef, Refusal> {
+    check_place(&request.query, api.here().datacenter)?;
+    let id = named(request, "Missing service ID")?;
+    Ok(InstanceRef::new(namespace(&request.query, None)?, api.here().node, id))
+}
+
+/// The reason to go into maintenance with, or `None` to end it.
+fn maintenance(query: &Query, no_reason: &str) -> Result<Option<String>, Refusal> {
+    let Some(enable) = query.get("enable") else {
+        return Err(Refusal::bad("Missing value for enable"));
+    };
+    let Some(enable) = go_bool(enable) else {
+        return Err(Refusal::bad(format!("Invalid value for enable: {enable:?}")));
+    };
+    let mut reason = query.get_filled("reason").unwrap_or(no_reason).to_owned();
+    weir_model::validate::cut(&mut reason, weir_model::validate::REASON_BYTES_MAX);
+    Ok(enable.then_some(reason))
+}

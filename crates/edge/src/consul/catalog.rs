@@ -1,0 +1,116 @@
+//! `/v1/catalog`: reading what is registered. Registering there is in `catalog_write`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+use weir_control::catalog::{NodeEntry, Topic};
+
+use super::ConsulApi;
+use super::answer::{Answer, json, read};
+use super::health::{MemberFilter, named};
+use super::options::{check_place, node_meta};
+use super::views::{CatalogServiceJson, NodeJson, ServiceJson};
+use crate::http::Request;
+
+/// `catalog/datacenters`: there is one.
+pub(super) async fn datacenters(api: Arc<ConsulApi>, request: Request) -> Answer {
+    check_place(&request.query, api.here().datacenter)?;
+    json(request.query.has("pretty"), &[api.here().datacenter])
+}
+
+/// `catalog/services`: names and tags.
+pub(super) async fn services(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    api.wait(&mut request, &options, &Topic::Services { namespace: options.namespace.clone() }).await?;
+    let view = api.catalog().services_view(&options.namespace);
+    let meta = node_meta(&request.query);
+    if meta.is_empty() {
+        let services: BTreeMap<&str, &[Arc<str>]> =
+            view.entries.iter().map(|service| (&*service.name, &*service.tags)).collect();
+        return read(&options, view.index, &services);
+    }
+    let catalog = api.catalog();
+    let nodes = catalog.nodes_view().entries;
+    let mut services: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for node in nodes.iter().filter(|node| node_has(node, &meta)) {
+        let on_node = catalog.node_view(&node.node.value.name).entries;
+        for instance in on_node.iter().flat_map(|node| &node.instances) {
+            let instance = instance.value();
+            if instance.namespace == options.namespace {
+                services.entry(instance.service.clone()).or_default().extend(instance.tags.iter().cloned());
+            }
+        }
+    }
+    read(&options, view.index, &services)
+}
+
+/// `catalog/service/:service`: the instances of a service, healthy or not.
+pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    let name = named(&request, "Missing service name")?;
+    api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
+    let view = api.catalog().service_view(&options.namespace, &name);
+    let filter = MemberFilter::of(&request);
+    let members = view.entries.iter().filter(|member| filter.takes(member));
+    let lines: Vec<_> = members.map(|member| CatalogServiceJson::of(member, api.here())).collect();
+    read(&options, view.index, &lines)
+}
+
+/// `catalog/nodes`.
+pub(super) async fn nodes(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    api.wait(&mut request, &options, &Topic::Nodes).await?;
+    let view = api.catalog().nodes_view();
+    let meta = node_meta(&request.query);
+    let nodes: Vec<_> = view
+        .entries
+        .iter()
+        .filter(|node| node_has(node, &meta))
+        .map(|node| NodeJson::of(node, api.here()))
+        .collect();
+    read(&options, view.index, &nodes)
+}
+
+fn node_has(node: &NodeEntry, meta: &[(&str, &str)]) -> bool {
+    let own = &node.node.value.metadata;
+    meta.iter().all(|(key, value)| own.get(*key).is_some_and(|own| own == value))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct NodeServices<'a, S> {
+    node: Option<NodeJson<'a>>,
+    services: S,
+}
+
+/// `catalog/node/:node`: a node and its instances by id; `null` for an unknown one.
+pub(super) async fn node(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    let name = named(&request, "Missing node name")?;
+    api.wait(&mut request, &options, &Topic::node(&name)).await?;
+    let view = api.catalog().node_view(&name);
+    let answer = view.entries.as_ref().map(|node| {
+        let here = node.instances.iter().filter(|instance| instance.value().namespace == options.namespace);
+        let services: BTreeMap<&str, ServiceJson<'_>> = here
+            .map(|instance| (instance.value().id.as_str(), ServiceJson::of(instance, api.here())))
+            .collect();
+        NodeServices { node: Some(NodeJson::of(&node.node, api.here())), services }
+    });
+    read(&options, view.index, &answer)
+}
+
+/// `catalog/node-services/:node`: a node and its instances as a list.
+pub(super) async fn node_services(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    let name = named(&request, "Missing node name")?;
+    api.wait(&mut request, &options, &Topic::node(&name)).await?;
+    let view = api.catalog().node_view(&name);
+    let instances = view.entries.iter().flat_map(|node| &node.instances);
+    let services: Vec<ServiceJson<'_>> = instances
+        .filter(|instance| instance.value().namespace == options.namespace)
+        .map(|instance| ServiceJson::of(instance, api.here()))
+        .collect();
+    let node = view.entries.as_ref().map(|node| NodeJson::of(&node.node, api.here()));
+    read(&options, view.index, &NodeServices { node, services })
+}

@@ -1,0 +1,104 @@
+//! `/v1/agent/check`: checks registered with this server, and what clients report on them.
+
+use std::sync::Arc;
+
+use weir_control::Error;
+use weir_control::catalog::CheckRef;
+use weir_model::registry::{CheckKind, Health};
+
+use super::agent_write::body_namespace;
+use super::answer::{Answer, done};
+use super::decode::{self, Fields};
+use super::definition::{self, Place};
+use super::health::named;
+use super::options::{check_place, namespace};
+use super::refusal::Refusal;
+use super::{ConsulApi, validate};
+use crate::http::Request;
+
+/// `agent/check/register`.
+pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
+    check_place(&request.query, api.here().datacenter)?;
+    let map = decode::object(&request.body)?;
+    let fields = Fields::root(&map);
+    let namespace = body_namespace(&request, fields)?;
+    let place = Place { namespace: &namespace, node: api.here().node };
+    if fields.text("Name")?.is_empty() {
+        return Err(Refusal::bad("Missing check name"));
+    }
+    let mut check = definition::check(fields, place)?;
+    if check.id.is_empty() {
+        check.id.clone_from(&check.name);
+    }
+    check.instance = Some(fields.text("ServiceID")?).filter(|id| !id.is_empty());
+    validate::check(&check)?;
+    let instance = check.instance.clone().unwrap_or_default();
+    match api.control.register_check(check).await {
+        Ok(_) => done(),
+        Err(Error::NotFound { .. }) => {
+            Err(Refusal::not_found(format!("ServiceID {instance:?} does not exist")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `agent/check/deregister/:id`.
+pub(super) async fn deregister(api: Arc<ConsulApi>, request: Request) -> Answer {
+    let check = target(&api, &request)?;
+    match api.control.deregister_check(&check).await {
+        Ok(_) => done(),
+        Err(Error::NotFound { .. }) => Err(Refusal::unknown_check_id(&check.id)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `agent/check/pass/:id?note=`.
+pub(super) async fn pass(api: Arc<ConsulApi>, request: Request) -> Answer {
+    report_noted(&api, &request, Health::Passing).await
+}
+
+/// `agent/check/warn/:id?note=`.
+pub(super) async fn warn(api: Arc<ConsulApi>, request: Request) -> Answer {
+    report_noted(&api, &request, Health::Warning).await
+}
+
+/// `agent/check/fail/:id?note=`.
+pub(super) async fn fail(api: Arc<ConsulApi>, request: Request) -> Answer {
+    report_noted(&api, &request, Health::Critical).await
+}
+
+async fn report_noted(api: &ConsulApi, request: &Request, health: Health) -> Answer {
+    let check = target(api, request)?;
+    report(api, &check, health, request.query.get("note").unwrap_or("")).await
+}
+
+/// `agent/check/update/:id`, with status and output in the body.
+pub(super) async fn update(api: Arc<ConsulApi>, request: Request) -> Answer {
+    let check = target(&api, &request)?;
+    let map = decode::object(&request.body)?;
+    let fields = Fields::root(&map);
+    let status = fields.text("Status")?;
+    let health = definition::health(&status).ok_or_else(|| {
+        Refusal::bad(format!("Invalid check status: '{status}': expected passing, warning or critical"))
+    })?;
+    report(&api, &check, health, &fields.text("Output")?).await
+}
+
+/// Only what waits to be told can be told: other checks are looked at.
+async fn report(api: &ConsulApi, check: &CheckRef, health: Health, output: &str) -> Answer {
+    let Some(entry) = api.catalog().check(check) else { return Err(Refusal::unknown_check_id(&check.id)) };
+    if !entry.value.definition.as_ref().is_some_and(|definition| matches!(definition.kind, CheckKind::Ttl)) {
+        return Err(Refusal::not_found(format!("CheckID {:?} does not have associated TTL", check.id)));
+    }
+    match api.control.set_check(check, health, output).await {
+        Ok(_) => done(),
+        Err(Error::NotFound { .. }) => Err(Refusal::unknown_check_id(&check.id)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn target(api: &ConsulApi, request: &Request) -> Result<CheckRef, Refusal> {
+    check_place(&request.query, api.here().datacenter)?;
+    let id = named(request, "Missing check ID")?;
+    Ok(CheckRef::new(namespace(&request.query, None)?, api.here().node, id))
+}

@@ -1,0 +1,271 @@
+//! Service and check definitions as agents take them, turned into the model's instances and checks.
+
+use serde_json::{Map, Value};
+use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health, Instance, Weights};
+use weir_model::units::Span;
+
+use super::decode::Fields;
+use super::refusal::Refusal;
+
+/// The key in `TaggedAddresses` under which an instance names its sidecar.
+pub(super) const INBOUND_KEY: &str = "weir-inbound";
+
+/// Shortest interval of a check; shorter ones are raised to it.
+const INTERVAL_MIN: Span = Span(std::time::Duration::from_millis(100));
+/// How long a run of a check may take when nothing is said.
+const TIMEOUT_DEFAULT: Span = Span(std::time::Duration::from_secs(10));
+/// Shortest `DeregisterCriticalServiceAfter`; shorter ones are raised to it, as Consul does.
+const DEREGISTER_AFTER_MIN: Span = Span(std::time::Duration::from_secs(60));
+
+/// Fields that name a kind of check which is known but not carried out, and what to say.
+const NOT_RUN: [(&str, &str); 9] = [
+    ("TCPUseTLS", "TCP checks over TLS are not available yet"),
+    ("GRPC", "gRPC checks are not available yet"),
+    ("H2PING", "HTTP/2 ping checks are not available yet"),
+    ("UDP", "UDP checks are not available"),
+    ("OSService", "OS service checks are not available"),
+    ("AliasService", "alias checks are not available yet"),
+    ("AliasNode", "alias checks are not available yet"),
+    ("DockerContainerID", "Docker checks are not available"),
+    ("Shell", "script checks are not enabled on this agent"),
+];
+
+/// Where a definition is registered.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) node: &'a str,
+}
+
+/// Reads the body of `agent/service/register`.
+pub(super) fn service(map: &Map<String, Value>, place: Place<'_>) -> Result<(Instance, Vec<Check>), Refusal> {
+    let fields = Fields::root(map);
+    let instance = instance(fields, "Name", place)?;
+    let mut definitions = Vec::new();
+    if let Some(check) = fields.map("Check")? {
+        definitions.push(("Check".to_owned(), check));
+    }
+    definitions.extend(fields.maps("Checks")?.into_iter().map(|(i, check)| (format!("Checks[{i}]"), check)));
+    // An empty object is what some clients send for "no check".
+    definitions.retain(|(_, check)| check.values().any(|value| !value.is_null()));
+    let several = definitions.len() > 1;
+    let mut checks = Vec::with_capacity(definitions.len());
+    for (i, (path, map)) in definitions.into_iter().enumerate() {
+        let mut check = check(Fields::at(map, &path), place)?;
+        if check.id.is_empty() {
+            check.id = format!("service:{}", instance.id);
+            if several {
+                check.id.push_str(&format!(":{}", i + 1));
+            }
+        }
+        if check.name.is_empty() {
+            check.name = format!("Service '{}' check", instance.service);
+        }
+        if checks.iter().any(|known: &Check| known.id == check.id) {
+            return Err(Refusal::bad(format!("Invalid check: {path}.CheckID: {:?} is used twice", check.id)));
+        }
+        check.instance = Some(instance.id.clone());
+        check.service.clone_from(&instance.service);
+        checks.push(check);
+    }
+    Ok((instance, checks))
+}
+
+/// Reads an instance; the service's name stands in `name_field` (`Name` for agents, `Service` in the catalog).
+pub(super) fn instance(fields: Fields<'_>, name_field: &str, place: Place<'_>) -> Result<Instance, Refusal> {
+    let service = fields.text(name_field)?;
+    if service.is_empty() {
+        return Err(Refusal::bad("Missing service name"));
+    }
+    let mut id = fields.text("ID")?;
+    if id.is_empty() {
+        id.clone_from(&service);
+    }
+    refuse_mesh(fields)?;
+    let address = fields.text("Address")?;
+    if address == "0.0.0.0" || address == "::" || address == "[::]" {
+        return Err(Refusal::bad(
+            "Invalid service address: an address to connect to is needed, not a wildcard",
+        ));
+    }
+    let mut tagged_addresses = std::collections::BTreeMap::new();
+    let mut inbound = None;
+    for (key, tagged) in fields.map("TaggedAddresses")?.into_iter().flatten() {
+        let path = fields.path_of(&format!("TaggedAddresses.{key}"));
+        let Value::Object(tagged) = tagged else {
+            return Err(Refusal::bad(format!(
+                "Request decode failed: {path}: expected an object with Address and Port"
+            )));
+        };
+        let tagged = Fields::at(tagged, &path);
+        let address = Address { host: tagged.text("Address")?, port: tagged.port("Port")? };
+        if key == INBOUND_KEY {
+            inbound = Some(address);
+        } else {
+            tagged_addresses.insert(key.clone(), address);
+        }
+    }
+    Ok(Instance {
+        namespace: place.namespace.to_owned(),
+        node: place.node.to_owned(),
+        id,
+        service,
+        address,
+        port: fields.port("Port")?,
+        inbound,
+        tags: fields.texts("Tags")?,
+        metadata: fields.text_map("Meta")?,
+        tagged_addresses,
+        weights: weights(fields)?,
+        enable_tag_override: fields.flag("EnableTagOverride")?,
+        maintenance: None,
+    })
+}
+
+/// Refuses what would change how the service is reached: to take it and not do it would be worse than to refuse.
+fn refuse_mesh(fields: Fields<'_>) -> Result<(), Refusal> {
+    let kind = fields.text("Kind")?;
+    if !kind.is_empty() && kind != "typical" {
+        return Err(Refusal::bad(format!("Kind: {kind:?} is not supported, only ordinary services are")));
+    }
+    if let Some(connect) = fields.map("Connect")? {
+        let connect = Fields::at(connect, "Connect");
+        for name in ["SidecarService", "Native"] {
+            if connect.says_something(name) || connect.map(name).is_ok_and(|map| map.is_some()) {
+                return Err(Refusal::bad(format!(
+                    "Connect.{name}: not supported; start a sidecar and name it as TaggedAddresses.{INBOUND_KEY}"
+                )));
+            }
+        }
+    }
+    if fields.says_something("SocketPath") {
+        return Err(Refusal::bad("SocketPath: not supported, use Address and Port"));
+    }
+    if let Some(proxy) = fields.map("Proxy")? {
+        let proxy = Fields::at(proxy, "Proxy");
+        if proxy.says_something("DestinationServiceName") || proxy.says_something("Upstreams") {
+            return Err(Refusal::bad("Proxy: not supported, only ordinary services are"));
+        }
+    }
+    Ok(())
+}
+
+fn weights(fields: Fields<'_>) -> Result<Weights, Refusal> {
+    let Some(map) = fields.map("Weights")? else { return Ok(Weights::default()) };
+    let path = fields.path_of("Weights");
+    let weights = Fields::at(map, &path);
+    let max = 65_535;
+    let passing = weights.whole("Passing", max)?.unwrap_or(1);
+    if passing == 0 {
+        return Err(Refusal::bad("Invalid Weights: Passing must be greater than 0"));
+    }
+    Ok(Weights { passing: passing as u32, warning: weights.whole("Warning", max)?.unwrap_or(1) as u32 })
+}
+
+/// Reads one check definition. Id, name and what it is about are left to the caller where they are absent.
+pub(super) fn check(fields: Fields<'_>, place: Place<'_>) -> Result<Check, Refusal> {
+    let invalid = |reason: &str| Refusal::bad(format!("Invalid check: {reason}"));
+    for name in ["Args", "ScriptArgs", "Script"] {
+        if fields.says_something(name) {
+            return Err(invalid("script checks are not enabled on this agent; use ttl, http or tcp"));
+        }
+    }
+    for (name, reason) in NOT_RUN {
+        if fields.says_something(name) {
+            return Err(invalid(&format!("{reason} ({}); use ttl, http or tcp", fields.path_of(name))));
+        }
+    }
+    let mut id = fields.text("CheckID")?;
+    if id.is_empty() {
+        id = fields.text("ID")?;
+    }
+    let health = match fields.text("Status")?.as_str() {
+        "" => Health::Critical,
+        text => health(text).ok_or_else(|| Refusal::bad("Bad check status"))?,
+    };
+    Ok(Check {
+        namespace: place.namespace.to_owned(),
+        node: place.node.to_owned(),
+        id,
+        name: fields.text("Name")?,
+        instance: None,
+        service: String::new(),
+        health,
+        output: String::new(),
+        notes: fields.text("Notes")?,
+        definition: Some(check_definition(fields)?),
+    })
+}
+
+fn check_definition(fields: Fields<'_>) -> Result<CheckDefinition, Refusal> {
+    let invalid = |reason: &str| Refusal::bad(format!("Invalid check: {reason}"));
+    let (ttl, interval) = (fields.span(&["TTL"])?, fields.span(&["Interval"])?);
+    let (http, tcp) = (fields.text("HTTP")?, fields.text("TCP")?);
+    if !http.is_empty() && !tcp.is_empty() {
+        return Err(invalid("HTTP and TCP cannot both be specified"));
+    }
+    let active = !http.is_empty() || !tcp.is_empty();
+    if ttl.is_some() && (interval.is_some() || active) {
+        return Err(invalid("Interval and TTL cannot both be specified"));
+    }
+    let kind = if !http.is_empty() {
+        http_kind(fields, http)?
+    } else if !tcp.is_empty() {
+        if crate::prober::tcp_target(&tcp).is_none() {
+            return Err(invalid(&format!("TCP: {tcp:?} is not HOST:PORT")));
+        }
+        CheckKind::Tcp { address: tcp }
+    } else {
+        CheckKind::Ttl
+    };
+    let interval = if active {
+        interval.ok_or_else(|| invalid("Interval must be > 0 for HTTP and TCP checks"))?.max(INTERVAL_MIN)
+    } else {
+        ttl.ok_or_else(|| invalid("TTL must be > 0 for TTL checks"))?
+    };
+    let count = |name| fields.whole(name, u64::from(u16::MAX)).map(|n| n.unwrap_or(0) as u32);
+    Ok(CheckDefinition {
+        kind,
+        interval,
+        timeout: fields.span(&["Timeout"])?.unwrap_or(TIMEOUT_DEFAULT),
+        successes_before_passing: count("SuccessBeforePassing")?,
+        failures_before_critical: count("FailuresBeforeCritical")?,
+        failures_before_warning: count("FailuresBeforeWarning")?,
+        deregister_after: fields
+            .span(&["DeregisterCriticalServiceAfter"])?
+            .map(|after| after.max(DEREGISTER_AFTER_MIN)),
+    })
+}
+
+fn http_kind(fields: Fields<'_>, url: String) -> Result<CheckKind, Refusal> {
+    let invalid = |reason: String| Refusal::bad(format!("Invalid check: {reason}"));
+    crate::prober::http_target(&url).map_err(|reason| invalid(format!("HTTP: {url:?}: {reason}")))?;
+    let mut method = fields.text("Method")?.to_ascii_uppercase();
+    if method.is_empty() {
+        method.push_str("GET");
+    }
+    if http::Method::from_bytes(method.as_bytes()).is_err() {
+        return Err(invalid(format!("Method: {method:?} is not an HTTP method")));
+    }
+    let mut headers = std::collections::BTreeMap::new();
+    for (name, values) in fields.map("Header")?.into_iter().flatten() {
+        let path = fields.path_of("Header");
+        let values = match values {
+            // One value without its array is accepted: many write it so by hand.
+            Value::String(value) => vec![value.clone()],
+            Value::Array(_) => Fields::at(fields.map("Header")?.unwrap_or(&Map::new()), &path).texts(name)?,
+            _ => return Err(invalid(format!("{path}.{name}: expected an array of strings"))),
+        };
+        let name_ok = http::HeaderName::from_bytes(name.as_bytes()).is_ok();
+        if !name_ok || values.iter().any(|value| http::HeaderValue::from_str(value).is_err()) {
+            return Err(invalid(format!("{path}.{name}: not a valid header field")));
+        }
+        headers.insert(name.clone(), values);
+    }
+    Ok(CheckKind::Http { url, method, headers, body: fields.text("Body")? })
+}
+
+/// A status by its name.
+pub(super) fn health(text: &str) -> Option<Health> {
+    [Health::Passing, Health::Warning, Health::Critical].into_iter().find(|health| health.as_str() == text)
+}

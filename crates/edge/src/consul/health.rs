@@ -1,0 +1,133 @@
+//! `/v1/health`: who is there, and how well.
+
+use std::sync::Arc;
+
+use weir_control::catalog::{InstanceRef, ServiceMember, Topic};
+use weir_model::registry::{Health, Instance};
+
+use super::answer::{Answer, read};
+use super::options::{node_meta, switch};
+use super::refusal::Refusal;
+use super::views::{CheckJson, HealthJson, instance_checks, node_checks};
+use super::{ConsulApi, definition};
+use crate::http::Request;
+
+/// `health/service/:service`: the instances of a service with their nodes and checks.
+pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    let passing_only = switch(&request.query, "passing")?;
+    let name = named(&request, "Missing service name")?;
+    api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
+    let view = api.catalog().service_view(&options.namespace, &name);
+    let filter = MemberFilter::of(&request);
+    let mut members = view.entries.iter().filter(|member| filter.takes(member)).collect::<Vec<_>>();
+    if passing_only {
+        members.retain(|member| member.health() == Health::Passing);
+    }
+    let lines: Vec<_> = members.into_iter().map(|member| HealthJson::of(member, api.here())).collect();
+    read(&options, view.index, &lines)
+}
+
+/// `health/checks/:service`: the checks of a service's instances.
+pub(super) async fn checks(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    let name = named(&request, "Missing service name")?;
+    api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
+    let view = api.catalog().service_view(&options.namespace, &name);
+    let meta = node_meta(&request.query);
+    let members = view.entries.iter().filter(|member| has_meta(member, &meta));
+    let checks: Vec<_> = members.flat_map(|member| instance_checks(&member.instance)).collect();
+    read(&options, view.index, &checks)
+}
+
+/// `health/node/:node`: all checks on a node.
+pub(super) async fn node(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    let name = named(&request, "Missing node name")?;
+    api.wait(&mut request, &options, &Topic::node(&name)).await?;
+    let view = api.catalog().node_view(&name);
+    let mut checks = Vec::new();
+    if let Some(node) = &view.entries {
+        checks.extend(node_checks(&node.node, api.here()));
+        let here = node.instances.iter().filter(|instance| instance.value().namespace == options.namespace);
+        checks.extend(here.flat_map(|instance| instance_checks(instance)));
+    }
+    read(&options, view.index, &checks)
+}
+
+/// `health/state/:state`: all checks that report a state, or `any`.
+pub(super) async fn state(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    let name = named(&request, "Missing check state")?;
+    let health = match &*name {
+        "any" => None,
+        name => Some(definition::health(name).ok_or_else(|| {
+            Refusal::bad(format!("Invalid check state {name:?}: expected any, passing, warning or critical"))
+        })?),
+    };
+    let topic = Topic::Checks { namespace: options.namespace.clone(), health };
+    api.wait(&mut request, &options, &topic).await?;
+    let catalog = api.catalog();
+    let index = catalog.index(&topic);
+    let meta = node_meta(&request.query);
+    // Maintenance and liveness are checks to Consul's clients, though not to the registry: look at whole nodes.
+    let nodes: Vec<_> = catalog
+        .nodes_view()
+        .entries
+        .iter()
+        .filter(|entry| {
+            meta.iter().all(|(key, value)| entry.node.value.metadata.get(*key).is_some_and(|v| v == value))
+        })
+        .filter_map(|entry| catalog.node_view(&entry.node.value.name).entries)
+        .collect();
+    let mut checks: Vec<CheckJson<'_>> = Vec::new();
+    for node in &nodes {
+        checks.extend(node_checks(&node.node, api.here()));
+        let here = node.instances.iter().filter(|instance| instance.value().namespace == options.namespace);
+        checks.extend(here.flat_map(|instance| instance_checks(instance)));
+    }
+    if let Some(health) = health {
+        checks.retain(|check| check.status() == health.as_str());
+    }
+    read(&options, index, &checks)
+}
+
+/// What stands behind the route, which must not be empty.
+pub(super) fn named(request: &Request, missing: &str) -> Result<String, Refusal> {
+    match request.rest() {
+        "" => Err(Refusal::bad(missing)),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// Which instances of a service a request wants: all of the tags, all of the node metadata.
+pub(super) struct MemberFilter<'a> {
+    tags: Vec<&'a str>,
+    meta: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> MemberFilter<'a> {
+    pub(super) fn of(request: &'a Request) -> Self {
+        let tags = request.query.all("tag").filter(|tag| !tag.is_empty()).collect();
+        Self { tags, meta: node_meta(&request.query) }
+    }
+
+    pub(super) fn takes(&self, member: &ServiceMember) -> bool {
+        let instance = member.instance.value();
+        self.tags.iter().all(|tag| has_tag(instance, tag)) && has_meta(member, &self.meta)
+    }
+}
+
+fn has_tag(instance: &Instance, tag: &str) -> bool {
+    instance.tags.iter().any(|own| own.eq_ignore_ascii_case(tag))
+}
+
+fn has_meta(member: &ServiceMember, wanted: &[(&str, &str)]) -> bool {
+    let metadata = &member.node.node.value.metadata;
+    wanted.iter().all(|(key, value)| metadata.get(*key).is_some_and(|own| own == value))
+}
+
+/// An instance of this server's own node.
+pub(super) fn own_instance(api: &ConsulApi, namespace: &str, id: &str) -> Option<ServiceMember> {
+    api.catalog().instance(&InstanceRef::new(namespace, api.here().node, id))
+}

@@ -1,0 +1,109 @@
+//! The model's rules in the words of Consul's definitions: paths as the client wrote them, one sentence per fault.
+
+use weir_model::registry::{Check, Instance, Node};
+use weir_model::validate::{FieldError, validate_check, validate_instance, validate_node};
+
+use super::definition::INBOUND_KEY;
+use super::refusal::Refusal;
+
+/// The model's fields by Consul's names, longest first where one begins like another.
+const INSTANCE_FIELDS: [(&str, &str); 9] = [
+    ("namespace", "Namespace"),
+    ("node", "Node"),
+    ("id", "ID"),
+    ("service", "Service name"),
+    ("address", "Address"),
+    ("tagged_addresses", "TaggedAddresses"),
+    ("tags", "Tags"),
+    ("metadata", "Meta"),
+    ("weights", "Weights"),
+];
+
+const NODE_FIELDS: [(&str, &str); 5] = [
+    ("name", "Node"),
+    ("id", "ID"),
+    ("address", "Address"),
+    ("tagged_addresses", "TaggedAddresses"),
+    ("metadata", "NodeMeta"),
+];
+
+const CHECK_FIELDS: [(&str, &str); 12] = [
+    ("namespace", "Namespace"),
+    ("id", "CheckID"),
+    ("instance", "ServiceID"),
+    ("name", "Name"),
+    ("notes", "Notes"),
+    ("output", "Output"),
+    ("definition.interval", "Interval"),
+    ("definition.timeout", "Timeout"),
+    ("definition.http.url", "HTTP"),
+    ("definition.http.headers", "Header"),
+    ("definition.http.method", "Method"),
+    ("definition.tcp.address", "TCP"),
+];
+
+pub(super) fn instance(instance: &Instance) -> Result<(), Refusal> {
+    let fields = INSTANCE_FIELDS.iter().copied();
+    let inbound = format!("TaggedAddresses.{INBOUND_KEY}");
+    refuse("Invalid service definition", &validate_instance(instance), fields.chain([("inbound", &*inbound)]))
+}
+
+pub(super) fn node(node: &Node) -> Result<(), Refusal> {
+    refuse("Invalid node", &validate_node(node), NODE_FIELDS.iter().copied())
+}
+
+pub(super) fn check(check: &Check) -> Result<(), Refusal> {
+    refuse("Invalid check", &validate_check(check), CHECK_FIELDS.iter().copied())
+}
+
+fn refuse<'a>(
+    what: &str,
+    faults: &[FieldError],
+    fields: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+) -> Result<(), Refusal> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let sentences: Vec<String> = faults
+        .iter()
+        .map(|fault| {
+            let known = fields.clone().find_map(|(from, to)| {
+                let rest = fault.path.strip_prefix(from)?;
+                let whole = rest.is_empty() || rest.starts_with(['.', '[', ' ']);
+                whole.then(|| FieldError { path: format!("{to}{rest}"), ..fault.clone() })
+            });
+            known.as_ref().unwrap_or(fault).to_string()
+        })
+        .collect();
+    Err(Refusal::bad(format!("{what}: {}", sentences.join("; "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_told_in_the_clients_words() {
+        let fine = Instance {
+            namespace: "default".to_owned(),
+            node: "n".to_owned(),
+            id: "web-1".to_owned(),
+            service: "web".to_owned(),
+            ..Instance::default()
+        };
+        assert!(instance(&fine).is_ok());
+        let says = |instance_: Instance, part: &str| {
+            let message = instance(&instance_).unwrap_err().message;
+            assert!(message.contains(part), "{message}");
+        };
+        says(
+            Instance { service: "a b".to_owned(), ..fine.clone() },
+            "Invalid service definition: Service name: ",
+        );
+        says(Instance { address: "no host".to_owned(), ..fine.clone() }, "Address: ");
+        let metadata = [("k".to_owned(), "v".repeat(600))].into();
+        says(Instance { metadata, ..fine.clone() }, "Meta[\"k\"]: 600 bytes long");
+        let inbound = Some(weir_model::registry::Address { host: "127.0.0.1".to_owned(), port: 0 });
+        says(Instance { inbound, ..fine }, "TaggedAddresses.weir-inbound.port: ");
+    }
+}
