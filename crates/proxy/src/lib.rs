@@ -1,5 +1,23 @@
 //! The request path.
 
+mod attempt;
+mod config;
+mod connection;
+mod error;
+pub mod listen;
+mod observe;
+mod respond;
+mod runtime;
+mod tunnel;
+
 pub mod route;
 pub mod snapshot;
 pub mod source;
+
+pub use config::{
+    AccessLogConfig, AccessLogFormat, EngineLimits, EngineTimeouts, Mode, ProxyConfig, SourceConfig,
+};
+pub use error::ProxyError;
+pub use observe::Metrics;
+pub use respond::Reason;
+pub use runtime::Engine;

@@ -1,0 +1,22 @@
+//! Phase `attempt`: balance, connect, exchange, and perhaps again.
+//!
+//! ```text
+//!  pick an endpoint -> pooled connection, or connect -> exchange -> back to the pool
+//!        ^                                                |
+//!        +---- retry: safe, possible, affordable <--------+ failed
+//! ```
+//!
+//! Whether a retry is right is decided by `weir_policy::retry`; which endpoint, by `weir_policy::balance`. This module
+//! must not look at routes.
+
+mod connect;
+mod exchange;
+mod pool;
+mod run;
+mod upstream;
+
+pub(crate) use connect::{ConnectFault, connect};
+pub(crate) use exchange::Exchange;
+pub(crate) use pool::Pool;
+pub(crate) use run::{Outcome, run};
+pub(crate) use upstream::{Carried, LocalUpstream};

@@ -1,0 +1,44 @@
+//! Opening upstream connections.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::runtime::TimerSlot;
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum ConnectFault {
+    /// It was refused, or there is no way.
+    Failed(io::Error),
+    /// Nobody answered in time.
+    TimedOut,
+}
+
+/// Connects, within `timeout` by the coarse clock. Leaves the timer armed.
+pub(crate) async fn connect(
+    addr: SocketAddr,
+    timeout: Duration,
+    timer: &TimerSlot,
+) -> Result<TcpStream, ConnectFault> {
+    timer.arm(timeout);
+    // Rare, so the future's size is kept out of the connection's own.
+    let mut connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>>>> = Box::pin(open(addr));
+    std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome.map_err(ConnectFault::Failed)),
+        Poll::Pending if timer.expired() => Poll::Ready(Err(ConnectFault::TimedOut)),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+async fn open(addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    socket.connect(addr).await
+}

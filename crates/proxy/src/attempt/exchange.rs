@@ -1,0 +1,302 @@
+//! One request and its response, between a client and an upstream connection: both directions at once, in one task.
+//!
+//! ```text
+//!  client --- carry, reads --> upload: decode, encode ---> request (recorded), pending --> upstream
+//!  client <-- pending <------ download: head, decode, encode <------------------- reads -- upstream
+//! ```
+//!
+//! A poll reads, rewrites and writes; what a receiver does not take is kept, and until it is gone nothing more is read
+//! for it. What was sent upstream is recorded up to a bound, so that another attempt can send it again. This module must
+//! not choose upstreams, nor decide about retries.
+
+mod download;
+mod gather;
+mod pipe;
+mod upload;
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use weir_http1::{BodyError, Method, ResponseError, ResponseHead, Version};
+
+use crate::config::EngineLimits;
+use crate::connection::{Carry, Notes, Target};
+use crate::respond::{Reason, Refusal};
+use crate::runtime::{Buffers, Coarse, TimerSlot, Worker};
+use pipe::Pipe;
+
+/// What is recorded of a request, head and body, to be sent again.
+const RECORDED_BYTES_MAX: usize = 64 * 1024;
+
+/// The exchange. Kept in a box that is used again, so that a waiting connection does not hold it.
+pub(crate) struct Exchange {
+    /// What was asked.
+    pub(crate) asked: Asked,
+    /// Where it goes.
+    pub(crate) target: Target,
+    /// What is remembered for the access log.
+    pub(crate) notes: Option<Box<Notes>>,
+    /// The head for the upstream; the body follows as long as everything is recorded.
+    pub(crate) request: Vec<u8>,
+    /// How much of `request` this attempt has sent.
+    sent: usize,
+    /// Whether `request` holds all that was consumed of the request.
+    recording: bool,
+    upload: Pipe,
+    /// The upstream takes no more.
+    upload_broken: bool,
+    download: Pipe,
+    /// The beginning of a response head.
+    partial: Vec<u8>,
+    /// The head of this exchange, where it did not come in one piece.
+    own_head: Option<Box<ResponseHead>>,
+    /// The final response's status; 0 until its head is there.
+    pub(crate) status: u16,
+    /// Some byte of a response has arrived in this attempt.
+    heard: bool,
+    upstream_keeps: bool,
+    /// The response was answered with a promise to keep the client's connection.
+    pub(crate) client_keeps: bool,
+    upgraded: bool,
+    /// The client was told to go on with its body.
+    continued: bool,
+    /// The client will send no more.
+    half_closed: bool,
+    /// When the response head must be there; set once the request is read.
+    deadline: Option<Coarse>,
+}
+
+/// What of a request decides about the exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) keep_alive: bool,
+    pub(crate) expect_continue: bool,
+    /// The protocol that the client wants to change to.
+    pub(crate) upgrade: Option<Box<[u8]>>,
+    /// Limit until the response head; zero for none.
+    pub(crate) timeout: Duration,
+    /// The same for one attempt.
+    pub(crate) attempt_timeout: Duration,
+}
+
+/// The two connections, and what belongs to the client's.
+pub(crate) struct Link<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) client: &'a mut TcpStream,
+    pub(crate) carry: &'a mut Carry,
+    pub(crate) timer: &'a TimerSlot,
+    pub(crate) upstream: &'a mut TcpStream,
+    /// The client's connection is not to be kept.
+    pub(crate) closing: bool,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The response is with the client.
+    Complete,
+    /// So is a 101: from here on bytes go both ways.
+    Upgraded,
+    /// The upstream failed before anything of a final response reached the client.
+    Failed(UpstreamFault),
+    /// The request is at fault; no response was begun.
+    Refused(Refusal),
+    /// The client is gone.
+    ClientGone,
+    /// Something broke after the response had begun: both sides are closed, and the message must not look complete.
+    Cut,
+}
+
+/// How an upstream failed.
+#[derive(Debug)]
+pub(crate) enum UpstreamFault {
+    /// It closed or reset the connection.
+    Reset,
+    /// Its response is malformed.
+    Malformed(ResponseError),
+    /// The first bytes of its body are.
+    MalformedBody(BodyError),
+    /// Its response head did not come in time.
+    Timeout,
+}
+
+impl Exchange {
+    pub(crate) fn new(limits: &EngineLimits) -> Self {
+        Self {
+            asked: Asked::default(),
+            target: Target::None,
+            notes: None,
+            request: Vec::new(),
+            sent: 0,
+            recording: true,
+            upload: Pipe::new(&limits.request),
+            upload_broken: false,
+            download: Pipe::new(&limits.response),
+            partial: Vec::new(),
+            own_head: None,
+            status: 0,
+            heard: false,
+            upstream_keeps: false,
+            client_keeps: false,
+            upgraded: false,
+            continued: false,
+            half_closed: false,
+            deadline: None,
+        }
+    }
+
+    /// Fits it to a request whose body is framed as `body`, here and upstream.
+    pub(crate) fn begin(&mut self, body: weir_http1::BodyKind, limits: &weir_http1::Limits) {
+        self.upload.begin(body, body, limits);
+    }
+
+    /// Makes it as new, keeping what can be used again.
+    pub(crate) fn clear(&mut self, buffers: &Buffers) {
+        self.target = Target::None;
+        self.notes = None;
+        self.asked.upgrade = None;
+        buffers.give(&mut self.request);
+        self.recording = true;
+        self.upload.clear(buffers);
+        self.continued = false;
+        self.half_closed = false;
+        self.deadline = None;
+        self.reset_attempt(buffers);
+    }
+
+    /// Forgets what an attempt did, for another one.
+    pub(crate) fn reset_attempt(&mut self, buffers: &Buffers) {
+        self.sent = 0;
+        self.upload_broken = false;
+        self.download.clear(buffers);
+        if self.partial.capacity() > 0 {
+            buffers.give(&mut self.partial);
+        }
+        self.own_head = None;
+        self.status = 0;
+        self.heard = false;
+        self.upstream_keeps = false;
+        self.client_keeps = false;
+        self.upgraded = false;
+    }
+
+    /// Whether the request could be sent again as far as its bytes are concerned.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.recording && !self.heard
+    }
+
+    /// Whether not a byte of the request was handed to the upstream's socket in this attempt.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.sent == 0
+    }
+
+    /// Whether any byte of a response has arrived in this attempt.
+    pub(crate) fn was_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether the request has been read to its end.
+    pub(crate) fn is_request_read(&self) -> bool {
+        self.upload.done
+    }
+
+    /// Whether the client has shut down its sending side.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.half_closed
+    }
+
+    /// Whether the upstream's connection can carry another request.
+    pub(crate) fn upstream_reusable(&self) -> bool {
+        self.upstream_keeps
+            && self.upload.is_complete()
+            && !self.upload_broken
+            && self.sent == self.request.len()
+            && self.download.done
+    }
+
+    /// Bytes written to the client.
+    pub(crate) fn bytes_out(&self) -> u64 {
+        self.download.written
+    }
+
+    /// Bytes written to the upstream in this attempt.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.sent as u64 + self.upload.written
+    }
+
+    /// Runs both directions as far as they go.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
+        loop {
+            let up = match self.poll_upload(cx, link) {
+                Ok(progress) => progress,
+                Err(ended) => return Poll::Ready(ended),
+            };
+            let down = match self.poll_download(cx, link) {
+                Ok(progress) => progress,
+                Err(ended) => return Poll::Ready(ended),
+            };
+            if self.status != 0 && self.download.is_complete() {
+                return Poll::Ready(if self.upgraded { Ended::Upgraded } else { Ended::Complete });
+            }
+            if !up && !down {
+                break;
+            }
+            self.arm(link);
+        }
+        if let Some(ended) = self.watch_client(cx, link) {
+            return Poll::Ready(ended);
+        }
+        if link.timer.expired() {
+            return Poll::Ready(self.timed_out());
+        }
+        Poll::Pending
+    }
+
+    /// Sets the deadline after progress: while the request is read and while the response is, no standstill; between
+    /// them, the response head.
+    fn arm(&mut self, link: &Link<'_>) {
+        if self.status != 0 || !self.upload.done {
+            return link.timer.arm(link.worker.config().timeouts.stream_idle);
+        }
+        let timers = &link.worker.timers;
+        let deadline = *self.deadline.get_or_insert_with(|| timers.after(self.asked.timeout));
+        link.timer.arm_at(deadline.min(timers.after(self.asked.attempt_timeout)));
+    }
+
+    /// While the upstream works, notices that the client has gone. What it sends ahead is kept for later, up to a bound.
+    fn watch_client(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Option<Ended> {
+        let bound = link.worker.config().limits.request.head_bytes_max;
+        while self.upload.done && self.status == 0 && !self.half_closed && link.carry.len() < bound {
+            let mut scratch = link.worker.scratch.borrow_mut();
+            match crate::runtime::io::poll_read(link.client, cx, &mut scratch.input[..bound]) {
+                Poll::Pending => return None,
+                Poll::Ready(Err(_)) => return Some(Ended::ClientGone),
+                Poll::Ready(Ok(0)) => {
+                    // It may have closed, or only have said that this was its last request.
+                    self.half_closed = true;
+                    let timers = &link.worker.timers;
+                    let grace = timers.after(link.worker.config().timeouts.half_close_grace);
+                    self.deadline = Some(self.deadline.unwrap_or(Coarse::MAX).min(grace));
+                    link.timer.arm_at(grace);
+                }
+                Poll::Ready(Ok(n)) => link.carry.extend(&scratch.input[..n], &link.worker.buffers),
+            }
+        }
+        None
+    }
+
+    fn timed_out(&self) -> Ended {
+        if self.status != 0 {
+            Ended::Cut
+        } else if self.half_closed {
+            Ended::ClientGone
+        } else if !self.upload.done && !self.upload.has_pending() && self.sent == self.request.len() {
+            Ended::Refused(Refusal::new(Reason::SlowBody, "the request's body did not arrive in time"))
+        } else {
+            Ended::Failed(UpstreamFault::Timeout)
+        }
+    }
+}

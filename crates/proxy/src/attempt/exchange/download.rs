@@ -1,0 +1,244 @@
+//! From the upstream to the client.
+
+use std::task::{Context, Poll};
+
+use weir_http1::{
+    BodyError, BodyKind, ConnectionOption, FieldSet, HeadWriter, KnownField, Parsed, ResponseError, ResponseHead, Sent, Version,
+    WriteError, parse_response,
+};
+
+use super::gather::Gather;
+use super::{Ended, Exchange, Link, UpstreamFault};
+use crate::runtime::Scratch;
+use crate::runtime::io::poll_read;
+
+/// What reading heads came to.
+enum Heads {
+    /// More bytes are needed.
+    Partial,
+    /// The final head ends here.
+    Final(usize),
+}
+
+impl Exchange {
+    /// Sends what there is and reads more of the response. Gives whether anything moved.
+    #[inline]
+    pub(super) fn poll_download(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Result<bool, Ended> {
+        if self.download.has_pending() {
+            let flushed = self.download.flush(cx, link.client, &link.worker.buffers);
+            let flushed = flushed.map_err(|_| Ended::ClientGone)?;
+            if self.download.has_pending() {
+                return Ok(flushed);
+            }
+        }
+        if self.status != 0 && self.download.done {
+            return Ok(false);
+        }
+        let mut scratch = link.worker.scratch.borrow_mut();
+        let Scratch { input, out, response, .. } = &mut *scratch;
+        let held = self.partial.len();
+        input[..held].copy_from_slice(&self.partial);
+        let room = self.download.read_max.min(input.len()).max(held + 1);
+        let read = match poll_read(link.upstream, cx, &mut input[held..room]) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(n)) => n,
+            // After a reset nothing can be trusted to have been the whole.
+            Poll::Ready(Err(_)) => return Err(self.upstream_gone()),
+        };
+        out.clear();
+        if read == 0 {
+            return self.upstream_ended(cx, link, out);
+        }
+        self.heard = true;
+        let end = held + read;
+        self.relay(cx, link, input, end, out, response)?;
+        Ok(true)
+    }
+
+    /// Passes on what is in `input[..end]`.
+    fn relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link<'_>,
+        input: &mut [u8],
+        end: usize,
+        out: &mut Vec<u8>,
+        head: &mut ResponseHead,
+    ) -> Result<(), Ended> {
+        let mut gather = Gather::new();
+        let mut from = 0;
+        let fresh = self.status == 0;
+        if fresh {
+            match self.read_heads(link, &input[..end], out, head)? {
+                Heads::Partial => from = end,
+                Heads::Final(at) => from = at,
+            }
+            gather.push_out(out);
+        }
+        if self.status != 0 && !self.upgraded {
+            let taken = self.download.encode_gather(&mut gather, &mut input[..end], from, out);
+            match taken {
+                Ok(at) if at < end => {
+                    // Bytes that nobody asked for: this connection has lost its order.
+                    self.upstream_keeps = false;
+                    if fresh {
+                        return Err(self.refuse_response(ResponseError::BytesAfterMessage));
+                    }
+                }
+                Ok(_) => {}
+                Err(fault) if fresh => return Err(self.refuse_body(fault)),
+                Err(_) => {
+                    self.upstream_keeps = false;
+                    return Err(Ended::Cut);
+                }
+            }
+        }
+        self.download
+            .write(cx, link.client, &gather, out, input, &link.worker.buffers)
+            .map_err(|_| Ended::ClientGone)
+    }
+
+    /// Reads interim heads and the final one, and writes them for the client.
+    fn read_heads(
+        &mut self,
+        link: &Link<'_>,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        shared: &mut ResponseHead,
+    ) -> Result<Heads, Ended> {
+        let limits = &link.worker.config().limits.response;
+        if self.own_head.is_none() {
+            shared.begin_exchange();
+        }
+        let mut at = 0;
+        loop {
+            let sent = Sent { method: self.asked.method, upgrade: self.asked.upgrade.as_deref() };
+            let head = self.own_head.as_deref_mut().unwrap_or(shared);
+            let parsed = match parse_response(&input[at..], limits, sent, head) {
+                Ok(parsed) => parsed,
+                Err(fault) => return Err(self.refuse_response(fault)),
+            };
+            let Parsed::Complete(len) = parsed else {
+                if self.own_head.is_none() {
+                    self.own_head = Some(Box::new(shared.clone()));
+                }
+                if self.partial.capacity() == 0 {
+                    self.partial = link.worker.buffers.take();
+                }
+                self.partial.clear();
+                self.partial.extend_from_slice(&input[at..]);
+                return Ok(Heads::Partial);
+            };
+            let buf = &input[at..at + len];
+            at += len;
+            if !head.is_interim() {
+                let own = self.own_head.take();
+                let head = own.as_deref().unwrap_or(shared);
+                return self.final_head(link, head, buf, &input[at..], out).map(|()| Heads::Final(at));
+            }
+            let status = head.status();
+            // An HTTP/1.0 client knows no interim responses.
+            let written = self.asked.version == Version::Http10 || write_interim(head, buf, out).is_ok();
+            if !written {
+                return Err(self.refuse_response(ResponseError::BadStatus));
+            }
+            self.continued |= status == 100;
+            if self.own_head.is_none() {
+                self.own_head = Some(Box::new(shared.clone()));
+            }
+        }
+    }
+
+    fn final_head(
+        &mut self,
+        link: &Link<'_>,
+        head: &ResponseHead,
+        buf: &[u8],
+        rest: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Ended> {
+        head.check_rest(rest).map_err(|fault| self.refuse_response(fault))?;
+        link.worker.buffers.give_if_used(&mut self.partial);
+        let relay = head.relay(self.asked.version);
+        let lasts = head.is_upgrade() || relay.body != BodyKind::UntilClose;
+        self.client_keeps = self.asked.keep_alive && lasts && !self.half_closed && !link.closing;
+        if self.asked.expect_continue && !self.upload.done && !self.continued {
+            // It was never told to go on, so nobody knows whether the body will come.
+            self.client_keeps = false;
+        }
+        let write = |out: &mut Vec<u8>| -> Result<(), WriteError> {
+            let mut writer = HeadWriter::response(out, head.status(), head.reason(buf))?;
+            writer.copy(buf, head.fields(), FieldSet::NONE);
+            if head.is_upgrade() {
+                let protocol = head.fields().value(buf, KnownField::Upgrade).unwrap_or_default();
+                writer.connection(ConnectionOption::Upgrade(protocol))?;
+            } else {
+                writer.framing(relay.head);
+                if !self.client_keeps {
+                    writer.connection(ConnectionOption::Close)?;
+                } else if self.asked.version == Version::Http10 {
+                    writer.connection(ConnectionOption::KeepAlive)?;
+                }
+            }
+            writer.finish();
+            Ok(())
+        };
+        write(out).map_err(|_| self.refuse_response(ResponseError::BadStatus))?;
+        self.status = head.status();
+        self.upgraded = head.is_upgrade();
+        self.upstream_keeps = head.keep_alive() && !self.upgraded;
+        if self.upgraded {
+            // What follows is the tunnel's.
+            out.extend_from_slice(rest);
+        }
+        self.download.begin(head.body(), relay.body, &link.worker.config().limits.response);
+        Ok(())
+    }
+
+    /// The upstream has closed its side in good order.
+    fn upstream_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Ended> {
+        self.upstream_keeps = false;
+        if self.status == 0 {
+            return Err(Ended::Failed(UpstreamFault::Reset));
+        }
+        self.download.end_of_input(out).map_err(|_| Ended::Cut)?;
+        let mut gather = Gather::new();
+        gather.push_out(out);
+        let written = self.download.write(cx, link.client, &gather, out, &[], &link.worker.buffers);
+        written.map_err(|_| Ended::ClientGone)?;
+        Ok(true)
+    }
+
+    fn upstream_gone(&mut self) -> Ended {
+        self.upstream_keeps = false;
+        if self.status == 0 { Ended::Failed(UpstreamFault::Reset) } else { Ended::Cut }
+    }
+
+    /// Takes back a response of which nothing has reached the client.
+    #[cold]
+    fn refuse_response(&mut self, fault: ResponseError) -> Ended {
+        self.status = 0;
+        self.upstream_keeps = false;
+        Ended::Failed(UpstreamFault::Malformed(fault))
+    }
+
+    /// The same for a body that is malformed in its first bytes.
+    #[cold]
+    fn refuse_body(&mut self, fault: BodyError) -> Ended {
+        self.status = 0;
+        self.upstream_keeps = false;
+        Ended::Failed(UpstreamFault::MalformedBody(fault))
+    }
+}
+
+fn write_interim(head: &ResponseHead, buf: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
+    let mut writer = HeadWriter::response(out, head.status(), head.reason(buf))?;
+    writer.copy(buf, head.fields(), FieldSet::NONE);
+    writer.finish();
+    Ok(())
+}

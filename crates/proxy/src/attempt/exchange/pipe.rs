@@ -1,0 +1,200 @@
+//! One direction of an exchange: a body, read in one framing and written in another, with what the receiver has not taken
+//! yet. Nothing is read while something waits to be written, so a slow receiver slows the sender.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+use weir_http1::{BodyDecoder, BodyEncoder, BodyError, BodyKind, Limits};
+
+use super::gather::Gather;
+use crate::runtime::Buffers;
+use crate::runtime::io::poll_write;
+
+/// What one read is limited to once the receiver has shown that it is slow: so much memory it holds.
+const SLOW_READ_BYTES: usize = 16 * 1024;
+
+/// The direction.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    decoder: BodyDecoder,
+    encoder: BodyEncoder,
+    pending: Vec<u8>,
+    pending_from: usize,
+    /// The body is read to its end, and what ends it is written or pending.
+    pub(crate) done: bool,
+    /// What the next read is limited to.
+    pub(crate) read_max: usize,
+    /// Bytes handed to the receiver's socket.
+    pub(crate) written: u64,
+}
+
+impl Pipe {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            decoder: BodyDecoder::new(BodyKind::None, limits),
+            encoder: BodyEncoder::new(BodyKind::None),
+            pending: Vec::new(),
+            pending_from: 0,
+            done: true,
+            read_max: usize::MAX,
+            written: 0,
+        }
+    }
+
+    /// Begins a body. Pending bytes stay.
+    #[inline]
+    pub(crate) fn begin(&mut self, from: BodyKind, to: BodyKind, limits: &Limits) {
+        self.decoder.reset(from, limits);
+        self.encoder = BodyEncoder::new(to);
+        self.done = from.is_empty();
+        self.read_max = usize::MAX;
+    }
+
+    /// Gives memory back.
+    #[inline]
+    pub(crate) fn clear(&mut self, buffers: &Buffers) {
+        if self.pending.capacity() > 0 {
+            buffers.give(&mut self.pending);
+        }
+        self.pending_from = 0;
+        self.written = 0;
+        self.done = true;
+    }
+
+    #[inline]
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending_from < self.pending.len()
+    }
+
+    /// Whether everything is handed to the receiver's socket.
+    #[inline]
+    pub(crate) fn is_complete(&self) -> bool {
+        self.done && !self.has_pending()
+    }
+
+    /// Writes pending bytes. Gives whether any went.
+    #[inline]
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, to: &mut TcpStream, buffers: &Buffers) -> io::Result<bool> {
+        if !self.has_pending() {
+            return Ok(false);
+        }
+        let mut progress = false;
+        while self.has_pending() {
+            match poll_write(to, cx, &self.pending[self.pending_from..]) {
+                Poll::Pending => return Ok(progress),
+                Poll::Ready(n) => {
+                    let n = n?;
+                    self.pending_from += n;
+                    self.written += n as u64;
+                    progress = true;
+                }
+            }
+        }
+        self.pending_from = 0;
+        buffers.give(&mut self.pending);
+        Ok(true)
+    }
+
+    /// Decodes `input` and appends its content, framed for the receiver, to `out`. Gives how much of `input` was dealt with.
+    pub(crate) fn encode_into(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<usize, BodyError> {
+        let mut at = 0;
+        loop {
+            let step = self.decoder.decode(&mut input[at..])?;
+            if !step.data.is_empty() {
+                let (prefix, suffix) = self.encoder.frame(step.data.len())?;
+                out.extend_from_slice(prefix.as_bytes());
+                out.extend_from_slice(&input[at + step.data.start..at + step.data.end]);
+                out.extend_from_slice(suffix);
+            }
+            at += step.consumed;
+            if step.done {
+                self.encoder.finish(self.decoder.trailers(), out)?;
+                self.done = true;
+                return Ok(at);
+            }
+            if step.consumed == 0 || at == input.len() {
+                return Ok(at);
+            }
+        }
+    }
+
+    /// Decodes `input` for nobody. Gives how much of it was dealt with.
+    pub(crate) fn skip(&mut self, input: &mut [u8]) -> Result<usize, BodyError> {
+        let step = self.decoder.decode(input)?;
+        self.done |= step.done;
+        Ok(step.consumed)
+    }
+
+    /// Adds to `gather` the content of `input[from..]`, framed for the receiver. Gives where in `input` it stopped.
+    #[inline]
+    pub(crate) fn encode_gather(
+        &mut self,
+        gather: &mut Gather,
+        input: &mut [u8],
+        from: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, BodyError> {
+        let mut at = from;
+        loop {
+            let step = self.decoder.decode(&mut input[at..])?;
+            if !step.data.is_empty() {
+                let (prefix, suffix) = self.encoder.frame(step.data.len())?;
+                out.extend_from_slice(prefix.as_bytes());
+                gather.push_out(out);
+                gather.push_content(out, input, at + step.data.start, at + step.data.end);
+                out.extend_from_slice(suffix);
+                gather.push_out(out);
+            }
+            at += step.consumed;
+            if step.done {
+                self.encoder.finish(self.decoder.trailers(), out)?;
+                gather.push_out(out);
+                self.done = true;
+                return Ok(at);
+            }
+            if step.consumed == 0 || at == input.len() {
+                return Ok(at);
+            }
+        }
+    }
+
+    /// The sender has ended. Completes a body that lasts until then; `out` gets what ends it for the receiver.
+    pub(crate) fn end_of_input(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        self.decoder.end_of_input()?;
+        self.encoder.finish(None, out)?;
+        self.done = true;
+        Ok(())
+    }
+
+    /// Writes what was gathered, and keeps what the receiver does not take now.
+    #[inline]
+    pub(crate) fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut TcpStream,
+        gather: &Gather,
+        out: &[u8],
+        input: &[u8],
+        buffers: &Buffers,
+    ) -> io::Result<()> {
+        debug_assert!(!self.has_pending(), "nothing is read while something is pending");
+        let written = match gather.poll_write(to, cx, out, input) {
+            Poll::Pending => 0,
+            Poll::Ready(written) => written?,
+        };
+        self.written += written as u64;
+        if written == gather.bytes() {
+            self.read_max = self.read_max.saturating_mul(2);
+            return Ok(());
+        }
+        self.read_max = SLOW_READ_BYTES;
+        if self.pending.capacity() == 0 {
+            self.pending = buffers.take();
+        }
+        self.pending.clear();
+        self.pending_from = 0;
+        gather.copy_rest(written, out, input, &mut self.pending);
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! The attempts of one request.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use weir_policy::Nanos;
+use weir_policy::balance::Tried;
+use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
+
+use super::connect::{ConnectFault, connect};
+use super::exchange::{Ended, Exchange, Link, UpstreamFault};
+use super::upstream::{InFlight, LocalUpstream};
+use crate::connection::Connection;
+use crate::respond::{Reason, Refusal};
+
+/// How a request ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The response is with the client.
+    Complete,
+    /// The protocol was changed: the bytes of this connection and the client's go both ways from here on.
+    Tunnel(TcpStream),
+    /// The proxy has to answer itself.
+    Refused(Refusal),
+    /// The client is gone.
+    ClientGone,
+    /// The response was cut off.
+    Cut,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Over(Outcome),
+    /// A pooled connection had been closed by the upstream before it saw the request.
+    Stale,
+    Failed { failure: Failure, refusal: Refusal },
+}
+
+/// Makes attempts until one succeeds or no further one is right.
+pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &LocalUpstream) -> Outcome {
+    let worker = conn.worker.clone();
+    let now = || Nanos::from_millis(worker.timers.now_ms());
+    local.carried.budget.borrow_mut().request(now());
+    local.touch(worker.now_s.get());
+    let mut tried = Tried::default();
+    let mut attempts = 0;
+    // After a stale connection only a fresh one tells whether the endpoint is well.
+    let mut fresh_at = None;
+    loop {
+        let picked = match fresh_at {
+            Some(index) => Some(index),
+            None => local.pick(&tried, &mut *worker.rng.borrow_mut()),
+        };
+        let Some(index) = picked else {
+            return Outcome::Refused(Refusal::new(
+                Reason::NoEndpoint,
+                format!("service {} has no endpoint that can take the request", local.upstream.label),
+            ));
+        };
+        attempts += u32::from(fresh_at.is_none());
+        if let Some(notes) = &mut exchange.notes {
+            notes.attempts = attempts;
+            notes.endpoint = Some(local.endpoint(index).id.clone());
+        }
+        match attempt(conn, exchange, local, index, fresh_at.take().is_some()).await {
+            Attempt::Over(outcome) => return outcome,
+            Attempt::Stale => fresh_at = Some(index),
+            Attempt::Failed { failure, refusal } => {
+                tried.add(index);
+                let facts = Facts {
+                    attempts,
+                    idempotent: exchange.asked.method.is_idempotent(),
+                    unsent: exchange.is_unsent(),
+                    replayable: exchange.is_replayable(),
+                    response_begun: exchange.was_heard(),
+                    another_endpoint: local.has_untried(&tried),
+                    deadline: None,
+                };
+                match may_retry(local, failure, &facts, now(), &worker) {
+                    Some(delay) => pause(delay).await,
+                    None => return Outcome::Refused(refusal),
+                }
+                local.counters.retries.add(1);
+            }
+        }
+        exchange.reset_attempt(&worker.buffers);
+    }
+}
+
+/// How long to wait before the next attempt; none when there is to be none.
+fn may_retry(
+    local: &LocalUpstream,
+    failure: Failure,
+    facts: &Facts,
+    now: Nanos,
+    worker: &crate::runtime::Worker,
+) -> Option<Duration> {
+    let policy = RetryPolicy { retries: local.upstream.settings.retries, ..RetryPolicy::default() };
+    let mut budget = local.carried.budget.borrow_mut();
+    match decide(&policy, failure, facts, &mut budget, now, &mut *worker.rng.borrow_mut()) {
+        Decision::Retry { delay } => Some(delay),
+        Decision::GiveUp(why) => {
+            if why == GiveUp::Budget {
+                local.counters.retries_denied.add(1);
+            }
+            None
+        }
+    }
+}
+
+async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+async fn attempt(
+    conn: &mut Connection,
+    exchange: &mut Exchange,
+    local: &LocalUpstream,
+    index: usize,
+    only_fresh: bool,
+) -> Attempt {
+    let endpoint = local.endpoint(index);
+    let settings = &local.upstream.settings;
+    let _in_flight = InFlight::begin(endpoint);
+    let pooled =
+        if only_fresh { None } else { local.pool(index).take(conn.worker.timers.now_ms(), settings.idle_max) };
+    let reused = pooled.is_some();
+    let mut upstream = match pooled {
+        Some(upstream) => upstream,
+        None => match connect(endpoint.addr, settings.connect_timeout, &conn.timer).await {
+            Ok(upstream) => {
+                local.counters.connects.add(1);
+                upstream
+            }
+            Err(fault) => return connect_failed(local, index, &fault),
+        },
+    };
+    conn.timer.arm(conn.worker.config().timeouts.stream_idle);
+    let ended = poll_fn(|cx| {
+        let mut link = Link {
+            closing: conn.is_closing(),
+            worker: &conn.worker,
+            client: &mut conn.client,
+            carry: &mut conn.carry,
+            timer: &conn.timer,
+            upstream: &mut upstream,
+        };
+        exchange.poll(cx, &mut link)
+    })
+    .await;
+    match ended {
+        Ended::Complete => {
+            endpoint.state.mark_succeeded();
+            if exchange.upstream_reusable() {
+                local.pool(index).put(upstream, conn.worker.timers.now_ms());
+            }
+            Attempt::Over(Outcome::Complete)
+        }
+        Ended::Upgraded => {
+            endpoint.state.mark_succeeded();
+            Attempt::Over(Outcome::Tunnel(upstream))
+        }
+        Ended::Failed(UpstreamFault::Reset) if reused && may_be_stale(exchange) => Attempt::Stale,
+        Ended::Failed(fault) => exchange_failed(local, index, &fault),
+        Ended::Refused(refusal) => Attempt::Over(Outcome::Refused(refusal)),
+        Ended::ClientGone => Attempt::Over(Outcome::ClientGone),
+        Ended::Cut => {
+            local.counters.resets.add(1);
+            Attempt::Over(Outcome::Cut)
+        }
+    }
+}
+
+/// The upstream closes idle connections when it likes; that says nothing about its health, and the request goes out
+/// again where that is safe.
+fn may_be_stale(exchange: &Exchange) -> bool {
+    exchange.is_replayable() && (exchange.is_unsent() || exchange.asked.method.is_idempotent())
+}
+
+fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> Attempt {
+    local.endpoint(index).state.mark_failed();
+    local.counters.connect_failures.add(1);
+    let label = &local.upstream.label;
+    let refusal = match fault {
+        ConnectFault::Failed(fault) => {
+            tracing::debug!(upstream = %label, endpoint = %local.endpoint(index).id, %fault, "cannot connect");
+            Refusal::new(Reason::ConnectFailed, format!("no connection to service {label}"))
+        }
+        ConnectFault::TimedOut => {
+            let mut refusal = Refusal::new(Reason::ConnectFailed, format!("no connection to service {label} in time"));
+            refusal.status = 504;
+            refusal
+        }
+    };
+    Attempt::Failed { failure: Failure::Connect, refusal }
+}
+
+fn exchange_failed(local: &LocalUpstream, index: usize, fault: &UpstreamFault) -> Attempt {
+    let label = &local.upstream.label;
+    let state = &local.endpoint(index).state;
+    let (failure, refusal) = match fault {
+        UpstreamFault::Reset => {
+            state.mark_failed();
+            local.counters.resets.add(1);
+            let message = format!("service {label} closed the connection before it answered");
+            (Failure::Reset, Refusal::new(Reason::UpstreamReset, message))
+        }
+        UpstreamFault::Timeout => {
+            let message = format!("service {label} did not answer in time");
+            (Failure::Timeout, Refusal::new(Reason::Timeout, message))
+        }
+        UpstreamFault::Malformed(fault) => (Failure::Malformed, Refusal::response(fault)),
+        UpstreamFault::MalformedBody(fault) => {
+            let message = format!("the upstream's response is malformed: {fault}");
+            (Failure::Malformed, Refusal::new(Reason::UpstreamMalformed, message))
+        }
+    };
+    Attempt::Failed { failure, refusal }
+}

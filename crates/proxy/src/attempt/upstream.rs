@@ -1,0 +1,157 @@
+//! What one worker keeps for one upstream: balancer, retry budget, pools.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rand::Rng;
+use weir_model::resource::traffic_policy::BalancePolicy;
+use weir_policy::balance::{Balancer, Candidates, Policy, Tried};
+use weir_policy::retry::{Budget, BudgetConfig};
+
+use super::pool::Pool;
+use crate::observe::UpstreamCounters;
+use crate::snapshot::{Endpoint, Upstream};
+
+/// An upstream of one snapshot, with what this worker keeps for it.
+pub(crate) struct LocalUpstream {
+    pub(crate) upstream: Arc<Upstream>,
+    /// By the endpoint's index.
+    pools: Vec<Rc<Pool>>,
+    balancer: Rc<RefCell<Balancer>>,
+    pub(crate) carried: Rc<Carried>,
+    pub(crate) counters: Arc<UpstreamCounters>,
+}
+
+/// What outlives a snapshot.
+pub(crate) struct Carried {
+    /// The latest balancer and what it was made from, to be kept while that stays the same.
+    balancer: RefCell<Option<(Shape, Rc<RefCell<Balancer>>)>>,
+    pub(crate) budget: RefCell<Budget>,
+    touched_s: Cell<u32>,
+}
+
+/// What a balancer was made from: the policy, and each endpoint's key and weight.
+type Shape = (BalancePolicy, Vec<(u64, u32)>);
+
+impl Carried {
+    /// For one of so many workers.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            balancer: RefCell::default(),
+            budget: RefCell::new(Budget::new(BudgetConfig::default().divided_by(workers))),
+            touched_s: Cell::new(0),
+        }
+    }
+
+    /// The balancer for an upstream: the one there is if it fits, else a new one.
+    fn balancer(&self, upstream: &Upstream, rng: &mut impl Rng) -> Rc<RefCell<Balancer>> {
+        let mut weights = vec![0; upstream.endpoints.len()];
+        for &index in upstream.candidates() {
+            weights[index as usize] = upstream.endpoint(index).weight;
+        }
+        let keys = upstream.endpoints.iter().map(|endpoint| endpoint.state.key());
+        let shape = (upstream.settings.balance, keys.zip(weights.iter().copied()).collect());
+        let mut latest = self.balancer.borrow_mut();
+        if let Some((made_from, balancer)) = &*latest
+            && *made_from == shape
+        {
+            return balancer.clone();
+        }
+        let balancer = Rc::new(RefCell::new(Balancer::new(policy(upstream.settings.balance), &weights, rng)));
+        *latest = Some((shape, balancer.clone()));
+        balancer
+    }
+}
+
+const fn policy(declared: BalancePolicy) -> Policy {
+    match declared {
+        BalancePolicy::RoundRobin => Policy::RoundRobin,
+        BalancePolicy::Random => Policy::Random,
+        BalancePolicy::LeastRequest => Policy::LeastRequest,
+    }
+}
+
+impl LocalUpstream {
+    /// `pools` has one for each of the upstream's endpoints.
+    pub(crate) fn new(
+        upstream: Arc<Upstream>,
+        pools: Vec<Rc<Pool>>,
+        carried: Rc<Carried>,
+        counters: Arc<UpstreamCounters>,
+        rng: &mut impl Rng,
+    ) -> Rc<Self> {
+        debug_assert_eq!(pools.len(), upstream.endpoints.len());
+        let balancer = carried.balancer(&upstream, rng);
+        Rc::new(Self { upstream, pools, balancer, carried, counters })
+    }
+
+    /// The endpoint for the next attempt; none when there is none that may be chosen.
+    #[inline]
+    pub(crate) fn pick(&self, tried: &Tried, rng: &mut impl Rng) -> Option<usize> {
+        let live = Live(&self.upstream.endpoints);
+        self.balancer.borrow_mut().pick(&live, tried, rng, &mut ()).map(|pick| pick.index)
+    }
+
+    /// Whether an endpoint is left that was not tried.
+    pub(crate) fn has_untried(&self, tried: &Tried) -> bool {
+        self.upstream.candidates().iter().any(|&index| !tried.has(index as usize))
+    }
+
+    #[inline]
+    pub(crate) fn endpoint(&self, index: usize) -> &Endpoint {
+        &self.upstream.endpoints[index]
+    }
+
+    #[inline]
+    pub(crate) fn pool(&self, index: usize) -> &Pool {
+        &self.pools[index]
+    }
+
+    /// Says that the upstream is in use, at most once a second.
+    #[inline]
+    pub(crate) fn touch(&self, now_s: u32) {
+        if self.carried.touched_s.replace(now_s) != now_s {
+            self.upstream.state.touch(now_s);
+        }
+    }
+
+    /// Closes idle connections that are old or dead.
+    pub(crate) fn sweep(&self, now_ms: u64) {
+        for pool in &self.pools {
+            pool.sweep(now_ms, self.upstream.settings.idle_max);
+        }
+    }
+}
+
+struct Live<'a>(&'a [Endpoint]);
+
+impl Candidates for Live<'_> {
+    #[inline]
+    fn in_flight(&self, index: usize) -> u32 {
+        self.0[index].state.in_flight()
+    }
+
+    #[inline]
+    fn avoided(&self, index: usize) -> bool {
+        self.0[index].state.is_avoided()
+    }
+}
+
+/// Counts a request in flight at an endpoint for as long as it lives.
+pub(crate) struct InFlight<'a>(&'a Endpoint);
+
+impl<'a> InFlight<'a> {
+    #[inline]
+    pub(crate) fn begin(endpoint: &'a Endpoint) -> Self {
+        endpoint.state.begin();
+        Self(endpoint)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.state.end();
+    }
+}

@@ -1,0 +1,192 @@
+//! What a proxy is told at start: the engine's settings, their defaults and bounds, all in one place.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weir_model::resource::ServiceRef;
+
+/// Everything that [`crate::run`] needs.
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    /// Worker threads; 0 means one per core.
+    pub workers: usize,
+    /// Which listeners there are.
+    pub mode: Mode,
+    /// Where snapshots come from.
+    pub source: SourceConfig,
+    /// Where `/metrics`, health and explain are served; nowhere when absent.
+    pub admin: Option<SocketAddr>,
+    /// Where requests are logged; nowhere when absent.
+    pub access_log: Option<AccessLogConfig>,
+    /// How long in-flight requests may take to finish after the shutdown signal. Default 30 s.
+    pub drain_timeout: Duration,
+    /// Bounds.
+    pub limits: EngineLimits,
+    /// Time limits for what no route or policy says.
+    pub timeouts: EngineTimeouts,
+}
+
+impl ProxyConfig {
+    /// A configuration with the documented defaults.
+    pub fn new(mode: Mode, source: SourceConfig) -> Self {
+        Self {
+            workers: 0,
+            mode,
+            source,
+            admin: None,
+            access_log: None,
+            drain_timeout: Duration::from_secs(30),
+            limits: EngineLimits::default(),
+            timeouts: EngineTimeouts::default(),
+        }
+    }
+
+    /// The number of worker threads that is meant.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        }
+    }
+}
+
+/// Which listeners a proxy has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Those of the snapshot's gateways.
+    Gateway,
+    /// Beside one application.
+    Sidecar {
+        /// The service whose instance the application is.
+        service: ServiceRef,
+        /// Where calls to the application arrive.
+        inbound: SocketAddr,
+        /// Where the application listens.
+        app: SocketAddr,
+        /// Where the application sends its own calls.
+        outbound: SocketAddr,
+    },
+}
+
+/// Where snapshots come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceConfig {
+    /// Files of documents, watched for change.
+    Static {
+        /// The files, read as one set.
+        files: Vec<PathBuf>,
+    },
+    /// A control plane.
+    Mesh {
+        /// Its address, as `http://host:port`.
+        server: String,
+        /// How this proxy names itself.
+        id: String,
+        /// The gateways to serve, as `name` or `namespace/name`.
+        gateways: Vec<String>,
+        /// Where the last good snapshot is kept; not kept when absent.
+        data_dir: Option<PathBuf>,
+    },
+}
+
+/// The access log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLogConfig {
+    /// The file to append to; standard output when absent.
+    pub path: Option<PathBuf>,
+    /// How a line looks.
+    pub format: AccessLogFormat,
+    /// Lines that may wait for the writer; what comes beyond is dropped and counted. Default 8192.
+    pub queue_max: usize,
+}
+
+impl Default for AccessLogConfig {
+    fn default() -> Self {
+        Self { path: None, format: AccessLogFormat::Json, queue_max: 8192 }
+    }
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// `key=value` pairs.
+    Text,
+}
+
+/// Upper bounds of the engine. Each is per worker unless it says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// Client connections at a time. Beyond: answered 503 and closed. Default 65536.
+    pub connections_max: usize,
+    /// Idle pooled connections per endpoint. Beyond: the oldest is closed. Default 512.
+    pub pool_idle_max: usize,
+    /// Bytes of one read, and so the most that is in memory of one direction of one exchange. Default 128 KiB.
+    pub read_bytes_max: usize,
+    /// Bytes that are read after an early response, while waiting for the client to end its upload. Default 256 KiB.
+    pub discard_bytes_max: u64,
+    /// Bytes of an error answer's path of a request that could not be read: how much is swallowed before closing, so
+    /// that the answer is not lost to a reset. Default 256 KiB.
+    pub linger_bytes_max: u64,
+    /// Syntax bounds of requests.
+    pub request: weir_http1::Limits,
+    /// Syntax bounds of responses.
+    pub response: weir_http1::Limits,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 65_536,
+            pool_idle_max: 512,
+            read_bytes_max: 128 * 1024,
+            discard_bytes_max: 256 * 1024,
+            linger_bytes_max: 256 * 1024,
+            request: weir_http1::Limits::DEFAULT,
+            response: weir_http1::Limits::DEFAULT,
+        }
+    }
+}
+
+/// Time limits of the engine. Routes and policies override `connect`, `request` and `upstream_idle`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineTimeouts {
+    /// A request head, from its first byte to its last. Beyond: 408. Default 10 s.
+    pub head_read: Duration,
+    /// A client connection between two requests. Default 300 s.
+    pub downstream_idle: Duration,
+    /// A pass-through connection attempt; services bring their own. Default 1 s.
+    pub connect: Duration,
+    /// From a pass-through request's arrival to the response head; services bring their own. Default 15 s.
+    pub request: Duration,
+    /// A request or response body without progress. Default 60 s.
+    pub stream_idle: Duration,
+    /// A tunnel without progress in either direction. Default 1 h, since WebSockets idle long.
+    pub tunnel_idle: Duration,
+    /// How long a request whose client has shut down its sending side is still worked on before the client counts as
+    /// gone: the two cannot be told apart. Default 2 s.
+    pub half_close_grace: Duration,
+    /// How long an idle client connection may still send one more request once draining has begun. Default 1 s.
+    pub drain_idle_grace: Duration,
+    /// How long a connection is kept half open after an error answer, for the client to read it. Default 1 s.
+    pub linger: Duration,
+}
+
+impl Default for EngineTimeouts {
+    fn default() -> Self {
+        Self {
+            head_read: Duration::from_secs(10),
+            downstream_idle: Duration::from_secs(300),
+            connect: Duration::from_secs(1),
+            request: Duration::from_secs(15),
+            stream_idle: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(3600),
+            half_close_grace: Duration::from_secs(2),
+            drain_idle_grace: Duration::from_secs(1),
+            linger: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Phases `decode` and `respond`: a client's connection, from accept to its end, in one task.
+//!
+//! ```text
+//!  head -> where to (decode) -> attempts -> response relayed, or refused -> next head
+//!                                        -> tunnel
+//! ```
+//!
+//! While it waits for a head it holds no buffer. What was read beyond a message is kept in its `carry`.
+
+mod carry;
+mod decode;
+mod notes;
+mod outside;
+mod refuse;
+
+use std::future::poll_fn;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::task::Poll;
+
+use tokio::net::TcpStream;
+
+use crate::attempt::{Exchange, LocalUpstream, Outcome};
+use crate::listen::ListenerHandle;
+use crate::respond::{Reason, Refusal};
+use crate::runtime::{TimerSlot, Worker};
+use crate::source::Subscribed;
+use crate::tunnel;
+
+pub(crate) use carry::Carry;
+pub(crate) use notes::Notes;
+use decode::Next;
+
+/// A client's connection.
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Rc<ListenerHandle>,
+    pub(crate) client: TcpStream,
+    pub(crate) timer: TimerSlot,
+    /// What was read and not dealt with.
+    pub(crate) carry: Carry,
+    /// The parser's state of a head that has begun in `carry`.
+    head: Option<Box<weir_http1::RequestHead>>,
+    peer: Peer,
+    /// A service was asked for on behalf of the request in `carry`.
+    asked_for: bool,
+    /// The grace for one more request has begun.
+    told_to_close: bool,
+}
+
+/// The client's address, and the text of it that goes into forwarding headers.
+struct Peer {
+    ip: IpAddr,
+    text: [u8; Peer::TEXT_MAX],
+    len: u8,
+}
+
+impl Peer {
+    /// The longest text of an address: IPv6 with an IPv4 tail.
+    const TEXT_MAX: usize = 46;
+
+    fn new(addr: SocketAddr) -> Self {
+        let ip = addr.ip().to_canonical();
+        let mut text = [0; Self::TEXT_MAX];
+        let mut rest = &mut text[..];
+        // It fits: see the length.
+        let _ = write!(rest, "{ip}");
+        let len = (Self::TEXT_MAX - rest.len()) as u8;
+        Self { ip, text, len }
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.text[..usize::from(self.len)]
+    }
+}
+
+/// Where a request goes.
+pub(crate) enum Target {
+    /// Nowhere yet.
+    None,
+    /// To a service.
+    Upstream(Rc<LocalUpstream>),
+    /// To a host outside the mesh.
+    Outside(Box<outside::Outside>),
+    /// Bytes both ways, to a host or a service, as CONNECT asks.
+    Connect(Box<outside::ConnectTo>),
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<ListenerHandle>, client: TcpStream, peer: SocketAddr) {
+    let _open = Open::new(worker.clone());
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let timer = worker.timers.slot(waker);
+    let mut connection = Connection {
+        worker,
+        listener,
+        client,
+        timer,
+        carry: Carry::new(),
+        head: None,
+        peer: Peer::new(peer),
+        asked_for: false,
+        told_to_close: false,
+    };
+    connection.run().await;
+}
+
+/// Counts a connection for as long as it lives.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: Rc<Worker>) -> Self {
+        worker.connection_opened();
+        Self(worker)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connection_closed();
+    }
+}
+
+impl Connection {
+    /// Whether no further request is wanted on it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.worker.is_draining() || self.listener.is_closing()
+    }
+
+    async fn run(&mut self) {
+        self.await_head();
+        loop {
+            let next = poll_fn(|cx| self.poll_next(cx)).await;
+            let goes_on = match next {
+                Next::Forward(exchange) => self.forward(exchange).await,
+                Next::Refuse(exchange, refusal) => self.answer(exchange, &refusal).await,
+                Next::Ask(service) => {
+                    self.asked_for = true;
+                    // Rare, so its size is kept out of the connection's own.
+                    let asking = Box::pin(self.worker.shared.shared.subscriptions.request(&service));
+                    if asking.await == Subscribed::Unavailable {
+                        tracing::debug!(%service, "the control plane cannot be asked");
+                    }
+                    true
+                }
+                Next::Bad(refusal) => {
+                    self.refuse_head(&refusal).await;
+                    false
+                }
+                Next::Closed => false,
+            };
+            if !goes_on {
+                return;
+            }
+            self.await_head();
+        }
+    }
+
+    /// Serves one request. Gives whether the connection goes on.
+    async fn forward(&mut self, mut exchange: Box<Exchange>) -> bool {
+        let outcome = match std::mem::replace(&mut exchange.target, Target::None) {
+            Target::Upstream(local) => {
+                let outcome = crate::attempt::run(self, &mut exchange, &local).await;
+                local.counters.response(answered(&outcome, &exchange));
+                outcome
+            }
+            Target::Outside(outside) => Box::pin(outside.run(self, &mut exchange)).await,
+            Target::Connect(to) => return Box::pin(to.run(self, exchange)).await,
+            Target::None => Outcome::ClientGone,
+        };
+        match outcome {
+            Outcome::Complete => {
+                let goes_on = exchange.client_keeps && exchange.is_request_read();
+                let drains = exchange.client_keeps && !exchange.is_request_read();
+                self.observe(&mut exchange, None, false);
+                let goes_on = goes_on || (drains && self.discard_upload(&mut exchange).await);
+                if !goes_on && !exchange.is_request_read() {
+                    self.linger().await;
+                }
+                self.worker.give_exchange(exchange);
+                goes_on
+            }
+            Outcome::Refused(refusal) => self.answer(exchange, &refusal).await,
+            Outcome::Tunnel(upstream) => {
+                self.observe(&mut exchange, None, false);
+                let ahead = self.carry.take();
+                self.worker.give_exchange(exchange);
+                Box::pin(tunnel::run(self, upstream, ahead)).await;
+                false
+            }
+            Outcome::ClientGone => {
+                self.worker.counters.client_gone.add(1);
+                self.observe(&mut exchange, None, true);
+                self.worker.give_exchange(exchange);
+                false
+            }
+            Outcome::Cut => {
+                self.worker.counters.truncated.add(1);
+                self.observe(&mut exchange, None, true);
+                self.worker.give_exchange(exchange);
+                // An end would look like the end of a response that lasts until close.
+                crate::runtime::io::abort(&self.client);
+                false
+            }
+        }
+    }
+
+    /// Answers a request that was read. Gives whether the connection goes on.
+    async fn answer(&mut self, mut exchange: Box<Exchange>, refusal: &Refusal) -> bool {
+        let goes_on = self.refuse(&mut exchange, refusal).await;
+        self.worker.give_exchange(exchange);
+        goes_on
+    }
+}
+
+/// The status that the upstream's row of the metrics shows: what the client got because of it.
+fn answered(outcome: &Outcome, exchange: &Exchange) -> u16 {
+    match outcome {
+        Outcome::Refused(refusal) => refusal.status,
+        // Nobody got anything; the peers' log format calls it 499.
+        Outcome::ClientGone if exchange.status == 0 => 499,
+        _ => exchange.status,
+    }
+}
+
+/// Refusals that have nothing to do with the request's own fault are counted by their reason.
+pub(crate) fn count(worker: &Worker, reason: Reason) {
+    worker.counters.refusal(reason);
+}

@@ -1,0 +1,77 @@
+//! What is remembered of a request for the access log. Made only when there is one.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use weir_http1::RequestHead;
+use weir_model::Position;
+
+use super::Connection;
+use crate::attempt::Exchange;
+use crate::observe::AccessRecord;
+use crate::respond::Reason;
+
+/// Bytes of a path in the log.
+const PATH_BYTES_MAX: usize = 2048;
+
+/// The notes.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    at: SystemTime,
+    began_ns: u64,
+    method: Box<str>,
+    host: Box<str>,
+    path: Box<str>,
+    pub(crate) position: Position,
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) upstream: Option<Arc<str>>,
+    pub(crate) endpoint: Option<Arc<str>>,
+    pub(crate) attempts: u32,
+}
+
+impl Notes {
+    /// Notes of a request that was just read.
+    pub(super) fn new(head: &RequestHead, buf: &[u8], began_ns: u64) -> Box<Self> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(PATH_BYTES_MAX)]).into();
+        Box::new(Self {
+            at: SystemTime::now(),
+            began_ns,
+            method: text(head.method_bytes(buf)),
+            host: text(head.host(buf).unwrap_or_default()),
+            path: text(head.target(buf)),
+            position: Position::default(),
+            route: None,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+        })
+    }
+}
+
+impl Connection {
+    /// Logs a request that is over. `status` is the proxy's own answer where it gave one.
+    pub(super) fn observe(&self, exchange: &mut Exchange, answer: Option<(u16, Reason)>, truncated: bool) {
+        self.worker.counters.bytes_out.add(exchange.bytes_out());
+        let Some(notes) = exchange.notes.take() else { return };
+        let Some(log) = &self.worker.shared.access_log else { return };
+        let ended_ns = self.worker.timers.precise_ns();
+        log.log(AccessRecord {
+            at: notes.at,
+            position: notes.position,
+            client: self.peer.ip,
+            method: notes.method,
+            host: notes.host,
+            path: notes.path,
+            route: notes.route,
+            upstream: notes.upstream,
+            endpoint: notes.endpoint,
+            attempts: notes.attempts,
+            status: answer.map_or(exchange.status, |(status, _)| status),
+            reason: answer.map(|(_, reason)| reason),
+            truncated,
+            bytes_in: exchange.bytes_in(),
+            bytes_out: exchange.bytes_out(),
+            duration_us: ended_ns.saturating_sub(notes.began_ns) / 1000,
+        });
+    }
+}

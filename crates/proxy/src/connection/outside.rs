@@ -1,0 +1,145 @@
+//! Calls to hosts outside the mesh, and CONNECT: so that a sidecar that is an application's HTTP proxy does not cut it
+//! off from the rest of the world. Neither pooled nor balanced.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use weir_model::ServiceRef;
+use weir_model::resource::Protocol;
+use weir_policy::balance::Tried;
+
+use super::Connection;
+use crate::attempt::{Carried, Exchange, LocalUpstream, Outcome, Pool, connect};
+use crate::respond::{Reason, Refusal};
+use crate::runtime::Worker;
+use crate::snapshot::{Settings, Upstream};
+use crate::tunnel;
+
+/// Addresses of a name that are tried.
+const ADDRESSES_MAX: usize = 4;
+/// How long resolving a name may take.
+const RESOLVE_MAX: Duration = Duration::from_secs(2);
+/// The row of the metrics for all hosts outside the mesh.
+const LABEL: &str = "_outside";
+
+/// A host outside the mesh.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    host: String,
+    port: u16,
+}
+
+/// Where CONNECT leads.
+pub(crate) enum ConnectTo {
+    /// A service of the mesh.
+    Service(Rc<LocalUpstream>),
+    /// A host outside.
+    Host {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+impl Outside {
+    pub(super) fn new(host: String, port: u16) -> Self {
+        Self { host, port }
+    }
+
+    /// Sends the request there.
+    pub(super) async fn run(self, conn: &mut Connection, exchange: &mut Exchange) -> Outcome {
+        let addr = match resolve(&self.host, self.port).await {
+            Ok(addrs) => addrs[0],
+            Err(refusal) => return Outcome::Refused(refusal),
+        };
+        let local = local(&conn.worker, &self.host, addr);
+        crate::attempt::run(conn, exchange, &local).await
+    }
+}
+
+/// An upstream of one address that is forgotten after the request.
+fn local(worker: &Worker, host: &str, addr: SocketAddr) -> Rc<LocalUpstream> {
+    let timeouts = &worker.config().timeouts;
+    let settings = Settings {
+        connect_timeout: timeouts.connect,
+        request_timeout: (!timeouts.request.is_zero()).then_some(timeouts.request),
+        ..Settings::default()
+    };
+    let upstream = Upstream::fixed(ServiceRef::new("outside", host), Protocol::Http, settings, addr);
+    let pool = Rc::new(Pool::new(0, worker.counters.clone()));
+    let counters = worker.counters.upstream(&LABEL.into());
+    LocalUpstream::new(
+        Arc::new(upstream),
+        vec![pool],
+        Rc::new(Carried::new(1)),
+        counters,
+        &mut *worker.rng.borrow_mut(),
+    )
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
+    let refuse = |why: String| Refusal::new(Reason::ResolveFailed, format!("host {host:?} cannot be resolved: {why}"));
+    let found = tokio::time::timeout(RESOLVE_MAX, tokio::net::lookup_host((host, port))).await;
+    let addrs: Vec<_> = match found {
+        Ok(Ok(addrs)) => addrs.take(ADDRESSES_MAX).collect(),
+        Ok(Err(fault)) => return Err(refuse(fault.to_string())),
+        Err(_) => return Err(refuse("it took too long".to_owned())),
+    };
+    if addrs.is_empty() { Err(refuse("it has no address".to_owned())) } else { Ok(addrs) }
+}
+
+impl ConnectTo {
+    /// Opens the tunnel and lives in it. Gives whether the connection can carry another request.
+    pub(super) async fn run(self, conn: &mut Connection, mut exchange: Box<Exchange>) -> bool {
+        let upstream = match self.open(conn).await {
+            Ok(upstream) => upstream,
+            Err(refusal) => return conn.answer(exchange, &refusal).await,
+        };
+        exchange.status = 200;
+        conn.observe(&mut exchange, None, false);
+        let ahead = conn.carry.take();
+        conn.worker.give_exchange(exchange);
+        conn.timer.arm(conn.worker.config().timeouts.stream_idle);
+        if conn.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await {
+            tunnel::run(conn, upstream, ahead).await;
+        }
+        false
+    }
+
+    async fn open(&self, conn: &Connection) -> Result<TcpStream, Refusal> {
+        match self {
+            Self::Service(local) => {
+                let mut tried = Tried::default();
+                loop {
+                    let picked = local.pick(&tried, &mut *conn.worker.rng.borrow_mut());
+                    let Some(index) = picked.filter(|&index| !tried.has(index)) else {
+                        let message = format!("no connection to service {}", local.upstream.label);
+                        return Err(Refusal::new(Reason::ConnectFailed, message));
+                    };
+                    let endpoint = local.endpoint(index);
+                    match connect(endpoint.addr, local.upstream.settings.connect_timeout, &conn.timer).await {
+                        Ok(upstream) => return Ok(upstream),
+                        Err(_) => endpoint.state.mark_failed(),
+                    }
+                    tried.add(index);
+                }
+            }
+            Self::Host { host, port } => {
+                let mut why = io::Error::from(io::ErrorKind::TimedOut);
+                for addr in resolve(host, *port).await? {
+                    match connect(addr, conn.worker.config().timeouts.connect, &conn.timer).await {
+                        Ok(upstream) => return Ok(upstream),
+                        Err(crate::attempt::ConnectFault::Failed(fault)) => why = fault,
+                        Err(crate::attempt::ConnectFault::TimedOut) => {}
+                    }
+                }
+                Err(Refusal::new(Reason::ConnectFailed, format!("no connection to {host}:{port}: {why}")))
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Answers of the proxy itself, and what happens to the rest of a request that nobody wants.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use weir_http1::{Method, Version};
+
+use super::{Connection, count};
+use crate::attempt::Exchange;
+use crate::respond::Refusal;
+use crate::runtime::io::{poll_read, poll_write, shutdown};
+
+impl Connection {
+    /// Answers a request that was read. Gives whether the connection can go on.
+    pub(super) async fn refuse(&mut self, exchange: &mut Exchange, refusal: &Refusal) -> bool {
+        count(&self.worker, refusal.reason);
+        let asked = &exchange.asked;
+        // After a fault in the request, or while the client waits to be told to go on, nobody knows where the next
+        // request would begin.
+        let keeps = asked.keep_alive
+            && asked.version == Version::Http11
+            && refusal.status != 400
+            && refusal.status != 408
+            && !(asked.expect_continue && !exchange.is_request_read())
+            && !exchange.is_half_closed()
+            && !self.is_closing();
+        let head_only = asked.method == Method::Head;
+        self.observe(exchange, Some((refusal.status, refusal.reason)), false);
+        if !self.write_refusal(refusal, head_only, !keeps).await {
+            return false;
+        }
+        if keeps && self.discard_upload(exchange).await {
+            return true;
+        }
+        self.linger().await;
+        false
+    }
+
+    /// Answers a head that could not be read. The connection must be closed.
+    pub(super) async fn refuse_head(&mut self, refusal: &Refusal) {
+        count(&self.worker, refusal.reason);
+        if self.write_refusal(refusal, false, true).await {
+            self.linger().await;
+        }
+    }
+
+    async fn write_refusal(&mut self, refusal: &Refusal, head_only: bool, close: bool) -> bool {
+        let mut answer = self.worker.buffers.take();
+        refusal.write(&mut answer, head_only, close);
+        self.timer.arm(self.worker.config().timeouts.stream_idle);
+        let written = self.write_all(&answer).await;
+        self.worker.counters.bytes_out.add(answer.len() as u64);
+        self.worker.buffers.give(&mut answer);
+        written
+    }
+
+    /// Writes to the client; gives whether it took everything before the timer expired.
+    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> bool {
+        let mut from = 0;
+        poll_fn(|cx| {
+            while from < bytes.len() {
+                match poll_write(&mut self.client, cx, &bytes[from..]) {
+                    Poll::Ready(Ok(n)) => from += n,
+                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    Poll::Pending if self.timer.expired() => return Poll::Ready(false),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(true)
+        })
+        .await
+    }
+
+    /// Reads the rest of a request that was answered early, up to a bound of bytes and time. Gives whether its end was
+    /// reached, so that another request can follow.
+    pub(super) async fn discard_upload(&mut self, exchange: &mut Exchange) -> bool {
+        if exchange.is_request_read() {
+            return true;
+        }
+        let mut left = self.worker.config().limits.discard_bytes_max;
+        self.timer.arm(self.worker.config().timeouts.linger);
+        poll_fn(|cx| {
+            loop {
+                match exchange.discard_carried(&mut self.carry, &self.worker.buffers) {
+                    Ok(()) if exchange.is_request_read() => return Poll::Ready(true),
+                    Ok(()) => {}
+                    Err(_) => return Poll::Ready(false),
+                }
+                let mut scratch = self.worker.scratch.borrow_mut();
+                match poll_read(&mut self.client, cx, &mut scratch.input) {
+                    Poll::Ready(Ok(n)) if n > 0 && n as u64 <= left => {
+                        left -= n as u64;
+                        self.carry.extend(&scratch.input[..n], &self.worker.buffers);
+                    }
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending if self.timer.expired() => return Poll::Ready(false),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ends the sending side and swallows what the client still sends, up to a bound of bytes and time: closing with
+    /// unread bytes would reset the connection, and the client might never see the answer (RFC 9112 section 9.6).
+    pub(super) async fn linger(&mut self) {
+        shutdown(&self.client);
+        let mut left = self.worker.config().limits.linger_bytes_max;
+        self.timer.arm(self.worker.config().timeouts.linger);
+        self.carry.clear(&self.worker.buffers);
+        poll_fn(|cx| {
+            loop {
+                let mut scratch = self.worker.scratch.borrow_mut();
+                match poll_read(&mut self.client, cx, &mut scratch.input) {
+                    Poll::Ready(Ok(n)) if n > 0 && n as u64 <= left => left -= n as u64,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending if self.timer.expired() => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+    }
+}

@@ -1,0 +1,103 @@
+//! A worker's side of one listener.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use super::Role;
+use crate::connection;
+use crate::respond::{Reason, Refusal};
+use crate::runtime::Worker;
+
+/// How long accepting rests when the process has no file descriptor left.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener as its connections know it.
+pub(crate) struct ListenerHandle {
+    /// The address as the snapshot names it.
+    pub(crate) addr: SocketAddr,
+    pub(crate) role: Role,
+    /// Where the snapshot has it: the view's number, and the index if it is there.
+    pub(crate) place: Cell<(u64, Option<u32>)>,
+    closing: Cell<bool>,
+    closed: Notify,
+}
+
+impl ListenerHandle {
+    pub(crate) fn new(addr: SocketAddr, role: Role) -> Rc<Self> {
+        Rc::new(Self { addr, role, place: Cell::new((0, None)), closing: Cell::new(false), closed: Notify::new() })
+    }
+
+    /// Stops accepting. Connections see it when they are woken next.
+    pub(crate) fn close(&self) {
+        self.closing.set(true);
+        self.closed.notify_one();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+}
+
+/// Accepts until the listener is closed; then takes what the kernel has queued already, so that none of it is reset.
+pub(crate) async fn accept_loop(worker: Rc<Worker>, handle: Rc<ListenerHandle>, socket: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(fault) => {
+            tracing::error!(addr = %handle.addr, %fault, "cannot accept");
+            return;
+        }
+    };
+    while !handle.is_closing() {
+        tokio::select! {
+            biased;
+            () = handle.closed.notified() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => admit(&worker, &handle, stream, peer),
+                Err(fault) => rest(&handle, &fault).await,
+            },
+        }
+    }
+    empty_queue(&worker, &handle, listener);
+}
+
+/// A fault of one connection is nothing; a fault of the process would repeat at once.
+async fn rest(handle: &ListenerHandle, fault: &io::Error) {
+    if matches!(fault.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {
+        tracing::warn!(addr = %handle.addr, %fault, "cannot accept for now");
+        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+    }
+}
+
+fn empty_queue(worker: &Rc<Worker>, handle: &Rc<ListenerHandle>, listener: TcpListener) {
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            admit(worker, handle, stream, peer);
+        }
+    }
+}
+
+fn admit(worker: &Rc<Worker>, handle: &Rc<ListenerHandle>, stream: TcpStream, peer: SocketAddr) {
+    worker.counters.accepted.add(1);
+    if worker.counters.active.get() >= worker.config().limits.connections_max as u64 {
+        worker.counters.refusal(Reason::Overloaded);
+        let mut answer = Vec::new();
+        Refusal::new(Reason::Overloaded, "too many connections").write(&mut answer, false, true);
+        // A fresh socket takes this at once, or its peer is gone.
+        let stream = stream.into_std();
+        if let Ok(mut stream) = stream {
+            let _ = io::Write::write(&mut stream, &answer);
+        }
+        return;
+    }
+    let task = connection::serve(worker.clone(), handle.clone(), stream, peer);
+    tokio::task::spawn_local(task);
+}

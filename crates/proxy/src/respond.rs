@@ -1,0 +1,203 @@
+//! Answers that the proxy makes itself: what went wrong, in a status, a reason word and a sentence.
+//!
+//! Every such answer names its reason in the field `x-weir-reason` and in a small JSON body, so that a person can tell
+//! the proxy's words from the upstream's. It must not reveal addresses of upstreams to clients.
+
+use weir_http1::{RequestError, ResponseError};
+
+/// Why the proxy answered a request itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// The request is malformed; the status says how.
+    BadRequest,
+    /// The head did not arrive in time.
+    SlowHead,
+    /// The client stopped sending the body.
+    SlowBody,
+    /// No route matches.
+    NoRoute,
+    /// The matching rule names no service that exists.
+    NoBackend,
+    /// The service has no endpoint that may be chosen.
+    NoEndpoint,
+    /// The name is no service of the mesh.
+    UnknownService,
+    /// The control plane did not say in time where the service is.
+    NotSubscribed,
+    /// A name outside the mesh could not be resolved.
+    ResolveFailed,
+    /// No endpoint accepted a connection.
+    ConnectFailed,
+    /// The upstream closed or reset before its response.
+    UpstreamReset,
+    /// The upstream's response is malformed.
+    UpstreamMalformed,
+    /// The upstream's response head did not arrive in time.
+    Timeout,
+    /// A bound of the proxy is reached.
+    Overloaded,
+    /// The service does not speak a protocol that is served here.
+    ProtocolNotServed,
+}
+
+impl Reason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ProtocolNotServed as usize + 1;
+
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::BadRequest,
+        Self::SlowHead,
+        Self::SlowBody,
+        Self::NoRoute,
+        Self::NoBackend,
+        Self::NoEndpoint,
+        Self::UnknownService,
+        Self::NotSubscribed,
+        Self::ResolveFailed,
+        Self::ConnectFailed,
+        Self::UpstreamReset,
+        Self::UpstreamMalformed,
+        Self::Timeout,
+        Self::Overloaded,
+        Self::ProtocolNotServed,
+    ];
+
+    /// The word in answers, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::SlowHead => "slow_head",
+            Self::SlowBody => "slow_body",
+            Self::NoRoute => "no_route",
+            Self::NoBackend => "no_backend",
+            Self::NoEndpoint => "no_endpoint",
+            Self::UnknownService => "unknown_service",
+            Self::NotSubscribed => "not_subscribed",
+            Self::ResolveFailed => "resolve_failed",
+            Self::ConnectFailed => "connect_failed",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamMalformed => "upstream_malformed",
+            Self::Timeout => "timeout",
+            Self::Overloaded => "overloaded",
+            Self::ProtocolNotServed => "protocol_not_served",
+        }
+    }
+
+    const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::SlowHead | Self::SlowBody => 408,
+            Self::NoRoute | Self::UnknownService => 404,
+            Self::NoBackend => 500,
+            Self::NoEndpoint | Self::NotSubscribed | Self::Overloaded => 503,
+            Self::ResolveFailed
+            | Self::ConnectFailed
+            | Self::UpstreamReset
+            | Self::UpstreamMalformed
+            | Self::ProtocolNotServed => 502,
+            Self::Timeout => 504,
+        }
+    }
+}
+
+/// An answer that the proxy makes itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) reason: Reason,
+    /// For people; a sentence without a full stop.
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { status: reason.status(), reason, message: message.into() }
+    }
+
+    pub(crate) fn request(fault: &RequestError) -> Self {
+        Self { status: fault.status(), reason: Reason::BadRequest, message: fault.reason() }
+    }
+
+    pub(crate) fn response(fault: &ResponseError) -> Self {
+        Self::new(Reason::UpstreamMalformed, format!("the upstream's response is malformed: {fault}"))
+    }
+
+    /// Appends the whole response. A response to HEAD has no body but its length.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, head_only: bool, close: bool) {
+        use std::io::Write;
+        let body = format!(
+            "{{\"error\":{},\"reason\":\"{}\"}}\n",
+            serde_json::Value::from(self.message.as_str()),
+            self.reason.as_str()
+        );
+        let allow = if self.status == 405 { "allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" } else { "" };
+        let retry = if self.status == 503 { "retry-after: 1\r\n" } else { "" };
+        let connection = if close { "connection: close\r\n" } else { "" };
+        // Writing into memory cannot fail.
+        let _ = write!(
+            out,
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-weir-reason: {}\r\n{allow}{retry}{connection}\r\n{}",
+            self.status,
+            phrase(self.status),
+            body.len(),
+            self.reason.as_str(),
+            if head_only { "" } else { &body },
+        );
+    }
+}
+
+const fn phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_a_whole_response_with_its_reason() {
+        let mut out = Vec::new();
+        Refusal::new(Reason::NoRoute, "no route for \"a\r\nb\"").write(&mut out, false, true);
+        let text = String::from_utf8(out).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
+        assert!(head.contains("\r\nx-weir-reason: no_route\r\n") && head.ends_with("connection: close"), "{head}");
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
+        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(json["reason"], "no_route");
+        assert_eq!(json["error"], "no route for \"a\r\nb\"");
+    }
+
+    #[test]
+    fn a_refusal_of_head_has_no_body() {
+        let mut out = Vec::new();
+        Refusal::new(Reason::Timeout, "x").write(&mut out, true, false);
+        assert!(out.ends_with(b"\r\n\r\n"));
+        assert!(!String::from_utf8(out).unwrap().contains("connection"));
+    }
+
+    #[test]
+    fn reasons_are_numbered_in_order() {
+        for (i, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, i);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Threads: workers that carry requests, and one control thread that carries nothing else.
+//!
+//! ```text
+//!  run -> Engine::start -> N worker threads (current-thread runtime, tasks that never move)
+//!      -> control thread's runtime: source, admin -> shutdown -> Engine::drain
+//! ```
+//!
+//! Workers share nothing that they write often. What a request needs it finds on its own worker.
+
+mod buffers;
+mod engine;
+pub(crate) mod io;
+mod timers;
+mod view;
+mod worker;
+
+pub use engine::Engine;
+
+pub(crate) use buffers::Buffers;
+pub(crate) use timers::{Coarse, TimerSlot};
+pub(crate) use view::View;
+pub(crate) use worker::{Scratch, Worker};

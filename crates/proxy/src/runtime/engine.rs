@@ -1,0 +1,175 @@
+//! Starting and ending the workers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::task::LocalSet;
+
+use super::worker::{STOP_MAX, Worker, live};
+use crate::config::{Mode, ProxyConfig};
+use crate::error::ProxyError;
+use crate::listen::{Listeners, Mail, Mailbox, Role};
+use crate::observe::{AccessLog, Metrics};
+use crate::snapshot::{Settings, Upstream};
+use crate::source::Shared;
+
+/// What every worker reads.
+pub(crate) struct EngineShared {
+    pub(crate) config: ProxyConfig,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: Option<AccessLog>,
+    /// The application behind a sidecar.
+    pub(crate) app: Option<Arc<Upstream>>,
+}
+
+/// The running workers of a proxy.
+pub struct Engine {
+    listeners: Arc<Listeners>,
+    metrics: Arc<Metrics>,
+    fixed: Vec<(Role, SocketAddr)>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Disconnects when the last worker has ended.
+    ended: Receiver<()>,
+    log_writer: Option<JoinHandle<()>>,
+    drain_timeout: Duration,
+}
+
+impl Engine {
+    /// Starts the workers, and opens the listeners that come from the configuration rather than from a snapshot.
+    ///
+    /// # Errors
+    /// A thread, a listener or the access log could not be made.
+    pub fn start(config: &ProxyConfig, shared: Arc<Shared>) -> Result<Self, ProxyError> {
+        let workers = config.worker_count();
+        let metrics = Arc::new(Metrics::new(workers));
+        let (access_log, log_writer) = match &config.access_log {
+            Some(log) => {
+                let (log, writer) = AccessLog::start(log, metrics.clone()).map_err(ProxyError::AccessLog)?;
+                (Some(log), Some(writer))
+            }
+            None => (None, None),
+        };
+        let engine_shared = Arc::new(EngineShared {
+            config: config.clone(),
+            shared,
+            metrics: metrics.clone(),
+            access_log,
+            app: application(config),
+        });
+        let mailboxes: Vec<Arc<Mailbox>> = (0..workers).map(|_| Arc::default()).collect();
+        let listeners = Arc::new(Listeners::new(mailboxes.clone()));
+        let fixed = open_fixed(config, &listeners)?;
+        let (alive, ended) = sync_channel(0);
+        let mut threads = Vec::with_capacity(workers);
+        for (index, mailbox) in mailboxes.iter().enumerate() {
+            let (shared, mailbox, alive) = (engine_shared.clone(), mailbox.clone(), alive.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|source| ProxyError::Start { what: "a worker's runtime", source })?;
+            let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(move || {
+                let local = LocalSet::new();
+                let worker = Worker::new(shared, index);
+                runtime.block_on(local.run_until(live(worker, mailbox)));
+                drop(local);
+                drop(alive);
+            });
+            threads.push(thread.map_err(|source| ProxyError::Start { what: "a worker thread", source })?);
+        }
+        Ok(Self {
+            listeners,
+            metrics,
+            fixed,
+            mailboxes,
+            threads,
+            ended,
+            log_writer,
+            drain_timeout: config.drain_timeout,
+        })
+    }
+
+    /// Where snapshots' listeners are bound and settled.
+    pub fn listeners(&self) -> &Arc<Listeners> {
+        &self.listeners
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The address that a sidecar's listener is bound to.
+    pub fn fixed(&self, role: Role) -> Option<SocketAddr> {
+        self.fixed.iter().find(|(found, _)| *found == role).map(|(_, addr)| *addr)
+    }
+
+    /// Stops accepting, lets requests in flight finish, for at most the drain timeout, and ends the workers. Blocks.
+    /// Gives whether everything had finished in time.
+    pub fn drain(self) -> bool {
+        self.tell(|| Mail::Drain);
+        let in_time = ended_by(&self.ended, Instant::now() + self.drain_timeout);
+        if !in_time {
+            let left = self.metrics.active_connections();
+            tracing::warn!(connections = left, "closing what has not finished within the drain timeout");
+        }
+        self.stop();
+        in_time
+    }
+
+    /// Ends the workers at once. Blocks.
+    pub fn stop(self) {
+        self.tell(|| Mail::Stop);
+        if !ended_by(&self.ended, Instant::now() + STOP_MAX) {
+            tracing::error!("a worker does not end");
+            return;
+        }
+        for thread in self.threads {
+            // A panic was reported by the thread itself.
+            let _ = thread.join();
+        }
+        if let Some(writer) = self.log_writer {
+            // The workers' handles to the log are gone, so the writer ends once it has written what was queued.
+            let _ = writer.join();
+        }
+    }
+
+    fn tell(&self, mail: impl Fn() -> Mail) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(mail()));
+    }
+}
+
+fn ended_by(ended: &Receiver<()>, deadline: Instant) -> bool {
+    let left = deadline.saturating_duration_since(Instant::now());
+    // Nobody sends: it disconnects when the last worker is gone.
+    matches!(ended.recv_timeout(left), Err(RecvTimeoutError::Disconnected))
+}
+
+fn application(config: &ProxyConfig) -> Option<Arc<Upstream>> {
+    match &config.mode {
+        Mode::Gateway => None,
+        Mode::Sidecar { service, app, .. } => {
+            let settings = Settings {
+                connect_timeout: config.timeouts.connect,
+                request_timeout: (!config.timeouts.request.is_zero()).then_some(config.timeouts.request),
+                ..Settings::default()
+            };
+            Some(Arc::new(Upstream::fixed(service.clone(), weir_model::resource::Protocol::Http, settings, *app)))
+        }
+    }
+}
+
+fn open_fixed(config: &ProxyConfig, listeners: &Listeners) -> Result<Vec<(Role, SocketAddr)>, ProxyError> {
+    let Mode::Sidecar { inbound, outbound, .. } = config.mode else { return Ok(Vec::new()) };
+    [(Role::Inbound, inbound), (Role::Outbound, outbound)]
+        .into_iter()
+        .map(|(role, addr)| match listeners.open_fixed(addr, role) {
+            Ok(bound) => Ok((role, bound)),
+            Err(source) => Err(ProxyError::Bind { addr, source }),
+        })
+        .collect()
+}

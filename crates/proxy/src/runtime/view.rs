@@ -1,0 +1,52 @@
+//! A worker's view of one snapshot: the snapshot itself and what this worker keeps for each of its upstreams.
+//!
+//! A request holds on to the view it began with, so a swap in the middle of it changes nothing for it; the next request
+//! sees the new one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::attempt::LocalUpstream;
+use crate::snapshot::Snapshot;
+
+/// The view.
+pub(crate) struct View {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Rises with every new view of a worker, from 1.
+    pub(crate) number: u64,
+    /// By the key of the upstream's state; filled as they are used.
+    pub(crate) upstreams: RefCell<KeyMap<Rc<LocalUpstream>>>,
+}
+
+impl View {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, number: u64) -> Rc<Self> {
+        Rc::new(Self { snapshot, number, upstreams: RefCell::default() })
+    }
+}
+
+/// A map by the small, dense keys that states are numbered with.
+pub(crate) type KeyMap<T> = HashMap<u64, T, BuildHasherDefault<KeyHasher>>;
+
+/// Spreads a small number over the whole word (Fibonacci hashing). No stranger chooses the keys.
+#[derive(Default)]
+pub(crate) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}

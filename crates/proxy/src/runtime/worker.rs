@@ -1,0 +1,289 @@
+//! One worker: everything that its connections share, none of it with another thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use weir_http1::{RequestHead, ResponseHead};
+
+use super::buffers::Buffers;
+use super::engine::EngineShared;
+use super::timers::{TICK, Timers};
+use super::view::{KeyMap, View};
+use crate::attempt::{Carried, Exchange, LocalUpstream, Pool};
+use crate::config::ProxyConfig;
+use crate::listen::{ListenerHandle, Mail, Mailbox, accept_loop};
+use crate::observe::WorkerCounters;
+use crate::snapshot::{Snapshot, Upstream};
+use crate::source::Shared;
+
+/// Exchanges kept for later use.
+const EXCHANGES_KEPT_MAX: usize = 1024;
+/// Ticks between two looks at the pools.
+const SWEEP_TICKS: u64 = 20;
+
+/// The worker.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<EngineShared>,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) buffers: Buffers,
+    pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) rng: RefCell<SmallRng>,
+    /// [`Shared::now_s`], as of the last tick.
+    pub(crate) now_s: Cell<u32>,
+    exchanges: RefCell<Vec<Box<Exchange>>>,
+    snapshots: RefCell<Cache<SnapshotOf, Arc<Snapshot>>>,
+    view: RefCell<Rc<View>>,
+    /// By the key of the endpoint's state. What nobody uses any more is gone.
+    pools: RefCell<KeyMap<Weak<Pool>>>,
+    /// By the key of the upstream's state: what this worker carries from snapshot to snapshot.
+    carried: RefCell<KeyMap<Rc<Carried>>>,
+    draining: Cell<bool>,
+    alone: Notify,
+}
+
+/// What one poll works with. Nothing in it survives the poll.
+pub(crate) struct Scratch {
+    /// What was read.
+    pub(crate) input: Box<[u8]>,
+    /// Heads and framing to be written.
+    pub(crate) out: Vec<u8>,
+    /// The normal form of a path.
+    pub(crate) path: Vec<u8>,
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+}
+
+/// Lets a cache find the snapshot.
+struct SnapshotOf(Arc<Shared>);
+
+impl Deref for SnapshotOf {
+    type Target = ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.snapshot
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<EngineShared>, index: usize) -> Rc<Self> {
+        let limits = &shared.config.limits;
+        // A head must fit in whole, and there must be room to read on.
+        let head_bytes_max = limits.request.head_bytes_max.max(limits.response.head_bytes_max);
+        let scratch = Scratch {
+            input: vec![0; limits.read_bytes_max.max(head_bytes_max + 4096)].into(),
+            out: Vec::with_capacity(4096),
+            path: Vec::new(),
+            request: RequestHead::default(),
+            response: ResponseHead::default(),
+        };
+        let snapshots = Cache::new(SnapshotOf(shared.shared.clone()));
+        let view = View::new(shared.shared.snapshot.load_full(), 1);
+        Rc::new(Self {
+            counters: shared.metrics.worker(index),
+            timers: Timers::new(),
+            buffers: Buffers::new(),
+            scratch: RefCell::new(scratch),
+            rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
+            now_s: Cell::new(shared.shared.now_s()),
+            exchanges: RefCell::default(),
+            snapshots: RefCell::new(snapshots),
+            view: RefCell::new(view),
+            pools: RefCell::default(),
+            carried: RefCell::default(),
+            draining: Cell::new(false),
+            alone: Notify::new(),
+            shared,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn config(&self) -> &ProxyConfig {
+        &self.shared.config
+    }
+
+    /// The snapshot in force, as this worker sees it.
+    #[inline]
+    pub(crate) fn view(&self) -> Rc<View> {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let snapshot = snapshots.load();
+        let view = self.view.borrow();
+        if Arc::ptr_eq(&view.snapshot, snapshot) {
+            return view.clone();
+        }
+        let fresh = View::new(snapshot.clone(), view.number + 1);
+        drop(view);
+        self.view.replace(fresh.clone());
+        self.forget_unused(&fresh);
+        fresh
+    }
+
+    /// What this worker keeps for an upstream of the view.
+    #[inline]
+    pub(crate) fn local(&self, view: &View, upstream: &Arc<Upstream>) -> Rc<LocalUpstream> {
+        if let Some(found) = view.upstreams.borrow().get(&upstream.state.key()) {
+            return found.clone();
+        }
+        let made = self.make_local(upstream);
+        view.upstreams.borrow_mut().insert(upstream.state.key(), made.clone());
+        made
+    }
+
+    #[cold]
+    fn make_local(&self, upstream: &Arc<Upstream>) -> Rc<LocalUpstream> {
+        let mut pools = self.pools.borrow_mut();
+        let endpoints = upstream.endpoints.iter().map(|endpoint| {
+            let key = endpoint.state.key();
+            pools.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let pool = Rc::new(Pool::new(self.config().limits.pool_idle_max, self.counters.clone()));
+                pools.insert(key, Rc::downgrade(&pool));
+                pool
+            })
+        });
+        let endpoints = endpoints.collect();
+        let carried = self
+            .carried
+            .borrow_mut()
+            .entry(upstream.state.key())
+            .or_insert_with(|| Rc::new(Carried::new(self.config().worker_count())))
+            .clone();
+        let counters = self.counters.upstream(&upstream.label);
+        LocalUpstream::new(upstream.clone(), endpoints, carried, counters, &mut *self.rng.borrow_mut())
+    }
+
+    /// Takes over what the new view will need from the old one, so that pools outlive the swap, and lets go of the rest.
+    fn forget_unused(&self, fresh: &View) {
+        let keys: std::collections::HashSet<u64> =
+            fresh.snapshot.upstreams().iter().map(|upstream| upstream.state.key()).collect();
+        let used: Vec<u64> = self.carried.borrow().keys().copied().collect();
+        for upstream in fresh.snapshot.upstreams() {
+            // Only those in use: an upstream that this worker never called needs nothing.
+            if used.contains(&upstream.state.key()) {
+                self.local(fresh, upstream);
+            }
+        }
+        self.carried.borrow_mut().retain(|key, _| keys.contains(key));
+    }
+
+    /// An exchange to fill, used before or new.
+    #[inline]
+    pub(crate) fn take_exchange(&self) -> Box<Exchange> {
+        self.exchanges.borrow_mut().pop().unwrap_or_else(|| Box::new(Exchange::new(&self.config().limits)))
+    }
+
+    /// Keeps an exchange that is over.
+    #[inline]
+    pub(crate) fn give_exchange(&self, mut exchange: Box<Exchange>) {
+        exchange.clear(&self.buffers);
+        let mut kept = self.exchanges.borrow_mut();
+        if kept.len() < EXCHANGES_KEPT_MAX {
+            kept.push(exchange);
+        }
+    }
+
+    /// Whether no new work is wanted.
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Counts a client connection.
+    pub(crate) fn connection_opened(&self) {
+        self.counters.active.add(1);
+    }
+
+    /// Counts a client connection out.
+    pub(crate) fn connection_closed(&self) {
+        self.counters.active.sub(1);
+        if self.counters.active.get() == 0 {
+            self.alone.notify_one();
+        }
+    }
+
+    fn tick(&self, count: u64) {
+        self.timers.tick();
+        self.now_s.set(self.shared.shared.now_s());
+        if count.is_multiple_of(SWEEP_TICKS) {
+            self.sweep();
+        }
+    }
+
+    /// Closes idle upstream connections that are old or dead. Also moves on to the snapshot in force, so that an idle
+    /// worker does not keep an old one alive.
+    fn sweep(&self) {
+        let view = self.view();
+        let now_ms = self.timers.now_ms();
+        for local in view.upstreams.borrow().values() {
+            local.sweep(now_ms);
+        }
+        self.pools.borrow_mut().retain(|_, pool| pool.strong_count() > 0);
+    }
+}
+
+/// The life of a worker: obeys its mail until it is told to stop, or has drained.
+pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
+    let ticking = spawn_local(tick_forever(worker.clone()));
+    let mut listeners: HashMap<SocketAddr, Rc<ListenerHandle>> = HashMap::new();
+    let mut accepting = Vec::new();
+    loop {
+        for mail in mailbox.take() {
+            match mail {
+                Mail::Listen { addr, role, socket } => {
+                    let handle = ListenerHandle::new(addr, role);
+                    listeners.insert(addr, handle.clone());
+                    accepting.push(spawn_local(accept_loop(worker.clone(), handle, socket)));
+                }
+                Mail::Retire(addr) => {
+                    if let Some(handle) = listeners.remove(&addr) {
+                        handle.close();
+                    }
+                    worker.timers.wake_all();
+                }
+                Mail::Drain => {
+                    worker.draining.set(true);
+                    listeners.drain().for_each(|(_, handle)| handle.close());
+                    // What is queued in the kernel becomes connections before anything is counted.
+                    for task in accepting.drain(..) {
+                        let _ = task.await;
+                    }
+                    worker.timers.wake_all();
+                }
+                Mail::Stop => {
+                    ticking.abort();
+                    return;
+                }
+            }
+        }
+        accepting.retain(|task| !task.is_finished());
+        if worker.is_draining() && worker.counters.active.get() == 0 {
+            ticking.abort();
+            return;
+        }
+        tokio::select! {
+            () = mailbox.arrived() => {}
+            () = worker.alone.notified() => {}
+        }
+    }
+}
+
+async fn tick_forever(worker: Rc<Worker>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for count in 0.. {
+        interval.tick().await;
+        worker.tick(count);
+    }
+}
+
+/// How long the threads of an engine may take to end once they are told to.
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(5);
