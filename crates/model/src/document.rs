@@ -17,6 +17,7 @@ pub mod node;
 mod suggest;
 mod yaml;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::Resource;
@@ -121,6 +122,42 @@ pub fn parse(source: &str, text: &str) -> Result<Parsed, Vec<DocumentError>> {
     }
     errors.truncate(ERRORS_MAX);
     Err(errors)
+}
+
+/// Reads a text that holds one value, YAML or JSON, into any type: settings, requests. As strict as documents are:
+/// unknown fields are faults, nothing is coerced. A text without content is read as an empty map, so that all fields
+/// with defaults have them.
+///
+/// # Errors
+/// All faults found, at most [`ERRORS_MAX`], with line, path and suggestion.
+pub fn decode_as<T: DeserializeOwned>(source: &str, text: &str) -> Result<T, Vec<DocumentError>> {
+    let report = |fault: decode::Fault| {
+        let place = fault.place.unwrap_or_default();
+        DocumentError {
+            source: source.to_owned(),
+            line: place.line,
+            column: place.column,
+            resource: None,
+            path: fault.path,
+            message: fault.message,
+            expected: fault.expected,
+            suggestion: fault.suggestion,
+        }
+    };
+    let malformed = |fault: Malformed| {
+        vec![report(decode::Fault {
+            place: Some(fault.place),
+            message: fault.message,
+            ..decode::Fault::default()
+        })]
+    };
+    let mut roots = read(text).map_err(malformed)?;
+    if let Some(second) = roots.get(1) {
+        return Err(malformed(Malformed::new(second.place, "a second document, where one was expected")));
+    }
+    let nothing = Node { place: Place { line: 1, column: 1 }, value: node::Value::Map(Vec::new()) };
+    let root = roots.pop().unwrap_or(nothing);
+    decode::decode(&root, "").map_err(|faults| faults.into_iter().map(report).take(ERRORS_MAX).collect())
 }
 
 /// Judges parsed documents, alone and as one set: what `validate` finds, with file and line.

@@ -4,13 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A length of time, written as `250ms`, `1.5s`, `1m30s`, `2h`, or `0s`.
 ///
 /// Accepts the Gateway API's durations (GEP-2257) and Go's: numbers, each with one of `ns us ms s m h`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
 pub struct Span(pub Duration);
 
 /// Text that is not a length of time.
@@ -19,41 +20,56 @@ pub struct Span(pub Duration);
 pub struct NotASpan(pub String);
 
 /// Unit names and their nanoseconds, longest name first so that `ms` is not taken for `m`.
-const UNITS: [(&str, f64); 7] =
-    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
+const UNITS: [(&str, u128); 7] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
 
 /// The longest span that can be written: 10 years. Longer ones are mistakes, and would overflow deadlines.
 const SPAN_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Most digits of a number, on either side of its point: enough for [`SPAN_MAX`] in nanoseconds, too few to overflow.
+const DIGITS_MAX: usize = 18;
 
 impl FromStr for Span {
     type Err = NotASpan;
 
     fn from_str(text: &str) -> Result<Self, NotASpan> {
-        let bad = || NotASpan(text.to_owned());
-        if text == "0" {
-            return Ok(Self(Duration::ZERO));
-        }
-        let mut rest = text;
-        let mut nanos = 0f64;
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-            let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
-            rest = &rest[digits..];
-            let (name, factor) = UNITS
-                .iter()
-                .find(|(name, _)| {
-                    rest.strip_prefix(name)
-                        .is_some_and(|tail| tail.is_empty() || tail.starts_with(|c: char| c.is_ascii_digit()))
-                })
-                .ok_or_else(bad)?;
-            rest = &rest[name.len()..];
-            nanos += number * factor;
-        }
-        if text.is_empty() || nanos > SPAN_MAX.as_nanos() as f64 {
-            return Err(bad());
-        }
-        Ok(Self(Duration::from_nanos(nanos.round() as u64)))
+        let nanos = if text == "0" { Some(0) } else { nanos(text) };
+        nanos
+            .filter(|nanos| *nanos <= SPAN_MAX.as_nanos())
+            .and_then(|nanos| u64::try_from(nanos).ok())
+            .map(|nanos| Self(Duration::from_nanos(nanos)))
+            .ok_or_else(|| NotASpan(text.to_owned()))
     }
+}
+
+/// The nanoseconds of numbers with units, exactly; parts of a nanosecond are dropped.
+fn nanos(text: &str) -> Option<u128> {
+    let mut rest = text;
+    let mut nanos = 0u128;
+    while !rest.is_empty() || text.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(end);
+        let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+        let digits = |text: &str| text.len() <= DIGITS_MAX && text.bytes().all(|b| b.is_ascii_digit());
+        if (whole.is_empty() && part.is_empty()) || !digits(whole) || !digits(part) {
+            return None;
+        }
+        let (unit, factor) = UNITS.iter().find(|(unit, _)| {
+            tail.strip_prefix(unit)
+                .is_some_and(|tail| tail.is_empty() || tail.starts_with(|c: char| c.is_ascii_digit()))
+        })?;
+        rest = &tail[unit.len()..];
+        let value = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u128>().ok() };
+        nanos += value(whole)? * factor + value(part)? * factor / 10u128.pow(u32::try_from(part.len()).ok()?);
+    }
+    Some(nanos)
 }
 
 impl fmt::Display for Span {
@@ -71,11 +87,24 @@ impl fmt::Display for Span {
     }
 }
 
-impl TryFrom<String> for Span {
-    type Error = NotASpan;
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(SpanVisitor)
+    }
+}
 
-    fn try_from(text: String) -> Result<Self, NotASpan> {
-        text.parse()
+/// By hand, so that a number without a unit is answered with what a duration looks like.
+struct SpanVisitor;
+
+impl Visitor<'_> for SpanVisitor {
+    type Value = Span;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as `250ms`, `1.5s` or `1m30s`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
@@ -98,6 +127,9 @@ mod tests {
         };
         check("250ms", 250, "250ms");
         check("1.5s", 1500, "1500ms");
+        check(".25s", 250, "250ms");
+        check("1.s", 1000, "1s");
+        check("87600h", 315_360_000_000, "87600h");
         check("1m30s", 90_000, "90s");
         check("2h", 7_200_000, "2h");
         check("0", 0, "0s");
@@ -106,7 +138,23 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_span() {
-        for text in ["", "5", "ms", "-1s", "1 s", "1x", "1e3s", "1s2", "..s", "99999999h"] {
+        for text in [
+            "",
+            "5",
+            "ms",
+            "-1s",
+            "1 s",
+            "1x",
+            "1e3s",
+            "1s2",
+            "..s",
+            ".s",
+            "1.5.5s",
+            "99999999h",
+            "87600h1ns",
+            "9999999999999999999h",
+            "1é",
+        ] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }

@@ -139,7 +139,8 @@ impl Faults {
                 && !known.contains(&value)
             {
                 let shown = crate::document::node::shortened(value);
-                let quoted: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+                let named = known.iter().filter(|name| !name.is_empty());
+                let quoted: Vec<String> = named.map(|name| format!("`{name}`")).collect();
                 self.add(
                     format!("{path}.{field}"),
                     format!("`{shown}` has no meaning here"),

@@ -56,7 +56,7 @@ mod tests {
         let check = |name, expected| assert_eq!(nearest(name, fields), expected, "{name}");
         check("backendRef", Some("backendRefs"));
         check("backend_refs", Some("backendRefs"));
-        check("backends", None);
+        check("backends", Some("backendRefs"));
         check("hsotnames", Some("hostnames"));
         check("hostname", Some("hostnames"));
         check("Rules", Some("rules"));

@@ -202,7 +202,8 @@ fn scalar(text: String, style: ScalarStyle, tag: Option<&Tag>, at: Place) -> Res
     let Some(tag) = tag else {
         return Ok(if style == ScalarStyle::Plain { plain(text) } else { Value::String(text) });
     };
-    if tag.handle == "!" && tag.suffix.is_empty() {
+    // The non-specific tag `!` makes text of any scalar.
+    if matches!((tag.handle.as_str(), tag.suffix.as_str()), ("!", "") | ("", "!")) {
         return Ok(Value::String(text));
     }
     if !tag.is_yaml_core_schema() {
@@ -265,8 +266,8 @@ fn number(text: &str, unsigned: bool) -> Option<Value> {
         return radix(digits, 16);
     }
     let bytes = text.as_bytes();
-    if !bytes.first()?.is_ascii_digit() && !(bytes[0] == b'.' && bytes.get(1).is_some_and(u8::is_ascii_digit))
-    {
+    let digits_at = usize::from(*bytes.first()? == b'.');
+    if !bytes.get(digits_at).is_some_and(u8::is_ascii_digit) {
         return None;
     }
     if !bytes.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-')) {
