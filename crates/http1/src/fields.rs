@@ -140,7 +140,7 @@ impl FieldTable {
                     Some(_) => Err(FieldError::BareCr),
                 };
             }
-            let simple = buf[pos..].first_chunk().and_then(simple_name);
+            let simple = simple_name(&buf[pos..]);
             let (name_end, id) = match simple {
                 Some((len, low, high)) => (pos + len, recognize_simple(&buf[pos..pos + len], low, high)),
                 None => {

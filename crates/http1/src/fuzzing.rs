@@ -130,7 +130,7 @@ fn drip<E: std::fmt::Debug + PartialEq, H>(
     for end in 0..=data.len() {
         match (parse(&data[..end], head), whole) {
             (Ok(Parsed::Partial), Ok(Parsed::Complete(len))) => {
-                assert!(end < *len, "the end of the head was missed")
+                assert!(end < *len, "the end of the head was missed");
             }
             (Ok(Parsed::Complete(len)), whole) => {
                 assert_eq!(whole, &Ok(Parsed::Complete(len)));
@@ -193,7 +193,7 @@ pub fn chunked_body(data: &[u8]) {
                 assert_eq!((&content, taken), (wanted, used));
             }
             (reference::Verdict::Incomplete(wanted), Err(BodyError::Incomplete)) => {
-                assert_eq!(&content, wanted)
+                assert_eq!(&content, wanted);
             }
             // Trailers are judged when all have arrived.
             (reference::Verdict::Faulty { in_trailers }, Err(fault)) => {

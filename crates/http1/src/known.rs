@@ -246,10 +246,7 @@ const fn key(name: &[u8]) -> Key {
 /// Which known field a name is. `name` must consist of token characters only.
 pub(crate) fn recognize(name: &[u8]) -> KnownField {
     let found = exact(key(name));
-    // The key of a name above 16 bytes leaves out its end.
-    let is_exact = found != KnownField::Other
-        && (name.len() <= 16 || found.name().as_bytes().eq_ignore_ascii_case(name));
-    if is_exact {
+    if found != KnownField::Other && (name.len() <= 16 || ends_alike(name, found)) {
         found
     } else if starts_with(name, b"x-") {
         family(name)
@@ -264,8 +261,19 @@ pub(crate) fn recognize(name: &[u8]) -> KnownField {
 #[inline(always)]
 pub(crate) fn recognize_simple(name: &[u8], low: u64, high: u64) -> KnownField {
     let found = exact(key_of_words(name.len(), low, high));
-    let unknown_x = found == KnownField::Other && (low | FOLD) as u16 == u16::from_le_bytes(*b"x-");
-    if unknown_x { family(name) } else { found }
+    if found == KnownField::Other {
+        let begins_with_x = (low | FOLD) as u16 == u16::from_le_bytes(*b"x-");
+        if begins_with_x { family(name) } else { found }
+    } else if name.len() <= 16 || ends_alike(name, found) {
+        found
+    } else {
+        family(name)
+    }
+}
+
+/// Compares what the key leaves out of a name above 16 bytes.
+fn ends_alike(name: &[u8], found: KnownField) -> bool {
+    matches!((name.get(16..), found.name().as_bytes().get(16..)), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
 }
 
 #[inline(never)]
@@ -312,14 +320,14 @@ mod tests {
             assert_eq!(id.name(), name);
             assert_eq!(recognize(name.to_ascii_uppercase().as_bytes()), id);
             let line = format!("{name}: 0123456789abcdef").into_bytes();
-            if let Some((len, low, high)) = line.first_chunk().and_then(crate::scan::simple_name) {
+            if let Some((len, low, high)) = crate::scan::simple_name(&line) {
                 assert_eq!(recognize_simple(&line[..len], low, high), id);
             }
             for i in 0..name.len() {
                 let mut control = name.as_bytes().to_vec();
                 control[i] ^= 0x20;
                 let line: Vec<u8> = control.iter().copied().chain(*b": 0123456789abcdef").collect();
-                if let Some((len, low, high)) = line.first_chunk().and_then(crate::scan::simple_name) {
+                if let Some((len, low, high)) = crate::scan::simple_name(&line) {
                     let same = control.eq_ignore_ascii_case(name.as_bytes());
                     assert_eq!(recognize_simple(&line[..len], low, high) == id, same, "{name} {i}");
                 }

@@ -72,7 +72,7 @@ fn decode_unreserved(segment: &[u8], out: &mut Vec<u8>) -> Result<(), PathError>
                 match digits.map(|(high, low)| high << 4 | low).ok_or(PathError::BadEscape)? {
                     0 => return Err(PathError::Nul),
                     plain @ (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~') => {
-                        out.push(plain)
+                        out.push(plain);
                     }
                     _ => out.extend_from_slice(&[b'%', high, low]),
                 }

@@ -8,7 +8,7 @@ use crate::framing;
 use crate::known::{FieldSet, KnownField};
 use crate::limits::Limits;
 use crate::resume::Resume;
-use crate::scan::{find_target_end, find_token_end};
+use crate::scan::{find_target_end, find_target_mark, find_token_end};
 use crate::span::{Parsed, Span, Version};
 use crate::target::{self, Authority, Target, TargetForm, authority_parts};
 
@@ -69,6 +69,8 @@ pub struct RequestHead {
     method_span: Span,
     target_span: Span,
     target: Target,
+    /// With its `?`; empty without a query.
+    query: Span,
     version: Version,
     fields: FieldTable,
     host: Option<Host>,
@@ -130,7 +132,7 @@ impl RequestHead {
     fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, RequestError> {
         let Some(fields_at) = self.request_line(buf, limits)? else { return Ok(None) };
         let Some(end) = self.fields.parse(buf, fields_at, limits)? else { return Ok(None) };
-        self.target = target::parse(buf, self.target_span, self.method)?;
+        self.target = target::parse(buf, self.target_span, self.query.start as usize, self.method)?;
         self.check_host(buf)?;
         self.derive(buf, limits)?;
         Ok(Some(end))
@@ -158,7 +160,9 @@ impl RequestHead {
         self.method_span = Span::new(start, method_end);
 
         let target_at = method_end + 1;
-        let target_end = find_target_end(buf, target_at);
+        let query_at = find_target_mark(buf, target_at);
+        let target_end =
+            if buf.get(query_at) == Some(&b'?') { find_target_end(buf, query_at + 1) } else { query_at };
         if target_end - target_at > limits.target_bytes_max {
             return Err(RequestError::TargetTooLong(limits.target_bytes_max));
         }
@@ -168,6 +172,7 @@ impl RequestHead {
             Some(&byte) => return Err(target_fault(byte, target_end == target_at)),
         }
         self.target_span = Span::new(target_at, target_end);
+        self.query = Span::new(query_at, target_end);
         self.parse_version(buf, target_end + 1)
     }
 
@@ -310,7 +315,7 @@ impl RequestHead {
     /// The query with its `?`; empty without one.
     #[inline]
     pub fn query<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
-        self.target.query.of(buf)
+        self.query.of(buf)
     }
 
     /// The host that the request is for, with its port, validated: the target's where it names one, else `Host`.

@@ -113,22 +113,46 @@ const fn not_simple_host(word: u64) -> u64 {
     (!(letter | digit & not_slash) | word) & HIGH
 }
 
-/// A name of up to 16 letters and `-` that a colon ends: its length and its words.
+/// A name of letters and `-` that a colon ends: its length and its first words. `None` does not mean that the name is bad.
 #[inline(always)]
-pub(crate) fn simple_name(line: &[u8; 16]) -> Option<(usize, u64, u64)> {
-    let words = u128::from_le_bytes(*line);
+pub(crate) fn simple_name(line: &[u8]) -> Option<(usize, u64, u64)> {
+    let words = u128::from_le_bytes(*line.first_chunk::<16>()?);
     let (low, high) = (words as u64, (words >> 64) as u64);
     let mut len = first(not_simple_name(low));
     if len == 8 {
         len += first(not_simple_name(high));
+        if len == 16 {
+            len = find(line, 16, not_simple_name);
+        }
     }
-    (len > 0 && len < 16 && line[len] == b':').then_some((len, low, high))
+    (len > 0 && line.get(len) == Some(&b':')).then_some((len, low, high))
 }
 
 /// First control character (HTAB included) or DEL at or after `from`.
 #[inline(always)]
 pub(crate) fn find_control(buf: &[u8], from: usize) -> usize {
-    find(buf, from, controls)
+    let rest = buf.get(from..).unwrap_or_default();
+    let mut pos = from;
+    if let Some(near) = rest.first_chunk::<16>() {
+        let words = u128::from_le_bytes(*near);
+        let marks = controls(words as u64);
+        if marks != 0 {
+            return from + first(marks);
+        }
+        let marks = controls((words >> 64) as u64);
+        if marks != 0 {
+            return from + 8 + first(marks);
+        }
+        // Long values go on in blocks that compilers turn into vector instructions.
+        for block in rest[16..].as_chunks::<16>().0 {
+            if block.iter().fold(false, |any, &byte| any | (byte < 0x20) | (byte == 0x7f)) {
+                break;
+            }
+            pos += 16;
+        }
+        pos += 16;
+    }
+    find(buf, pos, controls)
 }
 
 /// First byte at or after `from` that a field value cannot hold, else `buf.len()`.
@@ -141,15 +165,25 @@ pub(crate) fn find_value_end(buf: &[u8], from: usize) -> usize {
     stop
 }
 
-/// First byte at or after `from` that cannot stand in a request target: controls, SP, `#`, DEL, non-ASCII.
+/// First byte at or after `from` that cannot stand in a request target (controls, SP, `#`, DEL, non-ASCII), or that is `?`.
 #[inline(always)]
-pub(crate) fn find_target_end(buf: &[u8], from: usize) -> usize {
+pub(crate) fn find_target_mark(buf: &[u8], from: usize) -> usize {
     // As in `controls`, but one more byte below and every high bit.
     let flags = |word: u64| {
         let del = (word & !HIGH).wrapping_add(LOW);
-        (word.wrapping_sub(splat(0x21)) | del | word | equal(word, b'#')) & HIGH
+        (word.wrapping_sub(splat(0x21)) | del | word | equal(word, b'#') | equal(word, b'?')) & HIGH
     };
     find(buf, from, flags)
+}
+
+/// First byte at or after `from` that cannot stand in a request target.
+#[inline(always)]
+pub(crate) fn find_target_end(buf: &[u8], from: usize) -> usize {
+    let mut end = find_target_mark(buf, from);
+    while buf.get(end) == Some(&b'?') {
+        end = find_target_mark(buf, end + 1);
+    }
+    end
 }
 
 /// First `wanted` at or after `from`, else `buf.len()`.
@@ -263,7 +297,7 @@ mod tests {
 
     #[test]
     fn finders_agree_with_the_plain_definition() {
-        for lead in 0..20 {
+        for lead in (0..20).chain([30, 47, 48, 49, 60, 79, 80, 81, 120]) {
             for byte in 0..=255u8 {
                 let mut buf = vec![b'a'; lead];
                 buf.push(byte);
@@ -310,16 +344,31 @@ mod tests {
     #[test]
     fn simple_names_end_at_their_colon() {
         let padded = |text: &str| {
-            let mut line = [b'x'; 16];
-            line[..text.len()].copy_from_slice(text.as_bytes());
-            simple_name(&line).map(|(len, ..)| len)
+            let line = format!("{text}xxxxxxxxxxxxxxxx");
+            simple_name(line.as_bytes()).map(|(len, ..)| len)
         };
-        for (text, len) in
-            [("a:", 1), ("Host: a", 4), ("abcdefg:", 7), ("abcdefgh:", 8), ("abcdefghi-klmno:", 15)]
-        {
+        for (text, len) in [
+            ("a:", 1),
+            ("Host: a", 4),
+            ("abcdefg:", 7),
+            ("abcdefgh:", 8),
+            ("abcdefghi-klmno:", 15),
+            ("abcdefghi-klmnop:", 16),
+            ("abcdefghi-klmnopq-stuvwxyz:a", 26),
+        ] {
             assert_eq!(padded(text), Some(len), "{text}");
         }
-        for text in [":", "a b:", "a\r:", "a1:", "a_b:", "abcdefgh :", "abcdefghijklmnop", "a\u{80}:"] {
+        for text in [
+            ":",
+            "a b:",
+            "a\r:",
+            "a1:",
+            "a_b:",
+            "abcdefgh :",
+            "abcdefghijklmnop",
+            "abcdefghijklmnop q:",
+            "a\u{80}:",
+        ] {
             assert_eq!(padded(text), None, "{text}");
         }
     }

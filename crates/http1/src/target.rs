@@ -29,8 +29,6 @@ pub(crate) struct Target {
     pub(crate) authority: Span,
     /// Without the query. Empty stands for `/` (or for `*` where the form says so).
     pub(crate) path: Span,
-    /// With its `?`; empty without a query.
-    pub(crate) query: Span,
 }
 
 /// A host with an optional port, as `Host` and URLs hold it.
@@ -86,18 +84,18 @@ pub(crate) fn authority_parts(text: &[u8]) -> Option<(usize, Option<u16>)> {
     Some((host_end, port))
 }
 
-/// Takes the target in `span` apart. Its bytes were checked before.
+/// Takes the target in `span` apart. Its bytes were checked before; the query begins at `path_end`, or the target ends there.
 #[inline]
-pub(crate) fn parse(buf: &[u8], span: Span, method: Method) -> Result<Target, RequestError> {
-    let text = span.of(buf);
-    if text.first() == Some(&b'/') && method != Method::Connect {
-        return Ok(with_path(buf, TargetForm::Origin, Span::default(), span.range().start, span.range().end));
+pub(crate) fn parse(buf: &[u8], span: Span, path_end: usize, method: Method) -> Result<Target, RequestError> {
+    if buf.get(span.start as usize) == Some(&b'/') && method != Method::Connect {
+        let path = Span::new(span.start as usize, path_end);
+        return Ok(Target { form: TargetForm::Origin, authority: Span::default(), path });
     }
-    unusual(buf, span, method)
+    unusual(buf, span, path_end, method)
 }
 
 #[cold]
-fn unusual(buf: &[u8], span: Span, method: Method) -> Result<Target, RequestError> {
+fn unusual(buf: &[u8], span: Span, path_end: usize, method: Method) -> Result<Target, RequestError> {
     let text = span.of(buf);
     if method == Method::Connect {
         let authority = split_authority(text).ok_or(RequestError::BadConnectTarget)?;
@@ -114,20 +112,14 @@ fn unusual(buf: &[u8], span: Span, method: Method) -> Result<Target, RequestErro
         .into_iter()
         .find(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
         .ok_or(RequestError::BadTarget)?;
-    let (start, end) = (span.range().start + scheme.len(), span.range().end);
-    let path = buf[start..end].iter().position(|b| matches!(b, b'/' | b'?')).map_or(end, |at| start + at);
-    split_authority(&buf[start..path]).ok_or(RequestError::BadTarget)?;
-    let mut target = with_path(buf, TargetForm::Absolute, Span::new(start, path), path, end);
-    if method == Method::Options && path == end {
-        // RFC 9112 section 3.2.4: without a path and query, the last proxy sends the asterisk.
-        target.form = TargetForm::Asterisk;
-    }
-    Ok(target)
-}
-
-fn with_path(buf: &[u8], form: TargetForm, authority: Span, start: usize, end: usize) -> Target {
-    let query = find_byte(&buf[..end], start, b'?');
-    Target { form, authority, path: Span::new(start, query), query: Span::new(query, end) }
+    let start = span.start as usize + scheme.len();
+    let authority_text = buf.get(start..path_end).ok_or(RequestError::BadTarget)?;
+    let path_at = start + find_byte(authority_text, 0, b'/');
+    split_authority(&buf[start..path_at]).ok_or(RequestError::BadTarget)?;
+    // RFC 9112 section 3.2.4: without a path and query, the last proxy sends the asterisk.
+    let is_bare = path_at == span.end as usize && method == Method::Options;
+    let form = if is_bare { TargetForm::Asterisk } else { TargetForm::Absolute };
+    Ok(Target { form, authority: Span::new(start, path_at), path: Span::new(path_at, path_end) })
 }
 
 #[cfg(test)]

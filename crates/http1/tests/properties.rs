@@ -203,7 +203,7 @@ fn plainly(path: &str) -> String {
         let escaped = (byte == b'%').then(|| u8::from_str_radix(&rest[1..3], 16).unwrap());
         match escaped {
             Some(plain) if plain.is_ascii_alphanumeric() || b"-._~".contains(&plain) => {
-                decoded.push(char::from(plain))
+                decoded.push(char::from(plain));
             }
             Some(_) => decoded.push_str(&rest[..3]),
             None => decoded.push(char::from(byte)),

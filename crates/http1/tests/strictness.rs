@@ -228,7 +228,7 @@ fn whole_heads() {
     for (shape, raw, verdict) in HEADS {
         match (verdict, request(raw.as_bytes())) {
             (Accept(kind), Ok((head, len))) => {
-                assert_eq!((head.body(), len), (*kind, raw.len()), "{shape} {raw:?}")
+                assert_eq!((head.body(), len), (*kind, raw.len()), "{shape} {raw:?}");
             }
             (Reject(status), Err(fault)) => assert_eq!(fault.status(), *status, "{shape} {raw:?}: {fault}"),
             (_, found) => panic!("{shape} {raw:?}: {found:?}"),
