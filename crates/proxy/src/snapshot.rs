@@ -29,6 +29,7 @@ use weir_model::resource::ListenerProtocol;
 use weir_model::{Position, ResourceId, ServiceRef};
 
 pub use compile::{Addresses, Compiler, Rejection, Role};
+pub(crate) use endpoints::host_names;
 pub use inputs::{Inputs, Registered, Resources, Services};
 pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub use settings::Settings;

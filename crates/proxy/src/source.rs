@@ -7,8 +7,44 @@
 //! A source runs on the control thread, builds aside, validates whole and swaps. It must never block a worker, and it
 //! never puts half of a revision in force.
 
+mod file;
+mod mesh;
+
+mod publish;
+mod run;
+
+mod disk;
+mod names;
 mod shared;
 mod subscriptions;
 
-pub use shared::Shared;
+pub use file::FileErrors;
+pub use run::run;
+pub use shared::{Shared, SourceStatus};
 pub use subscriptions::{ON_DEMAND_MAX, Subscribed, Subscriptions, WAIT_MAX, WAITERS_MAX};
+
+/// Why there is nothing to serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The files of static mode cannot be used.
+    #[error(transparent)]
+    Files(#[from] FileErrors),
+    /// The address of a control plane is not one.
+    #[error("`{server}` is not the address of a control plane: expected `http://HOST:PORT`")]
+    Server {
+        /// The address as given.
+        server: String,
+    },
+    /// The admin listener cannot be bound.
+    #[error("cannot listen on {addr} for the admin interface: {source}")]
+    Admin {
+        /// Its address.
+        addr: std::net::SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Signals cannot be received.
+    #[error("cannot receive SIGHUP: {0}")]
+    Signal(#[source] std::io::Error),
+}

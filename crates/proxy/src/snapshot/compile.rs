@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::Serialize;
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
@@ -31,7 +32,7 @@ pub enum Role {
 }
 
 /// Why one resource cannot take effect.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{resource}: {path}: {reason}")]
 pub struct Rejection {
     /// Which resource.

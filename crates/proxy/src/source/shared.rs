@@ -1,15 +1,16 @@
 //! What the control thread and the workers share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use serde::Serialize;
 use tokio::sync::watch;
 use weir_model::Position;
 
 use super::subscriptions::Subscriptions;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Rejection, Snapshot};
 
 /// The meeting point of the control thread, which writes, and the workers, which read.
 #[derive(Debug)]
@@ -21,6 +22,23 @@ pub struct Shared {
     in_force: watch::Sender<Option<Position>>,
     draining: AtomicBool,
     started: Instant,
+    status: Mutex<SourceStatus>,
+}
+
+/// How the source of snapshots is doing, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// What the source is: `file`, `mesh`, or `disk` while a control plane was not reached yet.
+    pub kind: &'static str,
+    /// The control plane that the proxy is connected to now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_to: Option<String>,
+    /// The last thing that went wrong, until something goes well again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The resources that are refused at the position in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejections: Vec<Rejection>,
 }
 
 impl Shared {
@@ -32,6 +50,7 @@ impl Shared {
             in_force: watch::Sender::new(None),
             draining: AtomicBool::new(false),
             started: Instant::now(),
+            status: Mutex::default(),
         })
     }
 
@@ -40,6 +59,16 @@ impl Shared {
         let position = snapshot.position;
         self.snapshot.store(Arc::new(snapshot));
         self.in_force.send_replace(Some(position));
+    }
+
+    /// How the source is doing.
+    pub fn status(&self) -> SourceStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what is said of the source.
+    pub(super) fn set_status(&self, change: impl FnOnce(&mut SourceStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Follows the position in force; `None` until the first snapshot is.

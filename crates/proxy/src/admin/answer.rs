@@ -1,0 +1,89 @@
+//! What the admin interface answers.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode, Uri};
+use http_body_util::Full;
+use serde::Serialize;
+use weir_api::snapshot::SnapshotInputs;
+use weir_model::Position;
+
+use crate::Metrics;
+use crate::source::{Shared, SourceStatus};
+
+/// The paths there are.
+const PATHS: &str = "/ready, /live, /config, /metrics";
+
+/// What is in force, as `/config` shows it.
+#[derive(Serialize)]
+struct Config {
+    position: Position,
+    ready: bool,
+    draining: bool,
+    source: SourceStatus,
+    inputs: SnapshotInputs,
+}
+
+/// Answers one request.
+pub(super) fn answer(
+    shared: &Shared,
+    metrics: &Metrics,
+    method: &Method,
+    uri: &Uri,
+) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut refused =
+            text(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed: expected GET\n"));
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match uri.path() {
+        "/live" => text(StatusCode::OK, "live\n".to_owned()),
+        "/ready" => ready(shared),
+        "/config" => config(shared),
+        "/metrics" => {
+            let body = metrics.render(shared.snapshot.load().position);
+            typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body.into())
+        }
+        path => text(StatusCode::NOT_FOUND, format!("there is no {path}: expected one of {PATHS}\n")),
+    }
+}
+
+fn ready(shared: &Shared) -> Response<Full<Bytes>> {
+    if shared.is_draining() {
+        text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+    } else if shared.is_ready() {
+        text(StatusCode::OK, "ready\n".to_owned())
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, "no snapshot is in force yet\n".to_owned())
+    }
+}
+
+fn config(shared: &Shared) -> Response<Full<Bytes>> {
+    let snapshot = shared.snapshot.load();
+    json(&Config {
+        position: snapshot.position,
+        ready: shared.is_ready(),
+        draining: shared.is_draining(),
+        source: shared.status(),
+        inputs: SnapshotInputs::from(&snapshot.inputs),
+    })
+}
+
+fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(value) {
+        Ok(body) => typed(StatusCode::OK, "application/json", body.into()),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

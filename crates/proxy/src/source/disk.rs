@@ -1,0 +1,230 @@
+//! The last good state on disk, so that a proxy that restarts without a control plane serves what it served before.
+//!
+//! A file is written beside the old one, synced and renamed over it, so that there is always a whole one. It is written
+//! at most once a second, and always ends up with the latest state. One that cannot be read is reported and ignored:
+//! it is a copy, and never worth refusing to start for.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use weir_api::snapshot::{SNAPSHOT_FORMAT, SnapshotInputs};
+
+use crate::snapshot::Inputs;
+
+/// The file's name in the data directory.
+const FILE_NAME: &str = "snapshot.json";
+/// The least time between two writes.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// How long the last write may take when the proxy stops.
+const FINISH_MAX: Duration = Duration::from_secs(5);
+
+/// A state to keep.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    /// What is in force.
+    pub(super) inputs: Inputs,
+    /// Whether that is all the control plane has sent: nothing was refused. Only then may a stream be resumed from its
+    /// position.
+    pub(super) complete: bool,
+}
+
+/// The form of the file: the shared form of inputs, and whether they are complete.
+#[derive(Serialize, Deserialize)]
+struct Form {
+    #[serde(default)]
+    complete: bool,
+    #[serde(flatten)]
+    inputs: SnapshotInputs,
+}
+
+/// Why a kept state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error("cannot read it: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+    #[error("it has format {0}, and this binary reads up to {SNAPSHOT_FORMAT}")]
+    Format(u32),
+}
+
+/// Where the file is.
+pub(super) fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE_NAME)
+}
+
+/// The state kept in a directory; `None` when there is none.
+pub(super) fn load(data_dir: &Path) -> Result<Option<Kept>, LoadError> {
+    let text = match fs::read(path(data_dir)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // The format first: a later one may have any shape.
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+    }
+    let head: Head = serde_json::from_slice(&text)?;
+    if head.format > SNAPSHOT_FORMAT {
+        return Err(LoadError::Format(head.format));
+    }
+    let form: Form = serde_json::from_slice(&text)?;
+    Ok(Some(Kept { inputs: form.inputs.into(), complete: form.complete }))
+}
+
+fn save(data_dir: &Path, kept: &Kept) -> io::Result<()> {
+    let form = Form { complete: kept.complete, inputs: SnapshotInputs::from(&kept.inputs) };
+    let text = serde_json::to_vec(&form)?;
+    fs::create_dir_all(data_dir)?;
+    let target = path(data_dir);
+    let aside = target.with_extension("json.new");
+    let mut file = File::create(&aside)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(&aside, &target)?;
+    // The rename itself must survive a crash, too.
+    File::open(data_dir)?.sync_all()
+}
+
+/// Writes states in the background, the latest at most once a second.
+pub(super) struct Keeper {
+    latest: watch::Sender<Option<Kept>>,
+    task: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Starts writing to a directory, which is made if it is not there.
+    pub(super) fn start(data_dir: PathBuf) -> Self {
+        let (latest, receiver) = watch::channel(None);
+        Self { latest, task: tokio::spawn(keep(data_dir, receiver)) }
+    }
+
+    /// Makes this the state to keep.
+    pub(super) fn keep(&self, kept: Kept) {
+        self.latest.send_replace(Some(kept));
+    }
+
+    /// Writes what is not written yet and stops.
+    pub(super) async fn finish(self) {
+        drop(self.latest);
+        if tokio::time::timeout(FINISH_MAX, self.task).await.is_err() {
+            tracing::warn!("the last state could not be written in time");
+        }
+    }
+}
+
+async fn keep(data_dir: PathBuf, mut latest: watch::Receiver<Option<Kept>>) {
+    let mut failing = false;
+    // A state that was not seen yet is reported even after the sender is gone.
+    while latest.changed().await.is_ok() {
+        let Some(kept) = latest.borrow_and_update().clone() else { continue };
+        let directory = data_dir.clone();
+        let written = tokio::task::spawn_blocking(move || save(&directory, &kept)).await;
+        match written.unwrap_or_else(|panicked| Err(io::Error::other(panicked))) {
+            Ok(()) if failing => {
+                failing = false;
+                tracing::info!("the state in force can be written to disk again");
+            }
+            // Once, not every second: a full disk stays full for long.
+            Err(error) if !failing => {
+                failing = true;
+                tracing::error!(%error, path = %path(&data_dir).display(), "cannot write the state in force to disk");
+            }
+            _ => {}
+        }
+        pause(&latest).await;
+    }
+}
+
+/// Waits between two writes, but not when there will be no more.
+async fn pause(latest: &watch::Receiver<Option<Kept>>) {
+    let mut latest = latest.clone();
+    let finished = async { while latest.changed().await.is_ok() {} };
+    let _ = tokio::time::timeout(WRITE_EVERY, finished).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::Position;
+
+    use super::*;
+    use crate::snapshot::tests::{endpoint, gateway, inputs, with_registered};
+
+    fn kept(revision: u64) -> Kept {
+        let inputs = with_registered(inputs([gateway("edge")]), "cart", true, &[endpoint("a/1", 9001)]);
+        Kept { inputs: Inputs { position: Position::new(3, revision), ..inputs }, complete: true }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(load(directory.path()).unwrap().is_none());
+        save(directory.path(), &kept(7)).unwrap();
+        let loaded = load(directory.path()).unwrap().unwrap();
+        assert!(loaded.complete);
+        assert_eq!(loaded.inputs.position, Position::new(3, 7));
+        assert_eq!(loaded.inputs.resources, kept(7).inputs.resources);
+        assert_eq!(loaded.inputs.services, kept(7).inputs.services);
+    }
+
+    #[test]
+    fn the_file_is_read_as_the_shared_form() {
+        let directory = tempfile::tempdir().unwrap();
+        save(directory.path(), &kept(7)).unwrap();
+        let text = fs::read(path(directory.path())).unwrap();
+        let form: SnapshotInputs = serde_json::from_slice(&text).unwrap();
+        assert_eq!(form, SnapshotInputs::from(&kept(7).inputs));
+    }
+
+    #[test]
+    fn damaged_and_newer_files_are_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        save(directory.path(), &kept(7)).unwrap();
+        let whole = fs::read(path(directory.path())).unwrap();
+        let check = |text: &[u8], message: &str| {
+            fs::write(path(directory.path()), text).unwrap();
+            let error = load(directory.path()).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        };
+        for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
+            check(&whole[..cut], "damaged");
+        }
+        check(br#"{"format": 2, "everything": "else"}"#, "format 2");
+        check(br#"{"position": 1}"#, "damaged");
+    }
+
+    #[tokio::test]
+    async fn the_last_state_is_always_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let keeper = Keeper::start(directory.path().join("made"));
+        for revision in 1..=50 {
+            keeper.keep(kept(revision));
+            tokio::task::yield_now().await;
+        }
+        keeper.finish().await;
+        let loaded = load(&directory.path().join("made")).unwrap().unwrap();
+        assert_eq!(loaded.inputs.position.revision, 50);
+    }
+
+    #[tokio::test]
+    async fn writes_are_spaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let keeper = Keeper::start(directory.path().to_owned());
+        keeper.keep(kept(1));
+        while load(directory.path()).ok().flatten().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let first = std::time::Instant::now();
+        keeper.keep(kept(2));
+        while load(directory.path()).unwrap().unwrap().inputs.position.revision != 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(first.elapsed() > WRITE_EVERY / 2, "{:?}", first.elapsed());
+    }
+}

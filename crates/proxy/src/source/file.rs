@@ -1,0 +1,290 @@
+//! Static mode: a data plane from files alone.
+//!
+//! The files are one set, watched by what the file system says of them; SIGHUP makes them be read in any case. A set
+//! that cannot be used is refused with file, line, field and what was expected, once; the one before it stays in force.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use weir_model::document::node::DOCUMENT_BYTES_MAX;
+use weir_model::document::{self, Document, DocumentError, nearest};
+use weir_model::validate::{FieldError, Scope};
+use weir_model::{Kind, Position, ResourceId, Spec};
+
+use super::names::REFRESH_EVERY;
+use super::publish::Publisher;
+use crate::snapshot::{Inputs, Rejection};
+
+/// How often the files are looked at.
+const POLL_EVERY: Duration = Duration::from_millis(250);
+/// The most files that make up a set; a directory with more is surely not the one that was meant.
+const FILES_MAX: usize = 10_000;
+/// The largest file that is read, as `weir_model` reads no larger text.
+const FILE_BYTES_MAX: u64 = DOCUMENT_BYTES_MAX as u64;
+/// What files in a directory are taken for documents.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Everything wrong with a set of files, one line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct FileErrors(pub Vec<String>);
+
+/// Somebody's wish that the files be read now.
+pub(super) trait Hangup {
+    /// Waits for the next one.
+    fn next(&mut self) -> impl Future<Output = ()>;
+}
+
+/// What the file system says of a file; changes when the file does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    path: PathBuf,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Snapshots from files.
+pub(super) struct FileSource {
+    paths: Vec<PathBuf>,
+    publisher: Publisher,
+    loads: u64,
+    /// What the files looked like when they were last read.
+    read: Vec<Mark>,
+    /// What they looked like at the last poll: they are read once they have stopped changing.
+    seen: Vec<Mark>,
+    content: u64,
+}
+
+impl FileSource {
+    /// A source over files and directories, none of them read yet.
+    pub(super) fn new(paths: Vec<PathBuf>, publisher: Publisher) -> Self {
+        Self { paths, publisher, loads: 0, read: Vec::new(), seen: Vec::new(), content: 0 }
+    }
+
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub(super) async fn start(&mut self) -> Result<(), FileErrors> {
+        self.read = marks(&self.paths);
+        self.seen.clone_from(&self.read);
+        self.load(true).await.map(drop)
+    }
+
+    /// Follows the files for ever; also reads them, whatever they look like, whenever there is a hangup.
+    pub(super) async fn follow(mut self, mut hangup: impl Hangup) {
+        let mut poll = tokio::time::interval(POLL_EVERY);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refresh = tokio::time::interval(REFRESH_EVERY);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = poll.tick() => self.poll().await,
+                _ = refresh.tick() => self.publisher.refresh_names().await,
+                () = hangup.next() => {
+                    tracing::info!("reading the files again, as told by SIGHUP");
+                    self.reload(true).await;
+                }
+            }
+        }
+    }
+
+    /// Reads the files if they have changed and look the same as at the last poll: an editor may be in the middle of
+    /// writing, and half a file may well be a valid one.
+    async fn poll(&mut self) {
+        let now = marks(&self.paths);
+        let settled = now == self.seen;
+        let changed = now != self.read;
+        self.seen = now;
+        if changed && settled {
+            self.read.clone_from(&self.seen);
+            self.reload(false).await;
+        }
+    }
+
+    async fn reload(&mut self, forced: bool) {
+        match self.load(forced).await {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(revision = self.loads, "the files have changed and are in force"),
+            Err(FileErrors(errors)) => {
+                for error in errors {
+                    tracing::error!("{error}");
+                }
+                let position = self.publisher.in_force().position;
+                tracing::error!("the files were refused; revision {} stays in force", position.revision);
+            }
+        }
+    }
+
+    /// Reads the files and puts them in force. `Ok(false)`: they say what they said before.
+    async fn load(&mut self, forced: bool) -> Result<bool, FileErrors> {
+        let texts = read_all(&self.paths)?;
+        let mut hasher = DefaultHasher::new();
+        texts.hash(&mut hasher);
+        let content = hasher.finish();
+        if content == self.content && !forced {
+            return Ok(false);
+        }
+        // Also when it is refused: the same fault is reported once.
+        self.content = content;
+        let documents = parse(&texts)?;
+        let position = Position::new(0, self.loads + 1);
+        let resources = documents.iter().map(|document| document.resource.clone());
+        let inputs = Inputs::of_resources(position, resources);
+        self.publisher.resolve(&inputs).await;
+        self.publisher.whole(&inputs).map_err(|rejections| {
+            FileErrors(rejections.iter().map(|rejection| place(rejection, &documents).to_string()).collect())
+        })?;
+        self.loads += 1;
+        Ok(true)
+    }
+}
+
+/// A rejection with the file and line of the field it is about.
+fn place(rejection: &Rejection, documents: &[Document]) -> DocumentError {
+    let fault = FieldError::new(&*rejection.path, &*rejection.reason);
+    match documents.iter().find(|document| document.resource.id() == rejection.resource) {
+        Some(document) => document.error(&fault),
+        None => DocumentError {
+            resource: Some(rejection.resource.to_string()),
+            path: fault.path,
+            message: fault.message,
+            ..DocumentError::default()
+        },
+    }
+}
+
+/// Reads texts into one set of documents and judges it.
+fn parse(texts: &[(PathBuf, String)]) -> Result<Vec<Document>, FileErrors> {
+    let mut documents = Vec::new();
+    let mut errors = Vec::new();
+    for (path, text) in texts {
+        match document::parse(&path.to_string_lossy(), text) {
+            Ok(parsed) => documents.extend(parsed.documents),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() {
+        errors.extend(document::check(&documents, Scope::OneProxy).err().into_iter().flatten());
+        errors.extend(unknown_services(&documents));
+    }
+    if !errors.is_empty() {
+        return Err(FileErrors(errors.iter().map(ToString::to_string).collect()));
+    }
+    for document in &documents {
+        for ignored in &document.ignored {
+            let file = document.origin.source();
+            tracing::info!("{file}:{}: {} has no meaning here: {}", ignored.line, ignored.path, ignored.why);
+        }
+    }
+    Ok(documents)
+}
+
+/// Routes to services that no document states. With a control plane a service may register later; in static mode
+/// nothing can, so such a name is a mistake.
+fn unknown_services(documents: &[Document]) -> Vec<DocumentError> {
+    let services: BTreeSet<ResourceId> = documents
+        .iter()
+        .map(|document| document.resource.id())
+        .filter(|id| id.kind == Kind::Service)
+        .collect();
+    let mut errors = Vec::new();
+    for document in documents {
+        let Spec::HttpRoute(spec) = &document.resource.spec else { continue };
+        for (r, rule) in spec.rules.iter().enumerate() {
+            for (b, backend) in rule.backend_refs.iter().enumerate() {
+                let namespace = backend.namespace.as_ref().unwrap_or(&document.resource.metadata.namespace);
+                let id = ResourceId::new(Kind::Service, &**namespace, &*backend.name);
+                if services.contains(&id) || backend.kind.as_deref().is_some_and(|kind| kind != "Service") {
+                    continue;
+                }
+                let fault = FieldError::new(
+                    format!("spec.rules[{r}].backendRefs[{b}].name"),
+                    format!("there is no {id}"),
+                );
+                let names: Vec<&str> =
+                    services.iter().filter(|s| s.namespace == *namespace).map(|s| &*s.name).collect();
+                let mut error = document.error(&fault.expected("the name of a `Service` in these files"));
+                error.suggestion = nearest(&backend.name, names).map(str::to_owned);
+                errors.push(error);
+            }
+        }
+    }
+    errors
+}
+
+/// The files that paths stand for: themselves, or the documents in a directory by name.
+fn expand(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let mut inside = Vec::new();
+        for entry in fs::read_dir(path)?.take(FILES_MAX + 1) {
+            let entry = entry?.path();
+            let known = entry.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.contains(&e));
+            if known && entry.is_file() {
+                inside.push(entry);
+            }
+        }
+        inside.sort();
+        files.extend(inside);
+    }
+    if files.len() > FILES_MAX {
+        return Err(io::Error::other(format!("more than {FILES_MAX} files")));
+    }
+    Ok(files)
+}
+
+fn read_all(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, FileErrors> {
+    let files = expand(paths).map_err(|error| FileErrors(vec![error.to_string()]))?;
+    if files.is_empty() {
+        let shown: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        return Err(FileErrors(vec![format!(
+            "{}: no documents: expected files that end in .yaml, .yml or .json",
+            shown.join(", ")
+        )]));
+    }
+    let mut texts = Vec::new();
+    let mut errors = Vec::new();
+    for file in files {
+        match read(&file) {
+            Ok(text) => texts.push((file, text)),
+            Err(error) => errors.push(format!("{}: {error}", file.display())),
+        }
+    }
+    if errors.is_empty() { Ok(texts) } else { Err(FileErrors(errors)) }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let size = fs::metadata(path)?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("{size} bytes: expected at most {FILE_BYTES_MAX}")));
+    }
+    fs::read_to_string(path)
+}
+
+/// What the file system says of the files now. One that cannot be looked at has no mark, which is a change as well.
+fn marks(paths: &[PathBuf]) -> Vec<Mark> {
+    let files = expand(paths).unwrap_or_default();
+    let mark = |path: PathBuf| {
+        let data = fs::metadata(&path).ok()?;
+        let modified = (data.mtime(), data.mtime_nsec());
+        let changed = (data.ctime(), data.ctime_nsec());
+        Some(Mark { path, inode: data.ino(), size: data.size(), modified, changed })
+    };
+    files.into_iter().filter_map(mark).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::snapshot::{Role, Settings};
+use crate::source::Shared;
+use crate::source::publish::tests::FakeSockets;
+
+const GATEWAY: &str = "kind: Gateway
+metadata: {name: edge}
+spec:
+  listeners: [{name: web, port: 8080, protocol: HTTP}]
+";
+
+fn route(service: &str) -> String {
+    format!(
+        "kind: HTTPRoute
+metadata: {{name: shop}}
+spec:
+  parentRefs: [{{name: edge}}]
+  rules:
+    - backendRefs:
+        - name: {service}
+---
+kind: Service
+metadata: {{name: cart}}
+spec:
+  endpoints: [{{address: 127.0.0.1, port: 9001}}]
+"
+    )
+}
+
+struct Never;
+
+impl Hangup for Never {
+    async fn next(&mut self) {
+        std::future::pending().await
+    }
+}
+
+struct Fixture {
+    directory: tempfile::TempDir,
+    shared: Arc<Shared>,
+    sockets: Arc<FakeSockets>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let fixture =
+            Self { directory: tempfile::tempdir().unwrap(), shared: Shared::new(), sockets: Arc::default() };
+        fixture.write("gateway.yaml", GATEWAY);
+        fixture.write("shop.yml", &route("cart"));
+        fixture
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.directory.path().join(name), text).unwrap();
+    }
+
+    fn source(&self, paths: &[&str]) -> FileSource {
+        let role = Role::Gateway { gateways: vec![] };
+        let publisher = Publisher::new(self.shared.clone(), self.sockets.clone(), role, Settings::default());
+        FileSource::new(paths.iter().map(|path| self.directory.path().join(path)).collect(), publisher)
+    }
+
+    fn rules(&self) -> Vec<String> {
+        let snapshot = self.shared.snapshot.load();
+        let listeners = snapshot.listeners.iter();
+        listeners.flat_map(|l| l.routes.rules()).map(|rule| rule.label.to_string()).collect()
+    }
+
+    async fn refused(&self, paths: &[&str]) -> Vec<String> {
+        let FileErrors(errors) = self.source(paths).start().await.unwrap_err();
+        let prefix = format!("{}/", self.directory.path().display());
+        errors.into_iter().map(|error| error.replace(&prefix, "")).collect()
+    }
+}
+
+#[tokio::test]
+async fn files_and_directories_are_one_set() {
+    for paths in [&[""][..], &["gateway.yaml", "shop.yml"]] {
+        let fixture = Fixture::new();
+        fixture.write("notes.txt", "not: [a document");
+        fixture.source(paths).start().await.unwrap();
+        assert_eq!(fixture.rules(), ["HTTPRoute/shop#0"]);
+        let position = fixture.shared.snapshot.load().position;
+        assert_eq!(position, Position::new(0, 1));
+    }
+}
+
+#[tokio::test]
+async fn faults_have_file_line_field_and_suggestion() {
+    let fixture = Fixture::new();
+    let check = async |name: &str, text: &str, expected: &str| {
+        fixture.write(name, text);
+        let errors = fixture.refused(&[""]).await;
+        assert!(errors.iter().any(|error| error == expected), "{errors:#?}\nexpected {expected}");
+    };
+    check(
+        "shop.yml",
+        &route("crat"),
+        "shop.yml:7: HTTPRoute/shop spec.rules[0].backendRefs[0].name: there is no Service/crat; did you mean `cart`?",
+    )
+    .await;
+    fixture.write("shop.yml", &route("cart"));
+    check(
+        "gateway.yaml",
+        &GATEWAY.replace("HTTP}", "TCP}"),
+        "gateway.yaml:4: Gateway/edge spec.listeners[0].protocol: protocol TCP is not served yet: expected HTTP",
+    )
+    .await;
+    fixture.write("gateway.yaml", GATEWAY);
+    assert_eq!(fixture.refused(&["none.yaml"]).await.len(), 1);
+    let empty = tempfile::tempdir_in(fixture.directory.path()).unwrap();
+    let name = empty.path().file_name().unwrap().to_str().unwrap();
+    assert!(fixture.refused(&[name]).await[0].contains("no documents: expected files"));
+}
+
+#[tokio::test]
+async fn a_change_is_put_in_force_and_a_fault_is_not() {
+    let fixture = Fixture::new();
+    let mut source = fixture.source(&[""]);
+    source.start().await.unwrap();
+    let mut in_force = fixture.shared.in_force();
+    let following = tokio::spawn(async { source.follow(Never).await });
+    let revision = async |in_force: &mut tokio::sync::watch::Receiver<_>, revision| {
+        let reached = in_force.wait_for(|p: &Option<Position>| p.is_some_and(|p| p.revision == revision));
+        tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap();
+    };
+
+    fixture.write("shop.yml", &route("cart").replace("name: shop", "name: store"));
+    revision(&mut in_force, 2).await;
+    assert_eq!(fixture.rules(), ["HTTPRoute/store#0"]);
+
+    fixture.write("shop.yml", "kind: HTTPRoute\nmetadata: {nam");
+    // A good file that comes after the bad one shows that the bad one was looked at, or was never seen.
+    tokio::time::sleep(POLL_EVERY * 4).await;
+    assert_eq!(fixture.rules(), ["HTTPRoute/store#0"]);
+    fixture.write("shop.yml", &route("cart").replace("name: shop", "name: third"));
+    revision(&mut in_force, 3).await;
+    assert_eq!(fixture.rules(), ["HTTPRoute/third#0"]);
+    following.abort();
+}
+
+#[tokio::test]
+async fn the_same_content_is_not_loaded_twice() {
+    let fixture = Fixture::new();
+    let mut source = fixture.source(&[""]);
+    source.start().await.unwrap();
+    fixture.write("gateway.yaml", GATEWAY);
+    assert!(!source.load(false).await.unwrap());
+    assert!(source.load(true).await.unwrap(), "a hangup loads in any case");
+    fixture.write("gateway.yaml", "nonsense");
+    assert!(source.load(false).await.is_err());
+    assert!(!source.load(false).await.unwrap(), "the same fault is reported once");
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_not_read() {
+    let fixture = Fixture::new();
+    let mut source = fixture.source(&[""]);
+    source.start().await.unwrap();
+    fixture.write("shop.yml", &route("cart").replace("name: shop", "name: half"));
+    source.poll().await;
+    assert_eq!(fixture.rules(), ["HTTPRoute/shop#0"], "it has only just changed");
+    fixture.write("shop.yml", &route("cart").replace("name: shop", "name: full"));
+    source.poll().await;
+    assert_eq!(fixture.rules(), ["HTTPRoute/shop#0"], "and again");
+    source.poll().await;
+    assert_eq!(fixture.rules(), ["HTTPRoute/full#0"]);
+}

@@ -1,0 +1,241 @@
+//! Snapshots from a control plane, by one stream of the mesh protocol (`weir.mesh.v1`).
+//!
+//! ```text
+//! connect -> hello (resume position, subscriptions) -> welcome -> update* -> ack each
+//!     ^                                                          subscribe when the request path asks
+//!     +---- backoff, next server <------------------------------ broken, silent or out of order
+//! ```
+//!
+//! Losing the control plane changes nothing for requests: what is in force stays, and is on disk for the next start.
+
+#[cfg(test)]
+mod messages;
+mod session;
+#[cfg(test)]
+mod tests;
+mod wanted;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use weir_model::{ServiceRef, Spec};
+
+use super::Shared;
+use super::disk::{self, Keeper, Kept};
+use super::names::REFRESH_EVERY;
+use super::publish::Publisher;
+use crate::snapshot::{Inputs, Rejection, Role};
+use session::SessionError;
+use wanted::Wanted;
+
+/// The least and the most that is waited between two attempts to reach a control plane, before jitter.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// How a proxy takes part in the mesh.
+#[derive(Clone, Debug)]
+pub(super) struct MeshSettings {
+    /// Control planes, as `http://HOST:PORT`; tried in turn.
+    pub(super) servers: Vec<String>,
+    /// How this proxy names itself.
+    pub(super) id: String,
+    /// What it is.
+    pub(super) role: Role,
+    /// Its admin listener, for people who look at it from elsewhere; empty if none.
+    pub(super) admin: String,
+    /// Where the state in force is kept, if anywhere.
+    pub(super) data_dir: Option<PathBuf>,
+    /// How often the control plane is asked for a sign of life, and how long it has to give one.
+    pub(super) keepalive: Duration,
+    /// How long an unused service stays subscribed.
+    pub(super) idle_max: Duration,
+}
+
+impl MeshSettings {
+    /// Settings with the defaults for everything that concerns time.
+    pub(super) const fn new(servers: Vec<String>, id: String, role: Role) -> Self {
+        Self {
+            servers,
+            id,
+            role,
+            admin: String::new(),
+            data_dir: None,
+            keepalive: Duration::from_secs(5),
+            idle_max: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Snapshots from a control plane.
+pub(super) struct MeshSource {
+    settings: MeshSettings,
+    publisher: Publisher,
+    wanted: Wanted,
+    keeper: Option<Keeper>,
+    /// Whether `wanted` is whole, so that a stream may go on from its position.
+    resumable: bool,
+    /// When each service that was asked for on demand was, in seconds of the proxy's clock.
+    asked_s: HashMap<ServiceRef, u32>,
+    rejections: Vec<Rejection>,
+}
+
+impl MeshSource {
+    /// A source that starts from the state on disk, if there is one: that is in force when this returns.
+    pub(super) async fn start(settings: MeshSettings, publisher: Publisher) -> Self {
+        let keeper = settings.data_dir.clone().map(Keeper::start);
+        let mut source = Self {
+            settings,
+            publisher,
+            wanted: Wanted::default(),
+            keeper,
+            resumable: false,
+            asked_s: HashMap::new(),
+            rejections: Vec::new(),
+        };
+        source.shared().set_status(|status| status.kind = "mesh");
+        source.load().await;
+        source
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(self.publisher.shared())
+    }
+
+    async fn load(&mut self) {
+        let Some(data_dir) = &self.settings.data_dir else { return };
+        let path = disk::path(data_dir);
+        match disk::load(data_dir) {
+            Ok(None) => {}
+            Ok(Some(kept)) => {
+                let referenced = referenced(&kept.inputs);
+                let on_demand = kept.inputs.services.keys().filter(|service| !referenced.contains(*service));
+                self.adopt(on_demand.cloned().collect());
+                self.wanted = Wanted::starting_from(kept.inputs);
+                self.put_in_force(false).await;
+                self.resumable = kept.complete && self.rejections.is_empty();
+                self.shared().set_status(|status| status.kind = "disk");
+                let position = self.wanted.inputs.position;
+                tracing::info!(%position, path = %path.display(), "serving the last state from disk until a control plane answers");
+            }
+            Err(error) => {
+                tracing::error!(%error, path = %path.display(), "ignoring the state on disk");
+            }
+        }
+    }
+
+    /// Takes over services that an earlier run was subscribed to on demand.
+    fn adopt(&mut self, services: Vec<ServiceRef>) {
+        let now_s = self.shared().now_s();
+        self.asked_s.extend(services.iter().map(|service| (service.clone(), now_s)));
+        self.shared().subscriptions.adopt(services);
+    }
+
+    /// Stays with a control plane for ever: gives up on none, and never gives up.
+    pub(super) async fn follow(&mut self) {
+        let mut failures = 0;
+        let mut refreshed = Instant::now();
+        for server in self.settings.servers.clone().iter().cycle() {
+            let before = self.wanted.inputs.position;
+            let error = session::run(self, server).await;
+            let shared = self.shared();
+            shared.subscriptions.set_online(false);
+            if error.is_out_of_order() {
+                self.resumable = false;
+            }
+            self.report(server, &error);
+            if self.wanted.inputs.position != before {
+                failures = 0;
+            }
+            if refreshed.elapsed() > REFRESH_EVERY {
+                self.publisher.refresh_names().await;
+                refreshed = Instant::now();
+            }
+            let wait = backoff(failures, rand::rng().random());
+            tokio::time::sleep(wait).await;
+            failures += 1;
+        }
+    }
+
+    /// Says what went wrong, once for as long as it is the same.
+    fn report(&self, server: &str, error: &SessionError) {
+        let error = format!("{server}: {error}");
+        let shared = self.shared();
+        let status = shared.status();
+        if status.connected_to.is_some() || status.error.as_ref() != Some(&error) {
+            let position = self.publisher.in_force().position;
+            tracing::warn!(%error, %position, "no control plane; what is in force stays");
+        }
+        shared.set_status(|status| {
+            status.connected_to = None;
+            status.error = Some(error);
+        });
+    }
+
+    /// Puts what is wanted in force, as far as it can be.
+    async fn put_in_force(&mut self, retry: bool) {
+        self.publisher.resolve(&self.wanted.inputs).await;
+        let refused = self.publisher.accept(&self.wanted.inputs, retry);
+        let rejections: Vec<_> = self.wanted.rejections().cloned().chain(refused).collect();
+        if rejections != self.rejections {
+            for rejection in &rejections {
+                tracing::error!("refused: {rejection}");
+            }
+            self.rejections.clone_from(&rejections);
+            self.shared().set_status(|status| status.rejections = rejections);
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(Kept { inputs: self.publisher.in_force(), complete: self.rejections.is_empty() });
+        }
+    }
+
+    /// The services that are to be subscribed to: those that routes lead to, and those asked for.
+    fn subscriptions(&self) -> BTreeSet<ServiceRef> {
+        let mut services = referenced(&self.wanted.inputs);
+        services.extend(self.shared().subscriptions.all());
+        services
+    }
+
+    /// Services that were asked for on demand and have not been used for long.
+    fn idle(&self) -> Vec<ServiceRef> {
+        let shared = self.shared();
+        let snapshot = shared.snapshot.load();
+        let idle_max_s = u32::try_from(self.settings.idle_max.as_secs()).unwrap_or(u32::MAX);
+        let now_s = shared.now_s();
+        let is_idle = |service: &ServiceRef| {
+            let asked_s = self.asked_s.get(service).copied().unwrap_or(0);
+            let used_s = snapshot.upstream_of(service).map_or(0, |upstream| upstream.state.last_used_s());
+            now_s.saturating_sub(asked_s.max(used_s)) > idle_max_s
+        };
+        shared.subscriptions.all().into_iter().filter(is_idle).collect()
+    }
+
+    /// Writes the last state to disk.
+    pub(super) async fn finish(self) {
+        if let Some(keeper) = self.keeper {
+            keeper.finish().await;
+        }
+    }
+}
+
+/// The services that the rules of routes send requests to.
+fn referenced(inputs: &Inputs) -> BTreeSet<ServiceRef> {
+    let mut services = BTreeSet::new();
+    for (id, resource) in inputs.resources.iter() {
+        if let Spec::HttpRoute(route) = &resource.spec {
+            for backend in route.rules.iter().flat_map(|rule| &rule.backend_refs) {
+                let namespace = backend.namespace.as_deref().unwrap_or(&id.namespace);
+                services.insert(ServiceRef::new(namespace, &*backend.name));
+            }
+        }
+    }
+    services
+}
+
+/// How long to wait after so many failures in a row; `share` is drawn from 0 to 1 (full jitter, so that proxies that
+/// lost the same server do not come back at once).
+fn backoff(failures: u32, share: f64) -> Duration {
+    BACKOFF_MIN.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX).mul_f64(share)
+}

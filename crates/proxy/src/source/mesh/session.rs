@@ -1,0 +1,292 @@
+//! One stream with one control plane, from hello until it breaks.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+use weir_api::mesh::mesh_client::MeshClient;
+use weir_api::mesh::{self, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, proxy_message, server_message};
+use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
+
+use super::MeshSource;
+use super::wanted::OutOfOrder;
+use crate::snapshot::{Rejection, Role};
+use crate::source::names::REFRESH_EVERY;
+
+/// How long connecting may take.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How long the control plane may take to welcome a proxy.
+const WELCOME_MAX: Duration = Duration::from_secs(10);
+/// How long the control plane may leave messages of the proxy unread.
+const SEND_MAX: Duration = Duration::from_secs(10);
+/// Messages to the control plane that may wait.
+const OUTBOX_MAX: usize = 64;
+/// How often refused resources are tried again and idle subscriptions are looked for.
+const TEND_EVERY: Duration = Duration::from_secs(5);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("{}: {}", .0.code(), .0.message())]
+    Status(Box<Status>),
+    #[error("the control plane closed the stream")]
+    Closed,
+    #[error("the control plane did not answer in time")]
+    Silent,
+    #[error("the control plane speaks no version of the protocol that this proxy knows")]
+    Protocol,
+    #[error("expected a welcome first")]
+    NoWelcome,
+    #[error(transparent)]
+    OutOfOrder(#[from] OutOfOrder),
+}
+
+impl SessionError {
+    pub(super) const fn is_out_of_order(&self) -> bool {
+        matches!(self, Self::OutOfOrder(_))
+    }
+}
+
+impl From<Status> for SessionError {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+/// Joins the mesh at a server and stays until the stream breaks.
+pub(super) async fn run(source: &mut MeshSource, server: &str) -> SessionError {
+    match Session::open(source, server).await {
+        Ok(mut session) => match session.stay(source).await {
+            Err(error) => error,
+            Ok(never) => match never {},
+        },
+        Err(error) => error,
+    }
+}
+
+/// Nothing: a stream does not end well.
+enum Never {}
+
+struct Session {
+    outbox: mpsc::Sender<mesh::ProxyMessage>,
+    inbox: Streaming<mesh::ServerMessage>,
+    /// What this stream is subscribed to.
+    subscribed: BTreeSet<ServiceRef>,
+    /// Whether everything was asked for: then the first update replaces what was there, whatever it says of itself.
+    from_nothing: bool,
+}
+
+impl Session {
+    async fn open(source: &MeshSource, server: &str) -> Result<Self, SessionError> {
+        let channel = connect(server, source.settings.keepalive).await?;
+        let mut client = MeshClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let subscribed = source.subscriptions();
+        let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
+        let hello = proxy_message::Message::Hello(hello(source, &subscribed));
+        // The queue is empty, so this cannot fail.
+        let _ = outbox.try_send(mesh::ProxyMessage { message: Some(hello) });
+        let welcome = async {
+            let mut inbox = client.join(ReceiverStream::new(messages)).await?.into_inner();
+            match inbox.message().await?.and_then(|message| message.message) {
+                Some(server_message::Message::Welcome(welcome)) if welcome.protocol > 0 => {
+                    Ok((inbox, welcome))
+                }
+                Some(server_message::Message::Welcome(_)) => Err(SessionError::Protocol),
+                _ => Err(SessionError::NoWelcome),
+            }
+        };
+        let (inbox, welcome) = timeout(WELCOME_MAX, welcome).await.map_err(|_| SessionError::Silent)??;
+        tracing::info!(%server, datacenter = welcome.datacenter, replica = welcome.replica, "joined the mesh");
+        let shared = source.shared();
+        shared.set_status(|status| {
+            status.connected_to = Some(server.to_owned());
+            status.error = None;
+        });
+        shared.subscriptions.set_online(true);
+        Ok(Self { outbox, inbox, subscribed, from_nothing: !source.resumable })
+    }
+
+    async fn stay(&mut self, source: &mut MeshSource) -> Result<Never, SessionError> {
+        let shared = source.shared();
+        let mut tend = tokio::time::interval(TEND_EVERY);
+        let mut refresh = tokio::time::interval(REFRESH_EVERY);
+        for interval in [&mut tend, &mut refresh] {
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval.reset();
+        }
+        loop {
+            tokio::select! {
+                message = self.inbox.message() => match message?.map(|message| message.message) {
+                    None => return Err(SessionError::Closed),
+                    Some(Some(server_message::Message::Update(update))) => self.update(source, update).await?,
+                    // A second welcome, or something from the future.
+                    Some(_) => {}
+                },
+                services = shared.subscriptions.next_wanted() => {
+                    let now_s = shared.now_s();
+                    source.asked_s.extend(services.iter().map(|service| (service.clone(), now_s)));
+                    self.subscribe(source).await?;
+                    // One that is known already, because a route leads there, is answered already.
+                    let known = &source.wanted.inputs.services;
+                    shared.subscriptions.answered(services.iter().filter(|service| known.contains_key(*service)));
+                }
+                _ = tend.tick() => self.tend(source).await?,
+                _ = refresh.tick() => source.publisher.refresh_names().await,
+            }
+        }
+    }
+
+    async fn update(
+        &mut self,
+        source: &mut MeshSource,
+        mut update: mesh::Update,
+    ) -> Result<(), SessionError> {
+        update.reset |= std::mem::take(&mut self.from_nothing);
+        let told = source.wanted.apply(update)?;
+        source.resumable = true;
+        source.put_in_force(false).await;
+        source.shared().set_status(|status| status.kind = "mesh");
+        source.shared().subscriptions.answered(&told);
+        self.acknowledge(source).await?;
+        self.subscribe(source).await
+    }
+
+    async fn acknowledge(&self, source: &MeshSource) -> Result<(), SessionError> {
+        let ack = mesh::Ack {
+            position: Some(position(source.wanted.inputs.position)),
+            rejections: source.rejections.iter().map(rejection).collect(),
+        };
+        self.send(proxy_message::Message::Ack(ack)).await
+    }
+
+    /// Makes the subscriptions of the stream those that are to be.
+    async fn subscribe(&mut self, source: &mut MeshSource) -> Result<(), SessionError> {
+        let wanted = source.subscriptions();
+        let add: Vec<_> = wanted.difference(&self.subscribed).cloned().collect();
+        let drop: Vec<_> = self.subscribed.difference(&wanted).cloned().collect();
+        if add.is_empty() && drop.is_empty() {
+            return Ok(());
+        }
+        self.subscribed = wanted;
+        let subscribe = mesh::Subscribe {
+            add: add.iter().map(service_ref).collect(),
+            drop: drop.iter().map(service_ref).collect(),
+        };
+        self.send(proxy_message::Message::Subscribe(subscribe)).await?;
+        if !drop.is_empty() {
+            source.wanted.forget(&drop);
+            source.put_in_force(false).await;
+        }
+        Ok(())
+    }
+
+    /// Tries again what was refused, and gives up subscriptions that nobody uses.
+    async fn tend(&mut self, source: &mut MeshSource) -> Result<(), SessionError> {
+        if !source.rejections.is_empty() {
+            let before = source.rejections.clone();
+            source.put_in_force(true).await;
+            if source.rejections != before {
+                self.acknowledge(source).await?;
+            }
+        }
+        let idle = source.idle();
+        for service in &idle {
+            source.asked_s.remove(service);
+            source.shared().subscriptions.forget(service);
+        }
+        self.subscribe(source).await
+    }
+
+    async fn send(&self, message: proxy_message::Message) -> Result<(), SessionError> {
+        let message = mesh::ProxyMessage { message: Some(message) };
+        self.outbox.send_timeout(message, SEND_MAX).await.map_err(|error| match error {
+            mpsc::error::SendTimeoutError::Timeout(_) => SessionError::Silent,
+            mpsc::error::SendTimeoutError::Closed(_) => SessionError::Closed,
+        })
+    }
+}
+
+async fn connect(server: &str, keepalive: Duration) -> Result<Channel, SessionError> {
+    let endpoint = Endpoint::from_shared(server.to_owned())
+        .map_err(|error| SessionError::Connect(because(&error)))?
+        .connect_timeout(CONNECT_MAX)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(keepalive)
+        .keep_alive_timeout(keepalive)
+        .keep_alive_while_idle(true);
+    match timeout(CONNECT_MAX, endpoint.connect()).await {
+        Ok(connected) => connected.map_err(|error| SessionError::Connect(because(&error))),
+        Err(_) => Err(SessionError::Silent),
+    }
+}
+
+/// The innermost reason: the outer ones only say "transport error".
+fn because(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+fn hello(source: &MeshSource, subscribed: &BTreeSet<ServiceRef>) -> mesh::Hello {
+    let settings = &source.settings;
+    let (role, namespace, service, gateways) = match &settings.role {
+        Role::Gateway { gateways } => {
+            (mesh::Role::Gateway, DEFAULT_NAMESPACE.to_owned(), String::new(), gateways.clone())
+        }
+        Role::Sidecar { service } => {
+            (mesh::Role::Sidecar, service.namespace.clone(), service.name.clone(), Vec::new())
+        }
+    };
+    mesh::Hello {
+        protocol: PROTOCOL_VERSION,
+        proxy_id: settings.id.clone(),
+        role: role.into(),
+        namespace,
+        service,
+        gateways,
+        upstreams: subscribed.iter().map(service_ref).collect(),
+        resume: source.resumable.then(|| position(source.wanted.inputs.position)),
+        node: node_name(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        admin: settings.admin.clone(),
+    }
+}
+
+/// This host's name; empty where it cannot be told.
+fn node_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
+}
+
+fn service_ref(service: &ServiceRef) -> mesh::ServiceRef {
+    mesh::ServiceRef { namespace: service.namespace.clone(), name: service.name.clone() }
+}
+
+const fn position(position: weir_model::Position) -> mesh::Position {
+    mesh::Position { epoch: position.epoch, revision: position.revision }
+}
+
+fn rejection(rejection: &Rejection) -> mesh::Rejection {
+    let id = &rejection.resource;
+    let resource = mesh::ResourceRef {
+        kind: id.kind.to_string(),
+        namespace: id.namespace.clone(),
+        name: id.name.clone(),
+    };
+    mesh::Rejection {
+        resource: Some(resource),
+        path: rejection.path.clone(),
+        reason: rejection.reason.clone(),
+    }
+}

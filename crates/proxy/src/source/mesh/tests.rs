@@ -1,0 +1,432 @@
+//! The source against a control plane that says what the test wants.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use weir_api::mesh::mesh_server::{Mesh, MeshServer};
+use weir_api::mesh::{self, ProxyMessage, ServerMessage, proxy_message, server_message};
+use weir_model::Position;
+
+use super::messages::{endpoints, update, upsert};
+use super::*;
+use crate::snapshot::tests::{endpoint, gateway, resource, route, service};
+use crate::snapshot::{MeshLookup, Settings};
+use crate::source::Subscribed;
+use crate::source::publish::tests::FakeSockets;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A control plane that hands each stream to the test.
+struct Server {
+    addr: SocketAddr,
+    streams: mpsc::Receiver<Stream>,
+    accepting: JoinHandle<()>,
+}
+
+struct Stream {
+    inbox: Streaming<ProxyMessage>,
+    outbox: mpsc::Sender<Result<ServerMessage, Status>>,
+}
+
+#[derive(Clone)]
+struct Handler(mpsc::Sender<Stream>);
+
+#[tonic::async_trait]
+impl Mesh for Handler {
+    type JoinStream = ReceiverStream<Result<ServerMessage, Status>>;
+
+    async fn join(
+        &self,
+        request: Request<Streaming<ProxyMessage>>,
+    ) -> Result<Response<Self::JoinStream>, Status> {
+        let (outbox, messages) = mpsc::channel(16);
+        let stream = Stream { inbox: request.into_inner(), outbox };
+        self.0.send(stream).await.map_err(|_| Status::unavailable("the test is over"))?;
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    async fn start_at(addr: SocketAddr) -> Self {
+        let listener = TcpListener::bind(addr).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (sender, streams) = mpsc::channel(4);
+        let accepting = tokio::spawn(async move {
+            // Ends its connections when it is aborted, as a killed server does.
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(socket, sender.clone()));
+            }
+        });
+        Self { addr, streams, accepting }
+    }
+
+    async fn stream(&mut self) -> Stream {
+        timeout(PATIENCE, self.streams.recv()).await.expect("no stream in time").unwrap()
+    }
+
+    /// Takes the next stream up to the proxy's hello and welcomes it.
+    async fn welcome(&mut self) -> (Stream, mesh::Hello) {
+        let mut stream = self.stream().await;
+        let Some(proxy_message::Message::Hello(hello)) = stream.next().await else { panic!("no hello") };
+        let welcome = mesh::Welcome { protocol: 1, datacenter: "dc1".into(), replica: "one".into() };
+        stream.send(server_message::Message::Welcome(welcome)).await;
+        (stream, hello)
+    }
+
+    async fn kill(self) -> SocketAddr {
+        self.accepting.abort();
+        let _ = self.accepting.await;
+        self.addr
+    }
+}
+
+async fn serve(socket: TcpStream, streams: mpsc::Sender<Stream>) {
+    let service = MeshServer::new(Handler(streams));
+    let answer = service_fn(move |request| {
+        let mut service = service.clone();
+        async move { Ok::<_, Infallible>(tonic::codegen::Service::call(&mut service, request).await.unwrap()) }
+    });
+    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(socket), answer)
+        .await;
+}
+
+impl Stream {
+    async fn next(&mut self) -> Option<proxy_message::Message> {
+        let message = timeout(PATIENCE, self.inbox.message()).await.expect("no message in time");
+        message.ok().flatten().and_then(|message| message.message)
+    }
+
+    async fn send(&self, message: server_message::Message) {
+        self.outbox.send(Ok(ServerMessage { message: Some(message) })).await.unwrap();
+    }
+
+    async fn update(&self, update: mesh::Update) {
+        self.send(server_message::Message::Update(update)).await;
+    }
+
+    async fn ack(&mut self) -> mesh::Ack {
+        match self.next().await {
+            Some(proxy_message::Message::Ack(ack)) => ack,
+            other => panic!("expected an acknowledgement, not {other:?}"),
+        }
+    }
+
+    async fn subscribe(&mut self) -> mesh::Subscribe {
+        match self.next().await {
+            Some(proxy_message::Message::Subscribe(subscribe)) => subscribe,
+            other => panic!("expected a subscription, not {other:?}"),
+        }
+    }
+}
+
+/// A proxy's source at work.
+struct Proxy {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+fn settings(addr: SocketAddr, role: Role) -> MeshSettings {
+    MeshSettings::new(vec![format!("http://{addr}")], "proxy-1".into(), role)
+}
+
+fn edge() -> Role {
+    Role::Gateway { gateways: vec!["edge".into()] }
+}
+
+fn front() -> Role {
+    Role::Sidecar { service: ServiceRef::new("default", "front") }
+}
+
+async fn start(settings: MeshSettings) -> Proxy {
+    let shared = Shared::new();
+    let sockets: Arc<FakeSockets> = Arc::default();
+    let publisher = Publisher::new(shared.clone(), sockets, settings.role.clone(), Settings::default());
+    let mut source = MeshSource::start(settings, publisher).await;
+    Proxy { shared, task: tokio::spawn(async move { source.follow().await }) }
+}
+
+impl Proxy {
+    fn rules(&self) -> Vec<String> {
+        let snapshot = self.shared.snapshot.load();
+        let listeners = snapshot.listeners.iter();
+        listeners.flat_map(|l| l.routes.rules()).map(|rule| rule.label.to_string()).collect()
+    }
+
+    fn endpoints(&self, name: &str) -> Vec<String> {
+        let snapshot = self.shared.snapshot.load();
+        let upstream = snapshot.upstream_of(&ServiceRef::new("default", name));
+        upstream.map_or(vec![], |upstream| upstream.endpoints.iter().map(|e| e.id.to_string()).collect())
+    }
+
+    async fn stop(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+fn shop(epoch: u64, revision: u64) -> mesh::Update {
+    mesh::Update {
+        reset: true,
+        upserts: vec![upsert(&gateway("edge")), upsert(&route("shop", parents(), "cart"))],
+        endpoints: vec![endpoints("cart", true, &[endpoint("a/1", 9001)], &[])],
+        ..update(epoch, revision)
+    }
+}
+
+fn parents() -> serde_json::Value {
+    serde_json::json!([{"name": "edge"}])
+}
+
+#[tokio::test]
+async fn updates_are_put_in_force_and_acknowledged() {
+    let mut server = Server::start().await;
+    let proxy = start(settings(server.addr, edge())).await;
+    let (mut stream, hello) = server.welcome().await;
+    assert_eq!((hello.protocol, hello.proxy_id.as_str()), (1, "proxy-1"));
+    assert_eq!(hello.gateways, ["edge"]);
+    assert_eq!(hello.role(), mesh::Role::Gateway);
+    assert_eq!(hello.resume, None);
+
+    stream.update(shop(1, 5)).await;
+    let ack = stream.ack().await;
+    assert_eq!(ack.position, Some(mesh::Position { epoch: 1, revision: 5 }));
+    assert!(ack.rejections.is_empty());
+    assert_eq!(proxy.rules(), ["HTTPRoute/shop#0"]);
+    assert_eq!(proxy.endpoints("cart"), ["a/1"]);
+    assert_eq!(*proxy.shared.in_force().borrow(), Some(Position::new(1, 5)));
+    let subscribe = stream.subscribe().await;
+    assert_eq!(subscribe.add[0].name, "cart", "a route leads there");
+
+    let delta = endpoints("cart", false, &[endpoint("a/2", 9002)], &["a/1"]);
+    stream.update(mesh::Update { endpoints: vec![delta], ..update(1, 6) }).await;
+    stream.ack().await;
+    assert_eq!(proxy.endpoints("cart"), ["a/2"]);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_resource_is_rejected_and_the_rest_applies() {
+    let mut server = Server::start().await;
+    let proxy = start(settings(server.addr, edge())).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(1, 5)).await;
+    stream.ack().await;
+    stream.subscribe().await;
+
+    let listeners = serde_json::json!([{"name": "web", "port": 8443, "protocol": "TCP"}]);
+    let tcp = resource("Gateway", "edge", serde_json::json!({"listeners": listeners}));
+    let upserts = vec![upsert(&tcp), upsert(&route("new", parents(), "cart"))];
+    stream.update(mesh::Update { upserts, ..update(1, 6) }).await;
+    let ack = stream.ack().await;
+    assert_eq!(ack.position, Some(mesh::Position { epoch: 1, revision: 6 }));
+    assert_eq!(ack.rejections.len(), 1);
+    assert_eq!(ack.rejections[0].resource.as_ref().unwrap().kind, "Gateway");
+    assert_eq!(ack.rejections[0].path, "spec.listeners[0].protocol");
+    assert!(ack.rejections[0].reason.contains("not served yet"));
+    assert_eq!(proxy.rules(), ["HTTPRoute/new#0", "HTTPRoute/shop#0"]);
+    assert_eq!(proxy.shared.status().rejections.len(), 1);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_control_plane_changes_nothing_and_the_stream_resumes() {
+    let mut server = Server::start().await;
+    let proxy = start(settings(server.addr, edge())).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(1, 5)).await;
+    stream.ack().await;
+    let addr = server.kill().await;
+    assert_eq!(proxy.endpoints("cart"), ["a/1"]);
+
+    let mut server = Server::start_at(addr).await;
+    let (mut stream, hello) = server.welcome().await;
+    assert_eq!(hello.resume, Some(mesh::Position { epoch: 1, revision: 5 }));
+    assert_eq!(hello.upstreams[0].name, "cart");
+    let delta = endpoints("cart", false, &[endpoint("a/2", 9002)], &[]);
+    stream.update(mesh::Update { endpoints: vec![delta], ..update(1, 7) }).await;
+    stream.ack().await;
+    assert_eq!(proxy.endpoints("cart"), ["a/1", "a/2"]);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn another_history_is_begun_from_nothing() {
+    let mut server = Server::start().await;
+    let proxy = start(settings(server.addr, edge())).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(1, 5)).await;
+    stream.ack().await;
+    stream.subscribe().await;
+    // Another epoch without a reset does not fit: the proxy asks for everything.
+    stream.update(update(2, 1)).await;
+    let (mut stream, hello) = server.welcome().await;
+    assert_eq!(hello.resume, None);
+    assert_eq!(proxy.rules(), ["HTTPRoute/shop#0"], "what is in force stays meanwhile");
+    stream
+        .update(mesh::Update { upserts: vec![upsert(&gateway("edge"))], reset: true, ..update(2, 1) })
+        .await;
+    stream.ack().await;
+    assert!(proxy.rules().is_empty());
+    assert_eq!(*proxy.shared.in_force().borrow(), Some(Position::new(2, 1)));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn servers_are_tried_in_turn() {
+    let mut server = Server::start().await;
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut settings = settings(server.addr, edge());
+    settings.servers.insert(0, format!("http://{dead}"));
+    let proxy = start(settings).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(1, 1)).await;
+    stream.ack().await;
+    assert_eq!(proxy.shared.status().connected_to, Some(format!("http://{}", server.addr)));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_server_is_left() {
+    // Accepts and never says a word: connected, but dead.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut server = Server::start().await;
+    let mut settings = settings(server.addr, edge());
+    settings.servers.insert(0, format!("http://{}", silent.local_addr().unwrap()));
+    settings.keepalive = Duration::from_millis(200);
+    let proxy = start(settings).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(1, 1)).await;
+    stream.ack().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_is_subscribed_to_when_it_is_called() {
+    let mut server = Server::start().await;
+    let proxy = start(settings(server.addr, front())).await;
+    let cart = ServiceRef::new("default", "cart");
+    assert_eq!(proxy.shared.subscriptions.request(&cart).await, Subscribed::Unavailable, "not connected yet");
+
+    let (mut stream, hello) = server.welcome().await;
+    assert_eq!((hello.role(), hello.service.as_str()), (mesh::Role::Sidecar, "front"));
+    stream.update(mesh::Update { reset: true, ..update(1, 5) }).await;
+    stream.ack().await;
+    assert!(matches!(proxy.shared.snapshot.load().mesh.lookup(b"cart"), MeshLookup::NotSubscribed(_)));
+
+    let shared = proxy.shared.clone();
+    let asking = tokio::spawn(async move { shared.subscriptions.request(&cart).await });
+    assert_eq!(stream.subscribe().await.add[0].name, "cart");
+    let known = endpoints("cart", true, &[endpoint("a/1", 9001)], &[]);
+    stream.update(mesh::Update { endpoints: vec![known], ..update(1, 5) }).await;
+    assert_eq!(asking.await.unwrap(), Subscribed::Answered);
+    assert!(matches!(proxy.shared.snapshot.load().mesh.lookup(b"cart"), MeshLookup::Known(_)));
+    stream.ack().await;
+
+    // One that does not exist is answered, too.
+    let shared = proxy.shared.clone();
+    let gone = ServiceRef::new("default", "gone");
+    let asking = tokio::spawn(async move { shared.subscriptions.request(&gone).await });
+    stream.subscribe().await;
+    let unknown = mesh::ServiceEndpoints { known: false, ..endpoints("gone", true, &[], &[]) };
+    stream.update(mesh::Update { endpoints: vec![unknown], ..update(1, 5) }).await;
+    assert_eq!(asking.await.unwrap(), Subscribed::Answered);
+    assert!(matches!(proxy.shared.snapshot.load().mesh.lookup(b"gone"), MeshLookup::Unknown));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_unused_service_is_dropped() {
+    let mut server = Server::start().await;
+    let mut settings = settings(server.addr, front());
+    settings.idle_max = Duration::ZERO;
+    let proxy = start(settings).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(mesh::Update { reset: true, ..update(1, 5) }).await;
+    stream.ack().await;
+    let shared = proxy.shared.clone();
+    let asking =
+        tokio::spawn(async move { shared.subscriptions.request(&ServiceRef::new("default", "cart")).await });
+    stream.subscribe().await;
+    stream.update(mesh::Update { endpoints: vec![endpoints("cart", true, &[], &[])], ..update(1, 5) }).await;
+    assert_eq!(asking.await.unwrap(), Subscribed::Answered);
+    stream.ack().await;
+    let dropped = stream.subscribe().await;
+    assert_eq!((dropped.add.len(), dropped.drop[0].name.as_str()), (0, "cart"));
+    let forgotten = async {
+        while !matches!(proxy.shared.snapshot.load().mesh.lookup(b"cart"), MeshLookup::NotSubscribed(_)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, forgotten).await.unwrap();
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_restarted_proxy_serves_from_disk_and_resumes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start().await;
+    let with_disk = |addr| MeshSettings { data_dir: Some(directory.path().into()), ..settings(addr, edge()) };
+    let proxy = start(with_disk(server.addr)).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(4, 9)).await;
+    stream.ack().await;
+    let written = async {
+        while disk::load(directory.path()).unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, written).await.unwrap();
+    proxy.stop().await;
+    let addr = server.kill().await;
+
+    let proxy = start(with_disk(addr)).await;
+    assert!(proxy.shared.is_ready(), "without any control plane");
+    assert_eq!(proxy.rules(), ["HTTPRoute/shop#0"]);
+    assert_eq!(proxy.endpoints("cart"), ["a/1"]);
+    let mut server = Server::start_at(addr).await;
+    let (_stream, hello) = server.welcome().await;
+    assert_eq!(hello.resume, Some(mesh::Position { epoch: 4, revision: 9 }));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_state_on_disk_is_ignored() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(disk::path(directory.path()), "{\"format\": 1,").unwrap();
+    let mut server = Server::start().await;
+    let settings = MeshSettings { data_dir: Some(directory.path().into()), ..settings(server.addr, edge()) };
+    let proxy = start(settings).await;
+    assert!(!proxy.shared.is_ready());
+    let (mut stream, hello) = server.welcome().await;
+    assert_eq!(hello.resume, None);
+    stream.update(mesh::Update { upserts: vec![upsert(&service("cart", &[1]))], ..shop(1, 1) }).await;
+    stream.ack().await;
+    assert!(proxy.shared.is_ready());
+    proxy.stop().await;
+}
+
+#[test]
+fn backoff_grows_to_its_bound() {
+    assert_eq!(backoff(0, 1.0), BACKOFF_MIN);
+    assert_eq!(backoff(1, 1.0), BACKOFF_MIN * 2);
+    assert_eq!(backoff(2, 0.5), BACKOFF_MIN * 2);
+    assert_eq!(backoff(10, 1.0), BACKOFF_MAX);
+    assert_eq!(backoff(u32::MAX, 1.0), BACKOFF_MAX);
+    assert_eq!(backoff(u32::MAX, 0.0), Duration::ZERO);
+}

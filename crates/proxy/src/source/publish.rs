@@ -1,0 +1,305 @@
+//! From inputs to a snapshot in force: compile, bind, swap.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weir_model::ResourceId;
+
+use super::Shared;
+use super::names::Names;
+use crate::snapshot::{Compiler, Inputs, ListenerConfig, Rejection, Resources, Role, Settings};
+
+/// What binds a gateway's addresses. A trait so that publishing can be tested without sockets.
+pub(super) trait Sockets: Send + Sync {
+    /// Binds what is new in `wanted`, all or nothing, without accepting yet.
+    fn bind(&self, wanted: &[SocketAddr]) -> Result<(), Vec<NotBound>>;
+    /// Starts accepting on what was bound and drains what is not in `wanted`.
+    fn commit(&self, wanted: &[SocketAddr]);
+}
+
+/// An address that could not be bound.
+#[derive(Debug)]
+pub(super) struct NotBound {
+    /// Its place in the list that was given.
+    pub(super) index: usize,
+    /// The address and the system's reason.
+    pub(super) reason: String,
+}
+
+/// Puts snapshots in force.
+pub(super) struct Publisher {
+    shared: Arc<Shared>,
+    sockets: Arc<dyn Sockets>,
+    compiler: Compiler,
+    names: Names,
+    /// What was last asked for and what became of its resources, so that endpoint changes need not try again what was
+    /// refused.
+    settled: Option<Settled>,
+}
+
+struct Settled {
+    wanted: Arc<Resources>,
+    effective: Arc<Resources>,
+    rejections: Vec<Rejection>,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        sockets: Arc<dyn Sockets>,
+        role: Role,
+        defaults: Settings,
+    ) -> Self {
+        let compiler = Compiler { defaults, ..Compiler::new(role) };
+        Self { shared, sockets, compiler, names: Names::default(), settled: None }
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The inputs of the snapshot in force.
+    pub(super) fn in_force(&self) -> Inputs {
+        self.shared.snapshot.load().inputs.clone()
+    }
+
+    /// Resolves the host names that inputs bring along and that are not known yet, within a bounded time.
+    pub(super) async fn resolve(&mut self, inputs: &Inputs) {
+        self.names.learn(inputs).await;
+        self.compiler.addresses = self.names.addresses();
+    }
+
+    /// Resolves the host names in force once more, and publishes anew if one changed.
+    pub(super) async fn refresh_names(&mut self) {
+        let inputs = self.in_force();
+        if !self.names.refresh(&inputs).await {
+            return;
+        }
+        self.compiler.addresses = self.names.addresses();
+        if let Err(rejections) = self.whole(&inputs) {
+            tracing::error!(?rejections, "new addresses of host names could not be put in force");
+        }
+    }
+
+    /// Puts inputs in force as a whole.
+    ///
+    /// # Errors
+    /// Every resource that stands in the way; then nothing has changed.
+    pub(super) fn whole(&mut self, inputs: &Inputs) -> Result<(), Vec<Rejection>> {
+        let previous = self.shared.snapshot.load_full();
+        let snapshot = self.compiler.compile(inputs, Some(&previous))?;
+        let wanted: Vec<SocketAddr> = snapshot.listeners.iter().map(|listener| listener.addr).collect();
+        if let Err(failures) = self.sockets.bind(&wanted) {
+            return Err(failures.iter().map(|failure| cannot_bind(&snapshot.listeners, failure)).collect());
+        }
+        self.shared.install(snapshot);
+        self.sockets.commit(&wanted);
+        Ok(())
+    }
+
+    /// Puts inputs in force but for the resources that are refused: of these the version in force stays, or none if
+    /// there was none. Gives what was refused.
+    ///
+    /// What was refused before is tried again only when some resource has changed, or when `retry` says so.
+    pub(super) fn accept(&mut self, wanted: &Inputs, retry: bool) -> Vec<Rejection> {
+        let in_force = self.in_force().resources;
+        let mut effective = wanted.clone();
+        let mut rejections = Vec::new();
+        if let Some(settled) = &self.settled
+            && !retry
+            && Arc::ptr_eq(&settled.wanted, &wanted.resources)
+        {
+            effective.resources = Arc::clone(&settled.effective);
+            rejections.clone_from(&settled.rejections);
+        }
+        while let Err(refused) = self.whole(&effective) {
+            let ids: BTreeSet<_> = refused.iter().map(|rejection| rejection.resource.clone()).collect();
+            rejections.extend(refused);
+            if revert(&mut effective.resources, &in_force, &ids) {
+                continue;
+            }
+            // What is refused is what is in force already: something new stands in its way. All that is new goes.
+            effective.resources = Arc::clone(&in_force);
+            if let Err(refused) = self.whole(&effective) {
+                tracing::error!(?refused, "not even the resources in force can be put in force again");
+                break;
+            }
+        }
+        rejections.dedup();
+        self.settled = Some(Settled {
+            wanted: Arc::clone(&wanted.resources),
+            effective: effective.resources,
+            rejections: rejections.clone(),
+        });
+        rejections
+    }
+}
+
+fn cannot_bind(listeners: &[ListenerConfig], failure: &NotBound) -> Rejection {
+    let listener = &listeners[failure.index];
+    Rejection {
+        resource: listener.gateway.clone(),
+        path: format!("spec.listeners[{}].port", listener.index),
+        reason: failure.reason.clone(),
+    }
+}
+
+/// Puts the old version of each resource back. Says whether that changed anything.
+fn revert(resources: &mut Arc<Resources>, old: &Resources, ids: &BTreeSet<ResourceId>) -> bool {
+    let mut changed = false;
+    for id in ids {
+        let now = resources.get(id);
+        let before = old.get(id);
+        if now == before {
+            continue;
+        }
+        changed = true;
+        let resources = Arc::make_mut(resources);
+        match before {
+            Some(before) => drop(resources.insert(id.clone(), Arc::clone(before))),
+            None => drop(resources.remove(id)),
+        }
+    }
+    changed
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+    use weir_model::{Position, Resource};
+
+    use super::*;
+    use crate::snapshot::tests::{endpoint, gateway, inputs, resource, route, service, with_registered};
+
+    /// Sockets that refuse some ports and remember what is open.
+    #[derive(Default)]
+    pub(in crate::source) struct FakeSockets {
+        pub(in crate::source) refused: Mutex<Vec<u16>>,
+        pub(in crate::source) open: Mutex<Vec<SocketAddr>>,
+    }
+
+    impl Sockets for FakeSockets {
+        fn bind(&self, wanted: &[SocketAddr]) -> Result<(), Vec<NotBound>> {
+            let refused = self.refused.lock().unwrap();
+            let failures: Vec<_> = wanted
+                .iter()
+                .enumerate()
+                .filter(|(_, addr)| refused.contains(&addr.port()))
+                .map(|(index, addr)| NotBound { index, reason: format!("cannot listen on {addr}: taken") })
+                .collect();
+            if failures.is_empty() { Ok(()) } else { Err(failures) }
+        }
+
+        fn commit(&self, wanted: &[SocketAddr]) {
+            *self.open.lock().unwrap() = wanted.to_vec();
+        }
+    }
+
+    fn publisher() -> (Publisher, Arc<FakeSockets>) {
+        let sockets: Arc<FakeSockets> = Arc::default();
+        let role = Role::Gateway { gateways: vec![] };
+        (Publisher::new(Shared::new(), sockets.clone(), role, Settings::default()), sockets)
+    }
+
+    fn gateway_on(name: &str, port: u16) -> Resource {
+        resource("Gateway", name, json!({"listeners": [{"name": "web", "port": port, "protocol": "HTTP"}]}))
+    }
+
+    fn bad_route(name: &str) -> Resource {
+        let rules = json!([{"matches": [{"path": {"value": "no-slash"}}], "backendRefs": []}]);
+        resource("HTTPRoute", name, json!({"parentRefs": [{"name": "edge"}], "rules": rules}))
+    }
+
+    fn ports(sockets: &FakeSockets) -> Vec<u16> {
+        sockets.open.lock().unwrap().iter().map(SocketAddr::port).collect()
+    }
+
+    fn rules(publisher: &Publisher) -> Vec<String> {
+        let snapshot = publisher.shared.snapshot.load();
+        let listeners = snapshot.listeners.iter();
+        listeners.flat_map(|l| l.routes.rules()).map(|rule| rule.label.to_string()).collect()
+    }
+
+    #[test]
+    fn nothing_is_in_force_before_the_first_snapshot() {
+        let (mut publisher, sockets) = publisher();
+        assert!(!publisher.shared.is_ready());
+        publisher.whole(&inputs([gateway("edge")])).unwrap();
+        assert!(publisher.shared.is_ready());
+        assert_eq!(*publisher.shared.in_force().borrow(), Some(Position::new(0, 1)));
+        assert_eq!(ports(&sockets), [8080]);
+    }
+
+    #[test]
+    fn a_whole_set_is_refused_for_one_bad_resource() {
+        let (mut publisher, sockets) = publisher();
+        publisher.whole(&inputs([gateway("edge")])).unwrap();
+        let refused = publisher.whole(&inputs([gateway_on("edge", 8081), bad_route("r")])).unwrap_err();
+        assert_eq!(refused[0].resource.name, "r");
+        assert_eq!(ports(&sockets), [8080]);
+    }
+
+    #[test]
+    fn the_rest_is_accepted_and_the_old_version_stays() {
+        let (mut publisher, _) = publisher();
+        let good = || route("r", json!([{"name": "edge"}]), "cart");
+        let other = || route("s", json!([{"name": "edge"}]), "cart");
+        publisher.accept(&inputs([gateway("edge"), service("cart", &[1]), good()]), false);
+        let refused = publisher
+            .accept(&inputs([gateway("edge"), service("cart", &[1]), bad_route("r"), other()]), false);
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].path, "spec.rules[0].matches[0].path.value");
+        assert_eq!(rules(&publisher), ["HTTPRoute/r#0", "HTTPRoute/s#0"]);
+        // A new one that is bad has no old version.
+        let refused = publisher.accept(&inputs([gateway("edge"), bad_route("new")]), false);
+        assert_eq!(refused.len(), 1);
+        assert!(rules(&publisher).is_empty());
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_bound_is_refused_and_may_be_tried_again() {
+        let (mut publisher, sockets) = publisher();
+        publisher.accept(&inputs([gateway_on("edge", 8080)]), false);
+        sockets.refused.lock().unwrap().push(8081);
+        let wanted = inputs([gateway_on("edge", 8081), gateway_on("other", 8082)]);
+        let refused = publisher.accept(&wanted, false);
+        assert_eq!(refused.len(), 1);
+        assert_eq!(
+            refused[0].to_string(),
+            "Gateway/edge: spec.listeners[0].port: cannot listen on 127.0.0.1:8081: taken"
+        );
+        assert_eq!(ports(&sockets), [8080, 8082]);
+
+        sockets.refused.lock().unwrap().clear();
+        assert_eq!(publisher.accept(&wanted, false), refused, "not tried again without a reason");
+        assert_eq!(ports(&sockets), [8080, 8082]);
+        assert_eq!(publisher.accept(&wanted, true), []);
+        assert_eq!(ports(&sockets), [8081, 8082]);
+    }
+
+    #[test]
+    fn a_newcomer_that_blocks_what_is_in_force_has_to_go() {
+        let (mut publisher, sockets) = publisher();
+        publisher.accept(&inputs([gateway_on("b", 8080)]), false);
+        let refused = publisher.accept(&inputs([gateway_on("a", 8080), gateway_on("b", 8080)]), false);
+        assert!(!refused.is_empty());
+        assert_eq!(ports(&sockets), [8080]);
+        assert_eq!(publisher.shared.snapshot.load().listeners[0].gateway.name, "b");
+    }
+
+    #[test]
+    fn endpoints_flow_while_a_resource_is_refused() {
+        let (mut publisher, _) = publisher();
+        let wanted = inputs([gateway("edge"), bad_route("r")]);
+        publisher.accept(&wanted, false);
+        let tables = publisher.shared.snapshot.load().listeners[0].routes.clone();
+        let wanted = with_registered(wanted, "cart", true, &[endpoint("a/1", 9001)]);
+        assert_eq!(publisher.accept(&wanted, false).len(), 1);
+        let snapshot = publisher.shared.snapshot.load();
+        assert_eq!(snapshot.upstreams()[0].endpoints.len(), 1);
+        assert!(Arc::ptr_eq(&tables, &snapshot.listeners[0].routes), "nothing was compiled again");
+    }
+}

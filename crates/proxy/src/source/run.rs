@@ -1,0 +1,150 @@
+//! Runs the source that a proxy is configured with, and its admin interface, on the control thread.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::file::FileSource;
+use super::mesh::{MeshSettings, MeshSource};
+use super::publish::{NotBound, Publisher, Sockets};
+use super::{Shared, SourceError};
+use crate::admin::Admin;
+use crate::listen::{BindFailure, Listeners};
+use crate::snapshot::{Role, Settings};
+use crate::{Metrics, Mode, ProxyConfig, SourceConfig};
+
+impl Sockets for Listeners {
+    fn bind(&self, wanted: &[SocketAddr]) -> Result<(), Vec<NotBound>> {
+        let told = |failure: &BindFailure| NotBound { index: failure.index, reason: failure.to_string() };
+        Self::bind(self, wanted).map_err(|failures| failures.iter().map(told).collect())
+    }
+
+    fn commit(&self, wanted: &[SocketAddr]) {
+        Self::commit(self, wanted);
+    }
+}
+
+/// Keeps snapshots coming, and answers on the admin listener, until `shutdown` resolves. Must run in a tokio runtime.
+///
+/// # Errors
+/// What keeps the proxy from ever serving: files of static mode that cannot be used at the start, an address of a
+/// control plane that is not one, an admin listener that cannot be bound. A control plane that cannot be reached is
+/// none of these.
+pub async fn run(
+    config: &ProxyConfig,
+    shared: Arc<Shared>,
+    listeners: Arc<Listeners>,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), SourceError> {
+    let admin = match config.admin {
+        Some(addr) => Some(Admin::bind(addr, Arc::clone(&shared), metrics).await?),
+        None => None,
+    };
+    let admin_addr = admin.as_ref().map(Admin::addr);
+    let serving = async {
+        match admin {
+            Some(admin) => admin.serve().await,
+            None => std::future::pending().await,
+        }
+    };
+    let following = follow(config, &shared, listeners, admin_addr, shutdown);
+    tokio::select! {
+        result = following => result,
+        () = serving => Ok(()),
+    }
+}
+
+async fn follow(
+    config: &ProxyConfig,
+    shared: &Arc<Shared>,
+    listeners: Arc<Listeners>,
+    admin: Option<SocketAddr>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), SourceError> {
+    let role = role(config);
+    let publisher = Publisher::new(Arc::clone(shared), listeners, role.clone(), Settings::default());
+    match &config.source {
+        SourceConfig::Static { files } => {
+            let hangups = signal(SignalKind::hangup()).map_err(SourceError::Signal)?;
+            let mut source = FileSource::new(files.clone(), publisher);
+            source.start().await?;
+            tokio::select! {
+                () = source.follow(Hangups(hangups)) => {}
+                () = shutdown => {}
+            }
+        }
+        SourceConfig::Mesh { server, id, data_dir, .. } => {
+            let servers = servers(server)?;
+            let settings = MeshSettings {
+                admin: admin.map(|addr| addr.to_string()).unwrap_or_default(),
+                data_dir: data_dir.clone(),
+                ..MeshSettings::new(servers, id.clone(), role)
+            };
+            let mut source = MeshSource::start(settings, publisher).await;
+            tokio::select! {
+                () = source.follow() => {}
+                () = shutdown => {}
+            }
+            source.finish().await;
+        }
+    }
+    Ok(())
+}
+
+fn role(config: &ProxyConfig) -> Role {
+    match (&config.mode, &config.source) {
+        (Mode::Sidecar { service, .. }, _) => Role::Sidecar { service: service.clone() },
+        (Mode::Gateway, SourceConfig::Mesh { gateways, .. }) => Role::Gateway { gateways: gateways.clone() },
+        (Mode::Gateway, SourceConfig::Static { .. }) => Role::Gateway { gateways: Vec::new() },
+    }
+}
+
+/// One or several addresses, with commas between them.
+fn servers(text: &str) -> Result<Vec<String>, SourceError> {
+    text.split(',')
+        .map(|server| {
+            let server = server.trim();
+            let host = server.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+            match host.map(str::parse::<http::uri::Authority>) {
+                Some(Ok(authority)) if authority.port().is_some() => Ok(format!("http://{authority}")),
+                _ => Err(SourceError::Server { server: server.to_owned() }),
+            }
+        })
+        .collect()
+}
+
+/// SIGHUP, as often as it comes.
+pub(super) struct Hangups(Signal);
+
+impl super::file::Hangup for Hangups {
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // No more signals will come.
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_control_planes() {
+        let check = |text: &str, expected: Option<&[&str]>| {
+            let found = servers(text).ok();
+            let expected = expected.map(|all| all.iter().map(|&one| one.to_owned()).collect::<Vec<_>>());
+            assert_eq!(found, expected, "{text}");
+        };
+        check("http://127.0.0.1:8502", Some(&["http://127.0.0.1:8502"]));
+        check("http://a:1/, http://[::1]:2", Some(&["http://a:1", "http://[::1]:2"]));
+        check("127.0.0.1:8502", None);
+        check("https://a:1", None);
+        check("http://a", None);
+        check("", None);
+        check("http://a:1,", None);
+    }
+}
