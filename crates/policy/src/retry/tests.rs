@@ -1,1 +1,182 @@
+//! When a request is tried again, and how far that can go.
 
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::*;
+use crate::testing::seeded;
+
+/// A GET whose only attempt failed, with everything in its favour but that it may have been sent.
+const GET: Facts = Facts {
+    attempts: 1,
+    idempotent: true,
+    unsent: false,
+    replayable: true,
+    response_begun: false,
+    another_endpoint: true,
+    deadline: None,
+};
+const POST: Facts = Facts { idempotent: false, ..GET };
+
+fn plenty() -> Budget {
+    Budget::new(BudgetConfig::default())
+}
+
+#[track_caller]
+fn check(failure: Failure, facts: Facts, expected: Result<bool, GiveUp>) {
+    let (mut rng, _seed) = seeded();
+    let decision = decide(&RetryPolicy::default(), failure, &facts, &mut plenty(), Nanos(0), &mut rng);
+    let found = match decision {
+        Decision::Retry { delay } => Ok(delay.is_zero()),
+        Decision::GiveUp(reason) => Err(reason),
+    };
+    assert_eq!(found, expected, "{failure:?} {facts:?}");
+}
+
+#[test]
+fn what_is_tried_again() {
+    let (at_once, later) = (Ok(true), Ok(false));
+    // Nothing was sent: any method, at once elsewhere.
+    check(Failure::Connect, POST, at_once);
+    check(Failure::Connect, Facts { another_endpoint: false, ..POST }, later);
+    check(Failure::Refused, POST, later);
+    check(Failure::Reset, Facts { unsent: true, ..POST }, at_once);
+    // Something may have been sent: idempotent methods only.
+    check(Failure::Reset, GET, later);
+    check(Failure::Reset, POST, Err(GiveUp::NotIdempotent));
+    // The caller may have seen part of an answer.
+    check(Failure::Reset, Facts { response_begun: true, ..GET }, Err(GiveUp::ResponseBegun));
+    check(Failure::Connect, Facts { response_begun: true, ..GET }, Err(GiveUp::ResponseBegun));
+    check(Failure::Connect, Facts { replayable: false, ..GET }, Err(GiveUp::Body));
+    check(Failure::Connect, Facts { attempts: 2, ..GET }, Err(GiveUp::Attempts));
+    check(Failure::Timeout, GET, Err(GiveUp::Failure));
+    check(Failure::Malformed, GET, Err(GiveUp::Failure));
+    check(Failure::Connect, Facts { deadline: Some(Nanos(0)), ..GET }, Err(GiveUp::Deadline));
+    check(Failure::Connect, Facts { deadline: Some(Nanos(1)), ..GET }, at_once);
+}
+
+#[test]
+fn idempotent_methods() {
+    for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
+        assert!(is_idempotent(method.as_bytes()), "{method}");
+    }
+    for method in ["POST", "PATCH", "CONNECT", "get", "", "PURGE"] {
+        assert!(!is_idempotent(method.as_bytes()), "{method}");
+    }
+}
+
+#[test]
+fn delays_spread_from_zero_to_a_bound_that_doubles() {
+    let (mut rng, _seed) = seeded();
+    let policy = RetryPolicy { retries: 10, ..RetryPolicy::default() };
+    for (attempts, bound_ms) in [(1, 25), (2, 50), (3, 100), (4, 200), (5, 250), (10, 250)] {
+        let mut delays: Vec<f64> = (0..2000)
+            .map(|_| {
+                let facts = Facts { attempts, ..GET };
+                match decide(&policy, Failure::Reset, &facts, &mut plenty(), Nanos(0), &mut rng) {
+                    Decision::Retry { delay } => delay.as_secs_f64() * 1000.0,
+                    Decision::GiveUp(reason) => panic!("{reason}"),
+                }
+            })
+            .collect();
+        delays.sort_by(f64::total_cmp);
+        let bound = f64::from(bound_ms);
+        assert!(delays[1999] <= bound && delays[1999] > bound * 0.95, "{attempts}: {}", delays[1999]);
+        assert!(delays[0] < bound * 0.05);
+        let mean = delays.iter().sum::<f64>() / 2000.0;
+        // The mean of 2000 uniform draws has a standard deviation of 0.65 % of the bound.
+        assert!((mean / bound - 0.5).abs() < 0.04, "{attempts}: mean {mean} of {bound}");
+    }
+    // Absurd settings do not overflow.
+    let absurd = RetryPolicy { retries: u32::MAX, backoff_base: Duration::MAX, backoff_max: Duration::MAX };
+    let facts = Facts { attempts: u32::MAX - 1, deadline: Some(Nanos(5)), ..GET };
+    decide(&absurd, Failure::Reset, &facts, &mut plenty(), Nanos(0), &mut rng);
+}
+
+#[test]
+fn the_budget_is_charged_for_granted_retries_only() {
+    let mut rng = StdRng::seed_from_u64(0);
+    let policy = RetryPolicy::default();
+    let mut budget = Budget::new(BudgetConfig { percent: 20, reserve: 1, ..BudgetConfig::default() });
+    let mut ask = |failure, budget: &mut Budget| decide(&policy, failure, &GET, budget, Nanos(0), &mut rng);
+    assert_eq!(ask(Failure::Timeout, &mut budget), Decision::GiveUp(GiveUp::Failure));
+    assert_eq!(budget.remaining(Nanos(0)), 1);
+    assert_eq!(ask(Failure::Connect, &mut budget), Decision::Retry { delay: Duration::ZERO });
+    assert_eq!(ask(Failure::Connect, &mut budget), Decision::GiveUp(GiveUp::Budget));
+    for _ in 0..10 {
+        budget.request(Nanos(0));
+    }
+    assert_eq!(budget.remaining(Nanos(0)), 2);
+    // A window later the reserve is back and the requests are forgotten.
+    assert_eq!(budget.remaining(Nanos::from_millis(9_999)), 2);
+    assert_eq!(budget.remaining(Nanos::from_secs(10)), 1);
+    assert_eq!(budget.remaining(Nanos(u64::MAX)), 1);
+    // A clock that is a little behind does not lose anything.
+    assert_eq!(budget.remaining(Nanos(0)), 1);
+}
+
+#[test]
+fn budgets_can_be_divided() {
+    let whole = BudgetConfig::default();
+    assert_eq!(whole.divided_by(4), BudgetConfig { reserve: 25, ..whole });
+    assert_eq!(whole.divided_by(0), whole);
+    assert_eq!(whole.divided_by(1000).reserve, 1);
+}
+
+/// When everything fails, load grows by the share and the reserve, not by the number of retries allowed.
+#[test]
+fn amplification_is_bounded_in_an_outage() {
+    let mut rng = StdRng::seed_from_u64(0);
+    let policy = RetryPolicy { retries: 10, ..RetryPolicy::default() };
+    let mut budget = plenty();
+    let (mut requests, mut retries) = (0u64, 0u64);
+    // 1000 requests a second for a minute; each fails until it is given up.
+    for millis in 0..60_000 {
+        let now = Nanos::from_millis(millis);
+        budget.request(now);
+        requests += 1;
+        let mut attempts = 1;
+        while let Decision::Retry { .. } =
+            decide(&policy, Failure::Connect, &Facts { attempts, ..GET }, &mut budget, now, &mut rng)
+        {
+            attempts += 1;
+            retries += 1;
+        }
+    }
+    let ratio = retries as f64 / requests as f64;
+    // 20 %, plus 10 a second of 1000, plus the edge of the window.
+    assert!((0.2..=0.24).contains(&ratio), "{ratio}");
+}
+
+proptest! {
+    /// The promise of [`Budget`], against a list of everything that happened.
+    #[test]
+    fn the_budget_never_grants_more_than_it_says(
+        events in prop::collection::vec((0u64..3_000, 0u8..4), 1..400),
+        percent in 0u32..200,
+        reserve in 0u32..20,
+    ) {
+        let window = Duration::from_secs(10);
+        let mut budget = Budget::new(BudgetConfig { percent, reserve, window });
+        let (mut now, mut requests, mut granted) = (0u64, Vec::new(), Vec::new());
+        for (step, kind) in events {
+            now += step;
+            let at = Nanos::from_millis(now);
+            if kind == 0 {
+                budget.request(at);
+                requests.push(now);
+            } else if budget.try_retry(at) {
+                granted.push(now);
+                let recent = requests.iter().filter(|then| now - **then < 10_000).count() as u64;
+                let retried = granted.iter().filter(|then| now - **then <= 9_000).count() as u64;
+                prop_assert!(retried <= recent * u64::from(percent) / 100 + u64::from(reserve));
+            } else {
+                // A refusal has its reason too: within the longest the window can be, the budget was used up.
+                let recent = requests.iter().filter(|then| now - **then <= 9_000).count() as u64;
+                let retried = granted.iter().filter(|then| now - **then < 10_000).count() as u64;
+                prop_assert!(retried >= recent * u64::from(percent) / 100 + u64::from(reserve));
+            }
+        }
+    }
+}
