@@ -29,8 +29,8 @@ use crate::source::Subscribed;
 use crate::tunnel;
 
 pub(crate) use carry::Carry;
-pub(crate) use notes::Notes;
 use decode::Next;
+pub(crate) use notes::Notes;
 
 /// A client's connection.
 pub(crate) struct Connection {
@@ -88,7 +88,12 @@ pub(crate) enum Target {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<ListenerHandle>, client: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<ListenerHandle>,
+    client: TcpStream,
+    peer: SocketAddr,
+) {
     let _open = Open::new(worker.clone());
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let timer = worker.timers.slot(waker);

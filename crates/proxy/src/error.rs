@@ -26,4 +26,7 @@ pub enum ProxyError {
     /// The access log could not be opened.
     #[error("cannot open the access log: {0}")]
     AccessLog(#[source] io::Error),
+    /// The source of snapshots gave up.
+    #[error(transparent)]
+    Source(#[from] crate::source::SourceError),
 }

@@ -1,5 +1,6 @@
 //! The request path.
 
+pub mod admin;
 mod attempt;
 mod config;
 mod connection;
@@ -20,4 +21,4 @@ pub use config::{
 pub use error::ProxyError;
 pub use observe::Metrics;
 pub use respond::Reason;
-pub use runtime::Engine;
+pub use runtime::{Engine, run};

@@ -144,7 +144,8 @@ fn bind_all(addr: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
 }
 
 fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket =
+        Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         // IPv4 is listened to where it is asked for, not by accident.
         socket.set_only_v6(true)?;

@@ -132,7 +132,8 @@ impl Refusal {
             serde_json::Value::from(self.message.as_str()),
             self.reason.as_str()
         );
-        let allow = if self.status == 405 { "allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" } else { "" };
+        let allow =
+            if self.status == 405 { "allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" } else { "" };
         let retry = if self.status == 503 { "retry-after: 1\r\n" } else { "" };
         let connection = if close { "connection: close\r\n" } else { "" };
         // Writing into memory cannot fail.
@@ -179,7 +180,10 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
-        assert!(head.contains("\r\nx-weir-reason: no_route\r\n") && head.ends_with("connection: close"), "{head}");
+        assert!(
+            head.contains("\r\nx-weir-reason: no_route\r\n") && head.ends_with("connection: close"),
+            "{head}"
+        );
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
         let json: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(json["reason"], "no_route");

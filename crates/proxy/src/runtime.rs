@@ -14,7 +14,7 @@ mod timers;
 mod view;
 mod worker;
 
-pub use engine::Engine;
+pub use engine::{Engine, run};
 
 pub(crate) use buffers::Buffers;
 pub(crate) use timers::{Coarse, TimerSlot};

@@ -90,7 +90,9 @@ pub(crate) async fn run(conn: &mut Connection, mut upstream: TcpStream, ahead: V
     conn.timer.arm(worker.config().timeouts.tunnel_idle);
     poll_fn(|cx| {
         loop {
-            let Ok(moved_up) = up.poll(cx, &mut conn.client, &mut upstream, &worker) else { return Poll::Ready(()) };
+            let Ok(moved_up) = up.poll(cx, &mut conn.client, &mut upstream, &worker) else {
+                return Poll::Ready(());
+            };
             let Ok(moved_down) = down.poll(cx, &mut upstream, &mut conn.client, &worker) else {
                 return Poll::Ready(());
             };

@@ -34,7 +34,10 @@ enum Attempt {
     Over(Outcome),
     /// A pooled connection had been closed by the upstream before it saw the request.
     Stale,
-    Failed { failure: Failure, refusal: Refusal },
+    Failed {
+        failure: Failure,
+        refusal: Refusal,
+    },
 }
 
 /// Makes attempts until one succeeds or no further one is right.
@@ -125,8 +128,11 @@ async fn attempt(
     let endpoint = local.endpoint(index);
     let settings = &local.upstream.settings;
     let _in_flight = InFlight::begin(endpoint);
-    let pooled =
-        if only_fresh { None } else { local.pool(index).take(conn.worker.timers.now_ms(), settings.idle_max) };
+    let pooled = if only_fresh {
+        None
+    } else {
+        local.pool(index).take(conn.worker.timers.now_ms(), settings.idle_max)
+    };
     let reused = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
@@ -190,7 +196,8 @@ fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> 
             Refusal::new(Reason::ConnectFailed, format!("no connection to service {label}"))
         }
         ConnectFault::TimedOut => {
-            let mut refusal = Refusal::new(Reason::ConnectFailed, format!("no connection to service {label} in time"));
+            let mut refusal =
+                Refusal::new(Reason::ConnectFailed, format!("no connection to service {label} in time"));
             refusal.status = 504;
             refusal
         }

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use weir_http1::{
-    Authority, ConnectionOption, FieldName, FieldSet, HeadWriter, KnownField, Method, Normalized, Parsed, RequestError,
-    RequestHead, TargetForm, WriteError, normalize_path, parse_request,
+    Authority, ConnectionOption, FieldName, FieldSet, HeadWriter, KnownField, Method, Normalized, Parsed,
+    RequestError, RequestHead, TargetForm, WriteError, normalize_path, parse_request,
 };
 use weir_model::ServiceRef;
 
@@ -75,7 +75,11 @@ impl RequestView for HeadView<'_> {
 
     fn header(&self, lower_name: &[u8]) -> Option<&[u8]> {
         let is_it = |name: &[u8]| name.len() == lower_name.len() && name.eq_ignore_ascii_case(lower_name);
-        self.head.fields().iter().find(|field| is_it(field.name.of(self.buf))).map(|field| field.value.of(self.buf))
+        self.head
+            .fields()
+            .iter()
+            .find(|field| is_it(field.name.of(self.buf)))
+            .map(|field| field.value.of(self.buf))
     }
 }
 
@@ -256,7 +260,10 @@ impl Connection {
             Role::Gateway => match self.table(view) {
                 Some(table) => self.routed(view, snapshot, table, seen, exchange),
                 // It is being removed, and a request came first.
-                None => Way::Refuse(Refusal::new(Reason::NoRoute, "no gateway is configured at this address any more")),
+                None => Way::Refuse(Refusal::new(
+                    Reason::NoRoute,
+                    "no gateway is configured at this address any more",
+                )),
             },
             Role::Inbound => match &self.worker.shared.app {
                 Some(app) => self.to_upstream(view, app, exchange),
@@ -291,7 +298,8 @@ impl Connection {
         seen: &HeadView<'_>,
         exchange: &mut Exchange,
     ) -> Way {
-        match snapshot.route(table, seen, &mut *self.worker.rng.borrow_mut()) {
+        let decision = snapshot.route(table, seen, &mut *self.worker.rng.borrow_mut());
+        match decision {
             Decision::Forward { upstream, rule } => {
                 let way = self.to_upstream(view, upstream, exchange);
                 exchange.asked.timeout = rule.request_timeout(&upstream.settings).unwrap_or_default();
@@ -301,9 +309,10 @@ impl Connection {
                 }
                 way
             }
-            Decision::NoRoute => {
-                Way::Refuse(Refusal::new(Reason::NoRoute, "no route matches the request's host, path and fields"))
-            }
+            Decision::NoRoute => Way::Refuse(Refusal::new(
+                Reason::NoRoute,
+                "no route matches the request's host, path and fields",
+            )),
             Decision::NoBackend { rule, service } => {
                 if let Some(notes) = &mut exchange.notes {
                     notes.route = Some(rule.label.clone());
@@ -318,13 +327,21 @@ impl Connection {
     }
 
     #[inline]
-    fn to_upstream(&self, view: &Rc<View>, upstream: &std::sync::Arc<Upstream>, exchange: &mut Exchange) -> Way {
+    fn to_upstream(
+        &self,
+        view: &Rc<View>,
+        upstream: &std::sync::Arc<Upstream>,
+        exchange: &mut Exchange,
+    ) -> Way {
         exchange.asked.timeout = upstream.settings.request_timeout.unwrap_or_default();
         if let Some(notes) = &mut exchange.notes {
             notes.upstream = Some(upstream.label.clone());
         }
         if upstream.protocol != weir_model::resource::Protocol::Http {
-            let message = format!("service {} does not speak HTTP/1.1, the only protocol served so far", upstream.label);
+            let message = format!(
+                "service {} does not speak HTTP/1.1, the only protocol served so far",
+                upstream.label
+            );
             return Way::Refuse(Refusal::new(Reason::ProtocolNotServed, message));
         }
         Way::To(Target::Upstream(self.worker.local(view, upstream)))
@@ -413,7 +430,11 @@ impl Connection {
 }
 
 #[inline]
-fn normal_path<'a>(head: &RequestHead, buf: &'a [u8], normal: &'a mut Vec<u8>) -> Result<&'a [u8], RequestError> {
+fn normal_path<'a>(
+    head: &RequestHead,
+    buf: &'a [u8],
+    normal: &'a mut Vec<u8>,
+) -> Result<&'a [u8], RequestError> {
     match head.target_form() {
         TargetForm::Origin | TargetForm::Absolute => match normalize_path(head.path(buf), normal)? {
             Normalized::Unchanged => Ok(head.path(buf)),

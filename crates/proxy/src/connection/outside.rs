@@ -83,7 +83,8 @@ fn local(worker: &Worker, host: &str, addr: SocketAddr) -> Rc<LocalUpstream> {
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
-    let refuse = |why: String| Refusal::new(Reason::ResolveFailed, format!("host {host:?} cannot be resolved: {why}"));
+    let refuse =
+        |why: String| Refusal::new(Reason::ResolveFailed, format!("host {host:?} cannot be resolved: {why}"));
     let found = tokio::time::timeout(RESOLVE_MAX, tokio::net::lookup_host((host, port))).await;
     let addrs: Vec<_> = match found {
         Ok(Ok(addrs)) => addrs.take(ADDRESSES_MAX).collect(),

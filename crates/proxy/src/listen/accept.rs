@@ -30,7 +30,13 @@ pub(crate) struct ListenerHandle {
 
 impl ListenerHandle {
     pub(crate) fn new(addr: SocketAddr, role: Role) -> Rc<Self> {
-        Rc::new(Self { addr, role, place: Cell::new((0, None)), closing: Cell::new(false), closed: Notify::new() })
+        Rc::new(Self {
+            addr,
+            role,
+            place: Cell::new((0, None)),
+            closing: Cell::new(false),
+            closed: Notify::new(),
+        })
     }
 
     /// Stops accepting. Connections see it when they are woken next.
@@ -45,7 +51,11 @@ impl ListenerHandle {
 }
 
 /// Accepts until the listener is closed; then takes what the kernel has queued already, so that none of it is reset.
-pub(crate) async fn accept_loop(worker: Rc<Worker>, handle: Rc<ListenerHandle>, socket: std::net::TcpListener) {
+pub(crate) async fn accept_loop(
+    worker: Rc<Worker>,
+    handle: Rc<ListenerHandle>,
+    socket: std::net::TcpListener,
+) {
     let listener = match TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(fault) => {

@@ -48,7 +48,10 @@ pub(crate) struct AccessLog {
 
 impl AccessLog {
     /// Opens the log and starts its writer. The writer ends when the last handle is gone.
-    pub(crate) fn start(config: &AccessLogConfig, metrics: Arc<Metrics>) -> io::Result<(Self, JoinHandle<()>)> {
+    pub(crate) fn start(
+        config: &AccessLogConfig,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
         let out: Box<dyn Write + Send> = match &config.path {
             Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
             None => Box::new(io::stdout()),
@@ -109,7 +112,9 @@ impl AccessRecord {
             text(&self.host),
             text(&self.path)
         );
-        for (name, value) in [("route", &self.route), ("upstream", &self.upstream), ("endpoint", &self.endpoint)] {
+        for (name, value) in
+            [("route", &self.route), ("upstream", &self.upstream), ("endpoint", &self.endpoint)]
+        {
             if let Some(value) = value {
                 let _ = write!(out, ",\"{name}\":{}", text(value));
             }

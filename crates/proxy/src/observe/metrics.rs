@@ -160,22 +160,67 @@ impl Metrics {
         one("weir_proxy_epoch", "gauge", "Epoch of the snapshot in force.", position.epoch);
         one("weir_proxy_revision", "gauge", "Revision of the snapshot in force.", position.revision);
         one("weir_proxy_workers", "gauge", "Worker threads.", self.workers.len() as u64);
-        one("weir_proxy_connections_accepted_total", "counter", "Client connections accepted.", self.sum(|w| w.accepted.get()));
+        one(
+            "weir_proxy_connections_accepted_total",
+            "counter",
+            "Client connections accepted.",
+            self.sum(|w| w.accepted.get()),
+        );
         one("weir_proxy_connections_active", "gauge", "Client connections open.", self.active_connections());
         one("weir_proxy_requests_total", "counter", "Request heads read.", self.requests());
         one("weir_proxy_pool_idle", "gauge", "Idle upstream connections.", self.pooled_connections());
-        one("weir_proxy_pool_hits_total", "counter", "Requests sent on a pooled connection.", self.sum(|w| w.pool_hits.get()));
-        one("weir_proxy_pool_stale_total", "counter", "Pooled connections found closed.", self.sum(|w| w.pool_stale.get()));
+        one(
+            "weir_proxy_pool_hits_total",
+            "counter",
+            "Requests sent on a pooled connection.",
+            self.sum(|w| w.pool_hits.get()),
+        );
+        one(
+            "weir_proxy_pool_stale_total",
+            "counter",
+            "Pooled connections found closed.",
+            self.sum(|w| w.pool_stale.get()),
+        );
         one("weir_proxy_tunnels_active", "gauge", "Tunnels open.", self.sum(|w| w.tunnels.get()));
-        one("weir_proxy_client_gone_total", "counter", "Exchanges given up because the client was gone.", self.sum(|w| w.client_gone.get()));
-        one("weir_proxy_truncated_total", "counter", "Exchanges cut off after the response began.", self.sum(|w| w.truncated.get()));
-        one("weir_proxy_received_bytes_total", "counter", "Bytes read from clients.", self.sum(|w| w.bytes_in.get()));
-        one("weir_proxy_sent_bytes_total", "counter", "Bytes written to clients.", self.sum(|w| w.bytes_out.get()));
-        one("weir_proxy_access_log_dropped_total", "counter", "Access log lines dropped.", self.log_dropped.load(Ordering::Relaxed));
+        one(
+            "weir_proxy_client_gone_total",
+            "counter",
+            "Exchanges given up because the client was gone.",
+            self.sum(|w| w.client_gone.get()),
+        );
+        one(
+            "weir_proxy_truncated_total",
+            "counter",
+            "Exchanges cut off after the response began.",
+            self.sum(|w| w.truncated.get()),
+        );
+        one(
+            "weir_proxy_received_bytes_total",
+            "counter",
+            "Bytes read from clients.",
+            self.sum(|w| w.bytes_in.get()),
+        );
+        one(
+            "weir_proxy_sent_bytes_total",
+            "counter",
+            "Bytes written to clients.",
+            self.sum(|w| w.bytes_out.get()),
+        );
+        one(
+            "weir_proxy_access_log_dropped_total",
+            "counter",
+            "Access log lines dropped.",
+            self.log_dropped.load(Ordering::Relaxed),
+        );
 
         out.push_str("# HELP weir_proxy_refusals_total Answers made by the proxy itself.\n# TYPE weir_proxy_refusals_total counter\n");
         for reason in Reason::ALL {
-            let _ = writeln!(out, "weir_proxy_refusals_total{{reason=\"{}\"}} {}", reason.as_str(), self.refusals(reason));
+            let _ = writeln!(
+                out,
+                "weir_proxy_refusals_total{{reason=\"{}\"}} {}",
+                reason.as_str(),
+                self.refusals(reason)
+            );
         }
         render_upstreams(&mut out, &self.upstreams());
         out
@@ -223,9 +268,13 @@ fn render_upstreams(out: &mut String, rows: &BTreeMap<Arc<str>, UpstreamRow>) {
         }
     };
     table("weir_proxy_upstream_retries_total", "Requests tried again.", |row| row.retries);
-    table("weir_proxy_upstream_retries_denied_total", "Retries that the budget forbade.", |row| row.retries_denied);
+    table("weir_proxy_upstream_retries_denied_total", "Retries that the budget forbade.", |row| {
+        row.retries_denied
+    });
     table("weir_proxy_upstream_connects_total", "Connections opened.", |row| row.connects);
-    table("weir_proxy_upstream_connect_failures_total", "Connections that could not be opened.", |row| row.connect_failures);
+    table("weir_proxy_upstream_connect_failures_total", "Connections that could not be opened.", |row| {
+        row.connect_failures
+    });
     table("weir_proxy_upstream_resets_total", "Exchanges that the upstream broke off.", |row| row.resets);
 }
 

@@ -1,5 +1,7 @@
 //! Starting and ending the workers.
 
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -14,7 +16,7 @@ use crate::error::ProxyError;
 use crate::listen::{Listeners, Mail, Mailbox, Role};
 use crate::observe::{AccessLog, Metrics};
 use crate::snapshot::{Settings, Upstream};
-use crate::source::Shared;
+use crate::source::{self, Shared};
 
 /// What every worker reads.
 pub(crate) struct EngineShared {
@@ -158,7 +160,12 @@ fn application(config: &ProxyConfig) -> Option<Arc<Upstream>> {
                 request_timeout: (!config.timeouts.request.is_zero()).then_some(config.timeouts.request),
                 ..Settings::default()
             };
-            Some(Arc::new(Upstream::fixed(service.clone(), weir_model::resource::Protocol::Http, settings, *app)))
+            Some(Arc::new(Upstream::fixed(
+                service.clone(),
+                weir_model::resource::Protocol::Http,
+                settings,
+                *app,
+            )))
         }
     }
 }
@@ -172,4 +179,30 @@ fn open_fixed(config: &ProxyConfig, listeners: &Listeners) -> Result<Vec<(Role, 
             Err(source) => Err(ProxyError::Bind { addr, source }),
         })
         .collect()
+}
+
+/// Runs a proxy until `shutdown` resolves, and then until it has drained. Blocks.
+///
+/// # Errors
+/// The proxy could not be started, or its source of snapshots gave up.
+pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError> {
+    let start = |what| move |source: io::Error| ProxyError::Start { what, source };
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(start("the control thread's runtime"))?;
+    let shared = Shared::new();
+    let engine = Engine::start(&config, shared.clone())?;
+    let outcome = control.block_on(source::run(
+        &config,
+        shared.clone(),
+        engine.listeners().clone(),
+        engine.metrics().clone(),
+        async {
+            shutdown.await;
+        },
+    ));
+    shared.start_draining();
+    engine.drain();
+    Ok(outcome?)
 }

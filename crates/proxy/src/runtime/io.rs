@@ -9,7 +9,11 @@ use tokio::net::TcpStream;
 
 /// Reads once. A short read tells the runtime that the socket is drained, so the next call costs nothing until more arrives.
 #[inline]
-pub(crate) fn poll_read(stream: &mut TcpStream, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+pub(crate) fn poll_read(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>> {
     let mut buf = ReadBuf::new(buf);
     ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
     Poll::Ready(Ok(buf.filled().len()))
@@ -17,7 +21,11 @@ pub(crate) fn poll_read(stream: &mut TcpStream, cx: &mut Context<'_>, buf: &mut 
 
 /// Writes once.
 #[inline]
-pub(crate) fn poll_write(stream: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+pub(crate) fn poll_write(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
     Pin::new(stream).poll_write(cx, bytes)
 }
 

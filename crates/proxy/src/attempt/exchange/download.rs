@@ -3,8 +3,8 @@
 use std::task::{Context, Poll};
 
 use weir_http1::{
-    BodyError, BodyKind, ConnectionOption, FieldSet, HeadWriter, KnownField, Parsed, ResponseError, ResponseHead, Sent, Version,
-    WriteError, parse_response,
+    BodyError, BodyKind, ConnectionOption, FieldSet, HeadWriter, KnownField, Parsed, ResponseError,
+    ResponseHead, Sent, Version, WriteError, parse_response,
 };
 
 use super::gather::Gather;

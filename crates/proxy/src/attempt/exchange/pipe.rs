@@ -75,7 +75,12 @@ impl Pipe {
 
     /// Writes pending bytes. Gives whether any went.
     #[inline]
-    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, to: &mut TcpStream, buffers: &Buffers) -> io::Result<bool> {
+    pub(crate) fn flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut TcpStream,
+        buffers: &Buffers,
+    ) -> io::Result<bool> {
         if !self.has_pending() {
             return Ok(false);
         }

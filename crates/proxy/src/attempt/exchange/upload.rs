@@ -8,8 +8,8 @@ use super::gather::Gather;
 use super::{Ended, Exchange, Link, RECORDED_BYTES_MAX};
 use crate::connection::Carry;
 use crate::respond::{Reason, Refusal};
-use crate::runtime::{Buffers, Scratch};
 use crate::runtime::io::{poll_read, poll_write};
+use crate::runtime::{Buffers, Scratch};
 
 /// Room that framing may take beside content in the record.
 const FRAMING_BYTES: usize = 256;
@@ -58,7 +58,8 @@ impl Exchange {
             self.recording = false;
             return Ok(false);
         }
-        let taken = self.upload.encode_into(carried, &mut self.request).map_err(|fault| self.body_fault(&fault))?;
+        let taken =
+            self.upload.encode_into(carried, &mut self.request).map_err(|fault| self.body_fault(&fault))?;
         link.carry.consume(taken, &link.worker.buffers);
         Ok(taken > 0)
     }
