@@ -5,6 +5,7 @@
 
 mod certificate;
 pub mod gateway;
+mod hints;
 pub mod http_route;
 mod registry;
 pub mod service;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{self, BadName};
 use crate::resource::{Metadata, Resource, ResourceId, Spec};
+pub use hints::hints;
 pub use registry::*;
 pub use set::{Scope, conflicts};
 
@@ -24,6 +26,9 @@ pub const WEIGHT_MAX: u32 = 1_000_000;
 pub const LABELS_MAX: usize = 128;
 /// Most bytes of all labels, or all annotations, of a resource (Kubernetes' own limit for annotations).
 pub const LABELS_BYTES_MAX: usize = 256 << 10;
+
+/// Most faults reported for one resource: more do not help anybody.
+pub const FAULTS_MAX: usize = 100;
 
 /// One thing wrong with a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -105,7 +110,9 @@ struct Faults(Vec<FieldError>);
 
 impl Faults {
     fn add(&mut self, path: impl Into<String>, message: impl Into<String>, expected: impl Into<String>) {
-        self.0.push(FieldError::new(path, message).expected(expected));
+        if self.0.len() < FAULTS_MAX {
+            self.0.push(FieldError::new(path, message).expected(expected));
+        }
     }
 
     fn name(&mut self, path: &str, result: Result<(), BadName>) {

@@ -11,6 +11,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::ERRORS_MAX;
 use super::node::{Entry, Node, Place, Value, push_index, push_key};
 use super::suggest::nearest;
 
@@ -196,7 +197,8 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
         let Value::Map(entries) = &self.node.value else {
             return self.placed(Err(self.mismatch("a map of fields")));
         };
-        for entry in entries.iter().filter(|entry| !fields.contains(&entry.key.as_str())) {
+        let left = ERRORS_MAX.saturating_sub(self.context.faults.borrow().len());
+        for entry in entries.iter().filter(|entry| !fields.contains(&entry.key.as_str())).take(left) {
             let fault = unknown_field(entry, fields);
             let path =
                 self.context.within(|p| push_key(p, &entry.key), || self.context.path.borrow().clone());

@@ -3,9 +3,9 @@
 //! Two sorts, told apart with care: what has no meaning here (it is listed as ignored) and what has one that Weir
 //! does not act on yet (it is refused, because dropping it silently would change what the document does).
 
-use super::Ignored;
 use super::decode::Fault;
 use super::node::{Node, Place, Value, push_index, push_key, shortened};
+use super::{ERRORS_MAX, Ignored};
 use crate::resource::Kind;
 
 /// What happens to a field.
@@ -160,6 +160,9 @@ impl Walk<'_> {
     }
 
     fn fault(&mut self, place: Place, message: String) {
+        if self.faults.len() >= ERRORS_MAX {
+            return;
+        }
         self.faults.push(Fault { place: Some(place), path: self.path.clone(), message, ..Fault::default() });
     }
 }

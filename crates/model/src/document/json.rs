@@ -4,7 +4,7 @@ use super::node::{DEPTH_MAX, Entry, Malformed, NODES_MAX, Node, Place, Value, du
 
 /// Reads exactly one value.
 pub(super) fn read(text: &str) -> Result<Node, Malformed> {
-    let mut reader = Reader { text, at: 0, line: 1, line_start: 0, depth: 0, nodes: 0 };
+    let mut reader = Reader { text, at: 0, line: 1, known: (0, 1), depth: 0, nodes: 0 };
     let node = reader.value()?;
     reader.space();
     if reader.at < text.len() {
@@ -18,16 +18,24 @@ struct Reader<'a> {
     /// Offset of the next byte.
     at: usize,
     line: u32,
-    /// Offset of the current line's first byte.
-    line_start: usize,
+    /// An offset in the current line and its column: columns are counted on from here, because counting from the
+    /// line's start each time would take quadratic time where all is on one line.
+    known: (usize, usize),
     depth: usize,
     nodes: usize,
 }
 
 impl Reader<'_> {
     fn place(&self) -> Place {
-        let column = self.text[self.line_start..self.at].chars().count() + 1;
+        let column = self.known.1 + self.text[self.known.0..self.at].chars().count();
         Place { line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX) }
+    }
+
+    /// As [`Self::place`], and remembers it.
+    fn mark(&mut self) -> Place {
+        let place = self.place();
+        self.known = (self.at, place.column as usize);
+        place
     }
 
     fn fault(&self, message: impl Into<String>) -> Malformed {
@@ -43,7 +51,7 @@ impl Reader<'_> {
             self.at += 1;
             if byte == b'\n' {
                 self.line += 1;
-                self.line_start = self.at;
+                self.known = (self.at, 1);
             }
         }
     }
@@ -58,7 +66,7 @@ impl Reader<'_> {
 
     fn value(&mut self) -> Result<Node, Malformed> {
         self.space();
-        let place = self.place();
+        let place = self.mark();
         self.nodes += 1;
         if self.nodes > NODES_MAX {
             return Err(self.fault(format!("more than {NODES_MAX} values")));
@@ -91,7 +99,7 @@ impl Reader<'_> {
         }
         loop {
             self.space();
-            let place = self.place();
+            let place = self.mark();
             if self.peek() != Some(b'"') {
                 return Err(self.fault("expected a key in double quotes"));
             }
@@ -183,39 +191,41 @@ impl Reader<'_> {
                     self.at += 1;
                     return Ok(out);
                 }
-                Some(b'\\') => out.push(self.escape()?),
+                Some(b'\\') => {
+                    let escaped = self.escape();
+                    out.push(escaped.ok_or_else(|| self.fault("an unknown escape in a string"))?);
+                }
                 _ => return Err(self.fault("a control character or line break inside of a string")),
             }
         }
     }
 
-    fn escape(&mut self) -> Result<char, Malformed> {
-        let fault = self.fault("an unknown escape in a string");
+    /// What an escape stands for; nothing if it is none.
+    fn escape(&mut self) -> Option<char> {
         self.at += 1;
-        let byte = self.peek().ok_or_else(|| fault.clone())?;
-        self.at += usize::from(byte.is_ascii());
+        let byte = self.peek().filter(u8::is_ascii)?;
+        self.at += 1;
         match byte {
-            b'"' | b'\\' | b'/' => Ok(char::from(byte)),
-            b'b' => Ok('\u{8}'),
-            b'f' => Ok('\u{c}'),
-            b'n' => Ok('\n'),
-            b'r' => Ok('\r'),
-            b't' => Ok('\t'),
+            b'"' | b'\\' | b'/' => Some(char::from(byte)),
+            b'b' => Some('\u{8}'),
+            b'f' => Some('\u{c}'),
+            b'n' => Some('\n'),
+            b'r' => Some('\r'),
+            b't' => Some('\t'),
             b'u' => {
-                let unit = self.hex().ok_or_else(|| fault.clone())?;
+                let unit = self.hex()?;
                 if !(0xd800..0xdc00).contains(&unit) {
-                    return char::from_u32(unit).ok_or(fault);
+                    return char::from_u32(unit);
                 }
                 // Two halves make one character outside of the basic plane.
                 if !self.text[self.at..].starts_with("\\u") {
-                    return Err(fault);
+                    return None;
                 }
                 self.at += 2;
-                let low =
-                    self.hex().filter(|low| (0xdc00..0xe000).contains(low)).ok_or_else(|| fault.clone())?;
-                char::from_u32(0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00)).ok_or(fault)
+                let low = self.hex().filter(|low| (0xdc00..0xe000).contains(low))?;
+                char::from_u32(0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00))
             }
-            _ => Err(fault),
+            _ => None,
         }
     }
 

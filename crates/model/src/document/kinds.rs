@@ -186,7 +186,9 @@ fn resource(kind: Kind, mut root: Node) -> Result<(Resource, Vec<Ignored>), Vec<
     let mut faults = Vec::new();
     let ignored = fields::set_aside(kind, &mut root, &mut faults);
     if let Value::Map(entries) = &root.value {
-        for entry in entries.iter().filter(|entry| !DOCUMENT_FIELDS.contains(&entry.key.as_str())) {
+        for entry in
+            entries.iter().filter(|entry| !DOCUMENT_FIELDS.contains(&entry.key.as_str())).take(ERRORS_MAX)
+        {
             let mut path = String::new();
             push_key(&mut path, &entry.key);
             faults.push(Fault { path, ..unknown_field(entry, &DOCUMENT_FIELDS) });

@@ -1,7 +1,7 @@
 //! Rules over resources taken together.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::FieldError;
 use crate::resource::{GatewaySpec, Kind, Resource, ResourceId, Spec};
@@ -22,7 +22,7 @@ pub fn conflicts(resources: &[&Resource], scope: Scope) -> Vec<(usize, FieldErro
     let ids: Vec<ResourceId> = resources.iter().map(|resource| resource.id()).collect();
     let mut known = HashSet::new();
     let mut policies: HashMap<(&str, &str), usize> = HashMap::new();
-    let mut bound: Vec<(usize, IpAddr, u16)> = Vec::new();
+    let mut bound: HashMap<u16, Bound> = HashMap::new();
     for (index, resource) in resources.iter().enumerate() {
         if !known.insert(&ids[index]) {
             let message = format!("{} is there twice", ids[index]);
@@ -54,13 +54,47 @@ pub fn conflicts(resources: &[&Resource], scope: Scope) -> Vec<(usize, FieldErro
     faults
 }
 
+/// Who is bound to one port, so that each question takes constant time.
+#[derive(Default)]
+struct Bound {
+    /// By address, who came first.
+    exact: HashMap<IpAddr, usize>,
+    /// Who came first of all, and of those with IPv4.
+    first: Option<(usize, IpAddr)>,
+    first_v4: Option<(usize, IpAddr)>,
+}
+
+impl Bound {
+    /// Who is in the way of an address. `::` takes IPv4 along, as Linux has it by default.
+    fn taken(&self, ip: IpAddr) -> Option<(usize, IpAddr)> {
+        const ANY_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let exact = |ip: IpAddr| self.exact.get(&ip).map(|index| (*index, ip));
+        let covered = match ip {
+            ANY_V4 => self.first_v4,
+            ANY_V6 => self.first,
+            IpAddr::V4(_) => exact(ANY_V4),
+            IpAddr::V6(_) => None,
+        };
+        exact(ip).or(covered).or_else(|| exact(ANY_V6))
+    }
+
+    fn add(&mut self, index: usize, ip: IpAddr) {
+        self.exact.entry(ip).or_insert(index);
+        self.first.get_or_insert((index, ip));
+        if ip.is_ipv4() {
+            self.first_v4.get_or_insert((index, ip));
+        }
+    }
+}
+
 /// Two gateways cannot listen on the same address and port.
 fn sockets(
     index: usize,
     spec: &GatewaySpec,
     scope: Scope,
     ids: &[ResourceId],
-    bound: &mut Vec<(usize, IpAddr, u16)>,
+    bound: &mut HashMap<u16, Bound>,
     faults: &mut Vec<(usize, FieldError)>,
 ) {
     let mut addresses: Vec<IpAddr> =
@@ -72,28 +106,17 @@ fn sockets(
         addresses.retain(|ip| !ip.is_loopback() && !ip.is_unspecified());
     }
     for (at, listener) in spec.listeners.iter().enumerate() {
-        let taken = addresses.iter().find_map(|ip| {
-            bound.iter().find(|(other, taken, port)| {
-                *other != index && *port == listener.port && overlap(*ip, *taken)
-            })
-        });
-        if let Some((other, ip, port)) = taken {
-            let message = format!("port {port} on {ip} is already taken by {}", ids[*other]);
+        let Some(others) = bound.get(&listener.port) else { continue };
+        if let Some((other, ip)) = addresses.iter().find_map(|ip| others.taken(*ip)) {
+            let message = format!("port {} on {ip} is already taken by {}", listener.port, ids[other]);
             let fault = FieldError::new(format!("spec.listeners[{at}].port"), message);
             faults.push((index, fault.expected("another port or address")));
         }
     }
-    let ports: HashSet<u16> = spec.listeners.iter().map(|listener| listener.port).collect();
-    bound.extend(addresses.iter().flat_map(|ip| ports.iter().map(|port| (index, *ip, *port))));
-}
-
-/// Whether two addresses cannot both be bound to one port. `::` takes IPv4 along, as Linux has it by default.
-fn overlap(a: IpAddr, b: IpAddr) -> bool {
-    let covers = |any: IpAddr, other: IpAddr| match any {
-        IpAddr::V4(any) => any.is_unspecified() && other.is_ipv4(),
-        IpAddr::V6(any) => any.is_unspecified(),
-    };
-    a == b || covers(a, b) || covers(b, a)
+    for listener in &spec.listeners {
+        let port = bound.entry(listener.port).or_default();
+        addresses.iter().for_each(|ip| port.add(index, *ip));
+    }
 }
 
 /// The certificates that listeners refer to must be there: a listener without one would refuse every client.

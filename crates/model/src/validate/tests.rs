@@ -429,3 +429,54 @@ fn nodes_and_checks() {
     cut(&mut text, 2);
     assert_eq!(text, "a");
 }
+
+#[test]
+fn hints_name_what_takes_no_effect() {
+    let gateway = "{kind: Gateway, metadata: {name: edge}, spec: {listeners: [{name: http, port: 80, protocol: HTTP}, \
+        {name: shared, port: 81, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]}}\n---\n";
+    let check = |namespace: &str, spec: &str, expected: &[&str]| {
+        let route =
+            format!("{{kind: HTTPRoute, metadata: {{name: r, namespace: {namespace}}}, spec: {{{spec}}}}}");
+        let parsed = parse("-", &format!("{gateway}{route}")).unwrap();
+        let found = hints(parsed.documents.iter().map(|document| &document.resource));
+        let found: Vec<String> = found.iter().map(|(_, hint)| hint.to_string()).collect();
+        assert_eq!(found, expected, "{route}");
+    };
+    let rules = "rules: [{backendRefs: [{name: a}]}]";
+    let refer = |parent: &str| format!("parentRefs: [{{{parent}}}], {rules}");
+    check("default", &refer("name: edge"), &[]);
+    check("default", &refer("name: edge, sectionName: http, port: 80"), &[]);
+    check("default", &refer("name: cart, kind: Service"), &[]);
+    check("default", rules, &["spec.parentRefs: the route belongs to no gateway and takes effect nowhere"]);
+    check(
+        "default",
+        &refer("name: egde"),
+        &["spec.parentRefs[0].name: there is no Gateway/egde yet; expected `edge`?"],
+    );
+    check(
+        "default",
+        &refer("name: edge, sectionName: https"),
+        &["spec.parentRefs[0].sectionName: the gateway has no such listener; expected `http` or `shared`"],
+    );
+    check(
+        "default",
+        &refer("name: edge, sectionName: http, port: 81"),
+        &["spec.parentRefs[0].port: the gateway has no such listener on this port"],
+    );
+    check("shop", &refer("name: edge"), &["spec.parentRefs[0].name: there is no Gateway/shop/edge yet"]);
+    check("shop", &refer("name: edge, namespace: default"), &[]);
+    check(
+        "shop",
+        &refer("name: edge, namespace: default, port: 80"),
+        &["spec.parentRefs[0]: the gateway takes routes from its own namespace `default` only; \
+         expected `allowedRoutes: {namespaces: {from: All}}` at its listener"],
+    );
+    check(
+        "default",
+        "parentRefs: [{name: edge}], rules: [{}, {backendRefs: [{name: a, weight: 0}]}]",
+        &[
+            "spec.rules[0].backendRefs: there is none: matching requests are answered with 500",
+            "spec.rules[1].backendRefs: all weights are 0: matching requests are answered with 500",
+        ],
+    );
+}
