@@ -1,6 +1,6 @@
 //! Durable puts per second of the embedded engine, with many clients that each wait for their answer.
 //!
-//! `cargo run --release -p weir-store --example put_rate [SECONDS] [FOLDER]`
+//! `cargo run --release -p weir-store --example put_rate [SECONDS] [FOLDER] [KEYS]`
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use weir_store::{Embedded, Key, Options, Store, Txn};
 
 const CLIENTS: [usize; 3] = [1, 64, 256];
 /// As many keys as a busy registry has, so that writes meet a tree of a realistic height.
-const KEYS: usize = 100_000;
+const KEYS: &str = "100000";
 const VALUE_BYTES: usize = 256;
 
 #[tokio::main]
@@ -19,6 +19,7 @@ async fn main() {
     let mut arguments = std::env::args().skip(1);
     let seconds = arguments.next().map_or(5, |seconds| seconds.parse().expect("SECONDS is a number"));
     let folder = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let keys: usize = arguments.next().as_deref().unwrap_or(KEYS).parse().expect("KEYS is a number");
     let folder = tempfile::tempdir_in(folder).expect("a temporary folder");
     println!(
         "{:>8} {:>10} {:>12} {:>10} {:>10} {:>12}",
@@ -27,11 +28,21 @@ async fn main() {
     for clients in CLIENTS {
         let path = folder.path().join(format!("store-{clients}"));
         let store = Arc::new(Embedded::open(&path, Options::default()).expect("a new store"));
-        fill(&store).await;
-        measure(&store, clients, Duration::from_secs(seconds)).await;
+        let empty = resident_bytes();
+        fill(&store, keys).await;
+        let filled = resident_bytes();
+        measure(&store, clients, keys, Duration::from_secs(seconds)).await;
         drop(store);
         let store = Embedded::open(&path, Options::default()).expect("the store again");
-        println!("{:>8} reopened {} keys in {:?}", "", store.stats().keys, store.stats().open_duration);
+        let stats = store.stats();
+        println!(
+            "{:>8} reopened {} keys in {:?}; filling took {} bytes of memory per key of {} bytes",
+            "",
+            stats.keys,
+            stats.open_duration,
+            filled.saturating_sub(empty) / stats.keys,
+            stats.bytes / stats.keys,
+        );
     }
 }
 
@@ -40,15 +51,15 @@ fn key(number: usize) -> Key {
         .expect("a valid key")
 }
 
-async fn fill(store: &Embedded) {
+async fn fill(store: &Embedded, keys: usize) {
     let value: Arc<[u8]> = vec![b'x'; VALUE_BYTES].into();
-    for start in (0..KEYS).step_by(1000) {
+    for start in (0..keys).step_by(1000) {
         let txn = (start..start + 1000).fold(Txn::new(), |txn, i| txn.put(key(i), Arc::clone(&value)));
         store.commit(txn).await.expect("accepted");
     }
 }
 
-async fn measure(store: &Arc<Embedded>, clients: usize, time: Duration) {
+async fn measure(store: &Arc<Embedded>, clients: usize, keys: usize, time: Duration) {
     let before = store.stats();
     let cpu = cpu_time();
     let start = Instant::now();
@@ -60,7 +71,7 @@ async fn measure(store: &Arc<Embedded>, clients: usize, time: Duration) {
                 let mut waits = Vec::new();
                 let mut number = client * 7919;
                 while start.elapsed() < time {
-                    number = (number + 104_729) % KEYS;
+                    number = (number + 104_729) % keys;
                     let asked = Instant::now();
                     store.commit(Txn::new().put(key(number), Arc::clone(&value))).await.expect("accepted");
                     waits.push(asked.elapsed());
@@ -94,4 +105,10 @@ fn cpu_time() -> Duration {
     let ticks: u64 =
         after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
+}
+
+/// Memory of this process; zero where the system does not tell.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or_default() * 4096
 }

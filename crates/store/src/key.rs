@@ -248,6 +248,18 @@ mod tests {
         assert!(KeyRange::prefix("").contains(&Key::parse("/z").expect("valid")));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn ranges_agree_with_what_they_are_named_after(prefix in "/[a-c/\u{7f}\u{80}\u{10ffff}]{0,4}", path in "/[a-c/\u{7f}\u{80}\u{10ffff}]{1,6}") {
+            let key = Key::parse(&path).expect("valid");
+            proptest::prop_assert_eq!(KeyRange::prefix(&prefix).contains(&key), path.starts_with(&prefix));
+            if let Ok(other) = Key::parse(&prefix) {
+                proptest::prop_assert_eq!(KeyRange::key(&other).contains(&key), other == key);
+                proptest::prop_assert_eq!(KeyRange::all().after(&other).contains(&key), key > other);
+            }
+        }
+    }
+
     #[test]
     fn the_next_page_starts_right_after_the_key() {
         let key = |path| Key::parse(path).expect("valid");

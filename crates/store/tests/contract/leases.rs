@@ -136,7 +136,12 @@ pub(crate) async fn leases_and_their_keys_are_bounded(make: Make) {
         matches!(error, Error::LimitExceeded { limit: "lease_keys_max", max: 3, actual: 4, .. }),
         "{error}"
     );
-    leased(&fixture, &["c"]).await;
+    fixture.put("a", "without").await;
+    fixture.delete("b").await;
+    let put =
+        ["c", "d", "e"].iter().fold(Txn::new(), |txn, name| txn.put_leased(key(name), value("x"), lease));
+    fixture.commit(put).await;
+    leased(&fixture, &["f"]).await;
     let error = fixture.store.grant(TTL).await.expect_err("one too many");
     assert_eq!(error, Error::Overloaded { what: "leases_max", max: 2 });
     fixture.store.revoke(lease).await.expect("revoked");

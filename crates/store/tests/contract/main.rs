@@ -62,6 +62,7 @@ macro_rules! contract {
             a_compacted_start_is_refused
             a_slow_watcher_is_told_and_can_resync
             dropping_a_wait_loses_nothing
+            no_change_is_slept_through
             closing_ends_watches
             watches_are_bounded
         }

@@ -161,6 +161,30 @@ pub(crate) async fn dropping_a_wait_loses_nothing(make: Make) {
     writer.await.expect("the writer is well");
 }
 
+/// The watcher falls asleep just when the next change comes, over and over: it must wake up each time.
+pub(crate) async fn no_change_is_slept_through(make: Make) {
+    const ROUNDS: u64 = 1000;
+    let fixture = make(Limits::default());
+    let start = fixture.revision().await;
+    let mut watch = fixture.store.watch(KeyRange::all(), start + 1).await.expect("a watch");
+    let (seen, mut wait) = tokio::sync::watch::channel(start);
+    let writer = {
+        let store = Arc::clone(&fixture.store);
+        tokio::spawn(async move {
+            for round in 1..=ROUNDS {
+                let revision = start + round;
+                store.commit(Txn::new().put(key("a"), value("x"))).await.expect("accepted");
+                within(wait.wait_for(|seen| *seen == revision)).await.expect("the watcher lives");
+            }
+        })
+    };
+    for round in 1..=ROUNDS {
+        assert_eq!(next(&mut watch).await.position.revision, start + round);
+        seen.send_replace(start + round);
+    }
+    writer.await.expect("the writer is well");
+}
+
 pub(crate) async fn closing_ends_watches(make: Make) {
     let fixture = make(Limits::default());
     let revision = fixture.put("a", "1").await;

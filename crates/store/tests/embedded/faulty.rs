@@ -1,14 +1,20 @@
 //! Storage that fails when told to.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 use weir_store::Opener;
+
+/// The unit in which the page cache loses what it could not write.
+const PAGE: u64 = 4096;
 
 /// What fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +27,15 @@ pub(crate) enum Fault {
     Grow,
 }
 
+/// Pages of a file as the disk holds them, where it differs from what readers see.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Written since the last flush: the next one that works brings them to disk.
+    waiting: BTreeMap<u64, Vec<u8>>,
+    /// Dropped by a failed flush: no later flush brings them to disk, unless they are written again.
+    dropped: BTreeMap<u64, Vec<u8>>,
+}
+
 /// The switches of a faulty file; outlives the file's openings.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
@@ -29,6 +44,8 @@ pub(crate) struct Faults {
     grow: AtomicBool,
     /// Everything that changes the file fails when this many more calls were made; 0: never.
     countdown: AtomicU64,
+    /// What the disk holds where the page cache shows something else, by file.
+    lost: Mutex<BTreeMap<u64, Lost>>,
     /// While true, flushes wait.
     held: Mutex<bool>,
     released: Condvar,
@@ -64,6 +81,15 @@ impl Faults {
         self.released.notify_all();
     }
 
+    /// Cuts the power: the file at `path`, closed before, holds what the disk holds.
+    pub(crate) fn cut_power(&self, path: &Path) -> usize {
+        let file = OpenOptions::new().write(true).open(path).expect("the file opens");
+        let inode = file.metadata().expect("metadata").ino();
+        let lost = self.lost.lock().expect("not poisoned").remove(&inode).unwrap_or_default();
+        let pages = lost.waiting.iter().chain(&lost.dropped);
+        pages.map(|(page, bytes)| file.write_all_at(bytes, page * PAGE).expect("written")).count()
+    }
+
     fn count(&self) -> io::Result<()> {
         let left = |count: u64| count.checked_sub(1);
         match self.countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
@@ -80,6 +106,7 @@ fn full() -> io::Error {
 #[derive(Debug)]
 struct FaultyFile {
     file: FileBackend,
+    inode: u64,
     faults: Arc<Faults>,
 }
 
@@ -88,8 +115,41 @@ pub(crate) fn opener(faults: &Arc<Faults>) -> Opener {
     let faults = Arc::clone(faults);
     Arc::new(move |path| {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        Ok(Box::new(FaultyFile { file: FileBackend::new(file)?, faults: Arc::clone(&faults) }))
+        let inode = file.metadata()?.ino();
+        Ok(Box::new(FaultyFile { file: FileBackend::new(file)?, inode, faults: Arc::clone(&faults) }))
     })
+}
+
+impl FaultyFile {
+    /// Remembers what the disk holds before the page cache gets to show something else.
+    fn remember(&self, offset: u64, length: usize) -> io::Result<()> {
+        let mut lost = self.faults.lost.lock().expect("not poisoned");
+        let lost = lost.entry(self.inode).or_default();
+        for page in offset / PAGE..(offset + length as u64).div_ceil(PAGE) {
+            if lost.waiting.contains_key(&page) {
+                continue;
+            }
+            let held = match lost.dropped.remove(&page) {
+                Some(held) => held,
+                None => {
+                    let there = self.file.len()?.saturating_sub(page * PAGE).min(PAGE);
+                    let mut bytes = vec![0; usize::try_from(there).expect("a page is small")];
+                    self.file.read(page * PAGE, &mut bytes)?;
+                    bytes
+                }
+            };
+            lost.waiting.insert(page, held);
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.faults.count()?;
+        if self.faults.flush.load(Ordering::SeqCst) {
+            return Err(io::Error::other("injected: input/output error"));
+        }
+        self.file.sync_data()
+    }
 }
 
 impl StorageBackend for FaultyFile {
@@ -112,14 +172,18 @@ impl StorageBackend for FaultyFile {
     fn sync_data(&self) -> io::Result<()> {
         let held = self.faults.held.lock().expect("not poisoned");
         drop(self.faults.released.wait_while(held, |held| *held).expect("not poisoned"));
-        self.faults.count()?;
-        if self.faults.flush.load(Ordering::SeqCst) {
-            return Err(io::Error::other("injected: input/output error"));
+        let flushed = self.flush();
+        let mut lost = self.faults.lost.lock().expect("not poisoned");
+        let lost = lost.entry(self.inode).or_default();
+        let waiting = std::mem::take(&mut lost.waiting);
+        if flushed.is_err() {
+            lost.dropped.extend(waiting);
         }
-        self.file.sync_data()
+        flushed
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.remember(offset, data.len())?;
         let failed = self.faults.count().err();
         let failed = failed.or_else(|| self.faults.write.load(Ordering::SeqCst).then(full));
         if let Some(error) = failed {
