@@ -1,4 +1,4 @@
-//! Recognises the field names that a proxy must treat specially, without hashing or allocating.
+//! Recognises the field names that a proxy must treat specially, with one look into a table and without allocation.
 
 /// A set of [`KnownField`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
