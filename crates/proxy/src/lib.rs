@@ -11,6 +11,7 @@ mod respond;
 mod runtime;
 mod tunnel;
 
+pub mod explain;
 pub mod route;
 pub mod snapshot;
 pub mod source;

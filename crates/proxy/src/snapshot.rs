@@ -34,7 +34,7 @@ pub use inputs::{Inputs, Registered, Resources, Services};
 pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
-pub use upstream::{Endpoint, Upstream};
+pub use upstream::{Endpoint, Upstream, balance_policy};
 
 use compile::UpstreamNames;
 

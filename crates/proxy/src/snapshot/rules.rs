@@ -1,5 +1,6 @@
 //! From the rules of an `HTTPRoute` to what a route table is built from.
 
+use weir_http1::{Normalized, PathError, normalize_path};
 use weir_model::resource::HttpRouteSpec;
 use weir_model::resource::http_route::{
     BackendRef, HttpRouteMatch, HttpRouteRule, PathMatchKind, ValueMatch,
@@ -107,13 +108,14 @@ fn compile_matches(
 }
 
 fn compile_match(spec: &HttpRouteMatch, field: &str, reject: &mut impl FnMut(String, String)) -> MatchSpec {
-    let path = spec.path.as_ref().map_or("/", |path| &path.value);
-    if !path.starts_with('/') {
-        reject(
-            format!("{field}.path.value"),
-            format!("`{path}` is not a path: expected it to start with `/`"),
-        );
-    }
+    let sent = spec.path.as_ref().map_or("/", |path| &path.value);
+    let path = match normal_form(sent) {
+        Ok(path) => path,
+        Err(error) => {
+            reject(format!("{field}.path.value"), format!("`{sent}` is not a path: {error}"));
+            sent.to_owned()
+        }
+    };
     let exact = spec.path.as_ref().is_some_and(|path| path.kind == PathMatchKind::Exact);
     let path = if exact { PathPattern::Exact(path.into()) } else { PathPattern::Prefix(path.into()) };
     let conditions = Conditions {
@@ -122,6 +124,16 @@ fn compile_match(spec: &HttpRouteMatch, field: &str, reject: &mut impl FnMut(Str
         params: first_of_each(&spec.query_params, str::to_owned),
     };
     MatchSpec { path, conditions }
+}
+
+/// A path in the form that requests have when they are routed; one in another form would match nothing.
+fn normal_form(path: &str) -> Result<String, PathError> {
+    let mut normal = Vec::new();
+    match normalize_path(path.as_bytes(), &mut normal)? {
+        Normalized::Unchanged => Ok(path.to_owned()),
+        // Escapes and slashes only: normalising leaves all other bytes alone.
+        Normalized::Changed => Ok(String::from_utf8_lossy(&normal).into_owned()),
+    }
 }
 
 /// Of several conditions on the same name only the first counts (Gateway API).

@@ -15,6 +15,7 @@ use super::*;
 use crate::route::tests::TestRequest;
 
 /// A resource from kind, `namespace/name` and spec.
+#[expect(clippy::needless_pass_by_value, reason = "calls read better without `&json!`")]
 pub(crate) fn resource(kind: &str, name: &str, spec: Value) -> Resource {
     let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
     let metadata = json!({"namespace": namespace, "name": name});
@@ -35,6 +36,7 @@ pub(crate) fn gateway(name: &str) -> Resource {
 }
 
 /// An `HTTPRoute` to one service.
+#[expect(clippy::needless_pass_by_value, reason = "calls read better without `&json!`")]
 pub(crate) fn route(name: &str, parents: Value, service: &str) -> Resource {
     let rules = json!([{"backendRefs": [{"name": service}]}]);
     resource("HTTPRoute", name, json!({"parentRefs": parents, "rules": rules}))

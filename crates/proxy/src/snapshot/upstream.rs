@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rand::Rng;
 use weir_model::ServiceRef;
 use weir_model::registry::Health;
 use weir_model::resource::Protocol;
+use weir_model::resource::traffic_policy::BalancePolicy;
+use weir_policy::balance::{Balancer, Candidates, Policy};
 
 use super::settings::Settings;
 use super::state::{EndpointState, UpstreamState};
@@ -112,9 +115,45 @@ impl Upstream {
         self.panicking
     }
 
+    /// A balancer over the endpoints, by their index: it picks candidates only.
+    pub fn balancer(&self, rng: &mut impl Rng) -> Balancer {
+        Balancer::new(balance_policy(self.settings.balance), &self.shares(), rng)
+    }
+
+    /// The weight of each endpoint that is a candidate, and 0 for the others.
+    pub fn shares(&self) -> Vec<u32> {
+        let mut shares = vec![0; self.endpoints.len()];
+        for &index in self.candidates() {
+            shares[index as usize] = self.endpoint(index).weight;
+        }
+        shares
+    }
+
     /// The endpoint at an index from [`Upstream::candidates`].
     pub fn endpoint(&self, index: u32) -> &Endpoint {
         &self.endpoints[index as usize]
+    }
+}
+
+/// What balancers may know of the endpoints now.
+impl Candidates for Upstream {
+    #[inline]
+    fn in_flight(&self, index: usize) -> u32 {
+        self.endpoints[index].state.in_flight()
+    }
+
+    #[inline]
+    fn avoided(&self, index: usize) -> bool {
+        self.endpoints[index].state.is_avoided()
+    }
+}
+
+/// The balancer that a declared policy means.
+pub const fn balance_policy(declared: BalancePolicy) -> Policy {
+    match declared {
+        BalancePolicy::RoundRobin => Policy::RoundRobin,
+        BalancePolicy::Random => Policy::Random,
+        BalancePolicy::LeastRequest => Policy::LeastRequest,
     }
 }
 

@@ -123,7 +123,7 @@ impl super::file::Hangup for Hangups {
     async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             // No more signals will come.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -55,7 +55,7 @@ impl Shared {
     }
 
     /// Puts a snapshot in force.
-    pub(super) fn install(&self, snapshot: Snapshot) {
+    pub(crate) fn install(&self, snapshot: Snapshot) {
         let position = snapshot.position;
         self.snapshot.store(Arc::new(snapshot));
         self.in_force.send_replace(Some(position));

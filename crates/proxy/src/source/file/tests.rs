@@ -33,7 +33,7 @@ struct Never;
 
 impl Hangup for Never {
     async fn next(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

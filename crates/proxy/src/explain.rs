@@ -1,0 +1,210 @@
+//! Why a request goes where it goes, told by the code that sends it there: the route table and the balancer report to a
+//! sink that keeps what they say.
+//!
+//! Nothing here decides anything about a request. It asks `Snapshot::route_with` and `Balancer::pick`, as the request
+//! path does, and puts the answers into a form for people and programs. What is random is drawn once, so the next
+//! request may be sent elsewhere; the shares say how often.
+
+mod describe;
+mod entrance;
+mod record;
+mod request;
+mod show;
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use weir_model::Position;
+
+pub use request::{Request, RequestError};
+
+use crate::snapshot::Snapshot;
+
+/// The most rules that are listed of one table, besides those that were looked at.
+pub const OTHER_RULES_MAX: usize = 100;
+
+/// Why a request goes where it goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The position of the snapshot that decides.
+    pub position: Position,
+    /// The method.
+    pub method: String,
+    /// The host, without a port, as it is routed by.
+    pub host: String,
+    /// The path as it is routed by: normalised, without the query.
+    pub path: String,
+    /// What happens at each entrance that the request may come in by. More than one only where the URL leaves open
+    /// which listener is meant.
+    pub entrances: Vec<Entrance>,
+}
+
+/// What happens to the request at one listener, or as a call inside the mesh.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entrance {
+    /// The listener, as `Gateway/edge@127.0.0.1:8080`, or `mesh`.
+    pub name: String,
+    /// The part of it that serves the host: a listener of the gateway, or the service called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<String>,
+    /// The rules in the order in which they were looked at, then those that were not.
+    #[serde(default)]
+    pub rules: Vec<ConsideredRule>,
+    /// How many more rules there are that were not looked at.
+    #[serde(default)]
+    pub rules_omitted: usize,
+    /// What comes of it.
+    pub outcome: Outcome,
+}
+
+/// A match of a rule, and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConsideredRule {
+    /// The route and the rule's place in it, as `HTTPRoute/shop#0`.
+    pub rule: String,
+    /// The rule's own name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The hosts it is for.
+    pub host: String,
+    /// Its condition on the path.
+    pub path: String,
+    /// Its other conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It serves the request.
+    Won,
+    /// One of its conditions does not hold.
+    NoMatch,
+    /// It would match, but another is more specific or comes first.
+    Outranked,
+}
+
+/// What comes of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum Outcome {
+    /// It is sent to a service.
+    Forward(Box<Forwarded>),
+    /// It is answered by the proxy itself.
+    Refused {
+        /// The status of the answer.
+        status: u16,
+        /// Why.
+        reason: String,
+    },
+    /// It is no call of a service, and is passed on to the host that it names.
+    PassThrough {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a request is sent, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forwarded {
+    /// The rule that says so.
+    pub rule: String,
+    /// The services that the rule sends requests to.
+    pub backends: Vec<Backend>,
+    /// The one drawn.
+    pub service: String,
+    /// Limit to the response head, in milliseconds; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_timeout_ms: Option<u64>,
+    /// How often it may be tried again.
+    pub retries: u32,
+    /// The balancer.
+    pub balance: String,
+    /// Whether there is no healthy endpoint, so that the others are tried as well.
+    pub panicking: bool,
+    /// The endpoints.
+    pub endpoints: Vec<EndpointView>,
+    /// Host names of endpoints that could not be resolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unresolved: Vec<String>,
+    /// What the balancer considered, as it told it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<String>,
+    /// The endpoint chosen; none when there is none that may be, which is answered with 503.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
+}
+
+/// A service of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The service.
+    pub service: String,
+    /// Its weight among the rule's services.
+    pub weight: u64,
+    /// Whether there is such a service.
+    pub known: bool,
+}
+
+/// An endpoint as the balancer sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointView {
+    /// Its id.
+    pub id: String,
+    /// Its address.
+    pub address: String,
+    /// Its health.
+    pub health: String,
+    /// Its weight.
+    pub weight: u32,
+    /// Requests in flight there. Known only to the proxy itself.
+    pub in_flight: u32,
+    /// Whether it failed lately, so that it is a last choice. Known only to the proxy itself.
+    pub avoided: bool,
+    /// Whether it may be chosen.
+    pub candidate: bool,
+    /// Why not, if not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<String>,
+}
+
+/// The endpoint chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Its id.
+    pub endpoint: String,
+    /// Its address.
+    pub address: String,
+    /// Why it was chosen.
+    pub reason: String,
+}
+
+impl Explanation {
+    /// The first entrance where the request is sent to a service.
+    pub fn forwarded(&self) -> Option<&Forwarded> {
+        self.entrances.iter().find_map(|entrance| match &entrance.outcome {
+            Outcome::Forward(forwarded) => Some(&**forwarded),
+            _ => None,
+        })
+    }
+}
+
+/// Explains a request: at the snapshot's listeners if it has any, else as a call inside the mesh. Of several listeners,
+/// those count whose port the URL names; if it names none of theirs, all.
+pub fn explain(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Explanation {
+    Explanation {
+        position: snapshot.position,
+        method: request.method.clone(),
+        host: request.host.clone(),
+        path: request.path.clone(),
+        entrances: entrance::entrances(snapshot, request, rng),
+    }
+}
+
+#[cfg(test)]
+mod tests;

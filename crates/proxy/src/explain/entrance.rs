@@ -1,0 +1,157 @@
+//! Asks routing and balancing what they would do.
+
+use std::sync::Arc;
+
+use rand::Rng;
+use weir_model::registry::Health;
+use weir_policy::balance::{Note, Tried};
+
+use super::record::Record;
+use super::{Backend, Choice, EndpointView, Entrance, Forwarded, Outcome, Request, describe};
+use crate::route::{Decision, RequestView, RouteTable, Rule};
+use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
+
+/// What happens at each entrance that the request may come in by.
+pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Vec<Entrance> {
+    if snapshot.listeners.is_empty() {
+        return vec![mesh(snapshot, request, rng)];
+    }
+    let on_port = |listener: &&ListenerConfig| Some(listener.addr.port()) == request.port;
+    let named = snapshot.listeners.iter().any(|listener| on_port(&listener));
+    let mut entrances: Vec<Entrance> = Vec::new();
+    let mut tables: Vec<&Arc<RouteTable>> = Vec::new();
+    for listener in snapshot.listeners.iter().filter(|listener| !named || on_port(listener)) {
+        // A gateway with several addresses has the same table behind each.
+        if !tables.iter().any(|table| Arc::ptr_eq(table, &listener.routes)) {
+            tables.push(&listener.routes);
+            entrances.push(entrance(snapshot, &listener.id, &listener.routes, request, rng));
+        }
+    }
+    entrances
+}
+
+fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance {
+    let reason = match snapshot.mesh.lookup(request.host()) {
+        MeshLookup::Known(service) => return entrance(snapshot, "mesh", &service.routes, request, rng),
+        MeshLookup::Unknown => format!("`{}` is not a service", request.host),
+        MeshLookup::NotSubscribed(service) => {
+            format!("no service {service} is known here; the first call asks the control plane for it")
+        }
+    };
+    Entrance {
+        name: "mesh".to_owned(),
+        section: None,
+        rules: Vec::new(),
+        rules_omitted: 0,
+        outcome: Outcome::PassThrough { reason },
+    }
+}
+
+fn entrance(
+    snapshot: &Snapshot,
+    name: &str,
+    table: &RouteTable,
+    request: &Request,
+    rng: &mut impl Rng,
+) -> Entrance {
+    let mut record = Record::default();
+    let decision = snapshot.route_with(table, request, rng, &mut record);
+    let outcome = match decision {
+        Decision::Forward { upstream, rule } => {
+            Outcome::Forward(Box::new(forwarded(snapshot, upstream, rule, rng)))
+        }
+        Decision::NoRoute => {
+            let reason = match record.section {
+                None => format!("no listener here serves the host `{}`", request.host),
+                Some(_) => "no rule matches".to_owned(),
+            };
+            Outcome::Refused { status: 404, reason }
+        }
+        Decision::NoBackend { rule, service } => {
+            let reason = match service {
+                Some(service) => {
+                    format!("{} sends it to {service}, and there is no such service", rule.label)
+                }
+                None => format!("{} names no service with a weight", rule.label),
+            };
+            Outcome::Refused { status: 500, reason }
+        }
+    };
+    let (rules, rules_omitted) = describe::rules(table, request, &record);
+    let section = record.section.map(|section| table.sections()[section].label.to_string());
+    Entrance { name: name.to_owned(), section, rules, rules_omitted, outcome }
+}
+
+fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut impl Rng) -> Forwarded {
+    let mut notes: Vec<Note> = Vec::new();
+    let pick = upstream.balancer(rng).pick(upstream, &Tried::default(), rng, &mut notes);
+    let choice = pick.map(|pick| {
+        let endpoint = &upstream.endpoints[pick.index];
+        let reason = named(&pick.why.to_string(), upstream);
+        Choice { endpoint: endpoint.id.to_string(), address: endpoint.addr.to_string(), reason }
+    });
+    let backends = rule.backends.weights().map(|(weight, index)| {
+        let upstream = snapshot.upstream(index);
+        Backend { service: upstream.label.to_string(), weight, known: upstream.known }
+    });
+    let timeout = rule.request_timeout(&upstream.settings);
+    Forwarded {
+        rule: rule.label.to_string(),
+        backends: backends.collect(),
+        service: upstream.label.to_string(),
+        request_timeout_ms: timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+        retries: upstream.settings.retries,
+        balance: serde_json::to_value(upstream.settings.balance)
+            .ok()
+            .and_then(|name| name.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+        panicking: upstream.is_panicking(),
+        endpoints: (0..).zip(&*upstream.endpoints).map(|(i, endpoint)| view(upstream, i, endpoint)).collect(),
+        unresolved: upstream.unresolved.to_vec(),
+        // Endpoints without a share are listed with the reason already, and the choice stands by itself.
+        considered: notes
+            .iter()
+            .filter(|note| !matches!(note, Note::Drained { .. } | Note::Picked(_)))
+            .map(|note| named(&note.to_string(), upstream))
+            .collect(),
+        choice,
+    }
+}
+
+/// The balancer knows endpoints by number; people know them by id.
+fn named(text: &str, upstream: &Upstream) -> String {
+    let mut words = text.split(' ').peekable();
+    let mut named = Vec::new();
+    while let Some(word) = words.next() {
+        named.push(word.to_owned());
+        if word == "endpoint"
+            && let Some(endpoint) =
+                words.peek().and_then(|n| n.parse().ok()).and_then(|n: usize| upstream.endpoints.get(n))
+        {
+            named.push(endpoint.id.to_string());
+            words.next();
+        }
+    }
+    named.join(" ")
+}
+
+fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
+    let candidate = upstream.candidates().contains(&index);
+    let excluded = match endpoint {
+        _ if candidate => None,
+        Endpoint { draining: true, .. } => Some("draining"),
+        Endpoint { weight: 0, .. } => Some("weight 0"),
+        Endpoint { health: Health::Critical, .. } => Some("critical"),
+        _ => None,
+    };
+    EndpointView {
+        id: endpoint.id.to_string(),
+        address: endpoint.addr.to_string(),
+        health: endpoint.health.as_str().to_owned(),
+        weight: endpoint.weight,
+        in_flight: endpoint.state.in_flight(),
+        avoided: endpoint.state.is_avoided(),
+        candidate,
+        excluded: excluded.map(str::to_owned),
+    }
+}

@@ -1,0 +1,180 @@
+//! The request to be explained, read from what people type.
+
+use weir_http1::{Normalized, is_token, normalize_path, split_authority};
+
+use crate::route::RequestView;
+
+/// A request head that was not received but thought up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub(super) method: String,
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) path: String,
+    query: Option<String>,
+    /// With names in lower case.
+    headers: Vec<(String, String)>,
+}
+
+/// Why text is not a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The method has forbidden characters.
+    #[error("`{0}` is not a method: expected a name such as GET")]
+    Method(String),
+    /// The URL is not one.
+    #[error("`{0}` is not a URL: expected `http://HOST[:PORT]/PATH`, or `/PATH` with a Host header")]
+    Url(String),
+    /// The path cannot be brought into its normal form: the proxy answers 400.
+    #[error("the proxy refuses the path `{path}` with 400: {reason}")]
+    Path {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A header field is not one.
+    #[error("`{0}` is not a header field: expected `Name: value`")]
+    Header(String),
+}
+
+impl Request {
+    /// Reads a method, a URL and header fields as `Name: value`. A `Host` field takes the place of the URL's host.
+    ///
+    /// # Errors
+    /// What is wrong with them, and what was expected.
+    pub fn parse<'a>(
+        method: &str,
+        url: &str,
+        headers: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, RequestError> {
+        if !is_token(method.as_bytes()) {
+            return Err(RequestError::Method(method.to_owned()));
+        }
+        let bad_url = || RequestError::Url(url.to_owned());
+        let mut headers = headers.into_iter().map(field).collect::<Result<Vec<_>, _>>()?;
+        let (authority, target) = split(url).ok_or_else(bad_url)?;
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
+        let host_field = headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.clone());
+        let named = host_field.as_deref().or(authority).ok_or_else(bad_url)?;
+        let named_authority = split_authority(named.as_bytes()).ok_or_else(bad_url)?;
+        let host = String::from_utf8_lossy(named_authority.host).into_owned();
+        // The port that is connected to, which a Host field does not change.
+        let port = match authority {
+            Some(authority) => split_authority(authority.as_bytes()).ok_or_else(bad_url)?.port,
+            None => named_authority.port,
+        };
+        if host_field.is_none() {
+            headers.push(("host".to_owned(), named.to_owned()));
+        }
+        Ok(Self { method: method.to_owned(), host, port, path: normal(path)?, query, headers })
+    }
+}
+
+/// The authority, if there is one, and the rest of a URL.
+fn split(url: &str) -> Option<(Option<&str>, &str)> {
+    if url.starts_with('/') {
+        return Some((None, url));
+    }
+    let rest = match url.split_once("://") {
+        Some(("http" | "https", rest)) => rest,
+        Some(_) => return None,
+        None => url,
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    (!authority.is_empty()).then_some((Some(authority), target))
+}
+
+fn normal(path: &str) -> Result<String, RequestError> {
+    let path = if path.is_empty() { "/" } else { path };
+    let mut normal = Vec::new();
+    match normalize_path(path.as_bytes(), &mut normal) {
+        Ok(Normalized::Unchanged) => Ok(path.to_owned()),
+        Ok(Normalized::Changed) => Ok(String::from_utf8_lossy(&normal).into_owned()),
+        Err(error) => Err(RequestError::Path { path: path.to_owned(), reason: error.to_string() }),
+    }
+}
+
+fn field(text: &str) -> Result<(String, String), RequestError> {
+    match text.split_once(':') {
+        Some((name, value)) if is_token(name.as_bytes()) => {
+            Ok((name.to_ascii_lowercase(), value.trim().to_owned()))
+        }
+        _ => Err(RequestError::Header(text.to_owned())),
+    }
+}
+
+impl RequestView for Request {
+    fn method(&self) -> &[u8] {
+        self.method.as_bytes()
+    }
+
+    fn host(&self) -> &[u8] {
+        self.host.as_bytes()
+    }
+
+    fn path(&self) -> &[u8] {
+        self.path.as_bytes()
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.query.as_deref().map(str::as_bytes)
+    }
+
+    fn header(&self, lower_name: &[u8]) -> Option<&[u8]> {
+        self.headers.iter().find(|(name, _)| name.as_bytes() == lower_name).map(|(_, value)| value.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_urls() {
+        let check = |url: &str, headers: &[&str], expected: (&str, Option<u16>, &str, Option<&str>)| {
+            let request = Request::parse("GET", url, headers.iter().copied()).unwrap();
+            let found = (&*request.host, request.port, &*request.path, request.query.as_deref());
+            assert_eq!(found, expected, "{url}");
+        };
+        check("http://shop/cart", &[], ("shop", None, "/cart", None));
+        check("http://shop:8080", &[], ("shop", Some(8080), "/", None));
+        check("http://shop?a=1", &[], ("shop", None, "/", Some("a=1")));
+        check("https://shop/a/../b//c?x#y", &[], ("shop", None, "/b/c", Some("x")));
+        check("shop:1/a", &[], ("shop", Some(1), "/a", None));
+        check("/a", &["Host: shop:2"], ("shop", Some(2), "/a", None));
+        check("http://127.0.0.1:8080/a", &["host: shop"], ("shop", Some(8080), "/a", None));
+        check("http://[::1]:9/a", &[], ("[::1]", Some(9), "/a", None));
+    }
+
+    #[test]
+    fn headers_are_found_by_lower_case_name() {
+        let request = Request::parse("GET", "http://h/", ["X-Version:  2 ", "x-version: 3"]).unwrap();
+        assert_eq!(request.header(b"x-version"), Some(&b"2"[..]));
+        assert_eq!(request.header(b"host"), Some(&b"h"[..]));
+        assert_eq!(request.header(b"other"), None);
+    }
+
+    #[test]
+    fn refuses_what_is_no_request() {
+        let check = |method: &str, url: &str, header: &str, expected: &str| {
+            let error =
+                Request::parse(method, url, (!header.is_empty()).then_some(header)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("GE T", "http://h/", "", "not a method");
+        check("", "http://h/", "", "not a method");
+        check("GET", "/a", "", "with a Host header");
+        check("GET", "ftp://h/", "", "not a URL");
+        check("GET", "http:///a", "", "not a URL");
+        check("GET", "http://h:99999/", "", "not a URL");
+        check("GET", "http://h/%zz", "", "refuses the path `/%zz` with 400");
+        check("GET", "http://h/", "no colon", "not a header field");
+        check("GET", "http://h/", "bad name: x", "not a header field");
+    }
+}

@@ -1,0 +1,120 @@
+//! Explanations as text for people.
+
+use std::fmt;
+
+use super::{ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, Outcome, Verdict};
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} http://{}{}   (revision {})", self.method, self.host, self.path, self.position)?;
+        for entrance in &self.entrances {
+            write!(f, "\n{entrance}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Entrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {}", self.name)?;
+        if let Some(section) = &self.section {
+            write!(f, ", by {section}")?;
+        }
+        writeln!(f)?;
+        if !self.rules.is_empty() {
+            writeln!(f, "\n  rules")?;
+        }
+        let width = self.rules.iter().map(|rule| rule.rule.chars().count()).max().unwrap_or(0);
+        for rule in &self.rules {
+            show_rule(f, rule, width)?;
+        }
+        if self.rules_omitted > 0 {
+            writeln!(f, "    and {} more that were not looked at", self.rules_omitted)?;
+        }
+        match &self.outcome {
+            Outcome::Forward(forwarded) => write!(f, "\n{forwarded}"),
+            Outcome::Refused { status, reason } => writeln!(f, "\n  answered with {status}: {reason}"),
+            Outcome::PassThrough { reason } => writeln!(f, "\n  passed on as it is: {reason}"),
+        }
+    }
+}
+
+fn show_rule(f: &mut fmt::Formatter<'_>, rule: &ConsideredRule, width: usize) -> fmt::Result {
+    let mark = match rule.verdict {
+        Verdict::Won => "=>",
+        Verdict::NoMatch => " -",
+        Verdict::Outranked => " <",
+    };
+    write!(f, "  {mark} {:width$}  host {}, path {}", rule.rule, rule.host, rule.path)?;
+    for condition in &rule.conditions {
+        write!(f, ", {condition}")?;
+    }
+    writeln!(f, "\n     {:width$}  {}", "", rule.reason)
+}
+
+impl fmt::Display for Forwarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  service {}", self.service)?;
+        if self.backends.len() > 1 {
+            let total: u64 = self.backends.iter().map(|backend| backend.weight).sum();
+            let share = |weight: u64| 100.0 * weight as f64 / total as f64;
+            write!(f, ", drawn from")?;
+            for (at, backend) in self.backends.iter().enumerate() {
+                let comma = if at == 0 { "" } else { "," };
+                write!(f, "{comma} {} ({:.1} %)", backend.service, share(backend.weight))?;
+            }
+        }
+        writeln!(f)?;
+        match self.request_timeout_ms {
+            Some(ms) => write!(f, "  {} within {ms} ms", self.balance)?,
+            None => write!(f, "  {} without a time limit", self.balance)?,
+        }
+        writeln!(f, ", retries: at most {}", self.retries)?;
+        if self.panicking {
+            writeln!(f, "  no endpoint is healthy, so all that are not draining are tried")?;
+        }
+        writeln!(f, "\n  endpoints")?;
+        let width = self.endpoints.iter().map(|endpoint| endpoint.id.chars().count()).max().unwrap_or(0);
+        for endpoint in &self.endpoints {
+            let chosen = self.choice.as_ref().is_some_and(|choice| choice.endpoint == endpoint.id);
+            show_endpoint(f, endpoint, chosen, width)?;
+        }
+        for name in &self.unresolved {
+            writeln!(f, "   - {name}: the host name cannot be resolved")?;
+        }
+        if self.endpoints.is_empty() && self.unresolved.is_empty() {
+            writeln!(f, "   - none")?;
+        }
+        for note in &self.considered {
+            writeln!(f, "     {note}")?;
+        }
+        match &self.choice {
+            Some(choice) => {
+                writeln!(f, "\n  sent to {} at {}: {}", choice.endpoint, choice.address, choice.reason)
+            }
+            None => writeln!(f, "\n  answered with 503: no endpoint may be chosen"),
+        }
+    }
+}
+
+fn show_endpoint(
+    f: &mut fmt::Formatter<'_>,
+    endpoint: &EndpointView,
+    chosen: bool,
+    width: usize,
+) -> fmt::Result {
+    let mark = match (chosen, endpoint.candidate) {
+        (true, _) => "=>",
+        (false, true) => "  ",
+        (false, false) => " -",
+    };
+    let EndpointView { id, address, health, weight, in_flight, .. } = endpoint;
+    write!(f, "  {mark} {id:width$}  {address}  {health}, weight {weight}, {in_flight} in flight")?;
+    if endpoint.avoided {
+        write!(f, ", failed lately")?;
+    }
+    match &endpoint.excluded {
+        Some(excluded) => writeln!(f, "; left out: {excluded}"),
+        None => writeln!(f),
+    }
+}

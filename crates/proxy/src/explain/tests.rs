@@ -1,0 +1,169 @@
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use serde_json::json;
+use weir_model::registry::Health;
+use weir_model::{Resource, ServiceRef};
+
+use super::*;
+use crate::snapshot::tests::{endpoint, gateway, inputs, resource, route, service, with_registered};
+use crate::snapshot::{Compiler, Inputs, Role};
+
+fn shop() -> Inputs {
+    let rules = json!([
+        {"matches": [{"path": {"value": "/cart"}, "headers": [{"name": "X-Beta", "value": "1"}]}],
+         "backendRefs": [{"name": "beta"}]},
+        {"matches": [{"path": {"value": "/cart"}}], "backendRefs": [{"name": "cart"}]},
+        {"matches": [{"path": {"value": "/pay", "type": "Exact"}, "method": "POST"}], "backendRefs": [{"name": "pay"}]},
+        {"backendRefs": [{"name": "front"}], "name": "rest"},
+    ]);
+    let spec = json!({"parentRefs": [{"name": "edge"}], "hostnames": ["shop.example"], "rules": rules});
+    let inputs = inputs([gateway("edge"), resource("HTTPRoute", "shop", spec), service("front", &[9000])]);
+    let mut sick = endpoint("b/2", 9002);
+    sick.health = Health::Critical;
+    with_registered(inputs, "cart", true, &[endpoint("a/1", 9001), sick, endpoint("c/3", 9003)])
+}
+
+fn ask(inputs: &Inputs, role: Role, method: &str, url: &str, headers: &[&str]) -> Explanation {
+    let snapshot = Compiler::new(role).compile(inputs, None).unwrap();
+    let request = Request::parse(method, url, headers.iter().copied()).unwrap();
+    explain(&snapshot, &request, &mut SmallRng::seed_from_u64(3))
+}
+
+fn edge() -> Role {
+    Role::Gateway { gateways: vec![] }
+}
+
+fn verdicts(explanation: &Explanation) -> Vec<(String, Verdict, String)> {
+    let rules = explanation.entrances[0].rules.iter();
+    rules.map(|rule| (rule.rule.clone(), rule.verdict, rule.reason.clone())).collect()
+}
+
+#[test]
+fn each_rule_has_a_verdict_and_a_reason() {
+    let explanation = ask(&shop(), edge(), "GET", "http://shop.example/cart/7", &[]);
+    let expected = [
+        ("HTTPRoute/shop#0", Verdict::NoMatch, "there is no header x-beta"),
+        (
+            "HTTPRoute/shop#1",
+            Verdict::Won,
+            "host `shop.example`, the longest prefix that matches, and all conditions hold",
+        ),
+        ("HTTPRoute/shop#2", Verdict::NoMatch, "the path is `/cart/7`, not `/pay`"),
+        ("HTTPRoute/shop#3", Verdict::Outranked, "HTTPRoute/shop#1 is more specific, or comes first"),
+    ];
+    let expected: Vec<_> =
+        expected.into_iter().map(|(rule, verdict, why)| (rule.to_owned(), verdict, why.to_owned())).collect();
+    assert_eq!(verdicts(&explanation), expected);
+    assert_eq!(explanation.entrances[0].name, "Gateway/edge@127.0.0.1:8080");
+    assert_eq!(explanation.entrances[0].section.as_deref(), Some("Gateway/edge:web"));
+    assert_eq!(explanation.entrances[0].rules[3].name.as_deref(), Some("rest"));
+}
+
+#[test]
+fn candidates_and_choice() {
+    let explanation = ask(&shop(), edge(), "GET", "http://shop.example/cart", &[]);
+    let forwarded = explanation.forwarded().unwrap();
+    assert_eq!((&*forwarded.service, &*forwarded.balance), ("cart", "least_request"));
+    let shown: Vec<_> =
+        forwarded.endpoints.iter().map(|e| (&*e.id, e.candidate, e.excluded.as_deref())).collect();
+    assert_eq!(shown, [("a/1", true, None), ("b/2", false, Some("critical")), ("c/3", true, None)]);
+    let choice = forwarded.choice.as_ref().unwrap();
+    assert!(["a/1", "c/3"].contains(&&*choice.endpoint));
+    assert_eq!(forwarded.considered.len(), 1, "{:?}", forwarded.considered);
+    assert!(forwarded.considered[0].contains("a/1 (0 in flight)"), "{:?}", forwarded.considered);
+}
+
+#[test]
+fn live_state_decides() {
+    let snapshot = Compiler::new(edge()).compile(&shop(), None).unwrap();
+    let cart = snapshot.upstream_of(&ServiceRef::new("default", "cart")).unwrap();
+    cart.endpoints[0].state.mark_failed();
+    cart.endpoints[2].state.begin();
+    let request = Request::parse("GET", "http://shop.example/cart", []).unwrap();
+    let explanation = explain(&snapshot, &request, &mut SmallRng::seed_from_u64(3));
+    let forwarded = explanation.forwarded().unwrap();
+    assert!(forwarded.endpoints[0].avoided);
+    assert_eq!(forwarded.endpoints[2].in_flight, 1);
+    assert_eq!(forwarded.choice.as_ref().unwrap().endpoint, "c/3");
+    assert!(forwarded.considered.iter().any(|note| note.contains("a/1 failed lately")), "{forwarded:?}");
+    assert_eq!(cart.endpoints[2].state.requests(), 1, "explaining sends nothing");
+}
+
+#[test]
+fn refusals() {
+    let check = |method: &str, url: &str, status: u16, reason: &str| {
+        let explanation = ask(&shop(), edge(), method, url, &[]);
+        let expected = Outcome::Refused { status, reason: reason.to_owned() };
+        assert_eq!(explanation.entrances[0].outcome, expected, "{method} {url}");
+    };
+    check("GET", "http://other/", 404, "no rule matches");
+    check(
+        "POST",
+        "http://shop.example/pay",
+        500,
+        "HTTPRoute/shop#2 sends it to pay, and there is no such service",
+    );
+    let listeners = json!([{"name": "web", "port": 8080, "protocol": "HTTP", "hostname": "a.example"}]);
+    let narrow = inputs([resource("Gateway", "edge", json!({"listeners": listeners}))]);
+    let explanation = ask(&narrow, edge(), "GET", "http://b.example/", &[]);
+    let reason = "no listener here serves the host `b.example`".to_owned();
+    assert_eq!(explanation.entrances[0].outcome, Outcome::Refused { status: 404, reason });
+}
+
+#[test]
+fn the_port_chooses_the_listener() {
+    let second = json!({"listeners": [{"name": "web", "port": 9090, "protocol": "HTTP"}]});
+    let inputs = inputs([
+        gateway("edge"),
+        resource("Gateway", "inner", second),
+        service("cart", &[9001]),
+        route("r", json!([{"name": "inner"}]), "cart"),
+    ]);
+    let names = |url: &str| {
+        let explanation = ask(&inputs, edge(), "GET", url, &[]);
+        explanation.entrances.into_iter().map(|entrance| entrance.name).collect::<Vec<_>>()
+    };
+    let (first, second) = ("Gateway/edge@127.0.0.1:8080", "Gateway/inner@127.0.0.1:9090");
+    assert_eq!(names("http://h:9090/"), [second]);
+    assert_eq!(names("http://h/"), [first, second]);
+    assert_eq!(names("http://h:1/"), [first, second]);
+    assert!(ask(&inputs, edge(), "GET", "http://h/", &[]).forwarded().is_some());
+}
+
+#[test]
+fn calls_inside_the_mesh() {
+    let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
+    let explanation = ask(&shop(), front.clone(), "GET", "http://cart/x", &[]);
+    assert_eq!(explanation.entrances[0].section.as_deref(), Some("Service/cart"));
+    assert_eq!(explanation.forwarded().unwrap().rule, "Service/cart");
+    let explanation = ask(&shop(), front, "GET", "http://www.shop.example/", &[]);
+    assert!(matches!(explanation.entrances[0].outcome, Outcome::PassThrough { .. }));
+}
+
+#[test]
+fn long_tables_are_cut() {
+    let routes = (0..OTHER_RULES_MAX + 50).map(|i| {
+        let rules =
+            json!([{"matches": [{"path": {"value": format!("/p{i}")}}], "backendRefs": [{"name": "cart"}]}]);
+        resource("HTTPRoute", &format!("r{i}"), json!({"parentRefs": [{"name": "edge"}], "rules": rules}))
+    });
+    let all: Vec<Resource> = routes.chain([gateway("edge"), service("cart", &[9001])]).collect();
+    let explanation = ask(&inputs(all), edge(), "GET", "http://h/p140", &[]);
+    let entrance = &explanation.entrances[0];
+    assert_eq!(entrance.rules[0].verdict, Verdict::Won);
+    assert_eq!(entrance.rules.len(), OTHER_RULES_MAX + 1);
+    assert_eq!(entrance.rules_omitted, 49);
+}
+
+#[test]
+fn an_explanation_survives_json() {
+    let explanation = ask(&shop(), edge(), "GET", "http://shop.example/cart", &[]);
+    let text = serde_json::to_string(&explanation).unwrap();
+    assert_eq!(serde_json::from_str::<Explanation>(&text).unwrap(), explanation);
+}
+
+#[test]
+fn text_for_people() {
+    let text = ask(&shop(), edge(), "GET", "http://shop.example/cart?id=7", &["x-beta: 2"]).to_string();
+    assert_eq!(text, include_str!("tests/cart.txt"));
+}
