@@ -64,7 +64,7 @@ impl Compiler {
     /// and upstream is carried over by identity.
     ///
     /// # Errors
-    /// What cannot take effect, resource by resource; without these the rest compiles.
+    /// What cannot take effect, resource by resource: at least one, each a resource of these inputs.
     pub fn compile(&self, inputs: &Inputs, previous: Option<&Snapshot>) -> Result<Snapshot, Vec<Rejection>> {
         let mut rejections = Vec::new();
         let same_resources =
@@ -100,6 +100,25 @@ impl Compiler {
             names: names.finish(),
             addresses: Arc::clone(&self.addresses),
         })
+    }
+
+    /// Compiles inputs without the resources that are refused. For looking at inputs from outside of a proxy, which
+    /// keeps the old version of what it refuses.
+    pub fn compile_rest(&self, inputs: &Inputs) -> (Snapshot, Vec<Rejection>) {
+        let mut inputs = inputs.clone();
+        let mut rejections = Vec::new();
+        loop {
+            match self.compile(&inputs, None) {
+                Ok(snapshot) => return (snapshot, rejections),
+                Err(refused) => {
+                    let resources = Arc::make_mut(&mut inputs.resources);
+                    for rejection in &refused {
+                        resources.remove(&rejection.resource);
+                    }
+                    rejections.extend(refused);
+                }
+            }
+        }
     }
 
     /// Every declared and every registered service is an upstream, whether or not a rule leads there yet.

@@ -168,7 +168,18 @@ fn parse(texts: &[(PathBuf, String)]) -> Result<Vec<Document>, FileErrors> {
     let mut errors = Vec::new();
     for (path, text) in texts {
         match document::parse(&path.to_string_lossy(), text) {
-            Ok(parsed) => documents.extend(parsed.documents),
+            Ok(parsed) => {
+                for ignored in parsed.ignored {
+                    let file = path.display();
+                    tracing::info!(
+                        "{file}:{}: {} has no meaning here: {}",
+                        ignored.line,
+                        ignored.path,
+                        ignored.why
+                    );
+                }
+                documents.extend(parsed.documents);
+            }
             Err(found) => errors.extend(found),
         }
     }

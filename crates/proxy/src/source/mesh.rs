@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use weir_model::{ServiceRef, Spec};
+use weir_model::{Resource, ResourceId, ServiceRef, Spec};
 
 use super::Shared;
 use super::disk::{self, Keeper, Kept};
@@ -80,6 +80,8 @@ pub(super) struct MeshSource {
     /// When each service that was asked for on demand was, in seconds of the proxy's clock.
     asked_s: HashMap<ServiceRef, u32>,
     rejections: Vec<Rejection>,
+    /// Whether a control plane has said what is wanted since the proxy started.
+    live: bool,
 }
 
 impl MeshSource {
@@ -94,6 +96,7 @@ impl MeshSource {
             resumable: false,
             asked_s: HashMap::new(),
             rejections: Vec::new(),
+            live: false,
         };
         source.shared().set_status(|status| status.kind = "mesh");
         source.load().await;
@@ -153,6 +156,9 @@ impl MeshSource {
                 self.publisher.refresh_names().await;
                 refreshed = Instant::now();
             }
+            if !self.rejections.is_empty() {
+                self.put_in_force(true).await;
+            }
             let wait = backoff(failures, rand::rng().random());
             tokio::time::sleep(wait).await;
             failures += 1;
@@ -186,9 +192,22 @@ impl MeshSource {
             self.rejections.clone_from(&rejections);
             self.shared().set_status(|status| status.rejections = rejections);
         }
-        if let Some(keeper) = &self.keeper {
-            keeper.keep(Kept { inputs: self.publisher.in_force(), complete: self.rejections.is_empty() });
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| self.live) {
+            keeper.keep(Kept { inputs: self.last_good(), complete: self.rejections.is_empty() });
         }
+    }
+
+    /// What is to be in force after a restart: what is in force now, and what is refused now but never was in force: a
+    /// port that is taken today may be free then.
+    fn last_good(&self) -> Inputs {
+        let mut inputs = self.publisher.in_force();
+        let missing = |(id, _): &(&ResourceId, &Arc<Resource>)| !inputs.resources.contains_key(*id);
+        let refused: Vec<_> = self.wanted.inputs.resources.iter().filter(missing).collect();
+        if !refused.is_empty() {
+            let refused = refused.into_iter().map(|(id, resource)| (id.clone(), Arc::clone(resource)));
+            Arc::make_mut(&mut inputs.resources).extend(refused.collect::<Vec<_>>());
+        }
+        inputs
     }
 
     /// The services that are to be subscribed to: those that routes lead to, and those asked for.
@@ -199,8 +218,10 @@ impl MeshSource {
     }
 
     /// Services that were asked for on demand and have not been used for long.
-    fn idle(&self) -> Vec<ServiceRef> {
+    fn idle(&mut self) -> Vec<ServiceRef> {
         let shared = self.shared();
+        let subscribed: BTreeSet<_> = shared.subscriptions.all().into_iter().collect();
+        self.asked_s.retain(|service, _| subscribed.contains(service));
         let snapshot = shared.snapshot.load();
         let idle_max_s = u32::try_from(self.settings.idle_max.as_secs()).unwrap_or(u32::MAX);
         let now_s = shared.now_s();
@@ -209,7 +230,7 @@ impl MeshSource {
             let used_s = snapshot.upstream_of(service).map_or(0, |upstream| upstream.state.last_used_s());
             now_s.saturating_sub(asked_s.max(used_s)) > idle_max_s
         };
-        shared.subscriptions.all().into_iter().filter(is_idle).collect()
+        subscribed.into_iter().filter(is_idle).collect()
     }
 
     /// Writes the last state to disk.

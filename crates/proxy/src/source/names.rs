@@ -26,6 +26,8 @@ const ROUND_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: Arc<Addresses>,
+    /// Names that were looked up, with whatever result: a name that cannot be resolved must not hold up every update.
+    tried: BTreeSet<String>,
 }
 
 impl Names {
@@ -39,7 +41,7 @@ impl Names {
         if used.is_empty() && self.known.is_empty() {
             return;
         }
-        let new = used.iter().filter(|name| !self.known.contains_key(*name)).cloned().collect();
+        let new = used.difference(&self.tried).cloned().collect();
         let found = resolve(new).await;
         self.update(&used, found);
     }
@@ -57,6 +59,7 @@ impl Names {
     }
 
     fn update(&mut self, used: &BTreeSet<String>, found: Addresses) {
+        self.tried.clone_from(used);
         let mut known = Addresses::clone(&self.known);
         known.retain(|name, _| used.contains(name));
         known.extend(found);

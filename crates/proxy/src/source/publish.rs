@@ -52,6 +52,10 @@ impl Publisher {
         defaults: Settings,
     ) -> Self {
         let compiler = Compiler { defaults, ..Compiler::new(role) };
+        // Until something is in force, names mean what they will mean then: services of the proxy's own namespace.
+        if let Ok(empty) = compiler.compile(&Inputs::default(), None) {
+            shared.snapshot.store(Arc::new(empty));
+        }
         Self { shared, sockets, compiler, names: Names::default(), settled: None }
     }
 

@@ -23,6 +23,16 @@ fn protocols_that_are_not_served_yet() {
 }
 
 #[test]
+fn the_rest_compiles() {
+    let tcp = json!({"listeners": [{"name": "web", "port": 9000, "protocol": "TCP"}]});
+    let inputs = inputs([gateway("b"), gateway("a"), resource("Gateway", "tcp", tcp)]);
+    let (snapshot, rejections) = compiler().compile_rest(&inputs);
+    let refused: Vec<_> = rejections.iter().map(|rejection| &*rejection.resource.name).collect();
+    assert_eq!(refused, ["b", "tcp"]);
+    assert_eq!(snapshot.listeners.len(), 1);
+}
+
+#[test]
 fn addresses() {
     let listeners = json!([{"name": "web", "port": 8080, "protocol": "HTTP"}]);
     let spec = json!({"addresses": [{"value": "::1"}, {"value": "here"}, {"type": "Hostname", "value": "x"}],

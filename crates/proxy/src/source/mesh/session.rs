@@ -151,7 +151,12 @@ impl Session {
     ) -> Result<(), SessionError> {
         update.reset |= std::mem::take(&mut self.from_nothing);
         let told = source.wanted.apply(update)?;
+        // Of a service that was dropped a last word may still have been on its way; it would never be updated again.
+        let wanted = source.subscriptions();
+        let stray: Vec<_> = told.iter().filter(|service| !wanted.contains(*service)).cloned().collect();
+        source.wanted.forget(&stray);
         source.resumable = true;
+        source.live = true;
         source.put_in_force(false).await;
         source.shared().set_status(|status| status.kind = "mesh");
         source.shared().subscriptions.answered(&told);
