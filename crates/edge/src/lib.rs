@@ -2,4 +2,6 @@
 
 pub mod consul;
 pub mod http;
+pub mod mesh;
+pub mod native;
 pub mod prober;

@@ -1,0 +1,116 @@
+//! The mesh server: tells proxies what is in force, over one gRPC stream each (design of the messages: see
+//! `weir.mesh.v1` in `weir_api::mesh`).
+//!
+//! ```text
+//!  catalog change -> hub (who is concerned?) -> stream task -> session (what differs from what was sent?) -> Update
+//!  proxy <- Update            Ack -> session (what is outstanding?) -> table of proxies
+//! ```
+//!
+//! A stream sends the difference between what the proxy has and the catalog's newest state, read at one revision. So a
+//! slow proxy costs no queue: while [`OUTSTANDING_MAX`] updates wait for their acknowledgement, changes only mark the
+//! stream, and the next update carries the newest state.
+//!
+//! This module must not decide what a proxy needs (that is `weir_control::resources::closure`) nor what it makes of it.
+
+mod convert;
+mod hub;
+mod listener;
+mod moment;
+mod service;
+mod session;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_control::Control;
+use weir_control::proxies::Proxy;
+use weir_model::Position;
+
+pub use listener::{MeshListenError, MeshListener};
+
+pub(crate) use convert::endpoint_inputs;
+pub(crate) use moment::CatalogMoment;
+pub(crate) use session::Moment;
+
+use hub::Hub;
+
+/// Streams at one time.
+pub const STREAMS_MAX: usize = weir_control::bounds::PROXIES_MAX;
+/// Services and gateways that one proxy may subscribe to.
+pub const SUBSCRIPTIONS_MAX: usize = 16_384;
+/// Updates that may wait for their acknowledgement before further changes are held back and merged.
+pub const OUTSTANDING_MAX: usize = 8;
+/// How long a stream may take to say hello.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a proxy may take to acknowledge an update before its stream is ended; it then joins anew.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The mesh server of one replica.
+#[derive(Clone)]
+pub struct Mesh {
+    shared: Arc<Shared>,
+}
+
+/// A connected proxy, with what only its stream knows.
+#[derive(Clone, Debug)]
+pub struct ProxyStatus {
+    /// Its entry in the table of proxies.
+    pub proxy: Proxy,
+    /// Its namespace.
+    pub namespace: String,
+    /// The gateways it serves.
+    pub gateways: Vec<String>,
+    /// `HOST:PORT` of its admin listener, empty if none.
+    pub admin: String,
+    /// How much it is subscribed to.
+    pub subscriptions: usize,
+    /// Whether something that concerns it is not acknowledged yet.
+    pub behind: bool,
+}
+
+/// What all streams share.
+struct Shared {
+    control: Arc<Control>,
+    hub: Hub,
+    /// The name under which this replica introduces itself.
+    replica: String,
+    /// Where the catalog stood at the start. What was deleted before is not known, so nobody can resume from before.
+    since: Position,
+    ack_timeout: Duration,
+}
+
+impl std::fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mesh").field("replica", &self.shared.replica).finish_non_exhaustive()
+    }
+}
+
+impl Mesh {
+    /// A mesh server over a control plane, which must just have been started. Must be called within a tokio runtime.
+    pub fn new(control: Arc<Control>, replica: impl Into<String>) -> Self {
+        Self::with_ack_timeout(control, replica, ACK_TIMEOUT)
+    }
+
+    fn with_ack_timeout(control: Arc<Control>, replica: impl Into<String>, ack_timeout: Duration) -> Self {
+        let changes = control.changes();
+        let since = control.position();
+        let hub = Hub::new(since);
+        let shared = Arc::new(Shared { control, hub, replica: replica.into(), since, ack_timeout });
+        tokio::spawn(hub::follow(Arc::downgrade(&shared), changes));
+        Self { shared }
+    }
+
+    /// The connected proxies, by id.
+    pub fn proxies(&self) -> Vec<ProxyStatus> {
+        self.shared.hub.proxies(self.shared.control.proxies())
+    }
+
+    /// Up to where changes have been looked at for whom they concern. A proxy that is not behind is as new as this.
+    pub fn position(&self) -> Position {
+        self.shared.hub.position()
+    }
+}

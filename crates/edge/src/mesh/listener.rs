@@ -1,0 +1,142 @@
+//! Accepts connections and serves the mesh over HTTP/2, directly on hyper.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tonic::codegen::Service as _;
+use weir_api::mesh::MESSAGE_BYTES_MAX;
+use weir_api::mesh::mesh_server::MeshServer;
+
+use super::service::Joins;
+use super::{Mesh, STREAMS_MAX};
+
+/// Connections at one time; further ones are closed at once.
+const CONNECTIONS_MAX: usize = STREAMS_MAX;
+/// Streams on one connection: a proxy needs one, and a moment's overlap when it joins again.
+const CONNECTION_STREAMS_MAX: u32 = 8;
+/// How often a silent connection is asked whether it is still there.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long it may take to answer.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest message that a proxy may send: subscriptions and acknowledgements.
+const PROXY_MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// Pause after a failed accept, so that running out of file descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long streams may take to end when the server shuts down.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why the mesh cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {cause}")]
+pub struct MeshListenError {
+    /// What was asked for.
+    pub address: SocketAddr,
+    /// The system's answer.
+    #[source]
+    pub cause: std::io::Error,
+}
+
+/// A bound listener that does not accept yet.
+#[derive(Debug)]
+pub struct MeshListener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl MeshListener {
+    /// Binds an address (IPv4 or IPv6; port 0 takes a free one).
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn bind(address: SocketAddr) -> Result<Self, MeshListenError> {
+        let failed = |cause| MeshListenError { address, cause };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is ready, then ends all streams with a status that says so.
+    pub async fn serve(self, mesh: Mesh, shutdown: impl Future<Output = ()>) {
+        let (closing_tx, closing) = watch::channel(false);
+        let service = MeshServer::new(Joins { shared: mesh.shared, closing: closing.clone() })
+            .max_decoding_message_size(PROXY_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a proxy's connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                tracing::warn!(%peer, max = CONNECTIONS_MAX, "too many connections of proxies");
+                continue;
+            };
+            let (service, closing) = (service.clone(), closing.clone());
+            tokio::spawn(async move {
+                connection(stream, peer, service, closing).await;
+                drop(permit);
+            });
+        }
+        closing_tx.send_replace(true);
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        if tokio::time::timeout(CLOSE_TIMEOUT, permits.acquire_many(all)).await.is_err() {
+            tracing::debug!("some streams of proxies were cut off");
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: MeshServer<Joins>,
+    mut closing: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let answer = service_fn(move |request| {
+        let mut service = service.clone();
+        async move { service.call(request).await }
+    });
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(CONNECTION_STREAMS_MAX)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), answer);
+    let mut served = std::pin::pin!(served);
+    let told = async { drop(closing.wait_for(|closing| *closing).await) };
+    let ended = tokio::select! {
+        ended = served.as_mut() => Some(ended),
+        () = told => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a proxy's connection ended");
+    }
+}

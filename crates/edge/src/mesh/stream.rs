@@ -1,0 +1,175 @@
+//! One proxy's stream: waits for changes, subscriptions and acknowledgements, and sends what the session says.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+use weir_api::mesh::{Ack, ProxyMessage, ServerMessage, Subscribe, proxy_message, server_message};
+use weir_model::{Position, ServiceRef};
+
+use super::hub::Member;
+use super::moment::CatalogMoment;
+use super::service::too_many;
+use super::session::Session;
+use super::{OUTSTANDING_MAX, SUBSCRIPTIONS_MAX, Shared, convert};
+
+pub(super) struct Stream {
+    shared: Arc<Shared>,
+    member: Arc<Member>,
+    session: Session,
+    /// What the proxy says it has, until the first update is made.
+    resume: Option<Position>,
+    /// The services that the hub knows to concern this stream.
+    concerned: BTreeSet<ServiceRef>,
+    /// Since when the oldest update waits for its acknowledgement.
+    waiting_since: Instant,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shared.hub.leave(&self.member, &self.concerned);
+        self.shared.control.proxies().disconnect(&self.member.connection);
+    }
+}
+
+impl Stream {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        member: Arc<Member>,
+        session: Session,
+        resume: Option<Position>,
+    ) -> Self {
+        let concerned = BTreeSet::new();
+        Self { shared, member, session, resume, concerned, waiting_since: Instant::now() }
+    }
+
+    /// Serves the stream and returns why it ended.
+    pub(super) async fn run(
+        mut self,
+        mut inbound: Streaming<ProxyMessage>,
+        outbound: &Sender<Result<ServerMessage, Status>>,
+        mut closing: watch::Receiver<bool>,
+    ) -> Status {
+        let member = Arc::clone(&self.member);
+        let mut greet = true;
+        loop {
+            let may_send = self.session.outstanding() < OUTSTANDING_MAX;
+            let ack_deadline = self.waiting_since + self.shared.ack_timeout;
+            tokio::select! {
+                biased;
+                () = member.replaced() => {
+                    return Status::aborted("a newer stream of the same proxy id has taken this one's place");
+                }
+                _ = closing.wait_for(|closing| *closing) => {
+                    return Status::unavailable("the server is shutting down");
+                }
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => {
+                        if let Err(status) = self.take(message) {
+                            return status;
+                        }
+                    }
+                    Ok(None) => return Status::ok("the proxy has left"),
+                    Err(status) => return Status::cancelled(format!("the proxy is gone: {}", status.message())),
+                },
+                () = tokio::time::sleep_until(ack_deadline), if self.session.outstanding() > 0 => {
+                    return Status::deadline_exceeded("an update was not acknowledged in time");
+                }
+                permit = ready(&member, outbound), if may_send => {
+                    let Ok(permit) = permit else { return Status::cancelled("the proxy is gone") };
+                    if let Some(message) = self.next_message(greet) {
+                        permit.send(Ok(message));
+                    }
+                    greet = false;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: ProxyMessage) -> Result<(), Status> {
+        match message.message {
+            Some(proxy_message::Message::Hello(_)) => Err(Status::invalid_argument("a second hello")),
+            Some(proxy_message::Message::Subscribe(subscribe)) => self.subscribe(subscribe),
+            Some(proxy_message::Message::Ack(ack)) => self.acknowledge(ack),
+            // Something that a newer proxy says: what is unknown is ignored.
+            None => Ok(()),
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Status> {
+        self.session.drop_services(subscribe.drop.into_iter().map(convert::service_from));
+        let add = subscribe.add.into_iter().map(convert::service_from);
+        self.session.add([], add, SUBSCRIPTIONS_MAX).map_err(|_| too_many())?;
+        self.member.set_subscriptions(self.session.subscriptions());
+        self.member.mark();
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, ack: Ack) -> Result<(), Status> {
+        let position = ack.position.ok_or_else(|| Status::invalid_argument("ack.position is missing"))?;
+        let position = convert::position_from(position);
+        let rejections = ack
+            .rejections
+            .into_iter()
+            .map(|rejection| convert::rejection_from(rejection, position))
+            .collect();
+        let standing = self.session.acknowledge(position, rejections);
+        self.waiting_since = Instant::now();
+        let proxies = self.shared.control.proxies();
+        proxies.acknowledged(&self.member.connection, position, standing);
+        self.settle();
+        Ok(())
+    }
+
+    /// Nothing outstanding and nothing new: the proxy is as new as the catalog.
+    fn settle(&self) {
+        if self.session.outstanding() == 0 {
+            self.shared.hub.settle(&self.member);
+        }
+    }
+
+    /// Looks at the catalog's newest state and makes the update that brings the proxy there.
+    fn next_message(&mut self, greet: bool) -> Option<ServerMessage> {
+        self.member.unmark();
+        let shared = Arc::clone(&self.shared);
+        let idle = self.session.outstanding() == 0;
+        let moment = CatalogMoment::now(shared.control.catalog());
+        if let Some(resume) = self.resume.take()
+            && !self.session.resume(&moment, resume, shared.since)
+        {
+            tracing::debug!(%resume, "cannot resume: everything is sent");
+        }
+        let update = self.session.advance(&moment, greet);
+        if self.session.services() != &self.concerned {
+            shared.hub.concern(&self.member, &self.concerned, self.session.services());
+            self.concerned = self.session.services().clone();
+            // What changed between the look and the entry in the hub marked nobody: look once more.
+            self.member.mark();
+        }
+        let Some(update) = update else {
+            self.settle();
+            return None;
+        };
+        if idle {
+            self.waiting_since = Instant::now();
+        }
+        let position = update.position.map(convert::position_from).unwrap_or_default();
+        shared.control.proxies().sent(&self.member.connection, position);
+        Some(ServerMessage { message: Some(server_message::Message::Update(update)) })
+    }
+}
+
+/// Waits until there is something to look at, and room to send it.
+async fn ready<'a>(
+    member: &Member,
+    outbound: &'a Sender<Result<ServerMessage, Status>>,
+) -> Result<
+    tokio::sync::mpsc::Permit<'a, Result<ServerMessage, Status>>,
+    tokio::sync::mpsc::error::SendError<()>,
+> {
+    member.marked().await;
+    outbound.reserve().await
+}

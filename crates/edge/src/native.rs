@@ -1,0 +1,160 @@
+//! The native HTTP API, under `/weir/v1/`, and the server's own `/metrics`, `/healthz` and `/readyz`.
+//!
+//! It reads what a request says, calls the domain, and writes the answer in the types of `weir_api::native`. Every
+//! write answers once the own catalog shows it, so whoever writes can read what he wrote. It must not judge resources
+//! or hold state of its own, but for the counters that `/metrics` shows.
+
+mod apply;
+mod instances;
+mod operate;
+mod read;
+mod refusal;
+mod routes;
+mod snapshot;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use weir_api::native::{APPLY_BYTES_MAX, PREFIX};
+use weir_control::Control;
+
+use crate::http::{Request, Response, Route, Router};
+use crate::mesh::Mesh;
+
+pub use apply::apply_sources;
+
+use operate::Counters;
+use refusal::Refusal;
+
+/// The native API of one replica.
+pub struct NativeApi {
+    control: Arc<Control>,
+    mesh: Mesh,
+    counters: Counters,
+}
+
+impl std::fmt::Debug for NativeApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NativeApi").finish_non_exhaustive()
+    }
+}
+
+/// What a request is counted as.
+#[derive(Clone, Copy, Debug)]
+enum Class {
+    Read,
+    Write,
+    Operate,
+}
+
+impl NativeApi {
+    /// The API over a control plane and its mesh server.
+    pub fn new(control: Arc<Control>, mesh: Mesh) -> Arc<Self> {
+        Arc::new(Self { control, mesh, counters: Counters::default() })
+    }
+
+    /// Adds the API's routes.
+    pub fn mount(self: &Arc<Self>, router: &mut Router) {
+        router.errors_under("/weir/", refusal::by_router);
+        self.add(router, "/apply", Method::POST, Class::Write, Self::apply);
+        self.add(router, "/delete", Method::POST, Class::Write, Self::delete_documents);
+        self.add(router, "/resources", Method::GET, Class::Read, Self::resources);
+        self.add_resource(router);
+        self.add(router, "/services", Method::GET, Class::Read, Self::services);
+        self.add(router, "/instances", Method::GET, Class::Read, Self::instances);
+        self.add_instance(router);
+        self.add(router, "/proxies", Method::GET, Class::Read, Self::proxies);
+        self.add(router, "/routes", Method::GET, Class::Read, Self::routes);
+        self.add(router, "/changes", Method::GET, Class::Read, Self::changes);
+        self.add(router, "/changes/", Method::POST, Class::Write, Self::rollback);
+        self.add(router, "/snapshot", Method::GET, Class::Read, Self::snapshot);
+        self.add(router, "/position", Method::GET, Class::Read, Self::position);
+        for (path, answer) in operate::PATHS {
+            let handler = self.handler(Class::Operate, move |api, _| async move { Ok(answer(&api)) });
+            router.get(path, handler);
+        }
+    }
+
+    /// One route under the prefix.
+    fn add<F, Fut>(
+        self: &Arc<Self>,
+        router: &mut Router,
+        path: &str,
+        method: Method,
+        class: Class,
+        handler: F,
+    ) where
+        F: Fn(Arc<Self>, Request) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response, Refusal>> + Send + 'static,
+    {
+        let route = Route::new().on(method, self.handler(class, handler)).body_bytes_max(APPLY_BYTES_MAX);
+        router.add(&format!("{PREFIX}{path}"), route);
+    }
+
+    /// `/resources/KIND`, `/resources/KIND/NAME`: read and delete.
+    fn add_resource(self: &Arc<Self>, router: &mut Router) {
+        let route = Route::new()
+            .on(Method::GET, self.handler(Class::Read, Self::resource))
+            .on(Method::DELETE, self.handler(Class::Write, Self::delete_resource));
+        router.add(&format!("{PREFIX}/resources/"), route);
+    }
+
+    /// `/instances/ID`: register and deregister.
+    fn add_instance(self: &Arc<Self>, router: &mut Router) {
+        let route = Route::new()
+            .on(Method::GET, self.handler(Class::Read, Self::instance))
+            .on(Method::PUT, self.handler(Class::Write, Self::register))
+            .on(Method::DELETE, self.handler(Class::Write, Self::deregister));
+        router.add(&format!("{PREFIX}/instances/"), route);
+    }
+
+    /// A handler that counts, and turns refusals into answers.
+    fn handler<F, Fut>(
+        self: &Arc<Self>,
+        class: Class,
+        handler: F,
+    ) -> impl Fn(Request) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>> + Send + Sync + 'static
+    where
+        F: Fn(Arc<Self>, Request) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response, Refusal>> + Send + 'static,
+    {
+        let api = Arc::clone(self);
+        move |request| {
+            let api = Arc::clone(&api);
+            Box::pin(async move {
+                let counters = Arc::clone(&api);
+                let response = handler(api, request).await.unwrap_or_else(Refusal::into_response);
+                counters.counters.count(class, response.status);
+                response
+            })
+        }
+    }
+}
+
+/// The answer to a successful read.
+fn ok<T: serde::Serialize>(answer: &T) -> Response {
+    Response::json(StatusCode::OK, answer)
+}
+
+/// A body that must be text.
+fn text(request: &Request) -> Result<&str, Refusal> {
+    std::str::from_utf8(&request.body)
+        .map_err(|_| Refusal::bad("body", "it is no text", "YAML or JSON in UTF-8"))
+}
+
+/// The value of a flag in a query: absent is false; bare, `1` and `true` are true.
+fn flag(request: &Request, name: &str) -> Result<bool, Refusal> {
+    match request.query.get(name) {
+        None | Some("0" | "false") => Ok(false),
+        Some("" | "1" | "true") => Ok(true),
+        Some(other) => Err(Refusal::bad(name, format!("`{other}` is neither yes nor no"), "true or false")),
+    }
+}
+
+/// Refuses parameters that a route does not know: a filter that is mistyped must not show everything.
+fn known_parameters(_request: &Request, _known: &[&str]) -> Result<(), Refusal> {
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! What operators' tools ask a server: is it there, does it serve, and in figures how it is.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::StatusCode;
+use http::header::HeaderValue;
+
+use super::{Class, NativeApi};
+use crate::http::Response;
+
+/// The paths with their answers.
+pub(super) const PATHS: [(&str, Answer); 3] =
+    [("/metrics", metrics), ("/healthz", healthz), ("/readyz", readyz)];
+
+type Answer = fn(&NativeApi) -> Response;
+
+/// The content type of Prometheus's text format.
+const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// The names of the classes, in the order of the counters.
+const CLASSES: [&str; 3] = ["read", "write", "operate"];
+/// The classes of statuses that are counted apart.
+const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+/// How many requests were answered, and how.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    requests: [[AtomicU64; STATUSES.len()]; CLASSES.len()],
+}
+
+impl Counters {
+    pub(super) fn count(&self, class: Class, status: StatusCode) {
+        let column = usize::from(status.as_u16() / 100).saturating_sub(2).min(STATUSES.len() - 1);
+        self.requests[class as usize][column].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The process answers.
+fn healthz(_: &NativeApi) -> Response {
+    Response::text(StatusCode::OK, "ok\n")
+}
+
+/// The catalog is loaded and requests are served. A server starts to listen only then, so whoever gets an answer
+/// may use it.
+fn readyz(api: &NativeApi) -> Response {
+    Response::text(StatusCode::OK, format!("ready at {}\n", api.control.position()))
+}
+
+fn metrics(api: &NativeApi) -> Response {
+    Response::bytes(StatusCode::OK, METRICS_TYPE, render(api).into_bytes())
+}
+
+fn render(api: &NativeApi) -> String {
+    let mut text = String::with_capacity(4096);
+    let catalog = api.control.catalog();
+    let position = catalog.position();
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
+    };
+    gauge("weir_store_epoch", "The epoch of the store's history.", position.epoch);
+    gauge("weir_catalog_revision", "The revision that the catalog shows.", position.revision);
+    gauge("weir_nodes", "Registered nodes.", catalog.nodes_view().entries.len() as u64);
+    let (services, instances) = registered(api);
+    gauge("weir_services", "Registered services.", services);
+    gauge("weir_instances", "Registered instances.", instances);
+    gauge("weir_resources", "Declared resources.", catalog.resources().entries.len() as u64);
+    gauge("weir_blocking_queries", "Blocking queries that wait.", catalog.waiters() as u64);
+    let proxies = api.mesh.proxies();
+    gauge("weir_proxies_connected", "Proxies that are connected.", proxies.len() as u64);
+    let behind = proxies.iter().filter(|status| status.behind).count();
+    gauge("weir_proxies_behind", "Proxies with a change that they have not acknowledged.", behind as u64);
+    let refusing = proxies.iter().filter(|status| !status.proxy.rejections.is_empty()).count();
+    gauge("weir_proxies_refusing", "Proxies that refused something.", refusing as u64);
+    let lag = proxies
+        .iter()
+        .filter(|status| status.behind)
+        .map(|status| position.revision.saturating_sub(status.proxy.acknowledged.revision))
+        .max();
+    gauge(
+        "weir_proxy_lag_revisions_max",
+        "Revisions that the proxy furthest behind has yet to apply.",
+        lag.unwrap_or(0),
+    );
+    requests(&mut text, &api.counters);
+    text
+}
+
+fn registered(api: &NativeApi) -> (u64, u64) {
+    let catalog = api.control.catalog();
+    let (mut services, mut instances) = (0, 0);
+    for namespace in catalog.namespaces() {
+        for service in catalog.services_view(&namespace).entries {
+            services += 1;
+            instances += service.instances as u64;
+        }
+    }
+    (services, instances)
+}
+
+fn requests(text: &mut String, counters: &Counters) {
+    let name = "weir_native_requests_total";
+    let _ = write!(
+        text,
+        "# HELP {name} Requests of the native API, by class and status.\n# TYPE {name} counter\n"
+    );
+    for (class, row) in CLASSES.iter().zip(&counters.requests) {
+        for (status, count) in STATUSES.iter().zip(row) {
+            let count = count.load(Ordering::Relaxed);
+            let _ = writeln!(text, "{name}{{class=\"{class}\",status=\"{status}\"}} {count}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The command line: what can be said, and the help for it.
+//!
+//! Only shapes and texts: what a command does is in `commands`. Every help text is written for somebody who meets
+//! weir for the first time.
+
+pub(crate) mod address;
+pub(crate) mod operator;
+pub(crate) mod roles;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit;
+
+pub(crate) use address::ListenAddress;
+
+/// Weir governs the traffic between services.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    about = "Weir governs the traffic between services: register, discover, balance, route, explain.",
+    long_about = "Weir governs the traffic between services with one binary: it registers and discovers them, balances \
+                  and routes every call between them, and explains why a call went where it went.\n\n\
+                  New here? `weir demo` starts a control plane, a gateway and a small shop on this machine, and prints \
+                  what to try.",
+    after_help = "Examples:\n  \
+                  weir demo                                a running example, with things to try\n  \
+                  weir dev -f shop.yaml                    control plane and gateway on this machine\n  \
+                  weir apply -f canary.yaml                change routing\n  \
+                  weir get services                        what is registered, and how it is\n  \
+                  weir explain GET http://shop.example/    why a request goes where it goes\n\n\
+                  `weir COMMAND --help` tells more about one command.",
+    after_long_help = exit::TABLE,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, in the order in which a newcomer meets them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a running example: control plane, gateway and a small shop
+    Demo(roles::DemoArgs),
+    /// Start a control plane and a gateway on this machine, for development
+    Dev(roles::DevArgs),
+    /// Start a control plane
+    Server(Box<roles::ServerArgs>),
+    /// Start a proxy: a gateway, a sidecar, or from files alone
+    Proxy(Box<roles::ProxyArgs>),
+    /// Put documents in force, all of them or none
+    Apply(operator::ApplyArgs),
+    /// Show services, instances, proxies, routes or declared documents
+    Get(operator::GetArgs),
+    /// Delete declared documents
+    Delete(operator::DeleteArgs),
+    /// Show where a request would go, and why
+    Explain(operator::ExplainArgs),
+    /// Show the version of this binary
+    Version,
+    /// One application of the demo's shop
+    #[command(hide = true)]
+    ShopApp(roles::ShopAppArgs),
+}
+
+#[cfg(test)]
+mod tests;

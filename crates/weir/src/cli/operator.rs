@@ -1,0 +1,187 @@
+//! Arguments of the commands that talk to a server.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use weir_api::client::ServerUrl;
+
+/// Which server an operator command talks to.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServerArg {
+    /// The server's HTTP address: HOST:PORT or URL [default: $WEIR_SERVER, else 127.0.0.1:8500]
+    #[arg(long, value_name = "HOST:PORT", global = false)]
+    pub server: Option<ServerUrl>,
+}
+
+/// In which form a command answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+    /// Documents that can be applied again
+    Yaml,
+}
+
+/// `weir apply`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    long_about = "Puts documents in force. All documents of all files are one change: they are checked together, and \
+                  either all of them take effect at once or none does. Then waits up to 2 seconds for the proxies and \
+                  says who applied it, and who refused it and why.\n\n\
+                  A document is YAML or JSON with `kind`, `metadata` and `spec`: Gateway and HTTPRoute as in the \
+                  Kubernetes Gateway API, and weir's own Service, TrafficPolicy and Certificate.",
+    after_long_help = "Examples:\n  \
+                       weir apply -f shop.yaml\n  \
+                       weir apply -f gateway.yaml -f routes.yaml     both files in one change\n  \
+                       weir apply -f shop.yaml --dry-run             check and compare, change nothing\n  \
+                       cat shop.yaml | weir apply -f -"
+)]
+pub(crate) struct ApplyArgs {
+    /// A file with documents, or `-` for standard input; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Check and compare only; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to answer
+    #[arg(
+        short = 'o',
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "table|json|yaml"
+    )]
+    pub output: Format,
+    /// Which server
+    #[command(flatten)]
+    pub server: ServerArg,
+}
+
+/// `weir get`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    long_about = "Shows what the control plane knows.\n\n\
+                  What is live:     services, instances, proxies, routes\n\
+                  What is declared: Gateway, HTTPRoute, Service, TrafficPolicy, Certificate, or `all`\n\
+                  What happened:    changes\n\n\
+                  `services` are all services, registered or declared; `Service` are the documents of that kind.",
+    after_long_help = "Examples:\n  \
+                       weir get services\n  \
+                       weir get instances cart             the instances of one service\n  \
+                       weir get proxies                    who applied which revision\n  \
+                       weir get HTTPRoute shop -o yaml     a document, ready to be edited and applied\n  \
+                       weir get all -o json"
+)]
+pub(crate) struct GetArgs {
+    /// services, instances, proxies, routes, changes, all, or a kind
+    #[arg(value_name = "WHAT")]
+    pub what: String,
+    /// Only this one (for instances: of this service)
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Only this namespace [default: all for lists, `default` for a name]
+    #[arg(short = 'n', long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// How to answer
+    #[arg(
+        short = 'o',
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "table|json|yaml"
+    )]
+    pub output: Format,
+    /// Which server
+    #[command(flatten)]
+    pub server: ServerArg,
+}
+
+/// `weir delete`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    override_usage = "weir delete [OPTIONS] <KIND> <NAME>\n       weir delete [OPTIONS] -f <FILE>...",
+    long_about = "Deletes declared documents, by kind and name or all that stand in files. Registered instances are \
+                  not touched. Deleting what something else refers to is allowed: requests that would have used it \
+                  are then answered with a clear error.",
+    after_long_help = "Examples:\n  \
+                       weir delete HTTPRoute canary\n  \
+                       weir delete -f canary.yaml"
+)]
+pub(crate) struct DeleteArgs {
+    /// Gateway, HTTPRoute, Service, TrafficPolicy or Certificate
+    #[arg(
+        value_name = "KIND",
+        requires = "name",
+        required_unless_present = "files",
+        conflicts_with = "files"
+    )]
+    pub kind: Option<String>,
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Delete what stands in this file; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Its namespace [default: default]
+    #[arg(short = 'n', long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Which server
+    #[command(flatten)]
+    pub server: ServerArg,
+}
+
+/// `weir explain`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    long_about = "Shows where a request would go and why: every rule that was considered, the one that won, the \
+                  endpoints that could serve it and the one that would be chosen. Nothing is sent. It runs the same \
+                  code as the proxy, on the same state.\n\n\
+                  Without --gateway or --from it asks for the gateway `default`. With -f it needs no server: it \
+                  explains what a proxy would do with these files.",
+    after_long_help = "Examples:\n  \
+                       weir explain GET http://127.0.0.1:8080/cart\n  \
+                       weir explain GET http://shop.example/catalog --header 'x-canary: yes'\n  \
+                       weir explain GET http://catalog/items --from front     a call between services\n  \
+                       weir explain GET http://shop.example/ -f gateway.yaml  without a server"
+)]
+pub(crate) struct ExplainArgs {
+    /// The method, such as GET
+    #[arg(value_name = "METHOD")]
+    pub method: String,
+    /// The URL: http://HOST[:PORT]/PATH
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// A header field of the request, as 'Name: value'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The request arrives at this gateway [default: default]
+    #[arg(long, value_name = "NAME", conflicts_with = "from")]
+    pub gateway: Option<String>,
+    /// The request is made by this service, through its sidecar
+    #[arg(long, value_name = "SERVICE")]
+    pub from: Option<String>,
+    /// The namespace of the gateway or service
+    #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Explain these files instead of a server's state; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE", conflicts_with = "server")]
+    pub files: Vec<PathBuf>,
+    /// How to answer
+    #[arg(
+        short = 'o',
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "table|json|yaml"
+    )]
+    pub output: Format,
+    /// Which server
+    #[command(flatten)]
+    pub server: ServerArg,
+}

@@ -1,0 +1,255 @@
+//! Arguments of the commands that stay and serve: demo, dev, server, proxy.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use weir_model::units::Span;
+
+use super::ListenAddress;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl LogFormat {
+    /// The word for it, as flags and configuration files carry it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct LogArgs {
+    /// error, warn, info, debug or trace; or a filter such as `warn,weir_edge=debug` [default: info; $WEIR_LOG]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "text|json")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// What `dev` and `demo` have in common.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LocalArgs {
+    /// Where the HTTP APIs are served: the native API and Consul's
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8500")]
+    pub http: ListenAddress,
+    /// Where proxies connect
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8502")]
+    pub grpc: ListenAddress,
+    /// Where DNS will be served; accepted already, not served yet
+    #[arg(long, value_name = "HOST:PORT")]
+    pub dns: Option<ListenAddress>,
+    /// Where the gateway listens, unless a document declares a Gateway named `default`
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub gateway: ListenAddress,
+    /// Keep everything in this directory; without it, in memory until the end
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Documents to apply at start; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Listen on addresses that others can reach, without tokens and TLS
+    #[arg(long)]
+    pub insecure: bool,
+    /// What is logged
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `weir dev`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    long_about = "Starts a control plane and a gateway on this machine, for development. Everything is kept in memory \
+                  unless --data-dir is given, and all of it stops with Ctrl-C.\n\n\
+                  Services register through Consul's HTTP API or the native one; documents given with -f, or later \
+                  with `weir apply`, say what the gateway does.",
+    after_long_help = "Examples:\n  \
+                       weir dev\n  \
+                       weir dev -f shop.yaml -f routes.yaml\n  \
+                       weir dev --data-dir ./weir-data --http 127.0.0.1:9500 --grpc 127.0.0.1:9502"
+)]
+pub(crate) struct DevArgs {
+    /// The settings
+    #[command(flatten)]
+    pub local: LocalArgs,
+}
+
+/// `weir demo`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    long_about = "Starts a control plane, a gateway and a small shop on this machine: front, cart, catalog in two \
+                  versions, payments. Each is a process of its own behind its own sidecar. Sends a little traffic, \
+                  prints where everything is and what to try. Ctrl-C stops all of it.",
+    after_long_help = "Examples:\n  \
+                       weir demo\n  \
+                       weir demo --http 127.0.0.1:9500 --grpc 127.0.0.1:9502 --gateway 127.0.0.1:9080"
+)]
+pub(crate) struct DemoArgs {
+    /// The settings
+    #[command(flatten)]
+    pub local: LocalArgs,
+}
+
+/// `weir server`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(
+    long_about = "Starts a control plane: it keeps the registry and the declared documents, serves the HTTP APIs \
+                  (native and Consul's), and tells proxies what is in force.\n\n\
+                  Every flag is also a key of the configuration file, without the dashes; a flag wins over the file. \
+                  `weir server --print-config` prints a file with every key, its default and what it means.\n\n\
+                  No tokens and no TLS exist yet: it refuses to listen beyond loopback without --insecure. \
+                  DNS is not served yet; --dns is accepted so that configurations can carry it.",
+    after_long_help = "Examples:\n  \
+                       weir server --data-dir /var/lib/weir\n  \
+                       weir server --print-config > weir.yaml\n  \
+                       weir server --config weir.yaml --log-format json\n\n\
+                       Answers /healthz (it runs), /readyz (it serves) and /metrics (Prometheus) on the HTTP address."
+)]
+pub(crate) struct ServerArgs {
+    /// Configuration file (YAML)
+    #[arg(short = 'c', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print a configuration file with every key, its default and what it means, and end
+    #[arg(long)]
+    pub print_config: bool,
+    /// Where the HTTP APIs are served [default: 127.0.0.1:8500]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<ListenAddress>,
+    /// Where proxies connect [default: 127.0.0.1:8502]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub grpc: Option<ListenAddress>,
+    /// Where DNS will be served; accepted already, not served yet
+    #[arg(long, value_name = "HOST:PORT")]
+    pub dns: Option<ListenAddress>,
+    /// Keep everything in this directory; without it, in memory until the end
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Documents to apply at start; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Name of the datacenter [default: dc1]
+    #[arg(long, value_name = "NAME")]
+    pub datacenter: Option<String>,
+    /// Name of the node that registrations made here belong to [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Listen on addresses that others can reach, without tokens and TLS
+    #[arg(long)]
+    pub insecure: bool,
+    /// How many files and connections may be open; 0 for as many as the system allows [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    pub open_files: Option<u64>,
+    /// What is logged
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `weir proxy`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    override_usage = "weir proxy -f <FILE>...\n       weir proxy --gateway <NAME>... [--server <HOST:PORT>]\n       \
+                      weir proxy --service <NAME> --app <HOST:PORT> --inbound <HOST:PORT> --outbound <HOST:PORT> \
+                      [--server <HOST:PORT>]",
+    long_about = "Starts a proxy. It is one of three:\n\n\
+                  From files (-f): listens and routes as the documents say; no control plane. A changed file is taken \
+                  over without dropping a request; a bad one is refused and the old one stays in force.\n\n\
+                  Gateway (--gateway): serves the Gateway documents with these names.\n\n\
+                  Sidecar (--service): stands in front of one application (--app). Calls to it arrive at --inbound; \
+                  its own calls leave through --outbound, by Host or as its HTTP_PROXY.",
+    after_long_help = "Examples:\n  \
+                       weir proxy -f gateway.yaml --workers 2\n  \
+                       weir proxy --gateway default --server 10.0.0.1:8502 --data-dir /var/lib/weir-proxy\n  \
+                       weir proxy --service cart --app 127.0.0.1:9001 --inbound 127.0.0.1:19001 --outbound \
+                       127.0.0.1:15001"
+)]
+pub(crate) struct ProxyArgs {
+    /// A file with documents; may be repeated
+    #[arg(
+        short = 'f',
+        long = "file",
+        value_name = "FILE",
+        conflicts_with_all = ["gateways", "service", "server", "data_dir", "id"],
+        required_unless_present_any = ["gateways", "service"]
+    )]
+    pub files: Vec<PathBuf>,
+    /// Serve the Gateway with this name; may be repeated
+    #[arg(long = "gateway", value_name = "NAME", conflicts_with = "service")]
+    pub gateways: Vec<String>,
+    /// Be the sidecar of an instance of this service
+    #[arg(long, value_name = "NAME", requires_all = ["app", "inbound", "outbound"])]
+    pub service: Option<String>,
+    /// Sidecar: where the application listens
+    #[arg(long, value_name = "HOST:PORT", requires = "service")]
+    pub app: Option<ListenAddress>,
+    /// Sidecar: where calls to the application arrive
+    #[arg(long, value_name = "HOST:PORT", requires = "service")]
+    pub inbound: Option<ListenAddress>,
+    /// Sidecar: where the application's own calls arrive
+    #[arg(long, value_name = "HOST:PORT", requires = "service")]
+    pub outbound: Option<ListenAddress>,
+    /// The namespace of the gateways or the service
+    #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// The control plane's address for proxies [default: 127.0.0.1:8502]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: Option<String>,
+    /// Keep the last good state in this directory, to serve from when the control plane is gone
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Unique name of this proxy [default: made from its role, name, host and addresses]
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Threads that handle requests [default: one for each processor]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Where it answers /metrics, /healthz, /readyz and shows its state
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin: Option<ListenAddress>,
+    /// Write a line for each request to this file, or to standard output for `-`
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+    /// How long requests in flight may take to finish when it is told to stop
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub drain_timeout: Span,
+    /// Listen on addresses that others can reach, without TLS
+    #[arg(long)]
+    pub insecure: bool,
+    /// End when standard input closes: set by the process that started this one
+    #[arg(long, hide = true)]
+    pub end_with_stdin: bool,
+    /// What is logged
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `weir shop-app`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ShopAppArgs {
+    /// front, cart, catalog or payments
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where it listens
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: ListenAddress,
+    /// The version it says it is
+    #[arg(long, value_name = "VERSION", default_value = "v1")]
+    pub version: String,
+    /// The outbound address of its sidecar, for front
+    #[arg(long, value_name = "HOST:PORT")]
+    pub outbound: Option<ListenAddress>,
+    /// End when standard input closes
+    #[arg(long, hide = true)]
+    pub end_with_stdin: bool,
+}

@@ -1,0 +1,43 @@
+//! What the commands do, one module each.
+
+mod apply;
+mod delete;
+mod explain;
+mod get;
+mod proxy;
+mod serve;
+
+use crate::cli::Command;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// With the exit status and what to try.
+pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Demo(args) => serve::demo(&args),
+        Command::Dev(args) => serve::dev(&args),
+        Command::Server(args) => serve::server(*args),
+        Command::Proxy(args) => proxy::run(&args),
+        Command::ShopApp(args) => serve::shop_app(&args),
+        Command::Apply(args) => block_on(apply::run(&args)),
+        Command::Get(args) => block_on(get::run(&args)),
+        Command::Delete(args) => block_on(delete::run(&args)),
+        Command::Explain(args) => block_on(explain::run(&args)),
+        Command::Version => {
+            output::print(concat!("weir ", env!("CARGO_PKG_VERSION"), "\n"));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Runs a short command to its end, on one thread.
+fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+    runtime.block_on(command)
+}

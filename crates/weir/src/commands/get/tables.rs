@@ -1,0 +1,174 @@
+//! The tables of `weir get`, one for each view.
+
+use std::time::Duration;
+
+use weir_api::native::{ChangeSetView, InstanceView, ProxyView, ResourceView, RouteView, ServiceView};
+use weir_model::registry::Instance;
+
+use crate::output::Table;
+
+pub(super) fn services(services: &[ServiceView]) -> Table {
+    let mut table =
+        Table::new(&["NAMESPACE", "SERVICE", "PROTOCOL", "PASSING", "WARNING", "CRITICAL", "STATIC", "TAGS"]);
+    for service in services {
+        table.row([
+            service.namespace.clone(),
+            service.name.clone(),
+            service.protocol.clone(),
+            service.instances.passing.to_string(),
+            service.instances.warning.to_string(),
+            service.instances.critical.to_string(),
+            service.static_endpoints.to_string(),
+            service.tags.join(","),
+        ]);
+    }
+    table
+}
+
+pub(super) fn instances(instances: &[InstanceView]) -> Table {
+    let mut table =
+        Table::new(&["NAMESPACE", "SERVICE", "INSTANCE", "NODE", "ADDRESS", "INBOUND", "HEALTH", "WHY"]);
+    for view in instances {
+        let Instance { namespace, service, id, node, address, port, inbound, maintenance, .. } =
+            &view.instance;
+        let why = match maintenance {
+            Some(reason) => format!("maintenance: {reason}"),
+            None => view
+                .checks
+                .iter()
+                .filter(|check| check.health == view.health && !check.output.is_empty())
+                .map(|check| first_line(&check.output))
+                .next()
+                .unwrap_or_default(),
+        };
+        table.row([
+            namespace.clone(),
+            service.clone(),
+            id.clone(),
+            node.clone(),
+            host_port(address, *port),
+            inbound.as_ref().map_or_else(String::new, |inbound| host_port(&inbound.host, inbound.port)),
+            view.health.as_str().to_owned(),
+            why,
+        ]);
+    }
+    table
+}
+
+pub(super) fn proxies(proxies: &[ProxyView]) -> Table {
+    let mut table =
+        Table::new(&["PROXY", "ROLE", "SERVES", "NODE", "APPLIED", "STATE", "CONNECTED", "ADMIN"]);
+    for proxy in proxies {
+        let serves = if proxy.service.is_empty() { proxy.gateways.join(",") } else { proxy.service.clone() };
+        let state = match proxy.rejections.first() {
+            Some(first) => format!("refused {}: {}", first.resource, first_line(&first.reason)),
+            None if proxy.in_sync => "in sync".to_owned(),
+            None => format!("behind, sent {}", proxy.sent.revision),
+        };
+        table.row([
+            proxy.id.clone(),
+            proxy.role.clone(),
+            serves,
+            proxy.node.clone(),
+            // The revision up to which all that concerns it is applied: a proxy in sync is as new as the server.
+            if proxy.in_sync { proxy.current.revision } else { proxy.applied.revision }.to_string(),
+            state,
+            ago(Duration::from_millis(proxy.connected_ms)),
+            proxy.admin.clone(),
+        ]);
+    }
+    table
+}
+
+pub(super) fn routes(routes: &[RouteView]) -> Table {
+    let mut table = Table::new(&["NAMESPACE", "ROUTE", "RULE", "PARENTS", "HOSTS", "MATCHES", "BACKENDS"]);
+    for view in routes {
+        let or_any = |list: &[String]| if list.is_empty() { "any".to_owned() } else { list.join(" | ") };
+        let backends: Vec<String> =
+            view.backends.iter().map(|(name, weight)| format!("{name}:{weight}")).collect();
+        table.row([
+            view.route.namespace.clone(),
+            view.route.name.clone(),
+            view.rule.clone(),
+            view.parents.join(","),
+            or_any(&view.hostnames),
+            or_any(&view.matches),
+            backends.join(" "),
+        ]);
+    }
+    table
+}
+
+pub(super) fn changes(changes: &[ChangeSetView]) -> Table {
+    let mut table = Table::new(&["CHANGE", "WHEN", "BY", "WHAT", "MESSAGE"]);
+    for change in changes {
+        let counts: Vec<String> =
+            change.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        let age = weir_age(change.time_ms);
+        table.row([
+            format!("{}{}", change.number, if change.head { " (in force)" } else { "" }),
+            format!("{age} ago"),
+            change.author.clone(),
+            counts.join(", "),
+            first_line(&change.message),
+        ]);
+    }
+    table
+}
+
+pub(super) fn resources(resources: &[ResourceView]) -> Table {
+    let mut table = Table::new(&["KIND", "NAMESPACE", "NAME", "REVISION"]);
+    for view in resources {
+        table.row([
+            view.resource.kind().to_string(),
+            view.resource.metadata.namespace.clone(),
+            view.resource.metadata.name.clone(),
+            view.revision.to_string(),
+        ]);
+    }
+    table
+}
+
+fn weir_age(time_ms: u64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    ago(now.saturating_sub(Duration::from_millis(time_ms)))
+}
+
+/// A length of time in its two largest units.
+fn ago(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_in_two_units() {
+        let check = |seconds, shown: &str| assert_eq!(ago(Duration::from_secs(seconds)), shown);
+        check(5, "5s");
+        check(65, "1m5s");
+        check(7260, "2h1m");
+        check(90_000, "1d1h");
+    }
+
+    #[test]
+    fn an_ipv6_address_gets_brackets() {
+        assert_eq!(host_port("::1", 80), "[::1]:80");
+        assert_eq!(host_port("10.0.0.1", 80), "10.0.0.1:80");
+    }
+}

@@ -1,0 +1,162 @@
+//! `weir proxy`: starts a data plane from what the command line says.
+
+use std::path::Path;
+
+use weir_api::client::ServerUrl;
+use weir_model::ServiceRef;
+use weir_proxy::{AccessLogConfig, Mode, ProxyConfig, SourceConfig};
+
+use crate::cli::roles::ProxyArgs;
+use crate::exit::{Exit, Failure};
+use crate::processes::stop_signal;
+use crate::{log, loopback, open_files};
+
+/// Where the control plane serves proxies when nothing else is said.
+const DEFAULT_MESH: &str = "127.0.0.1:8502";
+
+pub(super) fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
+    log::start(&args.log)?;
+    let config = config(args)?;
+    match open_files::raise(0) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
+    let with_stdin = args.end_with_stdin;
+    let shutdown = async move {
+        let stop = stop_signal(with_stdin).await;
+        tracing::info!(reason = ?stop, "draining");
+    };
+    weir_proxy::run(config, shutdown).map_err(|error| cannot_start(&error))?;
+    Ok(Exit::Done)
+}
+
+fn cannot_start(error: &weir_proxy::ProxyError) -> Failure {
+    let text = error.to_string();
+    let failure = Failure::new(Exit::CannotStart, format!("the proxy ended: {text}"));
+    if text.to_ascii_lowercase().contains("in use") {
+        return failure
+            .hint("another process listens there; choose another port, or see who with `ss -ltnp`");
+    }
+    failure
+}
+
+/// The data plane's configuration for what was said.
+fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
+    for (flag, address) in
+        [("--inbound", args.inbound), ("--outbound", args.outbound), ("--admin", args.admin)]
+    {
+        if let Some(address) = address {
+            loopback::check(flag, address.0, args.insecure)?;
+        }
+    }
+    let source = if args.files.is_empty() {
+        mesh_source(args)?
+    } else {
+        SourceConfig::Static { files: args.files.clone() }
+    };
+    let mut config = ProxyConfig::new(mode(args)?, source);
+    config.workers = args.workers.map_or(0, usize::from);
+    config.admin = args.admin.map(|address| address.0);
+    config.access_log = args.access_log.as_deref().map(access_log);
+    config.drain_timeout = args.drain_timeout.0;
+    Ok(config)
+}
+
+fn access_log(path: &Path) -> AccessLogConfig {
+    let path = (path != Path::new("-")).then(|| path.to_owned());
+    AccessLogConfig { path, ..AccessLogConfig::default() }
+}
+
+fn mode(args: &ProxyArgs) -> Result<Mode, Failure> {
+    let Some(service) = &args.service else { return Ok(Mode::Gateway) };
+    let missing = |flag: &str| {
+        Failure::new(Exit::Usage, format!("a sidecar needs {flag} HOST:PORT")).hint("weir proxy --help")
+    };
+    Ok(Mode::Sidecar {
+        service: ServiceRef::new(&args.namespace, service),
+        inbound: args.inbound.ok_or_else(|| missing("--inbound"))?.0,
+        app: args.app.ok_or_else(|| missing("--app"))?.0,
+        outbound: args.outbound.ok_or_else(|| missing("--outbound"))?.0,
+    })
+}
+
+fn mesh_source(args: &ProxyArgs) -> Result<SourceConfig, Failure> {
+    let text = args.server.as_deref().unwrap_or(DEFAULT_MESH);
+    let server: ServerUrl =
+        text.parse().map_err(|error| Failure::new(Exit::Usage, format!("--server: {error}")))?;
+    if !text.trim_start_matches("http://").contains(':') {
+        return Err(Failure::new(Exit::Usage, format!("--server: `{text}` has no port"))
+            .hint(format!("proxies connect to port 8502: --server {}:8502", server.host)));
+    }
+    let gateways = args
+        .gateways
+        .iter()
+        .map(|name| if name.contains('/') { name.clone() } else { format!("{}/{name}", args.namespace) })
+        .collect();
+    Ok(SourceConfig::Mesh {
+        server: server.to_string(),
+        id: args.id.clone().unwrap_or_else(|| default_id(args)),
+        gateways,
+        data_dir: args.data_dir.clone(),
+    })
+}
+
+/// An id that is the same after a restart and differs between the proxies of a host: the role, what it serves, the
+/// host, and for a sidecar the port at which calls arrive.
+fn default_id(args: &ProxyArgs) -> String {
+    let host = crate::host_name();
+    match (&args.service, args.inbound) {
+        (Some(service), Some(inbound)) => format!("sidecar-{service}-{host}-{}", inbound.0.port()),
+        (Some(service), None) => format!("sidecar-{service}-{host}"),
+        _ => format!("gateway-{}-{host}", args.gateways.join("-")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn parse(line: &str) -> Result<ProxyConfig, Failure> {
+        match Cli::try_parse_from(line.split_whitespace()).expect(line).command {
+            Command::Proxy(args) => config(&args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_three_kinds_of_proxy() {
+        let files = parse("weir proxy -f a.yaml -f b.yaml --workers 3 --drain-timeout 5s").unwrap();
+        assert_eq!(files.mode, Mode::Gateway);
+        assert_eq!(files.source, SourceConfig::Static { files: vec!["a.yaml".into(), "b.yaml".into()] });
+        assert_eq!((files.workers, files.drain_timeout.as_secs()), (3, 5));
+
+        let gateway = parse("weir proxy --gateway edge -n shop --id g1 --server 10.0.0.1:8502").unwrap();
+        let SourceConfig::Mesh { server, id, gateways, .. } = gateway.source else { panic!() };
+        assert_eq!((server.as_str(), id.as_str()), ("http://10.0.0.1:8502", "g1"));
+        assert_eq!(gateways, ["shop/edge"]);
+
+        let sidecar =
+            parse("weir proxy --service cart --app 127.0.0.1:1 --inbound 127.0.0.1:2 --outbound 127.0.0.1:3")
+                .unwrap();
+        let Mode::Sidecar { service, inbound, .. } = sidecar.mode else { panic!() };
+        assert_eq!((service.name.as_str(), inbound.port()), ("cart", 2));
+        let SourceConfig::Mesh { id, .. } = sidecar.source else { panic!() };
+        assert!(id.starts_with("sidecar-cart-") && id.ends_with("-2"), "{id}");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        let usage = |line: &str, part: &str| {
+            let failure = parse(line).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{line}");
+            assert!(failure.to_string().contains(part), "{line}: {failure}");
+        };
+        usage("weir proxy --gateway edge --server weir.example", "8502");
+        usage("weir proxy --gateway edge --server https://weir:8502", "https is not served yet");
+        let failure = parse("weir proxy -f a.yaml --admin 0.0.0.0:9000").unwrap_err();
+        assert_eq!(failure.exit, Exit::CannotStart);
+        assert!(parse("weir proxy -f a.yaml --admin 0.0.0.0:9000 --insecure").is_ok());
+    }
+}

@@ -1,0 +1,120 @@
+//! The commands that stay and serve: server, dev, demo, and the demo's applications.
+
+mod demo;
+mod local;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use crate::cli::roles::{DemoArgs, DevArgs, ServerArgs, ShopAppArgs};
+use crate::config::{self, ServerConfig};
+use crate::control_plane::ControlPlane;
+use crate::exit::{Exit, Failure};
+use crate::processes::stop_signal;
+use crate::shop::{self, ShopConfig};
+use crate::{log, open_files, output};
+
+/// `weir server`.
+pub(super) fn server(args: ServerArgs) -> Result<Exit, Failure> {
+    if args.print_config {
+        output::print(&config::print_default());
+        return Ok(Exit::Done);
+    }
+    let config = ServerConfig::load(args)?;
+    log::start(&config.log)?;
+    raise_open_files(config.open_files);
+    runtime()?.block_on(async {
+        let plane = ControlPlane::start(&config).await?;
+        if config.data_dir.is_none() {
+            tracing::warn!("everything is kept in memory and lost at the end; --data-dir DIR keeps it");
+        }
+        let stop = stop_signal(false).await;
+        tracing::info!(reason = ?stop, "stopping");
+        plane.stop().await;
+        Ok(Exit::Done)
+    })
+}
+
+/// `weir dev`.
+pub(super) fn dev(args: &DevArgs) -> Result<Exit, Failure> {
+    local::prepare(&args.local)?;
+    runtime()?.block_on(async {
+        let local = local::Local::start(&args.local).await?;
+        output::print(&dev_text(&local));
+        local.run_until_stopped().await
+    })
+}
+
+fn dev_text(local: &local::Local) -> String {
+    let weir = local::weir_command();
+    let mut text = local.places();
+    let _ = write!(
+        text,
+        "\nTry, in another terminal:\n  \
+         {weir} get services{server}\n  \
+         {weir} apply -f FILE{server}              # Gateway, HTTPRoute, Service, TrafficPolicy\n  \
+         curl -X PUT http://{http}/v1/agent/service/register -d '{{\"Name\": \"web\", \"Port\": 9000}}'\n  \
+         {weir} explain GET http://{gateway}/{server}\n\n\
+         Ctrl-C stops everything.\n",
+        server = local.server_flag(),
+        http = local.http(),
+        gateway = local.gateway(),
+    );
+    text
+}
+
+/// `weir demo`.
+pub(super) fn demo(args: &DemoArgs) -> Result<Exit, Failure> {
+    local::prepare(&args.local)?;
+    runtime()?.block_on(demo::run(&args.local))
+}
+
+/// One application of the shop.
+pub(super) fn shop_app(args: &ShopAppArgs) -> Result<Exit, Failure> {
+    if !shop::NAMES.contains(&args.name.as_str()) {
+        let message =
+            format!("the shop has no application `{}`; it has {}", args.name, shop::NAMES.join(", "));
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let config = ShopConfig {
+        name: args.name.clone(),
+        version: args.version.clone(),
+        outbound: args.outbound.map(|address| address.0),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let listener = listen(args.listen.0).await?;
+        let with_stdin = args.end_with_stdin;
+        let stopped = async move {
+            stop_signal(with_stdin).await;
+        };
+        shop::serve(config, listener, stopped).await;
+        Ok(Exit::Done)
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, Failure> {
+    tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::new(Exit::CannotStart, format!("cannot listen on {address}: {error}")))
+}
+
+fn raise_open_files(wanted: u64) {
+    match open_files::raise(wanted) {
+        Ok(limit) if limit < wanted => {
+            tracing::warn!(wanted, limit, "the system does not allow as many open files");
+        }
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))
+}

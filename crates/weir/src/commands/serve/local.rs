@@ -1,0 +1,267 @@
+//! What `dev` and `demo` share: a control plane in this process and a gateway in a child process.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use weir_control::resources::ChangeRequest;
+use weir_model::resource::gateway::GatewayAddress;
+use weir_model::resource::{GatewaySpec, Listener, ListenerProtocol, Metadata};
+use weir_model::{DEFAULT_NAMESPACE, Kind, Resource, ResourceId, Spec};
+
+use crate::cli::roles::{LocalArgs, LogArgs, ServerArgs};
+use crate::config::ServerConfig;
+use crate::control_plane::ControlPlane;
+use crate::exit::{Exit, Failure};
+use crate::processes::{Children, Ended, Spawn, Stop, stop_signal};
+use crate::{log, loopback, output};
+
+/// The gateway's name.
+const GATEWAY: &str = "default";
+/// How long the gateway may take to listen.
+const GATEWAY_START: Duration = Duration::from_secs(10);
+/// Time between two looks whether it does.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What is logged unless told otherwise: the printed text says where everything is.
+const QUIET: &str = "warn";
+
+/// What must happen before the runtime starts.
+pub(super) fn prepare(args: &LocalArgs) -> Result<(), Failure> {
+    log::start(&quiet(&args.log))?;
+    loopback::check("--gateway", args.gateway.0, args.insecure)?;
+    super::raise_open_files(0);
+    Ok(())
+}
+
+fn quiet(log: &LogArgs) -> LogArgs {
+    let asked = log.log_level.is_some() || std::env::var_os("WEIR_LOG").is_some();
+    LogArgs { log_level: if asked { log.log_level.clone() } else { Some(QUIET.to_owned()) }, ..log.clone() }
+}
+
+/// A control plane and a gateway on this machine.
+pub(super) struct Local {
+    pub(super) plane: ControlPlane,
+    pub(super) children: Children,
+    gateway: SocketAddr,
+    data_dir: Option<PathBuf>,
+    log: LogArgs,
+}
+
+impl Local {
+    pub(super) async fn start(args: &LocalArgs) -> Result<Self, Failure> {
+        let config = ServerConfig::load(ServerArgs {
+            http: Some(args.http),
+            grpc: Some(args.grpc),
+            dns: args.dns,
+            data_dir: args.data_dir.clone(),
+            files: args.files.clone(),
+            insecure: args.insecure,
+            log: args.log.clone(),
+            ..ServerArgs::default()
+        })?;
+        let plane = ControlPlane::start(&config).await?;
+        let gateway = declare_gateway(&plane, args.gateway.0).await?;
+        let children = Children::new()?;
+        let log = quiet(&args.log);
+        let mut local = Self { plane, children, gateway, data_dir: args.data_dir.clone(), log };
+        local.start_gateway(args.insecure).await?;
+        Ok(local)
+    }
+
+    async fn start_gateway(&mut self, insecure: bool) -> Result<(), Failure> {
+        if std::net::TcpListener::bind(self.gateway).is_err_and(|e| e.kind() == std::io::ErrorKind::AddrInUse)
+        {
+            let message = format!("cannot listen on {} (--gateway): the address is in use", self.gateway);
+            return Err(Failure::new(Exit::CannotStart, message)
+                .hint("is a weir running already? Stop it, or choose another address with --gateway"));
+        }
+        let mut args: Vec<String> =
+            ["proxy", "--gateway", GATEWAY, "--id", "gateway-default"].map(str::to_owned).into();
+        args.extend(["--server".to_owned(), reachable(self.plane.grpc).to_string()]);
+        if let Some(dir) = &self.data_dir {
+            args.extend(["--data-dir".to_owned(), dir.join("gateway").display().to_string()]);
+        }
+        if insecure {
+            args.push("--insecure".to_owned());
+        }
+        args.extend(self.log_flags());
+        self.children.spawn(Spawn { name: "gateway".to_owned(), args })?;
+        let began = Instant::now();
+        while tokio::net::TcpStream::connect(self.gateway).await.is_err() {
+            if began.elapsed() > GATEWAY_START {
+                let message = format!(
+                    "the gateway does not listen on {} after {} s",
+                    self.gateway,
+                    GATEWAY_START.as_secs()
+                );
+                return Err(Failure::new(Exit::CannotStart, message)
+                    .hint("--log-level debug shows what it does; `weir get proxies` what it refused"));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                ended = self.children.next_ended() => {
+                    return Err(Failure::new(Exit::CannotStart, ended_text(&ended)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Logging for child processes as for this one.
+    pub(super) fn log_flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        if let Some(level) = &self.log.log_level {
+            flags.extend(["--log-level".to_owned(), level.clone()]);
+        }
+        if let Some(format) = self.log.log_format {
+            flags.extend(["--log-format".to_owned(), format.as_str().to_owned()]);
+        }
+        flags
+    }
+
+    pub(super) fn http(&self) -> SocketAddr {
+        reachable(self.plane.http)
+    }
+
+    pub(super) fn grpc(&self) -> SocketAddr {
+        reachable(self.plane.grpc)
+    }
+
+    pub(super) const fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
+    /// The flag that operator commands need to find this server; nothing when they find it by themselves.
+    pub(super) fn server_flag(&self) -> String {
+        let http = self.http();
+        if http.to_string() == crate::config::DEFAULT_HTTP {
+            String::new()
+        } else {
+            format!(" --server {http}")
+        }
+    }
+
+    /// Where everything is.
+    pub(super) fn places(&self) -> String {
+        let data = match &self.data_dir {
+            Some(dir) => dir.display().to_string(),
+            None => "in memory, lost at the end (--data-dir DIR keeps it)".to_owned(),
+        };
+        format!(
+            "control plane   http://{}   native API under /weir/v1, Consul's under /v1\n\
+             proxies join    {}\n\
+             gateway         http://{}\n\
+             data            {data}\n",
+            self.http(),
+            self.grpc(),
+            self.gateway,
+        )
+    }
+
+    /// Serves until told to stop; says which children end before that.
+    pub(super) async fn run_until_stopped(mut self) -> Result<Exit, Failure> {
+        let mut stop = std::pin::pin!(stop_signal(false));
+        loop {
+            tokio::select! {
+                stop = &mut stop => {
+                    if stop == Stop::Interrupt {
+                        // The terminal shows ^C on the same line.
+                        output::remark("");
+                    }
+                    output::remark("stopping");
+                    self.end().await;
+                    return Ok(Exit::Done);
+                }
+                ended = self.children.next_ended() => output::remark(&ended_text(&ended)),
+            }
+        }
+    }
+
+    /// Ends the children, then the control plane.
+    pub(super) async fn end(self) {
+        self.children.end().await;
+        self.plane.stop().await;
+    }
+}
+
+fn ended_text(ended: &Ended) -> String {
+    let Ended { name, pid, status } = ended;
+    format!("{name} (process {pid}) has ended: {status}")
+}
+
+/// Declares the Gateway `default` unless there is one, and returns where it listens.
+async fn declare_gateway(plane: &ControlPlane, address: SocketAddr) -> Result<SocketAddr, Failure> {
+    let id = ResourceId::new(Kind::Gateway, DEFAULT_NAMESPACE, GATEWAY);
+    let set = plane.control.catalog().resources().entries;
+    if let Some(entry) = set.get(&id)
+        && let Spec::Gateway(spec) = &entry.resource.spec
+    {
+        return Ok(reachable(first_address(spec)));
+    }
+    let request = ChangeRequest {
+        puts: vec![gateway_resource(address)],
+        author: "start".to_owned(),
+        ..ChangeRequest::default()
+    };
+    plane
+        .control
+        .apply(&request)
+        .await
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot declare the gateway: {error}")))?;
+    Ok(reachable(address))
+}
+
+fn gateway_resource(address: SocketAddr) -> Resource {
+    let spec = GatewaySpec {
+        gateway_class_name: None,
+        addresses: vec![GatewayAddress { kind: "IPAddress".to_owned(), value: address.ip().to_string() }],
+        listeners: vec![Listener {
+            name: "http".to_owned(),
+            hostname: None,
+            port: address.port(),
+            protocol: ListenerProtocol::Http,
+            tls: None,
+            allowed_routes: None,
+        }],
+    };
+    let metadata =
+        Metadata { name: GATEWAY.to_owned(), namespace: DEFAULT_NAMESPACE.to_owned(), ..Metadata::default() };
+    Resource { metadata, spec: Spec::Gateway(spec) }
+}
+
+/// The first address that a gateway listens on: loopback if it names none.
+fn first_address(spec: &GatewaySpec) -> SocketAddr {
+    let ip = spec.addresses.iter().find_map(|address| address.value.parse().ok());
+    let port = spec.listeners.first().map_or(0, |listener| listener.port);
+    SocketAddr::new(ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+}
+
+/// Where this machine reaches a listener: loopback for one that listens on all addresses.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// How the user calls this binary: `weir` if the shell finds it so, else by its path.
+pub(super) fn weir_command() -> String {
+    let Ok(exe) = std::env::current_exe() else { return "weir".to_owned() };
+    let on_path = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| same_file(&dir.join("weir"), &exe)));
+    if on_path {
+        return "weir".to_owned();
+    }
+    let relative =
+        std::env::current_dir().ok().and_then(|dir| exe.strip_prefix(dir).ok().map(Path::to_owned));
+    relative.unwrap_or(exe).display().to_string()
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}

@@ -1,0 +1,134 @@
+//! The configuration file of `weir server`: every flag has a key of the same name.
+//!
+//! The file is read as strictly as documents are: unknown keys are errors, with the key that was probably meant.
+
+mod keys;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use weir_model::document::{DocumentError, decode_as};
+
+use crate::cli::ListenAddress;
+use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
+use crate::exit::{Exit, Failure};
+use crate::{host_name, sources};
+
+use keys::KEYS;
+
+/// Where the HTTP APIs are served unless told otherwise.
+pub(crate) const DEFAULT_HTTP: &str = "127.0.0.1:8500";
+/// Where proxies connect unless told otherwise.
+pub(crate) const DEFAULT_GRPC: &str = "127.0.0.1:8502";
+/// The datacenter's name unless told otherwise.
+pub(crate) const DEFAULT_DATACENTER: &str = "dc1";
+
+/// What a control plane runs with: flags, then the file, then the defaults.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerConfig {
+    /// Where the HTTP APIs are served.
+    pub http: ListenAddress,
+    /// Where proxies connect.
+    pub grpc: ListenAddress,
+    /// Where DNS will be served.
+    pub dns: Option<ListenAddress>,
+    /// Where everything is kept; in memory when absent.
+    pub data_dir: Option<PathBuf>,
+    /// Documents to apply at start.
+    pub files: Vec<PathBuf>,
+    /// The datacenter's name.
+    pub datacenter: String,
+    /// The node that registrations made here belong to.
+    pub node_name: String,
+    /// Whether it may listen beyond loopback.
+    pub insecure: bool,
+    /// How many files may be open; 0 for as many as possible.
+    pub open_files: u64,
+    /// What is logged.
+    pub log: LogArgs,
+}
+
+impl ServerConfig {
+    /// What the command line and its configuration file say together.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has something wrong in it: then all that is wrong is said.
+    pub(crate) fn load(flags: ServerArgs) -> Result<Self, Failure> {
+        let file = match &flags.config {
+            Some(path) => read_file(path)?,
+            None => ServerFile::default(),
+        };
+        Self::merge(flags, file)
+    }
+
+    fn merge(flags: ServerArgs, file: ServerFile) -> Result<Self, Failure> {
+        let default =
+            |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
+        Ok(Self {
+            http: flags.http.or(file.http).map_or_else(|| default(DEFAULT_HTTP), Ok)?,
+            grpc: flags.grpc.or(file.grpc).map_or_else(|| default(DEFAULT_GRPC), Ok)?,
+            dns: flags.dns.or(file.dns),
+            data_dir: flags.data_dir.or(file.data_dir),
+            files: if flags.files.is_empty() { file.file.unwrap_or_default() } else { flags.files },
+            datacenter: flags.datacenter.or(file.datacenter).unwrap_or_else(|| DEFAULT_DATACENTER.to_owned()),
+            node_name: flags.node_name.or(file.node_name).unwrap_or_else(host_name),
+            insecure: flags.insecure || file.insecure.unwrap_or(false),
+            open_files: flags.open_files.or(file.open_files).unwrap_or(0),
+            log: LogArgs {
+                log_level: flags.log.log_level.or(file.log_level),
+                log_format: flags.log.log_format.or(file.log_format),
+            },
+        })
+    }
+}
+
+/// The default file, with every key and what it means.
+pub(crate) fn print_default() -> String {
+    let mut text =
+        "# Configuration of `weir server`. Every key is also a flag, which wins over this file.\n".to_owned();
+    text.push_str(
+        "# All values here are the defaults; a key that is left out or `null` keeps its default.\n",
+    );
+    for key in KEYS {
+        text.push('\n');
+        for line in key.about.lines() {
+            text.push_str(&format!("# {line}\n"));
+        }
+        text.push_str(&format!("{}: {}\n", key.name, key.default));
+    }
+    text
+}
+
+/// The file's keys. What is absent or `null` is left to the flags and defaults.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct ServerFile {
+    http: Option<ListenAddress>,
+    grpc: Option<ListenAddress>,
+    dns: Option<ListenAddress>,
+    data_dir: Option<PathBuf>,
+    file: Option<Vec<PathBuf>>,
+    datacenter: Option<String>,
+    node_name: Option<String>,
+    insecure: Option<bool>,
+    open_files: Option<u64>,
+    log_level: Option<String>,
+    log_format: Option<LogFormat>,
+}
+
+fn read_file(path: &Path) -> Result<ServerFile, Failure> {
+    let source = sources::read(&[path.to_owned()])?.remove(0);
+    parse(&source.name, &source.text).map_err(|errors| {
+        let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        Failure::new(Exit::Usage, text)
+            .hint("`weir server --print-config` prints every key and what it means")
+    })
+}
+
+/// Reads a configuration file's text.
+fn parse(source: &str, text: &str) -> Result<ServerFile, Vec<DocumentError>> {
+    decode_as(source, text)
+}
+
+#[cfg(test)]
+mod tests;

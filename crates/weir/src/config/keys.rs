@@ -1,0 +1,64 @@
+//! What is said about each key in the printed configuration file.
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its name: the flag's, without the dashes.
+    pub(super) name: &'static str,
+    /// Its default, as it stands in the file.
+    pub(super) default: &'static str,
+    /// What it means.
+    pub(super) about: &'static str,
+}
+
+/// Every key, in the order of the printed file.
+pub(super) static KEYS: &[Key] = &[
+    Key {
+        name: "http",
+        default: "127.0.0.1:8500",
+        about: "Where the HTTP APIs are served: the native API and Consul's, IP:PORT. IPv6: \"[::1]:8500\".",
+    },
+    Key { name: "grpc", default: "127.0.0.1:8502", about: "Where proxies connect, IP:PORT." },
+    Key {
+        name: "dns",
+        default: "null",
+        about: "Where DNS will be served, IP:PORT. Accepted already, not served yet.",
+    },
+    Key {
+        name: "data-dir",
+        default: "null",
+        about: "The directory in which everything is kept. null: in memory, lost when the server ends.",
+    },
+    Key {
+        name: "file",
+        default: "[]",
+        about: "Files with documents (Gateway, HTTPRoute, Service, ...) that are applied at start.",
+    },
+    Key { name: "datacenter", default: "dc1", about: "The name of this cluster, as Consul clients see it." },
+    Key {
+        name: "node-name",
+        default: "null",
+        about: "The node that registrations made at this server belong to. null: the host's name.",
+    },
+    Key {
+        name: "insecure",
+        default: "false",
+        about: "Whether it may listen on addresses that other machines reach, although there are no tokens\n\
+                and no TLS yet.",
+    },
+    Key {
+        name: "open-files",
+        default: "0",
+        about: "How many files and connections may be open at once. 0: as many as the system allows.",
+    },
+    Key {
+        name: "log-level",
+        default: "info",
+        about: "What is logged: error, warn, info, debug or trace; or a filter such as warn,weir_edge=debug.",
+    },
+    Key {
+        name: "log-format",
+        default: "text",
+        about: "How a log line looks: text for people, json for programs.",
+    },
+];

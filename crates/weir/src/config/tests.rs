@@ -1,0 +1,64 @@
+use super::*;
+use crate::cli::Cli;
+use crate::cli::roles::LogFormat;
+use clap::CommandFactory;
+
+#[test]
+fn every_flag_has_a_key_and_every_key_a_flag() {
+    let command = Cli::command();
+    let server = command.find_subcommand("server").unwrap();
+    let mut flags: Vec<&str> = server
+        .get_arguments()
+        .filter_map(|arg| arg.get_long())
+        .filter(|flag| !["config", "print-config", "help"].contains(flag))
+        .collect();
+    let mut keys: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+    flags.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(keys, flags);
+}
+
+#[test]
+fn the_printed_file_reads_back_as_the_defaults() {
+    let printed = ServerConfig::merge(ServerArgs::default(), parse("-", &print_default()).unwrap()).unwrap();
+    let defaults = ServerConfig::merge(ServerArgs::default(), ServerFile::default()).unwrap();
+    // The log's defaults are filled in where logging starts; everything else must be the same already.
+    assert_eq!(printed.log.log_level.as_deref(), Some(crate::log::DEFAULT_LEVEL));
+    let without_log = |mut config: ServerConfig| {
+        config.log = LogArgs::default();
+        format!("{config:?}")
+    };
+    assert_eq!(without_log(printed), without_log(defaults));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let file =
+        parse("-", "http: 127.0.0.1:1\ngrpc: '[::1]:2'\nfile: [a.yaml, b.yaml]\nlog-format: json\n").unwrap();
+    let flags = ServerArgs { http: Some("127.0.0.1:9".parse().unwrap()), ..ServerArgs::default() };
+    let config = ServerConfig::merge(flags, file).unwrap();
+    assert_eq!(config.http.to_string(), "127.0.0.1:9");
+    assert_eq!(config.grpc.to_string(), "[::1]:2");
+    assert_eq!(config.files.len(), 2);
+    assert_eq!(config.log.log_format, Some(LogFormat::Json));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_line_and_suggestion() {
+    let check = |text: &str, expected: &str| {
+        let errors = parse("weir.yaml", text).unwrap_err();
+        assert_eq!(errors[0].to_string(), expected, "{text}");
+    };
+    check("http: 127.0.0.1:1\ndatadir: /x\n", "weir.yaml:2: datadir: unknown key; did you mean `data-dir`?");
+    check("insecure: maybe\n", "weir.yaml:1: insecure: expected true or false, found the string `maybe`");
+    check(
+        "open-files: -1\n",
+        "weir.yaml:1: open-files: expected a number of at least 0, found the integer `-1`",
+    );
+    check("http: 8500\n", "weir.yaml:1: http: expected IP:PORT, found the integer `8500`");
+    check("log-format: xml\n", "weir.yaml:1: log-format: expected `text` or `json`, found the string `xml`");
+    check("a: 1\n---\nb: 2\n", "weir.yaml:3: a second document: expected one");
+    check("- http\n", "weir.yaml:1: expected keys with values, such as `http: 127.0.0.1:8500`, not a list");
+    // All that is wrong is said at once.
+    assert_eq!(parse("-", "htp: 1\ngprc: 2\n").unwrap_err().len(), 2);
+}

@@ -1,0 +1,176 @@
+//! A control plane in this process: store, domain, HTTP APIs, mesh, prober, put together.
+//!
+//! ```text
+//! addresses allowed -> bind -> open the store -> load the catalog -> apply the documents given -> serve
+//! ```
+//!
+//! Binding comes first because it is what most often fails, and then nothing has been touched.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use weir_control::{Control, Settings};
+use weir_edge::consul::ConsulApi;
+use weir_edge::http::{Router, Server, ServerConfig as HttpConfig};
+use weir_edge::mesh::{Mesh, MeshListener};
+use weir_edge::native::{NativeApi, apply_sources};
+use weir_store::{Embedded, Memory, Options, Store};
+
+use crate::config::ServerConfig;
+use crate::exit::{Exit, Failure};
+use crate::{loopback, sources};
+
+/// The store's file in the data directory.
+const STORE_FILE: &str = "store.redb";
+
+/// A running control plane.
+pub(crate) struct ControlPlane {
+    /// Where the HTTP APIs are served.
+    pub http: SocketAddr,
+    /// Where proxies connect.
+    pub grpc: SocketAddr,
+    /// The domain.
+    pub control: Arc<Control>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl ControlPlane {
+    /// Starts one. It serves when this returns.
+    ///
+    /// # Errors
+    /// When an address or the data directory cannot be used, or a document is wrong; each with what to try.
+    pub(crate) async fn start(config: &ServerConfig) -> Result<Self, Failure> {
+        loopback::check("--http", config.http.0, config.insecure)?;
+        loopback::check("--grpc", config.grpc.0, config.insecure)?;
+        if let Some(dns) = config.dns {
+            loopback::check("--dns", dns.0, config.insecure)?;
+            tracing::warn!(address = %dns, "dns is not served yet; the address is not used");
+        }
+        let documents = sources::read(&config.files)?;
+        let server = Server::bind(config.http.0, HttpConfig::default()).await.map_err(
+            |weir_edge::http::ServerError::Bind { address, cause }| cannot_bind("--http", address, &cause),
+        )?;
+        let listener = MeshListener::bind(config.grpc.0)
+            .await
+            .map_err(|error| cannot_bind("--grpc", error.address, &error.cause))?;
+        let store = open_store(config.data_dir.as_deref()).await?;
+        let settings = Settings {
+            datacenter: config.datacenter.clone(),
+            node_name: config.node_name.clone(),
+            node_address: node_address(server.address()),
+            ..Settings::default()
+        };
+        let control = Control::start(store, settings).await.map_err(|error| {
+            Failure::new(Exit::CannotStart, format!("cannot start the control plane: {error}"))
+        })?;
+        if !documents.is_empty() {
+            apply_at_start(&control, &documents).await?;
+        }
+        let (stop, stopped) = watch::channel(false);
+        let mut plane =
+            Self { http: server.address(), grpc: listener.address(), control, stop, tasks: JoinSet::new() };
+        plane.serve(server, listener, &stopped, &config.node_name);
+        tracing::info!(http = %plane.http, grpc = %plane.grpc, position = %plane.control.position(), "serving");
+        Ok(plane)
+    }
+
+    fn serve(
+        &mut self,
+        server: Server,
+        listener: MeshListener,
+        stopped: &watch::Receiver<bool>,
+        replica: &str,
+    ) {
+        let mesh = Mesh::new(Arc::clone(&self.control), replica);
+        let mut router = Router::new();
+        ConsulApi::new(Arc::clone(&self.control)).mount(&mut router);
+        NativeApi::new(Arc::clone(&self.control), mesh.clone()).mount(&mut router);
+        self.tasks.spawn(server.serve(Arc::new(router), told(stopped.clone())));
+        self.tasks.spawn(listener.serve(mesh, told(stopped.clone())));
+        self.tasks.spawn(weir_edge::prober::run(Arc::clone(&self.control), told(stopped.clone())));
+    }
+
+    /// Stops serving, lets requests under way finish, and closes the store.
+    pub(crate) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Returns when the control plane is told to stop.
+async fn told(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// The address under which this server's own node is known: the one it listens on, or loopback where it listens on
+/// all of them.
+fn node_address(http: SocketAddr) -> String {
+    let ip = http.ip();
+    if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() }
+}
+
+async fn apply_at_start(
+    control: &Control,
+    documents: &[weir_api::native::SourceText],
+) -> Result<(), Failure> {
+    let applied = apply_sources(control, documents, "start").await.map_err(|problems| {
+        let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        Failure::new(Exit::Invalid, text).hint("mend the documents given with -f; nothing was changed")
+    })?;
+    for ignored in &applied.ignored {
+        tracing::warn!(path = %ignored.path, source = ?ignored.source, line = ?ignored.line, "has no meaning here, ignored");
+    }
+    tracing::info!(documents = applied.changes.len(), position = %applied.position, "documents applied");
+    Ok(())
+}
+
+async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> {
+    let Some(dir) = data_dir else { return Ok(Arc::new(Memory::new())) };
+    let shown = dir.display().to_string();
+    let failed = |error: &io::Error| {
+        Failure::new(Exit::CannotStart, format!("cannot use the data directory {shown}: {error}"))
+            .hint("name a directory that this user may create or write to with --data-dir")
+    };
+    std::fs::create_dir_all(dir).map_err(|error| failed(&error))?;
+    let file = dir.join(STORE_FILE);
+    // Opening recovers what a crash left behind, which may take a moment.
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(file, Options::default())).await;
+    match opened {
+        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Err(weir_store::Error::InUse { .. })) => Err(Failure::new(
+            Exit::CannotStart,
+            format!("the data directory {shown} is in use by another weir server"),
+        )
+        .hint("stop that one first, or give this one its own --data-dir")),
+        Ok(Err(error)) => {
+            Err(Failure::new(Exit::CannotStart, format!("cannot open the data directory {shown}: {error}")))
+        }
+        Err(error) => Err(Failure::new(Exit::CannotStart, format!("opening {shown} broke off: {error}"))),
+    }
+}
+
+fn cannot_bind(flag: &str, address: SocketAddr, cause: &io::Error) -> Failure {
+    let failure = Failure::new(Exit::CannotStart, format!("cannot listen on {address} ({flag}): {cause}"));
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => failure.hint(format!(
+            "is a weir running already? Stop it, or choose another address with {flag}; \
+             `ss -ltnp 'sport = :{}'` shows who listens there",
+            address.port()
+        )),
+        io::ErrorKind::PermissionDenied => {
+            failure.hint("ports below 1024 need a privilege; choose a higher one")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            failure.hint("this machine has no such address; `ip address` lists those it has")
+        }
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests;

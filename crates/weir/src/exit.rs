@@ -1,0 +1,113 @@
+//! What the process ends with, in one place. The help shows [`TABLE`].
+
+use std::process::ExitCode;
+
+/// Why a command ended. The number is the process's exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It did what was asked.
+    Done = 0,
+    /// Something failed that has no number of its own.
+    Failed = 1,
+    /// The command line or the configuration file is wrong.
+    Usage = 2,
+    /// The documents are wrong and nothing was changed.
+    Invalid = 3,
+    /// There is no such thing.
+    NotFound = 4,
+    /// No server answers.
+    Unreachable = 5,
+    /// It could not start: an address or a data directory is in use, or may not be used.
+    CannotStart = 6,
+    /// It was applied, and a proxy refused it.
+    Rejected = 7,
+}
+
+/// The exit statuses as the help shows them.
+pub(crate) const TABLE: &str = "\
+Exit status:
+  0  done
+  1  failed
+  2  the command line or the configuration file is wrong
+  3  the documents are wrong; nothing was changed
+  4  there is no such thing
+  5  no server answers
+  6  cannot start: an address or the data directory is in use, or may not be used
+  7  applied, but a proxy refused it";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error that ends the process, with the status it ends with and what to try.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit status.
+    pub exit: Exit,
+    /// What went wrong; several lines when several things did.
+    pub message: String,
+    /// What to try, if there is something.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    /// The same failure, with what to try.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failed, format!("{error:#}"))
+    }
+}
+
+impl std::fmt::Display for Failure {
+    /// `error: ...` for each line of the message, then `try: ...`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for line in self.message.lines() {
+            writeln!(f, "error: {line}")?;
+        }
+        match &self.hint {
+            Some(hint) => writeln!(f, "try: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_every_status() {
+        for exit in [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Invalid,
+            Exit::NotFound,
+            Exit::Unreachable,
+            Exit::CannotStart,
+            Exit::Rejected,
+        ] {
+            assert!(TABLE.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn failures_say_what_to_try() {
+        let failure = Failure::new(Exit::Failed, "one\ntwo").hint("three");
+        assert_eq!(failure.to_string(), "error: one\nerror: two\ntry: three\n");
+    }
+}

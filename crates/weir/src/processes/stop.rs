@@ -1,0 +1,60 @@
+//! What ends a process: SIGINT, SIGTERM, or the end of standard input for the children of another one.
+
+use std::io::Read;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// Why a process is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// The process that started this one is gone, or has closed the pipe.
+    ParentGone,
+}
+
+/// Waits for SIGINT or SIGTERM, and for the end of standard input if `with_stdin`. Handlers are in place once it is
+/// first polled.
+pub(crate) async fn stop_signal(with_stdin: bool) -> Stop {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the signals keep their default effect, which ends the process just as well.
+        return std::future::pending().await;
+    };
+    let parent_gone = async {
+        if with_stdin {
+            stdin_closed().await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Stop::Interrupt,
+        _ = terminate.recv() => Stop::Terminate,
+        () = parent_gone => Stop::ParentGone,
+    }
+}
+
+/// Waits for the end of standard input. A thread of its own reads: it may wait for ever, and must then not hold up
+/// the end of the runtime.
+async fn stdin_closed() {
+    let (closed, wait) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        let mut ignored = [0; 64];
+        loop {
+            match stdin.read(&mut ignored) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let _ = closed.send(());
+    });
+    let _ = wait.await;
+}
