@@ -184,6 +184,7 @@ impl Machine {
                 if !std::mem::replace(&mut tracked.silent, true) {
                     self.silence.silent(&name.node, now);
                 }
+                tracked.due_at = Some(now + HEALTH_RETRY);
                 overdue.push(Arc::clone(&name));
             }
             if tracked.evict_at().is_some_and(|at| at <= now) {
@@ -214,7 +215,6 @@ impl Machine {
                 tracked.due_at = Some(now + MASS_EXPIRY_RECHECK);
             } else {
                 actions.push(Action::Expire((*name).clone()));
-                tracked.due_at = Some(now + HEALTH_RETRY);
             }
             self.keep(tracked);
         }

@@ -1,0 +1,194 @@
+//! Health over time, on the runtime's virtual clock.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use weir_control::health::CheckEvent;
+use weir_control::{Control, Error};
+use weir_model::registry::{CheckKind, Health, Instance};
+use weir_store::Memory;
+
+use crate::support::*;
+
+const TTL: Duration = Duration::from_secs(10);
+
+fn health(control: &Control, id: &str) -> Option<Health> {
+    control.catalog().check(&check_ref(id)).map(|check| check.value.health)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ttl_check_expires_after_its_time_and_recovers_with_a_heartbeat() {
+    let control = start().await;
+    let checks = vec![ttl("alive", Some("a"), TTL, None)];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    for _ in 0..5 {
+        tokio::time::sleep(TTL - Duration::from_secs(1)).await;
+        assert_eq!(health(&control, "alive"), Some(Health::Passing));
+        control.set_check(&check_ref("alive"), Health::Passing, "").await.unwrap();
+    }
+    tokio::time::sleep(TTL - Duration::from_millis(10)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Passing));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Critical));
+    assert_eq!(control.catalog().check(&check_ref("alive")).unwrap().value.output, "TTL expired");
+    let revision = control.position();
+    tokio::time::sleep(TTL * 10).await;
+    assert_eq!(control.position(), revision, "judged once");
+    control.set_check(&check_ref("alive"), Health::Warning, "").await.unwrap();
+    tokio::time::sleep(TTL - Duration::from_millis(10)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Warning));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Critical));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_grants_a_full_ttl() {
+    let store = Arc::new(Memory::new());
+    let control = start_on(store.clone()).await;
+    let checks = vec![ttl("alive", Some("a"), TTL, None)];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    tokio::time::sleep(TTL - Duration::from_secs(1)).await;
+    drop(control);
+    let control = start_on(store).await;
+    tokio::time::sleep(TTL - Duration::from_millis(10)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Passing));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Critical));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stays_critical_is_deregistered() {
+    let control = start().await;
+    let after = Duration::from_secs(90);
+    let checks = vec![ttl("alive", Some("a"), TTL, Some(after))];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    // Critical for a while, then not: the time begins anew.
+    tokio::time::sleep(TTL + after - Duration::from_secs(1)).await;
+    control.set_check(&check_ref("alive"), Health::Passing, "").await.unwrap();
+    tokio::time::sleep(TTL + after - Duration::from_secs(1)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Critical));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(control.catalog().service_view(NS, "web").entries.is_empty());
+    assert_eq!(health(&control, "alive"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_is_too_short_is_raised() {
+    let control = start().await;
+    let checks = vec![ttl("alive", Some("a"), TTL, Some(Duration::from_secs(1)))];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    tokio::time::sleep(TTL + Duration::from_secs(59)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Critical));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(health(&control, "alive"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_the_store_refuses_is_tried_again() {
+    let store = Faulty::over(Arc::new(Memory::new()));
+    let control = start_on(store.clone()).await;
+    let checks = vec![ttl("alive", Some("a"), TTL, None)];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    store.refuse_all.store(true, Ordering::SeqCst);
+    tokio::time::sleep(TTL * 3).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Passing));
+    store.refuse_all.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Critical));
+}
+
+/// Registers instances with a TTL check each, one to a node.
+async fn cluster(control: &Control, nodes: usize) {
+    for number in 0..nodes {
+        let name = format!("n{number}");
+        control.register_node(node(&name)).await.unwrap();
+        let instance = Instance { node: name.clone(), ..instance("web", &name) };
+        let mut alive = ttl(&name, Some(&name), TTL, None);
+        alive.node.clone_from(&name);
+        control.register_instance(instance, vec![alive], false).await.unwrap();
+    }
+}
+
+fn critical(control: &Control) -> usize {
+    control.catalog().checks_view(NS, Some(Health::Critical)).entries.len()
+}
+
+async fn heartbeats(control: &Control, nodes: std::ops::Range<usize>) {
+    for number in nodes {
+        let check = weir_control::catalog::CheckRef::new(NS, format!("n{number}"), format!("n{number}"));
+        control.set_check(&check, Health::Passing, "").await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_most_nodes_fall_silent_at_once_none_is_judged() {
+    let control = start().await;
+    cluster(&control, 12).await;
+    tokio::time::sleep(TTL * 30).await;
+    assert_eq!(critical(&control), 0);
+    // When most are heard from again, the rest is believed to be silent.
+    for _ in 0..3 {
+        heartbeats(&control, 0..9).await;
+        tokio::time::sleep(TTL / 2).await;
+    }
+    assert_eq!(critical(&control), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_silent_nodes_and_small_clusters_are_believed() {
+    let control = start().await;
+    cluster(&control, 12).await;
+    for _ in 0..6 {
+        heartbeats(&control, 0..7).await;
+        tokio::time::sleep(TTL / 2).await;
+    }
+    assert_eq!(critical(&control), 5);
+    let control = start().await;
+    cluster(&control, 9).await;
+    tokio::time::sleep(TTL * 2).await;
+    assert_eq!(critical(&control), 9);
+}
+
+#[tokio::test]
+async fn probers_learn_what_to_run_and_thresholds_hold_back() {
+    let control = start().await;
+    let mut probe = ttl("probe", Some("a"), TTL, None);
+    let definition = probe.definition.as_mut().unwrap();
+    definition.kind = CheckKind::Tcp { address: "127.0.0.1:1".to_owned() };
+    definition.timeout.0 = Duration::from_secs(1);
+    definition.failures_before_critical = 3;
+    definition.successes_before_passing = 2;
+    let all = vec![probe.clone(), ttl("alive", Some("a"), TTL, None)];
+    control.register_instance(instance("web", "a"), all, false).await.unwrap();
+    let mut feed = control.checks_to_run();
+    let Some(CheckEvent::Run(run)) = feed.next(control.catalog()).await else { panic!("a check to run") };
+    assert_eq!(run.value.id, "probe");
+
+    let name = check_ref("probe");
+    // Its tracking follows the catalog's changes: wait until the first outcome counts.
+    let now = || health(&control, "probe").unwrap();
+    for (outcome, expected) in [
+        (Health::Critical, Health::Passing),
+        (Health::Critical, Health::Passing),
+        (Health::Critical, Health::Critical),
+        (Health::Passing, Health::Critical),
+        (Health::Critical, Health::Critical),
+        (Health::Passing, Health::Critical),
+        (Health::Passing, Health::Passing),
+    ] {
+        control.report(&name, outcome, "probed").await.unwrap();
+        assert_eq!(now(), expected);
+    }
+    let position = control.position();
+    control.report(&name, Health::Passing, "another text every time").await.unwrap();
+    assert_eq!(control.position(), position, "output alone is written now and then only");
+
+    probe.definition.as_mut().unwrap().interval.0 = TTL * 2;
+    control.register_check(probe).await.unwrap();
+    let Some(CheckEvent::Run(run)) = feed.next(control.catalog()).await else { panic!("a changed check") };
+    assert_eq!(run.value.definition.as_ref().unwrap().interval.0, TTL * 2);
+    control.deregister_instance(&instance_ref("a")).await.unwrap();
+    assert!(matches!(feed.next(control.catalog()).await, Some(CheckEvent::Stop(stopped)) if stopped == name));
+    assert!(matches!(control.report(&name, Health::Passing, "").await, Err(Error::NotFound { .. })));
+}

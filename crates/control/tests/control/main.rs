@@ -1,0 +1,10 @@
+//! The control plane over its public interface, on the memory engine.
+
+mod blocking;
+mod health;
+mod kv;
+mod property;
+mod registry;
+mod resources;
+mod resync;
+mod support;

@@ -1,0 +1,234 @@
+//! The catalog that followed the watch is the catalog that a restart would build, after any commands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use weir_control::Control;
+use weir_control::kv::KvPut;
+use weir_control::registry::{KnownHealth, OnNode, Registration};
+use weir_model::Revision;
+use weir_model::registry::{Health, Instance};
+use weir_store::Memory;
+
+use crate::support::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Node(u8),
+    Register { node: u8, id: u8, service: u8, tags: u8, checks: u8, replace: bool },
+    NodeCheck { node: u8, id: u8, health: u8 },
+    Move { node: u8, check: u8, to: Option<u8> },
+    SetCheck { node: u8, id: u8, health: u8 },
+    Maintain { node: u8, id: Option<u8>, on: bool },
+    DropInstance { node: u8, id: u8 },
+    DropCheck { node: u8, id: u8 },
+    DropNode(u8),
+    Put { key: u8, value: u8 },
+    Delete { key: u8 },
+    DeletePrefix { key: u8 },
+    Declare { name: u8, version: u8 },
+    Undeclare { name: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let n = 0..3u8;
+    let id = 0..4u8;
+    prop_oneof![
+        n.clone().prop_map(Step::Node),
+        (n.clone(), id.clone(), 0..3u8, 0..4u8, 0..4u8, any::<bool>()).prop_map(
+            |(node, id, service, tags, checks, replace)| Step::Register {
+                node,
+                id,
+                service,
+                tags,
+                checks,
+                replace
+            }
+        ),
+        (n.clone(), id.clone(), 0..3u8).prop_map(|(node, id, health)| Step::NodeCheck { node, id, health }),
+        (n.clone(), id.clone(), proptest::option::of(id.clone())).prop_map(|(node, check, to)| Step::Move {
+            node,
+            check,
+            to
+        }),
+        (n.clone(), id.clone(), 0..3u8).prop_map(|(node, id, health)| Step::SetCheck { node, id, health }),
+        (n.clone(), proptest::option::of(id.clone()), any::<bool>())
+            .prop_map(|(node, id, on)| Step::Maintain { node, id, on }),
+        (n.clone(), id.clone()).prop_map(|(node, id)| Step::DropInstance { node, id }),
+        (n.clone(), id.clone()).prop_map(|(node, id)| Step::DropCheck { node, id }),
+        n.prop_map(Step::DropNode),
+        (id.clone(), 0..3u8).prop_map(|(key, value)| Step::Put { key, value }),
+        id.clone().prop_map(|key| Step::Delete { key }),
+        id.clone().prop_map(|key| Step::DeletePrefix { key }),
+        (0..3u8, 0..3u8).prop_map(|(name, version)| Step::Declare { name, version }),
+        (0..3u8).prop_map(|name| Step::Undeclare { name }),
+    ]
+}
+
+fn health(number: u8) -> Health {
+    [Health::Passing, Health::Warning, Health::Critical][usize::from(number)]
+}
+
+/// Nodes differ in case, so that it matters that it does not.
+fn node_name(number: u8) -> String {
+    ["alpha", "Beta", "GAMMA"][usize::from(number)].to_owned()
+}
+
+fn check_on(node: u8, id: u8, of: Option<u8>, state: u8) -> weir_model::registry::Check {
+    let mut check = check(&format!("c{id}"), of.map(|of| format!("i{of}")).as_deref(), health(state));
+    check.node = node_name(node);
+    check
+}
+
+/// Carries a step out. It may well be refused: then nothing may have happened.
+async fn take(control: &Control, step: Step) {
+    let before = control.position();
+    let failed = match step {
+        Step::Node(number) => control.register_node(node(&node_name(number))).await.is_err(),
+        Step::Register { node, id, service, tags, checks, replace } => {
+            let instance = Instance {
+                node: node_name(node).to_lowercase(),
+                tags: (0..tags).map(|tag| format!("t{tag}")).collect(),
+                ..instance(&format!("s{service}"), &format!("i{id}"))
+            };
+            let checks = (0..checks).map(|number| check_on(node, number, Some(id), number % 3)).collect();
+            control.register_instance(instance, checks, replace).await.is_err()
+        }
+        Step::NodeCheck { node, id, health } => {
+            control.register_check(check_on(node, id, None, health)).await.is_err()
+        }
+        Step::Move { node, check, to } => {
+            let registration = Registration {
+                node: OnNode::Known(node_name(node)),
+                instance: None,
+                checks: vec![check_on(node, check, to, 1)],
+                known_health: KnownHealth::Overwrite,
+                replace_checks: false,
+            };
+            control.register(&registration).await.is_err()
+        }
+        Step::SetCheck { node, id, health: state } => {
+            let name = weir_control::catalog::CheckRef::new(NS, node_name(node), format!("c{id}"));
+            control.set_check(&name, health(state), "said").await.is_err()
+        }
+        Step::Maintain { node, id, on } => {
+            let reason = on.then_some("why");
+            match id {
+                Some(id) => {
+                    let name = weir_control::catalog::InstanceRef::new(NS, node_name(node), format!("i{id}"));
+                    control.maintain_instance(&name, reason).await.is_err()
+                }
+                None => control.maintain_node(&node_name(node), reason).await.is_err(),
+            }
+        }
+        Step::DropInstance { node, id } => {
+            let name = weir_control::catalog::InstanceRef::new(NS, node_name(node), format!("i{id}"));
+            control.deregister_instance(&name).await.is_err()
+        }
+        Step::DropCheck { node, id } => {
+            let name = weir_control::catalog::CheckRef::new(NS, node_name(node), format!("c{id}"));
+            control.deregister_check(&name).await.is_err()
+        }
+        Step::DropNode(number) => control.deregister_node(&node_name(number)).await.is_err(),
+        Step::Put { key, value } => {
+            let put = KvPut { namespace: NS, key: &format!("k/{key}"), value: &[value], ..KvPut::default() };
+            control.kv_put(put).await.is_err()
+        }
+        Step::Delete { key } => control.kv_delete(NS, &format!("k/{key}"), None).await.is_err(),
+        Step::DeletePrefix { key } => control.kv_delete_prefix(NS, &format!("k/{key}")).await.is_err(),
+        Step::Declare { name, version } => {
+            let resource = crate::resources::service(&format!("s{name}"), u64::from(version));
+            control.apply(&crate::resources::request(&[resource])).await.is_err()
+        }
+        Step::Undeclare { name } => {
+            let id = weir_model::ResourceId::new(weir_model::Kind::Service, NS, format!("s{name}"));
+            let mut request = crate::resources::request(&[]);
+            request.deletes.push(id);
+            control.apply(&request).await.is_err()
+        }
+    };
+    assert!(!failed || control.position() == before, "a refused command has changed something");
+}
+
+/// Everything that can be asked, indexes left out: those of a restarted catalog are higher.
+fn content(control: &Control) -> String {
+    let catalog = control.catalog();
+    let mut shown = format!("{:?}", catalog.nodes_view().entries);
+    for number in 0..3 {
+        shown += &format!("\n{:?}", catalog.node_view(&node_name(number)).entries);
+        let name = format!("s{number}");
+        shown += &format!("\n{:?}", catalog.service_view(NS, &name).entries);
+        let endpoints = catalog.endpoints(&weir_model::ServiceRef::new(NS, &*name));
+        shown += &format!("\n{:?} {:?}", endpoints.known, endpoints.endpoints);
+    }
+    shown += &format!("\n{:?}", catalog.services_view(NS).entries);
+    for state in [None, Some(Health::Passing), Some(Health::Warning), Some(Health::Critical)] {
+        shown += &format!("\n{:?}", catalog.checks_view(NS, state).entries);
+    }
+    shown += &format!("\n{:?}", catalog.kv_list(NS, "").entries);
+    let resources = catalog.resources().entries;
+    shown += &format!("\n{:?}", resources.iter().collect::<Vec<_>>());
+    shown + &format!("\n{:?}", catalog.change_sets().entries)
+}
+
+/// No check without its instance or node, no instance without its node.
+fn no_orphans(control: &Control) {
+    let catalog = control.catalog();
+    let attached: usize = catalog
+        .nodes_view()
+        .entries
+        .iter()
+        .filter_map(|node| catalog.node_view(&node.node.value.name).entries)
+        .map(|node| node.checks().count())
+        .sum();
+    assert_eq!(attached, catalog.checks_view(NS, None).entries.len());
+    for service in catalog.services_view(NS).entries {
+        assert_eq!(catalog.service_view(NS, &service.name).entries.len(), service.instances);
+        assert!(service.instances > 0);
+    }
+}
+
+/// The indexes of all answers, for the proof that none goes backwards.
+fn indexes(control: &Control) -> Vec<Revision> {
+    let catalog = control.catalog();
+    let mut indexes =
+        vec![catalog.nodes_view().index, catalog.services_view(NS).index, catalog.resources().index];
+    for number in 0..4 {
+        indexes.push(catalog.service_view(NS, &format!("s{number}")).index);
+        indexes.push(catalog.kv_get(NS, &format!("k/{number}")).index);
+        indexes.push(catalog.node_view(&node_name(number % 3)).index);
+    }
+    indexes.extend([None, Some(Health::Critical)].map(|state| catalog.checks_view(NS, state).index));
+    indexes.push(catalog.kv_list(NS, "").index);
+    indexes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn followed_and_rebuilt_catalogs_are_the_same(steps in proptest::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = Arc::new(Memory::new());
+            let control = start_on(store.clone()).await;
+            let mut before = indexes(&control);
+            let mut shown = content(&control);
+            for step in steps {
+                take(&control, step.clone()).await;
+                let now = indexes(&control);
+                prop_assert!(before.iter().zip(&now).all(|(before, now)| before <= now), "{:?}", step);
+                let shows = content(&control);
+                prop_assert!(shows == shown || now != before, "an answer changed without an index: {:?}", step);
+                (before, shown) = (now, shows);
+                no_orphans(&control);
+            }
+            let rebuilt = start_on(store).await;
+            rebuilt.catalog().visible(control.position().revision).await.unwrap();
+            tokio::time::timeout(Duration::from_secs(5), control.consistent()).await.unwrap().unwrap();
+            prop_assert_eq!(content(&control), content(&rebuilt));
+            Ok(())
+        })?;
+    }
+}

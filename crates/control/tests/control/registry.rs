@@ -1,0 +1,271 @@
+//! Registering, deregistering, checks, maintenance.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use weir_control::Error;
+use weir_control::catalog::Topic;
+use weir_control::registry::{KnownHealth, OnNode, Registration};
+use weir_model::ServiceRef;
+use weir_model::registry::{Address, Health, Instance, Weights};
+use weir_store::Memory;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_write_is_visible_when_it_answers() {
+    let control = start().await;
+    for number in 0..50 {
+        let id = format!("web-{number}");
+        let done = control.register_instance(instance("web", &id), vec![], false).await.unwrap();
+        assert!(done.changed);
+        assert_eq!(control.catalog().service_view(NS, "web").entries.len(), number + 1);
+        assert_eq!(control.catalog().service_view(NS, "web").index, done.position.revision);
+    }
+}
+
+#[tokio::test]
+async fn registering_the_same_again_makes_no_revision() {
+    let control = start().await;
+    let checks = || vec![ttl("alive", Some("web-1"), Duration::from_secs(10), None)];
+    let first = control.register_instance(instance("web", "web-1"), checks(), false).await.unwrap();
+    let again = control.register_instance(instance("web", "web-1"), checks(), false).await.unwrap();
+    assert!(first.changed && !again.changed);
+    assert_eq!(again.position, first.position);
+    let other = Instance { port: 9090, ..instance("web", "web-1") };
+    assert!(control.register_instance(other, checks(), false).await.unwrap().changed);
+    let view = control.catalog().service_view(NS, "web");
+    assert_eq!(view.entries[0].instance.instance.create_revision, first.position.revision);
+    assert_eq!(view.entries[0].instance.value().port, 9090);
+}
+
+#[tokio::test]
+async fn an_instance_and_its_checks_are_one_revision() {
+    let control = start().await;
+    let before = control.position().revision;
+    let checks = vec![check("a", Some("web-1"), Health::Passing), check("b", Some("web-1"), Health::Warning)];
+    control.register_instance(instance("web", "web-1"), checks, false).await.unwrap();
+    assert_eq!(control.position().revision, before + 1);
+    let view = control.catalog().service_view(NS, "web");
+    assert_eq!(view.entries[0].checks().count(), 2);
+    assert_eq!(view.entries[0].health(), Health::Warning);
+    assert_eq!(view.entries[0].instance.checks[0].value.service, "web");
+    control.deregister_instance(&instance_ref("web-1")).await.unwrap();
+    assert_eq!(control.position().revision, before + 2);
+    assert!(control.catalog().service_view(NS, "web").entries.is_empty());
+    assert!(control.catalog().checks_view(NS, None).entries.is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_keeps_what_a_check_reports_and_a_catalog_registration_overwrites_it() {
+    let control = start().await;
+    let checks = || vec![check("alive", Some("web-1"), Health::Critical)];
+    control.register_instance(instance("web", "web-1"), checks(), false).await.unwrap();
+    control.set_check(&check_ref("alive"), Health::Passing, "fine").await.unwrap();
+    control.register_instance(instance("web", "web-1"), checks(), false).await.unwrap();
+    let health = || control.catalog().service_view(NS, "web").entries[0].health();
+    assert_eq!(health(), Health::Passing);
+    let registration = Registration {
+        node: OnNode::Known("WEIR".to_owned()),
+        instance: None,
+        checks: checks(),
+        known_health: KnownHealth::Overwrite,
+        replace_checks: false,
+    };
+    control.register(&registration).await.unwrap();
+    assert_eq!(health(), Health::Critical);
+}
+
+#[tokio::test]
+async fn checks_are_replaced_only_when_asked() {
+    let control = start().await;
+    let checks = vec![check("a", Some("web-1"), Health::Passing), check("b", Some("web-1"), Health::Passing)];
+    control.register_instance(instance("web", "web-1"), checks, false).await.unwrap();
+    let one = || vec![check("a", Some("web-1"), Health::Passing)];
+    let count = || control.catalog().service_checks_view(NS, "web").entries.len();
+    control.register_instance(instance("web", "web-1"), one(), false).await.unwrap();
+    assert_eq!(count(), 2);
+    control.register_instance(instance("web", "web-1"), one(), true).await.unwrap();
+    assert_eq!(count(), 1);
+}
+
+#[tokio::test]
+async fn an_instance_may_change_its_service_and_its_checks_follow() {
+    let control = start().await;
+    let checks = vec![check("a", Some("x"), Health::Passing)];
+    control.register_instance(instance("old", "x"), checks, false).await.unwrap();
+    control.register_instance(instance("new", "x"), vec![], false).await.unwrap();
+    let names: Vec<_> = control.catalog().services_view(NS).entries.into_iter().map(|s| s.name).collect();
+    assert_eq!(names, [Arc::from("new")]);
+    let member = control.catalog().service_view(NS, "new").entries.remove(0);
+    assert_eq!(member.instance.checks[0].value.service, "new");
+}
+
+#[tokio::test]
+async fn a_node_goes_with_all_that_is_on_it() {
+    let control = start().await;
+    control.register_node(node("Host-1")).await.unwrap();
+    for (namespace, id) in [(NS, "a"), ("other", "b")] {
+        let instance =
+            Instance { namespace: namespace.to_owned(), node: "host-1".to_owned(), ..instance("web", id) };
+        let mut own = check(id, Some(id), Health::Passing);
+        own.namespace = namespace.to_owned();
+        control.register_instance(instance, vec![own], false).await.unwrap();
+    }
+    let mut of_node = check("disk", None, Health::Warning);
+    of_node.node = "HOST-1".to_owned();
+    control.register_check(of_node).await.unwrap();
+    assert_eq!(control.catalog().node_view("host-1").entries.unwrap().checks().count(), 3);
+    assert_eq!(control.catalog().service_view("other", "web").entries[0].health(), Health::Warning);
+
+    let done = control.deregister_node("hOST-1").await.unwrap();
+    assert!(control.catalog().node_view("host-1").entries.is_none());
+    for namespace in [NS, "other"] {
+        let view = control.catalog().service_view(namespace, "web");
+        assert!(view.entries.is_empty());
+        assert_eq!(view.index, done.position.revision);
+        assert!(control.catalog().checks_view(namespace, None).entries.is_empty());
+    }
+    assert!(matches!(control.deregister_node("host-1").await, Err(Error::NotFound { .. })));
+    assert!(matches!(control.deregister_node(NODE).await, Err(Error::Invalid { .. })));
+}
+
+#[tokio::test]
+async fn maintenance_makes_critical_and_survives_a_registration() {
+    let control = start().await;
+    control.register_instance(instance("web", "a"), vec![], false).await.unwrap();
+    let member = || control.catalog().service_view(NS, "web").entries.remove(0);
+    assert_eq!(member().health(), Health::Passing);
+    control.maintain_instance(&instance_ref("a"), Some("upgrade")).await.unwrap();
+    control.register_instance(instance("web", "a"), vec![], false).await.unwrap();
+    assert_eq!((member().health(), member().maintenance()), (Health::Critical, Some("upgrade")));
+    control.maintain_instance(&instance_ref("a"), None).await.unwrap();
+    control.maintain_node(NODE, Some("")).await.unwrap();
+    assert_eq!((member().health(), member().maintenance()), (Health::Critical, Some("")));
+    assert!(!control.maintain_node("WEIR", Some("")).await.unwrap().changed);
+    control.maintain_node(NODE, None).await.unwrap();
+    assert_eq!(member().health(), Health::Passing);
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_changes_nothing_does_not_touch_the_store() {
+    let store = Faulty::over(Arc::new(Memory::new()));
+    let control = start_on(store.clone()).await;
+    let checks = vec![ttl("alive", Some("a"), Duration::from_secs(10), None)];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    control.set_check(&check_ref("alive"), Health::Passing, "ok").await.unwrap();
+    let commits = store.commits.load(Ordering::SeqCst);
+    for _ in 0..100 {
+        control.set_check(&check_ref("alive"), Health::Passing, "ok").await.unwrap();
+    }
+    assert_eq!(store.commits.load(Ordering::SeqCst), commits);
+    let long = "é".repeat(10_000);
+    control.set_check(&check_ref("alive"), Health::Warning, &long).await.unwrap();
+    let output = control.catalog().check(&check_ref("alive")).unwrap().value.output.clone();
+    assert!(output.len() <= weir_control::bounds::CHECK_OUTPUT_BYTES_MAX && long.starts_with(&output));
+    assert!(!control.set_check(&check_ref("alive"), Health::Warning, &long).await.unwrap().changed);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_with_its_path() {
+    let control = start().await;
+    let path = |result: Result<_, Error>| match result {
+        Err(Error::Invalid { path, .. }) => path,
+        other => panic!("{other:?}"),
+    };
+    let bad = Instance { id: String::new(), ..instance("web", "") };
+    assert_eq!(path(control.register_instance(bad, vec![], false).await), "instance.id");
+    let bad = Instance { service: "no spaces".to_owned(), ..instance("", "a") };
+    assert_eq!(path(control.register_instance(bad, vec![], false).await), "instance.service");
+    let twice = vec![check("c", Some("a"), Health::Passing), check("c", Some("a"), Health::Warning)];
+    assert_eq!(path(control.register_instance(instance("web", "a"), twice, false).await), "check.id");
+    let before = control.position();
+    let stray = check("c", Some("nobody"), Health::Passing);
+    assert!(matches!(control.register_check(stray).await, Err(Error::NotFound { .. })));
+    let elsewhere = Instance { node: "nowhere".to_owned(), ..instance("web", "a") };
+    let refused = control.register_instance(elsewhere, vec![], false).await;
+    assert!(matches!(refused, Err(Error::NotFound { .. })));
+    let many = (0..65).map(|n| check(&n.to_string(), None, Health::Passing)).collect();
+    let refused = control.register_instance(instance("web", "a"), many, false).await;
+    assert!(matches!(refused, Err(Error::TooLarge { .. })));
+    assert_eq!(control.position(), before);
+}
+
+#[tokio::test]
+async fn writes_fail_and_reads_go_on_when_the_store_refuses() {
+    let store = Faulty::over(Arc::new(Memory::new()));
+    let control = start_on(store.clone()).await;
+    control.register_instance(instance("web", "a"), vec![], false).await.unwrap();
+    store.refuse_all.store(true, Ordering::SeqCst);
+    let refused = control.register_instance(instance("web", "b"), vec![], false).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    assert_eq!(control.catalog().service_view(NS, "web").entries.len(), 1);
+    store.refuse_all.store(false, Ordering::SeqCst);
+    control.register_instance(instance("web", "b"), vec![], false).await.unwrap();
+    assert_eq!(control.catalog().service_view(NS, "web").entries.len(), 2);
+}
+
+#[tokio::test]
+async fn racing_registrations_of_one_instance_all_succeed_in_some_order() {
+    let control = start().await;
+    let racers = (0..8u16).map(|number| {
+        let control = Arc::clone(&control);
+        tokio::spawn(async move {
+            let instance = Instance { port: 1000 + number, ..instance("web", "a") };
+            control.register_instance(instance, vec![], false).await
+        })
+    });
+    for racer in racers.collect::<Vec<_>>() {
+        racer.await.unwrap().unwrap();
+    }
+    assert_eq!(control.catalog().service_view(NS, "web").entries.len(), 1);
+}
+
+#[tokio::test]
+async fn endpoints_carry_address_weight_and_health() {
+    let control = start().await;
+    let inbound = Address { host: "10.9.9.9".to_owned(), port: 15001 };
+    let fast = Instance {
+        inbound: Some(inbound.clone()),
+        weights: Weights { passing: 10, warning: 1 },
+        metadata: BTreeMap::from([("protocol".to_owned(), "grpc".to_owned())]),
+        ..instance("web", "a")
+    };
+    let checks = vec![check("c", Some("a"), Health::Warning)];
+    control.register_instance(fast, checks, false).await.unwrap();
+    control.register_instance(instance("web", "b"), vec![], false).await.unwrap();
+    let web = ServiceRef::new(NS, "web");
+    let view = control.catalog().endpoints(&web);
+    assert!(view.known);
+    assert_eq!(view.protocol, weir_model::resource::Protocol::Grpc);
+    let [a, b] = &view.endpoints[..] else { panic!("{view:?}") };
+    assert_eq!((&*a.id, &a.address, a.inbound, a.weight), ("weir/a", &inbound, true, 1));
+    let own = Address { host: "127.0.0.1".to_owned(), port: 8080 };
+    assert_eq!((&b.address, b.inbound, b.weight, b.health), (&own, false, 1, Health::Passing));
+    assert!(!control.catalog().endpoints(&ServiceRef::new(NS, "nobody")).known);
+}
+
+#[tokio::test]
+async fn the_list_of_services_has_each_tag_once() {
+    let control = start().await;
+    let tagged = |id: &str, tags: &[&str]| Instance {
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..instance("web", id)
+    };
+    control.register_instance(tagged("a", &["v1", "v1", "x"]), vec![], false).await.unwrap();
+    control.register_instance(tagged("b", &["v1", "v2"]), vec![], false).await.unwrap();
+    let tags = || control.catalog().services_view(NS).entries.remove(0).tags;
+    assert_eq!(tags(), ["v1", "v2", "x"].map(Arc::from));
+    // What leaves the list as it is does not move its index.
+    let index = control.catalog().index(&Topic::Services { namespace: NS.to_owned() });
+    control
+        .register_instance(Instance { port: 1, ..tagged("a", &["v1", "x"]) }, vec![], false)
+        .await
+        .unwrap();
+    assert_eq!(control.catalog().services_view(NS).index, index);
+    control.deregister_instance(&instance_ref("a")).await.unwrap();
+    assert_eq!(tags(), ["v1", "v2"].map(Arc::from));
+    assert!(control.catalog().services_view(NS).index > index);
+}
