@@ -88,7 +88,11 @@ impl Session {
         let mut client = MeshClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let subscribed = source.subscriptions();
+        let mut subscribed = source.subscriptions();
+        if source.resumable {
+            // Resuming says "I have these as of then". What the proxy lacks it subscribes to afterwards.
+            subscribed.retain(|service| source.wanted.inputs.services.contains_key(service));
+        }
         let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
         let hello = proxy_message::Message::Hello(hello(source, &subscribed));
         // The queue is empty, so this cannot fail.
@@ -122,6 +126,7 @@ impl Session {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval.reset();
         }
+        self.subscribe(source).await?;
         loop {
             tokio::select! {
                 message = self.inbox.message() => match message?.map(|message| message.message) {

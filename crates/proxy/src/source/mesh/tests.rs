@@ -154,8 +154,11 @@ fn front() -> Role {
 }
 
 async fn start(settings: MeshSettings) -> Proxy {
+    start_with(settings, Arc::default()).await
+}
+
+async fn start_with(settings: MeshSettings, sockets: Arc<FakeSockets>) -> Proxy {
     let shared = Shared::new();
-    let sockets: Arc<FakeSockets> = Arc::default();
     let publisher = Publisher::new(shared.clone(), sockets, settings.role.clone(), Settings::default());
     let mut source = MeshSource::start(settings, publisher).await;
     Proxy { shared, task: tokio::spawn(async move { source.follow().await }) }
@@ -402,6 +405,70 @@ async fn a_restarted_proxy_serves_from_disk_and_resumes() {
     let mut server = Server::start_at(addr).await;
     let (_stream, hello) = server.welcome().await;
     assert_eq!(hello.resume, Some(mesh::Position { epoch: 4, revision: 9 }));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_lacking_is_not_claimed_when_resuming() {
+    let mut server = Server::start().await;
+    let proxy = start(settings(server.addr, edge())).await;
+    let (mut stream, _) = server.welcome().await;
+    let without_endpoints = mesh::Update { endpoints: vec![], ..shop(1, 5) };
+    stream.update(without_endpoints).await;
+    stream.ack().await;
+    stream.subscribe().await;
+    // The answer never comes.
+    let addr = server.kill().await;
+    let mut server = Server::start_at(addr).await;
+    let (mut stream, hello) = server.welcome().await;
+    assert!(hello.resume.is_some());
+    assert!(hello.upstreams.is_empty());
+    assert_eq!(stream.subscribe().await.add[0].name, "cart");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_whose_port_is_taken_for_a_while_is_not_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = Some(directory.path().to_owned());
+    let mut server = Server::start().await;
+    let with_disk = MeshSettings { data_dir: data_dir.clone(), ..settings(server.addr, edge()) };
+    let sockets: Arc<FakeSockets> = Arc::default();
+    sockets.refused.lock().unwrap().push(8080);
+    let proxy = start_with(with_disk.clone(), sockets.clone()).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(1, 5)).await;
+    assert_eq!(stream.ack().await.rejections.len(), 1);
+    stream.subscribe().await;
+    assert!(proxy.rules().is_empty());
+    sockets.refused.lock().unwrap().clear();
+    assert!(stream.ack().await.rejections.is_empty(), "it is tried again, and that is told");
+    assert_eq!(proxy.rules(), ["HTTPRoute/shop#0"]);
+    proxy.stop().await;
+    server.kill().await;
+
+    sockets.refused.lock().unwrap().push(8080);
+    let proxy = start_with(with_disk, sockets.clone()).await;
+    assert!(proxy.rules().is_empty());
+    sockets.refused.lock().unwrap().clear();
+    let served = async {
+        while proxy.rules().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, served).await.expect("tried again without a control plane");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_last_word_about_a_dropped_service_is_not_believed() {
+    let mut server = Server::start().await;
+    let proxy = start(settings(server.addr, front())).await;
+    let (mut stream, _) = server.welcome().await;
+    let unasked = endpoints("cart", true, &[endpoint("a/1", 9001)], &[]);
+    stream.update(mesh::Update { reset: true, endpoints: vec![unasked], ..update(1, 5) }).await;
+    stream.ack().await;
+    assert!(matches!(proxy.shared.snapshot.load().mesh.lookup(b"cart"), MeshLookup::NotSubscribed(_)));
     proxy.stop().await;
 }
 
