@@ -450,6 +450,13 @@ fn json_is_read_with_its_own_rules() {
     check("{\n\"kind\" \"Service\"}", "2: not valid JSON: expected `:`");
     check("[1, 2", "1: not valid JSON: expected `,` or `]`");
     check("[{\"kind\": \"Service\"}]", "1: a list where a document");
+    // Columns count characters, on one line and after line breaks.
+    let document = one(
+        "{\"kind\": \"Service\", \"metadata\": {\"labels\": {\"\u{e4}\": \"\u{1f600}\"},\n \"name\": \"a\"}, \"spec\": {}}",
+    );
+    assert_eq!(document.origin.locate("metadata.labels"), Place { line: 1, column: 34 });
+    assert_eq!(document.origin.locate("metadata.name"), Place { line: 2, column: 2 });
+    assert_eq!(document.origin.locate("spec"), Place { line: 2, column: 16 });
     // YAML's flow style is still YAML.
     one("{kind: Service, metadata: {name: a}, spec: {protocol: tcp,},}\n");
 }

@@ -49,6 +49,12 @@ fn gateways() {
     );
     good("{name: a, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}");
     good("{name: a, port: 443, protocol: TLS, tls: {mode: Passthrough}}");
+    bad(
+        "{name: a, port: 443, protocol: HTTP, hostname: a.b}, \
+         {name: b, port: 443, protocol: TLS, hostname: c.d, tls: {mode: Passthrough}}",
+        "spec.listeners[1].port: port 443 is already taken by listener `a`; \
+         expected another port, or the same protocol with another `hostname`",
+    );
     check("Gateway", "listeners: []", &["spec.listeners: it is empty; expected at least one listener"]);
     bad(
         "{name: a, port: 0, protocol: HTTP}",
@@ -255,9 +261,15 @@ fn gateways_that_collide() {
             "spec.listeners[0].port: port 80 on {at} is already taken by Gateway/a; expected another port or address"
         )
     };
-    for (one, other, at) in
-        [("", "127.0.0.1", "127.0.0.1"), ("0.0.0.0", "10.0.0.1", "0.0.0.0"), ("10.0.0.1", "::", "10.0.0.1")]
-    {
+    for (one, other, at) in [
+        ("", "127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "10.0.0.1", "0.0.0.0"),
+        ("10.0.0.1", "0.0.0.0", "10.0.0.1"),
+        ("10.0.0.1", "::", "10.0.0.1"),
+        ("::1", "::", "::1"),
+        ("::", "10.0.0.1", "::"),
+        ("::", "::1", "::"),
+    ] {
         let text = gateway("a", one, 80) + &gateway("b", other, 80);
         check_set(Scope::OneProxy, &text, &[("Gateway/b", &taken(at))]);
         check_set(Scope::Cluster, &text, &[]);

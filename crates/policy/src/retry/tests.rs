@@ -117,6 +117,17 @@ fn the_budget_is_charged_for_granted_retries_only() {
 }
 
 #[test]
+fn nothing_is_left_after_a_pause_of_any_length() {
+    for pause_ms in [10_000, 10_999, 11_000, 19_000, 3_600_000] {
+        let mut budget = plenty();
+        (0..100).for_each(|_| budget.request(Nanos(0)));
+        assert!(budget.try_retry(Nanos(0)));
+        assert_eq!(budget.remaining(Nanos(0)), 119);
+        assert_eq!(budget.remaining(Nanos::from_millis(pause_ms)), 100, "{pause_ms} ms");
+    }
+}
+
+#[test]
 fn budgets_can_be_divided() {
     let whole = BudgetConfig::default();
     assert_eq!(whole.divided_by(4), BudgetConfig { reserve: 25, ..whole });
