@@ -1,0 +1,189 @@
+//! Bad requests: the right status, a reason that names the field, and nothing left behind.
+
+use serde_json::json;
+
+use crate::support::Api;
+
+#[tokio::test]
+async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
+    let api = Api::start().await;
+    let register = "PUT /v1/agent/service/register";
+    let check = "PUT /v1/agent/check/register";
+    let long = "x".repeat(600);
+    let long_meta = json!({"Name": "web", "Meta": {"k": long}}).to_string();
+    let cases: &[(&str, &str, u16, &str)] = &[
+        (register, "", 400, "Request decode failed: EOF"),
+        (register, "{\"Name\": }", 400, "Request decode failed: expected value at line 1 column 10"),
+        (register, "[]", 400, "Request decode failed: expected a JSON object, got an array"),
+        (register, "{}", 400, "Missing service name"),
+        (register, r#"{"Name": "a b"}"#, 400, "Invalid service definition: Service name: "),
+        (register, r#"{"Name": 1}"#, 400, "Request decode failed: Name: expected a string, got a number"),
+        (register, r#"{"Name": "web", "Port": "80"}"#, 400, "Port: expected a whole number, got a string"),
+        (register, r#"{"Name": "web", "Port": 65536}"#, 400, "Port: expected a whole number from 0 to 65535"),
+        (register, r#"{"Name": "web", "Port": -1}"#, 400, "Port: expected a whole number from 0 to 65535"),
+        (register, r#"{"Name": "web", "Port": 1.5}"#, 400, "Port: expected a whole number from 0 to 65535"),
+        (
+            register,
+            r#"{"Name": "web", "Tags": "a"}"#,
+            400,
+            "Tags: expected an array of strings, got a string",
+        ),
+        (register, r#"{"Name": "web", "Tags": ["a", 1]}"#, 400, "Tags[1]: expected a string"),
+        (register, r#"{"Name": "web", "Meta": {"a": 1}}"#, 400, "Meta.a: expected a string"),
+        (register, &long_meta, 400, "Meta[\"k\"]: 600 bytes long"),
+        (register, r#"{"Name": "web", "Address": "0.0.0.0"}"#, 400, "Invalid service address"),
+        (register, r#"{"Name": "web", "Address": "not a host"}"#, 400, "Address: "),
+        (register, r#"{"Name": "web", "Weights": {"Passing": 0}}"#, 400, "Passing must be greater than 0"),
+        (register, r#"{"Name": "web", "Kind": "connect-proxy"}"#, 400, "Kind: "),
+        (register, r#"{"Name": "web", "Connect": {"SidecarService": {}}}"#, 400, "Connect.SidecarService: "),
+        (
+            register,
+            r#"{"Name": "web", "TaggedAddresses": {"weir-inbound": {"Address": "127.0.0.1"}}}"#,
+            400,
+            "weir-inbound",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "TaggedAddresses": {"lan": "x"}}"#,
+            400,
+            "TaggedAddresses.lan: expected an object",
+        ),
+        (register, r#"{"Name": "web", "Check": {"Interval": "10s"}}"#, 400, "Invalid check: TTL must be > 0"),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"TTL": "soon"}}"#,
+            400,
+            "Check.TTL: `soon` is not a duration",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"TTL": "1s", "Interval": "1s"}}"#,
+            400,
+            "Interval and TTL cannot both",
+        ),
+        (register, r#"{"Name": "web", "Check": {"HTTP": "http://a/"}}"#, 400, "Interval must be > 0"),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"HTTP": "https://a/", "Interval": "1s"}}"#,
+            400,
+            "https checks are not available yet",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"HTTP": "nonsense", "Interval": "1s"}}"#,
+            400,
+            "expected a URL",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"HTTP": "http://a/", "Interval": "1s", "Header": {"A B": ["x"]}}}"#,
+            400,
+            "Check.Header.A B",
+        ),
+        (register, r#"{"Name": "web", "Check": {"TCP": "a", "Interval": "1s"}}"#, 400, "is not HOST:PORT"),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"GRPC": "a:1", "Interval": "1s"}}"#,
+            400,
+            "gRPC checks are not available yet",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"H2PING": "a:1", "Interval": "1s"}}"#,
+            400,
+            "HTTP/2 ping checks",
+        ),
+        (register, r#"{"Name": "web", "Check": {"AliasService": "a"}}"#, 400, "alias checks"),
+        (register, r#"{"Name": "web", "Check": {"Args": ["true"], "Interval": "1s"}}"#, 400, "not enabled"),
+        (register, r#"{"Name": "web", "Check": {"TTL": "1s", "Status": "good"}}"#, 400, "Bad check status"),
+        (
+            register,
+            r#"{"Name": "web", "Checks": [{"CheckID": "a", "TTL": "1s"}, {"CheckID": "a", "TTL": "1s"}]}"#,
+            400,
+            "used twice",
+        ),
+        ("PUT /v1/agent/service/register?dc=elsewhere", r#"{"Name": "web"}"#, 500, "No path to datacenter"),
+        ("PUT /v1/agent/service/register?ns=a/b", r#"{"Name": "web"}"#, 400, "is not a namespace"),
+        ("GET /v1/agent/service/register", "", 405, "method GET not allowed"),
+        ("POST /v1/agent/services", "", 405, "method POST not allowed"),
+        ("PUT /v1/agent/service/deregister/nobody", "", 404, "Unknown service ID \"nobody\""),
+        ("PUT /v1/agent/service/deregister/", "", 400, "Missing service ID"),
+        ("PUT /v1/agent/service/maintenance/web", "", 400, "Missing value for enable"),
+        (
+            "PUT /v1/agent/service/maintenance/web?enable=maybe",
+            "",
+            400,
+            "Invalid value for enable: \"maybe\"",
+        ),
+        ("PUT /v1/agent/service/maintenance/web?enable=true", "", 404, "Unknown service ID \"web\""),
+        ("PUT /v1/agent/maintenance", "", 400, "Missing value for enable"),
+        (check, r#"{"TTL": "10s"}"#, 400, "Missing check name"),
+        (
+            check,
+            r#"{"Name": "c", "ServiceID": "nobody", "TTL": "10s"}"#,
+            404,
+            "ServiceID \"nobody\" does not exist",
+        ),
+        ("PUT /v1/agent/check/pass/nobody", "", 404, "Unknown check ID \"nobody\""),
+        ("PUT /v1/agent/check/deregister/nobody", "", 404, "Unknown check ID \"nobody\""),
+        ("PUT /v1/agent/check/update/nobody", r#"{"Status": "fine"}"#, 400, "Invalid check status: 'fine'"),
+        ("PUT /v1/catalog/register", r#"{"Node": "n"}"#, 400, "Must provide node and address"),
+        ("PUT /v1/catalog/register", r#"{"Node": "a b", "Address": "1.2.3.4"}"#, 400, "Invalid node: Node: "),
+        (
+            "PUT /v1/catalog/register",
+            r#"{"Datacenter": "dc9", "Node": "n", "Address": "1.2.3.4"}"#,
+            500,
+            "No path to datacenter",
+        ),
+        (
+            "PUT /v1/catalog/register",
+            r#"{"Node": "n", "Address": "1.2.3.4", "Service": {"ID": "x"}}"#,
+            400,
+            "Missing service name",
+        ),
+        (
+            "PUT /v1/catalog/register",
+            r#"{"Node": "n", "Address": "1.2.3.4", "Check": {"Name": "c", "Status": "good"}}"#,
+            400,
+            "Invalid check status",
+        ),
+        (
+            "PUT /v1/catalog/register",
+            r#"{"Node": "n", "Address": "1.2.3.4", "Check": {"Name": "c", "ServiceID": "nobody"}}"#,
+            400,
+            "does not exist",
+        ),
+        ("PUT /v1/catalog/deregister", r#"{"Address": "1.2.3.4"}"#, 400, "Must provide node"),
+        ("GET /v1/health/service/", "", 400, "Missing service name"),
+        ("GET /v1/health/service/web?passing=perhaps", "", 400, "Invalid value for ?passing"),
+        ("GET /v1/health/service/web?index=x", "", 400, "Invalid index"),
+        ("GET /v1/health/service/web?index=-1", "", 400, "Invalid index"),
+        ("GET /v1/health/service/web?wait=10", "", 400, "Invalid wait time"),
+        ("GET /v1/health/service/web?wait=-5s", "", 400, "Invalid wait time"),
+        ("GET /v1/health/service/web?stale&consistent", "", 400, "conflicting semantics"),
+        ("GET /v1/health/service/web?filter=Service.Port==80", "", 400, "not supported yet"),
+        ("GET /v1/health/service/web?dc=elsewhere", "", 500, "No path to datacenter"),
+        ("GET /v1/health/service/%zz", "", 400, "invalid URL escape"),
+        ("GET /v1/health/service/web?tag=%", "", 400, "invalid URL escape"),
+        ("GET /v1/health/state/fine", "", 400, "Invalid check state \"fine\""),
+        ("GET /v1/kv/", "", 400, "Missing key name"),
+        ("PUT /v1/kv/", "x", 400, "Missing key name"),
+        ("PUT /v1/kv/a?cas=x", "x", 400, "Invalid value for ?cas"),
+        ("PUT /v1/kv/a?flags=-1", "x", 400, "Invalid value for ?flags"),
+        ("PUT /v1/kv/a?acquire=s", "x", 400, "sessions are not available yet"),
+        ("PUT /v1/kv/a?cas=1&acquire=s", "x", 400, "Conflicting flags: cas, acquire"),
+        ("DELETE /v1/kv/a?recurse&cas=1", "", 400, "Conflicting flags: recurse, cas"),
+        ("POST /v1/kv/a", "x", 405, "method POST not allowed"),
+        ("GET /v1/acl/tokens", "", 404, "not found"),
+        ("GET /v2/kv/a", "", 404, "not found"),
+    ];
+    for (line, body, status, message) in cases {
+        let answer = api.call(line, body).await;
+        assert_eq!(answer.status, *status, "{line} {body}: {}", answer.body);
+        assert!(answer.body.contains(message), "{line} {body}: {}", answer.body);
+    }
+    assert_eq!(api.get("/v1/agent/services").await.json(), json!({}));
+    assert_eq!(api.get("/v1/agent/checks").await.json(), json!({}));
+    assert_eq!(api.get("/v1/catalog/nodes").await.json().as_array().unwrap().len(), 1);
+    assert_eq!(api.get("/v1/kv/?keys").await.json(), json!([]));
+}
