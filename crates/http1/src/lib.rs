@@ -10,6 +10,27 @@
 //!               <- BodyEncoder          <- data spans   <- BodyDecoder    <-
 //! ```
 //!
+//! ```
+//! use weir_http1::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let received = b"GET /a/../cart?id=7 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nAccept: */*\r\n\r\n";
+//! let (mut head, mut path, mut out) = (RequestHead::default(), Vec::new(), Vec::new());
+//! assert_eq!(parse_request(received, &Limits::default(), &mut head)?, Parsed::Complete(received.len()));
+//!
+//! let path = match normalize_path(head.path(received), &mut path)? {
+//!     Normalized::Unchanged => head.path(received),
+//!     Normalized::Changed => &path,
+//! };
+//! let mut writer = HeadWriter::request(&mut out, head.method_bytes(received), path, head.query(received))?;
+//! writer.host(head.host(received).unwrap_or(b"shop"))?;
+//! writer.copy(received, head.fields(), FieldSet::FORWARDING).framing(head.body());
+//! writer.finish();
+//! assert_eq!(out, b"GET /cart?id=7 HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Strict means: what two recipients could read differently is refused, not repaired. It must never forward a byte
 //! that it has not validated, and its writers cannot emit a CR, LF or NUL that came from outside.
 

@@ -61,8 +61,11 @@ impl Method {
     }
 }
 
-/// A parsed request head. Keep one per connection or worker and reuse it; it holds offsets, not bytes: the accessors
-/// that take `buf` want the slice that was parsed.
+/// A parsed request head. Reuse it: it keeps its storage. It holds offsets, not bytes: the accessors that take `buf` want
+/// the slice that was parsed.
+///
+/// After [`Parsed::Partial`] it remembers how far that head was looked at. One that is shared by connections must be
+/// [`Self::reset`] before another connection's bytes; a connection whose head is partial then needs one of its own.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     method: Method,

@@ -29,7 +29,7 @@ pub struct RelayFraming {
     pub body: BodyKind,
 }
 
-/// A parsed response head. Reuse it; call [`Self::begin_exchange`] for each request.
+/// A parsed response head. Reuse it, as [`crate::RequestHead`]; call [`Self::begin_exchange`] for each request.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHead {
     version: Version,

@@ -38,3 +38,40 @@ impl Resume {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dripping_head_is_parsed_a_few_times_only() {
+        let head = [&b"GET / HTTP/1.1\r\nA: "[..], &[b'x'; 60_000], b"\r\n\r\n"].concat();
+        let (mut resume, mut parses) = (Resume::default(), 0);
+        for end in 1..=head.len() {
+            if resume.is_due(&head[..end]) {
+                parses += 1;
+                resume.note_partial(end);
+            }
+        }
+        // At each doubling, and at the end.
+        assert_eq!(parses, 17);
+    }
+
+    #[test]
+    fn an_end_is_seen_however_it_is_cut() {
+        for end in ["\r\n\r\n", "\n\n", "\r\n\n", "\n\r\n"] {
+            let head = [&[b'x'; 100], end.as_bytes(), b"yz"].concat();
+            for first in 90..100 + end.len() {
+                for second in first + 1..=head.len() {
+                    let mut resume = Resume::default();
+                    resume.note_partial(first);
+                    let due = resume.is_due(&head[..second]);
+                    assert_eq!(due, second >= 100 + end.len(), "{end:?} {first} {second}");
+                    if !due {
+                        assert!(resume.is_due(&head), "{end:?} {first} {second}");
+                    }
+                }
+            }
+        }
+    }
+}
