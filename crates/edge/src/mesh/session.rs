@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use weir_api::mesh;
 use weir_control::catalog::{Endpoint, EndpointsView};
-use weir_control::proxies::Rejection;
 use weir_control::resources::{Closure, ResourceSet, Subscription, closure};
 use weir_model::{Position, ResourceId, Revision, ServiceRef};
 
@@ -33,14 +32,6 @@ struct SentEndpoints {
     endpoints: BTreeMap<String, Endpoint>,
 }
 
-/// An update that waits for its acknowledgement.
-#[derive(Debug)]
-struct Outstanding {
-    position: Position,
-    /// The resources it carried, under the names that rejections use.
-    resources: Vec<String>,
-}
-
 /// One proxy's state.
 #[derive(Debug, Default)]
 pub(super) struct Session {
@@ -52,8 +43,8 @@ pub(super) struct Session {
     closure_of: Option<Arc<ResourceSet>>,
     resources: HashMap<ResourceId, u64>,
     services: HashMap<ServiceRef, SentEndpoints>,
-    outstanding: VecDeque<Outstanding>,
-    standing: BTreeMap<String, Rejection>,
+    /// The positions of the updates that wait for their acknowledgement, oldest first.
+    outstanding: VecDeque<Position>,
     /// Nothing was sent yet: the next update says so, or says what to keep.
     fresh: bool,
 }
@@ -146,11 +137,9 @@ impl Session {
             reset: self.fresh,
             ..mesh::Update::default()
         };
-        let mut carried = Vec::new();
         for id in &self.closure.resources {
             let Some(entry) = set.get(id) else { continue };
             if self.resources.insert(id.clone(), entry.changed_in) != Some(entry.changed_in) {
-                carried.push(id.to_string());
                 update.upserts.push(convert::resource(id, entry));
             }
         }
@@ -158,7 +147,6 @@ impl Session {
             self.resources.keys().filter(|id| !self.closure.resources.contains(*id)).cloned().collect();
         for id in gone {
             self.resources.remove(&id);
-            carried.push(id.to_string());
             update.removals.push(convert::resource_ref(&id));
         }
         update
@@ -176,7 +164,7 @@ impl Session {
             return None;
         }
         self.fresh = false;
-        self.outstanding.push_back(Outstanding { position: moment.position(), resources: carried });
+        self.outstanding.push_back(moment.position());
         Some(update)
     }
 
@@ -191,18 +179,11 @@ impl Session {
         self.closure_of = Some(Arc::clone(set));
     }
 
-    /// Takes an acknowledgement in, which covers every update up to its position. Returns the rejections that stand:
-    /// an earlier one does until its resource is sent anew and not refused.
-    pub(super) fn acknowledge(&mut self, position: Position, rejections: Vec<Rejection>) -> Vec<Rejection> {
-        while self.outstanding.front().is_some_and(|update| update.position <= position) {
-            for resource in self.outstanding.pop_front().into_iter().flat_map(|update| update.resources) {
-                self.standing.remove(&resource);
-            }
+    /// Takes an acknowledgement in, which covers every update up to its position.
+    pub(super) fn acknowledge(&mut self, position: Position) {
+        while self.outstanding.front().is_some_and(|sent| *sent <= position) {
+            self.outstanding.pop_front();
         }
-        for rejection in rejections {
-            self.standing.insert(rejection.resource.clone(), rejection);
-        }
-        self.standing.values().cloned().collect()
     }
 }
 

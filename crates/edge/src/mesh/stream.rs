@@ -111,15 +111,15 @@ impl Stream {
     fn acknowledge(&mut self, ack: Ack) -> Result<(), Status> {
         let position = ack.position.ok_or_else(|| Status::invalid_argument("ack.position is missing"))?;
         let position = convert::position_from(position);
+        // An acknowledgement names everything that the proxy refuses then, so it takes the place of the one before.
         let rejections = ack
             .rejections
             .into_iter()
             .map(|rejection| convert::rejection_from(rejection, position))
             .collect();
-        let standing = self.session.acknowledge(position, rejections);
+        self.session.acknowledge(position);
         self.waiting_since = Instant::now();
-        let proxies = self.shared.control.proxies();
-        proxies.acknowledged(&self.member.connection, position, standing);
+        self.shared.control.proxies().acknowledged(&self.member.connection, position, rejections);
         self.settle();
         Ok(())
     }
