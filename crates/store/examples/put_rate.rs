@@ -52,9 +52,10 @@ fn key(number: usize) -> Key {
 }
 
 async fn fill(store: &Embedded, keys: usize) {
-    let value: Arc<[u8]> = vec![b'x'; VALUE_BYTES].into();
+    // Each with its own memory, as values that come from clients have.
+    let value = || Arc::<[u8]>::from(vec![b'x'; VALUE_BYTES]);
     for start in (0..keys).step_by(1000) {
-        let txn = (start..start + 1000).fold(Txn::new(), |txn, i| txn.put(key(i), Arc::clone(&value)));
+        let txn = (start..start + 1000).fold(Txn::new(), |txn, i| txn.put(key(i), value()));
         store.commit(txn).await.expect("accepted");
     }
 }
@@ -67,13 +68,13 @@ async fn measure(store: &Arc<Embedded>, clients: usize, keys: usize, time: Durat
         .map(|client| {
             let store = Arc::clone(store);
             tokio::spawn(async move {
-                let value: Arc<[u8]> = vec![b'y'; VALUE_BYTES].into();
+                let value = vec![b'y'; VALUE_BYTES];
                 let mut waits = Vec::new();
                 let mut number = client * 7919;
                 while start.elapsed() < time {
                     number = (number + 104_729) % keys;
                     let asked = Instant::now();
-                    store.commit(Txn::new().put(key(number), Arc::clone(&value))).await.expect("accepted");
+                    store.commit(Txn::new().put(key(number), value.as_slice())).await.expect("accepted");
                     waits.push(asked.elapsed());
                 }
                 waits

@@ -131,14 +131,14 @@ async fn any_call_may_fail() {
     say(&format!("any call may fail: WEIR_SEED={seed}"));
     let mut random = Random(seed);
     let (mut accepted, mut refused) = (0, 0);
-    for _ in 0..6 {
+    for _ in 0..4 {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("store");
         let faults = Arc::new(Faults::default());
         let store = open_faulty(&path, &faults);
         let mut expected = BTreeMap::new();
         let mut revision = 0;
-        for step in 0..150 {
+        for step in 0..100 {
             if random.below(3) == 0 {
                 faults.fail_after(random.below(12));
             }
