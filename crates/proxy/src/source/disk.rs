@@ -216,15 +216,15 @@ mod tests {
     async fn writes_are_spaced() {
         let directory = tempfile::tempdir().unwrap();
         let keeper = Keeper::start(directory.path().to_owned());
+        let before_first = std::time::Instant::now();
         keeper.keep(kept(1));
         while load(directory.path()).ok().flatten().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let first = std::time::Instant::now();
         keeper.keep(kept(2));
         while load(directory.path()).unwrap().unwrap().inputs.position.revision != 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert!(first.elapsed() > WRITE_EVERY / 2, "{:?}", first.elapsed());
+        assert!(before_first.elapsed() >= WRITE_EVERY);
     }
 }

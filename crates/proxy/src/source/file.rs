@@ -66,6 +66,7 @@ pub(super) struct FileSource {
 impl FileSource {
     /// A source over files and directories, none of them read yet.
     pub(super) fn new(paths: Vec<PathBuf>, publisher: Publisher) -> Self {
+        publisher.shared().set_status(|status| status.kind = "file");
         Self { paths, publisher, loads: 0, read: Vec::new(), seen: Vec::new(), content: 0 }
     }
 
@@ -111,8 +112,9 @@ impl FileSource {
     }
 
     async fn reload(&mut self, forced: bool) {
-        match self.load(forced).await {
-            Ok(false) => {}
+        let result = self.load(forced).await;
+        match &result {
+            Ok(false) => return,
             Ok(true) => tracing::info!(revision = self.loads, "the files have changed and are in force"),
             Err(FileErrors(errors)) => {
                 for error in errors {
@@ -122,6 +124,8 @@ impl FileSource {
                 tracing::error!("the files were refused; revision {} stays in force", position.revision);
             }
         }
+        let error = result.err().map(|errors| errors.to_string());
+        self.publisher.shared().set_status(|status| status.error = error);
     }
 
     /// Reads the files and puts them in force. `Ok(false)`: they say what they said before.

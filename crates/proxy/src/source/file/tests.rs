@@ -132,12 +132,17 @@ async fn a_change_is_put_in_force_and_a_fault_is_not() {
     assert_eq!(fixture.rules(), ["HTTPRoute/store#0"]);
 
     fixture.write("shop.yml", "kind: HTTPRoute\nmetadata: {nam");
-    // A good file that comes after the bad one shows that the bad one was looked at, or was never seen.
-    tokio::time::sleep(POLL_EVERY * 4).await;
+    let refused = async {
+        while fixture.shared.status().error.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), refused).await.unwrap();
     assert_eq!(fixture.rules(), ["HTTPRoute/store#0"]);
     fixture.write("shop.yml", &route("cart").replace("name: shop", "name: third"));
     revision(&mut in_force, 3).await;
     assert_eq!(fixture.rules(), ["HTTPRoute/third#0"]);
+    assert_eq!(fixture.shared.status().kind, "file");
     following.abort();
 }
 

@@ -319,6 +319,44 @@ async fn a_silent_server_is_left() {
     proxy.stop().await;
 }
 
+/// Passes bytes between the next client and a server until it is told to freeze: then the connection stays open, and
+/// nothing gets through, as when a host loses power.
+async fn freezing_relay(server: SocketAddr, frozen: Arc<tokio::sync::Notify>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut upstream = TcpStream::connect(server).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
+            () = frozen.notified() => {}
+        }
+        // Holds both connections, and the listener, which accepts no more.
+        std::future::pending::<()>().await;
+        drop((client, upstream, listener));
+    });
+    addr
+}
+
+#[tokio::test]
+async fn a_server_that_dies_without_a_word_is_noticed() {
+    let mut server = Server::start().await;
+    let frozen = Arc::new(tokio::sync::Notify::new());
+    let relay = freezing_relay(server.addr, frozen.clone()).await;
+    let mut settings = settings(relay, edge());
+    settings.servers.push(format!("http://{}", server.addr));
+    settings.keepalive = Duration::from_millis(200);
+    let proxy = start(settings).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(1, 5)).await;
+    stream.ack().await;
+    frozen.notify_one();
+    let (_stream, hello) = server.welcome().await;
+    assert_eq!(hello.resume, Some(mesh::Position { epoch: 1, revision: 5 }));
+    assert_eq!(proxy.rules(), ["HTTPRoute/shop#0"]);
+    proxy.stop().await;
+}
+
 #[tokio::test]
 async fn a_service_is_subscribed_to_when_it_is_called() {
     let mut server = Server::start().await;
