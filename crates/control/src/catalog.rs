@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use weir_model::{Position, Revision};
 use weir_store::{Event, KeyValue};
 
-pub use endpoints::{Endpoint, EndpointsView};
+pub use endpoints::{Endpoint, EndpointsView, Moment};
 pub use entry::{
     CheckEntry, CheckRef, InstanceEntry, InstanceRef, NodeEntry, NodeView, ServiceMember, ServiceSummary,
     Versioned, View,

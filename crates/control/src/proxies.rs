@@ -94,7 +94,8 @@ impl Proxies {
         }
     }
 
-    fn update(&self, connection: &Connection, change: impl FnOnce(&mut Proxy)) {
+    /// Changes what is known of a proxy, unless it has connected anew.
+    pub fn update(&self, connection: &Connection, change: impl FnOnce(&mut Proxy)) {
         let mut table = self.table();
         if let Some((number, proxy)) = table.proxies.get_mut(&connection.id)
             && *number == connection.number

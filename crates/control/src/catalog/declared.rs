@@ -72,7 +72,7 @@ impl Declared {
             }
         }
         if part == 0
-            && !self.head.as_ref().is_some_and(|head| head.id == id)
+            && self.head.as_ref().is_none_or(|head| head.id != id)
             && let Some(number) = self.logged(id).map(|change_set| change_set.number)
         {
             self.log.remove(&number);

@@ -1,14 +1,17 @@
 //! A service as its callers see it: endpoints with address, weight and health.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use weir_model::registry::{Address, Health};
 use weir_model::resource::Protocol;
+use weir_model::resource::service::StaticEndpoint;
 use weir_model::{Position, Revision, ServiceRef};
 
 use super::entry::ServiceMember;
 use super::topic::Topic;
 use super::{Catalog, State};
+use crate::resources::ResourceSet;
 
 /// One address that requests for a service can go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct Endpoint {
     pub address: Address,
     /// Whether `address` is a sidecar's.
     pub inbound: bool,
+    /// Whether it is one of the Service document's own endpoints, not a registered instance.
+    pub fixed: bool,
     /// Share of the requests, by its present health; 0 gets none.
     pub weight: u32,
     /// Its health in the registry: that of its checks and its node's, critical in maintenance.
@@ -42,39 +47,63 @@ pub struct EndpointsView {
     pub endpoints: Vec<Endpoint>,
 }
 
-impl Catalog {
+/// The catalog at one moment: all that is read through it is of one revision.
+pub struct Moment<'a> {
+    state: &'a State,
+}
+
+impl Moment<'_> {
+    /// The position of the moment.
+    pub fn position(&self) -> Position {
+        self.state.position
+    }
+
+    /// The declared resources in force.
+    pub fn resources(&self) -> &Arc<ResourceSet> {
+        &self.state.declared.set
+    }
+
+    /// The revision at which the declared resources last changed; never 0.
+    pub fn resources_index(&self) -> Revision {
+        self.state.index(&Topic::Resources)
+    }
+
     /// The endpoints of a service: registered instances and the static ones of its Service document.
     pub fn endpoints(&self, service: &ServiceRef) -> EndpointsView {
+        self.state.endpoints(service)
+    }
+}
+
+impl Catalog {
+    /// Reads several things of one revision. Nothing is applied meanwhile, so `read` must be quick.
+    pub fn read<T>(&self, read: impl FnOnce(&Moment<'_>) -> T) -> T {
         let state = self.state();
-        let document = state.declared.set.service(service);
-        let members = state.members(service);
-        let known = document.is_some() || state.registry.service(&service.namespace, &service.name).is_some();
-        let protocol = document.map(|document| document.protocol).or_else(|| declared_by(&members));
-        let mut endpoints: Vec<_> = members.iter().map(endpoint).collect();
-        for fixed in document.into_iter().flat_map(|document| &document.endpoints) {
-            let address = Address { host: fixed.address.clone(), port: fixed.port };
-            endpoints.push(Endpoint {
-                id: format!("static/{}:{}", address.host, address.port),
-                address,
-                inbound: false,
-                weight: fixed.weight,
-                health: Health::Passing,
-                metadata: BTreeMap::new(),
-            });
-        }
-        endpoints.sort_by(|a, b| a.id.cmp(&b.id));
-        let index = state.index(&Topic::Service(service.clone())).max(state.declared.index());
-        EndpointsView {
-            known,
-            index,
-            position: state.position,
-            protocol: protocol.unwrap_or_default(),
-            endpoints,
-        }
+        read(&Moment { state: &state })
+    }
+
+    /// The endpoints of a service: registered instances and the static ones of its Service document.
+    pub fn endpoints(&self, service: &ServiceRef) -> EndpointsView {
+        self.state().endpoints(service)
     }
 }
 
 impl State {
+    fn endpoints(&self, service: &ServiceRef) -> EndpointsView {
+        let document = self.declared.set.service(service);
+        let members = self.members(service);
+        let protocol = document.map(|document| document.protocol).or_else(|| declared_by(&members));
+        let mut endpoints: Vec<_> = members.iter().map(endpoint).collect();
+        endpoints.extend(document.into_iter().flat_map(|document| &document.endpoints).map(fixed_endpoint));
+        endpoints.sort_by(|a, b| a.id.cmp(&b.id));
+        EndpointsView {
+            known: document.is_some() || self.registry.service(&service.namespace, &service.name).is_some(),
+            index: self.registry.service_index(service).max(self.declared.index()).max(1),
+            position: self.position,
+            protocol: protocol.unwrap_or_default(),
+            endpoints,
+        }
+    }
+
     /// A service's instances whose nodes are there, by node and id.
     pub(crate) fn members(&self, service: &ServiceRef) -> Vec<ServiceMember> {
         let Some(slot) = self.registry.service(&service.namespace, &service.name) else { return Vec::new() };
@@ -87,6 +116,18 @@ impl State {
     }
 }
 
+fn fixed_endpoint(fixed: &StaticEndpoint) -> Endpoint {
+    Endpoint {
+        id: format!("static/{}:{}", fixed.address, fixed.port),
+        address: Address { host: fixed.address.clone(), port: fixed.port },
+        inbound: false,
+        fixed: true,
+        weight: fixed.weight,
+        health: Health::Passing,
+        metadata: BTreeMap::new(),
+    }
+}
+
 fn endpoint(member: &ServiceMember) -> Endpoint {
     let instance = member.instance.value();
     let health = member.health();
@@ -95,6 +136,7 @@ fn endpoint(member: &ServiceMember) -> Endpoint {
         id: format!("{}/{}", instance.node, instance.id),
         address: instance.inbound.clone().unwrap_or_else(application),
         inbound: instance.inbound.is_some(),
+        fixed: false,
         weight: match health {
             Health::Passing => instance.weights.passing,
             Health::Warning => instance.weights.warning,

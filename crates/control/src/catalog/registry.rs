@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_model::registry::{Check, Health, Instance, Node};
-use weir_model::{Revision, ServiceRef};
+use weir_model::{DEFAULT_NAMESPACE, Revision, ServiceRef};
 
 use super::effects::Effects;
 use super::entry::{CheckEntry, InstanceEntry, NodeEntry, Versioned};
@@ -138,6 +138,8 @@ impl Registry {
         let slot = self.nodes.entry(name.into()).or_default();
         let known = slot.node.take();
         let fresh = known.is_none();
+        let was_maintained = known.as_ref().is_some_and(|entry| entry.node.value.maintenance.is_some());
+        let maintained = was_maintained || node.value.maintenance.is_some();
         let checks = known.map(|entry| entry.checks.clone()).unwrap_or_default();
         slot.node = Some(Arc::new(NodeEntry { node, checks }));
         if fresh && slot.unattached > 0 {
@@ -151,12 +153,18 @@ impl Registry {
         effects.touch(Topic::Nodes);
         self.touch_node(name, effects);
         self.touch_services_of(name, effects);
+        if maintained {
+            self.touch_node_maintenance(name, effects);
+        }
     }
 
     pub(crate) fn delete_node(&mut self, name: &str, effects: &mut Effects) {
         let Some(slot) = self.nodes.get_mut(name) else { return };
         let Some(node) = slot.node.take() else { return };
         slot.unattached += node.checks.len();
+        if node.node.value.maintenance.is_some() {
+            self.touch_node_maintenance(name, effects);
+        }
         self.nodes_index = effects.revision();
         effects.touch(Topic::Nodes);
         self.touch_node(name, effects);
@@ -176,6 +184,10 @@ impl Registry {
             let stays = known.value().service == entry.value().service;
             self.leave_service(known, stays, effects);
         }
+        let was_maintained = known.as_ref().is_some_and(|known| known.value().maintenance.is_some());
+        if was_maintained || entry.value().maintenance.is_some() {
+            self.touch_maintenance(&entry.value().namespace, effects);
+        }
         self.touch_node(node, effects);
         if known.is_none() {
             self.adopt_orphans(node, &entry, effects);
@@ -187,6 +199,9 @@ impl Registry {
         let Some(entry) = slot.instances.remove(namespace, id) else { return };
         slot.unattached += entry.checks.len();
         self.leave_service(&entry, false, effects);
+        if entry.value().maintenance.is_some() {
+            self.touch_maintenance(namespace, effects);
+        }
         self.touch_node(node, effects);
         self.sweep_node(node, effects);
     }
@@ -355,11 +370,28 @@ impl Registry {
     }
 
     fn touch_check(&mut self, check: &CheckEntry, before: Option<Health>, effects: &mut Effects) {
-        let namespace = &check.value.namespace;
-        let slot = self.namespaces.entry((**namespace).into()).or_default();
-        for health in [None, Some(check.value.health), before] {
-            slot.checks_index[health_slot(health)] = effects.revision();
-            effects.touch(Topic::Checks { namespace: namespace.clone(), health });
+        self.touch_checks(&check.value.namespace, &[None, Some(check.value.health), before], effects);
+    }
+
+    fn touch_checks(&mut self, namespace: &str, states: &[Option<Health>], effects: &mut Effects) {
+        let slot = self.namespaces.entry(namespace.into()).or_default();
+        for health in states {
+            slot.checks_index[health_slot(*health)] = effects.revision();
+            effects.touch(Topic::Checks { namespace: namespace.to_owned(), health: *health });
+        }
+    }
+
+    /// Maintenance counts as critical, and some show it as a check of its own.
+    fn touch_maintenance(&mut self, namespace: &str, effects: &mut Effects) {
+        self.touch_checks(namespace, &[None, Some(Health::Critical)], effects);
+    }
+
+    fn touch_node_maintenance(&mut self, node: &str, effects: &mut Effects) {
+        let Some(slot) = self.nodes.get(node) else { return };
+        let on_it = slot.instances.iter().map(|entry| entry.value().namespace.clone());
+        let namespaces: BTreeSet<_> = on_it.chain([DEFAULT_NAMESPACE.to_owned()]).collect();
+        for namespace in namespaces {
+            self.touch_maintenance(&namespace, effects);
         }
     }
 

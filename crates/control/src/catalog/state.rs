@@ -109,7 +109,7 @@ impl State {
             Some(Place::Checkpoint { id, part }) => self.declared.delete_checkpoint(id, part),
             // The log is never taken back: without its head the last state stays in force.
             Some(Place::Head) => {
-                tracing::error!("the head of the declared resources was deleted from the store")
+                tracing::error!("the head of the declared resources was deleted from the store");
             }
             None => {}
         }

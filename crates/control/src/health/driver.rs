@@ -83,10 +83,15 @@ impl Control {
     /// # Errors
     /// [`Error::NotFound`] if the check was deregistered meanwhile; stop running it.
     pub async fn report(&self, check: &CheckRef, outcome: Health, output: &str) -> Result<(), Error> {
-        if self.catalog().check(check).is_none() {
-            return Err(Error::not_found("check", &check.id));
-        }
-        match self.monitor.with(|machine, now| machine.report(check, outcome, output, now)) {
+        let entry = self.catalog().check(check).ok_or_else(|| Error::not_found("check", &check.id))?;
+        let news = self.monitor.with(|machine, now| {
+            // Its registration may be visible before the driver has come to it.
+            if !machine.knows(check) {
+                machine.track(&entry.value, now);
+            }
+            machine.report(check, outcome, output, now)
+        });
+        match news {
             Some(health) => self.commit_health(check, health, Some(output)).await.map(drop),
             None => Ok(()),
         }

@@ -124,6 +124,11 @@ impl Machine {
         self.checks.keys().map(|name| &**name)
     }
 
+    /// Whether a check is tracked.
+    pub fn knows(&self, check: &CheckRef) -> bool {
+        self.checks.contains_key(check)
+    }
+
     /// A heartbeat of a TTL check. Other checks have none.
     pub fn heard_from(&mut self, check: &CheckRef, now: Duration) {
         let Some((_, mut tracked)) = self.checks.remove_entry(check) else { return };
@@ -211,7 +216,6 @@ impl Machine {
         for name in overdue {
             let Some(mut tracked) = self.checks.remove(&name) else { continue };
             if suspicious {
-                self.silence.withhold(&name.node);
                 tracked.due_at = Some(now + MASS_EXPIRY_RECHECK);
             } else {
                 actions.push(Action::Expire((*name).clone()));
@@ -284,3 +288,6 @@ impl Tracked {
         [expiry, self.evict_at()].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ struct Node {
     /// Since when all of them are.
     silent_since: Option<Duration>,
     /// Whether its silence was not believed.
-    withheld: bool,
+    doubted: bool,
 }
 
 /// Which nodes are heard from.
@@ -59,24 +59,26 @@ impl Silence {
         let Some(node) = self.nodes.get_mut(node) else { return };
         node.silent = node.silent.saturating_sub(1);
         node.silent_since = None;
-        node.withheld = false;
+        node.doubted = false;
     }
 
     /// Whether the present silence is suspicious: more than half of the nodes, of at least
-    /// [`MASS_EXPIRY_NODES_MIN`], fell silent within [`MASS_EXPIRY_WINDOW`], or their silence was not believed then.
-    pub(super) fn suspicious(&self, now: Duration) -> bool {
-        let total = self.nodes.len();
-        let counts = |node: &&Node| {
+    /// [`MASS_EXPIRY_NODES_MIN`], fell silent within [`MASS_EXPIRY_WINDOW`], or did so earlier and have been doubted
+    /// since. All of them then stay doubted until they are heard from, those too that were judged before it was seen
+    /// how many they are.
+    pub(super) fn suspicious(&mut self, now: Duration) -> bool {
+        let counts = |node: &Node| {
             node.silent_since
-                .is_some_and(|since| node.withheld || now.saturating_sub(since) <= MASS_EXPIRY_WINDOW)
+                .is_some_and(|since| node.doubted || now.saturating_sub(since) <= MASS_EXPIRY_WINDOW)
         };
-        total >= MASS_EXPIRY_NODES_MIN && self.nodes.values().filter(counts).count() * 2 > total
-    }
-
-    /// A node's silence is not believed, until it is heard from or most others are.
-    pub(super) fn withhold(&mut self, node: &str) {
-        if let Some(node) = self.nodes.get_mut(node) {
-            node.withheld = true;
+        let total = self.nodes.len();
+        let suspicious = total >= MASS_EXPIRY_NODES_MIN
+            && self.nodes.values().filter(|node| counts(node)).count() * 2 > total;
+        if suspicious {
+            for node in self.nodes.values_mut().filter(|node| counts(node)) {
+                node.doubted = true;
+            }
         }
+        suspicious
     }
 }

@@ -166,7 +166,6 @@ async fn probers_learn_what_to_run_and_thresholds_hold_back() {
     assert_eq!(run.value.id, "probe");
 
     let name = check_ref("probe");
-    // Its tracking follows the catalog's changes: wait until the first outcome counts.
     let now = || health(&control, "probe").unwrap();
     for (outcome, expected) in [
         (Health::Critical, Health::Passing),

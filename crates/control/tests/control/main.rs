@@ -1,6 +1,7 @@
 //! The control plane over its public interface, on the memory engine.
 
 mod blocking;
+mod golden;
 mod health;
 mod kv;
 mod property;
