@@ -70,8 +70,8 @@ impl Pool {
         self.counters.pool_idle.sub((before - idle.len()) as u64);
     }
 
-    /// How many connections there are.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.idle.borrow().len()
     }
 

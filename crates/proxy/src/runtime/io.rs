@@ -1,6 +1,6 @@
 //! Socket calls of the data plane: one system call each, and none where the runtime already knows that it would block.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -27,23 +27,6 @@ pub(crate) fn poll_write(
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
     Pin::new(stream).poll_write(cx, bytes)
-}
-
-/// Writes a head and what follows it, once.
-#[inline]
-pub(crate) fn poll_write_two(
-    stream: &mut TcpStream,
-    cx: &mut Context<'_>,
-    first: &[u8],
-    second: &[u8],
-) -> Poll<io::Result<usize>> {
-    if second.is_empty() {
-        return poll_write(stream, cx, first);
-    }
-    if first.is_empty() {
-        return poll_write(stream, cx, second);
-    }
-    Pin::new(stream).poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
 }
 
 /// Shuts down the sending side.

@@ -123,8 +123,10 @@ impl Worker {
         }
         let fresh = View::new(snapshot.clone(), view.number + 1);
         drop(view);
-        self.view.replace(fresh.clone());
-        self.forget_unused(&fresh);
+        let old = self.view.replace(fresh.clone());
+        self.take_over(&fresh);
+        // Not before: what the new view took over has the old one for its only owner.
+        drop(old);
         fresh
     }
 
@@ -162,17 +164,18 @@ impl Worker {
     }
 
     /// Takes over what the new view will need from the old one, so that pools outlive the swap, and lets go of the rest.
-    fn forget_unused(&self, fresh: &View) {
-        let keys: std::collections::HashSet<u64> =
-            fresh.snapshot.upstreams().iter().map(|upstream| upstream.state.key()).collect();
-        let used: Vec<u64> = self.carried.borrow().keys().copied().collect();
+    #[cold]
+    fn take_over(&self, fresh: &View) {
+        let mut kept = std::collections::HashSet::new();
         for upstream in fresh.snapshot.upstreams() {
-            // Only those in use: an upstream that this worker never called needs nothing.
-            if used.contains(&upstream.state.key()) {
+            let key = upstream.state.key();
+            // An upstream that this worker never called needs nothing.
+            if self.carried.borrow().contains_key(&key) {
                 self.local(fresh, upstream);
+                kept.insert(key);
             }
         }
-        self.carried.borrow_mut().retain(|key, _| keys.contains(key));
+        self.carried.borrow_mut().retain(|key, _| kept.contains(key));
     }
 
     /// An exchange to fill, used before or new.

@@ -1,4 +1,11 @@
 //! The engine from the outside: raw clients, a proxy in this process, raw upstreams.
 
 mod basics;
+mod bodies;
+mod faults;
+mod interim;
+mod lifecycle;
+mod observe;
+mod sidecar;
+mod strict;
 mod support;

@@ -473,6 +473,11 @@ impl Served {
         self.write([head.as_bytes(), body].concat())
     }
 
+    /// Adds a mark to what was received.
+    pub fn record(&self, mark: &str) {
+        self.record.lock().unwrap().extend_from_slice(mark.as_bytes());
+    }
+
     /// Reads until the proxy closes or resets.
     pub fn until_closed(&mut self) {
         while matches!(self.fill(), Ok(n) if n > 0) {}

@@ -1,0 +1,275 @@
+//! Upstreams that fail, and peers that are slow.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use weir_proxy::Reason;
+
+use crate::support::{Proxy, Upstream, documents, eventually, find, free_port};
+
+fn nobody() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
+
+#[test]
+fn malformed_responses_become_502_and_cost_the_connection() {
+    for (name, response) in [
+        ("73 both framings", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ("74 NUL", "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n"),
+        ("74 CR", "HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 0\r\n\r\n"),
+        ("74 LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n"),
+        ("75 bytes after the message", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n\r\n"),
+        ("77 body of 204", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nhi"),
+        ("77 bytes after 204", "HTTP/1.1 204 No Content\r\n\r\nhi"),
+        ("no response at all", "hello\r\n\r\n"),
+        ("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi"),
+        ("bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n"),
+    ] {
+        let upstream = Upstream::start(move |conn| {
+            conn.head()?;
+            conn.write(response)?;
+            conn.until_closed();
+            conn.record("closed;");
+            Ok(())
+        });
+        let proxy = Proxy::to(&[upstream.addr]);
+        let mut client = proxy.client();
+        let response = client.get("/");
+        assert_eq!((response.status, response.field("x-weir-reason")), (502, Some("upstream_malformed")), "{name}");
+        eventually("the connection is closed", || find(&upstream.received(), b"closed;").is_some());
+        assert_eq!(upstream.connections(), 1, "{name}: not tried again");
+    }
+}
+
+#[test]
+fn endless_interim_responses_are_refused() {
+    let upstream = Upstream::start(|conn| {
+        conn.head()?;
+        loop {
+            conn.write("HTTP/1.1 102 Processing\r\n\r\n")?;
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    for seen in 0.. {
+        match client.response().status {
+            102 => assert!(seen < 16),
+            status => {
+                assert_eq!(status, 502);
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_idle_connection_that_speaks_is_discarded() {
+    let upstream = Upstream::start(|conn| {
+        conn.head()?;
+        conn.ok(b"one")?;
+        std::thread::sleep(Duration::from_millis(50));
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")?;
+        conn.record("spoke;");
+        conn.until_closed();
+        Ok(())
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    assert_eq!(proxy.client().get("/").text(), "one");
+    eventually("it has spoken", || find(&upstream.received(), b"spoke;").is_some());
+    // The proxy's poller has to see it, too.
+    eventually("it is found out", || {
+        let response = proxy.client().get("/");
+        assert_eq!(response.text(), "one");
+        upstream.connections() >= 2
+    });
+}
+
+#[test]
+fn when_one_endpoint_is_down_the_other_answers_and_the_first_is_avoided() {
+    let upstream = Upstream::echo();
+    let down = nobody();
+    let proxy = Proxy::to(&[down, upstream.addr]);
+    let mut client = proxy.client();
+    for _ in 0..50 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert!(proxy.metrics().retries() <= 1, "avoided after the first failure: {}", proxy.metrics().retries());
+
+    // Also a request with a body, of which nothing was sent.
+    let proxy = Proxy::to(&[down, upstream.addr]);
+    let mut client = proxy.client();
+    for _ in 0..5 {
+        client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nhi");
+        assert!(client.response().text().ends_with("\r\n\r\nhi"));
+    }
+}
+
+#[test]
+fn when_all_are_down_the_answer_says_so() {
+    let proxy = Proxy::to(&[nobody(), nobody()]);
+    let mut client = proxy.client();
+    let response = client.get("/");
+    assert_eq!((response.status, response.field("x-weir-reason")), (502, Some("connect_failed")));
+    assert_eq!(client.get("/").status, 502, "the client's connection lives on");
+    assert_eq!(proxy.metrics().refusals(Reason::ConnectFailed), 2);
+}
+
+/// Answers once per connection and closes it silently after, as a server with a short idle timeout does.
+fn forgetful(listener: TcpListener) -> Upstream {
+    Upstream::on(listener, |conn| {
+        let request = conn.request()?;
+        conn.ok(&request.body)
+    })
+}
+
+#[test]
+fn a_stale_connection_costs_nobody_a_request() {
+    let upstream = forgetful(TcpListener::bind("127.0.0.1:0").unwrap());
+    let proxy = Proxy::gateway(&documents(&[upstream.addr], "retry: {attempts: 0}"));
+    let mut client = proxy.client();
+    for _ in 0..200 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!(proxy.metrics().retries(), 0, "it is no retry, and no fault of the endpoint");
+}
+
+#[test]
+fn what_is_not_idempotent_is_not_sent_twice() {
+    let upstream = Upstream::start(|conn| {
+        conn.request()?;
+        conn.record("one;");
+        conn.reset();
+        Ok(())
+    });
+    let proxy = Proxy::gateway(&documents(&[upstream.addr], "retry: {attempts: 3}"));
+    let count = || String::from_utf8_lossy(&upstream.received()).matches("one;").count();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nhi");
+    let response = client.response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (502, Some("upstream_reset")));
+    assert_eq!(count(), 1);
+    client.send("PUT / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nhi");
+    assert_eq!(client.response().status, 502);
+    assert_eq!(count(), 1 + 4, "this one may be");
+}
+
+#[test]
+fn an_idempotent_request_survives_the_reset_of_one_endpoint() {
+    let bad = Upstream::start(|conn| {
+        conn.request()?;
+        conn.reset();
+        Ok(())
+    });
+    let good = Upstream::echo();
+    for _ in 0..10 {
+        let proxy = Proxy::to(&[bad.addr, good.addr]);
+        let mut client = proxy.client();
+        client.send("PUT / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        client.send("0\r\n\r\n");
+        let response = client.response();
+        assert_eq!(response.status, 200);
+        assert!(response.text().ends_with("\r\n\r\n3\r\nabc\r\n0\r\n\r\n") || response.text().ends_with("abc"));
+    }
+}
+
+#[test]
+fn slow_heads_are_answered_408() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.head_read = Duration::from_millis(200);
+    });
+    let mut client = proxy.client();
+    let begun = Instant::now();
+    client.send("GET / HTTP/1.1\r\nHost: a");
+    let response = client.response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (408, Some("slow_head")));
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    assert!(client.is_closed());
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn idle_clients_are_closed() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.downstream_idle = Duration::from_millis(200);
+    });
+    let mut silent = proxy.client();
+    let mut used = proxy.client();
+    used.get("/");
+    assert!(silent.is_closed());
+    assert!(used.is_closed());
+}
+
+#[test]
+fn slow_bodies_are_answered_408_and_slow_upstreams_504() {
+    let upstream = Upstream::start(|conn| {
+        conn.request()?;
+        conn.until_closed();
+        conn.record("given up;");
+        Ok(())
+    });
+    let policy = "timeouts: {request: 300ms}";
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], policy), |config| {
+        config.timeouts.stream_idle = Duration::from_millis(200);
+    });
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 10\r\n\r\nabc");
+    let response = client.response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (408, Some("slow_body")));
+    assert!(client.is_closed());
+
+    let mut client = proxy.client();
+    let begun = Instant::now();
+    let response = client.get("/");
+    assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("timeout")));
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    eventually("the upstream is told", || find(&upstream.received(), b"given up;").is_some());
+}
+
+#[test]
+fn a_body_that_stands_still_is_cut_off() {
+    let upstream = Upstream::start(|conn| {
+        conn.head()?;
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")?;
+        conn.until_closed();
+        Ok(())
+    });
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.stream_idle = Duration::from_millis(200);
+    });
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    assert!(client.try_response(false).is_err());
+}
+
+#[test]
+fn idle_upstream_connections_are_closed() {
+    let upstream = Upstream::start(|conn| {
+        conn.head()?;
+        conn.ok(b"x")?;
+        conn.until_closed();
+        conn.record("closed;");
+        Ok(())
+    });
+    let proxy = Proxy::gateway(&documents(&[upstream.addr], "timeouts: {idle: 200ms}"));
+    assert_eq!(proxy.client().get("/").status, 200);
+    eventually("it is closed", || find(&upstream.received(), b"closed;").is_some());
+    assert_eq!(proxy.metrics().pooled_connections(), 0);
+}
+
+#[test]
+fn too_many_connections_are_refused() {
+    let upstream = Upstream::echo();
+    let proxy =
+        Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| config.limits.connections_max = 2);
+    let (mut a, mut b) = (proxy.client(), proxy.client());
+    assert_eq!((a.get("/").status, b.get("/").status), (200, 200));
+    let mut c = proxy.client();
+    let response = c.response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (503, Some("overloaded")));
+    drop(a);
+    eventually("there is room again", || proxy.metrics().active_connections() == 1);
+    assert_eq!(proxy.client().get("/").status, 200);
+}

@@ -1,0 +1,185 @@
+//! Snapshots that change and proxies that end: no request fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::support::{Client, Proxy, Upstream, documents_on, eventually, free_port};
+
+/// Clients that ask as fast as they can until told to stop. One that is closed between two requests connects anew;
+/// anything else but a 200 is a failure.
+struct Load {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(addr: std::net::SocketAddr, clients: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let done = Arc::new(AtomicUsize::new(0));
+        let threads = (0..clients)
+            .map(|_| {
+                let (stop, done) = (stop.clone(), done.clone());
+                std::thread::spawn(move || {
+                    let mut client = Client::connect(addr);
+                    while !stop.load(Ordering::Relaxed) {
+                        let response = client.get("/");
+                        assert_eq!(response.status, 200, "{response:?}");
+                        done.fetch_add(1, Ordering::Relaxed);
+                        if response.field("connection") == Some("close") {
+                            if stop.load(Ordering::Relaxed) {
+                                return;
+                            }
+                            client = Client::connect(addr);
+                        }
+                    }
+                })
+            })
+            .collect();
+        Self { stop, done, threads }
+    }
+
+    fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    fn finish(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn no_request_fails_while_snapshots_are_swapped() {
+    let upstreams: Vec<_> = (0..3).map(|_| Upstream::echo()).collect();
+    let port = free_port();
+    let mut proxy = Proxy::gateway_with(&documents_on(port, &[upstreams[0].addr], ""), |config| config.workers = 2);
+    let load = Load::start(proxy.addr(), 4);
+    for round in 0..100 {
+        let chosen: Vec<_> = upstreams.iter().enumerate().filter(|(i, _)| (round >> i) & 1 == 0 || *i == 2).collect();
+        let chosen: Vec<_> = chosen.into_iter().map(|(_, upstream)| upstream.addr).collect();
+        proxy.publish(&documents_on(port, &chosen, ""));
+        let before = load.done();
+        eventually("requests go on", || load.done() > before + 10);
+    }
+    assert!(load.finish() > 1000);
+    assert!(upstreams.iter().all(|upstream| upstream.connections() > 0));
+    assert_eq!(proxy.metrics().retries(), 0);
+}
+
+#[test]
+fn pools_outlive_a_swap() {
+    let upstream = Upstream::echo();
+    let port = free_port();
+    let mut proxy = Proxy::gateway(&documents_on(port, &[upstream.addr], ""));
+    let mut client = proxy.client();
+    for _ in 0..5 {
+        assert_eq!(client.get("/").status, 200);
+        proxy.publish(&documents_on(port, &[upstream.addr], "retry: {attempts: 2}"));
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn a_listener_that_is_removed_drains() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.head()?;
+            std::thread::sleep(Duration::from_millis(300));
+            conn.ok(b"done")?;
+        }
+    });
+    let (first, second) = (free_port(), free_port());
+    let mut proxy = Proxy::gateway(&documents_on(first, &[upstream.addr], ""));
+    let mut in_flight = proxy.client();
+    let mut idle = proxy.client();
+    assert_eq!(idle.get("/").status, 200);
+    in_flight.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("it is in flight", || proxy.metrics().requests() == 2);
+    let old = proxy.addr();
+    proxy.publish(&documents_on(second, &[upstream.addr], ""));
+    let response = in_flight.response();
+    assert_eq!((response.status, response.field("connection")), (200, Some("close")));
+    assert!(in_flight.is_closed());
+    assert!(idle.is_closed());
+    assert_ne!(proxy.addr(), old);
+    assert_eq!(proxy.client().get("/").status, 200);
+    eventually("nobody listens there", || std::net::TcpStream::connect(old).is_err());
+}
+
+#[test]
+fn draining_finishes_what_is_in_flight_and_fails_nothing() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            let head = conn.head()?;
+            if head.contains("/slow") {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            conn.ok(b"done")?;
+        }
+    });
+    let port = free_port();
+    let proxy = Proxy::gateway_with(&documents_on(port, &[upstream.addr], ""), |config| config.workers = 2);
+    let addr = proxy.addr();
+    let mut slow = proxy.client();
+    slow.send("GET /slow HTTP/1.1\r\nHost: app\r\n\r\n");
+    // Busy clients: each is told to close by an answer, not by an end in the middle of a request.
+    let load = Load::start(addr, 4);
+    eventually("requests go through", || load.done() > 100);
+    load.stop.store(true, Ordering::Relaxed);
+    let answer = std::thread::spawn(move || slow.response());
+    assert!(proxy.drain(), "all finished in time");
+    assert!(load.finish() > 100);
+    assert_eq!(answer.join().unwrap().text(), "done");
+    assert!(std::net::TcpStream::connect(addr).is_err());
+}
+
+#[test]
+fn a_busy_client_is_told_to_close_while_draining() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.head()?;
+            conn.ok(b"done")?;
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status, 200);
+    let asking = std::thread::spawn(move || {
+        let mut count = 0;
+        loop {
+            let response = client.get("/");
+            assert_eq!(response.status, 200);
+            count += 1;
+            if response.field("connection") == Some("close") {
+                return count;
+            }
+        }
+    });
+    eventually("it is busy", || proxy.metrics().requests() > 20);
+    assert!(proxy.drain());
+    assert!(asking.join().unwrap() > 1);
+}
+
+#[test]
+fn draining_ends_at_its_timeout() {
+    let upstream = Upstream::start(|conn| {
+        conn.head()?;
+        conn.until_closed();
+        Ok(())
+    });
+    let port = free_port();
+    let proxy = Proxy::gateway_with(&documents_on(port, &[upstream.addr], ""), |config| {
+        config.drain_timeout = Duration::from_millis(300);
+    });
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("it is in flight", || upstream.connections() == 1);
+    assert!(!proxy.drain());
+    assert!(client.is_closed());
+}

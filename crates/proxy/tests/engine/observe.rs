@@ -1,0 +1,64 @@
+//! What can be seen of requests afterwards.
+
+use weir_model::Position;
+use weir_proxy::{AccessLogConfig, AccessLogFormat};
+
+use crate::support::{Proxy, Upstream, documents, eventually};
+
+#[test]
+fn every_request_is_logged_with_its_position_and_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let upstream = Upstream::echo();
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.access_log =
+            Some(AccessLogConfig { path: Some(path.clone()), format: AccessLogFormat::Json, ..Default::default() });
+    });
+    let mut client = proxy.client();
+    client.get("/a?b=c");
+    client.send("GET /x HTTP/1.1\r\nHost: app\r\n y: z\r\n\r\n");
+    client.response();
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("a line is written", || lines().contains("/a?b=c"));
+    let line: serde_json::Value = serde_json::from_str(lines().lines().next().unwrap()).unwrap();
+    assert_eq!(line["position"], "0.1");
+    assert_eq!(line["method"], "GET");
+    assert_eq!(line["host"], "app");
+    assert_eq!(line["route"], "HTTPRoute/all#0");
+    assert_eq!(line["upstream"], "app");
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["attempts"], 1);
+    assert_eq!(line["client"], "127.0.0.1");
+    assert!(line["endpoint"].is_string());
+    assert!(line["bytes_out"].as_u64().unwrap() > 50);
+}
+
+#[test]
+fn requests_are_counted_by_upstream_and_class() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            let head = conn.head()?;
+            let status = if head.contains("/bad") { "500 Oops" } else { "200 OK" };
+            conn.write(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"))?;
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut client = proxy.client();
+    client.get("/");
+    client.get("/");
+    client.get("/bad");
+    let text = proxy.metrics().render(Position::new(3, 9));
+    for line in [
+        "weir_proxy_epoch 3",
+        "weir_proxy_revision 9",
+        "weir_proxy_requests_total 3",
+        "weir_proxy_connections_active 1",
+        "weir_proxy_pool_idle 1",
+        "weir_proxy_pool_hits_total 2",
+        "weir_proxy_upstream_responses_total{upstream=\"app\",class=\"2xx\"} 2",
+        "weir_proxy_upstream_responses_total{upstream=\"app\",class=\"5xx\"} 1",
+        "weir_proxy_upstream_connects_total{upstream=\"app\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+}
