@@ -13,6 +13,16 @@ use crate::exit;
 
 pub(crate) use address::ListenAddress;
 
+const EXAMPLES: &str = "\
+Examples:
+  weir demo                                a running example, with things to try
+  weir dev -f shop.yaml                    control plane and gateway on this machine
+  weir apply -f canary.yaml                change routing
+  weir get services                        what is registered, and how it is
+  weir explain GET http://shop.example/    why a request goes where it goes
+
+`weir COMMAND --help` tells more about one command.";
+
 /// Weir governs the traffic between services.
 #[derive(Debug, Parser)]
 #[command(
@@ -23,14 +33,8 @@ pub(crate) use address::ListenAddress;
                   and routes every call between them, and explains why a call went where it went.\n\n\
                   New here? `weir demo` starts a control plane, a gateway and a small shop on this machine, and prints \
                   what to try.",
-    after_help = "Examples:\n  \
-                  weir demo                                a running example, with things to try\n  \
-                  weir dev -f shop.yaml                    control plane and gateway on this machine\n  \
-                  weir apply -f canary.yaml                change routing\n  \
-                  weir get services                        what is registered, and how it is\n  \
-                  weir explain GET http://shop.example/    why a request goes where it goes\n\n\
-                  `weir COMMAND --help` tells more about one command.",
-    after_long_help = exit::TABLE,
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{}", exit::TABLE),
     disable_help_subcommand = true,
     arg_required_else_help = true,
     subcommand_required = true

@@ -101,7 +101,7 @@ pub(crate) fn print_default() -> String {
 
 /// The file's keys. What is absent or `null` is left to the flags and defaults.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[serde(rename_all = "kebab-case", default)]
 struct ServerFile {
     http: Option<ListenAddress>,
     grpc: Option<ListenAddress>,

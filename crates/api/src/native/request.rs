@@ -24,7 +24,6 @@ pub struct SourceText {
 
 /// Registers one instance with its checks, replacing what was registered under the same identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RegisterInstance {
     /// The service it is a copy of.
     pub service: String,
@@ -52,7 +51,6 @@ pub struct RegisterInstance {
 
 /// One check of an instance. Exactly one of `http`, `tcp` and `ttl` says what is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CheckInput {
     /// Unique on its node; derived from the instance's id when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
