@@ -5,5 +5,6 @@ mod crash;
 mod damage;
 mod faults;
 mod faulty;
+mod golden;
 mod reopen;
 mod support;
