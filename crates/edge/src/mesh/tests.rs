@@ -5,8 +5,8 @@ mod client;
 use std::time::Duration;
 
 use weir_api::mesh::{Health, ResourceRef, Role, ServiceEndpoints, Update};
-use weir_model::registry::{Address, Check, Health as CheckHealth, Instance};
 use weir_model::Kind;
+use weir_model::registry::{Address, Check, Health as CheckHealth, Instance};
 
 use client::{Client, Server, hello, sidecar};
 
@@ -103,7 +103,9 @@ async fn a_callers_endpoint_is_the_sidecar_with_its_health() {
         ..Check::default()
     };
     server.control.register_instance(instance, vec![check], true).await.unwrap();
-    server.apply("kind: Service\nmetadata: {name: cart}\nspec: {endpoints: [{address: 10.1.1.1, port: 80}]}\n").await;
+    server
+        .apply("kind: Service\nmetadata: {name: cart}\nspec: {endpoints: [{address: 10.1.1.1, port: 80}]}\n")
+        .await;
     let mut proxy = Client::join(&server, sidecar("s", &["cart"])).await;
     let update = proxy.update().await;
     let cart = endpoints(&update, "cart").unwrap();

@@ -202,7 +202,7 @@ pub(crate) struct ProxyArgs {
     /// The namespace of the gateways or the service
     #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
     pub namespace: String,
-    /// The control plane's address for proxies [default: 127.0.0.1:8502]
+    /// The control plane's address for proxies; several, separated by commas, are tried in turn [default: 127.0.0.1:8502]
     #[arg(long, value_name = "HOST:PORT")]
     pub server: Option<String>,
     /// Keep the last good state in this directory, to serve from when the control plane is gone

@@ -81,24 +81,38 @@ fn mode(args: &ProxyArgs) -> Result<Mode, Failure> {
 }
 
 fn mesh_source(args: &ProxyArgs) -> Result<SourceConfig, Failure> {
-    let text = args.server.as_deref().unwrap_or(DEFAULT_MESH);
-    let server: ServerUrl =
-        text.parse().map_err(|error| Failure::new(Exit::Usage, format!("--server: {error}")))?;
-    if !text.trim_start_matches("http://").contains(':') {
-        return Err(Failure::new(Exit::Usage, format!("--server: `{text}` has no port"))
-            .hint(format!("proxies connect to port 8502: --server {}:8502", server.host)));
-    }
+    let servers =
+        args.server.as_deref().unwrap_or(DEFAULT_MESH).split(',').map(|text| mesh_server(text.trim()));
+    let servers = servers.collect::<Result<Vec<_>, _>>()?;
     let gateways = args
         .gateways
         .iter()
         .map(|name| if name.contains('/') { name.clone() } else { format!("{}/{name}", args.namespace) })
         .collect();
     Ok(SourceConfig::Mesh {
-        server: server.to_string(),
+        // The source takes several addresses separated by commas, and tries them in turn.
+        server: servers.join(","),
         id: args.id.clone().unwrap_or_else(|| default_id(args)),
         gateways,
         data_dir: args.data_dir.clone(),
     })
+}
+
+/// The URL of a control plane from its address.
+fn mesh_server(text: &str) -> Result<String, Failure> {
+    let server: ServerUrl =
+        text.parse().map_err(|error| Failure::new(Exit::Usage, format!("--server: {error}")))?;
+    // An IPv6 address without brackets cannot carry a port.
+    let authority = text.trim_start_matches("http://");
+    let has_port =
+        authority.rsplit_once(':').is_some_and(|(host, _)| host.ends_with(']') || !host.contains(':'));
+    if !has_port {
+        return Err(Failure::new(Exit::Usage, format!("--server: `{text}` has no port")).hint(format!(
+            "proxies connect to port 8502: --server {}",
+            ServerUrl { port: 8502, ..server }.authority()
+        )));
+    }
+    Ok(server.to_string())
 }
 
 /// An id that is the same after a restart and differs between the proxies of a host: the role, what it serves, the
@@ -153,7 +167,8 @@ mod tests {
             assert_eq!(failure.exit, Exit::Usage, "{line}");
             assert!(failure.to_string().contains(part), "{line}: {failure}");
         };
-        usage("weir proxy --gateway edge --server weir.example", "8502");
+        usage("weir proxy --gateway edge --server weir.example", "weir.example:8502");
+        usage("weir proxy --gateway edge --server ::1", "[::1]:8502");
         usage("weir proxy --gateway edge --server https://weir:8502", "https is not served yet");
         let failure = parse("weir proxy -f a.yaml --admin 0.0.0.0:9000").unwrap_err();
         assert_eq!(failure.exit, Exit::CannotStart);

@@ -32,6 +32,16 @@ fn the_printed_file_reads_back_as_the_defaults() {
 }
 
 #[test]
+fn the_example_is_the_printed_file() {
+    let example = include_str!("../../../../examples/server/weir.yaml");
+    assert_eq!(
+        example,
+        print_default(),
+        "write it anew: weir server --print-config > examples/server/weir.yaml"
+    );
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let file =
         parse("-", "http: 127.0.0.1:1\ngrpc: '[::1]:2'\nfile: [a.yaml, b.yaml]\nlog-format: json\n").unwrap();
@@ -51,7 +61,10 @@ fn what_is_wrong_is_said_with_line_and_suggestion() {
             assert!(error.contains(part), "{text}: `{part}` is missing in `{error}`");
         }
     };
-    check("http: 127.0.0.1:1\ndatadir: /x\n", &["weir.yaml:2: datadir", "unknown", "did you mean `data-dir`?"]);
+    check(
+        "http: 127.0.0.1:1\ndatadir: /x\n",
+        &["weir.yaml:2: datadir", "unknown", "did you mean `data-dir`?"],
+    );
     check("insecure: maybe\n", &["weir.yaml:1: insecure", "boolean", "`maybe`"]);
     check("open-files: -1\n", &["weir.yaml:1: open-files", "`-1`"]);
     check("http: 8500\n", &["weir.yaml:1: http", "`8500`"]);

@@ -187,13 +187,16 @@ impl Client {
     }
 
     pub(super) async fn ack(&self, update: &Update) {
-        self.say(proxy_message::Message::Ack(Ack { position: update.position, rejections: Vec::new() })).await;
+        self.say(proxy_message::Message::Ack(Ack { position: update.position, rejections: Vec::new() }))
+            .await;
     }
 
     pub(super) async fn reject(&self, update: &Update, kind: &str, name: &str, path: &str, reason: &str) {
-        let resource = ResourceRef { kind: kind.into(), namespace: DEFAULT_NAMESPACE.into(), name: name.into() };
+        let resource =
+            ResourceRef { kind: kind.into(), namespace: DEFAULT_NAMESPACE.into(), name: name.into() };
         let rejection = Rejection { resource: Some(resource), path: path.into(), reason: reason.into() };
-        self.say(proxy_message::Message::Ack(Ack { position: update.position, rejections: vec![rejection] })).await;
+        self.say(proxy_message::Message::Ack(Ack { position: update.position, rejections: vec![rejection] }))
+            .await;
     }
 
     pub(super) async fn subscribe(&self, add: &[&str], drop: &[&str]) {
