@@ -21,20 +21,25 @@ mod health;
 mod kv;
 mod options;
 mod refusal;
+mod rendered;
 mod status;
 mod validate;
 mod views;
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::Method;
 use weir_control::Control;
 use weir_control::catalog::{Catalog, Topic};
+use weir_model::Revision;
 
 use self::answer::Answer;
 use self::options::{Consistency, ReadOptions};
 use self::refusal::Refusal;
+use self::rendered::{Rendered, Stamp};
 use self::views::Here;
 use crate::http::{Handler, Request, Route, Router};
 
@@ -44,12 +49,13 @@ const CONSUL_VERSION: &str = "1.21.0";
 /// Consul's HTTP API of one server.
 pub struct ConsulApi {
     control: Arc<Control>,
+    rendered: Rendered,
 }
 
 impl ConsulApi {
     /// The API over a control plane.
     pub fn new(control: Arc<Control>) -> Arc<Self> {
-        Arc::new(Self { control })
+        Arc::new(Self { control, rendered: Rendered::default() })
     }
 
     /// Adds all routes below `/v1/`.
@@ -124,6 +130,27 @@ impl ConsulApi {
         Here { datacenter: &settings.datacenter, node: &settings.node_name }
     }
 
+    /// The answer to a read about a service, written only if nobody asked the same since the service last changed.
+    /// `write` gives the value to write with the index it was read at.
+    fn about_service(
+        &self,
+        endpoint: &str,
+        request: &Request,
+        options: &ReadOptions,
+        name: &str,
+        write: impl FnOnce() -> Result<(Revision, Bytes), Refusal>,
+    ) -> Answer {
+        let question = question(endpoint, request, options, name);
+        let epoch = self.catalog().position().epoch;
+        let index = self.catalog().index(&Topic::service(&*options.namespace, name));
+        if let Some(written) = self.rendered.get(&question, Stamp { epoch, index }) {
+            return Ok(answer::written(options, index, written));
+        }
+        let (index, written) = write()?;
+        self.rendered.put(question, Stamp { epoch, index }, written.clone());
+        Ok(answer::written(options, index, written))
+    }
+
     fn options(&self, request: &Request) -> Result<ReadOptions, Refusal> {
         ReadOptions::of(request, self.here().datacenter)
     }
@@ -145,4 +172,25 @@ impl ConsulApi {
         }
         Ok(())
     }
+}
+
+/// All that an answer about a service depends on beside the service itself.
+fn question(endpoint: &str, request: &Request, options: &ReadOptions, name: &str) -> String {
+    let mut question = String::with_capacity(64);
+    let passing = request.query.get("passing");
+    let flags = [options.pretty, passing.is_some()].map(|flag| if flag { '1' } else { '0' });
+    question.extend(flags);
+    // Lengths first: no part can be taken for the end of another.
+    let mut part = |text: &str| {
+        let _ = write!(question, "/{}:{text}", text.len());
+    };
+    part(endpoint);
+    part(&options.namespace);
+    part(name);
+    part(passing.unwrap_or(""));
+    for parameter in ["tag", "node-meta"] {
+        part(parameter);
+        request.query.all(parameter).for_each(&mut part);
+    }
+    question
 }

@@ -1,5 +1,6 @@
 //! Answers in Consul's form: JSON, with the headers that say how the answer came about.
 
+use bytes::Bytes;
 use http::header::{AGE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -22,21 +23,31 @@ pub(super) type Answer = Result<Response, Refusal>;
 
 /// A value as JSON, indented if `pretty` is asked for.
 pub(super) fn json<T: Serialize + ?Sized>(pretty: bool, value: &T) -> Answer {
+    Ok(Response::json_bytes(StatusCode::OK, write(pretty, value)?))
+}
+
+/// A value's JSON as bytes.
+pub(super) fn write<T: Serialize + ?Sized>(pretty: bool, value: &T) -> Result<Vec<u8>, Refusal> {
     let failed = |error: serde_json::Error| Refusal {
         status: StatusCode::INTERNAL_SERVER_ERROR,
         message: format!("cannot write the answer: {error}"),
     };
-    let bytes = if pretty {
-        let mut bytes = Vec::new();
-        let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-        let mut writer = serde_json::Serializer::with_formatter(&mut bytes, indent);
-        value.serialize(&mut writer).map_err(failed)?;
-        bytes.push(b'\n');
-        bytes
-    } else {
-        serde_json::to_vec(value).map_err(failed)?
-    };
-    Ok(Response::json_bytes(StatusCode::OK, bytes))
+    if !pretty {
+        return serde_json::to_vec(value).map_err(failed);
+    }
+    let mut bytes = Vec::new();
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, indent);
+    value.serialize(&mut writer).map_err(failed)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The answer to a read whose JSON is written already.
+pub(super) fn written(options: &ReadOptions, index: Revision, json: Bytes) -> Response {
+    let mut response = Response::json_bytes(StatusCode::OK, json);
+    describe(&mut response.headers, options, index);
+    response
 }
 
 /// The answer to a read: JSON with index.

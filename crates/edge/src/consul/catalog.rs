@@ -7,7 +7,7 @@ use serde::Serialize;
 use weir_control::catalog::{NodeEntry, Topic};
 
 use super::ConsulApi;
-use super::answer::{Answer, json, read};
+use super::answer::{Answer, json, read, write};
 use super::health::{MemberFilter, named};
 use super::options::{check_place, node_meta};
 use super::views::{CatalogServiceJson, NodeJson, ServiceJson};
@@ -50,11 +50,13 @@ pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer
     let options = api.options(&request)?;
     let name = named(&request, "Missing service name")?;
     api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
-    let view = api.catalog().service_view(&options.namespace, &name);
-    let filter = MemberFilter::of(&request);
-    let members = view.entries.iter().filter(|member| filter.takes(member));
-    let lines: Vec<_> = members.map(|member| CatalogServiceJson::of(member, api.here())).collect();
-    read(&options, view.index, &lines)
+    api.about_service("catalog", &request, &options, &name, || {
+        let view = api.catalog().service_view(&options.namespace, &name);
+        let filter = MemberFilter::of(&request);
+        let members = view.entries.iter().filter(|member| filter.takes(member));
+        let lines: Vec<_> = members.map(|member| CatalogServiceJson::of(member, api.here())).collect();
+        Ok((view.index, write(options.pretty, &lines)?.into()))
+    })
 }
 
 /// `catalog/nodes`.

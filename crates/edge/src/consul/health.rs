@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weir_control::catalog::{InstanceRef, ServiceMember, Topic};
 use weir_model::registry::{Health, Instance};
 
-use super::answer::{Answer, read};
+use super::answer::{Answer, read, write};
 use super::options::{node_meta, switch};
 use super::refusal::Refusal;
 use super::views::{CheckJson, HealthJson, instance_checks, node_checks};
@@ -18,14 +18,16 @@ pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer
     let passing_only = switch(&request.query, "passing")?;
     let name = named(&request, "Missing service name")?;
     api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
-    let view = api.catalog().service_view(&options.namespace, &name);
-    let filter = MemberFilter::of(&request);
-    let mut members = view.entries.iter().filter(|member| filter.takes(member)).collect::<Vec<_>>();
-    if passing_only {
-        members.retain(|member| member.health() == Health::Passing);
-    }
-    let lines: Vec<_> = members.into_iter().map(|member| HealthJson::of(member, api.here())).collect();
-    read(&options, view.index, &lines)
+    api.about_service("health", &request, &options, &name, || {
+        let view = api.catalog().service_view(&options.namespace, &name);
+        let filter = MemberFilter::of(&request);
+        let wanted = |member: &&ServiceMember| {
+            filter.takes(member) && (!passing_only || member.health() == Health::Passing)
+        };
+        let members = view.entries.iter().filter(wanted);
+        let lines: Vec<_> = members.map(|member| HealthJson::of(member, api.here())).collect();
+        Ok((view.index, write(options.pretty, &lines)?.into()))
+    })
 }
 
 /// `health/checks/:service`: the checks of a service's instances.

@@ -56,7 +56,7 @@ impl Response {
     }
 
     /// JSON that is already written.
-    pub fn json_bytes(status: StatusCode, json: Vec<u8>) -> Self {
+    pub fn json_bytes(status: StatusCode, json: impl Into<Bytes>) -> Self {
         Self::bytes(status, JSON, json)
     }
 

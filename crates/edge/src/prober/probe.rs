@@ -98,14 +98,12 @@ async fn http(
         Ok(Outcome { health: judge(status), output: format!("HTTP {method} {url}: {status} Output: {text}") })
     };
     let (mut exchange, mut connection) = (std::pin::pin!(exchange), std::pin::pin!(connection));
-    tokio::select! {
+    let ended = tokio::select! {
         outcome = exchange.as_mut() => return outcome,
-        ended = connection.as_mut() => if let Err(error) = ended {
-            return Err(error.to_string());
-        },
-    }
-    // The connection has ended in order; what it brought is still to be read.
-    exchange.await
+        ended = connection.as_mut() => ended,
+    };
+    // The connection has ended, but what it brought before that may still be on its way through.
+    exchange.await.map_err(|error| ended.err().map_or(error, |cause| cause.to_string()))
 }
 
 /// 2xx passes, 429 warns, everything else is critical.
@@ -183,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answers_status_decides() {
-        let cases: [(&[u8], Health, &str); 6] = [
+        let cases: [(&[u8], Health, &str); 7] = [
             (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", Health::Passing, "200 OK Output: ok"),
             (b"HTTP/1.0 204 No Content\r\n\r\n", Health::Passing, "204 No Content Output: "),
             (
@@ -191,6 +189,7 @@ mod tests {
                 Health::Passing,
                 "Output: until the end",
             ),
+            (b"HTTP/1.1 204 No Content\r\ncontent-length: 4\r\n\r\njunk", Health::Passing, "204"),
             (b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n", Health::Warning, "429"),
             (
                 b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",

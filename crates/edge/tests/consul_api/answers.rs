@@ -183,3 +183,49 @@ async fn inbound_reaches_the_domain() {
     assert_eq!((&*inbound.host, inbound.port), ("127.0.0.1", 20001));
     assert!(view.entries[0].instance.value().tagged_addresses.is_empty());
 }
+
+#[tokio::test]
+async fn an_answer_that_was_given_before_is_not_given_when_things_have_changed() {
+    let api = Api::start().await;
+    let register = async |id: &str, tag: &str| {
+        let body = json!({"Name": "web", "ID": id, "Tags": [tag], "Check": {"TTL": "60s"}});
+        api.ok("PUT /v1/agent/service/register", &body.to_string()).await;
+    };
+    let ids = async |query: &str| {
+        // Twice, so that the second may come from what was written for the first.
+        let first = api.get(&format!("/v1/health/service/web{query}")).await;
+        let second = api.get(&format!("/v1/health/service/web{query}")).await;
+        assert_eq!((&first.body, first.index()), (&second.body, second.index()));
+        let catalog = api.get(&format!("/v1/catalog/service/web{query}")).await.json();
+        let lines = second.json();
+        let ids: Vec<String> = lines
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| line["Service"]["ID"].as_str().unwrap().to_owned())
+            .collect();
+        if !query.contains("passing") {
+            let of_catalog: Vec<&str> =
+                catalog.as_array().unwrap().iter().map(|line| line["ServiceID"].as_str().unwrap()).collect();
+            assert_eq!(of_catalog, ids);
+        }
+        ids
+    };
+    register("a", "x").await;
+    assert_eq!(ids("").await, ["a"]);
+    register("b", "y").await;
+    assert_eq!(ids("").await, ["a", "b"]);
+    assert_eq!(ids("?tag=x").await, ["a"]);
+    assert_eq!(ids("?tag=y").await, ["b"]);
+    assert_eq!(ids("?tag=x&tag=y").await, [""; 0]);
+    assert_eq!(ids("?passing").await, [""; 0]);
+    api.ok("PUT /v1/agent/check/pass/service:b", "").await;
+    assert_eq!(ids("?passing").await, ["b"]);
+    assert_eq!(ids("?passing=false").await, ["a", "b"]);
+    api.ok("PUT /v1/agent/maintenance?enable=true", "").await;
+    assert_eq!(ids("?passing").await, [""; 0]);
+    api.ok("PUT /v1/agent/maintenance?enable=false", "").await;
+    api.ok("PUT /v1/agent/service/deregister/b", "").await;
+    assert_eq!(ids("?passing").await, [""; 0]);
+    assert_eq!(ids("").await, ["a"]);
+}
