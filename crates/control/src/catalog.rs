@@ -58,7 +58,7 @@ impl Catalog {
     /// A catalog of what a store held at a position.
     pub(crate) fn load(position: Position, entries: &[KeyValue]) -> Self {
         let mut state = State::new(position);
-        let _ = state.apply(position, &resync::difference(&state, position, entries));
+        state.load(&resync::everything(entries));
         Self {
             state: RwLock::new(state),
             visible: Visible::new(position.revision),

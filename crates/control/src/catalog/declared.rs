@@ -117,7 +117,7 @@ impl Declared {
         self.set = Arc::new(set);
         self.head = Some(head);
         self.index = effects.revision();
-        effects.touch(Topic::Resources);
+        effects.touch(|| Topic::Resources);
         self.forget_pieces();
         Ok(())
     }

@@ -17,12 +17,15 @@ pub(crate) struct Effects {
     resources: BTreeSet<ResourceId>,
     removed_resources: BTreeSet<ResourceId>,
     static_services: BTreeSet<ServiceRef>,
+    /// Whether anybody will ask.
+    observed: bool,
 }
 
 impl Effects {
     pub(crate) fn at(position: Position) -> Self {
         Self {
             position,
+            observed: true,
             touched: HashSet::new(),
             checks: BTreeMap::new(),
             resources: BTreeSet::new(),
@@ -31,19 +34,31 @@ impl Effects {
         }
     }
 
+    /// Collects nothing.
+    pub(crate) fn unobserved(position: Position) -> Self {
+        Self { observed: false, ..Self::at(position) }
+    }
+
     pub(crate) fn revision(&self) -> Revision {
         self.position.revision
     }
 
-    pub(crate) fn touch(&mut self, topic: Topic) {
-        self.touched.insert(topic);
+    pub(crate) fn touch(&mut self, topic: impl FnOnce() -> Topic) {
+        if self.observed {
+            self.touched.insert(topic());
+        }
     }
 
     pub(crate) fn check(&mut self, check: &Arc<CheckEntry>, exists: bool) {
-        self.checks.insert(CheckRef::of(&check.value), exists.then(|| Arc::clone(check)));
+        if self.observed {
+            self.checks.insert(CheckRef::of(&check.value), exists.then(|| Arc::clone(check)));
+        }
     }
 
     pub(crate) fn resource(&mut self, id: ResourceId, exists: bool) {
+        if !self.observed {
+            return;
+        }
         if id.kind == weir_model::Kind::Service {
             self.static_services.insert(ServiceRef::new(&*id.namespace, &*id.name));
         }

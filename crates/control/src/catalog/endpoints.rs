@@ -72,6 +72,11 @@ impl Moment<'_> {
     pub fn endpoints(&self, service: &ServiceRef) -> EndpointsView {
         self.state.endpoints(service)
     }
+
+    /// The index that [`Moment::endpoints`] would answer with, without the endpoints.
+    pub fn endpoints_index(&self, service: &ServiceRef) -> Revision {
+        self.state.endpoints_index(service)
+    }
 }
 
 impl Catalog {
@@ -88,6 +93,10 @@ impl Catalog {
 }
 
 impl State {
+    fn endpoints_index(&self, service: &ServiceRef) -> Revision {
+        self.registry.service_index(service).max(self.declared.index()).max(1)
+    }
+
     fn endpoints(&self, service: &ServiceRef) -> EndpointsView {
         let document = self.declared.set.service(service);
         let members = self.members(service);
@@ -97,7 +106,7 @@ impl State {
         endpoints.sort_by(|a, b| a.id.cmp(&b.id));
         EndpointsView {
             known: document.is_some() || self.registry.service(&service.namespace, &service.name).is_some(),
-            index: self.registry.service_index(service).max(self.declared.index()).max(1),
+            index: self.endpoints_index(service),
             position: self.position,
             protocol: protocol.unwrap_or_default(),
             endpoints,

@@ -86,5 +86,5 @@ impl KvTable {
 
 /// Prefix topics are found by the waiters themselves: only they know which prefixes are waited for.
 fn touch(namespace: &str, key: &str, effects: &mut Effects) {
-    effects.touch(Topic::KvKey { namespace: namespace.to_owned(), key: key.to_owned() });
+    effects.touch(|| Topic::KvKey { namespace: namespace.to_owned(), key: key.to_owned() });
 }

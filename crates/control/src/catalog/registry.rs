@@ -8,7 +8,7 @@ use weir_model::{DEFAULT_NAMESPACE, Revision, ServiceRef};
 
 use super::effects::Effects;
 use super::entry::{CheckEntry, InstanceEntry, NodeEntry, Versioned};
-use super::ordered::{By, Entries};
+use super::ordered::{By, Entries, Table};
 use super::topic::{Tombstones, Topic};
 use crate::bounds::{NODE_TOMBSTONES_MAX, SERVICE_TOMBSTONES_MAX};
 
@@ -38,8 +38,8 @@ impl By<InstanceEntry> for ByNode {
 #[derive(Default)]
 pub(crate) struct NodeSlot {
     pub(crate) node: Option<Arc<NodeEntry>>,
-    pub(crate) instances: Entries<InstanceEntry, ById>,
-    pub(crate) checks: Entries<CheckEntry, ById>,
+    pub(crate) instances: Table<InstanceEntry, ById>,
+    pub(crate) checks: Table<CheckEntry, ById>,
     /// Checks in `checks` whose instance or node is not there.
     unattached: usize,
     pub(crate) index: Revision,
@@ -135,7 +135,7 @@ impl Registry {
     pub(crate) fn put_node(&mut self, name: &str, node: Versioned<Node>, effects: &mut Effects) {
         let revision = effects.revision();
         self.nodes_gone.revive(&name.to_owned());
-        let slot = self.nodes.entry(name.into()).or_default();
+        let slot = self.node_slot(name);
         let known = slot.node.take();
         let fresh = known.is_none();
         let was_maintained = known.as_ref().is_some_and(|entry| entry.node.value.maintenance.is_some());
@@ -150,7 +150,7 @@ impl Registry {
             }
         }
         self.nodes_index = revision;
-        effects.touch(Topic::Nodes);
+        effects.touch(|| Topic::Nodes);
         self.touch_node(name, effects);
         self.touch_services_of(name, effects);
         if maintained {
@@ -166,14 +166,14 @@ impl Registry {
             self.touch_node_maintenance(name, effects);
         }
         self.nodes_index = effects.revision();
-        effects.touch(Topic::Nodes);
+        effects.touch(|| Topic::Nodes);
         self.touch_node(name, effects);
         self.touch_services_of(name, effects);
         self.sweep_node(name, effects);
     }
 
     pub(crate) fn put_instance(&mut self, node: &str, instance: Versioned<Instance>, effects: &mut Effects) {
-        let slot = self.nodes.entry(node.into()).or_default();
+        let slot = self.node_slot(node);
         let known = slot.instances.get(&instance.value.namespace, &instance.value.id).cloned();
         let checks = known.as_ref().map(|entry| entry.checks.clone()).unwrap_or_default();
         let entry = Arc::new(InstanceEntry { instance: Arc::new(instance), checks });
@@ -208,7 +208,7 @@ impl Registry {
 
     pub(crate) fn put_check(&mut self, node: &str, check: Versioned<Check>, effects: &mut Effects) {
         let check = Arc::new(check);
-        let slot = self.nodes.entry(node.into()).or_default();
+        let slot = self.node_slot(node);
         let known = slot.checks.get(&check.value.namespace, &check.value.id).cloned();
         slot.checks.put(Arc::clone(&check));
         if let Some(known) = &known
@@ -217,7 +217,7 @@ impl Registry {
             self.detach(node, known, effects);
         } else if known.is_some() && !self.nodes[node].has_home(&check) {
             // It was an orphan and stays one: it is counted already.
-            self.nodes.entry(node.into()).or_default().unattached -= 1;
+            self.node_slot(node).unattached -= 1;
         }
         self.attach(node, &check, effects);
         self.touch_check(&check, known.as_ref().map(|known| known.value.health), effects);
@@ -235,9 +235,23 @@ impl Registry {
         effects.check(&check, false);
     }
 
+    fn node_slot(&mut self, name: &str) -> &mut NodeSlot {
+        if !self.nodes.contains_key(name) {
+            self.nodes.insert(name.into(), NodeSlot::default());
+        }
+        self.nodes.get_mut(name).expect("it was just put there")
+    }
+
+    fn namespace_slot(&mut self, name: &str) -> &mut NamespaceSlot {
+        if !self.namespaces.contains_key(name) {
+            self.namespaces.insert(name.into(), NamespaceSlot::default());
+        }
+        self.namespaces.get_mut(name).expect("it was just put there")
+    }
+
     /// Puts a check where its views look for it, or counts it as an orphan.
     fn attach(&mut self, node: &str, check: &Arc<CheckEntry>, effects: &mut Effects) {
-        let slot = self.nodes.entry(node.into()).or_default();
+        let slot = self.node_slot(node);
         if !slot.attach(check) {
             slot.unattached += 1;
             return;
@@ -246,7 +260,7 @@ impl Registry {
     }
 
     fn detach(&mut self, node: &str, check: &CheckEntry, effects: &mut Effects) {
-        let slot = self.nodes.entry(node.into()).or_default();
+        let slot = self.node_slot(node);
         if !slot.detach(check) {
             slot.unattached -= 1;
             return;
@@ -290,7 +304,7 @@ impl Registry {
         let value = entry.value();
         let service = ServiceRef::new(&*value.namespace, &*value.service);
         self.services_gone.revive(&service);
-        let namespace = self.namespaces.entry((*value.namespace).into()).or_default();
+        let namespace = self.namespace_slot(&value.namespace);
         let mut listed = !namespace.services.contains_key(&*value.service);
         let slot = namespace.services.entry((*value.service).into()).or_default();
         slot.members.put(Arc::clone(entry));
@@ -342,19 +356,19 @@ impl Registry {
         if let Some(slot) = self.service_mut(&service) {
             slot.index = revision;
         }
-        effects.touch(Topic::Service(service));
+        effects.touch(|| Topic::Service(service));
     }
 
     fn touch_services(&mut self, namespace: &str, effects: &mut Effects) {
-        self.namespaces.entry(namespace.into()).or_default().services_index = effects.revision();
-        effects.touch(Topic::Services { namespace: namespace.to_owned() });
+        self.namespace_slot(namespace).services_index = effects.revision();
+        effects.touch(|| Topic::Services { namespace: namespace.to_owned() });
     }
 
     fn touch_node(&mut self, node: &str, effects: &mut Effects) {
         if let Some(slot) = self.nodes.get_mut(node) {
             slot.index = effects.revision();
         }
-        effects.touch(Topic::Node(node.to_owned()));
+        effects.touch(|| Topic::Node(node.to_owned()));
     }
 
     fn touch_services_of(&mut self, node: &str, effects: &mut Effects) {
@@ -374,10 +388,10 @@ impl Registry {
     }
 
     fn touch_checks(&mut self, namespace: &str, states: &[Option<Health>], effects: &mut Effects) {
-        let slot = self.namespaces.entry(namespace.into()).or_default();
+        let slot = self.namespace_slot(namespace);
         for health in states {
             slot.checks_index[health_slot(*health)] = effects.revision();
-            effects.touch(Topic::Checks { namespace: namespace.to_owned(), health: *health });
+            effects.touch(|| Topic::Checks { namespace: namespace.to_owned(), health: *health });
         }
     }
 

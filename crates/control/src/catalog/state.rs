@@ -50,16 +50,33 @@ impl State {
     /// Applies one revision, or one resync.
     pub(crate) fn apply(&mut self, position: Position, events: &[Event]) -> Effects {
         let mut effects = Effects::at(position);
-        let mut ranked: Vec<_> = events.iter().collect();
-        ranked.sort_by_key(|event| rank(event));
-        for event in ranked {
-            match &event.now {
-                Some(entry) => self.put(&event.key, entry, &mut effects),
-                None => self.delete(&event.key, &mut effects),
-            }
-        }
+        self.apply_into(events, &mut effects);
         self.position = position;
         effects
+    }
+
+    /// Applies what a store held at this state's position. Nobody waits or listens yet.
+    pub(crate) fn load(&mut self, events: &[Event]) {
+        self.apply_into(events, &mut Effects::unobserved(self.position));
+    }
+
+    fn apply_into(&mut self, events: &[Event], effects: &mut Effects) {
+        // Few at a time when following, so that the common case allocates nothing for the order.
+        if let [event] = events {
+            return self.apply_one(event, effects);
+        }
+        let mut ranked: Vec<(u8, &Event)> = events.iter().map(|event| (rank(event), event)).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        for (_, event) in ranked {
+            self.apply_one(event, effects);
+        }
+    }
+
+    fn apply_one(&mut self, event: &Event, effects: &mut Effects) {
+        match &event.now {
+            Some(entry) => self.put(&event.key, entry, effects),
+            None => self.delete(&event.key, effects),
+        }
     }
 
     fn put(&mut self, key: &Key, entry: &Entry, effects: &mut Effects) {

@@ -60,7 +60,7 @@ impl Catalog {
         let name = node_key(name);
         self.view(&Topic::Node(name.clone()), |state| {
             let slot = state.registry.nodes.get(&*name)?;
-            Some(NodeView { node: slot.node.clone()?, instances: slot.instances.iter().cloned().collect() })
+            Some(NodeView { node: slot.node.clone()?, instances: slot.instances.sorted() })
         })
     }
 
@@ -83,8 +83,13 @@ impl Catalog {
             check.value.namespace == namespace && health.is_none_or(|health| check.value.health == health)
         };
         self.view(&Topic::Checks { namespace: namespace.to_owned(), health }, |state| {
-            let checks = state.registry.nodes.values().flat_map(|slot| slot.checks.iter());
-            checks.filter(wanted).cloned().collect()
+            let mut found = Vec::new();
+            for slot in state.registry.nodes.values() {
+                let start = found.len();
+                found.extend(slot.checks.iter().filter(wanted).cloned());
+                found[start..].sort_unstable_by(|a, b| a.value.id.cmp(&b.value.id));
+            }
+            found
         })
     }
 
