@@ -43,8 +43,8 @@ pub(crate) struct Connection {
     /// The parser's state of a head that has begun in `carry`.
     head: Option<Box<weir_http1::RequestHead>>,
     peer: Peer,
-    /// A service was asked for on behalf of the request in `carry`.
-    asked_for: bool,
+    /// What came of asking for the service that the request in `carry` is for.
+    asked_for: Option<Subscribed>,
     /// The grace for one more request has begun.
     told_to_close: bool,
 }
@@ -105,7 +105,7 @@ pub(crate) async fn serve(
         carry: Carry::new(),
         head: None,
         peer: Peer::new(peer),
-        asked_for: false,
+        asked_for: None,
         told_to_close: false,
     };
     connection.run().await;
@@ -141,12 +141,13 @@ impl Connection {
                 Next::Forward(exchange) => self.forward(exchange).await,
                 Next::Refuse(exchange, refusal) => self.answer(exchange, &refusal).await,
                 Next::Ask(service) => {
-                    self.asked_for = true;
+                    let shared = self.worker.shared.shared.clone();
                     // Rare, so its size is kept out of the connection's own.
-                    let asking = Box::pin(self.worker.shared.shared.subscriptions.request(&service));
-                    if asking.await == Subscribed::Unavailable {
-                        tracing::debug!(%service, "the control plane cannot be asked");
+                    let asked = Box::pin(shared.subscriptions.request(&service)).await;
+                    if asked != Subscribed::Answered {
+                        tracing::debug!(%service, ?asked, "the control plane has not said where the service is");
                     }
+                    self.asked_for = Some(asked);
                     true
                 }
                 Next::Bad(refusal) => {

@@ -20,6 +20,14 @@ pub(crate) enum ConnectFault {
     TimedOut,
 }
 
+impl ConnectFault {
+    /// Whether it says nothing about the endpoint: this process has no descriptor or no port left.
+    pub(crate) fn is_our_own(&self) -> bool {
+        const OURS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
+        matches!(self, Self::Failed(fault) if fault.raw_os_error().is_some_and(|code| OURS.contains(&code)))
+    }
+}
+
 /// Connects, within `timeout` by the coarse clock. Leaves the timer armed.
 pub(crate) async fn connect(
     addr: SocketAddr,

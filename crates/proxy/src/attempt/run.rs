@@ -187,8 +187,10 @@ fn may_be_stale(exchange: &Exchange) -> bool {
 }
 
 fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> Attempt {
-    local.endpoint(index).state.mark_failed();
     local.counters.connect_failures.add(1);
+    if !fault.is_our_own() {
+        local.endpoint(index).state.mark_failed();
+    }
     let label = &local.upstream.label;
     let refusal = match fault {
         ConnectFault::Failed(fault) => {

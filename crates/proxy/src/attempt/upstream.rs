@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 use weir_model::resource::traffic_policy::BalancePolicy;
-use weir_policy::balance::{Balancer, Candidates, Policy, Tried};
+use weir_policy::balance::{Balancer, Tried};
 use weir_policy::retry::{Budget, BudgetConfig};
 
 use super::pool::Pool;
@@ -31,44 +31,32 @@ pub(crate) struct Carried {
     touched_s: Cell<u32>,
 }
 
-/// What a balancer was made from: the policy, and each endpoint's key and weight.
+/// What a balancer was made from: the policy, and each endpoint's key and share.
 type Shape = (BalancePolicy, Vec<(u64, u32)>);
 
 impl Carried {
     /// For one of so many workers.
-    pub(crate) fn new(workers: usize) -> Self {
-        Self {
+    pub(crate) fn new(workers: usize) -> Rc<Self> {
+        Rc::new(Self {
             balancer: RefCell::default(),
             budget: RefCell::new(Budget::new(BudgetConfig::default().divided_by(workers))),
             touched_s: Cell::new(0),
-        }
+        })
     }
 
     /// The balancer for an upstream: the one there is if it fits, else a new one.
     fn balancer(&self, upstream: &Upstream, rng: &mut impl Rng) -> Rc<RefCell<Balancer>> {
-        let mut weights = vec![0; upstream.endpoints.len()];
-        for &index in upstream.candidates() {
-            weights[index as usize] = upstream.endpoint(index).weight;
-        }
         let keys = upstream.endpoints.iter().map(|endpoint| endpoint.state.key());
-        let shape = (upstream.settings.balance, keys.zip(weights.iter().copied()).collect());
+        let shape = (upstream.settings.balance, keys.zip(upstream.shares()).collect());
         let mut latest = self.balancer.borrow_mut();
         if let Some((made_from, balancer)) = &*latest
             && *made_from == shape
         {
             return balancer.clone();
         }
-        let balancer = Rc::new(RefCell::new(Balancer::new(policy(upstream.settings.balance), &weights, rng)));
+        let balancer = Rc::new(RefCell::new(upstream.balancer(rng)));
         *latest = Some((shape, balancer.clone()));
         balancer
-    }
-}
-
-const fn policy(declared: BalancePolicy) -> Policy {
-    match declared {
-        BalancePolicy::RoundRobin => Policy::RoundRobin,
-        BalancePolicy::Random => Policy::Random,
-        BalancePolicy::LeastRequest => Policy::LeastRequest,
     }
 }
 
@@ -89,8 +77,7 @@ impl LocalUpstream {
     /// The endpoint for the next attempt; none when there is none that may be chosen.
     #[inline]
     pub(crate) fn pick(&self, tried: &Tried, rng: &mut impl Rng) -> Option<usize> {
-        let live = Live(&self.upstream.endpoints);
-        self.balancer.borrow_mut().pick(&live, tried, rng, &mut ()).map(|pick| pick.index)
+        self.balancer.borrow_mut().pick(&*self.upstream, tried, rng, &mut ()).map(|pick| pick.index)
     }
 
     /// Whether an endpoint is left that was not tried.
@@ -121,20 +108,6 @@ impl LocalUpstream {
         for pool in &self.pools {
             pool.sweep(now_ms, self.upstream.settings.idle_max);
         }
-    }
-}
-
-struct Live<'a>(&'a [Endpoint]);
-
-impl Candidates for Live<'_> {
-    #[inline]
-    fn in_flight(&self, index: usize) -> u32 {
-        self.0[index].state.in_flight()
-    }
-
-    #[inline]
-    fn avoided(&self, index: usize) -> bool {
-        self.0[index].state.is_avoided()
     }
 }
 

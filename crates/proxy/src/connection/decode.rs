@@ -14,12 +14,14 @@ use weir_model::ServiceRef;
 use super::outside::{ConnectTo, Outside};
 use super::{Connection, Notes, Target};
 use crate::attempt::Exchange;
+use crate::config::SourceConfig;
 use crate::listen::Role;
 use crate::respond::{Reason, Refusal};
 use crate::route::{Decision, RequestView, RouteTable};
 use crate::runtime::io::poll_read;
 use crate::runtime::{Scratch, View};
 use crate::snapshot::{MeshLookup, Snapshot, Upstream};
+use crate::source::Subscribed;
 
 const X_FORWARDED_FOR: FieldName<'static> = FieldName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: FieldName<'static> = FieldName::from_static("x-forwarded-proto");
@@ -225,7 +227,7 @@ impl Connection {
             Way::To(target) => exchange.target = target,
             Way::Refuse(refusal) => {
                 worker.counters.requests.add(1);
-                self.asked_for = false;
+                self.asked_for = None;
                 return Next::Refuse(exchange, refusal);
             }
             Way::Ask(service) => {
@@ -234,7 +236,7 @@ impl Connection {
             }
         }
         worker.counters.requests.add(1);
-        self.asked_for = false;
+        self.asked_for = None;
         exchange.request = worker.buffers.take();
         if head.method() != Method::Connect && self.write_head(&mut exchange.request, &seen).is_err() {
             // What parsed can be written; if not, it is not fit to be sent on.
@@ -361,7 +363,7 @@ impl Connection {
         let known = match snapshot.mesh.lookup(seen.host) {
             MeshLookup::Known(service) => Some(service),
             MeshLookup::Unknown => None,
-            MeshLookup::NotSubscribed(service) if !self.asked_for => return Way::Ask(service),
+            MeshLookup::NotSubscribed(service) if self.asked_for.is_none() => return Way::Ask(service),
             MeshLookup::NotSubscribed(_) => None,
         };
         if form == TargetForm::Authority {
@@ -380,13 +382,27 @@ impl Connection {
             return self.routed(view, snapshot, &service.routes, seen, exchange);
         }
         match authority {
+            Some(_) if form == TargetForm::Absolute && is_https(seen) => {
+                let message = "a proxy is asked for https with CONNECT, not with a URL in the request line";
+                Way::Refuse(Refusal::new(Reason::BadRequest, message))
+            }
             Some(Authority { host, port }) if form == TargetForm::Absolute => {
                 Way::To(Target::Outside(Box::new(Outside::new(text(host), port.unwrap_or(80)))))
             }
-            _ => Way::Refuse(Refusal::new(
-                Reason::UnknownService,
-                format!("no service of the mesh is called {:?}", String::from_utf8_lossy(seen.host)),
-            )),
+            _ => Way::Refuse(self.unknown_service(seen.host)),
+        }
+    }
+
+    #[cold]
+    fn unknown_service(&self, host: &[u8]) -> Refusal {
+        let host = String::from_utf8_lossy(host);
+        let is_static = matches!(self.worker.config().source, SourceConfig::Static { .. });
+        match self.asked_for {
+            Some(Subscribed::TimedOut | Subscribed::Unavailable) if !is_static => {
+                let message = format!("the control plane has not said where service {host:?} is");
+                Refusal::new(Reason::NotSubscribed, message)
+            }
+            _ => Refusal::new(Reason::UnknownService, format!("no service of the mesh is called {host:?}")),
         }
     }
 
@@ -442,6 +458,10 @@ fn normal_path<'a>(
         },
         TargetForm::Asterisk | TargetForm::Authority => Ok(head.path(buf)),
     }
+}
+
+fn is_https(seen: &HeadView<'_>) -> bool {
+    seen.head.target(seen.buf).get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:"))
 }
 
 /// A host as text, without the brackets of an IPv6 address. What parsed as a host is ASCII.

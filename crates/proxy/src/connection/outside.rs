@@ -76,7 +76,7 @@ fn local(worker: &Worker, host: &str, addr: SocketAddr) -> Rc<LocalUpstream> {
     LocalUpstream::new(
         Arc::new(upstream),
         vec![pool],
-        Rc::new(Carried::new(1)),
+        Carried::new(1),
         counters,
         &mut *worker.rng.borrow_mut(),
     )
@@ -125,6 +125,7 @@ impl ConnectTo {
                     let endpoint = local.endpoint(index);
                     match connect(endpoint.addr, local.upstream.settings.connect_timeout, &conn.timer).await {
                         Ok(upstream) => return Ok(upstream),
+                        Err(fault) if fault.is_our_own() => {}
                         Err(_) => endpoint.state.mark_failed(),
                     }
                     tried.add(index);

@@ -21,7 +21,7 @@ impl Connection {
             && asked.version == Version::Http11
             && refusal.status != 400
             && refusal.status != 408
-            && !(asked.expect_continue && !exchange.is_request_read())
+            && (!asked.expect_continue || exchange.is_request_read())
             && !exchange.is_half_closed()
             && !self.is_closing();
         let head_only = asked.method == Method::Head;

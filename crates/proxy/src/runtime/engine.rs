@@ -1,7 +1,6 @@
 //! Starting and ending the workers.
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -181,28 +180,38 @@ fn open_fixed(config: &ProxyConfig, listeners: &Listeners) -> Result<Vec<(Role, 
         .collect()
 }
 
-/// Runs a proxy until `shutdown` resolves, and then until it has drained. Blocks.
+/// Runs a proxy until `shutdown` resolves, and then until it has drained: meanwhile its source and admin interface go on.
+/// Blocks.
 ///
 /// # Errors
 /// The proxy could not be started, or its source of snapshots gave up.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "whoever runs a proxy has no further use for its configuration"
+)]
 pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError> {
-    let start = |what| move |source: io::Error| ProxyError::Start { what, source };
     let control = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(start("the control thread's runtime"))?;
+        .map_err(|source| ProxyError::Start { what: "the control thread's runtime", source })?;
     let shared = Shared::new();
     let engine = Engine::start(&config, shared.clone())?;
-    let outcome = control.block_on(source::run(
-        &config,
-        shared.clone(),
-        engine.listeners().clone(),
-        engine.metrics().clone(),
-        async {
+    let (listeners, metrics) = (engine.listeners().clone(), engine.metrics().clone());
+    let mut engine = Some(engine);
+    let outcome = control.block_on(async {
+        let drained = async {
             shutdown.await;
-        },
-    ));
-    shared.start_draining();
-    engine.drain();
+            shared.start_draining();
+            if let Some(engine) = engine.take() {
+                // It reports for itself; a thread of its own, since it blocks.
+                let _ = tokio::task::spawn_blocking(move || engine.drain()).await;
+            }
+        };
+        source::run(&config, shared.clone(), listeners, metrics, drained).await
+    });
+    if let Some(engine) = engine {
+        shared.start_draining();
+        engine.drain();
+    }
     Ok(outcome?)
 }

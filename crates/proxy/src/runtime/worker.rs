@@ -41,13 +41,12 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<SmallRng>,
     /// [`Shared::now_s`], as of the last tick.
     pub(crate) now_s: Cell<u32>,
+    #[allow(clippy::vec_box, reason = "the boxes themselves are what is used again")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
     snapshots: RefCell<Cache<SnapshotOf, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
     /// By the key of the endpoint's state. What nobody uses any more is gone.
     pools: RefCell<KeyMap<Weak<Pool>>>,
-    /// By the key of the upstream's state: what this worker carries from snapshot to snapshot.
-    carried: RefCell<KeyMap<Rc<Carried>>>,
     draining: Cell<bool>,
     alone: Notify,
 }
@@ -100,7 +99,6 @@ impl Worker {
             snapshots: RefCell::new(snapshots),
             view: RefCell::new(view),
             pools: RefCell::default(),
-            carried: RefCell::default(),
             draining: Cell::new(false),
             alone: Notify::new(),
             shared,
@@ -124,9 +122,7 @@ impl Worker {
         let fresh = View::new(snapshot.clone(), view.number + 1);
         drop(view);
         let old = self.view.replace(fresh.clone());
-        self.take_over(&fresh);
-        // Not before: what the new view took over has the old one for its only owner.
-        drop(old);
+        self.take_over(&old, &fresh);
         fresh
     }
 
@@ -136,13 +132,13 @@ impl Worker {
         if let Some(found) = view.upstreams.borrow().get(&upstream.state.key()) {
             return found.clone();
         }
-        let made = self.make_local(upstream);
+        let made = self.make_local(upstream, Carried::new(self.config().worker_count()));
         view.upstreams.borrow_mut().insert(upstream.state.key(), made.clone());
         made
     }
 
     #[cold]
-    fn make_local(&self, upstream: &Arc<Upstream>) -> Rc<LocalUpstream> {
+    fn make_local(&self, upstream: &Arc<Upstream>, carried: Rc<Carried>) -> Rc<LocalUpstream> {
         let mut pools = self.pools.borrow_mut();
         let endpoints = upstream.endpoints.iter().map(|endpoint| {
             let key = endpoint.state.key();
@@ -153,29 +149,29 @@ impl Worker {
             })
         });
         let endpoints = endpoints.collect();
-        let carried = self
-            .carried
-            .borrow_mut()
-            .entry(upstream.state.key())
-            .or_insert_with(|| Rc::new(Carried::new(self.config().worker_count())))
-            .clone();
         let counters = self.counters.upstream(&upstream.label);
         LocalUpstream::new(upstream.clone(), endpoints, carried, counters, &mut *self.rng.borrow_mut())
     }
 
-    /// Takes over what the new view will need from the old one, so that pools outlive the swap, and lets go of the rest.
+    /// Takes over what the new view needs of the old one, so that pools, balancers and budgets outlive the swap. Only
+    /// what was in use: an upstream that this worker never called needs nothing.
     #[cold]
-    fn take_over(&self, fresh: &View) {
-        let mut kept = std::collections::HashSet::new();
-        for upstream in fresh.snapshot.upstreams() {
-            let key = upstream.state.key();
-            // An upstream that this worker never called needs nothing.
-            if self.carried.borrow().contains_key(&key) {
-                self.local(fresh, upstream);
-                kept.insert(key);
+    fn take_over(&self, old: &View, fresh: &View) {
+        let app = self.shared.app.as_ref();
+        let mut upstreams = fresh.upstreams.borrow_mut();
+        for (&key, local) in old.upstreams.borrow().iter() {
+            let now = fresh.snapshot.upstream_of(&local.upstream.service);
+            let now = app.filter(|app| Arc::ptr_eq(app, &local.upstream)).or(now);
+            match now {
+                Some(now) if Arc::ptr_eq(now, &local.upstream) => {
+                    upstreams.insert(key, local.clone());
+                }
+                Some(now) if now.state.key() == key => {
+                    upstreams.insert(key, self.make_local(now, local.carried.clone()));
+                }
+                _ => {}
             }
         }
-        self.carried.borrow_mut().retain(|key, _| kept.contains(key));
     }
 
     /// An exchange to fill, used before or new.
@@ -241,6 +237,8 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
     loop {
         for mail in mailbox.take() {
             match mail {
+                // Too late: what it would accept would have to be closed at once.
+                Mail::Listen { .. } if worker.is_draining() => {}
                 Mail::Listen { addr, role, socket } => {
                     let handle = ListenerHandle::new(addr, role);
                     listeners.insert(addr, handle.clone());

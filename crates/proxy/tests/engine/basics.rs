@@ -146,7 +146,10 @@ fn a_client_that_says_close_is_closed() {
     client.send("GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
     let response = client.response();
     assert_eq!(response.field("connection"), Some("close"));
-    assert!(!response.text().to_lowercase().contains("connection:"), "the upstream's connection is another matter");
+    assert!(
+        !response.text().to_lowercase().contains("connection:"),
+        "the upstream's connection is another matter"
+    );
     assert!(client.is_closed());
     assert_eq!(proxy.client().get("/").status, 200);
     assert_eq!(upstream.connections(), 1);
@@ -216,7 +219,9 @@ fn the_gateway_believes_no_client_about_where_it_comes_from() {
          X-Forwarded-Port: 1\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Weir-Identity: admin\r\nX_Forwarded_For: 6.6.6.6\r\n\r\n",
     );
     let seen = client.response().text().to_lowercase();
-    for line in ["host: app:80", "x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http", "x-forwarded-host: app:80"] {
+    for line in
+        ["host: app:80", "x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http", "x-forwarded-host: app:80"]
+    {
         assert!(seen.contains(&format!("\r\n{line}\r\n")), "{line} in {seen}");
     }
     for gone in ["6.6.6.6", "evil", "x-weir", "x-forwarded-port", "https"] {

@@ -53,7 +53,9 @@ fn both_directions_flow_at_once() {
     let mut client = proxy.client();
     let mut writing = client.stream.try_clone().unwrap();
     let writer = std::thread::spawn(move || {
-        writing.write_all(format!("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes()).unwrap();
+        writing
+            .write_all(format!("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes())
+            .unwrap();
         let block = vec![b'y'; 64 * 1024];
         for _ in 0..SIZE / block.len() {
             writing.write_all(&block).unwrap();
@@ -170,7 +172,9 @@ fn a_response_that_breaks_off_never_looks_complete() {
         let head = conn.head()?;
         match head.split(' ').nth(1) {
             Some("/length") => conn.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"),
-            Some("/chunked") => conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+            Some("/chunked") => {
+                conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            }
             _ => {
                 conn.write("HTTP/1.1 200 OK\r\n\r\nabc")?;
                 std::thread::sleep(Duration::from_millis(100));

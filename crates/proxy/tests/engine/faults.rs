@@ -14,11 +14,17 @@ fn nobody() -> SocketAddr {
 #[test]
 fn malformed_responses_become_502_and_cost_the_connection() {
     for (name, response) in [
-        ("73 both framings", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (
+            "73 both framings",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
         ("74 NUL", "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n"),
         ("74 CR", "HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 0\r\n\r\n"),
         ("74 LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n"),
-        ("75 bytes after the message", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n\r\n"),
+        (
+            "75 bytes after the message",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n\r\n",
+        ),
         ("77 body of 204", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nhi"),
         ("77 bytes after 204", "HTTP/1.1 204 No Content\r\n\r\nhi"),
         ("no response at all", "hello\r\n\r\n"),
@@ -35,7 +41,11 @@ fn malformed_responses_become_502_and_cost_the_connection() {
         let proxy = Proxy::to(&[upstream.addr]);
         let mut client = proxy.client();
         let response = client.get("/");
-        assert_eq!((response.status, response.field("x-weir-reason")), (502, Some("upstream_malformed")), "{name}");
+        assert_eq!(
+            (response.status, response.field("x-weir-reason")),
+            (502, Some("upstream_malformed")),
+            "{name}"
+        );
         eventually("the connection is closed", || find(&upstream.received(), b"closed;").is_some());
         assert_eq!(upstream.connections(), 1, "{name}: not tried again");
     }
@@ -169,7 +179,9 @@ fn an_idempotent_request_survives_the_reset_of_one_endpoint() {
         client.send("0\r\n\r\n");
         let response = client.response();
         assert_eq!(response.status, 200);
-        assert!(response.text().ends_with("\r\n\r\n3\r\nabc\r\n0\r\n\r\n") || response.text().ends_with("abc"));
+        assert!(
+            response.text().ends_with("\r\n\r\n3\r\nabc\r\n0\r\n\r\n") || response.text().ends_with("abc")
+        );
     }
 }
 

@@ -81,7 +81,10 @@ fn a_tunnel_opens_after_101_and_carries_both_ways() {
     let mut client = proxy.client();
     client.send("GET /ws HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: abc\r\n\r\n");
     let head = client.head().unwrap();
-    assert!(head.starts_with("HTTP/1.1 101 ") && head.to_lowercase().contains("\r\nupgrade: websocket\r\n"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 101 ") && head.to_lowercase().contains("\r\nupgrade: websocket\r\n"),
+        "{head}"
+    );
     assert!(head.contains("Sec-WebSocket-Accept: x"));
     assert_eq!(client.exactly(5).unwrap(), b"first");
     client.send("GET / nor");

@@ -58,10 +58,12 @@ impl Load {
 fn no_request_fails_while_snapshots_are_swapped() {
     let upstreams: Vec<_> = (0..3).map(|_| Upstream::echo()).collect();
     let port = free_port();
-    let mut proxy = Proxy::gateway_with(&documents_on(port, &[upstreams[0].addr], ""), |config| config.workers = 2);
+    let mut proxy =
+        Proxy::gateway_with(&documents_on(port, &[upstreams[0].addr], ""), |config| config.workers = 2);
     let load = Load::start(proxy.addr(), 4);
     for round in 0..100 {
-        let chosen: Vec<_> = upstreams.iter().enumerate().filter(|(i, _)| (round >> i) & 1 == 0 || *i == 2).collect();
+        let chosen: Vec<_> =
+            upstreams.iter().enumerate().filter(|(i, _)| (round >> i) & 1 == 0 || *i == 2).collect();
         let chosen: Vec<_> = chosen.into_iter().map(|(_, upstream)| upstream.addr).collect();
         proxy.publish(&documents_on(port, &chosen, ""));
         let before = load.done();

@@ -11,8 +11,11 @@ fn every_request_is_logged_with_its_position_and_its_way() {
     let path = dir.path().join("access.log");
     let upstream = Upstream::echo();
     let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
-        config.access_log =
-            Some(AccessLogConfig { path: Some(path.clone()), format: AccessLogFormat::Json, ..Default::default() });
+        config.access_log = Some(AccessLogConfig {
+            path: Some(path.clone()),
+            format: AccessLogFormat::Json,
+            ..Default::default()
+        });
     });
     let mut client = proxy.client();
     client.get("/a?b=c");
@@ -47,6 +50,8 @@ fn requests_are_counted_by_upstream_and_class() {
     client.get("/");
     client.get("/");
     client.get("/bad");
+    // The answer is written before the upstream's connection is put back.
+    eventually("the connection is back in its pool", || proxy.metrics().pooled_connections() == 1);
     let text = proxy.metrics().render(Position::new(3, 9));
     for line in [
         "weir_proxy_epoch 3",

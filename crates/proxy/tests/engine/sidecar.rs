@@ -30,10 +30,15 @@ fn inbound_requests_reach_the_application() {
     let proxy = sidecar(app.addr, callee.addr);
     let mut client = Client::connect(proxy.fixed(ListenRole::Inbound));
     for _ in 0..2 {
-        client.send("GET /x HTTP/1.1\r\nHost: whatever\r\nX-Forwarded-For: 10.0.0.1\r\nX-Weir-Attempt: 2\r\n\r\n");
+        client.send(
+            "GET /x HTTP/1.1\r\nHost: whatever\r\nX-Forwarded-For: 10.0.0.1\r\nX-Weir-Attempt: 2\r\n\r\n",
+        );
         let seen = client.response().text().to_lowercase();
         assert!(seen.starts_with("get /x http/1.1\r\nhost: whatever\r\n"), "{seen}");
-        assert!(seen.contains("\r\nx-forwarded-for: 10.0.0.1\r\n") && seen.contains("\r\nx-forwarded-for: 127.0.0.1\r\n"));
+        assert!(
+            seen.contains("\r\nx-forwarded-for: 10.0.0.1\r\n")
+                && seen.contains("\r\nx-forwarded-for: 127.0.0.1\r\n")
+        );
         assert!(seen.contains("\r\nx-weir-attempt: 2\r\n"), "inside the mesh it is kept");
     }
     client.send("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n");
@@ -67,7 +72,8 @@ fn what_is_outside_the_mesh_passes_through() {
     let proxy = sidecar(app.addr, callee.addr);
     let mut client = Client::connect(proxy.fixed(ListenRole::Outbound));
     for _ in 0..2 {
-        let response = client.send(format!("GET http://{}/w?x=1 HTTP/1.1\r\nHost: z\r\n\r\n", world.addr)).response();
+        let response =
+            client.send(format!("GET http://{}/w?x=1 HTTP/1.1\r\nHost: z\r\n\r\n", world.addr)).response();
         assert!(response.text().starts_with(&format!("GET /w?x=1 HTTP/1.1\r\nHost: {}\r\n", world.addr)));
     }
     let nowhere = client.send("GET http://no-such-host.invalid/ HTTP/1.1\r\nHost: z\r\n\r\n").response();

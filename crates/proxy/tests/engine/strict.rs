@@ -51,7 +51,11 @@ fn framing() {
         ("16 parameter", te("chunked;x"), 400),
         ("17 vertical tab", te("\u{b}chunked"), 400),
         ("18 quoted", te("\"chunked\""), 400),
-        ("19 in 1.0", "POST / HTTP/1.0\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(), 400),
+        (
+            "19 in 1.0",
+            "POST / HTTP/1.0\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
+            400,
+        ),
         ("22 expectation", post("Content-Length: 2\r\nExpect: magic") + "ab", 417),
     ]);
 }
