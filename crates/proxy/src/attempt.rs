@@ -12,11 +12,13 @@
 mod connect;
 mod exchange;
 mod pool;
+mod probe;
 mod run;
 mod upstream;
 
 pub(crate) use connect::{ConnectFault, connect};
 pub(crate) use exchange::Exchange;
 pub(crate) use pool::Pool;
+pub(crate) use probe::probe_avoided;
 pub(crate) use run::{Outcome, run};
 pub(crate) use upstream::{Carried, LocalUpstream};

@@ -151,6 +151,7 @@ impl Connection {
                     true
                 }
                 Next::Bad(refusal) => {
+                    self.observe_bad(&refusal);
                     self.refuse_head(&refusal).await;
                     false
                 }
@@ -181,10 +182,11 @@ impl Connection {
                 let drains = exchange.client_keeps && !exchange.is_request_read();
                 self.observe(&mut exchange, None, false);
                 let goes_on = goes_on || (drains && self.discard_upload(&mut exchange).await);
-                if !goes_on && !exchange.is_request_read() {
+                let unread = !exchange.is_request_read() || !self.carry.is_empty() || self.has_more();
+                self.worker.give_exchange(exchange);
+                if !goes_on && unread {
                     self.linger().await;
                 }
-                self.worker.give_exchange(exchange);
                 goes_on
             }
             Outcome::Refused(refusal) => self.answer(exchange, &refusal).await,

@@ -9,7 +9,7 @@ use weir_model::Position;
 use super::Connection;
 use crate::attempt::Exchange;
 use crate::observe::AccessRecord;
-use crate::respond::Reason;
+use crate::respond::{Reason, Refusal};
 
 /// Bytes of a path in the log.
 const PATH_BYTES_MAX: usize = 2048;
@@ -49,6 +49,29 @@ impl Notes {
 }
 
 impl Connection {
+    /// Logs a head that was no request.
+    pub(super) fn observe_bad(&self, refusal: &Refusal) {
+        let Some(log) = &self.worker.shared.access_log else { return };
+        log.log(AccessRecord {
+            at: SystemTime::now(),
+            position: self.worker.view().snapshot.position,
+            client: self.peer.ip,
+            method: "".into(),
+            host: "".into(),
+            path: "".into(),
+            route: None,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            status: refusal.status,
+            reason: Some(refusal.reason),
+            truncated: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration_us: 0,
+        });
+    }
+
     /// Logs a request that is over. `status` is the proxy's own answer where it gave one.
     pub(super) fn observe(&self, exchange: &mut Exchange, answer: Option<(u16, Reason)>, truncated: bool) {
         self.worker.counters.bytes_out.add(exchange.bytes_out());

@@ -101,6 +101,11 @@ impl Connection {
         .await
     }
 
+    /// Whether the client has sent something that was not read, as far as the poller knows.
+    pub(super) fn has_more(&self) -> bool {
+        !matches!(self.client.try_read(&mut [0]), Err(_) | Ok(0))
+    }
+
     /// Ends the sending side and swallows what the client still sends, up to a bound of bytes and time: closing with
     /// unread bytes would reset the connection, and the client might never see the answer (RFC 9112 section 9.6).
     pub(super) async fn linger(&mut self) {

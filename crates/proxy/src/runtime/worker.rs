@@ -19,7 +19,7 @@ use super::buffers::Buffers;
 use super::engine::EngineShared;
 use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
-use crate::attempt::{Carried, Exchange, LocalUpstream, Pool};
+use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, probe_avoided};
 use crate::config::ProxyConfig;
 use crate::listen::{ListenerHandle, Mail, Mailbox, accept_loop};
 use crate::observe::WorkerCounters;
@@ -47,6 +47,9 @@ pub(crate) struct Worker {
     view: RefCell<Rc<View>>,
     /// By the key of the endpoint's state. What nobody uses any more is gone.
     pools: RefCell<KeyMap<Weak<Pool>>>,
+    /// Endpoints that are being probed.
+    pub(crate) probes: Cell<usize>,
+    index: usize,
     draining: Cell<bool>,
     alone: Notify,
 }
@@ -99,6 +102,8 @@ impl Worker {
             snapshots: RefCell::new(snapshots),
             view: RefCell::new(view),
             pools: RefCell::default(),
+            probes: Cell::new(0),
+            index,
             draining: Cell::new(false),
             alone: Notify::new(),
             shared,
@@ -209,11 +214,14 @@ impl Worker {
         }
     }
 
-    fn tick(&self, count: u64) {
+    fn tick(self: &Rc<Self>, count: u64) {
         self.timers.tick();
         self.now_s.set(self.shared.shared.now_s());
         if count.is_multiple_of(SWEEP_TICKS) {
             self.sweep();
+            if self.index == 0 && !self.is_draining() {
+                probe_avoided(self);
+            }
         }
     }
 

@@ -1,11 +1,14 @@
 //! Upstreams that fail, and peers that are slow.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir_proxy::Reason;
 
-use crate::support::{Proxy, Upstream, documents, eventually, find, free_port};
+use crate::support::{Client, Proxy, Upstream, documents, eventually, find, free_port};
 
 fn nobody() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
@@ -284,4 +287,87 @@ fn too_many_connections_are_refused() {
     drop(a);
     eventually("there is room again", || proxy.metrics().active_connections() == 1);
     assert_eq!(proxy.client().get("/").status, 200);
+}
+
+/// An upstream on a port of one's choice that can be killed: its listener and all its connections end at once.
+struct Mortal {
+    addr: SocketAddr,
+    killed: Arc<AtomicBool>,
+    streams: Arc<Mutex<Vec<TcpStream>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Mortal {
+    fn on(listener: TcpListener) -> Self {
+        let addr = listener.local_addr().unwrap();
+        let killed = Arc::new(AtomicBool::new(false));
+        let streams: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let (is_killed, kept) = (killed.clone(), streams.clone());
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if is_killed.load(Ordering::SeqCst) {
+                    return;
+                }
+                let mut stream = stream.unwrap();
+                kept.lock().unwrap().push(stream.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let mut buf = [0; 4096];
+                    while matches!(stream.read(&mut buf), Ok(n) if n > 0) {
+                        std::thread::sleep(Duration::from_millis(1));
+                        if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { addr, killed, streams, thread: Some(thread) }
+    }
+
+    fn kill(&mut self) {
+        self.killed.store(true, Ordering::SeqCst);
+        // Wakes the thread, whose listener then ends.
+        let _ = TcpStream::connect(self.addr);
+        self.thread.take().unwrap().join().unwrap();
+        for stream in self.streams.lock().unwrap().drain(..) {
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+#[test]
+fn killing_an_instance_costs_no_replayable_request_and_it_gets_requests_again_once_it_is_back() {
+    let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut mortal, others) = (Mortal::on(bind()), [Mortal::on(bind()), Mortal::on(bind())]);
+    let proxy = Proxy::to(&[mortal.addr, others[0].addr, others[1].addr]);
+    let addr = proxy.addr();
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let mut client = Client::connect(addr);
+                let mut failed = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    failed += u32::from(client.get("/").status != 200);
+                }
+                failed
+            })
+        })
+        .collect();
+    eventually("requests go to it", || mortal.streams.lock().unwrap().len() > 1);
+    mortal.kill();
+    let then = proxy.metrics().requests();
+    eventually("requests go on", || proxy.metrics().requests() > then + 500);
+
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&mortal.addr.into()).unwrap();
+    socket.listen(128).unwrap();
+    let back = Mortal::on(socket.into());
+    eventually("it gets requests again", || back.streams.lock().unwrap().len() > 1);
+    stop.store(true, Ordering::Relaxed);
+    let failed: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert_eq!(failed, 0);
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use weir_proxy::{Mode, ProxyConfig, SourceConfig};
+
 use crate::support::{Client, Proxy, Upstream, documents_on, eventually, free_port};
 
 /// Clients that ask as fast as they can until told to stop. One that is closed between two requests connects anew;
@@ -184,4 +186,39 @@ fn draining_ends_at_its_timeout() {
     eventually("it is in flight", || upstream.connections() == 1);
     assert!(!proxy.drain());
     assert!(client.is_closed());
+}
+
+#[test]
+fn a_gateway_listens_on_ipv6_and_every_worker_serves() {
+    let upstream = Upstream::echo();
+    let documents =
+        documents_on(free_port(), &[upstream.addr], "").replace("value: 127.0.0.1", "value: \"::1\"");
+    let proxy = Proxy::gateway_with(&documents, |config| config.workers = 4);
+    assert!(proxy.addr().is_ipv6());
+    let mut clients: Vec<_> = (0..40).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        let seen = client.get("/").text().to_lowercase();
+        assert!(seen.contains("\r\nx-forwarded-for: ::1\r\n"), "{seen}");
+    }
+    // Which worker gets a connection is up to the kernel; 40 on one of four would be one chance in 4^39.
+    assert!(upstream.connections() > 1);
+}
+
+#[test]
+fn a_proxy_runs_from_a_file_until_it_is_told_to_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("shop.yaml");
+    let upstream = Upstream::echo();
+    let port = free_port();
+    std::fs::write(&file, documents_on(port, &[upstream.addr], "")).unwrap();
+    let mut config = ProxyConfig::new(Mode::Gateway, SourceConfig::Static { files: vec![file] });
+    config.workers = 2;
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let running = std::thread::spawn(move || weir_proxy::run(config, ended));
+    let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    eventually("it listens", || std::net::TcpStream::connect(addr).is_ok());
+    assert_eq!(Client::connect(addr).get("/").status, 200);
+    end.send(()).unwrap();
+    running.join().unwrap().unwrap();
+    assert!(std::net::TcpStream::connect(addr).is_err());
 }

@@ -34,6 +34,9 @@ fn every_request_is_logged_with_its_position_and_its_way() {
     assert_eq!(line["client"], "127.0.0.1");
     assert!(line["endpoint"].is_string());
     assert!(line["bytes_out"].as_u64().unwrap() > 50);
+    eventually("what was no request is logged, too", || lines().lines().count() == 2);
+    let line: serde_json::Value = serde_json::from_str(lines().lines().nth(1).unwrap()).unwrap();
+    assert_eq!((&line["status"], &line["reason"]), (&400.into(), &"bad_request".into()));
 }
 
 #[test]

@@ -47,6 +47,18 @@ fn inbound_requests_reach_the_application() {
 }
 
 #[test]
+fn the_applications_connections_outlive_a_swap() {
+    let (app, callee) = (Upstream::echo(), Upstream::echo());
+    let mut proxy = sidecar(app.addr, callee.addr);
+    let mut client = Client::connect(proxy.fixed(ListenRole::Inbound));
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 200);
+        proxy.publish("kind: Service\napiVersion: weir.dev/v1\nmetadata: {name: other}\nspec: {}\n");
+    }
+    assert_eq!(app.connections(), 1);
+}
+
+#[test]
 fn outbound_requests_find_services_by_name_in_any_form() {
     let (app, callee) = (Upstream::echo(), Upstream::echo());
     let proxy = sidecar(app.addr, callee.addr);
