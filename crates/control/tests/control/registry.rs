@@ -223,6 +223,34 @@ async fn racing_registrations_of_one_instance_all_succeed_in_some_order() {
     assert_eq!(control.catalog().service_view(NS, "web").entries.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_writers_at_once_each_read_their_own_writes() {
+    let control = start().await;
+    let writers = (0..32u16).map(|writer| {
+        let control = Arc::clone(&control);
+        tokio::spawn(async move {
+            let (service, id) = (format!("s{}", writer % 4), format!("i{writer}"));
+            for port in 1..50 {
+                let checks = vec![check(&id, Some(&id), Health::Passing)];
+                let wanted = Instance { port, ..instance(&service, &id) };
+                let done = control.register_instance(wanted, checks, false).await.unwrap();
+                let member = control.catalog().instance(&instance_ref(&id)).expect("visible");
+                assert_eq!(member.instance.value().port, port);
+                assert!(control.catalog().service_view(NS, &service).index >= done.position.revision);
+                if port % 7 == 0 {
+                    control.deregister_instance(&instance_ref(&id)).await.unwrap();
+                    assert!(control.catalog().instance(&instance_ref(&id)).is_none());
+                    assert!(control.catalog().check(&check_ref(&id)).is_none());
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    assert_eq!(control.catalog().checks_view(NS, None).entries.len(), 0);
+}
+
 #[tokio::test]
 async fn endpoints_carry_address_weight_and_health() {
     let control = start().await;

@@ -218,6 +218,30 @@ async fn history_can_be_read_and_returned_to() {
 }
 
 #[tokio::test]
+async fn history_is_cut_but_never_what_it_takes_to_restore_the_rest() {
+    use weir_control::bounds::HISTORY_MAX;
+    let store = Arc::new(Memory::new());
+    let control = start_on(store.clone()).await;
+    let last = HISTORY_MAX + 30;
+    for number in 1..=last {
+        let touched = if number == 5 { "early" } else { "s" };
+        control.apply(&request(&[service(touched, number)])).await.unwrap();
+    }
+    let kept = control.catalog().change_sets().entries;
+    let oldest = kept.last().unwrap().number;
+    assert!((HISTORY_MAX..HISTORY_MAX + 10).contains(&(kept.len() as u64)), "{} are kept", kept.len());
+    assert!(matches!(control.change_set(oldest - 1).await, Err(Error::NotFound { .. })));
+    assert!(matches!(control.rollback(oldest - 1, "", "", true).await, Err(Error::NotFound { .. })));
+    let restarted = start_on(store.clone()).await;
+    assert_eq!(state(&restarted), state(&control));
+    assert_eq!(restarted.catalog().change_sets().entries.len(), kept.len());
+    restarted.rollback(oldest, "me", "", false).await.unwrap();
+    let set = restarted.catalog().resources().entries;
+    assert_eq!(set.get(&id("s")).unwrap().resource, service("s", oldest));
+    assert_eq!(set.get(&id("early")).unwrap().resource, service("early", 5));
+}
+
+#[tokio::test]
 async fn a_refused_store_leaves_the_resources_as_they_are() {
     let store = Faulty::over(Arc::new(Memory::new()));
     let control = start_on(store.clone()).await;
