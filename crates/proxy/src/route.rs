@@ -13,6 +13,7 @@
 mod backends;
 mod build;
 mod conditions;
+mod hash;
 mod host;
 mod path;
 mod reasons;
@@ -29,11 +30,12 @@ use weir_model::{ResourceId, ServiceRef};
 pub use backends::Backends;
 pub use build::{MatchSpec, RouteTableBuilder};
 pub use conditions::{Conditions, Unmet};
-pub use host::{FoldedHost, HostPattern};
+pub use host::{HostBuffer, HostPattern};
 pub use reasons::{NoReasons, Reasons};
 pub use view::RequestView;
 
 use crate::snapshot::{Settings, Upstream};
+pub(crate) use hash::TextHash;
 use host::HostIndex;
 use path::PathIndex;
 
@@ -204,13 +206,14 @@ impl RouteTable {
         rng: &mut impl Rng,
         reasons: &mut impl Reasons,
     ) -> Option<Found<'_>> {
-        let host = FoldedHost::new(request.host());
+        let mut buffer = HostBuffer::default();
+        let host = buffer.fold(request.host());
         // Only the most specific listener serves a host, even when none of its rules matches (Gateway API, listener
         // isolation).
-        let &section = self.by_host.matching(host.as_bytes()).next()?;
+        let &section = self.by_host.matching(host).next()?;
         reasons.section(section);
         let path = request.path();
-        for paths in self.indices[section].matching(host.as_bytes()) {
+        for paths in self.indices[section].matching(host) {
             for bucket in paths.matching(path) {
                 for &id in bucket {
                     match self.matches[id as usize].conditions.check(request) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::record::Record;
 use super::{ConsideredRule, OTHER_RULES_MAX, Request, Verdict};
-use crate::route::{FoldedHost, Match, PathPattern, RequestView, RouteTable, Unmet};
+use crate::route::{HostBuffer, Match, PathPattern, RequestView, RouteTable, Unmet};
 
 /// The rules of a table with what became of them, those looked at first, and how many are left out.
 pub(super) fn rules(table: &RouteTable, request: &Request, record: &Record) -> (Vec<ConsideredRule>, usize) {
@@ -100,7 +100,7 @@ fn not_reached(
         let section = &table.sections()[matched.section].label;
         return (Verdict::NoMatch, format!("it belongs to {section}, which does not serve this host"));
     }
-    if !matched.host.matches(FoldedHost::new(request.host()).as_bytes()) {
+    if !matched.host.matches(HostBuffer::default().fold(request.host())) {
         return (Verdict::NoMatch, format!("the host is `{}`, not `{}`", request.host, matched.host));
     }
     if !matched.path.matches(request.path()) {

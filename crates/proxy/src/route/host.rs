@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use super::hash::TextHash;
+
 /// The longest host name there can be (RFC 1035: 255 octets on the wire, 253 in text), with room for a trailing dot.
 const HOST_LEN_MAX: usize = 254;
 
@@ -70,43 +72,39 @@ fn has_suffix(host: &[u8], suffix: &[u8]) -> bool {
     host.len() > suffix.len() && host.ends_with(suffix)
 }
 
-/// A host in lower case and without a trailing dot, on the stack.
-pub struct FoldedHost {
-    bytes: [u8; HOST_LEN_MAX],
-    len: usize,
-}
+/// Room for a host in lower case, used only when the one that was sent is not.
+#[derive(Default)]
+pub struct HostBuffer(Option<[u8; HOST_LEN_MAX]>);
 
-impl FoldedHost {
-    /// Folds a host. One that is too long to be a name becomes empty, and so matches only "any host".
-    pub fn new(host: &[u8]) -> Self {
-        let mut folded = Self { bytes: [0; HOST_LEN_MAX], len: 0 };
-        if host.len() <= HOST_LEN_MAX {
-            let host = host.strip_suffix(b".").unwrap_or(host);
-            folded.len = host.len();
-            for (to, from) in folded.bytes.iter_mut().zip(host) {
-                *to = from.to_ascii_lowercase();
-            }
+impl HostBuffer {
+    /// The host in lower case and without a trailing dot. One that is too long to be a name becomes empty, and so
+    /// matches only "any host".
+    pub fn fold<'a>(&'a mut self, host: &'a [u8]) -> &'a [u8] {
+        if host.len() > HOST_LEN_MAX {
+            return b"";
         }
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        if !host.iter().any(u8::is_ascii_uppercase) {
+            return host;
+        }
+        let folded = &mut self.0.insert([0; HOST_LEN_MAX])[..host.len()];
+        folded.copy_from_slice(host);
+        folded.make_ascii_lowercase();
         folded
-    }
-
-    /// The folded bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
     }
 }
 
 /// Values by host pattern.
 #[derive(Debug)]
 pub(super) struct HostIndex<T> {
-    exact: HashMap<Box<[u8]>, T>,
-    suffix: HashMap<Box<[u8]>, T>,
+    exact: HashMap<Box<[u8]>, T, TextHash>,
+    suffix: HashMap<Box<[u8]>, T, TextHash>,
     any: Option<T>,
 }
 
 impl<T> Default for HostIndex<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), suffix: HashMap::new(), any: None }
+        Self { exact: HashMap::default(), suffix: HashMap::default(), any: None }
     }
 }
 
@@ -181,8 +179,9 @@ mod tests {
             index.entry(&pattern(text), || text);
         }
         let check = |host: &str, expected: &[&str]| {
-            let folded = FoldedHost::new(host.as_bytes());
-            assert_eq!(index.matching(folded.as_bytes()).copied().collect::<Vec<_>>(), expected, "{host}");
+            let mut buffer = HostBuffer::default();
+            let folded = buffer.fold(host.as_bytes());
+            assert_eq!(index.matching(folded).copied().collect::<Vec<_>>(), expected, "{host}");
         };
         check("a.b.c", &["a.b.c", "*.b.c", "*.c", "*"]);
         check("A.B.C.", &["a.b.c", "*.b.c", "*.c", "*"]);

@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 
+use super::hash::TextHash;
+
 const ROOT: u32 = 0;
 
 /// Values by exact path and by path prefix.
 #[derive(Debug)]
 pub(super) struct PathIndex<T> {
-    exact: HashMap<Box<[u8]>, T>,
+    exact: HashMap<Box<[u8]>, T, TextHash>,
     /// The root, for the prefix `/`, is the first.
     nodes: Vec<Node<T>>,
 }
@@ -26,7 +28,10 @@ struct Node<T> {
 
 impl<T> Default for PathIndex<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), nodes: vec![Node { children: Vec::new(), parent: ROOT, value: None }] }
+        Self {
+            exact: HashMap::default(),
+            nodes: vec![Node { children: Vec::new(), parent: ROOT, value: None }],
+        }
     }
 }
 

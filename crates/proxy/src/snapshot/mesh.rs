@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
 
-use crate::route::{FoldedHost, RouteTable, UpstreamIndex};
+use crate::route::{HostBuffer, RouteTable, TextHash, UpstreamIndex};
 
 /// The longest label of a host name (RFC 1035).
 const LABEL_LEN_MAX: usize = 63;
@@ -15,7 +15,7 @@ const LABEL_LEN_MAX: usize = 63;
 pub struct MeshTable {
     /// The namespace that a bare name is in.
     namespace: String,
-    by_host: HashMap<Box<[u8]>, Option<Arc<MeshService>>>,
+    by_host: HashMap<Box<[u8]>, Option<Arc<MeshService>>, TextHash>,
     services: Vec<Arc<MeshService>>,
 }
 
@@ -50,7 +50,7 @@ impl Default for MeshTable {
 impl MeshTable {
     /// A table without services, in which a bare name is in the namespace given.
     pub fn new(namespace: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), by_host: HashMap::new(), services: Vec::new() }
+        Self { namespace: namespace.into(), by_host: HashMap::default(), services: Vec::new() }
     }
 
     /// Adds a service, or `None` for one that is known not to exist, under `name.namespace` and, in the table's own
@@ -67,13 +67,12 @@ impl MeshTable {
 
     /// What a host means; given without a port, in any case. Allocates only for [`MeshLookup::NotSubscribed`].
     pub fn lookup(&self, host: &[u8]) -> MeshLookup<'_> {
-        let host = FoldedHost::new(host);
-        match self.by_host.get(host.as_bytes()) {
+        let mut buffer = HostBuffer::default();
+        let host = buffer.fold(host);
+        match self.by_host.get(host) {
             Some(Some(service)) => MeshLookup::Known(service),
             Some(None) => MeshLookup::Unknown,
-            None => {
-                self.possible_service(host.as_bytes()).map_or(MeshLookup::Unknown, MeshLookup::NotSubscribed)
-            }
+            None => self.possible_service(host).map_or(MeshLookup::Unknown, MeshLookup::NotSubscribed),
         }
     }
 
