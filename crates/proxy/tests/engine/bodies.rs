@@ -160,7 +160,7 @@ fn an_upload_that_breaks_off_never_looks_complete() {
         client.send(format!("POST / HTTP/1.1\r\nHost: app\r\n{head}\r\n\r\n4\r\nabcd\r\n"));
         eventually("it has arrived", || crate::support::find(&upstream.received(), b"abcd").is_some());
         client.half_close();
-        assert_eq!(client.to_end().unwrap_or_default(), b"", "there is nothing to answer");
+        assert_eq!(client.until_end().unwrap_or_default(), b"", "there is nothing to answer");
     }
     assert!(crate::support::find(&upstream.received(), b"\r\n0\r\n").is_none());
     assert_eq!(proxy.metrics().pooled_connections(), 0);

@@ -90,7 +90,7 @@ fn a_tunnel_opens_after_101_and_carries_both_ways() {
     client.send("GET / nor");
     assert_eq!(client.exactly(4).unwrap(), b"pong");
     client.half_close();
-    assert_eq!(client.to_end().unwrap(), b"last", "the other half goes on");
+    assert_eq!(client.until_end().unwrap(), b"last", "the other half goes on");
     eventually("the tunnel is over", || proxy.metrics().active_connections() == 0);
 }
 

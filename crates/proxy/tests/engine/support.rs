@@ -16,10 +16,10 @@ use weir_proxy::source::Shared;
 use weir_proxy::{Engine, Metrics, Mode, ProxyConfig, SourceConfig};
 
 /// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits until `condition` holds.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "never came true: {what}");
@@ -28,8 +28,8 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A proxy that runs until it is dropped.
-pub struct Proxy {
-    pub shared: Arc<Shared>,
+pub(crate) struct Proxy {
+    pub(crate) shared: Arc<Shared>,
     engine: Option<Engine>,
     role: Role,
     revision: u64,
@@ -37,20 +37,25 @@ pub struct Proxy {
 
 impl Proxy {
     /// A gateway whose listener takes a free port, with documents that hold everything.
-    pub fn gateway(documents: &str) -> Self {
+    pub(crate) fn gateway(documents: &str) -> Self {
         Self::gateway_with(documents, |_| {})
     }
 
-    pub fn gateway_with(documents: &str, configure: impl FnOnce(&mut ProxyConfig)) -> Self {
+    pub(crate) fn gateway_with(documents: &str, configure: impl FnOnce(&mut ProxyConfig)) -> Self {
         Self::start(Mode::Gateway, Role::Gateway { gateways: vec![] }, documents, configure)
     }
 
     /// A gateway that sends everything to one service.
-    pub fn to(upstreams: &[SocketAddr]) -> Self {
+    pub(crate) fn to(upstreams: &[SocketAddr]) -> Self {
         Self::gateway(&documents(upstreams, ""))
     }
 
-    pub fn start(mode: Mode, role: Role, documents: &str, configure: impl FnOnce(&mut ProxyConfig)) -> Self {
+    pub(crate) fn start(
+        mode: Mode,
+        role: Role,
+        documents: &str,
+        configure: impl FnOnce(&mut ProxyConfig),
+    ) -> Self {
         let mut config = ProxyConfig::new(mode, SourceConfig::Static { files: vec![] });
         config.workers = 1;
         configure(&mut config);
@@ -62,7 +67,7 @@ impl Proxy {
     }
 
     /// Puts documents in force, as a source does.
-    pub fn publish(&mut self, documents: &str) {
+    pub(crate) fn publish(&mut self, documents: &str) {
         self.revision += 1;
         let parsed = document::parse("test", documents).unwrap();
         let resources = parsed.documents.into_iter().map(|document| document.resource);
@@ -76,29 +81,29 @@ impl Proxy {
         listeners.commit(&wanted);
     }
 
-    pub fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         self.engine.as_ref().unwrap()
     }
 
-    pub fn metrics(&self) -> Arc<Metrics> {
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
         self.engine().metrics().clone()
     }
 
     /// Where the (first) gateway listener is.
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.engine().listeners().open()[0].1
     }
 
-    pub fn fixed(&self, role: ListenRole) -> SocketAddr {
+    pub(crate) fn fixed(&self, role: ListenRole) -> SocketAddr {
         self.engine().fixed(role).unwrap()
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(self.addr())
     }
 
     /// Drains; gives whether all was finished in time.
-    pub fn drain(mut self) -> bool {
+    pub(crate) fn drain(mut self) -> bool {
         self.engine.take().unwrap().drain()
     }
 }
@@ -112,17 +117,17 @@ impl Drop for Proxy {
 }
 
 /// A free port, for listeners that must be named in a document.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Documents of a gateway on a free port whose only route leads to a service of these endpoints. `policy` is the rest
 /// of the spec of a `TrafficPolicy` for it.
-pub fn documents(upstreams: &[SocketAddr], policy: &str) -> String {
+pub(crate) fn documents(upstreams: &[SocketAddr], policy: &str) -> String {
     documents_on(free_port(), upstreams, policy)
 }
 
-pub fn documents_on(port: u16, upstreams: &[SocketAddr], policy: &str) -> String {
+pub(crate) fn documents_on(port: u16, upstreams: &[SocketAddr], policy: &str) -> String {
     let mut endpoints = String::new();
     for upstream in upstreams {
         endpoints += &format!("\n  - address: \"{}\"\n    port: {}", upstream.ip(), upstream.port());
@@ -157,37 +162,37 @@ spec:
 }
 
 /// A raw client.
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     buf: Vec<u8>,
 }
 
 /// A response as it came.
 #[derive(Debug, Clone)]
-pub struct Response {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
     /// Raw body bytes of a chunked response, framing included.
-    pub raw_body: Vec<u8>,
-    pub trailers: Vec<String>,
+    pub(crate) raw_body: Vec<u8>,
+    pub(crate) trailers: Vec<String>,
 }
 
 impl Response {
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 impl Client {
-    pub fn connect(addr: SocketAddr) -> Self {
+    pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -195,17 +200,17 @@ impl Client {
         Self { stream, buf: Vec::new() }
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self
     }
 
     /// Sends what may be refused in the middle.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())
     }
 
-    pub fn get(&mut self, path: &str) -> Response {
+    pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: app\r\n\r\n")).response()
     }
 
@@ -217,7 +222,7 @@ impl Client {
     }
 
     /// The next head, with its empty line.
-    pub fn head(&mut self) -> io::Result<String> {
+    pub(crate) fn head(&mut self) -> io::Result<String> {
         loop {
             if let Some(at) = find(&self.buf, b"\r\n\r\n") {
                 let head: Vec<u8> = self.buf.drain(..at + 4).collect();
@@ -229,17 +234,17 @@ impl Client {
         }
     }
 
-    pub fn response(&mut self) -> Response {
+    pub(crate) fn response(&mut self) -> Response {
         self.try_response(false).unwrap()
     }
 
     /// A response without a body, whatever its head says.
-    pub fn response_to_head(&mut self) -> Response {
+    pub(crate) fn response_to_head(&mut self) -> Response {
         self.try_response(true).unwrap()
     }
 
     /// Reads a whole response. An error where it is incomplete.
-    pub fn try_response(&mut self, head_only: bool) -> io::Result<Response> {
+    pub(crate) fn try_response(&mut self, head_only: bool) -> io::Result<Response> {
         let head = self.head()?;
         let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
         let mut response = Response { status, head, body: vec![], raw_body: vec![], trailers: vec![] };
@@ -252,12 +257,12 @@ impl Client {
         } else if response.field("transfer-encoding").is_some() {
             self.chunked(&mut response)?;
         } else {
-            response.body = self.to_end()?;
+            response.body = self.until_end()?;
         }
         Ok(response)
     }
 
-    pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.buf.len() < length {
             if self.fill()? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -299,38 +304,38 @@ impl Client {
     }
 
     /// Everything until the proxy closes; an error when it resets.
-    pub fn to_end(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn until_end(&mut self) -> io::Result<Vec<u8>> {
         while self.fill()? > 0 {}
         Ok(std::mem::take(&mut self.buf))
     }
 
     /// Whether the proxy has closed, after what was read.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         self.buf.is_empty() && matches!(self.fill(), Ok(0) | Err(_))
     }
 
-    pub fn half_close(&self) {
+    pub(crate) fn half_close(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
 }
 
-pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 /// A raw upstream. Each connection is served by the closure, on a thread of its own.
-pub struct Upstream {
-    pub addr: SocketAddr,
+pub(crate) struct Upstream {
+    pub(crate) addr: SocketAddr,
     connections: Arc<AtomicUsize>,
     received: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Upstream {
-    pub fn start(serve: impl Fn(&mut Served) -> io::Result<()> + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(serve: impl Fn(&mut Served) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), serve)
     }
 
-    pub fn on(
+    pub(crate) fn on(
         listener: TcpListener,
         serve: impl Fn(&mut Served) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -355,7 +360,7 @@ impl Upstream {
     }
 
     /// Answers every request with 200 and the request itself as body, head included.
-    pub fn echo() -> Self {
+    pub(crate) fn echo() -> Self {
         Self::start(|conn| {
             loop {
                 let request = conn.request()?;
@@ -365,36 +370,36 @@ impl Upstream {
         })
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// Everything that has arrived, on all connections.
-    pub fn received(&self) -> Vec<u8> {
+    pub(crate) fn received(&self) -> Vec<u8> {
         self.received.lock().unwrap().clone()
     }
 }
 
 /// One connection of an upstream.
-pub struct Served {
-    pub stream: TcpStream,
+pub(crate) struct Served {
+    pub(crate) stream: TcpStream,
     buf: Vec<u8>,
     record: Arc<Mutex<Vec<u8>>>,
     /// Which connection it is, from 0.
-    pub number: usize,
+    pub(crate) number: usize,
 }
 
 /// A request as the upstream got it.
 #[derive(Debug)]
-pub struct Request {
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
     /// The body with its framing.
-    pub raw_body: Vec<u8>,
+    pub(crate) raw_body: Vec<u8>,
 }
 
 impl Served {
-    pub fn fill(&mut self) -> io::Result<usize> {
+    pub(crate) fn fill(&mut self) -> io::Result<usize> {
         let mut part = [0; 65536];
         let n = self.stream.read(&mut part)?;
         self.record.lock().unwrap().extend_from_slice(&part[..n]);
@@ -406,7 +411,7 @@ impl Served {
         if self.fill()? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    pub fn head(&mut self) -> io::Result<String> {
+    pub(crate) fn head(&mut self) -> io::Result<String> {
         loop {
             if let Some(at) = find(&self.buf, b"\r\n\r\n") {
                 let head: Vec<u8> = self.buf.drain(..at + 4).collect();
@@ -416,14 +421,14 @@ impl Served {
         }
     }
 
-    pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.buf.len() < length {
             self.need()?;
         }
         Ok(self.buf.drain(..length).collect())
     }
 
-    pub fn request(&mut self) -> io::Result<Request> {
+    pub(crate) fn request(&mut self) -> io::Result<Request> {
         let head = self.head()?;
         let lower = head.to_ascii_lowercase();
         let mut request = Request { head, body: vec![], raw_body: vec![] };
@@ -464,27 +469,27 @@ impl Served {
         }
     }
 
-    pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())
     }
 
-    pub fn ok(&mut self, body: &[u8]) -> io::Result<()> {
+    pub(crate) fn ok(&mut self, body: &[u8]) -> io::Result<()> {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
         self.write([head.as_bytes(), body].concat())
     }
 
     /// Adds a mark to what was received.
-    pub fn record(&self, mark: &str) {
+    pub(crate) fn record(&self, mark: &str) {
         self.record.lock().unwrap().extend_from_slice(mark.as_bytes());
     }
 
     /// Reads until the proxy closes or resets.
-    pub fn until_closed(&mut self) {
+    pub(crate) fn until_closed(&mut self) {
         while matches!(self.fill(), Ok(n) if n > 0) {}
     }
 
     /// Closes with a reset.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
