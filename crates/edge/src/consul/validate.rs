@@ -3,11 +3,10 @@
 use weir_model::registry::{Check, Instance, Node};
 use weir_model::validate::{FieldError, validate_check, validate_instance, validate_node};
 
-use super::definition::INBOUND_KEY;
 use super::refusal::Refusal;
 
-/// The model's fields by Consul's names, longest first where one begins like another.
-const INSTANCE_FIELDS: [(&str, &str); 9] = [
+/// The model's fields by Consul's names.
+const INSTANCE_FIELDS: [(&str, &str); 10] = [
     ("namespace", "Namespace"),
     ("node", "Node"),
     ("id", "ID"),
@@ -17,6 +16,7 @@ const INSTANCE_FIELDS: [(&str, &str); 9] = [
     ("tags", "Tags"),
     ("metadata", "Meta"),
     ("weights", "Weights"),
+    ("inbound", "TaggedAddresses.weir-inbound"),
 ];
 
 const NODE_FIELDS: [(&str, &str); 5] = [
@@ -43,32 +43,26 @@ const CHECK_FIELDS: [(&str, &str); 12] = [
 ];
 
 pub(super) fn instance(instance: &Instance) -> Result<(), Refusal> {
-    let fields = INSTANCE_FIELDS.iter().copied();
-    let inbound = format!("TaggedAddresses.{INBOUND_KEY}");
-    refuse("Invalid service definition", &validate_instance(instance), fields.chain([("inbound", &*inbound)]))
+    refuse("Invalid service definition", &validate_instance(instance), &INSTANCE_FIELDS)
 }
 
 pub(super) fn node(node: &Node) -> Result<(), Refusal> {
-    refuse("Invalid node", &validate_node(node), NODE_FIELDS.iter().copied())
+    refuse("Invalid node", &validate_node(node), &NODE_FIELDS)
 }
 
 pub(super) fn check(check: &Check) -> Result<(), Refusal> {
-    refuse("Invalid check", &validate_check(check), CHECK_FIELDS.iter().copied())
+    refuse("Invalid check", &validate_check(check), &CHECK_FIELDS)
 }
 
-fn refuse<'a>(
-    what: &str,
-    faults: &[FieldError],
-    fields: impl Iterator<Item = (&'a str, &'a str)> + Clone,
-) -> Result<(), Refusal> {
+fn refuse(what: &str, faults: &[FieldError], fields: &[(&str, &str)]) -> Result<(), Refusal> {
     if faults.is_empty() {
         return Ok(());
     }
     let sentences: Vec<String> = faults
         .iter()
         .map(|fault| {
-            let known = fields.clone().find_map(|(from, to)| {
-                let rest = fault.path.strip_prefix(from)?;
+            let known = fields.iter().find_map(|(from, to)| {
+                let rest = fault.path.strip_prefix(*from)?;
                 let whole = rest.is_empty() || rest.starts_with(['.', '[', ' ']);
                 whole.then(|| FieldError { path: format!("{to}{rest}"), ..fault.clone() })
             });

@@ -52,6 +52,11 @@ impl Query {
         self.get(name).is_some()
     }
 
+    /// The names, in order; a repeated one as often as it is there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// All values of a parameter, in order.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
@@ -71,6 +76,7 @@ mod tests {
         assert_eq!(query.get_filled("dc"), None);
         assert_eq!(query.get("index"), Some("0"));
         assert!(!query.has("stale"));
+        assert_eq!(query.names().collect::<Vec<_>>(), ["passing", "tag", "tag", "dc", "index"]);
     }
 
     #[test]

@@ -206,11 +206,11 @@ async fn answer(
 }
 
 /// Routes a request and takes its body in. An error is the refusal to send.
-async fn receive<'a>(
-    shared: &'a Shared,
+async fn receive(
+    shared: &Shared,
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
-) -> Result<(&'a Route, http::Method, Request), Response> {
+) -> Result<(&Route, http::Method, Request), Response> {
     let router = &shared.router;
     let (parts, body) = request.into_parts();
     let raw_path = parts.uri.path();
