@@ -19,6 +19,7 @@ mod moment;
 mod service;
 mod session;
 mod stream;
+mod views;
 
 #[cfg(test)]
 mod tests;
@@ -33,10 +34,10 @@ use weir_model::Position;
 pub use listener::{MeshListenError, MeshListener};
 
 pub(crate) use convert::endpoint_inputs;
-pub(crate) use moment::CatalogMoment;
-pub(crate) use session::Moment;
+pub(crate) use moment::registered_endpoints;
 
 use hub::Hub;
+use views::Views;
 
 /// Streams at one time.
 pub const STREAMS_MAX: usize = weir_control::bounds::PROXIES_MAX;
@@ -76,6 +77,7 @@ pub struct ProxyStatus {
 struct Shared {
     control: Arc<Control>,
     hub: Hub,
+    views: Views,
     /// The name under which this replica introduces itself.
     replica: String,
     /// Where the catalog stood at the start. What was deleted before is not known, so nobody can resume from before.
@@ -99,7 +101,14 @@ impl Mesh {
         let changes = control.changes();
         let since = control.position();
         let hub = Hub::new(since);
-        let shared = Arc::new(Shared { control, hub, replica: replica.into(), since, ack_timeout });
+        let shared = Arc::new(Shared {
+            control,
+            hub,
+            views: Views::default(),
+            replica: replica.into(),
+            since,
+            ack_timeout,
+        });
         tokio::spawn(hub::follow(Arc::downgrade(&shared), changes));
         Self { shared }
     }

@@ -155,6 +155,16 @@ fn flag(request: &Request, name: &str) -> Result<bool, Refusal> {
 }
 
 /// Refuses parameters that a route does not know: a filter that is mistyped must not show everything.
-fn known_parameters(_request: &Request, _known: &[&str]) -> Result<(), Refusal> {
-    Ok(())
+fn known_parameters(request: &Request, known: &[&str]) -> Result<(), Refusal> {
+    match request.query.names().find(|name| !known.contains(name)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let mut problem =
+                weir_api::native::Problem::new(format!("unknown query parameter `{unknown}`")).at(unknown);
+            problem.expected = Some(if known.is_empty() { "none".to_owned() } else { known.join(", ") });
+            problem.suggestion =
+                weir_model::document::nearest(unknown, known.iter().copied()).map(str::to_owned);
+            Err(Refusal::new(StatusCode::BAD_REQUEST, problem))
+        }
+    }
 }

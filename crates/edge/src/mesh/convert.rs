@@ -7,16 +7,32 @@ use weir_control::proxies::Rejection;
 use weir_control::resources::ResourceEntry;
 use weir_model::{DEFAULT_NAMESPACE, Position, ResourceId, ServiceRef};
 
-pub(super) const fn position(position: Position) -> mesh::Position {
-    mesh::Position { epoch: position.epoch, revision: position.revision }
+use super::session::{Delta, EndpointsDelta};
+
+/// The message that carries a delta.
+pub(super) fn update(delta: Delta) -> mesh::Update {
+    mesh::Update {
+        position: Some(mesh::Position { epoch: delta.position.epoch, revision: delta.position.revision }),
+        reset: delta.reset,
+        upserts: delta.upserts.iter().map(|(id, entry)| resource(id, entry)).collect(),
+        removals: delta.removals.iter().map(resource_ref).collect(),
+        endpoints: delta.endpoints.into_iter().map(service_endpoints).collect(),
+    }
+}
+
+fn service_endpoints(delta: EndpointsDelta) -> mesh::ServiceEndpoints {
+    let ServiceRef { namespace, name } = delta.service;
+    mesh::ServiceEndpoints {
+        service: Some(mesh::ServiceRef { namespace, name }),
+        known: delta.known,
+        whole: delta.whole,
+        upserts: delta.upserts.into_iter().map(|endpoint| endpoint_inputs(endpoint).into()).collect(),
+        removals: delta.removals,
+    }
 }
 
 pub(super) fn position_from(position: mesh::Position) -> Position {
     Position::new(position.epoch, position.revision)
-}
-
-pub(super) fn service(service: &ServiceRef) -> mesh::ServiceRef {
-    mesh::ServiceRef { namespace: service.namespace.clone(), name: service.name.clone() }
 }
 
 /// An empty namespace means the default one.
@@ -28,11 +44,11 @@ pub(super) fn namespace_from(namespace: String) -> String {
     if namespace.is_empty() { DEFAULT_NAMESPACE.to_owned() } else { namespace }
 }
 
-pub(super) fn resource_ref(id: &ResourceId) -> mesh::ResourceRef {
+fn resource_ref(id: &ResourceId) -> mesh::ResourceRef {
     mesh::ResourceRef { kind: id.kind.to_string(), namespace: id.namespace.clone(), name: id.name.clone() }
 }
 
-pub(super) fn resource(id: &ResourceId, entry: &ResourceEntry) -> mesh::Resource {
+fn resource(id: &ResourceId, entry: &ResourceEntry) -> mesh::Resource {
     mesh::Resource {
         r#ref: Some(resource_ref(id)),
         revision: entry.changed_in,
@@ -42,22 +58,18 @@ pub(super) fn resource(id: &ResourceId, entry: &ResourceEntry) -> mesh::Resource
 }
 
 /// An endpoint in the form that callers share.
-pub(crate) fn endpoint_inputs(endpoint: &Endpoint) -> EndpointInputs {
+pub(crate) fn endpoint_inputs(endpoint: Endpoint) -> EndpointInputs {
     EndpointInputs {
-        id: endpoint.id.clone(),
-        address: endpoint.address.host.clone(),
+        id: endpoint.id,
+        address: endpoint.address.host,
         port: endpoint.address.port,
         weight: endpoint.weight,
         health: endpoint.health,
         // Nothing drains in the registry yet: maintenance counts as critical.
         draining: false,
         inbound: endpoint.inbound,
-        metadata: endpoint.metadata.clone(),
+        metadata: endpoint.metadata,
     }
-}
-
-pub(super) fn endpoint(endpoint: &Endpoint) -> mesh::Endpoint {
-    endpoint_inputs(endpoint).into()
 }
 
 /// A rejection under the name that people know the resource by.

@@ -1,62 +1,59 @@
-//! The catalog at one moment, as sessions and snapshots read it.
-//!
-//! The position is read first, so what is read afterwards is at least as new. What changes in between marks the
-//! streams it concerns, which then look once more: an update is never older than the position it carries. Declared
-//! resources are one immutable set, so they are always of one revision.
+//! The catalog at one revision, as sessions and snapshots read it.
 
 use std::sync::Arc;
 
-use weir_control::Catalog;
-use weir_control::catalog::EndpointsView;
+use weir_control::catalog::{self, EndpointsView};
 use weir_control::resources::ResourceSet;
 use weir_model::{Position, Revision, ServiceRef};
 
-use super::session::Moment;
+use super::views::Views;
 
-/// What the catalog shows now.
-pub(crate) struct CatalogMoment<'a> {
-    catalog: &'a Catalog,
-    position: Position,
-    resources: Arc<ResourceSet>,
-    resources_index: Revision,
+/// The catalog at one revision, as far as a session asks for it.
+pub(super) trait Moment {
+    /// Which revision.
+    fn position(&self) -> Position;
+    /// The declared resources.
+    fn resources(&self) -> &Arc<ResourceSet>;
+    /// The endpoints of a service by id, without those that its document declares.
+    fn endpoints(&self, service: &ServiceRef) -> Arc<EndpointsView>;
+    /// The revision at which that answer last changed, as the answer itself says too.
+    fn endpoints_index(&self, service: &ServiceRef) -> Revision;
+    /// The revision at which any declared resource last changed.
+    fn resources_index(&self) -> Revision;
 }
 
-impl<'a> CatalogMoment<'a> {
-    pub(crate) fn now(catalog: &'a Catalog) -> Self {
-        let position = catalog.position();
-        let resources = catalog.resources();
-        Self { catalog, position, resources: resources.entries, resources_index: resources.index }
-    }
+/// The endpoints that proxies are told: those that a document declares reach them with that document.
+pub(crate) fn registered_endpoints(moment: &catalog::Moment<'_>, service: &ServiceRef) -> EndpointsView {
+    let mut view = moment.endpoints(service);
+    view.endpoints.retain(|endpoint| !endpoint.fixed);
+    view
+}
+
+/// The catalog's own moment, with the views that streams share.
+pub(super) struct CatalogMoment<'a> {
+    pub(super) moment: &'a catalog::Moment<'a>,
+    pub(super) views: &'a Views,
 }
 
 impl Moment for CatalogMoment<'_> {
     fn position(&self) -> Position {
-        self.position
+        self.moment.position()
     }
 
     fn resources(&self) -> &Arc<ResourceSet> {
-        &self.resources
+        self.moment.resources()
     }
 
-    fn endpoints(&self, service: &ServiceRef) -> EndpointsView {
-        let mut view = self.catalog.endpoints(service);
-        // Those that a document declares reach the proxy with that document.
-        if let Some(document) = self.resources.service(service) {
-            let declared: Vec<String> = document
-                .endpoints
-                .iter()
-                .map(|fixed| format!("static/{}:{}", fixed.address, fixed.port))
-                .collect();
-            view.endpoints.retain(|endpoint| endpoint.inbound || !declared.contains(&endpoint.id));
-        }
-        view
+    fn endpoints(&self, service: &ServiceRef) -> Arc<EndpointsView> {
+        let index = self.moment.endpoints_index(service);
+        self.views.get(service, index, || registered_endpoints(self.moment, service))
     }
 
     fn endpoints_index(&self, service: &ServiceRef) -> Revision {
-        self.catalog.service_index(service).max(self.resources_index)
+        self.moment.endpoints_index(service)
     }
 
     fn resources_index(&self) -> Revision {
-        self.resources_index
+        self.moment.resources_index()
     }
 }

@@ -1,35 +1,35 @@
-//! What one proxy has been sent, and what it must be told next. Pure: no tasks, no clock.
+//! What one proxy has been sent, and what it must be told next. Pure: no tasks, no clock, no messages.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use weir_api::mesh;
 use weir_control::catalog::{Endpoint, EndpointsView};
-use weir_control::resources::{Closure, ResourceSet, Subscription, closure};
-use weir_model::{Position, ResourceId, Revision, ServiceRef};
+use weir_control::resources::{Closure, ResourceEntry, ResourceSet, Subscription, closure};
+use weir_model::{Position, ResourceId, ServiceRef};
 
-use super::convert;
+use super::moment::Moment;
 
-/// The catalog at one revision, as far as a session asks for it.
-pub(crate) trait Moment {
-    /// Which revision.
-    fn position(&self) -> Position;
-    /// The declared resources.
-    fn resources(&self) -> &Arc<ResourceSet>;
-    /// The endpoints of a service, without those that its document declares.
-    fn endpoints(&self, service: &ServiceRef) -> EndpointsView;
-    /// The revision at which that answer last changed, as the answer itself says too.
-    fn endpoints_index(&self, service: &ServiceRef) -> Revision;
-    /// The revision at which any declared resource last changed.
-    fn resources_index(&self) -> Revision;
+/// What brings a proxy from where it stands to a position.
+#[derive(Debug, Default)]
+pub(super) struct Delta {
+    pub(super) position: Position,
+    /// Everything known before is void.
+    pub(super) reset: bool,
+    pub(super) upserts: Vec<(ResourceId, Arc<ResourceEntry>)>,
+    pub(super) removals: Vec<ResourceId>,
+    pub(super) endpoints: Vec<EndpointsDelta>,
 }
 
-/// The endpoints that a proxy has of one service.
-#[derive(Debug, Default)]
-struct SentEndpoints {
-    known: bool,
-    index: Revision,
-    endpoints: BTreeMap<String, Endpoint>,
+/// What has to be said about the endpoints of one service.
+#[derive(Debug)]
+pub(super) struct EndpointsDelta {
+    pub(super) service: ServiceRef,
+    pub(super) known: bool,
+    /// `upserts` are all there are.
+    pub(super) whole: bool,
+    pub(super) upserts: Vec<Endpoint>,
+    pub(super) removals: Vec<String>,
 }
 
 /// One proxy's state.
@@ -39,13 +39,15 @@ pub(super) struct Session {
     /// Services that must be answered whole, whether they changed or not.
     asked: BTreeSet<ServiceRef>,
     closure: Closure,
-    /// The set that the closure was made of, and whether subscriptions changed since.
+    /// The set that the closure was made of; none when subscriptions have changed since.
     closure_of: Option<Arc<ResourceSet>>,
+    /// The declared resources that the proxy has, by the change set that last changed them.
     resources: HashMap<ResourceId, u64>,
-    services: HashMap<ServiceRef, SentEndpoints>,
+    /// The endpoints that the proxy has.
+    services: HashMap<ServiceRef, Arc<EndpointsView>>,
     /// The positions of the updates that wait for their acknowledgement, oldest first.
     outstanding: VecDeque<Position>,
-    /// Nothing was sent yet: the next update says so, or says what to keep.
+    /// Nothing was sent yet, and nothing is known of what the proxy has.
     fresh: bool,
 }
 
@@ -90,7 +92,7 @@ impl Session {
         self.subscriptions.len()
     }
 
-    /// The services whose endpoints concern this proxy, as of the last update.
+    /// The services whose endpoints concern this proxy, as of the last look.
     pub(super) fn services(&self) -> &BTreeSet<ServiceRef> {
         &self.closure.services
     }
@@ -100,7 +102,8 @@ impl Session {
     }
 
     /// Takes a proxy's word for what it has, if what it lacks can be told: no declared resource has changed since, and
-    /// the catalog's memory reaches back that far. Services that changed since are sent whole.
+    /// the catalog's memory reaches back that far. Services that changed since are sent whole. A proxy that resumes
+    /// names only services that it has; what it merely wants, it asks for once it has joined.
     pub(super) fn resume(&mut self, moment: &impl Moment, resume: Position, since: Position) -> bool {
         let now = moment.position();
         let tellable = resume.epoch == now.epoch
@@ -118,8 +121,7 @@ impl Session {
         }
         for service in &self.closure.services {
             if moment.endpoints_index(service) <= resume.revision {
-                let view = moment.endpoints(service);
-                self.services.insert(service.clone(), SentEndpoints::of(&view));
+                self.services.insert(service.clone(), moment.endpoints(service));
                 self.asked.remove(service);
             }
         }
@@ -128,55 +130,51 @@ impl Session {
     }
 
     /// What the proxy must be told to stand where the catalog stands; `None` if nothing concerns it. `greet` asks for
-    /// an update even so.
-    pub(super) fn advance(&mut self, moment: &impl Moment, greet: bool) -> Option<mesh::Update> {
-        let set = moment.resources();
-        self.refresh_closure(set);
-        let mut update = mesh::Update {
-            position: Some(convert::position(moment.position())),
-            reset: self.fresh,
-            ..mesh::Update::default()
-        };
-        for id in &self.closure.resources {
-            let Some(entry) = set.get(id) else { continue };
-            if self.resources.insert(id.clone(), entry.changed_in) != Some(entry.changed_in) {
-                update.upserts.push(convert::resource(id, entry));
-            }
+    /// an answer even so.
+    pub(super) fn advance(&mut self, moment: &impl Moment, greet: bool) -> Option<Delta> {
+        let mut delta = Delta { position: moment.position(), reset: self.fresh, ..Delta::default() };
+        if self.refresh_closure(moment.resources()) || self.fresh {
+            self.advance_resources(moment.resources(), &mut delta);
+            let wanted = &self.closure.services;
+            self.services.retain(|service, _| wanted.contains(service));
         }
-        let gone: Vec<ResourceId> =
-            self.resources.keys().filter(|id| !self.closure.resources.contains(*id)).cloned().collect();
-        for id in gone {
-            self.resources.remove(&id);
-            update.removals.push(convert::resource_ref(&id));
-        }
-        update
-            .removals
-            .sort_by(|a, b| (&a.kind, &a.namespace, &a.name).cmp(&(&b.kind, &b.namespace, &b.name)));
-        let wanted: HashSet<&ServiceRef> = self.closure.services.iter().collect();
-        self.services.retain(|service, _| wanted.contains(service));
         for service in &self.closure.services {
             let asked = self.asked.remove(service);
-            update.endpoints.extend(next_endpoints(&mut self.services, service, moment, asked));
+            delta.endpoints.extend(next_endpoints(&mut self.services, service, moment, asked));
         }
-        self.asked.clear();
-        let empty = update.upserts.is_empty() && update.removals.is_empty() && update.endpoints.is_empty();
+        let empty = delta.upserts.is_empty() && delta.removals.is_empty() && delta.endpoints.is_empty();
         if empty && !self.fresh && !greet {
             return None;
         }
         self.fresh = false;
-        self.outstanding.push_back(moment.position());
-        Some(update)
+        self.outstanding.push_back(delta.position);
+        Some(delta)
     }
 
-    fn refresh_closure(&mut self, set: &Arc<ResourceSet>) {
+    fn advance_resources(&mut self, set: &ResourceSet, delta: &mut Delta) {
+        for id in &self.closure.resources {
+            let Some(entry) = set.get(id) else { continue };
+            if self.resources.get(id) != Some(&entry.changed_in) {
+                self.resources.insert(id.clone(), entry.changed_in);
+                delta.upserts.push((id.clone(), Arc::clone(entry)));
+            }
+        }
+        let closure = &self.closure.resources;
+        delta.removals = self.resources.extract_if(|id, _| !closure.contains(id)).map(|(id, _)| id).collect();
+        delta.removals.sort_unstable();
+    }
+
+    /// Makes the closure that of a set; false if it is already.
+    fn refresh_closure(&mut self, set: &Arc<ResourceSet>) -> bool {
         if self.closure_of.as_ref().is_some_and(|of| Arc::ptr_eq(of, set)) {
-            return;
+            return false;
         }
         self.closure = Closure::default();
         for subscription in &self.subscriptions {
             self.closure.extend(closure(set, subscription));
         }
         self.closure_of = Some(Arc::clone(set));
+        true
     }
 
     /// Takes an acknowledgement in, which covers every update up to its position.
@@ -187,47 +185,54 @@ impl Session {
     }
 }
 
-impl SentEndpoints {
-    fn of(view: &EndpointsView) -> Self {
-        let endpoints =
-            view.endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.clone())).collect();
-        Self { known: view.known, index: view.index, endpoints }
-    }
-}
-
 /// What has to be said about one service: nothing, what changed, or all of it.
 fn next_endpoints(
-    sent: &mut HashMap<ServiceRef, SentEndpoints>,
+    sent: &mut HashMap<ServiceRef, Arc<EndpointsView>>,
     service: &ServiceRef,
     moment: &impl Moment,
     asked: bool,
-) -> Option<mesh::ServiceEndpoints> {
-    let before = sent.get(service);
-    if !asked && before.is_some_and(|before| before.index == moment.endpoints_index(service)) {
+) -> Option<EndpointsDelta> {
+    let before = sent.get(service).filter(|_| !asked);
+    if before.is_some_and(|before| before.index == moment.endpoints_index(service)) {
         return None;
     }
-    let view = moment.endpoints(service);
-    let now = SentEndpoints::of(&view);
-    let mut message = mesh::ServiceEndpoints {
-        service: Some(convert::service(service)),
-        known: now.known,
-        ..mesh::ServiceEndpoints::default()
+    let now = moment.endpoints(service);
+    let (upserts, removals) = match before {
+        Some(before) => difference(&before.endpoints, &now.endpoints),
+        None => (now.endpoints.clone(), Vec::new()),
     };
-    match before {
-        Some(before) if !asked => {
-            let changed = now.endpoints.values().filter(|e| before.endpoints.get(&e.id) != Some(e));
-            message.upserts = changed.map(convert::endpoint).collect();
-            message.removals =
-                before.endpoints.keys().filter(|id| !now.endpoints.contains_key(*id)).cloned().collect();
-            let same = message.upserts.is_empty() && message.removals.is_empty() && before.known == now.known;
-            sent.insert(service.clone(), now);
-            (!same).then_some(message)
-        }
-        _ => {
-            message.whole = true;
-            message.upserts = now.endpoints.values().map(convert::endpoint).collect();
-            sent.insert(service.clone(), now);
-            Some(message)
+    let whole = before.is_none();
+    let same =
+        before.is_some_and(|before| before.known == now.known) && upserts.is_empty() && removals.is_empty();
+    let known = now.known;
+    sent.insert(service.clone(), now);
+    (!same).then(|| EndpointsDelta { service: service.clone(), known, whole, upserts, removals })
+}
+
+/// What came or changed, and the ids of what is gone, of two lists by id.
+fn difference(before: &[Endpoint], now: &[Endpoint]) -> (Vec<Endpoint>, Vec<String>) {
+    let (mut upserts, mut removals) = (Vec::new(), Vec::new());
+    let (mut old, mut new) = (before.iter().peekable(), now.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return (upserts, removals),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.id.cmp(&new.id),
+        };
+        match order {
+            Ordering::Less => removals.extend(old.next().map(|endpoint| endpoint.id.clone())),
+            Ordering::Greater => upserts.extend(new.next().cloned()),
+            Ordering::Equal => {
+                if old.next() != new.peek().copied() {
+                    upserts.extend(new.next().cloned());
+                } else {
+                    new.next();
+                }
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

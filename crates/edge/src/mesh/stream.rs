@@ -136,28 +136,32 @@ impl Stream {
         self.member.unmark();
         let shared = Arc::clone(&self.shared);
         let idle = self.session.outstanding() == 0;
-        let moment = CatalogMoment::now(shared.control.catalog());
-        if let Some(resume) = self.resume.take()
-            && !self.session.resume(&moment, resume, shared.since)
-        {
-            tracing::debug!(%resume, "cannot resume: everything is sent");
-        }
-        let update = self.session.advance(&moment, greet);
+        let (session, resume) = (&mut self.session, self.resume.take());
+        // Under the catalog's lock only what differs is picked out; it is put into words afterwards.
+        let delta = shared.control.catalog().read(|moment| {
+            let moment = CatalogMoment { moment, views: &shared.views };
+            if let Some(resume) = resume
+                && !session.resume(&moment, resume, shared.since)
+            {
+                tracing::debug!(%resume, "cannot resume: everything is sent");
+            }
+            session.advance(&moment, greet)
+        });
         if self.session.services() != &self.concerned {
             shared.hub.concern(&self.member, &self.concerned, self.session.services());
             self.concerned = self.session.services().clone();
             // What changed between the look and the entry in the hub marked nobody: look once more.
             self.member.mark();
         }
-        let Some(update) = update else {
+        let Some(delta) = delta else {
             self.settle();
             return None;
         };
         if idle {
             self.waiting_since = Instant::now();
         }
-        let position = update.position.map(convert::position_from).unwrap_or_default();
-        shared.control.proxies().sent(&self.member.connection, position);
+        shared.control.proxies().sent(&self.member.connection, delta.position);
+        let update = convert::update(delta);
         Some(ServerMessage { message: Some(server_message::Message::Update(update)) })
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use weir_api::snapshot::{ServiceInputs, SnapshotInputs};
+use weir_control::catalog::Moment;
 use weir_control::resources::{Closure, Subscription, closure};
 use weir_model::{DEFAULT_NAMESPACE, Kind, ResourceId, ServiceRef};
 
 use super::refusal::Refusal;
 use super::{NativeApi, known_parameters, ok};
 use crate::http::{Request, Response};
-use crate::mesh::{CatalogMoment, Moment, endpoint_inputs};
+use crate::mesh::{endpoint_inputs, registered_endpoints};
 
 impl NativeApi {
     /// `?gateway=NAME`, or `?service=NAME` (repeatable) for what callers of services see.
@@ -34,14 +35,16 @@ impl NativeApi {
                 "?gateway=NAME or ?service=NAME",
             ));
         }
-        let moment = CatalogMoment::now(self.control.catalog());
-        if let Some(name) = gateway {
-            let id = ResourceId::new(Kind::Gateway, namespace, name);
-            if moment.resources().get(&id).is_none() {
-                return Err(Refusal::not_found(&id));
+        let inputs = self.control.catalog().read(|moment| {
+            if let Some(name) = gateway {
+                let id = ResourceId::new(Kind::Gateway, namespace, name);
+                if moment.resources().get(&id).is_none() {
+                    return Err(Refusal::not_found(&id));
+                }
             }
-        }
-        Ok(ok(&inputs(&moment, &subscriptions)))
+            Ok(inputs(moment, &subscriptions))
+        })?;
+        Ok(ok(&inputs))
     }
 }
 
@@ -53,7 +56,7 @@ fn service_ref(namespace: &str, name: &str) -> ServiceRef {
     }
 }
 
-fn inputs(moment: &CatalogMoment<'_>, subscriptions: &[Subscription]) -> SnapshotInputs {
+fn inputs(moment: &Moment<'_>, subscriptions: &[Subscription]) -> SnapshotInputs {
     let mut all = Closure::default();
     for subscription in subscriptions {
         all.extend(closure(moment.resources(), subscription));
@@ -68,11 +71,11 @@ fn inputs(moment: &CatalogMoment<'_>, subscriptions: &[Subscription]) -> Snapsho
         .services
         .iter()
         .map(|service| {
-            let view = moment.endpoints(service);
+            let view = registered_endpoints(moment, service);
             ServiceInputs {
                 service: service.clone(),
                 known: view.known,
-                endpoints: view.endpoints.iter().map(endpoint_inputs).collect(),
+                endpoints: view.endpoints.into_iter().map(endpoint_inputs).collect(),
             }
         })
         .collect();

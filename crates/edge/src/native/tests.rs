@@ -235,6 +235,7 @@ async fn refusals_have_the_right_status_and_name_the_field() {
     )
     .await;
     check("POST", "/weir/v1/apply?dry_run=maybe", SHOP, 400, &["dry_run", "true or false"]).await;
+    check("POST", "/weir/v1/apply?dryrun", SHOP, 400, &["dryrun", "did you mean `dry_run`"]).await;
     check("GET", "/weir/v1/apply", "", 405, &["GET not allowed"]).await;
     check("GET", "/weir/v1/nothing", "", 404, &["not found"]).await;
     check("GET", "/weir/v1/resources/Servce", "", 404, &["unknown kind", "did you mean `Service`"]).await;
@@ -272,6 +273,7 @@ async fn refusals_have_the_right_status_and_name_the_field() {
     .await;
     check("DELETE", "/weir/v1/instances/none", "", 404, &["none"]).await;
     check("GET", "/weir/v1/instances/none", "", 404, &["none"]).await;
+    check("GET", "/weir/v1/instances?servce=a", "", 400, &["did you mean `service`"]).await;
     check("GET", "/weir/v1/snapshot", "", 400, &["?gateway=NAME"]).await;
     check("GET", "/weir/v1/snapshot?gateway=none", "", 404, &["Gateway/none does not exist"]).await;
     check("POST", "/weir/v1/changes/x/rollback", "", 404, &["NUMBER"]).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir_api::native::{ChangeSetView, InstanceView, ProxyView, ResourceView, RouteView, ServiceView};
-use weir_model::registry::Instance;
+use weir_model::registry::{Health, Instance};
 
 use crate::output::Table;
 
@@ -33,6 +33,7 @@ pub(super) fn instances(instances: &[InstanceView]) -> Table {
             &view.instance;
         let why = match maintenance {
             Some(reason) => format!("maintenance: {reason}"),
+            None if view.health == Health::Passing => String::new(),
             None => view
                 .checks
                 .iter()
