@@ -20,6 +20,7 @@ mod duration;
 mod health;
 mod kv;
 mod options;
+mod own_service;
 mod refusal;
 mod rendered;
 mod status;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 use weir_control::Control;
-use weir_control::catalog::{Catalog, Topic};
+use weir_control::catalog::{Catalog, ServiceMember, Topic, View};
 use weir_model::Revision;
 
 use self::answer::Answer;
@@ -41,10 +42,13 @@ use self::options::{Consistency, ReadOptions};
 use self::refusal::Refusal;
 use self::rendered::{Rendered, Stamp};
 use self::views::Here;
-use crate::http::{Handler, Request, Route, Router};
+use crate::http::{Handler, Request, Response, Route, Router};
 
 /// The API version that is answered for.
 const CONSUL_VERSION: &str = "1.21.0";
+
+/// What somebody finds who opens the port in a browser, or checks whether it is there.
+const GREETING: &str = "Weir. The Consul-compatible API is at /v1/, the native API at /weir/v1/.\n";
 
 /// Consul's HTTP API of one server.
 pub struct ConsulApi {
@@ -106,6 +110,7 @@ impl ConsulApi {
         router.get("/v1/health/state/", self.handler(health::state));
         router.get("/v1/status/leader", self.handler(status::leader));
         router.get("/v1/status/peers", self.handler(status::peers));
+        router.get("/", |_: Request| async { Response::text(http::StatusCode::OK, GREETING) });
     }
 
     fn handler<F, Fut>(self: &Arc<Self>, endpoint: F) -> impl Handler
@@ -130,6 +135,15 @@ impl ConsulApi {
         Here { datacenter: &settings.datacenter, node: &settings.node_name }
     }
 
+    /// A service's members; the made-up ones where Consul has its own servers.
+    fn service_view(&self, namespace: &str, name: &str) -> View<Vec<ServiceMember>> {
+        let mut view = self.catalog().service_view(namespace, name);
+        if name == own_service::NAME && view.entries.is_empty() {
+            view.entries = own_service::members(self, namespace);
+        }
+        view
+    }
+
     /// The answer to a read about a service, written only if nobody asked the same since the service last changed.
     /// `write` gives the value to write with the index it was read at.
     fn about_service(
@@ -143,6 +157,11 @@ impl ConsulApi {
         let question = question(endpoint, request, options, name);
         let epoch = self.catalog().position().epoch;
         let index = self.catalog().index(&Topic::service(&*options.namespace, name));
+        // The made-up service also changes with its node, which its index does not know of.
+        if name == own_service::NAME {
+            let (index, written) = write()?;
+            return Ok(answer::written(options, index, written));
+        }
         if let Some(written) = self.rendered.get(&question, Stamp { epoch, index }) {
             return Ok(answer::written(options, index, written));
         }
@@ -188,7 +207,7 @@ fn question(endpoint: &str, request: &Request, options: &ReadOptions, name: &str
     part(&options.namespace);
     part(name);
     part(passing.unwrap_or(""));
-    for parameter in ["tag", "node-meta"] {
+    for parameter in ["tag", "node-meta", "peer"] {
         part(parameter);
         request.query.all(parameter).for_each(&mut part);
     }

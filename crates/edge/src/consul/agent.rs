@@ -8,7 +8,7 @@ use weir_control::catalog::NodeView;
 
 use super::answer::{Answer, json};
 use super::health::{named, own_instance};
-use super::options::{check_place, namespace};
+use super::options::{check_place, namespace, switch};
 use super::refusal::Refusal;
 use super::views::{AgentServiceJson, CheckJson, instance_checks, node_maintenance};
 use super::{CONSUL_VERSION, ConsulApi};
@@ -44,16 +44,24 @@ pub(super) async fn own(api: Arc<ConsulApi>, request: Request) -> Answer {
         "Member": member(&api),
         "Stats": {
             "agent": {"version": env!("CARGO_PKG_VERSION"), "product": "weir"},
-            "consul": {"server": "true", "leader": "true", "known_servers": "1"},
+            "consul": {
+                "server": "true", "leader": "true", "known_servers": "1",
+                "leader_addr": super::status::address(&api),
+            },
         },
         "Meta": meta,
+        "xDS": {"SupportedProxies": {}},
     });
     json(request.query.has("pretty"), &answer)
 }
 
-/// `agent/members`: the one node that this server is.
+/// `agent/members`: the one node that this server is. With `wan`, its name has the datacenter's.
 pub(super) async fn members(api: Arc<ConsulApi>, request: Request) -> Answer {
-    json(request.query.has("pretty"), &[member(&api)])
+    let mut member = member(&api);
+    if switch(&request.query, "wan")? {
+        member["Name"] = json!(format!("{}.{}", api.here().node, api.here().datacenter));
+    }
+    json(request.query.has("pretty"), &[member])
 }
 
 fn member(api: &ConsulApi) -> serde_json::Value {

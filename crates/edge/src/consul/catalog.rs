@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use weir_control::catalog::{NodeEntry, Topic};
+use weir_control::catalog::{InstanceEntry, NodeEntry, Topic};
+use weir_model::DEFAULT_NAMESPACE;
 
-use super::ConsulApi;
 use super::answer::{Answer, json, read, write};
 use super::health::{MemberFilter, named};
 use super::options::{check_place, node_meta};
 use super::views::{CatalogServiceJson, NodeJson, ServiceJson};
+use super::{ConsulApi, own_service};
 use crate::http::Request;
 
 /// `catalog/datacenters`: there is one.
@@ -26,8 +27,11 @@ pub(super) async fn services(api: Arc<ConsulApi>, mut request: Request) -> Answe
     let view = api.catalog().services_view(&options.namespace);
     let meta = node_meta(&request.query);
     if meta.is_empty() {
-        let services: BTreeMap<&str, &[Arc<str>]> =
+        let mut services: BTreeMap<&str, &[Arc<str>]> =
             view.entries.iter().map(|service| (&*service.name, &*service.tags)).collect();
+        if options.namespace == DEFAULT_NAMESPACE {
+            services.entry(own_service::NAME).or_default();
+        }
         return read(&options, view.index, &services);
     }
     let catalog = api.catalog();
@@ -51,7 +55,7 @@ pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer
     let name = named(&request, "Missing service name")?;
     api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
     api.about_service("catalog", &request, &options, &name, || {
-        let view = api.catalog().service_view(&options.namespace, &name);
+        let view = api.service_view(&options.namespace, &name);
         let filter = MemberFilter::of(&request);
         let members = view.entries.iter().filter(|member| filter.takes(member));
         let lines: Vec<_> = members.map(|member| CatalogServiceJson::of(member, api.here())).collect();
@@ -92,8 +96,11 @@ pub(super) async fn node(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     let name = named(&request, "Missing node name")?;
     api.wait(&mut request, &options, &Topic::node(&name)).await?;
     let view = api.catalog().node_view(&name);
+    let own =
+        view.entries.as_ref().and_then(|node| own_service::instance(&api, &node.node, &options.namespace));
+    let of_namespace = |instance: &&Arc<InstanceEntry>| instance.value().namespace == options.namespace;
     let answer = view.entries.as_ref().map(|node| {
-        let here = node.instances.iter().filter(|instance| instance.value().namespace == options.namespace);
+        let here = own.iter().chain(&node.instances).filter(of_namespace);
         let services: BTreeMap<&str, ServiceJson<'_>> = here
             .map(|instance| (instance.value().id.as_str(), ServiceJson::of(instance, api.here())))
             .collect();
@@ -108,8 +115,12 @@ pub(super) async fn node_services(api: Arc<ConsulApi>, mut request: Request) -> 
     let name = named(&request, "Missing node name")?;
     api.wait(&mut request, &options, &Topic::node(&name)).await?;
     let view = api.catalog().node_view(&name);
+    let own =
+        view.entries.as_ref().and_then(|node| own_service::instance(&api, &node.node, &options.namespace));
     let instances = view.entries.iter().flat_map(|node| &node.instances);
-    let services: Vec<ServiceJson<'_>> = instances
+    let services: Vec<ServiceJson<'_>> = own
+        .iter()
+        .chain(instances)
         .filter(|instance| instance.value().namespace == options.namespace)
         .map(|instance| ServiceJson::of(instance, api.here()))
         .collect();

@@ -19,7 +19,7 @@ pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer
     let name = named(&request, "Missing service name")?;
     api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
     api.about_service("health", &request, &options, &name, || {
-        let view = api.catalog().service_view(&options.namespace, &name);
+        let view = api.service_view(&options.namespace, &name);
         let filter = MemberFilter::of(&request);
         let wanted = |member: &&ServiceMember| {
             filter.takes(member) && (!passing_only || member.health() == Health::Passing)
@@ -35,7 +35,7 @@ pub(super) async fn checks(api: Arc<ConsulApi>, mut request: Request) -> Answer 
     let options = api.options(&request)?;
     let name = named(&request, "Missing service name")?;
     api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
-    let view = api.catalog().service_view(&options.namespace, &name);
+    let view = api.service_view(&options.namespace, &name);
     let meta = node_meta(&request.query);
     let members = view.entries.iter().filter(|member| has_meta(member, &meta));
     let checks: Vec<_> = members.flat_map(|member| instance_checks(&member.instance)).collect();
@@ -106,17 +106,19 @@ pub(super) fn named(request: &Request, missing: &str) -> Result<String, Refusal>
 pub(super) struct MemberFilter<'a> {
     tags: Vec<&'a str>,
     meta: Vec<(&'a str, &'a str)>,
+    /// Asks for what another cluster exports to this one; nothing is.
+    of_peer: bool,
 }
 
 impl<'a> MemberFilter<'a> {
     pub(super) fn of(request: &'a Request) -> Self {
         let tags = request.query.all("tag").filter(|tag| !tag.is_empty()).collect();
-        Self { tags, meta: node_meta(&request.query) }
+        Self { tags, meta: node_meta(&request.query), of_peer: request.query.get_filled("peer").is_some() }
     }
 
     pub(super) fn takes(&self, member: &ServiceMember) -> bool {
         let instance = member.instance.value();
-        self.tags.iter().all(|tag| has_tag(instance, tag)) && has_meta(member, &self.meta)
+        !self.of_peer && self.tags.iter().all(|tag| has_tag(instance, tag)) && has_meta(member, &self.meta)
     }
 }
 

@@ -84,9 +84,6 @@ impl ReadOptions {
 /// Refuses what asks for another cluster or a division that does not exist here.
 pub(super) fn check_place(query: &Query, datacenter: &str) -> Result<(), Refusal> {
     check_datacenter(query.get("dc").unwrap_or(""), datacenter)?;
-    if query.get_filled("peer").is_some() {
-        return Err(Refusal::bad("peer: cluster peering is not supported"));
-    }
     match query.get_filled("partition") {
         None | Some("default") => Ok(()),
         Some(_) => Err(Refusal::bad("partition: only the default partition exists")),

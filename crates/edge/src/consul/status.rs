@@ -22,7 +22,8 @@ pub(super) async fn peers(api: Arc<ConsulApi>, request: Request) -> Answer {
     json(request.query.has("pretty"), &[address(&api)])
 }
 
-fn address(api: &ConsulApi) -> String {
+/// Where this server would be spoken to by other servers.
+pub(super) fn address(api: &ConsulApi) -> String {
     let host = &api.control.settings().node_address;
     if host.contains(':') { format!("[{host}]:{SERVER_PORT}") } else { format!("{host}:{SERVER_PORT}") }
 }

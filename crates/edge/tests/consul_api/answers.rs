@@ -164,6 +164,7 @@ async fn node_metadata_and_namespaces_select() {
     assert_eq!(nodes("/v1/catalog/nodes?node-meta=zone:a").await, ["n1"]);
     assert_eq!(api.get("/v1/catalog/services?node-meta=zone:c").await.json(), json!({}));
     assert_eq!(api.get("/v1/catalog/services?node-meta=zone:a").await.json(), json!({"db": []}));
+    assert_eq!(api.get("/v1/health/service/db?peer=elsewhere").await.json(), json!([]));
     api.ok("PUT /v1/agent/service/register?ns=team", &json!({"Name": "db", "ID": "x"}).to_string()).await;
     assert_eq!(nodes("/v1/health/service/db?ns=team").await, ["weir"]);
     assert_eq!(nodes("/v1/health/service/db").await, ["n1", "n2"]);
@@ -228,4 +229,20 @@ async fn an_answer_that_was_given_before_is_not_given_when_things_have_changed()
     api.ok("PUT /v1/agent/service/deregister/b", "").await;
     assert_eq!(ids("?passing").await, [""; 0]);
     assert_eq!(ids("").await, ["a"]);
+}
+
+#[tokio::test]
+async fn the_servers_are_the_service_consul() {
+    let api = Api::start().await;
+    let entry = api.get("/v1/health/service/consul?passing").await.json()[0].clone();
+    assert_eq!((&entry["Node"]["Node"], &entry["Service"]["Port"]), (&json!("weir"), &json!(8300)));
+    assert_eq!(api.get("/v1/catalog/service/consul").await.json()[0]["ServiceID"], "consul");
+    assert_eq!(api.get("/v1/catalog/services").await.json(), json!({"consul": []}));
+    assert_eq!(api.get("/v1/catalog/node/weir").await.json()["Services"]["consul"]["Port"], 8300);
+    assert_eq!(api.get("/v1/catalog/node-services/weir").await.json()["Services"][0]["Service"], "consul");
+    assert_eq!(api.get("/v1/agent/services").await.json(), json!({}), "it was not registered with the agent");
+    assert_eq!(api.get("/v1/catalog/services?ns=team").await.json(), json!({}));
+    api.ok("PUT /v1/agent/maintenance?enable=true", "").await;
+    assert_eq!(api.get("/v1/health/service/consul?passing").await.json(), json!([]));
+    assert!(api.control.catalog().services_view("default").entries.is_empty(), "the domain does not know it");
 }

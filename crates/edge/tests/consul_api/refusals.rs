@@ -16,7 +16,7 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
         (register, "{\"Name\": }", 400, "Request decode failed: expected value at line 1 column 10"),
         (register, "[]", 400, "Request decode failed: expected a JSON object, got an array"),
         (register, "{}", 400, "Missing service name"),
-        (register, r#"{"Name": "a b"}"#, 400, "Invalid service definition: Service name: "),
+        (register, r#"{"Name": "a\u0007b"}"#, 400, "Invalid service definition: Service name: "),
         (register, r#"{"Name": 1}"#, 400, "Request decode failed: Name: expected a string, got a number"),
         (register, r#"{"Name": "web", "Port": "80"}"#, 400, "Port: expected a whole number, got a string"),
         (register, r#"{"Name": "web", "Port": 65536}"#, 400, "Port: expected a whole number from 0 to 65535"),
