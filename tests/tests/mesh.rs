@@ -1,0 +1,251 @@
+//! Control plane, gateway and sidecars together, from the outside.
+
+use std::process::Output;
+
+use weir_tests::cluster::START_LIMIT;
+use weir_tests::{App, Cluster, Process, eventually, free_port, free_ports, http};
+
+const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
+
+fn gateway(port: u16, backend: &str) -> String {
+    format!(
+        "kind: Gateway
+metadata: {{name: edge}}
+spec:
+  addresses: [{{value: 127.0.0.1}}]
+  listeners: [{{name: http, port: {port}, protocol: HTTP}}]
+---
+kind: HTTPRoute
+metadata: {{name: web}}
+spec:
+  parentRefs: [{{name: edge}}]
+  rules: [{{backendRefs: [{{name: {backend}}}]}}]
+"
+    )
+}
+
+fn start_gateway(cluster: &Cluster, extra: &[&str]) -> Process {
+    let server = format!("127.0.0.1:{}", cluster.grpc);
+    let mut args = vec!["proxy", "--gateway", "edge", "--id", "gateway-1", "--server", &server];
+    args.extend(extra);
+    Process::weir("gateway", args)
+}
+
+/// Registers an application, behind a sidecar if a port is given, and waits until it is to be found.
+fn register(cluster: &Cluster, service: &str, app: &App, inbound: Option<u16>) {
+    let mut registration = serde_json::json!({
+        "ID": app.name, "Name": service, "Address": "127.0.0.1", "Port": app.port,
+        "Check": {"TTL": "10m", "Status": "passing"},
+    });
+    if let Some(port) = inbound {
+        registration["TaggedAddresses"] =
+            serde_json::json!({"weir-inbound": {"Address": "127.0.0.1", "Port": port}});
+    }
+    let answer = http::put(cluster.http, "/v1/agent/service/register", &registration.to_string()).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+fn apply(cluster: &Cluster, dir: &std::path::Path, documents: &str) -> Output {
+    let file = dir.join("documents.yaml");
+    std::fs::write(&file, documents).unwrap();
+    std::process::Command::new(weir_tests::binary::weir())
+        .args(["apply", "-f", file.to_str().unwrap()])
+        .env("WEIR_SERVER", format!("127.0.0.1:{}", cluster.http))
+        .output()
+        .unwrap()
+}
+
+fn answers(port: u16, name: &str) -> Option<()> {
+    http::get(port, "/").ok().filter(|answer| answer.status == 200 && answer.text() == name).map(|_| ())
+}
+
+#[test]
+fn one_position_runs_from_the_store_to_the_access_log() {
+    let cluster = Cluster::start();
+    let app = App::start(TEST_APP, "web-1");
+    register(&cluster, "web", &app, None);
+    let port = free_port();
+    cluster.apply(&gateway(port, "web"));
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("access.log");
+    let _gateway = start_gateway(&cluster, &["--access-log", log.to_str().unwrap()]);
+    eventually("the gateway to answer", START_LIMIT, || answers(port, "web-1"));
+
+    let proxies: serde_json::Value =
+        serde_json::from_str(&cluster.weir(&["get", "proxies", "-o", "json"])).unwrap();
+    let text = proxies.to_string();
+    assert!(text.contains("gateway-1"), "{text}");
+    let explained =
+        cluster.weir(&["explain", "GET", &format!("http://127.0.0.1:{port}/"), "--gateway", "edge"]);
+    let position = explained.split("revision ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+    assert!(explained.contains("HTTPRoute/web#0"), "{explained}");
+    assert!(explained.contains(&format!("127.0.0.1:{}", app.port)), "{explained}");
+    let line = eventually("a line in the access log", START_LIMIT, || {
+        std::fs::read_to_string(&log).ok()?.lines().next().map(str::to_owned)
+    });
+    assert!(line.contains(position), "{position} is missing in: {line}");
+}
+
+#[test]
+fn what_a_proxy_cannot_serve_is_rejected_and_the_old_stays() {
+    let cluster = Cluster::start();
+    let app = App::start(TEST_APP, "web-1");
+    register(&cluster, "web", &app, None);
+    let port = free_port();
+    cluster.apply(&gateway(port, "web"));
+    let _gateway = start_gateway(&cluster, &[]);
+    eventually("the gateway to answer", START_LIMIT, || answers(port, "web-1"));
+
+    // The port of another process cannot be bound.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_port = taken.local_addr().unwrap().port();
+    let dir = tempfile::tempdir().unwrap();
+    let output = apply(&cluster, dir.path(), &gateway(taken_port, "web"));
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(said.contains("spec.listeners[0].port"), "{said}");
+    assert!(
+        cluster.weir(&["get", "proxies"]).contains("refused Gateway/edge"),
+        "{}",
+        cluster.weir(&["get", "proxies"])
+    );
+    assert!(answers(port, "web-1").is_some(), "the old listener is gone");
+
+    let output = apply(&cluster, dir.path(), &gateway(port, "web"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_registered_instance_is_reached_and_a_deregistered_one_is_not() {
+    let cluster = Cluster::start();
+    let apps: Vec<App> = ["one", "two"].iter().map(|name| App::start(TEST_APP, name)).collect();
+    register(&cluster, "web", &apps[0], None);
+    let port = free_port();
+    cluster.apply(&gateway(port, "web"));
+    let _gateway = start_gateway(&cluster, &[]);
+    eventually("the first instance to answer", START_LIMIT, || answers(port, "one"));
+    register(&cluster, "web", &apps[1], None);
+    eventually("the second instance to answer", START_LIMIT, || answers(port, "two"));
+    http::put(cluster.http, "/v1/agent/service/deregister/one", "").unwrap();
+    eventually("only the second to answer", START_LIMIT, || {
+        (0..20).all(|_| answers(port, "two").is_some()).then_some(())
+    });
+    http::put(cluster.http, "/v1/agent/service/maintenance/two?enable=true", "").unwrap();
+    http::put(cluster.http, "/v1/agent/service/deregister/two", "").unwrap();
+    eventually("nobody to answer", START_LIMIT, || {
+        http::get(port, "/").ok().filter(|answer| answer.status == 503 || answer.status == 500)
+    });
+}
+
+#[test]
+fn sidecars_meet_and_subscribe_on_demand() {
+    let cluster = Cluster::start();
+    let server = format!("127.0.0.1:{}", cluster.grpc);
+    let (v1, v2) = (App::start(TEST_APP, "v1"), App::start(TEST_APP, "v2"));
+    let front = App::start(TEST_APP, "front");
+    let mut sidecars = Vec::new();
+    let mut outbound = 0;
+    for (service, app) in [("catalog-v1", &v1), ("catalog-v2", &v2), ("front", &front)] {
+        let [inbound, out] = free_ports();
+        let (app_address, inbound_address, out_address) =
+            (format!("127.0.0.1:{}", app.port), format!("127.0.0.1:{inbound}"), format!("127.0.0.1:{out}"));
+        sidecars.push(Process::weir(
+            service,
+            [
+                "proxy",
+                "--service",
+                service,
+                "--app",
+                &app_address,
+                "--inbound",
+                &inbound_address,
+                "--outbound",
+                &out_address,
+                "--server",
+                &server,
+                "--workers",
+                "1",
+            ],
+        ));
+        register(&cluster, service, app, Some(inbound));
+        outbound = out;
+    }
+    cluster.apply(
+        "kind: HTTPRoute
+metadata: {name: catalog}
+spec:
+  parentRefs: [{kind: Service, name: catalog}]
+  rules:
+  - matches: [{headers: [{name: x-canary, value: 'yes'}]}]
+    backendRefs: [{name: catalog-v2}]
+  - backendRefs: [{name: catalog-v1}]
+---
+kind: Service
+metadata: {name: catalog}
+spec: {}
+",
+    );
+    let call = |target: &str, headers: &[(&str, &str)]| http::request(outbound, "GET", target, headers, b"");
+    // By Host, as a client that is pointed at the sidecar does.
+    eventually("front to reach catalog by Host", START_LIMIT, || {
+        call("/", &[("host", "catalog")]).ok().filter(|answer| answer.text() == "v1")
+    });
+    // In absolute form, as a client with HTTP_PROXY does.
+    assert_eq!(call("http://catalog/", &[("host", "catalog")]).unwrap().text(), "v1");
+    assert_eq!(call("/", &[("host", "catalog"), ("x-canary", "yes")]).unwrap().text(), "v2");
+    // The call went through the callee's sidecar: it shows who forwarded it.
+    let seen = call("/echo", &[("host", "catalog-v1.default")]).unwrap().text().to_lowercase();
+    assert!(seen.contains("x-forwarded-for"), "{seen}");
+    // What is not in the mesh is reached all the same through HTTP_PROXY, and refused by Host.
+    let outside = App::start(TEST_APP, "outside");
+    let target = format!("http://127.0.0.1:{}/", outside.port);
+    assert_eq!(call(&target, &[]).unwrap().text(), "outside");
+    assert!(call("/", &[("host", "nobody")]).unwrap().status >= 400);
+}
+
+#[test]
+fn the_demo_runs_and_leaves_nothing_behind() {
+    let [http_port, grpc, gateway] = free_ports();
+    let addresses = [http_port, grpc, gateway].map(|port| format!("127.0.0.1:{port}"));
+    let mut demo = Process::weir(
+        "demo",
+        ["demo", "--http", &addresses[0], "--grpc", &addresses[1], "--gateway", &addresses[2]],
+    );
+    demo.wait_for_line("Ctrl-C stops everything", START_LIMIT * 2);
+    let answer = http::get(gateway, "/cart").unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let children = children_of(demo.pid());
+    assert!(children.len() >= 13, "gateway, 6 applications and 6 sidecars, not {}", children.len());
+    assert!(demo.terminate().success());
+    eventually("its children to be gone", START_LIMIT, || {
+        children.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())
+    });
+
+    // A demo that is killed leaves nothing either.
+    let mut demo = Process::weir(
+        "demo",
+        ["demo", "--http", &addresses[0], "--grpc", &addresses[1], "--gateway", &addresses[2]],
+    );
+    demo.wait_for_line("Ctrl-C stops everything", START_LIMIT * 2);
+    let children = children_of(demo.pid());
+    demo.kill_9();
+    eventually("the children to follow", START_LIMIT, || {
+        children.iter().all(|pid| !is_alive(*pid)).then_some(())
+    });
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let mut all = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+        let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        all.extend(list.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+    }
+    all
+}
+
+/// Whether a process runs; one that has ended and not been waited for does not.
+fn is_alive(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
+}
