@@ -1,6 +1,5 @@
 //! The model's rules in the words of Consul's definitions: paths as the client wrote them, one sentence per fault.
 
-use weir_model::names;
 use weir_model::registry::{Check, Instance, Node};
 use weir_model::validate::{FieldError, validate_check, validate_instance, validate_node};
 
@@ -44,17 +43,7 @@ const CHECK_FIELDS: [(&str, &str); 12] = [
 ];
 
 pub(super) fn instance(instance: &Instance) -> Result<(), Refusal> {
-    let mut faults = validate_instance(instance);
-    excuse_service_name(&instance.service, &mut faults);
-    refuse("Invalid service definition", &faults, &INSTANCE_FIELDS)
-}
-
-/// Consul takes any name for a service, such as `app#127.0.0.1#3000`, and only warns that DNS cannot find it. So does
-/// this API: what cannot be a host name cannot be called by name, but can be discovered.
-fn excuse_service_name(name: &str, faults: &mut Vec<FieldError>) {
-    if names::id(name).is_ok() && name.len() <= names::REGISTERED_BYTES_MAX {
-        faults.retain(|fault| fault.path != "service");
-    }
+    refuse("Invalid service definition", &validate_instance(instance), &INSTANCE_FIELDS)
 }
 
 pub(super) fn node(node: &Node) -> Result<(), Refusal> {
@@ -62,9 +51,7 @@ pub(super) fn node(node: &Node) -> Result<(), Refusal> {
 }
 
 pub(super) fn check(check: &Check) -> Result<(), Refusal> {
-    let mut faults = validate_check(check);
-    excuse_service_name(&check.service, &mut faults);
-    refuse("Invalid check", &faults, &CHECK_FIELDS)
+    refuse("Invalid check", &validate_check(check), &CHECK_FIELDS)
 }
 
 fn refuse(what: &str, faults: &[FieldError], fields: &[(&str, &str)]) -> Result<(), Refusal> {
@@ -99,13 +86,12 @@ mod tests {
             ..Instance::default()
         };
         assert!(instance(&fine).is_ok());
-        assert!(instance(&Instance { service: "app#127.0.0.1#3000".to_owned(), ..fine.clone() }).is_ok());
         let says = |instance_: Instance, part: &str| {
             let message = instance(&instance_).unwrap_err().message;
             assert!(message.contains(part), "{message}");
         };
         says(
-            Instance { service: "a\nb".to_owned(), ..fine.clone() },
+            Instance { service: "a b".to_owned(), ..fine.clone() },
             "Invalid service definition: Service name: ",
         );
         says(Instance { address: "no host".to_owned(), ..fine.clone() }, "Address: ");
