@@ -206,9 +206,11 @@ impl Connection {
             Outcome::Cut => {
                 self.worker.counters.truncated.add(1);
                 self.observe(&mut exchange, None, true);
+                if exchange.ends_by_close() {
+                    // An end would look like the end of the response.
+                    crate::runtime::io::abort(&self.client);
+                }
                 self.worker.give_exchange(exchange);
-                // An end would look like the end of a response that lasts until close.
-                crate::runtime::io::abort(&self.client);
                 false
             }
         }

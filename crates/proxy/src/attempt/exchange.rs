@@ -59,6 +59,8 @@ pub(crate) struct Exchange {
     /// The response was answered with a promise to keep the client's connection.
     pub(crate) client_keeps: bool,
     upgraded: bool,
+    /// Only the end of the client's connection tells where the response ends.
+    ends_by_close: bool,
     /// The client was told to go on with its body.
     continued: bool,
     /// The client will send no more.
@@ -142,6 +144,7 @@ impl Exchange {
             upstream_keeps: false,
             client_keeps: false,
             upgraded: false,
+            ends_by_close: false,
             continued: false,
             half_closed: false,
             deadline: None,
@@ -181,6 +184,7 @@ impl Exchange {
         self.upstream_keeps = false;
         self.client_keeps = false;
         self.upgraded = false;
+        self.ends_by_close = false;
     }
 
     /// Whether the request could be sent again as far as its bytes are concerned.
@@ -215,6 +219,11 @@ impl Exchange {
             && !self.upload_broken
             && self.sent == self.request.len()
             && self.download.done
+    }
+
+    /// Whether only the end of the client's connection tells where the response ends.
+    pub(crate) fn ends_by_close(&self) -> bool {
+        self.ends_by_close
     }
 
     /// Bytes written to the client.

@@ -56,6 +56,7 @@ impl Pool {
                 return;
             }
             idle.remove(0);
+            self.counters.pool_evicted.add(1);
             self.counters.pool_idle.sub(1);
         }
         idle.push(Idle { stream, since_ms: now_ms });

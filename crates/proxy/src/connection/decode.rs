@@ -419,7 +419,9 @@ impl Connection {
                 writer.copy(buf, head.fields(), FieldSet::FORWARDING);
                 writer.field(X_FORWARDED_FOR, self.peer.text())?;
                 writer.field(X_FORWARDED_PROTO, b"http")?;
-                writer.field(X_FORWARDED_HOST, host)?;
+                if !host.is_empty() {
+                    writer.field(X_FORWARDED_HOST, host)?;
+                }
             }
             // Behind it the chain is kept, and grows by who called.
             Role::Inbound => {

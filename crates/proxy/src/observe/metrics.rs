@@ -64,6 +64,7 @@ pub(crate) struct WorkerCounters {
     pub(crate) pool_idle: Counter,
     pub(crate) pool_hits: Counter,
     pub(crate) pool_stale: Counter,
+    pub(crate) pool_evicted: Counter,
     pub(crate) tunnels: Counter,
     pub(crate) client_gone: Counter,
     pub(crate) truncated: Counter,
@@ -180,6 +181,12 @@ impl Metrics {
             "counter",
             "Pooled connections found closed.",
             self.sum(|w| w.pool_stale.get()),
+        );
+        one(
+            "weir_proxy_pool_evicted_total",
+            "counter",
+            "Idle upstream connections closed because a pool was full.",
+            self.sum(|w| w.pool_evicted.get()),
         );
         one("weir_proxy_tunnels_active", "gauge", "Tunnels open.", self.sum(|w| w.tunnels.get()));
         one(

@@ -244,6 +244,27 @@ fn slow_bodies_are_answered_408_and_slow_upstreams_504() {
 }
 
 #[test]
+fn a_rules_own_time_limits_hold() {
+    let upstream = Upstream::start(|conn| {
+        conn.request()?;
+        conn.until_closed();
+        Ok(())
+    });
+    let rule = |timeouts: &str| {
+        documents(&[upstream.addr], "").replace(
+            "backendRefs: [{name: app}]",
+            &format!("backendRefs: [{{name: app}}], timeouts: {timeouts}"),
+        )
+    };
+    for timeouts in ["{request: 200ms}", "{request: 10s, backendRequest: 200ms}"] {
+        let proxy = Proxy::gateway(&rule(timeouts));
+        let begun = Instant::now();
+        assert_eq!(proxy.client().get("/").status, 504);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{timeouts}");
+    }
+}
+
+#[test]
 fn a_body_that_stands_still_is_cut_off() {
     let upstream = Upstream::start(|conn| {
         conn.head()?;

@@ -5,6 +5,7 @@ mod bodies;
 mod faults;
 mod interim;
 mod lifecycle;
+mod mutations;
 mod observe;
 mod sidecar;
 mod strict;

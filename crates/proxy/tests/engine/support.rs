@@ -460,7 +460,7 @@ impl Served {
         Ok(request)
     }
 
-    fn line(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn line(&mut self) -> io::Result<Vec<u8>> {
         loop {
             if let Some(at) = find(&self.buf, b"\r\n") {
                 return Ok(self.buf.drain(..at + 2).collect());

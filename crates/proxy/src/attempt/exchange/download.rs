@@ -186,6 +186,7 @@ impl Exchange {
         write(out).map_err(|_| self.refuse_response(ResponseError::BadStatus))?;
         self.status = head.status();
         self.upgraded = head.is_upgrade();
+        self.ends_by_close = !lasts;
         self.upstream_keeps = head.keep_alive() && !self.upgraded;
         if self.upgraded {
             // What follows is the tunnel's.
