@@ -4,7 +4,8 @@ use std::path::Path;
 
 use weir_api::client::ServerUrl;
 use weir_model::ServiceRef;
-use weir_proxy::{AccessLogConfig, Mode, ProxyConfig, SourceConfig};
+use weir_proxy::source::{FileErrors, SourceError};
+use weir_proxy::{AccessLogConfig, Mode, ProxyConfig, ProxyError, SourceConfig};
 
 use crate::cli::roles::ProxyArgs;
 use crate::exit::{Exit, Failure};
@@ -30,7 +31,10 @@ pub(super) fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn cannot_start(error: &weir_proxy::ProxyError) -> Failure {
+fn cannot_start(error: &ProxyError) -> Failure {
+    if let ProxyError::Source(SourceError::Files(FileErrors(errors))) = error {
+        return Failure::new(Exit::Invalid, errors.join("\n"));
+    }
     let text = error.to_string();
     let failure = Failure::new(Exit::CannotStart, format!("the proxy ended: {text}"));
     if text.to_ascii_lowercase().contains("in use") {

@@ -48,7 +48,7 @@ impl Fault {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("delay", value)) => {
-                    fault.delay = Some(value.parse().map_err(|e| format!("delay: {e}"))?)
+                    fault.delay = Some(value.parse().map_err(|e| format!("delay: {e}"))?);
                 }
                 Some(("status", value)) => {
                     fault.status =
