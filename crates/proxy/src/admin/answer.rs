@@ -16,7 +16,7 @@ use crate::explain::{Request, explain};
 use crate::source::{Shared, SourceStatus};
 
 /// The paths there are.
-const PATHS: &str = "/ready, /live, /config, /metrics, /explain";
+const PATHS: &str = "/healthz, /readyz, /config, /metrics, /explain";
 /// The most header fields of a request to be explained.
 const HEADERS_MAX: usize = 128;
 
@@ -44,8 +44,8 @@ pub(super) fn answer(
         return refused;
     }
     match uri.path() {
-        "/live" => text(StatusCode::OK, "live\n".to_owned()),
-        "/ready" => ready(shared),
+        "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => ready(shared),
         "/config" => config(shared),
         "/metrics" => {
             let body = metrics.render(shared.snapshot.load().position);

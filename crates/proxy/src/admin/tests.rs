@@ -58,13 +58,13 @@ impl Running {
 #[tokio::test]
 async fn ready_follows_the_life_of_the_proxy() {
     let running = start().await;
-    assert_eq!(running.get("/live").await.0, 200);
-    assert_eq!(running.get("/ready").await, (503, "no snapshot is in force yet\n".to_owned()));
+    assert_eq!(running.get("/healthz").await.0, 200);
+    assert_eq!(running.get("/readyz").await, (503, "no snapshot is in force yet\n".to_owned()));
     running.put_in_force();
-    assert_eq!(running.get("/ready").await, (200, "ready\n".to_owned()));
+    assert_eq!(running.get("/readyz").await, (200, "ready\n".to_owned()));
     running.shared.start_draining();
-    assert_eq!(running.get("/ready").await, (503, "draining\n".to_owned()));
-    assert_eq!(running.get("/live").await.0, 200);
+    assert_eq!(running.get("/readyz").await, (503, "draining\n".to_owned()));
+    assert_eq!(running.get("/healthz").await.0, 200);
 }
 
 #[tokio::test]
@@ -112,14 +112,14 @@ async fn bad_questions_are_refused() {
         assert_eq!(found, status, "{path}: {body}");
         assert!(body.contains(message), "{path}: {body}");
     };
-    check("/", 404, "expected one of /ready, /live, /config, /metrics, /explain").await;
+    check("/", 404, "expected one of /healthz, /readyz, /config, /metrics, /explain").await;
     check("/explain", 400, "parameter `url` is missing").await;
     check("/explain?url=nowhere%20at%20all", 400, "is not a URL").await;
     check("/explain?url=http://h/&header=x", 400, "is not a header field").await;
     check("/explain?url=%ff", 400, "not UTF-8").await;
     check("/explain?ulr=http://h/", 400, "unknown parameter `ulr`").await;
     check("/explain?url=http://h/&format=xml", 400, "expected `json` or `text`").await;
-    let (status, _) = running.send("POST /ready HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").await;
+    let (status, _) = running.send("POST /readyz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").await;
     assert_eq!(status, 405);
     // As much as is kept, and still no end of the head.
     let (status, _) = running.send(&format!("GET /{}", "x".repeat(HEAD_BYTES_MAX - 5))).await;
@@ -135,5 +135,5 @@ async fn idle_connections_do_not_lock_others_out_for_ever() {
     }
     // Answered once one of them has used up its time or gone.
     drop(idle.pop());
-    assert_eq!(running.get("/live").await.0, 200);
+    assert_eq!(running.get("/healthz").await.0, 200);
 }

@@ -214,7 +214,7 @@ pub(crate) struct ProxyArgs {
     /// Threads that handle requests [default: one for each processor]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Where it answers /metrics, /healthz, /readyz and shows its state
+    /// Where it answers /healthz, /readyz, /metrics, /explain, and /config: what is in force
     #[arg(long, value_name = "HOST:PORT")]
     pub admin: Option<ListenAddress>,
     /// Write a line for each request to this file, or to standard output for `-`

@@ -62,7 +62,9 @@ pub(super) fn proxies(proxies: &[ProxyView]) -> Table {
     for proxy in proxies {
         let serves = if proxy.service.is_empty() { proxy.gateways.join(",") } else { proxy.service.clone() };
         let state = match proxy.rejections.first() {
-            Some(first) => format!("refused {}: {}", first.resource, first_line(&first.reason)),
+            Some(first) => {
+                format!("refused {}: {}: {}", first.resource, first.path, first_line(&first.reason))
+            }
             None if proxy.in_sync => "in sync".to_owned(),
             None => format!("behind, sent {}", proxy.sent.revision),
         };

@@ -15,7 +15,7 @@ use weir_model::document;
 use weir_model::registry::{Address, Health, Weights};
 use weir_model::units::Span;
 
-use super::local::{LOOK_AGAIN, Local, weir_command};
+use super::local::{ADMIN, LOOK_AGAIN, Local, weir_command};
 use crate::cli::roles::LocalArgs;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -144,6 +144,7 @@ async fn start_member(
     ] {
         sidecar_args.extend([flag.to_owned(), value]);
     }
+    sidecar_args.extend(ADMIN.map(str::to_owned));
     sidecar_args.extend(local.log_flags());
     let sidecar_pid = local.children.spawn(Spawn { name: id, args: sidecar_args })?;
 

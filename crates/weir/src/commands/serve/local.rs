@@ -18,6 +18,8 @@ use crate::{log, loopback, output};
 
 /// The gateway's name.
 const GATEWAY: &str = "default";
+/// Proxies answer on an admin port of the system's choice, which `weir get proxies` shows.
+pub(super) const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 /// How long the gateway may take to listen.
 const GATEWAY_START: Duration = Duration::from_secs(10);
 /// Time between two looks whether it does.
@@ -78,6 +80,7 @@ impl Local {
         let mut args: Vec<String> =
             ["proxy", "--gateway", GATEWAY, "--id", "gateway-default"].map(str::to_owned).into();
         args.extend(["--server".to_owned(), reachable(self.plane.grpc).to_string()]);
+        args.extend(ADMIN.map(str::to_owned));
         if let Some(dir) = &self.data_dir {
             args.extend(["--data-dir".to_owned(), dir.join("gateway").display().to_string()]);
         }
