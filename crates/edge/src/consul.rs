@@ -5,7 +5,7 @@
 //! ```
 //!
 //! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have yet
-//! (sessions, ACLs, filter expressions, gRPC checks) is refused by name, never silently ignored.
+//! (sessions, ACLs, gRPC checks) is refused by name, never silently ignored.
 
 mod agent;
 mod agent_health;
@@ -17,6 +17,7 @@ mod check_write;
 mod decode;
 mod definition;
 mod duration;
+mod filter;
 mod health;
 mod kv;
 mod options;
@@ -207,7 +208,7 @@ fn question(endpoint: &str, request: &Request, options: &ReadOptions, name: &str
     part(&options.namespace);
     part(name);
     part(passing.unwrap_or(""));
-    for parameter in ["tag", "node-meta", "peer"] {
+    for parameter in ["tag", "node-meta", "peer", "filter"] {
         part(parameter);
         request.query.all(parameter).for_each(&mut part);
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 use weir_control::catalog::NodeView;
 
 use super::answer::{Answer, json};
+use super::filter::Filter;
 use super::health::{named, own_instance};
 use super::options::{check_place, namespace, switch};
 use super::refusal::Refusal;
@@ -90,9 +91,6 @@ fn member(api: &ConsulApi) -> serde_json::Value {
 /// What this server's own node holds, and the namespace asked for.
 pub(super) fn own_node(api: &ConsulApi, request: &Request) -> Result<(Option<NodeView>, String), Refusal> {
     check_place(&request.query, api.here().datacenter)?;
-    if request.query.get_filled("filter").is_some() {
-        return Err(Refusal::bad("filter: filter expressions are not supported yet"));
-    }
     let namespace = namespace(&request.query, None)?;
     Ok((api.catalog().node_view(api.here().node).entries, namespace))
 }
@@ -101,10 +99,14 @@ pub(super) fn own_node(api: &ConsulApi, request: &Request) -> Result<(Option<Nod
 pub(super) async fn services(api: Arc<ConsulApi>, request: Request) -> Answer {
     let (node, namespace) = own_node(&api, &request)?;
     let instances = node.iter().flat_map(|node| &node.instances).map(|entry| entry.value());
-    let services: BTreeMap<&str, AgentServiceJson<'_>> = instances
-        .filter(|instance| instance.namespace == namespace)
-        .map(|instance| (instance.id.as_str(), AgentServiceJson::of(instance, api.here())))
-        .collect();
+    let mut services = BTreeMap::new();
+    let filter = Filter::of(&request.query)?;
+    for instance in instances.filter(|instance| instance.namespace == namespace) {
+        let service = AgentServiceJson::of(instance, api.here());
+        if filter.takes(&service)? {
+            services.insert(instance.id.as_str(), service);
+        }
+    }
     json(request.query.has("pretty"), &services)
 }
 
@@ -151,7 +153,8 @@ pub(super) async fn checks(api: Arc<ConsulApi>, request: Request) -> Answer {
             .into_iter()
             .chain(of_node.map(|check| CheckJson::of(check, None)))
             .chain(of_instances.flat_map(|instance| instance_checks(instance)));
-        checks.extend(all.map(|check| (check.id().to_owned(), check)));
+        let taken = Filter::of(&request.query)?.apply(all.collect())?;
+        checks.extend(taken.into_iter().map(|check| (check.id().to_owned(), check)));
     }
     json(request.query.has("pretty"), &checks)
 }

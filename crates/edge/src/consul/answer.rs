@@ -57,6 +57,11 @@ pub(super) fn read<T: Serialize + ?Sized>(options: &ReadOptions, index: Revision
     Ok(response)
 }
 
+/// The answer to a read of a list: what the filter takes of it, with index.
+pub(super) fn read_list<T: Serialize>(options: &ReadOptions, index: Revision, items: Vec<T>) -> Answer {
+    read(options, index, &options.filter.apply(items)?)
+}
+
 /// The answer to a read of what is not there: 404 with index, so that one can wait for it to appear.
 pub(super) fn missing(options: &ReadOptions, index: Revision) -> Response {
     let mut response = Response::empty(StatusCode::NOT_FOUND);

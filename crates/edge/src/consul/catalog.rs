@@ -7,9 +7,10 @@ use serde::Serialize;
 use weir_control::catalog::{InstanceEntry, NodeEntry, Topic};
 use weir_model::DEFAULT_NAMESPACE;
 
-use super::answer::{Answer, json, read, write};
+use super::answer::{Answer, json, read, read_list, write};
 use super::health::{MemberFilter, named};
 use super::options::{check_place, node_meta};
+use super::refusal::Refusal;
 use super::views::{CatalogServiceJson, NodeJson, ServiceJson};
 use super::{ConsulApi, own_service};
 use crate::http::Request;
@@ -23,6 +24,9 @@ pub(super) async fn datacenters(api: Arc<ConsulApi>, request: Request) -> Answer
 /// `catalog/services`: names and tags.
 pub(super) async fn services(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     let options = api.options(&request)?;
+    if options.filter.is_some() {
+        return Err(Refusal::bad("filter: not supported for the list of services; filter its instances"));
+    }
     api.wait(&mut request, &options, &Topic::Services { namespace: options.namespace.clone() }).await?;
     let view = api.catalog().services_view(&options.namespace);
     let meta = node_meta(&request.query);
@@ -59,7 +63,7 @@ pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer
         let filter = MemberFilter::of(&request);
         let members = view.entries.iter().filter(|member| filter.takes(member));
         let lines: Vec<_> = members.map(|member| CatalogServiceJson::of(member, api.here())).collect();
-        Ok((view.index, write(options.pretty, &lines)?.into()))
+        Ok((view.index, write(options.pretty, &options.filter.apply(lines)?)?.into()))
     })
 }
 
@@ -75,7 +79,7 @@ pub(super) async fn nodes(api: Arc<ConsulApi>, mut request: Request) -> Answer {
         .filter(|node| node_has(node, &meta))
         .map(|node| NodeJson::of(node, api.here()))
         .collect();
-    read(&options, view.index, &nodes)
+    read_list(&options, view.index, nodes)
 }
 
 fn node_has(node: &NodeEntry, meta: &[(&str, &str)]) -> bool {
@@ -101,12 +105,12 @@ pub(super) async fn node(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     let of_namespace = |instance: &&Arc<InstanceEntry>| instance.value().namespace == options.namespace;
     let answer = view.entries.as_ref().map(|node| {
         let here = own.iter().chain(&node.instances).filter(of_namespace);
-        let services: BTreeMap<&str, ServiceJson<'_>> = here
-            .map(|instance| (instance.value().id.as_str(), ServiceJson::of(instance, api.here())))
-            .collect();
-        NodeServices { node: Some(NodeJson::of(&node.node, api.here())), services }
+        let services =
+            options.filter.apply(here.map(|instance| ServiceJson::of(instance, api.here())).collect())?;
+        let services: BTreeMap<_, _> = services.into_iter().map(|service| (service.id(), service)).collect();
+        Ok::<_, Refusal>(NodeServices { node: Some(NodeJson::of(&node.node, api.here())), services })
     });
-    read(&options, view.index, &answer)
+    read(&options, view.index, &answer.transpose()?)
 }
 
 /// `catalog/node-services/:node`: a node and its instances as a list.
@@ -125,5 +129,5 @@ pub(super) async fn node_services(api: Arc<ConsulApi>, mut request: Request) -> 
         .map(|instance| ServiceJson::of(instance, api.here()))
         .collect();
     let node = view.entries.as_ref().map(|node| NodeJson::of(&node.node, api.here()));
-    read(&options, view.index, &NodeServices { node, services })
+    read(&options, view.index, &NodeServices { node, services: options.filter.apply(services)? })
 }

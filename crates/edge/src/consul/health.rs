@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weir_control::catalog::{InstanceRef, ServiceMember, Topic};
 use weir_model::registry::{Health, Instance};
 
-use super::answer::{Answer, read, write};
+use super::answer::{Answer, read_list, write};
 use super::options::{node_meta, switch};
 use super::refusal::Refusal;
 use super::views::{CheckJson, HealthJson, instance_checks, node_checks};
@@ -26,7 +26,7 @@ pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer
         };
         let members = view.entries.iter().filter(wanted);
         let lines: Vec<_> = members.map(|member| HealthJson::of(member, api.here())).collect();
-        Ok((view.index, write(options.pretty, &lines)?.into()))
+        Ok((view.index, write(options.pretty, &options.filter.apply(lines)?)?.into()))
     })
 }
 
@@ -39,7 +39,7 @@ pub(super) async fn checks(api: Arc<ConsulApi>, mut request: Request) -> Answer 
     let meta = node_meta(&request.query);
     let members = view.entries.iter().filter(|member| has_meta(member, &meta));
     let checks: Vec<_> = members.flat_map(|member| instance_checks(&member.instance)).collect();
-    read(&options, view.index, &checks)
+    read_list(&options, view.index, checks)
 }
 
 /// `health/node/:node`: all checks on a node.
@@ -54,7 +54,7 @@ pub(super) async fn node(api: Arc<ConsulApi>, mut request: Request) -> Answer {
         let here = node.instances.iter().filter(|instance| instance.value().namespace == options.namespace);
         checks.extend(here.flat_map(|instance| instance_checks(instance)));
     }
-    read(&options, view.index, &checks)
+    read_list(&options, view.index, checks)
 }
 
 /// `health/state/:state`: all checks that report a state, or `any`.
@@ -91,7 +91,7 @@ pub(super) async fn state(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     if let Some(health) = health {
         checks.retain(|check| check.status() == health.as_str());
     }
-    read(&options, index, &checks)
+    read_list(&options, index, checks)
 }
 
 /// What stands behind the route, which must not be empty.

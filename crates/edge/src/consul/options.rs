@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use weir_model::{DEFAULT_NAMESPACE, Revision};
 
+use super::filter::Filter;
 use super::refusal::Refusal;
 use crate::http::{Query, Request};
 
@@ -34,6 +35,7 @@ pub(super) struct ReadOptions {
     pub(super) consistency: Consistency,
     pub(super) cached: bool,
     pub(super) pretty: bool,
+    pub(super) filter: Filter,
 }
 
 impl ReadOptions {
@@ -41,11 +43,6 @@ impl ReadOptions {
     pub(super) fn of(request: &Request, datacenter: &str) -> Result<Self, Refusal> {
         let query = &request.query;
         check_place(query, datacenter)?;
-        if query.get_filled("filter").is_some() {
-            return Err(Refusal::bad(
-                "filter: filter expressions are not supported yet; select with tag, passing or node-meta",
-            ));
-        }
         let consistency = match (query.has("stale"), query.has("consistent")) {
             (true, true) => {
                 return Err(Refusal::bad("Cannot specify ?stale with ?consistent, conflicting semantics."));
@@ -77,6 +74,7 @@ impl ReadOptions {
             consistency,
             cached,
             pretty: query.has("pretty"),
+            filter: Filter::of(query)?,
         })
     }
 }

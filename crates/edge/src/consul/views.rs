@@ -180,6 +180,13 @@ impl<'a> ServiceJson<'a> {
     }
 }
 
+impl<'a> ServiceJson<'a> {
+    /// The instance's id.
+    pub(super) fn id(&self) -> &'a str {
+        self.id
+    }
+}
+
 /// An instance as its agent tells it: in `agent/services`, `agent/service/:id` and `agent/health`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -246,3 +246,37 @@ async fn the_servers_are_the_service_consul() {
     assert_eq!(api.get("/v1/health/service/consul?passing").await.json(), json!([]));
     assert!(api.control.catalog().services_view("default").entries.is_empty(), "the domain does not know it");
 }
+
+#[tokio::test]
+async fn filters_select() {
+    let api = Api::start().await;
+    for (id, v) in [("a", "1"), ("b", "2")] {
+        let body = json!({"Name": "web", "ID": id, "Tags": [v], "Meta": {"v": v}, "Check": {"TTL": "60s"}});
+        api.ok("PUT /v1/agent/service/register", &body.to_string()).await;
+    }
+    for (path, count) in [
+        ("/v1/health/service/web?filter=Service.Meta.v+==+%222%22", 1),
+        ("/v1/health/service/web?filter=Service.Meta.v+!=+%223%22", 2),
+        ("/v1/health/service/web?filter=Service.Meta.v+==+%223%22", 0),
+        ("/v1/health/service/web", 2),
+        ("/v1/catalog/service/web?filter=ServiceMeta.v+==+%221%22", 1),
+        ("/v1/catalog/service/web?filter=%221%22+in+ServiceTags+or+ServiceID+==+b", 2),
+        ("/v1/catalog/nodes?filter=Node+==+weir", 1),
+        ("/v1/catalog/nodes?filter=Node+!=+weir", 0),
+        ("/v1/catalog/node-services/weir?filter=Service+==+web", 2),
+        ("/v1/health/checks/web?filter=ServiceID+==+a", 1),
+        ("/v1/health/node/weir?filter=CheckID+==+serfHealth", 1),
+        ("/v1/health/state/any?filter=Status+==+critical", 2),
+        ("/v1/agent/services?filter=%222%22+in+Tags", 1),
+        ("/v1/agent/checks?filter=CheckID+==+%22service:a%22", 1),
+    ] {
+        let answer = api.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        let json = answer.json();
+        let list = json.get("Services").filter(|list| list.is_array()).unwrap_or(&json);
+        let found = list.as_array().map_or_else(|| list.as_object().unwrap().len(), Vec::len);
+        assert_eq!(found, count, "{path}: {json:#}");
+    }
+    let node = api.get("/v1/catalog/node/weir?filter=ID+==+a").await.json();
+    assert_eq!(node["Services"].as_object().unwrap().len(), 1, "{node:#}");
+}

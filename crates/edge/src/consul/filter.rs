@@ -1,0 +1,226 @@
+//! Filter expressions, as in `?filter=ServiceMeta.v == "2" and not "old" in ServiceTags`.
+//!
+//! The language is that of Consul's documentation ("Filtering"), without `matches`: selectors name fields of the
+//! answer's own JSON, so an expression is judged on an item as it would be written.
+
+mod parse;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::refusal::Refusal;
+use crate::http::Query;
+
+/// Fields that are left out when empty, and maps with free keys: what is missing there is no mistake.
+const MAY_BE_ABSENT: [&str; 4] = ["TaggedAddresses", "ServiceTaggedAddresses", "ContentHash", "Namespace"];
+const FREE_KEYS: [&str; 5] = ["Meta", "NodeMeta", "ServiceMeta", "TaggedAddresses", "ServiceTaggedAddresses"];
+
+/// What an expression consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Expr {
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Not(Box<Expr>),
+    Match { selector: Vec<String>, test: Test },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Test {
+    Equals(String),
+    /// An array with this item, a map with this key, or a text with this part.
+    Contains(String),
+    Empty,
+}
+
+/// A filter; takes everything when there is none.
+#[derive(Clone, Debug)]
+pub(super) struct Filter(Option<Expr>);
+
+impl Filter {
+    /// The filter that a query asks for.
+    pub(super) fn of(query: &Query) -> Result<Self, Refusal> {
+        let Some(text) = query.get_filled("filter") else { return Ok(Self(None)) };
+        match parse::parse(text) {
+            Ok(expr) => Ok(Self(Some(expr))),
+            Err(error) => {
+                Err(Refusal::bad(format!("Failed to create boolean expression evaluator: filter: {error}")))
+            }
+        }
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether it takes an item.
+    pub(super) fn takes<T: Serialize>(&self, item: &T) -> Result<bool, Refusal> {
+        let Some(expr) = &self.0 else { return Ok(true) };
+        let json = serde_json::to_value(item).map_err(|error| Refusal::bad(format!("filter: {error}")))?;
+        expr.holds(&json)
+    }
+
+    /// The items that it takes.
+    pub(super) fn apply<T: Serialize>(&self, items: Vec<T>) -> Result<Vec<T>, Refusal> {
+        let mut taken = Vec::with_capacity(items.len());
+        for item in items {
+            if self.takes(&item)? {
+                taken.push(item);
+            }
+        }
+        Ok(taken)
+    }
+}
+
+impl Expr {
+    fn holds(&self, item: &Value) -> Result<bool, Refusal> {
+        // Both sides are judged, so that a wrong selector is found whatever the other side says.
+        match self {
+            Self::And(a, b) => Ok(a.holds(item)? & b.holds(item)?),
+            Self::Or(a, b) => Ok(a.holds(item)? | b.holds(item)?),
+            Self::Not(expr) => Ok(!expr.holds(item)?),
+            Self::Match { selector, test } => Ok(test.holds(select(item, selector)?)),
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, found: Option<&Value>) -> bool {
+        let Some(found) = found else { return *self == Self::Empty };
+        match (self, found) {
+            (Self::Equals(text), Value::String(found)) => found == text,
+            (Self::Equals(text), Value::Bool(found)) => text.parse() == Ok(*found),
+            (Self::Equals(text), Value::Number(found)) => {
+                text.parse::<f64>().is_ok_and(|number| found.as_f64() == Some(number))
+            }
+            (Self::Equals(_), _) => false,
+            (Self::Contains(text), Value::Array(items)) => {
+                items.iter().any(|item| item.as_str() == Some(text))
+            }
+            (Self::Contains(text), Value::Object(map)) => map.contains_key(text),
+            (Self::Contains(text), Value::String(found)) => found.contains(text.as_str()),
+            (Self::Contains(_), _) => false,
+            (Self::Empty, Value::String(found)) => found.is_empty(),
+            (Self::Empty, Value::Array(items)) => items.is_empty(),
+            (Self::Empty, Value::Object(map)) => map.is_empty(),
+            (Self::Empty, _) => false,
+        }
+    }
+}
+
+/// The value that a selector names; `None` where a free key is not there.
+fn select<'a>(item: &'a Value, selector: &[String]) -> Result<Option<&'a Value>, Refusal> {
+    let mut found = item;
+    let mut parent = "";
+    for name in selector {
+        match found {
+            Value::Object(map) => match map.get(name) {
+                None | Some(Value::Null) if MAY_BE_ABSENT.contains(&name.as_str()) => return Ok(None),
+                Some(Value::Null) => return Ok(None),
+                Some(value) => found = value,
+                None if FREE_KEYS.contains(&parent) => return Ok(None),
+                None => return Err(unknown(selector)),
+            },
+            _ => return Err(unknown(selector)),
+        }
+        parent = name;
+    }
+    Ok(Some(found))
+}
+
+fn unknown(selector: &[String]) -> Refusal {
+    let selector = selector.join(".");
+    Refusal::bad(format!(
+        "Failed to create boolean expression evaluator: filter: Selector {selector:?} is not valid"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn takes(filter: &str) -> Result<bool, String> {
+        let item = json!({
+            "Node": {"Node": "n1", "Meta": {"zone": "a"}, "TaggedAddresses": null},
+            "Service": {"ID": "web-1", "Port": 80, "Tags": ["v1", "blue"], "Meta": {"a.b": "c"}, "Address": "",
+                "EnableTagOverride": false, "Weights": {"Passing": 1}},
+        });
+        let query = Query::parse("").unwrap();
+        assert!(Filter::of(&query).unwrap().0.is_none());
+        let expr = parse::parse(filter).map_err(|error| error.to_string())?;
+        expr.holds(&item).map_err(|refusal| refusal.message)
+    }
+
+    #[test]
+    fn expressions_select_as_documented() {
+        for (filter, expect) in [
+            (r#"Service.ID == "web-1""#, true),
+            ("Service.ID==web-1", true),
+            ("Service.ID == `web-1`", true),
+            (r#"Service.ID != "web-1""#, false),
+            ("Service.Port == 80", true),
+            ("Service.Port != 80", false),
+            ("Service.Weights.Passing == 1", true),
+            ("Service.EnableTagOverride == false", true),
+            (r#""v1" in Service.Tags"#, true),
+            ("v2 in Service.Tags", false),
+            (r#""v2" not in Service.Tags"#, true),
+            ("Service.Tags contains blue", true),
+            ("Service.Tags not contains blue", false),
+            ("Service.ID contains web", true),
+            ("zone in Node.Meta", true),
+            ("Node.Meta.zone == a", true),
+            ("Node.Meta.other == a", false),
+            ("Node.Meta.other != a", true),
+            ("Node.Meta.other is empty", true),
+            (r#"Service.Meta["a.b"] == c"#, true),
+            ("Service.Address is empty", true),
+            ("Service.Tags is not empty", true),
+            ("Node.TaggedAddresses is empty", true),
+            ("Service.TaggedAddresses.lan.Port == 1", false),
+            ("Service.Port == 80 and Node.Node == n1", true),
+            ("Service.Port == 81 and Node.Node == n1", false),
+            ("Service.Port == 81 or Node.Node == n1", true),
+            ("not Service.Port == 81", true),
+            ("not (Service.Port == 80 or Node.Node == n2)", false),
+            // `and` binds more tightly than `or`.
+            ("Service.Port == 80 or Node.Node == n1 and Node.Node == n2", true),
+            ("(Service.Port == 80 or Node.Node == n1) and Node.Node == n2", false),
+        ] {
+            assert_eq!(takes(filter), Ok(expect), "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_expression_is_refused_with_its_place() {
+        for (filter, part) in [
+            ("Service.Nothing == 1", "Selector \"Service.Nothing\" is not valid"),
+            ("Service.Port.x == 1", "is not valid"),
+            ("Service.Port", "at byte 12: expected an operator"),
+            ("Service.Port ==", "at byte 15: expected a value"),
+            ("Service.Port = 80", "at byte 13: expected `==`"),
+            ("Service.Port == 80 Node", "at byte 19: expected `and`, `or` or the end"),
+            ("(Service.Port == 80", "at byte 19: expected `)`"),
+            ("Service.ID == \"web", "at byte 14: the text has no end"),
+            ("Service.ID matches \"w.*\"", "`matches` is not supported"),
+            ("Service.ID is full", "at byte 14: expected `empty` or `not empty`"),
+            ("Service.Meta[a] == b", "at byte 13: expected a text in quotes"),
+            ("== 1", "at byte 0: expected a selector or a value"),
+            ("a \u{e4} b", "at byte 2"),
+        ] {
+            let error = takes(filter).unwrap_err();
+            assert!(error.contains(part), "{filter}: {error}");
+        }
+        assert!(takes(&"(".repeat(100_000)).unwrap_err().contains("at most"));
+        assert!(takes(&format!("{}a == b", "not ".repeat(500))).unwrap_err().contains("nested"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in r#"( |not|and|or|in|is|empty|contains|[A-Za-z.]{1,4}|"a"|`|"|\[|\]|\(|\)|==|!=|é){0,20}"#) {
+            let _ = takes(&text);
+        }
+    }
+}
