@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use weir_control::catalog::{InstanceEntry, NodeEntry, Topic};
+use weir_control::catalog::{InstanceEntry, NodeEntry, ServiceMember, Topic};
 use weir_model::DEFAULT_NAMESPACE;
 
 use super::answer::{Answer, json, read, read_list, write};
 use super::health::{MemberFilter, named};
-use super::options::{check_place, node_meta};
+use super::options::{ReadOptions, check_place, node_meta};
 use super::refusal::Refusal;
 use super::views::{CatalogServiceJson, NodeJson, ServiceJson};
 use super::{ConsulApi, own_service};
@@ -24,33 +24,43 @@ pub(super) async fn datacenters(api: Arc<ConsulApi>, request: Request) -> Answer
 /// `catalog/services`: names and tags.
 pub(super) async fn services(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     let options = api.options(&request)?;
-    if options.filter.is_some() {
-        return Err(Refusal::bad("filter: not supported for the list of services; filter its instances"));
-    }
     api.wait(&mut request, &options, &Topic::Services { namespace: options.namespace.clone() }).await?;
     let view = api.catalog().services_view(&options.namespace);
     let meta = node_meta(&request.query);
-    if meta.is_empty() {
-        let mut services: BTreeMap<&str, &[Arc<str>]> =
-            view.entries.iter().map(|service| (&*service.name, &*service.tags)).collect();
-        if options.namespace == DEFAULT_NAMESPACE {
-            services.entry(own_service::NAME).or_default();
-        }
-        return read(&options, view.index, &services);
+    if !meta.is_empty() || options.filter.is_some() {
+        return read(&options, view.index, &selected_services(&api, &options, &meta)?);
     }
+    let mut services: BTreeMap<&str, &[Arc<str>]> =
+        view.entries.iter().map(|service| (&*service.name, &*service.tags)).collect();
+    if options.namespace == DEFAULT_NAMESPACE {
+        services.entry(own_service::NAME).or_default();
+    }
+    read(&options, view.index, &services)
+}
+
+/// Names and tags of the instances that are on the wanted nodes and that the filter takes.
+fn selected_services(
+    api: &ConsulApi,
+    options: &ReadOptions,
+    meta: &[(&str, &str)],
+) -> Result<BTreeMap<String, BTreeSet<String>>, Refusal> {
     let catalog = api.catalog();
     let nodes = catalog.nodes_view().entries;
     let mut services: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for node in nodes.iter().filter(|node| node_has(node, &meta)) {
-        let on_node = catalog.node_view(&node.node.value.name).entries;
-        for instance in on_node.iter().flat_map(|node| &node.instances) {
+    for node in nodes.iter().filter(|node| node_has(node, meta)) {
+        let Some(view) = catalog.node_view(&node.node.value.name).entries else { continue };
+        let own = own_service::instance(api, &view.node, &options.namespace);
+        for instance in own.iter().chain(&view.instances) {
+            let member = ServiceMember { node: Arc::clone(&view.node), instance: Arc::clone(instance) };
             let instance = instance.value();
-            if instance.namespace == options.namespace {
+            if instance.namespace == options.namespace
+                && options.filter.takes(&CatalogServiceJson::of(&member, api.here()))?
+            {
                 services.entry(instance.service.clone()).or_default().extend(instance.tags.iter().cloned());
             }
         }
     }
-    read(&options, view.index, &services)
+    Ok(services)
 }
 
 /// `catalog/service/:service`: the instances of a service, healthy or not.

@@ -169,7 +169,7 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
             "evaluator: filter: at byte 13: expected `==`",
         ),
         ("GET /v1/health/service/consul?filter=Nothing==1", "", 400, "Selector \"Nothing\" is not valid"),
-        ("GET /v1/catalog/services?filter=a==1", "", 400, "filter: not supported for the list of services"),
+        ("GET /v1/catalog/services?filter=a==1", "", 400, "Selector \"a\" is not valid"),
         ("GET /v1/agent/services?filter=(", "", 400, "filter: at byte 1: expected a selector"),
         ("GET /v1/health/service/web?dc=elsewhere", "", 500, "No path to datacenter"),
         ("GET /v1/health/service/%zz", "", 400, "invalid URL escape"),
