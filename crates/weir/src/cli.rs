@@ -35,7 +35,6 @@ Examples:
                   what to try.",
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::TABLE),
-    disable_help_subcommand = true,
     arg_required_else_help = true,
     subcommand_required = true
 )]

@@ -100,7 +100,7 @@ impl Drop for Demo {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            eprintln!("---- the demo said:\n{}", self.said());
+            let _ = writeln!(std::io::stderr(), "---- the demo said:\n{}", self.said());
         }
     }
 }
@@ -156,6 +156,15 @@ fn the_demo_does_what_it_proposes() {
     assert_eq!(proxies.matches("in sync").count(), 7, "{proxies}");
     let services = demo.weir_says(&["get", "services", "-o", "json"]);
     assert!(services.contains("\"catalog-v2\""), "{services}");
+
+    // What is shown as YAML is what was applied.
+    let shown = demo.weir_says(&["get", "all", "-o", "yaml"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.yaml");
+    std::fs::write(&file, &shown).unwrap();
+    let applied = demo.weir_says(&["apply", "-f", file.to_str().unwrap()]);
+    assert_eq!(applied.matches(" unchanged\n").count(), 4, "{applied}\n{shown}");
+    assert!(applied.ends_with("nothing to change\n"), "{applied}");
 
     for pid in demo.pids("cart-1") {
         kill("-9", &pid);

@@ -1,3 +1,5 @@
+//! The help and the errors of the command line, as people read them.
+
 use super::*;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
@@ -31,6 +33,7 @@ fn the_first_help_shows_where_to_start() {
         assert!(!text.contains("shop-app"), "an internal command is shown");
     }
     assert!(help("weir --help").contains("Exit status:\n  0  done"));
+    assert!(help("weir help apply").contains("weir apply -f shop.yaml"));
     // Nothing said at all shows the help as well, and is an error.
     assert_eq!(answer("weir").0, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
 }

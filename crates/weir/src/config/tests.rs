@@ -1,3 +1,5 @@
+//! The configuration file: its keys, its defaults, and what is said about mistakes.
+
 use super::*;
 use crate::cli::Cli;
 use crate::cli::roles::LogFormat;

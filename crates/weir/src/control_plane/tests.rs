@@ -1,3 +1,5 @@
+//! A control plane in this process: what it needs to start, and that it ends.
+
 use super::*;
 use crate::cli::roles::ServerArgs;
 

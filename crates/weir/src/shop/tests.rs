@@ -1,3 +1,5 @@
+//! The shop's applications, one at a time.
+
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -1,3 +1,5 @@
+//! What a session tells leads from what was sent to what is.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
