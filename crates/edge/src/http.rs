@@ -13,9 +13,11 @@ pub mod request;
 pub mod response;
 pub mod router;
 pub mod server;
+pub mod stats;
 
 pub use query::Query;
 pub use request::Request;
 pub use response::{Body, Response};
 pub use router::{Handler, Route, Router};
 pub use server::{Server, ServerConfig, ServerError};
+pub use stats::ServerStats;

@@ -40,6 +40,11 @@ fn router() -> Router {
         });
         response
     });
+    router.get("/stats", |request: Request| async move {
+        let stats = &request.server;
+        let text = format!("{} {} {}", stats.connections(), stats.answers(2), stats.answers(4));
+        Response::text(StatusCode::OK, text)
+    });
     router.errors_under("/native/", |status, message| {
         Response::json(status, &std::collections::BTreeMap::from([("error", message)]))
     });
@@ -192,4 +197,25 @@ async fn shutdown_answers_waiting_requests_and_ends() {
     assert_eq!((status, body.as_str()), (200, "closing"));
     tokio::time::timeout(PATIENCE, server.served).await.expect("the server ends").unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn the_server_counts() {
+    let server = start("127.0.0.1:0", ServerConfig::default()).await;
+    request(server.address, "GET /hello", "").await;
+    request(server.address, "GET /nothing", "").await;
+    request(server.address, "PUT /hello", "").await;
+    let idle = TcpStream::connect(server.address).await.unwrap();
+    let begun = Instant::now();
+    loop {
+        let (_, _, counts) = request(server.address, "GET /stats", "").await;
+        // The closed connections go and the idle one comes when their tasks have run.
+        let parts: Vec<u32> = counts.split(' ').map(|count| count.parse().unwrap()).collect();
+        assert_eq!(parts[2], 2, "{counts}");
+        if parts[0] == 2 && parts[1] >= 1 {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{counts}");
+    }
+    drop(idle);
 }

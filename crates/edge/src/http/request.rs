@@ -1,12 +1,14 @@
 //! A request as handlers see it: routed, decoded, with its whole body.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use tokio::sync::watch;
 
 use super::query::Query;
+use super::stats::ServerStats;
 
 /// A request whose route is known and whose body has arrived.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Request {
     pub peer: SocketAddr,
     /// Becomes true when the server begins to shut down: whoever waits long should answer with what it has.
     pub closing: watch::Receiver<bool>,
+    /// What the server that received it counts.
+    pub server: Arc<ServerStats>,
 }
 
 impl Request {

@@ -25,6 +25,7 @@ use super::query::Query;
 use super::request::Request;
 use super::response::{Body, Response};
 use super::router::{Route, Router};
+use super::stats::ServerStats;
 
 /// Longest request head: request line and fields.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -101,7 +102,7 @@ impl Server {
     pub async fn serve(self, router: Arc<Router>, shutdown: impl Future<Output = ()>) {
         let Self { listener, config, .. } = self;
         let (closing_tx, closing) = watch::channel(false);
-        let shared = Arc::new(Shared { router, config, closing });
+        let shared = Arc::new(Shared { router, config, closing, stats: Arc::default() });
         let permits = Arc::new(Semaphore::new(config.connections_max));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -121,12 +122,14 @@ impl Server {
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                 // Best effort: what does not fit the socket's buffer at once is not worth waiting for.
                 let _ = stream.try_write(TOO_MANY);
+                shared.stats.refuse();
                 continue;
             };
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
+                let counted = shared.stats.connection();
                 connection(stream, peer, shared).await;
-                drop(permit);
+                drop((permit, counted));
             });
         }
         drop(listener);
@@ -144,6 +147,7 @@ struct Shared {
     router: Arc<Router>,
     config: ServerConfig,
     closing: watch::Receiver<bool>,
+    stats: Arc<ServerStats>,
 }
 
 /// Serves one connection to its end; after shutdown began, to the end of the request under way.
@@ -199,6 +203,7 @@ async fn answer(
         },
         Err(refusal) => refusal,
     };
+    shared.stats.answer(response.status);
     let mut out = hyper::Response::new(response.body);
     *out.status_mut() = response.status;
     *out.headers_mut() = response.headers;
@@ -235,7 +240,9 @@ async fn receive(
     let method = parts.method.clone();
     let seen = if parts.method == http::Method::HEAD { http::Method::GET } else { parts.method };
     let closing = shared.closing.clone();
-    let request = Request { method: seen, path, rest_at, query, headers: parts.headers, body, peer, closing };
+    let server = Arc::clone(&shared.stats);
+    let request =
+        Request { method: seen, path, rest_at, query, headers: parts.headers, body, peer, closing, server };
     Ok((route, method, request))
 }
 

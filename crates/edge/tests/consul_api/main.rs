@@ -1,6 +1,7 @@
 //! The Consul API over a real socket and a store in memory: what is answered to good and to bad requests.
 
 mod answers;
+mod hostile;
 mod refusals;
 mod support;
 mod watches;
