@@ -73,7 +73,7 @@ impl Control {
     /// This server's node is there from the start. One that is there already keeps its metadata and maintenance.
     async fn register_own_node(&self) -> Result<(), Error> {
         let name = self.settings.node_name.clone();
-        let known = self.catalog.node_view(&name).entries.map(|view| view.node.node.value.clone());
+        let known = self.catalog.node(&name).map(|entry| entry.node.value.clone());
         let known = known.unwrap_or_else(|| Node { name, ..Node::default() });
         let node = Node { address: self.settings.node_address.clone(), ..known };
         self.register_node(node).await.map(drop)

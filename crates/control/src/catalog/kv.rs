@@ -68,7 +68,7 @@ impl KvTable {
     pub(crate) fn key_index(&self, namespace: &str, key: &str) -> Revision {
         self.get(namespace, key).map_or_else(
             || self.gone.index(&(namespace.to_owned(), key.to_owned())),
-            |entry| entry.modify_revision.max(self.gone.floor()),
+            |entry| entry.modify_revision,
         )
     }
 
@@ -87,4 +87,43 @@ impl KvTable {
 /// Prefix topics are found by the waiters themselves: only they know which prefixes are waited for.
 fn touch(namespace: &str, key: &str, effects: &mut Effects) {
     effects.touch(|| Topic::KvKey { namespace: namespace.to_owned(), key: key.to_owned() });
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::Position;
+
+    use super::*;
+
+    fn entry(key: &str, revision: Revision) -> KvEntry {
+        let stored = weir_store::Entry {
+            value: crate::kv::encode(0, b"x"),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease: None,
+        };
+        crate::kv::decode(key, &stored).expect("readable")
+    }
+
+    #[test]
+    fn keys_that_are_there_do_not_change_with_what_is_forgotten() {
+        let mut table = KvTable::new(1);
+        let at = |revision| Effects::unobserved(Position::new(1, revision));
+        table.put("default", entry("stays", 2), &mut at(2));
+        let last = 3 + KV_TOMBSTONES_MAX as u64;
+        for revision in 3..=last {
+            let key = format!("gone/{revision}");
+            table.put("default", entry(&key, revision), &mut at(revision));
+            table.delete("default", &key, &mut at(revision));
+        }
+        assert_eq!(
+            table.key_index("default", "stays"),
+            2,
+            "its watchers must not be woken by other keys' ends"
+        );
+        assert_eq!(table.key_index("default", "never"), 3, "the oldest end is forgotten");
+        assert_eq!(table.key_index("default", &format!("gone/{last}")), last);
+        assert_eq!(table.prefix_index("default", "gone/"), last);
+    }
 }

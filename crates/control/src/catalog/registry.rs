@@ -61,10 +61,8 @@ impl Registry {
     }
 
     pub(crate) fn service_index(&self, service: &ServiceRef) -> Revision {
-        self.service(&service.namespace, &service.name).map_or_else(
-            || self.services_gone.index(service),
-            |slot| slot.index.max(self.services_gone.floor()),
-        )
+        self.service(&service.namespace, &service.name)
+            .map_or_else(|| self.services_gone.index(service), |slot| slot.index)
     }
 
     pub(crate) fn services_index(&self, namespace: &str) -> Revision {
@@ -72,10 +70,7 @@ impl Registry {
     }
 
     pub(crate) fn node_index(&self, node: &str) -> Revision {
-        self.nodes.get(node).map_or_else(
-            || self.nodes_gone.index(&node.to_owned()),
-            |slot| slot.index.max(self.nodes_gone.floor()),
-        )
+        self.nodes.get(node).map_or_else(|| self.nodes_gone.index(&node.to_owned()), |slot| slot.index)
     }
 
     pub(crate) fn nodes_index(&self) -> Revision {

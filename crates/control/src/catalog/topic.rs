@@ -55,7 +55,8 @@ impl Topic {
 }
 
 /// The last index of things that are gone, so that their answers' index covers the deletion. Bounded: what is
-/// forgotten raises a floor under every answer of the table, so that no index ever goes backwards.
+/// forgotten raises a floor under the answers about what is not there, so that no index ever goes backwards. Things
+/// that are there need no floor: they came (back) at a later revision than anything that was forgotten of them.
 #[derive(Debug)]
 pub(crate) struct Tombstones<K> {
     gone: std::collections::BTreeMap<K, Revision>,
@@ -69,7 +70,7 @@ impl<K: Ord + Clone> Tombstones<K> {
         Self { gone: std::collections::BTreeMap::new(), order: std::collections::VecDeque::new(), floor, max }
     }
 
-    /// The index below which no answer of this table may lie.
+    /// The index below which no answer may lie that covers things which are gone.
     pub(crate) fn floor(&self) -> Revision {
         self.floor
     }
@@ -78,12 +79,13 @@ impl<K: Ord + Clone> Tombstones<K> {
         self.gone.insert(key.clone(), revision);
         self.order.push_back((revision, key));
         while self.order.len() > self.max {
-            if let Some((revision, key)) = self.order.pop_front() {
+            // It may be back, or buried again since: then nothing is forgotten with this entry. So a few keys that
+            // come and go all the time do not raise the floor under everybody.
+            if let Some((revision, key)) = self.order.pop_front()
+                && self.gone.get(&key) == Some(&revision)
+            {
+                self.gone.remove(&key);
                 self.floor = self.floor.max(revision);
-                // It may have been buried again since; then a later entry of the queue speaks for it.
-                if self.gone.get(&key) == Some(&revision) {
-                    self.gone.remove(&key);
-                }
             }
         }
     }
@@ -123,12 +125,27 @@ mod tests {
     }
 
     #[test]
+    fn a_thing_that_comes_and_goes_does_not_raise_the_floor() {
+        let mut gone = Tombstones::new(2, 1);
+        for revision in 2..100 {
+            gone.bury("a", revision);
+            if revision % 2 == 0 {
+                gone.revive(&"a");
+            }
+        }
+        assert_eq!((gone.floor(), gone.index(&"a"), gone.index(&"b")), (1, 99, 1));
+        gone.bury("b", 100);
+        gone.bury("c", 101);
+        assert_eq!((gone.floor(), gone.index(&"a"), gone.order.len()), (99, 99, 2));
+    }
+
+    #[test]
     fn a_thing_buried_twice_keeps_its_last_index() {
         let mut gone = Tombstones::new(2, 1);
         gone.bury("a", 2);
         gone.revive(&"a");
         gone.bury("a", 3);
         gone.bury("b", 4);
-        assert_eq!((gone.index(&"a"), gone.floor()), (3, 2));
+        assert_eq!((gone.index(&"a"), gone.floor()), (3, 1));
     }
 }

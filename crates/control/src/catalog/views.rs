@@ -64,6 +64,11 @@ impl Catalog {
         })
     }
 
+    /// A node, its name in any case, without what runs on it: for those who need only the node, however much that is.
+    pub fn node(&self, name: &str) -> Option<Arc<NodeEntry>> {
+        self.state().registry.nodes.get(&*node_key(name))?.node.clone()
+    }
+
     /// One instance.
     pub fn instance(&self, instance: &InstanceRef) -> Option<ServiceMember> {
         let state = self.state();

@@ -84,6 +84,7 @@ impl Control {
     /// [`Error::NotFound`] if the check was deregistered meanwhile; stop running it.
     pub async fn report(&self, check: &CheckRef, outcome: Health, output: &str) -> Result<(), Error> {
         let entry = self.catalog().check(check).ok_or_else(|| Error::not_found("check", &check.id))?;
+        let check = &CheckRef::of(&entry.value);
         let news = self.monitor.with(|machine, now| {
             // Its registration may be visible before the driver has come to it.
             if !machine.knows(check) {

@@ -60,6 +60,9 @@ pub struct Machine {
     silence: Silence,
 }
 
+/// Entries of the queue beyond twice the number of checks at which it is cleared of those that mean nothing any more.
+const QUEUE_SLACK: usize = 1024;
+
 impl Machine {
     /// A machine without checks.
     pub fn new() -> Self {
@@ -234,6 +237,19 @@ impl Machine {
             self.queue.push(Reverse((at, Arc::clone(&tracked.name))));
         }
         self.checks.insert(Arc::clone(&tracked.name), tracked);
+        self.clear_queue();
+    }
+
+    /// Checks that come and go leave entries behind that are met only when their time comes, which may be far: takes
+    /// them out when they are the most.
+    fn clear_queue(&mut self) {
+        if self.queue.len() <= 2 * self.checks.len() + QUEUE_SLACK {
+            return;
+        }
+        let checks = &self.checks;
+        self.queue.retain(|Reverse((at, name))| {
+            checks.get(name).is_some_and(|tracked| tracked.queued_at == Some(*at))
+        });
     }
 }
 

@@ -155,7 +155,13 @@ impl Control {
         health: Health,
         output: &str,
     ) -> Result<Committed, Error> {
-        self.monitor.heard_from(check);
+        let entry = self.catalog().check(check).ok_or_else(|| Error::not_found("check", &check.id))?;
+        if entry.value.node == check.node {
+            self.monitor.heard_from(check);
+        } else {
+            // Named with its node in another case: health is judged under the name it was registered with.
+            self.monitor.heard_from(&CheckRef::of(&entry.value));
+        }
         self.commit_health(check, health, Some(output)).await
     }
 

@@ -43,6 +43,22 @@ async fn a_ttl_check_expires_after_its_time_and_recovers_with_a_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_heartbeat_counts_however_the_node_is_written() {
+    let control = start().await;
+    let checks = vec![ttl("alive", Some("a"), TTL, None)];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    let shouted = weir_control::catalog::CheckRef::new(NS, NODE.to_uppercase(), "alive");
+    for _ in 0..5 {
+        tokio::time::sleep(TTL - Duration::from_secs(1)).await;
+        control.set_check(&shouted, Health::Passing, "").await.unwrap();
+        assert_eq!(health(&control, "alive"), Some(Health::Passing));
+    }
+    let revision = control.position();
+    tokio::time::sleep(TTL - Duration::from_millis(10)).await;
+    assert_eq!(control.position(), revision, "it never expired");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_grants_a_full_ttl() {
     let store = Arc::new(Memory::new());
     let control = start_on(store.clone()).await;

@@ -69,6 +69,23 @@ fn a_heartbeat_moves_the_deadline_without_growing_the_queue() {
 }
 
 #[test]
+fn checks_that_come_and_go_do_not_grow_the_queue() {
+    let mut machine = Machine::new();
+    let kept = check("kept", Health::Passing, s(3600), None);
+    machine.track(&kept, s(0));
+    for number in 0..10 * QUEUE_SLACK as u64 {
+        let passing = check(&format!("n{number}"), Health::Passing, s(86_400), None);
+        machine.track(&passing, s(1));
+        machine.forget(&CheckRef::of(&passing), s(1));
+        // A definition that changes leaves one behind, too.
+        machine.track(&check("other", Health::Passing, s(90_000 - number), None), s(1));
+        assert!(machine.queue.len() <= 2 * machine.checks.len() + QUEUE_SLACK + 1, "{number}");
+    }
+    assert_eq!(machine.due(s(3599)), []);
+    assert_eq!(machine.due(s(3600)), [expire("kept")]);
+}
+
+#[test]
 fn a_check_that_is_gone_or_changed_is_not_judged_by_its_past() {
     let mut machine = Machine::new();
     let alive = check("n", Health::Passing, s(10), None);
