@@ -102,22 +102,53 @@ impl Reason {
     }
 }
 
+/// What a sidecar says of a request that its application has not answered, so that the caller can try elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// Not a byte of it reached the application.
+    Unsent,
+    /// The application broke off before a byte of its response.
+    Reset,
+}
+
+impl Unanswered {
+    /// The field that says it. Believed only when it comes from a sidecar.
+    pub(crate) const FIELD: &str = "x-weir-unanswered";
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsent => "unsent",
+            Self::Reset => "reset",
+        }
+    }
+
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
+        match value {
+            b"unsent" => Some(Self::Unsent),
+            b"reset" => Some(Self::Reset),
+            _ => None,
+        }
+    }
+}
+
 /// An answer that the proxy makes itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) reason: Reason,
+    /// For the caller's proxy; only a sidecar in front of its application says it.
+    pub(crate) unanswered: Option<Unanswered>,
     /// For people; a sentence without a full stop.
     pub(crate) message: String,
 }
 
 impl Refusal {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { status: reason.status(), reason, message: message.into() }
+        Self { status: reason.status(), reason, unanswered: None, message: message.into() }
     }
 
     pub(crate) fn request(fault: &RequestError) -> Self {
-        Self { status: fault.status(), reason: Reason::BadRequest, message: fault.reason() }
+        Self { status: fault.status(), ..Self::new(Reason::BadRequest, fault.reason()) }
     }
 
     pub(crate) fn response(fault: &ResponseError) -> Self {
@@ -135,11 +166,14 @@ impl Refusal {
         let allow =
             if self.status == 405 { "allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" } else { "" };
         let retry = if self.status == 503 { "retry-after: 1\r\n" } else { "" };
+        let unanswered = self.unanswered.map_or(String::new(), |unanswered| {
+            format!("{}: {}\r\n", Unanswered::FIELD, unanswered.as_str())
+        });
         let connection = if close { "connection: close\r\n" } else { "" };
         // Writing into memory cannot fail.
         let _ = write!(
             out,
-            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-weir-reason: {}\r\n{allow}{retry}{connection}\r\n{}",
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-weir-reason: {}\r\n{allow}{retry}{unanswered}{connection}\r\n{}",
             self.status,
             phrase(self.status),
             body.len(),

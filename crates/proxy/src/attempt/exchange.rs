@@ -22,7 +22,7 @@ use weir_http1::{BodyError, Method, ResponseError, ResponseHead, Version};
 
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Notes, Target};
-use crate::respond::{Reason, Refusal};
+use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, TimerSlot, Worker};
 use pipe::Pipe;
 
@@ -93,6 +93,8 @@ pub(crate) struct Link<'a> {
     pub(crate) upstream: &'a mut TcpStream,
     /// The client's connection is not to be kept.
     pub(crate) closing: bool,
+    /// The upstream is a sidecar, whose word counts.
+    pub(crate) sidecar: bool,
 }
 
 /// How an attempt ended.
@@ -117,6 +119,8 @@ pub(crate) enum Ended {
 pub(crate) enum UpstreamFault {
     /// It closed or reset the connection.
     Reset,
+    /// It is a sidecar that says that its application has not answered.
+    Unanswered(Unanswered),
     /// Its response is malformed.
     Malformed(ResponseError),
     /// The first bytes of its body are.

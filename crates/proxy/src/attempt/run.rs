@@ -12,7 +12,7 @@ use super::connect::{ConnectFault, connect};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
 use super::upstream::{InFlight, LocalUpstream};
 use crate::connection::Connection;
-use crate::respond::{Reason, Refusal};
+use crate::respond::{Reason, Refusal, Unanswered};
 
 /// How a request ended.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
     let mut attempts = 0;
     // After a stale connection only a fresh one tells whether the endpoint is well.
     let mut fresh_at = None;
+    // Whether any attempt may have reached the application.
+    let mut sent = false;
     loop {
         let picked = match fresh_at {
             Some(index) => Some(index),
@@ -68,9 +70,19 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
         }
         match attempt(conn, exchange, local, index, fresh_at.take().is_some()).await {
             Attempt::Over(outcome) => return outcome,
-            Attempt::Stale => fresh_at = Some(index),
-            Attempt::Failed { failure, refusal } => {
+            // It may have been cut off at any point: whether the application saw the request is not known.
+            Attempt::Stale => {
+                sent |= !exchange.is_unsent();
+                fresh_at = Some(index);
+            }
+            Attempt::Failed { failure, mut refusal } => {
                 tried.add(index);
+                sent |= !matches!(failure, Failure::Connect | Failure::Refused);
+                refusal.unanswered = match failure {
+                    Failure::Connect | Failure::Refused if !sent => Some(Unanswered::Unsent),
+                    Failure::Connect | Failure::Refused | Failure::Reset => Some(Unanswered::Reset),
+                    Failure::Timeout | Failure::Malformed => None,
+                };
                 let facts = Facts {
                     attempts,
                     idempotent: exchange.asked.method.is_idempotent(),
@@ -153,6 +165,7 @@ async fn attempt(
             carry: &mut conn.carry,
             timer: &conn.timer,
             upstream: &mut upstream,
+            sidecar: endpoint.inbound,
         };
         exchange.poll(cx, &mut link)
     })
@@ -216,6 +229,15 @@ fn exchange_failed(local: &LocalUpstream, index: usize, fault: &UpstreamFault) -
             local.counters.resets.add(1);
             let message = format!("service {label} closed the connection before it answered");
             (Failure::Reset, Refusal::new(Reason::UpstreamReset, message))
+        }
+        UpstreamFault::Unanswered(unanswered) => {
+            state.mark_failed();
+            let message = format!("an instance of service {label} does not answer its sidecar");
+            let failure = match unanswered {
+                Unanswered::Unsent => Failure::Refused,
+                Unanswered::Reset => Failure::Reset,
+            };
+            (failure, Refusal::new(Reason::ConnectFailed, message))
         }
         UpstreamFault::Timeout => {
             let message = format!("service {label} did not answer in time");

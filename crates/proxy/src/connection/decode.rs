@@ -259,13 +259,9 @@ impl Connection {
             notes.position = snapshot.position;
         }
         match self.listener.role {
-            Role::Gateway => match self.table(view) {
+            Role::Gateway => match self.listener.table(view) {
                 Some(table) => self.routed(view, snapshot, table, seen, exchange),
-                // It is being removed, and a request came first.
-                None => Way::Refuse(Refusal::new(
-                    Reason::NoRoute,
-                    "no gateway is configured at this address any more",
-                )),
+                None => self.late(seen, exchange),
             },
             Role::Inbound => match &self.worker.shared.app {
                 Some(app) => self.to_upstream(view, app, exchange),
@@ -275,20 +271,17 @@ impl Connection {
         }
     }
 
-    /// The table of this connection's listener in the snapshot.
-    #[inline]
-    fn table<'v>(&self, view: &'v View) -> Option<&'v RouteTable> {
-        let (number, place) = self.listener.place.get();
-        let place = if number == view.number { place } else { self.find_table(view) };
-        place.map(|index| &*view.snapshot.listeners[index as usize].routes)
-    }
-
+    /// The gateway was removed, and a request came that was on its way already: it is served as it would have been.
     #[cold]
-    fn find_table(&self, view: &View) -> Option<u32> {
-        let found = view.snapshot.listeners.iter().position(|listener| listener.addr == self.listener.addr);
-        let place = found.map(|index| index as u32);
-        self.listener.place.set((view.number, place));
-        place
+    fn late(&mut self, seen: &HeadView<'_>, exchange: &mut Exchange) -> Way {
+        let last = self.listener.last();
+        match last.as_ref().and_then(|view| self.listener.table(view).map(|table| (view, table))) {
+            Some((view, table)) => self.routed(view, &view.snapshot, table, seen, exchange),
+            None => Way::Refuse(Refusal::new(
+                Reason::NoRoute,
+                "no gateway is configured at this address any more",
+            )),
+        }
     }
 
     #[inline]

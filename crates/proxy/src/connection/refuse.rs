@@ -7,12 +7,15 @@ use weir_http1::{Method, Version};
 
 use super::{Connection, count};
 use crate::attempt::Exchange;
+use crate::listen::Role;
 use crate::respond::Refusal;
 use crate::runtime::io::{poll_read, poll_write, shutdown};
 
 impl Connection {
     /// Answers a request that was read. Gives whether the connection can go on.
     pub(super) async fn refuse(&mut self, exchange: &mut Exchange, refusal: &Refusal) -> bool {
+        let unanswered = refusal.unanswered.filter(|_| self.listener.role == Role::Inbound);
+        let refusal = &Refusal { unanswered, ..refusal.clone() };
         count(&self.worker, refusal.reason);
         let asked = &exchange.asked;
         // After a fault in the request, or while the client waits to be told to go on, nobody knows where the next
@@ -22,7 +25,7 @@ impl Connection {
             && refusal.status != 400
             && refusal.status != 408
             && (!asked.expect_continue || exchange.is_request_read())
-            && !exchange.is_half_closed()
+            && !(exchange.is_half_closed() && self.carry.is_empty())
             && !self.is_closing();
         let head_only = asked.method == Method::Head;
         self.observe(exchange, Some((refusal.status, refusal.reason)), false);

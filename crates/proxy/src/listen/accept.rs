@@ -1,6 +1,6 @@
 //! A worker's side of one listener.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use super::Role;
 use crate::connection;
 use crate::respond::{Reason, Refusal};
-use crate::runtime::Worker;
+use crate::route::RouteTable;
+use crate::runtime::{View, Worker};
 
 /// How long accepting rests when the process has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -23,7 +24,9 @@ pub(crate) struct ListenerHandle {
     pub(crate) addr: SocketAddr,
     pub(crate) role: Role,
     /// Where the snapshot has it: the view's number, and the index if it is there.
-    pub(crate) place: Cell<(u64, Option<u32>)>,
+    place: Cell<(u64, Option<u32>)>,
+    /// The last view that had it, once a later one has not: what is served to its connections until they end.
+    last: RefCell<Option<Rc<View>>>,
     closing: Cell<bool>,
     closed: Notify,
 }
@@ -34,9 +37,45 @@ impl ListenerHandle {
             addr,
             role,
             place: Cell::new((0, None)),
+            last: RefCell::default(),
             closing: Cell::new(false),
             closed: Notify::new(),
         })
+    }
+
+    /// The route table for it in a view.
+    #[inline]
+    pub(crate) fn table<'v>(&self, view: &'v View) -> Option<&'v RouteTable> {
+        let (number, place) = self.place.get();
+        let place = if number == view.number { place } else { self.find(view) };
+        place.map(|index| &*view.snapshot.listeners[index as usize].routes)
+    }
+
+    #[cold]
+    fn find(&self, view: &View) -> Option<u32> {
+        let found = view.snapshot.listeners.iter().position(|listener| listener.addr == self.addr);
+        found.and_then(|index| u32::try_from(index).ok())
+    }
+
+    /// The last view that had it, if the present one has not.
+    pub(crate) fn last(&self) -> Option<Rc<View>> {
+        self.last.borrow().clone()
+    }
+
+    /// Finds its place in the first view that it meets.
+    pub(crate) fn settle(&self, view: &View) {
+        self.place.set((view.number, self.find(view)));
+    }
+
+    /// The worker moves on from one view to another.
+    pub(crate) fn view_changed(&self, old: &Rc<View>, fresh: &View) {
+        let before = self.table(old).is_some();
+        self.settle(fresh);
+        if self.place.get().1.is_some() {
+            self.last.take();
+        } else if before {
+            self.last.replace(Some(old.clone()));
+        }
     }
 
     /// Stops accepting. Connections see it when they are woken next.

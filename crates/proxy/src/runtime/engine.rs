@@ -154,9 +154,12 @@ fn application(config: &ProxyConfig) -> Option<Arc<Upstream>> {
     match &config.mode {
         Mode::Gateway => None,
         Mode::Sidecar { service, app, .. } => {
+            // Limits and retries are the caller's; a second set of them here would only cut the first one short. When the
+            // caller gives up it closes the connection, and that is passed on.
             let settings = Settings {
                 connect_timeout: config.timeouts.connect,
-                request_timeout: (!config.timeouts.request.is_zero()).then_some(config.timeouts.request),
+                request_timeout: None,
+                retries: 0,
                 ..Settings::default()
             };
             Some(Arc::new(Upstream::fixed(

@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     view: RefCell<Rc<View>>,
     /// By the key of the endpoint's state. What nobody uses any more is gone.
     pools: RefCell<KeyMap<Weak<Pool>>>,
+    /// What is accepted from, by the address that the snapshot names.
+    listeners: RefCell<HashMap<SocketAddr, Rc<ListenerHandle>>>,
     /// Endpoints that are being probed.
     pub(crate) probes: Cell<usize>,
     index: usize,
@@ -102,6 +104,7 @@ impl Worker {
             snapshots: RefCell::new(snapshots),
             view: RefCell::new(view),
             pools: RefCell::default(),
+            listeners: RefCell::default(),
             probes: Cell::new(0),
             index,
             draining: Cell::new(false),
@@ -128,6 +131,7 @@ impl Worker {
         drop(view);
         let old = self.view.replace(fresh.clone());
         self.take_over(&old, &fresh);
+        self.listeners.borrow().values().for_each(|handle| handle.view_changed(&old, &fresh));
         fresh
     }
 
@@ -240,7 +244,6 @@ impl Worker {
 /// The life of a worker: obeys its mail until it is told to stop, or has drained.
 pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
     let ticking = spawn_local(tick_forever(worker.clone()));
-    let mut listeners: HashMap<SocketAddr, Rc<ListenerHandle>> = HashMap::new();
     let mut accepting = Vec::new();
     loop {
         for mail in mailbox.take() {
@@ -249,18 +252,22 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
                 Mail::Listen { .. } if worker.is_draining() => {}
                 Mail::Listen { addr, role, socket } => {
                     let handle = ListenerHandle::new(addr, role);
-                    listeners.insert(addr, handle.clone());
+                    handle.settle(&worker.view());
+                    worker.listeners.borrow_mut().insert(addr, handle.clone());
                     accepting.push(spawn_local(accept_loop(worker.clone(), handle, socket)));
                 }
                 Mail::Retire(addr) => {
-                    if let Some(handle) = listeners.remove(&addr) {
+                    // Lets the listener see what the snapshot says about it while it is still known.
+                    worker.view();
+                    let removed = worker.listeners.borrow_mut().remove(&addr);
+                    if let Some(handle) = removed {
                         handle.close();
                     }
                     worker.timers.wake_all();
                 }
                 Mail::Drain => {
                     worker.draining.set(true);
-                    listeners.drain().for_each(|(_, handle)| handle.close());
+                    worker.listeners.borrow_mut().drain().for_each(|(_, handle)| handle.close());
                     // What is queued in the kernel becomes connections before anything is counted.
                     for task in accepting.drain(..) {
                         let _ = task.await;

@@ -124,6 +124,27 @@ fn a_client_that_has_said_all_it_will_is_still_answered() {
 }
 
 #[test]
+fn what_was_sent_ahead_of_the_last_word_is_answered_too() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            let head = conn.head()?;
+            std::thread::sleep(Duration::from_millis(100));
+            conn.ok(head.split(' ').nth(1).unwrap().as_bytes())?;
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut client = proxy.client();
+    for path in ["/1", "/2", "/3"] {
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: app\r\n\r\n"));
+    }
+    client.half_close();
+    for path in ["/1", "/2", "/3"] {
+        assert_eq!(client.response().text(), path);
+    }
+    assert!(client.is_closed());
+}
+
+#[test]
 fn when_the_client_is_gone_the_upstream_is_told() {
     let upstream = Upstream::start(|conn| {
         conn.head()?;

@@ -205,6 +205,32 @@ fn slow_heads_are_answered_408() {
 }
 
 #[test]
+fn many_slow_clients_do_not_hurt_the_others() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.head_read = Duration::from_secs(1);
+    });
+    let mut slow: Vec<_> = (0..1000)
+        .map(|_| {
+            let mut client = proxy.client();
+            client.send("POST /slow HTTP/1.1\r\nHost: a");
+            client
+        })
+        .collect();
+    let mut client = proxy.client();
+    let begun = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    for client in &mut slow {
+        assert_eq!(client.response().status, 408);
+    }
+    drop(slow);
+    eventually("they are gone", || proxy.metrics().active_connections() == 1);
+}
+
+#[test]
 fn idle_clients_are_closed() {
     let upstream = Upstream::echo();
     let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {

@@ -101,12 +101,14 @@ fn a_listener_that_is_removed_drains() {
     let (first, second) = (free_port(), free_port());
     let mut proxy = Proxy::gateway(&documents_on(first, &[upstream.addr], ""));
     let mut in_flight = proxy.client();
-    let mut idle = proxy.client();
-    assert_eq!(idle.get("/").status, 200);
+    let (mut idle, mut late) = (proxy.client(), proxy.client());
+    assert_eq!((idle.get("/").status, late.get("/").status), (200, 200));
     in_flight.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
-    eventually("it is in flight", || proxy.metrics().requests() == 2);
+    eventually("it is in flight", || proxy.metrics().requests() == 3);
     let old = proxy.addr();
     proxy.publish(&documents_on(second, &[upstream.addr], ""));
+    let late = late.get("/");
+    assert_eq!((late.status, late.field("connection")), (200, Some("close")), "it was on its way");
     let response = in_flight.response();
     assert_eq!((response.status, response.field("connection")), (200, Some("close")));
     assert!(in_flight.is_closed());

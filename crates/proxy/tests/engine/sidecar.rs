@@ -1,13 +1,16 @@
 //! The two listeners of a sidecar.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use weir_api::snapshot::EndpointInputs;
 use weir_model::ServiceRef;
+use weir_model::registry::Health;
 use weir_proxy::Mode;
 use weir_proxy::listen::Role as ListenRole;
-use weir_proxy::snapshot::Role;
+use weir_proxy::snapshot::{Registered, Role, Services};
 
-use crate::support::{Client, Proxy, Upstream, find};
+use crate::support::{Client, Proxy, Upstream, documents, find, free_port};
 
 fn sidecar(app: SocketAddr, callee: SocketAddr) -> Proxy {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -112,4 +115,67 @@ fn connect_opens_a_tunnel_to_a_host_or_a_service() {
     client.send(format!("CONNECT 127.0.0.1:{nobody} HTTP/1.1\r\nHost: x\r\n\r\n"));
     assert_eq!(client.response().status, 502);
     assert_eq!(client.send("GET / HTTP/1.1\r\nHost: cart\r\n\r\n").response().status, 200);
+}
+
+/// Documents of a gateway whose only service has registered itself.
+fn gateway() -> String {
+    documents(&[], "").replace("spec:\n  endpoints:", "spec: {}")
+}
+
+/// What is registered: instances behind sidecars at these addresses.
+fn behind_sidecars(addrs: &[SocketAddr]) -> Services {
+    let endpoints = addrs.iter().map(|addr| EndpointInputs {
+        id: addr.to_string(),
+        address: addr.ip().to_string(),
+        port: addr.port(),
+        weight: 1,
+        health: Health::Passing,
+        draining: false,
+        inbound: true,
+        metadata: Default::default(),
+    });
+    let endpoints = endpoints.map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
+    let registered = Registered { known: true, endpoints };
+    Services::from([(ServiceRef::new("default", "app"), Arc::new(registered))])
+}
+
+#[test]
+fn when_an_application_is_gone_its_sidecar_says_so_and_the_caller_goes_elsewhere() {
+    let (app, callee) = (Upstream::echo(), Upstream::echo());
+    let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let (well, orphan) = (sidecar(app.addr, callee.addr), sidecar(nobody, callee.addr));
+    let addrs = [orphan.fixed(ListenRole::Inbound), well.fixed(ListenRole::Inbound)];
+
+    let mut direct = Client::connect(addrs[0]);
+    let said = direct.get("/");
+    assert_eq!((said.status, said.field("x-weir-unanswered")), (502, Some("unsent")));
+
+    let documents = gateway();
+    let mut proxy = Proxy::gateway(&documents);
+    proxy.publish_with(&documents, behind_sidecars(&addrs));
+    let mut client = proxy.client();
+    for _ in 0..20 {
+        client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(client.response().status, 200, "not sent is not sent, whatever the method");
+    }
+
+    proxy.publish_with(&documents, behind_sidecars(&addrs[..1]));
+    let refused = client.get("/");
+    assert_eq!((refused.status, refused.field("x-weir-reason")), (502, Some("connect_failed")));
+    assert_eq!(refused.field("x-weir-unanswered"), None, "that is between proxies");
+}
+
+#[test]
+fn nobody_but_a_sidecar_can_say_that_a_request_was_not_answered() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.request()?;
+            conn.write(
+                "HTTP/1.1 502 Bad Gateway\r\nX-Weir-Unanswered: unsent\r\nContent-Length: 2\r\n\r\nno",
+            )?;
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    assert_eq!(proxy.client().get("/").text(), "no");
+    assert_eq!(proxy.metrics().retries(), 0);
 }

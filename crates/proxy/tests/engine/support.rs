@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use weir_model::Position;
 use weir_model::document;
 use weir_proxy::listen::Role as ListenRole;
-use weir_proxy::snapshot::{Compiler, Inputs, Role, Snapshot};
+use weir_proxy::snapshot::{Compiler, Inputs, Role, Services, Snapshot};
 use weir_proxy::source::Shared;
 use weir_proxy::{Engine, Metrics, Mode, ProxyConfig, SourceConfig};
 
@@ -68,10 +68,16 @@ impl Proxy {
 
     /// Puts documents in force, as a source does.
     pub(crate) fn publish(&mut self, documents: &str) {
+        self.publish_with(documents, Services::new());
+    }
+
+    /// The same, with services that have registered.
+    pub(crate) fn publish_with(&mut self, documents: &str, services: Services) {
         self.revision += 1;
         let parsed = document::parse("test", documents).unwrap();
         let resources = parsed.documents.into_iter().map(|document| document.resource);
-        let inputs = Inputs::of_resources(Position::new(0, self.revision), resources);
+        let mut inputs = Inputs::of_resources(Position::new(0, self.revision), resources);
+        inputs.services = Arc::new(services);
         let before = self.shared.snapshot.load_full();
         let snapshot: Snapshot = Compiler::new(self.role.clone()).compile(&inputs, Some(&before)).unwrap();
         let wanted: Vec<_> = snapshot.listeners.iter().map(|listener| listener.addr).collect();

@@ -9,6 +9,7 @@ use weir_http1::{
 
 use super::gather::Gather;
 use super::{Ended, Exchange, Link, UpstreamFault};
+use crate::respond::Unanswered;
 use crate::runtime::Scratch;
 use crate::runtime::io::poll_read;
 
@@ -157,11 +158,21 @@ impl Exchange {
         rest: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Ended> {
+        if link.sidecar && head.status() >= 500 {
+            let mut said = head.fields().named(buf, Unanswered::FIELD.as_bytes());
+            if let Some(unanswered) = said.next().and_then(Unanswered::parse) {
+                // As if no response had come: the sidecar's words are for this proxy, not for the client.
+                self.heard = false;
+                return Err(Ended::Failed(UpstreamFault::Unanswered(unanswered)));
+            }
+        }
         head.check_rest(rest).map_err(|fault| self.refuse_response(fault))?;
         link.worker.buffers.give_if_used(&mut self.partial);
         let relay = head.relay(self.asked.version);
         let lasts = head.is_upgrade() || relay.body != BodyKind::UntilClose;
-        self.client_keeps = self.asked.keep_alive && lasts && !self.half_closed && !link.closing;
+        // After its last word a client may still wait for answers to what it sent ahead.
+        let over = self.half_closed && link.carry.is_empty();
+        self.client_keeps = self.asked.keep_alive && lasts && !over && !link.closing;
         if self.asked.expect_continue && !self.upload.done && !self.continued {
             // It was never told to go on, so nobody knows whether the body will come.
             self.client_keeps = false;

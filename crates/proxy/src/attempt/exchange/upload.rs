@@ -116,6 +116,6 @@ impl Exchange {
             return Ended::Cut;
         }
         let message = format!("the request's body is malformed: {fault}");
-        Ended::Refused(Refusal { status: fault.status(), reason: Reason::BadRequest, message })
+        Ended::Refused(Refusal { status: fault.status(), ..Refusal::new(Reason::BadRequest, message) })
     }
 }
