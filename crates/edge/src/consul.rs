@@ -6,6 +6,15 @@
 //!
 //! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have yet
 //! (sessions, ACLs, gRPC checks) is refused by name, never silently ignored.
+//!
+//! Where it differs from Consul on purpose:
+//! - names of services and nodes consist of letters, digits, `_`, `.` and `-`;
+//! - malformed input is always 400 and names the field (Consul answers some of it with 500, and ignores some);
+//! - `Kind`, `Connect`, `Proxy` with content are refused: the sidecar of an instance is named by
+//!   `TaggedAddresses.weir-inbound`;
+//! - `Definition` of a check in `catalog/register` is ignored: nobody here carries it out;
+//! - http checks follow no redirects, https ones are refused for now;
+//! - an index changes only when that very answer may have changed, so a watch is never woken by something else.
 
 mod agent;
 mod agent_health;

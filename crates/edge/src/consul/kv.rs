@@ -132,7 +132,7 @@ pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
     let flags = number(&request.query, "flags")?.unwrap_or(0);
     let cas = number(&request.query, "cas")?;
     let put = KvPut { namespace: &namespace, key, value: &request.body, flags, cas };
-    let committed = api.control.kv_put(put).await?;
+    let committed = api.control.kv_put(put).await.map_err(refuse)?;
     json(false, &committed.is_some())
 }
 
@@ -141,15 +141,23 @@ pub(super) async fn delete(api: Arc<ConsulApi>, request: Request) -> Answer {
     let (key, namespace) = target(&api, &request)?;
     conflicting(&request.query, &["recurse", "cas"])?;
     if request.query.has("recurse") {
-        api.control.kv_delete_prefix(&namespace, key).await?;
+        api.control.kv_delete_prefix(&namespace, key).await.map_err(refuse)?;
         return json(false, &true);
     }
     if key.is_empty() {
         return Err(Refusal::bad("Missing key name"));
     }
     let cas = number(&request.query, "cas")?;
-    let committed = api.control.kv_delete(&namespace, key, cas).await?;
+    let committed = api.control.kv_delete(&namespace, key, cas).await.map_err(refuse)?;
     json(false, &committed.is_some())
+}
+
+/// A refusal by the domain. Where the store keeps a key is nobody's business: only what is wrong with it is told.
+fn refuse(error: weir_control::Error) -> Refusal {
+    match error {
+        weir_control::Error::Invalid { reason, .. } => Refusal::bad(format!("Invalid key: {reason}")),
+        other => other.into(),
+    }
 }
 
 fn target<'a>(api: &ConsulApi, request: &'a Request) -> Result<(&'a str, String), Refusal> {

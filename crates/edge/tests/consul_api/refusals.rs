@@ -10,6 +10,7 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
     let register = "PUT /v1/agent/service/register";
     let check = "PUT /v1/agent/check/register";
     let long = "x".repeat(600);
+    let long_key = format!("PUT /v1/kv/{}", "k".repeat(5000));
     let long_meta = json!({"Name": "web", "Meta": {"k": long}}).to_string();
     let cases: &[(&str, &str, u16, &str)] = &[
         (register, "", 400, "Request decode failed: EOF"),
@@ -177,6 +178,9 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
         ("GET /v1/health/state/fine", "", 400, "Invalid check state \"fine\""),
         ("GET /v1/kv/", "", 400, "Missing key name"),
         ("PUT /v1/kv/", "x", 400, "Missing key name"),
+        ("PUT /v1/kv/%00", "x", 400, "Invalid key: "),
+        ("DELETE /v1/kv/%00", "", 400, "Invalid key: "),
+        (&long_key, "x", 400, "Invalid key: "),
         ("PUT /v1/kv/a?cas=x", "x", 400, "Invalid value for ?cas"),
         ("PUT /v1/kv/a?flags=-1", "x", 400, "Invalid value for ?flags"),
         ("PUT /v1/kv/a?acquire=s", "x", 400, "sessions are not available yet"),
@@ -190,6 +194,7 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
         let answer = api.call(line, body).await;
         assert_eq!(answer.status, *status, "{line} {body}: {}", answer.body);
         assert!(answer.body.contains(message), "{line} {body}: {}", answer.body);
+        assert!(!answer.body.contains("/weir/v1"), "{line}: the store's keys are not shown: {}", answer.body);
     }
     assert_eq!(api.get("/v1/agent/services").await.json(), json!({}));
     assert_eq!(api.get("/v1/agent/checks").await.json(), json!({}));
