@@ -40,6 +40,9 @@ fn router() -> Router {
         });
         response
     });
+    router.get("/large", |_: Request| async {
+        Response::bytes(StatusCode::OK, http::HeaderValue::from_static("text/plain"), vec![b'x'; 64 << 20])
+    });
     router.get("/stats", |request: Request| async move {
         let stats = &request.server;
         let text = format!("{} {} {}", stats.connections(), stats.answers(2), stats.answers(4));
@@ -218,4 +221,46 @@ async fn the_server_counts() {
         assert!(begun.elapsed() < PATIENCE, "{counts}");
     }
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go() {
+    let config = ServerConfig { write_timeout: Duration::from_millis(100), ..ServerConfig::default() };
+    let running = start("127.0.0.1:0", config).await;
+    let mut stalled = TcpStream::connect(running.address).await.unwrap();
+    stalled.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let request = "GET /stats HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    // It has begun to answer, then given up: only the connection that asks is left.
+    let ended = async {
+        loop {
+            let answer = exchange(running.address, request).await;
+            let mut counts = answer.rsplit("\r\n\r\n").next().unwrap().split(' ');
+            let (connections, answered) = (counts.next().unwrap(), counts.next().unwrap());
+            if connections == "1" && answered.parse::<u32>().unwrap() >= 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the connection is let go");
+    drop(stalled);
+    running.stop.send(()).unwrap();
+    running.served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_changes_nothing() {
+    let running = start("127.0.0.1:0", ServerConfig::default()).await;
+    let put = |origin: &str| {
+        format!(
+            "PUT /native/x HTTP/1.1\r\nhost: {}\r\norigin: {origin}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            running.address
+        )
+    };
+    let foreign = exchange(running.address, &put("http://evil.example")).await;
+    assert!(foreign.starts_with("HTTP/1.1 403 ") && foreign.contains("{\"error\":"), "{foreign}");
+    let own = exchange(running.address, &put(&format!("http://{}", running.address))).await;
+    assert!(own.starts_with("HTTP/1.1 204 "), "{own}");
+    running.stop.send(()).unwrap();
+    running.served.await.unwrap();
 }

@@ -20,12 +20,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use self::io::{Guarded, Phase};
-use super::percent;
 use super::query::Query;
 use super::request::Request;
 use super::response::{Body, Response};
 use super::router::{Route, Router};
 use super::stats::ServerStats;
+use super::{origin, percent};
 
 /// Longest request head: request line and fields.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub head_timeout: Duration,
     /// How long a request body may take.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub write_timeout: Duration,
     /// How long a connection may be idle between requests. Clients pool connections for up to 90 s; closing later
     /// than they do spares them a race.
     pub idle_timeout: Duration,
@@ -57,6 +59,7 @@ impl Default for ServerConfig {
             connections_max: 32_768,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
             drain_timeout: Duration::from_secs(5),
         }
@@ -155,7 +158,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     // Answers are written in one go; waiting for more to send would only add latency.
     let _ = stream.set_nodelay(true);
     let phase = Phase::default();
-    let io = Guarded::new(stream, phase.clone(), shared.config.head_timeout);
+    let io = Guarded::new(stream, phase.clone(), &shared.config);
     let mut closing = shared.closing.clone();
     let idle = shared.config.idle_timeout;
     let service = service_fn(move |request| {
@@ -226,6 +229,9 @@ async fn receive(
     };
     if route.handler(&parts.method).is_none() {
         return Err(router.wrong_method(&path, route, &parts.method));
+    }
+    if origin::is_foreign(&parts.method, &parts.headers) {
+        return Err(closing(router.refuse(&path, StatusCode::FORBIDDEN, origin::REFUSAL)));
     }
     let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|error| bad(error.to_string()))?;
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());

@@ -1,10 +1,14 @@
 //! When to look at what: pure, driven by the caller's clock.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_control::catalog::CheckRef;
 use weir_model::registry::CheckDefinition;
+
+/// The shortest time between two looks at one check: a shorter interval would keep a core busy.
+pub(super) const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// A check under schedule. The generation tells a look that began under an old definition from a new one.
 #[derive(Debug)]
@@ -72,7 +76,7 @@ impl Schedule {
         let Some(slot) = self.slots.get_mut(check).filter(|slot| slot.generation == generation) else {
             return;
         };
-        let due = (began + slot.definition.interval.0).max(now);
+        let due = (began + slot.definition.interval.0.max(INTERVAL_MIN)).max(now);
         slot.due = Some(due);
         self.queue.insert((due, check.clone()));
     }
@@ -85,8 +89,6 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use weir_model::registry::CheckKind;
     use weir_model::units::Span;
 
@@ -127,6 +129,16 @@ mod tests {
         assert_eq!(schedule.next(), Some(at(110)));
         assert_eq!(&*schedule.take(at(500)).unwrap().check.id, "a");
         assert_eq!(&*schedule.take(at(500)).unwrap().check.id, "b");
+    }
+
+    #[test]
+    fn a_tiny_interval_is_stretched() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        schedule.put(check("a"), &definition(0), start);
+        let look = schedule.take(start).unwrap();
+        schedule.looked(&look.check, look.generation, start, start);
+        assert_eq!(schedule.next(), Some(start + INTERVAL_MIN));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A connection that gives up on a request head that does not come to its end.
+//! A connection that gives up on a request head that does not come to its end, and on a client that takes nothing of
+//! an answer.
 //!
 //! hyper has one timer for idle connections and for half-sent heads. They need different times: idle ones must be kept
 //! longer than clients keep them, half-sent heads must not.
@@ -14,6 +15,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+use super::ServerConfig;
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
@@ -35,18 +38,40 @@ impl Phase {
     }
 }
 
-/// A TCP stream whose reads fail when a head takes longer than its time.
+/// A TCP stream whose reads fail when a head takes longer than its time, and its writes when nothing is taken for as
+/// long as that may be.
 pub(super) struct Guarded {
     stream: TcpStream,
     phase: Phase,
     head_timeout: Duration,
     /// Runs only while a part of a head has arrived and the rest is awaited.
     deadline: Option<Pin<Box<Sleep>>>,
+    write_timeout: Duration,
+    /// Runs only while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
-    pub(super) fn new(stream: TcpStream, phase: Phase, head_timeout: Duration) -> Self {
-        Self { stream, phase, head_timeout, deadline: None }
+    pub(super) fn new(stream: TcpStream, phase: Phase, config: &ServerConfig) -> Self {
+        let ServerConfig { head_timeout, write_timeout, .. } = *config;
+        Self { stream, phase, head_timeout, deadline: None, write_timeout, stalled: None }
+    }
+
+    /// Lets a write's result pass, unless nothing was taken for too long.
+    fn watch_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        stalled.as_mut().poll(cx).map(|()| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing of the answer in time"))
+        })
     }
 }
 
@@ -80,7 +105,9 @@ impl AsyncRead for Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.watch_write(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -96,7 +123,9 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.watch_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
