@@ -7,15 +7,19 @@
 //!
 //! While it waits for a head it holds no buffer. What was read beyond a message is kept in its `carry`.
 
-mod carry;
 mod decode;
-mod notes;
+mod way;
+
+mod head;
 mod outside;
 mod refuse;
 
+mod carry;
+mod notes;
+
 use std::future::poll_fn;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -49,9 +53,8 @@ pub(crate) struct Connection {
     told_to_close: bool,
 }
 
-/// The client's address, and the text of it that goes into forwarding headers.
+/// The client's address as the text that goes into forwarding headers.
 struct Peer {
-    ip: IpAddr,
     text: [u8; Peer::TEXT_MAX],
     len: u8,
 }
@@ -61,17 +64,22 @@ impl Peer {
     const TEXT_MAX: usize = 46;
 
     fn new(addr: SocketAddr) -> Self {
-        let ip = addr.ip().to_canonical();
         let mut text = [0; Self::TEXT_MAX];
         let mut rest = &mut text[..];
         // It fits: see the length.
-        let _ = write!(rest, "{ip}");
+        let _ = write!(rest, "{}", addr.ip().to_canonical());
         let len = (Self::TEXT_MAX - rest.len()) as u8;
-        Self { ip, text, len }
+        Self { text, len }
     }
 
     fn text(&self) -> &[u8] {
         &self.text[..usize::from(self.len)]
+    }
+
+    /// The address again, for the log.
+    fn ip(&self) -> IpAddr {
+        let text = std::str::from_utf8(self.text()).ok();
+        text.and_then(|text| text.parse().ok()).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 }
 
@@ -87,43 +95,31 @@ pub(crate) enum Target {
     Connect(Box<outside::ConnectTo>),
 }
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve(
+/// Serves a connection until it ends. Not an async function, which would hold the arguments a second time.
+pub(crate) fn serve(
     worker: Rc<Worker>,
     listener: Rc<ListenerHandle>,
     client: TcpStream,
     peer: SocketAddr,
-) {
-    let _open = Open::new(worker.clone());
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let timer = worker.timers.slot(waker);
+) -> impl Future<Output = ()> {
+    worker.connection_opened();
     let mut connection = Connection {
+        timer: worker.timers.slot(),
         worker,
         listener,
         client,
-        timer,
         carry: Carry::new(),
         head: None,
         peer: Peer::new(peer),
         asked_for: None,
         told_to_close: false,
     };
-    connection.run().await;
+    async move { connection.run().await }
 }
 
-/// Counts a connection for as long as it lives.
-struct Open(Rc<Worker>);
-
-impl Open {
-    fn new(worker: Rc<Worker>) -> Self {
-        worker.connection_opened();
-        Self(worker)
-    }
-}
-
-impl Drop for Open {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.0.connection_closed();
+        self.worker.connection_closed();
     }
 }
 
@@ -134,6 +130,11 @@ impl Connection {
     }
 
     async fn run(&mut self) {
+        poll_fn(|cx| {
+            self.timer.wakes(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         self.await_head();
         loop {
             let next = poll_fn(|cx| self.poll_next(cx)).await;
@@ -237,4 +238,20 @@ fn answered(outcome: &Outcome, exchange: &Exchange) -> u16 {
 /// Refusals that have nothing to do with the request's own fault are counted by their reason.
 pub(crate) fn count(worker: &Worker, reason: Reason) {
     worker.counters.refusal(reason);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What a waiting connection costs is mostly this.
+    #[test]
+    fn a_connections_task_is_small() {
+        let bytes = size_of_future(serve);
+        assert!(bytes <= 832, "{bytes}");
+    }
 }

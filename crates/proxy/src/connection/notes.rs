@@ -55,7 +55,7 @@ impl Connection {
         log.log(AccessRecord {
             at: SystemTime::now(),
             position: self.worker.view().snapshot.position,
-            client: self.peer.ip,
+            client: self.peer.ip(),
             method: "".into(),
             host: "".into(),
             path: "".into(),
@@ -81,7 +81,7 @@ impl Connection {
         log.log(AccessRecord {
             at: notes.at,
             position: notes.position,
-            client: self.peer.ip,
+            client: self.peer.ip(),
             method: notes.method,
             host: notes.host,
             path: notes.path,

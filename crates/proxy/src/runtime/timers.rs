@@ -48,8 +48,8 @@ impl Timers {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Takes a slot for the current task.
-    pub(crate) fn slot(self: &Rc<Self>, waker: Waker) -> TimerSlot {
+    /// Takes a slot. It wakes nobody until [`TimerSlot::wakes`] says whom.
+    pub(crate) fn slot(self: &Rc<Self>) -> TimerSlot {
         let mut slots = self.slots.borrow_mut();
         let index = match slots.free.pop() {
             Some(index) => index,
@@ -60,7 +60,6 @@ impl Timers {
             }
         };
         slots.deadlines[index as usize] = NEVER;
-        slots.wakers[index as usize] = Some(waker);
         TimerSlot { timers: self.clone(), index }
     }
 
@@ -91,6 +90,11 @@ pub(crate) struct TimerSlot {
 }
 
 impl TimerSlot {
+    /// Says which task the deadline is for.
+    pub(crate) fn wakes(&self, waker: &Waker) {
+        self.timers.slots.borrow_mut().wakers[self.index as usize] = Some(waker.clone());
+    }
+
     /// Arms the deadline `after` from now; replaces the one before.
     #[inline]
     pub(crate) fn arm(&self, after: Duration) {
@@ -152,8 +156,9 @@ mod tests {
     fn a_deadline_wakes_its_task_and_no_other() {
         let timers = Timers::new();
         let (a, b) = (Arc::new(Count::default()), Arc::new(Count::default()));
-        let soon = timers.slot(a.clone().into());
-        let later = timers.slot(b.clone().into());
+        let (soon, later) = (timers.slot(), timers.slot());
+        soon.wakes(&a.clone().into());
+        later.wakes(&b.clone().into());
         soon.arm(Duration::from_millis(1));
         later.arm(Duration::from_secs(600));
         assert!(!soon.expired());
@@ -172,12 +177,11 @@ mod tests {
     #[test]
     fn a_slot_is_used_again() {
         let timers = Timers::new();
-        let waker: Waker = Arc::new(Count::default()).into();
-        let first = timers.slot(waker.clone());
+        let first = timers.slot();
         first.arm(Duration::from_millis(1));
         let index = first.index;
         drop(first);
-        let second = timers.slot(waker);
+        let second = timers.slot();
         assert_eq!(second.index, index);
         assert!(!second.expired(), "the deadline of the slot's former owner is gone");
     }

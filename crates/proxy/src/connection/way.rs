@@ -1,0 +1,222 @@
+//! Where a request goes, by the listener it came to: a gateway's routes, the application behind a sidecar, or whatever
+//! the application asked for.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weir_http1::{Authority, RequestHead, TargetForm};
+use weir_model::ServiceRef;
+use weir_model::resource::Protocol;
+
+use super::outside::{ConnectTo, Outside};
+use super::{Connection, Target};
+use crate::attempt::Exchange;
+use crate::config::SourceConfig;
+use crate::listen::Role;
+use crate::respond::{Reason, Refusal};
+use crate::route::{Decision, RequestView, RouteTable};
+use crate::runtime::View;
+use crate::snapshot::{MeshLookup, Snapshot, Upstream};
+use crate::source::Subscribed;
+
+/// Where routing leads.
+pub(super) enum Way {
+    To(Target),
+    Refuse(Refusal),
+    Ask(ServiceRef),
+}
+
+/// A request as routing sees it.
+pub(super) struct HeadView<'a> {
+    pub(super) head: &'a RequestHead,
+    pub(super) buf: &'a [u8],
+    pub(super) host: &'a [u8],
+    pub(super) path: &'a [u8],
+}
+
+impl RequestView for HeadView<'_> {
+    fn method(&self) -> &[u8] {
+        self.head.method_bytes(self.buf)
+    }
+
+    fn host(&self) -> &[u8] {
+        self.host
+    }
+
+    fn path(&self) -> &[u8] {
+        self.path
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.head.query(self.buf).strip_prefix(b"?")
+    }
+
+    fn header(&self, lower_name: &[u8]) -> Option<&[u8]> {
+        let is_it = |name: &[u8]| name.len() == lower_name.len() && name.eq_ignore_ascii_case(lower_name);
+        self.head
+            .fields()
+            .iter()
+            .find(|field| is_it(field.name.of(self.buf)))
+            .map(|field| field.value.of(self.buf))
+    }
+}
+
+impl Connection {
+    #[inline]
+    pub(super) fn way(
+        &mut self,
+        view: &Rc<View>,
+        seen: &HeadView<'_>,
+        authority: Option<Authority<'_>>,
+        exchange: &mut Exchange,
+    ) -> Way {
+        let snapshot = &view.snapshot;
+        if let Some(notes) = &mut exchange.notes {
+            notes.position = snapshot.position;
+        }
+        match self.listener.role {
+            Role::Gateway => match self.listener.table(view) {
+                Some(table) => self.routed(view, snapshot, table, seen, exchange),
+                None => self.late(seen, exchange),
+            },
+            Role::Inbound => match &self.worker.shared.app {
+                Some(app) => self.to_upstream(view, app, exchange),
+                None => Way::Refuse(Refusal::new(Reason::NoBackend, "this sidecar has no application")),
+            },
+            Role::Outbound => self.outbound(view, seen, authority, exchange),
+        }
+    }
+
+    /// The gateway was removed, and a request came that was on its way already: it is served as it would have been.
+    #[cold]
+    fn late(&mut self, seen: &HeadView<'_>, exchange: &mut Exchange) -> Way {
+        let last = self.listener.last();
+        match last.as_ref().and_then(|view| self.listener.table(view).map(|table| (view, table))) {
+            Some((view, table)) => self.routed(view, &view.snapshot, table, seen, exchange),
+            None => Way::Refuse(Refusal::new(
+                Reason::NoRoute,
+                "no gateway is configured at this address any more",
+            )),
+        }
+    }
+
+    #[inline]
+    fn routed(
+        &self,
+        view: &Rc<View>,
+        snapshot: &Snapshot,
+        table: &RouteTable,
+        seen: &HeadView<'_>,
+        exchange: &mut Exchange,
+    ) -> Way {
+        let decision = snapshot.route(table, seen, &mut *self.worker.rng.borrow_mut());
+        match decision {
+            Decision::Forward { upstream, rule } => {
+                let way = self.to_upstream(view, upstream, exchange);
+                exchange.asked.timeout = rule.request_timeout(&upstream.settings).unwrap_or_default();
+                exchange.asked.attempt_timeout = rule.attempt_timeout().unwrap_or_default();
+                if let Some(notes) = &mut exchange.notes {
+                    notes.route = Some(rule.label.clone());
+                }
+                way
+            }
+            Decision::NoRoute => Way::Refuse(Refusal::new(
+                Reason::NoRoute,
+                "no route matches the request's host, path and fields",
+            )),
+            Decision::NoBackend { rule, service } => {
+                if let Some(notes) = &mut exchange.notes {
+                    notes.route = Some(rule.label.clone());
+                }
+                let message = match service {
+                    Some(service) => format!("{} names service {service}, which does not exist", rule.label),
+                    None => format!("{} names no service that takes requests", rule.label),
+                };
+                Way::Refuse(Refusal::new(Reason::NoBackend, message))
+            }
+        }
+    }
+
+    #[inline]
+    fn to_upstream(&self, view: &Rc<View>, upstream: &Arc<Upstream>, exchange: &mut Exchange) -> Way {
+        exchange.asked.timeout = upstream.settings.request_timeout.unwrap_or_default();
+        if let Some(notes) = &mut exchange.notes {
+            notes.upstream = Some(upstream.label.clone());
+        }
+        if upstream.protocol != Protocol::Http {
+            let message = format!(
+                "service {} does not speak HTTP/1.1, the only protocol served so far",
+                upstream.label
+            );
+            return Way::Refuse(Refusal::new(Reason::ProtocolNotServed, message));
+        }
+        Way::To(Target::Upstream(self.worker.local(view, upstream)))
+    }
+
+    /// What the application asks for: a service of the mesh by its name, or anything else where the form of the request
+    /// says that this is taken for a proxy.
+    fn outbound(
+        &mut self,
+        view: &Rc<View>,
+        seen: &HeadView<'_>,
+        authority: Option<Authority<'_>>,
+        exchange: &mut Exchange,
+    ) -> Way {
+        let snapshot = &view.snapshot;
+        let form = seen.head.target_form();
+        let known = match snapshot.mesh.lookup(seen.host) {
+            MeshLookup::Known(service) => Some(service),
+            MeshLookup::Unknown => None,
+            MeshLookup::NotSubscribed(service) if self.asked_for.is_none() => return Way::Ask(service),
+            MeshLookup::NotSubscribed(_) => None,
+        };
+        if form == TargetForm::Authority {
+            let Some(Authority { host, port: Some(port) }) = authority else {
+                return Way::Refuse(Refusal::new(Reason::BadRequest, "CONNECT needs host:port"));
+            };
+            let to = match known {
+                Some(service) => {
+                    ConnectTo::Service(self.worker.local(view, snapshot.upstream(service.upstream)))
+                }
+                None => ConnectTo::Host { host: text(host), port },
+            };
+            return Way::To(Target::Connect(Box::new(to)));
+        }
+        if let Some(service) = known {
+            return self.routed(view, snapshot, &service.routes, seen, exchange);
+        }
+        match authority {
+            Some(_) if form == TargetForm::Absolute && is_https(seen) => {
+                let message = "a proxy is asked for https with CONNECT, not with a URL in the request line";
+                Way::Refuse(Refusal::new(Reason::BadRequest, message))
+            }
+            Some(Authority { host, port }) if form == TargetForm::Absolute => {
+                Way::To(Target::Outside(Box::new(Outside::new(text(host), port.unwrap_or(80)))))
+            }
+            _ => Way::Refuse(self.unknown_service(seen.host)),
+        }
+    }
+
+    #[cold]
+    fn unknown_service(&self, host: &[u8]) -> Refusal {
+        let host = String::from_utf8_lossy(host);
+        let is_static = matches!(self.worker.config().source, SourceConfig::Static { .. });
+        match self.asked_for {
+            Some(Subscribed::TimedOut | Subscribed::Unavailable) if !is_static => {
+                let message = format!("the control plane has not said where service {host:?} is");
+                Refusal::new(Reason::NotSubscribed, message)
+            }
+            _ => Refusal::new(Reason::UnknownService, format!("no service of the mesh is called {host:?}")),
+        }
+    }
+}
+
+fn is_https(seen: &HeadView<'_>) -> bool {
+    seen.head.target(seen.buf).get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:"))
+}
+
+/// A host as text, without the brackets of an IPv6 address. What parsed as a host is ASCII.
+fn text(host: &[u8]) -> String {
+    let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
+    String::from_utf8_lossy(host).into_owned()
+}
