@@ -264,3 +264,50 @@ async fn a_page_of_another_origin_changes_nothing() {
     running.stop.send(()).unwrap();
     running.served.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let server = start("127.0.0.1:0", ServerConfig::default()).await;
+    for (request, status) in [
+        ("GET /hello HTTP/1.1\r\nconnection: close\r\n\r\n", "400"),
+        ("GET /hello HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n", "400"),
+        ("GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "200"),
+        ("GET /hello HTTP/1.0\r\n\r\n", "200"),
+    ] {
+        let answer = exchange(server.address, request).await;
+        assert_eq!(&answer[9..12], status, "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_sends_too_much_can_send_it_and_sees_the_refusal() {
+    let server = start("127.0.0.1:0", ServerConfig::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let pieces = 70;
+    let head = format!("PUT /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", pieces * 10_000);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for piece in 0..pieces {
+        // Slowly, so that a server that does not read on has closed long before the end.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        stream.write_all(&[b'x'; 10_000]).await.unwrap_or_else(|error| panic!("piece {piece}: {error}"));
+    }
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.ends_with("request body of 700000 bytes is too large: at most 1000 bytes"), "{answer}");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_leave_gets_it_or_the_refusal() {
+    let server = start("127.0.0.1:0", ServerConfig::default()).await;
+    let head = |length: usize| {
+        format!("PUT /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n")
+    };
+    let refused = exchange(server.address, &head(5000)).await;
+    assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(head(2).as_bytes()).await.unwrap();
+    let mut bytes = [0; 1024];
+    let n = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await.unwrap().unwrap();
+    assert!(bytes[..n].starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&bytes[..n]));
+}

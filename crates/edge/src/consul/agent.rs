@@ -23,9 +23,9 @@ const MEMBER_ALIVE: u8 = 1;
 /// `agent/self`.
 pub(super) async fn own(api: Arc<ConsulApi>, request: Request) -> Answer {
     let here = api.here();
-    let node = api.catalog().node_view(here.node).entries;
-    let (id, meta) = node.map_or_else(Default::default, |view| {
-        let node = &view.node.node.value;
+    let node = api.catalog().node(here.node);
+    let (id, meta) = node.map_or_else(Default::default, |entry| {
+        let node = &entry.node.value;
         (node.id.clone(), node.metadata.clone())
     });
     let answer = json!({

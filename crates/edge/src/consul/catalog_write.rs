@@ -39,7 +39,7 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     validate::node(&node)?;
     instance.iter().try_for_each(validate::instance)?;
     checks.iter().try_for_each(validate::check)?;
-    let known = fields.flag("SkipNodeUpdate")? && api.catalog().node_view(&node.name).entries.is_some();
+    let known = fields.flag("SkipNodeUpdate")? && api.catalog().node(&node.name).is_some();
     let registration = Registration {
         node: if known { OnNode::Known(node.name) } else { OnNode::Put(node) },
         instance,

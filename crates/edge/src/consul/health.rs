@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_control::catalog::{InstanceRef, ServiceMember, Topic};
+use weir_control::catalog::{InstanceEntry, InstanceRef, ServiceMember, Topic};
 use weir_model::registry::{Health, Instance};
 
 use super::answer::{Answer, read_list, write};
@@ -82,11 +82,18 @@ pub(super) async fn state(api: Arc<ConsulApi>, mut request: Request) -> Answer {
         })
         .filter_map(|entry| catalog.node_view(&entry.node.value.name).entries)
         .collect();
+    // Most instances have nothing to say to a question about one state: they are passed over before any is written.
+    let says = |instance: &&Arc<InstanceEntry>| {
+        let value = instance.value();
+        let Some(health) = health else { return value.namespace == options.namespace };
+        value.namespace == options.namespace
+            && (instance.checks.iter().any(|check| check.value.health == health)
+                || (health == Health::Critical && value.maintenance.is_some()))
+    };
     let mut checks: Vec<CheckJson<'_>> = Vec::new();
     for node in &nodes {
         checks.extend(node_checks(&node.node, api.here()));
-        let here = node.instances.iter().filter(|instance| instance.value().namespace == options.namespace);
-        checks.extend(here.flat_map(|instance| instance_checks(instance)));
+        checks.extend(node.instances.iter().filter(says).flat_map(|instance| instance_checks(instance)));
     }
     if let Some(health) = health {
         checks.retain(|check| check.status() == health.as_str());

@@ -36,7 +36,7 @@ pub(super) fn instance(api: &ConsulApi, node: &NodeEntry, namespace: &str) -> Op
 
 /// The service's members: this one.
 pub(super) fn members(api: &ConsulApi, namespace: &str) -> Vec<ServiceMember> {
-    let Some(view) = api.catalog().node_view(api.here().node).entries else { return Vec::new() };
-    let instance = instance(api, &view.node, namespace);
-    instance.into_iter().map(|instance| ServiceMember { node: Arc::clone(&view.node), instance }).collect()
+    let Some(node) = api.catalog().node(api.here().node) else { return Vec::new() };
+    let instance = instance(api, &node, namespace);
+    instance.into_iter().map(|instance| ServiceMember { node: Arc::clone(&node), instance }).collect()
 }

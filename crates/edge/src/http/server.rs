@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -29,6 +29,8 @@ use super::{origin, percent};
 
 /// Longest request head: request line and fields.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a body beyond its limit that are read and dropped before it is refused.
+const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// Pause after a failed accept, so that running out of file descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What a connection gets when there are too many.
@@ -230,12 +232,16 @@ async fn receive(
     if route.handler(&parts.method).is_none() {
         return Err(router.wrong_method(&path, route, &parts.method));
     }
+    if !names_one_host(&parts) {
+        return Err(closing(bad("an HTTP/1.1 request names its host in exactly one Host field".to_owned())));
+    }
     if origin::is_foreign(&parts.method, &parts.headers) {
         return Err(closing(router.refuse(&path, StatusCode::FORBIDDEN, origin::REFUSAL)));
     }
     let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|error| bad(error.to_string()))?;
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    let body = match tokio::time::timeout(shared.config.body_timeout, collect(body, declared, route)).await {
+    let collected = collect(body, declared, parts.headers.contains_key(EXPECT), route);
+    let body = match tokio::time::timeout(shared.config.body_timeout, collected).await {
         Ok(Ok(body)) => body,
         Ok(Err((status, message))) => return Err(closing(router.refuse(&path, status, &message))),
         Err(_) => {
@@ -252,6 +258,12 @@ async fn receive(
     Ok((route, method, request))
 }
 
+/// RFC 9112, section 3.2: none or several are a sign of a broken or a hostile client.
+fn names_one_host(parts: &http::request::Parts) -> bool {
+    let count = parts.headers.get_all(HOST).iter().count();
+    count == 1 || (count == 0 && parts.version == http::Version::HTTP_10)
+}
+
 /// A refusal after which the connection cannot be used again, because part of the body was not read.
 fn closing(response: Response) -> Response {
     response.with(CONNECTION, HeaderValue::from_static("close"))
@@ -261,11 +273,16 @@ fn closing(response: Response) -> Response {
 async fn collect(
     mut body: Incoming,
     declared: Option<u64>,
+    waits_for_leave: bool,
     route: &Route,
 ) -> Result<Bytes, (StatusCode, String)> {
     let max = route.body_bytes_max;
     let too_large = |length| (StatusCode::PAYLOAD_TOO_LARGE, (route.too_large)(length, max));
     if declared.is_some_and(|length| length > max as u64) {
+        // Who waits for leave to send has sent nothing, and learns the answer without.
+        if !waits_for_leave {
+            discard(&mut body).await;
+        }
         return Err(too_large(declared));
     }
     let mut whole = Bytes::new();
@@ -275,6 +292,7 @@ async fn collect(
             frame.map_err(|e| (StatusCode::BAD_REQUEST, format!("cannot read the request body: {e}")))?;
         let Ok(piece) = frame.into_data() else { continue };
         if whole.len() + joined.len() + piece.len() > max {
+            discard(&mut body).await;
             return Err(too_large(None));
         }
         if whole.is_empty() && joined.is_empty() {
@@ -285,4 +303,16 @@ async fn collect(
         }
     }
     Ok(if joined.is_empty() { whole } else { joined.freeze() })
+}
+
+/// Reads on for a while after a body was found too large. Closing with unread bytes resets the connection, and the
+/// sender would see a broken pipe instead of the refusal.
+async fn discard(body: &mut Incoming) {
+    let mut left = DISCARD_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
+    }
 }

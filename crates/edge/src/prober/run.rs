@@ -14,8 +14,9 @@ use weir_control::{Control, Error};
 use super::probe::probe;
 use super::schedule::{Look, Schedule};
 
-/// Looks under way at one time; further ones wait until one is over.
-pub const LOOKS_MAX: usize = 256;
+/// Looks under way at one time; further ones wait until one is over. Many, since targets that swallow packets hold
+/// theirs for the whole timeout, and must not hold up the others.
+pub const LOOKS_MAX: usize = 2048;
 /// A new check is looked at within this time: whoever registers wants to see it soon, but not all in one instant.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(1);
 
