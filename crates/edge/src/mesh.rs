@@ -50,6 +50,9 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a proxy may take to acknowledge an update before its stream is ended; it then joins anew.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a connection may be without a stream: before its first, too.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The mesh server of one replica.
 #[derive(Clone)]
 pub struct Mesh {
@@ -82,7 +85,20 @@ struct Shared {
     replica: String,
     /// Where the catalog stood at the start. What was deleted before is not known, so nobody can resume from before.
     since: Position,
-    ack_timeout: Duration,
+    timeouts: Timeouts,
+}
+
+/// What a stream and its connection are given time for.
+#[derive(Clone, Copy, Debug)]
+struct Timeouts {
+    ack: Duration,
+    idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { ack: ACK_TIMEOUT, idle: IDLE_TIMEOUT }
+    }
 }
 
 impl std::fmt::Debug for Mesh {
@@ -94,10 +110,10 @@ impl std::fmt::Debug for Mesh {
 impl Mesh {
     /// A mesh server over a control plane, which must just have been started. Must be called within a tokio runtime.
     pub fn new(control: Arc<Control>, replica: impl Into<String>) -> Self {
-        Self::with_ack_timeout(control, replica, ACK_TIMEOUT)
+        Self::with_timeouts(control, replica, Timeouts::default())
     }
 
-    fn with_ack_timeout(control: Arc<Control>, replica: impl Into<String>, ack_timeout: Duration) -> Self {
+    fn with_timeouts(control: Arc<Control>, replica: impl Into<String>, timeouts: Timeouts) -> Self {
         let changes = control.changes();
         let since = control.position();
         let hub = Hub::new(since);
@@ -107,7 +123,7 @@ impl Mesh {
             views: Views::default(),
             replica: replica.into(),
             since,
-            ack_timeout,
+            timeouts,
         });
         tokio::spawn(hub::follow(Arc::downgrade(&shared), changes));
         Self { shared }

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -136,7 +137,8 @@ async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> 
         Failure::new(Exit::CannotStart, format!("cannot use the data directory {shown}: {error}"))
             .hint("name a directory that this user may create or write to with --data-dir")
     };
-    std::fs::create_dir_all(dir).map_err(|error| failed(&error))?;
+    // What is kept is for this user alone.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| failed(&error))?;
     let file = dir.join(STORE_FILE);
     // Opening recovers what a crash left behind, which may take a moment.
     let opened = tokio::task::spawn_blocking(move || Embedded::open(file, Options::default())).await;

@@ -7,7 +7,12 @@ use weir_control::proxies::Rejection;
 use weir_control::resources::ResourceEntry;
 use weir_model::{DEFAULT_NAMESPACE, Position, ResourceId, ServiceRef};
 
+use weir_model::validate::cut;
+
 use super::session::{Delta, EndpointsDelta};
+
+/// Bytes that are kept of each text in a rejection.
+const REJECTION_TEXT_BYTES_MAX: usize = 1024;
 
 /// The message that carries a delta.
 pub(super) fn update(delta: Delta) -> mesh::Update {
@@ -81,5 +86,14 @@ pub(super) fn rejection_from(rejection: mesh::Rejection, position: Position) -> 
         }
         Some(r#ref) => format!("{}/{}/{}", r#ref.kind, r#ref.namespace, r#ref.name),
     };
-    Rejection { position, resource, path: rejection.path, reason: rejection.reason }
+    let short = |mut text: String| {
+        cut(&mut text, REJECTION_TEXT_BYTES_MAX);
+        text
+    };
+    Rejection {
+        position,
+        resource: short(resource),
+        path: short(rejection.path),
+        reason: short(rejection.reason),
+    }
 }

@@ -5,6 +5,7 @@
 //! Both happen under one lock, and [`Hub::settle`] takes "behind" back under the same.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -18,6 +19,7 @@ use super::{ProxyStatus, Shared};
 /// What a proxy says about itself.
 #[derive(Clone, Debug)]
 pub(super) struct About {
+    pub(super) peer: SocketAddr,
     pub(super) namespace: String,
     pub(super) gateways: Vec<String>,
     pub(super) admin: String,
@@ -134,6 +136,11 @@ impl Hub {
         if let Some(older) = state.by_proxy.insert(proxy_id.to_owned(), number)
             && let Some(older) = state.members.get(&older)
         {
+            let (older_peer, newer_peer) = (older.about.peer, member.about.peer);
+            tracing::warn!(
+                proxy = proxy_id, %older_peer, %newer_peer,
+                "a newer stream takes the place of an older one; if this goes on, two proxies use the same id"
+            );
             older.replaced.notify_one();
         }
         member
@@ -175,7 +182,7 @@ impl Hub {
         let state = self.state();
         let status = |proxy: Proxy| {
             let member = state.members.get(state.by_proxy.get(&proxy.id)?)?;
-            let About { namespace, gateways, admin } = member.about.clone();
+            let About { namespace, gateways, admin, .. } = member.about.clone();
             let subscriptions = member.subscriptions.load(Ordering::Relaxed);
             let behind = member.behind.load(Ordering::Acquire);
             Some(ProxyStatus { proxy, namespace, gateways, admin, subscriptions, behind })

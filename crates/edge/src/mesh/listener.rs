@@ -14,7 +14,7 @@ use weir_api::mesh::MESSAGE_BYTES_MAX;
 use weir_api::mesh::mesh_server::MeshServer;
 
 use super::service::Joins;
-use super::{Mesh, STREAMS_MAX};
+use super::{Mesh, STREAMS_MAX, Shared};
 
 /// Connections at one time; further ones are closed at once.
 const CONNECTIONS_MAX: usize = STREAMS_MAX;
@@ -69,9 +69,6 @@ impl MeshListener {
     /// Serves until `shutdown` is ready, then ends all streams with a status that says so.
     pub async fn serve(self, mesh: Mesh, shutdown: impl Future<Output = ()>) {
         let (closing_tx, closing) = watch::channel(false);
-        let service = MeshServer::new(Joins { shared: mesh.shared, closing: closing.clone() })
-            .max_decoding_message_size(PROXY_MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -92,9 +89,9 @@ impl MeshListener {
                 tracing::warn!(%peer, max = CONNECTIONS_MAX, "too many connections of proxies");
                 continue;
             };
-            let (service, closing) = (service.clone(), closing.clone());
+            let (shared, closing) = (Arc::clone(&mesh.shared), closing.clone());
             tokio::spawn(async move {
-                connection(stream, peer, service, closing).await;
+                connection(stream, peer, shared, closing).await;
                 drop(permit);
             });
         }
@@ -109,10 +106,16 @@ impl MeshListener {
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    service: MeshServer<Joins>,
+    shared: Arc<Shared>,
     mut closing: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
+    let idle_timeout = shared.timeouts.idle;
+    let (streams, mut open) = watch::channel(0);
+    let service =
+        MeshServer::new(Joins { shared, peer, closing: closing.clone(), streams: Arc::new(streams) })
+            .max_decoding_message_size(PROXY_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let answer = service_fn(move |request| {
         let mut service = service.clone();
         async move { service.call(request).await }
@@ -128,6 +131,11 @@ async fn connection(
     let ended = tokio::select! {
         ended = served.as_mut() => Some(ended),
         () = told => None,
+        // Keep-alive finds the dead ones only once they have spoken HTTP/2; this finds those that never do.
+        () = unused(&mut open, idle_timeout) => {
+            tracing::debug!(%peer, "a connection without a stream is closed");
+            return;
+        }
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -138,5 +146,18 @@ async fn connection(
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a proxy's connection ended");
+    }
+}
+
+/// Returns when no stream has been open for a while.
+async fn unused(open: &mut watch::Receiver<usize>, idle_timeout: Duration) {
+    loop {
+        if open.wait_for(|open| *open == 0).await.is_err() {
+            return std::future::pending().await;
+        }
+        let opened = async { drop(open.wait_for(|open| *open > 0).await) };
+        if tokio::time::timeout(idle_timeout, opened).await.is_err() {
+            return;
+        }
     }
 }

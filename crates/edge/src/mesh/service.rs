@@ -1,7 +1,8 @@
 //! The gRPC method: takes the hello, enters the proxy, and starts its stream.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,10 +23,32 @@ use super::{HELLO_TIMEOUT, STREAMS_MAX, SUBSCRIPTIONS_MAX, Shared, convert};
 /// The longest id of a proxy, in bytes.
 const ID_BYTES_MAX: usize = 256;
 
-/// Serves `Join`.
+/// How long the last word to a proxy may wait for it to read.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Serves `Join` on one connection.
 pub(super) struct Joins {
     pub(super) shared: Arc<Shared>,
+    pub(super) peer: SocketAddr,
     pub(super) closing: watch::Receiver<bool>,
+    /// How many streams are open on this connection.
+    pub(super) streams: Arc<watch::Sender<usize>>,
+}
+
+/// An open stream of a connection.
+struct OpenStream(Arc<watch::Sender<usize>>);
+
+impl OpenStream {
+    fn of(streams: &Arc<watch::Sender<usize>>) -> Self {
+        streams.send_modify(|open| *open += 1);
+        Self(Arc::clone(streams))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
 }
 
 #[tonic::async_trait]
@@ -42,14 +65,16 @@ impl Mesh for Joins {
         let mut inbound = request.into_inner();
         // One message at a time: what does not fit waits as "the catalog's newest state", not in a queue.
         let (outbound, answers) = mpsc::channel(1);
-        let (shared, closing) = (Arc::clone(&self.shared), self.closing.clone());
+        let (shared, closing, peer) = (Arc::clone(&self.shared), self.closing.clone(), self.peer);
+        let open = OpenStream::of(&self.streams);
         // The hello comes after the answer's head: a client may wait for that before it sends anything.
         tokio::spawn(async move {
             let ended = match hello(&mut inbound).await {
-                Ok(hello) => run(shared, hello, inbound, &outbound, closing).await,
+                Ok(hello) => run(shared, peer, hello, inbound, &outbound, closing).await,
                 Err(status) => status,
             };
-            let _ = outbound.send(Err(ended)).await;
+            let _ = outbound.send_timeout(Err(ended), LAST_WORD_TIMEOUT).await;
+            drop(open);
         });
         Ok(Response::new(ReceiverStream::new(answers)))
     }
@@ -67,12 +92,13 @@ async fn hello(inbound: &mut Streaming<ProxyMessage>) -> Result<Hello, Status> {
 
 async fn run(
     shared: Arc<Shared>,
+    peer: SocketAddr,
     hello: Hello,
     inbound: Streaming<ProxyMessage>,
     outbound: &mpsc::Sender<Result<ServerMessage, Status>>,
     closing: watch::Receiver<bool>,
 ) -> Status {
-    let (proxy, about, session, resume) = match admit(hello) {
+    let (proxy, about, session, resume) = match admit(hello, peer) {
         Ok(admitted) => admitted,
         Err(status) => return status,
     };
@@ -88,7 +114,7 @@ async fn run(
         datacenter: shared.control.settings().datacenter.clone(),
         replica: shared.replica.clone(),
     });
-    tracing::info!(proxy = %id, "proxy joined");
+    tracing::info!(proxy = %id, %peer, "proxy joined");
     let status = if outbound.send(Ok(ServerMessage { message: Some(welcome) })).await.is_err() {
         shared.hub.leave(&member, session.services());
         shared.control.proxies().disconnect(&member.connection);
@@ -101,7 +127,7 @@ async fn run(
 }
 
 /// Checks what a proxy says about itself, and takes its first subscriptions.
-fn admit(hello: Hello) -> Result<(Proxy, About, Session, Option<Position>), Status> {
+fn admit(hello: Hello, peer: SocketAddr) -> Result<(Proxy, About, Session, Option<Position>), Status> {
     if hello.protocol != PROTOCOL_VERSION {
         return Err(Status::failed_precondition(format!(
             "hello.protocol: this server speaks version {PROTOCOL_VERSION}, the proxy {}",
@@ -141,7 +167,7 @@ fn admit(hello: Hello) -> Result<(Proxy, About, Session, Option<Position>), Stat
         acknowledged: Position::default(),
         rejections: Vec::new(),
     };
-    let about = About { namespace, gateways: hello.gateways, admin: hello.admin };
+    let about = About { peer, namespace, gateways: hello.gateways, admin: hello.admin };
     Ok((proxy, about, session, hello.resume.map(convert::position_from)))
 }
 

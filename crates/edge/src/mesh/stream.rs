@@ -57,7 +57,7 @@ impl Stream {
         let mut greet = true;
         loop {
             let may_send = self.session.outstanding() < OUTSTANDING_MAX;
-            let ack_deadline = self.waiting_since + self.shared.ack_timeout;
+            let ack_deadline = self.waiting_since + self.shared.timeouts.ack;
             tokio::select! {
                 biased;
                 () = member.replaced() => {

@@ -8,6 +8,7 @@ use weir_api::mesh::{Health, ResourceRef, Role, ServiceEndpoints, Update};
 use weir_model::Kind;
 use weir_model::registry::{Address, Check, Health as CheckHealth, Instance};
 
+use super::Timeouts;
 use client::{Client, Server, hello, sidecar};
 
 const GATEWAY: &str = "kind: Gateway
@@ -274,10 +275,37 @@ async fn a_newer_stream_takes_the_place_of_the_older() {
 
 #[tokio::test]
 async fn an_update_that_is_never_acknowledged_ends_the_stream() {
-    let server = Server::start_with(Duration::from_millis(50)).await;
+    let server = Server::start_with(Timeouts { ack: Duration::from_millis(50), ..Timeouts::default() }).await;
     let mut proxy = Client::join(&server, sidecar("s", &[])).await;
     proxy.update().await;
     assert_eq!(proxy.end().await.code(), tonic::Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_connection_without_a_stream_is_closed() {
+    use tokio::io::AsyncReadExt;
+    let server =
+        Server::start_with(Timeouts { idle: Duration::from_millis(50), ..Timeouts::default() }).await;
+    // One that never speaks, and one that is used and must stay.
+    let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let mut proxy = Client::join(&server, sidecar("s", &["cart"])).await;
+    let first = proxy.update().await;
+    proxy.ack(&first).await;
+    // What the server says first is read; then the end must come.
+    let closed = tokio::time::timeout(Duration::from_secs(10), silent.read_to_end(&mut Vec::new())).await;
+    assert!(closed.is_ok(), "still open");
+    server.register("cart", "cart-1", 9001).await;
+    assert!(endpoints(&proxy.update().await, "cart").unwrap().known);
+}
+
+#[tokio::test]
+async fn a_long_rejection_is_cut() {
+    let server = Server::start().await;
+    let mut proxy = Client::join(&server, sidecar("s", &[])).await;
+    let first = proxy.update().await;
+    proxy.reject(&first, "Gateway", "edge", "spec", &"x".repeat(100_000)).await;
+    server.wait_in_sync("s").await;
+    assert!(server.mesh.proxies()[0].proxy.rejections[0].reason.len() <= 1024);
 }
 
 #[tokio::test]

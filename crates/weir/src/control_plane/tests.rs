@@ -45,6 +45,9 @@ async fn a_data_directory_is_used_by_one_server_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(|args| args.data_dir = Some(folder.path().join("new")));
     let first = ControlPlane::start(&config).await.unwrap();
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&folder.path().join("new").metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700, "others may look into it");
     let failure = refusal(&config).await;
     assert_eq!(failure.exit, Exit::CannotStart);
     assert!(failure.message.contains("in use by another weir server"), "{}", failure.message);

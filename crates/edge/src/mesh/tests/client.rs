@@ -18,7 +18,7 @@ use weir_control::{Control, Settings};
 use weir_model::registry::Instance;
 use weir_model::{DEFAULT_NAMESPACE, Kind, ResourceId};
 
-use crate::mesh::{ACK_TIMEOUT, Mesh, MeshListener};
+use crate::mesh::{Mesh, MeshListener, Timeouts};
 use crate::native::apply_sources;
 
 /// How long anything may take that must happen.
@@ -29,19 +29,19 @@ const SILENCE: Duration = Duration::from_millis(150);
 pub(super) struct Server {
     pub(super) control: Arc<Control>,
     pub(super) mesh: Mesh,
-    address: std::net::SocketAddr,
+    pub(super) address: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
 }
 
 impl Server {
     pub(super) async fn start() -> Self {
-        Self::start_with(ACK_TIMEOUT).await
+        Self::start_with(Timeouts::default()).await
     }
 
-    pub(super) async fn start_with(ack_timeout: Duration) -> Self {
+    pub(super) async fn start_with(timeouts: Timeouts) -> Self {
         let settings = Settings { node_name: "n1".into(), ..Settings::default() };
         let control = Control::start(Arc::new(weir_store::Memory::new()), settings).await.unwrap();
-        let mesh = Mesh::with_ack_timeout(Arc::clone(&control), "r1", ack_timeout);
+        let mesh = Mesh::with_timeouts(Arc::clone(&control), "r1", timeouts);
         let listener = MeshListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.address();
         let (stop, stopped) = oneshot::channel();
