@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde::Serialize;
-use weir_control::catalog::{InstanceEntry, NodeEntry, NodeView};
+use weir_control::catalog::{InstanceEntry, NodeEntry, ServiceMember};
 use weir_model::registry::Health;
 
 use super::ConsulApi;
-use super::agent::own_node;
 use super::answer::{Answer, json};
-use super::health::named;
+use super::health::{named, own_instance};
+use super::options::{check_place, namespace};
 use super::views::{AgentServiceJson, CheckJson, instance_checks, node_maintenance};
 use crate::http::{Request, Response};
 
@@ -56,14 +56,11 @@ impl Aggregate {
 /// `agent/health/service/id/:id`.
 pub(super) async fn by_id(api: Arc<ConsulApi>, request: Request) -> Answer {
     let id = named(&request, "Missing serviceID")?;
-    let (node, namespace) = own_node(&api, &request)?;
-    let found = node.as_ref().and_then(|node| {
-        let same =
-            |entry: &&Arc<InstanceEntry>| entry.value().id == id && entry.value().namespace == namespace;
-        Some((node, node.instances.iter().find(same)?))
-    });
+    check_place(&request.query, api.here().datacenter)?;
+    let namespace = namespace(&request.query, None)?;
+    let found = own_instance(&api, &namespace, &id);
     let text = wants_text(&request);
-    let Some((node, entry)) = found else {
+    let Some(ServiceMember { node, instance }) = found else {
         if text {
             return Ok(Response::text(StatusCode::NOT_FOUND, format!("ServiceId {id} not found")));
         }
@@ -71,28 +68,25 @@ pub(super) async fn by_id(api: Arc<ConsulApi>, request: Request) -> Answer {
             HealthInfo { aggregated_status: Health::Critical.as_str(), service: None, checks: None };
         return with_status(StatusCode::NOT_FOUND, &request, &nothing);
     };
-    let aggregate = Aggregate::of(&node.node, entry);
+    let aggregate = Aggregate::of(&node, &instance);
     if text {
         return Ok(Response::text(aggregate.status(), aggregate.word()));
     }
-    with_status(aggregate.status(), &request, &info(&api, node, entry))
+    with_status(aggregate.status(), &request, &info(&api, &node, &instance))
 }
 
 /// `agent/health/service/name/:name`: the worst of its instances decides.
 pub(super) async fn by_name(api: Arc<ConsulApi>, request: Request) -> Answer {
     let name = named(&request, "Missing service Name")?;
-    let (node, namespace) = own_node(&api, &request)?;
+    check_place(&request.query, api.here().datacenter)?;
+    let namespace = namespace(&request.query, None)?;
     let mut infos = Vec::new();
     let mut worst: Option<Aggregate> = None;
-    if let Some(node) = &node {
-        let here = |entry: &&Arc<InstanceEntry>| {
-            entry.value().service == name && entry.value().namespace == namespace
-        };
-        for entry in node.instances.iter().filter(here) {
-            let aggregate = Aggregate::of(&node.node, entry);
-            worst = Some(worst.filter(|worst| worst.rank() >= aggregate.rank()).unwrap_or(aggregate));
-            infos.push(info(&api, node, entry));
-        }
+    let members = api.catalog().service_view(&namespace, &name).entries;
+    for member in members.iter().filter(|member| is_own(&api, member)) {
+        let aggregate = Aggregate::of(&member.node, &member.instance);
+        worst = Some(worst.filter(|worst| worst.rank() >= aggregate.rank()).unwrap_or(aggregate));
+        infos.push(info(&api, &member.node, &member.instance));
     }
     match (worst, wants_text(&request)) {
         (None, true) => Ok(Response::text(StatusCode::NOT_FOUND, format!("ServiceName {name} Not Found"))),
@@ -102,8 +96,12 @@ pub(super) async fn by_name(api: Arc<ConsulApi>, request: Request) -> Answer {
     }
 }
 
-fn info<'a>(api: &'a ConsulApi, node: &'a NodeView, entry: &'a InstanceEntry) -> HealthInfo<'a> {
-    let node = &node.node;
+/// Whether an instance is on this server's own node.
+fn is_own(api: &ConsulApi, member: &ServiceMember) -> bool {
+    member.node.node.value.name.eq_ignore_ascii_case(api.here().node)
+}
+
+fn info<'a>(api: &'a ConsulApi, node: &'a NodeEntry, entry: &'a InstanceEntry) -> HealthInfo<'a> {
     let of_node = node_maintenance(node, node.node.modify_revision)
         .into_iter()
         .chain(node.checks.iter().map(|check| CheckJson::of(check, None)));
