@@ -4,7 +4,7 @@
 //! [`Subscriptions::next_wanted`]. With no such source, or while it has no control plane, a request is answered at once:
 //! nothing is gained by waiting.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ pub const WAIT_MAX: Duration = Duration::from_secs(1);
 pub const WAITERS_MAX: usize = 1024;
 /// How many services may be subscribed to on demand.
 pub const ON_DEMAND_MAX: usize = 4096;
+
+/// How many names are remembered that turned out to be no services. Beyond: the oldest is forgotten, so that a caller of
+/// many strange hosts does not take the places of services.
+const ABSENT_MAX: usize = 512;
 
 /// What became of a request for a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ struct Inner {
     waiters: usize,
     /// Asked for on demand; the sender says when it is answered.
     services: HashMap<ServiceRef, watch::Sender<bool>>,
+    /// Those of them that do not exist, the oldest first.
+    absent: VecDeque<ServiceRef>,
     /// Asked for and not handed to the source yet.
     fresh: Vec<ServiceRef>,
 }
@@ -122,11 +128,24 @@ impl Subscriptions {
         }
     }
 
-    /// Says that the snapshot in force now knows about these services.
-    pub(super) fn answered<'a>(&self, services: impl IntoIterator<Item = &'a ServiceRef>) {
-        let inner = self.lock();
-        for sender in services.into_iter().filter_map(|service| inner.services.get(service)) {
+    /// Says that the snapshot in force now knows about these services, and whether each exists.
+    pub(super) fn answered<'a>(&self, services: impl IntoIterator<Item = (&'a ServiceRef, bool)>) {
+        let mut inner = self.lock();
+        for (service, exists) in services {
+            let Some(sender) = inner.services.get(service) else { continue };
             sender.send_replace(true);
+            // Few are told about at a time, except after a new beginning.
+            if let Some(at) = inner.absent.iter().position(|absent| absent == service) {
+                inner.absent.remove(at);
+            }
+            if !exists {
+                inner.absent.push_back(service.clone());
+            }
+        }
+        while inner.absent.len() > ABSENT_MAX {
+            if let Some(oldest) = inner.absent.pop_front() {
+                inner.services.remove(&oldest);
+            }
         }
     }
 
@@ -142,7 +161,9 @@ impl Subscriptions {
 
     /// Forgets a service that is no longer used.
     pub(super) fn forget(&self, service: &ServiceRef) {
-        self.lock().services.remove(service);
+        let mut inner = self.lock();
+        inner.services.remove(service);
+        inner.absent.retain(|absent| absent != service);
     }
 }
 
@@ -182,7 +203,7 @@ mod tests {
             })
             .collect();
         assert_eq!(subscriptions.next_wanted().await, [service("cart")]);
-        subscriptions.answered([&service("cart")]);
+        subscriptions.answered([(&service("cart"), true)]);
         for task in waiting {
             assert_eq!(task.await.unwrap(), Subscribed::Answered);
         }
@@ -212,6 +233,34 @@ mod tests {
         subscriptions.next_wanted().await;
         subscriptions.set_online(false);
         assert_eq!(waiting.await.unwrap(), Subscribed::Unavailable);
+    }
+
+    #[test]
+    fn names_that_are_no_services_take_no_places_of_services() {
+        let subscriptions = Subscriptions::default();
+        subscriptions.set_online(true);
+        let ask = |name: &str, exists: bool| {
+            assert!(subscriptions.enter(&service(name)).is_ok(), "{name}");
+            subscriptions.lock().waiters = 0;
+            subscriptions.answered([(&service(name), exists)]);
+        };
+        ask("cart", true);
+        ask("soon", false);
+        for i in 0..ON_DEMAND_MAX + 10 {
+            ask(&format!("strange{i}"), false);
+            if i == 0 {
+                // It has come to be since.
+                subscriptions.answered([(&service("soon"), true)]);
+            }
+        }
+        ask("mail", true);
+        let all = subscriptions.all();
+        assert_eq!(all.len(), ABSENT_MAX + 3);
+        assert!(["cart", "soon", "mail"].iter().all(|name| all.contains(&service(name))));
+        assert!(!all.contains(&service("strange0")));
+        let newest = service(&format!("strange{}", ON_DEMAND_MAX + 9));
+        subscriptions.forget(&newest);
+        assert!(!subscriptions.lock().absent.contains(&newest));
     }
 
     #[tokio::test]

@@ -141,7 +141,8 @@ impl Session {
                     self.subscribe(source).await?;
                     // One that is known already, because a route leads there, is answered already.
                     let known = &source.wanted.inputs.services;
-                    shared.subscriptions.answered(services.iter().filter(|service| known.contains_key(*service)));
+                    let known = services.iter().filter_map(|service| Some((service, known.get(service)?.known)));
+                    shared.subscriptions.answered(known);
                 }
                 _ = tend.tick() => self.tend(source).await?,
                 _ = refresh.tick() => source.publisher.refresh_names().await,
@@ -164,7 +165,9 @@ impl Session {
         source.live = true;
         source.put_in_force(false).await;
         source.shared().set_status(|status| status.kind = "mesh");
-        source.shared().subscriptions.answered(&told);
+        let services = &source.wanted.inputs.services;
+        let exists = |service| services.get(service).is_some_and(|registered| registered.known);
+        source.shared().subscriptions.answered(told.iter().map(|service| (service, exists(service))));
         self.acknowledge(source).await?;
         self.subscribe(source).await
     }
