@@ -183,9 +183,10 @@ impl Connection {
                 let drains = exchange.client_keeps && !exchange.is_request_read();
                 self.observe(&mut exchange, None, false);
                 let goes_on = goes_on || (drains && self.discard_upload(&mut exchange).await);
-                let unread = !exchange.is_request_read() || !self.carry.is_empty() || self.has_more();
+                let read = exchange.is_request_read();
                 self.worker.give_exchange(exchange);
-                if !goes_on && unread {
+                // Asking whether there is more takes a byte of it: only when nothing more is wanted.
+                if !goes_on && (!read || !self.carry.is_empty() || self.has_more()) {
                     self.linger().await;
                 }
                 goes_on

@@ -35,6 +35,17 @@ pub enum Role {
     Outbound,
 }
 
+impl Role {
+    /// The word in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
 /// An address that could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {addr}: {error}")]
@@ -102,11 +113,13 @@ impl Listeners {
                 continue;
             }
             let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(addr);
+            tracing::info!(addr = %bound, "listening");
             state.open.insert(addr, bound);
             self.hand_over(addr, Role::Gateway, sockets);
         }
         let gone: Vec<_> = state.open.keys().filter(|addr| !wanted.contains(addr)).copied().collect();
         for addr in gone {
+            tracing::info!(%addr, "stopped listening");
             state.open.remove(&addr);
             self.mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Retire(addr)));
         }
@@ -116,6 +129,7 @@ impl Listeners {
     pub(crate) fn open_fixed(&self, addr: SocketAddr, role: Role) -> io::Result<SocketAddr> {
         let sockets = bind_all(addr, self.mailboxes.len())?;
         let bound = sockets.first().map_or(Ok(addr), TcpListener::local_addr)?;
+        tracing::info!(addr = %bound, role = role.as_str(), "listening");
         self.hand_over(bound, role, sockets);
         Ok(bound)
     }

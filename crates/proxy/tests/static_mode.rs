@@ -108,7 +108,7 @@ impl Proxy {
     }
 
     fn is_ready(&self) -> bool {
-        get(self.admin, "/ready").is_ok_and(|(status, _)| status == 200)
+        get(self.admin, "/readyz").is_ok_and(|(status, _)| status == 200)
     }
 
     fn config(&self) -> serde_json::Value {

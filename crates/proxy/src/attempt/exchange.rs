@@ -242,6 +242,14 @@ impl Exchange {
 
     /// Runs both directions as far as they go.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
+        self.poll_both(cx, link).map(|ended| match ended {
+            // Part of an interim response is with the client: nothing else can follow but the rest of it.
+            Ended::Failed(_) | Ended::Refused(_) if self.download.has_pending() => Ended::Cut,
+            ended => ended,
+        })
+    }
+
+    fn poll_both(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
         loop {
             let up = match self.poll_upload(cx, link) {
                 Ok(progress) => progress,

@@ -51,14 +51,23 @@ impl Outside {
         Self { host, port }
     }
 
-    /// Sends the request there.
+    /// Sends the request there: to the first address that accepts a connection.
     pub(super) async fn run(self, conn: &mut Connection, exchange: &mut Exchange) -> Outcome {
-        let addr = match resolve(&self.host, self.port).await {
-            Ok(addrs) => addrs[0],
+        let addrs = match resolve(&self.host, self.port).await {
+            Ok(addrs) => addrs,
             Err(refusal) => return Outcome::Refused(refusal),
         };
-        let local = local(&conn.worker, &self.host, addr);
-        crate::attempt::run(conn, exchange, &local).await
+        let mut last = Outcome::ClientGone;
+        for addr in addrs {
+            let local = local(&conn.worker, &self.host, addr);
+            last = crate::attempt::run(conn, exchange, &local).await;
+            match &last {
+                Outcome::Refused(refusal) if refusal.reason == Reason::ConnectFailed => {}
+                _ => return last,
+            }
+            exchange.reset_attempt(&conn.worker.buffers);
+        }
+        last
     }
 }
 
@@ -68,6 +77,8 @@ fn local(worker: &Worker, host: &str, addr: SocketAddr) -> Rc<LocalUpstream> {
     let settings = Settings {
         connect_timeout: timeouts.connect,
         request_timeout: (!timeouts.request.is_zero()).then_some(timeouts.request),
+        // The name's other addresses are tried instead.
+        retries: 0,
         ..Settings::default()
     };
     let upstream = Upstream::fixed(ServiceRef::new("outside", host), Protocol::Http, settings, addr);

@@ -42,6 +42,33 @@ fn requests_sent_ahead_are_answered_in_order() {
 }
 
 #[test]
+fn a_request_that_comes_while_the_response_streams_arrives_whole() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            let head = conn.head()?;
+            if head.starts_with("GET /first ") {
+                conn.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")?;
+                // Ends only once the client has sent its next request.
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                conn.write("67890")?;
+            } else {
+                conn.ok(head.as_bytes())?;
+            }
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        client.send("GET /first HTTP/1.1\r\nHost: app\r\n\r\n");
+        client.head().unwrap();
+        assert_eq!(client.exactly(5).unwrap(), b"12345");
+        client.send("GET /second HTTP/1.1\r\nHost: app\r\n\r\n");
+        assert_eq!(client.exactly(5).unwrap(), b"67890");
+        assert!(client.response().text().starts_with("GET /second "));
+    }
+}
+
+#[test]
 fn a_head_that_drips_in_is_served() {
     let upstream = Upstream::echo();
     let proxy = Proxy::to(&[upstream.addr]);

@@ -91,6 +91,11 @@ fn what_is_outside_the_mesh_passes_through() {
             client.send(format!("GET http://{}/w?x=1 HTTP/1.1\r\nHost: z\r\n\r\n", world.addr)).response();
         assert!(response.text().starts_with(&format!("GET /w?x=1 HTTP/1.1\r\nHost: {}\r\n", world.addr)));
     }
+    // A name may have addresses where nobody listens, as `localhost` has ::1.
+    let response = client
+        .send(format!("GET http://localhost:{}/l HTTP/1.1\r\nHost: z\r\n\r\n", world.addr.port()))
+        .response();
+    assert!(response.text().starts_with("GET /l "), "{response:?}");
     let nowhere = client.send("GET http://no-such-host.invalid/ HTTP/1.1\r\nHost: z\r\n\r\n").response();
     assert_eq!((nowhere.status, nowhere.field("x-weir-reason")), (502, Some("resolve_failed")));
 }
