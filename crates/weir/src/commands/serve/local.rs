@@ -20,6 +20,8 @@ use crate::{log, loopback, output};
 const GATEWAY: &str = "default";
 /// Proxies answer on an admin port of the system's choice, which `weir get proxies` shows.
 pub(super) const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
+/// Marks the gateway that stands in where no document declares one.
+const OWN_GATEWAY: &str = "weir.dev/stand-in";
 /// How long the gateway may take to listen.
 const GATEWAY_START: Duration = Duration::from_secs(10);
 /// Time between two looks whether it does.
@@ -192,12 +194,14 @@ fn ended_text(ended: &Ended) -> String {
     format!("{name} (process {pid}) has ended: {status}")
 }
 
-/// Declares the Gateway `default` unless there is one, and returns where it listens.
+/// Declares the Gateway `default` unless somebody else has, and returns where it listens. One that this command
+/// declared in a former run follows the command line.
 async fn declare_gateway(plane: &ControlPlane, address: SocketAddr) -> Result<SocketAddr, Failure> {
     let id = ResourceId::new(Kind::Gateway, DEFAULT_NAMESPACE, GATEWAY);
     let set = plane.control.catalog().resources().entries;
     if let Some(entry) = set.get(&id)
         && let Spec::Gateway(spec) = &entry.resource.spec
+        && !entry.resource.metadata.annotations.contains_key(OWN_GATEWAY)
     {
         return Ok(reachable(first_address(spec)));
     }
@@ -227,8 +231,12 @@ fn gateway_resource(address: SocketAddr) -> Resource {
             allowed_routes: None,
         }],
     };
-    let metadata =
-        Metadata { name: GATEWAY.to_owned(), namespace: DEFAULT_NAMESPACE.to_owned(), ..Metadata::default() };
+    let metadata = Metadata {
+        name: GATEWAY.to_owned(),
+        namespace: DEFAULT_NAMESPACE.to_owned(),
+        annotations: [(OWN_GATEWAY.to_owned(), "true".to_owned())].into(),
+        ..Metadata::default()
+    };
     Resource { metadata, spec: Spec::Gateway(spec) }
 }
 
@@ -266,5 +274,41 @@ fn same_file(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_api::native::SourceText;
+
+    async fn plane() -> ControlPlane {
+        let any = || Some("127.0.0.1:0".parse().unwrap());
+        let args = ServerArgs { http: any(), grpc: any(), ..ServerArgs::default() };
+        ControlPlane::start(&ServerConfig::load(args).unwrap()).await.unwrap()
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_stand_in_follows_the_command_line_and_a_declared_gateway_does_not() {
+        let plane = plane().await;
+        let declare = async |text| declare_gateway(&plane, address(text)).await.unwrap();
+        assert_eq!(declare("127.0.0.1:8080").await, address("127.0.0.1:8080"));
+        assert_eq!(declare("0.0.0.0:8081").await, address("127.0.0.1:8081"), "reached on loopback");
+        let text = "kind: Gateway\nmetadata: {name: default}\n\
+                    spec: {addresses: [{value: '::1'}], listeners: [{name: a, port: 9090, protocol: HTTP}]}\n";
+        let source = SourceText { name: "-".into(), text: text.into() };
+        weir_edge::native::apply_sources(&plane.control, &[source], "test").await.unwrap();
+        assert_eq!(declare("127.0.0.1:8080").await, address("[::1]:9090"));
+        plane.stop().await;
+    }
+
+    #[test]
+    fn children_log_as_quietly_unless_told_otherwise() {
+        let told = LogArgs { log_level: Some("debug".into()), log_format: None };
+        assert_eq!(quiet(&told).log_level.as_deref(), Some("debug"));
     }
 }
