@@ -183,7 +183,11 @@ async fn attempt(
             Attempt::Over(Outcome::Tunnel(upstream))
         }
         Ended::Failed(UpstreamFault::Reset) if reused && may_be_stale(exchange) => Attempt::Stale,
-        Ended::Failed(fault) => exchange_failed(local, index, &fault),
+        Ended::Failed(fault) => {
+            // That an idle connection was closed says nothing about the endpoint.
+            let idled_out = reused && !exchange.was_heard() && matches!(fault, UpstreamFault::Reset);
+            exchange_failed(local, index, &fault, idled_out)
+        }
         Ended::Refused(refusal) => Attempt::Over(Outcome::Refused(refusal)),
         Ended::ClientGone => Attempt::Over(Outcome::ClientGone),
         Ended::Cut => {
@@ -220,12 +224,14 @@ fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> 
     Attempt::Failed { failure: Failure::Connect, refusal }
 }
 
-fn exchange_failed(local: &LocalUpstream, index: usize, fault: &UpstreamFault) -> Attempt {
+fn exchange_failed(local: &LocalUpstream, index: usize, fault: &UpstreamFault, idled_out: bool) -> Attempt {
     let label = &local.upstream.label;
     let state = &local.endpoint(index).state;
     let (failure, refusal) = match fault {
         UpstreamFault::Reset => {
-            state.mark_failed();
+            if !idled_out {
+                state.mark_failed();
+            }
             local.counters.resets.add(1);
             let message = format!("service {label} closed the connection before it answered");
             (Failure::Reset, Refusal::new(Reason::UpstreamReset, message))

@@ -39,7 +39,7 @@ impl Exchange {
         let Scratch { input, out, response, .. } = &mut *scratch;
         let held = self.partial.len();
         input[..held].copy_from_slice(&self.partial);
-        let room = self.download.read_max.min(input.len()).max(held + 1);
+        let room = held.saturating_add(self.download.read_max).min(input.len());
         let read = match poll_read(link.upstream, cx, &mut input[held..room]) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(n)) => n,

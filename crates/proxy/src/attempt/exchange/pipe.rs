@@ -60,6 +60,7 @@ impl Pipe {
         self.pending_from = 0;
         self.written = 0;
         self.done = true;
+        self.read_max = usize::MAX;
     }
 
     #[inline]
