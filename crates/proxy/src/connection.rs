@@ -129,6 +129,14 @@ impl Connection {
         self.worker.is_draining() || self.listener.is_closing()
     }
 
+    /// Whether a fresh connection leads back to the listener that this client came to. Asks the system only when the port
+    /// is the same.
+    pub(crate) fn is_loop(&self, upstream: &TcpStream, addr: SocketAddr) -> bool {
+        let port = self.listener.addr.port();
+        (port == 0 || port == addr.port())
+            && matches!((upstream.peer_addr(), self.client.local_addr()), (Ok(to), Ok(here)) if to == here)
+    }
+
     async fn run(&mut self) {
         poll_fn(|cx| {
             self.timer.wakes(cx.waker());

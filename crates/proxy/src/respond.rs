@@ -39,11 +39,13 @@ pub enum Reason {
     Overloaded,
     /// The service does not speak a protocol that is served here.
     ProtocolNotServed,
+    /// The request would come back to where it came from.
+    Loop,
 }
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = Self::ProtocolNotServed as usize + 1;
+    pub const COUNT: usize = Self::Loop as usize + 1;
 
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -62,6 +64,7 @@ impl Reason {
         Self::Timeout,
         Self::Overloaded,
         Self::ProtocolNotServed,
+        Self::Loop,
     ];
 
     /// The word in answers, logs and metrics.
@@ -82,6 +85,7 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Overloaded => "overloaded",
             Self::ProtocolNotServed => "protocol_not_served",
+            Self::Loop => "loop",
         }
     }
 
@@ -98,6 +102,7 @@ impl Reason {
             | Self::UpstreamMalformed
             | Self::ProtocolNotServed => 502,
             Self::Timeout => 504,
+            Self::Loop => 508,
         }
     }
 }
@@ -199,6 +204,7 @@ const fn phrase(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
+        508 => "Loop Detected",
         _ => "Error",
     }
 }

@@ -149,6 +149,10 @@ async fn attempt(
     let mut upstream = match pooled {
         Some(upstream) => upstream,
         None => match connect(endpoint.addr, settings.connect_timeout, &conn.timer).await {
+            Ok(upstream) if conn.is_loop(&upstream, endpoint.addr) => {
+                let message = format!("service {} leads back to this very listener", local.upstream.label);
+                return Attempt::Over(Outcome::Refused(Refusal::new(Reason::Loop, message)));
+            }
             Ok(upstream) => {
                 local.counters.connects.add(1);
                 upstream

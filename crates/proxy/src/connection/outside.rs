@@ -135,7 +135,7 @@ impl ConnectTo {
                     };
                     let endpoint = local.endpoint(index);
                     match connect(endpoint.addr, local.upstream.settings.connect_timeout, &conn.timer).await {
-                        Ok(upstream) => return Ok(upstream),
+                        Ok(upstream) => return not_a_loop(conn, upstream, endpoint.addr),
                         Err(fault) if fault.is_our_own() => {}
                         Err(_) => endpoint.state.mark_failed(),
                     }
@@ -146,7 +146,7 @@ impl ConnectTo {
                 let mut why = io::Error::from(io::ErrorKind::TimedOut);
                 for addr in resolve(host, *port).await? {
                     match connect(addr, conn.worker.config().timeouts.connect, &conn.timer).await {
-                        Ok(upstream) => return Ok(upstream),
+                        Ok(upstream) => return not_a_loop(conn, upstream, addr),
                         Err(crate::attempt::ConnectFault::Failed(fault)) => why = fault,
                         Err(crate::attempt::ConnectFault::TimedOut) => {}
                     }
@@ -155,4 +155,11 @@ impl ConnectTo {
             }
         }
     }
+}
+
+fn not_a_loop(conn: &Connection, upstream: TcpStream, addr: SocketAddr) -> Result<TcpStream, Refusal> {
+    if conn.is_loop(&upstream, addr) {
+        return Err(Refusal::new(Reason::Loop, "the tunnel would lead back to this very listener"));
+    }
+    Ok(upstream)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use weir_proxy::Reason;
 
-use crate::support::{Client, Proxy, Upstream, documents, eventually, find, free_port};
+use crate::support::{Client, Proxy, Upstream, documents, documents_on, eventually, find, free_port};
 
 fn nobody() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
@@ -126,6 +126,17 @@ fn when_all_are_down_the_answer_says_so() {
     assert_eq!((response.status, response.field("x-weir-reason")), (502, Some("connect_failed")));
     assert_eq!(client.get("/").status, 502, "the client's connection lives on");
     assert_eq!(proxy.metrics().refusals(Reason::ConnectFailed), 2);
+}
+
+#[test]
+fn a_gateway_that_leads_to_itself_says_so() {
+    let port = free_port();
+    let itself = SocketAddr::from(([127, 0, 0, 1], port));
+    let proxy = Proxy::gateway(&documents_on(port, &[itself], "retry: {attempts: 3}"));
+    let mut client = proxy.client();
+    let response = client.get("/");
+    assert_eq!((response.status, response.field("x-weir-reason")), (508, Some("loop")));
+    assert_eq!(proxy.metrics().requests(), 1, "it did not come back");
 }
 
 /// Answers once per connection and closes it silently after, as a server with a short idle timeout does.
