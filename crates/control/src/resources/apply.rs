@@ -110,7 +110,9 @@ impl Control {
             let written = self.write_objects(&base, &difference, request, rollback_to).await?;
             if let Some(position) = self.move_head(&base, &written).await? {
                 let changes = difference.changes;
-                self.after_apply(&written).await;
+                // Now it is certain of some orphans that they never take effect: whoever wrote them may have failed, or
+                // have been given up by a caller who went away. They are large; who applies often must not pile them up.
+                self.clean_up_change_sets().await;
                 return Ok(ApplyReport { change_set: Some(written), position, changes });
             }
             self.remove_objects(&written.id).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Weak;
 
-use super::stored::{ChangeSet, number_of};
+use super::stored::number_of;
 use crate::Control;
 use crate::bounds::HISTORY_MAX;
 use crate::catalog::State;
@@ -15,13 +15,6 @@ pub(crate) async fn clean_up_at_start(control: Weak<Control>) {
 }
 
 impl Control {
-    /// A checkpoint is the moment to look at what is kept.
-    pub(super) async fn after_apply(&self, change_set: &ChangeSet) {
-        if change_set.checkpoint_parts > 0 {
-            self.clean_up_change_sets().await;
-        }
-    }
-
     /// Removes the objects of orphans and of change sets that are no longer kept. What fails is tried again next time.
     pub async fn clean_up_change_sets(&self) {
         let doomed = doomed(&self.catalog().state());

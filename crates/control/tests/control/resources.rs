@@ -115,14 +115,45 @@ async fn a_crash_before_the_head_moves_leaves_the_old_state_and_the_orphans_go()
     let control = start_on(memory.clone()).await;
     assert_eq!(state(&control), before);
 
-    // The next change set has the orphan's number, and takes effect undisturbed; then the orphan can go.
+    // The next change set has the orphan's number, and takes effect undisturbed; with it the orphan goes.
     control.apply(&request(&[service("c", 1)])).await.unwrap();
     assert_eq!(control.catalog().resources().entries.len(), 2);
-    control.clean_up_change_sets().await;
     assert_eq!(pieces(&*memory).await, 2 * kept);
     drop(control);
     let control = start_on(memory.clone()).await;
     assert_eq!(control.catalog().resources().entries.len(), 2);
+}
+
+#[tokio::test]
+async fn callers_who_go_away_half_way_leave_nothing_behind() {
+    use std::future::Future as _;
+
+    let memory = Arc::new(Memory::new());
+    let control = start_on(memory.clone()).await;
+    control.apply(&request(&[service("a", 1)])).await.unwrap();
+    let kept = pieces(&*memory).await;
+    // Each is given up as soon as its objects are there, as when a client disconnects.
+    for number in 0..5 {
+        let change = request(&[service("b", number)]);
+        let mut apply = std::pin::pin!(control.apply(&change));
+        let before = pieces(&*memory).await;
+        let written = std::future::poll_fn(|cx| {
+            let _ = apply.as_mut().poll(cx);
+            let looked = std::pin::pin!(pieces(&*memory)).poll(cx);
+            match looked {
+                std::task::Poll::Ready(now) if now > before => std::task::Poll::Ready(()),
+                _ => {
+                    cx.waker().wake_by_ref();
+                    std::task::Poll::Pending
+                }
+            }
+        });
+        written.await;
+    }
+    assert!(pieces(&*memory).await > kept);
+    control.apply(&request(&[service("c", 1)])).await.unwrap();
+    assert_eq!(control.catalog().resources().entries.len(), 2);
+    assert_eq!(pieces(&*memory).await, 2 * kept);
 }
 
 #[tokio::test]
