@@ -88,10 +88,9 @@ impl Demo {
     /// The ids of its child processes, as the system knows them.
     fn children(&self) -> Vec<u32> {
         let parent = self.process.id().to_string();
-        let output = Command::new("ps").args(["-A", "-o", "ppid=,pid="]).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let pairs = text.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
-        pairs.filter(|(ppid, _)| *ppid == parent).map(|(_, pid)| pid.trim().parse().unwrap()).collect()
+        let entries = std::fs::read_dir("/proc").unwrap();
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| status_of(*pid).is_some_and(|(_, ppid)| ppid == parent)).collect()
     }
 }
 
@@ -122,9 +121,17 @@ fn kill(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
 }
 
+/// The state of a process and the id of its parent.
+fn status_of(pid: u32) -> Option<(String, String)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses, and may hold some itself.
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned);
+    Some((words.next()?, words.next()?))
+}
+
+/// A zombie is not running; it only waits to be collected.
 fn is_running(pid: u32) -> bool {
-    // A zombie is not running; it only waits to be collected.
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    status_of(pid).is_some_and(|(state, _)| state != "Z")
 }
 
 #[test]
