@@ -16,6 +16,10 @@ pub struct Limits {
     pub key_bytes_max: usize,
     /// A value, in bytes.
     pub value_bytes_max: usize,
+    /// Live keys. Local engines keep them all in memory.
+    pub state_keys_max: usize,
+    /// Bytes of all live keys and values; beyond it, keys that are there may still grow by a sixteenth of it.
+    pub state_bytes_max: u64,
     /// Entries in one page of a range read.
     pub range_entries_max: usize,
     /// Leases at one time.
@@ -44,6 +48,8 @@ impl Default for Limits {
             txn_events_max: 32_768,
             key_bytes_max: KEY_BYTES_MAX,
             value_bytes_max: 1 << 20,
+            state_keys_max: 8 << 20,
+            state_bytes_max: 4 << 30,
             range_entries_max: 10_000,
             leases_max: 262_144,
             lease_keys_max: 16_384,

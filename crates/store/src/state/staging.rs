@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Commit, Entries, LeaseChange, Overlay, State, keys_in, lookup, page};
+use super::{Commit, Entries, LeaseChange, Overlay, State, keys_in, lookup, page, size};
 use crate::{
     Compare, Entry, Error, Event, Key, Lease, LeaseId, Op, Outcome, Page, Position, Read, Relation, Revision,
     Txn, Written,
@@ -17,6 +17,9 @@ pub(crate) const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How many bits of a lease's number count leases; the others tell the epochs of a store apart.
 const LEASE_COUNTER_BITS: u32 = 24;
+
+/// One part in so many of `state_bytes_max` is kept for changes of keys that are there.
+const STATE_ROOM_PARTS: u64 = 16;
 
 /// What can be asked of the writer of a store.
 #[derive(Debug)]
@@ -92,6 +95,15 @@ pub(crate) struct Staging<'a> {
     leased: BTreeMap<LeaseId, BTreeSet<Key>>,
     /// Leases granted in this batch.
     granted: usize,
+    /// What the state amounts to with this batch.
+    total: Total,
+}
+
+/// How much a state holds.
+#[derive(Clone, Copy)]
+struct Total {
+    keys: usize,
+    bytes: u64,
 }
 
 impl<'a> Staging<'a> {
@@ -103,7 +115,13 @@ impl<'a> Staging<'a> {
             lease_counter: state.lease_counter,
             commits: Vec::new(),
         };
-        Self { state, changes, leased: BTreeMap::new(), granted: 0 }
+        Self {
+            state,
+            changes,
+            leased: BTreeMap::new(),
+            granted: 0,
+            total: Total { keys: state.entries.len(), bytes: state.bytes },
+        }
     }
 
     pub(crate) fn finish(self) -> Changes {
@@ -134,7 +152,9 @@ impl<'a> Staging<'a> {
             return Ok(Outcome { succeeded: false, position: self.position(), writes: Vec::new(), reads });
         }
         let (writes, changed) = self.plan(txn.writes)?;
-        self.write(changed);
+        let total = self.total_with(&changed);
+        self.validate_total(total)?;
+        self.write(changed, total);
         Ok(Outcome { succeeded: true, position: self.position(), writes, reads: Vec::new() })
     }
 
@@ -176,11 +196,43 @@ impl<'a> Staging<'a> {
         Ok((writes, changed))
     }
 
+    fn total_with(&self, changed: &Overlay) -> Total {
+        let mut total = self.total;
+        for (key, now) in changed {
+            // What comes first and what goes after: neither sum can pass below zero.
+            if let Some(now) = now {
+                total.keys += 1;
+                total.bytes += size(key, now);
+            }
+            if let Some(before) = self.get(key) {
+                total.keys -= 1;
+                total.bytes -= size(key, before);
+            }
+        }
+        total
+    }
+
+    /// Refuses what would make a full state larger. What makes it smaller always passes; and what is there may still
+    /// change when new keys are refused, so that health goes on to be judged.
+    fn validate_total(&self, total: Total) -> Result<(), Error> {
+        let limits = &self.state.limits;
+        let adds = total.keys > self.total.keys;
+        if total.keys > limits.state_keys_max && adds {
+            return Err(Error::Overloaded { what: "state_keys_max", max: limits.state_keys_max as u64 });
+        }
+        let room = if adds { 0 } else { limits.state_bytes_max / STATE_ROOM_PARTS };
+        if total.bytes > limits.state_bytes_max + room && total.bytes > self.total.bytes {
+            return Err(Error::Overloaded { what: "state_bytes_max", max: limits.state_bytes_max });
+        }
+        Ok(())
+    }
+
     /// Does what was planned, as one revision; no change is no revision.
-    fn write(&mut self, changed: Overlay) {
+    fn write(&mut self, changed: Overlay, total: Total) {
         if changed.is_empty() {
             return;
         }
+        self.total = total;
         self.changes.revision += 1;
         let mut events = Vec::with_capacity(changed.len());
         for (key, now) in changed {
@@ -228,7 +280,8 @@ impl<'a> Staging<'a> {
         let keys: BTreeSet<Key> = self.state.leases.keys(id).cloned().chain(staged).collect();
         let attached = |key: &Key| self.get(key).is_some_and(|entry| entry.lease == Some(id));
         let changed = keys.into_iter().filter(attached).map(|key| (key, None)).collect();
-        self.write(changed);
+        let total = self.total_with(&changed);
+        self.write(changed, total);
         self.changes.leases.insert(id, LeaseChange::Ended);
     }
 

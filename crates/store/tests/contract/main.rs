@@ -43,6 +43,7 @@ macro_rules! contract {
             ranges_are_deleted
             writes_say_what_was_there
             limits_are_enforced_and_named
+            a_full_state_takes_nothing_but_what_makes_it_smaller
         }
         ranges {
             pages_follow_each_other

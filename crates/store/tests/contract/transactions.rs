@@ -158,3 +158,29 @@ pub(crate) async fn limits_are_enforced_and_named(make: Make) {
     assert_eq!(fixture.revision().await, revision, "nothing was written");
     fixture.commit(puts(3, 250)).await;
 }
+
+pub(crate) async fn a_full_state_takes_nothing_but_what_makes_it_smaller(make: Make) {
+    let mut limits = Limits::default();
+    limits.state_keys_max = 3;
+    limits.state_bytes_max = 10_000;
+    let fixture = make(limits);
+    let put = |name: &str, bytes: usize| Txn::new().put(key(name), vec![b'x'; bytes]);
+    for name in ["a", "b", "c"] {
+        fixture.commit(put(name, 100)).await;
+    }
+    let full = |what, max| Err(Error::Overloaded { what, max });
+    assert_eq!(fixture.store.commit(put("d", 1)).await, full("state_keys_max", 3));
+    assert_eq!(fixture.store.commit(put("a", 10_700)).await, full("state_bytes_max", 10_000));
+    assert_eq!(fixture.text("a").await.map(|text| text.len()), Some(100), "nothing was written");
+    // In the place of another there is room.
+    fixture.commit(put("d", 100).delete(key("a"))).await;
+    fixture.commit(Txn::new().delete(key("c"))).await;
+    fixture.commit(put("b", 9_500)).await;
+    assert_eq!(fixture.store.commit(put("e", 500)).await, full("state_bytes_max", 10_000));
+    // What is there may still change a little, and shrink.
+    fixture.commit(put("d", 600)).await;
+    fixture.commit(put("d", 500)).await;
+    assert_eq!(fixture.store.commit(put("d", 1_200)).await, full("state_bytes_max", 10_000));
+    fixture.commit(Txn::new().delete_range(KeyRange::all())).await;
+    fixture.commit(put("e", 9_000)).await;
+}
