@@ -3,6 +3,7 @@
 mod basics;
 mod bodies;
 mod faults;
+mod hostile;
 mod interim;
 mod lifecycle;
 mod mutations;

@@ -200,6 +200,10 @@ impl Response {
 impl Client {
     pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
+        Self::from_stream(stream)
+    }
+
+    pub(crate) fn from_stream(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -313,6 +317,12 @@ impl Client {
     pub(crate) fn until_end(&mut self) -> io::Result<Vec<u8>> {
         while self.fill()? > 0 {}
         Ok(std::mem::take(&mut self.buf))
+    }
+
+    /// Everything until the proxy closes or resets.
+    pub(crate) fn until_any_end(&mut self) -> Vec<u8> {
+        while matches!(self.fill(), Ok(n) if n > 0) {}
+        std::mem::take(&mut self.buf)
     }
 
     /// Whether the proxy has closed, after what was read.
