@@ -65,6 +65,15 @@ impl Plan {
     pub(crate) fn is_empty(&self) -> bool {
         self.txn.writes.is_empty()
     }
+
+    /// The key that stands for all of it when several want to write the same: the first that it names.
+    fn subject(&self) -> Option<&Key> {
+        let named = |op| match op {
+            &weir_store::Op::Put { ref key, .. } | &weir_store::Op::Delete(ref key) => Some(key),
+            &weir_store::Op::DeleteRange(_) => None,
+        };
+        self.txn.writes.iter().find_map(named).or_else(|| self.txn.compares.first().map(Compare::key))
+    }
 }
 
 impl Control {
@@ -75,13 +84,21 @@ impl Control {
         what: impl Fn() -> String,
         mut decide: impl FnMut(&State) -> Result<Plan, Error>,
     ) -> Result<Committed, Error> {
-        for _ in 0..COMMIT_RETRIES_MAX {
+        let mut turn = None;
+        for attempt in 0..COMMIT_RETRIES_MAX {
             let (plan, position) = {
                 let state = self.catalog().state();
                 (decide(&state)?, state.position)
             };
             if plan.is_empty() {
                 return Ok(Committed { position, changed: false });
+            }
+            if let Some(subject) = plan.subject()
+                && turn.is_none()
+                && (attempt > 0 || self.turns.contended(subject))
+            {
+                turn = Some(self.turns.wait(subject).await);
+                continue;
             }
             if let Some(committed) = self.commit(plan).await? {
                 return Ok(committed);

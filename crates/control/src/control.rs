@@ -13,6 +13,7 @@ use crate::catalog::{Catalog, Topic};
 use crate::changes::Changes;
 use crate::health::Monitor;
 use crate::proxies::Proxies;
+use crate::turns::Turns;
 use crate::{Error, Settings, follow, keys};
 
 /// The newest store format that this version reads and writes.
@@ -33,6 +34,7 @@ pub struct Control {
     catalog: Arc<Catalog>,
     pub(crate) monitor: Arc<Monitor>,
     proxies: Proxies,
+    pub(crate) turns: Turns,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -61,6 +63,7 @@ impl Control {
             catalog,
             monitor,
             proxies: Proxies::default(),
+            turns: Turns::default(),
             tasks: std::sync::Mutex::new(vec![follower]),
         });
         control.register_own_node().await?;

@@ -26,6 +26,7 @@ pub mod proxies;
 pub mod registry;
 pub mod resources;
 mod settings;
+mod turns;
 
 pub use catalog::{Catalog, Topic};
 pub use changes::{Change, ChangeEvent, Changes};

@@ -97,7 +97,12 @@ impl Control {
         rollback_to: Option<u64>,
     ) -> Result<ApplyReport, Error> {
         let conflict = || Error::Conflict { what: "the declared resources".to_owned() };
-        for _ in 0..COMMIT_RETRIES_MAX {
+        let head = keys::head()?;
+        let mut turn = None;
+        for attempt in 0..COMMIT_RETRIES_MAX {
+            if turn.is_none() && (attempt > 0 || self.turns.contended(&head)) {
+                turn = Some(self.turns.wait(&head).await);
+            }
             let base = self.base();
             if request.expect_head.is_some_and(|number| number != base.number()) {
                 return Err(conflict());

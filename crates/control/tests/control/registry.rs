@@ -9,7 +9,7 @@ use weir_control::Error;
 use weir_control::catalog::Topic;
 use weir_control::registry::{KnownHealth, OnNode, Registration};
 use weir_model::ServiceRef;
-use weir_model::registry::{Address, Health, Instance, Weights};
+use weir_model::registry::{Address, Health, Instance, Node, Weights};
 use weir_store::Memory;
 
 use crate::support::*;
@@ -296,4 +296,26 @@ async fn the_list_of_services_has_each_tag_once() {
     control.deregister_instance(&instance_ref("a")).await.unwrap();
     assert_eq!(tags(), ["v1", "v2"].map(Arc::from));
     assert!(control.catalog().services_view(NS).index > index);
+}
+
+#[tokio::test]
+async fn many_who_change_one_thing_at_once_all_get_through() {
+    let control = start().await;
+    control.register_node(node("shared")).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..64u16 {
+        let control = Arc::clone(&control);
+        writers.spawn(async move {
+            for round in 0..5 {
+                let one = Instance { port: 1 + number * 5 + round, ..instance("web", "one") };
+                control.register_instance(one, vec![], false).await?;
+                let address = format!("10.0.{number}.{round}");
+                control.register_node(Node { address, ..node("shared") }).await?;
+            }
+            Ok::<_, Error>(())
+        });
+    }
+    while let Some(done) = writers.join_next().await {
+        done.unwrap().expect("nobody is turned away");
+    }
 }

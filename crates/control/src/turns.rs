@@ -1,0 +1,90 @@
+//! Who may try next to write what several want to write at once.
+//!
+//! Writes are optimistic: they are decided on what the catalog shows, and decided anew if that changed meanwhile. Among
+//! many who change one thing that lets one through per commit, and the others would run out of tries. So whoever lost
+//! once waits for its turn, and while somebody waits, so do all who come later. What nobody contends for never waits.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Mutex, MutexGuard};
+use weir_store::Key;
+
+/// Lines to wait in; different keys that fall into the same one only wait needlessly.
+const LINES: usize = 256;
+
+#[derive(Debug, Default)]
+struct Line {
+    /// Fair: first come, first served.
+    turn: Mutex<()>,
+    /// Who waits for the turn or has it.
+    waiting: AtomicUsize,
+}
+
+/// The lines of one replica.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    hasher: RandomState,
+    lines: Vec<Line>,
+}
+
+/// A turn, given back when dropped.
+pub(crate) struct Turn<'a> {
+    _turn: MutexGuard<'a, ()>,
+    _place: Place<'a>,
+}
+
+struct Place<'a>(&'a Line);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            lines: std::iter::repeat_with(Line::default).take(LINES).collect(),
+        }
+    }
+}
+
+impl Turns {
+    fn line(&self, key: &Key) -> &Line {
+        &self.lines[self.hasher.hash_one(key) as usize % LINES]
+    }
+
+    /// Whether somebody waits for a turn at this key.
+    pub(crate) fn contended(&self, key: &Key) -> bool {
+        self.line(key).waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits for a turn at this key. Decide anew after it: what was seen before is old.
+    pub(crate) async fn wait(&self, key: &Key) -> Turn<'_> {
+        let line = self.line(key);
+        line.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Place(line);
+        Turn { _turn: line.turn.lock().await, _place: place }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_is_contended_as_long_as_somebody_is_in_it() {
+        let turns = Turns::default();
+        let key = Key::new("kind", "ns", "a").unwrap();
+        assert!(!turns.contended(&key));
+        let first = turns.wait(&key).await;
+        // Gives up waiting.
+        assert!(futures_util::FutureExt::now_or_never(turns.wait(&key)).is_none());
+        assert!(turns.contended(&key));
+        drop(first);
+        assert!(!turns.contended(&key));
+        drop(turns.wait(&key).await);
+    }
+}
