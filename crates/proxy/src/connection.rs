@@ -35,6 +35,7 @@ use crate::tunnel;
 pub(crate) use carry::Carry;
 use decode::Next;
 pub(crate) use notes::Notes;
+pub(crate) use outside::Lookups;
 
 /// A client's connection.
 pub(crate) struct Connection {

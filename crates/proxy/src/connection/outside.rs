@@ -1,6 +1,7 @@
 //! Calls to hosts outside the mesh, and CONNECT: so that a sidecar that is an application's HTTP proxy does not cut it
 //! off from the rest of the world. Neither pooled nor balanced.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::task::spawn_local;
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
 use weir_policy::balance::Tried;
@@ -23,6 +25,8 @@ use crate::tunnel;
 const ADDRESSES_MAX: usize = 4;
 /// How long resolving a name may take.
 const RESOLVE_MAX: Duration = Duration::from_secs(2);
+/// Lookups of one worker at a time. Each holds a thread; beyond, a request is refused rather than queued.
+const LOOKUPS_MAX: usize = 64;
 /// The row of the metrics for all hosts outside the mesh.
 const LABEL: &str = "_outside";
 
@@ -53,7 +57,7 @@ impl Outside {
 
     /// Sends the request there: to the first address that accepts a connection.
     pub(super) async fn run(self, conn: &mut Connection, exchange: &mut Exchange) -> Outcome {
-        let addrs = match resolve(&self.host, self.port).await {
+        let addrs = match resolve(&conn.worker, &self.host, self.port).await {
             Ok(addrs) => addrs,
             Err(refusal) => return Outcome::Refused(refusal),
         };
@@ -93,16 +97,52 @@ fn local(worker: &Worker, host: &str, addr: SocketAddr) -> Rc<LocalUpstream> {
     )
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
+async fn resolve(worker: &Worker, host: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
+    if let Ok(ip) = host.parse() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
     let refuse =
         |why: String| Refusal::new(Reason::ResolveFailed, format!("host {host:?} cannot be resolved: {why}"));
-    let found = tokio::time::timeout(RESOLVE_MAX, tokio::net::lookup_host((host, port))).await;
-    let addrs: Vec<_> = match found {
-        Ok(Ok(addrs)) => addrs.take(ADDRESSES_MAX).collect(),
-        Ok(Err(fault)) => return Err(refuse(fault.to_string())),
-        Err(_) => return Err(refuse("it took too long".to_owned())),
+    let Some(lookup) = worker.lookups.begin() else {
+        return Err(Refusal::new(Reason::Overloaded, "too many host names are being resolved"));
     };
-    if addrs.is_empty() { Err(refuse("it has no address".to_owned())) } else { Ok(addrs) }
+    let name = host.to_owned();
+    // A task of its own: a lookup holds a thread until the resolver gives up, however long anybody waits for it.
+    let found = spawn_local(async move {
+        let found = tokio::net::lookup_host((name, port)).await;
+        drop(lookup);
+        found.map(|addrs| addrs.take(ADDRESSES_MAX).collect::<Vec<_>>())
+    });
+    match tokio::time::timeout(RESOLVE_MAX, found).await {
+        Ok(Ok(Ok(addrs))) if !addrs.is_empty() => Ok(addrs),
+        Ok(Ok(Ok(_))) => Err(refuse("it has no address".to_owned())),
+        Ok(Ok(Err(fault))) => Err(refuse(fault.to_string())),
+        Ok(Err(_)) | Err(_) => Err(refuse("it took too long".to_owned())),
+    }
+}
+
+/// Counts the lookups of one worker that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups(Rc<Cell<usize>>);
+
+/// A lookup that is under way.
+struct Lookup(Rc<Cell<usize>>);
+
+impl Lookups {
+    /// Counts one more, if there may be one more.
+    fn begin(&self) -> Option<Lookup> {
+        let under_way = self.0.get();
+        (under_way < LOOKUPS_MAX).then(|| {
+            self.0.set(under_way + 1);
+            Lookup(self.0.clone())
+        })
+    }
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl ConnectTo {
@@ -144,7 +184,7 @@ impl ConnectTo {
             }
             Self::Host { host, port } => {
                 let mut why = io::Error::from(io::ErrorKind::TimedOut);
-                for addr in resolve(host, *port).await? {
+                for addr in resolve(&conn.worker, host, *port).await? {
                     match connect(addr, conn.worker.config().timeouts.connect, &conn.timer).await {
                         Ok(upstream) => return not_a_loop(conn, upstream, addr),
                         Err(crate::attempt::ConnectFault::Failed(fault)) => why = fault,
@@ -162,4 +202,20 @@ fn not_a_loop(conn: &Connection, upstream: TcpStream, addr: SocketAddr) -> Resul
         return Err(Refusal::new(Reason::Loop, "the tunnel would lead back to this very listener"));
     }
     Ok(upstream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lookups_are_bounded_and_counted_out() {
+        let lookups = Lookups::default();
+        let mut under_way: Vec<_> = std::iter::from_fn(|| lookups.begin()).take(LOOKUPS_MAX + 1).collect();
+        assert_eq!(under_way.len(), LOOKUPS_MAX);
+        under_way.pop();
+        assert!(lookups.begin().is_some(), "one has ended");
+        under_way.clear();
+        assert_eq!(lookups.0.get(), 0);
+    }
 }

@@ -21,6 +21,7 @@ use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
 use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, probe_avoided};
 use crate::config::ProxyConfig;
+use crate::connection::Lookups;
 use crate::listen::{ListenerHandle, Mail, Mailbox, accept_loop};
 use crate::observe::WorkerCounters;
 use crate::snapshot::{Snapshot, Upstream};
@@ -51,6 +52,8 @@ pub(crate) struct Worker {
     listeners: RefCell<HashMap<SocketAddr, Rc<ListenerHandle>>>,
     /// Endpoints that are being probed.
     pub(crate) probes: Cell<usize>,
+    /// Host names outside the mesh that are being resolved.
+    pub(crate) lookups: Lookups,
     index: usize,
     draining: Cell<bool>,
     alone: Notify,
@@ -106,6 +109,7 @@ impl Worker {
             pools: RefCell::default(),
             listeners: RefCell::default(),
             probes: Cell::new(0),
+            lookups: Lookups::default(),
             index,
             draining: Cell::new(false),
             alone: Notify::new(),
