@@ -19,6 +19,9 @@ use stage::Stage;
 /// Mutated shapes per run.
 const MUTANTS: usize = 6000;
 
+/// Mutated responses per run.
+const MUTANT_RESPONSES: usize = 3000;
+
 /// Between two pieces of one message: mostly long enough for the first to be read alone.
 const PIECE_PAUSE: Duration = Duration::from_micros(500);
 
@@ -87,7 +90,7 @@ fn what_is_served_is_rewritten_as_it_must_be() {
 fn malformed_responses_become_502_and_the_next_request_is_well() {
     let stage = Stage::set();
     for (name, response) in shapes::RESPONSES {
-        stage.answer_next_with(response);
+        stage.answer_next_with(response.as_bytes());
         let outcome =
             stage.send(b"GET /r HTTP/1.1\r\nHost: app\r\n\r\nGET /next HTTP/1.1\r\nHost: app\r\n\r\n");
         assert_eq!(outcome.statuses(), [502, 200], "{name}: {outcome:?}");
@@ -100,7 +103,7 @@ fn malformed_responses_become_502_and_the_next_request_is_well() {
 #[test]
 fn a_request_sent_during_a_response_keeps_its_first_byte() {
     let stage = Stage::set();
-    stage.answer_next_with("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf\u{0}half");
+    stage.answer_next_with(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf<pause>half");
     let mut client = stage.client();
     client.send(b"GET /first HTTP/1.1\r\nHost: app\r\n\r\n");
     client.until(b"half");
@@ -133,6 +136,38 @@ fn no_mutation_smuggles_anything() {
     }
     println!("{forwarded} forwarded, {refused} refused");
     assert!(forwarded > MUTANTS / 20 && refused > MUTANTS / 5, "mutants that are all alike show nothing");
+}
+
+/// Whatever an upstream answers, the client gets one response to each request, and to the second one its own.
+#[allow(clippy::print_stdout, reason = "the seed is what replays a failure")]
+#[test]
+fn no_mutated_response_becomes_two() {
+    let seed = seed();
+    println!("WEIR_SEED={seed}");
+    let mut chance = Chance(seed.max(1));
+    let stage = Stage::set();
+    let seeds = shapes::responses();
+    let mut passed = 0;
+    for number in 0..MUTANT_RESPONSES {
+        let mutant = mutate(&seeds, &mut chance);
+        stage.answer_last_with(&mutant);
+        let outcome =
+            stage.send(b"POST /r HTTP/1.1\r\nHost: app\r\n\r\nGET /next HTTP/1.1\r\nHost: app\r\n\r\n");
+        let name = format!("WEIR_SEED={seed} response {number}: {:?}", String::from_utf8_lossy(&mutant));
+        let shown = String::from_utf8_lossy(&outcome.answer);
+        assert!(!outcome.hung, "{name}");
+        let responses = reader::responses(&outcome.answer);
+        let responses = responses.unwrap_or_else(|fault| panic!("{name}: {fault}\nin {shown:?}"));
+        assert!(responses.len() <= 2, "{name}: {shown:?}");
+        if let [(first, _), second] = responses.as_slice() {
+            assert_eq!(second, &(200, b"ok".to_vec()), "{name}: {shown:?}");
+            passed += usize::from(*first != 502);
+        }
+        let got: Vec<_> = outcome.received.iter().map(|request| request.target.as_str()).collect();
+        assert!(["/r", "/next"].starts_with(&got), "{name}: done twice or out of turn: {got:?}");
+    }
+    println!("{passed} passed on");
+    assert!(passed > MUTANT_RESPONSES / 20, "mutants that are all alike show nothing");
 }
 
 /// Holds what the upstream got against what the client's bytes mean.

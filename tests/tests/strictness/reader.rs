@@ -154,6 +154,55 @@ impl Head {
     }
 }
 
+/// The final responses (to GET) at the beginning of what a client got: status and body. One that is cut off is left out.
+pub(crate) fn responses(mut bytes: &[u8]) -> Result<Vec<(u16, Vec<u8>)>, String> {
+    let mut found = Vec::new();
+    while let Some(end) = find(bytes, b"\r\n\r\n") {
+        let text: String = bytes[..end].iter().map(|&b| char::from(b)).collect();
+        let bad = |what: &str| format!("{what}: {text:?}");
+        let mut lines = text.split("\r\n");
+        let line = lines.next().unwrap_or_default();
+        let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
+        let status = status.ok_or_else(|| bad("status line"))?;
+        let (mut length, mut chunked) = (None, false);
+        for line in lines {
+            let (name, value) = line.split_once(':').ok_or_else(|| bad("no colon"))?;
+            if !is_token(name) || value.chars().any(|c| c != '\t' && (c < ' ' || c == '\u{7f}')) {
+                return Err(bad("field"));
+            }
+            let value = value.trim_matches([' ', '\t']);
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" if length.is_none() => {
+                    length = Some(value.parse::<u64>().map_err(|_| bad("length"))?);
+                }
+                "content-length" => return Err(bad("two lengths")),
+                "transfer-encoding" if value == "chunked" && !chunked => chunked = true,
+                "transfer-encoding" => return Err(bad("coding")),
+                _ => {}
+            }
+        }
+        let rest = &bytes[end + 4..];
+        let (body, len) = match (status, length, chunked) {
+            (_, Some(_), true) => return Err(bad("length and coding")),
+            (100..200, ..) => {
+                bytes = rest;
+                continue;
+            }
+            (204 | 304, ..) => (Vec::new(), 0),
+            (_, _, true) => match chunks(rest)? {
+                Some(read) => read,
+                None => return Ok(found),
+            },
+            (_, Some(length), _) if length > rest.len() as u64 => return Ok(found),
+            (_, Some(length), _) => (rest[..length as usize].to_vec(), length as usize),
+            (_, None, _) => return Err(bad("until close, to a client of HTTP/1.1")),
+        };
+        found.push((status, body));
+        bytes = &rest[len..];
+    }
+    Ok(found)
+}
+
 /// The content of a chunked body, and how many bytes it took.
 fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
     let (mut body, mut at) = (Vec::new(), 0);

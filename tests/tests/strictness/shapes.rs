@@ -214,6 +214,22 @@ pub(crate) const RESPONSES: [(&str, &str); 9] = [
     ("not HTTP", "SSH-2.0-evil\r\n\r\n"),
 ];
 
+/// Responses that mutations begin with: those that are bad, and more that are well.
+pub(crate) fn responses() -> Vec<Vec<u8>> {
+    const WELL: [&str; 8] = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;x=y\r\nyou\r\n0\r\nX-T: 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\nuntil close",
+        "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi",
+        "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        "HTTP/1.1 204 None\r\nX-A: b\r\n\r\n",
+        "HTTP/1.1 304 Same\r\nContent-Length: 9\r\nConnection: close, X-A\r\nX-A: b\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 36\r\n\r\nHTTP/1.1 200 OK\r\nX-Split: evil\r\n\r\n..",
+    ];
+    let well = WELL.iter().flat_map(|text| std::iter::repeat_n(text.as_bytes().to_vec(), 8));
+    well.chain(RESPONSES.iter().map(|(_, text)| text.as_bytes().to_vec())).collect()
+}
+
 /// Requests that are well, to be spoilt.
 const GOOD: [&str; 11] = [
     "GET /a/b?c=d HTTP/1.1\r\nHost: app\r\nX-A: b\r\n\r\n",

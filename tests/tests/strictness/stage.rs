@@ -13,6 +13,9 @@ use super::reader::{self, Read, Request};
 /// How long a client waits for the end of its connection.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// In an answer: to be waited for [`Stage::go_on`].
+pub(crate) const PAUSE: &[u8] = b"<pause>";
+
 /// What one client's bytes came to.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -46,8 +49,10 @@ struct Seen {
     received: Vec<Request>,
     faults: Vec<String>,
     used: BTreeSet<usize>,
-    /// What to answer next instead of 200; a NUL is where to wait for `go_on`.
-    answer: Option<&'static str>,
+    /// What to answer next instead of 200.
+    answer: Option<Vec<u8>>,
+    /// The connection ends after it.
+    last: bool,
     may_go_on: bool,
 }
 
@@ -92,18 +97,20 @@ impl Upstream {
         }
     }
 
-    fn respond(&self, stream: &mut TcpStream, answer: Option<&str>, is_head: bool) -> std::io::Result<()> {
+    fn respond(&self, stream: &mut TcpStream, answer: Option<Vec<u8>>, is_head: bool) -> std::io::Result<()> {
         let Some(answer) = answer else {
             let body = if is_head { "" } else { "ok" };
             return write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}");
         };
-        let Some((first, second)) = answer.split_once('\0') else {
-            return stream.write_all(answer.as_bytes());
+        let Some(at) = reader::find(&answer, PAUSE) else {
+            stream.write_all(&answer)?;
+            let last = std::mem::take(&mut self.lock().last);
+            return if last { Err(std::io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) };
         };
-        stream.write_all(first.as_bytes())?;
+        stream.write_all(&answer[..at])?;
         let seen = self.moved.wait_while(self.lock(), |seen| !seen.may_go_on).unwrap();
         drop(seen);
-        stream.write_all(second.as_bytes())
+        stream.write_all(&answer[at + PAUSE.len()..])
     }
 }
 
@@ -140,9 +147,16 @@ impl Stage {
         Self { upstream, port, _proxy: proxy, _dir: dir }
     }
 
-    /// The upstream's next answer, as it is.
-    pub(crate) fn answer_next_with(&self, answer: &'static str) {
-        self.upstream.lock().answer = Some(answer);
+    /// The upstream's next answer, as it is. Where [`PAUSE`] stands it waits for `go_on`.
+    pub(crate) fn answer_next_with(&self, answer: &[u8]) {
+        self.upstream.lock().answer = Some(answer.to_vec());
+    }
+
+    /// The same, and then the connection ends, so that nobody waits for what is missing.
+    pub(crate) fn answer_last_with(&self, answer: &[u8]) {
+        let mut seen = self.upstream.lock();
+        seen.answer = Some(answer.to_vec());
+        seen.last = true;
     }
 
     /// Lets an answer that waits in its middle go on.
