@@ -153,7 +153,7 @@ pub(crate) struct ExplainArgs {
     /// The method, such as GET
     #[arg(value_name = "METHOD")]
     pub method: String,
-    /// The URL: http://HOST[:PORT]/PATH
+    /// The URL, such as http://127.0.0.1:8080/cart
     #[arg(value_name = "URL")]
     pub url: String,
     /// A header field of the request, as 'Name: value'; may be repeated
