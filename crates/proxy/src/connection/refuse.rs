@@ -22,6 +22,8 @@ impl Connection {
         // request would begin.
         let keeps = asked.keep_alive
             && asked.version == Version::Http11
+            // What a hasty client sends into a tunnel that it does not get must not be read as requests.
+            && asked.method != Method::Connect
             && refusal.status != 400
             && refusal.status != 408
             && (!asked.expect_continue || exchange.is_request_read())

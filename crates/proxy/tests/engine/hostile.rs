@@ -132,3 +132,29 @@ fn so_does_a_sidecar() {
     let response = client.send("GET / HTTP/1.1\r\nHost: me\r\n\r\n").response();
     assert_eq!((response.status, response.field("x-weir-reason")), (508, Some("loop")), "{response:?}");
 }
+
+/// What is sent into a tunnel before there is one must not be read as requests when there will be none.
+#[test]
+fn a_refused_tunnel_ends_the_connection() {
+    let app = Upstream::echo();
+    let any = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let outbound = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let service = weir_model::ServiceRef::new("default", "front");
+    let documents = format!(
+        "kind: Service\napiVersion: weir.dev/v1\nmetadata: {{name: me}}\nspec: {{endpoints: [{{address: 127.0.0.1, port: {}}}]}}\n",
+        app.addr.port()
+    );
+    let mode = Mode::Sidecar { service: service.clone(), inbound: any, app: any, outbound };
+    let proxy = Proxy::start(mode, Role::Sidecar { service }, &documents, |_| {});
+    let nobody = free_port();
+    for target in [format!("127.0.0.1:{nobody}"), format!("127.0.0.1:{}", outbound.port())] {
+        let mut client = Client::connect(proxy.fixed(ListenRole::Outbound));
+        client.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+        client.send("GET /smuggled HTTP/1.1\r\nHost: me\r\n\r\n");
+        let response = client.response();
+        assert!(response.status >= 500, "{response:?}");
+        assert_eq!(response.field("connection"), Some("close"), "{response:?}");
+        assert!(client.is_closed(), "{target}");
+    }
+    assert_eq!(String::from_utf8_lossy(&app.received()), "");
+}

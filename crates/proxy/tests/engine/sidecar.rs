@@ -119,7 +119,7 @@ fn connect_opens_a_tunnel_to_a_host_or_a_service() {
     let nobody = crate::support::free_port();
     client.send(format!("CONNECT 127.0.0.1:{nobody} HTTP/1.1\r\nHost: x\r\n\r\n"));
     assert_eq!(client.response().status, 502);
-    assert_eq!(client.send("GET / HTTP/1.1\r\nHost: cart\r\n\r\n").response().status, 200);
+    assert!(client.is_closed());
 }
 
 /// Documents of a gateway whose only service has registered itself.
