@@ -9,7 +9,9 @@ pub mod answer;
 pub mod request;
 pub mod view;
 
-pub use answer::{Applied, Change, Deleted, ErrorAnswer, IgnoredField, List, PositionAnswer, Problem};
+pub use answer::{
+    Applied, Change, Deleted, ErrorAnswer, IgnoredField, List, PositionAnswer, Problem, Warning,
+};
 pub use request::{CheckInput, RegisterInstance, SourceText, Sources};
 pub use view::{
     ChangeSetView, HealthCounts, InstanceView, ProxyView, RejectionView, ResourceView, RouteView, ServiceView,

@@ -11,6 +11,7 @@ mod read;
 mod refusal;
 mod routes;
 mod snapshot;
+mod warnings;
 
 #[cfg(test)]
 mod tests;

@@ -95,6 +95,32 @@ pub struct Applied {
     /// Fields that were understood but have no meaning here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored: Vec<IgnoredField>,
+    /// What is legal and will most likely not work as it stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// What is most likely not as it was meant. Never a refusal: the missing part may come later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// The resource it is about, as `Kind/name`.
+    pub resource: String,
+    /// The field; empty for the whole resource.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// What will not work, and what to do.
+    pub message: String,
+}
+
+impl std::fmt::Display for Warning {
+    /// `HTTPRoute/shop: spec.parentRefs[0].name: message`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: ", self.resource)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
 }
 
 /// What became of one resource.

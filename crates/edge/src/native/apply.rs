@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use weir_api::native::{Applied, Change, Deleted, IgnoredField, Problem, SOURCES_TYPE, SourceText, Sources};
+use weir_api::native::{
+    Applied, Change, Deleted, IgnoredField, Problem, SOURCES_TYPE, SourceText, Sources, Warning,
+};
 use weir_control::resources::{ApplyReport, ChangeKind, ChangeRequest};
 use weir_control::{Control, Error};
 use weir_model::document::{self, Document, Ignored, decode_as};
@@ -13,15 +15,16 @@ use weir_model::{DEFAULT_NAMESPACE, ResourceId};
 
 use super::read::parse_kind;
 use super::refusal::{Refusal, problem};
-use super::{NativeApi, flag, known_parameters, ok, text};
+use super::{NativeApi, flag, known_parameters, ok, text, warnings};
 use crate::http::{Request, Response};
+use crate::mesh::Mesh;
 
 impl NativeApi {
     /// `POST /apply`: one text, or several named ones; all of it is one change set.
     pub(super) async fn apply(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
         known_parameters(&request, &["dry_run", "source", "message"])?;
         let change = ChangeRequest { dry_run: flag(&request, "dry_run")?, ..change_by(&request) };
-        Ok(ok(&apply(&self.control, &sources(&request)?, change).await?))
+        Ok(ok(&apply(&self.control, Some(&self.mesh), &sources(&request)?, change).await?))
     }
 
     /// `POST /delete`: the resources that stand in these texts.
@@ -69,11 +72,12 @@ impl NativeApi {
         };
         let ChangeRequest { author, message, .. } = change_by(&request);
         let report = self.control.rollback(number, &author, &message, dry_run).await?;
-        Ok(ok(&applied(report, dry_run, Vec::new())))
+        Ok(ok(&applied(report, dry_run, Vec::new(), Vec::new())))
     }
 }
 
-/// Applies texts as one change set, as `POST /apply` does: for the documents that a server is started with.
+/// Applies texts as one change set, as `POST /apply` does: for the documents that a server is started with. It gives no
+/// warnings, because nobody can have registered or connected yet.
 ///
 /// # Errors
 /// All that is wrong, in the form of the API; nothing is changed then.
@@ -83,10 +87,15 @@ pub async fn apply_sources(
     author: &str,
 ) -> Result<Applied, Vec<Problem>> {
     let change = ChangeRequest { author: author.to_owned(), ..ChangeRequest::default() };
-    apply(control, sources, change).await.map_err(Refusal::into_problems)
+    apply(control, None, sources, change).await.map_err(Refusal::into_problems)
 }
 
-async fn apply(control: &Control, sources: &[SourceText], change: ChangeRequest) -> Result<Applied, Refusal> {
+async fn apply(
+    control: &Control,
+    mesh: Option<&Mesh>,
+    sources: &[SourceText],
+    change: ChangeRequest,
+) -> Result<Applied, Refusal> {
     let parsed = parse(sources)?;
     document::check(&parsed.documents, Scope::Cluster)
         .map_err(|errors| Refusal::documents(errors.into_iter().map(problem).collect()))?;
@@ -94,7 +103,8 @@ async fn apply(control: &Control, sources: &[SourceText], change: ChangeRequest)
     let puts = parsed.documents.iter().map(|document| document.resource.clone()).collect();
     let change = ChangeRequest { puts, ..change };
     let report = control.apply(&change).await.map_err(|error| placed(error, &parsed.documents))?;
-    Ok(applied(report, dry_run, parsed.ignored))
+    let warnings = mesh.map_or_else(Vec::new, |mesh| warnings::about(control, mesh, &change.puts));
+    Ok(applied(report, dry_run, parsed.ignored, warnings))
 }
 
 /// A change that says who makes it and why.
@@ -189,7 +199,12 @@ fn placed(error: Error, documents: &[Document]) -> Refusal {
     Refusal::documents(problems)
 }
 
-fn applied(report: ApplyReport, dry_run: bool, ignored: Vec<IgnoredField>) -> Applied {
+fn applied(
+    report: ApplyReport,
+    dry_run: bool,
+    ignored: Vec<IgnoredField>,
+    warnings: Vec<Warning>,
+) -> Applied {
     let changes = report
         .changes
         .into_iter()
@@ -209,5 +224,6 @@ fn applied(report: ApplyReport, dry_run: bool, ignored: Vec<IgnoredField>) -> Ap
         dry_run,
         changes,
         ignored,
+        warnings,
     }
 }

@@ -129,6 +129,28 @@ async fn documents_are_applied_shown_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_will_not_work_is_said_and_not_refused() {
+    let api = Api::start().await;
+    let warned = |applied: &Applied| applied.warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let wrong = SHOP.replace("{name: edge}]", "{name: egde}]");
+    let rehearsed: Applied = api.answer("POST", "/weir/v1/apply?dry_run", &wrong).await;
+    let expected = [
+        "Gateway/edge: no connected proxy serves Gateway/edge: start one with `weir proxy --gateway edge` \
+         (`weir dev` and `weir demo` serve `default`)",
+        "HTTPRoute/shop: spec.parentRefs[0].name: there is no Gateway/egde yet (expected `edge`?)",
+        "HTTPRoute/shop: spec.rules[0].backendRefs[0].name: service `cart` is neither declared nor registered yet",
+        "HTTPRoute/shop: spec.rules[0].backendRefs[1].name: service `tea` is neither declared nor registered yet",
+    ];
+    assert_eq!(warned(&rehearsed), expected);
+    let applied: Applied = api.answer("POST", "/weir/v1/apply", &wrong).await;
+    assert_eq!(warned(&applied), expected);
+    api.ask("PUT", "/weir/v1/instances/a", "{\"service\": \"cart\", \"port\": 1}").await;
+    let tea = format!("{SHOP}---\nkind: Service\nmetadata: {{name: tea}}\nspec: {{}}\n");
+    let mended: Applied = api.answer("POST", "/weir/v1/apply?dry_run", &tea).await;
+    assert_eq!(warned(&mended), expected[..1]);
+}
+
+#[tokio::test]
 async fn several_files_are_one_change_with_their_own_names() {
     let api = Api::start().await;
     let send = async |second: &str| {

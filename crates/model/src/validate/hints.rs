@@ -1,39 +1,76 @@
 //! What is legal and most likely not what was meant: shown to people, never refused, because the missing part may come
 //! later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::FieldError;
+use super::{FAULTS_MAX, FieldError};
 use crate::document::nearest;
 use crate::resource::gateway::{FromNamespaces, GatewaySpec, Listener};
 use crate::resource::http_route::{HttpRouteRule, HttpRouteSpec, ParentRef};
-use crate::resource::{Kind, Resource, ResourceId, Spec};
+use crate::resource::{Kind, Resource, ResourceId, ServiceRef, Spec, TrafficPolicySpec};
 
-/// Hints about resources taken together, each with the resource it is about.
-pub fn hints<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<(ResourceId, FieldError)> {
-    let resources: Vec<&Resource> = resources.into_iter().collect();
-    let gateways: HashMap<(&str, &str), &GatewaySpec> = resources
-        .iter()
-        .filter_map(|resource| match &resource.spec {
-            Spec::Gateway(spec) => {
-                Some(((resource.metadata.namespace.as_str(), resource.metadata.name.as_str()), spec))
-            }
-            _ => None,
-        })
-        .collect();
-    let mut hints = Vec::new();
-    for resource in resources {
-        if let Spec::HttpRoute(spec) = &resource.spec {
-            let found = route(&resource.metadata.namespace, spec, &gateways);
-            hints.extend(found.into_iter().map(|hint| (resource.id(), hint)));
+/// Hints about some resources among all there are, each with the resource it is about. `registered` tells whether a
+/// service has instances; one that is declared, or has them, is known.
+pub fn hints<'a>(
+    about: impl IntoIterator<Item = &'a Resource>,
+    all: impl IntoIterator<Item = &'a Resource>,
+    registered: impl Fn(&ServiceRef) -> bool,
+) -> Vec<(ResourceId, FieldError)> {
+    let mut surroundings = Surroundings { gateways: HashMap::new(), declared: HashSet::new(), registered };
+    for resource in all {
+        let name = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
+        match &resource.spec {
+            Spec::Gateway(spec) => drop(surroundings.gateways.insert(name, spec)),
+            Spec::Service(_) => drop(surroundings.declared.insert(name)),
+            _ => {}
         }
+    }
+    let mut hints = Vec::new();
+    for resource in about {
+        let namespace = &resource.metadata.namespace;
+        let found = match &resource.spec {
+            Spec::HttpRoute(spec) => route(namespace, spec, &surroundings),
+            Spec::TrafficPolicy(spec) => policy(namespace, spec, &surroundings),
+            Spec::Gateway(_) | Spec::Service(_) | Spec::Certificate(_) => Vec::new(),
+        };
+        hints.extend(found.into_iter().take(FAULTS_MAX).map(|hint| (resource.id(), hint)));
     }
     hints
 }
 
 type Gateways<'a> = HashMap<(&'a str, &'a str), &'a GatewaySpec>;
 
-fn route(namespace: &str, spec: &HttpRouteSpec, gateways: &Gateways<'_>) -> Vec<FieldError> {
+/// What resources may refer to.
+struct Surroundings<'a, F> {
+    gateways: Gateways<'a>,
+    declared: HashSet<(&'a str, &'a str)>,
+    registered: F,
+}
+
+impl<F: Fn(&ServiceRef) -> bool> Surroundings<'_, F> {
+    /// What to say of a reference to a service that nobody knows.
+    fn unknown_service(&self, path: String, namespace: &str, name: &str) -> Option<FieldError> {
+        if self.declared.contains(&(namespace, name)) {
+            return None;
+        }
+        let service = ServiceRef::new(namespace, name);
+        if (self.registered)(&service) {
+            return None;
+        }
+        let hint =
+            FieldError::new(path, format!("service `{service}` is neither declared nor registered yet"));
+        let known = self.declared.iter().filter(|(of, _)| *of == namespace).map(|(_, name)| *name);
+        Some(match nearest(name, known) {
+            Some(name) => hint.expected(format!("`{name}`?")),
+            None => hint,
+        })
+    }
+}
+
+fn route<F>(namespace: &str, spec: &HttpRouteSpec, surroundings: &Surroundings<'_, F>) -> Vec<FieldError>
+where
+    F: Fn(&ServiceRef) -> bool,
+{
     let mut hints = Vec::new();
     if spec.parent_refs.is_empty() {
         hints.push(FieldError::new(
@@ -42,15 +79,35 @@ fn route(namespace: &str, spec: &HttpRouteSpec, gateways: &Gateways<'_>) -> Vec<
         ));
     }
     for (index, reference) in spec.parent_refs.iter().enumerate() {
+        let path = format!("spec.parentRefs[{index}]");
         if reference.kind.as_deref().is_none_or(|kind| kind == "Gateway") {
-            let path = format!("spec.parentRefs[{index}]");
-            hints.extend(parent(&path, namespace, reference, gateways));
+            hints.extend(parent(&path, namespace, reference, &surroundings.gateways));
+        } else {
+            let of = reference.namespace.as_deref().unwrap_or(namespace);
+            hints.extend(surroundings.unknown_service(format!("{path}.name"), of, &reference.name));
         }
     }
     for (index, rule) in spec.rules.iter().enumerate() {
-        hints.extend(backends(&format!("spec.rules[{index}].backendRefs"), rule));
+        let path = format!("spec.rules[{index}].backendRefs");
+        hints.extend(backends(&path, rule));
+        for (at, backend) in rule.backend_refs.iter().enumerate() {
+            let of = backend.namespace.as_deref().unwrap_or(namespace);
+            hints.extend(surroundings.unknown_service(format!("{path}[{at}].name"), of, &backend.name));
+        }
     }
     hints
+}
+
+fn policy<F>(namespace: &str, spec: &TrafficPolicySpec, surroundings: &Surroundings<'_, F>) -> Vec<FieldError>
+where
+    F: Fn(&ServiceRef) -> bool,
+{
+    let targets = spec.target_refs.iter().enumerate();
+    targets
+        .filter_map(|(index, target)| {
+            surroundings.unknown_service(format!("spec.targetRefs[{index}].name"), namespace, &target.name)
+        })
+        .collect()
 }
 
 /// Why a route takes no effect at a gateway, if so.

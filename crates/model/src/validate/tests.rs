@@ -450,7 +450,8 @@ fn hints_name_what_takes_no_effect() {
         let route =
             format!("{{kind: HTTPRoute, metadata: {{name: r, namespace: {namespace}}}, spec: {{{spec}}}}}");
         let parsed = parse("-", &format!("{gateway}{route}")).unwrap();
-        let found = hints(parsed.documents.iter().map(|document| &document.resource));
+        let all = || parsed.documents.iter().map(|document| &document.resource);
+        let found = hints(all(), all(), |service| ["a", "cart"].contains(&service.name.as_str()));
         let found: Vec<String> = found.iter().map(|(_, hint)| hint.to_string()).collect();
         assert_eq!(found, expected, "{route}");
     };
@@ -490,5 +491,39 @@ fn hints_name_what_takes_no_effect() {
             "spec.rules[0].backendRefs: there is none: matching requests are answered with 500",
             "spec.rules[1].backendRefs: all weights are 0: matching requests are answered with 500",
         ],
+    );
+}
+
+#[test]
+fn hints_name_services_that_nobody_knows() {
+    let check = |document: &str, expected: &[&str]| {
+        let declared = "{kind: Service, metadata: {name: payments}, spec: {endpoints: []}}\n---\n";
+        let parsed = parse("-", &format!("{declared}{document}")).unwrap();
+        let all = || parsed.documents.iter().map(|document| &document.resource);
+        let found =
+            hints(all().skip(1), all(), |service| *service == crate::ServiceRef::new("default", "cart"));
+        let found: Vec<String> = found.iter().map(|(_, hint)| hint.to_string()).collect();
+        assert_eq!(found, expected, "{document}");
+    };
+    let route = |spec: &str| format!("{{kind: HTTPRoute, metadata: {{name: r}}, spec: {{{spec}}}}}");
+    check(
+        &route("parentRefs: [{name: cart, kind: Service}], rules: [{backendRefs: [{name: payments}]}]"),
+        &[],
+    );
+    check(
+        &route(
+            "parentRefs: [{name: crat, kind: Service}], \
+             rules: [{backendRefs: [{name: cart}, {name: paymnets}, {name: cart, namespace: shop}]}]",
+        ),
+        &[
+            "spec.parentRefs[0].name: service `crat` is neither declared nor registered yet",
+            "spec.rules[0].backendRefs[1].name: service `paymnets` is neither declared nor registered yet; \
+             expected `payments`?",
+            "spec.rules[0].backendRefs[2].name: service `shop/cart` is neither declared nor registered yet",
+        ],
+    );
+    check(
+        "{kind: TrafficPolicy, metadata: {name: p}, spec: {targetRefs: [{name: cart}, {name: none}]}}",
+        &["spec.targetRefs[1].name: service `none` is neither declared nor registered yet"],
     );
 }

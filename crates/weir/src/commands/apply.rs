@@ -27,9 +27,13 @@ pub(super) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         .await
         .map_err(|error| nothing_changed(&error))?;
     output::print(&output::render(args.output, &applied, || describe(&applied))?);
-    if applied.change_set.is_none() {
+    for warning in &applied.warnings {
+        output::remark(&format!("warning: {warning}"));
+    }
+    if applied.dry_run {
         return Ok(Exit::Done);
     }
+    // Even if nothing changed: what a proxy refused when it was new may be refused still.
     let after = wait_for_proxies(&client, applied.position).await?;
     let report = Report::of(&before, &after, &applied);
     if args.output == Format::Table {
@@ -38,7 +42,7 @@ pub(super) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         // Standard output holds the answer alone, so that a program can read it.
         output::remark(report.text().trim_end());
     }
-    Ok(if report.refused.is_empty() { Exit::Done } else { Exit::Rejected })
+    Ok(report.exit())
 }
 
 fn nothing_changed(error: &ClientError) -> Failure {
@@ -102,34 +106,48 @@ fn has_applied(proxy: &ProxyView, position: Position) -> bool {
 struct Report {
     total: usize,
     waiting: Vec<String>,
-    /// What was refused because of this change.
+    /// How many proxies refuse something that was applied, whether it is new or not.
+    refusing: usize,
+    /// What is refused of what was applied, or because of it.
     refused: Vec<String>,
-    /// What was refused before, and still is.
+    /// What else is refused, since before.
     still_refused: Vec<String>,
 }
 
 impl Report {
     fn of(before: &[ProxyView], after: &[ProxyView], applied: &Applied) -> Self {
-        let waiting: Vec<String> = after
-            .iter()
-            .filter(|proxy| !has_applied(proxy, applied.position))
-            .map(|proxy| proxy.id.clone())
-            .collect();
-        let (mut refused, mut still_refused) = (Vec::new(), Vec::new());
+        let mut report = Self {
+            total: after.len(),
+            waiting: Vec::new(),
+            refusing: 0,
+            refused: Vec::new(),
+            still_refused: Vec::new(),
+        };
         for proxy in after {
             let known = before.iter().find(|known| known.id == proxy.id);
+            let refused = report.refused.len();
             for rejection in &proxy.rejections {
                 let is_known = known.is_some_and(|known| known.rejections.contains(rejection));
-                let is_changed = applied
-                    .changes
-                    .iter()
-                    .any(|(id, change)| *change != Change::Unchanged && id.to_string() == rejection.resource);
+                let change = applied.changes.iter().find(|(id, _)| id.to_string() == rejection.resource);
                 let RejectionView { resource, path, reason } = rejection;
-                let text = format!("{} refused {resource}: {path}: {reason}", proxy.id);
-                if is_known && !is_changed { still_refused.push(text) } else { refused.push(text) }
+                let text = |word: &str| format!("{} {word} {resource}: {path}: {reason}", proxy.id);
+                match change {
+                    Some((_, Change::Unchanged)) if is_known => report.refused.push(text("still refuses")),
+                    None if is_known => report.still_refused.push(text("refused")),
+                    _ => report.refused.push(text("refused")),
+                }
+            }
+            if report.refused.len() > refused {
+                report.refusing += 1;
+            } else if !has_applied(proxy, applied.position) {
+                report.waiting.push(proxy.id.clone());
             }
         }
-        Self { total: after.len(), waiting, refused, still_refused }
+        report
+    }
+
+    fn exit(&self) -> Exit {
+        if self.refused.is_empty() { Exit::Done } else { Exit::Rejected }
     }
 
     fn text(&self) -> String {
@@ -137,7 +155,12 @@ impl Report {
             return "no proxy is connected; it takes effect when one connects\n".to_owned();
         }
         let word = if self.total == 1 { "proxy" } else { "proxies" };
-        let mut text = format!("applied by {}/{} {word}\n", self.total - self.waiting.len(), self.total);
+        let applied = self.total - self.waiting.len() - self.refusing;
+        let mut text = format!("applied by {applied}/{} {word}", self.total);
+        if self.refusing > 0 {
+            text.push_str(&format!(", refused by {}", self.refusing));
+        }
+        text.push('\n');
         if !self.waiting.is_empty() {
             text.push_str(&format!(
                 "not yet after {} s: {}; look again with `weir get proxies`\n",
@@ -188,6 +211,7 @@ mod tests {
             dry_run: false,
             changes: changed.iter().map(id).collect(),
             ignored: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -221,5 +245,22 @@ mod tests {
         check(&[proxy("a", 4, true)], &["other"], 1, 0);
         check(&[refusing("Gateway/edge")], &["other"], 0, 1);
         check(&[refusing("Gateway/edge")], &["edge"], 1, 0);
+    }
+
+    #[test]
+    fn a_standing_refusal_of_what_is_applied_again_is_told() {
+        let before = [refusing("Gateway/edge"), proxy("b", 9, true)];
+        let mut again = applied(&["edge"]);
+        again.changes[0].1 = Change::Unchanged;
+        let report = Report::of(&before, &before, &again);
+        assert_eq!(report.exit(), Exit::Rejected);
+        let text = report.text();
+        assert!(
+            text.starts_with("applied by 1/2 proxies, refused by 1\na still refuses Gateway/edge: "),
+            "{text}"
+        );
+        let other = Report::of(&before, &before, &applied(&["other"]));
+        assert_eq!(other.exit(), Exit::Done);
+        assert!(other.text().starts_with("applied by 2/2 proxies\n"), "{}", other.text());
     }
 }
