@@ -168,6 +168,19 @@ fn refused(path: &Path) -> String {
 }
 
 #[test]
+fn an_address_is_not_shared_with_another_proxy() {
+    let stage = Stage::set();
+    stage.write("  - backendRefs: [{name: one}]");
+    let _proxy = stage.proxy();
+    let mut second = Process::weir("second", ["proxy".as_ref(), "-f".as_ref(), stage.file().as_os_str()]);
+    assert_eq!(second.wait(START_LIMIT).code(), Some(6), "{}", second.output());
+    for part in ["weir.yaml:5", "spec.listeners[0].port", "in use", "another process listens there"] {
+        assert!(second.output().contains(part), "`{part}` is missing in:\n{}", second.output());
+    }
+    assert_eq!(stage.who("/", &[]), "one");
+}
+
+#[test]
 fn sigterm_drains() {
     let stage = Stage::set();
     stage.write("  - backendRefs: [{name: one}]");

@@ -1,6 +1,11 @@
 //! Listeners: one socket per worker and address (SO_REUSEPORT), bound by the control thread before a snapshot takes
 //! effect, accepted from by the workers after.
 //!
+//! SO_REUSEPORT would let a second process of the same user share the address in silence. So the first socket of an
+//! address is bound and listens without it, which the kernel grants to one only, and gets the option afterwards, for
+//! the others of this process. Where this process listens already, at the address or at one that overlaps, as when a
+//! gateway moves from one address to all, the address is its own to share.
+//!
 //! ```text
 //!  control thread: bind (all or nothing) -> swap snapshot -> commit
 //!  worker:                                     accept loop <- sockets handed over; retired ones are emptied, then closed
@@ -9,20 +14,18 @@
 //! This module must not look into snapshots: it is told addresses.
 
 mod accept;
+mod bound;
 mod mailbox;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use socket2::{Domain, Protocol, Socket, Type};
-
 pub(crate) use accept::{ListenerHandle, accept_loop};
+pub(crate) use bound::Bound;
+use bound::Ports;
 pub(crate) use mailbox::{Mail, Mailbox};
-
-/// Connections that the kernel may queue per socket before they are accepted.
-const BACKLOG: i32 = 4096;
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +73,8 @@ struct State {
     /// Gateway addresses that workers accept from, and the address that was really bound (they differ for port 0).
     open: BTreeMap<SocketAddr, SocketAddr>,
     /// Bound by [`Listeners::bind`], not yet accepted from: one socket per worker.
-    staged: BTreeMap<SocketAddr, Vec<TcpListener>>,
+    staged: BTreeMap<SocketAddr, Vec<Bound>>,
+    ports: Ports,
 }
 
 impl Listeners {
@@ -91,7 +95,7 @@ impl Listeners {
             if state.open.contains_key(&addr) || state.staged.contains_key(&addr) {
                 continue;
             }
-            match bind_all(addr, self.mailboxes.len()) {
+            match state.ports.bind(addr, self.mailboxes.len()) {
                 Ok(sockets) => {
                     state.staged.insert(addr, sockets);
                 }
@@ -112,7 +116,7 @@ impl Listeners {
             if !wanted.contains(&addr) {
                 continue;
             }
-            let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(addr);
+            let bound = sockets.first().map_or(addr, Bound::addr);
             tracing::info!(addr = %bound, "listening");
             state.open.insert(addr, bound);
             self.hand_over(addr, Role::Gateway, sockets);
@@ -127,8 +131,10 @@ impl Listeners {
 
     /// Binds and opens a listener that no snapshot knows of, such as a sidecar's. Gives the address that was bound.
     pub(crate) fn open_fixed(&self, addr: SocketAddr, role: Role) -> io::Result<SocketAddr> {
-        let sockets = bind_all(addr, self.mailboxes.len())?;
-        let bound = sockets.first().map_or(Ok(addr), TcpListener::local_addr)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = state.ports.bind(addr, self.mailboxes.len())?;
+        drop(state);
+        let bound = sockets.first().map_or(addr, Bound::addr);
         tracing::info!(addr = %bound, role = role.as_str(), "listening");
         self.hand_over(bound, role, sockets);
         Ok(bound)
@@ -140,41 +146,17 @@ impl Listeners {
         state.open.iter().map(|(wanted, bound)| (*wanted, *bound)).collect()
     }
 
-    fn hand_over(&self, addr: SocketAddr, role: Role, sockets: Vec<TcpListener>) {
+    fn hand_over(&self, addr: SocketAddr, role: Role, sockets: Vec<Bound>) {
         for (mailbox, socket) in self.mailboxes.iter().zip(sockets) {
             mailbox.send(Mail::Listen { addr, role, socket });
         }
     }
 }
 
-/// One socket per worker, all on one port. With port 0 the first one chooses it.
-fn bind_all(addr: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    let mut sockets: Vec<TcpListener> = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let addr = sockets.first().map_or(Ok(addr), TcpListener::local_addr)?;
-        sockets.push(bind_one(addr)?);
-    }
-    Ok(sockets)
-}
-
-fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket =
-        Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-    if addr.is_ipv6() {
-        // IPv4 is listened to where it is asked for, not by accident.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    // Accepted sockets inherit it, which saves a call per connection.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn any() -> SocketAddr {
@@ -204,7 +186,7 @@ mod tests {
             match mailbox.take().as_slice() {
                 [Mail::Listen { addr, role: Role::Gateway, socket }] => {
                     assert_eq!(*addr, any());
-                    assert_eq!(socket.local_addr().unwrap(), bound);
+                    assert_eq!(socket.addr(), bound);
                 }
                 other => panic!("{other:?}"),
             }
@@ -212,5 +194,68 @@ mod tests {
         listeners.bind(&[]).unwrap();
         listeners.commit(&[]);
         assert!(matches!(mailboxes[1].take().as_slice(), [Mail::Retire(addr)] if *addr == any()));
+    }
+
+    fn workers() -> Listeners {
+        Listeners::new(vec![Arc::default(), Arc::default()])
+    }
+
+    #[test]
+    fn an_address_is_not_shared_with_another_proxy() {
+        let (one, two) = (workers(), workers());
+        one.bind(&[any()]).unwrap();
+        one.commit(&[any()]);
+        let addr = one.open()[0].1;
+        for taken in [addr, SocketAddr::from(([0, 0, 0, 0], addr.port()))] {
+            let failures = two.bind(&[taken]).unwrap_err();
+            assert_eq!(failures[0].error.kind(), io::ErrorKind::AddrInUse, "{taken}");
+            assert_eq!(two.open_fixed(taken, Role::Inbound).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+        let fixed = two.open_fixed(any(), Role::Outbound).unwrap();
+        assert_eq!(one.bind(&[fixed]).unwrap_err()[0].error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn of_many_that_want_an_address_at_once_one_gets_it() {
+        let mut winners = 0;
+        for _ in 0..20 {
+            let free = TcpListener::bind(any()).unwrap().local_addr().unwrap();
+            let (all, start) = ([workers(), workers(), workers()], std::sync::Barrier::new(3));
+            let got = std::thread::scope(|scope| {
+                let want = |listeners| {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        Listeners::bind(listeners, &[free]).is_ok()
+                    })
+                };
+                let running = all.each_ref().map(want);
+                running.into_iter().filter_map(|thread| thread.join().ok()).filter(|got| *got).count()
+            });
+            assert!(got <= 1, "{got} listen on {free}");
+            winners += got;
+        }
+        assert!(winners > 0);
+    }
+
+    #[test]
+    fn a_proxy_may_move_to_an_address_that_overlaps_its_own() {
+        let mailboxes: Vec<Arc<Mailbox>> = vec![Arc::default(), Arc::default()];
+        let listeners = Listeners::new(mailboxes.clone());
+        listeners.bind(&[any()]).unwrap();
+        listeners.commit(&[any()]);
+        let narrow = listeners.open()[0].1;
+        let wide = SocketAddr::from(([0, 0, 0, 0], narrow.port()));
+        listeners.bind(&[wide]).unwrap();
+        listeners.commit(&[wide]);
+        // The workers have not let go of the narrow one yet.
+        listeners.bind(&[narrow]).unwrap();
+        listeners.commit(&[narrow]);
+        assert_eq!(listeners.open(), [(narrow, narrow)]);
+        // Once they have, the address is anybody's.
+        listeners.bind(&[]).unwrap();
+        listeners.commit(&[]);
+        mailboxes.iter().for_each(|mailbox| drop(mailbox.take()));
+        assert!(workers().bind(&[narrow]).is_ok());
     }
 }

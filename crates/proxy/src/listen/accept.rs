@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use super::Role;
+use super::{Bound, Role};
 use crate::connection;
 use crate::respond::{Reason, Refusal};
 use crate::route::RouteTable;
@@ -90,11 +90,8 @@ impl ListenerHandle {
 }
 
 /// Accepts until the listener is closed; then takes what the kernel has queued already, so that none of it is reset.
-pub(crate) async fn accept_loop(
-    worker: Rc<Worker>,
-    handle: Rc<ListenerHandle>,
-    socket: std::net::TcpListener,
-) {
+pub(crate) async fn accept_loop(worker: Rc<Worker>, handle: Rc<ListenerHandle>, socket: Bound) {
+    let (socket, _held_until_closed) = socket.into_parts();
     let listener = match TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(fault) => {

@@ -1,17 +1,17 @@
 //! What the control thread tells a worker. Rare: listeners that come and go, and the end.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::Role;
+use super::{Bound, Role};
 
 /// One message to a worker.
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// Accept from this socket.
-    Listen { addr: SocketAddr, role: Role, socket: TcpListener },
+    Listen { addr: SocketAddr, role: Role, socket: Bound },
     /// Stop accepting at this address, and let its connections end.
     Retire(SocketAddr),
     /// Stop accepting everywhere and end when all connections have.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use weir_api::client::ServerUrl;
 use weir_model::ServiceRef;
-use weir_proxy::source::{FileErrors, SourceError};
+use weir_proxy::source::SourceError;
 use weir_proxy::{AccessLogConfig, Mode, ProxyConfig, ProxyError, SourceConfig};
 
 use crate::cli::roles::ProxyArgs;
@@ -32,11 +32,15 @@ pub(super) fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
 }
 
 fn cannot_start(error: &ProxyError) -> Failure {
-    if let ProxyError::Source(SourceError::Files(FileErrors(errors))) = error {
-        return Failure::new(Exit::Invalid, errors.join("\n"));
-    }
     let text = error.to_string();
-    let failure = Failure::new(Exit::CannotStart, format!("the proxy ended: {text}"));
+    let failure = match error {
+        // The files are right, and would do where the address is free.
+        ProxyError::Source(SourceError::Files(_)) if text.contains("cannot listen on") => {
+            Failure::new(Exit::CannotStart, text.clone())
+        }
+        ProxyError::Source(SourceError::Files(_)) => return Failure::new(Exit::Invalid, text),
+        _ => Failure::new(Exit::CannotStart, format!("the proxy ended: {text}")),
+    };
     if text.to_ascii_lowercase().contains("in use") {
         return failure
             .hint("another process listens there; choose another port, or see who with `ss -ltnp`");

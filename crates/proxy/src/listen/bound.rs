@@ -1,0 +1,83 @@
+//! Sockets that are bound and listen, and what this process knows of the ports it has.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Weak};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel may queue per socket before they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// A socket that listens. As long as it lives, its process knows that the address is its own.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    socket: TcpListener,
+    addr: Arc<SocketAddr>,
+}
+
+impl Bound {
+    /// The address that was bound.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        *self.addr
+    }
+
+    /// The socket, and what is to be dropped after it.
+    pub(super) fn into_parts(self) -> (TcpListener, impl Sized) {
+        (self.socket, self.addr)
+    }
+}
+
+/// The addresses that a proxy's own sockets listen on, including those of workers that have not let go of one yet. No
+/// more than there are listeners.
+#[derive(Debug, Default)]
+pub(super) struct Ports(Vec<Weak<SocketAddr>>);
+
+impl Ports {
+    /// One socket per worker, all on one port. With port 0 the first one chooses it.
+    pub(super) fn bind(&mut self, addr: SocketAddr, workers: usize) -> io::Result<Vec<Bound>> {
+        let mut sockets: Vec<TcpListener> = Vec::with_capacity(workers);
+        let shared = self.is_own(addr);
+        for index in 0..workers {
+            let addr = sockets.first().map_or(Ok(addr), TcpListener::local_addr)?;
+            sockets.push(listen(addr, shared || index > 0)?);
+        }
+        let bound = Arc::new(sockets.first().map_or(Ok(addr), TcpListener::local_addr)?);
+        self.0.push(Arc::downgrade(&bound));
+        Ok(sockets.into_iter().map(|socket| Bound { socket, addr: Arc::clone(&bound) }).collect())
+    }
+
+    fn is_own(&mut self, addr: SocketAddr) -> bool {
+        self.0.retain(|own| own.strong_count() > 0);
+        self.0.iter().filter_map(Weak::upgrade).any(|own| addr.port() != 0 && overlap(*own, addr))
+    }
+}
+
+/// Whether what arrives at one of the addresses may be meant for the other.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let either = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && (a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && either))
+}
+
+/// A socket that listens: beside others that do if `shared`, else only if there is none, and others may follow.
+fn listen(addr: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket =
+        Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        // IPv4 is listened to where it is asked for, not by accident.
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier process that are not quite over are no obstacle.
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    // Accepted sockets inherit it, which saves a call per connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    if !shared {
+        socket.set_reuse_port(true)?;
+    }
+    Ok(socket.into())
+}
