@@ -1,6 +1,6 @@
 //! The catalog: everything this replica knows, in memory. The only place that reads are served from.
 //!
-//! It changes only by [`Catalog::apply`], which the store's watch drives; commands never touch it. Every answer carries
+//! It changes only by `Catalog::apply`, which the store's watch drives; commands never touch it. Every answer carries
 //! the revision at which *that answer* last changed, and can be waited for without being woken by anything else.
 
 mod declared;
