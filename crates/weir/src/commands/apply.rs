@@ -36,6 +36,9 @@ pub(super) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     // Even if nothing changed: what a proxy refused when it was new may be refused still.
     let after = wait_for_proxies(&client, applied.position).await?;
     let report = Report::of(&before, &after, &applied);
+    if applied.change_set.is_none() && report.refused.is_empty() && report.waiting.is_empty() {
+        return Ok(Exit::Done);
+    }
     if args.output == Format::Table {
         output::print(&report.text());
     } else {

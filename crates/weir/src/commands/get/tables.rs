@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir_api::native::{ChangeSetView, InstanceView, ProxyView, ResourceView, RouteView, ServiceView};
-use weir_model::registry::{Health, Instance};
+use weir_model::registry::{CheckKind, Health, Instance};
 
 use crate::output::Table;
 
@@ -34,13 +34,7 @@ pub(super) fn instances(instances: &[InstanceView]) -> Table {
         let why = match maintenance {
             Some(reason) => format!("maintenance: {reason}"),
             None if view.health == Health::Passing => String::new(),
-            None => view
-                .checks
-                .iter()
-                .filter(|check| check.health == view.health && !check.output.is_empty())
-                .map(|check| first_line(&check.output))
-                .next()
-                .unwrap_or_default(),
+            None => why(view),
         };
         table.row([
             namespace.clone(),
@@ -54,6 +48,21 @@ pub(super) fn instances(instances: &[InstanceView]) -> Table {
         ]);
     }
     table
+}
+
+/// Why an instance is not well: what its worst checks say, or which of them has said nothing yet.
+fn why(view: &InstanceView) -> String {
+    let worst = || view.checks.iter().filter(|check| check.health == view.health);
+    if let Some(check) = worst().find(|check| !check.output.is_empty()) {
+        return first_line(&check.output);
+    }
+    let Some(check) = worst().next() else { return String::new() };
+    let name = if check.name.is_empty() { &check.id } else { &check.name };
+    match check.definition.as_ref().map(|definition| &definition.kind) {
+        Some(CheckKind::Ttl) => "ttl check: not heard of yet".to_owned(),
+        Some(CheckKind::Http { .. } | CheckKind::Tcp { .. }) => format!("{name}: no result yet"),
+        None => first_line(name),
+    }
 }
 
 pub(super) fn proxies(proxies: &[ProxyView]) -> Table {
@@ -148,7 +157,11 @@ fn ago(time: Duration) -> String {
     }
 }
 
+/// Port 0 stands for none: an instance may be registered without.
 fn host_port(host: &str, port: u16) -> String {
+    if port == 0 {
+        return host.to_owned();
+    }
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
@@ -159,6 +172,8 @@ fn first_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_model::registry::{Check, CheckDefinition};
+    use weir_model::units::Span;
 
     #[test]
     fn times_are_shown_in_two_units() {
@@ -173,5 +188,38 @@ mod tests {
     fn an_ipv6_address_gets_brackets() {
         assert_eq!(host_port("::1", 80), "[::1]:80");
         assert_eq!(host_port("10.0.0.1", 80), "10.0.0.1:80");
+    }
+
+    #[test]
+    fn an_address_without_a_port_stands_alone() {
+        assert_eq!(host_port("127.0.0.1", 0), "127.0.0.1");
+        assert_eq!(host_port("::1", 0), "::1");
+    }
+
+    #[test]
+    fn an_instance_that_is_not_well_says_why() {
+        let check = |kind: Option<CheckKind>, output: &str| Check {
+            name: "alive".to_owned(),
+            output: output.to_owned(),
+            definition: kind.map(|kind| CheckDefinition {
+                kind,
+                interval: Span::default(),
+                timeout: Span::default(),
+                successes_before_passing: 0,
+                failures_before_critical: 0,
+                failures_before_warning: 0,
+                deregister_after: None,
+            }),
+            ..Check::default()
+        };
+        let why = |checks: Vec<Check>| {
+            why(&InstanceView { health: Health::Critical, instance: Instance::default(), checks })
+        };
+        let tcp = || Some(CheckKind::Tcp { address: "127.0.0.1:1".to_owned() });
+        assert_eq!(why(vec![check(Some(CheckKind::Ttl), "")]), "ttl check: not heard of yet");
+        assert_eq!(why(vec![check(tcp(), "")]), "alive: no result yet");
+        assert_eq!(why(vec![check(None, "")]), "alive");
+        assert_eq!(why(vec![check(Some(CheckKind::Ttl), ""), check(tcp(), "refused\nmore")]), "refused");
+        assert_eq!(why(Vec::new()), "");
     }
 }
