@@ -141,7 +141,7 @@ pub(crate) struct DeleteArgs {
     long_about = "Shows where a request would go and why: every rule that was considered, the one that won, the \
                   endpoints that could serve it and the one that would be chosen. Nothing is sent. It runs the same \
                   code as the proxy, on the same state.\n\n\
-                  Without --gateway or --from it asks for the gateway `default`. With -f it needs no server: it \
+                  Without --gateway or --from it asks for the gateway `default`, or for the only one there is. With -f it needs no server: it \
                   explains what a proxy would do with these files.",
     after_long_help = "Examples:\n  \
                        weir explain GET http://127.0.0.1:8080/cart\n  \
@@ -159,7 +159,7 @@ pub(crate) struct ExplainArgs {
     /// A header field of the request, as 'Name: value'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
-    /// The request arrives at this gateway [default: default]
+    /// The request arrives at this gateway [default: `default`, or the only one there is]
     #[arg(long, value_name = "NAME", conflicts_with = "from")]
     pub gateway: Option<String>,
     /// The request is made by this service, through its sidecar

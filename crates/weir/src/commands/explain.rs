@@ -4,11 +4,11 @@
 //! routing. Nothing is decided here.
 
 use weir_api::client::{Client, encode_segment};
-use weir_api::native::{PREFIX, SourceText};
+use weir_api::native::{List, PREFIX, ResourceView, ServiceView, SourceText};
 use weir_api::snapshot::SnapshotInputs;
 use weir_model::document::{self, DocumentError};
 use weir_model::validate::Scope;
-use weir_model::{Position, ServiceRef};
+use weir_model::{DEFAULT_NAMESPACE, Position, ServiceRef};
 use weir_proxy::explain::{Explanation, Outcome, Request, explain};
 use weir_proxy::route::RequestView;
 use weir_proxy::snapshot::{Compiler, Inputs, MeshLookup, Rejection, Role};
@@ -25,11 +25,13 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let request = Request::parse(&args.method, &args.url, headers).map_err(|error| {
         Failure::new(Exit::Usage, error.to_string()).hint("weir explain GET http://shop.example/cart")
     })?;
-    let role = role(args);
-    let inputs = if args.files.is_empty() {
-        inputs_of_server(args, &role, &request).await?
+    let (role, inputs) = if args.files.is_empty() {
+        let client = server_client::client(&args.server)?;
+        let role = role_at_server(&client, args).await?;
+        let inputs = inputs_of_server(&client, &role, &request).await?;
+        (role, inputs)
     } else {
-        inputs_of_files(args)?
+        (role_in_files(args), inputs_of_files(args)?)
     };
     let (snapshot, refused) = Compiler::new(role).compile_rest(&inputs);
     for Rejection { resource, path, reason } in &refused {
@@ -50,13 +52,58 @@ fn exit(explanation: &Explanation) -> Exit {
     }
 }
 
-fn role(args: &ExplainArgs) -> Role {
+/// Whose state it is; a service or gateway that does not exist would explain nothing.
+async fn role_at_server(client: &Client, args: &ExplainArgs) -> Result<Role, Failure> {
+    let failed = |error| server_client::failure(&error);
+    if let Some(service) = &args.from {
+        let service = service_ref(service, &args.namespace);
+        let list: List<ServiceView> = client.get(&format!("{PREFIX}/services")).await.map_err(failed)?;
+        let known: Vec<ServiceRef> =
+            list.items.into_iter().map(|view| ServiceRef::new(view.namespace, view.name)).collect();
+        if !known.contains(&service) {
+            let names: Vec<String> = known.iter().map(ServiceRef::to_string).collect();
+            return Err(no_such("--from", "service", &service.to_string(), &names));
+        }
+        return Ok(Role::Sidecar { service });
+    }
+    let path = format!("{PREFIX}/resources/Gateway?namespace={}", encode_segment(&args.namespace));
+    let list: List<ResourceView> = client.get(&path).await.map_err(failed)?;
+    let names: Vec<String> = list.items.into_iter().map(|view| view.resource.metadata.name).collect();
+    let gateway = gateway(args.gateway.as_deref(), &names)?;
+    Ok(Role::Gateway { gateways: vec![format!("{}/{gateway}", args.namespace)] })
+}
+
+/// The gateway that is meant: the one named, else `default`, else the only one there is.
+fn gateway<'a>(named: Option<&'a str>, names: &'a [String]) -> Result<&'a str, Failure> {
+    let wanted = named.unwrap_or(DEFAULT_GATEWAY);
+    if names.iter().any(|name| name == wanted) {
+        return Ok(wanted);
+    }
+    match (named, names) {
+        (None, [only]) => Ok(only),
+        _ => Err(no_such("--gateway", "Gateway", wanted, names)),
+    }
+}
+
+/// How many names an error tells.
+const NAMES_SHOWN_MAX: usize = 20;
+
+/// Says that there is no such thing, and what there is.
+fn no_such(flag: &str, what: &str, name: &str, known: &[String]) -> Failure {
+    let failure = |rest: String| Failure::new(Exit::NotFound, format!("there is no {what} `{name}`{rest}"));
+    if known.is_empty() {
+        return failure(format!(", and no other {what} either"));
+    }
+    let shown: Vec<&str> = known.iter().take(NAMES_SHOWN_MAX).map(String::as_str).collect();
+    let more = if known.len() > shown.len() { ", ..." } else { "" };
+    let nearest = weir_model::document::nearest(name, known.iter().map(String::as_str));
+    failure(format!("; there is {}{more}", shown.join(", ")))
+        .hint(format!("{flag} {}", nearest.unwrap_or(shown[0])))
+}
+
+fn role_in_files(args: &ExplainArgs) -> Role {
     match &args.from {
         Some(service) => Role::Sidecar { service: service_ref(service, &args.namespace) },
-        None if args.files.is_empty() => {
-            let gateway = args.gateway.as_deref().unwrap_or(DEFAULT_GATEWAY);
-            Role::Gateway { gateways: vec![format!("{}/{gateway}", args.namespace)] }
-        }
         None => Role::Gateway {
             gateways: args.gateway.iter().map(|gateway| format!("{}/{gateway}", args.namespace)).collect(),
         },
@@ -71,24 +118,21 @@ fn service_ref(name: &str, namespace: &str) -> ServiceRef {
     }
 }
 
-async fn inputs_of_server(args: &ExplainArgs, role: &Role, request: &Request) -> Result<Inputs, Failure> {
-    let client = server_client::client(&args.server)?;
-    let query = match role {
-        Role::Gateway { .. } => {
-            let gateway = args.gateway.as_deref().unwrap_or(DEFAULT_GATEWAY);
-            format!("gateway={}&namespace={}", encode_segment(gateway), encode_segment(&args.namespace))
+async fn inputs_of_server(client: &Client, role: &Role, request: &Request) -> Result<Inputs, Failure> {
+    let (parameter, id) = match role {
+        Role::Gateway { gateways } => {
+            ("gateway", gateways.first().map(|name| service_ref(name, DEFAULT_NAMESPACE)))
         }
-        Role::Sidecar { .. } => match called(role, request) {
-            Some(service) => format!(
-                "service={}&namespace={}",
-                encode_segment(&service.name),
-                encode_segment(&service.namespace)
-            ),
-            // No name of a service: an empty state says what a sidecar does with such a host.
-            None => return Ok(Inputs::default()),
-        },
+        Role::Sidecar { .. } => ("service", called(role, request)),
     };
-    fetch(&client, &query).await
+    // No name of a service: an empty state says what a sidecar does with such a host.
+    let Some(ServiceRef { namespace, name }) = id else { return Ok(Inputs::default()) };
+    let query = format!("{parameter}={}&namespace={}", encode_segment(&name), encode_segment(&namespace));
+    let inputs: SnapshotInputs = client
+        .get(&format!("{PREFIX}/snapshot?{query}"))
+        .await
+        .map_err(|error| server_client::failure(&error))?;
+    Ok(inputs.into())
 }
 
 /// The service that a sidecar would take the request's host for, by the sidecar's own reading.
@@ -98,20 +142,6 @@ fn called(role: &Role, request: &Request) -> Option<ServiceRef> {
         MeshLookup::NotSubscribed(service) => Some(service),
         MeshLookup::Known(_) | MeshLookup::Unknown => None,
     }
-}
-
-async fn fetch(client: &Client, query: &str) -> Result<Inputs, Failure> {
-    let inputs: SnapshotInputs =
-        client.get(&format!("{PREFIX}/snapshot?{query}")).await.map_err(|error| {
-            let failure = server_client::failure(&error);
-            match failure.exit {
-                Exit::NotFound => {
-                    failure.hint("`weir get Gateway` shows the gateways; --gateway NAME chooses one")
-                }
-                _ => failure,
-            }
-        })?;
-    Ok(inputs.into())
 }
 
 fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {
@@ -143,6 +173,23 @@ mod tests {
     fn services_are_read_with_and_without_a_namespace() {
         assert_eq!(service_ref("cart", "default"), ServiceRef::new("default", "cart"));
         assert_eq!(service_ref("blue/cart", "default"), ServiceRef::new("blue", "cart"));
+    }
+
+    #[test]
+    fn the_only_gateway_is_meant_where_none_is_named() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(gateway(None, &names(&["default", "edge"])).unwrap(), "default");
+        assert_eq!(gateway(None, &names(&["edge"])).unwrap(), "edge");
+        assert_eq!(gateway(Some("edge"), &names(&["default", "edge"])).unwrap(), "edge");
+        let check = |named: Option<&str>, there: &[&str], message: &str| {
+            let failure = gateway(named, &names(there)).unwrap_err();
+            assert_eq!((failure.exit, failure.message.as_str()), (Exit::NotFound, message));
+        };
+        check(None, &["edge", "inner"], "there is no Gateway `default`; there is edge, inner");
+        check(Some("egde"), &["edge"], "there is no Gateway `egde`; there is edge");
+        check(None, &[], "there is no Gateway `default`, and no other Gateway either");
+        let hint = gateway(Some("innr"), &names(&["edge", "inner"])).unwrap_err().hint;
+        assert_eq!(hint.as_deref(), Some("--gateway inner"));
     }
 
     #[test]
