@@ -197,6 +197,17 @@ spec: {}
     // The call went through the callee's sidecar: it shows who forwarded it.
     let seen = call("/echo", &[("host", "catalog-v1.default")]).unwrap().text().to_lowercase();
     assert!(seen.contains("x-forwarded-for"), "{seen}");
+    // Names that other registries allow, and in any case once it is known.
+    let odd = App::start(TEST_APP, "odd");
+    register(&cluster, "My_Cart", &odd, None);
+    for name in ["My_Cart", "My_Cart.default", "my_cart"] {
+        eventually(&format!("front to reach {name}"), START_LIMIT, || {
+            call("/", &[("host", name)]).ok().filter(|answer| answer.text() == "odd")
+        });
+        assert_eq!(call(&format!("http://{name}/"), &[("host", name)]).unwrap().text(), "odd");
+    }
+    let explained = cluster.weir(&["explain", "--from", "front", "GET", "http://My_Cart/"]);
+    assert!(explained.contains(&format!("127.0.0.1:{}", odd.port)), "{explained}");
     // What is not in the mesh is reached all the same through HTTP_PROXY, and refused by Host.
     let outside = App::start(TEST_APP, "outside");
     let target = format!("http://127.0.0.1:{}/", outside.port);

@@ -49,7 +49,7 @@ pub(crate) struct Connection {
     head: Option<Box<weir_http1::RequestHead>>,
     peer: Peer,
     /// What came of asking for the service that the request in `carry` is for.
-    asked_for: Option<Subscribed>,
+    asked_for: Option<(Subscribed, u8)>,
     /// The grace for one more request has begun.
     told_to_close: bool,
 }
@@ -157,7 +157,8 @@ impl Connection {
                     if asked != Subscribed::Answered {
                         tracing::debug!(%service, ?asked, "the control plane has not said where the service is");
                     }
-                    self.asked_for = Some(asked);
+                    let times = self.asked_for.map_or(0, |(_, times)| times);
+                    self.asked_for = Some((asked, times + 1));
                     true
                 }
                 Next::Bad(refusal) => {

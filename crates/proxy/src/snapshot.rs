@@ -31,6 +31,7 @@ use weir_model::{Position, ResourceId, ServiceRef};
 pub use compile::{Addresses, Compiler, Rejection, Role};
 pub(crate) use endpoints::host_names;
 pub use inputs::{Inputs, Registered, Resources, Services};
+pub(crate) use mesh::READINGS_MAX;
 pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};

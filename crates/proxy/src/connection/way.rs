@@ -16,7 +16,7 @@ use crate::listen::Role;
 use crate::respond::{Reason, Refusal};
 use crate::route::{Decision, RequestView, RouteTable};
 use crate::runtime::View;
-use crate::snapshot::{MeshLookup, Snapshot, Upstream};
+use crate::snapshot::{MeshLookup, READINGS_MAX, Snapshot, Upstream};
 use crate::source::Subscribed;
 
 /// Where routing leads.
@@ -167,8 +167,8 @@ impl Connection {
         let known = match snapshot.mesh.lookup(seen.host) {
             MeshLookup::Known(service) => Some(service),
             MeshLookup::Unknown => None,
-            MeshLookup::NotSubscribed(service) if self.asked_for.is_none() => return Way::Ask(service),
-            MeshLookup::NotSubscribed(_) => None,
+            MeshLookup::NotSubscribed(service) if self.may_ask() => return Way::Ask(service),
+            MeshLookup::NotSubscribed(_) => snapshot.mesh.known(seen.host),
         };
         if form == TargetForm::Authority {
             let Some(Authority { host, port: Some(port) }) = authority else {
@@ -197,12 +197,21 @@ impl Connection {
         }
     }
 
+    /// Whether the control plane may be asked for what a host means: once for each reading, until it does not answer.
+    fn may_ask(&self) -> bool {
+        match self.asked_for {
+            None => true,
+            Some((Subscribed::Answered, times)) => usize::from(times) < READINGS_MAX,
+            Some(_) => false,
+        }
+    }
+
     #[cold]
     fn unknown_service(&self, host: &[u8]) -> Refusal {
         let host = String::from_utf8_lossy(host);
         let is_static = matches!(self.worker.config().source, SourceConfig::Static { .. });
         match self.asked_for {
-            Some(Subscribed::TimedOut | Subscribed::Unavailable) if !is_static => {
+            Some((Subscribed::TimedOut | Subscribed::Unavailable, _)) if !is_static => {
                 let message = format!("the control plane has not said where service {host:?} is");
                 Refusal::new(Reason::NotSubscribed, message)
             }

@@ -35,6 +35,9 @@ fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance 
         MeshLookup::Known(service) => return entrance(snapshot, "mesh", &service.routes, request, rng),
         MeshLookup::Unknown => format!("`{}` is not a service", request.host),
         MeshLookup::NotSubscribed(service) => {
+            if let Some(known) = snapshot.mesh.known(request.host()) {
+                return entrance(snapshot, "mesh", &known.routes, request, rng);
+            }
             format!("no service {service} is known here; the first call asks the control plane for it")
         }
     };

@@ -1,21 +1,33 @@
 //! Calls inside the mesh: which service a host name means, and the rules for it.
+//!
+//! Hosts are compared without case, names of registered services with it. So a host means the service spelled like it,
+//! else the one spelled in lower case, else one already known that differs only in case; each spelling is asked for
+//! once. A host with a dot is `name.namespace`; only if there is no such service it is a name with a dot in it. Names
+//! with more dots are asked for as `name.namespace` in the own namespace alone, since hosts outside the mesh look the
+//! same.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weir_model::names::{self, REGISTERED_BYTES_MAX};
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
 
 use crate::route::{HostBuffer, RouteTable, TextHash, UpstreamIndex};
 
-/// The longest label of a host name (RFC 1035).
-const LABEL_LEN_MAX: usize = 63;
+/// The most services that a host may mean: two readings, each in two spellings.
+pub(crate) const READINGS_MAX: usize = 4;
 
 /// The services that can be called by name.
 #[derive(Debug)]
 pub struct MeshTable {
     /// The namespace that a bare name is in.
     namespace: String,
-    by_host: HashMap<Box<[u8]>, Option<Arc<MeshService>>, TextHash>,
+    /// Known services by each host that means them, in their own spelling: what most requests find at once.
+    by_host: HashMap<Box<[u8]>, Arc<MeshService>, TextHash>,
+    /// The same in lower case.
+    by_folded: HashMap<Box<[u8]>, Arc<MeshService>, TextHash>,
+    /// What the control plane has said of services: `None` for one that does not exist.
+    told: HashMap<ServiceRef, Option<Arc<MeshService>>>,
     services: Vec<Arc<MeshService>>,
 }
 
@@ -50,30 +62,69 @@ impl Default for MeshTable {
 impl MeshTable {
     /// A table without services, in which a bare name is in the namespace given.
     pub fn new(namespace: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), by_host: HashMap::default(), services: Vec::new() }
+        Self {
+            namespace: namespace.into(),
+            by_host: HashMap::default(),
+            by_folded: HashMap::default(),
+            told: HashMap::default(),
+            services: Vec::new(),
+        }
     }
 
     /// Adds a service, or `None` for one that is known not to exist, under `name.namespace` and, in the table's own
     /// namespace, `name`.
     pub(super) fn insert(&mut self, service: &ServiceRef, entry: Option<&Arc<MeshService>>) {
-        self.services.extend(entry.cloned());
-        let mut add =
-            |host: String| self.by_host.insert(host.to_ascii_lowercase().into_bytes().into(), entry.cloned());
-        add(format!("{}.{}", service.name, service.namespace));
+        self.told.insert(service.clone(), entry.cloned());
+        let Some(entry) = entry else { return };
+        self.services.push(Arc::clone(entry));
+        self.name(format!("{}.{}", service.name, service.namespace), entry, true);
         if service.namespace == self.namespace {
-            add(service.name.clone());
+            // The same text may be another service's name and namespace, which goes first.
+            self.name(service.name.clone(), entry, !service.name.contains('.'));
         }
     }
 
-    /// What a host means; given without a port, in any case. Allocates only for [`MeshLookup::NotSubscribed`].
+    fn name(&mut self, host: String, entry: &Arc<MeshService>, first: bool) {
+        let folded = host.to_ascii_lowercase();
+        // Of services that differ only in case, the one in lower case is meant by all other spellings.
+        let is_folded = folded == host;
+        let add = |table: &mut HashMap<Box<[u8]>, _, TextHash>, host: String, replace: bool| {
+            let host = host.into_bytes().into_boxed_slice();
+            if replace {
+                table.insert(host, Arc::clone(entry));
+            } else {
+                table.entry(host).or_insert_with(|| Arc::clone(entry));
+            }
+        };
+        add(&mut self.by_host, host, first);
+        add(&mut self.by_folded, folded, first && is_folded);
+    }
+
+    /// What a host means; given without a port, in any case. Allocates only for hosts that are not spelled like a known
+    /// service.
     pub fn lookup(&self, host: &[u8]) -> MeshLookup<'_> {
-        let mut buffer = HostBuffer::default();
-        let host = buffer.fold(host);
-        match self.by_host.get(host) {
-            Some(Some(service)) => MeshLookup::Known(service),
-            Some(None) => MeshLookup::Unknown,
-            None => self.possible_service(host).map_or(MeshLookup::Unknown, MeshLookup::NotSubscribed),
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        if let Some(service) = self.by_host.get(host) {
+            return MeshLookup::Known(service);
         }
+        for reading in self.readings(host) {
+            match self.told.get(&reading) {
+                Some(Some(service)) => return MeshLookup::Known(service),
+                Some(None) => {}
+                None => return MeshLookup::NotSubscribed(reading),
+            }
+        }
+        self.without_case(host).map_or(MeshLookup::Unknown, MeshLookup::Known)
+    }
+
+    /// What a host means as far as it is known, where the control plane cannot be asked.
+    pub fn known(&self, host: &[u8]) -> Option<&Arc<MeshService>> {
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        self.by_host.get(host).or_else(|| self.without_case(host))
+    }
+
+    fn without_case(&self, host: &[u8]) -> Option<&Arc<MeshService>> {
+        self.by_folded.get(HostBuffer::default().fold(host))
     }
 
     /// The services of the table, in order.
@@ -81,29 +132,44 @@ impl MeshTable {
         &self.services
     }
 
-    /// `name` or `name.namespace`, if the host could be that: one or two labels, not an address.
-    fn possible_service(&self, host: &[u8]) -> Option<ServiceRef> {
-        let host = std::str::from_utf8(host).ok()?;
-        let mut labels = host.split('.');
-        let name = labels.next().filter(|label| is_label(label))?;
-        let namespace = labels.next();
-        if labels.next().is_some() || namespace.is_some_and(|label| !is_label(label)) {
-            return None;
+    /// The services that a host may mean, the likeliest first; none for an address, or what no service is called.
+    pub fn readings(&self, host: &[u8]) -> Vec<ServiceRef> {
+        let mut readings = Vec::new();
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        let Some(host) = std::str::from_utf8(host).ok().filter(|host| is_possible(host)) else {
+            return readings;
+        };
+        let mut add = |namespace: &str, name: &str| {
+            // Namespaces are in lower case always.
+            let namespace = namespace.to_ascii_lowercase();
+            if names::label(&namespace).is_ok() && names::registered(name).is_ok() {
+                let spelled = ServiceRef::new(&*namespace, name);
+                let folded = ServiceRef::new(namespace, name.to_ascii_lowercase());
+                let both = if spelled == folded { vec![spelled] } else { vec![spelled, folded] };
+                readings.extend(both);
+            }
+        };
+        match host.rsplit_once('.') {
+            None => add(&self.namespace, host),
+            Some((name, namespace)) if namespace.eq_ignore_ascii_case(&self.namespace) => {
+                add(namespace, name)
+            }
+            Some((name, namespace)) if !name.contains('.') => {
+                add(namespace, name);
+                add(&self.namespace, host);
+            }
+            Some(_) => {}
         }
-        // `1.2` and `2130706433` are addresses to inet_aton, and so to many resolvers.
-        if namespace.unwrap_or(name).bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        Some(ServiceRef::new(namespace.unwrap_or(&self.namespace), name))
+        debug_assert!(readings.len() <= READINGS_MAX, "{readings:?}");
+        readings
     }
 }
 
-/// Whether text is a DNS label in lower case (RFC 1123).
-fn is_label(text: &str) -> bool {
-    (1..=LABEL_LEN_MAX).contains(&text.len())
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+/// Whether a host may be a service's name, and is no address: `1.2` and `2130706433` are addresses to inet_aton, and so
+/// to many resolvers.
+fn is_possible(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    host.len() <= REGISTERED_BYTES_MAX && !last.is_empty() && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -112,7 +178,16 @@ mod tests {
 
     fn table() -> MeshTable {
         let mut table = MeshTable::new("shop");
-        for (namespace, name) in [("shop", "cart"), ("default", "mail")] {
+        let services = [
+            ("shop", "cart"),
+            ("default", "mail"),
+            ("shop", "my_SVC"),
+            ("shop", "Twin"),
+            ("shop", "twin"),
+            ("shop", "pay.v2"),
+            ("shop", "mail.default"),
+        ];
+        for (namespace, name) in services {
             let service = ServiceRef::new(namespace, name);
             let entry =
                 MeshService { service: service.clone(), upstream: UpstreamIndex(0), routes: Arc::default() };
@@ -134,7 +209,7 @@ mod tests {
             assert_eq!(found, expected, "{host}");
         };
         check("cart", "known shop/cart");
-        check("CART", "known shop/cart");
+        check("CART", "ask shop/CART");
         check("cart.shop", "known shop/cart");
         check("cart.shop.", "known shop/cart");
         check("mail", "ask shop/mail");
@@ -142,18 +217,66 @@ mod tests {
         check("gone", "unknown");
         check("gone.shop", "unknown");
         check("gone.default", "ask gone");
+        check("Gone", "ask shop/Gone");
+        check("my_SVC", "known shop/my_SVC");
+        check("my_SVC.shop", "known shop/my_SVC");
+        check("my_SVC.Shop.", "known shop/my_SVC");
+        check("my_svc", "ask shop/my_svc");
+        check("Twin", "known shop/Twin");
+        check("twin", "known shop/twin");
+        check("a_b", "ask shop/a_b");
+        check("_x", "ask shop/_x");
+        check(&"n".repeat(100), &format!("ask shop/{}", "n".repeat(100)));
+        check("pay.v2", "known shop/pay.v2");
+        check("pay.v3", "ask v3/pay");
+        check("pay.v2.shop", "known shop/pay.v2");
+        check("pay.v3.shop", "ask shop/pay.v3");
         check("www.shop.example", "unknown");
         check("127.0.0.1", "unknown");
         check("127.1", "unknown");
         check("::1", "unknown");
         check("-x", "unknown");
-        check("a_b", "unknown");
+        check("a b", "unknown");
+        check("a..b", "unknown");
+        check("a%20b", "unknown");
         check("", "unknown");
         check("\u{e9}", "unknown");
     }
 
     #[test]
+    fn each_spelling_is_asked_for_and_then_case_is_nothing() {
+        let mut table = table();
+        let mut asked = Vec::new();
+        let found = loop {
+            match table.lookup(b"My_svc") {
+                MeshLookup::NotSubscribed(service) => {
+                    asked.push(service.to_string());
+                    table.insert(&service, None);
+                }
+                MeshLookup::Known(service) => break service.service.to_string(),
+                MeshLookup::Unknown => panic!("not found"),
+            }
+        };
+        assert_eq!(
+            (asked, &*found),
+            (vec!["shop/My_svc".to_owned(), "shop/my_svc".to_owned()], "shop/my_SVC")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_found_without_case() {
+        let table = table();
+        let known = |host: &str| table.known(host.as_bytes()).map(|found| found.service.to_string());
+        assert_eq!(known("CART"), Some("shop/cart".to_owned()));
+        assert_eq!(known("MY_svc.SHOP"), Some("shop/my_SVC".to_owned()));
+        assert_eq!(known("TWIN"), Some("shop/twin".to_owned()));
+        assert_eq!(known("Twin"), Some("shop/Twin".to_owned()));
+        assert_eq!(known("mail.default"), Some("mail".to_owned()));
+        assert_eq!(known("gone"), None);
+    }
+
+    #[test]
     fn services_are_listed_once() {
-        assert_eq!(table().services().len(), 2);
+        assert_eq!(table().services().len(), 7);
     }
 }
