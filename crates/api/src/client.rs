@@ -172,7 +172,7 @@ impl Client {
             .map_err(|error| self.bad(&error))?
             .to_bytes();
         connection.abort();
-        if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
     }
 
     fn read<T: DeserializeOwned>(&self, body: &Bytes) -> Result<T, ClientError> {
@@ -183,21 +183,25 @@ impl Client {
         ClientError::Unreachable { server: self.server.to_string(), reason: error.to_string() }
     }
 
+    /// Reads an error answer. Every error of the native API is in its form, but for that of a server with too many
+    /// connections; whoever says no in another form is something else: a proxy, or another program.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        if let Ok(answer) = serde_json::from_slice::<ErrorAnswer>(body)
+            && !answer.errors.is_empty()
+        {
+            return ClientError::Refused { status, problems: answer.errors };
+        }
+        let text = String::from_utf8_lossy(&body[..body.len().min(PLAIN_ERROR_BYTES_MAX)]);
+        let said = format!("{status}: {}", text.trim());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return ClientError::Refused { status, problems: vec![Problem::new(said)] };
+        }
+        self.bad(&said)
+    }
+
     fn bad(&self, error: &dyn std::fmt::Display) -> ClientError {
         ClientError::BadAnswer { server: self.server.to_string(), reason: error.to_string() }
     }
-}
-
-/// Reads an error answer; one that is not in the native form becomes a single problem with its text.
-fn refused(status: StatusCode, body: &[u8]) -> ClientError {
-    let problems = match serde_json::from_slice::<ErrorAnswer>(body) {
-        Ok(answer) if !answer.errors.is_empty() => answer.errors,
-        _ => {
-            let text = String::from_utf8_lossy(&body[..body.len().min(PLAIN_ERROR_BYTES_MAX)]);
-            vec![Problem::new(format!("{status}: {}", text.trim()))]
-        }
-    };
-    ClientError::Refused { status, problems }
 }
 
 /// How much of an error answer that is plain text is shown, in bytes.
@@ -240,8 +244,19 @@ mod tests {
 
         let client = server_that_says("HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\ngone").await;
         let error = client.get::<u32>("/x").await.unwrap_err();
+        assert!(matches!(&error, ClientError::BadAnswer { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.ends_with("is not that of a weir server: 404 Not Found: gone"), "{text}");
+
+        let answer =
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 31\r\n\r\n{\"errors\": [{\"message\": \"no\"}]}";
+        let error = server_that_says(answer).await.get::<u32>("/x").await.unwrap_err();
         assert!(matches!(&error, ClientError::Refused { status, .. } if *status == StatusCode::NOT_FOUND));
-        assert_eq!(error.to_string(), "404 Not Found: gone");
+        assert_eq!(error.to_string(), "no");
+
+        let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy";
+        let error = server_that_says(answer).await.get::<u32>("/x").await.unwrap_err();
+        assert_eq!(error.to_string(), "503 Service Unavailable: busy");
 
         let client = server_that_says("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhtml").await;
         assert!(matches!(client.get::<u32>("/x").await.unwrap_err(), ClientError::BadAnswer { .. }));
