@@ -70,5 +70,17 @@ pub(crate) enum Command {
     ShopApp(roles::ShopAppArgs),
 }
 
+impl Command {
+    /// The form in which an answer is asked for.
+    pub(crate) const fn format(&self) -> operator::Format {
+        match self {
+            Self::Apply(args) => args.output,
+            Self::Get(args) => args.output,
+            Self::Explain(args) => args.output,
+            _ => operator::Format::Table,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

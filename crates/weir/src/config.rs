@@ -7,11 +7,14 @@ mod keys;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 use weir_model::document::{DocumentError, decode_as};
+use weir_model::names;
 
 use crate::cli::ListenAddress;
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
 use crate::exit::{Exit, Failure};
+use crate::output::yaml;
 use crate::{host_name, sources};
 
 use keys::KEYS;
@@ -64,7 +67,7 @@ impl ServerConfig {
     fn merge(flags: ServerArgs, file: ServerFile) -> Result<Self, Failure> {
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
-        Ok(Self {
+        let config = Self {
             http: flags.http.or(file.http).map_or_else(|| default(DEFAULT_HTTP), Ok)?,
             grpc: flags.grpc.or(file.grpc).map_or_else(|| default(DEFAULT_GRPC), Ok)?,
             dns: flags.dns.or(file.dns),
@@ -78,8 +81,73 @@ impl ServerConfig {
                 log_level: flags.log.log_level.or(file.log_level),
                 log_format: flags.log.log_format.or(file.log_format),
             },
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Names must be such that clients can use them.
+    fn check(&self) -> Result<(), Failure> {
+        let of_cluster = |text: &str| {
+            let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+            !text.is_empty() && text.len() <= names::LABEL_BYTES_MAX && text.bytes().all(inner)
+        };
+        if !of_cluster(&self.datacenter) {
+            let message = format!(
+                "datacenter: `{}` is not the name of a datacenter; expected lower-case letters, digits, `-` and `_`, \
+                 1 to {} characters",
+                self.datacenter.escape_default(),
+                names::LABEL_BYTES_MAX
+            );
+            return Err(Failure::new(Exit::Usage, message).hint("--datacenter dc1"));
+        }
+        names::registered(&self.node_name).map_err(|bad| {
+            Failure::new(Exit::Usage, format!("node-name: {bad}; expected {}", bad.expected))
+                .hint("--node-name NAME chooses another name than the host's")
         })
     }
+
+    /// This configuration as a file, with every key and what it means.
+    pub(crate) fn print(&self) -> String {
+        let begin =
+            "# Configuration of `weir server`: its file, its flags and the defaults taken together.\n";
+        let mut text = begin.to_owned();
+        for key in KEYS {
+            let value = self.value(key.name);
+            let value = if value.is_null() {
+                format!("{}: {}\n", key.name, key.default)
+            } else {
+                entry(key.name, value)
+            };
+            text.push_str(&key.comment());
+            text.push_str(&value);
+        }
+        text
+    }
+
+    /// The value of a key; null if it is left to its default.
+    fn value(&self, key: &str) -> Value {
+        let shown = |value: &dyn std::fmt::Display| Value::from(value.to_string());
+        match key {
+            "http" => shown(&self.http),
+            "grpc" => shown(&self.grpc),
+            "dns" => self.dns.map_or(Value::Null, |dns| shown(&dns)),
+            "data-dir" => self.data_dir.as_ref().map_or(Value::Null, |dir| shown(&dir.display())),
+            "file" => self.files.iter().map(|file| shown(&file.display())).collect(),
+            "datacenter" => self.datacenter.as_str().into(),
+            "node-name" => self.node_name.as_str().into(),
+            "insecure" => self.insecure.into(),
+            "open-files" => self.open_files.into(),
+            "log-level" => self.log.log_level.as_deref().into(),
+            "log-format" => self.log.log_format.map(LogFormat::as_str).into(),
+            _ => Value::Null,
+        }
+    }
+}
+
+/// A key with its value, as it stands in a file.
+fn entry(key: &str, value: Value) -> String {
+    yaml::to_string(&Value::Object([(key.to_owned(), value)].into_iter().collect()))
 }
 
 /// The default file, with every key and what it means.
@@ -90,10 +158,7 @@ pub(crate) fn print_default() -> String {
         "# All values here are the defaults; a key that is left out or `null` keeps its default.\n",
     );
     for key in KEYS {
-        text.push('\n');
-        for line in key.about.lines() {
-            text.push_str(&format!("# {line}\n"));
-        }
+        text.push_str(&key.comment());
         text.push_str(&format!("{}: {}\n", key.name, key.default));
     }
     text
@@ -117,7 +182,8 @@ struct ServerFile {
 }
 
 fn read_file(path: &Path) -> Result<ServerFile, Failure> {
-    let source = sources::read(&[path.to_owned()])?.remove(0);
+    let as_usage = |failure: Failure| Failure { exit: Exit::Usage, ..failure };
+    let source = sources::read_file(path).map_err(as_usage)?;
     parse(&source.name, &source.text).map_err(|errors| {
         let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         Failure::new(Exit::Usage, text)

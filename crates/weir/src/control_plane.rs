@@ -133,6 +133,11 @@ async fn apply_at_start(
 async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> {
     let Some(dir) = data_dir else { return Ok(Arc::new(Memory::new())) };
     let shown = dir.display().to_string();
+    if dir.exists() && !dir.is_dir() {
+        let message = format!("cannot use the data directory {shown}: it is a file, expected a directory");
+        return Err(Failure::new(Exit::CannotStart, message)
+            .hint("name a directory with --data-dir; it is created if it is not there"));
+    }
     let failed = |error: &io::Error| {
         Failure::new(Exit::CannotStart, format!("cannot use the data directory {shown}: {error}"))
             .hint("name a directory that this user may create or write to with --data-dir")

@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line or the configuration file is wrong.
     Usage = 2,
-    /// The documents are wrong and nothing was changed.
+    /// The documents are wrong or cannot be read, and nothing was changed.
     Invalid = 3,
     /// There is no such thing.
     NotFound = 4,
@@ -29,7 +29,7 @@ Exit status:
   0  done
   1  failed
   2  the command line or the configuration file is wrong
-  3  the documents are wrong; nothing was changed
+  3  the documents are wrong or cannot be read; nothing was changed
   4  there is no such thing
   5  no server answers
   6  cannot start: an address or the data directory is in use, or may not be used
@@ -63,6 +63,18 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl Failure {
+    /// The failure for programs: `{"errors": [...], "try": "...", "exit": 4}`.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let errors: Vec<&str> = self.message.lines().collect();
+        let mut value = serde_json::json!({ "errors": errors, "exit": self.exit as u8 });
+        if let Some(hint) = &self.hint {
+            value["try"] = hint.as_str().into();
+        }
+        value
     }
 }
 
@@ -109,5 +121,7 @@ mod tests {
     fn failures_say_what_to_try() {
         let failure = Failure::new(Exit::Failed, "one\ntwo").hint("three");
         assert_eq!(failure.to_string(), "error: one\nerror: two\ntry: three\n");
+        let json = serde_json::json!({ "errors": ["one", "two"], "try": "three", "exit": 1 });
+        assert_eq!(failure.to_json(), json);
     }
 }

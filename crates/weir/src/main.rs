@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use cli::operator::Format;
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
@@ -36,14 +37,17 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
+    let format = cli.command.format();
     match commands::run(cli.command) {
         Ok(exit) => exit.into(),
-        Err(failure) => fail(&failure),
+        Err(failure) => fail(&failure, format),
     }
 }
 
-fn fail(failure: &Failure) -> ExitCode {
-    let _ = write!(std::io::stderr(), "{failure}");
+/// Says on standard error what went wrong, as JSON where the answer was to be JSON.
+fn fail(failure: &Failure, format: Format) -> ExitCode {
+    let text = if format == Format::Json { format!("{}\n", failure.to_json()) } else { failure.to_string() };
+    let _ = std::io::stderr().write_all(text.as_bytes());
     failure.exit.into()
 }
 

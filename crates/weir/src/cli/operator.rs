@@ -36,11 +36,12 @@ pub(crate) enum Format {
     after_long_help = "Examples:\n  \
                        weir apply -f shop.yaml\n  \
                        weir apply -f gateway.yaml -f routes.yaml     both files in one change\n  \
+                       weir apply -f shop/                           every .yaml, .yml and .json in a directory\n  \
                        weir apply -f shop.yaml --dry-run             check and compare, change nothing\n  \
                        cat shop.yaml | weir apply -f -"
 )]
 pub(crate) struct ApplyArgs {
-    /// A file with documents, or `-` for standard input; may be repeated
+    /// A file with documents, a directory of such files, or `-` for standard input; may be repeated
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// Check and compare only; change nothing

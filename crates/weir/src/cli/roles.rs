@@ -29,7 +29,7 @@ impl LogFormat {
 }
 
 /// What is logged, and how.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 pub(crate) struct LogArgs {
     /// error, warn, info, debug or trace; or a filter such as `warn,weir_edge=debug` [default: info; $WEIR_LOG]
     #[arg(long, value_name = "LEVEL")]
@@ -57,7 +57,7 @@ pub(crate) struct LocalArgs {
     /// Keep everything in this directory; without it, in memory until the end
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Documents to apply at start; may be repeated
+    /// Documents to apply at start: a file, or a directory of such files; may be repeated
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Listen on addresses that others can reach, without tokens and TLS
@@ -103,7 +103,7 @@ pub(crate) struct DemoArgs {
 }
 
 /// `weir server`.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(
     long_about = "Starts a control plane: it keeps the registry and the declared documents, serves the HTTP APIs \
                   (native and Consul's), and tells proxies what is in force.\n\n\
@@ -121,7 +121,8 @@ pub(crate) struct ServerArgs {
     /// Configuration file (YAML)
     #[arg(short = 'c', long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print a configuration file with every key, its default and what it means, and end
+    /// Print a configuration file with every key and what it means, and end: the defaults, or with --config or other
+    /// flags what they come to
     #[arg(long)]
     pub print_config: bool,
     /// Where the HTTP APIs are served [default: 127.0.0.1:8500]
@@ -136,7 +137,7 @@ pub(crate) struct ServerArgs {
     /// Keep everything in this directory; without it, in memory until the end
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Documents to apply at start; may be repeated
+    /// Documents to apply at start: a file, or a directory of such files; may be repeated
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Name of the datacenter [default: dc1]
@@ -175,13 +176,12 @@ pub(crate) struct ServerArgs {
                        127.0.0.1:15001"
 )]
 pub(crate) struct ProxyArgs {
-    /// A file with documents; may be repeated
+    /// A file with documents, or a directory of such files; may be repeated
     #[arg(
         short = 'f',
         long = "file",
         value_name = "FILE",
-        conflicts_with_all = ["gateways", "service", "server", "data_dir", "id"],
-        required_unless_present_any = ["gateways", "service"]
+        conflicts_with_all = ["gateways", "service", "server", "data_dir", "id"]
     )]
     pub files: Vec<PathBuf>,
     /// Serve the Gateway with this name; may be repeated

@@ -69,7 +69,6 @@ fn errors_say_what_was_expected() {
     check("weir get services --server https://x", &["https is not served yet", "127.0.0.1:8500"]);
     check("weir dev --http 8500", &["127.0.0.1:8500", "0.0.0.0:8500"]);
     check("weir dev --http weir.example:80", &["not looked up"]);
-    check("weir proxy", &["weir proxy -f <FILE>"]);
     check("weir proxy --service cart", &["--app", "--inbound", "--outbound"]);
     check("weir proxy -f a.yaml --gateway b", &["cannot be used with"]);
     check("weir proxy --gateway a --drain-timeout 5", &["is not a duration", "250ms"]);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use weir_api::client::ServerUrl;
-use weir_model::ServiceRef;
+use weir_model::{ServiceRef, names};
 use weir_proxy::source::SourceError;
 use weir_proxy::{AccessLogConfig, Mode, ProxyConfig, ProxyError, SourceConfig};
 
@@ -50,6 +50,7 @@ fn cannot_start(error: &ProxyError) -> Failure {
 
 /// The data plane's configuration for what was said.
 fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
+    check_names(args)?;
     for (flag, address) in
         [("--inbound", args.inbound), ("--outbound", args.outbound), ("--admin", args.admin)]
     {
@@ -68,6 +69,30 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
     config.access_log = args.access_log.as_deref().map(access_log);
     config.drain_timeout = args.drain_timeout.0;
     Ok(config)
+}
+
+/// A proxy must be one of three, and what it is named for must be able to exist.
+fn check_names(args: &ProxyArgs) -> Result<(), Failure> {
+    if args.files.is_empty() && args.gateways.is_empty() && args.service.is_none() {
+        let message = "a proxy must be one of three: from files (-f FILE), a gateway of a control plane (--gateway \
+                       NAME), or a sidecar (--service NAME --app HOST:PORT --inbound HOST:PORT --outbound HOST:PORT)";
+        return Err(Failure::new(Exit::Usage, message).hint(
+            "weir proxy --gateway default   beside `weir server`; `weir proxy --help` tells more about each",
+        ));
+    }
+    let bad = |flag: &str, bad: names::BadName| {
+        Failure::new(Exit::Usage, format!("{flag}: {bad}; expected {}", bad.expected))
+    };
+    names::label(&args.namespace).map_err(|error| bad("--namespace", error))?;
+    for gateway in &args.gateways {
+        let (namespace, name) = gateway.split_once('/').unwrap_or((&args.namespace, gateway));
+        names::label(namespace).map_err(|error| bad("--gateway", error))?;
+        names::subdomain(name).map_err(|error| bad("--gateway", error))?;
+    }
+    match &args.service {
+        Some(service) => names::registered(service).map_err(|error| bad("--service", error)),
+        None => Ok(()),
+    }
 }
 
 fn access_log(path: &Path) -> AccessLogConfig {
@@ -175,6 +200,10 @@ mod tests {
             assert_eq!(failure.exit, Exit::Usage, "{line}");
             assert!(failure.to_string().contains(part), "{line}: {failure}");
         };
+        usage("weir proxy", "(-f FILE), a gateway of a control plane (--gateway NAME), or a sidecar");
+        usage("weir proxy --gateway Default!", "--gateway: `Default!` is not a DNS name");
+        usage("weir proxy --gateway shop/a/b", "--gateway: `a/b`");
+        usage("weir proxy --gateway a -n A", "--namespace: `A` is not a DNS label");
         usage("weir proxy --gateway edge --server weir.example", "weir.example:8502");
         usage("weir proxy --gateway edge --server ::1", "[::1]:8502");
         usage("weir proxy --gateway edge --server https://weir:8502", "https is not served yet");

@@ -17,7 +17,8 @@ use crate::{log, open_files, output};
 /// `weir server`.
 pub(super) fn server(args: ServerArgs) -> Result<Exit, Failure> {
     if args.print_config {
-        output::print(&config::print_default());
+        let is_default = args == ServerArgs { print_config: true, ..ServerArgs::default() };
+        output::print(&if is_default { config::print_default() } else { ServerConfig::load(args)?.print() });
         return Ok(Exit::Done);
     }
     let config = ServerConfig::load(args)?;

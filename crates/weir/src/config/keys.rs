@@ -11,6 +11,14 @@ pub(super) struct Key {
     pub(super) about: &'static str,
 }
 
+impl Key {
+    /// What it means, as a comment behind an empty line.
+    pub(super) fn comment(&self) -> String {
+        let lines = self.about.lines().map(|line| format!("# {line}\n"));
+        format!("\n{}", lines.collect::<String>())
+    }
+}
+
 /// Every key, in the order of the printed file.
 pub(super) static KEYS: &[Key] = &[
     Key {

@@ -77,3 +77,42 @@ fn what_is_wrong_is_said_with_line_and_suggestion() {
     // All that is wrong is said at once.
     assert_eq!(parse("-", "htp: 1\ngprc: 2\n").unwrap_err().len(), 2);
 }
+
+#[test]
+fn the_merged_configuration_is_printed_and_reads_back() {
+    let file = "http: '[::1]:1'\ndata-dir: /x y\nfile: [a.yaml]\ndatacenter: blue\nlog-format: json\n";
+    let flags = || ServerArgs { grpc: Some("127.0.0.1:9".parse().unwrap()), ..ServerArgs::default() };
+    let merged = ServerConfig::merge(flags(), parse("-", file).unwrap()).unwrap();
+    let printed = merged.print();
+    assert!(
+        printed.contains("\ngrpc: \"127.0.0.1:9\"\n") && printed.contains("\ndatacenter: blue\n"),
+        "{printed}"
+    );
+    let mut again = ServerConfig::merge(ServerArgs::default(), parse("-", &printed).unwrap()).unwrap();
+    assert_eq!(again.log.log_level.take().as_deref(), Some(crate::log::DEFAULT_LEVEL));
+    assert_eq!(format!("{again:?}"), format!("{merged:?}"));
+    // A key without a value of its own here would silently print its default.
+    for key in KEYS.iter().filter(|key| !["dns", "log-level"].contains(&key.name)) {
+        assert!(!merged.value(key.name).is_null(), "{}", key.name);
+    }
+}
+
+#[test]
+fn names_that_no_client_could_use_are_refused() {
+    let check = |text: &str, part: &str| {
+        let failure = ServerConfig::merge(ServerArgs::default(), parse("-", text).unwrap()).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.message.contains(part), "{text}: {failure}");
+    };
+    check("datacenter: DC_1!", "datacenter: `DC_1!` is not the name of a datacenter");
+    check("datacenter: ''", "datacenter");
+    check("node-name: a b", "node-name: `a b` is not a registered name");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault_of_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let failure = read_file(folder.path()).unwrap_err();
+    assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::Usage, None));
+    assert!(failure.message.ends_with("is a directory, expected a file"), "{failure}");
+}

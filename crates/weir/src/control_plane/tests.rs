@@ -100,3 +100,11 @@ async fn bad_documents_stop_the_start() {
         failure.message
     );
 }
+
+#[tokio::test]
+async fn a_file_in_the_place_of_the_data_directory_is_called_one() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let failure = refusal(&config(|args| args.data_dir = Some(file.path().to_owned()))).await;
+    assert_eq!(failure.exit, Exit::CannotStart);
+    assert!(failure.message.ends_with("it is a file, expected a directory"), "{failure}");
+}
