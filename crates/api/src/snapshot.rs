@@ -56,7 +56,7 @@ pub struct EndpointInputs {
     pub id: String,
     /// IPv4 or IPv6 address, or a host name: the sidecar's inbound if there is one, else the application.
     pub address: String,
-    /// TCP port.
+    /// TCP port; 0 for an instance that was registered without one, which cannot be called.
     pub port: u16,
     /// Share of the requests; 0 means none.
     pub weight: u32,
@@ -83,7 +83,7 @@ pub enum EndpointError {
     #[error("endpoint `{0}` has no address")]
     NoAddress(String),
     /// The port is not one.
-    #[error("endpoint `{id}` has port {port}: expected 1 to 65535")]
+    #[error("endpoint `{id}` has port {port}: expected 0 to 65535")]
     Port {
         /// Which endpoint.
         id: String,
@@ -108,9 +108,8 @@ impl TryFrom<mesh::Endpoint> for EndpointInputs {
         if sent.address.is_empty() {
             return Err(EndpointError::NoAddress(sent.id));
         }
-        let port = match u16::try_from(sent.port) {
-            Ok(port) if port != 0 => port,
-            _ => return Err(EndpointError::Port { id: sent.id, port: sent.port }),
+        let Ok(port) = u16::try_from(sent.port) else {
+            return Err(EndpointError::Port { id: sent.id, port: sent.port });
         };
         Ok(Self {
             id: sent.id,
@@ -177,8 +176,7 @@ mod tests {
         };
         check(|e| e.id.clear(), "endpoint without an id");
         check(|e| e.address.clear(), "endpoint `host-a/cart-1` has no address");
-        check(|e| e.port = 0, "endpoint `host-a/cart-1` has port 0: expected 1 to 65535");
-        check(|e| e.port = 65536, "endpoint `host-a/cart-1` has port 65536: expected 1 to 65535");
+        check(|e| e.port = 65536, "endpoint `host-a/cart-1` has port 65536: expected 0 to 65535");
     }
 
     #[test]

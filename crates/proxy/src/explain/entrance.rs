@@ -142,6 +142,7 @@ fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
     let candidate = upstream.candidates().contains(&index);
     let excluded = match endpoint {
         _ if candidate => None,
+        Endpoint { addr, .. } if addr.port() == 0 => Some("registered without a port"),
         Endpoint { draining: true, .. } => Some("draining"),
         Endpoint { weight: 0, .. } => Some("weight 0"),
         Endpoint { health: Health::Critical, .. } => Some("critical"),

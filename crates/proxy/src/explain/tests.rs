@@ -74,6 +74,17 @@ fn candidates_and_choice() {
 }
 
 #[test]
+fn an_endpoint_without_a_port_is_left_out_and_says_why() {
+    let inputs = with_registered(shop(), "cart", true, &[endpoint("a/1", 0)]);
+    let explanation = ask(&inputs, edge(), "GET", "http://shop.example/cart", &[]);
+    let forwarded = explanation.forwarded().unwrap();
+    let shown = &forwarded.endpoints[0];
+    assert_eq!((shown.candidate, shown.excluded.as_deref()), (false, Some("registered without a port")));
+    assert_eq!(forwarded.choice, None);
+    assert!(explanation.to_string().contains("left out: registered without a port"), "{explanation}");
+}
+
+#[test]
 fn live_state_decides() {
     let snapshot = Compiler::new(edge()).compile(&shop(), None).unwrap();
     let cart = snapshot.upstream_of(&ServiceRef::new("default", "cart")).unwrap();

@@ -24,15 +24,19 @@ pub(super) fn upstream(
     let mut collected = Collected::new(addresses, previous.map(|upstream| &**upstream));
     if let Some(registered) = registered {
         for endpoint in registered.endpoints.values() {
-            let like =
-                Like { health: endpoint.health, draining: endpoint.draining, inbound: endpoint.inbound };
+            let like = Like {
+                health: endpoint.health,
+                draining: endpoint.draining,
+                inbound: endpoint.inbound,
+                is_static: false,
+            };
             collected.add(&endpoint.id, &endpoint.address, endpoint.port, endpoint.weight, like);
         }
     }
     for endpoint in document.map_or(&[][..], |document| &document.endpoints) {
         let id = format!("{}:{}", endpoint.address, endpoint.port);
         // Nothing checks an endpoint that is only written down.
-        let like = Like { health: Health::Passing, draining: false, inbound: false };
+        let like = Like { health: Health::Passing, draining: false, inbound: false, is_static: true };
         collected.add(&id, &endpoint.address, endpoint.port, endpoint.weight, like);
     }
     Upstream::new(
@@ -81,6 +85,7 @@ struct Like {
     health: Health,
     draining: bool,
     inbound: bool,
+    is_static: bool,
 }
 
 struct Collected<'a> {
@@ -114,8 +119,17 @@ impl<'a> Collected<'a> {
     }
 
     fn add_at(&mut self, id: &str, addr: SocketAddr, weight: u32, like: Like) {
-        let Like { health, draining, inbound } = like;
+        let Like { health, draining, inbound, is_static } = like;
         let state = self.states.get(&(id, addr)).map(|state| Arc::clone(state)).unwrap_or_default();
-        self.endpoints.push(Endpoint { id: id.into(), addr, weight, health, draining, inbound, state });
+        self.endpoints.push(Endpoint {
+            id: id.into(),
+            addr,
+            weight,
+            health,
+            draining,
+            inbound,
+            is_static,
+            state,
+        });
     }
 }

@@ -51,6 +51,8 @@ pub struct Endpoint {
     pub draining: bool,
     /// Whether the address is a sidecar's.
     pub inbound: bool,
+    /// Whether it is written down in a document, so that nothing checks it.
+    pub is_static: bool,
     /// What carries over from snapshot to snapshot.
     pub state: Arc<EndpointState>,
 }
@@ -58,7 +60,13 @@ pub struct Endpoint {
 impl Endpoint {
     /// Whether the registry wants it to get requests.
     pub fn is_eligible(&self) -> bool {
-        self.health != Health::Critical && !self.draining && self.weight > 0
+        self.health != Health::Critical && self.is_possible()
+    }
+
+    /// Whether it may get requests when nothing better is left. A weight of 0 is a person's wish to send nothing there,
+    /// and what was registered without a port cannot be called.
+    const fn is_possible(&self) -> bool {
+        !self.draining && self.weight > 0 && self.addr.port() != 0
     }
 }
 
@@ -98,6 +106,7 @@ impl Upstream {
             health: Health::Passing,
             draining: false,
             inbound: false,
+            is_static: false,
             state: Arc::default(),
         };
         Self::new(service, true, protocol, settings, vec![endpoint], Vec::new(), Arc::default())
@@ -165,8 +174,7 @@ fn choose_candidates(endpoints: &[Endpoint]) -> (Box<[u32]>, bool) {
     if !eligible.is_empty() {
         return (eligible, false);
     }
-    // A weight of 0 is a person's wish to send nothing there; panic does not overrule it.
-    let any = indices(|endpoint| !endpoint.draining && endpoint.weight > 0);
+    let any = indices(Endpoint::is_possible);
     let panicking = !any.is_empty();
     (any, panicking)
 }
@@ -186,6 +194,7 @@ mod tests {
                 health,
                 draining,
                 inbound: false,
+                is_static: false,
                 state: Arc::default(),
             })
             .collect();
@@ -208,5 +217,27 @@ mod tests {
         check(&[(Critical, false, 1), (Critical, false, 1), (Passing, true, 1)], &[0, 1], true);
         check(&[(Passing, true, 1), (Critical, true, 1)], &[], false);
         check(&[(Passing, false, 0)], &[], false);
+    }
+
+    #[test]
+    fn what_has_no_port_is_no_candidate() {
+        let mut endpoints = upstream(&[(Health::Passing, false, 1), (Health::Critical, false, 1)]).endpoints;
+        let make = |endpoints: &[Endpoint]| {
+            let service = ServiceRef::new("default", "cart");
+            let endpoints = endpoints.to_vec();
+            Upstream::new(
+                service,
+                true,
+                Protocol::Http,
+                Settings::default(),
+                endpoints,
+                vec![],
+                Arc::default(),
+            )
+        };
+        endpoints[0].addr.set_port(0);
+        assert_eq!(make(&endpoints).candidates(), [1], "as a last resort");
+        endpoints[1].addr.set_port(0);
+        assert!(make(&endpoints).candidates().is_empty());
     }
 }
