@@ -51,9 +51,9 @@ pub(crate) struct LocalArgs {
     /// Where DNS will be served; accepted already, not served yet
     #[arg(long, value_name = "HOST:PORT")]
     pub dns: Option<ListenAddress>,
-    /// Where the gateway listens, unless a document declares a Gateway named `default`
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    pub gateway: ListenAddress,
+    /// Where the gateway listens, unless a document declares a Gateway named `default` [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub gateway: Option<ListenAddress>,
     /// Keep everything in this directory; without it, in memory until the end
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

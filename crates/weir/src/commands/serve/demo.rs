@@ -247,8 +247,9 @@ fn proposals(local: &Local, shop: &[Running]) -> String {
     let fault = payments.map_or_else(String::new, |payments| {
         format!(
             "  curl -X PUT http://{}/fault -d '{{\"status\": 503, \"ratio\": 0.5}}'\n    \
-             payments fails every second time; -X DELETE mends it\n",
-            payments.app
+             payments fails every second time, as curl http://{}/pay shows; -X DELETE mends it\n",
+            payments.app,
+            local.gateway()
         )
     });
     format!(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use weir_control::resources::ChangeRequest;
 use weir_model::resource::gateway::GatewayAddress;
 use weir_model::resource::{GatewaySpec, Listener, ListenerProtocol, Metadata};
+use weir_model::validate::hints;
 use weir_model::{DEFAULT_NAMESPACE, Kind, Resource, ResourceId, Spec};
 
 use crate::cli::roles::{LocalArgs, LogArgs, ServerArgs};
@@ -18,6 +19,8 @@ use crate::{log, loopback, output};
 
 /// The gateway's name.
 const GATEWAY: &str = "default";
+/// Where it listens unless told otherwise.
+const GATEWAY_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Proxies answer on an admin port of the system's choice, which `weir get proxies` shows.
 pub(super) const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 /// Marks the gateway that stands in where no document declares one.
@@ -26,13 +29,17 @@ const OWN_GATEWAY: &str = "weir.dev/stand-in";
 const GATEWAY_START: Duration = Duration::from_secs(10);
 /// Time between two looks whether it does.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Most notes of a kind.
+const NOTES_MAX: usize = 10;
 /// What is logged unless told otherwise: the printed text says where everything is.
 const QUIET: &str = "warn";
 
 /// What must happen before the runtime starts.
 pub(super) fn prepare(args: &LocalArgs) -> Result<(), Failure> {
     log::start(&quiet(&args.log))?;
-    loopback::check("--gateway", args.gateway.0, args.insecure)?;
+    if let Some(gateway) = args.gateway {
+        loopback::check("--gateway", gateway.0, args.insecure)?;
+    }
     super::raise_open_files(0);
     Ok(())
 }
@@ -47,6 +54,8 @@ pub(super) struct Local {
     pub(super) plane: ControlPlane,
     pub(super) children: Children,
     gateway: SocketAddr,
+    /// What is in force otherwise than the command line or the documents may have been meant.
+    notes: Vec<String>,
     data_dir: Option<PathBuf>,
     log: LogArgs,
 }
@@ -64,10 +73,12 @@ impl Local {
             ..ServerArgs::default()
         })?;
         let plane = ControlPlane::start(&config).await?;
-        let gateway = declare_gateway(&plane, args.gateway.0).await?;
+        let asked = args.gateway.map(|gateway| gateway.0);
+        let gateway = declare_gateway(&plane, asked.unwrap_or(GATEWAY_ADDRESS)).await?;
+        let notes = notes(&plane, asked, gateway);
         let children = Children::new()?;
         let log = quiet(&args.log);
-        let mut local = Self { plane, children, gateway, data_dir: args.data_dir.clone(), log };
+        let mut local = Self { plane, children, gateway, notes, data_dir: args.data_dir.clone(), log };
         local.start_gateway(args.insecure).await?;
         Ok(local)
     }
@@ -152,11 +163,13 @@ impl Local {
             Some(dir) => dir.display().to_string(),
             None => "in memory, lost at the end (--data-dir DIR keeps it)".to_owned(),
         };
+        let notes = self.notes.iter().map(|note| format!("note            {note}\n")).collect::<String>();
         format!(
             "control plane   http://{}   native API under /weir/v1, Consul's under /v1\n\
              proxies join    {}\n\
              gateway         http://{}\n\
-             data            {data}\n",
+             data            {data}\n\
+             {notes}",
             self.http(),
             self.grpc(),
             self.gateway,
@@ -216,6 +229,29 @@ async fn declare_gateway(plane: &ControlPlane, address: SocketAddr) -> Result<So
         .await
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot declare the gateway: {error}")))?;
     Ok(reachable(address))
+}
+
+/// What somebody may wonder about: an address that is not used, a gateway that nobody serves, a route to a parent that
+/// is not there. Which services will register is not known yet.
+fn notes(plane: &ControlPlane, asked: Option<SocketAddr>, gateway: SocketAddr) -> Vec<String> {
+    let set = plane.control.catalog().resources().entries;
+    let resources = || set.iter().map(|(_, entry)| &entry.resource);
+    let own = ResourceId::new(Kind::Gateway, DEFAULT_NAMESPACE, GATEWAY);
+    let mut notes = Vec::new();
+    if let Some(asked) = asked
+        && reachable(asked) != gateway
+    {
+        notes.push(format!(
+            "--gateway {asked} is not used: {own} is declared by a document, which says where it listens"
+        ));
+    }
+    let others = resources().map(Resource::id).filter(|id| id.kind == Kind::Gateway && *id != own);
+    notes.extend(others.take(NOTES_MAX).map(|id| {
+        format!("{id} is declared, but this gateway serves {own} only; rename it, or start `weir proxy --gateway {}`", id.name)
+    }));
+    let hints = hints(resources(), resources(), |_| true).into_iter().take(NOTES_MAX);
+    notes.extend(hints.map(|(id, hint)| format!("{id}: {hint}")));
+    notes
 }
 
 fn gateway_resource(address: SocketAddr) -> Resource {
@@ -303,6 +339,34 @@ mod tests {
         let source = SourceText { name: "-".into(), text: text.into() };
         weir_edge::native::apply_sources(&plane.control, &[source], "test").await.unwrap();
         assert_eq!(declare("127.0.0.1:8080").await, address("[::1]:9090"));
+        plane.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_not_used_or_not_served_is_noted() {
+        let plane = plane().await;
+        let gateway = declare_gateway(&plane, address("127.0.0.1:8080")).await.unwrap();
+        assert_eq!(notes(&plane, Some(address("127.0.0.1:8080")), gateway), [""; 0]);
+        let text = "kind: Gateway\nmetadata: {name: default}\n\
+                    spec: {listeners: [{name: a, port: 9090, protocol: HTTP}]}\n---\n\
+                    kind: Gateway\nmetadata: {name: edge}\n\
+                    spec: {listeners: [{name: a, port: 9091, protocol: HTTP}]}\n---\n\
+                    kind: HTTPRoute\nmetadata: {name: shop}\n\
+                    spec: {parentRefs: [{name: egde}], rules: [{backendRefs: [{name: cart}]}]}\n";
+        let source = SourceText { name: "-".into(), text: text.into() };
+        weir_edge::native::apply_sources(&plane.control, &[source], "test").await.unwrap();
+        let gateway = declare_gateway(&plane, address("127.0.0.1:8081")).await.unwrap();
+        let found = notes(&plane, Some(address("127.0.0.1:8081")), gateway);
+        let begins = [
+            "--gateway 127.0.0.1:8081 is not used: Gateway/default is declared",
+            "Gateway/edge is declared, but this gateway serves Gateway/default only",
+            "HTTPRoute/shop: spec.parentRefs[0].name: there is no Gateway/egde yet",
+        ];
+        assert_eq!(found.len(), begins.len(), "{found:?}");
+        for (note, begin) in found.iter().zip(begins) {
+            assert!(note.starts_with(begin), "{note}");
+        }
+        assert_eq!(notes(&plane, None, gateway).len(), 2, "nothing was asked for");
         plane.stop().await;
     }
 
