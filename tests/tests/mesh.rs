@@ -68,8 +68,11 @@ fn one_position_runs_from_the_store_to_the_access_log() {
     cluster.apply(&gateway(port, "web"));
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("access.log");
-    let _gateway = start_gateway(&cluster, &["--access-log", log.to_str().unwrap()]);
+    let mut gateway = start_gateway(&cluster, &["--access-log", log.to_str().unwrap()]);
     eventually("the gateway to answer", START_LIMIT, || answers(port, "web-1"));
+    gateway.signal(libc::SIGHUP);
+    gateway.wait_for_line("opened the access log anew", START_LIMIT);
+    assert!(answers(port, "web-1").is_some() && gateway.is_running());
 
     let proxies: serde_json::Value =
         serde_json::from_str(&cluster.weir(&["get", "proxies", "-o", "json"])).unwrap();

@@ -181,6 +181,32 @@ fn an_address_is_not_shared_with_another_proxy() {
 }
 
 #[test]
+fn sighup_begins_a_new_log_and_reads_the_files() {
+    let stage = Stage::set();
+    stage.write("  - backendRefs: [{name: one}]");
+    let (log, moved) = (stage.dir.path().join("access.log"), stage.dir.path().join("access.log.1"));
+    let file = stage.file();
+    let args = ["proxy".as_ref(), "-f".as_ref(), file.as_os_str(), "--access-log".as_ref(), log.as_os_str()];
+    let mut proxy = Process::weir("proxy", args);
+    eventually("the proxy to answer", START_LIMIT, || http::get(stage.port, "/").ok());
+    let logged = |log: &Path, what: &str| std::fs::read_to_string(log).is_ok_and(|text| text.contains(what));
+    for round in 0..3 {
+        assert_eq!(stage.who(&format!("/before-{round}"), &[]), "one");
+        eventually("the line before", START_LIMIT, || {
+            logged(&log, &format!("/before-{round}")).then_some(())
+        });
+        std::fs::rename(&log, &moved).unwrap();
+        proxy.signal(libc::SIGHUP);
+        eventually("a new log", START_LIMIT, || log.exists().then_some(()));
+        assert_eq!(stage.who(&format!("/after-{round}"), &[]), "one");
+        eventually("the line after", START_LIMIT, || logged(&log, &format!("/after-{round}")).then_some(()));
+        assert!(!logged(&moved, &format!("/after-{round}")));
+    }
+    proxy.wait_for_line("as told by SIGHUP", START_LIMIT);
+    assert!(proxy.is_running());
+}
+
+#[test]
 fn sigterm_drains() {
     let stage = Stage::set();
     stage.write("  - backendRefs: [{name: one}]");

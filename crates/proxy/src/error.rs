@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Why [`crate::run`] gave up.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +25,13 @@ pub enum ProxyError {
         source: io::Error,
     },
     /// The access log could not be opened.
-    #[error("cannot open the access log: {0}")]
-    AccessLog(#[source] io::Error),
+    #[error("cannot open the access log{}: {source}", path.as_deref().map(|path| format!(" {}", path.display())).unwrap_or_default())]
+    AccessLog {
+        /// The file; none for standard output.
+        path: Option<PathBuf>,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The source of snapshots gave up.
     #[error(transparent)]
     Source(#[from] crate::source::SourceError),

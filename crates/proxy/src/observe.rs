@@ -6,5 +6,5 @@ mod metrics;
 
 pub use metrics::Metrics;
 
-pub(crate) use access_log::{AccessLog, AccessRecord};
+pub(crate) use access_log::{AccessLog, AccessRecord, Reopen};
 pub(crate) use metrics::{UpstreamCounters, WorkerCounters};

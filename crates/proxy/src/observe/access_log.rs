@@ -1,15 +1,18 @@
 //! The access log: one line per request, written by a thread of its own. Workers hand lines over through a bounded queue
 //! and never wait: a line that finds the queue full is dropped and counted.
+//!
+//! The file can be opened anew, so that it can be moved away and a new one begun (as logrotate does).
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use weir_model::Position;
 
@@ -39,11 +42,30 @@ pub(crate) struct AccessRecord {
     pub(crate) duration_us: u64,
 }
 
+/// How soon a file is opened anew when there is nothing to write.
+const REOPEN_WITHIN: Duration = Duration::from_millis(250);
+
+/// Somebody's means to have the file opened anew. Does not keep the log going.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reopen(Arc<AtomicBool>);
+
+impl Reopen {
+    /// Has the file opened anew, soon.
+    pub(crate) fn ask(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Acquire)
+    }
+}
+
 /// Where workers hand records over.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLog {
     queue: SyncSender<AccessRecord>,
     metrics: Arc<Metrics>,
+    reopen: Reopen,
 }
 
 impl AccessLog {
@@ -52,16 +74,19 @@ impl AccessLog {
         config: &AccessLogConfig,
         metrics: Arc<Metrics>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
-        let out: Box<dyn Write + Send> = match &config.path {
-            Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
-            None => Box::new(io::stdout()),
-        };
+        let out = Output::open(config)?;
         let (queue, lines) = sync_channel(config.queue_max.max(1));
-        let format = config.format;
+        let reopen = Reopen::default();
+        let log = Self { queue, metrics, reopen: reopen.clone() };
         let writer = std::thread::Builder::new()
             .name("weir-access-log".into())
-            .spawn(move || write_lines(&lines, out, format))?;
-        Ok((Self { queue, metrics }, writer))
+            .spawn(move || write_lines(&lines, out, &reopen))?;
+        Ok((log, writer))
+    }
+
+    /// What opens the file anew.
+    pub(crate) fn reopen(&self) -> Reopen {
+        self.reopen.clone()
     }
 
     /// Hands a record over, or drops it.
@@ -72,25 +97,76 @@ impl AccessLog {
     }
 }
 
-fn write_lines(lines: &Receiver<AccessRecord>, out: Box<dyn Write + Send>, format: AccessLogFormat) {
-    let mut out = BufWriter::new(out);
-    let mut line = String::new();
-    while let Ok(record) = lines.recv() {
-        let mut next = Some(record);
+/// Where lines go, and how they look.
+struct Output {
+    to: BufWriter<Box<dyn Write + Send>>,
+    path: Option<PathBuf>,
+    format: AccessLogFormat,
+    line: String,
+}
+
+impl Output {
+    fn open(config: &AccessLogConfig) -> io::Result<Self> {
+        let to: Box<dyn Write + Send> = match &config.path {
+            Some(path) => append(path)?,
+            None => Box::new(io::stdout()),
+        };
+        let path = config.path.clone();
+        Ok(Self { to: BufWriter::new(to), path, format: config.format, line: String::new() })
+    }
+
+    fn write(&mut self, record: &AccessRecord) {
+        self.line.clear();
+        match self.format {
+            AccessLogFormat::Json => record.json(&mut self.line),
+            AccessLogFormat::Text => record.text(&mut self.line),
+        }
+        self.line.push('\n');
+        if let Err(fault) = self.to.write_all(self.line.as_bytes()) {
+            tracing::warn!(%fault, "the access log cannot be written");
+        }
+    }
+
+    /// Goes on in the file that has the name now. If there can be none, the old one is gone on with.
+    fn reopen(&mut self) {
+        let _ = self.to.flush();
+        let Some(path) = &self.path else { return };
+        match append(path) {
+            Ok(file) => {
+                self.to = BufWriter::new(file);
+                tracing::info!(path = %path.display(), "opened the access log anew");
+            }
+            Err(fault) => {
+                let path = path.display();
+                tracing::error!(%fault, %path, "cannot open the access log anew; going on in the old file");
+            }
+        }
+    }
+}
+
+fn append(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
+}
+
+fn write_lines(lines: &Receiver<AccessRecord>, mut out: Output, reopen: &Reopen) {
+    loop {
+        let mut next = match lines.recv_timeout(REOPEN_WITHIN) {
+            Ok(record) => Some(record),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if reopen.take() {
+            out.reopen();
+        }
+        if next.is_none() {
+            continue;
+        }
         while let Some(record) = next {
-            line.clear();
-            match format {
-                AccessLogFormat::Json => record.json(&mut line),
-                AccessLogFormat::Text => record.text(&mut line),
-            }
-            line.push('\n');
-            if let Err(fault) = out.write_all(line.as_bytes()) {
-                tracing::warn!(%fault, "the access log cannot be written");
-            }
+            out.write(&record);
             next = lines.try_recv().ok();
         }
         // The queue is empty: let readers see what there is.
-        let _ = out.flush();
+        let _ = out.to.flush();
     }
 }
 
@@ -198,10 +274,36 @@ mod tests {
     fn a_full_queue_drops_and_counts() {
         let metrics = Arc::new(Metrics::new(1));
         let (queue, lines) = sync_channel(1);
-        let log = AccessLog { queue, metrics: metrics.clone() };
+        let log = AccessLog { queue, metrics: metrics.clone(), reopen: Reopen::default() };
         log.log(record());
         log.log(record());
         assert_eq!(metrics.log_dropped.load(Ordering::Relaxed), 1);
         assert!(lines.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_moved_file_is_begun_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, moved) = (directory.path().join("access.log"), directory.path().join("access.log.1"));
+        let config = AccessLogConfig { path: Some(path.clone()), ..AccessLogConfig::default() };
+        let (log, writer) = AccessLog::start(&config, Arc::new(Metrics::new(1))).unwrap();
+        let eventually = |done: &dyn Fn() -> bool| {
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            while !done() {
+                assert!(std::time::Instant::now() < deadline);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        log.log(record());
+        eventually(&|| std::fs::metadata(&path).is_ok_and(|file| file.len() > 0));
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen().ask();
+        eventually(&|| path.exists());
+        log.log(AccessRecord { status: 200, ..record() });
+        drop(log);
+        writer.join().unwrap();
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert!(read(&moved).contains("\"status\":502") && !read(&moved).contains("\"status\":200"));
+        assert!(read(&path).contains("\"status\":200"));
     }
 }

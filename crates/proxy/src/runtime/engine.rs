@@ -7,13 +7,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use super::worker::{STOP_MAX, Worker, live};
 use crate::config::{Mode, ProxyConfig};
 use crate::error::ProxyError;
 use crate::listen::{Listeners, Mail, Mailbox, Role};
-use crate::observe::{AccessLog, Metrics};
+use crate::observe::{AccessLog, Metrics, Reopen};
 use crate::snapshot::{Settings, Upstream};
 use crate::source::{self, Shared};
 
@@ -37,6 +38,7 @@ pub struct Engine {
     /// Disconnects when the last worker has ended.
     ended: Receiver<()>,
     log_writer: Option<JoinHandle<()>>,
+    reopen_log: Option<Reopen>,
     drain_timeout: Duration,
 }
 
@@ -50,11 +52,13 @@ impl Engine {
         let metrics = Arc::new(Metrics::new(workers));
         let (access_log, log_writer) = match &config.access_log {
             Some(log) => {
-                let (log, writer) = AccessLog::start(log, metrics.clone()).map_err(ProxyError::AccessLog)?;
+                let (log, writer) = AccessLog::start(log, metrics.clone())
+                    .map_err(|source| ProxyError::AccessLog { path: log.path.clone(), source })?;
                 (Some(log), Some(writer))
             }
             None => (None, None),
         };
+        let reopen_log = access_log.as_ref().map(AccessLog::reopen);
         let engine_shared = Arc::new(EngineShared {
             config: config.clone(),
             shared,
@@ -90,6 +94,7 @@ impl Engine {
             threads,
             ended,
             log_writer,
+            reopen_log,
             drain_timeout: config.drain_timeout,
         })
     }
@@ -184,7 +189,7 @@ fn open_fixed(config: &ProxyConfig, listeners: &Listeners) -> Result<Vec<(Role, 
 }
 
 /// Runs a proxy until `shutdown` resolves, and then until it has drained: meanwhile its source and admin interface go on.
-/// Blocks.
+/// SIGHUP has the access log opened anew, and files read again. Blocks.
 ///
 /// # Errors
 /// The proxy could not be started, or its source of snapshots gave up.
@@ -197,9 +202,16 @@ pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError>
         .enable_all()
         .build()
         .map_err(|source| ProxyError::Start { what: "the control thread's runtime", source })?;
+    // Before anything else: without a handler the signal ends the process.
+    let mut hangups = {
+        let _inside = control.enter();
+        signal(SignalKind::hangup())
+            .map_err(|source| ProxyError::Start { what: "the handler of SIGHUP", source })?
+    };
     let shared = Shared::new();
     let engine = Engine::start(&config, shared.clone())?;
     let (listeners, metrics) = (engine.listeners().clone(), engine.metrics().clone());
+    let reopen_log = engine.reopen_log.clone();
     let mut engine = Some(engine);
     let outcome = control.block_on(async {
         let drained = async {
@@ -210,7 +222,16 @@ pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError>
                 let _ = tokio::task::spawn_blocking(move || engine.drain()).await;
             }
         };
-        source::run(&config, shared.clone(), listeners, metrics, drained).await
+        let reopening = async {
+            while hangups.recv().await.is_some() {
+                reopen_log.iter().for_each(Reopen::ask);
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            outcome = source::run(&config, shared.clone(), listeners, metrics, drained) => outcome,
+            never = reopening => never,
+        }
     });
     if let Some(engine) = engine {
         shared.start_draining();
