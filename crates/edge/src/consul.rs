@@ -5,7 +5,7 @@
 //! ```
 //!
 //! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have yet
-//! (sessions, ACLs, gRPC checks) is refused by name, never silently ignored.
+//! (sessions, ACLs, gRPC checks) is refused by name, whole endpoints with 501, never silently ignored.
 //!
 //! Where it differs from Consul on purpose:
 //! - names of services and nodes consist of letters, digits, `_`, `.` and `-`;
@@ -34,6 +34,7 @@ mod own_service;
 mod refusal;
 mod rendered;
 mod status;
+mod unsupported;
 mod validate;
 mod views;
 
@@ -76,6 +77,7 @@ impl ConsulApi {
     pub fn mount(self: &Arc<Self>, router: &mut Router) {
         self.mount_agent(router);
         self.mount_reads(router);
+        self.mount_unsupported(router);
         router.put("/v1/catalog/register", self.handler(catalog_write::register));
         router.put("/v1/catalog/deregister", self.handler(catalog_write::deregister));
         let kv = Route::new()

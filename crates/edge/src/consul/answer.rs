@@ -69,12 +69,16 @@ pub(super) fn missing(options: &ReadOptions, index: Revision) -> Response {
     response
 }
 
+/// Adds what every answer of Consul's says of the state it was read from. Clients read it even where they were refused.
+pub(super) fn stamp(headers: &mut HeaderMap, index: Revision) {
+    headers.insert(INDEX, HeaderValue::from(index.max(1)));
+    headers.insert(KNOWN_LEADER, HeaderValue::from_static("true"));
+    headers.insert(LAST_CONTACT, HeaderValue::from_static("0"));
+}
+
 /// Adds what readers want to know about an answer.
 pub(super) fn describe(headers: &mut HeaderMap, options: &ReadOptions, index: Revision) {
-    const TRUE: HeaderValue = HeaderValue::from_static("true");
-    headers.insert(INDEX, HeaderValue::from(index.max(1)));
-    headers.insert(KNOWN_LEADER, TRUE);
-    headers.insert(LAST_CONTACT, HeaderValue::from_static("0"));
+    stamp(headers, index);
     let consistency = match options.consistency {
         Consistency::Default => "leader",
         Consistency::Stale => "stale",

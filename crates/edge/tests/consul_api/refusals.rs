@@ -187,7 +187,15 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
         ("PUT /v1/kv/a?cas=1&acquire=s", "x", 400, "Conflicting flags: cas, acquire"),
         ("DELETE /v1/kv/a?recurse&cas=1", "", 400, "Conflicting flags: recurse, cas"),
         ("POST /v1/kv/a", "x", 405, "method POST not allowed"),
-        ("GET /v1/acl/tokens", "", 404, "not found"),
+        ("GET /v1/acl/tokens", "", 501, "ACLs are not supported yet"),
+        ("PUT /v1/session/create", "{}", 501, "sessions are not supported yet"),
+        ("PUT /v1/txn", "[]", 501, "transactions are not supported yet"),
+        ("GET /v1/event/list", "", 501, "events are not supported yet"),
+        ("POST /v1/query", "{}", 501, "prepared queries are not supported yet"),
+        ("GET /v1/query/a/execute", "", 501, "prepared queries are not supported yet"),
+        ("GET /v1/connect/ca/roots", "", 501, "Connect is not supported yet"),
+        ("GET /v1/nothing", "", 404, "not found"),
+        ("GET /v1/sessions", "", 404, "not found"),
         ("GET /v2/kv/a", "", 404, "not found"),
     ];
     for (line, body, status, message) in cases {
@@ -200,4 +208,17 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
     assert_eq!(api.get("/v1/agent/checks").await.json(), json!({}));
     assert_eq!(api.get("/v1/catalog/nodes").await.json().as_array().unwrap().len(), 1);
     assert_eq!(api.get("/v1/kv/?keys").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn endpoints_that_are_not_here_yet_answer_with_the_usual_headers() {
+    let api = Api::start().await;
+    let answer = api.call("PUT /v1/session/create", "{}").await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (501, "sessions are not supported yet (/v1/session/create)")
+    );
+    assert!(answer.index() > 0);
+    assert_eq!(answer.header("x-consul-knownleader"), "true");
+    assert_eq!(answer.header("x-consul-lastcontact"), "0");
 }
