@@ -181,6 +181,33 @@ fn an_address_is_not_shared_with_another_proxy() {
 }
 
 #[test]
+fn an_address_that_others_reach_is_refused() {
+    let stage = Stage::set();
+    stage.write("  - backendRefs: [{name: one}]");
+    let loopback = std::fs::read_to_string(stage.file()).unwrap();
+    let open = loopback.replace("value: 127.0.0.1", "value: 0.0.0.0");
+    std::fs::write(stage.file(), &open).unwrap();
+    let mut proxy = Process::weir("proxy", ["proxy".as_ref(), "-f".as_ref(), stage.file().as_os_str()]);
+    assert_eq!(proxy.wait(START_LIMIT).code(), Some(6), "{}", proxy.output());
+    for part in ["weir.yaml:4", "spec.addresses[0].value", "--insecure", "loopback"] {
+        assert!(proxy.output().contains(part), "`{part}` is missing in:\n{}", proxy.output());
+    }
+
+    std::fs::write(stage.file(), &loopback).unwrap();
+    let mut proxy = stage.proxy();
+    std::fs::write(stage.file(), &open).unwrap();
+    proxy.wait_for_line("spec.addresses[0].value", START_LIMIT);
+    assert_eq!(stage.who("/", &[]), "one", "what was there stays");
+    drop(proxy);
+
+    std::fs::write(stage.file(), &open).unwrap();
+    let file = stage.file();
+    let _proxy =
+        Process::weir("proxy", ["proxy".as_ref(), "--insecure".as_ref(), "-f".as_ref(), file.as_os_str()]);
+    eventually("the proxy to answer", START_LIMIT, || http::get(stage.port, "/").ok());
+}
+
+#[test]
 fn sighup_begins_a_new_log_and_reads_the_files() {
     let stage = Stage::set();
     stage.write("  - backendRefs: [{name: one}]");

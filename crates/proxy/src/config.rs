@@ -15,6 +15,8 @@ pub struct ProxyConfig {
     pub mode: Mode,
     /// Where snapshots come from.
     pub source: SourceConfig,
+    /// Whether gateways may listen at addresses that others can reach, although there is no TLS.
+    pub insecure: bool,
     /// Where `/metrics`, health and explain are served; nowhere when absent.
     pub admin: Option<SocketAddr>,
     /// Where requests are logged; nowhere when absent.
@@ -34,6 +36,7 @@ impl ProxyConfig {
             workers: 0,
             mode,
             source,
+            insecure: false,
             admin: None,
             access_log: None,
             drain_timeout: Duration::from_secs(30),

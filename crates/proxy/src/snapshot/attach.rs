@@ -33,6 +33,7 @@ struct Route<'a> {
 pub(super) fn gateways(
     inputs: &Inputs,
     wanted: &[String],
+    loopback_only: bool,
     names: &mut Interner,
     rejections: &mut Vec<Rejection>,
 ) -> Vec<ListenerConfig> {
@@ -43,6 +44,9 @@ pub(super) fn gateways(
         if let Spec::Gateway(spec) = &resource.spec
             && is_wanted(id, wanted)
         {
+            if loopback_only {
+                refuse_open(id, spec, rejections);
+            }
             listeners.extend(gateway(id, spec, &routes, &mut taken, rejections));
         }
     }
@@ -158,6 +162,24 @@ fn is_kind(parent: &ParentRef, kind: Kind) -> bool {
 
 fn namespace_of<'a>(parent: &'a ParentRef, route: &'a ResourceId) -> &'a str {
     parent.namespace.as_deref().unwrap_or(&route.namespace)
+}
+
+/// Refuses addresses that others can reach: every listener so far is plain HTTP.
+fn refuse_open(id: &ResourceId, spec: &GatewaySpec, rejections: &mut Vec<Rejection>) {
+    for (index, address) in spec.addresses.iter().enumerate() {
+        // What is no address is refused as such.
+        let Ok(ip) = address.value.parse::<IpAddr>() else { continue };
+        if !ip.to_canonical().is_loopback() {
+            rejections.push(Rejection {
+                resource: id.clone(),
+                path: format!("spec.addresses[{index}].value"),
+                reason: format!(
+                    "others can reach {ip} and there is no TLS: start the proxy with --insecure, or use a loopback \
+                     address"
+                ),
+            });
+        }
+    }
 }
 
 /// The sockets of one gateway, one per address and port; its listeners on the same port are sections of one table.

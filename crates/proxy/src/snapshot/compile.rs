@@ -52,12 +52,15 @@ pub struct Compiler {
     pub defaults: Settings,
     /// What host names of endpoints stand for.
     pub addresses: Arc<Addresses>,
+    /// Whether gateways are refused at addresses that others can reach: there is no TLS yet.
+    pub loopback_only: bool,
 }
 
 impl Compiler {
-    /// A compiler with the product's defaults that knows no host names.
+    /// A compiler with the product's defaults that knows no host names and takes every address, for looking at what a
+    /// proxy would do.
     pub fn new(role: Role) -> Self {
-        Self { role, defaults: Settings::default(), addresses: Arc::default() }
+        Self { role, defaults: Settings::default(), addresses: Arc::default(), loopback_only: false }
     }
 
     /// Compiles inputs. What has not changed since `previous` is shared with it, and the live state of every endpoint
@@ -78,7 +81,8 @@ impl Compiler {
         let (listeners, routes) = match (&self.role, shared_tables) {
             (Role::Gateway { .. }, Some(previous)) => (previous.listeners.clone(), Routes::default()),
             (Role::Gateway { gateways }, None) => {
-                let listeners = attach::gateways(inputs, gateways, &mut names, &mut rejections);
+                let listeners =
+                    attach::gateways(inputs, gateways, self.loopback_only, &mut names, &mut rejections);
                 (listeners, Routes::default())
             }
             (Role::Sidecar { service }, _) => {

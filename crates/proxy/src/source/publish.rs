@@ -59,6 +59,12 @@ impl Publisher {
         Self { shared, sockets, compiler, names: Names::default(), settled: None }
     }
 
+    /// Refuses gateways at addresses that others can reach, or takes them.
+    pub(super) fn loopback_only(mut self, only: bool) -> Self {
+        self.compiler.loopback_only = only;
+        self
+    }
+
     pub(super) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

@@ -65,7 +65,8 @@ async fn follow(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
     let role = role(config);
-    let publisher = Publisher::new(Arc::clone(shared), listeners, role.clone(), Settings::default());
+    let publisher = Publisher::new(Arc::clone(shared), listeners, role.clone(), Settings::default())
+        .loopback_only(!config.insecure);
     match &config.source {
         SourceConfig::Static { files } => {
             let hangups = signal(SignalKind::hangup()).map_err(SourceError::Signal)?;

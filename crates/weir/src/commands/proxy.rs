@@ -34,8 +34,10 @@ pub(super) fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
 fn cannot_start(error: &ProxyError) -> Failure {
     let text = error.to_string();
     let failure = match error {
-        // The files are right, and would do where the address is free.
-        ProxyError::Source(SourceError::Files(_)) if text.contains("cannot listen on") => {
+        // The files are right, and would do where the address is free, or where others may reach it.
+        ProxyError::Source(SourceError::Files(_))
+            if text.contains("cannot listen on") || text.contains("--insecure") =>
+        {
             Failure::new(Exit::CannotStart, text.clone())
         }
         ProxyError::Source(SourceError::Files(_)) => return Failure::new(Exit::Invalid, text),
@@ -64,6 +66,7 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
         SourceConfig::Static { files: args.files.clone() }
     };
     let mut config = ProxyConfig::new(mode(args)?, source);
+    config.insecure = args.insecure;
     config.workers = args.workers.map_or(0, usize::from);
     config.admin = args.admin.map(|address| address.0);
     config.access_log = args.access_log.as_deref().map(access_log);

@@ -47,6 +47,35 @@ fn addresses() {
 }
 
 #[test]
+fn addresses_that_others_reach_are_refused_unless_told_otherwise() {
+    let careful = Compiler { loopback_only: true, ..compiler() };
+    let check = |value: &str, passes: bool| {
+        let spec = json!({"addresses": [{"value": value}],
+                          "listeners": [{"name": "web", "port": 8080, "protocol": "HTTP"}]});
+        let inputs = inputs([resource("Gateway", "edge", spec)]);
+        assert!(compiler().compile(&inputs, None).is_ok(), "{value}");
+        let expected = format!(
+            "Gateway/edge: spec.addresses[0].value: others can reach {value} and there is no TLS: start the proxy \
+             with --insecure, or use a loopback address"
+        );
+        match careful.compile(&inputs, None) {
+            Ok(snapshot) => assert!(passes && snapshot.listeners.len() == 1, "{value}"),
+            Err(rejections) => {
+                assert!(!passes, "{value}");
+                assert_eq!(rejections.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+            }
+        }
+    };
+    for value in ["127.0.0.2", "::1", "::ffff:127.0.0.1"] {
+        check(value, true);
+    }
+    for value in ["0.0.0.0", "::", "10.0.0.1", "fe80::1", "::ffff:10.0.0.1"] {
+        check(value, false);
+    }
+    assert!(careful.compile(&inputs([gateway("edge")]), None).is_ok(), "loopback is the default");
+}
+
+#[test]
 fn a_port_belongs_to_one_gateway() {
     assert_eq!(
         refused([gateway("a"), gateway("b")]),
