@@ -80,7 +80,7 @@ async fn exchange(address: SocketAddr, request: &str) -> String {
 
 async fn request(address: SocketAddr, line: &str, body: &str) -> (u16, String, String) {
     let text = format!(
-        "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let answer = exchange(address, &text).await;
@@ -138,7 +138,8 @@ async fn answers_and_refuses() {
 async fn a_chunked_body_is_bounded_too() {
     let server = start("127.0.0.1:0", ServerConfig::default()).await;
     let chunk = format!("1f4\r\n{}\r\n", "y".repeat(500));
-    let head = "PUT /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    let head =
+        "PUT /echo HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
     let fits = exchange(server.address, &format!("{head}{chunk}{chunk}0\r\n\r\n")).await;
     assert!(fits.starts_with("HTTP/1.1 200") && fits.ends_with(&"y".repeat(1000)), "{fits}");
     let more = exchange(server.address, &format!("{head}{chunk}{chunk}1\r\ny\r\n0\r\n\r\n")).await;
@@ -156,7 +157,7 @@ async fn a_half_sent_head_is_closed_and_an_idle_connection_is_not() {
     assert!(!answer.contains("200 OK"), "{answer}");
     // The idle one has been idle for longer than the head's time, and still serves, twice.
     for _ in 0..2 {
-        idle.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        idle.write_all(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         let mut bytes = [0; 4096];
         let n = tokio::time::timeout(PATIENCE, idle.read(&mut bytes)).await.unwrap().unwrap();
         assert!(bytes[..n].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&bytes[..n]));
@@ -168,7 +169,8 @@ async fn a_body_that_does_not_come_is_408() {
     let config = ServerConfig { body_timeout: Duration::from_millis(100), ..ServerConfig::default() };
     let server = start("127.0.0.1:0", config).await;
     let answer =
-        exchange(server.address, "PUT /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+        exchange(server.address, "PUT /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc")
+            .await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
@@ -177,7 +179,7 @@ async fn too_many_connections_are_refused_clearly() {
     let config = ServerConfig { connections_max: 1, ..ServerConfig::default() };
     let server = start("127.0.0.1:0", config).await;
     let mut first = TcpStream::connect(server.address).await.unwrap();
-    first.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    first.write_all(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut bytes = [0; 1024];
     assert!(first.read(&mut bytes).await.unwrap() > 0);
     let refused = exchange(server.address, "").await;
@@ -191,7 +193,7 @@ async fn shutdown_answers_waiting_requests_and_ends() {
     let server = start("127.0.0.1:0", ServerConfig::default()).await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     let waiting = tokio::spawn(async move { request(server.address, "GET /wait", "").await });
-    idle.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut bytes = [0; 1024];
     assert!(idle.read(&mut bytes).await.unwrap() > 0);
     tokio::time::timeout(PATIENCE, WAITING.notified()).await.expect("the waiting request arrives");
@@ -228,8 +230,8 @@ async fn a_client_that_takes_nothing_is_let_go() {
     let config = ServerConfig { write_timeout: Duration::from_millis(100), ..ServerConfig::default() };
     let running = start("127.0.0.1:0", config).await;
     let mut stalled = TcpStream::connect(running.address).await.unwrap();
-    stalled.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    let request = "GET /stats HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stalled.write_all(b"GET /large HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let request = "GET /stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     // It has begun to answer, then given up: only the connection that asks is left.
     let ended = async {
         loop {
@@ -270,8 +272,8 @@ async fn a_request_names_one_host() {
     let server = start("127.0.0.1:0", ServerConfig::default()).await;
     for (request, status) in [
         ("GET /hello HTTP/1.1\r\nconnection: close\r\n\r\n", "400"),
-        ("GET /hello HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n", "400"),
-        ("GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "200"),
+        ("GET /hello HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\nconnection: close\r\n\r\n", "400"),
+        ("GET /hello HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", "200"),
         ("GET /hello HTTP/1.0\r\n\r\n", "200"),
     ] {
         let answer = exchange(server.address, request).await;
@@ -284,7 +286,8 @@ async fn whoever_sends_too_much_can_send_it_and_sees_the_refusal() {
     let server = start("127.0.0.1:0", ServerConfig::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let pieces = 70;
-    let head = format!("PUT /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", pieces * 10_000);
+    let head =
+        format!("PUT /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", pieces * 10_000);
     stream.write_all(head.as_bytes()).await.unwrap();
     for piece in 0..pieces {
         // Slowly, so that a server that does not read on has closed long before the end.
@@ -301,7 +304,9 @@ async fn whoever_sends_too_much_can_send_it_and_sees_the_refusal() {
 async fn whoever_waits_for_leave_gets_it_or_the_refusal() {
     let server = start("127.0.0.1:0", ServerConfig::default()).await;
     let head = |length: usize| {
-        format!("PUT /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n")
+        format!(
+            "PUT /echo HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        )
     };
     let refused = exchange(server.address, &head(5000)).await;
     assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
@@ -310,4 +315,26 @@ async fn whoever_waits_for_leave_gets_it_or_the_refusal() {
     let mut bytes = [0; 1024];
     let n = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await.unwrap().unwrap();
     assert!(bytes[..n].starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&bytes[..n]));
+}
+
+#[tokio::test]
+async fn on_loopback_it_answers_only_to_names_that_lead_there() {
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), ServerConfig::default()).await.unwrap();
+    let server = server.allow_hosts(["weir.example".to_owned()]);
+    let address = server.address();
+    tokio::spawn(server.serve(Arc::new(router()), std::future::pending()));
+    for (path, host, status) in [
+        ("/hello", "127.0.0.1", "200"),
+        ("/hello", "weir.example:80", "200"),
+        ("/hello", "evil.example", "403"),
+        ("/native/x", "evil.example", "403"),
+    ] {
+        let method = if path == "/hello" { "GET" } else { "PUT" };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let answer = exchange(address, &head).await;
+        assert_eq!(&answer[9..12], status, "{host}: {answer}");
+        assert_eq!(answer.contains("--allowed-hosts"), status == "403", "{answer}");
+    }
 }

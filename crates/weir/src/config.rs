@@ -45,6 +45,8 @@ pub(crate) struct ServerConfig {
     pub node_name: String,
     /// Whether it may listen beyond loopback.
     pub insecure: bool,
+    /// Names beside addresses, `localhost` and the host's own under which it is asked on loopback.
+    pub allowed_hosts: Vec<String>,
     /// How many files may be open; 0 for as many as possible.
     pub open_files: u64,
     /// What is logged.
@@ -76,6 +78,11 @@ impl ServerConfig {
             datacenter: flags.datacenter.or(file.datacenter).unwrap_or_else(|| DEFAULT_DATACENTER.to_owned()),
             node_name: flags.node_name.or(file.node_name).unwrap_or_else(host_name),
             insecure: flags.insecure || file.insecure.unwrap_or(false),
+            allowed_hosts: if flags.allowed_hosts.is_empty() {
+                file.allowed_hosts.unwrap_or_default()
+            } else {
+                flags.allowed_hosts
+            },
             open_files: flags.open_files.or(file.open_files).unwrap_or(0),
             log: LogArgs {
                 log_level: flags.log.log_level.or(file.log_level),
@@ -100,6 +107,11 @@ impl ServerConfig {
                 names::LABEL_BYTES_MAX
             );
             return Err(Failure::new(Exit::Usage, message).hint("--datacenter dc1"));
+        }
+        for name in &self.allowed_hosts {
+            names::host(name).map_err(|bad| {
+                Failure::new(Exit::Usage, format!("allowed-hosts: {bad}; expected a host name without port"))
+            })?;
         }
         names::registered(&self.node_name).map_err(|bad| {
             Failure::new(Exit::Usage, format!("node-name: {bad}; expected {}", bad.expected))
@@ -137,6 +149,7 @@ impl ServerConfig {
             "datacenter" => self.datacenter.as_str().into(),
             "node-name" => self.node_name.as_str().into(),
             "insecure" => self.insecure.into(),
+            "allowed-hosts" => self.allowed_hosts.iter().map(String::as_str).collect(),
             "open-files" => self.open_files.into(),
             "log-level" => self.log.log_level.as_deref().into(),
             "log-format" => self.log.log_format.map(LogFormat::as_str).into(),
@@ -176,6 +189,7 @@ struct ServerFile {
     datacenter: Option<String>,
     node_name: Option<String>,
     insecure: Option<bool>,
+    allowed_hosts: Option<Vec<String>>,
     open_files: Option<u64>,
     log_level: Option<String>,
     log_format: Option<LogFormat>,

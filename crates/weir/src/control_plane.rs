@@ -56,6 +56,7 @@ impl ControlPlane {
         let server = Server::bind(config.http.0, HttpConfig::default()).await.map_err(
             |weir_edge::http::ServerError::Bind { address, cause }| cannot_bind("--http", address, &cause),
         )?;
+        let server = server.allow_hosts(config.allowed_hosts.iter().cloned().chain([crate::host_name()]));
         let listener = MeshListener::bind(config.grpc.0)
             .await
             .map_err(|error| cannot_bind("--grpc", error.address, &error.cause))?;

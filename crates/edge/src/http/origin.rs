@@ -3,7 +3,7 @@
 //! A server on loopback is within reach of every page that its user looks at: a page cannot read answers of other
 //! origins, but it can send some requests (a POST of plain text, a form) without asking first. Browsers say where such
 //! a request comes from (Fetch Metadata, `Sec-Fetch-Site`; RFC 6454, `Origin`). Programs that are no browsers say
-//! neither and are let through. This does not protect against a page whose own name was made to lead here.
+//! neither and are let through. Against a page whose own name was made to lead here, see `host`.
 
 use http::header::{HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, Method};

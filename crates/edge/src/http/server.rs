@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use self::io::{Guarded, Phase};
+use super::host::AllowedHosts;
 use super::query::Query;
 use super::request::Request;
 use super::response::{Body, Response};
@@ -87,6 +88,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     config: ServerConfig,
+    allowed_hosts: Vec<String>,
 }
 
 impl Server {
@@ -95,7 +97,15 @@ impl Server {
         let failed = |cause| ServerError::Bind { address, cause };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, config })
+        Ok(Self { listener, address, config, allowed_hosts: Vec::new() })
+    }
+
+    /// Answers to these names too where it listens on loopback; it answers to IP addresses and `localhost` anyway, and
+    /// to every name where it listens beyond.
+    #[must_use]
+    pub fn allow_hosts(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.allowed_hosts.extend(names);
+        self
     }
 
     /// Where it listens.
@@ -105,9 +115,10 @@ impl Server {
 
     /// Serves until `shutdown` is ready, then lets requests under way finish within the drain timeout.
     pub async fn serve(self, router: Arc<Router>, shutdown: impl Future<Output = ()>) {
-        let Self { listener, config, .. } = self;
+        let Self { listener, address, config, allowed_hosts } = self;
+        let hosts = AllowedHosts::of(address, &allowed_hosts);
         let (closing_tx, closing) = watch::channel(false);
-        let shared = Arc::new(Shared { router, config, closing, stats: Arc::default() });
+        let shared = Arc::new(Shared { router, config, hosts, closing, stats: Arc::default() });
         let permits = Arc::new(Semaphore::new(config.connections_max));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -151,6 +162,7 @@ impl Server {
 struct Shared {
     router: Arc<Router>,
     config: ServerConfig,
+    hosts: AllowedHosts,
     closing: watch::Receiver<bool>,
     stats: Arc<ServerStats>,
 }
@@ -234,6 +246,9 @@ async fn receive(
     }
     if !names_one_host(&parts) {
         return Err(closing(bad("an HTTP/1.1 request names its host in exactly one Host field".to_owned())));
+    }
+    if let Err(message) = shared.hosts.check(&parts.headers) {
+        return Err(closing(router.refuse(&path, StatusCode::FORBIDDEN, &message)));
     }
     if origin::is_foreign(&parts.method, &parts.headers) {
         return Err(closing(router.refuse(&path, StatusCode::FORBIDDEN, origin::REFUSAL)));

@@ -63,6 +63,9 @@ pub(crate) struct LocalArgs {
     /// Listen on addresses that others can reach, without tokens and TLS
     #[arg(long)]
     pub insecure: bool,
+    /// Host name under which the HTTP APIs may be asked on loopback, beside localhost and this host's; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
     /// What is logged
     #[command(flatten)]
     pub log: LogArgs,
@@ -149,6 +152,9 @@ pub(crate) struct ServerArgs {
     /// Listen on addresses that others can reach, without tokens and TLS
     #[arg(long)]
     pub insecure: bool,
+    /// Host name under which the HTTP APIs may be asked on loopback, beside localhost and this host's; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
     /// How many files and connections may be open; 0 for as many as the system allows [default: 0]
     #[arg(long, value_name = "COUNT")]
     pub open_files: Option<u64>,

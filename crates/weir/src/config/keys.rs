@@ -40,7 +40,8 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         name: "file",
         default: "[]",
-        about: "Files with documents (Gateway, HTTPRoute, Service, ...) that are applied at start.",
+        about: "Files with documents (Gateway, HTTPRoute, Service, ...), or directories of such files, that are applied\n\
+                at start.",
     },
     Key { name: "datacenter", default: "dc1", about: "The name of this cluster, as Consul clients see it." },
     Key {
@@ -53,6 +54,13 @@ pub(super) static KEYS: &[Key] = &[
         default: "false",
         about: "Whether it may listen on addresses that other machines reach, although there are no tokens\n\
                 and no TLS yet.",
+    },
+    Key {
+        name: "allowed-hosts",
+        default: "[]",
+        about: "Host names under which the HTTP APIs may be asked where they are served on loopback, beside IP\n\
+                addresses, localhost and this host's name. Requests for other names are refused: a web page whose\n\
+                name was made to lead here could have sent them. Not looked at beyond loopback.",
     },
     Key {
         name: "open-files",

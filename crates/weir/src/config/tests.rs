@@ -106,6 +106,7 @@ fn names_that_no_client_could_use_are_refused() {
     };
     check("datacenter: DC_1!", "datacenter: `DC_1!` is not the name of a datacenter");
     check("datacenter: ''", "datacenter");
+    check("allowed-hosts: ['weir.example:8500']", "allowed-hosts: `weir.example:8500` is not an address");
     check("node-name: a b", "node-name: `a b` is not a registered name");
 }
 

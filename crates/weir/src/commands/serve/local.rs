@@ -69,6 +69,7 @@ impl Local {
             data_dir: args.data_dir.clone(),
             files: args.files.clone(),
             insecure: args.insecure,
+            allowed_hosts: args.allowed_hosts.clone(),
             log: args.log.clone(),
             ..ServerArgs::default()
         })?;
