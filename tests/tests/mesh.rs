@@ -90,6 +90,20 @@ fn one_position_runs_from_the_store_to_the_access_log() {
 }
 
 #[test]
+fn a_data_directory_that_cannot_be_written_to_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let args =
+        ["proxy", "--gateway", "edge", "--server", "127.0.0.1:1", "--data-dir", file.to_str().unwrap()];
+    let mut proxy = Process::weir("proxy", args);
+    assert_eq!(proxy.wait(START_LIMIT).code(), Some(6), "{}", proxy.output());
+    for part in [file.to_str().unwrap(), "cannot keep the last state", "may write to"] {
+        assert!(proxy.output().contains(part), "`{part}` is missing in:\n{}", proxy.output());
+    }
+}
+
+#[test]
 fn what_a_proxy_cannot_serve_is_rejected_and_the_old_stays() {
     let cluster = Cluster::start();
     let app = App::start(TEST_APP, "web-1");

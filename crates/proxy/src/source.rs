@@ -44,6 +44,14 @@ pub enum SourceError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Nothing can be kept in the data directory.
+    #[error("cannot keep the last state in {}: {source}", path.display())]
+    DataDir {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// Signals cannot be received.
     #[error("cannot receive SIGHUP: {0}")]
     Signal(#[source] std::io::Error),

@@ -2,10 +2,12 @@
 //!
 //! A file is written beside the old one, synced and renamed over it, so that there is always a whole one. It is written
 //! at most once a second, and always ends up with the latest state. One that cannot be read is reported and ignored:
-//! it is a copy, and never worth refusing to start for.
+//! it is a copy, and never worth refusing to start for. A directory that nothing can be written to is: whoever named it
+//! counts on the copy. What is kept is for the proxy's own user: it says what is where.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,13 +80,29 @@ pub(super) fn load(data_dir: &Path) -> Result<Option<Kept>, LoadError> {
     Ok(Some(Kept { inputs: form.inputs.into(), complete: form.complete }))
 }
 
+/// Makes the directory if it is not there, and tries whether it can be written to.
+pub(super) fn prepare(data_dir: &Path) -> io::Result<()> {
+    let (_, aside) = create_aside(data_dir)?;
+    fs::remove_file(aside)
+}
+
+/// A new file beside the kept one.
+fn create_aside(data_dir: &Path) -> io::Result<(File, PathBuf)> {
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+    let aside = path(data_dir).with_extension("json.new");
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    Ok((file, aside))
+}
+
 fn save(data_dir: &Path, kept: &Kept) -> io::Result<()> {
     let form = Form { complete: kept.complete, inputs: SnapshotInputs::from(&kept.inputs) };
     let text = serde_json::to_vec(&form)?;
-    fs::create_dir_all(data_dir)?;
     let target = path(data_dir);
-    let aside = target.with_extension("json.new");
-    let mut file = File::create(&aside)?;
+    let (mut file, aside) = create_aside(data_dir)?;
     file.write_all(&text)?;
     file.sync_all()?;
     fs::rename(&aside, &target)?;
@@ -171,6 +189,32 @@ mod tests {
         assert_eq!(loaded.inputs.position, Position::new(3, 7));
         assert_eq!(loaded.inputs.resources, kept(7).inputs.resources);
         assert_eq!(loaded.inputs.services, kept(7).inputs.services);
+    }
+
+    #[test]
+    fn what_is_kept_is_for_the_own_user() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let made = directory.path().join("a/b");
+        prepare(&made).unwrap();
+        assert_eq!(fs::read_dir(&made).unwrap().count(), 0, "the trial leaves nothing behind");
+        save(&made, &kept(7)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&made), mode(&path(&made))), (0o700, 0o600));
+        // One that was left by a crash, or is open to all, does not stay so.
+        fs::set_permissions(path(&made), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(path(&made).with_extension("json.new"), "half").unwrap();
+        save(&made, &kept(8)).unwrap();
+        assert_eq!(mode(&path(&made)), 0o600);
+        assert_eq!(load(&made).unwrap().unwrap().inputs.position.revision, 8);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), "").unwrap();
+        assert!(prepare(&directory.path().join("file")).is_err());
+        assert!(prepare(&directory.path().join("file/below")).is_err());
     }
 
     #[test]

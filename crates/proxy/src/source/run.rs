@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::disk;
 use super::file::FileSource;
 use super::mesh::{MeshSettings, MeshSource};
 use super::publish::{NotBound, Publisher, Sockets};
@@ -30,7 +31,7 @@ impl Sockets for Listeners {
 ///
 /// # Errors
 /// What keeps the proxy from ever serving: files of static mode that cannot be used at the start, an address of a
-/// control plane that is not one, an admin listener that cannot be bound. A control plane that cannot be reached is
+/// control plane that is not one, a data directory that cannot be written to, an admin listener that cannot be bound. A control plane that cannot be reached is
 /// none of these.
 pub async fn run(
     config: &ProxyConfig,
@@ -79,6 +80,9 @@ async fn follow(
         }
         SourceConfig::Mesh { server, id, data_dir, .. } => {
             let servers = servers(server)?;
+            if let Some(path) = data_dir {
+                disk::prepare(path).map_err(|source| SourceError::DataDir { path: path.clone(), source })?;
+            }
             let settings = MeshSettings {
                 admin: admin.map(|addr| addr.to_string()).unwrap_or_default(),
                 data_dir: data_dir.clone(),

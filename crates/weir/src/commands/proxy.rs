@@ -43,6 +43,9 @@ fn cannot_start(error: &ProxyError) -> Failure {
         ProxyError::Source(SourceError::Files(_)) => return Failure::new(Exit::Invalid, text),
         _ => Failure::new(Exit::CannotStart, format!("the proxy ended: {text}")),
     };
+    if matches!(error, ProxyError::Source(SourceError::DataDir { .. })) {
+        return failure.hint("give --data-dir a directory that this user may write to, or leave it out");
+    }
     if text.to_ascii_lowercase().contains("in use") {
         return failure
             .hint("another process listens there; choose another port, or see who with `ss -ltnp`");
