@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Told when a request to `/wait` has arrived.
 static WAITING: Notify = Notify::const_new();
 
+/// Told when a request to `/hold` has arrived with its body.
+static HOLDING: Notify = Notify::const_new();
+
 fn router() -> Router {
     let mut router = Router::new();
     router.get("/hello", |_: Request| async { Response::text(StatusCode::OK, "hello") });
@@ -39,6 +42,11 @@ fn router() -> Router {
             }
         });
         response
+    });
+    router.put("/hold", |mut request: Request| async move {
+        HOLDING.notify_one();
+        request.server_closing().await;
+        Response::text(StatusCode::OK, "held")
     });
     router.get("/large", |_: Request| async {
         Response::bytes(StatusCode::OK, http::HeaderValue::from_static("text/plain"), vec![b'x'; 64 << 20])
@@ -337,4 +345,27 @@ async fn on_loopback_it_answers_only_to_names_that_lead_there() {
         assert_eq!(&answer[9..12], status, "{host}: {answer}");
         assert_eq!(answer.contains("--allowed-hosts"), status == "403", "{answer}");
     }
+}
+
+#[tokio::test]
+async fn bodies_of_all_requests_together_are_bounded() {
+    let config = ServerConfig { bodies_bytes_max: 1500, ..ServerConfig::default() };
+    let server = start("127.0.0.1:0", config).await;
+    let body = "x".repeat(1000);
+    // Each is let go when its request is done with.
+    for _ in 0..3 {
+        assert_eq!(request(server.address, "PUT /echo", &body).await.0, 200);
+    }
+    let held = tokio::spawn({
+        let (address, body) = (server.address, body.clone());
+        async move { request(address, "PUT /hold", &body).await }
+    });
+    HOLDING.notified().await;
+    let (status, head, text) = request(server.address, "PUT /echo", &body).await;
+    assert_eq!((status, text.as_str()), (503, "too many request bodies are under way at once, try again"));
+    assert!(head.contains("retry-after: 1") && head.contains("connection: close"), "{head}");
+    assert_eq!(request(server.address, "PUT /echo", &body[..500]).await.0, 200, "what fits is taken");
+    server.stop.send(()).unwrap();
+    assert_eq!(held.await.unwrap().0, 200);
+    server.served.await.unwrap();
 }

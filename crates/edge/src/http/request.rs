@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use tokio::sync::watch;
 
 use super::query::Query;
-use super::stats::ServerStats;
+use super::stats::{HeldBytes, ServerStats};
 
 /// A request whose route is known and whose body has arrived.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Request {
     pub closing: watch::Receiver<bool>,
     /// What the server that received it counts.
     pub server: Arc<ServerStats>,
+    /// Counts the body among those in memory until the request is done with.
+    pub(super) _held: HeldBytes,
 }
 
 impl Request {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, RETRY_AFTER};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,7 +25,7 @@ use super::query::Query;
 use super::request::Request;
 use super::response::{Body, Response};
 use super::router::{Route, Router};
-use super::stats::ServerStats;
+use super::stats::{HeldBytes, ServerStats};
 use super::{origin, percent};
 
 /// Longest request head: request line and fields.
@@ -34,6 +34,8 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// Pause after a failed accept, so that running out of file descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What a request gets whose body does not fit beside those of others.
+const BODIES_FULL: &str = "too many request bodies are under way at once, try again";
 /// What a connection gets when there are too many.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
 content-type: text/plain; charset=utf-8\r\ncontent-length: 31\r\n\r\ntoo many connections, try again";
@@ -43,6 +45,9 @@ content-type: text/plain; charset=utf-8\r\ncontent-length: 31\r\n\r\ntoo many co
 pub struct ServerConfig {
     /// Most connections at once; further ones are answered with 503.
     pub connections_max: usize,
+    /// Most bytes of request bodies held in memory at once, of all connections; what would go beyond is answered
+    /// with 503.
+    pub bodies_bytes_max: u64,
     /// How long a request head may take from its first byte.
     pub head_timeout: Duration,
     /// How long a request body may take.
@@ -60,6 +65,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             connections_max: 32_768,
+            bodies_bytes_max: 256 << 20,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
@@ -255,10 +261,16 @@ async fn receive(
     }
     let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|error| bad(error.to_string()))?;
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    let collected = collect(body, declared, parts.headers.contains_key(EXPECT), route);
+    let mut held = shared.stats.hold(shared.config.bodies_bytes_max);
+    let collected = collect(body, declared, parts.headers.contains_key(EXPECT), route, &mut held);
     let body = match tokio::time::timeout(shared.config.body_timeout, collected).await {
         Ok(Ok(body)) => body,
-        Ok(Err((status, message))) => return Err(closing(router.refuse(&path, status, &message))),
+        Ok(Err((status, message))) => {
+            let refusal = closing(router.refuse(&path, status, &message));
+            let is_busy = status == StatusCode::SERVICE_UNAVAILABLE;
+            let again = HeaderValue::from_static("1");
+            return Err(if is_busy { refusal.with(RETRY_AFTER, again) } else { refusal });
+        }
         Err(_) => {
             let message = "the request body did not arrive in time";
             return Err(closing(router.refuse(&path, StatusCode::REQUEST_TIMEOUT, message)));
@@ -268,8 +280,9 @@ async fn receive(
     let seen = if parts.method == http::Method::HEAD { http::Method::GET } else { parts.method };
     let closing = shared.closing.clone();
     let server = Arc::clone(&shared.stats);
+    let headers = parts.headers;
     let request =
-        Request { method: seen, path, rest_at, query, headers: parts.headers, body, peer, closing, server };
+        Request { method: seen, path, rest_at, query, headers, body, peer, closing, server, _held: held };
     Ok((route, method, request))
 }
 
@@ -290,6 +303,7 @@ async fn collect(
     declared: Option<u64>,
     waits_for_leave: bool,
     route: &Route,
+    held: &mut HeldBytes,
 ) -> Result<Bytes, (StatusCode, String)> {
     let max = route.body_bytes_max;
     let too_large = |length| (StatusCode::PAYLOAD_TOO_LARGE, (route.too_large)(length, max));
@@ -309,6 +323,13 @@ async fn collect(
         if whole.len() + joined.len() + piece.len() > max {
             discard(&mut body).await;
             return Err(too_large(None));
+        }
+        if !held.add(piece.len() as u64) {
+            // What was read so far is let go before the rest is waited for.
+            drop((whole, joined, piece));
+            held.release();
+            discard(&mut body).await;
+            return Err((StatusCode::SERVICE_UNAVAILABLE, BODIES_FULL.to_owned()));
         }
         if whole.is_empty() && joined.is_empty() {
             whole = piece;

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
-/// Counters of one server. All but `connections` only rise.
+/// Counters of one server. All but `connections` and `bodies_bytes` only rise.
 #[derive(Debug, Default)]
 pub struct ServerStats {
     connections: AtomicU64,
     refused: AtomicU64,
+    bodies_bytes: AtomicU64,
+    bodies_refused: AtomicU64,
     /// By the first digit of the status: 1xx to 5xx.
     answers: [AtomicU64; 5],
 }
@@ -23,6 +25,16 @@ impl ServerStats {
     /// Connections that were refused because there were too many.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of request bodies in memory now.
+    pub fn bodies_bytes(&self) -> u64 {
+        self.bodies_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were refused because the bodies of others took all the memory there is for bodies.
+    pub fn bodies_refused(&self) -> u64 {
+        self.bodies_refused.load(Ordering::Relaxed)
     }
 
     /// Requests answered with a status of this class: 2 for 200 to 299, and so on.
@@ -41,10 +53,50 @@ impl ServerStats {
         }
     }
 
+    /// Nothing yet of a body, within what all bodies together may take.
+    pub(super) fn hold(self: &Arc<Self>, max: u64) -> HeldBytes {
+        HeldBytes { stats: Arc::clone(self), held: 0, max }
+    }
+
     /// Counts a connection for as long as the result lives.
     pub(super) fn connection(self: &Arc<Self>) -> OpenConnection {
         self.connections.fetch_add(1, Ordering::Relaxed);
         OpenConnection(Arc::clone(self))
+    }
+}
+
+/// The bytes of one body, counted among those of all bodies for as long as this lives.
+#[derive(Debug)]
+pub(super) struct HeldBytes {
+    stats: Arc<ServerStats>,
+    held: u64,
+    max: u64,
+}
+
+impl HeldBytes {
+    /// Counts more bytes, unless all bodies together would take too much: then counts a refusal.
+    pub(super) fn add(&mut self, bytes: u64) -> bool {
+        let max = self.max;
+        let fits = |all: u64| all.checked_add(bytes).filter(|all| *all <= max);
+        let counted =
+            self.stats.bodies_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if counted {
+            self.held += bytes;
+        } else {
+            self.stats.bodies_refused.fetch_add(1, Ordering::Relaxed);
+        }
+        counted
+    }
+
+    /// Counts them no more.
+    pub(super) fn release(&mut self) {
+        self.stats.bodies_bytes.fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
