@@ -17,7 +17,7 @@ options
   --subjects A,B   weir, haproxy, nginx, floor (default: all)
   --rounds N       times each subject is measured, in turn (default 5)
   --seconds N      length of one measurement (default 4)
-  --connections N  concurrent connections (default 64; idle: 2000)
+  --connections N  concurrent connections (default 64; idle: 6000)
   --weir PATH      the binary to measure (default target/release/weir)
 
 Needs nginx (also as the upstream), haproxy and wrk on the PATH, and two cores.";
@@ -73,7 +73,7 @@ impl Options {
             }
         }
         if options.connections == 0 {
-            options.connections = if options.case == Case::Idle { 2000 } else { 64 };
+            options.connections = if options.case == Case::Idle { 6000 } else { 64 };
         }
         Ok(options)
     }
