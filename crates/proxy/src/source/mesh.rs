@@ -34,6 +34,9 @@ use wanted::Wanted;
 /// The least and the most that is waited between two attempts to reach a control plane, before jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long after having been replaced by another proxy of the same id this counts as the same quarrel, which is
+/// reported once.
+const REPLACED_MEMORY: Duration = Duration::from_secs(60);
 
 /// How a proxy takes part in the mesh.
 #[derive(Clone, Debug)]
@@ -82,6 +85,8 @@ pub(super) struct MeshSource {
     rejections: Vec<Rejection>,
     /// Whether a control plane has said what is wanted since the proxy started.
     live: bool,
+    /// When another proxy of the same id last took this one's place.
+    replaced: Option<Instant>,
 }
 
 impl MeshSource {
@@ -97,6 +102,7 @@ impl MeshSource {
             asked_s: HashMap::new(),
             rejections: Vec::new(),
             live: false,
+            replaced: None,
         };
         source.shared().set_status(|status| status.kind = "mesh");
         source.load().await;
@@ -148,8 +154,13 @@ impl MeshSource {
             if error.is_out_of_order() {
                 self.resumable = false;
             }
-            self.report(server, &error);
-            if self.wanted.inputs.position != before {
+            if error.is_replaced() {
+                self.report_replaced();
+                failures = u32::MAX;
+            } else {
+                self.report(server, &error);
+            }
+            if self.wanted.inputs.position != before && !error.is_replaced() {
                 failures = 0;
             }
             if refreshed.elapsed() > REFRESH_EVERY {
@@ -159,9 +170,11 @@ impl MeshSource {
             if !self.rejections.is_empty() {
                 self.put_in_force(true).await;
             }
-            let wait = backoff(failures, rand::rng().random());
-            tokio::time::sleep(wait).await;
-            failures += 1;
+            let share: f64 = rand::rng().random();
+            // Whoever comes back at once throws the other one out just as fast.
+            let share = if error.is_replaced() { share.mul_add(0.5, 0.5) } else { share };
+            tokio::time::sleep(backoff(failures, share)).await;
+            failures = failures.saturating_add(1);
         }
     }
 
@@ -178,6 +191,27 @@ impl MeshSource {
             status.connected_to = None;
             status.error = Some(error);
         });
+    }
+
+    /// Says that another proxy of the same id is there, once for as long as the two throw each other out.
+    fn report_replaced(&mut self) {
+        let error = format!(
+            "another proxy with the id `{}` joined; give each its own --id (what is in force stays)",
+            self.settings.id
+        );
+        if !self.is_disputed() {
+            tracing::warn!("{error}");
+        }
+        self.replaced = Some(Instant::now());
+        self.shared().set_status(|status| {
+            status.connected_to = None;
+            status.error = Some(error);
+        });
+    }
+
+    /// Whether another proxy of the same id took this one's place lately.
+    fn is_disputed(&self) -> bool {
+        self.replaced.is_some_and(|at| at.elapsed() < REPLACED_MEMORY)
     }
 
     /// Puts what is wanted in force, as far as it can be.

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use weir_api::mesh::mesh_client::MeshClient;
 use weir_api::mesh::{self, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, proxy_message, server_message};
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
@@ -35,6 +37,8 @@ pub(super) enum SessionError {
     Connect(String),
     #[error("{}: {}", .0.code(), .0.message())]
     Status(Box<Status>),
+    #[error("it answers in HTTP/1: is this the HTTP address? Proxies join on the --grpc address (8502)")]
+    HttpAddress,
     #[error("the control plane closed the stream")]
     Closed,
     #[error("the control plane did not answer in time")]
@@ -48,6 +52,11 @@ pub(super) enum SessionError {
 }
 
 impl SessionError {
+    /// Whether another proxy of the same id has taken this one's place.
+    pub(super) fn is_replaced(&self) -> bool {
+        matches!(self, Self::Status(status) if status.code() == Code::Aborted)
+    }
+
     pub(super) const fn is_out_of_order(&self) -> bool {
         matches!(self, Self::OutOfOrder(_))
     }
@@ -107,8 +116,21 @@ impl Session {
                 _ => Err(SessionError::NoWelcome),
             }
         };
-        let (inbox, welcome) = timeout(WELCOME_MAX, welcome).await.map_err(|_| SessionError::Silent)??;
-        tracing::info!(%server, datacenter = welcome.datacenter, replica = welcome.replica, "joined the mesh");
+        let welcomed = timeout(WELCOME_MAX, welcome).await.map_err(|_| SessionError::Silent)?;
+        let (inbox, welcome) = match welcomed {
+            // What the transport says of an answer that it cannot read helps nobody.
+            Err(SessionError::Status(status))
+                if status.code() == Code::Unknown && speaks_http1(server).await =>
+            {
+                return Err(SessionError::HttpAddress);
+            }
+            other => other?,
+        };
+        if source.is_disputed() {
+            tracing::debug!(%server, "joined the mesh again");
+        } else {
+            tracing::info!(%server, datacenter = welcome.datacenter, replica = welcome.replica, "joined the mesh");
+        }
         let shared = source.shared();
         shared.set_status(|status| {
             status.connected_to = Some(server.to_owned());
@@ -239,6 +261,19 @@ async fn connect(server: &str, keepalive: Duration) -> Result<Channel, SessionEr
         Ok(connected) => connected.map_err(|error| SessionError::Connect(because(&error))),
         Err(_) => Err(SessionError::Silent),
     }
+}
+
+/// Whether a server answers HTTP/1, which no mesh listener does.
+async fn speaks_http1(server: &str) -> bool {
+    let ask = async {
+        let address = server.strip_prefix("http://").unwrap_or(server);
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n").await?;
+        let mut start = [0; 7];
+        stream.read_exact(&mut start).await?;
+        Ok::<_, std::io::Error>(start == *b"HTTP/1.")
+    };
+    matches!(timeout(CONNECT_MAX, ask).await, Ok(Ok(true)))
 }
 
 /// The innermost reason: the outer ones only say "transport error".
