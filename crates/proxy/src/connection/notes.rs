@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use weir_http1::RequestHead;
+use weir_http1::{RequestHead, TargetForm};
 use weir_model::Position;
 
 use super::Connection;
@@ -38,7 +38,11 @@ impl Notes {
             began_ns,
             method: text(head.method_bytes(buf)),
             host: text(head.host(buf).unwrap_or_default()),
-            path: text(head.target(buf)),
+            path: match head.target_form() {
+                // As in origin-form, so that a path is found however it was asked for; the host is logged already.
+                TargetForm::Absolute => text(&[head.path(buf), head.query(buf)].concat()),
+                _ => text(head.target(buf)),
+            },
             position: Position::default(),
             route: None,
             upstream: None,

@@ -101,8 +101,11 @@ async fn resolve(worker: &Worker, host: &str, port: u16) -> Result<Vec<SocketAdd
     if let Ok(ip) = host.parse() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let refuse =
-        |why: String| Refusal::new(Reason::ResolveFailed, format!("host {host:?} cannot be resolved: {why}"));
+    let refuse = |why: String| {
+        let message =
+            format!("{host:?} is no service of the mesh that is known here, and cannot be resolved: {why}");
+        Refusal::new(Reason::ResolveFailed, message)
+    };
     let Some(lookup) = worker.lookups.begin() else {
         return Err(Refusal::new(Reason::Overloaded, "too many host names are being resolved"));
     };

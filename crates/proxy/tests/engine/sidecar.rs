@@ -6,11 +6,11 @@ use std::sync::Arc;
 use weir_api::snapshot::EndpointInputs;
 use weir_model::ServiceRef;
 use weir_model::registry::Health;
-use weir_proxy::Mode;
 use weir_proxy::listen::Role as ListenRole;
 use weir_proxy::snapshot::{Registered, Role, Services};
+use weir_proxy::{AccessLogConfig, Mode};
 
-use crate::support::{Client, Proxy, Upstream, documents, find, free_port};
+use crate::support::{Client, Proxy, Upstream, documents, eventually, find, free_port};
 
 fn sidecar(app: SocketAddr, callee: SocketAddr) -> Proxy {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -98,6 +98,8 @@ fn what_is_outside_the_mesh_passes_through() {
     assert!(response.text().starts_with("GET /l "), "{response:?}");
     let nowhere = client.send("GET http://no-such-host.invalid/ HTTP/1.1\r\nHost: z\r\n\r\n").response();
     assert_eq!((nowhere.status, nowhere.field("x-weir-reason")), (502, Some("resolve_failed")));
+    let said = nowhere.text();
+    assert!(said.contains("is no service of the mesh") && said.contains("cannot be resolved"), "{said}");
 }
 
 #[test]
@@ -183,4 +185,29 @@ fn nobody_but_a_sidecar_can_say_that_a_request_was_not_answered() {
     let proxy = Proxy::to(&[upstream.addr]);
     assert_eq!(proxy.client().get("/").text(), "no");
     assert_eq!(proxy.metrics().retries(), 0);
+}
+
+#[test]
+fn an_absolute_target_is_logged_by_its_path() {
+    let (app, callee) = (Upstream::echo(), Upstream::echo());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let service = ServiceRef::new("default", "front");
+    let mode = Mode::Sidecar { service: service.clone(), inbound: any, app: app.addr, outbound: any };
+    let proxy = Proxy::start(mode, Role::Sidecar { service }, "", |config| {
+        config.access_log = Some(AccessLogConfig { path: Some(path.clone()), ..Default::default() });
+    });
+    let mut client = Client::connect(proxy.fixed(ListenRole::Outbound));
+    for target in ["/a/b?c=d", "?x=y", ""] {
+        let request = format!("GET http://{}{target} HTTP/1.1\r\nHost: x\r\n\r\n", callee.addr);
+        assert_eq!(client.send(request).response().status, 200);
+    }
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("all are logged", || lines().lines().count() == 3);
+    let paths: Vec<serde_json::Value> = lines()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["path"].clone())
+        .collect();
+    assert_eq!(paths, ["/a/b?c=d", "/?x=y", "/"]);
 }

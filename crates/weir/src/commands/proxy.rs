@@ -1,5 +1,6 @@
 //! `weir proxy`: starts a data plane from what the command line says.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use weir_api::client::ServerUrl;
@@ -111,12 +112,26 @@ fn mode(args: &ProxyArgs) -> Result<Mode, Failure> {
     let missing = |flag: &str| {
         Failure::new(Exit::Usage, format!("a sidecar needs {flag} HOST:PORT")).hint("weir proxy --help")
     };
-    Ok(Mode::Sidecar {
-        service: ServiceRef::new(&args.namespace, service),
-        inbound: args.inbound.ok_or_else(|| missing("--inbound"))?.0,
-        app: args.app.ok_or_else(|| missing("--app"))?.0,
-        outbound: args.outbound.ok_or_else(|| missing("--outbound"))?.0,
-    })
+    let inbound = args.inbound.ok_or_else(|| missing("--inbound"))?.0;
+    let app = args.app.ok_or_else(|| missing("--app"))?.0;
+    let outbound = args.outbound.ok_or_else(|| missing("--outbound"))?.0;
+    differ(("--app", app), ("--inbound", inbound))?;
+    differ(("--app", app), ("--outbound", outbound))?;
+    differ(("--inbound", inbound), ("--outbound", outbound))?;
+    Ok(Mode::Sidecar { service: ServiceRef::new(&args.namespace, service), inbound, app, outbound })
+}
+
+/// Refuses two addresses that are the same one, or cannot be listened on at once: a sidecar would call itself.
+fn differ(one: (&str, SocketAddr), other: (&str, SocketAddr)) -> Result<(), Failure> {
+    let (a, b) = (one.1.ip().to_canonical(), other.1.ip().to_canonical());
+    let same_ip = a == b || a.is_unspecified() || b.is_unspecified();
+    // Port 0 is chosen by the system, each time another.
+    if !same_ip || one.1.port() != other.1.port() || one.1.port() == 0 {
+        return Ok(());
+    }
+    let message = format!("{} {} and {} {} are the same address", one.0, one.1, other.0, other.1);
+    Err(Failure::new(Exit::Usage, message)
+        .hint("--app is where the application listens; --inbound and --outbound are for the sidecar alone"))
 }
 
 fn mesh_source(args: &ProxyArgs) -> Result<SourceConfig, Failure> {
@@ -212,6 +227,15 @@ mod tests {
         usage("weir proxy --gateway a -n A", "--namespace: `A` is not a DNS label");
         usage("weir proxy --gateway edge --server weir.example", "weir.example:8502");
         usage("weir proxy --gateway edge --server ::1", "[::1]:8502");
+        let sidecar = |app: &str, inbound: &str, outbound: &str| {
+            format!("weir proxy --insecure --service a --app {app} --inbound {inbound} --outbound {outbound}")
+        };
+        let (one, two, three) = ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3");
+        usage(&sidecar(one, one, two), "--app 127.0.0.1:1 and --inbound 127.0.0.1:1 are the same address");
+        usage(&sidecar(one, two, one), "--app 127.0.0.1:1 and --outbound");
+        usage(&sidecar(one, two, two), "--inbound 127.0.0.1:2 and --outbound");
+        usage(&sidecar(one, "0.0.0.0:1", two), "are the same address");
+        assert!(parse(&sidecar(one, two, three)).is_ok() && parse(&sidecar(one, "127.0.0.2:1", two)).is_ok());
         usage("weir proxy --gateway edge --server https://weir:8502", "https is not served yet");
         let failure = parse("weir proxy -f a.yaml --admin 0.0.0.0:9000").unwrap_err();
         assert_eq!(failure.exit, Exit::CannotStart);
