@@ -45,6 +45,11 @@ impl Monitor {
         self.with(|machine, now| machine.heard_from(check, now));
     }
 
+    /// Whether what a heartbeat says is to be committed, though it changes no health.
+    pub(crate) fn say(&self, check: &CheckRef, output: Option<&str>) -> bool {
+        self.with(|machine, now| machine.say(check, output, now))
+    }
+
     fn take_over(&self, change: &Change) {
         self.with(|machine, now| {
             for (name, check) in &change.checks {
@@ -75,6 +80,11 @@ impl Control {
     /// The checks that somebody on this server has to carry out (all but TTL checks), from now on.
     pub fn checks_to_run(&self) -> CheckFeed {
         CheckFeed::new(self.catalog())
+    }
+
+    /// What a heartbeat said last of a check, if that is newer than what the catalog shows; see [`Control::set_check`].
+    pub fn said(&self, check: &CheckRef) -> Option<String> {
+        self.monitor.with(|machine, _| machine.said(check).map(str::to_owned))
     }
 
     /// The outcome of carrying out a check once. The check's health follows when its thresholds are reached; what

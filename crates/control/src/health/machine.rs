@@ -40,6 +40,8 @@ struct Tracked {
     /// When an eviction is tried again.
     evict_again_at: Option<Duration>,
     output_at: Option<Duration>,
+    /// What a heartbeat said last, if that is not committed.
+    unwritten: Option<String>,
     /// The earliest entry of this check in the machine's queue.
     queued_at: Option<Duration>,
 }
@@ -98,6 +100,9 @@ impl Machine {
             critical: definition.failures_before_critical,
         };
         tracked.deregister_after = definition.deregister_after.map(|after| after.0);
+        if tracked.output != check.output || tracked.health != check.health {
+            tracked.unwritten = None;
+        }
         tracked.output.clone_from(&check.output);
         let revived = tracked.health == Health::Critical && check.health != Health::Critical;
         tracked.health = check.health;
@@ -163,6 +168,30 @@ impl Machine {
             tracked.output_at = Some(now);
         }
         news.then_some(health)
+    }
+
+    /// What a heartbeat says that changes no health: its output, or `None` if that is the committed one. Answers
+    /// whether it is to be committed. That is so now and then only, and what is not is kept here, so that heartbeats
+    /// with a counter in them do not write each time.
+    pub fn say(&mut self, check: &CheckRef, output: Option<&str>, now: Duration) -> bool {
+        let Some(tracked) = self.checks.get_mut(check) else { return output.is_some() };
+        let Some(output) = output else {
+            tracked.unwritten = None;
+            return false;
+        };
+        let fresh = tracked.output_at.is_none_or(|at| now.saturating_sub(at) >= CHECK_OUTPUT_INTERVAL);
+        if fresh {
+            tracked.output_at = Some(now);
+            tracked.unwritten = None;
+        } else {
+            tracked.unwritten = Some(output.to_owned());
+        }
+        fresh
+    }
+
+    /// What a heartbeat said last of a check, if it is newer than what is committed.
+    pub fn said(&self, check: &CheckRef) -> Option<&str> {
+        self.checks.get(check)?.unwritten.as_deref()
     }
 
     /// Whether a TTL check is overdue.
@@ -270,6 +299,7 @@ impl Tracked {
             critical_since: None,
             evict_again_at: None,
             output_at: None,
+            unwritten: None,
             queued_at: None,
         }
     }

@@ -4,6 +4,8 @@ use weir_model::registry::{Check, Health, Instance, Node};
 
 use super::{Committed, KnownHealth, OnNode, Registration, decide, validate};
 use crate::bounds::CHECK_OUTPUT_BYTES_MAX;
+#[cfg(doc)]
+use crate::bounds::CHECK_OUTPUT_INTERVAL;
 use crate::catalog::{CheckRef, InstanceRef};
 use crate::keys::node_key;
 use crate::{Control, Error};
@@ -144,8 +146,9 @@ impl Control {
     }
 
     /// Somebody reports on a check; for a TTL check this is its sign of life. Only what differs from what is known is
-    /// written, so a heartbeat that changes nothing does not touch the store. Output beyond
-    /// [`CHECK_OUTPUT_BYTES_MAX`] is cut.
+    /// written, so a heartbeat that changes nothing does not touch the store. Of one that changes nothing but the
+    /// output, the output is written only if the last was [`CHECK_OUTPUT_INTERVAL`] ago; until then it is in
+    /// [`Control::said`]. Output beyond [`CHECK_OUTPUT_BYTES_MAX`] is cut.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -156,11 +159,13 @@ impl Control {
         output: &str,
     ) -> Result<Committed, Error> {
         let entry = self.catalog().check(check).ok_or_else(|| Error::not_found("check", &check.id))?;
-        if entry.value.node == check.node {
-            self.monitor.heard_from(check);
-        } else {
-            // Named with its node in another case: health is judged under the name it was registered with.
-            self.monitor.heard_from(&CheckRef::of(&entry.value));
+        // Named with its node in another case, it is judged under the name it was registered with all the same.
+        let known = CheckRef::of(&entry.value);
+        self.monitor.heard_from(&known);
+        let output = &output[..output.floor_char_boundary(CHECK_OUTPUT_BYTES_MAX)];
+        let other_output = (entry.value.output != output).then_some(output);
+        if entry.value.health == health && !self.monitor.say(&known, other_output) {
+            return Ok(Committed { position: self.position(), changed: false });
         }
         self.commit_health(check, health, Some(output)).await
     }

@@ -207,3 +207,37 @@ async fn probers_learn_what_to_run_and_thresholds_hold_back() {
     assert!(matches!(feed.next(control.catalog()).await, Some(CheckEvent::Stop(stopped)) if stopped == name));
     assert!(matches!(control.report(&name, Health::Passing, "").await, Err(Error::NotFound { .. })));
 }
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_that_differ_only_in_what_they_say_are_written_now_and_then() {
+    let store = Faulty::over(Arc::new(Memory::new()));
+    let control = start_on(store.clone()).await;
+    let checks = vec![ttl("alive", Some("a"), TTL, None)];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    let check = check_ref("alive");
+    let beat = async |output: &str| control.set_check(&check, Health::Passing, output).await.unwrap().changed;
+    let written = || control.catalog().check(&check).unwrap().value.output.clone();
+    assert!(beat("beat 0").await);
+    let (commits, began) = (store.commits.load(Ordering::SeqCst), tokio::time::Instant::now());
+    let interval = weir_control::bounds::CHECK_OUTPUT_INTERVAL;
+    while began.elapsed() + TTL < interval {
+        tokio::time::sleep(TTL / 2).await;
+        assert!(!beat(&format!("beat at {:?}", began.elapsed())).await);
+        assert_eq!(control.said(&check), Some(format!("beat at {:?}", began.elapsed())));
+    }
+    assert_eq!(store.commits.load(Ordering::SeqCst), commits);
+    assert_eq!((written(), health(&control, "alive")), ("beat 0".to_owned(), Some(Health::Passing)));
+    // What is committed already is no news, and nothing newer was said then.
+    assert!(!beat("beat 0").await);
+    assert_eq!(control.said(&check), None);
+    assert!(!beat("beat n").await);
+    // Another health is written at once, with what is said then.
+    assert!(control.set_check(&check, Health::Warning, "slow").await.unwrap().changed);
+    assert_eq!((written(), health(&control, "alive")), ("slow".to_owned(), Some(Health::Warning)));
+    while began.elapsed() < interval {
+        tokio::time::sleep(TTL / 2).await;
+        control.set_check(&check, Health::Warning, "slow").await.unwrap();
+    }
+    assert!(control.set_check(&check, Health::Warning, "slower").await.unwrap().changed);
+    assert_eq!((written(), control.said(&check)), ("slower".to_owned(), None));
+}

@@ -1,10 +1,10 @@
 //! `/v1/agent`, reading: this server and what was registered with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::json;
-use weir_control::catalog::NodeView;
+use weir_control::catalog::{CheckRef, NodeView};
 
 use super::answer::{Answer, json};
 use super::filter::Filter;
@@ -140,9 +140,18 @@ fn content_hash(bytes: &[u8]) -> String {
     format!("{hash:016x}")
 }
 
-/// `agent/checks`: by id. Unlike in the catalog, the agent's own liveness is not among them.
+/// `agent/checks`: by id. Unlike in the catalog, the agent's own liveness is not among them, and what a heartbeat said
+/// is there at once.
 pub(super) async fn checks(api: Arc<ConsulApi>, request: Request) -> Answer {
     let (node, namespace) = own_node(&api, &request)?;
+    let said: HashMap<String, String> = node
+        .iter()
+        .flat_map(|node| {
+            node.node.checks.iter().chain(node.instances.iter().flat_map(|instance| &instance.checks))
+        })
+        .filter(|check| check.value.namespace == namespace)
+        .filter_map(|check| Some((check.value.id.clone(), api.control.said(&CheckRef::of(&check.value))?)))
+        .collect();
     let mut checks: BTreeMap<String, CheckJson<'_>> = BTreeMap::new();
     if let Some(node) = &node {
         let entry = &node.node;
@@ -152,7 +161,11 @@ pub(super) async fn checks(api: Arc<ConsulApi>, request: Request) -> Answer {
         let all = maintenance
             .into_iter()
             .chain(of_node.map(|check| CheckJson::of(check, None)))
-            .chain(of_instances.flat_map(|instance| instance_checks(instance)));
+            .chain(of_instances.flat_map(|instance| instance_checks(instance)))
+            .map(|check| match said.get(check.id()) {
+                Some(output) => check.saying(output),
+                None => check,
+            });
         let taken = Filter::of(&request.query)?.apply(all.collect())?;
         checks.extend(taken.into_iter().map(|check| (check.id().to_owned(), check)));
     }

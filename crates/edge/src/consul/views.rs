@@ -318,6 +318,11 @@ pub(super) struct CheckJson<'a> {
 }
 
 impl<'a> CheckJson<'a> {
+    /// The same check, saying something newer.
+    pub(super) fn saying(self, output: &'a str) -> Self {
+        Self { output, ..self }
+    }
+
     /// A check of the registry; `instance` is the one it is about, if any.
     pub(super) fn of(entry: &'a CheckEntry, instance: Option<&'a Instance>) -> Self {
         let check = &entry.value;

@@ -283,3 +283,19 @@ async fn filters_select() {
     let node = api.get("/v1/catalog/node/weir?filter=ID+==+a").await.json();
     assert_eq!(node["Services"].as_object().unwrap().len(), 1, "{node:#}");
 }
+
+#[tokio::test]
+async fn the_agent_shows_what_a_heartbeat_said_before_the_catalog_does() {
+    let api = Api::start().await;
+    api.ok("PUT /v1/agent/service/register", &web("web")).await;
+    for note in ["one", "two", "three"] {
+        api.ok(&format!("PUT /v1/agent/check/pass/service:web?note={note}"), "").await;
+        let checks = api.get("/v1/agent/checks").await.json();
+        assert_eq!(checks["service:web"]["Output"], note);
+    }
+    let before = api.get("/v1/health/checks/web").await;
+    assert_eq!(before.json()[0]["Status"], "passing");
+    api.ok("PUT /v1/agent/check/pass/service:web?note=four", "").await;
+    let after = api.get("/v1/health/checks/web").await;
+    assert_eq!((after.index(), after.body), (before.index(), before.body), "nobody is woken for it");
+}
