@@ -61,6 +61,15 @@ const CONSUL_VERSION: &str = "1.21.0";
 /// What somebody finds who opens the port in a browser, or checks whether it is there.
 const GREETING: &str = "Weir. The Consul-compatible API is at /v1/, the native API at /weir/v1/.\n";
 
+/// The parts of the API whose requests are counted apart, with their names in figures.
+const COUNTED: [(&str, &str); 5] = [
+    ("/v1/agent/", "consul_agent"),
+    ("/v1/catalog/", "consul_catalog"),
+    ("/v1/health/", "consul_health"),
+    ("/v1/kv/", "consul_kv"),
+    ("/v1/", "consul_other"),
+];
+
 /// Consul's HTTP API of one server.
 pub struct ConsulApi {
     control: Arc<Control>,
@@ -75,6 +84,9 @@ impl ConsulApi {
 
     /// Adds all routes below `/v1/`.
     pub fn mount(self: &Arc<Self>, router: &mut Router) {
+        for (path, name) in COUNTED {
+            router.count_under(path, name);
+        }
         self.mount_agent(router);
         self.mount_reads(router);
         self.mount_unsupported(router);

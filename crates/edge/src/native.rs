@@ -60,6 +60,7 @@ impl NativeApi {
     /// Adds the API's routes.
     pub fn mount(self: &Arc<Self>, router: &mut Router) {
         router.errors_under("/weir/", refusal::by_router);
+        router.count_under("/weir/", "native");
         self.add(router, "/apply", Method::POST, Class::Write, Self::apply);
         self.add(router, "/delete", Method::POST, Class::Write, Self::delete_documents);
         self.add(router, "/resources", Method::GET, Class::Read, Self::resources);
@@ -74,7 +75,8 @@ impl NativeApi {
         self.add(router, "/snapshot", Method::GET, Class::Read, Self::snapshot);
         self.add(router, "/position", Method::GET, Class::Read, Self::position);
         for (path, answer) in operate::PATHS {
-            let handler = self.handler(Class::Operate, move |api, _| async move { Ok(answer(&api)) });
+            let handler =
+                self.handler(Class::Operate, move |api, request| async move { Ok(answer(&api, &request)) });
             router.get(path, handler);
         }
     }

@@ -100,6 +100,7 @@ pub struct Router {
     /// Length of the longest prefix route, so that a long path costs a bounded search.
     prefix_len_max: usize,
     error_forms: Vec<(String, ErrorForm)>,
+    parts: Vec<(&'static str, &'static str)>,
 }
 
 impl Router {
@@ -135,6 +136,21 @@ impl Router {
     /// Sets how refusals below a path are worded; plain text elsewhere.
     pub fn errors_under(&mut self, path: &str, form: ErrorForm) {
         self.error_forms.push((path.to_owned(), form));
+    }
+
+    /// Counts requests below a path under a name of their own, unless an earlier one is above them.
+    pub fn count_under(&mut self, path: &'static str, name: &'static str) {
+        self.parts.push((path, name));
+    }
+
+    /// The names under which requests are counted.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &'static str> {
+        self.parts.iter().map(|(_, name)| *name)
+    }
+
+    /// Which of them a path belongs to.
+    pub(super) fn part(&self, path: &str) -> Option<usize> {
+        self.parts.iter().position(|(under, _)| path.starts_with(under))
     }
 
     /// The route for a decoded path, and where in the path its rest begins.

@@ -123,8 +123,9 @@ impl Server {
     pub async fn serve(self, router: Arc<Router>, shutdown: impl Future<Output = ()>) {
         let Self { listener, address, config, allowed_hosts } = self;
         let hosts = AllowedHosts::of(address, &allowed_hosts);
+        let stats = Arc::new(ServerStats::new(router.parts()));
         let (closing_tx, closing) = watch::channel(false);
-        let shared = Arc::new(Shared { router, config, hosts, closing, stats: Arc::default() });
+        let shared = Arc::new(Shared { router, config, hosts, closing, stats });
         let permits = Arc::new(Semaphore::new(config.connections_max));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -219,6 +220,7 @@ async fn answer(
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
 ) -> hyper::Response<Body> {
+    let part = shared.router.part(request.uri().path());
     let response = match receive(shared, request, peer).await {
         Ok((route, method, request)) => match route.handler(&method) {
             Some(handler) => handler.call(request).await,
@@ -226,7 +228,7 @@ async fn answer(
         },
         Err(refusal) => refusal,
     };
-    shared.stats.answer(response.status);
+    shared.stats.answer(part, response.status);
     let mut out = hyper::Response::new(response.body);
     *out.status_mut() = response.status;
     *out.headers_mut() = response.headers;

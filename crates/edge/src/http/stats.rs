@@ -12,11 +12,26 @@ pub struct ServerStats {
     refused: AtomicU64,
     bodies_bytes: AtomicU64,
     bodies_refused: AtomicU64,
-    /// By the first digit of the status: 1xx to 5xx.
-    answers: [AtomicU64; 5],
+    answers: ByClass,
+    /// The same for each part of the APIs that is counted by itself.
+    parts: Vec<(&'static str, ByClass)>,
 }
 
+/// By the first digit of the status: 1xx to 5xx.
+type ByClass = [AtomicU64; 5];
+
 impl ServerStats {
+    /// Nothing counted yet; `parts` are the names of the router's parts.
+    pub(super) fn new(parts: impl IntoIterator<Item = &'static str>) -> Self {
+        let parts = parts.into_iter().map(|name| (name, ByClass::default())).collect();
+        Self { parts, ..Self::default() }
+    }
+
+    /// Requests answered by each part that is counted by itself, by its name, with a status of this class.
+    pub fn parts(&self, class: u16) -> impl Iterator<Item = (&'static str, u64)> {
+        self.parts.iter().map(move |(name, answers)| (*name, of_class(answers, class)))
+    }
+
     /// Connections open now.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
@@ -39,17 +54,19 @@ impl ServerStats {
 
     /// Requests answered with a status of this class: 2 for 200 to 299, and so on.
     pub fn answers(&self, class: u16) -> u64 {
-        let count = usize::from(class).checked_sub(1).and_then(|at| self.answers.get(at));
-        count.map_or(0, |count| count.load(Ordering::Relaxed))
+        of_class(&self.answers, class)
     }
 
     pub(super) fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn answer(&self, status: StatusCode) {
-        if let Some(count) = self.answers.get(usize::from(status.as_u16() / 100 - 1)) {
-            count.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn answer(&self, part: Option<usize>, status: StatusCode) {
+        let part = part.and_then(|part| self.parts.get(part)).map(|(_, answers)| answers);
+        for answers in std::iter::once(&self.answers).chain(part) {
+            if let Some(count) = answers.get(usize::from(status.as_u16() / 100 - 1)) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -63,6 +80,11 @@ impl ServerStats {
         self.connections.fetch_add(1, Ordering::Relaxed);
         OpenConnection(Arc::clone(self))
     }
+}
+
+fn of_class(answers: &ByClass, class: u16) -> u64 {
+    let count = usize::from(class).checked_sub(1).and_then(|at| answers.get(at));
+    count.map_or(0, |count| count.load(Ordering::Relaxed))
 }
 
 /// The bytes of one body, counted among those of all bodies for as long as this lives.

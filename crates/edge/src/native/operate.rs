@@ -7,13 +7,13 @@ use http::StatusCode;
 use http::header::HeaderValue;
 
 use super::{Class, NativeApi};
-use crate::http::Response;
+use crate::http::{Request, Response, ServerStats};
 
 /// The paths with their answers.
 pub(super) const PATHS: [(&str, Answer); 3] =
     [("/metrics", metrics), ("/healthz", healthz), ("/readyz", readyz)];
 
-type Answer = fn(&NativeApi) -> Response;
+type Answer = fn(&NativeApi, &Request) -> Response;
 
 /// The content type of Prometheus's text format.
 const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -37,21 +37,21 @@ impl Counters {
 }
 
 /// The process answers.
-fn healthz(_: &NativeApi) -> Response {
+fn healthz(_: &NativeApi, _: &Request) -> Response {
     Response::text(StatusCode::OK, "ok\n")
 }
 
 /// The catalog is loaded and requests are served. A server starts to listen only then, so whoever gets an answer
 /// may use it.
-fn readyz(api: &NativeApi) -> Response {
+fn readyz(api: &NativeApi, _: &Request) -> Response {
     Response::text(StatusCode::OK, format!("ready at {}\n", api.control.position()))
 }
 
-fn metrics(api: &NativeApi) -> Response {
-    Response::bytes(StatusCode::OK, METRICS_TYPE, render(api).into_bytes())
+fn metrics(api: &NativeApi, request: &Request) -> Response {
+    Response::bytes(StatusCode::OK, METRICS_TYPE, render(api, &request.server).into_bytes())
 }
 
-fn render(api: &NativeApi) -> String {
+fn render(api: &NativeApi, server: &ServerStats) -> String {
     let mut text = String::with_capacity(4096);
     let catalog = api.control.catalog();
     let position = catalog.position();
@@ -83,7 +83,40 @@ fn render(api: &NativeApi) -> String {
         lag.unwrap_or(0),
     );
     requests(&mut text, &api.counters);
+    http(&mut text, server);
     text
+}
+
+/// What the HTTP server counts that all APIs share.
+fn http(text: &mut String, server: &ServerStats) {
+    for (name, kind, help, value) in [
+        ("weir_http_connections", "gauge", "Connections that are open.", server.connections()),
+        (
+            "weir_http_connections_refused_total",
+            "counter",
+            "Connections refused because there were too many.",
+            server.refused(),
+        ),
+        ("weir_http_bodies_bytes", "gauge", "Bytes of request bodies in memory.", server.bodies_bytes()),
+        (
+            "weir_http_bodies_refused_total",
+            "counter",
+            "Requests refused because of the memory that the bodies of others took.",
+            server.bodies_refused(),
+        ),
+    ] {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+    counter(text, "weir_http_answers_total", "Requests answered, by status.");
+    for (class, status) in (2..).zip(STATUSES) {
+        let _ = writeln!(text, "weir_http_answers_total{{status=\"{status}\"}} {}", server.answers(class));
+    }
+    counter(text, "weir_http_requests_total", "Requests answered, by part of the APIs and status.");
+    for (class, status) in (2..).zip(STATUSES) {
+        for (part, count) in server.parts(class) {
+            let _ = writeln!(text, "weir_http_requests_total{{api=\"{part}\",status=\"{status}\"}} {count}");
+        }
+    }
 }
 
 fn registered(api: &NativeApi) -> (u64, u64) {
@@ -98,12 +131,14 @@ fn registered(api: &NativeApi) -> (u64, u64) {
     (services, instances)
 }
 
+/// The head of a counter with labels.
+fn counter(text: &mut String, name: &str, help: &str) {
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} counter\n");
+}
+
 fn requests(text: &mut String, counters: &Counters) {
     let name = "weir_native_requests_total";
-    let _ = write!(
-        text,
-        "# HELP {name} Requests of the native API, by class and status.\n# TYPE {name} counter\n"
-    );
+    counter(text, name, "Requests of the native API, by class and status.");
     for (class, row) in CLASSES.iter().zip(&counters.requests) {
         for (status, count) in STATUSES.iter().zip(row) {
             let count = count.load(Ordering::Relaxed);

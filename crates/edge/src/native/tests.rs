@@ -41,6 +41,7 @@ impl Api {
         let control = Control::start(Arc::new(weir_store::Memory::new()), settings).await.unwrap();
         let mesh = Mesh::new(Arc::clone(&control), "r1");
         let mut router = Router::new();
+        crate::consul::ConsulApi::new(Arc::clone(&control)).mount(&mut router);
         NativeApi::new(control, mesh).mount(&mut router);
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), ServerConfig::default()).await.unwrap();
         let client = Client::new(server.address().to_string().parse().unwrap());
@@ -317,6 +318,7 @@ async fn operators_see_health_and_figures() {
     assert!(api.ask("GET", "/readyz", "").await.1.starts_with("ready at "));
     let _: Applied = api.answer("POST", "/weir/v1/apply", SHOP).await;
     api.ask("GET", "/weir/v1/resources/Service/none", "").await;
+    api.ask("PUT", "/v1/kv/a", "b").await;
     let (_, text) = api.ask("GET", "/metrics", "").await;
     for line in [
         "weir_resources 2",
@@ -324,6 +326,16 @@ async fn operators_see_health_and_figures() {
         "weir_proxies_connected 0",
         "weir_native_requests_total{class=\"write\",status=\"2xx\"} 1",
         "weir_native_requests_total{class=\"read\",status=\"4xx\"} 1",
+        "# TYPE weir_http_connections gauge",
+        "weir_http_connections_refused_total 0",
+        "weir_http_bodies_bytes 0",
+        "weir_http_bodies_refused_total 0",
+        "weir_http_answers_total{status=\"2xx\"} 4",
+        "weir_http_answers_total{status=\"4xx\"} 1",
+        "weir_http_requests_total{api=\"consul_kv\",status=\"2xx\"} 1",
+        "weir_http_requests_total{api=\"consul_other\",status=\"2xx\"} 0",
+        "weir_http_requests_total{api=\"native\",status=\"2xx\"} 1",
+        "weir_http_requests_total{api=\"native\",status=\"4xx\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "`{line}` is missing in\n{text}");
     }
