@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use weir_tests::cluster::START_LIMIT;
 use weir_tests::load::Load;
-use weir_tests::{App, Cluster, Process, eventually, free_port, http};
+use weir_tests::{App, Cluster, Process, documents, eventually, free_port, http};
 
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
 
@@ -15,28 +15,7 @@ const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
 const SERVER_KILLS: usize = 100;
 
 fn gateway_documents(port: u16, endpoints: &[u16]) -> String {
-    let endpoints: Vec<String> =
-        endpoints.iter().map(|port| format!("{{address: 127.0.0.1, port: {port}}}")).collect();
-    format!(
-        "kind: Gateway
-metadata: {{name: edge}}
-spec:
-  addresses: [{{value: 127.0.0.1}}]
-  listeners: [{{name: http, port: {port}, protocol: HTTP}}]
----
-kind: HTTPRoute
-metadata: {{name: web}}
-spec:
-  parentRefs: [{{name: edge}}]
-  rules: [{{backendRefs: [{{name: web}}]}}]
----
-kind: Service
-metadata: {{name: web}}
-spec:
-  endpoints: [{}]
-",
-        endpoints.join(", ")
-    )
+    documents::gateway(port, "web") + &documents::service("web", endpoints)
 }
 
 fn load(port: u16) -> Load {

@@ -3,26 +3,10 @@
 use std::process::Output;
 
 use weir_tests::cluster::START_LIMIT;
+use weir_tests::documents::gateway;
 use weir_tests::{App, Cluster, Process, eventually, free_port, free_ports, http};
 
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
-
-fn gateway(port: u16, backend: &str) -> String {
-    format!(
-        "kind: Gateway
-metadata: {{name: edge}}
-spec:
-  addresses: [{{value: 127.0.0.1}}]
-  listeners: [{{name: http, port: {port}, protocol: HTTP}}]
----
-kind: HTTPRoute
-metadata: {{name: web}}
-spec:
-  parentRefs: [{{name: edge}}]
-  rules: [{{backendRefs: [{{name: {backend}}}]}}]
-"
-    )
-}
 
 fn start_gateway(cluster: &Cluster, extra: &[&str]) -> Process {
     let server = format!("127.0.0.1:{}", cluster.grpc);
