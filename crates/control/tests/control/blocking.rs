@@ -78,6 +78,21 @@ async fn a_change_of_one_service_wakes_no_other_watcher() {
 }
 
 #[tokio::test]
+async fn maintenance_wakes_who_watches_critical_checks() {
+    let control = start().await;
+    control.register_instance(instance("web", "w"), vec![], false).await.unwrap();
+    let critical = || Topic::Checks { namespace: NS.to_owned(), health: Some(Health::Critical) };
+    for reason in [Some("disk"), None] {
+        let watch = waiter(&control, critical()).await;
+        let done = control.maintain_instance(&instance_ref("w"), reason).await.unwrap();
+        assert_eq!(watch.await.unwrap().unwrap(), done.position.revision, "instance: {reason:?}");
+        let watch = waiter(&control, critical()).await;
+        let done = control.maintain_node(NODE, reason).await.unwrap();
+        assert_eq!(watch.await.unwrap().unwrap(), done.position.revision, "node: {reason:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_service_that_appears_and_vanishes_wakes_its_watchers() {
     let control = start().await;
     let task = waiter(&control, Topic::service(NS, "web")).await;
