@@ -151,14 +151,16 @@ impl MeshTable {
         };
         match host.rsplit_once('.') {
             None => add(&self.namespace, host),
-            Some((name, namespace)) if namespace.eq_ignore_ascii_case(&self.namespace) => {
-                add(namespace, name)
+            Some((name, namespace)) => {
+                let own = namespace.eq_ignore_ascii_case(&self.namespace);
+                let dotted = name.contains('.');
+                if own || !dotted {
+                    add(namespace, name);
+                }
+                if !own && !dotted {
+                    add(&self.namespace, host);
+                }
             }
-            Some((name, namespace)) if !name.contains('.') => {
-                add(namespace, name);
-                add(&self.namespace, host);
-            }
-            Some(_) => {}
         }
         debug_assert!(readings.len() <= READINGS_MAX, "{readings:?}");
         readings
