@@ -33,6 +33,9 @@ pub struct Explanation {
     pub host: String,
     /// The path as it is routed by: normalised, without the query.
     pub path: String,
+    /// What of the URL could not be taken as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// What happens at each entrance that the request may come in by. More than one only where the URL leaves open
     /// which listener is meant.
     pub entrances: Vec<Entrance>,
@@ -195,13 +198,14 @@ impl Explanation {
 }
 
 /// Explains a request: at the snapshot's listeners if it has any, else as a call inside the mesh. Of several listeners,
-/// those count whose port the URL names; if it names none of theirs, all.
+/// those count whose port the URL names; if it names none of theirs, all, with a remark.
 pub fn explain(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Explanation {
     Explanation {
         position: snapshot.position,
         method: request.method.clone(),
         host: request.host.clone(),
         path: request.path.clone(),
+        remarks: entrance::remarks(snapshot, request),
         entrances: entrance::entrances(snapshot, request, rng),
     }
 }

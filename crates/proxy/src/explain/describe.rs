@@ -24,17 +24,23 @@ pub(super) fn rules(table: &RouteTable, request: &Request, record: &Record) -> (
         })
         .collect();
     let seen: HashSet<u32> = record.looked_at.iter().map(|(id, _)| *id).collect();
+    let others =
+        (0..).zip(matches).filter(|(id, matched)| !seen.contains(id) && !is_for_the_server(&matched.path));
     let mut omitted = 0;
-    for (id, matched) in (0..).zip(matches).filter(|(id, _)| !seen.contains(id)) {
+    for (_, matched) in others {
         if rules.len() >= seen.len() + OTHER_RULES_MAX {
-            omitted = matches.len() - rules.len();
-            break;
+            omitted += 1;
+            continue;
         }
-        debug_assert!(!seen.contains(&id));
         let (verdict, reason) = not_reached(table, matched, request, record, winner);
         rules.push(considered(table, matched, verdict, reason));
     }
     (rules, omitted)
+}
+
+/// Whether a match is there for `OPTIONS *` alone: nobody has written it, so it is shown only where it counts.
+fn is_for_the_server(path: &PathPattern) -> bool {
+    matches!(path, PathPattern::Exact(path) if &**path == "*")
 }
 
 fn considered(table: &RouteTable, matched: &Match, verdict: Verdict, reason: String) -> ConsideredRule {
@@ -48,6 +54,7 @@ fn considered(table: &RouteTable, matched: &Match, verdict: Verdict, reason: Str
         name: rule.name.as_deref().map(str::to_owned),
         host: matched.host.to_string(),
         path: match &matched.path {
+            path if is_for_the_server(path) => "none: the server as a whole".to_owned(),
             PathPattern::Exact(path) => format!("exactly {path}"),
             PathPattern::Prefix(path) => format!("under {path}"),
         },

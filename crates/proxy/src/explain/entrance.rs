@@ -4,12 +4,34 @@ use std::sync::Arc;
 
 use rand::Rng;
 use weir_model::registry::Health;
-use weir_policy::balance::{Note, Tried};
+use weir_policy::balance::{Note, Tried, Why};
 
 use super::record::Record;
 use super::{Backend, Choice, EndpointView, Entrance, Forwarded, Outcome, Request, describe};
 use crate::route::{Decision, RequestView, RouteTable, Rule};
 use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
+
+/// What of the URL could not be taken as it is.
+pub(super) fn remarks(snapshot: &Snapshot, request: &Request) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if request.https {
+        remarks.push("https is not served yet; this is what becomes of the same request by http".to_owned());
+    }
+    let mut ports: Vec<u16> = snapshot.listeners.iter().map(|listener| listener.addr.port()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    if let Some(port) = request.port
+        && !ports.is_empty()
+        && !ports.contains(&port)
+    {
+        let listened: Vec<String> = ports.iter().map(u16::to_string).collect();
+        remarks.push(format!(
+            "no listener has port {port}, only {}; this is for a request that arrives there",
+            listened.join(", ")
+        ));
+    }
+    remarks
+}
 
 /// What happens at each entrance that the request may come in by.
 pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Vec<Entrance> {
@@ -32,6 +54,9 @@ pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl R
 
 fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance {
     let reason = match snapshot.mesh.lookup(request.host()) {
+        MeshLookup::Known(service) if request.is_connect() => {
+            format!("CONNECT opens a tunnel to an endpoint of {}, whatever its routes say", service.service)
+        }
         MeshLookup::Known(service) => return entrance(snapshot, "mesh", &service.routes, request, rng),
         MeshLookup::Unknown => format!("`{}` is not a service", request.host),
         MeshLookup::NotSubscribed(service) => {
@@ -57,6 +82,15 @@ fn entrance(
     request: &Request,
     rng: &mut impl Rng,
 ) -> Entrance {
+    if request.is_connect() {
+        return Entrance {
+            name: name.to_owned(),
+            section: None,
+            rules: Vec::new(),
+            rules_omitted: 0,
+            outcome: Outcome::Refused { status: 405, reason: "CONNECT is not served here".to_owned() },
+        };
+    }
     let mut record = Record::default();
     let decision = snapshot.route_with(table, request, rng, &mut record);
     let outcome = match decision {
@@ -90,7 +124,11 @@ fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut im
     let pick = upstream.balancer(rng).pick(upstream, &Tried::default(), rng, &mut notes);
     let choice = pick.map(|pick| {
         let endpoint = &upstream.endpoints[pick.index];
-        let reason = named(&pick.why.to_string(), upstream);
+        let reason = match pick.why {
+            Why::Only if upstream.endpoints.len() == 1 => "the only endpoint".to_owned(),
+            Why::Only if upstream.candidates().len() == 1 => "the only candidate".to_owned(),
+            why => named(&why.to_string(), upstream),
+        };
         Choice { endpoint: endpoint.id.to_string(), address: endpoint.addr.to_string(), reason }
     });
     let backends = rule.backends.weights().map(|(weight, index)| {
@@ -151,7 +189,7 @@ fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
     EndpointView {
         id: endpoint.id.to_string(),
         address: endpoint.addr.to_string(),
-        health: endpoint.health.as_str().to_owned(),
+        health: if endpoint.is_static { "not checked" } else { endpoint.health.as_str() }.to_owned(),
         weight: endpoint.weight,
         in_flight: endpoint.state.in_flight(),
         avoided: endpoint.state.is_avoided(),

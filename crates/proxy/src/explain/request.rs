@@ -10,6 +10,8 @@ pub struct Request {
     pub(super) method: String,
     pub(super) host: String,
     pub(super) port: Option<u16>,
+    /// Whether the URL is one of https.
+    pub(super) https: bool,
     pub(super) path: String,
     query: Option<String>,
     /// With names in lower case.
@@ -39,6 +41,11 @@ pub enum RequestError {
 }
 
 impl Request {
+    /// Whether it asks for a tunnel.
+    pub(super) fn is_connect(&self) -> bool {
+        self.method == "CONNECT"
+    }
+
     /// Reads a method, a URL and header fields as `Name: value`. A `Host` field takes the place of the URL's host.
     ///
     /// # Errors
@@ -71,7 +78,8 @@ impl Request {
         if host_field.is_none() {
             headers.push(("host".to_owned(), named.to_owned()));
         }
-        Ok(Self { method: method.to_owned(), host, port, path: normal(path)?, query, headers })
+        let https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+        Ok(Self { method: method.to_owned(), host, port, https, path: normal(path)?, query, headers })
     }
 }
 

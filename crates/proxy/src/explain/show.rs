@@ -7,6 +7,9 @@ use super::{ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, Outc
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} http://{}{}   (revision {})", self.method, self.host, self.path, self.position)?;
+        for remark in &self.remarks {
+            writeln!(f, "note: {remark}")?;
+        }
         for entrance in &self.entrances {
             write!(f, "\n{entrance}")?;
         }

@@ -139,6 +139,11 @@ fn the_port_chooses_the_listener() {
     assert_eq!(names("http://h/"), [first, second]);
     assert_eq!(names("http://h:1/"), [first, second]);
     assert!(ask(&inputs, edge(), "GET", "http://h/", &[]).forwarded().is_some());
+    let remarks = |url: &str| ask(&inputs, edge(), "GET", url, &[]).remarks;
+    assert!(remarks("http://h:9090/").is_empty() && remarks("http://h/").is_empty());
+    let other = "no listener has port 1, only 8080, 9090; this is for a request that arrives there";
+    assert_eq!(remarks("http://h:1/"), [other]);
+    assert!(ask(&inputs, edge(), "GET", "http://h:1/", &[]).to_string().contains(&format!("note: {other}")));
 }
 
 #[test]
@@ -149,6 +154,44 @@ fn calls_inside_the_mesh() {
     assert_eq!(explanation.forwarded().unwrap().rule, "Service/cart");
     let explanation = ask(&shop(), front, "GET", "http://www.shop.example/", &[]);
     assert!(matches!(explanation.entrances[0].outcome, Outcome::PassThrough { .. }));
+}
+
+#[test]
+fn what_is_not_served_yet_is_said() {
+    let https = ask(&shop(), edge(), "GET", "https://shop.example/cart", &[]);
+    assert_eq!(https.remarks, ["https is not served yet; this is what becomes of the same request by http"]);
+    assert!(https.forwarded().is_some());
+    let connect = ask(&shop(), edge(), "CONNECT", "shop.example:443", &[]);
+    let Outcome::Refused { status: 405, reason } = &connect.entrances[0].outcome else { panic!("{connect}") };
+    assert_eq!(reason, "CONNECT is not served here");
+    let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
+    let tunnel = ask(&shop(), front, "CONNECT", "cart:80", &[]);
+    let Outcome::PassThrough { reason } = &tunnel.entrances[0].outcome else { panic!("{tunnel}") };
+    assert!(reason.contains("a tunnel to an endpoint of cart"), "{reason}");
+}
+
+#[test]
+fn an_only_endpoint_is_called_that_and_static_ones_are_not_checked() {
+    let choice = |inputs: &Inputs, url: &str| {
+        let explanation = ask(inputs, edge(), "GET", url, &[]);
+        let forwarded = explanation.forwarded().unwrap();
+        (forwarded.choice.clone().unwrap().reason, forwarded.endpoints[0].health.clone())
+    };
+    let of = |reason: &str, health: &str| (reason.to_owned(), health.to_owned());
+    assert_eq!(choice(&shop(), "http://shop.example/"), of("the only endpoint", "not checked"));
+    let mut sick = endpoint("b/2", 9002);
+    sick.health = Health::Critical;
+    let one_well = with_registered(shop(), "cart", true, &[endpoint("a/1", 9001), sick]);
+    assert_eq!(choice(&one_well, "http://shop.example/cart"), of("the only candidate", "passing"));
+}
+
+#[test]
+fn rules_that_nobody_wrote_are_not_shown() {
+    let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
+    let explanation = ask(&shop(), front, "GET", "http://cart/x", &[]);
+    let rules = &explanation.entrances[0].rules;
+    assert_eq!(rules.iter().map(|rule| &*rule.path).collect::<Vec<_>>(), ["under /"], "{explanation}");
+    assert_eq!(explanation.entrances[0].rules_omitted, 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use weir_api::native::{List, PREFIX, ResourceView, ServiceView, SourceText};
 use weir_api::snapshot::SnapshotInputs;
 use weir_model::document::{self, DocumentError};
 use weir_model::validate::Scope;
-use weir_model::{DEFAULT_NAMESPACE, Position, ServiceRef};
+use weir_model::{DEFAULT_NAMESPACE, Kind, Position, ResourceId, ServiceRef};
 use weir_proxy::explain::{Explanation, Outcome, Request, explain};
 use weir_proxy::route::RequestView;
 use weir_proxy::snapshot::{Compiler, Inputs, MeshTable, Rejection, Role};
@@ -31,7 +31,14 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         let inputs = inputs_of_server(&client, &role, &request).await?;
         (role, inputs)
     } else {
-        (role_in_files(args), inputs_of_files(args)?)
+        let (role, inputs) = (role_in_files(args), inputs_of_files(args)?);
+        if let Role::Sidecar { service } = &role {
+            let id = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
+            if !inputs.resources.contains_key(&id) {
+                output::remark(&format!("no {id} is known in these files; explaining for one of that name"));
+            }
+        }
+        (role, inputs)
     };
     let (snapshot, refused) = Compiler::new(role).compile_rest(&inputs);
     for Rejection { resource, path, reason } in &refused {
