@@ -58,7 +58,9 @@ fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance 
             format!("CONNECT opens a tunnel to an endpoint of {}, whatever its routes say", service.service)
         }
         MeshLookup::Known(service) => return entrance(snapshot, "mesh", &service.routes, request, rng),
-        MeshLookup::Unknown => format!("`{}` is not a service", request.host),
+        MeshLookup::Unknown => {
+            format!("`{}` is not a service; asked for by Host alone, it is answered with 404", request.host)
+        }
         MeshLookup::NotSubscribed(service) => {
             if let Some(known) = snapshot.mesh.known(request.host()) {
                 return entrance(snapshot, "mesh", &known.routes, request, rng);
@@ -82,13 +84,14 @@ fn entrance(
     request: &Request,
     rng: &mut impl Rng,
 ) -> Entrance {
-    if request.is_connect() {
+    if matches!(&*request.method, "CONNECT" | "TRACE") {
+        let reason = format!("{} is not served here", request.method);
         return Entrance {
             name: name.to_owned(),
             section: None,
             rules: Vec::new(),
             rules_omitted: 0,
-            outcome: Outcome::Refused { status: 405, reason: "CONNECT is not served here".to_owned() },
+            outcome: Outcome::Refused { status: 405, reason },
         };
     }
     let mut record = Record::default();

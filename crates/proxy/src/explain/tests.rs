@@ -164,6 +164,8 @@ fn what_is_not_served_yet_is_said() {
     let connect = ask(&shop(), edge(), "CONNECT", "shop.example:443", &[]);
     let Outcome::Refused { status: 405, reason } = &connect.entrances[0].outcome else { panic!("{connect}") };
     assert_eq!(reason, "CONNECT is not served here");
+    let trace = ask(&shop(), edge(), "TRACE", "http://shop.example/", &[]);
+    assert!(matches!(trace.entrances[0].outcome, Outcome::Refused { status: 405, .. }), "{trace}");
     let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
     let tunnel = ask(&shop(), front, "CONNECT", "cart:80", &[]);
     let Outcome::PassThrough { reason } = &tunnel.entrances[0].outcome else { panic!("{tunnel}") };

@@ -76,6 +76,11 @@ fn outbound_requests_find_services_by_name_in_any_form() {
         assert_eq!(response.status, 200, "{request}");
         assert!(response.text().starts_with("GET /a HTTP/1.1\r\nHost: cart"), "{}", response.text());
     }
+    // Without a control plane to ask whether there is a service of just that spelling.
+    for spelled in ["CART", "Cart.Default"] {
+        let response = client.send(format!("GET /a HTTP/1.1\r\nHost: {spelled}\r\n\r\n")).response();
+        assert!(response.text().starts_with(&format!("GET /a HTTP/1.1\r\nHost: {spelled}")), "{response:?}");
+    }
     let unknown = client.send("GET / HTTP/1.1\r\nHost: nobody\r\n\r\n").response();
     assert_eq!((unknown.status, unknown.field("x-weir-reason")), (404, Some("unknown_service")));
     assert!(find(&callee.received(), b"nobody").is_none());
