@@ -162,7 +162,6 @@ impl Connection {
                     true
                 }
                 Next::Bad(refusal) => {
-                    self.observe_bad(&refusal);
                     self.refuse_head(&refusal).await;
                     false
                 }

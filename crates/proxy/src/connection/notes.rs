@@ -9,7 +9,7 @@ use weir_model::Position;
 use super::Connection;
 use crate::attempt::Exchange;
 use crate::observe::AccessRecord;
-use crate::respond::{Reason, Refusal};
+use crate::respond::Reason;
 
 /// Bytes of a path in the log.
 const PATH_BYTES_MAX: usize = 2048;
@@ -52,9 +52,18 @@ impl Notes {
     }
 }
 
+/// An answer of the proxy itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnAnswer {
+    pub(super) status: u16,
+    pub(super) reason: Reason,
+    /// Its size, head and body; whether the client took it all is not known yet.
+    pub(super) bytes: u64,
+}
+
 impl Connection {
     /// Logs a head that was no request.
-    pub(super) fn observe_bad(&self, refusal: &Refusal) {
+    pub(super) fn observe_bad(&self, own: OwnAnswer) {
         let Some(log) = &self.worker.shared.access_log else { return };
         log.log(AccessRecord {
             at: SystemTime::now(),
@@ -67,17 +76,17 @@ impl Connection {
             upstream: None,
             endpoint: None,
             attempts: 0,
-            status: refusal.status,
-            reason: Some(refusal.reason),
+            status: own.status,
+            reason: Some(own.reason),
             truncated: false,
             bytes_in: 0,
-            bytes_out: 0,
+            bytes_out: own.bytes,
             duration_us: 0,
         });
     }
 
-    /// Logs a request that is over. `status` is the proxy's own answer where it gave one.
-    pub(super) fn observe(&self, exchange: &mut Exchange, answer: Option<(u16, Reason)>, truncated: bool) {
+    /// Logs a request that is over, with the proxy's own answer where it gave one.
+    pub(super) fn observe(&self, exchange: &mut Exchange, own: Option<OwnAnswer>, truncated: bool) {
         self.worker.counters.bytes_out.add(exchange.bytes_out());
         let Some(notes) = exchange.notes.take() else { return };
         let Some(log) = &self.worker.shared.access_log else { return };
@@ -93,11 +102,11 @@ impl Connection {
             upstream: notes.upstream,
             endpoint: notes.endpoint,
             attempts: notes.attempts,
-            status: answer.map_or(exchange.status, |(status, _)| status),
-            reason: answer.map(|(_, reason)| reason),
+            status: own.map_or(exchange.status, |own| own.status),
+            reason: own.map(|own| own.reason),
             truncated,
             bytes_in: exchange.bytes_in(),
-            bytes_out: exchange.bytes_out(),
+            bytes_out: exchange.bytes_out() + own.map_or(0, |own| own.bytes),
             duration_us: ended_ns.saturating_sub(notes.began_ns) / 1000,
         });
     }

@@ -5,6 +5,7 @@ use std::task::Poll;
 
 use weir_http1::{Method, Version};
 
+use super::notes::OwnAnswer;
 use super::{Connection, count};
 use crate::attempt::Exchange;
 use crate::listen::Role;
@@ -30,8 +31,10 @@ impl Connection {
             && !(exchange.is_half_closed() && self.carry.is_empty())
             && !self.is_closing();
         let head_only = asked.method == Method::Head;
-        self.observe(exchange, Some((refusal.status, refusal.reason)), false);
-        if !self.write_refusal(refusal, head_only, !keeps).await {
+        let answer = self.worded(refusal, head_only, !keeps);
+        let own = OwnAnswer { status: refusal.status, reason: refusal.reason, bytes: answer.len() as u64 };
+        self.observe(exchange, Some(own), false);
+        if !self.write_answer(answer).await {
             return false;
         }
         if keeps && self.discard_upload(exchange).await {
@@ -44,14 +47,21 @@ impl Connection {
     /// Answers a head that could not be read. The connection must be closed.
     pub(super) async fn refuse_head(&mut self, refusal: &Refusal) {
         count(&self.worker, refusal.reason);
-        if self.write_refusal(refusal, false, true).await {
+        let answer = self.worded(refusal, false, true);
+        let own = OwnAnswer { status: refusal.status, reason: refusal.reason, bytes: answer.len() as u64 };
+        self.observe_bad(own);
+        if self.write_answer(answer).await {
             self.linger().await;
         }
     }
 
-    async fn write_refusal(&mut self, refusal: &Refusal, head_only: bool, close: bool) -> bool {
+    fn worded(&self, refusal: &Refusal, head_only: bool, close: bool) -> Vec<u8> {
         let mut answer = self.worker.buffers.take();
         refusal.write(&mut answer, head_only, close);
+        answer
+    }
+
+    async fn write_answer(&mut self, mut answer: Vec<u8>) -> bool {
         self.timer.arm(self.worker.config().timeouts.stream_idle);
         let written = self.write_all(&answer).await;
         self.worker.counters.bytes_out.add(answer.len() as u64);

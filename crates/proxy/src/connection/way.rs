@@ -164,6 +164,11 @@ impl Connection {
     ) -> Way {
         let snapshot = &view.snapshot;
         let form = seen.head.target_form();
+        // Also to a service of the mesh: who says https does not mean plain text.
+        if form == TargetForm::Absolute && is_https(seen) {
+            let message = "a proxy is asked for https with CONNECT, not with a URL in the request line";
+            return Way::Refuse(Refusal::new(Reason::BadRequest, message));
+        }
         let known = match snapshot.mesh.lookup(seen.host) {
             MeshLookup::Known(service) => Some(service),
             MeshLookup::Unknown => None,
@@ -186,10 +191,6 @@ impl Connection {
             return self.routed(view, snapshot, &service.routes, seen, exchange);
         }
         match authority {
-            Some(_) if form == TargetForm::Absolute && is_https(seen) => {
-                let message = "a proxy is asked for https with CONNECT, not with a URL in the request line";
-                Way::Refuse(Refusal::new(Reason::BadRequest, message))
-            }
             Some(Authority { host, port }) if form == TargetForm::Absolute => {
                 Way::To(Target::Outside(Box::new(Outside::new(text(host), port.unwrap_or(80)))))
             }

@@ -20,7 +20,7 @@ fn every_request_is_logged_with_its_position_and_its_way() {
     let mut client = proxy.client();
     client.get("/a?b=c");
     client.send("GET /x HTTP/1.1\r\nHost: app\r\n y: z\r\n\r\n");
-    client.response();
+    let refused = client.response();
     let lines = || std::fs::read_to_string(&path).unwrap_or_default();
     eventually("a line is written", || lines().contains("/a?b=c"));
     let line: serde_json::Value = serde_json::from_str(lines().lines().next().unwrap()).unwrap();
@@ -37,6 +37,7 @@ fn every_request_is_logged_with_its_position_and_its_way() {
     eventually("what was no request is logged, too", || lines().lines().count() == 2);
     let line: serde_json::Value = serde_json::from_str(lines().lines().nth(1).unwrap()).unwrap();
     assert_eq!((&line["status"], &line["reason"]), (&400.into(), &"bad_request".into()));
+    assert!(line["bytes_out"].as_u64().unwrap() > refused.body.len() as u64, "head and body: {line}");
 }
 
 #[test]

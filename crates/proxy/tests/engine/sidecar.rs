@@ -76,6 +76,10 @@ fn outbound_requests_find_services_by_name_in_any_form() {
         assert_eq!(response.status, 200, "{request}");
         assert!(response.text().starts_with("GET /a HTTP/1.1\r\nHost: cart"), "{}", response.text());
     }
+    let callees = callee.received().len();
+    let plain = client.send("GET https://cart/a HTTP/1.1\r\nHost: cart\r\n\r\n").response();
+    assert_eq!((plain.status, callee.received().len()), (400, callees), "not in plain text");
+    let mut client = Client::connect(proxy.fixed(ListenRole::Outbound));
     // Without a control plane to ask whether there is a service of just that spelling.
     for spelled in ["CART", "Cart.Default"] {
         let response = client.send(format!("GET /a HTTP/1.1\r\nHost: {spelled}\r\n\r\n")).response();
