@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
@@ -78,10 +79,8 @@ impl Engine {
                 .build()
                 .map_err(|source| ProxyError::Start { what: "a worker's runtime", source })?;
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(move || {
-                let local = LocalSet::new();
                 let worker = Worker::new(shared, index);
-                runtime.block_on(local.run_until(live(worker, mailbox)));
-                drop(local);
+                carry(runtime, live(worker, mailbox));
                 drop(alive);
             });
             threads.push(thread.map_err(|source| ProxyError::Start { what: "a worker thread", source })?);
@@ -147,6 +146,15 @@ impl Engine {
     fn tell(&self, mail: impl Fn() -> Mail) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.send(mail()));
     }
+}
+
+/// Carries a worker's life on this thread, to its end.
+fn carry(runtime: Runtime, life: impl Future<Output = ()>) {
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(life));
+    drop(local);
+    // To drop it would be to wait for the lookups of host names that are under way, however long the resolver takes.
+    runtime.shutdown_background();
 }
 
 fn ended_by(ended: &Receiver<()>, deadline: Instant) -> bool {
@@ -233,9 +241,42 @@ pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError>
             never = reopening => never,
         }
     });
+    // As with the workers. What had to be written has been waited for.
+    control.shutdown_background();
     if let Some(engine) = engine {
         shared.start_draining();
         engine.drain();
     }
     Ok(outcome?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lookup_that_hangs_does_not_hold_up_the_end() {
+        let (release, resolver) = sync_channel::<()>(0);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (alive, ended) = sync_channel::<()>(0);
+        let worker = std::thread::spawn(move || {
+            let life = async move {
+                let (begun, has_begun) = tokio::sync::oneshot::channel();
+                // As a lookup does: in a thread of the runtime's, which nothing can interrupt.
+                tokio::task::spawn_blocking(move || {
+                    let _ = begun.send(());
+                    let _ = resolver.recv();
+                });
+                has_begun.await.unwrap();
+            };
+            carry(runtime, life);
+            drop(alive);
+        });
+        assert!(
+            ended_by(&ended, Instant::now() + Duration::from_secs(10)),
+            "the worker waits for the resolver"
+        );
+        drop(release);
+        worker.join().unwrap();
+    }
 }
