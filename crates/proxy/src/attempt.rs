@@ -19,6 +19,6 @@ mod upstream;
 pub(crate) use connect::{ConnectFault, connect};
 pub(crate) use exchange::Exchange;
 pub(crate) use pool::Pool;
-pub(crate) use probe::probe_avoided;
+pub(crate) use probe::{Probes, probe_avoided};
 pub(crate) use run::{Outcome, run};
 pub(crate) use upstream::{Carried, LocalUpstream};

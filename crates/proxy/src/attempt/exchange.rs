@@ -95,6 +95,8 @@ pub(crate) struct Link<'a> {
     pub(crate) closing: bool,
     /// The upstream is a sidecar, whose word counts.
     pub(crate) sidecar: bool,
+    /// The upstream is the application behind this sidecar, which has no say in what sidecars tell each other.
+    pub(crate) app: bool,
 }
 
 /// How an attempt ended.
@@ -309,12 +311,21 @@ impl Exchange {
         None
     }
 
+    /// Whether the client is right to send nothing: it asked whether it should, and the upstream has not said.
+    fn awaits_continue(&self) -> bool {
+        self.asked.expect_continue && !self.continued
+    }
+
     fn timed_out(&self) -> Ended {
         if self.status != 0 {
             Ended::Cut
         } else if self.half_closed {
             Ended::ClientGone
-        } else if !self.upload.done && !self.upload.has_pending() && self.sent == self.request.len() {
+        } else if !self.upload.done
+            && !self.upload.has_pending()
+            && self.sent == self.request.len()
+            && !self.awaits_continue()
+        {
             Ended::Refused(Refusal::new(Reason::SlowBody, "the request's body did not arrive in time"))
         } else {
             Ended::Failed(UpstreamFault::Timeout)

@@ -4,6 +4,7 @@
 //! While others are well an avoided endpoint gets no requests, so no request could ever show that it has recovered.
 //! One worker does this for the process, once per sweep.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,21 +20,28 @@ const PROBES_MAX: usize = 64;
 /// How long a connection may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The probes of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Probes {
+    under_way: Cell<usize>,
+    /// How many there were: where the next sweep begins, or those that never answer would be all that are ever tried.
+    begun: Cell<usize>,
+}
+
 /// Tries the avoided endpoints of the snapshot in force.
 pub(crate) fn probe_avoided(worker: &Rc<Worker>) {
     let view = worker.view();
-    for upstream in view.snapshot.upstreams() {
-        for index in 0..upstream.endpoints.len() {
-            let state = &upstream.endpoints[index].state;
-            if !state.is_avoided() {
-                continue;
-            }
-            if worker.probes.get() >= PROBES_MAX {
-                return;
-            }
-            worker.probes.set(worker.probes.get() + 1);
-            spawn_local(probe(worker.clone(), upstream.clone(), index));
-        }
+    let endpoints = |upstream: &'_ Arc<Upstream>| 0..upstream.endpoints.len();
+    let all = view.snapshot.upstreams().iter();
+    let all = all.flat_map(|upstream| endpoints(upstream).map(move |index| (upstream, index)));
+    let avoided: Vec<_> =
+        all.filter(|(upstream, index)| upstream.endpoints[*index].state.is_avoided()).collect();
+    let Probes { under_way, begun } = &worker.probes;
+    let room = PROBES_MAX.saturating_sub(under_way.get()).min(avoided.len());
+    for &(upstream, index) in avoided.iter().cycle().skip(begun.get() % avoided.len().max(1)).take(room) {
+        begun.set(begun.get().wrapping_add(1));
+        under_way.set(under_way.get() + 1);
+        spawn_local(probe(worker.clone(), upstream.clone(), index));
     }
 }
 
@@ -42,5 +50,6 @@ async fn probe(worker: Rc<Worker>, upstream: Arc<Upstream>, index: usize) {
     if let Ok(Ok(_)) = tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(endpoint.addr)).await {
         endpoint.state.mark_succeeded();
     }
-    worker.probes.set(worker.probes.get() - 1);
+    let under_way = &worker.probes.under_way;
+    under_way.set(under_way.get() - 1);
 }

@@ -12,6 +12,7 @@ use super::connect::{ConnectFault, connect};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
 use super::upstream::{InFlight, LocalUpstream};
 use crate::connection::Connection;
+use crate::listen::Role;
 use crate::respond::{Reason, Refusal, Unanswered};
 
 /// How a request ended.
@@ -170,6 +171,7 @@ async fn attempt(
             timer: &conn.timer,
             upstream: &mut upstream,
             sidecar: endpoint.inbound,
+            app: conn.listener.role == Role::Inbound,
         };
         exchange.poll(cx, &mut link)
     })

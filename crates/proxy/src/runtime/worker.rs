@@ -19,7 +19,7 @@ use super::buffers::Buffers;
 use super::engine::EngineShared;
 use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
-use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, probe_avoided};
+use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, Probes, probe_avoided};
 use crate::config::ProxyConfig;
 use crate::connection::Lookups;
 use crate::listen::{ListenerHandle, Mail, Mailbox, accept_loop};
@@ -50,8 +50,8 @@ pub(crate) struct Worker {
     pools: RefCell<KeyMap<Weak<Pool>>>,
     /// What is accepted from, by the address that the snapshot names.
     listeners: RefCell<HashMap<SocketAddr, Rc<ListenerHandle>>>,
-    /// Endpoints that are being probed.
-    pub(crate) probes: Cell<usize>,
+    /// Endpoints that are probed because they are avoided.
+    pub(crate) probes: Probes,
     /// Host names outside the mesh that are being resolved.
     pub(crate) lookups: Lookups,
     index: usize,
@@ -108,7 +108,7 @@ impl Worker {
             view: RefCell::new(view),
             pools: RefCell::default(),
             listeners: RefCell::default(),
-            probes: Cell::new(0),
+            probes: Probes::default(),
             lookups: Lookups::default(),
             index,
             draining: Cell::new(false),

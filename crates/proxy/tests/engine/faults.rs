@@ -281,6 +281,22 @@ fn slow_bodies_are_answered_408_and_slow_upstreams_504() {
 }
 
 #[test]
+fn an_upstream_that_never_says_continue_is_at_fault_and_not_the_client() {
+    let upstream = Upstream::start(|conn| {
+        conn.head()?;
+        conn.until_closed();
+        Ok(())
+    });
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.stream_idle = Duration::from_millis(200);
+    });
+    let mut client = proxy.client();
+    client.send("PUT / HTTP/1.1\r\nHost: app\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    let response = client.response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("timeout")));
+}
+
+#[test]
 fn a_rules_own_time_limits_hold() {
     let upstream = Upstream::start(|conn| {
         conn.request()?;
@@ -392,6 +408,32 @@ impl Mortal {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }
+}
+
+/// Addresses where connecting hangs: their listener's queue is full for as long as what is returned lives.
+fn unanswering(count: u8) -> (Vec<SocketAddr>, impl Sized) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([0, 0, 0, 0], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    let within = Duration::from_millis(200);
+    let connect = || std::net::TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), within);
+    let queued: Vec<_> = std::iter::from_fn(|| connect().ok()).collect();
+    ((1..=count).map(|i| SocketAddr::from(([127, 0, 1, i], port))).collect(), (socket, queued))
+}
+
+#[test]
+fn endpoints_that_never_answer_do_not_keep_another_from_coming_back() {
+    let (mut addrs, _full) = unanswering(100);
+    let well = Upstream::echo();
+    addrs.push(well.addr);
+    let proxy = Proxy::to(&addrs);
+    let snapshot = proxy.shared.snapshot.load_full();
+    let endpoints = &snapshot.upstreams()[0].endpoints;
+    endpoints.iter().for_each(|endpoint| endpoint.state.mark_failed());
+    let last = endpoints.iter().find(|endpoint| endpoint.addr == well.addr).unwrap();
+    eventually("it is found to be well again", || !last.state.is_avoided());
+    assert_eq!(endpoints.iter().filter(|endpoint| endpoint.state.is_avoided()).count(), 100);
 }
 
 #[test]

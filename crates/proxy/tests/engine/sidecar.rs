@@ -197,6 +197,31 @@ fn nobody_but_a_sidecar_can_say_that_a_request_was_not_answered() {
 }
 
 #[test]
+fn an_application_cannot_say_it_in_its_sidecars_name() {
+    let app = Upstream::start(|conn| {
+        loop {
+            conn.request()?;
+            conn.write(
+                "HTTP/1.1 502 Bad Gateway\r\nX-Weir-Unanswered: unsent\r\nX-Other: y\r\nContent-Length: 2\r\n\r\nno",
+            )?;
+        }
+    });
+    let callee = Upstream::echo();
+    let sidecar = sidecar(app.addr, callee.addr);
+    let inbound = sidecar.fixed(ListenRole::Inbound);
+    let said = Client::connect(inbound).get("/");
+    assert_eq!((said.status, said.field("x-weir-unanswered"), said.field("x-other")), (502, None, Some("y")));
+
+    let documents = gateway();
+    let mut proxy = Proxy::gateway(&documents);
+    proxy.publish_with(&documents, behind_sidecars(&[inbound]));
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nhi");
+    assert_eq!(client.response().text(), "no");
+    assert_eq!(proxy.metrics().retries(), 0, "it was carried out once");
+}
+
+#[test]
 fn an_absolute_target_is_logged_by_its_path() {
     let (app, callee) = (Upstream::echo(), Upstream::echo());
     let dir = tempfile::tempdir().unwrap();

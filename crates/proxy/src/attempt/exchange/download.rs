@@ -173,13 +173,18 @@ impl Exchange {
         // After its last word a client may still wait for answers to what it sent ahead.
         let over = self.half_closed && link.carry.is_empty();
         self.client_keeps = self.asked.keep_alive && lasts && !over && !link.closing;
-        if self.asked.expect_continue && !self.upload.done && !self.continued {
+        if self.awaits_continue() && !self.upload.done {
             // It was never told to go on, so nobody knows whether the body will come.
             self.client_keeps = false;
         }
         let write = |out: &mut Vec<u8>| -> Result<(), WriteError> {
             let mut writer = HeadWriter::response(out, head.status(), head.reason(buf))?;
-            writer.copy(buf, head.fields(), FieldSet::NONE);
+            if link.app && head.status() >= 500 {
+                let is_ours = |name: &[u8]| name.eq_ignore_ascii_case(Unanswered::FIELD.as_bytes());
+                writer.copy_where(buf, head.fields(), FieldSet::NONE, |name, _| !is_ours(name));
+            } else {
+                writer.copy(buf, head.fields(), FieldSet::NONE);
+            }
             if head.is_upgrade() {
                 let protocol = head.fields().value(buf, KnownField::Upgrade).unwrap_or_default();
                 writer.connection(ConnectionOption::Upgrade(protocol))?;
