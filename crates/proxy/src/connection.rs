@@ -161,8 +161,8 @@ impl Connection {
                     self.asked_for = Some((asked, times + 1));
                     true
                 }
-                Next::Bad(refusal) => {
-                    self.refuse_head(&refusal).await;
+                Next::Bad { refusal, head_only } => {
+                    self.refuse_head(&refusal, head_only).await;
                     false
                 }
                 Next::Closed => false,

@@ -24,11 +24,23 @@ pub(super) enum Next {
     /// A request that the proxy answers.
     Refuse(Box<Exchange>, Refusal),
     /// A head that is no request, or not one that may be served: answer and close.
-    Bad(Refusal),
+    Bad {
+        /// The answer.
+        refusal: Refusal,
+        /// It is one to HEAD.
+        head_only: bool,
+    },
     /// The request in `carry` is for a service that must be asked for first.
     Ask(ServiceRef),
     /// Nothing.
     Closed,
+}
+
+impl Next {
+    /// Refuses what was read so far of a head: perhaps too little, or too broken, to be parsed.
+    fn bad(refusal: Refusal, read: &[u8]) -> Self {
+        Self::Bad { refusal, head_only: read.starts_with(b"HEAD ") }
+    }
 }
 
 impl Connection {
@@ -80,7 +92,7 @@ impl Connection {
                     self.head = Some(Box::new(request.clone()));
                     self.timer.arm(worker.config().timeouts.head_read);
                 }
-                Err(fault) => return Poll::Ready(Next::Bad(Refusal::request(&fault))),
+                Err(fault) => return Poll::Ready(Next::bad(Refusal::request(&fault), buf)),
             }
         }
     }
@@ -113,7 +125,7 @@ impl Connection {
                 self.head = own;
                 None
             }
-            Err(fault) => Some(Next::Bad(Refusal::request(&fault))),
+            Err(fault) => Some(Next::bad(Refusal::request(&fault), carry.unread())),
         };
         self.carry = carry;
         next
@@ -124,7 +136,7 @@ impl Connection {
         if self.head.is_some() {
             if self.timer.expired() {
                 let refusal = Refusal::new(Reason::SlowHead, "the request's head did not arrive in time");
-                return Poll::Ready(Next::Bad(refusal));
+                return Poll::Ready(Next::bad(refusal, self.carry.unread()));
             }
         } else {
             if self.timer.expired() {
@@ -145,11 +157,11 @@ impl Connection {
         let worker = self.worker.clone();
         let outbound = self.listener.role == Role::Outbound;
         if let Err(fault) = head.check_method(outbound) {
-            return Next::Bad(Refusal::request(&fault));
+            return Next::bad(Refusal::request(&fault), buf);
         }
         let path = match normal_path(head, buf, path) {
             Ok(path) => path,
-            Err(fault) => return Next::Bad(Refusal::request(&fault)),
+            Err(fault) => return Next::bad(Refusal::request(&fault), buf),
         };
         let mut exchange = worker.take_exchange();
         let asked = &mut exchange.asked;
@@ -187,7 +199,7 @@ impl Connection {
         if head.method() != Method::Connect && self.write_head(&mut exchange.request, &seen).is_err() {
             // What parsed can be written; if not, it is not fit to be sent on.
             worker.give_exchange(exchange);
-            return Next::Bad(Refusal::new(Reason::BadRequest, "the request cannot be sent on"));
+            return Next::bad(Refusal::new(Reason::BadRequest, "the request cannot be sent on"), buf);
         }
         Next::Forward(exchange)
     }

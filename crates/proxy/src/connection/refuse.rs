@@ -45,9 +45,9 @@ impl Connection {
     }
 
     /// Answers a head that could not be read. The connection must be closed.
-    pub(super) async fn refuse_head(&mut self, refusal: &Refusal) {
+    pub(super) async fn refuse_head(&mut self, refusal: &Refusal, head_only: bool) {
         count(&self.worker, refusal.reason);
-        let answer = self.worded(refusal, false, true);
+        let answer = self.worded(refusal, head_only, true);
         let own = OwnAnswer { status: refusal.status, reason: refusal.reason, bytes: answer.len() as u64 };
         self.observe_bad(own);
         if self.write_answer(answer).await {

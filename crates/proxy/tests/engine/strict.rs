@@ -176,3 +176,21 @@ fn a_get_with_a_body_is_framed() {
     assert!(first.contains("Content-Length: 4\r\n") && first.ends_with("\r\n\r\nGET "), "{first}");
     assert!(client.response().text().contains("X-Second: 1"));
 }
+
+#[test]
+fn a_refusal_of_head_has_no_body_however_broken_the_head() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::to(&[upstream.addr]);
+    for (rest, status) in
+        [("Content-Length: +1\r\n\r\n".to_owned(), 400), (format!("X: {}\r\n\r\n", "x".repeat(70_000)), 431)]
+    {
+        let mut client = proxy.client();
+        client.send(format!("HEAD / HTTP/1.1\r\nHost: app\r\n{rest}"));
+        assert_eq!(client.response_to_head().status, status);
+        assert!(client.is_closed(), "nothing follows the head of {status}");
+    }
+    let mut client = proxy.client();
+    client.send("HEAD /%00 HTTP/1.1\r\nHost: app\r\n\r\n");
+    assert_eq!(client.response_to_head().status, 400);
+    assert!(client.is_closed());
+}
