@@ -1,6 +1,6 @@
 //! Idle connections to one endpoint, of one worker. Last in, first out: the warmest is used again, the rest grow old and go.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use crate::observe::WorkerCounters;
 pub(crate) struct Pool {
     idle: RefCell<Vec<Idle>>,
     idle_max: usize,
+    /// When it was last swept.
+    swept_ms: Cell<Option<u64>>,
     counters: Arc<WorkerCounters>,
 }
 
@@ -23,7 +25,7 @@ struct Idle {
 
 impl Pool {
     pub(crate) fn new(idle_max: usize, counters: Arc<WorkerCounters>) -> Self {
-        Self { idle: RefCell::default(), idle_max, counters }
+        Self { idle: RefCell::default(), idle_max, swept_ms: Cell::new(None), counters }
     }
 
     /// A connection that is, as far as can be known without asking, still open, younger than `idle_for_max` and silent.
@@ -65,6 +67,7 @@ impl Pool {
 
     /// Closes what is old, what the endpoint has closed, and what speaks without being asked.
     pub(crate) fn sweep(&self, now_ms: u64, idle_for_max: Duration) {
+        self.swept_ms.set(Some(now_ms));
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
         idle.retain(|one| !is_old(one.since_ms, now_ms, idle_for_max) && is_quiet(&one.stream));
@@ -74,6 +77,11 @@ impl Pool {
     #[cfg(test)]
     fn len(&self) -> usize {
         self.idle.borrow().len()
+    }
+
+    /// Whether it was reached by the sweep of this time.
+    pub(crate) fn is_swept(&self, now_ms: u64) -> bool {
+        self.swept_ms.get() == Some(now_ms)
     }
 
     /// Closes them all.

@@ -233,15 +233,22 @@ impl Worker {
         }
     }
 
-    /// Closes idle upstream connections that are old or dead. Also moves on to the snapshot in force, so that an idle
-    /// worker does not keep an old one alive.
+    /// Closes idle upstream connections that are old or dead, and those to endpoints that only an old view knows, which
+    /// a request or a tunnel may hold on to for long. Also moves on to the snapshot in force, so that an idle worker does
+    /// not keep an old one alive.
     fn sweep(&self) {
         let view = self.view();
         let now_ms = self.timers.now_ms();
         for local in view.upstreams.borrow().values() {
             local.sweep(now_ms);
         }
-        self.pools.borrow_mut().retain(|_, pool| pool.strong_count() > 0);
+        self.pools.borrow_mut().retain(|_, pool| {
+            let Some(pool) = pool.upgrade() else { return false };
+            if !pool.is_swept(now_ms) {
+                pool.clear();
+            }
+            true
+        });
     }
 }
 

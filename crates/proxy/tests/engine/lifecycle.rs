@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use weir_proxy::{Mode, ProxyConfig, SourceConfig};
 
-use crate::support::{Client, Proxy, Upstream, documents_on, eventually, free_port};
+use crate::support::{Client, Proxy, Upstream, documents_on, eventually, find, free_port};
 
 /// Clients that ask as fast as they can until told to stop. One that is closed between two requests connects anew;
 /// anything else but a 200 is a failure.
@@ -116,6 +116,32 @@ fn a_listener_that_is_removed_drains() {
     assert_ne!(proxy.addr(), old);
     assert_eq!(proxy.client().get("/").status, 200);
     eventually("nobody listens there", || std::net::TcpStream::connect(old).is_err());
+}
+
+#[test]
+fn a_tunnel_through_a_listener_that_is_removed_keeps_no_idle_connections_open() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            if conn.head()?.contains("/ws") {
+                conn.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")?;
+                conn.until_closed();
+                return Ok(());
+            }
+            conn.ok(b"done")?;
+        }
+    });
+    let mut proxy = Proxy::to(&[upstream.addr]);
+    let (mut tunnel, mut client) = (proxy.client(), proxy.client());
+    tunnel.send("GET /ws HTTP/1.1\r\nHost: app\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(tunnel.response().status, 101);
+    assert_eq!(client.get("/").status, 200);
+    eventually("it is pooled", || proxy.metrics().pooled_connections() == 1);
+    let other = Upstream::echo();
+    proxy.publish(&documents_on(free_port(), &[other.addr], ""));
+    eventually("nobody can use it any more", || proxy.metrics().pooled_connections() == 0);
+    eventually("only the tunnel stays", || proxy.metrics().active_connections() == 1);
+    tunnel.send("more").half_close();
+    eventually("it works", || find(&upstream.received(), b"more").is_some());
 }
 
 #[test]
