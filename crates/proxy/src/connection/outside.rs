@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
-use weir_policy::balance::Tried;
+use weir_policy::balance::{TRIED_MAX, Tried};
 
 use super::Connection;
 use crate::attempt::{Carried, Exchange, LocalUpstream, Outcome, Pool, connect};
@@ -23,6 +23,9 @@ use crate::tunnel;
 
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 4;
+/// Endpoints of a service that are tried for a tunnel. No more than can be told apart from those that were not.
+const ENDPOINTS_MAX: usize = 8;
+const _: () = assert!(ENDPOINTS_MAX <= TRIED_MAX);
 /// How long resolving a name may take.
 const RESOLVE_MAX: Duration = Duration::from_secs(2);
 /// Lookups of one worker at a time. Each holds a thread; beyond, a request is refused rather than queued.
@@ -170,12 +173,9 @@ impl ConnectTo {
         match self {
             Self::Service(local) => {
                 let mut tried = Tried::default();
-                loop {
+                for _ in 0..ENDPOINTS_MAX {
                     let picked = local.pick(&tried, &mut *conn.worker.rng.borrow_mut());
-                    let Some(index) = picked.filter(|&index| !tried.has(index)) else {
-                        let message = format!("no connection to service {}", local.upstream.label);
-                        return Err(Refusal::new(Reason::ConnectFailed, message));
-                    };
+                    let Some(index) = picked.filter(|&index| !tried.has(index)) else { break };
                     let endpoint = local.endpoint(index);
                     match connect(endpoint.addr, local.upstream.settings.connect_timeout, &conn.timer).await {
                         Ok(upstream) => return not_a_loop(conn, upstream, endpoint.addr),
@@ -184,6 +184,8 @@ impl ConnectTo {
                     }
                     tried.add(index);
                 }
+                let message = format!("no connection to service {}", local.upstream.label);
+                Err(Refusal::new(Reason::ConnectFailed, message))
             }
             Self::Host { host, port } => {
                 let mut why = io::Error::from(io::ErrorKind::TimedOut);

@@ -133,6 +133,22 @@ fn connect_opens_a_tunnel_to_a_host_or_a_service() {
     assert!(client.is_closed());
 }
 
+#[test]
+fn connect_gives_up_when_all_of_many_endpoints_are_gone() {
+    let app = Upstream::echo();
+    let nobody: Vec<_> = (0..40).map(|_| free_port()).collect();
+    let mut proxy = sidecar(app.addr, app.addr);
+    let endpoints: String =
+        nobody.iter().map(|port| format!("{{address: 127.0.0.1, port: {port}}},")).collect();
+    proxy.publish(&format!(
+        "kind: Service\napiVersion: weir.dev/v1\nmetadata: {{name: cart}}\nspec: {{endpoints: [{endpoints}]}}\n"
+    ));
+    let mut client = Client::connect(proxy.fixed(ListenRole::Outbound));
+    client.send("CONNECT cart:80 HTTP/1.1\r\nHost: cart\r\n\r\n");
+    let refused = client.response();
+    assert_eq!((refused.status, refused.field("x-weir-reason")), (502, Some("connect_failed")));
+}
+
 /// Documents of a gateway whose only service has registered itself.
 fn gateway() -> String {
     documents(&[], "").replace("spec:\n  endpoints:", "spec: {}")
