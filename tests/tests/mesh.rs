@@ -217,6 +217,14 @@ spec: {}
 }
 
 #[test]
+fn a_server_outlives_sighup() {
+    let mut cluster = Cluster::start();
+    cluster.server.signal(libc::SIGHUP);
+    cluster.server.wait_for_line("SIGHUP", START_LIMIT);
+    assert_eq!(http::get(cluster.http, "/readyz").unwrap().status, 200);
+}
+
+#[test]
 fn the_demo_runs_and_leaves_nothing_behind() {
     let [http_port, grpc, gateway] = free_ports();
     let addresses = [http_port, grpc, gateway].map(|port| format!("127.0.0.1:{port}"));

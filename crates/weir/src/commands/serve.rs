@@ -10,7 +10,7 @@ use crate::cli::roles::{DemoArgs, DevArgs, ServerArgs, ShopAppArgs};
 use crate::config::{self, ServerConfig};
 use crate::control_plane::ControlPlane;
 use crate::exit::{Exit, Failure};
-use crate::processes::stop_signal;
+use crate::processes::{outlive_hangups, stop_signal};
 use crate::shop::{self, ShopConfig};
 use crate::{log, open_files, output};
 
@@ -25,6 +25,7 @@ pub(super) fn server(args: ServerArgs) -> Result<Exit, Failure> {
     log::start(&config.log)?;
     raise_open_files(config.open_files);
     runtime()?.block_on(async {
+        tokio::spawn(outlive_hangups());
         let plane = ControlPlane::start(&config).await?;
         if config.data_dir.is_none() {
             tracing::warn!("everything is kept in memory and lost at the end; --data-dir DIR keeps it");

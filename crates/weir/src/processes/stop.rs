@@ -39,6 +39,14 @@ pub(crate) async fn stop_signal(with_stdin: bool) -> Stop {
     }
 }
 
+/// Notes each SIGHUP and goes on, for a process that has nothing to read anew: people who run proxies send it by habit.
+pub(crate) async fn outlive_hangups() {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: nothing to do; the configuration is read at start only");
+    }
+}
+
 /// Waits for the end of standard input. A thread of its own reads: it may wait for ever, and must then not hold up
 /// the end of the runtime.
 async fn stdin_closed() {

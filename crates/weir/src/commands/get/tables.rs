@@ -129,7 +129,7 @@ pub(super) fn changes(changes: &[ChangeSetView]) -> Table {
 }
 
 pub(super) fn resources(resources: &[ResourceView]) -> Table {
-    let mut table = Table::new(&["KIND", "NAMESPACE", "NAME", "REVISION"]);
+    let mut table = Table::new(&["KIND", "NAMESPACE", "NAME", "CHANGE"]);
     for view in resources {
         table.row([
             view.resource.kind().to_string(),
