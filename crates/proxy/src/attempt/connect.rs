@@ -5,11 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::runtime::TimerSlot;
+use crate::runtime::{Coarse, TimerSlot};
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -28,13 +27,13 @@ impl ConnectFault {
     }
 }
 
-/// Connects, within `timeout` by the coarse clock. Leaves the timer armed.
+/// Connects, by `deadline`. Leaves the timer armed.
 pub(crate) async fn connect(
     addr: SocketAddr,
-    timeout: Duration,
+    deadline: Coarse,
     timer: &TimerSlot,
 ) -> Result<TcpStream, ConnectFault> {
-    timer.arm(timeout);
+    timer.arm_at(deadline);
     // Rare, so the future's size is kept out of the connection's own.
     let mut connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>>>> = Box::pin(open(addr));
     std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {

@@ -65,7 +65,7 @@ pub(crate) struct Exchange {
     continued: bool,
     /// The client will send no more.
     half_closed: bool,
-    /// When the response head must be there; set once the request is read.
+    /// When the response head must be there; set once the request is read and an attempt has begun.
     deadline: Option<Coarse>,
 }
 
@@ -276,6 +276,19 @@ impl Exchange {
             return Poll::Ready(self.timed_out());
         }
         Poll::Pending
+    }
+
+    /// When the response head must be there, as soon as that is settled, if ever.
+    pub(crate) fn deadline(&self) -> Option<Coarse> {
+        self.deadline.filter(|&deadline| deadline != Coarse::MAX)
+    }
+
+    /// By when there must be a connection for it.
+    pub(crate) fn connect_deadline(&mut self, worker: &Worker) -> Coarse {
+        let whole = worker.timers.after(self.asked.timeout);
+        // The time for a request that is still being read has not begun.
+        let whole = if self.upload.done { *self.deadline.get_or_insert(whole) } else { whole };
+        whole.min(worker.timers.after(self.asked.attempt_timeout))
     }
 
     /// Sets the deadline after progress: while the request is read and while the response is, no standstill; between

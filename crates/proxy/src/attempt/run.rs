@@ -91,7 +91,7 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
                     replayable: exchange.is_replayable(),
                     response_begun: exchange.was_heard(),
                     another_endpoint: local.has_untried(&tried),
-                    deadline: None,
+                    deadline: exchange.deadline().map(Nanos::from_millis),
                 };
                 match may_retry(local, failure, &facts, now(), &worker) {
                     Some(delay) => pause(delay).await,
@@ -149,7 +149,8 @@ async fn attempt(
     let reused = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
-        None => match connect(endpoint.addr, settings.connect_timeout, &conn.timer).await {
+        // Rare, so the future's size is kept out of the connection's own.
+        None => match Box::pin(open(conn, exchange, local, index)).await {
             Ok(upstream) if conn.is_loop(&upstream, endpoint.addr) => {
                 let message = format!("service {} leads back to this very listener", local.upstream.label);
                 return Attempt::Over(Outcome::Refused(Refusal::new(Reason::Loop, message)));
@@ -158,7 +159,7 @@ async fn attempt(
                 local.counters.connects.add(1);
                 upstream
             }
-            Err(fault) => return connect_failed(local, index, &fault),
+            Err(failed) => return failed,
         },
     };
     conn.timer.arm(conn.worker.config().timeouts.stream_idle);
@@ -203,6 +204,29 @@ async fn attempt(
     }
 }
 
+/// Opens a connection, within what the endpoint and the request are given.
+async fn open(
+    conn: &Connection,
+    exchange: &mut Exchange,
+    local: &LocalUpstream,
+    index: usize,
+) -> Result<TcpStream, Attempt> {
+    let limit = exchange.connect_deadline(&conn.worker);
+    let usual = conn.worker.timers.after(local.upstream.settings.connect_timeout);
+    match connect(local.endpoint(index).addr, usual.min(limit), &conn.timer).await {
+        Ok(upstream) => Ok(upstream),
+        Err(fault) => {
+            let mut failed = connect_failed(local, index, &fault);
+            if let (Attempt::Failed { refusal, .. }, ConnectFault::TimedOut) = (&mut failed, fault)
+                && limit < usual
+            {
+                *refusal = out_of_time(local);
+            }
+            Err(failed)
+        }
+    }
+}
+
 /// The upstream closes idle connections when it likes; that says nothing about its health, and the request goes out
 /// again where that is safe.
 fn may_be_stale(exchange: &Exchange) -> bool {
@@ -230,6 +254,10 @@ fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> 
     Attempt::Failed { failure: Failure::Connect, refusal }
 }
 
+fn out_of_time(local: &LocalUpstream) -> Refusal {
+    Refusal::new(Reason::Timeout, format!("service {} did not answer in time", local.upstream.label))
+}
+
 fn exchange_failed(local: &LocalUpstream, index: usize, fault: &UpstreamFault, idled_out: bool) -> Attempt {
     let label = &local.upstream.label;
     let state = &local.endpoint(index).state;
@@ -251,10 +279,7 @@ fn exchange_failed(local: &LocalUpstream, index: usize, fault: &UpstreamFault, i
             };
             (failure, Refusal::new(Reason::ConnectFailed, message))
         }
-        UpstreamFault::Timeout => {
-            let message = format!("service {label} did not answer in time");
-            (Failure::Timeout, Refusal::new(Reason::Timeout, message))
-        }
+        UpstreamFault::Timeout => (Failure::Timeout, out_of_time(local)),
         UpstreamFault::Malformed(fault) => (Failure::Malformed, Refusal::response(fault)),
         UpstreamFault::MalformedBody(fault) => {
             let message = format!("the upstream's response is malformed: {fault}");

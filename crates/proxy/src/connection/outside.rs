@@ -177,7 +177,8 @@ impl ConnectTo {
                     let picked = local.pick(&tried, &mut *conn.worker.rng.borrow_mut());
                     let Some(index) = picked.filter(|&index| !tried.has(index)) else { break };
                     let endpoint = local.endpoint(index);
-                    match connect(endpoint.addr, local.upstream.settings.connect_timeout, &conn.timer).await {
+                    let deadline = conn.worker.timers.after(local.upstream.settings.connect_timeout);
+                    match connect(endpoint.addr, deadline, &conn.timer).await {
                         Ok(upstream) => return not_a_loop(conn, upstream, endpoint.addr),
                         Err(fault) if fault.is_our_own() => {}
                         Err(_) => endpoint.state.mark_failed(),
@@ -190,7 +191,8 @@ impl ConnectTo {
             Self::Host { host, port } => {
                 let mut why = io::Error::from(io::ErrorKind::TimedOut);
                 for addr in resolve(&conn.worker, host, *port).await? {
-                    match connect(addr, conn.worker.config().timeouts.connect, &conn.timer).await {
+                    let deadline = conn.worker.timers.after(conn.worker.config().timeouts.connect);
+                    match connect(addr, deadline, &conn.timer).await {
                         Ok(upstream) => return not_a_loop(conn, upstream, addr),
                         Err(crate::attempt::ConnectFault::Failed(fault)) => why = fault,
                         Err(crate::attempt::ConnectFault::TimedOut) => {}

@@ -423,6 +423,34 @@ fn unanswering(count: u8) -> (Vec<SocketAddr>, impl Sized) {
 }
 
 #[test]
+fn a_requests_time_limit_includes_connecting() {
+    let (addrs, _full) = unanswering(3);
+    let policy = "timeouts: {connect: 1h, request: 300ms}";
+    let proxy = Proxy::to(&addrs);
+    for (policy, rule) in
+        [(policy, ""), ("timeouts: {connect: 1h}", ", timeouts: {request: 10s, backendRequest: 300ms}")]
+    {
+        let rules = format!("backendRefs: [{{name: app}}]{rule}");
+        let documents = documents(&addrs, policy).replace("backendRefs: [{name: app}]", &rules);
+        let limited = Proxy::gateway(&documents);
+        let response = limited.client().get("/");
+        assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("timeout")), "{policy}");
+        let tried = if rule.is_empty() { 1 } else { 2 };
+        assert_eq!(
+            limited.metrics().retries(),
+            tried - 1,
+            "when the request's time is over nothing is tried again"
+        );
+        let snapshot = limited.shared.snapshot.load_full();
+        let failures: u64 =
+            snapshot.upstreams()[0].endpoints.iter().map(|endpoint| endpoint.state.failures()).sum();
+        assert_eq!(failures, tried);
+    }
+    let response = proxy.client().get("/");
+    assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("connect_failed")));
+}
+
+#[test]
 fn endpoints_that_never_answer_do_not_keep_another_from_coming_back() {
     let (mut addrs, _full) = unanswering(100);
     let well = Upstream::echo();
