@@ -1,6 +1,6 @@
 //! Requests and responses of every framing, on kept connections.
 
-use crate::support::{Proxy, Upstream, eventually, find};
+use crate::support::{Gate, Proxy, Upstream, eventually, find};
 
 #[test]
 fn requests_go_through_and_connections_are_kept_on_both_sides() {
@@ -43,13 +43,14 @@ fn requests_sent_ahead_are_answered_in_order() {
 
 #[test]
 fn a_request_that_comes_while_the_response_streams_arrives_whole() {
-    let upstream = Upstream::start(|conn| {
+    let gate = Gate::new();
+    let next_is_sent = gate.clone();
+    let upstream = Upstream::start(move |conn| {
         loop {
             let head = conn.head()?;
             if head.starts_with("GET /first ") {
                 conn.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")?;
-                // Ends only once the client has sent its next request.
-                std::thread::sleep(std::time::Duration::from_millis(100));
+                next_is_sent.wait();
                 conn.write("67890")?;
             } else {
                 conn.ok(head.as_bytes())?;
@@ -63,6 +64,7 @@ fn a_request_that_comes_while_the_response_streams_arrives_whole() {
         client.head().unwrap();
         assert_eq!(client.exactly(5).unwrap(), b"12345");
         client.send("GET /second HTTP/1.1\r\nHost: app\r\n\r\n");
+        gate.open();
         assert_eq!(client.exactly(5).unwrap(), b"67890");
         assert!(client.response().text().starts_with("GET /second "));
     }

@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,27 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(Instant::now() < deadline, "never came true: {what}");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What a client lets an upstream go on by.
+#[derive(Clone)]
+pub(crate) struct Gate(SyncSender<()>, Arc<Mutex<Receiver<()>>>);
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        let (open, opened) = sync_channel(8);
+        Self(open, Arc::new(Mutex::new(opened)))
+    }
+
+    /// Lets one wait end.
+    pub(crate) fn open(&self) {
+        self.0.send(()).unwrap();
+    }
+
+    /// Waits until it is opened.
+    pub(crate) fn wait(&self) {
+        self.1.lock().unwrap().recv_timeout(PATIENCE).unwrap();
     }
 }
 
