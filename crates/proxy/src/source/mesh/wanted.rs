@@ -112,8 +112,11 @@ impl Wanted {
         let service = sent.service.map(|service| ServiceRef::new(service.namespace, service.name))?;
         let id = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
         let mut registered = match services.get(&service) {
-            Some(before) if !sent.whole => Registered::clone(before),
-            _ => Registered::default(),
+            _ if sent.whole => Registered::default(),
+            Some(before) => Registered::clone(before),
+            // A change that was on its way when the service was dropped. If it is subscribed to again since, all of it
+            // follows; until then a part must not pass for the whole.
+            None => return None,
         };
         registered.known = sent.known;
         for endpoint in &sent.removals {
@@ -238,6 +241,20 @@ mod tests {
         wanted.apply(mesh::Update { upserts: vec![future], ..update(1, 1) }).unwrap();
         assert!(ids(&wanted).is_empty());
         assert_eq!(wanted.rejections().count(), 0);
+    }
+
+    #[test]
+    fn a_change_to_a_service_that_was_dropped_does_not_pass_for_all_of_it() {
+        let mut wanted = Wanted::default();
+        let cart = ServiceRef::new("default", "cart");
+        let whole = || endpoints("cart", true, &[endpoint("a/1", 9001), endpoint("a/2", 9002)], &[]);
+        wanted.apply(mesh::Update { endpoints: vec![whole()], ..update(1, 1) }).unwrap();
+        wanted.forget(std::slice::from_ref(&cart));
+        let change = endpoints("cart", false, &[endpoint("a/2", 9003)], &[]);
+        assert_eq!(wanted.apply(mesh::Update { endpoints: vec![change], ..update(1, 2) }).unwrap(), []);
+        assert!(!wanted.inputs.services.contains_key(&cart));
+        assert_eq!(wanted.apply(mesh::Update { endpoints: vec![whole()], ..update(1, 2) }).unwrap(), [cart]);
+        assert_eq!(endpoint_ids(&wanted, "cart"), ["a/1", "a/2"]);
     }
 
     #[test]
