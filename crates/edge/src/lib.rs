@@ -1,5 +1,6 @@
 //! Protocol servers over the domain: what foreign protocols say is converted here, and goes no further inward.
 
+mod accept;
 pub mod consul;
 pub mod http;
 pub mod mesh;

@@ -74,9 +74,9 @@ impl Command {
     /// The form in which an answer is asked for.
     pub(crate) const fn format(&self) -> operator::Format {
         match self {
-            Self::Apply(args) => args.output,
-            Self::Get(args) => args.output,
-            Self::Explain(args) => args.output,
+            Self::Apply(args) => args.output.format,
+            Self::Get(args) => args.output.format,
+            Self::Explain(args) => args.output.format,
             _ => operator::Format::Table,
         }
     }

@@ -27,13 +27,12 @@ use super::response::{Body, Response};
 use super::router::{Route, Router};
 use super::stats::{HeldBytes, ServerStats};
 use super::{origin, percent};
+use crate::accept::next_connection;
 
 /// Longest request head: request line and fields.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a body beyond its limit that are read and dropped before it is refused.
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
-/// Pause after a failed accept, so that running out of file descriptors does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What a request gets whose body does not fit beside those of others.
 const BODIES_FULL: &str = "too many request bodies are under way at once, try again";
 /// What a connection gets when there are too many.
@@ -128,20 +127,7 @@ impl Server {
         let shared = Arc::new(Shared { router, config, hosts, closing, stats });
         let permits = Arc::new(Semaphore::new(config.connections_max));
         let mut shutdown = std::pin::pin!(shutdown);
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                accepted = listener.accept() => accepted,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+        while let Some((stream, peer)) = next_connection(&listener, shutdown.as_mut()).await {
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                 // Best effort: what does not fit the socket's buffer at once is not worth waiting for.
                 let _ = stream.try_write(TOO_MANY);

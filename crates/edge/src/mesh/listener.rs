@@ -15,6 +15,7 @@ use weir_api::mesh::mesh_server::MeshServer;
 
 use super::service::Joins;
 use super::{Mesh, STREAMS_MAX, Shared};
+use crate::accept::next_connection;
 
 /// Connections at one time; further ones are closed at once.
 const CONNECTIONS_MAX: usize = STREAMS_MAX;
@@ -26,8 +27,6 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest message that a proxy may send: subscriptions and acknowledgements.
 const PROXY_MESSAGE_BYTES_MAX: usize = 8 << 20;
-/// Pause after a failed accept, so that running out of file descriptors does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long streams may take to end when the server shuts down.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -71,20 +70,7 @@ impl MeshListener {
         let (closing_tx, closing) = watch::channel(false);
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut shutdown = std::pin::pin!(shutdown);
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a proxy's connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+        while let Some((stream, peer)) = next_connection(&self.listener, shutdown.as_mut()).await {
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                 tracing::warn!(%peer, max = CONNECTIONS_MAX, "too many connections of proxies");
                 continue;

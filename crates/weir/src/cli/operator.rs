@@ -13,6 +13,21 @@ pub(crate) struct ServerArg {
     pub server: Option<ServerUrl>,
 }
 
+/// In which form a command is to answer.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct OutputArg {
+    /// How to answer
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "table|json|yaml"
+    )]
+    pub format: Format,
+}
+
 /// In which form a command answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -48,15 +63,8 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// How to answer
-    #[arg(
-        short = 'o',
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "table|json|yaml"
-    )]
-    pub output: Format,
+    #[command(flatten)]
+    pub output: OutputArg,
     /// Which server
     #[command(flatten)]
     pub server: ServerArg,
@@ -88,15 +96,8 @@ pub(crate) struct GetArgs {
     #[arg(short = 'n', long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// How to answer
-    #[arg(
-        short = 'o',
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "table|json|yaml"
-    )]
-    pub output: Format,
+    #[command(flatten)]
+    pub output: OutputArg,
     /// Which server
     #[command(flatten)]
     pub server: ServerArg,
@@ -173,15 +174,8 @@ pub(crate) struct ExplainArgs {
     #[arg(short = 'f', long = "file", value_name = "FILE", conflicts_with = "server")]
     pub files: Vec<PathBuf>,
     /// How to answer
-    #[arg(
-        short = 'o',
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "table|json|yaml"
-    )]
-    pub output: Format,
+    #[command(flatten)]
+    pub output: OutputArg,
     /// Which server
     #[command(flatten)]
     pub server: ServerArg,

@@ -26,7 +26,7 @@ pub(super) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         .send_json(Method::POST, &path, SOURCES_TYPE, &sources)
         .await
         .map_err(|error| nothing_changed(&error))?;
-    output::print(&output::render(args.output, &applied, || describe(&applied))?);
+    output::print(&output::render(args.output.format, &applied, || describe(&applied))?);
     for warning in &applied.warnings {
         output::remark(&format!("warning: {warning}"));
     }
@@ -39,7 +39,7 @@ pub(super) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     if applied.change_set.is_none() && report.refused.is_empty() && report.waiting.is_empty() {
         return Ok(Exit::Done);
     }
-    if args.output == Format::Table {
+    if args.output.format == Format::Table {
         output::print(&report.text());
     } else {
         // Standard output holds the answer alone, so that a program can read it.

@@ -45,7 +45,7 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         output::remark(&format!("left out, as a proxy would: {resource}: {path}: {reason}"));
     }
     let explanation = explain(&snapshot, &request, &mut rand::rng());
-    output::print(&output::render(args.output, &explanation, || explanation.to_string())?);
+    output::print(&output::render(args.output.format, &explanation, || explanation.to_string())?);
     Ok(exit(&explanation))
 }
 

@@ -86,7 +86,9 @@ async fn list<T: Serialize + DeserializeOwned>(
         return Err(Failure::new(Exit::NotFound, format!("nothing named `{name}` among the {}", args.what))
             .hint(format!("weir get {}", args.what)));
     }
-    output::print(&output::render(args.output, &list.items, || rendered(&table(&list.items), &args.what))?);
+    output::print(&output::render(args.output.format, &list.items, || {
+        rendered(&table(&list.items), &args.what)
+    })?);
     Ok(Exit::Done)
 }
 
@@ -105,7 +107,7 @@ async fn documents(client: &Client, args: &GetArgs, kind: Option<Kind>) -> Resul
             encode_segment(namespace)
         );
         let view: ResourceView = client.get(&path).await.map_err(failed)?;
-        let text = match args.output {
+        let text = match args.output.format {
             Format::Table => tables::resources(std::slice::from_ref(&view)).render(),
             format => output::render(format, &view.resource, String::new)?,
         };
@@ -124,7 +126,7 @@ async fn documents(client: &Client, args: &GetArgs, kind: Option<Kind>) -> Resul
         client.get(&format!("{PREFIX}/resources{kind}{namespace}")).await.map_err(failed)?;
     let resources: Vec<_> = list.items.iter().map(|view| &view.resource).collect();
     let table = || rendered(&tables::resources(&list.items), "documents");
-    output::print(&output::render(args.output, &resources, table)?);
+    output::print(&output::render(args.output.format, &resources, table)?);
     Ok(Exit::Done)
 }
 
