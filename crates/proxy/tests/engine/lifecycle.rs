@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use weir_proxy::{Mode, ProxyConfig, SourceConfig};
 
-use crate::support::{Client, Proxy, Upstream, documents_on, eventually, find, free_port};
+use crate::support::{Client, Gate, Proxy, Upstream, documents_on, eventually, find, free_port};
 
 /// Clients that ask as fast as they can until told to stop. One that is closed between two requests connects anew;
 /// anything else but a 200 is a failure.
@@ -91,10 +91,13 @@ fn pools_outlive_a_swap() {
 
 #[test]
 fn a_listener_that_is_removed_drains() {
-    let upstream = Upstream::start(|conn| {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |conn| {
         loop {
-            conn.head()?;
-            std::thread::sleep(Duration::from_millis(300));
+            if conn.head()?.contains("/held") {
+                held.wait();
+            }
             conn.ok(b"done")?;
         }
     });
@@ -103,12 +106,13 @@ fn a_listener_that_is_removed_drains() {
     let mut in_flight = proxy.client();
     let (mut idle, mut late) = (proxy.client(), proxy.client());
     assert_eq!((idle.get("/").status, late.get("/").status), (200, 200));
-    in_flight.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    in_flight.send("GET /held HTTP/1.1\r\nHost: app\r\n\r\n");
     eventually("it is in flight", || proxy.metrics().requests() == 3);
     let old = proxy.addr();
     proxy.publish(&documents_on(second, &[upstream.addr], ""));
     let late = late.get("/");
     assert_eq!((late.status, late.field("connection")), (200, Some("close")), "it was on its way");
+    gate.open();
     let response = in_flight.response();
     assert_eq!((response.status, response.field("connection")), (200, Some("close")));
     assert!(in_flight.is_closed());
@@ -146,11 +150,13 @@ fn a_tunnel_through_a_listener_that_is_removed_keeps_no_idle_connections_open() 
 
 #[test]
 fn draining_finishes_what_is_in_flight_and_fails_nothing() {
-    let upstream = Upstream::start(|conn| {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |conn| {
         loop {
             let head = conn.head()?;
             if head.contains("/slow") {
-                std::thread::sleep(Duration::from_millis(500));
+                held.wait();
             }
             conn.ok(b"done")?;
         }
@@ -160,11 +166,15 @@ fn draining_finishes_what_is_in_flight_and_fails_nothing() {
     let addr = proxy.addr();
     let mut slow = proxy.client();
     slow.send("GET /slow HTTP/1.1\r\nHost: app\r\n\r\n");
-    // Busy clients: each is told to close by an answer, not by an end in the middle of a request.
+    // Busy clients, told to stop as the drain begins: what they have under way is still answered.
     let load = Load::start(addr, 4);
     eventually("requests go through", || load.done() > 100);
     load.stop.store(true, Ordering::Relaxed);
-    let answer = std::thread::spawn(move || slow.response());
+    let answer = std::thread::spawn(move || {
+        eventually("the drain has begun", || std::net::TcpStream::connect(addr).is_err());
+        gate.open();
+        slow.response()
+    });
     assert!(proxy.drain(), "all finished in time");
     assert!(load.finish() > 100);
     assert_eq!(answer.join().unwrap().text(), "done");
