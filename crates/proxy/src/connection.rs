@@ -23,12 +23,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 
-use tokio::net::TcpStream;
-
 use crate::attempt::{Exchange, LocalUpstream, Outcome};
-use crate::listen::ListenerHandle;
+use crate::listen::{Arrival, ListenerHandle, Secure};
 use crate::respond::{Reason, Refusal};
-use crate::runtime::{TimerSlot, Worker};
+use crate::runtime::{Io, TimerSlot, Worker};
 use crate::source::Subscribed;
 use crate::tunnel;
 
@@ -41,13 +39,15 @@ pub(crate) use outside::Lookups;
 pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Rc<ListenerHandle>,
-    pub(crate) client: TcpStream,
+    pub(crate) client: Io,
     pub(crate) timer: TimerSlot,
     /// What was read and not dealt with.
     pub(crate) carry: Carry,
     /// The parser's state of a head that has begun in `carry`.
     head: Option<Box<weir_http1::RequestHead>>,
     peer: Peer,
+    /// What TLS has settled, where the client came by it.
+    pub(crate) secure: Option<Rc<Secure>>,
     /// What came of asking for the service that the request in `carry` is for.
     asked_for: Option<(Subscribed, u8)>,
     /// The grace for one more request has begun.
@@ -97,21 +97,18 @@ pub(crate) enum Target {
 }
 
 /// Serves a connection until it ends. Not an async function, which would hold the arguments a second time.
-pub(crate) fn serve(
-    worker: Rc<Worker>,
-    listener: Rc<ListenerHandle>,
-    client: TcpStream,
-    peer: SocketAddr,
-) -> impl Future<Output = ()> {
+pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
+    let Arrival { worker, listener, io, peer, ahead, secure } = arrival;
     worker.connection_opened();
     let mut connection = Connection {
         timer: worker.timers.slot(),
         worker,
         listener,
-        client,
-        carry: Carry::new(),
+        client: io,
+        carry: Carry::of(ahead),
         head: None,
         peer: Peer::new(peer),
+        secure,
         asked_for: None,
         told_to_close: false,
     };
@@ -132,10 +129,10 @@ impl Connection {
 
     /// Whether a fresh connection leads back to the listener that this client came to. Asks the system only when the port
     /// is the same.
-    pub(crate) fn is_loop(&self, upstream: &TcpStream, addr: SocketAddr) -> bool {
+    pub(crate) fn is_loop(&self, upstream: &Io, addr: SocketAddr) -> bool {
         let port = self.listener.addr.port();
         (port == 0 || port == addr.port())
-            && matches!((upstream.peer_addr(), self.client.local_addr()), (Ok(to), Ok(here)) if to == here)
+            && matches!((upstream.peer_addr(), self.client.local_addr()), (Some(to), Some(here)) if to == here)
     }
 
     async fn run(&mut self) {
@@ -168,10 +165,20 @@ impl Connection {
                 Next::Closed => false,
             };
             if !goes_on {
-                return;
+                return self.flush().await;
             }
             self.await_head();
         }
+    }
+
+    /// Hands over to the kernel what the client's side has accepted, within bounded time.
+    async fn flush(&mut self) {
+        self.timer.arm(self.worker.config().timeouts.linger);
+        poll_fn(|cx| match self.client.poll_flush(cx) {
+            Poll::Pending if !self.timer.expired() => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
     }
 
     /// Serves one request. Gives whether the connection goes on.
@@ -219,7 +226,7 @@ impl Connection {
                 self.observe(&mut exchange, None, true);
                 if exchange.ends_by_close() {
                     // An end would look like the end of the response.
-                    crate::runtime::io::abort(&self.client);
+                    self.client.abort();
                 }
                 self.worker.give_exchange(exchange);
                 false
@@ -254,7 +261,7 @@ pub(crate) fn count(worker: &Worker, reason: Reason) {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+    fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
         size_of::<F>()
     }
 

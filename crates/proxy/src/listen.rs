@@ -15,6 +15,7 @@
 
 mod accept;
 mod bound;
+mod enter;
 mod mailbox;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use accept::{ListenerHandle, accept_loop};
 pub(crate) use bound::Bound;
 use bound::Ports;
+pub(crate) use enter::{Arrival, Secure};
 pub(crate) use mailbox::{Mail, Mailbox};
 
 /// What a listener is for.

@@ -9,7 +9,7 @@
 
 mod buffers;
 mod engine;
-pub(crate) mod io;
+mod io;
 mod timers;
 mod view;
 mod worker;
@@ -17,6 +17,7 @@ mod worker;
 pub use engine::{Engine, run};
 
 pub(crate) use buffers::Buffers;
+pub(crate) use io::{Idle, Io};
 pub(crate) use timers::{Coarse, TimerSlot};
 pub(crate) use view::View;
 pub(crate) use worker::{Scratch, Worker};

@@ -4,11 +4,8 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
-
 use crate::connection::Connection;
-use crate::runtime::io::{poll_read, poll_write, shutdown};
-use crate::runtime::{Buffers, Scratch, Worker};
+use crate::runtime::{Buffers, Io, Scratch, Worker};
 
 /// What one read of a tunnel is limited to, and so what each direction holds at most while its receiver is slow.
 const READ_BYTES_MAX: usize = 32 * 1024;
@@ -32,14 +29,14 @@ impl Way {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        sender: &mut TcpStream,
-        receiver: &mut TcpStream,
+        sender: &mut Io,
+        receiver: &mut Io,
         worker: &Worker,
     ) -> io::Result<bool> {
         let mut progress = false;
         loop {
             while self.from < self.pending.len() {
-                match poll_write(receiver, cx, &self.pending[self.from..]) {
+                match receiver.poll_write(cx, &self.pending[self.from..]) {
                     Poll::Ready(n) => self.from += n?,
                     Poll::Pending => return Ok(progress),
                 }
@@ -49,17 +46,17 @@ impl Way {
             if self.ended {
                 if !self.told {
                     self.told = true;
-                    shutdown(receiver);
+                    receiver.shutdown();
                 }
                 return Ok(progress);
             }
             let mut scratch = worker.scratch.borrow_mut();
             let Scratch { input, .. } = &mut *scratch;
-            match poll_read(sender, cx, &mut input[..READ_BYTES_MAX]) {
+            match sender.poll_read(cx, &mut input[..READ_BYTES_MAX]) {
                 Poll::Pending => return Ok(progress),
                 Poll::Ready(Ok(0)) => self.ended = true,
                 Poll::Ready(Ok(n)) => {
-                    let written = match poll_write(receiver, cx, &input[..n]) {
+                    let written = match receiver.poll_write(cx, &input[..n]) {
                         Poll::Ready(written) => written?,
                         Poll::Pending => 0,
                     };
@@ -82,7 +79,7 @@ impl Way {
 
 /// Carries bytes until both sides have ended, one has failed, nothing has moved for too long, or draining is over.
 /// `ahead` is what the client sent already.
-pub(crate) async fn run(conn: &mut Connection, mut upstream: TcpStream, ahead: Vec<u8>) {
+pub(crate) async fn run(conn: &mut Connection, mut upstream: Io, ahead: Vec<u8>) {
     let worker = conn.worker.clone();
     let mut up = Way::new(ahead);
     let mut down = Way::new(Vec::new());
@@ -103,6 +100,10 @@ pub(crate) async fn run(conn: &mut Connection, mut upstream: TcpStream, ahead: V
                 break;
             }
             conn.timer.arm(worker.config().timeouts.tunnel_idle);
+        }
+        let flushed = [conn.client.poll_flush(cx), upstream.poll_flush(cx)];
+        if flushed.iter().any(|flushed| matches!(flushed, Poll::Ready(Err(_)))) {
+            return Poll::Ready(());
         }
         if conn.timer.expired() { Poll::Ready(()) } else { Poll::Pending }
     })

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::runtime::{Coarse, TimerSlot};
+use crate::runtime::{Coarse, Io, TimerSlot};
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -32,12 +32,12 @@ pub(crate) async fn connect(
     addr: SocketAddr,
     deadline: Coarse,
     timer: &TimerSlot,
-) -> Result<TcpStream, ConnectFault> {
+) -> Result<Io, ConnectFault> {
     timer.arm_at(deadline);
     // Rare, so the future's size is kept out of the connection's own.
     let mut connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>>>> = Box::pin(open(addr));
     std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(outcome.map_err(ConnectFault::Failed)),
+        Poll::Ready(outcome) => Poll::Ready(outcome.map(Io::Tcp).map_err(ConnectFault::Failed)),
         Poll::Pending if timer.expired() => Poll::Ready(Err(ConnectFault::TimedOut)),
         Poll::Pending => Poll::Pending,
     })

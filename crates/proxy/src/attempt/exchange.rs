@@ -17,13 +17,12 @@ mod upload;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use weir_http1::{BodyError, Method, ResponseError, ResponseHead, Version};
 
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Notes, Target};
 use crate::respond::{Reason, Refusal, Unanswered};
-use crate::runtime::{Buffers, Coarse, TimerSlot, Worker};
+use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
 use pipe::Pipe;
 
 /// What is recorded of a request, head and body, to be sent again.
@@ -87,10 +86,10 @@ pub(crate) struct Asked {
 /// The two connections, and what belongs to the client's.
 pub(crate) struct Link<'a> {
     pub(crate) worker: &'a Worker,
-    pub(crate) client: &'a mut TcpStream,
+    pub(crate) client: &'a mut Io,
     pub(crate) carry: &'a mut Carry,
     pub(crate) timer: &'a TimerSlot,
-    pub(crate) upstream: &'a mut TcpStream,
+    pub(crate) upstream: &'a mut Io,
     /// The client's connection is not to be kept.
     pub(crate) closing: bool,
     /// The upstream is a sidecar, whose word counts.
@@ -269,6 +268,13 @@ impl Exchange {
             }
             self.arm(link);
         }
+        // What was accepted above need not be with the kernel yet, and nobody else would ask for it.
+        if let Poll::Ready(Err(_)) = link.client.poll_flush(cx) {
+            return Poll::Ready(Ended::ClientGone);
+        }
+        if let Poll::Ready(Err(_)) = link.upstream.poll_flush(cx) {
+            self.upload_broken = true;
+        }
         if let Some(ended) = self.watch_client(cx, link) {
             return Poll::Ready(ended);
         }
@@ -307,7 +313,7 @@ impl Exchange {
         let bound = link.worker.config().limits.request.head_bytes_max;
         while self.upload.done && self.status == 0 && !self.half_closed && link.carry.len() < bound {
             let mut scratch = link.worker.scratch.borrow_mut();
-            match crate::runtime::io::poll_read(link.client, cx, &mut scratch.input[..bound]) {
+            match link.client.poll_read(cx, &mut scratch.input[..bound]) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(_)) => return Some(Ended::ClientGone),
                 Poll::Ready(Ok(0)) => {

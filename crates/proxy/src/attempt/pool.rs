@@ -1,25 +1,23 @@
 //! Idle connections to one endpoint, of one worker. Last in, first out: the warmest is used again, the rest grow old and go.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::observe::WorkerCounters;
+use crate::runtime::{Idle, Io};
 
 /// The pool.
 pub(crate) struct Pool {
-    idle: RefCell<Vec<Idle>>,
+    idle: RefCell<Vec<Kept>>,
     idle_max: usize,
     /// When it was last swept.
     swept_ms: Cell<Option<u64>>,
     counters: Arc<WorkerCounters>,
 }
 
-struct Idle {
-    stream: TcpStream,
+struct Kept {
+    io: Io,
     since_ms: u64,
 }
 
@@ -30,10 +28,10 @@ impl Pool {
 
     /// A connection that is, as far as can be known without asking, still open, younger than `idle_for_max` and silent.
     #[inline]
-    pub(crate) fn take(&self, now_ms: u64, idle_for_max: Duration) -> Option<TcpStream> {
+    pub(crate) fn take(&self, now_ms: u64, idle_for_max: Duration) -> Option<Io> {
         let mut idle = self.idle.borrow_mut();
         loop {
-            let Idle { stream, since_ms } = idle.pop()?;
+            let Kept { mut io, since_ms } = idle.pop()?;
             self.counters.pool_idle.sub(1);
             if is_old(since_ms, now_ms, idle_for_max) {
                 // What lies deeper is older still.
@@ -41,9 +39,9 @@ impl Pool {
                 idle.clear();
                 return None;
             }
-            if is_quiet(&stream) {
+            if io.look() == Idle::Quiet {
                 self.counters.pool_hits.add(1);
-                return Some(stream);
+                return Some(io);
             }
             self.counters.pool_stale.add(1);
         }
@@ -51,7 +49,7 @@ impl Pool {
 
     /// Keeps a connection for later. When there are too many the oldest goes.
     #[inline]
-    pub(crate) fn put(&self, stream: TcpStream, now_ms: u64) {
+    pub(crate) fn put(&self, io: Io, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= self.idle_max {
             if self.idle_max == 0 {
@@ -61,7 +59,7 @@ impl Pool {
             self.counters.pool_evicted.add(1);
             self.counters.pool_idle.sub(1);
         }
-        idle.push(Idle { stream, since_ms: now_ms });
+        idle.push(Kept { io, since_ms: now_ms });
         self.counters.pool_idle.add(1);
     }
 
@@ -70,7 +68,7 @@ impl Pool {
         self.swept_ms.set(Some(now_ms));
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|one| !is_old(one.since_ms, now_ms, idle_for_max) && is_quiet(&one.stream));
+        idle.retain_mut(|one| !is_old(one.since_ms, now_ms, idle_for_max) && one.io.look() == Idle::Quiet);
         self.counters.pool_idle.sub((before - idle.len()) as u64);
     }
 
@@ -102,18 +100,12 @@ fn is_old(since_ms: u64, now_ms: u64, idle_for_max: Duration) -> bool {
     !idle_for_max.is_zero() && u128::from(now_ms.saturating_sub(since_ms)) >= idle_for_max.as_millis()
 }
 
-/// An idle connection must neither have ended nor have sent anything. No system call unless the poller saw something.
-#[inline]
-fn is_quiet(stream: &TcpStream) -> bool {
-    matches!(stream.try_read(&mut [0]), Err(fault) if fault.kind() == io::ErrorKind::WouldBlock)
-}
-
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
 
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -139,7 +131,7 @@ mod tests {
             let (near, peer) = pair(&listener).await;
             ports.push(near.local_addr().unwrap().port());
             far.push(peer);
-            pool.put(near, 0);
+            pool.put(Io::Tcp(near), 0);
         }
         assert_eq!((pool.len(), counters.pool_idle.get()), (2, 2));
         assert_eq!(pool.take(1, MINUTE).unwrap().local_addr().unwrap().port(), ports[2]);
@@ -158,8 +150,8 @@ mod tests {
         far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
         closed.readable().await.unwrap();
         talking.readable().await.unwrap();
-        pool.put(closed, 0);
-        pool.put(talking, 0);
+        pool.put(Io::Tcp(closed), 0);
+        pool.put(Io::Tcp(talking), 0);
         assert!(pool.take(1, MINUTE).is_none());
         assert_eq!(counters.pool_stale.get(), 2);
     }
@@ -170,8 +162,8 @@ mod tests {
         let (pool, counters) = pool(8);
         let (a, _far_a) = pair(&listener).await;
         let (b, _far_b) = pair(&listener).await;
-        pool.put(a, 0);
-        pool.put(b, 50_000);
+        pool.put(Io::Tcp(a), 0);
+        pool.put(Io::Tcp(b), 50_000);
         pool.sweep(60_000, MINUTE);
         assert_eq!(pool.len(), 1);
         assert!(pool.take(110_000, MINUTE).is_none());

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
 use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
@@ -14,6 +13,7 @@ use super::upstream::{InFlight, LocalUpstream};
 use crate::connection::Connection;
 use crate::listen::Role;
 use crate::respond::{Reason, Refusal, Unanswered};
+use crate::runtime::Io;
 
 /// How a request ended.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) enum Outcome {
     /// The response is with the client.
     Complete,
     /// The protocol was changed: the bytes of this connection and the client's go both ways from here on.
-    Tunnel(TcpStream),
+    Tunnel(Io),
     /// The proxy has to answer itself.
     Refused(Refusal),
     /// The client is gone.
@@ -210,7 +210,7 @@ async fn open(
     exchange: &mut Exchange,
     local: &LocalUpstream,
     index: usize,
-) -> Result<TcpStream, Attempt> {
+) -> Result<Io, Attempt> {
     let limit = exchange.connect_deadline(&conn.worker);
     let usual = conn.worker.timers.after(local.upstream.settings.connect_timeout);
     match connect(local.endpoint(index).addr, usual.min(limit), &conn.timer).await {

@@ -11,8 +11,9 @@ pub(crate) struct Carry {
 }
 
 impl Carry {
-    pub(crate) fn new() -> Self {
-        Self::default()
+    /// Bytes that were read before there was a connection to keep them.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, from: 0 }
     }
 
     #[inline]
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn holds_what_is_left_and_no_memory_when_nothing_is() {
         let buffers = Buffers::new();
-        let mut carry = Carry::new();
+        let mut carry = Carry::default();
         carry.extend(b"abcdef", &buffers);
         carry.consume(2, &buffers);
         assert_eq!(carry.unread(), b"cdef");

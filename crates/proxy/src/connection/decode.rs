@@ -15,7 +15,6 @@ use crate::attempt::Exchange;
 use crate::listen::Role;
 use crate::respond::{Reason, Refusal};
 use crate::runtime::Scratch;
-use crate::runtime::io::poll_read;
 
 /// What comes next on a connection.
 pub(super) enum Next {
@@ -64,7 +63,7 @@ impl Connection {
             }
         }
         loop {
-            let read = match poll_read(&mut self.client, cx, input) {
+            let read = match self.client.poll_read(cx, input) {
                 Poll::Pending => return self.overdue(),
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Closed),
                 Poll::Ready(Ok(n)) => n,

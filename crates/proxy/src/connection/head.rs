@@ -13,6 +13,10 @@ const TE: FieldName<'static> = FieldName::from_static("te");
 const CONNECTION: FieldName<'static> = FieldName::from_static("connection");
 
 impl Connection {
+    fn scheme(&self) -> &'static [u8] {
+        if self.secure.is_some() { b"https" } else { b"http" }
+    }
+
     /// Writes the head for the upstream.
     #[inline]
     pub(super) fn write_head(&self, out: &mut Vec<u8>, seen: &HeadView<'_>) -> Result<(), WriteError> {
@@ -25,7 +29,7 @@ impl Connection {
             Role::Gateway => {
                 writer.copy(buf, head.fields(), FieldSet::FORWARDING);
                 writer.field(X_FORWARDED_FOR, self.peer.text())?;
-                writer.field(X_FORWARDED_PROTO, b"http")?;
+                writer.field(X_FORWARDED_PROTO, self.scheme())?;
                 if !host.is_empty() {
                     writer.field(X_FORWARDED_HOST, host)?;
                 }
@@ -35,7 +39,7 @@ impl Connection {
                 writer.copy(buf, head.fields(), FieldSet::NONE);
                 writer.field(X_FORWARDED_FOR, self.peer.text())?;
                 if !head.fields().seen().has(KnownField::XForwardedProto) {
-                    writer.field(X_FORWARDED_PROTO, b"http")?;
+                    writer.field(X_FORWARDED_PROTO, self.scheme())?;
                 }
             }
             Role::Outbound => {

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
@@ -17,7 +16,7 @@ use weir_policy::balance::{TRIED_MAX, Tried};
 use super::Connection;
 use crate::attempt::{Carried, Exchange, LocalUpstream, Outcome, Pool, connect};
 use crate::respond::{Reason, Refusal};
-use crate::runtime::Worker;
+use crate::runtime::{Io, Worker};
 use crate::snapshot::{Settings, Upstream};
 use crate::tunnel;
 
@@ -169,7 +168,7 @@ impl ConnectTo {
         false
     }
 
-    async fn open(&self, conn: &Connection) -> Result<TcpStream, Refusal> {
+    async fn open(&self, conn: &Connection) -> Result<Io, Refusal> {
         match self {
             Self::Service(local) => {
                 let mut tried = Tried::default();
@@ -204,7 +203,7 @@ impl ConnectTo {
     }
 }
 
-fn not_a_loop(conn: &Connection, upstream: TcpStream, addr: SocketAddr) -> Result<TcpStream, Refusal> {
+fn not_a_loop(conn: &Connection, upstream: Io, addr: SocketAddr) -> Result<Io, Refusal> {
     if conn.is_loop(&upstream, addr) {
         return Err(Refusal::new(Reason::Loop, "the tunnel would lead back to this very listener"));
     }

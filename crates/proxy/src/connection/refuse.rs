@@ -10,7 +10,7 @@ use super::{Connection, count};
 use crate::attempt::Exchange;
 use crate::listen::Role;
 use crate::respond::Refusal;
-use crate::runtime::io::{poll_read, poll_write, shutdown};
+use crate::runtime::Idle;
 
 impl Connection {
     /// Answers a request that was read. Gives whether the connection can go on.
@@ -74,7 +74,7 @@ impl Connection {
         let mut from = 0;
         poll_fn(|cx| {
             while from < bytes.len() {
-                match poll_write(&mut self.client, cx, &bytes[from..]) {
+                match self.client.poll_write(cx, &bytes[from..]) {
                     Poll::Ready(Ok(n)) => from += n,
                     Poll::Ready(Err(_)) => return Poll::Ready(false),
                     Poll::Pending if self.timer.expired() => return Poll::Ready(false),
@@ -102,7 +102,7 @@ impl Connection {
                     Err(_) => return Poll::Ready(false),
                 }
                 let mut scratch = self.worker.scratch.borrow_mut();
-                match poll_read(&mut self.client, cx, &mut scratch.input) {
+                match self.client.poll_read(cx, &mut scratch.input) {
                     Poll::Ready(Ok(n)) if n > 0 && n as u64 <= left => {
                         left -= n as u64;
                         self.carry.extend(&scratch.input[..n], &self.worker.buffers);
@@ -117,21 +117,21 @@ impl Connection {
     }
 
     /// Whether the client has sent something that was not read, as far as the poller knows.
-    pub(super) fn has_more(&self) -> bool {
-        !matches!(self.client.try_read(&mut [0]), Err(_) | Ok(0))
+    pub(super) fn has_more(&mut self) -> bool {
+        self.client.look() == Idle::Talking
     }
 
     /// Ends the sending side and swallows what the client still sends, up to a bound of bytes and time: closing with
     /// unread bytes would reset the connection, and the client might never see the answer (RFC 9112 section 9.6).
     pub(super) async fn linger(&mut self) {
-        shutdown(&self.client);
+        self.client.shutdown();
         let mut left = self.worker.config().limits.linger_bytes_max;
         self.timer.arm(self.worker.config().timeouts.linger);
         self.carry.clear(&self.worker.buffers);
         poll_fn(|cx| {
             loop {
                 let mut scratch = self.worker.scratch.borrow_mut();
-                match poll_read(&mut self.client, cx, &mut scratch.input) {
+                match self.client.poll_read(cx, &mut scratch.input) {
                     Poll::Ready(Ok(n)) if n > 0 && n as u64 <= left => left -= n as u64,
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending if self.timer.expired() => return Poll::Ready(()),

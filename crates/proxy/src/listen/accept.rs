@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use super::enter::enter;
 use super::{Bound, Role};
-use crate::connection;
 use crate::respond::{Reason, Refusal};
 use crate::route::RouteTable;
 use crate::runtime::{View, Worker};
@@ -144,6 +144,5 @@ fn admit(worker: &Rc<Worker>, handle: &Rc<ListenerHandle>, stream: TcpStream, pe
         }
         return;
     }
-    let task = connection::serve(worker.clone(), handle.clone(), stream, peer);
-    tokio::task::spawn_local(task);
+    enter(worker, handle, stream, peer);
 }

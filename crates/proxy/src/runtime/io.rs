@@ -1,42 +1,121 @@
-//! Socket calls of the data plane: one system call each, and none where the runtime already knows that it would block.
+//! The bytes of a connection, client's or upstream's, whatever carries them.
+//!
+//! Above this everything works on [`Io`] and does not know what is below: one system call per call, and none where the
+//! runtime already knows that it would block. This module must not look at what the bytes mean.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Reads once. A short read tells the runtime that the socket is drained, so the next call costs nothing until more arrives.
-#[inline]
-pub(crate) fn poll_read(
-    stream: &mut TcpStream,
-    cx: &mut Context<'_>,
-    buf: &mut [u8],
-) -> Poll<io::Result<usize>> {
-    let mut buf = ReadBuf::new(buf);
-    ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
-    Poll::Ready(Ok(buf.filled().len()))
+/// A connection's bytes.
+#[derive(Debug)]
+pub(crate) enum Io {
+    /// Plain TCP.
+    Tcp(TcpStream),
 }
 
-/// Writes once.
-#[inline]
-pub(crate) fn poll_write(
-    stream: &mut TcpStream,
-    cx: &mut Context<'_>,
-    bytes: &[u8],
-) -> Poll<io::Result<usize>> {
-    Pin::new(stream).poll_write(cx, bytes)
+/// What an idle connection has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Idle {
+    /// Nothing, as far as can be known without asking the peer.
+    Quiet,
+    /// Bytes have arrived.
+    Talking,
+    /// It has ended or failed.
+    Ended,
 }
 
-/// Shuts down the sending side.
-#[inline]
-pub(crate) fn shutdown(stream: &TcpStream) {
-    // A failure means that the connection is gone already, which is what was wanted.
-    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
-}
+impl Io {
+    /// Reads once; 0 at the end. A short read tells the runtime that the socket is drained, so the next call costs
+    /// nothing until more arrives.
+    #[inline]
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => {
+                let mut buf = ReadBuf::new(buf);
+                ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+                Poll::Ready(Ok(buf.filled().len()))
+            }
+        }
+    }
 
-/// Closes with a reset instead of an end, so that a peer cannot take a message cut short for a complete one.
-pub(crate) fn abort(stream: &TcpStream) {
-    let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+    /// Writes once. What was accepted need not have left yet: see [`Io::poll_flush`].
+    #[inline]
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Writes several pieces at once.
+    #[inline]
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Hands everything that was accepted to the kernel. Reading does so too, as far as it goes; only who ends without
+    /// reading again has to ask for it.
+    #[inline]
+    pub(crate) fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ends the sending side.
+    #[inline]
+    pub(crate) fn shutdown(&mut self) {
+        match self {
+            // A failure means that the connection is gone already, which is what was wanted.
+            Self::Tcp(stream) => {
+                let _ = socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
+            }
+        }
+    }
+
+    /// Has the connection reset when it is dropped, so that a peer cannot take a message cut short for a complete one.
+    pub(crate) fn abort(&mut self) {
+        match self {
+            Self::Tcp(stream) => {
+                let _ = socket2::SockRef::from(&*stream).set_linger(Some(std::time::Duration::ZERO));
+            }
+        }
+    }
+
+    /// What it has to say while nothing is expected. Takes a byte of what has arrived. No system call unless the poller
+    /// saw something.
+    #[inline]
+    pub(crate) fn look(&mut self) -> Idle {
+        match self {
+            Self::Tcp(stream) => match stream.try_read(&mut [0]) {
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => Idle::Quiet,
+                Ok(n) if n > 0 => Idle::Talking,
+                _ => Idle::Ended,
+            },
+        }
+    }
+
+    /// This end's address.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+        }
+    }
+
+    /// The other end's address.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+        }
+    }
 }

@@ -11,7 +11,6 @@ use super::gather::Gather;
 use super::{Ended, Exchange, Link, UpstreamFault};
 use crate::respond::Unanswered;
 use crate::runtime::Scratch;
-use crate::runtime::io::poll_read;
 
 /// What reading heads came to.
 enum Heads {
@@ -40,7 +39,7 @@ impl Exchange {
         let held = self.partial.len();
         input[..held].copy_from_slice(&self.partial);
         let room = held.saturating_add(self.download.read_max).min(input.len());
-        let read = match poll_read(link.upstream, cx, &mut input[held..room]) {
+        let read = match link.upstream.poll_read(cx, &mut input[held..room]) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(n)) => n,
             // After a reset nothing can be trusted to have been the whole.

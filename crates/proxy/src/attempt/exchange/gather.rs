@@ -1,13 +1,9 @@
 //! Several pieces of two buffers, written with one call.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
-
-use crate::runtime::io::poll_write;
+use crate::runtime::Io;
 
 /// Pieces at most. When there would be more, content is copied instead.
 const PARTS_MAX: usize = 32;
@@ -80,20 +76,20 @@ impl Gather {
     #[inline]
     pub(crate) fn poll_write(
         &self,
-        stream: &mut TcpStream,
+        io: &mut Io,
         cx: &mut Context<'_>,
         out: &[u8],
         input: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.parts[..self.len].as_ref() {
             [] => Poll::Ready(Ok(0)),
-            [one] => poll_write(stream, cx, one.of(out, input)),
+            [one] => io.poll_write(cx, one.of(out, input)),
             parts => {
                 let mut slices = [IoSlice::new(&[]); PARTS_MAX];
                 for (slice, part) in slices.iter_mut().zip(parts) {
                     *slice = IoSlice::new(part.of(out, input));
                 }
-                Pin::new(stream).poll_write_vectored(cx, &slices[..parts.len()])
+                io.poll_write_vectored(cx, &slices[..parts.len()])
             }
         }
     }

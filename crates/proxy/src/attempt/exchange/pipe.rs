@@ -4,12 +4,10 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
 use weir_http1::{BodyDecoder, BodyEncoder, BodyError, BodyKind, Limits};
 
 use super::gather::Gather;
-use crate::runtime::Buffers;
-use crate::runtime::io::poll_write;
+use crate::runtime::{Buffers, Io};
 
 /// What one read is limited to once the receiver has shown that it is slow: so much memory it holds.
 const SLOW_READ_BYTES: usize = 16 * 1024;
@@ -76,18 +74,13 @@ impl Pipe {
 
     /// Writes pending bytes. Gives whether any went.
     #[inline]
-    pub(crate) fn flush(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut TcpStream,
-        buffers: &Buffers,
-    ) -> io::Result<bool> {
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, to: &mut Io, buffers: &Buffers) -> io::Result<bool> {
         if !self.has_pending() {
             return Ok(false);
         }
         let mut progress = false;
         while self.has_pending() {
-            match poll_write(to, cx, &self.pending[self.pending_from..]) {
+            match to.poll_write(cx, &self.pending[self.pending_from..]) {
                 Poll::Pending => return Ok(progress),
                 Poll::Ready(n) => {
                     let n = n?;
@@ -178,7 +171,7 @@ impl Pipe {
     pub(crate) fn write(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut TcpStream,
+        to: &mut Io,
         gather: &Gather,
         out: &[u8],
         input: &[u8],

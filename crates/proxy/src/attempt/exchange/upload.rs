@@ -8,7 +8,6 @@ use super::gather::Gather;
 use super::{Ended, Exchange, Link, RECORDED_BYTES_MAX};
 use crate::connection::Carry;
 use crate::respond::{Reason, Refusal};
-use crate::runtime::io::{poll_read, poll_write};
 use crate::runtime::{Buffers, Scratch};
 
 /// Room that framing may take beside content in the record.
@@ -27,7 +26,7 @@ impl Exchange {
             progress |= self.take_carried(link)?;
         }
         while self.sent < self.request.len() {
-            match poll_write(link.upstream, cx, &self.request[self.sent..]) {
+            match link.upstream.poll_write(cx, &self.request[self.sent..]) {
                 Poll::Pending => return Ok(progress),
                 Poll::Ready(Ok(n)) => {
                     self.sent += n;
@@ -69,7 +68,7 @@ impl Exchange {
         let Scratch { input, out, .. } = &mut *scratch;
         let read = if link.carry.is_empty() {
             let room = self.upload.read_max.min(input.len());
-            match poll_read(link.client, cx, &mut input[..room]) {
+            match link.client.poll_read(cx, &mut input[..room]) {
                 Poll::Pending => return Ok(false),
                 // The message must never look complete to the upstream.
                 Poll::Ready(Ok(0) | Err(_)) => return Err(Ended::ClientGone),
