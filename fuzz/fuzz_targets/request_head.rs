@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run request_head`; what is promised stands at `weir_http1::fuzzing::request_head`.
+//! `fuzz/run 60 request_head`; what is promised stands at `weir_http1::fuzzing::request_head`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| weir_http1::fuzzing::request_head(data));

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run response_head`; what is promised stands at `weir_http1::fuzzing::response_head`.
+//! `fuzz/run 60 response_head`; what is promised stands at `weir_http1::fuzzing::response_head`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| weir_http1::fuzzing::response_head(data));
