@@ -5,6 +5,8 @@ mod attempt;
 mod config;
 mod connection;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod listen;
 mod observe;
 mod respond;

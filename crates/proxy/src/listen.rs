@@ -15,8 +15,10 @@
 
 mod accept;
 mod bound;
+pub(crate) mod client_hello;
 mod enter;
 mod mailbox;
+pub(crate) mod proxy_protocol;
 
 use std::collections::BTreeMap;
 use std::io;
