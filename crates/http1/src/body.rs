@@ -102,6 +102,16 @@ impl BodyDecoder {
         }
     }
 
+    /// Content that is still to come, where the framing says how much.
+    #[inline]
+    pub fn left(&self) -> Option<u64> {
+        match self.state {
+            State::Done => Some(0),
+            State::Length(left) => Some(left),
+            State::Chunked | State::UntilClose | State::Failed => None,
+        }
+    }
+
     /// The peer closed its side. Only then is a body complete that lasts until close.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ impl Gather {
         self.bytes
     }
 
-    /// Writes once; gives how many bytes went.
+    /// Writes once; gives how many bytes went. `more` says that the rest is on its way.
     #[inline]
     pub(crate) fn poll_write(
         &self,
@@ -80,16 +80,17 @@ impl Gather {
         cx: &mut Context<'_>,
         out: &[u8],
         input: &[u8],
+        more: bool,
     ) -> Poll<io::Result<usize>> {
         match self.parts[..self.len].as_ref() {
             [] => Poll::Ready(Ok(0)),
-            [one] => io.poll_write(cx, one.of(out, input)),
+            [one] if !more => io.poll_write(cx, one.of(out, input)),
             parts => {
                 let mut slices = [IoSlice::new(&[]); PARTS_MAX];
                 for (slice, part) in slices.iter_mut().zip(parts) {
                     *slice = IoSlice::new(part.of(out, input));
                 }
-                io.poll_write_vectored(cx, &slices[..parts.len()])
+                io.poll_write_vectored(cx, &slices[..parts.len()], more)
             }
         }
     }

@@ -12,6 +12,10 @@ use crate::runtime::{Buffers, Io};
 /// What one read is limited to once the receiver has shown that it is slow: so much memory it holds.
 const SLOW_READ_BYTES: usize = 16 * 1024;
 
+/// When no more than this is missing of a body whose length is known, the rest is taken to be a moment away, and goes out
+/// in the same packet as what came before: servers like to send head and content separately.
+const MORE_BYTES_MAX: u64 = 64 * 1024;
+
 /// The direction.
 #[derive(Debug)]
 pub(crate) struct Pipe {
@@ -178,7 +182,8 @@ impl Pipe {
         buffers: &Buffers,
     ) -> io::Result<()> {
         debug_assert!(!self.has_pending(), "nothing is read while something is pending");
-        let written = match gather.poll_write(to, cx, out, input) {
+        let more = self.decoder.left().is_some_and(|left| (1..=MORE_BYTES_MAX).contains(&left));
+        let written = match gather.poll_write(to, cx, out, input, more) {
             Poll::Pending => 0,
             Poll::Ready(written) => written?,
         };
