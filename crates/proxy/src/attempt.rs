@@ -13,6 +13,7 @@ mod connect;
 mod exchange;
 mod pool;
 mod probe;
+mod reach;
 mod run;
 mod upstream;
 
@@ -20,5 +21,6 @@ pub(crate) use connect::{ConnectFault, connect};
 pub(crate) use exchange::Exchange;
 pub(crate) use pool::Pool;
 pub(crate) use probe::{Probes, probe_avoided};
+pub(crate) use reach::{Reached, Seeker, Tries, leads_back, reach};
 pub(crate) use run::{Outcome, run};
-pub(crate) use upstream::{Carried, LocalUpstream};
+pub(crate) use upstream::{Carried, Held, LocalUpstream};

@@ -23,7 +23,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 
-use crate::attempt::{Exchange, LocalUpstream, Outcome};
+use crate::attempt::{Exchange, Held, LocalUpstream, Outcome, leads_back};
+use crate::listen::proxy_protocol::Addresses;
 use crate::listen::{Arrival, ListenerHandle, Secure};
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot, Worker};
@@ -46,6 +47,8 @@ pub(crate) struct Connection {
     /// The parser's state of a head that has begun in `carry`.
     head: Option<Box<weir_http1::RequestHead>>,
     peer: Peer,
+    /// The address that the client has connected to, where another proxy says so.
+    destination: Option<Box<SocketAddr>>,
     /// What TLS has settled, where the client came by it.
     pub(crate) secure: Option<Rc<Secure>>,
     /// What came of asking for the service that the request in `carry` is for.
@@ -58,6 +61,7 @@ pub(crate) struct Connection {
 struct Peer {
     text: [u8; Peer::TEXT_MAX],
     len: u8,
+    port: u16,
 }
 
 impl Peer {
@@ -70,7 +74,7 @@ impl Peer {
         // It fits: see the length.
         let _ = write!(rest, "{}", addr.ip().to_canonical());
         let len = (Self::TEXT_MAX - rest.len()) as u8;
-        Self { text, len }
+        Self { text, len, port: addr.port() }
     }
 
     fn text(&self) -> &[u8] {
@@ -98,7 +102,7 @@ pub(crate) enum Target {
 
 /// Serves a connection until it ends. Not an async function, which would hold the arguments a second time.
 pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
-    let Arrival { worker, listener, io, peer, ahead, secure } = arrival;
+    let Arrival { worker, listener, io, peer, destination, ahead, secure } = arrival;
     worker.connection_opened();
     let mut connection = Connection {
         timer: worker.timers.slot(),
@@ -108,6 +112,7 @@ pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
         carry: Carry::of(ahead),
         head: None,
         peer: Peer::new(peer),
+        destination,
         secure,
         asked_for: None,
         told_to_close: false,
@@ -131,8 +136,18 @@ impl Connection {
     /// is the same.
     pub(crate) fn is_loop(&self, upstream: &Io, addr: SocketAddr) -> bool {
         let port = self.listener.addr.port();
-        (port == 0 || port == addr.port())
-            && matches!((upstream.peer_addr(), self.client.local_addr()), (Some(to), Some(here)) if to == here)
+        (port == 0 || port == addr.port()) && leads_back(upstream, addr, self.client.local_addr())
+    }
+
+    /// Who the client is and what it has connected to, for upstreams that want to be told.
+    pub(crate) fn addresses(&self) -> Addresses {
+        let destination = self.destination.as_deref().copied().or_else(|| self.client.local_addr());
+        match destination {
+            Some(destination) => {
+                Addresses::Of { source: SocketAddr::new(self.peer.ip(), self.peer.port), destination }
+            }
+            None => Addresses::Own,
+        }
     }
 
     async fn run(&mut self) {
@@ -208,11 +223,11 @@ impl Connection {
                 goes_on
             }
             Outcome::Refused(refusal) => self.answer(exchange, &refusal).await,
-            Outcome::Tunnel(upstream) => {
+            Outcome::Tunnel(upstream, held) => {
                 self.observe(&mut exchange, None, false);
                 let ahead = self.carry.take();
                 self.worker.give_exchange(exchange);
-                Box::pin(tunnel::run(self, upstream, ahead)).await;
+                Box::pin(self.tunnel(upstream, Some(held), ahead)).await;
                 false
             }
             Outcome::ClientGone => {
@@ -232,6 +247,15 @@ impl Connection {
                 false
             }
         }
+    }
+
+    /// Lives as a tunnel from here on.
+    async fn tunnel(&mut self, mut upstream: Io, _held: Option<Held>, ahead: Vec<u8>) {
+        let idle_max = self.worker.config().timeouts.tunnel_idle;
+        let carried =
+            tunnel::carry(&self.worker, &self.timer, &mut self.client, &mut upstream, ahead, idle_max).await;
+        self.worker.counters.bytes_in.add(carried.up);
+        self.worker.counters.bytes_out.add(carried.down);
     }
 
     /// Answers a request that was read. Gives whether the connection goes on.

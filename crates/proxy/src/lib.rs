@@ -11,6 +11,7 @@ pub mod listen;
 mod observe;
 mod respond;
 mod runtime;
+mod tcp;
 mod tunnel;
 
 pub mod explain;

@@ -18,6 +18,7 @@ mod bound;
 pub(crate) mod client_hello;
 mod enter;
 mod mailbox;
+mod proxy_header;
 pub(crate) mod proxy_protocol;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub(crate) use bound::Bound;
 use bound::Ports;
 pub(crate) use enter::{Arrival, Secure};
 pub(crate) use mailbox::{Mail, Mailbox};
+pub use proxy_header::ProxySources;
+pub use proxy_protocol::Version as ProxyVersion;
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,11 +41,13 @@ pub enum Reason {
     ProtocolNotServed,
     /// The request would come back to where it came from.
     Loop,
+    /// The connection does not begin with the PROXY header that it must begin with.
+    BadProxyHeader,
 }
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = Self::Loop as usize + 1;
+    pub const COUNT: usize = Self::BadProxyHeader as usize + 1;
 
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -65,6 +67,7 @@ impl Reason {
         Self::Overloaded,
         Self::ProtocolNotServed,
         Self::Loop,
+        Self::BadProxyHeader,
     ];
 
     /// The word in answers, logs and metrics.
@@ -86,12 +89,13 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::ProtocolNotServed => "protocol_not_served",
             Self::Loop => "loop",
+            Self::BadProxyHeader => "bad_proxy_header",
         }
     }
 
     const fn status(self) -> u16 {
         match self {
-            Self::BadRequest => 400,
+            Self::BadRequest | Self::BadProxyHeader => 400,
             Self::SlowHead | Self::SlowBody => 408,
             Self::NoRoute | Self::UnknownService => 404,
             Self::NoBackend => 500,

@@ -17,6 +17,7 @@ mod hash;
 mod host;
 mod path;
 mod reasons;
+mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 mod view;
@@ -32,6 +33,7 @@ pub use build::{MatchSpec, RouteTableBuilder};
 pub use conditions::{Conditions, Unmet};
 pub use host::{HostBuffer, HostPattern};
 pub use reasons::{NoReasons, Reasons};
+pub use stream::{StreamFound, StreamRule, StreamTable, StreamTableBuilder};
 pub use view::RequestView;
 
 use crate::snapshot::{Settings, Upstream};

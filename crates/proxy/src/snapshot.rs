@@ -39,7 +39,11 @@ pub use upstream::{Endpoint, Upstream, balance_policy};
 
 use compile::UpstreamNames;
 
-use crate::route::{Decision, Found, NoReasons, Reasons, RequestView, RouteTable, UpstreamIndex};
+use crate::listen::ProxySources;
+use crate::route::{
+    Decision, Found, NoReasons, Reasons, RequestView, RouteTable, StreamFound, StreamRule, StreamTable,
+    UpstreamIndex,
+};
 
 /// What is in force.
 #[derive(Debug, Default)]
@@ -72,6 +76,38 @@ pub struct ListenerConfig {
     pub protocol: ListenerProtocol,
     /// Where its requests go.
     pub routes: Arc<RouteTable>,
+    /// Where its connections go, as far as they are not for requests.
+    pub streams: Option<Arc<StreamTable>>,
+    /// Which connections begin with a PROXY header; none when absent.
+    pub proxy_protocol: Option<ProxySources>,
+}
+
+impl ListenerConfig {
+    /// Whether connections are served as they come: HTTP, in the clear, from whoever it is.
+    pub fn is_plain(&self) -> bool {
+        self.proxy_protocol.is_none() && self.streams.is_none()
+    }
+}
+
+/// Where a connection goes.
+#[derive(Clone, Copy, Debug)]
+pub enum StreamDecision<'a> {
+    /// To an instance of this upstream.
+    Forward {
+        /// Where to.
+        upstream: &'a Arc<Upstream>,
+        /// The rule that matched.
+        rule: &'a StreamRule,
+    },
+    /// Nowhere: no rule is for the name.
+    NoRoute,
+    /// Nowhere: the rule names no service, or the one drawn does not exist.
+    NoBackend {
+        /// The rule that matched.
+        rule: &'a StreamRule,
+        /// The service that does not exist, if one was drawn.
+        service: Option<&'a ServiceRef>,
+    },
 }
 
 impl Snapshot {
@@ -100,6 +136,24 @@ impl Snapshot {
         match upstream.map(|index| self.upstream(index)) {
             Some(upstream) if upstream.known => Decision::Forward { upstream, rule },
             unusable => Decision::NoBackend { rule, service: unusable.map(|upstream| &upstream.service) },
+        }
+    }
+
+    /// Decides where a connection goes, by one of this snapshot's own tables.
+    pub fn stream<'a>(
+        &'a self,
+        table: &'a StreamTable,
+        server_name: Option<&[u8]>,
+        rng: &mut impl Rng,
+    ) -> StreamDecision<'a> {
+        let Some(StreamFound { rule, upstream }) = table.find(server_name, rng) else {
+            return StreamDecision::NoRoute;
+        };
+        match upstream.map(|index| self.upstream(index)) {
+            Some(upstream) if upstream.known => StreamDecision::Forward { upstream, rule },
+            unusable => {
+                StreamDecision::NoBackend { rule, service: unusable.map(|upstream| &upstream.service) }
+            }
         }
     }
 

@@ -1,74 +1,114 @@
-//! Bytes both ways, without looking at them: after 101, and for CONNECT.
+//! Bytes both ways, without looking at them: after 101, for CONNECT, and for TCP and TLS routes.
+//!
+//! A read goes straight from the worker's scratch to the other side; only what that does not take is kept, and until it
+//! is gone nothing more is read. An end of one side is passed on as an end, a failure as a reset, so that nobody takes
+//! what was cut short for complete.
 
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use crate::connection::Connection;
-use crate::runtime::{Buffers, Io, Scratch, Worker};
+use crate::runtime::{Buffers, Io, Scratch, TimerSlot, Worker};
 
-/// What one read of a tunnel is limited to, and so what each direction holds at most while its receiver is slow.
-const READ_BYTES_MAX: usize = 32 * 1024;
+/// What one read is limited to while the receiver is slow, and so what each direction holds at most.
+const SLOW_READ_BYTES_MAX: usize = 32 * 1024;
+/// Rounds of both directions in one turn. Beyond, other connections go first.
+const ROUNDS_MAX: u32 = 16;
 
 /// One direction.
 struct Way {
     pending: Vec<u8>,
     from: usize,
+    /// What one read may take.
+    read_max: usize,
+    /// Bytes that the receiver has taken.
+    moved: u64,
     /// The sender has ended.
     ended: bool,
     /// The receiver was told.
     told: bool,
 }
 
+/// Which side has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    Sender,
+    Receiver,
+}
+
 impl Way {
     fn new(pending: Vec<u8>) -> Self {
-        Self { pending, from: 0, ended: false, told: false }
+        Self { pending, from: 0, read_max: usize::MAX, moved: 0, ended: false, told: false }
     }
 
-    /// Moves bytes as far as they go. Gives whether any moved.
+    /// Moves bytes as far as they go, but reads once only. Gives whether any moved.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         sender: &mut Io,
         receiver: &mut Io,
         worker: &Worker,
-    ) -> io::Result<bool> {
+    ) -> Result<bool, Failed> {
         let mut progress = false;
-        loop {
-            while self.from < self.pending.len() {
-                match receiver.poll_write(cx, &self.pending[self.from..]) {
-                    Poll::Ready(n) => self.from += n?,
-                    Poll::Pending => return Ok(progress),
-                }
-                progress = true;
-            }
-            self.clear(&worker.buffers);
-            if self.ended {
-                if !self.told {
-                    self.told = true;
-                    receiver.shutdown();
-                }
-                return Ok(progress);
-            }
-            let mut scratch = worker.scratch.borrow_mut();
-            let Scratch { input, .. } = &mut *scratch;
-            match sender.poll_read(cx, &mut input[..READ_BYTES_MAX]) {
+        while self.from < self.pending.len() {
+            match receiver.poll_write(cx, &self.pending[self.from..]) {
+                Poll::Ready(n) => self.took(&n)?,
                 Poll::Pending => return Ok(progress),
-                Poll::Ready(Ok(0)) => self.ended = true,
-                Poll::Ready(Ok(n)) => {
-                    let written = match receiver.poll_write(cx, &input[..n]) {
-                        Poll::Ready(written) => written?,
-                        Poll::Pending => 0,
-                    };
-                    if written < n {
-                        self.pending = worker.buffers.take();
-                        self.pending.extend_from_slice(&input[written..n]);
-                    }
-                }
-                Poll::Ready(Err(fault)) => return Err(fault),
             }
             progress = true;
         }
+        self.clear(&worker.buffers);
+        if self.ended {
+            if !self.told {
+                self.told = true;
+                receiver.shutdown();
+                return Ok(true);
+            }
+            return Ok(progress);
+        }
+        let mut scratch = worker.scratch.borrow_mut();
+        let Scratch { input, .. } = &mut *scratch;
+        let room = self.read_max.min(input.len());
+        let n = match sender.poll_read(cx, &mut input[..room]) {
+            Poll::Pending => return Ok(progress),
+            Poll::Ready(Ok(0)) => {
+                self.ended = true;
+                return Ok(true);
+            }
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(_)) => return Err(Failed::Sender),
+        };
+        let before = self.moved;
+        match receiver.poll_write(cx, &input[..n]) {
+            Poll::Ready(written) => self.took(&written)?,
+            Poll::Pending => {}
+        }
+        let written = (self.moved - before) as usize;
+        self.from = 0;
+        if written < n {
+            self.pending = worker.buffers.take();
+            self.pending.extend_from_slice(&input[written..n]);
+            self.read_max = SLOW_READ_BYTES_MAX;
+        } else {
+            self.read_max = usize::MAX;
+        }
+        Ok(true)
+    }
+
+    fn took(&mut self, written: &io::Result<usize>) -> Result<(), Failed> {
+        match written {
+            &Ok(n) if n > 0 => {
+                self.from += n;
+                self.moved += n as u64;
+                Ok(())
+            }
+            _ => Err(Failed::Receiver),
+        }
+    }
+
+    fn has_pending(&self) -> bool {
+        self.from < self.pending.len()
     }
 
     fn clear(&mut self, buffers: &Buffers) {
@@ -77,38 +117,84 @@ impl Way {
     }
 }
 
-/// Carries bytes until both sides have ended, one has failed, nothing has moved for too long, or draining is over.
-/// `ahead` is what the client sent already.
-pub(crate) async fn run(conn: &mut Connection, mut upstream: Io, ahead: Vec<u8>) {
-    let worker = conn.worker.clone();
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both sides have ended, and everything was passed on.
+    Complete,
+    /// The client's side failed.
+    ClientFailed,
+    /// The upstream's side did.
+    UpstreamFailed,
+    /// Nothing has moved for too long.
+    Idle,
+}
+
+/// What a tunnel has carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Carried {
+    /// Bytes to the upstream.
+    pub(crate) up: u64,
+    /// Bytes to the client.
+    pub(crate) down: u64,
+    pub(crate) end: End,
+}
+
+/// Carries bytes until both sides have ended, one has failed, or nothing has moved for `idle_max`. `ahead` is what the
+/// client sent already. The timer must wake this task.
+pub(crate) async fn carry(
+    worker: &Worker,
+    timer: &TimerSlot,
+    client: &mut Io,
+    upstream: &mut Io,
+    ahead: Vec<u8>,
+    idle_max: Duration,
+) -> Carried {
     let mut up = Way::new(ahead);
     let mut down = Way::new(Vec::new());
     worker.counters.tunnels.add(1);
-    conn.timer.arm(worker.config().timeouts.tunnel_idle);
-    poll_fn(|cx| {
-        loop {
-            let Ok(moved_up) = up.poll(cx, &mut conn.client, &mut upstream, &worker) else {
-                return Poll::Ready(());
+    timer.arm(idle_max);
+    let end = poll_fn(|cx| {
+        for _ in 0..ROUNDS_MAX {
+            let (moved_up, moved_down) = match (
+                up.poll(cx, client, upstream, worker).map_err(|failed| failed == Failed::Sender),
+                down.poll(cx, upstream, client, worker).map_err(|failed| failed == Failed::Receiver),
+            ) {
+                (Ok(up), Ok(down)) => (up, down),
+                (Err(true), _) | (Ok(_), Err(true)) => return Poll::Ready(End::ClientFailed),
+                (Err(false), _) | (Ok(_), Err(false)) => return Poll::Ready(End::UpstreamFailed),
             };
-            let Ok(moved_down) = down.poll(cx, &mut upstream, &mut conn.client, &worker) else {
-                return Poll::Ready(());
-            };
-            if up.told && down.told {
-                return Poll::Ready(());
+            let over = up.told && down.told;
+            if over || (!moved_up && !moved_down) {
+                // What was accepted above need not be with the kernel yet, and nobody else would ask for it.
+                return match (client.poll_flush(cx), upstream.poll_flush(cx)) {
+                    (Poll::Ready(Err(_)), _) => Poll::Ready(End::ClientFailed),
+                    (_, Poll::Ready(Err(_))) => Poll::Ready(End::UpstreamFailed),
+                    (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) if over => Poll::Ready(End::Complete),
+                    _ if timer.expired() => Poll::Ready(End::Idle),
+                    _ => Poll::Pending,
+                };
             }
-            if !moved_up && !moved_down {
-                break;
-            }
-            conn.timer.arm(worker.config().timeouts.tunnel_idle);
+            timer.arm(idle_max);
         }
-        let flushed = [conn.client.poll_flush(cx), upstream.poll_flush(cx)];
-        if flushed.iter().any(|flushed| matches!(flushed, Poll::Ready(Err(_)))) {
-            return Poll::Ready(());
-        }
-        if conn.timer.expired() { Poll::Ready(()) } else { Poll::Pending }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
     .await;
+    match end {
+        End::ClientFailed => upstream.abort(),
+        End::UpstreamFailed => client.abort(),
+        End::Idle | End::Complete => {
+            if up.has_pending() {
+                upstream.abort();
+            }
+            if down.has_pending() {
+                client.abort();
+            }
+        }
+    }
     up.clear(&worker.buffers);
     down.clear(&worker.buffers);
     worker.counters.tunnels.sub(1);
+    Carried { up: up.moved, down: down.moved, end }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::runtime::{Coarse, Io, TimerSlot};
@@ -27,15 +28,16 @@ impl ConnectFault {
     }
 }
 
-/// Connects, by `deadline`. Leaves the timer armed.
+/// Connects, by `deadline`, and sends what the connection must begin with. Leaves the timer armed.
 pub(crate) async fn connect(
     addr: SocketAddr,
+    header: Option<Vec<u8>>,
     deadline: Coarse,
     timer: &TimerSlot,
 ) -> Result<Io, ConnectFault> {
     timer.arm_at(deadline);
     // Rare, so the future's size is kept out of the connection's own.
-    let mut connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>>>> = Box::pin(open(addr));
+    let mut connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>>>> = Box::pin(open(addr, header));
     std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(outcome.map(Io::Tcp).map_err(ConnectFault::Failed)),
         Poll::Pending if timer.expired() => Poll::Ready(Err(ConnectFault::TimedOut)),
@@ -44,8 +46,12 @@ pub(crate) async fn connect(
     .await
 }
 
-async fn open(addr: SocketAddr) -> io::Result<TcpStream> {
+async fn open(addr: SocketAddr, header: Option<Vec<u8>>) -> io::Result<TcpStream> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
-    socket.connect(addr).await
+    let mut stream = socket.connect(addr).await?;
+    if let Some(header) = header {
+        stream.write_all(&header).await?;
+    }
+    Ok(stream)
 }

@@ -9,7 +9,7 @@ use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
 use super::connect::{ConnectFault, connect};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
-use super::upstream::{InFlight, LocalUpstream};
+use super::upstream::{Held, InFlight, LocalUpstream};
 use crate::connection::Connection;
 use crate::listen::Role;
 use crate::respond::{Reason, Refusal, Unanswered};
@@ -21,7 +21,7 @@ pub(crate) enum Outcome {
     /// The response is with the client.
     Complete,
     /// The protocol was changed: the bytes of this connection and the client's go both ways from here on.
-    Tunnel(Io),
+    Tunnel(Io, Held),
     /// The proxy has to answer itself.
     Refused(Refusal),
     /// The client is gone.
@@ -105,7 +105,7 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
 }
 
 /// How long to wait before the next attempt; none when there is to be none.
-fn may_retry(
+pub(super) fn may_retry(
     local: &LocalUpstream,
     failure: Failure,
     facts: &Facts,
@@ -125,7 +125,7 @@ fn may_retry(
     }
 }
 
-async fn pause(delay: Duration) {
+pub(super) async fn pause(delay: Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
@@ -140,8 +140,10 @@ async fn attempt(
 ) -> Attempt {
     let endpoint = local.endpoint(index);
     let settings = &local.upstream.settings;
-    let _in_flight = InFlight::begin(endpoint);
-    let pooled = if only_fresh {
+    let in_flight = InFlight::begin(endpoint);
+    // Whoever is told who its client is must not be given another's requests on the same connection.
+    let shared = settings.proxy_protocol.is_none();
+    let pooled = if only_fresh || !shared {
         None
     } else {
         local.pool(index).take(conn.worker.timers.now_ms(), settings.idle_max)
@@ -180,14 +182,14 @@ async fn attempt(
     match ended {
         Ended::Complete => {
             endpoint.state.mark_succeeded();
-            if exchange.upstream_reusable() {
+            if shared && exchange.upstream_reusable() {
                 local.pool(index).put(upstream, conn.worker.timers.now_ms());
             }
             Attempt::Over(Outcome::Complete)
         }
         Ended::Upgraded => {
             endpoint.state.mark_succeeded();
-            Attempt::Over(Outcome::Tunnel(upstream))
+            Attempt::Over(Outcome::Tunnel(upstream, in_flight.hold()))
         }
         Ended::Failed(UpstreamFault::Reset) if reused && may_be_stale(exchange) => Attempt::Stale,
         Ended::Failed(fault) => {
@@ -213,7 +215,9 @@ async fn open(
 ) -> Result<Io, Attempt> {
     let limit = exchange.connect_deadline(&conn.worker);
     let usual = conn.worker.timers.after(local.upstream.settings.connect_timeout);
-    match connect(local.endpoint(index).addr, usual.min(limit), &conn.timer).await {
+    let settings = &local.upstream.settings;
+    let header = settings.proxy_header_for(|| conn.addresses());
+    match connect(local.endpoint(index).addr, header, usual.min(limit), &conn.timer).await {
         Ok(upstream) => Ok(upstream),
         Err(fault) => {
             let mut failed = connect_failed(local, index, &fault);

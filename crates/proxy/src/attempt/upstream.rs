@@ -11,7 +11,7 @@ use weir_policy::retry::{Budget, BudgetConfig};
 
 use super::pool::Pool;
 use crate::observe::UpstreamCounters;
-use crate::snapshot::{Endpoint, Upstream};
+use crate::snapshot::{Endpoint, EndpointState, Upstream};
 
 /// An upstream of one snapshot, with what this worker keeps for it.
 pub(crate) struct LocalUpstream {
@@ -114,11 +114,29 @@ impl LocalUpstream {
 /// Counts a request in flight at an endpoint for as long as it lives.
 pub(crate) struct InFlight<'a>(&'a Endpoint);
 
+/// The same for a tunnel, which may outlive the snapshot.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<EndpointState>);
+
 impl<'a> InFlight<'a> {
     #[inline]
     pub(crate) fn begin(endpoint: &'a Endpoint) -> Self {
         endpoint.state.begin();
         Self(endpoint)
+    }
+
+    /// Goes on counting without the endpoint at hand.
+    pub(crate) fn hold(self) -> Held {
+        let held = Held(self.0.state.clone());
+        // It is counted out by the other one.
+        std::mem::forget(self);
+        held
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

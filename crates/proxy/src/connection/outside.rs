@@ -11,20 +11,15 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
-use weir_policy::balance::{TRIED_MAX, Tried};
 
 use super::Connection;
-use crate::attempt::{Carried, Exchange, LocalUpstream, Outcome, Pool, connect};
+use crate::attempt::{Carried, Exchange, Held, LocalUpstream, Outcome, Pool, Seeker, Tries, connect, reach};
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, Worker};
 use crate::snapshot::{Settings, Upstream};
-use crate::tunnel;
 
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 4;
-/// Endpoints of a service that are tried for a tunnel. No more than can be told apart from those that were not.
-const ENDPOINTS_MAX: usize = 8;
-const _: () = assert!(ENDPOINTS_MAX <= TRIED_MAX);
 /// How long resolving a name may take.
 const RESOLVE_MAX: Duration = Duration::from_secs(2);
 /// Lookups of one worker at a time. Each holds a thread; beyond, a request is refused rather than queued.
@@ -153,8 +148,8 @@ impl Drop for Lookup {
 impl ConnectTo {
     /// Opens the tunnel and lives in it. Gives whether the connection can carry another request.
     pub(super) async fn run(self, conn: &mut Connection, mut exchange: Box<Exchange>) -> bool {
-        let upstream = match self.open(conn).await {
-            Ok(upstream) => upstream,
+        let (upstream, held) = match self.open(conn, &mut exchange).await {
+            Ok(opened) => opened,
             Err(refusal) => return conn.answer(exchange, &refusal).await,
         };
         exchange.status = 200;
@@ -163,36 +158,35 @@ impl ConnectTo {
         conn.worker.give_exchange(exchange);
         conn.timer.arm(conn.worker.config().timeouts.stream_idle);
         if conn.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await {
-            tunnel::run(conn, upstream, ahead).await;
+            conn.tunnel(upstream, held, ahead).await;
         }
         false
     }
 
-    async fn open(&self, conn: &Connection) -> Result<Io, Refusal> {
+    async fn open(&self, conn: &Connection, exchange: &mut Exchange) -> Result<(Io, Option<Held>), Refusal> {
         match self {
             Self::Service(local) => {
-                let mut tried = Tried::default();
-                for _ in 0..ENDPOINTS_MAX {
-                    let picked = local.pick(&tried, &mut *conn.worker.rng.borrow_mut());
-                    let Some(index) = picked.filter(|&index| !tried.has(index)) else { break };
-                    let endpoint = local.endpoint(index);
-                    let deadline = conn.worker.timers.after(local.upstream.settings.connect_timeout);
-                    match connect(endpoint.addr, deadline, &conn.timer).await {
-                        Ok(upstream) => return not_a_loop(conn, upstream, endpoint.addr),
-                        Err(fault) if fault.is_our_own() => {}
-                        Err(_) => endpoint.state.mark_failed(),
-                    }
-                    tried.add(index);
+                let seeker = Seeker {
+                    worker: &conn.worker,
+                    timer: &conn.timer,
+                    addresses: conn.addresses(),
+                    here: conn.client.local_addr(),
+                };
+                let mut tries = Tries::default();
+                let reached = reach(local, &seeker, &mut tries).await;
+                if let Some(notes) = &mut exchange.notes {
+                    notes.upstream = Some(local.upstream.label.clone());
+                    notes.endpoint = tries.endpoint;
+                    notes.attempts = tries.attempts;
                 }
-                let message = format!("no connection to service {}", local.upstream.label);
-                Err(Refusal::new(Reason::ConnectFailed, message))
+                reached.map(|reached| (reached.io, Some(reached.held)))
             }
             Self::Host { host, port } => {
                 let mut why = io::Error::from(io::ErrorKind::TimedOut);
                 for addr in resolve(&conn.worker, host, *port).await? {
                     let deadline = conn.worker.timers.after(conn.worker.config().timeouts.connect);
-                    match connect(addr, deadline, &conn.timer).await {
-                        Ok(upstream) => return not_a_loop(conn, upstream, addr),
+                    match connect(addr, None, deadline, &conn.timer).await {
+                        Ok(upstream) => return not_a_loop(conn, upstream, addr).map(|io| (io, None)),
                         Err(crate::attempt::ConnectFault::Failed(fault)) => why = fault,
                         Err(crate::attempt::ConnectFault::TimedOut) => {}
                     }

@@ -14,6 +14,7 @@ use super::{Bound, Role};
 use crate::respond::{Reason, Refusal};
 use crate::route::RouteTable;
 use crate::runtime::{View, Worker};
+use crate::snapshot::ListenerConfig;
 
 /// How long accepting rests when the process has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -46,9 +47,15 @@ impl ListenerHandle {
     /// The route table for it in a view.
     #[inline]
     pub(crate) fn table<'v>(&self, view: &'v View) -> Option<&'v RouteTable> {
+        self.config(view).map(|config| &*config.routes)
+    }
+
+    /// What a view says of it.
+    #[inline]
+    pub(crate) fn config<'v>(&self, view: &'v View) -> Option<&'v ListenerConfig> {
         let (number, place) = self.place.get();
         let place = if number == view.number { place } else { self.find(view) };
-        place.map(|index| &*view.snapshot.listeners[index as usize].routes)
+        place.map(|index| &view.snapshot.listeners[index as usize])
     }
 
     #[cold]

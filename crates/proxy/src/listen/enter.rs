@@ -13,9 +13,12 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
-use super::ListenerHandle;
-use crate::connection;
+use super::proxy_header::{self, NoHeader};
+use super::{ListenerHandle, ProxySources};
+use crate::respond::Reason;
 use crate::runtime::{Io, Worker};
+use crate::snapshot::ListenerConfig;
+use crate::{connection, tcp};
 
 /// A connection that is ready to be served.
 pub(crate) struct Arrival {
@@ -24,6 +27,8 @@ pub(crate) struct Arrival {
     pub(crate) io: Io,
     /// Where it comes from: the socket's other end, or what a PROXY header says.
     pub(crate) peer: SocketAddr,
+    /// Where it went to, when that is not this end of the socket.
+    pub(crate) destination: Option<Box<SocketAddr>>,
     /// What was read already, and is the beginning of what is to be served.
     pub(crate) ahead: Vec<u8>,
     pub(crate) secure: Option<Rc<Secure>>,
@@ -40,8 +45,71 @@ pub(super) fn enter(worker: &Rc<Worker>, listener: &Rc<ListenerHandle>, stream: 
         listener: listener.clone(),
         io: Io::Tcp(stream),
         peer,
+        destination: None,
         ahead: Vec::new(),
         secure: None,
     };
-    spawn_local(connection::serve(arrival));
+    let view = worker.view();
+    match listener.config(&view) {
+        Some(config) if !config.is_plain() => drop(spawn_local(come_in(arrival, Steps::of(config)))),
+        _ => drop(spawn_local(connection::serve(arrival))),
+    }
+}
+
+/// What there is to be done with a connection before it is served.
+struct Steps {
+    proxy_protocol: Option<ProxySources>,
+    /// Its bytes are nobody's requests.
+    streams: bool,
+}
+
+impl Steps {
+    fn of(config: &ListenerConfig) -> Self {
+        Self { proxy_protocol: config.proxy_protocol.clone(), streams: config.streams.is_some() }
+    }
+}
+
+async fn come_in(mut arrival: Arrival, steps: Steps) {
+    let coming = Coming::new(&arrival.worker);
+    if let Some(sources) = &steps.proxy_protocol
+        && sources.include(arrival.peer)
+    {
+        let timer = arrival.worker.timers.slot();
+        timer.wakes_this().await;
+        timer.arm(arrival.worker.config().timeouts.head_read);
+        if let Err(why) = proxy_header::read(&mut arrival, &timer).await {
+            return turn_away(arrival, &why);
+        }
+    }
+    drop(coming);
+    if steps.streams {
+        Box::pin(tcp::serve(arrival, None)).await;
+    } else {
+        Box::pin(connection::serve(arrival)).await;
+    }
+}
+
+/// A connection that does not say who its client is must not be served as if it came from the proxy before.
+fn turn_away(mut arrival: Arrival, why: &NoHeader) {
+    if !matches!(why, NoHeader::Ended) {
+        tracing::debug!(peer = %arrival.peer, listener = %arrival.listener.addr, "{why}");
+        arrival.worker.counters.refusal(Reason::BadProxyHeader);
+    }
+    arrival.io.abort();
+}
+
+/// Counts a connection as open that nobody serves yet.
+struct Coming(Rc<Worker>);
+
+impl Coming {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.connection_opened();
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.connection_closed();
+    }
 }

@@ -10,7 +10,8 @@ mod write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str;
 
-pub(crate) use write::{Version, write};
+pub use write::Version;
+pub(crate) use write::write;
 
 /// Bytes of a version 1 header, the end of the line included.
 const V1_BYTES_MAX: usize = 107;

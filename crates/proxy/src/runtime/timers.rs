@@ -95,6 +95,15 @@ impl TimerSlot {
         self.timers.slots.borrow_mut().wakers[self.index as usize] = Some(waker.clone());
     }
 
+    /// The same for the task that waits for this.
+    pub(crate) async fn wakes_this(&self) {
+        std::future::poll_fn(|cx| {
+            self.wakes(cx.waker());
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+
     /// Arms the deadline `after` from now; replaces the one before.
     #[inline]
     pub(crate) fn arm(&self, after: Duration) {

@@ -222,6 +222,8 @@ fn gateway(
                 addr,
                 protocol: listener.protocol,
                 routes: Arc::clone(&table),
+                streams: None,
+                proxy_protocol: None,
             });
         }
     }

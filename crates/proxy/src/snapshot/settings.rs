@@ -5,6 +5,9 @@ use std::time::Duration;
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::traffic_policy::BalancePolicy;
 
+use crate::listen::ProxyVersion;
+use crate::listen::proxy_protocol::{self, Addresses};
+
 /// How calls to one service are balanced, timed and retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -18,6 +21,8 @@ pub struct Settings {
     pub idle_max: Duration,
     /// How often a request may be tried again after its first attempt.
     pub retries: u32,
+    /// The PROXY header that each connection begins with.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 impl Default for Settings {
@@ -29,11 +34,21 @@ impl Default for Settings {
             request_timeout: Some(Duration::from_secs(15)),
             idle_max: Duration::from_secs(60),
             retries: 1,
+            proxy_protocol: None,
         }
     }
 }
 
 impl Settings {
+    /// What a new connection for these addresses must begin with.
+    pub(crate) fn proxy_header_for(&self, addresses: impl FnOnce() -> Addresses) -> Option<Vec<u8>> {
+        self.proxy_protocol.map(|version| {
+            let mut header = Vec::with_capacity(128);
+            proxy_protocol::write(version, addresses(), &mut header);
+            header
+        })
+    }
+
     /// These settings with everything that the policy says instead.
     #[must_use]
     pub fn overridden_by(mut self, policy: &TrafficPolicySpec) -> Self {
@@ -83,6 +98,7 @@ mod tests {
                 request_timeout: None,
                 idle_max: Duration::from_secs(5),
                 retries: 0,
+                proxy_protocol: None,
             }
         );
     }

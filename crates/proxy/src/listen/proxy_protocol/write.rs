@@ -7,7 +7,7 @@ use super::{Addresses, V2_SIGNATURE};
 
 /// Which version to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
+pub enum Version {
     /// A line of text.
     V1,
     /// Binary.

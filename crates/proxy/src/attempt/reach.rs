@@ -1,0 +1,113 @@
+//! A connection to some endpoint of a service, for bytes that are nobody's requests: a TCP or TLS route, CONNECT.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weir_policy::Nanos;
+use weir_policy::balance::Tried;
+use weir_policy::retry::{Facts, Failure};
+
+use super::connect::{ConnectFault, connect};
+use super::run::{may_retry, pause};
+use super::upstream::{Held, InFlight, LocalUpstream};
+use crate::listen::proxy_protocol::Addresses;
+use crate::respond::{Reason, Refusal};
+use crate::runtime::{Io, TimerSlot, Worker};
+
+/// Who asks.
+pub(crate) struct Seeker<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) timer: &'a TimerSlot,
+    /// For upstreams that want to be told.
+    pub(crate) addresses: Addresses,
+    /// The address that the client has connected to, to tell a loop by.
+    pub(crate) here: Option<SocketAddr>,
+}
+
+/// A connection, counted in flight at its endpoint.
+pub(crate) struct Reached {
+    pub(crate) io: Io,
+    pub(crate) held: Held,
+}
+
+/// What was tried, whatever came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Tries {
+    pub(crate) attempts: u32,
+    /// The last endpoint.
+    pub(crate) endpoint: Option<Arc<str>>,
+}
+
+/// Connects to the endpoints that the balancer picks until one accepts, as long as retry policy and budget allow.
+pub(crate) async fn reach(
+    local: &LocalUpstream,
+    seeker: &Seeker<'_>,
+    tries: &mut Tries,
+) -> Result<Reached, Refusal> {
+    let Seeker { worker, timer, .. } = *seeker;
+    let settings = &local.upstream.settings;
+    let now = || Nanos::from_millis(worker.timers.now_ms());
+    local.carried.budget.borrow_mut().request(now());
+    local.touch(worker.now_s.get());
+    let mut tried = Tried::default();
+    loop {
+        let picked = local.pick(&tried, &mut *worker.rng.borrow_mut());
+        let Some(index) = picked else {
+            return Err(Refusal::new(
+                Reason::NoEndpoint,
+                format!("service {} has no endpoint that can take the connection", local.upstream.label),
+            ));
+        };
+        tries.attempts += 1;
+        let endpoint = local.endpoint(index);
+        tries.endpoint = Some(endpoint.id.clone());
+        let in_flight = InFlight::begin(endpoint);
+        let deadline = worker.timers.after(settings.connect_timeout);
+        let header = settings.proxy_header_for(|| seeker.addresses);
+        let fault = match connect(endpoint.addr, header, deadline, timer).await {
+            Ok(io) if leads_back(&io, endpoint.addr, seeker.here) => {
+                let message = format!("service {} leads back to this very listener", local.upstream.label);
+                return Err(Refusal::new(Reason::Loop, message));
+            }
+            Ok(io) => {
+                local.counters.connects.add(1);
+                endpoint.state.mark_succeeded();
+                return Ok(Reached { io, held: in_flight.hold() });
+            }
+            Err(fault) => fault,
+        };
+        drop(in_flight);
+        local.counters.connect_failures.add(1);
+        if !fault.is_our_own() {
+            endpoint.state.mark_failed();
+        }
+        tried.add(index);
+        let facts = Facts {
+            attempts: tries.attempts,
+            idempotent: false,
+            unsent: true,
+            replayable: true,
+            response_begun: false,
+            another_endpoint: local.has_untried(&tried),
+            deadline: None,
+        };
+        match may_retry(local, Failure::Connect, &facts, now(), worker) {
+            Some(delay) => pause(delay).await,
+            None => return Err(refusal(local, &fault)),
+        }
+        local.counters.retries.add(1);
+    }
+}
+
+fn refusal(local: &LocalUpstream, fault: &ConnectFault) -> Refusal {
+    let label = &local.upstream.label;
+    tracing::debug!(upstream = %label, ?fault, "cannot connect");
+    let message = format!("no connection to service {label}");
+    Refusal::new(Reason::ConnectFailed, message)
+}
+
+/// Whether a fresh connection leads back to where the client has connected to. Asks the system only when the port is the
+/// same.
+pub(crate) fn leads_back(upstream: &Io, addr: SocketAddr, here: Option<SocketAddr>) -> bool {
+    here.is_some_and(|here| here.port() == addr.port() && upstream.peer_addr() == Some(here))
+}

@@ -1,0 +1,86 @@
+//! What is counted and logged of a connection.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use weir_model::Position;
+
+use super::Stream;
+use crate::attempt::Tries;
+use crate::observe::AccessRecord;
+use crate::respond::{Reason, Refusal};
+use crate::runtime::Worker;
+use crate::tunnel::{Carried, End};
+
+/// The word that stands in the log where requests have their method.
+const METHOD: &str = "TCP";
+
+/// What is remembered of it.
+#[derive(Debug)]
+pub(super) struct Notes {
+    at: SystemTime,
+    began_ns: u64,
+    pub(super) position: Position,
+    pub(super) route: Option<Arc<str>>,
+    pub(super) upstream: Option<Arc<str>>,
+    pub(super) tries: Tries,
+}
+
+impl Notes {
+    pub(super) fn new(worker: &Worker) -> Self {
+        Self {
+            at: SystemTime::now(),
+            began_ns: worker.timers.precise_ns(),
+            position: Position::default(),
+            route: None,
+            upstream: None,
+            tries: Tries::default(),
+        }
+    }
+}
+
+impl Stream {
+    /// The tunnel is over.
+    pub(super) fn ended(&mut self, carried: &Carried) {
+        let counters = &self.worker.counters;
+        counters.bytes_in.add(carried.up);
+        counters.bytes_out.add(carried.down);
+        match carried.end {
+            End::Complete | End::Idle => {}
+            End::ClientFailed => counters.client_gone.add(1),
+            End::UpstreamFailed => counters.truncated.add(1),
+        }
+        self.log(None, carried.up, carried.down, !matches!(carried.end, End::Complete | End::Idle));
+    }
+
+    /// There is none.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        self.worker.counters.refusal(refusal.reason);
+        tracing::debug!(client = %self.peer, "connection refused: {}", refusal.message);
+        self.log(Some(refusal.reason), 0, 0, false);
+    }
+
+    fn log(&mut self, reason: Option<Reason>, bytes_in: u64, bytes_out: u64, truncated: bool) {
+        let Some(log) = &self.worker.shared.access_log else { return };
+        let notes = &mut self.notes;
+        let ended_ns = self.worker.timers.precise_ns();
+        log.log(AccessRecord {
+            at: notes.at,
+            position: notes.position,
+            client: self.peer.ip().to_canonical(),
+            method: METHOD.into(),
+            host: self.server_name.take().unwrap_or_default(),
+            path: "".into(),
+            route: notes.route.take(),
+            upstream: notes.upstream.take(),
+            endpoint: notes.tries.endpoint.take(),
+            attempts: notes.tries.attempts,
+            status: 0,
+            reason,
+            truncated,
+            bytes_in,
+            bytes_out,
+            duration_us: ended_ns.saturating_sub(notes.began_ns) / 1000,
+        });
+    }
+}
