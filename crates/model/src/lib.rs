@@ -2,6 +2,8 @@
 
 pub mod document;
 pub mod names;
+pub mod network;
+pub mod pattern;
 pub mod position;
 pub mod registry;
 pub mod resource;

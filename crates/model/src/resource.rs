@@ -5,9 +5,15 @@
 //! work and judging a set of resources is `validate`'s.
 
 pub mod certificate;
+pub mod filter;
 pub mod gateway;
+pub mod grpc_route;
 pub mod http_route;
+pub mod listener_policy;
+pub mod references;
+pub mod route;
 pub mod service;
+pub mod stream_route;
 pub mod traffic_policy;
 
 use std::collections::BTreeMap;
@@ -18,8 +24,11 @@ use serde::{Deserialize, Serialize};
 
 pub use certificate::CertificateSpec;
 pub use gateway::{GatewaySpec, Listener, ListenerProtocol};
+pub use grpc_route::GrpcRouteSpec;
 pub use http_route::HttpRouteSpec;
+pub use listener_policy::ListenerPolicySpec;
 pub use service::{Protocol, ServiceSpec};
+pub use stream_route::{TcpRouteSpec, TlsRouteSpec};
 pub use traffic_policy::TrafficPolicySpec;
 
 /// The `apiVersion` of Weir's own kinds.
@@ -43,12 +52,32 @@ pub enum Kind {
     Certificate,
     /// How calls to a service are balanced, timed and retried.
     TrafficPolicy,
+    /// How gRPC calls find their service.
+    #[serde(rename = "GRPCRoute")]
+    GrpcRoute,
+    /// How TLS connections find their service, by the server name they ask for.
+    #[serde(rename = "TLSRoute")]
+    TlsRoute,
+    /// How plain connections find their service, by the port they come in at.
+    #[serde(rename = "TCPRoute")]
+    TcpRoute,
+    /// What a gateway's listeners accept, and how much of it.
+    ListenerPolicy,
 }
 
 impl Kind {
     /// Every kind, in the order in which they are applied and shown.
-    pub const ALL: [Self; 5] =
-        [Self::Service, Self::TrafficPolicy, Self::Certificate, Self::Gateway, Self::HttpRoute];
+    pub const ALL: [Self; 9] = [
+        Self::Service,
+        Self::TrafficPolicy,
+        Self::Certificate,
+        Self::Gateway,
+        Self::ListenerPolicy,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::TlsRoute,
+        Self::TcpRoute,
+    ];
 
     /// The name as written in a document's `kind`.
     pub const fn as_str(self) -> &'static str {
@@ -58,14 +87,27 @@ impl Kind {
             Self::Service => "Service",
             Self::Certificate => "Certificate",
             Self::TrafficPolicy => "TrafficPolicy",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::ListenerPolicy => "ListenerPolicy",
         }
+    }
+
+    /// Whether it is a kind of route: something with `parentRefs`, `rules` and `backendRefs`.
+    pub const fn is_route(self) -> bool {
+        matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::TlsRoute | Self::TcpRoute)
     }
 
     /// The `apiVersion` that Weir writes for this kind.
     pub const fn api_version(self) -> &'static str {
         match self {
-            Self::Gateway | Self::HttpRoute => GATEWAY_API_VERSION,
-            Self::Service | Self::Certificate | Self::TrafficPolicy => WEIR_API_VERSION,
+            Self::Gateway | Self::HttpRoute | Self::GrpcRoute | Self::TlsRoute | Self::TcpRoute => {
+                GATEWAY_API_VERSION
+            }
+            Self::Service | Self::Certificate | Self::TrafficPolicy | Self::ListenerPolicy => {
+                WEIR_API_VERSION
+            }
         }
     }
 }
@@ -86,13 +128,14 @@ impl FromStr for Kind {
 
     /// Accepts the kind in any case, singular or plural (`httproute`, `HTTPRoutes`), as operators type it.
     fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        let folded = text.to_ascii_lowercase();
+        let singular = folded.strip_suffix('s');
+        let policies = folded.strip_suffix("ies").map(|stem| format!("{stem}y"));
         Self::ALL
             .into_iter()
             .find(|kind| {
-                let name = kind.as_str();
-                text.eq_ignore_ascii_case(name)
-                    || text.strip_suffix(['s', 'S']).is_some_and(|t| t.eq_ignore_ascii_case(name))
-                    || (*kind == Self::TrafficPolicy && text.eq_ignore_ascii_case("trafficpolicies"))
+                let name = kind.as_str().to_ascii_lowercase();
+                [Some(&*folded), singular, policies.as_deref()].contains(&Some(&*name))
             })
             .ok_or_else(|| UnknownKind(text.to_owned()))
     }
@@ -198,6 +241,14 @@ pub enum Spec {
     Certificate(CertificateSpec),
     /// A `TrafficPolicy`.
     TrafficPolicy(TrafficPolicySpec),
+    /// A `GRPCRoute`.
+    GrpcRoute(GrpcRouteSpec),
+    /// A `TLSRoute`.
+    TlsRoute(TlsRouteSpec),
+    /// A `TCPRoute`.
+    TcpRoute(TcpRouteSpec),
+    /// A `ListenerPolicy`.
+    ListenerPolicy(ListenerPolicySpec),
 }
 
 impl Resource {
@@ -209,6 +260,10 @@ impl Resource {
             Spec::Service(_) => Kind::Service,
             Spec::Certificate(_) => Kind::Certificate,
             Spec::TrafficPolicy(_) => Kind::TrafficPolicy,
+            Spec::GrpcRoute(_) => Kind::GrpcRoute,
+            Spec::TlsRoute(_) => Kind::TlsRoute,
+            Spec::TcpRoute(_) => Kind::TcpRoute,
+            Spec::ListenerPolicy(_) => Kind::ListenerPolicy,
         }
     }
 
@@ -238,6 +293,10 @@ impl TryFrom<RawResource> for Resource {
             Kind::Service => Spec::Service(serde_json::from_value(raw.spec)?),
             Kind::Certificate => Spec::Certificate(serde_json::from_value(raw.spec)?),
             Kind::TrafficPolicy => Spec::TrafficPolicy(serde_json::from_value(raw.spec)?),
+            Kind::GrpcRoute => Spec::GrpcRoute(serde_json::from_value(raw.spec)?),
+            Kind::TlsRoute => Spec::TlsRoute(serde_json::from_value(raw.spec)?),
+            Kind::TcpRoute => Spec::TcpRoute(serde_json::from_value(raw.spec)?),
+            Kind::ListenerPolicy => Spec::ListenerPolicy(serde_json::from_value(raw.spec)?),
         };
         Ok(Self { metadata: raw.metadata, spec })
     }
@@ -254,6 +313,10 @@ impl From<Resource> for RawResource {
             Spec::Service(spec) => value(serde_json::to_value(spec)),
             Spec::Certificate(spec) => value(serde_json::to_value(spec)),
             Spec::TrafficPolicy(spec) => value(serde_json::to_value(spec)),
+            Spec::GrpcRoute(spec) => value(serde_json::to_value(spec)),
+            Spec::TlsRoute(spec) => value(serde_json::to_value(spec)),
+            Spec::TcpRoute(spec) => value(serde_json::to_value(spec)),
+            Spec::ListenerPolicy(spec) => value(serde_json::to_value(spec)),
         };
         Self { api_version: kind.api_version().to_owned(), kind, metadata: resource.metadata, spec }
     }

@@ -114,9 +114,105 @@ impl From<Span> for String {
     }
 }
 
+/// A number of bytes, written as `64KiB`, `1MiB`, `2GiB`, `512B`, or a plain number of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
+pub struct Size(pub u64);
+
+/// Text that is not a number of bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a size: expected a number with a unit, such as `64KiB`, `1MiB` or `512B`")]
+pub struct NotASize(pub String);
+
+/// Unit names and their bytes, longest name first.
+const SIZES: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+
+/// The largest size that can be written: larger ones are mistakes.
+const SIZE_MAX: u64 = 1 << 50;
+
+impl FromStr for Size {
+    type Err = NotASize;
+
+    fn from_str(text: &str) -> Result<Self, NotASize> {
+        let (number, factor) = SIZES
+            .iter()
+            .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
+            .unwrap_or((text, 1));
+        let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        let bytes = is_number.then(|| number.parse::<u64>().ok()?.checked_mul(factor)).flatten();
+        bytes.filter(|bytes| *bytes <= SIZE_MAX).map(Self).ok_or_else(|| NotASize(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = ["GiB", "MiB", "KiB"].into_iter().find_map(|name| {
+            let (_, factor) = SIZES.iter().find(|(unit, _)| *unit == name)?;
+            (self.0 > 0 && self.0.is_multiple_of(*factor)).then_some((name, self.0 / factor))
+        });
+        let (name, count) = unit.unwrap_or(("B", self.0));
+        write!(f, "{count}{name}")
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+/// By hand, so that what is no size is answered with what one looks like.
+struct SizeVisitor;
+
+impl Visitor<'_> for SizeVisitor {
+    type Value = Size;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size such as `64KiB`, `1MiB` or `512B`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
+        bytes.to_string().parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
+        bytes.to_string().parse().map_err(E::custom)
+    }
+}
+
+impl From<Size> for String {
+    fn from(size: Size) -> Self {
+        size.to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_and_writes_sizes() {
+        let check = |text: &str, bytes: u64, shown: &str| {
+            let size: Size = text.parse().unwrap();
+            assert_eq!((size.0, &*size.to_string()), (bytes, shown), "{text}");
+        };
+        check("64KiB", 65_536, "64KiB");
+        check("1024KiB", 1 << 20, "1MiB");
+        check("1500", 1500, "1500B");
+        check("512B", 512, "512B");
+        check("0", 0, "0B");
+        check("2GiB", 2 << 30, "2GiB");
+        for bad in ["", "KiB", "1.5KiB", "-1", "1 KiB", "1KB", "1kib", "99999999999GiB", "+1"] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+        assert_eq!(serde_json::from_str::<Size>("4096").unwrap(), Size(4096));
+        assert!(serde_json::from_str::<Size>("-1").is_err());
+        assert!(serde_json::from_str::<Size>("1.5").is_err());
+    }
 
     #[test]
     fn reads_and_writes_spans() {

@@ -3,13 +3,18 @@
 //! [`validate`] looks at one resource alone, [`validate_set`] at resources together. A route to a service that nobody
 //! has registered is no fault: it may register later. Registry entities have their own functions here too.
 
-mod certificate;
+pub mod certificate;
+pub mod filters;
 pub mod gateway;
+pub mod grpc_route;
 mod hints;
 pub mod http_route;
+pub mod listener_policy;
 mod registry;
+pub mod route;
 pub mod service;
 mod set;
+mod stream_route;
 pub mod traffic_policy;
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +72,10 @@ pub fn validate(resource: &Resource) -> Vec<FieldError> {
         Spec::Service(spec) => service::validate(spec, &mut faults),
         Spec::Certificate(spec) => certificate::validate(spec, &mut faults),
         Spec::TrafficPolicy(spec) => traffic_policy::validate(spec, &mut faults),
+        Spec::GrpcRoute(spec) => grpc_route::validate(spec, &mut faults),
+        Spec::TlsRoute(spec) => stream_route::validate_tls(spec, &mut faults),
+        Spec::TcpRoute(spec) => stream_route::validate_tcp(spec, &mut faults),
+        Spec::ListenerPolicy(spec) => listener_policy::validate(spec, &mut faults),
     }
     faults.0
 }
@@ -130,6 +139,24 @@ impl Faults {
     fn port(&mut self, path: &str, port: u16) {
         if port == 0 {
             self.add(path, "port 0 cannot be used", "a port from 1 to 65535");
+        }
+    }
+
+    /// A number must be in a range, if it is there.
+    fn within(&mut self, path: &str, value: Option<u64>, range: std::ops::RangeInclusive<u64>) {
+        if let Some(value) = value
+            && !range.contains(&value)
+        {
+            let expected = format!("{} to {}", range.start(), range.end());
+            self.add(path, format!("{value} is out of range"), expected);
+        }
+    }
+
+    fn pattern(&mut self, path: &str, pattern: &str) {
+        if let Err(why) = crate::pattern::check(pattern) {
+            let shown = crate::document::node::shortened(pattern);
+            let message = format!("`{shown}` cannot be used: {why}");
+            self.add(path, message, "a regular expression in the syntax of Rust's `regex`");
         }
     }
 

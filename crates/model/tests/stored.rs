@@ -13,20 +13,33 @@ use serde::de::DeserializeOwned;
 use weir_model::document;
 use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health, Instance, Node, Weights};
 use weir_model::resource::certificate::CertificateSpec;
+use weir_model::resource::filter::{
+    Cors, Fault, FaultAbort, FaultDelay, Filter, FilterKind, Fraction, HeaderModifier, HeaderValue,
+    MirrorRef, PathModifier, PathModifierKind, RequestMirror, RequestRedirect, Scheme, UrlRewrite,
+};
 use weir_model::resource::gateway::{
-    AllowedRoutes, CertificateRef, FromNamespaces, GatewayAddress, GatewaySpec, Listener, ListenerProtocol,
-    ListenerTls, RouteNamespaces, TlsMode,
+    AllowedRoutes, CertificateRef, ClientValidation, ClientValidationMode, FromNamespaces, FrontendTls,
+    GatewayAddress, GatewaySpec, GatewayTls, Listener, ListenerProtocol, ListenerTls, PerPortTls, PortTls,
+    RouteKind, RouteNamespaces, TlsMode,
+};
+use weir_model::resource::grpc_route::{
+    GrpcMethodMatch, GrpcMethodMatchKind, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec,
 };
 use weir_model::resource::http_route::{
     BackendRef, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, ParentRef, PathMatch, PathMatchKind,
     RouteTimeouts, ValueMatch, ValueMatchKind,
 };
+use weir_model::resource::listener_policy::{
+    AcceptProxyProtocol, ListenerLimits, ListenerPolicySpec, ListenerTargetRef, ListenerTimeouts,
+};
 use weir_model::resource::service::{Protocol, ServiceSpec, StaticEndpoint};
+use weir_model::resource::stream_route::{StreamRouteRule, TcpRouteSpec, TlsRouteSpec};
 use weir_model::resource::traffic_policy::{
-    Balance, BalancePolicy, Retry, TargetRef, Timeouts, TrafficPolicySpec,
+    Balance, BalancePolicy, Connection, ProxyProtocolVersion, Retry, TargetRef, Timeouts, TrafficPolicySpec,
+    UpstreamTls,
 };
 use weir_model::resource::{Metadata, Resource, Spec};
-use weir_model::units::Span;
+use weir_model::units::{Size, Span};
 use weir_model::{Position, ServiceRef};
 
 /// What is stored reads as the value, and the value is stored as exactly that; fields of a later version do not disturb.
@@ -62,7 +75,9 @@ fn age(value: &mut serde_json::Value) {
 
 fn is_free(key: &str, value: &serde_json::Value) -> bool {
     let all_text = value.as_object().is_some_and(|map| map.values().all(serde_json::Value::is_string));
-    ["labels", "annotations", "tagged_addresses", "headers"].contains(&key) || (key == "metadata" && all_text)
+    ["labels", "annotations", "tagged_addresses", "options"].contains(&key)
+        || (key == "headers" && value.is_object())
+        || (key == "metadata" && all_text)
 }
 
 fn text(text: &str) -> String {
@@ -101,9 +116,11 @@ fn gateway() {
                 name: text("shop"),
                 namespace: Some(text("certs")),
             }],
+            ..ListenerTls::default()
         }),
         allowed_routes: Some(AllowedRoutes {
             namespaces: Some(RouteNamespaces { from: Some(FromNamespaces::All) }),
+            kinds: Vec::new(),
         }),
     };
     let plain = |name: &str, port, protocol| Listener {
@@ -123,8 +140,51 @@ fn gateway() {
             plain("tcp", 5432, ListenerProtocol::Tcp),
             plain("tls", 8443, ListenerProtocol::Tls),
         ],
+        tls: None,
     };
     golden("gateway", &Resource { metadata: named("edge"), spec: Spec::Gateway(spec) });
+}
+
+fn certificate_ref(name: &str) -> CertificateRef {
+    CertificateRef { name: text(name), ..CertificateRef::default() }
+}
+
+#[test]
+fn gateway_with_tls() {
+    let validation = |name: &str, mode| ClientValidation {
+        ca_certificate_refs: vec![certificate_ref(name)],
+        mode: Some(mode),
+    };
+    let listener = Listener {
+        name: text("https"),
+        hostname: None,
+        port: 443,
+        protocol: ListenerProtocol::Https,
+        tls: Some(ListenerTls {
+            mode: None,
+            certificate_refs: vec![certificate_ref("shop")],
+            options: map(&[("weir.dev/min-version", "1.3")]),
+            frontend_validation: Some(validation("old", ClientValidationMode::AllowInsecureFallback)),
+        }),
+        allowed_routes: Some(AllowedRoutes {
+            namespaces: None,
+            kinds: vec![
+                RouteKind { group: Some(text("gateway.networking.k8s.io")), kind: text("HTTPRoute") },
+                RouteKind { group: None, kind: text("GRPCRoute") },
+            ],
+        }),
+    };
+    let frontend = FrontendTls {
+        default: PortTls { validation: Some(validation("staff", ClientValidationMode::AllowValidOnly)) },
+        per_port: vec![PerPortTls { port: 443, tls: PortTls::default() }],
+    };
+    let spec = GatewaySpec {
+        gateway_class_name: None,
+        addresses: Vec::new(),
+        listeners: vec![listener],
+        tls: Some(GatewayTls { frontend: Some(frontend) }),
+    };
+    golden("gateway_tls", &Resource { metadata: named("edge"), spec: Spec::Gateway(spec) });
 }
 
 #[test]
@@ -142,10 +202,12 @@ fn http_route() {
         namespace: Some(text("shop")),
         port: Some(8080),
         weight: 90,
+        filters: Vec::new(),
     };
     let rule = HttpRouteRule {
         name: Some(text("canary")),
         matches: vec![condition, HttpRouteMatch::default()],
+        filters: Vec::new(),
         backend_refs: vec![backend],
         timeouts: Some(RouteTimeouts { request: Some(span("10s")), backend_request: Some(span("1500ms")) }),
     };
@@ -162,6 +224,185 @@ fn http_route() {
     golden("http_route", &Resource { metadata: named("cart"), spec: Spec::HttpRoute(spec) });
 }
 
+fn backend(name: &str) -> BackendRef {
+    BackendRef {
+        group: None,
+        kind: None,
+        name: text(name),
+        namespace: None,
+        port: None,
+        weight: 1,
+        filters: Vec::new(),
+    }
+}
+
+fn parent(name: &str) -> ParentRef {
+    ParentRef { group: None, kind: None, namespace: None, name: text(name), section_name: None, port: None }
+}
+
+fn field(name: &str, value: &str) -> HeaderValue {
+    HeaderValue { name: text(name), value: text(value) }
+}
+
+fn of_kind(kind: FilterKind) -> Filter {
+    Filter { kind, ..Filter::default() }
+}
+
+/// One filter of each type, with all there is to set.
+fn filters() -> Vec<Filter> {
+    let modifier = HeaderModifier {
+        set: vec![field("X-A", "1")],
+        add: vec![field("X-B", "2")],
+        remove: vec![text("X-C")],
+    };
+    let replaced = PathModifier {
+        kind: PathModifierKind::ReplacePrefixMatch,
+        replace_full_path: None,
+        replace_prefix_match: Some(text("/v2")),
+    };
+    let whole = PathModifier {
+        kind: PathModifierKind::ReplaceFullPath,
+        replace_full_path: Some(text("/new")),
+        replace_prefix_match: None,
+    };
+    let redirect = RequestRedirect {
+        scheme: Some(Scheme::Https),
+        hostname: Some(text("shop.example")),
+        path: Some(replaced),
+        port: Some(8443),
+        status_code: Some(308),
+    };
+    let mirror = RequestMirror {
+        backend_ref: MirrorRef {
+            group: Some(text("")),
+            kind: Some(text("Service")),
+            name: text("shadow"),
+            namespace: Some(text("test")),
+            port: Some(8080),
+        },
+        percent: Some(10),
+        fraction: Some(Fraction { numerator: 1, denominator: 1000 }),
+    };
+    let cors = Cors {
+        allow_origins: vec![text("https://*.shop.example")],
+        allow_credentials: Some(true),
+        allow_methods: vec![text("PUT")],
+        allow_headers: vec![text("X-A")],
+        expose_headers: vec![text("X-B")],
+        max_age: Some(600),
+    };
+    let fault = Fault {
+        delay: Some(FaultDelay { duration: span("250ms"), percentage: 12.5 }),
+        abort: Some(FaultAbort { status: Some(503), grpc_status: None, percentage: 100.0 }),
+    };
+    let grpc_fault = Fault {
+        delay: None,
+        abort: Some(FaultAbort { status: None, grpc_status: Some(14), percentage: 0.5 }),
+    };
+    vec![
+        Filter {
+            request_header_modifier: Some(modifier.clone()),
+            ..of_kind(FilterKind::RequestHeaderModifier)
+        },
+        Filter { response_header_modifier: Some(modifier), ..of_kind(FilterKind::ResponseHeaderModifier) },
+        Filter { request_redirect: Some(redirect), ..of_kind(FilterKind::RequestRedirect) },
+        Filter {
+            url_rewrite: Some(UrlRewrite { hostname: Some(text("cart.internal")), path: Some(whole) }),
+            ..of_kind(FilterKind::UrlRewrite)
+        },
+        Filter { request_mirror: Some(mirror), ..of_kind(FilterKind::RequestMirror) },
+        Filter { cors: Some(cors), ..of_kind(FilterKind::Cors) },
+        Filter { fault: Some(fault), ..of_kind(FilterKind::Fault) },
+        Filter { fault: Some(grpc_fault), ..of_kind(FilterKind::Fault) },
+    ]
+}
+
+#[test]
+fn http_route_with_filters() {
+    let expression = |name: &str, value: &str| ValueMatch {
+        kind: ValueMatchKind::RegularExpression,
+        name: text(name),
+        value: text(value),
+    };
+    let condition = HttpRouteMatch {
+        path: Some(PathMatch { kind: PathMatchKind::RegularExpression, value: text("/v[0-9]+/.*") }),
+        headers: vec![expression("X-Canary", "yes|true")],
+        query_params: vec![expression("v", "[0-9]+")],
+        method: None,
+    };
+    let rule = HttpRouteRule {
+        name: None,
+        matches: vec![condition],
+        filters: filters(),
+        backend_refs: vec![BackendRef { filters: filters(), ..backend("cart") }],
+        timeouts: None,
+    };
+    let spec = HttpRouteSpec { parent_refs: vec![parent("edge")], hostnames: Vec::new(), rules: vec![rule] };
+    golden("http_route_filters", &Resource { metadata: named("cart"), spec: Spec::HttpRoute(spec) });
+}
+
+#[test]
+fn grpc_route() {
+    let method = |kind, service, method| GrpcMethodMatch { kind, service, method };
+    let exact = method(GrpcMethodMatchKind::Exact, Some(text("shop.v1.Cart")), Some(text("AddItem")));
+    let expression = method(GrpcMethodMatchKind::RegularExpression, None, Some(text("Get.*")));
+    let header = ValueMatch { kind: ValueMatchKind::Exact, name: text("X-Canary"), value: text("yes") };
+    let rule = GrpcRouteRule {
+        name: Some(text("canary")),
+        matches: vec![
+            GrpcRouteMatch { method: Some(exact), headers: vec![header] },
+            GrpcRouteMatch { method: Some(expression), headers: Vec::new() },
+        ],
+        filters: filters(),
+        backend_refs: vec![backend("cart")],
+    };
+    let spec = GrpcRouteSpec {
+        parent_refs: vec![parent("edge")],
+        hostnames: vec![text("grpc.shop.example")],
+        rules: vec![rule],
+    };
+    golden("grpc_route", &Resource { metadata: named("cart"), spec: Spec::GrpcRoute(spec) });
+}
+
+#[test]
+fn stream_routes() {
+    let rule = StreamRouteRule { name: Some(text("all")), backend_refs: vec![backend("db")] };
+    let tls = TlsRouteSpec {
+        parent_refs: vec![parent("edge")],
+        hostnames: vec![text("db.shop.example")],
+        rules: vec![rule.clone()],
+    };
+    golden("tls_route", &Resource { metadata: named("db"), spec: Spec::TlsRoute(tls) });
+    let tcp = TcpRouteSpec { parent_refs: vec![parent("edge")], rules: vec![rule] };
+    golden("tcp_route", &Resource { metadata: named("db"), spec: Spec::TcpRoute(tcp) });
+}
+
+#[test]
+fn listener_policy() {
+    let spec = ListenerPolicySpec {
+        target_refs: vec![ListenerTargetRef {
+            group: Some(text("gateway.networking.k8s.io")),
+            kind: Some(text("Gateway")),
+            name: text("edge"),
+            section_name: Some(text("https")),
+        }],
+        proxy_protocol: Some(AcceptProxyProtocol { from: vec![text("10.0.0.0/8")] }),
+        limits: Some(ListenerLimits {
+            connections: Some(10_000),
+            streams: Some(100),
+            head_bytes: Some(Size(64 << 10)),
+            head_fields: Some(100),
+        }),
+        timeouts: Some(ListenerTimeouts {
+            head: Some(span("10s")),
+            idle: Some(span("75s")),
+            body: Some(span("30s")),
+            handshake: Some(span("10s")),
+        }),
+    };
+    golden("listener_policy", &Resource { metadata: named("edge"), spec: Spec::ListenerPolicy(spec) });
+}
+
 #[test]
 fn service() {
     let spec = ServiceSpec {
@@ -176,8 +417,14 @@ fn service() {
 
 #[test]
 fn certificate() {
-    let spec = CertificateSpec { cert_file: text("/etc/shop/cert.pem"), key_file: text("/etc/shop/key.pem") };
+    let spec = CertificateSpec {
+        cert_file: Some(text("/etc/shop/cert.pem")),
+        key_file: Some(text("/etc/shop/key.pem")),
+        ca_file: None,
+    };
     golden("certificate", &Resource { metadata: named("shop"), spec: Spec::Certificate(spec) });
+    let spec = CertificateSpec { ca_file: Some(text("/etc/shop/ca.pem")), ..CertificateSpec::default() };
+    golden("certificate_ca", &Resource { metadata: named("shop-ca"), spec: Spec::Certificate(spec) });
 }
 
 #[test]
@@ -191,8 +438,26 @@ fn traffic_policy() {
             idle: Some(span("90s")),
         }),
         retry: Some(Retry { attempts: 2 }),
+        tls: None,
+        proxy_protocol: None,
+        connection: None,
     };
     golden("traffic_policy", &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(spec) });
+    let spec = TrafficPolicySpec {
+        target_refs: vec![TargetRef { kind: None, name: text("cart") }],
+        balance: None,
+        timeouts: None,
+        retry: None,
+        tls: Some(UpstreamTls {
+            server_name: Some(text("cart.internal")),
+            ca_refs: vec![certificate_ref("internal")],
+            certificate_ref: Some(certificate_ref("edge")),
+            insecure_skip_verify: true,
+        }),
+        proxy_protocol: Some(ProxyProtocolVersion::V2),
+        connection: Some(Connection { streams_max: Some(100), connections_max: Some(8) }),
+    };
+    golden("traffic_policy_tls", &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(spec) });
 }
 
 #[test]
@@ -289,16 +554,109 @@ fn metadata() -> impl Strategy<Value = Metadata> {
     })
 }
 
+/// Filters, sensible or not: the settings need not be those of the type.
+fn filter() -> impl Strategy<Value = Filter> {
+    let fields =
+        || prop::collection::vec((word(), word()).prop_map(|(name, value)| field(&name, &value)), 0..3);
+    let modifier = (fields(), fields(), prop::collection::vec(word(), 0..3))
+        .prop_map(|(set, add, remove)| HeaderModifier { set, add, remove });
+    let path =
+        (any::<bool>(), prop::option::of(word()), prop::option::of(word())).prop_map(|(full, a, b)| {
+            let kind =
+                if full { PathModifierKind::ReplaceFullPath } else { PathModifierKind::ReplacePrefixMatch };
+            PathModifier { kind, replace_full_path: a, replace_prefix_match: b }
+        });
+    let redirect = (prop::option::of(path), prop::option::of(word()), prop::option::of(any::<u16>()))
+        .prop_map(|(path, hostname, port)| RequestRedirect {
+            scheme: None,
+            hostname,
+            path,
+            port,
+            status_code: port,
+        });
+    let mirror = (word(), prop::option::of(any::<u32>()), any::<u32>()).prop_map(|(name, percent, of)| {
+        let fraction = Some(Fraction { numerator: of / 3, denominator: of });
+        RequestMirror { backend_ref: MirrorRef { name, ..MirrorRef::default() }, percent, fraction }
+    });
+    let cors = prop::collection::vec(word(), 0..3).prop_map(|names| Cors {
+        allow_origins: names.clone(),
+        allow_methods: names.clone(),
+        allow_headers: names,
+        ..Cors::default()
+    });
+    let fault = (0..200_000u32, spans())
+        .prop_map(|(percentage, duration)| (f64::from(percentage) / 1000.0, duration));
+    let fault = fault.prop_map(|(percentage, duration)| Fault {
+        delay: duration.map(|duration| FaultDelay { duration, percentage }),
+        abort: Some(FaultAbort { status: Some(500), grpc_status: None, percentage }),
+    });
+    (
+        prop::sample::select(FilterKind::ALL.to_vec()),
+        prop::option::of(modifier),
+        prop::option::of(redirect),
+        prop::option::of(mirror),
+        prop::option::of(cors),
+        prop::option::of(fault),
+    )
+        .prop_map(|(kind, modifier, redirect, mirror, cors, fault)| Filter {
+            request_header_modifier: modifier,
+            request_redirect: redirect,
+            request_mirror: mirror,
+            cors,
+            fault,
+            ..of_kind(kind)
+        })
+}
+
+/// The routes that are not of HTTP, and what belongs to listeners.
+fn other() -> impl Strategy<Value = Spec> {
+    let grpc = (word(), word(), prop::collection::vec(filter(), 0..2), any::<bool>()).prop_map(
+        |(service, method, filters, exact)| {
+            let kind =
+                if exact { GrpcMethodMatchKind::Exact } else { GrpcMethodMatchKind::RegularExpression };
+            let method = GrpcMethodMatch { kind, service: Some(service), method: Some(method) };
+            let matches = vec![GrpcRouteMatch { method: Some(method), headers: Vec::new() }];
+            let rule = GrpcRouteRule { name: None, matches, filters, backend_refs: vec![backend("a")] };
+            let rules = vec![rule];
+            Spec::GrpcRoute(GrpcRouteSpec { parent_refs: vec![parent("e")], hostnames: Vec::new(), rules })
+        },
+    );
+    let rules = || {
+        let rule = (prop::option::of(word()), word())
+            .prop_map(|(name, to)| StreamRouteRule { name, backend_refs: vec![backend(&to)] });
+        prop::collection::vec(rule, 0..3)
+    };
+    let tls = (prop::collection::vec(word(), 0..3), rules()).prop_map(|(hostnames, rules)| {
+        Spec::TlsRoute(TlsRouteSpec { parent_refs: Vec::new(), hostnames, rules })
+    });
+    let tcp = rules().prop_map(|rules| Spec::TcpRoute(TcpRouteSpec { parent_refs: Vec::new(), rules }));
+    let policy = (word(), prop::collection::vec(word(), 0..3), 0..(1u64 << 50), spans()).prop_map(
+        |(name, from, size, span)| {
+            Spec::ListenerPolicy(ListenerPolicySpec {
+                target_refs: vec![ListenerTargetRef { name, ..ListenerTargetRef::default() }],
+                proxy_protocol: Some(AcceptProxyProtocol { from }),
+                limits: Some(ListenerLimits { head_bytes: Some(Size(size)), ..ListenerLimits::default() }),
+                timeouts: Some(ListenerTimeouts { head: span, ..ListenerTimeouts::default() }),
+            })
+        },
+    );
+    prop_oneof![grpc, tls, tcp, policy]
+}
+
 fn route() -> impl Strategy<Value = Spec> {
     let values = || {
         let value = (word(), word());
-        let value = value.prop_map(|(name, value)| ValueMatch { kind: ValueMatchKind::Exact, name, value });
+        let kinds = vec![ValueMatchKind::Exact, ValueMatchKind::RegularExpression];
+        let value = (prop::sample::select(kinds), value).prop_map(|(kind, (name, value))| ValueMatch {
+            kind,
+            name,
+            value,
+        });
         prop::collection::vec(value, 0..3)
     };
-    let path = (any::<bool>(), word()).prop_map(|(exact, value)| PathMatch {
-        kind: if exact { PathMatchKind::Exact } else { PathMatchKind::PathPrefix },
-        value,
-    });
+    let kinds = [PathMatchKind::Exact, PathMatchKind::PathPrefix, PathMatchKind::RegularExpression];
+    let path =
+        (prop::sample::select(kinds.to_vec()), word()).prop_map(|(kind, value)| PathMatch { kind, value });
     let condition = (prop::option::of(path), values(), values(), prop::option::of(word())).prop_map(
         |(path, headers, query_params, method)| HttpRouteMatch { path, headers, query_params, method },
     );
@@ -310,6 +668,7 @@ fn route() -> impl Strategy<Value = Spec> {
             namespace: None,
             port,
             weight,
+            filters: Vec::new(),
         },
     );
     let timeouts =
@@ -317,12 +676,14 @@ fn route() -> impl Strategy<Value = Spec> {
     let rule = (
         prop::option::of(word()),
         prop::collection::vec(condition, 0..3),
+        prop::collection::vec(filter(), 0..3),
         prop::collection::vec(backend, 0..3),
         prop::option::of(timeouts),
     )
-        .prop_map(|(name, matches, backend_refs, timeouts)| HttpRouteRule {
+        .prop_map(|(name, matches, filters, backend_refs, timeouts)| HttpRouteRule {
             name,
             matches,
+            filters,
             backend_refs,
             timeouts,
         });
@@ -340,14 +701,19 @@ fn spec() -> impl Strategy<Value = Spec> {
     let service = (free(), prop::collection::vec(endpoint, 0..3)).prop_map(|(metadata, endpoints)| {
         Spec::Service(ServiceSpec { protocol: Protocol::Grpc, metadata, endpoints })
     });
-    let certificate = (word(), word())
-        .prop_map(|(cert_file, key_file)| Spec::Certificate(CertificateSpec { cert_file, key_file }));
+    let file = || prop::option::of(word());
+    let certificate = (file(), file(), file()).prop_map(|(cert_file, key_file, ca_file)| {
+        Spec::Certificate(CertificateSpec { cert_file, key_file, ca_file })
+    });
     let policy = (word(), spans(), any::<u32>()).prop_map(|(name, connect, attempts)| {
         Spec::TrafficPolicy(TrafficPolicySpec {
             target_refs: vec![TargetRef { kind: None, name }],
             balance: None,
             timeouts: Some(Timeouts { connect, request: connect, idle: None }),
             retry: Some(Retry { attempts }),
+            tls: Some(UpstreamTls { server_name: Some(attempts.to_string()), ..UpstreamTls::default() }),
+            proxy_protocol: Some(ProxyProtocolVersion::V1),
+            connection: Some(Connection { streams_max: Some(attempts), connections_max: None }),
         })
     });
     let listener =
@@ -356,13 +722,13 @@ fn spec() -> impl Strategy<Value = Spec> {
             hostname,
             port,
             protocol: ListenerProtocol::Tls,
-            tls: Some(ListenerTls { mode: Some(TlsMode::Passthrough), certificate_refs: Vec::new() }),
+            tls: Some(ListenerTls { mode: Some(TlsMode::Passthrough), ..ListenerTls::default() }),
             allowed_routes: None,
         });
     let gateway = prop::collection::vec(listener, 0..4).prop_map(|listeners| {
-        Spec::Gateway(GatewaySpec { gateway_class_name: None, addresses: Vec::new(), listeners })
+        Spec::Gateway(GatewaySpec { gateway_class_name: None, addresses: Vec::new(), listeners, tls: None })
     });
-    prop_oneof![service, certificate, policy, gateway, route()]
+    prop_oneof![service, certificate, policy, gateway, route(), other()]
 }
 
 proptest! {

@@ -14,6 +14,7 @@ mod compile;
 mod endpoints;
 mod inputs;
 mod mesh;
+mod not_yet;
 mod rules;
 mod settings;
 mod state;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use weir_model::{Kind, ResourceId, ServiceRef, Spec};
+use weir_model::{Kind, ResourceId, ServiceRef};
 
-use super::set::ResourceSet;
+use super::set::{ResourceEntry, ResourceSet};
 
 /// What is subscribed to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,25 +38,19 @@ impl Closure {
     }
 }
 
-/// What a subscription leads to: for a gateway the Gateway, its routes and certificates and the services behind
-/// them; for an upstream the service, its routes inside the mesh and the services behind these. A service brings
-/// its Service document and its traffic policies. Whether a listener accepts a route is the data plane's decision:
+/// What a subscription leads to: for a gateway the Gateway, its policies, routes and certificates and the services
+/// behind them; for an upstream the service, its routes inside the mesh and the services behind these. A service brings
+/// its Service document and its traffic policies with their certificates. Whether a listener accepts a route is the data plane's decision:
 /// every route that names the gateway is included.
 pub fn closure(set: &ResourceSet, subscription: &Subscription) -> Closure {
     let mut closure = Closure::default();
     match subscription {
         Subscription::Gateway { namespace, name } => {
             let id = ResourceId::new(Kind::Gateway, &**namespace, &**name);
-            if let Some(entry) = set.get(&id)
-                && let Spec::Gateway(gateway) = &entry.resource.spec
-            {
-                let refs = gateway.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-                for reference in refs.flat_map(|tls| &tls.certificate_refs) {
-                    let namespace = reference.namespace.as_ref().unwrap_or(namespace);
-                    let certificate = ResourceId::new(Kind::Certificate, &**namespace, &*reference.name);
-                    add_existing(set, certificate, &mut closure);
-                }
+            if let Some(entry) = set.get(&id) {
+                add_certificates(set, entry, &mut closure);
                 closure.resources.insert(id.clone());
+                closure.resources.extend(set.listener_policies_of(&id).iter().cloned());
                 add_routes(set, &id, &mut closure);
             }
         }
@@ -69,17 +63,16 @@ pub fn closure(set: &ResourceSet, subscription: &Subscription) -> Closure {
     closure
 }
 
-/// The routes of a parent with the services behind them. Those services' own mesh routes do not apply: a route
-/// leads to endpoints, not to another route.
+/// The routes of a parent with the services behind them, those that get copies included. Those services' own mesh
+/// routes do not apply: a route leads to endpoints, not to another route.
 fn add_routes(set: &ResourceSet, parent: &ResourceId, closure: &mut Closure) {
     for id in set.routes_of(parent) {
         let Some(entry) = set.get(id) else { continue };
-        let Spec::HttpRoute(route) = &entry.resource.spec else { continue };
         closure.resources.insert(id.clone());
-        for backend in route.rules.iter().flat_map(|rule| &rule.backend_refs) {
-            if backend.kind.as_deref().is_none_or(|kind| kind == "Service") {
-                let namespace = backend.namespace.as_ref().unwrap_or(&id.namespace);
-                add_service(set, &ServiceRef::new(&**namespace, &*backend.name), closure);
+        for backend in entry.resource.spec.backends() {
+            if backend.kind.is_none_or(|kind| kind == "Service") {
+                let namespace = backend.namespace.unwrap_or(&id.namespace);
+                add_service(set, &ServiceRef::new(namespace, backend.name), closure);
             }
         }
     }
@@ -88,7 +81,21 @@ fn add_routes(set: &ResourceSet, parent: &ResourceId, closure: &mut Closure) {
 fn add_service(set: &ResourceSet, service: &ServiceRef, closure: &mut Closure) {
     if closure.services.insert(service.clone()) {
         add_existing(set, ResourceId::new(Kind::Service, &*service.namespace, &*service.name), closure);
-        closure.resources.extend(set.policies_of(service).iter().cloned());
+        for id in set.policies_of(service) {
+            closure.resources.insert(id.clone());
+            if let Some(entry) = set.get(id) {
+                add_certificates(set, entry, closure);
+            }
+        }
+    }
+}
+
+/// The certificates that a gateway or a traffic policy refers to.
+fn add_certificates(set: &ResourceSet, entry: &ResourceEntry, closure: &mut Closure) {
+    for need in entry.resource.spec.certificates() {
+        let namespace = need.reference.namespace.as_ref().unwrap_or(&entry.resource.metadata.namespace);
+        let certificate = ResourceId::new(Kind::Certificate, &**namespace, &*need.reference.name);
+        add_existing(set, certificate, closure);
     }
 }
 

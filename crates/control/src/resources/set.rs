@@ -26,6 +26,8 @@ pub struct ResourceSet {
     routes: HashMap<ResourceId, Vec<ResourceId>>,
     /// Traffic policies by the service they are for, in order of their ids.
     policies: HashMap<ServiceRef, Vec<ResourceId>>,
+    /// Listener policies by the gateway they are for, in order of their ids.
+    listener_policies: HashMap<ResourceId, Vec<ResourceId>>,
 }
 
 impl ResourceSet {
@@ -58,32 +60,30 @@ impl ResourceSet {
 
     fn index(&mut self) {
         for (id, entry) in &self.entries {
+            for parent in entry.resource.spec.parent_refs() {
+                let kind = match parent.kind.as_deref() {
+                    None | Some("Gateway") => Kind::Gateway,
+                    Some("Service") => Kind::Service,
+                    Some(_) => continue,
+                };
+                let namespace = parent.namespace.as_ref().unwrap_or(&id.namespace);
+                let parent = ResourceId::new(kind, &**namespace, &*parent.name);
+                push_once(self.routes.entry(parent).or_default(), id);
+            }
             match &entry.resource.spec {
-                Spec::HttpRoute(route) => {
-                    for parent in &route.parent_refs {
-                        let kind = match parent.kind.as_deref() {
-                            None | Some("Gateway") => Kind::Gateway,
-                            Some("Service") => Kind::Service,
-                            Some(_) => continue,
-                        };
-                        let namespace = parent.namespace.as_ref().unwrap_or(&id.namespace);
-                        let parent = ResourceId::new(kind, &**namespace, &*parent.name);
-                        let routes = self.routes.entry(parent).or_default();
-                        if routes.last() != Some(id) {
-                            routes.push(id.clone());
-                        }
-                    }
-                }
                 Spec::TrafficPolicy(policy) => {
                     for target in &policy.target_refs {
                         let service = ServiceRef::new(&*id.namespace, &*target.name);
-                        let policies = self.policies.entry(service).or_default();
-                        if policies.last() != Some(id) {
-                            policies.push(id.clone());
-                        }
+                        push_once(self.policies.entry(service).or_default(), id);
                     }
                 }
-                Spec::Gateway(_) | Spec::Service(_) | Spec::Certificate(_) => {}
+                Spec::ListenerPolicy(policy) => {
+                    for target in &policy.target_refs {
+                        let gateway = ResourceId::new(Kind::Gateway, &*id.namespace, &*target.name);
+                        push_once(self.listener_policies.entry(gateway).or_default(), id);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -136,5 +136,17 @@ impl ResourceSet {
     /// The traffic policies for this service, by id.
     pub fn policies_of(&self, service: &ServiceRef) -> &[ResourceId] {
         self.policies.get(service).map_or(&[], |policies| policies)
+    }
+
+    /// The listener policies for this gateway, by id.
+    pub fn listener_policies_of(&self, gateway: &ResourceId) -> &[ResourceId] {
+        self.listener_policies.get(gateway).map_or(&[], |policies| policies)
+    }
+}
+
+/// Adds what is not the last already: the ids come in order, and one resource may refer to the same thing twice.
+fn push_once(ids: &mut Vec<ResourceId>, id: &ResourceId) {
+    if ids.last() != Some(id) {
+        ids.push(id.clone());
     }
 }

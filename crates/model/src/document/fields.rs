@@ -17,14 +17,21 @@ enum Treat {
     NotYet,
     /// It is fine, but this value of it is not supported yet.
     NotYetValue(&'static str),
-    /// A list of kinds of route, of which only `HTTPRoute` is there yet.
-    RouteKinds,
+    /// It has a meaning that Weir will never give it, for this reason.
+    Refuse(&'static str),
+    /// The same for one value.
+    RefuseValue(&'static str, &'static str),
 }
 
-use Treat::{Ignore, NotYet, NotYetValue, RouteKinds};
+use Treat::{Ignore, NotYet, NotYetValue, Refuse, RefuseValue};
 
 const KEPT_BY_KUBERNETES: &str = "kept by Kubernetes about its own copy";
 const OBJECTS_OF_KUBERNETES: &str = "concerns objects that Kubernetes would create";
+const NO_EXTENSIONS: &str = "Weir has no extensions to refer to: its filters are written in place, with `type` \
+                             RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, RequestMirror, \
+                             CORS or Fault";
+const BACKEND_TLS_IS_ELSEWHERE: &str =
+    "the certificate that a service is shown is set by `tls.certificateRef` of a TrafficPolicy";
 const RETRY_IS_ELSEWHERE: &str = "; retries are set by `retry` of a TrafficPolicy";
 
 /// Fields of documents of every kind.
@@ -47,28 +54,31 @@ const GATEWAY: &[(&str, Treat)] = &[
     ("spec.infrastructure", Ignore(OBJECTS_OF_KUBERNETES)),
     ("spec.allowedListeners", NotYet),
     ("spec.defaultScope", NotYet),
-    ("spec.backendTLS", NotYet),
-    ("spec.tls", NotYet),
-    ("spec.listeners[].tls.options", NotYet),
-    ("spec.listeners[].tls.frontendValidation", NotYet),
-    ("spec.listeners[].allowedRoutes.kinds", RouteKinds),
+    ("spec.backendTLS", Refuse(BACKEND_TLS_IS_ELSEWHERE)),
+    ("spec.tls.backend", Refuse(BACKEND_TLS_IS_ELSEWHERE)),
     ("spec.listeners[].allowedRoutes.namespaces.selector", NotYet),
     ("spec.listeners[].allowedRoutes.namespaces.from", NotYetValue("Selector")),
     ("spec.listeners[].allowedRoutes.namespaces.from", NotYetValue("None")),
     ("spec.listeners[].protocol", NotYetValue("UDP")),
 ];
 
-/// Fields of `HTTPRoute` (Gateway API v1.4, experimental channel included).
+/// Fields of `HTTPRoute` and `GRPCRoute` (Gateway API v1.4, experimental channel included).
 const HTTP_ROUTE: &[(&str, Treat)] = &[
     ("spec.useDefaultGateways", NotYet),
-    ("spec.rules[].filters", NotYet),
     ("spec.rules[].retry", NotYet),
     ("spec.rules[].sessionPersistence", NotYet),
-    ("spec.rules[].backendRefs[].filters", NotYet),
-    ("spec.rules[].matches[].path.type", NotYetValue("RegularExpression")),
-    ("spec.rules[].matches[].headers[].type", NotYetValue("RegularExpression")),
-    ("spec.rules[].matches[].queryParams[].type", NotYetValue("RegularExpression")),
+    ("spec.rules[].filters[].type", RefuseValue("ExtensionRef", NO_EXTENSIONS)),
+    ("spec.rules[].filters[].type", NotYetValue("ExternalAuth")),
+    ("spec.rules[].filters[].extensionRef", Refuse("there is nothing to refer to")),
+    ("spec.rules[].filters[].externalAuth", NotYet),
+    ("spec.rules[].backendRefs[].filters[].type", RefuseValue("ExtensionRef", NO_EXTENSIONS)),
+    ("spec.rules[].backendRefs[].filters[].type", NotYetValue("ExternalAuth")),
+    ("spec.rules[].backendRefs[].filters[].extensionRef", Refuse("there is nothing to refer to")),
+    ("spec.rules[].backendRefs[].filters[].externalAuth", NotYet),
 ];
+
+/// Fields of `TLSRoute` and `TCPRoute`.
+const STREAM_ROUTE: &[(&str, Treat)] = &[("spec.useDefaultGateways", NotYet)];
 
 /// Fields of `TrafficPolicy` that the design has and the code has not.
 const TRAFFIC_POLICY: &[(&str, Treat)] = &[
@@ -92,9 +102,10 @@ const TRAFFIC_POLICY: &[(&str, Treat)] = &[
 pub(super) fn set_aside(kind: Kind, root: &mut Node, faults: &mut Vec<Fault>) -> Vec<Ignored> {
     let own = match kind {
         Kind::Gateway => GATEWAY,
-        Kind::HttpRoute => HTTP_ROUTE,
+        Kind::HttpRoute | Kind::GrpcRoute => HTTP_ROUTE,
+        Kind::TlsRoute | Kind::TcpRoute => STREAM_ROUTE,
         Kind::TrafficPolicy => TRAFFIC_POLICY,
-        Kind::Service | Kind::Certificate => &[],
+        Kind::Service | Kind::Certificate | Kind::ListenerPolicy => &[],
     };
     let mut walk = Walk { ignored: Vec::new(), faults, path: String::new() };
     for (pattern, treat) in COMMON.iter().chain(own) {
@@ -145,10 +156,19 @@ impl Walk<'_> {
             }
             return;
         }
+        if let RefuseValue(value, why) = treat {
+            if let Some(entry) = parent.entry(key).filter(|entry| entry.node.text() == Some(value)) {
+                let place = entry.node.place;
+                self.fault(place, format!("`{value}` has no meaning here: {why}"));
+            }
+            return;
+        }
         let Some(entry) = parent.take(key) else { return };
         let why = match treat {
             Ignore(why) => why,
-            RouteKinds if only_http_routes(&entry.node) => "HTTPRoute is the only kind of route there is yet",
+            Refuse(why) => {
+                return self.fault(entry.place, format!("`{}` has no meaning here: {why}", shortened(key)));
+            }
             // An empty one asks for nothing.
             _ if entry.node.is_void() => return,
             _ => {
@@ -164,14 +184,5 @@ impl Walk<'_> {
             return;
         }
         self.faults.push(Fault { place: Some(place), path: self.path.clone(), message, ..Fault::default() });
-    }
-}
-
-fn only_http_routes(node: &Node) -> bool {
-    match &node.value {
-        Value::List(items) => {
-            items.iter().all(|item| item.get("kind").and_then(Node::text) == Some("HTTPRoute"))
-        }
-        _ => false,
     }
 }

@@ -8,17 +8,16 @@ use super::suggest::nearest;
 use super::{Document, ERRORS_MAX, Ignored, Origin, Parsed};
 use crate::resource::{GATEWAY_API_VERSION, Kind, Metadata, Resource, Spec, WEIR_API_VERSION};
 
-/// The older version of the Gateway API, whose kinds have the same form.
+/// Older versions of the Gateway API, whose kinds have the same form.
 const GATEWAY_API_VERSION_BETA: &str = "gateway.networking.k8s.io/v1beta1";
+const GATEWAY_API_VERSION_ALPHA: &str = "gateway.networking.k8s.io/v1alpha2";
+const GATEWAY_API_VERSION_ALPHA_3: &str = "gateway.networking.k8s.io/v1alpha3";
 
 /// Fields of every document.
 const DOCUMENT_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
 
 /// Kinds of the design that are not there yet: to drop one silently would change what the set means.
-const NOT_YET: [&str; 13] = [
-    "GRPCRoute",
-    "TLSRoute",
-    "TCPRoute",
+const NOT_YET: [&str; 10] = [
     "UDPRoute",
     "RateLimit",
     "AccessPolicy",
@@ -140,7 +139,9 @@ fn sort(root: &Node) -> Result<Sorted, Fault> {
     };
     let accepted: &[&str] = match kind {
         Kind::Gateway | Kind::HttpRoute => &[GATEWAY_API_VERSION, GATEWAY_API_VERSION_BETA],
-        Kind::Service | Kind::Certificate | Kind::TrafficPolicy => &[WEIR_API_VERSION],
+        Kind::GrpcRoute | Kind::TcpRoute => &[GATEWAY_API_VERSION, GATEWAY_API_VERSION_ALPHA],
+        Kind::TlsRoute => &[GATEWAY_API_VERSION, GATEWAY_API_VERSION_ALPHA_3, GATEWAY_API_VERSION_ALPHA],
+        Kind::Service | Kind::Certificate | Kind::TrafficPolicy | Kind::ListenerPolicy => &[WEIR_API_VERSION],
     };
     if let Some((entry, text)) = version
         && !accepted.contains(&text)
@@ -208,6 +209,10 @@ fn resource(kind: Kind, mut root: Node) -> Result<(Resource, Vec<Ignored>), Vec<
         Kind::Service => decode(spec, "spec").map(Spec::Service),
         Kind::Certificate => decode(spec, "spec").map(Spec::Certificate),
         Kind::TrafficPolicy => decode(spec, "spec").map(Spec::TrafficPolicy),
+        Kind::GrpcRoute => decode(spec, "spec").map(Spec::GrpcRoute),
+        Kind::TlsRoute => decode(spec, "spec").map(Spec::TlsRoute),
+        Kind::TcpRoute => decode(spec, "spec").map(Spec::TcpRoute),
+        Kind::ListenerPolicy => decode(spec, "spec").map(Spec::ListenerPolicy),
     };
     let spec = spec.map_err(&mut note).ok();
     match (metadata, spec) {

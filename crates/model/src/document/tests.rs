@@ -168,7 +168,7 @@ fn unknown_fields_are_all_named_with_a_suggestion() {
     refused(
         &route("      zzz: 1\n"),
         &[":8: HTTPRoute/cart spec.rules[0].backendRefs[0].zzz: unknown field; \
-           expected one of `group`, `kind`, `name`, `namespace`, `port`, `weight`"],
+           expected one of `group`, `kind`, `name`, `namespace`, `port`, `weight`, `filters`"],
     );
     refused(
         "kind: Service\nmetadata: {name: a, \"no word\": 1}\n",
@@ -250,7 +250,7 @@ fn missing_and_misspelt() {
     refused(
         "metadata: {name: a}\n",
         &[
-            ":1: the field `kind` is missing; expected one of `Service`, `TrafficPolicy`, `Certificate`, `Gateway`, `HTTPRoute`",
+            ":1: the field `kind` is missing; expected one of `Service`, `TrafficPolicy`, `Certificate`, `Gateway`, `ListenerPolicy`, `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`",
         ],
     );
     refused("kind: Service\n", &[":1: Service metadata: the field `name` is missing"]);
@@ -266,7 +266,7 @@ fn missing_and_misspelt() {
     refused(
         "kind: Deployment\nmetadata: {name: a}\n",
         &[
-            ":1: Deployment/a kind: unknown kind `Deployment`; expected one of `Service`, `TrafficPolicy`, `Certificate`, `Gateway`, `HTTPRoute`",
+            ":1: Deployment/a kind: unknown kind `Deployment`; expected one of `Service`, `TrafficPolicy`, `Certificate`, `Gateway`, `ListenerPolicy`, `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`",
         ],
     );
     refused("kind: [1]\n", &[":1: kind: a list where the name of a kind was expected"]);
@@ -303,38 +303,100 @@ fn missing_and_misspelt() {
 #[test]
 fn what_matters_and_is_not_there_yet_is_refused_not_dropped() {
     refused(
-        &route(
-            "    filters: [{type: RequestRedirect}]\n    retry: {attempts: 2}\n    sessionPersistence: {sessionName: a}\n",
-        ),
+        &route("    retry: {attempts: 2}\n    sessionPersistence: {sessionName: a}\n"),
         &[
-            ":8: HTTPRoute/cart spec.rules[0].filters: `filters` is not supported yet",
-            ":9: HTTPRoute/cart spec.rules[0].retry: `retry` is not supported yet; retries are set by `retry` of a TrafficPolicy",
-            ":10: HTTPRoute/cart spec.rules[0].sessionPersistence: `sessionPersistence` is not supported yet",
+            ":8: HTTPRoute/cart spec.rules[0].retry: `retry` is not supported yet; retries are set by `retry` of a TrafficPolicy",
+            ":9: HTTPRoute/cart spec.rules[0].sessionPersistence: `sessionPersistence` is not supported yet",
         ],
     );
     refused(
-        &route("    matches:\n    - path: {type: RegularExpression, value: \"/a.*\"}\n"),
-        &[":9: HTTPRoute/cart spec.rules[0].matches[0].path.type: `RegularExpression` is not supported yet"],
-    );
-    refused(
-        &gateway(
-            "    tls: {options: {a: b}}\n    allowedRoutes: {kinds: [{kind: GRPCRoute}], namespaces: {from: Selector, selector: {x: y}}}\n",
-        ),
+        &route("    filters: [{type: ExternalAuth, externalAuth: {protocol: HTTP}}]\n"),
         &[
-            ":10: Gateway/edge spec.listeners[0].tls.options: `options` is not supported yet",
-            ":11: Gateway/edge spec.listeners[0].allowedRoutes.kinds: `kinds` is not supported yet",
-            ":11: Gateway/edge spec.listeners[0].allowedRoutes.namespaces.from: `Selector` is not supported yet",
-            ":11: Gateway/edge spec.listeners[0].allowedRoutes.namespaces.selector: `selector` is not supported yet",
+            ":8: HTTPRoute/cart spec.rules[0].filters[0].type: `ExternalAuth` is not supported yet",
+            ":8: HTTPRoute/cart spec.rules[0].filters[0].externalAuth: `externalAuth` is not supported yet",
         ],
     );
     refused(
-        "kind: GRPCRoute\nmetadata: {name: a}\n",
-        &[":1: GRPCRoute/a kind: the kind `GRPCRoute` is not supported yet"],
+        &gateway("    allowedRoutes: {namespaces: {from: Selector, selector: {x: y}}}\n"),
+        &[
+            ":10: Gateway/edge spec.listeners[0].allowedRoutes.namespaces.from: `Selector` is not supported yet",
+            ":10: Gateway/edge spec.listeners[0].allowedRoutes.namespaces.selector: `selector` is not supported yet",
+        ],
+    );
+    refused(
+        "kind: UDPRoute\nmetadata: {name: a}\n",
+        &[":1: UDPRoute/a kind: the kind `UDPRoute` is not supported yet"],
     );
     let allowed = one(&gateway(
-        "    allowedRoutes: {kinds: [{kind: HTTPRoute}], namespaces: {from: All}}\n  infrastructure: {labels: {a: b}}\n",
+        "    allowedRoutes: {kinds: [{kind: GRPCRoute}], namespaces: {from: All}}\n  infrastructure: {labels: {a: b}}\n",
     ));
-    assert_eq!(allowed.ignored.len(), 2, "{:?}", allowed.ignored);
+    assert_eq!(allowed.ignored.len(), 1, "{:?}", allowed.ignored);
+}
+
+#[test]
+fn what_never_will_have_a_meaning_says_what_to_do_instead() {
+    let found =
+        errors(&route("    filters: [{type: ExtensionRef, extensionRef: {group: a.b, kind: C, name: d}}]\n"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].starts_with(
+            "shop.yaml:8: HTTPRoute/cart spec.rules[0].filters[0].type: `ExtensionRef` has no meaning here: \
+             Weir has no extensions to refer to: its filters are written in place"
+        ),
+        "{found:?}"
+    );
+    assert!(found[1].contains("filters[0].extensionRef: `extensionRef` has no meaning here"), "{found:?}");
+    let found = errors(&gateway("  tls: {backend: {clientCertificateRef: {name: a}}}\n"));
+    assert!(
+        found[0].contains("spec.tls.backend: ") && found[0].contains("`tls.certificateRef`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn versions_that_kinds_have_had() {
+    for (kind, versions) in [
+        ("GRPCRoute", &["v1", "v1alpha2"][..]),
+        ("TLSRoute", &["v1", "v1alpha3", "v1alpha2"]),
+        ("TCPRoute", &["v1", "v1alpha2"]),
+    ] {
+        for version in versions {
+            one(&format!(
+                "apiVersion: gateway.networking.k8s.io/{version}\nkind: {kind}\nmetadata: {{name: a}}\nspec:\n  \
+                 rules: [{{backendRefs: [{{name: a, port: 1}}]}}]\n"
+            ));
+        }
+    }
+    refused(
+        "apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: HTTPRoute\nmetadata: {name: a}\n",
+        &[
+            ":1: HTTPRoute/a apiVersion: `gateway.networking.k8s.io/v1alpha2` has no kind HTTPRoute that Weir knows; \
+           expected one of `gateway.networking.k8s.io/v1`, `gateway.networking.k8s.io/v1beta1`",
+        ],
+    );
+}
+
+#[test]
+fn filters_are_read_strictly() {
+    refused(
+        &route("    filters: [{type: Redirect}]\n"),
+        &[":8: HTTPRoute/cart spec.rules[0].filters[0].type: unknown value `Redirect`; expected one of \
+             `RequestHeaderModifier`, `ResponseHeaderModifier`, `RequestRedirect`, `URLRewrite`, `RequestMirror`, \
+             `CORS`, `Fault`"],
+    );
+    refused(
+        &route("    filters: [{type: URLRewrite, urlRewrite: {hostName: a}}]\n"),
+        &[
+            ":8: HTTPRoute/cart spec.rules[0].filters[0].urlRewrite.hostName: unknown field; did you mean `hostname`?",
+        ],
+    );
+    refused(
+        "kind: ListenerPolicy\nmetadata: {name: a}\nspec:\n  targetRefs: [{name: a}]\n  limits: {headBytes: 64KB}\n",
+        &[
+            ":5: ListenerPolicy/a spec.limits.headBytes: `64KB` is not a size: expected a number with a unit, such as \
+           `64KiB`, `1MiB` or `512B`",
+        ],
+    );
 }
 
 #[test]
@@ -477,7 +539,7 @@ fn errors_are_data_too() {
         serde_json::to_value(&errors[0]).unwrap(),
         serde_json::json!({
             "source": "a.yaml", "line": 8, "column": 5, "resource": "HTTPRoute/cart", "path": "spec.rules[0].timeout",
-            "message": "unknown field", "expected": "one of `name`, `matches`, `backendRefs`, `timeouts`",
+            "message": "unknown field", "expected": "one of `name`, `matches`, `filters`, `backendRefs`, `timeouts`",
             "suggestion": "timeouts"
         })
     );

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::filter::Filter;
+pub use super::route::{BackendRef, ParentRef, ValueMatch, ValueMatchKind};
 use crate::units::Span;
 
 /// The spec of an `HTTPRoute`.
@@ -19,29 +21,6 @@ pub struct HttpRouteSpec {
     pub rules: Vec<HttpRouteRule>,
 }
 
-/// Names a parent of a route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ParentRef {
-    /// API group, kept as written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// `Gateway` (the default) or `Service`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// The parent's namespace; the route's when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// The parent's name.
-    pub name: String,
-    /// One listener of the gateway, by name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub section_name: Option<String>,
-    /// Listeners of the gateway with this port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-}
-
 /// One rule of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,6 +31,9 @@ pub struct HttpRouteRule {
     /// Conditions, any of which suffices; every request when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matches: Vec<HttpRouteMatch>,
+    /// What happens to matching requests and their responses on the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
     /// Where matching requests go, by weight. None: 500, as the Gateway API says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backend_refs: Vec<BackendRef>,
@@ -85,7 +67,7 @@ pub struct PathMatch {
     /// How `value` is compared.
     #[serde(rename = "type", default)]
     pub kind: PathMatchKind,
-    /// Starts with `/`.
+    /// Starts with `/`, unless it is a regular expression.
     #[serde(default = "root_path")]
     pub value: String,
 }
@@ -102,54 +84,8 @@ pub enum PathMatchKind {
     /// Whole segments from the start.
     #[default]
     PathPrefix,
-}
-
-/// A condition on a named value: a header field or a query parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ValueMatch {
-    /// How `value` is compared.
-    #[serde(rename = "type", default)]
-    pub kind: ValueMatchKind,
-    /// The field's or parameter's name. Header names are compared without regard to case.
-    pub name: String,
-    /// The value.
-    pub value: String,
-}
-
-/// How a value is compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ValueMatchKind {
-    /// Byte for byte.
-    #[default]
-    Exact,
-}
-
-/// Names a service that requests go to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackendRef {
-    /// API group, kept as written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// `Service`, the only kind with a meaning here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// The service's name.
-    pub name: String,
-    /// The service's namespace; the route's when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Accepted for the Gateway API's sake; endpoints carry their own ports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// Share of the requests, relative to the rule's other services. 0 means none.
-    #[serde(default = "default_weight")]
-    pub weight: u32,
-}
-
-const fn default_weight() -> u32 {
-    1
+    /// By a regular expression that the whole path must match (see [`crate::pattern`]).
+    RegularExpression,
 }
 
 /// Time limits of a rule.

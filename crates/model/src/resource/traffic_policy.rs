@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gateway::CertificateRef;
 use crate::units::Span;
 
 /// The spec of a `TrafficPolicy`.
@@ -19,6 +20,63 @@ pub struct TrafficPolicySpec {
     /// Retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// TLS to the service's instances; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// The PROXY header that each connection to the service's instances begins with; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
+    /// Bounds on connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
+}
+
+/// TLS to the instances of a service. An empty one (`tls: {}`) means TLS with the authorities that the proxy's host
+/// trusts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamTls {
+    /// The name that the certificate must be for, which is also sent as SNI. When absent: the host name of an endpoint
+    /// that is written as one, else the service's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// The `Certificate` resources whose `caFile` holds the authorities that are trusted; those of the host when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ca_refs: Vec<CertificateRef>,
+    /// The `Certificate` resource that is presented; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ref: Option<CertificateRef>,
+    /// Whether any certificate is taken for good: for trying things out only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub insecure_skip_verify: bool,
+}
+
+/// serde wants a reference.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Versions of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocolVersion {
+    /// The line of text.
+    V1,
+    /// The binary header.
+    V2,
+}
+
+/// Bounds on connections to the instances of a service. What is absent keeps its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// Most requests at once on one HTTP/2 connection; the instance's own limit counts too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams_max: Option<u32>,
+    /// Most connections of one proxy to one instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u32>,
 }
 
 /// Names what a policy is for.

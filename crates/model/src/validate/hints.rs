@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::{FAULTS_MAX, FieldError};
 use crate::document::nearest;
+use crate::resource::filter::FilterKind;
 use crate::resource::gateway::{FromNamespaces, GatewaySpec, Listener};
-use crate::resource::http_route::{HttpRouteRule, HttpRouteSpec, ParentRef};
-use crate::resource::{Kind, Resource, ResourceId, ServiceRef, Spec, TrafficPolicySpec};
+use crate::resource::route::{BackendRef, ParentRef};
+use crate::resource::{Kind, ListenerPolicySpec, Resource, ResourceId, ServiceRef, Spec, TrafficPolicySpec};
 
 /// Hints about some resources among all there are, each with the resource it is about. `registered` tells whether a
 /// service has instances; one that is declared, or has them, is known.
@@ -29,8 +30,11 @@ pub fn hints<'a>(
     for resource in about {
         let namespace = &resource.metadata.namespace;
         let found = match &resource.spec {
-            Spec::HttpRoute(spec) => route(namespace, spec, &surroundings),
+            Spec::HttpRoute(_) | Spec::GrpcRoute(_) | Spec::TlsRoute(_) | Spec::TcpRoute(_) => {
+                route(resource, &surroundings)
+            }
             Spec::TrafficPolicy(spec) => policy(namespace, spec, &surroundings),
+            Spec::ListenerPolicy(spec) => listener_policy(namespace, spec, &surroundings.gateways),
             Spec::Gateway(_) | Spec::Service(_) | Spec::Certificate(_) => Vec::new(),
         };
         hints.extend(found.into_iter().take(FAULTS_MAX).map(|hint| (resource.id(), hint)));
@@ -67,32 +71,50 @@ impl<F: Fn(&ServiceRef) -> bool> Surroundings<'_, F> {
     }
 }
 
-fn route<F>(namespace: &str, spec: &HttpRouteSpec, surroundings: &Surroundings<'_, F>) -> Vec<FieldError>
+fn route<F>(resource: &Resource, surroundings: &Surroundings<'_, F>) -> Vec<FieldError>
 where
     F: Fn(&ServiceRef) -> bool,
 {
+    let (kind, namespace, spec) = (resource.kind(), &*resource.metadata.namespace, &resource.spec);
     let mut hints = Vec::new();
-    if spec.parent_refs.is_empty() {
+    if spec.parent_refs().is_empty() {
         hints.push(FieldError::new(
             "spec.parentRefs",
             "the route belongs to no gateway and takes effect nowhere",
         ));
     }
-    for (index, reference) in spec.parent_refs.iter().enumerate() {
+    for (index, reference) in spec.parent_refs().iter().enumerate() {
         let path = format!("spec.parentRefs[{index}]");
         if reference.kind.as_deref().is_none_or(|kind| kind == "Gateway") {
-            hints.extend(parent(&path, namespace, reference, &surroundings.gateways));
+            hints.extend(parent(&path, kind, namespace, reference, &surroundings.gateways));
         } else {
             let of = reference.namespace.as_deref().unwrap_or(namespace);
             hints.extend(surroundings.unknown_service(format!("{path}.name"), of, &reference.name));
         }
     }
-    for (index, rule) in spec.rules.iter().enumerate() {
-        let path = format!("spec.rules[{index}].backendRefs");
-        hints.extend(backends(&path, rule));
-        for (at, backend) in rule.backend_refs.iter().enumerate() {
-            let of = backend.namespace.as_deref().unwrap_or(namespace);
-            hints.extend(surroundings.unknown_service(format!("{path}[{at}].name"), of, &backend.name));
+    for (index, (backends, filters)) in spec.rules().into_iter().enumerate() {
+        // What a filter answers needs no service.
+        if !filters.iter().any(|filter| filter.kind == FilterKind::RequestRedirect) {
+            hints.extend(without_backends(kind, &format!("spec.rules[{index}].backendRefs"), backends));
+        }
+    }
+    for backend in spec.backends() {
+        let of = backend.namespace.unwrap_or(namespace);
+        hints.extend(surroundings.unknown_service(format!("{}.name", backend.place), of, backend.name));
+    }
+    hints
+}
+
+fn listener_policy(namespace: &str, spec: &ListenerPolicySpec, gateways: &Gateways<'_>) -> Vec<FieldError> {
+    let mut hints = Vec::new();
+    for (index, target) in spec.target_refs.iter().enumerate() {
+        let path = format!("spec.targetRefs[{index}]");
+        match gateways.get(&(namespace, target.name.as_str())) {
+            None => hints.push(no_gateway(&path, namespace, &target.name, gateways)),
+            Some(gateway) => {
+                let section = target.section_name.as_deref();
+                hints.extend(section.and_then(|section| no_listener(&path, section, gateway)));
+            }
         }
     }
     hints
@@ -111,32 +133,40 @@ where
 }
 
 /// Why a route takes no effect at a gateway, if so.
-fn parent(path: &str, namespace: &str, reference: &ParentRef, gateways: &Gateways<'_>) -> Option<FieldError> {
+fn parent(
+    path: &str,
+    kind: Kind,
+    namespace: &str,
+    reference: &ParentRef,
+    gateways: &Gateways<'_>,
+) -> Option<FieldError> {
     let of = reference.namespace.as_deref().unwrap_or(namespace);
     let Some(gateway) = gateways.get(&(of, reference.name.as_str())) else {
-        let id = ResourceId::new(Kind::Gateway, of, reference.name.as_str());
-        let known = gateways.keys().filter(|(namespace, _)| *namespace == of).map(|(_, name)| *name);
-        let hint = FieldError::new(format!("{path}.name"), format!("there is no {id} yet"));
-        return Some(match nearest(&reference.name, known) {
-            Some(name) => hint.expected(format!("`{name}`?")),
-            None => hint,
-        });
+        return Some(no_gateway(path, of, &reference.name, gateways));
     };
+    if let Some(section) = &reference.section_name
+        && let Some(hint) = no_listener(path, section, gateway)
+    {
+        return Some(hint);
+    }
     let named =
         |listener: &&Listener| reference.section_name.as_ref().is_none_or(|name| *name == listener.name);
-    if !gateway.listeners.iter().any(|listener| named(&listener)) {
-        let names: Vec<String> =
-            gateway.listeners.iter().map(|listener| format!("`{}`", listener.name)).collect();
-        let hint = FieldError::new(format!("{path}.sectionName"), "the gateway has no such listener");
-        return Some(hint.expected(names.join(" or ")));
-    }
     let on_port = |listener: &&Listener| reference.port.is_none_or(|port| port == listener.port);
-    let listeners: Vec<&Listener> = gateway.listeners.iter().filter(named).filter(on_port).collect();
+    let mut listeners: Vec<&Listener> = gateway.listeners.iter().filter(named).filter(on_port).collect();
     if listeners.is_empty() {
         return Some(FieldError::new(
             format!("{path}.port"),
             "the gateway has no such listener on this port",
         ));
+    }
+    listeners.retain(|listener| listener.takes(kind));
+    if listeners.is_empty() {
+        let hint = FieldError::new(path, format!("no listener there takes a {kind}"));
+        return Some(hint.expected(match kind {
+            Kind::TlsRoute => "a listener with `protocol: TLS`",
+            Kind::TcpRoute => "a listener with `protocol: TCP`, or `TLS` that is terminated",
+            _ => "a listener with `protocol: HTTP` or `HTTPS`",
+        }));
     }
     let allows = |listener: &&Listener| of == namespace || from(listener) == FromNamespaces::All;
     (!listeners.iter().any(allows)).then(|| {
@@ -145,18 +175,43 @@ fn parent(path: &str, namespace: &str, reference: &ParentRef, gateways: &Gateway
     })
 }
 
+fn no_gateway(path: &str, namespace: &str, name: &str, gateways: &Gateways<'_>) -> FieldError {
+    let id = ResourceId::new(Kind::Gateway, namespace, name);
+    let known = gateways.keys().filter(|(of, _)| *of == namespace).map(|(_, name)| *name);
+    let hint = FieldError::new(format!("{path}.name"), format!("there is no {id} yet"));
+    match nearest(name, known) {
+        Some(name) => hint.expected(format!("`{name}`?")),
+        None => hint,
+    }
+}
+
+fn no_listener(path: &str, section: &str, gateway: &GatewaySpec) -> Option<FieldError> {
+    if gateway.listeners.iter().any(|listener| listener.name == section) {
+        return None;
+    }
+    let names: Vec<String> =
+        gateway.listeners.iter().map(|listener| format!("`{}`", listener.name)).collect();
+    let hint = FieldError::new(format!("{path}.sectionName"), "the gateway has no such listener");
+    Some(hint.expected(names.join(" or ")))
+}
+
 /// From which namespaces a listener takes routes.
 fn from(listener: &Listener) -> FromNamespaces {
     let namespaces = listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
     namespaces.and_then(|namespaces| namespaces.from).unwrap_or(FromNamespaces::Same)
 }
 
-fn backends(path: &str, rule: &HttpRouteRule) -> Option<FieldError> {
-    if rule.backend_refs.is_empty() {
-        return Some(FieldError::new(path, "there is none: matching requests are answered with 500"));
+fn without_backends(kind: Kind, path: &str, backends: &[BackendRef]) -> Option<FieldError> {
+    let end = match kind {
+        Kind::HttpRoute => "matching requests are answered with 500",
+        Kind::GrpcRoute => "matching calls are answered with UNAVAILABLE",
+        _ => "connections are closed",
+    };
+    if backends.is_empty() {
+        return Some(FieldError::new(path, format!("there is none: {end}")));
     }
-    rule.backend_refs
+    backends
         .iter()
         .all(|backend| backend.weight == 0)
-        .then(|| FieldError::new(path, "all weights are 0: matching requests are answered with 500"))
+        .then(|| FieldError::new(path, format!("all weights are 0: {end}")))
 }

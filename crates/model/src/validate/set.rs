@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::FieldError;
-use crate::resource::{GatewaySpec, Kind, Resource, ResourceId, Spec};
+use crate::resource::references::{CertificateNeed, CertificateUse};
+use crate::resource::{CertificateSpec, GatewaySpec, Kind, Resource, ResourceId, Spec};
 
 /// Where the resources of a set take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub fn conflicts(resources: &[&Resource], scope: Scope) -> Vec<(usize, FieldErro
     let ids: Vec<ResourceId> = resources.iter().map(|resource| resource.id()).collect();
     let mut known = HashSet::new();
     let mut policies: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut listeners: HashMap<(&str, &str, Option<&str>), usize> = HashMap::new();
     let mut bound: HashMap<u16, Bound> = HashMap::new();
     for (index, resource) in resources.iter().enumerate() {
         if !known.insert(&ids[index]) {
@@ -42,14 +44,40 @@ pub fn conflicts(resources: &[&Resource], scope: Scope) -> Vec<(usize, FieldErro
                     }
                 }
             }
-            Spec::HttpRoute(_) | Spec::Service(_) | Spec::Certificate(_) => {}
+            Spec::ListenerPolicy(spec) => {
+                for (at, target) in spec.target_refs.iter().enumerate() {
+                    let section = target.section_name.as_deref();
+                    let key = (resource.metadata.namespace.as_str(), target.name.as_str(), section);
+                    let first = *listeners.entry(key).or_insert(index);
+                    if first != index {
+                        let message = format!("`{}` already has a policy, {}", target.name, ids[first]);
+                        let fault = FieldError::new(format!("spec.targetRefs[{at}]"), message);
+                        faults.push((index, fault.expected("one policy for each gateway or listener")));
+                    }
+                }
+            }
+            Spec::HttpRoute(_)
+            | Spec::GrpcRoute(_)
+            | Spec::TlsRoute(_)
+            | Spec::TcpRoute(_)
+            | Spec::Service(_)
+            | Spec::Certificate(_) => {}
         }
     }
+    let certificates: HashMap<&ResourceId, &CertificateSpec> = ids
+        .iter()
+        .zip(resources)
+        .filter_map(|(id, resource)| match &resource.spec {
+            Spec::Certificate(spec) => Some((id, spec)),
+            _ => None,
+        })
+        .collect();
     for (index, resource) in resources.iter().enumerate() {
-        if let Spec::Gateway(spec) = &resource.spec {
-            certificates(index, resource, spec, &known, &mut faults);
-        }
+        let needs = resource.spec.certificates().into_iter();
+        let missing = needs.filter_map(|need| missing(&resource.metadata.namespace, &need, &certificates));
+        faults.extend(missing.map(|fault| (index, fault)));
     }
+    shared_ports(resources, &ids, &mut faults);
     faults.sort_by_key(|(index, _)| *index);
     faults
 }
@@ -119,22 +147,56 @@ fn sockets(
     }
 }
 
-/// The certificates that listeners refer to must be there: a listener without one would refuse every client.
-fn certificates(
-    index: usize,
-    resource: &Resource,
-    spec: &GatewaySpec,
-    known: &HashSet<&ResourceId>,
-    faults: &mut Vec<(usize, FieldError)>,
-) {
-    for (at, listener) in spec.listeners.iter().enumerate() {
-        for (nth, reference) in listener.tls.iter().flat_map(|tls| &tls.certificate_refs).enumerate() {
-            let namespace = reference.namespace.as_ref().unwrap_or(&resource.metadata.namespace);
-            let id = ResourceId::new(Kind::Certificate, namespace.clone(), reference.name.clone());
-            if !known.contains(&id) {
-                let path = format!("spec.listeners[{at}].tls.certificateRefs[{nth}].name");
-                let fault = FieldError::new(path, format!("there is no {id}"));
-                faults.push((index, fault.expected("the name of a `Certificate`")));
+/// The certificates that are referred to must be there and hold what they are needed for: a listener without one would
+/// refuse every client.
+fn missing(
+    namespace: &str,
+    need: &CertificateNeed<'_>,
+    certificates: &HashMap<&ResourceId, &CertificateSpec>,
+) -> Option<FieldError> {
+    let namespace = need.reference.namespace.as_deref().unwrap_or(namespace);
+    let id = ResourceId::new(Kind::Certificate, namespace, need.reference.name.as_str());
+    let path = format!("{}.name", need.path);
+    let Some(certificate) = certificates.get(&id) else {
+        return Some(
+            FieldError::new(path, format!("there is no {id}")).expected("the name of a `Certificate`"),
+        );
+    };
+    let (is_there, what) = match need.usage {
+        CertificateUse::Present => (certificate.cert_file.is_some(), "`certFile` and `keyFile`"),
+        CertificateUse::Trust => (certificate.ca_file.is_some(), "`caFile`"),
+    };
+    (!is_there).then(|| {
+        FieldError::new(path, format!("{id} has nothing for this purpose"))
+            .expected(format!("one with {what}"))
+    })
+}
+
+/// Listeners on one port share a policy: it counts before it is known which of them a connection is for.
+fn shared_ports(resources: &[&Resource], ids: &[ResourceId], faults: &mut Vec<(usize, FieldError)>) {
+    let gateways: HashMap<(&str, &str), &GatewaySpec> = resources
+        .iter()
+        .filter_map(|resource| match &resource.spec {
+            Spec::Gateway(spec) => Some(((&*resource.metadata.namespace, &*resource.metadata.name), spec)),
+            _ => None,
+        })
+        .collect();
+    let mut ports: HashMap<(&str, &str, u16), usize> = HashMap::new();
+    for (index, resource) in resources.iter().enumerate() {
+        let Spec::ListenerPolicy(policy) = &resource.spec else { continue };
+        for (at, target) in policy.target_refs.iter().enumerate() {
+            let gateway = (&*resource.metadata.namespace, &*target.name);
+            let (Some(section), Some(spec)) = (&target.section_name, gateways.get(&gateway)) else {
+                continue;
+            };
+            let Some(listener) = spec.listeners.iter().find(|listener| listener.name == *section) else {
+                continue;
+            };
+            let first = *ports.entry((gateway.0, gateway.1, listener.port)).or_insert(index);
+            if first != index {
+                let message = format!("port {} already has a policy, {}", listener.port, ids[first]);
+                let fault = FieldError::new(format!("spec.targetRefs[{at}].sectionName"), message);
+                faults.push((index, fault.expected("one policy for all listeners on one port")));
             }
         }
     }

@@ -9,8 +9,8 @@ use weir_model::resource::TrafficPolicySpec;
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
 use super::attach::{self, Routes};
-use super::endpoints;
 use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream};
+use super::{endpoints, not_yet};
 use crate::route::UpstreamIndex;
 
 /// The addresses that host names of endpoints stand for, as far as they could be resolved.
@@ -77,6 +77,9 @@ impl Compiler {
         let shared_tables = same_resources.filter(|_| matches!(self.role, Role::Gateway { .. }));
         let mut names = Interner::starting_with(shared_tables);
         self.name_services(inputs, &mut names);
+        if same_resources.is_none() {
+            not_yet::refuse(inputs, &mut rejections);
+        }
 
         let (listeners, routes) = match (&self.role, shared_tables) {
             (Role::Gateway { .. }, Some(previous)) => (previous.listeners.clone(), Routes::default()),

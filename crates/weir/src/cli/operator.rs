@@ -46,8 +46,9 @@ pub(crate) enum Format {
     long_about = "Puts documents in force. All documents of all files are one change: they are checked together, and \
                   either all of them take effect at once or none does. Then waits up to 2 seconds for the proxies and \
                   says who applied it, and who refused it and why.\n\n\
-                  A document is YAML or JSON with `kind`, `metadata` and `spec`: Gateway and HTTPRoute as in the \
-                  Kubernetes Gateway API, and weir's own Service, TrafficPolicy and Certificate.",
+                  A document is YAML or JSON with `kind`, `metadata` and `spec`: Gateway, HTTPRoute, GRPCRoute, \
+                  TLSRoute and TCPRoute as in the Kubernetes Gateway API, and weir's own Service, TrafficPolicy, \
+                  ListenerPolicy and Certificate.",
     after_long_help = "Examples:\n  \
                        weir apply -f shop.yaml\n  \
                        weir apply -f gateway.yaml -f routes.yaml     both files in one change\n  \
@@ -75,7 +76,8 @@ pub(crate) struct ApplyArgs {
 #[command(
     long_about = "Shows what the control plane knows.\n\n\
                   What is live:     services, instances, proxies, routes\n\
-                  What is declared: Gateway, HTTPRoute, Service, TrafficPolicy, Certificate, or `all`\n\
+                  What is declared: Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Service, TrafficPolicy,\n\
+                  \x20                 ListenerPolicy, Certificate, or `all`\n\
                   What happened:    changes\n\n\
                   `services` are all services, registered or declared; `Service` are the documents of that kind.",
     after_long_help = "Examples:\n  \
@@ -115,7 +117,7 @@ pub(crate) struct GetArgs {
                        weir delete -f canary.yaml"
 )]
 pub(crate) struct DeleteArgs {
-    /// Gateway, HTTPRoute, Service, TrafficPolicy or Certificate
+    /// Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Service, TrafficPolicy, ListenerPolicy or Certificate
     #[arg(
         value_name = "KIND",
         requires = "name",

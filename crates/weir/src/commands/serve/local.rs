@@ -267,6 +267,7 @@ fn gateway_resource(address: SocketAddr) -> Resource {
             tls: None,
             allowed_routes: None,
         }],
+        tls: None,
     };
     let metadata = Metadata {
         name: GATEWAY.to_owned(),
