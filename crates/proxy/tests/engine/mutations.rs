@@ -150,7 +150,9 @@ fn read_strictly(conn: &mut Served) -> Result<&'static str, Option<String>> {
     let mut lines = head.trim_end_matches("\r\n").split("\r\n");
     let line: Vec<_> = lines.next().unwrap_or_default().split(' ').collect();
     let &[method, target, "HTTP/1.1"] = line.as_slice() else { return Err(fault("request line")) };
-    if method.is_empty() || !(target.starts_with('/') || target == "*") || target.contains("/../") {
+    // What is after the question mark is not a path.
+    let path = target.split('?').next().unwrap_or_default();
+    if method.is_empty() || !(path.starts_with('/') || path == "*") || path.contains("/../") {
         return Err(fault("request line"));
     }
     let (mut hosts, mut length, mut chunked) = (0, None, 0);

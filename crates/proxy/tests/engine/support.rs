@@ -258,7 +258,7 @@ impl Client {
         loop {
             if let Some(at) = find(&self.buf, b"\r\n\r\n") {
                 let head: Vec<u8> = self.buf.drain(..at + 4).collect();
-                return Ok(String::from_utf8(head).unwrap());
+                return Ok(String::from_utf8_lossy(&head).into_owned());
             }
             if self.fill()? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
