@@ -11,12 +11,16 @@
 //!  worker:                                     accept loop <- sockets handed over; retired ones are emptied, then closed
 //! ```
 //!
+//! A process that takes over from another one gets that one's sockets (`inherit`) and uses those that it wants instead
+//! of binding its own.
+//!
 //! This module must not look into snapshots: it is told addresses.
 
 mod accept;
 mod bound;
 pub(crate) mod client_hello;
 mod enter;
+mod inherit;
 mod mailbox;
 mod proxy_header;
 pub(crate) mod proxy_protocol;
@@ -29,7 +33,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use accept::{ListenerHandle, accept_loop};
 pub(crate) use bound::Bound;
 use bound::Ports;
+<<<<<<< HEAD
 pub(crate) use enter::{Arrival, Secure};
+=======
+use inherit::{Inheritance, Kept};
+>>>>>>> 25efcaa (Begin handing over listening sockets between processes)
 pub(crate) use mailbox::{Mail, Mailbox};
 pub use proxy_header::ProxySources;
 pub use proxy_protocol::Version as ProxyVersion;
@@ -73,6 +81,8 @@ pub struct BindFailure {
 pub struct Listeners {
     mailboxes: Vec<Arc<Mailbox>>,
     state: Mutex<State>,
+    /// Whether a copy of each socket is kept, for a process that takes over.
+    keeps: bool,
 }
 
 #[derive(Debug, Default)]
@@ -81,12 +91,18 @@ struct State {
     open: BTreeMap<SocketAddr, SocketAddr>,
     /// Bound by [`Listeners::bind`], not yet accepted from: one socket per worker.
     staged: BTreeMap<SocketAddr, Vec<Bound>>,
+    /// Listeners of the configuration that were inherited: accepted from once this process serves.
+    held: Vec<(SocketAddr, Role, Vec<Bound>)>,
     ports: Ports,
+    /// What another process offered.
+    inheritance: Inheritance,
+    /// What may be offered to another process.
+    kept: Kept,
 }
 
 impl Listeners {
     pub(crate) fn new(mailboxes: Vec<Arc<Mailbox>>) -> Self {
-        Self { mailboxes, state: Mutex::default() }
+        Self { mailboxes, state: Mutex::default(), keeps: false }
     }
 
     /// Binds what is new in `wanted` on behalf of every worker, without accepting yet. All or nothing: after a failure
@@ -102,7 +118,7 @@ impl Listeners {
             if state.open.contains_key(&addr) || state.staged.contains_key(&addr) {
                 continue;
             }
-            match state.ports.bind(addr, self.mailboxes.len()) {
+            match state.inherit_or_bind(addr, Role::Gateway, self.mailboxes.len()) {
                 Ok(sockets) => {
                     state.staged.insert(addr, sockets);
                 }
@@ -126,24 +142,31 @@ impl Listeners {
             let bound = sockets.first().map_or(addr, Bound::addr);
             tracing::info!(addr = %bound, "listening");
             state.open.insert(addr, bound);
-            self.hand_over(addr, Role::Gateway, sockets);
+            self.accept_from(&mut state, (addr, addr), Role::Gateway, sockets);
         }
         let gone: Vec<_> = state.open.keys().filter(|addr| !wanted.contains(addr)).copied().collect();
         for addr in gone {
             tracing::info!(%addr, "stopped listening");
             state.open.remove(&addr);
+            // The workers' copies must be the last, so that nothing is queued once they have emptied them.
+            state.kept.forget(Role::Gateway.as_str(), addr);
             self.mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Retire(addr)));
         }
     }
 
-    /// Binds and opens a listener that no snapshot knows of, such as a sidecar's. Gives the address that was bound.
+    /// Binds and opens a listener that no snapshot knows of, such as a sidecar's. Gives the address that was bound. One
+    /// that is inherited is accepted from only after [`Listeners::release_held`].
     pub(crate) fn open_fixed(&self, addr: SocketAddr, role: Role) -> io::Result<SocketAddr> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let sockets = state.ports.bind(addr, self.mailboxes.len())?;
-        drop(state);
+        let is_inherited = state.inheritance.has(role.as_str(), addr);
+        let sockets = state.inherit_or_bind(addr, role, self.mailboxes.len())?;
         let bound = sockets.first().map_or(addr, Bound::addr);
+        if is_inherited {
+            state.held.push((addr, role, sockets));
+            return Ok(bound);
+        }
         tracing::info!(addr = %bound, role = role.as_str(), "listening");
-        self.hand_over(bound, role, sockets);
+        self.accept_from(&mut state, (addr, bound), role, sockets);
         Ok(bound)
     }
 
@@ -153,9 +176,29 @@ impl Listeners {
         state.open.iter().map(|(wanted, bound)| (*wanted, *bound)).collect()
     }
 
-    fn hand_over(&self, addr: SocketAddr, role: Role, sockets: Vec<Bound>) {
-        for (mailbox, socket) in self.mailboxes.iter().zip(sockets) {
+    /// Lets the workers accept from sockets, each from one at least: what was inherited may be more or fewer than there
+    /// are workers. `key` is what was wanted, and what the workers call it.
+    fn accept_from(&self, state: &mut State, key: (SocketAddr, SocketAddr), role: Role, mut sockets: Vec<Bound>) {
+        let (wanted, addr) = key;
+        state.inheritance.take(role.as_str(), wanted);
+        if let Err(error) = state.ports.complete(&mut sockets, self.mailboxes.len()) {
+            tracing::warn!(%addr, %error, "some workers have no socket of their own to accept from");
+        }
+        if self.keeps {
+            state.kept.keep(role.as_str(), wanted, addr, &sockets);
+        }
+        for (socket, mailbox) in sockets.into_iter().zip(self.mailboxes.iter().cycle()) {
             mailbox.send(Mail::Listen { addr, role, socket });
+        }
+    }
+}
+
+impl State {
+    /// A socket for each worker, or those that were inherited, of which there may be more or fewer.
+    fn inherit_or_bind(&mut self, addr: SocketAddr, role: Role, workers: usize) -> io::Result<Vec<Bound>> {
+        match self.inheritance.copies(role.as_str(), addr) {
+            Some(sockets) => self.ports.adopt(sockets?),
+            None => self.ports.bind(addr, workers),
         }
     }
 }

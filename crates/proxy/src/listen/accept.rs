@@ -29,6 +29,8 @@ pub(crate) struct ListenerHandle {
     /// The last view that had it, once a later one has not: what is served to its connections until they end.
     last: RefCell<Option<Rc<View>>>,
     closing: Cell<bool>,
+    /// What is queued is another process's.
+    left: Cell<bool>,
     closed: Notify,
 }
 
@@ -40,6 +42,7 @@ impl ListenerHandle {
             place: Cell::new((0, None)),
             last: RefCell::default(),
             closing: Cell::new(false),
+            left: Cell::new(false),
             closed: Notify::new(),
         })
     }
@@ -88,7 +91,14 @@ impl ListenerHandle {
     /// Stops accepting. Connections see it when they are woken next.
     pub(crate) fn close(&self) {
         self.closing.set(true);
-        self.closed.notify_one();
+        // Each of its sockets has a loop, and a loop that does not wait now looks before it does.
+        self.closed.notify_waiters();
+    }
+
+    /// The same, but leaves what is queued to another process.
+    pub(crate) fn leave(&self) {
+        self.left.set(true);
+        self.close();
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -116,7 +126,9 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, handle: Rc<ListenerHandle>, 
             },
         }
     }
-    empty_queue(&worker, &handle, listener);
+    if !handle.left.get() {
+        empty_queue(&worker, &handle, listener);
+    }
 }
 
 /// A fault of one connection is nothing; a fault of the process would repeat at once.

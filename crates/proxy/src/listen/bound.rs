@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,6 +21,11 @@ impl Bound {
     /// The address that was bound.
     pub(crate) fn addr(&self) -> SocketAddr {
         *self.addr
+    }
+
+    /// Another descriptor for the same socket.
+    pub(super) fn copy(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 
     /// The socket, and what is to be dropped after it.
@@ -42,9 +48,31 @@ impl Ports {
             let addr = sockets.first().map_or(Ok(addr), TcpListener::local_addr)?;
             sockets.push(listen(addr, shared || index > 0)?);
         }
-        let bound = Arc::new(sockets.first().map_or(Ok(addr), TcpListener::local_addr)?);
+        let bound = sockets.first().map_or(Ok(addr), TcpListener::local_addr)?;
+        Ok(self.own(bound, sockets))
+    }
+
+    /// Sockets of one address that another process has bound.
+    pub(super) fn adopt(&mut self, sockets: Vec<TcpListener>) -> io::Result<Vec<Bound>> {
+        match sockets.first().map(TcpListener::local_addr) {
+            Some(addr) => Ok(self.own(addr?, sockets)),
+            None => Err(io::Error::new(io::ErrorKind::InvalidData, "no socket was handed over for it")),
+        }
+    }
+
+    /// Binds one more for each worker that would have none.
+    pub(super) fn complete(&mut self, sockets: &mut Vec<Bound>, workers: usize) -> io::Result<()> {
+        let Some(addr) = sockets.first().map(|bound| Arc::clone(&bound.addr)) else { return Ok(()) };
+        while sockets.len() < workers {
+            sockets.push(Bound { socket: listen(*addr, true)?, addr: Arc::clone(&addr) });
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, addr: SocketAddr, sockets: Vec<TcpListener>) -> Vec<Bound> {
+        let bound = Arc::new(addr);
         self.0.push(Arc::downgrade(&bound));
-        Ok(sockets.into_iter().map(|socket| Bound { socket, addr: Arc::clone(&bound) }).collect())
+        sockets.into_iter().map(|socket| Bound { socket, addr: Arc::clone(&bound) }).collect()
     }
 
     fn is_own(&mut self, addr: SocketAddr) -> bool {

@@ -10,10 +10,12 @@ use super::{Bound, Role};
 /// One message to a worker.
 #[derive(Debug)]
 pub(crate) enum Mail {
-    /// Accept from this socket.
+    /// Accept from this socket; there may be several of one address.
     Listen { addr: SocketAddr, role: Role, socket: Bound },
     /// Stop accepting at this address, and let its connections end.
     Retire(SocketAddr),
+    /// Stop accepting at this address and leave what is queued there: another process accepts it.
+    Leave(SocketAddr),
     /// Stop accepting everywhere and end when all connections have.
     Drain,
     /// End now.

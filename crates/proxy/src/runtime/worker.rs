@@ -262,9 +262,12 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
                 // Too late: what it would accept would have to be closed at once.
                 Mail::Listen { .. } if worker.is_draining() => {}
                 Mail::Listen { addr, role, socket } => {
-                    let handle = ListenerHandle::new(addr, role);
-                    handle.settle(&worker.view());
-                    worker.listeners.borrow_mut().insert(addr, handle.clone());
+                    let view = worker.view();
+                    let handle = worker.listeners.borrow_mut().entry(addr).or_insert_with(|| {
+                        let handle = ListenerHandle::new(addr, role);
+                        handle.settle(&view);
+                        handle
+                    }).clone();
                     accepting.push(spawn_local(accept_loop(worker.clone(), handle, socket)));
                 }
                 Mail::Retire(addr) => {
@@ -273,6 +276,14 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
                     let removed = worker.listeners.borrow_mut().remove(&addr);
                     if let Some(handle) = removed {
                         handle.close();
+                    }
+                    worker.timers.wake_all();
+                }
+                Mail::Leave(addr) => {
+                    worker.view();
+                    let removed = worker.listeners.borrow_mut().remove(&addr);
+                    if let Some(handle) = removed {
+                        handle.leave();
                     }
                     worker.timers.wake_all();
                 }

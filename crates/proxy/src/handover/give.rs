@@ -1,0 +1,159 @@
+//! The running process's side.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+
+use super::channel::{Channel, SOCKETS_MAX, accept, listen, own_uid};
+use super::message::{Message, agree};
+use super::{HandoverError, MESSAGE_MAX, Offered, SERVING_MAX};
+
+/// How long to wait after the system refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits at a path for the process that will take over.
+#[derive(Debug)]
+pub(crate) struct Giver {
+    path: PathBuf,
+    role: String,
+    listener: AsyncFd<OwnedFd>,
+    given: bool,
+}
+
+/// A process has taken over these listeners. It waits to be told that they were released.
+#[derive(Debug)]
+pub(crate) struct Given {
+    channel: Channel,
+    /// Their numbers.
+    pub(crate) taken: Vec<u32>,
+}
+
+impl Giver {
+    /// Listens at a path, or goes on with the socket that was taken over. Must run in a tokio runtime.
+    ///
+    /// # Errors
+    /// The system's reason why that cannot be.
+    pub(crate) fn new(path: &Path, role: &str, own: Option<OwnedFd>) -> Result<Self, HandoverError> {
+        let failed = |source| HandoverError::Path { path: path.to_owned(), source };
+        let socket = match own {
+            Some(socket) => socket,
+            None => listen(path).map_err(failed)?,
+        };
+        let listener = AsyncFd::new(socket).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), role: role.to_owned(), listener, given: false })
+    }
+
+    /// Waits until a process has taken over. `offer` gives copies of all that this process listens on.
+    pub(crate) async fn give(&mut self, offer: impl Fn() -> io::Result<Vec<Offered>>) -> Given {
+        loop {
+            let channel = match accept(&self.listener).await {
+                Ok(channel) => channel,
+                Err(error) => {
+                    tracing::warn!(%error, path = %self.path.display(), "cannot accept a process that wants to take over");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            match self.attend(&channel, &offer).await {
+                Ok(taken) => {
+                    self.given = true;
+                    return Given { channel, taken };
+                }
+                Err(why) => {
+                    tracing::warn!(%why, "listeners were not handed over; going on");
+                    // It may be gone.
+                    let _ = timeout(MESSAGE_MAX, channel.send(&Message::Declined { reason: why }, &[])).await;
+                }
+            }
+        }
+    }
+
+    /// Deals with one process. Gives what it took, or why it took nothing.
+    async fn attend(
+        &self,
+        channel: &Channel,
+        offer: &impl Fn() -> io::Result<Vec<Offered>>,
+    ) -> Result<Vec<u32>, String> {
+        let (uid, own) = (channel.peer_uid().map_err(text)?, own_uid());
+        if uid != own && uid != 0 {
+            return Err(format!("it belongs to user {uid}: expected this one's own user, {own}"));
+        }
+        match receive(channel, MESSAGE_MAX).await? {
+            Message::Hello { protocol, oldest, role, version, pid } => {
+                agree(protocol, oldest)?;
+                if role != self.role {
+                    return Err(format!("it is a {role}: expected a {}, as the running one", self.role));
+                }
+                tracing::info!(pid, version, "another process is taking over");
+            }
+            other => return Err(format!("it began with {other:?}: expected a hello")),
+        }
+        let offered = offer().map_err(text)?;
+        let sending = self.send_offer(channel, &offered);
+        timeout(MESSAGE_MAX, sending).await.map_err(|_| "it does not read".to_owned())?.map_err(text)?;
+        match receive(channel, SERVING_MAX + MESSAGE_MAX).await? {
+            Message::Serving { taken } => {
+                if let Some(strange) =
+                    taken.iter().find(|&&number| !offered.iter().any(|o| o.number == number))
+                {
+                    return Err(format!("it took listener {strange}, which was not offered"));
+                }
+                Ok(taken)
+            }
+            Message::Declined { reason } => Err(format!("it gave up: {reason}")),
+            other => Err(format!("it said {other:?}: expected that it serves")),
+        }
+    }
+
+    async fn send_offer(&self, channel: &Channel, offered: &[Offered]) -> io::Result<()> {
+        for Offered { number, role, wanted, sockets } in offered {
+            let message = Message::Listener { number: *number, role: role.clone(), wanted: *wanted };
+            for some in sockets.chunks(SOCKETS_MAX) {
+                let some: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+                channel.send(&message, &some).await?;
+            }
+        }
+        let own = Message::Listener {
+            number: u32::MAX,
+            role: Offered::HANDOVER.to_owned(),
+            wanted: ([0, 0, 0, 0], 0).into(),
+        };
+        channel.send(&own, &[self.listener.get_ref().as_fd()]).await?;
+        channel.send(&Message::Offered, &[]).await
+    }
+}
+
+impl Drop for Giver {
+    fn drop(&mut self) {
+        if !self.given {
+            // Nobody listens there any more. If it is gone already, so much the better.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Given {
+    /// Says that this process accepts from what was taken no more.
+    pub(crate) async fn released(self) {
+        if let Err(error) = self.channel.send(&Message::Released, &[]).await {
+            tracing::warn!(%error, "the process that has taken over is not to be reached any more");
+        }
+    }
+}
+
+async fn receive(channel: &Channel, within: Duration) -> Result<Message, String> {
+    match timeout(within, channel.receive()).await {
+        Ok(Ok(Some((message, _)))) => Ok(message),
+        Ok(Ok(None)) => Err("it ended before it served".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it took longer than {} s", within.as_secs())),
+    }
+}
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}
