@@ -45,8 +45,13 @@ pub struct Running {
 }
 
 impl Load {
-    /// Starts it.
+    /// Starts it, each connection kept open as long as it goes.
     pub fn start(self) -> Running {
+        self.start_mixed(0)
+    }
+
+    /// Starts it with a fresh connection for every request of so many of its connections.
+    pub fn start_mixed(self, fresh: u32) -> Running {
         let stop = Arc::new(AtomicBool::new(false));
         let good = Arc::new(AtomicU64::new(0));
         let (announce, ready) = mpsc::channel();
@@ -55,7 +60,7 @@ impl Load {
             .map(|index| {
                 let (load, stop, good, announce) =
                     (self.clone(), Arc::clone(&stop), Arc::clone(&good), announce.clone());
-                std::thread::spawn(move || load.run(index, begin, &stop, &good, &announce))
+                std::thread::spawn(move || load.run(index, index < fresh, begin, &stop, &good, &announce))
             })
             .collect();
         Running { stop, good, threads, ready }
@@ -64,6 +69,7 @@ impl Load {
     fn run(
         &self,
         index: u32,
+        fresh: bool,
         begin: Instant,
         stop: &AtomicBool,
         good: &AtomicU64,
@@ -92,6 +98,9 @@ impl Load {
                 }
             }
             outcome.slowest = outcome.slowest.max(sent.elapsed());
+            if fresh {
+                connection = None;
+            }
         }
         outcome
     }

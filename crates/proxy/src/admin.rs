@@ -8,6 +8,8 @@ mod answer;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,17 +43,21 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds the listener.
+    /// Binds the listener, or goes on with one that another process has bound.
     ///
     /// # Errors
     /// The system's reason why that cannot be.
     pub async fn bind(
         addr: SocketAddr,
+        inherited: Option<std::net::TcpListener>,
         shared: Arc<Shared>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, SourceError> {
         let refused = |source: io::Error| SourceError::Admin { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(refused)?;
+        let listener = match inherited {
+            Some(listener) => TcpListener::from_std(listener).map_err(refused)?,
+            None => TcpListener::bind(addr).await.map_err(refused)?,
+        };
         let addr = listener.local_addr().map_err(refused)?;
         Ok(Self { listener, addr, shared, metrics })
     }
@@ -61,14 +67,19 @@ impl Admin {
         self.addr
     }
 
-    /// Answers for ever; connections end when this is dropped.
+    /// Answers until another process does so on the same listener; connections end when this is dropped.
     pub async fn serve(self) {
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
+        let mut handed_over = pin!(handed_over(&self.shared));
         loop {
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            match self.listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = &mut handed_over => break,
+            };
+            match accepted {
                 Ok((socket, _)) => {
                     let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.metrics));
                     connections.spawn(connection(socket, shared, metrics, permit));
@@ -80,6 +91,21 @@ impl Admin {
             }
             while connections.try_join_next().is_some() {}
         }
+        drop(self.listener);
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+/// Waits until another process answers on the admin listener.
+async fn handed_over(shared: &Shared) {
+    if !shared.handed_over().await.admin {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl AsFd for Admin {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 

@@ -23,6 +23,9 @@ pub struct ProxyConfig {
     pub access_log: Option<AccessLogConfig>,
     /// How long in-flight requests may take to finish after the shutdown signal. Default 30 s.
     pub drain_timeout: Duration,
+    /// Where a proxy that is to take this one's place connects, and where this one finds the proxy whose place it takes;
+    /// nowhere when absent.
+    pub handover: Option<PathBuf>,
     /// Bounds.
     pub limits: EngineLimits,
     /// Time limits for what no route or policy says.
@@ -40,6 +43,7 @@ impl ProxyConfig {
             admin: None,
             access_log: None,
             drain_timeout: Duration::from_secs(30),
+            handover: None,
             limits: EngineLimits::default(),
             timeouts: EngineTimeouts::default(),
         }

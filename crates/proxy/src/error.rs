@@ -32,6 +32,9 @@ pub enum ProxyError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The listeners of the running proxy could not be taken over.
+    #[error(transparent)]
+    Handover(#[from] crate::handover::HandoverError),
     /// The source of snapshots gave up.
     #[error(transparent)]
     Source(#[from] crate::source::SourceError),

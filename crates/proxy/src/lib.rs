@@ -7,6 +7,7 @@ mod connection;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod handover;
 pub mod listen;
 mod observe;
 mod respond;
@@ -23,6 +24,7 @@ pub use config::{
     AccessLogConfig, AccessLogFormat, EngineLimits, EngineTimeouts, Mode, ProxyConfig, SourceConfig,
 };
 pub use error::ProxyError;
+pub use handover::HandoverError;
 pub use observe::Metrics;
 pub use respond::Reason;
 pub use runtime::{Engine, run};

@@ -33,11 +33,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use accept::{ListenerHandle, accept_loop};
 pub(crate) use bound::Bound;
 use bound::Ports;
-<<<<<<< HEAD
 pub(crate) use enter::{Arrival, Secure};
-=======
 use inherit::{Inheritance, Kept};
->>>>>>> 25efcaa (Begin handing over listening sockets between processes)
 pub(crate) use mailbox::{Mail, Mailbox};
 pub use proxy_header::ProxySources;
 pub use proxy_protocol::Version as ProxyVersion;
@@ -178,7 +175,13 @@ impl Listeners {
 
     /// Lets the workers accept from sockets, each from one at least: what was inherited may be more or fewer than there
     /// are workers. `key` is what was wanted, and what the workers call it.
-    fn accept_from(&self, state: &mut State, key: (SocketAddr, SocketAddr), role: Role, mut sockets: Vec<Bound>) {
+    fn accept_from(
+        &self,
+        state: &mut State,
+        key: (SocketAddr, SocketAddr),
+        role: Role,
+        mut sockets: Vec<Bound>,
+    ) {
         let (wanted, addr) = key;
         state.inheritance.take(role.as_str(), wanted);
         if let Err(error) = state.ports.complete(&mut sockets, self.mailboxes.len()) {

@@ -10,6 +10,7 @@
 mod buffers;
 mod engine;
 mod io;
+mod succession;
 mod timers;
 mod view;
 mod worker;

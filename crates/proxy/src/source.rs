@@ -20,6 +20,7 @@ mod subscriptions;
 
 pub use file::FileErrors;
 pub use run::run;
+pub(crate) use shared::HandedOver;
 pub use shared::{Shared, SourceStatus};
 pub use subscriptions::{ON_DEMAND_MAX, Subscribed, Subscriptions, WAIT_MAX, WAITERS_MAX};
 

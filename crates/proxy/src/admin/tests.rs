@@ -23,7 +23,7 @@ impl Drop for Running {
 async fn start() -> Running {
     let shared = Shared::new();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let admin = Admin::bind(any, shared.clone(), Arc::new(Metrics::new(1))).await.unwrap();
+    let admin = Admin::bind(any, None, shared.clone(), Arc::new(Metrics::new(1))).await.unwrap();
     Running { addr: admin.addr(), shared, task: tokio::spawn(admin.serve()) }
 }
 

@@ -11,7 +11,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketType, recvmsg, sendmsg,
 };
-use tokio::io::unix::AsyncFd;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::message::Message;
 
@@ -28,26 +28,22 @@ const RECEIVE: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 #[cfg(not(target_os = "linux"))]
 const RECEIVE: RecvFlags = RecvFlags::empty();
 
-/// A connection between the two processes.
+/// A connection between the two processes. The type is the runtime's for any unix socket that is connected.
 #[derive(Debug)]
-pub(super) struct Channel(AsyncFd<OwnedFd>);
+pub(super) struct Channel(UnixStream);
 
 impl Channel {
-    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
-        AsyncFd::new(socket).map(Self)
-    }
-
     /// Connects to the process that listens at a path.
     pub(super) async fn connect(path: &Path) -> io::Result<Self> {
         let socket = packet_socket()?;
         // A local connection is there at once, or the queue is full.
         rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        Self::new(socket)
+        UnixStream::from_std(socket.into()).map(Self)
     }
 
     /// The user whose process is at the other end.
     pub(super) fn peer_uid(&self) -> io::Result<u32> {
-        peer_uid(self.0.get_ref().as_fd())
+        peer_uid(self.0.as_fd())
     }
 
     pub(super) async fn send(&self, message: &Message, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -55,14 +51,14 @@ impl Channel {
         if bytes.len() > MESSAGE_BYTES_MAX || sockets.len() > SOCKETS_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"));
         }
-        let send = |socket: &OwnedFd| {
+        let send = || {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
             let mut along = SendAncillaryBuffer::new(&mut space);
             if !sockets.is_empty() && !along.push(SendAncillaryMessage::ScmRights(sockets)) {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many sockets"));
             }
             // Nobody there is an error, and no reason for a signal.
-            Ok(sendmsg(socket, &[IoSlice::new(&bytes)], &mut along, SendFlags::NOSIGNAL)?)
+            Ok(sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut along, SendFlags::NOSIGNAL)?)
         };
         self.0.async_io(tokio::io::Interest::WRITABLE, send).await.map(drop)
     }
@@ -70,11 +66,10 @@ impl Channel {
     /// The next message, and what came along; none when the other process has closed the connection.
     pub(super) async fn receive(&self) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-        let receive = |socket: &OwnedFd| {
+        let receive = || {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
             let mut along = RecvAncillaryBuffer::new(&mut space);
-            let received =
-                recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut along, RECEIVE)?;
+            let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut along, RECEIVE)?;
             let mut sockets = Vec::new();
             for one in along.drain() {
                 if let RecvAncillaryMessage::ScmRights(some) = one {
@@ -144,11 +139,14 @@ pub(super) fn listen(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// A listener from a socket that another process made.
+pub(super) fn listener(socket: OwnedFd) -> io::Result<UnixListener> {
+    UnixListener::from_std(own(socket)?.into())
+}
+
 /// The next process that wants to take over.
-pub(super) async fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<Channel> {
-    let accept = |socket: &OwnedFd| Ok(rustix::net::accept(socket)?);
-    let socket = listener.async_io(tokio::io::Interest::READABLE, accept).await?;
-    Channel::new(own(socket)?)
+pub(super) async fn accept(listener: &UnixListener) -> io::Result<Channel> {
+    listener.accept().await.map(|(stream, _)| Channel(stream))
 }
 
 fn packet_socket() -> io::Result<OwnedFd> {

@@ -1,14 +1,15 @@
 //! The running process's side.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixListener;
 use tokio::time::timeout;
 
-use super::channel::{Channel, SOCKETS_MAX, accept, listen, own_uid};
+use super::channel::{Channel, SOCKETS_MAX, accept, listen, listener, own_uid};
 use super::message::{Message, agree};
 use super::{HandoverError, MESSAGE_MAX, Offered, SERVING_MAX};
 
@@ -20,7 +21,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Giver {
     path: PathBuf,
     role: String,
-    listener: AsyncFd<OwnedFd>,
+    listener: UnixListener,
     given: bool,
 }
 
@@ -28,8 +29,8 @@ pub(crate) struct Giver {
 #[derive(Debug)]
 pub(crate) struct Given {
     channel: Channel,
-    /// Their numbers.
-    pub(crate) taken: Vec<u32>,
+    /// Their roles and addresses as wanted.
+    pub(crate) taken: Vec<(String, SocketAddr)>,
 }
 
 impl Giver {
@@ -43,7 +44,7 @@ impl Giver {
             Some(socket) => socket,
             None => listen(path).map_err(failed)?,
         };
-        let listener = AsyncFd::new(socket).map_err(failed)?;
+        let listener = listener(socket).map_err(failed)?;
         Ok(Self { path: path.to_owned(), role: role.to_owned(), listener, given: false })
     }
 
@@ -77,8 +78,8 @@ impl Giver {
         &self,
         channel: &Channel,
         offer: &impl Fn() -> io::Result<Vec<Offered>>,
-    ) -> Result<Vec<u32>, String> {
-        let (uid, own) = (channel.peer_uid().map_err(text)?, own_uid());
+    ) -> Result<Vec<(String, SocketAddr)>, String> {
+        let (uid, own) = (channel.peer_uid().map_err(|error| error.to_string())?, own_uid());
         if uid != own && uid != 0 {
             return Err(format!("it belongs to user {uid}: expected this one's own user, {own}"));
         }
@@ -92,17 +93,17 @@ impl Giver {
             }
             other => return Err(format!("it began with {other:?}: expected a hello")),
         }
-        let offered = offer().map_err(text)?;
+        let offered = offer().map_err(|error| error.to_string())?;
         let sending = self.send_offer(channel, &offered);
-        timeout(MESSAGE_MAX, sending).await.map_err(|_| "it does not read".to_owned())?.map_err(text)?;
+        timeout(MESSAGE_MAX, sending).await.map_err(|_| "it does not read".to_owned())?.map_err(|error| error.to_string())?;
         match receive(channel, SERVING_MAX + MESSAGE_MAX).await? {
             Message::Serving { taken } => {
-                if let Some(strange) =
-                    taken.iter().find(|&&number| !offered.iter().any(|o| o.number == number))
-                {
-                    return Err(format!("it took listener {strange}, which was not offered"));
-                }
-                Ok(taken)
+                let one = |number| {
+                    let found = offered.iter().find(|one| one.number == number);
+                    let found = found.map(|one| (one.role.clone(), one.wanted));
+                    found.ok_or_else(|| format!("it took listener {number}, which was not offered"))
+                };
+                taken.into_iter().map(one).collect()
             }
             Message::Declined { reason } => Err(format!("it gave up: {reason}")),
             other => Err(format!("it said {other:?}: expected that it serves")),
@@ -122,7 +123,7 @@ impl Giver {
             role: Offered::HANDOVER.to_owned(),
             wanted: ([0, 0, 0, 0], 0).into(),
         };
-        channel.send(&own, &[self.listener.get_ref().as_fd()]).await?;
+        channel.send(&own, &[self.listener.as_fd()]).await?;
         channel.send(&Message::Offered, &[]).await
     }
 }
@@ -154,6 +155,3 @@ async fn receive(channel: &Channel, within: Duration) -> Result<Message, String>
     }
 }
 
-fn text(error: impl ToString) -> String {
-    error.to_string()
-}

@@ -53,7 +53,13 @@ impl Inheritance {
 }
 
 impl Kept {
-    pub(super) fn keep(&mut self, role: &'static str, wanted: SocketAddr, addr: SocketAddr, sockets: &[Bound]) {
+    pub(super) fn keep(
+        &mut self,
+        role: &'static str,
+        wanted: SocketAddr,
+        addr: SocketAddr,
+        sockets: &[Bound],
+    ) {
         let copies: io::Result<_> = sockets.iter().map(Bound::copy).collect();
         match copies {
             Ok(sockets) => drop(self.0.insert((role, wanted), Copies { addr, sockets })),
@@ -130,7 +136,9 @@ impl Listeners {
         let mut admin = false;
         for (role, wanted) in offered {
             let key = state.kept.0.keys().find(|(r, w)| r == role && w == wanted).copied();
-            let Some((key, copies)) = key.and_then(|key| Some((key, state.kept.0.remove(&key)?))) else { continue };
+            let Some((key, copies)) = key.and_then(|key| Some((key, state.kept.0.remove(&key)?))) else {
+                continue;
+            };
             admin |= key.0 == Offered::ADMIN;
             if key.0 == Role::Gateway.as_str() {
                 state.open.remove(wanted);

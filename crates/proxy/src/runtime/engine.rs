@@ -11,9 +11,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
+use super::succession::Succession;
 use super::worker::{STOP_MAX, Worker, live};
 use crate::config::{Mode, ProxyConfig};
 use crate::error::ProxyError;
+use crate::handover::Offered;
 use crate::listen::{Listeners, Mail, Mailbox, Role};
 use crate::observe::{AccessLog, Metrics, Reopen};
 use crate::snapshot::{Settings, Upstream};
@@ -49,6 +51,15 @@ impl Engine {
     /// # Errors
     /// A thread, a listener or the access log could not be made.
     pub fn start(config: &ProxyConfig, shared: Arc<Shared>) -> Result<Self, ProxyError> {
+        Self::start_from(config, shared, Vec::new())
+    }
+
+    /// The same with listeners that another process offers.
+    pub(super) fn start_from(
+        config: &ProxyConfig,
+        shared: Arc<Shared>,
+        offered: Vec<Offered>,
+    ) -> Result<Self, ProxyError> {
         let workers = config.worker_count();
         let metrics = Arc::new(Metrics::new(workers));
         let (access_log, log_writer) = match &config.access_log {
@@ -68,7 +79,8 @@ impl Engine {
             app: application(config),
         });
         let mailboxes: Vec<Arc<Mailbox>> = (0..workers).map(|_| Arc::default()).collect();
-        let listeners = Arc::new(Listeners::new(mailboxes.clone()));
+        let listeners = Listeners::new(mailboxes.clone()).inheriting(offered, config.handover.is_some());
+        let listeners = Arc::new(listeners);
         let fixed = open_fixed(config, &listeners)?;
         let (alive, ended) = sync_channel(0);
         let mut threads = Vec::with_capacity(workers);
@@ -116,6 +128,8 @@ impl Engine {
     /// Stops accepting, lets requests in flight finish, for at most the drain timeout, and ends the workers. Blocks.
     /// Gives whether everything had finished in time.
     pub fn drain(self) -> bool {
+        // The workers' sockets must be the last, so that nothing is queued once they have emptied them.
+        self.listeners.forget_copies();
         self.tell(|| Mail::Drain);
         let in_time = ended_by(&self.ended, Instant::now() + self.drain_timeout);
         if !in_time {
@@ -216,14 +230,21 @@ pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError>
         signal(SignalKind::hangup())
             .map_err(|source| ProxyError::Start { what: "the handler of SIGHUP", source })?
     };
+    let succession = control.block_on(Succession::begin(&config))?;
     let shared = Shared::new();
-    let engine = Engine::start(&config, shared.clone())?;
+    let (succession, offered) = succession;
+    let engine = Engine::start_from(&config, shared.clone(), offered)?;
     let (listeners, metrics) = (engine.listeners().clone(), engine.metrics().clone());
     let reopen_log = engine.reopen_log.clone();
     let mut engine = Some(engine);
+    let mut failed = None;
     let outcome = control.block_on(async {
         let drained = async {
-            shutdown.await;
+            tokio::select! {
+                _ = shutdown => {}
+                () = shared.drain_asked() => {}
+                ended = succession.run(&shared, &listeners) => failed = ended.err(),
+            }
             shared.start_draining();
             if let Some(engine) = engine.take() {
                 // It reports for itself; a thread of its own, since it blocks.
@@ -237,7 +258,7 @@ pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError>
             std::future::pending().await
         };
         tokio::select! {
-            outcome = source::run(&config, shared.clone(), listeners, metrics, drained) => outcome,
+            outcome = source::run(&config, shared.clone(), listeners.clone(), metrics, drained) => outcome,
             never = reopening => never,
         }
     });
@@ -247,7 +268,10 @@ pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError>
         shared.start_draining();
         engine.drain();
     }
-    Ok(outcome?)
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(outcome?),
+    }
 }
 
 #[cfg(test)]

@@ -263,11 +263,16 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
                 Mail::Listen { .. } if worker.is_draining() => {}
                 Mail::Listen { addr, role, socket } => {
                     let view = worker.view();
-                    let handle = worker.listeners.borrow_mut().entry(addr).or_insert_with(|| {
-                        let handle = ListenerHandle::new(addr, role);
-                        handle.settle(&view);
-                        handle
-                    }).clone();
+                    let handle = worker
+                        .listeners
+                        .borrow_mut()
+                        .entry(addr)
+                        .or_insert_with(|| {
+                            let handle = ListenerHandle::new(addr, role);
+                            handle.settle(&view);
+                            handle
+                        })
+                        .clone();
                     accepting.push(spawn_local(accept_loop(worker.clone(), handle, socket)));
                 }
                 Mail::Retire(addr) => {

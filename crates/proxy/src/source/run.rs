@@ -40,21 +40,33 @@ pub async fn run(
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
+    // What was inherited is still answered by the process that had it, until this one serves.
+    let mut waits = false;
     let admin = match config.admin {
-        Some(addr) => Some(Admin::bind(addr, Arc::clone(&shared), metrics).await?),
+        Some(addr) => {
+            let inherited = listeners.inherited_admin(addr);
+            let inherited = inherited.map_err(|source| SourceError::Admin { addr, source })?;
+            waits |= inherited.is_some();
+            let admin = Admin::bind(addr, inherited, Arc::clone(&shared), metrics).await?;
+            listeners.keep_admin(addr, &admin);
+            Some(admin)
+        }
         None => None,
     };
     let admin_addr = admin.as_ref().map(Admin::addr);
     let serving = async {
-        match admin {
-            Some(admin) => admin.serve().await,
-            None => std::future::pending().await,
+        if let Some(admin) = admin {
+            if waits {
+                shared.until_in_force().await;
+            }
+            admin.serve().await;
         }
+        std::future::pending().await
     };
     let following = follow(config, &shared, listeners, admin_addr, shutdown);
     tokio::select! {
         result = following => result,
-        () = serving => Ok(()),
+        never = serving => never,
     }
 }
 
@@ -65,7 +77,10 @@ async fn follow(
     admin: Option<SocketAddr>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
+    let mut shutdown = std::pin::pin!(shutdown);
     let role = role(config);
+    // Another process of the same name follows the source now; what is in force does for the rest of this one's life.
+    let leaving = shared.handed_over();
     let publisher = Publisher::new(Arc::clone(shared), listeners, role.clone(), Settings::default())
         .loopback_only(!config.insecure);
     match &config.source {
@@ -75,7 +90,8 @@ async fn follow(
             source.start().await?;
             tokio::select! {
                 () = source.follow(Hangups(hangups)) => {}
-                () = shutdown => {}
+                () = &mut shutdown => {}
+                _ = leaving => shutdown.await,
             }
         }
         SourceConfig::Mesh { server, id, data_dir, .. } => {
@@ -91,7 +107,12 @@ async fn follow(
             let mut source = MeshSource::start(settings, publisher).await;
             tokio::select! {
                 () = source.follow() => {}
-                () = shutdown => {}
+                () = &mut shutdown => {}
+                _ = leaving => {
+                    source.finish().await;
+                    shutdown.await;
+                    return Ok(());
+                }
             }
             source.finish().await;
         }

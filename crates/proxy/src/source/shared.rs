@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use weir_model::Position;
 
 use super::subscriptions::Subscriptions;
@@ -21,8 +21,17 @@ pub struct Shared {
     pub subscriptions: Subscriptions,
     in_force: watch::Sender<Option<Position>>,
     draining: AtomicBool,
+    drain_asked: Notify,
+    handed_over: watch::Sender<Option<HandedOver>>,
     started: Instant,
     status: Mutex<SourceStatus>,
+}
+
+/// What another process has taken over from this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HandedOver {
+    /// The admin listener, too.
+    pub(crate) admin: bool,
 }
 
 /// How the source of snapshots is doing, for people.
@@ -49,6 +58,8 @@ impl Shared {
             subscriptions: Subscriptions::default(),
             in_force: watch::Sender::new(None),
             draining: AtomicBool::new(false),
+            drain_asked: Notify::new(),
+            handed_over: watch::Sender::new(None),
             started: Instant::now(),
             status: Mutex::default(),
         })
@@ -79,6 +90,36 @@ impl Shared {
     /// Whether a snapshot is in force, its listeners are bound, and the proxy is not on its way out.
     pub fn is_ready(&self) -> bool {
         self.in_force.borrow().is_some() && !self.is_draining()
+    }
+
+    /// Asks the proxy to drain and end, as SIGTERM does. May be said more than once, from any thread.
+    pub fn ask_to_drain(&self) {
+        self.drain_asked.notify_one();
+    }
+
+    /// Waits until somebody asks the proxy to drain. For one waiter.
+    pub(crate) async fn drain_asked(&self) {
+        self.drain_asked.notified().await;
+    }
+
+    /// Says that another process has taken this one's place.
+    pub(crate) fn hand_over(&self, what: HandedOver) {
+        self.handed_over.send_replace(Some(what));
+    }
+
+    /// Waits until another process has taken this one's place.
+    pub(crate) async fn handed_over(&self) -> HandedOver {
+        match self.handed_over.subscribe().wait_for(Option::is_some).await.map(|what| *what) {
+            Ok(Some(what)) => what,
+            // The sender is this very struct's.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Waits until a snapshot is in force.
+    pub(crate) async fn until_in_force(&self) {
+        // The sender is this very struct's.
+        let _ = self.in_force().wait_for(Option::is_some).await;
     }
 
     /// Says that the proxy takes no new work.

@@ -229,6 +229,10 @@ pub(crate) struct ProxyArgs {
     /// How long requests in flight may take to finish when it is told to stop
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub drain_timeout: Span,
+    /// Take over the listeners of the proxy that listens at this path, if one does, and listen there for the proxy that
+    /// comes next: start a new binary with the same PATH, and the running one drains and ends
+    #[arg(long, value_name = "PATH")]
+    pub handover: Option<PathBuf>,
     /// Listen on addresses that others can reach, without TLS
     #[arg(long)]
     pub insecure: bool,

@@ -6,7 +6,7 @@ use std::path::Path;
 use weir_api::client::ServerUrl;
 use weir_model::{ServiceRef, names};
 use weir_proxy::source::SourceError;
-use weir_proxy::{AccessLogConfig, Mode, ProxyConfig, ProxyError, SourceConfig};
+use weir_proxy::{AccessLogConfig, HandoverError, Mode, ProxyConfig, ProxyError, SourceConfig};
 
 use crate::cli::roles::ProxyArgs;
 use crate::exit::{Exit, Failure};
@@ -44,6 +44,12 @@ fn cannot_start(error: &ProxyError) -> Failure {
         ProxyError::Source(SourceError::Files(_)) => return Failure::new(Exit::Invalid, text),
         _ => Failure::new(Exit::CannotStart, format!("the proxy ended: {text}")),
     };
+    if matches!(error, ProxyError::Handover(HandoverError::Stranger { .. } | HandoverError::Path { .. })) {
+        return failure.hint("give --handover a path in a directory that only this user may write to");
+    }
+    if matches!(error, ProxyError::Handover(_)) {
+        return failure.hint("the running proxy goes on; give this one a --handover PATH of its own to run beside it");
+    }
     if matches!(error, ProxyError::Source(SourceError::DataDir { .. })) {
         return failure.hint("give --data-dir a directory that this user may write to, or leave it out");
     }
@@ -75,6 +81,7 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
     config.admin = args.admin.map(|address| address.0);
     config.access_log = args.access_log.as_deref().map(access_log);
     config.drain_timeout = args.drain_timeout.0;
+    config.handover.clone_from(&args.handover);
     Ok(config)
 }
 
