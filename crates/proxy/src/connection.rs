@@ -26,6 +26,7 @@ use std::task::Poll;
 use crate::attempt::{Exchange, Held, LocalUpstream, Outcome, leads_back};
 use crate::listen::proxy_protocol::Addresses;
 use crate::listen::{Arrival, ListenerHandle, Secure};
+use crate::observe::OpenConnection;
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot, Worker};
 use crate::source::Subscribed;
@@ -33,7 +34,7 @@ use crate::tunnel;
 
 pub(crate) use carry::Carry;
 use decode::Next;
-pub(crate) use notes::Notes;
+pub(crate) use notes::{End, Notes};
 pub(crate) use outside::Lookups;
 
 /// A client's connection.
@@ -51,6 +52,8 @@ pub(crate) struct Connection {
     destination: Option<Box<SocketAddr>>,
     /// What TLS has settled, where the client came by it.
     pub(crate) secure: Option<Rc<Secure>>,
+    /// Counts it, unless it is a stream of one that is counted.
+    _counted: Option<OpenConnection>,
     /// What came of asking for the service that the request in `carry` is for.
     asked_for: Option<(Subscribed, u8)>,
     /// The grace for one more request has begun.
@@ -102,7 +105,7 @@ pub(crate) enum Target {
 
 /// Serves a connection until it ends. Not an async function, which would hold the arguments a second time.
 pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
-    let Arrival { worker, listener, io, peer, destination, ahead, secure } = arrival;
+    let Arrival { worker, listener, io, peer, destination, ahead, secure, counted } = arrival;
     worker.connection_opened();
     let mut connection = Connection {
         timer: worker.timers.slot(),
@@ -114,6 +117,7 @@ pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
         peer: Peer::new(peer),
         destination,
         secure,
+        _counted: counted,
         asked_for: None,
         told_to_close: false,
     };
@@ -199,11 +203,7 @@ impl Connection {
     /// Serves one request. Gives whether the connection goes on.
     async fn forward(&mut self, mut exchange: Box<Exchange>) -> bool {
         let outcome = match std::mem::replace(&mut exchange.target, Target::None) {
-            Target::Upstream(local) => {
-                let outcome = crate::attempt::run(self, &mut exchange, &local).await;
-                local.counters.response(answered(&outcome, &exchange));
-                outcome
-            }
+            Target::Upstream(local) => crate::attempt::run(self, &mut exchange, &local).await,
             Target::Outside(outside) => Box::pin(outside.run(self, &mut exchange)).await,
             Target::Connect(to) => return Box::pin(to.run(self, exchange)).await,
             Target::None => Outcome::ClientGone,
@@ -212,7 +212,7 @@ impl Connection {
             Outcome::Complete => {
                 let goes_on = exchange.client_keeps && exchange.is_request_read();
                 let drains = exchange.client_keeps && !exchange.is_request_read();
-                self.observe(&mut exchange, None, false);
+                self.observe(&mut exchange, End::Forwarded);
                 let goes_on = goes_on || (drains && self.discard_upload(&mut exchange).await);
                 let read = exchange.is_request_read();
                 self.worker.give_exchange(exchange);
@@ -224,7 +224,7 @@ impl Connection {
             }
             Outcome::Refused(refusal) => self.answer(exchange, &refusal).await,
             Outcome::Tunnel(upstream, held) => {
-                self.observe(&mut exchange, None, false);
+                self.observe(&mut exchange, End::Forwarded);
                 let ahead = self.carry.take();
                 self.worker.give_exchange(exchange);
                 Box::pin(self.tunnel(upstream, Some(held), ahead)).await;
@@ -232,13 +232,13 @@ impl Connection {
             }
             Outcome::ClientGone => {
                 self.worker.counters.client_gone.add(1);
-                self.observe(&mut exchange, None, true);
+                self.observe(&mut exchange, End::ClientGone);
                 self.worker.give_exchange(exchange);
                 false
             }
             Outcome::Cut => {
                 self.worker.counters.truncated.add(1);
-                self.observe(&mut exchange, None, true);
+                self.observe(&mut exchange, End::Cut);
                 if exchange.ends_by_close() {
                     // An end would look like the end of the response.
                     self.client.abort();
@@ -266,16 +266,6 @@ impl Connection {
     }
 }
 
-/// The status that the upstream's row of the metrics shows: what the client got because of it.
-fn answered(outcome: &Outcome, exchange: &Exchange) -> u16 {
-    match outcome {
-        Outcome::Refused(refusal) => refusal.status,
-        // Nobody got anything; the peers' log format calls it 499.
-        Outcome::ClientGone if exchange.status == 0 => 499,
-        _ => exchange.status,
-    }
-}
-
 /// Refusals that have nothing to do with the request's own fault are counted by their reason.
 pub(crate) fn count(worker: &Worker, reason: Reason) {
     worker.counters.refusal(reason);
@@ -293,6 +283,6 @@ mod tests {
     #[test]
     fn a_connections_task_is_small() {
         let bytes = size_of_future(serve);
-        assert!(bytes <= 832, "{bytes}");
+        assert!(bytes <= 848, "{bytes}");
     }
 }

@@ -25,6 +25,6 @@ pub use config::{
 };
 pub use error::ProxyError;
 pub use handover::HandoverError;
-pub use observe::Metrics;
+pub use observe::{Metrics, MetricsFormat};
 pub use respond::Reason;
 pub use runtime::{Engine, run};

@@ -1,10 +1,32 @@
 //! What is counted and logged about requests. Counting must not make workers contend, and logging must not make them
 //! wait.
+//!
+//! ```text
+//!  worker: counters, one writer each -----+
+//!  worker: counters, one writer each -----+-> added up when somebody asks -> /metrics
+//!  snapshot, endpoints' states -----------+
+//! ```
+//!
+//! A request adds to plain numbers of its own worker, and reads the clock once. Rows with labels are made on first use,
+//! bounded, and given back once their subject is gone from the snapshot.
 
 mod access_log;
+mod clock;
+mod counters;
+mod exposition;
+mod histogram;
 mod metrics;
+mod process;
+mod rows;
 
+pub use exposition::MetricsFormat;
 pub use metrics::Metrics;
 
 pub(crate) use access_log::{AccessLog, AccessRecord, Reopen};
-pub(crate) use metrics::{UpstreamCounters, WorkerCounters};
+pub(crate) use clock::{Clock, Slept};
+#[allow(unused_imports, reason = "each protocol counts for itself once it is served")]
+pub(crate) use counters::{Http2Flood, Side, TlsFailure, TlsVersion};
+pub(crate) use counters::{
+    ListenerCounters, OpenConnection, RequestRow, ServiceCounters, Wire, WorkerCounters,
+};
+pub(crate) use rows::{NONE, OUTSIDE};

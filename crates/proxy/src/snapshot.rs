@@ -42,7 +42,7 @@ use compile::UpstreamNames;
 
 use crate::listen::ProxySources;
 use crate::route::{
-    Decision, Found, NoReasons, Reasons, RequestView, RouteTable, StreamFound, StreamRule, StreamTable,
+    Decision, Found, NoReasons, Reasons, RequestView, RouteTable, Rule, StreamFound, StreamRule, StreamTable,
     UpstreamIndex,
 };
 
@@ -166,6 +166,13 @@ impl Snapshot {
     /// The upstream of a service, if any rule or name leads there.
     pub fn upstream_of(&self, service: &ServiceRef) -> Option<&Arc<Upstream>> {
         self.names.get(service).map(|index| self.upstream(index))
+    }
+
+    /// Every rule that requests may meet.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        let of_listeners = self.listeners.iter().map(|listener| &listener.routes);
+        let of_services = self.mesh.services().iter().map(|service| &service.routes);
+        of_listeners.chain(of_services).flat_map(|table| table.rules())
     }
 
     /// Every upstream.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::attempt::{LocalUpstream, Reached, Seeker, reach};
 use crate::listen::proxy_protocol::Addresses;
 use crate::listen::{Arrival, ListenerHandle};
+use crate::observe::{OpenConnection, Wire};
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot, View, Worker};
 use crate::snapshot::StreamDecision;
@@ -32,16 +33,19 @@ struct Stream {
     destination: Option<Box<SocketAddr>>,
     server_name: Option<Box<str>>,
     notes: Notes,
+    _counted: OpenConnection,
 }
 
 /// Serves a connection until it ends: everything that was read so far, and all that comes, goes to where the listener's
 /// routes say.
 pub(crate) fn serve(arrival: Arrival, server_name: Option<Box<str>>) -> impl Future<Output = ()> {
-    let Arrival { worker, listener, io, peer, destination, ahead, secure: _ } = arrival;
+    let Arrival { worker, listener, io, peer, destination, ahead, secure: _, counted: _ } = arrival;
+    let wire = if server_name.is_some() { Wire::TlsPassthrough } else { Wire::Tcp };
     worker.connection_opened();
     let stream = Stream {
         timer: worker.timers.slot(),
         notes: Notes::new(&worker),
+        _counted: listener.counters.open(wire),
         worker,
         listener,
         client: io,
@@ -105,7 +109,10 @@ impl Stream {
             StreamDecision::Forward { upstream, rule } => {
                 self.notes.route = Some(Arc::clone(&rule.label));
                 self.notes.upstream = Some(Arc::clone(&upstream.label));
-                Ok(self.worker.local(view, upstream))
+                let local = self.worker.local(view, upstream);
+                local.counters.streams.add(1);
+                self.notes.counters = Some(Arc::clone(&local.counters));
+                Ok(local)
             }
             StreamDecision::NoRoute => {
                 Err(Refusal::new(Reason::NoRoute, "no route is for the connection's server name"))

@@ -153,6 +153,7 @@ pub(crate) async fn carry(
     let mut up = Way::new(ahead);
     let mut down = Way::new(Vec::new());
     worker.counters.tunnels.add(1);
+    worker.counters.tunnels_total.add(1);
     timer.arm(idle_max);
     let end = poll_fn(|cx| {
         for _ in 0..ROUNDS_MAX {

@@ -11,9 +11,9 @@ use serde::Serialize;
 use weir_api::snapshot::SnapshotInputs;
 use weir_model::Position;
 
-use crate::Metrics;
 use crate::explain::{Request, explain};
 use crate::source::{Shared, SourceStatus};
+use crate::{Metrics, MetricsFormat};
 
 /// The paths there are.
 const PATHS: &str = "/healthz, /readyz, /config, /metrics, /explain";
@@ -48,8 +48,8 @@ pub(super) fn answer(
         "/readyz" => ready(shared),
         "/config" => config(shared),
         "/metrics" => {
-            let body = metrics.render(shared.snapshot.load().position);
-            typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body.into())
+            let format = MetricsFormat::Text;
+            typed(StatusCode::OK, format.content_type(), metrics.render(shared, format).into())
         }
         "/explain" => explained(shared, uri.query().unwrap_or_default())
             .unwrap_or_else(|message| text(StatusCode::BAD_REQUEST, format!("{message}\n"))),

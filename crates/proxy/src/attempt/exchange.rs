@@ -14,6 +14,7 @@ mod gather;
 mod pipe;
 mod upload;
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use weir_http1::{BodyError, Method, ResponseError, ResponseHead, Version};
 
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Notes, Target};
+use crate::observe::RequestRow;
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
 use pipe::Pipe;
@@ -34,6 +36,13 @@ pub(crate) struct Exchange {
     pub(crate) asked: Asked,
     /// Where it goes.
     pub(crate) target: Target,
+    /// Where it is counted; the worker's own row where it found none.
+    pub(crate) row: Option<Rc<RequestRow>>,
+    /// When its head was read, when its latest attempt began, and when the response's head was there (0: not yet), on
+    /// the worker's clock.
+    pub(crate) began_ns: u64,
+    pub(crate) attempt_ns: u64,
+    pub(crate) head_ns: u64,
     /// What is remembered for the access log.
     pub(crate) notes: Option<Box<Notes>>,
     /// The head for the upstream; the body follows as long as everything is recorded.
@@ -135,6 +144,10 @@ impl Exchange {
         Self {
             asked: Asked::default(),
             target: Target::None,
+            row: None,
+            began_ns: 0,
+            attempt_ns: 0,
+            head_ns: 0,
             notes: None,
             request: Vec::new(),
             sent: 0,
@@ -164,6 +177,7 @@ impl Exchange {
     /// Makes it as new, keeping what can be used again.
     pub(crate) fn clear(&mut self, buffers: &Buffers) {
         self.target = Target::None;
+        self.row = None;
         self.notes = None;
         self.asked.upgrade = None;
         buffers.give(&mut self.request);
@@ -178,6 +192,7 @@ impl Exchange {
     /// Forgets what an attempt did, for another one.
     pub(crate) fn reset_attempt(&mut self, buffers: &Buffers) {
         self.sent = 0;
+        self.head_ns = 0;
         self.upload_broken = false;
         self.download.clear(buffers);
         if self.partial.capacity() > 0 {

@@ -141,6 +141,7 @@ async fn attempt(
     let endpoint = local.endpoint(index);
     let settings = &local.upstream.settings;
     let in_flight = InFlight::begin(endpoint);
+    exchange.attempt_ns = conn.worker.clock.recent();
     // Whoever is told who its client is must not be given another's requests on the same connection.
     let shared = settings.proxy_protocol.is_none();
     let pooled = if only_fresh || !shared {

@@ -10,7 +10,7 @@ use weir_policy::balance::{Balancer, Tried};
 use weir_policy::retry::{Budget, BudgetConfig};
 
 use super::pool::Pool;
-use crate::observe::UpstreamCounters;
+use crate::observe::ServiceCounters;
 use crate::snapshot::{Endpoint, EndpointState, Upstream};
 
 /// An upstream of one snapshot, with what this worker keeps for it.
@@ -20,7 +20,7 @@ pub(crate) struct LocalUpstream {
     pools: Vec<Rc<Pool>>,
     balancer: Rc<RefCell<Balancer>>,
     pub(crate) carried: Rc<Carried>,
-    pub(crate) counters: Arc<UpstreamCounters>,
+    pub(crate) counters: Arc<ServiceCounters>,
 }
 
 /// What outlives a snapshot.
@@ -66,7 +66,7 @@ impl LocalUpstream {
         upstream: Arc<Upstream>,
         pools: Vec<Rc<Pool>>,
         carried: Rc<Carried>,
-        counters: Arc<UpstreamCounters>,
+        counters: Arc<ServiceCounters>,
         rng: &mut impl Rng,
     ) -> Rc<Self> {
         debug_assert_eq!(pools.len(), upstream.endpoints.len());

@@ -172,8 +172,9 @@ impl Connection {
         asked.timeout = worker.config().timeouts.request;
         asked.attempt_timeout = Duration::ZERO;
         exchange.begin(head.body(), &worker.config().limits.request);
+        exchange.began_ns = worker.clock.recent();
         if worker.shared.access_log.is_some() {
-            exchange.notes = Some(Notes::new(head, buf, worker.timers.precise_ns()));
+            exchange.notes = Some(Notes::new(head, buf));
         }
 
         let view = worker.view();

@@ -12,8 +12,9 @@ use tokio::task::spawn_local;
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
 
-use super::Connection;
+use super::{Connection, End};
 use crate::attempt::{Carried, Exchange, Held, LocalUpstream, Outcome, Pool, Seeker, Tries, connect, reach};
+use crate::observe::OUTSIDE;
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, Worker};
 use crate::snapshot::{Settings, Upstream};
@@ -24,8 +25,6 @@ const ADDRESSES_MAX: usize = 4;
 const RESOLVE_MAX: Duration = Duration::from_secs(2);
 /// Lookups of one worker at a time. Each holds a thread; beyond, a request is refused rather than queued.
 const LOOKUPS_MAX: usize = 64;
-/// The row of the metrics for all hosts outside the mesh.
-const LABEL: &str = "_outside";
 
 /// A host outside the mesh.
 #[derive(Debug)]
@@ -84,7 +83,7 @@ fn local(worker: &Worker, host: &str, addr: SocketAddr) -> Rc<LocalUpstream> {
     };
     let upstream = Upstream::fixed(ServiceRef::new("outside", host), Protocol::Http, settings, addr);
     let pool = Rc::new(Pool::new(0, worker.counters.clone()));
-    let counters = worker.counters.upstream(&LABEL.into());
+    let counters = worker.counters.service(&OUTSIDE.into());
     LocalUpstream::new(
         Arc::new(upstream),
         vec![pool],
@@ -153,7 +152,7 @@ impl ConnectTo {
             Err(refusal) => return conn.answer(exchange, &refusal).await,
         };
         exchange.status = 200;
-        conn.observe(&mut exchange, None, false);
+        conn.observe(&mut exchange, End::Forwarded);
         let ahead = conn.carry.take();
         conn.worker.give_exchange(exchange);
         conn.timer.arm(conn.worker.config().timeouts.stream_idle);
@@ -175,7 +174,6 @@ impl ConnectTo {
                 let mut tries = Tries::default();
                 let reached = reach(local, &seeker, &mut tries).await;
                 if let Some(notes) = &mut exchange.notes {
-                    notes.upstream = Some(local.upstream.label.clone());
                     notes.endpoint = tries.endpoint;
                     notes.attempts = tries.attempts;
                 }

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use weir_http1::{Method, Version};
 
-use super::notes::OwnAnswer;
+use super::notes::{End, OwnAnswer};
 use super::{Connection, count};
 use crate::attempt::Exchange;
 use crate::listen::Role;
@@ -33,7 +33,7 @@ impl Connection {
         let head_only = asked.method == Method::Head;
         let answer = self.worded(refusal, head_only, !keeps);
         let own = OwnAnswer { status: refusal.status, reason: refusal.reason, bytes: answer.len() as u64 };
-        self.observe(exchange, Some(own), false);
+        self.observe(exchange, End::Own(own));
         if !self.write_answer(answer).await {
             return false;
         }

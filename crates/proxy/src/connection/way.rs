@@ -13,6 +13,7 @@ use super::{Connection, Target};
 use crate::attempt::Exchange;
 use crate::config::SourceConfig;
 use crate::listen::Role;
+use crate::observe::{NONE, OUTSIDE};
 use crate::respond::{Reason, Refusal};
 use crate::route::{Decision, RequestView, RouteTable};
 use crate::runtime::View;
@@ -80,7 +81,10 @@ impl Connection {
                 None => self.late(seen, exchange),
             },
             Role::Inbound => match &self.worker.shared.app {
-                Some(app) => self.to_upstream(view, app, exchange),
+                Some(app) => {
+                    exchange.row = Some(self.worker.row(view, None, app));
+                    self.to_upstream(view, app, exchange)
+                }
                 None => Way::Refuse(Refusal::new(Reason::NoBackend, "this sidecar has no application")),
             },
             Role::Outbound => self.outbound(view, seen, authority, exchange),
@@ -115,9 +119,7 @@ impl Connection {
                 let way = self.to_upstream(view, upstream, exchange);
                 exchange.asked.timeout = rule.request_timeout(&upstream.settings).unwrap_or_default();
                 exchange.asked.attempt_timeout = rule.attempt_timeout().unwrap_or_default();
-                if let Some(notes) = &mut exchange.notes {
-                    notes.route = Some(rule.label.clone());
-                }
+                exchange.row = Some(self.worker.row(view, Some(&rule.label), upstream));
                 way
             }
             Decision::NoRoute => Way::Refuse(Refusal::new(
@@ -125,9 +127,8 @@ impl Connection {
                 "no route matches the request's host, path and fields",
             )),
             Decision::NoBackend { rule, service } => {
-                if let Some(notes) = &mut exchange.notes {
-                    notes.route = Some(rule.label.clone());
-                }
+                let named = service.map_or_else(|| NONE.into(), |service| service.to_string().into());
+                exchange.row = Some(self.worker.make_row(Some(&rule.label), &named));
                 let message = match service {
                     Some(service) => format!("{} names service {service}, which does not exist", rule.label),
                     None => format!("{} names no service that takes requests", rule.label),
@@ -140,9 +141,6 @@ impl Connection {
     #[inline]
     fn to_upstream(&self, view: &Rc<View>, upstream: &Arc<Upstream>, exchange: &mut Exchange) -> Way {
         exchange.asked.timeout = upstream.settings.request_timeout.unwrap_or_default();
-        if let Some(notes) = &mut exchange.notes {
-            notes.upstream = Some(upstream.label.clone());
-        }
         if upstream.protocol != Protocol::Http {
             let message = format!(
                 "service {} does not speak HTTP/1.1, the only protocol served so far",
@@ -181,9 +179,14 @@ impl Connection {
             };
             let to = match known {
                 Some(service) => {
-                    ConnectTo::Service(self.worker.local(view, snapshot.upstream(service.upstream)))
+                    let upstream = snapshot.upstream(service.upstream);
+                    exchange.row = Some(self.worker.row(view, None, upstream));
+                    ConnectTo::Service(self.worker.local(view, upstream))
                 }
-                None => ConnectTo::Host { host: text(host), port },
+                None => {
+                    exchange.row = Some(self.worker.make_row(None, &OUTSIDE.into()));
+                    ConnectTo::Host { host: text(host), port }
+                }
             };
             return Way::To(Target::Connect(Box::new(to)));
         }
@@ -192,6 +195,7 @@ impl Connection {
         }
         match authority {
             Some(Authority { host, port }) if form == TargetForm::Absolute => {
+                exchange.row = Some(self.worker.make_row(None, &OUTSIDE.into()));
                 Way::To(Target::Outside(Box::new(Outside::new(text(host), port.unwrap_or(80)))))
             }
             _ => Way::Refuse(self.unknown_service(seen.host)),

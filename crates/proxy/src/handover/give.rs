@@ -95,7 +95,10 @@ impl Giver {
         }
         let offered = offer().map_err(|error| error.to_string())?;
         let sending = self.send_offer(channel, &offered);
-        timeout(MESSAGE_MAX, sending).await.map_err(|_| "it does not read".to_owned())?.map_err(|error| error.to_string())?;
+        timeout(MESSAGE_MAX, sending)
+            .await
+            .map_err(|_| "it does not read".to_owned())?
+            .map_err(|error| error.to_string())?;
         match receive(channel, SERVING_MAX + MESSAGE_MAX).await? {
             Message::Serving { taken } => {
                 let one = |number| {
@@ -154,4 +157,3 @@ async fn receive(channel: &Channel, within: Duration) -> Result<Message, String>
         Err(_) => Err(format!("it took longer than {} s", within.as_secs())),
     }
 }
-

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::enter::enter;
 use super::{Bound, Role};
+use crate::observe::ListenerCounters;
 use crate::respond::{Reason, Refusal};
 use crate::route::RouteTable;
 use crate::runtime::{View, Worker};
@@ -24,6 +26,7 @@ pub(crate) struct ListenerHandle {
     /// The address as the snapshot names it.
     pub(crate) addr: SocketAddr,
     pub(crate) role: Role,
+    pub(crate) counters: Arc<ListenerCounters>,
     /// Where the snapshot has it: the view's number, and the index if it is there.
     place: Cell<(u64, Option<u32>)>,
     /// The last view that had it, once a later one has not: what is served to its connections until they end.
@@ -35,10 +38,11 @@ pub(crate) struct ListenerHandle {
 }
 
 impl ListenerHandle {
-    pub(crate) fn new(addr: SocketAddr, role: Role) -> Rc<Self> {
+    pub(crate) fn new(addr: SocketAddr, role: Role, counters: Arc<ListenerCounters>) -> Rc<Self> {
         Rc::new(Self {
             addr,
             role,
+            counters,
             place: Cell::new((0, None)),
             last: RefCell::default(),
             closing: Cell::new(false),

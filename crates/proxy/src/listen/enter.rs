@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use super::proxy_header::{self, NoHeader};
 use super::{ListenerHandle, ProxySources};
+use crate::observe::{OpenConnection, Wire};
 use crate::respond::Reason;
 use crate::runtime::{Io, Worker};
 use crate::snapshot::ListenerConfig;
@@ -32,6 +33,8 @@ pub(crate) struct Arrival {
     /// What was read already, and is the beginning of what is to be served.
     pub(crate) ahead: Vec<u8>,
     pub(crate) secure: Option<Rc<Secure>>,
+    /// Counts the connection for as long as it is served; none for a stream of one that is counted already.
+    pub(crate) counted: Option<OpenConnection>,
 }
 
 /// What TLS has settled for a connection.
@@ -40,7 +43,7 @@ pub(crate) struct Secure {}
 
 /// Finds out what a fresh connection is, and has it served.
 pub(super) fn enter(worker: &Rc<Worker>, listener: &Rc<ListenerHandle>, stream: TcpStream, peer: SocketAddr) {
-    let arrival = Arrival {
+    let mut arrival = Arrival {
         worker: worker.clone(),
         listener: listener.clone(),
         io: Io::Tcp(stream),
@@ -48,11 +51,15 @@ pub(super) fn enter(worker: &Rc<Worker>, listener: &Rc<ListenerHandle>, stream: 
         destination: None,
         ahead: Vec::new(),
         secure: None,
+        counted: None,
     };
     let view = worker.view();
     match listener.config(&view) {
         Some(config) if !config.is_plain() => drop(spawn_local(come_in(arrival, Steps::of(config)))),
-        _ => drop(spawn_local(connection::serve(arrival))),
+        _ => {
+            arrival.counted = Some(listener.counters.open(Wire::Http1));
+            drop(spawn_local(connection::serve(arrival)));
+        }
     }
 }
 
@@ -85,6 +92,7 @@ async fn come_in(mut arrival: Arrival, steps: Steps) {
     if steps.streams {
         Box::pin(tcp::serve(arrival, None)).await;
     } else {
+        arrival.counted = Some(arrival.listener.counters.open(Wire::Http1));
         Box::pin(connection::serve(arrival)).await;
     }
 }

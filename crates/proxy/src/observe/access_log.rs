@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use weir_model::Position;
 
-use super::metrics::Metrics;
+use super::counters::WorkerCounters;
 use crate::config::{AccessLogConfig, AccessLogFormat};
 use crate::respond::Reason;
 
@@ -64,20 +64,16 @@ impl Reopen {
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLog {
     queue: SyncSender<AccessRecord>,
-    metrics: Arc<Metrics>,
     reopen: Reopen,
 }
 
 impl AccessLog {
     /// Opens the log and starts its writer. The writer ends when the last handle is gone.
-    pub(crate) fn start(
-        config: &AccessLogConfig,
-        metrics: Arc<Metrics>,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
+    pub(crate) fn start(config: &AccessLogConfig) -> io::Result<(Self, JoinHandle<()>)> {
         let out = Output::open(config)?;
         let (queue, lines) = sync_channel(config.queue_max.max(1));
         let reopen = Reopen::default();
-        let log = Self { queue, metrics, reopen: reopen.clone() };
+        let log = Self { queue, reopen: reopen.clone() };
         let writer = std::thread::Builder::new()
             .name("weir-access-log".into())
             .spawn(move || write_lines(&lines, out, &reopen))?;
@@ -90,9 +86,9 @@ impl AccessLog {
     }
 
     /// Hands a record over, or drops it.
-    pub(crate) fn log(&self, record: AccessRecord) {
+    pub(crate) fn log(&self, record: AccessRecord, counters: &WorkerCounters) {
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(record) {
-            self.metrics.log_dropped.fetch_add(1, Ordering::Relaxed);
+            counters.log_dropped.add(1);
         }
     }
 }
@@ -272,12 +268,12 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_and_counts() {
-        let metrics = Arc::new(Metrics::new(1));
+        let counters = WorkerCounters::default();
         let (queue, lines) = sync_channel(1);
-        let log = AccessLog { queue, metrics: metrics.clone(), reopen: Reopen::default() };
-        log.log(record());
-        log.log(record());
-        assert_eq!(metrics.log_dropped.load(Ordering::Relaxed), 1);
+        let log = AccessLog { queue, reopen: Reopen::default() };
+        log.log(record(), &counters);
+        log.log(record(), &counters);
+        assert_eq!(counters.log_dropped.get(), 1);
         assert!(lines.try_recv().is_ok());
     }
 
@@ -286,7 +282,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (path, moved) = (directory.path().join("access.log"), directory.path().join("access.log.1"));
         let config = AccessLogConfig { path: Some(path.clone()), ..AccessLogConfig::default() };
-        let (log, writer) = AccessLog::start(&config, Arc::new(Metrics::new(1))).unwrap();
+        let (log, writer) = AccessLog::start(&config).unwrap();
         let eventually = |done: &dyn Fn() -> bool| {
             let deadline = std::time::Instant::now() + Duration::from_secs(20);
             while !done() {
@@ -294,12 +290,13 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
-        log.log(record());
+        let counters = WorkerCounters::default();
+        log.log(record(), &counters);
         eventually(&|| std::fs::metadata(&path).is_ok_and(|file| file.len() > 0));
         std::fs::rename(&path, &moved).unwrap();
         log.reopen().ask();
         eventually(&|| path.exists());
-        log.log(AccessRecord { status: 200, ..record() });
+        log.log(AccessRecord { status: 200, ..record() }, &counters);
         drop(log);
         writer.join().unwrap();
         let read = |path| std::fs::read_to_string(path).unwrap();

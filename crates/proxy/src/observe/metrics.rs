@@ -1,112 +1,38 @@
-//! Counters: each worker writes its own, and whoever asks adds them up.
+//! All workers' counters together, and how they are shown.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use weir_model::Position;
-
+use super::counters::{CLASSES, Counter, ServiceCounters, WorkerCounters};
+use super::exposition::{Exposition, Kind, MetricsFormat};
+use super::histogram::Sum;
+use super::process;
+use super::rows::{ListenerKey, NONE, OUTSIDE};
 use crate::respond::Reason;
+use crate::route::Rule;
+use crate::snapshot::{Snapshot, Upstream};
+use crate::source::Shared;
 
-/// A number with one writer. Others may read it at any time.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds. As there is one writer only, a load and a store do, which cost a tenth of an atomic addition.
-    #[inline]
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn sub(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Status classes: index 0 is 1xx (which only a tunnel ends with), 4 is 5xx.
-const CLASSES: usize = 5;
-
-/// What one worker counts for one upstream.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(crate) struct UpstreamCounters {
-    responses: [Counter; CLASSES],
-    pub(crate) retries: Counter,
-    pub(crate) retries_denied: Counter,
-    pub(crate) connects: Counter,
-    pub(crate) connect_failures: Counter,
-    pub(crate) resets: Counter,
-}
-
-impl UpstreamCounters {
-    /// Counts a response that the client got from this upstream or because of it.
-    #[inline]
-    pub(crate) fn response(&self, status: u16) {
-        let class = usize::from(status / 100).clamp(1, CLASSES) - 1;
-        self.responses[class].add(1);
-    }
-}
-
-/// What one worker counts.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(crate) struct WorkerCounters {
-    pub(crate) accepted: Counter,
-    pub(crate) active: Counter,
-    pub(crate) requests: Counter,
-    pub(crate) pool_idle: Counter,
-    pub(crate) pool_hits: Counter,
-    pub(crate) pool_stale: Counter,
-    pub(crate) pool_evicted: Counter,
-    pub(crate) tunnels: Counter,
-    pub(crate) client_gone: Counter,
-    pub(crate) truncated: Counter,
-    pub(crate) bytes_in: Counter,
-    pub(crate) bytes_out: Counter,
-    refusals: [Counter; Reason::COUNT],
-    upstreams: Mutex<BTreeMap<Arc<str>, Arc<UpstreamCounters>>>,
-}
-
-/// Upstreams that a worker keeps counters for. Beyond, they share one row.
-const UPSTREAMS_MAX: usize = 10_000;
-/// The name of that row.
-const OTHERS: &str = "_others";
-
-impl WorkerCounters {
-    /// Counts an answer that the proxy made itself.
-    pub(crate) fn refusal(&self, reason: Reason) {
-        self.refusals[reason as usize].add(1);
-    }
-
-    /// The counters of an upstream. Not for the hot path: keep what it gives.
-    pub(crate) fn upstream(&self, label: &Arc<str>) -> Arc<UpstreamCounters> {
-        let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = upstreams.get(label) {
-            return found.clone();
-        }
-        let label = if upstreams.len() < UPSTREAMS_MAX { label.clone() } else { OTHERS.into() };
-        upstreams.entry(label).or_default().clone()
-    }
-}
+/// Words of status classes, by their index.
+const CLASS_WORDS: [&str; CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// All workers' counters.
 #[derive(Debug)]
 pub struct Metrics {
     workers: Vec<Arc<WorkerCounters>>,
-    /// Access log lines that found the queue full; every worker writes it.
-    pub(crate) log_dropped: AtomicU64,
+    /// Certificates in use: a name, and the end of their validity in Unix time.
+    certificates: Mutex<Vec<(String, i64)>>,
+    /// A sidecar's own service, which no snapshot needs to name.
+    pub(crate) own_service: OnceLock<Arc<str>>,
 }
 
 impl Metrics {
     pub(crate) fn new(workers: usize) -> Self {
-        Self { workers: (0..workers).map(|_| Arc::default()).collect(), log_dropped: AtomicU64::new(0) }
+        Self {
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            certificates: Mutex::default(),
+            own_service: OnceLock::new(),
+        }
     }
 
     pub(crate) fn worker(&self, index: usize) -> Arc<WorkerCounters> {
@@ -115,128 +41,265 @@ impl Metrics {
 
     /// Requests whose head was read completely, over all workers.
     pub fn requests(&self) -> u64 {
-        self.sum(|w| w.requests.get())
+        self.sum(|w| &w.requests)
     }
 
-    /// Client connections that are open.
+    /// What is served: client connections, where a stream of an HTTP/2 connection counts as one.
     pub fn active_connections(&self) -> u64 {
-        self.sum(|w| w.active.get())
+        self.sum(|w| &w.active)
     }
 
     /// Idle upstream connections in pools.
     pub fn pooled_connections(&self) -> u64 {
-        self.sum(|w| w.pool_idle.get())
+        self.sum(|w| &w.pool_idle)
     }
 
     /// Answers that the proxy made itself, for one reason.
     pub fn refusals(&self, reason: Reason) -> u64 {
-        self.sum(|w| w.refusals[reason as usize].get())
+        self.workers.iter().map(|worker| worker.refusals(reason)).fold(0, u64::wrapping_add)
     }
 
     /// Requests that were tried again.
     pub fn retries(&self) -> u64 {
-        self.upstreams().values().map(|row| row.retries).sum()
+        self.services().values().map(|row| row.retries).sum()
     }
 
-    fn sum(&self, what: impl Fn(&WorkerCounters) -> u64) -> u64 {
-        self.workers.iter().map(|worker| what(worker)).fold(0, u64::wrapping_add)
+    /// Workers whose threads run and do not hang.
+    pub fn workers_alive(&self, now_s: u32) -> usize {
+        self.workers.iter().filter(|worker| worker.is_alive(now_s)).count()
     }
 
-    fn upstreams(&self) -> BTreeMap<Arc<str>, UpstreamRow> {
-        let mut rows: BTreeMap<Arc<str>, UpstreamRow> = BTreeMap::new();
+    /// Whether all workers are alive.
+    pub fn is_whole(&self, now_s: u32) -> bool {
+        self.workers_alive(now_s) == self.workers.len()
+    }
+
+    /// Says which certificates are in use: a name, and the end of the validity in seconds of Unix time.
+    pub fn set_certificates(&self, certificates: Vec<(String, i64)>) {
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
+    }
+
+    /// Gives back the rows of services, rules and listeners that are gone from the snapshot for a while. To be called
+    /// now and then.
+    pub(crate) fn give_back(&self, snapshot: &Snapshot, now_s: u32) {
+        let services: BTreeSet<&str> = snapshot.upstreams().iter().map(|upstream| &*upstream.label).collect();
+        let own = self.own_service.get().map_or(NONE, |label| label);
+        let is_service = |label: &str| [NONE, OUTSIDE, own].contains(&label) || services.contains(label);
+        let routes: BTreeSet<&str> = snapshot.rules().map(|rule: &Rule| &*rule.label).collect();
+        let is_route = |label: &str| label == NONE || routes.contains(label);
         for worker in &self.workers {
-            for (label, counters) in worker.upstreams.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                rows.entry(label.clone()).or_default().add(counters);
-            }
+            worker.services.give_back(now_s, |label| is_service(label));
+            worker.routes.give_back(now_s, |key| is_service(&key.service) && is_route(&key.route));
+            worker.listeners.give_back(now_s, |_| false);
+        }
+    }
+
+    fn sum(&self, what: impl Fn(&WorkerCounters) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| what(worker).get()).fold(0, u64::wrapping_add)
+    }
+
+    fn services(&self) -> BTreeMap<Arc<str>, ServiceRow> {
+        let mut rows: BTreeMap<Arc<str>, ServiceRow> = BTreeMap::new();
+        for worker in &self.workers {
+            worker.services.each(|label, counters| rows.entry(label.clone()).or_default().add(counters));
         }
         rows
     }
 
-    /// All counters in Prometheus' text format. `position` is the snapshot in force.
-    pub fn render(&self, position: Position) -> String {
-        let mut out = String::with_capacity(4096);
-        let mut one = |name: &str, kind: &str, help: &str, value: u64| {
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-        };
-        one("weir_proxy_epoch", "gauge", "Epoch of the snapshot in force.", position.epoch);
-        one("weir_proxy_revision", "gauge", "Revision of the snapshot in force.", position.revision);
-        one("weir_proxy_workers", "gauge", "Worker threads.", self.workers.len() as u64);
-        one(
-            "weir_proxy_connections_accepted_total",
-            "counter",
-            "Client connections accepted.",
-            self.sum(|w| w.accepted.get()),
-        );
-        one("weir_proxy_connections_active", "gauge", "Client connections open.", self.active_connections());
-        one("weir_proxy_requests_total", "counter", "Request heads read.", self.requests());
-        one("weir_proxy_pool_idle", "gauge", "Idle upstream connections.", self.pooled_connections());
-        one(
-            "weir_proxy_pool_hits_total",
-            "counter",
-            "Requests sent on a pooled connection.",
-            self.sum(|w| w.pool_hits.get()),
-        );
-        one(
-            "weir_proxy_pool_stale_total",
-            "counter",
-            "Pooled connections found closed.",
-            self.sum(|w| w.pool_stale.get()),
-        );
-        one(
-            "weir_proxy_pool_evicted_total",
-            "counter",
-            "Idle upstream connections closed because a pool was full.",
-            self.sum(|w| w.pool_evicted.get()),
-        );
-        one("weir_proxy_tunnels_active", "gauge", "Tunnels open.", self.sum(|w| w.tunnels.get()));
-        one(
-            "weir_proxy_client_gone_total",
-            "counter",
-            "Exchanges given up because the client was gone.",
-            self.sum(|w| w.client_gone.get()),
-        );
-        one(
-            "weir_proxy_truncated_total",
-            "counter",
-            "Exchanges cut off after the response began.",
-            self.sum(|w| w.truncated.get()),
-        );
-        one(
-            "weir_proxy_received_bytes_total",
-            "counter",
-            "Bytes read from clients.",
-            self.sum(|w| w.bytes_in.get()),
-        );
-        one(
-            "weir_proxy_sent_bytes_total",
-            "counter",
-            "Bytes written to clients.",
-            self.sum(|w| w.bytes_out.get()),
-        );
-        one(
-            "weir_proxy_access_log_dropped_total",
-            "counter",
-            "Access log lines dropped.",
-            self.log_dropped.load(Ordering::Relaxed),
-        );
+    /// Everything, with what is known of the proxy beside the counters.
+    pub fn render(&self, shared: &Shared, format: MetricsFormat) -> String {
+        let mut out = Exposition::new(format);
+        self.render_state(&mut out, shared);
+        self.render_connections(&mut out);
+        self.render_requests(&mut out);
+        render_services(&mut out, &self.services());
+        render_endpoints(&mut out, shared.snapshot.load().upstreams());
+        self.render_tls(&mut out);
+        self.render_http2(&mut out);
+        process::render(&mut out);
+        out.finish()
+    }
 
-        out.push_str("# HELP weir_proxy_refusals_total Answers made by the proxy itself.\n# TYPE weir_proxy_refusals_total counter\n");
-        for reason in Reason::ALL {
-            let _ = writeln!(
-                out,
-                "weir_proxy_refusals_total{{reason=\"{}\"}} {}",
-                reason.as_str(),
-                self.refusals(reason)
-            );
+    fn render_state(&self, out: &mut Exposition, shared: &Shared) {
+        let position = shared.snapshot.load().position;
+        let status = shared.status();
+        let now_s = shared.now_s();
+        out.family("weir_proxy_info", Kind::Gauge, "The version, as a label.")
+            .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        let mut gauge = |name, help, value: u64| {
+            out.family(name, Kind::Gauge, help).value(value);
+        };
+        gauge("weir_proxy_epoch", "Epoch of the snapshot in force.", position.epoch);
+        gauge("weir_proxy_revision", "Revision of the snapshot in force.", position.revision);
+        let is_ready = shared.is_ready() && self.is_whole(now_s);
+        gauge("weir_proxy_ready", "1 if /readyz says yes.", is_ready.into());
+        gauge("weir_proxy_draining", "1 once draining has begun.", shared.is_draining().into());
+        gauge("weir_proxy_workers", "Worker threads.", self.workers.len() as u64);
+        gauge("weir_proxy_workers_alive", "Worker threads that run.", self.workers_alive(now_s) as u64);
+        let failing = status.error.is_some() || !status.rejections.is_empty();
+        gauge(
+            "weir_proxy_source_failing",
+            "1 while what was last asked for is not in force.",
+            failing.into(),
+        );
+        let connected = status.connected_to.is_some();
+        gauge("weir_proxy_control_connected", "1 while connected to a control plane.", connected.into());
+        gauge(
+            "weir_proxy_rejected_resources",
+            "Documents that are refused at the position in force.",
+            status.rejections.len() as u64,
+        );
+        let mut counter = |name, help, value: u64| {
+            out.family(name, Kind::Counter, help).value(value);
+        };
+        counter("weir_proxy_snapshots_total", "Snapshots put in force.", shared.installed());
+        let help = "Changes refused in whole or in part.";
+        counter("weir_proxy_snapshots_refused_total", help, shared.refused());
+        let dropped = self.sum(|w| &w.log_dropped);
+        counter("weir_proxy_access_log_dropped_total", "Access log lines dropped.", dropped);
+    }
+
+    fn render_connections(&self, out: &mut Exposition) {
+        let mut rows: BTreeMap<(ListenerKey, &str), (u64, u64)> = BTreeMap::new();
+        for worker in &self.workers {
+            worker.listeners.each(|key, counters| {
+                for (protocol, opened, active) in counters.each() {
+                    let row = rows.entry((key.clone(), protocol)).or_default();
+                    *row = (row.0.wrapping_add(opened), row.1.wrapping_add(active));
+                }
+            });
         }
-        render_upstreams(&mut out, &self.upstreams());
-        out
+        let mut family = |name, kind, help, value: fn(&(u64, u64)) -> u64| {
+            out.family(name, kind, help);
+            for ((key, protocol), row) in &rows {
+                let (listener, role) = (key.to_string(), key.role());
+                let labels = [("listener", &*listener), ("role", role), ("protocol", protocol)];
+                out.sample(&labels, value(row));
+            }
+        };
+        family("weir_proxy_connections_total", Kind::Counter, "Client connections served.", |row| row.0);
+        family("weir_proxy_connections_active", Kind::Gauge, "Client connections open.", |row| row.1);
+        let mut counter = |name, help, value: u64| {
+            out.family(name, Kind::Counter, help).value(value);
+        };
+        counter("weir_proxy_accepted_total", "Client connections accepted.", self.sum(|w| &w.accepted));
+        counter("weir_proxy_received_bytes_total", "Bytes read from clients.", self.sum(|w| &w.bytes_in));
+        counter("weir_proxy_sent_bytes_total", "Bytes written to clients.", self.sum(|w| &w.bytes_out));
+        counter("weir_proxy_tunnels_total", "Tunnels opened.", self.sum(|w| &w.tunnels_total));
+        counter(
+            "weir_proxy_pool_hits_total",
+            "Requests sent on a pooled connection.",
+            self.sum(|w| &w.pool_hits),
+        );
+        counter(
+            "weir_proxy_pool_stale_total",
+            "Pooled connections found closed.",
+            self.sum(|w| &w.pool_stale),
+        );
+        counter(
+            "weir_proxy_pool_evicted_total",
+            "Idle upstream connections closed because a pool was full.",
+            self.sum(|w| &w.pool_evicted),
+        );
+        let mut gauge = |name, help, value: u64| {
+            out.family(name, Kind::Gauge, help).value(value);
+        };
+        gauge("weir_proxy_pool_idle", "Idle upstream connections.", self.pooled_connections());
+        gauge("weir_proxy_tunnels_active", "Tunnels open.", self.sum(|w| &w.tunnels));
+    }
+
+    fn render_requests(&self, out: &mut Exposition) {
+        let mut rows: BTreeMap<_, [u64; CLASSES]> = BTreeMap::new();
+        for worker in &self.workers {
+            worker.routes.each(|key, counters| {
+                counters.each(|decision, class, count| {
+                    let row = rows.entry((key.clone(), decision)).or_default();
+                    row[class] = row[class].wrapping_add(count);
+                });
+            });
+        }
+        let help = "Requests that are over, by what became of them.";
+        out.family("weir_proxy_requests_total", Kind::Counter, help);
+        for ((key, decision), classes) in &rows {
+            for (class, &count) in CLASS_WORDS.iter().zip(classes).filter(|(_, count)| **count > 0) {
+                let (service, route) = (&*key.service, &*key.route);
+                let labels =
+                    [("service", service), ("route", route), ("class", class), ("decision", decision)];
+                out.sample(&labels, count);
+            }
+        }
+        let ended = self.sum(|w| &w.requests_ended);
+        out.family("weir_proxy_requests_active", Kind::Gauge, "Requests under way.")
+            .value(self.requests().saturating_sub(ended));
+        out.family("weir_proxy_refusals_total", Kind::Counter, "Answers made by the proxy itself.");
+        for reason in Reason::ALL {
+            out.sample(&[("reason", reason.as_str())], self.refusals(reason));
+        }
+        let mut counter = |name, help, value: u64| {
+            out.family(name, Kind::Counter, help).value(value);
+        };
+        counter(
+            "weir_proxy_client_gone_total",
+            "Requests given up because the client was gone.",
+            self.sum(|w| &w.client_gone),
+        );
+        counter(
+            "weir_proxy_truncated_total",
+            "Responses cut off after they had begun.",
+            self.sum(|w| &w.truncated),
+        );
+    }
+
+    fn render_tls(&self, out: &mut Exposition) {
+        let mut handshakes: BTreeMap<_, u64> = BTreeMap::new();
+        let mut failures: BTreeMap<_, u64> = BTreeMap::new();
+        for worker in &self.workers {
+            worker.tls.handshakes().for_each(|(of, n)| *handshakes.entry(of).or_default() += n);
+            worker.tls.failures().for_each(|(of, n)| *failures.entry(of).or_default() += n);
+        }
+        out.family("weir_proxy_tls_handshakes_total", Kind::Counter, "TLS handshakes that succeeded.");
+        for ([side, version, resumed], count) in handshakes {
+            out.sample(&[("side", side), ("version", version), ("resumed", resumed)], count);
+        }
+        let help = "TLS handshakes that failed.";
+        out.family("weir_proxy_tls_handshake_failures_total", Kind::Counter, help);
+        for ([side, reason], count) in failures {
+            out.sample(&[("side", side), ("reason", reason)], count);
+        }
+        let help = "When a certificate ends to be valid, in Unix time.";
+        out.family("weir_proxy_certificate_expiry_seconds", Kind::Gauge, help);
+        for (name, expiry) in self.certificates.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            out.sample(&[("certificate", name)], expiry);
+        }
+    }
+
+    fn render_http2(&self, out: &mut Exposition) {
+        let streams = self.sum(|w| &w.http2.streams_total);
+        out.family("weir_proxy_http2_streams_total", Kind::Counter, "Clients' HTTP/2 streams opened.")
+            .value(streams);
+        out.family("weir_proxy_http2_streams_active", Kind::Gauge, "Clients' HTTP/2 streams open.")
+            .value(self.sum(|w| &w.http2.streams));
+        out.family("weir_proxy_http2_goaways_total", Kind::Counter, "GOAWAY frames sent to clients.")
+            .value(self.sum(|w| &w.http2.goaways));
+        let mut floods: BTreeMap<_, u64> = BTreeMap::new();
+        for worker in &self.workers {
+            worker.http2.floods().for_each(|(kind, n)| *floods.entry(kind).or_default() += n);
+        }
+        let help = "HTTP/2 connections ended because the client did too much of something.";
+        out.family("weir_proxy_http2_floods_total", Kind::Counter, help);
+        for (kind, count) in floods {
+            out.sample(&[("kind", kind)], count);
+        }
     }
 }
 
 #[derive(Default)]
-struct UpstreamRow {
-    responses: [u64; CLASSES],
+struct ServiceRow {
+    duration: Sum,
+    upstream: Sum,
+    streams: u64,
+    bytes_in: u64,
+    bytes_out: u64,
     retries: u64,
     retries_denied: u64,
     connects: u64,
@@ -244,50 +307,91 @@ struct UpstreamRow {
     resets: u64,
 }
 
-impl UpstreamRow {
-    fn add(&mut self, counters: &UpstreamCounters) {
-        for (sum, counter) in self.responses.iter_mut().zip(&counters.responses) {
-            *sum += counter.get();
+impl ServiceRow {
+    fn add(&mut self, counters: &ServiceCounters) {
+        self.duration.add(&counters.duration);
+        self.upstream.add(&counters.upstream);
+        for (sum, counter) in [
+            (&mut self.streams, &counters.streams),
+            (&mut self.bytes_in, &counters.bytes_in),
+            (&mut self.bytes_out, &counters.bytes_out),
+            (&mut self.retries, &counters.retries),
+            (&mut self.retries_denied, &counters.retries_denied),
+            (&mut self.connects, &counters.connects),
+            (&mut self.connect_failures, &counters.connect_failures),
+            (&mut self.resets, &counters.resets),
+        ] {
+            *sum = sum.wrapping_add(counter.get());
         }
-        self.retries += counters.retries.get();
-        self.retries_denied += counters.retries_denied.get();
-        self.connects += counters.connects.get();
-        self.connect_failures += counters.connect_failures.get();
-        self.resets += counters.resets.get();
     }
 }
 
-fn render_upstreams(out: &mut String, rows: &BTreeMap<Arc<str>, UpstreamRow>) {
-    out.push_str("# HELP weir_proxy_upstream_responses_total Responses by upstream and status class.\n# TYPE weir_proxy_upstream_responses_total counter\n");
-    for (label, row) in rows {
-        for (class, count) in row.responses.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "weir_proxy_upstream_responses_total{{upstream={label:?},class=\"{}xx\"}} {count}",
-                class + 1
-            );
-        }
-    }
-    let mut table = |name: &str, help: &str, value: fn(&UpstreamRow) -> u64| {
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
-        for (label, row) in rows {
-            let _ = writeln!(out, "{name}{{upstream={label:?}}} {}", value(row));
+fn render_services(out: &mut Exposition, rows: &BTreeMap<Arc<str>, ServiceRow>) {
+    let mut histogram = |name, help, sum: fn(&ServiceRow) -> &Sum| {
+        out.family(name, Kind::Histogram, help);
+        for (label, row) in rows.iter().filter(|(_, row)| !sum(row).is_empty()) {
+            out.histogram(&[("service", label)], sum(row));
         }
     };
-    table("weir_proxy_upstream_retries_total", "Requests tried again.", |row| row.retries);
-    table("weir_proxy_upstream_retries_denied_total", "Retries that the budget forbade.", |row| {
-        row.retries_denied
-    });
-    table("weir_proxy_upstream_connects_total", "Connections opened.", |row| row.connects);
-    table("weir_proxy_upstream_connect_failures_total", "Connections that could not be opened.", |row| {
-        row.connect_failures
-    });
-    table("weir_proxy_upstream_resets_total", "Exchanges that the upstream broke off.", |row| row.resets);
+    let help = "From a request's head to the end of its response.";
+    histogram("weir_proxy_request_duration_seconds", help, |row| &row.duration);
+    let help = "From the beginning of the last attempt to the response's head.";
+    histogram("weir_proxy_upstream_duration_seconds", help, |row| &row.upstream);
+    let mut counter = |name, help, value: fn(&ServiceRow) -> u64| {
+        out.family(name, Kind::Counter, help);
+        for (label, row) in rows {
+            out.sample(&[("service", label)], value(row));
+        }
+    };
+    let help = "Connections given to the service as bytes: TCP, or TLS passed through.";
+    counter("weir_proxy_streams_total", help, |row| row.streams);
+    let help = "Bytes sent to endpoints in requests.";
+    counter("weir_proxy_upstream_sent_bytes_total", help, |row| row.bytes_in);
+    let help = "Bytes of endpoints' responses sent to clients.";
+    counter("weir_proxy_upstream_received_bytes_total", help, |row| row.bytes_out);
+    counter("weir_proxy_retries_total", "Requests tried again.", |row| row.retries);
+    let help = "Retries that the budget forbade.";
+    counter("weir_proxy_retries_denied_total", help, |row| row.retries_denied);
+    counter("weir_proxy_upstream_connects_total", "Connections opened to endpoints.", |row| row.connects);
+    let help = "Connections to endpoints that could not be opened.";
+    counter("weir_proxy_upstream_connect_failures_total", help, |row| row.connect_failures);
+    let help = "Exchanges that an endpoint broke off.";
+    counter("weir_proxy_upstream_resets_total", help, |row| row.resets);
+}
+
+/// Upstreams whose endpoints are shown. Only the first so many, by the order in which they became known.
+const UPSTREAMS_SHOWN_MAX: usize = 2048;
+
+fn render_endpoints(out: &mut Exposition, upstreams: &[Arc<Upstream>]) {
+    out.family("weir_proxy_endpoints", Kind::Gauge, "Endpoints, by whether they get requests.");
+    for upstream in upstreams.iter().take(UPSTREAMS_SHOWN_MAX) {
+        let mut counts = [0u32; 4];
+        for endpoint in &upstream.endpoints {
+            let state = if endpoint.draining {
+                3
+            } else if !endpoint.is_eligible() {
+                2
+            } else {
+                usize::from(endpoint.state.is_avoided())
+            };
+            counts[state] += 1;
+        }
+        for (state, count) in ["available", "avoided", "unhealthy", "draining"].iter().zip(counts) {
+            out.sample(&[("service", &upstream.label), ("state", state)], count);
+        }
+    }
+    out.family("weir_proxy_upstream_requests_active", Kind::Gauge, "Requests in flight at endpoints.");
+    for upstream in upstreams.iter().take(UPSTREAMS_SHOWN_MAX) {
+        let in_flight: u32 = upstream.endpoints.iter().map(|endpoint| endpoint.state.in_flight()).sum();
+        out.sample(&[("service", &upstream.label)], in_flight);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::tests::{endpoint, gateway, inputs, route, with_registered};
+    use crate::snapshot::{Compiler, Role};
 
     #[test]
     fn workers_are_added_up() {
@@ -296,34 +400,53 @@ mod tests {
             let worker = metrics.worker(index);
             worker.requests.add(3);
             worker.refusal(Reason::NoRoute);
-            let upstream = worker.upstream(&"cart".into());
-            upstream.response(200);
-            upstream.response(503);
-            upstream.retries.add(1);
+            let row = worker.route(&"cart".into(), &"HTTPRoute/shop#0".into());
+            row.forwarded(200);
+            row.forwarded(503);
+            row.own(Reason::Timeout, 504);
+            let service = worker.service(&"cart".into());
+            service.retries.add(1);
+            service.duration.observe(1_500_000);
         }
         assert_eq!(metrics.requests(), 6);
         assert_eq!(metrics.retries(), 2);
-        let text = metrics.render(Position::new(2, 7));
+        let text = metrics.render(&Shared::new(), MetricsFormat::Text);
+        let of = "service=\"cart\",route=\"HTTPRoute/shop#0\"";
         for line in [
-            "weir_proxy_revision 7",
-            "weir_proxy_requests_total 6",
+            "weir_proxy_requests_active 6",
             "weir_proxy_refusals_total{reason=\"no_route\"} 2",
-            "weir_proxy_upstream_responses_total{upstream=\"cart\",class=\"2xx\"} 2",
-            "weir_proxy_upstream_responses_total{upstream=\"cart\",class=\"5xx\"} 2",
-            "weir_proxy_upstream_retries_total{upstream=\"cart\"} 2",
+            &format!("weir_proxy_requests_total{{{of},class=\"2xx\",decision=\"forwarded\"}} 2"),
+            &format!("weir_proxy_requests_total{{{of},class=\"5xx\",decision=\"forwarded\"}} 2"),
+            &format!("weir_proxy_requests_total{{{of},class=\"5xx\",decision=\"timeout\"}} 2"),
+            "weir_proxy_retries_total{service=\"cart\"} 2",
+            "weir_proxy_request_duration_seconds_bucket{service=\"cart\",le=\"0.001\"} 0",
+            "weir_proxy_request_duration_seconds_bucket{service=\"cart\",le=\"0.002\"} 2",
+            "weir_proxy_request_duration_seconds_count{service=\"cart\"} 2",
+            "weir_proxy_workers_alive 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
     }
 
     #[test]
-    fn the_table_of_upstreams_is_bounded() {
-        let worker = WorkerCounters::default();
-        for i in 0..UPSTREAMS_MAX + 10 {
-            worker.upstream(&i.to_string().into()).response(200);
+    fn rows_follow_the_snapshot() {
+        let compiler = Compiler::new(Role::Gateway { gateways: vec![] });
+        let inputs = inputs([gateway("edge"), route("r", serde_json::json!([{"name": "edge"}]), "cart")]);
+        let inputs = with_registered(inputs, "cart", true, &[endpoint("a/1", 9001)]);
+        let snapshot = compiler.compile(&inputs, None).unwrap();
+        let metrics = Metrics::new(1);
+        let worker = metrics.worker(0);
+        for (service, route) in
+            [("cart", "HTTPRoute/r#0"), ("cart", "HTTPRoute/old#0"), ("gone", "HTTPRoute/r#0"), (NONE, NONE)]
+        {
+            worker.route(&service.into(), &route.into()).forwarded(200);
+            worker.service(&service.into()).retries.add(1);
         }
-        let rows = worker.upstreams.lock().unwrap();
-        assert_eq!(rows.len(), UPSTREAMS_MAX + 1);
-        assert_eq!(rows[OTHERS].responses[1].get(), 10);
+        metrics.give_back(&snapshot, 1);
+        metrics.give_back(&snapshot, 100_000);
+        let mut seen = Vec::new();
+        worker.routes.each(|key, _| seen.push(format!("{} {}", key.service, key.route)));
+        worker.services.each(|key, _| seen.push(key.to_string()));
+        assert_eq!(seen, ["_none _none", "cart HTTPRoute/r#0", "_none", "cart"]);
     }
 }

@@ -17,7 +17,7 @@ use crate::config::{Mode, ProxyConfig};
 use crate::error::ProxyError;
 use crate::handover::Offered;
 use crate::listen::{Listeners, Mail, Mailbox, Role};
-use crate::observe::{AccessLog, Metrics, Reopen};
+use crate::observe::{AccessLog, Metrics, Reopen, Slept};
 use crate::snapshot::{Settings, Upstream};
 use crate::source::{self, Shared};
 
@@ -64,13 +64,16 @@ impl Engine {
         let metrics = Arc::new(Metrics::new(workers));
         let (access_log, log_writer) = match &config.access_log {
             Some(log) => {
-                let (log, writer) = AccessLog::start(log, metrics.clone())
+                let (log, writer) = AccessLog::start(log)
                     .map_err(|source| ProxyError::AccessLog { path: log.path.clone(), source })?;
                 (Some(log), Some(writer))
             }
             None => (None, None),
         };
         let reopen_log = access_log.as_ref().map(AccessLog::reopen);
+        if let Mode::Sidecar { service, .. } = &config.mode {
+            let _ = metrics.own_service.set(service.to_string().into());
+        }
         let engine_shared = Arc::new(EngineShared {
             config: config.clone(),
             shared,
@@ -86,12 +89,17 @@ impl Engine {
         let mut threads = Vec::with_capacity(workers);
         for (index, mailbox) in mailboxes.iter().enumerate() {
             let (shared, mailbox, alive) = (engine_shared.clone(), mailbox.clone(), alive.clone());
+            let slept = Slept::default();
+            let awake = slept.clone();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
+                .on_thread_unpark(move || awake.woke())
                 .build()
                 .map_err(|source| ProxyError::Start { what: "a worker's runtime", source })?;
+            let life = metrics.worker(index).live();
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(move || {
-                let worker = Worker::new(shared, index);
+                let _life = life;
+                let worker = Worker::new(shared, index, slept);
                 carry(runtime, live(worker, mailbox));
                 drop(alive);
             });

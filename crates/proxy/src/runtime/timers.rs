@@ -43,11 +43,6 @@ impl Timers {
         self.now_ms.get()
     }
 
-    /// The exact time on the same scale, in nanoseconds.
-    pub(crate) fn precise_ns(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
     /// Takes a slot. It wakes nobody until [`TimerSlot::wakes`] says whom.
     pub(crate) fn slot(self: &Rc<Self>) -> TimerSlot {
         let mut slots = self.slots.borrow_mut();

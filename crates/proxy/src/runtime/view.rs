@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::attempt::LocalUpstream;
+use crate::observe::RequestRow;
 use crate::snapshot::Snapshot;
 
 /// The view.
@@ -19,16 +20,18 @@ pub(crate) struct View {
     pub(crate) number: u64,
     /// By the key of the upstream's state; filled as they are used.
     pub(crate) upstreams: RefCell<KeyMap<Rc<LocalUpstream>>>,
+    /// Where requests are counted, by where the rule is and the key of the upstream's state; filled as they come.
+    pub(crate) rows: RefCell<KeyMap<Rc<RequestRow>, (u64, u64)>>,
 }
 
 impl View {
     pub(crate) fn new(snapshot: Arc<Snapshot>, number: u64) -> Rc<Self> {
-        Rc::new(Self { snapshot, number, upstreams: RefCell::default() })
+        Rc::new(Self { snapshot, number, upstreams: RefCell::default(), rows: RefCell::default() })
     }
 }
 
 /// A map by the small, dense keys that states are numbered with.
-pub(crate) type KeyMap<T> = HashMap<u64, T, BuildHasherDefault<KeyHasher>>;
+pub(crate) type KeyMap<T, K = u64> = HashMap<K, T, BuildHasherDefault<KeyHasher>>;
 
 /// Spreads a small number over the whole word (Fibonacci hashing). No stranger chooses the keys.
 #[derive(Default)]
@@ -47,6 +50,6 @@ impl Hasher for KeyHasher {
 
     #[inline]
     fn write_u64(&mut self, key: u64) {
-        self.0 = key.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+        self.0 = (self.0 ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
 }

@@ -23,7 +23,7 @@ use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, Probes, probe_avoid
 use crate::config::ProxyConfig;
 use crate::connection::Lookups;
 use crate::listen::{ListenerHandle, Mail, Mailbox, accept_loop};
-use crate::observe::WorkerCounters;
+use crate::observe::{Clock, NONE, RequestRow, Slept, WorkerCounters};
 use crate::snapshot::{Snapshot, Upstream};
 use crate::source::Shared;
 
@@ -37,6 +37,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<EngineShared>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) timers: Rc<Timers>,
+    pub(crate) clock: Clock,
     pub(crate) buffers: Buffers,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) rng: RefCell<SmallRng>,
@@ -50,6 +51,8 @@ pub(crate) struct Worker {
     pools: RefCell<KeyMap<Weak<Pool>>>,
     /// What is accepted from, by the address that the snapshot names.
     listeners: RefCell<HashMap<SocketAddr, Rc<ListenerHandle>>>,
+    /// The row of requests that no service was found for.
+    no_row: Rc<RequestRow>,
     /// Endpoints that are probed because they are avoided.
     pub(crate) probes: Probes,
     /// Host names outside the mesh that are being resolved.
@@ -83,7 +86,7 @@ impl Deref for SnapshotOf {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<EngineShared>, index: usize) -> Rc<Self> {
+    pub(crate) fn new(shared: Arc<EngineShared>, index: usize, slept: Slept) -> Rc<Self> {
         let limits = &shared.config.limits;
         // A head must fit in whole, and there must be room to read on.
         let head_bytes_max = limits.request.head_bytes_max.max(limits.response.head_bytes_max);
@@ -96,9 +99,12 @@ impl Worker {
         };
         let snapshots = Cache::new(SnapshotOf(shared.shared.clone()));
         let view = View::new(shared.shared.snapshot.load_full(), 1);
+        let counters = shared.metrics.worker(index);
         Rc::new(Self {
-            counters: shared.metrics.worker(index),
+            no_row: RequestRow::new(&counters, &NONE.into(), &NONE.into()),
+            counters,
             timers: Timers::new(),
+            clock: Clock::new(slept),
             buffers: Buffers::new(),
             scratch: RefCell::new(scratch),
             rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
@@ -150,6 +156,31 @@ impl Worker {
         made
     }
 
+    /// Where requests that a rule sends to an upstream are counted; `None` for no rule.
+    #[inline]
+    pub(crate) fn row(&self, view: &View, rule: Option<&Arc<str>>, upstream: &Upstream) -> Rc<RequestRow> {
+        // The view keeps the snapshot, and the snapshot its rules, where they are.
+        let rule_at = rule.map_or(0, |label| label.as_ptr() as usize as u64);
+        let place = (rule_at, upstream.state.key());
+        if let Some(found) = view.rows.borrow().get(&place) {
+            return found.clone();
+        }
+        let made = self.make_row(rule, &upstream.label);
+        view.rows.borrow_mut().insert(place, made.clone());
+        made
+    }
+
+    /// Where requests are counted that no view keeps a row for.
+    #[cold]
+    pub(crate) fn make_row(&self, rule: Option<&Arc<str>>, service: &Arc<str>) -> Rc<RequestRow> {
+        RequestRow::new(&self.counters, service, rule.unwrap_or(&NONE.into()))
+    }
+
+    /// Where requests are counted that no service was found for.
+    pub(crate) fn no_row(&self) -> &RequestRow {
+        &self.no_row
+    }
+
     #[cold]
     fn make_local(&self, upstream: &Arc<Upstream>, carried: Rc<Carried>) -> Rc<LocalUpstream> {
         let mut pools = self.pools.borrow_mut();
@@ -162,7 +193,7 @@ impl Worker {
             })
         });
         let endpoints = endpoints.collect();
-        let counters = self.counters.upstream(&upstream.label);
+        let counters = self.counters.service(&upstream.label);
         LocalUpstream::new(upstream.clone(), endpoints, carried, counters, &mut *self.rng.borrow_mut())
     }
 
@@ -224,7 +255,9 @@ impl Worker {
 
     fn tick(self: &Rc<Self>, count: u64) {
         self.timers.tick();
+        self.clock.now();
         self.now_s.set(self.shared.shared.now_s());
+        self.counters.beat(self.now_s.get());
         if count.is_multiple_of(SWEEP_TICKS) {
             self.sweep();
             if self.index == 0 && !self.is_draining() {
@@ -268,7 +301,8 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
                         .borrow_mut()
                         .entry(addr)
                         .or_insert_with(|| {
-                            let handle = ListenerHandle::new(addr, role);
+                            let counters = worker.counters.listener(addr, role);
+                            let handle = ListenerHandle::new(addr, role, counters);
                             handle.settle(&view);
                             handle
                         })

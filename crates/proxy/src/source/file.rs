@@ -120,6 +120,7 @@ impl FileSource {
                 for error in errors {
                     tracing::error!("{error}");
                 }
+                self.publisher.shared().count_refused();
                 let position = self.publisher.in_force().position;
                 tracing::error!("the files were refused; revision {} stays in force", position.revision);
             }

@@ -223,6 +223,9 @@ impl MeshSource {
             for rejection in &rejections {
                 tracing::error!("refused: {rejection}");
             }
+            if !rejections.is_empty() {
+                self.shared().count_refused();
+            }
             self.rejections.clone_from(&rejections);
             self.shared().set_status(|status| status.rejections = rejections);
         }

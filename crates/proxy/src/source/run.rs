@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -15,6 +16,9 @@ use crate::admin::Admin;
 use crate::listen::{BindFailure, Listeners};
 use crate::snapshot::{Role, Settings};
 use crate::{Metrics, Mode, ProxyConfig, SourceConfig};
+
+/// How often rows of metrics are looked through for what is gone.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
 
 impl Sockets for Listeners {
     fn bind(&self, wanted: &[SocketAddr]) -> Result<(), Vec<NotBound>> {
@@ -47,7 +51,7 @@ pub async fn run(
             let inherited = listeners.inherited_admin(addr);
             let inherited = inherited.map_err(|source| SourceError::Admin { addr, source })?;
             waits |= inherited.is_some();
-            let admin = Admin::bind(addr, inherited, Arc::clone(&shared), metrics).await?;
+            let admin = Admin::bind(addr, inherited, Arc::clone(&shared), Arc::clone(&metrics)).await?;
             listeners.keep_admin(addr, &admin);
             Some(admin)
         }
@@ -67,6 +71,16 @@ pub async fn run(
     tokio::select! {
         result = following => result,
         never = serving => never,
+        () = give_back(&shared, &metrics) => Ok(()),
+    }
+}
+
+/// Gives back rows of metrics whose subjects are gone, for ever.
+async fn give_back(shared: &Shared, metrics: &Metrics) {
+    let mut interval = tokio::time::interval(GIVE_BACK_EVERY);
+    loop {
+        interval.tick().await;
+        metrics.give_back(&shared.snapshot.load(), shared.now_s());
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the control thread and the workers share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -24,6 +24,9 @@ pub struct Shared {
     drain_asked: Notify,
     handed_over: watch::Sender<Option<HandedOver>>,
     started: Instant,
+    /// Snapshots put in force, and changes refused in whole or in part.
+    installed: AtomicU64,
+    refused: AtomicU64,
     status: Mutex<SourceStatus>,
 }
 
@@ -61,6 +64,8 @@ impl Shared {
             drain_asked: Notify::new(),
             handed_over: watch::Sender::new(None),
             started: Instant::now(),
+            installed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             status: Mutex::default(),
         })
     }
@@ -70,6 +75,22 @@ impl Shared {
         let position = snapshot.position;
         self.snapshot.store(Arc::new(snapshot));
         self.in_force.send_replace(Some(position));
+        self.installed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many snapshots were put in force.
+    pub(crate) fn installed(&self) -> u64 {
+        self.installed.load(Ordering::Relaxed)
+    }
+
+    /// Counts a change that was refused, in whole or in part.
+    pub(super) fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many changes were refused, in whole or in part.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// How the source is doing.

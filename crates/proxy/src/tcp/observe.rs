@@ -7,7 +7,7 @@ use weir_model::Position;
 
 use super::Stream;
 use crate::attempt::Tries;
-use crate::observe::AccessRecord;
+use crate::observe::{AccessRecord, ServiceCounters};
 use crate::respond::{Reason, Refusal};
 use crate::runtime::Worker;
 use crate::tunnel::{Carried, End};
@@ -24,17 +24,20 @@ pub(super) struct Notes {
     pub(super) route: Option<Arc<str>>,
     pub(super) upstream: Option<Arc<str>>,
     pub(super) tries: Tries,
+    /// Those of the service.
+    pub(super) counters: Option<Arc<ServiceCounters>>,
 }
 
 impl Notes {
     pub(super) fn new(worker: &Worker) -> Self {
         Self {
             at: SystemTime::now(),
-            began_ns: worker.timers.precise_ns(),
+            began_ns: worker.clock.recent(),
             position: Position::default(),
             route: None,
             upstream: None,
             tries: Tries::default(),
+            counters: None,
         }
     }
 }
@@ -45,6 +48,10 @@ impl Stream {
         let counters = &self.worker.counters;
         counters.bytes_in.add(carried.up);
         counters.bytes_out.add(carried.down);
+        if let Some(service) = &self.notes.counters {
+            service.bytes_in.add(carried.up);
+            service.bytes_out.add(carried.down);
+        }
         match carried.end {
             End::Complete | End::Idle => {}
             End::ClientFailed => counters.client_gone.add(1),
@@ -63,24 +70,27 @@ impl Stream {
     fn log(&mut self, reason: Option<Reason>, bytes_in: u64, bytes_out: u64, truncated: bool) {
         let Some(log) = &self.worker.shared.access_log else { return };
         let notes = &mut self.notes;
-        let ended_ns = self.worker.timers.precise_ns();
-        log.log(AccessRecord {
-            at: notes.at,
-            position: notes.position,
-            client: self.peer.ip().to_canonical(),
-            method: METHOD.into(),
-            host: self.server_name.take().unwrap_or_default(),
-            path: "".into(),
-            route: notes.route.take(),
-            upstream: notes.upstream.take(),
-            endpoint: notes.tries.endpoint.take(),
-            attempts: notes.tries.attempts,
-            status: 0,
-            reason,
-            truncated,
-            bytes_in,
-            bytes_out,
-            duration_us: ended_ns.saturating_sub(notes.began_ns) / 1000,
-        });
+        let ended_ns = self.worker.clock.now();
+        log.log(
+            AccessRecord {
+                at: notes.at,
+                position: notes.position,
+                client: self.peer.ip().to_canonical(),
+                method: METHOD.into(),
+                host: self.server_name.take().unwrap_or_default(),
+                path: "".into(),
+                route: notes.route.take(),
+                upstream: notes.upstream.take(),
+                endpoint: notes.tries.endpoint.take(),
+                attempts: notes.tries.attempts,
+                status: 0,
+                reason,
+                truncated,
+                bytes_in,
+                bytes_out,
+                duration_us: ended_ns.saturating_sub(notes.began_ns) / 1000,
+            },
+            &self.worker.counters,
+        );
     }
 }

@@ -1,6 +1,5 @@
 //! What can be seen of requests afterwards.
 
-use weir_model::Position;
 use weir_proxy::{AccessLogConfig, AccessLogFormat};
 
 use crate::support::{Proxy, Upstream, documents, eventually};
@@ -56,17 +55,22 @@ fn requests_are_counted_by_upstream_and_class() {
     client.get("/bad");
     // The answer is written before the upstream's connection is put back.
     eventually("the connection is back in its pool", || proxy.metrics().pooled_connections() == 1);
-    let text = proxy.metrics().render(Position::new(3, 9));
+    eventually("the requests are over", || !proxy.text().contains("weir_proxy_requests_active 1"));
+    let text = proxy.text();
+    let of_app = "service=\"app\",route=\"HTTPRoute/all#0\"";
     for line in [
-        "weir_proxy_epoch 3",
-        "weir_proxy_revision 9",
-        "weir_proxy_requests_total 3",
-        "weir_proxy_connections_active 1",
+        "weir_proxy_epoch 0",
+        "weir_proxy_revision 1",
+        "weir_proxy_workers_alive 1",
+        "weir_proxy_requests_active 0",
         "weir_proxy_pool_idle 1",
         "weir_proxy_pool_hits_total 2",
-        "weir_proxy_upstream_responses_total{upstream=\"app\",class=\"2xx\"} 2",
-        "weir_proxy_upstream_responses_total{upstream=\"app\",class=\"5xx\"} 1",
-        "weir_proxy_upstream_connects_total{upstream=\"app\"} 1",
+        &format!("weir_proxy_requests_total{{{of_app},class=\"2xx\",decision=\"forwarded\"}} 2"),
+        &format!("weir_proxy_requests_total{{{of_app},class=\"5xx\",decision=\"forwarded\"}} 1"),
+        "weir_proxy_upstream_connects_total{service=\"app\"} 1",
+        "weir_proxy_request_duration_seconds_count{service=\"app\"} 3",
+        "weir_proxy_upstream_duration_seconds_count{service=\"app\"} 3",
+        "weir_proxy_endpoints{service=\"app\",state=\"available\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }

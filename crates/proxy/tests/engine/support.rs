@@ -117,6 +117,11 @@ impl Proxy {
         self.engine().metrics().clone()
     }
 
+    /// What `/metrics` shows.
+    pub(crate) fn text(&self) -> String {
+        self.metrics().render(&self.shared, weir_proxy::MetricsFormat::Text)
+    }
+
     /// Where the (first) gateway listener is.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.engine().listeners().open()[0].1

@@ -200,6 +200,7 @@ impl Exchange {
         };
         write(out).map_err(|_| self.refuse_response(ResponseError::BadStatus))?;
         self.status = head.status();
+        self.head_ns = link.worker.clock.now();
         self.upgraded = head.is_upgrade();
         self.ends_by_close = !lasts;
         self.upstream_keeps = head.keep_alive() && !self.upgraded;
