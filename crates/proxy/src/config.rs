@@ -129,6 +129,8 @@ pub enum AccessLogFormat {
 pub struct EngineLimits {
     /// Client connections at a time. Beyond: answered 503 and closed. Default 65536.
     pub connections_max: usize,
+    /// Streams of one HTTP/2 connection of a client at a time. Beyond: refused. Default 256.
+    pub streams_max: u32,
     /// Idle pooled connections per endpoint. Beyond: the oldest is closed. Default 512.
     pub pool_idle_max: usize,
     /// Bytes of one read, and so the most that is in memory of one direction of one exchange. Default 128 KiB.
@@ -148,6 +150,7 @@ impl Default for EngineLimits {
     fn default() -> Self {
         Self {
             connections_max: 65_536,
+            streams_max: 256,
             pool_idle_max: 512,
             read_bytes_max: 128 * 1024,
             discard_bytes_max: 256 * 1024,

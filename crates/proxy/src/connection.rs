@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use crate::attempt::{Exchange, Held, LocalUpstream, Outcome, leads_back};
+use crate::http2;
 use crate::listen::proxy_protocol::Addresses;
 use crate::listen::{Arrival, ListenerHandle, Secure};
 use crate::observe::OpenConnection;
@@ -49,15 +50,17 @@ pub(crate) struct Connection {
     head: Option<Box<weir_http1::RequestHead>>,
     peer: Peer,
     /// The address that the client has connected to, where another proxy says so.
-    destination: Option<Box<SocketAddr>>,
+    pub(crate) destination: Option<Box<SocketAddr>>,
     /// What TLS has settled, where the client came by it.
     pub(crate) secure: Option<Rc<Secure>>,
     /// Counts it, unless it is a stream of one that is counted.
-    _counted: Option<OpenConnection>,
+    pub(crate) counted: Option<OpenConnection>,
     /// What came of asking for the service that the request in `carry` is for.
     asked_for: Option<(Subscribed, u8)>,
     /// The grace for one more request has begun.
     told_to_close: bool,
+    /// Nothing was understood yet: it may turn out to speak HTTP/2.
+    fresh: bool,
 }
 
 /// The client's address as the text that goes into forwarding headers.
@@ -106,7 +109,10 @@ pub(crate) enum Target {
 /// Serves a connection until it ends. Not an async function, which would hold the arguments a second time.
 pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
     let Arrival { worker, listener, io, peer, destination, ahead, secure, counted } = arrival;
-    worker.connection_opened();
+    // A stream is counted as part of its connection.
+    if !matches!(io, Io::Http2(_)) {
+        worker.connection_opened();
+    }
     let mut connection = Connection {
         timer: worker.timers.slot(),
         worker,
@@ -117,20 +123,42 @@ pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
         peer: Peer::new(peer),
         destination,
         secure,
-        _counted: counted,
+        counted,
         asked_for: None,
         told_to_close: false,
+        fresh: true,
     };
-    async move { connection.run().await }
+    async move {
+        if connection.run().await == Spoken::Http2 {
+            // Rare, so its size is kept out of the connection's own.
+            Box::pin(http2::serve(&mut connection)).await;
+        }
+    }
+}
+
+/// What a connection turned out to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    /// HTTP/1.1, and it is over.
+    Http1,
+    /// HTTP/2; its first bytes are in `carry`.
+    Http2,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.worker.connection_closed();
+        if !matches!(self.client, Io::Http2(_)) {
+            self.worker.connection_closed();
+        }
     }
 }
 
 impl Connection {
+    /// The client's address.
+    pub(crate) fn peer_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.peer.ip(), self.peer.port)
+    }
+
     /// Whether no further request is wanted on it.
     pub(crate) fn is_closing(&self) -> bool {
         self.worker.is_draining() || self.listener.is_closing()
@@ -148,13 +176,13 @@ impl Connection {
         let destination = self.destination.as_deref().copied().or_else(|| self.client.local_addr());
         match destination {
             Some(destination) => {
-                Addresses::Of { source: SocketAddr::new(self.peer.ip(), self.peer.port), destination }
+                Addresses::Of { source: self.peer_addr(), destination }
             }
             None => Addresses::Own,
         }
     }
 
-    async fn run(&mut self) {
+    async fn run(&mut self) -> Spoken {
         poll_fn(|cx| {
             self.timer.wakes(cx.waker());
             Poll::Ready(())
@@ -182,9 +210,11 @@ impl Connection {
                     false
                 }
                 Next::Closed => false,
+                Next::Http2 => return Spoken::Http2,
             };
             if !goes_on {
-                return self.flush().await;
+                self.flush().await;
+                return Spoken::Http1;
             }
             self.await_head();
         }

@@ -8,6 +8,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handover;
+mod http2;
 pub mod listen;
 mod observe;
 mod respond;

@@ -9,6 +9,7 @@ use std::task::Poll;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::http2::Dialling;
 use crate::runtime::{Coarse, Io, TimerSlot};
 
 /// Why there is no connection.
@@ -18,13 +19,16 @@ pub(crate) enum ConnectFault {
     Failed(io::Error),
     /// Nobody answered in time.
     TimedOut,
+    /// Every connection that there may be is in use.
+    Full,
 }
 
 impl ConnectFault {
     /// Whether it says nothing about the endpoint: this process has no descriptor or no port left.
     pub(crate) fn is_our_own(&self) -> bool {
         const OURS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
-        matches!(self, Self::Failed(fault) if fault.raw_os_error().is_some_and(|code| OURS.contains(&code)))
+        matches!(self, Self::Full)
+            || matches!(self, Self::Failed(fault) if fault.raw_os_error().is_some_and(|code| OURS.contains(&code)))
     }
 }
 
@@ -44,6 +48,11 @@ pub(crate) async fn connect(
         Poll::Pending => Poll::Pending,
     })
     .await
+}
+
+/// Connects, and sends what the connection must begin with, for as long as whoever waits for it likes.
+pub(crate) fn dial(addr: SocketAddr, header: Option<Vec<u8>>) -> Dialling {
+    Box::pin(async move { open(addr, header).await.map(Io::Tcp) })
 }
 
 async fn open(addr: SocketAddr, header: Option<Vec<u8>>) -> io::Result<TcpStream> {

@@ -129,6 +129,10 @@ pub(crate) enum Ended {
 pub(crate) enum UpstreamFault {
     /// It closed or reset the connection.
     Reset,
+    /// It says that it has not looked at the request.
+    Refused,
+    /// It breaks the rules of HTTP/2.
+    Protocol(std::io::Error),
     /// It is a sidecar that says that its application has not answered.
     Unanswered(Unanswered),
     /// Its response is malformed.

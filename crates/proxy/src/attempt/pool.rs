@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::http2::Channel;
 use crate::observe::WorkerCounters;
 use crate::runtime::{Idle, Io};
 
@@ -14,6 +15,8 @@ pub(crate) struct Pool {
     /// When it was last swept.
     swept_ms: Cell<Option<u64>>,
     counters: Arc<WorkerCounters>,
+    /// Those that speak HTTP/2, idle or not.
+    pub(crate) http2: Channel,
 }
 
 struct Kept {
@@ -23,7 +26,13 @@ struct Kept {
 
 impl Pool {
     pub(crate) fn new(idle_max: usize, counters: Arc<WorkerCounters>) -> Self {
-        Self { idle: RefCell::default(), idle_max, swept_ms: Cell::new(None), counters }
+        Self {
+            idle: RefCell::default(),
+            idle_max,
+            swept_ms: Cell::new(None),
+            counters,
+            http2: Channel::default(),
+        }
     }
 
     /// A connection that is, as far as can be known without asking, still open, younger than `idle_for_max` and silent.
@@ -70,6 +79,7 @@ impl Pool {
         let before = idle.len();
         idle.retain_mut(|one| !is_old(one.since_ms, now_ms, idle_for_max) && one.io.look() == Idle::Quiet);
         self.counters.pool_idle.sub((before - idle.len()) as u64);
+        self.http2.sweep(now_ms, idle_for_max);
     }
 
     #[cfg(test)]
@@ -87,6 +97,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         self.counters.pool_idle.sub(idle.len() as u64);
         idle.clear();
+        self.http2.clear();
     }
 }
 

@@ -1,19 +1,21 @@
 //! The attempts of one request.
 
 use std::future::poll_fn;
+use std::io;
 use std::time::Duration;
 
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
 use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
-use super::connect::{ConnectFault, connect};
+use super::connect::{ConnectFault, connect, dial};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
 use super::upstream::{Held, InFlight, LocalUpstream};
 use crate::connection::Connection;
+use crate::http2::{Channel, NoStream};
 use crate::listen::Role;
 use crate::respond::{Reason, Refusal, Unanswered};
-use crate::runtime::Io;
+use crate::runtime::{Coarse, Io};
 
 /// How a request ended.
 #[derive(Debug)]
@@ -144,12 +146,15 @@ async fn attempt(
     exchange.attempt_ns = conn.worker.clock.recent();
     // Whoever is told who its client is must not be given another's requests on the same connection.
     let shared = settings.proxy_protocol.is_none();
-    let pooled = if only_fresh || !shared {
+    let pooled = if local.upstream.is_http2() && shared {
+        local.pool(index).http2.stream(&conn.worker)
+    } else if only_fresh || !shared {
         None
     } else {
         local.pool(index).take(conn.worker.timers.now_ms(), settings.idle_max)
     };
-    let reused = pooled.is_some();
+    // An HTTP/2 connection is watched while it is idle: that a stream of it ends is no sign of age.
+    let reused = pooled.is_some() && !local.upstream.is_http2();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
         // Rare, so the future's size is kept out of the connection's own.
@@ -218,7 +223,12 @@ async fn open(
     let usual = conn.worker.timers.after(local.upstream.settings.connect_timeout);
     let settings = &local.upstream.settings;
     let header = settings.proxy_header_for(|| conn.addresses());
-    match connect(local.endpoint(index).addr, header, usual.min(limit), &conn.timer).await {
+    let opened = if local.upstream.is_http2() {
+        open_stream(conn, local, index, header, usual.min(limit)).await
+    } else {
+        connect(local.endpoint(index).addr, header, usual.min(limit), &conn.timer).await
+    };
+    match opened {
         Ok(upstream) => Ok(upstream),
         Err(fault) => {
             let mut failed = connect_failed(local, index, &fault);
@@ -230,6 +240,29 @@ async fn open(
             Err(failed)
         }
     }
+}
+
+/// The same for a stream of an HTTP/2 connection, which is opened where none has room.
+async fn open_stream(
+    conn: &Connection,
+    local: &LocalUpstream,
+    index: usize,
+    header: Option<Vec<u8>>,
+    deadline: Coarse,
+) -> Result<Io, ConnectFault> {
+    let addr = local.endpoint(index).addr;
+    let connect_max = local.upstream.settings.connect_timeout;
+    // A connection that begins with this client's addresses is for its request alone.
+    let own = header.as_ref().map(|_| Channel::default());
+    let channel = own.as_ref().unwrap_or(&local.pool(index).http2);
+    let dial = || dial(addr, header.clone());
+    let opened = channel.open(&conn.worker, dial, connect_max, deadline, &conn.timer).await;
+    opened.map_err(|why| match why {
+        NoStream::Failed(fault) if fault.kind() == io::ErrorKind::TimedOut => ConnectFault::TimedOut,
+        NoStream::Failed(fault) => ConnectFault::Failed(fault),
+        NoStream::TimedOut => ConnectFault::TimedOut,
+        NoStream::Full => ConnectFault::Full,
+    })
 }
 
 /// The upstream closes idle connections when it likes; that says nothing about its health, and the request goes out
@@ -254,6 +287,10 @@ fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> 
                 Refusal::new(Reason::ConnectFailed, format!("no connection to service {label} in time"));
             refusal.status = 504;
             refusal
+        }
+        ConnectFault::Full => {
+            let message = format!("every connection to an instance of service {label} is full");
+            Refusal::new(Reason::Overloaded, message)
         }
     };
     Attempt::Failed { failure: Failure::Connect, refusal }
@@ -283,6 +320,14 @@ fn exchange_failed(local: &LocalUpstream, index: usize, fault: &UpstreamFault, i
                 Unanswered::Reset => Failure::Reset,
             };
             (failure, Refusal::new(Reason::ConnectFailed, message))
+        }
+        UpstreamFault::Refused => {
+            let message = format!("service {label} refused the request without looking at it");
+            (Failure::Refused, Refusal::new(Reason::UpstreamReset, message))
+        }
+        UpstreamFault::Protocol(fault) => {
+            let message = format!("service {label} breaks the rules of HTTP/2: {fault}");
+            (Failure::Malformed, Refusal::new(Reason::UpstreamMalformed, message))
         }
         UpstreamFault::Timeout => (Failure::Timeout, out_of_time(local)),
         UpstreamFault::Malformed(fault) => (Failure::Malformed, Refusal::response(fault)),

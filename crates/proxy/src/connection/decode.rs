@@ -12,9 +12,10 @@ use weir_model::ServiceRef;
 use super::way::{HeadView, Way};
 use super::{Connection, Notes};
 use crate::attempt::Exchange;
+use crate::http2::{Preface, preface};
 use crate::listen::Role;
 use crate::respond::{Reason, Refusal};
-use crate::runtime::Scratch;
+use crate::runtime::{Io, Scratch};
 
 /// What comes next on a connection.
 pub(super) enum Next {
@@ -33,6 +34,8 @@ pub(super) enum Next {
     Ask(ServiceRef),
     /// Nothing.
     Closed,
+    /// It is HTTP/2 that was read.
+    Http2,
 }
 
 impl Next {
@@ -46,6 +49,10 @@ impl Connection {
     /// Sets the deadline for the next head.
     pub(super) fn await_head(&mut self) {
         let timeouts = &self.worker.config().timeouts;
+        if let Io::Http2(_) = self.client {
+            // After its one request only the rest of the response is waited for.
+            return self.timer.arm(timeouts.stream_idle);
+        }
         let within = if self.is_closing() { timeouts.drain_idle_grace } else { timeouts.downstream_idle };
         self.timer.arm(within);
     }
@@ -91,9 +98,26 @@ impl Connection {
                     self.head = Some(Box::new(request.clone()));
                     self.timer.arm(worker.config().timeouts.head_read);
                 }
-                Err(fault) => return Poll::Ready(Next::bad(Refusal::request(&fault), buf)),
+                Err(fault) => match self.first_words(buf) {
+                    Preface::No => return Poll::Ready(Next::bad(Refusal::request(&fault), buf)),
+                    Preface::Yes => {
+                        self.carry.extend(buf, &worker.buffers);
+                        return Poll::Ready(Next::Http2);
+                    }
+                    Preface::Perhaps => {
+                        self.carry.extend(buf, &worker.buffers);
+                        self.head = Some(Box::default());
+                        self.timer.arm(worker.config().timeouts.head_read);
+                    }
+                },
             }
         }
+    }
+
+    /// Whether what cannot be read is how HTTP/2 begins.
+    #[cold]
+    fn first_words(&self, read: &[u8]) -> Preface {
+        if self.fresh { preface(read) } else { Preface::No }
     }
 
     /// Parses the head in `carry`, going on where the last look ended.
@@ -124,7 +148,17 @@ impl Connection {
                 self.head = own;
                 None
             }
-            Err(fault) => Some(Next::bad(Refusal::request(&fault), carry.unread())),
+            Err(fault) => match self.first_words(carry.unread()) {
+                Preface::No => Some(Next::bad(Refusal::request(&fault), carry.unread())),
+                Preface::Yes => Some(Next::Http2),
+                Preface::Perhaps => {
+                    if own.is_none() {
+                        self.timer.arm(worker.config().timeouts.head_read);
+                    }
+                    self.head = Some(own.unwrap_or_default());
+                    None
+                }
+            },
         };
         self.carry = carry;
         next
@@ -162,6 +196,7 @@ impl Connection {
             Ok(path) => path,
             Err(fault) => return Next::bad(Refusal::request(&fault), buf),
         };
+        self.fresh = false;
         let mut exchange = worker.take_exchange();
         let asked = &mut exchange.asked;
         asked.method = head.method();

@@ -186,7 +186,7 @@ impl ConnectTo {
                     match connect(addr, None, deadline, &conn.timer).await {
                         Ok(upstream) => return not_a_loop(conn, upstream, addr).map(|io| (io, None)),
                         Err(crate::attempt::ConnectFault::Failed(fault)) => why = fault,
-                        Err(crate::attempt::ConnectFault::TimedOut) => {}
+                        Err(_) => {}
                     }
                 }
                 Err(Refusal::new(Reason::ConnectFailed, format!("no connection to {host}:{port}: {why}")))

@@ -141,11 +141,8 @@ impl Connection {
     #[inline]
     fn to_upstream(&self, view: &Rc<View>, upstream: &Arc<Upstream>, exchange: &mut Exchange) -> Way {
         exchange.asked.timeout = upstream.settings.request_timeout.unwrap_or_default();
-        if upstream.protocol != Protocol::Http {
-            let message = format!(
-                "service {} does not speak HTTP/1.1, the only protocol served so far",
-                upstream.label
-            );
+        if upstream.protocol == Protocol::Tcp {
+            let message = format!("service {} takes bytes, not requests", upstream.label);
             return Way::Refuse(Refusal::new(Reason::ProtocolNotServed, message));
         }
         Way::To(Target::Upstream(self.worker.local(view, upstream)))

@@ -322,8 +322,8 @@ pub(crate) enum Http2Flood {
     EmptyFrames,
     /// WINDOW_UPDATE.
     WindowUpdate,
-    /// Heads that are too large.
-    Headers,
+    /// PRIORITY.
+    Priority,
     /// Anything else.
     Other,
 }
@@ -336,7 +336,7 @@ impl Http2Flood {
         Self::Continuation,
         Self::EmptyFrames,
         Self::WindowUpdate,
-        Self::Headers,
+        Self::Priority,
         Self::Other,
     ];
 
@@ -348,7 +348,7 @@ impl Http2Flood {
             Self::Continuation => "continuation",
             Self::EmptyFrames => "empty_frames",
             Self::WindowUpdate => "window_update",
-            Self::Headers => "headers",
+            Self::Priority => "priority",
             Self::Other => "other",
         }
     }
@@ -368,7 +368,6 @@ pub(crate) struct Http2Counters {
 
 impl Http2Counters {
     /// Counts a connection that was ended because of a flood.
-    #[allow(dead_code, reason = "HTTP/2 counts for itself once it is served")]
     pub(crate) fn flood(&self, kind: Http2Flood) {
         self.floods[kind as usize].add(1);
     }

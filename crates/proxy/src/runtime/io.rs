@@ -12,6 +12,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::http2;
+
 /// Elsewhere nothing is held back, which is only slower.
 #[cfg(not(target_os = "linux"))]
 const MSG_MORE: i32 = 0;
@@ -23,6 +25,8 @@ const MSG_MORE: i32 = libc::MSG_MORE;
 pub(crate) enum Io {
     /// Plain TCP.
     Tcp(TcpStream),
+    /// One stream of an HTTP/2 connection.
+    Http2(Box<http2::Stream>),
 }
 
 /// What an idle connection has to say.
@@ -47,7 +51,18 @@ impl Io {
                 ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
                 Poll::Ready(Ok(buf.filled().len()))
             }
+            Self::Http2(stream) => stream.poll_read(cx, buf),
         }
+    }
+
+    /// As [`Io::poll_read`], into memory that need not have been written to before.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Self::Tcp(stream) = self {
+            return Pin::new(stream).poll_read(cx, buf);
+        }
+        let n = ready!(self.poll_read(cx, buf.initialize_unfilled()))?;
+        buf.advance(n);
+        Poll::Ready(Ok(()))
     }
 
     /// Writes once. What was accepted need not have left yet: see [`Io::poll_flush`].
@@ -55,6 +70,7 @@ impl Io {
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Http2(stream) => stream.poll_write(cx, bytes),
         }
     }
 
@@ -70,15 +86,17 @@ impl Io {
         match self {
             Self::Tcp(stream) if more => poll_write_more(stream, cx, slices),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Http2(stream) => stream.poll_write_vectored(cx, slices),
         }
     }
 
     /// Hands everything that was accepted to the kernel. Reading does so too, as far as it goes; only who ends without
     /// reading again has to ask for it.
     #[inline]
-    pub(crate) fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Http2(stream) => stream.poll_flush(cx),
         }
     }
 
@@ -90,6 +108,8 @@ impl Io {
             Self::Tcp(stream) => {
                 let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
             }
+            // A stream ends with its message, and a message cannot be cut short by ending it.
+            Self::Http2(_) => {}
         }
     }
 
@@ -99,6 +119,7 @@ impl Io {
             Self::Tcp(stream) => {
                 let _ = SockRef::from(&*stream).set_linger(Some(std::time::Duration::ZERO));
             }
+            Self::Http2(stream) => stream.abort(),
         }
     }
 
@@ -112,6 +133,14 @@ impl Io {
                 Ok(n) if n > 0 => Idle::Talking,
                 _ => Idle::Ended,
             },
+            Self::Http2(stream) => stream.look(),
+        }
+    }
+
+    /// Whether it is encrypted.
+    pub(crate) fn is_secure(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Http2(_) => false,
         }
     }
 
@@ -119,6 +148,7 @@ impl Io {
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Http2(stream) => stream.local_addr(),
         }
     }
 
@@ -126,6 +156,7 @@ impl Io {
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Http2(stream) => stream.peer_addr(),
         }
     }
 }

@@ -22,6 +22,7 @@ use super::view::{KeyMap, View};
 use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, Probes, probe_avoided};
 use crate::config::ProxyConfig;
 use crate::connection::Lookups;
+use crate::http2;
 use crate::listen::{ListenerHandle, Mail, Mailbox, accept_loop};
 use crate::observe::{Clock, NONE, RequestRow, Slept, WorkerCounters};
 use crate::snapshot::{Snapshot, Upstream};
@@ -57,6 +58,7 @@ pub(crate) struct Worker {
     pub(crate) probes: Probes,
     /// Host names outside the mesh that are being resolved.
     pub(crate) lookups: Lookups,
+    pub(crate) http2: http2::Local,
     index: usize,
     draining: Cell<bool>,
     alone: Notify,
@@ -116,6 +118,7 @@ impl Worker {
             listeners: RefCell::default(),
             probes: Probes::default(),
             lookups: Lookups::default(),
+            http2: http2::Local::default(),
             index,
             draining: Cell::new(false),
             alone: Notify::new(),

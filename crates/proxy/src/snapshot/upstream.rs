@@ -71,6 +71,11 @@ impl Endpoint {
 }
 
 impl Upstream {
+    /// Whether its instances speak HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.protocol, Protocol::Http2 | Protocol::Grpc)
+    }
+
     /// An upstream over the endpoints given; works out which of them may be chosen.
     pub fn new(
         service: ServiceRef,

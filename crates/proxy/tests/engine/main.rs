@@ -4,6 +4,7 @@ mod basics;
 mod bodies;
 mod faults;
 mod hostile;
+mod http2;
 mod interim;
 mod lifecycle;
 mod mutations;

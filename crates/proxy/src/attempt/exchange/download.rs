@@ -1,5 +1,6 @@
 //! From the upstream to the client.
 
+use std::io;
 use std::task::{Context, Poll};
 
 use weir_http1::{
@@ -9,6 +10,7 @@ use weir_http1::{
 
 use super::gather::Gather;
 use super::{Ended, Exchange, Link, UpstreamFault};
+use crate::http2::{MALFORMED, UNSENT};
 use crate::respond::Unanswered;
 use crate::runtime::Scratch;
 
@@ -43,7 +45,7 @@ impl Exchange {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(n)) => n,
             // After a reset nothing can be trusted to have been the whole.
-            Poll::Ready(Err(_)) => return Err(self.upstream_gone()),
+            Poll::Ready(Err(fault)) => return Err(self.upstream_gone(fault)),
         };
         out.clear();
         if read == 0 {
@@ -231,9 +233,15 @@ impl Exchange {
         Ok(true)
     }
 
-    fn upstream_gone(&mut self) -> Ended {
+    #[cold]
+    fn upstream_gone(&mut self, fault: io::Error) -> Ended {
         self.upstream_keeps = false;
-        if self.status == 0 { Ended::Failed(UpstreamFault::Reset) } else { Ended::Cut }
+        match fault.kind() {
+            _ if self.status != 0 => Ended::Cut,
+            UNSENT => Ended::Failed(UpstreamFault::Refused),
+            MALFORMED => Ended::Failed(UpstreamFault::Protocol(fault)),
+            _ => Ended::Failed(UpstreamFault::Reset),
+        }
     }
 
     /// Takes back a response of which nothing has reached the client.

@@ -1,0 +1,56 @@
+//! HTTP/2, on both sides: every stream is a connection of its own that speaks HTTP/1.1 to the engine.
+//!
+//! ```text
+//!  client's bytes -> Frames (counts) -> h2 -> HEADERS, DATA  -> Inbox  -> request as HTTP/1.1 -> connection::serve
+//!                                           <- HEADERS, DATA <- Outbox <- response
+//!  upstream's     -> Frames (counts) -> h2 -> HEADERS, DATA  -> Inbox  -> response            -> exchange
+//!                                           <- HEADERS, DATA <- Outbox <- request as HTTP/1.1
+//! ```
+//!
+//! So decoding, strictness, routing, retries, timeouts and refusals exist once, and any version can be sent on as any
+//! other. One task drives the connection, one serves each stream of a client. The `h2` crate is known to this module
+//! and to no other. This module must not look at routes, nor decide about retries.
+
+use std::cell::RefCell;
+
+use weir_http1::{RequestHead, ResponseHead};
+
+mod fault;
+mod floods;
+mod frames;
+mod head;
+mod inbox;
+mod link;
+mod outbox;
+mod preface;
+mod server;
+mod stream;
+mod upstream;
+
+pub(crate) use fault::{MALFORMED, UNSENT};
+use floods::Flood;
+pub(crate) use preface::{Preface, preface};
+pub(crate) use server::serve;
+pub(crate) use stream::Stream;
+pub(crate) use upstream::{Channel, Dialling, NoStream};
+
+/// What a worker keeps for all HTTP/2 streams.
+#[derive(Debug, Default)]
+pub(crate) struct Local {
+    /// Used by one write at a time. The worker's scratch is in use by whoever writes.
+    request: RefCell<RequestHead>,
+    response: RefCell<ResponseHead>,
+}
+
+/// Bytes of one stream's content that a peer may send ahead of what was read: so much of it is in memory at most.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// The same for all streams of a client's connection together.
+const CLIENT_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes of one stream that wait for the socket.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// The largest frame that is accepted, the smallest bound that RFC 9113 allows to set (section 4.2).
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Streams that a peer may have reset before anybody looked at them.
+const UNSEEN_RESETS_MAX: usize = 64;
+/// Streams of one connection that end with an error found here. Beyond, the peer provokes them: the connection is closed.
+const LOCAL_RESETS_MAX: usize = 256;

@@ -1,0 +1,251 @@
+//! What a peer may send that costs it nothing and this side something: frames are counted, and each kind that does no
+//! work has a budget that time and useful work restore.
+//!
+//! The `h2` crate bounds what such frames may hold in memory, but neither stops nor shows most of them. Pure: the time
+//! is an argument.
+
+use crate::observe::Http2Flood;
+
+/// How a connection was flooded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flood {
+    /// SETTINGS, acknowledgements included.
+    Settings,
+    /// PING, answers included.
+    Ping,
+    /// PRIORITY.
+    Priority,
+    /// RST_STREAM, as after a rapid series of requests (CVE-2023-44487).
+    Reset,
+    /// WINDOW_UPDATE.
+    WindowUpdate,
+    /// DATA without content that ends nothing.
+    EmptyData,
+    /// CONTINUATION frames of one header block.
+    Continuation,
+    /// Frames of unknown types.
+    Unknown,
+}
+
+impl Flood {
+    /// How many kinds there are.
+    const COUNT: usize = Self::Unknown as usize + 1;
+
+    /// All of them, in the order of their numbers.
+    const ALL: [Self; Self::COUNT] = [
+        Self::Settings,
+        Self::Ping,
+        Self::Priority,
+        Self::Reset,
+        Self::WindowUpdate,
+        Self::EmptyData,
+        Self::Continuation,
+        Self::Unknown,
+    ];
+
+    /// As it is counted.
+    pub(super) const fn counted(self) -> Http2Flood {
+        match self {
+            Self::Settings => Http2Flood::Settings,
+            Self::Ping => Http2Flood::Ping,
+            Self::Priority => Http2Flood::Priority,
+            Self::Reset => Http2Flood::RapidReset,
+            Self::WindowUpdate => Http2Flood::WindowUpdate,
+            Self::EmptyData => Http2Flood::EmptyFrames,
+            Self::Continuation => Http2Flood::Continuation,
+            Self::Unknown => Http2Flood::Other,
+        }
+    }
+
+    const fn budget(self) -> Budget {
+        match self {
+            // A handshake takes two; a peer that resizes its window takes one now and then.
+            Self::Settings => Budget { burst: 64, per_second: 2, per_work: 0 },
+            // gRPC clients measure the round trip with a PING while data flows.
+            Self::Ping => Budget { burst: 256, per_second: 10, per_work: 2 },
+            Self::Priority => Budget { burst: 256, per_second: 10, per_work: 2 },
+            // A client that cancels about every second request, and some more, is not an attacker.
+            Self::Reset => Budget { burst: 200, per_second: 20, per_work: 1 },
+            // One for the connection and one for the stream, for each piece that was sent.
+            Self::WindowUpdate => Budget { burst: 2048, per_second: 100, per_work: 8 },
+            Self::EmptyData => Budget { burst: 100, per_second: 10, per_work: 1 },
+            // 64 KiB of fields fit into four frames.
+            Self::Continuation => Budget { burst: 16, per_second: 0, per_work: 0 },
+            Self::Unknown => Budget { burst: 100, per_second: 10, per_work: 1 },
+        }
+    }
+}
+
+/// What a kind of frame is allowed.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    /// At once, and at most in store.
+    burst: u32,
+    /// Restored with time.
+    per_second: u32,
+    /// Restored by a piece of useful work: a message's end, or content sent.
+    per_work: u32,
+}
+
+/// Frame types and flags of RFC 9113 section 6.
+mod wire {
+    pub(super) const DATA: u8 = 0;
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const PRIORITY: u8 = 2;
+    pub(super) const RST_STREAM: u8 = 3;
+    pub(super) const SETTINGS: u8 = 4;
+    pub(super) const PUSH_PROMISE: u8 = 5;
+    pub(super) const PING: u8 = 6;
+    pub(super) const GOAWAY: u8 = 7;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
+    pub(super) const CONTINUATION: u8 = 9;
+    pub(super) const END_STREAM: u8 = 1;
+}
+
+/// The counts of one connection.
+#[derive(Debug)]
+pub(super) struct Floods {
+    left: [u32; Flood::COUNT],
+    /// When time last restored something.
+    at_ms: u64,
+    /// Work that was counted when work last restored something.
+    work: u64,
+    may_reset: bool,
+}
+
+impl Floods {
+    pub(super) fn new(now_ms: u64) -> Self {
+        let left = Flood::ALL.map(|flood| flood.budget().burst);
+        Self { left, at_ms: now_ms, work: 0, may_reset: false }
+    }
+
+    /// Those of a connection to an upstream, which may refuse as many streams as it is sent.
+    pub(super) fn of_upstream(now_ms: u64) -> Self {
+        Self { may_reset: true, ..Self::new(now_ms) }
+    }
+
+    /// Counts a frame by what its header says. `work` is how much useful work the connection has done so far.
+    #[inline]
+    pub(super) fn frame(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        len: u32,
+        now_ms: u64,
+        work: u64,
+    ) -> Result<(), Flood> {
+        let flood = match kind {
+            wire::DATA if len > 0 || flags & wire::END_STREAM != 0 => return Ok(()),
+            wire::HEADERS | wire::PUSH_PROMISE => {
+                self.left[Flood::Continuation as usize] = Flood::Continuation.budget().burst;
+                return Ok(());
+            }
+            wire::GOAWAY => return Ok(()),
+            wire::RST_STREAM if self.may_reset => return Ok(()),
+            wire::DATA => Flood::EmptyData,
+            wire::PRIORITY => Flood::Priority,
+            wire::RST_STREAM => Flood::Reset,
+            wire::SETTINGS => Flood::Settings,
+            wire::PING => Flood::Ping,
+            wire::WINDOW_UPDATE => Flood::WindowUpdate,
+            wire::CONTINUATION => Flood::Continuation,
+            _ => Flood::Unknown,
+        };
+        self.spend(flood, now_ms, work)
+    }
+
+    fn spend(&mut self, flood: Flood, now_ms: u64, work: u64) -> Result<(), Flood> {
+        if self.left[flood as usize] == 0 {
+            self.restore(now_ms, work);
+        }
+        let left = &mut self.left[flood as usize];
+        *left = left.checked_sub(1).ok_or(flood)?;
+        Ok(())
+    }
+
+    /// Gives back what time and work have earned. Only asked for when something has run out.
+    #[cold]
+    fn restore(&mut self, now_ms: u64, work: u64) {
+        let seconds = now_ms.saturating_sub(self.at_ms) / 1000;
+        self.at_ms += seconds * 1000;
+        let worked = work - self.work;
+        self.work = work;
+        for (left, flood) in self.left.iter_mut().zip(Flood::ALL) {
+            let Budget { burst, per_second, per_work } = flood.budget();
+            let earned = seconds
+                .saturating_mul(u64::from(per_second))
+                .saturating_add(worked.saturating_mul(u64::from(per_work)));
+            *left = (u64::from(*left).saturating_add(earned)).min(u64::from(burst)) as u32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(floods: &mut Floods, kind: u8, now_ms: u64, work: u64) -> u32 {
+        let mut passed = 0;
+        while floods.frame(kind, 0, 0, now_ms, work).is_ok() {
+            passed += 1;
+            assert!(passed < 1_000_000, "never refused");
+        }
+        passed
+    }
+
+    #[test]
+    fn every_kind_that_does_no_work_is_bounded_and_earned_back() {
+        for (kind, flood) in [
+            (0, Flood::EmptyData),
+            (2, Flood::Priority),
+            (3, Flood::Reset),
+            (4, Flood::Settings),
+            (6, Flood::Ping),
+            (8, Flood::WindowUpdate),
+            (77, Flood::Unknown),
+        ] {
+            let mut floods = Floods::new(0);
+            let budget = flood.budget();
+            assert_eq!(frames(&mut floods, kind, 0, 0), budget.burst, "{flood:?}");
+            assert_eq!(floods.frame(kind, 0, 0, 0, 0), Err(flood));
+            assert_eq!(frames(&mut floods, kind, 1999, 0), budget.per_second, "{flood:?}: one whole second");
+            assert_eq!(
+                frames(&mut floods, kind, 2000, 0),
+                budget.per_second,
+                "{flood:?}: the rest is not lost"
+            );
+            assert_eq!(frames(&mut floods, kind, 2000, 5), 5 * budget.per_work, "{flood:?}: work");
+            assert_eq!(
+                frames(&mut floods, kind, u64::MAX, 5),
+                budget.burst,
+                "{flood:?}: never more in store"
+            );
+        }
+    }
+
+    #[test]
+    fn what_carries_requests_and_content_is_not_counted() {
+        let mut floods = Floods::new(0);
+        for _ in 0..10_000 {
+            floods.frame(wire::HEADERS, 0, 10, 0, 0).unwrap();
+            floods.frame(wire::DATA, 0, 1, 0, 0).unwrap();
+            floods.frame(wire::DATA, wire::END_STREAM, 0, 0, 0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_header_block_has_so_many_continuations_and_no_more() {
+        let mut floods = Floods::new(0);
+        for _ in 0..3 {
+            floods.frame(wire::HEADERS, 0, 10, 0, 0).unwrap();
+            assert_eq!(frames(&mut floods, wire::CONTINUATION, 0, 0), Flood::Continuation.budget().burst);
+        }
+    }
+
+    #[test]
+    fn kinds_are_numbered_in_order() {
+        for (i, flood) in Flood::ALL.into_iter().enumerate() {
+            assert_eq!(flood as usize, i);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! A connection's bytes on their way to `h2`, with every frame's header looked at once.
+//!
+//! When a peer floods, nothing of what was just read gets through, and nothing more is read: the connection's task sees
+//! it in the [`Link`] and closes.
+
+use std::borrow::BorrowMut;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::floods::Floods;
+use super::link::Link;
+use super::preface::PREFACE;
+use crate::runtime::{Io, Timers};
+
+/// Bytes of a frame's header (RFC 9113 section 4.1).
+const HEADER_BYTES: usize = 9;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+/// The bytes.
+pub(super) struct Frames<T> {
+    io: T,
+    /// Read before it was known to be HTTP/2.
+    ahead: Vec<u8>,
+    ahead_from: usize,
+    header: [u8; HEADER_BYTES],
+    header_len: usize,
+    /// Bytes until the next frame's header.
+    skip: usize,
+    floods: Floods,
+    link: Rc<Link>,
+    timers: Rc<Timers>,
+}
+
+impl<T: BorrowMut<Io> + Unpin> Frames<T> {
+    /// A client's connection, with what was read of it already: from the preface on.
+    pub(super) fn of_client(io: T, ahead: Vec<u8>, link: Rc<Link>, timers: Rc<Timers>) -> Self {
+        let floods = Floods::new(timers.now_ms());
+        Self { ahead, skip: PREFACE.len(), ..Self::new(io, floods, link, timers) }
+    }
+
+    /// A connection to an upstream.
+    pub(super) fn of_upstream(io: T, link: Rc<Link>, timers: Rc<Timers>) -> Self {
+        let floods = Floods::of_upstream(timers.now_ms());
+        Self::new(io, floods, link, timers)
+    }
+
+    fn new(io: T, floods: Floods, link: Rc<Link>, timers: Rc<Timers>) -> Self {
+        Self {
+            io,
+            ahead: Vec::new(),
+            ahead_from: 0,
+            header: [0; HEADER_BYTES],
+            header_len: 0,
+            skip: 0,
+            floods,
+            link,
+            timers,
+        }
+    }
+
+    /// Looks at what was read. Gives whether it may go on.
+    fn scan(&mut self, mut bytes: &[u8]) -> bool {
+        self.link.hear();
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return true;
+            }
+            let taken = (HEADER_BYTES - self.header_len).min(bytes.len());
+            self.header[self.header_len..self.header_len + taken].copy_from_slice(&bytes[..taken]);
+            self.header_len += taken;
+            bytes = &bytes[taken..];
+            if self.header_len < HEADER_BYTES {
+                return true;
+            }
+            self.header_len = 0;
+            let [a, b, c, kind, flags, ..] = self.header;
+            let len = u32::from_be_bytes([0, a, b, c]);
+            self.skip = len as usize;
+            match kind {
+                SETTINGS => self.link.settle(),
+                GOAWAY => self.link.go_away(),
+                _ => {}
+            }
+            if let Err(flood) = self.floods.frame(kind, flags, len, self.timers.now_ms(), self.link.work()) {
+                self.link.flooded(flood);
+                return false;
+            }
+        }
+    }
+}
+
+impl<T: BorrowMut<Io> + Unpin> AsyncRead for Frames<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.link.flood().is_some() {
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        if this.ahead_from < this.ahead.len() {
+            let ahead = &this.ahead[this.ahead_from..];
+            let taken = ahead.len().min(buf.remaining());
+            buf.put_slice(&ahead[..taken]);
+            this.ahead_from += taken;
+            if this.ahead_from == this.ahead.len() {
+                (this.ahead, this.ahead_from) = (Vec::new(), 0);
+            }
+        } else {
+            ready!(this.io.borrow_mut().poll_fill(cx, buf))?;
+        }
+        if !this.scan(&buf.filled()[before..]) {
+            buf.set_filled(before);
+            // It is this task that must look at the link.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: BorrowMut<Io> + Unpin> AsyncWrite for Frames<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.io.borrow_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.io.borrow_mut().poll_write_vectored(cx, slices, false)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.borrow_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let io = self.io.borrow_mut();
+        ready!(io.poll_flush(cx))?;
+        io.shutdown();
+        Poll::Ready(Ok(()))
+    }
+}

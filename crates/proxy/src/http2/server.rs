@@ -1,0 +1,179 @@
+//! A client's HTTP/2 connection: one task that drives it, and one for each of its streams.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::{Reason, server};
+use tokio::task::spawn_local;
+
+use super::frames::Frames;
+use super::link::Link;
+use super::stream::{Served, Stream};
+use crate::connection::{self, Connection};
+use crate::listen::Arrival;
+use crate::observe::Wire;
+use crate::runtime::{Io, Worker};
+
+type H2<'a> = server::Connection<Frames<&'a mut Io>, Bytes>;
+
+/// What the connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Requests.
+    Open,
+    /// Those that are under way: the client was told that there will be no more.
+    GoingAway,
+    /// That the last bytes leave.
+    Closing,
+}
+
+/// Serves a connection whose first bytes, kept in its carry, are HTTP/2's, until it ends.
+pub(crate) async fn serve(conn: &mut Connection) {
+    let worker = conn.worker.clone();
+    let link = Rc::new(Link::new(&conn.client, conn.secure.is_some(), worker.timers.now_ms()));
+    let arrivals = Arrivals {
+        worker: worker.clone(),
+        link: link.clone(),
+        listener: conn.listener.clone(),
+        peer: conn.peer_addr(),
+        destination: conn.destination.clone(),
+        secure: conn.secure.clone(),
+    };
+    let ahead = conn.carry.take();
+    conn.counted = Some(conn.listener.counters.open(Wire::Http2));
+    let Connection { client, timer, listener, .. } = conn;
+    let frames = Frames::of_client(client, ahead, link.clone(), worker.timers.clone());
+    timer.arm(worker.config().timeouts.head_read);
+    let mut handshake = pin!(builder(&worker).handshake(frames));
+    let opened = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Pending if timer.expired() || link.flood().is_some() => Poll::Ready(None),
+        other => other.map(Result::ok),
+    });
+    let Some(mut h2) = opened.await else { return };
+    let mut phase = Phase::Open;
+    let mut reported = false;
+    timer.arm(worker.config().timeouts.downstream_idle);
+    poll_fn(|cx| {
+        loop {
+            if drive(&mut h2, cx, &arrivals).is_ready() {
+                return Poll::Ready(());
+            }
+            let step = if let Some(flood) = link.flood().filter(|_| !reported) {
+                reported = true;
+                tracing::debug!(peer = %arrivals.peer, ?flood, "closing a connection that floods");
+                worker.counters.http2.flood(flood.counted());
+                Some(Phase::Closing)
+            } else if phase == Phase::Open && (worker.is_draining() || listener.is_closing()) {
+                Some(Phase::GoingAway)
+            } else if timer.expired() {
+                overdue(phase, &link, &worker, |left| timer.arm(left))
+            } else {
+                None
+            };
+            match step {
+                None => return Poll::Pending,
+                Some(Phase::Open) => {}
+                Some(Phase::GoingAway) => {
+                    phase = Phase::GoingAway;
+                    h2.graceful_shutdown();
+                    worker.counters.http2.goaways.add(1);
+                    // What is under way has its own deadlines.
+                    timer.arm(Duration::ZERO);
+                }
+                // What could be said was said.
+                Some(Phase::Closing) if phase == Phase::Closing => return Poll::Ready(()),
+                Some(Phase::Closing) => {
+                    phase = Phase::Closing;
+                    h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    worker.counters.http2.goaways.add(1);
+                    timer.arm(worker.config().timeouts.linger);
+                }
+            }
+        }
+    })
+    .await;
+}
+
+fn builder(worker: &Worker) -> server::Builder {
+    let limits = &worker.config().limits;
+    let mut builder = server::Builder::new();
+    builder
+        .max_concurrent_streams(limits.streams_max)
+        .initial_window_size(super::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(super::CLIENT_WINDOW_BYTES)
+        .max_frame_size(super::FRAME_BYTES_MAX)
+        .max_header_list_size(u32::try_from(limits.request.head_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buffer_size(super::SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(super::UNSEEN_RESETS_MAX)
+        .max_local_error_reset_streams(Some(super::LOCAL_RESETS_MAX));
+    builder
+}
+
+/// The deadline has passed: what to do about it.
+fn overdue(phase: Phase, link: &Link, worker: &Worker, arm: impl Fn(Duration)) -> Option<Phase> {
+    if phase != Phase::Open {
+        return Some(Phase::Closing);
+    }
+    let idle_max = worker.config().timeouts.downstream_idle;
+    let idle = Duration::from_millis(worker.timers.now_ms().saturating_sub(link.busy_ms()));
+    match idle_max.checked_sub(idle) {
+        _ if link.streams() > 0 => arm(idle_max),
+        Some(left) if !left.is_zero() => arm(left),
+        _ => return Some(Phase::GoingAway),
+    }
+    None
+}
+
+/// Moves the connection's bytes and begins its streams. Ready when it has ended.
+fn drive(h2: &mut H2<'_>, cx: &mut Context<'_>, arrivals: &Arrivals) -> Poll<()> {
+    loop {
+        match h2.poll_accept(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Ok((request, respond)))) => arrivals.begin(request, respond),
+            Poll::Ready(Some(Err(fault))) => {
+                tracing::debug!(peer = %arrivals.peer, %fault, "an HTTP/2 connection has failed");
+                return Poll::Ready(());
+            }
+            Poll::Ready(None) => return Poll::Ready(()),
+        }
+    }
+}
+
+/// What every stream of a connection begins with.
+struct Arrivals {
+    worker: Rc<Worker>,
+    link: Rc<Link>,
+    listener: Rc<crate::listen::ListenerHandle>,
+    peer: SocketAddr,
+    destination: Option<Box<SocketAddr>>,
+    secure: Option<Rc<crate::listen::Secure>>,
+}
+
+impl Arrivals {
+    fn begin(&self, request: http::Request<h2::RecvStream>, mut respond: server::SendResponse<Bytes>) {
+        if *request.method() == http::Method::CONNECT {
+            // A stream of HTTP/1.1 messages cannot become a tunnel.
+            let mut response = http::Response::new(());
+            *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
+            let _ = respond.send_response(response, true);
+            return;
+        }
+        let stream = Served::new(self.worker.clone(), self.link.clone(), request, respond);
+        let arrival = Arrival {
+            worker: self.worker.clone(),
+            listener: self.listener.clone(),
+            io: Io::Http2(Box::new(Stream::Served(stream))),
+            peer: self.peer,
+            destination: self.destination.clone(),
+            ahead: Vec::new(),
+            secure: self.secure.clone(),
+            counted: None,
+        };
+        spawn_local(connection::serve(arrival));
+    }
+}

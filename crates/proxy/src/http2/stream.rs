@@ -1,0 +1,111 @@
+//! One HTTP/2 stream as a connection that speaks HTTP/1.1.
+
+mod called;
+mod served;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use super::link::Link;
+pub(super) use called::Called;
+pub(super) use served::Served;
+
+use crate::runtime::Idle;
+
+/// The stream.
+pub(crate) enum Stream {
+    /// A client's: the engine reads a request and writes a response.
+    Served(Served),
+    /// To an upstream: the engine writes a request and reads a response.
+    Called(Called),
+}
+
+impl Stream {
+    /// As a socket's read. On a client's stream 0 means that the response is complete and handed over.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Served(stream) => stream.poll_read(cx, buf),
+            Self::Called(stream) => stream.poll_read(cx, buf),
+        }
+    }
+
+    /// As a socket's write.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Served(stream) => stream.poll_write(cx, bytes),
+            Self::Called(stream) => stream.poll_write(cx, bytes),
+        }
+    }
+
+    /// Writes several pieces, as far as the peer takes them.
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut written = 0;
+        for slice in slices {
+            match self.poll_write(cx, slice) {
+                Poll::Ready(Ok(n)) => {
+                    written += n;
+                    if n < slice.len() {
+                        break;
+                    }
+                }
+                Poll::Ready(Err(_)) | Poll::Pending if written > 0 => break,
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Ready when all that was written is with `h2`.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Served(stream) => stream.poll_flush(cx),
+            Self::Called(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Has the stream reset when it is dropped. It is anyhow unless the message is complete.
+    pub(crate) fn abort(&mut self) {
+        match self {
+            Self::Served(stream) => stream.abort(),
+            Self::Called(stream) => stream.abort(),
+        }
+    }
+
+    /// A stream is used once: there is nothing to be quiet for.
+    pub(crate) fn look(&mut self) -> Idle {
+        Idle::Ended
+    }
+
+    /// This end of the connection that it is a stream of.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.link().local
+    }
+
+    /// The other end.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.link().peer
+    }
+
+    fn link(&self) -> &Link {
+        match self {
+            Self::Served(stream) => stream.link(),
+            Self::Called(stream) => stream.link(),
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = match self {
+            Self::Served(_) => "Served",
+            Self::Called(_) => "Called",
+        };
+        f.debug_struct(side).field("link", self.link()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,330 @@
+//! Connections to one endpoint, of one worker: each carries many streams at once.
+//!
+//! ```text
+//!  a request -> a connection with room? -> a stream on it
+//!                      | no: one more is opened, and all that find no room wait for it
+//! ```
+//!
+//! A connection is given out once the endpoint's SETTINGS are there, so what speaks no HTTP/2 fails before a request is
+//! sent to it. It is closed when it has been idle for too long, and gets no more streams once its endpoint says GOAWAY.
+//! This module must not choose endpoints.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{self, SendRequest};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::frames::Frames;
+use super::link::Link;
+use super::stream::{Called, Stream};
+use crate::runtime::{Coarse, Io, TimerSlot, Worker};
+
+/// Streams at a time on one connection, where the endpoint does not allow fewer.
+const STREAMS_MAX: u32 = 128;
+/// Connections of one worker to one endpoint. When all are full, a request is refused.
+const CONNECTIONS_MAX: usize = 16;
+/// What all streams of a connection may hold in memory: so much that a slow one cannot stop the others.
+const WINDOW_BYTES: u32 = STREAMS_MAX * super::STREAM_WINDOW_BYTES;
+/// After so long a silence with streams open, an endpoint is asked whether it is there.
+const PING_AFTER: Duration = Duration::from_secs(10);
+/// How long it may take to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that is being made.
+pub(crate) type Dialling = Pin<Box<dyn Future<Output = io::Result<Io>>>>;
+
+/// Why there is no stream.
+#[derive(Debug)]
+pub(crate) enum NoStream {
+    /// No connection came about.
+    Failed(io::Error),
+    /// Not in time.
+    TimedOut,
+    /// Every connection that there may be is full.
+    Full,
+}
+
+/// The connections to one endpoint.
+#[derive(Default)]
+pub(crate) struct Channel(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    connections: RefCell<Vec<Rc<Shared>>>,
+    opening: RefCell<Option<Rc<Opening>>>,
+}
+
+/// A connection as its streams see it.
+pub(super) struct Shared {
+    pub(super) link: Rc<Link>,
+    pub(super) requests: RefCell<SendRequest<Bytes>>,
+}
+
+/// A connection that requests wait for.
+#[derive(Default)]
+struct Opening {
+    over: Notify,
+    outcome: Cell<Option<Result<(), io::ErrorKind>>>,
+}
+
+impl Channel {
+    /// A stream on a connection that has room.
+    pub(crate) fn stream(&self, worker: &Rc<Worker>) -> Option<Io> {
+        let connections = self.0.connections.borrow();
+        let with_room = connections.iter().find(|shared| shared.has_room())?;
+        Some(Io::Http2(Box::new(Stream::Called(Called::new(worker.clone(), with_room.clone())))))
+    }
+
+    /// A stream on a connection that has room, as soon as there is one. `dial` makes connections; one is made at a
+    /// time. `connect_max` bounds that, and `deadline` how long this request waits for it. Leaves the timer armed.
+    pub(crate) async fn open(
+        &self,
+        worker: &Rc<Worker>,
+        dial: impl Fn() -> Dialling,
+        connect_max: Duration,
+        deadline: Coarse,
+        timer: &TimerSlot,
+    ) -> Result<Io, NoStream> {
+        timer.arm_at(deadline);
+        loop {
+            if let Some(io) = self.stream(worker) {
+                return Ok(io);
+            }
+            let opening = self.0.opening.borrow().clone();
+            let opening = match opening {
+                Some(opening) => opening,
+                None if self.0.connections.borrow().len() >= CONNECTIONS_MAX => return Err(NoStream::Full),
+                None => self.begin(worker, dial(), connect_max),
+            };
+            let mut over = pin!(opening.over.notified());
+            let mut waits = true;
+            poll_fn(|cx| {
+                if opening.outcome.get().is_some() || over.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                waits = !timer.expired();
+                if waits { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            match opening.outcome.get() {
+                Some(Ok(())) => {}
+                Some(Err(kind)) => return Err(NoStream::Failed(kind.into())),
+                None if waits => {}
+                None => return Err(NoStream::TimedOut),
+            }
+        }
+    }
+
+    fn begin(&self, worker: &Rc<Worker>, dialling: Dialling, connect_max: Duration) -> Rc<Opening> {
+        let opening = Rc::new(Opening::default());
+        self.0.opening.replace(Some(opening.clone()));
+        spawn_local(live(worker.clone(), Rc::downgrade(&self.0), opening.clone(), dialling, connect_max));
+        opening
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(crate) fn sweep(&self, now_ms: u64, idle_max: Duration) {
+        let is_old = |link: &Link| {
+            let idle = u128::from(now_ms.saturating_sub(link.busy_ms()));
+            link.streams() == 0 && !idle_max.is_zero() && idle >= idle_max.as_millis()
+        };
+        self.0.connections.borrow_mut().retain(|shared| !is_old(&shared.link));
+    }
+
+    /// Closes them all, as soon as their streams have ended.
+    pub(crate) fn clear(&self) {
+        self.0.connections.borrow_mut().clear();
+    }
+}
+
+impl Shared {
+    fn has_room(&self) -> bool {
+        let allowed = self.requests.borrow().current_max_send_streams();
+        let allowed = u32::try_from(allowed).unwrap_or(u32::MAX).min(STREAMS_MAX);
+        self.link.streams() < allowed
+    }
+}
+
+/// The life of one connection: made, given out, driven to its end.
+async fn live(
+    worker: Rc<Worker>,
+    channel: Weak<Inner>,
+    opening: Rc<Opening>,
+    dialling: Dialling,
+    connect_max: Duration,
+) {
+    let opened = open(&worker, dialling);
+    let opened = match tokio::time::timeout(connect_max, opened).await {
+        Ok(opened) => opened,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    let Some(inner) = channel.upgrade() else { return };
+    inner.opening.replace(None);
+    let opened = opened.map(|(requests, link, connection)| {
+        let shared = Rc::new(Shared { link, requests: RefCell::new(requests) });
+        inner.connections.borrow_mut().push(shared.clone());
+        (shared, connection)
+    });
+    drop(inner);
+    let outcome = opened.as_ref().map(|_| ()).map_err(|fault| {
+        tracing::debug!(%fault, "no HTTP/2 connection");
+        fault.kind()
+    });
+    opening.outcome.set(Some(outcome));
+    opening.over.notify_waiters();
+    drop(opening);
+    let Ok((shared, mut connection)) = opened else { return };
+    let link = shared.link.clone();
+    // The list's own handle and those of streams keep it open, not this task's.
+    let weak = Rc::downgrade(&shared);
+    drop(shared);
+    let shared = weak;
+    let timer = worker.timers.slot();
+    let mut watch = Watch::default();
+    poll_fn(|cx| {
+        timer.wakes(cx.waker());
+        let ended = Pin::new(&mut connection).poll(cx);
+        if ended.is_ready() || link.is_going_away() || link.flood().is_some() {
+            forget(&channel, &shared);
+        }
+        if let Poll::Ready(Err(fault)) = &ended {
+            tracing::debug!(%fault, "an upstream's HTTP/2 connection has failed");
+        }
+        if let Some(flood) = link.flood() {
+            worker.counters.http2.flood(flood.counted());
+            return Poll::Ready(());
+        }
+        if ended.is_ready() || !watch.is_well(&link, &timer, || ping(&mut connection)) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })
+    .await;
+    forget(&channel, &shared);
+}
+
+type Connection = client::Connection<Frames<Io>, Bytes>;
+
+fn ping(connection: &mut Connection) {
+    if let Some(mut pings) = connection.ping_pong() {
+        let _ = pings.send_ping(h2::Ping::opaque());
+    }
+}
+
+fn forget(channel: &Weak<Inner>, shared: &Weak<Shared>) {
+    if let (Some(inner), Some(shared)) = (channel.upgrade(), shared.upgrade()) {
+        inner.connections.borrow_mut().retain(|one| !Rc::ptr_eq(one, &shared));
+    }
+}
+
+/// Connects, and waits for the endpoint's SETTINGS.
+async fn open(
+    worker: &Rc<Worker>,
+    dialling: Dialling,
+) -> io::Result<(SendRequest<Bytes>, Rc<Link>, Connection)> {
+    let io = dialling.await?;
+    let secure = io.is_secure();
+    let link = Rc::new(Link::new(&io, secure, worker.timers.now_ms()));
+    let frames = Frames::of_upstream(io, link.clone(), worker.timers.clone());
+    let limits = &worker.config().limits;
+    let mut builder = client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(super::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_frame_size(super::FRAME_BYTES_MAX)
+        .max_header_list_size(u32::try_from(limits.response.head_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buffer_size(super::SEND_BUFFER_BYTES)
+        .max_local_error_reset_streams(Some(super::LOCAL_RESETS_MAX));
+    let (requests, mut connection) = builder.handshake(frames).await.map_err(super::fault::of)?;
+    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        Poll::Ready(Err(why)) => Poll::Ready(Err(super::fault::of(why))),
+        Poll::Pending if link.is_settled() => Poll::Ready(Ok(())),
+        Poll::Pending if link.flood().is_some() => Poll::Ready(Err(super::fault::MALFORMED.into())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    Ok((requests, link, connection))
+}
+
+/// Notices that an endpoint has gone without a word.
+#[derive(Default)]
+struct Watch {
+    /// How often it had been heard when the watch was last set; none while no stream is open.
+    since: Option<u64>,
+    asked: bool,
+}
+
+impl Watch {
+    /// Whether the endpoint is there, as far as is known. Has it asked when it has been silent for long.
+    fn is_well(&mut self, link: &Link, timer: &TimerSlot, ask: impl FnOnce()) -> bool {
+        if link.streams() == 0 {
+            if self.since.take().is_some() {
+                timer.arm(Duration::ZERO);
+            }
+            return true;
+        }
+        let heard = link.heard();
+        match self.since {
+            Some(since) if !timer.expired() => {
+                if self.asked && heard != since {
+                    self.since = None;
+                    return self.is_well(link, timer, ask);
+                }
+                return true;
+            }
+            Some(since) if since == heard && self.asked => return false,
+            Some(since) if since == heard => {
+                self.asked = true;
+                ask();
+                timer.arm(PING_TIMEOUT);
+                return true;
+            }
+            _ => {}
+        }
+        self.since = Some(heard);
+        self.asked = false;
+        timer.arm(PING_AFTER);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_endpoint_is_asked_and_then_given_up() {
+        // The worker's clock stands still, so a deadline that is armed has not passed and one in the past has.
+        let timers = crate::runtime::Timers::new();
+        let timer = timers.slot();
+        let link = Link::of_nobody();
+        let mut watch = Watch::default();
+        let asked = Cell::new(0);
+        let ask = || asked.set(asked.get() + 1);
+        assert!(watch.is_well(&link, &timer, ask), "nobody waits for it");
+        link.begin_stream(0);
+        assert!(watch.is_well(&link, &timer, ask));
+        timer.arm_at(0);
+        assert!(watch.is_well(&link, &timer, ask));
+        assert_eq!(asked.get(), 1);
+        // It answers: all is well, and the watch begins anew.
+        link.hear();
+        assert!(watch.is_well(&link, &timer, ask));
+        assert!(!timer.expired());
+        timer.arm_at(0);
+        assert!(watch.is_well(&link, &timer, ask));
+        assert_eq!(asked.get(), 2);
+        timer.arm_at(0);
+        assert!(!watch.is_well(&link, &timer, ask), "it does not answer");
+    }
+}
