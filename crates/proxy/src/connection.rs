@@ -175,9 +175,7 @@ impl Connection {
     pub(crate) fn addresses(&self) -> Addresses {
         let destination = self.destination.as_deref().copied().or_else(|| self.client.local_addr());
         match destination {
-            Some(destination) => {
-                Addresses::Of { source: self.peer_addr(), destination }
-            }
+            Some(destination) => Addresses::Of { source: self.peer_addr(), destination },
             None => Addresses::Own,
         }
     }

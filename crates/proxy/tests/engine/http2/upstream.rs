@@ -47,7 +47,9 @@ pub(super) struct H2Upstream {
 }
 
 impl H2Upstream {
-    pub(super) fn start<F: Future<Output = ()> + 'static>(serve: impl Fn(Call) -> F + Send + Sync + 'static) -> Self {
+    pub(super) fn start<F: Future<Output = ()> + 'static>(
+        serve: impl Fn(Call) -> F + Send + Sync + 'static,
+    ) -> Self {
         Self::with(&h2::server::Builder::new(), serve)
     }
 
@@ -125,7 +127,11 @@ fn an_http1_client_is_served() {
         assert!(!text.contains("connection") && !text.contains("host: app\nhost"), "{text}");
     }
     let got = client.send("POST /p HTTP/1.1\r\nHost: app\r\nContent-Length: 5\r\n\r\nhello").response();
-    assert!(got.text().contains("\ncontent-length: 5\n") && got.text().ends_with("\n\nhello"), "{}", got.text());
+    assert!(
+        got.text().contains("\ncontent-length: 5\n") && got.text().ends_with("\n\nhello"),
+        "{}",
+        got.text()
+    );
     let chunked = "POST /c HTTP/1.1\r\nHost: app\r\nTE: trailers\r\nConnection: te\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-late: 1\r\n\r\n";
     let got = client.send(chunked).response();
     let text = got.text();
@@ -216,7 +222,8 @@ fn another_connection_is_opened_when_one_is_full() {
 
 #[test]
 fn what_was_refused_unprocessed_is_sent_again_whatever_it_is() {
-    let refusing = H2Upstream::start(|mut call| async move { call.respond.send_reset(Reason::REFUSED_STREAM) });
+    let refusing =
+        H2Upstream::start(|mut call| async move { call.respond.send_reset(Reason::REFUSED_STREAM) });
     let serving = H2Upstream::echo();
     let proxy = Proxy::gateway(&h2_documents(&[refusing.addr, serving.addr], ""));
     let mut client = proxy.client();
@@ -289,7 +296,8 @@ fn an_upstream_that_speaks_http1_only_gets_no_request() {
         conn.write("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
     });
     let proxy = Proxy::gateway(&h2_documents(&[upstream.addr], ""));
-    let got = proxy.client().send("POST /secret HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n").response();
+    let got =
+        proxy.client().send("POST /secret HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n").response();
     assert_eq!((got.status, got.field("x-weir-reason")), (502, Some("connect_failed")));
     let received = String::from_utf8_lossy(&upstream.received()).into_owned();
     assert!(!received.contains("secret"), "{received}");
