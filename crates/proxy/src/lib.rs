@@ -14,6 +14,7 @@ mod observe;
 mod respond;
 mod runtime;
 mod tcp;
+pub mod tls;
 mod tunnel;
 
 pub mod explain;

@@ -32,13 +32,13 @@ pub use backends::Backends;
 pub use build::{MatchSpec, RouteTableBuilder};
 pub use conditions::{Conditions, Unmet};
 pub use host::{HostBuffer, HostPattern};
+pub(crate) use host::HostIndex;
 pub use reasons::{NoReasons, Reasons};
 pub use stream::{StreamFound, StreamRule, StreamTable, StreamTableBuilder};
 pub use view::RequestView;
 
 use crate::snapshot::{Settings, Upstream};
 pub(crate) use hash::TextHash;
-use host::HostIndex;
 use path::PathIndex;
 
 /// Which upstream of the snapshot: see `Snapshot::upstream`. Valid only together with the snapshot it came from.

@@ -96,7 +96,7 @@ impl HostBuffer {
 
 /// Values by host pattern.
 #[derive(Debug)]
-pub(super) struct HostIndex<T> {
+pub(crate) struct HostIndex<T> {
     exact: HashMap<Box<[u8]>, T, TextHash>,
     suffix: HashMap<Box<[u8]>, T, TextHash>,
     any: Option<T>,
@@ -110,7 +110,7 @@ impl<T> Default for HostIndex<T> {
 
 impl<T> HostIndex<T> {
     /// The value of a pattern, made if there is none yet.
-    pub(super) fn entry(&mut self, pattern: &HostPattern, make: impl FnOnce() -> T) -> &mut T {
+    pub(crate) fn entry(&mut self, pattern: &HostPattern, make: impl FnOnce() -> T) -> &mut T {
         match pattern {
             HostPattern::Exact(name) => self.exact.entry(name.as_bytes().into()).or_insert_with(make),
             HostPattern::Suffix(suffix) => self.suffix.entry(suffix.as_bytes().into()).or_insert_with(make),
@@ -119,7 +119,7 @@ impl<T> HostIndex<T> {
     }
 
     /// Every value that matches a folded host, the most specific pattern first.
-    pub(super) fn matching<'a>(&'a self, host: &'a [u8]) -> impl Iterator<Item = &'a T> + use<'a, T> {
+    pub(crate) fn matching<'a>(&'a self, host: &'a [u8]) -> impl Iterator<Item = &'a T> + use<'a, T> {
         let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
         // A suffix starts at a dot that has something before it; leftmost dots give the longest suffixes.
         let dots = if self.suffix.is_empty() { &[] } else { host };
@@ -132,7 +132,7 @@ impl<T> HostIndex<T> {
     }
 
     /// The values, for finishing touches while a table is built.
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.exact.values_mut().chain(self.suffix.values_mut()).chain(self.any.as_mut())
     }
 }

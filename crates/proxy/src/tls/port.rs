@@ -1,0 +1,66 @@
+//! A port that speaks TLS: which of its sections serves a client, by the name that the client asks for.
+
+use std::sync::Arc;
+
+use super::ServerTls;
+use crate::route::{HostBuffer, HostIndex, HostPattern};
+
+/// One section: a listener of a gateway.
+#[derive(Clone, Debug)]
+pub struct TlsSection {
+    /// The names it is for.
+    pub host: HostPattern,
+    /// Its place in the port's route table.
+    pub section: u32,
+    /// What is done with its clients.
+    pub action: TlsAction,
+}
+
+/// What is done with clients of a section.
+#[derive(Clone, Debug)]
+pub enum TlsAction {
+    /// TLS ends here.
+    Terminate(Arc<ServerTls>),
+    /// TLS is passed on as it is.
+    Passthrough,
+}
+
+/// The port.
+#[derive(Debug)]
+pub struct TlsPort {
+    sections: Vec<TlsSection>,
+    by_host: HostIndex<usize>,
+}
+
+impl TlsPort {
+    /// A port with these sections. Of two for the same names the first counts.
+    pub fn new(sections: Vec<TlsSection>) -> Self {
+        let mut by_host = HostIndex::default();
+        for (index, section) in sections.iter().enumerate() {
+            by_host.entry(&section.host, || index);
+        }
+        Self { sections, by_host }
+    }
+
+    /// The section for a name, the most specific; for clients that name none, the one for all names. None when no
+    /// section is for it.
+    pub fn select(&self, name: Option<&[u8]>) -> Option<&TlsSection> {
+        let mut buffer = HostBuffer::default();
+        let host = buffer.fold(name.unwrap_or_default());
+        let found = self.by_host.matching(host).next();
+        found.map(|&index| &self.sections[index])
+    }
+
+    /// Its sections.
+    pub fn sections(&self) -> &[TlsSection] {
+        &self.sections
+    }
+
+    /// The TLS of the section at a place of the route table.
+    pub fn of_section(&self, section: u32) -> Option<&Arc<ServerTls>> {
+        self.sections.iter().find(|one| one.section == section).and_then(|one| match &one.action {
+            TlsAction::Terminate(tls) => Some(tls),
+            TlsAction::Passthrough => None,
+        })
+    }
+}
