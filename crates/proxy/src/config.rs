@@ -164,6 +164,8 @@ impl Default for EngineLimits {
 /// Time limits of the engine. Routes and policies override `connect`, `request` and `upstream_idle`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineTimeouts {
+    /// A client's TLS handshake, from accept to its end. Beyond: closed. Default 10 s.
+    pub handshake: Duration,
     /// A request head, from its first byte to its last. Beyond: 408. Default 10 s.
     pub head_read: Duration,
     /// A client connection between two requests. Default 300 s.
@@ -188,6 +190,7 @@ pub struct EngineTimeouts {
 impl Default for EngineTimeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             head_read: Duration::from_secs(10),
             downstream_idle: Duration::from_secs(300),
             connect: Duration::from_secs(1),

@@ -24,6 +24,7 @@ mod inherit;
 mod mailbox;
 mod proxy_header;
 pub(crate) mod proxy_protocol;
+mod secure;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,6 +39,7 @@ use inherit::{Inheritance, Kept};
 pub(crate) use mailbox::{Mail, Mailbox};
 pub use proxy_header::ProxySources;
 pub use proxy_protocol::Version as ProxyVersion;
+pub(crate) use secure::Handshakes;
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,6 +39,10 @@ pub enum Reason {
     Overloaded,
     /// The service does not speak a protocol that is served here.
     ProtocolNotServed,
+    /// The connection was made for another host: its TLS was another section's.
+    Misdirected,
+    /// An endpoint's TLS failed, or its certificate is not to be trusted.
+    UpstreamTls,
     /// The request would come back to where it came from.
     Loop,
     /// The connection does not begin with the PROXY header that it must begin with.
@@ -66,6 +70,8 @@ impl Reason {
         Self::Timeout,
         Self::Overloaded,
         Self::ProtocolNotServed,
+        Self::Misdirected,
+        Self::UpstreamTls,
         Self::Loop,
         Self::BadProxyHeader,
     ];
@@ -88,6 +94,8 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Overloaded => "overloaded",
             Self::ProtocolNotServed => "protocol_not_served",
+            Self::Misdirected => "misdirected",
+            Self::UpstreamTls => "upstream_tls",
             Self::Loop => "loop",
             Self::BadProxyHeader => "bad_proxy_header",
         }
@@ -104,8 +112,10 @@ impl Reason {
             | Self::ConnectFailed
             | Self::UpstreamReset
             | Self::UpstreamMalformed
+            | Self::UpstreamTls
             | Self::ProtocolNotServed => 502,
             Self::Timeout => 504,
+            Self::Misdirected => 421,
             Self::Loop => 508,
         }
     }
@@ -201,6 +211,7 @@ const fn phrase(status: u16) -> &'static str {
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",

@@ -31,8 +31,8 @@ use weir_model::{ResourceId, ServiceRef};
 pub use backends::Backends;
 pub use build::{MatchSpec, RouteTableBuilder};
 pub use conditions::{Conditions, Unmet};
-pub use host::{HostBuffer, HostPattern};
 pub(crate) use host::HostIndex;
+pub use host::{HostBuffer, HostPattern};
 pub use reasons::{NoReasons, Reasons};
 pub use stream::{StreamFound, StreamRule, StreamTable, StreamTableBuilder};
 pub use view::RequestView;
@@ -230,6 +230,12 @@ impl RouteTable {
             }
         }
         None
+    }
+
+    /// The section that serves a host.
+    pub fn section_of(&self, host: &[u8]) -> Option<usize> {
+        let mut buffer = HostBuffer::default();
+        self.by_host.matching(buffer.fold(host)).next().copied()
     }
 
     /// The table's sections.

@@ -16,6 +16,7 @@ mod inputs;
 mod mesh;
 mod not_yet;
 mod rules;
+mod secure;
 mod settings;
 mod state;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use crate::route::{
     Decision, Found, NoReasons, Reasons, RequestView, RouteTable, Rule, StreamFound, StreamRule, StreamTable,
     UpstreamIndex,
 };
+use crate::tls::{Certificates, TlsPort};
 
 /// What is in force.
 #[derive(Debug, Default)]
@@ -60,6 +62,7 @@ pub struct Snapshot {
     upstreams: Vec<Arc<Upstream>>,
     names: Arc<UpstreamNames>,
     addresses: Arc<Addresses>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// One socket of a gateway.
@@ -81,12 +84,14 @@ pub struct ListenerConfig {
     pub streams: Option<Arc<StreamTable>>,
     /// Which connections begin with a PROXY header; none when absent.
     pub proxy_protocol: Option<ProxySources>,
+    /// How clients are served over TLS; none where they are not, and where nobody has looked at certificates.
+    pub tls: Option<Arc<TlsPort>>,
 }
 
 impl ListenerConfig {
     /// Whether connections are served as they come: HTTP, in the clear, from whoever it is.
     pub fn is_plain(&self) -> bool {
-        self.proxy_protocol.is_none() && self.streams.is_none()
+        self.protocol == ListenerProtocol::Http && self.proxy_protocol.is_none() && self.streams.is_none()
     }
 }
 

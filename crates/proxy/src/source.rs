@@ -13,6 +13,7 @@ mod mesh;
 mod publish;
 mod run;
 
+mod certificates;
 mod disk;
 mod names;
 mod shared;

@@ -24,7 +24,7 @@ pub use port::{TlsAction, TlsPort, TlsSection};
 pub use provider::MinVersion;
 pub use server::{ClientCheck, ClientMode, ServerTls, ServerTlsSpec};
 
-pub(crate) use handshake::{HandshakeFault, HandshakeReason, accept, connect};
+pub(crate) use handshake::{HandshakeFault, accept, connect};
 pub(crate) use scratch::TlsScratch;
 pub(crate) use stream::TlsStream;
 

@@ -113,6 +113,14 @@ impl Connection {
         seen: &HeadView<'_>,
         exchange: &mut Exchange,
     ) -> Way {
+        if let Some(secure) = &self.secure
+            && table.section_of(seen.host) != Some(secure.section as usize)
+        {
+            return Way::Refuse(Refusal::new(
+                Reason::Misdirected,
+                "the connection was made for another host than the one that is asked for",
+            ));
+        }
         let decision = snapshot.route(table, seen, &mut *self.worker.rng.borrow_mut());
         match decision {
             Decision::Forward { upstream, rule } => {

@@ -9,16 +9,20 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
+use weir_model::resource::ListenerProtocol;
 
 use super::proxy_header::{self, NoHeader};
+use super::secure::{self, Secured};
 use super::{ListenerHandle, ProxySources};
-use crate::observe::{OpenConnection, Wire};
+use crate::observe::{OpenConnection, TlsVersion, Wire};
 use crate::respond::Reason;
 use crate::runtime::{Io, Worker};
 use crate::snapshot::ListenerConfig;
+use crate::tls::TlsPort;
 use crate::{connection, tcp};
 
 /// A connection that is ready to be served.
@@ -38,12 +42,18 @@ pub(crate) struct Arrival {
 }
 
 /// What TLS has settled for a connection.
-#[derive(Debug, Default)]
-pub(crate) struct Secure {}
+#[derive(Debug)]
+pub(crate) struct Secure {
+    pub(crate) version: TlsVersion,
+    /// The name that the client asked for.
+    pub(crate) name: Option<Box<str>>,
+    /// The section of the listener that it chose.
+    pub(crate) section: u32,
+}
 
 /// Finds out what a fresh connection is, and has it served.
 pub(super) fn enter(worker: &Rc<Worker>, listener: &Rc<ListenerHandle>, stream: TcpStream, peer: SocketAddr) {
-    let mut arrival = Arrival {
+    let arrival = Arrival {
         worker: worker.clone(),
         listener: listener.clone(),
         io: Io::Tcp(stream),
@@ -56,23 +66,29 @@ pub(super) fn enter(worker: &Rc<Worker>, listener: &Rc<ListenerHandle>, stream: 
     let view = worker.view();
     match listener.config(&view) {
         Some(config) if !config.is_plain() => drop(spawn_local(come_in(arrival, Steps::of(config)))),
-        _ => {
-            arrival.counted = Some(listener.counters.open(Wire::Http1));
-            drop(spawn_local(connection::serve(arrival)));
-        }
+        _ => serve_http(arrival),
     }
 }
 
 /// What there is to be done with a connection before it is served.
 struct Steps {
     proxy_protocol: Option<ProxySources>,
+    tls: Option<Arc<TlsPort>>,
+    /// It is to be TLS, and there is nothing for it.
+    unready: bool,
     /// Its bytes are nobody's requests.
     streams: bool,
 }
 
 impl Steps {
     fn of(config: &ListenerConfig) -> Self {
-        Self { proxy_protocol: config.proxy_protocol.clone(), streams: config.streams.is_some() }
+        let is_secret = matches!(config.protocol, ListenerProtocol::Https | ListenerProtocol::Tls);
+        Self {
+            proxy_protocol: config.proxy_protocol.clone(),
+            tls: config.tls.clone(),
+            unready: is_secret && config.tls.is_none(),
+            streams: config.streams.is_some(),
+        }
     }
 }
 
@@ -88,13 +104,25 @@ async fn come_in(mut arrival: Arrival, steps: Steps) {
             return turn_away(arrival, &why);
         }
     }
-    drop(coming);
-    if steps.streams {
-        Box::pin(tcp::serve(arrival, None)).await;
-    } else {
-        arrival.counted = Some(arrival.listener.counters.open(Wire::Http1));
-        Box::pin(connection::serve(arrival)).await;
+    // Each is served by a task of its own, so that what was needed for coming in is not kept.
+    match steps.tls {
+        Some(port) => match Box::pin(secure::secure(arrival, &port)).await {
+            Some(Secured::Http(arrival)) => serve_http(arrival),
+            Some(Secured::Stream(arrival, name)) => drop(spawn_local(tcp::serve(arrival, name))),
+            None => {}
+        },
+        // Not in the clear what was meant to be secret.
+        None if steps.unready => {}
+        None if steps.streams => drop(spawn_local(tcp::serve(arrival, None))),
+        None => serve_http(arrival),
     }
+    // Only now, so that draining never sees a moment without the connection.
+    drop(coming);
+}
+
+fn serve_http(mut arrival: Arrival) {
+    arrival.counted = Some(arrival.listener.counters.open(Wire::Http1));
+    spawn_local(connection::serve(arrival));
 }
 
 /// A connection that does not say who its client is must not be served as if it came from the proxy before.

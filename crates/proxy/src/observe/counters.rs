@@ -142,7 +142,7 @@ pub(crate) enum Wire {
 impl Wire {
     const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Tcp, Self::TlsPassthrough];
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Http1 => "h1",
             Self::Http2 => "h2",
@@ -238,10 +238,12 @@ pub(crate) enum TlsFailure {
     Protocol,
     /// The peer closed.
     Closed,
+    /// Too many others were under way.
+    Overloaded,
 }
 
 impl TlsFailure {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Timeout,
         Self::NotTls,
         Self::NoCertificate,
@@ -249,9 +251,10 @@ impl TlsFailure {
         Self::ServerCertificate,
         Self::Protocol,
         Self::Closed,
+        Self::Overloaded,
     ];
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::NotTls => "not_tls",
@@ -260,6 +263,7 @@ impl TlsFailure {
             Self::ServerCertificate => "server_certificate",
             Self::Protocol => "protocol",
             Self::Closed => "closed",
+            Self::Overloaded => "overloaded",
         }
     }
 }
@@ -340,7 +344,7 @@ impl Http2Flood {
         Self::Other,
     ];
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::RapidReset => "rapid_reset",
             Self::Settings => "settings",

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http2;
+use crate::tls::TlsStream;
 
 /// Elsewhere nothing is held back, which is only slower.
 #[cfg(not(target_os = "linux"))]
@@ -27,6 +28,8 @@ pub(crate) enum Io {
     Tcp(TcpStream),
     /// One stream of an HTTP/2 connection.
     Http2(Box<http2::Stream>),
+    /// TLS over TCP.
+    Tls(Box<TlsStream>),
 }
 
 /// What an idle connection has to say.
@@ -52,6 +55,7 @@ impl Io {
                 Poll::Ready(Ok(buf.filled().len()))
             }
             Self::Http2(stream) => stream.poll_read(cx, buf),
+            Self::Tls(stream) => stream.poll_read(cx, buf),
         }
     }
 
@@ -71,6 +75,7 @@ impl Io {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Http2(stream) => stream.poll_write(cx, bytes),
+            Self::Tls(stream) => stream.poll_write(cx, bytes),
         }
     }
 
@@ -87,6 +92,7 @@ impl Io {
             Self::Tcp(stream) if more => poll_write_more(stream, cx, slices),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Http2(stream) => stream.poll_write_vectored(cx, slices),
+            Self::Tls(stream) => stream.poll_write_vectored(cx, slices),
         }
     }
 
@@ -97,6 +103,7 @@ impl Io {
         match self {
             Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::Http2(stream) => stream.poll_flush(cx),
+            Self::Tls(stream) => stream.poll_flush(cx),
         }
     }
 
@@ -110,6 +117,7 @@ impl Io {
             }
             // A stream ends with its message, and a message cannot be cut short by ending it.
             Self::Http2(_) => {}
+            Self::Tls(stream) => stream.shutdown(),
         }
     }
 
@@ -120,6 +128,7 @@ impl Io {
                 let _ = SockRef::from(&*stream).set_linger(Some(std::time::Duration::ZERO));
             }
             Self::Http2(stream) => stream.abort(),
+            Self::Tls(stream) => stream.abort(),
         }
     }
 
@@ -134,6 +143,7 @@ impl Io {
                 _ => Idle::Ended,
             },
             Self::Http2(stream) => stream.look(),
+            Self::Tls(stream) => stream.look(),
         }
     }
 
@@ -141,6 +151,7 @@ impl Io {
     pub(crate) fn is_secure(&self) -> bool {
         match self {
             Self::Tcp(_) | Self::Http2(_) => false,
+            Self::Tls(_) => true,
         }
     }
 
@@ -149,6 +160,7 @@ impl Io {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
             Self::Http2(stream) => stream.local_addr(),
+            Self::Tls(stream) => stream.tcp().local_addr().ok(),
         }
     }
 
@@ -157,6 +169,7 @@ impl Io {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Http2(stream) => stream.peer_addr(),
+            Self::Tls(stream) => stream.tcp().peer_addr().ok(),
         }
     }
 }

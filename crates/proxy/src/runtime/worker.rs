@@ -23,10 +23,11 @@ use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, Probes, probe_avoid
 use crate::config::ProxyConfig;
 use crate::connection::Lookups;
 use crate::http2;
-use crate::listen::{ListenerHandle, Mail, Mailbox, accept_loop};
+use crate::listen::{Handshakes, ListenerHandle, Mail, Mailbox, accept_loop};
 use crate::observe::{Clock, NONE, RequestRow, Slept, WorkerCounters};
 use crate::snapshot::{Snapshot, Upstream};
 use crate::source::Shared;
+use crate::tls::TlsScratch;
 
 /// Exchanges kept for later use.
 const EXCHANGES_KEPT_MAX: usize = 1024;
@@ -41,6 +42,7 @@ pub(crate) struct Worker {
     pub(crate) clock: Clock,
     pub(crate) buffers: Buffers,
     pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) tls: TlsScratch,
     pub(crate) rng: RefCell<SmallRng>,
     /// [`Shared::now_s`], as of the last tick.
     pub(crate) now_s: Cell<u32>,
@@ -59,6 +61,8 @@ pub(crate) struct Worker {
     /// Host names outside the mesh that are being resolved.
     pub(crate) lookups: Lookups,
     pub(crate) http2: http2::Local,
+    /// TLS handshakes with clients that are under way.
+    pub(crate) handshakes: Handshakes,
     index: usize,
     draining: Cell<bool>,
     alone: Notify,
@@ -109,6 +113,7 @@ impl Worker {
             clock: Clock::new(slept),
             buffers: Buffers::new(),
             scratch: RefCell::new(scratch),
+            tls: TlsScratch::new(),
             rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             now_s: Cell::new(shared.shared.now_s()),
             exchanges: RefCell::default(),
@@ -119,6 +124,7 @@ impl Worker {
             probes: Probes::default(),
             lookups: Lookups::default(),
             http2: http2::Local::default(),
+            handshakes: Handshakes::default(),
             index,
             draining: Cell::new(false),
             alone: Notify::new(),

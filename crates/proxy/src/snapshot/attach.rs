@@ -164,8 +164,13 @@ fn namespace_of<'a>(parent: &'a ParentRef, route: &'a ResourceId) -> &'a str {
     parent.namespace.as_deref().unwrap_or(&route.namespace)
 }
 
-/// Refuses addresses that others can reach: every listener so far is plain HTTP.
+/// Refuses addresses that others can reach for a gateway that serves anybody without TLS.
 fn refuse_open(id: &ResourceId, spec: &GatewaySpec, rejections: &mut Vec<Rejection>) {
+    let is_secret =
+        |listener: &Listener| matches!(listener.protocol, ListenerProtocol::Https | ListenerProtocol::Tls);
+    if spec.listeners.iter().all(is_secret) {
+        return;
+    }
     for (index, address) in spec.addresses.iter().enumerate() {
         // What is no address is refused as such.
         let Ok(ip) = address.value.parse::<IpAddr>() else { continue };
@@ -224,6 +229,7 @@ fn gateway(
                 routes: Arc::clone(&table),
                 streams: None,
                 proxy_protocol: None,
+                tls: None,
             });
         }
     }
@@ -264,9 +270,10 @@ fn addresses(spec: &GatewaySpec, reject: &mut impl FnMut(String, String)) -> Vec
 
 fn problem(listener: &Listener) -> Option<(&'static str, String)> {
     match listener.protocol {
-        ListenerProtocol::Http if listener.port == 0 => Some(("port", "expected 1 to 65535".to_owned())),
-        ListenerProtocol::Http => None,
-        ListenerProtocol::Https => Some(("protocol", not_served("HTTPS"))),
+        ListenerProtocol::Http | ListenerProtocol::Https if listener.port == 0 => {
+            Some(("port", "expected 1 to 65535".to_owned()))
+        }
+        ListenerProtocol::Http | ListenerProtocol::Https => None,
         ListenerProtocol::Tls => Some(("protocol", not_served("TLS"))),
         ListenerProtocol::Tcp => Some(("protocol", not_served("TCP"))),
     }

@@ -10,8 +10,9 @@ use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
 use super::attach::{self, Routes};
 use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream};
-use super::{endpoints, not_yet};
+use super::{endpoints, not_yet, secure};
 use crate::route::UpstreamIndex;
+use crate::tls::Certificates;
 
 /// The addresses that host names of endpoints stand for, as far as they could be resolved.
 pub type Addresses = BTreeMap<String, Vec<IpAddr>>;
@@ -52,6 +53,8 @@ pub struct Compiler {
     pub defaults: Settings,
     /// What host names of endpoints stand for.
     pub addresses: Arc<Addresses>,
+    /// What the files of certificates came to; TLS is left out where nobody has looked.
+    pub certificates: Option<Arc<Certificates>>,
     /// Whether gateways are refused at addresses that others can reach: there is no TLS yet.
     pub loopback_only: bool,
 }
@@ -60,7 +63,13 @@ impl Compiler {
     /// A compiler with the product's defaults that knows no host names and takes every address, for looking at what a
     /// proxy would do.
     pub fn new(role: Role) -> Self {
-        Self { role, defaults: Settings::default(), addresses: Arc::default(), loopback_only: false }
+        Self {
+            role,
+            defaults: Settings::default(),
+            addresses: Arc::default(),
+            certificates: None,
+            loopback_only: false,
+        }
     }
 
     /// Compiles inputs. What has not changed since `previous` is shared with it, and the live state of every endpoint
@@ -81,7 +90,7 @@ impl Compiler {
             not_yet::refuse(inputs, &mut rejections);
         }
 
-        let (listeners, routes) = match (&self.role, shared_tables) {
+        let (mut listeners, routes) = match (&self.role, shared_tables) {
             (Role::Gateway { .. }, Some(previous)) => (previous.listeners.clone(), Routes::default()),
             (Role::Gateway { gateways }, None) => {
                 let listeners =
@@ -92,6 +101,13 @@ impl Compiler {
                 (Vec::new(), attach::mesh(inputs, &service.namespace, &mut names, &mut rejections))
             }
         };
+        let same_certificates = shared_tables
+            .is_some_and(|previous| same_loaded(previous.certificates.as_ref(), self.certificates.as_ref()));
+        if let Some(certificates) = &self.certificates
+            && !same_certificates
+        {
+            secure::listeners(inputs, certificates, previous, &mut listeners, &mut rejections);
+        }
         if !rejections.is_empty() {
             return Err(rejections);
         }
@@ -106,6 +122,7 @@ impl Compiler {
             upstreams,
             names: names.finish(),
             addresses: Arc::clone(&self.addresses),
+            certificates: self.certificates.clone(),
         })
     }
 
@@ -190,6 +207,14 @@ impl Compiler {
             table.insert(service, Some(&Arc::new(entry)));
         }
         table
+    }
+}
+
+fn same_loaded(a: Option<&Arc<Certificates>>, b: Option<&Arc<Certificates>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
     }
 }
 

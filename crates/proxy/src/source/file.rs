@@ -17,6 +17,7 @@ use weir_model::document::{self, Document, DocumentError, nearest};
 use weir_model::validate::{FieldError, Scope};
 use weir_model::{Kind, Position, ResourceId, Spec};
 
+use super::certificates;
 use super::names::REFRESH_EVERY;
 use super::publish::Publisher;
 use crate::snapshot::{Inputs, Rejection};
@@ -86,10 +87,13 @@ impl FileSource {
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut certificates = tokio::time::interval(certificates::POLL_EVERY);
+        certificates.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = poll.tick() => self.poll().await,
                 _ = refresh.tick() => self.publisher.refresh_names().await,
+                _ = certificates.tick() => self.poll_certificates().await,
                 () = hangup.next() => {
                     tracing::info!("reading the files again, as told by SIGHUP");
                     self.reload(true).await;
@@ -108,6 +112,13 @@ impl FileSource {
         if changed && settled {
             self.read.clone_from(&self.seen);
             self.reload(false).await;
+        }
+    }
+
+    /// Looks at the files of certificates. Documents that were refused may have been so because of one.
+    async fn poll_certificates(&mut self) {
+        if self.publisher.poll_certificates() && self.publisher.shared().status().error.is_some() {
+            self.reload(true).await;
         }
     }
 

@@ -167,6 +167,7 @@ impl MeshSource {
                 self.publisher.refresh_names().await;
                 refreshed = Instant::now();
             }
+            self.poll_certificates().await;
             if !self.rejections.is_empty() {
                 self.put_in_force(true).await;
             }
@@ -176,6 +177,15 @@ impl MeshSource {
             tokio::time::sleep(backoff(failures, share)).await;
             failures = failures.saturating_add(1);
         }
+    }
+
+    /// Looks at the files of certificates. Says whether that changed what is refused.
+    async fn poll_certificates(&mut self) -> bool {
+        let retry = self.publisher.poll_certificates() && !self.rejections.is_empty();
+        if retry {
+            self.put_in_force(true).await;
+        }
+        retry
     }
 
     /// Says what went wrong, once for as long as it is the same.

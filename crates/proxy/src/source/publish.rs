@@ -7,6 +7,7 @@ use std::sync::Arc;
 use weir_model::ResourceId;
 
 use super::Shared;
+use super::certificates::CertificateStore;
 use super::names::Names;
 use crate::snapshot::{Compiler, Inputs, ListenerConfig, Rejection, Resources, Role, Settings};
 
@@ -33,6 +34,7 @@ pub(super) struct Publisher {
     sockets: Arc<dyn Sockets>,
     compiler: Compiler,
     names: Names,
+    certificates: CertificateStore,
     /// What was last asked for and what became of its resources, so that endpoint changes need not try again what was
     /// refused.
     settled: Option<Settled>,
@@ -56,7 +58,14 @@ impl Publisher {
         if let Ok(empty) = compiler.compile(&Inputs::default(), None) {
             shared.snapshot.store(Arc::new(empty));
         }
-        Self { shared, sockets, compiler, names: Names::default(), settled: None }
+        Self {
+            shared,
+            sockets,
+            compiler,
+            names: Names::default(),
+            certificates: CertificateStore::default(),
+            settled: None,
+        }
     }
 
     /// Refuses gateways at addresses that others can reach, or takes them.
@@ -74,10 +83,28 @@ impl Publisher {
         self.shared.snapshot.load().inputs.clone()
     }
 
-    /// Resolves the host names that inputs bring along and that are not known yet, within a bounded time.
+    /// Resolves the host names that inputs bring along and that are not known yet, within a bounded time, and reads the
+    /// files of certificates.
     pub(super) async fn resolve(&mut self, inputs: &Inputs) {
         self.names.learn(inputs).await;
         self.compiler.addresses = self.names.addresses();
+        self.certificates.learn(&[inputs, &self.in_force()]);
+        self.compiler.certificates = Some(self.certificates.loaded());
+    }
+
+    /// Looks at the files of certificates, and publishes anew if one has changed. Says whether one has.
+    pub(super) fn poll_certificates(&mut self) -> bool {
+        if !self.certificates.poll() {
+            return false;
+        }
+        self.compiler.certificates = Some(self.certificates.loaded());
+        let inputs = self.in_force();
+        if let Err(rejections) = self.whole(&inputs) {
+            for rejection in rejections {
+                tracing::error!("a changed certificate could not be put in force: {rejection}");
+            }
+        }
+        true
     }
 
     /// Resolves the host names in force once more, and publishes anew if one changed.

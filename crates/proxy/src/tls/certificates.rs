@@ -14,7 +14,7 @@ use rustls::Error;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use weir_model::ResourceId;
+use weir_model::resource::CertificateSpec;
 
 use super::provider::provider;
 use super::x509::{self, Facts};
@@ -22,12 +22,12 @@ use super::x509::{self, Facts};
 /// The largest file that is read. Bundles of all public authorities have a quarter of it.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The `Certificate` resources of a proxy, as far as they could be loaded.
-pub type Certificates = BTreeMap<ResourceId, Result<Arc<LoadedCertificate>, LoadFault>>;
+/// What the files of `Certificate` resources came to, as far as they were looked at.
+pub type Certificates = BTreeMap<CertificateFiles, Result<Arc<LoadedCertificate>, LoadFault>>;
 
 /// The files of one `Certificate`, loaded.
 pub struct LoadedCertificate {
-    pub(super) id: ResourceId,
+    files: CertificateFiles,
     pub(super) identity: Option<Identity>,
     pub(super) authorities: Vec<CertificateDer<'static>>,
 }
@@ -53,14 +53,26 @@ pub struct LoadFault {
 }
 
 /// The files that a `Certificate` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CertificateFiles<'a> {
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CertificateFiles {
     /// The chain, leaf first.
-    pub cert: Option<&'a str>,
+    pub cert: Option<String>,
     /// The leaf's private key.
-    pub key: Option<&'a str>,
+    pub key: Option<String>,
     /// Authorities to judge peers by.
-    pub ca: Option<&'a str>,
+    pub ca: Option<String>,
+}
+
+impl CertificateFiles {
+    /// Those of a resource.
+    pub fn of(spec: &CertificateSpec) -> Self {
+        Self { cert: spec.cert_file.clone(), key: spec.key_file.clone(), ca: spec.ca_file.clone() }
+    }
+
+    /// Each of them.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        [&self.cert, &self.key, &self.ca].into_iter().flatten().map(String::as_str)
+    }
 }
 
 impl fmt::Debug for LoadedCertificate {
@@ -68,7 +80,7 @@ impl fmt::Debug for LoadedCertificate {
         // Not the key.
         let names = self.identity.as_ref().map(|identity| &identity.names);
         f.debug_struct("LoadedCertificate")
-            .field("id", &self.id)
+            .field("files", &self.files)
             .field("names", &names)
             .field("authorities", &self.authorities.len())
             .finish()
@@ -80,31 +92,21 @@ impl LoadedCertificate {
     ///
     /// # Errors
     /// A file that cannot be read or is not what it should be, or a key that is not the certificate's.
-    pub fn load(id: &ResourceId, files: CertificateFiles<'_>) -> Result<Self, LoadFault> {
-        let identity = match (files.cert, files.key) {
+    pub fn load(files: &CertificateFiles) -> Result<Self, LoadFault> {
+        let identity = match (&files.cert, &files.key) {
             (Some(cert), Some(key)) => Some(Identity::load(cert, key)?),
             _ => None,
         };
-        let authorities = match files.ca {
+        let authorities = match &files.ca {
             Some(ca) => chain(ca).map_err(|reason| LoadFault { field: "spec.caFile", reason })?,
             None => Vec::new(),
         };
-        Ok(Self { id: id.clone(), identity, authorities })
+        Ok(Self { files: files.clone(), identity, authorities })
     }
 
-    /// The resource that it is of.
-    pub fn id(&self) -> &ResourceId {
-        &self.id
-    }
-
-    /// Whether it has a chain and a key.
-    pub fn has_identity(&self) -> bool {
-        self.identity.is_some()
-    }
-
-    /// Whether it has authorities.
-    pub fn has_authorities(&self) -> bool {
-        !self.authorities.is_empty()
+    /// The files that it is from.
+    pub fn files(&self) -> &CertificateFiles {
+        &self.files
     }
 
     /// When it ends, in seconds since 1970: the earliest end in its chain.

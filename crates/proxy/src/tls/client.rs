@@ -51,7 +51,9 @@ impl ClientTls {
             return Ok(Arc::clone(previous));
         }
         let name = match &spec.server_name {
-            Some(name) => Some(server_name(name).ok_or_else(|| format!("`{name}` is not a DNS name or an address"))?),
+            Some(name) => {
+                Some(server_name(name).ok_or_else(|| format!("`{name}` is not a DNS name or an address"))?)
+            }
             None => None,
         };
         let builder = ClientConfig::builder_with_provider(provider())
@@ -68,9 +70,11 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
             Some(one) => {
                 let Some(identity) = &one.identity else {
-                    return Err(format!("{} has no `certFile` and `keyFile`", one.id));
+                    return Err("the certificate has no `certFile` and `keyFile`".to_owned());
                 };
-                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity.key.clone())))
+                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
+                    identity.key.clone(),
+                )))
             }
         };
         config.alpn_protocols = spec.protocols.iter().map(|protocol| protocol.to_vec()).collect();

@@ -8,10 +8,11 @@ use std::task::Poll;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{AlertDescription, ClientConfig, Error, InvalidMessage, PeerIncompatible, ServerConfig};
+use rustls::{AlertDescription, ClientConfig, Error, InvalidMessage, ServerConfig};
 use tokio::net::TcpStream;
 
 use super::{Session, TlsScratch, TlsStream};
+use crate::observe::{Side, TlsFailure};
 use crate::runtime::TimerSlot;
 
 /// Why there is no TLS connection.
@@ -26,97 +27,43 @@ pub(crate) enum HandshakeFault {
     /// The peer, or this side, took offence.
     #[error("{0}")]
     Tls(Error),
+    /// What came is no ClientHello.
+    #[error("not TLS: {0}")]
+    NotTls(&'static str),
+    /// No section is for the name that was asked for.
+    #[error("no section is for the name {0:?}")]
+    UnknownName(Box<str>),
+    /// Too many others are under way.
+    #[error("too many handshakes are under way")]
+    Overloaded,
     /// It took too long.
     #[error("the handshake was not over in time")]
     TimedOut,
 }
 
-/// The same in one word, for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum HandshakeReason {
-    /// The peer went away, or the socket failed.
-    Closed,
-    /// It took too long.
-    Timeout,
-    /// What came is not TLS.
-    NotTls,
-    /// No version, cipher suite, group or signature scheme that both sides take.
-    Incompatible,
-    /// No application protocol that both sides speak.
-    NoProtocol,
-    /// The peer does not like this side's certificate, or anything else: it sent an alert.
-    Alert,
-    /// The peer's certificate is missing or not to be trusted.
-    BadCertificate,
-    /// No section of the listener is for the name that was asked for.
-    UnknownName,
-    /// Too many handshakes are under way.
-    Overloaded,
-    /// The peer does not keep to the protocol.
-    Misbehaved,
-}
-
-impl HandshakeReason {
-    /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 10] = [
-        Self::Closed,
-        Self::Timeout,
-        Self::NotTls,
-        Self::Incompatible,
-        Self::NoProtocol,
-        Self::Alert,
-        Self::BadCertificate,
-        Self::UnknownName,
-        Self::Overloaded,
-        Self::Misbehaved,
-    ];
-
-    /// The word.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Timeout => "timeout",
-            Self::NotTls => "not_tls",
-            Self::Incompatible => "incompatible",
-            Self::NoProtocol => "no_protocol",
-            Self::Alert => "alert",
-            Self::BadCertificate => "bad_certificate",
-            Self::UnknownName => "unknown_name",
-            Self::Overloaded => "overloaded",
-            Self::Misbehaved => "misbehaved",
-        }
-    }
-}
-
 impl HandshakeFault {
-    /// The word for it.
-    pub(crate) fn reason(&self) -> HandshakeReason {
+    /// What it counts as, in a handshake with a peer of this side.
+    pub(crate) fn failure(&self, side: Side) -> TlsFailure {
         match self {
-            Self::Io(_) | Self::Closed => HandshakeReason::Closed,
-            Self::TimedOut => HandshakeReason::Timeout,
-            Self::Tls(fault) => match fault {
-                Error::NoCertificatesPresented | Error::InvalidCertificate(_) => {
-                    HandshakeReason::BadCertificate
-                }
-                Error::AlertReceived(AlertDescription::CloseNotify | AlertDescription::UserCanceled) => {
-                    HandshakeReason::Closed
-                }
-                Error::AlertReceived(_) => HandshakeReason::Alert,
-                Error::NoApplicationProtocol => HandshakeReason::NoProtocol,
-                Error::PeerIncompatible(PeerIncompatible::ServerRejectedEncryptedClientHello(_)) => {
-                    HandshakeReason::Misbehaved
-                }
-                Error::PeerIncompatible(_) => HandshakeReason::Incompatible,
-                Error::InvalidMessage(
-                    InvalidMessage::InvalidContentType
-                    | InvalidMessage::UnknownProtocolVersion
-                    | InvalidMessage::InvalidEmptyPayload
-                    | InvalidMessage::MessageTooLarge,
-                )
-                | Error::InappropriateMessage { .. } => HandshakeReason::NotTls,
-                _ => HandshakeReason::Misbehaved,
+            Self::Io(_) | Self::Closed => TlsFailure::Closed,
+            Self::TimedOut => TlsFailure::Timeout,
+            Self::NotTls(_) => TlsFailure::NotTls,
+            Self::UnknownName(_) => TlsFailure::NoCertificate,
+            Self::Overloaded => TlsFailure::Overloaded,
+            Self::Tls(Error::NoCertificatesPresented | Error::InvalidCertificate(_)) => match side {
+                Side::Client => TlsFailure::ClientCertificate,
+                Side::Upstream => TlsFailure::ServerCertificate,
             },
+            Self::Tls(Error::AlertReceived(
+                AlertDescription::CloseNotify | AlertDescription::UserCanceled,
+            )) => TlsFailure::Closed,
+            Self::Tls(
+                Error::InvalidMessage(
+                    InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+                )
+                | Error::InappropriateMessage { .. },
+            ) => TlsFailure::NotTls,
+            Self::Tls(_) => TlsFailure::Protocol,
         }
     }
 }

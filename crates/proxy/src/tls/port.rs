@@ -8,10 +8,14 @@ use crate::route::{HostBuffer, HostIndex, HostPattern};
 /// One section: a listener of a gateway.
 #[derive(Clone, Debug)]
 pub struct TlsSection {
+    /// What it is called: `Gateway/edge:web`.
+    pub label: Arc<str>,
     /// The names it is for.
     pub host: HostPattern,
-    /// Its place in the port's route table.
+    /// Its place among the sections of the port's table: of requests' routes if HTTP is spoken inside, else of streams'.
     pub section: u32,
+    /// Whether HTTP is spoken inside.
+    pub http: bool,
     /// What is done with its clients.
     pub action: TlsAction,
 }
@@ -56,11 +60,13 @@ impl TlsPort {
         &self.sections
     }
 
-    /// The TLS of the section at a place of the route table.
-    pub fn of_section(&self, section: u32) -> Option<&Arc<ServerTls>> {
-        self.sections.iter().find(|one| one.section == section).and_then(|one| match &one.action {
-            TlsAction::Terminate(tls) => Some(tls),
-            TlsAction::Passthrough => None,
+    /// The TLS of a section, by its label.
+    pub fn server(&self, label: &str) -> Option<&Arc<ServerTls>> {
+        self.sections.iter().find(|section| *section.label == *label).and_then(|section| {
+            match &section.action {
+                TlsAction::Terminate(server) => Some(server),
+                TlsAction::Passthrough => None,
+            }
         })
     }
 }

@@ -15,9 +15,7 @@ use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
 
 use super::LoadedCertificate;
 use super::provider::{MinVersion, provider};
@@ -60,7 +58,7 @@ pub enum ClientMode {
 #[derive(Debug)]
 pub struct ServerTls {
     spec: ServerTlsSpec,
-    pub(crate) config: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
     tickets: Arc<dyn ProducesTickets>,
 }
 
@@ -78,9 +76,8 @@ impl ServerTls {
         }
         let keys = Keys::new(&spec.certificates)?;
         let builder = ServerConfig::builder_with_provider(provider());
-        let builder = builder
-            .with_protocol_versions(spec.min_version.versions())
-            .map_err(|fault| fault.to_string())?;
+        let builder =
+            builder.with_protocol_versions(spec.min_version.versions()).map_err(|fault| fault.to_string())?;
         let builder = match &spec.clients {
             None => builder.with_no_client_auth(),
             Some(check) => builder.with_client_cert_verifier(verifier(check)?),
@@ -98,6 +95,11 @@ impl ServerTls {
             config.alpn_protocols = HTTP_PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
         }
         Ok(Arc::new(Self { spec: spec.clone(), config: Arc::new(config), tickets }))
+    }
+
+    /// What handshakes are made from.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.config.clone()
     }
 }
 
@@ -126,11 +128,12 @@ pub(super) fn roots(from: &[Arc<LoadedCertificate>]) -> Result<RootCertStore, St
     let mut roots = RootCertStore::empty();
     for one in from {
         if one.authorities.is_empty() {
-            return Err(format!("{} has no `caFile`", one.id));
+            return Err("a certificate has no `caFile`".to_owned());
         }
         for (index, authority) in one.authorities.iter().enumerate() {
             roots.add(authority.clone()).map_err(|fault| {
-                format!("certificate {} of {}'s `caFile` is no authority: {fault}", index + 1, one.id)
+                let file = one.files().ca.as_deref().unwrap_or_default();
+                format!("{file}: certificate {} is no authority: {fault}", index + 1)
             })?;
         }
     }
@@ -210,7 +213,7 @@ impl Keys {
         let mut keys = Self { all: Vec::new(), by_name: HashMap::new() };
         for one in certificates {
             let Some(identity) = &one.identity else {
-                return Err(format!("{} has no `certFile` and `keyFile`", one.id));
+                return Err("a certificate has no `certFile` and `keyFile`".to_owned());
             };
             for name in &identity.names {
                 keys.by_name.entry(name.clone()).or_default().push(keys.all.len());

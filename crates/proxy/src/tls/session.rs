@@ -199,7 +199,9 @@ fn seal<R: Records>(
                 };
                 return match sealed {
                     Ok(n) => Ok(written + n),
-                    Err(EncryptError::InsufficientSize(_) | EncryptError::EncryptExhausted) => Err(Unsealable),
+                    Err(EncryptError::InsufficientSize(_) | EncryptError::EncryptExhausted) => {
+                        Err(Unsealable)
+                    }
                 };
             }
             Ok(ConnectionState::EncodeTlsData(mut encoding)) => {

@@ -15,13 +15,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::CommonState;
+use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::handshake::HandshakeFault;
 use super::scratch::{Both, TlsScratch, WRITE_BYTES_MAX};
 use super::session::{CONTROL_BYTES, RECORD_OVERHEAD_BYTES, RECORD_PLAIN_BYTES_MAX, Session};
+use crate::observe::TlsVersion;
 use crate::runtime::Idle;
 
 /// Pieces of one write at most; a caller with more writes again.
@@ -120,6 +121,16 @@ impl TlsStream {
     /// What the handshake has settled.
     pub(crate) fn settled(&self) -> &CommonState {
         self.session.common()
+    }
+
+    /// The version, and whether an earlier session was resumed.
+    pub(crate) fn version(&self) -> (TlsVersion, bool) {
+        let settled = self.settled();
+        let version = match settled.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => TlsVersion::V12,
+            _ => TlsVersion::V13,
+        };
+        (version, settled.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
     /// The socket.

@@ -12,3 +12,4 @@ mod observe;
 mod sidecar;
 mod strict;
 mod support;
+mod tls;

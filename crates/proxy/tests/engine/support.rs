@@ -9,11 +9,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use weir_model::Position;
 use weir_model::document;
+use weir_model::{Position, Spec};
 use weir_proxy::listen::Role as ListenRole;
 use weir_proxy::snapshot::{Compiler, Inputs, Role, Services, Snapshot};
 use weir_proxy::source::Shared;
+use weir_proxy::tls::{CertificateFiles, Certificates, LoadedCertificate};
 use weir_proxy::{Engine, Metrics, Mode, ProxyConfig, SourceConfig};
 
 /// How long a test waits for what must happen.
@@ -55,6 +56,7 @@ pub(crate) struct Proxy {
     engine: Option<Engine>,
     role: Role,
     revision: u64,
+    certificates: Arc<Certificates>,
 }
 
 impl Proxy {
@@ -83,7 +85,8 @@ impl Proxy {
         configure(&mut config);
         let shared = Shared::new();
         let engine = Engine::start(&config, shared.clone()).unwrap();
-        let mut proxy = Self { shared, engine: Some(engine), role, revision: 0 };
+        let mut proxy =
+            Self { shared, engine: Some(engine), role, revision: 0, certificates: Arc::default() };
         proxy.publish(documents);
         proxy
     }
@@ -101,12 +104,37 @@ impl Proxy {
         let mut inputs = Inputs::of_resources(Position::new(0, self.revision), resources);
         inputs.services = Arc::new(services);
         let before = self.shared.snapshot.load_full();
-        let snapshot: Snapshot = Compiler::new(self.role.clone()).compile(&inputs, Some(&before)).unwrap();
+        let mut compiler = Compiler::new(self.role.clone());
+        compiler.certificates = Some(self.certificates(&inputs));
+        let snapshot: Snapshot = compiler.compile(&inputs, Some(&before)).unwrap();
         let wanted: Vec<_> = snapshot.listeners.iter().map(|listener| listener.addr).collect();
         let listeners = self.engine().listeners().clone();
         listeners.bind(&wanted).unwrap();
         self.shared.snapshot.store(Arc::new(snapshot));
         listeners.commit(&wanted);
+    }
+
+    /// What is in the files of certificates. Those that were read before are not read again.
+    fn certificates(&mut self, inputs: &Inputs) -> Arc<Certificates> {
+        let before = std::mem::take(&mut self.certificates);
+        let specs = inputs.resources.values().filter_map(|resource| match &resource.spec {
+            Spec::Certificate(spec) => Some(CertificateFiles::of(spec)),
+            _ => None,
+        });
+        let load = |files: CertificateFiles| match before.get(&files) {
+            Some(loaded) => (files, loaded.clone()),
+            None => {
+                let loaded = LoadedCertificate::load(&files).map(Arc::new);
+                (files, loaded)
+            }
+        };
+        self.certificates = Arc::new(specs.map(load).collect());
+        self.certificates.clone()
+    }
+
+    /// Has the files of certificates read again with the next documents.
+    pub(crate) fn forget_certificates(&mut self) {
+        self.certificates = Arc::default();
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -194,9 +222,9 @@ spec:
     )
 }
 
-/// A raw client.
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+/// A raw client, over TCP or whatever else.
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     buf: Vec<u8>,
 }
 
@@ -234,6 +262,16 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self::over(stream)
+    }
+
+    pub(crate) fn half_close(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    pub(crate) fn over(stream: S) -> Self {
         Self { stream, buf: Vec::new() }
     }
 
@@ -355,10 +393,6 @@ impl Client {
     /// Whether the proxy has closed, after what was read.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.buf.is_empty() && matches!(self.fill(), Ok(0) | Err(_))
-    }
-
-    pub(crate) fn half_close(&self) {
-        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
 }
 

@@ -12,7 +12,7 @@ fn with_listener(listener: Value) -> Resource {
 
 #[test]
 fn protocols_that_are_not_served_yet() {
-    for protocol in ["HTTPS", "TLS", "TCP"] {
+    for protocol in ["TLS", "TCP"] {
         assert_eq!(
             refused([with_listener(json!({"name": "web", "port": 8443, "protocol": protocol}))]),
             [format!(

@@ -17,6 +17,7 @@ use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
 use super::MeshSource;
 use super::wanted::OutOfOrder;
 use crate::snapshot::{Rejection, Role};
+use crate::source::certificates;
 use crate::source::names::REFRESH_EVERY;
 
 /// How long connecting may take.
@@ -144,7 +145,8 @@ impl Session {
         let shared = source.shared();
         let mut tend = tokio::time::interval(TEND_EVERY);
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
-        for interval in [&mut tend, &mut refresh] {
+        let mut certificates = tokio::time::interval(certificates::POLL_EVERY);
+        for interval in [&mut tend, &mut refresh, &mut certificates] {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval.reset();
         }
@@ -168,6 +170,9 @@ impl Session {
                 }
                 _ = tend.tick() => self.tend(source).await?,
                 _ = refresh.tick() => source.publisher.refresh_names().await,
+                _ = certificates.tick() => if source.poll_certificates().await {
+                    self.acknowledge(source).await?;
+                },
             }
         }
     }

@@ -1,0 +1,6 @@
+//! TLS at the gateway, with rustls as the client and certificates made here.
+
+mod basics;
+mod files;
+
+pub(crate) use files::*;
