@@ -13,3 +13,4 @@ mod sidecar;
 mod strict;
 mod support;
 mod tls;
+mod websocket;
