@@ -30,6 +30,17 @@ pub struct ProxyConfig {
     pub limits: EngineLimits,
     /// Time limits for what no route or policy says.
     pub timeouts: EngineTimeouts,
+    /// How a sidecar gets at calls that its application does not make to it.
+    pub interception: Interception,
+}
+
+/// How a sidecar gets at its application's calls without the application's knowledge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interception {
+    /// Addresses that stand for one service each: whatever connects there is for it.
+    pub upstreams: Vec<(ServiceRef, SocketAddr)>,
+    /// Where connections to anywhere arrive that the kernel redirects; it is asked where they were to go.
+    pub transparent: Vec<SocketAddr>,
 }
 
 impl ProxyConfig {
@@ -46,6 +57,7 @@ impl ProxyConfig {
             handover: None,
             limits: EngineLimits::default(),
             timeouts: EngineTimeouts::default(),
+            interception: Interception::default(),
         }
     }
 
@@ -176,6 +188,9 @@ pub struct EngineTimeouts {
     pub request: Duration,
     /// A request or response body without progress. Default 60 s.
     pub stream_idle: Duration,
+    /// How long a redirected connection may be silent before it is taken for one of a protocol in which the server speaks
+    /// first. Default 100 ms.
+    pub sniff: Duration,
     /// A tunnel without progress in either direction. Default 1 h, since WebSockets idle long.
     pub tunnel_idle: Duration,
     /// How long a request whose client has shut down its sending side is still worked on before the client counts as
@@ -196,6 +211,7 @@ impl Default for EngineTimeouts {
             connect: Duration::from_secs(1),
             request: Duration::from_secs(15),
             stream_idle: Duration::from_secs(60),
+            sniff: Duration::from_millis(100),
             tunnel_idle: Duration::from_secs(3600),
             half_close_grace: Duration::from_secs(2),
             drain_idle_grace: Duration::from_secs(1),

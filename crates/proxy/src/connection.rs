@@ -26,7 +26,7 @@ use std::task::Poll;
 use crate::attempt::{Exchange, Held, LocalUpstream, Outcome, leads_back};
 use crate::http2;
 use crate::listen::proxy_protocol::Addresses;
-use crate::listen::{Arrival, ListenerHandle, Secure};
+use crate::listen::{Arrival, Destination, ListenerHandle, Secure};
 use crate::observe::OpenConnection;
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot, Worker};
@@ -49,8 +49,8 @@ pub(crate) struct Connection {
     /// The parser's state of a head that has begun in `carry`.
     head: Option<Box<weir_http1::RequestHead>>,
     peer: Peer,
-    /// The address that the client has connected to, where another proxy says so.
-    pub(crate) destination: Option<Box<SocketAddr>>,
+    /// Where the client was to go, where somebody else says so.
+    pub(crate) destination: Option<Rc<Destination>>,
     /// What TLS has settled, where the client came by it.
     pub(crate) secure: Option<Rc<Secure>>,
     /// Counts it, unless it is a stream of one that is counted.
@@ -173,7 +173,8 @@ impl Connection {
 
     /// Who the client is and what it has connected to, for upstreams that want to be told.
     pub(crate) fn addresses(&self) -> Addresses {
-        let destination = self.destination.as_deref().copied().or_else(|| self.client.local_addr());
+        let named = self.destination.as_deref().and_then(|destination| destination.addr);
+        let destination = named.or_else(|| self.client.local_addr());
         match destination {
             Some(destination) => Addresses::Of { source: self.peer_addr(), destination },
             None => Addresses::Own,

@@ -23,7 +23,8 @@ pub mod snapshot;
 pub mod source;
 
 pub use config::{
-    AccessLogConfig, AccessLogFormat, EngineLimits, EngineTimeouts, Mode, ProxyConfig, SourceConfig,
+    AccessLogConfig, AccessLogFormat, EngineLimits, EngineTimeouts, Interception, Mode, ProxyConfig,
+    SourceConfig,
 };
 pub use error::ProxyError;
 pub use handover::HandoverError;

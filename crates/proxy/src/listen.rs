@@ -18,6 +18,7 @@
 
 mod accept;
 mod bound;
+mod capture;
 pub(crate) mod client_hello;
 mod enter;
 mod inherit;
@@ -34,6 +35,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use accept::{ListenerHandle, accept_loop};
 pub(crate) use bound::Bound;
 use bound::Ports;
+pub use capture::Capture;
+pub(crate) use capture::Destination;
 pub(crate) use enter::{Arrival, Secure};
 use inherit::{Inheritance, Kept};
 pub(crate) use mailbox::{Mail, Mailbox};
@@ -91,7 +94,7 @@ struct State {
     /// Bound by [`Listeners::bind`], not yet accepted from: one socket per worker.
     staged: BTreeMap<SocketAddr, Vec<Bound>>,
     /// Listeners of the configuration that were inherited: accepted from once this process serves.
-    held: Vec<(SocketAddr, Role, Vec<Bound>)>,
+    held: Vec<(SocketAddr, (Role, Capture), Vec<Bound>)>,
     ports: Ports,
     /// What another process offered.
     inheritance: Inheritance,
@@ -141,7 +144,7 @@ impl Listeners {
             let bound = sockets.first().map_or(addr, Bound::addr);
             tracing::info!(addr = %bound, "listening");
             state.open.insert(addr, bound);
-            self.accept_from(&mut state, (addr, addr), Role::Gateway, sockets);
+            self.accept_from(&mut state, (addr, addr), (Role::Gateway, Capture::None), sockets);
         }
         let gone: Vec<_> = state.open.keys().filter(|addr| !wanted.contains(addr)).copied().collect();
         for addr in gone {
@@ -155,17 +158,23 @@ impl Listeners {
 
     /// Binds and opens a listener that no snapshot knows of, such as a sidecar's. Gives the address that was bound. One
     /// that is inherited is accepted from only after [`Listeners::release_held`].
-    pub(crate) fn open_fixed(&self, addr: SocketAddr, role: Role) -> io::Result<SocketAddr> {
+    pub(crate) fn open_fixed(
+        &self,
+        addr: SocketAddr,
+        role: Role,
+        capture: &Capture,
+    ) -> io::Result<SocketAddr> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_inherited = state.inheritance.has(role.as_str(), addr);
         let sockets = state.inherit_or_bind(addr, role, self.mailboxes.len())?;
         let bound = sockets.first().map_or(addr, Bound::addr);
+        let purpose = (role, capture.clone());
         if is_inherited {
-            state.held.push((addr, role, sockets));
+            state.held.push((addr, purpose, sockets));
             return Ok(bound);
         }
-        tracing::info!(addr = %bound, role = role.as_str(), "listening");
-        self.accept_from(&mut state, (addr, bound), role, sockets);
+        tracing::info!(addr = %bound, role = role.as_str(), %capture, "listening");
+        self.accept_from(&mut state, (addr, bound), purpose, sockets);
         Ok(bound)
     }
 
@@ -181,7 +190,7 @@ impl Listeners {
         &self,
         state: &mut State,
         key: (SocketAddr, SocketAddr),
-        role: Role,
+        (role, capture): (Role, Capture),
         mut sockets: Vec<Bound>,
     ) {
         let (wanted, addr) = key;
@@ -193,7 +202,7 @@ impl Listeners {
             state.kept.keep(role.as_str(), wanted, addr, &sockets);
         }
         for (socket, mailbox) in sockets.into_iter().zip(self.mailboxes.iter().cycle()) {
-            mailbox.send(Mail::Listen { addr, role, socket });
+            mailbox.send(Mail::Listen { addr, role, capture: capture.clone(), socket });
         }
     }
 }
@@ -239,7 +248,7 @@ mod tests {
         let bound = listeners.open()[0].1;
         for mailbox in &mailboxes {
             match mailbox.take().as_slice() {
-                [Mail::Listen { addr, role: Role::Gateway, socket }] => {
+                [Mail::Listen { addr, role: Role::Gateway, socket, .. }] => {
                     assert_eq!(*addr, any());
                     assert_eq!(socket.addr(), bound);
                 }
@@ -264,9 +273,12 @@ mod tests {
         for taken in [addr, SocketAddr::from(([0, 0, 0, 0], addr.port()))] {
             let failures = two.bind(&[taken]).unwrap_err();
             assert_eq!(failures[0].error.kind(), io::ErrorKind::AddrInUse, "{taken}");
-            assert_eq!(two.open_fixed(taken, Role::Inbound).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(
+                two.open_fixed(taken, Role::Inbound, &Capture::None).unwrap_err().kind(),
+                io::ErrorKind::AddrInUse
+            );
         }
-        let fixed = two.open_fixed(any(), Role::Outbound).unwrap();
+        let fixed = two.open_fixed(any(), Role::Outbound, &Capture::None).unwrap();
         assert_eq!(one.bind(&[fixed]).unwrap_err()[0].error.kind(), io::ErrorKind::AddrInUse);
     }
 

@@ -23,8 +23,9 @@ mod state;
 pub(crate) mod tests;
 mod upstream;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rand::Rng;
 use weir_model::resource::ListenerProtocol;
@@ -63,6 +64,8 @@ pub struct Snapshot {
     names: Arc<UpstreamNames>,
     addresses: Arc<Addresses>,
     certificates: Option<Arc<Certificates>>,
+    /// Made when it is first asked for: most proxies never do.
+    owners: OnceLock<HashMap<SocketAddr, Option<u32>>>,
 }
 
 /// One socket of a gateway.
@@ -178,6 +181,24 @@ impl Snapshot {
         let of_listeners = self.listeners.iter().map(|listener| &listener.routes);
         let of_services = self.mesh.services().iter().map(|service| &service.routes);
         of_listeners.chain(of_services).flat_map(|table| table.rules())
+    }
+
+    /// The service that has an endpoint at an address; none when several have.
+    pub fn service_at(&self, addr: SocketAddr) -> Option<&ServiceRef> {
+        let owners = self.owners.get_or_init(|| {
+            let mut owners = HashMap::new();
+            for (index, upstream) in (0u32..).zip(&self.upstreams).filter(|(_, upstream)| upstream.known) {
+                for endpoint in &upstream.endpoints {
+                    let owner = owners.entry(endpoint.addr).or_insert(Some(index));
+                    if *owner != Some(index) {
+                        *owner = None;
+                    }
+                }
+            }
+            owners
+        });
+        let index = owners.get(&addr).copied().flatten()?;
+        Some(&self.upstream(UpstreamIndex(index)).service)
     }
 
     /// Every upstream.

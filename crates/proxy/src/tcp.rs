@@ -13,13 +13,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::attempt::{LocalUpstream, Reached, Seeker, reach};
+use crate::attempt::{LocalUpstream, Reached, Seeker, Tries, connect, leads_back, reach};
 use crate::listen::proxy_protocol::Addresses;
-use crate::listen::{Arrival, ListenerHandle};
+use crate::listen::{Arrival, Destination, ListenerHandle};
 use crate::observe::{OpenConnection, Wire};
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot, View, Worker};
-use crate::snapshot::StreamDecision;
+use crate::snapshot::{MeshLookup, StreamDecision};
 use crate::tunnel;
 use observe::Notes;
 
@@ -30,30 +30,32 @@ struct Stream {
     client: Io,
     timer: TimerSlot,
     peer: SocketAddr,
-    destination: Option<Box<SocketAddr>>,
+    destination: Option<Rc<Destination>>,
     server_name: Option<Box<str>>,
     notes: Notes,
     _counted: OpenConnection,
 }
 
+/// Where it goes.
+enum Way {
+    /// To an endpoint of a service.
+    Service(Rc<LocalUpstream>),
+    /// To where it was going.
+    Address(SocketAddr),
+}
+
 /// Serves a connection until it ends: everything that was read so far, and all that comes, goes to where the listener's
-/// routes say.
+/// routes say, or to where it was going when it was captured.
 pub(crate) fn serve(arrival: Arrival, server_name: Option<Box<str>>) -> impl Future<Output = ()> {
-    let Arrival { worker, listener, io, peer, destination, ahead, secure: _, counted: _ } = arrival;
-    let wire = if server_name.is_some() { Wire::TlsPassthrough } else { Wire::Tcp };
-    worker.connection_opened();
-    let stream = Stream {
-        timer: worker.timers.slot(),
-        notes: Notes::new(&worker),
-        _counted: listener.counters.open(wire),
-        worker,
-        listener,
-        client: io,
-        peer,
-        destination,
-        server_name,
-    };
+    let (stream, ahead) = Stream::new(arrival, server_name);
     stream.run(ahead)
+}
+
+/// Resets a connection that cannot be served.
+pub(crate) fn refuse(arrival: Arrival, refusal: &Refusal) {
+    let (mut stream, _) = Stream::new(arrival, None);
+    stream.client.abort();
+    stream.refused(refusal);
 }
 
 impl Drop for Stream {
@@ -63,14 +65,36 @@ impl Drop for Stream {
 }
 
 impl Stream {
+    fn new(arrival: Arrival, server_name: Option<Box<str>>) -> (Self, Vec<u8>) {
+        let Arrival { worker, listener, io, peer, destination, ahead, secure, counted: _ } = arrival;
+        worker.connection_opened();
+        let passed_through = server_name.is_some() && secure.is_none();
+        let wire = if passed_through { Wire::TlsPassthrough } else { Wire::Tcp };
+        let stream = Self {
+            timer: worker.timers.slot(),
+            notes: Notes::new(&worker),
+            _counted: listener.counters.open(wire),
+            worker,
+            listener,
+            client: io,
+            peer,
+            destination,
+            server_name,
+        };
+        (stream, ahead)
+    }
+
     async fn run(mut self, ahead: Vec<u8>) {
         self.timer.wakes_this().await;
-        let served = match self.way() {
-            Ok(local) => self.reach(&local).await,
+        let opened = match self.way() {
+            Ok(Way::Service(local)) => {
+                self.reach(&local).await.map(|reached| (reached.io, Some(reached.held)))
+            }
+            Ok(Way::Address(addr)) => self.pass_on(addr).await.map(|io| (io, None)),
             Err(refusal) => Err(refusal),
         };
-        match served {
-            Ok(Reached { mut io, held }) => {
+        match opened {
+            Ok((mut io, held)) => {
                 let idle_max = self.worker.config().timeouts.tunnel_idle;
                 let carried =
                     tunnel::carry(&self.worker, &self.timer, &mut self.client, &mut io, ahead, idle_max)
@@ -85,9 +109,22 @@ impl Stream {
         }
     }
 
-    /// The service that it is for.
-    fn way(&mut self) -> Result<Rc<LocalUpstream>, Refusal> {
+    fn way(&mut self) -> Result<Way, Refusal> {
         let present = self.worker.view();
+        self.notes.position = present.snapshot.position;
+        match self.destination.as_deref() {
+            Some(Destination { service: Some(service), .. }) => {
+                let MeshLookup::Known(found) = present.snapshot.mesh.service(service) else {
+                    let message = format!("no service of the mesh is called {service}");
+                    return Err(Refusal::new(Reason::UnknownService, message));
+                };
+                let upstream = present.snapshot.upstream(found.upstream);
+                self.notes.upstream = Some(Arc::clone(&upstream.label));
+                return Ok(Way::Service(self.worker.local(&present, upstream)));
+            }
+            Some(Destination { addr: Some(addr), captured: true, .. }) => return Ok(Way::Address(*addr)),
+            _ => {}
+        }
         // The listener may have been removed while the connection waited for it.
         let view = if self.listener.config(&present).is_some() {
             present
@@ -101,7 +138,7 @@ impl Stream {
         };
         let name = self.server_name.as_deref().map(str::as_bytes);
         let decision = view.snapshot.stream(table, name, &mut *self.worker.rng.borrow_mut());
-        self.decided(&view, decision)
+        self.decided(&view, decision).map(Way::Service)
     }
 
     fn decided(&mut self, view: &View, decision: StreamDecision<'_>) -> Result<Rc<LocalUpstream>, Refusal> {
@@ -130,12 +167,25 @@ impl Stream {
 
     async fn reach(&mut self, local: &LocalUpstream) -> Result<Reached, Refusal> {
         let here = self.client.local_addr();
-        let destination = self.destination.as_deref().copied().or(here);
-        let addresses = match destination {
+        let named = self.destination.as_deref().and_then(|destination| destination.addr);
+        let addresses = match named.or(here) {
             Some(destination) => Addresses::Of { source: self.peer, destination },
             None => Addresses::Own,
         };
         let seeker = Seeker { worker: &self.worker, timer: &self.timer, addresses, here };
         reach(local, &seeker, &mut self.notes.tries).await
+    }
+
+    /// Connects to where the connection was going.
+    async fn pass_on(&mut self, addr: SocketAddr) -> Result<Io, Refusal> {
+        self.notes.tries = Tries { attempts: 1, endpoint: Some(addr.to_string().into()) };
+        let deadline = self.worker.timers.after(self.worker.config().timeouts.connect);
+        match connect(addr, None, deadline, &self.timer).await {
+            Ok(io) if leads_back(&io, addr, self.client.local_addr()) => {
+                Err(Refusal::new(Reason::Loop, "the connection leads back to this very listener"))
+            }
+            Ok(io) => Ok(io),
+            Err(fault) => Err(Refusal::new(Reason::ConnectFailed, format!("no connection: {fault:?}"))),
+        }
     }
 }

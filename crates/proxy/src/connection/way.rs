@@ -12,7 +12,7 @@ use super::outside::{ConnectTo, Outside};
 use super::{Connection, Target};
 use crate::attempt::Exchange;
 use crate::config::SourceConfig;
-use crate::listen::Role;
+use crate::listen::{Destination, Role};
 use crate::observe::{NONE, OUTSIDE};
 use crate::respond::{Reason, Refusal};
 use crate::route::{Decision, RequestView, RouteTable};
@@ -172,6 +172,14 @@ impl Connection {
             let message = "a proxy is asked for https with CONNECT, not with a URL in the request line";
             return Way::Refuse(Refusal::new(Reason::BadRequest, message));
         }
+        let destination = self.destination.clone();
+        if let Some(service) = destination.as_ref().and_then(|destination| destination.service.as_ref()) {
+            return match snapshot.mesh.service(service) {
+                MeshLookup::Known(found) => self.routed(view, snapshot, &found.routes, seen, exchange),
+                MeshLookup::NotSubscribed(service) if self.may_ask() => Way::Ask(service),
+                _ => Way::Refuse(self.unknown_service(service.to_string().as_bytes())),
+            };
+        }
         let known = match snapshot.mesh.lookup(seen.host) {
             MeshLookup::Known(service) => Some(service),
             MeshLookup::Unknown => None,
@@ -203,7 +211,14 @@ impl Connection {
                 exchange.row = Some(self.worker.make_row(None, &OUTSIDE.into()));
                 Way::To(Target::Outside(Box::new(Outside::new(text(host), port.unwrap_or(80)))))
             }
-            _ => Way::Refuse(self.unknown_service(seen.host)),
+            _ => match destination.as_deref() {
+                // The application did not ask the proxy for anything: it goes where it was going.
+                Some(Destination { addr: Some(addr), captured: true, .. }) => {
+                    exchange.row = Some(self.worker.make_row(None, &OUTSIDE.into()));
+                    Way::To(Target::Outside(Box::new(Outside::new(addr.ip().to_string(), addr.port()))))
+                }
+                _ => Way::Refuse(self.unknown_service(seen.host)),
+            },
         }
     }
 

@@ -15,7 +15,7 @@ use super::frames::Frames;
 use super::link::Link;
 use super::stream::{Served, Stream};
 use crate::connection::{self, Connection};
-use crate::listen::Arrival;
+use crate::listen::{Arrival, Destination};
 use crate::observe::Wire;
 use crate::runtime::{Io, Worker};
 
@@ -150,7 +150,7 @@ struct Arrivals {
     link: Rc<Link>,
     listener: Rc<crate::listen::ListenerHandle>,
     peer: SocketAddr,
-    destination: Option<Box<SocketAddr>>,
+    destination: Option<Rc<Destination>>,
     secure: Option<Rc<crate::listen::Secure>>,
 }
 

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::enter::enter;
-use super::{Bound, Role};
+use super::{Bound, Capture, Role};
 use crate::observe::ListenerCounters;
 use crate::respond::{Reason, Refusal};
 use crate::route::RouteTable;
@@ -26,6 +26,7 @@ pub(crate) struct ListenerHandle {
     /// The address as the snapshot names it.
     pub(crate) addr: SocketAddr,
     pub(crate) role: Role,
+    pub(crate) capture: Capture,
     pub(crate) counters: Arc<ListenerCounters>,
     /// Where the snapshot has it: the view's number, and the index if it is there.
     place: Cell<(u64, Option<u32>)>,
@@ -38,10 +39,16 @@ pub(crate) struct ListenerHandle {
 }
 
 impl ListenerHandle {
-    pub(crate) fn new(addr: SocketAddr, role: Role, counters: Arc<ListenerCounters>) -> Rc<Self> {
+    pub(crate) fn new(
+        addr: SocketAddr,
+        role: Role,
+        capture: Capture,
+        counters: Arc<ListenerCounters>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             addr,
             role,
+            capture,
             counters,
             place: Cell::new((0, None)),
             last: RefCell::default(),

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use weir_model::resource::ListenerProtocol;
 
+use super::capture::{self, Capture, Destination, Kind};
 use super::proxy_header::{self, NoHeader};
 use super::secure::{self, Secured};
 use super::{ListenerHandle, ProxySources};
@@ -33,7 +34,7 @@ pub(crate) struct Arrival {
     /// Where it comes from: the socket's other end, or what a PROXY header says.
     pub(crate) peer: SocketAddr,
     /// Where it went to, when that is not this end of the socket.
-    pub(crate) destination: Option<Box<SocketAddr>>,
+    pub(crate) destination: Option<Rc<Destination>>,
     /// What was read already, and is the beginning of what is to be served.
     pub(crate) ahead: Vec<u8>,
     pub(crate) secure: Option<Rc<Secure>>,
@@ -64,13 +65,16 @@ pub(super) fn enter(worker: &Rc<Worker>, listener: &Rc<ListenerHandle>, stream: 
         counted: None,
     };
     let view = worker.view();
-    match listener.config(&view) {
-        Some(config) if !config.is_plain() => drop(spawn_local(come_in(arrival, Steps::of(config)))),
-        _ => serve_http(arrival),
-    }
+    let steps = match listener.config(&view) {
+        Some(config) if !config.is_plain() => Steps::of(config),
+        None if listener.capture != Capture::None => Steps { capture: true, ..Steps::default() },
+        _ => return serve_http(arrival),
+    };
+    spawn_local(come_in(arrival, steps));
 }
 
 /// What there is to be done with a connection before it is served.
+#[derive(Default)]
 struct Steps {
     proxy_protocol: Option<ProxySources>,
     tls: Option<Arc<TlsPort>>,
@@ -78,6 +82,8 @@ struct Steps {
     unready: bool,
     /// Its bytes are nobody's requests.
     streams: bool,
+    /// It was not made to this listener.
+    capture: bool,
 }
 
 impl Steps {
@@ -88,17 +94,18 @@ impl Steps {
             tls: config.tls.clone(),
             unready: is_secret && config.tls.is_none(),
             streams: config.streams.is_some(),
+            capture: false,
         }
     }
 }
 
 async fn come_in(mut arrival: Arrival, steps: Steps) {
     let coming = Coming::new(&arrival.worker);
+    let timer = arrival.worker.timers.slot();
+    timer.wakes_this().await;
     if let Some(sources) = &steps.proxy_protocol
         && sources.include(arrival.peer)
     {
-        let timer = arrival.worker.timers.slot();
-        timer.wakes_this().await;
         timer.arm(arrival.worker.config().timeouts.head_read);
         if let Err(why) = proxy_header::read(&mut arrival, &timer).await {
             return turn_away(arrival, &why);
@@ -114,6 +121,11 @@ async fn come_in(mut arrival: Arrival, steps: Steps) {
         // Not in the clear what was meant to be secret.
         None if steps.unready => {}
         None if steps.streams => drop(spawn_local(tcp::serve(arrival, None))),
+        None if steps.capture => match capture::look(&mut arrival, &timer).await {
+            Ok(Kind::Bytes(name)) => drop(spawn_local(tcp::serve(arrival, name))),
+            Ok(Kind::Http) => serve_http(arrival),
+            Err(refusal) => tcp::refuse(arrival, &refusal),
+        },
         None => serve_http(arrival),
     }
     // Only now, so that draining never sees a moment without the connection.

@@ -103,10 +103,10 @@ impl Listeners {
     /// The workers accept from what they would have accepted from at once, had it not been inherited.
     pub(crate) fn release_held(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for (wanted, role, sockets) in std::mem::take(&mut state.held) {
+        for (wanted, (role, capture), sockets) in std::mem::take(&mut state.held) {
             let bound = sockets.first().map_or(wanted, Bound::addr);
-            tracing::info!(addr = %bound, role = role.as_str(), "listening");
-            self.accept_from(&mut state, (wanted, bound), role, sockets);
+            tracing::info!(addr = %bound, role = role.as_str(), %capture, "listening");
+            self.accept_from(&mut state, (wanted, bound), (role, capture), sockets);
         }
     }
 

@@ -5,13 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Bound, Role};
+use super::{Bound, Capture, Role};
 
 /// One message to a worker.
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// Accept from this socket; there may be several of one address.
-    Listen { addr: SocketAddr, role: Role, socket: Bound },
+    Listen { addr: SocketAddr, role: Role, capture: Capture, socket: Bound },
     /// Stop accepting at this address, and let its connections end.
     Retire(SocketAddr),
     /// Stop accepting at this address and leave what is queued there: another process accepts it.

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::task::Poll;
 
+use super::capture::Destination;
 use super::enter::Arrival;
 use super::proxy_protocol::{Addresses, HEADER_BYTES_MAX, Parsed, parse};
 use crate::runtime::TimerSlot;
@@ -60,7 +61,7 @@ pub(super) async fn read(arrival: &mut Arrival, timer: &TimerSlot) -> Result<(),
     worker.counters.bytes_in.add(len as u64);
     if let Addresses::Of { source, destination } = addresses {
         arrival.peer = source;
-        arrival.destination = Some(Box::new(destination));
+        arrival.destination = Some(Destination::named(destination));
     }
     Ok(())
 }

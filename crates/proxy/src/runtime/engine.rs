@@ -13,10 +13,10 @@ use tokio::task::LocalSet;
 
 use super::succession::Succession;
 use super::worker::{STOP_MAX, Worker, live};
-use crate::config::{Mode, ProxyConfig};
+use crate::config::{Interception, Mode, ProxyConfig};
 use crate::error::ProxyError;
 use crate::handover::Offered;
-use crate::listen::{Listeners, Mail, Mailbox, Role};
+use crate::listen::{Capture, Listeners, Mail, Mailbox, Role};
 use crate::observe::{AccessLog, Metrics, Reopen, Slept};
 use crate::snapshot::{Settings, Upstream};
 use crate::source::{self, Shared};
@@ -31,11 +31,18 @@ pub(crate) struct EngineShared {
     pub(crate) app: Option<Arc<Upstream>>,
 }
 
+/// A listener that comes from the configuration.
+struct Fixed {
+    role: Role,
+    capture: Capture,
+    addr: SocketAddr,
+}
+
 /// The running workers of a proxy.
 pub struct Engine {
     listeners: Arc<Listeners>,
     metrics: Arc<Metrics>,
-    fixed: Vec<(Role, SocketAddr)>,
+    fixed: Vec<Fixed>,
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Vec<JoinHandle<()>>,
     /// Disconnects when the last worker has ended.
@@ -130,7 +137,13 @@ impl Engine {
 
     /// The address that a sidecar's listener is bound to.
     pub fn fixed(&self, role: Role) -> Option<SocketAddr> {
-        self.fixed.iter().find(|(found, _)| *found == role).map(|(_, addr)| *addr)
+        self.captured(role, &Capture::None)
+    }
+
+    /// The same for one that takes connections which were not made to it.
+    pub fn captured(&self, role: Role, capture: &Capture) -> Option<SocketAddr> {
+        let is_it = |fixed: &&Fixed| fixed.role == role && fixed.capture == *capture;
+        self.fixed.iter().find(is_it).map(|fixed| fixed.addr)
     }
 
     /// Stops accepting, lets requests in flight finish, for at most the drain timeout, and ends the workers. Blocks.
@@ -207,12 +220,18 @@ fn application(config: &ProxyConfig) -> Option<Arc<Upstream>> {
     }
 }
 
-fn open_fixed(config: &ProxyConfig, listeners: &Listeners) -> Result<Vec<(Role, SocketAddr)>, ProxyError> {
+fn open_fixed(config: &ProxyConfig, listeners: &Listeners) -> Result<Vec<Fixed>, ProxyError> {
     let Mode::Sidecar { inbound, outbound, .. } = config.mode else { return Ok(Vec::new()) };
-    [(Role::Inbound, inbound), (Role::Outbound, outbound)]
-        .into_iter()
-        .map(|(role, addr)| match listeners.open_fixed(addr, role) {
-            Ok(bound) => Ok((role, bound)),
+    let Interception { upstreams, transparent } = &config.interception;
+    let own = [(Role::Inbound, Capture::None, inbound), (Role::Outbound, Capture::None, outbound)];
+    let upstreams =
+        upstreams.iter().map(|(service, addr)| (Role::Outbound, Capture::Service(service.clone()), *addr));
+    let transparent = transparent.iter().map(|addr| (Role::Outbound, Capture::Transparent, *addr));
+    own.into_iter()
+        .chain(upstreams)
+        .chain(transparent)
+        .map(|(role, capture, addr)| match listeners.open_fixed(addr, role, &capture) {
+            Ok(bound) => Ok(Fixed { role, capture, addr: bound }),
             Err(source) => Err(ProxyError::Bind { addr, source }),
         })
         .collect()

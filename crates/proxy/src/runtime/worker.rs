@@ -303,7 +303,7 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
             match mail {
                 // Too late: what it would accept would have to be closed at once.
                 Mail::Listen { .. } if worker.is_draining() => {}
-                Mail::Listen { addr, role, socket } => {
+                Mail::Listen { addr, role, capture, socket } => {
                     let view = worker.view();
                     let handle = worker
                         .listeners
@@ -311,7 +311,7 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
                         .entry(addr)
                         .or_insert_with(|| {
                             let counters = worker.counters.listener(addr, role);
-                            let handle = ListenerHandle::new(addr, role, counters);
+                            let handle = ListenerHandle::new(addr, role, capture, counters);
                             handle.settle(&view);
                             handle
                         })

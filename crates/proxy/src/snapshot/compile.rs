@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use weir_model::resource::TrafficPolicySpec;
@@ -123,6 +123,7 @@ impl Compiler {
             names: names.finish(),
             addresses: Arc::clone(&self.addresses),
             certificates: self.certificates.clone(),
+            owners: OnceLock::new(),
         })
     }
 

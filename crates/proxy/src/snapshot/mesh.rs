@@ -117,6 +117,15 @@ impl MeshTable {
         self.without_case(host).map_or(MeshLookup::Unknown, MeshLookup::Known)
     }
 
+    /// A service, by what it is.
+    pub fn service(&self, service: &ServiceRef) -> MeshLookup<'_> {
+        match self.told.get(service) {
+            Some(Some(found)) => MeshLookup::Known(found),
+            Some(None) => MeshLookup::Unknown,
+            None => MeshLookup::NotSubscribed(service.clone()),
+        }
+    }
+
     /// What a host means as far as it is known, where the control plane cannot be asked.
     pub fn known(&self, host: &[u8]) -> Option<&Arc<MeshService>> {
         let host = host.strip_suffix(b".").unwrap_or(host);

@@ -2,6 +2,7 @@
 
 mod basics;
 mod bodies;
+mod capture;
 mod faults;
 mod hostile;
 mod http2;
