@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::task::Poll;
 
+use weir_model::network::Network;
+
 use super::capture::Destination;
 use super::enter::Arrival;
 use super::proxy_protocol::{Addresses, HEADER_BYTES_MAX, Parsed, parse};
@@ -14,13 +16,16 @@ use crate::runtime::TimerSlot;
 pub enum ProxySources {
     /// All of them.
     All,
+    /// Those from these networks.
+    From(Box<[Network]>),
 }
 
 impl ProxySources {
     /// Whether connections from an address do.
-    pub(super) fn include(&self, _peer: SocketAddr) -> bool {
+    pub(super) fn include(&self, peer: SocketAddr) -> bool {
         match self {
             Self::All => true,
+            Self::From(networks) => networks.iter().any(|network| network.contains(peer.ip())),
         }
     }
 }
