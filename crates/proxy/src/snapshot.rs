@@ -13,12 +13,16 @@ mod attach;
 mod compile;
 mod endpoints;
 mod inputs;
+mod listener;
 mod mesh;
 mod not_yet;
+mod ports;
 mod rules;
 mod secure;
+mod services;
 mod settings;
 mod state;
+mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upstream;
@@ -31,9 +35,11 @@ use rand::Rng;
 use weir_model::resource::ListenerProtocol;
 use weir_model::{Position, ResourceId, ServiceRef};
 
+pub use attach::Overlap;
 pub use compile::{Addresses, Compiler, Rejection, Role};
 pub(crate) use endpoints::host_names;
 pub use inputs::{Inputs, Registered, Resources, Services};
+pub use listener::ListenerSettings;
 pub(crate) use mesh::READINGS_MAX;
 pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub use settings::Settings;
@@ -41,6 +47,7 @@ pub use state::{EndpointState, UpstreamState};
 pub use upstream::{Endpoint, Upstream, balance_policy};
 
 use compile::UpstreamNames;
+use ports::Ports;
 
 use crate::listen::ProxySources;
 use crate::route::{
@@ -58,8 +65,11 @@ pub struct Snapshot {
     pub listeners: Vec<ListenerConfig>,
     /// What a sidecar's application can call by name.
     pub mesh: MeshTable,
+    /// The routes that listeners do not take because of others.
+    pub overlaps: Vec<Overlap>,
     /// What it was compiled from.
     pub inputs: Inputs,
+    ports: Ports,
     upstreams: Vec<Arc<Upstream>>,
     names: Arc<UpstreamNames>,
     addresses: Arc<Addresses>,
@@ -89,6 +99,8 @@ pub struct ListenerConfig {
     pub proxy_protocol: Option<ProxySources>,
     /// How clients are served over TLS; none where they are not, and where nobody has looked at certificates.
     pub tls: Option<Arc<TlsPort>>,
+    /// Its bounds.
+    pub settings: Arc<ListenerSettings>,
 }
 
 impl ListenerConfig {

@@ -9,6 +9,9 @@ use crate::resource::grpc_route::{GrpcMethodMatch, GrpcMethodMatchKind, GrpcRout
 /// Longest name of a gRPC service or method, in bytes (the Gateway API's own limit).
 pub const NAME_BYTES_MAX: usize = 1024;
 
+const A_SERVICE: &str = "the full name of a gRPC service, such as `shop.v1.Cart`";
+const A_METHOD: &str = "the name of a gRPC method, such as `AddItem`";
+
 pub(super) fn validate(spec: &GrpcRouteSpec, faults: &mut Faults) {
     route::parents(&spec.parent_refs, route::WITH_MESH, faults);
     route::hostnames(&spec.hostnames, faults);
@@ -38,13 +41,11 @@ fn method(path: &str, wanted: &GrpcMethodMatch, faults: &mut Faults) {
     if !filled(&wanted.service) && !filled(&wanted.method) {
         return faults.add(path, "it names neither", "a `service`, a `method`, or both");
     }
-    // A service's full name has parts between points, and may begin with one; a method's name is one part.
-    let service = |name: &str| name.strip_prefix('.').unwrap_or(name).split('.').all(is_identifier);
-    let checks: [(&str, &Option<String>, &dyn Fn(&str) -> bool, &str); 2] = [
-        ("service", &wanted.service, &service, "the full name of a gRPC service, such as `shop.v1.Cart`"),
-        ("method", &wanted.method, &is_identifier, "the name of a gRPC method, such as `AddItem`"),
+    let names = [
+        ("service", &wanted.service, A_SERVICE, is_service as fn(&str) -> bool),
+        ("method", &wanted.method, A_METHOD, is_identifier),
     ];
-    for (field, name, is_good, expected) in checks {
+    for (field, name, expected, is_good) in names {
         let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else { continue };
         let path = format!("{path}.{field}");
         match wanted.kind {
@@ -55,6 +56,11 @@ fn method(path: &str, wanted: &GrpcMethodMatch, faults: &mut Faults) {
             GrpcMethodMatchKind::Exact => {}
         }
     }
+}
+
+/// Parts between points; it may begin with one.
+fn is_service(name: &str) -> bool {
+    name.strip_prefix('.').unwrap_or(name).split('.').all(is_identifier)
 }
 
 fn is_identifier(part: &str) -> bool {

@@ -1,6 +1,6 @@
 //! From inputs to a snapshot.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,8 @@ use serde::Serialize;
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
-use super::attach::{self, Routes};
+use super::ports::{self, Gateways};
+use super::services::{self, Routes, ServiceRoutes};
 use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream};
 use super::{endpoints, not_yet, secure};
 use crate::route::UpstreamIndex;
@@ -81,32 +82,43 @@ impl Compiler {
         let mut rejections = Vec::new();
         let same_resources =
             previous.filter(|previous| Arc::ptr_eq(&previous.inputs.resources, &inputs.resources));
-        // A gateway's tables are shared while its resources stay, so their indices must stay too. A sidecar's are made
-        // anew each time: what it calls on demand comes and goes.
-        let shared_tables = same_resources.filter(|_| matches!(self.role, Role::Gateway { .. }));
-        let mut names = Interner::starting_with(shared_tables);
+        // The tables of a gateway's ports are shared while what they are made from stays, so their indices must stay too.
+        // A sidecar's are made anew each time: what it calls on demand comes and goes.
+        let shared = previous.filter(|previous| match self.role {
+            Role::Gateway { .. } => same_resources.is_some() || !is_sparse(previous, inputs),
+            Role::Sidecar { .. } => false,
+        });
+        let mut names = Interner::starting_with(shared);
         self.name_services(inputs, &mut names);
         if same_resources.is_none() {
             not_yet::refuse(inputs, &mut rejections);
         }
 
-        let (mut listeners, routes) = match (&self.role, shared_tables) {
-            (Role::Gateway { .. }, Some(previous)) => (previous.listeners.clone(), Routes::default()),
-            (Role::Gateway { gateways }, None) => {
-                let listeners =
-                    attach::gateways(inputs, gateways, self.loopback_only, &mut names, &mut rejections);
-                (listeners, Routes::default())
+        let (mut gateways, routes) = match &self.role {
+            Role::Gateway { .. } if same_resources.is_some() && shared.is_some() => {
+                (shared.map(Gateways::of).unwrap_or_default(), Routes::default())
             }
-            (Role::Sidecar { service }, _) => {
-                (Vec::new(), attach::mesh(inputs, &service.namespace, &mut names, &mut rejections))
+            Role::Gateway { gateways } => {
+                let made = ports::gateways(
+                    inputs,
+                    gateways,
+                    self.loopback_only,
+                    shared,
+                    &mut names,
+                    &mut rejections,
+                );
+                (made, Routes::default())
+            }
+            Role::Sidecar { service } => {
+                (Gateways::default(), services::mesh(inputs, &service.namespace, &mut names, &mut rejections))
             }
         };
-        let same_certificates = shared_tables
+        let same_certificates = same_resources
             .is_some_and(|previous| same_loaded(previous.certificates.as_ref(), self.certificates.as_ref()));
         if let Some(certificates) = &self.certificates
             && !same_certificates
         {
-            secure::listeners(inputs, certificates, previous, &mut listeners, &mut rejections);
+            secure::listeners(inputs, certificates, previous, &mut gateways.listeners, &mut rejections);
         }
         if !rejections.is_empty() {
             return Err(rejections);
@@ -116,8 +128,10 @@ impl Compiler {
         let mesh = self.mesh_table(inputs, &upstreams, routes, &mut names);
         Ok(Snapshot {
             position: inputs.position,
-            listeners,
+            listeners: gateways.listeners,
             mesh,
+            overlaps: gateways.overlaps,
+            ports: gateways.ports,
             inputs: inputs.clone(),
             upstreams,
             names: names.finish(),
@@ -203,8 +217,13 @@ impl Compiler {
                 continue;
             }
             let index = names.index(service);
-            let routes = routes.remove(service).unwrap_or_else(|| attach::direct(service, index));
-            let entry = MeshService { service: service.clone(), upstream: index, routes: Arc::new(routes) };
+            let ServiceRoutes { requests, connections } = routes.remove(service).unwrap_or_default();
+            let entry = MeshService {
+                service: service.clone(),
+                upstream: index,
+                routes: Arc::new(requests.unwrap_or_else(|| services::direct(service, index))),
+                streams: connections.map(Arc::new),
+            };
             table.insert(service, Some(&Arc::new(entry)));
         }
         table
@@ -225,6 +244,28 @@ fn same_arc(a: Option<&Arc<Registered>>, b: Option<&Arc<Registered>>) -> bool {
         (None, None) => true,
         _ => false,
     }
+}
+
+/// Names that may be kept although nothing has them any more, before all tables are made anew without them.
+const STALE_NAMES_MAX: usize = 64;
+
+/// Whether most of the services that a snapshot has names for are gone: shared tables keep all of them.
+fn is_sparse(previous: &Snapshot, inputs: &Inputs) -> bool {
+    let mut named: HashSet<ServiceRef> = inputs.services.keys().cloned().collect();
+    for (id, resource) in inputs.resources.iter() {
+        if id.kind == Kind::Service {
+            named.insert(ServiceRef::new(&*id.namespace, &*id.name));
+        }
+        named.extend(
+            resource
+                .spec
+                .backends()
+                .into_iter()
+                .map(|backend| ServiceRef::new(backend.namespace.unwrap_or(&id.namespace), backend.name)),
+        );
+    }
+    let stale = previous.upstreams.iter().filter(|upstream| !named.contains(&upstream.service)).count();
+    stale > STALE_NAMES_MAX && stale > named.len()
 }
 
 /// The policy for each service. Of several for the same service, the first by name counts.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use weir_model::names::{self, REGISTERED_BYTES_MAX};
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
 
-use crate::route::{HostBuffer, RouteTable, TextHash, UpstreamIndex};
+use crate::route::{HostBuffer, RouteTable, StreamTable, TextHash, UpstreamIndex};
 
 /// The most services that a host may mean: two readings, each in two spellings.
 pub(crate) const READINGS_MAX: usize = 4;
@@ -40,6 +40,8 @@ pub struct MeshService {
     pub upstream: UpstreamIndex,
     /// Where its requests go: by the routes whose parent it is, else to itself.
     pub routes: Arc<RouteTable>,
+    /// Where its connections go, if a route says so; else to itself.
+    pub streams: Option<Arc<StreamTable>>,
 }
 
 /// What a host name means.
@@ -200,8 +202,12 @@ mod tests {
         ];
         for (namespace, name) in services {
             let service = ServiceRef::new(namespace, name);
-            let entry =
-                MeshService { service: service.clone(), upstream: UpstreamIndex(0), routes: Arc::default() };
+            let entry = MeshService {
+                service: service.clone(),
+                upstream: UpstreamIndex(0),
+                routes: Arc::default(),
+                streams: None,
+            };
             table.insert(&service, Some(&Arc::new(entry)));
         }
         table.insert(&ServiceRef::new("shop", "gone"), None);

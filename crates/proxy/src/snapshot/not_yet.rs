@@ -20,17 +20,15 @@ fn paths(resource: &Resource) -> Vec<String> {
     let whole = || vec!["kind".to_owned()];
     match &resource.spec {
         Spec::HttpRoute(spec) => route(spec),
-        Spec::GrpcRoute(_) | Spec::TlsRoute(_) | Spec::TcpRoute(_) | Spec::ListenerPolicy(_) => whole(),
-        Spec::TrafficPolicy(spec) => [
-            ("spec.tls", spec.tls.is_some()),
-            ("spec.proxyProtocol", spec.proxy_protocol.is_some()),
-            ("spec.connection", spec.connection.is_some()),
-        ]
-        .into_iter()
-        .filter(|(_, is_there)| *is_there)
-        .map(|(path, _)| path.to_owned())
-        .collect(),
-        Spec::Gateway(_) | Spec::Service(_) | Spec::Certificate(_) => Vec::new(),
+        Spec::GrpcRoute(_) => whole(),
+        Spec::TrafficPolicy(spec) => {
+            [("spec.tls", spec.tls.is_some()), ("spec.connection", spec.connection.is_some())]
+                .into_iter()
+                .filter(|(_, is_there)| *is_there)
+                .map(|(path, _)| path.to_owned())
+                .collect()
+        }
+        _ => Vec::new(),
     }
 }
 

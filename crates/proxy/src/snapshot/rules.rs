@@ -81,7 +81,7 @@ fn compile_rule(
     }
 }
 
-fn not_a_service(backend: &BackendRef) -> Option<(&'static str, String)> {
+pub(super) fn not_a_service(backend: &BackendRef) -> Option<(&'static str, String)> {
     let kind = backend.kind.as_deref().unwrap_or(Kind::Service.as_str());
     (kind != Kind::Service.as_str())
         .then(|| ("kind", format!("`{kind}` is not supported: expected `Service`")))

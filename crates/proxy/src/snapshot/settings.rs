@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir_model::resource::TrafficPolicySpec;
-use weir_model::resource::traffic_policy::BalancePolicy;
+use weir_model::resource::traffic_policy::{BalancePolicy, ProxyProtocolVersion};
 
 use crate::listen::ProxyVersion;
 use crate::listen::proxy_protocol::{self, Addresses};
@@ -68,6 +68,12 @@ impl Settings {
         }
         if let Some(retry) = &policy.retry {
             self.retries = retry.attempts;
+        }
+        if let Some(version) = policy.proxy_protocol {
+            self.proxy_protocol = Some(match version {
+                ProxyProtocolVersion::V1 => ProxyVersion::V1,
+                ProxyProtocolVersion::V2 => ProxyVersion::V2,
+            });
         }
         self
     }

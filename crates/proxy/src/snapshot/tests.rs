@@ -2,6 +2,7 @@
 
 mod attachment;
 mod carry_over;
+mod connections;
 mod refusal;
 
 use rand::SeedableRng;

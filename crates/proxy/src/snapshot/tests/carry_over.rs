@@ -133,3 +133,125 @@ fn inputs_survive_their_serialised_form() {
     assert_eq!(read.resources, inputs.resources);
     assert_eq!(read.services, inputs.services);
 }
+
+/// Two ports, and a route for each.
+fn two_ports(second: &str) -> Vec<Resource> {
+    let listeners = json!([
+        {"name": "a", "port": 8080, "protocol": "HTTP"},
+        {"name": "b", "port": 8081, "protocol": "HTTP", "hostname": second},
+    ]);
+    vec![
+        resource("Gateway", "edge", json!({"listeners": listeners})),
+        service("cart", &[]),
+        route("a", json!([{"name": "edge", "sectionName": "a"}]), "cart"),
+        route("b", json!([{"name": "edge", "sectionName": "b"}]), "cart"),
+    ]
+}
+
+fn table(snapshot: &Snapshot, port: u16) -> &Arc<RouteTable> {
+    &snapshot.listeners.iter().find(|listener| listener.addr.port() == port).unwrap().routes
+}
+
+#[test]
+fn a_change_of_one_listener_leaves_the_tables_of_others() {
+    let first = compile(two_ports("b.example"));
+    // Read anew, as from files: nothing is shared but what it says.
+    let second = compiler().compile(&inputs(two_ports("c.example")), Some(&first)).unwrap();
+    assert!(Arc::ptr_eq(table(&first, 8080), table(&second, 8080)));
+    assert!(!Arc::ptr_eq(table(&first, 8081), table(&second, 8081)));
+    assert_eq!(outcome(&second, 8081, "GET c.example/"), "HTTPRoute/b#0 -> cart");
+    assert_eq!(outcome(&second, 8081, "GET b.example/"), "404");
+    assert_eq!(outcome(&second, 8080, "GET h/"), "HTTPRoute/a#0 -> cart");
+}
+
+#[test]
+fn a_change_of_a_route_or_policy_leaves_the_tables_of_others() {
+    let first = compile(two_ports("b.example"));
+    let mut resources = two_ports("b.example");
+    resources[3] = route("b", json!([{"name": "edge", "sectionName": "b"}]), "mail");
+    resources.push(service("mail", &[]));
+    let second = compiler().compile(&inputs(resources), Some(&first)).unwrap();
+    assert!(Arc::ptr_eq(table(&first, 8080), table(&second, 8080)));
+    assert_eq!(outcome(&second, 8081, "GET b.example/"), "HTTPRoute/b#0 -> mail");
+    assert_eq!(outcome(&second, 8080, "GET h/"), "HTTPRoute/a#0 -> cart");
+
+    let spec = json!({"targetRefs": [{"name": "edge", "sectionName": "b"}], "limits": {"streams": 5}});
+    let mut resources = two_ports("b.example");
+    resources.push(resource("ListenerPolicy", "p", spec));
+    let third = compiler().compile(&inputs(resources), Some(&second)).unwrap();
+    assert!(Arc::ptr_eq(table(&second, 8080), table(&third, 8080)));
+    let limited = third.listeners.iter().find(|listener| listener.addr.port() == 8081).unwrap();
+    assert_eq!(limited.settings.streams_max, Some(5));
+}
+
+#[test]
+fn names_of_services_that_are_gone_are_forgotten_in_the_end() {
+    let with = |services: usize, target: &str| {
+        let mut resources: Vec<Resource> = (0..services).map(|i| service(&format!("s{i}"), &[])).collect();
+        resources.extend([gateway("edge"), route("r", json!([{"name": "edge"}]), target)]);
+        inputs(resources)
+    };
+    let mut snapshot = compiler().compile(&with(500, "s499"), None).unwrap();
+    snapshot = compiler().compile(&with(3, "s2"), Some(&snapshot)).unwrap();
+    assert_eq!(outcome(&snapshot, 8080, "GET h/"), "HTTPRoute/r#0 -> s2");
+    assert_eq!(snapshot.upstreams().len(), 3);
+    // A few may stay, so that tables need not be made anew each time.
+    snapshot = compiler().compile(&with(2, "s1"), Some(&snapshot)).unwrap();
+    assert_eq!(outcome(&snapshot, 8080, "GET h/"), "HTTPRoute/r#0 -> s1");
+    assert!(snapshot.upstreams().len() <= 3);
+    assert!(snapshot.upstream_of(&ServiceRef::new("default", "s2")).is_none_or(|gone| !gone.known));
+}
+
+mod changes {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Some of a few resources, each in one of a few versions.
+    fn resources() -> impl Strategy<Value = Vec<Resource>> {
+        let versions = prop::collection::vec(0u8..4, 8);
+        versions.prop_map(|versions| {
+            let mut resources = Vec::new();
+            for (slot, version) in versions.into_iter().enumerate().filter(|(_, version)| *version > 0) {
+                let section = ["a", "b"][slot % 2];
+                let parents = json!([{"name": "edge", "sectionName": section}]);
+                let target = format!("s{version}");
+                resources.push(match slot {
+                    0..4 => route(&format!("r{slot}"), parents, &target),
+                    4..7 => service(&format!("s{}", slot - 3), &[]),
+                    _ => resource(
+                        "ListenerPolicy",
+                        "p",
+                        json!({"targetRefs": [{"name": "edge"}], "limits": {"streams": version}}),
+                    ),
+                });
+            }
+            let host = format!("h{}.example", resources.len() % 2);
+            let listeners = json!([
+                {"name": "a", "port": 8080, "protocol": "HTTP"},
+                {"name": "b", "port": 8081, "protocol": "HTTP", "hostname": host},
+            ]);
+            resources.push(resource("Gateway", "edge", json!({"listeners": listeners})));
+            resources
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shared_decides_as_what_is_made_anew(steps in prop::collection::vec(resources(), 1..6)) {
+            let mut snapshot: Option<Snapshot> = None;
+            for resources in steps {
+                let inputs = inputs(resources);
+                let fresh = compiler().compile(&inputs, None).unwrap();
+                let next = compiler().compile(&inputs, snapshot.as_ref()).unwrap();
+                for (port, request) in [(8080, "GET x/"), (8081, "GET h0.example/"), (8081, "GET h1.example/")] {
+                    prop_assert_eq!(outcome(&next, port, request), outcome(&fresh, port, request));
+                }
+                for (a, b) in next.listeners.iter().zip(&fresh.listeners) {
+                    prop_assert_eq!(&a.settings, &b.settings);
+                }
+                snapshot = Some(next);
+            }
+        }
+    }
+}

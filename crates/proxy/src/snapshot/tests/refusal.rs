@@ -5,30 +5,13 @@ fn refused(resources: impl IntoIterator<Item = Resource>) -> Vec<String> {
     rejections.iter().map(ToString::to_string).collect()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "calls read better without `&json!`")]
-fn with_listener(listener: Value) -> Resource {
-    resource("Gateway", "edge", json!({"listeners": [listener]}))
-}
-
-#[test]
-fn protocols_that_are_not_served_yet() {
-    for protocol in ["TLS", "TCP"] {
-        assert_eq!(
-            refused([with_listener(json!({"name": "web", "port": 8443, "protocol": protocol}))]),
-            [format!(
-                "Gateway/edge: spec.listeners[0].protocol: protocol {protocol} is not served yet: expected HTTP"
-            )]
-        );
-    }
-}
-
 #[test]
 fn the_rest_compiles() {
-    let tcp = json!({"listeners": [{"name": "web", "port": 9000, "protocol": "TCP"}]});
-    let inputs = inputs([gateway("b"), gateway("a"), resource("Gateway", "tcp", tcp)]);
+    let none = json!({"listeners": [{"name": "web", "port": 0, "protocol": "TCP"}]});
+    let inputs = inputs([gateway("b"), gateway("a"), resource("Gateway", "none", none)]);
     let (snapshot, rejections) = compiler().compile_rest(&inputs);
     let refused: Vec<_> = rejections.iter().map(|rejection| &*rejection.resource.name).collect();
-    assert_eq!(refused, ["b", "tcp"]);
+    assert_eq!(refused, ["none", "b"]);
     assert_eq!(snapshot.listeners.len(), 1);
 }
 
@@ -55,8 +38,8 @@ fn addresses_that_others_reach_are_refused_unless_told_otherwise() {
         let inputs = inputs([resource("Gateway", "edge", spec)]);
         assert!(compiler().compile(&inputs, None).is_ok(), "{value}");
         let expected = format!(
-            "Gateway/edge: spec.addresses[0].value: others can reach {value} and there is no TLS: start the proxy \
-             with --insecure, or use a loopback address"
+            "Gateway/edge: spec.addresses[0].value: others can reach {value} and listener `web` has no TLS: start \
+             the proxy with --insecure, or use a loopback address"
         );
         match careful.compile(&inputs, None) {
             Ok(snapshot) => assert!(passes && snapshot.listeners.len() == 1, "{value}"),
@@ -99,6 +82,35 @@ fn listeners_of_one_port_must_differ() {
         refused([resource("Gateway", "edge", json!({"listeners": listeners}))]),
         ["Gateway/edge: spec.listeners[1].hostname: listener `one` on port 8080 already serves the hosts \
           `shop.example`"]
+    );
+}
+
+#[test]
+fn a_port_speaks_one_thing() {
+    let listeners = json!([
+        {"name": "one", "port": 8080, "protocol": "HTTP"},
+        {"name": "two", "port": 8080, "protocol": "TCP", "hostname": "a"},
+    ]);
+    assert_eq!(
+        refused([resource("Gateway", "edge", json!({"listeners": listeners}))]),
+        ["Gateway/edge: spec.listeners[1].protocol: listener `one` speaks something else on port 8080"]
+    );
+}
+
+#[test]
+fn routes_of_connections() {
+    let rules = json!([
+        {"backendRefs": [{"name": "x", "kind": "Deployment"}, {"name": "y", "filters": [{"type": "CORS"}]}]},
+        {},
+    ]);
+    let spec = json!({"parentRefs": [{"name": "edge"}], "rules": rules});
+    assert_eq!(
+        refused([gateway("edge"), resource("TCPRoute", "r", spec)]),
+        [
+            "TCPRoute/r: spec.rules[1]: nothing tells a second rule from the first",
+            "TCPRoute/r: spec.rules[0].backendRefs[0].kind: `Deployment` is not supported: expected `Service`",
+            "TCPRoute/r: spec.rules[0].backendRefs[1].filters: bytes are passed on as they are",
+        ]
     );
 }
 

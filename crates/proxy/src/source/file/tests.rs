@@ -59,6 +59,7 @@ impl Fixture {
     fn source(&self, paths: &[&str]) -> FileSource {
         let role = Role::Gateway { gateways: vec![] };
         let publisher = Publisher::new(self.shared.clone(), self.sockets.clone(), role, Settings::default());
+        let publisher = publisher.loopback_only(true);
         FileSource::new(paths.iter().map(|path| self.directory.path().join(path)).collect(), publisher)
     }
 
@@ -104,8 +105,9 @@ async fn faults_have_file_line_field_and_suggestion() {
     fixture.write("shop.yml", &route("cart"));
     check(
         "gateway.yaml",
-        &GATEWAY.replace("HTTP}", "TCP}"),
-        "gateway.yaml:4: Gateway/edge spec.listeners[0].protocol: protocol TCP is not served yet: expected HTTP",
+        &format!("{GATEWAY}  addresses: [{{value: 10.0.0.1}}]\n"),
+        "gateway.yaml:5: Gateway/edge spec.addresses[0].value: others can reach 10.0.0.1 and listener `web` has no TLS: \
+         start the proxy with --insecure, or use a loopback address",
     )
     .await;
     fixture.write("gateway.yaml", GATEWAY);

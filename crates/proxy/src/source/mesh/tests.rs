@@ -232,16 +232,16 @@ async fn a_bad_resource_is_rejected_and_the_rest_applies() {
     stream.ack().await;
     stream.subscribe().await;
 
-    let listeners = serde_json::json!([{"name": "web", "port": 8443, "protocol": "TCP"}]);
-    let tcp = resource("Gateway", "edge", serde_json::json!({"listeners": listeners}));
-    let upserts = vec![upsert(&tcp), upsert(&route("new", parents(), "cart"))];
+    let listeners = serde_json::json!([{"name": "web", "port": 0, "protocol": "HTTP"}]);
+    let none = resource("Gateway", "edge", serde_json::json!({"listeners": listeners}));
+    let upserts = vec![upsert(&none), upsert(&route("new", parents(), "cart"))];
     stream.update(mesh::Update { upserts, ..update(1, 6) }).await;
     let ack = stream.ack().await;
     assert_eq!(ack.position, Some(mesh::Position { epoch: 1, revision: 6 }));
     assert_eq!(ack.rejections.len(), 1);
     assert_eq!(ack.rejections[0].resource.as_ref().unwrap().kind, "Gateway");
-    assert_eq!(ack.rejections[0].path, "spec.listeners[0].protocol");
-    assert!(ack.rejections[0].reason.contains("not served yet"));
+    assert_eq!(ack.rejections[0].path, "spec.listeners[0].port");
+    assert!(ack.rejections[0].reason.contains("port 0 cannot be used"));
     assert_eq!(proxy.rules(), ["HTTPRoute/new#0", "HTTPRoute/shop#0"]);
     assert_eq!(proxy.shared.status().rejections.len(), 1);
     proxy.stop().await;
