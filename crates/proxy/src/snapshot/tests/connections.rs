@@ -87,7 +87,7 @@ fn listeners_of_one_tls_port_are_told_apart_by_name() {
         connections("TCPRoute", "end", json!([{"name": "edge", "sectionName": "end"}]), "a"),
     ]);
     let check = |name: Option<&str>, expected: &str| {
-        assert_eq!(connected(&snapshot, 443, name), expected, "{name:?}")
+        assert_eq!(connected(&snapshot, 443, name), expected, "{name:?}");
     };
     check(Some("one.db.example"), "TLSRoute/one -> b");
     check(Some("two.db.example"), "TLSRoute/wild -> c");
