@@ -21,6 +21,8 @@ pub struct ProxyConfig {
     pub admin: Option<SocketAddr>,
     /// Where requests are logged; nowhere when absent.
     pub access_log: Option<AccessLogConfig>,
+    /// What is done to the identifiers that requests carry from hop to hop.
+    pub tracing: TracingConfig,
     /// How long in-flight requests may take to finish after the shutdown signal. Default 30 s.
     pub drain_timeout: Duration,
     /// Where a proxy that is to take this one's place connects, and where this one finds the proxy whose place it takes;
@@ -53,6 +55,7 @@ impl ProxyConfig {
             insecure: false,
             admin: None,
             access_log: None,
+            tracing: TracingConfig::default(),
             drain_timeout: Duration::from_secs(30),
             handover: None,
             limits: EngineLimits::default(),
@@ -109,20 +112,59 @@ pub enum SourceConfig {
     },
 }
 
+/// What is done to the identifiers that requests carry from hop to hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TracingConfig {
+    /// `x-request-id`.
+    pub request_id: RequestIdPolicy,
+    /// W3C Trace Context (`traceparent`, `tracestate`) and B3 (`b3`, `x-b3-...`).
+    pub trace_context: TracePolicy,
+}
+
+/// What is done to `x-request-id`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestIdPolicy {
+    /// Nothing: it is passed on as it comes, and none is made.
+    Off,
+    /// One that came is kept if it is well-formed, else one is made. An id grants nothing, so a false one harms only who
+    /// sent it; and one that a client or a balancer in front has logged is worth more than a new one.
+    #[default]
+    Keep,
+    /// As [`Self::Keep`] behind the gateway; at the gateway one is made for every request, whatever came.
+    Replace,
+}
+
+/// What is done to trace context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TracePolicy {
+    /// Nothing: it is passed on as it comes. The access log shows the trace. The default, since a span that nobody records
+    /// leaves a gap in the trace where it stands.
+    #[default]
+    Pass,
+    /// A request that is part of a trace gets a span of this proxy: the access log shows it, and the next hop has it as its
+    /// parent.
+    Join,
+    /// The same, and a trace begins here for a request that is part of none.
+    Start,
+}
+
 /// The access log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AccessLogConfig {
     /// The file to append to; standard output when absent.
     pub path: Option<PathBuf>,
     /// How a line looks.
     pub format: AccessLogFormat,
-    /// Lines that may wait for the writer; what comes beyond is dropped and counted. Default 8192.
+    /// The share of requests that is logged, 0 to 1; errors are logged always. Default 1.
+    pub sample: f64,
+    /// Batches of lines, of some 16 KiB at most, that may wait for the writer; the lines of what comes beyond are dropped
+    /// and counted. Default 512.
     pub queue_max: usize,
 }
 
 impl Default for AccessLogConfig {
     fn default() -> Self {
-        Self { path: None, format: AccessLogFormat::Json, queue_max: 8192 }
+        Self { path: None, format: AccessLogFormat::Json, sample: 1.0, queue_max: 512 }
     }
 }
 

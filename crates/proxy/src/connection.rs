@@ -15,6 +15,7 @@ mod outside;
 mod refuse;
 
 mod carry;
+mod marks;
 mod notes;
 
 use std::future::poll_fn;
@@ -35,6 +36,7 @@ use crate::tunnel;
 
 pub(crate) use carry::Carry;
 use decode::Next;
+pub(crate) use marks::Marks;
 pub(crate) use notes::{End, Notes};
 pub(crate) use outside::Lookups;
 

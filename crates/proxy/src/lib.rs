@@ -24,7 +24,7 @@ pub mod source;
 
 pub use config::{
     AccessLogConfig, AccessLogFormat, EngineLimits, EngineTimeouts, Interception, Mode, ProxyConfig,
-    SourceConfig,
+    RequestIdPolicy, SourceConfig, TracePolicy, TracingConfig,
 };
 pub use error::ProxyError;
 pub use handover::HandoverError;

@@ -15,6 +15,7 @@ mod clock;
 mod counters;
 mod exposition;
 mod histogram;
+mod ids;
 mod metrics;
 mod process;
 mod rows;
@@ -22,11 +23,12 @@ mod rows;
 pub use exposition::MetricsFormat;
 pub use metrics::Metrics;
 
-pub(crate) use access_log::{AccessLog, AccessRecord, Reopen};
+pub(crate) use access_log::{AccessLog, Line, Reopen, WorkerLog};
 pub(crate) use clock::{Clock, Slept};
 #[allow(unused_imports, reason = "each protocol counts for itself once it is served")]
 pub(crate) use counters::{Http2Flood, Side, TlsFailure, TlsVersion};
 pub(crate) use counters::{
     ListenerCounters, OpenConnection, RequestRow, ServiceCounters, Wire, WorkerCounters,
 };
+pub(crate) use ids::{B3, RequestId, Trace, b3_trace};
 pub(crate) use rows::{NONE, OUTSIDE};

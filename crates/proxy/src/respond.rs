@@ -174,8 +174,9 @@ impl Refusal {
         Self::new(Reason::UpstreamMalformed, format!("the upstream's response is malformed: {fault}"))
     }
 
-    /// Appends the whole response. A response to HEAD has no body but its length.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, head_only: bool, close: bool) {
+    /// Appends the whole response, with the request's id if it has one, for people to report. A response to HEAD has no
+    /// body but its length.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, head_only: bool, close: bool, request_id: &[u8]) {
         use std::io::Write;
         let body = format!(
             "{{\"error\":{},\"reason\":\"{}\"}}\n",
@@ -188,11 +189,15 @@ impl Refusal {
         let unanswered = self.unanswered.map_or(String::new(), |unanswered| {
             format!("{}: {}\r\n", Unanswered::FIELD, unanswered.as_str())
         });
+        let id = match std::str::from_utf8(request_id) {
+            Ok(id) if !id.is_empty() => format!("x-request-id: {id}\r\n"),
+            _ => String::new(),
+        };
         let connection = if close { "connection: close\r\n" } else { "" };
         // Writing into memory cannot fail.
         let _ = write!(
             out,
-            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-weir-reason: {}\r\n{allow}{retry}{unanswered}{connection}\r\n{}",
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-weir-reason: {}\r\n{id}{allow}{retry}{unanswered}{connection}\r\n{}",
             self.status,
             phrase(self.status),
             body.len(),
@@ -231,7 +236,7 @@ mod tests {
     #[test]
     fn a_refusal_is_a_whole_response_with_its_reason() {
         let mut out = Vec::new();
-        Refusal::new(Reason::NoRoute, "no route for \"a\r\nb\"").write(&mut out, false, true);
+        Refusal::new(Reason::NoRoute, "no route for \"a\r\nb\"").write(&mut out, false, true, b"abc");
         let text = String::from_utf8(out).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
@@ -239,6 +244,7 @@ mod tests {
             head.contains("\r\nx-weir-reason: no_route\r\n") && head.ends_with("connection: close"),
             "{head}"
         );
+        assert!(head.contains("\r\nx-request-id: abc\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
         let json: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(json["reason"], "no_route");
@@ -248,7 +254,7 @@ mod tests {
     #[test]
     fn a_refusal_of_head_has_no_body() {
         let mut out = Vec::new();
-        Refusal::new(Reason::Timeout, "x").write(&mut out, true, false);
+        Refusal::new(Reason::Timeout, "x").write(&mut out, true, false, b"");
         assert!(out.ends_with(b"\r\n\r\n"));
         assert!(!String::from_utf8(out).unwrap().contains("connection"));
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::attempt::{LocalUpstream, Reached, Seeker, Tries, connect, leads_back, reach};
 use crate::listen::proxy_protocol::Addresses;
-use crate::listen::{Arrival, Destination, ListenerHandle};
+use crate::listen::{Arrival, Destination, ListenerHandle, Secure};
 use crate::observe::{OpenConnection, Wire};
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot, View, Worker};
@@ -32,6 +32,8 @@ struct Stream {
     peer: SocketAddr,
     destination: Option<Rc<Destination>>,
     server_name: Option<Box<str>>,
+    /// What TLS has settled, where it ends here.
+    secure: Option<Rc<Secure>>,
     notes: Notes,
     _counted: OpenConnection,
 }
@@ -69,17 +71,19 @@ impl Stream {
         let Arrival { worker, listener, io, peer, destination, ahead, secure, counted: _ } = arrival;
         worker.connection_opened();
         let passed_through = server_name.is_some() && secure.is_none();
-        let wire = if passed_through { Wire::TlsPassthrough } else { Wire::Tcp };
+        let mut counted = listener.counters.open();
+        counted.speaks(if passed_through { Wire::TlsPassthrough } else { Wire::Tcp });
         let stream = Self {
             timer: worker.timers.slot(),
             notes: Notes::new(&worker),
-            _counted: listener.counters.open(wire),
+            _counted: counted,
             worker,
             listener,
             client: io,
             peer,
             destination,
             server_name,
+            secure,
         };
         (stream, ahead)
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use weir_http1::{BodyError, Method, ResponseError, ResponseHead, Version};
 
 use crate::config::EngineLimits;
-use crate::connection::{Carry, Notes, Target};
+use crate::connection::{Carry, Marks, Notes, Target};
 use crate::observe::RequestRow;
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
@@ -43,8 +43,12 @@ pub(crate) struct Exchange {
     pub(crate) began_ns: u64,
     pub(crate) attempt_ns: u64,
     pub(crate) head_ns: u64,
+    /// The identifiers that it carries.
+    pub(crate) marks: Marks,
     /// What is remembered for the access log.
     pub(crate) notes: Option<Box<Notes>>,
+    /// Notes to be used again.
+    spare_notes: Option<Box<Notes>>,
     /// The head for the upstream; the body follows as long as everything is recorded.
     pub(crate) request: Vec<u8>,
     /// How much of `request` this attempt has sent.
@@ -152,7 +156,9 @@ impl Exchange {
             began_ns: 0,
             attempt_ns: 0,
             head_ns: 0,
+            marks: Marks::NONE,
             notes: None,
+            spare_notes: None,
             request: Vec::new(),
             sent: 0,
             recording: true,
@@ -178,11 +184,19 @@ impl Exchange {
         self.upload.begin(body, body, limits);
     }
 
+    /// Notes to be made of it.
+    pub(crate) fn take_notes(&mut self) -> &mut Notes {
+        let spare = self.spare_notes.take();
+        self.notes.insert(spare.unwrap_or_default())
+    }
+
     /// Makes it as new, keeping what can be used again.
     pub(crate) fn clear(&mut self, buffers: &Buffers) {
         self.target = Target::None;
         self.row = None;
-        self.notes = None;
+        if self.notes.is_some() {
+            self.spare_notes = self.notes.take();
+        }
         self.asked.upgrade = None;
         buffers.give(&mut self.request);
         self.recording = true;

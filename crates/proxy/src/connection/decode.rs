@@ -9,11 +9,12 @@ use weir_http1::{
 };
 use weir_model::ServiceRef;
 
+use super::Connection;
 use super::way::{HeadView, Way};
-use super::{Connection, Notes};
 use crate::attempt::Exchange;
 use crate::http2::{Preface, preface};
 use crate::listen::Role;
+use crate::observe::Wire;
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, Scratch};
 
@@ -208,9 +209,15 @@ impl Connection {
         asked.attempt_timeout = Duration::ZERO;
         exchange.begin(head.body(), &worker.config().limits.request);
         exchange.began_ns = worker.clock.recent();
-        if worker.shared.access_log.is_some() {
-            exchange.notes = Some(Notes::new(head, buf));
+        let logged = worker.log.is_some();
+        if logged {
+            exchange.take_notes().begin(head, buf);
         }
+        if let Some(counted) = &mut self.counted {
+            counted.speaks(Wire::Http1);
+        }
+        let (role, tracing) = (self.listener.role, worker.config().tracing);
+        exchange.marks.read(head, buf, role, tracing, logged, &mut *worker.rng.borrow_mut());
 
         let view = worker.view();
         let authority = head.authority(buf);
@@ -231,8 +238,11 @@ impl Connection {
         worker.counters.requests.add(1);
         self.asked_for = None;
         exchange.request = worker.buffers.take();
-        if head.method() != Method::Connect && self.write_head(&mut exchange.request, &seen).is_err() {
+        if head.method() != Method::Connect
+            && self.write_head(&mut exchange.request, &seen, &exchange.marks).is_err()
+        {
             // What parsed can be written; if not, it is not fit to be sent on.
+            worker.counters.requests_ended.add(1);
             worker.give_exchange(exchange);
             return Next::bad(Refusal::new(Reason::BadRequest, "the request cannot be sent on"), buf);
         }

@@ -1,48 +1,78 @@
-//! What is remembered of a request for the access log. Made only when there is one.
+//! What is remembered of a request for the access log, made only when there is one, and what becomes of it once the
+//! request is over.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use weir_http1::{RequestHead, TargetForm};
+use weir_http1::{KnownField, RequestHead, TargetForm, Version};
 use weir_model::Position;
 
 use super::Connection;
 use crate::attempt::Exchange;
-use crate::observe::AccessRecord;
+use crate::observe::{Line, NONE};
 use crate::respond::Reason;
+use crate::runtime::Io;
 
-/// Bytes of a path in the log.
+/// Bytes of a path, and of a name of a client's program, in the log.
 const PATH_BYTES_MAX: usize = 2048;
+const AGENT_BYTES_MAX: usize = 512;
 
-/// The notes.
+/// The notes. Kept in a box that is used again, with its text.
 #[derive(Debug)]
 pub(crate) struct Notes {
     at: SystemTime,
-    method: Box<str>,
-    host: Box<str>,
-    path: Box<str>,
+    /// Method, host, path and user agent, one behind the other.
+    text: Vec<u8>,
+    ends: [usize; 4],
     pub(crate) position: Position,
     pub(crate) endpoint: Option<Arc<str>>,
     pub(crate) attempts: u32,
 }
 
-impl Notes {
-    /// Notes of a request that was just read.
-    pub(super) fn new(head: &RequestHead, buf: &[u8]) -> Box<Self> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(PATH_BYTES_MAX)]).into();
-        Box::new(Self {
-            at: SystemTime::now(),
-            method: text(head.method_bytes(buf)),
-            host: text(head.host(buf).unwrap_or_default()),
-            path: match head.target_form() {
-                // As in origin-form, so that a path is found however it was asked for; the host is logged already.
-                TargetForm::Absolute => text(&[head.path(buf), head.query(buf)].concat()),
-                _ => text(head.target(buf)),
-            },
+impl Default for Notes {
+    fn default() -> Self {
+        Self {
+            at: SystemTime::UNIX_EPOCH,
+            text: Vec::new(),
+            ends: [0; 4],
             position: Position::default(),
             endpoint: None,
             attempts: 0,
-        })
+        }
+    }
+}
+
+impl Notes {
+    /// Begins anew, with a request that was just read.
+    pub(super) fn begin(&mut self, head: &RequestHead, buf: &[u8]) {
+        self.at = SystemTime::now();
+        self.position = Position::default();
+        self.endpoint = None;
+        self.attempts = 0;
+        self.text.clear();
+        self.text.extend_from_slice(head.method_bytes(buf));
+        self.ends[0] = self.text.len();
+        self.text.extend_from_slice(head.host(buf).unwrap_or_default());
+        self.ends[1] = self.text.len();
+        match head.target_form() {
+            // As in origin-form, so that a path is found however it was asked for; the host is logged already.
+            TargetForm::Absolute => {
+                self.text.extend_from_slice(head.path(buf));
+                self.text.extend_from_slice(head.query(buf));
+            }
+            _ => self.text.extend_from_slice(head.target(buf)),
+        }
+        self.ends[2] = self.text.len().min(self.ends[1] + PATH_BYTES_MAX);
+        self.text.truncate(self.ends[2]);
+        let agent = head.fields().value(buf, KnownField::UserAgent).unwrap_or_default();
+        self.text.extend_from_slice(&agent[..agent.len().min(AGENT_BYTES_MAX)]);
+        self.ends[3] = self.text.len();
+    }
+
+    fn part(&self, index: usize) -> &[u8] {
+        let from = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.text.get(Range { start: from, end: self.ends[index] }).unwrap_or_default()
     }
 }
 
@@ -73,30 +103,19 @@ const SHORT_BYTES_MAX: u64 = 16 * 1024;
 
 impl Connection {
     /// Counts and logs a head that was no request.
-    pub(super) fn observe_bad(&self, own: OwnAnswer) {
-        self.worker.no_row().of_route.own(own.reason, own.status);
-        let Some(log) = &self.worker.shared.access_log else { return };
-        log.log(
-            AccessRecord {
-                at: SystemTime::now(),
-                position: self.worker.view().snapshot.position,
-                client: self.peer.ip(),
-                method: "".into(),
-                host: "".into(),
-                path: "".into(),
-                route: None,
-                upstream: None,
-                endpoint: None,
-                attempts: 0,
-                status: own.status,
-                reason: Some(own.reason),
-                truncated: false,
-                bytes_in: 0,
-                bytes_out: own.bytes,
-                duration_us: 0,
-            },
-            &self.worker.counters,
-        );
+    pub(super) fn observe_bad(&self, own: OwnAnswer, request_id: &[u8]) {
+        let worker = &self.worker;
+        worker.no_row().of_route.own(own.reason, own.status);
+        let Some(log) = &worker.log else { return };
+        let position = worker.view().snapshot.position;
+        let line = Line {
+            request_id,
+            status: own.status,
+            reason: Some(own.reason),
+            bytes_out: own.bytes,
+            ..Line::new(SystemTime::now(), position, self.listener.addr, self.peer.ip())
+        };
+        log.log(&line, &mut *worker.rng.borrow_mut());
     }
 
     /// Counts and logs a request that is over.
@@ -126,36 +145,48 @@ impl Connection {
         }
     }
 
-    #[cold]
-    fn log(&self, exchange: &mut Exchange, end: End, duration_ns: u64) {
-        let Some(notes) = exchange.notes.take() else { return };
-        let Some(log) = &self.worker.shared.access_log else { return };
+    #[inline(never)]
+    fn log(&self, exchange: &Exchange, end: End, duration_ns: u64) {
+        let worker = &self.worker;
+        let (Some(log), Some(notes)) = (&worker.log, &exchange.notes) else { return };
         let own = match end {
             End::Own(own) => Some(own),
             _ => None,
         };
-        let row = exchange.row.as_deref().unwrap_or_else(|| self.worker.no_row());
-        let some = |label: &Arc<str>| (&**label != crate::observe::NONE).then(|| label.clone());
-        log.log(
-            AccessRecord {
-                at: notes.at,
-                position: notes.position,
-                client: self.peer.ip(),
-                method: notes.method,
-                host: notes.host,
-                path: notes.path,
-                route: some(&row.route),
-                upstream: some(&row.service),
-                endpoint: notes.endpoint,
-                attempts: notes.attempts,
-                status: own.map_or(exchange.status, |own| own.status),
-                reason: own.map(|own| own.reason),
-                truncated: matches!(end, End::Cut | End::ClientGone),
-                bytes_in: exchange.bytes_in(),
-                bytes_out: exchange.bytes_out() + own.map_or(0, |own| own.bytes),
-                duration_us: duration_ns / 1000,
+        let row = exchange.row.as_deref().unwrap_or_else(|| worker.no_row());
+        let upstream_ns = exchange.head_ns.saturating_sub(exchange.attempt_ns);
+        let line = Line {
+            protocol: match (&self.client, exchange.asked.version) {
+                (Io::Http2(_), _) => "HTTP/2",
+                (_, Version::Http10) => "HTTP/1.0",
+                _ => "HTTP/1.1",
             },
-            &self.worker.counters,
-        );
+            tls_version: self.secure.as_ref().map_or("", |secure| secure.version.as_str()),
+            sni: self.secure.as_ref().and_then(|secure| secure.name.as_deref()).unwrap_or_default(),
+            method: notes.part(0),
+            host: notes.part(1),
+            path: notes.part(2),
+            user_agent: notes.part(3),
+            request_id: exchange.marks.request_id.as_bytes(),
+            trace: exchange.marks.trace.as_ref(),
+            route: shown(&row.route),
+            upstream: shown(&row.service),
+            endpoint: notes.endpoint.as_deref().unwrap_or_default(),
+            attempts: notes.attempts,
+            status: own.map_or(exchange.status, |own| own.status),
+            reason: own.map(|own| own.reason),
+            truncated: matches!(end, End::Cut | End::ClientGone),
+            bytes_in: exchange.bytes_in(),
+            bytes_out: exchange.bytes_out() + own.map_or(0, |own| own.bytes),
+            duration_us: duration_ns / 1000,
+            upstream_us: (exchange.head_ns > 0).then_some(upstream_ns / 1000),
+            ..Line::new(notes.at, notes.position, self.listener.addr, self.peer.ip())
+        };
+        log.log(&line, &mut *worker.rng.borrow_mut());
     }
+}
+
+/// A label as the log shows it: nothing for none.
+fn shown(label: &str) -> &str {
+    if label == NONE { "" } else { label }
 }

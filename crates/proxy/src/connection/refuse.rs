@@ -8,7 +8,9 @@ use weir_http1::{Method, Version};
 use super::notes::{End, OwnAnswer};
 use super::{Connection, count};
 use crate::attempt::Exchange;
+use crate::config::RequestIdPolicy;
 use crate::listen::Role;
+use crate::observe::RequestId;
 use crate::respond::Refusal;
 use crate::runtime::Idle;
 
@@ -31,7 +33,7 @@ impl Connection {
             && !(exchange.is_half_closed() && self.carry.is_empty())
             && !self.is_closing();
         let head_only = asked.method == Method::Head;
-        let answer = self.worded(refusal, head_only, !keeps);
+        let answer = self.worded(refusal, head_only, !keeps, exchange.marks.request_id.as_bytes());
         let own = OwnAnswer { status: refusal.status, reason: refusal.reason, bytes: answer.len() as u64 };
         self.observe(exchange, End::Own(own));
         if !self.write_answer(answer).await {
@@ -47,17 +49,21 @@ impl Connection {
     /// Answers a head that could not be read. The connection must be closed.
     pub(super) async fn refuse_head(&mut self, refusal: &Refusal, head_only: bool) {
         count(&self.worker, refusal.reason);
-        let answer = self.worded(refusal, head_only, true);
+        let mut request_id = RequestId::NONE;
+        if self.worker.config().tracing.request_id != RequestIdPolicy::Off {
+            request_id.make(&mut *self.worker.rng.borrow_mut());
+        }
+        let answer = self.worded(refusal, head_only, true, request_id.as_bytes());
         let own = OwnAnswer { status: refusal.status, reason: refusal.reason, bytes: answer.len() as u64 };
-        self.observe_bad(own);
+        self.observe_bad(own, request_id.as_bytes());
         if self.write_answer(answer).await {
             self.linger().await;
         }
     }
 
-    fn worded(&self, refusal: &Refusal, head_only: bool, close: bool) -> Vec<u8> {
+    fn worded(&self, refusal: &Refusal, head_only: bool, close: bool, request_id: &[u8]) -> Vec<u8> {
         let mut answer = self.worker.buffers.take();
-        refusal.write(&mut answer, head_only, close);
+        refusal.write(&mut answer, head_only, close, request_id);
         answer
     }
 

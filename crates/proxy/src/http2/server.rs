@@ -45,7 +45,9 @@ pub(crate) async fn serve(conn: &mut Connection) {
         secure: conn.secure.clone(),
     };
     let ahead = conn.carry.take();
-    conn.counted = Some(conn.listener.counters.open(Wire::Http2));
+    if let Some(counted) = &mut conn.counted {
+        counted.speaks(Wire::Http2);
+    }
     let Connection { client, timer, listener, .. } = conn;
     let frames = Frames::of_client(client, ahead, link.clone(), worker.timers.clone());
     timer.arm(worker.config().timeouts.head_read);

@@ -166,7 +166,7 @@ fn admit(worker: &Rc<Worker>, handle: &Rc<ListenerHandle>, stream: TcpStream, pe
     if worker.counters.active.get() >= worker.config().limits.connections_max as u64 {
         worker.counters.refusal(Reason::Overloaded);
         let mut answer = Vec::new();
-        Refusal::new(Reason::Overloaded, "too many connections").write(&mut answer, false, true);
+        Refusal::new(Reason::Overloaded, "too many connections").write(&mut answer, false, true, b"");
         // A fresh socket takes this at once, or its peer is gone.
         let stream = stream.into_std();
         if let Ok(mut stream) = stream {

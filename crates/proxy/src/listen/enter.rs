@@ -19,7 +19,7 @@ use super::capture::{self, Capture, Destination, Kind};
 use super::proxy_header::{self, NoHeader};
 use super::secure::{self, Secured};
 use super::{ListenerHandle, ProxySources};
-use crate::observe::{OpenConnection, TlsVersion, Wire};
+use crate::observe::{OpenConnection, TlsVersion};
 use crate::respond::Reason;
 use crate::runtime::{Io, Worker};
 use crate::snapshot::ListenerConfig;
@@ -133,7 +133,7 @@ async fn come_in(mut arrival: Arrival, steps: Steps) {
 }
 
 fn serve_http(mut arrival: Arrival) {
-    arrival.counted = Some(arrival.listener.counters.open(Wire::Http1));
+    arrival.counted = Some(arrival.listener.counters.open());
     spawn_local(connection::serve(arrival));
 }
 

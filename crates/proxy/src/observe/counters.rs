@@ -129,6 +129,8 @@ impl RequestRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "each protocol counts for itself once it is served")]
 pub(crate) enum Wire {
+    /// Not known yet: nothing has been said.
+    Unknown,
     /// HTTP/1.
     Http1,
     /// HTTP/2.
@@ -140,10 +142,11 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
-    const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Tcp, Self::TlsPassthrough];
+    const ALL: [Self; 5] = [Self::Unknown, Self::Http1, Self::Http2, Self::Tcp, Self::TlsPassthrough];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::Unknown => "unknown",
             Self::Http1 => "h1",
             Self::Http2 => "h2",
             Self::Tcp => "tcp",
@@ -156,23 +159,22 @@ impl Wire {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct ListenerCounters {
-    opened: [Counter; Wire::ALL.len()],
+    spoke: [Counter; Wire::ALL.len()],
     active: [Counter; Wire::ALL.len()],
 }
 
 impl ListenerCounters {
     /// Counts a client's connection until what it gives is dropped. Streams of a connection are not connections.
-    pub(crate) fn open(self: &Arc<Self>, wire: Wire) -> OpenConnection {
-        self.opened[wire as usize].add(1);
-        self.active[wire as usize].add(1);
-        OpenConnection { counters: Arc::clone(self), wire }
+    pub(crate) fn open(self: &Arc<Self>) -> OpenConnection {
+        self.active[Wire::Unknown as usize].add(1);
+        OpenConnection { counters: Arc::clone(self), wire: Wire::Unknown }
     }
 
-    /// The protocol's word, how many were opened and how many are open, for each protocol that was ever spoken.
+    /// The protocol's word, how many connections spoke it and how many do, for each protocol that was ever spoken.
     pub(super) fn each(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
         Wire::ALL.into_iter().filter_map(|wire| {
-            let opened = self.opened[wire as usize].get();
-            (opened > 0).then(|| (wire.as_str(), opened, self.active[wire as usize].get()))
+            let (spoke, active) = (self.spoke[wire as usize].get(), self.active[wire as usize].get());
+            (spoke > 0 || active > 0).then_some((wire.as_str(), spoke, active))
         })
     }
 }
@@ -184,8 +186,29 @@ pub(crate) struct OpenConnection {
     wire: Wire,
 }
 
+impl OpenConnection {
+    /// Says what is spoken on it, once that is known. Saying it again costs next to nothing.
+    #[inline]
+    pub(crate) fn speaks(&mut self, wire: Wire) {
+        if self.wire == Wire::Unknown {
+            self.settle(wire);
+        }
+    }
+
+    #[cold]
+    fn settle(&mut self, wire: Wire) {
+        self.counters.active[Wire::Unknown as usize].sub(1);
+        self.counters.active[wire as usize].add(1);
+        self.counters.spoke[wire as usize].add(1);
+        self.wire = wire;
+    }
+}
+
 impl Drop for OpenConnection {
     fn drop(&mut self) {
+        if self.wire == Wire::Unknown {
+            self.counters.spoke[Wire::Unknown as usize].add(1);
+        }
         self.counters.active[self.wire as usize].sub(1);
     }
 }
@@ -529,12 +552,15 @@ mod tests {
     #[test]
     fn connections_are_counted_while_they_are_open() {
         let listener = Arc::new(ListenerCounters::default());
-        let one = listener.open(Wire::Http1);
-        let two = listener.open(Wire::Http2);
+        let (mut one, mut two, three) = (listener.open(), listener.open(), listener.open());
+        assert_eq!(listener.each().collect::<Vec<_>>(), [("unknown", 0, 3)]);
+        one.speaks(Wire::Http1);
+        one.speaks(Wire::Http1);
+        two.speaks(Wire::Http2);
         drop(one);
-        assert_eq!(listener.each().collect::<Vec<_>>(), [("h1", 1, 0), ("h2", 1, 1)]);
-        drop(two);
-        assert_eq!(listener.each().last(), Some(("h2", 1, 0)));
+        assert_eq!(listener.each().collect::<Vec<_>>(), [("unknown", 0, 1), ("h1", 1, 0), ("h2", 1, 1)]);
+        drop((two, three));
+        assert_eq!(listener.each().collect::<Vec<_>>(), [("unknown", 1, 0), ("h1", 1, 0), ("h2", 1, 0)]);
     }
 
     #[test]

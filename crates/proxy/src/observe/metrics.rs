@@ -1,6 +1,7 @@
 //! All workers' counters together, and how they are shown.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::counters::{CLASSES, Counter, ServiceCounters, WorkerCounters};
@@ -22,6 +23,8 @@ pub struct Metrics {
     workers: Vec<Arc<WorkerCounters>>,
     /// Certificates in use: a name, and the end of their validity in Unix time.
     certificates: Mutex<Vec<(String, i64)>>,
+    /// Lines of the access log that could not be written.
+    pub(crate) log_lost: AtomicU64,
     /// A sidecar's own service, which no snapshot needs to name.
     pub(crate) own_service: OnceLock<Arc<str>>,
 }
@@ -31,6 +34,7 @@ impl Metrics {
         Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             certificates: Mutex::default(),
+            log_lost: AtomicU64::new(0),
             own_service: OnceLock::new(),
         }
     }
@@ -155,8 +159,9 @@ impl Metrics {
         counter("weir_proxy_snapshots_total", "Snapshots put in force.", shared.installed());
         let help = "Changes refused in whole or in part.";
         counter("weir_proxy_snapshots_refused_total", help, shared.refused());
-        let dropped = self.sum(|w| &w.log_dropped);
-        counter("weir_proxy_access_log_dropped_total", "Access log lines dropped.", dropped);
+        out.family("weir_proxy_access_log_dropped_total", Kind::Counter, "Access log lines dropped.")
+            .sample(&[("reason", "queue_full")], self.sum(|w| &w.log_dropped))
+            .sample(&[("reason", "write_failed")], self.log_lost.load(Ordering::Relaxed));
     }
 
     fn render_connections(&self, out: &mut Exposition) {

@@ -71,7 +71,7 @@ impl Engine {
         let metrics = Arc::new(Metrics::new(workers));
         let (access_log, log_writer) = match &config.access_log {
             Some(log) => {
-                let (log, writer) = AccessLog::start(log)
+                let (log, writer) = AccessLog::start(log, metrics.clone())
                     .map_err(|source| ProxyError::AccessLog { path: log.path.clone(), source })?;
                 (Some(log), Some(writer))
             }

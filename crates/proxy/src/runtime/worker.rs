@@ -24,7 +24,7 @@ use crate::config::ProxyConfig;
 use crate::connection::Lookups;
 use crate::http2;
 use crate::listen::{Handshakes, ListenerHandle, Mail, Mailbox, accept_loop};
-use crate::observe::{Clock, NONE, RequestRow, Slept, WorkerCounters};
+use crate::observe::{Clock, NONE, RequestRow, Slept, WorkerCounters, WorkerLog};
 use crate::snapshot::{Snapshot, Upstream};
 use crate::source::Shared;
 use crate::tls::TlsScratch;
@@ -40,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) clock: Clock,
+    /// Where requests are logged, if they are.
+    pub(crate) log: Option<WorkerLog>,
     pub(crate) buffers: Buffers,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) tls: TlsScratch,
@@ -108,6 +110,7 @@ impl Worker {
         let counters = shared.metrics.worker(index);
         Rc::new(Self {
             no_row: RequestRow::new(&counters, &NONE.into(), &NONE.into()),
+            log: shared.access_log.clone().map(|log| WorkerLog::new(log, counters.clone())),
             counters,
             timers: Timers::new(),
             clock: Clock::new(slept),
@@ -265,6 +268,9 @@ impl Worker {
     fn tick(self: &Rc<Self>, count: u64) {
         self.timers.tick();
         self.clock.now();
+        if let Some(log) = &self.log {
+            log.hand_over();
+        }
         self.now_s.set(self.shared.shared.now_s());
         self.counters.beat(self.now_s.get());
         if count.is_multiple_of(SWEEP_TICKS) {

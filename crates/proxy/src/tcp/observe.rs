@@ -7,7 +7,7 @@ use weir_model::Position;
 
 use super::Stream;
 use crate::attempt::Tries;
-use crate::observe::{AccessRecord, ServiceCounters};
+use crate::observe::{Line, ServiceCounters};
 use crate::respond::{Reason, Refusal};
 use crate::runtime::Worker;
 use crate::tunnel::{Carried, End};
@@ -68,29 +68,27 @@ impl Stream {
     }
 
     fn log(&mut self, reason: Option<Reason>, bytes_in: u64, bytes_out: u64, truncated: bool) {
-        let Some(log) = &self.worker.shared.access_log else { return };
-        let notes = &mut self.notes;
+        let Some(log) = &self.worker.log else { return };
+        let notes = &self.notes;
         let ended_ns = self.worker.clock.now();
-        log.log(
-            AccessRecord {
-                at: notes.at,
-                position: notes.position,
-                client: self.peer.ip().to_canonical(),
-                method: METHOD.into(),
-                host: self.server_name.take().unwrap_or_default(),
-                path: "".into(),
-                route: notes.route.take(),
-                upstream: notes.upstream.take(),
-                endpoint: notes.tries.endpoint.take(),
-                attempts: notes.tries.attempts,
-                status: 0,
-                reason,
-                truncated,
-                bytes_in,
-                bytes_out,
-                duration_us: ended_ns.saturating_sub(notes.began_ns) / 1000,
-            },
-            &self.worker.counters,
-        );
+        let name = self.server_name.as_deref().unwrap_or_default();
+        let line = Line {
+            protocol: if self.server_name.is_some() && self.secure.is_none() { "tls" } else { "tcp" },
+            tls_version: self.secure.as_ref().map_or("", |secure| secure.version.as_str()),
+            sni: name,
+            method: METHOD.as_bytes(),
+            host: name.as_bytes(),
+            route: notes.route.as_deref().unwrap_or_default(),
+            upstream: notes.upstream.as_deref().unwrap_or_default(),
+            endpoint: notes.tries.endpoint.as_deref().unwrap_or_default(),
+            attempts: notes.tries.attempts,
+            reason,
+            truncated,
+            bytes_in,
+            bytes_out,
+            duration_us: ended_ns.saturating_sub(notes.began_ns) / 1000,
+            ..Line::new(notes.at, notes.position, self.listener.addr, self.peer.ip().to_canonical())
+        };
+        log.log(&line, &mut *self.worker.rng.borrow_mut());
     }
 }

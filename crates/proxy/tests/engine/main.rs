@@ -14,4 +14,5 @@ mod sidecar;
 mod strict;
 mod support;
 mod tls;
+mod tracing;
 mod websocket;

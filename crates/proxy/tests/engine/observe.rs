@@ -17,7 +17,7 @@ fn every_request_is_logged_with_its_position_and_its_way() {
         });
     });
     let mut client = proxy.client();
-    client.get("/a?b=c");
+    client.send("GET /a?b=c HTTP/1.1\r\nHost: app\r\nUser-Agent: test/1\r\n\r\n").response();
     client.send("GET /x HTTP/1.1\r\nHost: app\r\n y: z\r\n\r\n");
     let refused = client.response();
     let lines = || std::fs::read_to_string(&path).unwrap_or_default();
@@ -26,6 +26,11 @@ fn every_request_is_logged_with_its_position_and_its_way() {
     assert_eq!(line["position"], "0.1");
     assert_eq!(line["method"], "GET");
     assert_eq!(line["host"], "app");
+    assert_eq!(line["protocol"], "HTTP/1.1");
+    assert_eq!(line["user_agent"], "test/1");
+    assert_eq!(line["listener"].as_str().map(|listener| listener.starts_with("127.0.0.1:")), Some(true));
+    let (whole, upstream) = (line["duration_us"].as_u64().unwrap(), line["upstream_us"].as_u64().unwrap());
+    assert!(0 < upstream && upstream <= whole, "{line}");
     assert_eq!(line["route"], "HTTPRoute/all#0");
     assert_eq!(line["upstream"], "app");
     assert_eq!(line["status"], 200);

@@ -1,0 +1,145 @@
+//! The identifiers that a request carries from hop to hop: what is read of them when it comes, and what is written when
+//! it goes on.
+
+use rand::Rng;
+use weir_http1::{FieldName, FieldSet, HeadWriter, KnownField, RequestHead, WriteError};
+
+use crate::config::{RequestIdPolicy, TracePolicy, TracingConfig};
+use crate::listen::Role;
+use crate::observe::{B3, RequestId, Trace, b3_trace};
+
+const X_REQUEST_ID: FieldName<'static> = FieldName::from_static("x-request-id");
+const TRACEPARENT: FieldName<'static> = FieldName::from_static("traceparent");
+const B3_SINGLE: FieldName<'static> = FieldName::from_static("b3");
+const B3_SPAN: FieldName<'static> = FieldName::from_static("x-b3-spanid");
+const B3_PARENT: FieldName<'static> = FieldName::from_static("x-b3-parentspanid");
+
+/// The fields that trace context comes in.
+const TRACE_FIELDS: FieldSet = FieldSet::NONE
+    .with(KnownField::Traceparent)
+    .with(KnownField::B3)
+    .with(KnownField::XB3TraceId)
+    .with(KnownField::XB3SpanId);
+
+/// The identifiers.
+pub(crate) struct Marks {
+    pub(crate) request_id: RequestId,
+    pub(crate) trace: Option<Trace>,
+    /// Fields that are not copied, since they are written anew or make no sense any more.
+    pub(super) replaced: FieldSet,
+}
+
+impl Marks {
+    pub(crate) const NONE: Self = Self { request_id: RequestId::NONE, trace: None, replaced: FieldSet::NONE };
+
+    /// Looks at a request that came to a listener of that role. `logged` says that what is only to be seen is looked at,
+    /// too.
+    #[inline]
+    pub(super) fn read(
+        &mut self,
+        head: &RequestHead,
+        buf: &[u8],
+        role: Role,
+        config: TracingConfig,
+        logged: bool,
+        rng: &mut impl Rng,
+    ) {
+        self.trace = None;
+        self.replaced = FieldSet::NONE;
+        self.request_id.clear();
+        if config.request_id != RequestIdPolicy::Off || logged {
+            let believed = config.request_id != RequestIdPolicy::Replace || role != Role::Gateway;
+            let came = single(head, buf, KnownField::XRequestId).filter(|_| believed);
+            let kept = came.is_some_and(|id| self.request_id.keep(id));
+            if !kept && config.request_id != RequestIdPolicy::Off {
+                self.request_id.make(rng);
+                self.replaced = self.replaced.with(KnownField::XRequestId);
+            }
+        }
+        let takes_part = config.trace_context != TracePolicy::Pass;
+        if config.trace_context == TracePolicy::Start
+            || ((takes_part || logged) && head.fields().seen().intersects(TRACE_FIELDS))
+        {
+            self.read_trace(head, buf, config.trace_context, rng);
+        }
+    }
+
+    /// W3C's context counts where there are several; each that came gets the same new span.
+    #[inline(never)]
+    fn read_trace(&mut self, head: &RequestHead, buf: &[u8], policy: TracePolicy, rng: &mut impl Rng) {
+        let w3c = single(head, buf, KnownField::Traceparent).and_then(Trace::parse);
+        let b3 = single(head, buf, KnownField::B3).and_then(B3::parse).and_then(|b3| b3.trace());
+        let multi = single(head, buf, KnownField::XB3TraceId)
+            .zip(single(head, buf, KnownField::XB3SpanId))
+            .and_then(|(trace_id, span)| b3_trace(trace_id, span));
+        self.trace = w3c.or(b3).or(multi);
+        if policy == TracePolicy::Pass {
+            return;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.join(rng);
+            if w3c.is_some() {
+                self.replaced = self.replaced.with(KnownField::Traceparent);
+            }
+            if b3.is_some() {
+                self.replaced = self.replaced.with(KnownField::B3);
+            }
+            if multi.is_some() {
+                self.replaced = self.replaced.with(KnownField::XB3SpanId).with(KnownField::XB3ParentSpanId);
+            }
+        } else if policy == TracePolicy::Start && !head.fields().seen().has(KnownField::B3) {
+            // Whoever sends B3 alone has said what it wants, if only that nothing is recorded.
+            self.trace = Some(Trace::begin(rng));
+            self.replaced = self.replaced.with(KnownField::Traceparent).with(KnownField::Tracestate);
+        }
+    }
+
+    /// Writes what was replaced.
+    #[inline]
+    pub(super) fn write(
+        &self,
+        head: &RequestHead,
+        buf: &[u8],
+        writer: &mut HeadWriter<'_>,
+    ) -> Result<(), WriteError> {
+        if self.replaced.has(KnownField::XRequestId) {
+            writer.field(X_REQUEST_ID, self.request_id.as_bytes())?;
+        }
+        match &self.trace {
+            Some(trace) if trace.span.is_some() => self.write_trace(trace, head, buf, writer),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline(never)]
+    fn write_trace(
+        &self,
+        trace: &Trace,
+        head: &RequestHead,
+        buf: &[u8],
+        writer: &mut HeadWriter<'_>,
+    ) -> Result<(), WriteError> {
+        let Some(span) = &trace.span else { return Ok(()) };
+        if self.replaced.has(KnownField::Traceparent) {
+            writer.field(TRACEPARENT, &trace.traceparent())?;
+        }
+        if self.replaced.has(KnownField::B3)
+            && let Some(b3) = single(head, buf, KnownField::B3).and_then(B3::parse)
+        {
+            writer.field_joined(B3_SINGLE, &b3.next(span))?;
+        }
+        if self.replaced.has(KnownField::XB3SpanId)
+            && let Some(parent) = single(head, buf, KnownField::XB3SpanId)
+        {
+            writer.field(B3_SPAN, span)?;
+            writer.field(B3_PARENT, parent)?;
+        }
+        Ok(())
+    }
+}
+
+/// The value of a field that came exactly once.
+fn single<'a>(head: &RequestHead, buf: &'a [u8], field: KnownField) -> Option<&'a [u8]> {
+    let fields = head.fields();
+    fields.value(buf, field).filter(|_| !fields.repeated().has(field))
+}

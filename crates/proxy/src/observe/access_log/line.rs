@@ -1,0 +1,292 @@
+//! One line of the access log: which fields there are, and how they are written.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
+
+use weir_model::Position;
+
+use crate::config::AccessLogFormat;
+use crate::observe::ids::Trace;
+use crate::respond::Reason;
+
+/// What is known of a request once it is over. Empty and absent values are left out of the line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'a> {
+    pub(crate) at: SystemTime,
+    pub(crate) position: Position,
+    /// Where the client connected to, as the snapshot names it.
+    pub(crate) listener: SocketAddr,
+    pub(crate) client: IpAddr,
+    /// What the client speaks.
+    pub(crate) protocol: &'a str,
+    pub(crate) tls_version: &'a str,
+    pub(crate) sni: &'a str,
+    pub(crate) method: &'a [u8],
+    pub(crate) host: &'a [u8],
+    pub(crate) path: &'a [u8],
+    pub(crate) user_agent: &'a [u8],
+    pub(crate) request_id: &'a [u8],
+    pub(crate) trace: Option<&'a Trace>,
+    pub(crate) route: &'a str,
+    pub(crate) upstream: &'a str,
+    pub(crate) endpoint: &'a str,
+    pub(crate) attempts: u32,
+    pub(crate) status: u16,
+    pub(crate) reason: Option<Reason>,
+    /// The response was cut off after its head.
+    pub(crate) truncated: bool,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) duration_us: u64,
+    /// From the beginning of the last attempt to the response's head.
+    pub(crate) upstream_us: Option<u64>,
+}
+
+impl<'a> Line<'a> {
+    /// A line that says no more than when and where.
+    pub(crate) fn new(at: SystemTime, position: Position, listener: SocketAddr, client: IpAddr) -> Self {
+        Self {
+            at,
+            position,
+            listener,
+            client,
+            protocol: "",
+            tls_version: "",
+            sni: "",
+            method: b"",
+            host: b"",
+            path: b"",
+            user_agent: b"",
+            request_id: b"",
+            trace: None,
+            route: "",
+            upstream: "",
+            endpoint: "",
+            attempts: 0,
+            status: 0,
+            reason: None,
+            truncated: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration_us: 0,
+            upstream_us: None,
+        }
+    }
+
+    /// Whether it must not be left out of a sample: the proxy answered with an error, or anybody with one of a server, or
+    /// the response was cut off.
+    pub(crate) fn is_error(&self) -> bool {
+        self.truncated
+            || self.status >= 500
+            || (self.reason.is_some() && (self.status >= 400 || self.status == 0))
+    }
+
+    /// Appends the line, with its end.
+    pub(super) fn write(&self, format: AccessLogFormat, out: &mut Vec<u8>) {
+        let mut fields = match format {
+            AccessLogFormat::Json => Fields { out, json: true, first: true },
+            AccessLogFormat::Text => Fields { out, json: false, first: true },
+        };
+        let time_ms = self.at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        fields.number("time_ms", time_ms as u64);
+        fields.plain("position", format_args!("{}", self.position));
+        fields.plain("listener", format_args!("{}", self.listener));
+        fields.plain("client", format_args!("{}", self.client));
+        fields.text("protocol", self.protocol.as_bytes());
+        fields.text("tls_version", self.tls_version.as_bytes());
+        fields.text("sni", self.sni.as_bytes());
+        fields.text("method", self.method);
+        fields.text("host", self.host);
+        fields.text("path", self.path);
+        fields.text("user_agent", self.user_agent);
+        fields.text("request_id", self.request_id);
+        if let Some(trace) = self.trace {
+            fields.text("trace_id", &trace.trace_id);
+            fields.text("span_id", trace.span.as_ref().map_or(&[], |id| id));
+            fields.text("parent_span_id", trace.parent.as_ref().map_or(&[], |id| id));
+        }
+        fields.text("route", self.route.as_bytes());
+        fields.text("upstream", self.upstream.as_bytes());
+        fields.text("endpoint", self.endpoint.as_bytes());
+        fields.number("attempts", self.attempts.into());
+        fields.number("status", self.status.into());
+        fields.text("reason", self.reason.map_or("", Reason::as_str).as_bytes());
+        if self.truncated {
+            fields.plain_unquoted("truncated", "true");
+        }
+        fields.number("bytes_in", self.bytes_in);
+        fields.number("bytes_out", self.bytes_out);
+        fields.number("duration_us", self.duration_us);
+        if let Some(upstream_us) = self.upstream_us {
+            fields.number("upstream_us", upstream_us);
+        }
+        fields.end();
+    }
+}
+
+/// Writes fields in either format. Writing into memory cannot fail.
+struct Fields<'o> {
+    out: &'o mut Vec<u8>,
+    json: bool,
+    first: bool,
+}
+
+impl Fields<'_> {
+    fn name(&mut self, name: &str) {
+        let before: &[u8] = match (self.json, self.first) {
+            (true, true) => b"{\"",
+            (true, false) => b",\"",
+            (false, true) => b"",
+            (false, false) => b" ",
+        };
+        self.first = false;
+        self.out.extend_from_slice(before);
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(if self.json { b"\":" } else { b"=" });
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        let _ = write!(self.out, "{value}");
+    }
+
+    /// A value that needs no escape, and no quotes even in JSON.
+    fn plain_unquoted(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.out.extend_from_slice(value.as_bytes());
+    }
+
+    /// A value that needs no escape.
+    fn plain(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
+        self.name(name);
+        let quote: &[u8] = if self.json { b"\"" } else { b"" };
+        self.out.extend_from_slice(quote);
+        let _ = self.out.write_fmt(value);
+        self.out.extend_from_slice(quote);
+    }
+
+    /// A value that may hold anything; nothing for an empty one.
+    fn text(&mut self, name: &str, value: &[u8]) {
+        if value.is_empty() {
+            return;
+        }
+        self.name(name);
+        // As a word of text where it is one.
+        let is_word = |&b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'=');
+        if !self.json && value.iter().all(is_word) {
+            self.out.extend_from_slice(value);
+        } else {
+            quoted(self.out, value);
+        }
+    }
+
+    fn end(self) {
+        self.out.extend_from_slice(if self.json { b"}\n" } else { b"\n" });
+    }
+}
+
+/// Appends a string of JSON (RFC 8259 section 7). What is no UTF-8 becomes U+FFFD.
+fn quoted(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(b'"');
+    for chunk in value.utf8_chunks() {
+        for &byte in chunk.valid().as_bytes() {
+            match byte {
+                b'"' => out.extend_from_slice(b"\\\""),
+                b'\\' => out.extend_from_slice(b"\\\\"),
+                // So that a terminal, too, sees nothing but text.
+                0..0x20 | 0x7f => {
+                    let _ = write!(out, "\\u{byte:04x}");
+                }
+                byte => out.push(byte),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::observe::access_log) fn line() -> Line<'static> {
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_795_155_192_111);
+        Line {
+            protocol: "HTTP/1.1",
+            method: b"GET",
+            host: b"shop",
+            path: b"/a\"b\\\x7f\xff",
+            user_agent: b"curl/8 (x=y)",
+            request_id: b"abc",
+            route: "HTTPRoute/shop#0",
+            upstream: "cart",
+            attempts: 2,
+            status: 502,
+            reason: Some(Reason::UpstreamReset),
+            bytes_in: 10,
+            bytes_out: 20,
+            duration_us: 30,
+            upstream_us: Some(25),
+            ..Line::new(at, Position::new(1, 42), ([127, 0, 0, 1], 80).into(), [127, 0, 0, 2].into())
+        }
+    }
+
+    #[test]
+    fn a_json_line_is_json() {
+        let mut out = Vec::new();
+        line().write(AccessLogFormat::Json, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["time_ms"], 1_795_155_192_111_u64);
+        assert_eq!(json["position"], "1.42");
+        assert_eq!(json["path"], "/a\"b\\\u{7f}\u{fffd}");
+        assert_eq!(json["user_agent"], "curl/8 (x=y)");
+        assert_eq!(json["reason"], "upstream_reset");
+        assert_eq!(json["upstream_us"], 25);
+        for absent in ["endpoint", "trace_id", "sni", "truncated"] {
+            assert!(json.get(absent).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_text_line_is_words() {
+        let mut out = Vec::new();
+        Line { truncated: true, ..line() }.write(AccessLogFormat::Text, &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "time_ms=1795155192111 position=1.42 listener=127.0.0.1:80 client=127.0.0.2 protocol=HTTP/1.1 method=GET \
+             host=shop path=\"/a\\\"b\\\\\\u007f\u{fffd}\" user_agent=\"curl/8 (x=y)\" request_id=abc \
+             route=HTTPRoute/shop#0 upstream=cart attempts=2 status=502 reason=upstream_reset truncated=true \
+             bytes_in=10 bytes_out=20 duration_us=30 upstream_us=25\n"
+        );
+    }
+
+    #[test]
+    fn a_trace_is_shown_as_far_as_it_is_known() {
+        let trace = Trace::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+        let mut out = Vec::new();
+        Line { trace: Some(&trace), ..line() }.write(AccessLogFormat::Json, &mut out);
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(json["parent_span_id"], "00f067aa0ba902b7");
+        assert!(json.get("span_id").is_none());
+    }
+
+    #[test]
+    fn what_counts_as_an_error() {
+        let ok = Line { status: 200, reason: None, ..line() };
+        assert!(!ok.is_error());
+        assert!(!Line { status: 404, ..ok }.is_error(), "an application may say so");
+        assert!(Line { status: 404, reason: Some(Reason::NoRoute), ..ok }.is_error());
+        assert!(
+            Line { status: 0, reason: Some(Reason::NoRoute), ..ok }.is_error(),
+            "a connection has no status"
+        );
+        assert!(Line { status: 500, ..ok }.is_error());
+        assert!(Line { truncated: true, ..ok }.is_error());
+    }
+}
