@@ -5,6 +5,7 @@
 //! can be tested. Whoever calls owns the lock, if one is needed.
 
 pub mod balance;
+pub mod idle;
 pub mod retry;
 pub mod time;
 

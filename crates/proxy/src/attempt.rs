@@ -19,7 +19,7 @@ mod upstream;
 
 pub(crate) use connect::{ConnectFault, connect};
 pub(crate) use exchange::Exchange;
-pub(crate) use pool::Pool;
+pub(crate) use pool::{Pool, PoolTime};
 pub(crate) use probe::{Probes, probe_avoided};
 pub(crate) use reach::{Reached, Seeker, Tries, leads_back, reach};
 pub(crate) use run::{Outcome, run};

@@ -68,6 +68,8 @@ pub(crate) struct Exchange {
     /// Some byte of a response has arrived in this attempt.
     heard: bool,
     upstream_keeps: bool,
+    /// For how many seconds the upstream says that it keeps an idle connection.
+    upstream_idle_s: Option<u32>,
     /// The response was answered with a promise to keep the client's connection.
     pub(crate) client_keeps: bool,
     upgraded: bool,
@@ -170,6 +172,7 @@ impl Exchange {
             status: 0,
             heard: false,
             upstream_keeps: false,
+            upstream_idle_s: None,
             client_keeps: false,
             upgraded: false,
             ends_by_close: false,
@@ -220,6 +223,7 @@ impl Exchange {
         self.status = 0;
         self.heard = false;
         self.upstream_keeps = false;
+        self.upstream_idle_s = None;
         self.client_keeps = false;
         self.upgraded = false;
         self.ends_by_close = false;
@@ -257,6 +261,12 @@ impl Exchange {
             && !self.upload_broken
             && self.sent == self.request.len()
             && self.download.done
+    }
+
+    /// For how many seconds the upstream says that it keeps an idle connection.
+    #[inline]
+    pub(crate) fn upstream_idle_s(&self) -> Option<u32> {
+        self.upstream_idle_s
     }
 
     /// Whether only the end of the client's connection tells where the response ends.

@@ -1,4 +1,8 @@
 //! Idle connections to one endpoint, of one worker. Last in, first out: the warmest is used again, the rest grow old and go.
+//!
+//! An endpoint closes idle connections when it likes, and a request that is on its way at that moment is lost. So it is
+//! learnt, for all workers, for how long the endpoint keeps them (`weir_policy::idle`), and no connection is used for
+//! longer. The oldest one is kept beyond that, though never used: its end tells whether the endpoint has changed.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -6,7 +10,8 @@ use std::time::Duration;
 
 use crate::http2::Channel;
 use crate::observe::WorkerCounters;
-use crate::runtime::{Idle, Io};
+use crate::runtime::{Idle, Io, TICK};
+use crate::snapshot::EndpointState;
 
 /// The pool.
 pub(crate) struct Pool {
@@ -22,6 +27,15 @@ pub(crate) struct Pool {
 struct Kept {
     io: Io,
     since_ms: u64,
+    /// When it was last seen to be open.
+    seen_ms: u64,
+}
+
+/// The time, as a pool needs it: of the worker, in milliseconds, and of the process, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolTime {
+    pub(crate) ms: u64,
+    pub(crate) shared_s: u32,
 }
 
 impl Pool {
@@ -35,24 +49,36 @@ impl Pool {
         }
     }
 
-    /// A connection that is, as far as can be known without asking, still open, younger than `idle_for_max` and silent.
+    /// A connection that is, as far as can be known without asking, still open, younger than `idle_for_max` and than the
+    /// endpoint keeps them, and silent. Also gives how long it was idle, in milliseconds.
     #[inline]
-    pub(crate) fn take(&self, now_ms: u64, idle_for_max: Duration) -> Option<Io> {
+    pub(crate) fn take(
+        &self,
+        now: PoolTime,
+        idle_for_max: Duration,
+        state: &EndpointState,
+    ) -> Option<(Io, u64)> {
         let mut idle = self.idle.borrow_mut();
         loop {
-            let Kept { mut io, since_ms } = idle.pop()?;
-            self.counters.pool_idle.sub(1);
-            if is_old(since_ms, now_ms, idle_for_max) {
+            let age_ms = now.ms.saturating_sub(idle.last()?.since_ms);
+            if is_old(age_ms, idle_for_max) {
                 // What lies deeper is older still.
                 self.counters.pool_idle.sub(idle.len() as u64);
                 idle.clear();
                 return None;
             }
-            if io.look() == Idle::Quiet {
+            if age_ms >= state.idle_limit_ms() {
+                // Left to the next sweep.
+                return None;
+            }
+            let mut kept = idle.pop()?;
+            self.counters.pool_idle.sub(1);
+            if kept.io.look() == Idle::Quiet {
                 self.counters.pool_hits.add(1);
-                return Some(io);
+                return Some((kept.io, age_ms));
             }
             self.counters.pool_stale.add(1);
+            closed(state, kept.seen_ms - kept.since_ms, now);
         }
     }
 
@@ -68,18 +94,37 @@ impl Pool {
             self.counters.pool_evicted.add(1);
             self.counters.pool_idle.sub(1);
         }
-        idle.push(Kept { io, since_ms: now_ms });
+        idle.push(Kept { io, since_ms: now_ms, seen_ms: now_ms });
         self.counters.pool_idle.add(1);
     }
 
-    /// Closes what is old, what the endpoint has closed, and what speaks without being asked.
-    pub(crate) fn sweep(&self, now_ms: u64, idle_for_max: Duration) {
-        self.swept_ms.set(Some(now_ms));
+    /// Closes what is old, what the endpoint has closed or is about to close, and what speaks without being asked.
+    pub(crate) fn sweep(&self, now: PoolTime, idle_for_max: Duration, state: &EndpointState) {
+        self.swept_ms.set(Some(now.ms));
+        self.http2.sweep(now.ms, idle_for_max);
         let mut idle = self.idle.borrow_mut();
-        let before = idle.len();
-        idle.retain_mut(|one| !is_old(one.since_ms, now_ms, idle_for_max) && one.io.look() == Idle::Quiet);
+        if idle.is_empty() {
+            return;
+        }
+        let (before, limit_ms) = (idle.len(), state.idle_limit_ms());
+        let (mut retired, mut watched) = (0, false);
+        idle.retain_mut(|one| {
+            let age_ms = now.ms.saturating_sub(one.since_ms);
+            if is_old(age_ms, idle_for_max) {
+                return false;
+            }
+            if one.io.look() != Idle::Quiet {
+                closed(state, one.seen_ms - one.since_ms, now);
+                return false;
+            }
+            one.seen_ms = now.ms;
+            // The first is the oldest, and stays, to be watched.
+            let retire = age_ms >= limit_ms && std::mem::replace(&mut watched, true);
+            retired += u64::from(retire);
+            !retire
+        });
+        self.counters.pool_retired.add(retired);
         self.counters.pool_idle.sub((before - idle.len()) as u64);
-        self.http2.sweep(now_ms, idle_for_max);
     }
 
     #[cfg(test)]
@@ -107,8 +152,16 @@ impl Drop for Pool {
     }
 }
 
-fn is_old(since_ms: u64, now_ms: u64, idle_for_max: Duration) -> bool {
-    !idle_for_max.is_zero() && u128::from(now_ms.saturating_sub(since_ms)) >= idle_for_max.as_millis()
+fn is_old(age_ms: u64, idle_for_max: Duration) -> bool {
+    !idle_for_max.is_zero() && u128::from(age_ms) >= idle_for_max.as_millis()
+}
+
+/// The endpoint has closed a connection that was idle, and last seen to be open at this age.
+#[cold]
+pub(super) fn closed(state: &EndpointState, age_ms: u64, now: PoolTime) {
+    // It became idle up to a tick later than the clock said.
+    let age = Duration::from_millis(age_ms).saturating_sub(TICK);
+    state.idle_closed(age, now.shared_s);
 }
 
 #[cfg(test)]
@@ -130,6 +183,14 @@ mod tests {
         (Rc::new(Pool::new(idle_max, counters.clone())), counters)
     }
 
+    fn state() -> EndpointState {
+        EndpointState::default()
+    }
+
+    fn at(ms: u64) -> PoolTime {
+        PoolTime { ms, shared_s: (ms / 1000) as u32 }
+    }
+
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
@@ -145,9 +206,9 @@ mod tests {
             pool.put(Io::Tcp(near), 0);
         }
         assert_eq!((pool.len(), counters.pool_idle.get()), (2, 2));
-        assert_eq!(pool.take(1, MINUTE).unwrap().local_addr().unwrap().port(), ports[2]);
-        assert_eq!(pool.take(1, MINUTE).unwrap().local_addr().unwrap().port(), ports[1]);
-        assert!(pool.take(1, MINUTE).is_none());
+        assert_eq!(pool.take(at(1), MINUTE, &state()).unwrap().0.local_addr().unwrap().port(), ports[2]);
+        assert_eq!(pool.take(at(1), MINUTE, &state()).unwrap().0.local_addr().unwrap().port(), ports[1]);
+        assert!(pool.take(at(1), MINUTE, &state()).is_none());
         assert_eq!(counters.pool_idle.get(), 0);
     }
 
@@ -163,8 +224,57 @@ mod tests {
         talking.readable().await.unwrap();
         pool.put(Io::Tcp(closed), 0);
         pool.put(Io::Tcp(talking), 0);
-        assert!(pool.take(1, MINUTE).is_none());
+        assert!(pool.take(at(1), MINUTE, &state()).is_none());
         assert_eq!(counters.pool_stale.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn connections_are_retired_before_the_endpoint_closes_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (pool, counters) = pool(8);
+        let state = state();
+        state.idle_said(5, 1);
+        let mut far = Vec::new();
+        for since_ms in [0, 100, 1000, 4000] {
+            let (near, peer) = pair(&listener).await;
+            far.push(peer);
+            pool.put(Io::Tcp(near), since_ms);
+        }
+        // The limit is 4500 ms.
+        pool.sweep(at(4600), MINUTE, &state);
+        assert_eq!((pool.len(), counters.pool_retired.get()), (3, 1), "the oldest stays, to be watched");
+        let (_, idle_ms) = pool.take(at(5000), MINUTE, &state).unwrap();
+        assert_eq!(idle_ms, 1000);
+        let (_, idle_ms) = pool.take(at(5000), MINUTE, &state).unwrap();
+        assert_eq!(idle_ms, 4000);
+        assert!(pool.take(at(5000), MINUTE, &state).is_none(), "but is not used");
+        assert_eq!((pool.len(), counters.pool_idle.get()), (1, 1));
+        // Its end is a lesson; another one, later, makes it count.
+        drop(far);
+        let closed = || async {
+            while pool.len() > 0 {
+                pool.sweep(at(6000), MINUTE, &state);
+                tokio::task::yield_now().await;
+            }
+        };
+        closed().await;
+        assert_eq!(state.idle_limit_ms(), 4500);
+        let (near, peer) = pair(&listener).await;
+        drop(peer);
+        near.readable().await.unwrap();
+        pool.put(Io::Tcp(near), 2000);
+        closed().await;
+        assert_eq!(state.idle_limit_ms(), 4500, "the same moment");
+        let (near, peer) = pair(&listener).await;
+        pool.put(Io::Tcp(near), 10_000);
+        pool.sweep(at(12_000), MINUTE, &state);
+        drop(peer);
+        while pool.len() > 0 {
+            pool.sweep(at(12_000), MINUTE, &state);
+            tokio::task::yield_now().await;
+        }
+        // Of the first moment the lowest age counts, which is that of the second lesson: never seen to be open at all.
+        assert_eq!(state.idle_limit_ms(), (2000 - 50) * 9 / 10);
     }
 
     #[tokio::test]
@@ -175,9 +285,9 @@ mod tests {
         let (b, _far_b) = pair(&listener).await;
         pool.put(Io::Tcp(a), 0);
         pool.put(Io::Tcp(b), 50_000);
-        pool.sweep(60_000, MINUTE);
+        pool.sweep(at(60_000), MINUTE, &state());
         assert_eq!(pool.len(), 1);
-        assert!(pool.take(110_000, MINUTE).is_none());
+        assert!(pool.take(at(110_000), MINUTE, &state()).is_none());
         assert_eq!(counters.pool_idle.get(), 0);
     }
 }

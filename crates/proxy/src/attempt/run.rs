@@ -10,6 +10,7 @@ use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
 use super::connect::{ConnectFault, connect, dial};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
+use super::pool;
 use super::upstream::{Held, InFlight, LocalUpstream};
 use crate::connection::Connection;
 use crate::http2::{Channel, NoStream};
@@ -133,6 +134,9 @@ pub(super) async fn pause(delay: Duration) {
     }
 }
 
+/// The idle time of a connection that was just opened.
+const FRESH: u32 = u32::MAX;
+
 async fn attempt(
     conn: &mut Connection,
     exchange: &mut Exchange,
@@ -147,16 +151,19 @@ async fn attempt(
     // Whoever is told who its client is must not be given another's requests on the same connection.
     let shared = settings.proxy_protocol.is_none();
     let pooled = if local.upstream.is_http2() && shared {
-        local.pool(index).http2.stream(&conn.worker)
+        local.pool(index).http2.stream(&conn.worker).map(|stream| (stream, 0))
     } else if only_fresh || !shared {
         None
     } else {
-        local.pool(index).take(conn.worker.timers.now_ms(), settings.idle_max)
+        local.pool(index).take(conn.worker.pool_time(), settings.idle_max, &endpoint.state)
     };
     // An HTTP/2 connection is watched while it is idle: that a stream of it ends is no sign of age.
-    let reused = pooled.is_some() && !local.upstream.is_http2();
+    let idle_ms = match &pooled {
+        Some((_, idle_ms)) if !local.upstream.is_http2() => u32::try_from(*idle_ms).unwrap_or(FRESH - 1),
+        _ => FRESH,
+    };
     let mut upstream = match pooled {
-        Some(upstream) => upstream,
+        Some((upstream, _)) => upstream,
         // Rare, so the future's size is kept out of the connection's own.
         None => match Box::pin(open(conn, exchange, local, index)).await {
             Ok(upstream) if conn.is_loop(&upstream, endpoint.addr) => {
@@ -188,6 +195,9 @@ async fn attempt(
     match ended {
         Ended::Complete => {
             endpoint.state.mark_succeeded();
+            if let Some(timeout_s) = exchange.upstream_idle_s() {
+                endpoint.state.idle_said(timeout_s, conn.worker.now_s.get());
+            }
             if shared && exchange.upstream_reusable() {
                 local.pool(index).put(upstream, conn.worker.timers.now_ms());
             }
@@ -197,10 +207,16 @@ async fn attempt(
             endpoint.state.mark_succeeded();
             Attempt::Over(Outcome::Tunnel(upstream, in_flight.hold()))
         }
-        Ended::Failed(UpstreamFault::Reset) if reused && may_be_stale(exchange) => Attempt::Stale,
         Ended::Failed(fault) => {
-            // That an idle connection was closed says nothing about the endpoint.
-            let idled_out = reused && !exchange.was_heard() && matches!(fault, UpstreamFault::Reset);
+            // That an idle connection was closed says nothing about the endpoint, but how long it keeps them.
+            let reset = matches!(fault, UpstreamFault::Reset);
+            let idled_out = reset && idle_ms != FRESH && !exchange.was_heard();
+            if idled_out {
+                pool::closed(&endpoint.state, u64::from(idle_ms), conn.worker.pool_time());
+            }
+            if reset && idle_ms != FRESH && may_be_stale(exchange) {
+                return Attempt::Stale;
+            }
             exchange_failed(local, index, &fault, idled_out)
         }
         Ended::Refused(refusal) => Attempt::Over(Outcome::Refused(refusal)),

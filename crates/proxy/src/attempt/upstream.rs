@@ -9,7 +9,7 @@ use weir_model::resource::traffic_policy::BalancePolicy;
 use weir_policy::balance::{Balancer, Tried};
 use weir_policy::retry::{Budget, BudgetConfig};
 
-use super::pool::Pool;
+use super::pool::{Pool, PoolTime};
 use crate::observe::ServiceCounters;
 use crate::snapshot::{Endpoint, EndpointState, Upstream};
 
@@ -104,10 +104,15 @@ impl LocalUpstream {
     }
 
     /// Closes idle connections that are old or dead.
-    pub(crate) fn sweep(&self, now_ms: u64) {
-        for pool in &self.pools {
-            pool.sweep(now_ms, self.upstream.settings.idle_max);
+    pub(crate) fn sweep(&self, now: PoolTime) {
+        for (pool, endpoint) in self.pools.iter().zip(&self.upstream.endpoints) {
+            pool.sweep(now, self.upstream.settings.idle_max, &endpoint.state);
         }
+    }
+
+    /// Lets go of what was learnt of endpoints too long ago.
+    pub(crate) fn tend(&self, now_s: u32) {
+        self.upstream.endpoints.iter().for_each(|endpoint| endpoint.state.idle_tend(now_s));
     }
 }
 

@@ -206,6 +206,11 @@ impl Metrics {
             "Idle upstream connections closed because a pool was full.",
             self.sum(|w| &w.pool_evicted),
         );
+        counter(
+            "weir_proxy_pool_retired_total",
+            "Idle upstream connections closed before the endpoint would have.",
+            self.sum(|w| &w.pool_retired),
+        );
         let mut gauge = |name, help, value: u64| {
             out.family(name, Kind::Gauge, help).value(value);
         };

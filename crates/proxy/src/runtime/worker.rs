@@ -19,7 +19,7 @@ use super::buffers::Buffers;
 use super::engine::EngineShared;
 use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
-use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, Probes, probe_avoided};
+use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, probe_avoided};
 use crate::config::ProxyConfig;
 use crate::connection::Lookups;
 use crate::http2;
@@ -33,6 +33,8 @@ use crate::tls::TlsScratch;
 const EXCHANGES_KEPT_MAX: usize = 1024;
 /// Ticks between two looks at the pools.
 const SWEEP_TICKS: u64 = 20;
+/// Idle connections, and upstreams, of a worker that has its pools looked at with every tick.
+const LOOKS_MAX: u64 = 512;
 
 /// The worker.
 pub(crate) struct Worker {
@@ -273,11 +275,33 @@ impl Worker {
         }
         self.now_s.set(self.shared.shared.now_s());
         self.counters.beat(self.now_s.get());
-        if count.is_multiple_of(SWEEP_TICKS) {
+        let sweeps = count.is_multiple_of(SWEEP_TICKS);
+        if sweeps {
             self.sweep();
+        } else if self.counters.pool_idle.get() <= LOOKS_MAX {
+            // So that the moment at which an endpoint closes a connection is known well.
+            self.look_at_pools();
+        }
+        if sweeps {
             if self.index == 0 && !self.is_draining() {
                 probe_avoided(self);
             }
+        }
+    }
+
+    /// The time as pools need it.
+    #[inline]
+    pub(crate) fn pool_time(&self) -> PoolTime {
+        PoolTime { ms: self.timers.now_ms(), shared_s: self.now_s.get() }
+    }
+
+    /// Closes idle upstream connections that are old or dead, of a few upstreams.
+    fn look_at_pools(&self) {
+        let view = self.view.borrow().clone();
+        let upstreams = view.upstreams.borrow();
+        if self.counters.pool_idle.get() > 0 && upstreams.len() as u64 <= LOOKS_MAX {
+            let now = self.pool_time();
+            upstreams.values().for_each(|local| local.sweep(now));
         }
     }
 
@@ -286,10 +310,12 @@ impl Worker {
     /// not keep an old one alive.
     fn sweep(&self) {
         let view = self.view();
-        let now_ms = self.timers.now_ms();
+        let now = self.pool_time();
         for local in view.upstreams.borrow().values() {
-            local.sweep(now_ms);
+            local.sweep(now);
+            local.tend(now.shared_s);
         }
+        let now_ms = now.ms;
         self.pools.borrow_mut().retain(|_, pool| {
             let Some(pool) = pool.upgrade() else { return false };
             if !pool.is_swept(now_ms) {

@@ -4,6 +4,11 @@
 //! flight or forgets which endpoint just failed. Nothing here decides anything; it only counts and remembers.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use weir_policy::Nanos;
+use weir_policy::idle::{IdleConfig, IdleLearner};
 
 /// Hands out keys that are never reused in this process.
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
@@ -22,6 +27,7 @@ pub struct EndpointState {
     avoided: AtomicBool,
     requests: AtomicU64,
     failures: AtomicU64,
+    idle: IdleState,
 }
 
 impl Default for EndpointState {
@@ -32,7 +38,43 @@ impl Default for EndpointState {
             avoided: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            idle: IdleState::default(),
         }
+    }
+}
+
+/// How long the endpoint keeps idle connections, as far as it is known.
+#[derive(Debug)]
+struct IdleState {
+    learner: Mutex<IdleLearner>,
+    /// The limit in milliseconds, where each request finds it.
+    limit_ms: AtomicU32,
+    /// What the endpoint said last, in seconds, and when: the same word is not learnt again and again.
+    said: AtomicU64,
+}
+
+/// No limit is known.
+const NO_LIMIT: u32 = u32::MAX;
+/// Seconds for which a word need not be said again.
+const SAID_FRESH_S: u32 = 60;
+
+impl Default for IdleState {
+    fn default() -> Self {
+        Self {
+            learner: Mutex::new(IdleLearner::new(IdleConfig::default())),
+            limit_ms: AtomicU32::new(NO_LIMIT),
+            said: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+impl IdleState {
+    fn learn(&self, now_s: u32, what: impl FnOnce(&mut IdleLearner, Nanos)) {
+        let now = Nanos::from_secs(u64::from(now_s));
+        let mut learner = self.learner.lock().unwrap_or_else(PoisonError::into_inner);
+        what(&mut learner, now);
+        let limit = learner.limit(now).map(|limit| u32::try_from(limit.as_millis()).unwrap_or(NO_LIMIT));
+        self.limit_ms.store(limit.unwrap_or(NO_LIMIT), Ordering::Relaxed);
     }
 }
 
@@ -74,6 +116,41 @@ impl EndpointState {
     pub fn mark_succeeded(&self) {
         if self.is_avoided() {
             self.avoided.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// For how many milliseconds a connection may have been idle and still be used; the most there is when nothing is
+    /// known.
+    #[inline]
+    pub fn idle_limit_ms(&self) -> u64 {
+        match self.idle.limit_ms.load(Ordering::Relaxed) {
+            NO_LIMIT => u64::MAX,
+            limit => u64::from(limit),
+        }
+    }
+
+    /// Remembers that the endpoint closed a connection that was idle, and last known to be open at this age. Times in
+    /// whole seconds of the proxy's monotonic clock.
+    pub fn idle_closed(&self, age: Duration, now_s: u32) {
+        self.idle.learn(now_s, |learner, now| learner.closed(age, now));
+    }
+
+    /// Remembers for how long the endpoint says that it keeps idle connections.
+    #[inline]
+    pub fn idle_said(&self, timeout_s: u32, now_s: u32) {
+        let before = self.idle.said.load(Ordering::Relaxed);
+        let (said, at) = ((before >> 32) as u32, before as u32);
+        if said != timeout_s || now_s.saturating_sub(at) >= SAID_FRESH_S {
+            self.idle.said.store(u64::from(timeout_s) << 32 | u64::from(now_s), Ordering::Relaxed);
+            let timeout = Duration::from_secs(u64::from(timeout_s));
+            self.idle.learn(now_s, |learner, now| learner.said(timeout, now));
+        }
+    }
+
+    /// Lets go of what was learnt too long ago.
+    pub fn idle_tend(&self, now_s: u32) {
+        if self.idle_limit_ms() != u64::MAX {
+            self.idle.learn(now_s, |_, _| {});
         }
     }
 
@@ -149,6 +226,26 @@ mod tests {
         state.mark_succeeded();
         assert!(!state.is_avoided());
         assert_eq!(state.failures(), 1);
+    }
+
+    #[test]
+    fn what_is_learnt_of_idle_connections_is_there_for_all_and_fades() {
+        let state = EndpointState::default();
+        assert_eq!(state.idle_limit_ms(), u64::MAX);
+        state.idle_said(5, 1);
+        assert_eq!(state.idle_limit_ms(), 4500);
+        state.idle_closed(Duration::from_secs(2), 2);
+        state.idle_closed(Duration::from_secs(2), 4);
+        assert_eq!(state.idle_limit_ms(), 1800);
+        for now_s in (10..1300).step_by(10) {
+            // The word is repeated, the closes are not.
+            state.idle_said(5, now_s);
+        }
+        assert_eq!(state.idle_limit_ms(), 4500);
+        state.idle_tend(1400);
+        assert_eq!(state.idle_limit_ms(), 4500);
+        state.idle_tend(2600);
+        assert_eq!(state.idle_limit_ms(), u64::MAX);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod capture;
 mod faults;
 mod hostile;
 mod http2;
+mod idle;
 mod interim;
 mod lifecycle;
 mod mutations;

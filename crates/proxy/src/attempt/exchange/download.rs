@@ -206,6 +206,10 @@ impl Exchange {
         self.upgraded = head.is_upgrade();
         self.ends_by_close = !lasts;
         self.upstream_keeps = head.keep_alive() && !self.upgraded;
+        if self.upstream_keeps && head.fields().seen().has(KnownField::KeepAlive) {
+            self.upstream_idle_s =
+                head.fields().value(buf, KnownField::KeepAlive).and_then(keep_alive_timeout);
+        }
         if self.upgraded {
             // What follows is the tunnel's.
             out.extend_from_slice(rest);
@@ -261,9 +265,40 @@ impl Exchange {
     }
 }
 
+/// The seconds in `timeout=5, max=100`.
+fn keep_alive_timeout(value: &[u8]) -> Option<u32> {
+    let mut parts = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let seconds = parts.find_map(|part| {
+        let (name, rest) = part.split_at_checked(b"timeout=".len())?;
+        name.eq_ignore_ascii_case(b"timeout=").then_some(rest)
+    })?;
+    std::str::from_utf8(seconds).ok()?.parse().ok()
+}
+
 fn write_interim(head: &ResponseHead, buf: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
     let mut writer = HeadWriter::response(out, head.status(), head.reason(buf))?;
     writer.copy(buf, head.fields(), FieldSet::NONE);
     writer.finish();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_upstream_says_of_its_patience() {
+        let check = |value: &str, expected: Option<u32>| {
+            assert_eq!(keep_alive_timeout(value.as_bytes()), expected, "{value}");
+        };
+        check("timeout=5", Some(5));
+        check("timeout=5, max=100", Some(5));
+        check("max=100 , Timeout=75", Some(75));
+        check("timeout=0", Some(0));
+        check("timeout=", None);
+        check("timeout=-1", None);
+        check("timeout=99999999999", None);
+        check("timeou", None);
+        check("", None);
+    }
 }
