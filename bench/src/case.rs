@@ -1,119 +1,280 @@
 //! The cases: what is done to each subject, in turn.
 
-use std::collections::BTreeMap;
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use crate::setup::{Back, Front, POLICIES_PATH, Setup};
 
-use anyhow::{Context, Result, ensure};
-
-use crate::cpu;
-use crate::options::{Case, Options};
-use crate::subject::{self, Subject};
-use crate::upstream;
-
-/// By subject, one figure per round: microseconds of CPU per request, or bytes per idle connection.
-pub(crate) type Samples = BTreeMap<String, Vec<f64>>;
-
-/// Seconds of load before the first measurement of each subject.
-const WARM_UP_SECONDS: u32 = 1;
-
-/// A folder that goes away with the run, and the upstream that serves from it.
-struct Stage {
-    dir: PathBuf,
-    upstream: Child,
+/// What answers behind the subjects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upstream {
+    /// nginx, with a small answer that leaves in one packet.
+    Small,
+    /// The same, and it shows which field of the request it has seen.
+    Fields,
+    /// nginx, with a small answer whose head and body leave in two packets.
+    Split,
+    /// nginx, with an answer of 64 KiB.
+    Large,
+    /// gRPC over HTTP/2, unary.
+    Grpc,
+    /// Bytes or WebSocket frames, echoed or poured out.
+    Streams,
 }
 
-impl Stage {
-    fn set(body_bytes: usize) -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("weir-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&dir)?;
-        let upstream = upstream::start(&dir, body_bytes)?;
-        Ok(Self { dir, upstream })
-    }
+/// What the load is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Requests over kept-alive connections, each as soon as the last is answered.
+    Wrk,
+    /// The same over HTTP/2, many at once on each connection.
+    H2load,
+    /// A fixed number of requests a second, evenly spaced.
+    Rate {
+        /// Requests a second, over all connections.
+        per_second: u32,
+    },
+    /// Small messages, each sent as soon as the last has come back.
+    Echo,
+    /// As many bytes as will flow, from the upstream to the client.
+    Bulk,
+    /// Connections with a full handshake, one request each.
+    Handshakes,
+    /// Connections that have had one answer and wait.
+    Idle,
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        subject::end(&mut self.upstream);
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
+/// What one figure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Request,
+    Message,
+    Mebibyte,
+    Handshake,
+    IdleConnection,
 }
 
-/// Runs the chosen case.
-pub(crate) fn run(options: &Options) -> Result<Samples> {
-    let stage = Stage::set(if options.case == Case::Http1Large { 64 * 1024 } else { 128 })?;
-    match options.case {
-        Case::Http1 | Case::Http1Large => requests(options, &stage.dir),
-        Case::Idle => idle(options, &stage.dir),
-    }
-}
-
-fn requests(options: &Options, dir: &Path) -> Result<Samples> {
-    let subjects = start_all(options, dir)?;
-    for subject in &subjects {
-        wrk(options, subject.port, WARM_UP_SECONDS)?;
-    }
-    let mut samples = Samples::new();
-    for round in 0..options.rounds {
-        for subject in &subjects {
-            let before = cpu::nanos(subject.pid())?;
-            let requests = wrk(options, subject.port, options.seconds)?;
-            let used = cpu::nanos(subject.pid())? - before;
-            let micros = used as f64 / 1000.0 / requests as f64;
-            println!("round {} {:8} {micros:7.2} us/request {requests:9} requests", round + 1, subject.name);
-            samples.entry(subject.name.clone()).or_default().push(micros);
+impl Unit {
+    /// Of the figures.
+    pub(crate) fn figure(self) -> &'static str {
+        match self {
+            Self::Request => "us CPU/request",
+            Self::Message => "us CPU/message",
+            Self::Mebibyte => "us CPU/MiB",
+            Self::Handshake => "us CPU/handshake",
+            Self::IdleConnection => "KiB/connection",
         }
     }
-    Ok(samples)
-}
 
-fn idle(options: &Options, dir: &Path) -> Result<Samples> {
-    let mut samples = Samples::new();
-    for round in 0..options.rounds {
-        for subject in start_all(options, dir)? {
-            // One request each way first, so that what is allocated once is not counted per connection.
-            wrk(options, subject.port, WARM_UP_SECONDS)?;
-            let before = cpu::resident(subject.pid())?;
-            let connections: Vec<TcpStream> = (0..options.connections)
-                .map(|_| kept_alive(subject.port))
-                .collect::<Result<_>>()
-                .context("opening idle connections (is the open-file limit high enough? see `ulimit -n`)")?;
-            let after = cpu::resident(subject.pid())?;
-            let bytes = after.saturating_sub(before) as f64 / connections.len() as f64;
-            println!("round {} {:8} {bytes:8.0} bytes per idle connection", round + 1, subject.name);
-            samples.entry(subject.name.clone()).or_default().push(bytes);
+    /// Of what is counted.
+    pub(crate) fn counted(self) -> &'static str {
+        match self {
+            Self::Request => "requests",
+            Self::Message => "messages",
+            Self::Mebibyte => "MiB",
+            Self::Handshake => "handshakes",
+            Self::IdleConnection => "connections",
         }
     }
-    Ok(samples)
 }
 
-fn start_all(options: &Options, dir: &Path) -> Result<Vec<Subject>> {
-    options.subjects.iter().map(|name| Subject::start(name, dir, &options.weir)).collect()
+/// One case.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// In a line, for the page.
+    pub(crate) what: &'static str,
+    pub(crate) setup: Setup,
+    pub(crate) upstream: Upstream,
+    pub(crate) load: Load,
+    pub(crate) unit: Unit,
+    /// Concurrent connections.
+    pub(crate) connections: usize,
+    /// What requests ask for.
+    pub(crate) path: &'static str,
+    /// Who is measured; the first is the one that the others are compared with.
+    pub(crate) subjects: &'static [&'static str],
+    /// The largest ratio to a peer that the design aims at.
+    pub(crate) targets: &'static [(&'static str, f64)],
 }
 
-/// A connection that has had one answer and waits.
-fn kept_alive(port: u16) -> Result<TcpStream> {
-    use std::io::{Read, Write};
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n")?;
-    let mut buffer = [0; 4096];
-    let read = stream.read(&mut buffer)?;
-    ensure!(buffer[..read].starts_with(b"HTTP/1.1 200"), "the subject did not answer 200");
-    Ok(stream)
-}
+const ALL: &[&str] = &["weir", "haproxy", "nginx", "envoy", "traefik", "caddy", "floor"];
+/// Where copying bytes would not do the same work.
+const SPEAKING: &[&str] = &["weir", "haproxy", "nginx", "envoy", "traefik", "caddy"];
 
-/// Loads a port from core 1 and returns how many requests were answered.
-fn wrk(options: &Options, port: u16, seconds: u32) -> Result<u64> {
-    let connections = if options.case == Case::Idle { 64 } else { options.connections };
-    let output = Command::new("taskset")
-        .args(["-c", "1", "wrk", "-t1", "-c", &connections.to_string(), "-d", &format!("{seconds}s")])
-        .arg(format!("http://127.0.0.1:{port}/"))
-        .output()
-        .context("cannot start wrk")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(!text.contains("Non-2xx"), "answers other than 200:\n{text}");
-    ensure!(!text.contains("Socket errors"), "socket errors:\n{text}");
-    let line = text.lines().find(|line| line.contains("requests in")).context("wrk printed no count")?;
-    Ok(line.trim().split(' ').next().context("no count")?.parse()?)
+const BASE: Case = Case {
+    name: "http1",
+    what: "HTTP/1.1 keep-alive, 128-byte answers, 64 connections",
+    setup: Setup::PLAIN,
+    upstream: Upstream::Small,
+    load: Load::Wrk,
+    unit: Unit::Request,
+    connections: 64,
+    path: "/",
+    subjects: ALL,
+    targets: &[("floor", 1.10), ("haproxy", 0.87), ("nginx", 0.82), ("envoy", 0.45)],
+};
+
+const STREAM: Case = Case {
+    upstream: Upstream::Streams,
+    path: "/echo",
+    targets: &[("haproxy", 1.0), ("nginx", 1.0), ("envoy", 1.0)],
+    ..BASE
+};
+
+/// All cases, in the order in which they run.
+pub(crate) const CASES: &[Case] = &[
+    BASE,
+    Case {
+        name: "http1-policies",
+        what: "the same through one of eight rules, with header filters both ways, time limits and retries",
+        setup: Setup { policies: true, ..Setup::PLAIN },
+        upstream: Upstream::Fields,
+        path: POLICIES_PATH,
+        targets: &[("floor", 1.17), ("haproxy", 1.0)],
+        ..BASE
+    },
+    Case {
+        name: "http1-split",
+        what: "as `http1`, but each answer leaves the upstream in two packets",
+        upstream: Upstream::Split,
+        targets: &[("haproxy", 1.0), ("nginx", 1.0)],
+        ..BASE
+    },
+    Case {
+        name: "http1-64k",
+        what: "as `http1`, with answers of 64 KiB",
+        upstream: Upstream::Large,
+        targets: &[("floor", 1.08), ("haproxy", 0.70), ("nginx", 0.80)],
+        ..BASE
+    },
+    Case {
+        name: "light",
+        what: "4,000 requests a second, evenly spaced, on 64 connections",
+        load: Load::Rate { per_second: 4000 },
+        targets: &[("haproxy", 0.75)],
+        ..BASE
+    },
+    Case {
+        name: "tls13",
+        what: "as `http1`, over TLS 1.3 (ECDSA P-256 certificate, AES-GCM)",
+        setup: Setup { front: Front::Tls, ..Setup::PLAIN },
+        subjects: SPEAKING,
+        targets: &[("haproxy", 0.75), ("nginx", 0.75)],
+        ..BASE
+    },
+    Case {
+        name: "handshakes",
+        what: "a new connection with a full TLS 1.3 handshake (X25519, ECDSA P-256) for each request",
+        setup: Setup { front: Front::Tls, ..Setup::PLAIN },
+        load: Load::Handshakes,
+        unit: Unit::Handshake,
+        connections: 8,
+        subjects: SPEAKING,
+        targets: &[("haproxy", 1.0), ("nginx", 1.0)],
+        ..BASE
+    },
+    Case {
+        name: "h2-h1",
+        what: "HTTP/2 in, HTTP/1.1 out: 8 connections with 32 requests at once on each",
+        setup: Setup { front: Front::Http2, ..Setup::PLAIN },
+        load: Load::H2load,
+        connections: 8,
+        subjects: SPEAKING,
+        targets: &[("haproxy", 0.87)],
+        ..BASE
+    },
+    Case {
+        name: "grpc",
+        what: "unary gRPC, HTTP/2 in and out: 8 connections with 32 calls at once on each, 100-byte messages",
+        setup: Setup { front: Front::Http2, back: Back::Grpc, ..Setup::PLAIN },
+        upstream: Upstream::Grpc,
+        load: Load::H2load,
+        connections: 8,
+        path: "/bench.Echo/Say",
+        subjects: SPEAKING,
+        targets: &[("haproxy", 1.0), ("nginx", 1.0), ("envoy", 1.0)],
+        ..BASE
+    },
+    Case {
+        name: "websocket",
+        what: "WebSocket messages of 32 bytes, echoed, on 64 connections",
+        setup: Setup { websocket: true, ..Setup::PLAIN },
+        load: Load::Echo,
+        unit: Unit::Message,
+        ..STREAM
+    },
+    Case {
+        name: "websocket-bulk",
+        what: "WebSocket frames of 16 KiB, as fast as they will flow to 4 clients",
+        setup: Setup { websocket: true, ..Setup::PLAIN },
+        load: Load::Bulk,
+        unit: Unit::Mebibyte,
+        connections: 4,
+        path: "/bulk",
+        ..STREAM
+    },
+    Case {
+        name: "tcp",
+        what: "TCP: messages of 64 bytes, echoed, on 64 connections",
+        setup: Setup { front: Front::Tcp, back: Back::Tcp, ..Setup::PLAIN },
+        load: Load::Echo,
+        unit: Unit::Message,
+        ..STREAM
+    },
+    Case {
+        name: "tcp-bulk",
+        what: "TCP: bytes as fast as they will flow to 4 clients",
+        setup: Setup { front: Front::Tcp, back: Back::Tcp, ..Setup::PLAIN },
+        load: Load::Bulk,
+        unit: Unit::Mebibyte,
+        connections: 4,
+        path: "/bulk",
+        ..STREAM
+    },
+    Case {
+        name: "workers-1",
+        what: "as `http1` with one worker, and nobody bound to a core",
+        subjects: &["weir", "haproxy", "nginx"],
+        targets: &[],
+        ..BASE
+    },
+    Case {
+        name: "workers-2",
+        what: "as `workers-1` with two workers",
+        setup: Setup { workers: 2, ..Setup::PLAIN },
+        subjects: &["weir", "haproxy", "nginx"],
+        targets: &[],
+        ..BASE
+    },
+    Case {
+        name: "idle",
+        what: "resident memory that each of 6,000 idle keep-alive connections adds",
+        load: Load::Idle,
+        unit: Unit::IdleConnection,
+        connections: 6000,
+        subjects: SPEAKING,
+        targets: &[],
+        ..BASE
+    },
+    Case {
+        name: "idle-tls",
+        what: "the same of 2,000 idle connections over TLS 1.3",
+        setup: Setup { front: Front::Tls, ..Setup::PLAIN },
+        load: Load::Idle,
+        unit: Unit::IdleConnection,
+        connections: 2000,
+        subjects: SPEAKING,
+        targets: &[],
+        ..BASE
+    },
+];
+
+impl Case {
+    /// Whether subject and load each have a core of their own.
+    pub(crate) fn is_pinned(&self) -> bool {
+        !self.name.starts_with("workers")
+    }
+
+    /// The case of a name.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        CASES.iter().find(|case| case.name == name).copied()
+    }
 }

@@ -21,8 +21,8 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     let ports: Vec<u16> = args.map(|port| port.parse().context("ports expected")).collect::<Result<_>>()?;
     ensure!(ports.len() >= 2, "usage: floor PORT UPSTREAM_PORT..");
     let listener = TcpListener::bind(("127.0.0.1", ports[0]))?;
-    let mut floor = Floor { poll: create()?, peers: Vec::new(), buffer: vec![0; BUFFER_BYTES] };
-    floor.add(listener.as_raw_fd())?;
+    let mut floor = Floor { poll: create()?, sides: Vec::new(), buffer: vec![0; BUFFER_BYTES] };
+    floor.control(libc::EPOLL_CTL_ADD, listener.as_raw_fd(), libc::EPOLLIN)?;
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX];
     let mut turn = 0;
     loop {
@@ -36,16 +36,24 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
                 turn += 1;
                 floor.join(client, upstream)?;
             } else {
-                floor.copy(fd);
+                floor.ready(fd, event.events)?;
             }
         }
     }
 }
 
+/// One direction's source, and what did not fit into its peer yet.
+struct Side {
+    stream: TcpStream,
+    peer: RawFd,
+    /// Read here, to be written to the peer. While there is any, nothing more is read.
+    left: Vec<u8>,
+}
+
 struct Floor {
     poll: RawFd,
-    /// By descriptor: the socket itself, and the descriptor of its peer.
-    peers: Vec<Option<(TcpStream, RawFd)>>,
+    /// By descriptor.
+    sides: Vec<Option<Side>>,
     buffer: Vec<u8>,
 }
 
@@ -56,52 +64,79 @@ impl Floor {
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
             let index = usize::try_from(fd)?;
-            if self.peers.len() <= index {
-                self.peers.resize_with(index + 1, || None);
+            if self.sides.len() <= index {
+                self.sides.resize_with(index + 1, || None);
             }
-            self.peers[index] = Some((stream, peer));
-            self.add(fd)?;
+            self.sides[index] = Some(Side { stream, peer, left: Vec::new() });
+            self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
         }
         Ok(())
     }
 
-    fn add(&self, fd: RawFd) -> Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: fd as u64 };
+    fn control(&self, operation: i32, fd: RawFd, events: i32) -> Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: fd as u64 };
         // SAFETY: `event` outlives the call; both descriptors are open.
-        let result = unsafe { libc::epoll_ctl(self.poll, libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+        let result = unsafe { libc::epoll_ctl(self.poll, operation, fd, &raw mut event) };
         ensure!(result == 0, "epoll_ctl: {}", std::io::Error::last_os_error());
         Ok(())
     }
 
-    fn copy(&mut self, fd: RawFd) {
-        let Some(Some((from, peer))) = self.peers.get(fd as usize) else { return };
-        let peer = *peer;
-        let mut from: &TcpStream = from;
-        match from.read(&mut self.buffer) {
-            Ok(read) if read > 0 => {
-                let Some(Some((to, _))) = self.peers.get(peer as usize) else { return };
-                if write_all(to, &self.buffer[..read]).is_ok() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            _ => {}
+    /// A socket is ready to be read, or to be written to again.
+    fn ready(&mut self, fd: RawFd, events: u32) -> Result<()> {
+        let Some(Some(side)) = self.sides.get(fd as usize) else { return Ok(()) };
+        let peer = side.peer;
+        let going_on =
+            if events & libc::EPOLLOUT as u32 != 0 { self.write_left(peer)? } else { self.copy(fd)? };
+        if !going_on {
+            self.sides[fd as usize] = None;
+            self.sides[peer as usize] = None;
         }
-        self.peers[fd as usize] = None;
-        self.peers[peer as usize] = None;
+        Ok(())
     }
-}
 
-/// Waits where a socket is full: simpler than a second event, and the load never makes it so for long.
-fn write_all(mut to: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        match to.write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
-            Err(error) => return Err(error),
+    /// Reads once and writes what came. Gives whether the connection goes on.
+    fn copy(&mut self, fd: RawFd) -> Result<bool> {
+        let Some(Some(side)) = self.sides.get(fd as usize) else { return Ok(true) };
+        let peer = side.peer;
+        let read = match (&side.stream).read(&mut self.buffer) {
+            Ok(0) => return Ok(false),
+            Ok(read) => read,
+            Err(error) => return Ok(error.kind() == ErrorKind::WouldBlock),
+        };
+        let Some(Some(to)) = self.sides.get(peer as usize) else { return Ok(false) };
+        let written = match (&to.stream).write(&self.buffer[..read]) {
+            Ok(written) => written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => return Ok(false),
+        };
+        if written < read {
+            let rest = self.buffer[written..read].to_vec();
+            if let Some(Some(side)) = self.sides.get_mut(fd as usize) {
+                side.left = rest;
+            }
+            self.control(libc::EPOLL_CTL_MOD, fd, 0)?;
+            self.control(libc::EPOLL_CTL_MOD, peer, libc::EPOLLOUT)?;
         }
+        Ok(true)
     }
-    Ok(())
+
+    /// Writes what was left over to the peer of its source. Gives whether the connection goes on.
+    fn write_left(&mut self, source: RawFd) -> Result<bool> {
+        let Some(Some(side)) = self.sides.get(source as usize) else { return Ok(false) };
+        let to = side.peer;
+        let Some(Some(peer)) = self.sides.get(to as usize) else { return Ok(false) };
+        let written = match (&peer.stream).write(&side.left) {
+            Ok(written) => written,
+            Err(error) => return Ok(error.kind() == ErrorKind::WouldBlock),
+        };
+        let Some(Some(side)) = self.sides.get_mut(source as usize) else { return Ok(false) };
+        side.left.drain(..written);
+        if side.left.is_empty() {
+            self.control(libc::EPOLL_CTL_MOD, source, libc::EPOLLIN)?;
+            self.control(libc::EPOLL_CTL_MOD, to, libc::EPOLLIN)?;
+        }
+        Ok(true)
+    }
 }
 
 fn create() -> Result<RawFd> {

@@ -1,27 +1,55 @@
 //! Side-by-side measurements: Weir, its peers and a byte-copy floor do the same work in turn, on one core.
 //!
-//! The figure is CPU time of the subject per request, as a ratio: it holds on a noisy machine, where requests per
-//! second do not. See `bench/README.md` for how to read it.
+//! The figure is CPU time of the subject per unit of work, as a ratio: it holds on a noisy machine, where requests per
+//! second do not. `docs/benchmarks.md` says how it is measured and how to read it.
 
-#![allow(clippy::print_stdout, reason = "a command-line tool prints its results")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints its results")]
 
 mod case;
+mod check;
+mod client;
 mod cpu;
 mod floor;
+mod instructions;
+mod load;
 mod options;
+mod peers;
 mod report;
+mod results;
+mod run;
+mod setup;
+mod stage;
 mod subject;
 mod upstream;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("{fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let mut args = std::env::args().skip(1).peekable();
-    if args.peek().map(String::as_str) == Some("floor") {
-        return floor::main(args.skip(1));
+    match args.peek().map(String::as_str) {
+        Some("floor") => return floor::main(args.skip(1)),
+        Some("upstream") => return upstream::main(args.skip(1)),
+        Some("load") => return load::main(args.skip(1)),
+        Some("instructions") => return instructions::main(args.skip(1)),
+        Some("render") => return report::render(args.skip(1)),
+        _ => {}
     }
     let options = options::Options::parse(args)?;
-    let samples = case::run(&options)?;
-    report::print(&options, &samples);
-    Ok(())
+    if options.install {
+        peers::install(&options.target)?;
+    }
+    let results = run::run(&options)?;
+    report::keep(&options, &results)
 }

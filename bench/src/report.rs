@@ -1,25 +1,80 @@
-//! Prints medians and ratios.
+//! Prints what came out, keeps it as JSON, and writes the tables of a page.
 
-use crate::case::Samples;
-use crate::options::{Case, Options};
+mod markdown;
 
-/// Prints one row per subject: the median, and how Weir compares with it.
-pub(crate) fn print(options: &Options, samples: &Samples) {
-    let unit = if options.case == Case::Idle { "bytes/connection" } else { "us CPU/request" };
-    let weir = samples.get("weir").map(|figures| median(figures));
-    println!("\n{:10} {:>16} {:>8} {:>8}   weir / it", "subject", unit, "min", "max");
-    for (name, figures) in samples {
-        let middle = median(figures);
-        let low = figures.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = figures.iter().copied().fold(0.0, f64::max);
-        let ratio = weir.map_or_else(String::new, |weir| format!("{:.3}", weir / middle));
-        println!("{name:10} {middle:16.2} {low:8.2} {high:8.2}   {ratio}");
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::case::Case;
+use crate::options::Options;
+use crate::results::{CaseResults, Results, least, median, most};
+
+/// The one that others are compared with.
+const OURS: &str = "weir";
+
+/// Prints a case's table.
+pub(crate) fn print(case: &Case, results: &CaseResults) {
+    let ours = results.subject(OURS);
+    println!(
+        "\n{:8} {:>18} {:>8} {:>8} {:>6} {:>6}   weir / it (least, most)",
+        "subject",
+        case.unit.figure(),
+        "least",
+        "most",
+        "busy",
+        "load"
+    );
+    for subject in &results.subjects {
+        let ratio = ours.filter(|ours| ours.name != subject.name).and_then(|ours| ours.ratio_to(subject));
+        let ratio = ratio.map_or_else(String::new, |[middle, least, most]| {
+            let target = case.targets.iter().find(|(name, _)| *name == subject.name);
+            let target = target.map_or_else(String::new, |(_, most)| {
+                format!("  target {most:.2}: {}", if middle <= *most { "met" } else { "missed" })
+            });
+            format!("{middle:.3} ({least:.2}, {most:.2}){target}")
+        });
+        println!(
+            "{:8} {:18.2} {:8.2} {:8.2} {:>6} {:>6}   {ratio}{}",
+            subject.name,
+            subject.median(),
+            least(&subject.figures),
+            most(&subject.figures),
+            share(&subject.busy),
+            share(&subject.load_busy),
+            if subject.is_load_bound() { "  (load was the bottleneck)" } else { "" }
+        );
+    }
+    for (name, why) in &results.missing {
+        println!("{name:8} not measured: {why}");
     }
 }
 
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
+fn share(figures: &[f64]) -> String {
+    if figures.is_empty() { String::new() } else { format!("{:.0} %", median(figures) * 100.0) }
+}
+
+/// Keeps the results, and writes them into a page if there is one.
+pub(crate) fn keep(options: &Options, results: &Results) -> Result<()> {
+    let json = options.json.clone().unwrap_or_else(|| options.target.join("bench.json"));
+    std::fs::write(&json, serde_json::to_string_pretty(results)? + "\n")
+        .with_context(|| format!("cannot write {}", json.display()))?;
+    println!("\nresults in {}", json.display());
+    options.markdown.as_deref().map_or(Ok(()), |page| markdown::write_into(page, results))
+}
+
+/// `render RESULTS.json [PAGE]`: from results that were kept.
+pub(crate) fn render(args: impl Iterator<Item = String>) -> Result<()> {
+    let args: Vec<PathBuf> = args.map(PathBuf::from).collect();
+    let read = |path: &Path| -> Result<Results> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} holds no results", path.display()))
+    };
+    match args.as_slice() {
+        [json] => print!("{}", markdown::tables(&read(json)?)),
+        [json, page] => markdown::write_into(page, &read(json)?)?,
+        _ => bail!("usage: render RESULTS.json [PAGE]"),
+    }
+    Ok(())
 }

@@ -1,34 +1,108 @@
-//! What is measured: each subject's configuration and process, on core 0.
+//! What is measured: each subject's process, with the configuration that its module writes.
 
-use std::fs;
+mod caddy;
+mod envoy;
+mod floor;
+mod haproxy;
+mod nginx;
+mod traefik;
+mod weir;
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::upstream;
+use crate::setup::Setup;
+use crate::stage::Stage;
+
+/// Each subject's port.
+pub(crate) const PORTS: [(&str, u16); 7] = [
+    ("weir", 19001),
+    ("haproxy", 19002),
+    ("nginx", 19003),
+    ("envoy", 19004),
+    ("traefik", 19005),
+    ("caddy", 19006),
+    ("floor", 19007),
+];
+
+/// A subject's port; 0 for a name that is none.
+pub(crate) fn port(name: &str) -> u16 {
+    PORTS.iter().find(|(known, _)| *known == name).map_or(0, |(_, port)| *port)
+}
+
+/// How long a subject may take to listen.
+const START_MAX: Duration = Duration::from_secs(15);
+/// Lines of a subject's own words that are shown when it fails.
+const LOG_LINES_SHOWN: usize = 4;
+
+/// What a configuration is made from.
+pub(crate) struct Place<'a> {
+    /// Where files may be written.
+    pub(crate) dir: &'a Path,
+    /// Where it listens.
+    pub(crate) port: u16,
+    /// Where the upstreams listen.
+    pub(crate) upstreams: [u16; 2],
+    pub(crate) setup: &'a Setup,
+    /// Programs from PyPI.
+    pub(crate) peers: &'a Path,
+    pub(crate) weir: &'a Path,
+}
+
+impl Place<'_> {
+    /// A file in the folder, written.
+    fn file(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.dir.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+}
 
 /// A running subject.
 pub(crate) struct Subject {
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
     pub(crate) port: u16,
     child: Child,
+    log: PathBuf,
 }
 
 impl Subject {
-    /// Starts a subject by name and waits until it accepts connections.
-    pub(crate) fn start(name: &str, dir: &Path, weir: &Path) -> Result<Self> {
-        let (port, mut command) = match name {
-            "weir" => (19001, weir_command(dir, weir, 19001)?),
-            "haproxy" => (19002, haproxy_command(dir, 19002)?),
-            "nginx" => (19003, nginx_command(dir, 19003)?),
-            "floor" => (19004, floor_command(19004)?),
-            other => bail!("unknown subject `{other}`: expected weir, haproxy, nginx or floor"),
+    /// Starts a subject by name and waits until it accepts connections. An error says why this one cannot be measured.
+    pub(crate) fn start(name: &'static str, stage: &Stage, core: Option<usize>) -> Result<Self> {
+        let port = port(name);
+        let place = Place {
+            dir: &stage.dir,
+            port,
+            upstreams: stage.upstreams,
+            setup: &stage.case.setup,
+            peers: &stage.peers,
+            weir: &stage.weir,
         };
-        let child = command.stdout(Stdio::null()).spawn().with_context(|| format!("cannot start {name}"))?;
-        let mut subject = Self { name: name.to_owned(), port, child };
+        ensure!(TcpStream::connect(("127.0.0.1", port)).is_err(), "another program listens on port {port}");
+        let command = match name {
+            "weir" => weir::command(&place)?,
+            "haproxy" => haproxy::command(&place)?,
+            "nginx" => nginx::command(&place)?,
+            "envoy" => envoy::command(&place)?,
+            "traefik" => traefik::command(&place)?,
+            "caddy" => caddy::command(&place)?,
+            _ => floor::command(&place)?,
+        };
+        let log = stage.dir.join(format!("{name}.log"));
+        let output = File::create(&log)?;
+        let child = pinned(command, core)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let mut subject = Self { name, port, child, log };
         subject.wait_ready()?;
         Ok(subject)
     }
@@ -42,12 +116,18 @@ impl Subject {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended at once: {status}", self.name);
+                bail!("it ended at once, {status}: {}", self.last_words());
             }
-            ensure!(start.elapsed() < Duration::from_secs(10), "{} does not listen", self.name);
+            ensure!(start.elapsed() < START_MAX, "it does not listen: {}", self.last_words());
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join(" / ")
     }
 }
 
@@ -58,118 +138,31 @@ impl Drop for Subject {
 }
 
 /// Asks a process to end (nginx must tell its worker), and makes sure.
+pub(crate) use envoy::binary as envoy_program;
+pub(crate) use weir::command as weir_command;
+
 pub(crate) fn end(child: &mut Child) {
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
     let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-    for _ in 0..100 {
+    for _ in 0..150 {
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(10));
     }
     let _ = child.kill();
     let _ = child.wait();
 }
 
-fn pinned(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0"]).arg(program);
-    command
-}
-
-fn weir_command(dir: &Path, weir: &Path, port: u16) -> Result<Command> {
-    let [a, b] = upstream::PORTS;
-    let file = dir.join("weir.yaml");
-    fs::write(
-        &file,
-        format!(
-            "kind: Gateway
-metadata: {{name: bench}}
-spec:
-  addresses: [{{value: 127.0.0.1}}]
-  listeners: [{{name: http, port: {port}, protocol: HTTP}}]
----
-kind: HTTPRoute
-metadata: {{name: bench}}
-spec:
-  parentRefs: [{{name: bench}}]
-  rules: [{{backendRefs: [{{name: echo}}]}}]
----
-kind: Service
-metadata: {{name: echo}}
-spec:
-  endpoints: [{{address: 127.0.0.1, port: {a}}}, {{address: 127.0.0.1, port: {b}}}]
----
-kind: TrafficPolicy
-metadata: {{name: echo}}
-spec:
-  targetRefs: [{{name: echo}}]
-  balance: {{policy: round_robin}}
-"
-        ),
-    )?;
-    let mut command = pinned(weir);
-    command.args(["proxy", "--workers", "1", "-f"]).arg(file);
-    Ok(command)
-}
-
-fn haproxy_command(dir: &Path, port: u16) -> Result<Command> {
-    let [a, b] = upstream::PORTS;
-    let file = dir.join("haproxy.cfg");
-    fs::write(
-        &file,
-        format!(
-            "global
-  nbthread 1
-  maxconn 8192
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 600s
-  timeout server 600s
-  option http-keep-alive
-  http-reuse always
-frontend f
-  bind 127.0.0.1:{port}
-  default_backend b
-backend b
-  balance roundrobin
-  server a 127.0.0.1:{a} pool-max-conn 512
-  server b 127.0.0.1:{b} pool-max-conn 512
-"
-        ),
-    )?;
-    let mut command = pinned("haproxy");
-    command.arg("-db").arg("-f").arg(file).stderr(Stdio::null());
-    Ok(command)
-}
-
-fn nginx_command(dir: &Path, port: u16) -> Result<Command> {
-    let [a, b] = upstream::PORTS;
-    let file = dir.join("nginx.conf");
-    fs::write(
-        &file,
-        format!(
-            "daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.log;
-events {{ worker_connections 16384; multi_accept on; }}
-http {{
-  access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;
-  client_body_temp_path {dir}/n1; proxy_temp_path {dir}/n2; fastcgi_temp_path {dir}/n3; uwsgi_temp_path {dir}/n4; scgi_temp_path {dir}/n5;
-  upstream up {{ server 127.0.0.1:{a}; server 127.0.0.1:{b}; keepalive 512; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffers 16 16k; }}
-  }}
-}}",
-            dir = dir.display()
-        ),
-    )?;
-    let mut command = pinned("nginx");
-    command.arg("-c").arg(file).stderr(Stdio::null());
-    Ok(command)
-}
-
-fn floor_command(port: u16) -> Result<Command> {
-    let mut command = pinned(std::env::current_exe()?);
-    command.arg("floor").arg(port.to_string()).args(upstream::PORTS.map(|p| p.to_string()));
-    Ok(command)
+/// The same command, kept on one core if there is one named.
+pub(crate) fn pinned(command: Command, core: Option<usize>) -> Command {
+    let Some(core) = core else { return command };
+    let mut outer = Command::new("taskset");
+    outer.args(["-c", &core.to_string()]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        outer.env(name, value.unwrap_or_else(|| OsStr::new("")));
+    }
+    outer
 }

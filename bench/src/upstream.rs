@@ -1,32 +1,48 @@
-//! The upstream that all subjects share: nginx, answering from memory on two ports.
+//! The upstreams that all subjects share, on two ports.
+
+pub(crate) mod grpc;
+pub(crate) mod streams;
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+
+use crate::case::Upstream;
+use crate::subject::pinned;
 
 /// The ports of the two upstreams.
 pub(crate) const PORTS: [u16; 2] = [19101, 19102];
+/// Bytes of a small answer.
+pub(crate) const SMALL_BYTES: usize = 128;
+const LARGE_BYTES: usize = 64 * 1024;
 
-/// Up to this size an answer stands in the configuration itself.
-const SMALL_BYTES_MAX: usize = 1024;
+/// What a request is answered with.
+pub(crate) fn body(kind: Upstream) -> String {
+    "x".repeat(if kind == Upstream::Large { LARGE_BYTES } else { SMALL_BYTES })
+}
 
-/// Starts it on the core of the load generator.
-pub(crate) fn start(dir: &Path, body_bytes: usize) -> Result<Child> {
-    let body = "x".repeat(body_bytes);
+/// Starts nginx, answering from memory, on the core of the load generator.
+pub(crate) fn start_nginx(dir: &Path, kind: Upstream, core: Option<usize>) -> Result<Child> {
+    let body = body(kind);
     fs::write(dir.join("body"), &body)?;
-    // A small answer leaves in one piece, as most applications send it; a large one would not fit the configuration.
-    let answer = if body_bytes <= SMALL_BYTES_MAX {
-        format!("return 200 \"{body}\";")
-    } else {
-        format!("root {}; try_files /body =404;", dir.display())
+    let file = format!("root {}; try_files /body =404;", dir.display());
+    let answer = match kind {
+        // In one piece, as most applications send it.
+        Upstream::Small => format!("return 200 \"{body}\";"),
+        Upstream::Fields => format!("add_header x-seen $http_x_tenant; return 200 \"{body}\";"),
+        // Head and body in one packet are just what `tcp_nopush` is for.
+        Upstream::Split => format!("tcp_nopush off; {file}"),
+        _ => format!("tcp_nopush on; {file}"),
     };
     let config = format!(
         "daemon off; worker_processes 1; pid {dir}/upstream.pid; error_log {dir}/upstream.log;
 events {{ worker_connections 16384; }}
 http {{
-  access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; sendfile on; tcp_nopush on;
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; sendfile on;
   client_body_temp_path {dir}/u1; proxy_temp_path {dir}/u2; fastcgi_temp_path {dir}/u3; uwsgi_temp_path {dir}/u4; scgi_temp_path {dir}/u5;
   open_file_cache max=10;
   server {{ listen 127.0.0.1:{} reuseport; listen 127.0.0.1:{} reuseport; location / {{ {answer} }} }}
@@ -37,10 +53,59 @@ http {{
     );
     let path = dir.join("upstream.conf");
     fs::write(&path, config)?;
-    Command::new("taskset")
-        .args(["-c", "1", "nginx", "-c"])
-        .arg(&path)
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(&path);
+    pinned(command, core)
         .stderr(Stdio::null())
         .spawn()
-        .context("cannot start nginx as the upstream")
+        .context("cannot start nginx as the upstream (Debian: nginx-light)")
+}
+
+/// Starts this program as the upstream for gRPC and for streams.
+pub(crate) fn start_own(core: Option<usize>) -> Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("upstream").args(PORTS.map(|port| port.to_string()));
+    pinned(command, core).spawn().context("cannot start the upstream")
+}
+
+/// Waits until both ports accept connections.
+pub(crate) fn wait_ready() -> Result<()> {
+    let start = Instant::now();
+    for port in PORTS {
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            ensure!(start.elapsed() < Duration::from_secs(5), "the upstream does not listen on port {port}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(())
+}
+
+/// Runs as the upstream until it is ended: HTTP/2 connections are served as gRPC, all others as streams.
+pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
+    let ports: Vec<u16> = args.map(|port| port.parse().context("ports expected")).collect::<Result<_>>()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut listeners = tokio::task::JoinSet::new();
+        for port in ports {
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+            listeners.spawn(accept(listener));
+        }
+        while let Some(ended) = listeners.join_next().await {
+            ended??;
+        }
+        Ok(())
+    })
+}
+
+async fn accept(listener: tokio::net::TcpListener) -> Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        // A connection that breaks is the subject's affair, and shows in its figures.
+        tokio::spawn(async move {
+            let mut first = [0; 4];
+            let read = stream.peek(&mut first).await?;
+            if &first[..read] == b"PRI " { grpc::serve(stream).await } else { streams::serve(stream).await }
+        });
+    }
 }

@@ -1,0 +1,230 @@
+//! Counts the instructions that Weir needs for a request, under valgrind's callgrind, and compares them with bounds that are
+//! kept beside the code. Unlike time, the count is the same on a busy machine: it guards the request path in CI.
+//!
+//! One connection asks for one thing after the other. The process is run twice, with few requests and with many, so that
+//! what happens once (start, configuration, end) drops out.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::client::{self, Http2, head_end};
+use crate::setup::{Front, Setup};
+use crate::subject::{self, Place};
+
+const USAGE: &str = "\
+usage: cargo run -p weir-bench -- instructions [OPTIONS]
+
+  --weir PATH     the binary (default: beside this one); bounds are kept for each profile
+  --requests N    requests that are counted (default 2000)
+  --keep DIR      keeps the profiles, for callgrind_annotate
+  --write-bounds  takes what is counted as the new bounds
+
+Needs valgrind.";
+
+/// Requests of the shorter run: enough that everything lazy has happened.
+const FIRST_REQUESTS: u32 = 300;
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// The bounds, as kept in `bench/instructions.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Bounds {
+    /// How far above its bound a count may be, as a share.
+    tolerance: f64,
+    /// By cargo's profile and by case: instructions per request.
+    profiles: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+struct Options {
+    weir: PathBuf,
+    requests: u32,
+    keep: Option<PathBuf>,
+    write: bool,
+}
+
+/// The cases, each with what Weir is set up for.
+const CASES: [(&str, Setup); 3] = [
+    ("http1", Setup::PLAIN),
+    ("http1-policies", Setup { policies: true, ..Setup::PLAIN }),
+    ("h2-h1", Setup { front: Front::Http2, ..Setup::PLAIN }),
+];
+
+/// Counts, compares, and fails where a bound is passed.
+pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
+    let options = parse(args)?;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut bounds: Bounds = serde_json::from_str(&text)?;
+    let profile = options.weir.parent().and_then(Path::file_name).context("the binary is in no folder")?;
+    let profile = profile.to_string_lossy().into_owned();
+    let upstreams = [answering()?, answering()?];
+    let known = bounds.profiles.entry(profile.clone()).or_default();
+    let mut failures = Vec::new();
+    for (name, setup) in CASES {
+        let count = count(&options, name, setup, upstreams).with_context(|| format!("case {name}"))?;
+        let Some(bound) = known.get(name).copied().filter(|_| !options.write) else {
+            println!("{profile} {name:16} {count:8} instructions per request");
+            known.insert(name.to_owned(), count);
+            continue;
+        };
+        let share = count as f64 / bound as f64 - 1.0;
+        println!(
+            "{profile} {name:16} {count:8} instructions per request, bound {bound} ({:+.1} %)",
+            share * 100.0
+        );
+        if share > bounds.tolerance {
+            failures.push(format!("{name}: {count}, {:.1} % more than its bound {bound}", share * 100.0));
+        }
+    }
+    if options.write {
+        fs::write(&path, serde_json::to_string_pretty(&bounds)? + "\n")?;
+        println!("written to {}", path.display());
+    }
+    ensure!(
+        failures.is_empty(),
+        "more instructions per request than allowed:\n  {}\nMake it cheaper, or say in the commit why it is worth \
+         it and run with --write-bounds.",
+        failures.join("\n  ")
+    );
+    Ok(())
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Options> {
+    let here = std::env::current_exe()?;
+    let weir = here.with_file_name("weir");
+    let mut options = Options { weir, requests: 2000, keep: None, write: false };
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value\n\n{USAGE}"));
+        match arg.as_str() {
+            "--weir" => options.weir = value()?.into(),
+            "--requests" => options.requests = value()?.parse().context("--requests takes a number")?,
+            "--keep" => options.keep = Some(value()?.into()),
+            "--write-bounds" => options.write = true,
+            _ => bail!("{USAGE}"),
+        }
+    }
+    options.weir = options.weir.canonicalize().with_context(|| format!("no {}", options.weir.display()))?;
+    Ok(options)
+}
+
+/// Instructions per request.
+fn count(options: &Options, name: &str, setup: Setup, upstreams: [u16; 2]) -> Result<u64> {
+    let few = run(options, name, setup, upstreams, FIRST_REQUESTS)?;
+    let many = run(options, name, setup, upstreams, FIRST_REQUESTS + options.requests)?;
+    Ok(many.saturating_sub(few) / u64::from(options.requests))
+}
+
+/// Instructions of a whole run with so many requests.
+fn run(options: &Options, name: &str, setup: Setup, upstreams: [u16; 2], requests: u32) -> Result<u64> {
+    let dir = std::env::temp_dir().join(format!("weir-instructions-{}", std::process::id()));
+    fs::create_dir_all(&dir)?;
+    let outcome = run_in(&dir, options, name, setup, upstreams, requests);
+    let _ = fs::remove_dir_all(&dir);
+    outcome
+}
+
+fn run_in(
+    dir: &Path,
+    options: &Options,
+    name: &str,
+    setup: Setup,
+    upstreams: [u16; 2],
+    requests: u32,
+) -> Result<u64> {
+    // Free now, and nobody else's in the next moment.
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let place = Place { dir, port, upstreams, setup: &setup, peers: dir, weir: &options.weir };
+    let inner = subject::weir_command(&place)?;
+    let profile = match &options.keep {
+        Some(keep) => keep.join(format!("callgrind.{name}.{requests}")),
+        None => dir.join("callgrind"),
+    };
+    let mut child = Command::new("valgrind")
+        .arg("--tool=callgrind")
+        .arg(format!("--log-file={}", dir.join("log").display()))
+        .arg(format!("--callgrind-out-file={}", profile.display()))
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(dir.join("words"))?)
+        .spawn()
+        .context("cannot start valgrind (Debian: valgrind)")?;
+    let asked = wait_ready(port, &mut child).and_then(|()| ask_all(&setup, port, requests));
+    subject::end(&mut child);
+    asked.with_context(|| fs::read_to_string(dir.join("words")).unwrap_or_default())?;
+    let log = fs::read_to_string(dir.join("log"))?;
+    let line =
+        log.lines().find_map(|line| line.split_once("Collected : ")).context("callgrind counted nothing")?;
+    line.1.trim().parse().context("callgrind's count is no number")
+}
+
+fn ask_all(setup: &Setup, port: u16, requests: u32) -> Result<()> {
+    let path = if setup.policies { crate::setup::POLICIES_PATH } else { "/" };
+    if setup.front == Front::Http2 {
+        let mut connection = Http2::connect(port)?;
+        for _ in 0..requests {
+            let answer = connection.ask(path, None)?;
+            ensure!(answer.status == 200, "answered with {}", answer.status);
+        }
+        return Ok(());
+    }
+    let request = client::request(path, false);
+    let mut stream = client::connect(port)?;
+    for _ in 0..requests {
+        let answer = client::ask(&mut stream, &request)?;
+        ensure!(answer.status == 200, "answered with {}", answer.status);
+    }
+    Ok(())
+}
+
+fn wait_ready(port: u16, child: &mut Child) -> Result<()> {
+    let start = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        ensure!(child.try_wait()?.is_none(), "it ended at once");
+        ensure!(start.elapsed() < START_MAX, "it does not listen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// An upstream that gives each request the same small answer, until the program ends.
+fn answering() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    Ok(port)
+}
+
+fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}",
+        crate::upstream::SMALL_BYTES,
+        "x".repeat(crate::upstream::SMALL_BYTES)
+    );
+    stream.set_nodelay(true)?;
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        seen.extend_from_slice(&buffer[..read]);
+        if let Some(end) = head_end(&seen) {
+            seen.drain(..end);
+            stream.write_all(answer.as_bytes())?;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! HAProxy.
+
+use std::fmt::Write;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::Place;
+use crate::setup::{Back, Front, OTHER_PREFIXES, POLICIES_PREFIX, REQUEST_FIELD, RESPONSE_FIELD};
+
+pub(crate) fn command(place: &Place<'_>) -> Result<Command> {
+    let file = place.file("haproxy.cfg", &configuration(place))?;
+    let mut command = Command::new("haproxy");
+    command.arg("-db").arg("-f").arg(file);
+    Ok(command)
+}
+
+fn configuration(place: &Place<'_>) -> String {
+    let setup = place.setup;
+    let (dir, port, [a, b]) = (place.dir.display(), place.port, place.upstreams);
+    let (mode, http) = match setup.front {
+        Front::Tcp => ("tcp", ""),
+        _ => ("http", "  option http-keep-alive\n  http-reuse always\n"),
+    };
+    let bind = match setup.front {
+        Front::Http1 | Front::Tcp => String::new(),
+        Front::Http2 => " proto h2".to_owned(),
+        Front::Tls => format!(" ssl crt {dir}/both.pem ssl-min-ver TLSv1.3 alpn http/1.1"),
+    };
+    let server = match setup.back {
+        Back::Http1 => "pool-max-conn 512",
+        Back::Grpc => "pool-max-conn 512 proto h2",
+        Back::Tcp => "",
+    };
+    let mut text = format!(
+        "global
+  nbthread {workers}
+  maxconn 8192
+  tune.h2.max-concurrent-streams 256
+defaults
+  mode {mode}
+  timeout connect 5s
+  timeout client 600s
+  timeout server 600s
+{http}frontend f
+  bind 127.0.0.1:{port}{bind}
+",
+        workers = setup.workers
+    );
+    if setup.policies {
+        for (index, prefix) in OTHER_PREFIXES.iter().enumerate() {
+            let _ = writeln!(text, "  use_backend b{index} if {{ path_beg {prefix}/ }}");
+        }
+        let _ = writeln!(text, "  use_backend b-cart if {{ path_beg {POLICIES_PREFIX}/ }}");
+    }
+    text += "  default_backend b\n";
+    let servers = format!(
+        "  balance roundrobin\n  server a 127.0.0.1:{a} {server}\n  server b 127.0.0.1:{b} {server}\n"
+    );
+    let _ = write!(text, "backend b\n{servers}");
+    if setup.policies {
+        for index in 0..OTHER_PREFIXES.len() {
+            let _ = write!(text, "backend b{index}\n  timeout server 5s\n{servers}");
+        }
+        let ((name, value), (shown, by)) = (REQUEST_FIELD, RESPONSE_FIELD);
+        let _ = write!(
+            text,
+            "backend b-cart
+  timeout server 1s
+  retries 2
+  retry-on conn-failure empty-response
+  option forwardfor
+  http-request set-header {name} {value}
+  http-request del-header x-debug
+  http-response set-header {shown} {by}
+  http-response del-header server
+{servers}"
+        );
+    }
+    text
+}
