@@ -110,7 +110,7 @@ pub(crate) enum Target {
 
 /// Serves a connection until it ends. Not an async function, which would hold the arguments a second time.
 pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
-    let Arrival { worker, listener, io, peer, destination, ahead, secure, counted } = arrival;
+    let Arrival { worker, listener, io, peer, destination, ahead, secure, counted, place: _ } = arrival;
     // A stream is counted as part of its connection.
     if !matches!(io, Io::Http2(_)) {
         worker.connection_opened();

@@ -18,6 +18,7 @@
 
 mod accept;
 mod bound;
+mod bounds;
 mod capture;
 pub(crate) mod client_hello;
 mod enter;
@@ -35,6 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use accept::{ListenerHandle, accept_loop};
 pub(crate) use bound::Bound;
 use bound::Ports;
+pub(crate) use bounds::{Bounds, Place, Places};
 pub use capture::Capture;
 pub(crate) use capture::Destination;
 pub(crate) use enter::{Arrival, Secure};

@@ -68,10 +68,10 @@ impl Drop for Stream {
 
 impl Stream {
     fn new(arrival: Arrival, server_name: Option<Box<str>>) -> (Self, Vec<u8>) {
-        let Arrival { worker, listener, io, peer, destination, ahead, secure, counted: _ } = arrival;
+        let Arrival { worker, listener, io, peer, destination, ahead, secure, counted: _, place } = arrival;
         worker.connection_opened();
         let passed_through = server_name.is_some() && secure.is_none();
-        let mut counted = listener.counters.open();
+        let mut counted = listener.counters.open(place);
         counted.speaks(if passed_through { Wire::TlsPassthrough } else { Wire::Tcp });
         let stream = Self {
             timer: worker.timers.slot(),

@@ -96,6 +96,8 @@ pub(crate) struct Asked {
     pub(crate) timeout: Duration,
     /// The same for one attempt.
     pub(crate) attempt_timeout: Duration,
+    /// How long a body may stand still.
+    pub(crate) standstill_max: Duration,
 }
 
 /// The two connections, and what belongs to the client's.
@@ -344,7 +346,7 @@ impl Exchange {
     /// them, the response head.
     fn arm(&mut self, link: &Link<'_>) {
         if self.status != 0 || !self.upload.done {
-            return link.timer.arm(link.worker.config().timeouts.stream_idle);
+            return link.timer.arm(self.asked.standstill_max);
         }
         let timers = &link.worker.timers;
         let deadline = *self.deadline.get_or_insert_with(|| timers.after(self.asked.timeout));

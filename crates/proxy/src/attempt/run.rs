@@ -177,7 +177,7 @@ async fn attempt(
             Err(failed) => return failed,
         },
     };
-    conn.timer.arm(conn.worker.config().timeouts.stream_idle);
+    conn.timer.arm(exchange.asked.standstill_max);
     let ended = poll_fn(|cx| {
         let mut link = Link {
             closing: conn.is_closing(),

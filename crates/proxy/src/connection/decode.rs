@@ -49,12 +49,13 @@ impl Next {
 impl Connection {
     /// Sets the deadline for the next head.
     pub(super) fn await_head(&mut self) {
-        let timeouts = &self.worker.config().timeouts;
+        let bounds = self.listener.bounds();
         if let Io::Http2(_) = self.client {
             // After its one request only the rest of the response is waited for.
-            return self.timer.arm(timeouts.stream_idle);
+            return self.timer.arm(bounds.body);
         }
-        let within = if self.is_closing() { timeouts.drain_idle_grace } else { timeouts.downstream_idle };
+        let grace = self.worker.config().timeouts.drain_idle_grace;
+        let within = if self.is_closing() { grace } else { bounds.idle };
         self.timer.arm(within);
     }
 
@@ -62,6 +63,7 @@ impl Connection {
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         // The scratch is the worker's: hold on to the worker, not to the connection.
         let worker = self.worker.clone();
+        let bounds = self.listener.bounds();
         let mut scratch = worker.scratch.borrow_mut();
         let Scratch { input, out: _, path, request, .. } = &mut *scratch;
         if !self.carry.is_empty() && self.head.is_none() {
@@ -86,7 +88,7 @@ impl Connection {
             }
             let buf = &input[..read];
             request.reset();
-            match parse_request(buf, &worker.config().limits.request, request) {
+            match parse_request(buf, &bounds.request, request) {
                 Ok(Parsed::Complete(len)) => {
                     let next = self.begin(request, &buf[..len], path);
                     // When a service must be asked for first, the head is looked at again after.
@@ -97,7 +99,7 @@ impl Connection {
                 Ok(Parsed::Partial) => {
                     self.carry.extend(buf, &worker.buffers);
                     self.head = Some(Box::new(request.clone()));
-                    self.timer.arm(worker.config().timeouts.head_read);
+                    self.timer.arm(bounds.head_read);
                 }
                 Err(fault) => match self.first_words(buf) {
                     Preface::No => return Poll::Ready(Next::bad(Refusal::request(&fault), buf)),
@@ -108,7 +110,7 @@ impl Connection {
                     Preface::Perhaps => {
                         self.carry.extend(buf, &worker.buffers);
                         self.head = Some(Box::default());
-                        self.timer.arm(worker.config().timeouts.head_read);
+                        self.timer.arm(bounds.head_read);
                     }
                 },
             }
@@ -124,6 +126,7 @@ impl Connection {
     /// Parses the head in `carry`, going on where the last look ended.
     fn parse_carry(&mut self, shared: &mut RequestHead, path: &mut Vec<u8>) -> Option<Next> {
         let worker = self.worker.clone();
+        let bounds = self.listener.bounds();
         let resumed = self.head.take();
         if resumed.is_none() {
             shared.reset();
@@ -131,7 +134,7 @@ impl Connection {
         let mut own = resumed;
         let carry = std::mem::take(&mut self.carry);
         let head = own.as_deref_mut().unwrap_or(shared);
-        let parsed = parse_request(carry.unread(), &worker.config().limits.request, head);
+        let parsed = parse_request(carry.unread(), &bounds.request, head);
         let next = match parsed {
             Ok(Parsed::Complete(len)) => {
                 let next = self.begin(head, &carry.unread()[..len], path);
@@ -143,7 +146,7 @@ impl Connection {
             Ok(Parsed::Partial) => {
                 if own.is_none() {
                     // A head sent ahead has just become the one that is waited for.
-                    self.timer.arm(worker.config().timeouts.head_read);
+                    self.timer.arm(bounds.head_read);
                     own = Some(Box::new(shared.clone()));
                 }
                 self.head = own;
@@ -154,7 +157,7 @@ impl Connection {
                 Preface::Yes => Some(Next::Http2),
                 Preface::Perhaps => {
                     if own.is_none() {
-                        self.timer.arm(worker.config().timeouts.head_read);
+                        self.timer.arm(bounds.head_read);
                     }
                     self.head = Some(own.unwrap_or_default());
                     None
@@ -207,7 +210,9 @@ impl Connection {
         asked.upgrade = head.upgrade(buf).map(Into::into);
         asked.timeout = worker.config().timeouts.request;
         asked.attempt_timeout = Duration::ZERO;
-        exchange.begin(head.body(), &worker.config().limits.request);
+        let bounds = self.listener.bounds();
+        asked.standstill_max = bounds.body;
+        exchange.begin(head.body(), &bounds.request);
         exchange.began_ns = worker.clock.recent();
         let logged = worker.log.is_some();
         if logged {

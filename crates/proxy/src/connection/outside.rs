@@ -155,7 +155,7 @@ impl ConnectTo {
         conn.observe(&mut exchange, End::Forwarded);
         let ahead = conn.carry.take();
         conn.worker.give_exchange(exchange);
-        conn.timer.arm(conn.worker.config().timeouts.stream_idle);
+        conn.timer.arm(conn.listener.bounds().body);
         if conn.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await {
             conn.tunnel(upstream, held, ahead).await;
         }

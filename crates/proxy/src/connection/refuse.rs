@@ -68,7 +68,7 @@ impl Connection {
     }
 
     async fn write_answer(&mut self, mut answer: Vec<u8>) -> bool {
-        self.timer.arm(self.worker.config().timeouts.stream_idle);
+        self.timer.arm(self.listener.bounds().body);
         let written = self.write_all(&answer).await;
         self.worker.counters.bytes_out.add(answer.len() as u64);
         self.worker.buffers.give(&mut answer);

@@ -15,7 +15,7 @@ use super::frames::Frames;
 use super::link::Link;
 use super::stream::{Served, Stream};
 use crate::connection::{self, Connection};
-use crate::listen::{Arrival, Destination};
+use crate::listen::{Arrival, Bounds, Destination};
 use crate::observe::Wire;
 use crate::runtime::{Io, Worker};
 
@@ -50,8 +50,9 @@ pub(crate) async fn serve(conn: &mut Connection) {
     }
     let Connection { client, timer, listener, .. } = conn;
     let frames = Frames::of_client(client, ahead, link.clone(), worker.timers.clone());
-    timer.arm(worker.config().timeouts.head_read);
-    let mut handshake = pin!(builder(&worker).handshake(frames));
+    let bounds = listener.bounds();
+    timer.arm(bounds.head_read);
+    let mut handshake = pin!(builder(&bounds).handshake(frames));
     let opened = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Pending if timer.expired() || link.flood().is_some() => Poll::Ready(None),
         other => other.map(Result::ok),
@@ -59,7 +60,7 @@ pub(crate) async fn serve(conn: &mut Connection) {
     let Some(mut h2) = opened.await else { return };
     let mut phase = Phase::Open;
     let mut reported = false;
-    timer.arm(worker.config().timeouts.downstream_idle);
+    timer.arm(bounds.idle);
     poll_fn(|cx| {
         loop {
             if drive(&mut h2, cx, &arrivals).is_ready() {
@@ -73,7 +74,7 @@ pub(crate) async fn serve(conn: &mut Connection) {
             } else if phase == Phase::Open && (worker.is_draining() || listener.is_closing()) {
                 Some(Phase::GoingAway)
             } else if timer.expired() {
-                overdue(phase, &link, &worker, |left| timer.arm(left))
+                overdue(phase, &link, &worker, bounds.idle, |left| timer.arm(left))
             } else {
                 None
             };
@@ -101,15 +102,14 @@ pub(crate) async fn serve(conn: &mut Connection) {
     .await;
 }
 
-fn builder(worker: &Worker) -> server::Builder {
-    let limits = &worker.config().limits;
+fn builder(bounds: &Bounds) -> server::Builder {
     let mut builder = server::Builder::new();
     builder
-        .max_concurrent_streams(limits.streams_max)
+        .max_concurrent_streams(bounds.streams_max)
         .initial_window_size(super::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(super::CLIENT_WINDOW_BYTES)
         .max_frame_size(super::FRAME_BYTES_MAX)
-        .max_header_list_size(u32::try_from(limits.request.head_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(bounds.request.head_bytes_max).unwrap_or(u32::MAX))
         .max_send_buffer_size(super::SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(super::UNSEEN_RESETS_MAX)
         .max_local_error_reset_streams(Some(super::LOCAL_RESETS_MAX));
@@ -117,11 +117,16 @@ fn builder(worker: &Worker) -> server::Builder {
 }
 
 /// The deadline has passed: what to do about it.
-fn overdue(phase: Phase, link: &Link, worker: &Worker, arm: impl Fn(Duration)) -> Option<Phase> {
+fn overdue(
+    phase: Phase,
+    link: &Link,
+    worker: &Worker,
+    idle_max: Duration,
+    arm: impl Fn(Duration),
+) -> Option<Phase> {
     if phase != Phase::Open {
         return Some(Phase::Closing);
     }
-    let idle_max = worker.config().timeouts.downstream_idle;
     let idle = Duration::from_millis(worker.timers.now_ms().saturating_sub(link.busy_ms()));
     match idle_max.checked_sub(idle) {
         _ if link.streams() > 0 => arm(idle_max),
@@ -175,6 +180,7 @@ impl Arrivals {
             ahead: Vec::new(),
             secure: self.secure.clone(),
             counted: None,
+            place: None,
         };
         spawn_local(connection::serve(arrival));
     }

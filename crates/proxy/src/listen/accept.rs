@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::enter::enter;
-use super::{Bound, Capture, Role};
+use super::{Bound, Bounds, Capture, Places, Role};
+use crate::config::ProxyConfig;
 use crate::observe::ListenerCounters;
 use crate::respond::{Reason, Refusal};
 use crate::route::RouteTable;
@@ -28,6 +29,8 @@ pub(crate) struct ListenerHandle {
     pub(crate) role: Role,
     pub(crate) capture: Capture,
     pub(crate) counters: Arc<ListenerCounters>,
+    places: Places,
+    bounds: RefCell<Rc<Bounds>>,
     /// Where the snapshot has it: the view's number, and the index if it is there.
     place: Cell<(u64, Option<u32>)>,
     /// The last view that had it, once a later one has not: what is served to its connections until they end.
@@ -44,12 +47,16 @@ impl ListenerHandle {
         role: Role,
         capture: Capture,
         counters: Arc<ListenerCounters>,
+        places: Places,
+        bounds: Rc<Bounds>,
     ) -> Rc<Self> {
         Rc::new(Self {
             addr,
             role,
             capture,
             counters,
+            places,
+            bounds: RefCell::new(bounds),
             place: Cell::new((0, None)),
             last: RefCell::default(),
             closing: Cell::new(false),
@@ -83,15 +90,25 @@ impl ListenerHandle {
         self.last.borrow().clone()
     }
 
+    /// What is accepted, and how much of it.
+    #[inline]
+    pub(crate) fn bounds(&self) -> Rc<Bounds> {
+        self.bounds.borrow().clone()
+    }
+
     /// Finds its place in the first view that it meets.
-    pub(crate) fn settle(&self, view: &View) {
+    pub(crate) fn settle(&self, view: &View, config: &ProxyConfig) {
         self.place.set((view.number, self.find(view)));
+        if let Some(found) = self.config(view) {
+            let bounds = Bounds::new(&config.limits, &config.timeouts, &found.settings);
+            self.bounds.replace(Rc::new(bounds));
+        }
     }
 
     /// The worker moves on from one view to another.
-    pub(crate) fn view_changed(&self, old: &Rc<View>, fresh: &View) {
+    pub(crate) fn view_changed(&self, old: &Rc<View>, fresh: &View, config: &ProxyConfig) {
         let before = self.table(old).is_some();
-        self.settle(fresh);
+        self.settle(fresh, config);
         if self.place.get().1.is_some() {
             self.last.take();
         } else if before {
@@ -163,7 +180,9 @@ fn empty_queue(worker: &Rc<Worker>, handle: &Rc<ListenerHandle>, listener: TcpLi
 
 fn admit(worker: &Rc<Worker>, handle: &Rc<ListenerHandle>, stream: TcpStream, peer: SocketAddr) {
     worker.counters.accepted.add(1);
-    if worker.counters.active.get() >= worker.config().limits.connections_max as u64 {
+    let place = handle.places.take(handle.bounds().connections_max);
+    let is_full = worker.counters.active.get() >= worker.config().limits.connections_max as u64;
+    let Some(place) = place.filter(|_| !is_full) else {
         worker.counters.refusal(Reason::Overloaded);
         let mut answer = Vec::new();
         Refusal::new(Reason::Overloaded, "too many connections").write(&mut answer, false, true, b"");
@@ -173,6 +192,6 @@ fn admit(worker: &Rc<Worker>, handle: &Rc<ListenerHandle>, stream: TcpStream, pe
             let _ = io::Write::write(&mut stream, &answer);
         }
         return;
-    }
-    enter(worker, handle, stream, peer);
+    };
+    enter(worker, handle, stream, peer, place);
 }

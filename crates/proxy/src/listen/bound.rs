@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
+use super::Places;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel may queue per socket before they are accepted.
@@ -15,12 +16,19 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct Bound {
     socket: TcpListener,
     addr: Arc<SocketAddr>,
+    /// The connections of all sockets that were bound together.
+    places: Places,
 }
 
 impl Bound {
     /// The address that was bound.
     pub(crate) fn addr(&self) -> SocketAddr {
         *self.addr
+    }
+
+    /// The connections of its listener.
+    pub(crate) fn places(&self) -> Places {
+        self.places.clone()
     }
 
     /// Another descriptor for the same socket.
@@ -62,9 +70,14 @@ impl Ports {
 
     /// Binds one more for each worker that would have none.
     pub(super) fn complete(&mut self, sockets: &mut Vec<Bound>, workers: usize) -> io::Result<()> {
-        let Some(addr) = sockets.first().map(|bound| Arc::clone(&bound.addr)) else { return Ok(()) };
+        let Some(first) = sockets.first() else { return Ok(()) };
+        let (addr, places) = (Arc::clone(&first.addr), first.places());
         while sockets.len() < workers {
-            sockets.push(Bound { socket: listen(*addr, true)?, addr: Arc::clone(&addr) });
+            sockets.push(Bound {
+                socket: listen(*addr, true)?,
+                addr: Arc::clone(&addr),
+                places: places.clone(),
+            });
         }
         Ok(())
     }
@@ -72,7 +85,9 @@ impl Ports {
     fn own(&mut self, addr: SocketAddr, sockets: Vec<TcpListener>) -> Vec<Bound> {
         let bound = Arc::new(addr);
         self.0.push(Arc::downgrade(&bound));
-        sockets.into_iter().map(|socket| Bound { socket, addr: Arc::clone(&bound) }).collect()
+        let places = Places::default();
+        let own = |socket| Bound { socket, addr: Arc::clone(&bound), places: places.clone() };
+        sockets.into_iter().map(own).collect()
     }
 
     fn is_own(&mut self, addr: SocketAddr) -> bool {

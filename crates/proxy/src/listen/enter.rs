@@ -18,7 +18,7 @@ use weir_model::resource::ListenerProtocol;
 use super::capture::{self, Capture, Destination, Kind};
 use super::proxy_header::{self, NoHeader};
 use super::secure::{self, Secured};
-use super::{ListenerHandle, ProxySources};
+use super::{ListenerHandle, Place, ProxySources};
 use crate::observe::{OpenConnection, TlsVersion};
 use crate::respond::Reason;
 use crate::runtime::{Io, Worker};
@@ -40,6 +40,8 @@ pub(crate) struct Arrival {
     pub(crate) secure: Option<Rc<Secure>>,
     /// Counts the connection for as long as it is served; none for a stream of one that is counted already.
     pub(crate) counted: Option<OpenConnection>,
+    /// Its place among the listener's connections; it goes along with what counts the connection.
+    pub(crate) place: Option<Place>,
 }
 
 /// What TLS has settled for a connection.
@@ -53,7 +55,13 @@ pub(crate) struct Secure {
 }
 
 /// Finds out what a fresh connection is, and has it served.
-pub(super) fn enter(worker: &Rc<Worker>, listener: &Rc<ListenerHandle>, stream: TcpStream, peer: SocketAddr) {
+pub(super) fn enter(
+    worker: &Rc<Worker>,
+    listener: &Rc<ListenerHandle>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) {
     let arrival = Arrival {
         worker: worker.clone(),
         listener: listener.clone(),
@@ -63,6 +71,7 @@ pub(super) fn enter(worker: &Rc<Worker>, listener: &Rc<ListenerHandle>, stream: 
         ahead: Vec::new(),
         secure: None,
         counted: None,
+        place: Some(place),
     };
     let view = worker.view();
     let steps = match listener.config(&view) {
@@ -106,7 +115,7 @@ async fn come_in(mut arrival: Arrival, steps: Steps) {
     if let Some(sources) = &steps.proxy_protocol
         && sources.include(arrival.peer)
     {
-        timer.arm(arrival.worker.config().timeouts.head_read);
+        timer.arm(arrival.listener.bounds().handshake);
         if let Err(why) = proxy_header::read(&mut arrival, &timer).await {
             return turn_away(arrival, &why);
         }
@@ -133,7 +142,7 @@ async fn come_in(mut arrival: Arrival, steps: Steps) {
 }
 
 fn serve_http(mut arrival: Arrival) {
-    arrival.counted = Some(arrival.listener.counters.open());
+    arrival.counted = Some(arrival.listener.counters.open(arrival.place.take()));
     spawn_local(connection::serve(arrival));
 }
 

@@ -60,7 +60,7 @@ pub(super) async fn secure(arrival: Arrival, port: &TlsPort) -> Option<Secured> 
     let (worker, peer, listener) = (arrival.worker.clone(), arrival.peer, arrival.listener.addr);
     let timer = worker.timers.slot();
     timer.wakes_this().await;
-    timer.arm(worker.config().timeouts.handshake);
+    timer.arm(arrival.listener.bounds().handshake);
     match shake(arrival, port, &timer).await {
         Ok(secured) => Some(secured),
         Err(fault) => {
@@ -83,14 +83,15 @@ async fn shake(mut arrival: Arrival, port: &TlsPort, timer: &TimerSlot) -> Resul
     let TlsAction::Terminate(server) = &section.action else {
         return Ok(Secured::Stream(arrival, name));
     };
-    let Arrival { worker, listener, io, peer, destination, ahead, secure: _, counted } = arrival;
+    let Arrival { worker, listener, io, peer, destination, ahead, secure: _, counted, place } = arrival;
     let Io::Tcp(tcp) = io else { return Err(HandshakeFault::NotTls("TLS within TLS")) };
     let stream = tls::accept(tcp, ahead, server.config(), worker.tls.clone(), timer).await?;
     let (version, resumed) = stream.version();
     worker.counters.tls.handshake(Side::Client, version, resumed);
     let secure = Some(Rc::new(Secure { version, name: name.clone(), section: section.section }));
     let io = Io::Tls(Box::new(stream));
-    let arrival = Arrival { worker, listener, io, peer, destination, ahead: Vec::new(), secure, counted };
+    let arrival =
+        Arrival { worker, listener, io, peer, destination, ahead: Vec::new(), secure, counted, place };
     Ok(if section.http { Secured::Http(arrival) } else { Secured::Stream(arrival, name) })
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::histogram::Histogram;
 use super::rows::{ListenerKey, OTHER, RouteKey, Table};
-use crate::listen::Role;
+use crate::listen::{Place, Role};
 use crate::respond::Reason;
 
 /// A number with one writer. Others may read it at any time.
@@ -165,9 +165,9 @@ pub(crate) struct ListenerCounters {
 
 impl ListenerCounters {
     /// Counts a client's connection until what it gives is dropped. Streams of a connection are not connections.
-    pub(crate) fn open(self: &Arc<Self>) -> OpenConnection {
+    pub(crate) fn open(self: &Arc<Self>, place: Option<Place>) -> OpenConnection {
         self.active[Wire::Unknown as usize].add(1);
-        OpenConnection { counters: Arc::clone(self), wire: Wire::Unknown }
+        OpenConnection { counters: Arc::clone(self), wire: Wire::Unknown, _place: place }
     }
 
     /// The protocol's word, how many connections spoke it and how many do, for each protocol that was ever spoken.
@@ -184,6 +184,8 @@ impl ListenerCounters {
 pub(crate) struct OpenConnection {
     counters: Arc<ListenerCounters>,
     wire: Wire,
+    /// Its place among the listener's connections.
+    _place: Option<Place>,
 }
 
 impl OpenConnection {
@@ -554,7 +556,7 @@ mod tests {
     #[test]
     fn connections_are_counted_while_they_are_open() {
         let listener = Arc::new(ListenerCounters::default());
-        let (mut one, mut two, three) = (listener.open(), listener.open(), listener.open());
+        let (mut one, mut two, three) = (listener.open(None), listener.open(None), listener.open(None));
         assert_eq!(listener.each().collect::<Vec<_>>(), [("unknown", 0, 3)]);
         one.speaks(Wire::Http1);
         one.speaks(Wire::Http1);

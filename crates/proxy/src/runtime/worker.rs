@@ -23,9 +23,9 @@ use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, p
 use crate::config::ProxyConfig;
 use crate::connection::Lookups;
 use crate::http2;
-use crate::listen::{Handshakes, ListenerHandle, Mail, Mailbox, accept_loop};
+use crate::listen::{Bounds, Handshakes, ListenerHandle, Mail, Mailbox, accept_loop};
 use crate::observe::{Clock, NONE, RequestRow, Slept, WorkerCounters, WorkerLog};
-use crate::snapshot::{Snapshot, Upstream};
+use crate::snapshot::{ListenerSettings, Snapshot, Upstream};
 use crate::source::Shared;
 use crate::tls::TlsScratch;
 
@@ -67,6 +67,8 @@ pub(crate) struct Worker {
     pub(crate) http2: http2::Local,
     /// TLS handshakes with clients that are under way.
     pub(crate) handshakes: Handshakes,
+    /// Those of listeners that have no policy.
+    bounds: Rc<Bounds>,
     index: usize,
     draining: Cell<bool>,
     alone: Notify,
@@ -110,7 +112,10 @@ impl Worker {
         let snapshots = Cache::new(SnapshotOf(shared.shared.clone()));
         let view = View::new(shared.shared.snapshot.load_full(), 1);
         let counters = shared.metrics.worker(index);
+        let config = &shared.config;
+        let bounds = Bounds::new(&config.limits, &config.timeouts, &ListenerSettings::default());
         Rc::new(Self {
+            bounds: Rc::new(bounds),
             no_row: RequestRow::new(&counters, &NONE.into(), &NONE.into()),
             log: shared.access_log.clone().map(|log| WorkerLog::new(log, counters.clone())),
             counters,
@@ -155,7 +160,7 @@ impl Worker {
         drop(view);
         let old = self.view.replace(fresh.clone());
         self.take_over(&old, &fresh);
-        self.listeners.borrow().values().for_each(|handle| handle.view_changed(&old, &fresh));
+        self.listeners.borrow().values().for_each(|handle| handle.view_changed(&old, &fresh, self.config()));
         fresh
     }
 
@@ -343,8 +348,15 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
                         .entry(addr)
                         .or_insert_with(|| {
                             let counters = worker.counters.listener(addr, role);
-                            let handle = ListenerHandle::new(addr, role, capture, counters);
-                            handle.settle(&view);
+                            let handle = ListenerHandle::new(
+                                addr,
+                                role,
+                                capture,
+                                counters,
+                                socket.places(),
+                                worker.bounds.clone(),
+                            );
+                            handle.settle(&view, worker.config());
                             handle
                         })
                         .clone();

@@ -11,6 +11,7 @@ mod interim;
 mod lifecycle;
 mod mutations;
 mod observe;
+mod policy;
 mod sidecar;
 mod strict;
 mod support;
