@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_model::resource::ServiceRef;
+use weir_model::resource::{Protocol, ServiceRef};
 
 /// Everything that [`crate::run`] needs.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct ProxyConfig {
     pub limits: EngineLimits,
     /// Time limits for what no route or policy says.
     pub timeouts: EngineTimeouts,
+    /// What the application behind a sidecar speaks.
+    pub app_protocol: Protocol,
     /// How a sidecar gets at calls that its application does not make to it.
     pub interception: Interception,
 }
@@ -60,6 +62,7 @@ impl ProxyConfig {
             handover: None,
             limits: EngineLimits::default(),
             timeouts: EngineTimeouts::default(),
+            app_protocol: Protocol::default(),
             interception: Interception::default(),
         }
     }

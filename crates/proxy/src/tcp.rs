@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::attempt::{LocalUpstream, Reached, Seeker, Tries, connect, leads_back, reach};
 use crate::listen::proxy_protocol::Addresses;
-use crate::listen::{Arrival, Destination, ListenerHandle, Secure};
+use crate::listen::{Arrival, Destination, ListenerHandle, Role, Secure};
 use crate::observe::{OpenConnection, Wire};
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot, View, Worker};
@@ -128,6 +128,12 @@ impl Stream {
             }
             Some(Destination { addr: Some(addr), captured: true, .. }) => return Ok(Way::Address(*addr)),
             _ => {}
+        }
+        if self.listener.role == Role::Inbound
+            && let Some(app) = &self.worker.shared.app
+        {
+            self.notes.upstream = Some(Arc::clone(&app.label));
+            return Ok(Way::Service(self.worker.local(&present, app)));
         }
         // The listener may have been removed while the connection waited for it.
         let view = if self.listener.config(&present).is_some() {

@@ -4,6 +4,7 @@
 //! weir for the first time.
 
 pub(crate) mod address;
+pub(crate) mod intercept;
 pub(crate) mod operator;
 pub(crate) mod roles;
 
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Delete(operator::DeleteArgs),
     /// Show where a request would go, and why
     Explain(operator::ExplainArgs),
+    /// Redirect an application's connections to its sidecar, with nftables
+    Intercept(Box<intercept::InterceptArgs>),
     /// Show the version of this binary
     Version,
     /// One application of the demo's shop

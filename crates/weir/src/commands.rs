@@ -4,6 +4,7 @@ mod apply;
 mod delete;
 mod explain;
 mod get;
+mod intercept;
 mod proxy;
 mod serve;
 
@@ -26,6 +27,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Get(args) => block_on(get::run(&args)),
         Command::Delete(args) => block_on(delete::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
+        Command::Intercept(args) => intercept::run(&args),
         Command::Version => {
             output::print(concat!("weir ", env!("CARGO_PKG_VERSION"), "\n"));
             Ok(Exit::Done)

@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
-use weir_model::resource::ListenerProtocol;
+use weir_model::resource::{ListenerProtocol, Protocol};
 
 use super::capture::{self, Capture, Destination, Kind};
 use super::proxy_header::{self, NoHeader};
 use super::secure::{self, Secured};
-use super::{ListenerHandle, Place, ProxySources};
+use super::{ListenerHandle, Place, ProxySources, Role};
 use crate::observe::{OpenConnection, TlsVersion};
 use crate::respond::Reason;
 use crate::runtime::{Io, Worker};
@@ -77,9 +77,16 @@ pub(super) fn enter(
     let steps = match listener.config(&view) {
         Some(config) if !config.is_plain() => Steps::of(config),
         None if listener.capture != Capture::None => Steps { capture: true, ..Steps::default() },
+        None if is_for_bytes(worker, listener) => Steps { streams: true, ..Steps::default() },
         _ => return serve_http(arrival),
     };
     spawn_local(come_in(arrival, steps));
+}
+
+/// Whether it is for an application behind its sidecar that does not speak HTTP.
+fn is_for_bytes(worker: &Worker, listener: &ListenerHandle) -> bool {
+    listener.role == Role::Inbound
+        && worker.shared.app.as_ref().is_some_and(|app| app.protocol == Protocol::Tcp)
 }
 
 /// What there is to be done with a connection before it is served.

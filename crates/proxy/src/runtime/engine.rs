@@ -210,12 +210,7 @@ fn application(config: &ProxyConfig) -> Option<Arc<Upstream>> {
                 retries: 0,
                 ..Settings::default()
             };
-            Some(Arc::new(Upstream::fixed(
-                service.clone(),
-                weir_model::resource::Protocol::Http,
-                settings,
-                *app,
-            )))
+            Some(Arc::new(Upstream::fixed(service.clone(), config.app_protocol, settings, *app)))
         }
     }
 }

@@ -291,3 +291,18 @@ fn a_connection_leaves_a_line_in_the_log() {
     assert_eq!(line["endpoint"], upstream.addr.to_string());
     assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&5.into(), &8.into()), "{line}");
 }
+
+#[test]
+fn an_application_that_does_not_speak_http_gets_its_connections() {
+    let app = echo_bytes();
+    let own = service("db");
+    let mode = Mode::Sidecar { service: own.clone(), inbound: any(), app: app.addr, outbound: any() };
+    let proxy = Proxy::start(mode, Role::Sidecar { service: own }, "", |config| {
+        config.app_protocol = weir_model::resource::Protocol::Tcp;
+    });
+    let mut client = Client::connect(proxy.fixed(ListenRole::Inbound));
+    client.send("\0\x01 not http\r\n\r\n");
+    assert_eq!(client.exactly(15).unwrap(), b"\0\x01 not http\r\n\r\n");
+    client.half_close();
+    assert_eq!(client.until_end().unwrap(), b"bye");
+}

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use weir_model::units::Span;
 
 use super::ListenAddress;
+use super::intercept::UpstreamAddress;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -205,6 +206,22 @@ pub(crate) struct ProxyArgs {
     /// Sidecar: where the application's own calls arrive
     #[arg(long, value_name = "HOST:PORT", requires = "service")]
     pub outbound: Option<ListenAddress>,
+    /// Sidecar: a local address that stands for a service, whatever it speaks; may be repeated
+    #[arg(long = "upstream", value_name = "SERVICE=HOST:PORT", requires = "service")]
+    pub upstreams: Vec<UpstreamAddress>,
+    /// Sidecar: where connections arrive that `weir intercept` redirects; may be repeated, for IPv4 and IPv6
+    #[arg(long, value_name = "HOST:PORT", requires = "service")]
+    pub transparent: Vec<ListenAddress>,
+    /// Sidecar: what the application speaks
+    #[arg(
+        long,
+        value_name = "http|tcp",
+        value_parser = ["http", "tcp"],
+        hide_possible_values = true,
+        default_value = "http",
+        requires = "service"
+    )]
+    pub app_protocol: String,
     /// The namespace of the gateways or the service
     #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
     pub namespace: String,

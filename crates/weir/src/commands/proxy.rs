@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use weir_api::client::ServerUrl;
+use weir_model::resource::Protocol;
 use weir_model::{ServiceRef, names};
 use weir_proxy::source::SourceError;
-use weir_proxy::{AccessLogConfig, HandoverError, Mode, ProxyConfig, ProxyError, SourceConfig};
+use weir_proxy::{AccessLogConfig, HandoverError, Interception, Mode, ProxyConfig, ProxyError, SourceConfig};
 
 use crate::cli::roles::ProxyArgs;
 use crate::exit::{Exit, Failure};
@@ -48,7 +49,8 @@ fn cannot_start(error: &ProxyError) -> Failure {
         return failure.hint("give --handover a path in a directory that only this user may write to");
     }
     if matches!(error, ProxyError::Handover(_)) {
-        return failure.hint("the running proxy goes on; give this one a --handover PATH of its own to run beside it");
+        return failure
+            .hint("the running proxy goes on; give this one a --handover PATH of its own to run beside it");
     }
     if matches!(error, ProxyError::Source(SourceError::DataDir { .. })) {
         return failure.hint("give --data-dir a directory that this user may write to, or leave it out");
@@ -70,6 +72,14 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
             loopback::check(flag, address.0, args.insecure)?;
         }
     }
+    for (flag, address) in args
+        .upstreams
+        .iter()
+        .map(|upstream| ("--upstream", upstream.address))
+        .chain(args.transparent.iter().map(|address| ("--transparent", *address)))
+    {
+        loopback::check(flag, address.0, args.insecure)?;
+    }
     let source = if args.files.is_empty() {
         mesh_source(args)?
     } else {
@@ -77,6 +87,10 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
     };
     let mut config = ProxyConfig::new(mode(args)?, source);
     config.insecure = args.insecure;
+    config.interception = interception(args)?;
+    if args.app_protocol == "tcp" {
+        config.app_protocol = Protocol::Tcp;
+    }
     config.workers = args.workers.map_or(0, usize::from);
     config.admin = args.admin.map(|address| address.0);
     config.access_log = args.access_log.as_deref().map(access_log);
@@ -126,6 +140,25 @@ fn mode(args: &ProxyArgs) -> Result<Mode, Failure> {
     differ(("--app", app), ("--outbound", outbound))?;
     differ(("--inbound", inbound), ("--outbound", outbound))?;
     Ok(Mode::Sidecar { service: ServiceRef::new(&args.namespace, service), inbound, app, outbound })
+}
+
+/// The listeners for connections that the application does not make to its sidecar.
+fn interception(args: &ProxyArgs) -> Result<Interception, Failure> {
+    let upstreams =
+        args.upstreams.iter().map(|upstream| (upstream.service(&args.namespace), upstream.address.0));
+    let interception = Interception {
+        upstreams: upstreams.collect(),
+        transparent: args.transparent.iter().map(|address| address.0).collect(),
+    };
+    let own = [("--app", args.app), ("--inbound", args.inbound), ("--outbound", args.outbound)];
+    let mut taken: Vec<_> = own.into_iter().filter_map(|(flag, address)| Some((flag, address?.0))).collect();
+    let upstreams = interception.upstreams.iter().map(|(_, address)| ("--upstream", *address));
+    let transparent = interception.transparent.iter().map(|address| ("--transparent", *address));
+    for one in upstreams.chain(transparent) {
+        taken.iter().try_for_each(|other| differ(*other, one))?;
+        taken.push(one);
+    }
+    Ok(interception)
 }
 
 /// Refuses two addresses that are the same one, or cannot be listened on at once: a sidecar would call itself.
@@ -219,6 +252,17 @@ mod tests {
         assert_eq!((service.name.as_str(), inbound.port()), ("cart", 2));
         let SourceConfig::Mesh { id, .. } = sidecar.source else { panic!() };
         assert!(id.starts_with("sidecar-cart-") && id.ends_with("-2"), "{id}");
+
+        let more = parse(
+            "weir proxy --service cart -n shop --app 127.0.0.1:1 --inbound 127.0.0.1:2 --outbound 127.0.0.1:3 \
+             --upstream db=127.0.0.1:5432 --upstream other/mail=127.0.0.1:25 --transparent 127.0.0.1:15001 \
+             --transparent [::1]:15001 --app-protocol tcp",
+        )
+        .unwrap();
+        let services: Vec<_> =
+            more.interception.upstreams.iter().map(|(service, _)| service.to_string()).collect();
+        assert_eq!(services, ["shop/db", "other/mail"]);
+        assert_eq!((more.interception.transparent.len(), more.app_protocol), (2, Protocol::Tcp));
     }
 
     #[test]
@@ -242,6 +286,15 @@ mod tests {
         usage(&sidecar(one, two, one), "--app 127.0.0.1:1 and --outbound");
         usage(&sidecar(one, two, two), "--inbound 127.0.0.1:2 and --outbound");
         usage(&sidecar(one, "0.0.0.0:1", two), "are the same address");
+        let with = |more: &str| format!("{} {more}", sidecar(one, two, three));
+        usage(
+            &with("--upstream a=127.0.0.1:2"),
+            "--inbound 127.0.0.1:2 and --upstream 127.0.0.1:2 are the same",
+        );
+        usage(
+            &with("--upstream a=127.0.0.1:4 --transparent 127.0.0.1:4"),
+            "--upstream 127.0.0.1:4 and --transparent",
+        );
         assert!(parse(&sidecar(one, two, three)).is_ok() && parse(&sidecar(one, "127.0.0.2:1", two)).is_ok());
         usage("weir proxy --gateway edge --server https://weir:8502", "https is not served yet");
         let failure = parse("weir proxy -f a.yaml --admin 0.0.0.0:9000").unwrap_err();
