@@ -17,7 +17,7 @@ mod reach;
 mod run;
 mod upstream;
 
-pub(crate) use connect::{ConnectFault, connect};
+pub(crate) use connect::{ConnectFault, Dial, connect};
 pub(crate) use exchange::Exchange;
 pub(crate) use pool::{Pool, PoolTime};
 pub(crate) use probe::{Probes, probe_avoided};

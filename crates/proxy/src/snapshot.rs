@@ -44,7 +44,7 @@ pub(crate) use mesh::READINGS_MAX;
 pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
-pub use upstream::{Endpoint, Upstream, balance_policy};
+pub use upstream::{Endpoint, Upstream, UpstreamTls, balance_policy};
 
 use compile::UpstreamNames;
 use ports::Ports;

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::attempt::{LocalUpstream, Reached, Seeker, Tries, connect, leads_back, reach};
+use crate::attempt::{Dial, LocalUpstream, Reached, Seeker, Tries, connect, leads_back, reach};
 use crate::listen::proxy_protocol::Addresses;
 use crate::listen::{Arrival, Destination, ListenerHandle, Role, Secure};
 use crate::observe::{OpenConnection, Wire};
@@ -34,6 +34,8 @@ struct Stream {
     server_name: Option<Box<str>>,
     /// What TLS has settled, where it ends here.
     secure: Option<Rc<Secure>>,
+    /// Its TLS is passed through.
+    encrypted: bool,
     notes: Notes,
     _counted: OpenConnection,
 }
@@ -70,9 +72,10 @@ impl Stream {
     fn new(arrival: Arrival, server_name: Option<Box<str>>) -> (Self, Vec<u8>) {
         let Arrival { worker, listener, io, peer, destination, ahead, secure, counted: _, place } = arrival;
         worker.connection_opened();
-        let passed_through = server_name.is_some() && secure.is_none();
+        let is_tls = listener.config(&worker.view()).is_some_and(|config| config.tls.is_some());
+        let encrypted = is_tls && secure.is_none();
         let mut counted = listener.counters.open(place);
-        counted.speaks(if passed_through { Wire::TlsPassthrough } else { Wire::Tcp });
+        counted.speaks(if encrypted { Wire::TlsPassthrough } else { Wire::Tcp });
         let stream = Self {
             timer: worker.timers.slot(),
             notes: Notes::new(&worker),
@@ -84,6 +87,7 @@ impl Stream {
             destination,
             server_name,
             secure,
+            encrypted,
         };
         (stream, ahead)
     }
@@ -182,7 +186,8 @@ impl Stream {
             Some(destination) => Addresses::Of { source: self.peer, destination },
             None => Addresses::Own,
         };
-        let seeker = Seeker { worker: &self.worker, timer: &self.timer, addresses, here };
+        let Self { worker, timer, encrypted, .. } = self;
+        let seeker = Seeker { worker, timer, addresses, encrypted: *encrypted, here };
         reach(local, &seeker, &mut self.notes.tries).await
     }
 
@@ -190,7 +195,7 @@ impl Stream {
     async fn pass_on(&mut self, addr: SocketAddr) -> Result<Io, Refusal> {
         self.notes.tries = Tries { attempts: 1, endpoint: Some(addr.to_string().into()) };
         let deadline = self.worker.timers.after(self.worker.config().timeouts.connect);
-        match connect(addr, None, deadline, &self.timer).await {
+        match connect(Dial::plain(addr), deadline, &self.timer).await {
             Ok(io) if leads_back(&io, addr, self.client.local_addr()) => {
                 Err(Refusal::new(Reason::Loop, "the connection leads back to this very listener"))
             }

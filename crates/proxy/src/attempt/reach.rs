@@ -1,13 +1,14 @@
 //! A connection to some endpoint of a service, for bytes that are nobody's requests: a TCP or TLS route, CONNECT.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
 use weir_policy::retry::{Facts, Failure};
 
-use super::connect::{ConnectFault, connect};
+use super::connect::{ConnectFault, Dial, connect};
 use super::run::{may_retry, pause};
 use super::upstream::{Held, InFlight, LocalUpstream};
 use crate::listen::proxy_protocol::Addresses;
@@ -16,10 +17,12 @@ use crate::runtime::{Io, TimerSlot, Worker};
 
 /// Who asks.
 pub(crate) struct Seeker<'a> {
-    pub(crate) worker: &'a Worker,
+    pub(crate) worker: &'a Rc<Worker>,
     pub(crate) timer: &'a TimerSlot,
     /// For upstreams that want to be told.
     pub(crate) addresses: Addresses,
+    /// What the client sends is, or may be, encrypted for the endpoint already.
+    pub(crate) encrypted: bool,
     /// The address that the client has connected to, to tell a loop by.
     pub(crate) here: Option<SocketAddr>,
 }
@@ -64,7 +67,13 @@ pub(crate) async fn reach(
         let in_flight = InFlight::begin(endpoint);
         let deadline = worker.timers.after(settings.connect_timeout);
         let header = settings.proxy_header_for(|| seeker.addresses);
-        let fault = match connect(endpoint.addr, header, deadline, timer).await {
+        let dial = Dial::to(worker, &local.upstream, endpoint, header);
+        let dial = if seeker.encrypted { dial.map(Dial::in_the_clear) } else { dial };
+        let connected = match dial {
+            Ok(dial) => connect(dial, deadline, timer).await,
+            Err(fault) => Err(fault),
+        };
+        let fault = match connected {
             Ok(io) if leads_back(&io, endpoint.addr, seeker.here) => {
                 let message = format!("service {} leads back to this very listener", local.upstream.label);
                 return Err(Refusal::new(Reason::Loop, message));
@@ -102,8 +111,11 @@ pub(crate) async fn reach(
 fn refusal(local: &LocalUpstream, fault: &ConnectFault) -> Refusal {
     let label = &local.upstream.label;
     tracing::debug!(upstream = %label, ?fault, "cannot connect");
-    let message = format!("no connection to service {label}");
-    Refusal::new(Reason::ConnectFailed, message)
+    let reason = match fault {
+        ConnectFault::Tls => Reason::UpstreamTls,
+        _ => Reason::ConnectFailed,
+    };
+    Refusal::new(reason, format!("no connection to service {label}"))
 }
 
 /// Whether a fresh connection leads back to where the client has connected to. Asks the system only when the port is the

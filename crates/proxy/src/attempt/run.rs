@@ -8,7 +8,7 @@ use weir_policy::Nanos;
 use weir_policy::balance::Tried;
 use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
-use super::connect::{ConnectFault, connect, dial};
+use super::connect::{ConnectFault, Dial, connect, dial};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
 use super::pool;
 use super::upstream::{Held, InFlight, LocalUpstream};
@@ -242,7 +242,10 @@ async fn open(
     let opened = if local.upstream.is_http2() {
         open_stream(conn, local, index, header, usual.min(limit)).await
     } else {
-        connect(local.endpoint(index).addr, header, usual.min(limit), &conn.timer).await
+        match Dial::to(&conn.worker, &local.upstream, local.endpoint(index), header) {
+            Ok(dial) => connect(dial, usual.min(limit), &conn.timer).await,
+            Err(fault) => Err(fault),
+        }
     };
     match opened {
         Ok(upstream) => Ok(upstream),
@@ -266,16 +269,16 @@ async fn open_stream(
     header: Option<Vec<u8>>,
     deadline: Coarse,
 ) -> Result<Io, ConnectFault> {
-    let addr = local.endpoint(index).addr;
     let connect_max = local.upstream.settings.connect_timeout;
     // A connection that begins with this client's addresses is for its request alone.
     let own = header.as_ref().map(|_| Channel::default());
     let channel = own.as_ref().unwrap_or(&local.pool(index).http2);
-    let dial = || dial(addr, header.clone());
+    let to = Dial::to(&conn.worker, &local.upstream, local.endpoint(index), header)?;
+    let dial = || dial(to.clone());
     let opened = channel.open(&conn.worker, dial, connect_max, deadline, &conn.timer).await;
     opened.map_err(|why| match why {
         NoStream::Failed(fault) if fault.kind() == io::ErrorKind::TimedOut => ConnectFault::TimedOut,
-        NoStream::Failed(fault) => ConnectFault::Failed(fault),
+        NoStream::Failed(fault) => ConnectFault::of(fault),
         NoStream::TimedOut => ConnectFault::TimedOut,
         NoStream::Full => ConnectFault::Full,
     })
@@ -303,6 +306,9 @@ fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> 
                 Refusal::new(Reason::ConnectFailed, format!("no connection to service {label} in time"));
             refusal.status = 504;
             refusal
+        }
+        ConnectFault::Tls => {
+            Refusal::new(Reason::UpstreamTls, format!("no secure connection to service {label}"))
         }
         ConnectFault::Full => {
             let message = format!("every connection to an instance of service {label} is full");

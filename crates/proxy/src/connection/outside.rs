@@ -13,7 +13,9 @@ use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
 
 use super::{Connection, End};
-use crate::attempt::{Carried, Exchange, Held, LocalUpstream, Outcome, Pool, Seeker, Tries, connect, reach};
+use crate::attempt::{
+    Carried, Dial, Exchange, Held, LocalUpstream, Outcome, Pool, Seeker, Tries, connect, reach,
+};
 use crate::observe::OUTSIDE;
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, Worker};
@@ -169,6 +171,7 @@ impl ConnectTo {
                     worker: &conn.worker,
                     timer: &conn.timer,
                     addresses: conn.addresses(),
+                    encrypted: true,
                     here: conn.client.local_addr(),
                 };
                 let mut tries = Tries::default();
@@ -183,7 +186,7 @@ impl ConnectTo {
                 let mut why = io::Error::from(io::ErrorKind::TimedOut);
                 for addr in resolve(&conn.worker, host, *port).await? {
                     let deadline = conn.worker.timers.after(conn.worker.config().timeouts.connect);
-                    match connect(addr, None, deadline, &conn.timer).await {
+                    match connect(Dial::plain(addr), deadline, &conn.timer).await {
                         Ok(upstream) => return not_a_loop(conn, upstream, addr).map(|io| (io, None)),
                         Err(crate::attempt::ConnectFault::Failed(fault)) => why = fault,
                         Err(_) => {}

@@ -46,6 +46,7 @@ pub(crate) struct Arrival {
 
 /// What TLS has settled for a connection.
 #[derive(Debug)]
+#[allow(dead_code, reason = "version and name are for the access log")]
 pub(crate) struct Secure {
     pub(crate) version: TlsVersion,
     /// The name that the client asked for.

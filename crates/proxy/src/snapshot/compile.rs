@@ -10,7 +10,7 @@ use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
 use super::ports::{self, Gateways};
 use super::services::{self, Routes, ServiceRoutes};
-use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream};
+use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream, UpstreamTls};
 use super::{endpoints, not_yet, secure};
 use crate::route::UpstreamIndex;
 use crate::tls::Certificates;
@@ -124,7 +124,10 @@ impl Compiler {
             return Err(rejections);
         }
 
-        let upstreams = self.upstreams(inputs, previous, same_resources.is_some(), &names);
+        let upstreams = self.upstreams(inputs, previous, same_resources.is_some(), &names, &mut rejections);
+        if !rejections.is_empty() {
+            return Err(rejections);
+        }
         let mesh = self.mesh_table(inputs, &upstreams, routes, &mut names);
         Ok(Snapshot {
             position: inputs.position,
@@ -176,26 +179,52 @@ impl Compiler {
         previous: Option<&Snapshot>,
         same_resources: bool,
         names: &Interner,
+        rejections: &mut Vec<Rejection>,
     ) -> Vec<Arc<Upstream>> {
         let policies = policies(inputs);
         let same_addresses = previous.is_some_and(|previous| previous.addresses == self.addresses);
-        let build = |service: &ServiceRef| {
+        let mut build = |service: &ServiceRef| {
             let registered = inputs.services.get(service);
             let old = previous.and_then(|previous| previous.upstream_of(service));
+            let policy = policies.get(service);
+            let tls = self.upstream_tls(inputs, service, policy.copied(), old, rejections);
             if let (Some(old), Some(previous)) = (old, previous)
+                && old.tls.is(&tls)
                 && same_resources
                 && same_addresses
                 && same_arc(registered, previous.inputs.services.get(service))
             {
                 return Arc::clone(old);
             }
-            let settings = match policies.get(service) {
-                Some(policy) => self.defaults.overridden_by(policy),
+            let settings = match policy {
+                Some((_, policy)) => self.defaults.overridden_by(policy),
                 None => self.defaults,
             };
-            Arc::new(endpoints::upstream(inputs, service, settings, &self.addresses, old))
+            let upstream = endpoints::upstream(inputs, service, settings, &self.addresses, old);
+            Arc::new(upstream.with_tls(tls))
         };
-        names.in_order().map(build).collect()
+        names.in_order().map(&mut build).collect()
+    }
+
+    /// How connections to a service are encrypted.
+    fn upstream_tls(
+        &self,
+        inputs: &Inputs,
+        service: &ServiceRef,
+        policy: Option<(&ResourceId, &TrafficPolicySpec)>,
+        previous: Option<&Arc<Upstream>>,
+        rejections: &mut Vec<Rejection>,
+    ) -> UpstreamTls {
+        let Some((id, Some(tls))) = policy.map(|(id, policy)| (id, &policy.tls)) else {
+            return UpstreamTls::Plain;
+        };
+        let Some(certificates) = &self.certificates else { return UpstreamTls::Unready };
+        secure::upstream(inputs, certificates, (id, tls), service, previous).unwrap_or_else(|rejection| {
+            if !rejections.contains(&rejection) {
+                rejections.push(rejection);
+            }
+            UpstreamTls::Unready
+        })
     }
 
     fn mesh_table(
@@ -269,12 +298,12 @@ fn is_sparse(previous: &Snapshot, inputs: &Inputs) -> bool {
 }
 
 /// The policy for each service. Of several for the same service, the first by name counts.
-fn policies(inputs: &Inputs) -> HashMap<ServiceRef, &TrafficPolicySpec> {
+fn policies(inputs: &Inputs) -> HashMap<ServiceRef, (&ResourceId, &TrafficPolicySpec)> {
     let mut policies = HashMap::new();
     for (id, resource) in inputs.resources.iter() {
         if let Spec::TrafficPolicy(policy) = &resource.spec {
             for target in &policy.target_refs {
-                policies.entry(ServiceRef::new(&*id.namespace, &*target.name)).or_insert(policy);
+                policies.entry(ServiceRef::new(&*id.namespace, &*target.name)).or_insert((id, policy));
             }
         }
     }

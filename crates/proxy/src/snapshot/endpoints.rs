@@ -105,24 +105,26 @@ impl<'a> Collected<'a> {
     /// Adds an endpoint; one for each address when its host name has several.
     fn add(&mut self, id: &str, host: &str, port: u16, weight: u32, like: Like) {
         if let Some(ip) = parse_ip(host) {
-            return self.add_at(id, SocketAddr::new(ip, port), weight, like);
+            return self.add_at(id, None, SocketAddr::new(ip, port), weight, like);
         }
+        let name = Some(&Arc::from(host));
         match self.addresses.get(host).map_or(&[][..], |ips| ips) {
             [] => self.unresolved.push(host.to_owned()),
-            [ip] => self.add_at(id, SocketAddr::new(*ip, port), weight, like),
+            [ip] => self.add_at(id, name, SocketAddr::new(*ip, port), weight, like),
             ips => {
                 for ip in ips {
-                    self.add_at(&format!("{id}/{ip}"), SocketAddr::new(*ip, port), weight, like);
+                    self.add_at(&format!("{id}/{ip}"), name, SocketAddr::new(*ip, port), weight, like);
                 }
             }
         }
     }
 
-    fn add_at(&mut self, id: &str, addr: SocketAddr, weight: u32, like: Like) {
+    fn add_at(&mut self, id: &str, host: Option<&Arc<str>>, addr: SocketAddr, weight: u32, like: Like) {
         let Like { health, draining, inbound, is_static } = like;
         let state = self.states.get(&(id, addr)).map(|state| Arc::clone(state)).unwrap_or_default();
         self.endpoints.push(Endpoint {
             id: id.into(),
+            host: host.cloned(),
             addr,
             weight,
             health,

@@ -21,13 +21,7 @@ fn paths(resource: &Resource) -> Vec<String> {
     match &resource.spec {
         Spec::HttpRoute(spec) => route(spec),
         Spec::GrpcRoute(_) => whole(),
-        Spec::TrafficPolicy(spec) => {
-            [("spec.tls", spec.tls.is_some()), ("spec.connection", spec.connection.is_some())]
-                .into_iter()
-                .filter(|(_, is_there)| *is_there)
-                .map(|(path, _)| path.to_owned())
-                .collect()
-        }
+        Spec::TrafficPolicy(spec) if spec.connection.is_some() => vec!["spec.connection".to_owned()],
         _ => Vec::new(),
     }
 }

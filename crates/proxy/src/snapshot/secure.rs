@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_model::resource::gateway::{CertificateRef, ClientValidation, ClientValidationMode, TlsVersion};
-use weir_model::resource::{GatewaySpec, Listener, ListenerProtocol};
-use weir_model::{Kind, ResourceId, Spec};
+use weir_model::resource::{GatewaySpec, Listener, ListenerProtocol, Protocol};
+use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
-use super::{Inputs, ListenerConfig, Rejection, Snapshot};
+use super::{Inputs, ListenerConfig, Rejection, Snapshot, Upstream, UpstreamTls};
 use crate::route::HostPattern;
 use crate::tls::{
-    CertificateFiles, Certificates, ClientCheck, ClientMode, LoadedCertificate, MinVersion, ServerTls,
-    ServerTlsSpec, TlsAction, TlsPort, TlsSection,
+    CertificateFiles, Certificates, ClientCheck, ClientMode, ClientTls, ClientTlsSpec, LoadedCertificate,
+    MinVersion, ServerTls, ServerTlsSpec, TlsAction, TlsPort, TlsSection,
 };
 
 /// Gives the listeners that speak TLS what they need for it.
@@ -40,18 +40,58 @@ pub(super) fn listeners(
                 };
                 previous.listeners.iter().find(same)?.tls.clone()
             });
-            let found = Found { inputs, certificates, gateway: &config.gateway };
+            let found = Found { inputs, certificates, of: &config.gateway };
             found.port(spec, config.addr.port(), before.as_deref(), rejections)
         });
         config.tls.clone_from(made);
     }
 }
 
-/// What certificates a gateway can refer to.
+/// How a service is called whose policy asks for TLS.
+pub(super) fn upstream(
+    inputs: &Inputs,
+    certificates: &Certificates,
+    (policy, tls): (&ResourceId, &weir_model::resource::traffic_policy::UpstreamTls),
+    service: &ServiceRef,
+    previous: Option<&Arc<Upstream>>,
+) -> Result<UpstreamTls, Rejection> {
+    let found = Found { inputs, certificates, of: policy };
+    let authorities = found.certificates(&tls.ca_refs, "spec.tls.caRefs")?;
+    let identity = tls.certificate_ref.as_ref();
+    let identity =
+        identity.map(|one| found.certificate(one, || "spec.tls.certificateRef".to_owned())).transpose()?;
+    let id = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
+    let protocol = match inputs.resources.get(&id).map(|found| &found.spec) {
+        Some(Spec::Service(spec)) => spec.protocol,
+        _ => Protocol::default(),
+    };
+    let spec = ClientTlsSpec {
+        server_name: tls.server_name.clone(),
+        authorities,
+        identity,
+        verify: !tls.insecure_skip_verify,
+        protocols: match protocol {
+            Protocol::Http => &[b"http/1.1"],
+            Protocol::Http2 | Protocol::Grpc => &[b"h2"],
+            _ => &[],
+        },
+    };
+    let before = match previous.map(|upstream| &upstream.tls) {
+        Some(UpstreamTls::Secure(before)) => Some(before),
+        _ => None,
+    };
+    let made = ClientTls::new(&spec, before).map_err(|reason| found.reject("spec.tls".to_owned(), reason))?;
+    if tls.insecure_skip_verify && !before.is_some_and(|before| Arc::ptr_eq(before, &made)) {
+        tracing::warn!(%service, %policy, "INSECURE: certificates of the service's instances are not verified");
+    }
+    Ok(UpstreamTls::Secure(made))
+}
+
+/// What certificates a resource can refer to.
 struct Found<'a> {
     inputs: &'a Inputs,
     certificates: &'a Certificates,
-    gateway: &'a ResourceId,
+    of: &'a ResourceId,
 }
 
 impl Found<'_> {
@@ -65,7 +105,7 @@ impl Found<'_> {
         let here = spec.listeners.iter().enumerate().filter(|(_, listener)| listener.port == port);
         let mut sections = Vec::new();
         for (section, (index, listener)) in here.enumerate() {
-            let label: Arc<str> = format!("{}:{}", self.gateway, listener.name).into();
+            let label: Arc<str> = format!("{}:{}", self.of, listener.name).into();
             let action = if listener.is_passthrough() {
                 TlsAction::Passthrough
             } else {
@@ -147,26 +187,30 @@ impl Found<'_> {
         refs: &[CertificateRef],
         path: &str,
     ) -> Result<Vec<Arc<LoadedCertificate>>, Rejection> {
-        let one = |(at, reference): (usize, &CertificateRef)| {
-            let namespace = reference.namespace.as_deref().unwrap_or(&self.gateway.namespace);
-            let id = ResourceId::new(Kind::Certificate, namespace, &*reference.name);
-            match self.inputs.resources.get(&id).map(|found| &found.spec) {
-                Some(Spec::Certificate(spec)) => match self.certificates.get(&CertificateFiles::of(spec)) {
-                    Some(Ok(loaded)) => Ok(Arc::clone(loaded)),
-                    Some(Err(fault)) => Err(Rejection {
-                        resource: id,
-                        path: fault.field.to_owned(),
-                        reason: fault.reason.clone(),
-                    }),
-                    None => Err(self.reject(format!("{path}[{at}]"), format!("{id} was not looked at"))),
-                },
-                _ => Err(self.reject(format!("{path}[{at}].name"), format!("there is no {id}"))),
-            }
+        let refs = refs.iter().enumerate();
+        refs.map(|(at, one)| self.certificate(one, || format!("{path}[{at}]"))).collect()
+    }
+
+    fn certificate(
+        &self,
+        reference: &CertificateRef,
+        path: impl Fn() -> String,
+    ) -> Result<Arc<LoadedCertificate>, Rejection> {
+        let namespace = reference.namespace.as_deref().unwrap_or(&self.of.namespace);
+        let id = ResourceId::new(Kind::Certificate, namespace, &*reference.name);
+        let Some(Spec::Certificate(spec)) = self.inputs.resources.get(&id).map(|found| &found.spec) else {
+            return Err(self.reject(format!("{}.name", path()), format!("there is no {id}")));
         };
-        refs.iter().enumerate().map(one).collect()
+        match self.certificates.get(&CertificateFiles::of(spec)) {
+            Some(Ok(loaded)) => Ok(Arc::clone(loaded)),
+            Some(Err(fault)) => {
+                Err(Rejection { resource: id, path: fault.field.to_owned(), reason: fault.reason.clone() })
+            }
+            None => Err(self.reject(path(), format!("the files of {id} were not looked at"))),
+        }
     }
 
     fn reject(&self, path: String, reason: String) -> Rejection {
-        Rejection { resource: self.gateway.clone(), path, reason }
+        Rejection { resource: self.of.clone(), path, reason }
     }
 }

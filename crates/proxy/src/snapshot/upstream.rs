@@ -12,6 +12,7 @@ use weir_policy::balance::{Balancer, Candidates, Policy};
 
 use super::settings::Settings;
 use super::state::{EndpointState, UpstreamState};
+use crate::tls::ClientTls;
 
 /// A service that this proxy calls. Immutable; its live part is behind [`UpstreamState`] and [`EndpointState`].
 #[derive(Debug)]
@@ -32,8 +33,33 @@ pub struct Upstream {
     pub state: Arc<UpstreamState>,
     /// Host names of endpoints that could not be resolved, for explanations.
     pub unresolved: Box<[String]>,
+    /// How its connections are encrypted.
+    pub tls: UpstreamTls,
     candidates: Box<[u32]>,
     panicking: bool,
+}
+
+/// Whether TLS is spoken with an upstream.
+#[derive(Clone, Debug, Default)]
+pub enum UpstreamTls {
+    /// It is not.
+    #[default]
+    Plain,
+    /// In this way.
+    Secure(Arc<ClientTls>),
+    /// It is to be, but nobody has looked at certificates: such an upstream cannot be called.
+    Unready,
+}
+
+impl UpstreamTls {
+    /// Whether two are the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain, Self::Plain) | (Self::Unready, Self::Unready) => true,
+            (Self::Secure(a), Self::Secure(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
 }
 
 /// One endpoint of an upstream.
@@ -41,6 +67,8 @@ pub struct Upstream {
 pub struct Endpoint {
     /// Unique within the service.
     pub id: Arc<str>,
+    /// The host name that it is written with, if it is one.
+    pub host: Option<Arc<str>>,
     /// Where to connect.
     pub addr: SocketAddr,
     /// Share of the requests.
@@ -96,6 +124,7 @@ impl Upstream {
             endpoints: endpoints.into(),
             state,
             unresolved: unresolved.into(),
+            tls: UpstreamTls::Plain,
             candidates,
             panicking,
         }
@@ -106,6 +135,7 @@ impl Upstream {
     pub fn fixed(service: ServiceRef, protocol: Protocol, settings: Settings, addr: SocketAddr) -> Self {
         let endpoint = Endpoint {
             id: addr.to_string().into(),
+            host: None,
             addr,
             weight: 1,
             health: Health::Passing,
@@ -115,6 +145,12 @@ impl Upstream {
             state: Arc::default(),
         };
         Self::new(service, true, protocol, settings, vec![endpoint], Vec::new(), Arc::default())
+    }
+
+    /// The same, called over TLS or not.
+    #[must_use]
+    pub fn with_tls(self, tls: UpstreamTls) -> Self {
+        Self { tls, ..self }
     }
 
     /// Indices into `endpoints` of those that may be chosen: neither critical nor draining, with a weight. When that
@@ -194,6 +230,7 @@ mod tests {
             .enumerate()
             .map(|(i, &(health, draining, weight))| Endpoint {
                 id: i.to_string().into(),
+                host: None,
                 addr: SocketAddr::from(([127, 0, 0, 1], 9000)),
                 weight,
                 health,

@@ -9,6 +9,7 @@ use weir_model::ResourceId;
 use super::Shared;
 use super::certificates::CertificateStore;
 use super::names::Names;
+use crate::Metrics;
 use crate::snapshot::{Compiler, Inputs, ListenerConfig, Rejection, Resources, Role, Settings};
 
 /// What binds a gateway's addresses. A trait so that publishing can be tested without sockets.
@@ -35,6 +36,8 @@ pub(super) struct Publisher {
     compiler: Compiler,
     names: Names,
     certificates: CertificateStore,
+    /// Where the ends of certificates are shown.
+    metrics: Option<Arc<Metrics>>,
     /// What was last asked for and what became of its resources, so that endpoint changes need not try again what was
     /// refused.
     settled: Option<Settled>,
@@ -64,8 +67,15 @@ impl Publisher {
             compiler,
             names: Names::default(),
             certificates: CertificateStore::default(),
+            metrics: None,
             settled: None,
         }
+    }
+
+    /// Shows the ends of certificates.
+    pub(super) fn showing(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     /// Refuses gateways at addresses that others can reach, or takes them.
@@ -131,6 +141,9 @@ impl Publisher {
             return Err(failures.iter().map(|failure| cannot_bind(&snapshot.listeners, failure)).collect());
         }
         self.shared.install(snapshot);
+        if let Some(metrics) = &self.metrics {
+            metrics.set_certificates(self.certificates.ends(inputs));
+        }
         self.sockets.commit(&wanted);
         Ok(())
     }

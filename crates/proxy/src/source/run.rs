@@ -67,7 +67,7 @@ pub async fn run(
         }
         std::future::pending().await
     };
-    let following = follow(config, &shared, listeners, admin_addr, shutdown);
+    let following = follow(config, &shared, listeners, &metrics, admin_addr, shutdown);
     tokio::select! {
         result = following => result,
         never = serving => never,
@@ -88,6 +88,7 @@ async fn follow(
     config: &ProxyConfig,
     shared: &Arc<Shared>,
     listeners: Arc<Listeners>,
+    metrics: &Arc<Metrics>,
     admin: Option<SocketAddr>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
@@ -96,7 +97,8 @@ async fn follow(
     // Another process of the same name follows the source now; what is in force does for the rest of this one's life.
     let leaving = shared.handed_over();
     let publisher = Publisher::new(Arc::clone(shared), listeners, role.clone(), Settings::default())
-        .loopback_only(!config.insecure);
+        .loopback_only(!config.insecure)
+        .showing(Arc::clone(metrics));
     match &config.source {
         SourceConfig::Static { files } => {
             let hangups = signal(SignalKind::hangup()).map_err(SourceError::Signal)?;

@@ -93,9 +93,10 @@ impl ClientTls {
         self.name.clone().or_else(|| server_name(&host()))
     }
 
-    /// Whether the upstream's certificate is looked at at all.
-    pub fn is_verified(&self) -> bool {
-        self.spec.verify
+    /// Whether nothing can be sent unless the upstream agrees to a protocol: HTTP/2 is not spoken to who does not say
+    /// that he knows it (RFC 9113 section 3.2).
+    pub(crate) fn needs_protocol(&self) -> bool {
+        self.spec.protocols.contains(&&b"h2"[..])
     }
 }
 

@@ -8,10 +8,10 @@ use std::task::Poll;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{AlertDescription, ClientConfig, Error, InvalidMessage, ServerConfig};
+use rustls::{AlertDescription, Error, InvalidMessage, ServerConfig};
 use tokio::net::TcpStream;
 
-use super::{Session, TlsScratch, TlsStream};
+use super::{ClientTls, Session, TlsScratch, TlsStream};
 use crate::observe::{Side, TlsFailure};
 use crate::runtime::TimerSlot;
 
@@ -77,25 +77,26 @@ pub(crate) async fn accept(
     timer: &TimerSlot,
 ) -> Result<TlsStream, HandshakeFault> {
     let session = UnbufferedServerConnection::new(config).map_err(HandshakeFault::Tls)?;
-    shake(TlsStream::new(tcp, Session::Server(session), scratch, ahead), timer).await
-}
-
-/// Makes a handshake with a server, which the timer limits.
-pub(crate) async fn connect(
-    tcp: TcpStream,
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-    scratch: TlsScratch,
-    timer: &TimerSlot,
-) -> Result<TlsStream, HandshakeFault> {
-    let session = UnbufferedClientConnection::new(config, name).map_err(HandshakeFault::Tls)?;
-    shake(TlsStream::new(tcp, Session::Client(session), scratch, Vec::new()), timer).await
-}
-
-async fn shake(mut stream: TlsStream, timer: &TimerSlot) -> Result<TlsStream, HandshakeFault> {
+    let mut stream = TlsStream::new(tcp, Session::Server(session), scratch, ahead);
     let shaken = poll_fn(|cx| match stream.poll_handshake(cx) {
         Poll::Pending if timer.expired() => Poll::Ready(Err(HandshakeFault::TimedOut)),
         shaken => shaken,
     });
     shaken.await.map(|()| stream)
+}
+
+/// Makes a handshake with a server, for as long as whoever waits for it likes.
+pub(crate) async fn connect(
+    tcp: TcpStream,
+    client: &ClientTls,
+    name: ServerName<'static>,
+    scratch: TlsScratch,
+) -> Result<TlsStream, HandshakeFault> {
+    let session = UnbufferedClientConnection::new(client.config(), name).map_err(HandshakeFault::Tls)?;
+    let mut stream = TlsStream::new(tcp, Session::Client(session), scratch, Vec::new());
+    poll_fn(|cx| stream.poll_handshake(cx)).await?;
+    if client.needs_protocol() && stream.settled().alpn_protocol().is_none() {
+        return Err(HandshakeFault::Tls(Error::NoApplicationProtocol));
+    }
+    Ok(stream)
 }

@@ -108,15 +108,6 @@ impl Session {
             Self::Client(session) => seal(&mut **session, held, None, out),
         }
     }
-
-    /// Has new keys announced with what is sent next, as a peer may do at any time.
-    #[cfg(test)]
-    pub(super) fn refresh_keys(&mut self) {
-        let Self::Client(session) = self else { return };
-        if let Ok(ConnectionState::WriteTraffic(traffic)) = session.process_tls_records(&mut []).state {
-            traffic.refresh_traffic_keys().unwrap();
-        }
-    }
 }
 
 #[inline]

@@ -2,5 +2,7 @@
 
 mod basics;
 mod files;
+mod selection;
+mod traffic;
 
 pub(crate) use files::*;

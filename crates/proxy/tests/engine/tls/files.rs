@@ -11,13 +11,18 @@ use rcgen::{
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 use tempfile::TempDir;
 
 use crate::support::{Client, PATIENCE};
 
 /// A connection of a client that speaks TLS.
 pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// What an old client speaks.
+pub(crate) static ONLY_TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
 /// An authority with a directory for its files.
 pub(crate) struct Authority {
@@ -84,7 +89,13 @@ impl Authority {
     pub(crate) fn trusting(&self) -> Trusting {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
-        Trusting { roots: Arc::new(roots), versions: rustls::ALL_VERSIONS, alpn: vec![], identity: None }
+        Trusting {
+            roots: Arc::new(roots),
+            versions: rustls::ALL_VERSIONS,
+            alpn: vec![],
+            identity: None,
+            suites: None,
+        }
     }
 
     /// A chain and key for a client.
@@ -97,20 +108,24 @@ impl Authority {
     }
 }
 
-type Identity = (CertificateDer<'static>, Vec<u8>);
+pub(crate) type Identity = (CertificateDer<'static>, Vec<u8>);
 
 /// How a client speaks TLS.
 #[derive(Clone)]
 pub(crate) struct Trusting {
-    roots: Arc<RootCertStore>,
+    pub(crate) roots: Arc<RootCertStore>,
     pub(crate) versions: &'static [&'static SupportedProtocolVersion],
     pub(crate) alpn: Vec<&'static str>,
     pub(crate) identity: Option<Identity>,
+    /// The only suite that it offers.
+    pub(crate) suites: Option<CipherSuite>,
 }
 
 impl Trusting {
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut provider = default_provider();
+        provider.cipher_suites.retain(|one| self.suites.is_none_or(|only| one.suite() == only));
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(self.versions)
             .unwrap()
             .with_root_certificates(self.roots.clone());
