@@ -126,6 +126,10 @@ impl Stream {
                     let message = format!("no service of the mesh is called {service}");
                     return Err(Refusal::new(Reason::UnknownService, message));
                 };
+                if let Some(table) = &found.streams {
+                    let decision = present.snapshot.stream(table, None, &mut *self.worker.rng.borrow_mut());
+                    return self.decided(&present, decision).map(Way::Service);
+                }
                 let upstream = present.snapshot.upstream(found.upstream);
                 self.notes.upstream = Some(Arc::clone(&upstream.label));
                 return Ok(Way::Service(self.worker.local(&present, upstream)));

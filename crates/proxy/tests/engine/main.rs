@@ -15,6 +15,7 @@ mod policy;
 mod sidecar;
 mod strict;
 mod support;
+mod tcp;
 mod tls;
 mod tracing;
 mod websocket;
