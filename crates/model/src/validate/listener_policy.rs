@@ -14,8 +14,9 @@ use crate::resource::listener_policy::{
 pub const TARGETS_MAX: usize = 64;
 /// Most networks of one policy.
 pub const NETWORKS_MAX: usize = 256;
-/// Bounds of `limits.headBytes`: smaller heads would refuse what browsers send, larger ones need no proxy's memory.
-pub const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1024..=(1 << 20);
+/// Bounds of `limits.headBytes`: smaller ones would refuse what browsers send, larger ones do not fit into what a proxy
+/// reads at once.
+pub const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1024..=(128 << 10);
 /// Bounds of `limits.headFields`.
 pub const HEAD_FIELDS: std::ops::RangeInclusive<u32> = 8..=1024;
 /// Bounds of `limits.streams`.
