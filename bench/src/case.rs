@@ -89,9 +89,9 @@ pub(crate) struct Case {
     pub(crate) connections: usize,
     /// What requests ask for.
     pub(crate) path: &'static str,
-    /// Who is measured; the first is the one that the others are compared with.
+    /// Who is measured.
     pub(crate) subjects: &'static [&'static str],
-    /// The largest ratio to a peer that the design aims at.
+    /// The largest ratio, of those shown beside a subject, that the design aims at.
     pub(crate) targets: &'static [(&'static str, f64)],
 }
 
@@ -230,18 +230,10 @@ pub(crate) const CASES: &[Case] = &[
         ..STREAM
     },
     Case {
-        name: "workers-1",
-        what: "as `http1` with one worker, and nobody bound to a core",
-        subjects: &["weir", "haproxy", "nginx"],
-        targets: &[],
-        ..BASE
-    },
-    Case {
-        name: "workers-2",
-        what: "as `workers-1` with two workers",
-        setup: Setup { workers: 2, ..Setup::PLAIN },
-        subjects: &["weir", "haproxy", "nginx"],
-        targets: &[],
+        name: "workers",
+        what: "as `http1` with one worker and with two, and nobody bound to a core",
+        subjects: &["weir", "weir-2", "haproxy", "haproxy-2", "nginx", "nginx-2"],
+        targets: &[("weir-2", 1.1)],
         ..BASE
     },
     Case {
@@ -267,10 +259,31 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
+/// The one that others are compared with.
+pub(crate) const OURS: &str = "weir";
+/// What the name of a subject with two workers ends with.
+pub(crate) const TWO_WORKERS: &str = "-2";
+
+/// A ratio of two subjects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compared<'n> {
+    pub(crate) above: &'n str,
+    pub(crate) below: &'n str,
+}
+
 impl Case {
     /// Whether subject and load each have a core of their own.
     pub(crate) fn is_pinned(&self) -> bool {
-        !self.name.starts_with("workers")
+        self.name != "workers"
+    }
+
+    /// Whom a subject's figures are divided into a ratio with, and whether its own stand above the line.
+    pub(crate) fn compared<'n>(&self, name: &'n str) -> Option<Compared<'n>> {
+        match name.strip_suffix(TWO_WORKERS) {
+            Some(one) => Some(Compared { above: name, below: one }),
+            None if name == OURS || !self.is_pinned() => None,
+            None => Some(Compared { above: OURS, below: name }),
+        }
     }
 
     /// The case of a name.

@@ -140,7 +140,7 @@ fn run_in(
 ) -> Result<u64> {
     // Free now, and nobody else's in the next moment.
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-    let place = Place { dir, port, upstreams, setup: &setup, peers: dir, weir: &options.weir };
+    let place = Place { dir, stage: dir, port, upstreams, setup: &setup, peers: dir, weir: &options.weir };
     let inner = subject::weir_command(&place)?;
     let profile = match &options.keep {
         Some(keep) => keep.join(format!("callgrind.{name}.{requests}")),

@@ -52,12 +52,12 @@ pub(crate) fn version(name: &str, target: &Path, weir: &Path) -> Option<String> 
     first_version(&String::from_utf8_lossy(&text))
 }
 
-/// The first thing that looks like `1.2.3`.
+/// The first thing that looks like `1.2.3`; programs also say where they are, and by whom they were built.
 fn first_version(text: &str) -> Option<String> {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     text.split(|c: char| !(c.is_ascii_digit() || c == '.'))
         .map(|word| word.trim_matches('.'))
-        .find(|word| word.split('.').count() >= 2 && word.split('.').all(digits))
+        .find(|word| word.split('.').count() == 3 && word.split('.').all(digits))
         .map(str::to_owned)
 }
 
@@ -70,7 +70,7 @@ mod tests {
         let said = [
             ("nginx version: nginx/1.22.1\n", "1.22.1"),
             ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/\n", "2.6.12"),
-            ("envoy  version: 6e1e4cfa/1.40.0/Clean/RELEASE/BoringSSL\n", "1.40.0"),
+            ("/lib/python3.11/envoy  version: 6e1e4cfa/1.40.0/Clean/RELEASE/BoringSSL\n", "1.40.0"),
             ("Version:      3.7.15\nCodename: x\n", "3.7.15"),
             ("v2.11.7 h1:abc=\n", "2.11.7"),
         ];

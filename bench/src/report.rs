@@ -10,39 +10,36 @@ use crate::case::Case;
 use crate::options::Options;
 use crate::results::{CaseResults, Results, least, median, most};
 
-/// The one that others are compared with.
-const OURS: &str = "weir";
-
 /// Prints a case's table.
 pub(crate) fn print(case: &Case, results: &CaseResults) {
-    let ours = results.subject(OURS);
     println!(
-        "\n{:8} {:>18} {:>8} {:>8} {:>6} {:>6}   weir / it (least, most)",
+        "\n{:9} {:>18} {:>8} {:>8} {:>6} {:>6}   {} (least, most)",
         "subject",
         case.unit.figure(),
         "least",
         "most",
         "busy",
-        "load"
+        "load",
+        if case.is_pinned() { "weir / it" } else { "two workers / one" }
     );
     for subject in &results.subjects {
-        let ratio = ours.filter(|ours| ours.name != subject.name).and_then(|ours| ours.ratio_to(subject));
-        let ratio = ratio.map_or_else(String::new, |[middle, least, most]| {
-            let target = case.targets.iter().find(|(name, _)| *name == subject.name);
-            let target = target.map_or_else(String::new, |(_, most)| {
-                format!("  target {most:.2}: {}", if middle <= *most { "met" } else { "missed" })
+        let ratio =
+            results.ratio_beside(case, &subject.name).map_or_else(String::new, |[middle, least, most]| {
+                let target = case.targets.iter().find(|(name, _)| *name == subject.name);
+                let target = target.map_or_else(String::new, |(_, most)| {
+                    format!("  target {most:.2}: {}", if middle <= *most { "met" } else { "missed" })
+                });
+                format!("{middle:.3} ({least:.2}, {most:.2}){target}")
             });
-            format!("{middle:.3} ({least:.2}, {most:.2}){target}")
-        });
         println!(
-            "{:8} {:18.2} {:8.2} {:8.2} {:>6} {:>6}   {ratio}{}",
+            "{:9} {:18.2} {:8.2} {:8.2} {:>6} {:>6}   {ratio}{}",
             subject.name,
             subject.median(),
             least(&subject.figures),
             most(&subject.figures),
             share(&subject.busy),
             share(&subject.load_busy),
-            if subject.is_load_bound() { "  (load was the bottleneck)" } else { "" }
+            if subject.is_load_bound(case) { "  (load was the bottleneck)" } else { "" }
         );
     }
     for (name, why) in &results.missing {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::case::{Case, Load};
+
 /// A whole run.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
@@ -53,8 +55,9 @@ impl SubjectResults {
     }
 
     /// Whether the load was the bottleneck.
-    pub(crate) fn is_load_bound(&self) -> bool {
-        median(&self.busy) < SATURATED_MIN && median(&self.load_busy) > LOAD_FULL_MIN
+    pub(crate) fn is_load_bound(&self, case: &Case) -> bool {
+        let loads = !matches!(case.load, Load::Rate { .. } | Load::Idle) && case.is_pinned();
+        loads && median(&self.busy) < SATURATED_MIN && median(&self.load_busy) > LOAD_FULL_MIN
     }
 
     /// This one's figures divided by another's, of the same round each: median, least and most.
@@ -68,6 +71,12 @@ impl SubjectResults {
 }
 
 impl CaseResults {
+    /// The ratio that is shown beside a subject: median, least and most.
+    pub(crate) fn ratio_beside(&self, case: &Case, name: &str) -> Option<[f64; 3]> {
+        let compared = case.compared(name)?;
+        self.subject(compared.above)?.ratio_to(self.subject(compared.below)?)
+    }
+
     pub(crate) fn subject(&self, name: &str) -> Option<&SubjectResults> {
         self.subjects.iter().find(|subject| subject.name == name)
     }

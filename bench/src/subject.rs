@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::case::TWO_WORKERS;
 use crate::setup::Setup;
 use crate::stage::Stage;
 
 /// Each subject's port.
-pub(crate) const PORTS: [(&str, u16); 7] = [
+pub(crate) const PORTS: [(&str, u16); 10] = [
     ("weir", 19001),
     ("haproxy", 19002),
     ("nginx", 19003),
@@ -29,6 +30,9 @@ pub(crate) const PORTS: [(&str, u16); 7] = [
     ("traefik", 19005),
     ("caddy", 19006),
     ("floor", 19007),
+    ("weir-2", 19011),
+    ("haproxy-2", 19012),
+    ("nginx-2", 19013),
 ];
 
 /// A subject's port; 0 for a name that is none.
@@ -43,8 +47,10 @@ const LOG_LINES_SHOWN: usize = 4;
 
 /// What a configuration is made from.
 pub(crate) struct Place<'a> {
-    /// Where files may be written.
+    /// Where its own files are written.
     pub(crate) dir: &'a Path,
+    /// Where the certificate is, as `cert.pem` and `key.pem`, and as `both.pem`.
+    pub(crate) stage: &'a Path,
     /// Where it listens.
     pub(crate) port: u16,
     /// Where the upstreams listen.
@@ -76,16 +82,24 @@ impl Subject {
     /// Starts a subject by name and waits until it accepts connections. An error says why this one cannot be measured.
     pub(crate) fn start(name: &'static str, stage: &Stage, core: Option<usize>) -> Result<Self> {
         let port = port(name);
+        let dir = stage.dir.join(name);
+        fs::create_dir_all(&dir)?;
+        let mut setup = stage.case.setup;
+        let program = name.strip_suffix(TWO_WORKERS).unwrap_or(name);
+        if program != name {
+            setup.workers = 2;
+        }
         let place = Place {
-            dir: &stage.dir,
+            dir: &dir,
+            stage: &stage.dir,
             port,
             upstreams: stage.upstreams,
-            setup: &stage.case.setup,
+            setup: &setup,
             peers: &stage.peers,
             weir: &stage.weir,
         };
         ensure!(TcpStream::connect(("127.0.0.1", port)).is_err(), "another program listens on port {port}");
-        let command = match name {
+        let command = match program {
             "weir" => weir::command(&place)?,
             "haproxy" => haproxy::command(&place)?,
             "nginx" => nginx::command(&place)?,
@@ -94,7 +108,7 @@ impl Subject {
             "caddy" => caddy::command(&place)?,
             _ => floor::command(&place)?,
         };
-        let log = stage.dir.join(format!("{name}.log"));
+        let log = dir.join("words.log");
         let output = File::create(&log)?;
         let child = pinned(command, core)
             .stdin(Stdio::null())

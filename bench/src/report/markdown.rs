@@ -5,8 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::OURS;
-use crate::case::{Case, Load, Unit};
+use crate::case::{Case, Load, OURS, Unit};
 use crate::results::{CaseResults, Results, SubjectResults, least, median, most};
 
 /// What stands between these is written by `--markdown`.
@@ -54,7 +53,10 @@ fn summary(text: &mut String, results: &Results) {
     text.push_str(&"---|".repeat(PEERS.len()));
     text.push('\n');
     for outcome in &results.cases {
-        let Some(ours) = outcome.subject(OURS) else { continue };
+        let (Some(ours), Some(case)) = (outcome.subject(OURS), Case::find(&outcome.name)) else { continue };
+        if !case.is_pinned() {
+            continue;
+        }
         let _ = write!(text, "| `{}` |", outcome.name);
         for name in PEERS {
             let ratio = outcome.subject(name).and_then(|peer| ours.ratio_to(peer));
@@ -78,19 +80,19 @@ fn one(text: &mut String, case: &Case, outcome: &CaseResults) {
     } else {
         writeln!(
             text,
-            "| | {} | least to most | Weir / it | least to most | {} |\n|---|---|---|---|---|---|",
+            "| | {} | least to most | {} | least to most | {} |\n|---|---|---|---|---|---|",
             case.unit.figure(),
+            if case.is_pinned() { "Weir / it" } else { "two workers / one" },
             if matches!(case.load, Load::Rate { .. }) { "its core busy" } else { "at full core, per second" }
         )
     };
-    let ours = outcome.subject(OURS);
     let mut order: Vec<&SubjectResults> = outcome.subjects.iter().collect();
     order.sort_by(|a, b| a.median().total_cmp(&b.median()));
     for subject in order {
-        row(text, case, subject, ours);
+        row(text, case, subject, outcome.ratio_beside(case, &subject.name));
     }
     let bound: Vec<&str> =
-        outcome.subjects.iter().filter(|s| s.is_load_bound()).map(|s| shown(&s.name)).collect();
+        outcome.subjects.iter().filter(|s| s.is_load_bound(case)).map(|s| shown(&s.name)).collect();
     if !bound.is_empty() {
         let _ = writeln!(text, "\nThe load was the bottleneck for {}.", bound.join(", "));
     }
@@ -100,8 +102,7 @@ fn one(text: &mut String, case: &Case, outcome: &CaseResults) {
     text.push('\n');
 }
 
-fn row(text: &mut String, case: &Case, subject: &SubjectResults, ours: Option<&SubjectResults>) {
-    let ratio = ours.filter(|ours| ours.name != subject.name).and_then(|ours| ours.ratio_to(subject));
+fn row(text: &mut String, case: &Case, subject: &SubjectResults, ratio: Option<[f64; 3]>) {
     let name = shown(&subject.name);
     let name = if subject.name == OURS { format!("**{name}**") } else { name.to_owned() };
     let (middle, spread) = ratio.map_or_else(
@@ -135,6 +136,9 @@ fn shown(name: &str) -> &str {
         "traefik" => "Traefik",
         "caddy" => "Caddy",
         "floor" => "byte copy",
+        "weir-2" => "Weir, two workers",
+        "haproxy-2" => "HAProxy, two workers",
+        "nginx-2" => "nginx, two workers",
         other => other,
     }
 }
@@ -174,6 +178,7 @@ mod tests {
             .collect();
         let text = tables(&Results { cases, ..Results::default() });
         assert!(text.contains("| `http1` | **2.00** | 0.50 |"), "{text}");
+        assert!(!text.contains("| `workers` |"), "{text}");
         assert!(CASES.iter().all(|case| text.contains(&format!("### `{}`", case.name))));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn command(place: &Place<'_>) -> Result<Command> {
 }
 
 fn configuration(place: &Place<'_>) -> String {
-    let (dir, port, setup) = (place.dir.display(), place.port, place.setup);
+    let (dir, port, setup) = (place.stage.display(), place.port, place.setup);
     let (site, tls) = match setup.front {
         Front::Tls => (
             format!("https://127.0.0.1:{port}, https://localhost:{port}"),

@@ -62,7 +62,7 @@ fn configuration(place: &Place<'_>) -> Value {
     }
     let mut chain = json!({"filters": [filter(place.setup)]});
     if place.setup.front == Front::Tls {
-        chain["transport_socket"] = tls(place.dir);
+        chain["transport_socket"] = tls(place.stage);
     }
     json!({"static_resources": {
         "listeners": [{"name": "bench", "address": address(place.port), "filter_chains": [chain]}],

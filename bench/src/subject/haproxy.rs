@@ -17,7 +17,7 @@ pub(crate) fn command(place: &Place<'_>) -> Result<Command> {
 
 fn configuration(place: &Place<'_>) -> String {
     let setup = place.setup;
-    let (dir, port, [a, b]) = (place.dir.display(), place.port, place.upstreams);
+    let (dir, port, [a, b]) = (place.stage.display(), place.port, place.upstreams);
     let (mode, http) = match setup.front {
         Front::Tcp => ("tcp", ""),
         _ => ("http", "  option http-keep-alive\n  http-reuse always\n"),

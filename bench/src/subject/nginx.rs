@@ -39,7 +39,10 @@ events {{ worker_connections 16384; multi_accept on; }}
         Front::Http1 | Front::Tcp => "",
     };
     let tls = if setup.front == Front::Tls {
-        format!("ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem; ssl_protocols TLSv1.3;")
+        let stage = place.stage.display();
+        format!(
+            "ssl_certificate {stage}/cert.pem; ssl_certificate_key {stage}/key.pem; ssl_protocols TLSv1.3;"
+        )
     } else {
         String::new()
     };

@@ -80,7 +80,7 @@ fn dynamic(place: &Place<'_>) -> String {
         );
     }
     if place.setup.front == Front::Tls {
-        let dir = place.dir.display();
+        let dir = place.stage.display();
         let _ = write!(
             text,
             "tls:

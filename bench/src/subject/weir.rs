@@ -61,7 +61,7 @@ spec:
         retry = if setup.policies { "  retry: {attempts: 2}\n" } else { "" },
     );
     if setup.front == Front::Tls {
-        let dir = place.dir.display();
+        let dir = place.stage.display();
         let _ = write!(
             text,
             "---
