@@ -18,7 +18,7 @@ mod run;
 mod upstream;
 
 pub(crate) use connect::{ConnectFault, Dial, connect};
-pub(crate) use exchange::Exchange;
+pub(crate) use exchange::{Call, Exchange};
 pub(crate) use pool::{Pool, PoolTime};
 pub(crate) use probe::{Probes, probe_avoided};
 pub(crate) use reach::{Reached, Seeker, Tries, leads_back, reach};

@@ -10,6 +10,8 @@
 mod decode;
 mod way;
 
+mod grpc;
+
 mod head;
 mod outside;
 mod refuse;
@@ -36,6 +38,7 @@ use crate::tunnel;
 
 pub(crate) use carry::Carry;
 use decode::Next;
+pub(crate) use grpc::{ROOM_BYTES, write_timeout};
 pub(crate) use marks::Marks;
 pub(crate) use notes::{End, Notes};
 pub(crate) use outside::Lookups;

@@ -26,9 +26,11 @@ mod preface;
 mod server;
 mod stream;
 mod upstream;
+mod web;
 
 pub(crate) use fault::{MALFORMED, UNSENT};
 use floods::Flood;
+pub(crate) use head::{is_grpc, is_grpc_web};
 pub(crate) use preface::{Preface, preface};
 pub(crate) use server::serve;
 pub(crate) use stream::Stream;
@@ -50,7 +52,8 @@ const CLIENT_WINDOW_BYTES: u32 = 1024 * 1024;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// The largest frame that is accepted, the smallest bound that RFC 9113 allows to set (section 4.2).
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
-/// Streams that a peer may have reset before anybody looked at them.
-const UNSEEN_RESETS_MAX: usize = 64;
+/// Streams that a peer may have reset before anybody looked at them. More than it may reset at once, so that it is
+/// counted here when it does.
+const UNSEEN_RESETS_MAX: usize = 256;
 /// Streams of one connection that end with an error found here. Beyond, the peer provokes them: the connection is closed.
 const LOCAL_RESETS_MAX: usize = 256;

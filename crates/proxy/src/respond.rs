@@ -174,6 +174,27 @@ impl Refusal {
         Self::new(Reason::UpstreamMalformed, format!("the upstream's response is malformed: {fault}"))
     }
 
+    /// Appends the whole response to a gRPC call: what would be trailers is its head. The status of the call is in
+    /// fields, so that of HTTP is always 200.
+    pub(crate) fn write_grpc(&self, out: &mut Vec<u8>, content_type: &[u8], close: bool, request_id: &[u8]) {
+        use std::io::Write;
+        let unanswered = self.unanswered.map_or(String::new(), |unanswered| {
+            format!("{}: {}\r\n", Unanswered::FIELD, unanswered.as_str())
+        });
+        let connection = if close { "connection: close\r\n" } else { "" };
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: ");
+        out.extend_from_slice(content_type);
+        // Writing into memory cannot fail.
+        let _ = write!(
+            out,
+            "\r\ncontent-length: 0\r\ngrpc-status: {}\r\ngrpc-message: {}\r\nx-weir-reason: {}\r\n{}{unanswered}{connection}\r\n",
+            GrpcStatus::of(self) as u8,
+            grpc_message(&self.message),
+            self.reason.as_str(),
+            id_line(request_id),
+        );
+    }
+
     /// Appends the whole response, with the request's id if it has one, for people to report. A response to HEAD has no
     /// body but its length.
     pub(crate) fn write(&self, out: &mut Vec<u8>, head_only: bool, close: bool, request_id: &[u8]) {
@@ -189,10 +210,7 @@ impl Refusal {
         let unanswered = self.unanswered.map_or(String::new(), |unanswered| {
             format!("{}: {}\r\n", Unanswered::FIELD, unanswered.as_str())
         });
-        let id = match std::str::from_utf8(request_id) {
-            Ok(id) if !id.is_empty() => format!("x-request-id: {id}\r\n"),
-            _ => String::new(),
-        };
+        let id = id_line(request_id);
         let connection = if close { "connection: close\r\n" } else { "" };
         // Writing into memory cannot fail.
         let _ = write!(
@@ -205,6 +223,66 @@ impl Refusal {
             if head_only { "" } else { &body },
         );
     }
+}
+
+/// Statuses of gRPC (grpc/grpc, doc/statuscodes.md), as far as the proxy gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GrpcStatus {
+    /// Nothing better is known.
+    Unknown = 2,
+    /// The call's deadline has passed.
+    DeadlineExceeded = 4,
+    /// The caller may not.
+    PermissionDenied = 7,
+    /// A limit was met.
+    ResourceExhausted = 8,
+    /// Nobody serves the method.
+    Unimplemented = 12,
+    /// The request is malformed.
+    Internal = 13,
+    /// It may be tried again.
+    Unavailable = 14,
+    /// Nobody knows who the caller is.
+    Unauthenticated = 16,
+}
+
+impl GrpcStatus {
+    /// As gRPC's own clients read an HTTP status (doc/http-grpc-status-mapping.md), but that a limit is told from an
+    /// upstream that is gone, and a deadline from both.
+    fn of(refusal: &Refusal) -> Self {
+        match (refusal.reason, refusal.status) {
+            (Reason::Timeout, _) => Self::DeadlineExceeded,
+            (_, 400) => Self::Internal,
+            (_, 401) => Self::Unauthenticated,
+            (_, 403) => Self::PermissionDenied,
+            (_, 404) => Self::Unimplemented,
+            (_, 429) => Self::ResourceExhausted,
+            (_, 502..=504) => Self::Unavailable,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The field with a request's id, if it has one.
+fn id_line(request_id: &[u8]) -> String {
+    match std::str::from_utf8(request_id) {
+        Ok(id) if !id.is_empty() => format!("x-request-id: {id}\r\n"),
+        _ => String::new(),
+    }
+}
+
+/// Percent-encodes a message as gRPC has it in a field (doc/PROTOCOL-HTTP2.md, "Percent-Byte-Encoded").
+fn grpc_message(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            _ => {
+                let _ = std::fmt::Write::write_fmt(&mut out, format_args!("%{byte:02X}"));
+            }
+        }
+    }
+    out
 }
 
 const fn phrase(status: u16) -> &'static str {
@@ -257,6 +335,39 @@ mod tests {
         Refusal::new(Reason::Timeout, "x").write(&mut out, true, false, b"");
         assert!(out.ends_with(b"\r\n\r\n"));
         assert!(!String::from_utf8(out).unwrap().contains("connection"));
+    }
+
+    #[test]
+    fn a_refusal_of_a_call_is_in_its_fields() {
+        let mut out = Vec::new();
+        Refusal::new(Reason::NoEndpoint, "no \"é\"\r\n 100%").write_grpc(
+            &mut out,
+            b"application/grpc+proto",
+            false,
+            b"",
+        );
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/grpc+proto\r\ncontent-length: 0\r\ngrpc-status: 14\r\n\
+             grpc-message: no \"%C3%A9\"%0D%0A 100%25\r\nx-weir-reason: no_endpoint\r\n\r\n"
+        );
+        for (reason, status, grpc) in [
+            (Reason::BadRequest, 400, 13),
+            (Reason::BadRequest, 401, 16),
+            (Reason::BadRequest, 403, 7),
+            (Reason::NoRoute, 404, 12),
+            (Reason::Overloaded, 429, 8),
+            (Reason::ConnectFailed, 502, 14),
+            (Reason::Overloaded, 503, 14),
+            (Reason::ConnectFailed, 504, 14),
+            (Reason::Timeout, 504, 4),
+            (Reason::NoBackend, 500, 2),
+            (Reason::BadRequest, 431, 2),
+        ] {
+            let refusal = Refusal { status, ..Refusal::new(reason, "x") };
+            assert_eq!(GrpcStatus::of(&refusal) as u8, grpc, "{reason:?} {status}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! for it. What was sent upstream is recorded up to a bound, so that another attempt can send it again. This module must
 //! not choose upstreams, nor decide about retries.
 
+mod call;
 mod download;
 mod gather;
 mod pipe;
@@ -81,6 +82,10 @@ pub(crate) struct Exchange {
     half_closed: bool,
     /// When the response head must be there; set once the request is read and an attempt has begun.
     deadline: Option<Coarse>,
+    /// When everything must be over.
+    overall: Coarse,
+    /// The response was ended by this proxy, in good order.
+    ended_here: bool,
 }
 
 /// What of a request decides about the exchange.
@@ -98,6 +103,19 @@ pub(crate) struct Asked {
     pub(crate) attempt_timeout: Duration,
     /// How long a body may stand still.
     pub(crate) standstill_max: Duration,
+    /// It is a gRPC call.
+    pub(crate) call: Option<Box<Call>>,
+}
+
+/// A gRPC call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// As the caller wrote it.
+    pub(crate) content_type: Box<[u8]>,
+    /// How long all of it may take, its response included.
+    pub(crate) timeout: Option<Duration>,
+    /// Where in the head there is room for what is left of that.
+    pub(crate) timeout_at: Option<usize>,
 }
 
 /// The two connections, and what belongs to the client's.
@@ -181,6 +199,8 @@ impl Exchange {
             continued: false,
             half_closed: false,
             deadline: None,
+            overall: Coarse::MAX,
+            ended_here: false,
         }
     }
 
@@ -203,6 +223,8 @@ impl Exchange {
             self.spare_notes = self.notes.take();
         }
         self.asked.upgrade = None;
+        self.asked.call = None;
+        self.overall = Coarse::MAX;
         buffers.give(&mut self.request);
         self.recording = true;
         self.upload.clear(buffers);
@@ -229,6 +251,7 @@ impl Exchange {
         self.client_keeps = false;
         self.upgraded = false;
         self.ends_by_close = false;
+        self.ended_here = false;
     }
 
     /// Whether the request could be sent again as far as its bytes are concerned.
@@ -324,14 +347,15 @@ impl Exchange {
             return Poll::Ready(ended);
         }
         if link.timer.expired() {
-            return Poll::Ready(self.timed_out());
+            return self.poll_timed_out(cx, link);
         }
         Poll::Pending
     }
 
     /// When the response head must be there, as soon as that is settled, if ever.
     pub(crate) fn deadline(&self) -> Option<Coarse> {
-        self.deadline.filter(|&deadline| deadline != Coarse::MAX)
+        Some(self.deadline.unwrap_or(Coarse::MAX).min(self.overall))
+            .filter(|&deadline| deadline != Coarse::MAX)
     }
 
     /// By when there must be a connection for it.
@@ -339,18 +363,23 @@ impl Exchange {
         let whole = worker.timers.after(self.asked.timeout);
         // The time for a request that is still being read has not begun.
         let whole = if self.upload.done { *self.deadline.get_or_insert(whole) } else { whole };
-        whole.min(worker.timers.after(self.asked.attempt_timeout))
+        whole.min(worker.timers.after(self.asked.attempt_timeout)).min(self.overall)
     }
 
     /// Sets the deadline after progress: while the request is read and while the response is, no standstill; between
     /// them, the response head.
     fn arm(&mut self, link: &Link<'_>) {
-        if self.status != 0 || !self.upload.done {
-            return link.timer.arm(self.asked.standstill_max);
-        }
         let timers = &link.worker.timers;
+        if self.status != 0 || !self.upload.done {
+            let waits = !self.download.has_pending() && !self.upload.has_pending();
+            // A call may be silent for as long as a tunnel: there are those that only wait for news.
+            let call = waits && self.asked.call.is_some();
+            let tunnel_idle = link.worker.config().timeouts.tunnel_idle;
+            let idle = if call { tunnel_idle } else { self.asked.standstill_max };
+            return link.timer.arm_at(timers.after(idle).min(self.overall));
+        }
         let deadline = *self.deadline.get_or_insert_with(|| timers.after(self.asked.timeout));
-        link.timer.arm_at(deadline.min(timers.after(self.asked.attempt_timeout)));
+        link.timer.arm_at(deadline.min(timers.after(self.asked.attempt_timeout)).min(self.overall));
     }
 
     /// While the upstream works, notices that the client has gone. What it sends ahead is kept for later, up to a bound.
@@ -378,6 +407,18 @@ impl Exchange {
     /// Whether the client is right to send nothing: it asked whether it should, and the upstream has not said.
     fn awaits_continue(&self) -> bool {
         self.asked.expect_continue && !self.continued
+    }
+
+    #[cold]
+    fn poll_timed_out(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
+        if self.overall > link.worker.timers.now_ms() {
+            return Poll::Ready(self.timed_out());
+        }
+        if self.status == 0 {
+            let refusal = Refusal::new(Reason::Timeout, "the call has not ended before its deadline");
+            return Poll::Ready(Ended::Refused(refusal));
+        }
+        self.poll_end_call(cx, link)
     }
 
     fn timed_out(&self) -> Ended {

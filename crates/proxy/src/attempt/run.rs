@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
+use weir_model::resource::Protocol;
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
 use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
@@ -50,6 +51,7 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
     let now = || Nanos::from_millis(worker.timers.now_ms());
     local.carried.budget.borrow_mut().request(now());
     local.touch(worker.now_s.get());
+    exchange.begin_call(&worker);
     let mut tried = Tried::default();
     let mut attempts = 0;
     // After a stale connection only a fresh one tells whether the endpoint is well.
@@ -151,7 +153,8 @@ async fn attempt(
     // Whoever is told who its client is must not be given another's requests on the same connection.
     let shared = settings.proxy_protocol.is_none();
     let pooled = if local.upstream.is_http2() && shared {
-        local.pool(index).http2.stream(&conn.worker).map(|stream| (stream, 0))
+        let grpc = local.upstream.protocol == Protocol::Grpc;
+        local.pool(index).http2.stream(&conn.worker, grpc).map(|stream| (stream, 0))
     } else if only_fresh || !shared {
         None
     } else {
@@ -177,6 +180,7 @@ async fn attempt(
             Err(failed) => return failed,
         },
     };
+    exchange.restate_timeout(&conn.worker);
     conn.timer.arm(exchange.asked.standstill_max);
     let ended = poll_fn(|cx| {
         let mut link = Link {
@@ -275,7 +279,8 @@ async fn open_stream(
     let channel = own.as_ref().unwrap_or(&local.pool(index).http2);
     let to = Dial::to(&conn.worker, &local.upstream, local.endpoint(index), header)?;
     let dial = || dial(to.clone());
-    let opened = channel.open(&conn.worker, dial, connect_max, deadline, &conn.timer).await;
+    let grpc = local.upstream.protocol == Protocol::Grpc;
+    let opened = channel.open(&conn.worker, grpc, dial, connect_max, deadline, &conn.timer).await;
     opened.map_err(|why| match why {
         NoStream::Failed(fault) if fault.kind() == io::ErrorKind::TimedOut => ConnectFault::TimedOut,
         NoStream::Failed(fault) => ConnectFault::of(fault),

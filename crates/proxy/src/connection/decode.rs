@@ -9,8 +9,8 @@ use weir_http1::{
 };
 use weir_model::ServiceRef;
 
-use super::Connection;
 use super::way::{HeadView, Way};
+use super::{Connection, grpc};
 use crate::attempt::Exchange;
 use crate::http2::{Preface, preface};
 use crate::listen::Role;
@@ -210,6 +210,7 @@ impl Connection {
         asked.upgrade = head.upgrade(buf).map(Into::into);
         asked.timeout = worker.config().timeouts.request;
         asked.attempt_timeout = Duration::ZERO;
+        asked.call = grpc::call(head, buf);
         let bounds = self.listener.bounds();
         asked.standstill_max = bounds.body;
         exchange.begin(head.body(), &bounds.request);
@@ -250,6 +251,11 @@ impl Connection {
             worker.counters.requests_ended.add(1);
             worker.give_exchange(exchange);
             return Next::bad(Refusal::new(Reason::BadRequest, "the request cannot be sent on"), buf);
+        }
+        if let Some(call) = &mut exchange.asked.call
+            && call.timeout.is_some()
+        {
+            call.timeout_at = grpc::make_room(&mut exchange.request);
         }
         Next::Forward(exchange)
     }

@@ -33,7 +33,15 @@ impl Connection {
             && !(exchange.is_half_closed() && self.carry.is_empty())
             && !self.is_closing();
         let head_only = asked.method == Method::Head;
-        let answer = self.worded(refusal, head_only, !keeps, exchange.marks.request_id.as_bytes());
+        let request_id = exchange.marks.request_id.as_bytes();
+        let answer = match &asked.call {
+            Some(call) => {
+                let mut answer = self.worker.buffers.take();
+                refusal.write_grpc(&mut answer, &call.content_type, !keeps, request_id);
+                answer
+            }
+            None => self.worded(refusal, head_only, !keeps, request_id),
+        };
         let own = OwnAnswer { status: refusal.status, reason: refusal.reason, bytes: answer.len() as u64 };
         self.observe(exchange, End::Own(own));
         if !self.write_answer(answer).await {

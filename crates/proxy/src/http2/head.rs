@@ -125,11 +125,14 @@ fn framing(fields: &HeaderMap, ended: bool, response: bool) -> BodyKind {
     match length {
         _ if ended && !response => length.map_or(BodyKind::None, |_| BodyKind::Length(0)),
         _ if ended => BodyKind::None,
-        Some(length) if !is_grpc(fields.get(CONTENT_TYPE).map_or(b"", HeaderValue::as_bytes)) => {
-            BodyKind::Length(length)
-        }
+        Some(length) if !is_call(fields) => BodyKind::Length(length),
         _ => BodyKind::Chunked,
     }
+}
+
+fn is_call(fields: &HeaderMap) -> bool {
+    let content_type = fields.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    is_grpc(content_type) || is_grpc_web(content_type)
 }
 
 fn announce(body: BodyKind, out: &mut Vec<u8>) {
@@ -161,6 +164,13 @@ pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
     const TYPE: &[u8] = b"application/grpc";
     content_type.get(..TYPE.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(TYPE))
         && matches!(content_type.get(TYPE.len()), None | Some(b'+' | b';' | b' '))
+}
+
+/// Whether it is one of gRPC-Web's.
+pub(crate) fn is_grpc_web(content_type: &[u8]) -> bool {
+    const TYPE: &[u8] = b"application/grpc-web";
+    content_type.get(..TYPE.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(TYPE))
+        && matches!(content_type.get(TYPE.len()), None | Some(b'+' | b'-' | b';' | b' '))
 }
 
 /// The engine's response as HTTP/2 has it.
@@ -262,6 +272,16 @@ mod tests {
         for no in ["application/grpc-web", "application/grpc-web+proto", "application/grp", "", "text/plain"]
         {
             assert!(!is_grpc(no.as_bytes()), "{no}");
+        }
+        for (web, content_type) in [
+            (true, "application/grpc-web"),
+            (true, "application/grpc-web+proto"),
+            (true, "application/grpc-web-text"),
+            (true, "application/grpc-web-text+proto"),
+            (false, "application/grpc-webs"),
+            (false, "application/grpc"),
+        ] {
+            assert_eq!(is_grpc_web(content_type.as_bytes()), web, "{content_type}");
         }
     }
 }

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use h2::RecvStream;
 use weir_http1::{BodyKind, chunk_prefix};
 
+use super::web::Web;
 use super::{fault, head};
 
 /// The bytes of one message.
@@ -25,6 +26,10 @@ pub(super) struct Inbox {
     held: Bytes,
     body: Option<RecvStream>,
     state: State,
+    /// The reader gets it as gRPC-Web.
+    web: Option<Web>,
+    /// Bytes of the peer's that `content` was made from, where they are not the same.
+    owed: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +69,11 @@ impl Inbox {
             BodyKind::Chunked => State::Chunked,
         };
         self.body = Some(body);
+    }
+
+    /// What follows the head is read as gRPC-Web.
+    pub(super) fn translate(&mut self, web: Web) {
+        self.web = Some(web);
     }
 
     /// Whether everything was read.
@@ -110,8 +120,13 @@ impl Inbox {
             return Ok(n);
         }
         self.content.copy_to_slice(&mut buf[n..n + taken]);
+        let read = match self.web {
+            Some(_) if !self.content.is_empty() => 0,
+            Some(_) => std::mem::take(&mut self.owed),
+            None => taken,
+        };
         if let Some(body) = &mut self.body {
-            body.flow_control().release_capacity(taken).map_err(fault::of)?;
+            body.flow_control().release_capacity(read).map_err(fault::of)?;
         }
         if self.content.is_empty() && self.state == State::InChunk {
             self.ready.extend_from_slice(b"\r\n");
@@ -130,7 +145,19 @@ impl Inbox {
             return match body.poll_trailers(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(trailers)) => {
-                    head::write_trailers(&trailers.unwrap_or_default(), &mut self.ready);
+                    let trailers = trailers.unwrap_or_default();
+                    match self.web {
+                        Some(web) => {
+                            let frame = web.trailers(&trailers);
+                            self.ready.extend_from_slice(chunk_prefix(frame.len()).as_bytes());
+                            self.ready.extend_from_slice(&frame);
+                            self.ready.extend_from_slice(b"\r\n0\r\n\r\n");
+                        }
+                        None => {
+                            self.ready.extend_from_slice(b"0\r\n");
+                            head::write_trailers(&trailers, &mut self.ready);
+                        }
+                    }
                     self.state = State::Over;
                     Poll::Ready(Ok(()))
                 }
@@ -157,10 +184,7 @@ impl Inbox {
                         self.state = State::Failed;
                         return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                     }
-                    _ => {
-                        self.ready.extend_from_slice(b"0\r\n");
-                        self.state = State::Trailers;
-                    }
+                    _ => self.state = State::Trailers,
                 }
                 Poll::Ready(Ok(()))
             }
@@ -178,7 +202,11 @@ impl Inbox {
         self.ready.extend_from_slice(&content);
     }
 
-    fn take(&mut self, data: Bytes, ended: bool) {
+    fn take(&mut self, mut data: Bytes, ended: bool) {
+        if let Some(web) = self.web {
+            self.owed = data.len();
+            data = web.encode(&data).into();
+        }
         match self.state {
             State::Length(left) => {
                 let left = left.saturating_sub(data.len() as u64);

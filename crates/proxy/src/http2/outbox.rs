@@ -11,6 +11,7 @@ use h2::{Reason, SendStream};
 use http::HeaderMap;
 use weir_http1::{BodyDecoder, BodyKind, Limits};
 
+use super::web::{Text, Web};
 use super::{fault, head};
 
 /// What is accepted at once although the peer takes nothing.
@@ -23,6 +24,8 @@ pub(super) struct Outbox {
     pub(super) partial: Vec<u8>,
     stream: Option<SendStream<Bytes>>,
     decoder: Option<Box<BodyDecoder>>,
+    /// The engine's content is text.
+    text: Option<Text>,
     /// Content that `h2` has not taken yet.
     pending: Bytes,
     trailers: Option<HeaderMap>,
@@ -43,6 +46,11 @@ impl Outbox {
         }
     }
 
+    /// The content that follows is text.
+    pub(super) fn translate(&mut self, web: Web) {
+        self.text = web.text.then(Text::default);
+    }
+
     /// Whether a head is with `h2`.
     pub(super) fn has_begun(&self) -> bool {
         self.stream.is_some()
@@ -58,9 +66,24 @@ impl Outbox {
         if self.poll_flush(cx)?.is_pending() {
             return Poll::Pending;
         }
+        let taken = self.take(bytes);
+        if taken.is_err() {
+            // What was accepted before must not look like all there is.
+            self.reset(Reason::INTERNAL_ERROR);
+            (self.pending, self.written) = (Bytes::new(), false);
+            return Poll::Ready(taken);
+        }
+        // What does not fit now is asked for again when the engine would wait.
+        if let Poll::Ready(Err(fault)) = self.poll_flush(cx) {
+            return Poll::Ready(Err(fault));
+        }
+        Poll::Ready(taken)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let (Some(stream), Some(decoder)) = (&mut self.stream, &mut self.decoder) else {
             // Nothing may follow.
-            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+            return Err(io::ErrorKind::InvalidInput.into());
         };
         stream.reserve_capacity(bytes.len());
         let taken = bytes.len().min(stream.capacity().max(AHEAD_BYTES_MAX));
@@ -90,11 +113,13 @@ impl Outbox {
             }
         }
         self.pending = buf.freeze().slice(start..end);
-        // What does not fit now is asked for again when the engine would wait.
-        if let Poll::Ready(Err(fault)) = self.poll_flush(cx) {
-            return Poll::Ready(Err(fault));
+        if let Some(text) = &mut self.text {
+            self.pending = text.decode(&self.pending).map_err(head::invalid)?.into();
+            if self.written && !text.is_whole() {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
         }
-        Poll::Ready(Ok(taken))
+        Ok(taken)
     }
 
     /// Hands over what is pending. Ready when nothing is.

@@ -16,7 +16,7 @@ use super::link::Link;
 use super::stream::{Served, Stream};
 use crate::connection::{self, Connection};
 use crate::listen::{Arrival, Bounds, Destination};
-use crate::observe::Wire;
+use crate::observe::{Http2Flood, Wire};
 use crate::runtime::{Io, Worker};
 
 type H2<'a> = server::Connection<Frames<&'a mut Io>, Bytes>;
@@ -85,14 +85,13 @@ pub(crate) async fn serve(conn: &mut Connection) {
                     phase = Phase::GoingAway;
                     h2.graceful_shutdown();
                     worker.counters.http2.goaways.add(1);
-                    // What is under way has its own deadlines.
-                    timer.arm(Duration::ZERO);
+                    timer.arm(worker.config().timeouts.drain_idle_grace);
                 }
                 // What could be said was said.
                 Some(Phase::Closing) if phase == Phase::Closing => return Poll::Ready(()),
                 Some(Phase::Closing) => {
                     phase = Phase::Closing;
-                    h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    h2.abrupt_shutdown(if reported { Reason::ENHANCE_YOUR_CALM } else { Reason::NO_ERROR });
                     worker.counters.http2.goaways.add(1);
                     timer.arm(worker.config().timeouts.linger);
                 }
@@ -124,8 +123,18 @@ fn overdue(
     idle_max: Duration,
     arm: impl Fn(Duration),
 ) -> Option<Phase> {
-    if phase != Phase::Open {
+    if phase == Phase::Closing {
         return Some(Phase::Closing);
+    }
+    if phase == Phase::GoingAway {
+        let grace = worker.config().timeouts.drain_idle_grace;
+        // What is under way has deadlines of its own.
+        return if link.streams() > 0 {
+            arm(grace);
+            None
+        } else {
+            Some(Phase::Closing)
+        };
     }
     let idle = Duration::from_millis(worker.timers.now_ms().saturating_sub(link.busy_ms()));
     match idle_max.checked_sub(idle) {
@@ -144,6 +153,9 @@ fn drive(h2: &mut H2<'_>, cx: &mut Context<'_>, arrivals: &Arrivals) -> Poll<()>
             Poll::Ready(Some(Ok((request, respond)))) => arrivals.begin(request, respond),
             Poll::Ready(Some(Err(fault))) => {
                 tracing::debug!(peer = %arrivals.peer, %fault, "an HTTP/2 connection has failed");
+                if fault.is_library() && fault.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                    arrivals.worker.counters.http2.flood(Http2Flood::Other);
+                }
                 return Poll::Ready(());
             }
             Poll::Ready(None) => return Poll::Ready(()),

@@ -76,11 +76,11 @@ struct Opening {
 }
 
 impl Channel {
-    /// A stream on a connection that has room.
-    pub(crate) fn stream(&self, worker: &Rc<Worker>) -> Option<Io> {
+    /// A stream on a connection that has room. To gRPC, gRPC-Web is translated.
+    pub(crate) fn stream(&self, worker: &Rc<Worker>, grpc: bool) -> Option<Io> {
         let connections = self.0.connections.borrow();
         let with_room = connections.iter().find(|shared| shared.has_room())?;
-        Some(Io::Http2(Box::new(Stream::Called(Called::new(worker.clone(), with_room.clone())))))
+        Some(Io::Http2(Box::new(Stream::Called(Called::new(worker.clone(), with_room.clone(), grpc)))))
     }
 
     /// A stream on a connection that has room, as soon as there is one. `dial` makes connections; one is made at a
@@ -88,6 +88,7 @@ impl Channel {
     pub(crate) async fn open(
         &self,
         worker: &Rc<Worker>,
+        grpc: bool,
         dial: impl Fn() -> Dialling,
         connect_max: Duration,
         deadline: Coarse,
@@ -95,7 +96,7 @@ impl Channel {
     ) -> Result<Io, NoStream> {
         timer.arm_at(deadline);
         loop {
-            if let Some(io) = self.stream(worker) {
+            if let Some(io) = self.stream(worker, grpc) {
                 return Ok(io);
             }
             let opening = self.0.opening.borrow().clone();

@@ -1,6 +1,11 @@
 //! HTTP/2, from clients and to upstreams.
 
 mod client;
+mod floods;
+mod grpc;
+mod malformed;
+mod mutants;
+mod raw;
 mod upstream;
 
 use std::net::SocketAddr;

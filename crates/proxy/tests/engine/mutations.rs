@@ -137,7 +137,7 @@ fn no_mutant_reaches_the_upstream_in_a_form_that_can_be_misread() {
 }
 
 /// Reads one request; `Err(Some)` says what could be misread.
-fn read_strictly(conn: &mut Served) -> Result<&'static str, Option<String>> {
+pub(crate) fn read_strictly(conn: &mut Served) -> Result<&'static str, Option<String>> {
     let head = match conn.head() {
         Ok(head) => head,
         Err(fault) if fault.kind() == std::io::ErrorKind::UnexpectedEof => return Err(None),

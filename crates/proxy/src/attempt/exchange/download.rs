@@ -159,7 +159,7 @@ impl Exchange {
         rest: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Ended> {
-        if link.sidecar && head.status() >= 500 {
+        if link.sidecar && (head.status() >= 500 || self.asked.call.is_some()) {
             let mut said = head.fields().named(buf, Unanswered::FIELD.as_bytes());
             if let Some(unanswered) = said.next().and_then(Unanswered::parse) {
                 // As if no response had come: the sidecar's words are for this proxy, not for the client.
@@ -180,7 +180,7 @@ impl Exchange {
         }
         let write = |out: &mut Vec<u8>| -> Result<(), WriteError> {
             let mut writer = HeadWriter::response(out, head.status(), head.reason(buf))?;
-            if link.app && head.status() >= 500 {
+            if link.app && (head.status() >= 500 || self.asked.call.is_some()) {
                 let is_ours = |name: &[u8]| name.eq_ignore_ascii_case(Unanswered::FIELD.as_bytes());
                 writer.copy_where(buf, head.fields(), FieldSet::NONE, |name, _| !is_ours(name));
             } else {

@@ -29,6 +29,8 @@ pub(crate) struct Pipe {
     pub(crate) read_max: usize,
     /// Bytes handed to the receiver's socket.
     pub(crate) written: u64,
+    /// It is written in chunks, so that trailers can follow.
+    in_chunks: bool,
 }
 
 impl Pipe {
@@ -41,6 +43,7 @@ impl Pipe {
             done: true,
             read_max: usize::MAX,
             written: 0,
+            in_chunks: false,
         }
     }
 
@@ -49,6 +52,7 @@ impl Pipe {
     pub(crate) fn begin(&mut self, from: BodyKind, to: BodyKind, limits: &Limits) {
         self.decoder.reset(from, limits);
         self.encoder = BodyEncoder::new(to);
+        self.in_chunks = to == BodyKind::Chunked;
         self.done = from.is_empty();
         self.read_max = usize::MAX;
     }
@@ -160,6 +164,19 @@ impl Pipe {
                 return Ok(at);
             }
         }
+    }
+
+    /// Ends the body for the receiver although the sender has not, with trailers that say so. Gives whether that can be
+    /// done in good order.
+    pub(crate) fn end_early(&mut self, trailers: &[u8], out: &mut Vec<u8>) -> bool {
+        if !self.in_chunks || self.done || self.has_pending() {
+            return false;
+        }
+        out.extend_from_slice(b"0\r\n");
+        out.extend_from_slice(trailers);
+        out.extend_from_slice(b"\r\n");
+        self.done = true;
+        true
     }
 
     /// The sender has ended. Completes a body that lasts until then; `out` gets what ends it for the receiver.

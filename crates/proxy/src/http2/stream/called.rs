@@ -15,6 +15,7 @@ use crate::http2::inbox::Inbox;
 use crate::http2::link::Link;
 use crate::http2::outbox::Outbox;
 use crate::http2::upstream::Shared;
+use crate::http2::web::Web;
 use crate::http2::{fault, head};
 use crate::runtime::Worker;
 
@@ -26,13 +27,16 @@ pub(crate) struct Called {
     outbox: Outbox,
     response: Option<ResponseFuture>,
     head_only: bool,
+    /// gRPC-Web is translated.
+    translates: bool,
+    web: Option<Web>,
     /// Why the request could not be sent; for whoever reads.
     failed: Option<io::Error>,
 }
 
 impl Called {
     /// A stream that begins with the first head that is written.
-    pub(in crate::http2) fn new(worker: Rc<Worker>, connection: Rc<Shared>) -> Self {
+    pub(in crate::http2) fn new(worker: Rc<Worker>, connection: Rc<Shared>, translates: bool) -> Self {
         connection.link.begin_stream(worker.timers.now_ms());
         let mut inbox = Inbox::default();
         *inbox.head() = worker.buffers.take();
@@ -43,6 +47,8 @@ impl Called {
             outbox: Outbox::default(),
             response: None,
             head_only: false,
+            translates,
+            web: None,
             failed: None,
         }
     }
@@ -93,14 +99,18 @@ impl Called {
             return Ok(None);
         };
         let peer = || self.connection.link.peer.map(|peer| peer.to_string()).unwrap_or_default();
-        let request = head::request(head, &bytes[..len], self.connection.link.secure, peer)?;
+        let mut request = head::request(head, &bytes[..len], self.connection.link.secure, peer)?;
         self.head_only = *request.method() == Method::HEAD;
         let kind = head.body();
+        self.web = if self.translates { Web::of_request(request.headers_mut()) } else { None };
         // Whoever gave this stream out has seen to it that there is room. It fails on a connection that has ended.
         let sent = self.connection.requests.borrow_mut().send_request(request, kind.is_empty());
         let (response, stream) = sent.map_err(unsent)?;
         self.response = Some(response);
         self.outbox.begin(stream, kind, limits);
+        if let Some(web) = self.web {
+            self.outbox.translate(web);
+        }
         Ok(Some(len))
     }
 
@@ -139,12 +149,16 @@ impl Called {
         self.inbox.poll_read(cx, buf)
     }
 
-    fn answered(&mut self, response: http::Response<h2::RecvStream>) {
+    fn answered(&mut self, mut response: http::Response<h2::RecvStream>) {
         self.response = None;
         let status = response.status();
         let bodiless = self.head_only || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ended = response.body().is_end_stream();
+        let web = self.web.filter(|web| web.response(response.headers_mut()));
         let kind = head::write_response(&response, ended, bodiless, self.inbox.head());
+        if let Some(web) = web {
+            self.inbox.translate(web);
+        }
         self.inbox.begin(kind, response.into_body());
         self.connection.link.worked();
     }

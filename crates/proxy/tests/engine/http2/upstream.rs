@@ -99,6 +99,12 @@ impl H2Upstream {
         })
     }
 
+    /// An address that nobody listens at.
+    pub(super) fn nowhere() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { addr: listener.local_addr().unwrap(), connections: Arc::default() }
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }

@@ -1,0 +1,222 @@
+//! Peers that make work without doing any: closed within a bound, counted, and no harm to those beside them.
+
+use std::time::Duration;
+
+use super::raw::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GET, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM,
+    Raw, SETTINGS, WINDOW_UPDATE, block, frame, get, post,
+};
+use super::{connect, exchange, request, run};
+use crate::support::{Proxy, Upstream, documents, eventually};
+
+/// Frames of a flood: far more than any budget.
+const ROUNDS: usize = 20_000;
+
+struct Case {
+    name: &'static str,
+    /// The word in the metrics; empty where `h2` itself has closed.
+    counted: &'static str,
+    begin: Vec<u8>,
+    piece: fn(usize) -> Vec<u8>,
+}
+
+fn id(round: usize) -> u32 {
+    round as u32 * 2 + 1
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name, counted, begin, piece| Case { name, counted, begin, piece };
+    vec![
+        case("84: rapid reset", "rapid_reset", vec![], |round| {
+            [get(id(round)), frame(RST_STREAM, 0, id(round), &8u32.to_be_bytes())].concat()
+        }),
+        case("85: resets that the server is made to send", "other", vec![], |round| {
+            let fields: Vec<_> = GET.into_iter().chain([("connection", &b"close"[..])]).collect();
+            frame(HEADERS, END_HEADERS | END_STREAM, id(round), &block(&fields))
+        }),
+        case("86: CONTINUATION without an end", "continuation", frame(HEADERS, 0, 1, &block(&GET)), |_| {
+            frame(CONTINUATION, 0, 1, &[])
+        }),
+        case("86: CONTINUATION with fields", "", frame(HEADERS, 0, 1, &block(&GET)), |_| {
+            frame(CONTINUATION, 0, 1, &block(&[("x", &[b'v'; 12_000])]))
+        }),
+        case("88: SETTINGS", "settings", vec![], |_| frame(SETTINGS, 0, 0, &[])),
+        case("88: SETTINGS with contents", "settings", vec![], |round| {
+            let size = 4096 + (round as u32 % 100);
+            frame(SETTINGS, 0, 0, &[&1u16.to_be_bytes()[..], &size.to_be_bytes()].concat())
+        }),
+        case("88: SETTINGS acknowledged without end", "", vec![], |_| frame(SETTINGS, ACK, 0, &[])),
+        case("89: PING", "ping", vec![], |round| frame(PING, 0, 0, &(round as u64).to_be_bytes())),
+        case("89: answers to no PING", "ping", vec![], |round| {
+            frame(PING, ACK, 0, &(round as u64).to_be_bytes())
+        }),
+        case("90: PRIORITY", "priority", vec![], |round| frame(PRIORITY, 0, id(round), &[0, 0, 0, 0, 9])),
+        case("91: empty DATA", "empty_frames", post(1, &[]), |_| frame(DATA, 0, 1, &[])),
+        case("92: WINDOW_UPDATE", "window_update", vec![], |_| {
+            frame(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes())
+        }),
+        case("frames of no known type", "other", vec![], |_| frame(0xbe, 0, 0, b"x")),
+    ]
+}
+
+#[test]
+fn floods_are_ended_and_counted_and_hurt_nobody_else() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::to(&[upstream.addr]);
+    run(async {
+        // A connection that does what it should, beside them all.
+        let healthy = connect(proxy.addr()).await;
+        for Case { name, counted, begin, piece } in cases() {
+            let mut raw = Raw::connect(&proxy);
+            raw.send(begin);
+            let flooding = tokio::task::spawn_blocking(move || raw.flood(ROUNDS, piece));
+            let mut worst = Duration::ZERO;
+            while !flooding.is_finished() {
+                let began = std::time::Instant::now();
+                let got = exchange(&healthy, request("GET", "/"), &[], None).await.unwrap();
+                assert_eq!(got.status(), 200, "{name}");
+                worst = worst.max(began.elapsed());
+            }
+            assert!(flooding.await.unwrap(), "{name}: it was let on");
+            assert!(worst < Duration::from_secs(1), "{name}: another client waited for {worst:?}");
+            if !counted.is_empty() {
+                let line = format!("weir_proxy_http2_floods_total{{kind=\"{counted}\"}} ");
+                let text = proxy.text();
+                let count = text.lines().find_map(|found| found.strip_prefix(&line)).unwrap_or_default();
+                assert!(count.parse::<u64>().unwrap_or_default() > 0, "{name} is not counted\n{text}");
+            }
+        }
+    });
+    eventually("all but the healthy one are gone", || proxy.metrics().active_connections() <= 1);
+}
+
+#[test]
+fn a_client_is_told_to_calm_down() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut raw = Raw::connect(&proxy);
+    let pings: Vec<u8> = (0..300u64).flat_map(|n| frame(PING, 0, 0, &n.to_be_bytes())).collect();
+    raw.send(pings);
+    assert_eq!(raw.until(GOAWAY).unwrap().code(), 0xb, "ENHANCE_YOUR_CALM");
+}
+
+#[test]
+fn who_works_may_ping_and_update_as_much_as_that_takes() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut raw = Raw::connect(&proxy);
+    for round in 0..2000 {
+        let stream = id(round);
+        raw.send(
+            [
+                get(stream),
+                frame(PING, 0, 0, &(round as u64).to_be_bytes()),
+                frame(WINDOW_UPDATE, 0, 0, &300u32.to_be_bytes()),
+                frame(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes()),
+            ]
+            .concat(),
+        );
+        assert_eq!(raw.end_of(stream), End::Whole, "round {round}");
+    }
+}
+
+#[test]
+fn a_bomb_of_indexed_fields_is_refused_within_bounds() {
+    // 87: one large field goes into the table, and a small block names it tens of thousands of times.
+    let upstream = Upstream::echo();
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut raw = Raw::connect(&proxy);
+    let value = [b'v'; 4000];
+    let mut bomb = block(&GET);
+    // Literal with incremental indexing: index 62 from here on.
+    bomb.extend_from_slice(&[0x40, 1, b'x', 127, 0xa1, 0x1e]);
+    bomb.extend_from_slice(&value);
+    bomb.extend(std::iter::repeat_n(0x80 | 62, 10_000));
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb));
+    let end = raw.end_of(1);
+    assert!(matches!(end, End::Whole | End::GoAway(_) | End::Closed), "{end:?}");
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn more_streams_than_are_allowed_are_refused() {
+    let upstream = Upstream::start(|conn| {
+        conn.until_closed();
+        Ok(())
+    });
+    let proxy =
+        Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| config.limits.streams_max = 10);
+    let mut raw = Raw::connect(&proxy);
+    let streams: Vec<u8> = (0..11).flat_map(|round| get(id(round))).collect();
+    raw.send(streams);
+    assert_eq!(raw.end_of(id(10)), End::Reset(7), "REFUSED_STREAM");
+}
+
+#[test]
+fn a_reader_that_opens_no_window_is_given_up_in_time() {
+    // 92: the response can never be handed over.
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.request()?;
+            conn.ok(&vec![b'x'; 1_000_000])?;
+        }
+    });
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.stream_idle = Duration::from_millis(200);
+    });
+    let mut raw = Raw::connect(&proxy);
+    raw.send(frame(SETTINGS, 0, 0, &[&4u16.to_be_bytes()[..], &0u32.to_be_bytes()].concat()));
+    for round in 0..50 {
+        raw.send(get(id(round)));
+    }
+    for round in 0..50 {
+        assert_eq!(raw.end_of(id(round)), End::Reset(2), "INTERNAL_ERROR");
+    }
+    // A small response fits into what is kept, but is no more taken than a large one.
+    let upstream = Upstream::echo();
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.stream_idle = Duration::from_millis(200);
+    });
+    let mut raw = Raw::connect(&proxy);
+    raw.send(frame(SETTINGS, 0, 0, &[&4u16.to_be_bytes()[..], &0u32.to_be_bytes()].concat()));
+    raw.send(get(1));
+    assert_eq!(raw.end_of(1), End::Reset(2), "INTERNAL_ERROR");
+    assert_ne!(END_HEADERS, END_STREAM);
+}
+
+#[test]
+fn a_body_that_stalls_is_given_up_in_time() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.stream_idle = Duration::from_millis(200);
+    });
+    let mut raw = Raw::connect(&proxy);
+    raw.send([post(1, &[]), frame(DATA, 0, 1, b"some")].concat());
+    let answer = raw.until(HEADERS).unwrap();
+    assert_eq!(answer.stream, 1);
+    assert!(upstream.received().windows(4).all(|four| four != b"0\r\n\r"), "it must not look complete");
+}
+
+#[test]
+fn an_idle_connection_is_told_to_go() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.downstream_idle = Duration::from_millis(200);
+    });
+    let mut raw = Raw::connect(&proxy);
+    raw.send(get(1));
+    assert_eq!(raw.end_of(1), End::Whole);
+    assert_eq!(raw.until(GOAWAY).unwrap().code(), 0);
+    eventually("it is closed", || proxy.metrics().active_connections() == 0);
+}
+
+#[test]
+fn a_client_that_says_nothing_after_the_preface_is_let_go() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| {
+        config.timeouts.head_read = Duration::from_millis(200);
+    });
+    let mut half = proxy.client();
+    half.send("PRI * HTTP/2.0\r\n\r\nS");
+    assert_eq!(half.response().status, 408);
+}
