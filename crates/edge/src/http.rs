@@ -7,8 +7,6 @@
 //! It knows no API: the Consul and the native API add their routes to one [`Router`] and [`Server`] serves it. It must
 //! not be used on the request path of the data plane, which has a codec of its own.
 
-mod host;
-mod origin;
 pub mod percent;
 pub mod query;
 pub mod request;

@@ -1,9 +1,10 @@
 //! The admin interface: how a proxy is doing, what it has in force, and why it would send a request where.
 //!
-//! It runs on the control thread and only reads; a flood of questions can slow down updates, but no request. It must
-//! not be reachable by strangers, since it shows the whole configuration.
+//! It runs on the control thread and, but for `POST /drain`, only reads; a flood of questions can slow down updates, but
+//! no request. It must not be reachable by strangers, since it shows the whole configuration.
 
 mod answer;
+mod config;
 
 use std::convert::Infallible;
 use std::io;
@@ -18,8 +19,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use weir_api::browser::AllowedHosts;
 
+use self::answer::Sources;
 use crate::Metrics;
+use crate::listen::Listeners;
 use crate::source::{Shared, SourceError};
 
 /// Connections at a time. Further ones wait to be accepted.
@@ -38,8 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Admin {
     listener: TcpListener,
     addr: SocketAddr,
-    shared: Arc<Shared>,
-    metrics: Arc<Metrics>,
+    sources: Sources,
 }
 
 impl Admin {
@@ -59,7 +62,15 @@ impl Admin {
             None => TcpListener::bind(addr).await.map_err(refused)?,
         };
         let addr = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, addr, shared, metrics })
+        let hosts = Arc::new(AllowedHosts::local(addr));
+        Ok(Self { listener, addr, sources: Sources { shared, metrics, listeners: None, hosts } })
+    }
+
+    /// The same, and it also shows where these listeners are bound.
+    #[must_use]
+    pub fn with_listeners(mut self, listeners: Arc<Listeners>) -> Self {
+        self.sources.listeners = Some(listeners);
+        self
     }
 
     /// Where it listens: with port 0, the port that the system chose.
@@ -71,7 +82,7 @@ impl Admin {
     pub async fn serve(self) {
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
-        let mut handed_over = pin!(handed_over(&self.shared));
+        let mut handed_over = pin!(handed_over(&self.sources.shared));
         loop {
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
@@ -81,8 +92,7 @@ impl Admin {
             };
             match accepted {
                 Ok((socket, _)) => {
-                    let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.metrics));
-                    connections.spawn(connection(socket, shared, metrics, permit));
+                    connections.spawn(connection(socket, self.sources.clone(), permit));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an admin connection");
@@ -109,14 +119,9 @@ impl AsFd for Admin {
     }
 }
 
-async fn connection(
-    socket: TcpStream,
-    shared: Arc<Shared>,
-    metrics: Arc<Metrics>,
-    _permit: OwnedSemaphorePermit,
-) {
+async fn connection(socket: TcpStream, sources: Sources, _permit: OwnedSemaphorePermit) {
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let answer = answer::answer(&shared, &metrics, request.method(), request.uri());
+        let answer = answer::answer(&sources, &request);
         async move { Ok::<_, Infallible>(answer) }
     });
     let serving = hyper::server::conn::http1::Builder::new()

@@ -25,6 +25,8 @@ pub use metrics::Metrics;
 
 pub(crate) use access_log::{AccessLog, Line, Reopen, WorkerLog};
 pub(crate) use clock::{Clock, Slept};
+#[cfg(test)]
+pub(crate) use counters::Alive;
 #[allow(unused_imports, reason = "each protocol counts for itself once it is served")]
 pub(crate) use counters::{Http2Flood, Side, TlsFailure, TlsVersion};
 pub(crate) use counters::{

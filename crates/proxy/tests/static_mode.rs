@@ -46,7 +46,7 @@ fn answer(mut socket: TcpStream, name: &str) {
 fn get(addr: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let mut socket = TcpStream::connect(addr)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    write!(socket, "GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")?;
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
     socket.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;

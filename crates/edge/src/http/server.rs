@@ -18,15 +18,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use weir_api::browser::{self, AllowedHosts};
 
 use self::io::{Guarded, Phase};
-use super::host::AllowedHosts;
+use super::percent;
 use super::query::Query;
 use super::request::Request;
 use super::response::{Body, Response};
 use super::router::{Route, Router};
 use super::stats::{HeldBytes, ServerStats};
-use super::{origin, percent};
 use crate::accept::next_connection;
 
 /// Longest request head: request line and fields.
@@ -244,8 +244,8 @@ async fn receive(
     if let Err(message) = shared.hosts.check(&parts.headers) {
         return Err(closing(router.refuse(&path, StatusCode::FORBIDDEN, &message)));
     }
-    if origin::is_foreign(&parts.method, &parts.headers) {
-        return Err(closing(router.refuse(&path, StatusCode::FORBIDDEN, origin::REFUSAL)));
+    if browser::is_foreign(&parts.method, &parts.headers) {
+        return Err(closing(router.refuse(&path, StatusCode::FORBIDDEN, browser::REFUSAL)));
     }
     let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|error| bad(error.to_string()))?;
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());

@@ -1,89 +1,165 @@
 //! What the admin interface answers.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{Method, Response, StatusCode, Uri};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use weir_api::snapshot::SnapshotInputs;
-use weir_model::Position;
+use weir_api::browser::{AllowedHosts, REFUSAL, is_foreign};
+use weir_model::units::Span;
 
+use super::config::{Config, Filter};
 use crate::explain::{Request, explain};
-use crate::source::{Shared, SourceStatus};
+use crate::listen::Listeners;
+use crate::source::Shared;
 use crate::{Metrics, MetricsFormat};
 
 /// The paths there are.
-const PATHS: &str = "/healthz, /readyz, /config, /metrics, /explain";
+const PATHS: &str = "/healthz, /readyz, /config, /metrics, /explain, /drain";
 /// The most header fields of a request to be explained.
 const HEADERS_MAX: usize = 128;
+/// The longest that draining may be put off.
+const AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// What is in force, as `/config` shows it.
-#[derive(Serialize)]
-struct Config {
-    position: Position,
-    ready: bool,
-    draining: bool,
-    source: SourceStatus,
-    inputs: SnapshotInputs,
+/// What answers are made from.
+#[derive(Clone, Debug)]
+pub(super) struct Sources {
+    pub(super) shared: Arc<Shared>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) listeners: Option<Arc<Listeners>>,
+    pub(super) hosts: Arc<AllowedHosts>,
 }
+
+type Answer = Response<Full<Bytes>>;
 
 /// Answers one request.
-pub(super) fn answer(
-    shared: &Shared,
-    metrics: &Metrics,
-    method: &Method,
-    uri: &Uri,
-) -> Response<Full<Bytes>> {
-    if method != Method::GET && method != Method::HEAD {
-        let mut refused =
-            text(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed: expected GET\n"));
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
+pub(super) fn answer<B>(sources: &Sources, request: &http::Request<B>) -> Answer {
+    let (method, uri) = (request.method(), request.uri());
+    if let Err(refusal) = sources.hosts.check(request.headers()) {
+        return text(StatusCode::FORBIDDEN, format!("{refusal}\n"));
     }
-    match uri.path() {
-        "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" => ready(shared),
-        "/config" => config(shared),
-        "/metrics" => {
-            let format = MetricsFormat::Text;
-            typed(StatusCode::OK, format.content_type(), metrics.render(shared, format).into())
+    if is_foreign(method, request.headers()) {
+        return text(StatusCode::FORBIDDEN, format!("{REFUSAL}\n"));
+    }
+    let (shared, metrics) = (&*sources.shared, &*sources.metrics);
+    let query = uri.query().unwrap_or_default();
+    let reads = method == Method::GET || method == Method::HEAD;
+    let outcome = match uri.path() {
+        "/drain" if method == Method::POST => drain(&sources.shared, query),
+        "/drain" => Ok(not_allowed(method, "POST")),
+        "/healthz" | "/readyz" | "/config" | "/metrics" | "/explain" if !reads => {
+            Ok(not_allowed(method, "GET, HEAD"))
         }
-        "/explain" => explained(shared, uri.query().unwrap_or_default())
-            .unwrap_or_else(|message| text(StatusCode::BAD_REQUEST, format!("{message}\n"))),
-        path => text(StatusCode::NOT_FOUND, format!("there is no {path}: expected one of {PATHS}\n")),
-    }
+        "/healthz" => Ok(text(StatusCode::OK, "ok\n".to_owned())),
+        "/readyz" => Ok(ready(shared, metrics)),
+        "/config" => config(sources, query),
+        "/metrics" => {
+            let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            let format = MetricsFormat::accepted(accept.unwrap_or_default());
+            Ok(typed(StatusCode::OK, format.content_type(), metrics.render(shared, format).into()))
+        }
+        "/explain" => explained(shared, query),
+        path => Ok(text(StatusCode::NOT_FOUND, format!("there is no {path}: expected one of {PATHS}\n"))),
+    };
+    outcome.unwrap_or_else(|message| text(StatusCode::BAD_REQUEST, format!("{message}\n")))
 }
 
-fn ready(shared: &Shared) -> Response<Full<Bytes>> {
+fn not_allowed(method: &Method, allowed: &'static str) -> Answer {
+    let expected = allowed.trim_end_matches(", HEAD");
+    let mut refused =
+        text(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed: expected {expected}\n"));
+    refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    refused
+}
+
+fn ready(shared: &Shared, metrics: &Metrics) -> Answer {
+    let not = |why: String| text(StatusCode::SERVICE_UNAVAILABLE, why);
+    let now_s = shared.now_s();
     if shared.is_draining() {
-        text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
-    } else if shared.is_ready() {
-        text(StatusCode::OK, "ready\n".to_owned())
+        not("draining\n".to_owned())
+    } else if !shared.is_ready() {
+        not("no snapshot is in force yet\n".to_owned())
+    } else if !metrics.is_whole(now_s) {
+        not(format!("{} of {} workers are alive\n", metrics.workers_alive(now_s), metrics.workers()))
     } else {
-        text(StatusCode::SERVICE_UNAVAILABLE, "no snapshot is in force yet\n".to_owned())
+        text(StatusCode::OK, "ready\n".to_owned())
     }
 }
 
-fn config(shared: &Shared) -> Response<Full<Bytes>> {
-    let snapshot = shared.snapshot.load();
-    json(&Config {
-        position: snapshot.position,
-        ready: shared.is_ready(),
-        draining: shared.is_draining(),
-        source: shared.status(),
-        inputs: SnapshotInputs::from(&snapshot.inputs),
+/// Answers `/config?service=shop/cart&listener=0.0.0.0:80`.
+fn config(sources: &Sources, query: &str) -> Result<Answer, String> {
+    let mut filter = Filter::default();
+    for (name, value) in parameters(query) {
+        let value = value?;
+        match name {
+            "service" => filter.service = Some(value),
+            "listener" => filter.listener = Some(value),
+            _ => return Err(format!("unknown parameter `{name}`: expected service or listener")),
+        }
+    }
+    let listeners = sources.listeners.as_deref();
+    Ok(json(&Config::of(&sources.shared, &sources.metrics, listeners, &filter)))
+}
+
+/// What `POST /drain` answers.
+#[derive(Serialize)]
+struct Draining {
+    draining: bool,
+    after_ms: u64,
+}
+
+/// Answers `POST /drain?after=5s`: from now on the proxy says that it is not ready, and after that time it drains and
+/// ends, as when it is told to by a signal.
+fn drain(shared: &Arc<Shared>, query: &str) -> Result<Answer, String> {
+    let mut after = Duration::ZERO;
+    for (name, value) in parameters(query) {
+        let value = value?;
+        match name {
+            "after" => {
+                after = value.parse::<Span>().map_err(|error| format!("parameter `after`: {error}"))?.0
+            }
+            _ => return Err(format!("unknown parameter `{name}`: expected after")),
+        }
+    }
+    if after > AFTER_MAX {
+        return Err(format!("parameter `after`: at most {} s", AFTER_MAX.as_secs()));
+    }
+    // Of several that are put off, the first counts, so that asking again and again makes nothing grow.
+    let is_first = !shared.is_draining();
+    shared.start_draining();
+    tracing::info!(after_ms = after.as_millis() as u64, "asked to drain");
+    if after.is_zero() {
+        shared.ask_to_drain();
+    } else if is_first {
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            shared.ask_to_drain();
+        });
+    }
+    let mut answer = json(&Draining { draining: true, after_ms: after.as_millis() as u64 });
+    *answer.status_mut() = StatusCode::ACCEPTED;
+    Ok(answer)
+}
+
+/// The parameters of a query, their values decoded.
+fn parameters(query: &str) -> impl Iterator<Item = (&str, Result<String, String>)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (name, decoded(value).ok_or_else(|| format!("parameter `{name}` is not UTF-8")))
     })
 }
 
 /// Answers `/explain?method=GET&url=http://shop/cart&header=Name: value`, as JSON or with `format=text` for people.
-fn explained(shared: &Shared, query: &str) -> Result<Response<Full<Bytes>>, String> {
+fn explained(shared: &Shared, query: &str) -> Result<Answer, String> {
     let (mut method, mut url, mut headers, mut for_people) = ("GET".to_owned(), None, Vec::new(), false);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = decoded(value).ok_or_else(|| format!("parameter `{name}` is not UTF-8"))?;
+    for (name, value) in parameters(query) {
+        let value = value?;
         match name {
             "method" => method = value,
             "url" => url = Some(value),

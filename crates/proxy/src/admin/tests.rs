@@ -11,6 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Running {
     addr: SocketAddr,
     shared: Arc<Shared>,
+    /// The workers, which none are.
+    _lives: Vec<crate::observe::Alive>,
     task: JoinHandle<()>,
 }
 
@@ -23,8 +25,10 @@ impl Drop for Running {
 async fn start() -> Running {
     let shared = Shared::new();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let admin = Admin::bind(any, None, shared.clone(), Arc::new(Metrics::new(1))).await.unwrap();
-    Running { addr: admin.addr(), shared, task: tokio::spawn(admin.serve()) }
+    let metrics = Arc::new(Metrics::new(1));
+    let lives = vec![metrics.worker(0).live()];
+    let admin = Admin::bind(any, None, shared.clone(), metrics).await.unwrap();
+    Running { addr: admin.addr(), shared, _lives: lives, task: tokio::spawn(admin.serve()) }
 }
 
 impl Running {
@@ -43,7 +47,7 @@ impl Running {
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        self.send(&format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n")).await
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await
     }
 
     fn put_in_force(&self) {
@@ -75,8 +79,109 @@ async fn config_shows_what_is_in_force() {
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(status, 200);
     assert_eq!(body["position"]["revision"], 1);
-    assert_eq!(body["inputs"]["resources"][0]["kind"], "Gateway");
-    assert_eq!(body["inputs"]["services"][0]["endpoints"][0]["id"], "a/1");
+    assert_eq!(body["listeners"][0]["address"], "127.0.0.1:8080");
+    assert_eq!(body["listeners"][0]["gateway"], "Gateway/edge");
+    assert_eq!(body["listeners"][0]["protocol"], "HTTP");
+    assert_eq!(body["routes"][0]["rule"], "HTTPRoute/r#0");
+    assert_eq!(body["routes"][0]["matches"][0]["path"], "/*");
+    assert_eq!(body["routes"][0]["backends"][0]["service"], "cart");
+    let cart = &body["upstreams"][0];
+    assert_eq!((&cart["service"], &cart["protocol"]), (&"cart".into(), &"http".into()));
+    let endpoint = &cart["endpoints"][0];
+    assert_eq!((&endpoint["id"], &endpoint["health"]), (&"a/1".into(), &"passing".into()));
+    assert_eq!((&endpoint["in_flight"], &endpoint["address"]), (&0.into(), &"127.0.0.1:9001".into()));
+    assert!(body.get("inputs").is_none(), "documents may hold secrets");
+}
+
+#[tokio::test]
+async fn config_shows_what_is_asked_for() {
+    let running = start().await;
+    running.put_in_force();
+    let parts = async |query: &str| {
+        let (status, body) = running.get(&format!("/config?{query}")).await;
+        assert_eq!(status, 200, "{body}");
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        ["listeners", "routes", "upstreams"].map(|part| body[part].as_array().unwrap().len())
+    };
+    assert_eq!(parts("").await, [1, 1, 1]);
+    assert_eq!(parts("service=cart").await, [1, 1, 1]);
+    assert_eq!(parts("service=other").await, [1, 0, 0]);
+    assert_eq!(parts("listener=127.0.0.1%3A8080").await, [1, 1, 1]);
+    assert_eq!(parts("listener=127.0.0.1:1&service=other").await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn drain_is_asked_for_once_and_after_a_while() {
+    let running = start().await;
+    running.put_in_force();
+    let drain = async |query: &str| {
+        let (status, body) =
+            running.send(&format!("POST /drain{query} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+        assert_eq!(status, 202, "{body}");
+    };
+    let asked = tokio::spawn({
+        let shared = running.shared.clone();
+        async move { shared.drain_asked().await }
+    });
+    assert_eq!(running.get("/drain").await.0, 405);
+    assert!(!running.shared.is_draining());
+    drain("?after=1h").await;
+    assert_eq!(running.get("/readyz").await, (503, "draining\n".to_owned()), "so that balancers notice");
+    drain("?after=1h").await;
+    assert!(!asked.is_finished(), "it is put off");
+    drain("").await;
+    tokio::time::timeout(PATIENCE, asked).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn drain_begins_by_itself_after_its_time() {
+    let running = start().await;
+    running.put_in_force();
+    let (status, body) = running.send("POST /drain?after=20ms HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!((status, &*body), (202, "{\"draining\":true,\"after_ms\":20}"));
+    tokio::time::timeout(PATIENCE, running.shared.drain_asked()).await.unwrap();
+}
+
+#[tokio::test]
+async fn pages_of_others_are_kept_out() {
+    let running = start().await;
+    let check = async |fields: &str, expected: u16| {
+        let (status, body) = running.send(&format!("POST /drain HTTP/1.1\r\n{fields}\r\n\r\n")).await;
+        assert_eq!(status, expected, "{fields}: {body}");
+    };
+    check("Host: localhost\r\nOrigin: http://evil.example", 403).await;
+    check("Host: localhost\r\nSec-Fetch-Site: cross-site", 403).await;
+    check("Host: evil.example", 403).await;
+    assert!(!running.shared.is_draining());
+    let (status, _) = running.send("GET /config HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
+    assert_eq!(status, 403, "it could read the answer");
+    check("Host: 127.0.0.1:1\r\nOrigin: http://127.0.0.1:1", 202).await;
+}
+
+#[tokio::test]
+async fn not_ready_without_all_workers() {
+    let shared = Shared::new();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let metrics = Arc::new(Metrics::new(2));
+    let lives = [metrics.worker(0).live(), metrics.worker(1).live()];
+    let admin = Admin::bind(any, None, shared.clone(), metrics.clone()).await.unwrap();
+    let running = Running { addr: admin.addr(), shared, _lives: vec![], task: tokio::spawn(admin.serve()) };
+    running.put_in_force();
+    assert_eq!(running.get("/readyz").await.0, 200);
+    let [one, _other] = lives;
+    drop(one);
+    assert_eq!(running.get("/readyz").await, (503, "1 of 2 workers are alive\n".to_owned()));
+}
+
+#[tokio::test]
+async fn metrics_come_as_they_are_asked_for() {
+    let running = start().await;
+    let (_, body) = running
+        .send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n")
+        .await;
+    assert!(body.ends_with("# EOF\n"), "{body}");
+    let (_, body) = running.get("/metrics").await;
+    assert!(!body.contains("# EOF"), "{body}");
 }
 
 #[tokio::test]
@@ -112,14 +217,16 @@ async fn bad_questions_are_refused() {
         assert_eq!(found, status, "{path}: {body}");
         assert!(body.contains(message), "{path}: {body}");
     };
-    check("/", 404, "expected one of /healthz, /readyz, /config, /metrics, /explain").await;
+    check("/", 404, "expected one of /healthz, /readyz, /config, /metrics, /explain, /drain").await;
+    check("/config?name=x", 400, "expected service or listener").await;
     check("/explain", 400, "parameter `url` is missing").await;
     check("/explain?url=nowhere%20at%20all", 400, "is not a URL").await;
     check("/explain?url=http://h/&header=x", 400, "is not a header field").await;
     check("/explain?url=%ff", 400, "not UTF-8").await;
     check("/explain?ulr=http://h/", 400, "unknown parameter `ulr`").await;
     check("/explain?url=http://h/&format=xml", 400, "expected `json` or `text`").await;
-    let (status, _) = running.send("POST /readyz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").await;
+    let (status, _) =
+        running.send("POST /readyz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx").await;
     assert_eq!(status, 405);
     // As much as is kept, and still no end of the head.
     let (status, _) = running.send(&format!("GET /{}", "x".repeat(HEAD_BYTES_MAX - 5))).await;

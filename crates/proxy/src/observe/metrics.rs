@@ -1,6 +1,7 @@
 //! All workers' counters together, and how they are shown.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -71,6 +72,28 @@ impl Metrics {
     /// Workers whose threads run and do not hang.
     pub fn workers_alive(&self, now_s: u32) -> usize {
         self.workers.iter().filter(|worker| worker.is_alive(now_s)).count()
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Open client connections by listener, what that is for, and protocol.
+    pub(crate) fn connections(&self) -> Vec<(SocketAddr, &'static str, &'static str, u64)> {
+        let mut rows = BTreeMap::new();
+        for worker in &self.workers {
+            worker.listeners.each(|key, counters| {
+                if let ListenerKey::At(addr, role) = *key {
+                    // Also one that nobody has come to.
+                    rows.entry((addr, role, "unknown")).or_insert(0);
+                    for (protocol, _, active) in counters.each() {
+                        *rows.entry((addr, role, protocol)).or_insert(0) += active;
+                    }
+                }
+            });
+        }
+        rows.into_iter().map(|((addr, role, protocol), active)| (addr, role, protocol, active)).collect()
     }
 
     /// Whether all workers are alive.

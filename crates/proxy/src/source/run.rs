@@ -53,7 +53,7 @@ pub async fn run(
             waits |= inherited.is_some();
             let admin = Admin::bind(addr, inherited, Arc::clone(&shared), Arc::clone(&metrics)).await?;
             listeners.keep_admin(addr, &admin);
-            Some(admin)
+            Some(admin.with_listeners(Arc::clone(&listeners)))
         }
         None => None,
     };

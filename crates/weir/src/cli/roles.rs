@@ -164,6 +164,33 @@ pub(crate) struct ServerArgs {
     pub log: LogArgs,
 }
 
+/// What is done to `x-request-id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RequestIdArg {
+    /// One that came is kept, else one is made
+    Keep,
+    /// At a gateway one is made for every request
+    Replace,
+    /// Nothing
+    Off,
+}
+
+/// What is done to trace context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TraceContextArg {
+    /// Nothing
+    Pass,
+    /// A request of a trace gets a span of this proxy
+    Join,
+    /// And a trace begins for one of none
+    Start,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err("expected a number from 0 to 1".to_owned()) }
+}
+
 /// `weir proxy`.
 #[derive(Args, Clone, Debug)]
 #[command(
@@ -237,12 +264,45 @@ pub(crate) struct ProxyArgs {
     /// Threads that handle requests [default: one for each processor]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Where it answers /healthz, /readyz, /metrics, /explain, and /config: what is in force
+    /// Where it answers /healthz, /readyz, /metrics, /explain, /config (what is in force) and POST /drain
     #[arg(long, value_name = "HOST:PORT")]
     pub admin: Option<ListenAddress>,
     /// Write a line for each request to this file, or to standard output for `-`
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
+    /// How a line of it looks: json or text
+    #[arg(
+        long,
+        value_enum,
+        default_value = "json",
+        hide_possible_values = true,
+        value_name = "json|text",
+        requires = "access_log"
+    )]
+    pub access_log_format: LogFormat,
+    /// The share of requests that is logged, 0 to 1; errors are logged always
+    #[arg(long, value_name = "RATIO", default_value = "1", value_parser = ratio, requires = "access_log")]
+    pub access_log_sample: f64,
+    /// What is done to x-request-id: `keep` makes one where none came, `replace` also replaces what came to a gateway,
+    /// `off` leaves it alone
+    #[arg(
+        long,
+        value_enum,
+        default_value = "keep",
+        hide_possible_values = true,
+        value_name = "keep|replace|off"
+    )]
+    pub request_id: RequestIdArg,
+    /// What is done to trace context (W3C, B3): `pass` leaves it alone, `join` puts a span of this proxy between caller
+    /// and service, `start` also begins a trace where there is none
+    #[arg(
+        long,
+        value_enum,
+        default_value = "pass",
+        hide_possible_values = true,
+        value_name = "pass|join|start"
+    )]
+    pub trace_context: TraceContextArg,
     /// How long requests in flight may take to finish when it is told to stop
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub drain_timeout: Span,

@@ -7,9 +7,12 @@ use weir_api::client::ServerUrl;
 use weir_model::resource::Protocol;
 use weir_model::{ServiceRef, names};
 use weir_proxy::source::SourceError;
-use weir_proxy::{AccessLogConfig, HandoverError, Interception, Mode, ProxyConfig, ProxyError, SourceConfig};
+use weir_proxy::{
+    AccessLogConfig, AccessLogFormat, HandoverError, Interception, Mode, ProxyConfig, ProxyError,
+    RequestIdPolicy, SourceConfig, TracePolicy, TracingConfig,
+};
 
-use crate::cli::roles::ProxyArgs;
+use crate::cli::roles::{LogFormat, ProxyArgs, RequestIdArg, TraceContextArg};
 use crate::exit::{Exit, Failure};
 use crate::processes::stop_signal;
 use crate::{log, loopback, open_files};
@@ -93,7 +96,8 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
     }
     config.workers = args.workers.map_or(0, usize::from);
     config.admin = args.admin.map(|address| address.0);
-    config.access_log = args.access_log.as_deref().map(access_log);
+    config.access_log = args.access_log.as_deref().map(|path| access_log(path, args));
+    config.tracing = tracing_config(args);
     config.drain_timeout = args.drain_timeout.0;
     config.handover.clone_from(&args.handover);
     Ok(config)
@@ -123,9 +127,31 @@ fn check_names(args: &ProxyArgs) -> Result<(), Failure> {
     }
 }
 
-fn access_log(path: &Path) -> AccessLogConfig {
-    let path = (path != Path::new("-")).then(|| path.to_owned());
-    AccessLogConfig { path, ..AccessLogConfig::default() }
+fn access_log(path: &Path, args: &ProxyArgs) -> AccessLogConfig {
+    AccessLogConfig {
+        path: (path != Path::new("-")).then(|| path.to_owned()),
+        format: match args.access_log_format {
+            LogFormat::Json => AccessLogFormat::Json,
+            LogFormat::Text => AccessLogFormat::Text,
+        },
+        sample: args.access_log_sample,
+        ..AccessLogConfig::default()
+    }
+}
+
+fn tracing_config(args: &ProxyArgs) -> TracingConfig {
+    TracingConfig {
+        request_id: match args.request_id {
+            RequestIdArg::Keep => RequestIdPolicy::Keep,
+            RequestIdArg::Replace => RequestIdPolicy::Replace,
+            RequestIdArg::Off => RequestIdPolicy::Off,
+        },
+        trace_context: match args.trace_context {
+            TraceContextArg::Pass => TracePolicy::Pass,
+            TraceContextArg::Join => TracePolicy::Join,
+            TraceContextArg::Start => TracePolicy::Start,
+        },
+    }
 }
 
 fn mode(args: &ProxyArgs) -> Result<Mode, Failure> {
@@ -272,6 +298,14 @@ mod tests {
             assert_eq!(failure.exit, Exit::Usage, "{line}");
             assert!(failure.to_string().contains(part), "{line}: {failure}");
         };
+        let logged = "weir proxy -f a.yaml --access-log - --access-log-format text --access-log-sample 0.25";
+        let log = parse(logged).unwrap().access_log.unwrap();
+        assert_eq!((log.path, log.format, log.sample), (None, AccessLogFormat::Text, 0.25));
+        assert_eq!(parse("weir proxy -f a.yaml").unwrap().tracing, TracingConfig::default());
+        let traced =
+            parse("weir proxy -f a.yaml --request-id replace --trace-context start").unwrap().tracing;
+        assert_eq!(traced.request_id, RequestIdPolicy::Replace);
+        assert_eq!(traced.trace_context, TracePolicy::Start);
         usage("weir proxy", "(-f FILE), a gateway of a control plane (--gateway NAME), or a sidecar");
         usage("weir proxy --gateway Default!", "--gateway: `Default!` is not a DNS name");
         usage("weir proxy --gateway shop/a/b", "--gateway: `a/b`");

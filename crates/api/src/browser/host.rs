@@ -15,23 +15,31 @@ const SHOWN_MAX: usize = 100;
 
 /// The names a server answers to.
 #[derive(Debug)]
-pub(super) struct AllowedHosts {
+pub struct AllowedHosts {
     /// Names beside addresses and `localhost`, in lower case; `None` where every name will do.
     names: Option<Vec<String>>,
+    /// What a refusal says beside that.
+    more: &'static str,
 }
 
 impl AllowedHosts {
     /// For a server that listens there: beyond loopback, every name.
-    pub(super) fn of(listens_on: SocketAddr, names: &[String]) -> Self {
+    pub fn of(listens_on: SocketAddr, names: &[String]) -> Self {
         let is_local = listens_on.ip().to_canonical().is_loopback();
-        Self { names: is_local.then(|| names.iter().map(|name| folded(name)).collect()) }
+        let more = " and the names in allowed-hosts (flag --allowed-hosts)";
+        Self { names: is_local.then(|| names.iter().map(|name| folded(name)).collect()), more }
+    }
+
+    /// For a server that listens there and has no names beside.
+    pub fn local(listens_on: SocketAddr) -> Self {
+        Self { more: "", ..Self::of(listens_on, &[]) }
     }
 
     /// Passes a request for a name that is allowed. An HTTP/1.0 request without `Host` names none: no browser sends it.
     ///
     /// # Errors
     /// What to refuse it with.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), String> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), String> {
         let (Some(names), Some(host)) = (&self.names, headers.get(HOST)) else { return Ok(()) };
         let host = host.to_str().unwrap_or_default();
         if is_allowed(host, names) {
@@ -39,8 +47,8 @@ impl AllowedHosts {
         }
         let shown: String = host.chars().take(SHOWN_MAX).collect();
         Err(format!(
-            "Host `{shown}` is not allowed: this server listens on loopback and answers to IP addresses, localhost and \
-             the names in allowed-hosts (flag --allowed-hosts)"
+            "Host `{shown}` is not allowed: this server listens on loopback and answers to IP addresses, localhost{}",
+            self.more
         ))
     }
 }

@@ -11,11 +11,10 @@ use http::{HeaderMap, Method};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a request is refused with.
-pub(super) const REFUSAL: &str =
-    "a page of another origin may not change anything here (Origin, Sec-Fetch-Site)";
+pub const REFUSAL: &str = "a page of another origin may not change anything here (Origin, Sec-Fetch-Site)";
 
 /// Whether a request that may change something comes from a page of another origin.
-pub(super) fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
+pub fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;
     }
