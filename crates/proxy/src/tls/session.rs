@@ -42,6 +42,9 @@ pub(super) struct Unsealable;
 trait Records {
     type Data;
     fn records<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// Whether there are records to be sent, which are handed out before anything else is done.
+    fn has_to_say(&self) -> bool;
 }
 
 impl Records for UnbufferedConnectionCommon<ServerConnectionData> {
@@ -51,6 +54,10 @@ impl Records for UnbufferedConnectionCommon<ServerConnectionData> {
     fn records<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
+
+    fn has_to_say(&self) -> bool {
+        self.wants_write()
+    }
 }
 
 impl Records for UnbufferedConnectionCommon<ClientConnectionData> {
@@ -59,6 +66,10 @@ impl Records for UnbufferedConnectionCommon<ClientConnectionData> {
     #[inline]
     fn records<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
+    }
+
+    fn has_to_say(&self) -> bool {
+        self.wants_write()
     }
 }
 
@@ -151,11 +162,15 @@ fn feed<R: Records>(
             }
             // 0-RTT is never asked for, so early data is not among these.
             Ok(_) => true,
-            // Once more after the first time: alerts are handed out before the fault is told again.
-            Err(fault) => fed.fault.replace(fault).is_some(),
+            Err(fault) => {
+                fed.fault = Some(fault);
+                true
+            }
         };
         fed.taken += discard;
-        if starved {
+        // After a fault only its alerts are asked for: what is at fault must not be looked at again.
+        let over = if fed.fault.is_some() { !session.has_to_say() } else { starved };
+        if over {
             return fed;
         }
     }

@@ -2,6 +2,8 @@
 
 mod basics;
 mod files;
+mod origination;
+mod reload;
 mod selection;
 mod traffic;
 

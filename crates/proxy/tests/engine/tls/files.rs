@@ -98,13 +98,24 @@ impl Authority {
         }
     }
 
+    /// Writes `file.pem` and `file.key`, for a client.
+    pub(crate) fn write_client(&self, file: &str, name: &str) {
+        let (certificate, key) = self.certify_client(name);
+        fs::write(self.path(&format!("{file}.pem")), certificate.pem()).unwrap();
+        fs::write(self.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
+    }
+
     /// A chain and key for a client.
     pub(crate) fn identity(&self, name: &str) -> Identity {
-        let (_, key) = self.certify(&[name], &PKCS_ECDSA_P256_SHA256);
+        let (certificate, key) = self.certify_client(name);
+        (certificate.der().clone(), key.serialize_der())
+    }
+
+    fn certify_client(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.der().clone(), key.serialize_der())
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 }
 
