@@ -6,6 +6,7 @@
 pub mod app;
 pub mod binary;
 pub mod cluster;
+pub mod databases;
 pub mod documents;
 pub mod http;
 pub mod load;

@@ -1,0 +1,263 @@
+//! A TCP service governs real databases, spoken to by their own clients.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use weir_tests::cluster::START_LIMIT;
+use weir_tests::databases::{Postgres, Redis, output, program, psql, redis_cli};
+use weir_tests::{Process, eventually, free_port};
+
+/// A proxy from a file, with one port for one service.
+struct Stage {
+    port: u16,
+    proxy: Process,
+    _dir: tempfile::TempDir,
+}
+
+impl Stage {
+    /// `listener` is what is to be said of the listener beside its name and port.
+    fn set(listener: &str, documents: &str, arguments: &[&str]) -> Self {
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+        let file = dir.path().join("weir.yaml");
+        let gateway = format!(
+            "kind: Gateway\nmetadata: {{name: edge}}\nspec:\n  listeners: [{{name: db, port: {port}, {listener}}}]\n---\n"
+        );
+        std::fs::write(&file, gateway + documents).unwrap();
+        let mut args = vec!["proxy", "-f", file.to_str().unwrap()];
+        args.extend(arguments);
+        let mut proxy = Process::weir("proxy", &args);
+        proxy.wait_for_line("listening", START_LIMIT);
+        Self { port, proxy, _dir: dir }
+    }
+
+    /// Everything that connects goes to one of these ports.
+    fn tcp(ports: &[u16], arguments: &[&str]) -> Self {
+        let documents = service("db", ports) + "---\n" + &route("TCPRoute", "db", "");
+        Self::set("protocol: TCP", &documents, arguments)
+    }
+}
+
+fn service(name: &str, ports: &[u16]) -> String {
+    let endpoints: Vec<_> =
+        ports.iter().map(|port| format!("{{address: 127.0.0.1, port: {port}}}")).collect();
+    format!(
+        "kind: Service\nmetadata: {{name: {name}}}\nspec: {{protocol: tcp, endpoints: [{}]}}\n",
+        endpoints.join(", ")
+    )
+}
+
+fn route(kind: &str, service: &str, hostnames: &str) -> String {
+    format!(
+        "kind: {kind}\nmetadata: {{name: {service}}}\nspec:\n  parentRefs: [{{name: edge}}]\n  {hostnames}\n  rules: \
+         [{{backendRefs: [{{name: {service}}}]}}]\n"
+    )
+}
+
+#[test]
+fn postgresql_serves_many_clients_and_big_results() {
+    let postgres = Postgres::start();
+    let stage = Stage::tcp(&[postgres.port], &[]);
+    let pgbench = |args: &[&str]| {
+        let mut command = Command::new(program("pgbench", "postgresql"));
+        command.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &stage.port.to_string()]).args(args);
+        output(command.env("PGSSLMODE", "disable").arg("postgres"))
+    };
+    pgbench(&["-i", "-q", "-s", "2"]);
+    let report = pgbench(&["-c", "80", "-j", "2", "-t", "20"]);
+    assert!(report.contains("number of transactions actually processed: 1600/1600"), "{report}");
+    assert!(report.contains("number of failed transactions: 0"), "{report}");
+    // A connection for each transaction.
+    let report = pgbench(&["-C", "-S", "-c", "8", "-t", "25"]);
+    assert!(report.contains("200/200"), "{report}");
+
+    let sum = "select count(*), sum(abalance) from pgbench_accounts";
+    assert_eq!(postgres.sql(stage.port, sum), postgres.sql(postgres.port, sum));
+
+    let done = psql(stage.port)
+        .args(["-c", "select repeat('weir', 1000) from generate_series(1, 20000)"])
+        .output()
+        .unwrap();
+    assert_eq!(done.stdout.len(), 20_000 * 4_001);
+    assert!(done.stdout.chunks(4_001).all(|line| line.ends_with(b"weir\n")));
+}
+
+#[test]
+fn postgresql_takes_a_big_upload() {
+    let postgres = Postgres::start();
+    let stage = Stage::tcp(&[postgres.port], &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rows");
+    let row = "x".repeat(999) + "\n";
+    std::fs::write(&file, row.repeat(40_000)).unwrap();
+    postgres.sql(stage.port, "create table t (line text)").unwrap();
+    let copied = output(
+        psql(stage.port)
+            .args(["-c", "\\copy t from pstdin"])
+            .stdin(Stdio::from(std::fs::File::open(&file).unwrap())),
+    );
+    assert_eq!(copied.trim(), "COPY 40000");
+    let told = postgres.sql(postgres.port, "select count(*), sum(length(line)) from t").unwrap();
+    assert_eq!(told, "40000|39960000");
+}
+
+#[test]
+fn when_one_postgresql_dies_new_connections_go_to_the_other() {
+    let (mut one, two) = (Postgres::start(), Postgres::start());
+    let stage = Stage::tcp(&[one.port, two.port], &[]);
+    let which = |port: u16| two.sql(port, "select inet_server_port()");
+    let mut seen: Vec<_> = (0..12).map(|_| which(stage.port).unwrap()).collect();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 2, "both are used");
+
+    // One that is in the middle of something is told the truth.
+    let sleepers: Vec<_> = (0..6)
+        .map(|_| {
+            let mut command = psql(stage.port);
+            command.args([
+                "-c",
+                "select inet_server_port()",
+                "-c",
+                "select pg_sleep(8)",
+                "-c",
+                "select 'woken'",
+            ]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let asleep = "select count(*) from pg_stat_activity where query like 'select pg_sleep%'";
+    eventually("all sleep", START_LIMIT, || {
+        let count = |postgres: &Postgres| -> u32 {
+            postgres.sql(postgres.port, asleep).unwrap_or_default().parse().unwrap_or(0)
+        };
+        (count(&one) + count(&two) == 6 && count(&one) > 0).then_some(())
+    });
+    one.crash();
+    for _ in 0..20 {
+        assert_eq!(which(stage.port), Ok(two.port.to_string()), "no connection fails");
+    }
+    for sleeper in sleepers {
+        let done = sleeper.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        let survived = said.starts_with(&two.port.to_string());
+        assert_eq!(done.status.success(), survived, "{said}{}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(said.contains("woken"), survived, "{said}");
+    }
+}
+
+#[test]
+fn a_proxy_that_is_told_to_stop_lets_a_query_finish() {
+    let postgres = Postgres::start();
+    let mut stage = Stage::tcp(&[postgres.port], &["--drain-timeout", "20s"]);
+    let query = psql(stage.port)
+        .args(["-c", "select pg_sleep(2)", "-c", "select 'finished'"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let running = "select count(*) from pg_stat_activity where query like 'select pg_sleep(2)%'";
+    eventually("the query runs", START_LIMIT, || {
+        (postgres.sql(postgres.port, running).as_deref() == Ok("1")).then_some(())
+    });
+    stage.proxy.signal(libc::SIGTERM);
+    eventually("nothing new is accepted", START_LIMIT, || postgres.sql(stage.port, "select 1").err());
+    let done = query.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&done.stdout).contains("finished"), "{done:?}");
+    assert!(stage.proxy.wait(Duration::from_secs(20)).success());
+}
+
+#[test]
+fn redis_serves_its_own_benchmark() {
+    let redis = Redis::start("one");
+    let stage = Stage::tcp(&[redis.port], &[]);
+    let mut benchmark = Command::new(program("redis-benchmark", "redis-tools"));
+    benchmark.args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &stage.port.to_string(),
+        "-q",
+        "--csv",
+        "-c",
+        "100",
+        "-n",
+        "20000",
+    ]);
+    let report = output(benchmark.args(["-P", "8", "-t", "ping,set,get,lpush,lrange_100,mset"]));
+    assert_eq!(report.lines().count(), 9, "a heading and a line for each test: {report}");
+
+    // A big value in both directions.
+    let size = 48 * 1024 * 1024;
+    let dir = tempfile::tempdir().unwrap();
+    let value: Vec<u8> = (0..size).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let file = dir.path().join("value");
+    std::fs::write(&file, &value).unwrap();
+    let stored =
+        output(redis_cli(stage.port).args(["-x", "set", "big"]).stdin(std::fs::File::open(&file).unwrap()));
+    assert_eq!(stored, "OK\n");
+    let done = redis_cli(stage.port).args(["get", "big"]).output().unwrap();
+    assert!(done.stdout[..value.len()] == value[..] && done.stdout.len() == value.len() + 1);
+
+    // Thousands of connections, one after the other and many at once.
+    let mut benchmark = Command::new(program("redis-benchmark", "redis-tools"));
+    benchmark.args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &stage.port.to_string(),
+        "-q",
+        "--csv",
+        "-c",
+        "400",
+        "-n",
+        "4000",
+    ]);
+    let report = output(benchmark.args(["-k", "0", "-t", "get"]));
+    assert_eq!(report.lines().count(), 2, "{report}");
+}
+
+#[test]
+fn when_one_redis_dies_new_connections_go_to_the_other() {
+    let (mut one, two) = (Redis::start("one"), Redis::start("two"));
+    let stage = Stage::tcp(&[one.port, two.port], &[]);
+    let who = || output(redis_cli(stage.port).args(["get", "who"]));
+    let seen: std::collections::BTreeSet<_> = (0..20).map(|_| who()).collect();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    one.crash();
+    for _ in 0..30 {
+        assert_eq!(who(), "two\n");
+    }
+}
+
+#[test]
+fn redis_over_tls_is_found_by_server_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["one.redis.test", "two.redis.test"];
+    let servers: Vec<Redis> = names
+        .iter()
+        .map(|name| {
+            let (certificate, key) =
+                (dir.path().join(format!("{name}.pem")), dir.path().join(format!("{name}.key")));
+            let made = rcgen::generate_simple_self_signed([(*name).to_owned()]).unwrap();
+            std::fs::write(&certificate, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            Redis::start_tls(name, &certificate, &key)
+        })
+        .collect();
+    let documents = [
+        service("one", &[servers[0].port]),
+        service("two", &[servers[1].port]),
+        route("TLSRoute", "one", "hostnames: [one.redis.test]"),
+        route("TLSRoute", "two", "hostnames: [\"*.redis.test\"]"),
+    ]
+    .join("---\n");
+    let stage = Stage::set("protocol: TLS, tls: {mode: Passthrough}", &documents, &[]);
+    for name in names {
+        let mut command = redis_cli(stage.port);
+        // The certificate is the server's own, which only passing through untouched can show.
+        command.args(["--tls", "--sni", name, "--cacert"]).arg(dir.path().join(format!("{name}.pem")));
+        assert_eq!(output(command.args(["get", "who"])), format!("{name}\n"));
+    }
+    let mut stranger = redis_cli(stage.port);
+    stranger.args(["--tls", "--insecure", "--sni", "other.test", "get", "who"]);
+    assert!(!stranger.output().unwrap().stdout.starts_with(b"one"));
+}
