@@ -48,7 +48,7 @@ pub use response::{RelayFraming, ResponseHead, Sent, parse_response};
 pub use span::{Parsed, Span, Version};
 pub use target::{Authority, TargetForm, split_authority};
 pub use trailers::Trailers;
-pub use write::{ConnectionOption, FieldName, HeadWriter, is_field_value, is_token};
+pub use write::{ConnectionOption, FieldLines, FieldName, HeadWriter, is_field_value, is_token};
 
 mod request;
 mod response;

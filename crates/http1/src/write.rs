@@ -51,6 +51,42 @@ impl<'a> FieldName<'a> {
     }
 }
 
+/// Field lines that were checked once, when a configuration was read, and are written as they stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldLines(Vec<u8>);
+
+impl FieldLines {
+    /// No lines.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// The value holds a control byte, or white space around it; nothing is added.
+    pub fn push(&mut self, name: FieldName<'_>, value: &[u8]) -> Result<(), WriteError> {
+        let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        if !is_field_value(value) || is_space(value.first()) || is_space(value.last()) {
+            return Err(WriteError::Value);
+        }
+        for part in [name.0, b": ", value, b"\r\n"] {
+            self.0.extend_from_slice(part);
+        }
+        Ok(())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The lines, each with its CR LF.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// What the `Connection` field says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionOption<'a> {
@@ -81,18 +117,7 @@ impl<'a> HeadWriter<'a> {
         path: &[u8],
         query: &[u8],
     ) -> Result<Self, WriteError> {
-        if method != b"GET" && !is_token(method) {
-            return Err(WriteError::Method);
-        }
-        let begins = path.first() == Some(&b'/') || path == b"*";
-        let asks = query.is_empty() || query[0] == b'?';
-        if !begins
-            || !asks
-            || find_target_end(path, 0) != path.len()
-            || find_target_end(query, 0) != query.len()
-        {
-            return Err(WriteError::Target);
-        }
+        check_request(method, path, query)?;
         let start = out.len();
         out.reserve(method.len() + path.len() + query.len() + 16);
         out.extend_from_slice(method);
@@ -100,6 +125,31 @@ impl<'a> HeadWriter<'a> {
         out.extend_from_slice(path);
         out.extend_from_slice(query);
         out.extend_from_slice(b" HTTP/1.1\r\n");
+        Ok(Self { out, start })
+    }
+
+    /// The same with a path whose beginning was exchanged: `path` is that beginning, and may be empty when `rest` begins
+    /// with a slash.
+    ///
+    /// # Errors
+    /// The method is not a token, or the target not a valid one.
+    pub fn request_under(
+        out: &'a mut Vec<u8>,
+        method: &[u8],
+        (path, rest): (&[u8], &[u8]),
+        query: &[u8],
+    ) -> Result<Self, WriteError> {
+        if path.is_empty() {
+            return Self::request(out, method, rest, query);
+        }
+        check_request(method, path, query)?;
+        if path == b"*" || find_target_end(rest, 0) != rest.len() {
+            return Err(WriteError::Target);
+        }
+        let start = out.len();
+        for part in [method, b" ", path, rest, query, b" HTTP/1.1\r\n"] {
+            out.extend_from_slice(part);
+        }
         Ok(Self { out, start })
     }
 
@@ -224,6 +274,13 @@ impl<'a> HeadWriter<'a> {
         self
     }
 
+    /// Appends lines that were checked before.
+    #[inline]
+    pub fn lines(&mut self, lines: &FieldLines) -> &mut Self {
+        self.out.extend_from_slice(&lines.0);
+        self
+    }
+
     /// Writes `Host`, which [`Self::copy`] leaves out.
     ///
     /// # Errors
@@ -285,6 +342,20 @@ impl Drop for HeadWriter<'_> {
     }
 }
 
+#[inline]
+fn check_request(method: &[u8], path: &[u8], query: &[u8]) -> Result<(), WriteError> {
+    if method != b"GET" && !is_token(method) {
+        return Err(WriteError::Method);
+    }
+    let begins = path.first() == Some(&b'/') || path == b"*";
+    let asks = query.is_empty() || query[0] == b'?';
+    if !begins || !asks || find_target_end(path, 0) != path.len() || find_target_end(query, 0) != query.len()
+    {
+        return Err(WriteError::Target);
+    }
+    Ok(())
+}
+
 /// Decimal digits, without allocation.
 fn push_decimal(out: &mut Vec<u8>, value: u64) {
     let mut digits = [0u8; 20];
@@ -299,4 +370,48 @@ fn push_decimal(out: &mut Vec<u8>, value: u64) {
         }
     }
     out.extend_from_slice(&digits[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &'static str) -> FieldName<'static> {
+        FieldName::new(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn lines_are_checked_once_and_written_as_they_stand() {
+        let mut lines = FieldLines::new();
+        assert!(lines.is_empty());
+        lines.push(name("X-A"), b"1").unwrap();
+        lines.push(name("x-b"), b"").unwrap();
+        for bad in [&b"a\r\nb"[..], b"a\0", b" a", b"a\t"] {
+            assert_eq!(lines.push(name("x"), bad), Err(WriteError::Value));
+        }
+        let mut out = Vec::new();
+        let mut writer = HeadWriter::response(&mut out, 204, b"").unwrap();
+        writer.lines(&lines);
+        writer.finish();
+        assert_eq!(out, b"HTTP/1.1 204 \r\nX-A: 1\r\nx-b: \r\n\r\n");
+    }
+
+    #[test]
+    fn a_path_in_two_parts() {
+        let write = |path: &str, rest: &str, query: &str| {
+            let mut out = Vec::new();
+            let parts = (path.as_bytes(), rest.as_bytes());
+            HeadWriter::request_under(&mut out, b"GET", parts, query.as_bytes()).map(HeadWriter::finish)?;
+            Ok::<_, WriteError>(String::from_utf8(out).unwrap())
+        };
+        let line = |target: &str| Ok(format!("GET {target} HTTP/1.1\r\n\r\n"));
+        assert_eq!(write("/a", "/b", "?c"), line("/a/b?c"));
+        assert_eq!(write("", "/b", ""), line("/b"));
+        assert_eq!(write("/a", "", ""), line("/a"));
+        for (path, rest, query) in
+            [("", "", ""), ("a", "/b", ""), ("*", "/b", ""), ("/a", "/ b", ""), ("/a", "", "c")]
+        {
+            assert_eq!(write(path, rest, query), Err(WriteError::Target), "{path} {rest} {query}");
+        }
+    }
 }

@@ -8,6 +8,7 @@
 //! While it waits for a head it holds no buffer. What was read beyond a message is kept in its `carry`.
 
 mod decode;
+mod filtered;
 mod way;
 
 mod grpc;
@@ -236,6 +237,9 @@ impl Connection {
 
     /// Serves one request. Gives whether the connection goes on.
     async fn forward(&mut self, mut exchange: Box<Exchange>) -> bool {
+        if !exchange.asked.delay.is_zero() {
+            self.delay(std::mem::take(&mut exchange.asked.delay)).await;
+        }
         let outcome = match std::mem::replace(&mut exchange.target, Target::None) {
             Target::Upstream(local) => crate::attempt::run(self, &mut exchange, &local).await,
             Target::Outside(outside) => Box::pin(outside.run(self, &mut exchange)).await,
@@ -294,6 +298,9 @@ impl Connection {
 
     /// Answers a request that was read. Gives whether the connection goes on.
     async fn answer(&mut self, mut exchange: Box<Exchange>, refusal: &Refusal) -> bool {
+        if !exchange.asked.delay.is_zero() {
+            self.delay(std::mem::take(&mut exchange.asked.delay)).await;
+        }
         let goes_on = self.refuse(&mut exchange, refusal).await;
         self.worker.give_exchange(exchange);
         goes_on

@@ -55,6 +55,9 @@ pub struct Entrance {
     /// How many more rules there are that were not looked at.
     #[serde(default)]
     pub rules_omitted: usize,
+    /// What happens on the way, by the filters of the rule and of the service drawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
     /// What comes of it.
     pub outcome: Outcome,
 }
@@ -98,6 +101,16 @@ pub enum Verdict {
 pub enum Outcome {
     /// It is sent to a service.
     Forward(Box<Forwarded>),
+    /// It is answered by a filter.
+    Answered {
+        /// The status of the answer.
+        status: u16,
+        /// Where it is to be made instead, if it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        location: Option<String>,
+        /// Why.
+        reason: String,
+    },
     /// It is answered by the proxy itself.
     Refused {
         /// The status of the answer.

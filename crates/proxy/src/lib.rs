@@ -18,6 +18,7 @@ pub mod tls;
 mod tunnel;
 
 pub mod explain;
+pub mod filter;
 pub mod route;
 pub mod snapshot;
 pub mod source;

@@ -27,10 +27,10 @@ pub(crate) use access_log::{AccessLog, Line, Reopen, WorkerLog};
 pub(crate) use clock::{Clock, Slept};
 #[cfg(test)]
 pub(crate) use counters::Alive;
+pub(crate) use counters::{
+    Counter, ListenerCounters, OpenConnection, RequestRow, ServiceCounters, Wire, WorkerCounters,
+};
 #[allow(unused_imports, reason = "each protocol counts for itself once it is served")]
 pub(crate) use counters::{Http2Flood, Side, TlsFailure, TlsVersion};
-pub(crate) use counters::{
-    ListenerCounters, OpenConnection, RequestRow, ServiceCounters, Wire, WorkerCounters,
-};
 pub(crate) use ids::{B3, RequestId, Trace, b3_trace};
 pub(crate) use rows::{NONE, OUTSIDE};

@@ -47,11 +47,19 @@ pub enum Reason {
     Loop,
     /// The connection does not begin with the PROXY header that it must begin with.
     BadProxyHeader,
+    /// A filter redirects the request.
+    Redirect,
+    /// A browser asked whether it may send a request of another origin.
+    Preflight,
+    /// It may not.
+    OriginDenied,
+    /// A filter makes the request fail.
+    Fault,
 }
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = Self::BadProxyHeader as usize + 1;
+    pub const COUNT: usize = Self::Fault as usize + 1;
 
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -74,6 +82,10 @@ impl Reason {
         Self::UpstreamTls,
         Self::Loop,
         Self::BadProxyHeader,
+        Self::Redirect,
+        Self::Preflight,
+        Self::OriginDenied,
+        Self::Fault,
     ];
 
     /// The word in answers, logs and metrics.
@@ -98,6 +110,10 @@ impl Reason {
             Self::UpstreamTls => "upstream_tls",
             Self::Loop => "loop",
             Self::BadProxyHeader => "bad_proxy_header",
+            Self::Redirect => "redirect",
+            Self::Preflight => "preflight",
+            Self::OriginDenied => "origin_denied",
+            Self::Fault => "fault",
         }
     }
 
@@ -117,6 +133,10 @@ impl Reason {
             Self::Timeout => 504,
             Self::Misdirected => 421,
             Self::Loop => 508,
+            Self::Redirect => 302,
+            Self::Preflight => 204,
+            Self::OriginDenied => 403,
+            Self::Fault => 503,
         }
     }
 }
@@ -155,15 +175,30 @@ impl Unanswered {
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) reason: Reason,
+    /// What a gRPC call is told, where the other two do not say it.
+    pub(crate) grpc_status: Option<u8>,
     /// For the caller's proxy; only a sidecar in front of its application says it.
     pub(crate) unanswered: Option<Unanswered>,
-    /// For people; a sentence without a full stop.
-    pub(crate) message: String,
+    /// For people; a sentence without a full stop. Without one there is no body.
+    pub(crate) message: Box<str>,
+    /// More lines for the head. Rare, so that a refusal stays small without.
+    pub(crate) lines: Option<Box<Lines>>,
 }
+
+/// Lines of a head, each with its CR LF.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines(pub(crate) Vec<u8>);
 
 impl Refusal {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { status: reason.status(), reason, unanswered: None, message: message.into() }
+        Self {
+            status: reason.status(),
+            reason,
+            grpc_status: None,
+            unanswered: None,
+            message: message.into().into(),
+            lines: None,
+        }
     }
 
     pub(crate) fn request(fault: &RequestError) -> Self {
@@ -176,7 +211,14 @@ impl Refusal {
 
     /// Appends the whole response to a gRPC call: what would be trailers is its head. The status of the call is in
     /// fields, so that of HTTP is always 200.
-    pub(crate) fn write_grpc(&self, out: &mut Vec<u8>, content_type: &[u8], close: bool, request_id: &[u8]) {
+    pub(crate) fn write_grpc(
+        &self,
+        out: &mut Vec<u8>,
+        content_type: &[u8],
+        close: bool,
+        request_id: &[u8],
+        more: &[u8],
+    ) {
         use std::io::Write;
         let unanswered = self.unanswered.map_or(String::new(), |unanswered| {
             format!("{}: {}\r\n", Unanswered::FIELD, unanswered.as_str())
@@ -187,23 +229,44 @@ impl Refusal {
         // Writing into memory cannot fail.
         let _ = write!(
             out,
-            "\r\ncontent-length: 0\r\ngrpc-status: {}\r\ngrpc-message: {}\r\nx-weir-reason: {}\r\n{}{unanswered}{connection}\r\n",
-            GrpcStatus::of(self) as u8,
+            "\r\ncontent-length: 0\r\ngrpc-status: {}\r\ngrpc-message: {}\r\nx-weir-reason: {}\r\n{}{unanswered}{connection}",
+            self.grpc_status.unwrap_or(GrpcStatus::of(self) as u8),
             grpc_message(&self.message),
             self.reason.as_str(),
             id_line(request_id),
         );
+        out.extend_from_slice(more);
+        out.extend_from_slice(b"\r\n");
     }
 
     /// Appends the whole response, with the request's id if it has one, for people to report. A response to HEAD has no
     /// body but its length.
     pub(crate) fn write(&self, out: &mut Vec<u8>, head_only: bool, close: bool, request_id: &[u8]) {
+        self.write_with(out, head_only, close, request_id, &[]);
+    }
+
+    /// The same with more lines for the head.
+    pub(crate) fn write_with(
+        &self,
+        out: &mut Vec<u8>,
+        head_only: bool,
+        close: bool,
+        request_id: &[u8],
+        more: &[u8],
+    ) {
         use std::io::Write;
-        let body = format!(
-            "{{\"error\":{},\"reason\":\"{}\"}}\n",
-            serde_json::Value::from(self.message.as_str()),
-            self.reason.as_str()
-        );
+        let body = if self.message.is_empty() {
+            String::new()
+        } else {
+            let text = serde_json::Value::from(&*self.message);
+            format!("{{\"error\":{text},\"reason\":\"{}\"}}\n", self.reason.as_str())
+        };
+        let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        // These never have a body, and 204 may not even say so (RFC 9110 section 8.6).
+        let length = match self.status {
+            204 | 304 => String::new(),
+            _ => format!("content-length: {}\r\n", body.len()),
+        };
         let allow =
             if self.status == 405 { "allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" } else { "" };
         let retry = if self.status == 503 { "retry-after: 1\r\n" } else { "" };
@@ -215,13 +278,17 @@ impl Refusal {
         // Writing into memory cannot fail.
         let _ = write!(
             out,
-            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-weir-reason: {}\r\n{id}{allow}{retry}{unanswered}{connection}\r\n{}",
+            "HTTP/1.1 {} {}\r\n{kind}{length}x-weir-reason: {}\r\n{id}{allow}{retry}{unanswered}{connection}",
             self.status,
             phrase(self.status),
-            body.len(),
             self.reason.as_str(),
-            if head_only { "" } else { &body },
         );
+        out.extend_from_slice(self.lines.as_ref().map_or(&[], |lines| &lines.0));
+        out.extend_from_slice(more);
+        out.extend_from_slice(b"\r\n");
+        if !head_only {
+            out.extend_from_slice(body.as_bytes());
+        }
     }
 }
 
@@ -252,6 +319,8 @@ impl GrpcStatus {
     fn of(refusal: &Refusal) -> Self {
         match (refusal.reason, refusal.status) {
             (Reason::Timeout, _) => Self::DeadlineExceeded,
+            // As the Gateway API has it (`GRPCRouteRule.backendRefs`).
+            (Reason::NoBackend, _) => Self::Unavailable,
             (_, 400) => Self::Internal,
             (_, 401) => Self::Unauthenticated,
             (_, 403) => Self::PermissionDenied,
@@ -287,7 +356,16 @@ fn grpc_message(message: &str) -> String {
 
 const fn phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
@@ -345,6 +423,7 @@ mod tests {
             b"application/grpc+proto",
             false,
             b"",
+            b"",
         );
         let text = String::from_utf8(out).unwrap();
         assert_eq!(
@@ -362,12 +441,26 @@ mod tests {
             (Reason::Overloaded, 503, 14),
             (Reason::ConnectFailed, 504, 14),
             (Reason::Timeout, 504, 4),
-            (Reason::NoBackend, 500, 2),
+            (Reason::NoBackend, 500, 14),
             (Reason::BadRequest, 431, 2),
         ] {
             let refusal = Refusal { status, ..Refusal::new(reason, "x") };
             assert_eq!(GrpcStatus::of(&refusal) as u8, grpc, "{reason:?} {status}");
         }
+    }
+
+    #[test]
+    fn an_answer_without_words_has_no_body_and_may_have_lines() {
+        let text = |status: u16| {
+            let mut refusal = Refusal { status, ..Refusal::new(Reason::Redirect, "") };
+            refusal.lines = Some(Box::new(Lines(b"location: /x\r\n".to_vec())));
+            let mut out = Vec::new();
+            refusal.write(&mut out, false, false, b"");
+            String::from_utf8(out).unwrap()
+        };
+        let expected = "HTTP/1.1 301 Moved Permanently\r\ncontent-length: 0\r\nx-weir-reason: redirect\r\nlocation: /x\r\n\r\n";
+        assert_eq!(text(301), expected);
+        assert!(!text(204).contains("content-length"), "{}", text(204));
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! host -> section (one listener of the gateway) -> route hostnames, most specific first
-//!      -> path: exact, then longest prefix -> conditions: method, headers, query -> rule -> service by weight
+//!      -> path: exact, then expressions, then longest prefix -> conditions: method, headers, query
+//!      -> rule -> service by weight, with the filters on the way there
 //! ```
 //!
-//! Precedence is the Gateway API's (v1, `HTTPRouteSpec.hostnames` and `HTTPRouteRule.matches`). Tables are immutable and
-//! indexed by host and path, so that the cost of a request does not grow with the number of routes; routing allocates
-//! nothing. It reads no clock, and its only randomness is the generator it is given. It must not look at endpoints:
+//! Precedence is the Gateway API's (v1, `HTTPRouteSpec.hostnames`, `HTTPRouteRule.matches`, `GRPCRouteRule.matches`).
+//! Where it leaves open how regular expressions rank among paths, they come after exact paths and before prefixes: first
+//! those with more literal segments at their beginning, then the longer ones. Tables are immutable and indexed by host and
+//! path, so that the cost of a request does not grow with the number of routes; only expressions whose literal beginning
+//! fits are run. Routing allocates nothing. It reads no clock, and its only randomness is the generator it is given. It must not look at endpoints:
 //! choosing among them is the attempt's work.
 
 mod backends;
@@ -16,6 +19,7 @@ mod conditions;
 mod hash;
 mod host;
 mod path;
+mod pattern;
 mod reasons;
 mod stream;
 #[cfg(test)]
@@ -28,18 +32,20 @@ use std::time::Duration;
 use rand::Rng;
 use weir_model::{ResourceId, ServiceRef};
 
-pub use backends::Backends;
+pub use backends::{Backend, Backends};
 pub use build::{MatchSpec, RouteTableBuilder};
-pub use conditions::{Conditions, Unmet};
+pub use conditions::{Conditions, Unmet, ValueTest};
 pub(crate) use host::HostIndex;
 pub use host::{HostBuffer, HostPattern};
+pub use pattern::{KnownPatterns, PATTERN_BYTES_MAX, PATTERNS_MAX, Pattern, PatternError, Patterns};
 pub use reasons::{NoReasons, Reasons};
 pub use stream::{StreamFound, StreamRule, StreamTable, StreamTableBuilder};
 pub use view::RequestView;
 
+use crate::filter::{Filters, trimmed};
 use crate::snapshot::{Settings, Upstream};
 pub(crate) use hash::TextHash;
-use path::PathIndex;
+use path::{PathIndex, Stage};
 
 /// Which upstream of the snapshot: see `Snapshot::upstream`. Valid only together with the snapshot it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +60,8 @@ pub enum Decision<'a> {
         upstream: &'a Arc<Upstream>,
         /// The rule that matched.
         rule: &'a Rule,
+        /// What happens on the way, if anything.
+        filtered: Option<Filtered<'a>>,
     },
     /// No listener or no rule matches: answer 404.
     NoRoute,
@@ -64,7 +72,18 @@ pub enum Decision<'a> {
         rule: &'a Rule,
         /// The service that does not exist, if one was drawn.
         service: Option<&'a ServiceRef>,
+        /// What happens all the same: a redirect, say, needs no service.
+        filtered: Option<Filtered<'a>>,
     },
+}
+
+/// The filters that a request goes through.
+#[derive(Clone, Copy, Debug)]
+pub struct Filtered<'a> {
+    /// The filters.
+    pub filters: &'a Arc<Filters>,
+    /// How many bytes of the path are the prefix that matched, without a slash at its end.
+    pub prefix: usize,
 }
 
 /// The rule that a table found for a request, and the service drawn from it. `Snapshot::route` makes it a
@@ -73,12 +92,27 @@ pub enum Decision<'a> {
 pub struct Found<'a> {
     /// The rule that matched.
     pub rule: &'a Rule,
+    /// By which of its matches.
+    pub matched: &'a Match,
     /// The service drawn; none when the rule has none with a weight.
-    pub upstream: Option<UpstreamIndex>,
+    pub backend: Option<&'a Backend>,
+}
+
+impl<'a> Found<'a> {
+    /// The filters of the service drawn, else of the rule.
+    #[inline]
+    pub fn filtered(&self) -> Option<Filtered<'a>> {
+        let filters = match self.backend {
+            Some(backend) => backend.filters.as_ref(),
+            None => self.rule.filters.as_ref(),
+        };
+        let matched = self.matched;
+        filters.map(|filters| Filtered { filters, prefix: matched.path.prefix_len() })
+    }
 }
 
 /// A rule of a route, as a request meets it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// The route it is from; for calls that no route covers, the service itself.
     pub route: ResourceId,
@@ -92,6 +126,8 @@ pub struct Rule {
     pub request_timeout: TimeLimit,
     /// The same for one attempt.
     pub attempt_timeout: TimeLimit,
+    /// What happens to requests for which no service is drawn.
+    pub filters: Option<Arc<Filters>>,
     /// Where it sends requests.
     pub backends: Backends,
 }
@@ -149,12 +185,16 @@ pub struct Match {
 }
 
 /// A condition on the path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathPattern {
     /// The whole path.
     Exact(Box<str>),
     /// Whole segments from the start.
     Prefix(Box<str>),
+    /// An expression that the whole path matches.
+    Regex(Arc<Pattern>),
+    /// Two segments, the second of which is this: a method of any gRPC service.
+    AnyService(Box<str>),
 }
 
 impl PathPattern {
@@ -163,6 +203,17 @@ impl PathPattern {
         match self {
             Self::Exact(path) => path.as_bytes() == candidate,
             Self::Prefix(prefix) => path::is_under(candidate, prefix.as_bytes()),
+            // `*`, the server as a whole, is no path.
+            Self::Regex(pattern) => candidate.starts_with(b"/") && pattern.matches(candidate),
+            Self::AnyService(method) => path::grpc_method(candidate) == Some(method.as_bytes()),
+        }
+    }
+
+    /// How many bytes of a path that matches are the prefix, without a slash at its end. Only prefixes have one.
+    fn prefix_len(&self) -> usize {
+        match self {
+            Self::Prefix(prefix) => trimmed(prefix).len(),
+            _ => 0,
         }
     }
 }
@@ -172,6 +223,8 @@ impl std::fmt::Display for PathPattern {
         match self {
             Self::Exact(path) => write!(f, "= {path}"),
             Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Regex(pattern) => write!(f, "~ {}", pattern.text()),
+            Self::AnyService(method) => write!(f, "/*/{method}"),
         }
     }
 }
@@ -216,14 +269,19 @@ impl RouteTable {
         reasons.section(section);
         let path = request.path();
         for paths in self.indices[section].matching(host) {
-            for bucket in paths.matching(path) {
+            for (stage, bucket) in paths.matching(path) {
                 for &id in bucket {
-                    match self.matches[id as usize].conditions.check(request) {
+                    let matched = &self.matches[id as usize];
+                    if stage == Stage::Expression && !matched.path.matches(path) {
+                        reasons.unmet(id, Unmet::Path);
+                        continue;
+                    }
+                    match matched.conditions.check(request) {
                         Err(why) => reasons.unmet(id, why),
                         Ok(()) => {
                             reasons.won(id);
-                            let rule = self.rule(&self.matches[id as usize]);
-                            return Some(Found { rule, upstream: rule.backends.choose(rng) });
+                            let rule = self.rule(matched);
+                            return Some(Found { rule, matched, backend: rule.backends.choose(rng) });
                         }
                     }
                 }

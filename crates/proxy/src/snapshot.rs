@@ -51,8 +51,8 @@ use ports::Ports;
 
 use crate::listen::ProxySources;
 use crate::route::{
-    Decision, Found, NoReasons, Reasons, RequestView, RouteTable, Rule, StreamFound, StreamRule, StreamTable,
-    UpstreamIndex,
+    Decision, KnownPatterns, NoReasons, Reasons, RequestView, RouteTable, Rule, StreamFound, StreamRule,
+    StreamTable, UpstreamIndex,
 };
 use crate::tls::{Certificates, TlsPort};
 
@@ -72,6 +72,7 @@ pub struct Snapshot {
     ports: Ports,
     upstreams: Vec<Arc<Upstream>>,
     names: Arc<UpstreamNames>,
+    patterns: Arc<KnownPatterns>,
     addresses: Arc<Addresses>,
     certificates: Option<Arc<Certificates>>,
     /// Made when it is first asked for: most proxies never do.
@@ -151,12 +152,15 @@ impl Snapshot {
         rng: &mut impl Rng,
         reasons: &mut impl Reasons,
     ) -> Decision<'a> {
-        let Some(Found { rule, upstream }) = table.find(request, rng, reasons) else {
+        let Some(found) = table.find(request, rng, reasons) else {
             return Decision::NoRoute;
         };
-        match upstream.map(|index| self.upstream(index)) {
-            Some(upstream) if upstream.known => Decision::Forward { upstream, rule },
-            unusable => Decision::NoBackend { rule, service: unusable.map(|upstream| &upstream.service) },
+        let (rule, filtered) = (found.rule, found.filtered());
+        match found.backend.map(|backend| self.upstream(backend.upstream)) {
+            Some(upstream) if upstream.known => Decision::Forward { upstream, rule, filtered },
+            unusable => {
+                Decision::NoBackend { rule, service: unusable.map(|upstream| &upstream.service), filtered }
+            }
         }
     }
 

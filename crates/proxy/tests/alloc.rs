@@ -89,13 +89,32 @@ fn allocations() {
     a_slow_reader_is_bounded();
 }
 
+/// What a rule can do without allocating: all that needs no answer of the proxy itself, and no copy.
+const FILTERS: &str = "filters: [
+    {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: a}], add: [{name: X-B, value: b}], remove: [cookie]}},
+    {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: X-A, value: a}], remove: [content-type]}},
+    {type: URLRewrite, urlRewrite: {hostname: other.example, path: {type: ReplacePrefixMatch, replacePrefixMatch: ''}}},
+    {type: CORS, cors: {allowOrigins: ['https://*.example'], allowCredentials: true}},
+    {type: Fault, fault: {abort: {status: 503, percentage: 0}}}], matches: [
+    {path: {type: RegularExpression, value: '/[a-z0-9/]+'}, headers: [{type: RegularExpression, name: Host, value: '[a-z]+'}]},
+    {path: {value: /}}]";
+
 fn steady_requests_allocate_nothing() {
     let upstream = upstream();
-    let proxy = Proxy::to(&[upstream.addr]);
+    steady(&Proxy::to(&[upstream.addr]));
+    let plain = support::documents(&[upstream.addr], "");
+    // An expression's matches cannot replace a prefix, but leave the path alone.
+    let filtered = plain.replace("rules: [{", &format!("rules: [{{{FILTERS}, "));
+    assert_ne!(plain, filtered);
+    steady(&Proxy::gateway(&filtered));
+}
+
+fn steady(proxy: &Proxy) {
     let mut stream = TcpStream::connect(proxy.addr()).unwrap();
     stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
     let mut buf = vec![0; 128 * 1024];
-    let requests: [&[u8]; 4] = [
+    let requests: [&[u8]; 5] = [
+        b"GET /a HTTP/1.1\r\nHost: app\r\nOrigin: https://shop.example\r\n\r\n",
         b"GET /a/b?c=d HTTP/1.1\r\nHost: app\r\nUser-Agent: test\r\nAccept: */*\r\nCookie: a=b\r\n\r\n",
         b"POST /post HTTP/1.1\r\nHost: app\r\nContent-Type: text/plain\r\nContent-Length: 11\r\n\r\nhello world",
         b"GET /chunked HTTP/1.1\r\nHost: app\r\n\r\n",

@@ -60,8 +60,8 @@ impl RequestView for Request<'_> {
         Some(b"version=2&x=1")
     }
 
-    fn header(&self, lower_name: &[u8]) -> Option<&[u8]> {
-        (lower_name == b"x-version").then_some(b"2")
+    fn values<'a>(&'a self, lower_name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        (lower_name == b"x-version").then_some(&b"2"[..]).into_iter()
     }
 }
 

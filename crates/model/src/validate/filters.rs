@@ -73,11 +73,17 @@ pub(super) fn of_rule(
     for (index, backend) in backends.iter().take(route::BACKENDS_MAX).enumerate() {
         let path = format!("{path}.backendRefs[{index}].filters");
         list(&path, &backend.filters, rule, faults);
-        // By then the rule has answered, or the answer would depend on chance.
+        // The Gateway API allows neither in one rule, wherever they stand.
         for (at, filter) in backend.filters.iter().enumerate() {
-            if matches!(filter.kind, FilterKind::RequestRedirect | FilterKind::Cors | FilterKind::Fault) {
-                let message = format!("{} is decided before a service is chosen", filter.kind.as_str());
-                faults.add(format!("{path}[{at}].type"), message, "the rule's own `filters`");
+            let is = |kind: FilterKind| filters.iter().any(|of_rule| of_rule.kind == kind);
+            let both = match filter.kind {
+                FilterKind::RequestRedirect => is(FilterKind::UrlRewrite),
+                FilterKind::UrlRewrite => is(FilterKind::RequestRedirect),
+                _ => false,
+            };
+            if both {
+                let message = "a request is redirected or rewritten, not both";
+                faults.add(format!("{path}[{at}].type"), message, "one of them");
             }
         }
     }

@@ -23,6 +23,7 @@ use weir_http1::{BodyError, Method, ResponseError, ResponseHead, Version};
 
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Marks, Notes, Target};
+use crate::filter::Applied;
 use crate::observe::RequestRow;
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
@@ -46,6 +47,10 @@ pub(crate) struct Exchange {
     pub(crate) head_ns: u64,
     /// The identifiers that it carries.
     pub(crate) marks: Marks,
+    /// What the rule does to it on the way, if anything.
+    pub(crate) filtered: Option<Applied>,
+    /// The origin of the page that asks, where a filter has something to say to it.
+    pub(crate) origin: Vec<u8>,
     /// What is remembered for the access log.
     pub(crate) notes: Option<Box<Notes>>,
     /// Notes to be used again.
@@ -103,6 +108,8 @@ pub(crate) struct Asked {
     pub(crate) attempt_timeout: Duration,
     /// How long a body may stand still.
     pub(crate) standstill_max: Duration,
+    /// How long it is made to wait first.
+    pub(crate) delay: Duration,
     /// It is a gRPC call.
     pub(crate) call: Option<Box<Call>>,
 }
@@ -179,6 +186,8 @@ impl Exchange {
             attempt_ns: 0,
             head_ns: 0,
             marks: Marks::NONE,
+            filtered: None,
+            origin: Vec::new(),
             notes: None,
             spare_notes: None,
             request: Vec::new(),
@@ -222,6 +231,7 @@ impl Exchange {
         if self.notes.is_some() {
             self.spare_notes = self.notes.take();
         }
+        self.filtered = None;
         self.asked.upgrade = None;
         self.asked.call = None;
         self.overall = Coarse::MAX;

@@ -213,6 +213,7 @@ impl Connection {
         asked.call = grpc::call(head, buf);
         let bounds = self.listener.bounds();
         asked.standstill_max = bounds.body;
+        asked.delay = Duration::ZERO;
         exchange.begin(head.body(), &bounds.request);
         exchange.began_ns = worker.clock.recent();
         let logged = worker.log.is_some();
@@ -244,8 +245,10 @@ impl Connection {
         worker.counters.requests.add(1);
         self.asked_for = None;
         exchange.request = worker.buffers.take();
+        let forwarded = &mut *exchange;
+        let filtered = forwarded.filtered.as_ref();
         if head.method() != Method::Connect
-            && self.write_head(&mut exchange.request, &seen, &exchange.marks).is_err()
+            && self.write_head(&mut forwarded.request, &seen, &forwarded.marks, filtered).is_err()
         {
             // What parsed can be written; if not, it is not fit to be sent on.
             worker.counters.requests_ended.add(1);

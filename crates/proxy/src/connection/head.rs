@@ -4,6 +4,7 @@ use weir_http1::{ConnectionOption, FieldName, FieldSet, HeadWriter, KnownField, 
 
 use super::way::HeadView;
 use super::{Connection, Marks};
+use crate::filter::{Applied, Scheme, copy_request};
 use crate::listen::Role;
 
 const X_FORWARDED_FOR: FieldName<'static> = FieldName::from_static("x-forwarded-for");
@@ -13,29 +14,51 @@ const TE: FieldName<'static> = FieldName::from_static("te");
 const CONNECTION: FieldName<'static> = FieldName::from_static("connection");
 
 impl Connection {
-    fn scheme(&self) -> &'static [u8] {
-        if self.secure.is_some() { b"https" } else { b"http" }
+    /// How the client's requests come, for what depends on it.
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.secure.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
-    /// Writes the head for the upstream.
+    /// Writes the head for the upstream, as the rule's filters want it.
     #[inline]
     pub(super) fn write_head(
         &self,
         out: &mut Vec<u8>,
         seen: &HeadView<'_>,
         marks: &Marks,
+        filtered: Option<&Applied>,
     ) -> Result<(), WriteError> {
         let HeadView { head, buf, path, .. } = *seen;
-        let mut writer = HeadWriter::request(out, head.method_bytes(buf), path, head.query(buf))?;
         let host = head.host(buf).unwrap_or_default();
-        writer.host(host)?;
+        let (method, query) = (head.method_bytes(buf), head.query(buf));
+        let mut writer = match filtered {
+            None => {
+                let mut writer = HeadWriter::request(out, method, path, query)?;
+                writer.host(host)?;
+                writer
+            }
+            Some(applied) => applied.begin_request(out, method, path, query, host)?,
+        };
+        let change = filtered.and_then(Applied::request);
+        // What a filter sets or removes is not written here.
+        let ours = |name: FieldName<'_>| change.is_none_or(|change| !change.drops(name.as_bytes()));
         match self.listener.role {
             // The trust boundary: what a client says about where it comes from is not believed.
             Role::Gateway => {
-                writer.copy(buf, head.fields(), FieldSet::FORWARDING.union(marks.replaced));
-                writer.field(X_FORWARDED_FOR, self.peer.text())?;
-                writer.field(X_FORWARDED_PROTO, self.scheme())?;
-                if !host.is_empty() {
+                copy_request(
+                    &mut writer,
+                    change,
+                    buf,
+                    head.fields(),
+                    FieldSet::FORWARDING.union(marks.replaced),
+                );
+                if ours(X_FORWARDED_FOR) {
+                    writer.field(X_FORWARDED_FOR, self.peer.text())?;
+                }
+                if ours(X_FORWARDED_PROTO) {
+                    writer.field(X_FORWARDED_PROTO, self.scheme().as_str().as_bytes())?;
+                }
+                if !host.is_empty() && ours(X_FORWARDED_HOST) {
                     writer.field(X_FORWARDED_HOST, host)?;
                 }
             }
@@ -44,14 +67,15 @@ impl Connection {
                 writer.copy(buf, head.fields(), marks.replaced);
                 writer.field(X_FORWARDED_FOR, self.peer.text())?;
                 if !head.fields().seen().has(KnownField::XForwardedProto) {
-                    writer.field(X_FORWARDED_PROTO, self.scheme())?;
+                    writer.field(X_FORWARDED_PROTO, self.scheme().as_str().as_bytes())?;
                 }
             }
-            Role::Outbound => {
-                writer.copy(buf, head.fields(), marks.replaced);
-            }
+            Role::Outbound => copy_request(&mut writer, change, buf, head.fields(), marks.replaced),
         }
-        marks.write(head, buf, &mut writer)?;
+        marks.write(head, buf, &mut writer, ours)?;
+        if let Some(change) = change {
+            writer.lines(change.lines());
+        }
         if let Some(protocol) = head.upgrade(buf) {
             writer.connection(ConnectionOption::Upgrade(protocol))?;
         } else if head.te_trailers() {

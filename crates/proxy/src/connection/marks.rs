@@ -94,19 +94,22 @@ impl Marks {
         }
     }
 
-    /// Writes what was replaced.
+    /// Writes what was replaced, unless a filter has its own idea of the field.
     #[inline]
     pub(super) fn write(
         &self,
         head: &RequestHead,
         buf: &[u8],
         writer: &mut HeadWriter<'_>,
+        ours: impl Fn(FieldName<'_>) -> bool,
     ) -> Result<(), WriteError> {
-        if self.replaced.has(KnownField::XRequestId) {
+        if self.replaced.has(KnownField::XRequestId) && ours(X_REQUEST_ID) {
             writer.field(X_REQUEST_ID, self.request_id.as_bytes())?;
         }
         match &self.trace {
-            Some(trace) if trace.span.is_some() => self.write_trace(trace, head, buf, writer),
+            Some(trace) if trace.span.is_some() => {
+                self.write_trace(trace, head, buf, writer, ours(TRACEPARENT))
+            }
             _ => Ok(()),
         }
     }
@@ -118,9 +121,10 @@ impl Marks {
         head: &RequestHead,
         buf: &[u8],
         writer: &mut HeadWriter<'_>,
+        writes_parent: bool,
     ) -> Result<(), WriteError> {
         let Some(span) = &trace.span else { return Ok(()) };
-        if self.replaced.has(KnownField::Traceparent) {
+        if self.replaced.has(KnownField::Traceparent) && writes_parent {
             writer.field(TRACEPARENT, &trace.traceparent())?;
         }
         if self.replaced.has(KnownField::B3)

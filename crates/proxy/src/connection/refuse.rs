@@ -33,15 +33,7 @@ impl Connection {
             && !(exchange.is_half_closed() && self.carry.is_empty())
             && !self.is_closing();
         let head_only = asked.method == Method::Head;
-        let request_id = exchange.marks.request_id.as_bytes();
-        let answer = match &asked.call {
-            Some(call) => {
-                let mut answer = self.worker.buffers.take();
-                refusal.write_grpc(&mut answer, &call.content_type, !keeps, request_id);
-                answer
-            }
-            None => self.worded(refusal, head_only, !keeps, request_id),
-        };
+        let answer = self.worded(refusal, exchange, head_only, !keeps);
         let own = OwnAnswer { status: refusal.status, reason: refusal.reason, bytes: answer.len() as u64 };
         self.observe(exchange, End::Own(own));
         if !self.write_answer(answer).await {
@@ -61,7 +53,8 @@ impl Connection {
         if self.worker.config().tracing.request_id != RequestIdPolicy::Off {
             request_id.make(&mut *self.worker.rng.borrow_mut());
         }
-        let answer = self.worded(refusal, head_only, true, request_id.as_bytes());
+        let mut answer = self.worker.buffers.take();
+        refusal.write(&mut answer, head_only, true, request_id.as_bytes());
         let own = OwnAnswer { status: refusal.status, reason: refusal.reason, bytes: answer.len() as u64 };
         self.observe_bad(own, request_id.as_bytes());
         if self.write_answer(answer).await {
@@ -69,9 +62,18 @@ impl Connection {
         }
     }
 
-    fn worded(&self, refusal: &Refusal, head_only: bool, close: bool, request_id: &[u8]) -> Vec<u8> {
+    /// The answer, with what the rule's filters have to say.
+    fn worded(&self, refusal: &Refusal, exchange: &Exchange, head_only: bool, close: bool) -> Vec<u8> {
         let mut answer = self.worker.buffers.take();
-        refusal.write(&mut answer, head_only, close, request_id);
+        let mut lines = Vec::new();
+        if let Some(applied) = &exchange.filtered {
+            applied.answer_lines(&exchange.origin, &mut lines);
+        }
+        let request_id = exchange.marks.request_id.as_bytes();
+        match &exchange.asked.call {
+            Some(call) => refusal.write_grpc(&mut answer, &call.content_type, close, request_id, &lines),
+            None => refusal.write_with(&mut answer, head_only, close, request_id, &lines),
+        }
         answer
     }
 

@@ -52,13 +52,9 @@ impl RequestView for HeadView<'_> {
         self.head.query(self.buf).strip_prefix(b"?")
     }
 
-    fn header(&self, lower_name: &[u8]) -> Option<&[u8]> {
-        let is_it = |name: &[u8]| name.len() == lower_name.len() && name.eq_ignore_ascii_case(lower_name);
-        self.head
-            .fields()
-            .iter()
-            .find(|field| is_it(field.name.of(self.buf)))
-            .map(|field| field.value.of(self.buf))
+    #[inline]
+    fn values<'a>(&'a self, lower_name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.head.fields().named(self.buf, lower_name)
     }
 }
 
@@ -123,20 +119,30 @@ impl Connection {
         }
         let decision = snapshot.route(table, seen, &mut *self.worker.rng.borrow_mut());
         match decision {
-            Decision::Forward { upstream, rule } => {
+            Decision::Forward { upstream, rule, filtered } => {
+                exchange.row = Some(self.worker.row(view, Some(&rule.label), upstream));
+                if let Some(filtered) = filtered
+                    && let Some(refusal) = self.filter(filtered, seen, exchange)
+                {
+                    return Way::Refuse(refusal);
+                }
                 let way = self.to_upstream(view, upstream, exchange);
                 exchange.asked.timeout = rule.request_timeout(&upstream.settings).unwrap_or_default();
                 exchange.asked.attempt_timeout = rule.attempt_timeout().unwrap_or_default();
-                exchange.row = Some(self.worker.row(view, Some(&rule.label), upstream));
                 way
             }
             Decision::NoRoute => Way::Refuse(Refusal::new(
                 Reason::NoRoute,
                 "no route matches the request's host, path and fields",
             )),
-            Decision::NoBackend { rule, service } => {
+            Decision::NoBackend { rule, service, filtered } => {
                 let named = service.map_or_else(|| NONE.into(), |service| service.to_string().into());
                 exchange.row = Some(self.worker.make_row(Some(&rule.label), &named));
+                if let Some(filtered) = filtered
+                    && let Some(refusal) = self.filter(filtered, seen, exchange)
+                {
+                    return Way::Refuse(refusal);
+                }
                 let message = match service {
                     Some(service) => format!("{} names service {service}, which does not exist", rule.label),
                     None => format!("{} names no service that takes requests", rule.label),

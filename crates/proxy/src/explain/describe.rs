@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::record::Record;
 use super::{ConsideredRule, OTHER_RULES_MAX, Request, Verdict};
-use crate::route::{HostBuffer, Match, PathPattern, RequestView, RouteTable, Unmet};
+use crate::route::{HostBuffer, Match, PathPattern, RequestView, RouteTable, Unmet, ValueTest};
 
 /// The rules of a table with what became of them, those looked at first, and how many are left out.
 pub(super) fn rules(table: &RouteTable, request: &Request, record: &Record) -> (Vec<ConsideredRule>, usize) {
@@ -47,8 +47,15 @@ fn considered(table: &RouteTable, matched: &Match, verdict: Verdict, reason: Str
     let rule = table.rule(matched);
     let conditions = &matched.conditions;
     let method = conditions.method.iter().map(|method| format!("method {method}"));
-    let headers = conditions.headers.iter().map(|(name, value)| format!("header {name}: {value}"));
-    let params = conditions.params.iter().map(|(name, value)| format!("query {name}={value}"));
+    let grpc = conditions.grpc.then(|| "gRPC".to_owned()).into_iter();
+    let headers = conditions.headers.iter().map(|(name, test)| match test {
+        ValueTest::Exact(value) => format!("header {name}: {value}"),
+        ValueTest::Regex(_) => format!("header {name} {test}"),
+    });
+    let params = conditions.params.iter().map(|(name, test)| match test {
+        ValueTest::Exact(value) => format!("query {name}={value}"),
+        ValueTest::Regex(_) => format!("query {name} {test}"),
+    });
     ConsideredRule {
         rule: rule.label.to_string(),
         name: rule.name.as_deref().map(str::to_owned),
@@ -57,8 +64,10 @@ fn considered(table: &RouteTable, matched: &Match, verdict: Verdict, reason: Str
             path if is_for_the_server(path) => "none: the server as a whole".to_owned(),
             PathPattern::Exact(path) => format!("exactly {path}"),
             PathPattern::Prefix(path) => format!("under {path}"),
+            PathPattern::Regex(pattern) => format!("matching {}", pattern.text()),
+            PathPattern::AnyService(method) => format!("method {method} of any service"),
         },
-        conditions: method.chain(headers).chain(params).collect(),
+        conditions: grpc.chain(method).chain(headers).chain(params).collect(),
         verdict,
         reason,
     }
@@ -68,6 +77,8 @@ fn won_reason(matched: &Match) -> String {
     let path = match matched.path {
         PathPattern::Exact(_) => "the exact path",
         PathPattern::Prefix(_) => "the longest prefix that matches",
+        PathPattern::Regex(_) => "the first expression that matches, by literal segments and length",
+        PathPattern::AnyService(_) => "the gRPC method, whatever the service",
     };
     format!("host `{}`, {path}, and all conditions hold", matched.host)
 }
@@ -75,24 +86,35 @@ fn won_reason(matched: &Match) -> String {
 fn unmet_reason(matched: &Match, unmet: Unmet, request: &Request) -> String {
     let conditions = &matched.conditions;
     match unmet {
+        Unmet::Path => path_reason(matched, request),
+        Unmet::Grpc => "it is no gRPC request: its content type is not application/grpc".to_owned(),
         Unmet::Method => {
             let wanted = conditions.method.as_deref().unwrap_or_default();
             format!("the method is {}, not {wanted}", request.method)
         }
         Unmet::Header(index) => {
-            let (name, value) = &conditions.headers[index];
-            match request.header(name.as_bytes()) {
-                Some(sent) => {
-                    format!("header {name} is `{}`, not `{value}`", String::from_utf8_lossy(sent))
-                }
-                None => format!("there is no header {name}"),
+            let (name, test) = &conditions.headers[index];
+            let sent: Vec<_> = request.values(name.as_bytes()).map(String::from_utf8_lossy).collect();
+            match &sent[..] {
+                [] => format!("there is no header {name}"),
+                sent => format!("header {name} is `{}`, not {test}", sent.join(", ")),
             }
         }
         Unmet::Param(index) => {
-            let (name, value) = &conditions.params[index];
-            format!("query parameter {name} is not `{value}`")
+            let (name, test) = &conditions.params[index];
+            format!("query parameter {name} is not {test}")
         }
     }
+}
+
+fn path_reason(matched: &Match, request: &Request) -> String {
+    let how = match &matched.path {
+        PathPattern::Exact(path) => format!("not `{path}`"),
+        PathPattern::Prefix(path) => format!("not under `{path}`"),
+        PathPattern::Regex(pattern) => format!("which does not match `{}` as a whole", pattern.text()),
+        PathPattern::AnyService(method) => format!("not the method `{method}` of a service"),
+    };
+    format!("the path is `{}`, {how}", request.path)
 }
 
 /// Why the index never led to a match, in the order in which it narrows down.
@@ -111,11 +133,7 @@ fn not_reached(
         return (Verdict::NoMatch, format!("the host is `{}`, not `{}`", request.host, matched.host));
     }
     if !matched.path.matches(request.path()) {
-        let how = match &matched.path {
-            PathPattern::Exact(path) => format!("not `{path}`"),
-            PathPattern::Prefix(path) => format!("not under `{path}`"),
-        };
-        return (Verdict::NoMatch, format!("the path is `{}`, {how}", request.path));
+        return (Verdict::NoMatch, path_reason(matched, request));
     }
     match (matched.conditions.check(request), winner) {
         (Err(unmet), _) => (Verdict::NoMatch, unmet_reason(matched, unmet, request)),

@@ -8,7 +8,8 @@ use weir_policy::balance::{Note, Tried, Why};
 
 use super::record::Record;
 use super::{Backend, Choice, EndpointView, Entrance, Forwarded, Outcome, Request, describe};
-use crate::route::{Decision, RequestView, RouteTable, Rule};
+use crate::filter::{Abort, Answer, decide};
+use crate::route::{Decision, Filtered, RequestView, RouteTable, Rule};
 use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
 
 /// What of the URL could not be taken as it is.
@@ -73,6 +74,7 @@ fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance 
         section: None,
         rules: Vec::new(),
         rules_omitted: 0,
+        filters: Vec::new(),
         outcome: Outcome::PassThrough { reason },
     }
 }
@@ -91,13 +93,21 @@ fn entrance(
             section: None,
             rules: Vec::new(),
             rules_omitted: 0,
+            filters: Vec::new(),
             outcome: Outcome::Refused { status: 405, reason },
         };
     }
     let mut record = Record::default();
     let decision = snapshot.route_with(table, request, rng, &mut record);
+    let filtered = match decision {
+        Decision::Forward { filtered, .. } | Decision::NoBackend { filtered, .. } => filtered,
+        Decision::NoRoute => None,
+    };
+    let label = |index| snapshot.upstream(index).label.to_string();
+    let filters = filtered.map_or_else(Vec::new, |filtered| filtered.filters.described(label));
     let outcome = match decision {
-        Decision::Forward { upstream, rule } => {
+        _ if let Some(answered) = filtered.and_then(|filtered| answered(filtered, request, rng)) => answered,
+        Decision::Forward { upstream, rule, .. } => {
             Outcome::Forward(Box::new(forwarded(snapshot, upstream, rule, rng)))
         }
         Decision::NoRoute => {
@@ -107,7 +117,7 @@ fn entrance(
             };
             Outcome::Refused { status: 404, reason }
         }
-        Decision::NoBackend { rule, service } => {
+        Decision::NoBackend { rule, service, .. } => {
             let reason = match service {
                 Some(service) => {
                     format!("{} sends it to {service}, and there is no such service", rule.label)
@@ -119,7 +129,32 @@ fn entrance(
     };
     let (rules, rules_omitted) = describe::rules(table, request, &record);
     let section = record.section.map(|section| table.sections()[section].label.to_string());
-    Entrance { name: name.to_owned(), section, rules, rules_omitted, outcome }
+    Entrance { name: name.to_owned(), section, rules, rules_omitted, filters, outcome }
+}
+
+/// The answer that a filter has.
+fn answered(filtered: Filtered<'_>, request: &Request, rng: &mut impl Rng) -> Option<Outcome> {
+    let filters = filtered.filters;
+    let answered =
+        |status, reason: &str| Outcome::Answered { status, location: None, reason: reason.to_owned() };
+    Some(match decide(filters, request, rng).answer? {
+        Answer::Preflight => answered(204, "a browser asks whether it may, and this origin may"),
+        Answer::PreflightDenied => answered(403, "a browser asks whether it may, and this origin may not"),
+        Answer::Abort(Abort::Http(status)) => answered(status, "a fault is made on purpose"),
+        Answer::Abort(Abort::Grpc(status)) => {
+            answered(200, &format!("a fault is made on purpose: gRPC status {status}"))
+        }
+        Answer::Redirect => {
+            let redirect = filters.redirect.as_ref()?;
+            let mut location = Vec::new();
+            redirect.write_location(&request.place(filtered.prefix), &mut location);
+            Outcome::Answered {
+                status: redirect.status,
+                location: Some(String::from_utf8_lossy(&location).into_owned()),
+                reason: "the rule redirects".to_owned(),
+            }
+        }
+    })
 }
 
 fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut impl Rng) -> Forwarded {

@@ -2,6 +2,7 @@
 
 use weir_http1::{Normalized, is_token, normalize_path, split_authority};
 
+use crate::filter::{Place, Scheme};
 use crate::route::RequestView;
 
 /// A request head that was not received but thought up.
@@ -13,7 +14,8 @@ pub struct Request {
     /// Whether the URL is one of https.
     pub(super) https: bool,
     pub(super) path: String,
-    query: Option<String>,
+    /// With its `?`; empty without one.
+    query: String,
     /// With names in lower case.
     headers: Vec<(String, String)>,
 }
@@ -46,6 +48,14 @@ impl Request {
         self.method == "CONNECT"
     }
 
+    /// Where it is sent to. The port is the one that the URL names, as a listener's would be.
+    pub(super) fn place(&self, prefix: usize) -> Place<'_> {
+        let scheme = if self.https { Scheme::Https } else { Scheme::Http };
+        let port = self.port.unwrap_or(scheme.port());
+        let (host, path, query) = (self.host.as_bytes(), self.path.as_bytes(), self.query.as_bytes());
+        Place { scheme, host, port, path, query, prefix }
+    }
+
     /// Reads a method, a URL and header fields as `Name: value`. A `Host` field takes the place of the URL's host.
     ///
     /// # Errors
@@ -62,10 +72,8 @@ impl Request {
         let mut headers = headers.into_iter().map(field).collect::<Result<Vec<_>, _>>()?;
         let (authority, target) = split(url).ok_or_else(bad_url)?;
         let target = target.split('#').next().unwrap_or_default();
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
-            None => (target, None),
-        };
+        let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+        let query = query.to_owned();
         let host_field = headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.clone());
         let named = host_field.as_deref().or(authority).ok_or_else(bad_url)?;
         let named_authority = split_authority(named.as_bytes()).ok_or_else(bad_url)?;
@@ -131,11 +139,12 @@ impl RequestView for Request {
     }
 
     fn query(&self) -> Option<&[u8]> {
-        self.query.as_deref().map(str::as_bytes)
+        self.query.strip_prefix('?').map(str::as_bytes)
     }
 
-    fn header(&self, lower_name: &[u8]) -> Option<&[u8]> {
-        self.headers.iter().find(|(name, _)| name.as_bytes() == lower_name).map(|(_, value)| value.as_bytes())
+    fn values<'a>(&'a self, lower_name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.headers.iter().filter(move |(name, _)| name.as_bytes() == lower_name);
+        named.map(|(_, value)| value.as_bytes())
     }
 }
 
@@ -147,7 +156,12 @@ mod tests {
     fn reads_urls() {
         let check = |url: &str, headers: &[&str], expected: (&str, Option<u16>, &str, Option<&str>)| {
             let request = Request::parse("GET", url, headers.iter().copied()).unwrap();
-            let found = (&*request.host, request.port, &*request.path, request.query.as_deref());
+            let found = (
+                &*request.host,
+                request.port,
+                &*request.path,
+                request.query().map(|query| std::str::from_utf8(query).unwrap()),
+            );
             assert_eq!(found, expected, "{url}");
         };
         check("http://shop/cart", &[], ("shop", None, "/cart", None));

@@ -34,7 +34,17 @@ impl fmt::Display for Entrance {
         if self.rules_omitted > 0 {
             writeln!(f, "    and {} more that were not looked at", self.rules_omitted)?;
         }
+        if !self.filters.is_empty() {
+            writeln!(f, "\n  filters")?;
+        }
+        for filter in &self.filters {
+            writeln!(f, "     {filter}")?;
+        }
         match &self.outcome {
+            Outcome::Answered { status, location, reason } => {
+                let to = location.as_ref().map_or_else(String::new, |location| format!(" to {location}"));
+                writeln!(f, "\n  answered with {status}{to}: {reason}")
+            }
             Outcome::Forward(forwarded) => write!(f, "\n{forwarded}"),
             Outcome::Refused { status, reason } => writeln!(f, "\n  answered with {status}: {reason}"),
             Outcome::PassThrough { reason } => writeln!(f, "\n  passed on as it is: {reason}"),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::histogram::Histogram;
 use super::rows::{ListenerKey, OTHER, RouteKey, Table};
+use crate::filter::FilterCounters;
 use crate::listen::{Place, Role};
 use crate::respond::Reason;
 
@@ -430,6 +431,7 @@ pub(crate) struct WorkerCounters {
     pub(crate) log_dropped: Counter,
     pub(crate) tls: TlsCounters,
     pub(crate) http2: Http2Counters,
+    pub(crate) filters: FilterCounters,
     refusals: [Counter; Reason::COUNT],
     pub(super) services: Table<Arc<str>, ServiceCounters>,
     pub(super) routes: Table<RouteKey, RouteCounters>,
@@ -470,6 +472,7 @@ impl Default for WorkerCounters {
             log_dropped: counter(),
             tls: TlsCounters::default(),
             http2: Http2Counters::default(),
+            filters: FilterCounters::default(),
             refusals: Default::default(),
             services: Table::new(SERVICES_MAX, OTHER.into()),
             routes: Table::new(ROUTES_MAX, RouteKey { service: OTHER.into(), route: OTHER.into() }),

@@ -281,6 +281,25 @@ impl Metrics {
             "Responses cut off after they had begun.",
             self.sum(|w| &w.truncated),
         );
+        counter(
+            "weir_proxy_faults_delayed_total",
+            "Requests that a filter made wait.",
+            self.sum(|w| &w.filters.delayed),
+        );
+        counter("weir_proxy_mirrored_total", "Copies of requests sent.", self.sum(|w| &w.filters.mirrored));
+        let skipped = [
+            ("too_large", self.sum(|w| &w.filters.mirrors_too_large)),
+            ("overloaded", self.sum(|w| &w.filters.mirrors_overloaded)),
+            ("failed", self.sum(|w| &w.filters.mirrors_failed)),
+        ];
+        let family = out.family(
+            "weir_proxy_mirrors_lost_total",
+            Kind::Counter,
+            "Copies of requests that were not made, or did not arrive.",
+        );
+        for (reason, count) in skipped {
+            family.sample(&[("reason", reason)], count);
+        }
     }
 
     fn render_tls(&self, out: &mut Exposition) {

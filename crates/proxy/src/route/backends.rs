@@ -1,42 +1,63 @@
 //! Where a rule sends its requests: services by weight.
 
+use std::sync::Arc;
+
 use rand::Rng;
 
 use super::UpstreamIndex;
+use crate::filter::Filters;
 
 /// The weighted services of a rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Backends {
-    /// Each with the sum of the weights up to and including its own; those of weight 0 are left out.
-    entries: Box<[(u64, UpstreamIndex)]>,
+    /// Those of weight 0 are left out.
+    entries: Box<[Backend]>,
+}
+
+/// A service of a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// The sum of the weights up to and including its own.
+    until: u64,
+    /// The service.
+    pub upstream: UpstreamIndex,
+    /// What happens to requests on the way there: the rule's filters, and its own.
+    pub filters: Option<Arc<Filters>>,
 }
 
 impl Backends {
     /// Services with their weights.
     pub fn new(weighted: impl IntoIterator<Item = (u32, UpstreamIndex)>) -> Self {
-        let mut sum = 0u64;
+        Self::with_filters(weighted.into_iter().map(|(weight, upstream)| (weight, upstream, None)))
+    }
+
+    /// The same, with the filters of each.
+    pub fn with_filters(
+        weighted: impl IntoIterator<Item = (u32, UpstreamIndex, Option<Arc<Filters>>)>,
+    ) -> Self {
+        let mut until = 0u64;
         let entries = weighted
             .into_iter()
-            .filter(|(weight, _)| *weight > 0)
-            .map(|(weight, upstream)| {
-                sum += u64::from(weight);
-                (sum, upstream)
+            .filter(|(weight, ..)| *weight > 0)
+            .map(|(weight, upstream, filters)| {
+                until += u64::from(weight);
+                Backend { until, upstream, filters }
             })
             .collect();
         Self { entries }
     }
 
     /// Draws one by weight; `None` when there is none with a weight. Draws no number when there is no choice.
-    pub fn choose(&self, rng: &mut impl Rng) -> Option<UpstreamIndex> {
+    #[inline]
+    pub fn choose(&self, rng: &mut impl Rng) -> Option<&Backend> {
         match &*self.entries {
             [] => None,
-            [(_, only)] => Some(*only),
+            [only] => Some(only),
             entries => {
-                let total = entries.last().map_or(0, |(sum, _)| *sum);
+                let total = entries.last().map_or(0, |last| last.until);
                 // Multiply and shift (Lemire): the bias is below total / 2^64.
                 let drawn = ((u128::from(rng.next_u64()) * u128::from(total)) >> 64) as u64;
-                let at = entries.partition_point(|(sum, _)| *sum <= drawn);
-                entries.get(at).map(|(_, upstream)| *upstream)
+                entries.get(entries.partition_point(|backend| backend.until <= drawn))
             }
         }
     }
@@ -44,10 +65,10 @@ impl Backends {
     /// Each service with its weight, for explanations.
     pub fn weights(&self) -> impl Iterator<Item = (u64, UpstreamIndex)> + '_ {
         let mut before = 0;
-        self.entries.iter().map(move |&(sum, upstream)| {
-            let weight = sum - before;
-            before = sum;
-            (weight, upstream)
+        self.entries.iter().map(move |backend| {
+            let weight = backend.until - before;
+            before = backend.until;
+            (weight, backend.upstream)
         })
     }
 }
@@ -71,7 +92,7 @@ mod tests {
         let mut counts = [0u32; 4];
         let draws = 100_000u32;
         for _ in 0..draws {
-            counts[backends.choose(&mut rng).unwrap().0 as usize] += 1;
+            counts[backends.choose(&mut rng).unwrap().upstream.0 as usize] += 1;
         }
         for (count, weight) in counts.iter().zip(weights) {
             let share = f64::from(*count) / f64::from(draws);
@@ -85,7 +106,8 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(7);
         assert_eq!(backends(&[]).choose(&mut rng), None);
         assert_eq!(backends(&[0, 0]).choose(&mut rng), None);
-        assert_eq!(backends(&[0, 5]).choose(&mut rng), Some(UpstreamIndex(1)));
+        let backends = backends(&[0, 5]);
+        assert_eq!(backends.choose(&mut rng).map(|backend| backend.upstream), Some(UpstreamIndex(1)));
     }
 
     #[test]

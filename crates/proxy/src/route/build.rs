@@ -48,6 +48,8 @@ impl RouteTableBuilder {
                 let bucket = match &spec.path {
                     PathPattern::Exact(path) => paths.exact(path, Vec::new),
                     PathPattern::Prefix(prefix) => paths.prefix(prefix, Vec::new),
+                    PathPattern::Regex(pattern) => paths.expressions(pattern.under(), Vec::new),
+                    PathPattern::AnyService(method) => paths.method(method, Vec::new),
                 };
                 bucket.push(id);
                 table.matches.push(Match {
@@ -75,10 +77,15 @@ impl RouteTableBuilder {
 }
 
 /// The Gateway API's order within the same host and path: a method, then more headers, then more query parameters, then
-/// the order of routes and rules. Smallest first.
-fn precedence(matched: &Match) -> (bool, Reverse<usize>, Reverse<usize>, u32) {
+/// the order of routes and rules. Before that, expressions under the same beginning go by their length. Smallest first.
+fn precedence(matched: &Match) -> (Reverse<usize>, bool, Reverse<usize>, Reverse<usize>, u32) {
     let conditions = &matched.conditions;
+    let length = match &matched.path {
+        PathPattern::Regex(pattern) => pattern.text().len(),
+        _ => 0,
+    };
     (
+        Reverse(length),
         conditions.method.is_none(),
         Reverse(conditions.headers.len()),
         Reverse(conditions.params.len()),

@@ -1,21 +1,60 @@
-//! The conditions of a match besides host and path: method, header fields, query parameters.
+//! The conditions of a match besides host and path: method, header fields, query parameters, and that it is gRPC.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use super::pattern::Pattern;
 use super::view::RequestView;
 
 /// What a match demands besides its path. All of it must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
+    /// Only requests of gRPC.
+    pub grpc: bool,
     /// The method, if it matters.
     pub method: Option<Box<str>>,
     /// Header fields by lower-case name, each name once.
-    pub headers: Box<[(Box<str>, Box<str>)]>,
+    pub headers: Box<[(Box<str>, ValueTest)]>,
     /// Query parameters by name, each name once.
-    pub params: Box<[(Box<str>, Box<str>)]>,
+    pub params: Box<[(Box<str>, ValueTest)]>,
+}
+
+/// A condition on a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueTest {
+    /// Exactly this.
+    Exact(Box<str>),
+    /// All of it matches an expression.
+    Regex(Arc<Pattern>),
+}
+
+impl ValueTest {
+    /// The text that is compared with.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Exact(value) => value,
+            Self::Regex(pattern) => pattern.text(),
+        }
+    }
+}
+
+impl fmt::Display for ValueTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(value) => write!(f, "`{value}`"),
+            Self::Regex(pattern) => write!(f, "matching `{}`", pattern.text()),
+        }
+    }
 }
 
 /// The first condition that a request does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmet {
+    /// The path does not match the expression.
+    Path,
+    /// It is no request of gRPC.
+    Grpc,
     /// Another method.
     Method,
     /// The header condition at this index.
@@ -30,18 +69,21 @@ impl Conditions {
     /// # Errors
     /// The first one that does not hold.
     pub fn check(&self, request: &impl RequestView) -> Result<(), Unmet> {
+        if self.grpc && !is_grpc(request) {
+            return Err(Unmet::Grpc);
+        }
         if let Some(method) = &self.method
             && method.as_bytes() != request.method()
         {
             return Err(Unmet::Method);
         }
-        for (index, (name, value)) in self.headers.iter().enumerate() {
-            if request.header(name.as_bytes()) != Some(value.as_bytes()) {
+        for (index, (name, test)) in self.headers.iter().enumerate() {
+            if !has_header(request, name.as_bytes(), test) {
                 return Err(Unmet::Header(index));
             }
         }
-        for (index, (name, value)) in self.params.iter().enumerate() {
-            if !has_param(request.query(), name.as_bytes(), value.as_bytes()) {
+        for (index, (name, test)) in self.params.iter().enumerate() {
+            if !has_param(request.query(), name.as_bytes(), test) {
                 return Err(Unmet::Param(index));
             }
         }
@@ -49,27 +91,72 @@ impl Conditions {
     }
 }
 
-/// Whether the first parameter of a name has the value, both compared after decoding. As the Gateway API recommends,
-/// later parameters of the same name do not count.
-fn has_param(query: Option<&[u8]>, name: &[u8], value: &[u8]) -> bool {
+/// Whether a request is one of gRPC (or gRPC-Web): by its content type, as the protocol says.
+pub(crate) fn is_grpc(request: &impl RequestView) -> bool {
+    const TYPE: &[u8] = b"application/grpc";
+    request.header(b"content-type").is_some_and(|value| {
+        value.get(..TYPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(TYPE))
+            && matches!(value.get(TYPE.len()), None | Some(b'+' | b';' | b'-' | b' '))
+    })
+}
+
+/// Whether a field's value passes. Fields of the same name count as one, their values joined by commas (RFC 9110 section
+/// 5.3); `Cookie`, which is no list, by semicolons.
+fn has_header(request: &impl RequestView, name: &[u8], test: &ValueTest) -> bool {
+    let mut values = request.values(name);
+    let Some(first) = values.next() else { return false };
+    let Some(second) = values.next() else {
+        return match test {
+            ValueTest::Exact(wanted) => wanted.as_bytes() == first,
+            ValueTest::Regex(pattern) => pattern.matches(first),
+        };
+    };
+    // Rare, so that it may cost memory.
+    let separator: &[u8] = if name == b"cookie" { b"; " } else { b", " };
+    let mut joined = first.to_vec();
+    for value in std::iter::once(second).chain(values) {
+        joined.extend_from_slice(separator);
+        joined.extend_from_slice(value);
+    }
+    match test {
+        ValueTest::Exact(wanted) => is_same_list(wanted.as_bytes(), &joined),
+        ValueTest::Regex(pattern) => pattern.matches(&joined),
+    }
+}
+
+/// Compares two lists, whatever white space is after their commas.
+fn is_same_list(a: &[u8], b: &[u8]) -> bool {
+    let parts = |list| <[u8]>::split(list, |&byte| byte == b',').map(<[u8]>::trim_ascii);
+    parts(a).eq(parts(b))
+}
+
+/// Whether the first parameter of a name passes, compared after decoding. As the Gateway API recommends, later
+/// parameters of the same name do not count.
+fn has_param(query: Option<&[u8]>, name: &[u8], test: &ValueTest) -> bool {
     let Some(query) = query else { return false };
     for pair in query.split(|&byte| byte == b'&') {
         let equals = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
         if decodes_to(&pair[..equals], name) {
-            return decodes_to(pair.get(equals + 1..).unwrap_or_default(), value);
+            let value = pair.get(equals + 1..).unwrap_or_default();
+            return match test {
+                ValueTest::Exact(wanted) => decodes_to(value, wanted.as_bytes()),
+                ValueTest::Regex(pattern) => pattern.matches(&decoded(value)),
+            };
         }
     }
     false
 }
 
-/// Compares query text to plain text while decoding it: `%41` is `A` and `+` is a space
-/// (`application/x-www-form-urlencoded`). A `%` without two hex digits stands for itself.
-fn decodes_to(encoded: &[u8], plain: &[u8]) -> bool {
-    let mut encoded = encoded;
-    let mut plain = plain;
-    loop {
-        let (decoded, used) = match encoded {
-            [] => return plain.is_empty(),
+/// The bytes that query text stands for: `%41` is `A` and `+` is a space (`application/x-www-form-urlencoded`). A `%`
+/// without two hex digits stands for itself.
+struct Decoder<'a>(&'a [u8]);
+
+impl Iterator for Decoder<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let (decoded, used) = match self.0 {
+            [] => return None,
             [b'%', high, low, ..] => match (hex(*high), hex(*low)) {
                 (Some(high), Some(low)) => (high << 4 | low, 3),
                 _ => (b'%', 1),
@@ -77,11 +164,22 @@ fn decodes_to(encoded: &[u8], plain: &[u8]) -> bool {
             [b'+', ..] => (b' ', 1),
             [byte, ..] => (*byte, 1),
         };
-        match plain.split_first() {
-            Some((&first, rest)) if first == decoded => plain = rest,
-            _ => return false,
-        }
-        encoded = &encoded[used..];
+        self.0 = &self.0[used..];
+        Some(decoded)
+    }
+}
+
+/// Compares query text to plain text while decoding it.
+fn decodes_to(encoded: &[u8], plain: &[u8]) -> bool {
+    Decoder(encoded).eq(plain.iter().copied())
+}
+
+/// Decodes query text; costs memory only where there is something to decode.
+fn decoded(encoded: &[u8]) -> Cow<'_, [u8]> {
+    if encoded.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        Decoder(encoded).collect()
+    } else {
+        encoded.into()
     }
 }
 
@@ -96,12 +194,21 @@ const fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::TestRequest;
     use super::*;
+
+    fn exact(text: &str) -> ValueTest {
+        ValueTest::Exact(text.into())
+    }
+
+    fn matching(text: &str) -> ValueTest {
+        ValueTest::Regex(Arc::new(Pattern::new(text).unwrap()))
+    }
 
     #[test]
     fn query_parameters() {
         let check = |query: &str, name: &str, value: &str, expected: bool| {
-            let found = has_param(Some(query.as_bytes()), name.as_bytes(), value.as_bytes());
+            let found = has_param(Some(query.as_bytes()), name.as_bytes(), &exact(value));
             assert_eq!(found, expected, "{name}={value} in {query}");
         };
         check("a=1&b=2", "a", "1", true);
@@ -120,5 +227,62 @@ mod tests {
         check("ab=1", "a", "1", false);
         check("a=12", "a", "1", false);
         check("a=1", "a", "12", false);
+    }
+
+    #[test]
+    fn query_parameters_by_expression() {
+        let check = |query: &str, pattern: &str, expected: bool| {
+            assert_eq!(has_param(Some(query.as_bytes()), b"a", &matching(pattern)), expected, "{query}");
+        };
+        check("a=12", "[0-9]+", true);
+        check("a=12x", "[0-9]+", false);
+        check("a=%31+%32", "[0-9] [0-9]", true);
+        check("a=x&a=1", "[0-9]+", false);
+        check("a", "", true);
+        check("b=1", ".*", false);
+    }
+
+    #[test]
+    fn header_fields() {
+        let check = |headers: &[(&str, &str)], test: &ValueTest, expected: bool| {
+            let request = TestRequest::new("GET h/", headers);
+            assert_eq!(has_header(&request, b"x-a", test), expected, "{headers:?} {test}");
+        };
+        check(&[("X-A", "1")], &exact("1"), true);
+        check(&[("x-a", "1 ")], &exact("1"), false);
+        check(&[("x-b", "1")], &exact("1"), false);
+        check(&[("x-a", "v10")], &matching("v[0-9]+"), true);
+        check(&[("x-a", "v10")], &matching("v[0-9]"), false);
+        // Repeated fields count as one.
+        check(&[("x-a", "1"), ("X-a", "2")], &exact("1,2"), true);
+        check(&[("x-a", "1"), ("X-a", "2")], &exact("1, 2"), true);
+        check(&[("x-a", "1"), ("x-a", "2")], &exact("1"), false);
+        check(&[("x-a", "1"), ("x-a", "2")], &exact("2, 1"), false);
+        check(&[("x-a", "1"), ("x-a", "2")], &matching(".*\\b2\\b.*"), true);
+    }
+
+    #[test]
+    fn cookies_are_no_list() {
+        let request = TestRequest::new("GET h/", &[("cookie", "a=1"), ("cookie", "b=2")]);
+        assert!(has_header(&request, b"cookie", &exact("a=1; b=2")));
+        assert!(has_header(&request, b"cookie", &matching("(.*; )?b=2(;.*)?")));
+    }
+
+    #[test]
+    fn grpc_by_content_type() {
+        let check = |value: &str, expected: bool| {
+            assert_eq!(
+                is_grpc(&TestRequest::new("POST h/a/b", &[("content-type", value)])),
+                expected,
+                "{value}"
+            );
+        };
+        check("application/grpc", true);
+        check("Application/gRPC+proto", true);
+        check("application/grpc;a=b", true);
+        check("application/grpc-web+proto", true);
+        check("application/grpcx", false);
+        check("application/json", false);
+        assert!(!is_grpc(&TestRequest::new("POST h/a/b", &[])));
     }
 }

@@ -1,4 +1,5 @@
-//! Finding things by path: the exact path first, then prefixes of whole segments from the longest.
+//! Finding things by path: the exact path first, then what is under the literal beginning of regular expressions, then
+//! prefixes of whole segments from the longest; before the shortest, `/`, gRPC methods of any service.
 //!
 //! Prefixes are a trie of segments with sorted children. A lookup walks each byte of the path once and then climbs from
 //! the deepest prefix to shorter ones, so its cost depends on the path's length and not on the number of prefixes, and
@@ -16,6 +17,19 @@ pub(super) struct PathIndex<T> {
     exact: HashMap<Box<[u8]>, T, TextHash>,
     /// The root, for the prefix `/`, is the first.
     nodes: Vec<Node<T>>,
+    /// Whether any node has expressions.
+    has_expressions: bool,
+    /// By gRPC method.
+    methods: HashMap<Box<[u8]>, T, TextHash>,
+}
+
+/// How something was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its path is that of the request, or a prefix of it.
+    Path,
+    /// Its expression may match the path.
+    Expression,
 }
 
 #[derive(Debug)]
@@ -24,13 +38,22 @@ struct Node<T> {
     children: Vec<(Box<[u8]>, u32)>,
     parent: u32,
     value: Option<T>,
+    expressions: Option<T>,
+}
+
+impl<T> Node<T> {
+    fn under(parent: u32) -> Self {
+        Self { children: Vec::new(), parent, value: None, expressions: None }
+    }
 }
 
 impl<T> Default for PathIndex<T> {
     fn default() -> Self {
         Self {
             exact: HashMap::default(),
-            nodes: vec![Node { children: Vec::new(), parent: ROOT, value: None }],
+            nodes: vec![Node::under(ROOT)],
+            has_expressions: false,
+            methods: HashMap::default(),
         }
     }
 }
@@ -48,6 +71,13 @@ pub(super) fn is_under(path: &[u8], prefix: &[u8]) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
+/// The method in the path of a gRPC request, `/service/method`.
+pub(super) fn grpc_method(path: &[u8]) -> Option<&[u8]> {
+    let last = path.iter().rposition(|&byte| byte == b'/')?;
+    let (service, method) = (path.get(1..last)?, &path[last + 1..]);
+    (!service.is_empty() && !service.contains(&b'/') && !method.is_empty()).then_some(method)
+}
+
 impl<T> PathIndex<T> {
     /// The value of an exact path, made if there is none yet.
     pub(super) fn exact(&mut self, path: &str, make: impl FnOnce() -> T) -> &mut T {
@@ -56,12 +86,27 @@ impl<T> PathIndex<T> {
 
     /// The value of a prefix, made if there is none yet.
     pub(super) fn prefix(&mut self, prefix: &str, make: impl FnOnce() -> T) -> &mut T {
+        self.node(prefix).value.get_or_insert_with(make)
+    }
+
+    /// The value of the expressions that match only what is under a prefix, made if there is none yet.
+    pub(super) fn expressions(&mut self, prefix: &str, make: impl FnOnce() -> T) -> &mut T {
+        self.has_expressions = true;
+        self.node(prefix).expressions.get_or_insert_with(make)
+    }
+
+    /// The value of a gRPC method of any service, made if there is none yet.
+    pub(super) fn method(&mut self, method: &str, make: impl FnOnce() -> T) -> &mut T {
+        self.methods.entry(method.as_bytes().into()).or_insert_with(make)
+    }
+
+    fn node(&mut self, prefix: &str) -> &mut Node<T> {
         let trimmed = prefix.strip_suffix('/').unwrap_or(prefix);
         let mut node = ROOT;
         for segment in trimmed.as_bytes().split(|&byte| byte == b'/').skip(1) {
             node = self.child_or_new(node, segment);
         }
-        self.nodes[node as usize].value.get_or_insert_with(make)
+        &mut self.nodes[node as usize]
     }
 
     fn child_or_new(&mut self, parent: u32, segment: &[u8]) -> u32 {
@@ -71,27 +116,41 @@ impl<T> PathIndex<T> {
             Ok(at) => children[at].1,
             Err(at) => {
                 children.insert(at, (segment.into(), next));
-                self.nodes.push(Node { children: Vec::new(), parent, value: None });
+                self.nodes.push(Node::under(parent));
                 next
             }
         }
     }
 
-    /// Every value that matches a path, the most specific first.
-    pub(super) fn matching<'a>(&'a self, path: &[u8]) -> impl Iterator<Item = &'a T> + use<'a, T> {
+    /// Every value that matches a path, the most specific first. Of expressions it is only known that their beginning does.
+    pub(super) fn matching<'a>(
+        &'a self,
+        path: &'a [u8],
+    ) -> impl Iterator<Item = (Stage, &'a T)> + use<'a, T> {
         let exact = if self.exact.is_empty() { None } else { self.exact.get(path) };
-        let mut at = self.deepest(path);
-        let climb = std::iter::from_fn(move || {
-            while let Some(index) = at {
-                let node = &self.nodes[index as usize];
-                at = (index != ROOT).then_some(node.parent);
-                if let Some(value) = &node.value {
-                    return Some(value);
-                }
-            }
-            None
+        let deepest = self.deepest(path);
+        let expressions = self.climb(deepest.filter(|_| self.has_expressions));
+        let expressions =
+            expressions.filter_map(|(_, node)| Some((Stage::Expression, node.expressions.as_ref()?)));
+        let prefixes = self.climb(deepest).flat_map(|(index, node)| {
+            // The method of any service is more than nothing, and less than a service.
+            let method = if index == ROOT && !self.methods.is_empty() { grpc_method(path) } else { None };
+            let method = method.and_then(|method| self.methods.get(method));
+            method.into_iter().chain(node.value.as_ref())
         });
-        exact.into_iter().chain(climb)
+        let exact = exact.into_iter().map(|value| (Stage::Path, value));
+        exact.chain(expressions).chain(prefixes.map(|value| (Stage::Path, value)))
+    }
+
+    /// A node and all above it.
+    fn climb(&self, from: Option<u32>) -> impl Iterator<Item = (u32, &Node<T>)> {
+        let mut at = from;
+        std::iter::from_fn(move || {
+            let index = at?;
+            let node = &self.nodes[index as usize];
+            at = (index != ROOT).then_some(node.parent);
+            Some((index, node))
+        })
     }
 
     /// The deepest node on the path; `None` for what is not a path.
@@ -109,7 +168,11 @@ impl<T> PathIndex<T> {
 
     /// The values, for finishing touches while a table is built.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.exact.values_mut().chain(self.nodes.iter_mut().filter_map(|node| node.value.as_mut()))
+        let nodes = self
+            .nodes
+            .iter_mut()
+            .flat_map(|node| node.value.as_mut().into_iter().chain(&mut node.expressions));
+        self.exact.values_mut().chain(nodes).chain(self.methods.values_mut())
     }
 }
 
@@ -126,7 +189,8 @@ mod tests {
             index.prefix(prefix, || prefix);
         }
         let check = |path: &str, expected: &[&str]| {
-            assert_eq!(index.matching(path.as_bytes()).copied().collect::<Vec<_>>(), expected, "{path}");
+            let found = index.matching(path.as_bytes()).map(|(_, value)| *value);
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{path}");
         };
         check("/", &["/"]);
         check("/a", &["/a", "/"]);
@@ -148,7 +212,35 @@ mod tests {
         let mut index = PathIndex::default();
         *index.prefix("/a", || 1) += 1;
         *index.prefix("/a/", || 10) += 1;
-        assert_eq!(index.matching(b"/a").copied().collect::<Vec<_>>(), [3]);
+        assert_eq!(index.matching(b"/a").collect::<Vec<_>>(), [(Stage::Path, &3)]);
+    }
+
+    #[test]
+    fn expressions_where_their_beginning_fits_and_methods_before_the_root() {
+        let mut index = PathIndex::default();
+        for prefix in ["/", "/a"] {
+            index.prefix(prefix, || prefix);
+        }
+        for under in ["", "/a", "/a/b"] {
+            index.expressions(under, || under);
+        }
+        index.method("Get", || "Get");
+        let check = |path: &str, expressions: &[&str], paths: &[&str]| {
+            let of = |wanted: Stage| {
+                let found = index.matching(path.as_bytes()).filter(move |(stage, _)| *stage == wanted);
+                found.map(|(_, value)| *value).collect::<Vec<_>>()
+            };
+            assert_eq!(of(Stage::Expression), expressions, "{path}");
+            assert_eq!(of(Stage::Path), paths, "{path}");
+        };
+        check("/a/b/c", &["/a/b", "/a", ""], &["/a", "/"]);
+        check("/a/Get", &["/a", ""], &["/a", "Get", "/"]);
+        check("/x/Get", &[""], &["Get", "/"]);
+        check("/x/y/Get", &[""], &["/"]);
+        check("/Get", &[""], &["/"]);
+        check("//Get", &[""], &["/"]);
+        check("/x/", &[""], &["/"]);
+        check("*", &[], &[]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct StreamTable {
 }
 
 /// The rule of a `TCPRoute` or `TLSRoute`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StreamRule {
     /// The route it is from.
     pub route: ResourceId,
@@ -56,7 +56,7 @@ impl StreamTable {
         let &section = self.by_name.matching(name).next()?;
         let &rule = self.indices[section].matching(name).next()?;
         let rule = &self.rules[rule];
-        Some(StreamFound { rule, upstream: rule.backends.choose(rng) })
+        Some(StreamFound { rule, upstream: rule.backends.choose(rng).map(|backend| backend.upstream) })
     }
 
     /// The table's sections, in the order in which they were added.

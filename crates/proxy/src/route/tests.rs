@@ -51,9 +51,10 @@ impl RequestView for TestRequest {
         self.query.as_ref().map(String::as_bytes)
     }
 
-    fn header(&self, lower_name: &[u8]) -> Option<&[u8]> {
-        let found = self.headers.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(lower_name));
-        found.map(|(_, value)| value.as_bytes())
+    fn values<'a>(&'a self, lower_name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let named =
+            self.headers.iter().filter(move |(name, _)| name.as_bytes().eq_ignore_ascii_case(lower_name));
+        named.map(|(_, value)| value.as_bytes())
     }
 }
 
@@ -66,6 +67,7 @@ fn rule(label: &str) -> Rule {
         label: label.into(),
         request_timeout: TimeLimit::Unset,
         attempt_timeout: TimeLimit::Unset,
+        filters: None,
         backends: Backends::new([(1, UpstreamIndex(0))]),
     }
 }

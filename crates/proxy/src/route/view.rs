@@ -10,6 +10,11 @@ pub trait RequestView {
     fn path(&self) -> &[u8];
     /// The query, without its `?`.
     fn query(&self) -> Option<&[u8]>;
-    /// The value of the first field of a name, given in lower case.
-    fn header(&self, lower_name: &[u8]) -> Option<&[u8]>;
+    /// The values of all fields of a name, given in lower case, in order.
+    fn values<'a>(&'a self, lower_name: &'a [u8]) -> impl Iterator<Item = &'a [u8]>;
+
+    /// The first of them.
+    fn header<'a>(&'a self, lower_name: &'a [u8]) -> Option<&'a [u8]> {
+        self.values(lower_name).next()
+    }
 }

@@ -63,7 +63,8 @@ impl Route<'_> {
     pub(super) fn compile(&mut self, names: &mut Interner, rejections: &mut Vec<Rejection>) {
         if matches!(self.compiled, Compiled::NotYet) {
             self.compiled = match &self.resource.spec {
-                Spec::HttpRoute(spec) => Compiled::Requests(rules::compile(self.id, spec, names, rejections)),
+                Spec::HttpRoute(spec) => Compiled::Requests(rules::http(self.id, spec, names, rejections)),
+                Spec::GrpcRoute(spec) => Compiled::Requests(rules::grpc(self.id, spec, names, rejections)),
                 Spec::TlsRoute(spec) => {
                     Compiled::Connections(streams::compile(self.id, &spec.rules, names, rejections))
                 }

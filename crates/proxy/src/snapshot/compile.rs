@@ -12,7 +12,7 @@ use super::ports::{self, Gateways};
 use super::services::{self, Routes, ServiceRoutes};
 use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream, UpstreamTls};
 use super::{endpoints, not_yet, secure};
-use crate::route::UpstreamIndex;
+use crate::route::{KnownPatterns, Pattern, PatternError, Patterns, UpstreamIndex};
 use crate::tls::Certificates;
 
 /// The addresses that host names of endpoints stand for, as far as they could be resolved.
@@ -88,7 +88,7 @@ impl Compiler {
             Role::Gateway { .. } => same_resources.is_some() || !is_sparse(previous, inputs),
             Role::Sidecar { .. } => false,
         });
-        let mut names = Interner::starting_with(shared);
+        let mut names = Interner::starting_with(shared, previous);
         self.name_services(inputs, &mut names);
         if same_resources.is_none() {
             not_yet::refuse(inputs, &mut rejections);
@@ -129,6 +129,7 @@ impl Compiler {
             return Err(rejections);
         }
         let mesh = self.mesh_table(inputs, &upstreams, routes, &mut names);
+        let (names, patterns) = names.finish();
         Ok(Snapshot {
             position: inputs.position,
             listeners: gateways.listeners,
@@ -137,7 +138,8 @@ impl Compiler {
             ports: gateways.ports,
             inputs: inputs.clone(),
             upstreams,
-            names: names.finish(),
+            names,
+            patterns,
             addresses: Arc::clone(&self.addresses),
             certificates: self.certificates.clone(),
             owners: OnceLock::new(),
@@ -320,16 +322,20 @@ impl UpstreamNames {
     }
 }
 
-/// Gives services their upstream indices, continuing those of an earlier snapshot.
+/// What routes name, each thing once: gives services their upstream indices, continuing those of an earlier snapshot, and
+/// compiles regular expressions unless they are in use already.
 pub(super) struct Interner {
     names: HashMap<ServiceRef, u32>,
     order: Vec<ServiceRef>,
+    patterns: Patterns,
 }
 
 impl Interner {
-    fn starting_with(previous: Option<&Snapshot>) -> Self {
-        let mut interner = Self { names: HashMap::new(), order: Vec::new() };
-        for upstream in previous.map_or(&[][..], |previous| &previous.upstreams) {
+    /// With the indices of one snapshot, and the expressions of another.
+    fn starting_with(indices: Option<&Snapshot>, expressions: Option<&Snapshot>) -> Self {
+        let known = expressions.map(|previous| (*previous.patterns).clone()).unwrap_or_default();
+        let mut interner = Self { names: HashMap::new(), order: Vec::new(), patterns: Patterns::new(known) };
+        for upstream in indices.map_or(&[][..], |previous| &previous.upstreams) {
             interner.index(&upstream.service);
         }
         interner
@@ -344,11 +350,16 @@ impl Interner {
         }))
     }
 
+    /// A regular expression.
+    pub(super) fn pattern(&mut self, text: &str) -> Result<Arc<Pattern>, PatternError> {
+        self.patterns.get(text)
+    }
+
     fn in_order(&self) -> impl Iterator<Item = &ServiceRef> {
         self.order.iter()
     }
 
-    fn finish(self) -> Arc<UpstreamNames> {
-        Arc::new(UpstreamNames(self.names))
+    fn finish(self) -> (Arc<UpstreamNames>, Arc<KnownPatterns>) {
+        (Arc::new(UpstreamNames(self.names)), Arc::new(self.patterns.finish()))
     }
 }

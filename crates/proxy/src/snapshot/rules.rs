@@ -1,16 +1,21 @@
-//! From the rules of an `HTTPRoute` to what a route table is built from.
+//! From the rules of an `HTTPRoute` or a `GRPCRoute` to what a route table is built from. Both become the same.
 
-use weir_http1::{Normalized, PathError, normalize_path};
-use weir_model::resource::HttpRouteSpec;
-use weir_model::resource::http_route::{
-    BackendRef, HttpRouteMatch, HttpRouteRule, PathMatchKind, ValueMatch,
-};
+mod filters;
+mod matches;
+
+use std::sync::Arc;
+
+use weir_model::resource::filter::Filter;
+use weir_model::resource::http_route::RouteTimeouts;
+use weir_model::resource::route::BackendRef;
+use weir_model::resource::{GrpcRouteSpec, HttpRouteSpec};
 use weir_model::units::Span;
 use weir_model::{Kind, ResourceId, ServiceRef};
 
 use super::Rejection;
 use super::compile::Interner;
-use crate::route::{Backends, Conditions, MatchSpec, PathPattern, Rule, TimeLimit};
+use crate::filter::Filters;
+use crate::route::{Backends, MatchSpec, Rule, TimeLimit};
 
 /// The most matches a route may have, over all of its rules and hostnames: each becomes an entry of the table.
 const MATCHES_PER_ROUTE_MAX: usize = 65_536;
@@ -21,64 +26,129 @@ pub(super) struct CompiledRoute {
     pub(super) matches: Vec<MatchSpec>,
 }
 
-/// The rules of a route.
-pub(super) fn compile(
+/// What compiling a route needs, and where it says what cannot take effect.
+struct Scope<'a> {
+    id: &'a ResourceId,
+    names: &'a mut Interner,
+    rejections: &'a mut Vec<Rejection>,
+}
+
+impl Scope<'_> {
+    fn reject(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        let rejection = Rejection { resource: self.id.clone(), path: path.into(), reason: reason.into() };
+        self.rejections.push(rejection);
+    }
+
+    /// Whether a route's hostnames and matches are not too many.
+    fn fits(&mut self, hostnames: usize, matches: impl Iterator<Item = usize>) -> bool {
+        let matches: usize = matches.map(|of_rule| of_rule.max(1)).sum();
+        let fits = matches * hostnames.max(1) <= MATCHES_PER_ROUTE_MAX;
+        if !fits {
+            self.reject(
+                "spec.rules",
+                format!("more than {MATCHES_PER_ROUTE_MAX} combinations of hostnames and matches"),
+            );
+        }
+        fits
+    }
+}
+
+/// What rules of both kinds have, besides their matches.
+struct RuleParts<'a> {
+    name: Option<&'a str>,
+    filters: &'a [Filter],
+    backends: &'a [BackendRef],
+    timeouts: Option<&'a RouteTimeouts>,
+}
+
+/// The rules of an `HTTPRoute`.
+pub(super) fn http(
     id: &ResourceId,
     spec: &HttpRouteSpec,
     names: &mut Interner,
     rejections: &mut Vec<Rejection>,
 ) -> Vec<CompiledRoute> {
-    let mut reject =
-        |path: String, reason: String| rejections.push(Rejection { resource: id.clone(), path, reason });
-    let matches: usize = spec.rules.iter().map(|rule| rule.matches.len().max(1)).sum();
-    if matches * spec.hostnames.len().max(1) > MATCHES_PER_ROUTE_MAX {
-        reject(
-            "spec.rules".to_owned(),
-            format!("more than {MATCHES_PER_ROUTE_MAX} combinations of hostnames and matches"),
-        );
+    let mut scope = Scope { id, names, rejections };
+    if !scope.fits(spec.hostnames.len(), spec.rules.iter().map(|rule| rule.matches.len())) {
         return Vec::new();
     }
-    spec.rules
-        .iter()
-        .enumerate()
-        .map(|(index, rule)| {
-            let path = format!("spec.rules[{index}]");
-            CompiledRoute {
-                matches: compile_matches(rule, &path, &mut reject),
-                rule: compile_rule(id, index, rule, names, &path, &mut reject),
-            }
-        })
-        .collect()
+    let rules = spec.rules.iter().enumerate().map(|(index, rule)| {
+        let path = format!("spec.rules[{index}]");
+        let parts = RuleParts {
+            name: rule.name.as_deref(),
+            filters: &rule.filters,
+            backends: &rule.backend_refs,
+            timeouts: rule.timeouts.as_ref(),
+        };
+        let matches = matches::http(&mut scope, &path, &rule.matches);
+        CompiledRoute { rule: compile(&mut scope, &path, index, &parts), matches }
+    });
+    rules.collect()
 }
 
-fn compile_rule(
+/// The rules of a `GRPCRoute`.
+pub(super) fn grpc(
     id: &ResourceId,
-    index: usize,
-    rule: &HttpRouteRule,
+    spec: &GrpcRouteSpec,
     names: &mut Interner,
-    path: &str,
-    reject: &mut impl FnMut(String, String),
-) -> Rule {
-    let timeouts = rule.timeouts.clone().unwrap_or_default();
-    let mut weighted = Vec::new();
-    for (at, backend) in rule.backend_refs.iter().enumerate() {
-        match not_a_service(backend) {
-            Some((field, reason)) => reject(format!("{path}.backendRefs[{at}].{field}"), reason),
-            None => {
-                let namespace = backend.namespace.as_deref().unwrap_or(&id.namespace);
-                weighted.push((backend.weight, names.index(&ServiceRef::new(namespace, &*backend.name))));
-            }
-        }
+    rejections: &mut Vec<Rejection>,
+) -> Vec<CompiledRoute> {
+    let mut scope = Scope { id, names, rejections };
+    if !scope.fits(spec.hostnames.len(), spec.rules.iter().map(|rule| rule.matches.len())) {
+        return Vec::new();
     }
+    let rules = spec.rules.iter().enumerate().map(|(index, rule)| {
+        let path = format!("spec.rules[{index}]");
+        let parts = RuleParts {
+            name: rule.name.as_deref(),
+            filters: &rule.filters,
+            backends: &rule.backend_refs,
+            timeouts: None,
+        };
+        let matches = matches::grpc(&mut scope, &path, &rule.matches);
+        CompiledRoute { rule: compile(&mut scope, &path, index, &parts), matches }
+    });
+    rules.collect()
+}
+
+fn compile(scope: &mut Scope<'_>, path: &str, index: usize, parts: &RuleParts<'_>) -> Rule {
+    let own = filters::compile(scope, &format!("{path}.filters"), parts.filters, None).map(Arc::new);
+    let mut weighted = Vec::new();
+    for (at, backend) in parts.backends.iter().enumerate() {
+        let path = format!("{path}.backendRefs[{at}]");
+        if let Some((field, reason)) = not_a_service(backend) {
+            scope.reject(format!("{path}.{field}"), reason);
+            continue;
+        }
+        let namespace = backend.namespace.as_deref().unwrap_or(&scope.id.namespace);
+        let upstream = scope.names.index(&ServiceRef::new(namespace, &*backend.name));
+        weighted.push((backend.weight, upstream, of_backend(scope, &path, parts.filters, backend, &own)));
+    }
+    let timeouts = parts.timeouts.cloned().unwrap_or_default();
     Rule {
-        route: id.clone(),
+        route: scope.id.clone(),
         index,
-        name: rule.name.as_deref().map(Into::into),
-        label: format!("{id}#{index}").into(),
+        name: parts.name.map(Into::into),
+        label: format!("{}#{index}", scope.id).into(),
         request_timeout: time_limit(timeouts.request),
         attempt_timeout: time_limit(timeouts.backend_request),
-        backends: Backends::new(weighted),
+        filters: own,
+        backends: Backends::with_filters(weighted),
     }
+}
+
+/// The filters of a rule and of one of its services together; those of the rule alone are shared.
+fn of_backend(
+    scope: &mut Scope<'_>,
+    path: &str,
+    of_rule: &[Filter],
+    backend: &BackendRef,
+    own: &Option<Arc<Filters>>,
+) -> Option<Arc<Filters>> {
+    if backend.filters.is_empty() {
+        return own.clone();
+    }
+    filters::compile(scope, &format!("{path}.filters"), &backend.filters, Some(of_rule)).map(Arc::new)
 }
 
 pub(super) fn not_a_service(backend: &BackendRef) -> Option<(&'static str, String)> {
@@ -93,57 +163,4 @@ fn time_limit(span: Option<Span>) -> TimeLimit {
         Some(span) if span.0.is_zero() => TimeLimit::Unlimited,
         Some(span) => TimeLimit::Limited(span.0),
     }
-}
-
-fn compile_matches(
-    rule: &HttpRouteRule,
-    path: &str,
-    reject: &mut impl FnMut(String, String),
-) -> Vec<MatchSpec> {
-    if rule.matches.is_empty() {
-        return vec![compile_match(&HttpRouteMatch::default(), path, reject)];
-    }
-    let compile = |(at, one)| compile_match(one, &format!("{path}.matches[{at}]"), reject);
-    rule.matches.iter().enumerate().map(compile).collect()
-}
-
-fn compile_match(spec: &HttpRouteMatch, field: &str, reject: &mut impl FnMut(String, String)) -> MatchSpec {
-    let sent = spec.path.as_ref().map_or("/", |path| &path.value);
-    let path = match normal_form(sent) {
-        Ok(path) => path,
-        Err(error) => {
-            reject(format!("{field}.path.value"), format!("`{sent}` is not a path: {error}"));
-            sent.to_owned()
-        }
-    };
-    let exact = spec.path.as_ref().is_some_and(|path| path.kind == PathMatchKind::Exact);
-    let path = if exact { PathPattern::Exact(path.into()) } else { PathPattern::Prefix(path.into()) };
-    let conditions = Conditions {
-        method: spec.method.as_deref().map(Into::into),
-        headers: first_of_each(&spec.headers, str::to_ascii_lowercase),
-        params: first_of_each(&spec.query_params, str::to_owned),
-    };
-    MatchSpec { path, conditions }
-}
-
-/// A path in the form that requests have when they are routed; one in another form would match nothing.
-fn normal_form(path: &str) -> Result<String, PathError> {
-    let mut normal = Vec::new();
-    match normalize_path(path.as_bytes(), &mut normal)? {
-        Normalized::Unchanged => Ok(path.to_owned()),
-        // Escapes and slashes only: normalising leaves all other bytes alone.
-        Normalized::Changed => Ok(String::from_utf8_lossy(&normal).into_owned()),
-    }
-}
-
-/// Of several conditions on the same name only the first counts (Gateway API).
-fn first_of_each(conditions: &[ValueMatch], fold: fn(&str) -> String) -> Box<[(Box<str>, Box<str>)]> {
-    let mut kept: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(conditions.len());
-    for condition in conditions {
-        let name = fold(&condition.name);
-        if kept.iter().all(|(other, _)| **other != *name) {
-            kept.push((name.into(), (&*condition.value).into()));
-        }
-    }
-    kept.into()
 }

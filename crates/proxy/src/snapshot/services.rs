@@ -107,6 +107,7 @@ pub(super) fn direct(service: &ServiceRef, upstream: UpstreamIndex) -> RouteTabl
         name: None,
         request_timeout: TimeLimit::Unset,
         attempt_timeout: TimeLimit::Unset,
+        filters: None,
         backends: Backends::new([(1, upstream)]),
     };
     let everything = MatchSpec { path: PathPattern::Prefix("/".into()), conditions: Conditions::default() };

@@ -2,6 +2,7 @@
 
 mod attachment;
 mod carry_over;
+mod conformance;
 mod connections;
 mod refusal;
 
@@ -96,7 +97,7 @@ fn outcome(snapshot: &Snapshot, port: u16, request: &str) -> String {
 fn decide(snapshot: &Snapshot, table: &RouteTable, request: &str) -> String {
     let mut rng = SmallRng::seed_from_u64(1);
     match snapshot.route(table, &TestRequest::new(request, &[]), &mut rng) {
-        Decision::Forward { upstream, rule } => format!("{} -> {}", rule.label, upstream.label),
+        Decision::Forward { upstream, rule, .. } => format!("{} -> {}", rule.label, upstream.label),
         Decision::NoRoute => "404".to_owned(),
         Decision::NoBackend { rule, .. } => format!("500 by {}", rule.label),
     }

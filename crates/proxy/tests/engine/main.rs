@@ -4,6 +4,7 @@ mod basics;
 mod bodies;
 mod capture;
 mod faults;
+mod filters;
 mod hostile;
 mod http2;
 mod idle;

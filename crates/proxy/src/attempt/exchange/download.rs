@@ -180,7 +180,9 @@ impl Exchange {
         }
         let write = |out: &mut Vec<u8>| -> Result<(), WriteError> {
             let mut writer = HeadWriter::response(out, head.status(), head.reason(buf))?;
-            if link.app && (head.status() >= 500 || self.asked.call.is_some()) {
+            if let Some(applied) = &self.filtered {
+                applied.copy_response(&mut writer, buf, head.fields(), &self.origin)?;
+            } else if link.app && (head.status() >= 500 || self.asked.call.is_some()) {
                 let is_ours = |name: &[u8]| name.eq_ignore_ascii_case(Unanswered::FIELD.as_bytes());
                 writer.copy_where(buf, head.fields(), FieldSet::NONE, |name, _| !is_ours(name));
             } else {

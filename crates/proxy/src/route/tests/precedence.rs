@@ -1,19 +1,24 @@
 use super::*;
 
-/// One match: `[METHOD] =/exact` or `[METHOD] /prefix`, with headers `name:value` and parameters `name=value` after it.
+/// One match: `[METHOD] =/exact`, `[METHOD] ~expression`, `[METHOD] rpc.method` or `[METHOD] /prefix`, with headers
+/// `name:value` and parameters `name=value` after it; values that begin with `~` are expressions.
 fn spec(text: &str) -> MatchSpec {
     let mut conditions = Conditions::default();
     let mut path = PathPattern::Prefix("/".into());
     let (mut headers, mut params) = (vec![], vec![]);
     for word in text.split_whitespace() {
-        if let Some(exact) = word.strip_prefix('=') {
+        if let Some(pattern) = word.strip_prefix('~') {
+            path = PathPattern::Regex(Arc::new(Pattern::new(pattern).unwrap()));
+        } else if let Some(method) = word.strip_prefix("rpc.") {
+            path = PathPattern::AnyService(method.into());
+        } else if let Some(exact) = word.strip_prefix('=') {
             path = PathPattern::Exact(exact.into());
         } else if word.starts_with('/') {
             path = PathPattern::Prefix(word.into());
         } else if let Some((name, value)) = word.split_once(':') {
-            headers.push((name.into(), value.into()));
+            headers.push((name.into(), value_test(value)));
         } else if let Some((name, value)) = word.split_once('=') {
-            params.push((name.into(), value.into()));
+            params.push((name.into(), value_test(value)));
         } else {
             conditions.method = Some(word.into());
         }
@@ -21,6 +26,13 @@ fn spec(text: &str) -> MatchSpec {
     conditions.headers = headers.into();
     conditions.params = params.into();
     MatchSpec { path, conditions }
+}
+
+fn value_test(text: &str) -> ValueTest {
+    match text.strip_prefix('~') {
+        Some(pattern) => ValueTest::Regex(Arc::new(Pattern::new(pattern).unwrap())),
+        None => ValueTest::Exact(text.into()),
+    }
 }
 
 /// A table of one section with one rule per line, each labelled by its line: `host | match`.
@@ -63,6 +75,51 @@ fn a_longer_prefix_beats_a_shorter_one() {
     check("GET h/a/b/c", &[], "* | /a/b", "* | /a");
     check("GET h/a/b/c", &[("x", "1")], "* | /a/b", "* | GET /a x:1");
     check("GET h/a", &[], "* | /a", "* | /");
+}
+
+#[test]
+fn expressions_come_after_exact_paths_and_before_prefixes() {
+    check("GET h/a/b", &[], "* | =/a/b", "* | ~/a/b");
+    check("GET h/a/b", &[("x", "1")], "* | =/a/b", "* | GET ~/a/.* x:1");
+    check("GET h/a/b/c", &[("x", "1")], "* | ~/.*", "* | GET /a/b/c x:1");
+    check("GET h.example/a", &[], "h.example | /", "*.example | ~/a");
+}
+
+#[test]
+fn among_expressions_literal_segments_count_then_length_then_conditions() {
+    check("GET h/a/b/c", &[], "* | ~/a/b/.*", "* | ~/a/[a-z]+/[a-z]+");
+    check("GET h/a/b", &[], "* | ~/a/[a-z]+", "* | ~/a/.*");
+    check("GET h/a/b", &[], "* | GET ~/a/[a-z]", "* | ~/a/[a-c]");
+    check("GET h/a/b", &[("x", "1")], "* | ~/a/.+ x:1", "* | ~/a/.+");
+}
+
+#[test]
+fn a_method_of_any_service_comes_after_services_and_before_everything() {
+    check("POST h/s/Get", &[], "* | =/s/Get", "* | rpc.Get");
+    check("POST h/s/Get", &[], "* | /s", "* | rpc.Get x:1".trim_end_matches(" x:1"));
+    check("POST h/s/Get", &[("x", "1")], "* | rpc.Get", "* | POST / x:1");
+}
+
+#[test]
+fn conditions_by_expression_count_as_others_do() {
+    check("GET h/a", &[("x", "12")], "* | /a x:~[0-9]+", "* | /a");
+    check("GET h/a?p=12", &[("x", "12")], "* | /a x:~[0-9]+ p=~1.", "* | /a x:12");
+    let table = table(&["* | /a x:~[0-9]+"]);
+    assert_eq!(found(&table, &TestRequest::new("GET h/a", &[("x", "12a")])), None);
+}
+
+#[test]
+fn what_an_expression_does_not_match_goes_on() {
+    let lines = ["* | ~/a/[0-9]+", "* | ~/a/[a-f]+ x:1", "* | /a"];
+    let table = table(&lines);
+    let check = |line: &str, headers: &[(&str, &str)], expected: usize| {
+        assert_eq!(found(&table, &TestRequest::new(line, headers)), Some(lines[expected]), "{line}");
+    };
+    check("GET h/a/1", &[], 0);
+    check("GET h/a/b", &[("x", "1")], 1);
+    check("GET h/a/b", &[], 2);
+    check("GET h/a/1/2", &[], 2);
+    check("GET h/a", &[], 2);
 }
 
 #[test]

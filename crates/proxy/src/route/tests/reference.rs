@@ -2,11 +2,18 @@
 //! that the indexed one always agrees with it.
 
 use std::cmp::Reverse;
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+
+/// An expression, compiled once for all cases: that is slow without optimisation.
+fn pattern(text: &'static str) -> Arc<Pattern> {
+    static KNOWN: Mutex<Option<Patterns>> = Mutex::new(None);
+    KNOWN.lock().unwrap().get_or_insert_default().get(text).unwrap()
+}
 
 /// Larger is more specific: a name over a wildcard over any host; among wildcards the longer one.
 fn host_rank(pattern: &HostPattern) -> (u8, usize) {
@@ -17,10 +24,16 @@ fn host_rank(pattern: &HostPattern) -> (u8, usize) {
     }
 }
 
-fn path_rank(pattern: &PathPattern) -> (u8, usize) {
+/// Exact paths, expressions, prefixes but `/`, gRPC methods, `/`; within each what is longer.
+fn path_rank(pattern: &PathPattern) -> (u8, usize, usize) {
     match pattern {
-        PathPattern::Prefix(prefix) => (0, prefix.trim_end_matches('/').len()),
-        PathPattern::Exact(path) => (1, path.len()),
+        PathPattern::Prefix(prefix) => match prefix.trim_end_matches('/') {
+            "" => (0, 0, 0),
+            prefix => (2, prefix.len(), 0),
+        },
+        PathPattern::AnyService(_) => (1, 0, 0),
+        PathPattern::Regex(pattern) => (3, pattern.under().matches('/').count(), pattern.text().len()),
+        PathPattern::Exact(path) => (4, path.len(), 0),
     }
 }
 
@@ -59,18 +72,46 @@ fn host() -> impl Strategy<Value = HostPattern> {
 
 fn path() -> impl Strategy<Value = PathPattern> {
     let text = select(vec!["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/b", "/a//b"]);
-    (any::<bool>(), text).prop_map(|(exact, text)| {
-        if exact { PathPattern::Exact(text.into()) } else { PathPattern::Prefix(text.into()) }
-    })
+    let regex = select(vec![
+        "/a",
+        "/a/[a-z]",
+        "/a/.*",
+        "^/a/b/.+$",
+        "(/a)?/b.*",
+        "/x|/a/b",
+        "/a/b/?",
+        ".*",
+        "/a//b/?c?",
+    ]);
+    let method = select(vec!["b", "c", "d"]);
+    prop_oneof![
+        text.clone().prop_map(|text| PathPattern::Exact(text.into())),
+        text.prop_map(|text| PathPattern::Prefix(text.into())),
+        regex.prop_map(|text| PathPattern::Regex(pattern(text))),
+        method.prop_map(|text| PathPattern::AnyService(text.into())),
+    ]
+}
+
+fn value_test() -> impl Strategy<Value = ValueTest> {
+    prop_oneof![
+        3 => select(vec!["1", "2", "1, 2"]).prop_map(|text| ValueTest::Exact(text.into())),
+        1 => select(vec!["[12]", "1.*"]).prop_map(|text| ValueTest::Regex(pattern(text))),
+    ]
 }
 
 fn conditions() -> impl Strategy<Value = Conditions> {
     let pairs = || {
-        proptest::collection::btree_map(select(vec!["x", "y"]), select(vec!["1", "2"]), 0..3)
-            .prop_map(|map| map.into_iter().map(|(n, v)| (n.into(), v.into())).collect())
+        proptest::collection::btree_map(select(vec!["x", "y"]), value_test(), 0..3)
+            .prop_map(|map| map.into_iter().map(|(name, test)| (name.into(), test)).collect())
     };
+    let grpc = proptest::bool::weighted(0.2);
     let method = proptest::option::of(select(vec!["GET", "POST"]).prop_map(Into::into));
-    (method, pairs(), pairs()).prop_map(|(method, headers, params)| Conditions { method, headers, params })
+    (grpc, method, pairs(), pairs()).prop_map(|(grpc, method, headers, params)| Conditions {
+        grpc,
+        method,
+        headers,
+        params,
+    })
 }
 
 fn any_table() -> impl Strategy<Value = RouteTable> {
@@ -96,10 +137,13 @@ fn any_table() -> impl Strategy<Value = RouteTable> {
 fn any_request() -> impl Strategy<Value = TestRequest> {
     let method = select(vec!["GET", "POST", "PUT"]);
     let host = select(vec!["a", "A.b", "a.b", "b", "x.a.b", "y.x.a.b", "a.c", "", "z"]);
-    let path =
-        select(vec!["/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/b/c/d", "/ab", "/b/c", "/a//b/c", "*"]);
+    let path = select(vec![
+        "/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/b/c/d", "/ab", "/b/c", "/a//b/c", "/a//b", "/x", "*",
+    ]);
     let query = proptest::option::of(select(vec!["x=1", "x=1&y=2", "y=1", "x=2&x=1", ""]));
-    let headers = proptest::collection::btree_map(select(vec!["x", "y"]), select(vec!["1", "2"]), 0..3);
+    let header = (select(vec!["x", "y"]), select(vec!["1", "2"]));
+    let grpc = ("content-type", "application/grpc");
+    let headers = proptest::collection::vec(prop_oneof![3 => header, 1 => Just(grpc)], 0..4);
     (method, host, path, query, headers).prop_map(|(method, host, path, query, headers)| TestRequest {
         method: method.to_owned(),
         host: host.to_owned(),

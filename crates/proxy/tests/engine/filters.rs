@@ -1,0 +1,331 @@
+//! Filters at work: what services and clients get.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::support::{Client, Proxy, Response, Upstream, eventually, free_port};
+
+/// Documents of a gateway with these rules (YAML flow style), whose service `app` has one endpoint.
+pub(crate) fn documents(app: SocketAddr, rules: &str) -> String {
+    format!(
+        "kind: Gateway
+metadata: {{name: edge}}
+spec:
+  addresses: [{{value: 127.0.0.1}}]
+  listeners: [{{name: web, port: {}, protocol: HTTP}}]
+---
+kind: HTTPRoute
+metadata: {{name: all}}
+spec:
+  parentRefs: [{{name: edge}}]
+  rules: {rules}
+---
+{}",
+        free_port(),
+        service("app", app)
+    )
+}
+
+fn service(name: &str, addr: SocketAddr) -> String {
+    format!(
+        "kind: Service
+apiVersion: weir.dev/v1
+metadata: {{name: {name}}}
+spec: {{endpoints: [{{address: \"{}\", port: {}}}]}}
+",
+        addr.ip(),
+        addr.port()
+    )
+}
+
+const TO_APP: &str = "backendRefs: [{name: app}]";
+
+/// A rule for everything, with these filters.
+fn everything(filters: &str) -> String {
+    format!("[{{filters: [{filters}], {TO_APP}}}]")
+}
+
+fn ask(client: &mut Client, request_line: &str, fields: &[&str]) -> Response {
+    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    client.send(format!("{request_line} HTTP/1.1\r\nHost: shop.example:8080\r\n{fields}\r\n"));
+    client.response()
+}
+
+/// The lines of a head without the first, sorted: the order of fields with different names means nothing.
+fn lines(head: &str) -> Vec<&str> {
+    let lines = head.lines().skip(1).take_while(|line| !line.is_empty());
+    // Drawn anew for each request.
+    let mut lines: Vec<_> = lines.filter(|line| !line.starts_with("x-request-id: ")).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn fields_of_requests_are_set_added_and_removed() {
+    let upstream = Upstream::echo();
+    let filter = "{type: RequestHeaderModifier, requestHeaderModifier: {
+        set: [{name: X-Set, value: new}], add: [{name: X-Add, value: more}], remove: [X-Gone, x-forwarded-host]}}";
+    let proxy = Proxy::gateway(&documents(upstream.addr, &everything(filter)));
+    let mut client = proxy.client();
+    let sent = ["x-set: old", "X-SET: older", "X-Add: some", "x-gone: a", "X-GONE: b", "X-Kept: c"];
+    let got = ask(&mut client, "GET /a", &sent).text();
+    let expected = [
+        "Host: shop.example:8080",
+        "X-Add: more",
+        "X-Add: some",
+        "X-Kept: c",
+        "X-Set: new",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-proto: http",
+    ];
+    assert_eq!(lines(&got), expected, "{got}");
+    // The same without fields to begin with, on the same connection.
+    let got = ask(&mut client, "GET /b", &[]).text();
+    assert!(lines(&got).starts_with(&["Host: shop.example:8080", "X-Add: more", "X-Set: new"]), "{got}");
+}
+
+#[test]
+fn identifiers_can_be_replaced_or_removed() {
+    let upstream = Upstream::echo();
+    let filter = "{type: RequestHeaderModifier, requestHeaderModifier: {
+        set: [{name: X-Request-Id, value: mine}], remove: [traceparent]}}";
+    let proxy = Proxy::gateway(&documents(upstream.addr, &everything(filter)));
+    let parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let got =
+        ask(&mut proxy.client(), "GET /", &["x-request-id: theirs", parent]).text().to_ascii_lowercase();
+    assert_eq!(got.matches("x-request-id").count(), 1, "{got}");
+    assert!(got.contains("x-request-id: mine\r\n") && !got.contains("traceparent"), "{got}");
+}
+
+#[test]
+fn fields_of_responses_are_set_added_and_removed() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.head()?;
+            conn.write("HTTP/1.1 200 OK\r\nX-Set: old\r\nx-gone: 1\r\nX-Add: a\r\nx-kept: b\r\nContent-Length: 2\r\n\r\nok")?;
+        }
+    });
+    let filter = "{type: ResponseHeaderModifier, responseHeaderModifier: {
+        set: [{name: x-set, value: new}], add: [{name: x-add, value: more}], remove: [X-Gone]}}";
+    let proxy = Proxy::gateway(&documents(upstream.addr, &everything(filter)));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        let response = client.get("/");
+        let expected = ["Content-Length: 2", "X-Add: a", "x-add: more", "x-kept: b", "x-set: new"];
+        assert_eq!(lines(&response.head), expected);
+        assert_eq!(response.text(), "ok");
+    }
+}
+
+#[test]
+fn answers_of_the_proxy_itself_get_the_rules_fields_too() {
+    let filter = "{type: ResponseHeaderModifier, responseHeaderModifier: {
+        set: [{name: strict-transport-security, value: max-age=1}, {name: content-type, value: other}]}}";
+    let rules = format!("[{{filters: [{filter}]}}]");
+    let proxy = Proxy::gateway(&documents(([127, 0, 0, 1], 1).into(), &rules));
+    let response = proxy.client().get("/");
+    assert_eq!(response.status, 500);
+    assert_eq!(response.field("strict-transport-security"), Some("max-age=1"));
+    assert_eq!(response.field("content-type"), Some("application/json"));
+}
+
+#[test]
+fn a_services_own_filters_come_after_the_rules() {
+    let upstream = Upstream::echo();
+    let modifier = |ops: &str| format!("{{type: RequestHeaderModifier, requestHeaderModifier: {{{ops}}}}}");
+    let of_rule = modifier("set: [{name: x-a, value: rule}, {name: x-b, value: rule}]");
+    let of_service = modifier("set: [{name: x-a, value: service}], remove: [x-b]");
+    let rules = format!("[{{filters: [{of_rule}], backendRefs: [{{name: app, filters: [{of_service}]}}]}}]");
+    let proxy = Proxy::gateway(&documents(upstream.addr, &rules));
+    let got = ask(&mut proxy.client(), "GET /", &["X-B: client"]).text();
+    assert!(got.contains("\r\nx-a: service\r\n") && !got.to_ascii_lowercase().contains("x-b"), "{got}");
+}
+
+#[test]
+fn hosts_and_paths_are_rewritten() {
+    let upstream = Upstream::echo();
+    let rule = |path: &str, rewrite: &str| {
+        format!(
+            "{{matches: [{{path: {{value: {path}}}}}], filters: [{{type: URLRewrite, urlRewrite: {{{rewrite}}}}}], {TO_APP}}}"
+        )
+    };
+    let rules = [
+        rule("/prefix/one", "path: {type: ReplacePrefixMatch, replacePrefixMatch: /one}"),
+        rule("/strip-prefix", "path: {type: ReplacePrefixMatch, replacePrefixMatch: /}"),
+        rule("/full/one", "path: {type: ReplaceFullPath, replaceFullPath: /one}"),
+        rule("/host", "hostname: one.example.org"),
+    ];
+    let proxy = Proxy::gateway(&documents(upstream.addr, &format!("[{}]", rules.join(", "))));
+    let mut client = proxy.client();
+    let mut check = |target: &str, line: &str, host: &str| {
+        let got = ask(&mut client, &format!("GET {target}"), &[]).text();
+        let expected = format!("GET {line} HTTP/1.1\r\nHost: {host}\r\n");
+        assert!(got.starts_with(&expected), "{target}: {got}");
+        // The client's own host is passed on beside it.
+        assert!(got.contains("\r\nx-forwarded-host: shop.example:8080\r\n"), "{got}");
+    };
+    check("/prefix/one/two", "/one/two", "shop.example:8080");
+    check("/prefix/one/two?a=/prefix/one", "/one/two?a=/prefix/one", "shop.example:8080");
+    check("/prefix/one", "/one", "shop.example:8080");
+    check("/prefix/one/", "/one/", "shop.example:8080");
+    check("/strip-prefix/three", "/three", "shop.example:8080");
+    check("/strip-prefix", "/", "shop.example:8080");
+    check("/full/one/two?q=1", "/one?q=1", "shop.example:8080");
+    check("/host/a", "/host/a", "one.example.org");
+    // What is rewritten is the normalised path: no dot segment gets past the prefix.
+    check("/x/../strip-prefix/%61/../b", "/b", "shop.example:8080");
+}
+
+#[test]
+fn redirects_are_answered_by_the_proxy() {
+    let rules = "[{matches: [{path: {value: /old}}], filters: [{type: RequestRedirect, requestRedirect: {
+        scheme: https, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}, statusCode: 308}}]},
+        {filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example}}]}]";
+    let proxy = Proxy::gateway(&documents(([127, 0, 0, 1], 1).into(), rules));
+    let mut client = proxy.client();
+    let request = "POST /old/a?b=c HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 3\r\n\r\nabc";
+    let response = client.send(request).response();
+    assert_eq!((response.status, response.field("location")), (308, Some("https://shop.example/new/a?b=c")));
+    assert_eq!(
+        (response.field("content-length"), response.field("x-weir-reason")),
+        (Some("0"), Some("redirect"))
+    );
+    let response = ask(&mut client, "GET /x", &[]);
+    let port = proxy.addr().port();
+    let location = format!("http://other.example:{port}/x");
+    assert_eq!((response.status, response.field("location")), (302, Some(&*location)));
+    client.send("HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response_to_head().status, 302);
+}
+
+const CORS: &str = "{type: CORS, cors: {allowOrigins: ['https://www.foo.com', 'https://*.bar.com'], allowMethods: [GET, PUT],
+    allowHeaders: [x-header-1], exposeHeaders: [x-header-3], allowCredentials: true, maxAge: 3600}}";
+
+#[test]
+fn preflights_are_answered_by_the_proxy() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::gateway(&documents(upstream.addr, &everything(CORS)));
+    let mut client = proxy.client();
+    let mut preflight = |origin: &str| {
+        let origin = format!("Origin: {origin}");
+        ask(&mut client, "OPTIONS /a", &[&origin, "Access-Control-Request-Method: PUT"])
+    };
+    let allowed = preflight("https://a.bar.com");
+    assert_eq!(allowed.status, 204);
+    for (name, value) in [
+        ("access-control-allow-origin", "https://a.bar.com"),
+        ("access-control-allow-methods", "GET, PUT"),
+        ("access-control-allow-headers", "x-header-1"),
+        ("access-control-expose-headers", "x-header-3"),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-max-age", "3600"),
+        ("vary", "Origin"),
+    ] {
+        assert_eq!(allowed.field(name), Some(value), "{name}");
+    }
+    assert_eq!(allowed.field("content-length"), None);
+    let denied = preflight("https://foobar.com");
+    assert_eq!((denied.status, denied.field("access-control-allow-origin")), (403, None));
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
+fn responses_say_who_may_read_them() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.head()?;
+            conn.write("HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Max-Age: 9\r\nContent-Length: 0\r\n\r\n")?;
+        }
+    });
+    let proxy = Proxy::gateway(&documents(upstream.addr, &everything(CORS)));
+    let mut client = proxy.client();
+    let told = |response: &Response| {
+        let fields: Vec<_> = lines(&response.head)
+            .into_iter()
+            .filter(|line| line.to_ascii_lowercase().starts_with("access"))
+            .map(str::to_owned)
+            .collect();
+        fields
+    };
+    let response = ask(&mut client, "GET /", &["Origin: https://www.foo.com"]);
+    let expected = [
+        "access-control-allow-credentials: true",
+        "access-control-allow-origin: https://www.foo.com",
+        "access-control-expose-headers: x-header-3",
+    ];
+    assert_eq!((response.status, told(&response)), (200, expected.map(str::to_owned).to_vec()));
+    // The next one on this connection comes from nowhere special; nothing is left over from the one before.
+    for fields in [&[][..], &["Origin: https://foobar.com"]] {
+        let response = ask(&mut client, "GET /", fields);
+        assert_eq!((response.status, told(&response)), (200, vec![]), "{response:?}");
+    }
+    // A question that is no preflight is the service's.
+    assert_eq!(ask(&mut client, "OPTIONS /", &["Origin: https://www.foo.com"]).status, 200);
+}
+
+#[test]
+fn errors_of_the_proxy_can_be_read_by_pages_that_may() {
+    let proxy = Proxy::gateway(&documents(([127, 0, 0, 1], 1).into(), &everything(CORS)));
+    let response = ask(&mut proxy.client(), "GET /", &["Origin: https://www.foo.com"]);
+    assert_eq!(response.status, 502);
+    assert_eq!(response.field("access-control-allow-origin"), Some("https://www.foo.com"));
+}
+
+#[test]
+fn requests_fail_on_purpose() {
+    let upstream = Upstream::echo();
+    let fault = |abort: &str| everything(&format!("{{type: Fault, fault: {{abort: {{{abort}}}}}}}"));
+    let check = |abort: &str| {
+        let proxy = Proxy::gateway(&documents(upstream.addr, &fault(abort)));
+        let mut client = proxy.client();
+        let first = client.get("/");
+        let second = client.get("/");
+        assert_eq!(first.status, second.status);
+        first
+    };
+    let response = check("status: 418");
+    assert_eq!((response.status, response.field("x-weir-reason")), (418, Some("fault")));
+    assert_eq!(check("status: 204").field("content-length"), None);
+    let response = check("grpcStatus: 14");
+    assert_eq!((response.status, response.field("grpc-status")), (200, Some("14")));
+    assert_eq!(response.field("content-type"), Some("application/grpc"));
+    assert_eq!(upstream.connections(), 0);
+    assert_eq!(check("status: 503, percentage: 0").status, 200);
+}
+
+#[test]
+fn a_share_of_requests_fails_on_purpose() {
+    let upstream = Upstream::echo();
+    let fault = everything("{type: Fault, fault: {abort: {status: 500, percentage: 30}}}");
+    let proxy = Proxy::gateway(&documents(upstream.addr, &fault));
+    let mut client = proxy.client();
+    let failed = (0..1000).filter(|_| client.get("/").status == 500).count();
+    assert!((220..380).contains(&failed), "{failed}");
+}
+
+#[test]
+fn requests_wait_on_purpose() {
+    let upstream = Upstream::echo();
+    let fault = everything("{type: Fault, fault: {delay: {duration: 200ms}}}");
+    let proxy = Proxy::gateway(&documents(upstream.addr, &fault));
+    let began = Instant::now();
+    assert_eq!(proxy.client().get("/").status, 200);
+    assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
+    eventually("it is counted", || proxy.text().contains("weir_proxy_faults_delayed_total 1"));
+}
+
+#[test]
+fn expressions_route_requests() {
+    let upstream = Upstream::echo();
+    let rules = format!(
+        "[{{matches: [{{path: {{type: RegularExpression, value: '/items/[0-9]+'}},
+            headers: [{{type: RegularExpression, name: X-Version, value: 'v[12]'}}]}}], {TO_APP}}}]"
+    );
+    let proxy = Proxy::gateway(&documents(upstream.addr, &rules));
+    let mut client = proxy.client();
+    let mut status = |path: &str, field: &str| ask(&mut client, &format!("GET {path}"), &[field]).status;
+    assert_eq!(status("/items/42", "x-version: v1"), 200);
+    assert_eq!(status("/items/42?q=/x", "x-version: v2"), 200);
+    assert_eq!(status("/items/42", "x-version: v3"), 404);
+    assert_eq!(status("/items/x", "x-version: v1"), 404);
+}
