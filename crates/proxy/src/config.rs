@@ -192,6 +192,10 @@ pub struct EngineLimits {
     pub pool_idle_max: usize,
     /// Bytes of one read, and so the most that is in memory of one direction of one exchange. Default 128 KiB.
     pub read_bytes_max: usize,
+    /// Bytes per second that a request body must average until its response begins, and a client's reading of a response
+    /// while it is what holds it up, once either has taken longer than [`EngineTimeouts::stream_idle`]; 0 for none. Calls
+    /// of gRPC may send as slowly as they like. Default 240.
+    pub body_rate_min: u64,
     /// Bytes that are read after an early response, while waiting for the client to end its upload. Default 256 KiB.
     pub discard_bytes_max: u64,
     /// Bytes of an error answer's path of a request that could not be read: how much is swallowed before closing, so
@@ -210,6 +214,7 @@ impl Default for EngineLimits {
             streams_max: 256,
             pool_idle_max: 512,
             read_bytes_max: 128 * 1024,
+            body_rate_min: 240,
             discard_bytes_max: 256 * 1024,
             linger_bytes_max: 256 * 1024,
             request: weir_http1::Limits::DEFAULT,

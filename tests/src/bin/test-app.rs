@@ -4,6 +4,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+/// More than the buffers of the sockets on the way can hold.
+const LARGE_BYTES: usize = 16 * 1024 * 1024;
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let name = args.next().expect("a name");
@@ -40,6 +43,10 @@ fn serve(stream: &TcpStream, name: &str) -> Option<()> {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
+        if request_line.contains(" /large") {
+            write_large(writer)?;
+            continue;
+        }
         // `/echo` shows what arrived, everything else who answered.
         let answer = if request_line.contains(" /echo") { head } else { name.to_owned() };
         let text = format!(
@@ -48,4 +55,11 @@ fn serve(stream: &TcpStream, name: &str) -> Option<()> {
         );
         writer.write_all(text.as_bytes()).ok()?;
     }
+}
+
+/// Answers with more than fits on the way, holding little of it at a time.
+fn write_large(mut to: &TcpStream) -> Option<()> {
+    const PIECE: [u8; 16 * 1024] = [b'x'; 16 * 1024];
+    to.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE_BYTES}\r\n\r\n").as_bytes()).ok()?;
+    (0..LARGE_BYTES / PIECE.len()).try_for_each(|_| to.write_all(&PIECE).ok())
 }

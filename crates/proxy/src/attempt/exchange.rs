@@ -12,6 +12,7 @@
 mod call;
 mod download;
 mod gather;
+mod pace;
 mod pipe;
 mod upload;
 
@@ -27,6 +28,7 @@ use crate::filter::Applied;
 use crate::observe::RequestRow;
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
+use pace::Pace;
 use pipe::Pipe;
 
 /// What is recorded of a request, head and body, to be sent again.
@@ -62,6 +64,11 @@ pub(crate) struct Exchange {
     /// Whether `request` holds all that was consumed of the request.
     recording: bool,
     upload: Pipe,
+    /// Bytes of the body that were read from the client.
+    upload_read: u64,
+    /// Whether the client sends, and reads, fast enough.
+    sending: Pace,
+    reading: Pace,
     /// The upstream takes no more.
     upload_broken: bool,
     download: Pipe,
@@ -194,6 +201,9 @@ impl Exchange {
             sent: 0,
             recording: true,
             upload: Pipe::new(&limits.request),
+            upload_read: 0,
+            sending: Pace::default(),
+            reading: Pace::default(),
             upload_broken: false,
             download: Pipe::new(&limits.response),
             partial: Vec::new(),
@@ -249,6 +259,8 @@ impl Exchange {
         self.sent = 0;
         self.head_ns = 0;
         self.upload_broken = false;
+        self.sending.stop();
+        self.reading.stop();
         self.download.clear(buffers);
         if self.partial.capacity() > 0 {
             buffers.give(&mut self.partial);
@@ -329,6 +341,7 @@ impl Exchange {
     }
 
     fn poll_both(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
+        let mut moved = false;
         loop {
             let up = match self.poll_upload(cx, link) {
                 Ok(progress) => progress,
@@ -344,6 +357,9 @@ impl Exchange {
             if !up && !down {
                 break;
             }
+            moved = true;
+        }
+        if moved {
             self.arm(link);
         }
         // What was accepted above need not be with the kernel yet, and nobody else would ask for it.
@@ -386,10 +402,36 @@ impl Exchange {
             let call = waits && self.asked.call.is_some();
             let tunnel_idle = link.worker.config().timeouts.tunnel_idle;
             let idle = if call { tunnel_idle } else { self.asked.standstill_max };
-            return link.timer.arm_at(timers.after(idle).min(self.overall));
+            let overall = self.overall;
+            return link.timer.arm_at(self.too_slow(link, timers.after(idle)).min(overall));
         }
         let deadline = *self.deadline.get_or_insert_with(|| timers.after(self.asked.timeout));
         link.timer.arm_at(deadline.min(timers.after(self.asked.attempt_timeout)).min(self.overall));
+    }
+
+    /// When the client will have been too slow: at a standstill, or before.
+    fn too_slow(&mut self, link: &Link<'_>, standstill: Coarse) -> Coarse {
+        let rate_min = link.worker.config().limits.body_rate_min;
+        let mut deadline = standstill;
+        if self.download.has_pending() {
+            deadline = self.reading.moved(self.download.written, rate_min, standstill);
+        } else {
+            self.reading.stop();
+        }
+        if self.status == 0 && self.awaits_body() && self.asked.call.is_none() {
+            deadline = deadline.min(self.sending.moved(self.upload_read, rate_min, standstill));
+        } else {
+            self.sending.stop();
+        }
+        deadline
+    }
+
+    /// Whether nothing but the client holds up the request.
+    fn awaits_body(&self) -> bool {
+        !self.upload.done
+            && !self.upload.has_pending()
+            && self.sent == self.request.len()
+            && !self.awaits_continue()
     }
 
     /// While the upstream works, notices that the client has gone. What it sends ahead is kept for later, up to a bound.
@@ -436,11 +478,7 @@ impl Exchange {
             Ended::Cut
         } else if self.half_closed {
             Ended::ClientGone
-        } else if !self.upload.done
-            && !self.upload.has_pending()
-            && self.sent == self.request.len()
-            && !self.awaits_continue()
-        {
+        } else if self.awaits_body() {
             Ended::Refused(Refusal::new(Reason::SlowBody, "the request's body did not arrive in time"))
         } else {
             Ended::Failed(UpstreamFault::Timeout)

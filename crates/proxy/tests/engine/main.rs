@@ -14,6 +14,7 @@ mod mutations;
 mod observe;
 mod policy;
 mod sidecar;
+mod slow;
 mod strict;
 mod support;
 mod tcp;

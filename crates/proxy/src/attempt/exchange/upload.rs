@@ -82,6 +82,7 @@ impl Exchange {
             n
         };
         link.worker.counters.bytes_in.add(read as u64);
+        self.upload_read += read as u64;
         let fits = self.request.len() + read + FRAMING_BYTES <= RECORDED_BYTES_MAX;
         if self.recording && fits {
             let taken = self.upload.encode_into(&mut input[..read], &mut self.request);
