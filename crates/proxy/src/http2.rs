@@ -34,7 +34,7 @@ pub(crate) use head::{is_grpc, is_grpc_web};
 pub(crate) use preface::{Preface, preface};
 pub(crate) use server::serve;
 pub(crate) use stream::Stream;
-pub(crate) use upstream::{Channel, Dialling, NoStream};
+pub(crate) use upstream::{Channel, Dialling, NoStream, Room};
 
 /// What a worker keeps for all HTTP/2 streams.
 #[derive(Debug, Default)]

@@ -15,7 +15,6 @@ mod endpoints;
 mod inputs;
 mod listener;
 mod mesh;
-mod not_yet;
 mod ports;
 mod rules;
 mod secure;

@@ -74,7 +74,7 @@ pub struct Connection {
     /// Most requests at once on one HTTP/2 connection; the instance's own limit counts too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams_max: Option<u32>,
-    /// Most connections of one proxy to one instance.
+    /// Most HTTP/2 connections of one worker of a proxy to one instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<u32>,
 }

@@ -13,10 +13,10 @@ use crate::resource::traffic_policy::{Connection, UpstreamTls};
 pub const TARGETS_MAX: usize = 256;
 /// Most retries of one request.
 pub const RETRIES_MAX: u32 = 10;
-/// Largest `connection.streamsMax`.
-pub const STREAMS_MAX: u32 = 10_000;
+/// Largest `connection.streamsMax`: each may have a window of its own in memory.
+pub const STREAMS_MAX: u32 = 1000;
 /// Largest `connection.connectionsMax`.
-pub const CONNECTIONS_MAX: u32 = 1_000_000;
+pub const CONNECTIONS_MAX: u32 = 10_000;
 
 pub(super) fn validate(spec: &TrafficPolicySpec, faults: &mut Faults) {
     if spec.target_refs.is_empty() {

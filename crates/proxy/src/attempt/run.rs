@@ -154,7 +154,7 @@ async fn attempt(
     let shared = settings.proxy_protocol.is_none();
     let pooled = if local.upstream.is_http2() && shared {
         let grpc = local.upstream.protocol == Protocol::Grpc;
-        local.pool(index).http2.stream(&conn.worker, grpc).map(|stream| (stream, 0))
+        local.pool(index).http2.stream(&conn.worker, grpc, settings.room()).map(|stream| (stream, 0))
     } else if only_fresh || !shared {
         None
     } else {
@@ -273,14 +273,14 @@ async fn open_stream(
     header: Option<Vec<u8>>,
     deadline: Coarse,
 ) -> Result<Io, ConnectFault> {
-    let connect_max = local.upstream.settings.connect_timeout;
+    let room = local.upstream.settings.room();
     // A connection that begins with this client's addresses is for its request alone.
     let own = header.as_ref().map(|_| Channel::default());
     let channel = own.as_ref().unwrap_or(&local.pool(index).http2);
     let to = Dial::to(&conn.worker, &local.upstream, local.endpoint(index), header)?;
     let dial = || dial(to.clone());
     let grpc = local.upstream.protocol == Protocol::Grpc;
-    let opened = channel.open(&conn.worker, grpc, dial, connect_max, deadline, &conn.timer).await;
+    let opened = channel.open(&conn.worker, grpc, dial, room, deadline, &conn.timer).await;
     opened.map_err(|why| match why {
         NoStream::Failed(fault) if fault.kind() == io::ErrorKind::TimedOut => ConnectFault::TimedOut,
         NoStream::Failed(fault) => ConnectFault::of(fault),

@@ -27,12 +27,8 @@ use super::link::Link;
 use super::stream::{Called, Stream};
 use crate::runtime::{Coarse, Io, TimerSlot, Worker};
 
-/// Streams at a time on one connection, where the endpoint does not allow fewer.
-const STREAMS_MAX: u32 = 128;
-/// Connections of one worker to one endpoint. When all are full, a request is refused.
-const CONNECTIONS_MAX: usize = 16;
-/// What all streams of a connection may hold in memory: so much that a slow one cannot stop the others.
-const WINDOW_BYTES: u32 = STREAMS_MAX * super::STREAM_WINDOW_BYTES;
+/// The largest window of a connection (RFC 9113 section 6.9.1).
+const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 /// After so long a silence with streams open, an endpoint is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(10);
 /// How long it may take to answer.
@@ -40,6 +36,24 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection that is being made.
 pub(crate) type Dialling = Pin<Box<dyn Future<Output = io::Result<Io>>>>;
+
+/// How much of connections there may be: what the service's settings say.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    /// Streams at a time on one connection, where the endpoint does not allow fewer.
+    pub(crate) streams_max: u32,
+    /// Connections of one worker to one endpoint. When all are full, a request is refused.
+    pub(crate) connections_max: u32,
+    /// How long a connection may take to come about.
+    pub(crate) connect_max: Duration,
+}
+
+impl Room {
+    /// What all streams of a connection may hold in memory: so much that a slow one cannot stop the others.
+    fn window_bytes(self) -> u32 {
+        self.streams_max.saturating_mul(super::STREAM_WINDOW_BYTES).min(WINDOW_BYTES_MAX)
+    }
+}
 
 /// Why there is no stream.
 #[derive(Debug)]
@@ -77,33 +91,35 @@ struct Opening {
 
 impl Channel {
     /// A stream on a connection that has room. To gRPC, gRPC-Web is translated.
-    pub(crate) fn stream(&self, worker: &Rc<Worker>, grpc: bool) -> Option<Io> {
+    pub(crate) fn stream(&self, worker: &Rc<Worker>, grpc: bool, room: Room) -> Option<Io> {
         let connections = self.0.connections.borrow();
-        let with_room = connections.iter().find(|shared| shared.has_room())?;
+        let with_room = connections.iter().find(|shared| shared.has_room(room))?;
         Some(Io::Http2(Box::new(Stream::Called(Called::new(worker.clone(), with_room.clone(), grpc)))))
     }
 
     /// A stream on a connection that has room, as soon as there is one. `dial` makes connections; one is made at a
-    /// time. `connect_max` bounds that, and `deadline` how long this request waits for it. Leaves the timer armed.
+    /// time. `deadline` is how long this request waits for it. Leaves the timer armed.
     pub(crate) async fn open(
         &self,
         worker: &Rc<Worker>,
         grpc: bool,
         dial: impl Fn() -> Dialling,
-        connect_max: Duration,
+        room: Room,
         deadline: Coarse,
         timer: &TimerSlot,
     ) -> Result<Io, NoStream> {
         timer.arm_at(deadline);
         loop {
-            if let Some(io) = self.stream(worker, grpc) {
+            if let Some(io) = self.stream(worker, grpc, room) {
                 return Ok(io);
             }
             let opening = self.0.opening.borrow().clone();
             let opening = match opening {
                 Some(opening) => opening,
-                None if self.0.connections.borrow().len() >= CONNECTIONS_MAX => return Err(NoStream::Full),
-                None => self.begin(worker, dial(), connect_max),
+                None if self.0.connections.borrow().len() >= room.connections_max as usize => {
+                    return Err(NoStream::Full);
+                }
+                None => self.begin(worker, dial(), room),
             };
             let mut over = pin!(opening.over.notified());
             let mut waits = true;
@@ -124,10 +140,10 @@ impl Channel {
         }
     }
 
-    fn begin(&self, worker: &Rc<Worker>, dialling: Dialling, connect_max: Duration) -> Rc<Opening> {
+    fn begin(&self, worker: &Rc<Worker>, dialling: Dialling, room: Room) -> Rc<Opening> {
         let opening = Rc::new(Opening::default());
         self.0.opening.replace(Some(opening.clone()));
-        spawn_local(live(worker.clone(), Rc::downgrade(&self.0), opening.clone(), dialling, connect_max));
+        spawn_local(live(worker.clone(), Rc::downgrade(&self.0), opening.clone(), dialling, room));
         opening
     }
 
@@ -147,9 +163,9 @@ impl Channel {
 }
 
 impl Shared {
-    fn has_room(&self) -> bool {
+    fn has_room(&self, room: Room) -> bool {
         let allowed = self.requests.borrow().current_max_send_streams();
-        let allowed = u32::try_from(allowed).unwrap_or(u32::MAX).min(STREAMS_MAX);
+        let allowed = u32::try_from(allowed).unwrap_or(u32::MAX).min(room.streams_max);
         self.link.streams() < allowed
     }
 }
@@ -160,10 +176,10 @@ async fn live(
     channel: Weak<Inner>,
     opening: Rc<Opening>,
     dialling: Dialling,
-    connect_max: Duration,
+    room: Room,
 ) {
-    let opened = open(&worker, dialling);
-    let opened = match tokio::time::timeout(connect_max, opened).await {
+    let opened = open(&worker, dialling, room);
+    let opened = match tokio::time::timeout(room.connect_max, opened).await {
         Ok(opened) => opened,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     };
@@ -230,6 +246,7 @@ fn forget(channel: &Weak<Inner>, shared: &Weak<Shared>) {
 async fn open(
     worker: &Rc<Worker>,
     dialling: Dialling,
+    room: Room,
 ) -> io::Result<(SendRequest<Bytes>, Rc<Link>, Connection)> {
     let io = dialling.await?;
     let secure = io.is_secure();
@@ -240,7 +257,7 @@ async fn open(
     builder
         .enable_push(false)
         .initial_window_size(super::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(room.window_bytes())
         .max_frame_size(super::FRAME_BYTES_MAX)
         .max_header_list_size(u32::try_from(limits.response.head_bytes_max).unwrap_or(u32::MAX))
         .max_send_buffer_size(super::SEND_BUFFER_BYTES)

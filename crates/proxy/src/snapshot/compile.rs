@@ -11,7 +11,7 @@ use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 use super::ports::{self, Gateways};
 use super::services::{self, Routes, ServiceRoutes};
 use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream, UpstreamTls};
-use super::{endpoints, not_yet, secure};
+use super::{endpoints, secure};
 use crate::route::{KnownPatterns, Pattern, PatternError, Patterns, UpstreamIndex};
 use crate::tls::Certificates;
 
@@ -90,9 +90,6 @@ impl Compiler {
         });
         let mut names = Interner::starting_with(shared, previous);
         self.name_services(inputs, &mut names);
-        if same_resources.is_none() {
-            not_yet::refuse(inputs, &mut rejections);
-        }
 
         let (mut gateways, routes) = match &self.role {
             Role::Gateway { .. } if same_resources.is_some() && shared.is_some() => {

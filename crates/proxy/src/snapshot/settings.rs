@@ -5,6 +5,7 @@ use std::time::Duration;
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::traffic_policy::{BalancePolicy, ProxyProtocolVersion};
 
+use crate::http2::Room;
 use crate::listen::ProxyVersion;
 use crate::listen::proxy_protocol::{self, Addresses};
 
@@ -23,6 +24,10 @@ pub struct Settings {
     pub retries: u32,
     /// The PROXY header that each connection begins with.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// Most requests at once on one HTTP/2 connection.
+    pub streams_max: u32,
+    /// Most HTTP/2 connections of one worker to one endpoint.
+    pub connections_max: u32,
 }
 
 impl Default for Settings {
@@ -35,11 +40,22 @@ impl Default for Settings {
             idle_max: Duration::from_secs(60),
             retries: 1,
             proxy_protocol: None,
+            streams_max: 128,
+            connections_max: 16,
         }
     }
 }
 
 impl Settings {
+    /// How much of HTTP/2 connections there may be.
+    pub(crate) const fn room(&self) -> Room {
+        Room {
+            streams_max: self.streams_max,
+            connections_max: self.connections_max,
+            connect_max: self.connect_timeout,
+        }
+    }
+
     /// What a new connection for these addresses must begin with.
     pub(crate) fn proxy_header_for(&self, addresses: impl FnOnce() -> Addresses) -> Option<Vec<u8>> {
         self.proxy_protocol.map(|version| {
@@ -69,6 +85,10 @@ impl Settings {
         if let Some(retry) = &policy.retry {
             self.retries = retry.attempts;
         }
+        if let Some(connection) = &policy.connection {
+            self.streams_max = connection.streams_max.unwrap_or(self.streams_max);
+            self.connections_max = connection.connections_max.unwrap_or(self.connections_max);
+        }
         if let Some(version) = policy.proxy_protocol {
             self.proxy_protocol = Some(match version {
                 ProxyProtocolVersion::V1 => ProxyVersion::V1,
@@ -92,7 +112,8 @@ mod tests {
     fn a_policy_overrides_only_what_it_says() {
         let policy: TrafficPolicySpec = serde_json::from_str(
             r#"{"targetRefs": [{"name": "cart"}], "balance": {"policy": "random"},
-                "timeouts": {"request": "0s", "idle": "5s"}, "retry": {"attempts": 0}}"#,
+                "timeouts": {"request": "0s", "idle": "5s"}, "retry": {"attempts": 0},
+                "connection": {"streamsMax": 50}}"#,
         )
         .unwrap();
         let settings = Settings::default().overridden_by(&policy);
@@ -105,6 +126,8 @@ mod tests {
                 idle_max: Duration::from_secs(5),
                 retries: 0,
                 proxy_protocol: None,
+                streams_max: 50,
+                connections_max: 16,
             }
         );
     }

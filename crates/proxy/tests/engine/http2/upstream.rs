@@ -227,6 +227,36 @@ fn another_connection_is_opened_when_one_is_full() {
 }
 
 #[test]
+fn a_policy_bounds_streams_and_connections() {
+    let upstream = H2Upstream::with(&h2::server::Builder::new(), |mut call| async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        call.ok(format!("{}", call.connection));
+    });
+    let policy = "connection: {streamsMax: 2, connectionsMax: 3}";
+    let proxy = Proxy::gateway(&h2_documents(&[upstream.addr], policy));
+    run(async {
+        let requests = connect(proxy.addr()).await;
+        let tasks: Vec<_> = (0..10)
+            .map(|_| {
+                let requests = requests.clone();
+                tokio::task::spawn_local(async move {
+                    exchange(&requests, request("GET", "/"), &[], None).await.unwrap().status()
+                })
+            })
+            .collect();
+        let mut served = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                200 => served += 1,
+                status => assert_eq!(status, 503),
+            }
+        }
+        assert_eq!(served, 6, "two on each of three connections");
+    });
+    assert_eq!(upstream.connections(), 3);
+}
+
+#[test]
 fn what_was_refused_unprocessed_is_sent_again_whatever_it_is() {
     let refusing =
         H2Upstream::start(|mut call| async move { call.respond.send_reset(Reason::REFUSED_STREAM) });
