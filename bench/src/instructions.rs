@@ -20,7 +20,9 @@ use crate::setup::{Front, Setup};
 use crate::subject::{self, Place};
 
 const USAGE: &str = "\
-usage: cargo run -p weir-bench -- instructions [OPTIONS]
+usage: cargo run -p weir-bench -- instructions [CASE..] [OPTIONS]
+
+Cases: http1, http1-policies, h2-h1. Without one: all of them.
 
   --weir PATH     the binary (default: beside this one); bounds are kept for each profile
   --requests N    requests that are counted (default 2000)
@@ -43,6 +45,8 @@ struct Bounds {
 }
 
 struct Options {
+    /// Empty: all.
+    cases: Vec<String>,
     weir: PathBuf,
     requests: u32,
     keep: Option<PathBuf>,
@@ -67,7 +71,8 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     let upstreams = [answering()?, answering()?];
     let known = bounds.profiles.entry(profile.clone()).or_default();
     let mut failures = Vec::new();
-    for (name, setup) in CASES {
+    let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|case| case == name);
+    for (name, setup) in CASES.into_iter().filter(|(name, _)| wanted(name)) {
         let count = count(&options, name, setup, upstreams).with_context(|| format!("case {name}"))?;
         let Some(bound) = known.get(name).copied().filter(|_| !options.write) else {
             println!("{profile} {name:16} {count:8} instructions per request");
@@ -99,7 +104,7 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options> {
     let here = std::env::current_exe()?;
     let weir = here.with_file_name("weir");
-    let mut options = Options { weir, requests: 2000, keep: None, write: false };
+    let mut options = Options { cases: Vec::new(), weir, requests: 2000, keep: None, write: false };
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value\n\n{USAGE}"));
         match arg.as_str() {
@@ -107,6 +112,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options> {
             "--requests" => options.requests = value()?.parse().context("--requests takes a number")?,
             "--keep" => options.keep = Some(value()?.into()),
             "--write-bounds" => options.write = true,
+            case if CASES.iter().any(|(name, _)| *name == case) => options.cases.push(arg),
             _ => bail!("{USAGE}"),
         }
     }

@@ -70,7 +70,7 @@ events {{ worker_connections 16384; multi_accept on; }}
   }}
 }}",
         // A tunnel has but the one buffer.
-        buffers = if setup.websocket { "proxy_buffer_size 64k;" } else { "proxy_buffers 16 16k;" },
+        buffers = if setup.websocket { "proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k;" } else { "proxy_buffers 16 16k;" },
         locations = if setup.policies { locations() } else { String::new() }
     )
 }
