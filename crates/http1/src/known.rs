@@ -32,7 +32,8 @@ impl FieldSet {
         .with(KnownField::XForwardedPort)
         .with(KnownField::XForwarded)
         .with(KnownField::XRealIp)
-        .with(KnownField::XWeir);
+        .with(KnownField::XWeir)
+        .with(KnownField::XWeirHops);
 
     /// Fields that a `Connection` option cannot remove: framing, routing, identity.
     pub const PROTECTED: Self = Self::FRAMING
@@ -148,6 +149,7 @@ known_fields! {
     XForwardedPort "x-forwarded-port",
     XRealIp "x-real-ip",
     XRequestId "x-request-id",
+    XWeirHops "x-weir-hops",
     Traceparent "traceparent",
     Tracestate "tracestate",
     B3 "b3",

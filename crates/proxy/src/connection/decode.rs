@@ -226,6 +226,12 @@ impl Connection {
         let (role, tracing) = (self.listener.role, worker.config().tracing);
         exchange.marks.read(head, buf, role, tracing, logged, &mut *worker.rng.borrow_mut());
 
+        if exchange.marks.is_loop() {
+            worker.counters.requests.add(1);
+            self.asked_for = None;
+            let message = "the request has passed too many proxies: it goes round in circles";
+            return Next::Refuse(exchange, Refusal::new(Reason::Loop, message));
+        }
         let view = worker.view();
         let authority = head.authority(buf);
         let host = authority.map_or(&b""[..], |authority| authority.host);

@@ -14,6 +14,15 @@ const B3_SINGLE: FieldName<'static> = FieldName::from_static("b3");
 const B3_SPAN: FieldName<'static> = FieldName::from_static("x-b3-spanid");
 const B3_PARENT: FieldName<'static> = FieldName::from_static("x-b3-parentspanid");
 
+const X_WEIR_HOPS: FieldName<'static> = FieldName::from_static("x-weir-hops");
+
+/// Proxies that a request may pass. An application that copies all fields of a request to those that it makes adds to
+/// their number, so it is more than any chain of proxies; a request that goes round in circles has it in no time.
+const HOPS_MAX: u8 = 32;
+/// One more than the index, in two digits each.
+const HOPS_TEXT: &[u8; 2 * HOPS_MAX as usize] =
+    b"0102030405060708091011121314151617181920212223242526272829303132";
+
 /// The fields that trace context comes in.
 const TRACE_FIELDS: FieldSet = FieldSet::NONE
     .with(KnownField::Traceparent)
@@ -25,12 +34,15 @@ const TRACE_FIELDS: FieldSet = FieldSet::NONE
 pub(crate) struct Marks {
     pub(crate) request_id: RequestId,
     pub(crate) trace: Option<Trace>,
+    /// Proxies of Weir's that it has passed, as far as it says.
+    hops: u8,
     /// Fields that are not copied, since they are written anew or make no sense any more.
     pub(super) replaced: FieldSet,
 }
 
 impl Marks {
-    pub(crate) const NONE: Self = Self { request_id: RequestId::NONE, trace: None, replaced: FieldSet::NONE };
+    pub(crate) const NONE: Self =
+        Self { request_id: RequestId::NONE, trace: None, hops: 0, replaced: FieldSet::NONE };
 
     /// Looks at a request that came to a listener of that role. `logged` says that what is only to be seen is looked at,
     /// too.
@@ -45,7 +57,11 @@ impl Marks {
         rng: &mut impl Rng,
     ) {
         self.trace = None;
-        self.replaced = FieldSet::NONE;
+        self.replaced = FieldSet::NONE.with(KnownField::XWeirHops);
+        self.hops = 0;
+        if head.fields().seen().has(KnownField::XWeirHops) {
+            self.hops = hops(head, buf);
+        }
         self.request_id.clear();
         if config.request_id != RequestIdPolicy::Off || logged {
             let believed = config.request_id != RequestIdPolicy::Replace || role != Role::Gateway;
@@ -62,6 +78,12 @@ impl Marks {
         {
             self.read_trace(head, buf, config.trace_context, rng);
         }
+    }
+
+    /// Whether it has passed so many proxies that it must be going round in circles.
+    #[inline]
+    pub(super) fn is_loop(&self) -> bool {
+        self.hops >= HOPS_MAX
     }
 
     /// W3C's context counts where there are several; each that came gets the same new span.
@@ -103,6 +125,8 @@ impl Marks {
         writer: &mut HeadWriter<'_>,
         ours: impl Fn(FieldName<'_>) -> bool,
     ) -> Result<(), WriteError> {
+        let hops = usize::from(self.hops.min(HOPS_MAX - 1));
+        writer.field(X_WEIR_HOPS, &HOPS_TEXT[2 * hops..2 * hops + 2])?;
         if self.replaced.has(KnownField::XRequestId) && ours(X_REQUEST_ID) {
             writer.field(X_REQUEST_ID, self.request_id.as_bytes())?;
         }
@@ -146,4 +170,12 @@ impl Marks {
 fn single<'a>(head: &RequestHead, buf: &'a [u8], field: KnownField) -> Option<&'a [u8]> {
     let fields = head.fields();
     fields.value(buf, field).filter(|_| !fields.repeated().has(field))
+}
+/// The proxies that a request says it has passed: the most that any of its fields says. What is no number counts as none,
+/// and is not passed on.
+#[cold]
+fn hops(head: &RequestHead, buf: &[u8]) -> u8 {
+    let values = head.fields().values(buf, KnownField::XWeirHops);
+    let numbers = values.filter_map(|value| std::str::from_utf8(value).ok()?.parse::<u8>().ok());
+    numbers.max().unwrap_or(0)
 }

@@ -22,6 +22,9 @@ use crate::snapshot::ListenerConfig;
 /// How long accepting rests when the process has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often somebody is told of that.
+const WARN_EVERY_MS: u64 = 10_000;
+
 /// A listener as its connections know it.
 pub(crate) struct ListenerHandle {
     /// The address as the snapshot names it.
@@ -39,6 +42,8 @@ pub(crate) struct ListenerHandle {
     /// What is queued is another process's.
     left: Cell<bool>,
     closed: Notify,
+    /// When somebody was told that nothing can be accepted.
+    warned_ms: Cell<Option<u64>>,
 }
 
 impl ListenerHandle {
@@ -62,6 +67,7 @@ impl ListenerHandle {
             closing: Cell::new(false),
             left: Cell::new(false),
             closed: Notify::new(),
+            warned_ms: Cell::new(None),
         })
     }
 
@@ -150,7 +156,7 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, handle: Rc<ListenerHandle>, 
             () = handle.closed.notified() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => admit(&worker, &handle, stream, peer),
-                Err(fault) => rest(&handle, &fault).await,
+                Err(fault) => rest(&worker, &handle, &fault).await,
             },
         }
     }
@@ -160,9 +166,13 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, handle: Rc<ListenerHandle>, 
 }
 
 /// A fault of one connection is nothing; a fault of the process would repeat at once.
-async fn rest(handle: &ListenerHandle, fault: &io::Error) {
+async fn rest(worker: &Worker, handle: &ListenerHandle, fault: &io::Error) {
     if matches!(fault.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {
-        tracing::warn!(addr = %handle.addr, %fault, "cannot accept for now");
+        let now_ms = worker.timers.now_ms();
+        if handle.warned_ms.get().is_none_or(|warned_ms| now_ms >= warned_ms + WARN_EVERY_MS) {
+            handle.warned_ms.set(Some(now_ms));
+            tracing::warn!(addr = %handle.addr, %fault, "cannot accept for now; trying again until it goes");
+        }
         tokio::time::sleep(EXHAUSTED_PAUSE).await;
     }
 }

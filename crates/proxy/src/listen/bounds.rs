@@ -9,6 +9,11 @@ use weir_http1::Limits;
 use crate::config::{EngineLimits, EngineTimeouts};
 use crate::snapshot::ListenerSettings;
 
+/// Fields that the proxies before a sidecar may add to a request, and their bytes: who the client is, how it came and
+/// where to, identifiers, and what routes set.
+const ADDED_FIELDS: usize = 64;
+const ADDED_BYTES: usize = 8 * 1024;
+
 /// The bounds of one listener.
 #[derive(Debug)]
 pub(crate) struct Bounds {
@@ -29,6 +34,14 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// The bounds of a sidecar's listener: what a gateway has let pass, and added to, must pass there as well.
+    pub(crate) fn inside(limits: &EngineLimits, timeouts: &EngineTimeouts) -> Self {
+        let mut bounds = Self::new(limits, timeouts, &ListenerSettings::default());
+        bounds.request.fields_max += ADDED_FIELDS;
+        bounds.request.head_bytes_max += ADDED_BYTES;
+        bounds
+    }
+
     pub(crate) fn new(limits: &EngineLimits, timeouts: &EngineTimeouts, own: &ListenerSettings) -> Self {
         let mut request = limits.request.clone();
         // What is read from a socket at once has room for a head of the proxy's own bound.

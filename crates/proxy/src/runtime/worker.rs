@@ -23,7 +23,7 @@ use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, p
 use crate::config::ProxyConfig;
 use crate::connection::Lookups;
 use crate::http2;
-use crate::listen::{Bounds, Handshakes, ListenerHandle, Mail, Mailbox, accept_loop};
+use crate::listen::{Bounds, Handshakes, ListenerHandle, Mail, Mailbox, Role, accept_loop};
 use crate::observe::{Clock, NONE, RequestRow, Slept, WorkerCounters, WorkerLog};
 use crate::snapshot::{ListenerSettings, Snapshot, Upstream};
 use crate::source::Shared;
@@ -103,7 +103,7 @@ impl Worker {
         // A head must fit in whole, and there must be room to read on.
         let head_bytes_max = limits.request.head_bytes_max.max(limits.response.head_bytes_max);
         let scratch = Scratch {
-            input: vec![0; limits.read_bytes_max.max(head_bytes_max + 4096)].into(),
+            input: vec![0; limits.read_bytes_max.max(head_bytes_max + 16 * 1024)].into(),
             out: Vec::with_capacity(4096),
             path: Vec::new(),
             request: RequestHead::default(),
@@ -253,6 +253,15 @@ impl Worker {
         }
     }
 
+    /// What a listener is bound by as long as no snapshot says otherwise.
+    fn bounds_for(&self, role: Role) -> Rc<Bounds> {
+        let config = self.config();
+        match role {
+            Role::Inbound => Rc::new(Bounds::inside(&config.limits, &config.timeouts)),
+            Role::Gateway | Role::Outbound => self.bounds.clone(),
+        }
+    }
+
     /// Whether no new work is wanted.
     #[inline]
     pub(crate) fn is_draining(&self) -> bool {
@@ -354,7 +363,7 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
                                 capture,
                                 counters,
                                 socket.places(),
-                                worker.bounds.clone(),
+                                worker.bounds_for(role),
                             );
                             handle.settle(&view, worker.config());
                             handle

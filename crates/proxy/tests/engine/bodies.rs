@@ -105,12 +105,21 @@ fn after_an_early_response_an_endless_upload_is_cut_off() {
     }
 }
 
+/// Waits until the proxy has seen what a client did before: its one worker sees what happens in order.
+fn until_noticed(proxy: &Proxy) {
+    assert_eq!(proxy.client().get("/another").status, 200);
+}
+
 #[test]
 fn a_client_that_has_said_all_it_will_is_still_answered() {
-    let upstream = Upstream::start(|conn| {
+    let gate = Gate::new();
+    let half_closed = gate.clone();
+    let upstream = Upstream::start(move |conn| {
         loop {
             let request = conn.request()?;
-            std::thread::sleep(Duration::from_millis(300));
+            if request.head.starts_with("POST") {
+                half_closed.wait();
+            }
             conn.ok(&request.body)?;
         }
     });
@@ -118,6 +127,8 @@ fn a_client_that_has_said_all_it_will_is_still_answered() {
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nhi");
     client.half_close();
+    until_noticed(&proxy);
+    gate.open();
     let response = client.response();
     assert_eq!((response.text().as_str(), response.field("connection")), ("hi", Some("close")));
     assert!(client.is_closed());
@@ -125,11 +136,16 @@ fn a_client_that_has_said_all_it_will_is_still_answered() {
 
 #[test]
 fn what_was_sent_ahead_of_the_last_word_is_answered_too() {
-    let upstream = Upstream::start(|conn| {
+    let gate = Gate::new();
+    let half_closed = gate.clone();
+    let upstream = Upstream::start(move |conn| {
         loop {
             let head = conn.head()?;
-            std::thread::sleep(Duration::from_millis(100));
-            conn.ok(head.split(' ').nth(1).unwrap().as_bytes())?;
+            let path = head.split(' ').nth(1).unwrap();
+            if path == "/1" {
+                half_closed.wait();
+            }
+            conn.ok(path.as_bytes())?;
         }
     });
     let proxy = Proxy::to(&[upstream.addr]);
@@ -138,6 +154,8 @@ fn what_was_sent_ahead_of_the_last_word_is_answered_too() {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: app\r\n\r\n"));
     }
     client.half_close();
+    until_noticed(&proxy);
+    gate.open();
     for path in ["/1", "/2", "/3"] {
         assert_eq!(client.response().text(), path);
     }
@@ -189,7 +207,9 @@ fn an_upload_that_breaks_off_never_looks_complete() {
 
 #[test]
 fn a_response_that_breaks_off_never_looks_complete() {
-    let upstream = Upstream::start(|conn| {
+    let gate = Gate::new();
+    let begun = gate.clone();
+    let upstream = Upstream::start(move |conn| {
         let head = conn.head()?;
         match head.split(' ').nth(1) {
             Some("/length") => conn.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"),
@@ -198,7 +218,8 @@ fn a_response_that_breaks_off_never_looks_complete() {
             }
             _ => {
                 conn.write("HTTP/1.1 200 OK\r\n\r\nabc")?;
-                std::thread::sleep(Duration::from_millis(100));
+                // What has not been read when a reset comes is lost.
+                begun.wait();
                 conn.reset();
                 Ok(())
             }
@@ -208,10 +229,16 @@ fn a_response_that_breaks_off_never_looks_complete() {
     for path in ["/length", "/chunked", "/reset"] {
         let mut client = proxy.client();
         client.send(format!("GET {path} HTTP/1.1\r\nHost: app\r\n\r\n"));
+        if path == "/reset" {
+            client.stream.peek(&mut [0]).unwrap();
+            gate.open();
+        }
         assert!(client.try_response(false).is_err(), "{path}");
     }
     let mut old = proxy.client();
     old.send("GET /reset HTTP/1.0\r\nHost: app\r\n\r\n");
+    old.stream.peek(&mut [0]).unwrap();
+    gate.open();
     assert!(old.try_response(false).is_err(), "only a reset tells an old client that something is missing");
 }
 

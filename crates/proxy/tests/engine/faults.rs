@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use weir_proxy::Reason;
 
-use crate::support::{Client, Proxy, Upstream, documents, documents_on, eventually, find, free_port};
+use crate::support::{Client, Gate, Proxy, Upstream, documents, documents_on, eventually, find, free_port};
 
 fn nobody() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
@@ -78,10 +78,12 @@ fn endless_interim_responses_are_refused() {
 
 #[test]
 fn an_idle_connection_that_speaks_is_discarded() {
-    let upstream = Upstream::start(|conn| {
+    let gate = Gate::new();
+    let pooled = gate.clone();
+    let upstream = Upstream::start(move |conn| {
         conn.head()?;
         conn.ok(b"one")?;
-        std::thread::sleep(Duration::from_millis(50));
+        pooled.wait();
         conn.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")?;
         conn.record("spoke;");
         conn.until_closed();
@@ -89,6 +91,8 @@ fn an_idle_connection_that_speaks_is_discarded() {
     });
     let proxy = Proxy::to(&[upstream.addr]);
     assert_eq!(proxy.client().get("/").text(), "one");
+    eventually("it is idle", || proxy.metrics().pooled_connections() == 1);
+    gate.open();
     eventually("it has spoken", || find(&upstream.received(), b"spoke;").is_some());
     // The proxy's poller has to see it, too.
     eventually("it is found out", || {
@@ -96,6 +100,7 @@ fn an_idle_connection_that_speaks_is_discarded() {
         assert_eq!(response.text(), "one");
         upstream.connections() >= 2
     });
+    gate.open();
 }
 
 #[test]

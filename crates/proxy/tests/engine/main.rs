@@ -5,6 +5,7 @@ mod bodies;
 mod capture;
 mod faults;
 mod filters;
+mod hops;
 mod hostile;
 mod http2;
 mod idle;
