@@ -1,6 +1,8 @@
 //! What is legal and most likely not what was meant: shown to people, never refused, because the missing part may come
 //! later.
 
+mod overlap;
+
 use std::collections::{HashMap, HashSet};
 
 use super::{FAULTS_MAX, FieldError};
@@ -9,6 +11,7 @@ use crate::resource::filter::FilterKind;
 use crate::resource::gateway::{FromNamespaces, GatewaySpec, Listener};
 use crate::resource::route::{BackendRef, ParentRef};
 use crate::resource::{Kind, ListenerPolicySpec, Resource, ResourceId, ServiceRef, Spec, TrafficPolicySpec};
+use overlap::Routes;
 
 /// Hints about some resources among all there are, each with the resource it is about. `registered` tells whether a
 /// service has instances; one that is declared, or has them, is known.
@@ -17,8 +20,20 @@ pub fn hints<'a>(
     all: impl IntoIterator<Item = &'a Resource>,
     registered: impl Fn(&ServiceRef) -> bool,
 ) -> Vec<(ResourceId, FieldError)> {
-    let mut surroundings = Surroundings { gateways: HashMap::new(), declared: HashSet::new(), registered };
-    for resource in all {
+    let all: Vec<&Resource> = all.into_iter().collect();
+    let mut surroundings = Surroundings {
+        gateways: HashMap::new(),
+        declared: HashSet::new(),
+        routes: Routes::default(),
+        registered,
+    };
+    // Of two versions of one resource the last one counts.
+    let latest: HashMap<ResourceId, usize> =
+        all.iter().enumerate().map(|(index, resource)| (resource.id(), index)).collect();
+    for (index, &resource) in all.iter().enumerate() {
+        if latest.get(&resource.id()) == Some(&index) {
+            surroundings.routes.add(resource);
+        }
         let name = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
         match &resource.spec {
             Spec::Gateway(spec) => drop(surroundings.gateways.insert(name, spec)),
@@ -48,6 +63,7 @@ type Gateways<'a> = HashMap<(&'a str, &'a str), &'a GatewaySpec>;
 struct Surroundings<'a, F> {
     gateways: Gateways<'a>,
     declared: HashSet<(&'a str, &'a str)>,
+    routes: Routes<'a>,
     registered: F,
 }
 
@@ -86,7 +102,12 @@ where
     for (index, reference) in spec.parent_refs().iter().enumerate() {
         let path = format!("spec.parentRefs[{index}]");
         if reference.kind.as_deref().is_none_or(|kind| kind == "Gateway") {
-            hints.extend(parent(&path, kind, namespace, reference, &surroundings.gateways));
+            let missing = parent(&path, kind, namespace, reference, &surroundings.gateways);
+            hints.extend(missing.or_else(|| {
+                let of = (reference.namespace.as_deref().unwrap_or(namespace), &*reference.name);
+                let gateway = surroundings.gateways.get(&of)?;
+                surroundings.routes.hint(&path, resource, of, gateway)
+            }));
         } else {
             let of = reference.namespace.as_deref().unwrap_or(namespace);
             hints.extend(surroundings.unknown_service(format!("{path}.name"), of, &reference.name));

@@ -5,6 +5,9 @@ use crate::registry::{Address, Check, CheckDefinition, CheckKind, Instance, Node
 use crate::units::Span;
 use std::collections::BTreeMap;
 
+mod filters;
+mod listeners;
+
 use super::*;
 
 fn faults(kind: &str, spec: &str) -> Vec<String> {
