@@ -70,6 +70,7 @@ pub(crate) struct Connection {
 }
 
 /// The client's address as the text that goes into forwarding headers.
+#[derive(Clone, Copy)]
 struct Peer {
     text: [u8; Peer::TEXT_MAX],
     len: u8,
@@ -115,10 +116,7 @@ pub(crate) enum Target {
 /// Serves a connection until it ends. Not an async function, which would hold the arguments a second time.
 pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
     let Arrival { worker, listener, io, peer, destination, ahead, secure, counted, place: _ } = arrival;
-    // A stream is counted as part of its connection.
-    if !matches!(io, Io::Http2(_)) {
-        worker.connection_opened();
-    }
+    worker.connection_opened();
     let mut connection = Connection {
         timer: worker.timers.slot(),
         worker,
@@ -138,6 +136,54 @@ pub(crate) fn serve(arrival: Arrival) -> impl Future<Output = ()> {
         if connection.run().await == Spoken::Http2 {
             // Rare, so its size is kept out of the connection's own.
             Box::pin(http2::serve(&mut connection)).await;
+        }
+    }
+}
+
+/// What all streams of an HTTP/2 connection begin with.
+pub(crate) struct Streams {
+    pub(crate) worker: Rc<Worker>,
+    listener: Rc<ListenerHandle>,
+    peer: Peer,
+    destination: Option<Rc<Destination>>,
+    secure: Option<Rc<Secure>>,
+}
+
+impl Streams {
+    pub(crate) fn of(conn: &Connection) -> Self {
+        Self {
+            worker: conn.worker.clone(),
+            listener: conn.listener.clone(),
+            peer: conn.peer,
+            destination: conn.destination.clone(),
+            secure: conn.secure.clone(),
+        }
+    }
+
+    /// The client's address.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        SocketAddr::new(self.peer.ip(), self.peer.port)
+    }
+
+    /// Serves one stream. It is part of its connection, and counted as such.
+    pub(crate) fn serve(&self, io: Io) -> impl Future<Output = ()> + use<> {
+        let mut connection = Connection {
+            timer: self.worker.timers.slot(),
+            worker: self.worker.clone(),
+            listener: self.listener.clone(),
+            client: io,
+            carry: Carry::default(),
+            head: None,
+            peer: self.peer,
+            destination: self.destination.clone(),
+            secure: self.secure.clone(),
+            counted: None,
+            asked_for: None,
+            told_to_close: false,
+            fresh: false,
+        };
+        async move {
+            connection.run().await;
         }
     }
 }

@@ -184,18 +184,9 @@ pub(super) fn response(head: &ResponseHead, buf: &[u8]) -> io::Result<Response<(
     Ok(response)
 }
 
-/// The engine's request as HTTP/2 has it. `secure` says that the connection is encrypted; `peer` is the authority of a
-/// request that names none.
-pub(super) fn request(
-    head: &RequestHead,
-    buf: &[u8],
-    secure: bool,
-    peer: impl FnOnce() -> String,
-) -> io::Result<Request<()>> {
-    let host = match head.host(buf) {
-        Some(host) if !host.is_empty() => Authority::try_from(host).map_err(invalid)?,
-        _ => Authority::try_from(peer()).map_err(invalid)?,
-    };
+/// The engine's request as HTTP/2 has it. `secure` says that the connection is encrypted.
+pub(super) fn request(head: &RequestHead, buf: &[u8], secure: bool) -> io::Result<Request<()>> {
+    let host = Authority::try_from(head.host(buf).unwrap_or_default()).map_err(invalid)?;
     let target = [head.path(buf), head.query(buf)].concat();
     let target = match PathAndQuery::from_maybe_shared(Bytes::from(target)) {
         Ok(target) => target,

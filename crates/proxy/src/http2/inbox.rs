@@ -56,10 +56,10 @@ impl Inbox {
     }
 
     /// The head has been written; its body follows.
-    pub(super) fn begin(&mut self, kind: BodyKind, body: RecvStream) {
+    pub(super) fn begin(&mut self, kind: BodyKind, ended: bool, body: RecvStream) {
         self.state = match kind {
             BodyKind::None | BodyKind::UntilClose => State::Over,
-            BodyKind::Length(0) if body.is_end_stream() => State::Over,
+            BodyKind::Length(0) if ended => State::Over,
             BodyKind::Length(0) => {
                 // It must not look complete before it is.
                 self.held = Bytes::from(std::mem::take(&mut self.ready));

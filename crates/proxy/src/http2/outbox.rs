@@ -4,6 +4,7 @@
 //! more is accepted until it is gone: a slow reader slows its writer.
 
 use std::io;
+use std::ops::Range;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -23,7 +24,7 @@ pub(super) struct Outbox {
     /// A head that has not come whole.
     pub(super) partial: Vec<u8>,
     stream: Option<SendStream<Bytes>>,
-    decoder: Option<Box<BodyDecoder>>,
+    framing: Framing,
     /// The engine's content is text.
     text: Option<Text>,
     /// Content that `h2` has not taken yet.
@@ -35,15 +36,28 @@ pub(super) struct Outbox {
     ended: bool,
 }
 
+/// How the engine frames what it writes.
+#[derive(Debug, Default)]
+enum Framing {
+    /// Nothing may be written.
+    #[default]
+    None,
+    /// So many bytes are to come.
+    Length(u64),
+    Chunked(Box<BodyDecoder>),
+}
+
 impl Outbox {
     /// The head is with `h2`; content of this kind follows.
     pub(super) fn begin(&mut self, stream: SendStream<Bytes>, kind: BodyKind, limits: &Limits) {
         self.stream = Some(stream);
         self.written = kind.is_empty();
         self.ended = kind.is_empty();
-        if !kind.is_empty() {
-            self.decoder = Some(Box::new(BodyDecoder::new(kind, limits)));
-        }
+        self.framing = match kind {
+            BodyKind::None | BodyKind::UntilClose | BodyKind::Length(0) => Framing::None,
+            BodyKind::Length(length) => Framing::Length(length),
+            BodyKind::Chunked => Framing::Chunked(Box::new(BodyDecoder::new(kind, limits))),
+        };
     }
 
     /// The content that follows is text.
@@ -81,38 +95,32 @@ impl Outbox {
     }
 
     fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (Some(stream), Some(decoder)) = (&mut self.stream, &mut self.decoder) else {
-            // Nothing may follow.
-            return Err(io::ErrorKind::InvalidInput.into());
+        let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let taken = if bytes.len() <= AHEAD_BYTES_MAX {
+            bytes.len()
+        } else {
+            stream.reserve_capacity(bytes.len());
+            bytes.len().min(stream.capacity().max(AHEAD_BYTES_MAX))
         };
-        stream.reserve_capacity(bytes.len());
-        let taken = bytes.len().min(stream.capacity().max(AHEAD_BYTES_MAX));
-        let mut buf = BytesMut::from(&bytes[..taken]);
-        // Content is moved together; the first piece stays where it is.
-        let (mut start, mut end, mut at) = (0, 0, 0);
-        loop {
-            let step = decoder.decode(&mut buf[at..]).map_err(head::invalid)?;
-            let data = at + step.data.start..at + step.data.end;
-            if end == start {
-                (start, end) = (data.start, data.end);
-            } else if !data.is_empty() {
-                let len = data.len();
-                buf.copy_within(data, end);
-                end += len;
+        match &mut self.framing {
+            Framing::None => return Err(io::ErrorKind::InvalidInput.into()),
+            Framing::Length(left) => {
+                *left = left.checked_sub(taken as u64).ok_or(io::ErrorKind::InvalidInput)?;
+                self.written = *left == 0;
+                self.pending = Bytes::copy_from_slice(&bytes[..taken]);
             }
-            at += step.consumed;
-            if step.done {
-                self.written = true;
-                if let Some(trailers) = decoder.trailers() {
-                    self.trailers = Some(head::trailers(trailers)?);
+            Framing::Chunked(decoder) => {
+                let mut buf = BytesMut::from(&bytes[..taken]);
+                let content = unframe(decoder, &mut buf)?;
+                self.pending = buf.freeze().slice(content);
+                if decoder.is_done() {
+                    self.written = true;
+                    if let Some(trailers) = decoder.trailers() {
+                        self.trailers = Some(head::trailers(trailers)?);
+                    }
                 }
-                break;
-            }
-            if step.consumed == 0 || at == taken {
-                break;
             }
         }
-        self.pending = buf.freeze().slice(start..end);
         if let Some(text) = &mut self.text {
             self.pending = text.decode(&self.pending).map_err(head::invalid)?.into();
             if self.written && !text.is_whole() {
@@ -169,6 +177,26 @@ impl Outbox {
             && let Some(stream) = &mut self.stream
         {
             stream.send_reset(reason);
+        }
+    }
+}
+
+/// Moves the content of chunks together, and gives where it is; the first piece stays where it was.
+fn unframe(decoder: &mut BodyDecoder, buf: &mut [u8]) -> io::Result<Range<usize>> {
+    let (mut start, mut end, mut at) = (0, 0, 0);
+    loop {
+        let step = decoder.decode(&mut buf[at..]).map_err(head::invalid)?;
+        let data = at + step.data.start..at + step.data.end;
+        if end == start {
+            (start, end) = (data.start, data.end);
+        } else if !data.is_empty() {
+            let len = data.len();
+            buf.copy_within(data, end);
+            end += len;
+        }
+        at += step.consumed;
+        if step.done || step.consumed == 0 || at == buf.len() {
+            return Ok(start..end);
         }
     }
 }

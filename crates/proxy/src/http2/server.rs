@@ -1,7 +1,6 @@
 //! A client's HTTP/2 connection: one task that drives it, and one for each of its streams.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,8 +13,8 @@ use tokio::task::spawn_local;
 use super::frames::Frames;
 use super::link::Link;
 use super::stream::{Served, Stream};
-use crate::connection::{self, Connection};
-use crate::listen::{Arrival, Bounds, Destination};
+use crate::connection::{Connection, Streams};
+use crate::listen::Bounds;
 use crate::observe::{Http2Flood, Wire};
 use crate::runtime::{Io, Worker};
 
@@ -36,14 +35,7 @@ enum Phase {
 pub(crate) async fn serve(conn: &mut Connection) {
     let worker = conn.worker.clone();
     let link = Rc::new(Link::new(&conn.client, conn.secure.is_some(), worker.timers.now_ms()));
-    let arrivals = Arrivals {
-        worker: worker.clone(),
-        link: link.clone(),
-        listener: conn.listener.clone(),
-        peer: conn.peer_addr(),
-        destination: conn.destination.clone(),
-        secure: conn.secure.clone(),
-    };
+    let arrivals = Arrivals { streams: Streams::of(conn), link: link.clone() };
     let ahead = conn.carry.take();
     if let Some(counted) = &mut conn.counted {
         counted.speaks(Wire::Http2);
@@ -68,7 +60,7 @@ pub(crate) async fn serve(conn: &mut Connection) {
             }
             let step = if let Some(flood) = link.flood().filter(|_| !reported) {
                 reported = true;
-                tracing::debug!(peer = %arrivals.peer, ?flood, "closing a connection that floods");
+                tracing::debug!(peer = %arrivals.streams.peer(), ?flood, "closing a connection that floods");
                 worker.counters.http2.flood(flood.counted());
                 Some(Phase::Closing)
             } else if phase == Phase::Open && (worker.is_draining() || listener.is_closing()) {
@@ -152,9 +144,9 @@ fn drive(h2: &mut H2<'_>, cx: &mut Context<'_>, arrivals: &Arrivals) -> Poll<()>
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok((request, respond)))) => arrivals.begin(request, respond),
             Poll::Ready(Some(Err(fault))) => {
-                tracing::debug!(peer = %arrivals.peer, %fault, "an HTTP/2 connection has failed");
+                tracing::debug!(peer = %arrivals.streams.peer(), %fault, "an HTTP/2 connection has failed");
                 if fault.is_library() && fault.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-                    arrivals.worker.counters.http2.flood(Http2Flood::Other);
+                    arrivals.streams.worker.counters.http2.flood(Http2Flood::Other);
                 }
                 return Poll::Ready(());
             }
@@ -163,14 +155,10 @@ fn drive(h2: &mut H2<'_>, cx: &mut Context<'_>, arrivals: &Arrivals) -> Poll<()>
     }
 }
 
-/// What every stream of a connection begins with.
+/// Where requests come in.
 struct Arrivals {
-    worker: Rc<Worker>,
+    streams: Streams,
     link: Rc<Link>,
-    listener: Rc<crate::listen::ListenerHandle>,
-    peer: SocketAddr,
-    destination: Option<Rc<Destination>>,
-    secure: Option<Rc<crate::listen::Secure>>,
 }
 
 impl Arrivals {
@@ -182,18 +170,7 @@ impl Arrivals {
             let _ = respond.send_response(response, true);
             return;
         }
-        let stream = Served::new(self.worker.clone(), self.link.clone(), request, respond);
-        let arrival = Arrival {
-            worker: self.worker.clone(),
-            listener: self.listener.clone(),
-            io: Io::Http2(Box::new(Stream::Served(stream))),
-            peer: self.peer,
-            destination: self.destination.clone(),
-            ahead: Vec::new(),
-            secure: self.secure.clone(),
-            counted: None,
-            place: None,
-        };
-        spawn_local(connection::serve(arrival));
+        let stream = Served::new(self.streams.worker.clone(), self.link.clone(), request, respond);
+        spawn_local(self.streams.serve(Io::Http2(Box::new(Stream::Served(stream)))));
     }
 }

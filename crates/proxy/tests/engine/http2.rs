@@ -6,7 +6,7 @@ mod grpc;
 mod malformed;
 mod mutants;
 mod raw;
-mod upstream;
+pub(crate) mod upstream;
 
 use std::net::SocketAddr;
 

@@ -10,6 +10,8 @@ use weir_proxy::listen::Role as ListenRole;
 use weir_proxy::snapshot::{Registered, Role, Services};
 use weir_proxy::{AccessLogConfig, Mode};
 
+use crate::http2;
+use crate::http2::upstream::H2Upstream;
 use crate::support::{Client, Proxy, Upstream, documents, eventually, find, free_port};
 
 fn sidecar(app: SocketAddr, callee: SocketAddr) -> Proxy {
@@ -47,6 +49,37 @@ fn inbound_requests_reach_the_application() {
     client.send("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n");
     assert_eq!(client.response().status, 405);
     assert!(callee.received().is_empty());
+}
+
+#[test]
+fn http2_is_spoken_on_both_sides_of_a_sidecar() {
+    let (app, callee) = (H2Upstream::echo(), H2Upstream::echo());
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let service = ServiceRef::new("default", "front");
+    let mode = Mode::Sidecar { service: service.clone(), inbound: any, app: app.addr, outbound: any };
+    let documents = format!(
+        "kind: Service
+apiVersion: weir.dev/v1
+metadata: {{name: cart}}
+spec: {{protocol: http2, endpoints: [{{address: 127.0.0.1, port: {}}}]}}
+",
+        callee.addr.port()
+    );
+    let proxy = Proxy::start(mode, Role::Sidecar { service }, &documents, |config| {
+        config.app_protocol = weir_model::resource::Protocol::Http2;
+    });
+    for (role, host) in [(ListenRole::Inbound, "whatever"), (ListenRole::Outbound, "cart")] {
+        let got = http2::run(async {
+            let requests = http2::connect(proxy.fixed(role)).await;
+            let request = http::Request::get(format!("http://{host}/x")).body(()).unwrap();
+            http2::exchange(&requests, request, &[], None).await.unwrap()
+        });
+        assert!(got.text().starts_with(&format!("GET http://{host}/x HTTP/2.0\n")), "{}", got.text());
+        let old = Client::connect(proxy.fixed(role))
+            .send(format!("GET /y HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+            .response();
+        assert!(old.text().starts_with(&format!("GET http://{host}/y HTTP/2.0\n")), "{}", old.text());
+    }
 }
 
 #[test]

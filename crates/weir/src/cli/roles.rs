@@ -242,8 +242,8 @@ pub(crate) struct ProxyArgs {
     /// Sidecar: what the application speaks
     #[arg(
         long,
-        value_name = "http|tcp",
-        value_parser = ["http", "tcp"],
+        value_name = "http|http2|grpc|tcp",
+        value_parser = ["http", "http2", "grpc", "tcp"],
         hide_possible_values = true,
         default_value = "http",
         requires = "service"

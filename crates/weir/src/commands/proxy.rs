@@ -91,9 +91,12 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
     let mut config = ProxyConfig::new(mode(args)?, source);
     config.insecure = args.insecure;
     config.interception = interception(args)?;
-    if args.app_protocol == "tcp" {
-        config.app_protocol = Protocol::Tcp;
-    }
+    config.app_protocol = match &*args.app_protocol {
+        "http2" => Protocol::Http2,
+        "grpc" => Protocol::Grpc,
+        "tcp" => Protocol::Tcp,
+        _ => Protocol::Http,
+    };
     config.workers = args.workers.map_or(0, usize::from);
     config.admin = args.admin.map(|address| address.0);
     config.access_log = args.access_log.as_deref().map(|path| access_log(path, args));

@@ -95,11 +95,20 @@ impl Called {
     /// Sends the head that `bytes` begins with. Gives where it ends, if it is whole.
     fn begin(&mut self, bytes: &[u8], head: &mut RequestHead) -> io::Result<Option<usize>> {
         let limits = &self.worker.config().limits.request;
+        let named;
+        let (bytes, added) = match without_host(bytes) {
+            Some(at) => {
+                // HTTP/1.0 asks for no host; HTTP/2 does.
+                let peer = self.connection.link.peer.map(|peer| peer.to_string()).unwrap_or_default();
+                named = [&bytes[..at], peer.as_bytes(), &bytes[at..]].concat();
+                (&*named, peer.len())
+            }
+            None => (bytes, 0),
+        };
         let Parsed::Complete(len) = parse_request(bytes, limits, head).map_err(head::invalid)? else {
             return Ok(None);
         };
-        let peer = || self.connection.link.peer.map(|peer| peer.to_string()).unwrap_or_default();
-        let mut request = head::request(head, &bytes[..len], self.connection.link.secure, peer)?;
+        let mut request = head::request(head, &bytes[..len], self.connection.link.secure)?;
         self.head_only = *request.method() == Method::HEAD;
         let kind = head.body();
         self.web = if self.translates { Web::of_request(request.headers_mut()) } else { None };
@@ -111,7 +120,7 @@ impl Called {
         if let Some(web) = self.web {
             self.outbox.translate(web);
         }
-        Ok(Some(len))
+        Ok(Some(len - added))
     }
 
     /// Content that comes along with its head.
@@ -159,7 +168,7 @@ impl Called {
         if let Some(web) = web {
             self.inbox.translate(web);
         }
-        self.inbox.begin(kind, response.into_body());
+        self.inbox.begin(kind, ended, response.into_body());
         self.connection.link.worked();
     }
 
@@ -174,6 +183,13 @@ impl Called {
     pub(super) fn link(&self) -> &Link {
         &self.connection.link
     }
+}
+
+/// Where a host is to be put in a head that the engine has written without one. It writes it first.
+fn without_host(bytes: &[u8]) -> Option<usize> {
+    const EMPTY: &[u8] = b"Host: \r\n";
+    let line = bytes.iter().position(|&byte| byte == b'\n')? + 1;
+    bytes.get(line..)?.starts_with(EMPTY).then_some(line + EMPTY.len() - 2)
 }
 
 /// A request that never got as far as a frame.

@@ -39,7 +39,7 @@ impl Served {
         let ended = request.body().is_end_stream();
         let method = Method::from_bytes(request.method().as_str().as_bytes());
         let kind = head::write_request(&request, ended, inbox.head());
-        inbox.begin(kind, request.into_body());
+        inbox.begin(kind, ended, request.into_body());
         link.begin_stream(worker.timers.now_ms());
         worker.counters.http2.streams.add(1);
         worker.counters.http2.streams_total.add(1);

@@ -14,11 +14,11 @@ use super::{connect, exchange, request, run};
 use crate::support::{Proxy, Upstream, documents, eventually};
 
 /// A request as an upstream got it, and how to answer it.
-pub(super) struct Call {
-    pub(super) request: Request<h2::RecvStream>,
-    pub(super) respond: SendResponse<Bytes>,
+pub(crate) struct Call {
+    pub(crate) request: Request<h2::RecvStream>,
+    pub(crate) respond: SendResponse<Bytes>,
     /// The connection's number, from 0.
-    pub(super) connection: usize,
+    pub(crate) connection: usize,
 }
 
 impl Call {
@@ -41,19 +41,19 @@ impl Call {
 }
 
 /// An upstream on a thread of its own.
-pub(super) struct H2Upstream {
-    pub(super) addr: SocketAddr,
+pub(crate) struct H2Upstream {
+    pub(crate) addr: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
 impl H2Upstream {
-    pub(super) fn start<F: Future<Output = ()> + 'static>(
+    pub(crate) fn start<F: Future<Output = ()> + 'static>(
         serve: impl Fn(Call) -> F + Send + Sync + 'static,
     ) -> Self {
         Self::with(&h2::server::Builder::new(), serve)
     }
 
-    pub(super) fn with<F: Future<Output = ()> + 'static>(
+    pub(crate) fn with<F: Future<Output = ()> + 'static>(
         builder: &h2::server::Builder,
         serve: impl Fn(Call) -> F + Send + Sync + 'static,
     ) -> Self {
@@ -83,7 +83,7 @@ impl H2Upstream {
     }
 
     /// Answers every request with what it was.
-    pub(super) fn echo() -> Self {
+    pub(crate) fn echo() -> Self {
         Self::start(|mut call| async move {
             let (body, trailers) = call.body().await;
             let head = &call.request;
@@ -254,6 +254,14 @@ fn a_policy_bounds_streams_and_connections() {
         assert_eq!(served, 6, "two on each of three connections");
     });
     assert_eq!(upstream.connections(), 3);
+}
+
+#[test]
+fn a_tls_less_request_without_a_host_is_for_the_endpoint_itself() {
+    let upstream = H2Upstream::echo();
+    let proxy = proxy(&upstream);
+    let got = proxy.client().send("GET / HTTP/1.0\r\n\r\n").response();
+    assert!(got.text().starts_with(&format!("GET http://{}/ HTTP/2.0", upstream.addr)), "{}", got.text());
 }
 
 #[test]
