@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 use weir_model::registry::Health;
+use weir_model::resource::ListenerProtocol;
 use weir_policy::balance::{Note, Tried, Why};
 
 use super::record::Record;
@@ -15,8 +16,8 @@ use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
 /// What of the URL could not be taken as it is.
 pub(super) fn remarks(snapshot: &Snapshot, request: &Request) -> Vec<String> {
     let mut remarks = Vec::new();
-    if request.https {
-        remarks.push("https is not served yet; this is what becomes of the same request by http".to_owned());
+    if request.https && !snapshot.listeners.iter().any(is_https) {
+        remarks.push("no listener speaks https; this is what becomes of the same request by http".to_owned());
     }
     let mut ports: Vec<u16> = snapshot.listeners.iter().map(|listener| listener.addr.port()).collect();
     ports.sort_unstable();
@@ -40,10 +41,13 @@ pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl R
         return vec![mesh(snapshot, request, rng)];
     }
     let on_port = |listener: &&ListenerConfig| Some(listener.addr.port()) == request.port;
-    let named = snapshot.listeners.iter().any(|listener| on_port(&listener));
+    let secure = request.https && snapshot.listeners.iter().any(is_https);
+    let by_scheme = |listener: &&ListenerConfig| !secure || is_https(listener);
+    let named = snapshot.listeners.iter().filter(by_scheme).any(|listener| on_port(&listener));
     let mut entrances: Vec<Entrance> = Vec::new();
     let mut tables: Vec<&Arc<RouteTable>> = Vec::new();
-    for listener in snapshot.listeners.iter().filter(|listener| !named || on_port(listener)) {
+    let meant = |listener: &&ListenerConfig| by_scheme(listener) && (!named || on_port(listener));
+    for listener in snapshot.listeners.iter().filter(meant) {
         // A gateway with several addresses has the same table behind each.
         if !tables.iter().any(|table| Arc::ptr_eq(table, &listener.routes)) {
             tables.push(&listener.routes);
@@ -51,6 +55,10 @@ pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl R
         }
     }
     entrances
+}
+
+fn is_https(listener: &ListenerConfig) -> bool {
+    listener.protocol == ListenerProtocol::Https
 }
 
 fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance {

@@ -157,9 +157,28 @@ fn calls_inside_the_mesh() {
 }
 
 #[test]
+fn https_comes_in_by_listeners_that_speak_it() {
+    let listeners = json!([
+        {"name": "web", "port": 8080, "protocol": "HTTP"},
+        {"name": "secure", "port": 8443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "shop"}]}},
+    ]);
+    let both = inputs([
+        resource("Gateway", "edge", json!({"listeners": listeners})),
+        service("cart", &[1]),
+        route("to-secure", json!([{"name": "edge", "sectionName": "secure"}]), "cart"),
+    ]);
+    let https = ask(&both, edge(), "GET", "https://shop.example/", &[]);
+    assert!(https.remarks.is_empty(), "{https}");
+    assert_eq!(https.entrances.len(), 1);
+    assert!(https.forwarded().is_some());
+    let http = ask(&both, edge(), "GET", "http://shop.example:8080/", &[]);
+    assert!(matches!(http.entrances[0].outcome, Outcome::Refused { status: 404, .. }), "{http}");
+}
+
+#[test]
 fn what_is_not_served_yet_is_said() {
     let https = ask(&shop(), edge(), "GET", "https://shop.example/cart", &[]);
-    assert_eq!(https.remarks, ["https is not served yet; this is what becomes of the same request by http"]);
+    assert_eq!(https.remarks, ["no listener speaks https; this is what becomes of the same request by http"]);
     assert!(https.forwarded().is_some());
     let connect = ask(&shop(), edge(), "CONNECT", "shop.example:443", &[]);
     let Outcome::Refused { status: 405, reason } = &connect.entrances[0].outcome else { panic!("{connect}") };

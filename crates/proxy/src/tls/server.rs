@@ -21,7 +21,7 @@ use super::LoadedCertificate;
 use super::provider::{MinVersion, provider};
 
 /// The application protocols that clients of HTTP sections are offered, in this order.
-pub(crate) const HTTP_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+pub(crate) const HTTP_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// What a section of a listener is to offer.
 #[derive(Clone, Debug)]
@@ -242,7 +242,8 @@ impl Keys {
                 }
             }
         }
-        self.all.iter().find(can_sign).cloned()
+        // If none can, the handshake must fail for want of an algorithm, not of a certificate.
+        self.all.iter().find(can_sign).or(self.all.first()).cloned()
     }
 }
 
