@@ -10,6 +10,7 @@ pub mod databases;
 pub mod documents;
 pub mod http;
 pub mod load;
+pub mod namespaces;
 pub mod process;
 pub mod wait;
 

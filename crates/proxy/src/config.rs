@@ -43,8 +43,17 @@ pub struct ProxyConfig {
 pub struct Interception {
     /// Addresses that stand for one service each: whatever connects there is for it.
     pub upstreams: Vec<(ServiceRef, SocketAddr)>,
+    /// Services that are subscribed to from the start, so that it is known which addresses are theirs.
+    pub known: Vec<ServiceRef>,
     /// Where connections to anywhere arrive that the kernel redirects; it is asked where they were to go.
     pub transparent: Vec<SocketAddr>,
+}
+
+impl Interception {
+    /// The services that it names.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceRef> {
+        self.upstreams.iter().map(|(service, _)| service).chain(&self.known)
+    }
 }
 
 impl ProxyConfig {

@@ -1,5 +1,5 @@
 //! An application to put behind Weir: answers every request with its name; a process of its own, so that it can be
-//! killed like one. `test-app NAME PORT`.
+//! killed like one. `test-app NAME PORT [ADDRESS]`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,8 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let name = args.next().expect("a name");
     let port: u16 = args.next().and_then(|port| port.parse().ok()).expect("a port");
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let address = args.next().unwrap_or_else(|| "127.0.0.1".to_owned());
+    let listener = TcpListener::bind((address.as_str(), port)).expect("the port is free");
     for stream in listener.incoming().flatten() {
         let name = name.clone();
         std::thread::spawn(move || serve(&stream, &name));
@@ -28,7 +29,7 @@ fn serve(stream: &TcpStream, name: &str) -> Option<()> {
         if reader.read_line(&mut request_line).ok()? == 0 {
             return None;
         }
-        let mut length = 0;
+        let (mut length, mut last) = (0, false);
         let mut head = request_line.clone();
         loop {
             let mut line = String::new();
@@ -36,6 +37,7 @@ fn serve(stream: &TcpStream, name: &str) -> Option<()> {
             if line == "\r\n" || line.is_empty() {
                 break;
             }
+            last |= line.eq_ignore_ascii_case("connection: close\r\n");
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().ok()?;
             }
@@ -54,6 +56,9 @@ fn serve(stream: &TcpStream, name: &str) -> Option<()> {
             answer.len()
         );
         writer.write_all(text.as_bytes()).ok()?;
+        if last {
+            return None;
+        }
     }
 }
 

@@ -217,7 +217,7 @@ fn application(config: &ProxyConfig) -> Option<Arc<Upstream>> {
 
 fn open_fixed(config: &ProxyConfig, listeners: &Listeners) -> Result<Vec<Fixed>, ProxyError> {
     let Mode::Sidecar { inbound, outbound, .. } = config.mode else { return Ok(Vec::new()) };
-    let Interception { upstreams, transparent } = &config.interception;
+    let Interception { upstreams, transparent, known: _ } = &config.interception;
     let own = [(Role::Inbound, Capture::None, inbound), (Role::Outbound, Capture::None, outbound)];
     let upstreams =
         upstreams.iter().map(|(service, addr)| (Role::Outbound, Capture::Service(service.clone()), *addr));

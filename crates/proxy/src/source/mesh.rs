@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use weir_model::{Resource, ResourceId, ServiceRef, Spec};
+use weir_model::{Resource, ResourceId, ServiceRef};
 
 use super::Shared;
 use super::disk::{self, Keeper, Kept};
@@ -55,6 +55,8 @@ pub(super) struct MeshSettings {
     pub(super) keepalive: Duration,
     /// How long an unused service stays subscribed.
     pub(super) idle_max: Duration,
+    /// Services that are subscribed to from the start and for good.
+    pub(super) declared: Vec<ServiceRef>,
 }
 
 impl MeshSettings {
@@ -68,6 +70,7 @@ impl MeshSettings {
             data_dir: None,
             keepalive: Duration::from_secs(5),
             idle_max: Duration::from_secs(600),
+            declared: Vec::new(),
         }
     }
 }
@@ -261,6 +264,7 @@ impl MeshSource {
     fn subscriptions(&self) -> BTreeSet<ServiceRef> {
         let mut services = referenced(&self.wanted.inputs);
         services.extend(self.shared().subscriptions.all());
+        services.extend(self.settings.declared.iter().cloned());
         services
     }
 
@@ -292,11 +296,9 @@ impl MeshSource {
 fn referenced(inputs: &Inputs) -> BTreeSet<ServiceRef> {
     let mut services = BTreeSet::new();
     for (id, resource) in inputs.resources.iter() {
-        if let Spec::HttpRoute(route) = &resource.spec {
-            for backend in route.rules.iter().flat_map(|rule| &rule.backend_refs) {
-                let namespace = backend.namespace.as_deref().unwrap_or(&id.namespace);
-                services.insert(ServiceRef::new(namespace, &*backend.name));
-            }
+        for backend in resource.spec.backends() {
+            let namespace = backend.namespace.unwrap_or(&id.namespace);
+            services.insert(ServiceRef::new(namespace, backend.name));
         }
     }
     services

@@ -118,6 +118,7 @@ async fn follow(
             let settings = MeshSettings {
                 admin: admin.map(|addr| addr.to_string()).unwrap_or_default(),
                 data_dir: data_dir.clone(),
+                declared: config.interception.services().cloned().collect(),
                 ..MeshSettings::new(servers, id.clone(), role)
             };
             let mut source = MeshSource::start(settings, publisher).await;

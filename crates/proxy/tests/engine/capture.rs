@@ -36,7 +36,7 @@ fn sidecar(names: &[&str], documents: &str, configure: impl FnOnce(&mut ProxyCon
     Proxy::start(mode, Role::Sidecar { service: own }, documents, |config| {
         config.interception = Interception {
             upstreams: names.iter().map(|name| (service(name), any())).collect(),
-            transparent: vec![],
+            ..Interception::default()
         };
         configure(config);
     })

@@ -161,15 +161,15 @@ impl FromStr for PortPair {
     }
 }
 
-/// `NAME=HOST:PORT` or `NAMESPACE/NAME=HOST:PORT`: a local address that stands for a service.
+/// `NAME` or `NAMESPACE/NAME`, with `=HOST:PORT` or without: a service, and a local address that stands for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UpstreamAddress {
     /// In which namespace; the proxy's own when absent.
     pub namespace: Option<String>,
     /// The service's name.
     pub name: String,
-    /// Where to listen.
-    pub address: ListenAddress,
+    /// Where to listen, if anywhere.
+    pub address: Option<ListenAddress>,
 }
 
 impl UpstreamAddress {
@@ -183,9 +183,10 @@ impl FromStr for UpstreamAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (service, address) = text
-            .split_once('=')
-            .ok_or("expected SERVICE=HOST:PORT, such as cart=127.0.0.1:9191".to_owned())?;
+        let (service, address) = match text.split_once('=') {
+            Some((service, address)) => (service, Some(address.parse()?)),
+            None => (text, None),
+        };
         let (namespace, name) = match service.split_once('/') {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, service),
@@ -195,7 +196,7 @@ impl FromStr for UpstreamAddress {
             names::label(namespace).map_err(bad)?;
         }
         names::registered(name).map_err(bad)?;
-        Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned(), address: address.parse()? })
+        Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned(), address })
     }
 }
 
@@ -208,11 +209,11 @@ mod tests {
         let read = |text: &str| text.parse::<UpstreamAddress>();
         let cart = read("cart=127.0.0.1:9191").unwrap();
         assert_eq!(cart.service("shop"), ServiceRef::new("shop", "cart"));
-        assert_eq!(cart.address.0.port(), 9191);
+        assert_eq!(cart.address.unwrap().0.port(), 9191);
+        assert!(read("cart").unwrap().address.is_none());
         let other = read("other/my_svc=[::1]:1").unwrap();
         assert_eq!(other.service("shop"), ServiceRef::new("other", "my_svc"));
         for (text, part) in [
-            ("cart", "SERVICE=HOST:PORT"),
             ("cart=9191", "127.0.0.1:9191"),
             ("=127.0.0.1:1", "expected"),
             ("A B=127.0.0.1:1", "expected"),

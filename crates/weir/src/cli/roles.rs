@@ -233,8 +233,9 @@ pub(crate) struct ProxyArgs {
     /// Sidecar: where the application's own calls arrive
     #[arg(long, value_name = "HOST:PORT", requires = "service")]
     pub outbound: Option<ListenAddress>,
-    /// Sidecar: a local address that stands for a service, whatever it speaks; may be repeated
-    #[arg(long = "upstream", value_name = "SERVICE=HOST:PORT", requires = "service")]
+    /// Sidecar: a service that the application calls, and a local address that stands for it; without the address, so that
+    /// redirected connections to the service are known as such; may be repeated
+    #[arg(long = "upstream", value_name = "SERVICE[=HOST:PORT]", requires = "service")]
     pub upstreams: Vec<UpstreamAddress>,
     /// Sidecar: where connections arrive that `weir intercept` redirects; may be repeated, for IPv4 and IPv6
     #[arg(long, value_name = "HOST:PORT", requires = "service")]

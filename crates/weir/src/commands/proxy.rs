@@ -78,7 +78,7 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
     for (flag, address) in args
         .upstreams
         .iter()
-        .map(|upstream| ("--upstream", upstream.address))
+        .filter_map(|upstream| Some(("--upstream", upstream.address?)))
         .chain(args.transparent.iter().map(|address| ("--transparent", *address)))
     {
         loopback::check(flag, address.0, args.insecure)?;
@@ -173,12 +173,17 @@ fn mode(args: &ProxyArgs) -> Result<Mode, Failure> {
 
 /// The listeners for connections that the application does not make to its sidecar.
 fn interception(args: &ProxyArgs) -> Result<Interception, Failure> {
-    let upstreams =
-        args.upstreams.iter().map(|upstream| (upstream.service(&args.namespace), upstream.address.0));
-    let interception = Interception {
-        upstreams: upstreams.collect(),
+    let mut interception = Interception {
         transparent: args.transparent.iter().map(|address| address.0).collect(),
+        ..Interception::default()
     };
+    for upstream in &args.upstreams {
+        let service = upstream.service(&args.namespace);
+        match upstream.address {
+            Some(address) => interception.upstreams.push((service, address.0)),
+            None => interception.known.push(service),
+        }
+    }
     let own = [("--app", args.app), ("--inbound", args.inbound), ("--outbound", args.outbound)];
     let mut taken: Vec<_> = own.into_iter().filter_map(|(flag, address)| Some((flag, address?.0))).collect();
     let upstreams = interception.upstreams.iter().map(|(_, address)| ("--upstream", *address));
@@ -284,13 +289,14 @@ mod tests {
 
         let more = parse(
             "weir proxy --service cart -n shop --app 127.0.0.1:1 --inbound 127.0.0.1:2 --outbound 127.0.0.1:3 \
-             --upstream db=127.0.0.1:5432 --upstream other/mail=127.0.0.1:25 --transparent 127.0.0.1:15001 \
+             --upstream db=127.0.0.1:5432 --upstream other/mail=127.0.0.1:25 --upstream cart --transparent 127.0.0.1:15001 \
              --transparent [::1]:15001 --app-protocol tcp",
         )
         .unwrap();
         let services: Vec<_> =
             more.interception.upstreams.iter().map(|(service, _)| service.to_string()).collect();
         assert_eq!(services, ["shop/db", "other/mail"]);
+        assert_eq!(more.interception.known, [ServiceRef::new("shop", "cart")]);
         assert_eq!((more.interception.transparent.len(), more.app_protocol), (2, Protocol::Tcp));
     }
 

@@ -357,6 +357,37 @@ async fn a_server_that_dies_without_a_word_is_noticed() {
     proxy.stop().await;
 }
 
+#[test]
+fn services_are_subscribed_to_whatever_kind_of_route_leads_there() {
+    let parse = |text: &str| weir_model::document::parse("test", text).unwrap().documents.remove(0).resource;
+    let routes = [
+        "kind: TCPRoute\nmetadata: {name: a}\nspec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: db}]}]}",
+        "kind: TLSRoute\nmetadata: {name: b}\nspec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: \
+         mail}]}]}",
+    ];
+    let inputs = Inputs::of_resources(Position::new(1, 1), routes.into_iter().map(parse));
+    let names: Vec<_> = referenced(&inputs).into_iter().map(|service| service.name).collect();
+    assert_eq!(names, ["db", "mail"]);
+}
+
+#[tokio::test]
+async fn declared_services_are_subscribed_to_from_the_start_and_for_good() {
+    let mut server = Server::start().await;
+    let mut settings = settings(server.addr, front());
+    settings.declared = vec![ServiceRef::new("default", "db")];
+    settings.idle_max = Duration::ZERO;
+    let proxy = start(settings).await;
+    let (mut stream, hello) = server.welcome().await;
+    let subscribed: Vec<_> = hello.upstreams.iter().map(|service| &*service.name).collect();
+    assert_eq!(subscribed, ["db"]);
+    let known = endpoints("db", true, &[endpoint("a/1", 5432)], &[]);
+    stream.update(mesh::Update { reset: true, endpoints: vec![known], ..update(1, 5) }).await;
+    stream.ack().await;
+    let addr = "127.0.0.1:5432".parse().unwrap();
+    assert_eq!(proxy.shared.snapshot.load().service_at(addr), Some(&ServiceRef::new("default", "db")));
+    proxy.stop().await;
+}
+
 #[tokio::test]
 async fn a_service_is_subscribed_to_when_it_is_called() {
     let mut server = Server::start().await;

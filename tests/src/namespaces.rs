@@ -1,0 +1,78 @@
+//! Network namespaces: a host of its own for a test, as far as the network is concerned.
+
+use std::ffi::OsStr;
+use std::process::{Child, Command, Stdio};
+
+use crate::databases::{is_root, output, program};
+use crate::eventually;
+
+/// A network namespace, which lasts until it is dropped.
+pub struct Namespace(Child);
+
+impl Namespace {
+    /// A new one, in which only loopback is up. None where that is forbidden, with the reason.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn new() -> Result<Self, String> {
+        if !is_root() {
+            return Err("network namespaces with several users need root".to_owned());
+        }
+        let unshare = program("unshare", "util-linux");
+        let tried = Command::new(&unshare).args(["--net", "true"]).output().unwrap();
+        if !tried.status.success() {
+            return Err(String::from_utf8_lossy(&tried.stderr).trim().to_owned());
+        }
+        let mut holder = Command::new(unshare);
+        holder.args(["--net", "sleep", "infinity"]).stdin(Stdio::null());
+        let namespace = Self(holder.spawn().unwrap());
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        eventually("the namespace to be there", std::time::Duration::from_secs(10), || {
+            let there = std::fs::read_link(format!("/proc/{}/ns/net", namespace.pid())).ok()?;
+            (there != own).then_some(())
+        });
+        output(namespace.command("ip").args(["link", "set", "lo", "up"]));
+        Ok(namespace)
+    }
+
+    /// The process that holds it.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// A command that will run in it.
+    pub fn command(&self, name: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program("nsenter", "util-linux"));
+        command.args(["--net", "--target", &self.pid().to_string(), "--"]).arg(name);
+        command
+    }
+
+    /// The same, as another user.
+    pub fn command_as(&self, user: u32, name: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command(program("setpriv", "util-linux"));
+        command
+            .args(["--reuid", &user.to_string(), "--regid", &user.to_string(), "--clear-groups", "--"])
+            .arg(name);
+        command
+    }
+
+    /// Joins two by a cable, with these networks' first and second addresses (`10.0.0.` and `fd00::`, say).
+    pub fn join(&self, other: &Self, v4: &str, v6: &str) {
+        let pid = other.pid().to_string();
+        let cable = ["link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", &pid];
+        output(self.command("ip").args(cable));
+        for (namespace, last) in [(self, 1), (other, 2)] {
+            let ip = |args: &[&str]| output(namespace.command("ip").args(args));
+            ip(&["addr", "add", &format!("{v4}{last}/24"), "dev", "cable"]);
+            ip(&["addr", "add", &format!("{v6}{last}/64"), "dev", "cable", "nodad"]);
+            ip(&["link", "set", "cable", "up"]);
+        }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
