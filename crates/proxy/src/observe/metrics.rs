@@ -170,7 +170,14 @@ impl Metrics {
             failing.into(),
         );
         let connected = status.connected_to.is_some();
-        gauge("weir_proxy_control_connected", "1 while connected to a control plane.", connected.into());
+        let help = "1 while connected to a control plane; nothing for a proxy that works from files.";
+        let control = out.family("weir_proxy_control_connected", Kind::Gauge, help);
+        if status.kind != "file" {
+            control.value(u8::from(connected));
+        }
+        let mut gauge = |name, help, value: u64| {
+            out.family(name, Kind::Gauge, help).value(value);
+        };
         gauge(
             "weir_proxy_rejected_resources",
             "Documents that are refused at the position in force.",
