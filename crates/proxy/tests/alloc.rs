@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use support::{Proxy, Upstream, eventually};
+use weir_proxy::{AccessLogConfig, TracePolicy};
 
 struct Counting;
 
@@ -85,6 +86,7 @@ fn ask(stream: &mut TcpStream, request: &[u8], buf: &mut [u8]) -> usize {
 #[test]
 fn allocations() {
     steady_requests_allocate_nothing();
+    logged_requests_allocate_next_to_nothing();
     waiting_connections_are_small();
     a_slow_reader_is_bounded();
 }
@@ -137,6 +139,32 @@ fn steady(proxy: &Proxy) {
         let allowed = if request.starts_with(b"GET /big") { 1000 } else { 0 };
         assert!(allocations <= allowed, "{allocations} allocations in 1000 requests: {line}");
     }
+}
+
+/// With an access log and a span for each request: what is allocated is the batches of lines, and the log's own writer.
+fn logged_requests_allocate_next_to_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = upstream();
+    let proxy = Proxy::gateway_with(&support::documents(&[upstream.addr], ""), |config| {
+        let path = Some(dir.path().join("access.log"));
+        config.access_log = Some(AccessLogConfig { path, ..AccessLogConfig::default() });
+        config.tracing.trace_context = TracePolicy::Start;
+    });
+    let mut stream = TcpStream::connect(proxy.addr()).unwrap();
+    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let mut buf = vec![0; 4096];
+    let request = b"GET /a HTTP/1.1\r\nHost: app\r\nUser-Agent: test\r\nX-Request-Id: abc\r\nb3: 64fe8b2a57d3eff7-e457b5a2e4d86bd1-1\r\n\r\n";
+    for _ in 0..200 {
+        ask(&mut stream, request, &mut buf);
+    }
+    ALLOCATIONS.store(0, Ordering::SeqCst);
+    COUNTING.store(true, Ordering::SeqCst);
+    for _ in 0..1000 {
+        ask(&mut stream, request, &mut buf);
+    }
+    COUNTING.store(false, Ordering::SeqCst);
+    let allocations = ALLOCATIONS.load(Ordering::SeqCst);
+    assert!(allocations <= 100, "{allocations} allocations in 1000 logged requests");
 }
 
 fn waiting_connections_are_small() {
