@@ -18,6 +18,7 @@ mod outside;
 mod refuse;
 
 mod carry;
+mod copies;
 mod marks;
 mod notes;
 
@@ -38,6 +39,7 @@ use crate::source::Subscribed;
 use crate::tunnel;
 
 pub(crate) use carry::Carry;
+pub(crate) use copies::{Copies, CopiesUnderWay};
 use decode::Next;
 pub(crate) use grpc::{ROOM_BYTES, write_timeout};
 pub(crate) use marks::Marks;
@@ -199,7 +201,7 @@ enum Spoken {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if !matches!(self.client, Io::Http2(_)) {
+        if !matches!(self.client, Io::Http2(_) | Io::Nobody(_)) {
             self.worker.connection_closed();
         }
     }
@@ -292,6 +294,9 @@ impl Connection {
             Target::Connect(to) => return Box::pin(to.run(self, exchange)).await,
             Target::None => Outcome::ClientGone,
         };
+        if exchange.copies.is_some() {
+            self.send_copies(&mut exchange);
+        }
         match outcome {
             Outcome::Complete => {
                 let goes_on = exchange.client_keeps && exchange.is_request_read();

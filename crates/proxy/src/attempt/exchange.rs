@@ -23,7 +23,7 @@ use std::time::Duration;
 use weir_http1::{BodyError, Method, ResponseError, ResponseHead, Version};
 
 use crate::config::EngineLimits;
-use crate::connection::{Carry, Marks, Notes, Target};
+use crate::connection::{Carry, Copies, Marks, Notes, Target};
 use crate::filter::Applied;
 use crate::observe::RequestRow;
 use crate::respond::{Reason, Refusal, Unanswered};
@@ -51,6 +51,8 @@ pub(crate) struct Exchange {
     pub(crate) marks: Marks,
     /// What the rule does to it on the way, if anything.
     pub(crate) filtered: Option<Applied>,
+    /// Who gets copies of it, until they are on their way.
+    pub(crate) copies: Option<Box<Copies>>,
     /// The origin of the page that asks, where a filter has something to say to it.
     pub(crate) origin: Vec<u8>,
     /// What is remembered for the access log.
@@ -122,7 +124,7 @@ pub(crate) struct Asked {
 }
 
 /// A gRPC call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Call {
     /// As the caller wrote it.
     pub(crate) content_type: Box<[u8]>,
@@ -194,6 +196,7 @@ impl Exchange {
             head_ns: 0,
             marks: Marks::NONE,
             filtered: None,
+            copies: None,
             origin: Vec::new(),
             notes: None,
             spare_notes: None,
@@ -242,6 +245,7 @@ impl Exchange {
             self.spare_notes = self.notes.take();
         }
         self.filtered = None;
+        self.copies = None;
         self.asked.upgrade = None;
         self.asked.call = None;
         self.overall = Coarse::MAX;
@@ -279,6 +283,11 @@ impl Exchange {
     /// Whether the request could be sent again as far as its bytes are concerned.
     pub(crate) fn is_replayable(&self) -> bool {
         self.recording && !self.heard
+    }
+
+    /// All of the request, head and body, as it goes to the upstream; none if it is not read whole, or too large.
+    pub(crate) fn recorded(&self) -> Option<&[u8]> {
+        (self.recording && self.upload.done).then_some(&*self.request)
     }
 
     /// Whether not a byte of the request was handed to the upstream's socket in this attempt.

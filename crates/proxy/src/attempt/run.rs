@@ -193,7 +193,11 @@ async fn attempt(
             sidecar: endpoint.inbound,
             app: conn.listener.role == Role::Inbound,
         };
-        exchange.poll(cx, &mut link)
+        let polled = exchange.poll(cx, &mut link);
+        if exchange.copies.is_some() && exchange.is_request_read() {
+            conn.send_copies(exchange);
+        }
+        polled
     })
     .await;
     match ended {

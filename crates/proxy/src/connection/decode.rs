@@ -266,6 +266,9 @@ impl Connection {
         {
             call.timeout_at = grpc::make_room(&mut exchange.request);
         }
+        if let Some(copies) = &mut exchange.copies {
+            copies.head_len = exchange.request.len();
+        }
         Next::Forward(exchange)
     }
 }

@@ -2,18 +2,20 @@
 //! those who write the heads.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Sleep;
 use weir_http1::TargetForm;
 
-use super::Connection;
 use super::way::HeadView;
+use super::{Connection, Copies};
 use crate::attempt::Exchange;
-use crate::filter::{Abort, Answer, Applied, Place, Redirect, decide, line, preflight_method};
+use crate::filter::{Abort, Answer, Applied, Mirror, Place, Redirect, decide, line, preflight_method};
 use crate::listen::Role;
 use crate::respond::{Lines, Reason, Refusal};
 use crate::route::{Filtered, RequestView};
+use crate::runtime::View;
 
 impl Connection {
     /// Makes a request wait. Rare, so that its size is kept out of the connection's own.
@@ -26,6 +28,7 @@ impl Connection {
     #[inline(never)]
     pub(super) fn filter(
         &self,
+        view: &Rc<View>,
         filtered: Filtered<'_>,
         seen: &HeadView<'_>,
         exchange: &mut Exchange,
@@ -38,6 +41,9 @@ impl Connection {
         }
         exchange.filtered = Some(Applied { filters: filters.clone(), prefix, cors: verdict.cors });
         exchange.asked.delay = verdict.delay;
+        if verdict.answer.is_none() && !filters.mirrors.is_empty() && exchange.asked.upgrade.is_none() {
+            self.copy(view, &filters.mirrors, exchange);
+        }
         match verdict.answer? {
             Answer::Preflight => {
                 let mut lines = Lines::default();
@@ -57,6 +63,21 @@ impl Connection {
             Answer::Redirect => {
                 filters.redirect.as_ref().map(|redirect| self.redirect(redirect, prefix, seen))
             }
+        }
+    }
+
+    /// Draws who gets copies of a request.
+    fn copy(&self, view: &Rc<View>, mirrors: &[Mirror], exchange: &mut Exchange) {
+        let mut to = Vec::new();
+        for mirror in mirrors {
+            let upstream = view.snapshot.upstream(mirror.upstream);
+            // What does not exist gets nothing (Gateway API).
+            if upstream.known && mirror.share.draw(&mut *self.worker.rng.borrow_mut()) {
+                to.push(self.worker.local(view, upstream));
+            }
+        }
+        if !to.is_empty() {
+            exchange.copies = Some(Box::new(Copies { to, head_len: 0 }));
         }
     }
 

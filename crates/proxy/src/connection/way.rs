@@ -122,7 +122,7 @@ impl Connection {
             Decision::Forward { upstream, rule, filtered } => {
                 exchange.row = Some(self.worker.row(view, Some(&rule.label), upstream));
                 if let Some(filtered) = filtered
-                    && let Some(refusal) = self.filter(filtered, seen, exchange)
+                    && let Some(refusal) = self.filter(view, filtered, seen, exchange)
                 {
                     return Way::Refuse(refusal);
                 }
@@ -139,7 +139,7 @@ impl Connection {
                 let named = service.map_or_else(|| NONE.into(), |service| service.to_string().into());
                 exchange.row = Some(self.worker.make_row(Some(&rule.label), &named));
                 if let Some(filtered) = filtered
-                    && let Some(refusal) = self.filter(filtered, seen, exchange)
+                    && let Some(refusal) = self.filter(view, filtered, seen, exchange)
                 {
                     return Way::Refuse(refusal);
                 }

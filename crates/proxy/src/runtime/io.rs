@@ -30,6 +30,8 @@ pub(crate) enum Io {
     Http2(Box<http2::Stream>),
     /// TLS over TCP.
     Tls(Box<TlsStream>),
+    /// A client that says nothing more and listens to nothing, at this address of ours.
+    Nobody(Option<SocketAddr>),
 }
 
 /// What an idle connection has to say.
@@ -56,6 +58,8 @@ impl Io {
             }
             Self::Http2(stream) => stream.poll_read(cx, buf),
             Self::Tls(stream) => stream.poll_read(cx, buf),
+            // Whoever waits here has a deadline that wakes it.
+            Self::Nobody(_) => Poll::Pending,
         }
     }
 
@@ -76,6 +80,7 @@ impl Io {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Http2(stream) => stream.poll_write(cx, bytes),
             Self::Tls(stream) => stream.poll_write(cx, bytes),
+            Self::Nobody(_) => Poll::Ready(Ok(bytes.len())),
         }
     }
 
@@ -93,6 +98,7 @@ impl Io {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Http2(stream) => stream.poll_write_vectored(cx, slices),
             Self::Tls(stream) => stream.poll_write_vectored(cx, slices),
+            Self::Nobody(_) => Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum())),
         }
     }
 
@@ -101,7 +107,7 @@ impl Io {
     #[inline]
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tcp(_) | Self::Nobody(_) => Poll::Ready(Ok(())),
             Self::Http2(stream) => stream.poll_flush(cx),
             Self::Tls(stream) => stream.poll_flush(cx),
         }
@@ -116,7 +122,7 @@ impl Io {
                 let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
             }
             // A stream ends with its message, and a message cannot be cut short by ending it.
-            Self::Http2(_) => {}
+            Self::Http2(_) | Self::Nobody(_) => {}
             Self::Tls(stream) => stream.shutdown(),
         }
     }
@@ -129,6 +135,7 @@ impl Io {
             }
             Self::Http2(stream) => stream.abort(),
             Self::Tls(stream) => stream.abort(),
+            Self::Nobody(_) => {}
         }
     }
 
@@ -144,13 +151,14 @@ impl Io {
             },
             Self::Http2(stream) => stream.look(),
             Self::Tls(stream) => stream.look(),
+            Self::Nobody(_) => Idle::Quiet,
         }
     }
 
     /// Whether it is encrypted.
     pub(crate) fn is_secure(&self) -> bool {
         match self {
-            Self::Tcp(_) | Self::Http2(_) => false,
+            Self::Tcp(_) | Self::Http2(_) | Self::Nobody(_) => false,
             Self::Tls(_) => true,
         }
     }
@@ -161,6 +169,7 @@ impl Io {
             Self::Tcp(stream) => stream.local_addr().ok(),
             Self::Http2(stream) => stream.local_addr(),
             Self::Tls(stream) => stream.tcp().local_addr().ok(),
+            Self::Nobody(local) => *local,
         }
     }
 
@@ -170,6 +179,7 @@ impl Io {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Http2(stream) => stream.peer_addr(),
             Self::Tls(stream) => stream.tcp().peer_addr().ok(),
+            Self::Nobody(_) => None,
         }
     }
 }

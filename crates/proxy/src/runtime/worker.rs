@@ -21,7 +21,7 @@ use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
 use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, probe_avoided};
 use crate::config::ProxyConfig;
-use crate::connection::Lookups;
+use crate::connection::{CopiesUnderWay, Lookups};
 use crate::http2;
 use crate::listen::{Bounds, Handshakes, ListenerHandle, Mail, Mailbox, Role, accept_loop};
 use crate::observe::{Clock, NONE, RequestRow, Slept, WorkerCounters, WorkerLog};
@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     pub(crate) probes: Probes,
     /// Host names outside the mesh that are being resolved.
     pub(crate) lookups: Lookups,
+    /// Copies of requests that are on their way.
+    pub(crate) copies: CopiesUnderWay,
     pub(crate) http2: http2::Local,
     /// TLS handshakes with clients that are under way.
     pub(crate) handshakes: Handshakes,
@@ -133,6 +135,7 @@ impl Worker {
             listeners: RefCell::default(),
             probes: Probes::default(),
             lookups: Lookups::default(),
+            copies: CopiesUnderWay::default(),
             http2: http2::Local::default(),
             handshakes: Handshakes::default(),
             index,

@@ -330,3 +330,117 @@ fn expressions_route_requests() {
     assert_eq!(status("/items/42", "x-version: v3"), 404);
     assert_eq!(status("/items/x", "x-version: v1"), 404);
 }
+
+/// Documents of a gateway that sends everything to `app`, and copies to `shadow`.
+fn mirrored(app: SocketAddr, shadow: SocketAddr, share: &str) -> String {
+    let filter = format!("{{type: RequestMirror, requestMirror: {{backendRef: {{name: shadow}}{share}}}}}");
+    format!("{}---\n{}", documents(app, &everything(&filter)), service("shadow", shadow))
+}
+
+/// The requests that an upstream has got.
+fn received(upstream: &Upstream) -> String {
+    String::from_utf8_lossy(&upstream.received()).into_owned()
+}
+
+#[test]
+fn requests_are_copied_with_their_bodies() {
+    let (app, shadow) = (Upstream::echo(), Upstream::echo());
+    let proxy = Proxy::gateway(&mirrored(app.addr, shadow.addr, ""));
+    let mut client = proxy.client();
+    let body = "x".repeat(40_000);
+    let requests = [
+        "GET /a?b=c HTTP/1.1\r\nHost: shop\r\nX-A: 1\r\n\r\n".to_owned(),
+        format!("POST /b HTTP/1.1\r\nHost: shop\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+        "POST /c HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+            .to_owned(),
+    ];
+    for (i, request) in requests.iter().enumerate() {
+        let response = client.send(request).response();
+        assert_eq!(response.status, 200);
+        // The service itself does not see the mark.
+        assert!(!response.text().contains("x-weir-mirrored"), "{}", response.text());
+        let count = i + 1;
+        eventually("the copy arrives", || {
+            received(&shadow).matches("\r\nx-weir-mirrored: 1\r\n\r\n").count() == count
+        });
+    }
+    // The same but for the mark; not always in the same order among copies, so one after the other above.
+    let expected = received(&app);
+    eventually("all of it arrives", || received(&shadow).replace("x-weir-mirrored: 1\r\n", "") == expected);
+    // Copies use connections again, as any request does.
+    assert_eq!(shadow.connections(), 1);
+    let metrics = proxy.text();
+    assert!(metrics.contains("weir_proxy_mirrored_total 3"), "{metrics}");
+}
+
+#[test]
+fn copies_neither_delay_nor_break_anything() {
+    let app = Upstream::echo();
+    // Takes requests and never answers.
+    let silent = Upstream::start(|conn| {
+        conn.until_closed();
+        Ok(())
+    });
+    let proxy = Proxy::gateway(&mirrored(app.addr, silent.addr, ""));
+    let mut client = proxy.client();
+    for _ in 0..300 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let metrics = proxy.text();
+    assert!(metrics.contains("weir_proxy_mirrored_total 256"), "{metrics}");
+    assert!(metrics.contains("weir_proxy_mirrors_lost_total{reason=\"overloaded\"} 44"), "{metrics}");
+    let proxy = Proxy::gateway(&mirrored(app.addr, ([127, 0, 0, 1], 1).into(), ""));
+    assert_eq!(proxy.client().get("/").status, 200);
+    eventually("it is counted", || {
+        proxy.text().contains("weir_proxy_mirrors_lost_total{reason=\"failed\"} 1")
+    });
+}
+
+#[test]
+fn what_is_too_large_is_not_copied() {
+    let (app, shadow) = (Upstream::echo(), Upstream::echo());
+    let proxy = Proxy::gateway(&mirrored(app.addr, shadow.addr, ""));
+    let body = "x".repeat(100_000);
+    let request = format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    assert_eq!(proxy.client().send(request).response().status, 200);
+    eventually("it is counted", || {
+        proxy.text().contains("weir_proxy_mirrors_lost_total{reason=\"too_large\"} 1")
+    });
+    assert_eq!(shadow.connections(), 0);
+}
+
+#[test]
+fn a_share_of_requests_is_copied() {
+    let (app, shadow) = (Upstream::echo(), Upstream::echo());
+    let proxy =
+        Proxy::gateway(&mirrored(app.addr, shadow.addr, ", fraction: {numerator: 1, denominator: 4}"));
+    let mut client = proxy.client();
+    for _ in 0..1000 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let copied = || received(&shadow).matches("x-weir-mirrored").count();
+    eventually("copies arrive", || copied() > 180);
+    assert!(copied() < 320, "{}", copied());
+}
+
+#[test]
+fn several_services_get_copies_and_what_does_not_exist_gets_none() {
+    let (app, shadow) = (Upstream::echo(), Upstream::echo());
+    let mirror =
+        |name: &str| format!("{{type: RequestMirror, requestMirror: {{backendRef: {{name: {name}}}}}}}");
+    let filters = [mirror("shadow"), mirror("gone"), mirror("app")].join(", ");
+    let documents =
+        format!("{}---\n{}", documents(app.addr, &everything(&filters)), service("shadow", shadow.addr));
+    let proxy = Proxy::gateway(&documents);
+    assert_eq!(proxy.client().get("/").status, 200);
+    eventually("one copy arrives", || received(&shadow).contains("x-weir-mirrored"));
+    eventually("so does the other", || received(&app).matches("GET / ").count() == 2);
+}
+
+#[test]
+fn copies_are_made_though_the_service_cannot_be_reached() {
+    let shadow = Upstream::echo();
+    let proxy = Proxy::gateway(&mirrored(([127, 0, 0, 1], 1).into(), shadow.addr, ""));
+    assert_eq!(proxy.client().get("/").status, 502);
+    eventually("the copy arrives", || received(&shadow).contains("x-weir-mirrored"));
+}
