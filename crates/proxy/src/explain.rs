@@ -5,6 +5,7 @@
 //! path does, and puts the answers into a form for people and programs. What is random is drawn once, so the next
 //! request may be sent elsewhere; the shares say how often.
 
+mod connection;
 mod describe;
 mod entrance;
 mod record;
@@ -15,6 +16,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use weir_model::Position;
 
+use request::Speaks;
 pub use request::{Request, RequestError};
 
 use crate::snapshot::Snapshot;
@@ -27,7 +29,10 @@ pub const OTHER_RULES_MAX: usize = 100;
 pub struct Explanation {
     /// The position of the snapshot that decides.
     pub position: Position,
-    /// The method.
+    /// The scheme: `http`, `https`, `tcp` or `tls`.
+    #[serde(default = "http")]
+    pub scheme: String,
+    /// The method; `TCP` or `TLS` for a connection.
     pub method: String,
     /// The host, without a port, as it is routed by.
     pub host: String,
@@ -39,6 +44,10 @@ pub struct Explanation {
     /// What happens at each entrance that the request may come in by. More than one only where the URL leaves open
     /// which listener is meant.
     pub entrances: Vec<Entrance>,
+}
+
+fn http() -> String {
+    Speaks::Http.as_str().to_owned()
 }
 
 /// What happens to the request at one listener, or as a call inside the mesh.
@@ -115,6 +124,11 @@ pub enum Outcome {
     Refused {
         /// The status of the answer.
         status: u16,
+        /// Why.
+        reason: String,
+    },
+    /// It is a connection, and is closed.
+    Closed {
         /// Why.
         reason: String,
     },
@@ -215,11 +229,15 @@ impl Explanation {
 pub fn explain(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Explanation {
     Explanation {
         position: snapshot.position,
+        scheme: request.speaks.as_str().to_owned(),
         method: request.method.clone(),
         host: request.host.clone(),
         path: request.path.clone(),
         remarks: entrance::remarks(snapshot, request),
-        entrances: entrance::entrances(snapshot, request, rng),
+        entrances: match request.speaks {
+            Speaks::Http | Speaks::Https => entrance::entrances(snapshot, request, rng),
+            Speaks::Tcp | Speaks::Tls => connection::entrances(snapshot, request, rng),
+        },
     }
 }
 

@@ -178,8 +178,12 @@ fn explained(shared: &Shared, query: &str) -> Result<Answer, String> {
         }
     }
     let url = url.ok_or("parameter `url` is missing: expected the URL of the request to explain")?;
-    let request = Request::parse(&method, &url, headers.iter().map(String::as_str))
-        .map_err(|error| error.to_string())?;
+    let request = if Request::is_connection(&url) {
+        Request::connection(&url)
+    } else {
+        Request::parse(&method, &url, headers.iter().map(String::as_str))
+    };
+    let request = request.map_err(|error| error.to_string())?;
     let explanation = explain(&shared.snapshot.load(), &request, &mut rand::rng());
     Ok(if for_people { text(StatusCode::OK, explanation.to_string()) } else { json(&explanation) })
 }

@@ -1,6 +1,7 @@
 //! Asks routing and balancing what they would do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng;
 use weir_model::registry::Health;
@@ -8,17 +9,18 @@ use weir_model::resource::ListenerProtocol;
 use weir_policy::balance::{Note, Tried, Why};
 
 use super::record::Record;
+use super::request::Speaks;
 use super::{Backend, Choice, EndpointView, Entrance, Forwarded, Outcome, Request, describe};
 use crate::filter::{Abort, Answer, decide};
-use crate::route::{Decision, Filtered, RequestView, RouteTable, Rule};
+use crate::route::{Backends, Decision, Filtered, RequestView, RouteTable, Rule};
 use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
 
-/// What of the URL could not be taken as it is.
+/// Most routes of which it is said that another one excludes them.
+const OVERLAPS_SHOWN_MAX: usize = 10;
+
+/// What of the URL could not be taken as it is, and which routes do not count.
 pub(super) fn remarks(snapshot: &Snapshot, request: &Request) -> Vec<String> {
     let mut remarks = Vec::new();
-    if request.https && !snapshot.listeners.iter().any(is_https) {
-        remarks.push("no listener speaks https; this is what becomes of the same request by http".to_owned());
-    }
     let mut ports: Vec<u16> = snapshot.listeners.iter().map(|listener| listener.addr.port()).collect();
     ports.sort_unstable();
     ports.dedup();
@@ -32,7 +34,48 @@ pub(super) fn remarks(snapshot: &Snapshot, request: &Request) -> Vec<String> {
             listened.join(", ")
         ));
     }
+    let mut meant = meant(snapshot, request).into_iter();
+    match request.speaks {
+        Speaks::Https if !snapshot.listeners.is_empty() && !meant.any(is_secret) => {
+            remarks
+                .push("no TLS is spoken there; this is what becomes of the same request by http".to_owned());
+        }
+        Speaks::Http if meant.len() > 0 && meant.all(is_secret) => {
+            remarks.push("TLS is spoken there; this is what becomes of the same request by https".to_owned());
+        }
+        _ => {}
+    }
+    let overlaps = snapshot.overlaps.iter().take(OVERLAPS_SHOWN_MAX);
+    remarks.extend(overlaps.map(|overlap| {
+        format!(
+            "{} does not count at {}: {} comes first and has hosts in common with it",
+            overlap.route, overlap.listener, overlap.winner
+        )
+    }));
     remarks
+}
+
+/// Whether TLS is spoken at a listener. On one port it may end there, or be passed through, by name.
+fn is_secret(listener: &ListenerConfig) -> bool {
+    matches!(listener.protocol, ListenerProtocol::Https | ListenerProtocol::Tls)
+}
+
+/// The listeners that a request may come in by: those with the port that the URL names, else those that speak what its
+/// scheme says, else all that take requests.
+fn meant<'a>(snapshot: &'a Snapshot, request: &Request) -> Vec<&'a ListenerConfig> {
+    let listeners = snapshot.listeners.iter();
+    let takes =
+        |listener: &&ListenerConfig| !listener.routes.sections().is_empty() || listener.streams.is_none();
+    let taking: Vec<&ListenerConfig> = listeners.filter(takes).collect();
+    let wanted =
+        if request.speaks == Speaks::Https { ListenerProtocol::Https } else { ListenerProtocol::Http };
+    let narrowed = |keep: &dyn Fn(&ListenerConfig) -> bool| {
+        let kept: Vec<&ListenerConfig> = taking.iter().copied().filter(|listener| keep(listener)).collect();
+        (!kept.is_empty()).then_some(kept)
+    };
+    narrowed(&|listener| Some(listener.addr.port()) == request.port)
+        .or_else(|| narrowed(&|listener| is_secret(listener) == (request.speaks == Speaks::Https)))
+        .unwrap_or(taking)
 }
 
 /// What happens at each entrance that the request may come in by.
@@ -40,14 +83,9 @@ pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl R
     if snapshot.listeners.is_empty() {
         return vec![mesh(snapshot, request, rng)];
     }
-    let on_port = |listener: &&ListenerConfig| Some(listener.addr.port()) == request.port;
-    let secure = request.https && snapshot.listeners.iter().any(is_https);
-    let by_scheme = |listener: &&ListenerConfig| !secure || is_https(listener);
-    let named = snapshot.listeners.iter().filter(by_scheme).any(|listener| on_port(&listener));
     let mut entrances: Vec<Entrance> = Vec::new();
     let mut tables: Vec<&Arc<RouteTable>> = Vec::new();
-    let meant = |listener: &&ListenerConfig| by_scheme(listener) && (!named || on_port(listener));
-    for listener in snapshot.listeners.iter().filter(meant) {
+    for listener in meant(snapshot, request) {
         // A gateway with several addresses has the same table behind each.
         if !tables.iter().any(|table| Arc::ptr_eq(table, &listener.routes)) {
             tables.push(&listener.routes);
@@ -55,10 +93,6 @@ pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl R
         }
     }
     entrances
-}
-
-fn is_https(listener: &ListenerConfig) -> bool {
-    listener.protocol == ListenerProtocol::Https
 }
 
 fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance {
@@ -166,6 +200,18 @@ fn answered(filtered: Filtered<'_>, request: &Request, rng: &mut impl Rng) -> Op
 }
 
 fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut impl Rng) -> Forwarded {
+    let timeout = rule.request_timeout(&upstream.settings);
+    sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, rng)
+}
+
+/// Where something goes that a rule sends to an upstream.
+pub(super) fn sent(
+    snapshot: &Snapshot,
+    upstream: &Upstream,
+    (label, backends): (&str, &Backends),
+    timeout: Option<Duration>,
+    rng: &mut impl Rng,
+) -> Forwarded {
     let mut notes: Vec<Note> = Vec::new();
     let pick = upstream.balancer(rng).pick(upstream, &Tried::default(), rng, &mut notes);
     let choice = pick.map(|pick| {
@@ -177,13 +223,12 @@ fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut im
         };
         Choice { endpoint: endpoint.id.to_string(), address: endpoint.addr.to_string(), reason }
     });
-    let backends = rule.backends.weights().map(|(weight, index)| {
+    let backends = backends.weights().map(|(weight, index)| {
         let upstream = snapshot.upstream(index);
         Backend { service: upstream.label.to_string(), weight, known: upstream.known }
     });
-    let timeout = rule.request_timeout(&upstream.settings);
     Forwarded {
-        rule: rule.label.to_string(),
+        rule: label.to_owned(),
         backends: backends.collect(),
         service: upstream.label.to_string(),
         request_timeout_ms: timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),

@@ -11,13 +11,37 @@ pub struct Request {
     pub(super) method: String,
     pub(super) host: String,
     pub(super) port: Option<u16>,
-    /// Whether the URL is one of https.
-    pub(super) https: bool,
+    pub(super) speaks: Speaks,
     pub(super) path: String,
     /// With its `?`; empty without one.
     query: String,
     /// With names in lower case.
     headers: Vec<(String, String)>,
+}
+
+/// What is spoken, by the scheme of the URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// HTTP in the clear.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// Bytes.
+    Tcp,
+    /// Bytes over TLS, or TLS that is passed through.
+    Tls,
+}
+
+impl Speaks {
+    /// The scheme.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
 }
 
 /// Why text is not a request.
@@ -29,6 +53,9 @@ pub enum RequestError {
     /// The URL is not one.
     #[error("`{0}` is not a URL: expected `http://HOST[:PORT]/PATH`, or `/PATH` with a Host header")]
     Url(String),
+    /// The URL is not one of a connection.
+    #[error("`{0}` is not the address of a connection: expected `tcp://HOST:PORT` or `tls://NAME[:PORT]`")]
+    Connection(String),
     /// The path cannot be brought into its normal form: the proxy answers 400.
     #[error("the proxy refuses the path `{path}` with 400: {reason}")]
     Path {
@@ -50,7 +77,7 @@ impl Request {
 
     /// Where it is sent to. The port is the one that the URL names, as a listener's would be.
     pub(super) fn place(&self, prefix: usize) -> Place<'_> {
-        let scheme = if self.https { Scheme::Https } else { Scheme::Http };
+        let scheme = if self.speaks == Speaks::Https { Scheme::Https } else { Scheme::Http };
         let port = self.port.unwrap_or(scheme.port());
         let (host, path, query) = (self.host.as_bytes(), self.path.as_bytes(), self.query.as_bytes());
         Place { scheme, host, port, path, query, prefix }
@@ -87,7 +114,41 @@ impl Request {
             headers.push(("host".to_owned(), named.to_owned()));
         }
         let https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-        Ok(Self { method: method.to_owned(), host, port, https, path: normal(path)?, query, headers })
+        let speaks = if https { Speaks::Https } else { Speaks::Http };
+        Ok(Self { method: method.to_owned(), host, port, speaks, path: normal(path)?, query, headers })
+    }
+
+    /// Reads the address of a connection that carries no requests: `tcp://HOST:PORT`, or `tls://NAME[:PORT]` for one
+    /// that asks for a server name.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what was expected.
+    pub fn connection(url: &str) -> Result<Self, RequestError> {
+        let bad_url = || RequestError::Connection(url.to_owned());
+        let (speaks, rest) = match url.split_once("://") {
+            Some(("tcp", rest)) => (Speaks::Tcp, rest),
+            Some(("tls", rest)) => (Speaks::Tls, rest),
+            _ => return Err(bad_url()),
+        };
+        let authority =
+            split_authority(rest.strip_suffix('/').unwrap_or(rest).as_bytes()).ok_or_else(bad_url)?;
+        if speaks == Speaks::Tcp && authority.port.is_none() {
+            return Err(bad_url());
+        }
+        Ok(Self {
+            method: speaks.as_str().to_uppercase(),
+            host: String::from_utf8_lossy(authority.host).into_owned(),
+            port: authority.port,
+            speaks,
+            path: String::new(),
+            query: String::new(),
+            headers: Vec::new(),
+        })
+    }
+
+    /// Whether a URL is the address of a connection.
+    pub fn is_connection(url: &str) -> bool {
+        url.starts_with("tcp://") || url.starts_with("tls://")
     }
 }
 
@@ -172,6 +233,21 @@ mod tests {
         check("/a", &["Host: shop:2"], ("shop", Some(2), "/a", None));
         check("http://127.0.0.1:8080/a", &["host: shop"], ("shop", Some(8080), "/a", None));
         check("http://[::1]:9/a", &[], ("[::1]", Some(9), "/a", None));
+    }
+
+    #[test]
+    fn reads_connections() {
+        let check = |url: &str, expected: Option<(Speaks, &str, Option<u16>)>| {
+            let read = Request::connection(url).ok();
+            let found = read.as_ref().map(|read| (read.speaks, &*read.host, read.port));
+            assert_eq!(found, expected, "{url}");
+        };
+        check("tcp://127.0.0.1:5432", Some((Speaks::Tcp, "127.0.0.1", Some(5432))));
+        check("tls://vault.example", Some((Speaks::Tls, "vault.example", None)));
+        check("tls://vault.example:8443/", Some((Speaks::Tls, "vault.example", Some(8443))));
+        for bad in ["tcp://127.0.0.1", "http://a:1", "tcp://", "tls://a/b", "a:1"] {
+            check(bad, None);
+        }
     }
 
     #[test]

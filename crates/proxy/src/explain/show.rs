@@ -6,7 +6,11 @@ use super::{ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, Outc
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} http://{}{}   (revision {})", self.method, self.host, self.path, self.position)?;
+        let Self { scheme, method, host, path, position, .. } = self;
+        match &**scheme {
+            "tcp" | "tls" => writeln!(f, "{scheme}://{host}   (revision {position})")?,
+            _ => writeln!(f, "{method} {scheme}://{host}{path}   (revision {position})")?,
+        }
         for remark in &self.remarks {
             writeln!(f, "note: {remark}")?;
         }
@@ -47,6 +51,7 @@ impl fmt::Display for Entrance {
             }
             Outcome::Forward(forwarded) => write!(f, "\n{forwarded}"),
             Outcome::Refused { status, reason } => writeln!(f, "\n  answered with {status}: {reason}"),
+            Outcome::Closed { reason } => writeln!(f, "\n  closed: {reason}"),
             Outcome::PassThrough { reason } => writeln!(f, "\n  passed on as it is: {reason}"),
         }
     }
@@ -105,7 +110,7 @@ impl fmt::Display for Forwarded {
             Some(choice) => {
                 writeln!(f, "\n  sent to {} at {}: {}", choice.endpoint, choice.address, choice.reason)
             }
-            None => writeln!(f, "\n  answered with 503: no endpoint may be chosen"),
+            None => writeln!(f, "\n  refused (503): no endpoint may be chosen"),
         }
     }
 }

@@ -176,9 +176,9 @@ fn https_comes_in_by_listeners_that_speak_it() {
 }
 
 #[test]
-fn what_is_not_served_yet_is_said() {
+fn what_is_not_served_is_said() {
     let https = ask(&shop(), edge(), "GET", "https://shop.example/cart", &[]);
-    assert_eq!(https.remarks, ["no listener speaks https; this is what becomes of the same request by http"]);
+    assert_eq!(https.remarks, ["no TLS is spoken there; this is what becomes of the same request by http"]);
     assert!(https.forwarded().is_some());
     let connect = ask(&shop(), edge(), "CONNECT", "shop.example:443", &[]);
     let Outcome::Refused { status: 405, reason } = &connect.entrances[0].outcome else { panic!("{connect}") };
@@ -241,4 +241,100 @@ fn an_explanation_survives_json() {
 fn text_for_people() {
     let text = ask(&shop(), edge(), "GET", "http://shop.example/cart?id=7", &["x-beta: 2"]).to_string();
     assert_eq!(text, include_str!("tests/cart.txt"));
+}
+
+/// HTTP, HTTPS beside TLS that is passed through, and a database.
+fn every_listener() -> Inputs {
+    let tls = json!({"certificateRefs": [{"name": "c"}]});
+    let listeners = json!([
+        {"name": "web", "port": 8080, "protocol": "HTTP"},
+        {"name": "secret", "port": 8443, "protocol": "HTTPS", "hostname": "*.example", "tls": tls},
+        {"name": "pass", "port": 8443, "protocol": "TLS", "hostname": "vault.example", "tls": {"mode": "Passthrough"}},
+        {"name": "db", "port": 5432, "protocol": "TCP"},
+    ]);
+    let to = |kind: &str, name: &str, section: &str, service: &str| {
+        let parents = json!([{"name": "edge", "sectionName": section}]);
+        let rules = json!([{"backendRefs": [{"name": service}]}]);
+        resource(kind, name, json!({"parentRefs": parents, "rules": rules}))
+    };
+    inputs([
+        resource("Gateway", "edge", json!({"listeners": listeners})),
+        service("cart", &[9001]),
+        service("vault", &[9002]),
+        service("db", &[9003]),
+        to("HTTPRoute", "web", "web", "cart"),
+        to("HTTPRoute", "secret", "secret", "cart"),
+        to("TLSRoute", "vault", "pass", "vault"),
+        to("TCPRoute", "db", "db", "db"),
+    ])
+}
+
+#[test]
+fn connections_are_explained() {
+    let inputs = every_listener();
+    let ask = |url: &str| {
+        let snapshot = Compiler::new(edge()).compile(&inputs, None).unwrap();
+        let request = Request::connection(url).unwrap();
+        explain(&snapshot, &request, &mut SmallRng::seed_from_u64(3))
+    };
+    let sent = |url: &str| {
+        let explanation = ask(url);
+        let [entrance] = &*explanation.entrances else { panic!("{explanation}") };
+        let forwarded = explanation.forwarded().unwrap_or_else(|| panic!("{explanation}"));
+        (entrance.section.clone().unwrap(), forwarded.rule.clone(), forwarded.service.clone())
+    };
+    let of =
+        |section: &str, rule: &str, service: &str| (section.to_owned(), rule.to_owned(), service.to_owned());
+    assert_eq!(sent("tcp://127.0.0.1:5432"), of("Gateway/edge:db", "TCPRoute/db", "db"));
+    assert_eq!(sent("tls://vault.example"), of("Gateway/edge:pass", "TLSRoute/vault", "vault"));
+    assert_eq!(sent("tls://vault.example:8443"), of("Gateway/edge:pass", "TLSRoute/vault", "vault"));
+    assert!(ask("tcp://127.0.0.1:5432").to_string().starts_with("tcp://127.0.0.1   (revision"));
+    let closed = |url: &str, part: &str| {
+        let explanation = ask(url);
+        let Outcome::Closed { reason } = &explanation.entrances[0].outcome else { panic!("{explanation}") };
+        assert!(reason.contains(part), "{url}: {reason}");
+    };
+    closed("tls://shop.example:8443", "ask for GET https://shop.example/");
+    closed("tls://elsewhere:8443", "no listener of this port is for the name `elsewhere`");
+    closed("tcp://127.0.0.1:8443", "TLS is expected there");
+    closed("tcp://127.0.0.1:8080", "requests are expected there");
+    let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
+    let snapshot = Compiler::new(front).compile(&inputs, None).unwrap();
+    let request = Request::connection("tcp://db:5432").unwrap();
+    let explanation = explain(&snapshot, &request, &mut SmallRng::seed_from_u64(3));
+    assert_eq!(explanation.forwarded().unwrap().rule, "Service/db");
+}
+
+#[test]
+fn the_scheme_chooses_the_listener() {
+    let inputs = every_listener();
+    let section = |url: &str| {
+        let explanation = ask(&inputs, edge(), "GET", url, &[]);
+        let [entrance] = &*explanation.entrances else { panic!("{explanation}") };
+        (entrance.section.clone(), explanation.remarks.clone())
+    };
+    let of = |section: &str| Some(format!("Gateway/edge:{section}"));
+    assert_eq!(section("http://a.example/"), (of("web"), vec![]));
+    assert_eq!(section("https://a.example/"), (of("secret"), vec![]));
+    assert_eq!(section("https://a.example:8443/"), (of("secret"), vec![]));
+    let clear = "TLS is spoken there; this is what becomes of the same request by https".to_owned();
+    assert_eq!(section("http://a.example:8443/"), (of("secret"), vec![clear]));
+}
+
+#[test]
+fn routes_that_others_exclude_are_told() {
+    let call = json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "cart"}]}]});
+    let inputs = inputs([
+        gateway("edge"),
+        service("cart", &[9001]),
+        route("a", json!([{"name": "edge"}]), "cart"),
+        resource("GRPCRoute", "b", call),
+    ]);
+    let explanation = ask(&inputs, edge(), "GET", "http://h:8080/", &[]);
+    assert_eq!(
+        explanation.remarks,
+        [
+            "GRPCRoute/b does not count at Gateway/edge:web: HTTPRoute/a comes first and has hosts in common with it"
+        ]
+    );
 }

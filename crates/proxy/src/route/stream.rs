@@ -59,6 +59,12 @@ impl StreamTable {
         Some(StreamFound { rule, upstream: rule.backends.choose(rng).map(|backend| backend.upstream) })
     }
 
+    /// The section that serves a name, the same as `find` takes.
+    pub fn section_of(&self, server_name: Option<&[u8]>) -> Option<usize> {
+        let mut buffer = HostBuffer::default();
+        self.by_name.matching(buffer.fold(server_name.unwrap_or_default())).next().copied()
+    }
+
     /// The table's sections, in the order in which they were added.
     pub fn sections(&self) -> &[Section] {
         &self.sections

@@ -151,15 +151,17 @@ pub(crate) struct DeleteArgs {
                        weir explain GET http://127.0.0.1:8080/cart\n  \
                        weir explain GET http://shop.example/catalog --header 'x-canary: yes'\n  \
                        weir explain GET http://catalog/items --from front     a call between services\n  \
+                       weir explain tcp://127.0.0.1:5432                      a connection that is no request\n  \
+                       weir explain tls://vault.shop.example                  the same, by server name\n  \
                        weir explain GET http://shop.example/ -f gateway.yaml  without a server"
 )]
 pub(crate) struct ExplainArgs {
-    /// The method, such as GET
+    /// The method, such as GET; left out for a connection
     #[arg(value_name = "METHOD")]
     pub method: String,
     /// The URL, such as http://127.0.0.1:8080/cart
     #[arg(value_name = "URL")]
-    pub url: String,
+    pub url: Option<String>,
     /// A header field of the request, as 'Name: value'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,

@@ -21,10 +21,7 @@ use crate::{output, server_client, sources};
 const DEFAULT_GATEWAY: &str = "default";
 
 pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
-    let headers = args.headers.iter().map(String::as_str);
-    let request = Request::parse(&args.method, &args.url, headers).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string()).hint("weir explain GET http://shop.example/cart")
-    })?;
+    let request = request(args)?;
     let (role, inputs) = if args.files.is_empty() {
         let client = server_client::client(&args.server)?;
         let role = role_at_server(&client, args).await?;
@@ -49,9 +46,22 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     Ok(exit(&explanation))
 }
 
+/// What is asked about: a request by method and URL, or a connection by its URL alone.
+fn request(args: &ExplainArgs) -> Result<Request, Failure> {
+    let usage = |message: String| {
+        Failure::new(Exit::Usage, message).hint("weir explain GET http://shop.example/cart")
+    };
+    let read = match &args.url {
+        Some(url) => Request::parse(&args.method, url, args.headers.iter().map(String::as_str)),
+        None if Request::is_connection(&args.method) => Request::connection(&args.method),
+        None => return Err(usage(format!("there is no URL after `{}`", args.method))),
+    };
+    read.map_err(|error| usage(error.to_string()))
+}
+
 /// A request that would be refused everywhere is found, but not served.
 fn exit(explanation: &Explanation) -> Exit {
-    let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused { .. });
+    let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused { .. } | Outcome::Closed { .. });
     if explanation.entrances.iter().all(|entrance| refused(&entrance.outcome)) {
         Exit::NotFound
     } else {

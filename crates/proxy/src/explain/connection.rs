@@ -1,0 +1,131 @@
+//! Asks the routing of connections what it would do.
+
+use std::sync::Arc;
+
+use rand::Rng;
+use weir_model::resource::ListenerProtocol;
+
+use super::entrance::sent;
+use super::request::Speaks;
+use super::{Entrance, Outcome, Request};
+use crate::route::{RequestView, StreamTable};
+use crate::snapshot::{ListenerConfig, MeshLookup, Snapshot, StreamDecision};
+
+/// What happens at each entrance that the connection may come in by.
+pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Vec<Entrance> {
+    if snapshot.listeners.is_empty() {
+        return vec![mesh(snapshot, request, rng)];
+    }
+    let mut entrances: Vec<Entrance> = Vec::new();
+    let mut tables: Vec<&Arc<StreamTable>> = Vec::new();
+    for listener in meant(snapshot, request) {
+        match &listener.streams {
+            Some(table) if tables.iter().any(|known| Arc::ptr_eq(known, table)) => {}
+            Some(table) => {
+                tables.push(table);
+                entrances.push(at(snapshot, listener, table, request, rng));
+            }
+            None => entrances.push(closed(&listener.id, None, "requests are expected there, not bytes")),
+        }
+    }
+    if entrances.is_empty() {
+        let reason = format!("no listener takes connections by {}", request.speaks.as_str());
+        entrances.push(closed("no listener", None, &reason));
+    }
+    entrances
+}
+
+/// The listeners with the port that is named; else those that take connections, in the clear or by TLS as it is asked.
+fn meant<'a>(snapshot: &'a Snapshot, request: &Request) -> Vec<&'a ListenerConfig> {
+    let on_port = |listener: &&ListenerConfig| Some(listener.addr.port()) == request.port;
+    let named: Vec<&ListenerConfig> = snapshot.listeners.iter().filter(on_port).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    let is_tls = request.speaks == Speaks::Tls;
+    let fits = |listener: &&ListenerConfig| {
+        listener.streams.is_some() && (listener.protocol != ListenerProtocol::Tcp) == is_tls
+    };
+    snapshot.listeners.iter().filter(fits).collect()
+}
+
+fn at(
+    snapshot: &Snapshot,
+    listener: &ListenerConfig,
+    table: &StreamTable,
+    request: &Request,
+    rng: &mut impl Rng,
+) -> Entrance {
+    let takes_tls = listener.protocol != ListenerProtocol::Tcp;
+    if takes_tls && request.speaks == Speaks::Tcp {
+        return closed(&listener.id, None, "TLS is expected there: ask for tls://NAME");
+    }
+    let name = takes_tls.then(|| request.host());
+    // Of all listeners of the port, also those that end TLS for requests, the most specific one has the name.
+    let owner = listener.routes.section_of(request.host()).map(|at| &listener.routes.sections()[at]);
+    let section = table.section_of(name).map(|at| &table.sections()[at]);
+    if let Some(owner) = owner
+        && section.is_none_or(|section| section.label != owner.label)
+    {
+        let reason = format!("requests are expected by this name: ask for GET https://{}/", request.host);
+        return closed(&listener.id, Some(owner.label.to_string()), &reason);
+    }
+    let Some(section) = section else {
+        let reason = format!("no listener of this port is for the name `{}`", request.host);
+        return closed(&listener.id, None, &reason);
+    };
+    Entrance {
+        name: listener.id.to_string(),
+        section: Some(section.label.to_string()),
+        rules: Vec::new(),
+        rules_omitted: 0,
+        filters: Vec::new(),
+        outcome: outcome(snapshot, table, name, rng),
+    }
+}
+
+fn outcome(snapshot: &Snapshot, table: &StreamTable, name: Option<&[u8]>, rng: &mut impl Rng) -> Outcome {
+    let reason = match snapshot.stream(table, name, rng) {
+        StreamDecision::Forward { upstream, rule } => {
+            let forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), None, rng);
+            return Outcome::Forward(Box::new(forwarded));
+        }
+        StreamDecision::NoRoute => "no route is for it".to_owned(),
+        StreamDecision::NoBackend { rule, service: Some(service) } => {
+            format!("{} sends it to {service}, and there is no such service", rule.label)
+        }
+        StreamDecision::NoBackend { rule, service: None } => {
+            format!("{} names no service with a weight", rule.label)
+        }
+    };
+    Outcome::Closed { reason }
+}
+
+/// A connection that a sidecar's application makes to a service, by a local port or by being redirected.
+fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance {
+    let MeshLookup::Known(service) = snapshot.mesh.lookup(request.host()) else {
+        let reason = format!("`{}` is not a service that is known here", request.host);
+        return Entrance { outcome: Outcome::PassThrough { reason }, ..closed("mesh", None, "") };
+    };
+    let outcome = match &service.streams {
+        Some(table) => outcome(snapshot, table, None, rng),
+        None => {
+            let upstream = snapshot.upstream(service.upstream);
+            let label = format!("Service/{}", service.service);
+            let to_itself = crate::route::Backends::new([(1, service.upstream)]);
+            Outcome::Forward(Box::new(sent(snapshot, upstream, (&label, &to_itself), None, rng)))
+        }
+    };
+    Entrance { outcome, ..closed("mesh", None, "") }
+}
+
+fn closed(name: &str, section: Option<String>, reason: &str) -> Entrance {
+    Entrance {
+        name: name.to_owned(),
+        section,
+        rules: Vec::new(),
+        rules_omitted: 0,
+        filters: Vec::new(),
+        outcome: Outcome::Closed { reason: reason.to_owned() },
+    }
+}
