@@ -273,9 +273,9 @@ impl Connection {
         }
     }
 
-    /// Hands over to the kernel what the client's side has accepted, within bounded time.
+    /// Hands over to the kernel what the client's side has accepted: it may be slow, as with any other part of a body.
     async fn flush(&mut self) {
-        self.timer.arm(self.worker.config().timeouts.linger);
+        self.timer.arm(self.listener.bounds().body);
         poll_fn(|cx| match self.client.poll_flush(cx) {
             Poll::Pending if !self.timer.expired() => Poll::Pending,
             _ => Poll::Ready(()),
