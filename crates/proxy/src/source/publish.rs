@@ -340,6 +340,46 @@ pub(super) mod tests {
         assert_eq!(publisher.shared.snapshot.load().listeners[0].gateway.name, "b");
     }
 
+    #[tokio::test]
+    async fn a_certificate_that_cannot_be_read_is_refused_until_it_can() {
+        let (mut publisher, sockets) = publisher();
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let spec = json!({"certFile": path("cert.pem"), "keyFile": path("key.pem")});
+        let tls = json!({"certificateRefs": [{"name": "shop"}]});
+        let secure = json!([{"name": "web", "port": 8443, "protocol": "HTTPS", "tls": tls}]);
+        let wanted = inputs([
+            gateway_on("plain", 8080),
+            resource("Gateway", "secure", json!({"listeners": secure})),
+            resource("Certificate", "shop", spec),
+        ]);
+        publisher.resolve(&wanted).await;
+        let refused = publisher.accept(&wanted, false);
+        assert_eq!(refused[0].resource.to_string(), "Certificate/shop");
+        assert_eq!(refused[0].path, "spec.certFile");
+        assert!(refused[0].reason.starts_with(&path("cert.pem")), "{}", refused[0].reason);
+        assert_eq!(ports(&sockets), [8080], "the rest is served");
+
+        let made = rcgen::generate_simple_self_signed(["shop".to_owned()]).unwrap();
+        std::fs::write(path("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        assert!(!publisher.poll_certificates(), "they may still be changing");
+        assert!(publisher.poll_certificates());
+        assert_eq!(publisher.accept(&wanted, true), []);
+        assert_eq!(ports(&sockets), [8080, 8443]);
+        let snapshot = publisher.shared.snapshot.load();
+        let of = |port: u16| snapshot.listeners.iter().find(|one| one.addr.port() == port).unwrap();
+        assert!(of(8443).tls.is_some() && of(8080).tls.is_none());
+        let port = of(8443).tls.clone().unwrap();
+
+        // A change of endpoints leaves TLS as it is.
+        let moved = with_registered(wanted, "cart", true, &[endpoint("a/1", 9001)]);
+        publisher.accept(&moved, false);
+        let snapshot = publisher.shared.snapshot.load();
+        let now = snapshot.listeners.iter().find(|one| one.addr.port() == 8443).unwrap().tls.clone();
+        assert!(Arc::ptr_eq(&now.unwrap(), &port));
+    }
+
     #[test]
     fn endpoints_flow_while_a_resource_is_refused() {
         let (mut publisher, _) = publisher();

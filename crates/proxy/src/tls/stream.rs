@@ -31,6 +31,8 @@ pub(super) const PIECES_MAX: usize = 32;
 const SLOW_WRITE_BYTES: usize = RECORD_PLAIN_BYTES_MAX;
 /// Ciphertext beyond the caller's room that a read may take: a few records that carry no content.
 const READ_EXTRA_BYTES: usize = 512;
+/// Reads in a row that may bring no content, such as tickets, before others have their turn.
+const EMPTY_READS_MAX: usize = 16;
 
 /// The connection.
 pub(crate) struct TlsStream {
@@ -175,7 +177,7 @@ impl TlsStream {
         if !self.plain.is_empty() {
             return Poll::Ready(Ok(self.plain.move_into(buf)));
         }
-        loop {
+        for _ in 0..EMPTY_READS_MAX {
             match self.reading {
                 Reading::Open => {}
                 Reading::Closed => return Poll::Ready(Ok(0)),
@@ -193,6 +195,8 @@ impl TlsStream {
                 return Poll::Ready(Ok(read));
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Reads once from the socket and decrypts. Gives how much content is in `buf`; 0 also when there was none, and at
@@ -385,7 +389,7 @@ impl TlsStream {
         if !self.plain.is_empty() {
             return Idle::Talking;
         }
-        loop {
+        for _ in 0..EMPTY_READS_MAX {
             if self.reading != Reading::Open {
                 return Idle::Ended;
             }
@@ -403,6 +407,7 @@ impl TlsStream {
                 return Idle::Talking;
             }
         }
+        Idle::Talking
     }
 
     #[cold]

@@ -24,6 +24,9 @@ pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 /// What an old client speaks.
 pub(crate) static ONLY_TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
+/// What a modern one speaks.
+pub(crate) static ONLY_TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
 /// An authority with a directory for its files.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
-use super::Authority;
+use super::{Authority, ONLY_TLS13};
 use crate::support::{PATIENCE, Proxy, Upstream, documents, eventually, find};
 
 /// An HTTP server over TLS that answers with what it was asked; what it saw of handshakes.
@@ -327,6 +327,28 @@ fn a_response_that_only_the_end_delimits_must_be_ended_properly() {
         let response = client.try_response(false);
         assert_eq!(response.is_ok(), properly, "{response:?}");
     }
+}
+
+#[test]
+fn what_an_upstream_says_of_tls_itself_does_not_spoil_an_idle_connection() {
+    let authority = Authority::new();
+    let upstream = SecureUpstream::start_with(&authority, "app", ONLY_TLS13, false, |stream, body| {
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())?;
+        stream.write_all(body)?;
+        stream.flush()?;
+        // The response has been read before the rest comes.
+        std::thread::sleep(Duration::from_millis(20));
+        stream.conn.refresh_traffic_keys().unwrap();
+        stream.flush().map(|()| true)
+    });
+    let proxy = Proxy::gateway(&policy(&authority, &[upstream.addr], ""));
+    let mut client = proxy.client();
+    for _ in 0..10 {
+        client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(client.response().status, 200);
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    assert_eq!(upstream.seen().len(), 1, "connections");
 }
 
 #[test]
