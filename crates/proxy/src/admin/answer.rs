@@ -121,7 +121,8 @@ fn drain(shared: &Arc<Shared>, query: &str) -> Result<Answer, String> {
         let value = value?;
         match name {
             "after" => {
-                after = value.parse::<Span>().map_err(|error| format!("parameter `after`: {error}"))?.0
+                let span = value.parse::<Span>();
+                after = span.map_err(|error| format!("parameter `after`: {error}"))?.0;
             }
             _ => return Err(format!("unknown parameter `{name}`: expected after")),
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use weir_model::Position;
 
 use crate::Metrics;
+use crate::filter::Filters;
 use crate::listen::Listeners;
 use crate::route::{PathPattern, RouteTable};
 use crate::snapshot::{ListenerConfig, Snapshot, Upstream};
@@ -91,6 +92,9 @@ struct Route {
     /// The listener, or for calls inside the mesh the service they are for.
     at: String,
     matches: Vec<Match>,
+    /// What its filters do. Of fields, names only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    filters: Vec<String>,
     backends: Vec<Backend>,
 }
 
@@ -272,6 +276,7 @@ fn table_routes(snapshot: &Snapshot, at: &str, table: &RouteTable) -> Vec<Route>
             name: rule.name.as_deref().map(str::to_owned),
             at: at.to_owned(),
             matches: Vec::new(),
+            filters: rule.filters.iter().flat_map(|filters| described(filters, snapshot)).collect(),
             backends: rule.backends.weights().map(backend).collect(),
         });
         let conditions = &matched.conditions;
@@ -284,6 +289,20 @@ fn table_routes(snapshot: &Snapshot, at: &str, table: &RouteTable) -> Vec<Route>
         });
     }
     routes.into_values().collect()
+}
+
+fn described(filters: &Filters, snapshot: &Snapshot) -> Vec<String> {
+    let lines = filters.described(|upstream| snapshot.upstream(upstream).label.to_string());
+    lines.into_iter().map(without_value).collect()
+}
+
+/// What a filter does, without the value that it gives a field: that may be secret.
+fn without_value(line: String) -> String {
+    let is_field = ["request field: ", "response field: "].iter().any(|what| line.starts_with(what));
+    match line.match_indices(": ").nth(1) {
+        Some((at, _)) if is_field => line[..at].to_owned(),
+        _ => line,
+    }
 }
 
 fn upstreams(snapshot: &Snapshot, filter: &Filter) -> (Vec<UpstreamView>, usize) {
@@ -331,5 +350,19 @@ fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         other => other.map(|value| value.to_string()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_fields_are_left_out() {
+        let check = |line: &str, expected: &str| assert_eq!(without_value(line.to_owned()), expected);
+        check("request field: set authorization: Bearer a: b", "request field: set authorization");
+        check("response field: add x: 1", "response field: add x");
+        check("request field: remove cookie", "request field: remove cookie");
+        check("rewrite: host a", "rewrite: host a");
     }
 }
