@@ -196,7 +196,10 @@ fn may_be_empty(query: &str) -> bool {
 /// The names of metrics in a query.
 fn names(query: &str) -> BTreeSet<String> {
     let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.starts_with("weir_") || word.starts_with("process_")).map(str::to_owned).collect()
+    words
+        .filter(|word| word.starts_with("weir_") || word.starts_with("process_"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The families that `/metrics` shows, by the names that their samples have.
@@ -229,7 +232,8 @@ fn prometheus_scrapes_and_every_shipped_query_answers() {
             });
         }
     }
-    let busy = "sum(rate(weir_proxy_requests_total{service=\"one\",class=\"2xx\",decision=\"forwarded\"}[5s])) > 20";
+    let busy =
+        "sum(rate(weir_proxy_requests_total{service=\"one\",class=\"2xx\",decision=\"forwarded\"}[5s])) > 20";
     eventually("the load to be seen", KNOWN_LIMIT, || prometheus.number(busy));
     let lost_seen = "sum(rate(weir_proxy_requests_total{service=\"_none\",decision=\"no_route\"}[5s])) > 20";
     eventually("what finds no route", KNOWN_LIMIT, || prometheus.number(lost_seen));
@@ -295,7 +299,8 @@ fn alerts_are_understood_and_about_what_exists() {
 fn promtool_agrees() {
     let check = |args: &[&str], file: &str| {
         let path = shipped(file);
-        let output = Command::new("promtool").args(args).arg(&path).output().expect("promtool is not installed");
+        let output =
+            Command::new("promtool").args(args).arg(&path).output().expect("promtool is not installed");
         assert!(output.status.success(), "{args:?} {file}: {}", String::from_utf8_lossy(&output.stderr));
     };
     check(&["check", "rules"], "alerts.yml");
@@ -306,7 +311,8 @@ fn promtool_agrees() {
 #[test]
 fn metrics_pass_promtools_lint_and_are_documented() {
     let stage = Stage::set();
-    http::request(stage.port, "GET", "/two?a=b", &[("host", "shop.test"), ("user-agent", "test")], b"").unwrap();
+    http::request(stage.port, "GET", "/two?a=b", &[("host", "shop.test"), ("user-agent", "test")], b"")
+        .unwrap();
     http::request(stage.port, "GET", "/", &[("host", "nobody.test")], b"").unwrap();
     eventually("both to be logged", START_LIMIT, || (stage.lines().len() == 2).then_some(()));
     let text = stage.admin("GET", "/metrics").unwrap().text();
@@ -320,15 +326,19 @@ fn metrics_pass_promtools_lint_and_are_documented() {
 
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/observability.md");
     let docs = read(&docs);
-    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
-        let name = line.split(' ').next().unwrap();
-        let short = name.trim_start_matches("weir_proxy_");
-        assert!(docs.contains(&format!("`{short}")), "docs/observability.md does not mention {name}");
-    }
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let untold: Vec<&str> = names
+        .filter(|name| !docs.contains(&format!("`{}`", name.trim_start_matches("weir_proxy_"))))
+        .collect();
+    assert!(untold.is_empty(), "docs/observability.md does not mention {untold:?}");
     for field in stage.lines().iter().flat_map(|line| line.as_object().unwrap().keys()) {
-        assert!(docs.contains(&format!("`{field}`")), "docs/observability.md does not mention the field {field}");
+        assert!(
+            docs.contains(&format!("`{field}`")),
+            "docs/observability.md does not mention the field {field}"
+        );
     }
-    for rule in read(&shipped("alerts.yml")).lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+    for rule in read(&shipped("alerts.yml")).lines().filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
         assert!(docs.contains(&format!("`{rule}`")), "docs/observability.md does not mention {rule}");
     }
 }
@@ -342,6 +352,10 @@ fn drain_over_the_admin_port_ends_the_proxy_in_good_order() {
     let answer = stage.admin("POST", "/drain?after=1s").unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert_eq!(stage.admin("GET", "/readyz").unwrap().status, 503);
-    assert_eq!(http::request(stage.port, "GET", "/", &host, b"").unwrap().status, 200, "until balancers notice");
+    assert_eq!(
+        http::request(stage.port, "GET", "/", &host, b"").unwrap().status,
+        200,
+        "until balancers notice"
+    );
     assert!(stage.proxy.wait(START_LIMIT).success());
 }
