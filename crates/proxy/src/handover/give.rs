@@ -22,7 +22,8 @@ pub(crate) struct Giver {
     path: PathBuf,
     role: String,
     listener: UnixListener,
-    given: bool,
+    /// Whether another process has the socket at the path as well, or has taken it.
+    shared: bool,
 }
 
 /// A process has taken over these listeners. It waits to be told that they were released.
@@ -45,7 +46,7 @@ impl Giver {
             None => listen(path).map_err(failed)?,
         };
         let listener = listener(socket).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), role: role.to_owned(), listener, given: false })
+        Ok(Self { path: path.to_owned(), role: role.to_owned(), listener, shared: false })
     }
 
     /// Waits until a process has taken over. `offer` gives copies of all that this process listens on.
@@ -59,12 +60,12 @@ impl Giver {
                     continue;
                 }
             };
+            // From here on, should this end in the middle, that process goes on without it.
+            self.shared = true;
             match self.attend(&channel, &offer).await {
-                Ok(taken) => {
-                    self.given = true;
-                    return Given { channel, taken };
-                }
+                Ok(taken) => return Given { channel, taken },
                 Err(why) => {
+                    self.shared = false;
                     tracing::warn!(%why, "listeners were not handed over; going on");
                     // It may be gone.
                     let _ = timeout(MESSAGE_MAX, channel.send(&Message::Declined { reason: why }, &[])).await;
@@ -133,7 +134,7 @@ impl Giver {
 
 impl Drop for Giver {
     fn drop(&mut self) {
-        if !self.given {
+        if !self.shared {
             // Nobody listens there any more. If it is gone already, so much the better.
             let _ = std::fs::remove_file(&self.path);
         }

@@ -134,6 +134,25 @@ async fn a_process_that_ends_early_changes_nothing() {
     .await;
 }
 
+#[tokio::test]
+async fn a_process_goes_on_when_the_one_before_ends_in_the_middle() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("h");
+    local(async {
+        let giver = giver(&path, || Ok(vec![offered(0, "gateway", vec![listener().into()])]));
+        let (mut takeover, got) = take(&path, "gateway").await.unwrap().unwrap();
+        giver.abort();
+        assert!(giver.await.is_err());
+        let own = takeover.own.take();
+        takeover.serving(vec![0]).await.unwrap();
+        assert_eq!(got[0].sockets.len(), 1);
+        // The path is its own now.
+        let _next = Giver::new(&path, "gateway", own).unwrap();
+        assert!(matches!(find(&path).await.unwrap(), Found::Running(_)));
+    })
+    .await;
+}
+
 #[test]
 fn messages_of_other_versions_are_read_as_far_as_they_are_known() {
     let check = |text: &str, expected: Message| {
