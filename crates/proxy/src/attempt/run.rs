@@ -99,7 +99,18 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
                     deadline: exchange.deadline().map(Nanos::from_millis),
                 };
                 match may_retry(local, failure, &facts, now(), &worker) {
-                    Some(delay) => pause(delay).await,
+                    Some(delay) => {
+                        let paused = async {
+                            tokio::select! {
+                                () = pause(delay) => true,
+                                () = client_gone(conn) => false,
+                            }
+                        };
+                        // Rare, so the future's size is kept out of the connection's own.
+                        if !Box::pin(paused).await {
+                            return Outcome::ClientGone;
+                        }
+                    }
                     None => return Outcome::Refused(refusal),
                 }
                 local.counters.retries.add(1);
@@ -247,13 +258,18 @@ async fn open(
     let usual = conn.worker.timers.after(local.upstream.settings.connect_timeout);
     let settings = &local.upstream.settings;
     let header = settings.proxy_header_for(|| conn.addresses());
-    let opened = if local.upstream.is_http2() {
-        open_stream(conn, local, index, header, usual.min(limit)).await
-    } else {
-        match Dial::to(&conn.worker, &local.upstream, local.endpoint(index), header) {
-            Ok(dial) => connect(dial, usual.min(limit), &conn.timer).await,
-            Err(fault) => Err(fault),
+    let opening = async {
+        if local.upstream.is_http2() {
+            open_stream(conn, local, index, header, usual.min(limit)).await
+        } else {
+            let dial = Dial::to(&conn.worker, &local.upstream, local.endpoint(index), header)?;
+            connect(dial, usual.min(limit), &conn.timer).await
         }
+    };
+    let opened = tokio::select! {
+        biased;
+        opened = opening => opened,
+        () = client_gone(conn) => return Err(Attempt::Over(Outcome::ClientGone)),
     };
     match opened {
         Ok(upstream) => Ok(upstream),
@@ -266,6 +282,14 @@ async fn open(
             }
             Err(failed)
         }
+    }
+}
+
+/// Waits until the client is gone. One that only says that it will send no more is given the usual time.
+async fn client_gone(conn: &Connection) {
+    if poll_fn(|cx| conn.client.poll_end(cx)).await.is_ok() {
+        let grace = conn.worker.config().timeouts.half_close_grace;
+        tokio::time::sleep(grace).await;
     }
 }
 

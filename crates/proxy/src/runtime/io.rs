@@ -163,6 +163,21 @@ impl Io {
         }
     }
 
+    /// Waits for the end of what the peer sends, or for a failure, while nothing of it is to be read. Sees it neither
+    /// behind bytes that nobody has read, nor for streams of HTTP/2.
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.tcp(),
+            Self::Http2(_) | Self::Nobody(_) => return Poll::Pending,
+        };
+        match ready!(stream.poll_peek(cx, &mut ReadBuf::new(&mut [0]))) {
+            Ok(0) => Poll::Ready(Ok(())),
+            Ok(_) => Poll::Pending,
+            Err(fault) => Poll::Ready(Err(fault)),
+        }
+    }
+
     /// This end's address.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {

@@ -415,6 +415,27 @@ impl Mortal {
     }
 }
 
+#[test]
+fn a_client_that_leaves_while_an_upstream_is_connected_to_is_noticed() {
+    let (addrs, _full) = unanswering(1);
+    let policy = "timeouts: {connect: 60s, request: 60s}";
+    let proxy = Proxy::gateway_with(&documents(&addrs, policy), |config| {
+        config.timeouts.half_close_grace = Duration::from_millis(100);
+    });
+    let metrics = proxy.metrics();
+    for resets in [false, true] {
+        let mut client = proxy.client();
+        let before = metrics.requests();
+        client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+        eventually("its request was read", || metrics.requests() > before);
+        if resets {
+            socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(client);
+        eventually("nothing is left", || metrics.active_connections() == 0);
+    }
+}
+
 /// Addresses where connecting hangs: their listener's queue is full for as long as what is returned lives.
 fn unanswering(count: u8) -> (Vec<SocketAddr>, impl Sized) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

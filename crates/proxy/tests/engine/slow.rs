@@ -98,3 +98,21 @@ fn a_reader_that_sips_is_given_up() {
     assert_eq!(client.response().body.len(), BODY_BYTES);
     assert_eq!(proxy.metrics().refusals(Reason::SlowBody), 0);
 }
+
+#[test]
+fn a_reader_that_does_not_read_is_given_up() {
+    let upstream = Upstream::start(|conn| {
+        conn.request()?;
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")?;
+        loop {
+            conn.write([0; 64 * 1024])?;
+        }
+    });
+    let proxy = impatient(&upstream, 0);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("it is there", || proxy.metrics().active_connections() == 1);
+    let begun = Instant::now();
+    eventually("it is given up", || proxy.metrics().active_connections() == 0);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
