@@ -30,7 +30,7 @@ mod web;
 
 pub(crate) use fault::{MALFORMED, UNSENT};
 use floods::Flood;
-pub(crate) use head::{is_grpc, is_grpc_web};
+pub(crate) use head::{is_grpc, is_grpc_web, response};
 pub(crate) use preface::{Preface, preface};
 pub(crate) use server::serve;
 pub(crate) use stream::Stream;

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use weir_http1::{BodyError, Method, ResponseError, ResponseHead, Version};
+use weir_http1::{BodyError, BodyKind, Method, ResponseError, ResponseHead, Version};
 
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Copies, Marks, Notes, Target};
@@ -78,6 +78,9 @@ pub(crate) struct Exchange {
     partial: Vec<u8>,
     /// The head of this exchange, where it did not come in one piece.
     own_head: Option<Box<ResponseHead>>,
+    /// The final response's head as HTTP/2 has it, and how its body is framed, until it is known that nothing is wrong
+    /// with what came along with it.
+    translated: Option<(http::Response<()>, BodyKind)>,
     /// The final response's status; 0 until its head is there.
     pub(crate) status: u16,
     /// Some byte of a response has arrived in this attempt.
@@ -211,6 +214,7 @@ impl Exchange {
             download: Pipe::new(&limits.response),
             partial: Vec::new(),
             own_head: None,
+            translated: None,
             status: 0,
             heard: false,
             upstream_keeps: false,
@@ -270,6 +274,7 @@ impl Exchange {
             buffers.give(&mut self.partial);
         }
         self.own_head = None;
+        self.translated = None;
         self.status = 0;
         self.heard = false;
         self.upstream_keeps = false;

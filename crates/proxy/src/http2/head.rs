@@ -8,7 +8,9 @@ use std::io;
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE,
+};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use weir_http1::{BodyKind, Field, FieldSet, FieldTable, KnownField, RequestHead, ResponseHead, Trailers};
@@ -174,7 +176,7 @@ pub(crate) fn is_grpc_web(content_type: &[u8]) -> bool {
 }
 
 /// The engine's response as HTTP/2 has it.
-pub(super) fn response(head: &ResponseHead, buf: &[u8]) -> io::Result<Response<()>> {
+pub(crate) fn response(head: &ResponseHead, buf: &[u8]) -> io::Result<Response<()>> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status()).map_err(invalid)?;
     let grpc = head.fields().value(buf, KnownField::ContentType).is_some_and(is_grpc);
@@ -227,7 +229,14 @@ fn fields(table: &FieldTable, buf: &[u8], skip: FieldSet) -> io::Result<HeaderMa
         if skip.has(*id) || *nominated {
             continue;
         }
-        let name = HeaderName::from_bytes(name.of(buf)).map_err(invalid)?;
+        let name = match id {
+            // Most heads have these: no need to look them up.
+            KnownField::ContentType => CONTENT_TYPE,
+            KnownField::ContentLength => CONTENT_LENGTH,
+            KnownField::Date => DATE,
+            KnownField::SetCookie => SET_COOKIE,
+            _ => HeaderName::from_bytes(name.of(buf)).map_err(invalid)?,
+        };
         map.append(name, HeaderValue::from_bytes(value.of(buf)).map_err(invalid)?);
     }
     Ok(map)

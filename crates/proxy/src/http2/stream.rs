@@ -8,11 +8,13 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
+use weir_http1::BodyKind;
+
 use super::link::Link;
 pub(super) use called::Called;
 pub(super) use served::Served;
 
-use crate::runtime::Idle;
+use crate::runtime::{Idle, Worker};
 
 /// The stream.
 pub(crate) enum Stream {
@@ -36,6 +38,19 @@ impl Stream {
         match self {
             Self::Served(stream) => stream.poll_write(cx, bytes),
             Self::Called(stream) => stream.poll_write(cx, bytes),
+        }
+    }
+
+    /// Sends a response's head that is not written as HTTP/1.1.
+    pub(crate) fn respond(
+        &mut self,
+        head: http::Response<()>,
+        body: BodyKind,
+        worker: &Worker,
+    ) -> io::Result<()> {
+        match self {
+            Self::Served(stream) => stream.respond(head, body, &worker.config().limits.response),
+            Self::Called(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -12,6 +12,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use weir_http1::BodyKind;
+
+use super::Worker;
 use crate::http2;
 use crate::tls::TlsStream;
 
@@ -81,6 +84,25 @@ impl Io {
             Self::Http2(stream) => stream.poll_write(cx, bytes),
             Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Nobody(_) => Poll::Ready(Ok(bytes.len())),
+        }
+    }
+
+    /// Whether it is a stream of an HTTP/2 connection.
+    #[inline]
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
+    /// Sends a response's head on a client's stream, instead of writing it as HTTP/1.1. Its body is written as ever.
+    pub(crate) fn respond(
+        &mut self,
+        head: http::Response<()>,
+        body: BodyKind,
+        worker: &Worker,
+    ) -> io::Result<()> {
+        match self {
+            Self::Http2(stream) => stream.respond(head, body, worker),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

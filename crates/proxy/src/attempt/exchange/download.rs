@@ -10,7 +10,7 @@ use weir_http1::{
 
 use super::gather::Gather;
 use super::{Ended, Exchange, Link, UpstreamFault};
-use crate::http2::{MALFORMED, UNSENT};
+use crate::http2::{self, MALFORMED, UNSENT};
 use crate::respond::Unanswered;
 use crate::runtime::Scratch;
 
@@ -94,6 +94,10 @@ impl Exchange {
                     return Err(Ended::Cut);
                 }
             }
+        }
+        if let Some((head, body)) = self.translated.take() {
+            link.client.respond(head, body, link.worker).map_err(|_| Ended::ClientGone)?;
+            self.download.written += from as u64;
         }
         self.download
             .write(cx, link.client, &gather, out, input, &link.worker.buffers)
@@ -202,7 +206,15 @@ impl Exchange {
             writer.finish();
             Ok(())
         };
-        write(out).map_err(|_| self.refuse_response(ResponseError::BadStatus))?;
+        let plain = self.filtered.is_none() && !link.app && !head.is_upgrade() && out.is_empty();
+        if plain && link.client.is_http2() {
+            // A head that is only copied need not be written as HTTP/1.1 to be read again.
+            let translated = http2::response(head, buf);
+            let translated = translated.map_err(|_| self.refuse_response(ResponseError::BadStatus))?;
+            self.translated = Some((translated, relay.body));
+        } else {
+            write(out).map_err(|_| self.refuse_response(ResponseError::BadStatus))?;
+        }
         self.status = head.status();
         self.head_ns = link.worker.clock.now();
         self.upgraded = head.is_upgrade();

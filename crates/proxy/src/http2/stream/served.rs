@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::Request;
-use weir_http1::{BodyKind, Method, Parsed, ResponseHead, Sent, parse_response};
+use http::{Request, Response};
+use weir_http1::{BodyKind, Limits, Method, Parsed, ResponseHead, Sent, parse_response};
 
 use crate::http2::inbox::Inbox;
 use crate::http2::link::Link;
@@ -130,16 +130,22 @@ impl Served {
                 self.respond.send_informational(response).map_err(fault::of)?;
                 continue;
             }
-            let kind = match head.body() {
-                // The engine frames all that it sends on.
-                BodyKind::UntilClose => return Err(io::ErrorKind::InvalidInput.into()),
-                kind => kind,
-            };
-            let stream = self.respond.send_response(response, kind.is_empty()).map_err(fault::of)?;
-            self.outbox.begin(stream, kind, limits);
-            self.link.worked();
+            let (kind, limits) = (head.body(), limits.clone());
+            self.respond(response, kind, &limits)?;
             return Ok(at);
         }
+    }
+
+    /// Sends the final head.
+    pub(super) fn respond(&mut self, head: Response<()>, body: BodyKind, limits: &Limits) -> io::Result<()> {
+        // The engine frames all that it sends on.
+        if body == BodyKind::UntilClose {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let stream = self.respond.send_response(head, body.is_empty()).map_err(fault::of)?;
+        self.outbox.begin(stream, body, limits);
+        self.link.worked();
+        Ok(())
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
