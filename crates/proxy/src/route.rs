@@ -20,6 +20,7 @@ mod hash;
 mod host;
 mod path;
 mod pattern;
+mod rank;
 mod reasons;
 mod stream;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use conditions::{Conditions, Unmet, ValueTest};
 pub(crate) use host::HostIndex;
 pub use host::{HostBuffer, HostPattern};
 pub use pattern::{KnownPatterns, PATTERN_BYTES_MAX, PATTERNS_MAX, Pattern, PatternError, Patterns};
+pub use rank::{Ahead, compare};
 pub use reasons::{NoReasons, Reasons};
 pub use stream::{StreamFound, StreamRule, StreamTable, StreamTableBuilder};
 pub use view::RequestView;

@@ -4,12 +4,14 @@ use std::collections::HashSet;
 
 use super::record::Record;
 use super::{ConsideredRule, OTHER_RULES_MAX, Request, Verdict};
-use crate::route::{HostBuffer, Match, PathPattern, RequestView, RouteTable, Unmet, ValueTest};
+use crate::route::{
+    Ahead, HostBuffer, Match, PathPattern, RequestView, RouteTable, Unmet, ValueTest, compare,
+};
 
 /// The rules of a table with what became of them, those looked at first, and how many are left out.
 pub(super) fn rules(table: &RouteTable, request: &Request, record: &Record) -> (Vec<ConsideredRule>, usize) {
     let matches = table.matches();
-    let winner = record.winner().map(|id| &*table.rule(&matches[id as usize]).label);
+    let winner = record.winner().map(|id| &matches[id as usize]);
     let mut rules: Vec<_> = record
         .looked_at
         .iter()
@@ -107,6 +109,29 @@ fn unmet_reason(matched: &Match, unmet: Unmet, request: &Request) -> String {
     }
 }
 
+/// Why another match goes first.
+fn outranked(table: &RouteTable, winner: &Match, matched: &Match) -> String {
+    let (label, own) = (&table.rule(winner).label, &table.rule(matched).label);
+    match compare(winner, matched).1 {
+        Ahead::Host => format!("{label} goes first: its host `{}` is more specific", winner.host),
+        Ahead::Path => match &winner.path {
+            PathPattern::Exact(_) => format!("{label} goes first: its path is exact"),
+            PathPattern::Prefix(_) => format!("{label} goes first: its prefix is longer"),
+            PathPattern::Regex(_) => format!(
+                "{label} goes first: expressions go before prefixes, the longer by literal segments and length first"
+            ),
+            PathPattern::AnyService(_) => format!("{label} goes first: it names a gRPC method"),
+        },
+        Ahead::Method => format!("{label} goes first: it names the method"),
+        Ahead::Headers => format!("{label} goes first: it has more conditions on header fields"),
+        Ahead::Params => format!("{label} goes first: it has more conditions on query parameters"),
+        Ahead::Order if label == own => format!("another match of {label} goes first: it is written first"),
+        Ahead::Order => {
+            format!("{label} goes first: of equals, the first by name of the route, then as written")
+        }
+    }
+}
+
 fn path_reason(matched: &Match, request: &Request) -> String {
     let how = match &matched.path {
         PathPattern::Exact(path) => format!("not `{path}`"),
@@ -123,7 +148,7 @@ fn not_reached(
     matched: &Match,
     request: &Request,
     record: &Record,
-    winner: Option<&str>,
+    winner: Option<&Match>,
 ) -> (Verdict, String) {
     if record.section != Some(matched.section) {
         let section = &table.sections()[matched.section].label;
@@ -137,7 +162,7 @@ fn not_reached(
     }
     match (matched.conditions.check(request), winner) {
         (Err(unmet), _) => (Verdict::NoMatch, unmet_reason(matched, unmet, request)),
-        (Ok(()), Some(winner)) => (Verdict::Outranked, format!("{winner} is more specific, or comes first")),
+        (Ok(()), Some(winner)) => (Verdict::Outranked, outranked(table, winner, matched)),
         // Routing looks at everything that matches until something wins.
         (Ok(()), None) => (Verdict::Outranked, "it was not looked at".to_owned()),
     }

@@ -11,7 +11,7 @@ use weir_policy::balance::{Note, Tried, Why};
 use super::record::Record;
 use super::request::Speaks;
 use super::{Backend, Choice, EndpointView, Entrance, Forwarded, Outcome, Request, describe};
-use crate::filter::{Abort, Answer, decide};
+use crate::filter::{Abort, Answer, Scheme, decide};
 use crate::route::{Backends, Decision, Filtered, RequestView, RouteTable, Rule};
 use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
 
@@ -89,7 +89,7 @@ pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl R
         // A gateway with several addresses has the same table behind each.
         if !tables.iter().any(|table| Arc::ptr_eq(table, &listener.routes)) {
             tables.push(&listener.routes);
-            entrances.push(entrance(snapshot, &listener.id, &listener.routes, request, rng));
+            entrances.push(entrance(snapshot, Some(listener), &listener.routes, request, rng));
         }
     }
     entrances
@@ -100,13 +100,13 @@ fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance 
         MeshLookup::Known(service) if request.is_connect() => {
             format!("CONNECT opens a tunnel to an endpoint of {}, whatever its routes say", service.service)
         }
-        MeshLookup::Known(service) => return entrance(snapshot, "mesh", &service.routes, request, rng),
+        MeshLookup::Known(service) => return entrance(snapshot, None, &service.routes, request, rng),
         MeshLookup::Unknown => {
             format!("`{}` is not a service; asked for by Host alone, it is answered with 404", request.host)
         }
         MeshLookup::NotSubscribed(service) => {
             if let Some(known) = snapshot.mesh.known(request.host()) {
-                return entrance(snapshot, "mesh", &known.routes, request, rng);
+                return entrance(snapshot, None, &known.routes, request, rng);
             }
             format!("no service {service} is known here; the first call asks the control plane for it")
         }
@@ -123,11 +123,12 @@ fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance 
 
 fn entrance(
     snapshot: &Snapshot,
-    name: &str,
+    listener: Option<&ListenerConfig>,
     table: &RouteTable,
     request: &Request,
     rng: &mut impl Rng,
 ) -> Entrance {
+    let name = listener.map_or("mesh", |listener| &*listener.id);
     if matches!(&*request.method, "CONNECT" | "TRACE") {
         let reason = format!("{} is not served here", request.method);
         return Entrance {
@@ -148,7 +149,11 @@ fn entrance(
     let label = |index| snapshot.upstream(index).label.to_string();
     let filters = filtered.map_or_else(Vec::new, |filtered| filtered.filters.described(label));
     let outcome = match decision {
-        _ if let Some(answered) = filtered.and_then(|filtered| answered(filtered, request, rng)) => answered,
+        _ if let Some(answered) =
+            filtered.and_then(|filtered| answered(filtered, listener, request, rng)) =>
+        {
+            answered
+        }
         Decision::Forward { upstream, rule, .. } => {
             Outcome::Forward(Box::new(forwarded(snapshot, upstream, rule, rng)))
         }
@@ -175,7 +180,12 @@ fn entrance(
 }
 
 /// The answer that a filter has.
-fn answered(filtered: Filtered<'_>, request: &Request, rng: &mut impl Rng) -> Option<Outcome> {
+fn answered(
+    filtered: Filtered<'_>,
+    listener: Option<&ListenerConfig>,
+    request: &Request,
+    rng: &mut impl Rng,
+) -> Option<Outcome> {
     let filters = filtered.filters;
     let answered =
         |status, reason: &str| Outcome::Answered { status, location: None, reason: reason.to_owned() };
@@ -189,7 +199,13 @@ fn answered(filtered: Filtered<'_>, request: &Request, rng: &mut impl Rng) -> Op
         Answer::Redirect => {
             let redirect = filters.redirect.as_ref()?;
             let mut location = Vec::new();
-            redirect.write_location(&request.place(filtered.prefix), &mut location);
+            let mut place = request.place(filtered.prefix);
+            if let Some(listener) = listener {
+                place.port = listener.addr.port();
+                place.scheme =
+                    if listener.protocol == ListenerProtocol::Https { Scheme::Https } else { Scheme::Http };
+            }
+            redirect.write_location(&place, &mut location);
             Outcome::Answered {
                 status: redirect.status,
                 location: Some(String::from_utf8_lossy(&location).into_owned()),

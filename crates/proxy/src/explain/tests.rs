@@ -49,7 +49,7 @@ fn each_rule_has_a_verdict_and_a_reason() {
             "host `shop.example`, the longest prefix that matches, and all conditions hold",
         ),
         ("HTTPRoute/shop#2", Verdict::NoMatch, "the path is `/cart/7`, not `/pay`"),
-        ("HTTPRoute/shop#3", Verdict::Outranked, "HTTPRoute/shop#1 is more specific, or comes first"),
+        ("HTTPRoute/shop#3", Verdict::Outranked, "HTTPRoute/shop#1 goes first: its prefix is longer"),
     ];
     let expected: Vec<_> =
         expected.into_iter().map(|(rule, verdict, why)| (rule.to_owned(), verdict, why.to_owned())).collect();
@@ -204,6 +204,72 @@ fn an_only_endpoint_is_called_that_and_static_ones_are_not_checked() {
     sick.health = Health::Critical;
     let one_well = with_registered(shop(), "cart", true, &[endpoint("a/1", 9001), sick]);
     assert_eq!(choice(&one_well, "http://shop.example/cart"), of("the only candidate", "passing"));
+}
+
+/// Rules with filters and expressions.
+fn filtered() -> Inputs {
+    let rules = json!([
+        {"matches": [{"path": {"value": "/old"}}], "filters": [
+            {"type": "RequestRedirect", "requestRedirect": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"}}}]},
+        {"matches": [{"path": {"type": "RegularExpression", "value": "/items/[0-9]+"}}], "backendRefs": [{"name": "cart"}]},
+        {"matches": [{"path": {"value": "/fail"}}], "filters": [{"type": "Fault", "fault": {"abort": {"status": 503}}}]},
+        {"filters": [
+            {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-A", "value": "1"}], "remove": ["X-B"]}},
+            {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "shadow"}, "percent": 25}},
+            {"type": "URLRewrite", "urlRewrite": {"hostname": "cart.internal"}},
+            {"type": "CORS", "cors": {"allowOrigins": ["https://*.example"]}}],
+         "backendRefs": [{"name": "cart"}]},
+    ]);
+    let spec = json!({"parentRefs": [{"name": "edge"}], "rules": rules});
+    inputs([
+        gateway("edge"),
+        resource("HTTPRoute", "shop", spec),
+        service("cart", &[9001]),
+        service("shadow", &[9002]),
+    ])
+}
+
+#[test]
+fn filters_and_what_they_answer_are_told() {
+    let all = ask(&filtered(), edge(), "GET", "http://shop/", &[]);
+    let expected = [
+        "request field: remove x-b",
+        "request field: set X-A: 1",
+        "CORS: pages of https://*.example:443 may call",
+        "rewrite: host cart.internal",
+        "mirror: 25 % to shadow",
+    ];
+    assert_eq!(all.entrances[0].filters, expected);
+    assert!(all.to_string().contains("\n  filters\n     request field: remove x-b\n"), "{all}");
+    let redirected = ask(&filtered(), edge(), "GET", "http://shop:8080/old/a?b=c", &[]);
+    let Outcome::Answered { status: 302, location: Some(location), .. } = &redirected.entrances[0].outcome
+    else {
+        panic!("{redirected}")
+    };
+    assert_eq!(location, "http://shop:8080/new/a?b=c");
+    assert!(
+        redirected.to_string().contains("answered with 302 to http://shop:8080/new/a?b=c"),
+        "{redirected}"
+    );
+    let preflight = ["Origin: https://a.example", "Access-Control-Request-Method: PUT"];
+    let asked = ask(&filtered(), edge(), "OPTIONS", "http://shop/", &preflight);
+    assert!(matches!(asked.entrances[0].outcome, Outcome::Answered { status: 204, .. }), "{asked}");
+    let failed = ask(&filtered(), edge(), "GET", "http://shop/fail", &[]);
+    assert!(matches!(failed.entrances[0].outcome, Outcome::Answered { status: 503, .. }), "{failed}");
+    assert_eq!(failed.entrances[0].filters, ["fault: 100 % are answered with 503"]);
+}
+
+#[test]
+fn expressions_that_do_not_match_say_so() {
+    let explanation = ask(&filtered(), edge(), "GET", "http://shop/items/x", &[]);
+    let missed = verdicts(&explanation).into_iter().find(|(rule, ..)| rule == "HTTPRoute/shop#1").unwrap();
+    let reason = "the path is `/items/x`, which does not match `/items/[0-9]+` as a whole";
+    assert_eq!((missed.1, &*missed.2), (Verdict::NoMatch, reason));
+    let explanation = ask(&filtered(), edge(), "GET", "http://shop/items/7", &[]);
+    let (_, verdict, reason) =
+        verdicts(&explanation).into_iter().find(|(rule, ..)| rule == "HTTPRoute/shop#3").unwrap();
+    assert_eq!(verdict, Verdict::Outranked);
+    assert!(reason.starts_with("HTTPRoute/shop#1 goes first: expressions go before prefixes"), "{reason}");
 }
 
 #[test]

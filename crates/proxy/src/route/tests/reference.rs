@@ -153,6 +153,21 @@ fn any_request() -> impl Strategy<Value = TestRequest> {
     })
 }
 
+/// Every match that holds, but the one that is found, is one that the winner goes before.
+fn winner_goes_first(table: &RouteTable, request: &TestRequest) -> bool {
+    let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(1);
+    let Some(found) = table.find(request, &mut rng, &mut NoReasons) else { return true };
+    let host = request.host.to_ascii_lowercase();
+    let holds = |m: &Match| {
+        m.section == found.matched.section
+            && m.host.matches(host.as_bytes())
+            && m.path.matches(request.path.as_bytes())
+            && m.conditions.check(request).is_ok()
+    };
+    let others = table.matches().iter().filter(|m| !std::ptr::eq(*m, found.matched) && holds(m));
+    others.into_iter().all(|other| compare(found.matched, other).0.is_lt())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -163,6 +178,7 @@ proptest! {
     ) {
         for request in &requests {
             prop_assert_eq!(found(&table, request), reference(&table, request), "{:?}", request);
+            prop_assert!(winner_goes_first(&table, request), "{:?}", request);
         }
     }
 }
