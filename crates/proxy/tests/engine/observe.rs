@@ -80,3 +80,98 @@ fn requests_are_counted_by_upstream_and_class() {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
 }
+
+/// A gateway that logs to a file in a directory.
+fn logging(dir: &tempfile::TempDir, documents: &str) -> (Proxy, impl Fn() -> Vec<serde_json::Value> + use<>) {
+    let path = dir.path().join("access.log");
+    let lines = {
+        let path = path.clone();
+        move || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()
+        }
+    };
+    let proxy = Proxy::gateway_with(documents, |config| {
+        config.access_log = Some(AccessLogConfig { path: Some(path), ..Default::default() });
+    });
+    (proxy, lines)
+}
+
+fn has(text: &str, line: &str) {
+    assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+}
+
+#[test]
+fn streams_are_requests_of_one_connection() {
+    let (dir, upstream) = (tempfile::tempdir().unwrap(), Upstream::echo());
+    let (proxy, lines) = logging(&dir, &documents(&[upstream.addr], ""));
+    let listener = proxy.named_addr();
+    crate::http2::run(async {
+        let requests = crate::http2::connect(proxy.addr()).await;
+        for path in ["/a", "/b"] {
+            let request = crate::http2::request("GET", path);
+            assert_eq!(crate::http2::exchange(&requests, request, &[], None).await.unwrap().status(), 200);
+        }
+        has(
+            &proxy.text(),
+            &format!(
+                "weir_proxy_connections_active{{listener=\"{listener}\",role=\"gateway\",protocol=\"h2\"}} 1"
+            ),
+        );
+    });
+    eventually("both are logged", || lines().len() == 2);
+    assert!(lines().iter().all(|line| line["protocol"] == "HTTP/2"), "{:?}", lines());
+    let mut client = proxy.client();
+    client.get("/c");
+    eventually("the connection is closed", || {
+        proxy.text().contains(&format!(
+            "weir_proxy_connections_active{{listener=\"{listener}\",role=\"gateway\",protocol=\"h2\"}} 0"
+        ))
+    });
+    let text = proxy.text();
+    for (protocol, count) in [("h1", 1), ("h2", 1)] {
+        let of = format!("listener=\"{listener}\",role=\"gateway\",protocol=\"{protocol}\"");
+        has(&text, &format!("weir_proxy_connections_total{{{of}}} {count}"));
+    }
+    has(&text, "weir_proxy_http2_streams_total 2");
+    has(&text, "weir_proxy_http2_streams_active 0");
+}
+
+#[test]
+fn what_tls_has_settled_is_logged_and_counted() {
+    use crate::tls::{Authority, secure_documents};
+
+    let (dir, upstream) = (tempfile::tempdir().unwrap(), Upstream::echo());
+    let authority = Authority::new();
+    authority.write("app", &["app"]);
+    let (proxy, lines) = logging(&dir, &secure_documents(&authority, &[("", &["app"])], &[upstream.addr]));
+    let mut client = authority.trusting().connect(proxy.addr(), "app").unwrap();
+    assert_eq!(client.get("/").status, 200);
+    eventually("it is logged", || lines().len() == 1);
+    let line = &lines()[0];
+    assert_eq!((&line["tls_version"], &line["sni"]), (&"1.3".into(), &"app".into()), "{line}");
+    has(
+        &proxy.text(),
+        "weir_proxy_tls_handshakes_total{side=\"client\",version=\"1.3\",resumed=\"false\"} 1",
+    );
+}
+
+#[test]
+fn what_nobody_waits_for_is_told_apart() {
+    let gate = crate::support::Gate::new();
+    let opened = gate.clone();
+    let upstream = Upstream::start(move |conn| {
+        conn.head()?;
+        opened.wait();
+        Ok(())
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("it is under way", || proxy.text().contains("weir_proxy_requests_active 1"));
+    drop(client);
+    eventually("it is given up", || proxy.text().contains("weir_proxy_requests_active 0"));
+    gate.open();
+    let of = "service=\"app\",route=\"HTTPRoute/all#0\",class=\"4xx\",decision=\"client_gone\"";
+    has(&proxy.text(), &format!("weir_proxy_requests_total{{{of}}} 1"));
+}

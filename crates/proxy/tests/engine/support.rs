@@ -150,6 +150,11 @@ impl Proxy {
         self.metrics().render(&self.shared, weir_proxy::MetricsFormat::Text)
     }
 
+    /// What the (first) gateway listener is called: the address that the document names.
+    pub(crate) fn named_addr(&self) -> SocketAddr {
+        self.engine().listeners().open()[0].0
+    }
+
     /// Where the (first) gateway listener is.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.engine().listeners().open()[0].1
