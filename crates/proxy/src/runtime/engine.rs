@@ -7,9 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
 
 use super::succession::Succession;
 use super::worker::{STOP_MAX, Worker, live};
@@ -98,19 +97,25 @@ impl Engine {
             let (shared, mailbox, alive) = (engine_shared.clone(), mailbox.clone(), alive.clone());
             let slept = Slept::default();
             let awake = slept.clone();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .on_thread_unpark(move || awake.woke())
-                .build()
-                .map_err(|source| ProxyError::Start { what: "a worker's runtime", source })?;
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().on_thread_unpark(move || awake.woke());
             let life = metrics.worker(index).live();
+            let (begun, outcome) = sync_channel(1);
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(move || {
                 let _life = life;
-                let worker = Worker::new(shared, index, slept);
-                carry(runtime, live(worker, mailbox));
+                // It never leaves the thread that made it.
+                match builder.build_local(LocalOptions::default()) {
+                    Ok(runtime) => {
+                        let _ = begun.send(Ok(()));
+                        carry(runtime, || live(Worker::new(shared, index, slept), mailbox));
+                    }
+                    Err(fault) => drop(begun.send(Err(fault))),
+                }
                 drop(alive);
             });
             threads.push(thread.map_err(|source| ProxyError::Start { what: "a worker thread", source })?);
+            let outcome = outcome.recv().unwrap_or_else(|_| Err(std::io::Error::other("it ended at once")));
+            outcome.map_err(|source| ProxyError::Start { what: "a worker's runtime", source })?;
         }
         Ok(Self {
             listeners,
@@ -183,11 +188,10 @@ impl Engine {
     }
 }
 
-/// Carries a worker's life on this thread, to its end.
-fn carry(runtime: Runtime, life: impl Future<Output = ()>) {
-    let local = LocalSet::new();
-    runtime.block_on(local.run_until(life));
-    drop(local);
+/// Carries a worker's life on this thread, to its end. Tasks run on the runtime's own queue: a `LocalSet` would be a second
+/// one below it, and would look after `life` at every turn.
+fn carry<L: Future<Output = ()>>(runtime: LocalRuntime, life: impl FnOnce() -> L) {
+    runtime.block_on(async { life().await });
     // To drop it would be to wait for the lookups of host names that are under way, however long the resolver takes.
     runtime.shutdown_background();
 }
@@ -303,7 +307,6 @@ mod tests {
     #[test]
     fn a_lookup_that_hangs_does_not_hold_up_the_end() {
         let (release, resolver) = sync_channel::<()>(0);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (alive, ended) = sync_channel::<()>(0);
         let worker = std::thread::spawn(move || {
             let life = async move {
@@ -315,7 +318,8 @@ mod tests {
                 });
                 has_begun.await.unwrap();
             };
-            carry(runtime, life);
+            let runtime = tokio::runtime::Builder::new_current_thread().build_local(LocalOptions::default());
+            carry(runtime.unwrap(), || life);
             drop(alive);
         });
         assert!(
