@@ -29,11 +29,13 @@ pub const GRPC_STATUS_MAX: u32 = 16;
 
 /// Fields that are the connection's, or that say where the body ends and for whom a request is: to change them by hand
 /// would break messages, or smuggle.
-const UNTOUCHABLE: [&str; 11] = [
+const UNTOUCHABLE: [&str; 13] = [
     "connection",
     "content-length",
     "host",
     "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -183,8 +185,9 @@ fn field_name(path: &str, name: &str, faults: &mut Faults) {
         );
     }
     faults.name(path, names::token(name));
-    let lower = name.to_ascii_lowercase();
-    if UNTOUCHABLE.contains(&&*lower) {
+    // Some servers take `_` for `-`.
+    let lower = name.to_ascii_lowercase().replace('_', "-");
+    if UNTOUCHABLE.contains(&&*lower) || lower.starts_with("x-weir-") {
         let expected = if lower == "host" {
             "a URLRewrite with `hostname`"
         } else {

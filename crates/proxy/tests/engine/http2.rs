@@ -1,6 +1,7 @@
 //! HTTP/2, from clients and to upstreams.
 
 mod client;
+mod filters;
 mod floods;
 mod grpc;
 mod malformed;

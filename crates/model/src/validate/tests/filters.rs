@@ -44,7 +44,7 @@ fn header_fields_that_may_be_changed() {
         "set: [{name: Host, value: b}]",
         &[".set[0].name: `Host` cannot be changed; expected a URLRewrite with `hostname`"],
     );
-    for name in ["Content-Length", "transfer-encoding", "Connection", "TE", "upgrade"] {
+    for name in ["Content-Length", "transfer_encoding", "Connection", "TE", "upgrade", "X-Weir-Reason"] {
         modifier(
             &format!("remove: [{name}]"),
             &[&format!(
