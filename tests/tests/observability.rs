@@ -187,9 +187,13 @@ fn dashboard() -> Vec<(String, String)> {
 
 /// What has nothing to show at a plain gateway that works from a file and is not attacked.
 fn may_be_empty(query: &str) -> bool {
-    ["weir_proxy_certificate_expiry_seconds", "weir_proxy_control_connected"]
-        .iter()
-        .any(|name| query.contains(name))
+    [
+        "weir_proxy_certificate_expiry_seconds",
+        "weir_proxy_control_connected",
+        "weir_proxy_grpc_responses_total",
+    ]
+    .iter()
+    .any(|name| query.contains(name))
         || (query.ends_with("> 0") && (query.contains("tls") || query.contains("floods")))
 }
 

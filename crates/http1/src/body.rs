@@ -68,6 +68,9 @@ impl BodyDecoder {
         self.state = State::of(kind);
         if kind == BodyKind::Chunked {
             self.chunked.reset(limits);
+        } else {
+            // Those of the body before are not of this one.
+            self.chunked.forget_trailers();
         }
     }
 

@@ -62,6 +62,11 @@ impl Chunked {
         self.left = 0;
         self.extension_left = limits.chunk_extension_bytes_max;
         self.limits.clone_from(limits);
+        self.forget_trailers();
+    }
+
+    #[inline]
+    pub(crate) fn forget_trailers(&mut self) {
         if let Some(trailers) = &mut self.trailers {
             trailers.clear();
         }

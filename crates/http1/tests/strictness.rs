@@ -569,6 +569,20 @@ fn shape_38_trailers() {
     assert_eq!(read(BodyKind::Chunked, many.as_bytes()).err().map(|e| e.status()), Some(431));
 }
 
+#[test]
+fn trailers_are_of_one_body_only() {
+    let (_, _, mut decoder) = read(BodyKind::Chunked, b"0\r\nGrpc-Status: 5\r\n\r\n").unwrap();
+    assert!(decoder.trailers().is_some());
+    for kind in [BodyKind::Length(2), BodyKind::None, BodyKind::UntilClose] {
+        decoder.reset(BodyKind::Chunked, &LIMITS);
+        assert!(decoder.decode(&mut b"0\r\nGrpc-Status: 5\r\n\r\n".to_vec()).unwrap().done);
+        decoder.reset(kind, &LIMITS);
+        let _ = decoder.decode(&mut b"ab".to_vec()).unwrap();
+        decoder.end_of_input().unwrap();
+        assert!(decoder.trailers().is_none(), "{kind:?}");
+    }
+}
+
 const GET: Sent<'static> = Sent { method: Method::Get, upgrade: None };
 const HEAD: Sent<'static> = Sent { method: Method::Head, upgrade: None };
 const WEBSOCKET: Sent<'static> = Sent { method: Method::Get, upgrade: Some(b"websocket") };

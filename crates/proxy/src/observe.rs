@@ -14,6 +14,7 @@ mod access_log;
 mod clock;
 mod counters;
 mod exposition;
+mod grpc;
 mod histogram;
 mod ids;
 mod metrics;
@@ -32,5 +33,6 @@ pub(crate) use counters::{
 };
 #[allow(unused_imports, reason = "each protocol counts for itself once it is served")]
 pub(crate) use counters::{Http2Flood, Side, TlsFailure, TlsVersion};
+pub(crate) use grpc::GrpcStatus;
 pub(crate) use ids::{B3, RequestId, Trace, b3_trace};
 pub(crate) use rows::{NONE, OUTSIDE};

@@ -25,7 +25,7 @@ use weir_http1::{BodyError, BodyKind, Method, ResponseError, ResponseHead, Versi
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Copies, Marks, Notes, Target};
 use crate::filter::Applied;
-use crate::observe::RequestRow;
+use crate::observe::{GrpcStatus, RequestRow};
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
 use pace::Pace;
@@ -47,6 +47,8 @@ pub(crate) struct Exchange {
     pub(crate) began_ns: u64,
     pub(crate) attempt_ns: u64,
     pub(crate) head_ns: u64,
+    /// What became of it where it is a call of gRPC; see [`Exchange::grpc_status`].
+    grpc: Option<GrpcStatus>,
     /// The identifiers that it carries.
     pub(crate) marks: Marks,
     /// What the rule does to it on the way, if anything.
@@ -197,6 +199,7 @@ impl Exchange {
             began_ns: 0,
             attempt_ns: 0,
             head_ns: 0,
+            grpc: None,
             marks: Marks::NONE,
             filtered: None,
             copies: None,
@@ -266,6 +269,7 @@ impl Exchange {
     pub(crate) fn reset_attempt(&mut self, buffers: &Buffers) {
         self.sent = 0;
         self.head_ns = 0;
+        self.grpc = None;
         self.upload_broken = false;
         self.sending.stop();
         self.reading.stop();
@@ -333,6 +337,16 @@ impl Exchange {
     /// Whether only the end of the client's connection tells where the response ends.
     pub(crate) fn ends_by_close(&self) -> bool {
         self.ends_by_close
+    }
+
+    /// What became of it, where the response is gRPC's: the status in its head, or behind its messages.
+    #[inline]
+    pub(crate) fn grpc_status(&self) -> Option<GrpcStatus> {
+        let in_head = self.grpc?;
+        if in_head != GrpcStatus::MISSING {
+            return Some(in_head);
+        }
+        Some(self.download.trailer(b"grpc-status").map_or(in_head, GrpcStatus::parse))
     }
 
     /// Bytes written to the client.

@@ -10,7 +10,7 @@ use weir_model::Position;
 
 use super::Connection;
 use crate::attempt::Exchange;
-use crate::observe::{Line, NONE};
+use crate::observe::{GrpcStatus, Line, NONE};
 use crate::respond::Reason;
 use crate::runtime::Io;
 
@@ -140,6 +140,9 @@ impl Connection {
             End::ClientGone if exchange.status == 0 => row.of_route.client_gone(),
             End::Forwarded | End::Cut | End::ClientGone => row.of_route.forwarded(exchange.status),
         }
+        if let Some(status) = exchange.grpc_status() {
+            service.grpc(status);
+        }
         if exchange.notes.is_some() {
             self.log(exchange, end, duration_ns);
         }
@@ -175,6 +178,7 @@ impl Connection {
             attempts: notes.attempts,
             status: own.map_or(exchange.status, |own| own.status),
             reason: own.map(|own| own.reason),
+            grpc_status: exchange.grpc_status().map_or("", GrpcStatus::as_str),
             truncated: matches!(end, End::Cut | End::ClientGone),
             bytes_in: exchange.bytes_in(),
             bytes_out: exchange.bytes_out() + own.map_or(0, |own| own.bytes),

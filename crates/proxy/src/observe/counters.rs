@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::grpc::{self, GrpcStatus};
 use super::histogram::Histogram;
 use super::rows::{ListenerKey, OTHER, RouteKey, Table};
 use crate::filter::FilterCounters;
@@ -99,6 +100,8 @@ pub(crate) struct ServiceCounters {
     pub(crate) duration: Histogram,
     /// From the beginning of the last attempt to the response's head.
     pub(crate) upstream: Histogram,
+    /// Responses to gRPC calls by status. Made with the first.
+    grpc: OnceLock<Box<[Counter; grpc::NAMES.len()]>>,
     /// Connections whose bytes are nobody's requests.
     pub(crate) streams: Counter,
     pub(crate) bytes_in: Counter,
@@ -108,6 +111,18 @@ pub(crate) struct ServiceCounters {
     pub(crate) connects: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) resets: Counter,
+}
+
+impl ServiceCounters {
+    /// Counts a response to a gRPC call.
+    pub(crate) fn grpc(&self, status: GrpcStatus) {
+        self.grpc.get_or_init(Box::default)[status.place()].add(1);
+    }
+
+    /// How many there were of each status.
+    pub(super) fn each_grpc(&self) -> impl Iterator<Item = u64> {
+        self.grpc.get().into_iter().flat_map(|counters| counters.iter().map(Counter::get))
+    }
 }
 
 /// Where one worker counts what becomes of requests: those that one rule sends to one service.

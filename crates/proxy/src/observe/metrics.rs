@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::counters::{CLASSES, Counter, ServiceCounters, WorkerCounters};
 use super::exposition::{Exposition, Kind, MetricsFormat};
+use super::grpc;
 use super::histogram::Sum;
 use super::process;
 use super::rows::{ListenerKey, NONE, OUTSIDE};
@@ -356,6 +357,7 @@ impl Metrics {
 struct ServiceRow {
     duration: Sum,
     upstream: Sum,
+    grpc: [u64; grpc::NAMES.len()],
     streams: u64,
     bytes_in: u64,
     bytes_out: u64,
@@ -370,6 +372,9 @@ impl ServiceRow {
     fn add(&mut self, counters: &ServiceCounters) {
         self.duration.add(&counters.duration);
         self.upstream.add(&counters.upstream);
+        for (sum, count) in self.grpc.iter_mut().zip(counters.each_grpc()) {
+            *sum = sum.wrapping_add(count);
+        }
         for (sum, counter) in [
             (&mut self.streams, &counters.streams),
             (&mut self.bytes_in, &counters.bytes_in),
@@ -396,6 +401,13 @@ fn render_services(out: &mut Exposition, rows: &BTreeMap<Arc<str>, ServiceRow>) 
     histogram("weir_proxy_request_duration_seconds", help, |row| &row.duration);
     let help = "From the beginning of the last attempt to the response's head.";
     histogram("weir_proxy_upstream_duration_seconds", help, |row| &row.upstream);
+    let help = "Endpoints' responses to gRPC calls, by status.";
+    out.family("weir_proxy_grpc_responses_total", Kind::Counter, help);
+    for (label, row) in rows {
+        for (code, count) in grpc::NAMES.iter().zip(row.grpc).filter(|(_, count)| *count > 0) {
+            out.sample(&[("service", label), ("code", code)], count);
+        }
+    }
     let mut counter = |name, help, value: fn(&ServiceRow) -> u64| {
         out.family(name, Kind::Counter, help);
         for (label, row) in rows {

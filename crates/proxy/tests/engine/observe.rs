@@ -175,3 +175,35 @@ fn what_nobody_waits_for_is_told_apart() {
     let of = "service=\"app\",route=\"HTTPRoute/all#0\",class=\"4xx\",decision=\"client_gone\"";
     has(&proxy.text(), &format!("weir_proxy_requests_total{{{of}}} 1"));
 }
+
+#[test]
+fn calls_of_grpc_are_counted_by_their_status() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            let head = conn.head()?;
+            let kind = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc+proto\r\n";
+            conn.write(if head.contains("/at-once") {
+                format!("{kind}grpc-status: 5\r\nContent-Length: 0\r\n\r\n")
+            } else if head.contains("/never") {
+                format!("{kind}Content-Length: 2\r\n\r\nab")
+            } else {
+                format!("{kind}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\ngrpc-status: 14\r\n\r\n")
+            })?;
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let (proxy, lines) = logging(&dir, &documents(&[upstream.addr], ""));
+    let mut client = proxy.client();
+    for path in ["/", "/at-once", "/never", "/"] {
+        client.get(path);
+    }
+    eventually("all are logged", || lines().len() == 4);
+    for (code, count) in [("UNAVAILABLE", 2), ("NOT_FOUND", 1), ("MISSING", 1)] {
+        has(
+            &proxy.text(),
+            &format!("weir_proxy_grpc_responses_total{{service=\"app\",code=\"{code}\"}} {count}"),
+        );
+    }
+    let codes: Vec<_> = lines().iter().map(|line| line["grpc_status"].clone()).collect();
+    assert_eq!(codes, ["UNAVAILABLE", "NOT_FOUND", "MISSING", "UNAVAILABLE"]);
+}

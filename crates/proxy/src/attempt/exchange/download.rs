@@ -11,6 +11,7 @@ use weir_http1::{
 use super::gather::Gather;
 use super::{Ended, Exchange, Link, UpstreamFault};
 use crate::http2::{self, MALFORMED, UNSENT};
+use crate::observe::GrpcStatus;
 use crate::respond::Unanswered;
 use crate::runtime::Scratch;
 
@@ -217,6 +218,7 @@ impl Exchange {
         }
         self.status = head.status();
         self.head_ns = link.worker.clock.now();
+        self.grpc = GrpcStatus::of_head(head, buf);
         self.upgraded = head.is_upgrade();
         self.ends_by_close = !lasts;
         self.upstream_keeps = head.keep_alive() && !self.upgraded;

@@ -80,6 +80,12 @@ impl Pipe {
         self.done && !self.has_pending()
     }
 
+    /// The value of a field behind the body, once that was read to its end. The name in lower case.
+    pub(crate) fn trailer(&self, lower_name: &[u8]) -> Option<&[u8]> {
+        let mut trailers = self.decoder.trailers()?.iter();
+        trailers.find(|(name, _)| name.eq_ignore_ascii_case(lower_name)).map(|(_, value)| value)
+    }
+
     /// Writes pending bytes. Gives whether any went.
     #[inline]
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>, to: &mut Io, buffers: &Buffers) -> io::Result<bool> {

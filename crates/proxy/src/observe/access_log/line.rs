@@ -34,6 +34,7 @@ pub(crate) struct Line<'a> {
     pub(crate) attempts: u32,
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
+    pub(crate) grpc_status: &'a str,
     /// The response was cut off after its head.
     pub(crate) truncated: bool,
     pub(crate) bytes_in: u64,
@@ -66,6 +67,7 @@ impl<'a> Line<'a> {
             attempts: 0,
             status: 0,
             reason: None,
+            grpc_status: "",
             truncated: false,
             bytes_in: 0,
             bytes_out: 0,
@@ -112,6 +114,7 @@ impl<'a> Line<'a> {
         fields.number("attempts", self.attempts.into());
         fields.number("status", self.status.into());
         fields.text("reason", self.reason.map_or("", Reason::as_str).as_bytes());
+        fields.text("grpc_status", self.grpc_status.as_bytes());
         if self.truncated {
             fields.plain_unquoted("truncated", "true");
         }
