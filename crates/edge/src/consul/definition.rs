@@ -20,7 +20,7 @@ const DEREGISTER_AFTER_MIN: Span = Span(std::time::Duration::from_secs(60));
 /// Fields that name a kind of check which is known but not carried out, and what to say.
 const NOT_RUN: [(&str, &str); 9] = [
     ("TCPUseTLS", "TCP checks over TLS are not available yet"),
-    ("GRPC", "gRPC checks are not available yet"),
+    ("GRPCUseTLS", "gRPC checks over TLS are not available yet"),
     ("H2PING", "HTTP/2 ping checks are not available yet"),
     ("UDP", "UDP checks are not available"),
     ("OSService", "OS service checks are not available"),
@@ -200,11 +200,12 @@ pub(super) fn check(fields: Fields<'_>, place: Place<'_>) -> Result<Check, Refus
 fn check_definition(fields: Fields<'_>) -> Result<CheckDefinition, Refusal> {
     let invalid = |reason: &str| Refusal::bad(format!("Invalid check: {reason}"));
     let (ttl, interval) = (fields.span(&["TTL"])?, fields.span(&["Interval"])?);
-    let (http, tcp) = (fields.text("HTTP")?, fields.text("TCP")?);
-    if !http.is_empty() && !tcp.is_empty() {
-        return Err(invalid("HTTP and TCP cannot both be specified"));
+    let (http, tcp, grpc) = (fields.text("HTTP")?, fields.text("TCP")?, fields.text("GRPC")?);
+    let kinds = [&http, &tcp, &grpc].into_iter().filter(|target| !target.is_empty()).count();
+    if kinds > 1 {
+        return Err(invalid("only one of HTTP, TCP and GRPC can be specified"));
     }
-    let active = !http.is_empty() || !tcp.is_empty();
+    let active = kinds > 0;
     if ttl.is_some() && (interval.is_some() || active) {
         return Err(invalid("Interval and TTL cannot both be specified"));
     }
@@ -215,11 +216,19 @@ fn check_definition(fields: Fields<'_>) -> Result<CheckDefinition, Refusal> {
             return Err(invalid(&format!("TCP: {tcp:?} is not HOST:PORT")));
         }
         CheckKind::Tcp { address: tcp }
+    } else if !grpc.is_empty() {
+        let (address, service) = grpc.split_once('/').unwrap_or((&grpc, ""));
+        if crate::prober::tcp_target(address).is_none() {
+            return Err(invalid(&format!("GRPC: {grpc:?} is not HOST:PORT or HOST:PORT/SERVICE")));
+        }
+        CheckKind::Grpc { address: address.to_owned(), service: service.to_owned() }
     } else {
         CheckKind::Ttl
     };
     let interval = if active {
-        interval.ok_or_else(|| invalid("Interval must be > 0 for HTTP and TCP checks"))?.max(INTERVAL_MIN)
+        interval
+            .ok_or_else(|| invalid("Interval must be > 0 for HTTP, TCP and gRPC checks"))?
+            .max(INTERVAL_MIN)
     } else {
         ttl.ok_or_else(|| invalid("TTL must be > 0 for TTL checks"))?
     };

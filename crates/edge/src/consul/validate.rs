@@ -27,7 +27,7 @@ const NODE_FIELDS: [(&str, &str); 5] = [
     ("metadata", "NodeMeta"),
 ];
 
-const CHECK_FIELDS: [(&str, &str); 12] = [
+const CHECK_FIELDS: [(&str, &str); 14] = [
     ("namespace", "Namespace"),
     ("id", "CheckID"),
     ("instance", "ServiceID"),
@@ -40,6 +40,8 @@ const CHECK_FIELDS: [(&str, &str); 12] = [
     ("definition.http.headers", "Header"),
     ("definition.http.method", "Method"),
     ("definition.tcp.address", "TCP"),
+    ("definition.grpc.address", "GRPC"),
+    ("definition.grpc.service", "GRPC"),
 ];
 
 pub(super) fn instance(instance: &Instance) -> Result<(), Refusal> {

@@ -336,6 +336,9 @@ impl<'a> CheckJson<'a> {
                 CheckKind::Tcp { .. } => {
                     ("tcp", duration::to_go(definition.interval.0), duration::to_go(definition.timeout.0))
                 }
+                CheckKind::Grpc { .. } => {
+                    ("grpc", duration::to_go(definition.interval.0), duration::to_go(definition.timeout.0))
+                }
             },
         };
         Self {

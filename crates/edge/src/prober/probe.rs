@@ -41,6 +41,16 @@ pub async fn probe(definition: &CheckDefinition) -> Option<Outcome> {
     match &definition.kind {
         CheckKind::Ttl => None,
         CheckKind::Tcp { address } => Some(tcp(address, timeout).await),
+        CheckKind::Grpc { address, service } => {
+            let looked = tokio::time::timeout(timeout, super::grpc::check(address, service)).await;
+            Some(match looked {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(reason)) => Outcome::critical(format!("gRPC check {address}/{service}: {reason}")),
+                Err(_) => {
+                    Outcome::critical(format!("gRPC check {address}/{service}: no answer within {timeout:?}"))
+                }
+            })
+        }
         CheckKind::Http { url, method, headers, body } => {
             let looked = tokio::time::timeout(timeout, http(url, method, headers, body)).await;
             Some(match looked {

@@ -85,9 +85,16 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
         (register, r#"{"Name": "web", "Check": {"TCP": "a", "Interval": "1s"}}"#, 400, "is not HOST:PORT"),
         (
             register,
-            r#"{"Name": "web", "Check": {"GRPC": "a:1", "Interval": "1s"}}"#,
+            r#"{"Name": "web", "Check": {"GRPC": "a/shop.Cart", "Interval": "1s"}}"#,
             400,
-            "gRPC checks are not available yet",
+            "is not HOST:PORT or HOST:PORT/SERVICE",
+        ),
+        (register, r#"{"Name": "web", "Check": {"GRPC": "a:1"}}"#, 400, "Interval must be > 0"),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"GRPC": "a:1", "GRPCUseTLS": true, "Interval": "1s"}}"#,
+            400,
+            "gRPC checks over TLS are not available yet",
         ),
         (
             register,

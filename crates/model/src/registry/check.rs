@@ -107,4 +107,12 @@ pub enum CheckKind {
         /// `HOST:PORT`.
         address: String,
     },
+    /// Calls `grpc.health.v1.Health/Check`; SERVING passes, everything else is critical.
+    Grpc {
+        /// `HOST:PORT`.
+        address: String,
+        /// The gRPC service that is asked about; empty for the server as a whole.
+        #[serde(default)]
+        service: String,
+    },
 }

@@ -25,6 +25,8 @@ pub const TAGGED_ADDRESSES_MAX: usize = 16;
 pub const CHECK_TEXT_BYTES_MAX: usize = 4096;
 /// Longest URL or body of a check, in bytes.
 pub const CHECK_REQUEST_BYTES_MAX: usize = 16 << 10;
+/// Longest name of a gRPC service that a check asks about, in bytes.
+pub const GRPC_SERVICE_BYTES_MAX: usize = 255;
 /// Most header fields that a check sends.
 pub const CHECK_HEADERS_MAX: usize = 32;
 /// Longest reason of a maintenance, in bytes.
@@ -151,16 +153,25 @@ fn definition(definition: &CheckDefinition, faults: &mut Faults) {
         }
         CheckKind::Tcp { address } => {
             timeout(definition, faults);
-            let parts = address.rsplit_once(':');
-            let good = parts.is_some_and(|(host, port)| {
-                let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-                names::host(host).is_ok() && port.parse::<u16>().is_ok_and(|port| port > 0)
-            });
-            if !good {
-                let shown = crate::document::node::shortened(address);
-                faults.add("definition.tcp.address", format!("`{shown}` is no address"), "`HOST:PORT`");
-            }
+            checked_address("definition.tcp.address", address, faults);
         }
+        CheckKind::Grpc { address, service } => {
+            timeout(definition, faults);
+            checked_address("definition.grpc.address", address, faults);
+            faults.at_most("definition.grpc.service (bytes)", service.len(), GRPC_SERVICE_BYTES_MAX);
+        }
+    }
+}
+
+fn checked_address(path: &str, address: &str, faults: &mut Faults) {
+    let parts = address.rsplit_once(':');
+    let good = parts.is_some_and(|(host, port)| {
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        names::host(host).is_ok() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if !good {
+        let shown = crate::document::node::shortened(address);
+        faults.add(path, format!("`{shown}` is no address"), "`HOST:PORT`");
     }
 }
 

@@ -434,6 +434,15 @@ fn nodes_and_checks() {
     for bad in ["", "localhost", "a:0", "a:70000", ":80", "a b:80"] {
         assert_eq!(tcp(bad), ["definition.tcp.address"], "{bad}");
     }
+    let grpc = |address: &str, service: &str| {
+        let kind = CheckKind::Grpc { address: address.to_owned(), service: service.to_owned() };
+        paths(validate_check(&check(kind)))
+    };
+    assert_eq!(grpc("[::1]:80", "shop.Cart"), [""; 0]);
+    assert_eq!(
+        grpc("localhost", &"x".repeat(256)),
+        ["definition.grpc.address", "definition.grpc.service (bytes)"]
+    );
     let mut ttl = check(CheckKind::Ttl);
     assert_eq!(validate_check(&ttl), []);
     ttl.output = "x".repeat(CHECK_TEXT_BYTES_MAX + 1);
