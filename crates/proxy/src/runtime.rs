@@ -18,7 +18,7 @@ mod worker;
 pub use engine::{Engine, run};
 
 pub(crate) use buffers::Buffers;
-pub(crate) use io::{Idle, Io};
+pub(crate) use io::{Idle, Io, poll_write_more};
 pub(crate) use timers::{Coarse, TICK, TimerSlot, Timers};
 pub(crate) use view::View;
 pub(crate) use worker::{Scratch, Worker};

@@ -59,13 +59,15 @@ fn answer(mut socket: TcpStream) {
     }
 }
 
+type Running = JoinHandle<Result<(), ProxyError>>;
+
 /// An authority that certifies `app`, and a proxy whose certificate is in its directory.
 struct Stage {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: tempfile::TempDir,
     addr: SocketAddr,
     admin: SocketAddr,
-    running: Option<(oneshot::Sender<()>, JoinHandle<Result<(), ProxyError>>)>,
+    running: Option<(oneshot::Sender<()>, Running)>,
 }
 
 impl Stage {

@@ -119,7 +119,7 @@ impl Io {
             Self::Tcp(stream) if more => poll_write_more(stream, cx, slices),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Http2(stream) => stream.poll_write_vectored(cx, slices),
-            Self::Tls(stream) => stream.poll_write_vectored(cx, slices),
+            Self::Tls(stream) => stream.poll_write_vectored(cx, slices, more),
             Self::Nobody(_) => Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum())),
         }
     }
@@ -221,7 +221,8 @@ impl Io {
     }
 }
 
-fn poll_write_more(
+/// Writes what the kernel may hold back until there is more, for at most 200 ms.
+pub(crate) fn poll_write_more(
     stream: &TcpStream,
     cx: &mut Context<'_>,
     slices: &[IoSlice<'_>],

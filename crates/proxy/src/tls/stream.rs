@@ -23,7 +23,7 @@ use super::handshake::HandshakeFault;
 use super::scratch::{Both, TlsScratch, WRITE_BYTES_MAX};
 use super::session::{CONTROL_BYTES, RECORD_OVERHEAD_BYTES, RECORD_PLAIN_BYTES_MAX, Session};
 use crate::observe::TlsVersion;
-use crate::runtime::Idle;
+use crate::runtime::{Idle, poll_write_more};
 
 /// Pieces of one write at most; a caller with more writes again.
 pub(super) const PIECES_MAX: usize = 32;
@@ -272,17 +272,18 @@ impl TlsStream {
     /// Writes once.
     #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_pieces(cx, std::iter::once(bytes))
+        self.poll_write_pieces(cx, std::iter::once(bytes), false)
     }
 
-    /// Writes several pieces at once.
+    /// Writes several pieces at once. With `more` the kernel may hold back what does not fill a packet.
     #[inline]
     pub(crate) fn poll_write_vectored(
         &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
+        more: bool,
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_pieces(cx, slices.iter().take(PIECES_MAX).map(|slice| &**slice))
+        self.poll_write_pieces(cx, slices.iter().take(PIECES_MAX).map(|slice| &**slice), more)
     }
 
     #[inline]
@@ -290,6 +291,7 @@ impl TlsStream {
         &mut self,
         cx: &mut Context<'_>,
         pieces: impl Iterator<Item = &'p [u8]>,
+        more: bool,
     ) -> Poll<io::Result<usize>> {
         if !self.outgoing.is_empty() {
             ready!(self.poll_send(cx))?;
@@ -314,7 +316,13 @@ impl TlsStream {
         if taken == 0 {
             return Poll::Ready(Ok(0));
         }
-        let written = match Pin::new(&mut self.tcp).poll_write(cx, &out[..sealed]) {
+        let sealed_bytes = &out[..sealed];
+        let written = if more {
+            poll_write_more(&self.tcp, cx, &[IoSlice::new(sealed_bytes)])
+        } else {
+            Pin::new(&mut self.tcp).poll_write(cx, sealed_bytes)
+        };
+        let written = match written {
             Poll::Ready(written) => written?,
             Poll::Pending => 0,
         };
