@@ -25,7 +25,7 @@ pub(crate) use apply::{Applied, copy_request, line};
 pub(crate) use cors::CorsAnswer;
 pub use cors::{AllowList, Cors, CorsSpec, OriginPattern};
 pub(crate) use counters::FilterCounters;
-pub(crate) use decide::{Answer, decide, preflight_method};
+pub(crate) use decide::{Answer, decide};
 pub use fault::{Abort, Fault};
 pub use headers::{HeaderChange, HeaderOp, may_change};
 pub use path::PathChange;

@@ -35,6 +35,7 @@ use weir_model::{ResourceId, ServiceRef};
 
 pub use backends::{Backend, Backends};
 pub use build::{MatchSpec, RouteTableBuilder};
+pub(crate) use conditions::preflight_method;
 pub use conditions::{Conditions, Unmet, ValueTest};
 pub(crate) use host::HostIndex;
 pub use host::{HostBuffer, HostPattern};

@@ -5,23 +5,33 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::Sleep;
 use weir_http1::TargetForm;
 
 use super::way::HeadView;
 use super::{Connection, Copies};
 use crate::attempt::Exchange;
-use crate::filter::{Abort, Answer, Applied, Mirror, Place, Redirect, decide, line, preflight_method};
+use crate::filter::{Abort, Answer, Applied, Mirror, Place, Redirect, decide, line};
 use crate::listen::Role;
 use crate::respond::{Lines, Reason, Refusal};
-use crate::route::{Filtered, RequestView};
+use crate::route::{Filtered, RequestView, preflight_method};
 use crate::runtime::View;
 
+/// How long a request that is made to wait may take to notice that the proxy is to end.
+const DELAY_STEP: Duration = Duration::from_millis(500);
+
 impl Connection {
-    /// Makes a request wait. Rare, so that its size is kept out of the connection's own.
-    pub(super) fn delay(&self, delay: Duration) -> Pin<Box<Sleep>> {
+    /// Makes a request wait, but not for a proxy that is to end. Rare, so that its size is kept out of the connection's own.
+    pub(super) fn delay(&self, delay: Duration) -> Pin<Box<dyn Future<Output = ()>>> {
         self.worker.counters.filters.delayed.add(1);
-        Box::pin(tokio::time::sleep(delay))
+        let worker = self.worker.clone();
+        Box::pin(async move {
+            let mut left = delay;
+            while !left.is_zero() && !worker.is_draining() {
+                let step = left.min(DELAY_STEP);
+                tokio::time::sleep(step).await;
+                left -= step;
+            }
+        })
     }
 
     /// Lets the filters of a rule look at a request. Gives the answer, if one of them has it.

@@ -67,8 +67,6 @@ fn meant<'a>(snapshot: &'a Snapshot, request: &Request) -> Vec<&'a ListenerConfi
     let takes =
         |listener: &&ListenerConfig| !listener.routes.sections().is_empty() || listener.streams.is_none();
     let taking: Vec<&ListenerConfig> = listeners.filter(takes).collect();
-    let wanted =
-        if request.speaks == Speaks::Https { ListenerProtocol::Https } else { ListenerProtocol::Http };
     let narrowed = |keep: &dyn Fn(&ListenerConfig) -> bool| {
         let kept: Vec<&ListenerConfig> = taking.iter().copied().filter(|listener| keep(listener)).collect();
         (!kept.is_empty()).then_some(kept)

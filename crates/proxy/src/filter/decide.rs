@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::{Abort, CorsAnswer, Filters};
-use crate::route::RequestView;
+use crate::route::{RequestView, preflight_method};
 
 /// What a request comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,14 +29,6 @@ pub(crate) enum Answer {
     Abort(Abort),
     /// It is to be made elsewhere.
     Redirect,
-}
-
-/// The method that a browser asks about before it sends a request, if this is such a question.
-pub(crate) fn preflight_method(request: &impl RequestView) -> Option<&[u8]> {
-    if request.method() != b"OPTIONS" || request.header(b"origin").is_none() {
-        return None;
-    }
-    request.header(b"access-control-request-method")
 }
 
 /// What filters make of a request.

@@ -12,6 +12,8 @@ use super::view::RequestView;
 pub struct Conditions {
     /// Only requests of gRPC.
     pub grpc: bool,
+    /// Also a browser's question whether it may send a request that meets them: the rule answers it.
+    pub preflights: bool,
     /// The method, if it matters.
     pub method: Option<Box<str>>,
     /// Header fields by lower-case name, each name once.
@@ -69,11 +71,13 @@ impl Conditions {
     /// # Errors
     /// The first one that does not hold.
     pub fn check(&self, request: &impl RequestView) -> Result<(), Unmet> {
-        if self.grpc && !is_grpc(request) {
+        let asked_for = if self.preflights { preflight_method(request) } else { None };
+        if self.grpc && asked_for.is_none() && !is_grpc(request) {
             return Err(Unmet::Grpc);
         }
         if let Some(method) = &self.method
             && method.as_bytes() != request.method()
+            && asked_for != Some(method.as_bytes())
         {
             return Err(Unmet::Method);
         }
@@ -89,6 +93,15 @@ impl Conditions {
         }
         Ok(())
     }
+}
+
+/// The method that a browser asks about before it sends a request, if this is such a question (Fetch standard, "CORS-preflight
+/// request").
+pub(crate) fn preflight_method(request: &impl RequestView) -> Option<&[u8]> {
+    if request.method() != b"OPTIONS" || request.header(b"origin").is_none() {
+        return None;
+    }
+    request.header(b"access-control-request-method")
 }
 
 /// Whether a request is one of gRPC (or gRPC-Web): by its content type, as the protocol says.
@@ -266,6 +279,22 @@ mod tests {
         let request = TestRequest::new("GET h/", &[("cookie", "a=1"), ("cookie", "b=2")]);
         assert!(has_header(&request, b"cookie", &exact("a=1; b=2")));
         assert!(has_header(&request, b"cookie", &matching("(.*; )?b=2(;.*)?")));
+    }
+
+    #[test]
+    fn preflights_stand_for_what_they_ask_about() {
+        let preflight = |method: &str| {
+            let fields = [("origin", "https://a"), ("access-control-request-method", method)];
+            TestRequest::new("OPTIONS h/a.B/C", &fields)
+        };
+        let put = Conditions { method: Some("PUT".into()), ..Conditions::default() };
+        let answered = Conditions { preflights: true, ..put.clone() };
+        assert_eq!(answered.check(&preflight("PUT")), Ok(()));
+        assert_eq!(answered.check(&preflight("GET")), Err(Unmet::Method));
+        assert_eq!(put.check(&preflight("PUT")), Err(Unmet::Method));
+        let grpc = Conditions { grpc: true, ..Conditions::default() };
+        assert_eq!(grpc.check(&preflight("POST")), Err(Unmet::Grpc));
+        assert_eq!(Conditions { preflights: true, ..grpc }.check(&preflight("POST")), Ok(()));
     }
 
     #[test]

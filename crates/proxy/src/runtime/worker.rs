@@ -299,10 +299,8 @@ impl Worker {
             // So that the moment at which an endpoint closes a connection is known well.
             self.look_at_pools();
         }
-        if sweeps {
-            if self.index == 0 && !self.is_draining() {
-                probe_avoided(self);
-            }
+        if sweeps && self.index == 0 && !self.is_draining() {
+            probe_avoided(self);
         }
     }
 

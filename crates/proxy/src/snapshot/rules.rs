@@ -26,6 +26,14 @@ pub(super) struct CompiledRoute {
     pub(super) matches: Vec<MatchSpec>,
 }
 
+impl CompiledRoute {
+    fn new(rule: Rule, mut matches: Vec<MatchSpec>) -> Self {
+        let answers = rule.filters.as_ref().is_some_and(|filters| filters.cors.is_some());
+        matches.iter_mut().for_each(|spec| spec.conditions.preflights = answers);
+        Self { rule, matches }
+    }
+}
+
 /// What compiling a route needs, and where it says what cannot take effect.
 struct Scope<'a> {
     id: &'a ResourceId,
@@ -81,7 +89,7 @@ pub(super) fn http(
             timeouts: rule.timeouts.as_ref(),
         };
         let matches = matches::http(&mut scope, &path, &rule.matches);
-        CompiledRoute { rule: compile(&mut scope, &path, index, &parts), matches }
+        CompiledRoute::new(compile(&mut scope, &path, index, &parts), matches)
     });
     rules.collect()
 }
@@ -106,7 +114,7 @@ pub(super) fn grpc(
             timeouts: None,
         };
         let matches = matches::grpc(&mut scope, &path, &rule.matches);
-        CompiledRoute { rule: compile(&mut scope, &path, index, &parts), matches }
+        CompiledRoute::new(compile(&mut scope, &path, index, &parts), matches)
     });
     rules.collect()
 }

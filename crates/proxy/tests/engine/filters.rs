@@ -231,6 +231,48 @@ fn preflights_are_answered_by_the_proxy() {
 }
 
 #[test]
+fn preflights_find_the_rule_of_the_method_that_they_ask_about() {
+    let rules = format!(
+        "[{{matches: [{{method: PUT}}], filters: [{CORS}], {TO_APP}}}, {{matches: [{{method: POST}}], {TO_APP}}}]"
+    );
+    let proxy = Proxy::gateway(&documents(([127, 0, 0, 1], 1).into(), &rules));
+    let mut client = proxy.client();
+    let mut preflight = |method: &str| {
+        let asks = format!("Access-Control-Request-Method: {method}");
+        ask(&mut client, "OPTIONS /a", &["Origin: https://www.foo.com", &asks]).status
+    };
+    assert_eq!(preflight("PUT"), 204);
+    // Nobody answers for it.
+    assert_eq!(preflight("POST"), 404);
+}
+
+#[test]
+fn a_delay_ends_with_the_proxy() {
+    let upstream = Upstream::echo();
+    let fault = everything("{type: Fault, fault: {delay: {duration: 1h}}}");
+    let proxy = Proxy::gateway(&documents(upstream.addr, &fault));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("it waits", || proxy.text().contains("weir_proxy_faults_delayed_total 1"));
+    let drained = std::thread::spawn(move || proxy.drain());
+    assert_eq!(client.response().status, 200);
+    assert!(drained.join().unwrap());
+}
+
+#[test]
+fn a_services_own_redirect_counts_for_its_share() {
+    let upstream = Upstream::echo();
+    let redirect = "{type: RequestRedirect, requestRedirect: {hostname: new.example, port: 80}}";
+    let rules = format!("[{{backendRefs: [{{name: app}}, {{name: app, filters: [{redirect}]}}]}}]");
+    let proxy = Proxy::gateway(&documents(upstream.addr, &rules));
+    let mut client = proxy.client();
+    let mut statuses: Vec<u16> = (0..200).map(|_| client.get("/").status).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    assert_eq!(statuses, [200, 302]);
+}
+
+#[test]
 fn responses_say_who_may_read_them() {
     let upstream = Upstream::start(|conn| {
         loop {

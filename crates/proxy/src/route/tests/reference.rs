@@ -108,6 +108,7 @@ fn conditions() -> impl Strategy<Value = Conditions> {
     let method = proptest::option::of(select(vec!["GET", "POST"]).prop_map(Into::into));
     (grpc, method, pairs(), pairs()).prop_map(|(grpc, method, headers, params)| Conditions {
         grpc,
+        preflights: false,
         method,
         headers,
         params,

@@ -38,6 +38,7 @@ fn http_match(scope: &mut Scope<'_>, field: &str, spec: &HttpRouteMatch) -> Matc
     };
     let conditions = Conditions {
         grpc: false,
+        preflights: false,
         method: spec.method.as_deref().map(Into::into),
         headers: first_of_each(scope, &format!("{field}.headers"), &spec.headers, str::to_ascii_lowercase),
         params: first_of_each(scope, &format!("{field}.queryParams"), &spec.query_params, str::to_owned),
