@@ -242,6 +242,7 @@ fn the_admin_listener_and_a_sidecar_pass_on_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("handover.sock");
     let [inbound, outbound, admin] = weir_tests::free_ports();
+    let data_dir = dir.path().join("data").to_str().unwrap().to_owned();
     let at = |port: u16| format!("127.0.0.1:{port}");
     let arguments: Vec<String> = [
         ("--service", "web".to_owned()),
@@ -251,6 +252,7 @@ fn the_admin_listener_and_a_sidecar_pass_on_too() {
         ("--admin", at(admin)),
         ("--server", at(cluster.grpc)),
         ("--handover", path.to_str().unwrap().to_owned()),
+        ("--data-dir", data_dir),
     ]
     .into_iter()
     .flat_map(|(flag, value)| [flag.to_owned(), value])
@@ -277,6 +279,11 @@ fn the_admin_listener_and_a_sidecar_pass_on_too() {
         // From here on only the new one answers, and it is ready.
         assert_eq!(http::get(admin, "/readyz").unwrap().status, 200);
         assert!(running.wait(START_LIMIT).success(), "{}", running.output());
+        let said = running.output();
+        assert!(
+            !said.contains("WARN") && !said.contains("ERROR"),
+            "nothing is amiss when one follows the other:\n{said}"
+        );
         running = next;
     }
     for load in loads {

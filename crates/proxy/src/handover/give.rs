@@ -49,8 +49,18 @@ impl Giver {
         Ok(Self { path: path.to_owned(), role: role.to_owned(), listener, shared: false })
     }
 
-    /// Waits until a process has taken over. `offer` gives copies of all that this process listens on.
-    pub(crate) async fn give(&mut self, offer: impl Fn() -> io::Result<Vec<Offered>>) -> Given {
+    /// How long one process may take to take over, at most.
+    pub(crate) const fn attended_max() -> Duration {
+        SERVING_MAX.saturating_add(MESSAGE_MAX).saturating_add(MESSAGE_MAX)
+    }
+
+    /// Waits until a process has taken over. `offer` gives copies of all that this process listens on, and is called
+    /// whenever a process begins to do so; `failed`, when it has failed to.
+    pub(crate) async fn give(
+        &mut self,
+        offer: impl Fn() -> io::Result<Vec<Offered>>,
+        failed: impl Fn(),
+    ) -> Given {
         loop {
             let channel = match accept(&self.listener).await {
                 Ok(channel) => channel,
@@ -66,6 +76,7 @@ impl Giver {
                 Ok(taken) => return Given { channel, taken },
                 Err(why) => {
                     self.shared = false;
+                    failed();
                     tracing::warn!(%why, "listeners were not handed over; going on");
                     // It may be gone.
                     let _ = timeout(MESSAGE_MAX, channel.send(&Message::Declined { reason: why }, &[])).await;

@@ -20,7 +20,7 @@ fn giver(
 ) -> tokio::task::JoinHandle<Vec<String>> {
     let mut giver = Giver::new(path, "gateway", None).unwrap();
     tokio::task::spawn_local(async move {
-        let given = giver.give(offer).await;
+        let given = giver.give(offer, || {}).await;
         let roles = given.taken.iter().map(|(role, _)| role.clone()).collect();
         given.released().await;
         roles

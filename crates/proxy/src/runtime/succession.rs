@@ -52,7 +52,11 @@ impl Succession {
                 return never().await;
             }
         };
-        let given = giver.give(|| listeners.offer()).await;
+        let offer = || {
+            shared.expect_successor(Giver::attended_max());
+            listeners.offer()
+        };
+        let given = giver.give(offer, || shared.expect_no_successor()).await;
         let admin = listeners.release(&given.taken);
         shared.hand_over(HandedOver { admin });
         given.released().await;

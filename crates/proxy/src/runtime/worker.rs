@@ -292,14 +292,15 @@ impl Worker {
         }
         self.now_s.set(self.shared.shared.now_s());
         self.counters.beat(self.now_s.get());
-        let sweeps = count.is_multiple_of(SWEEP_TICKS);
-        if sweeps {
-            self.sweep();
-        } else if self.counters.pool_idle.get() <= LOOKS_MAX {
+        if !count.is_multiple_of(SWEEP_TICKS) {
             // So that the moment at which an endpoint closes a connection is known well.
-            self.look_at_pools();
+            if self.counters.pool_idle.get() <= LOOKS_MAX {
+                self.look_at_pools();
+            }
+            return;
         }
-        if sweeps && self.index == 0 && !self.is_draining() {
+        self.sweep();
+        if self.index == 0 && !self.is_draining() {
             probe_avoided(self);
         }
     }

@@ -82,13 +82,27 @@ pub(super) fn load(data_dir: &Path) -> Result<Option<Kept>, LoadError> {
 
 /// Makes the directory if it is not there, and tries whether it can be written to.
 pub(super) fn prepare(data_dir: &Path) -> io::Result<()> {
+    let _alone = alone(data_dir)?;
     let (_, aside) = create_aside(data_dir)?;
     fs::remove_file(aside)
 }
 
+/// Makes the directory if it is not there, and keeps other processes from writing there until what it gives is dropped:
+/// one that takes the place of this one has the same directory.
+fn alone(data_dir: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+    let directory = File::open(data_dir)?;
+    match rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive) {
+        // Where files cannot be locked, two writers at one moment are a risk that is taken: a damaged copy is recognised.
+        Ok(()) | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS) => {
+            Ok(directory)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A new file beside the kept one.
 fn create_aside(data_dir: &Path) -> io::Result<(File, PathBuf)> {
-    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let aside = path(data_dir).with_extension("json.new");
     match fs::remove_file(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -102,12 +116,13 @@ fn save(data_dir: &Path, kept: &Kept) -> io::Result<()> {
     let form = Form { complete: kept.complete, inputs: SnapshotInputs::from(&kept.inputs) };
     let text = serde_json::to_vec(&form)?;
     let target = path(data_dir);
+    let directory = alone(data_dir)?;
     let (mut file, aside) = create_aside(data_dir)?;
     file.write_all(&text)?;
     file.sync_all()?;
     fs::rename(&aside, &target)?;
     // The rename itself must survive a crash, too.
-    File::open(data_dir)?.sync_all()
+    directory.sync_all()
 }
 
 /// Writes states in the background, the latest at most once a second.

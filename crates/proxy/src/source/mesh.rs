@@ -35,6 +35,8 @@ use wanted::Wanted;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long after having been replaced by another proxy of the same id this counts as the same quarrel, which is
+/// How often to look whether another process is still taking this one's place.
+const SUCCESSOR_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// reported once.
 const REPLACED_MEMORY: Duration = Duration::from_secs(60);
 
@@ -174,6 +176,10 @@ impl MeshSource {
             if !self.rejections.is_empty() {
                 self.put_in_force(true).await;
             }
+            // Whoever takes this one's place has its id as well: to come back would be to throw it out.
+            while error.is_replaced() && shared.expects_successor() {
+                tokio::time::sleep(SUCCESSOR_LOOK_EVERY).await;
+            }
             let share: f64 = rand::rng().random();
             // Whoever comes back at once throws the other one out just as fast.
             let share = if error.is_replaced() { share.mul_add(0.5, 0.5) } else { share };
@@ -212,7 +218,9 @@ impl MeshSource {
             "another proxy with the id `{}` joined; give each its own --id (what is in force stays)",
             self.settings.id
         );
-        if !self.is_disputed() {
+        if self.shared().expects_successor() {
+            tracing::info!("the process that is taking over has joined the mesh");
+        } else if !self.is_disputed() {
             tracing::warn!("{error}");
         }
         self.replaced = Some(Instant::now());

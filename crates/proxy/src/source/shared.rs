@@ -1,8 +1,8 @@
 //! What the control thread and the workers share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub struct Shared {
     draining: AtomicBool,
     drain_asked: Notify,
     handed_over: watch::Sender<Option<HandedOver>>,
+    /// Until when another process may be taking this one's place, in seconds of the proxy's clock.
+    successor_until_s: AtomicU32,
     started: Instant,
     /// Snapshots put in force, and changes refused in whole or in part.
     installed: AtomicU64,
@@ -62,6 +64,7 @@ impl Shared {
             in_force: watch::Sender::new(None),
             draining: AtomicBool::new(false),
             drain_asked: Notify::new(),
+            successor_until_s: AtomicU32::new(0),
             handed_over: watch::Sender::new(None),
             started: Instant::now(),
             installed: AtomicU64::new(0),
@@ -121,6 +124,22 @@ impl Shared {
     /// Waits until somebody asks the proxy to drain. For one waiter.
     pub(crate) async fn drain_asked(&self) {
         self.drain_asked.notified().await;
+    }
+
+    /// Says that another process is taking this one's place, and may do so for that long.
+    pub(crate) fn expect_successor(&self, within: Duration) {
+        let within_s = u32::try_from(within.as_secs()).unwrap_or(u32::MAX);
+        self.successor_until_s.store(self.now_s().saturating_add(within_s), Ordering::Relaxed);
+    }
+
+    /// Whether another process may be taking this one's place.
+    pub(crate) fn expects_successor(&self) -> bool {
+        self.successor_until_s.load(Ordering::Relaxed) > self.now_s()
+    }
+
+    /// No other process is taking this one's place any more.
+    pub(crate) fn expect_no_successor(&self) {
+        self.successor_until_s.store(0, Ordering::Relaxed);
     }
 
     /// Says that another process has taken this one's place.
