@@ -292,3 +292,40 @@ fn the_admin_listener_and_a_sidecar_pass_on_too() {
         assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
     }
 }
+
+#[test]
+fn without_a_control_plane_the_next_process_serves_from_disk() {
+    let mut cluster = Cluster::start();
+    let app = App::start(TEST_APP, "web");
+    let port = free_port();
+    cluster.apply(&(documents::gateway(port, "web") + &documents::service("web", &[app.port])));
+    let dir = tempfile::tempdir().unwrap();
+    let (path, data_dir) = (dir.path().join("handover.sock"), dir.path().join("data"));
+    let grpc = format!("127.0.0.1:{}", cluster.grpc);
+    let fixed = ["proxy", "--gateway", "edge", "--server", &grpc, "--handover", path.to_str().unwrap()];
+    let start =
+        |name: &str| Process::weir(name, fixed.iter().chain(&["--data-dir", data_dir.to_str().unwrap()]));
+    let mut running = start("gateway-0");
+    eventually("the gateway to answer", START_LIMIT, || {
+        http::get(port, "/").ok().filter(|response| response.status == 200)
+    });
+    eventually("the snapshot on disk", START_LIMIT, || std::fs::read_dir(&data_dir).ok()?.flatten().next());
+    eventually("the gateway to hand over", START_LIMIT, || path.exists().then_some(()));
+    let load = Load {
+        port,
+        target: "/".to_owned(),
+        host: "shop.test".to_owned(),
+        rate: 500,
+        connections: 16,
+        duration_max: Duration::from_secs(120),
+    };
+    let load = load.start_mixed(4);
+    load.wait_for_first(START_LIMIT);
+    cluster.server.kill_9();
+    let mut next = start("gateway-1");
+    next.wait_for_line(TAKEN_OVER, START_LIMIT);
+    assert!(running.wait(START_LIMIT).success(), "{}", running.output());
+    load.wait_for_more(250, START_LIMIT);
+    let outcome = load.stop();
+    assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+}

@@ -80,6 +80,11 @@ impl Listeners {
         self
     }
 
+    /// Whether another process offers its listeners.
+    pub(crate) fn is_inheriting(&self) -> bool {
+        !self.state.lock().unwrap_or_else(PoisonError::into_inner).inheritance.offered.is_empty()
+    }
+
     /// The admin listener that was offered for this address, if one was.
     pub(crate) fn inherited_admin(&self, wanted: SocketAddr) -> io::Result<Option<TcpListener>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -35,10 +35,10 @@ use wanted::Wanted;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long after having been replaced by another proxy of the same id this counts as the same quarrel, which is
-/// How often to look whether another process is still taking this one's place.
-const SUCCESSOR_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// reported once.
 const REPLACED_MEMORY: Duration = Duration::from_secs(60);
+/// How often to look whether another process is still taking this one's place.
+const SUCCESSOR_LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How a proxy takes part in the mesh.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub(super) struct MeshSettings {
     pub(super) keepalive: Duration,
     /// How long an unused service stays subscribed.
     pub(super) idle_max: Duration,
+    /// For how long control planes are asked before the state on disk is taken: not at all when absent.
+    pub(super) ask_first: Option<Duration>,
     /// Services that are subscribed to from the start and for good.
     pub(super) declared: Vec<ServiceRef>,
 }
@@ -72,6 +74,7 @@ impl MeshSettings {
             data_dir: None,
             keepalive: Duration::from_secs(5),
             idle_max: Duration::from_secs(600),
+            ask_first: None,
             declared: Vec::new(),
         }
     }
@@ -95,7 +98,8 @@ pub(super) struct MeshSource {
 }
 
 impl MeshSource {
-    /// A source that starts from the state on disk, if there is one: that is in force when this returns.
+    /// A source that starts from the state on disk, if there is one and it need not ask first: that is in force when this
+    /// returns.
     pub(super) async fn start(settings: MeshSettings, publisher: Publisher) -> Self {
         let keeper = settings.data_dir.clone().map(Keeper::start);
         let mut source = Self {
@@ -110,7 +114,9 @@ impl MeshSource {
             replaced: None,
         };
         source.shared().set_status(|status| status.kind = "mesh");
-        source.load().await;
+        if source.settings.ask_first.is_none() {
+            source.load().await;
+        }
         source
     }
 
@@ -149,6 +155,22 @@ impl MeshSource {
 
     /// Stays with a control plane for ever: gives up on none, and never gives up.
     pub(super) async fn follow(&mut self) {
+        if let Some(within) = self.settings.ask_first.take() {
+            let shared = self.shared();
+            let mut staying = Box::pin(self.stay());
+            tokio::select! {
+                () = &mut staying => {}
+                answered = tokio::time::timeout(within, shared.until_in_force()) => if answered.is_ok() {
+                    return staying.await;
+                }
+            }
+            drop(staying);
+            self.load().await;
+        }
+        self.stay().await;
+    }
+
+    async fn stay(&mut self) {
         let mut failures = 0;
         let mut refreshed = Instant::now();
         for server in self.settings.servers.clone().iter().cycle() {

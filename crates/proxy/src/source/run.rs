@@ -31,6 +31,9 @@ impl Sockets for Listeners {
     }
 }
 
+/// How long a process that takes over asks control planes before it makes do with the state on disk.
+const ASK_FIRST: Duration = Duration::from_secs(5);
+
 /// Keeps snapshots coming, and answers on the admin listener, until `shutdown` resolves. Must run in a tokio runtime.
 ///
 /// # Errors
@@ -93,6 +96,7 @@ async fn follow(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
     let mut shutdown = std::pin::pin!(shutdown);
+    let taking_over = listeners.is_inheriting();
     let role = role(config);
     // Another process of the same name follows the source now; what is in force does for the rest of this one's life.
     let leaving = shared.handed_over();
@@ -118,6 +122,8 @@ async fn follow(
             let settings = MeshSettings {
                 admin: admin.map(|addr| addr.to_string()).unwrap_or_default(),
                 data_dir: data_dir.clone(),
+                // A process that serves already has newer state in force than what it has written to disk.
+                ask_first: taking_over.then_some(ASK_FIRST),
                 declared: config.interception.services().cloned().collect(),
                 ..MeshSettings::new(servers, id.clone(), role)
             };
