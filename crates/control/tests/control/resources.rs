@@ -373,3 +373,104 @@ async fn a_subscription_leads_to_all_it_needs_and_nothing_else() {
     assert_eq!(shown(&gone), (String::new(), String::new()));
     drop(control);
 }
+
+/// Routes of every kind, copies, policies, certificates of listeners, clients and upstreams.
+const EVERYTHING: &str = r#"
+kind: Gateway
+metadata: {name: edge}
+spec:
+  listeners:
+  - name: web
+    port: 443
+    protocol: HTTPS
+    tls: {certificateRefs: [{name: own}], frontendValidation: {caCertificateRefs: [{name: old-staff}]}}
+  - {name: db, port: 5432, protocol: TCP}
+  tls: {frontend: {default: {validation: {caCertificateRefs: [{name: staff}]}}}}
+---
+kind: ListenerPolicy
+metadata: {name: limits}
+spec: {targetRefs: [{name: edge, sectionName: web}, {name: edge}]}
+---
+kind: ListenerPolicy
+metadata: {name: elsewhere}
+spec: {targetRefs: [{name: inner}]}
+---
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: shadow}}}]
+    backendRefs:
+    - name: cart
+      filters: [{type: RequestMirror, requestMirror: {backendRef: {name: audit, namespace: logs}}}]
+---
+kind: GRPCRoute
+metadata: {name: calls}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: cart}]}]}
+---
+kind: TLSRoute
+metadata: {name: names}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: vault}]}]}
+---
+kind: TCPRoute
+metadata: {name: bytes}
+spec: {parentRefs: [{name: edge}, {kind: Service, name: db}], rules: [{backendRefs: [{name: postgres}]}]}
+---
+kind: TrafficPolicy
+metadata: {name: secret}
+spec:
+  targetRefs: [{name: postgres}]
+  tls: {caRefs: [{name: internal}], certificateRef: {name: client}}
+---
+kind: Certificate
+metadata: {name: own}
+spec: {certFile: a, keyFile: b}
+---
+kind: Certificate
+metadata: {name: client}
+spec: {certFile: a, keyFile: b}
+---
+kind: Certificate
+metadata: {name: staff}
+spec: {caFile: a}
+---
+kind: Certificate
+metadata: {name: old-staff}
+spec: {caFile: a}
+---
+kind: Certificate
+metadata: {name: internal}
+spec: {caFile: a}
+---
+kind: Certificate
+metadata: {name: unrelated}
+spec: {caFile: a}
+"#;
+
+#[test]
+fn a_subscription_leads_to_documents_of_every_kind() {
+    let parsed = weir_model::document::parse("shop.yaml", EVERYTHING).expect("well formed");
+    let entries = parsed.documents.into_iter().map(|document| {
+        let resource = document.resource;
+        Arc::new(weir_control::resources::ResourceEntry { resource, created_in: 1, changed_in: 1 })
+    });
+    let set = weir_control::resources::ResourceSet::new(entries);
+    let shown = |subscription: &Subscription| {
+        let closure = closure(&set, subscription);
+        let resources: Vec<_> = closure.resources.iter().map(ToString::to_string).collect();
+        let services: Vec<_> = closure.services.iter().map(ToString::to_string).collect();
+        (resources.join(" "), services.join(" "))
+    };
+    let (resources, services) =
+        shown(&Subscription::Gateway { namespace: NS.to_owned(), name: "edge".to_owned() });
+    assert_eq!(
+        resources,
+        "Gateway/edge HTTPRoute/web Certificate/client Certificate/internal Certificate/old-staff Certificate/own \
+         Certificate/staff TrafficPolicy/secret GRPCRoute/calls TLSRoute/names TCPRoute/bytes ListenerPolicy/limits"
+    );
+    assert_eq!(services, "cart postgres shadow vault logs/audit");
+    let (resources, services) = shown(&Subscription::Upstream(ServiceRef::new(NS, "db")));
+    assert_eq!(resources, "Certificate/client Certificate/internal TrafficPolicy/secret TCPRoute/bytes");
+    assert_eq!(services, "db postgres");
+}

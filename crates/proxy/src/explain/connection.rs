@@ -7,7 +7,7 @@ use weir_model::resource::ListenerProtocol;
 
 use super::entrance::sent;
 use super::request::Speaks;
-use super::{Entrance, Outcome, Request};
+use super::{ConsideredRule, Entrance, Outcome, Request, Verdict};
 use crate::route::{RequestView, StreamTable};
 use crate::snapshot::{ListenerConfig, MeshLookup, Snapshot, StreamDecision};
 
@@ -74,13 +74,31 @@ fn at(
         let reason = format!("no listener of this port is for the name `{}`", request.host);
         return closed(&listener.id, None, &reason);
     };
+    let outcome = outcome(snapshot, table, name, rng);
+    let won = match &outcome {
+        Outcome::Forward(forwarded) => Some(&*forwarded.rule),
+        _ => None,
+    };
     Entrance {
         name: listener.id.to_string(),
         section: Some(section.label.to_string()),
-        rules: Vec::new(),
+        rules: won.map(|rule| taken(rule, &section.host.to_string())).into_iter().collect(),
         rules_omitted: 0,
         filters: Vec::new(),
-        outcome: outcome(snapshot, table, name, rng),
+        outcome,
+    }
+}
+
+/// The rule that takes a connection.
+fn taken(rule: &str, host: &str) -> ConsideredRule {
+    ConsideredRule {
+        rule: rule.to_owned(),
+        name: None,
+        host: host.to_owned(),
+        path: "none: bytes".to_owned(),
+        conditions: Vec::new(),
+        verdict: Verdict::Won,
+        reason: "the most specific route for the name, and the first of its kind".to_owned(),
     }
 }
 
