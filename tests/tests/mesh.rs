@@ -269,3 +269,51 @@ fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
 }
+
+#[test]
+fn documents_of_every_kind_reach_the_gateway() {
+    let cluster = Cluster::start();
+    let app = App::start(TEST_APP, "web-1");
+    register(&cluster, "web", &app, None);
+    let [port, stream] = free_ports();
+    let listeners = format!(
+        "listeners: [{{name: web, port: {port}, protocol: HTTP}}, {{name: bytes, port: {stream}, protocol: TCP}}]"
+    );
+    let documents = format!(
+        "kind: Gateway\nmetadata: {{name: edge}}\nspec: {{{listeners}}}\n---\n\
+         kind: HTTPRoute\nmetadata: {{name: web}}\nspec:\n  parentRefs: [{{name: edge}}]\n  rules:\n  \
+         - matches: [{{path: {{type: RegularExpression, value: \"/v[0-9]+\"}}}}]\n    \
+           filters: [{{type: RequestRedirect, requestRedirect: {{path: {{type: ReplaceFullPath, replaceFullPath: /}}}}}}]\n  \
+         - backendRefs: [{{name: web}}]\n---\n\
+         kind: TCPRoute\nmetadata: {{name: bytes}}\nspec:\n  parentRefs: [{{name: edge}}]\n  \
+         rules: [{{backendRefs: [{{name: web}}]}}]\n---\n\
+         kind: TrafficPolicy\nmetadata: {{name: web}}\nspec: {{targetRefs: [{{name: web}}], connection: {{streamsMax: 10}}}}\n---\n\
+         kind: ListenerPolicy\nmetadata: {{name: edge}}\nspec: {{targetRefs: [{{name: edge}}], limits: {{headBytes: 1KiB}}}}\n"
+    );
+    cluster.apply(&documents);
+    let _gateway = start_gateway(&cluster, &[]);
+    eventually("the gateway to answer", START_LIMIT, || answers(port, "web-1"));
+    // The application speaks HTTP, whoever carries its bytes.
+    eventually("the gateway to pass bytes on", START_LIMIT, || answers(stream, "web-1"));
+    let redirected = http::get(port, "/v1").unwrap();
+    assert_eq!(
+        (redirected.status, redirected.header("location")),
+        (302, Some(&*format!("http://localhost:{port}/")))
+    );
+    let long = format!("/{}", "a".repeat(1024));
+    assert_eq!(http::get(port, &long).unwrap().status, 431);
+    assert_eq!(http::get(stream, &long).unwrap().status, 200, "bytes are not looked at");
+
+    let routes = cluster.weir(&["get", "routes"]);
+    assert!(routes.contains("TCPRoute    bytes") && routes.contains("~/v[0-9]+"), "{routes}");
+    assert!(cluster.weir(&["get", "ListenerPolicies"]).contains("edge"));
+    let explained = cluster.weir(&["explain", &format!("tcp://127.0.0.1:{stream}"), "--gateway", "edge"]);
+    assert!(explained.contains("TCPRoute/bytes"), "{explained}");
+    cluster.weir(&["delete", "TCPRoute", "bytes"]);
+    eventually("connections to be closed", START_LIMIT, || http::get(stream, "/").is_err().then_some(()));
+    assert!(answers(port, "web-1").is_some());
+    cluster.weir(&["delete", "ListenerPolicy", "edge"]);
+    eventually("the policy to hold no more", START_LIMIT, || {
+        http::get(port, &long).ok().filter(|answer| answer.status == 200)
+    });
+}

@@ -93,13 +93,15 @@ pub(super) fn proxies(proxies: &[ProxyView]) -> Table {
 }
 
 pub(super) fn routes(routes: &[RouteView]) -> Table {
-    let mut table = Table::new(&["NAMESPACE", "ROUTE", "RULE", "PARENTS", "HOSTS", "MATCHES", "BACKENDS"]);
+    let columns = ["NAMESPACE", "KIND", "ROUTE", "RULE", "PARENTS", "HOSTS", "MATCHES", "BACKENDS"];
+    let mut table = Table::new(&columns);
     for view in routes {
         let or_any = |list: &[String]| if list.is_empty() { "any".to_owned() } else { list.join(" | ") };
         let backends: Vec<String> =
             view.backends.iter().map(|(name, weight)| format!("{name}:{weight}")).collect();
         table.row([
             view.route.namespace.clone(),
+            view.route.kind.to_string(),
             view.route.name.clone(),
             view.rule.clone(),
             view.parents.join(","),
