@@ -25,7 +25,7 @@ impl RequestId {
     /// line nor grow it without bound. Gives whether it is.
     #[inline]
     pub(crate) fn keep(&mut self, value: &[u8]) -> bool {
-        let fits = (1..=REQUEST_ID_MAX).contains(&value.len()) && value.iter().all(|&b| is_id_byte(b));
+        let fits = (1..=REQUEST_ID_MAX).contains(&value.len()) && all(value, is_id_byte);
         if fits {
             self.text[..value.len()].copy_from_slice(value);
             self.len = value.len() as u8;
@@ -66,9 +66,26 @@ impl RequestId {
     }
 }
 
-const fn is_id_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'_' | b'.' | b':' | b'~' | b'+' | b'/' | b'=' | b'@')
+fn is_id_byte(byte: u8) -> bool {
+    // `-./0..9:` lie together, and so do `@A..Z`.
+    in_range(byte, b'-', b':')
+        | in_range(byte, b'@', b'Z')
+        | in_range(byte, b'a', b'z')
+        | (byte == b'_')
+        | (byte == b'~')
+        | (byte == b'+')
+        | (byte == b'=')
+}
+
+#[inline]
+fn in_range(byte: u8, first: u8, last: u8) -> bool {
+    byte.wrapping_sub(first) <= last - first
+}
+
+/// Whether all bytes are as they should be. Looks at every one of them, so that the compiler can look at many at once.
+#[inline]
+fn all(bytes: &[u8], is_right: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, &byte| all & is_right(byte))
 }
 
 /// Sixteen lower-case digits.
@@ -166,13 +183,13 @@ impl Trace {
 }
 
 fn is_lower_hex(text: &[u8]) -> bool {
-    text.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
+    all(text, |byte| in_range(byte, b'0', b'9') | in_range(byte, b'a', b'f'))
 }
 
 /// An id of that many lower-case digits that is not all zeros.
 fn id<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let id: [u8; N] = text.try_into().ok()?;
-    (is_lower_hex(&id) && id.iter().any(|&b| b != b'0')).then_some(id)
+    (is_lower_hex(&id) & !all(&id, |byte| byte == b'0')).then_some(id)
 }
 
 fn byte(text: &[u8]) -> Option<u8> {
