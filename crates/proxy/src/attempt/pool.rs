@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::http2::Channel;
 use crate::observe::WorkerCounters;
 use crate::runtime::{Idle, Io, TICK};
-use crate::snapshot::EndpointState;
+use crate::snapshot::{EndpointState, UpstreamTls};
 
 /// The pool.
 pub(crate) struct Pool {
@@ -20,6 +20,8 @@ pub(crate) struct Pool {
     /// When it was last swept.
     swept_ms: Cell<Option<u64>>,
     counters: Arc<WorkerCounters>,
+    /// How its connections are encrypted.
+    tls: UpstreamTls,
     /// Those that speak HTTP/2, idle or not.
     pub(crate) http2: Channel,
 }
@@ -39,14 +41,21 @@ pub(crate) struct PoolTime {
 }
 
 impl Pool {
-    pub(crate) fn new(idle_max: usize, counters: Arc<WorkerCounters>) -> Self {
+    pub(crate) fn new(idle_max: usize, counters: Arc<WorkerCounters>, tls: UpstreamTls) -> Self {
         Self {
             idle: RefCell::default(),
             idle_max,
             swept_ms: Cell::new(None),
             counters,
+            tls,
             http2: Channel::default(),
         }
+    }
+
+    /// Whether its connections are encrypted in this way. Others must not be used: a name or an authority that counts no
+    /// more would go on to count for as long as they are kept warm.
+    pub(crate) fn is_for(&self, tls: &UpstreamTls) -> bool {
+        self.tls.is(tls)
     }
 
     /// A connection that is, as far as can be known without asking, still open, younger than `idle_for_max` and than the
@@ -180,7 +189,7 @@ mod tests {
 
     fn pool(idle_max: usize) -> (Rc<Pool>, Arc<WorkerCounters>) {
         let counters = Arc::new(WorkerCounters::default());
-        (Rc::new(Pool::new(idle_max, counters.clone())), counters)
+        (Rc::new(Pool::new(idle_max, counters.clone(), UpstreamTls::Plain)), counters)
     }
 
     fn state() -> EndpointState {

@@ -19,7 +19,7 @@ use crate::attempt::{
 use crate::observe::OUTSIDE;
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, Worker};
-use crate::snapshot::{Settings, Upstream};
+use crate::snapshot::{Settings, Upstream, UpstreamTls};
 
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 4;
@@ -84,7 +84,7 @@ fn local(worker: &Worker, host: &str, addr: SocketAddr) -> Rc<LocalUpstream> {
         ..Settings::default()
     };
     let upstream = Upstream::fixed(ServiceRef::new("outside", host), Protocol::Http, settings, addr);
-    let pool = Rc::new(Pool::new(0, worker.counters.clone()));
+    let pool = Rc::new(Pool::new(0, worker.counters.clone(), UpstreamTls::Plain));
     let counters = worker.counters.service(&OUTSIDE.into());
     LocalUpstream::new(
         Arc::new(upstream),

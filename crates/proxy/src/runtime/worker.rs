@@ -208,11 +208,16 @@ impl Worker {
         let mut pools = self.pools.borrow_mut();
         let endpoints = upstream.endpoints.iter().map(|endpoint| {
             let key = endpoint.state.key();
-            pools.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
-                let pool = Rc::new(Pool::new(self.config().limits.pool_idle_max, self.counters.clone()));
-                pools.insert(key, Rc::downgrade(&pool));
-                pool
-            })
+            if let Some(pool) = pools.get(&key).and_then(Weak::upgrade) {
+                if pool.is_for(&upstream.tls) {
+                    return pool;
+                }
+                pool.clear();
+            }
+            let idle_max = self.config().limits.pool_idle_max;
+            let pool = Rc::new(Pool::new(idle_max, self.counters.clone(), upstream.tls.clone()));
+            pools.insert(key, Rc::downgrade(&pool));
+            pool
         });
         let endpoints = endpoints.collect();
         let counters = self.counters.service(&upstream.label);

@@ -53,7 +53,7 @@ pub enum UpstreamTls {
 
 impl UpstreamTls {
     /// Whether two are the same.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Plain, Self::Plain) | (Self::Unready, Self::Unready) => true,
             (Self::Secure(a), Self::Secure(b)) => Arc::ptr_eq(a, b),

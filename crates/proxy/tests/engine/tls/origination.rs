@@ -330,6 +330,25 @@ fn a_response_that_only_the_end_delimits_must_be_ended_properly() {
 }
 
 #[test]
+fn connections_of_an_older_policy_are_not_used_under_a_newer_one() {
+    let authority = Authority::new();
+    let upstream = SecureUpstream::start(&authority, "shop.example");
+    let old = policy(&authority, &[upstream.addr], ", serverName: shop.example");
+    let mut proxy = Proxy::gateway(&old);
+    let mut client = proxy.client();
+    let mut status = || client.get("/").status;
+    assert_eq!((status(), status()), (200, 200));
+    assert_eq!(upstream.seen().len(), 1);
+    // The same over again is no change.
+    proxy.publish(&old.replace("name: all", "name: everything"));
+    assert_eq!((status(), upstream.seen().len()), (200, 1));
+    proxy.publish(&old.replace("shop.example", "another.example"));
+    assert_eq!((status(), status()), (502, 502));
+    proxy.publish(&old);
+    assert_eq!((status(), upstream.seen().len()), (200, 2));
+}
+
+#[test]
 fn what_an_upstream_says_of_tls_itself_does_not_spoil_an_idle_connection() {
     let authority = Authority::new();
     let upstream = SecureUpstream::start_with(&authority, "app", ONLY_TLS13, false, |stream, body| {
