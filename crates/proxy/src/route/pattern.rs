@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use regex::bytes::{Regex, RegexBuilder};
 
 /// The most memory that one compiled expression may take, in bytes.
-pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+pub const PATTERN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most memory for what an expression remembers while it matches, per thread, in bytes. Beyond, it is slower but
 /// still linear.
 const PATTERN_CACHE_BYTES_MAX: usize = 256 * 1024;
@@ -221,7 +221,17 @@ mod tests {
         check(r"(a)\1", "backreferences");
         // It would hide what makes it whole.
         check("(?x) /a # a comment", "unclosed group");
-        check("(a{1000}){1000}", "needs more than 1048576 bytes");
+        check("(a{1000}){1000}", "needs more than 4194304 bytes");
+    }
+
+    /// What documents may say must compile, or it would be refused only by proxies.
+    #[test]
+    fn what_documents_may_say_is_not_too_big() {
+        for unit in [r"\w", ".", "(?i)[a-z]", r"\PN"] {
+            let most = (1..=1000u32).rev().map(|times| format!("({unit}){{{times}}}"));
+            let largest = most.into_iter().find(|text| weir_model::pattern::check(text).is_ok()).unwrap();
+            assert!(Pattern::new(&largest).is_ok(), "{largest}");
+        }
     }
 
     #[test]
