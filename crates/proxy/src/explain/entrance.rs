@@ -87,10 +87,51 @@ pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl R
         // A gateway with several addresses has the same table behind each.
         if !tables.iter().any(|table| Arc::ptr_eq(table, &listener.routes)) {
             tables.push(&listener.routes);
-            entrances.push(entrance(snapshot, Some(listener), &listener.routes, request, rng));
+            let refused = is_secret(listener).then(|| by_name(listener, request)).flatten();
+            entrances.push(
+                refused.unwrap_or_else(|| entrance(snapshot, Some(listener), &listener.routes, request, rng)),
+            );
         }
     }
     entrances
+}
+
+/// What becomes of a request over TLS before it is routed: the name that its connection asks for chooses the listener of
+/// the port, and its host must be one of the same.
+fn by_name(listener: &ListenerConfig, request: &Request) -> Option<Entrance> {
+    let table = &listener.routes;
+    let refused = |section: Option<usize>, outcome| Entrance {
+        name: listener.id.to_string(),
+        section: section.map(|at| table.sections()[at].label.to_string()),
+        rules: Vec::new(),
+        rules_omitted: 0,
+        filters: Vec::new(),
+        outcome,
+    };
+    let name = request.server_name.as_deref();
+    let shown = name.map_or_else(|| "no name".to_owned(), |name| format!("the name `{name}`"));
+    let Some(chosen) = table.section_of(name.unwrap_or_default().as_bytes()) else {
+        let reason =
+            format!("no listener of this port is for {shown}: the handshake ends with unrecognized_name");
+        return Some(refused(None, Outcome::Closed { reason }));
+    };
+    let label = &table.sections()[chosen].label;
+    let takes_bytes = listener
+        .streams
+        .as_ref()
+        .is_some_and(|streams| streams.sections().iter().any(|section| section.label == *label));
+    if takes_bytes {
+        let asked = name.unwrap_or_default();
+        let reason = format!("no requests are expected by {shown}: ask for tls://{asked}");
+        return Some(refused(Some(chosen), Outcome::Closed { reason }));
+    }
+    (table.section_of(request.host()) != Some(chosen)).then(|| {
+        let reason = format!(
+            "the host `{}` belongs to another listener of the port than {shown}, which the connection asked for",
+            request.host
+        );
+        refused(Some(chosen), Outcome::Refused { status: 421, reason })
+    })
 }
 
 fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance {

@@ -1,5 +1,7 @@
 //! The request to be explained, read from what people type.
 
+use std::net::IpAddr;
+
 use weir_http1::{Normalized, is_token, normalize_path, split_authority};
 
 use crate::filter::{Place, Scheme};
@@ -12,6 +14,8 @@ pub struct Request {
     pub(super) host: String,
     pub(super) port: Option<u16>,
     pub(super) speaks: Speaks,
+    /// The name that the URL has, which a client asks for when it begins TLS; none for an address.
+    pub(super) server_name: Option<String>,
     pub(super) path: String,
     /// With its `?`; empty without one.
     query: String,
@@ -105,17 +109,24 @@ impl Request {
         let named = host_field.as_deref().or(authority).ok_or_else(bad_url)?;
         let named_authority = split_authority(named.as_bytes()).ok_or_else(bad_url)?;
         let host = String::from_utf8_lossy(named_authority.host).into_owned();
-        // The port that is connected to, which a Host field does not change.
-        let port = match authority {
-            Some(authority) => split_authority(authority.as_bytes()).ok_or_else(bad_url)?.port,
-            None => named_authority.port,
+        // The host and port that are connected to, which a Host field does not change.
+        let (server, port) = match authority {
+            Some(authority) => {
+                let authority = split_authority(authority.as_bytes()).ok_or_else(bad_url)?;
+                (authority.host, authority.port)
+            }
+            None => (named_authority.host, named_authority.port),
         };
+        let server = String::from_utf8_lossy(server).into_owned();
+        let is_address = server.parse::<IpAddr>().is_ok() || server.starts_with('[');
+        let server_name = (!is_address).then_some(server);
         if host_field.is_none() {
             headers.push(("host".to_owned(), named.to_owned()));
         }
         let https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
         let speaks = if https { Speaks::Https } else { Speaks::Http };
-        Ok(Self { method: method.to_owned(), host, port, speaks, path: normal(path)?, query, headers })
+        let path = normal(path)?;
+        Ok(Self { method: method.to_owned(), host, port, speaks, server_name, path, query, headers })
     }
 
     /// Reads the address of a connection that carries no requests: `tcp://HOST:PORT`, or `tls://NAME[:PORT]` for one
@@ -140,6 +151,7 @@ impl Request {
             host: String::from_utf8_lossy(authority.host).into_owned(),
             port: authority.port,
             speaks,
+            server_name: None,
             path: String::new(),
             query: String::new(),
             headers: Vec::new(),

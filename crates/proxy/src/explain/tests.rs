@@ -404,3 +404,34 @@ fn routes_that_others_exclude_are_told() {
         ]
     );
 }
+
+#[test]
+fn the_name_that_tls_asks_for_counts_first() {
+    let tls = json!({"certificateRefs": [{"name": "c"}]});
+    let listeners = json!([
+        {"name": "a", "port": 8443, "protocol": "HTTPS", "hostname": "a.example", "tls": tls},
+        {"name": "b", "port": 8443, "protocol": "HTTPS", "hostname": "b.example", "tls": tls},
+        {"name": "pass", "port": 8443, "protocol": "TLS", "hostname": "p.example", "tls": {"mode": "Passthrough"}},
+    ]);
+    let inputs = inputs([
+        resource("Gateway", "edge", json!({"listeners": listeners})),
+        service("cart", &[9001]),
+        route("all", json!([{"name": "edge"}]), "cart"),
+    ]);
+    let outcome = |url: &str, headers: &[&str]| {
+        let explanation = ask(&inputs, edge(), "GET", url, headers);
+        explanation.entrances.into_iter().next().unwrap().outcome
+    };
+    assert!(matches!(outcome("https://a.example/", &[]), Outcome::Forward(_)));
+    let Outcome::Refused { status: 421, reason } = outcome("https://a.example/", &["Host: b.example"]) else {
+        panic!("not misdirected")
+    };
+    assert!(reason.contains("`b.example` belongs to another listener"), "{reason}");
+    let closed = |url: &str, part: &str| match outcome(url, &[]) {
+        Outcome::Closed { reason } => assert!(reason.contains(part), "{url}: {reason}"),
+        other => panic!("{other:?}"),
+    };
+    closed("https://p.example/", "ask for tls://p.example");
+    closed("https://c.example/", "unrecognized_name");
+    closed("https://127.0.0.1:8443/", "no listener of this port is for no name");
+}
