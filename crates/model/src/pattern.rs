@@ -5,14 +5,15 @@
 //! matches compiles [`whole`] with the `regex` crate's `bytes::Regex` and its defaults.
 
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::utf8::Utf8Sequences;
 
 /// Longest expression, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 1024;
 /// Deepest nesting of groups and repetitions.
 pub const PATTERN_DEPTH_MAX: u32 = 32;
 /// Most steps an expression may have once its counted repetitions are written out: what bounds the memory it takes.
-pub const PATTERN_STEPS_MAX: u64 = 20_000;
+pub const PATTERN_STEPS_MAX: u64 = 25_000;
 
 /// Whether an expression can be used.
 ///
@@ -46,18 +47,21 @@ fn parse(pattern: &str) -> Result<Hir, String> {
     })
 }
 
-/// How many steps an expression has, about: each byte of a literal, each range of a class, times how often it is
+/// How many steps an expression has, about: each byte of a literal, each range of a class in bytes, times how often it is
 /// repeated.
 fn steps(hir: &Hir) -> u64 {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => 1,
         HirKind::Literal(literal) => literal.0.len() as u64,
         HirKind::Class(class) => {
-            let ranges = match class {
-                regex_syntax::hir::Class::Unicode(class) => class.ranges().len(),
-                regex_syntax::hir::Class::Bytes(class) => class.ranges().len(),
+            let sequences = match class {
+                // A range of characters is several of bytes.
+                Class::Unicode(class) => {
+                    class.iter().map(|range| Utf8Sequences::new(range.start(), range.end()).count()).sum()
+                }
+                Class::Bytes(class) => class.ranges().len(),
             };
-            ranges.max(1) as u64
+            sequences.max(1) as u64
         }
         HirKind::Repetition(repetition) => {
             let times = u64::from(repetition.max.unwrap_or(repetition.min).max(1));

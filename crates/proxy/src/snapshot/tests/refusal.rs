@@ -129,3 +129,25 @@ fn routes() {
         ]
     );
 }
+
+#[test]
+fn expressions_that_documents_may_hold_are_not_too_large() {
+    let long = format!("(?i){}", "é|".repeat(300));
+    let extremes = [
+        r"\w{20}",
+        r"(\w\s\d){15}",
+        "(?i)[a-zé]{1000}",
+        "(?:a|b|c){6000}",
+        "(.{100}){20}",
+        "[^/]{2000}",
+        &*long,
+    ];
+    for pattern in extremes {
+        assert_eq!(weir_model::pattern::check(pattern), Ok(()), "{pattern}");
+        let rules = json!([{"matches": [{"path": {"type": "RegularExpression", "value": pattern}}]}]);
+        let spec = json!({"parentRefs": [{"name": "edge"}], "rules": rules});
+        let inputs = inputs([gateway("edge"), resource("HTTPRoute", "r", spec)]);
+        let compiled = compiler().compile(&inputs, None).map(drop);
+        assert!(compiled.is_ok(), "{pattern}: {compiled:?}");
+    }
+}
