@@ -1,6 +1,10 @@
 //! What must hold for every input of the parsers that strangers speak to first. The fuzz targets and the seeded mutation
 //! test call the same functions; each panics when its promise is broken.
 
+mod routing;
+
+pub use routing::routing;
+
 use crate::listen::client_hello::{self, CLIENT_HELLO_BYTES_MAX, Sniffed, sniff};
 use crate::listen::proxy_protocol::{self, Addresses, HEADER_BYTES_MAX, HeaderError, Parsed, Version};
 

@@ -28,6 +28,18 @@ const HEADERS: &[&[u8]] = &[
     b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\x03abc",
 ];
 
+const REQUESTS: &[&[u8]] = &[
+    b"GET /a/b HTTP/1.1\r\nHost: a.shop.example\r\n\r\n",
+    b"POST /a/42/x?q HTTP/1.1\r\nHost: x.b.shop.example:8080\r\nContent-Length: 1\r\n\r\n",
+    b"GET /old/x?a=1+2&b=abc HTTP/1.1\r\nHost: c.example\r\n\r\n",
+    b"GET /old HTTP/1.1\r\nHost: c.example\r\nX-A: 1\r\nx-a: 2\r\nx-b: v7\r\n\r\n",
+    b"GET /strip/../strip/%61?x HTTP/1.1\r\nHost: c.example\r\nCookie: a=b\r\nX-A: old\r\n\r\n",
+    b"OPTIONS /x HTTP/1.1\r\nHost: h\r\nOrigin: https://a.example\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
+    b"PUT http://h/x.png HTTP/1.1\r\nHost: h\r\nOrigin: http://[::1]:8080\r\n\r\n",
+    b"GET /go/x HTTP/1.0\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: a.shop.example\r\n\r\n",
+];
+
 const PIECES: &[&[u8]] = &[
     b"\r\n",
     b"\n",
@@ -103,4 +115,9 @@ fn client_hellos() {
 #[test]
 fn proxy_protocol_headers() {
     run(HEADERS, fuzzing::proxy_protocol);
+}
+
+#[test]
+fn requests_that_are_routed() {
+    run(REQUESTS, fuzzing::routing);
 }
