@@ -84,6 +84,10 @@ impl<T: BorrowMut<Io> + Unpin> Frames<T> {
             let [a, b, c, kind, flags, ..] = self.header;
             let len = u32::from_be_bytes([0, a, b, c]);
             self.skip = len as usize;
+            if !has_right_size(kind, flags, len) {
+                self.link.misshape();
+                return false;
+            }
             match kind {
                 SETTINGS => self.link.settle(),
                 GOAWAY => self.link.go_away(),
@@ -97,6 +101,23 @@ impl<T: BorrowMut<Io> + Unpin> Frames<T> {
     }
 }
 
+/// Whether a frame is as long as its type wants it. `h2` ends the connection otherwise, too, but gives a reason that tells
+/// nobody what was wrong.
+#[inline]
+fn has_right_size(kind: u8, flags: u8, len: u32) -> bool {
+    const RST_STREAM: u8 = 3;
+    const PING: u8 = 6;
+    const WINDOW_UPDATE: u8 = 8;
+    const ACK: u8 = 1;
+    match kind {
+        SETTINGS if flags & ACK != 0 => len == 0,
+        SETTINGS => len % 6 == 0,
+        RST_STREAM | WINDOW_UPDATE => len == 4,
+        PING => len == 8,
+        _ => true,
+    }
+}
+
 impl<T: BorrowMut<Io> + Unpin> AsyncRead for Frames<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -104,7 +125,7 @@ impl<T: BorrowMut<Io> + Unpin> AsyncRead for Frames<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.link.flood().is_some() {
+        if this.link.is_shut() {
             return Poll::Pending;
         }
         let before = buf.filled().len();

@@ -254,6 +254,12 @@ pub(super) fn trailers(trailers: &Trailers) -> io::Result<HeaderMap> {
     Ok(map)
 }
 
+/// Whether a value begins or ends with white space, which HTTP/1.1 strips and HTTP/2 forbids (RFC 9113 section 8.2.1).
+pub(super) fn is_padded(value: &[u8]) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.first()) || is_space(value.last())
+}
+
 /// What HTTP/1.1 allows and HTTP/2 does not.
 pub(super) fn invalid(fault: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, fault)

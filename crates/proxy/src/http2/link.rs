@@ -21,6 +21,8 @@ pub(super) struct Link {
     work: Cell<u64>,
     /// The peer floods this side; nothing more is read from it.
     flood: Cell<Option<Flood>>,
+    /// A frame has a size that its type does not allow; nothing more is read.
+    misshapen: Cell<bool>,
     /// The peer's first SETTINGS have come.
     settled: Cell<bool>,
     /// The peer has said GOAWAY.
@@ -39,6 +41,7 @@ impl Link {
             busy_ms: Cell::new(now_ms),
             work: Cell::new(0),
             flood: Cell::new(None),
+            misshapen: Cell::new(false),
             settled: Cell::new(false),
             going_away: Cell::new(false),
             heard: Cell::new(0),
@@ -80,6 +83,19 @@ impl Link {
         self.flood.get()
     }
 
+    pub(super) fn misshape(&self) {
+        self.misshapen.set(true);
+    }
+
+    pub(super) fn is_misshapen(&self) -> bool {
+        self.misshapen.get()
+    }
+
+    /// Whether nothing more is read.
+    pub(super) fn is_shut(&self) -> bool {
+        self.misshapen.get() || self.flood.get().is_some()
+    }
+
     pub(super) fn settle(&self) {
         self.settled.set(true);
     }
@@ -116,6 +132,7 @@ impl Link {
             busy_ms: Cell::new(0),
             work: Cell::new(0),
             flood: Cell::new(None),
+            misshapen: Cell::new(false),
             settled: Cell::new(false),
             going_away: Cell::new(false),
             heard: Cell::new(0),

@@ -11,6 +11,7 @@ use h2::{Reason, server};
 use tokio::task::spawn_local;
 
 use super::frames::Frames;
+use super::head;
 use super::link::Link;
 use super::stream::{Served, Stream};
 use crate::connection::{Connection, Streams};
@@ -46,22 +47,26 @@ pub(crate) async fn serve(conn: &mut Connection) {
     timer.arm(bounds.head_read);
     let mut handshake = pin!(builder(&bounds).handshake(frames));
     let opened = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Pending if timer.expired() || link.flood().is_some() => Poll::Ready(None),
+        Poll::Pending if timer.expired() || link.is_shut() => Poll::Ready(None),
         other => other.map(Result::ok),
     });
     let Some(mut h2) = opened.await else { return };
     let mut phase = Phase::Open;
-    let mut reported = false;
+    // Why the connection is closed, once it is the client's fault.
+    let mut fault = None;
     timer.arm(bounds.idle);
     poll_fn(|cx| {
         loop {
             if drive(&mut h2, cx, &arrivals).is_ready() {
                 return Poll::Ready(());
             }
-            let step = if let Some(flood) = link.flood().filter(|_| !reported) {
-                reported = true;
+            let step = if let Some(flood) = link.flood().filter(|_| fault.is_none()) {
+                fault = Some(Reason::ENHANCE_YOUR_CALM);
                 tracing::debug!(peer = %arrivals.streams.peer(), ?flood, "closing a connection that floods");
                 worker.counters.http2.flood(flood.counted());
+                Some(Phase::Closing)
+            } else if link.is_misshapen() && fault.is_none() {
+                fault = Some(Reason::FRAME_SIZE_ERROR);
                 Some(Phase::Closing)
             } else if phase == Phase::Open && (worker.is_draining() || listener.is_closing()) {
                 Some(Phase::GoingAway)
@@ -83,7 +88,7 @@ pub(crate) async fn serve(conn: &mut Connection) {
                 Some(Phase::Closing) if phase == Phase::Closing => return Poll::Ready(()),
                 Some(Phase::Closing) => {
                     phase = Phase::Closing;
-                    h2.abrupt_shutdown(if reported { Reason::ENHANCE_YOUR_CALM } else { Reason::NO_ERROR });
+                    h2.abrupt_shutdown(fault.unwrap_or(Reason::NO_ERROR));
                     worker.counters.http2.goaways.add(1);
                     timer.arm(worker.config().timeouts.linger);
                 }
@@ -169,6 +174,9 @@ impl Arrivals {
             *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
             let _ = respond.send_response(response, true);
             return;
+        }
+        if request.headers().values().any(|value| head::is_padded(value.as_bytes())) {
+            return respond.send_reset(Reason::PROTOCOL_ERROR);
         }
         let stream = Served::new(self.streams.worker.clone(), self.link.clone(), request, respond);
         spawn_local(self.streams.serve(Io::Http2(Box::new(Stream::Served(stream)))));

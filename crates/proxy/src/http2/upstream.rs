@@ -209,7 +209,7 @@ async fn live(
     poll_fn(|cx| {
         timer.wakes(cx.waker());
         let ended = Pin::new(&mut connection).poll(cx);
-        if ended.is_ready() || link.is_going_away() || link.flood().is_some() {
+        if ended.is_ready() || link.is_going_away() || link.is_shut() {
             forget(&channel, &shared);
         }
         if let Poll::Ready(Err(fault)) = &ended {
@@ -217,6 +217,8 @@ async fn live(
         }
         if let Some(flood) = link.flood() {
             worker.counters.http2.flood(flood.counted());
+        }
+        if link.is_shut() {
             return Poll::Ready(());
         }
         if ended.is_ready() || !watch.is_well(&link, &timer, || ping(&mut connection)) {
@@ -267,7 +269,7 @@ async fn open(
         Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
         Poll::Ready(Err(why)) => Poll::Ready(Err(super::fault::of(why))),
         Poll::Pending if link.is_settled() => Poll::Ready(Ok(())),
-        Poll::Pending if link.flood().is_some() => Poll::Ready(Err(super::fault::MALFORMED.into())),
+        Poll::Pending if link.is_shut() => Poll::Ready(Err(super::fault::MALFORMED.into())),
         Poll::Pending => Poll::Pending,
     })
     .await?;
