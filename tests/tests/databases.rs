@@ -1,5 +1,6 @@
 //! A TCP service governs real databases, spoken to by their own clients.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -228,6 +229,48 @@ fn when_one_redis_dies_new_connections_go_to_the_other() {
     }
 }
 
+/// Writes a certificate for a name, and gives its file and the key's.
+fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (certificate, key)
+}
+
+#[test]
+fn tls_may_end_at_the_proxy_and_begin_again_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (outer, outer_key) = certificate(dir.path(), "edge.redis.test");
+    let (inner, inner_key) = certificate(dir.path(), "inner.redis.test");
+    let redis = Redis::start_tls("inner", &inner, &inner_key);
+    let documents = [
+        service("db", &[redis.port]),
+        route("TCPRoute", "db", ""),
+        format!(
+            "kind: Certificate\nmetadata: {{name: edge}}\nspec: {{certFile: {outer:?}, keyFile: {outer_key:?}}}\n"
+        ),
+        format!("kind: Certificate\nmetadata: {{name: inner}}\nspec: {{caFile: {inner:?}}}\n"),
+        "kind: TrafficPolicy\nmetadata: {name: db}\nspec:\n  targetRefs: [{name: db}]\n  tls: {serverName: \
+         inner.redis.test, caRefs: [{name: inner}]}\n"
+            .to_owned(),
+    ]
+    .join("---\n");
+    let stage = Stage::set("protocol: TLS, tls: {certificateRefs: [{name: edge}]}", &documents, &[]);
+    let value = "v".repeat(300_000);
+    let cli = || {
+        let mut command = redis_cli(stage.port);
+        command.args(["--tls", "--sni", "edge.redis.test", "--cacert"]).arg(&outer);
+        command
+    };
+    let file = dir.path().join("value");
+    std::fs::write(&file, &value).unwrap();
+    let stored = output(cli().args(["-x", "set", "big"]).stdin(std::fs::File::open(&file).unwrap()));
+    assert_eq!(stored, "OK\n");
+    assert_eq!(output(cli().args(["get", "big"])).trim_end(), value);
+    assert_eq!(output(cli().args(["get", "who"])), "inner\n");
+}
+
 #[test]
 fn redis_over_tls_is_found_by_server_name() {
     let dir = tempfile::tempdir().unwrap();
@@ -235,11 +278,7 @@ fn redis_over_tls_is_found_by_server_name() {
     let servers: Vec<Redis> = names
         .iter()
         .map(|name| {
-            let (certificate, key) =
-                (dir.path().join(format!("{name}.pem")), dir.path().join(format!("{name}.key")));
-            let made = rcgen::generate_simple_self_signed([(*name).to_owned()]).unwrap();
-            std::fs::write(&certificate, made.cert.pem()).unwrap();
-            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            let (certificate, key) = certificate(dir.path(), name);
             Redis::start_tls(name, &certificate, &key)
         })
         .collect();

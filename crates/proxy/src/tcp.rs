@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::attempt::{Dial, LocalUpstream, Reached, Seeker, Tries, connect, leads_back, reach};
+use crate::attempt::{Dial, Held, LocalUpstream, Reached, Seeker, Tries, connect, leads_back, reach};
 use crate::listen::proxy_protocol::Addresses;
 use crate::listen::{Arrival, Destination, ListenerHandle, Role, Secure};
 use crate::observe::{OpenConnection, Wire};
@@ -51,8 +51,9 @@ enum Way {
 /// Serves a connection until it ends: everything that was read so far, and all that comes, goes to where the listener's
 /// routes say, or to where it was going when it was captured.
 pub(crate) fn serve(arrival: Arrival, server_name: Option<Box<str>>) -> impl Future<Output = ()> {
-    let (stream, ahead) = Stream::new(arrival, server_name);
-    stream.run(ahead)
+    // Not an async function, which would hold the arguments a second time.
+    let (mut stream, ahead) = Stream::new(arrival, server_name);
+    async move { stream.run(ahead).await }
 }
 
 /// Resets a connection that cannot be served.
@@ -92,16 +93,10 @@ impl Stream {
         (stream, ahead)
     }
 
-    async fn run(mut self, ahead: Vec<u8>) {
+    async fn run(&mut self, ahead: Vec<u8>) {
         self.timer.wakes_this().await;
-        let opened = match self.way() {
-            Ok(Way::Service(local)) => {
-                self.reach(&local).await.map(|reached| (reached.io, Some(reached.held)))
-            }
-            Ok(Way::Address(addr)) => self.pass_on(addr).await.map(|io| (io, None)),
-            Err(refusal) => Err(refusal),
-        };
-        match opened {
+        // Soon over, so its size is kept out of the connection's own.
+        match Box::pin(self.open()).await {
             Ok((mut io, held)) => {
                 let idle_max = self.worker.config().timeouts.tunnel_idle;
                 let carried =
@@ -114,6 +109,13 @@ impl Stream {
                 self.client.abort();
                 self.refused(&refusal);
             }
+        }
+    }
+
+    async fn open(&mut self) -> Result<(Io, Option<Held>), Refusal> {
+        match self.way()? {
+            Way::Service(local) => self.reach(&local).await.map(|reached| (reached.io, Some(reached.held))),
+            Way::Address(addr) => self.pass_on(addr).await.map(|io| (io, None)),
         }
     }
 
@@ -206,5 +208,21 @@ impl Stream {
             Ok(io) => Ok(io),
             Err(fault) => Err(Refusal::new(Reason::ConnectFailed, format!("no connection: {fault:?}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What an idle connection costs is mostly this, and its sockets.
+    #[test]
+    fn a_connections_task_is_small() {
+        let bytes = size_of_future(serve);
+        assert!(bytes <= 800, "{bytes}");
     }
 }
