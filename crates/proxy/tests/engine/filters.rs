@@ -3,6 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use weir_model::ServiceRef;
+use weir_proxy::Mode;
+use weir_proxy::listen::Role as ListenRole;
+use weir_proxy::snapshot::Role;
+
 use crate::support::{Client, Proxy, Response, Upstream, eventually, free_port};
 
 /// Documents of a gateway with these rules (YAML flow style), whose service `app` has one endpoint.
@@ -485,4 +490,42 @@ fn copies_are_made_though_the_service_cannot_be_reached() {
     let proxy = Proxy::gateway(&mirrored(([127, 0, 0, 1], 1).into(), shadow.addr, ""));
     assert_eq!(proxy.client().get("/").status, 502);
     eventually("the copy arrives", || received(&shadow).contains("x-weir-mirrored"));
+}
+
+#[test]
+fn calls_inside_the_mesh_go_through_the_filters_of_the_service() {
+    let (cart, shadow) = (Upstream::echo(), Upstream::echo());
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let front = ServiceRef::new("default", "front");
+    let mode = Mode::Sidecar { service: front.clone(), inbound: any, app: any, outbound: any };
+    let documents = format!(
+        "kind: HTTPRoute
+metadata: {{name: cart}}
+spec:
+  parentRefs: [{{kind: Service, group: \"\", name: cart}}]
+  rules:
+  - matches: [{{path: {{value: /old}}}}]
+    filters: [{{type: RequestRedirect, requestRedirect: {{path: {{type: ReplaceFullPath, replaceFullPath: /new}}}}}}]
+  - filters:
+    - {{type: RequestHeaderModifier, requestHeaderModifier: {{set: [{{name: X-A, value: b}}]}}}}
+    - {{type: URLRewrite, urlRewrite: {{path: {{type: ReplacePrefixMatch, replacePrefixMatch: /v2}}}}}}
+    - {{type: RequestMirror, requestMirror: {{backendRef: {{name: shadow}}}}}}
+    backendRefs: [{{name: cart}}]
+---
+{}---
+{}",
+        service("cart", cart.addr),
+        service("shadow", shadow.addr)
+    );
+    let proxy = Proxy::start(mode, Role::Sidecar { service: front }, &documents, |_| {});
+    let mut client = Client::connect(proxy.fixed(ListenRole::Outbound));
+    let got = client.send("GET /x HTTP/1.1\r\nHost: cart:9000\r\n\r\n").response().text();
+    assert!(
+        got.starts_with("GET /v2/x HTTP/1.1\r\nHost: cart:9000\r\n") && got.contains("\r\nX-A: b\r\n"),
+        "{got}"
+    );
+    eventually("the copy arrives", || received(&shadow).contains("x-weir-mirrored"));
+    // The name is what counts inside the mesh, with the port that the application gave.
+    let redirected = client.send("GET /old HTTP/1.1\r\nHost: cart:9000\r\n\r\n").response();
+    assert_eq!((redirected.status, redirected.field("location")), (302, Some("http://cart:9000/new")));
 }
