@@ -21,7 +21,7 @@ fn heads_are_bounded_in_size_and_number_of_fields() {
     let with = |fields: &str| format!("GET / HTTP/1.1\r\nHost: app\r\n{fields}\r\n");
     let status = |proxy: &Proxy, fields: &str| {
         let mut client = proxy.client();
-        client.send(&with(fields));
+        client.send(with(fields));
         client.response().status
     };
     let large = format!("X-A: {}\r\n", "a".repeat(1000));
