@@ -328,8 +328,13 @@ fn metrics_pass_promtools_lint_and_are_documented() {
     let output = promtool.output().expect("promtool is not installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/observability.md");
-    let docs = read(&docs);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs");
+    let docs = read(&folder.join("observability.md"));
+    let reasons = read(&folder.join("sidecars.md"));
+    for line in text.lines().filter(|line| line.starts_with("weir_proxy_refusals_total{")) {
+        let reason = line.split('"').nth(1).unwrap();
+        assert!(reasons.contains(&format!("| `{reason}` |")), "docs/sidecars.md does not mention {reason}");
+    }
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let untold: Vec<&str> = names
         .filter(|name| !docs.contains(&format!("`{}`", name.trim_start_matches("weir_proxy_"))))
