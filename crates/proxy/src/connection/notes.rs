@@ -113,7 +113,7 @@ impl Connection {
             status: own.status,
             reason: Some(own.reason),
             bytes_out: own.bytes,
-            ..Line::new(SystemTime::now(), position, self.listener.addr, self.peer.ip())
+            ..Line::new(SystemTime::now(), position, &self.listener.name, self.peer.text())
         };
         log.log(&line, &mut *worker.rng.borrow_mut());
     }
@@ -184,7 +184,7 @@ impl Connection {
             bytes_out: exchange.bytes_out() + own.map_or(0, |own| own.bytes),
             duration_us: duration_ns / 1000,
             upstream_us: (exchange.head_ns > 0).then_some(upstream_ns / 1000),
-            ..Line::new(notes.at, notes.position, self.listener.addr, self.peer.ip())
+            ..Line::new(notes.at, notes.position, &self.listener.name, self.peer.text())
         };
         log.log(&line, &mut *worker.rng.borrow_mut());
     }

@@ -29,6 +29,8 @@ const WARN_EVERY_MS: u64 = 10_000;
 pub(crate) struct ListenerHandle {
     /// The address as the snapshot names it.
     pub(crate) addr: SocketAddr,
+    /// The same as text, for logs.
+    pub(crate) name: Box<str>,
     pub(crate) role: Role,
     pub(crate) capture: Capture,
     pub(crate) counters: Arc<ListenerCounters>,
@@ -57,6 +59,7 @@ impl ListenerHandle {
     ) -> Rc<Self> {
         Rc::new(Self {
             addr,
+            name: addr.to_string().into(),
             role,
             capture,
             counters,

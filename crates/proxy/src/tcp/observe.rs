@@ -72,6 +72,7 @@ impl Stream {
         let notes = &self.notes;
         let ended_ns = self.worker.clock.now();
         let name = self.server_name.as_deref().unwrap_or_default();
+        let client = self.peer.ip().to_canonical().to_string();
         let line = Line {
             protocol: if self.server_name.is_some() && self.secure.is_none() { "tls" } else { "tcp" },
             tls_version: self.secure.as_ref().map_or("", |secure| secure.version.as_str()),
@@ -87,7 +88,7 @@ impl Stream {
             bytes_in,
             bytes_out,
             duration_us: ended_ns.saturating_sub(notes.began_ns) / 1000,
-            ..Line::new(notes.at, notes.position, self.listener.addr, self.peer.ip().to_canonical())
+            ..Line::new(notes.at, notes.position, &self.listener.name, client.as_bytes())
         };
         log.log(&line, &mut *self.worker.rng.borrow_mut());
     }

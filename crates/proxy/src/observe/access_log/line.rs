@@ -1,7 +1,6 @@
 //! One line of the access log: which fields there are, and how they are written.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use weir_model::Position;
@@ -10,14 +9,21 @@ use crate::config::AccessLogFormat;
 use crate::observe::ids::Trace;
 use crate::respond::Reason;
 
+macro_rules! name {
+    ($name:literal) => {
+        [concat!(",\"", $name, "\":"), concat!(" ", $name, "=")]
+    };
+}
+
 /// What is known of a request once it is over. Empty and absent values are left out of the line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
     pub(crate) at: SystemTime,
     pub(crate) position: Position,
     /// Where the client connected to, as the snapshot names it.
-    pub(crate) listener: SocketAddr,
-    pub(crate) client: IpAddr,
+    pub(crate) listener: &'a str,
+    /// Its address.
+    pub(crate) client: &'a [u8],
     /// What the client speaks.
     pub(crate) protocol: &'a str,
     pub(crate) tls_version: &'a str,
@@ -46,7 +52,7 @@ pub(crate) struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// A line that says no more than when and where.
-    pub(crate) fn new(at: SystemTime, position: Position, listener: SocketAddr, client: IpAddr) -> Self {
+    pub(crate) fn new(at: SystemTime, position: Position, listener: &'a str, client: &'a [u8]) -> Self {
         Self {
             at,
             position,
@@ -86,102 +92,109 @@ impl<'a> Line<'a> {
 
     /// Appends the line, with its end.
     pub(super) fn write(&self, format: AccessLogFormat, out: &mut Vec<u8>) {
-        let mut fields = match format {
-            AccessLogFormat::Json => Fields { out, json: true, first: true },
-            AccessLogFormat::Text => Fields { out, json: false, first: true },
-        };
-        let time_ms = self.at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        fields.number("time_ms", time_ms as u64);
-        fields.plain("position", format_args!("{}", self.position));
-        fields.plain("listener", format_args!("{}", self.listener));
-        fields.plain("client", format_args!("{}", self.client));
-        fields.text("protocol", self.protocol.as_bytes());
-        fields.text("tls_version", self.tls_version.as_bytes());
-        fields.text("sni", self.sni.as_bytes());
-        fields.text("method", self.method);
-        fields.text("host", self.host);
-        fields.text("path", self.path);
-        fields.text("user_agent", self.user_agent);
-        fields.text("request_id", self.request_id);
+        let json = format == AccessLogFormat::Json;
+        let since = self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // The names' own lengths, and room for usual values.
+        out.reserve(1024);
+        out.extend_from_slice(if json { b"{\"time_ms\":" } else { b"time_ms=" });
+        push_decimal(out, since.as_secs() * 1000 + u64::from(since.subsec_millis()));
+        let mut fields = Fields { out, json };
+        fields.position(name!("position"), self.position);
+        fields.word(name!("listener"), self.listener.as_bytes());
+        fields.word(name!("client"), self.client);
+        fields.word(name!("protocol"), self.protocol.as_bytes());
+        fields.word(name!("tls_version"), self.tls_version.as_bytes());
+        fields.text(name!("sni"), self.sni.as_bytes());
+        fields.text(name!("method"), self.method);
+        fields.text(name!("host"), self.host);
+        fields.text(name!("path"), self.path);
+        fields.text(name!("user_agent"), self.user_agent);
+        fields.text(name!("request_id"), self.request_id);
         if let Some(trace) = self.trace {
-            fields.text("trace_id", &trace.trace_id);
-            fields.text("span_id", trace.span.as_ref().map_or(&[], |id| id));
-            fields.text("parent_span_id", trace.parent.as_ref().map_or(&[], |id| id));
+            fields.word(name!("trace_id"), &trace.trace_id);
+            fields.word(name!("span_id"), trace.span.as_ref().map_or(&[], |id| id));
+            fields.word(name!("parent_span_id"), trace.parent.as_ref().map_or(&[], |id| id));
         }
-        fields.text("route", self.route.as_bytes());
-        fields.text("upstream", self.upstream.as_bytes());
-        fields.text("endpoint", self.endpoint.as_bytes());
-        fields.number("attempts", self.attempts.into());
-        fields.number("status", self.status.into());
-        fields.text("reason", self.reason.map_or("", Reason::as_str).as_bytes());
-        fields.text("grpc_status", self.grpc_status.as_bytes());
+        fields.text(name!("route"), self.route.as_bytes());
+        fields.text(name!("upstream"), self.upstream.as_bytes());
+        fields.text(name!("endpoint"), self.endpoint.as_bytes());
+        fields.number(name!("attempts"), self.attempts.into());
+        fields.number(name!("status"), self.status.into());
+        fields.word(name!("reason"), self.reason.map_or("", Reason::as_str).as_bytes());
+        fields.word(name!("grpc_status"), self.grpc_status.as_bytes());
         if self.truncated {
-            fields.plain_unquoted("truncated", "true");
+            fields.name(name!("truncated"));
+            fields.out.extend_from_slice(b"true");
         }
-        fields.number("bytes_in", self.bytes_in);
-        fields.number("bytes_out", self.bytes_out);
-        fields.number("duration_us", self.duration_us);
+        fields.number(name!("bytes_in"), self.bytes_in);
+        fields.number(name!("bytes_out"), self.bytes_out);
+        fields.number(name!("duration_us"), self.duration_us);
         if let Some(upstream_us) = self.upstream_us {
-            fields.number("upstream_us", upstream_us);
+            fields.number(name!("upstream_us"), upstream_us);
         }
         fields.end();
     }
 }
 
-/// Writes fields in either format. Writing into memory cannot fail.
+/// A field's name with what stands before and behind it, in JSON and in text.
+type Name = [&'static str; 2];
+
+/// Writes fields behind the first in either format.
 struct Fields<'o> {
     out: &'o mut Vec<u8>,
     json: bool,
-    first: bool,
 }
 
 impl Fields<'_> {
-    fn name(&mut self, name: &str) {
-        let before: &[u8] = match (self.json, self.first) {
-            (true, true) => b"{\"",
-            (true, false) => b",\"",
-            (false, true) => b"",
-            (false, false) => b" ",
-        };
-        self.first = false;
-        self.out.extend_from_slice(before);
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(if self.json { b"\":" } else { b"=" });
+    #[inline]
+    fn name(&mut self, [json, text]: Name) {
+        self.out.extend_from_slice(if self.json { json } else { text }.as_bytes());
     }
 
-    fn number(&mut self, name: &str, value: u64) {
+    fn number(&mut self, name: Name, value: u64) {
         self.name(name);
-        let _ = write!(self.out, "{value}");
+        push_decimal(self.out, value);
     }
 
-    /// A value that needs no escape, and no quotes even in JSON.
-    fn plain_unquoted(&mut self, name: &str, value: &str) {
+    fn position(&mut self, name: Name, position: Position) {
         self.name(name);
-        self.out.extend_from_slice(value.as_bytes());
+        if self.json {
+            self.out.push(b'"');
+        }
+        push_decimal(self.out, position.epoch);
+        self.out.push(b'.');
+        push_decimal(self.out, position.revision);
+        if self.json {
+            self.out.push(b'"');
+        }
     }
 
-    /// A value that needs no escape.
-    fn plain(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
-        self.name(name);
-        let quote: &[u8] = if self.json { b"\"" } else { b"" };
-        self.out.extend_from_slice(quote);
-        let _ = self.out.write_fmt(value);
-        self.out.extend_from_slice(quote);
-    }
-
-    /// A value that may hold anything; nothing for an empty one.
-    fn text(&mut self, name: &str, value: &[u8]) {
+    /// A value that needs no escape; nothing for an empty one.
+    #[inline]
+    fn word(&mut self, name: Name, value: &[u8]) {
         if value.is_empty() {
             return;
         }
         self.name(name);
-        // As a word of text where it is one.
-        let is_word = |&b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'=');
-        if !self.json && value.iter().all(is_word) {
-            self.out.extend_from_slice(value);
-        } else {
-            quoted(self.out, value);
+        if self.json {
+            self.out.push(b'"');
         }
+        self.out.extend_from_slice(value);
+        if self.json {
+            self.out.push(b'"');
+        }
+    }
+
+    /// A value that may hold anything; nothing for an empty one.
+    fn text(&mut self, name: Name, value: &[u8]) {
+        // Looks at every byte, so that the compiler can look at many at once.
+        let fits = |fits: bool, &b: &u8| fits & (b.wrapping_sub(0x20) < 0x5f) & (b != b'"') & (b != b'\\');
+        let is_plain = value.iter().fold(true, fits);
+        if is_plain && (self.json || !value.iter().any(|b| matches!(b, b' ' | b'='))) {
+            return self.word(name, value);
+        }
+        self.name(name);
+        quoted(self.out, value);
     }
 
     fn end(self) {
@@ -189,21 +202,41 @@ impl Fields<'_> {
     }
 }
 
+/// Appends decimal digits.
+fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
 /// Appends a string of JSON (RFC 8259 section 7). What is no UTF-8 becomes U+FFFD.
 fn quoted(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
     for chunk in value.utf8_chunks() {
-        for &byte in chunk.valid().as_bytes() {
-            match byte {
-                b'"' => out.extend_from_slice(b"\\\""),
-                b'\\' => out.extend_from_slice(b"\\\\"),
-                // So that a terminal, too, sees nothing but text.
-                0..0x20 | 0x7f => {
-                    let _ = write!(out, "\\u{byte:04x}");
-                }
-                byte => out.push(byte),
+        let bytes = chunk.valid().as_bytes();
+        let mut from = 0;
+        for (at, &byte) in bytes.iter().enumerate() {
+            // So that a terminal, too, sees nothing but text.
+            if byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f {
+                continue;
+            }
+            out.extend_from_slice(&bytes[from..at]);
+            from = at + 1;
+            if byte == b'"' || byte == b'\\' {
+                out.extend_from_slice(&[b'\\', byte]);
+            } else {
+                let _ = write!(out, "\\u{byte:04x}");
             }
         }
+        out.extend_from_slice(&bytes[from..]);
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
@@ -233,7 +266,7 @@ pub(super) mod tests {
             bytes_out: 20,
             duration_us: 30,
             upstream_us: Some(25),
-            ..Line::new(at, Position::new(1, 42), ([127, 0, 0, 1], 80).into(), [127, 0, 0, 2].into())
+            ..Line::new(at, Position::new(1, 42), "127.0.0.1:80", b"127.0.0.2")
         }
     }
 
@@ -277,6 +310,23 @@ pub(super) mod tests {
         assert_eq!(json["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(json["parent_span_id"], "00f067aa0ba902b7");
         assert!(json.get("span_id").is_none());
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 7, 10, 99, 100, 1_795_155_192_111, u64::MAX] {
+            let mut out = Vec::new();
+            push_decimal(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
+
+    #[test]
+    fn empty_and_odd_words() {
+        let mut out = Vec::new();
+        Line { path: b"/a=b", host: b"a b", ..line() }.write(AccessLogFormat::Text, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(" host=\"a b\" path=\"/a=b\" "), "{text}");
     }
 
     #[test]
