@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use weir_tests::cluster::START_LIMIT;
@@ -54,6 +55,19 @@ fn p99(port: u16) -> Duration {
     times[SAMPLES * 99 / 100]
 }
 
+/// Keeps the system from reading in the client's place, megabytes of it.
+fn receive_little(stream: &TcpStream) {
+    let bytes: libc::c_int = 4096;
+    #[allow(unsafe_code)]
+    // SAFETY: the descriptor is open, and the option's value lives for the duration of the call.
+    let done = unsafe {
+        let value = (&raw const bytes).cast();
+        let length = size_of::<libc::c_int>() as libc::socklen_t;
+        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, value, length)
+    };
+    assert_eq!(done, 0);
+}
+
 /// A client of one of the three kinds that is slow from now on.
 fn slow_client(port: u16, index: usize) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -62,7 +76,10 @@ fn slow_client(port: u16, index: usize) -> TcpStream {
         1 => stream
             .write_all(b"POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 1000\r\n\r\nhalf of a body")
             .unwrap(),
-        _ => stream.write_all(b"GET /large HTTP/1.1\r\nhost: shop.test\r\n\r\n").unwrap(),
+        _ => {
+            receive_little(&stream);
+            stream.write_all(b"GET /large HTTP/1.1\r\nhost: shop.test\r\n\r\n").unwrap();
+        }
     }
     stream
 }
