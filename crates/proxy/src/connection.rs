@@ -27,6 +27,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use crate::attempt::{Exchange, Held, LocalUpstream, Outcome, leads_back};
 use crate::http2;
@@ -266,16 +267,16 @@ impl Connection {
                 Next::Http2 => return Spoken::Http2,
             };
             if !goes_on {
-                self.flush().await;
+                self.flush(self.worker.config().timeouts.linger).await;
                 return Spoken::Http1;
             }
             self.await_head();
         }
     }
 
-    /// Hands over to the kernel what the client's side has accepted: it may be slow, as with any other part of a body.
-    async fn flush(&mut self) {
-        self.timer.arm(self.listener.bounds().body);
+    /// Hands over to the kernel what the client's side has accepted, within bounded time.
+    async fn flush(&mut self, within: Duration) {
+        self.timer.arm(within);
         poll_fn(|cx| match self.client.poll_flush(cx) {
             Poll::Pending if !self.timer.expired() => Poll::Pending,
             _ => Poll::Ready(()),
@@ -305,11 +306,16 @@ impl Connection {
                 let goes_on = goes_on || (drains && self.discard_upload(&mut exchange).await);
                 let read = exchange.is_request_read();
                 self.worker.give_exchange(exchange);
+                if goes_on {
+                    return true;
+                }
+                // The end of a response may be slow, as any other part of it.
+                self.flush(self.listener.bounds().body).await;
                 // Asking whether there is more takes a byte of it: only when nothing more is wanted.
-                if !goes_on && (!read || !self.carry.is_empty() || self.has_more()) {
+                if !read || !self.carry.is_empty() || self.has_more() {
                     self.linger().await;
                 }
-                goes_on
+                false
             }
             Outcome::Refused(refusal) => self.answer(exchange, &refusal).await,
             Outcome::Tunnel(upstream, held) => {

@@ -140,7 +140,6 @@ impl Connection {
     /// Ends the sending side and swallows what the client still sends, up to a bound of bytes and time: closing with
     /// unread bytes would reset the connection, and the client might never see the answer (RFC 9112 section 9.6).
     pub(super) async fn linger(&mut self) {
-        self.flush().await;
         self.client.shutdown();
         let mut left = self.worker.config().limits.linger_bytes_max;
         self.timer.arm(self.worker.config().timeouts.linger);

@@ -143,7 +143,7 @@ fn chunks() {
             let response = client.response();
             assert_eq!(response.status, 400, "{name}, late {late}: {response:?}");
             assert!(client.is_closed(), "{name}");
-            assert!(find(&upstream.received(), b"0\r\n").is_none(), "{name}: looks complete");
+            assert!(find(&upstream.received(), b"\r\n0\r\n").is_none(), "{name}: looks complete");
         }
     }
     assert_eq!(proxy.metrics().pooled_connections(), 0, "none of these connections is used again");
