@@ -167,6 +167,8 @@ impl Answer {
 
 /// HTTP/2 with prior knowledge: requests on one connection, one after the other.
 pub(crate) struct Http2 {
+    /// How long an answer may take.
+    pub(crate) patience: Duration,
     send: h2::client::SendRequest<Bytes>,
     runtime: tokio::runtime::Runtime,
 }
@@ -182,7 +184,7 @@ impl Http2 {
             tokio::spawn(connection);
             anyhow::Ok(send)
         })?;
-        Ok(Self { send, runtime })
+        Ok(Self { patience: PATIENCE, send, runtime })
     }
 
     /// Asks and reads the whole answer; with a message the question is a gRPC call.
@@ -205,7 +207,7 @@ impl Http2 {
                 }
                 read_http2(response.await?).await
             };
-            tokio::time::timeout(PATIENCE, answer).await.context("no answer in time")?
+            tokio::time::timeout(self.patience, answer).await.context("no answer in time")?
         })
     }
 }

@@ -16,13 +16,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::client::{self, Http2, head_end};
-use crate::setup::{Front, Setup};
+use crate::setup::{Back, Front, POLICIES_PATH, Setup};
 use crate::subject::{self, Place};
+use crate::upstream::{self, grpc};
 
 const USAGE: &str = "\
 usage: cargo run -p weir-bench -- instructions [CASE..] [OPTIONS]
 
-Cases: http1, http1-policies, h2-h1. Without one: all of them.
+Cases: http1, http1-policies, h2-h1, grpc. Without one: all of them.
 
   --weir PATH     the binary (default: beside this one); bounds are kept for each profile
   --requests N    requests that are counted (default 2000)
@@ -34,6 +35,7 @@ Needs valgrind.";
 /// Requests of the shorter run: enough that everything lazy has happened.
 const FIRST_REQUESTS: u32 = 300;
 const START_MAX: Duration = Duration::from_secs(60);
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// The bounds, as kept in `bench/instructions.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,10 +56,11 @@ struct Options {
 }
 
 /// The cases, each with what Weir is set up for.
-const CASES: [(&str, Setup); 3] = [
+const CASES: [(&str, Setup); 4] = [
     ("http1", Setup::PLAIN),
     ("http1-policies", Setup { policies: true, ..Setup::PLAIN }),
     ("h2-h1", Setup { front: Front::Http2, ..Setup::PLAIN }),
+    ("grpc", Setup { front: Front::Http2, back: Back::Grpc, ..Setup::PLAIN }),
 ];
 
 /// Counts, compares, and fails where a bound is passed.
@@ -68,11 +71,13 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     let mut bounds: Bounds = serde_json::from_str(&text)?;
     let profile = options.weir.parent().and_then(Path::file_name).context("the binary is in no folder")?;
     let profile = profile.to_string_lossy().into_owned();
-    let upstreams = [answering()?, answering()?];
+    let answering = [answering()?, answering()?];
+    let calling = [upstream::in_thread()?, upstream::in_thread()?];
     let known = bounds.profiles.entry(profile.clone()).or_default();
     let mut failures = Vec::new();
     let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|case| case == name);
     for (name, setup) in CASES.into_iter().filter(|(name, _)| wanted(name)) {
+        let upstreams = if setup.back == Back::Grpc { calling } else { answering };
         let count = count(&options, name, setup, upstreams).with_context(|| format!("case {name}"))?;
         let Some(bound) = known.get(name).copied().filter(|_| !options.write) else {
             println!("{profile} {name:16} {count:8} instructions per request");
@@ -164,26 +169,36 @@ fn run_in(
         .spawn()
         .context("cannot start valgrind (Debian: valgrind)")?;
     let asked = wait_ready(port, &mut child).and_then(|()| ask_all(&setup, port, requests));
-    subject::end(&mut child);
+    // Under valgrind everything takes its time.
+    subject::end_within(&mut child, START_MAX);
     asked.with_context(|| fs::read_to_string(dir.join("words")).unwrap_or_default())?;
     let log = fs::read_to_string(dir.join("log"))?;
-    let line =
-        log.lines().find_map(|line| line.split_once("Collected : ")).context("callgrind counted nothing")?;
+    let line = log
+        .lines()
+        .find_map(|line| line.split_once("Collected : "))
+        .with_context(|| format!("callgrind counted nothing: {log}"))?;
     line.1.trim().parse().context("callgrind's count is no number")
 }
 
 fn ask_all(setup: &Setup, port: u16, requests: u32) -> Result<()> {
-    let path = if setup.policies { crate::setup::POLICIES_PATH } else { "/" };
+    let path = match setup.back {
+        Back::Grpc => "/bench.Echo/Say",
+        _ if setup.policies => POLICIES_PATH,
+        _ => "/",
+    };
     if setup.front == Front::Http2 {
         let mut connection = Http2::connect(port)?;
+        connection.patience = ANSWER_MAX;
+        let message = (setup.back == Back::Grpc).then(grpc::message);
         for _ in 0..requests {
-            let answer = connection.ask(path, None)?;
+            let answer = connection.ask(path, message.clone())?;
             ensure!(answer.status == 200, "answered with {}", answer.status);
         }
         return Ok(());
     }
     let request = client::request(path, false);
     let mut stream = client::connect(port)?;
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
     for _ in 0..requests {
         let answer = client::ask(&mut stream, &request)?;
         ensure!(answer.status == 200, "answered with {}", answer.status);
@@ -216,8 +231,8 @@ fn answering() -> Result<u16> {
 fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let answer = format!(
         "HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}",
-        crate::upstream::SMALL_BYTES,
-        "x".repeat(crate::upstream::SMALL_BYTES)
+        upstream::SMALL_BYTES,
+        "x".repeat(upstream::SMALL_BYTES)
     );
     stream.set_nodelay(true)?;
     let mut seen = Vec::new();

@@ -35,6 +35,9 @@ pub(crate) const PORTS: [(&str, u16); 10] = [
     ("nginx-2", 19013),
 ];
 
+pub(crate) use envoy::binary as envoy_program;
+pub(crate) use weir::command as weir_command;
+
 /// A subject's port; 0 for a name that is none.
 pub(crate) fn port(name: &str) -> u16 {
     PORTS.iter().find(|(known, _)| *known == name).map_or(0, |(_, port)| *port)
@@ -151,16 +154,22 @@ impl Drop for Subject {
     }
 }
 
-/// Asks a process to end (nginx must tell its worker), and makes sure.
-pub(crate) use envoy::binary as envoy_program;
-pub(crate) use weir::command as weir_command;
+/// How long an ordinary process may take to end.
+const END_MAX: Duration = Duration::from_millis(1500);
 
+/// Asks a process to end (nginx must tell its worker), and makes sure.
 pub(crate) fn end(child: &mut Child) {
+    end_within(child, END_MAX);
+}
+
+/// The same for one that may take its time.
+pub(crate) fn end_within(child: &mut Child, patience: Duration) {
     if !matches!(child.try_wait(), Ok(None)) {
         return;
     }
     let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-    for _ in 0..150 {
+    let asked = Instant::now();
+    while asked.elapsed() < patience {
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }

@@ -82,15 +82,30 @@ pub(crate) fn wait_ready() -> Result<()> {
 
 /// Runs as the upstream until it is ended: HTTP/2 connections are served as gRPC, all others as streams.
 pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
-    let ports: Vec<u16> = args.map(|port| port.parse().context("ports expected")).collect::<Result<_>>()?;
+    let mut listeners = Vec::new();
+    for port in args {
+        listeners.push(std::net::TcpListener::bind(("127.0.0.1", port.parse().context("ports expected")?))?);
+    }
+    serve(listeners)
+}
+
+/// The same on a free port, in a thread of this program's.
+pub(crate) fn in_thread() -> Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || serve(vec![listener]));
+    Ok(port)
+}
+
+fn serve(listeners: Vec<std::net::TcpListener>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut listeners = tokio::task::JoinSet::new();
-        for port in ports {
-            let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
-            listeners.spawn(accept(listener));
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in listeners {
+            listener.set_nonblocking(true)?;
+            accepting.spawn(accept(tokio::net::TcpListener::from_std(listener)?));
         }
-        while let Some(ended) = listeners.join_next().await {
+        while let Some(ended) = accepting.join_next().await {
             ended??;
         }
         Ok(())
