@@ -206,6 +206,29 @@ fn an_applications_connections_are_governed_without_its_knowledge() {
     assert!(!logged.contains(":9007"), "left alone");
 }
 
+/// Where the rules name another user than the proxy's, what it passes on comes back to it.
+#[test]
+fn a_proxy_that_is_not_left_alone_does_not_run_in_circles() {
+    let Some(mut hosts) = Hosts::set() else { return };
+    hosts.stream("direct", "10.99.0.2:9004");
+    eventually("the server listens", START_LIMIT, || hosts.call("10.99.0.2", 9004, "", 7));
+    let mut server = hosts.here.command(binary::weir());
+    server.arg("server");
+    hosts.start("server", server);
+    let mut sidecar = hosts.here.command(binary::weir());
+    sidecar.args(["proxy", "--service", "front", "--app", "127.0.0.1:9000", "--inbound", "127.0.0.1:19000"]);
+    sidecar.args(["--outbound", "127.0.0.1:15000", "--transparent", "127.0.0.1:15001"]);
+    hosts.start("sidecar", sidecar).wait_for_line("transparent", START_LIMIT);
+    hosts.intercept("apply --outbound 15001 --proxy-uid 4242");
+    for text in ["", "\\x00\\x01 bytes"] {
+        assert_eq!(hosts.call("10.99.0.2", 9004, text, 7), None, "reset, and soon");
+    }
+    let said = hosts.running.last().unwrap().output();
+    let warnings = said.matches("own connections are redirected").count();
+    assert!((2..200).contains(&warnings), "{warnings}");
+    hosts.intercept("remove");
+}
+
 #[test]
 fn only_the_connections_of_certain_users_are_redirected_where_that_is_asked_for() {
     let Some(mut hosts) = Hosts::set() else { return };

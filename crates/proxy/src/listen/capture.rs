@@ -105,6 +105,14 @@ async fn transparent(arrival: &mut Arrival, timer: &TimerSlot) -> Result<Kind, R
         Some(service) => kind_of(arrival, service).await,
         None => sniff(arrival, timer).await,
     };
+    // Only now: what has sent bytes is remembered for sure.
+    if arrival.worker.shared.outgoing.has(arrival.peer) {
+        tracing::warn!(
+            destination = %addr,
+            "the proxy's own connections are redirected to it: leave its user alone (`weir intercept --proxy-uid`)"
+        );
+        return Err(Refusal::new(Reason::Loop, "the proxy's own connection was redirected to it"));
+    }
     arrival.destination = Some(Destination::captured(Some(addr), owner));
     Ok(kind)
 }

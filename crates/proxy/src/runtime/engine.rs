@@ -15,7 +15,7 @@ use super::worker::{STOP_MAX, Worker, live};
 use crate::config::{Interception, Mode, ProxyConfig};
 use crate::error::ProxyError;
 use crate::handover::Offered;
-use crate::listen::{Capture, Listeners, Mail, Mailbox, Role};
+use crate::listen::{Capture, Listeners, Mail, Mailbox, Outgoing, Role};
 use crate::observe::{AccessLog, Metrics, Reopen, Slept};
 use crate::snapshot::{Settings, Upstream};
 use crate::source::{self, Shared};
@@ -28,6 +28,8 @@ pub(crate) struct EngineShared {
     pub(crate) access_log: Option<AccessLog>,
     /// The application behind a sidecar.
     pub(crate) app: Option<Arc<Upstream>>,
+    /// What captured connections are passed on by.
+    pub(crate) outgoing: Outgoing,
 }
 
 /// A listener that comes from the configuration.
@@ -86,6 +88,7 @@ impl Engine {
             metrics: metrics.clone(),
             access_log,
             app: application(config),
+            outgoing: Outgoing::default(),
         });
         let mailboxes: Vec<Arc<Mailbox>> = (0..workers).map(|_| Arc::default()).collect();
         let listeners = Listeners::new(mailboxes.clone()).inheriting(offered, config.handover.is_some());
