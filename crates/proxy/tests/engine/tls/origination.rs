@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
-use super::{Authority, ONLY_TLS13};
+use super::{Authority, ONLY_TLS13, secure_documents};
 use crate::support::{PATIENCE, Proxy, Upstream, documents, eventually, find};
 
 /// An HTTP server over TLS that answers with what it was asked; what it saw of handshakes.
@@ -327,6 +327,37 @@ fn a_response_that_only_the_end_delimits_must_be_ended_properly() {
         let response = client.try_response(false);
         assert_eq!(response.is_ok(), properly, "{response:?}");
     }
+}
+
+#[test]
+fn http2_is_agreed_on_or_there_is_no_connection() {
+    let authority = Authority::new();
+    authority.write("app", &["app"]);
+    let echo = Upstream::echo();
+    let inner = Proxy::gateway(&secure_documents(&authority, &[("", &["app"])], &[echo.addr]));
+    let over_http2 = |addr: SocketAddr| {
+        let documents = policy(&authority, &[addr], "");
+        let plain = "metadata: {name: app}\nspec:\n  endpoints:";
+        assert!(documents.contains(plain));
+        documents.replace(plain, "metadata: {name: app}\nspec:\n  protocol: http2\n  endpoints:")
+    };
+    let proxy = Proxy::gateway(&over_http2(inner.addr()));
+    let mut client = proxy.client();
+    let body = vec![b'x'; 300_000];
+    for i in 0..3 {
+        assert!(client.get(&format!("/{i}")).text().starts_with(&format!("GET /{i} ")));
+        client.send(format!("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: {}\r\n\r\n", body.len()));
+        client.send(&body);
+        assert!(client.response().body.ends_with(&body));
+    }
+    let text = inner.text();
+    assert!(text.contains("protocol=\"h2\""), "{text}");
+    drop(proxy);
+    // One that knows only HTTP/1.1 says so in the handshake.
+    let old = SecureUpstream::start(&authority, "app");
+    let response = Proxy::gateway(&over_http2(old.addr)).client().get("/");
+    assert_eq!((response.status, response.field("x-weir-reason")), (502, Some("upstream_tls")));
+    assert_eq!(old.requests.load(Ordering::SeqCst), 0);
 }
 
 #[test]
