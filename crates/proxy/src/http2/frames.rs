@@ -111,7 +111,7 @@ fn has_right_size(kind: u8, flags: u8, len: u32) -> bool {
     const ACK: u8 = 1;
     match kind {
         SETTINGS if flags & ACK != 0 => len == 0,
-        SETTINGS => len % 6 == 0,
+        SETTINGS => len.is_multiple_of(6),
         RST_STREAM | WINDOW_UPDATE => len == 4,
         PING => len == 8,
         _ => true,
