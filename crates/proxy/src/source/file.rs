@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use weir_model::document::node::DOCUMENT_BYTES_MAX;
 use weir_model::document::{self, Document, DocumentError, nearest};
-use weir_model::validate::{FieldError, Scope};
-use weir_model::{Kind, Position, ResourceId, Spec};
+use weir_model::validate::{FieldError, Scope, hints};
+use weir_model::{Kind, Position, ResourceId};
 
 use super::certificates;
 use super::names::REFRESH_EVERY;
@@ -26,6 +26,8 @@ use crate::snapshot::{Inputs, Rejection};
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// The most files that make up a set; a directory with more is surely not the one that was meant.
 const FILES_MAX: usize = 10_000;
+/// Most hints that are logged about one state of the files.
+const HINTS_MAX: usize = 100;
 /// The largest file that is read, as `weir_model` reads no larger text.
 const FILE_BYTES_MAX: u64 = DOCUMENT_BYTES_MAX as u64;
 /// What files in a directory are taken for documents.
@@ -206,6 +208,11 @@ fn parse(texts: &[(PathBuf, String)]) -> Result<Vec<Document>, FileErrors> {
     if !errors.is_empty() {
         return Err(FileErrors(errors.iter().map(ToString::to_string).collect()));
     }
+    let resources = || documents.iter().map(|document| &document.resource);
+    let hints: Vec<(ResourceId, FieldError)> = hints(resources(), resources(), |_| true);
+    for (id, hint) in hints.iter().take(HINTS_MAX) {
+        tracing::warn!("{id}: {hint}");
+    }
     for document in &documents {
         for ignored in &document.ignored {
             let file = document.origin.source();
@@ -225,24 +232,18 @@ fn unknown_services(documents: &[Document]) -> Vec<DocumentError> {
         .collect();
     let mut errors = Vec::new();
     for document in documents {
-        let Spec::HttpRoute(spec) = &document.resource.spec else { continue };
-        for (r, rule) in spec.rules.iter().enumerate() {
-            for (b, backend) in rule.backend_refs.iter().enumerate() {
-                let namespace = backend.namespace.as_ref().unwrap_or(&document.resource.metadata.namespace);
-                let id = ResourceId::new(Kind::Service, &**namespace, &*backend.name);
-                if services.contains(&id) || backend.kind.as_deref().is_some_and(|kind| kind != "Service") {
-                    continue;
-                }
-                let fault = FieldError::new(
-                    format!("spec.rules[{r}].backendRefs[{b}].name"),
-                    format!("there is no {id}"),
-                );
-                let names: Vec<&str> =
-                    services.iter().filter(|s| s.namespace == *namespace).map(|s| &*s.name).collect();
-                let mut error = document.error(&fault.expected("the name of a `Service` in these files"));
-                error.suggestion = nearest(&backend.name, names).map(str::to_owned);
-                errors.push(error);
+        for backend in document.resource.spec.backends() {
+            let namespace = backend.namespace.unwrap_or(&document.resource.metadata.namespace);
+            let id = ResourceId::new(Kind::Service, namespace, backend.name);
+            if services.contains(&id) || backend.kind.is_some_and(|kind| kind != "Service") {
+                continue;
             }
+            let fault = FieldError::new(format!("{}.name", backend.place), format!("there is no {id}"));
+            let names: Vec<&str> =
+                services.iter().filter(|s| s.namespace == *namespace).map(|s| &*s.name).collect();
+            let mut error = document.error(&fault.expected("the name of a `Service` in these files"));
+            error.suggestion = nearest(backend.name, names).map(str::to_owned);
+            errors.push(error);
         }
     }
     errors

@@ -230,3 +230,28 @@ fn what_the_control_plane_denies_is_no_service() {
     assert!(matches!(snapshot.mesh.lookup(b"cart"), MeshLookup::Known(_)));
     assert!(matches!(snapshot.mesh.lookup(b"new"), MeshLookup::NotSubscribed(_)));
 }
+
+#[test]
+fn routes_of_grpc_count_before_those_of_http() {
+    let parent = || json!([{"kind": "Service", "name": "cart"}]);
+    let calls = |name: &str, service: &str| {
+        let rules = json!([{"backendRefs": [{"name": service}]}]);
+        resource("GRPCRoute", name, json!({"parentRefs": parent(), "rules": rules}))
+    };
+    let inputs = inputs([
+        service("cart", &[]),
+        service("web", &[]),
+        service("calls", &[]),
+        route("a", parent(), "web"),
+        calls("b", "calls"),
+    ]);
+    let snapshot = sidecar("default").compile(&inputs, None).unwrap();
+    let cart = snapshot.mesh.known(b"cart").unwrap();
+    let mut rng = SmallRng::seed_from_u64(1);
+    let request = TestRequest::new("POST cart/a.B/C", &[("content-type", "application/grpc")]);
+    let Decision::Forward { upstream, rule, .. } = snapshot.route(&cart.routes, &request, &mut rng) else {
+        panic!("not forwarded")
+    };
+    assert_eq!((&*rule.label, &*upstream.label), ("GRPCRoute/b#0", "calls"));
+    assert_eq!(cart.routes.rules().len(), 1, "the other kind does not count");
+}

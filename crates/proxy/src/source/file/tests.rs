@@ -104,6 +104,23 @@ async fn faults_have_file_line_field_and_suggestion() {
     .await;
     fixture.write("shop.yml", &route("cart"));
     check(
+        "bytes.yaml",
+        "kind: TCPRoute\nmetadata: {name: db}\nspec:\n  parentRefs: [{name: edge}]\n  rules:\n  - backendRefs: [{name: db}]\n",
+        "bytes.yaml:6: TCPRoute/db spec.rules[0].backendRefs[0].name: there is no Service/db; expected the name of a \
+         `Service` in these files",
+    )
+    .await;
+    let copies = "      filters: [{type: RequestMirror, requestMirror: {backendRef: {name: crat}}}]\n---\n";
+    fixture.write("bytes.yaml", "");
+    check(
+        "shop.yml",
+        &route("cart").replacen("---\n", copies, 1),
+        "shop.yml:8: HTTPRoute/shop spec.rules[0].filters[0].requestMirror.backendRef.name: there is no Service/crat; \
+         did you mean `cart`?",
+    )
+    .await;
+    fixture.write("shop.yml", &route("cart"));
+    check(
         "gateway.yaml",
         &format!("{GATEWAY}  addresses: [{{value: 10.0.0.1}}]\n"),
         "gateway.yaml:5: Gateway/edge spec.addresses[0].value: others can reach 10.0.0.1 and listener `web` has no TLS: \
