@@ -100,7 +100,7 @@ impl Stream {
             Ok((mut io, held)) => {
                 let captured = self.destination.as_deref().is_some_and(|destination| destination.captured);
                 let own = io.local_addr().filter(|_| captured);
-                let _remembered = own.map(|addr| self.worker.shared.outgoing.remember(addr));
+                let _remembered = own.map(|addr| Box::new(self.worker.shared.outgoing.remember(addr)));
                 let idle_max = self.worker.config().timeouts.tunnel_idle;
                 let carried =
                     tunnel::carry(&self.worker, &self.timer, &mut self.client, &mut io, ahead, idle_max)
