@@ -19,6 +19,11 @@ use weir_http1::{BodyKind, Field, FieldSet, FieldTable, KnownField, RequestHead,
 const CONNECTION_FIELDS: FieldSet =
     FieldSet::HOP_BY_HOP.with(KnownField::TransferEncoding).with(KnownField::Host);
 
+/// What HPACK's table is spared: values that are never the same twice would only push others out of it, and make it long
+/// to search; credentials are not to be guessed from what they compress to (RFC 7541 section 7.1).
+const NEVER_INDEXED: FieldSet =
+    FieldSet::NONE.with(KnownField::XRequestId).with(KnownField::Traceparent).with(KnownField::Authorization);
+
 /// Writes a client's request as HTTP/1.1. Gives how its body is framed for the engine.
 pub(super) fn write_request(request: &Request<RecvStream>, ended: bool, out: &mut Vec<u8>) -> BodyKind {
     let (method, uri, fields) = (request.method(), request.uri(), request.headers());
@@ -237,7 +242,9 @@ fn fields(table: &FieldTable, buf: &[u8], skip: FieldSet) -> io::Result<HeaderMa
             KnownField::SetCookie => SET_COOKIE,
             _ => HeaderName::from_bytes(name.of(buf)).map_err(invalid)?,
         };
-        map.append(name, HeaderValue::from_bytes(value.of(buf)).map_err(invalid)?);
+        let mut value = HeaderValue::from_bytes(value.of(buf)).map_err(invalid)?;
+        value.set_sensitive(NEVER_INDEXED.has(*id));
+        map.append(name, value);
     }
     Ok(map)
 }
