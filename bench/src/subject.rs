@@ -103,7 +103,7 @@ impl Subject {
         };
         ensure!(TcpStream::connect(("127.0.0.1", port)).is_err(), "another program listens on port {port}");
         let command = match program {
-            "weir" => weir::command(&place)?,
+            "weir" => weir::alike(&place)?,
             "haproxy" => haproxy::command(&place)?,
             "nginx" => nginx::command(&place)?,
             "envoy" => envoy::command(&place)?,

@@ -15,6 +15,13 @@ pub(crate) fn command(place: &Place<'_>) -> Result<Command> {
     Ok(command)
 }
 
+/// The same without request ids, as none of the others makes them unless told to.
+pub(crate) fn alike(place: &Place<'_>) -> Result<Command> {
+    let mut command = command(place)?;
+    command.args(["--request-id", "off"]);
+    Ok(command)
+}
+
 fn documents(place: &Place<'_>) -> String {
     let setup = place.setup;
     let (port, [a, b]) = (place.port, place.upstreams);
