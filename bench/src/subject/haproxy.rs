@@ -19,7 +19,11 @@ fn configuration(place: &Place<'_>) -> String {
     let setup = place.setup;
     let (dir, port, [a, b]) = (place.stage.display(), place.port, place.upstreams);
     let (mode, http) = match setup.front {
-        Front::Tcp => ("tcp", ""),
+        // Bulk stays in the kernel where it is worth it.
+        Front::Tcp => ("tcp", "  option splice-auto\n"),
+        _ if setup.websocket => {
+            ("http", "  option http-keep-alive\n  http-reuse always\n  option splice-auto\n")
+        }
         _ => ("http", "  option http-keep-alive\n  http-reuse always\n"),
     };
     let bind = match setup.front {
@@ -35,7 +39,7 @@ fn configuration(place: &Place<'_>) -> String {
     let mut text = format!(
         "global
   nbthread {workers}
-  maxconn 8192
+  maxconn {connections}
   tune.h2.max-concurrent-streams 256
 defaults
   mode {mode}
@@ -45,7 +49,9 @@ defaults
 {http}frontend f
   bind 127.0.0.1:{port}{bind}
 ",
-        workers = setup.workers
+        workers = setup.workers,
+        // Pipes to splice through count among the open files.
+        connections = if http.contains("splice") || setup.front == Front::Tcp { 4096 } else { 8192 },
     );
     if setup.policies {
         for (index, prefix) in OTHER_PREFIXES.iter().enumerate() {
