@@ -47,6 +47,7 @@ fn run() -> Result<()> {
         _ => {}
     }
     let options = options::Options::parse(args)?;
+    report::check(&options)?;
     if options.install {
         peers::install(&options.target)?;
     }

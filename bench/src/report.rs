@@ -51,6 +51,11 @@ fn share(figures: &[f64]) -> String {
     if figures.is_empty() { String::new() } else { format!("{:.0} %", median(figures) * 100.0) }
 }
 
+/// Fails now rather than after the whole run if the page cannot take the tables.
+pub(crate) fn check(options: &Options) -> Result<()> {
+    options.markdown.as_deref().map_or(Ok(()), |page| markdown::page_with(page, "").map(drop))
+}
+
 /// Keeps the results, and writes them into a page if there is one.
 pub(crate) fn keep(options: &Options, results: &Results) -> Result<()> {
     let json = options.json.clone().unwrap_or_else(|| options.target.join("bench.json"));

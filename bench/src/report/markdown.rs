@@ -14,11 +14,16 @@ const END: &str = "<!-- end of figures -->";
 
 /// Replaces the tables of a page.
 pub(crate) fn write_into(page: &Path, results: &Results) -> Result<()> {
-    let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let text = replaced(&text, &tables(results)).with_context(|| format!("in {}", page.display()))?;
-    std::fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
+    std::fs::write(page, page_with(page, &tables(results))?)
+        .with_context(|| format!("cannot write {}", page.display()))?;
     println!("tables in {}", page.display());
     Ok(())
+}
+
+/// The page with other tables.
+pub(crate) fn page_with(page: &Path, tables: &str) -> Result<String> {
+    let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    replaced(&text, tables).with_context(|| format!("in {}", page.display()))
 }
 
 fn replaced(page: &str, tables: &str) -> Result<String> {
