@@ -1,7 +1,7 @@
 //! Finding things by path: the exact path first, then what is under the literal beginning of regular expressions, then
 //! prefixes of whole segments from the longest; before the shortest, `/`, gRPC methods of any service.
 //!
-//! Prefixes are a trie of segments with sorted children. A lookup walks each byte of the path once and then climbs from
+//! Prefixes are a trie of segments, whose children are sorted where they are few and hashed where they are many. A lookup walks each byte of the path once and then climbs from
 //! the deepest prefix to shorter ones, so its cost depends on the path's length and not on the number of prefixes, and
 //! a path of very many slashes buys an attacker nothing.
 
@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use super::hash::TextHash;
 
 const ROOT: u32 = 0;
+/// Up to so many children are searched; more are hashed.
+const FEW_MAX: usize = 8;
 
 /// Values by exact path and by path prefix.
 #[derive(Debug)]
@@ -36,14 +38,34 @@ pub(super) enum Stage {
 struct Node<T> {
     /// By segment, sorted.
     children: Vec<(Box<[u8]>, u32)>,
+    /// The same, where they are many.
+    many: HashMap<Box<[u8]>, u32, TextHash>,
     parent: u32,
     value: Option<T>,
     expressions: Option<T>,
 }
 
 impl<T> Node<T> {
+    #[inline]
+    fn child(&self, segment: &[u8]) -> Option<u32> {
+        if !self.many.is_empty() {
+            return self.many.get(segment).copied();
+        }
+        let at = self.children.binary_search_by(|(name, _)| (**name).cmp(segment)).ok()?;
+        Some(self.children[at].1)
+    }
+
+    fn add(&mut self, segment: &[u8], child: u32) {
+        let at = self.children.partition_point(|(name, _)| **name < *segment);
+        self.children.insert(at, (segment.into(), child));
+        if self.children.len() > FEW_MAX {
+            let missing = if self.many.is_empty() { &self.children[..] } else { &self.children[at..=at] };
+            self.many.extend(missing.iter().cloned());
+        }
+    }
+
     fn under(parent: u32) -> Self {
-        Self { children: Vec::new(), parent, value: None, expressions: None }
+        Self { children: Vec::new(), many: HashMap::default(), parent, value: None, expressions: None }
     }
 }
 
@@ -110,16 +132,13 @@ impl<T> PathIndex<T> {
     }
 
     fn child_or_new(&mut self, parent: u32, segment: &[u8]) -> u32 {
-        let next = self.nodes.len() as u32;
-        let children = &mut self.nodes[parent as usize].children;
-        match children.binary_search_by(|(name, _)| (**name).cmp(segment)) {
-            Ok(at) => children[at].1,
-            Err(at) => {
-                children.insert(at, (segment.into(), next));
-                self.nodes.push(Node::under(parent));
-                next
-            }
+        if let Some(child) = self.nodes[parent as usize].child(segment) {
+            return child;
         }
+        let next = self.nodes.len() as u32;
+        self.nodes[parent as usize].add(segment, next);
+        self.nodes.push(Node::under(parent));
+        next
     }
 
     /// Every value that matches a path, the most specific first. Of expressions it is only known that their beginning does.
@@ -157,10 +176,9 @@ impl<T> PathIndex<T> {
     fn deepest(&self, path: &[u8]) -> Option<u32> {
         let mut node = ROOT;
         for segment in segments(path)? {
-            let children = &self.nodes[node as usize].children;
-            match children.binary_search_by(|(name, _)| (**name).cmp(segment)) {
-                Ok(at) => node = children[at].1,
-                Err(_) => break,
+            match self.nodes[node as usize].child(segment) {
+                Some(child) => node = child,
+                None => break,
             }
         }
         Some(node)
@@ -205,6 +223,25 @@ mod tests {
         check("/A", &["/"]);
         check("*", &[]);
         check("", &[]);
+    }
+
+    #[test]
+    fn children_are_found_however_many() {
+        let mut index = PathIndex::default();
+        for i in 0..3 * FEW_MAX {
+            // Neither in order nor each once.
+            for name in [i * 7 % (3 * FEW_MAX), i] {
+                index.prefix(&format!("/a/{name}"), || name);
+            }
+            let known: Vec<_> = (0..3 * FEW_MAX)
+                .filter(|name| {
+                    index.matching(format!("/a/{name}/x").as_bytes()).next() == Some((Stage::Path, name))
+                })
+                .collect();
+            let expected: std::collections::BTreeSet<_> =
+                (0..=i).flat_map(|j| [j * 7 % (3 * FEW_MAX), j]).collect();
+            assert_eq!(known, expected.into_iter().collect::<Vec<_>>());
+        }
     }
 
     #[test]
