@@ -1,8 +1,7 @@
 //! Waiting for conditions instead of sleeping for guesses, and finding free ports.
 
-use std::collections::HashSet;
 use std::net::TcpListener;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a condition is looked at.
@@ -23,15 +22,22 @@ pub fn eventually<T>(what: &str, limit: Duration, mut condition: impl FnMut() ->
     }
 }
 
-/// Ports already given out in this process, so that two tests do not get the same one.
-static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+/// Ports that [`free_port`] gives out: below those that the system gives to outgoing connections, of which one could
+/// take the port before it is listened on.
+const PORTS: std::ops::Range<u32> = 12_000..32_000;
 
-/// A TCP port on loopback that nobody listens on.
+/// How many ports this process has tried.
+static TRIED: AtomicU32 = AtomicU32::new(0);
+
+/// A TCP port on loopback that nobody uses, and that is given out once in this process.
 pub fn free_port() -> u16 {
+    // Test binaries that run side by side begin at different places.
+    let first = std::process::id().wrapping_mul(211);
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if taken.get_or_insert_with(HashSet::new).insert(port) {
+        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+        assert!(tried < PORTS.len() as u32, "no port is free");
+        let port = (PORTS.start + first.wrapping_add(tried) % PORTS.len() as u32) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }

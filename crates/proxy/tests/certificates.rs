@@ -29,7 +29,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 fn free_addr() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    ([127, 0, 0, 1], weir_tests::free_port()).into()
 }
 
 /// An upstream that answers every request, until the process ends.

@@ -16,7 +16,7 @@ use weir_proxy::{Mode, ProxyConfig, ProxyError, SourceConfig};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn free_addr() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    ([127, 0, 0, 1], weir_tests::free_port()).into()
 }
 
 /// An upstream that answers every request with its name, until the process ends.

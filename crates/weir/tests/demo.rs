@@ -23,7 +23,7 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
-        let [http, grpc, gateway] = free_ports();
+        let [http, grpc, gateway] = weir_tests::free_ports();
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let out = std::fs::File::create(&log).unwrap();
@@ -102,11 +102,6 @@ impl Drop for Demo {
             let _ = writeln!(std::io::stderr(), "---- the demo said:\n{}", self.said());
         }
     }
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    std::array::from_fn(|index| held[index].local_addr().unwrap().port())
 }
 
 fn eventually(what: &str, holds: impl Fn() -> bool) {

@@ -182,10 +182,7 @@ impl Drop for Proxy {
     }
 }
 
-/// A free port, for listeners that must be named in a document.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+pub(crate) use weir_tests::free_port;
 
 /// Documents of a gateway on a free port whose only route leads to a service of these endpoints. `policy` is the rest
 /// of the spec of a `TrafficPolicy` for it.

@@ -3,10 +3,12 @@
 mod traffic;
 
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http::Method;
+use rand::RngExt;
 use weir_api::client::Client;
 use weir_api::native::{CheckInput, InstanceView, List, PREFIX, PositionAnswer, ProxyView, RegisterInstance};
 use weir_control::resources::ChangeRequest;
@@ -190,18 +192,20 @@ async fn not_ready(client: &Client) -> Result<Vec<String>, Failure> {
     Ok(waiting)
 }
 
-/// Free ports on loopback. All are held until all are found, so that they differ; between here and the child that
-/// binds it, another process could take one, which that child then says.
+/// Where ports for applications and sidecars are looked for: below those that the system gives to outgoing connections,
+/// of which one could take a port between here and the child that binds it.
+const PORTS: Range<u16> = 20_000..32_000;
+/// How many are looked at before giving up.
+const PORTS_TRIED_MAX: usize = 1_000;
+
+/// Free ports on loopback. All are held until all are found, so that they differ. Another process could still take one
+/// before the child binds it, which that child then says.
 fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], Failure> {
-    let failed = |error: std::io::Error| Failure::new(Exit::CannotStart, format!("no free port: {error}"));
-    let mut found = [SocketAddr::from(([127, 0, 0, 1], 0)); N];
-    let mut held = Vec::new();
-    for address in &mut found {
-        let listener = TcpListener::bind(*address).map_err(failed)?;
-        *address = listener.local_addr().map_err(failed)?;
-        held.push(listener);
-    }
-    Ok(found)
+    let mut rng = rand::rng();
+    let tries = (0..PORTS_TRIED_MAX).map(|_| SocketAddr::from(([127, 0, 0, 1], rng.random_range(PORTS))));
+    let held: Vec<_> = tries.filter_map(|address| TcpListener::bind(address).ok()).take(N).collect();
+    let found: Vec<_> = held.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    found.try_into().map_err(|_| Failure::new(Exit::CannotStart, "no free port on 127.0.0.1"))
 }
 
 /// What the demo has to say once it is up.
