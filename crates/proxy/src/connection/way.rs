@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weir_http1::{Authority, RequestHead, TargetForm};
 use weir_model::ServiceRef;
-use weir_model::resource::Protocol;
+use weir_model::resource::{ListenerProtocol, Protocol};
 
 use super::outside::{ConnectTo, Outside};
 use super::{Connection, Target};
@@ -17,7 +17,7 @@ use crate::observe::{NONE, OUTSIDE};
 use crate::respond::{Reason, Refusal};
 use crate::route::{Decision, RequestView, RouteTable};
 use crate::runtime::View;
-use crate::snapshot::{MeshLookup, READINGS_MAX, Snapshot, Upstream};
+use crate::snapshot::{ListenerConfig, MeshLookup, READINGS_MAX, Snapshot, Upstream};
 use crate::source::Subscribed;
 
 /// Where routing leads.
@@ -72,8 +72,8 @@ impl Connection {
             notes.position = snapshot.position;
         }
         match self.listener.role {
-            Role::Gateway => match self.listener.table(view) {
-                Some(table) => self.routed(view, snapshot, table, seen, exchange),
+            Role::Gateway => match self.listener.config(view) {
+                Some(config) => self.by_gateway(view, config, seen, exchange),
                 None => self.late(seen, exchange),
             },
             Role::Inbound => match &self.worker.shared.app {
@@ -91,12 +91,43 @@ impl Connection {
     #[cold]
     fn late(&mut self, seen: &HeadView<'_>, exchange: &mut Exchange) -> Way {
         let last = self.listener.last();
-        match last.as_ref().and_then(|view| self.listener.table(view).map(|table| (view, table))) {
-            Some((view, table)) => self.routed(view, &view.snapshot, table, seen, exchange),
+        match last.as_ref().and_then(|view| self.listener.config(view).map(|config| (view, config))) {
+            Some((view, config)) => self.by_gateway(view, config, seen, exchange),
             None => Way::Refuse(Refusal::new(
                 Reason::NoRoute,
                 "no gateway is configured at this address any more",
             )),
+        }
+    }
+
+    #[inline]
+    fn by_gateway(
+        &self,
+        view: &Rc<View>,
+        config: &ListenerConfig,
+        seen: &HeadView<'_>,
+        exchange: &mut Exchange,
+    ) -> Way {
+        if !self.may_ask_for(seen.host, config) {
+            return Way::Refuse(Refusal::new(
+                Reason::Misdirected,
+                "the connection was made for another host than the one that is asked for",
+            ));
+        }
+        self.routed(view, &view.snapshot, &config.routes, seen, exchange)
+    }
+
+    /// Whether a client that came in as this one did may ask for a host: by TLS where TLS is demanded, and by the TLS of
+    /// that very host's section, under a rule for its certificate that holds today. The listener may have changed since.
+    #[inline]
+    fn may_ask_for(&self, host: &[u8], config: &ListenerConfig) -> bool {
+        match (&self.secure, &config.tls) {
+            (None, None) => config.protocol == ListenerProtocol::Http,
+            (Some(secure), Some(port)) => {
+                let section = config.routes.section_of(host);
+                section.is_some_and(|section| port.admits(&secure.server, section))
+            }
+            _ => false,
         }
     }
 
@@ -109,14 +140,6 @@ impl Connection {
         seen: &HeadView<'_>,
         exchange: &mut Exchange,
     ) -> Way {
-        if let Some(secure) = &self.secure
-            && table.section_of(seen.host) != Some(secure.section as usize)
-        {
-            return Way::Refuse(Refusal::new(
-                Reason::Misdirected,
-                "the connection was made for another host than the one that is asked for",
-            ));
-        }
         let decision = snapshot.route(table, seen, &mut *self.worker.rng.borrow_mut());
         match decision {
             Decision::Forward { upstream, rule, filtered } => {

@@ -23,7 +23,7 @@ use crate::observe::{OpenConnection, TlsVersion};
 use crate::respond::Reason;
 use crate::runtime::{Io, Worker};
 use crate::snapshot::ListenerConfig;
-use crate::tls::TlsPort;
+use crate::tls::{ServerTls, TlsPort};
 use crate::{connection, tcp};
 
 /// A connection that is ready to be served.
@@ -51,8 +51,8 @@ pub(crate) struct Secure {
     pub(crate) version: TlsVersion,
     /// The name that the client asked for.
     pub(crate) name: Option<Box<str>>,
-    /// The section of the listener that it chose.
-    pub(crate) section: u32,
+    /// The TLS that let it in.
+    pub(crate) server: Arc<ServerTls>,
 }
 
 /// Finds out what a fresh connection is, and has it served.
@@ -75,7 +75,10 @@ pub(super) fn enter(
         place: Some(place),
     };
     let view = worker.view();
-    let steps = match listener.config(&view) {
+    // One that came before its listener was removed is taken in as it would have been.
+    let last = listener.last();
+    let config = listener.config(&view).or_else(|| last.as_ref().and_then(|view| listener.config(view)));
+    let steps = match config {
         Some(config) if !config.is_plain() => Steps::of(config),
         None if listener.capture != Capture::None => Steps { capture: true, ..Steps::default() },
         None if is_for_bytes(worker, listener) => Steps { streams: true, ..Steps::default() },

@@ -88,7 +88,7 @@ async fn shake(mut arrival: Arrival, port: &TlsPort, timer: &TimerSlot) -> Resul
     let stream = tls::accept(tcp, ahead, server.config(), worker.tls.clone(), timer).await?;
     let (version, resumed) = stream.version();
     worker.counters.tls.handshake(Side::Client, version, resumed);
-    let secure = Some(Rc::new(Secure { version, name: name.clone(), section: section.section }));
+    let secure = Some(Rc::new(Secure { version, name: name.clone(), server: server.clone() }));
     let io = Io::Tls(Box::new(stream));
     let arrival =
         Arrival { worker, listener, io, peer, destination, ahead: Vec::new(), secure, counted, place };

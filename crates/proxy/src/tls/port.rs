@@ -55,6 +55,16 @@ impl TlsPort {
         found.map(|&index| &self.sections[index])
     }
 
+    /// Whether a client that came in by a section's TLS may ask for what a section of the requests' table serves: it is
+    /// that section, and it would be let in today.
+    pub(crate) fn admits(&self, server: &ServerTls, section: usize) -> bool {
+        self.sections.iter().any(|one| {
+            one.http
+                && one.section as usize == section
+                && matches!(&one.action, TlsAction::Terminate(present) if present.has_rule_of(server))
+        })
+    }
+
     /// Its sections.
     pub fn sections(&self) -> &[TlsSection] {
         &self.sections

@@ -97,6 +97,12 @@ impl ServerTls {
         Ok(Arc::new(Self { spec: spec.clone(), config: Arc::new(config), tickets }))
     }
 
+    /// Whether a client that one of them has let in would be let in by the other: it is the same section's, and its rule
+    /// for client certificates has not changed since.
+    pub(crate) fn has_rule_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.tickets, &other.tickets)
+    }
+
     /// What handshakes are made from.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         self.config.clone()

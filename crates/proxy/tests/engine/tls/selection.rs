@@ -246,3 +246,52 @@ fn a_session_from_before_a_rule_for_certificates_is_not_resumed_after_it() {
         client.try_send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").and_then(|()| client.try_response(false));
     answered.unwrap_err();
 }
+
+/// The status of a request on a connection that has been open for a while.
+fn status(client: &mut Client<Stream>, host: &str) -> u16 {
+    client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    client.response().status
+}
+
+#[test]
+fn a_connection_from_before_a_rule_for_certificates_is_not_served_after_it() {
+    let authority = Authority::new();
+    authority.write("app", &["app"]);
+    let upstream = Upstream::echo();
+    let documents = secure_documents(&authority, &[("", &["app"])], &[upstream.addr]);
+    let mut proxy = Proxy::gateway(&documents);
+    let mut client = authority.trusting().connect(proxy.addr(), "app").unwrap();
+    assert_eq!(status(&mut client, "app"), 200);
+    // A change that has nothing to do with it does no harm.
+    proxy.publish(&documents);
+    assert_eq!(status(&mut client, "app"), 200);
+    let rule = "tls: {frontendValidation: {caCertificateRefs: [{name: ca}]}, ";
+    let ca = format!(
+        "---\nkind: Certificate\nmetadata: {{name: ca}}\nspec: {{caFile: \"{}\"}}\n",
+        authority.path("ca.pem")
+    );
+    proxy.publish(&(documents.replace("tls: {", rule) + &ca));
+    assert_eq!(status(&mut client, "app"), 421);
+}
+
+#[test]
+fn a_connection_is_for_its_own_section_wherever_that_stands() {
+    let authority = Authority::new();
+    authority.write("a", &["a.example"]);
+    authority.write("b", &["b.example"]);
+    let upstream = Upstream::echo();
+    let listeners: [(&str, &[&str]); 2] = [("a.example", &["a"]), ("b.example", &["b"])];
+    let documents = secure_documents(&authority, &listeners, &[upstream.addr]);
+    let mut proxy = Proxy::gateway(&documents);
+    let mut client = authority.trusting().connect(proxy.addr(), "a.example").unwrap();
+    assert_eq!((status(&mut client, "a.example"), status(&mut client, "b.example")), (200, 421));
+    let line = |name: &str| documents.lines().find(|line| line.contains(name)).unwrap().to_owned() + "\n";
+    let (first, second) = (line("name: web0"), line("name: web1"));
+    let swapped = documents.replace(&first, "").replace(&second, &(second.clone() + &first));
+    assert_ne!(swapped, documents);
+    proxy.publish(&swapped);
+    assert_eq!((status(&mut client, "a.example"), status(&mut client, "b.example")), (200, 421));
+    // Without its own section, what stands in its place is not for it.
+    proxy.publish(&documents.replace(&first, ""));
+    assert_eq!((status(&mut client, "a.example"), status(&mut client, "b.example")), (421, 421));
+}
