@@ -169,7 +169,7 @@ const flows = {
   async bad_registrations_are_refused() {
     const name = fresh("web");
     for (const check of [
-      { grpc: "127.0.0.1:1", interval: "10s" },
+      { grpc: "nowhere", interval: "10s" },
       { args: ["true"], interval: "10s" },
       { ttl: "soon" },
       { http: "https://127.0.0.1/", interval: "10s" },
