@@ -1,16 +1,26 @@
-//! `TrafficPolicy`: how calls to a service are balanced, timed and retried, at the caller.
+//! `TrafficPolicy`: how calls to a service are balanced, timed, retried and broken off, at the caller.
+
+mod balance;
+mod breaker;
+mod retry;
 
 use serde::{Deserialize, Serialize};
+
+pub use balance::*;
+pub use breaker::*;
+pub use retry::*;
 
 use super::gateway::CertificateRef;
 use crate::units::Span;
 
-/// The spec of a `TrafficPolicy`.
+/// The spec of a `TrafficPolicy`. One for a route has `timeouts.request`, `timeouts.perTry`, `retry`, `hedge` and
+/// `breakers` only; what it says counts before what the service's says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicySpec {
-    /// The services it is for, at least one.
-    pub target_refs: Vec<TargetRef>,
+    /// What it is for, at least one: a `Service` (the default kind), an `HTTPRoute` or a `GRPCRoute` (`sectionName`: one
+    /// rule of it).
+    pub target_refs: Vec<PolicyTarget>,
     /// How an endpoint is chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance: Option<Balance>,
@@ -20,6 +30,15 @@ pub struct TrafficPolicySpec {
     /// Retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// Second requests for calls that take long; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Hedge>,
+    /// Circuit breakers; all must let a call through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<Breaker>,
+    /// Ejection of instances that do worse than the others; on with its defaults when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier: Option<Outlier>,
     /// TLS to the service's instances; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
@@ -80,35 +99,20 @@ pub struct Connection {
 }
 
 /// Names what a policy is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TargetRef {
-    /// `Service`, the only kind with a meaning here.
+pub struct PolicyTarget {
+    /// API group, kept as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The kind; `Service` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// The service's name, in the policy's namespace.
+    /// The name, in the policy's namespace.
     pub name: String,
-}
-
-/// How an endpoint is chosen.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Balance {
-    /// The balancer.
-    pub policy: BalancePolicy,
-}
-
-/// The balancers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BalancePolicy {
-    /// Weighted, in turn.
-    RoundRobin,
-    /// Weighted, by chance.
-    Random,
-    /// The less busy of two distinct endpoints drawn by chance.
-    #[default]
-    LeastRequest,
+    /// A part of it: a listener of a gateway, a named rule of a route; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<String>,
 }
 
 /// Time limits of calls to a service. What is absent keeps its default.
@@ -121,15 +125,10 @@ pub struct Timeouts {
     /// From the request's arrival to the response head. `0s` means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Span>,
+    /// The same for one attempt; off when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_try: Option<Span>,
     /// How long a pooled connection may idle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Span>,
-}
-
-/// Retries of calls to a service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retry {
-    /// How often a call may be tried again after its first attempt; 0 turns retries off.
-    pub attempts: u32,
 }
