@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "stored/policies.rs"]
+mod policies;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -28,9 +31,6 @@ use weir_model::resource::grpc_route::{
 use weir_model::resource::http_route::{
     BackendRef, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, ParentRef, PathMatch, PathMatchKind,
     RouteTimeouts, ValueMatch, ValueMatchKind,
-};
-use weir_model::resource::listener_policy::{
-    AcceptProxyProtocol, ListenerLimits, ListenerPolicySpec, ListenerTargetRef, ListenerTimeouts,
 };
 use weir_model::resource::service::{Protocol, ServiceSpec, StaticEndpoint};
 use weir_model::resource::stream_route::{StreamRouteRule, TcpRouteSpec, TlsRouteSpec};
