@@ -198,12 +198,18 @@ impl Candidates for Upstream {
     }
 }
 
-/// The balancer that a declared policy means.
+/// The balancer that a declared policy means; the default for those that proxies do not have yet, which documents
+/// cannot ask for.
 pub const fn balance_policy(declared: BalancePolicy) -> Policy {
     match declared {
         BalancePolicy::RoundRobin => Policy::RoundRobin,
         BalancePolicy::Random => Policy::Random,
-        BalancePolicy::LeastRequest => Policy::LeastRequest,
+        BalancePolicy::LeastRequest
+        | BalancePolicy::LeastConnections
+        | BalancePolicy::PeakEwma
+        | BalancePolicy::Prequal
+        | BalancePolicy::RingHash
+        | BalancePolicy::Maglev => Policy::LeastRequest,
     }
 }
 
