@@ -39,6 +39,8 @@ pub(crate) enum Load {
     Handshakes,
     /// Connections that have had one answer and wait.
     Idle,
+    /// None: a sidecar that has just come up under a control plane.
+    Rest,
 }
 
 /// What one figure means.
@@ -49,6 +51,7 @@ pub(crate) enum Unit {
     Mebibyte,
     Handshake,
     IdleConnection,
+    Process,
 }
 
 impl Unit {
@@ -60,6 +63,7 @@ impl Unit {
             Self::Mebibyte => "us CPU/MiB",
             Self::Handshake => "us CPU/handshake",
             Self::IdleConnection => "KiB/connection",
+            Self::Process => "MiB",
         }
     }
 
@@ -71,6 +75,7 @@ impl Unit {
             Self::Mebibyte => "MiB",
             Self::Handshake => "handshakes",
             Self::IdleConnection => "connections",
+            Self::Process => "processes",
         }
     }
 }
@@ -93,6 +98,8 @@ pub(crate) struct Case {
     pub(crate) subjects: &'static [&'static str],
     /// The largest ratio, of those shown beside a subject, that the design aims at.
     pub(crate) targets: &'static [(&'static str, f64)],
+    /// The largest figure of our own that it aims at, whatever others need.
+    pub(crate) most: Option<f64>,
 }
 
 const ALL: &[&str] = &["weir", "haproxy", "nginx", "envoy", "traefik", "caddy", "floor"];
@@ -110,6 +117,7 @@ const BASE: Case = Case {
     path: "/",
     subjects: ALL,
     targets: &[("floor", 1.10), ("haproxy", 0.87), ("nginx", 0.82), ("envoy", 0.45)],
+    most: None,
 };
 
 const STREAM: Case = Case {
@@ -243,7 +251,8 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::IdleConnection,
         connections: 6000,
         subjects: SPEAKING,
-        targets: &[],
+        targets: &[("haproxy", 1.0)],
+        most: Some(2.0),
         ..BASE
     },
     Case {
@@ -254,7 +263,18 @@ pub(crate) const CASES: &[Case] = &[
         unit: Unit::IdleConnection,
         connections: 2000,
         subjects: SPEAKING,
+        targets: &[("haproxy", 1.0)],
+        most: Some(8.0),
+        ..BASE
+    },
+    Case {
+        name: "sidecar",
+        what: "resident memory of a sidecar with one worker, under a control plane, before its first request",
+        load: Load::Rest,
+        unit: Unit::Process,
+        subjects: &["weir"],
         targets: &[],
+        most: Some(12.0),
         ..BASE
     },
 ];
@@ -283,6 +303,16 @@ impl Case {
             Some(one) => Some(Compared { above: name, below: one }),
             None if name == OURS || !self.is_pinned() => None,
             None => Some(Compared { above: OURS, below: name }),
+        }
+    }
+
+    /// What the design aims at beside a subject, and whether that is met; none where it aims at nothing.
+    pub(crate) fn verdict(&self, name: &str, ratio: Option<f64>, figure: f64) -> Option<(String, bool)> {
+        let beside = self.targets.iter().find(|(known, _)| *known == name);
+        match (beside, ratio, self.most.filter(|_| name == OURS)) {
+            (Some((_, most)), Some(ratio), _) => Some((format!("{most:.2}"), ratio <= *most)),
+            (_, _, Some(most)) => Some((format!("{most:.0} {}", self.unit.figure()), figure <= most)),
+            _ => None,
         }
     }
 

@@ -79,9 +79,14 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     for (name, setup) in CASES.into_iter().filter(|(name, _)| wanted(name)) {
         let upstreams = if setup.back == Back::Grpc { calling } else { answering };
         let count = count(&options, name, setup, upstreams).with_context(|| format!("case {name}"))?;
-        let Some(bound) = known.get(name).copied().filter(|_| !options.write) else {
+        if options.write {
             println!("{profile} {name:16} {count:8} instructions per request");
             known.insert(name.to_owned(), count);
+            continue;
+        }
+        let Some(bound) = known.get(name).copied() else {
+            println!("{profile} {name:16} {count:8} instructions per request, no bound");
+            failures.push(format!("{name}: {count}, and no bound for the profile {profile}"));
             continue;
         };
         let share = count as f64 / bound as f64 - 1.0;
@@ -99,7 +104,7 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     }
     ensure!(
         failures.is_empty(),
-        "more instructions per request than allowed:\n  {}\nMake it cheaper, or say in the commit why it is worth \
+        "more instructions per request than is known to be allowed:\n  {}\nMake it cheaper, or say in the commit why it is worth \
          it and run with --write-bounds.",
         failures.join("\n  ")
     );

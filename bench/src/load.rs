@@ -23,7 +23,7 @@ const OVERTIME_MAX: Duration = Duration::from_secs(10);
 /// Loads a port for so many seconds and gives how many units were done.
 pub(crate) fn run(case: &Case, dir: &Path, port: u16, seconds: u32) -> Result<f64> {
     match case.load {
-        Load::Wrk | Load::Idle => wrk(case, port, seconds),
+        Load::Wrk | Load::Idle | Load::Rest => wrk(case, port, seconds),
         Load::H2load => h2load(case, dir, port, seconds),
         Load::Rate { .. } | Load::Echo | Load::Bulk | Load::Handshakes => own(case, port, seconds),
     }

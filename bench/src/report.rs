@@ -23,14 +23,14 @@ pub(crate) fn print(case: &Case, results: &CaseResults) {
         if case.is_pinned() { "weir / it" } else { "two workers / one" }
     );
     for subject in &results.subjects {
-        let ratio =
-            results.ratio_beside(case, &subject.name).map_or_else(String::new, |[middle, least, most]| {
-                let target = case.targets.iter().find(|(name, _)| *name == subject.name);
-                let target = target.map_or_else(String::new, |(_, most)| {
-                    format!("  target {most:.2}: {}", if middle <= *most { "met" } else { "missed" })
-                });
-                format!("{middle:.3} ({least:.2}, {most:.2}){target}")
-            });
+        let beside = results.ratio_beside(case, &subject.name);
+        let mut ratio = beside
+            .map_or_else(String::new, |[middle, least, most]| format!("{middle:.3} ({least:.2}, {most:.2})"));
+        if let Some((aim, met)) =
+            case.verdict(&subject.name, beside.map(|[middle, ..]| middle), subject.median())
+        {
+            ratio.push_str(&format!("  target {aim}: {}", if met { "met" } else { "missed" }));
+        }
         println!(
             "{:9} {:18.2} {:8.2} {:8.2} {:>6} {:>6}   {ratio}{}",
             subject.name,

@@ -56,7 +56,7 @@ impl SubjectResults {
 
     /// Whether the load was the bottleneck.
     pub(crate) fn is_load_bound(&self, case: &Case) -> bool {
-        let loads = !matches!(case.load, Load::Rate { .. } | Load::Idle) && case.is_pinned();
+        let loads = !matches!(case.load, Load::Rate { .. } | Load::Idle | Load::Rest) && case.is_pinned();
         loads && median(&self.busy) < SATURATED_MIN && median(&self.load_busy) > LOAD_FULL_MIN
     }
 

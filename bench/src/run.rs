@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use crate::case::{Case, Load};
+use crate::case::{Case, Load, OURS};
 use crate::options::Options;
 use crate::results::{CaseResults, Results, SubjectResults};
 use crate::stage::{LOAD_CORE, SUBJECT_CORE, Stage};
-use crate::subject::Subject;
+use crate::subject::{Sidecar, Subject};
 use crate::{check, cpu, load, peers, report};
 
 /// Seconds of load before the first measurement of each subject.
@@ -44,6 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
         println!("\n== {}: {}", case.name, case.what);
         let outcome = match case.load {
             Load::Idle => idle(case, options),
+            Load::Rest => rest(case, options),
             _ => work(case, options),
         };
         let outcome = outcome.with_context(|| format!("case {}", case.name))?;
@@ -162,6 +163,22 @@ fn idle_once(case: &Case, stage: &Stage, name: &'static str, results: &mut Subje
     println!("{name:8} {kib:8.2} {}", case.unit.figure());
     results.figures.push(kib);
     Ok(())
+}
+
+/// A sidecar's memory, once it is ready.
+fn rest(case: &Case, options: &Options) -> Result<CaseResults> {
+    let stage = Stage::set(*case, options)?;
+    let mut outcome = CaseResults { name: case.name.to_owned(), ..CaseResults::default() };
+    let mut results = SubjectResults { name: OURS.to_owned(), ..SubjectResults::default() };
+    for _ in 0..options.rounds.min(IDLE_ROUNDS_MAX) {
+        let sidecar = Sidecar::start(&stage)?;
+        std::thread::sleep(SETTLE);
+        let mib = cpu::resident(sidecar.pid())? as f64 / 1024.0 / 1024.0;
+        println!("{OURS:8} {mib:8.2} {}", case.unit.figure());
+        results.figures.push(mib);
+    }
+    outcome.subjects.push(results);
+    Ok(outcome)
 }
 
 fn machine() -> String {

@@ -5,6 +5,7 @@ mod envoy;
 mod floor;
 mod haproxy;
 mod nginx;
+mod sidecar;
 mod traefik;
 mod weir;
 
@@ -36,6 +37,7 @@ pub(crate) const PORTS: [(&str, u16); 10] = [
 ];
 
 pub(crate) use envoy::binary as envoy_program;
+pub(crate) use sidecar::Sidecar;
 pub(crate) use weir::command as weir_command;
 
 /// A subject's port; 0 for a name that is none.

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run proxy_protocol`; what is promised stands at `weir_proxy::fuzzing::proxy_protocol`.
+//! `fuzz/run 60 proxy_protocol`; what is promised stands at `weir_proxy::fuzzing::proxy_protocol`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| weir_proxy::fuzzing::proxy_protocol(data));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::case::{Case, Load, OURS, Unit};
+use crate::case::{Case, Load, OURS, TWO_WORKERS, Unit};
 use crate::results::{CaseResults, Results, SubjectResults, least, median, most};
 
 /// What stands between these is written by `--markdown`.
@@ -59,7 +59,7 @@ fn summary(text: &mut String, results: &Results) {
     text.push('\n');
     for outcome in &results.cases {
         let (Some(ours), Some(case)) = (outcome.subject(OURS), Case::find(&outcome.name)) else { continue };
-        if !case.is_pinned() {
+        if !case.is_pinned() || case.unit == Unit::Process {
             continue;
         }
         let _ = write!(text, "| `{}` |", outcome.name);
@@ -75,12 +75,43 @@ fn summary(text: &mut String, results: &Results) {
         text.push('\n');
     }
     text.push('\n');
+    if let Some((case, outcome)) = workers(results) {
+        text.push_str("CPU per request with two workers, divided by that with one:");
+        for subject in &outcome.subjects {
+            if let Some([ratio, ..]) = outcome.ratio_beside(&case, &subject.name) {
+                let one = subject.name.trim_end_matches(TWO_WORKERS);
+                let _ = write!(text, " {} {ratio:.2};", shown(one));
+            }
+        }
+        text.pop();
+        text.push_str(".\n\n");
+    }
+}
+
+fn workers(results: &Results) -> Option<(Case, &CaseResults)> {
+    let cases = results.cases.iter().filter_map(|outcome| Some((Case::find(&outcome.name)?, outcome)));
+    cases.into_iter().find(|(case, _)| !case.is_pinned())
+}
+
+/// What the design aims at, and what of it is met.
+fn aims(text: &mut String, case: &Case, outcome: &CaseResults) {
+    let verdicts = outcome.subjects.iter().filter_map(|subject| {
+        let ratio = outcome.ratio_beside(case, &subject.name).map(|[middle, ..]| middle);
+        let (aim, met) = case.verdict(&subject.name, ratio, subject.median())?;
+        let met = if met { "met" } else { "**missed**" };
+        Some(format!("{} {aim}: {met}", shown(&subject.name)))
+    });
+    let verdicts: Vec<String> = verdicts.collect();
+    if !verdicts.is_empty() {
+        let _ = writeln!(text, "\nAims at most: {}.", verdicts.join("; "));
+    }
 }
 
 fn one(text: &mut String, case: &Case, outcome: &CaseResults) {
     let _ = writeln!(text, "### `{}`\n\n{}\n", case.name, sentence(case.what));
-    let memory = case.unit == Unit::IdleConnection;
-    let _ = if memory {
+    let _ = if case.unit == Unit::Process {
+        writeln!(text, "| | {} |\n|---|---|", case.unit.figure())
+    } else if case.unit == Unit::IdleConnection {
         writeln!(text, "| | {} | Weir / it | MiB before |\n|---|---|---|---|", case.unit.figure())
     } else {
         writeln!(
@@ -96,6 +127,7 @@ fn one(text: &mut String, case: &Case, outcome: &CaseResults) {
     for subject in order {
         row(text, case, subject, outcome.ratio_beside(case, &subject.name));
     }
+    aims(text, case, outcome);
     let bound: Vec<&str> =
         outcome.subjects.iter().filter(|s| s.is_load_bound(case)).map(|s| shown(&s.name)).collect();
     if !bound.is_empty() {
@@ -114,7 +146,9 @@ fn row(text: &mut String, case: &Case, subject: &SubjectResults, ratio: Option<[
         || (String::new(), String::new()),
         |[middle, least, most]| (format!("{middle:.2}"), format!("{least:.2} to {most:.2}")),
     );
-    let _ = if case.unit == Unit::IdleConnection {
+    let _ = if case.unit == Unit::Process {
+        writeln!(text, "| {name} | {:.1} |", subject.median())
+    } else if case.unit == Unit::IdleConnection {
         let base = subject.base_mib.unwrap_or(f64::NAN);
         writeln!(text, "| {name} | {:.1} | {middle} | {base:.1} |", subject.median())
     } else {
@@ -184,6 +218,8 @@ mod tests {
         let text = tables(&Results { cases, ..Results::default() });
         assert!(text.contains("| `http1` | **2.00** | 0.50 |"), "{text}");
         assert!(!text.contains("| `workers` |"), "{text}");
+        assert!(text.contains("Aims at most: HAProxy 0.87: **missed**; nginx 0.82: met."), "{text}");
+        assert!(text.contains("Aims at most: Weir 12 MiB: met."), "{text}");
         assert!(CASES.iter().all(|case| text.contains(&format!("### `{}`", case.name))));
     }
 }

@@ -143,7 +143,6 @@ impl RequestRow {
 
 /// What is spoken on a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "each protocol counts for itself once it is served")]
 pub(crate) enum Wire {
     /// Not known yet: nothing has been said.
     Unknown,
@@ -233,7 +232,6 @@ impl Drop for OpenConnection {
 
 /// Whose connection TLS is spoken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "TLS counts for itself once it is served")]
 pub(crate) enum Side {
     /// A client's.
     Client,
@@ -243,7 +241,6 @@ pub(crate) enum Side {
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "TLS counts for itself once it is served")]
 pub(crate) enum TlsVersion {
     /// 1.2.
     V12,
@@ -263,7 +260,6 @@ impl TlsVersion {
 
 /// Why a TLS handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "TLS counts for itself once it is served")]
 pub(crate) enum TlsFailure {
     /// It took too long.
     Timeout,
@@ -319,7 +315,6 @@ pub(crate) struct TlsCounters {
 
 const SIDES: [&str; 2] = ["client", "upstream"];
 
-#[allow(dead_code, reason = "TLS counts for itself once it is served")]
 impl TlsCounters {
     /// Counts a handshake that succeeded.
     pub(crate) fn handshake(&self, side: Side, version: TlsVersion, resumed: bool) {
@@ -353,7 +348,6 @@ impl TlsCounters {
 
 /// What an HTTP/2 peer does too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "HTTP/2 counts for itself once it is served")]
 pub(crate) enum Http2Flood {
     /// Streams opened and reset at once.
     RapidReset,
