@@ -90,7 +90,10 @@ fn slow_clients_do_not_hurt_the_others() {
     let wanted = std::env::var("WEIR_TEST_SLOW_CLIENTS").map_or(10_000, |text| text.parse().unwrap());
     // The proxy and the application each need one for a client of theirs, and share the limit of this process.
     let count = wanted.min(usize::try_from(raise_open_files()).unwrap() * 3 / 5);
-    assert!(count == wanted || std::env::var_os("CI").is_none(), "files for {count} of {wanted} clients only");
+    assert!(
+        count == wanted || std::env::var_os("CI").is_none(),
+        "files for {count} of {wanted} clients only"
+    );
     let app = App::start(TEST_APP, "web");
     let port = free_port();
     let dir = tempfile::tempdir().unwrap();

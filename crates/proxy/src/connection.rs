@@ -12,6 +12,7 @@ mod filtered;
 mod way;
 
 mod grpc;
+mod limited;
 
 mod head;
 mod outside;
@@ -43,6 +44,7 @@ pub(crate) use carry::Carry;
 pub(crate) use copies::{Copies, CopiesUnderWay};
 use decode::Next;
 pub(crate) use grpc::{ROOM_BYTES, write_timeout};
+use limited::Turn;
 pub(crate) use marks::Marks;
 pub(crate) use notes::{End, Notes};
 pub(crate) use outside::Lookups;
@@ -289,6 +291,13 @@ impl Connection {
         if !exchange.asked.delay.is_zero() {
             self.delay(std::mem::take(&mut exchange.asked.delay)).await;
         }
+        if exchange.pass.is_held_up() {
+            match self.await_turn(&mut exchange).await {
+                Turn::Come => {}
+                Turn::Refused(refusal) => return self.answer(exchange, &refusal).await,
+                Turn::ClientGone => exchange.target = Target::None,
+            }
+        }
         let outcome = match std::mem::replace(&mut exchange.target, Target::None) {
             Target::Upstream(local) => crate::attempt::run(self, &mut exchange, &local).await,
             Target::Outside(outside) => Box::pin(outside.run(self, &mut exchange)).await,
@@ -319,10 +328,13 @@ impl Connection {
             }
             Outcome::Refused(refusal) => self.answer(exchange, &refusal).await,
             Outcome::Tunnel(upstream, held) => {
+                // It is in flight for as long as it lives.
+                let limited = std::mem::take(&mut exchange.pass);
                 self.observe(&mut exchange, End::Forwarded);
                 let ahead = self.carry.take();
                 self.worker.give_exchange(exchange);
                 Box::pin(self.tunnel(upstream, Some(held), ahead)).await;
+                drop(limited);
                 false
             }
             Outcome::ClientGone => {

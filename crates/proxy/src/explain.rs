@@ -144,6 +144,9 @@ pub enum Outcome {
 pub struct Forwarded {
     /// The rule that says so.
     pub rule: String,
+    /// The limits that it must pass, as they stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitView>,
     /// The services that the rule sends requests to.
     pub backends: Vec<Backend>,
     /// The one drawn.
@@ -168,6 +171,24 @@ pub struct Forwarded {
     /// The endpoint chosen; none when there is none that may be, which is answered with 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<Choice>,
+}
+
+/// A limit as it stands. What it has decided is known only to the proxy itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitView {
+    /// The document.
+    pub limit: String,
+    /// What it limits.
+    pub target: String,
+    /// How it stands.
+    pub state: String,
+    /// Requests that it let through.
+    pub admitted: u64,
+    /// Requests that it refused, or would have refused in shadow.
+    pub refused: u64,
+    /// Whether it refuses nothing, but only counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
 }
 
 /// A service of a rule.

@@ -9,6 +9,7 @@ mod error;
 pub mod fuzzing;
 mod handover;
 mod http2;
+pub mod limit;
 pub mod listen;
 mod observe;
 mod respond;

@@ -17,6 +17,7 @@ mod exposition;
 mod grpc;
 mod histogram;
 mod ids;
+mod limits;
 mod metrics;
 mod process;
 mod rows;
@@ -25,7 +26,7 @@ pub use exposition::MetricsFormat;
 pub use metrics::Metrics;
 
 pub(crate) use access_log::{AccessLog, Line, Reopen, WorkerLog};
-pub(crate) use clock::{Clock, Slept};
+pub(crate) use clock::{Clock, Slept, process_now};
 #[cfg(test)]
 pub(crate) use counters::Alive;
 pub(crate) use counters::{

@@ -3,7 +3,10 @@
 //! Every such answer names its reason in the field `x-weir-reason` and in a small JSON body, so that a person can tell
 //! the proxy's words from the upstream's. It must not reveal addresses of upstreams to clients.
 
-use weir_http1::{RequestError, ResponseError};
+use std::sync::Arc;
+
+use weir_http1::{RequestError, ResponseError, is_field_value, is_token};
+use weir_model::resource::traffic_policy::StaticResponse;
 
 /// Why the proxy answered a request itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +58,15 @@ pub enum Reason {
     OriginDenied,
     /// A filter makes the request fail.
     Fault,
+    /// More requests came than a limit lets through.
+    Limited,
+    /// More requests are under way than a limit lets be.
+    Shed,
 }
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = Self::Fault as usize + 1;
+    pub const COUNT: usize = Self::Shed as usize + 1;
 
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -86,6 +93,8 @@ impl Reason {
         Self::Preflight,
         Self::OriginDenied,
         Self::Fault,
+        Self::Limited,
+        Self::Shed,
     ];
 
     /// The word in answers, logs and metrics.
@@ -114,6 +123,8 @@ impl Reason {
             Self::Preflight => "preflight",
             Self::OriginDenied => "origin_denied",
             Self::Fault => "fault",
+            Self::Limited => "limited",
+            Self::Shed => "shed",
         }
     }
 
@@ -136,7 +147,8 @@ impl Reason {
             Self::Redirect => 302,
             Self::Preflight => 204,
             Self::OriginDenied => 403,
-            Self::Fault => 503,
+            Self::Fault | Self::Shed => 503,
+            Self::Limited => 429,
         }
     }
 }
@@ -183,6 +195,40 @@ pub(crate) struct Refusal {
     pub(crate) message: Box<str>,
     /// More lines for the head. Rare, so that a refusal stays small without.
     pub(crate) lines: Option<Box<Lines>>,
+    /// When to try again, in seconds.
+    pub(crate) retry_after_s: Option<u32>,
+    /// The answer as a document has it, instead of status and message.
+    pub(crate) written: Option<Arc<StaticAnswer>>,
+}
+
+/// An answer that stands in a document.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StaticAnswer {
+    status: u16,
+    /// Lines of its head, each with its CR LF.
+    lines: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl StaticAnswer {
+    /// As the document has it. What cannot stand in a head was refused with the document; it is left out.
+    pub(crate) fn new(response: &StaticResponse) -> Self {
+        let mut lines = Vec::new();
+        for field in &response.headers {
+            if is_token(field.name.as_bytes()) && is_field_value(field.value.as_bytes()) {
+                lines.extend_from_slice(field.name.to_ascii_lowercase().as_bytes());
+                lines.extend_from_slice(b": ");
+                lines.extend_from_slice(field.value.as_bytes());
+                lines.extend_from_slice(b"\r\n");
+            }
+        }
+        let body = response.body.clone().unwrap_or_default().into_bytes();
+        let has_type = response.headers.iter().any(|field| field.name.eq_ignore_ascii_case("content-type"));
+        if !body.is_empty() && !has_type {
+            lines.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\n");
+        }
+        Self { status: response.status, lines, body }
+    }
 }
 
 /// Lines of a head, each with its CR LF.
@@ -198,6 +244,8 @@ impl Refusal {
             unanswered: None,
             message: message.into().into(),
             lines: None,
+            retry_after_s: None,
+            written: None,
         }
     }
 
@@ -207,6 +255,21 @@ impl Refusal {
 
     pub(crate) fn response(fault: &ResponseError) -> Self {
         Self::new(Reason::UpstreamMalformed, format!("the upstream's response is malformed: {fault}"))
+    }
+
+    /// The same, answered as a document has it if it does.
+    pub(crate) fn written_as(self, written: Option<&Arc<StaticAnswer>>) -> Self {
+        let status = written.map_or(self.status, |written| written.status);
+        Self { status, written: written.cloned(), ..self }
+    }
+
+    /// When to try again, in a line.
+    fn retry_line(&self) -> String {
+        match self.retry_after_s {
+            Some(secs) => format!("retry-after: {secs}\r\n"),
+            None if self.status == 503 => "retry-after: 1\r\n".to_owned(),
+            None => String::new(),
+        }
     }
 
     /// Appends the whole response to a gRPC call: what would be trailers is its head. The status of the call is in
@@ -255,13 +318,16 @@ impl Refusal {
         more: &[u8],
     ) {
         use std::io::Write;
-        let body = if self.message.is_empty() {
+        let body = if let Some(written) = &self.written {
+            String::from_utf8_lossy(&written.body).into_owned()
+        } else if self.message.is_empty() {
             String::new()
         } else {
             let text = serde_json::Value::from(&*self.message);
             format!("{{\"error\":{text},\"reason\":\"{}\"}}\n", self.reason.as_str())
         };
-        let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        let kind =
+            if body.is_empty() || self.written.is_some() { "" } else { "content-type: application/json\r\n" };
         // These never have a body, and 204 may not even say so (RFC 9110 section 8.6).
         let length = match self.status {
             204 | 304 => String::new(),
@@ -269,7 +335,7 @@ impl Refusal {
         };
         let allow =
             if self.status == 405 { "allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" } else { "" };
-        let retry = if self.status == 503 { "retry-after: 1\r\n" } else { "" };
+        let retry = self.retry_line();
         let unanswered = self.unanswered.map_or(String::new(), |unanswered| {
             format!("{}: {}\r\n", Unanswered::FIELD, unanswered.as_str())
         });
@@ -284,6 +350,7 @@ impl Refusal {
             self.reason.as_str(),
         );
         out.extend_from_slice(self.lines.as_ref().map_or(&[], |lines| &lines.0));
+        out.extend_from_slice(self.written.as_ref().map_or(&[], |written| &written.lines));
         out.extend_from_slice(more);
         out.extend_from_slice(b"\r\n");
         if !head_only {
@@ -321,6 +388,7 @@ impl GrpcStatus {
             (Reason::Timeout, _) => Self::DeadlineExceeded,
             // As the Gateway API has it (`GRPCRouteRule.backendRefs`).
             (Reason::NoBackend, _) => Self::Unavailable,
+            (Reason::Limited | Reason::Shed, _) => Self::ResourceExhausted,
             (_, 400) => Self::Internal,
             (_, 401) => Self::Unauthenticated,
             (_, 403) => Self::PermissionDenied,
@@ -373,6 +441,7 @@ const fn phrase(status: u16) -> &'static str {
         414 => "URI Too Long",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",

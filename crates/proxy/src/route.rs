@@ -35,8 +35,8 @@ use weir_model::{ResourceId, ServiceRef};
 
 pub use backends::{Backend, Backends};
 pub use build::{MatchSpec, RouteTableBuilder};
-pub(crate) use conditions::preflight_method;
 pub use conditions::{Conditions, Unmet, ValueTest};
+pub(crate) use conditions::{preflight_method, query_value};
 pub(crate) use host::HostIndex;
 pub use host::{HostBuffer, HostPattern};
 pub use pattern::{KnownPatterns, PATTERN_BYTES_MAX, PATTERNS_MAX, Pattern, PatternError, Patterns};
@@ -239,6 +239,13 @@ pub struct Section {
     pub label: Arc<str>,
     /// The hosts it serves.
     pub host: HostPattern,
+}
+
+impl Section {
+    /// The listener's own name.
+    pub fn name(&self) -> Option<&str> {
+        self.label.rsplit_once(':').map(|(_, name)| name)
+    }
 }
 
 /// Index into the table's matches, in order of precedence.

@@ -48,6 +48,7 @@ pub use upstream::{Endpoint, Upstream, UpstreamTls, balance_policy};
 use compile::UpstreamNames;
 use ports::Ports;
 
+use crate::limit::LimitTable;
 use crate::listen::ProxySources;
 use crate::route::{
     Decision, KnownPatterns, NoReasons, Reasons, RequestView, RouteTable, Rule, StreamFound, StreamRule,
@@ -66,6 +67,8 @@ pub struct Snapshot {
     pub mesh: MeshTable,
     /// The routes that listeners do not take because of others.
     pub overlaps: Vec<Overlap>,
+    /// What limits requests.
+    pub limits: Arc<LimitTable>,
     /// What it was compiled from.
     pub inputs: Inputs,
     ports: Ports,

@@ -53,15 +53,18 @@ pub struct Admission {
     asked: usize,
     turn: Nanos,
     quota: Option<(usize, Quota)>,
+    /// Of the limit that was called last; empty between calls.
+    wakes: Vec<Wake>,
 }
 
 impl Admission {
-    /// Asks those that have not been asked. `shadowed` is called with what one in shadow would have refused.
+    /// Asks those that have not been asked. `woken` is called with how it went on with others, and whose ticket that is;
+    /// `shadowed` with what one in shadow would have refused.
     pub fn admit(
         &mut self,
         rules: &[Rule<'_>],
         now: Nanos,
-        wakes: &mut Vec<Wake>,
+        woken: &mut impl FnMut(usize, Wake),
         mut shadowed: impl FnMut(usize, &Refusal),
     ) -> Step {
         self.turn = self.turn.max(now);
@@ -69,7 +72,9 @@ impl Admission {
             let rule = self.asked;
             self.asked += 1;
             let in_shadow = limiter.config().shadow;
-            match limiter.admit(request, now, wakes) {
+            let verdict = limiter.admit(request, now, &mut self.wakes);
+            self.wakes.drain(..).for_each(|wake| woken(rule, wake));
+            match verdict {
                 Verdict::Admit(grant, quota) => self.hold(rule, grant, quota.filter(|_| !in_shadow)),
                 // What is only tried out makes nobody wait.
                 Verdict::Turn(grant, _, _) if in_shadow => self.hold(rule, grant, None),
@@ -80,7 +85,7 @@ impl Admission {
                 Verdict::Wait(ticket, deadline) => return Step::Wait { rule, ticket, deadline },
                 Verdict::Refuse(refusal) if in_shadow => shadowed(rule, &refusal),
                 Verdict::Refuse(refusal) => {
-                    self.refund(rules, now, wakes);
+                    self.refund(rules, now, woken);
                     return Step::Refused { rule, refusal };
                 }
             }
@@ -104,17 +109,25 @@ impl Admission {
     }
 
     /// The request is over.
-    pub fn release(&mut self, rules: &[Rule<'_>], outcome: Outcome, now: Nanos, wakes: &mut Vec<Wake>) {
-        for (rule, grant) in self.grants.drain(..).rev() {
-            rules[rule].limiter.release(grant, outcome, now, wakes);
+    pub fn release(
+        &mut self,
+        rules: &[Rule<'_>],
+        outcome: Outcome,
+        now: Nanos,
+        woken: &mut impl FnMut(usize, Wake),
+    ) {
+        while let Some((rule, grant)) = self.grants.pop() {
+            rules[rule].limiter.release(grant, outcome, now, &mut self.wakes);
+            self.wakes.drain(..).for_each(|wake| woken(rule, wake));
         }
         self.begin_again();
     }
 
     /// The request did not go on.
-    pub fn refund(&mut self, rules: &[Rule<'_>], now: Nanos, wakes: &mut Vec<Wake>) {
-        for (rule, grant) in self.grants.drain(..).rev() {
-            rules[rule].limiter.refund(grant, now, wakes);
+    pub fn refund(&mut self, rules: &[Rule<'_>], now: Nanos, woken: &mut impl FnMut(usize, Wake)) {
+        while let Some((rule, grant)) = self.grants.pop() {
+            rules[rule].limiter.refund(grant, now, &mut self.wakes);
+            self.wakes.drain(..).for_each(|wake| woken(rule, wake));
         }
         self.begin_again();
     }

@@ -127,6 +127,10 @@ pub enum Why {
 }
 
 impl Why {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 7] =
+        [Self::Rate, Self::Turn, Self::Full, Self::TimedOut, Self::Displaced, Self::Level, Self::Keys];
+
     /// A word for it, for metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

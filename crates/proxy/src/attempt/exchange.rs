@@ -25,6 +25,7 @@ use weir_http1::{BodyError, BodyKind, Method, ResponseError, ResponseHead, Versi
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Copies, Marks, Notes, Target};
 use crate::filter::Applied;
+use crate::limit::Pass;
 use crate::observe::{GrpcStatus, RequestRow};
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
@@ -53,6 +54,8 @@ pub(crate) struct Exchange {
     pub(crate) marks: Marks,
     /// What the rule does to it on the way, if anything.
     pub(crate) filtered: Option<Applied>,
+    /// What it has of the limits that it is under.
+    pub(crate) pass: Pass,
     /// Who gets copies of it, until they are on their way.
     pub(crate) copies: Option<Box<Copies>>,
     /// The origin of the page that asks, where a filter has something to say to it.
@@ -202,6 +205,7 @@ impl Exchange {
             grpc: None,
             marks: Marks::NONE,
             filtered: None,
+            pass: Pass::default(),
             copies: None,
             origin: Vec::new(),
             notes: None,
@@ -252,6 +256,7 @@ impl Exchange {
             self.spare_notes = self.notes.take();
         }
         self.filtered = None;
+        self.pass.abandon();
         self.copies = None;
         self.asked.upgrade = None;
         self.asked.call = None;

@@ -286,7 +286,7 @@ async fn open(
 }
 
 /// Waits until the client is gone. One that only says that it will send no more is given the usual time.
-async fn client_gone(conn: &Connection) {
+pub(crate) async fn client_gone(conn: &Connection) {
     if poll_fn(|cx| conn.client.poll_end(cx)).await.is_ok() {
         let grace = conn.worker.config().timeouts.half_close_grace;
         tokio::time::sleep(grace).await;

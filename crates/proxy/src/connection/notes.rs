@@ -9,6 +9,7 @@ use weir_http1::{KnownField, RequestHead, TargetForm, Version};
 use weir_model::Position;
 
 use super::Connection;
+use super::limited::outcome;
 use crate::attempt::Exchange;
 use crate::observe::{GrpcStatus, Line, NONE};
 use crate::respond::Reason;
@@ -145,6 +146,9 @@ impl Connection {
         }
         if exchange.notes.is_some() {
             self.log(exchange, end, duration_ns);
+        }
+        if !exchange.pass.is_idle() {
+            exchange.pass.finish(outcome(exchange, end));
         }
     }
 

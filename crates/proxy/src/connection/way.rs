@@ -8,6 +8,7 @@ use weir_http1::{Authority, RequestHead, TargetForm};
 use weir_model::ServiceRef;
 use weir_model::resource::{ListenerProtocol, Protocol};
 
+use super::limited::Limited;
 use super::outside::{ConnectTo, Outside};
 use super::{Connection, Target};
 use crate::attempt::Exchange;
@@ -79,7 +80,12 @@ impl Connection {
             Role::Inbound => match &self.worker.shared.app {
                 Some(app) => {
                     exchange.row = Some(self.worker.row(view, None, app));
-                    self.to_upstream(view, app, exchange)
+                    let at =
+                        Limited { listener: None, rule: None, service: &app.service, key: app.state.key() };
+                    match self.limit(view, &at, seen, exchange) {
+                        Some(refusal) => Way::Refuse(refusal),
+                        None => self.to_upstream(view, app, exchange),
+                    }
                 }
                 None => Way::Refuse(Refusal::new(Reason::NoBackend, "this sidecar has no application")),
             },
@@ -114,7 +120,7 @@ impl Connection {
                 "the connection was made for another host than the one that is asked for",
             ));
         }
-        self.routed(view, &view.snapshot, &config.routes, seen, exchange)
+        self.routed(view, &view.snapshot, (&config.routes, Some(config)), seen, exchange)
     }
 
     /// Whether a client that came in as this one did may ask for a host: by TLS where TLS is demanded, and by the TLS of
@@ -136,7 +142,7 @@ impl Connection {
         &self,
         view: &Rc<View>,
         snapshot: &Snapshot,
-        table: &RouteTable,
+        (table, listener): (&RouteTable, Option<&ListenerConfig>),
         seen: &HeadView<'_>,
         exchange: &mut Exchange,
     ) -> Way {
@@ -147,6 +153,11 @@ impl Connection {
                 if let Some(filtered) = filtered
                     && let Some(refusal) = self.filter(view, filtered, seen, exchange)
                 {
+                    return Way::Refuse(refusal);
+                }
+                let key = upstream.state.key();
+                let at = Limited { listener, rule: Some(rule), service: &upstream.service, key };
+                if let Some(refusal) = self.limit(view, &at, seen, exchange) {
                     return Way::Refuse(refusal);
                 }
                 let way = self.to_upstream(view, upstream, exchange);
@@ -204,7 +215,9 @@ impl Connection {
         let destination = self.destination.clone();
         if let Some(service) = destination.as_ref().and_then(|destination| destination.service.as_ref()) {
             return match snapshot.mesh.service(service) {
-                MeshLookup::Known(found) => self.routed(view, snapshot, &found.routes, seen, exchange),
+                MeshLookup::Known(found) => {
+                    self.routed(view, snapshot, (&found.routes, None), seen, exchange)
+                }
                 MeshLookup::NotSubscribed(service) if self.may_ask() => Way::Ask(service),
                 _ => Way::Refuse(self.unknown_service(service.to_string().as_bytes())),
             };
@@ -233,7 +246,7 @@ impl Connection {
             return Way::To(Target::Connect(Box::new(to)));
         }
         if let Some(service) = known {
-            return self.routed(view, snapshot, &service.routes, seen, exchange);
+            return self.routed(view, snapshot, (&service.routes, None), seen, exchange);
         }
         match authority {
             Some(Authority { host, port }) if form == TargetForm::Absolute => {

@@ -10,8 +10,10 @@ use weir_policy::balance::{Note, Tried, Why};
 
 use super::record::Record;
 use super::request::Speaks;
-use super::{Backend, Choice, EndpointView, Entrance, Forwarded, Outcome, Request, describe};
+use super::{Backend, Choice, EndpointView, Entrance, Forwarded, LimitView, Outcome, Request, describe};
 use crate::filter::{Abort, Answer, Scheme, decide};
+use crate::limit::Limit;
+use crate::observe::process_now;
 use crate::route::{Backends, Decision, Filtered, RequestView, RouteTable, Rule};
 use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
 
@@ -194,7 +196,9 @@ fn entrance(
             answered
         }
         Decision::Forward { upstream, rule, .. } => {
-            Outcome::Forward(Box::new(forwarded(snapshot, upstream, rule, rng)))
+            let mut forwarded = forwarded(snapshot, upstream, rule, rng);
+            forwarded.limits = limits(snapshot, listener, record.section, rule, upstream);
+            Outcome::Forward(Box::new(forwarded))
         }
         Decision::NoRoute => {
             let reason = match record.section {
@@ -254,6 +258,29 @@ fn answered(
     })
 }
 
+/// The limits of a request, in the order in which they are asked. Calls inside the mesh are limited where they arrive.
+fn limits(
+    snapshot: &Snapshot,
+    listener: Option<&ListenerConfig>,
+    section: Option<usize>,
+    rule: &Rule,
+    upstream: &Upstream,
+) -> Vec<LimitView> {
+    let Some(listener) = listener else { return Vec::new() };
+    let section = section.and_then(|at| listener.routes.sections().get(at)?.name());
+    let chain = snapshot.limits.chain(Some((&listener.gateway, section)), Some(rule), &upstream.service);
+    let now = process_now();
+    let view = |limit: &Arc<Limit>| LimitView {
+        limit: limit.id.to_string(),
+        target: limit.target.to_string(),
+        state: limit.limiter.state(now).to_string(),
+        admitted: limit.admitted(),
+        refused: limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum(),
+        shadow: limit.limiter.config().shadow,
+    };
+    chain.iter().map(view).collect()
+}
+
 fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut impl Rng) -> Forwarded {
     let timeout = rule.request_timeout(&upstream.settings);
     sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, rng)
@@ -284,6 +311,7 @@ pub(super) fn sent(
     });
     Forwarded {
         rule: label.to_owned(),
+        limits: Vec::new(),
         backends: backends.collect(),
         service: upstream.label.to_string(),
         request_timeout_ms: timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),

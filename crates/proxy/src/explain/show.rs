@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, Outcome, Verdict};
+use super::{ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView, Outcome, Verdict};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,6 +88,15 @@ impl fmt::Display for Forwarded {
             None => write!(f, "  {} without a time limit", self.balance)?,
         }
         writeln!(f, ", retries: at most {}", self.retries)?;
+        if !self.limits.is_empty() {
+            writeln!(f, "\n  limits")?;
+        }
+        for limit in &self.limits {
+            let LimitView { limit, target, state, admitted, refused, shadow } = limit;
+            let shadow = if *shadow { ", in shadow" } else { "" };
+            writeln!(f, "     {limit} of {target}{shadow}: {admitted} let through, {refused} refused")?;
+            state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
+        }
         if self.panicking {
             writeln!(f, "  no endpoint is healthy, so all that are not draining are tried")?;
         }

@@ -5,9 +5,20 @@
 //! sleeps again no time passes but its own work; so the latest read of this turn will do for a beginning.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
+
+use weir_policy::Nanos;
+
+/// When time began for this process: what several threads measure by must begin at one moment.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The time that all threads share, read from the system.
+pub(crate) fn process_now() -> Nanos {
+    // Half a millennium fits.
+    Nanos(STARTED.elapsed().as_nanos() as u64)
+}
 
 /// Told by the runtime that its thread has slept.
 #[derive(Clone, Debug, Default)]
@@ -24,21 +35,19 @@ impl Slept {
 /// The clock.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    started: Instant,
     last_ns: Cell<u64>,
     slept: Slept,
 }
 
 impl Clock {
     pub(crate) fn new(slept: Slept) -> Self {
-        Self { started: Instant::now(), last_ns: Cell::new(0), slept }
+        Self { last_ns: Cell::new(process_now().0), slept }
     }
 
-    /// Nanoseconds since the worker started.
+    /// Nanoseconds since the process started.
     #[inline]
     pub(crate) fn now(&self) -> u64 {
-        // Half a millennium fits.
-        let ns = self.started.elapsed().as_nanos() as u64;
+        let ns = process_now().0;
         self.last_ns.set(ns);
         self.slept.0.store(false, Ordering::Relaxed);
         ns

@@ -9,6 +9,7 @@ use super::counters::{CLASSES, Counter, ServiceCounters, WorkerCounters};
 use super::exposition::{Exposition, Kind, MetricsFormat};
 use super::grpc;
 use super::histogram::Sum;
+use super::limits;
 use super::process;
 use super::rows::{ListenerKey, NONE, OUTSIDE};
 use crate::respond::Reason;
@@ -141,7 +142,9 @@ impl Metrics {
         self.render_connections(&mut out);
         self.render_requests(&mut out);
         render_services(&mut out, &self.services());
-        render_endpoints(&mut out, shared.snapshot.load().upstreams());
+        let snapshot = shared.snapshot.load();
+        render_endpoints(&mut out, snapshot.upstreams());
+        limits::render(&mut out, &snapshot.limits);
         self.render_tls(&mut out);
         self.render_http2(&mut out);
         process::render(&mut out);

@@ -146,18 +146,23 @@ fn is_same_list(a: &[u8], b: &[u8]) -> bool {
 /// Whether the first parameter of a name passes, compared after decoding. As the Gateway API recommends, later
 /// parameters of the same name do not count.
 fn has_param(query: Option<&[u8]>, name: &[u8], test: &ValueTest) -> bool {
-    let Some(query) = query else { return false };
-    for pair in query.split(|&byte| byte == b'&') {
+    first_param(query, name).is_some_and(|value| match test {
+        ValueTest::Exact(wanted) => decodes_to(value, wanted.as_bytes()),
+        ValueTest::Regex(pattern) => pattern.matches(&decoded(value)),
+    })
+}
+
+/// The first parameter of a name, as it is written.
+fn first_param<'a>(query: Option<&'a [u8]>, name: &[u8]) -> Option<&'a [u8]> {
+    query?.split(|&byte| byte == b'&').find_map(|pair| {
         let equals = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
-        if decodes_to(&pair[..equals], name) {
-            let value = pair.get(equals + 1..).unwrap_or_default();
-            return match test {
-                ValueTest::Exact(wanted) => decodes_to(value, wanted.as_bytes()),
-                ValueTest::Regex(pattern) => pattern.matches(&decoded(value)),
-            };
-        }
-    }
-    false
+        decodes_to(&pair[..equals], name).then(|| pair.get(equals + 1..).unwrap_or_default())
+    })
+}
+
+/// The value of the first parameter of a name, decoded.
+pub(crate) fn query_value<'a>(query: Option<&'a [u8]>, name: &[u8]) -> Option<Cow<'a, [u8]>> {
+    first_param(query, name).map(decoded)
 }
 
 /// The bytes that query text stands for: `%41` is `A` and `+` is a space (`application/x-www-form-urlencoded`). A `%`

@@ -9,9 +9,13 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use weir_model::ServiceRef;
+
 use crate::attempt::LocalUpstream;
+use crate::limit::Chain;
 use crate::observe::RequestRow;
-use crate::snapshot::Snapshot;
+use crate::route::Rule;
+use crate::snapshot::{ListenerConfig, Snapshot};
 
 /// The view.
 pub(crate) struct View {
@@ -22,11 +26,40 @@ pub(crate) struct View {
     pub(crate) upstreams: RefCell<KeyMap<Rc<LocalUpstream>>>,
     /// Where requests are counted, by where the rule is and the key of the upstream's state; filled as they come.
     pub(crate) rows: RefCell<KeyMap<Rc<RequestRow>, (u64, u64)>>,
+    /// The limits of requests, by where listener and rule are, the listener's section, and the key of the upstream's state;
+    /// filled as they come.
+    chains: RefCell<KeyMap<Chain, (u64, u64, u64, u64)>>,
 }
 
 impl View {
     pub(crate) fn new(snapshot: Arc<Snapshot>, number: u64) -> Rc<Self> {
-        Rc::new(Self { snapshot, number, upstreams: RefCell::default(), rows: RefCell::default() })
+        let (upstreams, rows, chains) = Default::default();
+        Rc::new(Self { snapshot, number, upstreams, rows, chains })
+    }
+
+    /// The limits of a request.
+    pub(crate) fn chain(
+        &self,
+        listener: Option<&ListenerConfig>,
+        section: Option<usize>,
+        rule: Option<&Rule>,
+        service: &ServiceRef,
+        key: u64,
+    ) -> Chain {
+        // The view keeps the snapshot, and the snapshot its listeners and rules, where they are. A listener that is gone from
+        // it is kept by nobody, and asked for rarely.
+        let listener_at = listener.map_or(0, |config| std::ptr::from_ref(config) as u64);
+        let rule_at = rule.map_or(0, |rule| rule.label.as_ptr() as u64);
+        let place = (listener_at, section.map_or(0, |section| section as u64 + 1), rule_at, key);
+        if let Some(found) = self.chains.borrow().get(&place) {
+            return found.clone();
+        }
+        let sections = listener.map(|config| config.routes.sections());
+        let name = sections.zip(section).and_then(|(sections, at)| sections.get(at)?.name());
+        let at = listener.map(|config| (&config.gateway, name));
+        let made = self.snapshot.limits.chain(at, rule, service);
+        self.chains.borrow_mut().insert(place, made.clone());
+        made
     }
 }
 

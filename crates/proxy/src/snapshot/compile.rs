@@ -12,6 +12,8 @@ use super::ports::{self, Gateways};
 use super::services::{self, Routes, ServiceRoutes};
 use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream, UpstreamTls};
 use super::{endpoints, secure};
+use crate::limit::LimitTable;
+use crate::observe::process_now;
 use crate::route::{KnownPatterns, Pattern, PatternError, Patterns, UpstreamIndex};
 use crate::tls::Certificates;
 
@@ -121,6 +123,7 @@ impl Compiler {
             return Err(rejections);
         }
 
+        let limits = self.limits(inputs, same_resources, previous, &mut rejections);
         let upstreams = self.upstreams(inputs, previous, same_resources.is_some(), &names, &mut rejections);
         if !rejections.is_empty() {
             return Err(rejections);
@@ -132,6 +135,7 @@ impl Compiler {
             listeners: gateways.listeners,
             mesh,
             overlaps: gateways.overlaps,
+            limits,
             ports: gateways.ports,
             inputs: inputs.clone(),
             upstreams,
@@ -203,6 +207,21 @@ impl Compiler {
             Arc::new(upstream.with_tls(tls))
         };
         names.in_order().map(&mut build).collect()
+    }
+
+    /// What limits requests; the table there is while no document has changed.
+    fn limits(
+        &self,
+        inputs: &Inputs,
+        same_resources: Option<&Snapshot>,
+        previous: Option<&Snapshot>,
+        rejections: &mut Vec<Rejection>,
+    ) -> Arc<LimitTable> {
+        if let Some(same) = same_resources {
+            return Arc::clone(&same.limits);
+        }
+        let before = previous.map(|previous| &*previous.limits);
+        Arc::new(LimitTable::compile(inputs, before, process_now(), rejections))
     }
 
     /// How connections to a service are encrypted.

@@ -11,6 +11,7 @@ mod http2;
 mod idle;
 mod interim;
 mod lifecycle;
+mod limits;
 mod mutations;
 mod observe;
 mod policy;

@@ -1,0 +1,160 @@
+//! What a limit tells requests apart by, taken from a request.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use weir_model::resource::key::{KeyKind, KeyPart};
+use weir_model::resource::rate_limit::Priority;
+
+use crate::route::{RequestView, query_value};
+
+/// Bytes of a value that a key has; of a longer one it has these and a hash of all.
+const VALUE_BYTES_MAX: usize = 96;
+
+/// What a key may have that is not in the request's head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    /// The client's address, as text.
+    pub(crate) address: &'a [u8],
+    /// The rule that the request goes by.
+    pub(crate) rule: &'a str,
+}
+
+/// The parts as they are compared: field names have no case.
+pub(super) fn lowered(parts: &[KeyPart]) -> Box<[KeyPart]> {
+    let lowered = parts.iter().map(|part| {
+        let name = part.name.as_deref().filter(|_| part.kind == KeyKind::Header);
+        KeyPart { name: name.map(str::to_ascii_lowercase).or_else(|| part.name.clone()), kind: part.kind }
+    });
+    lowered.collect()
+}
+
+/// Appends the key of a request, of parts that were [`lowered`]: each part's value, none for what is not there, with an end that no value can have.
+pub(super) fn write(parts: &[KeyPart], request: &impl RequestView, asker: Asker<'_>, out: &mut Vec<u8>) {
+    for part in parts {
+        let name = part.name.as_deref().unwrap_or_default();
+        match part.kind {
+            KeyKind::Header => value(request.header(name.as_bytes()), out),
+            KeyKind::Cookie => value(cookie(request, name.as_bytes()), out),
+            KeyKind::Query => {
+                let found = query_value(request.query(), name.as_bytes());
+                value(found.as_deref(), out);
+            }
+            KeyKind::Path => value(Some(request.path()), out),
+            KeyKind::Host => {
+                let from = out.len();
+                value(Some(request.host()), out);
+                out[from..].make_ascii_lowercase();
+            }
+            KeyKind::Method => value(Some(request.method()), out),
+            KeyKind::SourceAddress => value(Some(asker.address), out),
+            KeyKind::Route => value(Some(asker.rule.as_bytes()), out),
+            // Callers are not told apart yet, and documents that would want it are refused.
+            KeyKind::Caller => value(None, out),
+        }
+    }
+}
+
+fn value(found: Option<&[u8]>, out: &mut Vec<u8>) {
+    let bytes = found.map(<[u8]>::trim_ascii).unwrap_or_default();
+    if bytes.len() <= VALUE_BYTES_MAX {
+        out.extend_from_slice(bytes);
+    } else {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        out.extend_from_slice(&bytes[..VALUE_BYTES_MAX]);
+        out.push(b'~');
+        out.extend_from_slice(format!("{:016x}", hasher.finish()).as_bytes());
+    }
+    out.push(0);
+}
+
+/// A cookie's value, of the first cookie with the name (RFC 6265, section 4.2.1).
+fn cookie<'a>(request: &'a impl RequestView, name: &[u8]) -> Option<&'a [u8]> {
+    request
+        .values(b"cookie")
+        .flat_map(|line| line.split(|&byte| byte == b';'))
+        .find_map(|pair| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"="))
+}
+
+/// How important requests are.
+#[derive(Debug)]
+pub(super) struct Levels {
+    header: Box<[u8]>,
+    values: Box<[Box<[u8]>]>,
+}
+
+impl Levels {
+    pub(super) fn new(priority: &Priority) -> Self {
+        Self {
+            header: priority.header.to_ascii_lowercase().into_bytes().into(),
+            values: priority.levels.iter().map(|level| level.as_bytes().into()).collect(),
+        }
+    }
+
+    /// A request's level, 0 the most important. What says none is of the last.
+    pub(super) fn of(&self, request: &impl RequestView) -> u8 {
+        let said = request.header(&self.header).map(<[u8]>::trim_ascii);
+        let found =
+            said.and_then(|said| self.values.iter().position(|value| value.eq_ignore_ascii_case(said)));
+        u8::try_from(found.unwrap_or(self.values.len().saturating_sub(1))).unwrap_or(u8::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::tests::TestRequest;
+
+    fn part(kind: KeyKind, name: &str) -> KeyPart {
+        KeyPart { kind, name: (!name.is_empty()).then(|| name.to_owned()) }
+    }
+
+    fn key(parts: &[KeyPart], request: &TestRequest) -> String {
+        let mut out = Vec::new();
+        write(&lowered(parts), request, Asker { address: b"192.0.2.7", rule: "HTTPRoute/shop#0" }, &mut out);
+        String::from_utf8(out).unwrap().replace('\0', "|")
+    }
+
+    #[test]
+    fn each_part_of_a_request() {
+        use KeyKind::*;
+        let request = TestRequest::get("Shop.Example", "/a/b?x=1&y=a%20b&x=2")
+            .header("x-user", " ada ")
+            .header("cookie", "a=1; sid=77;sid=8");
+        let check = |kind, name, expected: &str| assert_eq!(key(&[part(kind, name)], &request), expected);
+        check(Header, "X-User", "ada|");
+        check(Header, "x-none", "|");
+        check(Cookie, "sid", "77|");
+        check(Cookie, "si", "|");
+        check(Query, "x", "1|");
+        check(Query, "y", "a b|");
+        check(Query, "z", "|");
+        check(Path, "", "/a/b|");
+        check(Host, "", "shop.example|");
+        check(Method, "", "GET|");
+        check(SourceAddress, "", "192.0.2.7|");
+        check(Route, "", "HTTPRoute/shop#0|");
+        assert_eq!(key(&[part(Method, ""), part(Header, "x-user")], &request), "GET|ada|");
+    }
+
+    #[test]
+    fn long_values_are_told_apart() {
+        let of = |last: char| {
+            let value = format!("{}{last}", "a".repeat(5000));
+            key(&[part(KeyKind::Header, "x")], &TestRequest::get("h", "/").header("x", &value))
+        };
+        assert_ne!(of('a'), of('b'));
+        assert_eq!(of('a'), of('a'));
+        assert_eq!(of('a').len(), VALUE_BYTES_MAX + 18);
+    }
+
+    #[test]
+    fn levels_are_read_from_a_field() {
+        let levels = Levels::new(&Priority {
+            header: "X-Criticality".to_owned(),
+            levels: vec!["high".to_owned(), "normal".to_owned(), "low".to_owned()],
+        });
+        let of = |value: &str| levels.of(&TestRequest::get("h", "/").header("x-criticality", value));
+        assert_eq!([of("high"), of("Normal"), of("low"), of("else"), of("")], [0, 1, 2, 2, 2]);
+    }
+}

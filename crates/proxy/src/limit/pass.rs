@@ -1,0 +1,224 @@
+//! What a request has of its limits: from being asked to the end.
+
+use std::array;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot::Receiver;
+use weir_policy::Nanos;
+use weir_policy::limit::{Admission, Outcome, Refusal, Request, Rule, Step as Asked, Ticket, Wake, Why};
+
+use super::key::{self, Asker};
+use super::rule::Limit;
+use super::table::Chain;
+use super::waiting::Word;
+use crate::observe::process_now;
+use crate::route::RequestView;
+
+/// Most limits of one request.
+pub(crate) const LIMITS_PER_REQUEST_MAX: usize = 16;
+
+/// When one that waited in vain may try again.
+const RETRY_AFTER_QUEUE: Duration = Duration::from_secs(1);
+
+/// What a request holds. Kept with its exchange and used again, so that it costs no memory; whatever it holds goes back when
+/// it is dropped.
+#[derive(Default)]
+pub(crate) struct Pass {
+    chain: Option<Chain>,
+    admission: Admission,
+    seen: Seen,
+    waits: Option<Waits>,
+    /// When its turn is.
+    turn: Option<Nanos>,
+}
+
+/// The request, as its limits see it.
+#[derive(Default)]
+struct Seen {
+    /// The keys of all limits, one behind the other, and where each ends.
+    keys: Vec<u8>,
+    ends: [u32; LIMITS_PER_REQUEST_MAX],
+    levels: [u8; LIMITS_PER_REQUEST_MAX],
+}
+
+impl Seen {
+    fn look(&mut self, chain: &Chain, request: &impl RequestView, asker: Asker<'_>) {
+        self.keys.clear();
+        for (index, limit) in chain.iter().enumerate() {
+            key::write(&limit.key, request, asker, &mut self.keys);
+            self.ends[index] = self.keys.len() as u32;
+            self.levels[index] = limit.levels.as_ref().map_or(0, |levels| levels.of(request));
+        }
+    }
+
+    /// The limits with this request's keys. As many as the chain has count; the others are there to fill the array.
+    fn rules<'a>(&'a self, chain: &'a Chain) -> [Rule<'a>; LIMITS_PER_REQUEST_MAX] {
+        array::from_fn(|index| {
+            let index = index.min(chain.len() - 1);
+            let from = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+            let key = &self.keys[from..self.ends[index] as usize];
+            Rule { limiter: &chain[index].limiter, request: Request { key, level: self.levels[index] } }
+        })
+    }
+}
+
+/// A place in a queue.
+struct Waits {
+    rule: usize,
+    ticket: Ticket,
+    deadline: Nanos,
+    word: Receiver<Word>,
+}
+
+/// How far a request has come.
+pub(crate) enum Step {
+    /// It goes on, at its turn (see [`Pass::take_turn`]).
+    GoOn,
+    /// It waits for its place.
+    Waits,
+    /// It is refused by this limit.
+    Refused(Arc<Limit>, Refusal),
+}
+
+impl Pass {
+    /// Begins with a request.
+    pub(crate) fn begin(&mut self, chain: Chain, request: &impl RequestView, asker: Asker<'_>) {
+        debug_assert!(self.chain.is_none(), "what another request had was not given back");
+        self.seen.look(&chain, request, asker);
+        self.chain = Some(chain);
+    }
+
+    /// Asks the limits that have not been asked.
+    pub(crate) fn ask(&mut self, now: Nanos) -> Step {
+        let Some(chain) = self.chain.clone() else { return Step::GoOn };
+        let rules = self.seen.rules(&chain);
+        let rules = &rules[..chain.len()];
+        let shadowed = |rule: usize, refusal: &Refusal| chain[rule].count_refused(refusal, true, now);
+        let asked =
+            self.admission.admit(rules, now, &mut |rule, wake| chain[rule].woken(wake, now), shadowed);
+        match asked {
+            Asked::Admitted { turn } => {
+                chain.iter().for_each(|limit| limit.count_admitted());
+                self.turn = Some(turn).filter(|turn| *turn > now);
+                Step::GoOn
+            }
+            Asked::Wait { rule, ticket, deadline } => {
+                chain[rule].count_waited();
+                let word = chain[rule].waiting().expect(ticket);
+                self.waits = Some(Waits { rule, ticket, deadline, word });
+                Step::Waits
+            }
+            Asked::Refused { rule, refusal } => self.refused(&chain, rule, refusal, now),
+        }
+    }
+
+    /// Waits for the word that was promised, and asks the rest.
+    pub(crate) async fn wait(&mut self) -> Step {
+        let Some(waits) = &mut self.waits else { return Step::GoOn };
+        let left = waits.deadline.since(process_now());
+        let word = tokio::time::timeout(left, &mut waits.word).await;
+        let Some(chain) = self.chain.clone() else { return Step::GoOn };
+        let now = process_now();
+        let word = match word {
+            Ok(word) => word.ok(),
+            // The limit itself knows best whether the time is up: a word may be under way.
+            Err(_) => self.overdue(&chain, now),
+        };
+        let rule = self.waits.take().map_or(0, |waits| waits.rule);
+        match word {
+            Some(Ok(grant)) => {
+                self.admission.woken(rule, grant);
+                self.ask(now)
+            }
+            Some(Err(refusal)) => {
+                self.give_back(None, now);
+                self.refused(&chain, rule, refusal, now)
+            }
+            None => {
+                self.give_back(None, now);
+                let refusal = Refusal { why: Why::TimedOut, retry_after: RETRY_AFTER_QUEUE, quota: None };
+                self.refused(&chain, rule, refusal, now)
+            }
+        }
+    }
+
+    /// Leaves the queue, unless it has just been served.
+    fn overdue(&mut self, chain: &Chain, now: Nanos) -> Option<Word> {
+        let waits = self.waits.as_mut()?;
+        let limit = &chain[waits.rule];
+        if limit.limiter.cancel(waits.ticket, now) {
+            limit.waiting().forget(waits.ticket);
+            return None;
+        }
+        // From here on a word that is under way finds nobody, and goes back.
+        waits.word.close();
+        waits.word.try_recv().ok()
+    }
+
+    fn refused(&mut self, chain: &Chain, rule: usize, refusal: Refusal, now: Nanos) -> Step {
+        chain[rule].count_refused(&refusal, false, now);
+        self.chain = None;
+        Step::Refused(chain[rule].clone(), refusal)
+    }
+
+    /// When its turn is, if that is not now. Asked once.
+    pub(crate) fn take_turn(&mut self) -> Option<Nanos> {
+        self.turn.take()
+    }
+
+    /// Whether it has to wait for a word.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.is_some()
+    }
+
+    /// Whether it may not go on yet.
+    #[inline]
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.waits.is_some() || self.turn.is_some()
+    }
+
+    /// Whether there is anything to wait for, or to give back.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.chain.is_none()
+    }
+
+    /// The request is over.
+    #[inline]
+    pub(crate) fn finish(&mut self, outcome: Outcome) {
+        if self.chain.is_some() {
+            self.give_back(Some(outcome), process_now());
+        }
+    }
+
+    /// The request did not go on.
+    #[inline]
+    pub(crate) fn abandon(&mut self) {
+        if self.chain.is_some() {
+            self.give_back(None, process_now());
+        }
+    }
+
+    #[inline(never)]
+    fn give_back(&mut self, outcome: Option<Outcome>, now: Nanos) {
+        self.turn = None;
+        let Some(chain) = self.chain.take() else { return };
+        if let Some(Waits { rule, ticket, word, .. }) = self.waits.take() {
+            chain[rule].leave(ticket, word, now);
+        }
+        let rules = self.seen.rules(&chain);
+        let rules = &rules[..chain.len()];
+        let mut woken = |rule: usize, wake: Wake| chain[rule].woken(wake, now);
+        match outcome {
+            Some(outcome) => self.admission.release(rules, outcome, now, &mut woken),
+            None => self.admission.refund(rules, now, &mut woken),
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}

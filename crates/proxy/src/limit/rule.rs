@@ -1,0 +1,165 @@
+//! One limit at one target: what decides, and what it has decided.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use tokio::sync::oneshot::Receiver;
+use weir_model::ResourceId;
+use weir_model::resource::key::KeyPart;
+use weir_model::resource::rate_limit::RateLimitSpec;
+use weir_policy::Nanos;
+use weir_policy::limit::{Algorithm, LimitConfig, Limiter, Refusal, Ticket, Wake, Why};
+
+use super::key::{self, Levels};
+use super::waiting::{Waiting, Word};
+use crate::respond::StaticAnswer;
+
+/// How long nothing must be refused before the next refusal is news again.
+const QUIET_S: u32 = 60;
+
+/// A limit in force.
+#[derive(Debug)]
+pub struct Limit {
+    /// The document.
+    pub id: ResourceId,
+    /// What it limits, as logs and metrics show it: `Service/cart`, or `HTTPRoute/shop#buy`.
+    pub target: Arc<str>,
+    /// What decides.
+    pub limiter: Limiter,
+    /// What refused requests are answered with, where the document says.
+    pub(crate) response: Option<Arc<StaticAnswer>>,
+    pub(super) key: Box<[KeyPart]>,
+    pub(super) levels: Option<Levels>,
+    waiting: Arc<Waiting>,
+    counts: Arc<Counts>,
+}
+
+/// What a limit has decided, over all workers.
+#[derive(Debug, Default)]
+struct Counts {
+    admitted: AtomicU64,
+    waited: AtomicU64,
+    refused: [AtomicU64; Why::ALL.len()],
+    shadowed: [AtomicU64; Why::ALL.len()],
+    /// When it refused last, in seconds and one more; 0: never.
+    refused_at_s: AtomicU32,
+}
+
+impl Limit {
+    /// A limit as its document has it, going on from what it was before.
+    pub(super) fn new(
+        id: &ResourceId,
+        target: Arc<str>,
+        spec: &RateLimitSpec,
+        previous: Option<&Self>,
+        now: Nanos,
+    ) -> Self {
+        let config = LimitConfig::from_spec(spec);
+        let levels = spec.priority.as_ref().map(Levels::new);
+        let response = spec.response.as_ref().map(|response| Arc::new(StaticAnswer::new(response)));
+        let (limiter, waiting, counts) = match previous {
+            Some(old) => {
+                let goes_on = is_alike(old.limiter.config(), &config);
+                let mut wakes = Vec::new();
+                let limiter = Limiter::carry_over(&old.limiter, config, now, &mut wakes);
+                wakes.into_iter().for_each(|wake| old.woken(wake, now));
+                let waiting = if goes_on { old.waiting.clone() } else { Arc::default() };
+                (limiter, waiting, old.counts.clone())
+            }
+            None => (Limiter::new(config, rand::random()), Arc::default(), Arc::default()),
+        };
+        let key = key::lowered(&spec.key);
+        Self { id: id.clone(), target, limiter, response, key, levels, waiting, counts }
+    }
+
+    /// Whether it bounds what is in flight, so that whoever waits for others must not hold it.
+    pub(super) fn is_of_places(&self) -> bool {
+        matches!(self.limiter.config().algorithm, Algorithm::Concurrency { .. } | Algorithm::Adaptive { .. })
+    }
+
+    /// Tells one that waited how it goes on. If nobody waits for it any more, what it was given is given back.
+    pub(super) fn woken(&self, wake: Wake, now: Nanos) {
+        let mut wakes = vec![wake];
+        while let Some(Wake { ticket, result }) = wakes.pop() {
+            if let Some(Ok(grant)) = self.waiting.deliver(ticket, result) {
+                self.limiter.refund(grant, now, &mut wakes);
+            }
+        }
+    }
+
+    /// Those that wait.
+    pub(super) fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    /// One that waits leaves. Its word may be under way, or there already: what it was given is given back in any case.
+    pub(super) fn leave(&self, ticket: Ticket, mut word: Receiver<Word>, now: Nanos) {
+        if self.limiter.cancel(ticket, now) {
+            return self.waiting.forget(ticket);
+        }
+        // From here on a word that is under way finds nobody, and goes back.
+        word.close();
+        if let Ok(Ok(grant)) = word.try_recv() {
+            let mut wakes = Vec::new();
+            self.limiter.refund(grant, now, &mut wakes);
+            wakes.into_iter().for_each(|wake| self.woken(wake, now));
+        }
+    }
+
+    pub(super) fn count_admitted(&self) {
+        self.counts.admitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_waited(&self) {
+        self.counts.waited.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a refusal, and says so in the log if there was none for a while.
+    pub(super) fn count_refused(&self, refusal: &Refusal, is_shadow: bool, now: Nanos) {
+        let counts = if is_shadow { &self.counts.shadowed } else { &self.counts.refused };
+        counts[refusal.why as usize].fetch_add(1, Ordering::Relaxed);
+        let now_s = u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX).saturating_add(1);
+        let before_s = self.counts.refused_at_s.swap(now_s, Ordering::Relaxed);
+        if before_s == 0 || now_s.saturating_sub(before_s) > QUIET_S {
+            self.say(refusal, is_shadow, now);
+        }
+    }
+
+    #[cold]
+    fn say(&self, refusal: &Refusal, is_shadow: bool, now: Nanos) {
+        let state = self.limiter.state(now);
+        let (limit, target, why) = (&self.id, &*self.target, refusal.why);
+        if is_shadow {
+            tracing::info!(%limit, target, %why, %state, "would begin to refuse requests (shadow)");
+        } else {
+            tracing::warn!(%limit, target, %why, %state, "begins to refuse requests");
+        }
+    }
+
+    /// Requests that it let through, since it exists.
+    pub fn admitted(&self) -> u64 {
+        self.counts.admitted.load(Ordering::Relaxed)
+    }
+
+    /// Requests that had to wait for a place, since it exists.
+    pub fn waited(&self) -> u64 {
+        self.counts.waited.load(Ordering::Relaxed)
+    }
+
+    /// Requests that it refused, by why; and those that it would have refused, being in shadow.
+    pub fn refused(&self) -> impl Iterator<Item = (Why, u64, u64)> {
+        Why::ALL.into_iter().enumerate().map(|(index, why)| {
+            let count = |counts: &[AtomicU64]| counts[index].load(Ordering::Relaxed);
+            (why, count(&self.counts.refused), count(&self.counts.shadowed))
+        })
+    }
+}
+
+/// Whether those who wait under one configuration still do under another.
+fn is_alike(old: &LimitConfig, new: &LimitConfig) -> bool {
+    let levels = |config: &LimitConfig| match &config.algorithm {
+        Algorithm::Concurrency { gate, .. } | Algorithm::Adaptive { gate, .. } => gate.levels,
+        _ => 0,
+    };
+    old.key == new.key && old.algorithm.name() == new.algorithm.name() && levels(old) == levels(new)
+}

@@ -1,0 +1,119 @@
+//! Which limits hold for a request: from documents to chains.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weir_model::resource::rate_limit::{LimitScope, RateLimitSpec};
+use weir_model::{Kind, ResourceId, ServiceRef, Spec};
+use weir_policy::Nanos;
+
+use super::pass::LIMITS_PER_REQUEST_MAX;
+use super::rule::Limit;
+use crate::route::Rule;
+use crate::snapshot::{Inputs, Rejection};
+
+/// The limits that a request has to pass, in the order in which they are asked: rates first, and places last, so that nobody
+/// holds one while he waits for his turn.
+pub type Chain = Rc<[Arc<Limit>]>;
+
+/// The limits of a snapshot, by what they limit.
+#[derive(Debug, Default)]
+pub struct LimitTable {
+    by_target: HashMap<ResourceId, Vec<Part>>,
+    all: Vec<Arc<Limit>>,
+}
+
+/// A limit of a target, or of a part of it.
+#[derive(Debug)]
+struct Part {
+    section: Option<Box<str>>,
+    limit: Arc<Limit>,
+}
+
+impl LimitTable {
+    /// The limits of some documents, going on from what they were before.
+    pub(crate) fn compile(
+        inputs: &Inputs,
+        previous: Option<&Self>,
+        now: Nanos,
+        rejections: &mut Vec<Rejection>,
+    ) -> Self {
+        let before: HashMap<(&ResourceId, &str), &Arc<Limit>> = previous
+            .iter()
+            .flat_map(|table| &table.all)
+            .map(|limit| ((&limit.id, &*limit.target), limit))
+            .collect();
+        let mut table = Self::default();
+        for (id, resource) in inputs.resources.iter() {
+            let Spec::RateLimit(spec) = &resource.spec else { continue };
+            if let Some(rejection) = not_served(id, spec) {
+                rejections.push(rejection);
+                continue;
+            }
+            for target in resource.spec.targets() {
+                let Some(target_id) = target.id(&id.namespace) else { continue };
+                let label: Arc<str> = match target.section {
+                    Some(section) => format!("{target_id}#{section}").into(),
+                    None => target_id.to_string().into(),
+                };
+                let old = before.get(&(id, &*label)).map(|limit| &***limit);
+                let limit = Arc::new(Limit::new(id, label, spec, old, now));
+                table.all.push(limit.clone());
+                let section = target.section.map(Into::into);
+                table.by_target.entry(target_id).or_default().push(Part { section, limit });
+            }
+        }
+        table
+    }
+
+    /// Whether nothing is limited.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Every limit.
+    pub fn all(&self) -> &[Arc<Limit>] {
+        &self.all
+    }
+
+    /// The limits of a request that came to a listener of a gateway (none inside the mesh), goes by a rule, and to a service.
+    pub(crate) fn chain(
+        &self,
+        listener: Option<(&ResourceId, Option<&str>)>,
+        rule: Option<&Rule>,
+        service: &ServiceRef,
+    ) -> Chain {
+        let mut chain: Vec<Arc<Limit>> = Vec::new();
+        if let Some((gateway, section)) = listener {
+            self.add(gateway, section, &mut chain);
+        }
+        if let Some(rule) = rule {
+            self.add(&rule.route, rule.name.as_deref(), &mut chain);
+        }
+        let service = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
+        if rule.is_none_or(|rule| rule.route != service) {
+            self.add(&service, None, &mut chain);
+        }
+        chain.sort_by_key(|limit| limit.is_of_places());
+        // Documents are held to fewer for each target; what is beyond would not be asked.
+        chain.truncate(LIMITS_PER_REQUEST_MAX);
+        chain.into()
+    }
+
+    fn add(&self, target: &ResourceId, section: Option<&str>, chain: &mut Vec<Arc<Limit>>) {
+        let parts = self.by_target.get(target).into_iter().flatten();
+        let is_meant = |part: &&Part| part.section.is_none() || part.section.as_deref() == section;
+        chain.extend(parts.filter(is_meant).map(|part| part.limit.clone()));
+    }
+}
+
+/// What a proxy cannot keep.
+fn not_served(id: &ResourceId, spec: &RateLimitSpec) -> Option<Rejection> {
+    (spec.scope == LimitScope::Global).then(|| Rejection {
+        resource: id.clone(),
+        path: "spec.scope".to_owned(),
+        reason: "`global` is not supported yet: expected `process`".to_owned(),
+    })
+}

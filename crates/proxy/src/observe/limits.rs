@@ -1,0 +1,58 @@
+//! What limits have decided, by document and target.
+
+use super::exposition::{Exposition, Kind};
+use super::process_now;
+use crate::limit::{Limit, LimitTable};
+
+/// Most limits that have metrics of their own.
+const LIMITS_SHOWN_MAX: usize = 1024;
+
+/// Renders every limit in force.
+pub(super) fn render(out: &mut Exposition, table: &LimitTable) {
+    let limits = &table.all()[..table.all().len().min(LIMITS_SHOWN_MAX)];
+    let mut counter = |name, help, value: fn(&Limit) -> u64| {
+        out.family(name, Kind::Counter, help);
+        for limit in limits {
+            out.sample(&labels(&limit.id.to_string(), limit), value(limit));
+        }
+    };
+    counter("weir_proxy_limit_admitted_total", "Requests that a limit let through.", Limit::admitted);
+    counter("weir_proxy_limit_waited_total", "Requests that waited for a place.", Limit::waited);
+    refusals(out, limits);
+    let now = process_now();
+    let help = "Requests in flight under a limit of concurrency for all.";
+    let states: Vec<_> = limits.iter().map(|limit| (limit, limit.limiter.state(now).all)).collect();
+    let mut gauge = |name, help, value: fn((u32, u32)) -> u32| {
+        out.family(name, Kind::Gauge, help);
+        for (limit, state) in &states {
+            if let Some(in_flight) = state.and_then(|state| state.in_flight) {
+                out.sample(&labels(&limit.id.to_string(), limit), value(in_flight));
+            }
+        }
+    };
+    gauge("weir_proxy_limit_in_flight", help, |(in_flight, _)| in_flight);
+    gauge("weir_proxy_limit_concurrency", "How many may be in flight.", |(_, limit)| limit);
+}
+
+fn refusals(out: &mut Exposition, limits: &[std::sync::Arc<Limit>]) {
+    let mut family = |name, help, is_shadow: bool| {
+        out.family(name, Kind::Counter, help);
+        for limit in limits {
+            let id = limit.id.to_string();
+            for (why, refused, shadowed) in limit.refused() {
+                let count = if is_shadow { shadowed } else { refused };
+                if count > 0 {
+                    let [of_limit, of_target] = labels(&id, limit);
+                    out.sample(&[of_limit, of_target, ("reason", why.as_str())], count);
+                }
+            }
+        }
+    };
+    family("weir_proxy_limit_refused_total", "Requests that a limit refused.", false);
+    let help = "Requests that a limit in shadow would have refused.";
+    family("weir_proxy_limit_shadow_refused_total", help, true);
+}
+
+fn labels<'a>(id: &'a str, limit: &'a Limit) -> [(&'static str, &'a str); 2] {
+    [("limit", id), ("target", &limit.target)]
+}

@@ -1,0 +1,219 @@
+//! Limits at work: who is refused, who waits, and what they are told.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::filters::documents;
+use crate::support::{Client, Gate, Proxy, Response, Upstream, eventually};
+
+/// The rules that these limits are for: one called `buy`, and the rest.
+const RULES: &str = "[{name: buy, matches: [{path: {value: /buy}}], backendRefs: [{name: app}]}, \
+                      {backendRefs: [{name: app}]}]";
+
+fn limit(name: &str, spec: &str) -> String {
+    format!("---\nkind: RateLimit\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+fn proxy(app: SocketAddr, limits: &[(&str, &str)]) -> Proxy {
+    let limits: String = limits.iter().map(|(name, spec)| limit(name, spec)).collect();
+    Proxy::gateway(&(documents(app, RULES) + &limits))
+}
+
+fn get(client: &mut Client, path: &str, fields: &str) -> Response {
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n{fields}\r\n"));
+    client.response()
+}
+
+/// An upstream that answers when it is let.
+fn gated(gate: Gate) -> Upstream {
+    Upstream::start(move |conn| {
+        loop {
+            conn.request()?;
+            gate.wait();
+            conn.ok(b"late")?;
+        }
+    })
+}
+
+/// How many requests have reached an upstream.
+fn requests(app: &Upstream) -> usize {
+    String::from_utf8_lossy(&app.received()).matches(" HTTP/1.1\r\n").count()
+}
+
+fn metric(proxy: &Proxy, line: &str) -> bool {
+    proxy.text().lines().any(|one| one == line)
+}
+
+#[test]
+fn a_burst_passes_and_the_rest_is_told_when_to_come_again() {
+    let app = Upstream::echo();
+    let spec = "{targetRefs: [{name: app}], rates: [{requests: 3, per: 1h, burst: 3}]}";
+    let proxy = proxy(app.addr, &[("slow", spec)]);
+    let mut client = Client::connect(proxy.addr());
+    for _ in 0..3 {
+        assert_eq!(get(&mut client, "/", "").status, 200);
+    }
+    let refused = get(&mut client, "/", "");
+    assert_eq!(refused.status, 429);
+    let after: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((1100..=1200).contains(&after), "{after}");
+    assert_eq!(refused.field("ratelimit-policy"), Some("\"slow\";q=3;w=3600"));
+    let left = refused.field("ratelimit").unwrap();
+    assert!(left.starts_with("\"slow\";r=0;t="), "{left}");
+    assert_eq!(refused.field("x-weir-reason"), Some("limited"));
+    assert!(refused.text().contains("RateLimit/slow"), "{}", refused.text());
+    // The connection goes on, and nothing of what was refused reached the application.
+    assert_eq!(get(&mut client, "/", "").status, 429);
+    assert_eq!(requests(&app), 3);
+    assert!(metric(
+        &proxy,
+        "weir_proxy_limit_admitted_total{limit=\"RateLimit/slow\",target=\"Service/app\"} 3"
+    ));
+    let line =
+        "weir_proxy_limit_refused_total{limit=\"RateLimit/slow\",target=\"Service/app\",reason=\"rate\"} 2";
+    assert!(metric(&proxy, line), "{}", proxy.text());
+}
+
+#[test]
+fn rules_listeners_and_keys_have_limits_of_their_own() {
+    let app = Upstream::echo();
+    let by_rule =
+        "{targetRefs: [{kind: HTTPRoute, name: all, sectionName: buy}], rates: [{requests: 1, per: 1h}]}";
+    let by_user = "{targetRefs: [{kind: Gateway, name: edge, sectionName: web}], key: [{type: header, name: X-User}], \
+                    rates: [{requests: 2, per: 1h}]}";
+    let elsewhere =
+        "{targetRefs: [{kind: Gateway, name: edge, sectionName: admin}], rates: [{requests: 1, per: 1h}]}";
+    let proxy = proxy(app.addr, &[("a", by_rule), ("b", by_user), ("c", elsewhere)]);
+    let mut client = Client::connect(proxy.addr());
+    let mut status = |path: &str, user: &str| get(&mut client, path, &format!("x-user: {user}\r\n")).status;
+    assert_eq!(status("/buy", "ada"), 200);
+    assert_eq!(status("/buy", "bob"), 429, "one for the rule");
+    assert_eq!(status("/", "ada"), 200, "her second");
+    assert_eq!(status("/", "ada"), 429, "her third");
+    assert_eq!(status("/", "bob"), 200, "what was refused by the rule was given back to him");
+    assert_eq!(status("/", "bob"), 200);
+    assert_eq!(status("/", "bob"), 429);
+}
+
+#[test]
+fn shadow_refuses_nothing_and_counts() {
+    let app = Upstream::echo();
+    let spec = "{targetRefs: [{name: app}], rates: [{requests: 1, per: 1h}], shadow: true}";
+    let proxy = proxy(app.addr, &[("s", spec)]);
+    let mut client = Client::connect(proxy.addr());
+    for _ in 0..4 {
+        assert_eq!(get(&mut client, "/", "").status, 200);
+    }
+    let labels = "limit=\"RateLimit/s\",target=\"Service/app\",reason=\"rate\"";
+    assert!(metric(&proxy, &format!("weir_proxy_limit_shadow_refused_total{{{labels}}} 3")));
+}
+
+#[test]
+fn counters_outlive_a_change_of_the_rate() {
+    let app = Upstream::echo();
+    let documents = documents(app.addr, RULES);
+    let with = |requests: u32| {
+        let spec = format!("{{targetRefs: [{{name: app}}], rates: [{{requests: {requests}, per: 1h}}]}}");
+        documents.clone() + &limit("l", &spec)
+    };
+    let mut proxy = Proxy::gateway(&with(2));
+    let mut client = Client::connect(proxy.addr());
+    assert_eq!(get(&mut client, "/", "").status, 200);
+    assert_eq!(get(&mut client, "/", "").status, 200);
+    assert_eq!(get(&mut client, "/", "").status, 429);
+    // What was spent stays spent.
+    proxy.publish(&with(3));
+    assert_eq!(get(&mut client, "/", "").status, 200);
+    assert_eq!(get(&mut client, "/", "").status, 429);
+    proxy.publish(&documents);
+    assert_eq!(get(&mut client, "/", "").status, 200);
+}
+
+#[test]
+fn one_at_a_time_and_the_next_in_turn() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let app = gated(gate);
+    let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 10s}}";
+    let proxy = proxy(app.addr, &[("one", spec)]);
+    let mut first = Client::connect(proxy.addr());
+    first.send("GET /first HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    eventually("the first to be under way", || requests(&app) == 1);
+    let mut second = Client::connect(proxy.addr());
+    second.send("GET /second HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    let waited = "weir_proxy_limit_waited_total{limit=\"RateLimit/one\",target=\"Service/app\"} 1";
+    eventually("the second to wait", || metric(&proxy, waited));
+    let mut third = Client::connect(proxy.addr());
+    let refused = get(&mut third, "/third", "");
+    assert_eq!((refused.status, refused.field("x-weir-reason")), (503, Some("shed")));
+    assert_eq!(requests(&app), 1, "the second waits");
+    opened.open();
+    assert_eq!(first.response().status, 200);
+    eventually("the second to be under way", || requests(&app) == 2);
+    opened.open();
+    assert_eq!(second.response().status, 200);
+    let idle = "weir_proxy_limit_in_flight{limit=\"RateLimit/one\",target=\"Service/app\"} 0";
+    eventually("nothing to be in flight", || metric(&proxy, idle));
+}
+
+#[test]
+fn a_client_that_leaves_gives_its_place_back() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let app = gated(gate);
+    let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 5, timeout: 10s}}";
+    let proxy = proxy(app.addr, &[("one", spec)]);
+    let mut first = Client::connect(proxy.addr());
+    first.send("GET /first HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    eventually("the first to be under way", || requests(&app) == 1);
+    let mut second = Client::connect(proxy.addr());
+    second.send("GET /second HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    let waited = "weir_proxy_limit_waited_total{limit=\"RateLimit/one\",target=\"Service/app\"} 1";
+    eventually("the second to wait", || metric(&proxy, waited));
+    drop(second);
+    eventually("the second to be gone", || proxy.metrics().active_connections() == 1);
+    opened.open();
+    assert_eq!(first.response().status, 200);
+    opened.open();
+    assert_eq!(get(&mut first, "/again", "").status, 200);
+    assert_eq!(requests(&app), 2, "who left was not served");
+}
+
+#[test]
+fn a_leaky_bucket_spaces_requests() {
+    let app = Upstream::echo();
+    let spec = "{targetRefs: [{name: app}], algorithm: leaky_bucket, rates: [{requests: 20}], queue: {max: 2, timeout: 1s}}";
+    let proxy = proxy(app.addr, &[("even", spec)]);
+    let mut client = Client::connect(proxy.addr());
+    let begun = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(get(&mut client, "/", "").status, 200);
+    }
+    // One at once, then one each 50 ms.
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_document_may_have_the_answer() {
+    let app = Upstream::echo();
+    let spec = "{targetRefs: [{name: app}], rates: [{requests: 1, per: 1h}], response: {status: 403, \
+                 headers: [{name: X-Plan, value: free}], body: \"no more today\"}}";
+    let proxy = proxy(app.addr, &[("daily", spec)]);
+    let mut client = Client::connect(proxy.addr());
+    assert_eq!(get(&mut client, "/", "").status, 200);
+    let refused = get(&mut client, "/", "");
+    assert_eq!((refused.status, refused.field("x-plan")), (403, Some("free")));
+    assert_eq!(refused.text(), "no more today");
+    assert_eq!(refused.field("content-type"), Some("text/plain; charset=utf-8"));
+}
+
+#[test]
+fn calls_of_grpc_are_told_by_status() {
+    let app = Upstream::echo();
+    let spec = "{targetRefs: [{name: app}], rates: [{requests: 1, per: 1h}]}";
+    let proxy = proxy(app.addr, &[("calls", spec)]);
+    let mut client = Client::connect(proxy.addr());
+    assert_eq!(get(&mut client, "/", "").status, 200);
+    let refused = get(&mut client, "/shop.Cart/Add", "content-type: application/grpc\r\nte: trailers\r\n");
+    assert_eq!((refused.status, refused.field("grpc-status")), (200, Some("8")));
+}
