@@ -32,6 +32,9 @@ use weir_model::resource::http_route::{
     BackendRef, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, ParentRef, PathMatch, PathMatchKind,
     RouteTimeouts, ValueMatch, ValueMatchKind,
 };
+use weir_model::resource::listener_policy::{
+    AcceptProxyProtocol, ListenerLimits, ListenerPolicySpec, ListenerTargetRef, ListenerTimeouts,
+};
 use weir_model::resource::service::{Protocol, ServiceSpec, StaticEndpoint};
 use weir_model::resource::stream_route::{StreamRouteRule, TcpRouteSpec, TlsRouteSpec};
 use weir_model::resource::traffic_policy::{
