@@ -208,7 +208,7 @@ fn policy(odd: bool) -> impl Strategy<Value = Spec> {
         maybe(outlier(odd)),
     )
         .prop_map(|(target_refs, balance, timeouts, retry, hedge, breakers, outlier)| {
-            Spec::TrafficPolicy(TrafficPolicySpec {
+            Spec::TrafficPolicy(Box::new(TrafficPolicySpec {
                 target_refs,
                 balance,
                 timeouts,
@@ -217,7 +217,7 @@ fn policy(odd: bool) -> impl Strategy<Value = Spec> {
                 breakers,
                 outlier,
                 ..TrafficPolicySpec::default()
-            })
+            }))
         })
 }
 
@@ -308,7 +308,7 @@ proptest! {
         let Spec::TrafficPolicy(policy) = &spec else { unreachable!("a policy") };
         let text = serde_json::to_string(policy).unwrap();
         let (read, origin) = document::decode_located::<TrafficPolicySpec>("-", &text).unwrap();
-        prop_assert_eq!(&read, policy);
+        prop_assert_eq!(&read, &**policy);
         for fault in validate_spec(&spec) {
             prop_assert!(origin.error(&fault).line > 0);
         }

@@ -41,7 +41,7 @@ fn is_document(block: &str) -> bool {
 /// A part of a document, which may say what documents cannot say yet.
 #[derive(Debug, serde::Deserialize)]
 struct Part {
-    spec: TrafficPolicySpec,
+    spec: Box<TrafficPolicySpec>,
 }
 
 #[test]

@@ -95,7 +95,10 @@ fn traffic_policy_in_full() {
         breakers: std::iter::once(window).chain(others).collect(),
         ..TrafficPolicySpec::default()
     };
-    golden("traffic_policy_route", &Resource { metadata: named("buy"), spec: Spec::TrafficPolicy(spec) });
+    golden(
+        "traffic_policy_route",
+        &Resource { metadata: named("buy"), spec: Spec::TrafficPolicy(Box::new(spec)) },
+    );
     let spec = TrafficPolicySpec {
         target_refs: vec![PolicyTarget { name: text("cart"), ..PolicyTarget::default() }],
         balance: Some(Balance {
@@ -123,7 +126,10 @@ fn traffic_policy_in_full() {
         }),
         ..TrafficPolicySpec::default()
     };
-    golden("traffic_policy_balance", &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(spec) });
+    golden(
+        "traffic_policy_balance",
+        &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(Box::new(spec)) },
+    );
 }
 
 #[test]

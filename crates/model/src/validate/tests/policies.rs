@@ -39,7 +39,7 @@ fn merge(spec: &mut Value, fields: Value) {
 
 #[track_caller]
 fn breaker(fields: Value, expected: &[&str]) {
-    policy(json!({"breakers": [fields]}), expected);
+    policy(json!({"breakers": vec![fields]}), expected);
 }
 
 #[test]
@@ -462,7 +462,7 @@ fn what_is_no_number_is_in_no_range() {
         }),
         ..TrafficPolicySpec::default()
     };
-    let found = validate_spec(&Spec::TrafficPolicy(spec));
+    let found = validate_spec(&Spec::TrafficPolicy(Box::new(spec)));
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(found, ["spec.balance.panicThreshold: NaN is out of range; expected 0 to 1"]);
 }
