@@ -23,6 +23,7 @@ use crate::observe::{OpenConnection, TlsVersion};
 use crate::respond::Reason;
 use crate::runtime::{Io, Worker};
 use crate::snapshot::ListenerConfig;
+use crate::tcp::Encrypted;
 use crate::tls::{ServerTls, TlsPort};
 use crate::{connection, tcp};
 
@@ -90,7 +91,7 @@ pub(super) fn enter(
 /// Whether it is for an application behind its sidecar that does not speak HTTP.
 fn is_for_bytes(worker: &Worker, listener: &ListenerHandle) -> bool {
     listener.role == Role::Inbound
-        && worker.shared.app.as_ref().is_some_and(|app| app.protocol == Protocol::Tcp)
+        && worker.shared.app.as_ref().is_some_and(|app| app.protocol() == Protocol::Tcp)
 }
 
 /// What there is to be done with a connection before it is served.
@@ -135,14 +136,16 @@ async fn come_in(mut arrival: Arrival, steps: Steps) {
     match steps.tls {
         Some(port) => match Box::pin(secure::secure(arrival, &port)).await {
             Some(Secured::Http(arrival)) => serve_http(arrival),
-            Some(Secured::Stream(arrival, name)) => drop(spawn_local(tcp::serve(arrival, name))),
+            Some(Secured::Stream(arrival, server_name)) => {
+                drop(spawn_local(tcp::serve(arrival, Some(Encrypted { server_name }))));
+            }
             None => {}
         },
         // Not in the clear what was meant to be secret.
         None if steps.unready => {}
         None if steps.streams => drop(spawn_local(tcp::serve(arrival, None))),
         None if steps.capture => match capture::look(&mut arrival, &timer).await {
-            Ok(Kind::Bytes(name)) => drop(spawn_local(tcp::serve(arrival, name))),
+            Ok(Kind::Bytes(asked)) => drop(spawn_local(tcp::serve(arrival, asked))),
             Ok(Kind::Http) => serve_http(arrival),
             Err(refusal) => tcp::refuse(arrival, &refusal),
         },

@@ -108,8 +108,8 @@ fn routes_change_for_new_connections_and_not_for_old_ones() {
     assert_eq!(old.exactly(10).unwrap(), b"still here");
 }
 
-// A ClientHello for `a.example`, and one without a name, as little as there can be in them.
-fn hello(name: Option<&str>) -> Vec<u8> {
+/// A ClientHello for a name, or for none, as little as there can be in them.
+pub(crate) fn hello(name: Option<&str>) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([7; 32]);
     body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
