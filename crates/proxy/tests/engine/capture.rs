@@ -417,6 +417,22 @@ fn a_connection_leaves_a_line_in_the_log() {
 }
 
 #[test]
+fn beyond_the_limit_a_captured_connection_is_reset() {
+    let upstream = echo_bytes();
+    let proxy = sidecar(&["db"], &document("db", "tcp", &[upstream.addr], ""), |config| {
+        config.limits.connections_max = 1;
+    });
+    let mut client = Client::connect(port_of(&proxy, "db"));
+    client.send("x");
+    assert_eq!(client.exactly(1).unwrap(), b"x");
+    let ended = Client::connect(port_of(&proxy, "db")).until_end().unwrap_err();
+    assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
+    // The application asks for requests here.
+    let response = Client::connect(proxy.fixed(ListenRole::Outbound)).response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (503, Some("overloaded")));
+}
+
+#[test]
 fn an_application_that_does_not_speak_http_gets_its_connections() {
     let app = echo_bytes();
     let own = service("db");
