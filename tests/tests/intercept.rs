@@ -132,7 +132,13 @@ fn an_applications_connections_are_governed_without_its_knowledge() {
     }
     hosts.app(true, "stranger-v6", 9003, "fd99::2");
     hosts.app(false, "app", 9000, "127.0.0.1");
-    for (name, port) in [("unknown", 9004), ("greeter-a", 9005), ("greeter-b", 9006), ("left-alone", 9007)] {
+    for (name, port) in [
+        ("unknown", 9004),
+        ("greeter-a", 9005),
+        ("greeter-b", 9006),
+        ("left-alone", 9007),
+        ("database", 9008),
+    ] {
         hosts.stream(name, &format!("10.99.0.2:{port}"));
     }
     let mut server = hosts.here.command(binary::weir());
@@ -142,9 +148,26 @@ fn an_applications_connections_are_governed_without_its_knowledge() {
     let mut sidecar = hosts.here.command(binary::weir());
     sidecar.args(["proxy", "--insecure", "--service", "front", "--app", "127.0.0.1:9000"]);
     sidecar.args(["--inbound", "0.0.0.0:19000", "--outbound", "127.0.0.1:15000", "--access-log"]).arg(&log);
-    sidecar.args(["--upstream", "cart", "--upstream", "greeter", "--upstream", "cart=127.0.0.1:9191"]);
+    sidecar.args([
+        "--upstream",
+        "cart",
+        "--upstream",
+        "greeter",
+        "--upstream",
+        "database",
+        "--upstream",
+        "cart=127.0.0.1:9191",
+    ]);
     sidecar.args(["--transparent", "127.0.0.1:15001", "--transparent", "[::1]:15001"]);
     hosts.start("sidecar", sidecar).wait_for_line("transparent", START_LIMIT);
+    let register = r#"{"service": "database", "address": "10.99.0.2", "port": 9008}"#;
+    let request = format!(
+        "PUT /weir/v1/instances/database HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\nContent-Length: \
+         {}\\r\\n\\r\\n{register}",
+        register.len()
+    );
+    let registered = hosts.call("127.0.0.1", 8500, &request, usize::MAX >> 2);
+    assert!(registered.as_deref().is_some_and(|answer| answer.starts_with("HTTP/1.1 20")), "{registered:?}");
     let by_port = |hosts: &Hosts| hosts.ask("127.0.0.1", 9191, "whatever");
     eventually("the sidecar knows the service", START_LIMIT, || {
         by_port(&hosts).filter(|answer| answer.starts_with("cart-"))
@@ -170,6 +193,8 @@ fn an_applications_connections_are_governed_without_its_knowledge() {
     assert_eq!(hosts.everybody(at_cart), both("cart-a", "cart-b"));
     assert_eq!(hosts.everybody(at_greeter), both("greeter-a\n", "greeter-b\n"));
     assert_eq!(hosts.everybody(by_port), both("cart-a", "cart-b"), "its local port as before");
+    // Nobody has declared what it speaks, and it speaks first.
+    assert_eq!(hosts.call("10.99.0.2", 9008, "", 9).as_deref(), Some("database\n"));
     // What is nobody's goes where it was going, unless it asks for a service by name.
     assert_eq!(hosts.ask("10.99.0.2", 9003, "elsewhere.example").as_deref(), Some("stranger"));
     assert_eq!(hosts.ask("fd99::2", 9003, "elsewhere.example").as_deref(), Some("stranger-v6"));
@@ -202,7 +227,12 @@ fn an_applications_connections_are_governed_without_its_knowledge() {
     let logged = eventually("the log", Duration::from_secs(10), || {
         std::fs::read_to_string(&log).ok().filter(|log| log.contains("10.99.0.2:9004"))
     });
-    assert!(logged.contains("10.99.0.2:9003") && logged.contains("\"greeter\""), "{logged}");
+    assert!(
+        logged.contains("10.99.0.2:9003")
+            && logged.contains("\"greeter\"")
+            && logged.contains("\"database\""),
+        "{logged}"
+    );
     assert!(!logged.contains(":9007"), "left alone");
 }
 
