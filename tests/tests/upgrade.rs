@@ -80,6 +80,11 @@ impl Stage {
 
 const TAKEN_OVER: &str = "serving in the place of the proxy that ran before";
 
+/// How long the load may take, in sum, to make up for what it could not send.
+const CATCH_UP_MAX: Duration = Duration::from_secs(240);
+/// The least share of the rate, over the whole run, with which something was shown.
+const REACHED_MIN: f64 = 0.9;
+
 /// How many of something there are, unless the environment says otherwise.
 fn count(variable: &str, usual: usize) -> usize {
     std::env::var(variable).map_or(usual, |text| text.parse().expect(variable))
@@ -95,9 +100,11 @@ fn no_request_fails_in_swaps_and_upgrades() {
     let mut former = Vec::new();
     let load = stage.load(rate).start_mixed(4);
     load.wait_for_first(START_LIMIT);
-    let begin = Instant::now();
+    let patience = Instant::now() + CATCH_UP_MAX;
     let mut swapped = 0;
     for upgrade in 1..=upgrades {
+        // Each begins under the whole load, however much the one before has slowed it down.
+        load.catch_up(patience);
         while swapped * upgrades < swaps * upgrade {
             swapped += 1;
             stage.lead_to(swapped % 2);
@@ -114,7 +121,8 @@ fn no_request_fails_in_swaps_and_upgrades() {
         former.push(std::mem::replace(&mut running, next));
     }
     load.wait_for_more(u64::from(rate), START_LIMIT);
-    let elapsed = begin.elapsed();
+    load.catch_up(patience);
+    let reached = load.reached();
     let outcome = load.stop();
     assert!(
         outcome.failures.is_empty(),
@@ -128,8 +136,12 @@ fn no_request_fails_in_swaps_and_upgrades() {
         assert!(status.success(), "{status}\n{}", process.output());
     }
     println!(
-        "{swapped} swaps, {upgrades} upgrades, {} requests in {elapsed:?}, none failed; slowest {:?}",
+        "{swapped} swaps, {upgrades} upgrades, {} requests, {reached:.0} of {rate} a second, none failed; slowest {:?}",
         outcome.good, outcome.slowest
+    );
+    assert!(
+        reached >= f64::from(rate) * REACHED_MIN,
+        "{reached:.0} requests a second are not {rate}: this machine cannot show it now (WEIR_TEST_RATE asks for less)"
     );
     assert!(running.terminate().success());
     assert!(!stage.handover().exists(), "the last one leaves nothing behind");
