@@ -9,10 +9,12 @@ pub mod cluster;
 pub mod databases;
 pub mod documents;
 pub mod http;
+pub mod http2;
 pub mod load;
 pub mod namespaces;
 pub mod process;
 pub mod wait;
+pub mod wire;
 
 pub use app::App;
 pub use cluster::Cluster;

@@ -56,16 +56,29 @@ impl Namespace {
         command
     }
 
-    /// Joins two by a cable, with these networks' first and second addresses (`10.0.0.` and `fd00::`, say).
-    pub fn join(&self, other: &Self, v4: &str, v6: &str) {
+    /// Joins two by a cable of this name, with these networks' first and second addresses (`10.0.0.` and `fd00::`, say).
+    pub fn join(&self, other: &Self, cable: &str, v4: &str, v6: &str) {
         let pid = other.pid().to_string();
-        let cable = ["link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", &pid];
-        output(self.command("ip").args(cable));
+        let added = ["link", "add", cable, "type", "veth", "peer", "name", cable, "netns", &pid];
+        output(self.command("ip").args(added));
         for (namespace, last) in [(self, 1), (other, 2)] {
             let ip = |args: &[&str]| output(namespace.command("ip").args(args));
-            ip(&["addr", "add", &format!("{v4}{last}/24"), "dev", "cable"]);
-            ip(&["addr", "add", &format!("{v6}{last}/64"), "dev", "cable", "nodad"]);
-            ip(&["link", "set", "cable", "up"]);
+            ip(&["addr", "add", &format!("{v4}{last}/24"), "dev", cable]);
+            ip(&["addr", "add", &format!("{v6}{last}/64"), "dev", cable, "nodad"]);
+            ip(&["link", "set", cable, "up"]);
+        }
+    }
+
+    /// Sends what is for a network (`10.0.0.0/24`, say) by way of an address.
+    pub fn route(&self, network: &str, via: &str) {
+        output(self.command("ip").args(["route", "add", network, "via", via]));
+    }
+
+    /// Has it pass on what is not for itself.
+    pub fn forward(&self) {
+        for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            let script = format!("echo 1 > /proc/sys/net/{switch}");
+            output(self.command("sh").args(["-c", &script]));
         }
     }
 }

@@ -71,6 +71,14 @@ pub struct EndpointInputs {
     /// Free data of the instance.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// Whether the instance has a gRPC check of its own port.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub grpc_check: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A message of the mesh protocol that says something impossible.
@@ -120,6 +128,7 @@ impl TryFrom<mesh::Endpoint> for EndpointInputs {
             draining: sent.draining,
             inbound: sent.inbound,
             metadata: sent.metadata.into_iter().collect(),
+            grpc_check: sent.grpc_check,
         })
     }
 }
@@ -140,6 +149,7 @@ impl From<EndpointInputs> for mesh::Endpoint {
             draining: endpoint.draining,
             inbound: endpoint.inbound,
             metadata: endpoint.metadata.into_iter().collect(),
+            grpc_check: endpoint.grpc_check,
         }
     }
 }
@@ -158,13 +168,16 @@ mod tests {
             draining: true,
             inbound: true,
             metadata: BTreeMap::from([("version".to_owned(), "2".to_owned())]),
+            grpc_check: false,
         }
     }
 
     #[test]
     fn endpoints_cross_the_wire_unchanged() {
-        let sent = mesh::Endpoint::from(endpoint());
-        assert_eq!(EndpointInputs::try_from(sent), Ok(endpoint()));
+        for endpoint in [endpoint(), EndpointInputs { grpc_check: true, ..endpoint() }] {
+            let sent = mesh::Endpoint::from(endpoint.clone());
+            assert_eq!(EndpointInputs::try_from(sent), Ok(endpoint));
+        }
     }
 
     #[test]

@@ -409,13 +409,16 @@ fn listener_policy() {
 #[test]
 fn service() {
     let spec = ServiceSpec {
-        protocol: Protocol::Http2,
+        protocol: Some(Protocol::Http2),
         metadata: map(&[("team", "shop")]),
         endpoints: vec![StaticEndpoint { address: text("10.0.0.1"), port: 8080, weight: 3 }],
     };
     golden("service", &Resource { metadata: named("cart"), spec: Spec::Service(spec) });
     let least = Metadata { name: text("a"), namespace: text("default"), ..Metadata::default() };
-    golden("service_least", &Resource { metadata: least, spec: Spec::Service(ServiceSpec::default()) });
+    // What was stored before a protocol could be left open says one, whoever wrote it.
+    let spec = ServiceSpec { protocol: Some(Protocol::Http), ..ServiceSpec::default() };
+    golden("service_least", &Resource { metadata: least.clone(), spec: Spec::Service(spec) });
+    golden("service_undeclared", &Resource { metadata: least, spec: Spec::Service(ServiceSpec::default()) });
 }
 
 #[test]
@@ -709,7 +712,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         weight,
     });
     let service = (free(), prop::collection::vec(endpoint, 0..3)).prop_map(|(metadata, endpoints)| {
-        Spec::Service(ServiceSpec { protocol: Protocol::Grpc, metadata, endpoints })
+        Spec::Service(ServiceSpec { protocol: Some(Protocol::Grpc), metadata, endpoints })
     });
     let file = || prop::option::of(word());
     let certificate = (file(), file(), file()).prop_map(|(cert_file, key_file, ca_file)| {

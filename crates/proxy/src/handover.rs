@@ -4,7 +4,8 @@
 //! ```text
 //!  running                                       new, started with the same --handover PATH
 //!     |<---------------- hello: role -----------------|   connects before it binds anything
-//!     |----- offer: every socket that it listens on ->|
+//!     |----- offer: every socket that it listens on, |
+//!     |       and what it has in force -------------->|   begins with that, or nothing; follows its own source then
 //!     |                                               |   takes what its own snapshot wants, binds what is new,
 //!     |<---------------- serving: what it took -------|   and accepts once that snapshot is in force
 //!     |----- released ------------------------------->|
@@ -18,12 +19,17 @@
 //! worker accepts from several where there are more of them than workers, and where there are fewer, the missing ones
 //! are bound only when their workers accept.
 //!
+//! The new process never serves less than the running one because it refuses something. What the running one has in force
+//! comes along, as bytes that only the source of snapshots understands, and is put in force whole or the new process ends.
+//! And a process that has begun to listen on something since it made its offer does not let itself be taken over from.
+//!
 //! Versions: a message is JSON in one packet; fields that are not known are ignored, and both sides say which versions
 //! of the protocol they speak. This module must not know what a listener is for.
 
 mod channel;
 mod give;
 mod message;
+mod state;
 mod take;
 
 use std::io;
@@ -32,7 +38,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use give::Giver;
+pub(crate) use give::{Giver, Running};
 pub(crate) use take::{Takeover, take};
 
 /// How long a new process may take until it serves. Beyond, it has failed.
@@ -58,6 +64,15 @@ impl Offered {
     pub(crate) const ADMIN: &'static str = "admin";
     /// The role of the socket at which processes wait to take over.
     const HANDOVER: &'static str = "handover";
+}
+
+/// All that a process offers.
+#[derive(Debug, Default)]
+pub(crate) struct Offer {
+    /// Every listener.
+    pub(crate) listeners: Vec<Offered>,
+    /// What is in force, if the other process can make use of it.
+    pub(crate) state: Option<Vec<u8>>,
 }
 
 /// Why no listener could be taken over.
@@ -100,6 +115,14 @@ pub enum HandoverError {
     /// The new process did not come to serve.
     #[error("no snapshot was in force within {} s, so the running proxy keeps its listeners", .0.as_secs())]
     NotServing(Duration),
+    /// The new process would serve less.
+    #[error("nothing would serve {addr} any more, so the running proxy keeps its listeners: {refused}")]
+    Less {
+        /// What the running process listens on.
+        addr: SocketAddr,
+        /// What this one refuses.
+        refused: Box<crate::snapshot::Rejection>,
+    },
 }
 
 #[cfg(test)]

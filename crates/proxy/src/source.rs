@@ -1,7 +1,8 @@
-//! Where snapshots come from: files, a control plane, or the last good state on disk.
+//! Where snapshots come from: files, a control plane, the process that this one takes over from, or the last good state
+//! on disk.
 //!
 //! ```text
-//! file | mesh | disk -> Inputs -> publish: resolve names -> compile -> bind listeners -> swap -> settle listeners
+//! file | mesh | handover | disk -> Inputs -> publish: resolve names -> compile -> bind listeners -> swap -> settle listeners
 //! ```
 //!
 //! A source runs on the control thread, builds aside, validates whole and swaps. It must never block a worker, and it
@@ -15,6 +16,7 @@ mod run;
 
 mod certificates;
 mod disk;
+mod kept;
 mod names;
 mod shared;
 mod subscriptions;
@@ -53,6 +55,12 @@ pub enum SourceError {
         path: std::path::PathBuf,
         /// The system's reason.
         source: std::io::Error,
+    },
+    /// What the process has in force that this one was to take over from is refused here.
+    #[error("the running proxy serves what this one refuses: {refused}")]
+    Inherited {
+        /// The first of what is refused.
+        refused: Box<crate::snapshot::Rejection>,
     },
     /// Signals cannot be received.
     #[error("cannot receive SIGHUP: {0}")]

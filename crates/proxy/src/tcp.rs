@@ -40,6 +40,11 @@ struct Stream {
     _counted: OpenConnection,
 }
 
+/// A client that speaks TLS, and what it has asked for.
+pub(crate) struct Encrypted {
+    pub(crate) server_name: Option<Box<str>>,
+}
+
 /// Where it goes.
 enum Way {
     /// To an endpoint of a service.
@@ -50,9 +55,9 @@ enum Way {
 
 /// Serves a connection until it ends: everything that was read so far, and all that comes, goes to where the listener's
 /// routes say, or to where it was going when it was captured.
-pub(crate) fn serve(arrival: Arrival, server_name: Option<Box<str>>) -> impl Future<Output = ()> {
+pub(crate) fn serve(arrival: Arrival, encrypted: Option<Encrypted>) -> impl Future<Output = ()> {
     // Not an async function, which would hold the arguments a second time.
-    let (mut stream, ahead) = Stream::new(arrival, server_name);
+    let (mut stream, ahead) = Stream::new(arrival, encrypted);
     async move { stream.run(ahead).await }
 }
 
@@ -70,13 +75,12 @@ impl Drop for Stream {
 }
 
 impl Stream {
-    fn new(arrival: Arrival, server_name: Option<Box<str>>) -> (Self, Vec<u8>) {
+    fn new(arrival: Arrival, encrypted: Option<Encrypted>) -> (Self, Vec<u8>) {
         let Arrival { worker, listener, io, peer, destination, ahead, secure, counted: _, place } = arrival;
         worker.connection_opened();
-        let is_tls = listener.config(&worker.view()).is_some_and(|config| config.tls.is_some());
-        let encrypted = is_tls && secure.is_none();
+        let passed = encrypted.is_some() && secure.is_none();
         let mut counted = listener.counters.open(place);
-        counted.speaks(if encrypted { Wire::TlsPassthrough } else { Wire::Tcp });
+        counted.speaks(if passed { Wire::TlsPassthrough } else { Wire::Tcp });
         let stream = Self {
             timer: worker.timers.slot(),
             notes: Notes::new(&worker),
@@ -86,9 +90,9 @@ impl Stream {
             client: io,
             peer,
             destination,
-            server_name,
+            server_name: encrypted.and_then(|encrypted| encrypted.server_name),
             secure,
-            encrypted,
+            encrypted: passed,
         };
         (stream, ahead)
     }

@@ -183,7 +183,7 @@ fn waiting_connections_are_small() {
         streams.push(stream);
     }
     let each = (LIVE_BYTES.load(Ordering::SeqCst) - before) / CONNECTIONS;
-    assert!(each <= 2048, "a waiting connection takes {each} bytes");
+    assert!(each <= 768, "a waiting connection takes {each} bytes");
 }
 
 fn a_slow_reader_is_bounded() {

@@ -7,6 +7,10 @@ use std::net::{TcpListener, TcpStream};
 /// More than the buffers of the sockets on the way can hold.
 const LARGE_BYTES: usize = 16 * 1024 * 1024;
 
+/// To the key `dGhlIHNhbXBsZSBub25jZQ==`, that of the examples (RFC 6455 section 1.3).
+const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let name = args.next().expect("a name");
@@ -29,7 +33,7 @@ fn serve(stream: &TcpStream, name: &str) -> Option<()> {
         if reader.read_line(&mut request_line).ok()? == 0 {
             return None;
         }
-        let (mut length, mut last) = (0, false);
+        let (mut length, mut last, mut is_websocket) = (0, false, false);
         let mut head = request_line.clone();
         loop {
             let mut line = String::new();
@@ -37,6 +41,7 @@ fn serve(stream: &TcpStream, name: &str) -> Option<()> {
             if line == "\r\n" || line.is_empty() {
                 break;
             }
+            is_websocket |= line.eq_ignore_ascii_case("upgrade: websocket\r\n");
             last |= line.eq_ignore_ascii_case("connection: close\r\n");
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().ok()?;
@@ -45,6 +50,11 @@ fn serve(stream: &TcpStream, name: &str) -> Option<()> {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
+        if is_websocket {
+            writer.write_all(SWITCHED).ok()?;
+            // Whatever it is, it goes back.
+            return std::io::copy(&mut reader, &mut writer).ok().map(drop);
+        }
         if request_line.contains(" /large") {
             write_large(writer)?;
             continue;

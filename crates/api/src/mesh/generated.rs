@@ -189,6 +189,9 @@ pub struct Endpoint {
     pub inbound: bool,
     #[prost(map = "string, string", tag = "8")]
     pub metadata: ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    /// its port has a gRPC check
+    #[prost(bool, tag = "9")]
+    pub grpc_check: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_model::registry::{Address, Health};
+use weir_model::registry::{Address, CheckKind, Health};
 use weir_model::resource::Protocol;
 use weir_model::resource::service::StaticEndpoint;
 use weir_model::{Position, Revision, ServiceRef};
@@ -30,6 +30,8 @@ pub struct Endpoint {
     pub health: Health,
     /// The instance's metadata.
     pub metadata: BTreeMap<String, String>,
+    /// Whether the instance has a gRPC check of its own port.
+    pub grpc_check: bool,
 }
 
 /// The endpoints of a service.
@@ -41,8 +43,9 @@ pub struct EndpointsView {
     pub index: Revision,
     /// The position of the catalog this was read from.
     pub position: Position,
-    /// The protocol, from the Service document, else from instance metadata `protocol`, else HTTP.
-    pub protocol: Protocol,
+    /// The protocol, from the Service document, else from instance metadata `protocol`, else from a gRPC check; none
+    /// when nothing says it.
+    pub protocol: Option<Protocol>,
     /// The endpoints, by id; unhealthy ones too.
     pub endpoints: Vec<Endpoint>,
 }
@@ -100,15 +103,17 @@ impl State {
     fn endpoints(&self, service: &ServiceRef) -> EndpointsView {
         let document = self.declared.set.service(service);
         let members = self.members(service);
-        let protocol = document.map(|document| document.protocol).or_else(|| declared_by(&members));
         let mut endpoints: Vec<_> = members.iter().map(endpoint).collect();
         endpoints.extend(document.into_iter().flat_map(|document| &document.endpoints).map(fixed_endpoint));
         endpoints.sort_by(|a, b| a.id.cmp(&b.id));
+        let stated = || endpoints.iter().map(|endpoint| (&endpoint.metadata, endpoint.grpc_check));
+        let protocol = document.and_then(|document| document.protocol);
+        let protocol = protocol.or_else(|| Protocol::of_instances(stated()));
         EndpointsView {
             known: document.is_some() || self.registry.service(&service.namespace, &service.name).is_some(),
             index: self.endpoints_index(service),
             position: self.position,
-            protocol: protocol.unwrap_or_default(),
+            protocol,
             endpoints,
         }
     }
@@ -134,6 +139,7 @@ fn fixed_endpoint(fixed: &StaticEndpoint) -> Endpoint {
         weight: fixed.weight,
         health: Health::Passing,
         metadata: BTreeMap::new(),
+        grpc_check: false,
     }
 }
 
@@ -154,15 +160,17 @@ fn endpoint(member: &ServiceMember) -> Endpoint {
         },
         health,
         metadata: instance.metadata.clone(),
+        grpc_check: has_grpc_check(member),
     }
 }
 
-fn declared_by(members: &[ServiceMember]) -> Option<Protocol> {
-    members.iter().find_map(|member| match member.instance.value().metadata.get("protocol")?.as_str() {
-        "http" => Some(Protocol::Http),
-        "http2" => Some(Protocol::Http2),
-        "grpc" => Some(Protocol::Grpc),
-        "tcp" => Some(Protocol::Tcp),
-        _ => None,
+/// Whether a check asks for gRPC where the application listens. One of another port says nothing of what is called.
+fn has_grpc_check(member: &ServiceMember) -> bool {
+    let port = member.instance.value().port;
+    member.instance.checks.iter().any(|check| match check.value.definition.as_ref().map(|how| &how.kind) {
+        Some(CheckKind::Grpc { address, .. }) => {
+            address.rsplit_once(':').is_some_and(|(_, checked)| checked.parse() == Ok(port))
+        }
+        _ => false,
     })
 }

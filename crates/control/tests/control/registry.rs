@@ -8,10 +8,13 @@ use std::time::Duration;
 use weir_control::Error;
 use weir_control::catalog::Topic;
 use weir_control::registry::{KnownHealth, OnNode, Registration};
-use weir_model::ServiceRef;
-use weir_model::registry::{Address, Health, Instance, Node, Weights};
+use weir_model::registry::{Address, CheckKind, Health, Instance, Node, Weights};
+use weir_model::resource::Protocol;
+use weir_model::units::Span;
+use weir_model::{ServiceRef, Spec};
 use weir_store::Memory;
 
+use crate::resources::{request, service};
 use crate::support::*;
 
 #[tokio::test]
@@ -267,12 +270,50 @@ async fn endpoints_carry_address_weight_and_health() {
     let web = ServiceRef::new(NS, "web");
     let view = control.catalog().endpoints(&web);
     assert!(view.known);
-    assert_eq!(view.protocol, weir_model::resource::Protocol::Grpc);
+    assert_eq!(view.protocol, Some(Protocol::Grpc));
     let [a, b] = &view.endpoints[..] else { panic!("{view:?}") };
     assert_eq!((&*a.id, &a.address, a.inbound, a.weight), ("weir/a", &inbound, true, 1));
     let own = Address { host: "127.0.0.1".to_owned(), port: 8080 };
     assert_eq!((&b.address, b.inbound, b.weight, b.health), (&own, false, 1, Health::Passing));
     assert!(!control.catalog().endpoints(&ServiceRef::new(NS, "nobody")).known);
+}
+
+#[tokio::test]
+async fn a_protocol_is_declared_by_document_metadata_or_check() {
+    let control = start().await;
+    let web = ServiceRef::new(NS, "web");
+    let seen = || {
+        let view = control.catalog().endpoints(&web);
+        (view.protocol, view.endpoints.iter().map(|endpoint| endpoint.grpc_check).collect::<Vec<_>>())
+    };
+    let grpc = |address: &str| {
+        let mut check = ttl("c", Some("b"), Duration::from_secs(10), None);
+        let definition = check.definition.as_mut().unwrap();
+        definition.kind = CheckKind::Grpc { address: address.to_owned(), service: String::new() };
+        definition.timeout = Span(Duration::from_secs(1));
+        check
+    };
+    control.register_instance(instance("web", "a"), vec![], true).await.unwrap();
+    assert_eq!(seen(), (None, vec![false]));
+    let checked = instance("web", "b");
+    control.register_instance(checked.clone(), vec![grpc("127.0.0.1:9999")], true).await.unwrap();
+    assert_eq!(seen(), (None, vec![false, false]), "another port's");
+    let index = control.catalog().endpoints(&web).index;
+    control.register_instance(checked, vec![grpc("[::1]:8080")], true).await.unwrap();
+    assert_eq!(seen(), (Some(Protocol::Grpc), vec![false, true]));
+    assert!(control.catalog().endpoints(&web).index > index, "proxies are told");
+    let metadata = BTreeMap::from([("protocol".to_owned(), "http2".to_owned())]);
+    control.register_instance(Instance { metadata, ..instance("web", "c") }, vec![], true).await.unwrap();
+    assert_eq!(seen().0, Some(Protocol::Http2));
+    let declare = async |protocol| {
+        let mut document = service("web", 1);
+        let Spec::Service(spec) = &mut document.spec else { unreachable!() };
+        spec.protocol = protocol;
+        control.apply(&request(&[document])).await.unwrap();
+        seen().0
+    };
+    assert_eq!(declare(None).await, Some(Protocol::Http2), "a document need not say it");
+    assert_eq!(declare(Some(Protocol::Tcp)).await, Some(Protocol::Tcp));
 }
 
 #[tokio::test]

@@ -74,6 +74,7 @@ pub(crate) fn endpoint_inputs(endpoint: Endpoint) -> EndpointInputs {
         draining: false,
         inbound: endpoint.inbound,
         metadata: endpoint.metadata,
+        grpc_check: endpoint.grpc_check,
     }
 }
 

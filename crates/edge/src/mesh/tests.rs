@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use weir_api::mesh::{Health, ResourceRef, Role, ServiceEndpoints, Update};
 use weir_model::Kind;
-use weir_model::registry::{Address, Check, Health as CheckHealth, Instance};
+use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health as CheckHealth, Instance};
+use weir_model::units::Span;
 
 use super::Timeouts;
 use client::{Client, Server, hello, sidecar};
@@ -133,6 +134,30 @@ async fn a_callers_endpoint_is_the_sidecar_with_its_health() {
     let [endpoint] = cart.upserts.as_slice() else { panic!("{cart:?}") };
     assert_eq!((endpoint.address.as_str(), endpoint.port, endpoint.inbound), ("10.0.0.9", 15001, true));
     assert_eq!(endpoint.health(), Health::Warning);
+    assert!(!endpoint.grpc_check);
+    // What its checks say of its protocol comes with it.
+    let check = Check {
+        definition: Some(CheckDefinition {
+            kind: CheckKind::Grpc { address: "127.0.0.1:9001".into(), service: String::new() },
+            interval: Span(Duration::from_secs(60)),
+            timeout: Span(Duration::from_secs(1)),
+            successes_before_passing: 0,
+            failures_before_critical: 0,
+            failures_before_warning: 0,
+            deregister_after: None,
+        }),
+        id: "g".into(),
+        instance: Some("cart-1".into()),
+        ..Check::default()
+    };
+    server
+        .control
+        .register_instance(server.instance("cart", "cart-1", 9001), vec![check], false)
+        .await
+        .unwrap();
+    let update = proxy.update().await;
+    let [endpoint] = &endpoints(&update, "cart").unwrap().upserts[..] else { panic!("{update:?}") };
+    assert!(endpoint.grpc_check);
 }
 
 #[tokio::test]

@@ -57,14 +57,13 @@ impl Views {
 mod tests {
     use super::*;
     use weir_model::Position;
-    use weir_model::resource::Protocol;
 
     fn view(index: Revision) -> EndpointsView {
         EndpointsView {
             known: true,
             index,
             position: Position::new(1, index),
-            protocol: Protocol::Http,
+            protocol: None,
             endpoints: Vec::new(),
         }
     }

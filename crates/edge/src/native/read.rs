@@ -103,7 +103,7 @@ impl NativeApi {
             Spec::Service(spec) => Some(spec),
             _ => None,
         });
-        let protocol = serde_json::to_value(catalog.endpoints(service).protocol);
+        let protocol = serde_json::to_value(catalog.endpoints(service).protocol.unwrap_or_default());
         ServiceView {
             namespace: service.namespace.clone(),
             name: service.name.clone(),

@@ -122,6 +122,7 @@ struct UpstreamView {
     service: String,
     known: bool,
     protocol: String,
+    protocol_declared: bool,
     balance: String,
     retries: u32,
     connect_timeout_ms: u64,
@@ -333,7 +334,8 @@ fn view(upstream: &Upstream, endpoints_left: &mut usize) -> UpstreamView {
     UpstreamView {
         service: upstream.label.to_string(),
         known: upstream.known,
-        protocol: word(&upstream.protocol),
+        protocol: word(&upstream.protocol()),
+        protocol_declared: upstream.declared.is_some(),
         balance: word(&upstream.settings.balance),
         retries: upstream.settings.retries,
         connect_timeout_ms: ms(upstream.settings.connect_timeout),

@@ -87,6 +87,7 @@ async fn config_shows_what_is_in_force() {
     assert_eq!(body["routes"][0]["backends"][0]["service"], "cart");
     let cart = &body["upstreams"][0];
     assert_eq!((&cart["service"], &cart["protocol"]), (&"cart".into(), &"http".into()));
+    assert_eq!(cart["protocol_declared"], false);
     let endpoint = &cart["endpoints"][0];
     assert_eq!((&endpoint["id"], &endpoint["health"]), (&"a/1".into(), &"passing".into()));
     assert_eq!((&endpoint["in_flight"], &endpoint["address"]), (&0.into(), &"127.0.0.1:9001".into()));

@@ -164,7 +164,7 @@ async fn attempt(
     // Whoever is told who its client is must not be given another's requests on the same connection.
     let shared = settings.proxy_protocol.is_none();
     let pooled = if local.upstream.is_http2() && shared {
-        let grpc = local.upstream.protocol == Protocol::Grpc;
+        let grpc = local.upstream.protocol() == Protocol::Grpc;
         local.pool(index).http2.stream(&conn.worker, grpc, settings.room()).map(|stream| (stream, 0))
     } else if only_fresh || !shared {
         None
@@ -307,7 +307,7 @@ async fn open_stream(
     let channel = own.as_ref().unwrap_or(&local.pool(index).http2);
     let to = Dial::to(&conn.worker, &local.upstream, local.endpoint(index), header)?;
     let dial = || dial(to.clone());
-    let grpc = local.upstream.protocol == Protocol::Grpc;
+    let grpc = local.upstream.protocol() == Protocol::Grpc;
     let opened = channel.open(&conn.worker, grpc, dial, room, deadline, &conn.timer).await;
     opened.map_err(|why| match why {
         NoStream::Failed(fault) if fault.kind() == io::ErrorKind::TimedOut => ConnectFault::TimedOut,

@@ -189,7 +189,7 @@ impl Connection {
     #[inline]
     fn to_upstream(&self, view: &Rc<View>, upstream: &Arc<Upstream>, exchange: &mut Exchange) -> Way {
         exchange.asked.timeout = upstream.settings.request_timeout.unwrap_or_default();
-        if upstream.protocol == Protocol::Tcp {
+        if upstream.protocol() == Protocol::Tcp {
             let message = format!("service {} takes bytes, not requests", upstream.label);
             return Way::Refuse(Refusal::new(Reason::ProtocolNotServed, message));
         }

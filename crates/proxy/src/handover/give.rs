@@ -11,10 +11,20 @@ use tokio::time::timeout;
 
 use super::channel::{Channel, SOCKETS_MAX, accept, listen, listener, own_uid};
 use super::message::{Message, agree};
-use super::{HandoverError, MESSAGE_MAX, Offered, SERVING_MAX};
+use super::{HandoverError, MESSAGE_MAX, Offer, Offered, SERVING_MAX, state};
 
 /// How long to wait after the system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the running process says of itself.
+pub(crate) trait Running {
+    /// Copies of all that it listens on, and what it has in force. Asked whenever a process begins to take over.
+    fn offer(&self) -> io::Result<Offer>;
+    /// What it listens on now, by role and address as wanted.
+    fn listening(&self) -> Vec<(&'static str, SocketAddr)>;
+    /// The process has failed to take over.
+    fn failed(&self);
+}
 
 /// Waits at a path for the process that will take over.
 #[derive(Debug)]
@@ -54,13 +64,8 @@ impl Giver {
         SERVING_MAX.saturating_add(MESSAGE_MAX).saturating_add(MESSAGE_MAX)
     }
 
-    /// Waits until a process has taken over. `offer` gives copies of all that this process listens on, and is called
-    /// whenever a process begins to do so; `failed`, when it has failed to.
-    pub(crate) async fn give(
-        &mut self,
-        offer: impl Fn() -> io::Result<Vec<Offered>>,
-        failed: impl Fn(),
-    ) -> Given {
+    /// Waits until a process has taken over.
+    pub(crate) async fn give(&mut self, running: &impl Running) -> Given {
         loop {
             let channel = match accept(&self.listener).await {
                 Ok(channel) => channel,
@@ -72,11 +77,11 @@ impl Giver {
             };
             // From here on, should this end in the middle, that process goes on without it.
             self.shared = true;
-            match self.attend(&channel, &offer).await {
+            match self.attend(&channel, running).await {
                 Ok(taken) => return Given { channel, taken },
                 Err(why) => {
                     self.shared = false;
-                    failed();
+                    running.failed();
                     tracing::warn!(%why, "listeners were not handed over; going on");
                     // It may be gone.
                     let _ = timeout(MESSAGE_MAX, channel.send(&Message::Declined { reason: why }, &[])).await;
@@ -89,7 +94,7 @@ impl Giver {
     async fn attend(
         &self,
         channel: &Channel,
-        offer: &impl Fn() -> io::Result<Vec<Offered>>,
+        running: &impl Running,
     ) -> Result<Vec<(String, SocketAddr)>, String> {
         let (uid, own) = (channel.peer_uid().map_err(|error| error.to_string())?, own_uid());
         if uid != own && uid != 0 {
@@ -105,8 +110,8 @@ impl Giver {
             }
             other => return Err(format!("it began with {other:?}: expected a hello")),
         }
-        let offered = offer().map_err(|error| error.to_string())?;
-        let sending = self.send_offer(channel, &offered);
+        let Offer { listeners: offered, state } = running.offer().map_err(|error| error.to_string())?;
+        let sending = self.send_offer(channel, &offered, state.as_deref());
         timeout(MESSAGE_MAX, sending)
             .await
             .map_err(|_| "it does not read".to_owned())?
@@ -118,14 +123,28 @@ impl Giver {
                     let found = found.map(|one| (one.role.clone(), one.wanted));
                     found.ok_or_else(|| format!("it took listener {number}, which was not offered"))
                 };
-                taken.into_iter().map(one).collect()
+                let taken = taken.into_iter().map(one).collect::<Result<_, String>>()?;
+                let was_offered = |(role, wanted): &(&str, SocketAddr)| {
+                    offered.iter().any(|one| one.role == *role && one.wanted == *wanted)
+                };
+                match running.listening().iter().find(|one| !was_offered(one)) {
+                    Some((_, addr)) => {
+                        Err(format!("it has begun to listen on {addr} since it was asked; try again"))
+                    }
+                    None => Ok(taken),
+                }
             }
             Message::Declined { reason } => Err(format!("it gave up: {reason}")),
             other => Err(format!("it said {other:?}: expected that it serves")),
         }
     }
 
-    async fn send_offer(&self, channel: &Channel, offered: &[Offered]) -> io::Result<()> {
+    async fn send_offer(
+        &self,
+        channel: &Channel,
+        offered: &[Offered],
+        state: Option<&[u8]>,
+    ) -> io::Result<()> {
         for Offered { number, role, wanted, sockets } in offered {
             let message = Message::Listener { number: *number, role: role.clone(), wanted: *wanted };
             for some in sockets.chunks(SOCKETS_MAX) {
@@ -139,6 +158,11 @@ impl Giver {
             wanted: ([0, 0, 0, 0], 0).into(),
         };
         channel.send(&own, &[self.listener.as_fd()]).await?;
+        match state.map(state::store) {
+            Some(Ok(stored)) => channel.send(&Message::State, &[stored.as_fd()]).await?,
+            Some(Err(error)) => tracing::warn!(%error, "cannot pass on what is in force"),
+            None => {}
+        }
         channel.send(&Message::Offered, &[]).await
     }
 }

@@ -35,6 +35,8 @@ pub(super) enum Message {
         role: String,
         wanted: SocketAddr,
     },
+    /// What is in force; it comes along with the message.
+    State,
     /// Everything was offered.
     Offered,
     /// The new process serves, and accepts from the sockets of these listeners.

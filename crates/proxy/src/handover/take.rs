@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::channel::{Channel, Found, find, own_uid};
 use super::message::{Message, PROTOCOL, PROTOCOL_OLDEST};
-use super::{HandoverError, MESSAGE_MAX, Offered, SERVING_MAX};
+use super::{HandoverError, MESSAGE_MAX, Offer, Offered, SERVING_MAX, state};
 
 /// Listeners that one process may offer.
 const LISTENERS_MAX: usize = 16_384;
@@ -25,7 +25,7 @@ pub(crate) struct Takeover {
 ///
 /// # Errors
 /// There is one, and it does not give them, or must not be trusted.
-pub(crate) async fn take(path: &Path, role: &str) -> Result<Option<(Takeover, Vec<Offered>)>, HandoverError> {
+pub(crate) async fn take(path: &Path, role: &str) -> Result<Option<(Takeover, Offer)>, HandoverError> {
     let failed = |source| HandoverError::Path { path: path.to_owned(), source };
     let channel = match find(path).await.map_err(failed)? {
         Found::Running(channel) => channel,
@@ -47,14 +47,15 @@ pub(crate) async fn take(path: &Path, role: &str) -> Result<Option<(Takeover, Ve
         Ok(()) => receive_offer(&channel).await,
         Err(error) => Err(HandoverError::Broken(error)),
     };
-    let (own, offered) = said?;
-    let sockets: usize = offered.iter().map(|one| one.sockets.len()).sum();
-    tracing::info!(path = %path.display(), listeners = offered.len(), sockets, "taking over from the running proxy");
-    Ok(Some((Takeover { channel, own }, offered)))
+    let (own, offer) = said?;
+    let (listeners, sockets) =
+        (offer.listeners.len(), offer.listeners.iter().map(|one| one.sockets.len()).sum::<usize>());
+    tracing::info!(path = %path.display(), listeners, sockets, "taking over from the running proxy");
+    Ok(Some((Takeover { channel, own }, offer)))
 }
 
-async fn receive_offer(channel: &Channel) -> Result<(Option<OwnedFd>, Vec<Offered>), HandoverError> {
-    let mut offered: Vec<Offered> = Vec::new();
+async fn receive_offer(channel: &Channel) -> Result<(Option<OwnedFd>, Offer), HandoverError> {
+    let mut offer = Offer::default();
     let mut own = None;
     loop {
         match next(channel).await? {
@@ -63,6 +64,7 @@ async fn receive_offer(channel: &Channel) -> Result<(Option<OwnedFd>, Vec<Offere
                     own = sockets.into_iter().next();
                     continue;
                 }
+                let offered = &mut offer.listeners;
                 if let Some(begun) = offered.iter_mut().find(|one| one.number == number) {
                     begun.sockets.extend(sockets);
                     continue;
@@ -73,7 +75,11 @@ async fn receive_offer(channel: &Channel) -> Result<(Option<OwnedFd>, Vec<Offere
                 }
                 offered.push(Offered { number, role, wanted, sockets });
             }
-            Some((Message::Offered, _)) => return Ok((own, offered)),
+            Some((Message::State, stored)) => {
+                let loaded = stored.into_iter().next().map(state::load).transpose();
+                offer.state = loaded.map_err(HandoverError::Broken)?;
+            }
+            Some((Message::Offered, _)) => return Ok((own, offer)),
             Some((Message::Declined { reason }, _)) => return Err(HandoverError::Declined { reason }),
             Some(_) => {}
             None => return Err(HandoverError::Broken(io::ErrorKind::UnexpectedEof.into())),

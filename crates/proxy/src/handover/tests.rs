@@ -13,14 +13,37 @@ fn offered(number: u32, role: &str, sockets: Vec<OwnedFd>) -> Offered {
     Offered { number, role: role.to_owned(), wanted: SocketAddr::from(([127, 0, 0, 1], 80)), sockets }
 }
 
+/// A process that offers what a test wants.
+struct Fake<F> {
+    offer: F,
+    listening: std::rc::Rc<std::cell::RefCell<Vec<(&'static str, SocketAddr)>>>,
+}
+
+impl<F: Fn() -> io::Result<Offer>> Running for Fake<F> {
+    fn offer(&self) -> io::Result<Offer> {
+        (self.offer)()
+    }
+
+    fn listening(&self) -> Vec<(&'static str, SocketAddr)> {
+        self.listening.borrow().clone()
+    }
+
+    fn failed(&self) {}
+}
+
 /// A giver that offers what `offer` gives, for one process.
 fn giver(
     path: &Path,
     offer: impl Fn() -> io::Result<Vec<Offered>> + 'static,
 ) -> tokio::task::JoinHandle<Vec<String>> {
+    let offer = move || Ok(Offer { listeners: offer()?, state: None });
+    giver_of(path, Fake { offer, listening: std::rc::Rc::default() })
+}
+
+fn giver_of(path: &Path, running: impl Running + 'static) -> tokio::task::JoinHandle<Vec<String>> {
     let mut giver = Giver::new(path, "gateway", None).unwrap();
     tokio::task::spawn_local(async move {
-        let given = giver.give(offer, || {}).await;
+        let given = giver.give(&running).await;
         let roles = given.taken.iter().map(|(role, _)| role.clone()).collect();
         given.released().await;
         roles
@@ -44,6 +67,8 @@ async fn sockets_arrive_whole_however_many_there_are() {
         });
         let (takeover, got) = take(&path, "gateway").await.unwrap().unwrap();
         assert!(takeover.own.is_some());
+        assert!(got.state.is_none());
+        let got = got.listeners;
         let counts: Vec<_> = got.iter().map(|one| (one.role.as_str(), one.sockets.len())).collect();
         assert_eq!(counts, [("gateway", count), ("admin", 1)]);
         for socket in got.into_iter().next().unwrap().sockets {
@@ -145,10 +170,62 @@ async fn a_process_goes_on_when_the_one_before_ends_in_the_middle() {
         assert!(giver.await.is_err());
         let own = takeover.own.take();
         takeover.serving(vec![0]).await.unwrap();
-        assert_eq!(got[0].sockets.len(), 1);
+        assert_eq!(got.listeners[0].sockets.len(), 1);
         // The path is its own now.
         let _next = Giver::new(&path, "gateway", own).unwrap();
         assert!(matches!(find(&path).await.unwrap(), Found::Running(_)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_in_force_comes_along_however_long_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("h");
+    local(async {
+        let state: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let sent = state.clone();
+        let offer = move || {
+            Ok(Offer {
+                listeners: vec![offered(0, "gateway", vec![listener().into()])],
+                state: Some(sent.clone()),
+            })
+        };
+        let giver = giver_of(&path, Fake { offer, listening: std::rc::Rc::default() });
+        // The second one reads the same, although the first has read it already.
+        for _ in 0..2 {
+            let (_, got) = take(&path, "gateway").await.unwrap().unwrap();
+            assert!(got.state.is_some_and(|got| got == state));
+        }
+        giver.abort();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_listens_on_more_than_it_offered_is_not_taken_over_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("h");
+    local(async {
+        let web = ("gateway", SocketAddr::from(([127, 0, 0, 1], 80)));
+        let listening = std::rc::Rc::new(std::cell::RefCell::new(vec![web]));
+        let offer = || {
+            let listeners = vec![offered(0, "gateway", vec![listener().into()])];
+            Ok(Offer { listeners, state: None })
+        };
+        let giver = giver_of(&path, Fake { offer, listening: listening.clone() });
+        let (takeover, _) = take(&path, "gateway").await.unwrap().unwrap();
+        listening.borrow_mut().push(("gateway", SocketAddr::from(([127, 0, 0, 1], 81))));
+        let error = takeover.serving(vec![0]).await.unwrap_err();
+        assert!(
+            matches!(&error, HandoverError::Declined { reason } if reason.contains("127.0.0.1:81 since")),
+            "{error}"
+        );
+        // Once it is closed again there is nothing in the way.
+        listening.borrow_mut().pop();
+        let (takeover, _) = take(&path, "gateway").await.unwrap().unwrap();
+        takeover.serving(vec![0]).await.unwrap();
+        assert_eq!(giver.await.unwrap(), ["gateway"]);
     })
     .await;
 }

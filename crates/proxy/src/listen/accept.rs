@@ -10,11 +10,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use super::enter::enter;
+use super::enter::{enter, refuse};
 use super::{Bound, Bounds, Capture, Places, Role};
 use crate::config::ProxyConfig;
 use crate::observe::ListenerCounters;
-use crate::respond::{Reason, Refusal};
 use crate::route::RouteTable;
 use crate::runtime::{View, Worker};
 use crate::snapshot::ListenerConfig;
@@ -196,15 +195,7 @@ fn admit(worker: &Rc<Worker>, handle: &Rc<ListenerHandle>, stream: TcpStream, pe
     let place = handle.places.take(handle.bounds().connections_max);
     let is_full = worker.counters.active.get() >= worker.config().limits.connections_max as u64;
     let Some(place) = place.filter(|_| !is_full) else {
-        worker.counters.refusal(Reason::Overloaded);
-        let mut answer = Vec::new();
-        Refusal::new(Reason::Overloaded, "too many connections").write(&mut answer, false, true, b"");
-        // A fresh socket takes this at once, or its peer is gone.
-        let stream = stream.into_std();
-        if let Ok(mut stream) = stream {
-            let _ = io::Write::write(&mut stream, &answer);
-        }
-        return;
+        return refuse(worker, handle, stream);
     };
     enter(worker, handle, stream, peer, place);
 }

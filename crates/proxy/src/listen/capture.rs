@@ -2,13 +2,15 @@
 //! at all, redirected by the kernel.
 //!
 //! ```text
-//!  local port of a service ---------------------------------------------> that service
+//!  local port of a service ----------------------------------------------------> that service
 //!  redirected: original destination (SO_ORIGINAL_DST) -> endpoint of a service? -> that service
-//!              else its first bytes, for a short time: HTTP -> by Host, or on to where it was going
-//!                                                      anything else, or silence -> on to where it was going
+//!                                                        else by Host, or on to where it was going
+//!
+//!  what is spoken: declared for the service? -> that
+//!                  else its first bytes, for a short time -> HTTP, or (anything else, or silence) bytes
 //! ```
 //!
-//! What protocol a service speaks is declared; only what belongs to no service is looked at.
+//! Nothing is looked at where a protocol is declared. An application whose server speaks first waits for the others.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,6 +29,7 @@ use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot};
 use crate::snapshot::MeshLookup;
 use crate::source::Subscribed;
+use crate::tcp::Encrypted;
 
 /// Bytes that are read to find out what a connection speaks.
 const SNIFFED_BYTES_MAX: usize = client_hello::CLIENT_HELLO_BYTES_MAX;
@@ -78,8 +81,8 @@ impl Destination {
 pub(super) enum Kind {
     /// Requests.
     Http,
-    /// Bytes, with the server name that they ask for.
-    Bytes(Option<Box<str>>),
+    /// Bytes, with what they ask for by TLS.
+    Bytes(Option<Encrypted>),
 }
 
 /// Finds out what a captured connection is and where it was to go.
@@ -87,7 +90,7 @@ pub(super) async fn look(arrival: &mut Arrival, timer: &TimerSlot) -> Result<Kin
     match arrival.listener.capture.clone() {
         Capture::None => Ok(Kind::Http),
         Capture::Service(service) => {
-            let kind = kind_of(arrival, &service).await;
+            let kind = declared_or_sniffed(arrival, timer, &service).await;
             arrival.destination = Some(Destination::captured(None, Some(service)));
             Ok(kind)
         }
@@ -102,7 +105,7 @@ async fn transparent(arrival: &mut Arrival, timer: &TimerSlot) -> Result<Kind, R
     })?;
     let owner = arrival.worker.view().snapshot.service_at(addr).cloned();
     let kind = match &owner {
-        Some(service) => kind_of(arrival, service).await,
+        Some(service) => declared_or_sniffed(arrival, timer, service).await,
         None => sniff(arrival, timer).await,
     };
     // Only now: what has sent bytes is remembered for sure.
@@ -140,18 +143,26 @@ fn original_of(_stream: &TcpStream) -> io::Result<SocketAddr> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// What a service speaks; asks for the service if need be. One that is not there is served as HTTP, which has words to
-/// say so.
-async fn kind_of(arrival: &Arrival, service: &ServiceRef) -> Kind {
+/// What a service speaks: what is declared, else what its client turns out to.
+async fn declared_or_sniffed(arrival: &mut Arrival, timer: &TimerSlot, service: &ServiceRef) -> Kind {
+    match declared(arrival, service).await {
+        Some(kind) => kind,
+        None => sniff(arrival, timer).await,
+    }
+}
+
+/// What a service is declared to speak; asks for the service if need be. One that is not there is served as HTTP, which
+/// has words to say so.
+async fn declared(arrival: &Arrival, service: &ServiceRef) -> Option<Kind> {
     let worker = &arrival.worker;
     for asked in [false, true] {
         let view = worker.view();
         match view.snapshot.mesh.service(service) {
             MeshLookup::Known(found) => {
-                return match view.snapshot.upstream(found.upstream).protocol {
+                return view.snapshot.upstream(found.upstream).declared.map(|protocol| match protocol {
                     Protocol::Tcp => Kind::Bytes(None),
                     _ => Kind::Http,
-                };
+                });
             }
             MeshLookup::NotSubscribed(_) if !asked => {
                 let answer = worker.shared.shared.subscriptions.request(service).await;
@@ -162,7 +173,7 @@ async fn kind_of(arrival: &Arrival, service: &ServiceRef) -> Kind {
             MeshLookup::NotSubscribed(_) | MeshLookup::Unknown => break,
         }
     }
-    Kind::Http
+    Some(Kind::Http)
 }
 
 /// Reads until it is clear what a connection speaks, or the time for that is over.
@@ -174,7 +185,7 @@ async fn sniff(arrival: &mut Arrival, timer: &TimerSlot) -> Kind {
             match guess(&arrival.ahead) {
                 Guess::NeedMore => {}
                 Guess::Http => return Poll::Ready(Kind::Http),
-                Guess::Tls(name) => return Poll::Ready(Kind::Bytes(name)),
+                Guess::Tls(server_name) => return Poll::Ready(Kind::Bytes(Some(Encrypted { server_name }))),
                 Guess::Bytes => return Poll::Ready(Kind::Bytes(None)),
             }
             let mut scratch = worker.scratch.borrow_mut();

@@ -7,6 +7,7 @@
 //!
 //! A plain listener has none of these steps and pays for none. This module must not look at requests.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,9 +21,10 @@ use super::proxy_header::{self, NoHeader};
 use super::secure::{self, Secured};
 use super::{ListenerHandle, Place, ProxySources, Role};
 use crate::observe::{OpenConnection, TlsVersion};
-use crate::respond::Reason;
+use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, Worker};
 use crate::snapshot::ListenerConfig;
+use crate::tcp::Encrypted;
 use crate::tls::{ServerTls, TlsPort};
 use crate::{connection, tcp};
 
@@ -74,23 +76,31 @@ pub(super) fn enter(
         counted: None,
         place: Some(place),
     };
-    let view = worker.view();
-    // One that came before its listener was removed is taken in as it would have been.
-    let last = listener.last();
-    let config = listener.config(&view).or_else(|| last.as_ref().and_then(|view| listener.config(view)));
-    let steps = match config {
-        Some(config) if !config.is_plain() => Steps::of(config),
-        None if listener.capture != Capture::None => Steps { capture: true, ..Steps::default() },
-        None if is_for_bytes(worker, listener) => Steps { streams: true, ..Steps::default() },
-        _ => return serve_http(arrival),
-    };
-    spawn_local(come_in(arrival, steps));
+    match Steps::of(worker, listener) {
+        Some(steps) => drop(spawn_local(come_in(arrival, steps))),
+        None => serve_http(arrival),
+    }
+}
+
+/// Turns a fresh connection away that there is no room for: in words where plain requests are expected, and where bytes or
+/// TLS are, or nobody knows yet, by a reset.
+pub(super) fn refuse(worker: &Worker, listener: &ListenerHandle, stream: TcpStream) {
+    worker.counters.refusal(Reason::Overloaded);
+    if Steps::of(worker, listener).is_some_and(|steps| !steps.lead_to_requests()) {
+        return Io::Tcp(stream).abort();
+    }
+    let mut answer = Vec::new();
+    Refusal::new(Reason::Overloaded, "too many connections").write(&mut answer, false, true, b"");
+    // A fresh socket takes this at once, or its peer is gone.
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = io::Write::write(&mut stream, &answer);
+    }
 }
 
 /// Whether it is for an application behind its sidecar that does not speak HTTP.
 fn is_for_bytes(worker: &Worker, listener: &ListenerHandle) -> bool {
     listener.role == Role::Inbound
-        && worker.shared.app.as_ref().is_some_and(|app| app.protocol == Protocol::Tcp)
+        && worker.shared.app.as_ref().is_some_and(|app| app.protocol() == Protocol::Tcp)
 }
 
 /// What there is to be done with a connection before it is served.
@@ -107,7 +117,21 @@ struct Steps {
 }
 
 impl Steps {
-    fn of(config: &ListenerConfig) -> Self {
+    /// What a listener asks for; none where requests are served as they come.
+    fn of(worker: &Worker, listener: &ListenerHandle) -> Option<Self> {
+        let view = worker.view();
+        // One that came before its listener was removed is taken in as it would have been.
+        let last = listener.last();
+        let config = listener.config(&view).or_else(|| last.as_ref().and_then(|view| listener.config(view)));
+        match config {
+            Some(config) if !config.is_plain() => Some(Self::by(config)),
+            None if listener.capture != Capture::None => Some(Self { capture: true, ..Self::default() }),
+            None if is_for_bytes(worker, listener) => Some(Self { streams: true, ..Self::default() }),
+            _ => None,
+        }
+    }
+
+    fn by(config: &ListenerConfig) -> Self {
         let is_secret = matches!(config.protocol, ListenerProtocol::Https | ListenerProtocol::Tls);
         Self {
             proxy_protocol: config.proxy_protocol.clone(),
@@ -116,6 +140,11 @@ impl Steps {
             streams: config.streams.is_some(),
             capture: false,
         }
+    }
+
+    /// Whether what follows is requests in the clear, whoever's.
+    const fn lead_to_requests(&self) -> bool {
+        self.tls.is_none() && !self.unready && !self.streams && !self.capture
     }
 }
 
@@ -135,14 +164,16 @@ async fn come_in(mut arrival: Arrival, steps: Steps) {
     match steps.tls {
         Some(port) => match Box::pin(secure::secure(arrival, &port)).await {
             Some(Secured::Http(arrival)) => serve_http(arrival),
-            Some(Secured::Stream(arrival, name)) => drop(spawn_local(tcp::serve(arrival, name))),
+            Some(Secured::Stream(arrival, server_name)) => {
+                drop(spawn_local(tcp::serve(arrival, Some(Encrypted { server_name }))));
+            }
             None => {}
         },
         // Not in the clear what was meant to be secret.
         None if steps.unready => {}
         None if steps.streams => drop(spawn_local(tcp::serve(arrival, None))),
         None if steps.capture => match capture::look(&mut arrival, &timer).await {
-            Ok(Kind::Bytes(name)) => drop(spawn_local(tcp::serve(arrival, name))),
+            Ok(Kind::Bytes(asked)) => drop(spawn_local(tcp::serve(arrival, asked))),
             Ok(Kind::Http) => serve_http(arrival),
             Err(refusal) => tcp::refuse(arrival, &refusal),
         },

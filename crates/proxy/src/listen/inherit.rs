@@ -115,6 +115,13 @@ impl Listeners {
         }
     }
 
+    /// A gateway's listener that was offered and that nothing has asked for yet.
+    pub(crate) fn unclaimed(&self) -> Option<SocketAddr> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_gateway = |one: &&Offered| one.role == Role::Gateway.as_str();
+        state.inheritance.offered.iter().find(is_gateway).map(|one| one.wanted)
+    }
+
     /// The numbers of the listeners that were taken. What was offered beyond them is let go.
     pub(crate) fn settle_inheritance(&self) -> Vec<u32> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,6 +139,11 @@ impl Listeners {
             Ok(Offered { number: number as u32, role: role.to_owned(), wanted, sockets })
         };
         state.kept.0.iter().enumerate().map(offer).collect()
+    }
+
+    /// All that this process listens on and would offer, by role and address as wanted.
+    pub(crate) fn listening(&self) -> Vec<(&'static str, SocketAddr)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).kept.0.keys().copied().collect()
     }
 
     /// Another process accepts from these now, by their place among what was offered: this one does so no more, and

@@ -261,8 +261,8 @@ pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError>
     };
     let succession = control.block_on(Succession::begin(&config))?;
     let shared = Shared::new();
-    let (succession, offered) = succession;
-    let engine = Engine::start_from(&config, shared.clone(), offered)?;
+    let (succession, offer) = succession;
+    let engine = Engine::start_from(&config, shared.clone(), offer.listeners)?;
     let (listeners, metrics) = (engine.listeners().clone(), engine.metrics().clone());
     let reopen_log = engine.reopen_log.clone();
     let mut engine = Some(engine);
@@ -287,7 +287,7 @@ pub fn run(config: ProxyConfig, shutdown: impl Future) -> Result<(), ProxyError>
             std::future::pending().await
         };
         tokio::select! {
-            outcome = source::run(&config, shared.clone(), listeners.clone(), metrics, drained) => outcome,
+            outcome = source::run(&config, shared.clone(), listeners.clone(), metrics, offer.state, drained) => outcome,
             never = reopening => never,
         }
     });

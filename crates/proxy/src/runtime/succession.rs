@@ -1,11 +1,13 @@
 //! How one process of a proxy follows another: this one takes over at its start, and gives way at its end.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::config::{Mode, ProxyConfig};
-use crate::handover::{Giver, HandoverError, Offered, Takeover, take};
+use crate::handover::{Giver, HandoverError, Offer, Running, Takeover, take};
 use crate::listen::Listeners;
 use crate::source::{HandedOver, Shared};
 
@@ -17,20 +19,20 @@ pub(super) struct Succession {
 }
 
 impl Succession {
-    /// Asks the process that runs, if one does, for its listeners.
-    pub(super) async fn begin(config: &ProxyConfig) -> Result<(Self, Vec<Offered>), HandoverError> {
+    /// Asks the process that runs, if one does, for its listeners and what it has in force.
+    pub(super) async fn begin(config: &ProxyConfig) -> Result<(Self, Offer), HandoverError> {
         let role = match &config.mode {
             Mode::Gateway => "gateway".to_owned(),
             Mode::Sidecar { service, .. } => format!("sidecar of {service}"),
         };
         let Some(path) = config.handover.clone() else {
-            return Ok((Self { path: None, role, takeover: None }, Vec::new()));
+            return Ok((Self { path: None, role, takeover: None }, Offer::default()));
         };
         match take(&path, &role).await? {
             Some((takeover, offered)) => {
                 Ok((Self { path: Some(path), role, takeover: Some(takeover) }, offered))
             }
-            None => Ok((Self { path: Some(path), role, takeover: None }, Vec::new())),
+            None => Ok((Self { path: Some(path), role, takeover: None }, Offer::default())),
         }
     }
 
@@ -52,16 +54,33 @@ impl Succession {
                 return never().await;
             }
         };
-        let offer = || {
-            shared.expect_successor(Giver::attended_max());
-            listeners.offer()
-        };
-        let given = giver.give(offer, || shared.expect_no_successor()).await;
+        let given = giver.give(&Incumbent { shared, listeners }).await;
         let admin = listeners.release(&given.taken);
         shared.hand_over(HandedOver { admin });
         given.released().await;
         tracing::info!("another process has taken over");
         Ok(())
+    }
+}
+
+/// This process, to be taken over from.
+struct Incumbent<'a> {
+    shared: &'a Shared,
+    listeners: &'a Listeners,
+}
+
+impl Running for Incumbent<'_> {
+    fn offer(&self) -> io::Result<Offer> {
+        self.shared.expect_successor(Giver::attended_max());
+        Ok(Offer { listeners: self.listeners.offer()?, state: self.shared.kept().transpose()? })
+    }
+
+    fn listening(&self) -> Vec<(&'static str, SocketAddr)> {
+        self.listeners.listening()
+    }
+
+    fn failed(&self) {
+        self.shared.expect_no_successor();
     }
 }
 
@@ -74,6 +93,10 @@ async fn succeed(
     let limit = Takeover::serving_max();
     if tokio::time::timeout(limit, shared.until_in_force()).await.is_err() {
         return Err(HandoverError::NotServing(limit));
+    }
+    // Whatever the other process did not send along: what it listens on must not end because something is refused here.
+    if let (Some(addr), Some(refused)) = (listeners.unclaimed(), shared.absent_gateway()) {
+        return Err(HandoverError::Less { addr, refused: refused.into() });
     }
     listeners.release_held();
     let taken = listeners.settle_inheritance();

@@ -21,7 +21,7 @@ use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
 use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, probe_avoided};
 use crate::config::ProxyConfig;
-use crate::connection::{CopiesUnderWay, Lookups};
+use crate::connection::{Attendant, CopiesUnderWay, Lookups};
 use crate::http2;
 use crate::listen::{Bounds, Handshakes, ListenerHandle, Mail, Mailbox, Role, accept_loop};
 use crate::observe::{Clock, NONE, RequestRow, Slept, WorkerCounters, WorkerLog};
@@ -29,7 +29,7 @@ use crate::snapshot::{ListenerSettings, Snapshot, Upstream};
 use crate::source::Shared;
 use crate::tls::TlsScratch;
 
-/// Exchanges kept for later use.
+/// Exchanges, and attendants, kept for later use.
 const EXCHANGES_KEPT_MAX: usize = 1024;
 /// Ticks between two looks at the pools.
 const SWEEP_TICKS: u64 = 20;
@@ -52,6 +52,8 @@ pub(crate) struct Worker {
     pub(crate) now_s: Cell<u32>,
     #[allow(clippy::vec_box, reason = "the boxes themselves are what is used again")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
+    #[allow(clippy::vec_box, reason = "a connection's task holds a pointer, which is as small as can be")]
+    attendants: RefCell<Vec<Box<Attendant>>>,
     snapshots: RefCell<Cache<SnapshotOf, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
     /// By the key of the endpoint's state. What nobody uses any more is gone.
@@ -129,6 +131,7 @@ impl Worker {
             rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             now_s: Cell::new(shared.shared.now_s()),
             exchanges: RefCell::default(),
+            attendants: RefCell::default(),
             snapshots: RefCell::new(snapshots),
             view: RefCell::new(view),
             pools: RefCell::default(),
@@ -258,6 +261,21 @@ impl Worker {
         let mut kept = self.exchanges.borrow_mut();
         if kept.len() < EXCHANGES_KEPT_MAX {
             kept.push(exchange);
+        }
+    }
+
+    /// Somebody to serve a request, who has served others before or is new.
+    #[inline]
+    pub(crate) fn take_attendant(&self) -> Box<Attendant> {
+        self.attendants.borrow_mut().pop().unwrap_or_else(Attendant::new)
+    }
+
+    /// Keeps an attendant that has nothing to do.
+    #[inline]
+    pub(crate) fn give_attendant(&self, attendant: Box<Attendant>) {
+        let mut kept = self.attendants.borrow_mut();
+        if kept.len() < EXCHANGES_KEPT_MAX {
+            kept.push(attendant);
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use weir_model::registry::Health;
-use weir_model::resource::ServiceSpec;
+use weir_model::resource::{Protocol, ServiceSpec};
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
 use super::{Addresses, Endpoint, EndpointState, Inputs, Settings, Upstream};
@@ -42,12 +42,21 @@ pub(super) fn upstream(
     Upstream::new(
         service.clone(),
         document.is_some() || registered.is_some_and(|registered| registered.known),
-        document.map(|document| document.protocol).unwrap_or_default(),
+        protocol(inputs, service),
         settings,
         collected.endpoints,
         collected.unresolved,
         previous.map(|upstream| Arc::clone(&upstream.state)).unwrap_or_default(),
     )
+}
+
+/// What a service's instances speak, as its document says, or else the instances do.
+pub(super) fn protocol(inputs: &Inputs, service: &ServiceRef) -> Option<Protocol> {
+    let stated = document(inputs, service).and_then(|document| document.protocol);
+    stated.or_else(|| {
+        let instances = inputs.services.get(service)?.endpoints.values();
+        Protocol::of_instances(instances.map(|instance| (&instance.metadata, instance.grpc_check)))
+    })
 }
 
 /// The host names that the endpoints of these inputs use, to be resolved before compiling.

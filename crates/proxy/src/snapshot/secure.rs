@@ -9,7 +9,7 @@ use weir_model::resource::gateway::{CertificateRef, ClientValidation, ClientVali
 use weir_model::resource::{GatewaySpec, Listener, ListenerProtocol, Protocol};
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
-use super::{Inputs, ListenerConfig, Rejection, Snapshot, Upstream, UpstreamTls};
+use super::{Inputs, ListenerConfig, Rejection, Snapshot, Upstream, UpstreamTls, endpoints};
 use crate::route::HostPattern;
 use crate::tls::{
     CertificateFiles, Certificates, ClientCheck, ClientMode, ClientTls, ClientTlsSpec, LoadedCertificate,
@@ -60,17 +60,12 @@ pub(super) fn upstream(
     let identity = tls.certificate_ref.as_ref();
     let identity =
         identity.map(|one| found.certificate(one, || "spec.tls.certificateRef".to_owned())).transpose()?;
-    let id = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
-    let protocol = match inputs.resources.get(&id).map(|found| &found.spec) {
-        Some(Spec::Service(spec)) => spec.protocol,
-        _ => Protocol::default(),
-    };
     let spec = ClientTlsSpec {
         server_name: tls.server_name.clone(),
         authorities,
         identity,
         verify: !tls.insecure_skip_verify,
-        protocols: match protocol {
+        protocols: match endpoints::protocol(inputs, service).unwrap_or_default() {
             Protocol::Http => &[b"http/1.1"],
             Protocol::Http2 | Protocol::Grpc => &[b"h2"],
             _ => &[],

@@ -54,6 +54,7 @@ pub(crate) fn endpoint(id: &str, port: u16) -> EndpointInputs {
         draining: false,
         inbound: false,
         metadata: Default::default(),
+        grpc_check: false,
     }
 }
 

@@ -23,8 +23,8 @@ pub struct Upstream {
     pub label: Arc<str>,
     /// Whether the service exists, as a document or in the registry.
     pub known: bool,
-    /// What its instances speak.
-    pub protocol: Protocol,
+    /// What its instances speak, if anything declares it.
+    pub declared: Option<Protocol>,
     /// How it is called.
     pub settings: Settings,
     /// Every endpoint, by id; also those that get no requests.
@@ -99,16 +99,23 @@ impl Endpoint {
 }
 
 impl Upstream {
+    /// What is spoken with its instances: HTTP/1.1 where nothing declares it.
+    #[inline]
+    pub fn protocol(&self) -> Protocol {
+        self.declared.unwrap_or_default()
+    }
+
     /// Whether its instances speak HTTP/2.
+    #[inline]
     pub fn is_http2(&self) -> bool {
-        matches!(self.protocol, Protocol::Http2 | Protocol::Grpc)
+        matches!(self.protocol(), Protocol::Http2 | Protocol::Grpc)
     }
 
     /// An upstream over the endpoints given; works out which of them may be chosen.
     pub fn new(
         service: ServiceRef,
         known: bool,
-        protocol: Protocol,
+        declared: Option<Protocol>,
         settings: Settings,
         endpoints: Vec<Endpoint>,
         unresolved: Vec<String>,
@@ -119,7 +126,7 @@ impl Upstream {
             label: service.to_string().into(),
             service,
             known,
-            protocol,
+            declared,
             settings,
             endpoints: endpoints.into(),
             state,
@@ -144,7 +151,7 @@ impl Upstream {
             is_static: false,
             state: Arc::default(),
         };
-        Self::new(service, true, protocol, settings, vec![endpoint], Vec::new(), Arc::default())
+        Self::new(service, true, Some(protocol), settings, vec![endpoint], Vec::new(), Arc::default())
     }
 
     /// The same, called over TLS or not.
@@ -247,7 +254,7 @@ mod tests {
             })
             .collect();
         let service = ServiceRef::new("default", "cart");
-        Upstream::new(service, true, Protocol::Http, Settings::default(), endpoints, vec![], Arc::default())
+        Upstream::new(service, true, None, Settings::default(), endpoints, vec![], Arc::default())
     }
 
     #[test]
@@ -273,15 +280,7 @@ mod tests {
         let make = |endpoints: &[Endpoint]| {
             let service = ServiceRef::new("default", "cart");
             let endpoints = endpoints.to_vec();
-            Upstream::new(
-                service,
-                true,
-                Protocol::Http,
-                Settings::default(),
-                endpoints,
-                vec![],
-                Arc::default(),
-            )
+            Upstream::new(service, true, None, Settings::default(), endpoints, vec![], Arc::default())
         };
         endpoints[0].addr.set_port(0);
         assert_eq!(make(&endpoints).candidates(), [1], "as a last resort");

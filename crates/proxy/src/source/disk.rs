@@ -11,12 +11,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use weir_api::snapshot::{SNAPSHOT_FORMAT, SnapshotInputs};
 
-use crate::snapshot::Inputs;
+use super::kept::{Kept, LoadError};
 
 /// The file's name in the data directory.
 const FILE_NAME: &str = "snapshot.json";
@@ -24,36 +22,6 @@ const FILE_NAME: &str = "snapshot.json";
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// How long the last write may take when the proxy stops.
 const FINISH_MAX: Duration = Duration::from_secs(5);
-
-/// A state to keep.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    /// What is in force.
-    pub(super) inputs: Inputs,
-    /// Whether that is all the control plane has sent: nothing was refused. Only then may a stream be resumed from its
-    /// position.
-    pub(super) complete: bool,
-}
-
-/// The form of the file: the shared form of inputs, and whether they are complete.
-#[derive(Serialize, Deserialize)]
-struct Form {
-    #[serde(default)]
-    complete: bool,
-    #[serde(flatten)]
-    inputs: SnapshotInputs,
-}
-
-/// Why a kept state cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
-    #[error("cannot read it: {0}")]
-    Io(#[from] io::Error),
-    #[error("it is damaged: {0}")]
-    Damaged(#[from] serde_json::Error),
-    #[error("it has format {0}, and this binary reads up to {SNAPSHOT_FORMAT}")]
-    Format(u32),
-}
 
 /// Where the file is.
 pub(super) fn path(data_dir: &Path) -> PathBuf {
@@ -67,17 +35,7 @@ pub(super) fn load(data_dir: &Path) -> Result<Option<Kept>, LoadError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    // The format first: a later one may have any shape.
-    #[derive(Deserialize)]
-    struct Head {
-        format: u32,
-    }
-    let head: Head = serde_json::from_slice(&text)?;
-    if head.format > SNAPSHOT_FORMAT {
-        return Err(LoadError::Format(head.format));
-    }
-    let form: Form = serde_json::from_slice(&text)?;
-    Ok(Some(Kept { inputs: form.inputs.into(), complete: form.complete }))
+    Kept::from_bytes(&text).map(Some)
 }
 
 /// Makes the directory if it is not there, and tries whether it can be written to.
@@ -113,8 +71,7 @@ fn create_aside(data_dir: &Path) -> io::Result<(File, PathBuf)> {
 }
 
 fn save(data_dir: &Path, kept: &Kept) -> io::Result<()> {
-    let form = Form { complete: kept.complete, inputs: SnapshotInputs::from(&kept.inputs) };
-    let text = serde_json::to_vec(&form)?;
+    let text = kept.to_bytes()?;
     let target = path(data_dir);
     let directory = alone(data_dir)?;
     let (mut file, aside) = create_aside(data_dir)?;
@@ -184,14 +141,17 @@ async fn pause(latest: &watch::Receiver<Option<Kept>>) {
 
 #[cfg(test)]
 mod tests {
+    use weir_api::snapshot::SnapshotInputs;
     use weir_model::Position;
 
     use super::*;
-    use crate::snapshot::tests::{endpoint, gateway, inputs, with_registered};
+    use crate::snapshot::Inputs;
+    use crate::snapshot::tests::{endpoint, gateway, inputs, service, with_registered};
 
     fn kept(revision: u64) -> Kept {
         let inputs = with_registered(inputs([gateway("edge")]), "cart", true, &[endpoint("a/1", 9001)]);
-        Kept { inputs: Inputs { position: Position::new(3, revision), ..inputs }, complete: true }
+        let refused = vec![service("mail", &[25]).into()];
+        Kept { inputs: Inputs { position: Position::new(3, revision), ..inputs }, refused, complete: true }
     }
 
     #[test]
@@ -204,6 +164,7 @@ mod tests {
         assert_eq!(loaded.inputs.position, Position::new(3, 7));
         assert_eq!(loaded.inputs.resources, kept(7).inputs.resources);
         assert_eq!(loaded.inputs.services, kept(7).inputs.services);
+        assert_eq!(loaded.refused, kept(7).refused);
     }
 
     #[test]

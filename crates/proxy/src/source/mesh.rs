@@ -21,12 +21,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use weir_model::{Resource, ResourceId, ServiceRef};
+use weir_model::ServiceRef;
 
-use super::Shared;
-use super::disk::{self, Keeper, Kept};
+use super::disk::{self, Keeper};
+use super::kept::Kept;
 use super::names::REFRESH_EVERY;
 use super::publish::Publisher;
+use super::{Shared, SourceError};
 use crate::snapshot::{Inputs, Rejection, Role};
 use session::SessionError;
 use wanted::Wanted;
@@ -57,6 +58,8 @@ pub(super) struct MeshSettings {
     pub(super) keepalive: Duration,
     /// How long an unused service stays subscribed.
     pub(super) idle_max: Duration,
+    /// What the process has in force that this one takes over from.
+    pub(super) inherited: Option<Kept>,
     /// For how long control planes are asked before the state on disk is taken: not at all when absent.
     pub(super) ask_first: Option<Duration>,
     /// Services that are subscribed to from the start and for good.
@@ -74,6 +77,7 @@ impl MeshSettings {
             data_dir: None,
             keepalive: Duration::from_secs(5),
             idle_max: Duration::from_secs(600),
+            inherited: None,
             ask_first: None,
             declared: Vec::new(),
         }
@@ -98,9 +102,12 @@ pub(super) struct MeshSource {
 }
 
 impl MeshSource {
-    /// A source that starts from the state on disk, if there is one and it need not ask first: that is in force when this
-    /// returns.
-    pub(super) async fn start(settings: MeshSettings, publisher: Publisher) -> Self {
+    /// A source that starts from what the process had in force that this one takes over from, or else from the state on
+    /// disk, if there is one and it need not ask first: that is in force when this returns.
+    ///
+    /// # Errors
+    /// What the other process has in force is refused here, in whole or in part: it had better go on.
+    pub(super) async fn start(settings: MeshSettings, publisher: Publisher) -> Result<Self, SourceError> {
         let keeper = settings.data_dir.clone().map(Keeper::start);
         let mut source = Self {
             settings,
@@ -114,10 +121,12 @@ impl MeshSource {
             replaced: None,
         };
         source.shared().set_status(|status| status.kind = "mesh");
-        if source.settings.ask_first.is_none() {
+        if let Some(inherited) = source.settings.inherited.take() {
+            source.inherit(inherited).await?;
+        } else if source.settings.ask_first.is_none() {
             source.load().await;
         }
-        source
+        Ok(source)
     }
 
     fn shared(&self) -> Arc<Shared> {
@@ -130,12 +139,9 @@ impl MeshSource {
         match disk::load(data_dir) {
             Ok(None) => {}
             Ok(Some(kept)) => {
-                let referenced = referenced(&kept.inputs);
-                let on_demand = kept.inputs.services.keys().filter(|service| !referenced.contains(*service));
-                self.adopt(on_demand.cloned().collect());
-                self.wanted = Wanted::starting_from(kept.inputs);
-                self.put_in_force(false).await;
-                self.resumable = kept.complete && self.rejections.is_empty();
+                // Some of it may be refused today.
+                self.publisher.remember(kept.inputs.resources.values());
+                self.begin_with(kept).await;
                 self.shared().set_status(|status| status.kind = "disk");
                 let position = self.wanted.inputs.position;
                 tracing::info!(%position, path = %path.display(), "serving the last state from disk until a control plane answers");
@@ -144,6 +150,39 @@ impl MeshSource {
                 tracing::error!(%error, path = %path.display(), "ignoring the state on disk");
             }
         }
+    }
+
+    /// Puts in force what the process has in force that this one takes over from: all of it, or nothing.
+    async fn inherit(&mut self, kept: Kept) -> Result<(), SourceError> {
+        self.publisher.resolve(&kept.inputs).await;
+        if let Err(refused) = self.publisher.whole(&kept.inputs) {
+            for rejection in &refused {
+                tracing::error!("refused: {rejection}");
+            }
+            let first = refused.into_iter().next();
+            return first.map_or(Ok(()), |refused| Err(SourceError::Inherited { refused: refused.into() }));
+        }
+        self.begin_with(kept).await;
+        self.shared().set_status(|status| status.kind = "handover");
+        Ok(())
+    }
+
+    /// Begins where an earlier process has ended.
+    async fn begin_with(&mut self, kept: Kept) {
+        let referenced = referenced(&kept.inputs);
+        let on_demand = kept.inputs.services.keys().filter(|service| !referenced.contains(*service));
+        self.adopt(on_demand.cloned().collect());
+        // First what was in force, so that nothing can stand in its way.
+        self.wanted = Wanted::starting_from(kept.inputs);
+        self.put_in_force(false).await;
+        if !kept.refused.is_empty() {
+            self.publisher.remember(&kept.refused);
+            let refused = kept.refused.into_iter().map(|resource| (resource.id(), resource));
+            Arc::make_mut(&mut self.wanted.inputs.resources).extend(refused);
+            self.put_in_force(false).await;
+        }
+        self.resumable = kept.complete && self.rejections.is_empty();
+        self.keep();
     }
 
     /// Takes over services that an earlier run was subscribed to on demand.
@@ -272,22 +311,32 @@ impl MeshSource {
             self.rejections.clone_from(&rejections);
             self.shared().set_status(|status| status.rejections = rejections);
         }
+        self.keep();
+    }
+
+    /// Keeps what is in force for whoever comes after this process.
+    fn keep(&self) {
+        let kept = self.kept();
         if let Some(keeper) = self.keeper.as_ref().filter(|_| self.live) {
-            keeper.keep(Kept { inputs: self.last_good(), complete: self.rejections.is_empty() });
+            keeper.keep(kept.clone());
+        }
+        if self.shared().is_ready() {
+            self.shared().keep(kept);
         }
     }
 
-    /// What is to be in force after a restart: what is in force now, and what is refused now but never was in force: a
-    /// port that is taken today may be free then.
-    fn last_good(&self) -> Inputs {
-        let mut inputs = self.publisher.in_force();
-        let missing = |(id, _): &(&ResourceId, &Arc<Resource>)| !inputs.resources.contains_key(*id);
-        let refused: Vec<_> = self.wanted.inputs.resources.iter().filter(missing).collect();
-        if !refused.is_empty() {
-            let refused = refused.into_iter().map(|(id, resource)| (id.clone(), Arc::clone(resource)));
-            Arc::make_mut(&mut inputs.resources).extend(refused.collect::<Vec<_>>());
+    /// What is in force, and what is refused now and of which nothing is in force: a port that is taken today may be free
+    /// tomorrow.
+    fn kept(&self) -> Kept {
+        let inputs = self.publisher.in_force();
+        let wanted = &self.wanted.inputs.resources;
+        let mut refused = Vec::new();
+        if !Arc::ptr_eq(wanted, &inputs.resources) {
+            let absent = wanted.iter().filter(|(id, _)| !inputs.resources.contains_key(*id));
+            let last = |(id, wanted)| Arc::clone(self.publisher.last_good(id).unwrap_or(wanted));
+            refused.extend(absent.map(last));
         }
-        inputs
+        Kept { inputs, refused, complete: self.resumable && self.rejections.is_empty() }
     }
 
     /// The services that are to be subscribed to: those that routes lead to, and those asked for.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_model::ResourceId;
+use weir_model::{Resource, ResourceId};
 
 use super::Shared;
 use super::certificates::CertificateStore;
@@ -41,6 +41,8 @@ pub(super) struct Publisher {
     /// What was last asked for and what became of its resources, so that endpoint changes need not try again what was
     /// refused.
     settled: Option<Settled>,
+    /// The version that each resource last had in force, here or before this process began. Of what is in force, that.
+    last_good: Arc<Resources>,
 }
 
 struct Settled {
@@ -69,6 +71,7 @@ impl Publisher {
             certificates: CertificateStore::default(),
             metrics: None,
             settled: None,
+            last_good: Arc::default(),
         }
     }
 
@@ -148,8 +151,20 @@ impl Publisher {
         Ok(())
     }
 
-    /// Puts inputs in force but for the resources that are refused: of these the version in force stays, or none if
-    /// there was none. Gives what was refused.
+    /// Takes these for the versions that were last in force, of resources of which none is.
+    pub(super) fn remember<'a>(&mut self, resources: impl IntoIterator<Item = &'a Arc<Resource>>) {
+        let in_force = self.in_force().resources;
+        let missing = resources.into_iter().map(|resource| (resource.id(), Arc::clone(resource)));
+        Arc::make_mut(&mut self.last_good).extend(missing.filter(|(id, _)| !in_force.contains_key(id)));
+    }
+
+    /// The version that a resource last had in force.
+    pub(super) fn last_good(&self, id: &ResourceId) -> Option<&Arc<Resource>> {
+        self.last_good.get(id)
+    }
+
+    /// Puts inputs in force but for the resources that are refused: of these the version in force stays; if there is none,
+    /// the last one that was comes back, if it can. Gives what was refused.
     ///
     /// What was refused before is tried again only when some resource has changed, or when `retry` says so.
     pub(super) fn accept(&mut self, wanted: &Inputs, retry: bool) -> Vec<Rejection> {
@@ -165,8 +180,12 @@ impl Publisher {
         }
         while let Err(refused) = self.whole(&effective) {
             let ids: BTreeSet<_> = refused.iter().map(|rejection| rejection.resource.clone()).collect();
-            rejections.extend(refused);
-            if revert(&mut effective.resources, &in_force, &ids) {
+            // Nobody has asked for what came back.
+            let asked_for = |id: &ResourceId| {
+                in_force.contains_key(id) || effective.resources.get(id) == wanted.resources.get(id)
+            };
+            rejections.extend(refused.into_iter().filter(|rejection| asked_for(&rejection.resource)));
+            if revert(&mut effective.resources, &in_force, &self.last_good, &ids) {
                 continue;
             }
             // What is refused is what is in force already: something new stands in its way. All that is new goes.
@@ -177,12 +196,29 @@ impl Publisher {
             }
         }
         rejections.dedup();
+        self.note_good(&wanted.resources);
         self.settled = Some(Settled {
             wanted: Arc::clone(&wanted.resources),
             effective: effective.resources,
             rejections: rejections.clone(),
         });
         rejections
+    }
+
+    /// What is in force is good. Of what is wanted and not in force, what was good before stays so.
+    fn note_good(&mut self, wanted: &Arc<Resources>) {
+        let in_force = self.in_force().resources;
+        if Arc::ptr_eq(&in_force, wanted) {
+            self.last_good = in_force;
+            return;
+        }
+        let missing = wanted.keys().filter(|id| !in_force.contains_key(*id));
+        let earlier = missing.filter_map(|id| Some((id.clone(), Arc::clone(self.last_good.get(id)?))));
+        let earlier: Vec<_> = earlier.collect();
+        self.last_good = in_force;
+        if !earlier.is_empty() {
+            Arc::make_mut(&mut self.last_good).extend(earlier);
+        }
     }
 }
 
@@ -195,12 +231,19 @@ fn cannot_bind(listeners: &[ListenerConfig], failure: &NotBound) -> Rejection {
     }
 }
 
-/// Puts the old version of each resource back. Says whether that changed anything.
-fn revert(resources: &mut Arc<Resources>, old: &Resources, ids: &BTreeSet<ResourceId>) -> bool {
+/// Puts the version of each resource back that is in force, or else was last; if that is refused as well, none. Says whether
+/// that changed anything.
+fn revert(
+    resources: &mut Arc<Resources>,
+    in_force: &Resources,
+    last_good: &Resources,
+    ids: &BTreeSet<ResourceId>,
+) -> bool {
     let mut changed = false;
     for id in ids {
         let now = resources.get(id);
-        let before = old.get(id);
+        let earlier = || last_good.get(id).filter(|earlier| now.is_some_and(|now| now != *earlier));
+        let before = in_force.get(id).or_else(earlier);
         if now == before {
             continue;
         }
@@ -219,7 +262,7 @@ pub(super) mod tests {
     use std::sync::Mutex;
 
     use serde_json::json;
-    use weir_model::{Position, Resource};
+    use weir_model::Position;
 
     use super::*;
     use crate::snapshot::tests::{endpoint, gateway, inputs, resource, route, service, with_registered};
@@ -338,6 +381,32 @@ pub(super) mod tests {
         assert!(!refused.is_empty());
         assert_eq!(ports(&sockets), [8080]);
         assert_eq!(publisher.shared.snapshot.load().listeners[0].gateway.name, "b");
+    }
+
+    #[test]
+    fn of_what_is_refused_the_last_version_that_was_good_comes_back_once_it_can() {
+        let (mut publisher, sockets) = publisher();
+        let before = inputs([gateway_on("edge", 8080)]);
+        publisher.remember(before.resources.values());
+        sockets.refused.lock().unwrap().extend([8080, 8081]);
+        let wanted = inputs([gateway_on("edge", 8081)]);
+        let refused = publisher.accept(&wanted, false);
+        assert_eq!(refused.len(), 1, "what nobody asked for is not reported: {refused:?}");
+        assert!(refused[0].reason.contains("8081"), "{refused:?}");
+        assert!(ports(&sockets).is_empty());
+
+        sockets.refused.lock().unwrap().retain(|port| *port != 8080);
+        assert_eq!(publisher.accept(&wanted, true), refused);
+        assert_eq!(ports(&sockets), [8080]);
+        sockets.refused.lock().unwrap().clear();
+        assert_eq!(publisher.accept(&wanted, true), []);
+        assert_eq!(ports(&sockets), [8081]);
+
+        // What is not asked for any more is forgotten.
+        publisher.accept(&inputs([]), false);
+        sockets.refused.lock().unwrap().push(8082);
+        publisher.accept(&inputs([gateway_on("edge", 8082)]), false);
+        assert!(ports(&sockets).is_empty());
     }
 
     #[tokio::test]

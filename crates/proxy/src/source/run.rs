@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::disk;
 use super::file::FileSource;
+use super::kept::Kept;
 use super::mesh::{MeshSettings, MeshSource};
 use super::publish::{NotBound, Publisher, Sockets};
 use super::{Shared, SourceError};
@@ -35,16 +36,18 @@ impl Sockets for Listeners {
 const ASK_FIRST: Duration = Duration::from_secs(5);
 
 /// Keeps snapshots coming, and answers on the admin listener, until `shutdown` resolves. Must run in a tokio runtime.
+/// `inherited` is what the process has in force that this one takes over from, as `Shared::kept` gives it there.
 ///
 /// # Errors
 /// What keeps the proxy from ever serving: files of static mode that cannot be used at the start, an address of a
-/// control plane that is not one, a data directory that cannot be written to, an admin listener that cannot be bound. A control plane that cannot be reached is
-/// none of these.
+/// control plane that is not one, a data directory that cannot be written to, an admin listener that cannot be bound, or
+/// that this one refuses what the other one has in force. A control plane that cannot be reached is none of these.
 pub async fn run(
     config: &ProxyConfig,
     shared: Arc<Shared>,
     listeners: Arc<Listeners>,
     metrics: Arc<Metrics>,
+    inherited: Option<Vec<u8>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
     // What was inherited is still answered by the process that had it, until this one serves.
@@ -70,7 +73,8 @@ pub async fn run(
         }
         std::future::pending().await
     };
-    let following = follow(config, &shared, listeners, &metrics, admin_addr, shutdown);
+    let inherited = inherited.and_then(|bytes| read_inherited(&bytes));
+    let following = follow(config, &shared, listeners, &metrics, (admin_addr, inherited), shutdown);
     tokio::select! {
         result = following => result,
         never = serving => never,
@@ -87,12 +91,18 @@ async fn give_back(shared: &Shared, metrics: &Metrics) {
     }
 }
 
+/// What cannot be read is ignored: then this process has to come by something to serve in another way.
+fn read_inherited(bytes: &[u8]) -> Option<Kept> {
+    let kept = Kept::from_bytes(bytes);
+    kept.inspect_err(|error| tracing::warn!(%error, "ignoring what the running proxy has in force")).ok()
+}
+
 async fn follow(
     config: &ProxyConfig,
     shared: &Arc<Shared>,
     listeners: Arc<Listeners>,
     metrics: &Arc<Metrics>,
-    admin: Option<SocketAddr>,
+    (admin, inherited): (Option<SocketAddr>, Option<Kept>),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), SourceError> {
     let mut shutdown = std::pin::pin!(shutdown);
@@ -124,10 +134,11 @@ async fn follow(
                 data_dir: data_dir.clone(),
                 // A process that serves already has newer state in force than what it has written to disk.
                 ask_first: taking_over.then_some(ASK_FIRST),
+                inherited,
                 declared: config.interception.services().cloned().collect(),
                 ..MeshSettings::new(servers, id.clone(), role)
             };
-            let mut source = MeshSource::start(settings, publisher).await;
+            let mut source = MeshSource::start(settings, publisher).await?;
             tokio::select! {
                 () = source.follow() => {}
                 () = &mut shutdown => {}

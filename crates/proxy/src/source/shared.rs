@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
-use weir_model::Position;
+use weir_model::{Kind, Position};
 
+use super::kept::Kept;
 use super::subscriptions::Subscriptions;
 use crate::snapshot::{Rejection, Snapshot};
 
@@ -30,6 +31,8 @@ pub struct Shared {
     installed: AtomicU64,
     refused: AtomicU64,
     status: Mutex<SourceStatus>,
+    /// What a process that takes over is to begin with.
+    kept: Mutex<Option<Kept>>,
 }
 
 /// What another process has taken over from this one.
@@ -42,7 +45,8 @@ pub(crate) struct HandedOver {
 /// How the source of snapshots is doing, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SourceStatus {
-    /// What the source is: `file`, `mesh`, or `disk` while a control plane was not reached yet.
+    /// What the source is: `file`, `mesh`, or, while a control plane was not reached yet, `disk` or `handover`: the
+    /// process that this one took over from.
     pub kind: &'static str,
     /// The control plane that the proxy is connected to now.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,6 +74,7 @@ impl Shared {
             installed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             status: Mutex::default(),
+            kept: Mutex::default(),
         })
     }
 
@@ -104,6 +109,27 @@ impl Shared {
     /// Changes what is said of the source.
     pub(super) fn set_status(&self, change: impl FnOnce(&mut SourceStatus)) {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What a process that takes over is to begin with.
+    pub(super) fn keep(&self, kept: Kept) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    }
+
+    /// The same as bytes; none where the other process has the same files to read.
+    pub(crate) fn kept(&self) -> Option<std::io::Result<Vec<u8>>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        kept.map(|kept| kept.to_bytes())
+    }
+
+    /// A gateway that is asked for and of which no version is in force, with the reason.
+    pub(crate) fn absent_gateway(&self) -> Option<Rejection> {
+        let snapshot = self.snapshot.load();
+        let is_absent = |rejection: &Rejection| {
+            let id = &rejection.resource;
+            id.kind == Kind::Gateway && !snapshot.inputs.resources.contains_key(id)
+        };
+        self.status().rejections.into_iter().find(is_absent)
     }
 
     /// Follows the position in force; `None` until the first snapshot is.

@@ -74,7 +74,7 @@ impl Stream {
         let name = self.server_name.as_deref().unwrap_or_default();
         let client = self.peer.ip().to_canonical().to_string();
         let line = Line {
-            protocol: if self.server_name.is_some() && self.secure.is_none() { "tls" } else { "tcp" },
+            protocol: if self.encrypted { "tls" } else { "tcp" },
             tls_version: self.secure.as_ref().map_or("", |secure| secure.version.as_str()),
             sni: name,
             method: METHOD.as_bytes(),

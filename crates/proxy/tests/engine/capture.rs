@@ -3,9 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_api::snapshot::EndpointInputs;
 use weir_model::ServiceRef;
+use weir_model::registry::Health;
 use weir_proxy::listen::{Capture, Role as ListenRole};
-use weir_proxy::snapshot::Role;
+use weir_proxy::snapshot::{Registered, Role, Services};
 use weir_proxy::{AccessLogConfig, Interception, Mode, ProxyConfig};
 
 use crate::support::*;
@@ -60,6 +65,38 @@ fn echo_bytes() -> Upstream {
     })
 }
 
+/// An instance that has registered itself, with its metadata `protocol` if it has any.
+fn registered(name: &str, at: SocketAddr, protocol: Option<&str>, grpc_check: bool) -> Services {
+    let instance = EndpointInputs {
+        id: "host/a".to_owned(),
+        address: at.ip().to_string(),
+        port: at.port(),
+        weight: 1,
+        health: Health::Passing,
+        draining: false,
+        inbound: false,
+        metadata: protocol.map(|protocol| ("protocol".to_owned(), protocol.to_owned())).into_iter().collect(),
+        grpc_check,
+    };
+    let endpoints = [(instance.id.clone(), instance)].into();
+    Services::from([(service(name), Arc::new(Registered { known: true, endpoints }))])
+}
+
+/// Says something and then sends everything back.
+fn greets() -> Upstream {
+    Upstream::start(|conn| {
+        conn.write("220 ready\r\n")?;
+        loop {
+            let had = conn.fill()?;
+            if had == 0 {
+                return Ok(());
+            }
+            let bytes = conn.exactly(had)?;
+            conn.write(bytes)?;
+        }
+    })
+}
+
 fn refuses() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
@@ -86,6 +123,93 @@ fn routes_of_the_service_apply() {
     let proxy = sidecar(&["cart"], &documents, |_| {});
     assert_eq!(Client::connect(port_of(&proxy, "cart")).get("/").status, 200);
     assert_eq!((one.connections(), two.connections()), (0, 1));
+}
+
+#[test]
+fn where_no_protocol_is_declared_the_first_bytes_decide() {
+    let (web, bytes, mail) = (Upstream::echo(), echo_bytes(), greets());
+    let bare =
+        |name: &str, at: SocketAddr| document(name, "http", &[at], "").replace("protocol: http\n", "\n");
+    let documents = bare("web", web.addr) + &bare("db", bytes.addr);
+    let mut proxy = sidecar(&["web", "db", "mail"], &documents, |_| {});
+    proxy.publish_with(&documents, registered("mail", mail.addr, None, false));
+    let mut client = Client::connect(port_of(&proxy, "web"));
+    for _ in 0..2 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!((web.connections(), client.get("/").field("x-weir-reason")), (1, None));
+    // Its client speaks first, and all that was looked at arrives.
+    for begin in ["\0\x01 not http\r\n\r\n", "GET key\r\n", "*1\r\n$4\r\nPING\r\n"] {
+        let mut client = Client::connect(port_of(&proxy, "db"));
+        client.send(begin);
+        assert_eq!(client.exactly(begin.len()).unwrap(), begin.as_bytes());
+    }
+    // Its server speaks first: nothing comes from the client until the time for looking is over.
+    let mut client = Client::connect(port_of(&proxy, "mail"));
+    assert_eq!(client.exactly(11).unwrap(), b"220 ready\r\n");
+    client.send("QUIT\r\n");
+    assert_eq!(client.exactly(6).unwrap(), b"QUIT\r\n");
+}
+
+#[test]
+fn what_is_declared_is_not_looked_at() {
+    let patient = |config: &mut ProxyConfig| config.timeouts.sniff = Duration::from_secs(3600);
+    let mail = greets();
+    let mut proxy = sidecar(&["mail"], "", patient);
+    // By the metadata of the instance, and by the document, which counts more.
+    proxy.publish_with("", registered("mail", mail.addr, Some("tcp"), true));
+    assert_eq!(Client::connect(port_of(&proxy, "mail")).exactly(11).unwrap(), b"220 ready\r\n");
+    let declared = |protocol: &str| {
+        format!("kind: Service\nmetadata: {{name: mail}}\nspec: {{protocol: {protocol}}}\n---\n")
+    };
+    proxy.publish_with(&declared("tcp"), registered("mail", mail.addr, Some("http"), false));
+    assert_eq!(Client::connect(port_of(&proxy, "mail")).exactly(11).unwrap(), b"220 ready\r\n");
+    let bad =
+        |proxy: &Proxy| Client::connect(port_of(proxy, "mail")).send("GET key\r\n\r\n").response().status;
+    proxy.publish_with(&declared("http"), registered("mail", mail.addr, Some("tcp"), false));
+    assert_eq!(bad(&proxy), 400);
+    for (protocol, grpc_check) in [(Some("http"), false), (None, true)] {
+        proxy.publish_with("", registered("mail", mail.addr, protocol, grpc_check));
+        assert_eq!(bad(&proxy), 400, "{protocol:?} {grpc_check}");
+    }
+}
+
+#[test]
+fn an_undeclared_service_that_is_called_by_name_speaks_http() {
+    let web = Upstream::echo();
+    let mut proxy = sidecar(&[], "", |_| {});
+    proxy.publish_with("", registered("web", web.addr, None, false));
+    let mut client = Client::connect(proxy.fixed(ListenRole::Outbound));
+    let response = client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n").response();
+    assert!(response.text().starts_with("GET / HTTP/1.1\r\n"), "{response:?}");
+    proxy.publish_with("", registered("web", web.addr, Some("tcp"), false));
+    let response = client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n").response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (502, Some("protocol_not_served")));
+}
+
+/// Its TLS is its own, whatever the policy says of calls that are made in the clear.
+#[test]
+fn the_tls_of_a_client_is_passed_through() {
+    let upstream = echo_bytes();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let documents = document("db", "http", &[upstream.addr], "tls: {insecureSkipVerify: true}")
+        .replace("protocol: http\n", "\n");
+    let proxy = sidecar(&["db"], &documents, |config| {
+        config.access_log = Some(AccessLogConfig { path: Some(path.clone()), ..AccessLogConfig::default() });
+    });
+    let hello = crate::tcp::hello(Some("db.example"));
+    let mut client = Client::connect(port_of(&proxy, "db"));
+    client.send(&hello);
+    assert_eq!(client.exactly(hello.len()).unwrap(), hello);
+    client.half_close();
+    assert_eq!(client.until_end().unwrap(), b"bye");
+    eventually("it is logged", || std::fs::read_to_string(&path).is_ok_and(|log| log.ends_with('\n')));
+    let line: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(
+        (&line["protocol"], &line["sni"], &line["upstream"]),
+        (&"tls".into(), &"db.example".into(), &"db".into())
+    );
 }
 
 #[test]
@@ -290,6 +414,22 @@ fn a_connection_leaves_a_line_in_the_log() {
     assert_eq!(line["upstream"], "db");
     assert_eq!(line["endpoint"], upstream.addr.to_string());
     assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&5.into(), &8.into()), "{line}");
+}
+
+#[test]
+fn beyond_the_limit_a_captured_connection_is_reset() {
+    let upstream = echo_bytes();
+    let proxy = sidecar(&["db"], &document("db", "tcp", &[upstream.addr], ""), |config| {
+        config.limits.connections_max = 1;
+    });
+    let mut client = Client::connect(port_of(&proxy, "db"));
+    client.send("x");
+    assert_eq!(client.exactly(1).unwrap(), b"x");
+    let ended = Client::connect(port_of(&proxy, "db")).until_end().unwrap_err();
+    assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
+    // The application asks for requests here.
+    let response = Client::connect(proxy.fixed(ListenRole::Outbound)).response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (503, Some("overloaded")));
 }
 
 #[test]

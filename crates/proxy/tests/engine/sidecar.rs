@@ -198,6 +198,7 @@ fn behind_sidecars(addrs: &[SocketAddr]) -> Services {
         draining: false,
         inbound: true,
         metadata: Default::default(),
+        grpc_check: false,
     });
     let endpoints = endpoints.map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
     let registered = Registered { known: true, endpoints };

@@ -95,6 +95,32 @@ fn without_a_route_or_a_service_connections_are_reset_and_counted() {
     eventually("so is this", || proxy.metrics().refusals(weir_proxy::Reason::NoBackend) == 1);
 }
 
+/// Words would be taken for what the server says.
+#[test]
+fn beyond_the_limit_a_connection_of_bytes_is_reset() {
+    let upstream = numbered(7);
+    let of_tls =
+        gateway(&format!("[{{name: db, port: {}, protocol: TLS, tls: {{mode: Passthrough}}}}]", free_port()));
+    let tls_route =
+        TO_DB.replace("TCPRoute", "TLSRoute").replace("spec:\n", "spec:\n  hostnames: [db.example]\n");
+    for (documents, first) in
+        [(tcp_gateway() + TO_DB, Vec::new()), (of_tls + &tls_route, hello(Some("db.example")))]
+    {
+        let documents = documents + &service("db", "tcp", &[upstream.addr], "");
+        let proxy = Proxy::gateway_with(&documents, |config| config.limits.connections_max = 1);
+        let mut client = proxy.client();
+        client.send(&first);
+        assert_eq!(client.exactly(1).unwrap(), [7]);
+        assert!(is_reset(&mut proxy.client()));
+        assert_eq!(proxy.metrics().refusals(weir_proxy::Reason::Overloaded), 1);
+        drop(client);
+        eventually("there is room again", || proxy.metrics().active_connections() == 0);
+        let mut client = proxy.client();
+        client.send(&first);
+        assert_eq!(client.exactly(1).unwrap(), [7]);
+    }
+}
+
 #[test]
 fn routes_change_for_new_connections_and_not_for_old_ones() {
     let (one, two) = (numbered(1), numbered(2));
@@ -108,8 +134,8 @@ fn routes_change_for_new_connections_and_not_for_old_ones() {
     assert_eq!(old.exactly(10).unwrap(), b"still here");
 }
 
-// A ClientHello for `a.example`, and one without a name, as little as there can be in them.
-fn hello(name: Option<&str>) -> Vec<u8> {
+/// A ClientHello for a name, or for none, as little as there can be in them.
+pub(crate) fn hello(name: Option<&str>) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([7; 32]);
     body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);

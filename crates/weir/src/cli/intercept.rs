@@ -20,7 +20,10 @@ use super::ListenAddress;
                   Outbound: what the application connects to goes to the sidecar's --transparent port, which asks the \
                   kernel where it was to go. The proxy's own connections are left alone; they are told by the user or \
                   group that it runs as, so run it as one of its own.\n\n\
-                  Inbound: connections to the application's port go to the sidecar's --inbound port.",
+                  Inbound: connections to the application's port go to the sidecar's --inbound port.\n\n\
+                  IPv4 and IPv6 are redirected alike, to the same port: a sidecar that listens for only one of them there \
+                  has the connections of the other one refused. Give it a --transparent of each, such as 127.0.0.1:15001 \
+                  and [::1]:15001, or leave IPv6 alone with --ipv4-only.",
     after_long_help = "Examples:\n  \
                        weir intercept print --outbound 15001 --proxy-uid weir\n  \
                        weir intercept apply --outbound 15001 --proxy-uid weir --exclude-port 22 --inbound 9000=19000\n  \
@@ -68,6 +71,9 @@ pub(crate) struct RuleArgs {
     /// Leave connections to this network alone; may be repeated
     #[arg(long, value_name = "NETWORK")]
     pub exclude_net: Vec<Network>,
+    /// Leave IPv6 alone: for a proxy that listens on IPv4 addresses only
+    #[arg(long)]
+    pub ipv4_only: bool,
     /// Redirect connections to this host's own addresses, too; else they are left alone
     #[arg(long)]
     pub loopback: bool,

@@ -51,7 +51,7 @@ fn cannot_start(error: &ProxyError) -> Failure {
     if matches!(error, ProxyError::Handover(HandoverError::Stranger { .. } | HandoverError::Path { .. })) {
         return failure.hint("give --handover a path in a directory that only this user may write to");
     }
-    if matches!(error, ProxyError::Handover(_)) {
+    if matches!(error, ProxyError::Handover(_) | ProxyError::Source(SourceError::Inherited { .. })) {
         return failure
             .hint("the running proxy goes on; give this one a --handover PATH of its own to run beside it");
     }

@@ -16,6 +16,7 @@ fn endpoint(id: u8, weight: u32) -> Endpoint {
         weight,
         health: Health::Passing,
         metadata: BTreeMap::new(),
+        grpc_check: false,
     }
 }
 

@@ -160,7 +160,7 @@ async fn start(settings: MeshSettings) -> Proxy {
 async fn start_with(settings: MeshSettings, sockets: Arc<FakeSockets>) -> Proxy {
     let shared = Shared::new();
     let publisher = Publisher::new(shared.clone(), sockets, settings.role.clone(), Settings::default());
-    let mut source = MeshSource::start(settings, publisher).await;
+    let mut source = MeshSource::start(settings, publisher).await.unwrap();
     Proxy { shared, task: tokio::spawn(async move { source.follow().await }) }
 }
 
@@ -526,6 +526,181 @@ async fn a_gateway_whose_port_is_taken_for_a_while_is_not_forgotten() {
         }
     };
     timeout(PATIENCE, served).await.expect("tried again without a control plane");
+    proxy.stop().await;
+}
+
+fn edge_on(ports: &[u16]) -> mesh::Resource {
+    gateway_named("edge", ports)
+}
+
+fn gateway_named(name: &str, ports: &[u16]) -> mesh::Resource {
+    let listener =
+        |port: &u16| serde_json::json!({"name": format!("p{port}"), "port": port, "protocol": "HTTP"});
+    let listeners: Vec<_> = ports.iter().map(listener).collect();
+    upsert(&resource("Gateway", name, serde_json::json!({"listeners": listeners})))
+}
+
+/// Waits until these ports and no others are open.
+async fn until_open(sockets: &FakeSockets, expected: &[u16]) {
+    let open = || sockets.open.lock().unwrap().iter().map(SocketAddr::port).collect::<Vec<_>>();
+    let opened = async {
+        while open() != expected {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, opened).await.is_ok(), "{:?} are open, not {expected:?}", open());
+}
+
+/// A proxy that serves `edge` at 8080 and has refused a version with 8081 as well, which is taken.
+async fn with_one_refused(
+    settings: MeshSettings,
+    server: &mut Server,
+    sockets: &Arc<FakeSockets>,
+) -> (Proxy, Stream) {
+    sockets.refused.lock().unwrap().push(8081);
+    let proxy = start_with(settings, sockets.clone()).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(4, 1)).await;
+    assert!(stream.ack().await.rejections.is_empty());
+    stream.update(mesh::Update { upserts: vec![edge_on(&[8080, 8081])], ..update(4, 2) }).await;
+    loop {
+        match stream.next().await {
+            Some(proxy_message::Message::Ack(ack)) => break assert_eq!(ack.rejections.len(), 1),
+            other => assert!(matches!(other, Some(proxy_message::Message::Subscribe(_))), "{other:?}"),
+        }
+    }
+    until_open(sockets, &[8080]).await;
+    (proxy, stream)
+}
+
+/// What a control plane says at first to a proxy that lacks the newest version.
+fn refused_shop() -> mesh::Update {
+    let route = upsert(&route("shop", parents(), "cart"));
+    mesh::Update { upserts: vec![edge_on(&[8080, 8081]), route], ..shop(4, 2) }
+}
+
+#[tokio::test]
+async fn after_a_restart_the_last_good_version_is_served_of_what_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start().await;
+    let settings = MeshSettings { data_dir: Some(directory.path().into()), ..settings(server.addr, edge()) };
+    let sockets: Arc<FakeSockets> = Arc::default();
+    let (proxy, _stream) = with_one_refused(settings.clone(), &mut server, &sockets).await;
+    let incomplete = || disk::load(directory.path()).unwrap().is_some_and(|kept| !kept.complete);
+    let written = async {
+        while !incomplete() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, written).await.expect("not written");
+    proxy.stop().await;
+
+    // Even its own port is taken for a while, as by a process that has not ended yet.
+    sockets.open.lock().unwrap().clear();
+    sockets.refused.lock().unwrap().push(8080);
+    let proxy = start_with(settings.clone(), sockets.clone()).await;
+    let (mut stream, hello) = server.welcome().await;
+    assert_eq!(hello.resume, None, "it lacks something");
+    stream.update(refused_shop()).await;
+    let rejections = stream.ack().await.rejections;
+    assert!(!rejections.is_empty());
+    assert!(rejections.iter().any(|rejection| rejection.reason.contains("8081")), "{rejections:?}");
+    until_open(&sockets, &[]).await;
+    sockets.refused.lock().unwrap().retain(|port| *port != 8080);
+    until_open(&sockets, &[8080]).await;
+    assert_eq!(proxy.rules(), ["HTTPRoute/shop#0"]);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_restart_what_was_refused_does_not_displace_what_was_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start().await;
+    let role = Role::Gateway { gateways: vec![] };
+    let settings = MeshSettings { data_dir: Some(directory.path().into()), ..settings(server.addr, role) };
+    let sockets: Arc<FakeSockets> = Arc::default();
+    let proxy = start_with(settings.clone(), sockets.clone()).await;
+    let (mut stream, _) = server.welcome().await;
+    let before = mesh::Update { reset: true, upserts: vec![gateway_named("b", &[8080])], ..update(4, 1) };
+    stream.update(before).await;
+    stream.ack().await;
+    // A newcomer for the same port comes first in the alphabet.
+    stream.update(mesh::Update { upserts: vec![gateway_named("a", &[8080])], ..update(4, 2) }).await;
+    assert!(!stream.ack().await.rejections.is_empty());
+    let gateways = |proxy: &Proxy| {
+        let snapshot = proxy.shared.snapshot.load();
+        snapshot.listeners.iter().map(|listener| listener.gateway.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(gateways(&proxy), ["b"]);
+    let written = async {
+        while disk::load(directory.path()).unwrap().is_none_or(|kept| kept.refused.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, written).await.expect("not written");
+    proxy.stop().await;
+    server.kill().await;
+    let proxy = start_with(settings, sockets).await;
+    assert_eq!(gateways(&proxy), ["b"]);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_takes_over_begins_with_what_the_one_before_has_in_force() {
+    let mut server = Server::start().await;
+    let sockets: Arc<FakeSockets> = Arc::default();
+    let (before, stream) = with_one_refused(settings(server.addr, edge()), &mut server, &sockets).await;
+    let kept = before.shared.kept().unwrap().unwrap();
+    before.stop().await;
+    drop(stream);
+    sockets.open.lock().unwrap().clear();
+
+    let inherited = || Some(Kept::from_bytes(&kept).unwrap());
+    let taking_over = MeshSettings {
+        inherited: inherited(),
+        ask_first: Some(Duration::from_secs(600)),
+        ..settings(server.addr, edge())
+    };
+    let proxy = start_with(taking_over.clone(), sockets.clone()).await;
+    assert!(proxy.shared.is_ready(), "whether or not a control plane answers");
+    assert_eq!(proxy.rules(), ["HTTPRoute/shop#0"]);
+    assert_eq!(proxy.endpoints("cart"), ["a/1"]);
+    let (mut stream, hello) = server.welcome().await;
+    assert_eq!(hello.resume, None, "it lacks something");
+    assert_eq!(hello.upstreams.len(), 1, "what it has is asked for at once");
+    stream.update(refused_shop()).await;
+    assert_eq!(stream.ack().await.rejections.len(), 1);
+    until_open(&sockets, &[8080]).await;
+    assert_eq!(proxy.endpoints("cart"), ["a/1"]);
+    proxy.stop().await;
+
+    // Whatever of it is refused, nothing is put in force.
+    sockets.open.lock().unwrap().clear();
+    sockets.refused.lock().unwrap().push(8080);
+    let shared = Shared::new();
+    let publisher = Publisher::new(shared.clone(), sockets.clone(), edge(), Settings::default());
+    let error = MeshSource::start(taking_over, publisher).await.err().expect("refused").to_string();
+    assert!(
+        error.contains("Gateway/edge: spec.listeners[0].port: cannot listen on 127.0.0.1:8080"),
+        "{error}"
+    );
+    assert!(!shared.is_ready());
+    until_open(&sockets, &[]).await;
+}
+
+#[tokio::test]
+async fn a_process_that_lacks_nothing_goes_on_where_the_one_before_stood() {
+    let mut server = Server::start().await;
+    let before = start(settings(server.addr, edge())).await;
+    let (mut stream, _) = server.welcome().await;
+    stream.update(shop(4, 9)).await;
+    stream.ack().await;
+    let kept = before.shared.kept().unwrap().unwrap();
+    before.stop().await;
+    let inherited = Some(Kept::from_bytes(&kept).unwrap());
+    let proxy = start(MeshSettings { inherited, ..settings(server.addr, edge()) }).await;
+    let (_stream, hello) = server.welcome().await;
+    assert_eq!(hello.resume, Some(mesh::Position { epoch: 4, revision: 9 }));
     proxy.stop().await;
 }
 

@@ -39,8 +39,10 @@ impl Wanted {
         let sent = update.position.ok_or(OutOfOrder::NoPosition)?;
         let position = Position::new(sent.epoch, sent.revision);
         let before = self.inputs.position;
+        // Beyond a reset lives on what is sent again and makes no sense now.
+        let mut earlier = Arc::default();
         if update.reset {
-            *self = Self::default();
+            earlier = std::mem::take(self).inputs.resources;
         } else if position.epoch != before.epoch && before != Position::default() {
             return Err(OutOfOrder::Epoch(position.epoch, before.epoch));
         } else if position < before {
@@ -57,7 +59,7 @@ impl Wanted {
                 }
             }
             for sent in update.upserts {
-                self.upsert(&mut resources, &sent);
+                self.upsert(&mut resources, &sent, &earlier);
             }
             self.inputs.resources = Arc::new(resources);
         }
@@ -87,7 +89,7 @@ impl Wanted {
         }
     }
 
-    fn upsert(&mut self, resources: &mut Resources, sent: &mesh::Resource) {
+    fn upsert(&mut self, resources: &mut Resources, sent: &mesh::Resource, earlier: &Resources) {
         // A kind from the future: nothing here could make use of it.
         let Some(id) = sent.r#ref.as_ref().and_then(known_id) else { return };
         self.senseless.remove(&id);
@@ -105,6 +107,9 @@ impl Wanted {
                 faults.iter().map(|fault| reject(&id, &fault.path, explained(fault))).collect()
             }
         };
+        if let Some(earlier) = earlier.get(&id) {
+            resources.insert(id.clone(), Arc::clone(earlier));
+        }
         self.senseless.insert(id, refused);
     }
 
@@ -231,6 +236,20 @@ mod tests {
 
         wanted.apply(mesh::Update { upserts: vec![upsert(&service("cart", &[3]))], ..update(1, 3) }).unwrap();
         assert_eq!(wanted.rejections().count(), 2, "a good version ends the refusal");
+    }
+
+    #[test]
+    fn the_old_version_of_what_makes_no_sense_outlives_a_reset() {
+        let mut wanted = Wanted::default();
+        let upserts =
+            vec![upsert(&gateway("edge")), upsert(&gateway("gone")), upsert(&service("cart", &[1]))];
+        wanted.apply(mesh::Update { upserts, ..update(1, 1) }).unwrap();
+        let mut broken = upsert(&gateway("edge"));
+        broken.json = b"{".to_vec();
+        let upserts = vec![broken, upsert(&service("cart", &[0]))];
+        wanted.apply(mesh::Update { reset: true, upserts, ..update(2, 1) }).unwrap();
+        assert_eq!(ids(&wanted), ["Gateway/edge", "Service/cart"]);
+        assert_eq!(wanted.rejections().count(), 2);
     }
 
     #[test]

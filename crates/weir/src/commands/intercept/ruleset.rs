@@ -4,6 +4,9 @@ use std::fmt::{Display, Write};
 
 use crate::cli::intercept::{RuleArgs, TableName};
 
+/// Leaves IPv6 alone.
+const IPV6: &str = "meta nfproto ipv6 accept";
+
 /// What puts the rules in force, whatever was there before under the same name.
 pub(super) fn render(rules: &RuleArgs) -> String {
     let table = &rules.table.table;
@@ -31,6 +34,9 @@ fn outbound(out: &mut String, rules: &RuleArgs, port: u16) {
         let _ = writeln!(out, "\t\t{text}");
     };
     rule("meta l4proto != tcp accept");
+    if rules.ipv4_only {
+        rule(IPV6);
+    }
     if let Some(user) = &rules.proxy_uid {
         rule(&format!("meta skuid {user} accept comment \"the proxy itself\""));
     }
@@ -57,8 +63,12 @@ fn outbound(out: &mut String, rules: &RuleArgs, port: u16) {
 
 fn inbound(out: &mut String, rules: &RuleArgs) {
     out.push_str("\tchain inbound {\n\t\ttype nat hook prerouting priority -100; policy accept;\n");
+    if rules.ipv4_only {
+        let _ = writeln!(out, "\t\t{IPV6}");
+    }
     for pair in &rules.inbound {
-        let _ = writeln!(out, "\t\ttcp dport {} redirect to :{}", pair.from, pair.to);
+        // What is routed through this host comes by here as well, and is none of the application's.
+        let _ = writeln!(out, "\t\tfib daddr type local tcp dport {} redirect to :{}", pair.from, pair.to);
     }
     out.push_str("\t}\n");
 }
@@ -109,8 +119,8 @@ table inet mesh {
 \t}
 \tchain inbound {
 \t\ttype nat hook prerouting priority -100; policy accept;
-\t\ttcp dport 9000 redirect to :19000
-\t\ttcp dport 9001 redirect to :19001
+\t\tfib daddr type local tcp dport 9000 redirect to :19000
+\t\tfib daddr type local tcp dport 9001 redirect to :19001
 \t}
 }
 ";
@@ -123,6 +133,10 @@ table inet mesh {
         assert!(!inbound.contains("chain outbound") && inbound.contains("chain inbound"), "{inbound}");
         let all = rendered("weir intercept print --outbound 15001 --proxy-uid 7 --loopback");
         assert!(!all.contains("type local") && !all.contains("inbound"), "{all}");
+        assert!(!all.contains("ipv6") && !inbound.contains("ipv6"), "{all}{inbound}");
+        let ipv4 =
+            rendered("weir intercept print --outbound 15001 --proxy-uid 7 --inbound 9000=19000 --ipv4-only");
+        assert_eq!(ipv4.matches("\t\tmeta nfproto ipv6 accept\n").count(), 2, "one for each chain: {ipv4}");
         assert_eq!(rendered("weir intercept remove"), "table inet weir {}\ndelete table inet weir\n");
     }
 
