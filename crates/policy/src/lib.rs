@@ -5,8 +5,10 @@
 //! can be tested. Whoever calls owns the lock, if one is needed.
 
 pub mod balance;
+pub mod breaker;
 pub mod idle;
 pub mod retry;
+pub mod status;
 pub mod time;
 
 pub use time::Nanos;
