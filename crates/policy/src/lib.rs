@@ -7,6 +7,7 @@
 pub mod balance;
 pub mod breaker;
 pub mod idle;
+pub mod outlier;
 pub mod retry;
 pub mod status;
 pub mod time;
