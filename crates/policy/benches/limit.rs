@@ -8,8 +8,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use weir_model::resource::key::{KeyKind, KeyPart};
 use weir_policy::Nanos;
 use weir_policy::limit::{
-    AdaptiveConfig, Admission, Algorithm, GateConfig, LimitConfig, Limiter, Outcome, QueueConfig, RateConfig, Request,
-    Rule, Verdict, WarmUpConfig,
+    AdaptiveConfig, Admission, Algorithm, GateConfig, LimitConfig, Limiter, Outcome, QueueConfig, RateConfig,
+    Request, Rule, Verdict, WarmUpConfig,
 };
 
 /// A rate that is never used up here: each decision is an admission.
@@ -60,7 +60,9 @@ fn uncontended(c: &mut Criterion) {
 }
 
 fn keys(count: usize) -> Vec<[u8; 16]> {
-    (0..count as u128).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_le_bytes()).collect()
+    (0..count as u128)
+        .map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_le_bytes())
+        .collect()
 }
 
 fn keyed(c: &mut Criterion) {
@@ -127,8 +129,8 @@ fn stack(c: &mut Criterion) {
     c.bench_function("three rules, in and out", |b| {
         b.iter(|| {
             now += 50;
-            black_box(admission.admit(&rules, Nanos(now), &mut wakes, |_, _| {}));
-            admission.release(&rules, Outcome::Done, Nanos(now + 10), &mut wakes);
+            black_box(admission.admit(&rules, Nanos(now), &mut |_, wake| wakes.push(wake), |_, _| {}));
+            admission.release(&rules, Outcome::Done, Nanos(now + 10), &mut |_, wake| wakes.push(wake));
         });
     });
 }

@@ -132,13 +132,27 @@ fn finding() -> Limiter {
 #[test]
 #[ignore]
 fn explore() {
-    for service in [Service::Exponential(10.0 * MS), Service::Even(10.0 * MS), Service::Exponential(100.0 * MS), Service::Even(100.0*MS), Service::Exponential(2.0 * MS)] {
-        let (mut m, mut sh, mut lo, mut hi, mut up, mut down): (Vec<f64>, Vec<f64>, f64,f64, Vec<f64>, Vec<f64>) = (vec![],vec![],1e9,0.0,vec![],vec![]);
+    for service in [
+        Service::Exponential(10.0 * MS),
+        Service::Even(10.0 * MS),
+        Service::Exponential(100.0 * MS),
+        Service::Even(100.0 * MS),
+        Service::Exponential(2.0 * MS),
+    ] {
+        let (mut m, mut sh, mut lo, mut hi, mut up, mut down): (
+            Vec<f64>,
+            Vec<f64>,
+            f64,
+            f64,
+            Vec<f64>,
+            Vec<f64>,
+        ) = (vec![], vec![], 1e9, 0.0, vec![], vec![]);
         for _ in 0..12 {
             let mut world = World::new(finding(), 50, service, 400);
             world.run(30.0);
             let (a, b) = world.mean(20.0);
-            m.push(a.round()); sh.push((b*1000.).round());
+            m.push(a.round());
+            sh.push((b * 1000.).round());
             for _ in 0..600 {
                 world.run(0.05);
                 lo = lo.min(world.found());
@@ -146,13 +160,17 @@ fn explore() {
             }
             let begin = world.now;
             world.servers = 70;
-            while world.found() < 66.0 { world.run(0.01); }
-            up.push(((world.now - begin) as f64 / 1e7).round()/100.0);
+            while world.found() < 66.0 {
+                world.run(0.01);
+            }
+            up.push(((world.now - begin) as f64 / 1e7).round() / 100.0);
             world.run(5.0);
             let begin = world.now;
             world.servers = 50;
-            while world.found() > 56.0 { world.run(0.01); }
-            down.push(((world.now - begin) as f64 / 1e7).round()/100.0);
+            while world.found() > 56.0 {
+                world.run(0.01);
+            }
+            down.push(((world.now - begin) as f64 / 1e7).round() / 100.0);
         }
         println!("{service:?} mean {m:?} share {sh:?} {lo:.1}..{hi:.1}\n   up {up:?}\n   down {down:?}");
     }

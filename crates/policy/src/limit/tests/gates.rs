@@ -303,7 +303,7 @@ mod together {
         let mut admissions = Vec::new();
         for n in 0..40 {
             let mut admission = Admission::default();
-            match admission.admit(&rules, now, &mut wakes, |_, _| {}) {
+            match admission.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}) {
                 Step::Admitted { turn } if n < 3 => assert_eq!(turn, now),
                 Step::Refused { rule: 3, refusal } if n >= 3 => {
                     assert_eq!(refusal.why, Why::Rate);
@@ -317,7 +317,7 @@ mod together {
         assert_eq!(limiters[2].state(now).all.unwrap().in_flight, Some((3, 10)));
         assert_eq!(admissions[0].quota().map(|(rule, quota)| (rule, quota.remaining)), Some((3, 2)));
         for mut admission in admissions {
-            admission.release(&rules, Outcome::Done, now, &mut wakes);
+            admission.release(&rules, Outcome::Done, now, &mut |_, wake| wakes.push(wake));
         }
         assert_eq!(limiters[2].state(now).all.unwrap().in_flight, Some((0, 10)));
         assert_eq!(remaining(&limiters[0], now), 97);
@@ -333,15 +333,25 @@ mod together {
         let rules = rules(&limiters);
         let (now, mut wakes) = (Nanos::from_secs(7), Vec::new());
         let [mut first, mut second] = [Admission::default(), Admission::default()];
-        assert!(matches!(first.admit(&rules, now, &mut wakes, |_, _| {}), Step::Admitted { .. }));
-        let Step::Wait { rule: 1, ticket, .. } = second.admit(&rules, now, &mut wakes, |_, _| {}) else { panic!() };
-        first.release(&rules, Outcome::Done, now, &mut wakes);
+        assert!(matches!(
+            first.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}),
+            Step::Admitted { .. }
+        ));
+        let Step::Wait { rule: 1, ticket, .. } =
+            second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {})
+        else {
+            panic!()
+        };
+        first.release(&rules, Outcome::Done, now, &mut |_, wake| wakes.push(wake));
         let wake = wakes.pop().unwrap();
         assert_eq!(wake.ticket, ticket);
         second.woken(1, wake.result.unwrap());
-        assert!(matches!(second.admit(&rules, now, &mut wakes, |_, _| {}), Step::Admitted { .. }));
+        assert!(matches!(
+            second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}),
+            Step::Admitted { .. }
+        ));
         assert_eq!(remaining(&limiters[0], now), 98);
-        second.refund(&rules, now, &mut wakes);
+        second.refund(&rules, now, &mut |_, wake| wakes.push(wake));
         assert_eq!((remaining(&limiters[0], now), remaining(&limiters[2], now)), (99, 1));
         assert_eq!(limiters[1].state(now).all.unwrap().in_flight, Some((0, 1)));
     }
@@ -358,9 +368,11 @@ mod together {
         let (now, mut wakes, mut heard) = (Nanos::from_secs(7), Vec::new(), Vec::new());
         let mut admission = Admission::default();
         for n in 0..3 {
-            let step = admission.admit(&rules, now, &mut wakes, |rule, refusal| heard.push((rule, refusal.why)));
+            let step = admission.admit(&rules, now, &mut |_, wake| wakes.push(wake), |rule, refusal| {
+                heard.push((rule, refusal.why))
+            });
             assert_eq!(matches!(step, Step::Admitted { .. }), n < 2, "{step:?}");
-            admission.release(&rules, Outcome::Done, now, &mut wakes);
+            admission.release(&rules, Outcome::Done, now, &mut |_, wake| wakes.push(wake));
         }
         assert_eq!(heard, [(0, Why::Rate), (0, Why::Rate)]);
     }
@@ -380,8 +392,8 @@ mod together {
                     let rules = rules(&limiters);
                     let mut admission = Admission::default();
                     for _ in 0..20_000 {
-                        let _ = admission.admit(&rules, now, &mut Vec::new(), |_, _| {});
-                        admission.release(&rules, Outcome::Done, now, &mut Vec::new());
+                        let _ = admission.admit(&rules, now, &mut |_, _| {}, |_, _| {});
+                        admission.release(&rules, Outcome::Done, now, &mut |_, _| {});
                     }
                 });
             }
