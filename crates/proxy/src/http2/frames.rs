@@ -18,6 +18,8 @@ use crate::runtime::{Io, Timers};
 
 /// Bytes of a frame's header (RFC 9113 section 4.1).
 const HEADER_BYTES: usize = 9;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
@@ -89,6 +91,7 @@ impl<T: BorrowMut<Io> + Unpin> Frames<T> {
                 return false;
             }
             match kind {
+                DATA | HEADERS => self.link.tell(),
                 SETTINGS => self.link.settle(),
                 GOAWAY => self.link.go_away(),
                 _ => {}

@@ -29,6 +29,8 @@ pub(super) struct Link {
     going_away: Cell<bool>,
     /// How often something was read.
     heard: Cell<u64>,
+    /// How many frames of messages have begun: HEADERS and DATA.
+    told: Cell<u64>,
 }
 
 impl Link {
@@ -45,6 +47,7 @@ impl Link {
             settled: Cell::new(false),
             going_away: Cell::new(false),
             heard: Cell::new(0),
+            told: Cell::new(0),
         }
     }
 
@@ -121,6 +124,15 @@ impl Link {
         self.heard.get()
     }
 
+    #[inline]
+    pub(super) fn tell(&self) {
+        self.told.set(self.told.get() + 1);
+    }
+
+    pub(super) fn told(&self) -> u64 {
+        self.told.get()
+    }
+
     /// A link without a connection.
     #[cfg(test)]
     pub(super) fn of_nobody() -> Self {
@@ -136,6 +148,7 @@ impl Link {
             settled: Cell::new(false),
             going_away: Cell::new(false),
             heard: Cell::new(0),
+            told: Cell::new(0),
         }
     }
 }

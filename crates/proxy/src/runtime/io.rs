@@ -7,8 +7,9 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -23,6 +24,16 @@ use crate::tls::TlsStream;
 const MSG_MORE: i32 = 0;
 #[cfg(target_os = "linux")]
 const MSG_MORE: i32 = libc::MSG_MORE;
+
+/// How long a connection that is watched may be silent before the kernel asks the peer's kernel whether it is there.
+const WATCH_IDLE: Duration = Duration::from_secs(15);
+/// How long it waits between one question and the next.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// How many questions in a row may stay without an answer.
+const WATCH_QUESTIONS_MAX: u32 = 3;
+/// How long what was sent may stay without an acknowledgement.
+#[cfg(target_os = "linux")]
+const WATCH_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// A connection's bytes.
 #[derive(Debug)]
@@ -153,7 +164,7 @@ impl Io {
     pub(crate) fn abort(&mut self) {
         match self {
             Self::Tcp(stream) => {
-                let _ = SockRef::from(&*stream).set_linger(Some(std::time::Duration::ZERO));
+                let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
             }
             Self::Http2(stream) => stream.abort(),
             Self::Tls(stream) => stream.abort(),
@@ -200,6 +211,22 @@ impl Io {
         }
     }
 
+    /// Has the kernel find out when the peer's machine is gone: reading and writing fail then. The peer itself notices
+    /// nothing of it.
+    pub(crate) fn watch_peer(&self) -> io::Result<()> {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.tcp(),
+            Self::Http2(_) | Self::Nobody(_) => return Ok(()),
+        };
+        let socket = SockRef::from(stream);
+        let keepalive = TcpKeepalive::new().with_time(WATCH_IDLE).with_interval(WATCH_INTERVAL);
+        socket.set_tcp_keepalive(&keepalive.with_retries(WATCH_QUESTIONS_MAX))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(WATCH_UNACKNOWLEDGED_MAX))?;
+        Ok(())
+    }
+
     /// This end's address.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
@@ -237,5 +264,30 @@ pub(crate) fn poll_write_more(
             Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
             written => return Poll::Ready(written),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_is_noticed_within_half_a_minute() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let io = Io::Tcp(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        io.watch_peer().unwrap();
+        let Io::Tcp(stream) = &io else { unreachable!() };
+        let socket = SockRef::from(stream);
+        assert!(socket.keepalive().unwrap());
+        let (idle, interval) =
+            (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+        let silent = idle + interval * socket.tcp_keepalive_retries().unwrap();
+        assert_eq!(silent, Duration::from_secs(30));
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            Some(silent),
+            "the same with something unacknowledged"
+        );
     }
 }

@@ -7,6 +7,7 @@ mod grpc;
 mod malformed;
 mod mutants;
 mod raw;
+mod silence;
 mod tls;
 pub(crate) mod upstream;
 
