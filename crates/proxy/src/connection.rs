@@ -328,6 +328,10 @@ impl Connection {
             Outcome::ClientGone => {
                 self.worker.counters.client_gone.add(1);
                 self.observe(&mut exchange, End::ClientGone);
+                if exchange.ends_by_close() {
+                    // Should it listen after all, an end would look like the end of the response.
+                    self.client.abort();
+                }
                 self.worker.give_exchange(exchange);
                 false
             }

@@ -431,7 +431,12 @@ impl Exchange {
             let tunnel_idle = link.worker.config().timeouts.tunnel_idle;
             let idle = if call { tunnel_idle } else { self.asked.standstill_max };
             let overall = self.overall;
-            return link.timer.arm_at(self.too_slow(link, timers.after(idle)).min(overall));
+            let mut deadline = self.too_slow(link, timers.after(idle)).min(overall);
+            if self.half_closed && waits {
+                // Each piece of the response shows anew whether anybody listens.
+                deadline = deadline.min(timers.after(link.worker.config().timeouts.half_close_grace));
+            }
+            return link.timer.arm_at(deadline);
         }
         let deadline = *self.deadline.get_or_insert_with(|| timers.after(self.asked.timeout));
         link.timer.arm_at(deadline.min(timers.after(self.asked.attempt_timeout)).min(self.overall));
@@ -462,10 +467,20 @@ impl Exchange {
             && !self.awaits_continue()
     }
 
-    /// While the upstream works, notices that the client has gone. What it sends ahead is kept for later, up to a bound.
+    /// While the upstream is waited for, before its response and within, notices that the client has gone. What it sends
+    /// ahead is kept for later, up to a bound.
     fn watch_client(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Option<Ended> {
+        if self.status != 0 && self.download.has_pending() {
+            // Whoever waits to write sees it.
+            return None;
+        }
+        if link.client.is_http2() {
+            // So does whoever waits to read.
+            let reads = !self.upload.done && !self.upload_broken && !self.upload.has_pending();
+            return (!reads && link.client.poll_gone(cx).is_ready()).then_some(Ended::ClientGone);
+        }
         let bound = link.worker.config().limits.request.head_bytes_max;
-        while self.upload.done && self.status == 0 && !self.half_closed && link.carry.len() < bound {
+        while self.upload.done && !self.half_closed && link.carry.len() < bound {
             let mut scratch = link.worker.scratch.borrow_mut();
             match link.client.poll_read(cx, &mut scratch.input[..bound]) {
                 Poll::Pending => return None,
@@ -474,9 +489,12 @@ impl Exchange {
                     // It may have closed, or only have said that this was its last request.
                     self.half_closed = true;
                     let timers = &link.worker.timers;
-                    let grace = timers.after(link.worker.config().timeouts.half_close_grace);
-                    self.deadline = Some(self.deadline.unwrap_or(Coarse::MAX).min(grace));
-                    link.timer.arm_at(grace);
+                    let mut grace = timers.after(link.worker.config().timeouts.half_close_grace);
+                    if self.status == 0 {
+                        grace = grace.min(self.deadline.unwrap_or(Coarse::MAX));
+                        self.deadline = Some(grace);
+                    }
+                    link.timer.arm_at(grace.min(self.overall));
                 }
                 Poll::Ready(Ok(n)) => link.carry.extend(&scratch.input[..n], &link.worker.buffers),
             }
@@ -502,7 +520,9 @@ impl Exchange {
     }
 
     fn timed_out(&self) -> Ended {
-        if self.status != 0 {
+        if self.half_closed && !self.download.has_pending() {
+            Ended::ClientGone
+        } else if self.status != 0 {
             Ended::Cut
         } else if self.half_closed {
             Ended::ClientGone

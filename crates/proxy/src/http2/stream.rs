@@ -84,6 +84,14 @@ impl Stream {
         }
     }
 
+    /// Ready once a client has lost interest, or its connection is over.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Served(stream) => stream.poll_gone(cx).map(drop),
+            Self::Called(_) => Poll::Pending,
+        }
+    }
+
     /// Has the stream reset when it is dropped. It is anyhow unless the message is complete.
     pub(crate) fn abort(&mut self) {
         match self {

@@ -211,6 +211,14 @@ impl Io {
         }
     }
 
+    /// Ready once the client of a stream has lost interest, or its connection is over. Others are read to know.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http2(stream) => stream.poll_gone(cx),
+            Self::Tcp(_) | Self::Tls(_) | Self::Nobody(_) => Poll::Pending,
+        }
+    }
+
     /// Has the kernel find out when the peer's machine is gone: reading and writing fail then. The peer itself notices
     /// nothing of it.
     pub(crate) fn watch_peer(&self) -> io::Result<()> {

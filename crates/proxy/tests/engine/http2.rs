@@ -1,5 +1,6 @@
 //! HTTP/2, from clients and to upstreams.
 
+mod cancel;
 mod client;
 mod filters;
 mod floods;

@@ -60,15 +60,20 @@ impl Served {
             return self.inbox.poll_read(cx, buf);
         }
         // The request is over, so all that can come is that the client loses interest.
+        self.poll_gone(cx).map(Err)
+    }
+
+    /// An error once the client has lost interest, or its connection is over; else the task is woken when it is so.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if self.outbox.has_begun() {
-            return self.outbox.poll_reset(cx).map(Err);
+            return self.outbox.poll_reset(cx);
         }
         match self.respond.poll_reset(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(reason)) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, reason.to_string())))
+                Poll::Ready(io::Error::new(io::ErrorKind::ConnectionReset, reason.to_string()))
             }
-            Poll::Ready(Err(why)) => Poll::Ready(Err(fault::of(why))),
+            Poll::Ready(Err(why)) => Poll::Ready(fault::of(why)),
         }
     }
 
