@@ -40,14 +40,20 @@ pub(super) struct Frames<T> {
 
 impl<T: BorrowMut<Io> + Unpin> Frames<T> {
     /// A client's connection, with what was read of it already: from the preface on.
-    pub(super) fn of_client(io: T, ahead: Vec<u8>, link: Rc<Link>, timers: Rc<Timers>) -> Self {
-        let floods = Floods::new(timers.now_ms());
+    pub(super) fn of_client(
+        io: T,
+        ahead: Vec<u8>,
+        head_bytes_max: usize,
+        link: Rc<Link>,
+        timers: Rc<Timers>,
+    ) -> Self {
+        let floods = Floods::new(head_bytes_max, timers.now_ms());
         Self { ahead, skip: PREFACE.len(), ..Self::new(io, floods, link, timers) }
     }
 
     /// A connection to an upstream.
-    pub(super) fn of_upstream(io: T, link: Rc<Link>, timers: Rc<Timers>) -> Self {
-        let floods = Floods::of_upstream(timers.now_ms());
+    pub(super) fn of_upstream(io: T, head_bytes_max: usize, link: Rc<Link>, timers: Rc<Timers>) -> Self {
+        let floods = Floods::of_upstream(head_bytes_max, timers.now_ms());
         Self::new(io, floods, link, timers)
     }
 

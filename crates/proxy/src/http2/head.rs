@@ -15,6 +15,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use weir_http1::{BodyKind, Field, FieldSet, FieldTable, KnownField, RequestHead, ResponseHead, Trailers};
 
+use super::fault::UNFIT;
+
 /// What is never copied into an HTTP/2 head (RFC 9113 section 8.2.2).
 const CONNECTION_FIELDS: FieldSet =
     FieldSet::HOP_BY_HOP.with(KnownField::TransferEncoding).with(KnownField::Host);
@@ -269,7 +271,7 @@ pub(super) fn is_padded(value: &[u8]) -> bool {
 
 /// What HTTP/1.1 allows and HTTP/2 does not.
 pub(super) fn invalid(fault: impl std::error::Error + Send + Sync + 'static) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, fault)
+    io::Error::new(UNFIT, fault)
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
 use http::HeaderMap;
-use weir_http1::{BodyDecoder, BodyKind, Limits};
+use weir_http1::{BodyDecoder, BodyKind};
 
 use super::web::{Text, Web};
-use super::{fault, head};
+use super::{WRITTEN_HERE, fault, head};
 
 /// What is accepted at once although the peer takes nothing.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
@@ -49,14 +49,14 @@ enum Framing {
 
 impl Outbox {
     /// The head is with `h2`; content of this kind follows.
-    pub(super) fn begin(&mut self, stream: SendStream<Bytes>, kind: BodyKind, limits: &Limits) {
+    pub(super) fn begin(&mut self, stream: SendStream<Bytes>, kind: BodyKind) {
         self.stream = Some(stream);
         self.written = kind.is_empty();
         self.ended = kind.is_empty();
         self.framing = match kind {
             BodyKind::None | BodyKind::UntilClose | BodyKind::Length(0) => Framing::None,
             BodyKind::Length(length) => Framing::Length(length),
-            BodyKind::Chunked => Framing::Chunked(Box::new(BodyDecoder::new(kind, limits))),
+            BodyKind::Chunked => Framing::Chunked(Box::new(BodyDecoder::new(kind, &WRITTEN_HERE))),
         };
     }
 

@@ -42,8 +42,9 @@ pub(crate) async fn serve(conn: &mut Connection) {
         counted.speaks(Wire::Http2);
     }
     let Connection { client, timer, listener, .. } = conn;
-    let frames = Frames::of_client(client, ahead, link.clone(), worker.timers.clone());
     let bounds = listener.bounds();
+    let head_bytes_max = bounds.request.head_bytes_max;
+    let frames = Frames::of_client(client, ahead, head_bytes_max, link.clone(), worker.timers.clone());
     timer.arm(bounds.head_read);
     let mut handshake = pin!(builder(&bounds).handshake(frames));
     let opened = poll_fn(|cx| match handshake.as_mut().poll(cx) {

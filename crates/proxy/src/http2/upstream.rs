@@ -257,8 +257,9 @@ async fn open(
     }
     let secure = io.is_secure();
     let link = Rc::new(Link::new(&io, secure, worker.timers.now_ms()));
-    let frames = Frames::of_upstream(io, link.clone(), worker.timers.clone());
     let limits = &worker.config().limits;
+    let head_bytes_max = limits.response.head_bytes_max;
+    let frames = Frames::of_upstream(io, head_bytes_max, link.clone(), worker.timers.clone());
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)

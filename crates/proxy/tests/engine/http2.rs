@@ -5,6 +5,7 @@ mod client;
 mod filters;
 mod floods;
 mod grpc;
+mod heads;
 mod malformed;
 mod mutants;
 mod raw;

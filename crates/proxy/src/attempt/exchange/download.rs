@@ -10,9 +10,9 @@ use weir_http1::{
 
 use super::gather::Gather;
 use super::{Ended, Exchange, Link, UpstreamFault};
-use crate::http2::{self, MALFORMED, UNSENT};
+use crate::http2::{self, MALFORMED, UNFIT, UNSENT};
 use crate::observe::GrpcStatus;
-use crate::respond::Unanswered;
+use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::Scratch;
 
 /// What reading heads came to.
@@ -97,7 +97,7 @@ impl Exchange {
             }
         }
         if let Some((head, body)) = self.translated.take() {
-            link.client.respond(head, body, link.worker).map_err(|_| Ended::ClientGone)?;
+            link.client.respond(head, body).map_err(|_| Ended::ClientGone)?;
             self.download.written += from as u64;
         }
         self.download
@@ -259,6 +259,11 @@ impl Exchange {
         match fault.kind() {
             _ if self.status != 0 => Ended::Cut,
             UNSENT => Ended::Failed(UpstreamFault::Refused),
+            // The upstream has no part in it.
+            UNFIT => {
+                let message = format!("the request has no form in HTTP/2: {fault}");
+                Ended::Refused(Refusal::new(Reason::BadRequest, message))
+            }
             MALFORMED => Ended::Failed(UpstreamFault::Protocol(fault)),
             _ => Ended::Failed(UpstreamFault::Reset),
         }

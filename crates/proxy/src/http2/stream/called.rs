@@ -16,7 +16,7 @@ use crate::http2::link::Link;
 use crate::http2::outbox::Outbox;
 use crate::http2::upstream::Shared;
 use crate::http2::web::Web;
-use crate::http2::{fault, head};
+use crate::http2::{WRITTEN_HERE, fault, head};
 use crate::runtime::Worker;
 
 /// The stream.
@@ -94,7 +94,6 @@ impl Called {
 
     /// Sends the head that `bytes` begins with. Gives where it ends, if it is whole.
     fn begin(&mut self, bytes: &[u8], head: &mut RequestHead) -> io::Result<Option<usize>> {
-        let limits = &self.worker.config().limits.request;
         let named;
         let (bytes, added) = match without_host(bytes) {
             Some(at) => {
@@ -105,7 +104,7 @@ impl Called {
             }
             None => (bytes, 0),
         };
-        let Parsed::Complete(len) = parse_request(bytes, limits, head).map_err(head::invalid)? else {
+        let Parsed::Complete(len) = parse_request(bytes, &WRITTEN_HERE, head).map_err(head::invalid)? else {
             return Ok(None);
         };
         let mut request = head::request(head, &bytes[..len], self.connection.link.secure)?;
@@ -116,7 +115,7 @@ impl Called {
         let sent = self.connection.requests.borrow_mut().send_request(request, kind.is_empty());
         let (response, stream) = sent.map_err(unsent)?;
         self.response = Some(response);
-        self.outbox.begin(stream, kind, limits);
+        self.outbox.begin(stream, kind);
         if let Some(web) = self.web {
             self.outbox.translate(web);
         }
