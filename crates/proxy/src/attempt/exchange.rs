@@ -169,6 +169,8 @@ pub(crate) enum Ended {
     ClientGone,
     /// Something broke after the response had begun: both sides are closed, and the message must not look complete.
     Cut,
+    /// The same, because the rest of the request is malformed.
+    Spoilt,
 }
 
 /// How an upstream failed.

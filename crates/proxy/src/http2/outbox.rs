@@ -13,7 +13,7 @@ use http::HeaderMap;
 use weir_http1::{BodyDecoder, BodyKind};
 
 use super::web::{Text, Web};
-use super::{WRITTEN_HERE, fault, head};
+use super::{UNFIT, WRITTEN_HERE, fault, head};
 
 /// What is accepted at once although the peer takes nothing.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
@@ -124,7 +124,7 @@ impl Outbox {
         if let Some(text) = &mut self.text {
             self.pending = text.decode(&self.pending).map_err(head::invalid)?.into();
             if self.written && !text.is_whole() {
-                return Err(io::ErrorKind::InvalidInput.into());
+                return Err(io::Error::new(UNFIT, "text that ends within a group of four characters"));
             }
         }
         Ok(taken)

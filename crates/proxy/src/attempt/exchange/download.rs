@@ -257,6 +257,7 @@ impl Exchange {
     fn upstream_gone(&mut self, fault: io::Error) -> Ended {
         self.upstream_keeps = false;
         match fault.kind() {
+            UNFIT if self.status != 0 => Ended::Spoilt,
             _ if self.status != 0 => Ended::Cut,
             UNSENT => Ended::Failed(UpstreamFault::Refused),
             // The upstream has no part in it.
