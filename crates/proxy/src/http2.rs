@@ -61,6 +61,11 @@ const WRITTEN_HERE: Limits = Limits {
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// The same for all streams of a client's connection together.
 const CLIENT_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes of responses that are kept for one client because its windows are shut, all streams together. Beyond, a stream's
+/// upstream is read only while nothing is kept for that stream, and a small piece at a time.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// The piece: what each stream may have on top.
+const PIECE_BYTES: usize = 4 * 1024;
 /// Bytes of one stream that wait for the socket.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// The largest frame that is accepted, the smallest bound that RFC 9113 allows to set (section 4.2).

@@ -105,6 +105,8 @@ pub(crate) struct Exchange {
     overall: Coarse,
     /// The response was ended by this proxy, in good order.
     ended_here: bool,
+    /// Nothing is read of the response because the client does not take what it was given.
+    held_back: bool,
 }
 
 /// What of a request decides about the exchange.
@@ -232,11 +234,15 @@ impl Exchange {
             deadline: None,
             overall: Coarse::MAX,
             ended_here: false,
+            held_back: false,
         }
     }
 
-    /// Fits it to a request whose body is framed as `body`, here and upstream.
-    pub(crate) fn begin(&mut self, body: weir_http1::BodyKind, limits: &weir_http1::Limits) {
+    /// Fits it to a request whose body is framed as `body`, here and upstream. `shared` says that the client's connection is
+    /// one of many streams.
+    pub(crate) fn begin(&mut self, body: weir_http1::BodyKind, limits: &weir_http1::Limits, shared: bool) {
+        self.upload.share(shared);
+        self.download.share(shared);
         self.upload.begin(body, body, limits);
     }
 
@@ -289,6 +295,7 @@ impl Exchange {
         self.upgraded = false;
         self.ends_by_close = false;
         self.ended_here = false;
+        self.held_back = false;
     }
 
     /// Whether the request could be sent again as far as its bytes are concerned.
@@ -427,7 +434,7 @@ impl Exchange {
     fn arm(&mut self, link: &Link<'_>) {
         let timers = &link.worker.timers;
         if self.status != 0 || !self.upload.done {
-            let waits = !self.download.has_pending() && !self.upload.has_pending();
+            let waits = !self.has_unread() && !self.upload.has_pending();
             // A call may be silent for as long as a tunnel: there are those that only wait for news.
             let call = waits && self.asked.call.is_some();
             let tunnel_idle = link.worker.config().timeouts.tunnel_idle;
@@ -448,7 +455,7 @@ impl Exchange {
     fn too_slow(&mut self, link: &Link<'_>, standstill: Coarse) -> Coarse {
         let rate_min = link.worker.config().limits.body_rate_min;
         let mut deadline = standstill;
-        if self.download.has_pending() {
+        if self.has_unread() {
             deadline = self.reading.moved(self.download.written, rate_min, standstill);
         } else {
             self.reading.stop();
@@ -459,6 +466,11 @@ impl Exchange {
             self.sending.stop();
         }
         deadline
+    }
+
+    /// Whether nothing but the client holds up the response.
+    fn has_unread(&self) -> bool {
+        self.held_back || self.download.has_pending()
     }
 
     /// Whether nothing but the client holds up the request.

@@ -29,6 +29,8 @@ pub(super) struct Link {
     going_away: Cell<bool>,
     /// How often something was read.
     heard: Cell<u64>,
+    /// Bytes of responses that are kept for the client.
+    kept: Cell<usize>,
     /// How many frames of messages have begun: HEADERS and DATA.
     told: Cell<u64>,
 }
@@ -47,6 +49,7 @@ impl Link {
             settled: Cell::new(false),
             going_away: Cell::new(false),
             heard: Cell::new(0),
+            kept: Cell::new(0),
             told: Cell::new(0),
         }
     }
@@ -133,6 +136,15 @@ impl Link {
         self.told.get()
     }
 
+    /// A stream for which `before` was kept keeps `now`.
+    pub(super) fn keep(&self, before: usize, now: usize) {
+        self.kept.set(self.kept.get() - before + now);
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        self.kept.get()
+    }
+
     /// A link without a connection.
     #[cfg(test)]
     pub(super) fn of_nobody() -> Self {
@@ -148,6 +160,7 @@ impl Link {
             settled: Cell::new(false),
             going_away: Cell::new(false),
             heard: Cell::new(0),
+            kept: Cell::new(0),
             told: Cell::new(0),
         }
     }

@@ -75,6 +75,12 @@ impl Outbox {
         self.ended
     }
 
+    /// Bytes of content that `h2` has not taken.
+    #[inline]
+    pub(super) fn kept(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Takes content as the engine frames it. Gives how much was taken.
     pub(super) fn poll_content(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.poll_flush(cx)?.is_pending() {

@@ -79,6 +79,21 @@ impl Stream {
         }
     }
 
+    /// The engine keeps so many bytes until a client takes them.
+    pub(crate) fn keeps(&mut self, bytes: usize) {
+        if let Self::Served(stream) = self {
+            stream.keeps(bytes);
+        }
+    }
+
+    /// How much more of what `wanted` says may be read for a client.
+    pub(crate) fn room(&self, wanted: usize) -> usize {
+        match self {
+            Self::Served(stream) => stream.room(wanted),
+            Self::Called(_) => wanted,
+        }
+    }
+
     /// Ready once a client has lost interest, or its connection is over.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {

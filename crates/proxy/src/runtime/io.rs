@@ -205,6 +205,24 @@ impl Io {
         }
     }
 
+    /// Says how much is kept until a client takes it. All streams of an HTTP/2 connection share a bound for that.
+    #[inline]
+    pub(crate) fn keeps(&mut self, bytes: usize) {
+        if let Self::Http2(stream) = self {
+            stream.keeps(bytes);
+        }
+    }
+
+    /// How much may be read for a client that is to get `wanted` bytes. Nothing only while it does not take what it was
+    /// given already.
+    #[inline]
+    pub(crate) fn room(&self, wanted: usize) -> usize {
+        match self {
+            Self::Http2(stream) => stream.room(wanted),
+            _ => wanted,
+        }
+    }
+
     /// Ready once the client of a stream has lost interest, or its connection is over. Others are read to know.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {

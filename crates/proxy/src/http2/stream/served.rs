@@ -13,7 +13,7 @@ use weir_http1::{BodyKind, Method, Parsed, ResponseHead, Sent, parse_response};
 use crate::http2::inbox::Inbox;
 use crate::http2::link::Link;
 use crate::http2::outbox::Outbox;
-use crate::http2::{WRITTEN_HERE, fault, head};
+use crate::http2::{KEPT_BYTES_MAX, PIECE_BYTES, WRITTEN_HERE, fault, head};
 use crate::runtime::Worker;
 
 /// The stream.
@@ -24,6 +24,10 @@ pub(crate) struct Served {
     inbox: Inbox,
     outbox: Outbox,
     respond: SendResponse<Bytes>,
+    /// Bytes of the response that the engine keeps until they are taken.
+    kept: usize,
+    /// What the connection's count has of this stream.
+    counted: usize,
 }
 
 impl Served {
@@ -43,12 +47,12 @@ impl Served {
         link.begin_stream(worker.timers.now_ms());
         worker.counters.http2.streams.add(1);
         worker.counters.http2.streams_total.add(1);
-        Self { link, worker, method, inbox, outbox: Outbox::default(), respond }
+        Self { link, worker, method, inbox, outbox: Outbox::default(), respond, kept: 0, counted: 0 }
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.outbox.has_begun() {
-            let flushed = self.outbox.poll_flush(cx)?;
+            let flushed = self.poll_flush(cx)?;
             if self.outbox.is_ended() {
                 return Poll::Ready(Ok(0));
             }
@@ -78,6 +82,12 @@ impl Served {
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = self.write(cx, bytes);
+        self.count();
+        taken
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.outbox.has_begun() {
             self.link.worked();
             return self.outbox.poll_content(cx, bytes);
@@ -152,7 +162,42 @@ impl Served {
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbox.poll_flush(cx)
+        let flushed = self.outbox.poll_flush(cx);
+        self.count();
+        flushed
+    }
+
+    /// The engine keeps so much of the response until it is taken here.
+    pub(super) fn keeps(&mut self, bytes: usize) {
+        self.kept = bytes;
+        self.count();
+    }
+
+    #[inline]
+    fn count(&mut self) {
+        let now = self.kept + self.outbox.kept();
+        if now != self.counted {
+            self.link.keep(self.counted, now);
+            let kept = &self.worker.counters.http2.kept;
+            kept.sub(self.counted as u64);
+            kept.add(now as u64);
+            self.counted = now;
+        }
+    }
+
+    /// How much more of the response may be read now. Nothing only while something is kept, which asks to be woken when the
+    /// client takes it.
+    #[inline]
+    pub(super) fn room(&self, wanted: usize) -> usize {
+        let left = KEPT_BYTES_MAX.saturating_sub(self.link.kept());
+        if wanted <= left {
+            return wanted;
+        }
+        match left {
+            PIECE_BYTES.. => left,
+            _ if self.counted == 0 => wanted.min(PIECE_BYTES),
+            _ => 0,
+        }
     }
 
     pub(super) fn abort(&mut self) {
@@ -175,7 +220,9 @@ impl Drop for Served {
         if !self.outbox.is_ended() {
             self.abort();
         }
+        self.link.keep(self.counted, 0);
         self.worker.buffers.give_if_used(&mut self.inbox.take_memory());
+        self.worker.counters.http2.kept.sub(self.counted as u64);
         self.worker.counters.http2.streams.sub(1);
         self.link.end_stream(self.worker.timers.now_ms());
     }

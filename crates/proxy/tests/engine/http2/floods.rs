@@ -223,3 +223,84 @@ fn a_client_that_says_nothing_after_the_preface_is_let_go() {
     half.send("PRI * HTTP/2.0\r\n\r\nS");
     assert_eq!(half.response().status, 408);
 }
+
+/// A gauge or a counter without labels.
+fn value(proxy: &Proxy, name: &str) -> u64 {
+    let text = proxy.text();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("there is no {name}")).parse().unwrap()
+}
+
+#[test]
+fn what_a_client_does_not_take_is_kept_within_bounds() {
+    const STREAMS: usize = 250;
+    const BODY_BYTES: usize = 300_000;
+    const KEPT_BYTES_MAX: u64 = (1 << 20) + STREAMS as u64 * 4096;
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.request()?;
+            conn.ok(&vec![b'x'; BODY_BYTES])?;
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let kept = || value(&proxy, "weir_proxy_http2_kept_bytes");
+    let mut raw = Raw::connect(&proxy);
+    let window =
+        |bytes: u32| frame(SETTINGS, 0, 0, &[&4u16.to_be_bytes()[..], &bytes.to_be_bytes()].concat());
+    raw.send(window(0));
+    for round in 0..STREAMS {
+        raw.send(get(id(round)));
+    }
+    for _ in 0..STREAMS {
+        raw.until(HEADERS).unwrap();
+        assert!(kept() <= KEPT_BYTES_MAX, "{}", kept());
+    }
+    // What there is room for is used, not more.
+    eventually("as much as may be is kept", || kept() >= 1 << 20);
+    assert!(kept() <= KEPT_BYTES_MAX, "{}", kept());
+    // Nobody else is held up by it.
+    assert_eq!(proxy.client().get("/").body.len(), BODY_BYTES);
+
+    // One stream is taken from, while all others are not.
+    let update = |stream: u32, bytes: u32| frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
+    raw.send(update(0, BODY_BYTES as u32));
+    let last = id(STREAMS - 1);
+    raw.send(update(last, BODY_BYTES as u32));
+    let mut got = 0;
+    while got < BODY_BYTES {
+        let data = raw.until(DATA).unwrap();
+        assert_eq!(data.stream, last);
+        got += data.payload.len();
+    }
+    // Then all are, and all arrive whole.
+    raw.send(window(1 << 20)).send(update(0, 1 << 30));
+    let (mut open, mut got) = (STREAMS - 1, 0);
+    while open > 0 {
+        let data = raw.until(DATA).unwrap();
+        got += data.payload.len();
+        open -= usize::from(data.flags & END_STREAM != 0 && data.stream != last);
+    }
+    assert_eq!(got, (STREAMS - 1) * BODY_BYTES);
+    eventually("nothing is kept", || kept() == 0);
+}
+
+#[test]
+fn what_is_kept_for_a_client_that_goes_is_forgotten() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.request()?;
+            conn.ok(&vec![b'x'; 300_000])?;
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let kept = || value(&proxy, "weir_proxy_http2_kept_bytes");
+    let mut raw = Raw::connect(&proxy);
+    raw.send(frame(SETTINGS, 0, 0, &[&4u16.to_be_bytes()[..], &0u32.to_be_bytes()].concat()));
+    raw.send(get(1)).send(get(3));
+    eventually("something is kept for both", || kept() > 64 * 1024);
+    raw.send(frame(RST_STREAM, 0, 1, &8u32.to_be_bytes()));
+    eventually("that of one is gone", || kept() <= 48 * 1024);
+    assert!(kept() > 0, "the other's is not");
+    drop(raw);
+    eventually("all is gone", || kept() == 0);
+}
