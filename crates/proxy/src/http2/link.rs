@@ -31,6 +31,8 @@ pub(super) struct Link {
     heard: Cell<u64>,
     /// Bytes of responses that are kept for the client.
     kept: Cell<usize>,
+    /// When a header block or a frame began that has not come whole.
+    lacking_ms: Cell<Option<u64>>,
     /// How many frames of messages have begun: HEADERS and DATA.
     told: Cell<u64>,
 }
@@ -50,6 +52,7 @@ impl Link {
             going_away: Cell::new(false),
             heard: Cell::new(0),
             kept: Cell::new(0),
+            lacking_ms: Cell::new(None),
             told: Cell::new(0),
         }
     }
@@ -136,6 +139,16 @@ impl Link {
         self.told.get()
     }
 
+    /// Says when what has not come whole began, if it is so.
+    #[inline]
+    pub(super) fn lacks(&self, begun_ms: Option<u64>) {
+        self.lacking_ms.set(begun_ms);
+    }
+
+    pub(super) fn lacking_ms(&self) -> Option<u64> {
+        self.lacking_ms.get()
+    }
+
     /// A stream for which `before` was kept keeps `now`.
     pub(super) fn keep(&self, before: usize, now: usize) {
         self.kept.set(self.kept.get() - before + now);
@@ -161,6 +174,7 @@ impl Link {
             going_away: Cell::new(false),
             heard: Cell::new(0),
             kept: Cell::new(0),
+            lacking_ms: Cell::new(None),
             told: Cell::new(0),
         }
     }
