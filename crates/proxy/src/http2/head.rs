@@ -56,7 +56,12 @@ pub(super) fn write_request(request: &Request<RecvStream>, ended: bool, out: &mu
             _ => line(out, name.as_str().as_bytes(), value.as_bytes()),
         }
     }
+    let lengths = fields.get_all(CONTENT_LENGTH);
     match body {
+        // As with hosts: the engine knows what it thinks of two.
+        _ if lengths.iter().nth(1).is_some() => {
+            lengths.iter().for_each(|length| line(out, b"content-length", length.as_bytes()));
+        }
         // A server may ask for a length where the method suggests content (RFC 9110 section 8.6).
         BodyKind::None if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
             announce(BodyKind::Length(0), out);
