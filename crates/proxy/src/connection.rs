@@ -168,9 +168,26 @@ impl Streams {
         SocketAddr::new(self.peer.ip(), self.peer.port)
     }
 
-    /// Serves one stream. It is part of its connection, and counted as such.
+    /// Serves one stream.
     pub(crate) fn serve(&self, io: Io) -> impl Future<Output = ()> + use<> {
-        let mut connection = Connection {
+        let mut connection = self.connection(io);
+        async move {
+            connection.run().await;
+        }
+    }
+
+    /// Answers one whose request has no form that could be served.
+    pub(crate) fn refuse(&self, io: Io, refusal: Refusal) -> impl Future<Output = ()> + use<> {
+        let mut connection = self.connection(io);
+        async move {
+            connection.timer.wakes_this().await;
+            connection.refuse_head(&refusal, false).await;
+        }
+    }
+
+    /// A stream as a connection of its own. It is part of the one that it is a stream of, and counted as such.
+    fn connection(&self, io: Io) -> Connection {
+        Connection {
             timer: self.worker.timers.slot(),
             worker: self.worker.clone(),
             listener: self.listener.clone(),
@@ -184,9 +201,6 @@ impl Streams {
             asked_for: None,
             told_to_close: false,
             fresh: false,
-        };
-        async move {
-            connection.run().await;
         }
     }
 }

@@ -17,7 +17,7 @@ use super::stream::{Served, Stream};
 use crate::connection::{Connection, Streams};
 use crate::listen::Bounds;
 use crate::observe::{Http2Flood, Wire};
-use crate::respond::Reason as Refused;
+use crate::respond::{Reason as Refused, Refusal};
 use crate::runtime::{Coarse, Io, Worker, after_time};
 
 type H2<'a> = server::Connection<Frames<&'a mut Io>, Bytes>;
@@ -199,17 +199,18 @@ struct Arrivals {
 
 impl Arrivals {
     fn begin(&self, request: http::Request<h2::RecvStream>, mut respond: server::SendResponse<Bytes>) {
-        if *request.method() == http::Method::CONNECT {
-            // A stream of HTTP/1.1 messages cannot become a tunnel.
-            let mut response = http::Response::new(());
-            *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
-            let _ = respond.send_response(response, true);
-            return;
-        }
         if request.headers().values().any(|value| head::is_padded(value.as_bytes())) {
             return respond.send_reset(Reason::PROTOCOL_ERROR);
         }
+        let connects = *request.method() == http::Method::CONNECT;
         let stream = Served::new(self.streams.worker.clone(), self.link.clone(), request, respond);
-        spawn_local(self.streams.serve(Io::Http2(Box::new(Stream::Served(stream)))));
+        let io = Io::Http2(Box::new(Stream::Served(stream)));
+        if connects {
+            // A stream of HTTP/1.1 messages cannot become a tunnel.
+            let refusal = Refusal::new(Refused::BadRequest, "CONNECT is not served on a stream of HTTP/2");
+            spawn_local(self.streams.refuse(io, Refusal { status: 501, ..refusal }));
+        } else {
+            spawn_local(self.streams.serve(io));
+        }
     }
 }
