@@ -252,6 +252,11 @@ pub struct EngineTimeouts {
     pub sniff: Duration,
     /// A tunnel without progress in either direction. Default 1 h, since WebSockets idle long.
     pub tunnel_idle: Duration,
+    /// How long an instance that is called by HTTP/2 may be silent, with requests under way, before it is asked once
+    /// whether it is there. Default 10 s.
+    pub upstream_silence: Duration,
+    /// How long it may take to answer that. Default 5 s.
+    pub upstream_ping: Duration,
     /// How long a request whose client has shut down its sending side is still worked on before the client counts as
     /// gone: the two cannot be told apart. Default 2 s.
     pub half_close_grace: Duration,
@@ -272,6 +277,8 @@ impl Default for EngineTimeouts {
             stream_idle: Duration::from_secs(60),
             sniff: Duration::from_millis(100),
             tunnel_idle: Duration::from_secs(3600),
+            upstream_silence: Duration::from_secs(10),
+            upstream_ping: Duration::from_secs(5),
             half_close_grace: Duration::from_secs(2),
             drain_idle_grace: Duration::from_secs(1),
             linger: Duration::from_secs(1),

@@ -244,9 +244,23 @@ impl Streams {
         SocketAddr::new(self.peer.ip(), self.peer.port)
     }
 
-    /// Serves one stream. It is part of its connection, and counted as such.
+    /// Serves one stream.
     pub(crate) fn serve(&self, io: Io) -> Serving {
-        Serving::begin(Connection {
+        Serving::begin(self.connection(io))
+    }
+
+    /// Answers one whose request has no form that could be served.
+    pub(crate) fn refuse(&self, io: Io, refusal: Refusal) -> impl Future<Output = ()> + use<> {
+        let mut connection = self.connection(io);
+        async move {
+            connection.timer.wakes_this().await;
+            connection.refuse_head(&refusal, false).await;
+        }
+    }
+
+    /// A stream as a connection of its own. It is part of the one that it is a stream of, and counted as such.
+    fn connection(&self, io: Io) -> Connection {
+        Connection {
             timer: self.worker.timers.slot(),
             worker: self.worker.clone(),
             listener: self.listener.clone(),
@@ -260,7 +274,7 @@ impl Streams {
             asked_for: None,
             told_to_close: false,
             fresh: false,
-        })
+        }
     }
 }
 
@@ -392,6 +406,10 @@ impl Connection {
             Outcome::ClientGone => {
                 self.worker.counters.client_gone.add(1);
                 self.observe(&mut exchange, End::ClientGone);
+                if exchange.ends_by_close() {
+                    // Should it listen after all, an end would look like the end of the response.
+                    self.client.abort();
+                }
                 self.worker.give_exchange(exchange);
                 false
             }

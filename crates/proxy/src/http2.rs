@@ -13,7 +13,7 @@
 
 use std::cell::RefCell;
 
-use weir_http1::{RequestHead, ResponseHead};
+use weir_http1::{Limits, RequestHead, ResponseHead};
 
 mod fault;
 mod floods;
@@ -28,7 +28,7 @@ mod stream;
 mod upstream;
 mod web;
 
-pub(crate) use fault::{MALFORMED, UNSENT};
+pub(crate) use fault::{MALFORMED, UNFIT, UNSENT};
 use floods::Flood;
 pub(crate) use head::{is_grpc, is_grpc_web, response};
 pub(crate) use preface::{Preface, preface};
@@ -44,10 +44,28 @@ pub(crate) struct Local {
     response: RefCell<ResponseHead>,
 }
 
+/// No bounds: for what the engine has written. It was judged when it was read, and what the proxy has added since must not
+/// make it too large.
+const WRITTEN_HERE: Limits = Limits {
+    head_bytes_max: usize::MAX,
+    fields_max: usize::MAX,
+    target_bytes_max: usize::MAX,
+    method_bytes_max: usize::MAX,
+    connection_options_max: usize::MAX,
+    chunk_extension_bytes_max: usize::MAX,
+    trailer_bytes_max: usize::MAX,
+    interim_responses_max: u16::MAX,
+};
+
 /// Bytes of one stream's content that a peer may send ahead of what was read: so much of it is in memory at most.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// The same for all streams of a client's connection together.
 const CLIENT_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes of responses that are kept for one client because its windows are shut, all streams together. Beyond, a stream's
+/// upstream is read only while nothing is kept for that stream, and a small piece at a time.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// The piece: what each stream may have on top.
+const PIECE_BYTES: usize = 4 * 1024;
 /// Bytes of one stream that wait for the socket.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// The largest frame that is accepted, the smallest bound that RFC 9113 allows to set (section 4.2).

@@ -108,6 +108,8 @@ pub(crate) struct Exchange {
     overall: Coarse,
     /// The response was ended by this proxy, in good order.
     ended_here: bool,
+    /// Nothing is read of the response because the client does not take what it was given.
+    held_back: bool,
 }
 
 /// What of a request decides about the exchange.
@@ -172,6 +174,8 @@ pub(crate) enum Ended {
     ClientGone,
     /// Something broke after the response had begun: both sides are closed, and the message must not look complete.
     Cut,
+    /// The same, because the rest of the request is malformed.
+    Spoilt,
 }
 
 /// How an upstream failed.
@@ -234,11 +238,15 @@ impl Exchange {
             deadline: None,
             overall: Coarse::MAX,
             ended_here: false,
+            held_back: false,
         }
     }
 
-    /// Fits it to a request whose body is framed as `body`, here and upstream.
-    pub(crate) fn begin(&mut self, body: weir_http1::BodyKind, limits: &weir_http1::Limits) {
+    /// Fits it to a request whose body is framed as `body`, here and upstream. `shared` says that the client's connection is
+    /// one of many streams.
+    pub(crate) fn begin(&mut self, body: weir_http1::BodyKind, limits: &weir_http1::Limits, shared: bool) {
+        self.upload.share(shared);
+        self.download.share(shared);
         self.upload.begin(body, body, limits);
     }
 
@@ -292,6 +300,7 @@ impl Exchange {
         self.upgraded = false;
         self.ends_by_close = false;
         self.ended_here = false;
+        self.held_back = false;
     }
 
     /// Whether the request could be sent again as far as its bytes are concerned.
@@ -430,13 +439,18 @@ impl Exchange {
     fn arm(&mut self, link: &Link<'_>) {
         let timers = &link.worker.timers;
         if self.status != 0 || !self.upload.done {
-            let waits = !self.download.has_pending() && !self.upload.has_pending();
+            let waits = !self.has_unread() && !self.upload.has_pending();
             // A call may be silent for as long as a tunnel: there are those that only wait for news.
             let call = waits && self.asked.call.is_some();
             let tunnel_idle = link.worker.config().timeouts.tunnel_idle;
             let idle = if call { tunnel_idle } else { self.asked.standstill_max };
             let overall = self.overall;
-            return link.timer.arm_at(self.too_slow(link, timers.after(idle)).min(overall));
+            let mut deadline = self.too_slow(link, timers.after(idle)).min(overall);
+            if self.half_closed && waits {
+                // Each piece of the response shows anew whether anybody listens.
+                deadline = deadline.min(timers.after(link.worker.config().timeouts.half_close_grace));
+            }
+            return link.timer.arm_at(deadline);
         }
         let deadline = *self.deadline.get_or_insert_with(|| timers.after(self.asked.timeout));
         link.timer.arm_at(deadline.min(timers.after(self.asked.attempt_timeout)).min(self.overall));
@@ -446,7 +460,7 @@ impl Exchange {
     fn too_slow(&mut self, link: &Link<'_>, standstill: Coarse) -> Coarse {
         let rate_min = link.worker.config().limits.body_rate_min;
         let mut deadline = standstill;
-        if self.download.has_pending() {
+        if self.has_unread() {
             deadline = self.reading.moved(self.download.written, rate_min, standstill);
         } else {
             self.reading.stop();
@@ -459,6 +473,11 @@ impl Exchange {
         deadline
     }
 
+    /// Whether nothing but the client holds up the response.
+    fn has_unread(&self) -> bool {
+        self.held_back || self.download.has_pending()
+    }
+
     /// Whether nothing but the client holds up the request.
     fn awaits_body(&self) -> bool {
         !self.upload.done
@@ -467,10 +486,20 @@ impl Exchange {
             && !self.awaits_continue()
     }
 
-    /// While the upstream works, notices that the client has gone. What it sends ahead is kept for later, up to a bound.
+    /// While the upstream is waited for, before its response and within, notices that the client has gone. What it sends
+    /// ahead is kept for later, up to a bound.
     fn watch_client(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Option<Ended> {
+        if self.status != 0 && self.download.has_pending() {
+            // Whoever waits to write sees it.
+            return None;
+        }
+        if link.client.is_http2() {
+            // So does whoever waits to read.
+            let reads = !self.upload.done && !self.upload_broken && !self.upload.has_pending();
+            return (!reads && link.client.poll_gone(cx).is_ready()).then_some(Ended::ClientGone);
+        }
         let bound = link.worker.config().limits.request.head_bytes_max;
-        while self.upload.done && self.status == 0 && !self.half_closed && link.carry.len() < bound {
+        while self.upload.done && !self.half_closed && link.carry.len() < bound {
             let mut scratch = link.worker.scratch.borrow_mut();
             match link.client.poll_read(cx, &mut scratch.input[..bound]) {
                 Poll::Pending => return None,
@@ -479,9 +508,12 @@ impl Exchange {
                     // It may have closed, or only have said that this was its last request.
                     self.half_closed = true;
                     let timers = &link.worker.timers;
-                    let grace = timers.after(link.worker.config().timeouts.half_close_grace);
-                    self.deadline = Some(self.deadline.unwrap_or(Coarse::MAX).min(grace));
-                    link.timer.arm_at(grace);
+                    let mut grace = timers.after(link.worker.config().timeouts.half_close_grace);
+                    if self.status == 0 {
+                        grace = grace.min(self.deadline.unwrap_or(Coarse::MAX));
+                        self.deadline = Some(grace);
+                    }
+                    link.timer.arm_at(grace.min(self.overall));
                 }
                 Poll::Ready(Ok(n)) => link.carry.extend(&scratch.input[..n], &link.worker.buffers),
             }
@@ -507,7 +539,9 @@ impl Exchange {
     }
 
     fn timed_out(&self) -> Ended {
-        if self.status != 0 {
+        if self.half_closed && !self.download.has_pending() {
+            Ended::ClientGone
+        } else if self.status != 0 {
             Ended::Cut
         } else if self.half_closed {
             Ended::ClientGone

@@ -243,6 +243,7 @@ async fn attempt(
         }
         Ended::Refused(refusal) => Attempt::Over(Outcome::Refused(refusal)),
         Ended::ClientGone => Attempt::Over(Outcome::ClientGone),
+        Ended::Spoilt => Attempt::Over(Outcome::Cut),
         Ended::Cut => {
             local.counters.resets.add(1);
             Attempt::Over(Outcome::Cut)

@@ -119,7 +119,7 @@ impl Connection {
         asked.delay = Duration::ZERO;
         asked.call = exchange.asked.call.clone();
         // All of it is recorded.
-        copy.begin(BodyKind::None, &self.listener.bounds().request);
+        copy.begin(BodyKind::None, &self.listener.bounds().request, false);
     }
 
     /// A client that hears nothing, in the place of this one.

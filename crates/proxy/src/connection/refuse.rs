@@ -11,7 +11,7 @@ use crate::attempt::Exchange;
 use crate::config::RequestIdPolicy;
 use crate::listen::Role;
 use crate::observe::RequestId;
-use crate::respond::Refusal;
+use crate::respond::{Reason, Refusal};
 use crate::runtime::Idle;
 
 impl Connection {
@@ -27,7 +27,7 @@ impl Connection {
             && asked.version == Version::Http11
             // What a hasty client sends into a tunnel that it does not get must not be read as requests.
             && asked.method != Method::Connect
-            && refusal.status != 400
+            && refusal.reason != Reason::BadRequest
             && refusal.status != 408
             && (!asked.expect_continue || exchange.is_request_read())
             && !(exchange.is_half_closed() && self.carry.is_empty())

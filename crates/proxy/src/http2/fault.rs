@@ -6,6 +6,8 @@ use h2::Reason;
 
 /// The kind for a request that the peer says it has not looked at: it may go out again, whatever it asks for.
 pub(crate) const UNSENT: io::ErrorKind = io::ErrorKind::ConnectionRefused;
+/// The kind for what HTTP/2 has no form for: whoever has written it is at fault, not the peer.
+pub(crate) const UNFIT: io::ErrorKind = io::ErrorKind::InvalidInput;
 /// The kind for a peer that breaks HTTP/2's rules.
 pub(crate) const MALFORMED: io::ErrorKind = io::ErrorKind::InvalidData;
 

@@ -69,8 +69,8 @@ impl Flood {
             // One for the connection and one for the stream, for each piece that was sent.
             Self::WindowUpdate => Budget { burst: 2048, per_second: 100, per_work: 8 },
             Self::EmptyData => Budget { burst: 100, per_second: 10, per_work: 1 },
-            // 64 KiB of fields fit into four frames. Beyond this `h2` closes without saying why.
-            Self::Continuation => Budget { burst: 5, per_second: 0, per_work: 0 },
+            // What a head of the usual bound needs; see `continuations`.
+            Self::Continuation => Budget { burst: CONTINUATIONS_MIN, per_second: 0, per_work: 0 },
             Self::Unknown => Budget { burst: 100, per_second: 10, per_work: 1 },
         }
     }
@@ -85,6 +85,16 @@ struct Budget {
     per_second: u32,
     /// Restored by a piece of useful work: a message's end, or content sent.
     per_work: u32,
+}
+
+/// CONTINUATION frames that every header block may have.
+const CONTINUATIONS_MIN: u32 = 5;
+
+/// CONTINUATION frames of a header block of so many bytes, a quarter more than it needs. Beyond this `h2` closes without
+/// saying why.
+fn continuations(head_bytes_max: usize) -> u32 {
+    let frames = u32::try_from(head_bytes_max).unwrap_or(u32::MAX) / super::FRAME_BYTES_MAX;
+    frames.saturating_add(frames / 4).max(CONTINUATIONS_MIN)
 }
 
 /// Frame types and flags of RFC 9113 section 6.
@@ -106,6 +116,8 @@ mod wire {
 #[derive(Debug)]
 pub(super) struct Floods {
     left: [u32; Flood::COUNT],
+    /// CONTINUATION frames that a header block may have.
+    continuations: u32,
     /// When time last restored something.
     at_ms: u64,
     /// Work that was counted when work last restored something.
@@ -114,14 +126,16 @@ pub(super) struct Floods {
 }
 
 impl Floods {
-    pub(super) fn new(now_ms: u64) -> Self {
+    /// Those of a client's connection, with heads of so many bytes.
+    pub(super) fn new(head_bytes_max: usize, now_ms: u64) -> Self {
         let left = Flood::ALL.map(|flood| flood.budget().burst);
-        Self { left, at_ms: now_ms, work: 0, may_reset: false }
+        let continuations = continuations(head_bytes_max);
+        Self { left, continuations, at_ms: now_ms, work: 0, may_reset: false }
     }
 
     /// Those of a connection to an upstream, which may refuse as many streams as it is sent.
-    pub(super) fn of_upstream(now_ms: u64) -> Self {
-        Self { may_reset: true, ..Self::new(now_ms) }
+    pub(super) fn of_upstream(head_bytes_max: usize, now_ms: u64) -> Self {
+        Self { may_reset: true, ..Self::new(head_bytes_max, now_ms) }
     }
 
     /// Counts a frame by what its header says. `work` is how much useful work the connection has done so far.
@@ -137,7 +151,7 @@ impl Floods {
         let flood = match kind {
             wire::DATA if len > 0 || flags & wire::END_STREAM != 0 => return Ok(()),
             wire::HEADERS | wire::PUSH_PROMISE => {
-                self.left[Flood::Continuation as usize] = Flood::Continuation.budget().burst;
+                self.left[Flood::Continuation as usize] = self.continuations;
                 return Ok(());
             }
             wire::GOAWAY => return Ok(()),
@@ -175,7 +189,9 @@ impl Floods {
             let earned = seconds
                 .saturating_mul(u64::from(per_second))
                 .saturating_add(worked.saturating_mul(u64::from(per_work)));
-            *left = (u64::from(*left).saturating_add(earned)).min(u64::from(burst)) as u32;
+            if earned > 0 {
+                *left = (u64::from(*left).saturating_add(earned)).min(u64::from(burst)) as u32;
+            }
         }
     }
 }
@@ -204,7 +220,7 @@ mod tests {
             (8, Flood::WindowUpdate),
             (77, Flood::Unknown),
         ] {
-            let mut floods = Floods::new(0);
+            let mut floods = Floods::new(0, 0);
             let budget = flood.budget();
             assert_eq!(frames(&mut floods, kind, 0, 0), budget.burst, "{flood:?}");
             assert_eq!(floods.frame(kind, 0, 0, 0, 0), Err(flood));
@@ -225,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_carries_requests_and_content_is_not_counted() {
-        let mut floods = Floods::new(0);
+        let mut floods = Floods::new(0, 0);
         for _ in 0..10_000 {
             floods.frame(wire::HEADERS, 0, 10, 0, 0).unwrap();
             floods.frame(wire::DATA, 0, 1, 0, 0).unwrap();
@@ -235,10 +251,12 @@ mod tests {
 
     #[test]
     fn a_header_block_has_so_many_continuations_and_no_more() {
-        let mut floods = Floods::new(0);
-        for _ in 0..3 {
-            floods.frame(wire::HEADERS, 0, 10, 0, 0).unwrap();
-            assert_eq!(frames(&mut floods, wire::CONTINUATION, 0, 0), Flood::Continuation.budget().burst);
+        for (head_bytes_max, expected) in [(1024, 5), (64 * 1024, 5), (128 * 1024, 10)] {
+            let mut floods = Floods::new(head_bytes_max, 0);
+            for _ in 0..3 {
+                floods.frame(wire::HEADERS, 0, 10, 0, 0).unwrap();
+                assert_eq!(frames(&mut floods, wire::CONTINUATION, 0, 0), expected, "{head_bytes_max}");
+            }
         }
     }
 

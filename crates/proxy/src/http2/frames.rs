@@ -18,8 +18,12 @@ use crate::runtime::{Io, Timers};
 
 /// Bytes of a frame's header (RFC 9113 section 4.1).
 const HEADER_BYTES: usize = 9;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
 
 /// The bytes.
 pub(super) struct Frames<T> {
@@ -31,6 +35,10 @@ pub(super) struct Frames<T> {
     header_len: usize,
     /// Bytes until the next frame's header.
     skip: usize,
+    /// A header block goes on in the next frame.
+    in_block: bool,
+    /// When what has not come whole began: a header block, or a frame. Content is not waited for here.
+    begun_ms: Option<u64>,
     floods: Floods,
     link: Rc<Link>,
     timers: Rc<Timers>,
@@ -38,14 +46,20 @@ pub(super) struct Frames<T> {
 
 impl<T: BorrowMut<Io> + Unpin> Frames<T> {
     /// A client's connection, with what was read of it already: from the preface on.
-    pub(super) fn of_client(io: T, ahead: Vec<u8>, link: Rc<Link>, timers: Rc<Timers>) -> Self {
-        let floods = Floods::new(timers.now_ms());
+    pub(super) fn of_client(
+        io: T,
+        ahead: Vec<u8>,
+        head_bytes_max: usize,
+        link: Rc<Link>,
+        timers: Rc<Timers>,
+    ) -> Self {
+        let floods = Floods::new(head_bytes_max, timers.now_ms());
         Self { ahead, skip: PREFACE.len(), ..Self::new(io, floods, link, timers) }
     }
 
     /// A connection to an upstream.
-    pub(super) fn of_upstream(io: T, link: Rc<Link>, timers: Rc<Timers>) -> Self {
-        let floods = Floods::of_upstream(timers.now_ms());
+    pub(super) fn of_upstream(io: T, head_bytes_max: usize, link: Rc<Link>, timers: Rc<Timers>) -> Self {
+        let floods = Floods::of_upstream(head_bytes_max, timers.now_ms());
         Self::new(io, floods, link, timers)
     }
 
@@ -57,6 +71,8 @@ impl<T: BorrowMut<Io> + Unpin> Frames<T> {
             header: [0; HEADER_BYTES],
             header_len: 0,
             skip: 0,
+            in_block: false,
+            begun_ms: None,
             floods,
             link,
             timers,
@@ -64,14 +80,26 @@ impl<T: BorrowMut<Io> + Unpin> Frames<T> {
     }
 
     /// Looks at what was read. Gives whether it may go on.
-    fn scan(&mut self, mut bytes: &[u8]) -> bool {
+    fn scan(&mut self, bytes: &[u8]) -> bool {
         self.link.hear();
+        let passes = self.scan_frames(bytes);
+        self.link.lacks(self.begun_ms);
+        passes
+    }
+
+    fn scan_frames(&mut self, mut bytes: &[u8]) -> bool {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
+            if self.skip == 0 && self.header_len == 0 && !self.in_block {
+                self.begun_ms = None;
+            }
             if bytes.is_empty() {
                 return true;
+            }
+            if self.begun_ms.is_none() {
+                self.begun_ms = Some(self.timers.now_ms());
             }
             let taken = (HEADER_BYTES - self.header_len).min(bytes.len());
             self.header[self.header_len..self.header_len + taken].copy_from_slice(&bytes[..taken]);
@@ -89,6 +117,15 @@ impl<T: BorrowMut<Io> + Unpin> Frames<T> {
                 return false;
             }
             match kind {
+                DATA => {
+                    self.link.tell();
+                    self.begun_ms = None;
+                }
+                HEADERS => {
+                    self.link.tell();
+                    self.in_block = flags & END_HEADERS == 0;
+                }
+                CONTINUATION => self.in_block = flags & END_HEADERS == 0,
                 SETTINGS => self.link.settle(),
                 GOAWAY => self.link.go_away(),
                 _ => {}
@@ -176,5 +213,49 @@ impl<T: BorrowMut<Io> + Unpin> AsyncWrite for Frames<T> {
         ready!(io.poll_flush(cx))?;
         io.shutdown();
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, 1][..], payload].concat()
+    }
+
+    fn frames() -> Frames<Io> {
+        let link = Rc::new(Link::of_nobody());
+        Frames::of_upstream(Io::Nobody(None), 64 * 1024, link, Timers::new())
+    }
+
+    #[test]
+    fn what_has_begun_and_not_come_whole_is_known() {
+        let block = [
+            frame(HEADERS, 0, b"abc"),
+            frame(CONTINUATION, 0, b"de"),
+            frame(CONTINUATION, END_HEADERS, b"f"),
+        ];
+        let headers = frame(HEADERS, END_HEADERS, b"abc");
+        let ping = frame(6, 0, &[0; 8]);
+        for whole in [block.concat(), headers.clone(), ping.clone(), frame(SETTINGS, 0, &[])] {
+            let mut frames = frames();
+            for (at, byte) in whole.iter().enumerate() {
+                assert!(frames.scan(&[*byte]));
+                assert_eq!(frames.link.lacking_ms().is_some(), at + 1 < whole.len(), "{at} of {whole:?}");
+            }
+        }
+        // Content comes when it comes, once its frame's header has.
+        let mut frames = frames();
+        let data = frame(DATA, 0, b"abc");
+        for (at, byte) in data.iter().enumerate() {
+            assert!(frames.scan(&[*byte]));
+            assert_eq!(frames.link.lacking_ms().is_some(), at + 1 < HEADER_BYTES, "{at}");
+        }
+        // Each frame has a beginning of its own, wherever reads end.
+        assert!(frames.scan(&[&headers[..], &ping[..], &headers[..4]].concat()));
+        assert!(frames.link.lacking_ms().is_some());
+        assert!(frames.scan(&headers[4..]));
+        assert!(frames.link.lacking_ms().is_none());
     }
 }

@@ -15,6 +15,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use weir_http1::{BodyKind, Field, FieldSet, FieldTable, KnownField, RequestHead, ResponseHead, Trailers};
 
+use super::fault::UNFIT;
+
 /// What is never copied into an HTTP/2 head (RFC 9113 section 8.2.2).
 const CONNECTION_FIELDS: FieldSet =
     FieldSet::HOP_BY_HOP.with(KnownField::TransferEncoding).with(KnownField::Host);
@@ -54,7 +56,12 @@ pub(super) fn write_request(request: &Request<RecvStream>, ended: bool, out: &mu
             _ => line(out, name.as_str().as_bytes(), value.as_bytes()),
         }
     }
+    let lengths = fields.get_all(CONTENT_LENGTH);
     match body {
+        // As with hosts: the engine knows what it thinks of two.
+        _ if lengths.iter().nth(1).is_some() => {
+            lengths.iter().for_each(|length| line(out, b"content-length", length.as_bytes()));
+        }
         // A server may ask for a length where the method suggests content (RFC 9110 section 8.6).
         BodyKind::None if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
             announce(BodyKind::Length(0), out);
@@ -269,7 +276,7 @@ pub(super) fn is_padded(value: &[u8]) -> bool {
 
 /// What HTTP/1.1 allows and HTTP/2 does not.
 pub(super) fn invalid(fault: impl std::error::Error + Send + Sync + 'static) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, fault)
+    io::Error::new(UNFIT, fault)
 }
 
 #[cfg(test)]

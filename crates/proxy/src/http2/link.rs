@@ -29,6 +29,12 @@ pub(super) struct Link {
     going_away: Cell<bool>,
     /// How often something was read.
     heard: Cell<u64>,
+    /// Bytes of responses that are kept for the client.
+    kept: Cell<usize>,
+    /// When a header block or a frame began that has not come whole.
+    lacking_ms: Cell<Option<u64>>,
+    /// How many frames of messages have begun: HEADERS and DATA.
+    told: Cell<u64>,
 }
 
 impl Link {
@@ -45,6 +51,9 @@ impl Link {
             settled: Cell::new(false),
             going_away: Cell::new(false),
             heard: Cell::new(0),
+            kept: Cell::new(0),
+            lacking_ms: Cell::new(None),
+            told: Cell::new(0),
         }
     }
 
@@ -121,6 +130,34 @@ impl Link {
         self.heard.get()
     }
 
+    #[inline]
+    pub(super) fn tell(&self) {
+        self.told.set(self.told.get() + 1);
+    }
+
+    pub(super) fn told(&self) -> u64 {
+        self.told.get()
+    }
+
+    /// Says when what has not come whole began, if it is so.
+    #[inline]
+    pub(super) fn lacks(&self, begun_ms: Option<u64>) {
+        self.lacking_ms.set(begun_ms);
+    }
+
+    pub(super) fn lacking_ms(&self) -> Option<u64> {
+        self.lacking_ms.get()
+    }
+
+    /// A stream for which `before` was kept keeps `now`.
+    pub(super) fn keep(&self, before: usize, now: usize) {
+        self.kept.set(self.kept.get() - before + now);
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        self.kept.get()
+    }
+
     /// A link without a connection.
     #[cfg(test)]
     pub(super) fn of_nobody() -> Self {
@@ -136,6 +173,9 @@ impl Link {
             settled: Cell::new(false),
             going_away: Cell::new(false),
             heard: Cell::new(0),
+            kept: Cell::new(0),
+            lacking_ms: Cell::new(None),
+            told: Cell::new(0),
         }
     }
 }

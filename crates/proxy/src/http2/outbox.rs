@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
 use http::HeaderMap;
-use weir_http1::{BodyDecoder, BodyKind, Limits};
+use weir_http1::{BodyDecoder, BodyKind};
 
 use super::web::{Text, Web};
-use super::{fault, head};
+use super::{UNFIT, WRITTEN_HERE, fault, head};
 
 /// What is accepted at once although the peer takes nothing.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
@@ -49,14 +49,14 @@ enum Framing {
 
 impl Outbox {
     /// The head is with `h2`; content of this kind follows.
-    pub(super) fn begin(&mut self, stream: SendStream<Bytes>, kind: BodyKind, limits: &Limits) {
+    pub(super) fn begin(&mut self, stream: SendStream<Bytes>, kind: BodyKind) {
         self.stream = Some(stream);
         self.written = kind.is_empty();
         self.ended = kind.is_empty();
         self.framing = match kind {
             BodyKind::None | BodyKind::UntilClose | BodyKind::Length(0) => Framing::None,
             BodyKind::Length(length) => Framing::Length(length),
-            BodyKind::Chunked => Framing::Chunked(Box::new(BodyDecoder::new(kind, limits))),
+            BodyKind::Chunked => Framing::Chunked(Box::new(BodyDecoder::new(kind, &WRITTEN_HERE))),
         };
     }
 
@@ -73,6 +73,12 @@ impl Outbox {
     /// Whether the whole message is.
     pub(super) fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Bytes of content that `h2` has not taken.
+    #[inline]
+    pub(super) fn kept(&self) -> usize {
+        self.pending.len()
     }
 
     /// Takes content as the engine frames it. Gives how much was taken.
@@ -124,7 +130,7 @@ impl Outbox {
         if let Some(text) = &mut self.text {
             self.pending = text.decode(&self.pending).map_err(head::invalid)?.into();
             if self.written && !text.is_whole() {
-                return Err(io::ErrorKind::InvalidInput.into());
+                return Err(io::Error::new(UNFIT, "text that ends within a group of four characters"));
             }
         }
         Ok(taken)

@@ -17,7 +17,8 @@ use super::stream::{Served, Stream};
 use crate::connection::{Connection, Streams};
 use crate::listen::Bounds;
 use crate::observe::{Http2Flood, Wire};
-use crate::runtime::{Io, Worker};
+use crate::respond::{Reason as Refused, Refusal};
+use crate::runtime::{Coarse, Io, Worker, after_time};
 
 type H2<'a> = server::Connection<Frames<&'a mut Io>, Bytes>;
 
@@ -42,9 +43,11 @@ pub(crate) async fn serve(conn: &mut Connection) {
         counted.speaks(Wire::Http2);
     }
     let Connection { client, timer, listener, .. } = conn;
-    let frames = Frames::of_client(client, ahead, link.clone(), worker.timers.clone());
     let bounds = listener.bounds();
-    timer.arm(bounds.head_read);
+    let head_bytes_max = bounds.request.head_bytes_max;
+    let frames = Frames::of_client(client, ahead, head_bytes_max, link.clone(), worker.timers.clone());
+    let settings_by = worker.timers.after(bounds.head_read);
+    timer.arm_at(settings_by);
     let mut handshake = pin!(builder(&bounds).handshake(frames));
     let opened = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Pending if timer.expired() || link.is_shut() => Poll::Ready(None),
@@ -54,11 +57,19 @@ pub(crate) async fn serve(conn: &mut Connection) {
     let mut phase = Phase::Open;
     // Why the connection is closed, once it is the client's fault.
     let mut fault = None;
-    timer.arm(bounds.idle);
+    let mut idle_by = worker.timers.after(bounds.idle);
+    timer.arm_at(idle_by);
+    // By when the client must have sent what it owes, as far as the timer knows.
+    let mut known = None;
     poll_fn(|cx| {
         loop {
             if drive(&mut h2, cx, &arrivals).is_ready() {
                 return Poll::Ready(());
+            }
+            let owed_by = owed_by(&link, settings_by, bounds.head_read).filter(|_| phase == Phase::Open);
+            if phase == Phase::Open && owed_by != known {
+                known = owed_by;
+                timer.arm_at(idle_by.min(owed_by.unwrap_or(Coarse::MAX)));
             }
             let step = if let Some(flood) = link.flood().filter(|_| fault.is_none()) {
                 fault = Some(Reason::ENHANCE_YOUR_CALM);
@@ -68,10 +79,21 @@ pub(crate) async fn serve(conn: &mut Connection) {
             } else if link.is_misshapen() && fault.is_none() {
                 fault = Some(Reason::FRAME_SIZE_ERROR);
                 Some(Phase::Closing)
+            } else if owed_by.is_some_and(|by| by <= worker.timers.now_ms()) {
+                fault = Some(if link.is_settled() {
+                    Reason::ENHANCE_YOUR_CALM
+                } else {
+                    Reason::SETTINGS_TIMEOUT
+                });
+                worker.counters.refusal(Refused::SlowHead);
+                Some(Phase::Closing)
             } else if phase == Phase::Open && (worker.is_draining() || listener.is_closing()) {
                 Some(Phase::GoingAway)
             } else if timer.expired() {
-                overdue(phase, &link, &worker, bounds.idle, |left| timer.arm(left))
+                overdue(phase, &link, &worker, bounds.idle, |left| {
+                    idle_by = worker.timers.after(left);
+                    timer.arm_at(idle_by.min(known.unwrap_or(Coarse::MAX)));
+                })
             } else {
                 None
             };
@@ -98,6 +120,15 @@ pub(crate) async fn serve(conn: &mut Connection) {
     .await;
 }
 
+/// By when something must have come whole, if anything is missing: the client's first SETTINGS; a header block or a frame
+/// that has begun. Content is bounded by its stream.
+fn owed_by(link: &Link, settings_by: Coarse, within: Duration) -> Option<Coarse> {
+    if !link.is_settled() {
+        return Some(settings_by);
+    }
+    link.lacking_ms().map(|begun_ms| after_time(begun_ms, within))
+}
+
 fn builder(bounds: &Bounds) -> server::Builder {
     let mut builder = server::Builder::new();
     builder
@@ -118,7 +149,7 @@ fn overdue(
     link: &Link,
     worker: &Worker,
     idle_max: Duration,
-    arm: impl Fn(Duration),
+    mut arm: impl FnMut(Duration),
 ) -> Option<Phase> {
     if phase == Phase::Closing {
         return Some(Phase::Closing);
@@ -168,17 +199,18 @@ struct Arrivals {
 
 impl Arrivals {
     fn begin(&self, request: http::Request<h2::RecvStream>, mut respond: server::SendResponse<Bytes>) {
-        if *request.method() == http::Method::CONNECT {
-            // A stream of HTTP/1.1 messages cannot become a tunnel.
-            let mut response = http::Response::new(());
-            *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
-            let _ = respond.send_response(response, true);
-            return;
-        }
         if request.headers().values().any(|value| head::is_padded(value.as_bytes())) {
             return respond.send_reset(Reason::PROTOCOL_ERROR);
         }
+        let connects = *request.method() == http::Method::CONNECT;
         let stream = Served::new(self.streams.worker.clone(), self.link.clone(), request, respond);
-        spawn_local(self.streams.serve(Io::Http2(Box::new(Stream::Served(stream)))));
+        let io = Io::Http2(Box::new(Stream::Served(stream)));
+        if connects {
+            // A stream of HTTP/1.1 messages cannot become a tunnel.
+            let refusal = Refusal::new(Refused::BadRequest, "CONNECT is not served on a stream of HTTP/2");
+            spawn_local(self.streams.refuse(io, Refusal { status: 501, ..refusal }));
+        } else {
+            spawn_local(self.streams.serve(io));
+        }
     }
 }

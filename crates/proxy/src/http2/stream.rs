@@ -14,7 +14,7 @@ use super::link::Link;
 pub(super) use called::Called;
 pub(super) use served::Served;
 
-use crate::runtime::{Idle, Worker};
+use crate::runtime::Idle;
 
 /// The stream.
 pub(crate) enum Stream {
@@ -42,14 +42,9 @@ impl Stream {
     }
 
     /// Sends a response's head that is not written as HTTP/1.1.
-    pub(crate) fn respond(
-        &mut self,
-        head: http::Response<()>,
-        body: BodyKind,
-        worker: &Worker,
-    ) -> io::Result<()> {
+    pub(crate) fn respond(&mut self, head: http::Response<()>, body: BodyKind) -> io::Result<()> {
         match self {
-            Self::Served(stream) => stream.respond(head, body, &worker.config().limits.response),
+            Self::Served(stream) => stream.respond(head, body),
             Self::Called(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -81,6 +76,29 @@ impl Stream {
         match self {
             Self::Served(stream) => stream.poll_flush(cx),
             Self::Called(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// The engine keeps so many bytes until a client takes them.
+    pub(crate) fn keeps(&mut self, bytes: usize) {
+        if let Self::Served(stream) = self {
+            stream.keeps(bytes);
+        }
+    }
+
+    /// How much more of what `wanted` says may be read for a client.
+    pub(crate) fn room(&self, wanted: usize) -> usize {
+        match self {
+            Self::Served(stream) => stream.room(wanted),
+            Self::Called(_) => wanted,
+        }
+    }
+
+    /// Ready once a client has lost interest, or its connection is over.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Served(stream) => stream.poll_gone(cx).map(drop),
+            Self::Called(_) => Poll::Pending,
         }
     }
 

@@ -14,10 +14,11 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::PingPong;
 use h2::client::{self, SendRequest};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -29,10 +30,6 @@ use crate::runtime::{Coarse, Io, TimerSlot, Worker};
 
 /// The largest window of a connection (RFC 9113 section 6.9.1).
 const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
-/// After so long a silence with streams open, an endpoint is asked whether it is there.
-const PING_AFTER: Duration = Duration::from_secs(10);
-/// How long it may take to answer.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection that is being made.
 pub(crate) type Dialling = Pin<Box<dyn Future<Output = io::Result<Io>>>>;
@@ -205,7 +202,9 @@ async fn live(
     drop(shared);
     let shared = weak;
     let timer = worker.timers.slot();
-    let mut watch = Watch::default();
+    let timeouts = &worker.config().timeouts;
+    let mut pings = connection.ping_pong();
+    let mut watch = Watch::new(timeouts.upstream_silence, timeouts.upstream_ping);
     poll_fn(|cx| {
         timer.wakes(cx.waker());
         let ended = Pin::new(&mut connection).poll(cx);
@@ -221,7 +220,7 @@ async fn live(
         if link.is_shut() {
             return Poll::Ready(());
         }
-        if ended.is_ready() || !watch.is_well(&link, &timer, || ping(&mut connection)) {
+        if ended.is_ready() || !watch.is_well(&link, &timer, || ping(&mut pings, cx)) {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -232,8 +231,10 @@ async fn live(
 
 type Connection = client::Connection<Frames<Io>, Bytes>;
 
-fn ping(connection: &mut Connection) {
-    if let Some(mut pings) = connection.ping_pong() {
+fn ping(pings: &mut Option<PingPong>, cx: &mut Context<'_>) {
+    if let Some(pings) = pings {
+        // The answer to the one before must be taken before there can be another.
+        let _ = pings.poll_pong(cx);
         let _ = pings.send_ping(h2::Ping::opaque());
     }
 }
@@ -251,10 +252,14 @@ async fn open(
     room: Room,
 ) -> io::Result<(SendRequest<Bytes>, Rc<Link>, Connection)> {
     let io = dialling.await?;
+    if let Err(fault) = io.watch_peer() {
+        tracing::debug!(%fault, "an upstream's connection cannot be watched");
+    }
     let secure = io.is_secure();
     let link = Rc::new(Link::new(&io, secure, worker.timers.now_ms()));
-    let frames = Frames::of_upstream(io, link.clone(), worker.timers.clone());
     let limits = &worker.config().limits;
+    let head_bytes_max = limits.response.head_bytes_max;
+    let frames = Frames::of_upstream(io, head_bytes_max, link.clone(), worker.timers.clone());
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)
@@ -276,15 +281,28 @@ async fn open(
     Ok((requests, link, connection))
 }
 
-/// Notices that an endpoint has gone without a word.
-#[derive(Default)]
+/// Notices that an endpoint does not answer any more, although its machine does: whether that is there the kernel watches.
+///
+/// It is asked once in a silence, however long that is. Servers of gRPC count how often they are asked, and end a
+/// connection that asks again before they have said something themselves (grpc/grpc, doc/keepalive.md).
 struct Watch {
+    /// After so long a silence with streams open it is asked.
+    silence: Duration,
+    /// How long it may take to answer.
+    answer: Duration,
     /// How often it had been heard when the watch was last set; none while no stream is open.
     since: Option<u64>,
-    asked: bool,
+    /// An answer is waited for.
+    waits: bool,
+    /// How much it had told when it was last asked.
+    asked_at: Option<u64>,
 }
 
 impl Watch {
+    fn new(silence: Duration, answer: Duration) -> Self {
+        Self { silence, answer, since: None, waits: false, asked_at: None }
+    }
+
     /// Whether the endpoint is there, as far as is known. Has it asked when it has been silent for long.
     fn is_well(&mut self, link: &Link, timer: &TimerSlot, ask: impl FnOnce()) -> bool {
         if link.streams() == 0 {
@@ -295,25 +313,21 @@ impl Watch {
         }
         let heard = link.heard();
         match self.since {
-            Some(since) if !timer.expired() => {
-                if self.asked && heard != since {
-                    self.since = None;
-                    return self.is_well(link, timer, ask);
-                }
-                return true;
-            }
-            Some(since) if since == heard && self.asked => return false,
-            Some(since) if since == heard => {
-                self.asked = true;
+            Some(since) if self.waits && since == heard => return !timer.expired(),
+            // There is no hurry to begin anew while only the silence is measured.
+            Some(_) if !self.waits && !timer.expired() => return true,
+            Some(since) if since == heard && self.asked_at != Some(link.told()) => {
+                self.asked_at = Some(link.told());
+                self.waits = true;
                 ask();
-                timer.arm(PING_TIMEOUT);
+                timer.arm(self.answer);
                 return true;
             }
             _ => {}
         }
         self.since = Some(heard);
-        self.asked = false;
-        timer.arm(PING_AFTER);
+        self.waits = false;
+        timer.arm(self.silence);
         true
     }
 }
@@ -322,29 +336,82 @@ impl Watch {
 mod tests {
     use super::*;
 
+    /// The worker's clock stands still, so a deadline that is armed has not passed and one in the past has.
+    struct Silence {
+        timer: TimerSlot,
+        link: Link,
+        watch: Watch,
+        asked: u32,
+    }
+
+    impl Silence {
+        fn new() -> Self {
+            let timer = crate::runtime::Timers::new().slot();
+            let watch = Watch::new(Duration::from_secs(10), Duration::from_secs(5));
+            Self { timer, link: Link::of_nobody(), watch, asked: 0 }
+        }
+
+        fn is_well(&mut self) -> bool {
+            self.watch.is_well(&self.link, &self.timer, || self.asked += 1)
+        }
+
+        fn is_well_after_a_while(&mut self) -> bool {
+            self.timer.arm_at(0);
+            self.is_well()
+        }
+    }
+
     #[test]
     fn a_silent_endpoint_is_asked_and_then_given_up() {
-        // The worker's clock stands still, so a deadline that is armed has not passed and one in the past has.
-        let timers = crate::runtime::Timers::new();
-        let timer = timers.slot();
-        let link = Link::of_nobody();
-        let mut watch = Watch::default();
-        let asked = Cell::new(0);
-        let ask = || asked.set(asked.get() + 1);
-        assert!(watch.is_well(&link, &timer, ask), "nobody waits for it");
-        link.begin_stream(0);
-        assert!(watch.is_well(&link, &timer, ask));
-        timer.arm_at(0);
-        assert!(watch.is_well(&link, &timer, ask));
-        assert_eq!(asked.get(), 1);
-        // It answers: all is well, and the watch begins anew.
-        link.hear();
-        assert!(watch.is_well(&link, &timer, ask));
-        assert!(!timer.expired());
-        timer.arm_at(0);
-        assert!(watch.is_well(&link, &timer, ask));
-        assert_eq!(asked.get(), 2);
-        timer.arm_at(0);
-        assert!(!watch.is_well(&link, &timer, ask), "it does not answer");
+        let mut silence = Silence::new();
+        assert!(silence.is_well(), "nobody waits for it");
+        silence.link.begin_stream(0);
+        assert!(silence.is_well());
+        assert!(silence.is_well_after_a_while());
+        assert_eq!(silence.asked, 1);
+        assert!(silence.is_well(), "it has time to answer");
+        assert!(!silence.is_well_after_a_while(), "it does not answer");
+    }
+
+    #[test]
+    fn it_is_asked_once_until_it_says_something() {
+        let mut silence = Silence::new();
+        silence.link.begin_stream(0);
+        assert!(silence.is_well() && silence.is_well_after_a_while());
+        silence.link.hear();
+        assert!(silence.is_well());
+        assert!(!silence.timer.expired(), "the answer has come: the watch begins anew");
+        for _ in 0..100 {
+            assert!(silence.is_well_after_a_while());
+        }
+        assert_eq!(silence.asked, 1);
+        // Nor for another stream, nor because of frames that carry nothing of a message.
+        silence.link.end_stream(0);
+        assert!(silence.is_well());
+        silence.link.begin_stream(0);
+        silence.link.hear();
+        for _ in 0..100 {
+            assert!(silence.is_well() && silence.is_well_after_a_while());
+        }
+        assert_eq!(silence.asked, 1);
+        silence.link.hear();
+        silence.link.tell();
+        assert!(silence.is_well_after_a_while(), "it was heard in the meantime");
+        assert_eq!(silence.asked, 1);
+        assert!(silence.is_well_after_a_while());
+        assert_eq!(silence.asked, 2, "after it has spoken there is a new silence");
+        assert!(!silence.is_well_after_a_while());
+    }
+
+    #[test]
+    fn a_stream_that_ends_while_an_answer_is_waited_for_ends_the_waiting() {
+        let mut silence = Silence::new();
+        silence.link.begin_stream(0);
+        assert!(silence.is_well() && silence.is_well_after_a_while());
+        silence.link.end_stream(0);
+        assert!(silence.is_well_after_a_while());
+        silence.link.begin_stream(0);
+        assert!(silence.is_well(), "the answer that is missing was asked for by another stream");
+        assert!(!silence.timer.expired());
     }
 }

@@ -402,6 +402,8 @@ pub(crate) struct Http2Counters {
     pub(crate) streams_total: Counter,
     /// GOAWAYs sent.
     pub(crate) goaways: Counter,
+    /// Bytes of responses that clients do not take.
+    pub(crate) kept: Counter,
     floods: [Counter; Http2Flood::ALL.len()],
 }
 

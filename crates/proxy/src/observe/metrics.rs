@@ -344,6 +344,8 @@ impl Metrics {
             .value(self.sum(|w| &w.http2.streams));
         out.family("weir_proxy_http2_goaways_total", Kind::Counter, "GOAWAY frames sent to clients.")
             .value(self.sum(|w| &w.http2.goaways));
+        let help = "Bytes of responses that are kept because clients of HTTP/2 do not take them.";
+        out.family("weir_proxy_http2_kept_bytes", Kind::Gauge, help).value(self.sum(|w| &w.http2.kept));
         let mut floods: BTreeMap<_, u64> = BTreeMap::new();
         for worker in &self.workers {
             worker.http2.floods().for_each(|(kind, n)| *floods.entry(kind).or_default() += n);

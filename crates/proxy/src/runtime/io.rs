@@ -7,14 +7,14 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use weir_http1::BodyKind;
 
-use super::Worker;
 use crate::http2;
 use crate::tls::TlsStream;
 
@@ -23,6 +23,16 @@ use crate::tls::TlsStream;
 const MSG_MORE: i32 = 0;
 #[cfg(target_os = "linux")]
 const MSG_MORE: i32 = libc::MSG_MORE;
+
+/// How long a connection that is watched may be silent before the kernel asks the peer's kernel whether it is there.
+const WATCH_IDLE: Duration = Duration::from_secs(15);
+/// How long it waits between one question and the next.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// How many questions in a row may stay without an answer.
+const WATCH_QUESTIONS_MAX: u32 = 3;
+/// How long what was sent may stay without an acknowledgement.
+#[cfg(target_os = "linux")]
+const WATCH_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// A connection's bytes.
 #[derive(Debug)]
@@ -94,14 +104,9 @@ impl Io {
     }
 
     /// Sends a response's head on a client's stream, instead of writing it as HTTP/1.1. Its body is written as ever.
-    pub(crate) fn respond(
-        &mut self,
-        head: http::Response<()>,
-        body: BodyKind,
-        worker: &Worker,
-    ) -> io::Result<()> {
+    pub(crate) fn respond(&mut self, head: http::Response<()>, body: BodyKind) -> io::Result<()> {
         match self {
-            Self::Http2(stream) => stream.respond(head, body, worker),
+            Self::Http2(stream) => stream.respond(head, body),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -153,7 +158,7 @@ impl Io {
     pub(crate) fn abort(&mut self) {
         match self {
             Self::Tcp(stream) => {
-                let _ = SockRef::from(&*stream).set_linger(Some(std::time::Duration::ZERO));
+                let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
             }
             Self::Http2(stream) => stream.abort(),
             Self::Tls(stream) => stream.abort(),
@@ -200,6 +205,48 @@ impl Io {
         }
     }
 
+    /// Says how much is kept until a client takes it. All streams of an HTTP/2 connection share a bound for that.
+    #[inline]
+    pub(crate) fn keeps(&mut self, bytes: usize) {
+        if let Self::Http2(stream) = self {
+            stream.keeps(bytes);
+        }
+    }
+
+    /// How much may be read for a client that is to get `wanted` bytes. Nothing only while it does not take what it was
+    /// given already.
+    #[inline]
+    pub(crate) fn room(&self, wanted: usize) -> usize {
+        match self {
+            Self::Http2(stream) => stream.room(wanted),
+            _ => wanted,
+        }
+    }
+
+    /// Ready once the client of a stream has lost interest, or its connection is over. Others are read to know.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http2(stream) => stream.poll_gone(cx),
+            Self::Tcp(_) | Self::Tls(_) | Self::Nobody(_) => Poll::Pending,
+        }
+    }
+
+    /// Has the kernel find out when the peer's machine is gone: reading and writing fail then. The peer itself notices
+    /// nothing of it.
+    pub(crate) fn watch_peer(&self) -> io::Result<()> {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.tcp(),
+            Self::Http2(_) | Self::Nobody(_) => return Ok(()),
+        };
+        let socket = SockRef::from(stream);
+        let keepalive = TcpKeepalive::new().with_time(WATCH_IDLE).with_interval(WATCH_INTERVAL);
+        socket.set_tcp_keepalive(&keepalive.with_retries(WATCH_QUESTIONS_MAX))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(WATCH_UNACKNOWLEDGED_MAX))?;
+        Ok(())
+    }
+
     /// This end's address.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
@@ -237,5 +284,30 @@ pub(crate) fn poll_write_more(
             Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
             written => return Poll::Ready(written),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_is_noticed_within_half_a_minute() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let io = Io::Tcp(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        io.watch_peer().unwrap();
+        let Io::Tcp(stream) = &io else { unreachable!() };
+        let socket = SockRef::from(stream);
+        assert!(socket.keepalive().unwrap());
+        let (idle, interval) =
+            (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+        let silent = idle + interval * socket.tcp_keepalive_retries().unwrap();
+        assert_eq!(silent, Duration::from_secs(30));
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            Some(silent),
+            "the same with something unacknowledged"
+        );
     }
 }

@@ -122,12 +122,18 @@ impl Timers {
     /// The time that is at least `after` from now. Zero means never, as a timeout of `0s` does.
     #[inline]
     pub(crate) fn after(&self, after: Duration) -> Coarse {
-        if after.is_zero() {
-            return NEVER;
-        }
-        let ms = u64::try_from(after.as_millis()).unwrap_or(NEVER / 2);
-        self.now_ms.get().saturating_add(ms + TICK.as_millis() as u64)
+        after_time(self.now_ms.get(), after)
     }
+}
+
+/// The time that is at least `after` from a time of the worker's clock. Zero means never.
+#[inline]
+pub(crate) fn after_time(begun_ms: Coarse, after: Duration) -> Coarse {
+    if after.is_zero() {
+        return NEVER;
+    }
+    let ms = u64::try_from(after.as_millis()).unwrap_or(NEVER / 2);
+    begun_ms.saturating_add(ms + TICK.as_millis() as u64)
 }
 
 impl Drop for TimerSlot {

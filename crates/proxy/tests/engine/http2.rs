@@ -1,12 +1,15 @@
 //! HTTP/2, from clients and to upstreams.
 
+mod cancel;
 mod client;
 mod filters;
 mod floods;
 mod grpc;
+mod heads;
 mod malformed;
 mod mutants;
 mod raw;
+mod silence;
 mod tls;
 pub(crate) mod upstream;
 

@@ -5,6 +5,7 @@ mod bodies;
 mod capture;
 mod faults;
 mod filters;
+mod gone;
 mod hops;
 mod hostile;
 mod http2;

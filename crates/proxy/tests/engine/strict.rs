@@ -114,6 +114,8 @@ fn chunks() {
     let upstream = Upstream::echo();
     let proxy = Proxy::to(&[upstream.addr]);
     let long_extension = format!("1;{}\r\na\r\n0\r\n\r\n", "e".repeat(16 * 1024));
+    let long_trailer = format!("1\r\na\r\n0\r\nX: {}\r\n\r\n", "x".repeat(16 * 1024));
+    let many_trailers = format!("1\r\na\r\n0\r\n{}\r\n", "X: y\r\n".repeat(101));
     for (name, body) in [
         ("25 hex prefix", "0x1\r\na\r\n0\r\n\r\n"),
         ("26 plus", "+1\r\na\r\n0\r\n\r\n"),
@@ -128,6 +130,8 @@ fn chunks() {
         ("35 excess data", "1\r\nab\r\n0\r\n\r\n"),
         ("36 long extension", &long_extension),
         ("bad trailer", "1\r\na\r\n0\r\nX y\r\n\r\n"),
+        ("49 long trailer", &long_trailer),
+        ("49 many trailers", &many_trailers),
     ] {
         for late in [false, true] {
             let mut client = proxy.client();
@@ -141,7 +145,9 @@ fn chunks() {
                 client.send(head + body);
             }
             let response = client.response();
-            assert_eq!(response.status, 400, "{name}, late {late}: {response:?}");
+            let status = if name.starts_with("49") { 431 } else { 400 };
+            assert_eq!(response.status, status, "{name}, late {late}: {response:?}");
+            assert_eq!(response.field("connection"), Some("close"), "{name}");
             assert!(client.is_closed(), "{name}");
             assert!(find(&upstream.received(), b"\r\n0\r\n").is_none(), "{name}: looks complete");
         }

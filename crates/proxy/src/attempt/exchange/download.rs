@@ -10,9 +10,9 @@ use weir_http1::{
 
 use super::gather::Gather;
 use super::{Ended, Exchange, Link, UpstreamFault};
-use crate::http2::{self, MALFORMED, UNSENT};
+use crate::http2::{self, MALFORMED, UNFIT, UNSENT};
 use crate::observe::GrpcStatus;
-use crate::respond::Unanswered;
+use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::Scratch;
 
 /// What reading heads came to.
@@ -27,9 +27,18 @@ impl Exchange {
     /// Sends what there is and reads more of the response. Gives whether anything moved.
     #[inline]
     pub(super) fn poll_download(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Result<bool, Ended> {
+        let moved = self.download_once(cx, link);
+        link.client.keeps(self.download.pending_bytes());
+        moved
+    }
+
+    #[inline]
+    fn download_once(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Result<bool, Ended> {
+        self.held_back = false;
         if self.download.has_pending() {
             let flushed = self.download.flush(cx, link.client, &link.worker.buffers);
             let flushed = flushed.map_err(|_| Ended::ClientGone)?;
+            link.client.keeps(self.download.pending_bytes());
             if self.download.has_pending() {
                 return Ok(flushed);
             }
@@ -41,8 +50,20 @@ impl Exchange {
         let Scratch { input, out, response, .. } = &mut *scratch;
         let held = self.partial.len();
         input[..held].copy_from_slice(&self.partial);
-        let room = held.saturating_add(self.download.read_max).min(input.len());
-        let read = match link.upstream.poll_read(cx, &mut input[held..room]) {
+        let wanted = self.download.read_max.min(input.len() - held);
+        let mut room = link.client.room(wanted);
+        if room == 0 {
+            // It may take now what it did not before; else it asks to be woken when it does.
+            if let Poll::Ready(Err(_)) = link.client.poll_flush(cx) {
+                return Err(Ended::ClientGone);
+            }
+            room = link.client.room(wanted);
+        }
+        if room == 0 {
+            self.held_back = true;
+            return Ok(false);
+        }
+        let read = match link.upstream.poll_read(cx, &mut input[held..held + room]) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(n)) => n,
             // After a reset nothing can be trusted to have been the whole.
@@ -97,7 +118,7 @@ impl Exchange {
             }
         }
         if let Some((head, body)) = self.translated.take() {
-            link.client.respond(head, body, link.worker).map_err(|_| Ended::ClientGone)?;
+            link.client.respond(head, body).map_err(|_| Ended::ClientGone)?;
             self.download.written += from as u64;
         }
         self.download
@@ -257,8 +278,14 @@ impl Exchange {
     fn upstream_gone(&mut self, fault: io::Error) -> Ended {
         self.upstream_keeps = false;
         match fault.kind() {
+            UNFIT if self.status != 0 => Ended::Spoilt,
             _ if self.status != 0 => Ended::Cut,
             UNSENT => Ended::Failed(UpstreamFault::Refused),
+            // The upstream has no part in it.
+            UNFIT => {
+                let message = format!("the request has no form in HTTP/2: {fault}");
+                Ended::Refused(Refusal::new(Reason::BadRequest, message))
+            }
             MALFORMED => Ended::Failed(UpstreamFault::Protocol(fault)),
             _ => Ended::Failed(UpstreamFault::Reset),
         }

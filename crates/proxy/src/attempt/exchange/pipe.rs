@@ -9,7 +9,8 @@ use weir_http1::{BodyDecoder, BodyEncoder, BodyError, BodyKind, Limits};
 use super::gather::Gather;
 use crate::runtime::{Buffers, Io};
 
-/// What one read is limited to once the receiver has shown that it is slow: so much memory it holds.
+/// What one read is limited to once the receiver has shown that it is slow, and at first where many share a connection: so
+/// much memory it holds.
 const SLOW_READ_BYTES: usize = 16 * 1024;
 
 /// When no more than this is missing of a body whose length is known, the rest is taken to be a moment away, and goes out
@@ -27,6 +28,8 @@ pub(crate) struct Pipe {
     pub(crate) done: bool,
     /// What the next read is limited to.
     pub(crate) read_max: usize,
+    /// The same for the first one.
+    first_read_max: usize,
     /// Bytes handed to the receiver's socket.
     pub(crate) written: u64,
     /// It is written in chunks, so that trailers can follow.
@@ -42,9 +45,17 @@ impl Pipe {
             pending_from: 0,
             done: true,
             read_max: usize::MAX,
+            first_read_max: usize::MAX,
             written: 0,
             in_chunks: false,
         }
+    }
+
+    /// Says whether the client's connection is one of many streams, each of which is to show first that it is taken from.
+    #[inline]
+    pub(crate) fn share(&mut self, shared: bool) {
+        self.first_read_max = if shared { SLOW_READ_BYTES } else { usize::MAX };
+        self.read_max = self.first_read_max;
     }
 
     /// Begins a body. Pending bytes stay.
@@ -54,7 +65,7 @@ impl Pipe {
         self.encoder = BodyEncoder::new(to);
         self.in_chunks = to == BodyKind::Chunked;
         self.done = from.is_empty();
-        self.read_max = usize::MAX;
+        self.read_max = self.first_read_max;
     }
 
     /// Gives memory back.
@@ -66,12 +77,18 @@ impl Pipe {
         self.pending_from = 0;
         self.written = 0;
         self.done = true;
-        self.read_max = usize::MAX;
+        self.read_max = self.first_read_max;
     }
 
     #[inline]
     pub(crate) fn has_pending(&self) -> bool {
         self.pending_from < self.pending.len()
+    }
+
+    /// How much is pending.
+    #[inline]
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending.len() - self.pending_from
     }
 
     /// Whether everything is handed to the receiver's socket.

@@ -113,7 +113,7 @@ impl Exchange {
 
     fn body_fault(&self, fault: &BodyError) -> Ended {
         if self.status != 0 {
-            return Ended::Cut;
+            return Ended::Spoilt;
         }
         let message = format!("the request's body is malformed: {fault}");
         Ended::Refused(Refusal { status: fault.status(), ..Refusal::new(Reason::BadRequest, message) })

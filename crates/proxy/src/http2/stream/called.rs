@@ -16,7 +16,7 @@ use crate::http2::link::Link;
 use crate::http2::outbox::Outbox;
 use crate::http2::upstream::Shared;
 use crate::http2::web::Web;
-use crate::http2::{fault, head};
+use crate::http2::{UNFIT, WRITTEN_HERE, fault, head};
 use crate::runtime::Worker;
 
 /// The stream.
@@ -56,7 +56,7 @@ impl Called {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.outbox.has_begun() {
             self.connection.link.worked();
-            return self.outbox.poll_content(cx, bytes);
+            return self.content(cx, bytes);
         }
         let held = self.outbox.partial.len();
         let begun = if held == 0 {
@@ -84,17 +84,27 @@ impl Called {
                 }
                 Poll::Ready(Ok(bytes.len()))
             }
-            Err(fault) => {
-                let kind = fault.kind();
-                self.failed = Some(fault);
-                Poll::Ready(Err(kind.into()))
-            }
+            Err(fault) => Poll::Ready(Err(self.fail(fault))),
         }
+    }
+
+    fn content(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.outbox.poll_content(cx, bytes) {
+            // The stream was reset because of it, which must not pass for the upstream's doing.
+            Poll::Ready(Err(fault)) if fault.kind() == UNFIT => Poll::Ready(Err(self.fail(fault))),
+            taken => taken,
+        }
+    }
+
+    /// Keeps what is wrong with the request for whoever reads.
+    fn fail(&mut self, fault: io::Error) -> io::Error {
+        let kind = fault.kind();
+        self.failed = Some(fault);
+        kind.into()
     }
 
     /// Sends the head that `bytes` begins with. Gives where it ends, if it is whole.
     fn begin(&mut self, bytes: &[u8], head: &mut RequestHead) -> io::Result<Option<usize>> {
-        let limits = &self.worker.config().limits.request;
         let named;
         let (bytes, added) = match without_host(bytes) {
             Some(at) => {
@@ -105,7 +115,7 @@ impl Called {
             }
             None => (bytes, 0),
         };
-        let Parsed::Complete(len) = parse_request(bytes, limits, head).map_err(head::invalid)? else {
+        let Parsed::Complete(len) = parse_request(bytes, &WRITTEN_HERE, head).map_err(head::invalid)? else {
             return Ok(None);
         };
         let mut request = head::request(head, &bytes[..len], self.connection.link.secure)?;
@@ -116,7 +126,7 @@ impl Called {
         let sent = self.connection.requests.borrow_mut().send_request(request, kind.is_empty());
         let (response, stream) = sent.map_err(unsent)?;
         self.response = Some(response);
-        self.outbox.begin(stream, kind, limits);
+        self.outbox.begin(stream, kind);
         if let Some(web) = self.web {
             self.outbox.translate(web);
         }
@@ -128,7 +138,7 @@ impl Called {
         if from == bytes.len() {
             return Poll::Ready(Ok(from));
         }
-        match self.outbox.poll_content(cx, &bytes[from..]) {
+        match self.content(cx, &bytes[from..]) {
             Poll::Ready(Ok(taken)) => Poll::Ready(Ok(from + taken)),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
             Poll::Pending => Poll::Ready(Ok(from)),

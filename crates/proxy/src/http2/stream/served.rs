@@ -8,12 +8,12 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
-use weir_http1::{BodyKind, Limits, Method, Parsed, ResponseHead, Sent, parse_response};
+use weir_http1::{BodyKind, Method, Parsed, ResponseHead, Sent, parse_response};
 
 use crate::http2::inbox::Inbox;
 use crate::http2::link::Link;
 use crate::http2::outbox::Outbox;
-use crate::http2::{fault, head};
+use crate::http2::{KEPT_BYTES_MAX, PIECE_BYTES, WRITTEN_HERE, fault, head};
 use crate::runtime::Worker;
 
 /// The stream.
@@ -24,6 +24,10 @@ pub(crate) struct Served {
     inbox: Inbox,
     outbox: Outbox,
     respond: SendResponse<Bytes>,
+    /// Bytes of the response that the engine keeps until they are taken.
+    kept: usize,
+    /// What the connection's count has of this stream.
+    counted: usize,
 }
 
 impl Served {
@@ -43,12 +47,12 @@ impl Served {
         link.begin_stream(worker.timers.now_ms());
         worker.counters.http2.streams.add(1);
         worker.counters.http2.streams_total.add(1);
-        Self { link, worker, method, inbox, outbox: Outbox::default(), respond }
+        Self { link, worker, method, inbox, outbox: Outbox::default(), respond, kept: 0, counted: 0 }
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.outbox.has_begun() {
-            let flushed = self.outbox.poll_flush(cx)?;
+            let flushed = self.poll_flush(cx)?;
             if self.outbox.is_ended() {
                 return Poll::Ready(Ok(0));
             }
@@ -60,19 +64,30 @@ impl Served {
             return self.inbox.poll_read(cx, buf);
         }
         // The request is over, so all that can come is that the client loses interest.
+        self.poll_gone(cx).map(Err)
+    }
+
+    /// An error once the client has lost interest, or its connection is over; else the task is woken when it is so.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if self.outbox.has_begun() {
-            return self.outbox.poll_reset(cx).map(Err);
+            return self.outbox.poll_reset(cx);
         }
         match self.respond.poll_reset(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(reason)) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, reason.to_string())))
+                Poll::Ready(io::Error::new(io::ErrorKind::ConnectionReset, reason.to_string()))
             }
-            Poll::Ready(Err(why)) => Poll::Ready(Err(fault::of(why))),
+            Poll::Ready(Err(why)) => Poll::Ready(fault::of(why)),
         }
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = self.write(cx, bytes);
+        self.count();
+        taken
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.outbox.has_begun() {
             self.link.worked();
             return self.outbox.poll_content(cx, bytes);
@@ -117,10 +132,9 @@ impl Served {
     fn heads(&mut self, bytes: &[u8], head: &mut ResponseHead) -> io::Result<usize> {
         let mut at = 0;
         loop {
-            let limits = &self.worker.config().limits.response;
             let sent = Sent { method: self.method, upgrade: None };
             let Parsed::Complete(len) =
-                parse_response(&bytes[at..], limits, sent, head).map_err(head::invalid)?
+                parse_response(&bytes[at..], &WRITTEN_HERE, sent, head).map_err(head::invalid)?
             else {
                 return Ok(at);
             };
@@ -130,26 +144,60 @@ impl Served {
                 self.respond.send_informational(response).map_err(fault::of)?;
                 continue;
             }
-            let (kind, limits) = (head.body(), limits.clone());
-            self.respond(response, kind, &limits)?;
+            self.respond(response, head.body())?;
             return Ok(at);
         }
     }
 
     /// Sends the final head.
-    pub(super) fn respond(&mut self, head: Response<()>, body: BodyKind, limits: &Limits) -> io::Result<()> {
+    pub(super) fn respond(&mut self, head: Response<()>, body: BodyKind) -> io::Result<()> {
         // The engine frames all that it sends on.
         if body == BodyKind::UntilClose {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let stream = self.respond.send_response(head, body.is_empty()).map_err(fault::of)?;
-        self.outbox.begin(stream, body, limits);
+        self.outbox.begin(stream, body);
         self.link.worked();
         Ok(())
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbox.poll_flush(cx)
+        let flushed = self.outbox.poll_flush(cx);
+        self.count();
+        flushed
+    }
+
+    /// The engine keeps so much of the response until it is taken here.
+    pub(super) fn keeps(&mut self, bytes: usize) {
+        self.kept = bytes;
+        self.count();
+    }
+
+    #[inline]
+    fn count(&mut self) {
+        let now = self.kept + self.outbox.kept();
+        if now != self.counted {
+            self.link.keep(self.counted, now);
+            let kept = &self.worker.counters.http2.kept;
+            kept.sub(self.counted as u64);
+            kept.add(now as u64);
+            self.counted = now;
+        }
+    }
+
+    /// How much more of the response may be read now. Nothing only while something is kept, which asks to be woken when the
+    /// client takes it.
+    #[inline]
+    pub(super) fn room(&self, wanted: usize) -> usize {
+        let left = KEPT_BYTES_MAX.saturating_sub(self.link.kept());
+        if wanted <= left {
+            return wanted;
+        }
+        match left {
+            PIECE_BYTES.. => left,
+            _ if self.counted == 0 => wanted.min(PIECE_BYTES),
+            _ => 0,
+        }
     }
 
     pub(super) fn abort(&mut self) {
@@ -172,7 +220,9 @@ impl Drop for Served {
         if !self.outbox.is_ended() {
             self.abort();
         }
+        self.link.keep(self.counted, 0);
         self.worker.buffers.give_if_used(&mut self.inbox.take_memory());
+        self.worker.counters.http2.kept.sub(self.counted as u64);
         self.worker.counters.http2.streams.sub(1);
         self.link.end_stream(self.worker.timers.now_ms());
     }

@@ -342,3 +342,22 @@ fn draining_lets_streams_finish_and_takes_no_more() {
         assert!(drained.await.unwrap(), "everything had finished in time");
     });
 }
+
+#[test]
+fn a_tunnel_is_refused_and_counted() {
+    let upstream = Upstream::echo();
+    let proxy = proxy(&upstream);
+    run(async {
+        let requests = connect(proxy.addr()).await;
+        for ended in [true, false] {
+            let connect = http::Request::builder().method("CONNECT").uri("app:443").body(()).unwrap();
+            let (response, _stream) =
+                requests.clone().ready().await.unwrap().send_request(connect, ended).unwrap();
+            let got = whole(response.await.unwrap()).await.unwrap();
+            assert_eq!((got.status(), got.field("x-weir-reason")), (501, Some("bad_request")));
+            assert!(got.field("x-request-id").is_some());
+        }
+        assert_eq!(exchange(&requests, request("GET", "/"), &[], None).await.unwrap().status(), 200);
+    });
+    assert_eq!(proxy.metrics().refusals(weir_proxy::Reason::BadRequest), 2);
+}

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use weir_proxy::Reason;
+
 use super::raw::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GET, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM,
-    Raw, SETTINGS, WINDOW_UPDATE, block, frame, get, post,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GET, GOAWAY, HEADERS, PING, PREFACE, PRIORITY,
+    RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, block, frame, get, post,
 };
 use super::{connect, exchange, request, run};
 use crate::support::{Proxy, Upstream, documents, eventually};
@@ -222,4 +224,153 @@ fn a_client_that_says_nothing_after_the_preface_is_let_go() {
     let mut half = proxy.client();
     half.send("PRI * HTTP/2.0\r\n\r\nS");
     assert_eq!(half.response().status, 408);
+    let mut whole = Raw(proxy.client());
+    whole.send(PREFACE);
+    assert_eq!(whole.until(GOAWAY).unwrap().code(), 4, "SETTINGS_TIMEOUT");
+    eventually("it is closed", || proxy.metrics().active_connections() == 0);
+    assert_eq!(proxy.metrics().refusals(Reason::SlowHead), 2);
+}
+
+/// How long a head may take in these tests.
+const HEAD_MAX: Duration = Duration::from_millis(200);
+
+fn hurried(upstream: &Upstream) -> Proxy {
+    Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| config.timeouts.head_read = HEAD_MAX)
+}
+
+#[test]
+fn a_head_that_does_not_come_whole_is_given_up_in_time() {
+    let upstream = Upstream::echo();
+    let proxy = hurried(&upstream);
+    let whole = get(3);
+    for (name, begun) in [
+        ("a block that goes on", frame(HEADERS, END_STREAM, 3, &block(&GET))),
+        ("half a block", whole[..20].to_vec()),
+        ("half a frame's header", whole[..5].to_vec()),
+        ("half a PING", frame(PING, 0, 0, &[0; 8])[..10].to_vec()),
+        (
+            "half a continuation",
+            [
+                frame(HEADERS, END_STREAM, 3, &block(&GET)),
+                frame(CONTINUATION, END_HEADERS, 3, b"abc")[..10].to_vec(),
+            ]
+            .concat(),
+        ),
+    ] {
+        let mut raw = Raw::connect(&proxy);
+        raw.send(get(1));
+        assert_eq!(raw.end_of(1), End::Whole);
+        raw.send(begun);
+        let began = std::time::Instant::now();
+        assert_eq!(raw.until(GOAWAY).unwrap().code(), 0xb, "{name}: ENHANCE_YOUR_CALM");
+        assert!(began.elapsed() >= HEAD_MAX, "{name}: {:?}", began.elapsed());
+        raw.0.until_any_end();
+    }
+    eventually("all are closed", || proxy.metrics().active_connections() == 0);
+    assert_eq!(proxy.metrics().refusals(Reason::SlowHead), 5);
+}
+
+#[test]
+fn what_comes_slowly_but_whole_is_served() {
+    let upstream = Upstream::echo();
+    let proxy = hurried(&upstream);
+    let mut raw = Raw::connect(&proxy);
+    // Content may take longer than heads, whatever its frame has announced.
+    let data = frame(DATA, END_STREAM, 1, b"slow");
+    raw.send(post(1, &[]));
+    let (before, after) = data.split_at(10);
+    raw.send(before);
+    std::thread::sleep(3 * HEAD_MAX);
+    raw.send(after);
+    assert_eq!(raw.end_of(1), End::Whole);
+    // Always in the middle of some frame, and never for long.
+    let frames: Vec<u8> = (1..40).flat_map(|round| get(id(round))).collect();
+    let began = std::time::Instant::now();
+    for piece in frames.chunks(50) {
+        raw.send(piece);
+        std::thread::sleep(HEAD_MAX / 10);
+    }
+    assert!(began.elapsed() > 2 * HEAD_MAX);
+    assert_eq!(raw.end_of(id(39)), End::Whole);
+}
+
+/// A gauge or a counter without labels.
+fn value(proxy: &Proxy, name: &str) -> u64 {
+    let text = proxy.text();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("there is no {name}")).parse().unwrap()
+}
+
+#[test]
+fn what_a_client_does_not_take_is_kept_within_bounds() {
+    const STREAMS: usize = 250;
+    const BODY_BYTES: usize = 300_000;
+    const KEPT_BYTES_MAX: u64 = (1 << 20) + STREAMS as u64 * 4096;
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.request()?;
+            conn.ok(&vec![b'x'; BODY_BYTES])?;
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let kept = || value(&proxy, "weir_proxy_http2_kept_bytes");
+    let mut raw = Raw::connect(&proxy);
+    let window =
+        |bytes: u32| frame(SETTINGS, 0, 0, &[&4u16.to_be_bytes()[..], &bytes.to_be_bytes()].concat());
+    raw.send(window(0));
+    for round in 0..STREAMS {
+        raw.send(get(id(round)));
+    }
+    for _ in 0..STREAMS {
+        raw.until(HEADERS).unwrap();
+        assert!(kept() <= KEPT_BYTES_MAX, "{}", kept());
+    }
+    // What there is room for is used, not more.
+    eventually("as much as may be is kept", || kept() >= 1 << 20);
+    assert!(kept() <= KEPT_BYTES_MAX, "{}", kept());
+    // Nobody else is held up by it.
+    assert_eq!(proxy.client().get("/").body.len(), BODY_BYTES);
+
+    // One stream is taken from, while all others are not.
+    let update = |stream: u32, bytes: u32| frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
+    raw.send(update(0, BODY_BYTES as u32));
+    let last = id(STREAMS - 1);
+    raw.send(update(last, BODY_BYTES as u32));
+    let mut got = 0;
+    while got < BODY_BYTES {
+        let data = raw.until(DATA).unwrap();
+        assert_eq!(data.stream, last);
+        got += data.payload.len();
+    }
+    // Then all are, and all arrive whole.
+    raw.send(window(1 << 20)).send(update(0, 1 << 30));
+    let (mut open, mut got) = (STREAMS - 1, 0);
+    while open > 0 {
+        let data = raw.until(DATA).unwrap();
+        got += data.payload.len();
+        open -= usize::from(data.flags & END_STREAM != 0 && data.stream != last);
+    }
+    assert_eq!(got, (STREAMS - 1) * BODY_BYTES);
+    eventually("nothing is kept", || kept() == 0);
+}
+
+#[test]
+fn what_is_kept_for_a_client_that_goes_is_forgotten() {
+    let upstream = Upstream::start(|conn| {
+        loop {
+            conn.request()?;
+            conn.ok(&vec![b'x'; 300_000])?;
+        }
+    });
+    let proxy = Proxy::to(&[upstream.addr]);
+    let kept = || value(&proxy, "weir_proxy_http2_kept_bytes");
+    let mut raw = Raw::connect(&proxy);
+    raw.send(frame(SETTINGS, 0, 0, &[&4u16.to_be_bytes()[..], &0u32.to_be_bytes()].concat()));
+    raw.send(get(1)).send(get(3));
+    eventually("something is kept for both", || kept() > 64 * 1024);
+    raw.send(frame(RST_STREAM, 0, 1, &8u32.to_be_bytes()));
+    eventually("that of one is gone", || kept() <= 48 * 1024);
+    assert!(kept() > 0, "the other's is not");
+    drop(raw);
+    eventually("all is gone", || kept() == 0);
 }

@@ -248,14 +248,59 @@ fn grpc_web_is_translated() {
     assert!(got.text().starts_with(text), "{}", got.text());
     assert!(got.text().len() > text.len() + 8, "the trailers follow");
 
-    // Broken text never is a whole call.
-    let got = client.send(head("application/grpc-web-text", 7)).send("AAAA*AV").try_response(false);
-    assert!(got.is_err() || got.unwrap().field("grpc-status").is_some());
-
     // An answer of the proxy's own.
     let nobody = Proxy::gateway(&grpc_documents(&H2Upstream::nowhere()));
     let got = nobody.client().send(head("application/grpc-web+proto", 0)).response();
     assert_eq!((got.status, got.field("grpc-status")), (200, Some("14")));
     assert_eq!(got.field("content-type"), Some("application/grpc-web+proto"));
     eventually("nothing is left open", || proxy.metrics().active_connections() <= 1);
+}
+
+#[test]
+fn text_that_is_none_is_the_clients_fault() {
+    let upstream = H2Upstream::start(|mut call| async move {
+        // One that answers first may have begun with its response.
+        if call.request.uri().path() == "/a.B/First" {
+            let mut first = call.respond.send_response(grpc_response(), false).unwrap();
+            let _ = std::future::poll_fn(|cx| first.poll_reset(cx)).await;
+        } else {
+            call.body().await;
+            let _ = call.respond.send_response(grpc_response(), true);
+        }
+    });
+    let proxy = proxy(&upstream);
+    let head = |path: &str, text: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc-web-text\r\nContent-Length: {}\r\n\r\n",
+            text.len()
+        )
+    };
+    for text in ["AAAA*AV", "AAAAAAV", "AAAA*AAA"] {
+        // With its head and after it.
+        for together in [true, false] {
+            let mut client = proxy.client();
+            if together {
+                client.send(head("/a.B/C", text) + text);
+            } else {
+                let before = upstream.calls();
+                client.send(head("/a.B/C", text));
+                eventually("the head has arrived", || upstream.calls() > before);
+                client.send(text);
+            }
+            let got = client.response();
+            assert_eq!(
+                (got.field("grpc-status"), got.field("x-weir-reason")),
+                (Some("13"), Some("bad_request"))
+            );
+        }
+        let mut client = proxy.client();
+        client.send(head("/a.B/First", text)).head().unwrap();
+        client.send(text);
+        assert!(!String::from_utf8_lossy(&client.until_any_end()).contains("grpc-status:0"));
+    }
+    let metrics = proxy.text();
+    let count = |name: &str| metrics.lines().find(|line| line.starts_with(name)).unwrap();
+    for name in ["weir_proxy_upstream_resets_total", "weir_proxy_retries_total"] {
+        assert!(count(name).ends_with(" 0"), "{}", count(name));
+    }
 }

@@ -50,6 +50,29 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
             .concat(),
         ),
         (
+            "79: the same length twice",
+            [
+                post(1, &[("content-length", b"1"), ("content-length", b"1")]),
+                frame(DATA, END_STREAM, 1, b"a"),
+            ]
+            .concat(),
+        ),
+        (
+            "79: the same length twice, of a call",
+            [
+                post(
+                    1,
+                    &[
+                        ("content-type", b"application/grpc"),
+                        ("content-length", b"1"),
+                        ("content-length", b"1"),
+                    ],
+                ),
+                frame(DATA, END_STREAM, 1, b"a"),
+            ]
+            .concat(),
+        ),
+        (
             "79: a length with a sign",
             [post(1, &[("content-length", b"+1")]), frame(DATA, END_STREAM, 1, b"a")].concat(),
         ),

@@ -44,6 +44,7 @@ impl Call {
 pub(crate) struct H2Upstream {
     pub(crate) addr: SocketAddr,
     connections: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl H2Upstream {
@@ -61,7 +62,8 @@ impl H2Upstream {
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
-        let (count, builder) = (connections.clone(), builder.clone());
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (count, called, builder) = (connections.clone(), calls.clone(), builder.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             tokio::task::LocalSet::new().block_on(&runtime, async move {
@@ -69,17 +71,18 @@ impl H2Upstream {
                 let serve = Arc::new(serve);
                 while let Ok((stream, _)) = listener.accept().await {
                     let connection = count.fetch_add(1, Ordering::SeqCst);
-                    let (serve, builder) = (serve.clone(), builder.clone());
+                    let (serve, called, builder) = (serve.clone(), called.clone(), builder.clone());
                     tokio::task::spawn_local(async move {
                         let Ok(mut h2) = builder.handshake(stream).await else { return };
                         while let Some(Ok((request, respond))) = h2.accept().await {
+                            called.fetch_add(1, Ordering::SeqCst);
                             tokio::task::spawn_local(serve(Call { request, respond, connection }));
                         }
                     });
                 }
             });
         });
-        Self { addr, connections }
+        Self { addr, connections, calls }
     }
 
     /// Answers every request with what it was.
@@ -102,7 +105,12 @@ impl H2Upstream {
     /// An address that nobody listens at.
     pub(super) fn nowhere() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { addr: listener.local_addr().unwrap(), connections: Arc::default() }
+        Self { addr: listener.local_addr().unwrap(), connections: Arc::default(), calls: Arc::default() }
+    }
+
+    /// Requests that have begun.
+    pub(super) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 
     pub(super) fn connections(&self) -> usize {
