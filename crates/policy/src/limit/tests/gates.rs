@@ -334,7 +334,9 @@ mod together {
         let (now, mut wakes) = (Nanos::from_secs(7), Vec::new());
         let [mut first, mut second] = [Admission::default(), Admission::default()];
         assert!(matches!(first.admit(&rules, now, &mut wakes, |_, _| {}), Step::Admitted { .. }));
-        let Step::Wait { rule: 1, ticket, .. } = second.admit(&rules, now, &mut wakes, |_, _| {}) else { panic!() };
+        let Step::Wait { rule: 1, ticket, .. } = second.admit(&rules, now, &mut wakes, |_, _| {}) else {
+            panic!()
+        };
         first.release(&rules, Outcome::Done, now, &mut wakes);
         let wake = wakes.pop().unwrap();
         assert_eq!(wake.ticket, ticket);
@@ -358,7 +360,8 @@ mod together {
         let (now, mut wakes, mut heard) = (Nanos::from_secs(7), Vec::new(), Vec::new());
         let mut admission = Admission::default();
         for n in 0..3 {
-            let step = admission.admit(&rules, now, &mut wakes, |rule, refusal| heard.push((rule, refusal.why)));
+            let step =
+                admission.admit(&rules, now, &mut wakes, |rule, refusal| heard.push((rule, refusal.why)));
             assert_eq!(matches!(step, Step::Admitted { .. }), n < 2, "{step:?}");
             admission.release(&rules, Outcome::Done, now, &mut wakes);
         }

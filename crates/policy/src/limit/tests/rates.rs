@@ -32,7 +32,8 @@ enum Act {
 }
 
 fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
-    let act = prop_oneof![6 => Just(Act::Ask), 2 => Just(Act::GiveBackNewest), 1 => Just(Act::GiveBackOldest)];
+    let act =
+        prop_oneof![6 => Just(Act::Ask), 2 => Just(Act::GiveBackNewest), 1 => Just(Act::GiveBackOldest)];
     let step = prop_oneof![2 => Just(0u64), 3 => 0..20_000_000u64, 1 => 0..400_000_000u64];
     prop::collection::vec((step, act), 1..200)
 }
@@ -203,7 +204,9 @@ fn threads_together_get_no_more_than_one_would() {
 #[test]
 fn giving_back_is_exact_with_threads() {
     let rate = rate(1000, 1000, 10_000);
-    for limiter in [limiter(Algorithm::TokenBucket(vec![rate])), limiter(Algorithm::SlidingWindow(vec![rate]))] {
+    for limiter in
+        [limiter(Algorithm::TokenBucket(vec![rate])), limiter(Algorithm::SlidingWindow(vec![rate]))]
+    {
         let now = Nanos::from_secs(10);
         let kept = AtomicU64::new(0);
         thread::scope(|scope| {
@@ -220,7 +223,8 @@ fn giving_back_is_exact_with_threads() {
                 });
             }
         });
-        let most = if matches!(limiter.config().algorithm, Algorithm::TokenBucket(_)) { 10_000 } else { 1000 };
+        let most =
+            if matches!(limiter.config().algorithm, Algorithm::TokenBucket(_)) { 10_000 } else { 1000 };
         let rest = std::iter::from_fn(|| admitted(&limiter, b"", now)).count() as u64;
         assert_eq!(kept.into_inner() + rest, most);
     }
@@ -274,7 +278,8 @@ fn quotas_count_down_and_tell_when_they_are_whole_again() {
     let limiter = limiter(Algorithm::TokenBucket(vec![rate(100, 60_000, 10)]));
     let now = Nanos::from_secs(9);
     for left in (0..10).rev() {
-        let Verdict::Admit(_grant, Some(quota)) = limiter.admit(&Request::default(), now, &mut Vec::new()) else {
+        let Verdict::Admit(_grant, Some(quota)) = limiter.admit(&Request::default(), now, &mut Vec::new())
+        else {
             panic!("{left} should be left")
         };
         assert_eq!((quota.limit, quota.window, quota.remaining), (100, Duration::from_secs(60), left));
@@ -296,7 +301,10 @@ fn another_rate_keeps_what_was_spent_and_another_algorithm_does_not() {
             Algorithm::TokenBucket(vec![rate(10, 1000, 10), rate(100, 1000, 50)]),
             Algorithm::TokenBucket(vec![rate(20, 500, 15), rate(100, 1000, 50)]),
         ),
-        (Algorithm::SlidingWindow(vec![rate(10, 1000, 1)]), Algorithm::SlidingWindow(vec![rate(15, 3000, 1)])),
+        (
+            Algorithm::SlidingWindow(vec![rate(10, 1000, 1)]),
+            Algorithm::SlidingWindow(vec![rate(15, 3000, 1)]),
+        ),
     ] {
         for old in [limiter(from.clone()), keyed(from, 10)] {
             (0..6).for_each(|_| assert!(passes(&old, b"k", now)));
@@ -305,7 +313,8 @@ fn another_rate_keeps_what_was_spent_and_another_algorithm_does_not() {
             assert_eq!(left(&new), 15 - 6, "{:?}", new.config());
             assert_eq!(left(&Limiter::carry_over(&new, changed.clone(), now, &mut Vec::new())), 0);
             let other = Algorithm::LeakyBucket { rates: vec![rate(1, 1000, 1)], queue: QueueConfig::LEAKY };
-            let other = Limiter::carry_over(&new, LimitConfig { algorithm: other, ..changed }, now, &mut Vec::new());
+            let other =
+                Limiter::carry_over(&new, LimitConfig { algorithm: other, ..changed }, now, &mut Vec::new());
             assert_eq!(other.config().algorithm.name(), "leaky_bucket");
             assert!(passes(&other, b"k", now));
         }
@@ -317,7 +326,8 @@ fn what_was_taken_at_another_rate_is_not_given_back() {
     let now = Nanos::from_secs(50);
     let old = limiter(Algorithm::TokenBucket(vec![rate(10, 1000, 2)]));
     let (grant, _) = admitted(&old, b"", now).unwrap();
-    let config = LimitConfig { algorithm: Algorithm::TokenBucket(vec![rate(10, 1000, 3)]), ..old.config().clone() };
+    let config =
+        LimitConfig { algorithm: Algorithm::TokenBucket(vec![rate(10, 1000, 3)]), ..old.config().clone() };
     let new = Limiter::carry_over(&old, config, now, &mut Vec::new());
     new.refund(grant, now, &mut Vec::new());
     assert_eq!(std::iter::from_fn(|| admitted(&new, b"", now)).count(), 2);

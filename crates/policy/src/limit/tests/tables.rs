@@ -120,7 +120,9 @@ fn clones_decide_together_and_threads_do_not_lose_keys() {
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let limiter = limiter.clone();
-                scope.spawn(move || (0..3000u64).filter(|key| passes(&limiter, &key.to_le_bytes(), now)).count())
+                scope.spawn(move || {
+                    (0..3000u64).filter(|key| passes(&limiter, &key.to_le_bytes(), now)).count()
+                })
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
