@@ -51,7 +51,7 @@ impl Pace {
         Self::new(rate, interval, wait.saturating_add(interval))
     }
 
-    pub(super) fn new(rate: RateConfig, interval: u64, depth: u64) -> Self {
+    fn new(rate: RateConfig, interval: u64, depth: u64) -> Self {
         Self { interval, depth, inverse: 1.0 / interval as f64, rate }
     }
 

@@ -16,15 +16,19 @@ fn ask(limiter: &Limiter, key: &[u8], level: u8, now: Nanos, wakes: &mut Vec<Wak
 }
 
 fn grant(verdict: Verdict) -> Grant {
-    let Verdict::Admit(grant, None) = verdict else { panic!("{verdict:?}") };
-    grant
+    match verdict {
+        Verdict::Admit(grant, None) => grant,
+        other => panic!("{other:?}"),
+    }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn ticket(verdict: Verdict) -> Ticket {
     let Verdict::Wait(ticket, _) = verdict else { panic!("{verdict:?}") };
     ticket
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn why(verdict: Verdict) -> Why {
     let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
     refusal.why
@@ -54,7 +58,7 @@ proptest! {
         let algorithm = gate(max, waiting, levels);
         let limiter = if keyed_too { keyed(algorithm, 2) } else { limiter(algorithm) };
         let mut now = Nanos::from_secs(1);
-        let (mut held, mut waits): (Vec<(u8, Grant)>, Vec<(u8, Ticket)>) = (Vec::new(), Vec::new());
+        let (mut held, mut waits) = (Vec::<(u8, Grant)>::new(), Vec::<(u8, Ticket)>::new());
         for (step, act) in acts {
             now.0 += step;
             let mut wakes = Vec::new();
