@@ -1,7 +1,8 @@
 //! What one decision of a limit costs: alone, for many keys, and from two threads.
 
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -57,6 +58,21 @@ fn uncontended(c: &mut Criterion) {
     let (limiter, mut now, mut wakes) =
         (limiter(Algorithm::TokenBucket(vec![spent]), false), 1_000_000_000, Vec::new());
     group.bench_function("token_bucket, refused", |b| b.iter(|| one(&limiter, b"", &mut now, &mut wakes)));
+}
+
+/// What the machine charges for the operations that decisions are made of.
+fn floor(c: &mut Criterion) {
+    let mut group = c.benchmark_group("floor");
+    let (word, mutex) = (AtomicU64::new(0), Mutex::new(0u64));
+    group.bench_function("a compare-and-swap", |b| {
+        b.iter(|| {
+            let old = word.load(Ordering::Relaxed);
+            black_box(word.compare_exchange_weak(old, old + 1, Ordering::Relaxed, Ordering::Relaxed)).is_ok()
+        });
+    });
+    group.bench_function("a mutex, taken and let go", |b| {
+        b.iter(|| *black_box(&mutex).lock().expect("nobody panics") += 1);
+    });
 }
 
 fn keys(count: usize) -> Vec<[u8; 16]> {
@@ -138,6 +154,6 @@ fn stack(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
-    targets = uncontended, keyed, threads, stack
+    targets = floor, uncontended, keyed, threads, stack
 }
 criterion_main!(benches);

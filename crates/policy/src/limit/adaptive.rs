@@ -166,10 +166,12 @@ impl Adaptive {
         // The current phase still has requests in flight: the two before it are compared.
         if let Some((elasticity, variance)) = self.elasticity() {
             // What is known badly counts less, as in a Kalman filter.
-            let error = (elasticity - TARGET).clamp(-ERROR_MAX, ERROR_MAX) / (1.0 + variance);
+            let weight = 1.0 / (1.0 + 2.0 * variance);
+            let error = (elasticity - TARGET).clamp(-ERROR_MAX, ERROR_MAX) * weight;
             let up = error > 0.0;
             self.run = if up == self.run.1 { ((self.run.0 + 1).min(RUN_MAX), up) } else { (0, up) };
-            self.mean *= (GAIN * (1.0 + RUN_GAIN * f64::from(self.run.0)) * error).exp();
+            let gain = GAIN * (1.0 + RUN_GAIN * f64::from(self.run.0) * weight);
+            self.mean *= (gain * error).exp();
             self.clamp();
         }
         self.overloaded = false;

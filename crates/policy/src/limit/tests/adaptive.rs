@@ -129,49 +129,92 @@ fn finding() -> Limiter {
     limiter(Algorithm::Adaptive { adaptive: AdaptiveConfig::default(), gate: GateConfig::default() })
 }
 
+/// An hour in which there is always more to do than the upstream can: the limit neither drifts nor pauses.
 #[test]
-#[ignore]
-fn explore() {
-    for service in [
-        Service::Exponential(10.0 * MS),
-        Service::Even(10.0 * MS),
-        Service::Exponential(100.0 * MS),
-        Service::Even(100.0 * MS),
-        Service::Exponential(2.0 * MS),
-    ] {
-        let (mut m, mut sh, mut lo, mut hi, mut up, mut down): (
-            Vec<f64>,
-            Vec<f64>,
-            f64,
-            f64,
-            Vec<f64>,
-            Vec<f64>,
-        ) = (vec![], vec![], 1e9, 0.0, vec![], vec![]);
-        for _ in 0..12 {
-            let mut world = World::new(finding(), 50, service, 400);
-            world.run(30.0);
-            let (a, b) = world.mean(20.0);
-            m.push(a.round());
-            sh.push((b * 1000.).round());
-            for _ in 0..600 {
-                world.run(0.05);
-                lo = lo.min(world.found());
-                hi = hi.max(world.found());
-            }
-            let begin = world.now;
-            world.servers = 70;
-            while world.found() < 66.0 {
-                world.run(0.01);
-            }
-            up.push(((world.now - begin) as f64 / 1e7).round() / 100.0);
-            world.run(5.0);
-            let begin = world.now;
-            world.servers = 50;
-            while world.found() > 56.0 {
-                world.run(0.01);
-            }
-            down.push(((world.now - begin) as f64 / 1e7).round() / 100.0);
-        }
-        println!("{service:?} mean {m:?} share {sh:?} {lo:.1}..{hi:.1}\n   up {up:?}\n   down {down:?}");
+fn does_not_drift_over_an_hour_of_saturation() {
+    let mut world = World::new(finding(), 50, Service::Exponential(100.0 * MS), 400);
+    let mut found = Vec::new();
+    for minute in 1..=60 {
+        let (mean, share) = world.mean(60.0);
+        // The first minute has the search in it.
+        assert!(minute == 1 || share > 0.88, "{share} of what could be done in minute {minute}");
+        found.push(mean);
     }
+    for minute in [1, 30, 60] {
+        let around = &found[(minute - 1).max(1) - 1..minute];
+        assert!(around.iter().all(|mean| (40.0..=65.0).contains(mean)), "minute {minute}: {around:?}");
+    }
+    let third = |part: usize| found[part * 20..][..20].iter().sum::<f64>() / 20.0;
+    let (first, last) = (third(0), third(2));
+    assert!((46.0..=58.0).contains(&first) && (46.0..=58.0).contains(&last), "{first} and then {last}");
+}
+
+#[test]
+fn settles_at_the_knee_and_stays_there() {
+    let mut world = World::new(finding(), 50, Service::Even(10.0 * MS), 400);
+    world.run(5.0);
+    for second in 0..60 {
+        let (mean, share) = world.mean(1.0);
+        assert!((47.0..=57.0).contains(&mean) && share > 0.95, "{mean}, {share} after {second} s");
+    }
+}
+
+#[test]
+fn follows_a_change_of_capacity_within_a_second() {
+    for service in [Service::Even(10.0 * MS), Service::Exponential(10.0 * MS)] {
+        for _ in 0..5 {
+            let mut world = World::new(finding(), 50, service, 400);
+            world.run(10.0);
+            for (servers, range) in [(70, 58.0..90.0), (50, 40.0..64.0), (70, 58.0..90.0)] {
+                world.servers = servers;
+                world.run(1.0);
+                let (mean, share) = world.mean(1.0);
+                assert!(range.contains(&mean), "{service:?}: {mean} with {servers} servers");
+                assert!(share > 0.9, "{service:?}: {share} with {servers} servers");
+                world.run(3.0);
+            }
+        }
+    }
+}
+
+/// Slower, but as many at once: the least response time is another, and the limit is the same.
+#[test]
+fn keeps_its_limit_when_the_upstream_becomes_slower() {
+    let mut world = World::new(finding(), 50, Service::Even(10.0 * MS), 400);
+    world.run(10.0);
+    world.service = Service::Even(14.0 * MS);
+    world.run(1.0);
+    let (mean, share) = world.mean(2.0);
+    assert!((45.0..=58.0).contains(&mean) && share > 0.93, "{mean}, {share}");
+}
+
+#[test]
+fn a_limit_that_is_not_used_does_not_move() {
+    let mut world = World::new(finding(), 50, Service::Exponential(10.0 * MS), 10);
+    world.run(120.0);
+    assert_eq!(world.found(), 20.0);
+    // Nor once it has been found.
+    world.demand = 400;
+    world.run(20.0);
+    let found = world.found();
+    world.demand = 20;
+    world.run(120.0);
+    assert!((world.found() / found - 1.0).abs() < 0.1, "{} after {found}", world.found());
+}
+
+#[test]
+fn an_upstream_that_says_it_has_too_much_to_do_is_heard_once_a_phase() {
+    let limiter = finding();
+    let now = Nanos::from_secs(1);
+    let grants: Vec<Grant> =
+        std::iter::from_fn(|| match limiter.admit(&Request::default(), now, &mut Vec::new()) {
+            Verdict::Admit(grant, _) => Some(grant),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(grants.len(), 22);
+    for grant in grants {
+        limiter.release(grant, Outcome::Overloaded, now, &mut Vec::new());
+    }
+    assert_eq!(limiter.state(now).all.unwrap().found, Some(19.0));
 }

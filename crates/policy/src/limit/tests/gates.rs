@@ -16,15 +16,19 @@ fn ask(limiter: &Limiter, key: &[u8], level: u8, now: Nanos, wakes: &mut Vec<Wak
 }
 
 fn grant(verdict: Verdict) -> Grant {
-    let Verdict::Admit(grant, None) = verdict else { panic!("{verdict:?}") };
-    grant
+    match verdict {
+        Verdict::Admit(grant, None) => grant,
+        other => panic!("{other:?}"),
+    }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn ticket(verdict: Verdict) -> Ticket {
     let Verdict::Wait(ticket, _) = verdict else { panic!("{verdict:?}") };
     ticket
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn why(verdict: Verdict) -> Why {
     let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
     refusal.why
@@ -54,7 +58,7 @@ proptest! {
         let algorithm = gate(max, waiting, levels);
         let limiter = if keyed_too { keyed(algorithm, 2) } else { limiter(algorithm) };
         let mut now = Nanos::from_secs(1);
-        let (mut held, mut waits): (Vec<(u8, Grant)>, Vec<(u8, Ticket)>) = (Vec::new(), Vec::new());
+        let (mut held, mut waits) = (Vec::<(u8, Grant)>::new(), Vec::<(u8, Ticket)>::new());
         for (step, act) in acts {
             now.0 += step;
             let mut wakes = Vec::new();
@@ -333,23 +337,15 @@ mod together {
         let rules = rules(&limiters);
         let (now, mut wakes) = (Nanos::from_secs(7), Vec::new());
         let [mut first, mut second] = [Admission::default(), Admission::default()];
-        assert!(matches!(
-            first.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}),
-            Step::Admitted { .. }
-        ));
-        let Step::Wait { rule: 1, ticket, .. } =
-            second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {})
-        else {
+        assert!(matches!(first.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}), Step::Admitted { .. }));
+        let Step::Wait { rule: 1, ticket, .. } = second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}) else {
             panic!()
         };
         first.release(&rules, Outcome::Done, now, &mut |_, wake| wakes.push(wake));
         let wake = wakes.pop().unwrap();
         assert_eq!(wake.ticket, ticket);
         second.woken(1, wake.result.unwrap());
-        assert!(matches!(
-            second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}),
-            Step::Admitted { .. }
-        ));
+        assert!(matches!(second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}), Step::Admitted { .. }));
         assert_eq!(remaining(&limiters[0], now), 98);
         second.refund(&rules, now, &mut |_, wake| wakes.push(wake));
         assert_eq!((remaining(&limiters[0], now), remaining(&limiters[2], now)), (99, 1));
@@ -368,9 +364,8 @@ mod together {
         let (now, mut wakes, mut heard) = (Nanos::from_secs(7), Vec::new(), Vec::new());
         let mut admission = Admission::default();
         for n in 0..3 {
-            let step = admission.admit(&rules, now, &mut |_, wake| wakes.push(wake), |rule, refusal| {
-                heard.push((rule, refusal.why))
-            });
+            let step =
+                admission.admit(&rules, now, &mut |_, wake| wakes.push(wake), |rule, refusal| heard.push((rule, refusal.why)));
             assert_eq!(matches!(step, Step::Admitted { .. }), n < 2, "{step:?}");
             admission.release(&rules, Outcome::Done, now, &mut |_, wake| wakes.push(wake));
         }
