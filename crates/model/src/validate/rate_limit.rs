@@ -12,7 +12,7 @@ use crate::resource::rate_limit::{LimitAlgorithm, Priority, Queue, Rate, RateLim
 use crate::units::Span;
 
 /// Most rates of one limit.
-pub const RATES_MAX: usize = 8;
+pub const RATES_MAX: usize = 4;
 /// Bounds of `rates[].requests` and `rates[].burst`.
 pub const REQUESTS: RangeInclusive<u64> = 1..=1_000_000_000;
 /// Bounds of `rates[].per`.

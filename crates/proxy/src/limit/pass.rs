@@ -15,8 +15,9 @@ use super::waiting::Word;
 use crate::observe::process_now;
 use crate::route::RequestView;
 
-/// Most limits of one request.
-pub(crate) const LIMITS_PER_REQUEST_MAX: usize = 16;
+/// Most limits of one request: five (`weir_model::validate`) of each of a gateway, its listener, a route, its rule and a
+/// service.
+pub(crate) const LIMITS_PER_REQUEST_MAX: usize = 25;
 
 /// When one that waited in vain may try again.
 const RETRY_AFTER_QUEUE: Duration = Duration::from_secs(1);

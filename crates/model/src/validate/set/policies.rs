@@ -7,7 +7,7 @@ use crate::resource::{Kind, Resource, ResourceId, ServiceRef};
 use crate::validate::FieldError;
 
 /// Most limits for one target: each takes part in each decision.
-pub const LIMITS_MAX: usize = 32;
+pub const LIMITS_MAX: usize = 5;
 /// Most services that are named when fallbacks go in a circle.
 const SHOWN_MAX: usize = 6;
 
