@@ -1,0 +1,6 @@
+//! A deterministic world on virtual time.
+
+mod histogram;
+mod queue;
+mod rng;
+mod slab;
