@@ -15,9 +15,9 @@ mod json;
 mod kinds;
 pub mod node;
 mod suggest;
+mod typed;
 mod yaml;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::Resource;
@@ -25,6 +25,7 @@ use crate::validate::{self, FieldError, Scope};
 pub use error::DocumentError;
 use node::{DOCUMENT_BYTES_MAX, Malformed, Node, Place};
 pub use suggest::nearest;
+pub use typed::{decode_as, decode_located};
 
 /// Most faults reported for one text: more do not help anybody.
 pub const ERRORS_MAX: usize = 100;
@@ -79,22 +80,26 @@ impl Origin {
     pub fn locate(&self, path: &str) -> Place {
         self.root.locate(path)
     }
+
+    /// A fault of what was read from here as an error with file and line.
+    pub fn error(&self, fault: &FieldError) -> DocumentError {
+        let place = self.locate(&fault.path);
+        DocumentError {
+            source: self.source.clone(),
+            line: place.line,
+            column: place.column,
+            path: fault.path.clone(),
+            message: fault.message.clone(),
+            expected: fault.expected.clone(),
+            ..DocumentError::default()
+        }
+    }
 }
 
 impl Document {
     /// A fault of this document's resource as an error with file and line.
     pub fn error(&self, fault: &FieldError) -> DocumentError {
-        let place = self.origin.locate(&fault.path);
-        DocumentError {
-            source: self.origin.source.clone(),
-            line: place.line,
-            column: place.column,
-            resource: Some(self.resource.id().to_string()),
-            path: fault.path.clone(),
-            message: fault.message.clone(),
-            expected: fault.expected.clone(),
-            suggestion: None,
-        }
+        DocumentError { resource: Some(self.resource.id().to_string()), ..self.origin.error(fault) }
     }
 }
 
@@ -122,42 +127,6 @@ pub fn parse(source: &str, text: &str) -> Result<Parsed, Vec<DocumentError>> {
     }
     errors.truncate(ERRORS_MAX);
     Err(errors)
-}
-
-/// Reads a text that holds one value, YAML or JSON, into any type: settings, requests. As strict as documents are:
-/// unknown fields are faults, nothing is coerced. A text without content is read as an empty map, so that all fields
-/// with defaults have them.
-///
-/// # Errors
-/// All faults found, at most [`ERRORS_MAX`], with line, path and suggestion.
-pub fn decode_as<T: DeserializeOwned>(source: &str, text: &str) -> Result<T, Vec<DocumentError>> {
-    let report = |fault: decode::Fault| {
-        let place = fault.place.unwrap_or_default();
-        DocumentError {
-            source: source.to_owned(),
-            line: place.line,
-            column: place.column,
-            resource: None,
-            path: fault.path,
-            message: fault.message,
-            expected: fault.expected,
-            suggestion: fault.suggestion,
-        }
-    };
-    let malformed = |fault: Malformed| {
-        vec![report(decode::Fault {
-            place: Some(fault.place),
-            message: fault.message,
-            ..decode::Fault::default()
-        })]
-    };
-    let mut roots = read(text).map_err(malformed)?;
-    if let Some(second) = roots.get(1) {
-        return Err(malformed(Malformed::new(second.place, "a second document, where one was expected")));
-    }
-    let nothing = Node { place: Place { line: 1, column: 1 }, value: node::Value::Map(Vec::new()) };
-    let root = roots.pop().unwrap_or(nothing);
-    decode::decode(&root, "").map_err(|faults| faults.into_iter().map(report).take(ERRORS_MAX).collect())
 }
 
 /// Judges parsed documents, alone and as one set: what `validate` finds, with file and line.

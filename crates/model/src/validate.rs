@@ -66,18 +66,29 @@ impl FieldError {
 pub fn validate(resource: &Resource) -> Vec<FieldError> {
     let mut faults = Faults::default();
     metadata(&resource.metadata, matches!(resource.spec, Spec::Service(_)), &mut faults);
-    match &resource.spec {
-        Spec::Gateway(spec) => gateway::validate(spec, &mut faults),
-        Spec::HttpRoute(spec) => http_route::validate(spec, &mut faults),
-        Spec::Service(spec) => service::validate(spec, &mut faults),
-        Spec::Certificate(spec) => certificate::validate(spec, &mut faults),
-        Spec::TrafficPolicy(spec) => traffic_policy::validate(spec, &mut faults),
-        Spec::GrpcRoute(spec) => grpc_route::validate(spec, &mut faults),
-        Spec::TlsRoute(spec) => stream_route::validate_tls(spec, &mut faults),
-        Spec::TcpRoute(spec) => stream_route::validate_tcp(spec, &mut faults),
-        Spec::ListenerPolicy(spec) => listener_policy::validate(spec, &mut faults),
-    }
+    judge(&resource.spec, &mut faults);
     faults.0
+}
+
+/// What is wrong with a spec that stands alone, as in a scenario; paths begin with `spec`.
+pub fn validate_spec(spec: &Spec) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    judge(spec, &mut faults);
+    faults.0
+}
+
+fn judge(spec: &Spec, faults: &mut Faults) {
+    match spec {
+        Spec::Gateway(spec) => gateway::validate(spec, faults),
+        Spec::HttpRoute(spec) => http_route::validate(spec, faults),
+        Spec::Service(spec) => service::validate(spec, faults),
+        Spec::Certificate(spec) => certificate::validate(spec, faults),
+        Spec::TrafficPolicy(spec) => traffic_policy::validate(spec, faults),
+        Spec::GrpcRoute(spec) => grpc_route::validate(spec, faults),
+        Spec::TlsRoute(spec) => stream_route::validate_tls(spec, faults),
+        Spec::TcpRoute(spec) => stream_route::validate_tcp(spec, faults),
+        Spec::ListenerPolicy(spec) => listener_policy::validate(spec, faults),
+    }
 }
 
 /// What is wrong with resources taken together as the whole of a cluster; each fault with the resource it is best mended

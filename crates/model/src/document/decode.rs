@@ -97,6 +97,22 @@ impl<'de> Decoder<'de, '_> {
             .ok_or_else(|| self.mismatch(&format!("an integer from {min} to {max}")))
     }
 
+    /// A variant with data: a map of its name to them.
+    fn variant<V: Visitor<'de>>(
+        self,
+        entry: &'de Entry,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        if !variants.contains(&entry.key.as_str()) {
+            let fault = <Fault as de::Error>::unknown_variant(&entry.key, variants);
+            let path =
+                self.context.within(|p| push_key(p, &entry.key), || self.context.path.borrow().clone());
+            return Err(Fault { place: Some(entry.place), path, ..fault });
+        }
+        self.placed(visitor.visit_enum(Variant { entry, context: self.context }))
+    }
+
     fn list<V: Visitor<'de>>(self, items: &'de [Node], visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_seq(Items { items, index: 0, context: self.context })
     }
@@ -214,6 +230,11 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
+        if let Value::Map(entries) = &self.node.value
+            && let [entry] = entries.as_slice()
+        {
+            return self.variant(entry, variants, visitor);
+        }
         self.placed(match self.node.text() {
             Some(text) if variants.contains(&text) => {
                 let variant: StrDeserializer<'_, Fault> = text.into_deserializer();
@@ -285,6 +306,57 @@ impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
         let entry = self.value.take().ok_or_else(|| <Fault as de::Error>::custom("a value without a key"))?;
         let decoder = Decoder { node: &entry.node, context: self.context };
         self.context.within(|path| push_key(path, &entry.key), || decoder.placed(seed.deserialize(decoder)))
+    }
+}
+
+/// A variant with data.
+struct Variant<'de, 'c> {
+    entry: &'de Entry,
+    context: &'c Context,
+}
+
+impl<'de, 'c> Variant<'de, 'c> {
+    /// Runs `read` with the decoder of the data, at their path.
+    fn data<T>(&self, read: impl FnOnce(Decoder<'de, 'c>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let decoder = Decoder { node: &self.entry.node, context: self.context };
+        self.context.within(|path| push_key(path, &self.entry.key), || decoder.placed(read(decoder)))
+    }
+}
+
+impl<'de> de::EnumAccess<'de> for Variant<'de, '_> {
+    type Error = Fault;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Fault> {
+        let name: StrDeserializer<'_, Fault> = self.entry.key.as_str().into_deserializer();
+        Ok((seed.deserialize(name)?, self))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Variant<'de, '_> {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        self.data(|decoder| match decoder.node.is_void() {
+            true => Ok(()),
+            false => Err(decoder.mismatch("nothing")),
+        })
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
+        self.data(|decoder| seed.deserialize(decoder))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.data(|decoder| decoder.deserialize_seq(visitor))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.data(|decoder| decoder.deserialize_struct("", fields, visitor))
     }
 }
 

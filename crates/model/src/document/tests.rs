@@ -579,6 +579,64 @@ fn any_type_can_be_read() {
 }
 
 #[test]
+fn variants_with_data_keep_lines_paths_and_strictness() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    enum Arrivals {
+        None,
+        Poisson { rate: f64 },
+        Trace(Vec<u64>),
+        Between(u32, u32),
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct World {
+        arrivals: Arrivals,
+    }
+    let read = |text: &str| decode_as::<World>("w.yaml", text).map_err(|errors| errors[0].to_string());
+    let same = |text: &str, arrivals| assert_eq!(read(text), Ok(World { arrivals }), "{text}");
+    same("arrivals: none\n", Arrivals::None);
+    same("arrivals: {none: }\n", Arrivals::None);
+    same("arrivals: {poisson: {rate: 3}}\n", Arrivals::Poisson { rate: 3.0 });
+    same("arrivals: {trace: [1, 2]}\n", Arrivals::Trace(vec![1, 2]));
+    same("arrivals: {between: [1, 2]}\n", Arrivals::Between(1, 2));
+    let refused = |text: &str, expected: &str| assert_eq!(read(text), Err(expected.to_owned()), "{text}");
+    refused(
+        "arrivals:\n  poisson:\n    rates: 3\n",
+        "w.yaml:3: arrivals.poisson.rates: unknown field; did you mean `rate`?",
+    );
+    refused(
+        "arrivals:\n  poison: {rate: 3}\n",
+        "w.yaml:2: arrivals.poison: unknown value `poison`; did you mean `poisson`?",
+    );
+    refused(
+        "arrivals:\n  poisson: {rate: fast}\n",
+        "w.yaml:2: arrivals.poisson.rate: the string `fast` where a number was expected",
+    );
+    refused(
+        "arrivals:\n  trace: [1, x]\n",
+        "w.yaml:2: arrivals.trace[1]: the string `x` where an integer from 0 to 18446744073709551615 was expected",
+    );
+    refused("arrivals: {none: 5}\n", "w.yaml:1: arrivals.none: the integer `5` where nothing was expected");
+    refused(
+        "arrivals: {none: , trace: []}\n",
+        "w.yaml:1: arrivals: a map where one of `none`, `poisson`, `trace`, `between` was expected",
+    );
+    assert!(read("arrivals: poisson\n").is_err_and(|error| error.starts_with("w.yaml:1: arrivals: ")));
+}
+
+#[test]
+fn what_was_read_finds_its_lines_again() {
+    #[derive(Debug, Deserialize)]
+    struct World {
+        steps: Vec<Vec<u64>>,
+    }
+    let (world, origin) = decode_located::<World>("w.yaml", "steps:\n- [1]\n-\n  - 2\n  - 3\n").unwrap();
+    assert_eq!(world.steps, [vec![1], vec![2, 3]]);
+    let fault = FieldError::new("steps[1][1]", "3 is odd").expected("an even number");
+    assert_eq!(origin.error(&fault).to_string(), "w.yaml:5: steps[1][1]: 3 is odd; expected an even number");
+}
+
+#[test]
 fn later_faults_get_their_lines() {
     refused(
         &format!("{GATEWAY}---\n{}", ROUTE.replace("name: cart\n", "name: cart\n      weight: 2000000\n")),
