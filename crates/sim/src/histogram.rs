@@ -8,7 +8,7 @@ const DOUBLINGS: usize = 40;
 
 /// Counts of values in nanoseconds.
 #[derive(Clone, Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     counts: Box<[u64]>,
     count: u64,
     sum: u128,
@@ -47,7 +47,7 @@ fn value(index: usize) -> u64 {
 impl Histogram {
     /// Counts a value.
     #[inline]
-    pub fn add(&mut self, value: u64) {
+    pub(crate) fn add(&mut self, value: u64) {
         let index = index(value);
         self.counts[index] += 1;
         self.count += 1;
@@ -57,7 +57,7 @@ impl Histogram {
     }
 
     /// Counts all that another one counted.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts[..=other.top]) {
             *mine += theirs;
         }
@@ -68,28 +68,28 @@ impl Histogram {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.counts[..=self.top].fill(0);
         (self.count, self.sum, self.max, self.top) = (0, 0, 0, 0);
     }
 
     /// How many values were counted.
-    pub const fn count(&self) -> u64 {
+    pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
     /// The largest value.
-    pub const fn max(&self) -> u64 {
+    pub(crate) const fn max(&self) -> u64 {
         self.max
     }
 
     /// The mean; 0 of nothing.
-    pub fn mean(&self) -> f64 {
+    pub(crate) fn mean(&self) -> f64 {
         if self.count == 0 { 0.0 } else { self.sum as f64 / self.count as f64 }
     }
 
     /// The value below which a share of all lies (nearest rank); 0 of nothing.
-    pub fn percentile(&self, share: f64) -> u64 {
+    pub(crate) fn percentile(&self, share: f64) -> u64 {
         let rank = ((share * self.count as f64).ceil() as u64).clamp(1, self.count.max(1));
         if rank == self.count {
             return self.max;

@@ -27,8 +27,6 @@ pub enum Actor {
     Network,
     /// The work of a server.
     Server,
-    /// Which servers faults strike.
-    Faults,
 }
 
 impl Stream {
@@ -139,7 +137,7 @@ mod tests {
 
     #[test]
     fn numbers_stay_in_their_ranges() {
-        let mut stream = Stream::new(3, Actor::Faults, 0);
+        let mut stream = Stream::new(3, Actor::Network, 0);
         let mut seen = [false; 5];
         for _ in 0..1000 {
             let unit = stream.unit();

@@ -32,6 +32,11 @@ impl<T> Slab<T> {
         self.free.push(number);
     }
 
+    /// The numbers that may be in use, those that were given back among them.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
+        0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
     /// How many there are.
     pub(crate) const fn len(&self) -> usize {
         self.entries.len() - self.free.len()

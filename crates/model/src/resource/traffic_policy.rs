@@ -15,11 +15,12 @@ use crate::units::Span;
 
 /// The spec of a `TrafficPolicy`. One for a route has `timeouts.request`, `timeouts.perTry`, `retry`, `hedge` and
 /// `breakers` only; what it says counts before what the service's says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicySpec {
     /// What it is for, at least one: a `Service` (the default kind), an `HTTPRoute` or a `GRPCRoute` (`sectionName`: one
     /// rule of it).
+    #[serde(default)]
     pub target_refs: Vec<PolicyTarget>,
     /// How an endpoint is chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,146 @@
+//! The world: clients, proxies and servers on virtual time.
+//!
+//! ```text
+//! arrive -> proxy: limit, break, balance -> network -> server: wait, work -> network -> proxy: account, retry -> client
+//! ```
+//!
+//! One thread, one queue of events, no clock: what happens depends on the scenario and its seed alone. Requests and
+//! attempts live in slabs, waiting lines are lists through them, and deadlines that are equally far away share a lane, so
+//! that in steady state an event allocates nothing. Policies decide in `proxy`; nothing here knows what they are.
+
+mod arrivals;
+mod attempts;
+mod build;
+mod clients;
+mod faults;
+mod lanes;
+mod servers;
+mod state;
+mod view;
+
+use weir_policy::Nanos;
+
+use crate::measure::Measure;
+use crate::proxy::Proxy;
+use crate::queue::Queue;
+use crate::scenario::Sampler;
+use crate::slab::Slab;
+use crate::{Report, Scenario};
+use arrivals::Pace;
+use faults::{Change, Struck};
+pub(crate) use lanes::{Due, Lanes};
+pub(crate) use state::{FIELDS_MAX, Outcome};
+use state::{Attempt, Client, Group, Request, Server, ServerGroup};
+
+/// No number of anything.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// What happens at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    /// The next request of a group that comes of itself.
+    Arrive(u32),
+    /// A client of a closed loop has thought.
+    Thought(u32),
+    /// A client tries again.
+    Again(u32),
+    /// A request that waited at a limit has its turn.
+    Turn(u32),
+    /// A proxy tries again.
+    Retry(u32),
+    /// A proxy has waited long enough for the first answer.
+    Hedge(u32),
+    /// An attempt reaches its server.
+    Reach(u32),
+    /// A server is done with an attempt.
+    Done(u32),
+    /// An answer reaches its proxy.
+    Back(u32),
+    /// The first deadline of a lane.
+    Lane(u32),
+    /// Something happens to servers.
+    Change(u32),
+    /// A point of the plot.
+    Tick,
+    /// A proxy looks over its endpoints.
+    Sweep(u32),
+}
+
+/// A world in the making of its history.
+pub(crate) struct World<'s> {
+    pub(crate) scenario: &'s Scenario,
+    pub(crate) now: u64,
+    end: u64,
+    queue: Queue<What>,
+    lanes: Lanes,
+    requests: Slab<Request>,
+    attempts: Slab<Attempt>,
+    groups: Vec<Group>,
+    paces: Vec<Pace>,
+    clients: Vec<Client>,
+    proxies: Vec<Proxy>,
+    server_groups: Vec<ServerGroup>,
+    servers: Vec<Server>,
+    /// Numbers of servers by service, in the order in which proxies know them.
+    services: Vec<Vec<u32>>,
+    zones: Vec<String>,
+    /// By number of a fault: the servers that it adds.
+    added: Vec<Vec<u32>>,
+    struck: Vec<Struck>,
+    changes: Vec<Change>,
+    /// One way, between a proxy and a server; and more than that between zones.
+    network: Sampler,
+    cross_zone: Sampler,
+    /// Faults of the network that are in force.
+    network_faults: Vec<u32>,
+    measure: Measure,
+    stamps: u32,
+    seed: u64,
+    events: u64,
+}
+
+/// Runs a scenario to its end.
+///
+/// The report, and how many events there were: their number is part of the outcome, how fast they were is not.
+pub fn run(scenario: &Scenario) -> Report {
+    let mut world = World::build(scenario);
+    world.start();
+    while let Some((at, what)) = world.queue.pop() {
+        if at > world.end {
+            break;
+        }
+        world.now = at;
+        world.events += 1;
+        world.happen(what);
+    }
+    world.now = world.end;
+    world.report()
+}
+
+impl World<'_> {
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Arrive(group) => self.arrive(group),
+            What::Thought(client) => self.thought(client),
+            What::Again(request) => self.again(request),
+            What::Turn(request) => self.turn(request),
+            What::Retry(request) => self.retry(request),
+            What::Hedge(request) => self.hedge(request),
+            What::Reach(attempt) => self.reach(attempt),
+            What::Done(attempt) => self.done(attempt),
+            What::Back(attempt) => self.back(attempt),
+            What::Lane(lane) => self.expire(lane),
+            What::Change(change) => self.change(change),
+            What::Tick => self.tick(),
+            What::Sweep(proxy) => self.sweep(proxy),
+        }
+    }
+
+    const fn moment(&self) -> Nanos {
+        Nanos(self.now)
+    }
+
+    fn plan(&mut self, after: u64, what: What) {
+        self.queue.push(self.now.saturating_add(after), what);
+    }
+}

@@ -1,0 +1,268 @@
+//! What proxies do with a request: limit, break, balance, send, and account for what comes back.
+
+use weir_policy::Nanos;
+use weir_policy::retry::Facts;
+
+use super::state::{Attempt, Outcome};
+use super::{NONE, What, World};
+use crate::proxy::{Admission, Asked};
+
+impl World<'_> {
+    /// A request comes to its proxy.
+    pub(super) fn receive(&mut self, number: u32) {
+        let request = &self.requests[number];
+        let (proxy, service, stamp, sent) = (request.proxy, request.service, request.stamp, request.sent);
+        let upstream = self.proxies[proxy as usize].upstream(service);
+        upstream.came(Nanos(sent));
+        if let Some(lane) = upstream.request_lane {
+            let deadline = sent.saturating_add(upstream.request_timeout);
+            let request = &mut self.requests[number];
+            if deadline < request.deadline {
+                request.deadline = deadline;
+                self.set_deadline(lane, number, stamp);
+            }
+        }
+        self.pass_limits(number);
+    }
+
+    /// Asks the limits.
+    fn pass_limits(&mut self, number: u32) {
+        let now = self.moment();
+        let request = &mut self.requests[number];
+        let group = &self.groups[request.group as usize];
+        let asked = Asked { spec: &group.spec, values: &request.values };
+        match self.proxies[request.proxy as usize].admit(request.service, &asked, &mut request.held, number, now) {
+            Admission::Pass => self.attempt(number, false),
+            Admission::At(turn) => {
+                request.pins += 1;
+                let after = turn.0.saturating_sub(self.now);
+                self.plan(after, What::Turn(number));
+            }
+            Admission::Refuse(outcome) => self.finish(number, outcome),
+        }
+        self.wake();
+    }
+
+    /// A request that waited has its turn.
+    pub(super) fn turn(&mut self, number: u32) {
+        let request = &mut self.requests[number];
+        request.pins -= 1;
+        if request.over {
+            return self.let_go(number);
+        }
+        self.attempt(number, false);
+    }
+
+    /// Sends a request to an endpoint.
+    fn attempt(&mut self, number: u32, hedge: bool) {
+        let now = self.moment();
+        let request = &mut self.requests[number];
+        let (proxy, service, deadline) = (request.proxy, request.service, request.deadline);
+        let group = &self.groups[request.group as usize];
+        let asked = Asked { spec: &group.spec, values: &request.values };
+        let chosen = self.proxies[proxy as usize].choose(service, &asked, &request.tried, &mut request.held, now);
+        let endpoint = match chosen {
+            Ok(endpoint) => endpoint,
+            // The first attempt may still be answered.
+            Err(_) if hedge => return,
+            Err(outcome) => return self.finish(number, outcome),
+        };
+        let request = &mut self.requests[number];
+        request.attempts += 1;
+        request.tried.add(endpoint as usize);
+        let server = self.services[service as usize][endpoint as usize];
+        let stamp = self.stamp();
+        let attempt = self.attempts.insert(Attempt {
+            request: number,
+            proxy,
+            service,
+            server,
+            endpoint,
+            next: NONE,
+            stamp,
+            life: self.servers[server as usize].life,
+            sent: self.now,
+            reached: self.now,
+            deadline,
+            paused: 0,
+            work: 0,
+            outcome: Outcome::Ok,
+            working: false,
+            hedge,
+        });
+        let request = &mut self.requests[number];
+        request.under_way[usize::from(hedge)] = attempt;
+        self.measure.attempt(hedge, self.now);
+        let upstream = self.proxies[proxy as usize].upstream(service);
+        upstream.sent(endpoint);
+        let (try_lane, hedge_after) = (upstream.try_lane, upstream.hedge_after(now));
+        if let Some(lane) = try_lane {
+            self.set_deadline(lane, attempt, stamp);
+        }
+        if let (Some(after), false) = (hedge_after, hedge)
+            && self.requests[number].attempts == 1
+        {
+            self.requests[number].pins += 1;
+            self.plan(after, What::Hedge(number));
+        }
+        self.travel(attempt);
+    }
+
+    /// An attempt leaves for its server.
+    fn travel(&mut self, attempt: u32) {
+        let Attempt { proxy, server, .. } = self.attempts[attempt];
+        match self.delay(proxy, server) {
+            None => self.time_out_connect(attempt),
+            Some(0) => self.reach(attempt),
+            Some(delay) => self.plan(delay, What::Reach(attempt)),
+        }
+    }
+
+    /// No connection comes about, which is noticed after the time for it.
+    pub(super) fn time_out_connect(&mut self, number: u32) {
+        let attempt = &mut self.attempts[number];
+        if attempt.request == NONE {
+            return self.attempts.remove(number);
+        }
+        attempt.outcome = Outcome::Connect;
+        let timeout = self.proxies[attempt.proxy as usize].upstream(attempt.service).connect_timeout;
+        self.plan(timeout, What::Back(number));
+    }
+
+    /// An answer is lost on its way. Whoever waits for it does so until a deadline.
+    pub(super) fn lose(&mut self, number: u32) {
+        // Far beyond the end of the world; the deadline makes it nobody's.
+        self.attempts[number].outcome = Outcome::Timeout;
+        self.plan(u64::MAX / 2, What::Back(number));
+    }
+
+    /// How long a message travels between a proxy and a server now; none if it does not get through.
+    pub(super) fn delay(&mut self, proxy: u32, server: u32) -> Option<u64> {
+        let state = &self.servers[server as usize];
+        let proxy = &mut self.proxies[proxy as usize];
+        let mut delay = self.network.draw(&mut proxy.network);
+        if state.zone != proxy.zone {
+            delay += self.cross_zone.draw(&mut proxy.network);
+        }
+        for fault in &self.network_faults {
+            let fault = &self.struck[*fault as usize];
+            if fault.strikes(server, proxy.group) {
+                match &fault.delay {
+                    None => return None,
+                    Some(more) => delay += more.draw(&mut proxy.network),
+                }
+            }
+        }
+        Some(delay)
+    }
+
+    /// An answer reaches its proxy.
+    pub(super) fn back(&mut self, number: u32) {
+        let attempt = self.attempts[number].clone();
+        self.attempts.remove(number);
+        self.attempts[number].request = NONE;
+        if attempt.request == NONE {
+            return;
+        }
+        let request = &mut self.requests[attempt.request];
+        request.under_way[usize::from(attempt.hedge)] = NONE;
+        self.account(&attempt, attempt.outcome);
+        self.judge(attempt.request, attempt.outcome);
+    }
+
+    /// A proxy waited long enough for an attempt.
+    pub(super) fn attempt_timed_out(&mut self, number: u32) {
+        let attempt = self.attempts[number].clone();
+        self.attempts[number].request = NONE;
+        self.requests[attempt.request].under_way[usize::from(attempt.hedge)] = NONE;
+        self.account(&attempt, Outcome::Timeout);
+        self.judge(attempt.request, Outcome::Timeout);
+    }
+
+    /// What an attempt's outcome means for the request.
+    fn judge(&mut self, number: u32, outcome: Outcome) {
+        if outcome == Outcome::Ok {
+            return self.finish(number, outcome);
+        }
+        let request = &self.requests[number];
+        // The other attempt may still be answered.
+        if request.under_way != [NONE; 2] {
+            return;
+        }
+        let facts = Facts {
+            attempts: request.attempts,
+            idempotent: self.groups[request.group as usize].idempotent,
+            unsent: outcome == Outcome::Connect,
+            replayable: true,
+            response_begun: false,
+            another_endpoint: true,
+            deadline: (request.deadline != u64::MAX).then_some(Nanos(request.deadline)),
+        };
+        let now = self.moment();
+        let delay = self.proxies[request.proxy as usize].retry(request.service, outcome, &facts, now);
+        match delay {
+            None => self.finish(number, outcome),
+            Some(delay) => {
+                self.measure.retried(self.now);
+                let request = &mut self.requests[number];
+                if delay == 0 {
+                    return self.attempt(number, false);
+                }
+                request.pins += 1;
+                self.plan(delay, What::Retry(number));
+            }
+        }
+    }
+
+    /// A proxy tries again.
+    pub(super) fn retry(&mut self, number: u32) {
+        let request = &mut self.requests[number];
+        request.pins -= 1;
+        if request.over {
+            return self.let_go(number);
+        }
+        self.attempt(number, false);
+    }
+
+    /// Whoever still waits for attempts of a request waits no more.
+    pub(super) fn abandon_attempts(&mut self, number: u32) {
+        for place in 0..2 {
+            let attempt = std::mem::replace(&mut self.requests[number].under_way[place], NONE);
+            if attempt != NONE {
+                let of = self.attempts[attempt].clone();
+                self.attempts[attempt].request = NONE;
+                self.account(&of, Outcome::GaveUp);
+            }
+        }
+    }
+}
+
+impl World<'_> {
+    /// What became of an attempt, for those that keep accounts.
+    fn account(&mut self, attempt: &Attempt, outcome: Outcome) {
+        let now = self.moment();
+        let upstream = self.proxies[attempt.proxy as usize].upstream(attempt.service);
+        upstream.answered(attempt.endpoint, outcome, self.now - attempt.sent, now);
+    }
+
+    /// What a request held is given back.
+    pub(super) fn give_back(&mut self, _: u32, _: Outcome) {}
+
+    pub(super) fn release_guard(&mut self, _: u32, _: Outcome) {}
+
+    fn wake(&mut self) {}
+
+    /// A proxy has waited long enough for the first answer.
+    pub(super) fn hedge(&mut self, number: u32) {
+        let request = &mut self.requests[number];
+        request.pins -= 1;
+        if request.over {
+            return self.let_go(number);
+        }
+        if request.under_way[0] != NONE && request.under_way[1] == NONE {
+            self.attempt(number, true);
+        }
+    }
+
+    pub(super) fn sweep(&mut self, _: u32) {}
+}

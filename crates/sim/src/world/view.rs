@@ -1,0 +1,86 @@
+//! What is seen of the world: points of a plot while it runs, the report at its end.
+
+use super::{What, World};
+use crate::measure::{Cell, Look, Work};
+use crate::report::{PhaseReport, Report, SERVERS_LISTED_MAX, ServersReport, ServiceReport};
+use crate::scenario::nanos;
+
+impl World<'_> {
+    /// A point of the plot.
+    pub(super) fn tick(&mut self) {
+        let look = Look {
+            in_flight: self.requests.len() as u64,
+            waiting: self.servers.iter().map(|server| u64::from(server.line.len)).sum(),
+            ..Look::default()
+        };
+        self.measure.point(self.now, look);
+        self.plan(self.measure.interval(), What::Tick);
+    }
+
+    /// What came out of it.
+    pub(super) fn report(self) -> Report {
+        let scenario = self.scenario;
+        let end = nanos(scenario.duration);
+        let warm_up = self.measure.warm_up();
+        let names: Vec<&str> = scenario.clients.iter().map(|clients| clients.name.as_str()).collect();
+        let phases = &self.measure.phases;
+        let ends = phases.iter().skip(1).map(|phase| phase.from).chain([end]);
+        let mut total = (vec![Cell::default(); names.len()], Work::default());
+        let mut reports = Vec::new();
+        for (phase, until) in phases.iter().zip(ends) {
+            for (sum, cell) in total.0.iter_mut().zip(&phase.cells) {
+                sum.merge(cell);
+            }
+            total.1.add(phase.work);
+            if until > warm_up {
+                let span = (phase.from.max(warm_up), until);
+                reports.push(PhaseReport::of(&phase.name, span, &names, &phase.cells, phase.work));
+            }
+        }
+        Report {
+            name: scenario.name.clone().unwrap_or_else(|| "scenario".to_owned()),
+            seed: self.seed,
+            duration: end as f64 / 1e9,
+            warm_up: warm_up as f64 / 1e9,
+            events: self.events,
+            total: PhaseReport::of("all", (warm_up, end), &names, &total.0, total.1),
+            phases: reports,
+            services: self.services_report(),
+            policies: Vec::new(),
+            log: Vec::new(),
+            series: self.measure.points,
+        }
+    }
+
+    fn services_report(&self) -> Vec<ServiceReport> {
+        let groups = |service: u32| {
+            let of = (0..).zip(&self.server_groups).filter(move |(_, group)| group.service == service);
+            of.map(|(number, _)| self.servers_report(number)).collect()
+        };
+        let services = (0..).zip(&self.scenario.services);
+        services.map(|(number, spec)| ServiceReport { name: spec.name.clone(), groups: groups(number) }).collect()
+    }
+
+    fn servers_report(&self, number: u32) -> ServersReport {
+        let group = &self.server_groups[number as usize];
+        let servers = || self.servers.iter().filter(|server| server.group == number);
+        let count = servers().count();
+        let completed = || servers().map(|server| server.tally.completed);
+        let worked: f64 = servers().map(|server| server.tally.worked_nanos as f64).sum();
+        let whole = count as f64 * f64::from(group.cores) * nanos(self.scenario.duration) as f64;
+        ServersReport {
+            name: group.name.clone(),
+            servers: count,
+            reached: servers().map(|server| server.tally.reached).sum(),
+            completed: completed().sum(),
+            refused: servers().map(|server| server.tally.refused).sum(),
+            expired: servers().map(|server| server.tally.expired).sum(),
+            utilisation: if whole > 0.0 { worked / whole } else { 0.0 },
+            completed_max: completed().max().unwrap_or(0),
+            completed_min: completed().min().unwrap_or(0),
+            completed_mean: if count > 0 { completed().sum::<u64>() as f64 / count as f64 } else { 0.0 },
+            waiting_max: servers().map(|server| server.tally.line_max).max().unwrap_or(0),
+            completed_by_server: completed().take(SERVERS_LISTED_MAX).collect(),
+        }
+    }
+}
