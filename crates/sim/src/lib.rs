@@ -12,6 +12,7 @@
 
 mod histogram;
 mod measure;
+pub mod plot;
 mod proxy;
 pub mod queue;
 pub mod report;
