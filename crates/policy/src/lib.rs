@@ -6,6 +6,7 @@
 
 pub mod balance;
 pub mod idle;
+pub mod limit;
 pub mod retry;
 pub mod time;
 

@@ -1,0 +1,125 @@
+//! Limits: how many requests pass, which wait, and which are refused.
+//!
+//! ```text
+//! request -> Limiter::admit -> Admit | Turn { until } | Wait { ticket } | Refuse { why, retry_after }
+//!                |                 |          |               ^
+//!            one word,             +- release (over) or refund (did not go on) -> wakes those that wait
+//!            a table of keys,
+//!            or a gate
+//! ```
+//!
+//! A limit is a promise of one process, so its state is shared by all threads: [`Limiter`] has methods on `&self`. A rate
+//! for everybody is one atomic word; everything else is behind mutexes that are held for some ten nanoseconds and never while
+//! anything is called back. Nobody ever waits in here: who has to wait gets a moment or a ticket. The caller's clock must be
+//! the same for all threads; readings that are out of order by a little do no harm.
+//!
+//! | algorithm | state | module |
+//! |---|---|---|
+//! | `token_bucket`, `leaky_bucket` | where the last slot ended | [`pace`] |
+//! | `sliding_window` | two counts | [`window`] |
+//! | `warm_up` | the same as a bucket's, and its warmth | [`warm`] |
+//! | `concurrency`, `adaptive` | what is in flight, who waits | [`gate`], [`queue`], [`level`], [`adaptive`] |
+//!
+//! Several limits that must all admit are asked in turn by an [`Admission`].
+
+mod adaptive;
+mod config;
+mod core;
+mod gate;
+mod gates;
+mod hash;
+mod keys;
+mod level;
+mod pace;
+mod queue;
+mod scheme;
+mod stack;
+mod state;
+mod table;
+mod verdict;
+mod warm;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use config::{
+    AdaptiveConfig, Algorithm, GateConfig, LEVELS_MAX, LimitConfig, QueueConfig, RATES_MAX, RateConfig,
+    WarmUpConfig,
+};
+pub use stack::{Admission, Rule, Step};
+pub use state::{KeyState, LimitState};
+pub use verdict::{Grant, Outcome, Quota, Refusal, Request, Ticket, Verdict, Wake, Why};
+
+use self::core::{Core, Rules};
+use crate::time::Nanos;
+
+/// A limit, shared by whoever has a clone of it.
+///
+/// A decision takes no lock (one rate for everybody) or a short one, and allocates only for a key that it has not seen.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    rules: Arc<Rules>,
+    core: Arc<Core>,
+}
+
+impl Limiter {
+    /// A limit of which nothing is used. Clients must not know the seed; two limiters with the same seed decide alike.
+    pub fn new(config: LimitConfig, seed: u64) -> Self {
+        let rules = Rules::new(config, seed, 0);
+        let core = Arc::new(Core::new(&rules));
+        Self { rules: Arc::new(rules), core }
+    }
+
+    /// The same limit by another configuration. What was spent, who is in flight and who waits is kept and shared with the
+    /// old one, which may be in use for a while. But where the algorithm, the key, or how many rates there are has changed,
+    /// the limit begins anew; and so it does where the number of levels has changed. Whoever goes on because there is more
+    /// room now is added to `wakes`.
+    ///
+    /// Where it begins anew, the old one must still be told of the requests that it let through.
+    pub fn carry_over(old: &Self, config: LimitConfig, now: Nanos, wakes: &mut Vec<Wake>) -> Self {
+        let rules = Rules::new(config, old.rules.seed, old.rules.version.wrapping_add(1));
+        let alike =
+            old.rules.config.key == rules.config.key && old.core.carry(&old.rules, &rules, now, wakes);
+        let core = if alike { Arc::clone(&old.core) } else { Arc::new(Core::new(&rules)) };
+        Self { rules: Arc::new(rules), core }
+    }
+
+    /// How it is set.
+    pub fn config(&self) -> &LimitConfig {
+        &self.rules.config
+    }
+
+    /// Decides about one request. Nobody gets a ticket from a limit in shadow: who would have to wait for a place is refused.
+    ///
+    /// What is decided about others because of it (one that waited has to give way) is added to `wakes`.
+    #[inline]
+    pub fn admit(&self, request: &Request<'_>, now: Nanos, wakes: &mut Vec<Wake>) -> Verdict {
+        self.core.admit(&self.rules, request, now, wakes)
+    }
+
+    /// A request is over. Whoever goes on because of it is added to `wakes`.
+    #[inline]
+    pub fn release(&self, grant: Grant, outcome: Outcome, now: Nanos, wakes: &mut Vec<Wake>) {
+        self.core.release(grant, Some(outcome), now, wakes);
+    }
+
+    /// A request did not go on: what it took is given back, as if it had not come. Whoever goes on because of it is added to
+    /// `wakes`.
+    pub fn refund(&self, grant: Grant, now: Nanos, wakes: &mut Vec<Wake>) {
+        self.core.refund(&self.rules, grant, now, wakes);
+    }
+
+    /// One that waits leaves. False if it waits no more: then its [`Wake`] is under way, and an admission in it must be
+    /// given back.
+    pub fn cancel(&self, ticket: Ticket, now: Nanos) -> bool {
+        self.core.cancel(ticket, now)
+    }
+
+    /// As it stands, with the keys that have least left.
+    pub fn state(&self, now: Nanos) -> LimitState {
+        self.core.state(&self.rules, now)
+    }
+}

@@ -1,0 +1,238 @@
+//! What a limiter's clones share: one word, the words of one or of many keys, or gates.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::config::{Algorithm, LimitConfig};
+use super::gate::{Gate, GateVerdict};
+use super::gates::Gates;
+use super::hash::Hasher;
+use super::pace::{Bucket, Pace, Returned};
+use super::scheme::{Denied, Scheme, Taken};
+use super::table::Table;
+use super::verdict::{Grant, Held, Outcome, Refusal, Request, Ticket, Verdict, Wake, Why};
+use crate::time::Nanos;
+
+/// A configuration, ready to be decided by.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) config: LimitConfig,
+    pub(super) scheme: Option<Scheme>,
+    /// Whether requests wait for their turn.
+    paced: bool,
+    hasher: Hasher,
+    pub(super) seed: u64,
+    /// Which of the limit's configurations it is: what was taken by another cannot be given back.
+    pub(super) version: u32,
+}
+
+/// The state of a limit.
+#[derive(Debug)]
+pub(super) enum Core {
+    /// One rate for everybody, of slots.
+    Bucket(Bucket),
+    /// Rates for everybody.
+    One(Mutex<Cell>),
+    /// Rates for each key.
+    Keyed(Table),
+    /// So many at once.
+    Gate(Mutex<Gate>),
+    /// So many at once of each key.
+    Gates(Gates),
+}
+
+/// The state of rates for everybody.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) words: Vec<u64>,
+    pub(super) returned: Returned,
+}
+
+impl Rules {
+    pub(super) fn new(config: LimitConfig, seed: u64, version: u32) -> Self {
+        let scheme = Scheme::new(&config.algorithm);
+        let paced = matches!(config.algorithm, Algorithm::LeakyBucket { .. });
+        Self { config, scheme, paced, hasher: Hasher::new(seed), seed, version }
+    }
+
+    /// The one pace, if a bucket is all that is needed.
+    fn single(&self) -> Option<&Pace> {
+        match &self.scheme {
+            Some(Scheme::Slots { paces, .. }) if !self.config.is_keyed() && paces.len() == 1 => paces.first(),
+            _ => None,
+        }
+    }
+
+    fn keys_max(&self) -> usize {
+        usize::try_from(self.config.keys_max).unwrap_or(usize::MAX)
+    }
+
+    fn admitted(&self, key: u64, taken: Taken) -> Verdict {
+        let grant = Grant { held: Held::Marks { key, marks: taken.marks, version: self.version } };
+        if self.paced {
+            Verdict::Turn(grant, taken.turn, taken.quota)
+        } else {
+            Verdict::Admit(grant, Some(taken.quota))
+        }
+    }
+
+    #[cold]
+    fn denied(&self, denied: &Denied) -> Verdict {
+        let why = if self.paced { Why::Turn } else { Why::Rate };
+        Verdict::Refuse(Refusal { why, retry_after: denied.retry_after, quota: Some(denied.quota) })
+    }
+}
+
+impl Core {
+    pub(super) fn new(rules: &Rules) -> Self {
+        match &rules.scheme {
+            Some(_) if rules.single().is_some() => Self::Bucket(Bucket::default()),
+            Some(scheme) if rules.config.is_keyed() => Self::Keyed(Table::new(scheme, rules.keys_max())),
+            Some(scheme) => {
+                Self::One(Mutex::new(Cell { words: vec![0; scheme.words()], returned: Returned::default() }))
+            }
+            None if rules.config.is_keyed() => Self::Gates(Gates::new(&rules.config)),
+            None => Self::Gate(Mutex::new(Gate::new(&rules.config.algorithm))),
+        }
+    }
+
+    #[inline]
+    pub(super) fn admit(
+        &self,
+        rules: &Rules,
+        request: &Request<'_>,
+        now: Nanos,
+        wakes: &mut Vec<Wake>,
+    ) -> Verdict {
+        match (self, &rules.scheme) {
+            (Self::Bucket(bucket), Some(Scheme::Slots { paces, .. })) => {
+                admit_one(bucket, &paces[0], rules, now)
+            }
+            (Self::One(cell), Some(scheme)) => {
+                let mut cell = lock(cell);
+                let Cell { words, returned } = &mut *cell;
+                match scheme.take(words, returned, 0, now) {
+                    Ok(taken) => rules.admitted(0, taken),
+                    Err(denied) => rules.denied(&denied),
+                }
+            }
+            (Self::Keyed(table), Some(scheme)) => {
+                let hash = rules.hasher.hash(request.key);
+                match table.take(scheme, hash, request.key, now) {
+                    Ok(taken) => rules.admitted(hash, taken),
+                    Err(denied) => rules.denied(&denied),
+                }
+            }
+            (Self::Gate(gate), _) => {
+                let may_wait = !rules.config.shadow;
+                gate_verdict(lock(gate).admit(0, request.level, may_wait, now, wakes), 0)
+            }
+            (Self::Gates(gates), _) => {
+                let hash = rules.hasher.hash(request.key);
+                gate_verdict(gates.admit(hash, request, !rules.config.shadow, now, wakes), hash)
+            }
+            // Cores are made of rules, and carried on only to rules of their kind.
+            (Self::Bucket(_) | Self::One(_) | Self::Keyed(_), _) => unreachable!("rates need a scheme"),
+        }
+    }
+
+    /// What was in flight is not any more. Without an outcome it did not go on.
+    #[inline]
+    pub(super) fn release(&self, grant: Grant, outcome: Option<Outcome>, now: Nanos, wakes: &mut Vec<Wake>) {
+        let Held::Place { key, place } = grant.held else { return };
+        match self {
+            Self::Gate(gate) => lock(gate).release(key, place, outcome, now, wakes),
+            Self::Gates(gates) => gates.release(key, place, outcome, now, wakes),
+            Self::Bucket(_) | Self::One(_) | Self::Keyed(_) => {}
+        }
+    }
+
+    pub(super) fn refund(&self, rules: &Rules, grant: Grant, now: Nanos, wakes: &mut Vec<Wake>) {
+        match (self, &rules.scheme, grant.held) {
+            (Self::Bucket(bucket), _, Held::Slot { slot, version }) if version == rules.version => {
+                bucket.give_back(slot, now);
+            }
+            (Self::One(cell), Some(scheme), Held::Marks { marks, version, .. })
+                if version == rules.version =>
+            {
+                let mut cell = lock(cell);
+                let Cell { words, returned } = &mut *cell;
+                scheme.give_back(words, returned, 0, &marks, now);
+            }
+            (Self::Keyed(table), Some(scheme), Held::Marks { key, marks, version })
+                if version == rules.version =>
+            {
+                table.give_back(scheme, key, &marks, now);
+            }
+            (_, _, held) => self.release(Grant { held }, None, now, wakes),
+        }
+    }
+
+    pub(super) fn cancel(&self, ticket: Ticket, now: Nanos) -> bool {
+        match self {
+            Self::Gate(gate) => lock(gate).cancel(ticket, now),
+            Self::Gates(gates) => gates.cancel(ticket, now),
+            Self::Bucket(_) | Self::One(_) | Self::Keyed(_) => false,
+        }
+    }
+
+    /// Goes on by other rules with what was spent; false if it cannot.
+    pub(super) fn carry(&self, old: &Rules, new: &Rules, now: Nanos, wakes: &mut Vec<Wake>) -> bool {
+        if std::mem::discriminant(&old.config.algorithm) != std::mem::discriminant(&new.config.algorithm) {
+            return false;
+        }
+        match (self, &old.scheme, &new.scheme) {
+            (Self::Gate(gate), ..) => lock(gate).carry(0, &new.config.algorithm, now, wakes),
+            (Self::Gates(gates), ..) => gates.carry(&new.config, now, wakes),
+            (_, Some(old_scheme), Some(scheme)) if scheme.is_like(old_scheme) => {
+                self.carry_rates(old, new, old_scheme, scheme, now);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn carry_rates(&self, old: &Rules, new: &Rules, old_scheme: &Scheme, scheme: &Scheme, now: Nanos) {
+        match self {
+            Self::Bucket(bucket) => {
+                if let (Some(old), Some(new)) = (old.single(), new.single()) {
+                    bucket.carry(old, new, now);
+                }
+            }
+            Self::One(cell) => {
+                let mut cell = lock(cell);
+                scheme.carry(&mut cell.words, old_scheme, now);
+                cell.returned.clear();
+            }
+            Self::Keyed(table) => table.carry(old_scheme, scheme, new.keys_max(), now),
+            Self::Gate(_) | Self::Gates(_) => {}
+        }
+    }
+}
+
+#[inline]
+fn admit_one(bucket: &Bucket, pace: &Pace, rules: &Rules, now: Nanos) -> Verdict {
+    match bucket.take(pace, now) {
+        Ok(slot) => {
+            let grant = Grant { held: Held::Slot { slot, version: rules.version } };
+            let quota = pace.quota(slot.end, now);
+            if rules.paced {
+                Verdict::Turn(grant, Nanos(slot.start), quota)
+            } else {
+                Verdict::Admit(grant, Some(quota))
+            }
+        }
+        Err(retry_after) => rules.denied(&Denied { retry_after, quota: pace.quota(bucket.tat(), now) }),
+    }
+}
+
+fn gate_verdict(verdict: GateVerdict, key: u64) -> Verdict {
+    match verdict {
+        GateVerdict::Admit(place) => Verdict::Admit(Grant { held: Held::Place { key, place } }, None),
+        GateVerdict::Wait(ticket, deadline) => Verdict::Wait(ticket, deadline),
+        GateVerdict::Refuse(refusal) => Verdict::Refuse(refusal),
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,145 @@
+//! A limit as it stands, for `weir explain`.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::core::{Core, Rules, lock};
+use super::gate::GateView;
+use super::verdict::Quota;
+use crate::time::Nanos;
+
+/// Most keys that are listed.
+const KEYS_SHOWN_MAX: usize = 10;
+
+/// A limit as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitState {
+    /// The algorithm's name.
+    pub algorithm: &'static str,
+    /// What holds for all; none of a limit with keys.
+    pub all: Option<KeyState>,
+    /// Keys that are remembered.
+    pub keys: usize,
+    /// Keys that made room for others since the beginning.
+    pub keys_forgotten: u64,
+    /// The keys with the least left, or the most in flight, with those first.
+    pub top: Vec<(Box<[u8]>, KeyState)>,
+}
+
+/// The state of one limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct KeyState {
+    /// What is left of the rate that has least left; of a rate only.
+    pub quota: Option<Quota>,
+    /// The share of the full rate that is given now; of one that warms up only.
+    pub speed: Option<f64>,
+    /// How many are in flight, of how many that may be; of what bounds those only.
+    pub in_flight: Option<(u32, u32)>,
+    /// How many wait for a place.
+    pub waiting: usize,
+    /// The limit that was found; the one that is in force swings around it.
+    pub found: Option<f64>,
+    /// How much of all importance gets in, from 0 to 1; where there are levels.
+    pub open: Option<f64>,
+}
+
+impl KeyState {
+    /// How much is used, to compare keys by.
+    fn used(&self) -> f64 {
+        match (self.quota, self.in_flight) {
+            (Some(quota), _) => 1.0 - f64::from(quota.remaining) / f64::from(quota.limit.max(1)),
+            (None, Some((in_flight, limit))) => f64::from(in_flight) / f64::from(limit.max(1)),
+            (None, None) => 0.0,
+        }
+    }
+}
+
+impl From<GateView> for KeyState {
+    fn from(view: GateView) -> Self {
+        Self {
+            in_flight: Some((view.in_flight, view.limit)),
+            waiting: view.waiting,
+            found: view.found,
+            open: view.open,
+            ..Self::default()
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn state(&self, rules: &Rules, now: Nanos) -> LimitState {
+        let mut state = LimitState {
+            algorithm: rules.config.algorithm.name(),
+            all: None,
+            keys: 0,
+            keys_forgotten: 0,
+            top: Vec::new(),
+        };
+        let of_words = |words: &[u64]| KeyState {
+            quota: rules.scheme.as_ref().map(|scheme| scheme.quota(words, now)),
+            speed: rules.scheme.as_ref().and_then(|scheme| scheme.speed(words, now)),
+            ..KeyState::default()
+        };
+        match self {
+            Self::Bucket(bucket) => state.all = Some(of_words(&[bucket.tat()])),
+            Self::One(cell) => state.all = Some(of_words(&lock(cell).words)),
+            Self::Gate(gate) => state.all = Some(lock(gate).view().into()),
+            Self::Keyed(table) => {
+                (state.keys, state.keys_forgotten) = table.counts();
+                table.visit(|name, words| show(&mut state.top, name, of_words(words)));
+            }
+            Self::Gates(gates) => gates.visit(|name, view| {
+                state.keys += 1;
+                show(&mut state.top, name, view.into());
+            }),
+        }
+        state
+    }
+}
+
+/// Puts a key among those shown if it belongs there.
+fn show(top: &mut Vec<(Box<[u8]>, KeyState)>, name: &[u8], state: KeyState) {
+    let at = top.partition_point(|(_, other)| other.used() >= state.used());
+    if at < KEYS_SHOWN_MAX {
+        top.truncate(KEYS_SHOWN_MAX - 1);
+        top.insert(at.min(top.len()), (name.into(), state));
+    }
+}
+
+impl fmt::Display for LimitState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.algorithm)?;
+        if let Some(all) = &self.all {
+            return write!(f, ": {all}");
+        }
+        write!(f, ": {} keys, {} forgotten", self.keys, self.keys_forgotten)?;
+        for (name, state) in &self.top {
+            write!(f, "\n  {}: {state}", name.escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(quota) = &self.quota {
+            write!(f, "{} left of {} in {:?}", quota.remaining, quota.limit, quota.window)?;
+            if quota.reset > Duration::ZERO {
+                write!(f, ", all in {:?}", quota.reset)?;
+            }
+        }
+        if let Some(speed) = self.speed {
+            write!(f, ", at {:.0} % of the full rate", speed * 100.0)?;
+        }
+        if let Some((in_flight, limit)) = self.in_flight {
+            write!(f, "{in_flight} in flight of {limit}, {} waiting", self.waiting)?;
+        }
+        if let Some(found) = self.found {
+            write!(f, ", found {found:.1}")?;
+        }
+        if let Some(open) = self.open {
+            write!(f, ", open to {:.0} % of importance", open * 100.0)?;
+        }
+        Ok(())
+    }
+}

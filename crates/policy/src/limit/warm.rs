@@ -1,0 +1,83 @@
+//! The bucket that warms up: its rate is a share of the full one when cold and climbs as it is used.
+//!
+//! Warmth is a time from 0 (cold) to `over` (warm). An admission warms by the length of its slot, idle time cools by its
+//! own length. So with all of the rate used, warmth is the time that passed, and the full rate is reached after `over`; after
+//! `over` of idleness the bucket is cold. In between it settles where half of the rate is used: who uses less than half of
+//! what a cold bucket gives needs no more. The idea is Guava's `SmoothWarmingUp`; the state is two numbers instead of
+//! stored permits. A cold bucket's burst is smaller in the same measure, but never below one.
+
+use std::time::Duration;
+
+use super::config::WarmUpConfig;
+use super::pace::{Pace, Slot, nanos};
+use crate::time::Nanos;
+
+/// How rates climb, ready to be decided by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Climb {
+    over: u64,
+    from: f64,
+}
+
+/// The state of one rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Warmth {
+    /// Where the last slot ended.
+    pub(super) tat: u64,
+    /// From 0 to [`u32::MAX`]: as shares of `over`.
+    pub(super) warmth: u32,
+}
+
+impl Climb {
+    pub(super) fn new(config: &WarmUpConfig) -> Self {
+        Self { over: nanos(config.over).max(1), from: config.from.clamp(0.001, 1.0) }
+    }
+
+    /// As of now: what was idle has cooled.
+    #[inline]
+    pub(super) fn cooled(&self, state: Warmth, now: Nanos) -> Warmth {
+        let idle = now.0.saturating_sub(state.tat);
+        Warmth { warmth: state.warmth.saturating_sub(self.share(idle)), tat: state.tat }
+    }
+
+    /// A length of time as a share of `over`, rounded up so that no use is too short to warm.
+    #[inline]
+    fn share(&self, length: u64) -> u32 {
+        if length >= self.over {
+            return u32::MAX;
+        }
+        (length as f64 / self.over as f64 * f64::from(u32::MAX)).ceil() as u32
+    }
+
+    /// The rate at a warmth, as a share of the full one.
+    #[inline]
+    pub(super) fn speed(&self, warmth: u32) -> f64 {
+        self.from + (1.0 - self.from) * (f64::from(warmth) / f64::from(u32::MAX))
+    }
+
+    /// The slot, and the state after it, of one that has been cooled; or how long until there is one.
+    #[inline]
+    pub(super) fn next(&self, pace: &Pace, state: Warmth, now: Nanos) -> Result<(Slot, Warmth), Duration> {
+        let length = self.length(pace, state.warmth);
+        let slot = pace.next_of(state.tat, now, length, pace.depth.max(length))?;
+        let warmth = state.warmth.saturating_add(self.share(length));
+        Ok((slot, Warmth { tat: slot.end, warmth }))
+    }
+
+    /// The length of a slot: never shorter than at the full rate.
+    fn length(&self, pace: &Pace, warmth: u32) -> u64 {
+        ((pace.interval as f64 / self.speed(warmth)).ceil() as u64).max(pace.interval)
+    }
+
+    /// The pace at a warmth, for figures.
+    pub(super) fn pace(&self, pace: &Pace, warmth: u32) -> Pace {
+        let length = self.length(pace, warmth);
+        Pace::new(pace.rate, length, pace.depth.max(length))
+    }
+
+    /// The state before a slot was taken, if it is the last one.
+    pub(super) fn rolled_back(&self, state: Warmth, slot: Slot) -> Option<Warmth> {
+        let warmth = state.warmth.saturating_sub(self.share(slot.end - slot.start));
+        (state.tat == slot.end).then_some(Warmth { tat: slot.start, warmth })
+    }
+}
