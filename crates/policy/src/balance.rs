@@ -1,60 +1,84 @@
 //! Chooses the endpoint for one attempt of a request.
 //!
 //! ```text
-//! weights, once per snapshot -> Balancer -> pick(candidates now, tried already) -> Pick { index, why }
+//! facts about endpoints -> select -> shares -> Balancer -> pick(now, hash, candidates, tried already) -> Pick { index, why }
+//!                                                 ^ done(latency, success), probed(answer)
 //! ```
 //!
 //! Whatever the policy: an endpoint of weight 0 is never picked; one that recently failed to connect (*avoided*) only
 //! when no other is left; one that this request has *tried* already only when all have been. A pick does not allocate.
-//! It costs O(1) (`random`, `least_request`) or O(log n) (`round_robin`) as long as most endpoints are fresh; once
-//! several draws in a row hit stale ones, it looks through all of them, O(n).
+//! It costs O(1) (`random`, `least_request`, `peak_ewma`, `prequal`, `ring_hash`, `maglev`) or O(log n) (`round_robin`)
+//! as long as most endpoints are fresh; once several draws in a row hit stale ones, it looks through all of them, O(n).
+//! `least_connections` always may.
 //!
 //! What this must not do: keep health, count requests or know addresses. An endpoint is its index in the list that the
-//! balancer was made for.
+//! balancer was made for, and a key that says which one it is from list to list.
 
+mod config;
 mod edf;
+mod ewma;
+pub mod hash;
+mod hashed;
+mod live;
+mod maglev;
+pub mod prequal;
 mod reasons;
+mod ring;
+pub mod select;
 #[cfg(test)]
 mod tests;
 mod tried;
 mod weighted;
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use rand::{Rng, RngExt};
 
+use crate::time::Nanos;
+pub use config::{Config, Policy};
 use edf::Edf;
+use ewma::Ewma;
+use hashed::Hashed;
+pub use hashed::Table;
+use live::Live;
+pub use maglev::{MAGLEV_SIZE_DEFAULT, MAGLEV_SIZE_MAX};
+use prequal::{Prequal, ProbeAnswer, Probes};
 pub use reasons::{Note, Reasons};
+pub use ring::{RING_POINTS_MAX, RING_POINTS_MIN, RING_POINTS_PER_WEIGHT};
 pub use tried::{TRIED_MAX, Tried};
 use weighted::Weighted;
 
 /// How often a stale endpoint is passed over by drawing again, before all are looked through.
 const DRAWS_MAX: usize = 4;
 
-/// The balancers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Policy {
-    /// In turn, by weight: earliest deadline first with a random initial phase, so that many callers with the same
-    /// fresh list do not all begin with the heaviest.
-    RoundRobin,
-    /// By chance, by weight.
-    Random,
-    /// The less busy of two distinct endpoints, the first drawn by weight, the second evenly.
-    ///
-    /// The second is taken if with this request it would be no busier for its weight than the first is already:
-    /// (in flight + 1) / weight of the second <= in flight / weight of the first. With equal weights that is "fewer
-    /// in flight wins, the first on a tie". With unequal ones it keeps shares true to the weights at low load too:
-    /// comparing (in flight + 1) / weight of both would give an endpoint of weight 1 nothing beside one of weight
-    /// 99 until 98 are in flight there.
-    #[default]
-    LeastRequest,
-}
-
 /// What a balancer may know of the endpoints at the moment of a pick. Indices are those of the weights the balancer was
 /// made with.
 pub trait Candidates {
     /// Requests in flight to it, of all workers.
     fn in_flight(&self, index: usize) -> u32;
+    /// Requests in flight to all endpoints, of all workers. Asked for only by `ring_hash` and `maglev`, and only when
+    /// the endpoint of a hash is not idle.
+    fn in_flight_total(&self) -> u64;
     /// Whether it failed lately and is to be the last choice.
     fn avoided(&self, index: usize) -> bool;
+}
+
+/// What a pick is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// The moment.
+    pub now: Nanos,
+    /// What `ring_hash` and `maglev` go by, such as [`hash::bytes`] of a header field's value; by chance when there is
+    /// none.
+    pub hash: Option<u64>,
+}
+
+impl Query {
+    /// A query that is like no other.
+    pub const fn at(now: Nanos) -> Self {
+        Self { now, hash: None }
+    }
 }
 
 /// An endpoint that was picked.
@@ -85,6 +109,30 @@ pub enum Why {
         /// The one drawn first.
         than: usize,
     },
+    /// None was less busy for its weight.
+    LeastBusy,
+    /// It was drawn by weight, and is expected to answer no later than the other one, or the other one's weight is too
+    /// small for that to count this time.
+    NotSlower {
+        /// The other one.
+        than: usize,
+    },
+    /// It is expected to answer sooner than the one drawn first.
+    Quicker {
+        /// The one drawn first.
+        than: usize,
+    },
+    /// Of those probed that are not hot, it is the quickest.
+    QuickestCold,
+    /// All those probed are hot, and it is the least busy.
+    LeastHot,
+    /// The hash led to it.
+    Hash,
+    /// The hash led to others, which were full or stale.
+    NextToHash {
+        /// The one the hash led to.
+        instead_of: usize,
+    },
     /// It was the only one of its standing.
     Only,
 }
@@ -102,11 +150,15 @@ pub enum Standing {
     TriedAndAvoided,
 }
 
-/// Chooses among the endpoints of one upstream. One for each worker; made anew when the endpoints or weights change.
+/// Chooses among the endpoints of one upstream. One for each worker; [`Balancer::update`] follows changes of endpoints
+/// and weights.
 #[derive(Clone, Debug)]
 pub struct Balancer {
+    config: Config,
+    /// By index.
+    keys: Box<[u64]>,
     weighted: Weighted,
-    policy: State,
+    state: State,
 }
 
 #[derive(Clone, Debug)]
@@ -114,33 +166,111 @@ enum State {
     RoundRobin(Edf),
     Random,
     LeastRequest,
+    LeastConnections,
+    PeakEwma(Ewma),
+    Prequal(Box<Prequal>),
+    Hashed(Hashed),
 }
 
 impl Balancer {
     /// A balancer for endpoints with these weights; those of weight 0 are never picked.
-    pub fn new(policy: Policy, weights: &[u32], rng: &mut impl Rng) -> Self {
-        let weighted = Weighted::new(weights);
-        let policy = match policy {
+    ///
+    /// `keys` has one for each endpoint, which stays with it from list to list. For `ring_hash` and `maglev` it must be the
+    /// same on every machine too, such as [`hash::bytes`] of its id: requests go where it says. An endpoint without one
+    /// has its index for a key.
+    pub fn new(config: Config, shares: &[u32], keys: &[u64], rng: &mut impl Rng) -> Self {
+        Self::with_table(config, shares, keys, None, rng)
+    }
+
+    /// The same with a table made before: to build it once for all workers, and not on theirs. One that does not fit is
+    /// built anew.
+    pub fn with_table(
+        config: Config,
+        shares: &[u32],
+        keys: &[u64],
+        table: Option<&Table>,
+        rng: &mut impl Rng,
+    ) -> Self {
+        debug_assert_eq!(shares.len(), keys.len(), "an endpoint without a key");
+        let weighted = Weighted::new(shares);
+        let keys: Box<[u64]> =
+            (0..shares.len()).map(|index| keys.get(index).copied().unwrap_or(index as u64)).collect();
+        let state = match config.policy {
             Policy::RoundRobin => State::RoundRobin(Edf::new(weighted.weights(), rng)),
             Policy::Random => State::Random,
             Policy::LeastRequest => State::LeastRequest,
+            Policy::LeastConnections => State::LeastConnections,
+            Policy::PeakEwma => State::PeakEwma(Ewma::new(config.decay, config.initial, shares.len())),
+            Policy::Prequal => State::Prequal(Box::new(Prequal::new(weighted.len()))),
+            Policy::RingHash | Policy::Maglev => State::Hashed(Hashed::new(
+                Table::fitting(table, config.policy, &weighted, &keys),
+                config.load_factor,
+            )),
         };
-        Self { weighted, policy }
+        Self { config, keys, weighted, state }
+    }
+
+    /// A balancer for other endpoints, weights or another policy that goes on with what this one knows: observed
+    /// latencies and fresh probes by the endpoints' keys, and the table if it still fits. Turns of `round_robin` begin
+    /// anew, at random.
+    #[must_use]
+    pub fn carry_over(&self, config: Config, shares: &[u32], keys: &[u64], rng: &mut impl Rng) -> Self {
+        let mut new = Self::with_table(config, shares, keys, self.table(), rng);
+        match (&mut new.state, &self.state) {
+            (State::PeakEwma(new_ewma), State::PeakEwma(ewma)) => {
+                new_ewma.carry_over(ewma, &self.keys, &new.keys)
+            }
+            (State::Prequal(new_prequal), State::Prequal(prequal)) => {
+                new_prequal.carry_over(prequal, &self.keys, &new.keys);
+            }
+            _ => {}
+        }
+        new
+    }
+
+    /// Follows a change, as [`Balancer::carry_over`] does; nothing happens when there is none. Returns whether there was
+    /// one. As long as `keys` are the same, so are the indices, and whoever still has one may go on using it.
+    pub fn update(&mut self, config: &Config, shares: &[u32], keys: &[u64], rng: &mut impl Rng) -> bool {
+        let same = self.config == *config && *self.keys == *keys && self.weighted.is_of(shares);
+        if !same {
+            *self = self.carry_over(config.clone(), shares, keys, rng);
+        }
+        !same
+    }
+
+    /// How it was configured.
+    pub const fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The policy it follows.
     pub const fn policy(&self) -> Policy {
-        match self.policy {
-            State::RoundRobin(_) => Policy::RoundRobin,
-            State::Random => Policy::Random,
-            State::LeastRequest => Policy::LeastRequest,
+        self.config.policy
+    }
+
+    /// The table of `ring_hash` or `maglev`, to be shared.
+    pub const fn table(&self) -> Option<&Table> {
+        match &self.state {
+            State::Hashed(hashed) => Some(hashed.table()),
+            _ => None,
         }
+    }
+
+    /// The index of the endpoint with a key, O(n): for who holds the index of an older list.
+    pub fn index_of(&self, key: u64) -> Option<usize> {
+        self.keys.iter().position(|listed| *listed == key)
+    }
+
+    /// The key of an endpoint.
+    pub fn key_of(&self, index: usize) -> Option<u64> {
+        self.keys.get(index).copied()
     }
 
     /// Picks an endpoint; none only if no endpoint has a weight. `reasons` is `()` on the hot path, where it costs
     /// nothing; `explain` hands in a `Vec`.
     pub fn pick(
         &mut self,
+        query: Query,
         candidates: &impl Candidates,
         tried: &Tried,
         rng: &mut impl Rng,
@@ -148,10 +278,17 @@ impl Balancer {
     ) -> Option<Pick> {
         let live = Live { weighted: &self.weighted, candidates, tried };
         live.explain(reasons);
-        let pick = match &mut self.policy {
+        let pick = match &mut self.state {
             State::RoundRobin(edf) => live.in_turn(edf, rng),
             State::Random => live.by_weight(rng),
             State::LeastRequest => live.least_busy(rng, reasons),
+            State::LeastConnections => live.least_of_all(rng),
+            State::PeakEwma(ewma) => ewma.pick(&live, query.now, rng, reasons),
+            State::Prequal(prequal) => prequal.pick(&live, query.now, rng, reasons),
+            State::Hashed(hashed) => {
+                let hash = query.hash.unwrap_or_else(|| rng.random());
+                hashed.pick(&live, hash, rng, reasons)
+            }
         };
         if let Some(pick) = pick {
             debug_assert!(self.weighted.weight_of(pick.index) > 0, "picked an endpoint without weight");
@@ -159,132 +296,52 @@ impl Balancer {
         }
         pick
     }
+
+    /// Learns how a request went: how long its answer took, and whether it was one that counts. `peak_ewma` only.
+    pub fn done(&mut self, index: usize, latency: Duration, success: bool, now: Nanos) {
+        if let State::PeakEwma(ewma) = &mut self.state {
+            ewma.observe(index, latency, success, now);
+        }
+    }
+
+    /// What `peak_ewma` takes an endpoint's latency to be, as last observed; none if never, or under another policy.
+    pub fn latency(&self, index: usize) -> Option<Duration> {
+        match &self.state {
+            State::PeakEwma(ewma) => ewma.latency(index),
+            _ => None,
+        }
+    }
+
+    /// The endpoints to be probed now, to be asked for once with each request. The answer of each, or that there was
+    /// none, is to be given to [`Balancer::probed`]. None unless the policy is `prequal`.
+    pub fn probes_due(&mut self, now: Nanos, candidates: &impl Candidates, rng: &mut impl Rng) -> Probes {
+        let live = Live { weighted: &self.weighted, candidates, tried: &Tried::none() };
+        match &mut self.state {
+            State::Prequal(prequal) => prequal.due(&live, now, rng),
+            _ => Probes::default(),
+        }
+    }
+
+    /// Takes the answer of a probe; none if it failed or nobody waits for it any more.
+    pub fn probed(&mut self, index: usize, answer: Option<ProbeAnswer>, now: Nanos, rng: &mut impl Rng) {
+        if let State::Prequal(prequal) = &mut self.state {
+            let weight = self.weighted.weight_of(index);
+            let relative = self.weighted.relative(weight);
+            prequal.probed(index, answer.filter(|_| weight > 0), relative, now, rng);
+        }
+    }
 }
 
-/// The endpoints of one pick. Works on *slots*: positions among the endpoints that have a weight.
-struct Live<'a, C> {
-    weighted: &'a Weighted,
-    candidates: &'a C,
-    tried: &'a Tried,
-}
-
-impl<C: Candidates> Live<'_, C> {
-    fn explain(&self, reasons: &mut impl Reasons) {
-        if !reasons.keeps() {
-            return;
-        }
-        for index in 0..self.weighted.endpoints() {
-            if self.weighted.weight_of(index) == 0 {
-                reasons.note(|| Note::Drained { index });
-            }
-        }
-        for slot in 0..self.weighted.len() {
-            let standing = self.standing(slot);
-            if standing != Standing::Fresh {
-                reasons.note(|| Note::Stale { index: self.weighted.index(slot), standing });
-            }
-        }
+/// Calls `carry` with the old and the new index of each endpoint that is in both lists.
+fn for_each_carried(old_keys: &[u64], keys: &[u64], mut carry: impl FnMut(usize, usize)) {
+    if old_keys == keys {
+        (0..keys.len()).for_each(|index| carry(index, index));
+        return;
     }
-
-    fn standing(&self, slot: usize) -> Standing {
-        let index = self.weighted.index(slot);
-        match (self.tried.has(index), self.candidates.avoided(index)) {
-            (false, false) => Standing::Fresh,
-            (false, true) => Standing::Avoided,
-            (true, false) => Standing::Tried,
-            (true, true) => Standing::TriedAndAvoided,
+    let old: HashMap<u64, usize> = old_keys.iter().copied().zip(0..).collect();
+    for (index, key) in keys.iter().enumerate() {
+        if let Some(from) = old.get(key) {
+            carry(*from, index);
         }
-    }
-
-    fn pick(&self, slot: usize, why: Why, standing: Standing) -> Pick {
-        Pick { index: self.weighted.index(slot), why, standing }
-    }
-
-    /// The next in turn that is fresh. A stale one loses its turn.
-    fn in_turn(&self, edf: &mut Edf, rng: &mut impl Rng) -> Option<Pick> {
-        for _ in 0..=DRAWS_MAX.min(self.weighted.len()) {
-            let slot = edf.next()?;
-            if self.standing(slot) == Standing::Fresh {
-                return Some(self.pick(slot, Why::Turn, Standing::Fresh));
-            }
-        }
-        self.best(rng).map(|(slot, standing)| self.pick(slot, Why::Drawn, standing))
-    }
-
-    fn by_weight(&self, rng: &mut impl Rng) -> Option<Pick> {
-        self.draw(rng).map(|(slot, standing)| self.pick(slot, Why::Drawn, standing))
-    }
-
-    fn least_busy(&self, rng: &mut impl Rng, reasons: &mut impl Reasons) -> Option<Pick> {
-        let (first, standing) = self.draw(rng)?;
-        let Some(second) = self.another(first, standing, rng) else {
-            return Some(self.pick(first, Why::Only, standing));
-        };
-        debug_assert_ne!(first, second, "compared an endpoint with itself");
-        let busy = |slot| u64::from(self.candidates.in_flight(self.weighted.index(slot)));
-        let weight = |slot| u64::from(self.weighted.weight(slot));
-        let (of_first, of_second) = (self.weighted.index(first), self.weighted.index(second));
-        let (first_busy, second_busy) = (busy(first), busy(second));
-        reasons.note(|| Note::Compared {
-            first: of_first,
-            first_in_flight: first_busy,
-            second: of_second,
-            second_in_flight: second_busy,
-        });
-        // Both factors have 32 bits (plus one), so the products fit.
-        if (second_busy + 1) * weight(first) <= first_busy * weight(second) {
-            Some(self.pick(second, Why::LessBusy { than: of_first }, standing))
-        } else {
-            Some(self.pick(first, Why::NotBusier { than: of_second }, standing))
-        }
-    }
-
-    /// One of the best standing, by weight.
-    fn draw(&self, rng: &mut impl Rng) -> Option<(usize, Standing)> {
-        for _ in 0..DRAWS_MAX {
-            let slot = self.weighted.draw(rng)?;
-            if self.standing(slot) == Standing::Fresh {
-                return Some((slot, Standing::Fresh));
-            }
-        }
-        self.best(rng)
-    }
-
-    /// One of the best standing, by weight, found by looking at all.
-    fn best(&self, rng: &mut impl Rng) -> Option<(usize, Standing)> {
-        let slots = 0..self.weighted.len();
-        let best = slots.clone().map(|slot| self.standing(slot)).min()?;
-        let share = |slot: &usize| u64::from(self.weighted.weight(*slot));
-        let equals = || slots.clone().filter(|slot| self.standing(*slot) == best);
-        let mut rest = rng.random_range(0..equals().map(|slot| share(&slot)).sum::<u64>().max(1));
-        let mut last = None;
-        for slot in equals() {
-            last = Some(slot);
-            match rest.checked_sub(share(&slot)) {
-                Some(less) => rest = less,
-                None => break,
-            }
-        }
-        // Another thread may have changed a standing between the two looks: then take what there is.
-        last.or_else(|| slots.clone().next()).map(|slot| (slot, best))
-    }
-
-    /// Another one of the same standing, evenly.
-    fn another(&self, first: usize, standing: Standing, rng: &mut impl Rng) -> Option<usize> {
-        let count = self.weighted.len();
-        if count < 2 {
-            return None;
-        }
-        let mut other = first;
-        for _ in 0..DRAWS_MAX {
-            // Evenly among all but the first.
-            other = (first + rng.random_range(1..count)) % count;
-            if self.standing(other) == standing {
-                return Some(other);
-            }
-        }
-        (1..count)
-            .map(|step| (other + step) % count)
-            .find(|slot| *slot != first && self.standing(*slot) == standing)
     }
 }

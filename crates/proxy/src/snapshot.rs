@@ -43,7 +43,7 @@ pub(crate) use mesh::READINGS_MAX;
 pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
-pub use upstream::{Endpoint, Upstream, UpstreamTls, balance_policy};
+pub use upstream::{Endpoint, Upstream, UpstreamTls};
 
 use compile::UpstreamNames;
 use ports::Ports;

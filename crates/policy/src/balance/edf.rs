@@ -3,8 +3,8 @@
 
 use rand::{Rng, RngExt};
 
-/// The period of weight 1. Periods of the largest weights still have three digits of precision.
-const PERIOD: u64 = 1 << 40;
+/// The period of weight 1. Periods of the largest weights still have six digits of precision.
+const PERIOD: u64 = 1 << 52;
 
 /// A binary heap of slots, the next in turn on top.
 #[derive(Clone, Debug)]

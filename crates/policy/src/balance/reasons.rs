@@ -58,17 +58,57 @@ pub enum Note {
         /// Its requests in flight.
         second_in_flight: u64,
     },
+    /// Two were compared by what a request is expected to take.
+    Costs {
+        /// The one drawn first, by weight.
+        first: usize,
+        /// Latency times requests in flight, in microseconds.
+        first_us: u64,
+        /// The one drawn second, evenly.
+        second: usize,
+        /// The same of it.
+        second_us: u64,
+    },
+    /// The answer of a probe that is still of use.
+    Probe {
+        /// The endpoint.
+        index: usize,
+        /// Its requests in flight, with those sent there since.
+        in_flight: u32,
+        /// How long it says a request would take, in microseconds.
+        latency_us: u64,
+        /// Whether its requests in flight are above the quantile.
+        hot: bool,
+    },
+    /// There were too few answers of probes to go by.
+    FewProbes {
+        /// How many there were.
+        usable: usize,
+    },
+    /// An endpoint that the hash led to has its share in flight already.
+    Full {
+        /// The endpoint.
+        index: usize,
+        /// Its requests in flight.
+        in_flight: u32,
+        /// How many it may have.
+        capacity: u64,
+    },
     /// The outcome.
     Picked(Pick),
 }
 
 impl Note {
-    /// The endpoint it is about.
-    pub const fn index(&self) -> usize {
+    /// The endpoint it is about, if it is about one.
+    pub const fn index(&self) -> Option<usize> {
         match self {
-            Self::Drained { index } | Self::Stale { index, .. } => *index,
-            Self::Compared { first, .. } => *first,
-            Self::Picked(pick) => pick.index,
+            Self::Drained { index }
+            | Self::Stale { index, .. }
+            | Self::Probe { index, .. }
+            | Self::Full { index, .. } => Some(*index),
+            Self::Compared { first, .. } | Self::Costs { first, .. } => Some(*first),
+            Self::Picked(pick) => Some(pick.index),
+            Self::FewProbes { .. } => None,
         }
     }
 }
@@ -82,6 +122,20 @@ impl fmt::Display for Note {
                 f,
                 "compared endpoint {first} ({first_in_flight} in flight) with endpoint {second} ({second_in_flight} in flight)"
             ),
+            Self::Costs { first, first_us, second, second_us } => write!(
+                f,
+                "compared endpoint {first} (expected to cost {first_us} us) with endpoint {second} (expected to cost {second_us} us)"
+            ),
+            Self::Probe { index, in_flight, latency_us, hot } => {
+                let warmth = if *hot { "hot" } else { "cold" };
+                write!(f, "endpoint {index} is {warmth}: {in_flight} in flight, {latency_us} us")
+            }
+            Self::FewProbes { usable } => {
+                write!(f, "{usable} probes are fresh, too few to go by: two drawn by chance are compared")
+            }
+            Self::Full { index, in_flight, capacity } => {
+                write!(f, "endpoint {index} is full: {in_flight} in flight of {capacity}")
+            }
             Self::Picked(pick) => write!(f, "picked endpoint {}: {}", pick.index, pick.why),
         }
     }
@@ -105,6 +159,17 @@ impl fmt::Display for Why {
             Self::Drawn => f.write_str("drawn by weight"),
             Self::NotBusier { than } => write!(f, "drawn by weight, and no busier than endpoint {than}"),
             Self::LessBusy { than } => write!(f, "less busy for its weight than endpoint {than}"),
+            Self::LeastBusy => f.write_str("the least busy of all for its weight"),
+            Self::NotSlower { than } => {
+                write!(f, "drawn by weight, and not to be passed over for endpoint {than}")
+            }
+            Self::Quicker { than } => write!(f, "expected to answer sooner than endpoint {than}"),
+            Self::QuickestCold => f.write_str("the quickest of those probed that are not hot"),
+            Self::LeastHot => f.write_str("the least busy of those probed, as all are hot"),
+            Self::Hash => f.write_str("where the hash leads"),
+            Self::NextToHash { instead_of } => {
+                write!(f, "next where the hash leads, instead of endpoint {instead_of}")
+            }
             Self::Only => f.write_str("the only one left"),
         }
     }

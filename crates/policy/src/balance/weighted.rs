@@ -16,6 +16,8 @@ pub(super) struct Weighted {
     columns: Box<[Column]>,
     /// Sum of the weights.
     total: u64,
+    /// One over the mean weight.
+    per_mean: f64,
 }
 
 /// One column of the alias table: its own slot below `threshold` of [`Weighted::total`], else `alias`.
@@ -41,7 +43,8 @@ impl Weighted {
         let total = positive.iter().map(|weight| u64::from(*weight)).sum();
         let even = positive.windows(2).all(|pair| pair[0] == pair[1]);
         let columns = if even { Box::default() } else { columns(&positive, total) };
-        Self { indices, weights: positive, slots, columns, total }
+        let per_mean = positive.len() as f64 / (total as f64).max(1.0);
+        Self { indices, weights: positive, slots, columns, total, per_mean }
     }
 
     /// How many endpoints have a weight.
@@ -52,6 +55,22 @@ impl Weighted {
     /// How many endpoints there are.
     pub(super) fn endpoints(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether these are the weights it was made of.
+    pub(super) fn is_of(&self, weights: &[u32]) -> bool {
+        self.slots.len() == weights.len()
+            && weights.iter().enumerate().all(|(index, weight)| self.weight_of(index) == *weight)
+    }
+
+    /// The sum of all weights.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// A weight in terms of the mean of those there are; 1 if all are the same.
+    pub(super) fn relative(&self, weight: u32) -> f64 {
+        if self.columns.is_empty() { 1.0 } else { f64::from(weight) * self.per_mean }
     }
 
     pub(super) fn weights(&self) -> &[u32] {
@@ -66,11 +85,13 @@ impl Weighted {
         self.weights[slot]
     }
 
+    /// The slot of an index; none if it has no weight.
+    pub(super) fn slot(&self, index: usize) -> Option<usize> {
+        self.slots.get(index).filter(|slot| **slot != NONE).map(|slot| *slot as usize)
+    }
+
     pub(super) fn weight_of(&self, index: usize) -> u32 {
-        match self.slots.get(index) {
-            Some(slot) if *slot != NONE => self.weights[*slot as usize],
-            _ => 0,
-        }
+        self.slot(index).map_or(0, |slot| self.weights[slot])
     }
 
     /// A slot by weight; none if there is none.

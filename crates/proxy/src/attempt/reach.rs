@@ -54,7 +54,7 @@ pub(crate) async fn reach(
     local.touch(worker.now_s.get());
     let mut tried = Tried::default();
     loop {
-        let picked = local.pick(&tried, &mut *worker.rng.borrow_mut());
+        let picked = local.pick(now(), &tried, &mut *worker.rng.borrow_mut());
         let Some(index) = picked else {
             return Err(Refusal::new(
                 Reason::NoEndpoint,

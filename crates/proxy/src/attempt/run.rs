@@ -61,7 +61,7 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
     loop {
         let picked = match fresh_at {
             Some(index) => Some(index),
-            None => local.pick(&tried, &mut *worker.rng.borrow_mut()),
+            None => local.pick(now(), &tried, &mut *worker.rng.borrow_mut()),
         };
         let Some(index) = picked else {
             return Outcome::Refused(Refusal::new(

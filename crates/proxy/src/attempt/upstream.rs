@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rand::Rng;
 use weir_model::resource::traffic_policy::BalancePolicy;
-use weir_policy::balance::{Balancer, Tried};
+use weir_policy::Nanos;
+use weir_policy::balance::{Balancer, Query, Tried};
 use weir_policy::retry::{Budget, BudgetConfig};
 
 use super::pool::{Pool, PoolTime};
@@ -44,7 +45,7 @@ impl Carried {
         })
     }
 
-    /// The balancer for an upstream: the one there is if it fits, else a new one.
+    /// The balancer for an upstream: the one there is if it fits, else a new one that knows what it knew.
     fn balancer(&self, upstream: &Upstream, rng: &mut impl Rng) -> Rc<RefCell<Balancer>> {
         let keys = upstream.endpoints.iter().map(|endpoint| endpoint.state.key());
         let shape = (upstream.settings.balance, keys.zip(upstream.shares()).collect());
@@ -54,7 +55,13 @@ impl Carried {
         {
             return balancer.clone();
         }
-        let balancer = Rc::new(RefCell::new(upstream.balancer(rng)));
+        let balancer = match &*latest {
+            Some((_, known)) => {
+                known.borrow().carry_over(upstream.balance(), &upstream.shares(), &upstream.keys(), rng)
+            }
+            None => upstream.balancer(rng),
+        };
+        let balancer = Rc::new(RefCell::new(balancer));
         *latest = Some((shape, balancer.clone()));
         balancer
     }
@@ -76,8 +83,9 @@ impl LocalUpstream {
 
     /// The endpoint for the next attempt; none when there is none that may be chosen.
     #[inline]
-    pub(crate) fn pick(&self, tried: &Tried, rng: &mut impl Rng) -> Option<usize> {
-        self.balancer.borrow_mut().pick(&*self.upstream, tried, rng, &mut ()).map(|pick| pick.index)
+    pub(crate) fn pick(&self, now: Nanos, tried: &Tried, rng: &mut impl Rng) -> Option<usize> {
+        let mut balancer = self.balancer.borrow_mut();
+        balancer.pick(Query::at(now), &*self.upstream, tried, rng, &mut ()).map(|pick| pick.index)
     }
 
     /// Whether an endpoint is left that was not tried.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::Rng;
 use weir_model::registry::Health;
 use weir_model::resource::ListenerProtocol;
-use weir_policy::balance::{Note, Tried, Why};
+use weir_policy::balance::{Note, Query, Tried, Why};
 
 use super::record::Record;
 use super::request::Speaks;
@@ -268,7 +268,7 @@ pub(super) fn sent(
     rng: &mut impl Rng,
 ) -> Forwarded {
     let mut notes: Vec<Note> = Vec::new();
-    let pick = upstream.balancer(rng).pick(upstream, &Tried::default(), rng, &mut notes);
+    let pick = upstream.balancer(rng).pick(Query::default(), upstream, &Tried::default(), rng, &mut notes);
     let choice = pick.map(|pick| {
         let endpoint = &upstream.endpoints[pick.index];
         let reason = match pick.why {

@@ -7,8 +7,7 @@ use rand::Rng;
 use weir_model::ServiceRef;
 use weir_model::registry::Health;
 use weir_model::resource::Protocol;
-use weir_model::resource::traffic_policy::BalancePolicy;
-use weir_policy::balance::{Balancer, Candidates, Policy};
+use weir_policy::balance::{Balancer, Candidates, Config, hash};
 
 use super::settings::Settings;
 use super::state::{EndpointState, UpstreamState};
@@ -167,7 +166,17 @@ impl Upstream {
 
     /// A balancer over the endpoints, by their index: it picks candidates only.
     pub fn balancer(&self, rng: &mut impl Rng) -> Balancer {
-        Balancer::new(balance_policy(self.settings.balance), &self.shares(), rng)
+        Balancer::new(self.balance(), &self.shares(), &self.keys(), rng)
+    }
+
+    /// How it is balanced.
+    pub fn balance(&self) -> Config {
+        Config::of(self.settings.balance.into())
+    }
+
+    /// The key of each endpoint, the same in every proxy.
+    pub fn keys(&self) -> Vec<u64> {
+        self.endpoints.iter().map(|endpoint| hash::bytes(endpoint.id.as_bytes())).collect()
     }
 
     /// The weight of each endpoint that is a candidate, and 0 for the others.
@@ -192,18 +201,13 @@ impl Candidates for Upstream {
         self.endpoints[index].state.in_flight()
     }
 
+    fn in_flight_total(&self) -> u64 {
+        self.candidates().iter().map(|index| u64::from(self.endpoint(*index).state.in_flight())).sum()
+    }
+
     #[inline]
     fn avoided(&self, index: usize) -> bool {
         self.endpoints[index].state.is_avoided()
-    }
-}
-
-/// The balancer that a declared policy means.
-pub const fn balance_policy(declared: BalancePolicy) -> Policy {
-    match declared {
-        BalancePolicy::RoundRobin => Policy::RoundRobin,
-        BalancePolicy::Random => Policy::Random,
-        BalancePolicy::LeastRequest => Policy::LeastRequest,
     }
 }
 

@@ -1,0 +1,119 @@
+//! A hash ring (Karger et al. 1997) with points in proportion to weight, as in ketama (Jones, 2007): 160 for the mean
+//! weight. A key belongs to the endpoint whose point comes next.
+
+use super::hash;
+
+/// Points of an endpoint of the mean weight.
+pub const RING_POINTS_PER_WEIGHT: usize = 160;
+
+/// The least points of a ring, so that few endpoints share evenly too. Below seven endpoints the points of each depend on
+/// how many there are, and a few more keys than need be move when one comes or goes.
+pub const RING_POINTS_MIN: usize = 1024;
+
+/// The most points of a ring, but for one that each endpoint has in any case: 16 MiB of them.
+pub const RING_POINTS_MAX: usize = 1 << 21;
+
+/// The points, in order.
+#[derive(Debug)]
+pub(super) struct Ring {
+    /// Where on the ring.
+    hashes: Box<[u32]>,
+    /// Whose.
+    slots: Box<[u32]>,
+    /// For each value of a hash's upper bits, the first point with them or more: finds a point in one look, or two.
+    starts: Box<[u32]>,
+    shift: u32,
+}
+
+impl Ring {
+    /// A ring of members in the order of their keys: key, weight (not 0) and slot.
+    pub(super) fn new(members: &[(u64, u32, u32)]) -> Self {
+        let total: f64 = members.iter().map(|(_, weight, _)| f64::from(*weight)).sum();
+        let wanted = (members.len() * RING_POINTS_PER_WEIGHT).clamp(RING_POINTS_MIN, RING_POINTS_MAX);
+        let mut points = Vec::with_capacity(wanted + members.len());
+        for (rank, (key, weight, _)) in (0u64..).zip(members) {
+            let count = (wanted as f64 * f64::from(*weight) / total).round().max(1.0) as u64;
+            // The rank decides between equal hashes, so it does so everywhere.
+            points.extend((0..count).map(|point| hash::number(point, *key) >> 32 << 32 | rank));
+        }
+        points.sort_unstable();
+        let hashes: Box<[u32]> = points.iter().map(|point| (point >> 32) as u32).collect();
+        let slots = points.iter().map(|point| members[(point & 0xFFFF_FFFF) as usize].2).collect();
+        // At least one, so that the shift is less than the width.
+        let bits = hashes.len().max(2).ilog2();
+        let shift = 32 - bits;
+        let mut starts = vec![0; 1 << bits].into_boxed_slice();
+        let mut point = 0;
+        for (upper, start) in (0u32..).zip(&mut starts) {
+            while hashes.get(point).is_some_and(|hash| hash >> shift < upper) {
+                point += 1;
+            }
+            *start = point as u32;
+        }
+        Self { hashes, slots, starts, shift }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The position of the first point at a hash or after it.
+    pub(super) fn position(&self, hash: u64) -> usize {
+        let hash = (hash >> 32) as u32;
+        let start = self.starts[(hash >> self.shift) as usize] as usize;
+        let after = self.hashes[start..].iter().take_while(|point| **point < hash).count();
+        if start + after < self.hashes.len() { start + after } else { 0 }
+    }
+
+    /// Whose point is at a position.
+    pub(super) fn slot(&self, position: usize) -> usize {
+        self.slots[position] as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ring(weights: &[u32]) -> Ring {
+        let members: Vec<_> = (0u32..)
+            .zip(weights)
+            .map(|(slot, weight)| (hash::number(slot.into(), 1), *weight, slot))
+            .collect();
+        Ring::new(&members)
+    }
+
+    proptest! {
+        /// The table of beginnings finds what a search finds.
+        #[test]
+        fn the_next_point_is_found(weights in prop::collection::vec(1u32..1000, 1..40), hashes: Vec<u64>) {
+            let ring = ring(&weights);
+            for hash in hashes.into_iter().chain([0, u64::MAX]) {
+                let searched = ring.hashes.partition_point(|point| u64::from(*point) < hash >> 32);
+                prop_assert_eq!(ring.position(hash), searched % ring.len());
+            }
+        }
+
+        #[test]
+        fn points_are_in_proportion_and_bounded(weights in prop::collection::vec(1u32..=1_000_000, 1..40)) {
+            let ring = ring(&weights);
+            let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+            let wanted = (160 * weights.len()).max(1024);
+            prop_assert!(ring.len() + weights.len() >= wanted && ring.len() <= wanted + weights.len());
+            let mut points = vec![0u32; weights.len()];
+            ring.slots.iter().for_each(|slot| points[*slot as usize] += 1);
+            for (points, weight) in points.iter().zip(&weights) {
+                let share = wanted as f64 * f64::from(*weight) / total;
+                prop_assert!(*points >= 1 && (f64::from(*points) - share).abs() <= 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn many_endpoints_do_not_make_a_ring_without_end() {
+        let ring = ring(&vec![1; 20_000]);
+        assert!(ring.len() <= RING_POINTS_MAX + 20_000 && ring.len() > RING_POINTS_MAX / 2, "{}", ring.len());
+    }
+}
