@@ -14,6 +14,7 @@ mod build;
 mod clients;
 mod faults;
 mod lanes;
+mod probes;
 mod servers;
 mod state;
 mod view;
@@ -21,7 +22,7 @@ mod view;
 use weir_policy::Nanos;
 
 use crate::measure::Measure;
-use crate::proxy::Proxy;
+use crate::proxy::{Holding, Proxy};
 use crate::queue::Queue;
 use crate::scenario::Sampler;
 use crate::slab::Slab;
@@ -30,7 +31,7 @@ use arrivals::Pace;
 use faults::{Change, Struck};
 pub(crate) use lanes::{Due, Lanes};
 pub(crate) use state::{FIELDS_MAX, Outcome};
-use state::{Attempt, Client, Group, Request, Server, ServerGroup};
+use state::{Attempt, Client, Group, Probe, Request, Server, ServerGroup};
 
 /// No number of anything.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -62,8 +63,16 @@ pub(crate) enum What {
     Change(u32),
     /// A point of the plot.
     Tick,
-    /// A proxy looks over its endpoints.
-    Sweep(u32),
+    /// A request has waited at a limit as long as it may.
+    Patience(u32),
+    /// An attempt has its turn at a server's sidecar.
+    Admitted(u32),
+    /// An attempt has waited at a server's sidecar as long as it may.
+    Tired(u32),
+    /// A probe reaches its server.
+    ProbeReach(u32),
+    /// A probe's answer reaches its proxy.
+    ProbeBack(u32),
 }
 
 /// A world in the making of its history.
@@ -75,6 +84,9 @@ pub(crate) struct World<'s> {
     lanes: Lanes,
     requests: Slab<Request>,
     attempts: Slab<Attempt>,
+    probes: Slab<Probe>,
+    /// What requests that are over held; empty, and used again.
+    spare: Vec<Holding>,
     groups: Vec<Group>,
     paces: Vec<Pace>,
     clients: Vec<Client>,
@@ -132,7 +144,11 @@ impl World<'_> {
             What::Lane(lane) => self.expire(lane),
             What::Change(change) => self.change(change),
             What::Tick => self.tick(),
-            What::Sweep(proxy) => self.sweep(proxy),
+            What::Patience(request) => self.patience(request),
+            What::Admitted(attempt) => self.admitted(attempt),
+            What::Tired(attempt) => self.tired(attempt),
+            What::ProbeReach(probe) => self.probe_reach(probe),
+            What::ProbeBack(probe) => self.probe_back(probe),
         }
     }
 

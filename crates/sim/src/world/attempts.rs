@@ -5,7 +5,7 @@ use weir_policy::retry::Facts;
 
 use super::state::{Attempt, Outcome};
 use super::{NONE, What, World};
-use crate::proxy::{Admission, Asked};
+use crate::proxy::{Asked, Verdict};
 
 impl World<'_> {
     /// A request comes to its proxy.
@@ -25,25 +25,29 @@ impl World<'_> {
         self.pass_limits(number);
     }
 
-    /// Asks the limits.
+    /// Asks the limits that were not asked yet.
     fn pass_limits(&mut self, number: u32) {
         let now = self.moment();
         let request = &mut self.requests[number];
-        let group = &self.groups[request.group as usize];
-        let asked = Asked { spec: &group.spec, values: &request.values };
-        match self.proxies[request.proxy as usize].admit(request.service, &asked, &mut request.held, number, now) {
-            Admission::Pass => self.attempt(number, false),
-            Admission::At(turn) => {
+        let asked = Asked { clients: &self.groups[request.group as usize].spec, values: &request.values };
+        let (proxy, service) = (request.proxy, request.service);
+        let verdict = self.proxies[proxy as usize].admit(service, &asked, &mut request.held, number, now);
+        match verdict {
+            Verdict::Pass => self.attempt(number, false),
+            Verdict::At(turn) => {
                 request.pins += 1;
-                let after = turn.0.saturating_sub(self.now);
-                self.plan(after, What::Turn(number));
+                self.queue.push(turn.0, What::Turn(number));
             }
-            Admission::Refuse(outcome) => self.finish(number, outcome),
+            Verdict::Wait(deadline) => {
+                request.pins += 1;
+                self.queue.push(deadline.0, What::Patience(number));
+            }
+            Verdict::Refuse(outcome) => self.finish(number, outcome),
         }
-        self.wake();
+        self.wake(proxy, service);
     }
 
-    /// A request that waited has its turn.
+    /// A request that waited for its turn has it.
     pub(super) fn turn(&mut self, number: u32) {
         let request = &mut self.requests[number];
         request.pins -= 1;
@@ -53,14 +57,56 @@ impl World<'_> {
         self.attempt(number, false);
     }
 
+    /// A request has waited for a place as long as it may, if it still waits.
+    pub(super) fn patience(&mut self, number: u32) {
+        let now = self.moment();
+        let request = &mut self.requests[number];
+        request.pins -= 1;
+        if request.over {
+            return self.let_go(number);
+        }
+        let (proxy, service) = (request.proxy, request.service);
+        if self.proxies[proxy as usize].lose_patience(service, &mut request.held, number, now) {
+            self.finish(number, Outcome::Shed);
+        }
+        self.wake(proxy, service);
+    }
+
+    /// Those whose waiting at a limit has come to an end go on.
+    pub(super) fn wake(&mut self, proxy: u32, service: u32) {
+        let now = self.moment();
+        while let Some((number, rule, result)) = self.proxies[proxy as usize].woken(service, now) {
+            let held = &mut self.requests[number].held;
+            match result {
+                Ok(grant) => {
+                    held.woken(rule, grant);
+                    self.pass_limits(number);
+                }
+                Err(outcome) => {
+                    held.waits_no_more();
+                    self.finish(number, outcome);
+                }
+            }
+        }
+    }
+
+    /// What a request held is given back.
+    pub(super) fn give_back(&mut self, number: u32, outcome: Outcome) {
+        let now = self.moment();
+        let request = &mut self.requests[number];
+        // Limits are those of the service that was asked for, also when a fallback went elsewhere.
+        let (proxy, service) = (request.proxy, self.groups[request.group as usize].service);
+        self.proxies[proxy as usize].give_back(service, &mut request.held, number, outcome, now);
+    }
+
     /// Sends a request to an endpoint.
     fn attempt(&mut self, number: u32, hedge: bool) {
         let now = self.moment();
         let request = &mut self.requests[number];
         let (proxy, service, deadline) = (request.proxy, request.service, request.deadline);
         let group = &self.groups[request.group as usize];
-        let asked = Asked { spec: &group.spec, values: &request.values };
-        let chosen = self.proxies[proxy as usize].choose(service, &asked, &request.tried, &mut request.held, now);
+        let asked = Asked { clients: &group.spec, values: &request.values };
+        let chosen = self.proxies[proxy as usize].choose(service, &asked, &request.tried, now);
         let endpoint = match chosen {
             Ok(endpoint) => endpoint,
             // The first attempt may still be answered.
@@ -85,9 +131,10 @@ impl World<'_> {
             reached: self.now,
             deadline,
             paused: 0,
-            work: 0,
             outcome: Outcome::Ok,
             working: false,
+            held_back: false,
+            others: 0,
             hedge,
         });
         let request = &mut self.requests[number];
@@ -106,6 +153,7 @@ impl World<'_> {
             self.plan(after, What::Hedge(number));
         }
         self.travel(attempt);
+        self.send_probes(proxy, service);
     }
 
     /// An attempt leaves for its server.
@@ -245,13 +293,6 @@ impl World<'_> {
         upstream.answered(attempt.endpoint, outcome, self.now - attempt.sent, now);
     }
 
-    /// What a request held is given back.
-    pub(super) fn give_back(&mut self, _: u32, _: Outcome) {}
-
-    pub(super) fn release_guard(&mut self, _: u32, _: Outcome) {}
-
-    fn wake(&mut self) {}
-
     /// A proxy has waited long enough for the first answer.
     pub(super) fn hedge(&mut self, number: u32) {
         let request = &mut self.requests[number];
@@ -263,6 +304,4 @@ impl World<'_> {
             self.attempt(number, true);
         }
     }
-
-    pub(super) fn sweep(&mut self, _: u32) {}
 }

@@ -1,11 +1,13 @@
 //! Makes a world of a scenario.
 
+use weir_model::resource::traffic_policy::BalancePolicy;
+
 use super::arrivals::Pace;
 use super::lanes::{Due, Lanes};
 use super::state::{Client, Group, Line, Server, ServerGroup, Tally, ValueSampler};
 use super::{NONE, What, World};
 use crate::measure::Measure;
-use crate::proxy::Proxy;
+use crate::proxy::{Endpoint, Guard, News, Proxy};
 use crate::queue::Queue;
 use crate::rng::{Actor, Stream};
 use crate::scenario::{Action, Clients, Random, Sampler, Scenario, Servers, Values, nanos};
@@ -30,6 +32,8 @@ impl<'s> World<'s> {
             lanes: Lanes::default(),
             requests: Slab::new(),
             attempts: Slab::new(),
+            probes: Slab::new(),
+            spare: Vec::new(),
             groups: Vec::new(),
             paces: Vec::new(),
             clients: Vec::new(),
@@ -101,12 +105,10 @@ impl<'s> World<'s> {
             let zone = (!zones.is_empty()).then(|| zones[index as usize % zones.len()].clone());
             let zone = self.zone(zone.as_deref());
             let endpoints = &mut self.services[service as usize];
-            let endpoint = endpoints.len() as u32;
             endpoints.push(number);
             self.servers.push(Server {
                 group,
                 service,
-                endpoint,
                 zone,
                 up: starts.is_none(),
                 announced: starts.is_none(),
@@ -119,11 +121,19 @@ impl<'s> World<'s> {
                 slow: 1.0,
                 failing: NONE,
                 drained: 0,
-                guard: crate::proxy::Guard::new(&self.server_groups[group as usize].limits, number, self.seed),
+                guard: Guard::new(&self.server_groups[group as usize].limits, number, self.seed),
+                estimator: self.probed(service).then(Box::default),
                 rng: Stream::new(self.seed, Actor::Server, u64::from(number)),
                 tally: Tally::default(),
             });
         }
+    }
+
+    /// Whether somebody probes the servers of a service.
+    fn probed(&self, service: u32) -> bool {
+        let policy = self.scenario.services[service as usize].traffic_policy.as_ref();
+        let balance = policy.and_then(|policy| policy.balance.as_ref());
+        balance.is_some_and(|balance| balance.policy == BalancePolicy::Prequal)
     }
 
     fn add_clients(&mut self, spec: &Clients) {
@@ -166,10 +176,12 @@ impl<'s> World<'s> {
     /// Each proxy learns of the services it may call.
     fn add_proxies(&mut self) {
         let scenario = self.scenario;
-        let weights: Vec<Vec<u32>> = (0..self.services.len() as u32).map(|service| self.weights(service)).collect();
+        let endpoints: Vec<Vec<Endpoint>> =
+            (0..self.services.len() as u32).map(|service| self.endpoints(service)).collect();
         for proxy in &mut self.proxies {
-            let first = self.groups[proxy.group as usize].service;
-            proxy.learn(scenario, first, &weights, &mut self.lanes);
+            let service = self.groups[proxy.group as usize].service;
+            let news = News { endpoints: &endpoints[service as usize], zones: &self.zones };
+            proxy.learn(scenario, service, &news, &mut self.lanes);
         }
         let added = std::mem::take(&mut self.added);
         for (index, (fault, added)) in scenario.faults.iter().zip(added).enumerate() {
@@ -196,11 +208,6 @@ impl<'s> World<'s> {
             }
         }
         self.queue.push(self.measure.interval(), What::Tick);
-        for proxy in 0..self.proxies.len() as u32 {
-            if let Some(at) = self.proxies[proxy as usize].sweeps(weir_policy::Nanos(0)) {
-                self.queue.push(at.0, What::Sweep(proxy));
-            }
-        }
     }
 }
 

@@ -5,7 +5,6 @@ use weir_policy::balance::Tried;
 use super::lanes::{Deadline, Due};
 use super::state::{FIELDS_MAX, Outcome, Request};
 use super::{NONE, What, World};
-use crate::proxy::Held;
 use crate::scenario::{ClientRetry, Jitter, nanos};
 
 /// A client of a closed loop that was refused at once tries no sooner than this: otherwise time would stand still.
@@ -52,7 +51,7 @@ impl World<'_> {
             over: false,
             tried: Tried::none(),
             values,
-            held: Held::default(),
+            held: self.spare.pop().unwrap_or_default(),
         };
         let number = self.requests.insert(request);
         self.measure.begun(group, self.now);
@@ -122,8 +121,15 @@ impl World<'_> {
         }
     }
 
-    /// A try is over, as the client sees it.
+    /// A try is over, as the client sees it, and others may go on because of it.
     pub(super) fn finish(&mut self, number: u32, outcome: Outcome) {
+        let request = &self.requests[number];
+        let (proxy, service) = (request.proxy, self.groups[request.group as usize].service);
+        self.end_try(number, outcome);
+        self.wake(proxy, service);
+    }
+
+    fn end_try(&mut self, number: u32, outcome: Outcome) {
         debug_assert!(!self.requests[number].over, "a try ended twice");
         self.abandon_attempts(number);
         self.give_back(number, outcome);
@@ -158,6 +164,7 @@ impl World<'_> {
         let request = &mut self.requests[number];
         if request.over && request.pins == 0 {
             request.stamp = 0;
+            self.spare.push(std::mem::take(&mut request.held));
             self.requests.remove(number);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::state::Outcome;
 use super::{NONE, What, World};
+use crate::proxy::{Endpoint, News};
 use crate::scenario::{Action, Fault, Sampler, Selector, nanos};
 
 /// A change at a moment.
@@ -206,21 +207,23 @@ impl World<'_> {
         services.sort_unstable();
         services.dedup();
         for service in services {
-            let weights = self.weights(service);
+            let endpoints = self.endpoints(service);
             let now = self.moment();
+            let news = News { endpoints: &endpoints, zones: &self.zones };
             for proxy in &mut self.proxies {
-                proxy.endpoints_changed(service, &weights, now);
+                proxy.endpoints_changed(service, &news, now);
             }
         }
     }
 
-    /// The weights of a service's endpoints, as the registry has them.
-    pub(super) fn weights(&self, service: u32) -> Vec<u32> {
-        let weight = |server: &u32| {
+    /// A service's endpoints, as the registry has them.
+    pub(super) fn endpoints(&self, service: u32) -> Vec<Endpoint> {
+        let endpoint = |server: &u32| {
             let server = &self.servers[*server as usize];
-            if server.announced { self.server_groups[server.group as usize].weight } else { 0 }
+            let weight = if server.announced { self.server_groups[server.group as usize].weight } else { 0 };
+            Endpoint { weight, zone: server.zone }
         };
-        self.services[service as usize].iter().map(weight).collect()
+        self.services[service as usize].iter().map(endpoint).collect()
     }
 }
 

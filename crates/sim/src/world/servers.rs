@@ -2,6 +2,7 @@
 
 use super::state::{Attempt, Line, Outcome, Server};
 use super::{NONE, What, World};
+use crate::proxy::{Asked, Verdict};
 use crate::scenario::Order;
 
 impl World<'_> {
@@ -9,17 +10,143 @@ impl World<'_> {
     pub(super) fn reach(&mut self, number: u32) {
         let attempt = &self.attempts[number];
         let server = attempt.server;
+        if attempt.request == NONE && self.servers[server as usize].guard.is_some() {
+            // Its caller has gone, and the sidecar knows that the connection is closed.
+            return self.attempts.remove(number);
+        }
         if attempt.life != self.servers[server as usize].life || !self.servers[server as usize].up {
             return self.send_back(number, Outcome::Connect);
         }
         self.servers[server as usize].tally.reached += 1;
-        if let Some(guard) = &mut self.servers[server as usize].guard
-            && let Err(outcome) = guard.admit(number, weir_policy::Nanos(self.now))
-        {
-            self.servers[server as usize].tally.refused += 1;
-            return self.send_back(number, outcome);
+        if self.servers[server as usize].guard.is_some() {
+            return self.pass_guard(number);
         }
         self.take_in(number);
+    }
+
+    /// Asks the limits of the server's sidecar.
+    fn pass_guard(&mut self, number: u32) {
+        let now = self.moment();
+        let attempt = &mut self.attempts[number];
+        let server = attempt.server;
+        let Some(guard) = &mut self.servers[server as usize].guard else { return self.take_in(number) };
+        if attempt.request == NONE {
+            guard.give_back(number, Outcome::GaveUp, now);
+            self.attempts.remove(number);
+            return self.wake_guard(server);
+        }
+        let request = &self.requests[attempt.request];
+        let asked = Asked { clients: &self.groups[request.group as usize].spec, values: &request.values };
+        match guard.admit(&asked, number, now) {
+            Verdict::Pass => self.take_in(number),
+            Verdict::At(turn) => {
+                attempt.held_back = true;
+                self.queue.push(turn.0, What::Admitted(number));
+            }
+            Verdict::Wait(deadline) => {
+                attempt.held_back = true;
+                self.queue.push(deadline.0, What::Tired(number));
+            }
+            Verdict::Refuse(outcome) => self.turn_away(number, outcome),
+        }
+        self.wake_guard(server);
+    }
+
+    /// An attempt that waited for its turn at the server's sidecar has it.
+    pub(super) fn admitted(&mut self, number: u32) {
+        let attempt = &mut self.attempts[number];
+        attempt.held_back = false;
+        if attempt.life != self.servers[attempt.server as usize].life {
+            return self.send_back(number, Outcome::Reset);
+        }
+        self.take_in(number);
+    }
+
+    /// An attempt has waited for a place as long as it may. This event carries it until then, even if it got its place
+    /// before: then another attempt has gone on in its stead.
+    pub(super) fn tired(&mut self, number: u32) {
+        let now = self.moment();
+        let attempt = &mut self.attempts[number];
+        let server = attempt.server;
+        if !attempt.held_back {
+            return self.attempts.remove(number);
+        }
+        attempt.held_back = false;
+        if attempt.life != self.servers[server as usize].life {
+            return self.send_back(number, Outcome::Reset);
+        }
+        if let Some(guard) = &mut self.servers[server as usize].guard {
+            guard.lose_patience(number, now);
+        }
+        self.turn_away(number, Outcome::Shed);
+        self.wake_guard(server);
+    }
+
+    /// Those whose waiting at a server's sidecar has come to an end go on.
+    fn wake_guard(&mut self, server: u32) {
+        let now = self.moment();
+        while let Some((number, result)) =
+            self.servers[server as usize].guard.as_mut().and_then(|guard| guard.woken(now))
+        {
+            // The event of its patience still carries the old one.
+            let copy = self.copy_of(number);
+            let guard = self.servers[server as usize].guard.as_mut();
+            match result {
+                Ok(()) => {
+                    if let Some(guard) = guard {
+                        guard.renumber(number, copy);
+                    }
+                    self.pass_guard(copy);
+                }
+                Err(outcome) => {
+                    if let Some(guard) = guard {
+                        guard.give_back(number, outcome, now);
+                    }
+                    self.turn_away(copy, outcome);
+                }
+            }
+        }
+    }
+
+    fn turn_away(&mut self, number: u32, outcome: Outcome) {
+        self.servers[self.attempts[number].server as usize].tally.refused += 1;
+        // The caller sees the answer of a proxy, which is a status as any.
+        let status = if outcome == Outcome::Limited { 429 } else { 503 };
+        self.send_back(number, Outcome::Status(status));
+    }
+
+    /// Makes an attempt one with another number, because an event holds the old one.
+    fn copy_of(&mut self, number: u32) -> u32 {
+        let attempt = self.attempts[number].clone();
+        self.attempts[number].request = NONE;
+        self.attempts[number].working = false;
+        self.attempts[number].held_back = false;
+        let request = attempt.request;
+        let copy = self.attempts.insert(Attempt { working: false, held_back: false, ..attempt });
+        if request != NONE {
+            let under_way = &mut self.requests[request].under_way;
+            if let Some(place) = under_way.iter_mut().find(|place| **place == number) {
+                *place = copy;
+            }
+        }
+        copy
+    }
+
+    /// What an attempt held of the limits of the server's sidecar is given back.
+    fn release_guard(&mut self, number: u32, outcome: Outcome) {
+        let now = self.moment();
+        let attempt = &self.attempts[number];
+        let server = &mut self.servers[attempt.server as usize];
+        if let Some(guard) = &mut server.guard {
+            let outcome = if attempt.request == NONE { Outcome::GaveUp } else { outcome };
+            guard.give_back(number, outcome, now);
+        }
+        if let Some(estimator) = &mut server.estimator
+            && outcome == Outcome::Ok
+        {
+            let took = std::time::Duration::from_nanos(self.now - attempt.reached);
+            estimator.completed(attempt.others, took, now);
+        }
     }
 
     /// The server itself has the request: it works on it, or lets it wait.
@@ -27,6 +154,7 @@ impl World<'_> {
         let server = self.attempts[number].server as usize;
         self.attempts[number].reached = self.now;
         let state = &mut self.servers[server];
+        self.attempts[number].others = state.busy + state.line.len;
         let group = &self.server_groups[state.group as usize];
         let idle = state.busy < group.cores && self.now >= state.paused_until;
         if idle && state.line.len == 0 {
@@ -82,7 +210,6 @@ impl World<'_> {
         server.busy += 1;
         attempt.working = true;
         attempt.paused = server.paused;
-        attempt.work = work;
         server.tally.worked_nanos += work;
         self.plan(work, What::Done(number));
     }
@@ -106,6 +233,7 @@ impl World<'_> {
         let (index, outcome) = (attempt.server, attempt.outcome);
         self.release_guard(number, outcome);
         self.send_back(number, outcome);
+        self.wake_guard(index);
         self.work_on(index);
     }
 
@@ -128,6 +256,7 @@ impl World<'_> {
                 server.tally.expired += 1;
                 self.release_guard(number, Outcome::Expired);
                 self.send_back(number, Outcome::Expired);
+                self.wake_guard(index);
             } else {
                 self.work(number);
             }
@@ -148,16 +277,7 @@ impl World<'_> {
         // What is being worked on is carried by an event, which will find that the server has died.
         let working: Vec<u32> = self.attempts.numbers().filter(|number| self.lost(*number, index)).collect();
         for number in working {
-            let orphan = self.attempts[number].clone();
-            self.attempts[number].request = NONE;
-            self.attempts[number].working = false;
-            let copy = self.attempts.insert(Attempt { working: false, ..orphan });
-            if orphan.request != NONE {
-                let request = &mut self.requests[orphan.request];
-                if let Some(place) = request.under_way.iter_mut().find(|place| **place == number) {
-                    *place = copy;
-                }
-            }
+            let copy = self.copy_of(number);
             self.send_back(copy, Outcome::Reset);
         }
         if let Some(guard) = &mut self.servers[index as usize].guard {

@@ -2,8 +2,10 @@
 
 use weir_model::resource::rate_limit::RateLimitSpec;
 use weir_policy::balance::Tried;
+use weir_policy::balance::prequal::ProbeAnswer;
+use weir_policy::balance::prequal::estimate::Estimator;
 
-use crate::proxy::Held;
+use crate::proxy::Holding;
 use crate::rng::Stream;
 use crate::scenario::{Clients, Order, Sampler};
 
@@ -71,7 +73,7 @@ pub(crate) struct Request {
     /// Which of its values each header field has.
     pub(crate) values: [u32; FIELDS_MAX],
     /// What it holds of the proxy's limits and breakers.
-    pub(crate) held: Held,
+    pub(crate) held: Holding,
 }
 
 /// One attempt of a proxy at one server. Exactly one thing carries it: an event, or a server's waiting line.
@@ -95,11 +97,23 @@ pub(crate) struct Attempt {
     pub(crate) deadline: u64,
     /// How much the server had been paused in all when the work began, as far as that was accounted for.
     pub(crate) paused: u64,
-    /// How long the server works on it.
-    pub(crate) work: u64,
     pub(crate) outcome: Outcome,
     pub(crate) working: bool,
+    /// Whether it waits at a limit of the server's sidecar.
+    pub(crate) held_back: bool,
+    /// Requests that the server had when it came.
+    pub(crate) others: u32,
     pub(crate) hedge: bool,
+}
+
+/// A probe, on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    pub(crate) proxy: u32,
+    pub(crate) service: u32,
+    pub(crate) endpoint: u32,
+    pub(crate) server: u32,
+    pub(crate) answer: Option<ProbeAnswer>,
 }
 
 /// A group of clients.
@@ -184,8 +198,6 @@ pub(crate) struct ServerGroup {
 pub(crate) struct Server {
     pub(crate) group: u32,
     pub(crate) service: u32,
-    /// Its index among the endpoints of its service.
-    pub(crate) endpoint: u32,
     pub(crate) zone: u32,
     /// Whether its process runs.
     pub(crate) up: bool,
@@ -208,6 +220,8 @@ pub(crate) struct Server {
     pub(crate) drained: u32,
     /// The limits of its own sidecar.
     pub(crate) guard: Option<Box<crate::proxy::Guard>>,
+    /// What it answers to probes; only where somebody probes.
+    pub(crate) estimator: Option<Box<Estimator>>,
     pub(crate) rng: Stream,
     pub(crate) tally: Tally,
 }

@@ -2,8 +2,11 @@
 
 use super::{What, World};
 use crate::measure::{Cell, Look, Work};
-use crate::report::{PhaseReport, Report, SERVERS_LISTED_MAX, ServersReport, ServiceReport};
+use crate::report::{PhaseReport, PolicyReport, Report, SERVERS_LISTED_MAX, ServersReport, ServiceReport};
 use crate::scenario::nanos;
+
+/// Most policies whose state is reported.
+const POLICIES_MAX: usize = 200;
 
 impl World<'_> {
     /// A point of the plot.
@@ -11,10 +14,51 @@ impl World<'_> {
         let look = Look {
             in_flight: self.requests.len() as u64,
             waiting: self.servers.iter().map(|server| u64::from(server.line.len)).sum(),
+            limit: self.concurrency(),
             ..Look::default()
         };
         self.measure.point(self.now, look);
         self.plan(self.measure.interval(), What::Tick);
+    }
+
+    /// The mean of the limits of concurrency in force, at proxies and servers.
+    fn concurrency(&self) -> Option<f64> {
+        let now = self.moment();
+        let at_proxies = self.proxies.iter().filter_map(|proxy| proxy.concurrency(now));
+        let guards = self.servers.iter().filter(|server| server.up).filter_map(|server| server.guard.as_ref());
+        let (count, sum) = at_proxies
+            .chain(guards.filter_map(|guard| guard.concurrency(now)))
+            .fold((0u32, 0.0), |(count, sum), limit| (count + 1, sum + limit));
+        (count > 0).then(|| sum / f64::from(count))
+    }
+
+    /// How policies stand, the first ones.
+    fn policies(&self) -> Vec<PolicyReport> {
+        let now = self.moment();
+        let names = &self.scenario.services;
+        let at_proxies = self.proxies.iter().flat_map(|proxy| {
+            let group = &self.groups[proxy.group as usize];
+            let number = self.proxies.iter().take_while(|other| !std::ptr::eq(*other, proxy)).count() as u32;
+            proxy.states(now).into_iter().map(move |(service, policy, state)| PolicyReport {
+                of: group.spec.name.clone(),
+                proxy: number - group.proxies.start,
+                service: names[service as usize].name.clone(),
+                policy,
+                state,
+            })
+        });
+        let at_servers = (0..).zip(&self.servers).flat_map(|(number, server): (u32, _)| {
+            let group = &self.server_groups[server.group as usize];
+            let states = server.guard.as_ref().map(|guard| guard.states(now)).unwrap_or_default();
+            states.into_iter().map(move |(policy, state)| PolicyReport {
+                of: format!("{} (server {number})", group.name),
+                proxy: 0,
+                service: names[server.service as usize].name.clone(),
+                policy,
+                state,
+            })
+        });
+        at_proxies.chain(at_servers).take(POLICIES_MAX).collect()
     }
 
     /// What came out of it.
@@ -46,7 +90,7 @@ impl World<'_> {
             total: PhaseReport::of("all", (warm_up, end), &names, &total.0, total.1),
             phases: reports,
             services: self.services_report(),
-            policies: Vec::new(),
+            policies: self.policies(),
             log: Vec::new(),
             series: self.measure.points,
         }

@@ -1,0 +1,181 @@
+//! What a proxy does about one service: balancing, accounting, retries.
+
+use std::time::Duration;
+
+use weir_model::resource::TrafficPolicySpec;
+use weir_model::resource::key::KeyPart;
+use weir_policy::Nanos;
+use weir_policy::balance::prequal::{ProbeAnswer, Probes};
+use weir_policy::balance::select::Settings;
+use weir_policy::balance::{Balancer, Config, Query, Tried};
+use weir_policy::retry::{self, Budget, BudgetConfig, Decision, Facts, Failure, RetryPolicy};
+
+use super::endpoints::Endpoints;
+use super::limits::Limits;
+use super::{Asked, News};
+use crate::rng::Stream;
+use crate::scenario::nanos;
+use crate::world::{Due, Lanes, Outcome};
+
+/// Until when a request waits for its response head, when nothing is said.
+const REQUEST_TIMEOUT: u64 = 15_000_000_000;
+/// How long a connection may take, when nothing is said.
+const CONNECT_TIMEOUT: u64 = 1_000_000_000;
+/// How long an endpoint is the last choice after a connection failed, unless a request succeeds there.
+const AVOIDED: u64 = 10_000_000_000;
+
+/// What a proxy knows of a service.
+pub(crate) struct Upstream {
+    balance: Config,
+    hash: Vec<KeyPart>,
+    key: Vec<u8>,
+    balancer: Balancer,
+    endpoints: Endpoints,
+    pub(super) limits: Limits,
+    retries: RetryPolicy,
+    statuses: Vec<u16>,
+    budget: Budget,
+    pub(crate) request_timeout: u64,
+    pub(crate) request_lane: Option<u32>,
+    pub(crate) try_lane: Option<u32>,
+    pub(crate) connect_timeout: u64,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        spec: &TrafficPolicySpec,
+        limits: Limits,
+        news: &News<'_>,
+        caller: (u64, u32),
+        lanes: &mut Lanes,
+        rng: &mut Stream,
+    ) -> Self {
+        let balance = spec.balance.clone().unwrap_or_default();
+        let config = Config::from_spec(&balance);
+        let mut endpoints = Endpoints::new(Settings::from_spec(&balance), news, caller);
+        let shares = endpoints.select(|_| (false, None), Nanos(0)).shares;
+        let timeouts = spec.timeouts.clone().unwrap_or_default();
+        let request = timeouts.request.map_or(REQUEST_TIMEOUT, nanos);
+        let retry = spec.retry.clone().unwrap_or_default();
+        Self {
+            balancer: Balancer::new(config.clone(), &shares, &endpoints.keys, rng),
+            balance: config,
+            hash: balance.hash,
+            key: Vec::new(),
+            endpoints,
+            limits,
+            retries: retry_policy(&retry),
+            budget: Budget::new(budget(&retry)),
+            statuses: retry.statuses,
+            request_timeout: request,
+            request_lane: (request > 0).then(|| lanes.lane(Due::Request, request)),
+            try_lane: timeouts.per_try.map(|span| lanes.lane(Due::Attempt, nanos(span))),
+            connect_timeout: timeouts.connect.map_or(CONNECT_TIMEOUT, nanos),
+        }
+    }
+
+    pub(super) fn endpoints_changed(&mut self, news: &News<'_>, now: Nanos, rng: &mut Stream) {
+        self.endpoints.learn(news, now);
+        self.select(now, rng);
+    }
+
+    /// Works out who takes part, and tells the balancer.
+    fn select(&mut self, now: Nanos, rng: &mut Stream) {
+        let shares = self.endpoints.select(|_| (false, None), now).shares;
+        self.balancer.update(&self.balance, &shares, &self.endpoints.keys, rng);
+    }
+
+    pub(super) fn choose(
+        &mut self,
+        asked: &Asked<'_>,
+        tried: &Tried,
+        now: Nanos,
+        rng: &mut Stream,
+    ) -> Result<u32, Outcome> {
+        if self.endpoints.next_change.is_some_and(|at| at <= now) {
+            self.select(now, rng);
+        }
+        self.endpoints.at(now);
+        let hash = if self.hash.is_empty() { None } else { asked.hash(&self.hash, &mut self.key) };
+        let pick = self.balancer.pick(Query { now, hash }, &self.endpoints, tried, rng, &mut ());
+        pick.map(|pick| pick.index as u32).ok_or(Outcome::Unavailable)
+    }
+
+    pub(super) fn probes_due(&mut self, now: Nanos, rng: &mut Stream) -> Probes {
+        self.balancer.probes_due(now, &self.endpoints, rng)
+    }
+
+    pub(super) fn probed(&mut self, endpoint: u32, answer: Option<ProbeAnswer>, now: Nanos, rng: &mut Stream) {
+        self.balancer.probed(endpoint as usize, answer, now, rng);
+    }
+
+    /// A request came.
+    pub(crate) fn came(&mut self, now: Nanos) {
+        self.budget.request(now);
+    }
+
+    /// An attempt goes to an endpoint.
+    pub(crate) fn sent(&mut self, endpoint: u32) {
+        self.endpoints.sent(endpoint as usize);
+    }
+
+    /// What became of it.
+    pub(crate) fn answered(&mut self, endpoint: u32, outcome: Outcome, took: u64, now: Nanos) {
+        let index = endpoint as usize;
+        self.endpoints.over(index);
+        match outcome {
+            Outcome::Connect | Outcome::Reset => self.endpoints.avoided_until[index] = now.0 + AVOIDED,
+            Outcome::Ok => self.endpoints.avoided_until[index] = 0,
+            _ => {}
+        }
+        // Who gave up knows only that it took longer than that: nothing about the endpoint.
+        if outcome != Outcome::GaveUp {
+            self.balancer.done(index, Duration::from_nanos(took), outcome == Outcome::Ok, now);
+        }
+    }
+
+    /// After how long a second request is sent, if one is.
+    pub(crate) fn hedge_after(&mut self, _: Nanos) -> Option<u64> {
+        None
+    }
+
+    pub(super) fn retry(&mut self, outcome: Outcome, facts: &Facts, now: Nanos, rng: &mut Stream) -> Option<u64> {
+        let failure = match outcome {
+            Outcome::Connect => Failure::Connect,
+            Outcome::Reset => Failure::Reset,
+            Outcome::Status(status) if facts.idempotent && self.statuses.contains(&status) => Failure::Reset,
+            _ => return None,
+        };
+        match retry::decide(&self.retries, failure, facts, &mut self.budget, now, rng) {
+            Decision::Retry { delay } => Some(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)),
+            Decision::GiveUp(_) => None,
+        }
+    }
+
+    /// How its policies stand, in their own words.
+    pub(super) fn states(&self, now: Nanos) -> Vec<(String, String)> {
+        self.limits.states(now)
+    }
+}
+
+fn retry_policy(retry: &weir_model::resource::traffic_policy::Retry) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    let backoff = retry.backoff.clone().unwrap_or_default();
+    RetryPolicy {
+        retries: retry.attempts,
+        backoff_base: backoff.base.map_or(default.backoff_base, |span| span.0),
+        backoff_max: backoff.max.map_or(default.backoff_max, |span| span.0),
+    }
+}
+
+fn budget(retry: &weir_model::resource::traffic_policy::Retry) -> BudgetConfig {
+    let budget = retry.budget.clone().unwrap_or_default();
+    let default = BudgetConfig::default();
+    let window = budget.window.map_or(default.window, |span| span.0);
+    let reserve = f64::from(budget.reserve.unwrap_or(10)) * window.as_secs_f64();
+    BudgetConfig {
+        percent: budget.ratio.map_or(default.percent, |ratio| (ratio * 100.0).round() as u32),
+        reserve: reserve.round() as u32,
+        window,
+    }
+}
