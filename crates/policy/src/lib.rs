@@ -5,9 +5,11 @@
 //! can be tested. Whoever calls owns the lock, if one is needed.
 
 pub mod balance;
+pub mod breaker;
 pub mod idle;
 pub mod limit;
 pub mod retry;
+pub mod status;
 pub mod time;
 
 pub use time::Nanos;
