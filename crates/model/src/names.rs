@@ -26,6 +26,27 @@ pub struct BadName {
     pub expected: &'static str,
 }
 
+/// The names of gRPC's statuses; each stands at its code ("Status codes and their use in gRPC").
+pub const GRPC_STATUSES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 const A_LABEL: &str = "lower-case letters, digits and `-`, 1 to 63 characters, no `-` at either end";
 const A_SUBDOMAIN: &str = "lower-case letters, digits, `-` and `.`, up to 253 characters, each part beginning and ending with a letter or digit";
 const REGISTERED: &str =

@@ -16,6 +16,7 @@ pub mod references;
 pub mod route;
 pub mod service;
 pub mod stream_route;
+pub mod targets;
 pub mod traffic_policy;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use gateway::{GatewaySpec, Listener, ListenerProtocol};
 pub use grpc_route::GrpcRouteSpec;
 pub use http_route::HttpRouteSpec;
 pub use listener_policy::ListenerPolicySpec;
+pub use rate_limit::RateLimitSpec;
 pub use service::{Protocol, ServiceSpec};
 pub use stream_route::{TcpRouteSpec, TlsRouteSpec};
 pub use traffic_policy::TrafficPolicySpec;
@@ -65,13 +67,16 @@ pub enum Kind {
     TcpRoute,
     /// What a gateway's listeners accept, and how much of it.
     ListenerPolicy,
+    /// How many requests something takes, and which are refused.
+    RateLimit,
 }
 
 impl Kind {
     /// Every kind, in the order in which they are applied and shown.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Service,
         Self::TrafficPolicy,
+        Self::RateLimit,
         Self::Certificate,
         Self::Gateway,
         Self::ListenerPolicy,
@@ -93,6 +98,7 @@ impl Kind {
             Self::TlsRoute => "TLSRoute",
             Self::TcpRoute => "TCPRoute",
             Self::ListenerPolicy => "ListenerPolicy",
+            Self::RateLimit => "RateLimit",
         }
     }
 
@@ -107,9 +113,11 @@ impl Kind {
             Self::Gateway | Self::HttpRoute | Self::GrpcRoute | Self::TlsRoute | Self::TcpRoute => {
                 GATEWAY_API_VERSION
             }
-            Self::Service | Self::Certificate | Self::TrafficPolicy | Self::ListenerPolicy => {
-                WEIR_API_VERSION
-            }
+            Self::Service
+            | Self::Certificate
+            | Self::TrafficPolicy
+            | Self::ListenerPolicy
+            | Self::RateLimit => WEIR_API_VERSION,
         }
     }
 }
@@ -251,6 +259,8 @@ pub enum Spec {
     TcpRoute(TcpRouteSpec),
     /// A `ListenerPolicy`.
     ListenerPolicy(ListenerPolicySpec),
+    /// A `RateLimit`.
+    RateLimit(RateLimitSpec),
 }
 
 impl Resource {
@@ -266,6 +276,7 @@ impl Resource {
             Spec::TlsRoute(_) => Kind::TlsRoute,
             Spec::TcpRoute(_) => Kind::TcpRoute,
             Spec::ListenerPolicy(_) => Kind::ListenerPolicy,
+            Spec::RateLimit(_) => Kind::RateLimit,
         }
     }
 
@@ -299,6 +310,7 @@ impl TryFrom<RawResource> for Resource {
             Kind::TlsRoute => Spec::TlsRoute(serde_json::from_value(raw.spec)?),
             Kind::TcpRoute => Spec::TcpRoute(serde_json::from_value(raw.spec)?),
             Kind::ListenerPolicy => Spec::ListenerPolicy(serde_json::from_value(raw.spec)?),
+            Kind::RateLimit => Spec::RateLimit(serde_json::from_value(raw.spec)?),
         };
         Ok(Self { metadata: raw.metadata, spec })
     }
@@ -319,6 +331,7 @@ impl From<Resource> for RawResource {
             Spec::TlsRoute(spec) => value(serde_json::to_value(spec)),
             Spec::TcpRoute(spec) => value(serde_json::to_value(spec)),
             Spec::ListenerPolicy(spec) => value(serde_json::to_value(spec)),
+            Spec::RateLimit(spec) => value(serde_json::to_value(spec)),
         };
         Self { api_version: kind.api_version().to_owned(), kind, metadata: resource.metadata, spec }
     }

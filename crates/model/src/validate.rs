@@ -10,6 +10,8 @@ pub mod grpc_route;
 mod hints;
 pub mod http_route;
 pub mod listener_policy;
+mod policy;
+pub mod rate_limit;
 mod registry;
 pub mod route;
 pub mod service;
@@ -17,13 +19,16 @@ mod set;
 mod stream_route;
 pub mod traffic_policy;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::names::{self, BadName};
 use crate::resource::{Metadata, Resource, ResourceId, Spec};
+use crate::units::Span;
 pub use hints::hints;
 pub use registry::*;
-pub use set::{Scope, conflicts};
+pub use set::{LIMITS_MAX, Scope, conflicts};
 
 /// Largest weight of an endpoint or a reference (the Gateway API's own limit).
 pub const WEIGHT_MAX: u32 = 1_000_000;
@@ -88,6 +93,7 @@ fn judge(spec: &Spec, faults: &mut Faults) {
         Spec::TlsRoute(spec) => stream_route::validate_tls(spec, faults),
         Spec::TcpRoute(spec) => stream_route::validate_tcp(spec, faults),
         Spec::ListenerPolicy(spec) => listener_policy::validate(spec, faults),
+        Spec::RateLimit(spec) => rate_limit::validate(spec, faults),
     }
 }
 
@@ -163,6 +169,25 @@ impl Faults {
         }
     }
 
+    /// A number must be in a range, if it is there. What is no number is in none.
+    fn number(&mut self, path: &str, value: Option<f64>, range: Bounds) {
+        if let Some(value) = value
+            && !range.hold(value)
+        {
+            self.add(path, format!("{value} is out of range"), range.to_string());
+        }
+    }
+
+    /// A length of time must be in a range, if it is there.
+    fn span(&mut self, path: &str, value: Option<Span>, range: std::ops::RangeInclusive<Duration>) {
+        if let Some(value) = value
+            && !range.contains(&value.0)
+        {
+            let expected = format!("{} to {}", Span(*range.start()), Span(*range.end()));
+            self.add(path, format!("{value} is out of range"), expected);
+        }
+    }
+
     fn pattern(&mut self, path: &str, pattern: &str) {
         if let Err(why) = crate::pattern::check(pattern) {
             let shown = crate::document::node::shortened(pattern);
@@ -192,6 +217,34 @@ impl Faults {
                     quoted.join(" or "),
                 );
             }
+        }
+    }
+}
+
+/// A range of numbers, shown as what is expected. `Above` leaves its first number out, `Between` both.
+#[derive(Clone, Copy, Debug)]
+enum Bounds {
+    From(f64, f64),
+    Above(f64, f64),
+    Between(f64, f64),
+}
+
+impl Bounds {
+    fn hold(self, value: f64) -> bool {
+        match self {
+            Self::From(min, max) => min <= value && value <= max,
+            Self::Above(min, max) => min < value && value <= max,
+            Self::Between(min, max) => min < value && value < max,
+        }
+    }
+}
+
+impl std::fmt::Display for Bounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::From(min, max) => write!(f, "{min} to {max}"),
+            Self::Above(min, max) => write!(f, "more than {min}, at most {max}"),
+            Self::Between(min, max) => write!(f, "more than {min} and less than {max}"),
         }
     }
 }

@@ -35,8 +35,8 @@ use weir_model::resource::listener_policy::{
 use weir_model::resource::service::{Protocol, ServiceSpec, StaticEndpoint};
 use weir_model::resource::stream_route::{StreamRouteRule, TcpRouteSpec, TlsRouteSpec};
 use weir_model::resource::traffic_policy::{
-    Balance, BalancePolicy, Connection, ProxyProtocolVersion, Retry, TargetRef, Timeouts, TrafficPolicySpec,
-    UpstreamTls,
+    Balance, BalancePolicy, Connection, PolicyTarget, ProxyProtocolVersion, Retry, Timeouts,
+    TrafficPolicySpec, UpstreamTls,
 };
 use weir_model::resource::{Metadata, Resource, Spec};
 use weir_model::units::{Size, Span};
@@ -430,24 +430,24 @@ fn certificate() {
 #[test]
 fn traffic_policy() {
     let spec = TrafficPolicySpec {
-        target_refs: vec![TargetRef { kind: Some(text("Service")), name: text("cart") }],
-        balance: Some(Balance { policy: BalancePolicy::RoundRobin }),
+        target_refs: vec![PolicyTarget {
+            kind: Some(text("Service")),
+            name: text("cart"),
+            ..PolicyTarget::default()
+        }],
+        balance: Some(Balance { policy: BalancePolicy::RoundRobin, ..Balance::default() }),
         timeouts: Some(Timeouts {
             connect: Some(span("500ms")),
             request: Some(span("0s")),
+            per_try: None,
             idle: Some(span("90s")),
         }),
-        retry: Some(Retry { attempts: 2 }),
-        tls: None,
-        proxy_protocol: None,
-        connection: None,
+        retry: Some(Retry { attempts: 2, ..Retry::default() }),
+        ..TrafficPolicySpec::default()
     };
     golden("traffic_policy", &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(spec) });
     let spec = TrafficPolicySpec {
-        target_refs: vec![TargetRef { kind: None, name: text("cart") }],
-        balance: None,
-        timeouts: None,
-        retry: None,
+        target_refs: vec![PolicyTarget { name: text("cart"), ..PolicyTarget::default() }],
         tls: Some(UpstreamTls {
             server_name: Some(text("cart.internal")),
             ca_refs: vec![certificate_ref("internal")],
@@ -456,6 +456,7 @@ fn traffic_policy() {
         }),
         proxy_protocol: Some(ProxyProtocolVersion::V2),
         connection: Some(Connection { streams_max: Some(100), connections_max: Some(8) }),
+        ..TrafficPolicySpec::default()
     };
     golden("traffic_policy_tls", &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(spec) });
 }
@@ -707,13 +708,13 @@ fn spec() -> impl Strategy<Value = Spec> {
     });
     let policy = (word(), spans(), any::<u32>()).prop_map(|(name, connect, attempts)| {
         Spec::TrafficPolicy(TrafficPolicySpec {
-            target_refs: vec![TargetRef { kind: None, name }],
-            balance: None,
-            timeouts: Some(Timeouts { connect, request: connect, idle: None }),
-            retry: Some(Retry { attempts }),
+            target_refs: vec![PolicyTarget { name, ..PolicyTarget::default() }],
+            timeouts: Some(Timeouts { connect, request: connect, per_try: None, idle: None }),
+            retry: Some(Retry { attempts, ..Retry::default() }),
             tls: Some(UpstreamTls { server_name: Some(attempts.to_string()), ..UpstreamTls::default() }),
             proxy_protocol: Some(ProxyProtocolVersion::V1),
             connection: Some(Connection { streams_max: Some(attempts), connections_max: None }),
+            ..TrafficPolicySpec::default()
         })
     });
     let listener =

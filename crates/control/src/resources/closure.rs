@@ -38,10 +38,11 @@ impl Closure {
     }
 }
 
-/// What a subscription leads to: for a gateway the Gateway, its policies, routes and certificates and the services
-/// behind them; for an upstream the service, its routes inside the mesh and the services behind these. A service brings
-/// its Service document and its traffic policies with their certificates. Whether a listener accepts a route is the data plane's decision:
-/// every route that names the gateway is included.
+/// What a subscription leads to: for a gateway the Gateway, its routes and certificates and the services behind them; for
+/// an upstream the service, its routes inside the mesh and the services behind these. A service brings its Service
+/// document, a gateway, route or service its policies and limits, and a traffic policy its certificates and the services
+/// that its breakers fall back to. Whether a listener accepts a route is the data plane's decision: every route that
+/// names the gateway is included.
 pub fn closure(set: &ResourceSet, subscription: &Subscription) -> Closure {
     let mut closure = Closure::default();
     match subscription {
@@ -50,12 +51,12 @@ pub fn closure(set: &ResourceSet, subscription: &Subscription) -> Closure {
             if let Some(entry) = set.get(&id) {
                 add_certificates(set, entry, &mut closure);
                 closure.resources.insert(id.clone());
-                closure.resources.extend(set.listener_policies_of(&id).iter().cloned());
+                add_policies(set, &id, &mut closure);
                 add_routes(set, &id, &mut closure);
             }
         }
         Subscription::Upstream(service) => {
-            add_service(set, service, &mut closure);
+            add_service(set, service.clone(), &mut closure);
             let id = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
             add_routes(set, &id, &mut closure);
         }
@@ -69,25 +70,42 @@ fn add_routes(set: &ResourceSet, parent: &ResourceId, closure: &mut Closure) {
     for id in set.routes_of(parent) {
         let Some(entry) = set.get(id) else { continue };
         closure.resources.insert(id.clone());
+        for service in add_policies(set, id, closure) {
+            add_service(set, service, closure);
+        }
         for backend in entry.resource.spec.backends() {
             if backend.kind.is_none_or(|kind| kind == "Service") {
                 let namespace = backend.namespace.unwrap_or(&id.namespace);
-                add_service(set, &ServiceRef::new(namespace, backend.name), closure);
+                add_service(set, ServiceRef::new(namespace, backend.name), closure);
             }
         }
     }
 }
 
-fn add_service(set: &ResourceSet, service: &ServiceRef, closure: &mut Closure) {
-    if closure.services.insert(service.clone()) {
-        add_existing(set, ResourceId::new(Kind::Service, &*service.namespace, &*service.name), closure);
-        for id in set.policies_of(service) {
-            closure.resources.insert(id.clone());
-            if let Some(entry) = set.get(id) {
-                add_certificates(set, entry, closure);
-            }
+/// A service, and those that its calls go to instead when its breakers are open: fallbacks may have fallbacks.
+fn add_service(set: &ResourceSet, service: ServiceRef, closure: &mut Closure) {
+    let mut left = vec![service];
+    while let Some(service) = left.pop() {
+        if closure.services.insert(service.clone()) {
+            let id = ResourceId::new(Kind::Service, service.namespace, service.name);
+            left.extend(add_policies(set, &id, closure));
+            add_existing(set, id, closure);
         }
     }
+}
+
+/// The policies and limits of a service, a gateway or a route, with the certificates they refer to. Gives the services
+/// that calls go to instead.
+fn add_policies(set: &ResourceSet, target: &ResourceId, closure: &mut Closure) -> Vec<ServiceRef> {
+    let mut fallbacks = Vec::new();
+    for id in set.policies_of(target) {
+        let Some(entry) = set.get(id) else { continue };
+        closure.resources.insert(id.clone());
+        add_certificates(set, entry, closure);
+        let found = entry.resource.spec.fallbacks();
+        fallbacks.extend(found.into_iter().map(|fallback| fallback.service(&id.namespace)));
+    }
+    fallbacks
 }
 
 /// The certificates that a gateway or a traffic policy refers to.

@@ -24,10 +24,8 @@ pub struct ResourceSet {
     entries: BTreeMap<ResourceId, Arc<ResourceEntry>>,
     /// Routes by the gateway or service that is their parent, in order of their ids.
     routes: HashMap<ResourceId, Vec<ResourceId>>,
-    /// Traffic policies by the service they are for, in order of their ids.
-    policies: HashMap<ServiceRef, Vec<ResourceId>>,
-    /// Listener policies by the gateway they are for, in order of their ids.
-    listener_policies: HashMap<ResourceId, Vec<ResourceId>>,
+    /// Policies of every kind by what they are for (a service, a gateway, a route), in order of their ids.
+    policies: HashMap<ResourceId, Vec<ResourceId>>,
 }
 
 impl ResourceSet {
@@ -70,20 +68,10 @@ impl ResourceSet {
                 let parent = ResourceId::new(kind, &**namespace, &*parent.name);
                 push_once(self.routes.entry(parent).or_default(), id);
             }
-            match &entry.resource.spec {
-                Spec::TrafficPolicy(policy) => {
-                    for target in &policy.target_refs {
-                        let service = ServiceRef::new(&*id.namespace, &*target.name);
-                        push_once(self.policies.entry(service).or_default(), id);
-                    }
+            for target in entry.resource.spec.targets() {
+                if let Some(target) = target.id(&id.namespace) {
+                    push_once(self.policies.entry(target).or_default(), id);
                 }
-                Spec::ListenerPolicy(policy) => {
-                    for target in &policy.target_refs {
-                        let gateway = ResourceId::new(Kind::Gateway, &*id.namespace, &*target.name);
-                        push_once(self.listener_policies.entry(gateway).or_default(), id);
-                    }
-                }
-                _ => {}
             }
         }
     }
@@ -133,14 +121,9 @@ impl ResourceSet {
         self.routes.get(parent).map_or(&[], |routes| routes)
     }
 
-    /// The traffic policies for this service, by id.
-    pub fn policies_of(&self, service: &ServiceRef) -> &[ResourceId] {
-        self.policies.get(service).map_or(&[], |policies| policies)
-    }
-
-    /// The listener policies for this gateway, by id.
-    pub fn listener_policies_of(&self, gateway: &ResourceId) -> &[ResourceId] {
-        self.listener_policies.get(gateway).map_or(&[], |policies| policies)
+    /// The policies of every kind for this service, gateway or route (or parts of it), by id.
+    pub fn policies_of(&self, target: &ResourceId) -> &[ResourceId] {
+        self.policies.get(target).map_or(&[], |policies| policies)
     }
 }
 

@@ -21,9 +21,11 @@ enum Treat {
     Refuse(&'static str),
     /// The same for one value.
     RefuseValue(&'static str, &'static str),
+    /// It is called this, below `spec`.
+    Elsewhere(&'static str),
 }
 
-use Treat::{Ignore, NotYet, NotYetValue, Refuse, RefuseValue};
+use Treat::{Elsewhere, Ignore, NotYet, NotYetValue, Refuse, RefuseValue};
 
 const KEPT_BY_KUBERNETES: &str = "kept by Kubernetes about its own copy";
 const OBJECTS_OF_KUBERNETES: &str = "concerns objects that Kubernetes would create";
@@ -80,22 +82,67 @@ const HTTP_ROUTE: &[(&str, Treat)] = &[
 /// Fields of `TLSRoute` and `TCPRoute`.
 const STREAM_ROUTE: &[(&str, Treat)] = &[("spec.useDefaultGateways", NotYet)];
 
-/// Fields of `TrafficPolicy` that the design has and the code has not.
+/// Fields of `TrafficPolicy` that proxies do not carry out yet, and names that it has elsewhere. A line goes when what it
+/// names is in force.
 const TRAFFIC_POLICY: &[(&str, Treat)] = &[
-    ("spec.breaker", NotYet),
+    // Policies for routes.
+    ("spec.targetRefs[].kind", NotYetValue("HTTPRoute")),
+    ("spec.targetRefs[].kind", NotYetValue("GRPCRoute")),
+    // Breakers and their fallbacks.
+    ("spec.breakers", NotYet),
+    // Ejection.
     ("spec.outlier", NotYet),
-    ("spec.hedging", NotYet),
-    ("spec.slowStart", NotYet),
-    ("spec.locality", NotYet),
-    ("spec.fallback", NotYet),
-    ("spec.connectionPool", NotYet),
-    ("spec.retry.budget", NotYet),
+    // Hedging.
+    ("spec.hedge", NotYet),
+    // Retries upon answers, their delays and their budget.
     ("spec.retry.statuses", NotYet),
+    ("spec.retry.grpcStatuses", NotYet),
+    ("spec.retry.backoff", NotYet),
+    ("spec.retry.budget", NotYet),
+    // Times.
+    ("spec.timeouts.perTry", NotYet),
+    // Balancers.
     ("spec.balance.policy", NotYetValue("least_connections")),
     ("spec.balance.policy", NotYetValue("peak_ewma")),
     ("spec.balance.policy", NotYetValue("prequal")),
     ("spec.balance.policy", NotYetValue("ring_hash")),
     ("spec.balance.policy", NotYetValue("maglev")),
+    ("spec.balance.hash", NotYet),
+    ("spec.balance.loadFactor", NotYet),
+    ("spec.balance.decay", NotYet),
+    // What stands around balancers.
+    ("spec.balance.slowStart", NotYet),
+    ("spec.balance.locality", NotYet),
+    ("spec.balance.panicThreshold", NotYet),
+    ("spec.balance.subset", NotYet),
+    // Names that are written elsewhere, or otherwise: these lines stay.
+    ("spec.breaker", Elsewhere("breakers")),
+    ("spec.circuitBreaker", Elsewhere("breakers")),
+    ("spec.circuitBreakers", Elsewhere("breakers")),
+    ("spec.hedging", Elsewhere("hedge")),
+    ("spec.outlierDetection", Elsewhere("outlier")),
+    ("spec.loadBalancer", Elsewhere("balance")),
+    ("spec.slowStart", Elsewhere("balance.slowStart")),
+    ("spec.locality", Elsewhere("balance.locality")),
+    ("spec.subset", Elsewhere("balance.subset")),
+    ("spec.panicThreshold", Elsewhere("balance.panicThreshold")),
+    ("spec.fallback", Elsewhere("breakers[].fallback")),
+    ("spec.connectionPool", Elsewhere("connection")),
+    ("spec.rateLimit", Refuse("limits are documents of their own, of kind RateLimit")),
+];
+
+/// The same of `RateLimit`.
+const RATE_LIMIT: &[(&str, Treat)] = &[
+    ("spec.scope", NotYetValue("global")),
+    // Names that are written elsewhere, or otherwise: these lines stay.
+    ("spec.rate", Elsewhere("rates[].requests")),
+    ("spec.requests", Elsewhere("rates[].requests")),
+    ("spec.per", Elsewhere("rates[].per")),
+    ("spec.burst", Elsewhere("rates[].burst")),
+    ("spec.concurrency", Elsewhere("concurrencyMax")),
+    ("spec.queueTimeout", Elsewhere("queue.timeout")),
+    ("spec.queueMax", Elsewhere("queue.max")),
+    ("spec.selector", Elsewhere("targetRefs")),
 ];
 
 /// Takes the fields without meaning out of a document, and finds those that are not supported yet.
@@ -105,6 +152,7 @@ pub(super) fn set_aside(kind: Kind, root: &mut Node, faults: &mut Vec<Fault>) ->
         Kind::HttpRoute | Kind::GrpcRoute => HTTP_ROUTE,
         Kind::TlsRoute | Kind::TcpRoute => STREAM_ROUTE,
         Kind::TrafficPolicy => TRAFFIC_POLICY,
+        Kind::RateLimit => RATE_LIMIT,
         Kind::Service | Kind::Certificate | Kind::ListenerPolicy => &[],
     };
     let mut walk = Walk { ignored: Vec::new(), faults, path: String::new() };
@@ -169,6 +217,7 @@ impl Walk<'_> {
             Refuse(why) => {
                 return self.fault(entry.place, format!("`{}` has no meaning here: {why}", shortened(key)));
             }
+            Elsewhere(name) => return self.misnamed(entry.place, name),
             // An empty one asks for nothing.
             _ if entry.node.is_void() => return,
             _ => {
@@ -180,9 +229,22 @@ impl Walk<'_> {
     }
 
     fn fault(&mut self, place: Place, message: String) {
-        if self.faults.len() >= ERRORS_MAX {
-            return;
+        self.add(Fault { place: Some(place), path: self.path.clone(), message, ..Fault::default() });
+    }
+
+    fn misnamed(&mut self, place: Place, name: &str) {
+        self.add(Fault {
+            place: Some(place),
+            path: self.path.clone(),
+            message: "unknown field".to_owned(),
+            suggestion: Some(format!("spec.{name}")),
+            ..Fault::default()
+        });
+    }
+
+    fn add(&mut self, fault: Fault) {
+        if self.faults.len() < ERRORS_MAX {
+            self.faults.push(fault);
         }
-        self.faults.push(Fault { place: Some(place), path: self.path.clone(), message, ..Fault::default() });
     }
 }

@@ -17,9 +17,8 @@ const GATEWAY_API_VERSION_ALPHA_3: &str = "gateway.networking.k8s.io/v1alpha3";
 const DOCUMENT_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
 
 /// Kinds of the design that are not there yet: to drop one silently would change what the set means.
-const NOT_YET: [&str; 10] = [
+const NOT_YET: [&str; 9] = [
     "UDPRoute",
-    "RateLimit",
     "AccessPolicy",
     "JwtProvider",
     "ConfigItem",
@@ -141,7 +140,9 @@ fn sort(root: &Node) -> Result<Sorted, Fault> {
         Kind::Gateway | Kind::HttpRoute => &[GATEWAY_API_VERSION, GATEWAY_API_VERSION_BETA],
         Kind::GrpcRoute | Kind::TcpRoute => &[GATEWAY_API_VERSION, GATEWAY_API_VERSION_ALPHA],
         Kind::TlsRoute => &[GATEWAY_API_VERSION, GATEWAY_API_VERSION_ALPHA_3, GATEWAY_API_VERSION_ALPHA],
-        Kind::Service | Kind::Certificate | Kind::TrafficPolicy | Kind::ListenerPolicy => &[WEIR_API_VERSION],
+        Kind::Service | Kind::Certificate | Kind::TrafficPolicy | Kind::ListenerPolicy | Kind::RateLimit => {
+            &[WEIR_API_VERSION]
+        }
     };
     if let Some((entry, text)) = version
         && !accepted.contains(&text)
@@ -213,6 +214,7 @@ fn resource(kind: Kind, mut root: Node) -> Result<(Resource, Vec<Ignored>), Vec<
         Kind::TlsRoute => decode(spec, "spec").map(Spec::TlsRoute),
         Kind::TcpRoute => decode(spec, "spec").map(Spec::TcpRoute),
         Kind::ListenerPolicy => decode(spec, "spec").map(Spec::ListenerPolicy),
+        Kind::RateLimit => decode(spec, "spec").map(Spec::RateLimit),
     };
     let spec = spec.map_err(&mut note).ok();
     match (metadata, spec) {

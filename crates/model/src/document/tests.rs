@@ -250,7 +250,7 @@ fn missing_and_misspelt() {
     refused(
         "metadata: {name: a}\n",
         &[
-            ":1: the field `kind` is missing; expected one of `Service`, `TrafficPolicy`, `Certificate`, `Gateway`, `ListenerPolicy`, `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`",
+            ":1: the field `kind` is missing; expected one of `Service`, `TrafficPolicy`, `RateLimit`, `Certificate`, `Gateway`, `ListenerPolicy`, `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`",
         ],
     );
     refused("kind: Service\n", &[":1: Service metadata: the field `name` is missing"]);
@@ -266,7 +266,7 @@ fn missing_and_misspelt() {
     refused(
         "kind: Deployment\nmetadata: {name: a}\n",
         &[
-            ":1: Deployment/a kind: unknown kind `Deployment`; expected one of `Service`, `TrafficPolicy`, `Certificate`, `Gateway`, `ListenerPolicy`, `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`",
+            ":1: Deployment/a kind: unknown kind `Deployment`; expected one of `Service`, `TrafficPolicy`, `RateLimit`, `Certificate`, `Gateway`, `ListenerPolicy`, `HTTPRoute`, `GRPCRoute`, `TLSRoute`, `TCPRoute`",
         ],
     );
     refused("kind: [1]\n", &[":1: kind: a list where the name of a kind was expected"]);

@@ -39,6 +39,34 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Header,
+        Self::Cookie,
+        Self::Query,
+        Self::Path,
+        Self::Host,
+        Self::Method,
+        Self::SourceAddress,
+        Self::Caller,
+        Self::Route,
+    ];
+
+    /// The name as written in a document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Cookie => "cookie",
+            Self::Query => "query",
+            Self::Path => "path",
+            Self::Host => "host",
+            Self::Method => "method",
+            Self::SourceAddress => "sourceAddress",
+            Self::Caller => "caller",
+            Self::Route => "route",
+        }
+    }
+
     /// Whether it needs a name.
     pub const fn is_named(self) -> bool {
         matches!(self, Self::Header | Self::Cookie | Self::Query)

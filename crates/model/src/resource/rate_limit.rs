@@ -74,6 +74,30 @@ pub enum LimitAlgorithm {
     Adaptive,
 }
 
+impl LimitAlgorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 6] = [
+        Self::TokenBucket,
+        Self::LeakyBucket,
+        Self::SlidingWindow,
+        Self::WarmUp,
+        Self::Concurrency,
+        Self::Adaptive,
+    ];
+
+    /// The name as written in a document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenBucket => "token_bucket",
+            Self::LeakyBucket => "leaky_bucket",
+            Self::SlidingWindow => "sliding_window",
+            Self::WarmUp => "warm_up",
+            Self::Concurrency => "concurrency",
+            Self::Adaptive => "adaptive",
+        }
+    }
+}
+
 /// So many requests in so much time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

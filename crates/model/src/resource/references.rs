@@ -77,7 +77,8 @@ impl Spec {
             | Self::Service(_)
             | Self::Certificate(_)
             | Self::TrafficPolicy(_)
-            | Self::ListenerPolicy(_) => &[],
+            | Self::ListenerPolicy(_)
+            | Self::RateLimit(_) => &[],
         }
     }
 
@@ -102,6 +103,17 @@ impl Spec {
             }
             Self::TlsRoute(route) => route.rules.iter().map(|rule| (&*rule.backend_refs, &[][..])).collect(),
             Self::TcpRoute(route) => route.rules.iter().map(|rule| (&*rule.backend_refs, &[][..])).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The names of a route's rules, of those that have one; none for what is no route.
+    pub fn rule_names(&self) -> Vec<&str> {
+        match self {
+            Self::HttpRoute(route) => route.rules.iter().filter_map(|rule| rule.name.as_deref()).collect(),
+            Self::GrpcRoute(route) => route.rules.iter().filter_map(|rule| rule.name.as_deref()).collect(),
+            Self::TlsRoute(route) => route.rules.iter().filter_map(|rule| rule.name.as_deref()).collect(),
+            Self::TcpRoute(route) => route.rules.iter().filter_map(|rule| rule.name.as_deref()).collect(),
             _ => Vec::new(),
         }
     }

@@ -176,7 +176,7 @@ fn header_modifier(path: &str, modifier: &HeaderModifier, faults: &mut Faults) {
 }
 
 /// The name of a field that may be changed.
-fn field_name(path: &str, name: &str, faults: &mut Faults) {
+pub(super) fn field_name(path: &str, name: &str, faults: &mut Faults) {
     if name.len() > route::CONDITION_NAME_BYTES_MAX {
         return faults.add(
             path,
@@ -197,7 +197,7 @@ fn field_name(path: &str, name: &str, faults: &mut Faults) {
     }
 }
 
-fn value(path: &str, value: &str, faults: &mut Faults) {
+pub(super) fn value(path: &str, value: &str, faults: &mut Faults) {
     let is_odd = |c: char| c.is_control() && c != '\t';
     if value.len() > route::CONDITION_VALUE_BYTES_MAX || value.chars().any(is_odd) {
         let max = route::CONDITION_VALUE_BYTES_MAX;

@@ -2,6 +2,7 @@
 //! later.
 
 mod overlap;
+mod policies;
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +11,7 @@ use crate::document::nearest;
 use crate::resource::filter::FilterKind;
 use crate::resource::gateway::{FromNamespaces, GatewaySpec, Listener};
 use crate::resource::route::{BackendRef, ParentRef};
-use crate::resource::{Kind, ListenerPolicySpec, Resource, ResourceId, ServiceRef, Spec, TrafficPolicySpec};
+use crate::resource::{Kind, Resource, ResourceId, ServiceRef, Spec};
 use overlap::Routes;
 
 /// Hints about some resources among all there are, each with the resource it is about. `registered` tells whether a
@@ -24,6 +25,7 @@ pub fn hints<'a>(
     let mut surroundings = Surroundings {
         gateways: HashMap::new(),
         declared: HashSet::new(),
+        rules: HashMap::new(),
         routes: Routes::default(),
         registered,
     };
@@ -38,6 +40,9 @@ pub fn hints<'a>(
         match &resource.spec {
             Spec::Gateway(spec) => drop(surroundings.gateways.insert(name, spec)),
             Spec::Service(_) => drop(surroundings.declared.insert(name)),
+            Spec::HttpRoute(_) | Spec::GrpcRoute(_) => {
+                surroundings.rules.insert((resource.kind(), name.0, name.1), &resource.spec);
+            }
             _ => {}
         }
     }
@@ -48,8 +53,9 @@ pub fn hints<'a>(
             Spec::HttpRoute(_) | Spec::GrpcRoute(_) | Spec::TlsRoute(_) | Spec::TcpRoute(_) => {
                 route(resource, &surroundings)
             }
-            Spec::TrafficPolicy(spec) => policy(namespace, spec, &surroundings),
-            Spec::ListenerPolicy(spec) => listener_policy(namespace, spec, &surroundings.gateways),
+            Spec::TrafficPolicy(_) | Spec::RateLimit(_) | Spec::ListenerPolicy(_) => {
+                policies::hints(namespace, &resource.spec, &surroundings)
+            }
             Spec::Gateway(_) | Spec::Service(_) | Spec::Certificate(_) => Vec::new(),
         };
         hints.extend(found.into_iter().take(FAULTS_MAX).map(|hint| (resource.id(), hint)));
@@ -63,6 +69,8 @@ type Gateways<'a> = HashMap<(&'a str, &'a str), &'a GatewaySpec>;
 struct Surroundings<'a, F> {
     gateways: Gateways<'a>,
     declared: HashSet<(&'a str, &'a str)>,
+    /// Routes that policies can be for, by kind, namespace and name.
+    rules: HashMap<(Kind, &'a str, &'a str), &'a Spec>,
     routes: Routes<'a>,
     registered: F,
 }
@@ -124,33 +132,6 @@ where
         hints.extend(surroundings.unknown_service(format!("{}.name", backend.place), of, backend.name));
     }
     hints
-}
-
-fn listener_policy(namespace: &str, spec: &ListenerPolicySpec, gateways: &Gateways<'_>) -> Vec<FieldError> {
-    let mut hints = Vec::new();
-    for (index, target) in spec.target_refs.iter().enumerate() {
-        let path = format!("spec.targetRefs[{index}]");
-        match gateways.get(&(namespace, target.name.as_str())) {
-            None => hints.push(no_gateway(&path, namespace, &target.name, gateways)),
-            Some(gateway) => {
-                let section = target.section_name.as_deref();
-                hints.extend(section.and_then(|section| no_listener(&path, section, gateway)));
-            }
-        }
-    }
-    hints
-}
-
-fn policy<F>(namespace: &str, spec: &TrafficPolicySpec, surroundings: &Surroundings<'_, F>) -> Vec<FieldError>
-where
-    F: Fn(&ServiceRef) -> bool,
-{
-    let targets = spec.target_refs.iter().enumerate();
-    targets
-        .filter_map(|(index, target)| {
-            surroundings.unknown_service(format!("spec.targetRefs[{index}].name"), namespace, &target.name)
-        })
-        .collect()
 }
 
 /// Why a route takes no effect at a gateway, if so.

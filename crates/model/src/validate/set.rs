@@ -1,11 +1,15 @@
 //! Rules over resources taken together.
 
+mod policies;
+
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::FieldError;
 use crate::resource::references::{CertificateNeed, CertificateUse};
 use crate::resource::{CertificateSpec, GatewaySpec, Kind, Resource, ResourceId, Spec};
+pub use policies::LIMITS_MAX;
+use policies::Policies;
 
 /// Where the resources of a set take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +26,7 @@ pub fn conflicts(resources: &[&Resource], scope: Scope) -> Vec<(usize, FieldErro
     let mut faults = Vec::new();
     let ids: Vec<ResourceId> = resources.iter().map(|resource| resource.id()).collect();
     let mut known = HashSet::new();
-    let mut policies: HashMap<(&str, &str), usize> = HashMap::new();
-    let mut listeners: HashMap<(&str, &str, Option<&str>), usize> = HashMap::new();
+    let mut policies = Policies::default();
     let mut bound: HashMap<u16, Bound> = HashMap::new();
     for (index, resource) in resources.iter().enumerate() {
         if !known.insert(&ids[index]) {
@@ -33,28 +36,8 @@ pub fn conflicts(resources: &[&Resource], scope: Scope) -> Vec<(usize, FieldErro
         }
         match &resource.spec {
             Spec::Gateway(spec) => sockets(index, spec, scope, &ids, &mut bound, &mut faults),
-            Spec::TrafficPolicy(spec) => {
-                for (at, target) in spec.target_refs.iter().enumerate() {
-                    let service = (resource.metadata.namespace.as_str(), target.name.as_str());
-                    let first = *policies.entry(service).or_insert(index);
-                    if first != index {
-                        let message = format!("`{}` already has a policy, {}", target.name, ids[first]);
-                        let fault = FieldError::new(format!("spec.targetRefs[{at}]"), message);
-                        faults.push((index, fault.expected("one policy for each service")));
-                    }
-                }
-            }
-            Spec::ListenerPolicy(spec) => {
-                for (at, target) in spec.target_refs.iter().enumerate() {
-                    let section = target.section_name.as_deref();
-                    let key = (resource.metadata.namespace.as_str(), target.name.as_str(), section);
-                    let first = *listeners.entry(key).or_insert(index);
-                    if first != index {
-                        let message = format!("`{}` already has a policy, {}", target.name, ids[first]);
-                        let fault = FieldError::new(format!("spec.targetRefs[{at}]"), message);
-                        faults.push((index, fault.expected("one policy for each gateway or listener")));
-                    }
-                }
+            Spec::TrafficPolicy(_) | Spec::RateLimit(_) | Spec::ListenerPolicy(_) => {
+                policies.add(index, resource, &ids, &mut faults);
             }
             Spec::HttpRoute(_)
             | Spec::GrpcRoute(_)
@@ -78,6 +61,7 @@ pub fn conflicts(resources: &[&Resource], scope: Scope) -> Vec<(usize, FieldErro
         faults.extend(missing.map(|fault| (index, fault)));
     }
     shared_ports(resources, &ids, &mut faults);
+    policies::circles(resources, &mut faults);
     faults.sort_by_key(|(index, _)| *index);
     faults
 }

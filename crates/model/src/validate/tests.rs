@@ -217,17 +217,13 @@ fn services_policies_and_certificates() {
             "spec.endpoints[2]: A port 1 is there twice; expected each endpoint once; use `weight` for a larger share",
         ],
     );
-    check(
-        "TrafficPolicy",
-        "targetRefs: []",
-        &["spec.targetRefs: it is empty; expected at least one service"],
-    );
+    check("TrafficPolicy", "targetRefs: []", &["spec.targetRefs: it is empty; expected at least one target"]);
     check(
         "TrafficPolicy",
         "targetRefs: [{name: a}, {name: a}, {kind: X, name: b}], retry: {attempts: 11}, timeouts: {connect: 0s}",
         &[
-            "spec.targetRefs[1]: `a` is there twice; expected each service once",
-            "spec.targetRefs[2].kind: `X` has no meaning here; expected `Service`",
+            "spec.targetRefs[1]: `a` is there twice; expected each target once",
+            "spec.targetRefs[2].kind: `X` has no meaning here; expected `Service` or `HTTPRoute` or `GRPCRoute`",
             "spec.timeouts.connect: no time to connect in; expected a duration above zero",
             "spec.retry.attempts: 11 retries of one request; expected 0 to 10",
         ],

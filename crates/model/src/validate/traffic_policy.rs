@@ -1,47 +1,47 @@
 //! Rules of `TrafficPolicy`.
 
-use std::collections::HashSet;
+mod balance;
+mod breaker;
+mod retry;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Faults, certificate};
+use super::{Faults, certificate, policy};
 use crate::names;
-use crate::resource::TrafficPolicySpec;
-use crate::resource::traffic_policy::{Connection, UpstreamTls};
+use crate::resource::traffic_policy::{Connection, Timeouts, UpstreamTls};
+use crate::resource::{Kind, TrafficPolicySpec};
+use crate::units::Span;
+pub use balance::{AGGRESSION_MAX, DECAY, LOAD_FACTOR_MAX, SLOW_START, SUBSET_MAX};
+pub use breaker::{
+    BREAKERS_MAX, CACHED_AGE, CACHED_BYTES, CALLS_MIN_MAX, CALLS_TO_FALSE_TRIP, FACTOR_MAX, FAILURES_MAX,
+    INTERVAL, OPEN, PROBES_MAX, RAMP_MAX, SLOW_CALL, WINDOW, WINDOW_CALLS_MAX,
+};
+pub use retry::{BACKOFF, BUDGET_WINDOW, HEDGE_DELAY, RESERVE_MAX, RETRIES_MAX};
 
-/// Most services one policy is for.
-pub const TARGETS_MAX: usize = 256;
-/// Most retries of one request.
-pub const RETRIES_MAX: u32 = 10;
 /// Largest `connection.streamsMax`: each may have a window of its own in memory.
 pub const STREAMS_MAX: u32 = 1000;
 /// Largest `connection.connectionsMax`.
 pub const CONNECTIONS_MAX: u32 = 10_000;
 
 pub(super) fn validate(spec: &TrafficPolicySpec, faults: &mut Faults) {
-    if spec.target_refs.is_empty() {
-        faults.add("spec.targetRefs", "it is empty", "at least one service");
+    policy::targets(Kind::TrafficPolicy, &spec.target_refs, faults);
+    of_services(spec, faults);
+    if let Some(found) = &spec.balance {
+        balance::validate(found, faults);
     }
-    faults.at_most("spec.targetRefs", spec.target_refs.len(), TARGETS_MAX);
-    let mut seen = HashSet::new();
-    for (index, target) in spec.target_refs.iter().enumerate() {
-        let path = format!("spec.targetRefs[{index}]");
-        faults.reference(&path, (target.kind.as_deref(), &["Service"]), (None, &[]));
-        faults.name(&format!("{path}.name"), names::registered(&target.name));
-        if !seen.insert(&target.name) {
-            faults.add(path, format!("`{}` is there twice", target.name), "each service once");
-        }
+    if let Some(found) = &spec.timeouts {
+        timeouts(found, faults);
     }
-    if let Some(timeouts) = &spec.timeouts
-        && timeouts.connect.is_some_and(|connect| connect.0 == Duration::ZERO)
-    {
-        faults.add("spec.timeouts.connect", "no time to connect in", "a duration above zero");
+    if let Some(found) = &spec.retry {
+        retry::validate(found, faults);
     }
-    if let Some(retry) = &spec.retry
-        && retry.attempts > RETRIES_MAX
-    {
-        let message = format!("{} retries of one request", retry.attempts);
-        faults.add("spec.retry.attempts", message, format!("0 to {RETRIES_MAX}"));
+    if let Some(found) = &spec.hedge {
+        retry::hedge(found, faults);
+    }
+    breaker::validate(&spec.breakers, &spec.target_refs, faults);
+    if let Some(found) = &spec.outlier {
+        breaker::outlier(found, faults);
     }
     if let Some(tls) = &spec.tls {
         upstream_tls(tls, faults);
@@ -53,6 +53,43 @@ pub(super) fn validate(spec: &TrafficPolicySpec, faults: &mut Faults) {
             faults.within(&format!("spec.connection.{field}"), value.map(u64::from), 1..=u64::from(max));
         }
     }
+}
+
+/// What only a service can have, since it concerns its instances whatever route a call takes.
+fn of_services(spec: &TrafficPolicySpec, faults: &mut Faults) {
+    let mut kinds = spec.target_refs.iter().filter_map(|target| target.of(Kind::TrafficPolicy).kind);
+    let Some(route) = kinds.find(|kind| kind.is_route()) else { return };
+    let timeouts = spec.timeouts.as_ref();
+    let fields = [
+        ("balance", spec.balance.is_some()),
+        ("timeouts.connect", timeouts.is_some_and(|timeouts| timeouts.connect.is_some())),
+        ("timeouts.idle", timeouts.is_some_and(|timeouts| timeouts.idle.is_some())),
+        ("outlier", spec.outlier.is_some()),
+        ("tls", spec.tls.is_some()),
+        ("proxyProtocol", spec.proxy_protocol.is_some()),
+        ("connection", spec.connection.is_some()),
+    ];
+    for (field, _) in fields.into_iter().filter(|(_, is_there)| *is_there) {
+        let message = format!("it does not belong to a policy for a {route}");
+        faults.add(format!("spec.{field}"), message, "a policy for services only");
+    }
+}
+
+fn timeouts(timeouts: &Timeouts, faults: &mut Faults) {
+    if timeouts.connect.is_some_and(|connect| connect.0 == Duration::ZERO) {
+        faults.add("spec.timeouts.connect", "no time to connect in", "a duration above zero");
+    }
+    if let (Some(request), Some(per_try)) = (timeouts.request, timeouts.per_try)
+        && request.0 != Duration::ZERO
+        && per_try > request
+    {
+        let message = format!("one attempt may take longer ({per_try}) than the whole request ({request})");
+        faults.add("spec.timeouts.perTry", message, at_most(request));
+    }
+}
+
+fn at_most(span: Span) -> String {
+    format!("at most {span}")
 }
 
 fn upstream_tls(tls: &UpstreamTls, faults: &mut Faults) {

@@ -291,6 +291,8 @@ fn is_sparse(previous: &Snapshot, inputs: &Inputs) -> bool {
                 .into_iter()
                 .map(|backend| ServiceRef::new(backend.namespace.unwrap_or(&id.namespace), backend.name)),
         );
+        let fallbacks = resource.spec.fallbacks();
+        named.extend(fallbacks.into_iter().map(|fallback| fallback.service(&id.namespace)));
     }
     let stale = previous.upstreams.iter().filter(|upstream| !named.contains(&upstream.service)).count();
     stale > STALE_NAMES_MAX && stale > named.len()
@@ -301,8 +303,9 @@ fn policies(inputs: &Inputs) -> HashMap<ServiceRef, (&ResourceId, &TrafficPolicy
     let mut policies = HashMap::new();
     for (id, resource) in inputs.resources.iter() {
         if let Spec::TrafficPolicy(policy) = &resource.spec {
-            for target in &policy.target_refs {
-                policies.entry(ServiceRef::new(&*id.namespace, &*target.name)).or_insert((id, policy));
+            let targets = policy.target_refs.iter().map(|target| target.of(Kind::TrafficPolicy));
+            for target in targets.filter(|target| target.kind == Some(Kind::Service)) {
+                policies.entry(ServiceRef::new(&*id.namespace, target.name)).or_insert((id, policy));
             }
         }
     }

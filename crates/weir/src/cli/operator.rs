@@ -48,7 +48,7 @@ pub(crate) enum Format {
                   says who applied it, and who refused it and why.\n\n\
                   A document is YAML or JSON with `kind`, `metadata` and `spec`: Gateway, HTTPRoute, GRPCRoute, \
                   TLSRoute and TCPRoute as in the Kubernetes Gateway API, and weir's own Service, TrafficPolicy, \
-                  ListenerPolicy and Certificate.",
+                  RateLimit, ListenerPolicy and Certificate.",
     after_long_help = "Examples:\n  \
                        weir apply -f shop.yaml\n  \
                        weir apply -f gateway.yaml -f routes.yaml     both files in one change\n  \
@@ -77,7 +77,7 @@ pub(crate) struct ApplyArgs {
     long_about = "Shows what the control plane knows.\n\n\
                   What is live:     services, instances, proxies, routes\n\
                   What is declared: Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Service, TrafficPolicy,\n\
-                  \x20                 ListenerPolicy, Certificate, or `all`\n\
+                  \x20                 RateLimit, ListenerPolicy, Certificate, or `all`\n\
                   What happened:    changes\n\n\
                   `services` are all services, registered or declared; `Service` are the documents of that kind.",
     after_long_help = "Examples:\n  \
@@ -117,7 +117,8 @@ pub(crate) struct GetArgs {
                        weir delete -f canary.yaml"
 )]
 pub(crate) struct DeleteArgs {
-    /// Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Service, TrafficPolicy, ListenerPolicy or Certificate
+    /// Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Service, TrafficPolicy, RateLimit, ListenerPolicy or
+    /// Certificate
     #[arg(
         value_name = "KIND",
         requires = "name",

@@ -54,7 +54,7 @@ fn dev_text(local: &local::Local) -> String {
         text,
         "\nTry, in another terminal:\n  \
          {weir} get services{server}\n  \
-         {weir} apply -f FILE{server}              # Gateway, HTTPRoute, Service, TrafficPolicy\n  \
+         {weir} apply -f FILE{server}              # Gateway, HTTPRoute, Service, TrafficPolicy, RateLimit\n  \
          curl -X PUT http://{http}/v1/agent/service/register -d '{{\"Name\": \"web\", \"Port\": 9000}}'\n  \
          {weir} explain GET http://{gateway}/{server}\n\n\
          Ctrl-C stops everything.\n",

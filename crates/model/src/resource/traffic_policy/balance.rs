@@ -60,6 +60,34 @@ pub enum BalancePolicy {
     Maglev,
 }
 
+impl BalancePolicy {
+    /// Every balancer.
+    pub const ALL: [Self; 8] = [
+        Self::RoundRobin,
+        Self::Random,
+        Self::LeastRequest,
+        Self::LeastConnections,
+        Self::PeakEwma,
+        Self::Prequal,
+        Self::RingHash,
+        Self::Maglev,
+    ];
+
+    /// The name as written in a document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+            Self::LeastRequest => "least_request",
+            Self::LeastConnections => "least_connections",
+            Self::PeakEwma => "peak_ewma",
+            Self::Prequal => "prequal",
+            Self::RingHash => "ring_hash",
+            Self::Maglev => "maglev",
+        }
+    }
+}
+
 /// A new endpoint's share grows with its age.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

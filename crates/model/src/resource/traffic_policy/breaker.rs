@@ -99,6 +99,32 @@ pub enum BreakerStrategy {
     Throttle,
 }
 
+impl BreakerLevel {
+    /// The name as written in a document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Route => "route",
+            Self::Instance => "instance",
+        }
+    }
+}
+
+impl BreakerStrategy {
+    /// Every strategy.
+    pub const ALL: [Self; 4] = [Self::Window, Self::Consecutive, Self::Statistical, Self::Throttle];
+
+    /// The name as written in a document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Window => "window",
+            Self::Consecutive => "consecutive",
+            Self::Statistical => "statistical",
+            Self::Throttle => "throttle",
+        }
+    }
+}
+
 /// What happens to a call that is refused; exactly one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

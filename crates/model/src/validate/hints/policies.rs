@@ -1,0 +1,71 @@
+//! Policies for what is not there, and fallbacks to services that nobody knows.
+
+use super::{Surroundings, no_gateway, no_listener};
+use crate::document::nearest;
+use crate::resource::targets::Target;
+use crate::resource::{Kind, ResourceId, ServiceRef, Spec};
+use crate::validate::FieldError;
+
+/// Hints about one policy.
+pub(super) fn hints<F>(namespace: &str, spec: &Spec, surroundings: &Surroundings<'_, F>) -> Vec<FieldError>
+where
+    F: Fn(&ServiceRef) -> bool,
+{
+    let mut hints = Vec::new();
+    for (index, target) in spec.targets().into_iter().enumerate() {
+        let path = format!("spec.targetRefs[{index}]");
+        hints.extend(match target.kind {
+            Some(Kind::Service) => {
+                surroundings.unknown_service(format!("{path}.name"), namespace, target.name)
+            }
+            Some(Kind::Gateway) => at_gateway(&path, namespace, target, surroundings),
+            Some(kind) => at_route(&path, (kind, namespace), target, surroundings),
+            None => None,
+        });
+    }
+    for fallback in spec.fallbacks() {
+        let service = fallback.service(namespace);
+        let path = format!("{}.name", fallback.path());
+        hints.extend(surroundings.unknown_service(path, &service.namespace, &service.name));
+    }
+    hints
+}
+
+fn at_gateway<F>(
+    path: &str,
+    namespace: &str,
+    target: Target<'_>,
+    surroundings: &Surroundings<'_, F>,
+) -> Option<FieldError> {
+    match surroundings.gateways.get(&(namespace, target.name)) {
+        None => Some(no_gateway(path, namespace, target.name, &surroundings.gateways)),
+        Some(gateway) => target.section.and_then(|section| no_listener(path, section, gateway)),
+    }
+}
+
+fn at_route<F>(
+    path: &str,
+    (kind, namespace): (Kind, &str),
+    target: Target<'_>,
+    surroundings: &Surroundings<'_, F>,
+) -> Option<FieldError> {
+    let Some(spec) = surroundings.rules.get(&(kind, namespace, target.name)) else {
+        let known = surroundings.rules.keys().filter(|(of, within, _)| (*of, *within) == (kind, namespace));
+        let id = ResourceId::new(kind, namespace, target.name);
+        let hint = FieldError::new(format!("{path}.name"), format!("there is no {id} yet"));
+        return Some(match nearest(target.name, known.map(|(_, _, name)| *name)) {
+            Some(name) => hint.expected(format!("`{name}`?")),
+            None => hint,
+        });
+    };
+    let section = target.section?;
+    let names = spec.rule_names();
+    if names.contains(&section) {
+        return None;
+    }
+    let hint = FieldError::new(format!("{path}.sectionName"), "the route has no rule of this name");
+    Some(match nearest(section, names) {
+        Some(name) => hint.expected(format!("`{name}`?")),
+        None => hint.expected("the `name` of a rule"),
+    })
+}
