@@ -4,6 +4,7 @@
 //! service, and learns of endpoints when the registry tells it.
 
 mod asked;
+mod breakers;
 mod endpoints;
 mod guard;
 mod limits;
@@ -13,6 +14,7 @@ use weir_model::resource::TrafficPolicySpec;
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
 use weir_policy::balance::prequal::{ProbeAnswer, Probes};
+use weir_policy::breaker::Transition;
 use weir_policy::limit::Grant;
 use weir_policy::retry::Facts;
 
@@ -20,6 +22,7 @@ use crate::rng::{Actor, Stream};
 use crate::scenario::Scenario;
 use crate::world::{Lanes, Outcome};
 pub(crate) use asked::Asked;
+pub(crate) use breakers::Pass;
 pub(crate) use endpoints::Endpoint;
 pub(crate) use guard::Guard;
 pub(crate) use limits::{Holding, Verdict};
@@ -36,6 +39,17 @@ pub(crate) struct Proxy {
     rng: Stream,
     /// By number of a service; those that it calls.
     upstreams: Vec<Option<Box<Upstream>>>,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// To the endpoint with this index.
+    Endpoint(u32),
+    /// To another service.
+    Elsewhere(String),
+    /// Nowhere.
+    None(Outcome),
 }
 
 /// What it means that the registry has something new.
@@ -110,10 +124,35 @@ impl Proxy {
         self.upstream(service).limits.woken(now)
     }
 
-    /// Chooses an endpoint.
-    pub(crate) fn choose(&mut self, service: u32, asked: &Asked<'_>, tried: &Tried, now: Nanos) -> Result<u32, Outcome> {
-        let upstream = self.upstreams[service as usize].as_mut().ok_or(Outcome::Unavailable)?;
-        upstream.choose(asked, tried, now, &mut self.rng)
+    /// Asks breakers and chooses an endpoint.
+    pub(crate) fn choose(
+        &mut self,
+        service: u32,
+        asked: &Asked<'_>,
+        tried: &Tried,
+        passes: &mut Vec<Pass>,
+        now: Nanos,
+    ) -> Chosen {
+        let Some(upstream) = &mut self.upstreams[service as usize] else {
+            return Chosen::None(Outcome::Unavailable);
+        };
+        upstream.choose(asked, tried, passes, now, &mut self.rng)
+    }
+
+    /// What its policies did since this was last asked: the number of a service, and what.
+    pub(crate) fn events(&mut self) -> Vec<(u32, String, Transition)> {
+        let mut events = Vec::new();
+        for (service, upstream) in (0..).zip(&mut self.upstreams) {
+            if let Some(upstream) = upstream {
+                events.extend(upstream.breakers.events().map(|(who, what)| (service, who, what)));
+            }
+        }
+        events
+    }
+
+    /// How many of its breakers are open.
+    pub(crate) fn open(&mut self, now: Nanos) -> u64 {
+        self.upstreams.iter_mut().flatten().map(|upstream| upstream.breakers.open(now)).sum()
     }
 
     /// The endpoints to be probed with a request.
@@ -144,11 +183,11 @@ impl Proxy {
     }
 
     /// How its policies stand: the number of a service, the policy's name, and its own words.
-    pub(crate) fn states(&self, now: Nanos) -> Vec<(u32, String, String)> {
-        let of = |(service, upstream): (u32, &Option<Box<Upstream>>)| {
-            let states = upstream.as_ref().map(|upstream| upstream.states(now)).unwrap_or_default();
+    pub(crate) fn states(&mut self, now: Nanos) -> Vec<(u32, String, String)> {
+        let of = |(service, upstream): (u32, &mut Option<Box<Upstream>>)| {
+            let states = upstream.as_mut().map(|upstream| upstream.states(now)).unwrap_or_default();
             states.into_iter().map(move |(policy, state)| (service, policy, state))
         };
-        (0..).zip(&self.upstreams).flat_map(of).collect()
+        (0..).zip(&mut self.upstreams).flat_map(of).collect()
     }
 }

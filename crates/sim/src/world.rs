@@ -22,10 +22,11 @@ mod view;
 use weir_policy::Nanos;
 
 use crate::measure::Measure;
-use crate::proxy::{Holding, Proxy};
+use crate::proxy::{Holding, Pass, Proxy};
 use crate::queue::Queue;
 use crate::scenario::Sampler;
 use crate::slab::Slab;
+use crate::report::LogLine;
 use crate::{Report, Scenario};
 use arrivals::Pace;
 use faults::{Change, Struck};
@@ -86,7 +87,7 @@ pub(crate) struct World<'s> {
     attempts: Slab<Attempt>,
     probes: Slab<Probe>,
     /// What requests that are over held; empty, and used again.
-    spare: Vec<Holding>,
+    spare: Vec<(Holding, [Vec<Pass>; 2])>,
     groups: Vec<Group>,
     paces: Vec<Pace>,
     clients: Vec<Client>,
@@ -106,6 +107,8 @@ pub(crate) struct World<'s> {
     /// Faults of the network that are in force.
     network_faults: Vec<u32>,
     measure: Measure,
+    /// What policies did.
+    log: Vec<LogLine>,
     stamps: u32,
     seed: u64,
     events: u64,

@@ -12,7 +12,8 @@ use weir_policy::retry::{self, Budget, BudgetConfig, Decision, Facts, Failure, R
 
 use super::endpoints::Endpoints;
 use super::limits::Limits;
-use super::{Asked, News};
+use super::breakers::{Breakers, Pass, Refused};
+use super::{Asked, Chosen, News};
 use crate::rng::Stream;
 use crate::scenario::nanos;
 use crate::world::{Due, Lanes, Outcome};
@@ -24,6 +25,9 @@ const CONNECT_TIMEOUT: u64 = 1_000_000_000;
 /// How long an endpoint is the last choice after a connection failed, unless a request succeeds there.
 const AVOIDED: u64 = 10_000_000_000;
 
+/// How many endpoints are looked at whose breakers may be open.
+const PICKS_MAX: usize = 4;
+
 /// What a proxy knows of a service.
 pub(crate) struct Upstream {
     balance: Config,
@@ -32,6 +36,7 @@ pub(crate) struct Upstream {
     balancer: Balancer,
     endpoints: Endpoints,
     pub(super) limits: Limits,
+    pub(super) breakers: Breakers,
     retries: RetryPolicy,
     statuses: Vec<u16>,
     budget: Budget,
@@ -64,6 +69,7 @@ impl Upstream {
             key: Vec::new(),
             endpoints,
             limits,
+            breakers: Breakers::new(&spec.breakers, news.endpoints.len()),
             retries: retry_policy(&retry),
             budget: Budget::new(budget(&retry)),
             statuses: retry.statuses,
@@ -85,20 +91,42 @@ impl Upstream {
         self.balancer.update(&self.balance, &shares, &self.endpoints.keys, rng);
     }
 
+    /// Asks breakers and chooses an endpoint.
     pub(super) fn choose(
         &mut self,
         asked: &Asked<'_>,
         tried: &Tried,
+        passes: &mut Vec<Pass>,
         now: Nanos,
         rng: &mut Stream,
-    ) -> Result<u32, Outcome> {
+    ) -> Chosen {
         if self.endpoints.next_change.is_some_and(|at| at <= now) {
             self.select(now, rng);
         }
+        if let Err(refused) = self.breakers.admit(passes, now, rng) {
+            return match refused {
+                Refused::Fails => Chosen::None(Outcome::Broken),
+                Refused::Answered => Chosen::None(Outcome::Fallback),
+                Refused::Elsewhere(service) => Chosen::Elsewhere(service),
+            };
+        }
         self.endpoints.at(now);
         let hash = if self.hash.is_empty() { None } else { asked.hash(&self.hash, &mut self.key) };
-        let pick = self.balancer.pick(Query { now, hash }, &self.endpoints, tried, rng, &mut ());
-        pick.map(|pick| pick.index as u32).ok_or(Outcome::Unavailable)
+        let mut passed_over = *tried;
+        for _ in 0..PICKS_MAX {
+            let query = Query { now, hash };
+            let pick = self.balancer.pick(query, &self.endpoints, &passed_over, rng, &mut ());
+            let Some(pick) = pick else {
+                self.breakers.cancel(passes, 0, now);
+                return Chosen::None(Outcome::Unavailable);
+            };
+            if self.breakers.admit_to(pick.index, passes, now, rng) {
+                return Chosen::Endpoint(pick.index as u32);
+            }
+            passed_over.add(pick.index);
+        }
+        self.breakers.cancel(passes, 0, now);
+        Chosen::None(Outcome::Broken)
     }
 
     pub(super) fn probes_due(&mut self, now: Nanos, rng: &mut Stream) -> Probes {
@@ -120,9 +148,17 @@ impl Upstream {
     }
 
     /// What became of it.
-    pub(crate) fn answered(&mut self, endpoint: u32, outcome: Outcome, took: u64, now: Nanos) {
+    pub(crate) fn answered(
+        &mut self,
+        endpoint: u32,
+        passes: &mut Vec<Pass>,
+        outcome: Outcome,
+        took: u64,
+        now: Nanos,
+    ) {
         let index = endpoint as usize;
         self.endpoints.over(index);
+        self.breakers.record(passes, index, outcome, took, now);
         match outcome {
             Outcome::Connect | Outcome::Reset => self.endpoints.avoided_until[index] = now.0 + AVOIDED,
             Outcome::Ok => self.endpoints.avoided_until[index] = 0,
@@ -153,8 +189,10 @@ impl Upstream {
     }
 
     /// How its policies stand, in their own words.
-    pub(super) fn states(&self, now: Nanos) -> Vec<(String, String)> {
-        self.limits.states(now)
+    pub(super) fn states(&mut self, now: Nanos) -> Vec<(String, String)> {
+        let mut states = self.limits.states(now);
+        states.extend(self.breakers.states(now));
+        states
     }
 }
 

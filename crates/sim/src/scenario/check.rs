@@ -183,9 +183,8 @@ fn limits(path: &str, limits: &[RateLimitSpec], faults: &mut Faults) {
     for (index, limit) in limits.iter().enumerate() {
         let mut limit = limit.clone();
         limit.target_refs = vec![PolicyTarget { name: "service".to_owned(), ..PolicyTarget::default() }];
-        let _ = (path, index, limit);
+        spec(&format!("{path}[{index}]"), Spec::RateLimit(limit), faults);
     }
-    let _ = faults;
 }
 
 /// What the model itself says about a spec, under the path that it has here.

@@ -1,11 +1,12 @@
 //! What proxies do with a request: limit, break, balance, send, and account for what comes back.
 
 use weir_policy::Nanos;
+use weir_policy::balance::Tried;
 use weir_policy::retry::Facts;
 
 use super::state::{Attempt, Outcome};
 use super::{NONE, What, World};
-use crate::proxy::{Asked, Verdict};
+use crate::proxy::{Asked, Chosen, Verdict};
 
 impl World<'_> {
     /// A request comes to its proxy.
@@ -106,12 +107,14 @@ impl World<'_> {
         let (proxy, service, deadline) = (request.proxy, request.service, request.deadline);
         let group = &self.groups[request.group as usize];
         let asked = Asked { clients: &group.spec, values: &request.values };
-        let chosen = self.proxies[proxy as usize].choose(service, &asked, &request.tried, now);
+        let passes = &mut request.passes[usize::from(hedge)];
+        let chosen = self.proxies[proxy as usize].choose(service, &asked, &request.tried, passes, now);
         let endpoint = match chosen {
-            Ok(endpoint) => endpoint,
+            Chosen::Endpoint(endpoint) => endpoint,
             // The first attempt may still be answered.
-            Err(_) if hedge => return,
-            Err(outcome) => return self.finish(number, outcome),
+            _ if hedge => return,
+            Chosen::None(outcome) => return self.finish(number, outcome),
+            Chosen::Elsewhere(other) => return self.go_elsewhere(number, &other),
         };
         let request = &mut self.requests[number];
         request.attempts += 1;
@@ -154,6 +157,21 @@ impl World<'_> {
         }
         self.travel(attempt);
         self.send_probes(proxy, service);
+    }
+
+    /// A breaker's fallback sends a request to another service. That one's own fallback would be one too many.
+    fn go_elsewhere(&mut self, number: u32, name: &str) {
+        let other = self.scenario.services.iter().position(|service| service.name == name);
+        let request = &mut self.requests[number];
+        let first = self.groups[request.group as usize].service;
+        match other {
+            Some(other) if request.service == first && other as u32 != first => {
+                request.service = other as u32;
+                request.tried = Tried::none();
+                self.attempt(number, false);
+            }
+            _ => self.finish(number, Outcome::Broken),
+        }
     }
 
     /// An attempt leaves for its server.
@@ -229,10 +247,11 @@ impl World<'_> {
 
     /// What an attempt's outcome means for the request.
     fn judge(&mut self, number: u32, outcome: Outcome) {
-        if outcome == Outcome::Ok {
-            return self.finish(number, outcome);
-        }
         let request = &self.requests[number];
+        if outcome == Outcome::Ok {
+            let degraded = request.service != self.groups[request.group as usize].service;
+            return self.finish(number, if degraded { Outcome::Fallback } else { outcome });
+        }
         // The other attempt may still be answered.
         if request.under_way != [NONE; 2] {
             return;
@@ -289,8 +308,9 @@ impl World<'_> {
     /// What became of an attempt, for those that keep accounts.
     fn account(&mut self, attempt: &Attempt, outcome: Outcome) {
         let now = self.moment();
+        let passes = &mut self.requests[attempt.request].passes[usize::from(attempt.hedge)];
         let upstream = self.proxies[attempt.proxy as usize].upstream(attempt.service);
-        upstream.answered(attempt.endpoint, outcome, self.now - attempt.sent, now);
+        upstream.answered(attempt.endpoint, passes, outcome, self.now - attempt.sent, now);
     }
 
     /// A proxy has waited long enough for the first answer.

@@ -49,6 +49,7 @@ impl<'s> World<'s> {
             cross_zone: network.cross_zone.as_ref().map_or(Sampler::Constant(0), Random::sampler),
             network_faults: Vec::new(),
             measure: Measure::new(scenario),
+            log: Vec::new(),
             stamps: 0,
             events: 0,
         };
@@ -180,8 +181,10 @@ impl<'s> World<'s> {
             (0..self.services.len() as u32).map(|service| self.endpoints(service)).collect();
         for proxy in &mut self.proxies {
             let service = self.groups[proxy.group as usize].service;
-            let news = News { endpoints: &endpoints[service as usize], zones: &self.zones };
-            proxy.learn(scenario, service, &news, &mut self.lanes);
+            for service in with_fallbacks(scenario, service) {
+                let news = News { endpoints: &endpoints[service as usize], zones: &self.zones };
+                proxy.learn(scenario, service, &news, &mut self.lanes);
+            }
         }
         let added = std::mem::take(&mut self.added);
         for (index, (fault, added)) in scenario.faults.iter().zip(added).enumerate() {
@@ -209,6 +212,17 @@ impl<'s> World<'s> {
         }
         self.queue.push(self.measure.interval(), What::Tick);
     }
+}
+
+/// A service, and those that its breakers send calls to.
+fn with_fallbacks(scenario: &Scenario, service: u32) -> Vec<u32> {
+    let breakers = scenario.services[service as usize].traffic_policy.iter().flat_map(|policy| &policy.breakers);
+    let names = breakers.filter_map(|breaker| breaker.fallback.as_ref()?.service.as_ref());
+    let known = names.filter_map(|of| scenario.services.iter().position(|service| service.name == of.name));
+    let mut services: Vec<u32> = std::iter::once(service).chain(known.map(|index| index as u32)).collect();
+    services.sort_unstable();
+    services.dedup();
+    services
 }
 
 fn server_group(service: u32, spec: &Servers) -> ServerGroup {

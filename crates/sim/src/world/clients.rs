@@ -35,6 +35,7 @@ impl World<'_> {
         for (value, sampler) in values.iter_mut().zip(&state.values) {
             *value = sampler.draw(&mut state.rng);
         }
+        let (held, passes) = self.spare.pop().unwrap_or_default();
         let request = Request {
             group,
             client,
@@ -51,7 +52,8 @@ impl World<'_> {
             over: false,
             tried: Tried::none(),
             values,
-            held: self.spare.pop().unwrap_or_default(),
+            held,
+            passes,
         };
         let number = self.requests.insert(request);
         self.measure.begun(group, self.now);
@@ -164,7 +166,7 @@ impl World<'_> {
         let request = &mut self.requests[number];
         if request.over && request.pins == 0 {
             request.stamp = 0;
-            self.spare.push(std::mem::take(&mut request.held));
+            self.spare.push((std::mem::take(&mut request.held), std::mem::take(&mut request.passes)));
             self.requests.remove(number);
         }
     }

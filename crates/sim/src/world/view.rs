@@ -2,23 +2,48 @@
 
 use super::{What, World};
 use crate::measure::{Cell, Look, Work};
-use crate::report::{PhaseReport, PolicyReport, Report, SERVERS_LISTED_MAX, ServersReport, ServiceReport};
+use weir_policy::breaker::Phase;
+
+use crate::report::{LogLine, PhaseReport, PolicyReport, Report, SERVERS_LISTED_MAX, ServersReport, ServiceReport};
 use crate::scenario::nanos;
 
+/// Most lines of the log.
+const LOG_MAX: usize = 1000;
 /// Most policies whose state is reported.
 const POLICIES_MAX: usize = 200;
 
 impl World<'_> {
     /// A point of the plot.
     pub(super) fn tick(&mut self) {
+        let now = self.moment();
+        let open = self.proxies.iter_mut().map(|proxy| proxy.open(now)).sum();
+        self.note_events();
         let look = Look {
             in_flight: self.requests.len() as u64,
             waiting: self.servers.iter().map(|server| u64::from(server.line.len)).sum(),
             limit: self.concurrency(),
-            ..Look::default()
+            open,
+            ejected: 0,
         };
         self.measure.point(self.now, look);
         self.plan(self.measure.interval(), What::Tick);
+    }
+
+    /// Writes down what policies did since the last point.
+    fn note_events(&mut self) {
+        for proxy in &mut self.proxies {
+            for (service, who, what) in proxy.events() {
+                let trips = u64::from(what.to == Phase::Open && what.from != Phase::Open);
+                self.measure.tripped(trips, what.at.0);
+                let service = &self.scenario.services[service as usize].name;
+                let of = &self.groups[proxy.group as usize].spec.name;
+                if self.log.len() < LOG_MAX {
+                    let at = what.at.0 as f64 / 1e9;
+                    self.log.push(LogLine { at, of: format!("{of} -> {service}"), what: format!("{who} {what}") });
+                }
+            }
+        }
+        self.log.sort_by(|a, b| a.at.total_cmp(&b.at));
     }
 
     /// The mean of the limits of concurrency in force, at proxies and servers.
@@ -33,12 +58,12 @@ impl World<'_> {
     }
 
     /// How policies stand, the first ones.
-    fn policies(&self) -> Vec<PolicyReport> {
+    fn policies(&mut self) -> Vec<PolicyReport> {
         let now = self.moment();
         let names = &self.scenario.services;
-        let at_proxies = self.proxies.iter().flat_map(|proxy| {
-            let group = &self.groups[proxy.group as usize];
-            let number = self.proxies.iter().take_while(|other| !std::ptr::eq(*other, proxy)).count() as u32;
+        let groups = &self.groups;
+        let at_proxies = (0..).zip(&mut self.proxies).flat_map(|(number, proxy): (u32, _)| {
+            let group = &groups[proxy.group as usize];
             proxy.states(now).into_iter().map(move |(service, policy, state)| PolicyReport {
                 of: group.spec.name.clone(),
                 proxy: number - group.proxies.start,
@@ -62,7 +87,9 @@ impl World<'_> {
     }
 
     /// What came out of it.
-    pub(super) fn report(self) -> Report {
+    pub(super) fn report(mut self) -> Report {
+        self.note_events();
+        let policies = self.policies();
         let scenario = self.scenario;
         let end = nanos(scenario.duration);
         let warm_up = self.measure.warm_up();
@@ -90,8 +117,8 @@ impl World<'_> {
             total: PhaseReport::of("all", (warm_up, end), &names, &total.0, total.1),
             phases: reports,
             services: self.services_report(),
-            policies: self.policies(),
-            log: Vec::new(),
+            policies,
+            log: self.log,
             series: self.measure.points,
         }
     }
