@@ -11,6 +11,8 @@ mod servers;
 
 use serde::{Deserialize, Serialize};
 use weir_model::document::{self, DocumentError};
+use weir_model::resource::traffic_policy::PolicyTarget;
+use weir_model::resource::{Resource, Spec};
 use weir_model::units::Span;
 
 pub use clients::{Arrivals, Clients, ClientRetry, Field, Jitter, Loop, Process, Request, Step, Values, Zipf};
@@ -104,5 +106,31 @@ impl Scenario {
             return Ok(scenario);
         }
         Err(faults.iter().take(document::ERRORS_MAX).map(|fault| origin.error(fault)).collect())
+    }
+
+    /// Puts a document in force at the services it is for: a `TrafficPolicy` takes the place of what the scenario has, a
+    /// `RateLimit` is one more. Tells how many services that were; none if it is not for any service here.
+    pub fn put_in_force(&mut self, resource: &Resource) -> Option<usize> {
+        let targets = match &resource.spec {
+            Spec::TrafficPolicy(spec) => &spec.target_refs,
+            Spec::RateLimit(spec) => &spec.target_refs,
+            _ => return None,
+        };
+        let mut count = 0;
+        for service in &mut self.services {
+            let is_for = |target: &PolicyTarget| {
+                target.kind.as_deref().is_none_or(|kind| kind == "Service") && target.name == service.name
+            };
+            if !targets.iter().any(is_for) {
+                continue;
+            }
+            count += 1;
+            match &resource.spec {
+                Spec::TrafficPolicy(spec) => service.traffic_policy = Some(spec.clone()),
+                Spec::RateLimit(spec) => service.rate_limits.push(spec.clone()),
+                _ => {}
+            }
+        }
+        (count > 0).then_some(count)
     }
 }
