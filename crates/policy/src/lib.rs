@@ -8,6 +8,7 @@ pub mod balance;
 pub mod breaker;
 pub mod idle;
 pub mod limit;
+pub mod outlier;
 pub mod retry;
 pub mod status;
 pub mod time;
