@@ -8,21 +8,21 @@ mod breakers;
 mod endpoints;
 mod guard;
 mod limits;
+mod outliers;
 mod upstream;
 
 use weir_model::resource::TrafficPolicySpec;
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
 use weir_policy::balance::prequal::{ProbeAnswer, Probes};
-use weir_policy::breaker::Transition;
 use weir_policy::limit::Grant;
+use weir_policy::outlier::Probe;
 use weir_policy::retry::Facts;
 
 use crate::rng::{Actor, Stream};
 use crate::scenario::Scenario;
 use crate::world::{Lanes, Outcome};
 pub(crate) use asked::Asked;
-pub(crate) use breakers::Pass;
 pub(crate) use endpoints::Endpoint;
 pub(crate) use guard::Guard;
 pub(crate) use limits::{Holding, Verdict};
@@ -39,6 +39,23 @@ pub(crate) struct Proxy {
     rng: Stream,
     /// By number of a service; those that it calls.
     upstreams: Vec<Option<Box<Upstream>>>,
+}
+
+/// What an attempt holds: the right to be made, of breakers, and that it is to show whether an ejected endpoint is well.
+#[derive(Debug, Default)]
+pub(crate) struct Passes {
+    breakers: Vec<breakers::Pass>,
+    probe: Option<Probe>,
+}
+
+/// Something that a policy did.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) at: Nanos,
+    /// In the policy's own words, with the numbers that caused it.
+    pub(crate) what: String,
+    pub(crate) trips: u64,
+    pub(crate) ejections: u64,
 }
 
 /// Where a call goes.
@@ -130,7 +147,7 @@ impl Proxy {
         service: u32,
         asked: &Asked<'_>,
         tried: &Tried,
-        passes: &mut Vec<Pass>,
+        passes: &mut Passes,
         now: Nanos,
     ) -> Chosen {
         let Some(upstream) = &mut self.upstreams[service as usize] else {
@@ -139,15 +156,18 @@ impl Proxy {
         upstream.choose(asked, tried, passes, now, &mut self.rng)
     }
 
-    /// What its policies did since this was last asked: the number of a service, and what.
-    pub(crate) fn events(&mut self) -> Vec<(u32, String, Transition)> {
-        let mut events = Vec::new();
-        for (service, upstream) in (0..).zip(&mut self.upstreams) {
-            if let Some(upstream) = upstream {
-                events.extend(upstream.breakers.events().map(|(who, what)| (service, who, what)));
-            }
-        }
-        events
+    /// What its policies did since this was last asked, with the number of the service.
+    pub(crate) fn events(&mut self) -> impl Iterator<Item = (u32, Event)> {
+        let of = |(service, upstream): (u32, &mut Option<Box<Upstream>>)| {
+            let events = upstream.as_mut().map(|upstream| std::mem::take(&mut upstream.events)).unwrap_or_default();
+            events.into_iter().map(move |event| (service, event))
+        };
+        (0..).zip(&mut self.upstreams).flat_map(of)
+    }
+
+    /// How many endpoints are ejected.
+    pub(crate) fn ejected(&self) -> u64 {
+        self.upstreams.iter().flatten().map(|upstream| upstream.ejections.ejected()).sum()
     }
 
     /// How many of its breakers are open.

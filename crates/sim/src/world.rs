@@ -22,7 +22,7 @@ mod view;
 use weir_policy::Nanos;
 
 use crate::measure::Measure;
-use crate::proxy::{Holding, Pass, Proxy};
+use crate::proxy::{Holding, Passes, Proxy};
 use crate::queue::Queue;
 use crate::scenario::Sampler;
 use crate::slab::Slab;
@@ -87,7 +87,7 @@ pub(crate) struct World<'s> {
     attempts: Slab<Attempt>,
     probes: Slab<Probe>,
     /// What requests that are over held; empty, and used again.
-    spare: Vec<(Holding, [Vec<Pass>; 2])>,
+    spare: Vec<(Holding, [Passes; 2])>,
     groups: Vec<Group>,
     paces: Vec<Pace>,
     clients: Vec<Client>,

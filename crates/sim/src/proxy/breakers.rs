@@ -6,6 +6,7 @@ use weir_model::resource::traffic_policy::{Breaker as Spec, BreakerLevel, Fallba
 use weir_policy::Nanos;
 use weir_policy::breaker::{Admission, Breaker, BreakerConfig, CallOutcome, Permit, Phase, Transition};
 
+use super::Event;
 use crate::rng::Stream;
 use crate::world::Outcome;
 
@@ -16,8 +17,6 @@ pub(super) struct Breakers {
     all: Vec<Level>,
     /// For each endpoint, by its index.
     instances: Vec<Level>,
-    /// What they did since they were last asked.
-    events: Vec<(String, Transition)>,
 }
 
 /// The breakers that one entry of a policy makes.
@@ -30,7 +29,7 @@ struct Level {
 
 /// The right to make a call, of one breaker.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(super) struct Pass {
     instance: bool,
     level: usize,
     permit: Permit,
@@ -58,15 +57,15 @@ impl Breakers {
             let fit = specs.iter().filter(move |spec| (spec.level == BreakerLevel::Instance) == wanted);
             fit.map(|spec| level(spec, count)).collect()
         };
-        Self { all: of(false, 1), instances: of(true, endpoints), events: Vec::new() }
+        Self { all: of(false, 1), instances: of(true, endpoints) }
     }
 
     /// Asks those for all calls.
-    pub(super) fn admit(&mut self, passes: &mut Vec<Pass>, now: Nanos, rng: &mut Stream) -> Result<(), Refused> {
+    pub(super) fn admit(&mut self, passes: &mut Vec<Pass>, now: Nanos, rng: &mut Stream, events: &mut Vec<Event>) -> Result<(), Refused> {
         for level in 0..self.all.len() {
-            if !ask(&mut self.all[level], 0, (false, level), passes, &mut self.events, now, rng) {
+            if !ask(&mut self.all[level], 0, (false, level), passes, events, now, rng) {
                 let fallback = self.all[level].fallback.clone();
-                self.cancel(passes, 0, now);
+                self.cancel(passes, 0, now, events);
                 return Err(refused(fallback.as_ref()));
             }
         }
@@ -74,10 +73,10 @@ impl Breakers {
     }
 
     /// Asks those of an instance. What was got before is kept when they refuse.
-    pub(super) fn admit_to(&mut self, endpoint: usize, passes: &mut Vec<Pass>, now: Nanos, rng: &mut Stream) -> bool {
+    pub(super) fn admit_to(&mut self, endpoint: usize, passes: &mut Vec<Pass>, now: Nanos, rng: &mut Stream, events: &mut Vec<Event>) -> bool {
         let before = passes.len();
         for level in 0..self.instances.len() {
-            if !ask(&mut self.instances[level], endpoint, (true, level), passes, &mut self.events, now, rng) {
+            if !ask(&mut self.instances[level], endpoint, (true, level), passes, events, now, rng) {
                 for pass in passes.drain(before..) {
                     let breaker = &mut self.instances[pass.level].breakers[endpoint];
                     breaker.record(pass.permit, CallOutcome::CANCELLED, now);
@@ -89,24 +88,19 @@ impl Breakers {
     }
 
     /// Gives back what was got for a call that is not made.
-    pub(super) fn cancel(&mut self, passes: &mut Vec<Pass>, endpoint: usize, now: Nanos) {
-        self.record(passes, endpoint, Outcome::GaveUp, 0, now);
+    pub(super) fn cancel(&mut self, passes: &mut Vec<Pass>, endpoint: usize, now: Nanos, events: &mut Vec<Event>) {
+        self.record(passes, endpoint, (Outcome::GaveUp, 0), now, events);
     }
 
     /// What became of a call.
-    pub(super) fn record(&mut self, passes: &mut Vec<Pass>, endpoint: usize, outcome: Outcome, took: u64, now: Nanos) {
+    pub(super) fn record(&mut self, passes: &mut Vec<Pass>, endpoint: usize, (outcome, took): (Outcome, u64), now: Nanos, events: &mut Vec<Event>) {
         for Pass { instance, level, permit } in passes.drain(..) {
             let (levels, index) = if instance { (&mut self.instances, endpoint) } else { (&mut self.all, 0) };
             let level = &mut levels[level];
             let call = call(outcome, took, &level.config);
             let transition = level.breakers[index].record(permit, call, now);
-            note(transition, level, instance.then_some(endpoint), &mut self.events);
+            note(transition, level, instance.then_some(endpoint), events);
         }
-    }
-
-    /// What they did since this was last asked.
-    pub(super) fn events(&mut self) -> std::vec::Drain<'_, (String, Transition)> {
-        self.events.drain(..)
     }
 
     /// How many are open. Looks at each: not for every call.
@@ -127,7 +121,7 @@ fn ask(
     index: usize,
     (instance, number): (bool, usize),
     passes: &mut Vec<Pass>,
-    events: &mut Vec<(String, Transition)>,
+    events: &mut Vec<Event>,
     now: Nanos,
     rng: &mut Stream,
 ) -> bool {
@@ -145,11 +139,13 @@ fn note(
     transition: Option<Transition>,
     level: &Level,
     endpoint: Option<usize>,
-    events: &mut Vec<(String, Transition)>,
+    events: &mut Vec<Event>,
 ) {
     if let Some(transition) = transition {
         let of = endpoint.map(|index| format!(" of endpoint {index}")).unwrap_or_default();
-        events.push((format!("breaker ({}){of}", level.config.strategy.name()), transition));
+        let what = format!("breaker ({}){of} {transition}", level.config.strategy.name());
+        let trips = u64::from(transition.to == Phase::Open && transition.from != Phase::Open);
+        events.push(Event { at: transition.at, what, trips, ejections: 0 });
     }
 }
 

@@ -105,6 +105,11 @@ impl Endpoints {
         selection
     }
 
+    /// Whether the registry offers it.
+    pub(super) fn is_offered(&self, index: usize) -> bool {
+        self.known[index].weight > 0
+    }
+
     /// A request goes to an endpoint.
     pub(super) fn sent(&mut self, index: usize) {
         self.in_flight[index] += 1;

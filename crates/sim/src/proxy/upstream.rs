@@ -12,8 +12,9 @@ use weir_policy::retry::{self, Budget, BudgetConfig, Decision, Facts, Failure, R
 
 use super::endpoints::Endpoints;
 use super::limits::Limits;
-use super::breakers::{Breakers, Pass, Refused};
-use super::{Asked, Chosen, News};
+use super::breakers::{Breakers, Refused};
+use super::outliers::Ejections;
+use super::{Asked, Chosen, Event, News, Passes};
 use crate::rng::Stream;
 use crate::scenario::nanos;
 use crate::world::{Due, Lanes, Outcome};
@@ -37,6 +38,9 @@ pub(crate) struct Upstream {
     endpoints: Endpoints,
     pub(super) limits: Limits,
     pub(super) breakers: Breakers,
+    pub(super) ejections: Ejections,
+    /// What policies did since they were last asked.
+    pub(super) events: Vec<Event>,
     retries: RetryPolicy,
     statuses: Vec<u16>,
     budget: Budget,
@@ -70,6 +74,8 @@ impl Upstream {
             endpoints,
             limits,
             breakers: Breakers::new(&spec.breakers, news.endpoints.len()),
+            ejections: Ejections::new(&spec.outlier.clone().unwrap_or_default(), news.endpoints.len()),
+            events: Vec::new(),
             retries: retry_policy(&retry),
             budget: Budget::new(budget(&retry)),
             statuses: retry.statuses,
@@ -87,7 +93,8 @@ impl Upstream {
 
     /// Works out who takes part, and tells the balancer.
     fn select(&mut self, now: Nanos, rng: &mut Stream) {
-        let shares = self.endpoints.select(|_| (false, None), now).shares;
+        let shares = self.endpoints.select(|index| self.ejections.standing(index), now).shares;
+        self.ejections.changed = false;
         self.balancer.update(&self.balance, &shares, &self.endpoints.keys, rng);
     }
 
@@ -96,37 +103,54 @@ impl Upstream {
         &mut self,
         asked: &Asked<'_>,
         tried: &Tried,
-        passes: &mut Vec<Pass>,
+        passes: &mut Passes,
         now: Nanos,
         rng: &mut Stream,
     ) -> Chosen {
-        if self.endpoints.next_change.is_some_and(|at| at <= now) {
+        self.ejections.sweep(now, &mut self.events);
+        if self.ejections.changed || self.endpoints.next_change.is_some_and(|at| at <= now) {
             self.select(now, rng);
         }
-        if let Err(refused) = self.breakers.admit(passes, now, rng) {
+        if let Err(refused) = self.breakers.admit(&mut passes.breakers, now, rng, &mut self.events) {
             return match refused {
                 Refused::Fails => Chosen::None(Outcome::Broken),
                 Refused::Answered => Chosen::None(Outcome::Fallback),
                 Refused::Elsewhere(service) => Chosen::Elsewhere(service),
             };
         }
+        if let Some(endpoint) = self.probe_ejected(tried, passes, now) {
+            return Chosen::Endpoint(endpoint);
+        }
         self.endpoints.at(now);
         let hash = if self.hash.is_empty() { None } else { asked.hash(&self.hash, &mut self.key) };
         let mut passed_over = *tried;
+        let mut outcome = Outcome::Broken;
         for _ in 0..PICKS_MAX {
             let query = Query { now, hash };
             let pick = self.balancer.pick(query, &self.endpoints, &passed_over, rng, &mut ());
             let Some(pick) = pick else {
-                self.breakers.cancel(passes, 0, now);
-                return Chosen::None(Outcome::Unavailable);
+                outcome = Outcome::Unavailable;
+                break;
             };
-            if self.breakers.admit_to(pick.index, passes, now, rng) {
+            if self.breakers.admit_to(pick.index, &mut passes.breakers, now, rng, &mut self.events) {
                 return Chosen::Endpoint(pick.index as u32);
             }
             passed_over.add(pick.index);
         }
-        self.breakers.cancel(passes, 0, now);
-        Chosen::None(Outcome::Broken)
+        self.breakers.cancel(&mut passes.breakers, 0, now, &mut self.events);
+        Chosen::None(outcome)
+    }
+
+    /// An ejected endpoint whose time is over gets this request, to see whether it is well again.
+    fn probe_ejected(&mut self, tried: &Tried, passes: &mut Passes, now: Nanos) -> Option<u32> {
+        let probe = self.ejections.probe(now)?;
+        let index = probe.key() as usize;
+        if tried.has(index) || !self.endpoints.is_offered(index) {
+            self.ejections.keep(probe, now);
+            return None;
+        }
+        passes.probe = Some(probe);
+        Some(index as u32)
     }
 
     pub(super) fn probes_due(&mut self, now: Nanos, rng: &mut Stream) -> Probes {
@@ -151,14 +175,15 @@ impl Upstream {
     pub(crate) fn answered(
         &mut self,
         endpoint: u32,
-        passes: &mut Vec<Pass>,
+        passes: &mut Passes,
         outcome: Outcome,
         took: u64,
         now: Nanos,
     ) {
         let index = endpoint as usize;
         self.endpoints.over(index);
-        self.breakers.record(passes, index, outcome, took, now);
+        self.breakers.record(&mut passes.breakers, index, (outcome, took), now, &mut self.events);
+        self.ejections.record(index, passes.probe.take(), outcome, now, &mut self.events);
         match outcome {
             Outcome::Connect | Outcome::Reset => self.endpoints.avoided_until[index] = now.0 + AVOIDED,
             Outcome::Ok => self.endpoints.avoided_until[index] = 0,

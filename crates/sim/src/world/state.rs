@@ -5,7 +5,7 @@ use weir_policy::balance::Tried;
 use weir_policy::balance::prequal::ProbeAnswer;
 use weir_policy::balance::prequal::estimate::Estimator;
 
-use crate::proxy::{Holding, Pass};
+use crate::proxy::{Holding, Passes};
 use crate::rng::Stream;
 use crate::scenario::{Clients, Order, Sampler};
 
@@ -74,8 +74,8 @@ pub(crate) struct Request {
     pub(crate) values: [u32; FIELDS_MAX],
     /// What it holds of the proxy's limits and breakers.
     pub(crate) held: Holding,
-    /// What the attempts under way hold of breakers.
-    pub(crate) passes: [Vec<Pass>; 2],
+    /// What the attempts under way hold.
+    pub(crate) passes: [Passes; 2],
 }
 
 /// One attempt of a proxy at one server. Exactly one thing carries it: an event, or a server's waiting line.

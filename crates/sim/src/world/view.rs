@@ -2,8 +2,7 @@
 
 use super::{What, World};
 use crate::measure::{Cell, Look, Work};
-use weir_policy::breaker::Phase;
-
+use crate::proxy::Proxy;
 use crate::report::{LogLine, PhaseReport, PolicyReport, Report, SERVERS_LISTED_MAX, ServersReport, ServiceReport};
 use crate::scenario::nanos;
 
@@ -23,7 +22,7 @@ impl World<'_> {
             waiting: self.servers.iter().map(|server| u64::from(server.line.len)).sum(),
             limit: self.concurrency(),
             open,
-            ejected: 0,
+            ejected: self.proxies.iter().map(Proxy::ejected).sum(),
         };
         self.measure.point(self.now, look);
         self.plan(self.measure.interval(), What::Tick);
@@ -32,14 +31,13 @@ impl World<'_> {
     /// Writes down what policies did since the last point.
     fn note_events(&mut self) {
         for proxy in &mut self.proxies {
-            for (service, who, what) in proxy.events() {
-                let trips = u64::from(what.to == Phase::Open && what.from != Phase::Open);
-                self.measure.tripped(trips, what.at.0);
-                let service = &self.scenario.services[service as usize].name;
-                let of = &self.groups[proxy.group as usize].spec.name;
+            let of = &self.groups[proxy.group as usize].spec.name;
+            for (service, event) in proxy.events() {
+                self.measure.tripped(event.trips, event.at.0);
+                self.measure.ejected(event.ejections, event.at.0);
                 if self.log.len() < LOG_MAX {
-                    let at = what.at.0 as f64 / 1e9;
-                    self.log.push(LogLine { at, of: format!("{of} -> {service}"), what: format!("{who} {what}") });
+                    let of = format!("{of} -> {}", self.scenario.services[service as usize].name);
+                    self.log.push(LogLine { at: event.at.0 as f64 / 1e9, of, what: event.what });
                 }
             }
         }
