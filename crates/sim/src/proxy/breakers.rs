@@ -162,9 +162,10 @@ fn call(outcome: Outcome, took: u64, config: &BreakerConfig) -> CallOutcome {
     let took = Duration::from_nanos(took);
     match outcome {
         Outcome::Connect | Outcome::Reset | Outcome::Timeout => CallOutcome::failure(took),
-        Outcome::Status(status) if config.failure_statuses.contains(status) => CallOutcome::failure(took),
-        Outcome::Expired if config.failure_statuses.contains(504) => CallOutcome::failure(took),
         Outcome::GaveUp => CallOutcome::CANCELLED,
+        _ if outcome.status().is_some_and(|status| config.failure_statuses.contains(status)) => {
+            CallOutcome::failure(took)
+        }
         _ => CallOutcome::success(took),
     }
 }

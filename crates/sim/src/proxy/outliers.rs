@@ -13,6 +13,8 @@ pub(super) struct Ejections {
     outliers: Outliers,
     tallies: Vec<Tally>,
     next_sweep: Nanos,
+    /// Whether one was spared last: that is said once, not for each failure.
+    spared: bool,
     /// Whether somebody was ejected or came back since shares were worked out.
     pub(super) changed: bool,
 }
@@ -23,7 +25,7 @@ impl Ejections {
         let mut outliers = Outliers::new(config);
         let tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(endpoints).collect();
         outliers.update((0..).zip(&tallies));
-        Self { outliers, tallies, next_sweep: Nanos(0) + config.interval, changed: false }
+        Self { outliers, tallies, next_sweep: Nanos(0) + config.interval, spared: false, changed: false }
     }
 
     /// Whether an endpoint is ejected, and when it last came back.
@@ -93,11 +95,15 @@ impl Ejections {
     }
 
     fn note(&mut self, event: Option<OutlierEvent>, at: Nanos, events: &mut Vec<Event>) {
-        if let Some(event) = event {
-            let ejected = matches!(event, OutlierEvent::Ejected { shadow: false, .. });
-            self.changed |= !matches!(event, OutlierEvent::Spared { .. });
-            events.push(Event { at, what: event.to_string(), trips: 0, ejections: u64::from(ejected) });
-        }
+        let Some(event) = event else { return };
+        let (key, ejected) = match event {
+            OutlierEvent::Ejected { key, shadow, .. } => (key, !shadow),
+            OutlierEvent::Spared { .. } if self.spared => return,
+            OutlierEvent::Spared { key, .. } | OutlierEvent::Returned { key, .. } => (key, false),
+        };
+        self.spared = matches!(event, OutlierEvent::Spared { .. });
+        self.changed |= !self.spared;
+        events.push(Event { at, what: format!("endpoint {key} {event}"), trips: 0, ejections: u64::from(ejected) });
     }
 }
 

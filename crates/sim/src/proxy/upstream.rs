@@ -204,7 +204,9 @@ impl Upstream {
         let failure = match outcome {
             Outcome::Connect => Failure::Connect,
             Outcome::Reset => Failure::Reset,
-            Outcome::Status(status) if facts.idempotent && self.statuses.contains(&status) => Failure::Reset,
+            _ if facts.idempotent && outcome.status().is_some_and(|status| self.statuses.contains(&status)) => {
+                Failure::Reset
+            }
             _ => return None,
         };
         match retry::decide(&self.retries, failure, facts, &mut self.budget, now, rng) {

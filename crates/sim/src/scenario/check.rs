@@ -189,9 +189,10 @@ fn limits(path: &str, limits: &[RateLimitSpec], faults: &mut Faults) {
 
 /// What the model itself says about a spec, under the path that it has here.
 fn spec(path: &str, spec: Spec, faults: &mut Faults) {
-    let metadata = Metadata { name: "scenario".to_owned(), ..Metadata::default() };
+    let named = |name: &str| name.to_owned();
+    let metadata = Metadata { name: named("scenario"), namespace: named("default"), ..Metadata::default() };
     for fault in validate::validate(&Resource { metadata, spec }) {
-        let field = fault.path.strip_prefix("spec").unwrap_or(&fault.path).to_owned();
+        let field = fault.path.strip_prefix("spec").unwrap_or_default().to_owned();
         faults.0.push(FieldError { path: format!("{path}{field}"), ..fault });
     }
 }

@@ -116,11 +116,6 @@ impl Random {
 }
 
 impl Sampler {
-    /// Whether it is always zero.
-    pub(crate) const fn is_zero(&self) -> bool {
-        matches!(self, Self::Constant(0))
-    }
-
     #[inline]
     pub(crate) fn draw(&self, rng: &mut Stream) -> u64 {
         let nanos = match *self {

@@ -292,13 +292,13 @@ impl World<'_> {
     }
 
     /// Whoever still waits for attempts of a request waits no more.
-    pub(super) fn abandon_attempts(&mut self, number: u32) {
+    pub(super) fn abandon_attempts(&mut self, number: u32, outcome: Outcome) {
         for place in 0..2 {
             let attempt = std::mem::replace(&mut self.requests[number].under_way[place], NONE);
             if attempt != NONE {
                 let of = self.attempts[attempt].clone();
                 self.attempts[attempt].request = NONE;
-                self.account(&of, Outcome::GaveUp);
+                self.account(&of, outcome);
             }
         }
     }

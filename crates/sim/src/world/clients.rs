@@ -133,7 +133,9 @@ impl World<'_> {
 
     fn end_try(&mut self, number: u32, outcome: Outcome) {
         debug_assert!(!self.requests[number].over, "a try ended twice");
-        self.abandon_attempts(number);
+        // A proxy whose own time ran out holds that against the endpoint; when somebody else ended it, nothing is known.
+        let of_others = if outcome == Outcome::Timeout { outcome } else { Outcome::GaveUp };
+        self.abandon_attempts(number, of_others);
         self.give_back(number, outcome);
         let request = &mut self.requests[number];
         request.over = true;

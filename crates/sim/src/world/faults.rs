@@ -243,4 +243,15 @@ impl Outcome {
     pub(crate) const fn is_good(self) -> bool {
         matches!(self, Self::Ok | Self::Fallback)
     }
+
+    /// The status of the response that says it, where there is one.
+    pub(crate) const fn status(self) -> Option<u16> {
+        match self {
+            Self::Status(status) => Some(status),
+            Self::Limited => Some(429),
+            Self::Shed => Some(503),
+            Self::Expired => Some(504),
+            _ => None,
+        }
+    }
 }

@@ -8,7 +8,8 @@ use super::{What, World};
 impl World<'_> {
     /// Sends the probes that are due with a request.
     pub(super) fn send_probes(&mut self, proxy: u32, service: u32) {
-        let due = self.proxies[proxy as usize].probes_due(service, self.moment());
+        let now = self.moment();
+        let due = self.proxies[proxy as usize].probes_due(service, now);
         if due.is_empty() {
             return;
         }

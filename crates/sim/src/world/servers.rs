@@ -108,11 +108,10 @@ impl World<'_> {
         }
     }
 
+    /// The sidecar refuses, and says that it was a limit: no fault of the server.
     fn turn_away(&mut self, number: u32, outcome: Outcome) {
         self.servers[self.attempts[number].server as usize].tally.refused += 1;
-        // The caller sees the answer of a proxy, which is a status as any.
-        let status = if outcome == Outcome::Limited { 429 } else { 503 };
-        self.send_back(number, Outcome::Status(status));
+        self.send_back(number, outcome);
     }
 
     /// Makes an attempt one with another number, because an event holds the old one.

@@ -26,7 +26,7 @@ impl Candidates for Bins {
 }
 
 /// As many balls as bins: what the fullest holds.
-pub fn bins(count: usize, policy: Policy, seed: u64) -> u32 {
+pub(crate) fn bins(count: usize, policy: Policy, seed: u64) -> u32 {
     let mut rng = Stream::new(seed, Actor::Proxy, 0);
     let keys: Vec<u64> = (0..count as u64).collect();
     let mut balancer = Balancer::new(Config::of(policy), &vec![1; count], &keys, &mut rng);
@@ -42,7 +42,7 @@ pub fn bins(count: usize, policy: Policy, seed: u64) -> u32 {
 const SLOTS: u64 = 65_537;
 
 /// Which endpoint each slot of a Maglev table belongs to, with some endpoints removed.
-pub fn maglev(count: usize, removed: &[usize]) -> Vec<usize> {
+pub(crate) fn maglev(count: usize, removed: &[usize]) -> Vec<usize> {
     let mut rng = Stream::new(1, Actor::Proxy, 0);
     let keys: Vec<u64> = (0..count as u64).map(|key| weir_policy::balance::hash::number(key, 7)).collect();
     let mut shares = vec![1; count];
@@ -59,7 +59,7 @@ pub fn maglev(count: usize, removed: &[usize]) -> Vec<usize> {
 }
 
 /// The largest share of the table over the mean.
-pub fn largest_over_mean(table: &[usize], count: usize) -> f64 {
+pub(crate) fn largest_over_mean(table: &[usize], count: usize) -> f64 {
     let mut owned = vec![0u32; count];
     for owner in table {
         owned[*owner] += 1;
@@ -68,7 +68,7 @@ pub fn largest_over_mean(table: &[usize], count: usize) -> f64 {
 }
 
 /// The share of slots that have another owner.
-pub fn moved(before: &[usize], after: &[usize]) -> f64 {
+pub(crate) fn moved(before: &[usize], after: &[usize]) -> f64 {
     before.iter().zip(after).filter(|(a, b)| a != b).count() as f64 / before.len() as f64
 }
 
@@ -87,7 +87,7 @@ enum Step {
 }
 
 /// How many calls so many clients need until each has written once. The network takes N(10 ms, 2 ms) each way.
-pub fn backoff(clients: u32, jitter: bool, seed: u64) -> u32 {
+pub(crate) fn backoff(clients: u32, jitter: bool, seed: u64) -> u32 {
     let mut rng = Stream::new(seed, Actor::Clients, 0);
     let mut network = Stream::new(seed, Actor::Network, 0);
     let policy = RetryPolicy {
