@@ -6,6 +6,8 @@
 
 pub mod balance;
 pub mod breaker;
+pub mod deadline;
+pub mod hedge;
 pub mod idle;
 pub mod limit;
 pub mod outlier;

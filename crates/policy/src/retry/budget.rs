@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use weir_model::resource::traffic_policy::RetryBudget as Spec;
+
 use crate::time::Nanos;
 
 /// Parts of the window. A part is forgotten as a whole, so the window is between nine and ten tenths of its length.
@@ -11,8 +13,8 @@ const BUCKETS: usize = 10;
 /// How large a budget is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetConfig {
-    /// Retries allowed for each hundred requests.
-    pub percent: u32,
+    /// Retries allowed for each thousand requests.
+    pub per_mille: u32,
     /// Retries allowed in a window whatever the requests.
     pub reserve: u32,
     /// How long requests and retries count.
@@ -22,11 +24,24 @@ pub struct BudgetConfig {
 impl Default for BudgetConfig {
     /// 20 % of the requests of 10 s, plus 10 a second (100 in those 10 s).
     fn default() -> Self {
-        Self { percent: 20, reserve: 100, window: Duration::from_secs(10) }
+        Self { per_mille: 200, reserve: 100, window: Duration::from_secs(10) }
     }
 }
 
 impl BudgetConfig {
+    /// What a document says, with defaults for what it does not say; its reserve is meant per second.
+    pub fn from_spec(spec: &Spec) -> Self {
+        let default = Self::default();
+        let window = spec.window.map_or(default.window, |span| span.0).max(Duration::from_millis(1));
+        let a_second = spec.reserve.map_or(10.0, f64::from);
+        // Casts of floats saturate. A share above 0 stays above 0.
+        Self {
+            per_mille: spec.ratio.map_or(default.per_mille, |ratio| (ratio * 1_000.0).ceil() as u32),
+            reserve: (a_second * window.as_secs_f64()).round() as u32,
+            window,
+        }
+    }
+
     /// The part of one of `workers` budgets that together are as large as this one. The reserve is rounded up: it
     /// must not vanish.
     #[must_use]
@@ -39,7 +54,7 @@ impl BudgetConfig {
 /// Counts requests and retries. Both calls are O(1) and do not allocate.
 ///
 /// At any moment it grants a retry only while the retries of the last nine tenths of a window, this one included, are
-/// at most `percent` of the requests of the last window plus `reserve`.
+/// at most `per_mille` of the requests of the last window plus `reserve`.
 #[derive(Clone, Debug)]
 pub struct Budget {
     config: BudgetConfig,
@@ -95,7 +110,7 @@ impl Budget {
     }
 
     fn left(&self) -> u64 {
-        let share = u128::from(self.sum.requests) * u128::from(self.config.percent) / 100;
+        let share = u128::from(self.sum.requests) * u128::from(self.config.per_mille) / 1000;
         let allowed = u64::try_from(share).unwrap_or(u64::MAX).saturating_add(u64::from(self.config.reserve));
         allowed.saturating_sub(self.sum.retries)
     }

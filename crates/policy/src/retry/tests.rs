@@ -89,7 +89,12 @@ fn delays_spread_from_zero_to_a_bound_that_doubles() {
         assert!((mean / bound - 0.5).abs() < 0.04, "{attempts}: mean {mean} of {bound}");
     }
     // Absurd settings do not overflow.
-    let absurd = RetryPolicy { retries: u32::MAX, backoff_base: Duration::MAX, backoff_max: Duration::MAX };
+    let absurd = RetryPolicy {
+        retries: u32::MAX,
+        backoff_base: Duration::MAX,
+        backoff_max: Duration::MAX,
+        ..RetryPolicy::default()
+    };
     let facts = Facts { attempts: u32::MAX - 1, deadline: Some(Nanos(5)), ..GET };
     decide(&absurd, Failure::Reset, &facts, &mut plenty(), Nanos(0), &mut rng);
 }
@@ -98,7 +103,7 @@ fn delays_spread_from_zero_to_a_bound_that_doubles() {
 fn the_budget_is_charged_for_granted_retries_only() {
     let mut rng = StdRng::seed_from_u64(0);
     let policy = RetryPolicy::default();
-    let mut budget = Budget::new(BudgetConfig { percent: 20, reserve: 1, ..BudgetConfig::default() });
+    let mut budget = Budget::new(BudgetConfig { per_mille: 200, reserve: 1, ..BudgetConfig::default() });
     let mut ask = |failure, budget: &mut Budget| decide(&policy, failure, &GET, budget, Nanos(0), &mut rng);
     assert_eq!(ask(Failure::Timeout, &mut budget), Decision::GiveUp(GiveUp::Failure));
     assert_eq!(budget.remaining(Nanos(0)), 1);
@@ -160,16 +165,111 @@ fn amplification_is_bounded_in_an_outage() {
     assert!((0.2..=0.24).contains(&ratio), "{ratio}");
 }
 
+/// A policy for which some statuses are reasons.
+fn with_statuses() -> RetryPolicy {
+    RetryPolicy {
+        statuses: StatusSet::of(&[502, 503]),
+        grpc_statuses: GrpcStatusSet::of(&["UNAVAILABLE".to_owned()]),
+        ..RetryPolicy::default()
+    }
+}
+
+#[track_caller]
+fn check_status(failure: Failure, facts: Facts, expected: Result<Option<Duration>, GiveUp>) {
+    let (mut rng, _seed) = seeded();
+    let decision = decide(&with_statuses(), failure, &facts, &mut plenty(), Nanos(0), &mut rng);
+    match (decision, expected) {
+        (Decision::Retry { delay }, Ok(Some(exact))) => assert_eq!(delay, exact),
+        (Decision::Retry { delay }, Ok(None)) => assert!(delay <= Duration::from_millis(25)),
+        (Decision::GiveUp(reason), Err(expected)) => assert_eq!(reason, expected),
+        (decision, expected) => panic!("{failure:?} {facts:?}: {decision:?}, not {expected:?}"),
+    }
+}
+
+#[test]
+fn statuses_are_reasons_when_they_are_listed() {
+    let http = |code| Failure::Status { code, pushback: None };
+    let grpc = |code| Failure::GrpcStatus { code, pushback: None };
+    check_status(http(503), GET, Ok(None));
+    check_status(http(500), GET, Err(GiveUp::Failure));
+    check_status(http(503), POST, Err(GiveUp::NotIdempotent));
+    check_status(http(503), Facts { response_begun: true, ..GET }, Err(GiveUp::ResponseBegun));
+    check_status(http(503), Facts { replayable: false, ..GET }, Err(GiveUp::Body));
+    check_status(http(503), Facts { attempts: 2, ..GET }, Err(GiveUp::Attempts));
+    // A gRPC call is always a POST.
+    check_status(grpc(14), POST, Ok(None));
+    check_status(grpc(13), POST, Err(GiveUp::Failure));
+}
+
+#[test]
+fn servers_say_when() {
+    let of = |pushback| Failure::Status { code: 503, pushback };
+    let second = Duration::from_secs(1);
+    check_status(of(Some(Pushback::After(second))), GET, Ok(Some(second)));
+    check_status(of(Some(Pushback::After(Duration::ZERO))), GET, Ok(Some(Duration::ZERO)));
+    check_status(of(Some(Pushback::Never)), GET, Err(GiveUp::Pushback));
+    check_status(of(Some(Pushback::After(PUSHBACK_MAX))), GET, Ok(Some(PUSHBACK_MAX)));
+    check_status(of(Some(Pushback::After(PUSHBACK_MAX + second))), GET, Err(GiveUp::Pushback));
+    let hurry = Facts { deadline: Some(Nanos::from_secs(1)), ..GET };
+    check_status(of(Some(Pushback::After(second))), hurry, Err(GiveUp::Deadline));
+    check_status(of(Some(Pushback::After(second / 2))), hurry, Ok(Some(second / 2)));
+    let grpc = Failure::GrpcStatus { code: 14, pushback: Some(Pushback::Never) };
+    check_status(grpc, POST, Err(GiveUp::Pushback));
+}
+
+/// A retry is charged when it is granted, not when it is sent: those that wait leave no room for more.
+#[test]
+fn requests_that_wait_count() {
+    let mut rng = StdRng::seed_from_u64(0);
+    let mut budget = Budget::new(BudgetConfig { reserve: 5, ..BudgetConfig::default() });
+    let failure = Failure::Status { code: 503, pushback: Some(Pushback::After(Duration::from_secs(5))) };
+    let mut ask =
+        |millis| decide(&with_statuses(), failure, &GET, &mut budget, Nanos::from_millis(millis), &mut rng);
+    for n in 0..5 {
+        assert_eq!(ask(n), Decision::Retry { delay: Duration::from_secs(5) });
+    }
+    // None of them has been sent yet.
+    assert_eq!(ask(4_000), Decision::GiveUp(GiveUp::Budget));
+}
+
+#[test]
+fn a_document_fills_in_defaults() {
+    assert_eq!(RetryPolicy::from_spec(&Spec::default()), RetryPolicy::default());
+    let spec = Spec {
+        attempts: 3,
+        statuses: vec![503],
+        grpc_statuses: vec!["UNAVAILABLE".to_owned(), "ABORTED".to_owned()],
+        backoff: Some(weir_model::resource::traffic_policy::Backoff {
+            base: Some("1s".parse().unwrap()),
+            max: None,
+        }),
+        ..Spec::default()
+    };
+    let policy = RetryPolicy::from_spec(&spec);
+    assert_eq!(
+        (policy.retries, policy.backoff_base, policy.backoff_max),
+        (3, Duration::from_secs(1), Duration::from_secs(1))
+    );
+    assert!(policy.may_retry_status(503) && !policy.may_retry_status(502));
+    assert!(policy.grpc_statuses.contains(10) && policy.grpc_statuses.contains(14));
+
+    type Budgets = weir_model::resource::traffic_policy::RetryBudget;
+    assert_eq!(BudgetConfig::from_spec(&Budgets::default()), BudgetConfig::default());
+    let spec = Budgets { ratio: Some(0.0001), reserve: Some(3), window: Some("20s".parse().unwrap()) };
+    let expected = BudgetConfig { per_mille: 1, reserve: 60, window: Duration::from_secs(20) };
+    assert_eq!(BudgetConfig::from_spec(&spec), expected);
+}
+
 proptest! {
     /// The promise of [`Budget`], against a list of everything that happened.
     #[test]
     fn the_budget_never_grants_more_than_it_says(
         events in prop::collection::vec((0u64..3_000, 0u8..4), 1..400),
-        percent in 0u32..200,
+        per_mille in 0u32..2000,
         reserve in 0u32..20,
     ) {
         let window = Duration::from_secs(10);
-        let mut budget = Budget::new(BudgetConfig { percent, reserve, window });
+        let mut budget = Budget::new(BudgetConfig { per_mille, reserve, window });
         let (mut now, mut requests, mut granted) = (0u64, Vec::new(), Vec::new());
         for (step, kind) in events {
             now += step;
@@ -181,12 +281,12 @@ proptest! {
                 granted.push(now);
                 let recent = requests.iter().filter(|then| now - **then < 10_000).count() as u64;
                 let retried = granted.iter().filter(|then| now - **then <= 9_000).count() as u64;
-                prop_assert!(retried <= recent * u64::from(percent) / 100 + u64::from(reserve));
+                prop_assert!(retried <= recent * u64::from(per_mille) / 1000 + u64::from(reserve));
             } else {
                 // A refusal has its reason too: within the longest the window can be, the budget was used up.
                 let recent = requests.iter().filter(|then| now - **then <= 9_000).count() as u64;
                 let retried = granted.iter().filter(|then| now - **then < 10_000).count() as u64;
-                prop_assert!(retried >= recent * u64::from(percent) / 100 + u64::from(reserve));
+                prop_assert!(retried >= recent * u64::from(per_mille) / 1000 + u64::from(reserve));
             }
         }
     }

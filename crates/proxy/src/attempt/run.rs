@@ -87,7 +87,10 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
                 refusal.unanswered = match failure {
                     Failure::Connect | Failure::Refused if !sent => Some(Unanswered::Unsent),
                     Failure::Connect | Failure::Refused | Failure::Reset => Some(Unanswered::Reset),
-                    Failure::Timeout | Failure::Malformed => None,
+                    Failure::Timeout
+                    | Failure::Malformed
+                    | Failure::Status { .. }
+                    | Failure::GrpcStatus { .. } => None,
                 };
                 let facts = Facts {
                     attempts,
