@@ -218,7 +218,7 @@ impl Balancer {
         let mut new = Self::with_table(config, shares, keys, self.table(), rng);
         match (&mut new.state, &self.state) {
             (State::PeakEwma(new_ewma), State::PeakEwma(ewma)) => {
-                new_ewma.carry_over(ewma, &self.keys, &new.keys)
+                new_ewma.carry_over(ewma, &self.keys, &new.keys);
             }
             (State::Prequal(new_prequal), State::Prequal(prequal)) => {
                 new_prequal.carry_over(prequal, &self.keys, &new.keys);

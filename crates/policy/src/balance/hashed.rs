@@ -133,8 +133,8 @@ impl Hashed {
 
     /// How many requests an endpoint may have in flight, with one more than there are now.
     fn capacity(&self, weight: u32, all: All) -> u64 {
-        let share = f64::from(weight) / all.weight as f64;
-        (self.load_factor * (all.in_flight as f64 + 1.0) * share).ceil() as u64
+        let all_in_flight = self.load_factor * (all.in_flight as f64 + 1.0);
+        (all_in_flight * f64::from(weight) / all.weight as f64).ceil() as u64
     }
 
     pub(super) fn pick<C: Candidates>(

@@ -95,24 +95,47 @@ impl<C: Candidates> Live<'_, C> {
                 return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
             }
         }
+        if self.weighted.is_even()
+            && let Some(slot) = self.least_of_even(rng.random())
+        {
+            return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
+        }
+        Some(self.least_of_any(rng))
+    }
+
+    /// The same among fresh ones when weights do not count, in one look that branches nowhere on the loads.
+    fn least_of_even(&self, seed: u64) -> Option<usize> {
+        let mut least = (u64::MAX, 0);
+        for slot in 0..self.weighted.len() {
+            // A number by chance in the lower half decides between equals.
+            let rank = u64::from(self.in_flight(slot)) << 32 | u64::from(mixed(seed, slot));
+            let rank = if self.standing(slot) == Standing::Fresh { rank } else { u64::MAX };
+            least = if rank < least.0 { (rank, slot) } else { least };
+        }
+        (least.0 < u64::MAX).then_some(least.1)
+    }
+
+    /// The same for any weights and standings: one look for the least, another to draw one of several.
+    fn least_of_any(&self, rng: &mut impl Rng) -> Pick {
         let mut least = self.load(0);
         let mut equals = u64::from(least.weight);
-        let mut at = 0;
+        let mut first = 0;
         for slot in 1..self.weighted.len() {
             let load = self.load(slot);
             match load.compare(&least) {
-                Ordering::Less => (least, equals, at) = (load, u64::from(load.weight), slot),
+                Ordering::Less => (least, equals, first) = (load, u64::from(load.weight), slot),
                 Ordering::Equal => equals += u64::from(load.weight),
                 Ordering::Greater => {}
             }
         }
+        let mut picked = first;
         if equals > u64::from(least.weight) {
             let mut rest = rng.random_range(0..equals);
-            for slot in at..self.weighted.len() {
+            for slot in first..self.weighted.len() {
                 let load = self.load(slot);
                 if load.compare(&least).is_eq() {
                     // Should another thread change the loads between the two looks, the last equal one stays.
-                    at = slot;
+                    picked = slot;
                     match rest.checked_sub(u64::from(load.weight)) {
                         Some(less) => rest = less,
                         None => break,
@@ -120,7 +143,7 @@ impl<C: Candidates> Live<'_, C> {
                 }
             }
         }
-        Some(self.pick(at, Why::LeastBusy, least.standing))
+        self.pick(picked, Why::LeastBusy, least.standing)
     }
 
     pub(super) fn in_flight(&self, slot: usize) -> u32 {
@@ -183,6 +206,14 @@ impl<C: Candidates> Live<'_, C> {
             .map(|step| (other + step) % count)
             .find(|slot| *slot != first && self.standing(*slot) == standing)
     }
+}
+
+/// A number by chance for each slot under a seed: the halves of a product of 128 bits, folded.
+fn mixed(seed: u64, slot: usize) -> u32 {
+    let factor = (slot as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ seed;
+    let product = u128::from(factor) * 0xD6E8_FEB8_6659_FD93;
+    let folded = (product >> 64) as u64 ^ product as u64;
+    (folded >> 32) as u32
 }
 
 /// How busy an endpoint is.

@@ -82,8 +82,9 @@ impl Maglev {
         self.entries.len()
     }
 
+    /// The hash as a part of all hashes there are: as even as a remainder, without a division.
     pub(super) fn position(&self, hash: u64) -> usize {
-        (hash % self.entries.len() as u64) as usize
+        ((u128::from(hash) * self.entries.len() as u128) >> 64) as usize
     }
 
     pub(super) fn slot(&self, position: usize) -> usize {

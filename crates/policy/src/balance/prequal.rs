@@ -53,6 +53,9 @@ const HOT_QUANTILE: f64 = 0.840_896_415_253_714_6;
 /// How many of the last answers the quantile is taken of.
 const RECENT_MAX: usize = 128;
 
+/// Once so many answers are known, the quantile is taken anew with every so many.
+const QUANTILE_EVERY: usize = 16;
+
 /// What an endpoint answers to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeAnswer {
@@ -213,11 +216,12 @@ impl Prequal {
         });
         let answer = Answer { index, in_flight, relative_weight, latency, at: now, left };
         self.recent.add(answer.load());
-        self.pool.retain(|known| known.index != index);
-        if self.pool.len() >= self.pool_max {
-            self.remove_oldest();
-        }
-        if self.pool_max > 0 {
+        if let Some(known) = self.pool.iter_mut().find(|known| known.index == index) {
+            *known = answer;
+        } else if self.pool_max > 0 {
+            if self.pool.len() >= self.pool_max {
+                self.remove_oldest();
+            }
             self.pool.push(answer);
         }
         debug_assert!(self.pool.len() <= self.pool_max, "a pool larger than it may be");
@@ -251,7 +255,7 @@ impl Prequal {
         live: &Live<'_, C>,
         reasons: &mut impl Reasons,
     ) -> Result<(usize, usize, Why), usize> {
-        let hot_above = self.recent.quantile();
+        let hot_above = self.recent.hot_above;
         let mut usable = 0;
         let mut cold: Option<(Duration, usize, usize)> = None;
         let mut hot: Option<(f64, usize, usize)> = None;
@@ -316,7 +320,7 @@ impl Prequal {
 
     /// The hottest, or the slowest if none is hot.
     fn remove_worst(&mut self) {
-        let hot_above = self.recent.quantile();
+        let hot_above = self.recent.hot_above;
         let badness = |answer: &Answer| {
             let load = answer.load();
             if load > hot_above { (load, Duration::ZERO) } else { (-1.0, answer.latency) }
@@ -331,32 +335,40 @@ impl Prequal {
     }
 }
 
-/// The loads of the last answers, in order of age and of size.
-#[derive(Clone, Debug, Default)]
+/// The loads of the last answers.
+#[derive(Clone, Debug)]
 struct Recent {
-    by_age: Vec<f64>,
+    loads: Vec<f64>,
     oldest: usize,
-    sorted: Vec<f64>,
+    /// The load that is hot when exceeded.
+    hot_above: f64,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { loads: Vec::with_capacity(RECENT_MAX), oldest: 0, hot_above: f64::INFINITY }
+    }
 }
 
 impl Recent {
     fn add(&mut self, load: f64) {
-        if self.by_age.len() < RECENT_MAX {
-            self.by_age.push(load);
+        if self.loads.len() < RECENT_MAX {
+            self.loads.push(load);
         } else {
-            let gone = std::mem::replace(&mut self.by_age[self.oldest], load);
+            self.loads[self.oldest] = load;
             self.oldest = (self.oldest + 1) % RECENT_MAX;
-            let at = self.sorted.partition_point(|known| known.total_cmp(&gone).is_lt());
-            self.sorted.remove(at);
         }
-        let at = self.sorted.partition_point(|known| known.total_cmp(&load).is_lt());
-        self.sorted.insert(at, load);
-        debug_assert_eq!(self.by_age.len(), self.sorted.len(), "two lists of the same loads");
+        if self.loads.len() < RECENT_MAX || self.oldest.is_multiple_of(QUANTILE_EVERY) {
+            self.hot_above = self.quantile();
+        }
+        debug_assert!(self.loads.len() <= RECENT_MAX, "more loads than are kept");
     }
 
-    /// The load that is hot when exceeded.
     fn quantile(&self) -> f64 {
-        let at = (HOT_QUANTILE * self.sorted.len() as f64) as usize;
-        self.sorted.get(at.min(self.sorted.len().saturating_sub(1))).copied().unwrap_or(f64::INFINITY)
+        let mut sorted = [0.0; RECENT_MAX];
+        let sorted = &mut sorted[..self.loads.len()];
+        sorted.copy_from_slice(&self.loads);
+        let at = (HOT_QUANTILE * sorted.len() as f64) as usize;
+        *sorted.select_nth_unstable_by(at, f64::total_cmp).1
     }
 }

@@ -63,6 +63,11 @@ impl Weighted {
             && weights.iter().enumerate().all(|(index, weight)| self.weight_of(index) == *weight)
     }
 
+    /// Whether all have the same weight.
+    pub(super) fn is_even(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// The sum of all weights.
     pub(super) fn total(&self) -> u64 {
         self.total
@@ -70,7 +75,7 @@ impl Weighted {
 
     /// A weight in terms of the mean of those there are; 1 if all are the same.
     pub(super) fn relative(&self, weight: u32) -> f64 {
-        if self.columns.is_empty() { 1.0 } else { f64::from(weight) * self.per_mean }
+        if self.is_even() { 1.0 } else { f64::from(weight) * self.per_mean }
     }
 
     pub(super) fn weights(&self) -> &[u32] {

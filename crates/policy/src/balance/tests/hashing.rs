@@ -68,7 +68,10 @@ fn one_more_or_one_less_moves_little_more_than_its_share() {
                 Policy::RingHash => assert_eq!(moved_away, share, "{count}"),
                 // The paper accepts a little disturbance for evenness.
                 _ => {
-                    assert!(moved_away >= share && moved_away < share + 0.02, "{count}: {moved_away} {share}")
+                    assert!(
+                        moved_away >= share && moved_away < share + 0.02,
+                        "{count}: {moved_away} {share}"
+                    );
                 }
             }
             // The same list in another order, with one that is drained: the same places.
