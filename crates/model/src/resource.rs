@@ -249,8 +249,8 @@ pub enum Spec {
     Service(ServiceSpec),
     /// A `Certificate`.
     Certificate(CertificateSpec),
-    /// A `TrafficPolicy`.
-    TrafficPolicy(TrafficPolicySpec),
+    /// A `TrafficPolicy`; boxed, since it is much larger than the others and much rarer than services.
+    TrafficPolicy(Box<TrafficPolicySpec>),
     /// A `GRPCRoute`.
     GrpcRoute(GrpcRouteSpec),
     /// A `TLSRoute`.

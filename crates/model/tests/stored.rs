@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "stored/policies.rs"]
+mod policies;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -445,7 +448,10 @@ fn traffic_policy() {
         retry: Some(Retry { attempts: 2, ..Retry::default() }),
         ..TrafficPolicySpec::default()
     };
-    golden("traffic_policy", &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(spec) });
+    golden(
+        "traffic_policy",
+        &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(Box::new(spec)) },
+    );
     let spec = TrafficPolicySpec {
         target_refs: vec![PolicyTarget { name: text("cart"), ..PolicyTarget::default() }],
         tls: Some(UpstreamTls {
@@ -458,7 +464,10 @@ fn traffic_policy() {
         connection: Some(Connection { streams_max: Some(100), connections_max: Some(8) }),
         ..TrafficPolicySpec::default()
     };
-    golden("traffic_policy_tls", &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(spec) });
+    golden(
+        "traffic_policy_tls",
+        &Resource { metadata: named("cart"), spec: Spec::TrafficPolicy(Box::new(spec)) },
+    );
 }
 
 #[test]
@@ -707,7 +716,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         Spec::Certificate(CertificateSpec { cert_file, key_file, ca_file })
     });
     let policy = (word(), spans(), any::<u32>()).prop_map(|(name, connect, attempts)| {
-        Spec::TrafficPolicy(TrafficPolicySpec {
+        Spec::TrafficPolicy(Box::new(TrafficPolicySpec {
             target_refs: vec![PolicyTarget { name, ..PolicyTarget::default() }],
             timeouts: Some(Timeouts { connect, request: connect, per_try: None, idle: None }),
             retry: Some(Retry { attempts, ..Retry::default() }),
@@ -715,7 +724,7 @@ fn spec() -> impl Strategy<Value = Spec> {
             proxy_protocol: Some(ProxyProtocolVersion::V1),
             connection: Some(Connection { streams_max: Some(attempts), connections_max: None }),
             ..TrafficPolicySpec::default()
-        })
+        }))
     });
     let listener =
         (word(), prop::option::of(word()), any::<u16>()).prop_map(|(name, hostname, port)| Listener {

@@ -19,6 +19,8 @@ pub enum Subscription {
     },
     /// A service that is called.
     Upstream(ServiceRef),
+    /// The service that a sidecar stands before.
+    Own(ServiceRef),
 }
 
 /// Everything that subscriptions lead to.
@@ -39,8 +41,8 @@ impl Closure {
 }
 
 /// What a subscription leads to: for a gateway the Gateway, its routes and certificates and the services behind them; for
-/// an upstream the service, its routes inside the mesh and the services behind these. A service brings its Service
-/// document, a gateway, route or service its policies and limits, and a traffic policy its certificates and the services
+/// an upstream the service, its routes inside the mesh and the services behind these; for a sidecar's own service its
+/// limits, which act where requests arrive. A service brings its Service document, a gateway, route or service its policies and limits, and a traffic policy its certificates and the services
 /// that its breakers fall back to. Whether a listener accepts a route is the data plane's decision: every route that
 /// names the gateway is included.
 pub fn closure(set: &ResourceSet, subscription: &Subscription) -> Closure {
@@ -59,6 +61,11 @@ pub fn closure(set: &ResourceSet, subscription: &Subscription) -> Closure {
             add_service(set, service.clone(), &mut closure);
             let id = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
             add_routes(set, &id, &mut closure);
+        }
+        Subscription::Own(service) => {
+            let id = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
+            let policies = set.policies_of(&id).iter();
+            closure.resources.extend(policies.filter(|id| id.kind == Kind::RateLimit).cloned());
         }
     }
     closure

@@ -474,3 +474,84 @@ fn a_subscription_leads_to_documents_of_every_kind() {
     assert_eq!(resources, "Certificate/client Certificate/internal TrafficPolicy/secret TCPRoute/bytes");
     assert_eq!(services, "db postgres");
 }
+
+/// Policies and limits for services, gateways, routes and their rules, with fallbacks that have fallbacks.
+const POLICIES: &str = r#"
+kind: Gateway
+metadata: {name: edge}
+spec: {listeners: [{name: web, port: 80, protocol: HTTP}]}
+---
+kind: HTTPRoute
+metadata: {name: web}
+spec: {parentRefs: [{name: edge}], rules: [{name: buy, backendRefs: [{name: cart}]}]}
+---
+kind: RateLimit
+metadata: {name: of-gateway}
+spec: {targetRefs: [{kind: Gateway, name: edge, sectionName: web}], rates: [{requests: 1}]}
+---
+kind: RateLimit
+metadata: {name: of-rule}
+spec: {targetRefs: [{kind: HTTPRoute, name: web, sectionName: buy}], rates: [{requests: 1}]}
+---
+kind: RateLimit
+metadata: {name: of-cart}
+spec: {targetRefs: [{name: cart}, {name: other}], rates: [{requests: 1}]}
+---
+kind: RateLimit
+metadata: {name: of-spare}
+spec: {targetRefs: [{name: spare}], rates: [{requests: 1}]}
+---
+kind: RateLimit
+metadata: {name: of-a-grpc-route}
+spec: {targetRefs: [{kind: GRPCRoute, name: web}], rates: [{requests: 1}]}
+---
+kind: RateLimit
+metadata: {name: of-another-gateway}
+spec: {targetRefs: [{kind: Gateway, name: inner}], rates: [{requests: 1}]}
+"#;
+
+#[test]
+fn a_subscription_leads_to_policies_limits_and_fallbacks() {
+    let policy = |name: &str, target: &str, fallback: serde_json::Value| {
+        let (kind, target) = target.split_once('/').expect("kind/name");
+        serde_json::json!({
+            "apiVersion": "weir.dev/v1", "kind": "TrafficPolicy", "metadata": {"name": name},
+            "spec": {"targetRefs": [{"kind": kind, "name": target}],
+                     "breakers": [{}, {"fallback": {"service": fallback}}]}
+        })
+    };
+    let far = serde_json::json!({"name": "last", "namespace": "far"});
+    let policies = [
+        policy("of-cart", "Service/cart", serde_json::json!({"name": "spare"})),
+        policy("of-route", "HTTPRoute/web", serde_json::json!({"name": "static-page"})),
+        policy("of-spare", "Service/spare", far),
+        policy("unrelated", "Service/web", serde_json::json!({"name": "nothing"})),
+    ];
+    let parsed = weir_model::document::parse("shop.yaml", POLICIES).expect("well formed");
+    let resources = parsed.documents.into_iter().map(|document| document.resource);
+    // Not all of these can be written in documents yet.
+    let policies = policies.into_iter().map(|policy| serde_json::from_value(policy).expect("a policy"));
+    let entries = resources.chain(policies).map(|resource| {
+        Arc::new(weir_control::resources::ResourceEntry { resource, created_in: 1, changed_in: 1 })
+    });
+    let set = weir_control::resources::ResourceSet::new(entries);
+    let shown = |subscription: &Subscription| {
+        let closure = closure(&set, subscription);
+        let resources: Vec<_> = closure.resources.iter().map(ToString::to_string).collect();
+        let services: Vec<_> = closure.services.iter().map(ToString::to_string).collect();
+        (resources.join(" "), services.join(" "))
+    };
+    let (resources, services) =
+        shown(&Subscription::Gateway { namespace: NS.to_owned(), name: "edge".to_owned() });
+    assert_eq!(
+        resources,
+        "Gateway/edge HTTPRoute/web TrafficPolicy/of-cart TrafficPolicy/of-route TrafficPolicy/of-spare \
+         RateLimit/of-cart RateLimit/of-gateway RateLimit/of-rule RateLimit/of-spare"
+    );
+    assert_eq!(services, "cart spare static-page far/last");
+    let (resources, services) = shown(&Subscription::Upstream(ServiceRef::new(NS, "spare")));
+    assert_eq!(resources, "TrafficPolicy/of-spare RateLimit/of-spare");
+    assert_eq!(services, "spare far/last");
+    let own = shown(&Subscription::Own(ServiceRef::new(NS, "cart")));
+    assert_eq!(own, ("RateLimit/of-cart".to_owned(), String::new()));
+}

@@ -13,7 +13,7 @@ use weir_api::mesh::{
 };
 use weir_control::proxies::Proxy;
 use weir_control::resources::Subscription;
-use weir_model::Position;
+use weir_model::{Position, ServiceRef};
 
 use super::hub::About;
 use super::session::Session;
@@ -152,9 +152,11 @@ fn admit(hello: Hello, peer: SocketAddr) -> Result<(Proxy, About, Session, Optio
         }
         None => Subscription::Gateway { namespace: namespace.clone(), name: name.clone() },
     });
+    let own = (role == "sidecar" && !hello.service.is_empty())
+        .then(|| Subscription::Own(ServiceRef::new(&*namespace, &*hello.service)));
     let mut session = Session::new();
     session
-        .add(gateways, hello.upstreams.into_iter().map(convert::service_from), SUBSCRIPTIONS_MAX)
+        .add(gateways.chain(own), hello.upstreams.into_iter().map(convert::service_from), SUBSCRIPTIONS_MAX)
         .map_err(|_| too_many())?;
     let proxy = Proxy {
         id: hello.proxy_id,

@@ -91,6 +91,24 @@ async fn a_gateway_gets_all_it_needs_at_once_and_then_what_changes() {
 }
 
 #[tokio::test]
+async fn a_sidecar_gets_the_limits_of_its_own_service() {
+    let server = Server::start().await;
+    let limit = |name: &str, of: &str| {
+        format!(
+            "---\nkind: RateLimit\nmetadata: {{name: {name}}}\nspec: {{targetRefs: [{{name: {of}}}], rates: [{{requests: 5}}]}}\n"
+        )
+    };
+    server.apply(&(limit("mine", "me") + &limit("theirs", "them"))).await;
+    let mut proxy = Client::join(&server, sidecar("s", &[])).await;
+    let first = proxy.update().await;
+    assert_eq!(names(&first), ["RateLimit/mine"]);
+    assert!(first.endpoints.is_empty(), "its own instances are nothing to it");
+    proxy.ack(&first).await;
+    server.apply(&limit("later", "me")).await;
+    assert_eq!(names(&proxy.update().await), ["RateLimit/later"]);
+}
+
+#[tokio::test]
 async fn a_callers_endpoint_is_the_sidecar_with_its_health() {
     let server = Server::start().await;
     let instance = Instance {

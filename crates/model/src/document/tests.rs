@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod policies;
+
 fn errors(text: &str) -> Vec<String> {
     match parse("shop.yaml", text).and_then(|parsed| check(&parsed.documents, Scope::OneProxy)) {
         Ok(()) => Vec::new(),
@@ -659,6 +661,13 @@ fn tree() -> impl Strategy<Value = serde_json::Value> {
         "Service",
         "TrafficPolicy",
         "Certificate",
+        "RateLimit",
+        "rates",
+        "requests",
+        "algorithm",
+        "breakers",
+        "balance",
+        "key",
         "metadata",
         "name",
         "namespace",
@@ -713,7 +722,7 @@ proptest! {
     }
 
     #[test]
-    fn no_tree_panics_and_json_agrees_with_yaml(kind in "Gateway|HTTPRoute|Service|TrafficPolicy|Certificate", tree in tree(), spec in tree()) {
+    fn no_tree_panics_and_json_agrees_with_yaml(kind in "Gateway|HTTPRoute|Service|TrafficPolicy|RateLimit|Certificate", tree in tree(), spec in tree()) {
         let document = serde_json::json!({"kind": kind, "metadata": {"name": "a", "labels": tree}, "spec": spec});
         let _ = errors(&document.to_string());
         let text = document.to_string();

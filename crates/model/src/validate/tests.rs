@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 mod filters;
 mod listeners;
+mod policies;
 
 use super::*;
 

@@ -305,7 +305,7 @@ fn policies(inputs: &Inputs) -> HashMap<ServiceRef, (&ResourceId, &TrafficPolicy
         if let Spec::TrafficPolicy(policy) = &resource.spec {
             let targets = policy.target_refs.iter().map(|target| target.of(Kind::TrafficPolicy));
             for target in targets.filter(|target| target.kind == Some(Kind::Service)) {
-                policies.entry(ServiceRef::new(&*id.namespace, target.name)).or_insert((id, policy));
+                policies.entry(ServiceRef::new(&*id.namespace, target.name)).or_insert((id, &**policy));
             }
         }
     }

@@ -1,0 +1,110 @@
+//! Traffic policies and limits as people write them.
+
+use super::{one, refused};
+
+const POLICY: &str = "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n";
+
+/// A policy for `a` with more fields, which begin at line 5.
+fn policy(fields: &str) -> String {
+    format!("{POLICY}  targetRefs: [{{name: a}}]\n  {fields}\n")
+}
+
+/// A limit of `a` with more fields, which begin at line 6.
+fn limit(fields: &str) -> String {
+    let start =
+        "kind: RateLimit\nmetadata: {name: l}\nspec:\n  targetRefs: [{name: a}]\n  rates: [{requests: 5}]\n";
+    format!("{start}  {fields}\n")
+}
+
+#[test]
+fn what_is_called_otherwise_is_said() {
+    let elsewhere = |written: &str, name: &str| {
+        let (field, _) = written.split_once(':').unwrap();
+        let expected =
+            format!(":5: TrafficPolicy/p spec.{field}: unknown field; did you mean `spec.{name}`?");
+        refused(&policy(written), &[&expected]);
+    };
+    elsewhere("breaker: {}", "breakers");
+    elsewhere("hedging: {delay: 1s}", "hedge");
+    elsewhere("slowStart: {window: 1s}", "balance.slowStart");
+    elsewhere("locality: {}", "balance.locality");
+    elsewhere("fallback: {}", "breakers[].fallback");
+    elsewhere("connectionPool: {}", "connection");
+    elsewhere("outlierDetection: {}", "outlier");
+    refused(
+        &policy("rateLimit: {requests: 5}"),
+        &[
+            ":5: TrafficPolicy/p spec.rateLimit: `rateLimit` has no meaning here: limits are documents of their own, of kind RateLimit",
+        ],
+    );
+    refused(
+        &limit("rate: 5"),
+        &[":6: RateLimit/l spec.rate: unknown field; did you mean `spec.rates[].requests`?"],
+    );
+    refused(
+        &limit("burst: 5"),
+        &[":6: RateLimit/l spec.burst: unknown field; did you mean `spec.rates[].burst`?"],
+    );
+}
+
+#[test]
+fn algorithms_that_nobody_knows_get_the_nearest() {
+    refused(
+        &limit("algorithm: tokenbucket"),
+        &[":6: RateLimit/l spec.algorithm: unknown value `tokenbucket`; did you mean `token_bucket`?"],
+    );
+    refused(
+        &limit("algorithm: sliding-windows"),
+        &[":6: RateLimit/l spec.algorithm: unknown value `sliding-windows`; did you mean `sliding_window`?"],
+    );
+    refused(
+        &limit("algorithm: magic"),
+        &[
+            ":6: RateLimit/l spec.algorithm: unknown value `magic`; expected one of `token_bucket`, `leaky_bucket`, \
+           `sliding_window`, `warm_up`, `concurrency`, `adaptive`",
+        ],
+    );
+    refused(
+        &limit("key: [{type: source_address}]"),
+        &[":6: RateLimit/l spec.key[0].type: unknown value `source_address`; did you mean `sourceAddress`?"],
+    );
+    refused(
+        &policy("balance: {policy: round-robin}"),
+        &[
+            ":5: TrafficPolicy/p spec.balance.policy: unknown value `round-robin`; did you mean `round_robin`?",
+        ],
+    );
+    refused(
+        &limit("rates: [{requests: -5}]").replace("  rates: [{requests: 5}]\n", ""),
+        &[
+            ":5: RateLimit/l spec.rates[0].requests: the integer `-5` where an integer from 0 to 4294967295 was expected",
+        ],
+    );
+    refused(
+        &limit("algorithm: warm_up\n  warmUp: {from: .nan}"),
+        &[":7: RateLimit/l spec.warmUp.from: the number `NaN` where a number was expected"],
+    );
+    refused(
+        &limit("algorithm: warm_up\n  warmUp: {from: -0.5}"),
+        &[":7: RateLimit/l spec.warmUp.from: -0.5 is out of range; expected more than 0, at most 1"],
+    );
+}
+
+#[test]
+fn what_proxies_do_not_carry_out_yet_is_refused() {
+    let kinds = format!("{POLICY}  targetRefs: [{{name: a}}, {{kind: HTTPRoute, name: a}}]\n");
+    refused(&kinds, &[":4: TrafficPolicy/p spec.targetRefs[1].kind: `HTTPRoute` is not supported yet"]);
+    refused(
+        &policy(
+            "balance: {policy: maglev, hash: [{type: path}]}\n  breakers: [{}]\n  retry: {attempts: 1, budget: {ratio: 0.1}}",
+        ),
+        &[
+            ":5: TrafficPolicy/p spec.balance.policy: `maglev` is not supported yet",
+            ":5: TrafficPolicy/p spec.balance.hash: `hash` is not supported yet",
+            ":6: TrafficPolicy/p spec.breakers: `breakers` is not supported yet",
+            ":7: TrafficPolicy/p spec.retry.budget: `budget` is not supported yet",
+        ],
+    );
+    refused(&limit("scope: global"), &[":6: RateLimit/l spec.scope: `global` is not supported yet"]);
+    one(&limit("scope: process"));
+}
