@@ -126,7 +126,7 @@ impl Scenario {
             }
             count += 1;
             match &resource.spec {
-                Spec::TrafficPolicy(spec) => service.traffic_policy = Some(spec.clone()),
+                Spec::TrafficPolicy(spec) => service.traffic_policy = Some((**spec).clone()),
                 Spec::RateLimit(spec) => service.rate_limits.push(spec.clone()),
                 _ => {}
             }

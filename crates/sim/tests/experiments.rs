@@ -124,6 +124,7 @@ fn tails(name: &str, share: u32) -> Vec<f64> {
             }
         }
         scenario.duration = Span(scenario.duration.0 / share);
+        scenario.warm_up = scenario.warm_up.map(|warm_up| Span(warm_up.0 / share));
     }
     run(&scenario).phases.iter().map(|phase| phase.all.latency.p999).collect()
 }

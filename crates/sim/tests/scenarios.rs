@@ -100,7 +100,7 @@ fn chance_does_not_change_unnoticed() {
 }
 
 /// Events, requests and attempts of the world above.
-const GOLDEN: (u64, u64, u64) = (0, 0, 0);
+const GOLDEN: (u64, u64, u64) = (9935, 2425, 2425);
 
 fn phase<'a>(report: &'a Report, name: &str) -> &'a weir_sim::report::PhaseReport {
     report.phases.iter().find(|phase| phase.name == name).unwrap()
@@ -118,7 +118,7 @@ fn a_death_is_hidden_by_a_retry() {
 
 #[test]
 fn a_flash_sale_is_shed_at_the_door() {
-    let scenario = brief(named("flash-sale"), 8.0);
+    let scenario = brief(named("flash-sale"), 24.0);
     let with = run(&scenario);
     let mut without = scenario;
     without.services[0].servers[0].rate_limits.clear();
@@ -149,7 +149,7 @@ fn a_breaker_falls_back_and_closes_again() {
     let report = run(&named("breaker-with-fallback"));
     let broken = phase(&report, "broken");
     let fallbacks = broken.all.outcomes.get("fallback").copied().unwrap_or(0);
-    assert!(broken.trips >= 1 && fallbacks > broken.all.requests * 9 / 10, "{broken:?}");
+    assert!(broken.trips >= 1 && fallbacks > broken.all.requests * 3 / 4, "{broken:?}");
     let after = phase(&report, "after");
     assert!(after.all.outcomes["ok"] > after.all.requests / 2, "{after:?}");
 }

@@ -8,6 +8,7 @@ use weir_policy::Nanos;
 use weir_policy::balance::prequal::{ProbeAnswer, Probes};
 use weir_policy::balance::select::Settings;
 use weir_policy::balance::{Balancer, Config, Query, Tried};
+use weir_policy::hedge::{HedgeConfig, Hedger, Hedging};
 use weir_policy::retry::{self, Budget, BudgetConfig, Decision, Facts, Failure, RetryPolicy};
 
 use super::endpoints::Endpoints;
@@ -42,8 +43,8 @@ pub(crate) struct Upstream {
     /// What policies did since they were last asked.
     pub(super) events: Vec<Event>,
     retries: RetryPolicy,
-    statuses: Vec<u16>,
     budget: Budget,
+    hedger: Option<Hedger>,
     pub(crate) request_timeout: u64,
     pub(crate) request_lane: Option<u32>,
     pub(crate) try_lane: Option<u32>,
@@ -76,9 +77,9 @@ impl Upstream {
             breakers: Breakers::new(&spec.breakers, news.endpoints.len()),
             ejections: Ejections::new(&spec.outlier.clone().unwrap_or_default(), news.endpoints.len()),
             events: Vec::new(),
-            retries: retry_policy(&retry),
-            budget: Budget::new(budget(&retry)),
-            statuses: retry.statuses,
+            retries: RetryPolicy::from_spec(&retry),
+            budget: Budget::new(BudgetConfig::from_spec(&retry.budget.clone().unwrap_or_default())),
+            hedger: spec.hedge.as_ref().map(|hedge| Hedger::new(HedgeConfig::from_spec(hedge))),
             request_timeout: request,
             request_lane: (request > 0).then(|| lanes.lane(Due::Request, request)),
             try_lane: timeouts.per_try.map(|span| lanes.lane(Due::Attempt, nanos(span))),
@@ -195,19 +196,29 @@ impl Upstream {
         }
     }
 
-    /// After how long a second request is sent, if one is.
-    pub(crate) fn hedge_after(&mut self, _: Nanos) -> Option<u64> {
-        None
+    /// After how long to ask again whether a second request is sent; zero for now. Charges the budget then.
+    pub(crate) fn hedge(&mut self, facts: &Facts, waited: u64, now: Nanos) -> Option<u64> {
+        let hedger = self.hedger.as_mut()?;
+        match hedger.decide(facts, Duration::from_nanos(waited), &mut self.budget, now) {
+            Hedging::Now => Some(0),
+            Hedging::In(wait) => Some(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).max(1)),
+            Hedging::No(_) => None,
+        }
+    }
+
+    /// A first attempt took so long, or longer.
+    pub(crate) fn first_took(&mut self, took: u64, now: Nanos) {
+        if let Some(hedger) = &mut self.hedger {
+            hedger.record(Duration::from_nanos(took), now);
+        }
     }
 
     pub(super) fn retry(&mut self, outcome: Outcome, facts: &Facts, now: Nanos, rng: &mut Stream) -> Option<u64> {
         let failure = match outcome {
             Outcome::Connect => Failure::Connect,
             Outcome::Reset => Failure::Reset,
-            _ if facts.idempotent && outcome.status().is_some_and(|status| self.statuses.contains(&status)) => {
-                Failure::Reset
-            }
-            _ => return None,
+            Outcome::Timeout => Failure::Timeout,
+            _ => Failure::Status { code: outcome.status()?, pushback: None },
         };
         match retry::decide(&self.retries, failure, facts, &mut self.budget, now, rng) {
             Decision::Retry { delay } => Some(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)),
@@ -220,27 +231,5 @@ impl Upstream {
         let mut states = self.limits.states(now);
         states.extend(self.breakers.states(now));
         states
-    }
-}
-
-fn retry_policy(retry: &weir_model::resource::traffic_policy::Retry) -> RetryPolicy {
-    let default = RetryPolicy::default();
-    let backoff = retry.backoff.clone().unwrap_or_default();
-    RetryPolicy {
-        retries: retry.attempts,
-        backoff_base: backoff.base.map_or(default.backoff_base, |span| span.0),
-        backoff_max: backoff.max.map_or(default.backoff_max, |span| span.0),
-    }
-}
-
-fn budget(retry: &weir_model::resource::traffic_policy::Retry) -> BudgetConfig {
-    let budget = retry.budget.clone().unwrap_or_default();
-    let default = BudgetConfig::default();
-    let window = budget.window.map_or(default.window, |span| span.0);
-    let reserve = f64::from(budget.reserve.unwrap_or(10)) * window.as_secs_f64();
-    BudgetConfig {
-        percent: budget.ratio.map_or(default.percent, |ratio| (ratio * 100.0).round() as u32),
-        reserve: reserve.round() as u32,
-        window,
     }
 }

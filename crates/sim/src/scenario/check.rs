@@ -141,7 +141,7 @@ fn check_service(path: &str, service: &Service, faults: &mut Faults) {
     if let Some(policy) = &service.traffic_policy {
         let mut policy = policy.clone();
         policy.target_refs = vec![PolicyTarget { name: "service".to_owned(), ..PolicyTarget::default() }];
-        spec(&format!("{path}.trafficPolicy"), Spec::TrafficPolicy(policy), faults);
+        spec(&format!("{path}.trafficPolicy"), Spec::TrafficPolicy(Box::new(policy)), faults);
     }
     limits(&format!("{path}.rateLimits"), &service.rate_limits, faults);
     if service.servers.is_empty() || service.servers.len() > GROUPS_MAX {

@@ -145,16 +145,10 @@ impl World<'_> {
         self.measure.attempt(hedge, self.now);
         let upstream = self.proxies[proxy as usize].upstream(service);
         upstream.sent(endpoint);
-        let (try_lane, hedge_after) = (upstream.try_lane, upstream.hedge_after(now));
-        if let Some(lane) = try_lane {
+        if let Some(lane) = upstream.try_lane {
             self.set_deadline(lane, attempt, stamp);
         }
-        if let (Some(after), false) = (hedge_after, hedge)
-            && self.requests[number].attempts == 1
-        {
-            self.requests[number].pins += 1;
-            self.plan(after, What::Hedge(number));
-        }
+        self.think_of_hedging(number);
         self.travel(attempt);
         self.send_probes(proxy, service);
     }
@@ -256,16 +250,9 @@ impl World<'_> {
         if request.under_way != [NONE; 2] {
             return;
         }
-        let facts = Facts {
-            attempts: request.attempts,
-            idempotent: self.groups[request.group as usize].idempotent,
-            unsent: outcome == Outcome::Connect,
-            replayable: true,
-            response_begun: false,
-            another_endpoint: true,
-            deadline: (request.deadline != u64::MAX).then_some(Nanos(request.deadline)),
-        };
-        let now = self.moment();
+        let facts = self.facts(number, outcome == Outcome::Connect);
+        let request = &self.requests[number];
+        let now = Nanos(self.now);
         let delay = self.proxies[request.proxy as usize].retry(request.service, outcome, &facts, now);
         match delay {
             None => self.finish(number, outcome),
@@ -310,18 +297,53 @@ impl World<'_> {
         let now = self.moment();
         let passes = &mut self.requests[attempt.request].passes[usize::from(attempt.hedge)];
         let upstream = self.proxies[attempt.proxy as usize].upstream(attempt.service);
+        if !attempt.hedge {
+            upstream.first_took(self.now - attempt.sent, now);
+        }
         upstream.answered(attempt.endpoint, passes, outcome, self.now - attempt.sent, now);
     }
 
-    /// A proxy has waited long enough for the first answer.
+    /// What a proxy knows about a request, for decisions to send it once more.
+    fn facts(&self, number: u32, unsent: bool) -> Facts {
+        let request = &self.requests[number];
+        Facts {
+            attempts: request.attempts,
+            idempotent: self.groups[request.group as usize].idempotent,
+            unsent,
+            replayable: true,
+            response_begun: false,
+            another_endpoint: self.services[request.service as usize].len() > request.tried.len(),
+            deadline: (request.deadline != u64::MAX).then_some(Nanos(request.deadline)),
+        }
+    }
+
+    /// Asks whether the request is sent to another endpoint as well, now or later.
+    fn think_of_hedging(&mut self, number: u32) {
+        let request = &self.requests[number];
+        let [first, second] = request.under_way;
+        if first == NONE || second != NONE {
+            return;
+        }
+        let waited = self.now - self.attempts[first].sent;
+        let facts = self.facts(number, false);
+        let (proxy, service, now) = (request.proxy, request.service, self.moment());
+        match self.proxies[proxy as usize].upstream(service).hedge(&facts, waited, now) {
+            Some(0) => self.attempt(number, true),
+            Some(wait) => {
+                self.requests[number].pins += 1;
+                self.plan(wait, What::Hedge(number));
+            }
+            None => {}
+        }
+    }
+
+    /// It is time to ask again whether a request is hedged.
     pub(super) fn hedge(&mut self, number: u32) {
         let request = &mut self.requests[number];
         request.pins -= 1;
         if request.over {
             return self.let_go(number);
         }
-        if request.under_way[0] != NONE && request.under_way[1] == NONE {
-            self.attempt(number, true);
-        }
+        self.think_of_hedging(number);
     }
 }

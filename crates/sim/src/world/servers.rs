@@ -1,5 +1,7 @@
 //! What servers do: they take work in, let it wait, do it, and answer.
 
+use weir_policy::{Nanos, deadline};
+
 use super::state::{Attempt, Line, Outcome, Server};
 use super::{NONE, What, World};
 use crate::proxy::{Asked, Verdict};
@@ -251,7 +253,9 @@ impl World<'_> {
                 server.line = Line::EMPTY;
             }
             let attempt = &self.attempts[number];
-            if group.drop_expired && (attempt.request == NONE || attempt.deadline <= self.now) {
+            let deadline = (attempt.deadline != u64::MAX).then_some(Nanos(attempt.deadline));
+            let in_time = deadline::is_worth_while(deadline, Nanos(self.now), std::time::Duration::ZERO);
+            if group.drop_expired && (attempt.request == NONE || !in_time) {
                 server.tally.expired += 1;
                 self.release_guard(number, Outcome::Expired);
                 self.send_back(number, Outcome::Expired);

@@ -51,8 +51,10 @@ pub(crate) fn maglev(count: usize, removed: &[usize]) -> Vec<usize> {
     }
     let mut balancer = Balancer::new(Config::of(Policy::Maglev), &shares, &keys, &mut rng);
     let idle = Bins(vec![0; count]);
-    let mut owner = |hash| {
-        let query = Query { hash: Some(hash), ..Query::default() };
+    // Hashes from all over their range: one in the middle of each slot's part of it.
+    let part = u64::MAX / SLOTS;
+    let mut owner = |slot: u64| {
+        let query = Query { hash: Some(slot * part + part / 2), ..Query::default() };
         balancer.pick(query, &idle, &Tried::none(), &mut rng, &mut ()).unwrap().index
     };
     (0..SLOTS).map(&mut owner).collect()
@@ -96,7 +98,7 @@ pub(crate) fn backoff(clients: u32, jitter: bool, seed: u64) -> u32 {
         backoff_max: Duration::from_secs(2),
         ..RetryPolicy::default()
     };
-    let mut budget = Budget::new(BudgetConfig { percent: 0, reserve: u32::MAX, window: Duration::from_secs(10) });
+    let mut budget = Budget::new(BudgetConfig { per_mille: 0, reserve: u32::MAX, window: Duration::from_secs(10) });
     let mut queue = Queue::new();
     // Twelve even numbers add up to one that is nearly normal, with mean 6 and variance 1.
     let mut delay = move || {
