@@ -29,7 +29,11 @@ fn main() -> ExitCode {
         let report = weir_sim::run(&scenario);
         let took = began.elapsed().as_secs_f64();
         println!("{}", weir_sim::summary(&report));
-        println!("{path}: {} events in {took:.2} s, {:.2} million/s\n", report.events, report.events as f64 / took / 1e6);
+        println!(
+            "{path}: {} events in {took:.2} s, {:.2} million/s\n",
+            report.events,
+            report.events as f64 / took / 1e6
+        );
         reports.push(report);
     }
     if let Some(svg) = svg {

@@ -119,7 +119,10 @@ mod tests {
             let got = histogram.percentile(share) as f64;
             assert!((got / exact - 1.0).abs() < 0.008, "{share}: {got}");
         }
-        assert_eq!((histogram.max(), histogram.mean(), histogram.percentile(1.0)), (100_000_000, 50_000_500.0, 100_000_000));
+        assert_eq!(
+            (histogram.max(), histogram.mean(), histogram.percentile(1.0)),
+            (100_000_000, 50_000_500.0, 100_000_000)
+        );
         let mut both = histogram.clone();
         both.merge(&histogram);
         assert_eq!((both.count(), both.percentile(0.5)), (200_000, histogram.percentile(0.5)));

@@ -123,8 +123,7 @@ impl Measure {
             cells: vec![Cell::default(); scenario.clients.len()],
             work: Work::default(),
         };
-        let mut phases: Vec<Phase> =
-            scenario.phases.iter().map(|of| phase(&of.name, nanos(of.at))).collect();
+        let mut phases: Vec<Phase> = scenario.phases.iter().map(|of| phase(&of.name, nanos(of.at))).collect();
         if phases.first().is_none_or(|first| first.from > 0) {
             phases.insert(0, phase(if phases.is_empty() { "all" } else { "start" }, 0));
         }

@@ -70,7 +70,9 @@ pub fn plot(report: &Report) -> String {
     ];
     // What never happened needs no room.
     for panel in &mut panels[2..] {
-        panel.lines.retain(|line| line.points.iter().any(|(_, value)| value.is_some_and(|value| value > 0.0)));
+        panel
+            .lines
+            .retain(|line| line.points.iter().any(|(_, value)| value.is_some_and(|value| value > 0.0)));
     }
     panels.retain(|panel| !panel.lines.is_empty());
     Chart { title: &report.name, marks: marks(report), until: report.duration, panels }.draw()
@@ -80,12 +82,17 @@ pub fn plot(report: &Report) -> String {
 pub fn compare(title: &str, reports: &[Report]) -> String {
     let lines = |of: &dyn Fn(&Point) -> Option<f64>| {
         let runs = reports.iter().zip(RUNS.iter().cycle());
-        runs.map(|(report, color)| Line { name: report.name.clone(), color, points: points(report, of) }).collect()
+        runs.map(|(report, color)| Line { name: report.name.clone(), color, points: points(report, of) })
+            .collect()
     };
     let panels = vec![
         Panel { title: "Answered well, a second", log: false, lines: lines(&|p| Some(p.goodput)) },
         Panel { title: "99th percentile of latency, ms", log: true, lines: lines(&|p| p.p99) },
-        Panel { title: "Requests that reach for servers, a second", log: false, lines: lines(&|p| Some(p.attempts)) },
+        Panel {
+            title: "Requests that reach for servers, a second",
+            log: false,
+            lines: lines(&|p| Some(p.attempts)),
+        },
     ];
     let until = reports.iter().map(|report| report.duration).fold(0.0, f64::max);
     Chart { title, marks: reports.first().map(marks).unwrap_or_default(), until, panels }.draw()

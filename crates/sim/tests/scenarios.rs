@@ -64,13 +64,21 @@ fn brief(mut scenario: Scenario, length: f64) -> Scenario {
 fn every_scenario_says_what_it_shows_and_runs() {
     let cookbook = files(&folder());
     assert!(cookbook.len() >= 10, "{cookbook:?}");
-    for path in cookbook.into_iter().chain(files(&folder().join("experiments"))).chain(files(&folder().join("ablation"))) {
+    for path in cookbook
+        .into_iter()
+        .chain(files(&folder().join("experiments")))
+        .chain(files(&folder().join("ablation")))
+    {
         let (text, scenario) = load(&path);
         assert!(text.starts_with("# "), "{}: no comment on what it shows", path.display());
         let report = run(&brief(scenario, 0.6));
         assert!(report.total.all.requests > 0, "{}: nobody asked for anything", path.display());
         let svg = plot::plot(&report);
-        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && !svg.contains("NaN"), "{}", path.display());
+        assert!(
+            svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && !svg.contains("NaN"),
+            "{}",
+            path.display()
+        );
         assert!(summary(&report).contains("GOODPUT"), "{}", path.display());
     }
 }

@@ -18,7 +18,12 @@ impl Axis {
         let most = if most > 0.0 { most } else { 1.0 };
         let step = round_step(most / TICKS_MAX);
         let count = (most / step - 1e-9).ceil().max(1.0);
-        Self { least: 0.0, most: step * count, log: false, ticks: (0..=count as u32).map(|n| f64::from(n) * step).collect() }
+        Self {
+            least: 0.0,
+            most: step * count,
+            log: false,
+            ticks: (0..=count as u32).map(|n| f64::from(n) * step).collect(),
+        }
     }
 
     /// As [`Axis::straight`], but it ends where the values do.
@@ -52,7 +57,11 @@ impl Axis {
 /// The least of 1, 2, 5, 10, ... that is not below a step.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powi(step.log10().floor() as i32);
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|round| *round >= step * 0.999_999).unwrap_or(10.0 * power)
+    [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|digit| digit * power)
+        .find(|round| *round >= step * 0.999_999)
+        .unwrap_or(10.0 * power)
 }
 
 /// A tick's label: `1.5k`, `250`, `0.01`.

@@ -33,7 +33,9 @@ pub(super) struct Chart<'a> {
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 20.0;
-const TOP: f64 = 66.0;
+/// Room for the title and the names of phases; the names alone need less.
+const TOP: f64 = 88.0;
+const TOP_UNTITLED: f64 = 56.0;
 const PANEL: f64 = 150.0;
 /// Between panels: the title and the legend of the next.
 const GAP: f64 = 44.0;
@@ -49,7 +51,8 @@ const STYLE: &str = "text{font-family:ui-sans-serif,system-ui,-apple-system,'Seg
 impl Chart<'_> {
     /// The whole document.
     pub(super) fn draw(&self) -> String {
-        let height = TOP + self.panels.len() as f64 * (PANEL + GAP) - GAP + 22.0 + BOTTOM;
+        let head = if self.title.is_empty() { TOP_UNTITLED } else { TOP };
+        let height = head + self.panels.len() as f64 * (PANEL + GAP) - GAP + BOTTOM;
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
              height=\"{height}\">\n<style>{STYLE}</style>\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
@@ -57,14 +60,19 @@ impl Chart<'_> {
         text(&mut out, (LEFT, 26.0), "class=\"h\"", self.title);
         let time = Axis::exact(self.until, 10.0);
         for (index, panel) in self.panels.iter().enumerate() {
-            let top = TOP + 22.0 + index as f64 * (PANEL + GAP);
+            let top = head + index as f64 * (PANEL + GAP);
             self.panel(panel, &time, top, index == 0, &mut out);
         }
-        let bottom = TOP + 22.0 + self.panels.len() as f64 * (PANEL + GAP) - GAP;
+        let bottom = head + self.panels.len() as f64 * (PANEL + GAP) - GAP;
         for tick in &time.ticks {
             text(&mut out, (x(&time, *tick), bottom + 16.0), "text-anchor=\"middle\"", &label(*tick));
         }
-        text(&mut out, (f64::midpoint(LEFT, WIDTH - RIGHT), bottom + 34.0), "text-anchor=\"middle\" class=\"m\"", "seconds");
+        text(
+            &mut out,
+            (f64::midpoint(LEFT, WIDTH - RIGHT), bottom + 34.0),
+            "text-anchor=\"middle\" class=\"m\"",
+            "seconds",
+        );
         out.push_str("</svg>\n");
         out
     }
@@ -85,17 +93,17 @@ impl Chart<'_> {
         let y = |value: f64| bottom - axis.share(value) * PANEL;
         for tick in &axis.ticks {
             let at = y(*tick);
-            let _ = writeln!(
-                out,
-                "<path d=\"M{LEFT:.2} {at:.2}H{right:.2}\" stroke=\"#e5e7eb\"/>"
-            );
+            let _ = writeln!(out, "<path d=\"M{LEFT:.2} {at:.2}H{right:.2}\" stroke=\"#e5e7eb\"/>");
             text(out, (LEFT - 8.0, at + 4.0), "text-anchor=\"end\"", &label(*tick));
         }
         for tick in &time.ticks {
             let at = x(time, *tick);
             let _ = writeln!(out, "<path d=\"M{at:.2} {bottom:.2}v4\" stroke=\"#9ca3af\"/>");
         }
-        let _ = writeln!(out, "<path d=\"M{LEFT:.2} {top:.2}V{bottom:.2}H{right:.2}\" fill=\"none\" stroke=\"#9ca3af\"/>");
+        let _ = writeln!(
+            out,
+            "<path d=\"M{LEFT:.2} {top:.2}V{bottom:.2}H{right:.2}\" fill=\"none\" stroke=\"#9ca3af\"/>"
+        );
         for line in &panel.lines {
             draw_line(line, time, y, out);
         }
@@ -158,7 +166,11 @@ fn draw_line(line: &Line, time: &Axis, y: impl Fn(f64) -> f64, out: &mut String)
             0 => {}
             1 => {
                 if let Some((x, y)) = at.next() {
-                    let _ = writeln!(out, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"1.6\" fill=\"{}\"/>", line.color);
+                    let _ = writeln!(
+                        out,
+                        "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"1.6\" fill=\"{}\"/>",
+                        line.color
+                    );
                 }
             }
             _ => {

@@ -61,7 +61,13 @@ impl Breakers {
     }
 
     /// Asks those for all calls.
-    pub(super) fn admit(&mut self, passes: &mut Vec<Pass>, now: Nanos, rng: &mut Stream, events: &mut Vec<Event>) -> Result<(), Refused> {
+    pub(super) fn admit(
+        &mut self,
+        passes: &mut Vec<Pass>,
+        now: Nanos,
+        rng: &mut Stream,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Refused> {
         for level in 0..self.all.len() {
             if !ask(&mut self.all[level], 0, (false, level), passes, events, now, rng) {
                 let fallback = self.all[level].fallback.clone();
@@ -73,7 +79,14 @@ impl Breakers {
     }
 
     /// Asks those of an instance. What was got before is kept when they refuse.
-    pub(super) fn admit_to(&mut self, endpoint: usize, passes: &mut Vec<Pass>, now: Nanos, rng: &mut Stream, events: &mut Vec<Event>) -> bool {
+    pub(super) fn admit_to(
+        &mut self,
+        endpoint: usize,
+        passes: &mut Vec<Pass>,
+        now: Nanos,
+        rng: &mut Stream,
+        events: &mut Vec<Event>,
+    ) -> bool {
         let before = passes.len();
         for level in 0..self.instances.len() {
             if !ask(&mut self.instances[level], endpoint, (true, level), passes, events, now, rng) {
@@ -88,12 +101,25 @@ impl Breakers {
     }
 
     /// Gives back what was got for a call that is not made.
-    pub(super) fn cancel(&mut self, passes: &mut Vec<Pass>, endpoint: usize, now: Nanos, events: &mut Vec<Event>) {
+    pub(super) fn cancel(
+        &mut self,
+        passes: &mut Vec<Pass>,
+        endpoint: usize,
+        now: Nanos,
+        events: &mut Vec<Event>,
+    ) {
         self.record(passes, endpoint, (Outcome::GaveUp, 0), now, events);
     }
 
     /// What became of a call.
-    pub(super) fn record(&mut self, passes: &mut Vec<Pass>, endpoint: usize, (outcome, took): (Outcome, u64), now: Nanos, events: &mut Vec<Event>) {
+    pub(super) fn record(
+        &mut self,
+        passes: &mut Vec<Pass>,
+        endpoint: usize,
+        (outcome, took): (Outcome, u64),
+        now: Nanos,
+        events: &mut Vec<Event>,
+    ) {
         for Pass { instance, level, permit } in passes.drain(..) {
             let (levels, index) = if instance { (&mut self.instances, endpoint) } else { (&mut self.all, 0) };
             let level = &mut levels[level];
@@ -135,12 +161,7 @@ fn ask(
     }
 }
 
-fn note(
-    transition: Option<Transition>,
-    level: &Level,
-    endpoint: Option<usize>,
-    events: &mut Vec<Event>,
-) {
+fn note(transition: Option<Transition>, level: &Level, endpoint: Option<usize>, events: &mut Vec<Event>) {
     if let Some(transition) = transition {
         let of = endpoint.map(|index| format!(" of endpoint {index}")).unwrap_or_default();
         let what = format!("breaker ({}){of} {transition}", level.config.strategy.name());

@@ -1,5 +1,6 @@
 //! What a proxy knows of a service's endpoints, and the shares that follow from it.
 
+use weir_model::registry::Health;
 use weir_policy::Nanos;
 use weir_policy::balance::select::{Caller, Facts, Place, Selection, Settings, select};
 use weir_policy::balance::{Candidates, hash};
@@ -83,14 +84,20 @@ impl Endpoints {
     }
 
     /// Works out the shares.
-    pub(super) fn select(&mut self, ejected: impl Fn(usize) -> (bool, Option<Nanos>), now: Nanos) -> Selection {
-        let place = |zone: u32| Place { region: None, zone: self.zones.get(zone as usize).map(String::as_str) };
+    pub(super) fn select(
+        &mut self,
+        ejected: impl Fn(usize) -> (bool, Option<Nanos>),
+        now: Nanos,
+    ) -> Selection {
+        let place =
+            |zone: u32| Place { region: None, zone: self.zones.get(zone as usize).map(String::as_str) };
         let facts: Vec<Facts<'_>> = (0..self.known.len())
             .map(|index| {
                 let (ejected, returned) = ejected(index);
                 Facts {
                     key: self.keys[index],
                     weight: self.known[index].weight,
+                    health: Health::Passing,
                     ejected,
                     returned,
                     place: place(self.known[index].zone),

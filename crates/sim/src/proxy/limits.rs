@@ -68,7 +68,13 @@ impl Limits {
     }
 
     /// Asks the limits that were not asked yet.
-    pub(crate) fn admit(&mut self, asked: &Asked<'_>, holding: &mut Holding, number: u32, now: Nanos) -> Verdict {
+    pub(crate) fn admit(
+        &mut self,
+        asked: &Asked<'_>,
+        holding: &mut Holding,
+        number: u32,
+        now: Nanos,
+    ) -> Verdict {
         if self.is_empty() {
             return Verdict::Pass;
         }

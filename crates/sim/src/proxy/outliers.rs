@@ -103,7 +103,12 @@ impl Ejections {
         };
         self.spared = matches!(event, OutlierEvent::Spared { .. });
         self.changed |= !self.spared;
-        events.push(Event { at, what: format!("endpoint {key} {event}"), trips: 0, ejections: u64::from(ejected) });
+        events.push(Event {
+            at,
+            what: format!("endpoint {key} {event}"),
+            trips: 0,
+            ejections: u64::from(ejected),
+        });
     }
 }
 
@@ -111,7 +116,9 @@ impl Ejections {
 const fn verdict(outcome: Outcome) -> Option<Verdict> {
     match outcome {
         Outcome::Ok => Some(Verdict::Success),
-        Outcome::Connect | Outcome::Reset | Outcome::Timeout | Outcome::Expired => Some(Verdict::GatewayFailure),
+        Outcome::Connect | Outcome::Reset | Outcome::Timeout | Outcome::Expired => {
+            Some(Verdict::GatewayFailure)
+        }
         Outcome::Status(502..=504) => Some(Verdict::GatewayFailure),
         Outcome::Status(500..) => Some(Verdict::Failure),
         Outcome::Status(_) => Some(Verdict::Success),

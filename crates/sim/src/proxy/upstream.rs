@@ -11,9 +11,9 @@ use weir_policy::balance::{Balancer, Config, Query, Tried};
 use weir_policy::hedge::{HedgeConfig, Hedger, Hedging};
 use weir_policy::retry::{self, Budget, BudgetConfig, Decision, Facts, Failure, RetryPolicy};
 
+use super::breakers::{Breakers, Refused};
 use super::endpoints::Endpoints;
 use super::limits::Limits;
-use super::breakers::{Breakers, Refused};
 use super::outliers::Ejections;
 use super::{Asked, Chosen, Event, News, Passes};
 use crate::rng::Stream;
@@ -158,7 +158,13 @@ impl Upstream {
         self.balancer.probes_due(now, &self.endpoints, rng)
     }
 
-    pub(super) fn probed(&mut self, endpoint: u32, answer: Option<ProbeAnswer>, now: Nanos, rng: &mut Stream) {
+    pub(super) fn probed(
+        &mut self,
+        endpoint: u32,
+        answer: Option<ProbeAnswer>,
+        now: Nanos,
+        rng: &mut Stream,
+    ) {
         self.balancer.probed(endpoint as usize, answer, now, rng);
     }
 
@@ -213,7 +219,13 @@ impl Upstream {
         }
     }
 
-    pub(super) fn retry(&mut self, outcome: Outcome, facts: &Facts, now: Nanos, rng: &mut Stream) -> Option<u64> {
+    pub(super) fn retry(
+        &mut self,
+        outcome: Outcome,
+        facts: &Facts,
+        now: Nanos,
+        rng: &mut Stream,
+    ) -> Option<u64> {
         let failure = match outcome {
             Outcome::Connect => Failure::Connect,
             Outcome::Reset => Failure::Reset,

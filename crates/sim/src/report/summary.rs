@@ -17,7 +17,17 @@ pub fn summary(report: &Report) -> String {
         grouped(report.events)
     );
     let mut table = Table::new(&[
-        "PHASE", "FROM", "CLIENTS", "REQUESTS", "GOODPUT/S", "ERRORS", "P50 MS", "P99 MS", "P99.9 MS", "RETRIES", "TRIPS",
+        "PHASE",
+        "FROM",
+        "CLIENTS",
+        "REQUESTS",
+        "GOODPUT/S",
+        "ERRORS",
+        "P50 MS",
+        "P99 MS",
+        "P99.9 MS",
+        "RETRIES",
+        "TRIPS",
         "EJECTED",
     ]);
     let several = report.phases.len() > 1;
@@ -27,12 +37,28 @@ pub fn summary(report: &Report) -> String {
     out.push_str(&table.render());
     for phase in report.phases.iter().filter(|_| several).chain([&report.total]) {
         if phase.all.error_ratio > 0.0 {
-            let _ = writeln!(out, "{} {}: {}", if phase.name == report.total.name { "\nof all" } else { "\nof" }, phase.name, outcomes(&phase.all));
+            let _ = writeln!(
+                out,
+                "{} {}: {}",
+                if phase.name == report.total.name { "\nof all" } else { "\nof" },
+                phase.name,
+                outcomes(&phase.all)
+            );
         }
     }
     out.push('\n');
-    let mut table =
-        Table::new(&["SERVICE", "SERVERS", "COUNT", "COMPLETED", "LEAST", "MOST", "REFUSED", "EXPIRED", "BUSY", "LINE MAX"]);
+    let mut table = Table::new(&[
+        "SERVICE",
+        "SERVERS",
+        "COUNT",
+        "COMPLETED",
+        "LEAST",
+        "MOST",
+        "REFUSED",
+        "EXPIRED",
+        "BUSY",
+        "LINE MAX",
+    ]);
     for service in &report.services {
         for group in &service.groups {
             table.row([
@@ -147,7 +173,12 @@ impl Table {
 
     fn render(&self) -> String {
         let width = |column: usize| {
-            self.0.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            self.0
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.0[0].len()).map(width).collect();
         let mut out = String::new();

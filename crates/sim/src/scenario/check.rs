@@ -51,7 +51,11 @@ impl Faults {
             if name.is_empty() {
                 self.add(format!("{path}[{index}].name"), "it is empty", "a name");
             } else if !seen.insert(name) {
-                self.add(format!("{path}[{index}].name"), format!("`{name}` is there twice"), "names that differ");
+                self.add(
+                    format!("{path}[{index}].name"),
+                    format!("`{name}` is there twice"),
+                    "names that differ",
+                );
             }
         }
     }
@@ -61,9 +65,14 @@ impl Faults {
         if known.clone().any(|other| other == name) {
             return;
         }
-        let hint = nearest(name, known.clone()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint =
+            nearest(name, known.clone()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         let list: Vec<String> = known.take(20).map(|name| format!("`{name}`")).collect();
-        let expected = if list.is_empty() { "none is declared".to_owned() } else { format!("one of {}", list.join(", ")) };
+        let expected = if list.is_empty() {
+            "none is declared".to_owned()
+        } else {
+            format!("one of {}", list.join(", "))
+        };
         self.add(path, format!("there is no `{name}`{hint}"), expected);
     }
 
@@ -71,7 +80,9 @@ impl Faults {
         match random {
             Random::Constant(_) | Random::Exponential(_) | Random::Normal(_) => {}
             Random::Lognormal(of) => self.within(&format!("{path}.lognormal.sigma"), of.sigma, (0.0, 10.0)),
-            Random::Bimodal(of) => self.within(&format!("{path}.bimodal.slowRatio"), of.slow_ratio, (0.0, 1.0)),
+            Random::Bimodal(of) => {
+                self.within(&format!("{path}.bimodal.slowRatio"), of.slow_ratio, (0.0, 1.0))
+            }
             Random::Pareto(of) => self.above_zero(&format!("{path}.pareto.shape"), of.shape, 100.0),
             Random::Uniform(of) if of.to < of.from => {
                 self.add(format!("{path}.uniform.to"), "it is before `from`", "not less than `from`");
@@ -115,7 +126,10 @@ fn times(scenario: &Scenario, faults: &mut Faults) {
     if scenario.warm_up.is_some_and(|warm_up| nanos(warm_up) >= duration) {
         faults.add("warmUp", "nothing would be left to count", "less than `duration`");
     }
-    if scenario.interval.is_some_and(|interval| nanos(interval) == 0 || duration / nanos(interval) > POINTS_MAX) {
+    if scenario
+        .interval
+        .is_some_and(|interval| nanos(interval) == 0 || duration / nanos(interval) > POINTS_MAX)
+    {
         faults.add("interval", "too many points", format!("at most {POINTS_MAX} of them in `duration`"));
     }
     let mut last = None;
@@ -130,7 +144,9 @@ fn times(scenario: &Scenario, faults: &mut Faults) {
         last = Some(phase.at);
     }
     faults.unique("phases", scenario.phases.iter().map(|phase| phase.name.as_str()));
-    for (path, random) in [("network.delay", &scenario.network.delay), ("network.crossZone", &scenario.network.cross_zone)] {
+    for (path, random) in
+        [("network.delay", &scenario.network.delay), ("network.crossZone", &scenario.network.cross_zone)]
+    {
         if let Some(random) = random {
             faults.random(path, random);
         }
@@ -145,7 +161,11 @@ fn check_service(path: &str, service: &Service, faults: &mut Faults) {
     }
     limits(&format!("{path}.rateLimits"), &service.rate_limits, faults);
     if service.servers.is_empty() || service.servers.len() > GROUPS_MAX {
-        faults.add(format!("{path}.servers"), format!("{} groups", service.servers.len()), format!("1 to {GROUPS_MAX}"));
+        faults.add(
+            format!("{path}.servers"),
+            format!("{} groups", service.servers.len()),
+            format!("1 to {GROUPS_MAX}"),
+        );
     }
     let name = |servers: &Servers| servers.name.clone().unwrap_or_else(|| "servers".to_owned());
     let names: Vec<String> = service.servers.iter().map(name).collect();
@@ -200,7 +220,9 @@ fn spec(path: &str, spec: Spec, faults: &mut Faults) {
 fn check_clients(path: &str, clients: &Clients, scenario: &Scenario, faults: &mut Faults) {
     match (&clients.arrivals, &clients.closed) {
         (None, None) => faults.add(path, "they never send anything", "`arrivals` or `loop`"),
-        (Some(_), Some(_)) => faults.add(path, "both an open and a closed loop", "either `arrivals` or `loop`"),
+        (Some(_), Some(_)) => {
+            faults.add(path, "both an open and a closed loop", "either `arrivals` or `loop`")
+        }
         (Some(arrivals), None) => {
             faults.within(&format!("{path}.arrivals.rate"), arrivals.rate, (0.0, RATE_MAX));
             for (index, step) in arrivals.steps.iter().enumerate() {
@@ -232,7 +254,11 @@ fn check_clients(path: &str, clients: &Clients, scenario: &Scenario, faults: &mu
         faults.count(&format!("{path}.proxies"), proxies, (1, PROXIES_MAX));
     }
     if clients.timeout.is_some_and(|timeout| nanos(timeout) == 0) {
-        faults.add(format!("{path}.timeout"), "they give up at once", "a duration above zero; leave it out for none");
+        faults.add(
+            format!("{path}.timeout"),
+            "they give up at once",
+            "a duration above zero; leave it out for none",
+        );
     }
     if let Some(retry) = &clients.retry {
         faults.count(&format!("{path}.retry.attempts"), retry.attempts, (0, 1000));
@@ -245,7 +271,11 @@ fn check_fields(path: &str, clients: &Clients, faults: &mut Faults) {
     let path = format!("{path}.request.headers");
     let differing = headers.iter().filter(|field| field.values.is_some()).count();
     if differing > crate::world::FIELDS_MAX {
-        faults.add(&path, format!("{differing} with `values`"), format!("at most {}", crate::world::FIELDS_MAX));
+        faults.add(
+            &path,
+            format!("{differing} with `values`"),
+            format!("at most {}", crate::world::FIELDS_MAX),
+        );
     }
     for (index, field) in headers.iter().enumerate() {
         let path = format!("{path}[{index}]");
@@ -253,10 +283,16 @@ fn check_fields(path: &str, clients: &Clients, faults: &mut Faults) {
             faults.add(&path, "one value or several?", "either `value` or `values`");
         }
         match &field.values {
-            Some(Values::Uniform(count)) => faults.count(&format!("{path}.values.uniform"), *count, (1, u32::MAX)),
+            Some(Values::Uniform(count)) => {
+                faults.count(&format!("{path}.values.uniform"), *count, (1, u32::MAX))
+            }
             Some(Values::Zipf(zipf)) => {
                 faults.count(&format!("{path}.values.zipf.count"), zipf.count, (1, COUNT_MAX));
-                faults.within(&format!("{path}.values.zipf.exponent"), zipf.exponent.unwrap_or(1.0), (0.0, 10.0));
+                faults.within(
+                    &format!("{path}.values.zipf.exponent"),
+                    zipf.exponent.unwrap_or(1.0),
+                    (0.0, 10.0),
+                );
             }
             Some(Values::OneOf(list)) if list.is_empty() => {
                 faults.add(format!("{path}.values.oneOf"), "it is empty", "at least one value");
@@ -278,7 +314,11 @@ fn check_fault(index: usize, scenario: &Scenario, faults: &mut Faults) {
         faults.known(&format!("{path}.clients[{at}]"), name, known);
     }
     if !fault.clients.is_empty() && !matches!(fault.action, Action::Partition | Action::Delay(_)) {
-        faults.add(format!("{path}.clients"), "it has no meaning here", "`clients` only with `partition` and `delay`");
+        faults.add(
+            format!("{path}.clients"),
+            "it has no meaning here",
+            "`clients` only with `partition` and `delay`",
+        );
     }
     let path = format!("{path}.do");
     match &fault.action {

@@ -166,7 +166,11 @@ mod tests {
             let mean = drawn.iter().sum::<f64>() / f64::from(n);
             let variance = drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / f64::from(n);
             assert!((mean / mean_ms - 1.0).abs() < 0.01, "{random:?}: mean {mean}");
-            assert!((variance.sqrt() - deviation_ms).abs() < 0.02 * mean_ms, "{random:?}: {}", variance.sqrt());
+            assert!(
+                (variance.sqrt() - deviation_ms).abs() < 0.02 * mean_ms,
+                "{random:?}: {}",
+                variance.sqrt()
+            );
         };
         check(Random::Constant(ms(3)), 3.0, 0.0);
         check(Random::Exponential(ms(10)), 10.0, 10.0);
@@ -179,6 +183,10 @@ mod tests {
         let deviation = mean * ((sigma * sigma).exp() - 1.0).sqrt();
         check(Random::Lognormal(Lognormal { median: ms(10), sigma }), mean, deviation);
         // shape a: mean a/(a-1), variance a/((a-1)^2 (a-2))
-        check(Random::Pareto(Pareto { least: ms(10), shape: 6.0 }), 12.0, 10.0 * (6.0f64 / (25.0 * 4.0)).sqrt());
+        check(
+            Random::Pareto(Pareto { least: ms(10), shape: 6.0 }),
+            12.0,
+            10.0 * (6.0f64 / (25.0 * 4.0)).sqrt(),
+        );
     }
 }

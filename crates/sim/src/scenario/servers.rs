@@ -1,8 +1,8 @@
 //! Who is called: services, and the groups of servers they consist of.
 
 use serde::{Deserialize, Serialize};
-use weir_model::resource::rate_limit::RateLimitSpec;
 use weir_model::resource::TrafficPolicySpec;
+use weir_model::resource::rate_limit::RateLimitSpec;
 use weir_model::units::Span;
 
 use super::random::Random;

@@ -85,7 +85,8 @@ impl<'s> World<'s> {
             let first = self.servers.len() as u32;
             if let Action::Add(add) = &fault.action {
                 let group = self.server_groups.iter().position(|group| {
-                    let said = |said: &Option<String>, is: &str| said.as_deref().is_none_or(|said| said == is);
+                    let said =
+                        |said: &Option<String>, is: &str| said.as_deref().is_none_or(|said| said == is);
                     said(&fault.servers.group, &group.name)
                         && said(&fault.servers.service, &scenario.services[group.service as usize].name)
                 });
@@ -150,9 +151,10 @@ impl<'s> World<'s> {
         for proxy in proxies.clone() {
             self.proxies.push(Proxy::new(self.seed, proxy, number, zone));
         }
-        let arrivals = spec.arrivals.as_ref().map(|arrivals| {
-            Pace::new(arrivals, Stream::new(self.seed, Actor::Arrivals, u64::from(number)))
-        });
+        let arrivals = spec
+            .arrivals
+            .as_ref()
+            .map(|arrivals| Pace::new(arrivals, Stream::new(self.seed, Actor::Arrivals, u64::from(number))));
         self.paces.push(arrivals.unwrap_or_else(Pace::never));
         let think = spec.closed.as_ref().and_then(|closed| closed.think.as_ref());
         if let Some(closed) = &spec.closed {
@@ -170,7 +172,13 @@ impl<'s> World<'s> {
             timeout_lane: spec.timeout.map(|timeout| self.lanes.lane(Due::Client, nanos(timeout))),
             think: think.map_or(Sampler::Constant(0), Random::sampler),
             idempotent: weir_policy::retry::is_idempotent(method.as_bytes()),
-            values: spec.request.headers.iter().filter_map(|field| field.values.as_ref()).map(values).collect(),
+            values: spec
+                .request
+                .headers
+                .iter()
+                .filter_map(|field| field.values.as_ref())
+                .map(values)
+                .collect(),
         });
     }
 
@@ -216,7 +224,8 @@ impl<'s> World<'s> {
 
 /// A service, and those that its breakers send calls to.
 fn with_fallbacks(scenario: &Scenario, service: u32) -> Vec<u32> {
-    let breakers = scenario.services[service as usize].traffic_policy.iter().flat_map(|policy| &policy.breakers);
+    let breakers =
+        scenario.services[service as usize].traffic_policy.iter().flat_map(|policy| &policy.breakers);
     let names = breakers.filter_map(|breaker| breaker.fallback.as_ref()?.service.as_ref());
     let known = names.filter_map(|of| scenario.services.iter().position(|service| service.name == of.name));
     let mut services: Vec<u32> = std::iter::once(service).chain(known.map(|index| index as u32)).collect();

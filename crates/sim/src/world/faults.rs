@@ -19,7 +19,9 @@ pub(super) struct Change {
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Deed {
-    Pause { until: u64 },
+    Pause {
+        until: u64,
+    },
     GoOn,
     Slow(f64),
     Quicken(f64),
@@ -76,7 +78,9 @@ impl World<'_> {
         let mut deeds = vec![];
         match &fault.action {
             Action::Pause => deeds.extend([(at, Deed::Pause { until }), (until, Deed::GoOn)]),
-            Action::Slow(factor) => deeds.extend([(at, Deed::Slow(*factor)), (until, Deed::Quicken(*factor))]),
+            Action::Slow(factor) => {
+                deeds.extend([(at, Deed::Slow(*factor)), (until, Deed::Quicken(*factor))])
+            }
             Action::Fail(_) => deeds.extend([(at, Deed::Fail), (until, Deed::FailNoMore)]),
             Action::Kill => deeds.extend([(at, Deed::Kill), (until, Deed::Start)]),
             Action::Drain => deeds.extend([(at, Deed::Drain), (until, Deed::Undrain)]),
@@ -203,7 +207,8 @@ impl World<'_> {
 
     /// Proxies hear how endpoints stand.
     fn tell_proxies(&mut self, servers: &[u32]) {
-        let mut services: Vec<u32> = servers.iter().map(|server| self.servers[*server as usize].service).collect();
+        let mut services: Vec<u32> =
+            servers.iter().map(|server| self.servers[*server as usize].service).collect();
         services.sort_unstable();
         services.dedup();
         for service in services {

@@ -35,7 +35,8 @@ impl World<'_> {
             return self.plan(PROBE_TIMEOUT, What::ProbeBack(number));
         }
         let in_flight = state.busy + state.line.len;
-        let latency = state.estimator.as_ref().map(|estimator| estimator.latency(in_flight, now)).unwrap_or_default();
+        let latency =
+            state.estimator.as_ref().map(|estimator| estimator.latency(in_flight, now)).unwrap_or_default();
         self.probes[number].answer = Some(ProbeAnswer { in_flight, latency });
         let delay = self.delay(proxy, server).unwrap_or(PROBE_TIMEOUT);
         self.plan(delay, What::ProbeBack(number));

@@ -243,7 +243,11 @@ impl World<'_> {
         loop {
             let server = &mut self.servers[index as usize];
             let group = &self.server_groups[server.group as usize];
-            if server.line.len == 0 || server.busy >= group.cores || self.now < server.paused_until || !server.up {
+            if server.line.len == 0
+                || server.busy >= group.cores
+                || self.now < server.paused_until
+                || !server.up
+            {
                 return;
             }
             let number = server.line.first;

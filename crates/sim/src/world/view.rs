@@ -3,7 +3,9 @@
 use super::{What, World};
 use crate::measure::{Cell, Look, Work};
 use crate::proxy::Proxy;
-use crate::report::{LogLine, PhaseReport, PolicyReport, Report, SERVERS_LISTED_MAX, ServersReport, ServiceReport};
+use crate::report::{
+    LogLine, PhaseReport, PolicyReport, Report, SERVERS_LISTED_MAX, ServersReport, ServiceReport,
+};
 use crate::scenario::nanos;
 
 /// Most lines of the log.
@@ -48,7 +50,8 @@ impl World<'_> {
     fn concurrency(&self) -> Option<f64> {
         let now = self.moment();
         let at_proxies = self.proxies.iter().filter_map(|proxy| proxy.concurrency(now));
-        let guards = self.servers.iter().filter(|server| server.up).filter_map(|server| server.guard.as_ref());
+        let guards =
+            self.servers.iter().filter(|server| server.up).filter_map(|server| server.guard.as_ref());
         let (count, sum) = at_proxies
             .chain(guards.filter_map(|guard| guard.concurrency(now)))
             .fold((0u32, 0.0), |(count, sum), limit| (count + 1, sum + limit));
@@ -127,7 +130,9 @@ impl World<'_> {
             of.map(|(number, _)| self.servers_report(number)).collect()
         };
         let services = (0..).zip(&self.scenario.services);
-        services.map(|(number, spec)| ServiceReport { name: spec.name.clone(), groups: groups(number) }).collect()
+        services
+            .map(|(number, spec)| ServiceReport { name: spec.name.clone(), groups: groups(number) })
+            .collect()
     }
 
     fn servers_report(&self, number: u32) -> ServersReport {
