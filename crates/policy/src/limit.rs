@@ -15,10 +15,10 @@
 //!
 //! | algorithm | state | module |
 //! |---|---|---|
-//! | `token_bucket`, `leaky_bucket` | where the last slot ended | [`pace`] |
-//! | `sliding_window` | two counts | [`window`] |
-//! | `warm_up` | the same as a bucket's, and its warmth | [`warm`] |
-//! | `concurrency`, `adaptive` | what is in flight, who waits | [`gate`], [`queue`], [`level`], [`adaptive`] |
+//! | `token_bucket`, `leaky_bucket` | where the last slot ended | `pace` |
+//! | `sliding_window` | two counts | `window` |
+//! | `warm_up` | the same as a bucket's, and its warmth | `warm` |
+//! | `concurrency`, `adaptive` | what is in flight, who waits | `gate`, `queue`, `level`, `adaptive` |
 //!
 //! Several limits that must all admit are asked in turn by an [`Admission`].
 

@@ -17,15 +17,25 @@
 //! what is in flight does not follow the limit, because there are not enough requests, there is nothing to compare: a limit
 //! that is not used does not move.
 
+use std::time::Duration;
+
 use super::config::AdaptiveConfig;
+use super::pace::nanos;
 use super::verdict::Outcome;
 use crate::time::Nanos;
 
 /// How far the phases are from the mean, as a share of it.
 const SWING: f64 = 0.08;
 
-/// How far ln L moves for each 1 of elasticity.
-const GAIN: f64 = 0.05;
+/// How far ln L moves for each 1 of elasticity that is known well,
+const GAIN: f64 = 0.08;
+
+/// and by what share of that further for each phase before it that has moved it the same way, so that a change of the
+/// upstream is followed at several times the speed at which noise moves the limit,
+const RUN_GAIN: f64 = 0.25;
+
+/// up to so many phases.
+const RUN_MAX: u32 = 4;
 
 /// Where to settle: a little above the knee rather than below, since a limit too low wastes what the upstream could do, and
 /// one slightly too high only makes it queue a little.
@@ -36,6 +46,9 @@ const ERROR_MAX: f64 = 1.0;
 
 /// Least requests of a phase.
 const SAMPLES_MIN: u32 = 40;
+
+/// Shortest phase: where responses take less, more of them make a better estimate.
+const PHASE_MIN: Duration = Duration::from_millis(10);
 
 /// Least share of a phase's requests that found the limit nearly reached, for it to count.
 const LIMITED_MIN: f64 = 0.5;
@@ -59,6 +72,8 @@ pub(super) struct Adaptive {
     /// A moving mean of response times, in nanoseconds; 0 while none is known.
     response: f64,
     overloaded: bool,
+    /// How many phases in a row have moved it the same way, and whether that was up.
+    run: (u32, bool),
 }
 
 /// What is known of the requests that came in one phase.
@@ -69,6 +84,7 @@ struct Phase {
     limited: u32,
     done: u32,
     response_sum: f64,
+    response_squares: f64,
 }
 
 impl Adaptive {
@@ -82,6 +98,7 @@ impl Adaptive {
             began: Nanos(0),
             response: 0.0,
             overloaded: false,
+            run: (0, true),
         }
     }
 
@@ -126,6 +143,7 @@ impl Adaptive {
                     let phase = &mut self.phases[phase as usize % PHASES];
                     phase.done += 1;
                     phase.response_sum += response;
+                    phase.response_squares += response * response;
                 }
             }
             Outcome::Overloaded if !self.overloaded => {
@@ -141,13 +159,19 @@ impl Adaptive {
     fn turn_phase(&mut self, now: Nanos) {
         let current = &self.phases[self.number as usize % PHASES];
         let enough = current.came >= SAMPLES_MIN && current.done > 0;
-        if !enough || (now.0.saturating_sub(self.began.0) as f64) < 2.0 * self.response {
+        let length = (2.0 * self.response).max(nanos(PHASE_MIN) as f64);
+        if !enough || (now.0.saturating_sub(self.began.0) as f64) < length {
             return;
         }
         // The current phase still has requests in flight: the two before it are compared.
-        if let Some(elasticity) = self.elasticity() {
-            let error = (elasticity - TARGET).clamp(-ERROR_MAX, ERROR_MAX);
-            self.mean *= (GAIN * error).exp();
+        if let Some((elasticity, variance)) = self.elasticity() {
+            // What is known badly counts less, as in a Kalman filter.
+            let weight = 1.0 / (1.0 + 2.0 * variance);
+            let error = (elasticity - TARGET).clamp(-ERROR_MAX, ERROR_MAX) * weight;
+            let up = error > 0.0;
+            self.run = if up == self.run.1 { ((self.run.0 + 1).min(RUN_MAX), up) } else { (0, up) };
+            let gain = GAIN * (1.0 + RUN_GAIN * f64::from(self.run.0) * weight);
+            self.mean *= (gain * error).exp();
             self.clamp();
         }
         self.overloaded = false;
@@ -156,8 +180,8 @@ impl Adaptive {
         self.phases[self.number as usize % PHASES] = Phase::default();
     }
 
-    /// Of the two phases before the current one; none if they do not tell.
-    fn elasticity(&self) -> Option<f64> {
+    /// Of the two phases before the current one, and the variance of the estimate; none if they do not tell.
+    fn elasticity(&self) -> Option<(f64, f64)> {
         let before = |steps: u32| &self.phases[self.number.wrapping_sub(steps) as usize % PHASES];
         let (a, b) = (before(1), before(2));
         if !a.tells() || !b.tells() {
@@ -168,7 +192,8 @@ impl Adaptive {
         if in_flight.abs() < SWING {
             return None;
         }
-        Some(1.0 - (a.response() / b.response()).ln() / in_flight)
+        let elasticity = 1.0 - (a.response() / b.response()).ln() / in_flight;
+        Some((elasticity, (a.variance() + b.variance()) / (in_flight * in_flight)))
     }
 
     fn clamp(&mut self) {
@@ -189,5 +214,11 @@ impl Phase {
 
     fn response(&self) -> f64 {
         self.response_sum / f64::from(self.done.max(1))
+    }
+
+    /// Of the logarithm of the mean response time.
+    fn variance(&self) -> f64 {
+        let (done, mean) = (f64::from(self.done.max(1)), self.response());
+        (self.response_squares / done / (mean * mean) - 1.0).max(0.0) / done
     }
 }

@@ -137,6 +137,7 @@ impl Core {
 
     /// What was in flight is not any more. Without an outcome it did not go on.
     #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "whoever gives it back has it no more")]
     pub(super) fn release(&self, grant: Grant, outcome: Option<Outcome>, now: Nanos, wakes: &mut Vec<Wake>) {
         let Held::Place { key, place } = grant.held else { return };
         match self {

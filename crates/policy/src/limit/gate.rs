@@ -31,7 +31,7 @@ struct Extras {
 }
 
 /// What a gate decides.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum GateVerdict {
     Admit(Place),
     Wait(Ticket, Nanos),

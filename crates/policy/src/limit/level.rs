@@ -94,9 +94,9 @@ impl Bar {
         }
         let overloaded = self.wait_sum > nanos(WAIT_MEAN_MAX) * u64::from(self.waits.max(1));
         if overloaded {
-            self.lower()
+            self.lower();
         } else {
-            self.raise()
+            self.raise();
         }
         self.came.fill(0);
         (self.came_sum, self.passed_sum, self.waits, self.wait_sum) = (0, 0, 0, 0);

@@ -51,7 +51,7 @@ impl Pace {
         Self::new(rate, interval, wait.saturating_add(interval))
     }
 
-    pub(super) fn new(rate: RateConfig, interval: u64, depth: u64) -> Self {
+    fn new(rate: RateConfig, interval: u64, depth: u64) -> Self {
         Self { interval, depth, inverse: 1.0 / interval as f64, rate }
     }
 
@@ -102,7 +102,7 @@ pub(super) fn nanos(length: Duration) -> u64 {
 }
 
 /// Most slots that are kept for others. Only what was given back in between, and has not begun yet, is there.
-pub(super) const RETURNED_MAX: usize = 32;
+pub(super) const RETURNED_MAX: usize = 128;
 
 /// Slots that were given back, but were not the last ones, until they begin.
 #[derive(Debug, Default)]

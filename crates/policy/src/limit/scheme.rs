@@ -195,7 +195,7 @@ impl Scheme {
             }
             Self::Warm { paces, climb } => {
                 let state = climb.cooled(warmth(words, n, at), now);
-                climb.pace(&paces[at], state.warmth).quota(state.tat, now)
+                climb.quota(&paces[at], state, now)
             }
         });
         quotas.min_by_key(|quota| quota.remaining).unwrap_or_default()
@@ -342,7 +342,7 @@ fn take_warm(paces: &[Pace], climb: &Climb, words: &mut [u64], now: Nanos) -> Re
                 next[at] = state;
             }
         }
-        quota = quota.tighter(climb.pace(pace, next[at].warmth).quota(next[at].tat, now));
+        quota = quota.tighter(climb.quota(pace, next[at], now));
     }
     if let Some(retry_after) = refused {
         return Err(Denied { retry_after, quota });

@@ -4,11 +4,12 @@
 //! deal with different keys seldom meet. A key that is refused while it has no place gets none.
 //!
 //! **Forgetting gives nothing away.** When a key makes room for another, its state is joined into one of a fixed number of
-//! *remainders*, chosen by its hash, and a key without a place starts with the state of its remainder. So whoever was
-//! forgotten finds at least what he had spent: no key ever gets more than its rate and burst, whoever floods the table with
-//! keys. What may happen instead, while more keys are busy than have places, is that a newcomer is charged for what forgotten
-//! keys with the same remainder have spent. Keys that are seen often keep their places (see [`super::keys`]). The idea is
-//! that of counting sketches: estimates that are never too low.
+//! *remainders*, chosen by its hash, and a key without a place starts with the state of its remainder. So one that was
+//! forgotten finds at least what it had spent: no key ever gets more than its rate and burst, whoever floods the table with
+//! keys; and a flood of keys together gets about what as many keys as there are places may have. What may happen instead,
+//! while more keys are busy than have places, is that a newcomer is charged for what forgotten keys with the same remainder
+//! have spent. Keys that are seen often keep their places (see [`super::keys`]). The idea is that of counting sketches:
+//! estimates that are never too low.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

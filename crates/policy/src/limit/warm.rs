@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use super::Quota;
 use super::config::WarmUpConfig;
 use super::pace::{Pace, Slot, nanos};
 use crate::time::Nanos;
@@ -16,6 +17,8 @@ use crate::time::Nanos;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Climb {
     over: u64,
+    /// What a nanosecond is as a share of `over`, in the unit of warmth.
+    unit: f64,
     from: f64,
 }
 
@@ -30,7 +33,8 @@ pub(super) struct Warmth {
 
 impl Climb {
     pub(super) fn new(config: &WarmUpConfig) -> Self {
-        Self { over: nanos(config.over).max(1), from: config.from.clamp(0.001, 1.0) }
+        let over = nanos(config.over).max(1);
+        Self { over, unit: f64::from(u32::MAX) / over as f64, from: config.from.clamp(0.001, 1.0) }
     }
 
     /// As of now: what was idle has cooled.
@@ -46,13 +50,13 @@ impl Climb {
         if length >= self.over {
             return u32::MAX;
         }
-        (length as f64 / self.over as f64 * f64::from(u32::MAX)).ceil() as u32
+        (length as f64 * self.unit).ceil() as u32
     }
 
     /// The rate at a warmth, as a share of the full one.
     #[inline]
     pub(super) fn speed(&self, warmth: u32) -> f64 {
-        self.from + (1.0 - self.from) * (f64::from(warmth) / f64::from(u32::MAX))
+        self.from + (1.0 - self.from) * (f64::from(warmth) * (1.0 / f64::from(u32::MAX)))
     }
 
     /// The slot, and the state after it, of one that has been cooled; or how long until there is one.
@@ -69,10 +73,17 @@ impl Climb {
         ((pace.interval as f64 / self.speed(warmth)).ceil() as u64).max(pace.interval)
     }
 
-    /// The pace at a warmth, for figures.
-    pub(super) fn pace(&self, pace: &Pace, warmth: u32) -> Pace {
-        let length = self.length(pace, warmth);
-        Pace::new(pace.rate, length, pace.depth.max(length))
+    /// What is left at a warmth.
+    pub(super) fn quota(&self, pace: &Pace, state: Warmth, now: Nanos) -> Quota {
+        let length = self.length(pace, state.warmth);
+        let debt = state.tat.saturating_sub(now.0);
+        let room = pace.depth.max(length).saturating_sub(debt);
+        Quota {
+            limit: pace.rate.requests,
+            window: pace.rate.per,
+            remaining: (room / length) as u32,
+            reset: Duration::from_nanos(debt),
+        }
     }
 
     /// The state before a slot was taken, if it is the last one.
