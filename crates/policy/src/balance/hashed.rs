@@ -181,7 +181,7 @@ impl Hashed {
         rng: &mut impl Rng,
     ) -> Option<Pick> {
         let slots = 0..live.weighted.len();
-        let best = slots.clone().map(|slot| live.standing(slot)).min()?;
+        let best = live.best_standing()?;
         let mut all = All { in_flight: 0, weight: 0 };
         for slot in slots.filter(|slot| live.standing(*slot) == best) {
             all.in_flight += u64::from(live.in_flight(slot));

@@ -1,7 +1,5 @@
 //! One pick's view of the endpoints, and the choices that need no memory of their own.
 
-use std::cmp::Ordering;
-
 use rand::{Rng, RngExt};
 
 use super::edf::Edf;
@@ -100,7 +98,7 @@ impl<C: Candidates> Live<'_, C> {
         {
             return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
         }
-        Some(self.least_of_any(rng))
+        self.least_of_any(rng)
     }
 
     /// The same among fresh ones when weights do not count, in one look that branches nowhere on the loads.
@@ -115,47 +113,47 @@ impl<C: Candidates> Live<'_, C> {
         (least.0 < u64::MAX).then_some(least.1)
     }
 
-    /// The same for any weights and standings: one look for the least, another to draw one of several.
-    fn least_of_any(&self, rng: &mut impl Rng) -> Pick {
-        let mut least = self.load(0);
-        let mut equals = u64::from(least.weight);
-        let mut first = 0;
-        for slot in 1..self.weighted.len() {
-            let load = self.load(slot);
-            match load.compare(&least) {
-                Ordering::Less => (least, equals, first) = (load, u64::from(load.weight), slot),
-                Ordering::Equal => equals += u64::from(load.weight),
-                Ordering::Greater => {}
+    /// The same for any weights and standings: one look for the least, one for how many there are, one to draw.
+    fn least_of_any(&self, rng: &mut impl Rng) -> Option<Pick> {
+        let best = self.best_standing()?;
+        let slots = 0..self.weighted.len();
+        // Equal fractions round to equal numbers.
+        let load = |slot: usize| match self.standing(slot) == best {
+            true => f64::from(self.in_flight(slot)) / f64::from(self.weighted.weight(slot)),
+            false => f64::INFINITY,
+        };
+        let least = slots.clone().map(load).fold(f64::INFINITY, f64::min);
+        let share = |slot: usize| if load(slot) == least { u64::from(self.weighted.weight(slot)) } else { 0 };
+        let mut rest = rng.random_range(0..slots.clone().map(share).sum::<u64>().max(1));
+        let drawn = slots.clone().find(|slot| match rest.checked_sub(share(*slot)) {
+            Some(less) => {
+                rest = less;
+                false
             }
+            None => true,
+        });
+        // Another thread may have changed the loads between the looks: then take what there is.
+        match drawn {
+            Some(slot) => Some(self.pick(slot, Why::LeastBusy, best)),
+            None => self.by_weight(rng),
         }
-        let mut picked = first;
-        if equals > u64::from(least.weight) {
-            let mut rest = rng.random_range(0..equals);
-            for slot in first..self.weighted.len() {
-                let load = self.load(slot);
-                if load.compare(&least).is_eq() {
-                    // Should another thread change the loads between the two looks, the last equal one stays.
-                    picked = slot;
-                    match rest.checked_sub(u64::from(load.weight)) {
-                        Some(less) => rest = less,
-                        None => break,
-                    }
-                }
+    }
+
+    /// The best that there is.
+    pub(super) fn best_standing(&self) -> Option<Standing> {
+        let mut best = None;
+        for slot in 0..self.weighted.len() {
+            let standing = self.standing(slot);
+            if standing == Standing::Fresh {
+                return Some(standing);
             }
+            best = Some(best.map_or(standing, |best: Standing| best.min(standing)));
         }
-        self.pick(picked, Why::LeastBusy, least.standing)
+        best
     }
 
     pub(super) fn in_flight(&self, slot: usize) -> u32 {
         self.candidates.in_flight(self.weighted.index(slot))
-    }
-
-    fn load(&self, slot: usize) -> Load {
-        Load {
-            standing: self.standing(slot),
-            in_flight: self.in_flight(slot),
-            weight: self.weighted.weight(slot),
-        }
     }
 
     /// One of the best standing, by weight.
@@ -172,7 +170,7 @@ impl<C: Candidates> Live<'_, C> {
     /// One of the best standing, by weight, found by looking at all.
     pub(super) fn best(&self, rng: &mut impl Rng) -> Option<(usize, Standing)> {
         let slots = 0..self.weighted.len();
-        let best = slots.clone().map(|slot| self.standing(slot)).min()?;
+        let best = self.best_standing()?;
         let share = |slot: &usize| u64::from(self.weighted.weight(*slot));
         let equals = || slots.clone().filter(|slot| self.standing(*slot) == best);
         let mut rest = rng.random_range(0..equals().map(|slot| share(&slot)).sum::<u64>().max(1));
@@ -214,22 +212,4 @@ fn mixed(seed: u64, slot: usize) -> u32 {
     let product = u128::from(factor) * 0xD6E8_FEB8_6659_FD93;
     let folded = (product >> 64) as u64 ^ product as u64;
     (folded >> 32) as u32
-}
-
-/// How busy an endpoint is.
-#[derive(Clone, Copy)]
-struct Load {
-    standing: Standing,
-    in_flight: u32,
-    weight: u32,
-}
-
-impl Load {
-    /// By standing, then by requests in flight for the weight.
-    fn compare(&self, other: &Self) -> Ordering {
-        let product = |load: u32, weight: u32| u64::from(load) * u64::from(weight);
-        self.standing
-            .cmp(&other.standing)
-            .then_with(|| product(self.in_flight, other.weight).cmp(&product(other.in_flight, self.weight)))
-    }
 }
