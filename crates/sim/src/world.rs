@@ -107,6 +107,10 @@ pub(crate) struct World<'s> {
     /// Faults of the network that are in force.
     network_faults: Vec<u32>,
     measure: Measure,
+    /// Requests in the lines of all servers.
+    waiting: u64,
+    /// Numbers of servers whose sidecar has limits.
+    guarded: Vec<u32>,
     /// What policies did.
     log: Vec<LogLine>,
     stamps: u32,

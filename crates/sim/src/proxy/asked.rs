@@ -75,7 +75,7 @@ impl Asked<'_> {
 fn value(field: &Field, number: Option<u32>, key: &mut Vec<u8>) {
     match (&field.values, number) {
         (Some(Values::OneOf(list)), Some(number)) => {
-            key.extend(list[number as usize % list.len()].as_bytes())
+            key.extend(list[number as usize % list.len()].as_bytes());
         }
         (_, Some(number)) => {
             let mut digits = [0u8; 10];

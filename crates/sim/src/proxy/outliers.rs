@@ -36,7 +36,7 @@ impl Ejections {
 
     /// How many are ejected.
     pub(super) fn ejected(&self) -> u64 {
-        self.tallies.iter().filter(|tally| tally.is_ejected()).count() as u64
+        if self.outliers.config().shadow { 0 } else { self.outliers.ejected() as u64 }
     }
 
     /// Compares endpoints if it is time to.

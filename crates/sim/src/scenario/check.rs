@@ -81,7 +81,7 @@ impl Faults {
             Random::Constant(_) | Random::Exponential(_) | Random::Normal(_) => {}
             Random::Lognormal(of) => self.within(&format!("{path}.lognormal.sigma"), of.sigma, (0.0, 10.0)),
             Random::Bimodal(of) => {
-                self.within(&format!("{path}.bimodal.slowRatio"), of.slow_ratio, (0.0, 1.0))
+                self.within(&format!("{path}.bimodal.slowRatio"), of.slow_ratio, (0.0, 1.0));
             }
             Random::Pareto(of) => self.above_zero(&format!("{path}.pareto.shape"), of.shape, 100.0),
             Random::Uniform(of) if of.to < of.from => {
@@ -221,7 +221,7 @@ fn check_clients(path: &str, clients: &Clients, scenario: &Scenario, faults: &mu
     match (&clients.arrivals, &clients.closed) {
         (None, None) => faults.add(path, "they never send anything", "`arrivals` or `loop`"),
         (Some(_), Some(_)) => {
-            faults.add(path, "both an open and a closed loop", "either `arrivals` or `loop`")
+            faults.add(path, "both an open and a closed loop", "either `arrivals` or `loop`");
         }
         (Some(arrivals), None) => {
             faults.within(&format!("{path}.arrivals.rate"), arrivals.rate, (0.0, RATE_MAX));
@@ -284,7 +284,7 @@ fn check_fields(path: &str, clients: &Clients, faults: &mut Faults) {
         }
         match &field.values {
             Some(Values::Uniform(count)) => {
-                faults.count(&format!("{path}.values.uniform"), *count, (1, u32::MAX))
+                faults.count(&format!("{path}.values.uniform"), *count, (1, u32::MAX));
             }
             Some(Values::Zipf(zipf)) => {
                 faults.count(&format!("{path}.values.zipf.count"), zipf.count, (1, COUNT_MAX));

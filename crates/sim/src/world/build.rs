@@ -49,6 +49,8 @@ impl<'s> World<'s> {
             cross_zone: network.cross_zone.as_ref().map_or(Sampler::Constant(0), Random::sampler),
             network_faults: Vec::new(),
             measure: Measure::new(scenario),
+            waiting: 0,
+            guarded: Vec::new(),
             log: Vec::new(),
             stamps: 0,
             events: 0,
@@ -108,6 +110,9 @@ impl<'s> World<'s> {
             let zone = self.zone(zone.as_deref());
             let endpoints = &mut self.services[service as usize];
             endpoints.push(number);
+            if !self.server_groups[group as usize].limits.is_empty() {
+                self.guarded.push(number);
+            }
             self.servers.push(Server {
                 group,
                 service,

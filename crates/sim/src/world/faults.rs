@@ -79,7 +79,7 @@ impl World<'_> {
         match &fault.action {
             Action::Pause => deeds.extend([(at, Deed::Pause { until }), (until, Deed::GoOn)]),
             Action::Slow(factor) => {
-                deeds.extend([(at, Deed::Slow(*factor)), (until, Deed::Quicken(*factor))])
+                deeds.extend([(at, Deed::Slow(*factor)), (until, Deed::Quicken(*factor))]);
             }
             Action::Fail(_) => deeds.extend([(at, Deed::Fail), (until, Deed::FailNoMore)]),
             Action::Kill => deeds.extend([(at, Deed::Kill), (until, Deed::Start)]),

@@ -172,6 +172,7 @@ impl World<'_> {
             return self.send_back(number, Outcome::Status(503));
         }
         state.line.len += 1;
+        self.waiting += 1;
         state.tally.line_max = state.tally.line_max.max(state.line.len);
         match group.order {
             _ if state.line.first == NONE => {
@@ -253,6 +254,7 @@ impl World<'_> {
             let number = server.line.first;
             server.line.first = self.attempts[number].next;
             server.line.len -= 1;
+            self.waiting -= 1;
             if server.line.len == 0 {
                 server.line = Line::EMPTY;
             }
@@ -275,7 +277,9 @@ impl World<'_> {
         let server = &mut self.servers[index as usize];
         server.life += 1;
         server.busy = 0;
-        let mut next = std::mem::replace(&mut server.line, Line::EMPTY).first;
+        let line = std::mem::replace(&mut server.line, Line::EMPTY);
+        self.waiting -= u64::from(line.len);
+        let mut next = line.first;
         while next != NONE {
             let number = next;
             next = self.attempts[number].next;

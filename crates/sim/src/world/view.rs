@@ -21,7 +21,7 @@ impl World<'_> {
         self.note_events();
         let look = Look {
             in_flight: self.requests.len() as u64,
-            waiting: self.servers.iter().map(|server| u64::from(server.line.len)).sum(),
+            waiting: self.waiting,
             limit: self.concurrency(),
             open,
             ejected: self.proxies.iter().map(Proxy::ejected).sum(),
@@ -51,7 +51,7 @@ impl World<'_> {
         let now = self.moment();
         let at_proxies = self.proxies.iter().filter_map(|proxy| proxy.concurrency(now));
         let guards =
-            self.servers.iter().filter(|server| server.up).filter_map(|server| server.guard.as_ref());
+            self.guarded.iter().map(|server| &self.servers[*server as usize]).filter(|server| server.up).filter_map(|server| server.guard.as_ref());
         let (count, sum) = at_proxies
             .chain(guards.filter_map(|guard| guard.concurrency(now)))
             .fold((0u32, 0.0), |(count, sum), limit| (count + 1, sum + limit));
