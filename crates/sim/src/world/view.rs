@@ -50,8 +50,12 @@ impl World<'_> {
     fn concurrency(&self) -> Option<f64> {
         let now = self.moment();
         let at_proxies = self.proxies.iter().filter_map(|proxy| proxy.concurrency(now));
-        let guards =
-            self.guarded.iter().map(|server| &self.servers[*server as usize]).filter(|server| server.up).filter_map(|server| server.guard.as_ref());
+        let guards = self
+            .guarded
+            .iter()
+            .map(|server| &self.servers[*server as usize])
+            .filter(|server| server.up)
+            .filter_map(|server| server.guard.as_ref());
         let (count, sum) = at_proxies
             .chain(guards.filter_map(|guard| guard.concurrency(now)))
             .fold((0u32, 0.0), |(count, sum), limit| (count + 1, sum + limit));
