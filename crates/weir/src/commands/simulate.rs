@@ -39,8 +39,9 @@ pub(super) fn run(args: &SimulateArgs) -> Result<Exit, Failure> {
             [only] => plot::plot(only),
             several => plot::compare("", several),
         };
-        std::fs::write(path, text)
-            .map_err(|error| Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display())))?;
+        std::fs::write(path, text).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display()))
+        })?;
     }
     Ok(Exit::Done)
 }
@@ -50,7 +51,8 @@ fn json(reports: &[Report]) -> String {
     match reports {
         [only] => only.to_json(),
         several => {
-            let texts: Vec<String> = several.iter().map(|report| report.to_json().trim_end().to_owned()).collect();
+            let texts: Vec<String> =
+                several.iter().map(|report| report.to_json().trim_end().to_owned()).collect();
             format!("[{}]\n", texts.join(",\n"))
         }
     }
@@ -63,7 +65,8 @@ fn read(args: &SimulateArgs) -> Result<Vec<Scenario>, Failure> {
         match Scenario::parse(&name, &text) {
             Ok(mut scenario) => {
                 scenario.seed = args.seed.or(scenario.seed);
-                let stem = std::path::Path::new(&name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+                let stem =
+                    std::path::Path::new(&name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
                 scenario.name = scenario.name.or(stem);
                 scenarios.push(scenario);
             }
@@ -82,10 +85,12 @@ fn put_in_force(args: &SimulateArgs, scenarios: &mut [Scenario]) -> Result<(), F
         let parsed = document::parse(&name, &text).map_err(|errors| invalid(&errors))?;
         document::check(&parsed.documents, Scope::OneProxy).map_err(|errors| invalid(&errors))?;
         for document in &parsed.documents {
-            let used = scenarios.iter_mut().filter(|scenario| scenario.put_in_force(&document.resource).is_some());
-            if used.count() == 0 {
+            let services: usize =
+                scenarios.iter_mut().filter_map(|scenario| scenario.put_in_force(&document.resource)).sum();
+            if services == 0 {
                 let id = document.resource.id();
-                let message = format!("{name}:{}: {id}: no scenario has a service that it is for", document.line);
+                let message =
+                    format!("{name}:{}: {id}: no scenario has a service that it is for", document.line);
                 return Err(Failure::new(Exit::Invalid, message));
             }
         }
