@@ -91,13 +91,17 @@ fn shared_breakers(criterion: &mut Criterion) {
         }
     };
     criterion.bench_function("breaker/shared/call", |bencher| bencher.iter(|| call(&shared, OK)));
-    let stop = Arc::new(AtomicBool::new(false));
-    let other = other_worker(&shared, &stop);
-    criterion.bench_function("breaker/shared/call beside another thread", |bencher| {
-        bencher.iter(|| call(&shared, OK));
-    });
-    stop.store(true, Ordering::Relaxed);
-    assert!(other.join().is_ok_and(|calls| calls > 0));
+    // What a busy neighbour costs by itself, and what it costs that it uses the same breaker.
+    let apart = Arc::new(SharedBreaker::new(BreakerConfig::default(), 2));
+    for (name, theirs) in [("of another breaker", &apart), ("of the same breaker", &shared)] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let other = other_worker(theirs, &stop);
+        criterion.bench_function(&format!("breaker/shared/call beside a thread {name}"), |bencher| {
+            bencher.iter(|| call(&shared, OK));
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert!(other.join().is_ok_and(|calls| calls > 0));
+    }
     let mut turn = 0u32;
     criterion.bench_function("breaker/shared/call, one in ten fails", |bencher| {
         bencher.iter(|| {

@@ -250,6 +250,7 @@ impl Breaker {
     }
 
     /// Takes note of what became of a call. A permit of an earlier state, or one whose lease is over, changes nothing.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is good for one call")]
     pub fn record(&mut self, permit: Permit, outcome: CallOutcome, now: Nanos) -> Option<Transition> {
         let Permit { generation, probe } = permit;
         if generation != self.generation {

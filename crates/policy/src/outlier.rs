@@ -176,6 +176,7 @@ impl Outliers {
     }
 
     /// What became of a probe. Nothing comes of one whose lease is over, or whose endpoint is gone.
+    #[expect(clippy::needless_pass_by_value, reason = "a probe ends once")]
     pub fn probed(
         &mut self,
         probe: Probe,

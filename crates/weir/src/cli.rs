@@ -7,6 +7,7 @@ pub(crate) mod address;
 pub(crate) mod intercept;
 pub(crate) mod operator;
 pub(crate) mod roles;
+pub(crate) mod simulate;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +22,7 @@ Examples:
   weir apply -f canary.yaml                change routing
   weir get services                        what is registered, and how it is
   weir explain GET http://shop.example/    why a request goes where it goes
+  weir simulate outage.yaml                what a policy does when things fail
 
 `weir COMMAND --help` tells more about one command.";
 
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Delete(operator::DeleteArgs),
     /// Show where a request would go, and why
     Explain(operator::ExplainArgs),
+    /// Try policies on virtual time: clients, servers and what goes wrong
+    Simulate(simulate::SimulateArgs),
     /// Redirect an application's connections to its sidecar, with nftables
     Intercept(Box<intercept::InterceptArgs>),
     /// Show the version of this binary
@@ -80,6 +84,7 @@ impl Command {
             Self::Apply(args) => args.output.format,
             Self::Get(args) => args.output.format,
             Self::Explain(args) => args.output.format,
+            Self::Simulate(args) if args.json => operator::Format::Json,
             _ => operator::Format::Table,
         }
     }

@@ -7,6 +7,7 @@ mod get;
 mod intercept;
 mod proxy;
 mod serve;
+mod simulate;
 
 use crate::cli::Command;
 use crate::exit::{Exit, Failure};
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Get(args) => block_on(get::run(&args)),
         Command::Delete(args) => block_on(delete::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Intercept(args) => intercept::run(&args),
         Command::Version => {
             output::print(concat!("weir ", env!("CARGO_PKG_VERSION"), "\n"));

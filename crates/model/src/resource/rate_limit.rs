@@ -14,6 +14,7 @@ use crate::units::Span;
 pub struct RateLimitSpec {
     /// What it limits, at least one: a `Service` (the default kind), a `Gateway` (`sectionName`: one listener), an
     /// `HTTPRoute` or a `GRPCRoute` (`sectionName`: one rule). Each has a limit of its own.
+    #[serde(default)]
     pub target_refs: Vec<PolicyTarget>,
     /// How it limits.
     #[serde(default)]

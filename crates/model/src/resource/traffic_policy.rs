@@ -20,6 +20,7 @@ use crate::units::Span;
 pub struct TrafficPolicySpec {
     /// What it is for, at least one: a `Service` (the default kind), an `HTTPRoute` or a `GRPCRoute` (`sectionName`: one
     /// rule of it).
+    #[serde(default)]
     pub target_refs: Vec<PolicyTarget>,
     /// How an endpoint is chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]

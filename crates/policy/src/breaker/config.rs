@@ -212,11 +212,11 @@ impl WindowConfig {
 impl CusumConfig {
     fn from_spec(spec: &Spec) -> Self {
         let default = Self::default();
-        let normal = ratio(spec.normal_ratio, default.normal_ratio).min(0.99);
-        let failing = ratio(spec.failing_ratio, default.failing_ratio).min(0.999);
+        let normal = ratio(spec.normal_ratio, default.normal_ratio).min(1.0 - RATIO_MIN);
+        let failing = ratio(spec.failing_ratio, default.failing_ratio).min(1.0 - RATIO_MIN);
         Self {
             normal_ratio: normal,
-            failing_ratio: if failing > normal { failing } else { (1.0 + normal) / 2.0 },
+            failing_ratio: if failing > normal { failing } else { f64::midpoint(normal, 1.0) },
             calls_to_false_trip: spec.calls_to_false_trip.unwrap_or(default.calls_to_false_trip).max(2),
         }
     }

@@ -1,0 +1,131 @@
+//! What a proxy knows of a service's endpoints, and the shares that follow from it.
+
+use weir_model::registry::Health;
+use weir_policy::Nanos;
+use weir_policy::balance::select::{Caller, Facts, Place, Selection, Settings, select};
+use weir_policy::balance::{Candidates, hash};
+
+use super::News;
+
+/// An endpoint, as the registry has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// 0 for one that is not offered.
+    pub(crate) weight: u32,
+    /// The number of its zone.
+    pub(crate) zone: u32,
+}
+
+/// How endpoints stand, by index.
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    settings: Settings,
+    known: Vec<Endpoint>,
+    zones: Vec<String>,
+    /// Names that are the same for all proxies.
+    pub(super) keys: Vec<u64>,
+    joined: Vec<Option<Nanos>>,
+    pub(super) in_flight: Vec<u32>,
+    in_flight_total: u64,
+    pub(super) avoided_until: Vec<u64>,
+    now: u64,
+    /// When shares change by themselves.
+    pub(super) next_change: Option<Nanos>,
+    caller: (u64, u32),
+}
+
+impl Candidates for Endpoints {
+    fn in_flight(&self, index: usize) -> u32 {
+        self.in_flight[index]
+    }
+
+    fn in_flight_total(&self) -> u64 {
+        self.in_flight_total
+    }
+
+    fn avoided(&self, index: usize) -> bool {
+        self.avoided_until[index] > self.now
+    }
+}
+
+impl Endpoints {
+    pub(super) fn new(settings: Settings, news: &News<'_>, caller: (u64, u32)) -> Self {
+        let count = news.endpoints.len();
+        Self {
+            settings,
+            known: news.endpoints.to_vec(),
+            zones: news.zones.to_vec(),
+            keys: (0..count as u64).map(|index| hash::number(index, 0x5e1e_c7ed)).collect(),
+            joined: vec![None; count],
+            in_flight: vec![0; count],
+            in_flight_total: 0,
+            avoided_until: vec![0; count],
+            now: 0,
+            next_change: None,
+            caller,
+        }
+    }
+
+    /// Takes note of the moment of a pick.
+    pub(super) fn at(&mut self, now: Nanos) {
+        self.now = now.0;
+    }
+
+    /// The registry has something new. What was not offered before is new, and what failed before is given a chance.
+    pub(super) fn learn(&mut self, news: &News<'_>, now: Nanos) {
+        for (index, (new, old)) in news.endpoints.iter().zip(&self.known).enumerate() {
+            if old.weight == 0 && new.weight > 0 {
+                self.joined[index] = Some(now);
+                self.avoided_until[index] = 0;
+            }
+        }
+        self.known.clear();
+        self.known.extend(news.endpoints);
+    }
+
+    /// Works out the shares.
+    pub(super) fn select(
+        &mut self,
+        ejected: impl Fn(usize) -> (bool, Option<Nanos>),
+        now: Nanos,
+    ) -> Selection {
+        let place =
+            |zone: u32| Place { region: None, zone: self.zones.get(zone as usize).map(String::as_str) };
+        let facts: Vec<Facts<'_>> = (0..self.known.len())
+            .map(|index| {
+                let (ejected, returned) = ejected(index);
+                Facts {
+                    key: self.keys[index],
+                    weight: self.known[index].weight,
+                    health: Health::Passing,
+                    ejected,
+                    returned,
+                    place: place(self.known[index].zone),
+                    joined: self.joined[index],
+                    ..Facts::default()
+                }
+            })
+            .collect();
+        let caller = Caller { id: self.caller.0, place: place(self.caller.1), callers: &[] };
+        let selection = select(&facts, &self.settings, &caller, now);
+        self.next_change = selection.next_change;
+        selection
+    }
+
+    /// Whether the registry offers it.
+    pub(super) fn is_offered(&self, index: usize) -> bool {
+        self.known[index].weight > 0
+    }
+
+    /// A request goes to an endpoint.
+    pub(super) fn sent(&mut self, index: usize) {
+        self.in_flight[index] += 1;
+        self.in_flight_total += 1;
+    }
+
+    /// It is over.
+    pub(super) fn over(&mut self, index: usize) {
+        self.in_flight[index] -= 1;
+        self.in_flight_total -= 1;
+    }
+}

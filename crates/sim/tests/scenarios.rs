@@ -1,0 +1,176 @@
+//! The scenarios under `examples/simulate`: all of them can be read and run, and what they are said to show is so.
+
+use std::path::{Path, PathBuf};
+
+use weir_model::units::Span;
+use weir_sim::{Report, Scenario, plot, run, summary};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/simulate")
+}
+
+fn load(path: &Path) -> (String, Scenario) {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let name = path.display().to_string();
+    let scenario = Scenario::parse(&name, &text).unwrap_or_else(|errors| {
+        panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    });
+    (text, scenario)
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn named(name: &str) -> Scenario {
+    load(&folder().join(name).with_extension("yaml")).1
+}
+
+/// The first seconds of a scenario, with everything later moved there.
+fn brief(mut scenario: Scenario, length: f64) -> Scenario {
+    let factor = length / scenario.duration.0.as_secs_f64();
+    let scale = |span: &mut Span| span.0 = span.0.mul_f64(factor);
+    scale(&mut scenario.duration);
+    scenario.warm_up.iter_mut().for_each(scale);
+    scenario.interval.iter_mut().for_each(scale);
+    scenario.phases.iter_mut().for_each(|phase| scale(&mut phase.at));
+    scenario.faults.iter_mut().for_each(|fault| {
+        scale(&mut fault.at);
+        fault.lasts.iter_mut().for_each(scale);
+    });
+    for arrivals in scenario.clients.iter_mut().filter_map(|clients| clients.arrivals.as_mut()) {
+        arrivals.steps.iter_mut().for_each(|step| scale(&mut step.at));
+    }
+    for servers in scenario.services.iter_mut().flat_map(|service| &mut service.servers) {
+        // A hundred thousand servers are for full runs.
+        if servers.count > 1000 {
+            let share = servers.count / 1000;
+            servers.count /= share;
+            for arrivals in scenario.clients.iter_mut().filter_map(|clients| clients.arrivals.as_mut()) {
+                arrivals.rate /= f64::from(share);
+            }
+        }
+    }
+    scenario
+}
+
+#[test]
+fn every_scenario_says_what_it_shows_and_runs() {
+    let cookbook = files(&folder());
+    assert!(cookbook.len() >= 10, "{cookbook:?}");
+    for path in cookbook
+        .into_iter()
+        .chain(files(&folder().join("experiments")))
+        .chain(files(&folder().join("ablation")))
+    {
+        let (text, scenario) = load(&path);
+        assert!(text.starts_with("# "), "{}: no comment on what it shows", path.display());
+        let report = run(&brief(scenario, 0.6));
+        assert!(report.total.all.requests > 0, "{}: nobody asked for anything", path.display());
+        let svg = plot::plot(&report);
+        assert!(
+            svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && !svg.contains("NaN"),
+            "{}",
+            path.display()
+        );
+        assert!(summary(&report).contains("GOODPUT"), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    for path in files(&folder()) {
+        let scenario = brief(load(&path).1, 1.0);
+        let (one, two) = (run(&scenario), run(&scenario));
+        assert_eq!(one.to_json(), two.to_json(), "{}", path.display());
+        assert_eq!(plot::plot(&one), plot::plot(&two), "{}", path.display());
+    }
+    let mut scenario = brief(named("slow-server"), 1.0);
+    let one = run(&scenario).to_json();
+    scenario.seed = Some(2);
+    assert_ne!(run(&scenario).to_json(), one);
+}
+
+/// Written down once: a change of these numbers means that runs of today can no longer be compared with those of yesterday.
+#[test]
+fn chance_does_not_change_unnoticed() {
+    let text = "duration: 5s\nclients: [{name: web, arrivals: {rate: 500}, timeout: 1s}]\n\
+                services:\n- name: shop\n  servers: [{count: 4, cores: 2, time: {exponential: 10ms}}]\n";
+    let report = run(&Scenario::parse("-", text).unwrap());
+    let all = &report.total.all;
+    assert_eq!((report.events, all.requests, report.total.attempts), GOLDEN);
+}
+
+/// Events, requests and attempts of the world above.
+const GOLDEN: (u64, u64, u64) = (9935, 2425, 2425);
+
+fn phase<'a>(report: &'a Report, name: &str) -> &'a weir_sim::report::PhaseReport {
+    report.phases.iter().find(|phase| phase.name == name).unwrap()
+}
+
+#[test]
+fn a_death_is_hidden_by_a_retry() {
+    let report = run(&brief(named("instance-death"), 6.0));
+    let dead = phase(&report, "dead");
+    assert!(dead.retries > 0 && dead.all.error_ratio < 0.001, "{dead:?}");
+    let mut alone = brief(named("instance-death"), 6.0);
+    alone.services[0].traffic_policy.as_mut().unwrap().retry.as_mut().unwrap().attempts = 0;
+    assert!(phase(&run(&alone), "dead").all.error_ratio > dead.all.error_ratio);
+}
+
+#[test]
+fn a_flash_sale_is_shed_at_the_door() {
+    let scenario = brief(named("flash-sale"), 24.0);
+    let with = run(&scenario);
+    let mut without = scenario;
+    without.services[0].servers[0].rate_limits.clear();
+    without.services[0].servers[0].queue.drop_expired = false;
+    let without = run(&without);
+    let (with, without) = (phase(&with, "sale"), phase(&without, "sale"));
+    assert!(with.all.goodput > 1.5 * without.all.goodput, "{with:?} {without:?}");
+    assert!(with.all.latency.p99 < 0.5 * without.all.latency.p99, "{with:?} {without:?}");
+}
+
+#[test]
+fn a_neighbour_is_held_to_its_limit() {
+    let report = run(&brief(named("noisy-neighbour"), 6.0));
+    let batch = phase(&report, "batch");
+    let of = |name: &str| batch.clients.iter().find(|clients| clients.name == name).unwrap();
+    assert!(of("front").error_ratio < 0.05, "{batch:?}");
+    assert!(of("batch").goodput < 480.0 && of("batch").error_ratio > 0.8, "{batch:?}");
+}
+
+#[test]
+fn a_rolling_upgrade_loses_nothing() {
+    let report = run(&named("rolling-upgrade"));
+    assert_eq!(report.total.all.error_ratio, 0.0, "{:?}", report.total);
+}
+
+#[test]
+fn a_breaker_falls_back_and_closes_again() {
+    let report = run(&named("breaker-with-fallback"));
+    let broken = phase(&report, "broken");
+    let fallbacks = broken.all.outcomes.get("fallback").copied().unwrap_or(0);
+    assert!(broken.trips >= 1 && fallbacks > broken.all.requests * 3 / 4, "{broken:?}");
+    let after = phase(&report, "after");
+    assert!(after.all.outcomes["ok"] > after.all.requests / 2, "{after:?}");
+}
+
+#[test]
+fn documents_are_put_in_force() {
+    let mut scenario = named("slow-server");
+    let text = "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n  targetRefs: [{name: shop}]\n  retry: {attempts: 0}\n---\n\
+                kind: RateLimit\nmetadata: {name: l}\nspec:\n  targetRefs: [{name: other}]\n  rates: [{requests: 5}]\n";
+    let parsed = weir_model::document::parse("-", text).unwrap();
+    let used: Vec<Option<usize>> =
+        parsed.documents.iter().map(|document| scenario.put_in_force(&document.resource)).collect();
+    assert_eq!(used, [Some(1), None]);
+    let policy = scenario.services[0].traffic_policy.as_ref().unwrap();
+    assert_eq!((policy.retry.as_ref().unwrap().attempts, policy.balance.is_none()), (0, true));
+}
