@@ -17,7 +17,8 @@ pub(crate) struct Limits {
     /// Who waits for a place, and at which limit.
     waiting: Vec<(Ticket, usize, u32)>,
     keys: Vec<Vec<u8>>,
-    wakes: Vec<Wake>,
+    /// How it went on with some that waited, and whose tickets those are.
+    wakes: Vec<(usize, Wake)>,
 }
 
 /// What a request holds of the limits. One that is used again allocates nothing.
@@ -80,7 +81,8 @@ impl Limits {
         }
         self.look_at(asked, holding);
         let rules = rules(&self.limiters, &self.keys, &holding.levels);
-        match holding.admission.admit(&rules, now, &mut self.wakes, |_, _| {}) {
+        match holding.admission.admit(&rules, now, &mut |rule, wake| self.wakes.push((rule, wake)), |_, _| {})
+        {
             Step::Admitted { turn } if turn > now => Verdict::At(turn),
             Step::Admitted { .. } => Verdict::Pass,
             Step::Wait { rule, ticket, deadline } => {
@@ -119,21 +121,28 @@ impl Limits {
             return;
         }
         let rules = rules(&self.limiters, &self.keys, &holding.levels);
-        holding.admission.release(&rules, spent(outcome), now, &mut self.wakes);
+        holding
+            .admission
+            .release(&rules, spent(outcome), now, &mut |rule, wake| self.wakes.push((rule, wake)));
     }
 
     fn refund(&mut self, holding: &mut Holding, now: Nanos) {
         let rules = rules(&self.limiters, &self.keys, &holding.levels);
-        holding.admission.refund(&rules, now, &mut self.wakes);
+        holding.admission.refund(&rules, now, &mut |rule, wake| self.wakes.push((rule, wake)));
     }
 
     /// The next one of those whose waiting has come to an end, and how.
     pub(crate) fn woken(&mut self, now: Nanos) -> Option<(u32, usize, Result<Grant, Outcome>)> {
-        while let Some(wake) = self.wakes.pop() {
-            let at = self.waiting.iter().position(|(ticket, _, _)| *ticket == wake.ticket);
-            let Some((_, rule, number)) = at.map(|at| self.waiting.swap_remove(at)) else { continue };
+        while let Some((rule, wake)) = self.wakes.pop() {
+            let is_meant = |(ticket, of, _): &(Ticket, usize, u32)| *ticket == wake.ticket && *of == rule;
+            let at = self.waiting.iter().position(is_meant);
+            let Some((_, _, number)) = at.map(|at| self.waiting.swap_remove(at)) else { continue };
             match wake.result {
-                Ok(grant) if number == NONE => self.limiters[rule].refund(grant, now, &mut self.wakes),
+                Ok(grant) if number == NONE => {
+                    let mut wakes = Vec::new();
+                    self.limiters[rule].refund(grant, now, &mut wakes);
+                    self.wakes.extend(wakes.into_iter().map(|wake| (rule, wake)));
+                }
                 Err(_) if number == NONE => {}
                 result => return Some((number, rule, result.map_err(|refusal| outcome(&refusal)))),
             }

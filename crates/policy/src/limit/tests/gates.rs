@@ -337,15 +337,23 @@ mod together {
         let rules = rules(&limiters);
         let (now, mut wakes) = (Nanos::from_secs(7), Vec::new());
         let [mut first, mut second] = [Admission::default(), Admission::default()];
-        assert!(matches!(first.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}), Step::Admitted { .. }));
-        let Step::Wait { rule: 1, ticket, .. } = second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}) else {
+        assert!(matches!(
+            first.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}),
+            Step::Admitted { .. }
+        ));
+        let Step::Wait { rule: 1, ticket, .. } =
+            second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {})
+        else {
             panic!()
         };
         first.release(&rules, Outcome::Done, now, &mut |_, wake| wakes.push(wake));
         let wake = wakes.pop().unwrap();
         assert_eq!(wake.ticket, ticket);
         second.woken(1, wake.result.unwrap());
-        assert!(matches!(second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}), Step::Admitted { .. }));
+        assert!(matches!(
+            second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {}),
+            Step::Admitted { .. }
+        ));
         assert_eq!(remaining(&limiters[0], now), 98);
         second.refund(&rules, now, &mut |_, wake| wakes.push(wake));
         assert_eq!((remaining(&limiters[0], now), remaining(&limiters[2], now)), (99, 1));
@@ -364,8 +372,9 @@ mod together {
         let (now, mut wakes, mut heard) = (Nanos::from_secs(7), Vec::new(), Vec::new());
         let mut admission = Admission::default();
         for n in 0..3 {
-            let step =
-                admission.admit(&rules, now, &mut |_, wake| wakes.push(wake), |rule, refusal| heard.push((rule, refusal.why)));
+            let step = admission.admit(&rules, now, &mut |_, wake| wakes.push(wake), |rule, refusal| {
+                heard.push((rule, refusal.why));
+            });
             assert_eq!(matches!(step, Step::Admitted { .. }), n < 2, "{step:?}");
             admission.release(&rules, Outcome::Done, now, &mut |_, wake| wakes.push(wake));
         }
