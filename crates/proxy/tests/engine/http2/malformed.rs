@@ -26,7 +26,7 @@ fn but(name: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// Shapes that end the stream, or answer it with a refusal. Nothing of them may arrive.
-fn requests() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn requests() -> Vec<(&'static str, Vec<u8>)> {
     let long = vec![b'x'; 70_000];
     let mut big = vec![frame(HEADERS, END_STREAM, 1, &block(&GET))];
     big.extend(block(&[("x", &long)]).chunks(16_000).map(|part| frame(CONTINUATION, 0, 1, part)));
@@ -141,7 +141,7 @@ fn malformed_requests_are_refused_and_not_forwarded() {
 }
 
 /// What ends the connection, and with which errors it may.
-fn frames() -> Vec<(&'static str, Vec<u8>, &'static [u32])> {
+pub(super) fn frames() -> Vec<(&'static str, Vec<u8>, &'static [u32])> {
     let overflow = 0x7fff_ffffu32.to_be_bytes();
     vec![
         (
