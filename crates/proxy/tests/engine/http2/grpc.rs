@@ -217,6 +217,55 @@ fn a_call_that_waits_for_news_is_not_cut_off() {
     });
 }
 
+/// What base64 stands for, of which each four characters are read by themselves: pieces may end with padding.
+fn decoded(text: &[u8]) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let of = |quantum: &[u8]| {
+        let digits: Vec<u32> = quantum
+            .iter()
+            .filter(|digit| **digit != b'=')
+            .map(|digit| ALPHABET.iter().position(|one| one == digit).unwrap() as u32)
+            .collect();
+        let bits = digits.iter().chain([&0; 4]).take(4).fold(0, |bits, digit| bits << 6 | digit);
+        bits.to_be_bytes()[1..digits.len()].to_vec()
+    };
+    text.chunks_exact(4).flat_map(of).collect()
+}
+
+#[test]
+fn grpc_web_streams_over_http2_too() {
+    let upstream = H2Upstream::start(echo);
+    let proxy = proxy(&upstream);
+    run(async {
+        let mut client = connect(proxy.addr()).await;
+        let mut call = request("POST", "/a.B/C");
+        call.headers_mut().insert("content-type", "application/grpc-web-text".parse().unwrap());
+        let (response, mut body) = client.send_request(call, false).unwrap();
+        let mut seen = Vec::new();
+        let mut response = response.await.unwrap().into_body();
+        // Each message in pieces that end wherever they like, also in the middle of four characters. The next is sent
+        // once the one before has come back.
+        for pieces in [["AAA", "AAAVoZWxs", "bw=="], ["AAAAAAVoZ", "Wxs", "bw=="]] {
+            let before = decoded(&seen).len();
+            for piece in pieces {
+                body.send_data(Bytes::from(piece), false).unwrap();
+            }
+            while decoded(&seen).len() < before + 10 {
+                seen.extend_from_slice(&response.data().await.unwrap().unwrap());
+            }
+            assert_eq!(decoded(&seen)[before..], message(b"hello"));
+        }
+        body.send_data(Bytes::new(), true).unwrap();
+        while let Some(piece) = response.data().await {
+            seen.extend_from_slice(&piece.unwrap());
+        }
+        let all = decoded(&seen);
+        assert_eq!(all[20], 0x80, "the trailers are a message of their own");
+        assert!(String::from_utf8_lossy(&all[25..]).contains("grpc-status:0\r\n"));
+        assert!(response.trailers().await.unwrap().is_none());
+    });
+}
+
 #[test]
 fn grpc_web_is_translated() {
     let upstream = H2Upstream::start(echo);
