@@ -87,6 +87,11 @@ impl Limiter {
         Self { rules: Arc::new(rules), core }
     }
 
+    /// Whether both are one limit, by whatever configurations: what is in flight in one is in the other.
+    pub fn shares(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
+
     /// How it is set.
     pub fn config(&self) -> &LimitConfig {
         &self.rules.config

@@ -22,5 +22,5 @@ pub(crate) use exchange::{Call, Exchange};
 pub(crate) use pool::{Pool, PoolTime};
 pub(crate) use probe::{Probes, probe_avoided};
 pub(crate) use reach::{Reached, Seeker, Tries, leads_back, reach};
-pub(crate) use run::{Outcome, client_gone, run};
+pub(crate) use run::{Outcome, run};
 pub(crate) use upstream::{Carried, Held, LocalUpstream};

@@ -49,7 +49,7 @@ pub(crate) use carry::Carry;
 pub(crate) use copies::{Copies, CopiesUnderWay};
 use decode::Next;
 pub(crate) use grpc::{ROOM_BYTES, write_timeout};
-use limited::Turn;
+use limited::{Spent, Turn};
 pub(crate) use marks::Marks;
 pub(crate) use notes::{End, Notes};
 pub(crate) use outside::Lookups;
@@ -354,15 +354,20 @@ impl Connection {
 
     /// Serves one request. Gives whether the connection goes on.
     async fn forward(&mut self, mut exchange: Box<Exchange>) -> bool {
-        if !exchange.asked.delay.is_zero() {
-            self.delay(std::mem::take(&mut exchange.asked.delay)).await;
-        }
         if exchange.pass.is_held_up() {
             match self.await_turn(&mut exchange).await {
                 Turn::Come => {}
                 Turn::Refused(refusal) => return self.answer(exchange, &refusal).await,
-                Turn::ClientGone => exchange.target = Target::None,
+                Turn::ClientGone => {
+                    // It was never let through: nobody gets it, nor a copy of it.
+                    exchange.pass.abandon();
+                    exchange.copies = None;
+                    exchange.target = Target::None;
+                }
             }
+        }
+        if !exchange.asked.delay.is_zero() {
+            self.delay(std::mem::take(&mut exchange.asked.delay)).await;
         }
         let outcome = match std::mem::replace(&mut exchange.target, Target::None) {
             Target::Upstream(local) => crate::attempt::run(self, &mut exchange, &local).await,
@@ -395,12 +400,13 @@ impl Connection {
             Outcome::Refused(refusal) => self.answer(exchange, &refusal).await,
             Outcome::Tunnel(upstream, held) => {
                 // It is in flight for as long as it lives.
-                let limited = std::mem::take(&mut exchange.pass);
+                let mut pass = std::mem::take(&mut exchange.pass);
                 self.observe(&mut exchange, End::Forwarded);
                 let ahead = self.carry.take();
                 self.worker.give_exchange(exchange);
                 Box::pin(self.tunnel(upstream, Some(held), ahead)).await;
-                drop(limited);
+                // How long it lived says nothing about how busy the service is.
+                pass.finish(Spent::Failed);
                 false
             }
             Outcome::ClientGone => {

@@ -205,6 +205,8 @@ pub(crate) struct Refusal {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StaticAnswer {
     status: u16,
+    /// Whether it says when to try again.
+    says_when: bool,
     /// Lines of its head, each with its CR LF.
     lines: Vec<u8>,
     body: Vec<u8>,
@@ -227,7 +229,8 @@ impl StaticAnswer {
         if !body.is_empty() && !has_type {
             lines.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\n");
         }
-        Self { status: response.status, lines, body }
+        let says_when = response.headers.iter().any(|field| field.name.eq_ignore_ascii_case("retry-after"));
+        Self { status: response.status, says_when, lines, body }
     }
 }
 
@@ -266,6 +269,7 @@ impl Refusal {
     /// When to try again, in a line.
     fn retry_line(&self) -> String {
         match self.retry_after_s {
+            _ if self.written.as_ref().is_some_and(|written| written.says_when) => String::new(),
             Some(secs) => format!("retry-after: {secs}\r\n"),
             None if self.status == 503 => "retry-after: 1\r\n".to_owned(),
             None => String::new(),

@@ -290,7 +290,7 @@ async fn open(
 }
 
 /// Waits until the client is gone. One that only says that it will send no more is given the usual time.
-pub(crate) async fn client_gone(conn: &Connection) {
+async fn client_gone(conn: &Connection) {
     if poll_fn(|cx| conn.client.poll_end(cx)).await.is_ok() {
         let grace = conn.worker.config().timeouts.half_close_grace;
         tokio::time::sleep(grace).await;

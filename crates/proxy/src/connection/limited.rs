@@ -1,23 +1,27 @@
 //! Phase `limit` at work on a request: it is asked about once its rule and service are known, and waits, if it has to, before
 //! its first attempt.
 
+use std::future::{pending, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use weir_model::ServiceRef;
-use weir_policy::Nanos;
+pub(super) use weir_policy::limit::Outcome as Spent;
 use weir_policy::limit::{Outcome, Quota, Refusal as Refused};
 
 use super::Connection;
 use super::notes::End;
 use super::way::HeadView;
-use crate::attempt::{Exchange, client_gone};
-use crate::limit::{Asker, Limit, Step};
+use crate::attempt::Exchange;
+use crate::limit::{Asker, Limit, Pass, Step};
 use crate::listen::Role;
 use crate::observe::process_now;
 use crate::respond::{Lines, Reason, Refusal};
 use crate::route::Rule;
-use crate::runtime::View;
+use crate::runtime::{Io, View};
 use crate::snapshot::ListenerConfig;
 
 /// Where a request is, as limits see it.
@@ -61,7 +65,7 @@ impl Connection {
         }
         let rule = at.rule.map_or("", |rule| &*rule.label);
         exchange.pass.begin(chain, seen, Asker { address: self.peer.text(), rule });
-        match exchange.pass.ask(Nanos(self.worker.clock.recent())) {
+        match exchange.pass.ask(process_now()) {
             Step::GoOn | Step::Waits => None,
             Step::Refused(limit, refused) => Some(refusal(&limit, &refused)),
         }
@@ -69,28 +73,61 @@ impl Connection {
 
     /// Waits until a request may go on. Rare, so that its size is kept out of the connection's own.
     pub(super) fn await_turn<'a>(
-        &'a self,
+        &'a mut self,
         exchange: &'a mut Exchange,
     ) -> Pin<Box<dyn Future<Output = Turn> + 'a>> {
         Box::pin(async move {
-            let pass = &mut exchange.pass;
-            let waiting = async {
-                while pass.waits() {
-                    if let Step::Refused(limit, refused) = pass.wait().await {
-                        return Turn::Refused(refusal(&limit, &refused));
-                    }
+            let call = exchange.asked.call.as_ref().and_then(|call| call.timeout);
+            let limit = call.or(Some(exchange.asked.timeout).filter(|limit| !limit.is_zero()));
+            let passed = Duration::from_nanos(self.worker.clock.now().saturating_sub(exchange.began_ns));
+            let grace = self.worker.config().timeouts.half_close_grace;
+            let client = &mut self.client;
+            let gone = async {
+                // One that only says that it will send no more is given the usual time.
+                if poll_fn(|cx| poll_gone(client, cx)).await.is_ok() {
+                    tokio::time::sleep(grace).await;
                 }
-                if let Some(turn) = pass.take_turn() {
-                    tokio::time::sleep(turn.since(process_now())).await;
+            };
+            let too_late = async {
+                match limit {
+                    Some(limit) => tokio::time::sleep(limit.saturating_sub(passed)).await,
+                    None => pending().await,
                 }
-                Turn::Come
             };
             tokio::select! {
                 biased;
-                turn = waiting => turn,
-                () = client_gone(self) => Turn::ClientGone,
+                turn = turn(&mut exchange.pass) => turn,
+                () = gone => Turn::ClientGone,
+                () = too_late => {
+                    exchange.pass.abandon();
+                    Turn::Refused(Refusal::new(Reason::Timeout, "the request's time was over before its turn"))
+                }
             }
         })
+    }
+}
+
+async fn turn(pass: &mut Pass) -> Turn {
+    loop {
+        let step = if pass.waits() {
+            pass.wait().await
+        } else if let Some(turn) = pass.take_turn() {
+            tokio::time::sleep(turn.since(process_now())).await;
+            pass.ask(process_now())
+        } else {
+            return Turn::Come;
+        };
+        if let Step::Refused(limit, refused) = step {
+            return Turn::Refused(refusal(&limit, &refused));
+        }
+    }
+}
+
+/// Whether the client is gone for good (an error), or has said that it will send no more.
+fn poll_gone(client: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    match client.poll_gone(cx) {
+        Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        Poll::Pending => client.poll_end(cx),
     }
 }
 
@@ -109,7 +146,12 @@ pub(super) fn outcome(exchange: &Exchange, end: End) -> Outcome {
             Reason::Overloaded => Outcome::Overloaded,
             _ => Outcome::Failed,
         },
-        End::Forwarded if exchange.status == 503 => Outcome::Overloaded,
+        End::Forwarded if matches!(exchange.status, 429 | 503) => Outcome::Overloaded,
+        End::Forwarded
+            if exchange.grpc_status().is_some_and(|status| status.as_str() == "RESOURCE_EXHAUSTED") =>
+        {
+            Outcome::Overloaded
+        }
         End::Forwarded => Outcome::Done,
         End::Cut | End::ClientGone => Outcome::Failed,
     }

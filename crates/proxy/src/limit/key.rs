@@ -1,6 +1,7 @@
 //! What a limit tells requests apart by, taken from a request.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
 use weir_model::resource::key::{KeyKind, KeyPart};
 use weir_model::resource::rate_limit::Priority;
@@ -9,6 +10,9 @@ use crate::route::{RequestView, query_value};
 
 /// Bytes of a value that a key has; of a longer one it has these and a hash of all.
 const VALUE_BYTES_MAX: usize = 96;
+
+/// What each value of a key ends with.
+const END: u8 = 0;
 
 /// What a key may have that is not in the request's head.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +32,7 @@ pub(super) fn lowered(parts: &[KeyPart]) -> Box<[KeyPart]> {
     lowered.collect()
 }
 
-/// Appends the key of a request, of parts that were [`lowered`]: each part's value, none for what is not there, with an end that no value can have.
+/// Appends the key of a request, of parts that were [`lowered`]: each part's value, none for what is not there, and an end that no value has.
 pub(super) fn write(parts: &[KeyPart], request: &impl RequestView, asker: Asker<'_>, out: &mut Vec<u8>) {
     for part in parts {
         let name = part.name.as_deref().unwrap_or_default();
@@ -42,7 +46,8 @@ pub(super) fn write(parts: &[KeyPart], request: &impl RequestView, asker: Asker<
             KeyKind::Path => value(Some(request.path()), out),
             KeyKind::Host => {
                 let from = out.len();
-                value(Some(request.host()), out);
+                let host = request.host();
+                value(Some(host.strip_suffix(b".").unwrap_or(host)), out);
                 out[from..].make_ascii_lowercase();
             }
             KeyKind::Method => value(Some(request.method()), out),
@@ -54,18 +59,20 @@ pub(super) fn write(parts: &[KeyPart], request: &impl RequestView, asker: Asker<
     }
 }
 
+/// What long values are told apart by: unlike a fixed one, nobody can look for two that are alike.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 fn value(found: Option<&[u8]>, out: &mut Vec<u8>) {
     let bytes = found.map(<[u8]>::trim_ascii).unwrap_or_default();
-    if bytes.len() <= VALUE_BYTES_MAX {
+    if bytes.len() <= VALUE_BYTES_MAX && !bytes.contains(&END) {
         out.extend_from_slice(bytes);
     } else {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(bytes);
-        out.extend_from_slice(&bytes[..VALUE_BYTES_MAX]);
+        out.extend(bytes.iter().take(VALUE_BYTES_MAX).filter(|byte| **byte != END));
         out.push(b'~');
-        out.extend_from_slice(format!("{:016x}", hasher.finish()).as_bytes());
+        let hash = HASHER.hash_one(bytes);
+        out.extend((0..16).rev().map(|digit| b"0123456789abcdef"[(hash >> (4 * digit)) as usize & 15]));
     }
-    out.push(0);
+    out.push(END);
 }
 
 /// A cookie's value, of the first cookie with the name (RFC 6265, section 4.2.1).

@@ -90,18 +90,30 @@ impl Pass {
         self.chain = Some(chain);
     }
 
-    /// Asks the limits that have not been asked.
+    /// Asks the limits that have not been asked. Places come last, and are asked for when its turn has come: nobody holds one
+    /// while he waits for something else.
     pub(crate) fn ask(&mut self, now: Nanos) -> Step {
         let Some(chain) = self.chain.clone() else { return Step::GoOn };
-        let rules = self.seen.rules(&chain);
-        let rules = &rules[..chain.len()];
+        let rates = chain.iter().take_while(|limit| !limit.is_of_places()).count();
+        match self.ask_of(&chain, rates, now) {
+            Step::GoOn if self.turn.is_none() && rates < chain.len() => self.ask_of(&chain, chain.len(), now),
+            step => step,
+        }
+    }
+
+    /// Asks as many of the limits.
+    fn ask_of(&mut self, chain: &Chain, count: usize, now: Nanos) -> Step {
+        let rules = self.seen.rules(chain);
+        let rules = &rules[..count];
         let shadowed = |rule: usize, refusal: &Refusal| chain[rule].count_refused(refusal, true, now);
         let asked =
             self.admission.admit(rules, now, &mut |rule, wake| chain[rule].woken(wake, now), shadowed);
         match asked {
             Asked::Admitted { turn } => {
-                chain.iter().for_each(|limit| limit.count_admitted());
                 self.turn = Some(turn).filter(|turn| *turn > now);
+                if self.turn.is_none() && count == chain.len() {
+                    chain.iter().for_each(|limit| limit.count_admitted());
+                }
                 Step::GoOn
             }
             Asked::Wait { rule, ticket, deadline } => {
@@ -110,7 +122,7 @@ impl Pass {
                 self.waits = Some(Waits { rule, ticket, deadline, word });
                 Step::Waits
             }
-            Asked::Refused { rule, refusal } => self.refused(&chain, rule, refusal, now),
+            Asked::Refused { rule, refusal } => self.refused(chain, rule, refusal, now),
         }
     }
 

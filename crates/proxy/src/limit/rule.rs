@@ -59,11 +59,11 @@ impl Limit {
         let response = spec.response.as_ref().map(|response| Arc::new(StaticAnswer::new(response)));
         let (limiter, waiting, counts) = match previous {
             Some(old) => {
-                let goes_on = is_alike(old.limiter.config(), &config);
                 let mut wakes = Vec::new();
                 let limiter = Limiter::carry_over(&old.limiter, config, now, &mut wakes);
                 wakes.into_iter().for_each(|wake| old.woken(wake, now));
-                let waiting = if goes_on { old.waiting.clone() } else { Arc::default() };
+                // Tickets of two limits may look alike.
+                let waiting = if limiter.shares(&old.limiter) { old.waiting.clone() } else { Arc::default() };
                 (limiter, waiting, old.counts.clone())
             }
             None => (Limiter::new(config, rand::random()), Arc::default(), Arc::default()),
@@ -127,12 +127,16 @@ impl Limit {
 
     #[cold]
     fn say(&self, refusal: &Refusal, is_shadow: bool, now: Nanos) {
-        let state = self.limiter.state(now);
+        // To look at every key would hold up the request.
+        let state = match self.limiter.config().is_keyed() {
+            true => String::new(),
+            false => self.limiter.state(now).to_string(),
+        };
         let (limit, target, why) = (&self.id, &*self.target, refusal.why);
         if is_shadow {
-            tracing::info!(%limit, target, %why, %state, "would begin to refuse requests (shadow)");
+            tracing::info!(%limit, target, %why, state, "would begin to refuse requests (shadow)");
         } else {
-            tracing::warn!(%limit, target, %why, %state, "begins to refuse requests");
+            tracing::warn!(%limit, target, %why, state, "begins to refuse requests");
         }
     }
 
@@ -153,13 +157,4 @@ impl Limit {
             (why, count(&self.counts.refused), count(&self.counts.shadowed))
         })
     }
-}
-
-/// Whether those who wait under one configuration still do under another.
-fn is_alike(old: &LimitConfig, new: &LimitConfig) -> bool {
-    let levels = |config: &LimitConfig| match &config.algorithm {
-        Algorithm::Concurrency { gate, .. } | Algorithm::Adaptive { gate, .. } => gate.levels,
-        _ => 0,
-    };
-    old.key == new.key && old.algorithm.name() == new.algorithm.name() && levels(old) == levels(new)
 }

@@ -45,12 +45,18 @@ impl LimitTable {
             .map(|limit| ((&limit.id, &*limit.target), limit))
             .collect();
         let mut table = Self::default();
-        for (id, resource) in inputs.resources.iter() {
-            let Spec::RateLimit(spec) = &resource.spec else { continue };
-            if let Some(rejection) = not_served(id, spec) {
-                rejections.push(rejection);
-                continue;
-            }
+        let limits = || {
+            inputs.resources.iter().filter_map(|(id, resource)| match &resource.spec {
+                Spec::RateLimit(spec) => Some((id, resource, spec)),
+                _ => None,
+            })
+        };
+        rejections.extend(limits().filter_map(|(id, _, spec)| not_served(id, spec)));
+        if !rejections.is_empty() {
+            // What is in force is not touched for what will not be.
+            return table;
+        }
+        for (id, resource, spec) in limits() {
             for target in resource.spec.targets() {
                 let Some(target_id) = target.id(&id.namespace) else { continue };
                 let label: Arc<str> = match target.section {

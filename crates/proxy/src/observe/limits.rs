@@ -21,7 +21,9 @@ pub(super) fn render(out: &mut Exposition, table: &LimitTable) {
     refusals(out, limits);
     let now = process_now();
     let help = "Requests in flight under a limit of concurrency for all.";
-    let states: Vec<_> = limits.iter().map(|limit| (limit, limit.limiter.state(now).all)).collect();
+    // Those with keys have no state for all, and would be asked for every key.
+    let for_all = limits.iter().filter(|limit| !limit.limiter.config().is_keyed());
+    let states: Vec<_> = for_all.map(|limit| (limit, limit.limiter.state(now).all)).collect();
     let mut gauge = |name, help, value: fn((u32, u32)) -> u32| {
         out.family(name, Kind::Gauge, help);
         for (limit, state) in &states {

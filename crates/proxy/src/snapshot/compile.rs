@@ -123,8 +123,12 @@ impl Compiler {
             return Err(rejections);
         }
 
-        let limits = self.limits(inputs, same_resources, previous, &mut rejections);
         let upstreams = self.upstreams(inputs, previous, same_resources.is_some(), &names, &mut rejections);
+        if !rejections.is_empty() {
+            return Err(rejections);
+        }
+        // Last: limits that go on are changed by it.
+        let limits = self.limits(inputs, same_resources, previous, &mut rejections);
         if !rejections.is_empty() {
             return Err(rejections);
         }

@@ -217,3 +217,65 @@ fn calls_of_grpc_are_told_by_status() {
     let refused = get(&mut client, "/shop.Cart/Add", "content-type: application/grpc\r\nte: trailers\r\n");
     assert_eq!((refused.status, refused.field("grpc-status")), (200, Some("8")));
 }
+
+#[test]
+fn tunnels_count_as_long_as_they_live_and_are_not_given_back() {
+    let app = Upstream::start(|conn| {
+        conn.request()?;
+        conn.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")?;
+        conn.until_closed();
+        Ok(())
+    });
+    let upgrade = |client: &mut Client| get(client, "/", "connection: upgrade\r\nupgrade: echo\r\n").status;
+    let rate = "{targetRefs: [{name: app}], rates: [{requests: 1, per: 1h}]}";
+    let proxy_of_rate = proxy(app.addr, &[("rate", rate)]);
+    let mut first = Client::connect(proxy_of_rate.addr());
+    assert_eq!(upgrade(&mut first), 101);
+    drop(first);
+    eventually("the tunnel to be over", || proxy_of_rate.metrics().active_connections() == 0);
+    assert_eq!(upgrade(&mut Client::connect(proxy_of_rate.addr())), 429, "it was used");
+
+    let places = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1}";
+    let proxy_of_places = proxy(app.addr, &[("one", places)]);
+    let mut first = Client::connect(proxy_of_places.addr());
+    assert_eq!(upgrade(&mut first), 101);
+    assert_eq!(upgrade(&mut Client::connect(proxy_of_places.addr())), 503, "it is in flight");
+    drop(first);
+    let idle = "weir_proxy_limit_in_flight{limit=\"RateLimit/one\",target=\"Service/app\"} 0";
+    eventually("its place to be free", || metric(&proxy_of_places, idle));
+}
+
+#[test]
+fn nobody_holds_a_place_while_he_waits_for_his_turn() {
+    let app = Upstream::echo();
+    let even = "{targetRefs: [{name: app}], algorithm: leaky_bucket, rates: [{requests: 10}], queue: {max: 20, timeout: 5s}}";
+    let one = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1}";
+    let proxy = proxy(app.addr, &[("even", even), ("one", one)]);
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(proxy.addr())).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    }
+    // One each 100 ms is never two at once.
+    for client in &mut clients {
+        assert_eq!(client.response().status, 200);
+    }
+}
+
+#[test]
+fn who_leaves_before_his_turn_gives_it_back() {
+    let app = Upstream::echo();
+    let even = "{targetRefs: [{name: app}], algorithm: leaky_bucket, rates: [{requests: 1, per: 30s}], queue: {max: 1, timeout: 1m}}";
+    let proxy = proxy(app.addr, &[("even", even)]);
+    let mut client = Client::connect(proxy.addr());
+    assert_eq!(get(&mut client, "/", "").status, 200);
+    for _ in 0..3 {
+        let mut waits = Client::connect(proxy.addr());
+        waits.send("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+        let refused = || get(&mut Client::connect(proxy.addr()), "/", "").status == 429;
+        eventually("one to wait, and no more may", refused);
+        socket2::SockRef::from(&waits.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(waits);
+        eventually("it to be gone", || proxy.metrics().active_connections() == 1);
+    }
+    assert_eq!(requests(&app), 1);
+}

@@ -13,7 +13,10 @@ impl Exchange {
     /// Begins the time that a call is given, if it is.
     pub(crate) fn begin_call(&mut self, worker: &Worker) {
         if let Some(timeout) = self.asked.call.as_ref().and_then(|call| call.timeout) {
-            self.overall = worker.timers.after(timeout.max(Duration::from_millis(1)));
+            // It may have waited for its turn.
+            let passed = Duration::from_nanos(worker.clock.recent().saturating_sub(self.began_ns));
+            let left = timeout.saturating_sub(passed);
+            self.overall = worker.timers.after(left.max(Duration::from_millis(1)));
         }
     }
 

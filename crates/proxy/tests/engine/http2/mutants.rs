@@ -138,7 +138,8 @@ fn no_mutant_reaches_the_upstream_in_a_form_that_can_be_misread() {
     for number in 0..MUTANTS {
         // By turns of what is fine and of what is not.
         let of = if number % 2 == 0 { &seeds } else { &broken };
-        let mutant = mutate(&mut rng, &of[rng.random_range(0..of.len())]);
+        let which = rng.random_range(0..of.len());
+        let mutant = mutate(&mut rng, &of[which]);
         asked += frames_of(&mutant[PREFACE.len()..]).filter(|kind| *kind == HEADERS).count();
         let mut client = Client::connect(addr);
         client.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
