@@ -13,8 +13,9 @@
 
 use std::cell::RefCell;
 
-use weir_http1::{RequestHead, ResponseHead};
+use weir_http1::{FieldTable, Limits, ResponseHead};
 
+mod chunks;
 mod fault;
 mod floods;
 mod frames;
@@ -40,9 +41,22 @@ pub(crate) use upstream::{Channel, Dialling, NoStream, Room};
 #[derive(Debug, Default)]
 pub(crate) struct Local {
     /// Used by one write at a time. The worker's scratch is in use by whoever writes.
-    request: RefCell<RequestHead>,
+    request: RefCell<FieldTable>,
     response: RefCell<ResponseHead>,
 }
+
+/// No bounds: for what the engine has written. It was judged when it was read, and what the proxy has added since must not
+/// make it too large.
+const WRITTEN_HERE: Limits = Limits {
+    head_bytes_max: usize::MAX,
+    fields_max: usize::MAX,
+    target_bytes_max: usize::MAX,
+    method_bytes_max: usize::MAX,
+    connection_options_max: usize::MAX,
+    chunk_extension_bytes_max: usize::MAX,
+    trailer_bytes_max: usize::MAX,
+    interim_responses_max: u16::MAX,
+};
 
 /// Bytes of one stream's content that a peer may send ahead of what was read: so much of it is in memory at most.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;

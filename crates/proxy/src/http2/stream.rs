@@ -14,7 +14,7 @@ use super::link::Link;
 pub(super) use called::Called;
 pub(super) use served::Served;
 
-use crate::runtime::{Idle, Worker};
+use crate::runtime::Idle;
 
 /// The stream.
 pub(crate) enum Stream {
@@ -42,14 +42,9 @@ impl Stream {
     }
 
     /// Sends a response's head that is not written as HTTP/1.1.
-    pub(crate) fn respond(
-        &mut self,
-        head: http::Response<()>,
-        body: BodyKind,
-        worker: &Worker,
-    ) -> io::Result<()> {
+    pub(crate) fn respond(&mut self, head: http::Response<()>, body: BodyKind) -> io::Result<()> {
         match self {
-            Self::Served(stream) => stream.respond(head, body, &worker.config().limits.response),
+            Self::Served(stream) => stream.respond(head, body),
             Self::Called(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }

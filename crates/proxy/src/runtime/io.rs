@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 
 use weir_http1::BodyKind;
 
-use super::Worker;
 use crate::http2;
 use crate::tls::TlsStream;
 
@@ -94,14 +93,9 @@ impl Io {
     }
 
     /// Sends a response's head on a client's stream, instead of writing it as HTTP/1.1. Its body is written as ever.
-    pub(crate) fn respond(
-        &mut self,
-        head: http::Response<()>,
-        body: BodyKind,
-        worker: &Worker,
-    ) -> io::Result<()> {
+    pub(crate) fn respond(&mut self, head: http::Response<()>, body: BodyKind) -> io::Result<()> {
         match self {
-            Self::Http2(stream) => stream.respond(head, body, worker),
+            Self::Http2(stream) => stream.respond(head, body),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }

@@ -97,7 +97,7 @@ impl Exchange {
             }
         }
         if let Some((head, body)) = self.translated.take() {
-            link.client.respond(head, body, link.worker).map_err(|_| Ended::ClientGone)?;
+            link.client.respond(head, body).map_err(|_| Ended::ClientGone)?;
             self.download.written += from as u64;
         }
         self.download

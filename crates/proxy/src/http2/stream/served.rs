@@ -8,12 +8,12 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
-use weir_http1::{BodyKind, Limits, Method, Parsed, ResponseHead, Sent, parse_response};
+use weir_http1::{BodyKind, Method, Parsed, ResponseHead, Sent, parse_response};
 
 use crate::http2::inbox::Inbox;
 use crate::http2::link::Link;
 use crate::http2::outbox::Outbox;
-use crate::http2::{fault, head};
+use crate::http2::{WRITTEN_HERE, fault, head};
 use crate::runtime::Worker;
 
 /// The stream.
@@ -117,10 +117,9 @@ impl Served {
     fn heads(&mut self, bytes: &[u8], head: &mut ResponseHead) -> io::Result<usize> {
         let mut at = 0;
         loop {
-            let limits = &self.worker.config().limits.response;
             let sent = Sent { method: self.method, upgrade: None };
             let Parsed::Complete(len) =
-                parse_response(&bytes[at..], limits, sent, head).map_err(head::invalid)?
+                parse_response(&bytes[at..], &WRITTEN_HERE, sent, head).map_err(head::invalid)?
             else {
                 return Ok(at);
             };
@@ -130,20 +129,19 @@ impl Served {
                 self.respond.send_informational(response).map_err(fault::of)?;
                 continue;
             }
-            let (kind, limits) = (head.body(), limits.clone());
-            self.respond(response, kind, &limits)?;
+            self.respond(response, head.body())?;
             return Ok(at);
         }
     }
 
     /// Sends the final head.
-    pub(super) fn respond(&mut self, head: Response<()>, body: BodyKind, limits: &Limits) -> io::Result<()> {
+    pub(super) fn respond(&mut self, head: Response<()>, body: BodyKind) -> io::Result<()> {
         // The engine frames all that it sends on.
         if body == BodyKind::UntilClose {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let stream = self.respond.send_response(head, body.is_empty()).map_err(fault::of)?;
-        self.outbox.begin(stream, body, limits);
+        self.outbox.begin(stream, body);
         self.link.worked();
         Ok(())
     }
