@@ -121,12 +121,10 @@ impl FieldTable {
     }
 
     /// Parses field lines from `from` on up to the empty line; gives the offset after it, or `None` when `buf` ends before.
-    pub(crate) fn parse(
-        &mut self,
-        buf: &[u8],
-        from: usize,
-        limits: &Limits,
-    ) -> Result<Option<usize>, FieldError> {
+    ///
+    /// # Errors
+    /// What [`FieldError`] says.
+    pub fn parse(&mut self, buf: &[u8], from: usize, limits: &Limits) -> Result<Option<usize>, FieldError> {
         self.clear();
         let fields_max = limits.fields_bound();
         let mut pos = from;

@@ -73,7 +73,8 @@ impl Trailers {
             let name = field.name.of(&self.raw);
             complete
                 && !FORBIDDEN.has(field.id)
-                && !FORBIDDEN_NAMES.iter().any(|no| no.eq_ignore_ascii_case(name))
+                && (field.id != KnownField::Other
+                    || !FORBIDDEN_NAMES.iter().any(|no| no.eq_ignore_ascii_case(name)))
         })
     }
 

@@ -13,8 +13,9 @@
 
 use std::cell::RefCell;
 
-use weir_http1::{Limits, RequestHead, ResponseHead};
+use weir_http1::{FieldTable, Limits, ResponseHead};
 
+mod chunks;
 mod fault;
 mod floods;
 mod frames;
@@ -40,7 +41,7 @@ pub(crate) use upstream::{Channel, Dialling, NoStream, Room};
 #[derive(Debug, Default)]
 pub(crate) struct Local {
     /// Used by one write at a time. The worker's scratch is in use by whoever writes.
-    request: RefCell<RequestHead>,
+    request: RefCell<FieldTable>,
     response: RefCell<ResponseHead>,
 }
 

@@ -1,5 +1,6 @@
 //! Logging: to standard error, so that standard output is left to answers.
 
+use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::roles::{LogArgs, LogFormat};
@@ -42,7 +43,26 @@ fn parse_filter(level: &str) -> Result<EnvFilter, Failure> {
     if !is_filter && !known.contains(&level.to_ascii_lowercase().as_str()) {
         return Err(bad());
     }
-    EnvFilter::try_new(level).map_err(|_| bad())
+    EnvFilter::try_new(attainable(level, STATIC_MAX_LEVEL)).map_err(|_| bad())
+}
+
+/// Released builds hold nothing finer than `debug`. Who asks for more gets all there is, not a warning beside the log.
+fn attainable(filter: &str, finest: LevelFilter) -> String {
+    if finest == LevelFilter::TRACE {
+        return filter.to_owned();
+    }
+    let directives = filter.split(',').map(|directive| {
+        let (target, level) = directive.rsplit_once('=').unwrap_or(("", directive));
+        match level.trim().parse::<LevelFilter>() {
+            _ if level.trim().is_empty() => directive.to_owned(),
+            Ok(level) if target.is_empty() => level.min(finest).to_string(),
+            Ok(level) => format!("{target}={}", level.min(finest)),
+            // A target alone means all of it.
+            Err(_) if target.is_empty() => format!("{directive}={finest}"),
+            Err(_) => directive.to_owned(),
+        }
+    });
+    directives.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -56,6 +76,23 @@ mod tests {
         }
         for bad in ["inof", "", "weir_edge=loud"] {
             assert!(parse_filter(bad).unwrap_err().to_string().contains("not a log level"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_build_does_not_hold_is_not_asked_of_it() {
+        for (asked, got) in [
+            ("trace", "debug"),
+            ("INFO", "info"),
+            ("warn,weir_edge=trace, weir_store=warn", "warn,weir_edge=debug, weir_store=warn"),
+            ("warn,weir_edge", "warn,weir_edge=debug"),
+            ("warn,weir_edge=loud", "warn,weir_edge=loud"),
+            ("warn,", "warn,"),
+        ] {
+            assert_eq!(attainable(asked, LevelFilter::DEBUG), got);
+            assert_eq!(attainable(asked, LevelFilter::TRACE), asked);
+            let parses = EnvFilter::try_new(asked).is_ok();
+            assert_eq!(EnvFilter::try_new(attainable(asked, LevelFilter::DEBUG)).is_ok(), parses, "{asked}");
         }
     }
 }

@@ -384,15 +384,19 @@ impl Exchange {
 
     fn poll_both(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
         let mut moved = false;
+        let mut reads = true;
         loop {
             let up = match self.poll_upload(cx, link) {
                 Ok(progress) => progress,
                 Err(ended) => return Poll::Ready(ended),
             };
-            let down = match self.poll_download(cx, link) {
-                Ok(progress) => progress,
-                Err(ended) => return Poll::Ready(ended),
+            // Where nothing had come, nothing has unless something was sent: it need not be asked twice.
+            let down = match (up || reads).then(|| self.poll_download(cx, link)) {
+                Some(Ok(progress)) => progress,
+                Some(Err(ended)) => return Poll::Ready(ended),
+                None => false,
             };
+            reads = down;
             if self.status != 0 && self.download.is_complete() {
                 return Poll::Ready(if self.upgraded { Ended::Upgraded } else { Ended::Complete });
             }

@@ -9,11 +9,14 @@ use std::io;
 use bytes::Bytes;
 use h2::RecvStream;
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE,
+    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, HOST, HeaderMap, HeaderName, HeaderValue, SERVER,
+    SET_COOKIE, TE, USER_AGENT,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
-use weir_http1::{BodyKind, Field, FieldSet, FieldTable, KnownField, RequestHead, ResponseHead, Trailers};
+use weir_http1::{BodyKind, Field, FieldSet, FieldTable, KnownField, ResponseHead};
+
+use super::WRITTEN_HERE;
 
 use super::fault::UNFIT;
 
@@ -25,6 +28,12 @@ const CONNECTION_FIELDS: FieldSet =
 /// to search; credentials are not to be guessed from what they compress to (RFC 7541 section 7.1).
 const NEVER_INDEXED: FieldSet =
     FieldSet::NONE.with(KnownField::XRequestId).with(KnownField::Traceparent).with(KnownField::Authorization);
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Writes a client's request as HTTP/1.1. Gives how its body is framed for the engine.
 pub(super) fn write_request(request: &Request<RecvStream>, ended: bool, out: &mut Vec<u8>) -> BodyKind {
@@ -198,32 +207,68 @@ pub(crate) fn response(head: &ResponseHead, buf: &[u8]) -> io::Result<Response<(
     Ok(response)
 }
 
-/// The engine's request as HTTP/2 has it. `secure` says that the connection is encrypted.
-pub(super) fn request(head: &RequestHead, buf: &[u8], secure: bool) -> io::Result<Request<()>> {
-    let host = Authority::try_from(head.host(buf).unwrap_or_default()).map_err(invalid)?;
-    let target = [head.path(buf), head.query(buf)].concat();
-    let target = match PathAndQuery::from_maybe_shared(Bytes::from(target)) {
-        Ok(target) => target,
+/// The engine's request as HTTP/2 has it.
+pub(super) struct Asked {
+    pub(super) request: Request<()>,
+    /// How the engine frames its body.
+    pub(super) body: BodyKind,
+    /// Where its head ends.
+    pub(super) len: usize,
+}
+
+/// Reads a request's head as the engine writes it, in origin form and with `Host`; none before it is whole. `secure` says
+/// that the connection is encrypted. A request that names no host is for `nameless`.
+pub(super) fn request(
+    buf: &[u8],
+    table: &mut FieldTable,
+    secure: bool,
+    nameless: impl FnOnce() -> String,
+) -> io::Result<Option<Asked>> {
+    let mut words = buf.splitn(3, |&byte| byte == b' ');
+    let (Some(method), Some(target), Some(_)) = (words.next(), words.next(), words.next()) else {
+        return Ok(None);
+    };
+    let fields_at = method.len() + target.len() + " HTTP/1.1\r\n".len() + 1;
+    let Some(len) = table.parse(buf, fields_at, &WRITTEN_HERE).map_err(invalid)? else { return Ok(None) };
+    let buf = &buf[..len];
+    let host = table.value(buf, KnownField::Host).unwrap_or_default();
+    // HTTP/1.0 asks for no host; HTTP/2 does.
+    let host = if host.is_empty() { Authority::try_from(nameless()) } else { Authority::try_from(host) };
+    let path = match PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(target)) {
+        Ok(path) => path,
         // Some characters that HTTP/1.1 clients do send are not allowed by the letter: encoded they mean the same.
-        Err(_) => PathAndQuery::try_from(encoded(head.path(buf), head.query(buf))).map_err(invalid)?,
+        Err(_) => PathAndQuery::try_from(encoded(target)).map_err(invalid)?,
     };
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
-    uri.authority = Some(host);
-    uri.path_and_query = Some(target);
+    uri.authority = Some(host.map_err(invalid)?);
+    uri.path_and_query = Some(path);
     let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(head.method_bytes(buf)).map_err(invalid)?;
+    *request.method_mut() = Method::from_bytes(method).map_err(invalid)?;
     *request.uri_mut() = Uri::from_parts(uri).map_err(invalid)?;
-    *request.headers_mut() = fields(head.fields(), buf, CONNECTION_FIELDS)?;
-    if head.te_trailers() {
-        request.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
+    *request.headers_mut() = fields(table, buf, CONNECTION_FIELDS)?;
+    if table.seen().has(KnownField::Te) {
+        // The only thing that the engine says with it.
+        request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
     }
-    Ok(request)
+    let body = if table.seen().has(KnownField::TransferEncoding) {
+        BodyKind::Chunked
+    } else {
+        match table.value(buf, KnownField::ContentLength) {
+            Some(length) => BodyKind::Length(number(length).ok_or(io::ErrorKind::InvalidInput)?),
+            None => BodyKind::None,
+        }
+    };
+    Ok(Some(Asked { request, body, len }))
 }
 
-fn encoded(path: &[u8], query: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len() + query.len() + 16);
-    for &byte in path.iter().chain(query) {
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn encoded(target: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(target.len() + 16);
+    for &byte in target {
         match byte {
             b'<' | b'>' | b'`' | b'^' | b'|' | b'\\' | b'"' | b'{' | b'}' | 0x80.. => {
                 const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -246,7 +291,15 @@ fn fields(table: &FieldTable, buf: &[u8], skip: FieldSet) -> io::Result<HeaderMa
             KnownField::ContentType => CONTENT_TYPE,
             KnownField::ContentLength => CONTENT_LENGTH,
             KnownField::Date => DATE,
+            KnownField::Server => SERVER,
             KnownField::SetCookie => SET_COOKIE,
+            KnownField::Accept => ACCEPT,
+            KnownField::UserAgent => USER_AGENT,
+            KnownField::XForwardedFor => X_FORWARDED_FOR,
+            KnownField::XForwardedProto => X_FORWARDED_PROTO,
+            KnownField::XForwardedHost => X_FORWARDED_HOST,
+            KnownField::XRequestId => X_REQUEST_ID,
+            KnownField::Traceparent => TRACEPARENT,
             _ => HeaderName::from_bytes(name.of(buf)).map_err(invalid)?,
         };
         let mut value = HeaderValue::from_bytes(value.of(buf)).map_err(invalid)?;
@@ -256,14 +309,18 @@ fn fields(table: &FieldTable, buf: &[u8], skip: FieldSet) -> io::Result<HeaderMa
     Ok(map)
 }
 
-/// Trailers as HTTP/2 has them.
-pub(super) fn trailers(trailers: &Trailers) -> io::Result<HeaderMap> {
-    let mut map = HeaderMap::new();
-    for (name, value) in trailers.iter() {
-        map.append(
-            HeaderName::from_bytes(name).map_err(invalid)?,
-            HeaderValue::from_bytes(value).map_err(invalid)?,
-        );
+/// Trailers, as the engine writes them, as HTTP/2 has them.
+pub(super) fn trailers(section: &[u8]) -> io::Result<HeaderMap> {
+    const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+    let mut map = HeaderMap::with_capacity(2);
+    let lines = section.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    for line in lines.filter(|line| !line.is_empty()) {
+        let colon = line.iter().position(|&byte| byte == b':').ok_or(io::ErrorKind::InvalidInput)?;
+        let name = match &line[..colon] {
+            b"grpc-status" => GRPC_STATUS,
+            name => HeaderName::from_bytes(name).map_err(invalid)?,
+        };
+        map.append(name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).map_err(invalid)?);
     }
     Ok(map)
 }

@@ -1,19 +1,20 @@
 //! What the engine writes, HTTP/1.1, as frames of a stream.
 //!
-//! Content is handed to `h2` only as far as the peer's windows reach. Beyond, a bounded piece is kept here, and nothing
-//! more is accepted until it is gone: a slow reader slows its writer.
+//! Content is handed to `h2` only as far as the peer's windows reach, but for a first piece that goes along with a request's
+//! head. Beyond, a bounded piece is kept here, and nothing more is accepted until it is gone: a slow reader slows its writer.
 
 use std::io;
-use std::ops::Range;
+use std::mem;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
-use weir_http1::{BodyDecoder, BodyKind};
+use weir_http1::BodyKind;
 
+use super::chunks::Chunks;
 use super::web::{Text, Web};
-use super::{UNFIT, WRITTEN_HERE, fault, head};
+use super::{UNFIT, fault, head};
 
 /// What is accepted at once although the peer takes nothing.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
@@ -25,6 +26,8 @@ pub(super) struct Outbox {
     pub(super) partial: Vec<u8>,
     stream: Option<SendStream<Bytes>>,
     framing: Framing,
+    /// What comes first goes to `h2` although it is not known yet how much the peer takes.
+    eager: bool,
     /// The engine's content is text.
     text: Option<Text>,
     /// Content that `h2` has not taken yet.
@@ -44,7 +47,7 @@ enum Framing {
     None,
     /// So many bytes are to come.
     Length(u64),
-    Chunked(Box<BodyDecoder>),
+    Chunked(Box<Chunks>),
 }
 
 impl Outbox {
@@ -56,8 +59,14 @@ impl Outbox {
         self.framing = match kind {
             BodyKind::None | BodyKind::UntilClose | BodyKind::Length(0) => Framing::None,
             BodyKind::Length(length) => Framing::Length(length),
-            BodyKind::Chunked => Framing::Chunked(Box::new(BodyDecoder::new(kind, &WRITTEN_HERE))),
+            BodyKind::Chunked => Framing::Chunked(Box::default()),
         };
+    }
+
+    /// The stream is not open before `h2` has sent its head, and nobody knows before how much the peer takes. A first piece
+    /// that is small goes along with the head, so that nobody has to come back with it.
+    pub(super) fn hurry(&mut self) {
+        self.eager = true;
     }
 
     /// The content that follows is text.
@@ -115,15 +124,11 @@ impl Outbox {
                 self.written = *left == 0;
                 self.pending = Bytes::copy_from_slice(&bytes[..taken]);
             }
-            Framing::Chunked(decoder) => {
-                let mut buf = BytesMut::from(&bytes[..taken]);
-                let content = unframe(decoder, &mut buf)?;
-                self.pending = buf.freeze().slice(content);
-                if decoder.is_done() {
+            Framing::Chunked(chunks) => {
+                self.pending = chunks.read(&bytes[..taken])?;
+                if chunks.is_over() {
                     self.written = true;
-                    if let Some(trailers) = decoder.trailers() {
-                        self.trailers = Some(head::trailers(trailers)?);
-                    }
+                    self.trailers = chunks.take_trailers();
                 }
             }
         }
@@ -140,6 +145,12 @@ impl Outbox {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
         while !self.pending.is_empty() {
+            if mem::take(&mut self.eager) && self.pending.len() <= AHEAD_BYTES_MAX {
+                let last = self.written && self.trailers.is_none();
+                stream.send_data(mem::take(&mut self.pending), last).map_err(fault::of)?;
+                self.ended |= last;
+                continue;
+            }
             stream.reserve_capacity(self.pending.len());
             let room = stream.capacity().min(self.pending.len());
             if room > 0 {
@@ -183,26 +194,6 @@ impl Outbox {
             && let Some(stream) = &mut self.stream
         {
             stream.send_reset(reason);
-        }
-    }
-}
-
-/// Moves the content of chunks together, and gives where it is; the first piece stays where it was.
-fn unframe(decoder: &mut BodyDecoder, buf: &mut [u8]) -> io::Result<Range<usize>> {
-    let (mut start, mut end, mut at) = (0, 0, 0);
-    loop {
-        let step = decoder.decode(&mut buf[at..]).map_err(head::invalid)?;
-        let data = at + step.data.start..at + step.data.end;
-        if end == start {
-            (start, end) = (data.start, data.end);
-        } else if !data.is_empty() {
-            let len = data.len();
-            buf.copy_within(data, end);
-            end += len;
-        }
-        at += step.consumed;
-        if step.done || step.consumed == 0 || at == buf.len() {
-            return Ok(start..end);
         }
     }
 }

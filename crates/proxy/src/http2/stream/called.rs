@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 use h2::Reason;
 use h2::client::ResponseFuture;
 use http::{Method, StatusCode};
-use weir_http1::{Parsed, RequestHead, parse_request};
+use weir_http1::FieldTable;
 
 use crate::http2::inbox::Inbox;
 use crate::http2::link::Link;
 use crate::http2::outbox::Outbox;
 use crate::http2::upstream::Shared;
 use crate::http2::web::Web;
-use crate::http2::{UNFIT, WRITTEN_HERE, fault, head};
+use crate::http2::{UNFIT, fault, head};
 use crate::runtime::Worker;
 
 /// The stream.
@@ -60,16 +60,13 @@ impl Called {
         }
         let held = self.outbox.partial.len();
         let begun = if held == 0 {
-            let mut head = self.worker.http2.request.take();
-            head.reset();
-            let begun = self.begin(bytes, &mut head);
-            self.worker.http2.request.replace(head);
-            begun
+            let worker = self.worker.clone();
+            self.begin(bytes, &mut worker.http2.request.borrow_mut())
         } else {
             // Rare: the engine could not write its head in one piece.
             let mut all = std::mem::take(&mut self.outbox.partial);
             all.extend_from_slice(bytes);
-            let begun = self.begin(&all, &mut RequestHead::default());
+            let begun = self.begin(&all, &mut FieldTable::default());
             self.outbox.partial = all;
             begun
         };
@@ -104,33 +101,23 @@ impl Called {
     }
 
     /// Sends the head that `bytes` begins with. Gives where it ends, if it is whole.
-    fn begin(&mut self, bytes: &[u8], head: &mut RequestHead) -> io::Result<Option<usize>> {
-        let named;
-        let (bytes, added) = match without_host(bytes) {
-            Some(at) => {
-                // HTTP/1.0 asks for no host; HTTP/2 does.
-                let peer = self.connection.link.peer.map(|peer| peer.to_string()).unwrap_or_default();
-                named = [&bytes[..at], peer.as_bytes(), &bytes[at..]].concat();
-                (&*named, peer.len())
-            }
-            None => (bytes, 0),
-        };
-        let Parsed::Complete(len) = parse_request(bytes, &WRITTEN_HERE, head).map_err(head::invalid)? else {
-            return Ok(None);
-        };
-        let mut request = head::request(head, &bytes[..len], self.connection.link.secure)?;
+    fn begin(&mut self, bytes: &[u8], table: &mut FieldTable) -> io::Result<Option<usize>> {
+        let link = &self.connection.link;
+        let nameless = || link.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let asked = head::request(bytes, table, link.secure, nameless)?;
+        let Some(head::Asked { mut request, body, len }) = asked else { return Ok(None) };
         self.head_only = *request.method() == Method::HEAD;
-        let kind = head.body();
         self.web = if self.translates { Web::of_request(request.headers_mut()) } else { None };
         // Whoever gave this stream out has seen to it that there is room. It fails on a connection that has ended.
-        let sent = self.connection.requests.borrow_mut().send_request(request, kind.is_empty());
+        let sent = self.connection.requests.borrow_mut().send_request(request, body.is_empty());
         let (response, stream) = sent.map_err(unsent)?;
         self.response = Some(response);
-        self.outbox.begin(stream, kind);
+        self.outbox.begin(stream, body);
+        self.outbox.hurry();
         if let Some(web) = self.web {
             self.outbox.translate(web);
         }
-        Ok(Some(len - added))
+        Ok(Some(len))
     }
 
     /// Content that comes along with its head.
@@ -193,13 +180,6 @@ impl Called {
     pub(super) fn link(&self) -> &Link {
         &self.connection.link
     }
-}
-
-/// Where a host is to be put in a head that the engine has written without one. It writes it first.
-fn without_host(bytes: &[u8]) -> Option<usize> {
-    const EMPTY: &[u8] = b"Host: \r\n";
-    let line = bytes.iter().position(|&byte| byte == b'\n')? + 1;
-    bytes.get(line..)?.starts_with(EMPTY).then_some(line + EMPTY.len() - 2)
 }
 
 /// A request that never got as far as a frame.

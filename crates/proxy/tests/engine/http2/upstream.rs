@@ -174,6 +174,36 @@ fn an_http2_client_is_served() {
 }
 
 #[test]
+fn a_body_gets_through_a_window_smaller_than_its_pieces() {
+    let mut builder = h2::server::Builder::new();
+    builder.initial_window_size(100);
+    let upstream = H2Upstream::with(&builder, |mut call| async move {
+        let (body, trailers) = call.body().await;
+        let sum: usize = body.iter().map(|&byte| usize::from(byte)).sum();
+        call.ok(format!("{} {sum} {}", body.len(), trailers.is_some()));
+    });
+    let proxy = proxy(&upstream);
+    let mut client = proxy.client();
+    // Within the window, beyond it, and beyond what goes along with the head.
+    for (len, pieces) in [(7, 1), (500, 1), (500, 5), (20_000, 1), (20_000, 2)] {
+        let body: Vec<u8> = (0..len).map(|i| i as u8 % 64 + b'0').collect();
+        let sum: usize = body.iter().map(|&byte| usize::from(byte)).sum();
+        let parts: Vec<&[u8]> = body.chunks(len / pieces).collect();
+        for late in [false, true] {
+            let trailers = late.then(|| HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())]));
+            let got = run(async {
+                let requests = connect(proxy.addr()).await;
+                exchange(&requests, request("POST", "/"), &parts, trailers).await.unwrap()
+            });
+            assert_eq!(got.text(), format!("{len} {sum} {late}"), "{pieces}");
+        }
+        let head = format!("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: {len}\r\n\r\n");
+        let got = client.send(&(head + std::str::from_utf8(&body).unwrap())).response();
+        assert_eq!(got.text(), format!("{len} {sum} false"));
+    }
+}
+
+#[test]
 fn responses_of_every_kind_arrive() {
     let upstream = H2Upstream::start(|mut call| async move {
         let path = call.request.uri().path().to_owned();
