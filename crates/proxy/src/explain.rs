@@ -222,6 +222,9 @@ pub struct EndpointView {
     /// Why not, if not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<String>,
+    /// For how long it is ejected and why, or would be but for shadow. Known only to the proxy itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejected: Option<String>,
 }
 
 /// The endpoint chosen.

@@ -4,6 +4,7 @@ pub mod admin;
 mod attempt;
 mod config;
 mod connection;
+mod eject;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;

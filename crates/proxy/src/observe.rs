@@ -13,6 +13,7 @@
 mod access_log;
 mod clock;
 mod counters;
+mod ejections;
 mod exposition;
 mod grpc;
 mod histogram;

@@ -184,6 +184,17 @@ impl Snapshot {
         }
     }
 
+    /// Tells what outlives snapshots how it goes on, now that this one takes the place of another. To be called before it
+    /// does.
+    pub fn take_effect(&self, before: &Self) {
+        for upstream in &self.upstreams {
+            let old = before.upstream_of(&upstream.service);
+            if !old.is_some_and(|old| Arc::ptr_eq(old, upstream)) {
+                upstream.state.ejection().put_in_force(upstream);
+            }
+        }
+    }
+
     /// The upstream that a decision names.
     pub fn upstream(&self, index: UpstreamIndex) -> &Arc<Upstream> {
         &self.upstreams[index.0 as usize]

@@ -90,8 +90,6 @@ const TRAFFIC_POLICY: &[(&str, Treat)] = &[
     ("spec.targetRefs[].kind", NotYetValue("GRPCRoute")),
     // Breakers and their fallbacks.
     ("spec.breakers", NotYet),
-    // Ejection.
-    ("spec.outlier", NotYet),
     // Hedging.
     ("spec.hedge", NotYet),
     // Retries upon answers, their delays and their budget.

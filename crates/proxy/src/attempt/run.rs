@@ -7,6 +7,7 @@ use std::time::Duration;
 use weir_model::resource::Protocol;
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
+use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
 use super::connect::{ConnectFault, Dial, connect, dial};
@@ -14,8 +15,10 @@ use super::exchange::{Ended, Exchange, Link, UpstreamFault};
 use super::pool;
 use super::upstream::{Held, InFlight, LocalUpstream};
 use crate::connection::Connection;
+use crate::eject::Probing;
 use crate::http2::{Channel, NoStream};
 use crate::listen::Role;
+use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Coarse, Io};
 
@@ -58,10 +61,17 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
     let mut fresh_at = None;
     // Whether any attempt may have reached the application.
     let mut sent = false;
+    let mut probing = None;
     loop {
         let picked = match fresh_at {
             Some(index) => Some(index),
-            None => local.pick(&tried, &mut *worker.rng.borrow_mut()),
+            None => {
+                probing = local.probe(&tried, Nanos(worker.clock.recent()));
+                match &probing {
+                    Some(probing) => Some(probing.index()),
+                    None => local.pick(&tried, &mut *worker.rng.borrow_mut()),
+                }
+            }
         };
         let Some(index) = picked else {
             return Outcome::Refused(Refusal::new(
@@ -74,7 +84,8 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
             notes.attempts = attempts;
             notes.endpoint = Some(local.endpoint(index).id.clone());
         }
-        match attempt(conn, exchange, local, index, fresh_at.take().is_some()).await {
+        let place = Place { index, only_fresh: fresh_at.take().is_some() };
+        match attempt(conn, exchange, local, place, &mut probing).await {
             Attempt::Over(outcome) => return outcome,
             // It may have been cut off at any point: whether the application saw the request is not known.
             Attempt::Stale => {
@@ -150,6 +161,15 @@ pub(super) async fn pause(delay: Duration) {
     }
 }
 
+/// Where an attempt is made.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The endpoint.
+    index: usize,
+    /// Only on a connection of its own.
+    only_fresh: bool,
+}
+
 /// The idle time of a connection that was just opened.
 const FRESH: u32 = u32::MAX;
 
@@ -157,8 +177,8 @@ async fn attempt(
     conn: &mut Connection,
     exchange: &mut Exchange,
     local: &LocalUpstream,
-    index: usize,
-    only_fresh: bool,
+    Place { index, only_fresh }: Place,
+    probing: &mut Option<Probing<'_>>,
 ) -> Attempt {
     let endpoint = local.endpoint(index);
     let settings = &local.upstream.settings;
@@ -191,7 +211,12 @@ async fn attempt(
                 local.counters.connects.add(1);
                 upstream
             }
-            Err(failed) => return failed,
+            Err((failed, is_theirs)) => {
+                if is_theirs {
+                    local.heard(index, Verdict::GatewayFailure, probing, now(conn));
+                }
+                return failed;
+            }
         },
     };
     exchange.restate_timeout(&conn.worker);
@@ -217,6 +242,7 @@ async fn attempt(
     match ended {
         Ended::Complete => {
             endpoint.state.mark_succeeded();
+            local.heard(index, verdict(exchange), probing, now(conn));
             if let Some(timeout_s) = exchange.upstream_idle_s() {
                 endpoint.state.idle_said(timeout_s, conn.worker.now_s.get());
             }
@@ -227,6 +253,7 @@ async fn attempt(
         }
         Ended::Upgraded => {
             endpoint.state.mark_succeeded();
+            local.heard(index, Verdict::Success, probing, now(conn));
             Attempt::Over(Outcome::Tunnel(upstream, in_flight.hold()))
         }
         Ended::Failed(fault) => {
@@ -239,6 +266,9 @@ async fn attempt(
             if reset && idle_ms != FRESH && may_be_stale(exchange) {
                 return Attempt::Stale;
             }
+            if let Some(verdict) = verdict_on(&fault).filter(|_| !idled_out) {
+                local.heard(index, verdict, probing, now(conn));
+            }
             exchange_failed(local, index, &fault, idled_out)
         }
         Ended::Refused(refusal) => Attempt::Over(Outcome::Refused(refusal)),
@@ -250,13 +280,14 @@ async fn attempt(
     }
 }
 
-/// Opens a connection, within what the endpoint and the request are given.
+/// Opens a connection, within what the endpoint and the request are given. If there is none, also whether that is the
+/// endpoint's fault.
 async fn open(
     conn: &Connection,
     exchange: &mut Exchange,
     local: &LocalUpstream,
     index: usize,
-) -> Result<Io, Attempt> {
+) -> Result<Io, (Attempt, bool)> {
     let limit = exchange.connect_deadline(&conn.worker);
     let usual = conn.worker.timers.after(local.upstream.settings.connect_timeout);
     let settings = &local.upstream.settings;
@@ -272,19 +303,54 @@ async fn open(
     let opened = tokio::select! {
         biased;
         opened = opening => opened,
-        () = client_gone(conn) => return Err(Attempt::Over(Outcome::ClientGone)),
+        () = client_gone(conn) => return Err((Attempt::Over(Outcome::ClientGone), false)),
     };
     match opened {
         Ok(upstream) => Ok(upstream),
         Err(fault) => {
+            let is_theirs = !fault.is_our_own();
             let mut failed = connect_failed(local, index, &fault);
             if let (Attempt::Failed { refusal, .. }, ConnectFault::TimedOut) = (&mut failed, fault)
                 && limit < usual
             {
                 *refusal = out_of_time(local);
             }
-            Err(failed)
+            Err((failed, is_theirs))
         }
+    }
+}
+
+fn now(conn: &Connection) -> Nanos {
+    Nanos(conn.worker.clock.recent())
+}
+
+/// What a response says of its endpoint.
+fn verdict(exchange: &Exchange) -> Verdict {
+    match exchange.status {
+        502..=504 => Verdict::GatewayFailure,
+        500.. => Verdict::Failure,
+        _ => exchange.grpc_status().map_or(Verdict::Success, verdict_on_call),
+    }
+}
+
+fn verdict_on_call(status: GrpcStatus) -> Verdict {
+    match status.as_str() {
+        "UNAVAILABLE" => Verdict::GatewayFailure,
+        "UNKNOWN" | "INTERNAL" | "DATA_LOSS" => Verdict::Failure,
+        _ => Verdict::Success,
+    }
+}
+
+/// What a failure says of its endpoint; nothing where the endpoint only refused to begin.
+const fn verdict_on(fault: &UpstreamFault) -> Option<Verdict> {
+    match fault {
+        UpstreamFault::Reset | UpstreamFault::Unanswered(_) | UpstreamFault::Timeout => {
+            Some(Verdict::GatewayFailure)
+        }
+        UpstreamFault::Protocol(_) | UpstreamFault::Malformed(_) | UpstreamFault::MalformedBody(_) => {
+            Some(Verdict::Failure)
+        }
+        UpstreamFault::Refused => None,
     }
 }
 

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use rand::Rng;
 use weir_model::resource::traffic_policy::BalancePolicy;
+use weir_policy::Nanos;
 use weir_policy::balance::{Balancer, Tried};
+use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Budget, BudgetConfig};
 
 use super::pool::{Pool, PoolTime};
+use crate::eject::Probing;
 use crate::observe::ServiceCounters;
 use crate::snapshot::{Endpoint, EndpointState, Upstream};
 
@@ -77,12 +80,45 @@ impl LocalUpstream {
     /// The endpoint for the next attempt; none when there is none that may be chosen.
     #[inline]
     pub(crate) fn pick(&self, tried: &Tried, rng: &mut impl Rng) -> Option<usize> {
-        self.balancer.borrow_mut().pick(&*self.upstream, tried, rng, &mut ()).map(|pick| pick.index)
+        let index = self.balancer.borrow_mut().pick(&*self.upstream, tried, rng, &mut ())?.index;
+        if self.upstream.is_ejected(index) {
+            return Some(self.upstream.instead_of_ejected(index, tried));
+        }
+        Some(index)
     }
 
-    /// Whether an endpoint is left that was not tried.
+    /// An ejected endpoint whose time is over, to be shown well or not by this request; none mostly, and none for a request
+    /// that has tried another one already.
+    #[inline]
+    pub(crate) fn probe(&self, tried: &Tried, now: Nanos) -> Option<Probing<'_>> {
+        if !tried.is_empty() {
+            return None;
+        }
+        self.upstream.state.ejection().probe(&self.upstream, now)
+    }
+
+    /// Takes note of what became of an attempt at an endpoint, which may have been a probe.
+    #[inline]
+    pub(crate) fn heard(
+        &self,
+        index: usize,
+        verdict: Verdict,
+        probing: &mut Option<Probing<'_>>,
+        now: Nanos,
+    ) {
+        self.upstream.state.ejection().record(&self.upstream, index, verdict, now);
+        if let Some(probing) = probing.take() {
+            probing.settle(verdict, now);
+        }
+    }
+
+    /// Whether an endpoint is left that was not tried, and is not ejected.
     pub(crate) fn has_untried(&self, tried: &Tried) -> bool {
-        self.upstream.candidates().iter().any(|&index| !tried.has(index as usize))
+        self.upstream
+            .candidates()
+            .iter()
+            .map(|&index| index as usize)
+            .any(|index| !tried.has(index) && !self.upstream.is_ejected(index))
     }
 
     #[inline]

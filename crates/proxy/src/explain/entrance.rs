@@ -297,8 +297,15 @@ pub(super) fn sent(
     let mut notes: Vec<Note> = Vec::new();
     let pick = upstream.balancer(rng).pick(upstream, &Tried::default(), rng, &mut notes);
     let choice = pick.map(|pick| {
-        let endpoint = &upstream.endpoints[pick.index];
+        let index = match pick.index {
+            ejected if upstream.is_ejected(ejected) => {
+                upstream.instead_of_ejected(ejected, &Tried::default())
+            }
+            index => index,
+        };
+        let endpoint = &upstream.endpoints[index];
         let reason = match pick.why {
+            _ if index != pick.index => "the least busy of those that are not ejected".to_owned(),
             Why::Only if upstream.endpoints.len() == 1 => "the only endpoint".to_owned(),
             Why::Only if upstream.candidates().len() == 1 => "the only candidate".to_owned(),
             why => named(&why.to_string(), upstream),
@@ -327,6 +334,8 @@ pub(super) fn sent(
         considered: notes
             .iter()
             .filter(|note| !matches!(note, Note::Drained { .. } | Note::Picked(_)))
+            // Those that are ejected are listed with the reason, too.
+            .filter(|note| matches!(note, Note::Compared { .. }) || !upstream.is_ejected(note.index()))
             .map(|note| named(&note.to_string(), upstream))
             .collect(),
         choice,
@@ -351,9 +360,11 @@ fn named(text: &str, upstream: &Upstream) -> String {
 }
 
 fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
-    let candidate = upstream.candidates().contains(&index);
+    let is_candidate = upstream.candidates().contains(&index);
+    let is_ejected = endpoint.state.tally().is_ejected();
+    let ejected = upstream.state.ejection().described(endpoint.state.key(), process_now());
     let excluded = match endpoint {
-        _ if candidate => None,
+        _ if is_candidate => None,
         Endpoint { addr, .. } if addr.port() == 0 => Some("registered without a port"),
         Endpoint { draining: true, .. } => Some("draining"),
         Endpoint { weight: 0, .. } => Some("weight 0"),
@@ -367,7 +378,8 @@ fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
         weight: endpoint.weight,
         in_flight: endpoint.state.in_flight(),
         avoided: endpoint.state.is_avoided(),
-        candidate,
-        excluded: excluded.map(str::to_owned),
+        candidate: is_candidate && !is_ejected,
+        excluded: excluded.map(str::to_owned).or_else(|| ejected.clone().filter(|_| is_ejected)),
+        ejected,
     }
 }

@@ -140,8 +140,9 @@ fn show_endpoint(
     if endpoint.avoided {
         write!(f, ", failed lately")?;
     }
-    match &endpoint.excluded {
-        Some(excluded) => writeln!(f, "; left out: {excluded}"),
-        None => writeln!(f),
+    match (&endpoint.excluded, &endpoint.ejected) {
+        (Some(excluded), _) => writeln!(f, "; left out: {excluded}"),
+        (None, Some(ejected)) => writeln!(f, "; in shadow {ejected}"),
+        (None, None) => writeln!(f),
     }
 }

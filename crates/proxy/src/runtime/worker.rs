@@ -14,6 +14,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use weir_http1::{RequestHead, ResponseHead};
+use weir_policy::Nanos;
 
 use super::buffers::Buffers;
 use super::engine::EngineShared;
@@ -315,6 +316,9 @@ impl Worker {
         }
         self.now_s.set(self.shared.shared.now_s());
         self.counters.beat(self.now_s.get());
+        if self.index == 0 && !self.is_draining() {
+            self.compare_endpoints();
+        }
         if !count.is_multiple_of(SWEEP_TICKS) {
             // So that the moment at which an endpoint closes a connection is known well.
             if self.counters.pool_idle.get() <= LOOKS_MAX {
@@ -325,6 +329,14 @@ impl Worker {
         self.sweep();
         if self.index == 0 && !self.is_draining() {
             probe_avoided(self);
+        }
+    }
+
+    /// Compares the endpoints of services where that is due. One worker does this for the process.
+    fn compare_endpoints(&self) {
+        let now = Nanos(self.clock.recent());
+        for upstream in self.view().snapshot.upstreams() {
+            upstream.state.ejection().sweep_if_due(upstream, now);
         }
     }
 

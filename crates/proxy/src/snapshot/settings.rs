@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::traffic_policy::{BalancePolicy, ProxyProtocolVersion};
+use weir_policy::outlier::OutlierConfig;
 
 use crate::http2::Room;
 use crate::listen::ProxyVersion;
 use crate::listen::proxy_protocol::{self, Addresses};
 
 /// How calls to one service are balanced, timed and retried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// How an endpoint is chosen.
     pub balance: BalancePolicy,
@@ -28,6 +29,8 @@ pub struct Settings {
     pub streams_max: u32,
     /// Most HTTP/2 connections of one worker to one endpoint.
     pub connections_max: u32,
+    /// When endpoints are ejected, and for how long.
+    pub outlier: OutlierConfig,
 }
 
 impl Default for Settings {
@@ -42,6 +45,7 @@ impl Default for Settings {
             proxy_protocol: None,
             streams_max: 128,
             connections_max: 16,
+            outlier: OutlierConfig::default(),
         }
     }
 }
@@ -89,6 +93,9 @@ impl Settings {
             self.streams_max = connection.streams_max.unwrap_or(self.streams_max);
             self.connections_max = connection.connections_max.unwrap_or(self.connections_max);
         }
+        if let Some(outlier) = &policy.outlier {
+            self.outlier = OutlierConfig::from_spec(outlier);
+        }
         if let Some(version) = policy.proxy_protocol {
             self.proxy_protocol = Some(match version {
                 ProxyProtocolVersion::V1 => ProxyVersion::V1,
@@ -113,7 +120,7 @@ mod tests {
         let policy: TrafficPolicySpec = serde_json::from_str(
             r#"{"targetRefs": [{"name": "cart"}], "balance": {"policy": "random"},
                 "timeouts": {"request": "0s", "idle": "5s"}, "retry": {"attempts": 0},
-                "connection": {"streamsMax": 50}}"#,
+                "connection": {"streamsMax": 50}, "outlier": {"consecutive": 3}}"#,
         )
         .unwrap();
         let settings = Settings::default().overridden_by(&policy);
@@ -128,6 +135,7 @@ mod tests {
                 proxy_protocol: None,
                 streams_max: 50,
                 connections_max: 16,
+                outlier: OutlierConfig { consecutive: 3, ..OutlierConfig::default() },
             }
         );
     }

@@ -14,6 +14,7 @@ mod lifecycle;
 mod limits;
 mod mutations;
 mod observe;
+mod outliers;
 mod policy;
 mod sidecar;
 mod slow;
