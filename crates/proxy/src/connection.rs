@@ -20,6 +20,7 @@ mod head;
 mod outside;
 mod refuse;
 
+mod broken;
 mod carry;
 mod copies;
 mod marks;
@@ -45,6 +46,7 @@ use crate::tunnel;
 
 pub(crate) use attendant::Attendant;
 use attendant::Done;
+pub(crate) use broken::{refusal as broken_off, status_like};
 pub(crate) use carry::Carry;
 pub(crate) use copies::{Copies, CopiesUnderWay};
 use decode::Next;
@@ -349,6 +351,11 @@ impl Connection {
                 Turn::Refused(refusal) => return self.answer(exchange, &refusal).await,
                 Turn::ClientGone => exchange.target = Target::None,
             }
+        }
+        if !exchange.permits.is_idle()
+            && let Some(refusal) = self.ask_breakers(&mut exchange)
+        {
+            return self.answer(exchange, &refusal).await;
         }
         let outcome = match std::mem::replace(&mut exchange.target, Target::None) {
             Target::Upstream(local) => crate::attempt::run(self, &mut exchange, &local).await,

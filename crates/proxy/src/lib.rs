@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod attempt;
+pub mod breaker;
 mod config;
 mod connection;
 mod eject;

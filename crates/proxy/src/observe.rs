@@ -11,6 +11,7 @@
 //! bounded, and given back once their subject is gone from the snapshot.
 
 mod access_log;
+mod breakers;
 mod clock;
 mod counters;
 mod ejections;

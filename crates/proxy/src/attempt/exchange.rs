@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use weir_http1::{BodyError, BodyKind, Method, ResponseError, ResponseHead, Version};
 
+use crate::breaker::Permits;
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Copies, Marks, Notes, Target};
 use crate::filter::Applied;
@@ -56,6 +57,9 @@ pub(crate) struct Exchange {
     pub(crate) filtered: Option<Applied>,
     /// What it has of the limits that it is under.
     pub(crate) pass: Pass,
+    /// What it has of the breakers of its service, and of those of the endpoint that it is tried at.
+    pub(crate) permits: Permits,
+    pub(crate) attempt_permits: Permits,
     /// Who gets copies of it, until they are on their way.
     pub(crate) copies: Option<Box<Copies>>,
     /// The origin of the page that asks, where a filter has something to say to it.
@@ -206,6 +210,8 @@ impl Exchange {
             marks: Marks::NONE,
             filtered: None,
             pass: Pass::default(),
+            permits: Permits::default(),
+            attempt_permits: Permits::default(),
             copies: None,
             origin: Vec::new(),
             notes: None,
@@ -257,6 +263,8 @@ impl Exchange {
         }
         self.filtered = None;
         self.pass.abandon();
+        self.permits.abandon();
+        self.attempt_permits.abandon();
         self.copies = None;
         self.asked.upgrade = None;
         self.asked.call = None;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir_model::resource::Protocol;
 use weir_policy::Nanos;
-use weir_policy::balance::Tried;
+use weir_policy::balance::{TRIED_MAX, Tried};
 use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
@@ -14,13 +14,14 @@ use super::connect::{ConnectFault, Dial, connect, dial};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
 use super::pool;
 use super::upstream::{Held, InFlight, LocalUpstream};
-use crate::connection::Connection;
+use crate::breaker::{CallEnd, Refused};
+use crate::connection::{Connection, broken_off, status_like};
 use crate::eject::Probing;
 use crate::http2::{Channel, NoStream};
 use crate::listen::Role;
 use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal, Unanswered};
-use crate::runtime::{Coarse, Io};
+use crate::runtime::{Coarse, Io, Worker};
 
 /// How a request ended.
 #[derive(Debug)]
@@ -65,13 +66,10 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
     loop {
         let picked = match fresh_at {
             Some(index) => Some(index),
-            None => {
-                probing = local.probe(&tried, Nanos(worker.clock.recent()));
-                match &probing {
-                    Some(probing) => Some(probing.index()),
-                    None => local.pick(&tried, &mut *worker.rng.borrow_mut()),
-                }
-            }
+            None => match choose(&worker, exchange, local, &tried, &mut probing) {
+                Ok(picked) => picked,
+                Err(refused) => return Outcome::Refused(broken_off(&refused)),
+            },
         };
         let Some(index) = picked else {
             return Outcome::Refused(Refusal::new(
@@ -86,13 +84,17 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
         }
         let place = Place { index, only_fresh: fresh_at.take().is_some() };
         match attempt(conn, exchange, local, place, &mut probing).await {
-            Attempt::Over(outcome) => return outcome,
+            Attempt::Over(outcome) => {
+                exchange.attempt_permits.abandon();
+                return outcome;
+            }
             // It may have been cut off at any point: whether the application saw the request is not known.
             Attempt::Stale => {
                 sent |= !exchange.is_unsent();
                 fresh_at = Some(index);
             }
             Attempt::Failed { failure, mut refusal } => {
+                exchange.attempt_permits.abandon();
                 tried.add(index);
                 sent |= !matches!(failure, Failure::Connect | Failure::Refused);
                 refusal.unanswered = match failure {
@@ -134,15 +136,69 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
     }
 }
 
+/// The endpoint for the next attempt, with a permit of its own breakers; none when there is none.
+fn choose<'a>(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    local: &'a LocalUpstream,
+    tried: &Tried,
+    probing: &mut Option<Probing<'a>>,
+) -> Result<Option<usize>, Refused> {
+    let now = Nanos(worker.clock.recent());
+    *probing = local.probe(tried, now);
+    let picked = match probing {
+        Some(probing) => Some(probing.index()),
+        None => local.pick(tried, &mut *worker.rng.borrow_mut()),
+    };
+    match picked {
+        Some(index) if local.breakers(index).is_some() => {
+            let chosen = unbroken(worker, exchange, local, tried, index)?;
+            if chosen != index {
+                *probing = None;
+            }
+            Ok(Some(chosen))
+        }
+        picked => Ok(picked),
+    }
+}
+
+/// An endpoint whose breakers let the call through: the one picked, or else another one.
+fn unbroken(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    local: &LocalUpstream,
+    tried: &Tried,
+    picked: usize,
+) -> Result<usize, Refused> {
+    let now = Nanos(worker.clock.recent());
+    let (mut passed, mut broken, mut index) = (*tried, Tried::default(), picked);
+    loop {
+        let Some(chain) = local.breakers(index) else { return Ok(index) };
+        exchange.attempt_permits.begin(chain.clone());
+        let rng = &mut *worker.rng.borrow_mut();
+        let Err(refused) = exchange.attempt_permits.admit(now, rng, worker.index()) else { return Ok(index) };
+        passed.add(index);
+        broken.add(index);
+        match local.pick(&passed, rng) {
+            // Not one that is known to be broken off, and no more than can be remembered.
+            Some(other) if !broken.has(other) && broken.len() < TRIED_MAX => index = other,
+            _ => return Err(refused),
+        }
+    }
+}
+
 /// How long to wait before the next attempt; none when there is to be none.
 pub(super) fn may_retry(
     local: &LocalUpstream,
     failure: Failure,
     facts: &Facts,
     now: Nanos,
-    worker: &crate::runtime::Worker,
+    worker: &Worker,
 ) -> Option<Duration> {
-    let policy = RetryPolicy { retries: local.upstream.settings.retries, ..RetryPolicy::default() };
+    let settings = &local.upstream.settings;
+    let (backoff_base, backoff_max) = settings.backoff;
+    let retries = settings.retries;
+    let policy = RetryPolicy { retries, backoff_base, backoff_max, ..RetryPolicy::default() };
     let mut budget = local.carried.budget.borrow_mut();
     match decide(&policy, failure, facts, &mut budget, now, &mut *worker.rng.borrow_mut()) {
         Decision::Retry { delay } => Some(delay),
@@ -214,6 +270,7 @@ async fn attempt(
             Err((failed, is_theirs)) => {
                 if is_theirs {
                     local.heard(index, Verdict::GatewayFailure, probing, now(conn));
+                    exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
                 }
                 return failed;
             }
@@ -243,6 +300,10 @@ async fn attempt(
         Ended::Complete => {
             endpoint.state.mark_succeeded();
             local.heard(index, verdict(exchange), probing, now(conn));
+            if !exchange.attempt_permits.is_idle() {
+                let end = CallEnd::Status(status_like(exchange));
+                exchange.attempt_permits.finish(end, exchange.head_ns, now(conn));
+            }
             if let Some(timeout_s) = exchange.upstream_idle_s() {
                 endpoint.state.idle_said(timeout_s, conn.worker.now_s.get());
             }
@@ -268,6 +329,7 @@ async fn attempt(
             }
             if let Some(verdict) = verdict_on(&fault).filter(|_| !idled_out) {
                 local.heard(index, verdict, probing, now(conn));
+                exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
             }
             exchange_failed(local, index, &fault, idled_out)
         }

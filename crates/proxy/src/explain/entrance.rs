@@ -10,7 +10,10 @@ use weir_policy::balance::{Note, Tried, Why};
 
 use super::record::Record;
 use super::request::Speaks;
-use super::{Backend, Choice, EndpointView, Entrance, Forwarded, LimitView, Outcome, Request, describe};
+use super::{
+    Backend, BreakerView, Choice, EndpointView, Entrance, Forwarded, LimitView, Outcome, Request, describe,
+};
+use crate::breaker::Link;
 use crate::filter::{Abort, Answer, Scheme, decide};
 use crate::limit::Limit;
 use crate::observe::process_now;
@@ -19,6 +22,8 @@ use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
 
 /// Most routes of which it is said that another one excludes them.
 const OVERLAPS_SHOWN_MAX: usize = 10;
+/// Most endpoints whose breakers are shown.
+const BREAKERS_SHOWN_MAX: usize = 100;
 
 /// What of the URL could not be taken as it is, and which routes do not count.
 pub(super) fn remarks(snapshot: &Snapshot, request: &Request) -> Vec<String> {
@@ -197,6 +202,7 @@ fn entrance(
         }
         Decision::Forward { upstream, rule, .. } => {
             let mut forwarded = forwarded(snapshot, upstream, rule, rng);
+            forwarded.breakers = breakers(snapshot, rule, upstream);
             forwarded.limits = limits(snapshot, listener, record.section, rule, upstream);
             Outcome::Forward(Box::new(forwarded))
         }
@@ -281,6 +287,32 @@ fn limits(
     chain.iter().map(view).collect()
 }
 
+/// The breakers of a call, and those of the endpoints that it may go to.
+fn breakers(snapshot: &Snapshot, rule: &Rule, upstream: &Upstream) -> Vec<BreakerView> {
+    let table = &snapshot.breakers;
+    if table.is_empty() {
+        return Vec::new();
+    }
+    let now = process_now();
+    let mut links = table.chain(&rule.label, &upstream.service, 1).to_vec();
+    if table.has_instances(&upstream.service) {
+        let of = |endpoint: &Endpoint| table.of_instance(&upstream.service, &endpoint.id, 1).to_vec();
+        links.extend(upstream.endpoints.iter().take(BREAKERS_SHOWN_MAX).flat_map(of));
+    }
+    let view = |link: &Link| {
+        let (refused, shadowed) = link.brake.refused();
+        BreakerView {
+            breaker: link.breaker.name(),
+            target: link.breaker.target.to_string(),
+            part: link.brake.part.to_string(),
+            state: link.brake.state(now).to_string(),
+            refused: refused + shadowed,
+            shadow: link.breaker.config.shadow,
+        }
+    };
+    links.iter().map(view).collect()
+}
+
 fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut impl Rng) -> Forwarded {
     let timeout = rule.request_timeout(&upstream.settings);
     sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, rng)
@@ -319,6 +351,7 @@ pub(super) fn sent(
     Forwarded {
         rule: label.to_owned(),
         limits: Vec::new(),
+        breakers: Vec::new(),
         backends: backends.collect(),
         service: upstream.label.to_string(),
         request_timeout_ms: timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::breakers;
 use super::counters::{CLASSES, Counter, ServiceCounters, WorkerCounters};
 use super::ejections;
 use super::exposition::{Exposition, Kind, MetricsFormat};
@@ -145,6 +146,7 @@ impl Metrics {
         render_services(&mut out, &self.services());
         let snapshot = shared.snapshot.load();
         render_endpoints(&mut out, snapshot.upstreams());
+        breakers::render(&mut out, &snapshot.breakers);
         ejections::render(&mut out, snapshot.upstreams());
         limits::render(&mut out, &snapshot.limits);
         self.render_tls(&mut out);

@@ -2,6 +2,7 @@
 
 mod basics;
 mod bodies;
+mod breakers;
 mod capture;
 mod faults;
 mod filters;
@@ -16,6 +17,7 @@ mod mutations;
 mod observe;
 mod outliers;
 mod policy;
+mod retries;
 mod sidecar;
 mod slow;
 mod strict;
