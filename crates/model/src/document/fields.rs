@@ -92,9 +92,6 @@ const TRAFFIC_POLICY: &[(&str, Treat)] = &[
     ("spec.breakers[].fallback.cached", NotYet),
     // Hedging.
     ("spec.hedge", NotYet),
-    // Retries upon answers.
-    ("spec.retry.statuses", NotYet),
-    ("spec.retry.grpcStatuses", NotYet),
     // Balancers.
     ("spec.balance.policy", NotYetValue("least_connections")),
     ("spec.balance.policy", NotYetValue("peak_ewma")),

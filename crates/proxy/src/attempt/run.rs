@@ -10,6 +10,7 @@ use weir_policy::balance::{TRIED_MAX, Tried};
 use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
+use super::again::Again;
 use super::connect::{ConnectFault, Dial, connect, dial};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
 use super::pool;
@@ -47,6 +48,8 @@ enum Attempt {
         failure: Failure,
         refusal: Refusal,
     },
+    /// It was answered with a status upon which it is tried again, after this time.
+    Again(Duration),
 }
 
 /// Makes attempts until one succeeds or no further one is right.
@@ -82,8 +85,9 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
             notes.attempts = attempts;
             notes.endpoint = Some(local.endpoint(index).id.clone());
         }
+        exchange.again = Again::stage(local, attempts, &tried, index);
         let place = Place { index, only_fresh: fresh_at.take().is_some() };
-        match attempt(conn, exchange, local, place, &mut probing).await {
+        let delay = match attempt(conn, exchange, local, place, &mut probing).await {
             Attempt::Over(outcome) => {
                 exchange.attempt_permits.abandon();
                 return outcome;
@@ -92,6 +96,13 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
             Attempt::Stale => {
                 sent |= !exchange.is_unsent();
                 fresh_at = Some(index);
+                exchange.reset_attempt(&worker.buffers);
+                continue;
+            }
+            Attempt::Again(delay) => {
+                tried.add(index);
+                sent = true;
+                delay
             }
             Attempt::Failed { failure, mut refusal } => {
                 exchange.attempt_permits.abandon();
@@ -115,23 +126,22 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
                     deadline: exchange.deadline().map(Nanos::from_millis),
                 };
                 match may_retry(local, failure, &facts, now(), &worker) {
-                    Some(delay) => {
-                        let paused = async {
-                            tokio::select! {
-                                () = pause(delay) => true,
-                                () = client_gone(conn) => false,
-                            }
-                        };
-                        // Rare, so the future's size is kept out of the connection's own.
-                        if !Box::pin(paused).await {
-                            return Outcome::ClientGone;
-                        }
-                    }
+                    Some(delay) => delay,
                     None => return Outcome::Refused(refusal),
                 }
-                local.counters.retries.add(1);
             }
+        };
+        let paused = async {
+            tokio::select! {
+                () = pause(delay) => true,
+                () = client_gone(conn) => false,
+            }
+        };
+        // Rare, so the future's size is kept out of the connection's own.
+        if !Box::pin(paused).await {
+            return Outcome::ClientGone;
         }
+        local.counters.retries.add(1);
         exchange.reset_attempt(&worker.buffers);
     }
 }
@@ -197,8 +207,9 @@ pub(super) fn may_retry(
 ) -> Option<Duration> {
     let settings = &local.upstream.settings;
     let (backoff_base, backoff_max) = settings.backoff;
+    let (statuses, grpc_statuses) = settings.retry_on;
     let retries = settings.retries;
-    let policy = RetryPolicy { retries, backoff_base, backoff_max, ..RetryPolicy::default() };
+    let policy = RetryPolicy { retries, backoff_base, backoff_max, statuses, grpc_statuses };
     let mut budget = local.carried.budget.borrow_mut();
     match decide(&policy, failure, facts, &mut budget, now, &mut *worker.rng.borrow_mut()) {
         Decision::Retry { delay } => Some(delay),
@@ -288,6 +299,7 @@ async fn attempt(
             upstream: &mut upstream,
             sidecar: endpoint.inbound,
             app: conn.listener.role == Role::Inbound,
+            again: exchange.again.map(|stage| Again { local, stage }),
         };
         let polled = exchange.poll(cx, &mut link);
         if exchange.copies.is_some() && exchange.is_request_read() {
@@ -332,6 +344,12 @@ async fn attempt(
                 exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
             }
             exchange_failed(local, index, &fault, idled_out)
+        }
+        Ended::Again { delay, verdict, status } => {
+            endpoint.state.mark_succeeded();
+            local.heard(index, verdict, probing, now(conn));
+            exchange.attempt_permits.finish(CallEnd::Status(status), 0, now(conn));
+            Attempt::Again(delay)
         }
         Ended::Refused(refusal) => Attempt::Over(Outcome::Refused(refusal)),
         Ended::ClientGone => Attempt::Over(Outcome::ClientGone),
@@ -395,7 +413,7 @@ fn verdict(exchange: &Exchange) -> Verdict {
     }
 }
 
-fn verdict_on_call(status: GrpcStatus) -> Verdict {
+pub(super) fn verdict_on_call(status: GrpcStatus) -> Verdict {
     match status.as_str() {
         "UNAVAILABLE" => Verdict::GatewayFailure,
         "UNKNOWN" | "INTERNAL" | "DATA_LOSS" => Verdict::Failure,

@@ -102,13 +102,17 @@ pub(super) fn call_end(exchange: &Exchange, end: End) -> CallEnd {
 
 /// The status of a response: for gRPC's the one of HTTP that is like it (as gRPC's gateways have it).
 pub(crate) fn status_like(exchange: &Exchange) -> u16 {
-    match exchange.grpc_status().map(GrpcStatus::as_str) {
-        None => exchange.status,
-        Some("UNAVAILABLE") => 503,
-        Some("DEADLINE_EXCEEDED") => 504,
-        Some("RESOURCE_EXHAUSTED") => 429,
-        Some("UNKNOWN" | "INTERNAL" | "DATA_LOSS" | "MISSING") => 500,
-        Some("UNIMPLEMENTED") => 501,
-        Some(_) => 200,
+    exchange.grpc_status().map_or(exchange.status, status_of_call)
+}
+
+/// The status of HTTP that is like one of gRPC.
+pub(crate) fn status_of_call(status: GrpcStatus) -> u16 {
+    match status.as_str() {
+        "UNAVAILABLE" => 503,
+        "DEADLINE_EXCEEDED" => 504,
+        "RESOURCE_EXHAUSTED" => 429,
+        "UNKNOWN" | "INTERNAL" | "DATA_LOSS" | "MISSING" => 500,
+        "UNIMPLEMENTED" => 501,
+        _ => 200,
     }
 }

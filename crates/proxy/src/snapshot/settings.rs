@@ -6,6 +6,7 @@ use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::traffic_policy::{BalancePolicy, ProxyProtocolVersion};
 use weir_policy::outlier::OutlierConfig;
 use weir_policy::retry::{BudgetConfig, RetryPolicy};
+use weir_policy::status::{GrpcStatusSet, StatusSet};
 
 use crate::http2::Room;
 use crate::listen::ProxyVersion;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub retries: u32,
     /// The first and the last end of the delays before retries.
     pub backoff: (Duration, Duration),
+    /// Response statuses upon which a request is tried again, of HTTP and of gRPC.
+    pub retry_on: (StatusSet, GrpcStatusSet),
     /// How much load retries may add, over all workers.
     pub budget: BudgetConfig,
     /// The PROXY header that each connection begins with.
@@ -51,6 +54,7 @@ impl Default for Settings {
             attempt_timeout: None,
             retries: RetryPolicy::default().retries,
             backoff: (RetryPolicy::default().backoff_base, RetryPolicy::default().backoff_max),
+            retry_on: (StatusSet::EMPTY, GrpcStatusSet::EMPTY),
             budget: BudgetConfig::default(),
             proxy_protocol: None,
             streams_max: 128,
@@ -100,7 +104,9 @@ impl Settings {
             }
         }
         if let Some(retry) = &policy.retry {
-            let RetryPolicy { retries, backoff_base, backoff_max, .. } = RetryPolicy::from_spec(retry);
+            let RetryPolicy { retries, backoff_base, backoff_max, statuses, grpc_statuses } =
+                RetryPolicy::from_spec(retry);
+            self.retry_on = (statuses, grpc_statuses);
             (self.retries, self.backoff) = (retries, (backoff_base, backoff_max));
             self.budget = retry.budget.as_ref().map_or(self.budget, BudgetConfig::from_spec);
         }
@@ -135,7 +141,7 @@ mod tests {
         let policy: TrafficPolicySpec = serde_json::from_str(
             r#"{"targetRefs": [{"name": "cart"}], "balance": {"policy": "random"},
                 "timeouts": {"request": "0s", "idle": "5s", "perTry": "2s"},
-                "retry": {"attempts": 0, "backoff": {"base": "5ms"}, "budget": {"ratio": 0.5}},
+                "retry": {"attempts": 0, "statuses": [503], "backoff": {"base": "5ms"}, "budget": {"ratio": 0.5}},
                 "connection": {"streamsMax": 50}, "outlier": {"consecutive": 3}}"#,
         )
         .unwrap();
@@ -150,6 +156,7 @@ mod tests {
                 attempt_timeout: Some(Duration::from_secs(2)),
                 retries: 0,
                 backoff: (Duration::from_millis(5), Duration::from_millis(250)),
+                retry_on: (StatusSet::of(&[503]), GrpcStatusSet::EMPTY),
                 budget: BudgetConfig { per_mille: 500, ..BudgetConfig::default() },
                 proxy_protocol: None,
                 streams_max: 50,
