@@ -9,6 +9,7 @@
 //! Whether a retry is right is decided by `weir_policy::retry`; which endpoint, by `weir_policy::balance`. This module
 //! must not look at routes.
 
+mod again;
 mod connect;
 mod exchange;
 mod pool;

@@ -20,6 +20,7 @@ mod head;
 mod outside;
 mod refuse;
 
+mod broken;
 mod carry;
 mod copies;
 mod marks;
@@ -45,6 +46,7 @@ use crate::tunnel;
 
 pub(crate) use attendant::Attendant;
 use attendant::Done;
+pub(crate) use broken::{refusal as broken_off, status_like, status_of_call};
 pub(crate) use carry::Carry;
 pub(crate) use copies::{Copies, CopiesUnderWay};
 use decode::Next;
@@ -368,6 +370,11 @@ impl Connection {
         }
         if !exchange.asked.delay.is_zero() {
             self.delay(std::mem::take(&mut exchange.asked.delay)).await;
+        }
+        if !exchange.permits.is_idle()
+            && let Some(refusal) = self.ask_breakers(&mut exchange)
+        {
+            return self.answer(exchange, &refusal).await;
         }
         let outcome = match std::mem::replace(&mut exchange.target, Target::None) {
             Target::Upstream(local) => crate::attempt::run(self, &mut exchange, &local).await,

@@ -147,6 +147,9 @@ pub struct Forwarded {
     /// The limits that it must pass, as they stand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitView>,
+    /// The breakers that must let it through, and those of the endpoints, as they stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<BreakerView>,
     /// The services that the rule sends requests to.
     pub backends: Vec<Backend>,
     /// The one drawn.
@@ -191,6 +194,25 @@ pub struct LimitView {
     pub shadow: bool,
 }
 
+/// A breaker as it stands. What it has decided is known only to the proxy itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerView {
+    /// The document, and which of its breakers.
+    pub breaker: String,
+    /// What it is for.
+    pub target: String,
+    /// The rule or endpoint, where each has its own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub part: String,
+    /// How it stands.
+    pub state: String,
+    /// Calls that it refused, or would have refused in shadow.
+    pub refused: u64,
+    /// Whether it refuses nothing, but only counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+}
+
 /// A service of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
@@ -222,6 +244,9 @@ pub struct EndpointView {
     /// Why not, if not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<String>,
+    /// For how long it is ejected and why, or would be but for shadow. Known only to the proxy itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejected: Option<String>,
 }
 
 /// The endpoint chosen.

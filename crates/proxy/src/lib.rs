@@ -2,8 +2,10 @@
 
 pub mod admin;
 mod attempt;
+pub mod breaker;
 mod config;
 mod connection;
+mod eject;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -11,8 +11,10 @@
 //! bounded, and given back once their subject is gone from the snapshot.
 
 mod access_log;
+mod breakers;
 mod clock;
 mod counters;
+mod ejections;
 mod exposition;
 mod grpc;
 mod histogram;

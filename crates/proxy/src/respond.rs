@@ -62,11 +62,13 @@ pub enum Reason {
     Limited,
     /// More requests are under way than a limit lets be.
     Shed,
+    /// A breaker lets no calls through, or not this one.
+    BreakerOpen,
 }
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = Self::Shed as usize + 1;
+    pub const COUNT: usize = Self::BreakerOpen as usize + 1;
 
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -95,6 +97,7 @@ impl Reason {
         Self::Fault,
         Self::Limited,
         Self::Shed,
+        Self::BreakerOpen,
     ];
 
     /// The word in answers, logs and metrics.
@@ -125,7 +128,13 @@ impl Reason {
             Self::Fault => "fault",
             Self::Limited => "limited",
             Self::Shed => "shed",
+            Self::BreakerOpen => "breaker_open",
         }
+    }
+
+    /// Whether a word is of a limit that was kept to.
+    pub(crate) fn is_of_a_limit(word: &[u8]) -> bool {
+        [Self::Limited, Self::Shed].iter().any(|reason| reason.as_str().as_bytes() == word)
     }
 
     const fn status(self) -> u16 {
@@ -147,7 +156,7 @@ impl Reason {
             Self::Redirect => 302,
             Self::Preflight => 204,
             Self::OriginDenied => 403,
-            Self::Fault | Self::Shed => 503,
+            Self::Fault | Self::Shed | Self::BreakerOpen => 503,
             Self::Limited => 429,
         }
     }
@@ -392,6 +401,8 @@ impl GrpcStatus {
             (Reason::Timeout, _) => Self::DeadlineExceeded,
             // As the Gateway API has it (`GRPCRouteRule.backendRefs`).
             (Reason::NoBackend, _) => Self::Unavailable,
+            // Whatever the status of an answer that a document has.
+            (Reason::BreakerOpen, _) => Self::Unavailable,
             (Reason::Limited | Reason::Shed, _) => Self::ResourceExhausted,
             (_, 400) => Self::Internal,
             (_, 401) => Self::Unauthenticated,

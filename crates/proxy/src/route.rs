@@ -164,9 +164,9 @@ impl Rule {
         self.request_timeout.or(settings.request_timeout)
     }
 
-    /// The limit for one attempt, within that of the request.
-    pub fn attempt_timeout(&self) -> Option<Duration> {
-        self.attempt_timeout.or(None)
+    /// The limit for one attempt at a service with these settings, within that of the request.
+    pub fn attempt_timeout(&self, settings: &Settings) -> Option<Duration> {
+        self.attempt_timeout.or(settings.attempt_timeout)
     }
 }
 

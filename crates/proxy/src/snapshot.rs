@@ -48,8 +48,10 @@ pub use upstream::{Endpoint, Upstream, UpstreamTls};
 use compile::UpstreamNames;
 use ports::Ports;
 
+use crate::breaker::BreakerTable;
 use crate::limit::LimitTable;
 use crate::listen::ProxySources;
+use crate::observe::process_now;
 use crate::route::{
     Decision, KnownPatterns, NoReasons, Reasons, RequestView, RouteTable, Rule, StreamFound, StreamRule,
     StreamTable, UpstreamIndex,
@@ -69,6 +71,8 @@ pub struct Snapshot {
     pub overlaps: Vec<Overlap>,
     /// What limits requests.
     pub limits: Arc<LimitTable>,
+    /// What breaks calls off.
+    pub breakers: Arc<BreakerTable>,
     /// What it was compiled from.
     pub inputs: Inputs,
     ports: Ports,
@@ -180,6 +184,20 @@ impl Snapshot {
             Some(upstream) if upstream.known => StreamDecision::Forward { upstream, rule },
             unusable => {
                 StreamDecision::NoBackend { rule, service: unusable.map(|upstream| &upstream.service) }
+            }
+        }
+    }
+
+    /// Tells what outlives snapshots how it goes on, now that this one takes the place of another. To be called before it
+    /// does.
+    pub fn take_effect(&self, before: &Self) {
+        if !Arc::ptr_eq(&self.breakers, &before.breakers) {
+            self.breakers.take_effect(process_now());
+        }
+        for upstream in &self.upstreams {
+            let old = before.upstream_of(&upstream.service);
+            if !old.is_some_and(|old| Arc::ptr_eq(old, upstream)) {
+                upstream.state.ejection().put_in_force(upstream);
             }
         }
     }

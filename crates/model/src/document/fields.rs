@@ -89,18 +89,9 @@ const TRAFFIC_POLICY: &[(&str, Treat)] = &[
     ("spec.targetRefs[].kind", NotYetValue("HTTPRoute")),
     ("spec.targetRefs[].kind", NotYetValue("GRPCRoute")),
     // Breakers and their fallbacks.
-    ("spec.breakers", NotYet),
-    // Ejection.
-    ("spec.outlier", NotYet),
+    ("spec.breakers[].fallback.cached", NotYet),
     // Hedging.
     ("spec.hedge", NotYet),
-    // Retries upon answers, their delays and their budget.
-    ("spec.retry.statuses", NotYet),
-    ("spec.retry.grpcStatuses", NotYet),
-    ("spec.retry.backoff", NotYet),
-    ("spec.retry.budget", NotYet),
-    // Times.
-    ("spec.timeouts.perTry", NotYet),
     // Balancers.
     ("spec.balance.policy", NotYetValue("least_connections")),
     ("spec.balance.policy", NotYetValue("peak_ewma")),

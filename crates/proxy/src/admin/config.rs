@@ -10,6 +10,7 @@ use weir_model::Position;
 use crate::Metrics;
 use crate::filter::Filters;
 use crate::listen::Listeners;
+use crate::observe::process_now;
 use crate::route::{PathPattern, RouteTable};
 use crate::snapshot::{ListenerConfig, Snapshot, Upstream};
 use crate::source::{Shared, SourceStatus};
@@ -147,6 +148,9 @@ struct EndpointView {
     /// It failed last time, and gets requests only when nothing else is left.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     avoided: bool,
+    /// For how long it gets no requests because it did worse than the others, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ejected: Option<String>,
     /// Whether the address is a sidecar's.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sidecar: bool,
@@ -326,6 +330,7 @@ fn view(upstream: &Upstream, endpoints_left: &mut usize) -> UpstreamView {
         health: word(&endpoint.health),
         draining: endpoint.draining,
         avoided: endpoint.state.is_avoided(),
+        ejected: upstream.state.ejection().described(endpoint.state.key(), process_now()),
         sidecar: endpoint.inbound,
         in_flight: endpoint.state.in_flight(),
         requests: endpoint.state.requests(),

@@ -21,7 +21,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use weir_http1::{BodyError, BodyKind, Method, ResponseError, ResponseHead, Version};
+use weir_policy::outlier::Verdict;
 
+use super::again::{Again, Stage};
+use crate::breaker::Permits;
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Copies, Marks, Notes, Target};
 use crate::filter::Applied;
@@ -56,6 +59,11 @@ pub(crate) struct Exchange {
     pub(crate) filtered: Option<Applied>,
     /// What it has of the limits that it is under.
     pub(crate) pass: Pass,
+    /// What it has of the breakers of its service, and of those of the endpoint that it is tried at.
+    pub(crate) permits: Permits,
+    pub(crate) attempt_permits: Permits,
+    /// How far it has come, where a response may be a reason to try again.
+    pub(super) again: Option<Stage>,
     /// Who gets copies of it, until they are on their way.
     pub(crate) copies: Option<Box<Copies>>,
     /// The origin of the page that asks, where a filter has something to say to it.
@@ -96,6 +104,8 @@ pub(crate) struct Exchange {
     /// The response was answered with a promise to keep the client's connection.
     pub(crate) client_keeps: bool,
     upgraded: bool,
+    /// The response is a sidecar's own, because of a limit: it says nothing about the instance.
+    pub(crate) kept_to_limit: bool,
     /// Only the end of the client's connection tells where the response ends.
     ends_by_close: bool,
     /// The client was told to go on with its body.
@@ -157,6 +167,8 @@ pub(crate) struct Link<'a> {
     pub(crate) sidecar: bool,
     /// The upstream is the application behind this sidecar, which has no say in what sidecars tell each other.
     pub(crate) app: bool,
+    /// Who says whether a response is a reason to try again, where any is.
+    pub(super) again: Option<Again<'a>>,
 }
 
 /// How an attempt ended.
@@ -168,6 +180,8 @@ pub(crate) enum Ended {
     Upgraded,
     /// The upstream failed before anything of a final response reached the client.
     Failed(UpstreamFault),
+    /// It is to be tried again after this time, upon a response of which nothing was passed on.
+    Again { delay: Duration, verdict: Verdict, status: u16 },
     /// The request is at fault; no response was begun.
     Refused(Refusal),
     /// The client is gone.
@@ -210,6 +224,9 @@ impl Exchange {
             marks: Marks::NONE,
             filtered: None,
             pass: Pass::default(),
+            permits: Permits::default(),
+            attempt_permits: Permits::default(),
+            again: None,
             copies: None,
             origin: Vec::new(),
             notes: None,
@@ -233,6 +250,7 @@ impl Exchange {
             client_keeps: false,
             upgraded: false,
             ends_by_close: false,
+            kept_to_limit: false,
             continued: false,
             half_closed: false,
             deadline: None,
@@ -265,6 +283,9 @@ impl Exchange {
         }
         self.filtered = None;
         self.pass.abandon();
+        self.permits.abandon();
+        self.attempt_permits.abandon();
+        self.again = None;
         self.copies = None;
         self.asked.upgrade = None;
         self.asked.call = None;
@@ -299,6 +320,7 @@ impl Exchange {
         self.client_keeps = false;
         self.upgraded = false;
         self.ends_by_close = false;
+        self.kept_to_limit = false;
         self.ended_here = false;
         self.held_back = false;
     }
@@ -306,6 +328,11 @@ impl Exchange {
     /// Whether the request could be sent again as far as its bytes are concerned.
     pub(crate) fn is_replayable(&self) -> bool {
         self.recording && !self.heard
+    }
+
+    /// Whether the request could be sent again, whatever was heard.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recording
     }
 
     /// All of the request, head and body, as it goes to the upstream; none if it is not read whole, or too large.
@@ -377,7 +404,9 @@ impl Exchange {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
         self.poll_both(cx, link).map(|ended| match ended {
             // Part of an interim response is with the client: nothing else can follow but the rest of it.
-            Ended::Failed(_) | Ended::Refused(_) if self.download.has_pending() => Ended::Cut,
+            Ended::Failed(_) | Ended::Again { .. } | Ended::Refused(_) if self.download.has_pending() => {
+                Ended::Cut
+            }
             ended => ended,
         })
     }

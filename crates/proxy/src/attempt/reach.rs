@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
+use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Facts, Failure};
 
 use super::connect::{ConnectFault, Dial, connect};
@@ -54,7 +55,11 @@ pub(crate) async fn reach(
     local.touch(worker.now_s.get());
     let mut tried = Tried::default();
     loop {
-        let picked = local.pick(now(), &tried, &mut *worker.rng.borrow_mut());
+        let mut probing = local.probe(&tried, Nanos(worker.clock.recent()));
+        let picked = match &probing {
+            Some(probing) => Some(probing.index()),
+            None => local.pick(now(), &tried, &mut *worker.rng.borrow_mut()),
+        };
         let Some(index) = picked else {
             return Err(Refusal::new(
                 Reason::NoEndpoint,
@@ -81,6 +86,7 @@ pub(crate) async fn reach(
             Ok(io) => {
                 local.counters.connects.add(1);
                 endpoint.state.mark_succeeded();
+                local.heard(index, Verdict::Success, &mut probing, Nanos(worker.clock.recent()));
                 return Ok(Reached { io, held: in_flight.hold() });
             }
             Err(fault) => fault,
@@ -89,6 +95,7 @@ pub(crate) async fn reach(
         local.counters.connect_failures.add(1);
         if !fault.is_our_own() {
             endpoint.state.mark_failed();
+            local.heard(index, Verdict::GatewayFailure, &mut probing, Nanos(worker.clock.recent()));
         }
         tried.add(index);
         let facts = Facts {

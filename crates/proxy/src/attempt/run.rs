@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use weir_model::resource::Protocol;
 use weir_policy::Nanos;
-use weir_policy::balance::Tried;
+use weir_policy::balance::{TRIED_MAX, Tried};
+use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
+use super::again::Again;
 use super::connect::{ConnectFault, Dial, connect, dial};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
 use super::pool;
 use super::upstream::{Held, InFlight, LocalUpstream};
-use crate::connection::Connection;
+use crate::breaker::{CallEnd, Refused};
+use crate::connection::{Connection, broken_off, status_like};
+use crate::eject::Probing;
 use crate::http2::{Channel, NoStream};
 use crate::listen::Role;
+use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal, Unanswered};
-use crate::runtime::{Coarse, Io};
+use crate::runtime::{Coarse, Io, Worker};
 
 /// How a request ended.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ enum Attempt {
         failure: Failure,
         refusal: Refusal,
     },
+    /// It was answered with a status upon which it is tried again, after this time.
+    Again(Duration),
 }
 
 /// Makes attempts until one succeeds or no further one is right.
@@ -58,10 +65,14 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
     let mut fresh_at = None;
     // Whether any attempt may have reached the application.
     let mut sent = false;
+    let mut probing = None;
     loop {
         let picked = match fresh_at {
             Some(index) => Some(index),
-            None => local.pick(now(), &tried, &mut *worker.rng.borrow_mut()),
+            None => match choose(&worker, exchange, local, &tried, &mut probing) {
+                Ok(picked) => picked,
+                Err(refused) => return Outcome::Refused(broken_off(&refused)),
+            },
         };
         let Some(index) = picked else {
             return Outcome::Refused(Refusal::new(
@@ -74,14 +85,27 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
             notes.attempts = attempts;
             notes.endpoint = Some(local.endpoint(index).id.clone());
         }
-        match attempt(conn, exchange, local, index, fresh_at.take().is_some()).await {
-            Attempt::Over(outcome) => return outcome,
+        exchange.again = Again::stage(local, attempts, &tried, index);
+        let place = Place { index, only_fresh: fresh_at.take().is_some() };
+        let delay = match attempt(conn, exchange, local, place, &mut probing).await {
+            Attempt::Over(outcome) => {
+                exchange.attempt_permits.abandon();
+                return outcome;
+            }
             // It may have been cut off at any point: whether the application saw the request is not known.
             Attempt::Stale => {
                 sent |= !exchange.is_unsent();
                 fresh_at = Some(index);
+                exchange.reset_attempt(&worker.buffers);
+                continue;
+            }
+            Attempt::Again(delay) => {
+                tried.add(index);
+                sent = true;
+                delay
             }
             Attempt::Failed { failure, mut refusal } => {
+                exchange.attempt_permits.abandon();
                 tried.add(index);
                 sent |= !matches!(failure, Failure::Connect | Failure::Refused);
                 refusal.unanswered = match failure {
@@ -102,24 +126,74 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
                     deadline: exchange.deadline().map(Nanos::from_millis),
                 };
                 match may_retry(local, failure, &facts, now(), &worker) {
-                    Some(delay) => {
-                        let paused = async {
-                            tokio::select! {
-                                () = pause(delay) => true,
-                                () = client_gone(conn) => false,
-                            }
-                        };
-                        // Rare, so the future's size is kept out of the connection's own.
-                        if !Box::pin(paused).await {
-                            return Outcome::ClientGone;
-                        }
-                    }
+                    Some(delay) => delay,
                     None => return Outcome::Refused(refusal),
                 }
-                local.counters.retries.add(1);
             }
+        };
+        let paused = async {
+            tokio::select! {
+                () = pause(delay) => true,
+                () = client_gone(conn) => false,
+            }
+        };
+        // Rare, so the future's size is kept out of the connection's own.
+        if !Box::pin(paused).await {
+            return Outcome::ClientGone;
         }
+        local.counters.retries.add(1);
         exchange.reset_attempt(&worker.buffers);
+    }
+}
+
+/// The endpoint for the next attempt, with a permit of its own breakers; none when there is none.
+fn choose<'a>(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    local: &'a LocalUpstream,
+    tried: &Tried,
+    probing: &mut Option<Probing<'a>>,
+) -> Result<Option<usize>, Refused> {
+    let now = Nanos(worker.clock.recent());
+    *probing = local.probe(tried, now);
+    let picked = match probing {
+        Some(probing) => Some(probing.index()),
+        None => local.pick(now, tried, &mut *worker.rng.borrow_mut()),
+    };
+    match picked {
+        Some(index) if local.breakers(index).is_some() => {
+            let chosen = unbroken(worker, exchange, local, tried, index)?;
+            if chosen != index {
+                *probing = None;
+            }
+            Ok(Some(chosen))
+        }
+        picked => Ok(picked),
+    }
+}
+
+/// An endpoint whose breakers let the call through: the one picked, or else another one.
+fn unbroken(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    local: &LocalUpstream,
+    tried: &Tried,
+    picked: usize,
+) -> Result<usize, Refused> {
+    let now = Nanos(worker.clock.recent());
+    let (mut passed, mut broken, mut index) = (*tried, Tried::default(), picked);
+    loop {
+        let Some(chain) = local.breakers(index) else { return Ok(index) };
+        exchange.attempt_permits.begin(chain.clone());
+        let rng = &mut *worker.rng.borrow_mut();
+        let Err(refused) = exchange.attempt_permits.admit(now, rng, worker.index()) else { return Ok(index) };
+        passed.add(index);
+        broken.add(index);
+        match local.pick(now, &passed, rng) {
+            // Not one that is known to be broken off, and no more than can be remembered.
+            Some(other) if !broken.has(other) && broken.len() < TRIED_MAX => index = other,
+            _ => return Err(refused),
+        }
     }
 }
 
@@ -129,9 +203,13 @@ pub(super) fn may_retry(
     failure: Failure,
     facts: &Facts,
     now: Nanos,
-    worker: &crate::runtime::Worker,
+    worker: &Worker,
 ) -> Option<Duration> {
-    let policy = RetryPolicy { retries: local.upstream.settings.retries, ..RetryPolicy::default() };
+    let settings = &local.upstream.settings;
+    let (backoff_base, backoff_max) = settings.backoff;
+    let (statuses, grpc_statuses) = settings.retry_on;
+    let retries = settings.retries;
+    let policy = RetryPolicy { retries, backoff_base, backoff_max, statuses, grpc_statuses };
     let mut budget = local.carried.budget.borrow_mut();
     match decide(&policy, failure, facts, &mut budget, now, &mut *worker.rng.borrow_mut()) {
         Decision::Retry { delay } => Some(delay),
@@ -150,6 +228,15 @@ pub(super) async fn pause(delay: Duration) {
     }
 }
 
+/// Where an attempt is made.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The endpoint.
+    index: usize,
+    /// Only on a connection of its own.
+    only_fresh: bool,
+}
+
 /// The idle time of a connection that was just opened.
 const FRESH: u32 = u32::MAX;
 
@@ -157,8 +244,8 @@ async fn attempt(
     conn: &mut Connection,
     exchange: &mut Exchange,
     local: &LocalUpstream,
-    index: usize,
-    only_fresh: bool,
+    Place { index, only_fresh }: Place,
+    probing: &mut Option<Probing<'_>>,
 ) -> Attempt {
     let endpoint = local.endpoint(index);
     let settings = &local.upstream.settings;
@@ -191,7 +278,13 @@ async fn attempt(
                 local.counters.connects.add(1);
                 upstream
             }
-            Err(failed) => return failed,
+            Err((failed, is_theirs)) => {
+                if is_theirs {
+                    local.heard(index, Verdict::GatewayFailure, probing, now(conn));
+                    exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
+                }
+                return failed;
+            }
         },
     };
     exchange.restate_timeout(&conn.worker);
@@ -206,6 +299,7 @@ async fn attempt(
             upstream: &mut upstream,
             sidecar: endpoint.inbound,
             app: conn.listener.role == Role::Inbound,
+            again: exchange.again.map(|stage| Again { local, stage }),
         };
         let polled = exchange.poll(cx, &mut link);
         if exchange.copies.is_some() && exchange.is_request_read() {
@@ -217,6 +311,11 @@ async fn attempt(
     match ended {
         Ended::Complete => {
             endpoint.state.mark_succeeded();
+            local.heard(index, verdict(exchange), probing, now(conn));
+            if !exchange.attempt_permits.is_idle() {
+                let end = CallEnd::Status(status_like(exchange));
+                exchange.attempt_permits.finish(end, exchange.head_ns, now(conn));
+            }
             if let Some(timeout_s) = exchange.upstream_idle_s() {
                 endpoint.state.idle_said(timeout_s, conn.worker.now_s.get());
             }
@@ -227,6 +326,7 @@ async fn attempt(
         }
         Ended::Upgraded => {
             endpoint.state.mark_succeeded();
+            local.heard(index, Verdict::Success, probing, now(conn));
             Attempt::Over(Outcome::Tunnel(upstream, in_flight.hold()))
         }
         Ended::Failed(fault) => {
@@ -239,7 +339,17 @@ async fn attempt(
             if reset && idle_ms != FRESH && may_be_stale(exchange) {
                 return Attempt::Stale;
             }
+            if let Some(verdict) = verdict_on(&fault).filter(|_| !idled_out) {
+                local.heard(index, verdict, probing, now(conn));
+                exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
+            }
             exchange_failed(local, index, &fault, idled_out)
+        }
+        Ended::Again { delay, verdict, status } => {
+            endpoint.state.mark_succeeded();
+            local.heard(index, verdict, probing, now(conn));
+            exchange.attempt_permits.finish(CallEnd::Status(status), 0, now(conn));
+            Attempt::Again(delay)
         }
         Ended::Refused(refusal) => Attempt::Over(Outcome::Refused(refusal)),
         Ended::ClientGone => Attempt::Over(Outcome::ClientGone),
@@ -251,13 +361,14 @@ async fn attempt(
     }
 }
 
-/// Opens a connection, within what the endpoint and the request are given.
+/// Opens a connection, within what the endpoint and the request are given. If there is none, also whether that is the
+/// endpoint's fault.
 async fn open(
     conn: &Connection,
     exchange: &mut Exchange,
     local: &LocalUpstream,
     index: usize,
-) -> Result<Io, Attempt> {
+) -> Result<Io, (Attempt, bool)> {
     let limit = exchange.connect_deadline(&conn.worker);
     let usual = conn.worker.timers.after(local.upstream.settings.connect_timeout);
     let settings = &local.upstream.settings;
@@ -273,19 +384,57 @@ async fn open(
     let opened = tokio::select! {
         biased;
         opened = opening => opened,
-        () = client_gone(conn) => return Err(Attempt::Over(Outcome::ClientGone)),
+        () = client_gone(conn) => return Err((Attempt::Over(Outcome::ClientGone), false)),
     };
     match opened {
         Ok(upstream) => Ok(upstream),
         Err(fault) => {
+            let is_theirs = !fault.is_our_own();
             let mut failed = connect_failed(local, index, &fault);
             if let (Attempt::Failed { refusal, .. }, ConnectFault::TimedOut) = (&mut failed, fault)
                 && limit < usual
             {
                 *refusal = out_of_time(local);
             }
-            Err(failed)
+            Err((failed, is_theirs))
         }
+    }
+}
+
+fn now(conn: &Connection) -> Nanos {
+    Nanos(conn.worker.clock.recent())
+}
+
+/// What a response says of its endpoint.
+fn verdict(exchange: &Exchange) -> Verdict {
+    if exchange.kept_to_limit {
+        return Verdict::Success;
+    }
+    match exchange.status {
+        502..=504 => Verdict::GatewayFailure,
+        500.. => Verdict::Failure,
+        _ => exchange.grpc_status().map_or(Verdict::Success, verdict_on_call),
+    }
+}
+
+pub(super) fn verdict_on_call(status: GrpcStatus) -> Verdict {
+    match status.as_str() {
+        "UNAVAILABLE" => Verdict::GatewayFailure,
+        "UNKNOWN" | "INTERNAL" | "DATA_LOSS" => Verdict::Failure,
+        _ => Verdict::Success,
+    }
+}
+
+/// What a failure says of its endpoint; nothing where the endpoint only refused to begin.
+const fn verdict_on(fault: &UpstreamFault) -> Option<Verdict> {
+    match fault {
+        UpstreamFault::Reset | UpstreamFault::Unanswered(_) | UpstreamFault::Timeout => {
+            Some(Verdict::GatewayFailure)
+        }
+        UpstreamFault::Protocol(_) | UpstreamFault::Malformed(_) | UpstreamFault::MalformedBody(_) => {
+            Some(Verdict::Failure)
+        }
+        UpstreamFault::Refused => None,
     }
 }
 

@@ -8,9 +8,12 @@ use rand::Rng;
 use weir_model::resource::traffic_policy::BalancePolicy;
 use weir_policy::Nanos;
 use weir_policy::balance::{Balancer, Query, Tried};
+use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Budget, BudgetConfig};
 
 use super::pool::{Pool, PoolTime};
+use crate::breaker::Chain;
+use crate::eject::Probing;
 use crate::observe::ServiceCounters;
 use crate::snapshot::{Endpoint, EndpointState, Upstream};
 
@@ -20,6 +23,8 @@ pub(crate) struct LocalUpstream {
     /// By the endpoint's index.
     pools: Vec<Rc<Pool>>,
     balancer: Rc<RefCell<Balancer>>,
+    /// By the endpoint's index; empty where no endpoint has any.
+    breakers: Box<[Chain]>,
     pub(crate) carried: Rc<Carried>,
     pub(crate) counters: Arc<ServiceCounters>,
 }
@@ -29,6 +34,9 @@ pub(crate) struct Carried {
     /// The latest balancer and what it was made from, to be kept while that stays the same.
     balancer: RefCell<Option<(Shape, Rc<RefCell<Balancer>>)>>,
     pub(crate) budget: RefCell<Budget>,
+    /// What the budget was made from.
+    budget_of: Cell<BudgetConfig>,
+    workers: usize,
     touched_s: Cell<u32>,
 }
 
@@ -41,8 +49,17 @@ impl Carried {
         Rc::new(Self {
             balancer: RefCell::default(),
             budget: RefCell::new(Budget::new(BudgetConfig::default().divided_by(workers))),
+            budget_of: Cell::new(BudgetConfig::default()),
+            workers,
             touched_s: Cell::new(0),
         })
+    }
+
+    /// Keeps to another budget, which begins anew.
+    fn keep_to(&self, budget: BudgetConfig) {
+        if self.budget_of.replace(budget) != budget {
+            *self.budget.borrow_mut() = Budget::new(budget.divided_by(self.workers));
+        }
     }
 
     /// The balancer for an upstream: the one there is if it fits, else a new one that knows what it knew.
@@ -72,25 +89,66 @@ impl LocalUpstream {
     pub(crate) fn new(
         upstream: Arc<Upstream>,
         pools: Vec<Rc<Pool>>,
+        breakers: Box<[Chain]>,
         carried: Rc<Carried>,
         counters: Arc<ServiceCounters>,
         rng: &mut impl Rng,
     ) -> Rc<Self> {
         debug_assert_eq!(pools.len(), upstream.endpoints.len());
         let balancer = carried.balancer(&upstream, rng);
-        Rc::new(Self { upstream, pools, balancer, carried, counters })
+        carried.keep_to(upstream.settings.budget);
+        Rc::new(Self { upstream, pools, balancer, breakers, carried, counters })
     }
 
     /// The endpoint for the next attempt; none when there is none that may be chosen.
     #[inline]
     pub(crate) fn pick(&self, now: Nanos, tried: &Tried, rng: &mut impl Rng) -> Option<usize> {
         let mut balancer = self.balancer.borrow_mut();
-        balancer.pick(Query::at(now), &*self.upstream, tried, rng, &mut ()).map(|pick| pick.index)
+        let index = balancer.pick(Query::at(now), &*self.upstream, tried, rng, &mut ())?.index;
+        if self.upstream.is_ejected(index) {
+            return Some(self.upstream.instead_of_ejected(index, tried));
+        }
+        Some(index)
     }
 
-    /// Whether an endpoint is left that was not tried.
+    /// The breakers of an endpoint, if any endpoint has some.
+    #[inline]
+    pub(crate) fn breakers(&self, index: usize) -> Option<&Chain> {
+        self.breakers.get(index)
+    }
+
+    /// An ejected endpoint whose time is over, to be shown well or not by this request; none mostly, and none for a request
+    /// that has tried another one already.
+    #[inline]
+    pub(crate) fn probe(&self, tried: &Tried, now: Nanos) -> Option<Probing<'_>> {
+        if !tried.is_empty() {
+            return None;
+        }
+        self.upstream.state.ejection().probe(&self.upstream, now)
+    }
+
+    /// Takes note of what became of an attempt at an endpoint, which may have been a probe.
+    #[inline]
+    pub(crate) fn heard(
+        &self,
+        index: usize,
+        verdict: Verdict,
+        probing: &mut Option<Probing<'_>>,
+        now: Nanos,
+    ) {
+        self.upstream.state.ejection().record(&self.upstream, index, verdict, now);
+        if let Some(probing) = probing.take() {
+            probing.settle(verdict, now);
+        }
+    }
+
+    /// Whether an endpoint is left that was not tried, and is not ejected.
     pub(crate) fn has_untried(&self, tried: &Tried) -> bool {
-        self.upstream.candidates().iter().any(|&index| !tried.has(index as usize))
+        self.upstream
+            .candidates()
+            .iter()
+            .map(|&index| index as usize)
+            .any(|index| !tried.has(index) && !self.upstream.is_ejected(index))
     }
 
     #[inline]

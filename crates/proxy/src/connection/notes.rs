@@ -7,8 +7,10 @@ use std::time::SystemTime;
 
 use weir_http1::{KnownField, RequestHead, TargetForm, Version};
 use weir_model::Position;
+use weir_policy::Nanos;
 
 use super::Connection;
+use super::broken::call_end;
 use super::limited::outcome;
 use crate::attempt::Exchange;
 use crate::observe::{GrpcStatus, Line, NONE};
@@ -146,6 +148,9 @@ impl Connection {
         }
         if exchange.notes.is_some() {
             self.log(exchange, end, duration_ns);
+        }
+        if !exchange.permits.is_idle() {
+            exchange.permits.finish(call_end(exchange, end), exchange.head_ns, Nanos(ended_ns));
         }
         if !exchange.pass.is_idle() {
             exchange.pass.finish(outcome(exchange, end));

@@ -89,6 +89,7 @@ fn local(worker: &Worker, host: &str, addr: SocketAddr) -> Rc<LocalUpstream> {
     LocalUpstream::new(
         Arc::new(upstream),
         vec![pool],
+        Box::default(),
         Carried::new(1),
         counters,
         &mut *worker.rng.borrow_mut(),

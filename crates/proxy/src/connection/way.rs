@@ -160,9 +160,10 @@ impl Connection {
                 if let Some(refusal) = self.limit(view, &at, seen, exchange) {
                     return Way::Refuse(refusal);
                 }
+                self.take_breakers(view, rule, upstream, exchange);
                 let way = self.to_upstream(view, upstream, exchange);
                 exchange.asked.timeout = rule.request_timeout(&upstream.settings).unwrap_or_default();
-                exchange.asked.attempt_timeout = rule.attempt_timeout().unwrap_or_default();
+                exchange.asked.attempt_timeout = rule.attempt_timeout(&upstream.settings).unwrap_or_default();
                 way
             }
             Decision::NoRoute => Way::Refuse(Refusal::new(

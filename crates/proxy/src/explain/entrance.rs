@@ -10,7 +10,10 @@ use weir_policy::balance::{Note, Query, Tried, Why};
 
 use super::record::Record;
 use super::request::Speaks;
-use super::{Backend, Choice, EndpointView, Entrance, Forwarded, LimitView, Outcome, Request, describe};
+use super::{
+    Backend, BreakerView, Choice, EndpointView, Entrance, Forwarded, LimitView, Outcome, Request, describe,
+};
+use crate::breaker::Link;
 use crate::filter::{Abort, Answer, Scheme, decide};
 use crate::limit::Limit;
 use crate::observe::process_now;
@@ -19,6 +22,8 @@ use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
 
 /// Most routes of which it is said that another one excludes them.
 const OVERLAPS_SHOWN_MAX: usize = 10;
+/// Most endpoints whose breakers are shown.
+const BREAKERS_SHOWN_MAX: usize = 100;
 
 /// What of the URL could not be taken as it is, and which routes do not count.
 pub(super) fn remarks(snapshot: &Snapshot, request: &Request) -> Vec<String> {
@@ -197,6 +202,7 @@ fn entrance(
         }
         Decision::Forward { upstream, rule, .. } => {
             let mut forwarded = forwarded(snapshot, upstream, rule, rng);
+            forwarded.breakers = breakers(snapshot, rule, upstream);
             forwarded.limits = limits(snapshot, listener, record.section, rule, upstream);
             Outcome::Forward(Box::new(forwarded))
         }
@@ -281,6 +287,32 @@ fn limits(
     chain.iter().map(view).collect()
 }
 
+/// The breakers of a call, and those of the endpoints that it may go to.
+fn breakers(snapshot: &Snapshot, rule: &Rule, upstream: &Upstream) -> Vec<BreakerView> {
+    let table = &snapshot.breakers;
+    if table.is_empty() {
+        return Vec::new();
+    }
+    let now = process_now();
+    let mut links = table.chain(&rule.label, &upstream.service, 1).to_vec();
+    if table.has_instances(&upstream.service) {
+        let of = |endpoint: &Endpoint| table.of_instance(&upstream.service, &endpoint.id, 1).to_vec();
+        links.extend(upstream.endpoints.iter().take(BREAKERS_SHOWN_MAX).flat_map(of));
+    }
+    let view = |link: &Link| {
+        let (refused, shadowed) = link.brake.refused();
+        BreakerView {
+            breaker: link.breaker.name(),
+            target: link.breaker.target.to_string(),
+            part: link.brake.part.to_string(),
+            state: link.brake.state(now).to_string(),
+            refused: refused + shadowed,
+            shadow: link.breaker.config.shadow,
+        }
+    };
+    links.iter().map(view).collect()
+}
+
 fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut impl Rng) -> Forwarded {
     let timeout = rule.request_timeout(&upstream.settings);
     sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, rng)
@@ -297,8 +329,15 @@ pub(super) fn sent(
     let mut notes: Vec<Note> = Vec::new();
     let pick = upstream.balancer(rng).pick(Query::default(), upstream, &Tried::default(), rng, &mut notes);
     let choice = pick.map(|pick| {
-        let endpoint = &upstream.endpoints[pick.index];
+        let index = match pick.index {
+            ejected if upstream.is_ejected(ejected) => {
+                upstream.instead_of_ejected(ejected, &Tried::default())
+            }
+            index => index,
+        };
+        let endpoint = &upstream.endpoints[index];
         let reason = match pick.why {
+            _ if index != pick.index => "the least busy of those that are not ejected".to_owned(),
             Why::Only if upstream.endpoints.len() == 1 => "the only endpoint".to_owned(),
             Why::Only if upstream.candidates().len() == 1 => "the only candidate".to_owned(),
             why => named(&why.to_string(), upstream),
@@ -312,6 +351,7 @@ pub(super) fn sent(
     Forwarded {
         rule: label.to_owned(),
         limits: Vec::new(),
+        breakers: Vec::new(),
         backends: backends.collect(),
         service: upstream.label.to_string(),
         request_timeout_ms: timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
@@ -327,6 +367,11 @@ pub(super) fn sent(
         considered: notes
             .iter()
             .filter(|note| !matches!(note, Note::Drained { .. } | Note::Picked(_)))
+            // Those that are ejected are listed with the reason, too.
+            .filter(|note| {
+                matches!(note, Note::Compared { .. })
+                    || !note.index().is_some_and(|index| upstream.is_ejected(index))
+            })
             .map(|note| named(&note.to_string(), upstream))
             .collect(),
         choice,
@@ -351,9 +396,11 @@ fn named(text: &str, upstream: &Upstream) -> String {
 }
 
 fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
-    let candidate = upstream.candidates().contains(&index);
+    let is_candidate = upstream.candidates().contains(&index);
+    let is_ejected = endpoint.state.tally().is_ejected();
+    let ejected = upstream.state.ejection().described(endpoint.state.key(), process_now());
     let excluded = match endpoint {
-        _ if candidate => None,
+        _ if is_candidate => None,
         Endpoint { addr, .. } if addr.port() == 0 => Some("registered without a port"),
         Endpoint { draining: true, .. } => Some("draining"),
         Endpoint { weight: 0, .. } => Some("weight 0"),
@@ -367,7 +414,8 @@ fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
         weight: endpoint.weight,
         in_flight: endpoint.state.in_flight(),
         avoided: endpoint.state.is_avoided(),
-        candidate,
-        excluded: excluded.map(str::to_owned),
+        candidate: is_candidate && !is_ejected,
+        excluded: excluded.map(str::to_owned).or_else(|| ejected.clone().filter(|_| is_ejected)),
+        ejected,
     }
 }

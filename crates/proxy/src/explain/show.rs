@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView, Outcome, Verdict};
+use super::{
+    BreakerView, ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView, Outcome, Verdict,
+};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,6 +99,15 @@ impl fmt::Display for Forwarded {
             writeln!(f, "     {limit} of {target}{shadow}: {admitted} let through, {refused} refused")?;
             state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
         }
+        if !self.breakers.is_empty() {
+            writeln!(f, "\n  breakers")?;
+        }
+        for one in &self.breakers {
+            let BreakerView { breaker, target, part, state, refused, shadow } = one;
+            let shadow = if *shadow { ", in shadow" } else { "" };
+            let part = if part.is_empty() { String::new() } else { format!(" for {part}") };
+            writeln!(f, "     {breaker} of {target}{part}{shadow}: {refused} refused\n       {state}")?;
+        }
         if self.panicking {
             writeln!(f, "  no endpoint is healthy, so all that are not draining are tried")?;
         }
@@ -140,8 +151,9 @@ fn show_endpoint(
     if endpoint.avoided {
         write!(f, ", failed lately")?;
     }
-    match &endpoint.excluded {
-        Some(excluded) => writeln!(f, "; left out: {excluded}"),
-        None => writeln!(f),
+    match (&endpoint.excluded, &endpoint.ejected) {
+        (Some(excluded), _) => writeln!(f, "; left out: {excluded}"),
+        (None, Some(ejected)) => writeln!(f, "; in shadow {ejected}"),
+        (None, None) => writeln!(f),
     }
 }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::breakers;
 use super::counters::{CLASSES, Counter, ServiceCounters, WorkerCounters};
+use super::ejections;
 use super::exposition::{Exposition, Kind, MetricsFormat};
 use super::grpc;
 use super::histogram::Sum;
@@ -144,6 +146,8 @@ impl Metrics {
         render_services(&mut out, &self.services());
         let snapshot = shared.snapshot.load();
         render_endpoints(&mut out, snapshot.upstreams());
+        breakers::render(&mut out, &snapshot.breakers);
+        ejections::render(&mut out, snapshot.upstreams());
         limits::render(&mut out, &snapshot.limits);
         self.render_tls(&mut out);
         self.render_http2(&mut out);
@@ -441,18 +445,21 @@ const UPSTREAMS_SHOWN_MAX: usize = 2048;
 fn render_endpoints(out: &mut Exposition, upstreams: &[Arc<Upstream>]) {
     out.family("weir_proxy_endpoints", Kind::Gauge, "Endpoints, by whether they get requests.");
     for upstream in upstreams.iter().take(UPSTREAMS_SHOWN_MAX) {
-        let mut counts = [0u32; 4];
+        let mut counts = [0u32; 5];
         for endpoint in &upstream.endpoints {
             let state = if endpoint.draining {
                 3
             } else if !endpoint.is_eligible() {
                 2
+            } else if endpoint.state.tally().is_ejected() {
+                4
             } else {
                 usize::from(endpoint.state.is_avoided())
             };
             counts[state] += 1;
         }
-        for (state, count) in ["available", "avoided", "unhealthy", "draining"].iter().zip(counts) {
+        for (state, count) in ["available", "avoided", "unhealthy", "draining", "ejected"].iter().zip(counts)
+        {
             out.sample(&[("service", &upstream.label), ("state", state)], count);
         }
     }

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use weir_model::ServiceRef;
 
 use crate::attempt::LocalUpstream;
+use crate::breaker;
 use crate::limit::Chain;
 use crate::observe::RequestRow;
 use crate::route::Rule;
-use crate::snapshot::{ListenerConfig, Snapshot};
+use crate::snapshot::{ListenerConfig, Snapshot, Upstream};
 
 /// The view.
 pub(crate) struct View {
@@ -29,12 +30,26 @@ pub(crate) struct View {
     /// The limits of requests, by where listener and rule are, the listener's section, and the key of the upstream's state;
     /// filled as they come.
     chains: RefCell<KeyMap<Chain, (u64, u64, u64, u64)>>,
+    /// The breakers of calls, by where the rule is and the key of the upstream's state; filled as they come.
+    breakers: RefCell<KeyMap<breaker::Chain, (u64, u64)>>,
 }
 
 impl View {
     pub(crate) fn new(snapshot: Arc<Snapshot>, number: u64) -> Rc<Self> {
-        let (upstreams, rows, chains) = Default::default();
-        Rc::new(Self { snapshot, number, upstreams, rows, chains })
+        let (upstreams, rows, chains, breakers) = Default::default();
+        Rc::new(Self { snapshot, number, upstreams, rows, chains, breakers })
+    }
+
+    /// The breakers of a call.
+    pub(crate) fn breakers(&self, rule: &Rule, upstream: &Upstream, workers: usize) -> breaker::Chain {
+        // The view keeps the snapshot, and the snapshot its rules, where they are.
+        let place = (rule.label.as_ptr() as u64, upstream.state.key());
+        if let Some(found) = self.breakers.borrow().get(&place) {
+            return found.clone();
+        }
+        let made = self.snapshot.breakers.chain(&rule.label, &upstream.service, workers);
+        self.breakers.borrow_mut().insert(place, made.clone());
+        made
     }
 
     /// The limits of a request.

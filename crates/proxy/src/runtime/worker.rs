@@ -14,12 +14,14 @@ use rand::rngs::SmallRng;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use weir_http1::{RequestHead, ResponseHead};
+use weir_policy::Nanos;
 
 use super::buffers::Buffers;
 use super::engine::EngineShared;
 use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
 use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, probe_avoided};
+use crate::breaker::Chain;
 use crate::config::ProxyConfig;
 use crate::connection::{Attendant, CopiesUnderWay, Lookups};
 use crate::http2;
@@ -153,6 +155,12 @@ impl Worker {
         &self.shared.config
     }
 
+    /// Its number.
+    #[inline]
+    pub(crate) const fn index(&self) -> usize {
+        self.index
+    }
+
     /// The snapshot in force, as this worker sees it.
     #[inline]
     pub(crate) fn view(&self) -> Rc<View> {
@@ -176,7 +184,8 @@ impl Worker {
         if let Some(found) = view.upstreams.borrow().get(&upstream.state.key()) {
             return found.clone();
         }
-        let made = self.make_local(upstream, Carried::new(self.config().worker_count()));
+        let carried = Carried::new(self.config().worker_count());
+        let made = self.make_local(&view.snapshot, upstream, carried);
         view.upstreams.borrow_mut().insert(upstream.state.key(), made.clone());
         made
     }
@@ -207,7 +216,12 @@ impl Worker {
     }
 
     #[cold]
-    fn make_local(&self, upstream: &Arc<Upstream>, carried: Rc<Carried>) -> Rc<LocalUpstream> {
+    fn make_local(
+        &self,
+        snapshot: &Snapshot,
+        upstream: &Arc<Upstream>,
+        carried: Rc<Carried>,
+    ) -> Rc<LocalUpstream> {
         let mut pools = self.pools.borrow_mut();
         let endpoints = upstream.endpoints.iter().map(|endpoint| {
             let key = endpoint.state.key();
@@ -224,7 +238,22 @@ impl Worker {
         });
         let endpoints = endpoints.collect();
         let counters = self.counters.service(&upstream.label);
-        LocalUpstream::new(upstream.clone(), endpoints, carried, counters, &mut *self.rng.borrow_mut())
+        let rng = &mut *self.rng.borrow_mut();
+        let breakers = self.breakers_of_instances(snapshot, upstream);
+        LocalUpstream::new(upstream.clone(), endpoints, breakers, carried, counters, rng)
+    }
+
+    /// The breakers of each of an upstream's endpoints; nothing where none has any. A sidecar breaks nothing off that
+    /// arrives.
+    fn breakers_of_instances(&self, snapshot: &Snapshot, upstream: &Arc<Upstream>) -> Box<[Chain]> {
+        let is_app = self.shared.app.as_ref().is_some_and(|app| Arc::ptr_eq(app, upstream));
+        if is_app || !snapshot.breakers.has_instances(&upstream.service) {
+            return Box::default();
+        }
+        let workers = self.config().worker_count();
+        let endpoints = upstream.endpoints.iter();
+        let of = |id: &str| snapshot.breakers.of_instance(&upstream.service, id, workers);
+        endpoints.map(|endpoint| of(&endpoint.id)).collect()
     }
 
     /// Takes over what the new view needs of the old one, so that pools, balancers and budgets outlive the swap. Only
@@ -241,7 +270,8 @@ impl Worker {
                     upstreams.insert(key, local.clone());
                 }
                 Some(now) if now.state.key() == key => {
-                    upstreams.insert(key, self.make_local(now, local.carried.clone()));
+                    let made = self.make_local(&fresh.snapshot, now, local.carried.clone());
+                    upstreams.insert(key, made);
                 }
                 _ => {}
             }
@@ -315,6 +345,9 @@ impl Worker {
         }
         self.now_s.set(self.shared.shared.now_s());
         self.counters.beat(self.now_s.get());
+        if self.index == 0 && !self.is_draining() {
+            self.compare_endpoints();
+        }
         if !count.is_multiple_of(SWEEP_TICKS) {
             // So that the moment at which an endpoint closes a connection is known well.
             if self.counters.pool_idle.get() <= LOOKS_MAX {
@@ -325,6 +358,14 @@ impl Worker {
         self.sweep();
         if self.index == 0 && !self.is_draining() {
             probe_avoided(self);
+        }
+    }
+
+    /// Compares the endpoints of services where that is due. One worker does this for the process.
+    fn compare_endpoints(&self) {
+        let now = Nanos(self.clock.recent());
+        for upstream in self.view().snapshot.upstreams() {
+            upstream.state.ejection().sweep_if_due(upstream, now);
         }
     }
 

@@ -12,6 +12,7 @@ use super::ports::{self, Gateways};
 use super::services::{self, Routes, ServiceRoutes};
 use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream, UpstreamTls};
 use super::{endpoints, secure};
+use crate::breaker::BreakerTable;
 use crate::limit::LimitTable;
 use crate::observe::process_now;
 use crate::route::{KnownPatterns, Pattern, PatternError, Patterns, UpstreamIndex};
@@ -127,6 +128,10 @@ impl Compiler {
         if !rejections.is_empty() {
             return Err(rejections);
         }
+        let breakers = match same_resources {
+            Some(same) => Arc::clone(&same.breakers),
+            None => Arc::new(BreakerTable::compile(inputs, previous.map(|previous| &*previous.breakers))),
+        };
         // Last: limits that go on are changed by it.
         let limits = self.limits(inputs, same_resources, previous, &mut rejections);
         if !rejections.is_empty() {
@@ -140,6 +145,7 @@ impl Compiler {
             mesh,
             overlaps: gateways.overlaps,
             limits,
+            breakers,
             ports: gateways.ports,
             inputs: inputs.clone(),
             upstreams,

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::traffic_policy::{BalancePolicy, ProxyProtocolVersion};
+use weir_policy::outlier::OutlierConfig;
+use weir_policy::retry::{BudgetConfig, RetryPolicy};
+use weir_policy::status::{GrpcStatusSet, StatusSet};
 
 use crate::http2::Room;
 use crate::listen::ProxyVersion;
 use crate::listen::proxy_protocol::{self, Addresses};
 
 /// How calls to one service are balanced, timed and retried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// How an endpoint is chosen.
     pub balance: BalancePolicy,
@@ -20,14 +23,24 @@ pub struct Settings {
     pub request_timeout: Option<Duration>,
     /// How long a pooled connection may idle.
     pub idle_max: Duration,
+    /// Limit for one attempt, within that of the request; `None` means no limit.
+    pub attempt_timeout: Option<Duration>,
     /// How often a request may be tried again after its first attempt.
     pub retries: u32,
+    /// The first and the last end of the delays before retries.
+    pub backoff: (Duration, Duration),
+    /// Response statuses upon which a request is tried again, of HTTP and of gRPC.
+    pub retry_on: (StatusSet, GrpcStatusSet),
+    /// How much load retries may add, over all workers.
+    pub budget: BudgetConfig,
     /// The PROXY header that each connection begins with.
     pub proxy_protocol: Option<ProxyVersion>,
     /// Most requests at once on one HTTP/2 connection.
     pub streams_max: u32,
     /// Most HTTP/2 connections of one worker to one endpoint.
     pub connections_max: u32,
+    /// When endpoints are ejected, and for how long.
+    pub outlier: OutlierConfig,
 }
 
 impl Default for Settings {
@@ -38,10 +51,15 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(1),
             request_timeout: Some(Duration::from_secs(15)),
             idle_max: Duration::from_secs(60),
-            retries: 1,
+            attempt_timeout: None,
+            retries: RetryPolicy::default().retries,
+            backoff: (RetryPolicy::default().backoff_base, RetryPolicy::default().backoff_max),
+            retry_on: (StatusSet::EMPTY, GrpcStatusSet::EMPTY),
+            budget: BudgetConfig::default(),
             proxy_protocol: None,
             streams_max: 128,
             connections_max: 16,
+            outlier: OutlierConfig::default(),
         }
     }
 }
@@ -78,16 +96,26 @@ impl Settings {
             if let Some(request) = timeouts.request {
                 self.request_timeout = limit(request.0);
             }
+            if let Some(attempt) = timeouts.per_try {
+                self.attempt_timeout = limit(attempt.0);
+            }
             if let Some(idle) = timeouts.idle {
                 self.idle_max = idle.0;
             }
         }
         if let Some(retry) = &policy.retry {
-            self.retries = retry.attempts;
+            let RetryPolicy { retries, backoff_base, backoff_max, statuses, grpc_statuses } =
+                RetryPolicy::from_spec(retry);
+            self.retry_on = (statuses, grpc_statuses);
+            (self.retries, self.backoff) = (retries, (backoff_base, backoff_max));
+            self.budget = retry.budget.as_ref().map_or(self.budget, BudgetConfig::from_spec);
         }
         if let Some(connection) = &policy.connection {
             self.streams_max = connection.streams_max.unwrap_or(self.streams_max);
             self.connections_max = connection.connections_max.unwrap_or(self.connections_max);
+        }
+        if let Some(outlier) = &policy.outlier {
+            self.outlier = OutlierConfig::from_spec(outlier);
         }
         if let Some(version) = policy.proxy_protocol {
             self.proxy_protocol = Some(match version {
@@ -112,8 +140,9 @@ mod tests {
     fn a_policy_overrides_only_what_it_says() {
         let policy: TrafficPolicySpec = serde_json::from_str(
             r#"{"targetRefs": [{"name": "cart"}], "balance": {"policy": "random"},
-                "timeouts": {"request": "0s", "idle": "5s"}, "retry": {"attempts": 0},
-                "connection": {"streamsMax": 50}}"#,
+                "timeouts": {"request": "0s", "idle": "5s", "perTry": "2s"},
+                "retry": {"attempts": 0, "statuses": [503], "backoff": {"base": "5ms"}, "budget": {"ratio": 0.5}},
+                "connection": {"streamsMax": 50}, "outlier": {"consecutive": 3}}"#,
         )
         .unwrap();
         let settings = Settings::default().overridden_by(&policy);
@@ -124,10 +153,15 @@ mod tests {
                 connect_timeout: Settings::default().connect_timeout,
                 request_timeout: None,
                 idle_max: Duration::from_secs(5),
+                attempt_timeout: Some(Duration::from_secs(2)),
                 retries: 0,
+                backoff: (Duration::from_millis(5), Duration::from_millis(250)),
+                retry_on: (StatusSet::of(&[503]), GrpcStatusSet::EMPTY),
+                budget: BudgetConfig { per_mille: 500, ..BudgetConfig::default() },
                 proxy_protocol: None,
                 streams_max: 50,
                 connections_max: 16,
+                outlier: OutlierConfig { consecutive: 3, ..OutlierConfig::default() },
             }
         );
     }

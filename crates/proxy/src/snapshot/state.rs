@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use weir_policy::Nanos;
 use weir_policy::idle::{IdleConfig, IdleLearner};
+use weir_policy::outlier::Tally;
+
+use crate::eject::Ejection;
 
 /// Hands out keys that are never reused in this process.
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
@@ -27,6 +30,7 @@ pub struct EndpointState {
     avoided: AtomicBool,
     requests: AtomicU64,
     failures: AtomicU64,
+    tally: Tally,
     idle: IdleState,
 }
 
@@ -38,6 +42,7 @@ impl Default for EndpointState {
             avoided: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            tally: Tally::default(),
             idle: IdleState::default(),
         }
     }
@@ -106,6 +111,12 @@ impl EndpointState {
         self.avoided.load(Ordering::Relaxed)
     }
 
+    /// What ejection goes by.
+    #[inline]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// Remembers a failure to connect or a reset: it becomes the last choice until a success.
     pub fn mark_failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
@@ -171,11 +182,12 @@ impl EndpointState {
 pub struct UpstreamState {
     key: u64,
     last_used_s: AtomicU32,
+    ejection: Ejection,
 }
 
 impl Default for UpstreamState {
     fn default() -> Self {
-        Self { key: next_key(), last_used_s: AtomicU32::new(0) }
+        Self { key: next_key(), last_used_s: AtomicU32::new(0), ejection: Ejection::default() }
     }
 }
 
@@ -183,6 +195,12 @@ impl UpstreamState {
     /// Identifies this state within the process: what a worker's own balancer state is keyed by.
     pub const fn key(&self) -> u64 {
         self.key
+    }
+
+    /// Which of its endpoints are ejected.
+    #[inline]
+    pub const fn ejection(&self) -> &Ejection {
+        &self.ejection
     }
 
     /// Stamps a use, in whole seconds of the proxy's monotonic clock. At most one write per second.

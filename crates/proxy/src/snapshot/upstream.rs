@@ -7,7 +7,7 @@ use rand::Rng;
 use weir_model::ServiceRef;
 use weir_model::registry::Health;
 use weir_model::resource::Protocol;
-use weir_policy::balance::{Balancer, Candidates, Config, hash};
+use weir_policy::balance::{Balancer, Candidates, Config, Tried, hash};
 
 use super::settings::Settings;
 use super::state::{EndpointState, UpstreamState};
@@ -195,6 +195,25 @@ impl Upstream {
         shares
     }
 
+    /// The endpoint to take where a balancer has picked one that is ejected, because nothing better was left: the least busy
+    /// of those that are not ejected, even if it failed lately or was tried; the one picked if all are ejected.
+    #[cold]
+    pub(crate) fn instead_of_ejected(&self, picked: usize, tried: &Tried) -> usize {
+        let rank = |index: usize| {
+            let state = &self.endpoints[index].state;
+            (tried.has(index), state.is_avoided(), state.in_flight())
+        };
+        let indices = self.candidates().iter().map(|&index| index as usize);
+        let others = indices.filter(|&index| !self.is_ejected(index));
+        others.min_by_key(|&index| rank(index)).unwrap_or(picked)
+    }
+
+    /// Whether an endpoint gets no requests for a while.
+    #[inline]
+    pub(crate) fn is_ejected(&self, index: usize) -> bool {
+        self.endpoints[index].state.tally().is_ejected()
+    }
+
     /// The endpoint at an index from [`Upstream::candidates`].
     pub fn endpoint(&self, index: u32) -> &Endpoint {
         &self.endpoints[index as usize]
@@ -214,7 +233,8 @@ impl Candidates for Upstream {
 
     #[inline]
     fn avoided(&self, index: usize) -> bool {
-        self.endpoints[index].state.is_avoided()
+        let state = &self.endpoints[index].state;
+        state.is_avoided() || state.tally().is_ejected()
     }
 }
 

@@ -81,6 +81,7 @@ impl Shared {
     /// Puts a snapshot in force.
     pub(crate) fn install(&self, snapshot: Snapshot) {
         let position = snapshot.position;
+        snapshot.take_effect(&self.snapshot.load());
         self.snapshot.store(Arc::new(snapshot));
         self.in_force.send_replace(Some(position));
         self.installed.fetch_add(1, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 mod basics;
 mod bodies;
+mod breakers;
 mod capture;
 mod faults;
 mod filters;
@@ -15,7 +16,9 @@ mod lifecycle;
 mod limits;
 mod mutations;
 mod observe;
+mod outliers;
 mod policy;
+mod retries;
 mod sidecar;
 mod slow;
 mod strict;

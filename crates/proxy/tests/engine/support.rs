@@ -110,6 +110,7 @@ impl Proxy {
         let wanted: Vec<_> = snapshot.listeners.iter().map(|listener| listener.addr).collect();
         let listeners = self.engine().listeners().clone();
         listeners.bind(&wanted).unwrap();
+        snapshot.take_effect(&before);
         self.shared.snapshot.store(Arc::new(snapshot));
         listeners.commit(&wanted);
     }

@@ -8,6 +8,7 @@ use weir_http1::{
     ResponseHead, Sent, Version, WriteError, parse_response,
 };
 
+use super::super::again::Retried;
 use super::gather::Gather;
 use super::{Ended, Exchange, Link, UpstreamFault};
 use crate::http2::{self, MALFORMED, UNFIT, UNSENT};
@@ -192,6 +193,19 @@ impl Exchange {
                 self.heard = false;
                 return Err(Ended::Failed(UpstreamFault::Unanswered(unanswered)));
             }
+        }
+        if link.sidecar && (matches!(head.status(), 429 | 503) || self.asked.call.is_some()) {
+            let said = head.fields().named(buf, b"x-weir-reason").next();
+            self.kept_to_limit = said.is_some_and(Reason::is_of_a_limit);
+        }
+        // Of an interim response nothing can be taken back.
+        if let Some(again) = &link.again
+            && out.is_empty()
+            && let Some(retried) = again.ask(self, head, buf, link.worker)
+        {
+            self.upstream_keeps = false;
+            let Retried { delay, verdict, status } = retried;
+            return Err(Ended::Again { delay, verdict, status });
         }
         head.check_rest(rest).map_err(|fault| self.refuse_response(fault))?;
         link.worker.buffers.give_if_used(&mut self.partial);

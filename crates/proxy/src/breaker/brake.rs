@@ -1,0 +1,229 @@
+//! One breaker of a document, and each of the machines that it has: one for its target, or one for each rule or instance.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use weir_model::resource::traffic_policy::{Breaker as Spec, BreakerLevel};
+use weir_model::{ResourceId, ServiceRef};
+use weir_policy::Nanos;
+use weir_policy::breaker::{BreakerConfig, BreakerState, Phase, SharedBreaker, Transition};
+
+use crate::respond::StaticAnswer;
+
+/// Most machines of one breaker, for rules or instances. What comes beyond is not broken off.
+const BRAKES_MAX: usize = 4096;
+
+/// A breaker as its document has it, for one target.
+#[derive(Debug)]
+pub struct Breaker {
+    /// The document.
+    pub id: ResourceId,
+    /// Which of its breakers.
+    pub index: usize,
+    /// What it is for, as logs and metrics show it: `Service/cart`.
+    pub target: Arc<str>,
+    /// What it breaks.
+    pub level: BreakerLevel,
+    /// When it opens.
+    pub config: BreakerConfig,
+    /// What calls get that it refuses.
+    pub instead: Instead,
+    brakes: Arc<Brakes>,
+}
+
+/// What a call gets that is refused.
+#[derive(Clone, Debug, Default)]
+pub enum Instead {
+    /// 503.
+    #[default]
+    Refusal,
+    /// An answer that stands in the document.
+    Answer(Answer),
+    /// It goes to another service.
+    Service(ServiceRef),
+}
+
+/// An answer that stands in a document.
+#[derive(Clone, Debug)]
+pub struct Answer(pub(crate) Arc<StaticAnswer>);
+
+impl Instead {
+    fn of(spec: &Spec, namespace: &str) -> Self {
+        let fallback = spec.fallback.as_ref();
+        if let Some(response) = fallback.and_then(|fallback| fallback.response.as_ref()) {
+            return Self::Answer(Answer(Arc::new(StaticAnswer::new(response))));
+        }
+        match fallback.and_then(|fallback| fallback.service.as_ref()) {
+            Some(service) => {
+                let namespace = service.namespace.as_deref().unwrap_or(namespace);
+                Self::Service(ServiceRef::new(namespace, &*service.name))
+            }
+            None => Self::Refusal,
+        }
+    }
+}
+
+/// The machines of one breaker, by the rule's label or the instance's id; made when they are first needed.
+#[derive(Debug, Default)]
+struct Brakes(Mutex<HashMap<Arc<str>, Arc<Brake>>>);
+
+impl Brakes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Brake>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Breaker {
+    /// A breaker as its document has it, going on from what it was before.
+    pub(super) fn new(
+        id: &ResourceId,
+        index: usize,
+        target: Arc<str>,
+        spec: &Spec,
+        previous: Option<&Self>,
+    ) -> Self {
+        Self {
+            id: id.clone(),
+            index,
+            target,
+            level: spec.level,
+            config: BreakerConfig::from_spec(spec),
+            instead: Instead::of(spec, &id.namespace),
+            brakes: previous.map(|old| old.brakes.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The machine for a part: a rule's label, an instance's id, or nothing for the target as a whole. None where there are
+    /// too many.
+    pub(crate) fn brake(&self, part: &str, workers: usize) -> Option<Arc<Brake>> {
+        let mut brakes = self.brakes.lock();
+        if let Some(found) = brakes.get(part) {
+            return Some(found.clone());
+        }
+        if brakes.len() >= BRAKES_MAX {
+            // Those that nobody holds are for rules and instances that are gone.
+            brakes.retain(|_, brake| Arc::strong_count(brake) > 1);
+        }
+        (brakes.len() < BRAKES_MAX).then(|| {
+            let part: Arc<str> = part.into();
+            let made = Arc::new(Brake::new(part.clone(), self.config.clone(), workers));
+            brakes.insert(part, made.clone());
+            made
+        })
+    }
+
+    /// Every machine that was needed so far, in order.
+    pub fn all(&self) -> Vec<Arc<Brake>> {
+        let mut all: Vec<Arc<Brake>> = self.brakes.lock().values().cloned().collect();
+        all.sort_by(|a, b| a.part.cmp(&b.part));
+        all
+    }
+
+    /// Puts the configuration in force.
+    pub(super) fn take_effect(&self, now: Nanos) {
+        for brake in self.all() {
+            if brake.breaker.config() != self.config {
+                brake.breaker.reconfigure(self.config.clone(), now);
+            }
+        }
+    }
+
+    /// The document and which of its breakers, as metrics show it: `TrafficPolicy/cart#0`.
+    pub fn name(&self) -> String {
+        format!("{}#{}", self.id, self.index)
+    }
+}
+
+/// A machine: what decides, and what it has decided.
+#[derive(Debug)]
+pub struct Brake {
+    /// The rule or the instance that it is for; empty for all of the target.
+    pub part: Arc<str>,
+    pub(super) breaker: SharedBreaker,
+    refused: AtomicU64,
+    shadowed: AtomicU64,
+    changes: [AtomicU64; Change::ALL.len()],
+}
+
+/// What a breaker changed to, as metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Change {
+    /// It refuses calls.
+    Open,
+    /// It lets a few through.
+    HalfOpen,
+    /// It lets all through, by and by.
+    Closed,
+    /// A throttle began or ended to refuse calls.
+    Throttle,
+}
+
+impl Change {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Open, Self::HalfOpen, Self::Closed, Self::Throttle];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::Closed => "closed",
+            Self::Throttle => "throttle",
+        }
+    }
+
+    fn of(transition: &Transition) -> Self {
+        match transition.to {
+            to if to == transition.from => Self::Throttle,
+            Phase::Open => Self::Open,
+            Phase::HalfOpen => Self::HalfOpen,
+            Phase::Closed => Self::Closed,
+        }
+    }
+}
+
+impl Brake {
+    fn new(part: Arc<str>, config: BreakerConfig, workers: usize) -> Self {
+        Self {
+            part,
+            breaker: SharedBreaker::new(config, workers),
+            refused: AtomicU64::new(0),
+            shadowed: AtomicU64::new(0),
+            changes: Default::default(),
+        }
+    }
+
+    /// Counts and logs what has changed.
+    #[cold]
+    pub(super) fn tell(&self, of: &Breaker, transition: &Transition) {
+        self.changes[Change::of(transition) as usize].fetch_add(1, Ordering::Relaxed);
+        let (policy, target, part, shadow) = (of.name(), &*of.target, &*self.part, of.config.shadow);
+        if transition.to == Phase::Closed {
+            tracing::info!(policy, target, part, shadow, "breaker {transition}");
+        } else {
+            tracing::warn!(policy, target, part, shadow, "breaker {transition}");
+        }
+    }
+
+    pub(super) fn count_refused(&self, is_shadow: bool) {
+        let count = if is_shadow { &self.shadowed } else { &self.refused };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How it stands.
+    pub fn state(&self, now: Nanos) -> BreakerState {
+        self.breaker.state(now)
+    }
+
+    /// Calls that it refused, and those that only shadow has let through.
+    pub fn refused(&self) -> (u64, u64) {
+        (self.refused.load(Ordering::Relaxed), self.shadowed.load(Ordering::Relaxed))
+    }
+
+    /// How often it changed to what.
+    pub fn changes(&self) -> impl Iterator<Item = (Change, u64)> {
+        Change::ALL.into_iter().map(|to| (to, self.changes[to as usize].load(Ordering::Relaxed)))
+    }
+}

@@ -1,0 +1,118 @@
+//! Phase `break` at work on a call: its breakers are known once its rule and service are, and asked right before its first
+//! attempt.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weir_model::ServiceRef;
+use weir_model::resource::Protocol;
+use weir_policy::Nanos;
+
+use super::notes::End;
+use super::{Connection, Target};
+use crate::attempt::Exchange;
+use crate::breaker::{CallEnd, Instead, Refused};
+use crate::listen::Role;
+use crate::observe::GrpcStatus;
+use crate::respond::{Reason, Refusal};
+use crate::route::Rule;
+use crate::runtime::View;
+use crate::snapshot::Upstream;
+
+impl Connection {
+    /// Takes note of the breakers of a call, if there are any where it begins.
+    #[inline]
+    pub(super) fn take_breakers(
+        &self,
+        view: &Rc<View>,
+        rule: &Rule,
+        upstream: &Arc<Upstream>,
+        exchange: &mut Exchange,
+    ) {
+        if !view.snapshot.breakers.is_empty() && self.listener.role != Role::Inbound {
+            let chain = view.breakers(rule, upstream, self.worker.config().worker_count());
+            exchange.permits.begin(chain);
+        }
+    }
+
+    /// Asks the breakers of a call. Gives the answer, if it is refused; it may go to another service instead.
+    #[inline(never)]
+    pub(super) fn ask_breakers(&self, exchange: &mut Exchange) -> Option<Refusal> {
+        let refused = self.admit(exchange).err()?;
+        match &refused.breaker.instead {
+            Instead::Refusal => Some(refusal(&refused)),
+            Instead::Answer(answer) => Some(refusal(&refused).written_as(Some(&answer.0))),
+            Instead::Service(service) => self.send_to(service, exchange, &refused),
+        }
+    }
+
+    fn admit(&self, exchange: &mut Exchange) -> Result<(), Refused> {
+        let worker = &self.worker;
+        let now = Nanos(worker.clock.recent());
+        exchange.permits.admit(now, &mut *worker.rng.borrow_mut(), worker.index())
+    }
+
+    /// Sends a refused call to another service, whose own breakers must let it through. It goes no further from there.
+    #[cold]
+    fn send_to(&self, service: &ServiceRef, exchange: &mut Exchange, refused: &Refused) -> Option<Refusal> {
+        let view = self.worker.view();
+        let found = view.snapshot.upstream_of(service);
+        let takes_requests =
+            |upstream: &&Arc<Upstream>| upstream.known && upstream.protocol() != Protocol::Tcp;
+        let Some(upstream) = found.filter(takes_requests) else { return Some(refusal(refused)) };
+        let route = exchange.row.as_ref().map(|row| row.route.clone());
+        exchange.row = Some(self.worker.make_row(route.as_ref(), &upstream.label));
+        let rule = route.as_deref().unwrap_or_default();
+        let workers = self.worker.config().worker_count();
+        exchange.permits.begin(view.snapshot.breakers.chain(rule, &upstream.service, workers));
+        if let Err(again) = self.admit(exchange) {
+            return Some(refusal(&again));
+        }
+        exchange.target = Target::Upstream(self.worker.local(&view, upstream));
+        None
+    }
+}
+
+/// The answer to a call that is refused.
+pub(crate) fn refusal(refused: &Refused) -> Refusal {
+    let Refused { breaker, refusal: why } = refused;
+    let message = format!("{}, by {} of {}", why.why, breaker.name(), breaker.target);
+    let seconds = why.retry_after.as_secs() + u64::from(why.retry_after.subsec_nanos() > 0);
+    let mut refusal = Refusal::new(Reason::BreakerOpen, message);
+    refusal.retry_after_s = Some(u32::try_from(seconds.max(1)).unwrap_or(u32::MAX));
+    refusal
+}
+
+/// What a call's end says to its breakers.
+pub(super) fn call_end(exchange: &Exchange, end: End) -> CallEnd {
+    match end {
+        End::Own(own) => match own.reason {
+            Reason::ConnectFailed
+            | Reason::UpstreamReset
+            | Reason::UpstreamMalformed
+            | Reason::UpstreamTls
+            | Reason::Timeout => CallEnd::Failure,
+            _ => CallEnd::Unknown,
+        },
+        End::Forwarded => CallEnd::Status(status_like(exchange)),
+        // It may have been the client that was too slow.
+        End::Cut | End::ClientGone => CallEnd::Unknown,
+    }
+}
+
+/// The status of a response: for gRPC's the one of HTTP that is like it (as gRPC's gateways have it).
+pub(crate) fn status_like(exchange: &Exchange) -> u16 {
+    exchange.grpc_status().map_or(exchange.status, status_of_call)
+}
+
+/// The status of HTTP that is like one of gRPC.
+pub(crate) fn status_of_call(status: GrpcStatus) -> u16 {
+    match status.as_str() {
+        "UNAVAILABLE" => 503,
+        "DEADLINE_EXCEEDED" => 504,
+        "RESOURCE_EXHAUSTED" => 429,
+        "UNKNOWN" | "INTERNAL" | "DATA_LOSS" | "MISSING" => 500,
+        "UNIMPLEMENTED" => 501,
+        _ => 200,
+    }
+}

@@ -1,0 +1,258 @@
+//! Breakers at work: who is refused, what he gets instead, and how it goes on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use weir_proxy::explain::{Request, explain};
+
+use crate::support::{Gate, Proxy, Upstream, documents, eventually};
+
+/// An upstream that answers with the status that it is told to.
+struct Told {
+    upstream: Upstream,
+    status: Arc<AtomicU16>,
+}
+
+impl Told {
+    fn to(status: u16) -> Self {
+        let status = Arc::new(AtomicU16::new(status));
+        let told = status.clone();
+        let upstream = Upstream::start(move |conn| {
+            loop {
+                conn.request()?;
+                let status = told.load(Ordering::SeqCst);
+                conn.write(format!("HTTP/1.1 {status} Told\r\nContent-Length: 0\r\n\r\n"))?;
+            }
+        });
+        Self { upstream, status }
+    }
+
+    fn tell(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
+    fn requests(&self) -> usize {
+        requests(&self.upstream)
+    }
+}
+
+fn requests(upstream: &Upstream) -> usize {
+    String::from_utf8_lossy(&upstream.received()).matches(" HTTP/1.1\r\n").count()
+}
+
+fn broken(upstreams: &[SocketAddr], breaker: &str) -> String {
+    documents(upstreams, &format!("outlier: {{enabled: false}}\n  breakers: [{{{breaker}}}]"))
+}
+
+fn metric(proxy: &Proxy, line: &str) -> bool {
+    proxy.text().lines().any(|one| one == line)
+}
+
+/// The labels of the breaker that there is, for a part of its target.
+fn labels(part: &str) -> String {
+    format!("breaker=\"TrafficPolicy/app#0\",target=\"Service/app\",part=\"{part}\"")
+}
+
+const THREE: &str = "strategy: consecutive, failures: 3, open: 1h, openMax: 1h";
+
+#[test]
+fn an_open_breaker_refuses_and_outlives_a_snapshot() {
+    let app = Told::to(500);
+    let documents = broken(&[app.upstream.addr], THREE);
+    let mut proxy = Proxy::gateway(&documents);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    for _ in 0..2 {
+        let refused = client.get("/");
+        assert_eq!((refused.status, refused.field("x-weir-reason")), (503, Some("breaker_open")));
+        let after: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+        assert!((3500..=3600).contains(&after), "{after}");
+        assert!(refused.text().contains("TrafficPolicy/app#0 of Service/app"), "{}", refused.text());
+        proxy.publish(&documents.replace("failures: 3", "failures: 4"));
+    }
+    assert_eq!(app.requests(), 3);
+    let of = labels("");
+    assert!(metric(&proxy, &format!("weir_proxy_breaker_state{{{of}}} 2")), "{}", proxy.text());
+    assert!(metric(&proxy, &format!("weir_proxy_breaker_transitions_total{{{of},to=\"open\"}} 1")));
+    assert!(metric(&proxy, &format!("weir_proxy_breaker_refused_total{{{of}}} 2")));
+    let request = Request::parse("GET", "http://app/", []).unwrap();
+    let text = explain(&proxy.shared.snapshot.load(), &request, &mut SmallRng::seed_from_u64(1)).to_string();
+    assert!(text.contains("TrafficPolicy/app#0 of Service/app: 2 refused"), "{text}");
+    assert!(text.contains("Open (consecutive)"), "{text}");
+    // A call of gRPC is told in its own way.
+    client.send(
+        "POST /a.B/C HTTP/1.1\r\nHost: app\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n",
+    );
+    let refused = client.response();
+    assert_eq!((refused.status, refused.field("grpc-status")), (200, Some("14")));
+}
+
+#[test]
+fn probes_close_it_again() {
+    let app = Told::to(503);
+    let breaker = "strategy: consecutive, failures: 2, open: 20ms, openMax: 40ms, probes: 2, ramp: 0s";
+    let proxy = Proxy::gateway(&broken(&[app.upstream.addr], breaker));
+    let mut client = proxy.client();
+    let of = labels("");
+    eventually("it to open for good a few times", || {
+        client.get("/");
+        metric(&proxy, &format!("weir_proxy_breaker_transitions_total{{{of},to=\"open\"}} 3"))
+    });
+    app.tell(200);
+    eventually("it to close", || {
+        client.get("/");
+        metric(&proxy, &format!("weir_proxy_breaker_transitions_total{{{of},to=\"closed\"}} 1"))
+    });
+    for _ in 0..10 {
+        assert_eq!(client.get("/").status, 200);
+    }
+}
+
+#[test]
+fn shadow_lets_all_through() {
+    let app = Told::to(500);
+    let proxy = Proxy::gateway(&broken(&[app.upstream.addr], &format!("{THREE}, shadow: true")));
+    let mut client = proxy.client();
+    for _ in 0..6 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    let of = labels("");
+    assert!(
+        metric(&proxy, &format!("weir_proxy_breaker_shadow_refused_total{{{of}}} 3")),
+        "{}",
+        proxy.text()
+    );
+    assert!(metric(&proxy, &format!("weir_proxy_breaker_refused_total{{{of}}} 0")));
+}
+
+#[test]
+fn a_document_may_have_the_answer() {
+    let app = Told::to(500);
+    let fallback = "fallback: {response: {status: 200, headers: [{name: content-type, value: application/json}], body: \"[]\"}}";
+    let proxy = Proxy::gateway(&broken(&[app.upstream.addr], &format!("{THREE}, {fallback}")));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    let instead = client.get("/");
+    assert_eq!((instead.status, instead.text().as_str()), (200, "[]"));
+    assert_eq!(instead.field("content-type"), Some("application/json"));
+}
+
+#[test]
+fn another_service_may_answer() {
+    let (app, spare) = (Told::to(500), Upstream::echo());
+    let documents = broken(&[app.upstream.addr], &format!("{THREE}, fallback: {{service: {{name: spare}}}}"));
+    let spare_service = format!(
+        "---\nkind: Service\napiVersion: weir.dev/v1\nmetadata: {{name: spare}}\nspec: {{endpoints: [{{address: 127.0.0.1, port: {}}}]}}\n",
+        spare.addr.port()
+    );
+    let proxy = Proxy::gateway(&(documents + &spare_service));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    let instead = client.get("/x");
+    assert_eq!(instead.status, 200);
+    assert!(instead.text().starts_with("GET /x HTTP/1.1\r\n"), "{}", instead.text());
+    assert_eq!((app.requests(), requests(&spare)), (3, 1));
+    let counted = "weir_proxy_requests_total{service=\"spare\",route=\"HTTPRoute/all#0\",class=\"2xx\",decision=\"forwarded\"} 1";
+    // It is counted once the client has all of it.
+    eventually("the call to be counted", || metric(&proxy, counted));
+}
+
+#[test]
+fn each_rule_has_its_own() {
+    let app = Told::to(500);
+    let rules =
+        "rules: [{matches: [{path: {value: /a}}], backendRefs: [{name: app}]}, {backendRefs: [{name: app}]}]";
+    let documents = broken(&[app.upstream.addr], &format!("level: route, {THREE}"))
+        .replace("rules: [{backendRefs: [{name: app}]}]", rules);
+    let proxy = Proxy::gateway(&documents);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/a").status, 500);
+    }
+    assert_eq!(client.get("/a").status, 503);
+    app.tell(200);
+    assert_eq!(client.get("/b").status, 200, "another rule");
+    assert!(metric(&proxy, &format!("weir_proxy_breaker_state{{{}}} 2", labels("HTTPRoute/all#0"))));
+    assert!(metric(&proxy, &format!("weir_proxy_breaker_state{{{}}} 0", labels("HTTPRoute/all#1"))));
+}
+
+#[test]
+fn an_instance_that_is_broken_off_is_no_candidate() {
+    let (ill, well) = (Told::to(500), Upstream::echo());
+    let proxy =
+        Proxy::gateway(&broken(&[ill.upstream.addr, well.addr], &format!("level: instance, {THREE}")));
+    let mut client = proxy.client();
+    eventually("the ill one to be broken off", || {
+        client.get("/");
+        ill.requests() == 3
+    });
+    for _ in 0..30 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!(ill.requests(), 3);
+    assert!(metric(
+        &proxy,
+        &format!("weir_proxy_breaker_state{{{}}} 2", labels(&ill.upstream.addr.to_string()))
+    ));
+}
+
+#[test]
+fn when_all_instances_are_broken_off_the_call_is_refused() {
+    let app = Told::to(500);
+    let proxy = Proxy::gateway(&broken(&[app.upstream.addr], &format!("level: instance, {THREE}")));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    let refused = client.get("/");
+    assert_eq!((refused.status, refused.field("x-weir-reason")), (503, Some("breaker_open")));
+    assert_eq!(app.requests(), 3);
+}
+
+#[test]
+fn a_probe_whose_client_leaves_gives_its_place_back() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let first = Arc::new(AtomicU16::new(0));
+    let counted = first.clone();
+    let app = Upstream::start(move |conn| {
+        loop {
+            conn.request()?;
+            match counted.fetch_add(1, Ordering::SeqCst) {
+                0 => conn.write("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")?,
+                1 => {
+                    // The probe: it is given up before it is answered.
+                    gate.wait();
+                    return Ok(());
+                }
+                _ => conn.ok(b"well")?,
+            }
+        }
+    });
+    let breaker = "strategy: consecutive, failures: 1, open: 20ms, openMax: 20ms, probes: 1, ramp: 0s";
+    let proxy = Proxy::gateway(&broken(&[app.addr], breaker));
+    assert_eq!(proxy.client().get("/").status, 500);
+    eventually("a probe to be under way", || {
+        let mut probe = proxy.client();
+        probe.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+        // Either it is refused at once, or it waits until it leaves.
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(100);
+        while std::time::Instant::now() < until && first.load(Ordering::SeqCst) < 2 {
+            std::thread::yield_now();
+        }
+        first.load(Ordering::SeqCst) == 2
+    });
+    // Its lease would last for 30 s, longer than any test waits.
+    let mut client = proxy.client();
+    eventually("the next one to be the probe", || client.get("/").status == 200);
+    opened.open();
+}
