@@ -93,10 +93,12 @@ impl SharedBreaker {
         worker: usize,
     ) -> Option<Transition> {
         let gate = self.face.gate.load(Ordering::Acquire);
-        if permit.probe == 0 && (outcome.ended == Ended::Cancelled || permit.generation != generation(gate)) {
+        let is_of_now = permit.generation == generation(gate);
+        if permit.probe == 0 && (outcome.ended == Ended::Cancelled || !is_of_now) {
             return None;
         }
-        if gate & 1 == 0 && outcome.ended == Ended::Success && !self.is_slow(outcome.latency) {
+        // A probe that comes back late may be of an earlier state, too.
+        if gate & 1 == 0 && is_of_now && outcome.ended == Ended::Success && !self.is_slow(outcome.latency) {
             self.success(now, worker);
             return None;
         }

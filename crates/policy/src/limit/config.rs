@@ -247,14 +247,17 @@ fn leaky_queue(spec: &RateLimitSpec) -> QueueConfig {
     }
 }
 
-/// A timeout that is asked for holds while there is no backlog; in one, a twentieth of it, as with the defaults.
+/// A timeout that is asked for is the longest wait. Under a limit that is found out it holds while there is no backlog; in one, a
+/// twentieth of it, as with the defaults: long waits there mean that the upstream has too much to do.
 fn gate_queue(spec: &RateLimitSpec) -> QueueConfig {
     let queue = spec.queue.as_ref();
     let timeout = queue.and_then(|queue| queue.timeout).map_or(QueueConfig::GATE.timeout, |span| span.0);
+    let is_asked_for = queue.is_some_and(|queue| queue.timeout.is_some());
+    let is_plain = is_asked_for && spec.algorithm == LimitAlgorithm::Concurrency;
     QueueConfig {
         max: queue.and_then(|queue| queue.max).unwrap_or(QueueConfig::GATE.max),
         timeout,
-        timeout_backlog: timeout / 20,
+        timeout_backlog: if is_plain { timeout } else { timeout / 20 },
     }
 }
 

@@ -163,7 +163,8 @@ fn refusal(limit: &Limit, refused: &Refused) -> Refusal {
     let message = format!("{}, by {}", refused.why, limit.id);
     let mut lines = Lines::default();
     if let Some(quota) = refused.quota {
-        quota_lines(&limit.id.name, &quota, &mut lines.0);
+        let again_secs = quota.reset_secs().max(refused.retry_after_secs());
+        quota_lines(&limit.id.name, &quota, again_secs, &mut lines.0);
     }
     let mut refusal = Refusal::new(reason, message);
     refusal.lines = Some(Box::new(lines));
@@ -172,15 +173,13 @@ fn refusal(limit: &Limit, refused: &Refused) -> Refusal {
 }
 
 /// What is left (draft-ietf-httpapi-ratelimit-headers, sections 3 and 4).
-fn quota_lines(name: &str, quota: &Quota, out: &mut Vec<u8>) {
+fn quota_lines(name: &str, quota: &Quota, again_secs: u64, out: &mut Vec<u8>) {
     use std::io::Write;
     let window = quota.window.as_secs() + u64::from(quota.window.subsec_nanos() > 0);
     // Writing into memory cannot fail. A resource's name has no quotes.
     let _ = write!(
         out,
         "ratelimit-policy: \"{name}\";q={};w={window}\r\nratelimit: \"{name}\";r={};t={}\r\n",
-        quota.limit,
-        quota.remaining,
-        quota.reset_secs(),
+        quota.limit, quota.remaining, again_secs,
     );
 }

@@ -111,6 +111,9 @@ impl Pass {
         match asked {
             Asked::Admitted { turn } => {
                 self.turn = Some(turn).filter(|turn| *turn > now);
+                if self.turn.is_some() {
+                    chain.iter().filter(|limit| limit.is_of_turns()).for_each(|limit| limit.count_waited());
+                }
                 if self.turn.is_none() && count == chain.len() {
                     chain.iter().for_each(|limit| limit.count_admitted());
                 }

@@ -41,8 +41,8 @@ struct Counts {
     waited: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
     shadowed: [AtomicU64; Why::ALL.len()],
-    /// When it refused last, in seconds and one more; 0: never.
-    refused_at_s: AtomicU32,
+    /// When it refused last, and would have refused last in shadow, in seconds and one more; 0: never.
+    refused_at_s: [AtomicU32; 2],
 }
 
 impl Limit {
@@ -75,6 +75,11 @@ impl Limit {
     /// Whether it bounds what is in flight, so that whoever waits for others must not hold it.
     pub(super) fn is_of_places(&self) -> bool {
         matches!(self.limiter.config().algorithm, Algorithm::Concurrency { .. } | Algorithm::Adaptive { .. })
+    }
+
+    /// Whether it gives requests their turns.
+    pub(super) fn is_of_turns(&self) -> bool {
+        matches!(self.limiter.config().algorithm, Algorithm::LeakyBucket { .. })
     }
 
     /// Tells one that waited how it goes on. If nobody waits for it any more, what it was given is given back.
@@ -119,7 +124,7 @@ impl Limit {
         let counts = if is_shadow { &self.counts.shadowed } else { &self.counts.refused };
         counts[refusal.why as usize].fetch_add(1, Ordering::Relaxed);
         let now_s = u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX).saturating_add(1);
-        let before_s = self.counts.refused_at_s.swap(now_s, Ordering::Relaxed);
+        let before_s = self.counts.refused_at_s[usize::from(is_shadow)].swap(now_s, Ordering::Relaxed);
         if before_s == 0 || now_s.saturating_sub(before_s) > QUIET_S {
             self.say(refusal, is_shadow, now);
         }

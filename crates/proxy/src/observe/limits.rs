@@ -17,7 +17,7 @@ pub(super) fn render(out: &mut Exposition, table: &LimitTable) {
         }
     };
     counter("weir_proxy_limit_admitted_total", "Requests that a limit let through.", Limit::admitted);
-    counter("weir_proxy_limit_waited_total", "Requests that waited for a place.", Limit::waited);
+    counter("weir_proxy_limit_waited_total", "Requests that waited for a place or a turn.", Limit::waited);
     refusals(out, limits);
     let now = process_now();
     let help = "Requests in flight under a limit of concurrency for all.";

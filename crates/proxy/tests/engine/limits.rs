@@ -279,3 +279,39 @@ fn who_leaves_before_his_turn_gives_it_back() {
     }
     assert_eq!(requests(&app), 1);
 }
+
+#[test]
+fn each_one_in_a_queue_has_the_whole_time() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let app = gated(gate);
+    let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 5, timeout: 600ms}}";
+    let proxy = proxy(app.addr, &[("one", spec)]);
+    let mut first = Client::connect(proxy.addr());
+    first.send("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    eventually("the first to be under way", || requests(&app) == 1);
+    let waits = || {
+        std::thread::spawn({
+            let addr = proxy.addr();
+            move || {
+                let begun = Instant::now();
+                (get(&mut Client::connect(addr), "/", "").status, begun.elapsed())
+            }
+        })
+    };
+    let waited = |count: u32| {
+        format!("weir_proxy_limit_waited_total{{limit=\"RateLimit/one\",target=\"Service/app\"}} {count}")
+    };
+    let early = waits();
+    eventually("one to wait", || metric(&proxy, &waited(1)));
+    // Well after the first: what ends its wait must not end that of others.
+    std::thread::sleep(Duration::from_millis(300));
+    let late = waits();
+    for who in [early, late] {
+        let (status, took) = who.join().unwrap();
+        assert_eq!(status, 503);
+        assert!(took >= Duration::from_millis(600), "{took:?}");
+    }
+    opened.open();
+    assert_eq!(first.response().status, 200);
+}
