@@ -157,9 +157,9 @@ fn no_mutant_reaches_the_upstream_in_a_form_that_can_be_misread() {
         assert!(faults.is_empty(), "mutant {number} of seed {seed}: {:?}\nfrom {mutant:?}", *faults);
     }
     let served = *served.lock().unwrap();
-    // Mutants that are all alike would show nothing.
+    // Mutants that are all alike would show nothing. Half of them begin with what is refused as it is.
     assert!(
-        served > MUTANTS / 10 && refused > MUTANTS / 10,
+        served > MUTANTS / 25 && refused > MUTANTS / 10,
         "seed {seed}: {served} served, {refused} refused"
     );
     assert!(served <= asked, "seed {seed}: {served} requests arrived, and {asked} were sent");
