@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use weir_model::names::GRPC_STATUSES;
+
 /// The lowest status of HTTP (RFC 9110, section 15).
 const HTTP_MIN: u16 = 100;
 /// One more than the highest.
@@ -58,35 +60,14 @@ impl fmt::Display for StatusSet {
     }
 }
 
-/// The names of gRPC's statuses; each stands at its code ("Status codes and their use in gRPC").
-const GRPC_NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 /// The code of a gRPC status by its name, whatever its case.
 pub fn grpc_code(name: &str) -> Option<u32> {
-    (0u32..).zip(GRPC_NAMES).find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(code, _)| code)
+    (0u32..).zip(GRPC_STATUSES).find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(code, _)| code)
 }
 
 /// The name of a gRPC status by its code.
 pub fn grpc_name(code: u32) -> Option<&'static str> {
-    usize::try_from(code).ok().and_then(|code| GRPC_NAMES.get(code).copied())
+    usize::try_from(code).ok().and_then(|code| GRPC_STATUSES.get(code).copied())
 }
 
 /// Statuses of gRPC.
