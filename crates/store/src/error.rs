@@ -86,6 +86,12 @@ pub enum Error {
         /// What the storage said.
         reason: String,
     },
+    /// The store is elsewhere, and does not answer, or has no majority. A write may have happened nevertheless.
+    #[error("the store cannot be reached: {reason}")]
+    Unavailable {
+        /// What is wrong.
+        reason: String,
+    },
     /// Another process has the store open.
     #[error("{path} is in use by another process")]
     InUse {
@@ -139,6 +145,6 @@ impl Error {
 
     /// Whether the same call may succeed later without a change to it.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Overloaded { .. } | Self::WriteRefused { .. })
+        matches!(self, Self::Overloaded { .. } | Self::WriteRefused { .. } | Self::Unavailable { .. })
     }
 }

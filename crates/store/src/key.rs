@@ -182,6 +182,11 @@ impl KeyRange {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
     }
 
+    /// Where it begins, included, and where it ends, excluded, if it ends.
+    pub(crate) fn ends(&self) -> (&[u8], Option<&[u8]>) {
+        (&self.start, self.end.as_deref())
+    }
+
     /// The bounds in the form that ordered maps take. Only for ranges that are not empty: an ordered map panics on
     /// a start after the end.
     pub(crate) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {

@@ -1,8 +1,8 @@
 //! The store: ordered keys, one global revision, compare-and-commit transactions, watches and leases.
 //!
-//! The model is etcd's, cut down to what Weir needs, so that an etcd cluster can be one of the engines. The others are
+//! The model is etcd's, cut down to what Weir needs, so that an etcd cluster can be one of the engines ([`Etcd`]). The others are
 //! [`Memory`] (tests and `dev`) and [`Embedded`] (one node, one file, group commit). One contract suite,
-//! `tests/contract.rs`, runs over every engine and decides what an engine must do.
+//! `tests/contract`, runs over every engine and decides what an engine must do.
 //!
 //! ```text
 //! commit ──> engine ──> one revision, durable ──> visible to reads ──> watches ──> the caller's answer
@@ -15,6 +15,7 @@ pub mod clock;
 mod embedded;
 mod epoch;
 mod error;
+mod etcd;
 pub mod json;
 pub mod key;
 mod limits;
@@ -25,6 +26,7 @@ mod shared;
 mod spec;
 mod state;
 mod txn;
+mod validate;
 mod watch;
 
 use std::time::Duration;
@@ -33,6 +35,7 @@ use futures_util::future::BoxFuture;
 
 pub use embedded::{Embedded, Opener, Options};
 pub use error::Error;
+pub use etcd::{Etcd, EtcdAddress, EtcdOptions};
 pub use key::{Key, KeyRange};
 pub use limits::Limits;
 pub use memory::Memory;
@@ -47,7 +50,7 @@ pub use weir_model::{Position, Revision};
 
 /// An engine. Share it as `Arc<dyn Store>`.
 ///
-/// All calls may fail with [`Error::Closed`]. A call whose future is dropped may still take effect.
+/// All calls may fail with [`Error::Closed`], and with [`Error::Unavailable`] where the store is elsewhere. A call whose future is dropped may still take effect.
 pub trait Store: Send + Sync + 'static {
     /// The engine's bounds.
     fn limits(&self) -> Limits;
@@ -71,7 +74,7 @@ pub trait Store: Send + Sync + 'static {
     /// and visible to reads when this answers. A transaction that changes nothing makes no revision.
     ///
     /// Errors: [`Error::LimitExceeded`], [`Error::DuplicateKey`], [`Error::LeaseNotFound`], [`Error::Overloaded`],
-    /// [`Error::WriteRefused`]. A condition that does not hold is not an error: see [`Outcome::succeeded`].
+    /// [`Error::WriteRefused`], [`Error::Unavailable`]. A condition that does not hold is not an error: see [`Outcome::succeeded`].
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Outcome, Error>>;
 
     /// The changes of a range, from a revision on, that one included. A watch from the revision after a read's

@@ -49,7 +49,7 @@ fn execute(shared: &Shared, command: Command) -> Result<Answer, Error> {
         let changes = staging.finish();
         let (revision, leases) = (changes.revision, !changes.leases.is_empty());
         state.apply(changes);
-        Ok((answer, revision, leases))
+        Ok::<_, Error>((answer, revision, leases))
     })?;
     shared.announce(revision, leases);
     Ok(answer)

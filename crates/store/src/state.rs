@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub(crate) use history::History;
 pub(crate) use leases::{LeaseChange, Leases};
-pub(crate) use staging::{Answer, Changes, Command, Staging};
+pub(crate) use staging::{Answer, Changes, Command, Staging, validate_ttl};
 
 use crate::{Entry, Error, Event, Key, KeyRange, KeyValue, Limits, Page, Position, Read, Revision};
 

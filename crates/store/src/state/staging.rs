@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::validate::{txn_bytes, validate, within};
+
 use super::{Commit, Entries, LeaseChange, Overlay, State, keys_in, lookup, page, size};
 use crate::{
     Compare, Entry, Error, Event, Key, Lease, LeaseId, Op, Outcome, Page, Position, Read, Relation, Revision,
@@ -20,6 +22,15 @@ const LEASE_COUNTER_BITS: u32 = 24;
 
 /// One part in so many of `state_bytes_max` is kept for changes of keys that are there.
 const STATE_ROOM_PARTS: u64 = 16;
+
+/// Refuses a time to live that no engine grants.
+pub(crate) fn validate_ttl(ttl: Duration) -> Result<(), Error> {
+    if (TTL_MIN..=TTL_MAX).contains(&ttl) {
+        return Ok(());
+    }
+    let reason = format!("expected {TTL_MIN:?} to {} s, got {ttl:?}", TTL_MAX.as_secs());
+    Err(Error::InvalidArgument { field: "ttl", reason })
+}
 
 /// What can be asked of the writer of a store.
 #[derive(Debug)]
@@ -247,10 +258,7 @@ impl<'a> Staging<'a> {
     }
 
     fn grant(&mut self, ttl: Duration, now: Duration) -> Result<Lease, Error> {
-        if !(TTL_MIN..=TTL_MAX).contains(&ttl) {
-            let reason = format!("expected {TTL_MIN:?} to {} s, got {ttl:?}", TTL_MAX.as_secs());
-            return Err(Error::InvalidArgument { field: "ttl", reason });
-        }
+        validate_ttl(ttl)?;
         // Leases that end in the same batch still count: the bound may refuse a little early, never late.
         if self.state.leases.len() + self.granted >= self.state.limits.leases_max {
             return Err(Error::Overloaded { what: "leases_max", max: self.state.limits.leases_max as u64 });
@@ -317,36 +325,11 @@ impl<'a> Staging<'a> {
 
     /// Refuses what breaks a limit or names a lease that is not alive.
     fn validate(&self, txn: &Txn, now: Duration) -> Result<(), Error> {
-        let limits = &self.state.limits;
-        let ops = txn.compares.len() + txn.writes.len() + txn.otherwise.len();
-        within(|| "the number of operations".into(), "txn_ops_max", limits.txn_ops_max, ops)?;
-        within(
-            || "the size of the transaction".into(),
-            "txn_bytes_max",
-            limits.txn_bytes_max,
-            txn_bytes(txn),
-        )?;
-        if txn.otherwise.iter().any(|read| read.at.is_some()) {
-            let reason = "a read inside a transaction is always of its own revision".to_owned();
-            return Err(Error::InvalidArgument { field: "otherwise.at", reason });
-        }
-        validate_distinct(&txn.writes)?;
+        validate(txn, &self.state.limits)?;
         let mut attached: BTreeMap<LeaseId, usize> = BTreeMap::new();
         for op in &txn.writes {
-            if let Op::Put { key, value, lease } = op {
-                within(
-                    || format!("the value of {key}"),
-                    "value_bytes_max",
-                    limits.value_bytes_max,
-                    value.len(),
-                )?;
-                within(
-                    || format!("the length of {key}"),
-                    "key_bytes_max",
-                    limits.key_bytes_max,
-                    key.as_str().len(),
-                )?;
-                lease.inspect(|lease| *attached.entry(*lease).or_default() += 1);
+            if let Op::Put { lease: Some(lease), .. } = op {
+                *attached.entry(*lease).or_default() += 1;
             }
         }
         for (id, keys) in attached {
@@ -383,38 +366,6 @@ fn lease_id(epoch: u64, counter: u64) -> LeaseId {
     LeaseId::from_u64(id).or(LeaseId::from_u64(u64::MAX >> 1)).expect("not zero")
 }
 
-/// Refuses a transaction that writes a key twice, be it by name or by a range: what would win?
-fn validate_distinct(writes: &[Op]) -> Result<(), Error> {
-    let mut named = BTreeSet::new();
-    for op in writes {
-        if let Op::Put { key, .. } | Op::Delete(key) = op
-            && !named.insert(key)
-        {
-            return Err(Error::DuplicateKey { key: key.to_string() });
-        }
-    }
-    for op in writes {
-        if let Op::DeleteRange(range) = op
-            && let Some(key) = named.iter().find(|key| range.contains(key))
-        {
-            return Err(Error::DuplicateKey { key: key.to_string() });
-        }
-    }
-    Ok(())
-}
-
-fn within(
-    what: impl FnOnce() -> String,
-    limit: &'static str,
-    max: usize,
-    actual: usize,
-) -> Result<(), Error> {
-    if actual > max {
-        return Err(Error::LimitExceeded { what: what(), limit, max: max as u64, actual: actual as u64 });
-    }
-    Ok(())
-}
-
 fn related<T: Ord + ?Sized>(stored: &T, relation: Relation, than: &T) -> bool {
     match relation {
         Relation::Equal => stored == than,
@@ -422,20 +373,6 @@ fn related<T: Ord + ?Sized>(stored: &T, relation: Relation, than: &T) -> bool {
         Relation::Less => stored < than,
         Relation::Greater => stored > than,
     }
-}
-
-/// Keys and values of a transaction, in bytes.
-fn txn_bytes(txn: &Txn) -> usize {
-    let compare = |compare: &Compare| {
-        let value = if let Compare::Value(_, _, value) = compare { value.len() } else { 0 };
-        compare.key().as_str().len() + value
-    };
-    let op = |op: &Op| match op {
-        Op::Put { key, value, .. } => key.as_str().len() + value.len(),
-        Op::Delete(key) => key.as_str().len(),
-        Op::DeleteRange(_) => 0,
-    };
-    txn.compares.iter().map(compare).sum::<usize>() + txn.writes.iter().map(op).sum::<usize>()
 }
 
 #[cfg(test)]

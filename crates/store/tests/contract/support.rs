@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use weir_store::clock::ManualClock;
-use weir_store::{Batch, Embedded, Key, Limits, Memory, Options, Outcome, Revision, Store, Txn, Watch};
+use weir_store::{
+    Batch, Embedded, Etcd, EtcdOptions, Key, Limits, Memory, Options, Outcome, Revision, Store, Txn, Watch,
+};
+
+use crate::etcd_member::Member;
 
 /// Nothing in these tests takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -15,6 +19,7 @@ pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: ManualClock,
     _folder: Option<TempDir>,
+    _member: Option<Member>,
 }
 
 /// Makes a fresh store of one engine.
@@ -22,7 +27,12 @@ pub(crate) type Make = fn(Limits) -> Fixture;
 
 pub(crate) fn memory(limits: Limits) -> Fixture {
     let clock = ManualClock::new();
-    Fixture { store: Arc::new(Memory::with(limits, Arc::new(clock.clone()))), clock, _folder: None }
+    Fixture {
+        store: Arc::new(Memory::with(limits, Arc::new(clock.clone()))),
+        clock,
+        _folder: None,
+        _member: None,
+    }
 }
 
 pub(crate) fn embedded(limits: Limits) -> Fixture {
@@ -32,7 +42,17 @@ pub(crate) fn embedded(limits: Limits) -> Fixture {
     options.limits = limits;
     options.clock = Arc::new(clock.clone());
     let store = Embedded::open(folder.path().join("store"), options).expect("a new store opens");
-    Fixture { store: Arc::new(store), clock, _folder: Some(folder) }
+    Fixture { store: Arc::new(store), clock, _folder: Some(folder), _member: None }
+}
+
+/// An etcd of its own. Its clock cannot be moved.
+pub(crate) fn etcd(limits: Limits) -> Fixture {
+    let member = Member::start();
+    let mut options = EtcdOptions::default();
+    options.limits = limits;
+    let open = || tokio::runtime::Handle::current().block_on(Etcd::open(&member.address(), options));
+    let store = tokio::task::block_in_place(open).expect("etcd answers");
+    Fixture { store: Arc::new(store), clock: ManualClock::new(), _folder: None, _member: Some(member) }
 }
 
 pub(crate) fn key(name: &str) -> Key {
