@@ -122,7 +122,8 @@ impl Shared {
         Ok(Position { epoch: self.epoch, revision: convert::unsigned(header.revision) })
     }
 
-    /// The same for an answer to somebody who may wait for a watch to show it.
+    /// The same for an answer to somebody who may wait for a watch to show it, and that is not about a change of Weir's own,
+    /// which watches are told of anyway.
     fn seen(&self, header: Option<&ResponseHeader>) -> Result<Position, Error> {
         let position = self.position(header)?;
         self.answered.send_if_modified(|answered| {
@@ -187,12 +188,17 @@ impl Shared {
         let ask = async |channel, request| {
             KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).txn(request).await
         };
-        let answer = match self.client.call(Repeat::Unsent, request, ask).await {
+        let mut answer = match self.client.call(Repeat::Unsent, request, ask).await {
             Err(Fault::Lease) => return Err(self.lost_lease(&shape).await),
             other => other?,
         };
-        let position = self.seen(answer.header.as_ref())?;
-        self.layout.outcome(answer, &shape, position, self.limits.range_entries_max)
+        let header = answer.header.take();
+        let position = self.position(header.as_ref())?;
+        let outcome = self.layout.outcome(answer, &shape, position, self.limits.range_entries_max)?;
+        if !outcome.changes() {
+            self.seen(header.as_ref())?;
+        }
+        Ok(outcome)
     }
 
     /// Which lease of a transaction does not exist.

@@ -264,6 +264,17 @@ pub struct Outcome {
     pub reads: Vec<Page>,
 }
 
+impl Outcome {
+    /// Whether anything was changed: then the position is the transaction's own.
+    pub(crate) fn changes(&self) -> bool {
+        self.writes.iter().any(|written| match written {
+            Written::Put(_) => true,
+            Written::Deleted(before) => before.is_some(),
+            Written::RangeDeleted(keys) => *keys > 0,
+        })
+    }
+}
+
 /// A granted lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -289,6 +300,7 @@ pub struct Event {
 pub struct Batch {
     /// The transaction's position.
     pub position: Position,
-    /// Its changes, in the order of their keys; never empty.
+    /// Its changes, in the order of their keys. Empty only if the position has moved without a change of a watched key,
+    /// which a watch of all keys is told where a store is shared with others.
     pub events: Arc<[Event]>,
 }

@@ -25,7 +25,7 @@ use crate::{Batch, Error, KeyRange, Position, Revision};
 
 /// How long a watch of everything waits for a revision that somebody was answered, before it has one made that it will be
 /// told of: that revision changed keys of others.
-const TICK_AFTER: Duration = Duration::from_millis(20);
+const TICK_AFTER: Duration = Duration::from_millis(100);
 /// How long before it tries again to connect; doubled up to the other.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);

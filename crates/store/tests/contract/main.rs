@@ -130,7 +130,6 @@ engines! { etcd:
         a_compacted_start_is_refused
         dropping_a_wait_loses_nothing
         no_change_is_slept_through
-        closing_ends_watches
         watches_are_bounded
     }
     leases {

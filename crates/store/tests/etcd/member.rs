@@ -13,54 +13,91 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often another port is tried because somebody has taken the first meanwhile.
 const TRIES_MAX: usize = 5;
 
-/// A cluster of one, in memory if the machine has a place for that. Ended when dropped.
+/// A member of a cluster; its data is in memory if the machine has a place for that. Ended when dropped.
 pub(crate) struct Member {
-    process: Child,
+    process: Option<Child>,
     client: u16,
-    folder: TempDir,
     arguments: Vec<String>,
+    folder: TempDir,
 }
 
 impl Member {
-    /// A new one.
+    /// A cluster of one.
     pub(crate) fn start() -> Self {
-        Self::start_with(&[])
+        Self::cluster(1).pop().expect("one")
     }
 
-    /// The same with more arguments for `etcd`.
-    pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    /// A cluster of so many, whose clients are answered.
+    pub(crate) fn cluster(size: usize) -> Vec<Self> {
         for _ in 0..TRIES_MAX {
-            let shm = PathBuf::from("/dev/shm");
-            let place = if shm.is_dir() { shm } else { std::env::temp_dir() };
-            let folder = tempfile::tempdir_in(place).expect("a temporary folder");
-            let (client, peer) = (free_port(), free_port());
-            let process = run(&folder, client, peer, &arguments);
-            let mut member = Self { process, client, folder, arguments: arguments.clone() };
-            if member.answers() {
-                return member;
+            let ports: Vec<(u16, u16)> = (0..size).map(|_| (free_port(), free_port())).collect();
+            let peers: Vec<String> = ports
+                .iter()
+                .enumerate()
+                .map(|(i, (_, peer))| format!("m{i}=http://127.0.0.1:{peer}"))
+                .collect();
+            let peers = peers.join(",");
+            let start = |(i, (client, peer)): (usize, (u16, u16))| Self::new(i, client, peer, &peers);
+            let mut members: Vec<Self> = ports.into_iter().enumerate().map(start).collect();
+            if members.iter_mut().all(Self::answers) {
+                return members;
             }
         }
         panic!("etcd does not start; is it installed (Debian: etcd-server)?");
     }
 
-    /// How to reach it.
+    fn new(number: usize, client: u16, peer: u16, peers: &str) -> Self {
+        let shm = PathBuf::from("/dev/shm");
+        let place = if shm.is_dir() { shm } else { std::env::temp_dir() };
+        let folder = tempfile::tempdir_in(place).expect("a temporary folder");
+        let (client_url, peer_url) =
+            (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let data = folder.path().join("data").display().to_string();
+        let name = format!("m{number}");
+        let arguments = [
+            ["--name", &name],
+            ["--data-dir", &data],
+            ["--listen-client-urls", &client_url],
+            ["--advertise-client-urls", &client_url],
+            ["--listen-peer-urls", &peer_url],
+            ["--initial-advertise-peer-urls", &peer_url],
+            ["--initial-cluster", peers],
+            ["--logger", "zap"],
+            ["--log-level", "error"],
+        ];
+        let arguments: Vec<String> = arguments.iter().flatten().map(ToString::to_string).collect();
+        Self { process: Some(run(&arguments)), client, arguments, folder }
+    }
+
+    /// How to reach it alone.
     pub(crate) fn address(&self) -> EtcdAddress {
-        format!("etcd://127.0.0.1:{}", self.client).parse().expect("an address")
+        format!("etcd://{}", self.host()).parse().expect("an address")
+    }
+
+    /// Host and port for clients.
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.client)
     }
 
     /// Ends it as a power failure does.
     #[allow(dead_code, reason = "not in every test program")]
     pub(crate) fn kill(&mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("it ends");
+        self.end();
     }
 
     /// Starts it again with what it has stored, at the same address.
     #[allow(dead_code, reason = "not in every test program")]
     pub(crate) fn start_again(&mut self) {
-        self.process = run(&self.folder, self.client, free_port(), &self.arguments);
+        self.process = Some(run(&self.arguments));
         assert!(self.answers(), "etcd does not start again");
+    }
+
+    /// Sends it a signal, by name.
+    #[allow(dead_code, reason = "not in every test program")]
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().expect("kill");
+        assert!(sent.success());
     }
 
     /// Waits until it takes connections; false if it ends instead.
@@ -70,30 +107,31 @@ impl Member {
             if TcpStream::connect(("127.0.0.1", self.client)).is_ok() {
                 return true;
             }
-            if self.process.try_wait().expect("a process").is_some() {
+            let process = self.process.as_mut().expect("it was started");
+            if process.try_wait().expect("a process").is_some() {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        false
+        panic!("etcd does not answer; its data is in {}", self.folder.path().display());
+    }
+
+    fn end(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.end();
     }
 }
 
-fn run(folder: &TempDir, client: u16, peer: u16, arguments: &[String]) -> Child {
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+fn run(arguments: &[String]) -> Child {
     Command::new("etcd")
-        .arg("--data-dir")
-        .arg(folder.path().join("data"))
-        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-        .args(["--initial-cluster", &format!("default={peer}"), "--logger", "zap", "--log-level", "error"])
         .args(arguments)
         .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH)
         .stdin(Stdio::null())
