@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use weir_model::document::{DocumentError, decode_as};
 use weir_model::names;
+use weir_store::EtcdAddress;
 
 use crate::cli::ListenAddress;
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
@@ -37,6 +38,8 @@ pub(crate) struct ServerConfig {
     pub dns: Option<ListenAddress>,
     /// Where everything is kept; in memory when absent.
     pub data_dir: Option<PathBuf>,
+    /// The etcd cluster in which everything is kept instead.
+    pub store: Option<EtcdAddress>,
     /// Documents to apply at start.
     pub files: Vec<PathBuf>,
     /// The datacenter's name.
@@ -73,7 +76,9 @@ impl ServerConfig {
             http: flags.http.or(file.http).map_or_else(|| default(DEFAULT_HTTP), Ok)?,
             grpc: flags.grpc.or(file.grpc).map_or_else(|| default(DEFAULT_GRPC), Ok)?,
             dns: flags.dns.or(file.dns),
-            data_dir: flags.data_dir.or(file.data_dir),
+            // A flag for the one wins over the file's other.
+            data_dir: if flags.store.is_some() { None } else { flags.data_dir.clone().or(file.data_dir) },
+            store: if flags.data_dir.is_some() { None } else { flags.store.or(file.store) },
             files: if flags.files.is_empty() { file.file.unwrap_or_default() } else { flags.files },
             datacenter: flags.datacenter.or(file.datacenter).unwrap_or_else(|| DEFAULT_DATACENTER.to_owned()),
             node_name: flags.node_name.or(file.node_name).unwrap_or_else(host_name),
@@ -107,6 +112,10 @@ impl ServerConfig {
                 names::LABEL_BYTES_MAX
             );
             return Err(Failure::new(Exit::Usage, message).hint("--datacenter dc1"));
+        }
+        if self.data_dir.is_some() && self.store.is_some() {
+            let message = "data-dir, store: both are given; expected one place in which everything is kept";
+            return Err(Failure::new(Exit::Usage, message));
         }
         for name in &self.allowed_hosts {
             names::host(name).map_err(|bad| {
@@ -145,6 +154,7 @@ impl ServerConfig {
             "grpc" => shown(&self.grpc),
             "dns" => self.dns.map_or(Value::Null, |dns| shown(&dns)),
             "data-dir" => self.data_dir.as_ref().map_or(Value::Null, |dir| shown(&dir.display())),
+            "store" => self.store.as_ref().map_or(Value::Null, |store| shown(store)),
             "file" => self.files.iter().map(|file| shown(&file.display())).collect(),
             "datacenter" => self.datacenter.as_str().into(),
             "node-name" => self.node_name.as_str().into(),
@@ -185,6 +195,8 @@ struct ServerFile {
     grpc: Option<ListenAddress>,
     dns: Option<ListenAddress>,
     data_dir: Option<PathBuf>,
+    #[serde(deserialize_with = "address")]
+    store: Option<EtcdAddress>,
     file: Option<Vec<PathBuf>>,
     datacenter: Option<String>,
     node_name: Option<String>,
@@ -193,6 +205,11 @@ struct ServerFile {
     open_files: Option<u64>,
     log_level: Option<String>,
     log_format: Option<LogFormat>,
+}
+
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<EtcdAddress>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
 }
 
 fn read_file(path: &Path) -> Result<ServerFile, Failure> {

@@ -19,7 +19,7 @@ use weir_edge::consul::ConsulApi;
 use weir_edge::http::{Router, Server, ServerConfig as HttpConfig};
 use weir_edge::mesh::{Mesh, MeshListener};
 use weir_edge::native::{NativeApi, apply_sources};
-use weir_store::{Embedded, Memory, Options, Store};
+use weir_store::{Embedded, Etcd, EtcdAddress, EtcdOptions, Memory, Options, Store};
 
 use crate::config::ServerConfig;
 use crate::exit::{Exit, Failure};
@@ -60,7 +60,10 @@ impl ControlPlane {
         let listener = MeshListener::bind(config.grpc.0)
             .await
             .map_err(|error| cannot_bind("--grpc", error.address, &error.cause))?;
-        let store = open_store(config.data_dir.as_deref()).await?;
+        let store = match &config.store {
+            Some(address) => open_etcd(address).await?,
+            None => open_store(config.data_dir.as_deref()).await?,
+        };
         let settings = Settings {
             datacenter: config.datacenter.clone(),
             node_name: config.node_name.clone(),
@@ -129,6 +132,14 @@ async fn apply_at_start(
     }
     tracing::info!(documents = applied.changes.len(), position = %applied.position, "documents applied");
     Ok(())
+}
+
+async fn open_etcd(address: &EtcdAddress) -> Result<Arc<dyn Store>, Failure> {
+    match Etcd::open(address, EtcdOptions::default()).await {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => Err(Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}"))
+            .hint("is etcd there? `etcdctl --endpoints HOST:PORT endpoint health` tells; see docs/etcd.md")),
+    }
 }
 
 async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use weir_model::units::Span;
+use weir_store::EtcdAddress;
 
 use super::ListenAddress;
 use super::intercept::UpstreamAddress;
@@ -117,6 +118,7 @@ pub(crate) struct DemoArgs {
                   DNS is not served yet; --dns is accepted so that configurations can carry it.",
     after_long_help = "Examples:\n  \
                        weir server --data-dir /var/lib/weir\n  \
+                       weir server --store etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379\n  \
                        weir server --print-config > weir.yaml\n  \
                        weir server --config weir.yaml --log-format json\n\n\
                        Answers /healthz (it runs), /readyz (it serves) and /metrics (Prometheus) on the HTTP address."
@@ -139,8 +141,11 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub dns: Option<ListenAddress>,
     /// Keep everything in this directory; without it, in memory until the end
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "store")]
     pub data_dir: Option<PathBuf>,
+    /// Keep everything in an etcd cluster: etcd://HOST:PORT[,HOST:PORT...][?prefix=/weir&user=NAME&password-file=FILE&ca=FILE&cert=FILE&key=FILE]
+    #[arg(long, value_name = "ETCD")]
+    pub store: Option<EtcdAddress>,
     /// Documents to apply at start: a file, or a directory of such files; may be repeated
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,

@@ -27,7 +27,7 @@ pub(super) fn server(args: ServerArgs) -> Result<Exit, Failure> {
     runtime()?.block_on(async {
         tokio::spawn(outlive_hangups());
         let plane = ControlPlane::start(&config).await?;
-        if config.data_dir.is_none() {
+        if config.data_dir.is_none() && config.store.is_none() {
             tracing::warn!("everything is kept in memory and lost at the end; --data-dir DIR keeps it");
         }
         let stop = stop_signal(false).await;

@@ -38,6 +38,13 @@ pub(super) static KEYS: &[Key] = &[
         about: "The directory in which everything is kept. null: in memory, lost when the server ends.",
     },
     Key {
+        name: "store",
+        default: "null",
+        about: "Keep everything in an etcd cluster instead, so that several servers can share it:\n\
+                etcd://HOST:PORT[,HOST:PORT...][?OPTION=VALUE&...] with the options prefix, user, password-file, tls, ca,\n\
+                cert, key, and compact (false if whoever runs etcd compacts its history).",
+    },
+    Key {
         name: "file",
         default: "[]",
         about: "Files with documents (Gateway, HTTPRoute, Service, ...), or directories of such files, that are applied\n\
