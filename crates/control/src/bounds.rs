@@ -48,6 +48,13 @@ pub const HISTORY_MAX: u64 = 1024;
 /// Bytes of a change set's message or author.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 
+/// How long a replica is believed to live after it was last heard of.
+pub const REPLICA_TTL: Duration = Duration::from_secs(6);
+/// How often it makes itself heard.
+pub const REPLICA_RENEW_EVERY: Duration = Duration::from_millis(1500);
+/// Heartbeats that wait to be told to the replicas that they concern.
+pub const HEARTBEATS_WAITING_MAX: usize = 65_536;
+
 /// Proxies in the table of connected proxies.
 pub const PROXIES_MAX: usize = 16_384;
 /// Rejections remembered per proxy.

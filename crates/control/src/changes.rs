@@ -21,6 +21,8 @@ pub struct Change {
     pub removed_resources: Vec<ResourceId>,
     /// Checks that changed; `None` for those that are gone.
     pub checks: Vec<(CheckRef, Option<Arc<CheckEntry>>)>,
+    /// Whether a replica came or went.
+    pub replicas: bool,
 }
 
 /// What a subscriber is told next.

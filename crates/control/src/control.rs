@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use weir_model::registry::Node;
 use weir_model::{Position, Revision};
 use weir_store::{Compare, Store, Txn, list_and_watch};
 
+use crate::bounds::HEARTBEATS_WAITING_MAX;
 use crate::catalog::{Catalog, Topic};
 use crate::changes::Changes;
 use crate::health::Monitor;
 use crate::proxies::Proxies;
 use crate::turns::Turns;
-use crate::{Error, Settings, follow, keys};
+use crate::{Error, Heartbeat, Settings, follow, keys, replicas};
 
 /// The newest store format that this version reads and writes.
 const FORMAT: u32 = 1;
@@ -36,6 +38,9 @@ pub struct Control {
     proxies: Proxies,
     pub(crate) turns: Turns,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+    /// Heartbeats that concern another replica; the other end until somebody takes it.
+    pub(crate) forwarded: mpsc::Sender<Heartbeat>,
+    pub(crate) heartbeats: std::sync::Mutex<Option<mpsc::Receiver<Heartbeat>>>,
 }
 
 impl std::fmt::Debug for Control {
@@ -52,11 +57,17 @@ impl Control {
     /// [`Error::Format`] if a newer version has the store, [`Error::Unavailable`] if it cannot be read.
     pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<Arc<Self>, Error> {
         check_format(&*store).await?;
+        // Before the catalog is read, so that it shows this replica from the start.
+        let lease = match &settings.replica {
+            Some(replica) => Some(replicas::join(&*store, replica).await?),
+            None => None,
+        };
         let (entries, position, watch) = list_and_watch(&*store, &follow::everything()).await?;
         let catalog = Arc::new(Catalog::load(position, &entries));
         drop(entries);
         let follower = tokio::spawn(follow::follow(Arc::clone(&store), Arc::downgrade(&catalog), watch));
         let monitor = Arc::new(Monitor::new());
+        let (forwarded, heartbeats) = mpsc::channel(HEARTBEATS_WAITING_MAX);
         let control = Arc::new(Self {
             store,
             settings,
@@ -65,11 +76,18 @@ impl Control {
             proxies: Proxies::default(),
             turns: Turns::default(),
             tasks: std::sync::Mutex::new(vec![follower]),
+            forwarded,
+            heartbeats: std::sync::Mutex::new(Some(heartbeats)),
         });
         control.register_own_node().await?;
         let health = tokio::spawn(crate::health::run(Arc::downgrade(&control), control.changes()));
         let cleanup = tokio::spawn(crate::resources::clean_up_at_start(Arc::downgrade(&control)));
-        control.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend([health, cleanup]);
+        let mut tasks = vec![health, cleanup];
+        if let (Some(replica), Some(lease)) = (control.settings.replica.clone(), lease) {
+            let store = Arc::clone(&control.store);
+            tasks.push(tokio::spawn(replicas::stay(Arc::downgrade(&control), store, replica, lease)));
+        }
+        control.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(tasks);
         Ok(control)
     }
 
@@ -77,9 +95,20 @@ impl Control {
     async fn register_own_node(&self) -> Result<(), Error> {
         let name = self.settings.node_name.clone();
         let known = self.catalog.node(&name).map(|entry| entry.node.value.clone());
-        let known = known.unwrap_or_else(|| Node { name, ..Node::default() });
-        let node = Node { address: self.settings.node_address.clone(), ..known };
+        let node = match known {
+            // Several replicas have this node in common: it has the address of the first.
+            Some(known) if self.settings.replica.is_some() => known,
+            Some(known) => Node { address: self.settings.node_address.clone(), ..known },
+            None => Node { name, address: self.settings.node_address.clone(), ..Node::default() },
+        };
         self.register_node(node).await.map(drop)
+    }
+
+    /// Says goodbye to the other replicas, so that they take over at once.
+    pub async fn leave(&self) {
+        if let Some(replica) = &self.settings.replica {
+            replicas::leave(&*self.store, replica).await;
+        }
     }
 
     /// What this control plane was started with.

@@ -8,6 +8,7 @@
 //! /weir/v1/kv/<ns>/<key>                        KV: a JSON header line, then the raw bytes
 //! /weir/v1/changeset/cluster/<id>/<n>           change set: n = 0 its manifest, then its parts
 //! /weir/v1/checkpoint/cluster/<id>/<n>          all resources after change set <id>, in parts
+//! /weir/v1/replica/cluster/<id>                 Replica, under its lease
 //! /weir/v1/head/cluster/resources               which change set is in force
 //! ```
 //!
@@ -26,6 +27,7 @@ pub(crate) const KV: &str = "kv";
 pub(crate) const CHANGE_SET: &str = "changeset";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const HEAD: &str = "head";
+pub(crate) const REPLICA: &str = "replica";
 const RESOURCES: &str = "resources";
 
 /// A stored key, taken apart.
@@ -38,6 +40,7 @@ pub(crate) enum Place<'a> {
     ChangeSet { id: &'a str, part: u32 },
     Checkpoint { id: &'a str, part: u32 },
     Head,
+    Replica(&'a str),
 }
 
 /// What a key is about; `None` for keys that are not the catalog's business.
@@ -62,6 +65,7 @@ pub(crate) fn place(key: &Key) -> Option<Place<'_>> {
             let (id, part) = tail.split_once('/')?;
             Place::Checkpoint { id, part: part.parse().ok()? }
         }
+        REPLICA => Place::Replica(tail),
         HEAD if tail == RESOURCES => Place::Head,
         _ => return None,
     })
@@ -106,6 +110,10 @@ pub(crate) fn parts(kind: &str, id: &str) -> KeyRange {
     KeyRange::prefix(&format!("{}{kind}/{CLUSTER}/{id}/", weir_store::key::ROOT))
 }
 
+pub(crate) fn replica(id: &str) -> Result<Key, Error> {
+    Ok(Key::new(REPLICA, CLUSTER, id)?)
+}
+
 pub(crate) fn head() -> Result<Key, Error> {
     Ok(Key::new(HEAD, CLUSTER, RESOURCES)?)
 }
@@ -129,6 +137,7 @@ mod tests {
         check(kv("default", "a//b/").unwrap(), Place::Kv { namespace: "default", key: "a//b/" });
         check(part(CHANGE_SET, "00000001-aa", 7).unwrap(), Place::ChangeSet { id: "00000001-aa", part: 7 });
         check(head().unwrap(), Place::Head);
+        check(replica("a-1").unwrap(), Place::Replica("a-1"));
         assert_eq!(place(&format().unwrap()), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What a control plane is told at its start.
 
+use crate::Replica;
+
 /// Settings of a control plane. [`Default`] is what `dev` uses.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -9,6 +11,8 @@ pub struct Settings {
     pub node_name: String,
     /// That node's address: IPv4 or IPv6 address, or host name.
     pub node_address: String,
+    /// This replica, where several share the store. None: there is no other.
+    pub replica: Option<Replica>,
     /// Change sets between two checkpoints, at least 1.
     pub checkpoint_every: u64,
 }
@@ -19,6 +23,7 @@ impl Default for Settings {
             datacenter: "dc1".to_owned(),
             node_name: "weir".to_owned(),
             node_address: "127.0.0.1".to_owned(),
+            replica: None,
             checkpoint_every: crate::bounds::CHECKPOINT_EVERY,
         }
     }

@@ -17,6 +17,7 @@ pub(crate) struct Effects {
     resources: BTreeSet<ResourceId>,
     removed_resources: BTreeSet<ResourceId>,
     static_services: BTreeSet<ServiceRef>,
+    replicas: bool,
     /// Whether anybody will ask.
     observed: bool,
 }
@@ -31,6 +32,7 @@ impl Effects {
             resources: BTreeSet::new(),
             removed_resources: BTreeSet::new(),
             static_services: BTreeSet::new(),
+            replicas: false,
         }
     }
 
@@ -71,6 +73,10 @@ impl Effects {
         }
     }
 
+    pub(crate) fn replicas(&mut self) {
+        self.replicas = true;
+    }
+
     /// What subscribers are told.
     pub(crate) fn change(&mut self) -> Change {
         let mut services = std::mem::take(&mut self.static_services);
@@ -84,6 +90,7 @@ impl Effects {
             resources: std::mem::take(&mut self.resources).into_iter().collect(),
             removed_resources: std::mem::take(&mut self.removed_resources).into_iter().collect(),
             checks: std::mem::take(&mut self.checks).into_iter().collect(),
+            replicas: std::mem::take(&mut self.replicas),
         }
     }
 }

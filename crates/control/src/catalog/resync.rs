@@ -66,6 +66,9 @@ fn held(state: &State) -> HashMap<Key, Revision> {
             hold(keys::check(&check.value.namespace, name, &check.value.id), check.modify_revision);
         }
     }
+    for (id, replica) in &state.replicas {
+        hold(keys::replica(id), replica.modify_revision);
+    }
     for (namespace, entry) in state.kv.all() {
         hold(keys::kv(namespace, &entry.key), entry.modify_revision);
     }

@@ -1,5 +1,7 @@
 //! The catalog's whole state and how the store's events change it.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use weir_model::{Position, Revision};
 use weir_store::{Entry, Event, Key};
@@ -11,13 +13,14 @@ use super::kv::KvTable;
 use super::registry::Registry;
 use super::topic::Topic;
 use crate::keys::{Place, place};
-use crate::kv;
+use crate::{Replica, kv};
 
 pub(crate) struct State {
     pub(crate) position: Position,
     pub(crate) registry: Registry,
     pub(crate) kv: KvTable,
     pub(crate) declared: Declared,
+    pub(crate) replicas: BTreeMap<String, Versioned<Replica>>,
 }
 
 /// The order in which the events of one revision are applied, so that nothing is an orphan on the way: things
@@ -44,6 +47,7 @@ impl State {
             registry: Registry::new(floor),
             kv: KvTable::new(floor),
             declared: Declared::new(floor),
+            replicas: BTreeMap::new(),
         }
     }
 
@@ -103,6 +107,12 @@ impl State {
             },
             Place::ChangeSet { id, part } => self.declared.put_part(id, part, entry.value.clone()),
             Place::Checkpoint { id, part } => self.declared.put_checkpoint(id, part, entry.value.clone()),
+            Place::Replica(id) => {
+                if let Some(replica) = decode::<Replica>(key, entry) {
+                    self.replicas.insert(id.to_owned(), replica);
+                    effects.replicas();
+                }
+            }
             Place::Head => {
                 let Some(head) = decode(key, entry) else { return };
                 if let Err(damage) = self.declared.move_head(head.value, entry.mod_revision, effects) {
@@ -124,6 +134,11 @@ impl State {
             Some(Place::Kv { namespace, key }) => self.kv.delete(namespace, key, effects),
             Some(Place::ChangeSet { id, part }) => self.declared.delete_part(id, part),
             Some(Place::Checkpoint { id, part }) => self.declared.delete_checkpoint(id, part),
+            Some(Place::Replica(id)) => {
+                if self.replicas.remove(id).is_some() {
+                    effects.replicas();
+                }
+            }
             // The log is never taken back: without its head the last state stays in force.
             Some(Place::Head) => {
                 tracing::error!("the head of the declared resources was deleted from the store");

@@ -14,7 +14,7 @@ use super::{CheckFeed, feed};
 use crate::bounds::HEALTH_COMMITS_MAX;
 use crate::catalog::CheckRef;
 use crate::changes::{Change, ChangeEvent, Changes};
-use crate::{Catalog, Control, Error};
+use crate::{Control, Error};
 
 /// The machine behind its lock, with its clock.
 pub(crate) struct Monitor {
@@ -50,19 +50,31 @@ impl Monitor {
         self.with(|machine, now| machine.say(check, output, now))
     }
 
-    fn take_over(&self, change: &Change) {
+    fn take_over(&self, control: &Control, change: &Change) {
+        if change.replicas {
+            self.take_over_all(control);
+            return;
+        }
         self.with(|machine, now| {
             for (name, check) in &change.checks {
                 match check {
-                    Some(check) => machine.track(&check.value, now),
-                    None => machine.forget(name, now),
+                    Some(check) if control.owns(&name.node) => {
+                        machine.track(&check.value, now);
+                        // Nobody writes a check that is not critical but because of a sign of life.
+                        if check.value.health != Health::Critical {
+                            machine.heard_from(name, now);
+                        }
+                    }
+                    _ => machine.forget(name, now),
                 }
             }
         });
     }
 
-    fn take_over_all(&self, catalog: &Catalog) {
-        let checks = feed::all_checks(catalog);
+    /// Judges the checks of the nodes that this replica watches over, and no others. Those that are new to it have full time.
+    fn take_over_all(&self, control: &Control) {
+        let mut checks = feed::all_checks(control.catalog());
+        checks.retain(|check| control.owns(&check.value.node));
         self.with(|machine, now| {
             let present: HashSet<_> = checks.iter().map(|check| CheckRef::of(&check.value)).collect();
             let gone: Vec<_> = machine.tracked().filter(|name| !present.contains(name)).cloned().collect();
@@ -79,7 +91,7 @@ impl Monitor {
 impl Control {
     /// The checks that somebody on this server has to carry out (all but TTL checks), from now on.
     pub fn checks_to_run(&self) -> CheckFeed {
-        CheckFeed::new(self.catalog())
+        CheckFeed::new(self.catalog(), self.settings().replica.clone())
     }
 
     /// What a heartbeat said last of a check, if that is newer than what the catalog shows; see [`Control::set_check`].
@@ -112,7 +124,7 @@ impl Control {
 /// Judges health until the control plane is gone.
 pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
     let Some(monitor) = control.upgrade().map(|control| {
-        control.monitor.take_over_all(control.catalog());
+        control.monitor.take_over_all(&control);
         Arc::clone(&control.monitor)
     }) else {
         return;
@@ -128,9 +140,12 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
         let deadline = monitor.with(|machine, _| machine.next_deadline());
         tokio::select! {
             event = changes.next() => match event {
-                ChangeEvent::Change(change) => monitor.take_over(&change),
+                ChangeEvent::Change(change) => match control.upgrade() {
+                    Some(control) => monitor.take_over(&control, &change),
+                    None => return,
+                },
                 ChangeEvent::Resync => match control.upgrade() {
-                    Some(control) => monitor.take_over_all(control.catalog()),
+                    Some(control) => monitor.take_over_all(&control),
                     None => return,
                 },
                 ChangeEvent::Closed => return,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use weir_model::registry::{Check, CheckDefinition, CheckKind};
 
-use crate::Catalog;
 use crate::catalog::{CheckEntry, CheckRef};
 use crate::changes::{ChangeEvent, Changes};
+use crate::replicas::owns;
+use crate::{Catalog, Replica};
 
 /// What a prober is told.
 #[derive(Clone, Debug)]
@@ -22,13 +23,16 @@ pub enum CheckEvent {
 #[derive(Debug)]
 pub struct CheckFeed {
     changes: Changes,
+    /// The replica that carries them out, where there are several.
+    own: Option<Replica>,
     running: HashMap<CheckRef, CheckDefinition>,
     ready: VecDeque<CheckEvent>,
 }
 
 impl CheckFeed {
-    pub(crate) fn new(catalog: &Catalog) -> Self {
-        let mut feed = Self { changes: catalog.changes(), running: HashMap::new(), ready: VecDeque::new() };
+    pub(crate) fn new(catalog: &Catalog, own: Option<Replica>) -> Self {
+        let mut feed =
+            Self { changes: catalog.changes(), own, running: HashMap::new(), ready: VecDeque::new() };
         feed.compare(catalog);
         feed
     }
@@ -40,11 +44,12 @@ impl CheckFeed {
                 return Some(event);
             }
             match self.changes.next().await {
+                ChangeEvent::Change(change) if change.replicas => self.compare(catalog),
                 ChangeEvent::Change(change) => {
                     for (name, check) in &change.checks {
                         match check {
-                            Some(check) => self.see(name, check),
-                            None => self.stop(name),
+                            Some(check) if self.owns(catalog, &name.node) => self.see(name, check),
+                            _ => self.stop(name),
                         }
                     }
                 }
@@ -54,8 +59,13 @@ impl CheckFeed {
         }
     }
 
+    fn owns(&self, catalog: &Catalog, node: &str) -> bool {
+        self.own.is_none() || owns(self.own.as_ref(), &catalog.state().replicas, node)
+    }
+
     fn compare(&mut self, catalog: &Catalog) {
-        let checks = all_checks(catalog);
+        let mut checks = all_checks(catalog);
+        checks.retain(|check| self.owns(catalog, &check.value.node));
         let present: HashMap<_, _> = checks.iter().map(|check| (CheckRef::of(&check.value), check)).collect();
         let gone: Vec<_> = self.running.keys().filter(|name| !present.contains_key(name)).cloned().collect();
         for name in gone {

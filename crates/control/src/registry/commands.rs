@@ -6,9 +6,9 @@ use super::{Committed, KnownHealth, OnNode, Registration, decide, validate};
 use crate::bounds::CHECK_OUTPUT_BYTES_MAX;
 #[cfg(doc)]
 use crate::bounds::CHECK_OUTPUT_INTERVAL;
-use crate::catalog::{CheckRef, InstanceRef};
+use crate::catalog::{CheckEntry, CheckRef, InstanceRef};
 use crate::keys::node_key;
-use crate::{Control, Error};
+use crate::{Control, Error, Heartbeat};
 
 impl Control {
     /// Registers a node, an instance and checks together, or changes them. Registering the same again changes
@@ -159,6 +159,19 @@ impl Control {
         output: &str,
     ) -> Result<Committed, Error> {
         let entry = self.catalog().check(check).ok_or_else(|| Error::not_found("check", &check.id))?;
+        if entry.value.health == health && !self.owns(&entry.value.node) {
+            return self.forward(&entry, output).await;
+        }
+        self.heartbeat(&entry, health, output).await
+    }
+
+    /// A sign of life of a check that this replica judges, or one that changes its health.
+    pub(crate) async fn heartbeat(
+        &self,
+        entry: &CheckEntry,
+        health: Health,
+        output: &str,
+    ) -> Result<Committed, Error> {
         // Named with its node in another case, it is judged under the name it was registered with all the same.
         let known = CheckRef::of(&entry.value);
         self.monitor.heard_from(&known);
@@ -167,7 +180,28 @@ impl Control {
         if entry.value.health == health && !self.monitor.say(&known, other_output) {
             return Ok(Committed { position: self.position(), changed: false });
         }
-        self.commit_health(check, health, Some(output)).await
+        self.commit_health(&known, health, Some(output)).await
+    }
+
+    /// A sign of life for the replica that judges the check.
+    async fn forward(&self, entry: &CheckEntry, output: &str) -> Result<Committed, Error> {
+        let check = CheckRef::of(&entry.value);
+        let output = &output[..output.floor_char_boundary(CHECK_OUTPUT_BYTES_MAX)];
+        let output = (entry.value.output != output).then(|| output.to_owned());
+        let heartbeat = Heartbeat { check, output };
+        match self.forwarded.try_send(heartbeat) {
+            Ok(()) => Ok(Committed { position: self.position(), changed: false }),
+            // Too many wait: the store tells it.
+            Err(heartbeat) => self.touch_check(&heartbeat.into_inner().check).await,
+        }
+    }
+
+    /// Writes a check as it is: a sign of life for the replica that watches over it, where that cannot be told directly.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn touch_check(&self, check: &CheckRef) -> Result<Committed, Error> {
+        self.execute(|| format!("check {:?}", check.id), |state| decide::touch_check(state, check)).await
     }
 
     /// Writes what a check reports, if it differs; the output stays if none is given.

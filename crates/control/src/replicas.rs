@@ -1,0 +1,199 @@
+//! The replicas of a control plane that share a store, and which of them watches over which node.
+//!
+//! ```text
+//! start -> lease -> /weir/v1/replica/cluster/<id> under it -> renewed ... -> not renewed: the store deletes it
+//! ```
+//!
+//! Each knows the others from the catalog. Heartbeats live in the memory of one replica, and checks are carried out by one:
+//! that with the highest weight for their node (rendezvous hashing: Thaler and Ravishankar, IEEE/ACM Transactions on
+//! Networking 6(1), 1998), so that when one comes or goes only its own share moves. Who takes over grants full time before
+//! it judges. Two that see the replicas differently for a moment both judge, or neither does; what either commits is true.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use weir_store::{LeaseId, Store, Txn};
+
+use crate::bounds::{REPLICA_RENEW_EVERY, REPLICA_TTL};
+use crate::catalog::{CheckRef, Versioned};
+use crate::{Control, Error, keys};
+
+/// A replica as the others see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replica {
+    /// Its name, which no other has; new at each start.
+    pub id: String,
+    /// Where the others reach its HTTP API: host and port.
+    pub http: String,
+    /// Where proxies reach it: host and port.
+    pub grpc: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// A sign of life of a check that another replica judges.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// The check.
+    pub check: CheckRef,
+    /// Its output, if that is not what the catalog shows.
+    pub output: Option<String>,
+}
+
+/// Replicas by name.
+pub(crate) type Replicas = BTreeMap<String, Versioned<Replica>>;
+
+/// The replica that watches over a node; none if there are none.
+pub(crate) fn owner<'a>(replicas: &'a Replicas, node: &str) -> Option<&'a Replica> {
+    let node = keys::node_key(node);
+    let replicas = replicas.values().map(|replica| &replica.value);
+    replicas.max_by_key(|replica| (weight(&replica.id, &node), &replica.id))
+}
+
+/// Whether a replica watches over a node: the only one does, and of several the owner.
+pub(crate) fn owns(own: Option<&Replica>, replicas: &Replicas, node: &str) -> bool {
+    own.is_none_or(|own| owner(replicas, node).is_some_and(|owner| owner.id == own.id))
+}
+
+/// FNV-1a (Fowler, Noll, Vo) of both, mixed as splitmix64 does, so that its upper bits are good. The same in every version, or
+/// replicas of two versions would not agree.
+fn weight(replica: &str, node: &str) -> u64 {
+    let bytes = replica.bytes().chain([0]).chain(node.bytes());
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+impl Control {
+    /// The replicas that live, this one included, by name. None where the store is not shared.
+    pub fn replicas(&self) -> Vec<Replica> {
+        self.catalog().state().replicas.values().map(|replica| replica.value.clone()).collect()
+    }
+
+    /// Whether this replica watches over a node.
+    pub(crate) fn owns(&self, node: &str) -> bool {
+        owns(self.settings().replica.as_ref(), &self.catalog().state().replicas, node)
+    }
+
+    /// Heartbeats that came here and concern another replica, from now on. Only the first caller gets them.
+    pub fn heartbeats_for_others(&self) -> Option<mpsc::Receiver<Heartbeat>> {
+        self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A heartbeat that another replica was told, of a check whose health it does not change.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn hear(&self, heartbeat: &Heartbeat) -> Result<(), Error> {
+        let check = &heartbeat.check;
+        let entry = self.catalog().check(check).ok_or_else(|| Error::not_found("check", &check.id))?;
+        let output = heartbeat.output.as_deref().unwrap_or(&entry.value.output);
+        self.heartbeat(&entry, entry.value.health, output).await.map(drop)
+    }
+
+    /// The other replica that watches over a node; none if it is this one, or nobody yet.
+    pub fn owned_by_other(&self, node: &str) -> Option<Replica> {
+        let own = self.settings().replica.as_ref()?;
+        owner(&self.catalog().state().replicas, node).filter(|replica| replica.id != own.id).cloned()
+    }
+}
+
+/// Joins the replicas. The lease lasts as long as it is renewed.
+///
+/// # Errors
+/// [`Error::Unavailable`] if the store cannot be written.
+pub(crate) async fn join(store: &dyn Store, replica: &Replica) -> Result<LeaseId, Error> {
+    let lease = store.grant(REPLICA_TTL).await?;
+    let key = keys::replica(&replica.id)?;
+    let value = weir_store::json::to_value(&key, replica)?;
+    store.commit(Txn::new().put_leased(key, value, lease.id)).await?;
+    Ok(lease.id)
+}
+
+/// Renews the lease until the control plane is gone, and joins again where it was lost.
+pub(crate) async fn stay(
+    control: Weak<Control>,
+    store: Arc<dyn Store>,
+    replica: Replica,
+    mut lease: LeaseId,
+) {
+    let mut renewed = Instant::now();
+    loop {
+        tokio::time::sleep(REPLICA_RENEW_EVERY).await;
+        if control.strong_count() == 0 {
+            return;
+        }
+        match store.keep_alive(lease).await {
+            Ok(_) => renewed = Instant::now(),
+            Err(weir_store::Error::LeaseNotFound { .. }) => {
+                tracing::warn!(replica = replica.id, away = ?renewed.elapsed(), "the others took this replica for dead; joining again");
+                match join(&*store, &replica).await {
+                    Ok(again) => (lease, renewed) = (again, Instant::now()),
+                    Err(error) => tracing::warn!(%error, "cannot join the replicas; trying again"),
+                }
+            }
+            Err(weir_store::Error::Closed) => return,
+            Err(error) => tracing::warn!(%error, "the replica's lease was not renewed; trying again"),
+        }
+    }
+}
+
+/// Leaves at once, so that the others need not wait until the lease ends.
+pub(crate) async fn leave(store: &dyn Store, replica: &Replica) {
+    let Ok(key) = keys::replica(&replica.id) else { return };
+    let leaving = store.commit(Txn::new().delete(key));
+    if !matches!(tokio::time::timeout(LEAVE_MAX, leaving).await, Ok(Ok(_))) {
+        tracing::debug!("the replicas could not be left; they notice when the lease ends");
+    }
+}
+
+/// How long leaving may take.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replicas(ids: &[&str]) -> Replicas {
+        let of = |id: &&str| {
+            let replica = Replica {
+                id: id.to_string(),
+                http: String::new(),
+                grpc: String::new(),
+                version: String::new(),
+            };
+            (id.to_string(), Versioned { value: replica, create_revision: 1, modify_revision: 1 })
+        };
+        ids.iter().map(of).collect()
+    }
+
+    #[test]
+    fn each_gets_its_share_and_keeps_it_when_others_come_and_go() {
+        let (three, two) = (replicas(&["a", "b", "c"]), replicas(&["a", "b"]));
+        let mut shares = BTreeMap::<String, u32>::new();
+        for node in 0..3000 {
+            let node = format!("node-{node}");
+            let before = owner(&three, &node).expect("one").id.clone();
+            let after = owner(&two, &node).expect("one").id.clone();
+            assert!(before == after || before == "c", "only what c had moves");
+            *shares.entry(before).or_default() += 1;
+        }
+        // Binomial: a share is 1000 with a standard deviation of 26; five of them.
+        assert!(shares.len() == 3 && shares.values().all(|share| (870..1130).contains(share)), "{shares:?}");
+        assert_eq!(owner(&replicas(&[]), "x"), None);
+        assert_eq!(owner(&three, "Web-1"), owner(&three, "web-1"));
+    }
+
+    #[test]
+    fn weights_are_the_same_for_ever() {
+        assert_eq!(weight("a", "web-1"), weight("a", "web-1"));
+        assert_ne!(weight("a", "bc"), weight("ab", "c"));
+    }
+}
