@@ -10,11 +10,12 @@ pub mod request;
 pub mod view;
 
 pub use answer::{
-    Applied, Change, Deleted, ErrorAnswer, IgnoredField, List, PositionAnswer, Problem, Warning,
+    Applied, Change, Deleted, ErrorAnswer, HeardAnswer, IgnoredField, List, PositionAnswer, Problem, Warning,
 };
-pub use request::{CheckInput, RegisterInstance, SourceText, Sources};
+pub use request::{CheckInput, HeartbeatInput, RegisterInstance, SourceText, Sources};
 pub use view::{
-    ChangeSetView, HealthCounts, InstanceView, ProxyView, RejectionView, ResourceView, RouteView, ServiceView,
+    ChangeSetView, HealthCounts, InstanceView, ProxyView, RejectionView, ReplicaView, ResourceView,
+    RouteView, ServiceView,
 };
 
 /// What every path of the native API starts with.

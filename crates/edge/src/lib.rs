@@ -6,3 +6,4 @@ pub mod http;
 pub mod mesh;
 pub mod native;
 pub mod prober;
+pub mod replicas;

@@ -9,6 +9,7 @@ mod instances;
 mod operate;
 mod read;
 mod refusal;
+mod replicas;
 mod routes;
 mod snapshot;
 mod warnings;
@@ -69,6 +70,8 @@ impl NativeApi {
         self.add(router, "/instances", Method::GET, Class::Read, Self::instances);
         self.add_instance(router);
         self.add(router, "/proxies", Method::GET, Class::Read, Self::proxies);
+        self.add(router, "/replicas", Method::GET, Class::Read, Self::replicas);
+        self.add(router, "/heartbeats", Method::POST, Class::Write, Self::heartbeats);
         self.add(router, "/routes", Method::GET, Class::Read, Self::routes);
         self.add(router, "/changes", Method::GET, Class::Read, Self::changes);
         self.add(router, "/changes/", Method::POST, Class::Write, Self::rollback);

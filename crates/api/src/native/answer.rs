@@ -190,6 +190,13 @@ pub struct PositionAnswer {
     pub position: Position,
 }
 
+/// The answer to heartbeats that were passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeardAnswer {
+    /// How many were of checks that are known.
+    pub heard: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

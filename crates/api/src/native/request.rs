@@ -77,3 +77,18 @@ pub struct CheckInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deregister_after: Option<Span>,
 }
+
+/// A sign of life of a TTL check that came to another replica than the one that judges it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatInput {
+    /// The check's namespace.
+    pub namespace: String,
+    /// Its node.
+    pub node: String,
+    /// Its id.
+    pub check: String,
+    /// What it says, if that is not what is committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}

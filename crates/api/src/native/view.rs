@@ -156,3 +156,18 @@ pub struct ChangeSetView {
     /// Whether it is the one in force.
     pub head: bool,
 }
+
+/// A server that shares its store with others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaView {
+    /// Its name, new at each start.
+    pub id: String,
+    /// Where the others reach its HTTP API.
+    pub http: String,
+    /// Where proxies reach it.
+    pub grpc: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it is the one that answers.
+    pub answers: bool,
+}

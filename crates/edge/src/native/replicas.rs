@@ -1,0 +1,45 @@
+//! What the replicas of a control plane know of each other and tell each other.
+
+use std::sync::Arc;
+
+use weir_api::native::{HeardAnswer, HeartbeatInput, List, ReplicaView};
+use weir_control::catalog::CheckRef;
+use weir_control::{Error, Heartbeat};
+use weir_model::document::decode_as;
+
+use super::refusal::{Refusal, problem};
+use super::{NativeApi, known_parameters, ok, text};
+use crate::http::{Request, Response};
+
+impl NativeApi {
+    /// `GET /replicas`: those that share this server's store; none where it is shared with nobody.
+    pub(super) async fn replicas(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
+        known_parameters(&request, &[])?;
+        let own = self.control.settings().replica.as_ref().map(|own| &own.id);
+        let items = self.control.replicas().into_iter().map(|replica| ReplicaView {
+            answers: own == Some(&replica.id),
+            id: replica.id,
+            http: replica.http,
+            grpc: replica.grpc,
+            version: replica.version,
+        });
+        Ok(ok(&List { position: self.control.position(), items: items.collect() }))
+    }
+
+    /// `POST /heartbeats`: signs of life that came to another replica. Of checks that are unknown here they mean nothing.
+    pub(super) async fn heartbeats(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
+        known_parameters(&request, &[])?;
+        let inputs: Vec<HeartbeatInput> = decode_as("body", text(&request)?)
+            .map_err(|errors| Refusal::documents(errors.into_iter().map(problem).collect()))?;
+        let mut heard = 0;
+        for HeartbeatInput { namespace, node, check, output } in inputs {
+            let check = CheckRef { namespace, node, id: check };
+            match self.control.hear(&Heartbeat { check, output }).await {
+                Ok(()) => heard += 1,
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(ok(&HeardAnswer { heard }))
+    }
+}

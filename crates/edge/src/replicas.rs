@@ -1,0 +1,106 @@
+//! What replicas that share a store tell each other: heartbeats that came to one and concern a check that another judges.
+//!
+//! ```text
+//! heartbeat -> not ours -> collected for a moment -> POST /weir/v1/heartbeats of the replica that judges
+//!                                                     | it does not answer
+//!                                                     +-> the check is written as it is: the store tells it
+//! ```
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::Method;
+use weir_api::client::{Client, ServerUrl};
+use weir_api::native::{HeardAnswer, HeartbeatInput, PREFIX};
+use weir_control::{Control, Heartbeat};
+
+/// How long heartbeats are collected before they are sent.
+const COLLECT: Duration = Duration::from_millis(100);
+/// Heartbeats that are sent at once.
+const BATCH_MAX: usize = 4096;
+/// How long a replica may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// Writes at a time, where a replica does not answer.
+const WRITES_MAX: usize = 32;
+
+/// Passes heartbeats on until told to stop.
+pub async fn run(control: Arc<Control>, stop: impl Future<Output = ()> + Send) {
+    let Some(mut heartbeats) = control.heartbeats_for_others() else { return };
+    let passing = async {
+        let mut batch = Vec::new();
+        while heartbeats.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            tokio::time::sleep(COLLECT).await;
+            while batch.len() < BATCH_MAX
+                && let Ok(heartbeat) = heartbeats.try_recv()
+            {
+                batch.push(heartbeat);
+            }
+            pass_on(&control, std::mem::take(&mut batch)).await;
+        }
+    };
+    tokio::select! {
+        () = passing => {}
+        () = stop => {}
+    }
+}
+
+/// Sends each to the replica that judges its check now.
+async fn pass_on(control: &Control, batch: Vec<Heartbeat>) {
+    let mut by_replica: HashMap<Option<String>, Vec<Heartbeat>> = HashMap::new();
+    for heartbeat in batch {
+        let replica = control.owned_by_other(&heartbeat.check.node).map(|replica| replica.http);
+        by_replica.entry(replica).or_default().push(heartbeat);
+    }
+    join_all(by_replica.into_iter().map(|(address, heartbeats)| async move {
+        let Some(address) = address else {
+            // This one has taken over meanwhile.
+            for heartbeat in &heartbeats {
+                // What was deregistered meanwhile needs no heartbeat.
+                let _ = control.hear(heartbeat).await;
+            }
+            return;
+        };
+        if let Err(reason) = send(&address, &heartbeats).await {
+            tracing::warn!(
+                replica = address,
+                count = heartbeats.len(),
+                reason,
+                "a replica does not take heartbeats; the store tells it"
+            );
+            write(control, heartbeats).await;
+        }
+    }))
+    .await;
+}
+
+async fn send(address: &str, heartbeats: &[Heartbeat]) -> Result<(), String> {
+    let server: ServerUrl = address.parse().map_err(|bad| format!("{bad}"))?;
+    let inputs: Vec<HeartbeatInput> = heartbeats
+        .iter()
+        .map(|heartbeat| HeartbeatInput {
+            namespace: heartbeat.check.namespace.clone(),
+            node: heartbeat.check.node.clone(),
+            check: heartbeat.check.id.clone(),
+            output: heartbeat.output.clone(),
+        })
+        .collect();
+    let (client, path) = (Client::new(server), format!("{PREFIX}/heartbeats"));
+    let sending = client.send_json::<HeardAnswer>(Method::POST, &path, "application/json", &inputs);
+    match tokio::time::timeout(ANSWER_MAX, sending).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {ANSWER_MAX:?}")),
+    }
+}
+
+async fn write(control: &Control, heartbeats: Vec<Heartbeat>) {
+    for some in heartbeats.chunks(WRITES_MAX) {
+        let writes = some.iter().map(|heartbeat| control.touch_check(&heartbeat.check));
+        for failed in join_all(writes).await.into_iter().filter_map(Result::err) {
+            tracing::debug!(error = %failed, "a heartbeat is lost");
+        }
+    }
+}
