@@ -4,6 +4,7 @@
 
 mod keys;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -27,6 +28,9 @@ pub(crate) const DEFAULT_GRPC: &str = "127.0.0.1:8502";
 /// The datacenter's name unless told otherwise.
 pub(crate) const DEFAULT_DATACENTER: &str = "dc1";
 
+/// The node that registrations belong to where servers share a store.
+const SHARED_NODE: &str = "weir";
+
 /// What a control plane runs with: flags, then the file, then the defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerConfig {
@@ -40,6 +44,8 @@ pub(crate) struct ServerConfig {
     pub data_dir: Option<PathBuf>,
     /// The etcd cluster in which everything is kept instead.
     pub store: Option<EtcdAddress>,
+    /// The address under which other replicas reach this one, if it is not the one it listens on.
+    pub advertise: Option<IpAddr>,
     /// Documents to apply at start.
     pub files: Vec<PathBuf>,
     /// The datacenter's name.
@@ -72,16 +78,17 @@ impl ServerConfig {
     fn merge(flags: ServerArgs, file: ServerFile) -> Result<Self, Failure> {
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
-        let config = Self {
+        let mut config = Self {
             http: flags.http.or(file.http).map_or_else(|| default(DEFAULT_HTTP), Ok)?,
             grpc: flags.grpc.or(file.grpc).map_or_else(|| default(DEFAULT_GRPC), Ok)?,
             dns: flags.dns.or(file.dns),
             // A flag for the one wins over the file's other.
             data_dir: if flags.store.is_some() { None } else { flags.data_dir.clone().or(file.data_dir) },
             store: if flags.data_dir.is_some() { None } else { flags.store.or(file.store) },
+            advertise: flags.advertise.or(file.advertise),
             files: if flags.files.is_empty() { file.file.unwrap_or_default() } else { flags.files },
             datacenter: flags.datacenter.or(file.datacenter).unwrap_or_else(|| DEFAULT_DATACENTER.to_owned()),
-            node_name: flags.node_name.or(file.node_name).unwrap_or_else(host_name),
+            node_name: String::new(),
             insecure: flags.insecure || file.insecure.unwrap_or(false),
             allowed_hosts: if flags.allowed_hosts.is_empty() {
                 file.allowed_hosts.unwrap_or_default()
@@ -94,6 +101,9 @@ impl ServerConfig {
                 log_format: flags.log.log_format.or(file.log_format),
             },
         };
+        // Registrations made at any replica belong to one node.
+        let default = || if config.store.is_some() { SHARED_NODE.to_owned() } else { host_name() };
+        config.node_name = flags.node_name.or(file.node_name).unwrap_or_else(default);
         config.check()?;
         Ok(config)
     }
@@ -155,6 +165,7 @@ impl ServerConfig {
             "dns" => self.dns.map_or(Value::Null, |dns| shown(&dns)),
             "data-dir" => self.data_dir.as_ref().map_or(Value::Null, |dir| shown(&dir.display())),
             "store" => self.store.as_ref().map_or(Value::Null, |store| shown(store)),
+            "advertise" => self.advertise.map_or(Value::Null, |ip| shown(&ip)),
             "file" => self.files.iter().map(|file| shown(&file.display())).collect(),
             "datacenter" => self.datacenter.as_str().into(),
             "node-name" => self.node_name.as_str().into(),
@@ -197,6 +208,7 @@ struct ServerFile {
     data_dir: Option<PathBuf>,
     #[serde(deserialize_with = "address")]
     store: Option<EtcdAddress>,
+    advertise: Option<IpAddr>,
     file: Option<Vec<PathBuf>>,
     datacenter: Option<String>,
     node_name: Option<String>,

@@ -7,14 +7,14 @@
 //! Binding comes first because it is what most often fails, and then nothing has been touched.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use weir_control::{Control, Settings};
+use weir_control::{Control, Replica, Settings};
 use weir_edge::consul::ConsulApi;
 use weir_edge::http::{Router, Server, ServerConfig as HttpConfig};
 use weir_edge::mesh::{Mesh, MeshListener};
@@ -68,6 +68,10 @@ impl ControlPlane {
             datacenter: config.datacenter.clone(),
             node_name: config.node_name.clone(),
             node_address: node_address(server.address()),
+            replica: match &config.store {
+                Some(etcd) => Some(replica(config, etcd, server.address(), listener.address()).await?),
+                None => None,
+            },
             ..Settings::default()
         };
         let control = Control::start(store, settings).await.map_err(|error| {
@@ -97,11 +101,14 @@ impl ControlPlane {
         NativeApi::new(Arc::clone(&self.control), mesh.clone()).mount(&mut router);
         self.tasks.spawn(server.serve(Arc::new(router), told(stopped.clone())));
         self.tasks.spawn(listener.serve(mesh, told(stopped.clone())));
+        self.tasks.spawn(weir_edge::replicas::run(Arc::clone(&self.control), told(stopped.clone())));
         self.tasks.spawn(weir_edge::prober::run(Arc::clone(&self.control), told(stopped.clone())));
     }
 
     /// Stops serving, lets requests under way finish, and closes the store.
     pub(crate) async fn stop(mut self) {
+        // First, so that the others take over while requests under way finish.
+        self.control.leave().await;
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
     }
@@ -117,6 +124,43 @@ async fn told(mut stopped: watch::Receiver<bool>) {
 fn node_address(http: SocketAddr) -> String {
     let ip = http.ip();
     if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() }
+}
+
+/// What the other replicas are told of this one.
+async fn replica(
+    config: &ServerConfig,
+    etcd: &EtcdAddress,
+    http: SocketAddr,
+    grpc: SocketAddr,
+) -> Result<Replica, Failure> {
+    let host = match config.advertise {
+        Some(ip) => ip,
+        None if !http.ip().is_unspecified() => http.ip(),
+        None => facing(etcd).await.ok_or_else(|| {
+            let message =
+                "no address is known under which other replicas reach this one: it listens on all of them";
+            Failure::new(Exit::CannotStart, message).hint("name one with --advertise IP")
+        })?,
+    };
+    Ok(Replica {
+        id: format!("{}-{:016x}", config.node_name, rand::random::<u64>()),
+        http: SocketAddr::new(host, http.port()).to_string(),
+        grpc: SocketAddr::new(host, grpc.port()).to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// The address from which this machine reaches etcd. Nothing is sent to find out.
+async fn facing(etcd: &EtcdAddress) -> Option<IpAddr> {
+    for member in etcd.members() {
+        let Ok(socket) = tokio::net::UdpSocket::bind("[::]:0").await else { return None };
+        if socket.connect(member).await.is_ok()
+            && let Ok(own) = socket.local_addr()
+        {
+            return Some(own.ip().to_canonical());
+        }
+    }
+    None
 }
 
 async fn apply_at_start(

@@ -60,6 +60,11 @@ impl Default for EtcdOptions {
 }
 
 impl EtcdAddress {
+    /// `host:port` of each member that was named.
+    pub fn members(&self) -> &[String] {
+        &self.members
+    }
+
     /// What all keys begin with in etcd.
     pub fn prefix(&self) -> &str {
         &self.prefix

@@ -1,5 +1,6 @@
 //! Arguments of the commands that stay and serve: demo, dev, server, proxy.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -146,13 +147,17 @@ pub(crate) struct ServerArgs {
     /// Keep everything in an etcd cluster: etcd://HOST:PORT[,HOST:PORT...][?prefix=/weir&user=NAME&password-file=FILE&ca=FILE&cert=FILE&key=FILE]
     #[arg(long, value_name = "ETCD")]
     pub store: Option<EtcdAddress>,
+    /// The IP address under which other servers with the same --store reach this one [default: the one it listens on, or
+    /// that from which it reaches etcd]
+    #[arg(long, value_name = "IP")]
+    pub advertise: Option<IpAddr>,
     /// Documents to apply at start: a file, or a directory of such files; may be repeated
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Name of the datacenter [default: dc1]
     #[arg(long, value_name = "NAME")]
     pub datacenter: Option<String>,
-    /// Name of the node that registrations made here belong to [default: the host's name]
+    /// Name of the node that registrations made here belong to [default: the host's name; with --store: weir]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
     /// Listen on addresses that others can reach, without tokens and TLS

@@ -45,6 +45,12 @@ pub(super) static KEYS: &[Key] = &[
                 cert, key, and compact (false if whoever runs etcd compacts its history).",
     },
     Key {
+        name: "advertise",
+        default: "null",
+        about: "The IP address under which other servers with the same store reach this one. null: the one it listens on,\n\
+                or, where it listens on all, the one from which it reaches etcd.",
+    },
+    Key {
         name: "file",
         default: "[]",
         about: "Files with documents (Gateway, HTTPRoute, Service, ...), or directories of such files, that are applied\n\
@@ -54,7 +60,8 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         name: "node-name",
         default: "null",
-        about: "The node that registrations made at this server belong to. null: the host's name.",
+        about: "The node that registrations made at this server belong to. null: the host's name; with a store that is\n\
+                shared, weir, so that all servers have it in common.",
     },
     Key {
         name: "insecure",
