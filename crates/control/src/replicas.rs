@@ -1,11 +1,11 @@
-//! The replicas of a control plane that share a store, and which of them watches over which node.
+//! The replicas of a control plane that share a store, and which of them watches over which check.
 //!
 //! ```text
 //! start -> lease -> /weir/v1/replica/cluster/<id> under it -> renewed ... -> not renewed: the store deletes it
 //! ```
 //!
 //! Each knows the others from the catalog. Heartbeats live in the memory of one replica, and checks are carried out by one:
-//! that with the highest weight for their node (rendezvous hashing: Thaler and Ravishankar, IEEE/ACM Transactions on
+//! that with the highest weight for it (rendezvous hashing: Thaler and Ravishankar, IEEE/ACM Transactions on
 //! Networking 6(1), 1998), so that when one comes or goes only its own share moves. Who takes over grants full time before
 //! it judges. Two that see the replicas differently for a moment both judge, or neither does; what either commits is true.
 
@@ -48,22 +48,22 @@ pub struct Heartbeat {
 /// Replicas by name.
 pub(crate) type Replicas = BTreeMap<String, Versioned<Replica>>;
 
-/// The replica that watches over a node; none if there are none.
-pub(crate) fn owner<'a>(replicas: &'a Replicas, node: &str) -> Option<&'a Replica> {
-    let node = keys::node_key(node);
+/// The replica that watches over a check; none if there are none.
+pub(crate) fn owner<'a>(replicas: &'a Replicas, check: &CheckRef) -> Option<&'a Replica> {
+    let check = format!("{}/{}/{}", check.namespace, keys::node_key(&check.node), check.id);
     let replicas = replicas.values().map(|replica| &replica.value);
-    replicas.max_by_key(|replica| (weight(&replica.id, &node), &replica.id))
+    replicas.max_by_key(|replica| (weight(&replica.id, &check), &replica.id))
 }
 
-/// Whether a replica watches over a node: the only one does, and of several the owner.
-pub(crate) fn owns(own: Option<&Replica>, replicas: &Replicas, node: &str) -> bool {
-    own.is_none_or(|own| owner(replicas, node).is_some_and(|owner| owner.id == own.id))
+/// Whether a replica watches over a check: the only one does, and of several the owner.
+pub(crate) fn owns(own: Option<&Replica>, replicas: &Replicas, check: &CheckRef) -> bool {
+    own.is_none_or(|own| owner(replicas, check).is_some_and(|owner| owner.id == own.id))
 }
 
 /// FNV-1a (Fowler, Noll, Vo) of both, mixed as splitmix64 does, so that its upper bits are good. The same in every version, or
 /// replicas of two versions would not agree.
-fn weight(replica: &str, node: &str) -> u64 {
-    let bytes = replica.bytes().chain([0]).chain(node.bytes());
+fn weight(replica: &str, check: &str) -> u64 {
+    let bytes = replica.bytes().chain([0]).chain(check.bytes());
     let hash = bytes
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -77,9 +77,9 @@ impl Control {
         self.catalog().state().replicas.values().map(|replica| replica.value.clone()).collect()
     }
 
-    /// Whether this replica watches over a node.
-    pub(crate) fn owns(&self, node: &str) -> bool {
-        owns(self.settings().replica.as_ref(), &self.catalog().state().replicas, node)
+    /// Whether this replica watches over a check.
+    pub(crate) fn owns(&self, check: &CheckRef) -> bool {
+        owns(self.settings().replica.as_ref(), &self.catalog().state().replicas, check)
     }
 
     /// Heartbeats that came here and concern another replica, from now on. Only the first caller gets them.
@@ -98,10 +98,10 @@ impl Control {
         self.heartbeat(&entry, entry.value.health, output).await.map(drop)
     }
 
-    /// The other replica that watches over a node; none if it is this one, or nobody yet.
-    pub fn owned_by_other(&self, node: &str) -> Option<Replica> {
+    /// The other replica that watches over a check; none if it is this one, or nobody yet.
+    pub fn owned_by_other(&self, check: &CheckRef) -> Option<Replica> {
         let own = self.settings().replica.as_ref()?;
-        owner(&self.catalog().state().replicas, node).filter(|replica| replica.id != own.id).cloned()
+        owner(&self.catalog().state().replicas, check).filter(|replica| replica.id != own.id).cloned()
     }
 }
 
@@ -174,26 +174,31 @@ mod tests {
         ids.iter().map(of).collect()
     }
 
+    fn check(node: &str) -> CheckRef {
+        CheckRef { namespace: "default".to_owned(), node: node.to_owned(), id: "service:a".to_owned() }
+    }
+
     #[test]
     fn each_gets_its_share_and_keeps_it_when_others_come_and_go() {
         let (three, two) = (replicas(&["a", "b", "c"]), replicas(&["a", "b"]));
         let mut shares = BTreeMap::<String, u32>::new();
         for node in 0..3000 {
-            let node = format!("node-{node}");
-            let before = owner(&three, &node).expect("one").id.clone();
-            let after = owner(&two, &node).expect("one").id.clone();
+            let check = check(&format!("node-{node}"));
+            let before = owner(&three, &check).expect("one").id.clone();
+            let after = owner(&two, &check).expect("one").id.clone();
             assert!(before == after || before == "c", "only what c had moves");
             *shares.entry(before).or_default() += 1;
         }
         // Binomial: a share is 1000 with a standard deviation of 26; five of them.
         assert!(shares.len() == 3 && shares.values().all(|share| (870..1130).contains(share)), "{shares:?}");
-        assert_eq!(owner(&replicas(&[]), "x"), None);
-        assert_eq!(owner(&three, "Web-1"), owner(&three, "web-1"));
+        assert_eq!(owner(&replicas(&[]), &check("x")), None);
+        assert_eq!(owner(&three, &check("Web-1")), owner(&three, &check("web-1")));
     }
 
     #[test]
     fn weights_are_the_same_for_ever() {
-        assert_eq!(weight("a", "web-1"), weight("a", "web-1"));
+        // Replicas of two versions must agree.
+        assert_eq!(weight("a", "default/web-1/service:a"), 0x913b_6fc4_fc88_95b2);
         assert_ne!(weight("a", "bc"), weight("ab", "c"));
     }
 }

@@ -51,7 +51,7 @@ pub async fn run(control: Arc<Control>, stop: impl Future<Output = ()> + Send) {
 async fn pass_on(control: &Control, batch: Vec<Heartbeat>) {
     let mut by_replica: HashMap<Option<String>, Vec<Heartbeat>> = HashMap::new();
     for heartbeat in batch {
-        let replica = control.owned_by_other(&heartbeat.check.node).map(|replica| replica.http);
+        let replica = control.owned_by_other(&heartbeat.check).map(|replica| replica.http);
         by_replica.entry(replica).or_default().push(heartbeat);
     }
     join_all(by_replica.into_iter().map(|(address, heartbeats)| async move {

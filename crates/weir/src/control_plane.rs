@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,6 +28,11 @@ use crate::{loopback, sources};
 
 /// The store's file in the data directory.
 const STORE_FILE: &str = "store.redb";
+
+/// How long a server that starts waits for its etcd, which may be starting as well.
+const ETCD_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Between two tries.
+const ETCD_PAUSE: Duration = Duration::from_millis(500);
 
 /// A running control plane.
 pub(crate) struct ControlPlane {
@@ -179,10 +185,19 @@ async fn apply_at_start(
 }
 
 async fn open_etcd(address: &EtcdAddress) -> Result<Arc<dyn Store>, Failure> {
-    match Etcd::open(address, EtcdOptions::default()).await {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(error) => Err(Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}"))
-            .hint("is etcd there? `etcdctl --endpoints HOST:PORT endpoint health` tells; see docs/etcd.md")),
+    let began = Instant::now();
+    loop {
+        let error = match Etcd::open(address, EtcdOptions::default()).await {
+            Ok(store) => return Ok(Arc::new(store)),
+            Err(error) => error,
+        };
+        if began.elapsed() < ETCD_WAIT_MAX && matches!(error, weir_store::Error::Open { .. }) {
+            tracing::warn!(%error, "trying again");
+            tokio::time::sleep(ETCD_PAUSE).await;
+            continue;
+        }
+        return Err(Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}"))
+            .hint("is etcd there? `etcdctl --endpoints HOST:PORT endpoint health` tells; see docs/etcd.md"));
     }
 }
 

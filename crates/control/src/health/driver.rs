@@ -58,7 +58,7 @@ impl Monitor {
         self.with(|machine, now| {
             for (name, check) in &change.checks {
                 match check {
-                    Some(check) if control.owns(&name.node) => {
+                    Some(check) if control.owns(name) => {
                         machine.track(&check.value, now);
                         // Nobody writes a check that is not critical but because of a sign of life.
                         if check.value.health != Health::Critical {
@@ -71,10 +71,10 @@ impl Monitor {
         });
     }
 
-    /// Judges the checks of the nodes that this replica watches over, and no others. Those that are new to it have full time.
+    /// Judges the checks that this replica watches over, and no others. Those that are new to it have full time.
     fn take_over_all(&self, control: &Control) {
         let mut checks = feed::all_checks(control.catalog());
-        checks.retain(|check| control.owns(&check.value.node));
+        checks.retain(|check| control.owns(&CheckRef::of(&check.value)));
         self.with(|machine, now| {
             let present: HashSet<_> = checks.iter().map(|check| CheckRef::of(&check.value)).collect();
             let gone: Vec<_> = machine.tracked().filter(|name| !present.contains(name)).cloned().collect();

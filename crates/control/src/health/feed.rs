@@ -48,7 +48,7 @@ impl CheckFeed {
                 ChangeEvent::Change(change) => {
                     for (name, check) in &change.checks {
                         match check {
-                            Some(check) if self.owns(catalog, &name.node) => self.see(name, check),
+                            Some(check) if self.owns(catalog, name) => self.see(name, check),
                             _ => self.stop(name),
                         }
                     }
@@ -59,13 +59,13 @@ impl CheckFeed {
         }
     }
 
-    fn owns(&self, catalog: &Catalog, node: &str) -> bool {
-        self.own.is_none() || owns(self.own.as_ref(), &catalog.state().replicas, node)
+    fn owns(&self, catalog: &Catalog, check: &CheckRef) -> bool {
+        self.own.is_none() || owns(self.own.as_ref(), &catalog.state().replicas, check)
     }
 
     fn compare(&mut self, catalog: &Catalog) {
         let mut checks = all_checks(catalog);
-        checks.retain(|check| self.owns(catalog, &check.value.node));
+        checks.retain(|check| self.owns(catalog, &CheckRef::of(&check.value)));
         let present: HashMap<_, _> = checks.iter().map(|check| (CheckRef::of(&check.value), check)).collect();
         let gone: Vec<_> = self.running.keys().filter(|name| !present.contains_key(name)).cloned().collect();
         for name in gone {

@@ -159,7 +159,7 @@ impl Control {
         output: &str,
     ) -> Result<Committed, Error> {
         let entry = self.catalog().check(check).ok_or_else(|| Error::not_found("check", &check.id))?;
-        if entry.value.health == health && !self.owns(&entry.value.node) {
+        if entry.value.health == health && !self.owns(&CheckRef::of(&entry.value)) {
             return self.forward(&entry, output).await;
         }
         self.heartbeat(&entry, health, output).await
