@@ -15,6 +15,7 @@ use crate::catalog::{Catalog, Topic};
 use crate::changes::Changes;
 use crate::health::Monitor;
 use crate::proxies::Proxies;
+use crate::replicas::Membership;
 use crate::turns::Turns;
 use crate::{Error, Heartbeat, Settings, follow, keys, replicas};
 
@@ -38,6 +39,7 @@ pub struct Control {
     proxies: Proxies,
     pub(crate) turns: Turns,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) membership: Membership,
     /// Heartbeats that concern another replica; the other end until somebody takes it.
     pub(crate) forwarded: mpsc::Sender<Heartbeat>,
     pub(crate) heartbeats: std::sync::Mutex<Option<mpsc::Receiver<Heartbeat>>>,
@@ -76,6 +78,7 @@ impl Control {
             proxies: Proxies::default(),
             turns: Turns::default(),
             tasks: std::sync::Mutex::new(vec![follower]),
+            membership: Membership::new(),
             forwarded,
             heartbeats: std::sync::Mutex::new(Some(heartbeats)),
         });

@@ -10,7 +10,7 @@
 //! it judges. Two that see the replicas differently for a moment both judge, or neither does; what either commits is true.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,11 @@ impl Control {
         self.catalog().state().replicas.values().map(|replica| replica.value.clone()).collect()
     }
 
+    /// Whether this replica judges a check: it watches over it, and the others cannot have taken it for dead.
+    pub(crate) fn judges(&self, check: &CheckRef) -> bool {
+        self.owns(check) && self.membership.is_fresh()
+    }
+
     /// Whether this replica watches over a check.
     pub(crate) fn owns(&self, check: &CheckRef) -> bool {
         owns(self.settings().replica.as_ref(), &self.catalog().state().replicas, check)
@@ -98,10 +103,45 @@ impl Control {
         self.heartbeat(&entry, entry.value.health, output).await.map(drop)
     }
 
+    /// It is known that this replica is one. If it was not for long, others may have judged its checks meanwhile, and
+    /// heartbeats have gone elsewhere: all get their full time again.
+    fn is_one_of_them(&self) {
+        if !self.membership.is_fresh() {
+            self.monitor.grant_full_time();
+        }
+        self.membership.renew();
+    }
+
     /// The other replica that watches over a check; none if it is this one, or nobody yet.
     pub fn owned_by_other(&self, check: &CheckRef) -> Option<Replica> {
         let own = self.settings().replica.as_ref()?;
         owner(&self.catalog().state().replicas, check).filter(|replica| replica.id != own.id).cloned()
+    }
+}
+
+/// How long ago this replica was last known to be one.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    renewed: Mutex<Instant>,
+}
+
+impl Membership {
+    /// It has just joined.
+    pub(crate) fn new() -> Self {
+        Self { renewed: Mutex::new(Instant::now()) }
+    }
+
+    fn since(&self) -> Duration {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Whether its lease cannot have ended.
+    fn is_fresh(&self) -> bool {
+        self.since() < REPLICA_TTL
+    }
+
+    fn renew(&self) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 
@@ -124,22 +164,18 @@ pub(crate) async fn stay(
     replica: Replica,
     mut lease: LeaseId,
 ) {
-    let mut renewed = Instant::now();
     loop {
         tokio::time::sleep(REPLICA_RENEW_EVERY).await;
-        if control.strong_count() == 0 {
-            return;
-        }
-        match store.keep_alive(lease).await {
-            Ok(_) => renewed = Instant::now(),
+        let renewed = match store.keep_alive(lease).await {
             Err(weir_store::Error::LeaseNotFound { .. }) => {
-                tracing::warn!(replica = replica.id, away = ?renewed.elapsed(), "the others took this replica for dead; joining again");
-                match join(&*store, &replica).await {
-                    Ok(again) => (lease, renewed) = (again, Instant::now()),
-                    Err(error) => tracing::warn!(%error, "cannot join the replicas; trying again"),
-                }
+                tracing::warn!(replica = replica.id, "the others took this replica for dead; joining again");
+                join(&*store, &replica).await.map(|again| lease = again)
             }
-            Err(weir_store::Error::Closed) => return,
+            renewed => renewed.map(drop).map_err(Error::from),
+        };
+        let Some(control) = control.upgrade() else { return };
+        match renewed {
+            Ok(()) => control.is_one_of_them(),
             Err(error) => tracing::warn!(%error, "the replica's lease was not renewed; trying again"),
         }
     }

@@ -45,6 +45,16 @@ impl Monitor {
         self.with(|machine, now| machine.heard_from(check, now));
     }
 
+    /// Every TTL check has its full time from now on.
+    pub(crate) fn grant_full_time(&self) {
+        self.with(|machine, now| {
+            let all: Vec<_> = machine.tracked().cloned().collect();
+            for check in &all {
+                machine.heard_from(check, now);
+            }
+        });
+    }
+
     /// Whether what a heartbeat says is to be committed, though it changes no health.
     pub(crate) fn say(&self, check: &CheckRef, output: Option<&str>) -> bool {
         self.with(|machine, now| machine.say(check, output, now))
@@ -170,6 +180,8 @@ async fn sleep_until(deadline: Option<Instant>) {
 async fn carry_out(control: Weak<Control>, action: Action) {
     let Some(control) = control.upgrade() else { return };
     let result = match &action {
+        // Another replica may judge it by now.
+        Action::Expire(check) if !control.judges(check) => return,
         // It may have been heard from since.
         Action::Expire(check) if !control.monitor.with(|machine, _| machine.is_silent(check)) => return,
         Action::Expire(check) => {
