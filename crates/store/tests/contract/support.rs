@@ -50,7 +50,10 @@ pub(crate) fn etcd(limits: Limits) -> Fixture {
     let member = Member::start();
     let mut options = EtcdOptions::default();
     options.limits = limits;
-    let open = || tokio::runtime::Handle::current().block_on(Etcd::open(&member.address(), options));
+    let open = || {
+        tokio::runtime::Handle::current()
+            .block_on(Etcd::open(&member.address().parse().expect("an address"), options))
+    };
     let store = tokio::task::block_in_place(open).expect("etcd answers");
     Fixture { store: Arc::new(store), clock: ManualClock::new(), _folder: None, _member: Some(member) }
 }

@@ -120,11 +120,11 @@ async fn engines_open_by_their_spec() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("store");
     let spec: Spec = format!("embedded:{}", path.display()).parse().expect("valid");
-    let store = weir_store::open(&spec).expect("it opens");
+    let store = weir_store::open(&spec).await.expect("it opens");
     put(&*store, "a", "1").await.expect("accepted");
     assert_eq!(store.limits(), Limits::default());
     drop(store);
-    assert_eq!(contents(&*weir_store::open(&spec).expect("it opens")).await.len(), 1);
-    let memory = weir_store::open(&Spec::Memory).expect("it opens");
+    assert_eq!(contents(&*weir_store::open(&spec).await.expect("it opens")).await.len(), 1);
+    let memory = weir_store::open(&Spec::Memory).await.expect("it opens");
     assert!(contents(&*memory).await.is_empty());
 }

@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use weir_store::EtcdAddress;
 
 /// Nothing takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +22,7 @@ pub(crate) struct Member {
 
 impl Member {
     /// A cluster of one.
+    #[allow(dead_code, reason = "not in every test program")]
     pub(crate) fn start() -> Self {
         Self::cluster(1).pop().expect("one")
     }
@@ -69,9 +69,10 @@ impl Member {
         Self { process: Some(run(&arguments)), client, arguments, folder }
     }
 
-    /// How to reach it alone.
-    pub(crate) fn address(&self) -> EtcdAddress {
-        format!("etcd://{}", self.host()).parse().expect("an address")
+    /// How to reach it alone, as `--store` has it.
+    #[allow(dead_code, reason = "not in every test program")]
+    pub(crate) fn address(&self) -> String {
+        format!("etcd://{}", self.host())
     }
 
     /// Host and port for clients.
