@@ -231,7 +231,7 @@ impl Shared {
     async fn keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
         let request = LeaseKeepAliveRequest { id: id.get().cast_signed() };
         let ask = async |channel, request: tonic::Request<LeaseKeepAliveRequest>| {
-            let request = request.map(|request| tokio_stream::once(request));
+            let request = request.map(tokio_stream::once);
             let answers = LeaseClient::new(channel).lease_keep_alive(request).await?;
             let mut answers = answers.into_inner();
             Ok(tonic::Response::new(answers.message().await?))

@@ -135,9 +135,8 @@ impl State {
             Some(Place::ChangeSet { id, part }) => self.declared.delete_part(id, part),
             Some(Place::Checkpoint { id, part }) => self.declared.delete_checkpoint(id, part),
             Some(Place::Replica(id)) => {
-                if self.replicas.remove(id).is_some() {
-                    effects.replicas();
-                }
+                self.replicas.remove(id);
+                effects.replicas();
             }
             // The log is never taken back: without its head the last state stays in force.
             Some(Place::Head) => {
