@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_model::registry::{Check, CheckKind, Health};
+use weir_model::registry::{Check, CheckKind, Health, Streak, Thresholds};
 
 use super::silence::Silence;
 use crate::bounds::{CHECK_OUTPUT_INTERVAL, HEALTH_RETRY, MASS_EXPIRY_RECHECK};
@@ -30,8 +30,7 @@ struct Tracked {
     ttl: Option<Duration>,
     deregister_after: Option<Duration>,
     thresholds: Thresholds,
-    successes: u32,
-    failures: u32,
+    streak: Streak,
     /// When the next heartbeat is due, or when an expiry is tried again.
     due_at: Option<Duration>,
     /// Whether the heartbeat is overdue.
@@ -44,14 +43,6 @@ struct Tracked {
     unwritten: Option<String>,
     /// The earliest entry of this check in the machine's queue.
     queued_at: Option<Duration>,
-}
-
-/// Outcomes in a row before a check's health follows them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Thresholds {
-    passing: u32,
-    warning: u32,
-    critical: u32,
 }
 
 /// All checks that need somebody to watch the time or count outcomes.
@@ -94,11 +85,7 @@ impl Machine {
             None => Tracked::new(name, ttl, now),
         };
         tracked.instance.clone_from(&check.instance);
-        tracked.thresholds = Thresholds {
-            passing: definition.successes_before_passing,
-            warning: definition.failures_before_warning,
-            critical: definition.failures_before_critical,
-        };
+        tracked.thresholds = definition.into();
         tracked.deregister_after = definition.deregister_after.map(|after| after.0);
         if tracked.output != check.output || tracked.health != check.health {
             tracked.unwritten = None;
@@ -161,7 +148,7 @@ impl Machine {
         now: Duration,
     ) -> Option<Health> {
         let tracked = self.checks.get_mut(check)?;
-        let health = tracked.count(outcome)?;
+        let health = tracked.streak.count(outcome, tracked.thresholds)?;
         let fresh = tracked.output_at.is_none_or(|at| now.saturating_sub(at) >= CHECK_OUTPUT_INTERVAL);
         let news = tracked.health != health || (fresh && tracked.output != output);
         if news {
@@ -292,8 +279,7 @@ impl Tracked {
             ttl,
             deregister_after: None,
             thresholds: Thresholds::default(),
-            successes: 0,
-            failures: 0,
+            streak: Streak::default(),
             due_at: ttl.map(|ttl| now + ttl),
             silent: false,
             critical_since: None,
@@ -302,21 +288,6 @@ impl Tracked {
             unwritten: None,
             queued_at: None,
         }
-    }
-
-    /// Counts an outcome; answers with the health that follows, if a threshold is reached.
-    fn count(&mut self, outcome: Health) -> Option<Health> {
-        if outcome == Health::Passing {
-            self.failures = 0;
-            self.successes = self.successes.saturating_add(1);
-            return (self.successes >= self.thresholds.passing).then_some(Health::Passing);
-        }
-        self.successes = 0;
-        self.failures = self.failures.saturating_add(1);
-        if self.failures >= self.thresholds.critical {
-            return Some(outcome);
-        }
-        (self.thresholds.warning > 0 && self.failures >= self.thresholds.warning).then_some(Health::Warning)
     }
 
     fn is_overdue(&self, now: Duration) -> bool {
