@@ -14,7 +14,8 @@ pub use answer::{
 };
 pub use request::{CheckInput, RegisterInstance, SourceText, Sources};
 pub use view::{
-    ChangeSetView, HealthCounts, InstanceView, ProxyView, RejectionView, ResourceView, RouteView, ServiceView,
+    ChangeSetView, HealthCounts, Heartbeats, InstanceView, NodeView, ProxyView, RejectionView, ResourceView,
+    RouteView, ServiceView,
 };
 
 /// What every path of the native API starts with.

@@ -323,6 +323,8 @@ async fn operators_see_health_and_figures() {
     for line in [
         "weir_resources 2",
         "weir_nodes 1",
+        "weir_nodes_silent 0",
+        "weir_self_preservation 0",
         "weir_proxies_connected 0",
         "weir_native_requests_total{class=\"write\",status=\"2xx\"} 1",
         "weir_native_requests_total{class=\"read\",status=\"4xx\"} 1",
