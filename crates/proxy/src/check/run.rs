@@ -40,7 +40,7 @@ pub(crate) async fn run(shared: &Shared) {
         let due = runner.next().filter(|_| looks.len() < LOOKS_MAX);
         tokio::select! {
             _ = planning.tick() => runner.plan(shared),
-            _ = flushing.tick(), if !runner.is_idle() => shared.checks.flush(),
+            _ = flushing.tick(), if !runner.schedule.is_empty() => shared.checks.flush(),
             Some(done) = looks.join_next() => match done {
                 Ok(done) => runner.looked(shared, &done),
                 Err(error) => tracing::error!(%error, "a look at an endpoint broke off; it is not looked at again"),
@@ -70,10 +70,8 @@ struct Runner {
     schedule: Schedule<CheckKey>,
     /// When the last look began.
     last: Option<Instant>,
-    /// What the plan was last made for.
-    planned_for: Option<Arc<Snapshot>>,
-    /// Whether there was something to do at the last plan, or before.
-    busy: bool,
+    /// What the plan was last made for, and whether the control plane was gone then.
+    planned_for: Option<(Arc<Snapshot>, bool)>,
 }
 
 impl Runner {
@@ -90,20 +88,17 @@ impl Runner {
         Some(look)
     }
 
-    fn is_idle(&self) -> bool {
-        !self.busy
-    }
-
     fn plan(&mut self, shared: &Shared) {
         let away = shared.checks.is_away(process_now());
         let snapshot = shared.snapshot.load_full();
         // While the control plane is gone it matters what is used, too.
-        let same = self.planned_for.as_ref().is_some_and(|before| Arc::ptr_eq(before, &snapshot));
-        if same && !away && !self.busy {
+        let planned_for = self.planned_for.as_ref();
+        if planned_for.is_some_and(|(before, was_away)| !was_away && !away && Arc::ptr_eq(before, &snapshot))
+        {
             return;
         }
         let steps = shared.checks.follow(plan(&snapshot, away, shared.now_s()), away);
-        self.planned_for = Some(snapshot);
+        self.planned_for = Some((snapshot, away));
         let now = Instant::now();
         for step in steps {
             match step {
@@ -115,8 +110,7 @@ impl Runner {
                 }
             }
         }
-        // Once more after the last one is gone: so does its verdict.
-        self.busy = away || !self.schedule.is_empty();
+        // When nothing is looked at any more, nothing else tells the source.
         shared.checks.flush();
     }
 
