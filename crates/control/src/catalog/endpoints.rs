@@ -186,9 +186,10 @@ fn active_checks(member: &ServiceMember) -> Option<ActiveChecks> {
     if instance.maintenance.is_some() {
         others = Health::Critical;
     }
+    let reached = instance.inbound.as_ref().map_or_else(|| member.address(), |inbound| &inbound.host);
     let mut definitions = Vec::new();
     for check in &member.instance.checks {
-        match check.value.definition.as_ref().filter(|how| can_be_seen_from_afar(how, member.address())) {
+        match check.value.definition.as_ref().filter(|how| can_be_seen_from_afar(how, reached)) {
             // When it is deregistered is no matter of its callers.
             Some(how) => definitions.push(CheckDefinition { deregister_after: None, ..how.clone() }),
             None => others = others.max(check.value.health),
