@@ -248,17 +248,17 @@ mod tests {
 
     #[test]
     fn checks_that_are_not_known_or_too_many_are_none() {
-        let received = |change: fn(&mut mesh::ActiveChecks)| {
+        let received = |change: &dyn Fn(&mut mesh::ActiveChecks)| {
             let mut sent = mesh::Endpoint::from(checked(vec![tcp_check("10.0.0.7:8080")]));
             change(sent.active_checks.as_mut().unwrap());
             EndpointInputs::try_from(sent).unwrap().active_checks
         };
-        assert!(received(|_| {}).is_some());
+        assert!(received(&|_| {}).is_some());
         let of_the_future = br#"{"kind":{"smoke_signals":{}},"interval":"1s","timeout":"1s"}"#;
-        assert_eq!(received(|sent| sent.definitions.push(of_the_future.to_vec())), None);
-        assert_eq!(received(|sent| sent.definitions.clear()), None);
-        assert_eq!(received(|sent| sent.definitions = vec![sent.definitions[0].clone(); 9]), None);
-        assert_eq!(received(|sent| sent.others = 99).unwrap().others, Health::Critical);
+        assert_eq!(received(&|sent| sent.definitions.push(of_the_future.to_vec())), None);
+        assert_eq!(received(&|sent| sent.definitions.clear()), None);
+        assert_eq!(received(&|sent| sent.definitions = vec![sent.definitions[0].clone(); 9]), None);
+        assert_eq!(received(&|sent| sent.others = 99).unwrap().others, Health::Critical);
         let long = tcp_check(&"x".repeat(ActiveChecks::BYTES_MAX));
         assert_eq!(mesh::Endpoint::from(checked(vec![long])).active_checks, None);
     }

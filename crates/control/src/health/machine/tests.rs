@@ -172,7 +172,7 @@ impl World {
     fn new(nodes: usize) -> Self {
         let mut world = Self { machine: Machine::new(), health: vec![Health::Passing; nodes], now: s(0) };
         (0..nodes).for_each(|number| {
-            world.machine.track(&check(&node(number), Health::Passing, Self::TTL, None), s(0))
+            world.machine.track(&check(&node(number), Health::Passing, Self::TTL, None), s(0));
         });
         world
     }
