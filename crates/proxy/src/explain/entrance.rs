@@ -424,7 +424,7 @@ fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
 fn health(endpoint: &Endpoint) -> &'static str {
     match endpoint.checked.how {
         None if endpoint.is_static => "not checked",
-        Some(_) if endpoint.is_static && endpoint.checked.verdict.is_none() => "not checked yet",
+        Some(_) if endpoint.is_static && endpoint.checked.verdict.is_none() => "not judged here",
         _ => endpoint.health.as_str(),
     }
 }

@@ -66,7 +66,7 @@ impl World {
 #[test]
 fn thresholds_hold_and_the_last_word_counts_until_they_are_reached() {
     let how = definition(1, 2, 3);
-    let mut world = World::new(vec![target("a", Some(Passing), Passing, &[how.clone()])]);
+    let mut world = World::new(vec![target("a", Some(Passing), Passing, std::slice::from_ref(&how))]);
     assert_eq!(world.see(0, &how, Critical), (None, None));
     assert_eq!(world.see(0, &how, Critical), (None, None));
     assert_eq!(world.see(0, &how, Critical), (Some(Critical), Some((Passing, Critical))));
@@ -78,14 +78,14 @@ fn thresholds_hold_and_the_last_word_counts_until_they_are_reached() {
 #[test]
 fn what_the_last_word_called_critical_comes_back_when_it_passes() {
     let how = definition(1, 1, 1);
-    let mut world = World::new(vec![target("a", Some(Critical), Passing, &[how.clone()])]);
+    let mut world = World::new(vec![target("a", Some(Critical), Passing, std::slice::from_ref(&how))]);
     assert_eq!(world.see(0, &how, Passing), (Some(Passing), Some((Critical, Passing))));
 }
 
 #[test]
 fn maintenance_and_heartbeats_count_whatever_the_checks_say() {
     let how = definition(1, 1, 1);
-    let mut world = World::new(vec![target("a", Some(Critical), Critical, &[how.clone()])]);
+    let mut world = World::new(vec![target("a", Some(Critical), Critical, std::slice::from_ref(&how))]);
     assert_eq!(world.see(0, &how, Passing), (Some(Critical), None));
 }
 
@@ -101,9 +101,9 @@ fn the_worst_of_several_checks_counts() {
 #[test]
 fn another_definition_begins_anew_and_old_looks_are_none() {
     let (old, new) = (definition(1, 1, 1), definition(2, 1, 2));
-    let mut world = World::new(vec![target("a", None, Passing, &[old.clone()])]);
+    let mut world = World::new(vec![target("a", None, Passing, std::slice::from_ref(&old))]);
     world.see(0, &old, Critical);
-    let steps = world.table.follow(vec![target("a", None, Passing, &[new.clone()])]);
+    let steps = world.table.follow(vec![target("a", None, Passing, std::slice::from_ref(&new))]);
     assert_eq!(steps, [Step::End((key("a"), 0)), Step::Begin((key("a"), 0), new.clone())]);
     assert_eq!(verdict(&world.table, "a"), Some(Critical), "until it is decided anew");
     assert_eq!(world.see(0, &old, Passing), (Some(Critical), None));
@@ -120,8 +120,10 @@ fn another_definition_begins_anew_and_old_looks_are_none() {
 #[test]
 fn the_registry_takes_over_what_is_its_own_only() {
     let how = definition(1, 1, 1);
-    let targets =
-        vec![target("a", Some(Passing), Passing, &[how.clone()]), target("w", None, Passing, &[how.clone()])];
+    let targets = vec![
+        target("a", Some(Passing), Passing, std::slice::from_ref(&how)),
+        target("w", None, Passing, std::slice::from_ref(&how)),
+    ];
     let mut world = World::new(targets);
     world.see(0, &how, Critical);
     world.table.report(&(key("w"), 0), &how, Critical, "", Nanos::from_secs(9));
@@ -148,7 +150,7 @@ proptest! {
         let others = health(others);
         let told = health(told).max(others);
         let how = definition(1, passing, critical);
-        let mut world = World::new(vec![target("a", Some(told), others, &[how.clone()])]);
+        let mut world = World::new(vec![target("a", Some(told), others, std::slice::from_ref(&how))]);
         let (mut last, mut row) = (None, 0);
         for well in outcomes {
             row = if last == Some(well) { row + 1 } else { 1 };
