@@ -14,8 +14,8 @@ pub use answer::{
 };
 pub use request::{CheckInput, HeartbeatInput, RegisterInstance, SourceText, Sources};
 pub use view::{
-    ChangeSetView, HealthCounts, InstanceView, ProxyView, RejectionView, ReplicaView, ResourceView,
-    RouteView, ServiceView,
+    ChangeSetView, HealthCounts, Heartbeats, InstanceView, NodeView, ProxyView, RejectionView, ReplicaView,
+    ResourceView, RouteView, ServiceView,
 };
 
 /// What every path of the native API starts with.

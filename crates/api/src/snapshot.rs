@@ -5,9 +5,10 @@
 //! reads. It is data only: what it means for a request is decided where it is compiled, in the proxy.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weir_model::registry::Health;
+use weir_model::registry::{ActiveChecks, Health, Weights};
 use weir_model::{Position, Resource, ServiceRef};
 
 use crate::mesh;
@@ -74,6 +75,9 @@ pub struct EndpointInputs {
     /// Whether the instance has a gRPC check of its own port.
     #[serde(default, skip_serializing_if = "is_false")]
     pub grpc_check: bool,
+    /// How a caller can check it by itself, if it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_checks: Option<Arc<ActiveChecks>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -105,11 +109,7 @@ impl TryFrom<mesh::Endpoint> for EndpointInputs {
 
     /// A health that this binary does not know counts as critical: it is safer to leave an endpoint out.
     fn try_from(sent: mesh::Endpoint) -> Result<Self, EndpointError> {
-        let health = match sent.health() {
-            mesh::Health::Passing => Health::Passing,
-            mesh::Health::Warning => Health::Warning,
-            mesh::Health::Critical | mesh::Health::Unspecified => Health::Critical,
-        };
+        let health = health_from(sent.health());
         if sent.id.is_empty() {
             return Err(EndpointError::NoId);
         }
@@ -129,33 +129,78 @@ impl TryFrom<mesh::Endpoint> for EndpointInputs {
             inbound: sent.inbound,
             metadata: sent.metadata.into_iter().collect(),
             grpc_check: sent.grpc_check,
+            active_checks: sent.active_checks.and_then(|checks| active_checks_from(&checks)).map(Arc::new),
         })
     }
 }
 
+const fn health_from(health: mesh::Health) -> Health {
+    match health {
+        mesh::Health::Passing => Health::Passing,
+        mesh::Health::Warning => Health::Warning,
+        mesh::Health::Critical | mesh::Health::Unspecified => Health::Critical,
+    }
+}
+
+const fn health_to(health: Health) -> mesh::Health {
+    match health {
+        Health::Passing => mesh::Health::Passing,
+        Health::Warning => mesh::Health::Warning,
+        Health::Critical => mesh::Health::Critical,
+    }
+}
+
+/// None where one of them is not known here: what the others say would not be the whole truth.
+fn active_checks_from(sent: &mesh::ActiveChecks) -> Option<ActiveChecks> {
+    let definitions = sent.definitions.iter().take(ActiveChecks::DEFINITIONS_MAX + 1);
+    let definitions: Vec<_> =
+        definitions.map(|json| serde_json::from_slice(json).ok()).collect::<Option<_>>()?;
+    let bounded = (1..=ActiveChecks::DEFINITIONS_MAX).contains(&definitions.len());
+    bounded.then(|| ActiveChecks {
+        others: health_from(sent.others()),
+        weights: Weights { passing: sent.weight_passing, warning: sent.weight_warning },
+        definitions,
+    })
+}
+
+/// None where they are too large to travel.
+fn active_checks_to(checks: &ActiveChecks) -> Option<mesh::ActiveChecks> {
+    // Definitions are plain structs with string keys: writing them cannot fail.
+    let json = |definition| serde_json::to_vec(definition).unwrap_or_default();
+    let definitions: Vec<Vec<u8>> = checks.definitions.iter().map(json).collect();
+    let small = definitions.iter().map(Vec::len).sum::<usize>() <= ActiveChecks::BYTES_MAX;
+    small.then(|| mesh::ActiveChecks {
+        others: health_to(checks.others).into(),
+        weight_passing: checks.weights.passing,
+        weight_warning: checks.weights.warning,
+        definitions,
+    })
+}
+
 impl From<EndpointInputs> for mesh::Endpoint {
     fn from(endpoint: EndpointInputs) -> Self {
-        let health = match endpoint.health {
-            Health::Passing => mesh::Health::Passing,
-            Health::Warning => mesh::Health::Warning,
-            Health::Critical => mesh::Health::Critical,
-        };
         Self {
             id: endpoint.id,
             address: endpoint.address,
             port: u32::from(endpoint.port),
             weight: endpoint.weight,
-            health: health.into(),
+            health: health_to(endpoint.health).into(),
             draining: endpoint.draining,
             inbound: endpoint.inbound,
             metadata: endpoint.metadata.into_iter().collect(),
             grpc_check: endpoint.grpc_check,
+            active_checks: endpoint.active_checks.as_deref().and_then(active_checks_to),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use weir_model::registry::{CheckDefinition, CheckKind};
+    use weir_model::units::Span;
+
     use super::*;
 
     fn endpoint() -> EndpointInputs {
@@ -169,15 +214,53 @@ mod tests {
             inbound: true,
             metadata: BTreeMap::from([("version".to_owned(), "2".to_owned())]),
             grpc_check: false,
+            active_checks: None,
         }
+    }
+
+    fn tcp_check(address: &str) -> CheckDefinition {
+        CheckDefinition {
+            kind: CheckKind::Tcp { address: address.to_owned() },
+            interval: Span(Duration::from_secs(5)),
+            timeout: Span(Duration::from_secs(1)),
+            successes_before_passing: 2,
+            failures_before_critical: 3,
+            failures_before_warning: 0,
+            deregister_after: None,
+        }
+    }
+
+    fn checked(definitions: Vec<CheckDefinition>) -> EndpointInputs {
+        let weights = Weights { passing: 3, warning: 1 };
+        let checks = ActiveChecks { others: Health::Warning, weights, definitions };
+        EndpointInputs { active_checks: Some(Arc::new(checks)), ..endpoint() }
     }
 
     #[test]
     fn endpoints_cross_the_wire_unchanged() {
-        for endpoint in [endpoint(), EndpointInputs { grpc_check: true, ..endpoint() }] {
+        let grpc = EndpointInputs { grpc_check: true, ..endpoint() };
+        for endpoint in [endpoint(), grpc, checked(vec![tcp_check("10.0.0.7:8080"), tcp_check("10.0.0.7:9")])]
+        {
             let sent = mesh::Endpoint::from(endpoint.clone());
             assert_eq!(EndpointInputs::try_from(sent), Ok(endpoint));
         }
+    }
+
+    #[test]
+    fn checks_that_are_not_known_or_too_many_are_none() {
+        let received = |change: &dyn Fn(&mut mesh::ActiveChecks)| {
+            let mut sent = mesh::Endpoint::from(checked(vec![tcp_check("10.0.0.7:8080")]));
+            change(sent.active_checks.as_mut().unwrap());
+            EndpointInputs::try_from(sent).unwrap().active_checks
+        };
+        assert!(received(&|_| {}).is_some());
+        let of_the_future = br#"{"kind":{"smoke_signals":{}},"interval":"1s","timeout":"1s"}"#;
+        assert_eq!(received(&|sent| sent.definitions.push(of_the_future.to_vec())), None);
+        assert_eq!(received(&|sent| sent.definitions.clear()), None);
+        assert_eq!(received(&|sent| sent.definitions = vec![sent.definitions[0].clone(); 9]), None);
+        assert_eq!(received(&|sent| sent.others = 99).unwrap().others, Health::Critical);
+        let long = tcp_check(&"x".repeat(ActiveChecks::BYTES_MAX));
+        assert_eq!(mesh::Endpoint::from(checked(vec![long])).active_checks, None);
     }
 
     #[test]

@@ -68,6 +68,13 @@ pub const MASS_EXPIRY_NODES_MIN: usize = 10;
 pub const MASS_EXPIRY_WINDOW: Duration = Duration::from_secs(60);
 /// How often withheld expiries are looked at again.
 pub const MASS_EXPIRY_RECHECK: Duration = Duration::from_secs(1);
+/// Self-preservation ends when at most one node in so many is still silent: most of them being back is not enough, since
+/// they come back one by one.
+pub const PRESERVATION_LEAVE_PARTS: usize = 4;
+/// The longest that self-preservation lasts: after that, whoever is silent is believed to be gone.
+pub const PRESERVATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How often it is said again that self-preservation lasts.
+pub const PRESERVATION_REMIND: Duration = Duration::from_secs(60);
 /// Pause before a failed commit of a health transition or an eviction is tried again.
 pub const HEALTH_RETRY: Duration = Duration::from_secs(1);
 /// Health commits under way at one time.

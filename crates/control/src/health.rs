@@ -17,3 +17,4 @@ mod silence;
 pub(crate) use driver::{Monitor, run};
 pub use feed::{CheckEvent, CheckFeed};
 pub use machine::{Action, Machine};
+pub use silence::Preservation;

@@ -6,6 +6,7 @@
 
 mod apply;
 mod instances;
+mod nodes;
 mod operate;
 mod read;
 mod refusal;
@@ -69,6 +70,7 @@ impl NativeApi {
         self.add(router, "/services", Method::GET, Class::Read, Self::services);
         self.add(router, "/instances", Method::GET, Class::Read, Self::instances);
         self.add_instance(router);
+        self.add(router, "/nodes", Method::GET, Class::Read, Self::nodes);
         self.add(router, "/proxies", Method::GET, Class::Read, Self::proxies);
         self.add(router, "/replicas", Method::GET, Class::Read, Self::replicas);
         self.add(router, "/heartbeats", Method::POST, Class::Write, Self::heartbeats);

@@ -35,7 +35,7 @@ use weir_model::resource::http_route::{
 use weir_model::resource::listener_policy::{
     AcceptProxyProtocol, ListenerLimits, ListenerPolicySpec, ListenerTargetRef, ListenerTimeouts,
 };
-use weir_model::resource::service::{Protocol, ServiceSpec, StaticEndpoint};
+use weir_model::resource::service::{Protocol, ServiceCheck, ServiceCheckKind, ServiceSpec, StaticEndpoint};
 use weir_model::resource::stream_route::{StreamRouteRule, TcpRouteSpec, TlsRouteSpec};
 use weir_model::resource::traffic_policy::{
     Balance, BalancePolicy, Connection, PolicyTarget, ProxyProtocolVersion, Retry, Timeouts,
@@ -411,13 +411,33 @@ fn service() {
     let spec = ServiceSpec {
         protocol: Some(Protocol::Http2),
         metadata: map(&[("team", "shop")]),
-        endpoints: vec![StaticEndpoint { address: text("10.0.0.1"), port: 8080, weight: 3 }],
+        check: None,
+        endpoints: vec![StaticEndpoint { address: text("10.0.0.1"), port: 8080, weight: 3, check: None }],
     };
     golden("service", &Resource { metadata: named("cart"), spec: Spec::Service(spec) });
     let least = Metadata { name: text("a"), namespace: text("default"), ..Metadata::default() };
     // What was stored before a protocol could be left open says one, whoever wrote it.
     let spec = ServiceSpec { protocol: Some(Protocol::Http), ..ServiceSpec::default() };
     golden("service_least", &Resource { metadata: least.clone(), spec: Spec::Service(spec) });
+    let check = |kind| ServiceCheck {
+        kind,
+        path: Some(text("/health")),
+        host: Some(text("cart.example")),
+        service: Some(text("shop.Cart")),
+        port: Some(9000),
+        interval: Some(span("2s")),
+        timeout: Some(span("500ms")),
+        healthy_threshold: Some(1),
+        unhealthy_threshold: Some(4),
+    };
+    let endpoint =
+        |kind| StaticEndpoint { address: text("10.0.0.1"), port: 8080, weight: 3, check: Some(check(kind)) };
+    let spec = ServiceSpec {
+        check: Some(check(ServiceCheckKind::Http)),
+        endpoints: vec![endpoint(ServiceCheckKind::Tcp), endpoint(ServiceCheckKind::Grpc)],
+        ..ServiceSpec::default()
+    };
+    golden("service_checked", &Resource { metadata: least.clone(), spec: Spec::Service(spec) });
     golden("service_undeclared", &Resource { metadata: least, spec: Spec::Service(ServiceSpec::default()) });
 }
 
@@ -710,9 +730,10 @@ fn spec() -> impl Strategy<Value = Spec> {
         address,
         port,
         weight,
+        check: None,
     });
     let service = (free(), prop::collection::vec(endpoint, 0..3)).prop_map(|(metadata, endpoints)| {
-        Spec::Service(ServiceSpec { protocol: Some(Protocol::Grpc), metadata, endpoints })
+        Spec::Service(ServiceSpec { protocol: Some(Protocol::Grpc), metadata, check: None, endpoints })
     });
     let file = || prop::option::of(word());
     let certificate = (file(), file(), file()).prop_map(|(cert_file, key_file, ca_file)| {

@@ -233,6 +233,9 @@ pub struct EndpointView {
     pub address: String,
     /// Its health.
     pub health: String,
+    /// Since when this proxy's own checks say so, and what the control plane said last. Known only to the proxy itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<String>,
     /// Its weight.
     pub weight: u32,
     /// Requests in flight there. Known only to the proxy itself.

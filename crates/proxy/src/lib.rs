@@ -3,6 +3,7 @@
 pub mod admin;
 mod attempt;
 pub mod breaker;
+mod check;
 mod config;
 mod connection;
 mod eject;

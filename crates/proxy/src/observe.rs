@@ -12,6 +12,7 @@
 
 mod access_log;
 mod breakers;
+mod checks;
 mod clock;
 mod counters;
 mod ejections;

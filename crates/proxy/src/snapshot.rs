@@ -25,6 +25,7 @@ mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upstream;
+mod verdicts;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
 pub use upstream::{Endpoint, Upstream, UpstreamTls};
+pub use verdicts::{Checked, ServiceVerdicts, Verdict, Verdicts};
 
 use compile::UpstreamNames;
 use ports::Ports;
@@ -80,6 +82,7 @@ pub struct Snapshot {
     names: Arc<UpstreamNames>,
     patterns: Arc<KnownPatterns>,
     addresses: Arc<Addresses>,
+    verdicts: Arc<Verdicts>,
     certificates: Option<Arc<Certificates>>,
     /// Made when it is first asked for: most proxies never do.
     owners: OnceLock<HashMap<SocketAddr, Option<u32>>>,

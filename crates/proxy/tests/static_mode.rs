@@ -42,6 +42,51 @@ fn answer(mut socket: TcpStream, name: &str) {
     }
 }
 
+/// An upstream that answers `/health` with 503 while it is ill, and everything else with its name.
+struct Patient {
+    addr: SocketAddr,
+    ill: Arc<AtomicBool>,
+    looks: Arc<AtomicUsize>,
+}
+
+impl Patient {
+    fn start(name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (ill, looks): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
+        let patient = Self { addr: listener.local_addr().unwrap(), ill, looks };
+        let (ill, looks) = (Arc::clone(&patient.ill), Arc::clone(&patient.looks));
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let (ill, looks) = (Arc::clone(&ill), Arc::clone(&looks));
+                std::thread::spawn(move || Self::serve(socket.unwrap(), name, &ill, &looks));
+            }
+        });
+        patient
+    }
+
+    fn serve(mut socket: TcpStream, name: &str, ill: &AtomicBool, looks: &AtomicUsize) {
+        let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+        let mut is_look = false;
+        while let Some(Ok(line)) = lines.next() {
+            is_look |= line == "GET /health?deep=1 HTTP/1.1";
+            if !line.is_empty() {
+                continue;
+            }
+            looks.fetch_add(usize::from(is_look), Ordering::SeqCst);
+            let status = if is_look && ill.load(Ordering::SeqCst) { "503 Ill" } else { "200 OK" };
+            let written = write!(socket, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+            if written.is_err() {
+                return;
+            }
+            is_look = false;
+        }
+    }
+
+    fn fall(&self, ill: bool) {
+        self.ill.store(ill, Ordering::SeqCst);
+    }
+}
+
 /// Status and body of the answer to a request on a connection of its own.
 fn get(addr: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let mut socket = TcpStream::connect(addr)?;
@@ -185,6 +230,81 @@ fn serves_reloads_and_refuses() {
     assert!(text.contains(&format!("at {new}")), "{text}");
     proxy.stop().unwrap();
     assert!(get(web, "/").is_err(), "nobody listens any more");
+}
+
+/// The bodies of so many answers, each of which must be a success.
+fn answers(web: SocketAddr, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|_| {
+            let (status, body) = get(web, "/").unwrap();
+            assert_eq!(status, 200);
+            body
+        })
+        .collect()
+}
+
+#[test]
+fn endpoints_of_files_are_checked_left_out_and_taken_back() {
+    let (a, b) = (Patient::start("a"), Patient::start("b"));
+    let web = free_addr();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("shop.yaml");
+    let check =
+        "{type: http, path: \"/health?deep=1\", interval: 100ms, healthyThreshold: 2, unhealthyThreshold: 2}";
+    let endpoints = format!(
+        "endpoints: [{{address: 127.0.0.1, port: {}}}, {{address: 127.0.0.1, port: {}}}]\n  check: {check}",
+        a.addr.port(),
+        b.addr.port()
+    );
+    let text = documents(web.port(), a.addr);
+    let written = format!("endpoints: [{{address: {}, port: {}}}]", a.addr.ip(), a.addr.port());
+    fs::write(&file, text.replace(&written, &endpoints)).unwrap();
+    let proxy = Proxy::start(&file);
+    eventually("ready", || proxy.is_ready());
+    let explained = || get(proxy.admin, "/explain?url=http://shop/&format=text").unwrap().1;
+    eventually("both are checked", || {
+        explained().matches("passing, weight 1, 0 in flight, checked by this proxy").count() == 2
+    });
+
+    a.fall(true);
+    eventually("the ill one is left out", || explained().contains("left out: critical"));
+    assert!(
+        explained().contains("critical, weight 1, 0 in flight, checked by this proxy, so since"),
+        "{}",
+        explained()
+    );
+    assert_eq!(answers(web, 20), vec!["b"; 20]);
+    let metrics = get(proxy.admin, "/metrics").unwrap().1;
+    for line in [
+        "weir_proxy_checks_ruling 0",
+        "weir_proxy_checks_endpoints{of=\"written\"} 2",
+        "weir_proxy_checks_changes_total{health=\"critical\"} 1",
+        "weir_proxy_endpoints_checked{service=\"cart\",health=\"passing\"} 1",
+        "weir_proxy_endpoints_checked{service=\"cart\",health=\"critical\"} 1",
+    ] {
+        assert!(metrics.lines().any(|one| one == line), "{line}: {metrics}");
+    }
+
+    // When all are ill, a try is worth more than a certain refusal.
+    b.fall(true);
+    eventually("panic", || explained().contains("no endpoint is healthy"));
+    answers(web, 5);
+    a.fall(false);
+    b.fall(false);
+    eventually("both are back", || !explained().contains("critical"));
+    let all: std::collections::BTreeSet<_> = answers(web, 60).into_iter().collect();
+    assert_eq!(all.len(), 2, "{all:?}");
+
+    // Without the check nobody looks, and what it came to does not count any more.
+    a.fall(true);
+    eventually("the ill one is left out again", || explained().contains("left out: critical"));
+    fs::write(&file, text.replace(&written, endpoints.lines().next().unwrap())).unwrap();
+    eventually("not checked", || explained().matches("not checked").count() == 2);
+    eventually("looks end", || {
+        let seen = a.looks.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(300));
+        a.looks.load(Ordering::SeqCst) == seen
+    });
 }
 
 #[test]

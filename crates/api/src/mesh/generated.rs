@@ -192,6 +192,23 @@ pub struct Endpoint {
     /// its port has a gRPC check
     #[prost(bool, tag = "9")]
     pub grpc_check: bool,
+    /// for a proxy that must check by itself; absent: it cannot
+    #[prost(message, optional, tag = "60")]
+    pub active_checks: ::core::option::Option<ActiveChecks>,
+}
+/// How an endpoint can be checked by its callers. They do only while no control plane is there to say how it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActiveChecks {
+    /// the worst of what cannot be seen from afar: heartbeats, maintenance, the node
+    #[prost(enumeration = "Health", tag = "1")]
+    pub others: i32,
+    #[prost(uint32, tag = "2")]
+    pub weight_passing: u32,
+    #[prost(uint32, tag = "3")]
+    pub weight_warning: u32,
+    /// each a JSON document; a proxy that does not know one of them uses none
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub definitions: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

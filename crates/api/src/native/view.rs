@@ -64,6 +64,47 @@ pub struct InstanceView {
     pub checks: Vec<Check>,
 }
 
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// The worst of its own checks; critical in maintenance.
+    pub health: Health,
+    /// How its instances are.
+    pub instances: HealthCounts,
+    /// Whether it is heard from.
+    pub heartbeats: Heartbeats,
+}
+
+/// Whether a node is heard from: by the TTL checks on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Heartbeats {
+    /// It has no TTL checks.
+    None,
+    /// It is.
+    Heard,
+    /// All are overdue, and it is taken to be gone.
+    Silent,
+    /// All are overdue, and so are those of most nodes: that is not believed (self-preservation).
+    Doubted,
+}
+
+impl Heartbeats {
+    /// The word as tables show it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Heard => "heard",
+            Self::Silent => "silent",
+            Self::Doubted => "silent, not believed",
+        }
+    }
+}
+
 /// A proxy that is connected to this server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProxyView {

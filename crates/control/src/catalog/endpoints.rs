@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_model::registry::{Address, CheckKind, Health};
+use weir_model::registry::{ActiveChecks, Address, CheckDefinition, CheckKind, Health};
 use weir_model::resource::Protocol;
 use weir_model::resource::service::StaticEndpoint;
 use weir_model::{Position, Revision, ServiceRef};
@@ -32,6 +32,8 @@ pub struct Endpoint {
     pub metadata: BTreeMap<String, String>,
     /// Whether the instance has a gRPC check of its own port.
     pub grpc_check: bool,
+    /// How a caller can check it by itself, if it can.
+    pub active_checks: Option<Arc<ActiveChecks>>,
 }
 
 /// The endpoints of a service.
@@ -140,6 +142,7 @@ fn fixed_endpoint(fixed: &StaticEndpoint) -> Endpoint {
         health: Health::Passing,
         metadata: BTreeMap::new(),
         grpc_check: false,
+        active_checks: None,
     }
 }
 
@@ -161,6 +164,7 @@ fn endpoint(member: &ServiceMember) -> Endpoint {
         health,
         metadata: instance.metadata.clone(),
         grpc_check: has_grpc_check(member),
+        active_checks: active_checks(member).map(Arc::new),
     }
 }
 
@@ -173,4 +177,95 @@ fn has_grpc_check(member: &ServiceMember) -> bool {
         }
         _ => false,
     })
+}
+
+/// The checks of an instance that its callers can carry out as well. What they cannot counts by what it says.
+fn active_checks(member: &ServiceMember) -> Option<ActiveChecks> {
+    let instance = member.instance.value();
+    let mut others = member.node.health();
+    if instance.maintenance.is_some() {
+        others = Health::Critical;
+    }
+    let reached = instance.inbound.as_ref().map_or_else(|| member.address(), |inbound| &inbound.host);
+    let mut definitions = Vec::new();
+    for check in &member.instance.checks {
+        match check.value.definition.as_ref().filter(|how| can_be_seen_from_afar(how, reached)) {
+            // When it is deregistered is no matter of its callers.
+            Some(how) => definitions.push(CheckDefinition { deregister_after: None, ..how.clone() }),
+            None => others = others.max(check.value.health),
+        }
+    }
+    let some = (1..=ActiveChecks::DEFINITIONS_MAX).contains(&definitions.len());
+    some.then_some(ActiveChecks { others, weights: instance.weights, definitions })
+}
+
+/// Whether a check that is carried out elsewhere looks at the same thing: a target of the host's own (`127.0.0.1`) is
+/// another one on each host, unless the instance is reached by such an address itself.
+fn can_be_seen_from_afar(how: &CheckDefinition, instance: &str) -> bool {
+    let target = match &how.kind {
+        CheckKind::Ttl => return false,
+        CheckKind::Tcp { address } | CheckKind::Grpc { address, .. } => host_of(address),
+        CheckKind::Http { url, .. } => {
+            let rest = url.split_once("://").map_or(&**url, |(_, rest)| rest);
+            host_of(&rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())])
+        }
+    };
+    !is_own(target) || is_own(instance)
+}
+
+/// The host of `HOST[:PORT]`, without brackets.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or(v6),
+        None => authority.split(':').next().unwrap_or(authority),
+    }
+}
+
+fn is_own(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weir_model::units::Span;
+
+    use super::*;
+
+    #[test]
+    fn what_is_the_hosts_own_is_not_seen_from_afar() {
+        let check = |kind: CheckKind, instance: &str, expected: bool| {
+            let how = CheckDefinition {
+                kind,
+                interval: Span(Duration::from_secs(1)),
+                timeout: Span(Duration::from_secs(1)),
+                successes_before_passing: 0,
+                failures_before_critical: 0,
+                failures_before_warning: 0,
+                deregister_after: None,
+            };
+            assert_eq!(can_be_seen_from_afar(&how, instance), expected, "{how:?} of {instance}");
+        };
+        let tcp = |address: &str| CheckKind::Tcp { address: address.to_owned() };
+        let http = |url: &str| CheckKind::Http {
+            url: url.to_owned(),
+            method: "GET".to_owned(),
+            headers: BTreeMap::new(),
+            body: String::new(),
+        };
+        check(tcp("10.0.0.1:80"), "10.0.0.1", true);
+        check(tcp("10.0.0.1:80"), "127.0.0.1", true);
+        check(tcp("127.0.0.1:80"), "10.0.0.1", false);
+        check(tcp("127.0.0.1:80"), "127.0.0.1", true);
+        check(tcp("[::1]:80"), "10.0.0.1", false);
+        check(tcp("[::1]:80"), "[::1]", true);
+        check(http("http://localhost:80/x"), "web.example", false);
+        check(http("http://localhost/x:1"), "localhost", true);
+        check(http("http://web.example?a=127.0.0.1"), "web.example", true);
+        check(http("http://[::1]/"), "web.example", false);
+        check(CheckKind::Ttl, "127.0.0.1", false);
+    }
 }

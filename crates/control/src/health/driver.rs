@@ -1,6 +1,6 @@
 //! Runs the machine on real time: feeds it from the catalog, and turns its actions into commands.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use weir_model::registry::Health;
 
 use super::machine::{Action, Machine};
+use super::silence::Preservation;
 use super::{CheckFeed, feed};
-use crate::bounds::HEALTH_COMMITS_MAX;
+use crate::bounds::{HEALTH_COMMITS_MAX, PRESERVATION_REMIND};
 use crate::catalog::CheckRef;
 use crate::changes::{Change, ChangeEvent, Changes};
 use crate::{Control, Error};
@@ -65,13 +66,16 @@ impl Monitor {
             self.take_over_all(control);
             return;
         }
+        let shared = control.settings().replica.is_some();
         self.with(|machine, now| {
             for (name, check) in &change.checks {
                 match check {
                     Some(check) if control.owns(name) => {
+                        let before = machine.health(name);
                         machine.track(&check.value, now);
-                        // Nobody writes a check that is not critical but because of a sign of life.
-                        if check.value.health != Health::Critical {
+                        // Another replica writes a check as it is only because of a sign of life.
+                        let is_alive = check.value.health != Health::Critical;
+                        if is_alive && shared && before == Some(check.value.health) {
                             machine.heard_from(name, now);
                         }
                     }
@@ -102,6 +106,22 @@ impl Control {
     /// The checks that somebody on this server has to carry out (all but TTL checks), from now on.
     pub fn checks_to_run(&self) -> CheckFeed {
         CheckFeed::new(self.catalog(), self.settings().replica.clone())
+    }
+
+    /// How it stands while most nodes are silent and not believed to be gone (self-preservation), and for how long that
+    /// has lasted.
+    pub fn preservation(&self) -> Option<(Preservation, Duration)> {
+        self.monitor.with(|machine, now| {
+            let preservation = machine.preservation()?;
+            Some((preservation, now.saturating_sub(preservation.since)))
+        })
+    }
+
+    /// The nodes whose heartbeats are all overdue, by name, and whether they are not believed to be gone.
+    pub fn silent_nodes(&self) -> BTreeMap<String, bool> {
+        self.monitor.with(|machine, _| {
+            machine.silent_nodes().map(|(name, doubted)| (name.to_owned(), doubted)).collect()
+        })
     }
 
     /// What a heartbeat said last of a check, if that is newer than what the catalog shows; see [`Control::set_check`].
@@ -141,7 +161,9 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
     };
     let mut actions = VecDeque::new();
     let mut commits = JoinSet::new();
+    let mut herald = Herald::default();
     loop {
+        herald.tell(monitor.with(|machine, now| (machine.preservation(), now)));
         while commits.len() < HEALTH_COMMITS_MAX
             && let Some(action) = actions.pop_front()
         {
@@ -177,6 +199,46 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
+/// Says loudly, but not all the time, that silence is doubted.
+#[derive(Default)]
+struct Herald {
+    last: Option<Preservation>,
+    told_at: Duration,
+}
+
+impl Herald {
+    fn tell(&mut self, (preservation, now): (Option<Preservation>, Duration)) {
+        match (self.last, preservation) {
+            (None, Some(Preservation { doubted, nodes, .. })) => {
+                self.told_at = now;
+                tracing::error!(
+                    silent = doubted,
+                    nodes,
+                    "SELF-PRESERVATION: the heartbeats of most nodes have stopped at once; nobody is taken to be gone for \
+                     that, until they are back (checks that fail still count)"
+                );
+            }
+            (Some(_), Some(Preservation { doubted, nodes, since })) => {
+                if now.saturating_sub(self.told_at) >= PRESERVATION_REMIND {
+                    self.told_at = now;
+                    let lasts_s = now.saturating_sub(since).as_secs();
+                    tracing::error!(silent = doubted, nodes, lasts_s, "SELF-PRESERVATION lasts");
+                }
+            }
+            (Some(Preservation { since, nodes, .. }), None) => {
+                let lasted_s = now.saturating_sub(since).as_secs();
+                tracing::warn!(
+                    nodes,
+                    lasted_s,
+                    "self-preservation is over: whoever is silent now is taken to be gone"
+                );
+            }
+            (None, None) => {}
+        }
+        self.last = preservation;
+    }
+}
+
 async fn carry_out(control: Weak<Control>, action: Action) {
     let Some(control) = control.upgrade() else { return };
     let result = match &action {
@@ -186,6 +248,13 @@ async fn carry_out(control: Weak<Control>, action: Action) {
         Action::Expire(check) if !control.monitor.with(|machine, _| machine.is_silent(check)) => return,
         Action::Expire(check) => {
             control.commit_health(check, Health::Critical, Some("TTL expired")).await.map(drop)
+        }
+        Action::Restore(check, _) if !control.monitor.with(|machine, _| machine.is_to_be_restored(check)) => {
+            return;
+        }
+        Action::Restore(check, health) => {
+            let why = "its heartbeats have stopped together with those of most nodes: not believed";
+            control.commit_health(check, *health, Some(why)).await.map(drop)
         }
         Action::Evict(instance, check) => {
             tracing::warn!(%instance, %check, "deregistered: its check was critical for too long");

@@ -6,9 +6,9 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_model::registry::{Check, CheckKind, Health};
+use weir_model::registry::{Check, CheckKind, Health, Streak, Thresholds};
 
-use super::silence::Silence;
+use super::silence::{Preservation, Silence};
 use crate::bounds::{CHECK_OUTPUT_INTERVAL, HEALTH_RETRY, MASS_EXPIRY_RECHECK};
 use crate::catalog::{CheckRef, InstanceRef};
 
@@ -17,6 +17,8 @@ use crate::catalog::{CheckRef, InstanceRef};
 pub enum Action {
     /// A TTL check was not heard from in time: commit that it is critical.
     Expire(CheckRef),
+    /// A TTL check expired before it was seen that most nodes fell silent with it: commit that it is as it was.
+    Restore(CheckRef, Health),
     /// An instance's check was critical for too long: deregister the instance.
     Evict(InstanceRef, CheckRef),
 }
@@ -30,12 +32,13 @@ struct Tracked {
     ttl: Option<Duration>,
     deregister_after: Option<Duration>,
     thresholds: Thresholds,
-    successes: u32,
-    failures: u32,
+    streak: Streak,
     /// When the next heartbeat is due, or when an expiry is tried again.
     due_at: Option<Duration>,
     /// Whether the heartbeat is overdue.
     silent: bool,
+    /// What it was before it became critical because of its silence.
+    lapsed: Option<Health>,
     critical_since: Option<Duration>,
     /// When an eviction is tried again.
     evict_again_at: Option<Duration>,
@@ -44,14 +47,6 @@ struct Tracked {
     unwritten: Option<String>,
     /// The earliest entry of this check in the machine's queue.
     queued_at: Option<Duration>,
-}
-
-/// Outcomes in a row before a check's health follows them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Thresholds {
-    passing: u32,
-    warning: u32,
-    critical: u32,
 }
 
 /// All checks that need somebody to watch the time or count outcomes.
@@ -94,20 +89,28 @@ impl Machine {
             None => Tracked::new(name, ttl, now),
         };
         tracked.instance.clone_from(&check.instance);
-        tracked.thresholds = Thresholds {
-            passing: definition.successes_before_passing,
-            warning: definition.failures_before_warning,
-            critical: definition.failures_before_critical,
-        };
+        tracked.thresholds = definition.into();
         tracked.deregister_after = definition.deregister_after.map(|after| after.0);
         if tracked.output != check.output || tracked.health != check.health {
             tracked.unwritten = None;
         }
         tracked.output.clone_from(&check.output);
-        let revived = tracked.health == Health::Critical && check.health != Health::Critical;
-        tracked.health = check.health;
-        if revived {
-            self.sign_of_life(&mut tracked, now);
+        let before = std::mem::replace(&mut tracked.health, check.health);
+        match (before, check.health) {
+            (Health::Critical, Health::Critical) => {}
+            (Health::Critical, revived) => match tracked.lapsed.take() {
+                // Nobody was heard from: its silence was doubted.
+                Some(restored)
+                    if restored == revived
+                        && tracked.silent
+                        && self.silence.is_doubted(&tracked.name.node) =>
+                {
+                    tracked.due_at = Some(now + MASS_EXPIRY_RECHECK);
+                }
+                _ => self.sign_of_life(&mut tracked, now),
+            },
+            (well, Health::Critical) if tracked.silent => tracked.lapsed = Some(well),
+            _ => {}
         }
         if check.health == Health::Critical {
             tracked.critical_since.get_or_insert(now);
@@ -132,6 +135,11 @@ impl Machine {
         self.checks.keys().map(|name| &**name)
     }
 
+    /// The health of a check as it was last seen here; none if it is not tracked.
+    pub(crate) fn health(&self, check: &CheckRef) -> Option<Health> {
+        self.checks.get(check).map(|tracked| tracked.health)
+    }
+
     /// Whether a check is tracked.
     pub fn knows(&self, check: &CheckRef) -> bool {
         self.checks.contains_key(check)
@@ -145,6 +153,7 @@ impl Machine {
     }
 
     fn sign_of_life(&mut self, tracked: &mut Tracked, now: Duration) {
+        tracked.lapsed = None;
         if std::mem::take(&mut tracked.silent) {
             self.silence.heard(&tracked.name.node);
         }
@@ -161,7 +170,7 @@ impl Machine {
         now: Duration,
     ) -> Option<Health> {
         let tracked = self.checks.get_mut(check)?;
-        let health = tracked.count(outcome)?;
+        let health = tracked.streak.count(outcome, tracked.thresholds)?;
         let fresh = tracked.output_at.is_none_or(|at| now.saturating_sub(at) >= CHECK_OUTPUT_INTERVAL);
         let news = tracked.health != health || (fresh && tracked.output != output);
         if news {
@@ -194,6 +203,12 @@ impl Machine {
         self.checks.get(check)?.unwritten.as_deref()
     }
 
+    /// Whether a check that lapsed is to be restored still.
+    pub fn is_to_be_restored(&self, check: &CheckRef) -> bool {
+        let lapsed = self.checks.get(check).is_some_and(|tracked| tracked.silent && tracked.lapsed.is_some());
+        lapsed && self.silence.is_doubted(&check.node)
+    }
+
     /// Whether a TTL check is overdue.
     pub fn is_silent(&self, check: &CheckRef) -> bool {
         self.checks.get(check).is_some_and(|tracked| tracked.silent)
@@ -201,7 +216,18 @@ impl Machine {
 
     /// When [`Machine::due`] is to be called next.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.queue.peek().map(|Reverse((at, _))| *at)
+        let queued = self.queue.peek().map(|Reverse((at, _))| *at);
+        [queued, self.silence.recheck_at()].into_iter().flatten().min()
+    }
+
+    /// How it stands, while most nodes are silent and not believed to be gone.
+    pub fn preservation(&self) -> Option<Preservation> {
+        self.silence.preservation()
+    }
+
+    /// The nodes whose heartbeats are all overdue, and whether they are not believed to be gone.
+    pub fn silent_nodes(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.silence.silent_nodes()
     }
 
     /// What is to be done now. What is not done (since the store is unavailable, say) comes again later.
@@ -241,18 +267,42 @@ impl Machine {
     }
 
     fn judge(&mut self, overdue: Vec<Arc<CheckRef>>, now: Duration, actions: &mut Vec<Action>) {
-        if overdue.is_empty() {
+        let recheck = self.silence.recheck_at().is_some_and(|at| at <= now);
+        if overdue.is_empty() && !recheck {
             return;
         }
-        let suspicious = self.silence.suspicious(now);
+        let (doubted, changed) = self.silence.judge(now);
         for name in overdue {
             let Some(mut tracked) = self.checks.remove(&name) else { continue };
-            if suspicious {
+            if doubted {
                 tracked.due_at = Some(now + MASS_EXPIRY_RECHECK);
-            } else {
+            } else if !changed {
                 actions.push(Action::Expire((*name).clone()));
             }
             self.keep(tracked);
+        }
+        if doubted {
+            self.restore(actions);
+        } else if changed {
+            self.grant_full_time(now);
+        }
+    }
+
+    /// What was judged before it was seen how many are silent is taken back.
+    fn restore(&self, actions: &mut Vec<Action>) {
+        let doubted = self.checks.values().filter(|tracked| {
+            tracked.silent && tracked.lapsed.is_some() && self.silence.is_doubted(&tracked.name.node)
+        });
+        let restored = doubted.filter_map(|tracked| Some(((*tracked.name).clone(), tracked.lapsed?)));
+        actions.extend(restored.map(|(name, health)| Action::Restore(name, health)));
+    }
+
+    /// Silence is believed again: who may be on the way back gets the full time once more.
+    fn grant_full_time(&mut self, now: Duration) {
+        let silent = self.checks.values_mut().filter(|tracked| tracked.silent);
+        for tracked in silent {
+            tracked.due_at = tracked.due_at.max(tracked.ttl.map(|ttl| now + ttl));
+            tracked.lapsed = None;
         }
     }
 
@@ -292,31 +342,16 @@ impl Tracked {
             ttl,
             deregister_after: None,
             thresholds: Thresholds::default(),
-            successes: 0,
-            failures: 0,
+            streak: Streak::default(),
             due_at: ttl.map(|ttl| now + ttl),
             silent: false,
+            lapsed: None,
             critical_since: None,
             evict_again_at: None,
             output_at: None,
             unwritten: None,
             queued_at: None,
         }
-    }
-
-    /// Counts an outcome; answers with the health that follows, if a threshold is reached.
-    fn count(&mut self, outcome: Health) -> Option<Health> {
-        if outcome == Health::Passing {
-            self.failures = 0;
-            self.successes = self.successes.saturating_add(1);
-            return (self.successes >= self.thresholds.passing).then_some(Health::Passing);
-        }
-        self.successes = 0;
-        self.failures = self.failures.saturating_add(1);
-        if self.failures >= self.thresholds.critical {
-            return Some(outcome);
-        }
-        (self.thresholds.warning > 0 && self.failures >= self.thresholds.warning).then_some(Health::Warning)
     }
 
     fn is_overdue(&self, now: Duration) -> bool {

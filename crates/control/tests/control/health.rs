@@ -90,6 +90,26 @@ async fn what_stays_critical_is_deregistered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whose_heart_stopped_before_a_restart_is_critical_and_deregistered_after_it() {
+    let store = Arc::new(Memory::new());
+    let control = start_on(store.clone()).await;
+    let after = Duration::from_secs(90);
+    let checks = vec![ttl("alive", Some("a"), TTL, Some(after))];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    drop(control);
+    let control = start_on(store.clone()).await;
+    tokio::time::sleep(TTL + Duration::from_secs(10)).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Critical));
+    // It stays so over another restart, and its own rule still holds.
+    drop(control);
+    let control = start_on(store).await;
+    assert_eq!(health(&control, "alive"), Some(Health::Critical));
+    tokio::time::sleep(after + Duration::from_secs(2)).await;
+    assert_eq!(health(&control, "alive"), None);
+    assert!(control.catalog().service_view(NS, "web").entries.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_that_is_too_short_is_raised() {
     let control = start().await;
     let checks = vec![ttl("alive", Some("a"), TTL, Some(Duration::from_secs(1)))];
@@ -143,12 +163,33 @@ async fn when_most_nodes_fall_silent_at_once_none_is_judged() {
     cluster(&control, 12).await;
     tokio::time::sleep(TTL * 30).await;
     assert_eq!(critical(&control), 0);
-    // When most are heard from again, the rest is believed to be silent.
-    for _ in 0..3 {
+    let (preservation, lasts) = control.preservation().unwrap();
+    assert_eq!((preservation.doubted, preservation.nodes), (12, 12));
+    assert!(lasts >= TTL * 28, "{lasts:?}");
+    // When most are heard from again, the rest is believed to be silent, after its full time.
+    for _ in 0..4 {
         heartbeats(&control, 0..9).await;
         tokio::time::sleep(TTL / 2).await;
     }
     assert_eq!(critical(&control), 3);
+    assert!(control.preservation().is_none());
+    assert_eq!(control.silent_nodes().into_values().collect::<Vec<_>>(), [false; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_judged_before_it_was_seen_how_many_are_silent_is_restored() {
+    let control = start().await;
+    cluster(&control, 12).await;
+    tokio::time::sleep(TTL / 2).await;
+    heartbeats(&control, 6..12).await;
+    tokio::time::sleep(TTL / 2 + Duration::from_secs(2)).await;
+    assert_eq!(critical(&control), 6, "half of them is not most");
+    tokio::time::sleep(TTL).await;
+    assert_eq!(critical(&control), 0);
+    let restored = control.catalog().check(&weir_control::catalog::CheckRef::new(NS, "n0", "n0")).unwrap();
+    assert!(restored.value.output.contains("not believed"), "{}", restored.value.output);
+    tokio::time::sleep(TTL * 20).await;
+    assert_eq!(critical(&control), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir_control::Error;
 use weir_control::catalog::Topic;
 use weir_control::registry::{KnownHealth, OnNode, Registration};
-use weir_model::registry::{Address, CheckKind, Health, Instance, Node, Weights};
+use weir_model::registry::{Address, Check, CheckKind, Health, Instance, Node, Weights};
 use weir_model::resource::Protocol;
 use weir_model::units::Span;
 use weir_model::{ServiceRef, Spec};
@@ -276,6 +276,57 @@ async fn endpoints_carry_address_weight_and_health() {
     let own = Address { host: "127.0.0.1".to_owned(), port: 8080 };
     assert_eq!((&b.address, b.inbound, b.weight, b.health), (&own, false, 1, Health::Passing));
     assert!(!control.catalog().endpoints(&ServiceRef::new(NS, "nobody")).known);
+}
+
+#[tokio::test]
+async fn callers_are_told_of_the_checks_that_they_can_carry_out_and_what_the_others_say() {
+    let control = start().await;
+    let web = ServiceRef::new(NS, "web");
+    let tcp = |id: &str, address: &str, health| {
+        let mut check = ttl(id, Some("a"), Duration::from_secs(10), Some(Duration::from_secs(90)));
+        let definition = check.definition.as_mut().unwrap();
+        definition.kind = CheckKind::Tcp { address: address.to_owned() };
+        definition.timeout = Span(Duration::from_secs(1));
+        definition.failures_before_critical = 3;
+        Check { health, ..check }
+    };
+    let told = || {
+        let view = control.catalog().endpoints(&web);
+        let [endpoint] = &view.endpoints[..] else { panic!("{view:?}") };
+        (endpoint.health, endpoint.active_checks.clone())
+    };
+    let at = |address: &str| Instance {
+        address: address.to_owned(),
+        weights: Weights { passing: 7, warning: 2 },
+        ..instance("web", "a")
+    };
+    let alive = Check { health: Health::Warning, ..ttl("alive", Some("a"), Duration::from_secs(600), None) };
+    let checks =
+        vec![alive, tcp("far", "10.0.0.1:80", Health::Critical), tcp("own", "127.0.0.1:80", Health::Passing)];
+    control.register_instance(at("10.0.0.1"), checks.clone(), true).await.unwrap();
+    let (health, active) = told();
+    let active = active.unwrap();
+    assert_eq!((health, active.others), (Health::Critical, Health::Warning), "what the heartbeat says");
+    assert_eq!(active.weights, Weights { passing: 7, warning: 2 });
+    let [definition] = &active.definitions[..] else { panic!("{active:?}") };
+    assert_eq!(definition.kind, CheckKind::Tcp { address: "10.0.0.1:80".to_owned() });
+    assert_eq!((definition.failures_before_critical, &definition.deregister_after), (3, &None));
+    // By a sidecar elsewhere it is reached elsewhere.
+    let inbound = Some(Address { host: "127.0.0.1".to_owned(), port: 1 });
+    control.register_instance(Instance { inbound, ..at("10.0.0.1") }, checks, true).await.unwrap();
+    assert_eq!(told().1.unwrap().definitions.len(), 2);
+    // Maintenance holds whatever the checks say.
+    control.maintain_instance(&instance_ref("a"), Some("why")).await.unwrap();
+    assert_eq!(told().1.unwrap().others, Health::Critical);
+    // Nothing to carry out, or too much of it.
+    control
+        .register_instance(at("10.0.0.1"), vec![tcp("own", "[::1]:80", Health::Passing)], true)
+        .await
+        .unwrap();
+    assert_eq!(told().1, None);
+    let many = (0..9).map(|n| tcp(&n.to_string(), "10.0.0.1:80", Health::Passing)).collect();
+    control.register_instance(at("10.0.0.1"), many, true).await.unwrap();
+    assert_eq!(told().1, None);
 }
 
 #[tokio::test]

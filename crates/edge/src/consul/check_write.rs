@@ -97,8 +97,10 @@ async fn report(api: &ConsulApi, check: &CheckRef, health: Health, output: &str)
     }
 }
 
+/// On this server's own node, or on another one that the request names.
 fn target(api: &ConsulApi, request: &Request) -> Result<CheckRef, Refusal> {
     check_place(&request.query, api.here().datacenter)?;
     let id = named(request, "Missing check ID")?;
-    Ok(CheckRef::new(namespace(&request.query, None)?, api.here().node, id))
+    let node = request.query.get_filled("node").unwrap_or(api.here().node);
+    Ok(CheckRef::new(namespace(&request.query, None)?, node, id))
 }

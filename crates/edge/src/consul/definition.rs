@@ -212,13 +212,13 @@ fn check_definition(fields: Fields<'_>) -> Result<CheckDefinition, Refusal> {
     let kind = if !http.is_empty() {
         http_kind(fields, http)?
     } else if !tcp.is_empty() {
-        if crate::prober::tcp_target(&tcp).is_none() {
+        if weir_probe::tcp_target(&tcp).is_none() {
             return Err(invalid(&format!("TCP: {tcp:?} is not HOST:PORT")));
         }
         CheckKind::Tcp { address: tcp }
     } else if !grpc.is_empty() {
         let (address, service) = grpc.split_once('/').unwrap_or((&grpc, ""));
-        if crate::prober::tcp_target(address).is_none() {
+        if weir_probe::tcp_target(address).is_none() {
             return Err(invalid(&format!("GRPC: {grpc:?} is not HOST:PORT or HOST:PORT/SERVICE")));
         }
         CheckKind::Grpc { address: address.to_owned(), service: service.to_owned() }
@@ -248,7 +248,7 @@ fn check_definition(fields: Fields<'_>) -> Result<CheckDefinition, Refusal> {
 
 fn http_kind(fields: Fields<'_>, url: String) -> Result<CheckKind, Refusal> {
     let invalid = |reason: String| Refusal::bad(format!("Invalid check: {reason}"));
-    crate::prober::http_target(&url).map_err(|reason| invalid(format!("HTTP: {url:?}: {reason}")))?;
+    weir_probe::http_target(&url).map_err(|reason| invalid(format!("HTTP: {url:?}: {reason}")))?;
     let mut method = fields.text("Method")?.to_ascii_uppercase();
     if method.is_empty() {
         method.push_str("GET");

@@ -75,6 +75,7 @@ pub(crate) fn endpoint_inputs(endpoint: Endpoint) -> EndpointInputs {
         inbound: endpoint.inbound,
         metadata: endpoint.metadata,
         grpc_check: endpoint.grpc_check,
+        active_checks: endpoint.active_checks,
     }
 }
 

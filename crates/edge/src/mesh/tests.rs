@@ -158,6 +158,10 @@ async fn a_callers_endpoint_is_the_sidecar_with_its_health() {
     let update = proxy.update().await;
     let [endpoint] = &endpoints(&update, "cart").unwrap().upserts[..] else { panic!("{update:?}") };
     assert!(endpoint.grpc_check);
+    let checks = endpoint.active_checks.as_ref().unwrap();
+    assert_eq!((checks.others(), checks.definitions.len()), (Health::Warning, 1));
+    let told = weir_api::snapshot::EndpointInputs::try_from(endpoint.clone()).unwrap().active_checks.unwrap();
+    assert!(matches!(told.definitions[0].kind, CheckKind::Grpc { .. }), "{told:?}");
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::StatusCode;
 use http::header::HeaderValue;
 
+use weir_control::health::Preservation;
+
 use super::{Class, NativeApi};
 use crate::http::{Request, Response, ServerStats};
 
@@ -44,7 +46,16 @@ fn healthz(_: &NativeApi, _: &Request) -> Response {
 /// The catalog is loaded and requests are served. A server starts to listen only then, so whoever gets an answer
 /// may use it.
 fn readyz(api: &NativeApi, _: &Request) -> Response {
-    Response::text(StatusCode::OK, format!("ready at {}\n", api.control.position()))
+    let mut text = format!("ready at {}\n", api.control.position());
+    if let Some((preservation, lasts)) = api.control.preservation() {
+        let (Preservation { doubted, nodes, .. }, lasts_s) = (preservation, lasts.as_secs());
+        let _ = writeln!(
+            text,
+            "SELF-PRESERVATION for {lasts_s} s: the heartbeats of {doubted} of {nodes} nodes have stopped at once, and none of \
+             them is taken to be gone"
+        );
+    }
+    Response::text(StatusCode::OK, text)
 }
 
 fn metrics(api: &NativeApi, request: &Request) -> Response {
@@ -61,6 +72,12 @@ fn render(api: &NativeApi, server: &ServerStats) -> String {
     gauge("weir_store_epoch", "The epoch of the store's history.", position.epoch);
     gauge("weir_catalog_revision", "The revision that the catalog shows.", position.revision);
     gauge("weir_nodes", "Registered nodes.", catalog.nodes_view().entries.len() as u64);
+    let (silent, preservation) = (api.control.silent_nodes(), api.control.preservation());
+    gauge("weir_nodes_silent", "Nodes whose heartbeats are all overdue.", silent.len() as u64);
+    let doubted = silent.values().filter(|doubted| **doubted).count();
+    gauge("weir_nodes_doubted", "Of these, those that are not taken to be gone.", doubted as u64);
+    let help = "1 while the silence of most nodes is not believed.";
+    gauge("weir_self_preservation", help, preservation.is_some().into());
     let (services, instances) = registered(api);
     gauge("weir_services", "Registered services.", services);
     gauge("weir_instances", "Registered instances.", instances);

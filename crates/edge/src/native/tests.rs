@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use weir_api::client::{Client, ClientError};
 use weir_api::native::{
-    Applied, Change, ChangeSetView, Deleted, InstanceView, List, PositionAnswer, Problem, ProxyView,
-    ResourceView, RouteView, SOURCES_TYPE, ServiceView, SourceText, Sources,
+    Applied, Change, ChangeSetView, Deleted, Heartbeats, InstanceView, List, NodeView, PositionAnswer,
+    Problem, ProxyView, ResourceView, RouteView, SOURCES_TYPE, ServiceView, SourceText, Sources,
 };
 use weir_api::snapshot::SnapshotInputs;
 use weir_control::{Control, Settings};
@@ -304,6 +304,24 @@ async fn refusals_have_the_right_status_and_name_the_field() {
 }
 
 #[tokio::test]
+async fn nodes_are_listed_with_what_is_on_them_and_whether_they_are_heard_from() {
+    let api = Api::start().await;
+    let nodes: List<NodeView> = api.get("/weir/v1/nodes").await;
+    let [node] = &nodes.items[..] else { panic!("{nodes:?}") };
+    assert_eq!((&*node.name, node.health, node.heartbeats), ("n1", Health::Passing, Heartbeats::None));
+    let instance = r#"{"service": "web", "port": 80, "checks": [{"id": "alive", "ttl": "1h"}]}"#;
+    api.ask("PUT", "/weir/v1/instances/web-1", instance).await;
+    let nodes: List<NodeView> = api.get("/weir/v1/nodes?name=N1").await;
+    assert_eq!(nodes.items[0].heartbeats, Heartbeats::Heard);
+    assert_eq!(nodes.items[0].instances.critical, 1, "not heard from yet");
+    assert_eq!(api.ask("PUT", "/v1/agent/check/pass/alive?node=n1", "").await.0, StatusCode::OK);
+    let nodes: List<NodeView> = api.get("/weir/v1/nodes").await;
+    assert_eq!(nodes.items[0].instances.passing, 1);
+    assert!(api.get::<NodeView>("/weir/v1/nodes?name=none").await.items.is_empty());
+    assert_eq!(api.ask("GET", "/weir/v1/nodes?nam=x", "").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_large_is_refused() {
     let api = Api::start().await;
     let large = "#".repeat(weir_api::native::APPLY_BYTES_MAX + 1);
@@ -323,6 +341,8 @@ async fn operators_see_health_and_figures() {
     for line in [
         "weir_resources 2",
         "weir_nodes 1",
+        "weir_nodes_silent 0",
+        "weir_self_preservation 0",
         "weir_proxies_connected 0",
         "weir_native_requests_total{class=\"write\",status=\"2xx\"} 1",
         "weir_native_requests_total{class=\"read\",status=\"4xx\"} 1",

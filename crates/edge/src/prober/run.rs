@@ -10,9 +10,7 @@ use tokio::time::Instant;
 use weir_control::catalog::CheckRef;
 use weir_control::health::CheckEvent;
 use weir_control::{Control, Error};
-
-use super::probe::probe;
-use super::schedule::{Look, Schedule};
+use weir_probe::{Look, Schedule, probe};
 
 /// Looks under way at one time; further ones wait until one is over. Many, since targets that swallow packets hold
 /// theirs for the whole timeout, and must not hold up the others.
@@ -31,7 +29,7 @@ struct Done {
 pub async fn run(control: Arc<Control>, shutdown: impl Future<Output = ()>) {
     let mut shutdown = std::pin::pin!(shutdown);
     let mut feed = control.checks_to_run();
-    let mut schedule = Schedule::default();
+    let mut schedule = Schedule::<CheckRef>::default();
     let mut looks: JoinSet<Done> = JoinSet::new();
     // Those that are there at the start may be many: they are spread over their whole intervals.
     while let Some(Some(event)) = feed.next(control.catalog()).now_or_never() {
@@ -67,7 +65,7 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-fn follow(schedule: &mut Schedule, event: CheckEvent, first_look_max: Duration) {
+fn follow(schedule: &mut Schedule<CheckRef>, event: CheckEvent, first_look_max: Duration) {
     match event {
         CheckEvent::Stop(check) => schedule.remove(&check),
         CheckEvent::Run(entry) => {
@@ -79,7 +77,7 @@ fn follow(schedule: &mut Schedule, event: CheckEvent, first_look_max: Duration) 
     }
 }
 
-async fn take_look(control: Arc<Control>, look: Look) -> Done {
+async fn take_look(control: Arc<Control>, look: Look<CheckRef>) -> Done {
     let began = Instant::now();
     if let Some(outcome) = probe(&look.definition).await {
         match control.report(&look.check, outcome.health, &outcome.output).await {

@@ -183,7 +183,7 @@ fn unknown_fields_are_all_named_with_a_suggestion() {
         &[
             ":1: Service/a base: unknown field; expected one of `apiVersion`, `kind`, `metadata`, `spec`",
             ":5: Service/a spec[\"<<\"]: merge keys are not part of YAML 1.2; write the fields out, or use an alias for \
-             the whole value; expected one of `protocol`, `metadata`, `endpoints`",
+             the whole value; expected one of `protocol`, `metadata`, `check`, `endpoints`",
         ],
     );
 }

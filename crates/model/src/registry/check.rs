@@ -61,7 +61,7 @@ pub struct Check {
 }
 
 /// How a check is carried out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckDefinition {
     /// What is done.
     pub kind: CheckKind,
@@ -84,7 +84,7 @@ pub struct CheckDefinition {
 }
 
 /// What a check does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckKind {
     /// Waits to be told; critical when nothing is heard for an interval.

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod check;
+
+pub use check::{ServiceCheck, ServiceCheckKind};
+
 /// The spec of a `Service`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -14,7 +18,11 @@ pub struct ServiceSpec {
     /// Free data about the service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// Endpoints besides those that register; never checked, always taken as passing.
+    /// How the endpoints written down here are checked, each by whoever calls it; not at all when absent. Those that
+    /// register bring their own checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<ServiceCheck>,
+    /// Endpoints besides those that register; taken as passing until a check says otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<StaticEndpoint>,
 }
@@ -67,6 +75,9 @@ pub struct StaticEndpoint {
     /// Share of the requests relative to its siblings; 0 drains it.
     #[serde(default = "default_weight")]
     pub weight: u32,
+    /// How this one is checked, instead of as the service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<ServiceCheck>,
 }
 
 const fn default_weight() -> u32 {

@@ -202,6 +202,56 @@ fn routes() {
 }
 
 #[test]
+fn checks_of_services() {
+    let spec = |check: &str| format!("endpoints: [{{address: 10.0.0.1, port: 80}}], check: {{{check}}}");
+    let good = |found: &str| check("Service", &spec(found), &[]);
+    let bad = |found: &str, fault: &str| check("Service", &spec(found), &[fault]);
+    good("type: tcp");
+    good(
+        "type: http, path: /health?deep=1, host: \"shop.example:8080\", port: 9000, interval: 100ms, timeout: 60s",
+    );
+    good("type: http, host: \"[::1]:80\", healthyThreshold: 1, unhealthyThreshold: 100");
+    good("type: grpc, service: shop.Cart");
+    bad(
+        "type: tcp, path: /x",
+        "spec.check.path: a check of type `tcp` has no path; expected `type: http`, or no `path`",
+    );
+    bad(
+        "type: http, service: a",
+        "spec.check.service: a check of type `http` has no service; expected `type: grpc`, or no `service`",
+    );
+    let path = "is no path that can be asked for; expected a path such as `/health`";
+    bad("type: http, path: health", &format!("spec.check.path: `health` {path}"));
+    bad("type: http, path: \"/a b\"", &format!("spec.check.path: `/a b` {path}"));
+    bad(
+        "type: http, host: \"a:0\"",
+        "spec.check.host: `a:0` is no host; expected a host name or an address, and a port if need be",
+    );
+    bad("type: tcp, port: 0", "spec.check.port: port 0 cannot be used; expected a port from 1 to 65535");
+    bad("type: tcp, interval: 50ms", "spec.check.interval: 50ms is out of range; expected 100ms to 1h");
+    bad("type: tcp, timeout: 2m", "spec.check.timeout: 2m is out of range; expected 10ms to 1m");
+    bad(
+        "type: tcp, healthyThreshold: 0",
+        "spec.check.healthyThreshold: 0 is out of range; expected 1 to 100",
+    );
+    bad(
+        "type: tcp, unhealthyThreshold: 101",
+        "spec.check.unhealthyThreshold: 101 is out of range; expected 1 to 100",
+    );
+    check(
+        "Service",
+        "check: {type: tcp}",
+        &["spec.check: there are no `endpoints` to check: instances that register bring their own checks; \
+           expected `endpoints`, or no `check`"],
+    );
+    check(
+        "Service",
+        "endpoints: [{address: a, port: 1, check: {type: grpc, port: 0}}]",
+        &["spec.endpoints[0].check.port: port 0 cannot be used; expected a port from 1 to 65535"],
+    );
+}
+
+#[test]
 fn services_policies_and_certificates() {
     check(
         "Service",

@@ -410,7 +410,8 @@ fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
     EndpointView {
         id: endpoint.id.to_string(),
         address: endpoint.addr.to_string(),
-        health: if endpoint.is_static { "not checked" } else { endpoint.health.as_str() }.to_owned(),
+        health: health(endpoint).to_owned(),
+        checked: checked(endpoint),
         weight: endpoint.weight,
         in_flight: endpoint.state.in_flight(),
         avoided: endpoint.state.is_avoided(),
@@ -418,4 +419,23 @@ fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
         excluded: excluded.map(str::to_owned).or_else(|| ejected.clone().filter(|_| is_ejected)),
         ejected,
     }
+}
+
+fn health(endpoint: &Endpoint) -> &'static str {
+    match endpoint.checked.how {
+        None if endpoint.is_static => "not checked",
+        Some(_) if endpoint.is_static && endpoint.checked.verdict.is_none() => "not judged here",
+        _ => endpoint.health.as_str(),
+    }
+}
+
+/// What this proxy's own checks say of an endpoint, if they do.
+fn checked(endpoint: &Endpoint) -> Option<String> {
+    let verdict = endpoint.checked.verdict?;
+    let since_s = process_now().since(verdict.since).as_secs();
+    let told = match endpoint.checked.told {
+        Some(told) => format!("; the control plane's last word is {}", told.as_str()),
+        None => String::new(),
+    };
+    Some(format!("checked by this proxy, so since {since_s} s{told}"))
 }

@@ -148,6 +148,9 @@ fn show_endpoint(
     };
     let EndpointView { id, address, health, weight, in_flight, .. } = endpoint;
     write!(f, "  {mark} {id:width$}  {address}  {health}, weight {weight}, {in_flight} in flight")?;
+    if let Some(checked) = &endpoint.checked {
+        write!(f, ", {checked}")?;
+    }
     if endpoint.avoided {
         write!(f, ", failed lately")?;
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::breakers;
+use super::checks;
 use super::counters::{CLASSES, Counter, ServiceCounters, WorkerCounters};
 use super::ejections;
 use super::exposition::{Exposition, Kind, MetricsFormat};
@@ -148,6 +149,7 @@ impl Metrics {
         render_endpoints(&mut out, snapshot.upstreams());
         breakers::render(&mut out, &snapshot.breakers);
         ejections::render(&mut out, snapshot.upstreams());
+        checks::render(&mut out, &shared.checks, snapshot.upstreams());
         limits::render(&mut out, &snapshot.limits);
         self.render_tls(&mut out);
         self.render_http2(&mut out);

@@ -10,7 +10,7 @@ use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
 use super::ports::{self, Gateways};
 use super::services::{self, Routes, ServiceRoutes};
-use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream, UpstreamTls};
+use super::{Inputs, MeshService, MeshTable, Settings, Snapshot, Upstream, UpstreamTls, Verdicts};
 use super::{endpoints, secure};
 use crate::breaker::BreakerTable;
 use crate::limit::LimitTable;
@@ -57,6 +57,8 @@ pub struct Compiler {
     pub defaults: Settings,
     /// What host names of endpoints stand for.
     pub addresses: Arc<Addresses>,
+    /// What this proxy's own checks came to.
+    pub verdicts: Arc<Verdicts>,
     /// What the files of certificates came to; TLS is left out where nobody has looked.
     pub certificates: Option<Arc<Certificates>>,
     /// Whether gateways are refused at addresses that others can reach: there is no TLS yet.
@@ -71,6 +73,7 @@ impl Compiler {
             role,
             defaults: Settings::default(),
             addresses: Arc::default(),
+            verdicts: Arc::default(),
             certificates: None,
             loopback_only: false,
         }
@@ -152,6 +155,7 @@ impl Compiler {
             names,
             patterns,
             addresses: Arc::clone(&self.addresses),
+            verdicts: Arc::clone(&self.verdicts),
             certificates: self.certificates.clone(),
             owners: OnceLock::new(),
         })
@@ -201,11 +205,13 @@ impl Compiler {
             let old = previous.and_then(|previous| previous.upstream_of(service));
             let policy = policies.get(service);
             let tls = self.upstream_tls(inputs, service, policy.copied(), old, rejections);
+            let verdicts = self.verdicts.of(service);
             if let (Some(old), Some(previous)) = (old, previous)
                 && old.tls.is(&tls)
                 && same_resources
                 && same_addresses
                 && same_arc(registered, previous.inputs.services.get(service))
+                && same_arc(verdicts, previous.verdicts.of(service))
             {
                 return Arc::clone(old);
             }
@@ -213,7 +219,10 @@ impl Compiler {
                 Some((_, policy)) => self.defaults.overridden_by(policy),
                 None => self.defaults,
             };
-            let upstream = endpoints::upstream(inputs, service, settings, &self.addresses, old);
+            let over_tls = !matches!(tls, UpstreamTls::Plain);
+            let verdicts = verdicts.map(|verdicts| &**verdicts);
+            let upstream =
+                endpoints::upstream(inputs, service, settings, &self.addresses, verdicts, over_tls, old);
             Arc::new(upstream.with_tls(tls))
         };
         names.in_order().map(&mut build).collect()
@@ -295,7 +304,7 @@ fn same_loaded(a: Option<&Arc<Certificates>>, b: Option<&Arc<Certificates>>) -> 
     }
 }
 
-fn same_arc(a: Option<&Arc<Registered>>, b: Option<&Arc<Registered>>) -> bool {
+fn same_arc<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),
         (None, None) => true,

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use weir_model::registry::Health;
+use weir_model::registry::{ActiveChecks, Health, Weights};
+use weir_model::resource::service::{ServiceCheck, ServiceCheckKind};
 use weir_model::resource::{Protocol, ServiceSpec};
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
-use super::{Addresses, Endpoint, EndpointState, Inputs, Settings, Upstream};
+use super::{Addresses, Checked, Endpoint, EndpointState, Inputs, ServiceVerdicts, Settings, Upstream};
 
 /// The upstream of a service, taking over live state from what it was before.
 pub(super) fn upstream(
@@ -17,11 +18,13 @@ pub(super) fn upstream(
     service: &ServiceRef,
     settings: Settings,
     addresses: &Addresses,
+    verdicts: Option<&ServiceVerdicts>,
+    over_tls: bool,
     previous: Option<&Arc<Upstream>>,
 ) -> Upstream {
     let document = document(inputs, service);
     let registered = inputs.services.get(service);
-    let mut collected = Collected::new(addresses, previous.map(|upstream| &**upstream));
+    let mut collected = Collected::new(addresses, verdicts, previous.map(|upstream| &**upstream));
     if let Some(registered) = registered {
         for endpoint in registered.endpoints.values() {
             let like = Like {
@@ -29,14 +32,22 @@ pub(super) fn upstream(
                 draining: endpoint.draining,
                 inbound: endpoint.inbound,
                 is_static: false,
+                how: How::Told(endpoint.active_checks.as_ref()),
             };
             collected.add(&endpoint.id, &endpoint.address, endpoint.port, endpoint.weight, like);
         }
     }
     for endpoint in document.map_or(&[][..], |document| &document.endpoints) {
         let id = format!("{}:{}", endpoint.address, endpoint.port);
-        // Nothing checks an endpoint that is only written down.
-        let like = Like { health: Health::Passing, draining: false, inbound: false, is_static: true };
+        let check = endpoint.check.as_ref().or(document.and_then(|document| document.check.as_ref()));
+        // Until a check says otherwise, an endpoint that is written down is well.
+        let like = Like {
+            health: Health::Passing,
+            draining: false,
+            inbound: false,
+            is_static: true,
+            how: How::Written { check, over_tls },
+        };
         collected.add(&id, &endpoint.address, endpoint.port, endpoint.weight, like);
     }
     Upstream::new(
@@ -90,29 +101,59 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 }
 
 #[derive(Clone, Copy)]
-struct Like {
+struct Like<'a> {
     health: Health,
     draining: bool,
     inbound: bool,
     is_static: bool,
+    how: How<'a>,
+}
+
+/// How an endpoint can be checked, if it can: as the registry tells it, or as a document has it for each address. Where
+/// TLS is spoken, of the latter only the connection is.
+#[derive(Clone, Copy)]
+enum How<'a> {
+    Told(Option<&'a Arc<ActiveChecks>>),
+    Written { check: Option<&'a ServiceCheck>, over_tls: bool },
+}
+
+impl How<'_> {
+    fn at(self, host: &str, addr: SocketAddr, weight: u32) -> Option<Arc<ActiveChecks>> {
+        match self {
+            Self::Told(checks) => checks.cloned(),
+            Self::Written { check, over_tls } => check.map(|check| {
+                let kind = if over_tls { ServiceCheckKind::Tcp } else { check.kind };
+                Arc::new(ActiveChecks {
+                    others: Health::Passing,
+                    weights: Weights { passing: weight, warning: weight },
+                    definitions: vec![ServiceCheck { kind, ..check.clone() }.definition(host, addr)],
+                })
+            }),
+        }
+    }
 }
 
 struct Collected<'a> {
     addresses: &'a Addresses,
+    verdicts: Option<&'a ServiceVerdicts>,
     states: HashMap<(&'a str, SocketAddr), &'a Arc<EndpointState>>,
     endpoints: Vec<Endpoint>,
     unresolved: Vec<String>,
 }
 
 impl<'a> Collected<'a> {
-    fn new(addresses: &'a Addresses, previous: Option<&'a Upstream>) -> Self {
+    fn new(
+        addresses: &'a Addresses,
+        verdicts: Option<&'a ServiceVerdicts>,
+        previous: Option<&'a Upstream>,
+    ) -> Self {
         let previous = previous.map_or(&[][..], |upstream| &upstream.endpoints);
         let states = previous.iter().map(|old| ((&*old.id, old.addr), &old.state)).collect();
-        Self { addresses, states, endpoints: Vec::new(), unresolved: Vec::new() }
+        Self { addresses, verdicts, states, endpoints: Vec::new(), unresolved: Vec::new() }
     }
 
     /// Adds an endpoint; one for each address when its host name has several.
-    fn add(&mut self, id: &str, host: &str, port: u16, weight: u32, like: Like) {
+    fn add(&mut self, id: &str, host: &str, port: u16, weight: u32, like: Like<'_>) {
         if let Some(ip) = parse_ip(host) {
             return self.add_at(id, None, SocketAddr::new(ip, port), weight, like);
         }
@@ -128,8 +169,15 @@ impl<'a> Collected<'a> {
         }
     }
 
-    fn add_at(&mut self, id: &str, host: Option<&Arc<str>>, addr: SocketAddr, weight: u32, like: Like) {
-        let Like { health, draining, inbound, is_static } = like;
+    fn add_at(&mut self, id: &str, host: Option<&Arc<str>>, addr: SocketAddr, weight: u32, like: Like<'_>) {
+        let Like { health, draining, inbound, is_static, how } = like;
+        let ip = addr.ip().to_string();
+        let checked = Checked {
+            how: how.at(host.map_or(&*ip, |host| host), addr, weight),
+            told: (!is_static).then_some(health),
+            verdict: self.verdicts.and_then(|verdicts| verdicts.get(id).copied()),
+        };
+        let (health, weight) = checked.instead_of(health, weight);
         let state = self.states.get(&(id, addr)).map(|state| Arc::clone(state)).unwrap_or_default();
         self.endpoints.push(Endpoint {
             id: id.into(),
@@ -140,6 +188,7 @@ impl<'a> Collected<'a> {
             draining,
             inbound,
             is_static,
+            checked,
             state,
         });
     }

@@ -55,6 +55,7 @@ pub(crate) fn endpoint(id: &str, port: u16) -> EndpointInputs {
         inbound: false,
         metadata: Default::default(),
         grpc_check: false,
+        active_checks: None,
     }
 }
 

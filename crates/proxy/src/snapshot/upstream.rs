@@ -11,6 +11,7 @@ use weir_policy::balance::{Balancer, Candidates, Config, Tried, hash};
 
 use super::settings::Settings;
 use super::state::{EndpointState, UpstreamState};
+use super::verdicts::Checked;
 use crate::tls::ClientTls;
 
 /// A service that this proxy calls. Immutable; its live part is behind [`UpstreamState`] and [`EndpointState`].
@@ -72,14 +73,16 @@ pub struct Endpoint {
     pub addr: SocketAddr,
     /// Share of the requests.
     pub weight: u32,
-    /// The registry's judgement.
+    /// The registry's judgement, or this proxy's own where it checks by itself.
     pub health: Health,
     /// Whether it is on its way out.
     pub draining: bool,
     /// Whether the address is a sidecar's.
     pub inbound: bool,
-    /// Whether it is written down in a document, so that nothing checks it.
+    /// Whether it is written down in a document, so that only this proxy checks it, if anybody does.
     pub is_static: bool,
+    /// How it is checked by this proxy itself, and what that came to.
+    pub checked: Checked,
     /// What carries over from snapshot to snapshot.
     pub state: Arc<EndpointState>,
 }
@@ -148,6 +151,7 @@ impl Upstream {
             draining: false,
             inbound: false,
             is_static: false,
+            checked: Checked::default(),
             state: Arc::default(),
         };
         Self::new(service, true, Some(protocol), settings, vec![endpoint], Vec::new(), Arc::default())
@@ -268,6 +272,7 @@ mod tests {
                 draining,
                 inbound: false,
                 is_static: false,
+                checked: Checked::default(),
                 state: Arc::default(),
             })
             .collect();

@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
@@ -91,11 +92,13 @@ impl FileSource {
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut certificates = tokio::time::interval(certificates::POLL_EVERY);
         certificates.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let shared = Arc::clone(self.publisher.shared());
         loop {
             tokio::select! {
                 _ = poll.tick() => self.poll().await,
                 _ = refresh.tick() => self.publisher.refresh_names().await,
                 _ = certificates.tick() => self.poll_certificates().await,
+                () = shared.checks.changed() => self.publisher.refresh_verdicts(),
                 () = hangup.next() => {
                     tracing::info!("reading the files again, as told by SIGHUP");
                     self.reload(true).await;

@@ -28,6 +28,7 @@ use super::kept::Kept;
 use super::names::REFRESH_EVERY;
 use super::publish::Publisher;
 use super::{Shared, SourceError};
+use crate::observe::process_now;
 use crate::snapshot::{Inputs, Rejection, Role};
 use session::SessionError;
 use wanted::Wanted;
@@ -121,6 +122,7 @@ impl MeshSource {
             replaced: None,
         };
         source.shared().set_status(|status| status.kind = "mesh");
+        source.shared().checks.control_plane_lost(process_now());
         if let Some(inherited) = source.settings.inherited.take() {
             source.inherit(inherited).await?;
         } else if source.settings.ask_first.is_none() {
@@ -217,6 +219,7 @@ impl MeshSource {
             let error = session::run(self, server).await;
             let shared = self.shared();
             shared.subscriptions.set_online(false);
+            shared.checks.control_plane_lost(process_now());
             if error.is_out_of_order() {
                 self.resumable = false;
             }
@@ -239,13 +242,25 @@ impl MeshSource {
             }
             // Whoever takes this one's place has its id as well: to come back would be to throw it out.
             while error.is_replaced() && shared.expects_successor() {
-                tokio::time::sleep(SUCCESSOR_LOOK_EVERY).await;
+                self.meanwhile(tokio::time::sleep(SUCCESSOR_LOOK_EVERY)).await;
             }
             let share: f64 = rand::rng().random();
             // Whoever comes back at once throws the other one out just as fast.
             let share = if error.is_replaced() { share.mul_add(0.5, 0.5) } else { share };
-            tokio::time::sleep(backoff(failures, share)).await;
+            self.meanwhile(tokio::time::sleep(backoff(failures, share))).await;
             failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Waits for something, and meanwhile puts in force what this proxy's own checks come to.
+    async fn meanwhile<T>(&mut self, something: impl Future<Output = T>) -> T {
+        let shared = self.shared();
+        let mut something = std::pin::pin!(something);
+        loop {
+            tokio::select! {
+                done = &mut something => return done,
+                () = shared.checks.changed() => self.publisher.refresh_verdicts(),
+            }
         }
     }
 

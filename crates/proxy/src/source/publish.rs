@@ -132,12 +132,21 @@ impl Publisher {
         }
     }
 
+    /// Publishes anew what is in force, by what this proxy's own checks came to since.
+    pub(super) fn refresh_verdicts(&mut self) {
+        let inputs = self.in_force();
+        if let Err(rejections) = self.whole(&inputs) {
+            tracing::error!(?rejections, "what checks came to could not be put in force");
+        }
+    }
+
     /// Puts inputs in force as a whole.
     ///
     /// # Errors
     /// Every resource that stands in the way; then nothing has changed.
     pub(super) fn whole(&mut self, inputs: &Inputs) -> Result<(), Vec<Rejection>> {
         let previous = self.shared.snapshot.load_full();
+        self.compiler.verdicts = self.shared.checks.verdicts();
         let snapshot = self.compiler.compile(inputs, Some(&previous))?;
         let wanted: Vec<SocketAddr> = snapshot.listeners.iter().map(|listener| listener.addr).collect();
         if let Err(failures) = self.sockets.bind(&wanted) {

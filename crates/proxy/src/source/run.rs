@@ -14,6 +14,7 @@ use super::mesh::{MeshSettings, MeshSource};
 use super::publish::{NotBound, Publisher, Sockets};
 use super::{Shared, SourceError};
 use crate::admin::Admin;
+use crate::check;
 use crate::listen::{BindFailure, Listeners};
 use crate::snapshot::{Role, Settings};
 use crate::{Metrics, Mode, ProxyConfig, SourceConfig};
@@ -79,6 +80,7 @@ pub async fn run(
         result = following => result,
         never = serving => never,
         () = give_back(&shared, &metrics) => Ok(()),
+        () = check::run(&shared) => Ok(()),
     }
 }
 

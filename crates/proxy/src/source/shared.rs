@@ -11,6 +11,7 @@ use weir_model::{Kind, Position};
 
 use super::kept::Kept;
 use super::subscriptions::Subscriptions;
+use crate::check::Checks;
 use crate::snapshot::{Rejection, Snapshot};
 
 /// The meeting point of the control thread, which writes, and the workers, which read.
@@ -20,6 +21,8 @@ pub struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     /// Services asked for by the request path.
     pub subscriptions: Subscriptions,
+    /// The health checks that this process carries out by itself.
+    pub(crate) checks: Checks,
     in_force: watch::Sender<Option<Position>>,
     draining: AtomicBool,
     drain_asked: Notify,
@@ -65,6 +68,7 @@ impl Shared {
         Arc::new(Self {
             snapshot: ArcSwap::default(),
             subscriptions: Subscriptions::default(),
+            checks: Checks::default(),
             in_force: watch::Sender::new(None),
             draining: AtomicBool::new(false),
             drain_asked: Notify::new(),

@@ -77,6 +77,7 @@ fn registered(name: &str, at: SocketAddr, protocol: Option<&str>, grpc_check: bo
         inbound: false,
         metadata: protocol.map(|protocol| ("protocol".to_owned(), protocol.to_owned())).into_iter().collect(),
         grpc_check,
+        active_checks: None,
     };
     let endpoints = [(instance.id.clone(), instance)].into();
     Services::from([(service(name), Arc::new(Registered { known: true, endpoints }))])

@@ -199,6 +199,7 @@ fn behind_sidecars(addrs: &[SocketAddr]) -> Services {
         inbound: true,
         metadata: Default::default(),
         grpc_check: false,
+        active_checks: None,
     });
     let endpoints = endpoints.map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
     let registered = Registered { known: true, endpoints };

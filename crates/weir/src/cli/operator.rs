@@ -75,7 +75,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Args, Clone, Debug)]
 #[command(
     long_about = "Shows what the control plane knows.\n\n\
-                  What is live:     services, instances, proxies, routes\n\
+                  What is live:     services, instances, nodes, proxies, routes\n\
                   What is declared: Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Service, TrafficPolicy,\n\
                   \x20                 RateLimit, ListenerPolicy, Certificate, or `all`\n\
                   What happened:    changes\n\n\
@@ -88,7 +88,7 @@ pub(crate) struct ApplyArgs {
                        weir get all -o json"
 )]
 pub(crate) struct GetArgs {
-    /// services, instances, proxies, routes, changes, all, or a kind
+    /// services, instances, nodes, proxies, routes, changes, all, or a kind
     #[arg(value_name = "WHAT")]
     pub what: String,
     /// Only this one (for instances: of this service)

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_api::client::{Client, encode_segment};
 use weir_api::native::{
-    ChangeSetView, InstanceView, List, PREFIX, ProxyView, ResourceView, RouteView, ServiceView,
+    ChangeSetView, InstanceView, List, NodeView, PREFIX, ProxyView, ResourceView, RouteView, ServiceView,
 };
 use weir_model::{DEFAULT_NAMESPACE, Kind};
 
@@ -16,7 +16,7 @@ use crate::server_client;
 mod tables;
 
 /// What can be got besides the kinds.
-const VIEWS: [&str; 6] = ["services", "instances", "proxies", "routes", "changes", "all"];
+const VIEWS: [&str; 7] = ["services", "instances", "nodes", "proxies", "routes", "changes", "all"];
 
 pub(super) async fn run(args: &GetArgs) -> Result<Exit, Failure> {
     let client = server_client::client(&args.server)?;
@@ -28,6 +28,7 @@ pub(super) async fn run(args: &GetArgs) -> Result<Exit, Failure> {
         "instances" | "instance" => {
             list::<InstanceView>(&client, args, query.path("instances", "service"), tables::instances).await
         }
+        "nodes" | "node" => list::<NodeView>(&client, args, query.path("nodes", "name"), tables::nodes).await,
         "proxies" | "proxy" => {
             list::<ProxyView>(&client, args, query.path("proxies", "id"), tables::proxies).await
         }

@@ -7,6 +7,7 @@ use weir_model::registry::{Check, CheckDefinition, CheckKind, Health};
 use weir_model::units::Span;
 
 use super::*;
+use crate::bounds::{MASS_EXPIRY_NODES_MIN, PRESERVATION_MAX};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -150,34 +151,110 @@ fn thresholds_count_outcomes_in_a_row() {
     assert_eq!(machine.report(&CheckRef::new("default", "n", "unknown"), Passing, "", s(99)), None);
 }
 
+fn node(number: usize) -> String {
+    format!("n{number}")
+}
+
+fn name(number: usize) -> CheckRef {
+    CheckRef::new("default", node(number), "c")
+}
+
+/// A machine with the control plane that carries its actions out, each node with a TTL check of 10 s.
+struct World {
+    machine: Machine,
+    health: Vec<Health>,
+    now: Duration,
+}
+
+impl World {
+    const TTL: Duration = s(10);
+
+    fn new(nodes: usize) -> Self {
+        let mut world = Self { machine: Machine::new(), health: vec![Health::Passing; nodes], now: s(0) };
+        (0..nodes).for_each(|number| {
+            world.machine.track(&check(&node(number), Health::Passing, Self::TTL, None), s(0));
+        });
+        world
+    }
+
+    fn set(&mut self, number: usize, health: Health) {
+        self.health[number] = health;
+        self.machine.track(&check(&node(number), health, Self::TTL, None), self.now);
+    }
+
+    /// A heartbeat, as the control plane takes it.
+    fn heartbeat(&mut self, number: usize) {
+        self.machine.heard_from(&name(number), self.now);
+        if self.health[number] != Health::Passing {
+            self.set(number, Health::Passing);
+        }
+    }
+
+    /// Lets time go by, and does what is due.
+    fn pass(&mut self, until: Duration) {
+        while let Some(at) = self.machine.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            for action in self.machine.due(self.now) {
+                let index = |check: &CheckRef| check.node[1..].parse::<usize>().unwrap();
+                match action {
+                    Action::Expire(check) => self.set(index(&check), Health::Critical),
+                    Action::Restore(check, health) => self.set(index(&check), health),
+                    Action::Evict(..) => panic!("nothing is to be deregistered"),
+                }
+            }
+        }
+        self.now = until;
+    }
+
+    fn critical(&self) -> usize {
+        self.health.iter().filter(|health| **health == Health::Critical).count()
+    }
+}
+
 #[test]
-fn silence_of_most_is_withheld_for_as_long_as_it_lasts() {
-    let mut machine = Machine::new();
-    let node = |number: usize| format!("n{number}");
-    for number in 0..10 {
-        machine.track(&check(&node(number), Health::Passing, s(10), None), s(0));
-    }
-    // Half of them is not most: they are believed.
-    for number in 0..5 {
-        machine.heard_from(&CheckRef::new("default", node(number), "c"), s(5));
-    }
-    let expired = machine.due(s(10));
-    assert_eq!(expired.len(), 5);
-    for number in 5..10 {
-        machine.track(&check(&node(number), Health::Critical, s(10), None), s(10));
-    }
-    // The others within the window: now it is most.
-    let mut now = s(15);
-    while now < s(2000) {
-        assert_eq!(machine.due(now), [], "at {now:?}");
-        now = machine.next_deadline().expect("looks again");
-    }
-    // Those that were judged come back: then the rest is a minority and is believed.
-    for number in 5..10 {
-        machine.track(&check(&node(number), Health::Passing, s(10), None), now);
-    }
-    let expired = machine.due(now + MASS_EXPIRY_RECHECK);
-    assert_eq!(expired.len(), 5);
+fn silence_of_most_is_withheld_and_what_was_judged_before_is_taken_back() {
+    let mut world = World::new(12);
+    world.now = s(5);
+    (6..12).for_each(|number| world.heartbeat(number));
+    world.pass(s(12));
+    assert_eq!(world.critical(), 6, "half of them is not most");
+    assert_eq!(world.machine.preservation(), None);
+    world.pass(s(16));
+    assert_eq!(world.critical(), 0, "now it is most");
+    let preservation = world.machine.preservation().unwrap();
+    assert_eq!((preservation.since, preservation.doubted, preservation.nodes), (s(15), 12, 12));
+    world.pass(s(2000));
+    assert_eq!(world.critical(), 0);
+    // Half of them being back is not enough, since the others may be on their way.
+    (0..6).for_each(|number| world.heartbeat(number));
+    world.pass(s(2005));
+    assert_eq!((world.critical(), world.machine.preservation().unwrap().doubted), (0, 6));
+    assert_eq!(world.machine.silent_nodes().filter(|(_, doubted)| *doubted).count(), 6);
+    (0..9).for_each(|number| world.heartbeat(number));
+    world.pass(s(2007));
+    assert_eq!((world.critical(), world.machine.preservation()), (0, None));
+    (0..9).for_each(|number| world.heartbeat(number));
+    world.pass(s(2014));
+    (0..9).for_each(|number| world.heartbeat(number));
+    assert_eq!(world.critical(), 0, "the rest has its full time");
+    world.pass(s(2018));
+    assert_eq!(world.critical(), 3);
+    assert!(world.machine.silent_nodes().all(|(_, doubted)| !doubted));
+}
+
+#[test]
+fn self_preservation_does_not_last_for_ever() {
+    let mut world = World::new(10);
+    world.pass(PRESERVATION_MAX);
+    assert_eq!(world.critical(), 0);
+    world.pass(s(10) + PRESERVATION_MAX + World::TTL + s(1));
+    assert_eq!((world.critical(), world.machine.preservation()), (10, None));
+    world.pass(2 * PRESERVATION_MAX);
+    assert_eq!(world.critical(), 10, "it does not begin anew by itself");
+    (0..10).for_each(|number| world.heartbeat(number));
+    let again = world.now + World::TTL + s(2);
+    world.pass(again);
+    assert!(world.machine.preservation().is_some(), "but another time it does");
 }
 
 #[derive(Clone, Debug)]
@@ -199,6 +276,46 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// When more than half of at least ten nodes stop at one moment, whatever the phases of their heartbeats: none is
+    /// critical for longer than it takes to see how many they are. When fewer do, each is critical in time. When all are
+    /// back, so is everything.
+    #[test]
+    fn most_are_preserved_and_few_are_judged(
+        phases in proptest::collection::vec(0..10_000u64, 3..40),
+        share in 0..=100usize,
+    ) {
+        let nodes = phases.len();
+        let stopped = nodes * share / 100;
+        let mut world = World::new(nodes);
+        // Each sends one each 4 s, in its own phase; some send none after 20 s.
+        let run = |world: &mut World, from: u64, until: u64, stopped: usize| {
+            for ms in (from..until).step_by(100) {
+                world.pass(Duration::from_millis(ms));
+                for (number, phase) in phases.iter().enumerate() {
+                    if (ms + phase / 100 * 100) % 4000 == 0 && number >= stopped {
+                        world.heartbeat(number);
+                    }
+                }
+            }
+        };
+        run(&mut world, 0, 20_000, 0);
+        prop_assert_eq!(world.critical(), 0);
+        // The last may have been heard from at 20 s; all are overdue at 30 s, and the first one at 26 s.
+        run(&mut world, 20_000, 32_000, stopped);
+        let preserved = nodes >= MASS_EXPIRY_NODES_MIN && stopped * 2 > nodes;
+        for until in [40_000, 60_000, 100_000] {
+            let expected = if preserved { 0 } else { stopped };
+            prop_assert_eq!(world.critical(), expected, "{} of {} at {:?}", stopped, nodes, world.now);
+            prop_assert_eq!(world.machine.preservation().is_some(), preserved);
+            let from = world.now.as_millis() as u64 + 100;
+            run(&mut world, from, until, stopped);
+        }
+        run(&mut world, 100_000, 120_000, 0);
+        prop_assert_eq!((world.critical(), world.machine.preservation()), (0, None));
+    }
+
     /// Whatever happens: `due` ends, its work is bounded, nothing is judged before its time, and nothing that a
     /// deadline announced is left behind.
     #[test]

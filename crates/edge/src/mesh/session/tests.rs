@@ -17,6 +17,7 @@ fn endpoint(id: u8, weight: u32) -> Endpoint {
         health: Health::Passing,
         metadata: BTreeMap::new(),
         grpc_check: false,
+        active_checks: None,
     }
 }
 

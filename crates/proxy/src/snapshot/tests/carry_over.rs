@@ -42,6 +42,70 @@ fn what_did_not_change_is_shared() {
 }
 
 #[test]
+fn a_verdict_takes_the_place_of_what_was_told_and_touches_no_other_service() {
+    use weir_model::registry::{ActiveChecks, CheckDefinition, CheckKind, Weights};
+    let definition: CheckDefinition = CheckDefinition {
+        kind: CheckKind::Tcp { address: "127.0.0.1:9001".to_owned() },
+        interval: weir_model::units::Span(std::time::Duration::from_secs(1)),
+        timeout: weir_model::units::Span(std::time::Duration::from_secs(1)),
+        successes_before_passing: 0,
+        failures_before_critical: 0,
+        failures_before_warning: 0,
+        deregister_after: None,
+    };
+    let weights = Weights { passing: 5, warning: 2 };
+    let checks = Arc::new(ActiveChecks { others: Health::Passing, weights, definitions: vec![definition] });
+    let checked = |id: &str, port, health| {
+        let mut endpoint = endpoint(id, port);
+        (endpoint.health, endpoint.weight, endpoint.active_checks) = (health, 5, Some(Arc::clone(&checks)));
+        endpoint
+    };
+    let told = [checked("a/1", 9001, Health::Passing), checked("a/2", 9002, Health::Critical)];
+    let inputs = with_registered(shop(), "cart", true, &told);
+    let before = compiler().compile(&inputs, None).unwrap();
+    assert_eq!(upstream(&before, "cart").candidates(), [0]);
+    let mut verdicts = Verdicts::default();
+    let cart = ServiceRef::new("default", "cart");
+    let mut judge = |id: &str, health| {
+        let verdict = Verdict { health, since: weir_policy::Nanos(1) };
+        verdicts.set(&cart, &id.into(), Some(verdict));
+        Compiler { verdicts: Arc::new(verdicts.clone()), ..compiler() }
+    };
+    judge("a/1", Health::Critical);
+    let compiler = judge("a/2", Health::Warning);
+    let after = compiler.compile(&inputs, Some(&before)).unwrap();
+    let endpoints = &upstream(&after, "cart").endpoints;
+    assert_eq!(upstream(&after, "cart").candidates(), [1]);
+    assert_eq!((endpoints[1].health, endpoints[1].weight), (Health::Warning, 2));
+    assert_eq!(endpoints[1].checked.told, Some(Health::Critical));
+    assert_eq!(endpoints[0].state.key(), upstream(&before, "cart").endpoints[0].state.key());
+    assert!(Arc::ptr_eq(upstream(&before, "mail"), upstream(&after, "mail")));
+    // The same verdicts again make nothing anew; without them the registry's word counts.
+    let again = compiler.compile(&inputs, Some(&after)).unwrap();
+    assert!(Arc::ptr_eq(upstream(&again, "cart"), upstream(&after, "cart")));
+    let back = super::compiler().compile(&inputs, Some(&again)).unwrap();
+    assert_eq!(upstream(&back, "cart").candidates(), [0]);
+}
+
+#[test]
+fn what_is_written_down_is_checked_where_it_is_and_over_tls_only_connected_to() {
+    use weir_model::registry::CheckKind;
+    let spec = json!({"check": {"type": "http", "path": "/up"}, "endpoints": [
+        {"address": "127.0.0.1", "port": 1}, {"address": "127.0.0.1", "port": 2, "check": {"type": "tcp", "port": 3}}]});
+    let written = || resource("Service", "web", spec.clone());
+    let kinds = |snapshot: &Snapshot| -> Vec<CheckKind> {
+        let of = |one: &Endpoint| one.checked.how.as_ref().unwrap().definitions[0].kind.clone();
+        upstream(snapshot, "web").endpoints.iter().map(of).collect()
+    };
+    let plain = kinds(&compiler().compile(&inputs([written()]), None).unwrap());
+    assert!(matches!(&plain[0], CheckKind::Http { url, .. } if url == "http://127.0.0.1:1/up"), "{plain:?}");
+    assert_eq!(plain[1], CheckKind::Tcp { address: "127.0.0.1:3".to_owned() });
+    let policy = resource("TrafficPolicy", "web", json!({"targetRefs": [{"name": "web"}], "tls": {}}));
+    let secure = kinds(&compiler().compile(&inputs([written(), policy]), None).unwrap());
+    assert_eq!(secure[0], CheckKind::Tcp { address: "127.0.0.1:1".to_owned() });
+}
+
+#[test]
 fn shared_tables_lead_to_the_right_upstream_when_services_come_and_go() {
     let before = compiler().compile(&shop(), None).unwrap();
     assert_eq!(outcome(&before, 8080, "GET h/"), "HTTPRoute/r#0 -> cart");

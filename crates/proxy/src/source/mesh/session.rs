@@ -71,8 +71,10 @@ impl From<Status> for SessionError {
 
 /// Joins the mesh at a server and stays until the stream breaks.
 pub(super) async fn run(source: &mut MeshSource, server: &str) -> SessionError {
-    match Session::open(source, server).await {
-        Ok(mut session) => match session.stay(source).await {
+    let subscribed = subscriptions(source);
+    let opening = open(server, source.settings.keepalive, hello(source, &subscribed));
+    match source.meanwhile(opening).await {
+        Ok(opened) => match Session::begin(source, server, opened, subscribed).stay(source).await {
             Err(error) => error,
             Ok(never) => match never {},
         },
@@ -92,41 +94,54 @@ struct Session {
     from_nothing: bool,
 }
 
-impl Session {
-    async fn open(source: &MeshSource, server: &str) -> Result<Self, SessionError> {
-        let channel = connect(server, source.settings.keepalive).await?;
-        let mut client = MeshClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let mut subscribed = source.subscriptions();
-        if source.resumable {
-            // Resuming says "I have these as of then". What the proxy lacks it subscribes to afterwards.
-            subscribed.retain(|service| source.wanted.inputs.services.contains_key(service));
+/// A stream on which the control plane has welcomed the proxy.
+struct Opened {
+    outbox: mpsc::Sender<mesh::ProxyMessage>,
+    inbox: Streaming<mesh::ServerMessage>,
+    welcome: mesh::Welcome,
+}
+
+/// What a stream is to be subscribed to from the start.
+fn subscriptions(source: &MeshSource) -> BTreeSet<ServiceRef> {
+    let mut subscribed = source.subscriptions();
+    if source.resumable {
+        // Resuming says "I have these as of then". What the proxy lacks it subscribes to afterwards.
+        subscribed.retain(|service| source.wanted.inputs.services.contains_key(service));
+    }
+    subscribed
+}
+
+async fn open(server: &str, keepalive: Duration, hello: mesh::Hello) -> Result<Opened, SessionError> {
+    let channel = connect(server, keepalive).await?;
+    let mut client = MeshClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
+    let hello = proxy_message::Message::Hello(hello);
+    // The queue is empty, so this cannot fail.
+    let _ = outbox.try_send(mesh::ProxyMessage { message: Some(hello) });
+    let welcome = async {
+        let mut inbox = client.join(ReceiverStream::new(messages)).await?.into_inner();
+        match inbox.message().await?.and_then(|message| message.message) {
+            Some(server_message::Message::Welcome(welcome)) if welcome.protocol > 0 => Ok((inbox, welcome)),
+            Some(server_message::Message::Welcome(_)) => Err(SessionError::Protocol),
+            _ => Err(SessionError::NoWelcome),
         }
-        let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
-        let hello = proxy_message::Message::Hello(hello(source, &subscribed));
-        // The queue is empty, so this cannot fail.
-        let _ = outbox.try_send(mesh::ProxyMessage { message: Some(hello) });
-        let welcome = async {
-            let mut inbox = client.join(ReceiverStream::new(messages)).await?.into_inner();
-            match inbox.message().await?.and_then(|message| message.message) {
-                Some(server_message::Message::Welcome(welcome)) if welcome.protocol > 0 => {
-                    Ok((inbox, welcome))
-                }
-                Some(server_message::Message::Welcome(_)) => Err(SessionError::Protocol),
-                _ => Err(SessionError::NoWelcome),
-            }
-        };
-        let welcomed = timeout(WELCOME_MAX, welcome).await.map_err(|_| SessionError::Silent)?;
-        let (inbox, welcome) = match welcomed {
-            // What the transport says of an answer that it cannot read helps nobody.
-            Err(SessionError::Status(status))
-                if status.code() == Code::Unknown && speaks_http1(server).await =>
-            {
-                return Err(SessionError::HttpAddress);
-            }
-            other => other?,
-        };
+    };
+    let welcomed = timeout(WELCOME_MAX, welcome).await.map_err(|_| SessionError::Silent)?;
+    let (inbox, welcome) = match welcomed {
+        // What the transport says of an answer that it cannot read helps nobody.
+        Err(SessionError::Status(status)) if status.code() == Code::Unknown && speaks_http1(server).await => {
+            return Err(SessionError::HttpAddress);
+        }
+        other => other?,
+    };
+    Ok(Opened { outbox, inbox, welcome })
+}
+
+impl Session {
+    fn begin(source: &MeshSource, server: &str, opened: Opened, subscribed: BTreeSet<ServiceRef>) -> Self {
+        let Opened { outbox, inbox, welcome } = opened;
         if source.is_disputed() {
             tracing::debug!(%server, "joined the mesh again");
         } else {
@@ -138,7 +153,7 @@ impl Session {
             status.error = None;
         });
         shared.subscriptions.set_online(true);
-        Ok(Self { outbox, inbox, subscribed, from_nothing: !source.resumable })
+        Self { outbox, inbox, subscribed, from_nothing: !source.resumable }
     }
 
     async fn stay(&mut self, source: &mut MeshSource) -> Result<Never, SessionError> {
@@ -170,6 +185,7 @@ impl Session {
                 }
                 _ = tend.tick() => self.tend(source).await?,
                 _ = refresh.tick() => source.publisher.refresh_names().await,
+                () = shared.checks.changed() => source.publisher.refresh_verdicts(),
                 _ = certificates.tick() => if source.poll_certificates().await {
                     self.acknowledge(source).await?;
                 },
@@ -190,6 +206,8 @@ impl Session {
         source.wanted.forget(&stray);
         source.resumable = true;
         source.live = true;
+        // Its word and the end of this proxy's own are put in force together.
+        source.shared().checks.control_plane_returned();
         source.put_in_force(false).await;
         source.shared().set_status(|status| status.kind = "mesh");
         let services = &source.wanted.inputs.services;

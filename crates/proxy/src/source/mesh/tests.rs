@@ -1,5 +1,7 @@
 //! The source against a control plane that says what the test wants.
 
+mod checks;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use weir_api::native::{ChangeSetView, InstanceView, ProxyView, ResourceView, RouteView, ServiceView};
+use weir_api::native::{
+    ChangeSetView, InstanceView, NodeView, ProxyView, ResourceView, RouteView, ServiceView,
+};
 use weir_model::registry::{CheckKind, Health, Instance};
 
 use crate::output::Table;
@@ -65,6 +67,23 @@ fn why(view: &InstanceView) -> String {
         }
         None => first_line(name),
     }
+}
+
+pub(super) fn nodes(nodes: &[NodeView]) -> Table {
+    let mut table =
+        Table::new(&["NODE", "ADDRESS", "HEALTH", "PASSING", "WARNING", "CRITICAL", "HEARTBEATS"]);
+    for node in nodes {
+        table.row([
+            node.name.clone(),
+            node.address.clone(),
+            node.health.as_str().to_owned(),
+            node.instances.passing.to_string(),
+            node.instances.warning.to_string(),
+            node.instances.critical.to_string(),
+            node.heartbeats.as_str().to_owned(),
+        ]);
+    }
+    table
 }
 
 pub(super) fn proxies(proxies: &[ProxyView]) -> Table {

@@ -1,14 +1,14 @@
 //! When to look at what: pure, driven by the caller's clock.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_control::catalog::CheckRef;
 use weir_model::registry::CheckDefinition;
 
 /// The shortest time between two looks at one check: a shorter interval would keep a core busy.
-pub(super) const INTERVAL_MIN: Duration = Duration::from_millis(100);
+pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// A check under schedule. The generation tells a look that began under an old definition from a new one.
 #[derive(Debug)]
@@ -21,23 +21,32 @@ struct Slot {
 
 /// A look to take now.
 #[derive(Debug)]
-pub(super) struct Look {
-    pub(super) check: CheckRef,
-    pub(super) definition: CheckDefinition,
-    pub(super) generation: u64,
+pub struct Look<K> {
+    /// The check.
+    pub check: K,
+    /// How to look.
+    pub definition: CheckDefinition,
+    /// To be given back to [`Schedule::looked`].
+    pub generation: u64,
 }
 
 /// The checks to look at, each with its time.
-#[derive(Debug, Default)]
-pub(super) struct Schedule {
-    slots: HashMap<CheckRef, Slot>,
-    queue: BTreeSet<(Instant, CheckRef)>,
+#[derive(Debug)]
+pub struct Schedule<K> {
+    slots: HashMap<K, Slot>,
+    queue: BTreeSet<(Instant, K)>,
     generations: u64,
 }
 
-impl Schedule {
+impl<K> Default for Schedule<K> {
+    fn default() -> Self {
+        Self { slots: HashMap::new(), queue: BTreeSet::new(), generations: 0 }
+    }
+}
+
+impl<K: Clone + Ord + Hash> Schedule<K> {
     /// Adds a check, or gives it a new definition; first due at `due`.
-    pub(super) fn put(&mut self, check: CheckRef, definition: &CheckDefinition, due: Instant) {
+    pub fn put(&mut self, check: K, definition: &CheckDefinition, due: Instant) {
         self.remove(&check);
         self.generations += 1;
         self.queue.insert((due, check.clone()));
@@ -46,7 +55,7 @@ impl Schedule {
     }
 
     /// Forgets a check. A look under way is not scheduled again.
-    pub(super) fn remove(&mut self, check: &CheckRef) {
+    pub fn remove(&mut self, check: &K) {
         if let Some(slot) = self.slots.remove(check)
             && let Some(due) = slot.due
         {
@@ -55,12 +64,12 @@ impl Schedule {
     }
 
     /// When the next look is due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub fn next(&self) -> Option<Instant> {
         self.queue.first().map(|(due, _)| *due)
     }
 
     /// The next look that is due. It is out of the queue until [`Schedule::looked`].
-    pub(super) fn take(&mut self, now: Instant) -> Option<Look> {
+    pub fn take(&mut self, now: Instant) -> Option<Look<K>> {
         let (due, _) = self.queue.first()?;
         if *due > now {
             return None;
@@ -72,7 +81,7 @@ impl Schedule {
     }
 
     /// A look that began at `began` is over: the next one is due an interval after that, or now if that is past.
-    pub(super) fn looked(&mut self, check: &CheckRef, generation: u64, began: Instant, now: Instant) {
+    pub fn looked(&mut self, check: &K, generation: u64, began: Instant, now: Instant) {
         let Some(slot) = self.slots.get_mut(check).filter(|slot| slot.generation == generation) else {
             return;
         };
@@ -82,8 +91,13 @@ impl Schedule {
     }
 
     /// How many checks there are.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether there is no check.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
     }
 }
 
@@ -106,8 +120,8 @@ mod tests {
         }
     }
 
-    fn check(id: &str) -> CheckRef {
-        CheckRef::new("default", "n", id)
+    fn check(id: &str) -> String {
+        id.to_owned()
     }
 
     #[test]
@@ -121,14 +135,14 @@ mod tests {
         assert!(schedule.take(at(4)).is_none());
         let b = schedule.take(at(10)).unwrap();
         let a = schedule.take(at(10)).unwrap();
-        assert_eq!((&*b.check.id, &*a.check.id), ("b", "a"));
+        assert_eq!((&*b.check, &*a.check), ("b", "a"));
         assert!(schedule.take(at(1000)).is_none(), "both are being looked at");
         schedule.looked(&a.check, a.generation, at(10), at(20));
         // A look that took longer than the interval is followed by the next at once, not by several.
         schedule.looked(&b.check, b.generation, at(10), at(500));
         assert_eq!(schedule.next(), Some(at(110)));
-        assert_eq!(&*schedule.take(at(500)).unwrap().check.id, "a");
-        assert_eq!(&*schedule.take(at(500)).unwrap().check.id, "b");
+        assert_eq!(&*schedule.take(at(500)).unwrap().check, "a");
+        assert_eq!(&*schedule.take(at(500)).unwrap().check, "b");
     }
 
     #[test]
@@ -164,7 +178,7 @@ mod tests {
         schedule.remove(&a.check);
         schedule.looked(&a.check, a.generation, start, start);
         assert_eq!(schedule.len(), 1);
-        assert_eq!(&*schedule.take(start).unwrap().check.id, "b");
+        assert_eq!(&*schedule.take(start).unwrap().check, "b");
         assert!(schedule.take(start).is_none());
     }
 }

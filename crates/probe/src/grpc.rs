@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use weir_model::registry::Health;
 
-use super::probe::{OUTPUT_BYTES_MAX, Outcome};
+use super::look::{OUTPUT_BYTES_MAX, Outcome};
 use super::target::tcp_target;
 
 const METHOD: &str = "/grpc.health.v1.Health/Check";

@@ -1,0 +1,186 @@
+//! Who decides that an instance is dead: the control plane by its checks and heartbeats, the proxy by itself while the
+//! control plane is gone, and nobody by the silence of most nodes at once.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use weir_tests::cluster::START_LIMIT;
+use weir_tests::load::Load;
+use weir_tests::{App, Cluster, Process, documents, eventually, free_port, http};
+
+const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
+
+/// Longest a test waits for anything: the proxy itself waits 10 s before it checks anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn register(cluster: &Cluster, name: &str, port: u16) {
+    let registration = json!({
+        "ID": name, "Name": "web", "Address": "127.0.0.1", "Port": port,
+        "Check": {"TCP": format!("127.0.0.1:{port}"), "Interval": "1s", "FailuresBeforeCritical": 2},
+    });
+    let answer = http::put(cluster.http, "/v1/agent/service/register", &registration.to_string()).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+fn passing(cluster: &Cluster) -> usize {
+    let answer = http::get(cluster.http, "/v1/health/service/web?passing");
+    answer.ok().and_then(|answer| answer.json().as_array().map(Vec::len)).unwrap_or(0)
+}
+
+/// What a proxy says of the endpoint of an instance.
+fn explained(admin: u16, instance: &str) -> String {
+    let answer = http::get(admin, "/explain?url=http://shop.test/&format=text").unwrap().text();
+    let line = answer.lines().find(|line| line.contains(&format!("/{instance} "))).map(str::to_owned);
+    line.unwrap_or_else(|| panic!("{instance} is not there: {answer}"))
+}
+
+fn metric(port: u16, line: &str) -> bool {
+    http::get(port, "/metrics").is_ok_and(|answer| answer.text().lines().any(|one| one == line))
+}
+
+#[test]
+fn the_proxy_checks_by_itself_while_the_server_is_gone() {
+    let data = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start_with(&["--data-dir", data.path().to_str().unwrap()]);
+    let mut apps: Vec<App> = ["a", "b"].iter().map(|name| App::start(TEST_APP, name)).collect();
+    let unborn = free_port();
+    apps.iter().for_each(|app| register(&cluster, &app.name, app.port));
+    register(&cluster, "c", unborn);
+    eventually("two of three to pass", START_LIMIT, || (passing(&cluster) == 2).then_some(()));
+    let (port, admin) = (free_port(), free_port());
+    cluster.apply(&documents::gateway(port, "web"));
+    let grpc = format!("127.0.0.1:{}", cluster.grpc);
+    let at = format!("127.0.0.1:{admin}");
+    let args = ["proxy", "--gateway", "edge", "--server", &grpc, "--workers", "1", "--admin", &at];
+    let proxy = Process::weir("proxy", args);
+    eventually("the gateway to answer", START_LIMIT, || {
+        http::get(port, "/").ok().filter(|response| response.status == 200)
+    });
+    let load = Load {
+        port,
+        target: "/".to_owned(),
+        host: "shop.test".to_owned(),
+        rate: 200,
+        connections: 8,
+        duration_max: Duration::from_secs(120),
+    };
+    let running = load.start();
+    running.wait_for_first(START_LIMIT);
+    assert!(explained(admin, "c").contains("left out: critical"));
+    assert!(!explained(admin, "a").contains("checked by this proxy"));
+
+    cluster.server.kill_9();
+    apps[0].process.kill_9();
+    let mut command = Command::new(TEST_APP);
+    command.args(["c", &unborn.to_string()]);
+    let _reborn = Process::start("c", command);
+    eventually("the dead one to be left out by the proxy's own check", PATIENCE, || {
+        let line = explained(admin, "a");
+        (line.contains("critical") && line.contains("checked by this proxy")).then_some(())
+    });
+    eventually("the one that came back to be let in", PATIENCE, || {
+        let line = explained(admin, "c");
+        (line.contains("passing") && line.contains("the control plane's last word is critical")).then_some(())
+    });
+    assert!(metric(admin, "weir_proxy_checks_ruling 1"));
+    assert!(metric(admin, "weir_proxy_checks_endpoints{of=\"registered\"} 3"));
+    eventually("requests to go to the one that came back", START_LIMIT, || {
+        http::get(port, "/").ok().filter(|response| response.text() == "c")
+    });
+    assert!(proxy.output().contains("this proxy checks the endpoints"), "{}", proxy.output());
+    running.wait_for_more(200, START_LIMIT);
+
+    cluster.restart();
+    eventually("the control plane to rule again", PATIENCE, || {
+        (!explained(admin, "a").contains("checked by this proxy")).then_some(())
+    });
+    eventually("its own checks to come to the same", PATIENCE, || {
+        let (dead, alive) = (explained(admin, "a"), explained(admin, "c"));
+        (dead.contains("left out: critical") && alive.contains("passing")).then_some(())
+    });
+    assert!(metric(admin, "weir_proxy_checks_ruling 0"));
+    assert!(metric(admin, "weir_proxy_checks_endpoints{of=\"registered\"} 0"));
+    running.wait_for_more(200, START_LIMIT);
+    let outcome = running.stop();
+    assert!(outcome.failures.len() <= 1, "of {}: {:?}", outcome.good, outcome.failures);
+}
+
+/// Nodes with an instance that must be heard from each second.
+fn nodes_with_heartbeats(cluster: &Cluster, nodes: usize) {
+    for number in 0..nodes {
+        let node = json!({"Node": format!("n{number}"), "Address": "127.0.0.1"});
+        assert_eq!(http::put(cluster.http, "/v1/catalog/register", &node.to_string()).unwrap().status, 200);
+        let instance = json!({"service": "web", "port": 80, "checks": [{"id": "alive", "ttl": "1s"}]});
+        let path = format!("/weir/v1/instances/web-{number}?node=n{number}");
+        let answer = http::put(cluster.http, &path, &instance.to_string()).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+fn heartbeat(cluster: &Cluster, nodes: std::ops::Range<usize>) {
+    for number in nodes {
+        let path = format!("/v1/agent/check/pass/alive?node=n{number}");
+        assert_eq!(http::put(cluster.http, &path, "").unwrap().status, 200);
+    }
+}
+
+#[test]
+fn the_silence_of_most_nodes_is_not_believed_and_said_loudly() {
+    let cluster = Cluster::start();
+    nodes_with_heartbeats(&cluster, 12);
+    heartbeat(&cluster, 0..12);
+    assert_eq!(passing(&cluster), 12);
+    assert!(metric(cluster.http, "weir_self_preservation 0"));
+
+    // All fall silent. A check that fails is believed all the same.
+    register(&cluster, "dead", free_port());
+    eventually("self-preservation", START_LIMIT, || {
+        metric(cluster.http, "weir_self_preservation 1").then_some(())
+    });
+    let began = Instant::now();
+    eventually("the judgement of some to be taken back", START_LIMIT, || {
+        (passing(&cluster) == 12).then_some(())
+    });
+    while began.elapsed() < Duration::from_secs(5) {
+        assert_eq!(passing(&cluster), 12, "nobody is taken to be gone");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let critical = http::get(cluster.http, "/v1/health/state/critical").unwrap().json();
+    let critical: Vec<_> = critical.as_array().unwrap().iter().map(|check| &check["ServiceID"]).collect();
+    assert_eq!(critical, ["dead"]);
+    let ready = http::get(cluster.http, "/readyz").unwrap();
+    assert!(ready.status == 200 && ready.text().contains("SELF-PRESERVATION for "), "{}", ready.text());
+    assert!(ready.text().contains("the heartbeats of 12 of 12 nodes"), "{}", ready.text());
+    assert!(cluster.server.output().contains("SELF-PRESERVATION"), "{}", cluster.server.output());
+    let table = cluster.weir(&["get", "nodes"]);
+    assert_eq!(table.matches("silent, not believed").count(), 12, "{table}");
+
+    // Ten are back: the other two are gone indeed.
+    eventually("the two that stay away to be critical", START_LIMIT, || {
+        heartbeat(&cluster, 0..10);
+        (passing(&cluster) == 10).then_some(())
+    });
+    assert!(metric(cluster.http, "weir_self_preservation 0"));
+    assert!(!http::get(cluster.http, "/readyz").unwrap().text().contains("SELF-PRESERVATION"));
+    let table = cluster.weir(&["get", "nodes"]);
+    assert_eq!((table.matches(" silent").count(), table.matches("heard").count()), (2, 10), "{table}");
+}
+
+#[test]
+fn what_is_not_heard_from_any_more_is_critical_in_time_after_a_restart_too() {
+    let data = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start_with(&["--data-dir", data.path().to_str().unwrap()]);
+    nodes_with_heartbeats(&cluster, 3);
+    heartbeat(&cluster, 0..3);
+    assert_eq!(passing(&cluster), 3);
+    cluster.server.kill_9();
+    cluster.restart();
+    let began = Instant::now();
+    // One goes on; the others' agents are gone.
+    eventually("those that are gone to be critical", START_LIMIT, || {
+        heartbeat(&cluster, 0..1);
+        (passing(&cluster) == 1).then_some(())
+    });
+    assert!(began.elapsed() < Duration::from_secs(11), "1 s of TTL and 10 s: {:?}", began.elapsed());
+}
