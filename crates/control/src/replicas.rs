@@ -79,7 +79,7 @@ impl Control {
 
     /// Whether this replica judges a check: it watches over it, and the others cannot have taken it for dead.
     pub(crate) fn judges(&self, check: &CheckRef) -> bool {
-        self.owns(check) && self.membership.is_fresh()
+        self.owns(check) && (self.settings().replica.is_none() || self.membership.is_fresh())
     }
 
     /// Whether this replica watches over a check.
