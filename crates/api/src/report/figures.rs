@@ -245,15 +245,21 @@ pub fn figures<'a>(seen: impl IntoIterator<Item = Seen<'a>>, wanted: &Wanted) ->
         all.figures.oldest_ms = Some(all.figures.oldest_ms.unwrap_or(0).max(one.age_ms));
         all.figures.omitted += one.latest.omitted;
         let over = Over::of(&one);
-        for service in one.latest.services.iter().filter(|service| wanted.has(&service.service)) {
-            let before = one.base.and_then(|base| {
-                base.services.iter().find(|old| old.service == service.service && old.side == service.side)
-            });
+        let services = one.latest.services.iter().enumerate();
+        for (index, service) in services.filter(|(_, service)| wanted.has(&service.service)) {
+            let is_it = |old: &ServiceReport| old.service == service.service && old.side == service.side;
+            let before = one.base.and_then(|base| counterpart(&base.services, index, is_it));
             all.service(&one, service, before, over);
         }
         all.policies(&one, over);
     }
     all.finish(wanted)
+}
+
+/// The same row in an earlier report. Mostly it has the same place there, so that looking for all of them takes no longer
+/// than reading them.
+fn counterpart<T>(rows: &[T], index: usize, is_it: impl Fn(&T) -> bool) -> Option<&T> {
+    rows.get(index).filter(|row| is_it(row)).or_else(|| rows.iter().find(|row| is_it(row)))
 }
 
 /// Over how many seconds two reports are compared.
@@ -319,21 +325,21 @@ impl Sums {
             over.add(&mut figures.requests_per_s, late.requests(), None);
             over.add(&mut figures.retries_per_s, service.retries, Some(old.retries));
         }
-        for endpoint in &service.endpoints {
-            let before = old.endpoints.iter().find(|before| before.id == endpoint.id);
+        for (index, endpoint) in service.endpoints.iter().enumerate() {
+            let before = counterpart(&old.endpoints, index, |before| before.id == endpoint.id);
             let entry = sum.endpoints.entry(endpoint.id.clone()).or_default();
             add_endpoint(entry, endpoint, before, seen.proxy, over);
         }
-        for route in &service.routes {
-            let before = old.routes.iter().find(|before| before.route == route.route);
+        for (index, route) in service.routes.iter().enumerate() {
+            let before = counterpart(&old.routes, index, |before| before.route == route.route);
             add_route(sum.routes.entry(route.route.clone()).or_default(), route, before, over);
         }
     }
 
     fn policies(&mut self, seen: &Seen<'_>, over: Over) {
-        for limit in &seen.latest.limits {
-            let is_it = |old: &&LimitReport| old.limit == limit.limit && old.target == limit.target;
-            let before = seen.base.and_then(|base| base.limits.iter().find(is_it));
+        for (index, limit) in seen.latest.limits.iter().enumerate() {
+            let is_it = |old: &LimitReport| old.limit == limit.limit && old.target == limit.target;
+            let before = seen.base.and_then(|base| counterpart(&base.limits, index, is_it));
             let entry = self.limits.entry((limit.limit.clone(), limit.target.clone())).or_default();
             entry.proxies += 1;
             entry.shadow |= limit.shadow;
@@ -343,11 +349,11 @@ impl Sums {
             over.add(&mut entry.refused_per_s, limit.refused, before.map(|before| before.refused));
             say(&mut entry.states, seen.proxy, &limit.state);
         }
-        for breaker in &seen.latest.breakers {
-            let is_it = |old: &&BreakerReport| {
+        for (index, breaker) in seen.latest.breakers.iter().enumerate() {
+            let is_it = |old: &BreakerReport| {
                 old.breaker == breaker.breaker && old.target == breaker.target && old.part == breaker.part
             };
-            let before = seen.base.and_then(|base| base.breakers.iter().find(is_it));
+            let before = seen.base.and_then(|base| counterpart(&base.breakers, index, is_it));
             let key = (breaker.breaker.clone(), breaker.target.clone(), breaker.part.clone());
             let entry = self.breakers.entry(key).or_default();
             entry.proxies += 1;
