@@ -17,8 +17,8 @@ mod samples;
 use serde::{Deserialize, Serialize};
 
 pub use figures::{
-    BreakerFigures, EndpointFigures, Figures, LimitFigures, ProxyReport, RouteFigures, STATES_SHOWN_MAX, Seen,
-    ServiceFigures, StateOf, Wanted, figures,
+    BreakerFigures, EndpointFigures, Figures, LimitFigures, ProxyReport, RouteFigures, STATES_SHOWN_MAX,
+    Seen, ServiceFigures, StateOf, Wanted, figures,
 };
 pub use histogram::{BOUNDS_NS, BUCKETS, Histogram};
 pub use samples::{Samples, WINDOW_MAX_MS, WINDOW_MS};

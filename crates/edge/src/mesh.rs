@@ -153,16 +153,17 @@ impl Mesh {
     pub fn reports(&self) -> Vec<ProxyReport> {
         let now = Instant::now();
         self.shared.reports.look(now);
-        let with_about = reports::each(&self.shared.hub.members(), now).into_iter().map(|(member, report)| {
-            let about = member.about();
-            ProxyReport {
-                role: about.role.clone(),
-                namespace: about.namespace.clone(),
-                service: about.service.clone(),
-                gateways: about.gateways.clone(),
-                ..report
-            }
-        });
+        let with_about =
+            reports::each(&self.shared.hub.members(), now).into_iter().map(|(member, report)| {
+                let about = member.about();
+                ProxyReport {
+                    role: about.role.clone(),
+                    namespace: about.namespace.clone(),
+                    service: about.service.clone(),
+                    gateways: about.gateways.clone(),
+                    ..report
+                }
+            });
         with_about.collect()
     }
 

@@ -379,8 +379,7 @@ impl Sums {
             self.services.into_iter().map(|((service, side), sum)| sum.finish(service, side)).collect();
         let concerned = |target: &str| wanted.is_everything() || concerns(target, &figures.services);
         let limits = self.limits.into_iter().filter(|((_, target), _)| concerned(target));
-        figures.limits =
-            limits.map(|((limit, target), sum)| LimitFigures { limit, target, ..sum }).collect();
+        figures.limits = limits.map(|((limit, target), sum)| LimitFigures { limit, target, ..sum }).collect();
         let breakers = self.breakers.into_iter().filter(|((_, target, _), _)| concerned(target));
         figures.breakers = breakers
             .map(|((breaker, target, part), sum)| BreakerFigures { breaker, target, part, ..sum })

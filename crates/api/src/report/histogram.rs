@@ -56,7 +56,14 @@ impl Histogram {
     #[must_use]
     pub fn since(&self, base: &Self) -> Self {
         let before = base.counts.iter().copied().chain(std::iter::repeat(0));
-        Self { counts: self.counts.iter().zip(before).map(|(count, before)| count.saturating_sub(before)).collect() }
+        Self {
+            counts: self
+                .counts
+                .iter()
+                .zip(before)
+                .map(|(count, before)| count.saturating_sub(before))
+                .collect(),
+        }
     }
 
     /// The time that a share of all do not exceed, in milliseconds; drawn evenly within its bucket. In the last bucket,

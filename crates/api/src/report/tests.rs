@@ -51,8 +51,7 @@ fn only_what_is_wanted_is_shown() {
     let limits = ["Service/cart", "Service/blue/cart", "HTTPRoute/shop#buy", "Gateway/edge"].map(limit);
     let report = Report { limits: limits.to_vec(), ..report(1, services) };
     let ask = |namespace: Option<&str>, service: Option<&str>| {
-        let wanted =
-            Wanted { namespace: namespace.map(str::to_owned), service: service.map(str::to_owned) };
+        let wanted = Wanted { namespace: namespace.map(str::to_owned), service: service.map(str::to_owned) };
         let all = figures([seen("a", 0, &report, None)], &wanted);
         let services: Vec<String> = all.services.into_iter().map(|service| service.service).collect();
         let limits: Vec<String> = all.limits.into_iter().map(|limit| limit.target).collect();

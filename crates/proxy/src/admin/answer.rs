@@ -11,6 +11,7 @@ use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use weir_api::browser::{AllowedHosts, REFUSAL, is_foreign};
+use weir_api::report::Wanted;
 use weir_model::units::Span;
 
 use super::config::{Config, Filter};
@@ -20,7 +21,7 @@ use crate::source::Shared;
 use crate::{Metrics, MetricsFormat};
 
 /// The paths there are.
-const PATHS: &str = "/healthz, /readyz, /config, /metrics, /explain, /drain";
+const PATHS: &str = "/healthz, /readyz, /config, /figures, /metrics, /explain, /drain";
 /// The most header fields of a request to be explained.
 const HEADERS_MAX: usize = 128;
 /// The longest that draining may be put off.
@@ -52,12 +53,13 @@ pub(super) fn answer<B>(sources: &Sources, request: &http::Request<B>) -> Answer
     let outcome = match uri.path() {
         "/drain" if method == Method::POST => drain(&sources.shared, query),
         "/drain" => Ok(not_allowed(method, "POST")),
-        "/healthz" | "/readyz" | "/config" | "/metrics" | "/explain" if !reads => {
+        "/healthz" | "/readyz" | "/config" | "/figures" | "/metrics" | "/explain" if !reads => {
             Ok(not_allowed(method, "GET, HEAD"))
         }
         "/healthz" => Ok(text(StatusCode::OK, "ok\n".to_owned())),
         "/readyz" => Ok(ready(shared, metrics)),
         "/config" => config(sources, query),
+        "/figures" => figures(sources, query),
         "/metrics" => {
             let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
             let format = MetricsFormat::accepted(accept.unwrap_or_default());
@@ -104,6 +106,20 @@ fn config(sources: &Sources, query: &str) -> Result<Answer, String> {
     }
     let listeners = sources.listeners.as_deref();
     Ok(json(&Config::of(&sources.shared, &sources.metrics, listeners, &filter)))
+}
+
+/// Answers `/figures?namespace=shop&service=cart`: what was counted, with rates since somebody last asked.
+fn figures(sources: &Sources, query: &str) -> Result<Answer, String> {
+    let mut wanted = Wanted::default();
+    for (name, value) in parameters(query) {
+        let value = Some(value?).filter(|value| !value.is_empty());
+        match name {
+            "namespace" => wanted.namespace = value,
+            "service" => wanted.service = value,
+            _ => return Err(format!("unknown parameter `{name}`: expected namespace or service")),
+        }
+    }
+    Ok(json(&sources.metrics.figures(&sources.shared, &wanted)))
 }
 
 /// What `POST /drain` answers.

@@ -70,7 +70,7 @@ impl Fixture {
     }
 
     async fn refused(&self, paths: &[&str]) -> Vec<String> {
-        let FileErrors(errors) = self.source(paths).start().await.unwrap_err();
+        let FileErrors { lines: errors, .. } = self.source(paths).start().await.unwrap_err();
         let prefix = format!("{}/", self.directory.path().display());
         errors.into_iter().map(|error| error.replace(&prefix, "")).collect()
     }

@@ -82,7 +82,12 @@ impl Server {
     async fn welcome(&mut self) -> (Stream, mesh::Hello) {
         let mut stream = self.stream().await;
         let Some(proxy_message::Message::Hello(hello)) = stream.next().await else { panic!("no hello") };
-        let welcome = mesh::Welcome { protocol: 1, datacenter: "dc1".into(), replica: "one".into() };
+        let welcome = mesh::Welcome {
+            protocol: 1,
+            datacenter: "dc1".into(),
+            replica: "one".into(),
+            report_every_ms: 0,
+        };
         stream.send(server_message::Message::Welcome(welcome)).await;
         (stream, hello)
     }
