@@ -65,7 +65,7 @@ pub(super) fn answer<B>(sources: &Sources, request: &http::Request<B>) -> Answer
             let format = MetricsFormat::accepted(accept.unwrap_or_default());
             Ok(typed(StatusCode::OK, format.content_type(), metrics.render(shared, format).into()))
         }
-        "/explain" => explained(shared, query),
+        "/explain" => explained(sources, query),
         path => Ok(text(StatusCode::NOT_FOUND, format!("there is no {path}: expected one of {PATHS}\n"))),
     };
     outcome.unwrap_or_else(|message| text(StatusCode::BAD_REQUEST, format!("{message}\n")))
@@ -173,7 +173,7 @@ fn parameters(query: &str) -> impl Iterator<Item = (&str, Result<String, String>
 }
 
 /// Answers `/explain?method=GET&url=http://shop/cart&header=Name: value`, as JSON or with `format=text` for people.
-fn explained(shared: &Shared, query: &str) -> Result<Answer, String> {
+fn explained(sources: &Sources, query: &str) -> Result<Answer, String> {
     let (mut method, mut url, mut headers, mut for_people) = ("GET".to_owned(), None, Vec::new(), false);
     for (name, value) in parameters(query) {
         let value = value?;
@@ -201,7 +201,9 @@ fn explained(shared: &Shared, query: &str) -> Result<Answer, String> {
         Request::parse(&method, &url, headers.iter().map(String::as_str))
     };
     let request = request.map_err(|error| error.to_string())?;
-    let explanation = explain(&shared.snapshot.load(), &request, &mut rand::rng());
+    let explanation = explain(&sources.shared.snapshot.load(), &request, &mut rand::rng());
+    // A sidecar explains what its application calls.
+    let explanation = explanation.by(sources.metrics.app.get().map(|app| app.label.to_string()));
     Ok(if for_people { text(StatusCode::OK, explanation.to_string()) } else { json(&explanation) })
 }
 
