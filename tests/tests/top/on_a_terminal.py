@@ -1,6 +1,7 @@
 """Runs a command on a pseudo-terminal, step by step, and says what became of it and of the terminal.
 
-pty.py STEPS COMMAND...; STEPS is JSON: ["expect", TEXT], ["send", TEXT], ["resize", COLUMNS, ROWS], ["signal", NUMBER].
+on_a_terminal.py STEPS COMMAND...; STEPS is JSON: ["expect", TEXT], ["send", TEXT], ["resize", COLUMNS, ROWS],
+["signal", NUMBER], ["kill", PROCESS, SIGNAL].
 Prints JSON: the exit status, whether the terminal is as it was, all output, and what was expected in vain.
 """
 import fcntl, json, os, pty, re, select, struct, subprocess, sys, termios, time
@@ -51,6 +52,8 @@ for step in json.loads(sys.argv[1]):
             resize(step[1], step[2])
         elif step[0] == "signal":
             os.kill(child.pid, step[1])
+        elif step[0] == "kill":
+            os.kill(step[1], step[2])
     if vain:
         break
 if vain and child.poll() is None:
