@@ -94,3 +94,38 @@ fn give_back() {
         let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Not a test by itself: run on a terminal by the one below.
+    #[test]
+    #[ignore = "needs a terminal"]
+    fn panics() {
+        let _terminal = Terminal::enter().unwrap();
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_is_told_on_a_terminal_that_was_given_back() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tests/top/on_a_terminal.py");
+        let output = Command::new("python3")
+            .arg(script)
+            .arg("[]")
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "commands::top::terminal::tests::panics", "--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        let ended: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        let shown = ended["output"].as_str().unwrap();
+        assert_eq!(ended["restored"], true, "{shown}");
+        let (entered, left) = (shown.find(ENTER), shown.find(LEAVE));
+        assert!(entered.is_some() && entered < left && left < shown.find("on purpose"), "{shown:?}");
+        assert_eq!(shown.matches(LEAVE).count(), 1, "{shown:?}");
+    }
+}
