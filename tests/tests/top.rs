@@ -138,7 +138,7 @@ fn a_server_explains_with_what_its_proxies_have_counted() {
         let text = stage.cluster.weir(&["explain", "GET", &url, "--gateway", "one"]);
         text.contains("20 let through, 5 refused").then_some(text)
     });
-    assert!(text.contains("counts: as 1 proxies have reported, at most "), "{text}");
+    assert!(text.contains("counts: as 1 proxy has reported, at most "), "{text}");
     assert!(text.contains("token_bucket: 0 left of 20"), "{text}");
     assert!(text.contains("TrafficPolicy/web#0 of Service/web: 0 refused"), "{text}");
     assert!(text.contains("Closed"), "{text}");

@@ -18,7 +18,9 @@ impl fmt::Display for Explanation {
         match self.reported {
             Some(Reported { proxies, oldest_ms: Some(oldest_ms) }) => {
                 let ago = oldest_ms as f64 / 1000.0;
-                writeln!(f, "counts: as {proxies} proxies have reported, at most {ago:.1} s ago")?;
+                let who =
+                    if proxies == 1 { "1 proxy has".to_owned() } else { format!("{proxies} proxies have") };
+                writeln!(f, "counts: as {who} reported, at most {ago:.1} s ago")?;
             }
             Some(Reported { oldest_ms: None, .. }) => {
                 writeln!(f, "counts: no proxy has reported: counts are those of one that has just begun")?;

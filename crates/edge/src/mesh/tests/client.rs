@@ -167,10 +167,14 @@ impl Client {
         }
     }
 
+    /// The next pace, whatever updates come before.
     pub(super) async fn pace(&mut self) -> ReportPace {
-        match self.next().await.unwrap() {
-            server_message::Message::ReportPace(pace) => pace,
-            other => panic!("expected a pace: {other:?}"),
+        loop {
+            match self.next().await.unwrap() {
+                server_message::Message::ReportPace(pace) => return pace,
+                server_message::Message::Update(_) => {}
+                other => panic!("expected a pace: {other:?}"),
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use weir_api::report::{EndpointFigures, Figures, ServiceFigures, StateOf};
 
 use super::cells::{Cell, Style, clean, per_second, share, time};
-use super::draw::Line;
+use super::draw::{self, Line};
 
 /// All there is to say; longer than a terminal, perhaps.
 pub(super) fn lines(service: &ServiceFigures, all: &Figures) -> Vec<Line> {
@@ -21,7 +21,7 @@ fn head(service: &ServiceFigures) -> Vec<Line> {
     let [informed, ok, moved, client, server] = totals.classes;
     vec![
         Line::new(Style::Bold, clean(&service.service))
-            .and(Style::Dim, format!("   seen by {} ({proxies} proxies)", service.side.as_str())),
+            .and(Style::Dim, format!("   seen by {} ({})", service.side.as_str(), draw::proxies(*proxies))),
         plain(format!(
             "  {} requests/s, {} failed, {} answered by the proxy; p50 {}, p99 {}; {} in flight",
             per_second(service.requests_per_s),
@@ -204,7 +204,7 @@ fn states(states: &[StateOf], proxies: u64) -> Vec<Line> {
     let mut lines: Vec<Line> = states.iter().map(say).collect();
     let unsaid = proxies.saturating_sub(states.len() as u64);
     if unsaid > 0 && !states.is_empty() {
-        lines.push(Line::new(Style::Dim, format!("    and {unsaid} more proxies")));
+        lines.push(Line::new(Style::Dim, format!("    and {unsaid} more")));
     }
     lines
 }

@@ -6,6 +6,11 @@ use super::cells::{COLUMNS, Cell, Column, Style, cell, clean, per_second};
 use super::detail;
 use super::view::{Page, View};
 
+/// How many proxies, in words.
+pub(super) fn proxies(count: u64) -> String {
+    if count == 1 { "1 proxy".to_owned() } else { format!("{count} proxies") }
+}
+
 /// Figures that are older are said to be.
 const STALE_MS: u64 = 3000;
 /// Blanks between two columns.
@@ -75,12 +80,9 @@ pub(super) fn picture(view: &View, size: Size) -> Vec<Line> {
 fn title(view: &View) -> Line {
     let figures = &view.figures;
     let mut rest = format!("  {}", clean(&view.source));
-    // A proxy that is asked for itself has no name.
-    if figures.proxies != 1 || figures.reporting != 1 {
-        rest += &format!("  {} proxies", figures.proxies);
-        if figures.reporting < figures.proxies {
-            rest += &format!(" ({} have reported)", figures.reporting);
-        }
+    rest += &format!("  {}", proxies(figures.proxies));
+    if figures.reporting < figures.proxies {
+        rest += &format!(" ({} have reported)", figures.reporting);
     }
     rest += &format!("  sorted by {}", view.sort.as_str());
     if !view.filter.is_empty() {

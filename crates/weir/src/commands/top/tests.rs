@@ -157,7 +157,7 @@ fn the_detail_of_a_service() {
         "edge-1: token_bucket: 3 left",
         "TrafficPolicy/cart#0: open; 41 refused",
         "edge-1: Open (failureRatio): 9 failed",
-        "and 1 more proxies",
+        "    and 1 more",
         "q quit   j/k up and down   esc back",
     ] {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
@@ -165,7 +165,7 @@ fn the_detail_of_a_service() {
     // It scrolls, but not away.
     view.press(Key::End);
     let end = texts(&view, Size { columns: 120, rows: 6 });
-    assert!(end[4].contains("and 1 more proxies"), "{end:?}");
+    assert!(end[4].contains("and 1 more"), "{end:?}");
     view.press(Key::Esc);
     assert_eq!(view.page, Page::List);
     view.press(Key::Enter);
