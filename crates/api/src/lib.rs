@@ -5,4 +5,5 @@ pub mod browser;
 pub mod client;
 pub mod mesh;
 pub mod native;
+pub mod report;
 pub mod snapshot;

@@ -10,12 +10,15 @@
 //! slow proxy costs no queue: while [`OUTSTANDING_MAX`] updates wait for their acknowledgement, changes only mark the
 //! stream, and the next update carries the newest state.
 //!
+//! The other way come reports of what proxies do ([`reports`]): kept beside the stream, added up when somebody asks.
+//!
 //! This module must not decide what a proxy needs (that is `weir_control::resources::closure`) nor what it makes of it.
 
 mod convert;
 mod hub;
 mod listener;
 mod moment;
+mod reports;
 mod service;
 mod session;
 mod stream;
@@ -25,18 +28,21 @@ mod views;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use weir_api::report::{Figures, ProxyReport, Wanted};
 use weir_control::Control;
 use weir_control::proxies::Proxy;
 use weir_model::Position;
 
 pub use listener::{MeshListenError, MeshListener};
+pub use reports::{LOOK_LASTS, REPORT_EVERY, REPORTS_BYTES_MAX, WATCHED_EVERY};
 
 pub(crate) use convert::endpoint_inputs;
 pub(crate) use moment::registered_endpoints;
 
 use hub::Hub;
+use reports::Reports;
 use views::Views;
 
 /// Streams at one time.
@@ -81,6 +87,7 @@ struct Shared {
     control: Arc<Control>,
     hub: Hub,
     views: Views,
+    reports: Reports,
     /// The name under which this replica introduces itself.
     replica: String,
     /// Where the catalog stood at the start. What was deleted before is not known, so nobody can resume from before.
@@ -121,6 +128,7 @@ impl Mesh {
             control,
             hub,
             views: Views::default(),
+            reports: Reports::default(),
             replica: replica.into(),
             since,
             timeouts,
@@ -132,6 +140,36 @@ impl Mesh {
     /// The connected proxies, by id.
     pub fn proxies(&self) -> Vec<ProxyStatus> {
         self.shared.hub.proxies(self.shared.control.proxies())
+    }
+
+    /// What all connected proxies report together. Whoever asks is taken to look on for a while: [`LOOK_LASTS`].
+    pub fn figures(&self, wanted: &Wanted) -> Figures {
+        let now = Instant::now();
+        self.shared.reports.look(now);
+        reports::together(&self.shared.hub.members(), wanted, now)
+    }
+
+    /// The newest report of each connected proxy, by id. Counts as a look, too.
+    pub fn reports(&self) -> Vec<ProxyReport> {
+        let now = Instant::now();
+        self.shared.reports.look(now);
+        let with_about =
+            reports::each(&self.shared.hub.members(), now).into_iter().map(|(member, report)| {
+                let about = member.about();
+                ProxyReport {
+                    role: about.role.clone(),
+                    namespace: about.namespace.clone(),
+                    service: about.service.clone(),
+                    gateways: about.gateways.clone(),
+                    ..report
+                }
+            });
+        with_about.collect()
+    }
+
+    /// Bytes of reports that are kept.
+    pub fn reports_bytes(&self) -> usize {
+        self.shared.reports.bytes()
     }
 
     /// Up to where changes have been looked at for whom they concern. A proxy that is not behind is as new as this.

@@ -5,6 +5,7 @@
 //! or hold state of its own, but for the counters that `/metrics` shows.
 
 mod apply;
+mod figures;
 mod instances;
 mod nodes;
 mod operate;
@@ -74,6 +75,8 @@ impl NativeApi {
         self.add(router, "/proxies", Method::GET, Class::Read, Self::proxies);
         self.add(router, "/replicas", Method::GET, Class::Read, Self::replicas);
         self.add(router, "/heartbeats", Method::POST, Class::Write, Self::heartbeats);
+        self.add(router, "/figures", Method::GET, Class::Read, Self::figures);
+        self.add(router, "/reports", Method::GET, Class::Read, Self::reports);
         self.add(router, "/routes", Method::GET, Class::Read, Self::routes);
         self.add(router, "/changes", Method::GET, Class::Read, Self::changes);
         self.add(router, "/changes/", Method::POST, Class::Write, Self::rollback);

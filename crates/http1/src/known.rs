@@ -33,7 +33,8 @@ impl FieldSet {
         .with(KnownField::XForwarded)
         .with(KnownField::XRealIp)
         .with(KnownField::XWeir)
-        .with(KnownField::XWeirHops);
+        .with(KnownField::XWeirHops)
+        .with(KnownField::XWeirCaller);
 
     /// Fields that a `Connection` option cannot remove: framing, routing, identity.
     pub const PROTECTED: Self = Self::FRAMING
@@ -150,6 +151,7 @@ known_fields! {
     XRealIp "x-real-ip",
     XRequestId "x-request-id",
     XWeirHops "x-weir-hops",
+    XWeirCaller "x-weir-caller",
     Traceparent "traceparent",
     Tracestate "tracestate",
     B3 "b3",

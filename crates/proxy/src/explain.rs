@@ -38,12 +38,28 @@ pub struct Explanation {
     pub host: String,
     /// The path as it is routed by: normalised, without the query.
     pub path: String,
+    /// The service that calls, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// Whose counts these are, where proxies were asked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<Reported>,
     /// What of the URL could not be taken as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
     /// What happens at each entrance that the request may come in by. More than one only where the URL leaves open
     /// which listener is meant.
     pub entrances: Vec<Entrance>,
+}
+
+/// Whose counts an explanation shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// How many proxies have reported that stand where the request comes in.
+    pub proxies: usize,
+    /// How old the oldest of their reports is, in milliseconds; none where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<u64>,
 }
 
 fn http() -> String {
@@ -176,7 +192,7 @@ pub struct Forwarded {
     pub choice: Option<Choice>,
 }
 
-/// A limit as it stands. What it has decided is known only to the proxy itself.
+/// A limit as it stands. What it has decided is known only to proxies: to the one that explains, or those that report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitView {
     /// The document.
@@ -194,7 +210,7 @@ pub struct LimitView {
     pub shadow: bool,
 }
 
-/// A breaker as it stands. What it has decided is known only to the proxy itself.
+/// A breaker as it stands. What it has decided is known only to proxies: to the one that explains, or those that report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakerView {
     /// The document, and which of its breakers.
@@ -238,16 +254,16 @@ pub struct EndpointView {
     pub checked: Option<String>,
     /// Its weight.
     pub weight: u32,
-    /// Requests in flight there. Known only to the proxy itself.
+    /// Requests in flight there. Known only to proxies.
     pub in_flight: u32,
-    /// Whether it failed lately, so that it is a last choice. Known only to the proxy itself.
+    /// Whether it failed lately, so that it is a last choice. Known only to proxies.
     pub avoided: bool,
     /// Whether it may be chosen.
     pub candidate: bool,
     /// Why not, if not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<String>,
-    /// For how long it is ejected and why, or would be but for shadow. Known only to the proxy itself.
+    /// For how long it is ejected and why, or would be but for shadow. Known only to proxies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ejected: Option<String>,
 }
@@ -264,6 +280,13 @@ pub struct Choice {
 }
 
 impl Explanation {
+    /// The same request, as this service makes it.
+    #[must_use]
+    pub fn by(mut self, caller: Option<String>) -> Self {
+        self.caller = caller;
+        self
+    }
+
     /// The first entrance where the request is sent to a service.
     pub fn forwarded(&self) -> Option<&Forwarded> {
         self.entrances.iter().find_map(|entrance| match &entrance.outcome {
@@ -282,6 +305,8 @@ pub fn explain(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Ex
         method: request.method.clone(),
         host: request.host.clone(),
         path: request.path.clone(),
+        caller: None,
+        reported: None,
         remarks: entrance::remarks(snapshot, request),
         entrances: match request.speaks {
             Speaks::Http | Speaks::Https => entrance::entrances(snapshot, request, rng),

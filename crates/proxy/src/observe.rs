@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  worker: counters, one writer each -----+
-//!  worker: counters, one writer each -----+-> added up when somebody asks -> /metrics
-//!  snapshot, endpoints' states -----------+
+//!  worker: counters, one writer each -----+-> added up when somebody asks -> /metrics, /figures
+//!  snapshot, endpoints' states -----------+             and now and then -> reports to the control plane
 //! ```
 //!
 //! A request adds to plain numbers of its own worker, and reads the clock once. Rows with labels are made on first use,
@@ -23,6 +23,7 @@ mod ids;
 mod limits;
 mod metrics;
 mod process;
+mod report;
 mod rows;
 
 pub use exposition::MetricsFormat;

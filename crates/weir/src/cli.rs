@@ -8,6 +8,7 @@ pub(crate) mod intercept;
 pub(crate) mod operator;
 pub(crate) mod roles;
 pub(crate) mod simulate;
+pub(crate) mod top;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +23,7 @@ Examples:
   weir apply -f canary.yaml                change routing
   weir get services                        what is registered, and how it is
   weir explain GET http://shop.example/    why a request goes where it goes
+  weir top                                 what services do right now
   weir simulate outage.yaml                what a policy does when things fail
 
 `weir COMMAND --help` tells more about one command.";
@@ -66,6 +68,8 @@ pub(crate) enum Command {
     Delete(operator::DeleteArgs),
     /// Show where a request would go, and why
     Explain(operator::ExplainArgs),
+    /// Show what services do right now: rates, errors, latencies, breakers, limits
+    Top(top::TopArgs),
     /// Try policies on virtual time: clients, servers and what goes wrong
     Simulate(simulate::SimulateArgs),
     /// Redirect an application's connections to its sidecar, with nftables
@@ -84,6 +88,7 @@ impl Command {
             Self::Apply(args) => args.output.format,
             Self::Get(args) => args.output.format,
             Self::Explain(args) => args.output.format,
+            Self::Top(args) if args.json => operator::Format::Json,
             Self::Simulate(args) if args.json => operator::Format::Json,
             _ => operator::Format::Table,
         }

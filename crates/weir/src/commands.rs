@@ -8,6 +8,7 @@ mod intercept;
 mod proxy;
 mod serve;
 mod simulate;
+mod top;
 
 use crate::cli::Command;
 use crate::exit::{Exit, Failure};
@@ -28,6 +29,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Get(args) => block_on(get::run(&args)),
         Command::Delete(args) => block_on(delete::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
+        Command::Top(args) => block_on(top::run(&args)),
         Command::Simulate(args) => simulate::run(&args),
         Command::Intercept(args) => intercept::run(&args),
         Command::Version => {

@@ -24,7 +24,7 @@ pub struct ResourceRef {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProxyMessage {
-    #[prost(oneof = "proxy_message::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "proxy_message::Message", tags = "1, 2, 3, 40")]
     pub message: ::core::option::Option<proxy_message::Message>,
 }
 /// Nested message and enum types in `ProxyMessage`.
@@ -38,6 +38,8 @@ pub mod proxy_message {
         Subscribe(super::Subscribe),
         #[prost(message, tag = "3")]
         Ack(super::Ack),
+        #[prost(message, tag = "40")]
+        Report(super::Report),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -102,7 +104,7 @@ pub struct Rejection {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServerMessage {
-    #[prost(oneof = "server_message::Message", tags = "1, 2")]
+    #[prost(oneof = "server_message::Message", tags = "1, 2, 40")]
     pub message: ::core::option::Option<server_message::Message>,
 }
 /// Nested message and enum types in `ServerMessage`.
@@ -114,6 +116,8 @@ pub mod server_message {
         Welcome(super::Welcome),
         #[prost(message, tag = "2")]
         Update(super::Update),
+        #[prost(message, tag = "40")]
+        ReportPace(super::ReportPace),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -124,6 +128,24 @@ pub struct Welcome {
     pub datacenter: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub replica: ::prost::alloc::string::String,
+    /// how often the server wants reports while nobody looks; 0: it takes none
+    #[prost(uint32, tag = "40")]
+    pub report_every_ms: u32,
+}
+/// Somebody looks at the figures: report this often for a while. When the time is over, the pace of the welcome holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportPace {
+    #[prost(uint32, tag = "1")]
+    pub every_ms: u32,
+    #[prost(uint32, tag = "2")]
+    pub for_ms: u32,
+}
+/// What a proxy has counted since it started, and how its policies stand.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Report {
+    /// `weir_api::report::Report`; a reader ignores what it does not know
+    #[prost(bytes = "vec", tag = "1")]
+    pub json: ::prost::alloc::vec::Vec<u8>,
 }
 /// One atomic step: apply all of it or none of it (but for single resources that are rejected).
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -14,13 +14,16 @@ use weir_control::proxies::{Connection, Proxies, Proxy};
 use weir_control::{ChangeEvent, Changes};
 use weir_model::{Position, ServiceRef};
 
+use super::reports::Reported;
 use super::{ProxyStatus, Shared};
 
 /// What a proxy says about itself.
 #[derive(Clone, Debug)]
 pub(super) struct About {
     pub(super) peer: SocketAddr,
+    pub(super) role: String,
     pub(super) namespace: String,
+    pub(super) service: String,
     pub(super) gateways: Vec<String>,
     pub(super) admin: String,
 }
@@ -34,6 +37,8 @@ pub(super) struct Member {
     pub(super) connection: Connection,
     /// What it says about itself that the table does not hold.
     about: About,
+    /// What it reports of its work.
+    pub(super) reported: Reported,
     subscriptions: AtomicUsize,
     behind: AtomicBool,
     dirty: AtomicBool,
@@ -42,6 +47,16 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// The proxy's id.
+    pub(super) fn proxy_id(&self) -> &str {
+        &self.proxy_id
+    }
+
+    /// What the proxy says about itself.
+    pub(super) const fn about(&self) -> &About {
+        &self.about
+    }
+
     /// Waits until something concerns the stream.
     pub(super) async fn marked(&self) {
         while !self.is_marked() {
@@ -126,6 +141,7 @@ impl Hub {
             proxy_id: proxy_id.to_owned(),
             connection,
             about,
+            reported: Reported::default(),
             subscriptions: AtomicUsize::new(0),
             behind: AtomicBool::new(true),
             dirty: AtomicBool::new(true),
@@ -188,6 +204,15 @@ impl Hub {
             Some(ProxyStatus { proxy, namespace, gateways, admin, subscriptions, behind })
         };
         table.list().into_iter().filter_map(status).collect()
+    }
+
+    /// The newest stream of each proxy, by id.
+    pub(super) fn members(&self) -> Vec<Arc<Member>> {
+        let state = self.state();
+        let newest = state.by_proxy.values().filter_map(|number| state.members.get(number));
+        let mut members: Vec<Arc<Member>> = newest.cloned().collect();
+        members.sort_by(|a, b| a.proxy_id.cmp(&b.proxy_id));
+        members
     }
 
     /// Marks whom a change concerns: with `services` absent, or when declared resources changed, everybody.

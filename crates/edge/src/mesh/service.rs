@@ -16,6 +16,7 @@ use weir_control::resources::Subscription;
 use weir_model::{Position, ServiceRef};
 
 use super::hub::About;
+use super::reports::REPORT_EVERY;
 use super::session::Session;
 use super::stream::Stream;
 use super::{HELLO_TIMEOUT, STREAMS_MAX, SUBSCRIPTIONS_MAX, Shared, convert};
@@ -113,6 +114,7 @@ async fn run(
         protocol: PROTOCOL_VERSION,
         datacenter: shared.control.settings().datacenter.clone(),
         replica: shared.replica.clone(),
+        report_every_ms: u32::try_from(REPORT_EVERY.as_millis()).unwrap_or(u32::MAX),
     });
     tracing::info!(proxy = %id, %peer, "proxy joined");
     let status = if outbound.send(Ok(ServerMessage { message: Some(welcome) })).await.is_err() {
@@ -161,7 +163,7 @@ fn admit(hello: Hello, peer: SocketAddr) -> Result<(Proxy, About, Session, Optio
     let proxy = Proxy {
         id: hello.proxy_id,
         role: role.to_owned(),
-        service: hello.service,
+        service: hello.service.clone(),
         node: hello.node,
         version: hello.version,
         connected_at: SystemTime::now(),
@@ -169,7 +171,14 @@ fn admit(hello: Hello, peer: SocketAddr) -> Result<(Proxy, About, Session, Optio
         acknowledged: Position::default(),
         rejections: Vec::new(),
     };
-    let about = About { peer, namespace, gateways: hello.gateways, admin: hello.admin };
+    let about = About {
+        peer,
+        role: role.to_owned(),
+        namespace,
+        service: hello.service,
+        gateways: hello.gateways,
+        admin: hello.admin,
+    };
     Ok((proxy, about, session, hello.resume.map(convert::position_from)))
 }
 

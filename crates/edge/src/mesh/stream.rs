@@ -7,11 +7,12 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
-use weir_api::mesh::{Ack, ProxyMessage, ServerMessage, Subscribe, proxy_message, server_message};
+use weir_api::mesh::{Ack, ProxyMessage, Report, ServerMessage, Subscribe, proxy_message, server_message};
 use weir_model::{Position, ServiceRef};
 
 use super::hub::Member;
 use super::moment::CatalogMoment;
+use super::reports;
 use super::service::too_many;
 use super::session::Session;
 use super::{OUTSTANDING_MAX, SUBSCRIPTIONS_MAX, Shared, convert};
@@ -26,11 +27,14 @@ pub(super) struct Stream {
     concerned: BTreeSet<ServiceRef>,
     /// Since when the oldest update waits for its acknowledgement.
     waiting_since: Instant,
+    /// Whether it was said that the proxy's reports are not kept.
+    not_kept: bool,
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.hub.leave(&self.member, &self.concerned);
+        self.shared.reports.forget(&self.member.reported);
         self.shared.control.proxies().disconnect(&self.member.connection);
     }
 }
@@ -43,7 +47,7 @@ impl Stream {
         resume: Option<Position>,
     ) -> Self {
         let concerned = BTreeSet::new();
-        Self { shared, member, session, resume, concerned, waiting_since: Instant::now() }
+        Self { shared, member, session, resume, concerned, waiting_since: Instant::now(), not_kept: false }
     }
 
     /// Serves the stream and returns why it ended.
@@ -55,6 +59,7 @@ impl Stream {
     ) -> Status {
         let member = Arc::clone(&self.member);
         let mut greet = true;
+        let mut looks = self.shared.reports.looks(std::time::Instant::now());
         loop {
             let may_send = self.session.outstanding() < OUTSTANDING_MAX;
             let ack_deadline = self.waiting_since + self.shared.timeouts.ack;
@@ -75,6 +80,11 @@ impl Stream {
                     Ok(None) => return Status::ok("the proxy has left"),
                     Err(status) => return Status::cancelled(format!("the proxy is gone: {}", status.message())),
                 },
+                Ok(()) = looks.changed() => {
+                    // Where there is no room, the next look is told.
+                    let message = Some(server_message::Message::ReportPace(reports::pace()));
+                    let _ = outbound.try_send(Ok(ServerMessage { message }));
+                }
                 () = tokio::time::sleep_until(ack_deadline), if self.session.outstanding() > 0 => {
                     return Status::deadline_exceeded("an update was not acknowledged in time");
                 }
@@ -94,8 +104,22 @@ impl Stream {
             Some(proxy_message::Message::Hello(_)) => Err(Status::invalid_argument("a second hello")),
             Some(proxy_message::Message::Subscribe(subscribe)) => self.subscribe(subscribe),
             Some(proxy_message::Message::Ack(ack)) => self.acknowledge(ack),
+            Some(proxy_message::Message::Report(report)) => {
+                self.report(&report);
+                Ok(())
+            }
             // Something that a newer proxy says: what is unknown is ignored.
             None => Ok(()),
+        }
+    }
+
+    /// Keeps a report. One that cannot be kept is no reason to part with the proxy.
+    fn report(&mut self, report: &Report) {
+        let kept = self.shared.reports.keep(&self.member.reported, report, std::time::Instant::now());
+        if let Err(error) = kept
+            && !std::mem::replace(&mut self.not_kept, true)
+        {
+            tracing::warn!(proxy = self.member.proxy_id(), %error, "its report is not kept");
         }
     }
 

@@ -5,6 +5,7 @@ mod client;
 use std::time::Duration;
 
 use weir_api::mesh::{Health, ResourceRef, Role, ServiceEndpoints, Update};
+use weir_api::report::{Report, ServiceReport, Totals, Wanted};
 use weir_model::Kind;
 use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health as CheckHealth, Instance};
 use weir_model::units::Span;
@@ -384,4 +385,35 @@ async fn a_server_that_stops_says_so() {
     proxy.update().await;
     server.stop();
     assert_eq!(proxy.end().await.code(), tonic::Code::Unavailable);
+}
+
+#[tokio::test]
+async fn what_a_proxy_reports_is_there_as_long_as_it_is() {
+    let server = Server::start().await;
+    let mut proxy = Client::join(&server, hello("g", Role::Gateway, &["edge"])).await;
+    let first = proxy.update().await;
+    proxy.ack(&first).await;
+    let figures = || server.mesh.figures(&Wanted::default());
+    assert_eq!((figures().proxies, figures().reporting), (1, 0));
+    let pace = proxy.pace().await;
+    assert_eq!((pace.every_ms, pace.for_ms), (1000, 15_000), "somebody has looked");
+    let totals = Totals { classes: [0, 7, 0, 0, 0], own: 0 };
+    let service = ServiceReport { service: "cart".into(), totals, ..ServiceReport::default() };
+    let report = Report { at_ms: 5, services: vec![service], ..Report::default() };
+    // What cannot be read is no reason to part.
+    proxy.report(b"{".to_vec()).await;
+    proxy.report(report.to_json()).await;
+    server.wait("a report", || figures().reporting == 1).await;
+    assert_eq!(figures().services[0].requests, 7);
+    let [own] = &*server.mesh.reports() else { panic!("not one") };
+    assert_eq!((&*own.proxy, &*own.role, &own.report), ("g", "gateway", &report));
+    assert_eq!(own.gateways, ["edge"]);
+    assert!(server.mesh.reports_bytes() > 0);
+
+    // Who comes while somebody looks is told.
+    let mut late = Client::join(&server, hello("late", Role::Gateway, &["edge"])).await;
+    assert_eq!(late.pace().await.every_ms, 1000);
+    drop(proxy);
+    server.wait("the figures to go", || figures().services.is_empty()).await;
+    assert_eq!((figures().proxies, server.mesh.reports_bytes()), (1, 0));
 }

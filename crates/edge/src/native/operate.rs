@@ -99,6 +99,7 @@ fn render(api: &NativeApi, server: &ServerStats) -> String {
         "Revisions that the proxy furthest behind has yet to apply.",
         lag.unwrap_or(0),
     );
+    gauge("weir_reports_bytes", "Bytes of proxies' reports that are kept.", api.mesh.reports_bytes() as u64);
     requests(&mut text, &api.counters);
     http(&mut text, server);
     text

@@ -9,6 +9,7 @@ use weir_api::native::{
     Applied, Change, ChangeSetView, Deleted, Heartbeats, InstanceView, List, NodeView, PositionAnswer,
     Problem, ProxyView, ResourceView, RouteView, SOURCES_TYPE, ServiceView, SourceText, Sources,
 };
+use weir_api::report::{Figures, ProxyReport};
 use weir_api::snapshot::SnapshotInputs;
 use weir_control::{Control, Settings};
 use weir_model::registry::Health;
@@ -362,4 +363,15 @@ async fn operators_see_health_and_figures() {
     assert!(api.get::<ProxyView>("/weir/v1/proxies").await.items.is_empty());
     let position: PositionAnswer = api.answer("GET", "/weir/v1/position", "").await;
     assert!(position.position.revision > 0);
+}
+
+#[tokio::test]
+async fn figures_are_answered_where_nobody_has_reported() {
+    let api = Api::start().await;
+    let figures: Figures = api.client.get("/weir/v1/figures?namespace=default&service=cart").await.unwrap();
+    assert_eq!(figures, Figures::default());
+    assert!(api.get::<ProxyReport>("/weir/v1/reports").await.items.is_empty());
+    let (status, text) = api.ask("GET", "/weir/v1/figures?servce=cart", "").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(text.contains("servce") && text.contains("service"), "{text}");
 }

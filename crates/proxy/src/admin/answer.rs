@@ -11,6 +11,7 @@ use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use weir_api::browser::{AllowedHosts, REFUSAL, is_foreign};
+use weir_api::report::Wanted;
 use weir_model::units::Span;
 
 use super::config::{Config, Filter};
@@ -20,7 +21,7 @@ use crate::source::Shared;
 use crate::{Metrics, MetricsFormat};
 
 /// The paths there are.
-const PATHS: &str = "/healthz, /readyz, /config, /metrics, /explain, /drain";
+const PATHS: &str = "/healthz, /readyz, /config, /figures, /metrics, /explain, /drain";
 /// The most header fields of a request to be explained.
 const HEADERS_MAX: usize = 128;
 /// The longest that draining may be put off.
@@ -52,18 +53,19 @@ pub(super) fn answer<B>(sources: &Sources, request: &http::Request<B>) -> Answer
     let outcome = match uri.path() {
         "/drain" if method == Method::POST => drain(&sources.shared, query),
         "/drain" => Ok(not_allowed(method, "POST")),
-        "/healthz" | "/readyz" | "/config" | "/metrics" | "/explain" if !reads => {
+        "/healthz" | "/readyz" | "/config" | "/figures" | "/metrics" | "/explain" if !reads => {
             Ok(not_allowed(method, "GET, HEAD"))
         }
         "/healthz" => Ok(text(StatusCode::OK, "ok\n".to_owned())),
         "/readyz" => Ok(ready(shared, metrics)),
         "/config" => config(sources, query),
+        "/figures" => figures(sources, query),
         "/metrics" => {
             let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
             let format = MetricsFormat::accepted(accept.unwrap_or_default());
             Ok(typed(StatusCode::OK, format.content_type(), metrics.render(shared, format).into()))
         }
-        "/explain" => explained(shared, query),
+        "/explain" => explained(sources, query),
         path => Ok(text(StatusCode::NOT_FOUND, format!("there is no {path}: expected one of {PATHS}\n"))),
     };
     outcome.unwrap_or_else(|message| text(StatusCode::BAD_REQUEST, format!("{message}\n")))
@@ -104,6 +106,20 @@ fn config(sources: &Sources, query: &str) -> Result<Answer, String> {
     }
     let listeners = sources.listeners.as_deref();
     Ok(json(&Config::of(&sources.shared, &sources.metrics, listeners, &filter)))
+}
+
+/// Answers `/figures?namespace=shop&service=cart`: what was counted, with rates since somebody last asked.
+fn figures(sources: &Sources, query: &str) -> Result<Answer, String> {
+    let mut wanted = Wanted::default();
+    for (name, value) in parameters(query) {
+        let value = Some(value?).filter(|value| !value.is_empty());
+        match name {
+            "namespace" => wanted.namespace = value,
+            "service" => wanted.service = value,
+            _ => return Err(format!("unknown parameter `{name}`: expected namespace or service")),
+        }
+    }
+    Ok(json(&sources.metrics.figures(&sources.shared, &wanted)))
 }
 
 /// What `POST /drain` answers.
@@ -157,7 +173,7 @@ fn parameters(query: &str) -> impl Iterator<Item = (&str, Result<String, String>
 }
 
 /// Answers `/explain?method=GET&url=http://shop/cart&header=Name: value`, as JSON or with `format=text` for people.
-fn explained(shared: &Shared, query: &str) -> Result<Answer, String> {
+fn explained(sources: &Sources, query: &str) -> Result<Answer, String> {
     let (mut method, mut url, mut headers, mut for_people) = ("GET".to_owned(), None, Vec::new(), false);
     for (name, value) in parameters(query) {
         let value = value?;
@@ -185,7 +201,9 @@ fn explained(shared: &Shared, query: &str) -> Result<Answer, String> {
         Request::parse(&method, &url, headers.iter().map(String::as_str))
     };
     let request = request.map_err(|error| error.to_string())?;
-    let explanation = explain(&shared.snapshot.load(), &request, &mut rand::rng());
+    let explanation = explain(&sources.shared.snapshot.load(), &request, &mut rand::rng());
+    // A sidecar explains what its application calls.
+    let explanation = explanation.by(sources.metrics.app.get().map(|app| app.label.to_string()));
     Ok(if for_people { text(StatusCode::OK, explanation.to_string()) } else { json(&explanation) })
 }
 

@@ -218,7 +218,7 @@ impl Connection {
         exchange.began_ns = worker.clock.recent();
         let logged = worker.log.is_some();
         if logged {
-            exchange.take_notes().begin(head, buf);
+            exchange.take_notes().begin(head, buf, self.caller(head, buf));
         }
         if let Some(counted) = &mut self.counted {
             counted.speaks(Wire::Http1);
@@ -252,9 +252,9 @@ impl Connection {
         self.asked_for = None;
         exchange.request = worker.buffers.take();
         let forwarded = &mut *exchange;
-        let filtered = forwarded.filtered.as_ref();
+        let towards = (&forwarded.target, forwarded.filtered.as_ref());
         if head.method() != Method::Connect
-            && self.write_head(&mut forwarded.request, &seen, &forwarded.marks, filtered).is_err()
+            && self.write_head(&mut forwarded.request, &seen, &forwarded.marks, towards).is_err()
         {
             // What parsed can be written; if not, it is not fit to be sent on.
             worker.counters.requests_ended.add(1);

@@ -1,9 +1,10 @@
 //! The request's head as the upstream gets it.
 
-use weir_http1::{ConnectionOption, FieldName, FieldSet, HeadWriter, KnownField, WriteError};
+use weir_http1::{ConnectionOption, FieldName, FieldSet, HeadWriter, KnownField, RequestHead, WriteError};
 
+use super::marks::{X_WEIR_CALLER, caller};
 use super::way::HeadView;
-use super::{Connection, Marks};
+use super::{Connection, Marks, Target};
 use crate::filter::{Applied, Scheme, copy_request};
 use crate::listen::Role;
 
@@ -19,6 +20,16 @@ impl Connection {
         if self.secure.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
+    /// The service whose request this is, as far as anybody says: on the way out of a sidecar its own, where one arrives the
+    /// one that it names. At a gateway nobody is believed.
+    pub(super) fn caller<'a>(&'a self, head: &RequestHead, buf: &'a [u8]) -> &'a [u8] {
+        match self.listener.role {
+            Role::Gateway => b"",
+            Role::Inbound => caller(head, buf),
+            Role::Outbound => self.worker.shared.app.as_ref().map_or(b"", |app| app.label.as_bytes()),
+        }
+    }
+
     /// Writes the head for the upstream, as the rule's filters want it.
     #[inline]
     pub(super) fn write_head(
@@ -26,7 +37,7 @@ impl Connection {
         out: &mut Vec<u8>,
         seen: &HeadView<'_>,
         marks: &Marks,
-        filtered: Option<&Applied>,
+        (target, filtered): (&Target, Option<&Applied>),
     ) -> Result<(), WriteError> {
         let HeadView { head, buf, path, .. } = *seen;
         let host = head.host(buf).unwrap_or_default();
@@ -70,7 +81,13 @@ impl Connection {
                     writer.field(X_FORWARDED_PROTO, self.scheme().as_str().as_bytes())?;
                 }
             }
-            Role::Outbound => copy_request(&mut writer, change, buf, head.fields(), marks.replaced),
+            Role::Outbound => {
+                copy_request(&mut writer, change, buf, head.fields(), marks.replaced);
+                // Nobody outside the mesh needs to know.
+                if matches!(target, Target::Upstream(_)) {
+                    writer.field(X_WEIR_CALLER, self.caller(head, buf))?;
+                }
+            }
         }
         marks.write(head, buf, &mut writer, ours)?;
         if let Some(change) = change {

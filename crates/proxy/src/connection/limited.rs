@@ -64,7 +64,8 @@ impl Connection {
             return None;
         }
         let rule = at.rule.map_or("", |rule| &*rule.label);
-        exchange.pass.begin(chain, seen, Asker { address: self.peer.text(), rule });
+        let caller = self.caller(seen.head, seen.buf);
+        exchange.pass.begin(chain, seen, Asker { address: self.peer.text(), caller, rule });
         match exchange.pass.ask(process_now()) {
             Step::GoOn | Step::Waits => None,
             Step::Refused(limit, refused) => Some(refusal(&limit, &refused)),

@@ -14,6 +14,8 @@ const B3_SINGLE: FieldName<'static> = FieldName::from_static("b3");
 const B3_SPAN: FieldName<'static> = FieldName::from_static("x-b3-spanid");
 const B3_PARENT: FieldName<'static> = FieldName::from_static("x-b3-parentspanid");
 
+/// Which service calls, as its sidecar says.
+pub(super) const X_WEIR_CALLER: FieldName<'static> = FieldName::from_static("x-weir-caller");
 const X_WEIR_HOPS: FieldName<'static> = FieldName::from_static("x-weir-hops");
 
 /// Proxies that a request may pass. An application that copies all fields of a request to those that it makes adds to
@@ -22,6 +24,9 @@ const HOPS_MAX: u8 = 32;
 /// One more than the index, in two digits each.
 const HOPS_TEXT: &[u8; 2 * HOPS_MAX as usize] =
     b"0102030405060708091011121314151617181920212223242526272829303132";
+
+/// The longest name of a caller: a namespace and a service, with a slash between them.
+const CALLER_BYTES_MAX: usize = 512;
 
 /// The fields that trace context comes in.
 const TRACE_FIELDS: FieldSet = FieldSet::NONE
@@ -58,6 +63,10 @@ impl Marks {
     ) {
         self.trace = None;
         self.replaced = FieldSet::NONE.with(KnownField::XWeirHops);
+        if role == Role::Outbound {
+            // An application has no say in who it is.
+            self.replaced = self.replaced.with(KnownField::XWeirCaller);
+        }
         self.hops = 0;
         if head.fields().seen().has(KnownField::XWeirHops) {
             self.hops = hops(head, buf);
@@ -164,6 +173,16 @@ impl Marks {
         }
         Ok(())
     }
+}
+
+/// The service that a request says it comes from. Where it says that twice, or what no service is called, nobody knows.
+pub(super) fn caller<'a>(head: &RequestHead, buf: &'a [u8]) -> &'a [u8] {
+    if !head.fields().seen().has(KnownField::XWeirCaller) {
+        return b"";
+    }
+    let said = single(head, buf, KnownField::XWeirCaller).map(<[u8]>::trim_ascii);
+    let is_name = |said: &&[u8]| said.len() <= CALLER_BYTES_MAX && said.iter().all(u8::is_ascii_graphic);
+    said.filter(is_name).unwrap_or_default()
 }
 
 /// The value of a field that came exactly once.

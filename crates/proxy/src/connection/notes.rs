@@ -25,9 +25,9 @@ const AGENT_BYTES_MAX: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Notes {
     at: SystemTime,
-    /// Method, host, path and user agent, one behind the other.
+    /// Method, host, path, user agent and caller, one behind the other.
     text: Vec<u8>,
-    ends: [usize; 4],
+    ends: [usize; 5],
     pub(crate) position: Position,
     pub(crate) endpoint: Option<Arc<str>>,
     pub(crate) attempts: u32,
@@ -38,7 +38,7 @@ impl Default for Notes {
         Self {
             at: SystemTime::UNIX_EPOCH,
             text: Vec::new(),
-            ends: [0; 4],
+            ends: [0; 5],
             position: Position::default(),
             endpoint: None,
             attempts: 0,
@@ -48,7 +48,7 @@ impl Default for Notes {
 
 impl Notes {
     /// Begins anew, with a request that was just read.
-    pub(super) fn begin(&mut self, head: &RequestHead, buf: &[u8]) {
+    pub(super) fn begin(&mut self, head: &RequestHead, buf: &[u8], caller: &[u8]) {
         self.at = SystemTime::now();
         self.position = Position::default();
         self.endpoint = None;
@@ -71,6 +71,8 @@ impl Notes {
         let agent = head.fields().value(buf, KnownField::UserAgent).unwrap_or_default();
         self.text.extend_from_slice(&agent[..agent.len().min(AGENT_BYTES_MAX)]);
         self.ends[3] = self.text.len();
+        self.text.extend_from_slice(caller);
+        self.ends[4] = self.text.len();
     }
 
     fn part(&self, index: usize) -> &[u8] {
@@ -179,6 +181,7 @@ impl Connection {
             host: notes.part(1),
             path: notes.part(2),
             user_agent: notes.part(3),
+            caller: notes.part(4),
             request_id: exchange.marks.request_id.as_bytes(),
             trace: exchange.marks.trace.as_ref(),
             route: shown(&row.route),

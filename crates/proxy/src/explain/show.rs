@@ -3,15 +3,29 @@
 use std::fmt;
 
 use super::{
-    BreakerView, ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView, Outcome, Verdict,
+    BreakerView, ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView, Outcome,
+    Reported, Verdict,
 };
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scheme, method, host, path, position, .. } = self;
+        let by = self.caller.as_ref().map_or_else(String::new, |caller| format!(" by {caller}"));
         match &**scheme {
-            "tcp" | "tls" => writeln!(f, "{scheme}://{host}   (revision {position})")?,
-            _ => writeln!(f, "{method} {scheme}://{host}{path}   (revision {position})")?,
+            "tcp" | "tls" => writeln!(f, "{scheme}://{host}{by}   (revision {position})")?,
+            _ => writeln!(f, "{method} {scheme}://{host}{path}{by}   (revision {position})")?,
+        }
+        match self.reported {
+            Some(Reported { proxies, oldest_ms: Some(oldest_ms) }) => {
+                let ago = oldest_ms as f64 / 1000.0;
+                let who =
+                    if proxies == 1 { "1 proxy has".to_owned() } else { format!("{proxies} proxies have") };
+                writeln!(f, "counts: as {who} reported, at most {ago:.1} s ago")?;
+            }
+            Some(Reported { oldest_ms: None, .. }) => {
+                writeln!(f, "counts: no proxy has reported: counts are those of one that has just begun")?;
+            }
+            None => {}
         }
         for remark in &self.remarks {
             writeln!(f, "note: {remark}")?;
@@ -106,7 +120,8 @@ impl fmt::Display for Forwarded {
             let BreakerView { breaker, target, part, state, refused, shadow } = one;
             let shadow = if *shadow { ", in shadow" } else { "" };
             let part = if part.is_empty() { String::new() } else { format!(" for {part}") };
-            writeln!(f, "     {breaker} of {target}{part}{shadow}: {refused} refused\n       {state}")?;
+            writeln!(f, "     {breaker} of {target}{part}{shadow}: {refused} refused")?;
+            state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
         }
         if self.panicking {
             writeln!(f, "  no endpoint is healthy, so all that are not draining are tried")?;

@@ -19,6 +19,8 @@ const END: u8 = 0;
 pub(crate) struct Asker<'a> {
     /// The client's address, as text.
     pub(crate) address: &'a [u8],
+    /// The service that calls, as its sidecar says; empty where nobody says.
+    pub(crate) caller: &'a [u8],
     /// The rule that the request goes by.
     pub(crate) rule: &'a str,
 }
@@ -53,8 +55,7 @@ pub(super) fn write(parts: &[KeyPart], request: &impl RequestView, asker: Asker<
             KeyKind::Method => value(Some(request.method()), out),
             KeyKind::SourceAddress => value(Some(asker.address), out),
             KeyKind::Route => value(Some(asker.rule.as_bytes()), out),
-            // Callers are not told apart yet, and documents that would want it are refused.
-            KeyKind::Caller => value(None, out),
+            KeyKind::Caller => value(Some(asker.caller), out),
         }
     }
 }
@@ -118,7 +119,12 @@ mod tests {
 
     fn key(parts: &[KeyPart], request: &TestRequest) -> String {
         let mut out = Vec::new();
-        write(&lowered(parts), request, Asker { address: b"192.0.2.7", rule: "HTTPRoute/shop#0" }, &mut out);
+        write(
+            &lowered(parts),
+            request,
+            Asker { address: b"192.0.2.7", caller: b"blue/front", rule: "HTTPRoute/shop#0" },
+            &mut out,
+        );
         String::from_utf8(out).unwrap().replace('\0', "|")
     }
 
@@ -141,6 +147,7 @@ mod tests {
         check(Host, "", "shop.example|");
         check(Method, "", "GET|");
         check(SourceAddress, "", "192.0.2.7|");
+        check(Caller, "", "blue/front|");
         check(Route, "", "HTTPRoute/shop#0|");
         assert_eq!(key(&[part(Method, ""), part(Header, "x-user")], &request), "GET|ada|");
     }

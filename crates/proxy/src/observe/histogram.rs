@@ -1,22 +1,8 @@
 //! Times, counted by how long they were.
 
-use super::counters::Counter;
+pub(super) use weir_api::report::{BOUNDS_NS, BUCKETS};
 
-/// Upper bounds of the buckets, in nanoseconds: 1, 2 and 5 of each decade, so that a bucket is about twice as wide as the
-/// one before. Longer times fall into one more bucket.
-pub(super) const BOUNDS_NS: [u64; 18] = {
-    let mut bounds = [0; 18];
-    let mut i = 0;
-    let mut decade = 100_000;
-    while i < bounds.len() {
-        bounds[i] = decade * [1, 2, 5][i % 3];
-        if i % 3 == 2 {
-            decade *= 10;
-        }
-        i += 1;
-    }
-    bounds
-};
+use super::counters::Counter;
 
 /// The same as seconds, as Prometheus shows them.
 pub(super) const BOUNDS_S: [&str; BOUNDS_NS.len()] = [
@@ -43,7 +29,7 @@ static FIRST: [u8; 65] = {
 /// How many times fell into each bucket.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
-    counts: [Counter; BOUNDS_NS.len() + 1],
+    counts: [Counter; BUCKETS],
     sum_ns: Counter,
 }
 
@@ -63,7 +49,7 @@ impl Histogram {
 /// Several workers' histograms together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    pub(super) counts: [u64; BOUNDS_NS.len() + 1],
+    pub(super) counts: [u64; BUCKETS],
     pub(super) sum_ns: u64,
 }
 

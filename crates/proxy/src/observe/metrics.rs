@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use weir_api::report::Samples;
+
 use super::breakers;
 use super::checks;
 use super::counters::{CLASSES, Counter, ServiceCounters, WorkerCounters};
@@ -26,13 +28,15 @@ const CLASS_WORDS: [&str; CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// All workers' counters.
 #[derive(Debug)]
 pub struct Metrics {
-    workers: Vec<Arc<WorkerCounters>>,
+    pub(super) workers: Vec<Arc<WorkerCounters>>,
     /// Certificates in use: a name, and the end of their validity in Unix time.
     certificates: Mutex<Vec<(String, i64)>>,
     /// Lines of the access log that could not be written.
     pub(crate) log_lost: AtomicU64,
-    /// A sidecar's own service, which no snapshot needs to name.
-    pub(crate) own_service: OnceLock<Arc<str>>,
+    /// The application behind a sidecar, whose service no snapshot needs to name.
+    pub(crate) app: OnceLock<Arc<Upstream>>,
+    /// What was reported of late, to compare with.
+    pub(super) samples: Mutex<Samples>,
 }
 
 impl Metrics {
@@ -41,7 +45,8 @@ impl Metrics {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             certificates: Mutex::default(),
             log_lost: AtomicU64::new(0),
-            own_service: OnceLock::new(),
+            app: OnceLock::new(),
+            samples: Mutex::default(),
         }
     }
 
@@ -115,7 +120,7 @@ impl Metrics {
     /// now and then.
     pub(crate) fn give_back(&self, snapshot: &Snapshot, now_s: u32) {
         let services: BTreeSet<&str> = snapshot.upstreams().iter().map(|upstream| &*upstream.label).collect();
-        let own = self.own_service.get().map_or(NONE, |label| label);
+        let own = self.app.get().map_or(NONE, |app| &*app.label);
         let is_service = |label: &str| [NONE, OUTSIDE, own].contains(&label) || services.contains(label);
         let routes: BTreeSet<&str> = snapshot.rules().map(|rule: &Rule| &*rule.label).collect();
         let is_route = |label: &str| label == NONE || routes.contains(label);
@@ -130,7 +135,8 @@ impl Metrics {
         self.workers.iter().map(|worker| what(worker).get()).fold(0, u64::wrapping_add)
     }
 
-    fn services(&self) -> BTreeMap<Arc<str>, ServiceRow> {
+    /// What the workers have counted, by service.
+    pub(super) fn services(&self) -> BTreeMap<Arc<str>, ServiceRow> {
         let mut rows: BTreeMap<Arc<str>, ServiceRow> = BTreeMap::new();
         for worker in &self.workers {
             worker.services.each(|label, counters| rows.entry(label.clone()).or_default().add(counters));
@@ -191,7 +197,7 @@ impl Metrics {
         gauge(
             "weir_proxy_rejected_resources",
             "Documents that are refused at the position in force.",
-            status.rejections.len() as u64,
+            (status.rejections.len() + status.refused_documents) as u64,
         );
         let mut counter = |name, help, value: u64| {
             out.family(name, Kind::Counter, help).value(value);
@@ -364,19 +370,20 @@ impl Metrics {
     }
 }
 
+/// What all workers have counted of one service.
 #[derive(Default)]
-struct ServiceRow {
-    duration: Sum,
-    upstream: Sum,
-    grpc: [u64; grpc::NAMES.len()],
-    streams: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    retries: u64,
-    retries_denied: u64,
-    connects: u64,
-    connect_failures: u64,
-    resets: u64,
+pub(super) struct ServiceRow {
+    pub(super) duration: Sum,
+    pub(super) upstream: Sum,
+    pub(super) grpc: [u64; grpc::NAMES.len()],
+    pub(super) streams: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) retries: u64,
+    pub(super) retries_denied: u64,
+    pub(super) connects: u64,
+    pub(super) connect_failures: u64,
+    pub(super) resets: u64,
 }
 
 impl ServiceRow {

@@ -79,15 +79,16 @@ impl Engine {
             None => (None, None),
         };
         let reopen_log = access_log.as_ref().map(AccessLog::reopen);
-        if let Mode::Sidecar { service, .. } = &config.mode {
-            let _ = metrics.own_service.set(service.to_string().into());
+        let app = application(config);
+        if let Some(app) = &app {
+            let _ = metrics.app.set(Arc::clone(app));
         }
         let engine_shared = Arc::new(EngineShared {
             config: config.clone(),
             shared,
             metrics: metrics.clone(),
             access_log,
-            app: application(config),
+            app,
             outgoing: Outgoing::default(),
         });
         let mailboxes: Vec<Arc<Mailbox>> = (0..workers).map(|_| Arc::default()).collect();

@@ -34,10 +34,27 @@ const FILE_BYTES_MAX: u64 = DOCUMENT_BYTES_MAX as u64;
 /// What files in a directory are taken for documents.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// Everything wrong with a set of files, one line each.
+/// Everything wrong with a set of files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct FileErrors(pub Vec<String>);
+#[error("{}", .lines.join("\n"))]
+pub struct FileErrors {
+    /// One line each.
+    pub lines: Vec<String>,
+    /// The documents that something is wrong with; a file that cannot be read counts as one.
+    pub documents: usize,
+}
+
+impl FileErrors {
+    /// What keeps files from being read at all.
+    fn unread(lines: Vec<String>) -> Self {
+        Self { documents: lines.len(), lines }
+    }
+
+    fn of(errors: &[DocumentError]) -> Self {
+        let documents: BTreeSet<_> = errors.iter().map(|error| (&error.source, &error.resource)).collect();
+        Self { lines: errors.iter().map(ToString::to_string).collect(), documents: documents.len() }
+    }
+}
 
 /// Somebody's wish that the files be read now.
 pub(super) trait Hangup {
@@ -132,8 +149,8 @@ impl FileSource {
         match &result {
             Ok(false) => return,
             Ok(true) => tracing::info!(revision = self.loads, "the files have changed and are in force"),
-            Err(FileErrors(errors)) => {
-                for error in errors {
+            Err(FileErrors { lines, .. }) => {
+                for error in lines {
                     tracing::error!("{error}");
                 }
                 self.publisher.shared().count_refused();
@@ -141,8 +158,14 @@ impl FileSource {
                 tracing::error!("the files were refused; revision {} stays in force", position.revision);
             }
         }
-        let error = result.err().map(|errors| errors.to_string());
-        self.publisher.shared().set_status(|status| status.error = error);
+        let (error, refused) = match result {
+            Ok(_) => (None, 0),
+            Err(errors) => (Some(errors.to_string()), errors.documents),
+        };
+        self.publisher.shared().set_status(|status| {
+            status.error = error;
+            status.refused_documents = refused;
+        });
     }
 
     /// Reads the files and puts them in force. `Ok(false)`: they say what they said before.
@@ -162,7 +185,8 @@ impl FileSource {
         let inputs = Inputs::of_resources(position, resources);
         self.publisher.resolve(&inputs).await;
         self.publisher.whole(&inputs).map_err(|rejections| {
-            FileErrors(rejections.iter().map(|rejection| place(rejection, &documents).to_string()).collect())
+            let errors: Vec<_> = rejections.iter().map(|rejection| place(rejection, &documents)).collect();
+            FileErrors::of(&errors)
         })?;
         self.loads += 1;
         Ok(true)
@@ -209,7 +233,7 @@ fn parse(texts: &[(PathBuf, String)]) -> Result<Vec<Document>, FileErrors> {
         errors.extend(unknown_services(&documents));
     }
     if !errors.is_empty() {
-        return Err(FileErrors(errors.iter().map(ToString::to_string).collect()));
+        return Err(FileErrors::of(&errors));
     }
     let resources = || documents.iter().map(|document| &document.resource);
     let hints: Vec<(ResourceId, FieldError)> = hints(resources(), resources(), |_| true);
@@ -278,10 +302,10 @@ fn expand(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read_all(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, FileErrors> {
-    let files = expand(paths).map_err(|error| FileErrors(vec![error.to_string()]))?;
+    let files = expand(paths).map_err(|error| FileErrors::unread(vec![error.to_string()]))?;
     if files.is_empty() {
         let shown: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-        return Err(FileErrors(vec![format!(
+        return Err(FileErrors::unread(vec![format!(
             "{}: no documents: expected files that end in .yaml, .yml or .json",
             shown.join(", ")
         )]));
@@ -294,7 +318,7 @@ fn read_all(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, FileErrors> {
             Err(error) => errors.push(format!("{}: {error}", file.display())),
         }
     }
-    if errors.is_empty() { Ok(texts) } else { Err(FileErrors(errors)) }
+    if errors.is_empty() { Ok(texts) } else { Err(FileErrors::unread(errors)) }
 }
 
 fn read(path: &Path) -> io::Result<String> {

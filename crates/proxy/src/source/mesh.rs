@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod messages;
+mod reports;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use super::kept::Kept;
 use super::names::REFRESH_EVERY;
 use super::publish::Publisher;
 use super::{Shared, SourceError};
+use crate::Metrics;
 use crate::observe::process_now;
 use crate::snapshot::{Inputs, Rejection, Role};
 use session::SessionError;
@@ -65,6 +67,8 @@ pub(super) struct MeshSettings {
     pub(super) ask_first: Option<Duration>,
     /// Services that are subscribed to from the start and for good.
     pub(super) declared: Vec<ServiceRef>,
+    /// What is reported to the control plane; nothing is when absent.
+    pub(super) metrics: Option<Arc<Metrics>>,
 }
 
 impl MeshSettings {
@@ -81,6 +85,7 @@ impl MeshSettings {
             inherited: None,
             ask_first: None,
             declared: Vec::new(),
+            metrics: None,
         }
     }
 }

@@ -138,6 +138,7 @@ async fn follow(
                 ask_first: taking_over.then_some(ASK_FIRST),
                 inherited,
                 declared: config.interception.services().cloned().collect(),
+                metrics: Some(Arc::clone(metrics)),
                 ..MeshSettings::new(servers, id.clone(), role)
             };
             let mut source = MeshSource::start(settings, publisher).await?;

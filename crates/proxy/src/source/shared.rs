@@ -60,6 +60,14 @@ pub struct SourceStatus {
     /// The resources that are refused at the position in force.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejections: Vec<Rejection>,
+    /// The documents of files that are wrong, so that the set before them stays in force.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub refused_documents: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Shared {

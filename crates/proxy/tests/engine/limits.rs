@@ -3,6 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use weir_model::ServiceRef;
+use weir_proxy::listen::Role as ListenRole;
+use weir_proxy::snapshot::Role;
+use weir_proxy::{AccessLogConfig, Mode};
+
 use crate::filters::documents;
 use crate::support::{Client, Gate, Proxy, Response, Upstream, eventually};
 
@@ -314,4 +319,82 @@ fn each_one_in_a_queue_has_the_whole_time() {
     }
     opened.open();
     assert_eq!(first.response().status, 200);
+}
+
+/// A sidecar of a service, with documents of its own.
+fn sidecar(service: &str, app: SocketAddr, documents: &str, log: Option<&std::path::Path>) -> Proxy {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let service = ServiceRef::new("default", service);
+    let mode = Mode::Sidecar { service: service.clone(), inbound: any, app, outbound: any };
+    Proxy::start(mode, Role::Sidecar { service }, documents, |config| {
+        let to = |path: &std::path::Path| AccessLogConfig { path: Some(path.into()), ..Default::default() };
+        config.access_log = log.map(to);
+    })
+}
+
+#[test]
+fn callers_have_limits_of_their_own_and_cannot_take_anothers() {
+    let app = Upstream::echo();
+    let cart = "kind: Service\nmetadata: {name: cart}\nspec: {}\n";
+    let spec =
+        "{targetRefs: [{name: cart}], rates: [{requests: 2, per: 1h, burst: 2}], key: [{type: caller}]}";
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("access.log");
+    let callee = sidecar("cart", app.addr, &(cart.to_owned() + &limit("each", spec)), Some(&log));
+    let inbound = callee.fixed(ListenRole::Inbound);
+    let towards = format!(
+        "kind: Service\nmetadata: {{name: cart}}\nspec: {{endpoints: [{{address: 127.0.0.1, port: {}}}]}}\n",
+        inbound.port()
+    );
+    let callers = ["front", "back"].map(|name| sidecar(name, app.addr, &towards, None));
+    let call = |caller: usize, fields: &str| {
+        let mut client = Client::connect(callers[caller].fixed(ListenRole::Outbound));
+        client.send(format!("GET / HTTP/1.1\r\nHost: cart\r\n{fields}\r\n"));
+        client.response()
+    };
+    let seen = call(0, "").text().to_lowercase();
+    assert!(seen.contains("\r\nx-weir-caller: front\r\n"), "{seen}");
+    assert_eq!(call(0, "").status, 200);
+    assert_eq!(call(0, "").status, 429, "it has had its two");
+    // An application cannot call itself otherwise, however it is spelt.
+    assert_eq!(call(0, "X-Weir-Caller: back\r\n").status, 429);
+    assert_eq!(call(0, "X_Weir_Caller: back\r\n").status, 429);
+    assert_eq!((call(1, "").status, call(1, "").status, call(1, "").status), (200, 200, 429));
+    // Who says nothing, or says it twice, is nobody.
+    let mut direct = Client::connect(inbound);
+    for fields in ["", "X-Weir-Caller: x\r\nX-Weir-Caller: y\r\n"] {
+        direct.send(format!("GET / HTTP/1.1\r\nHost: cart\r\n{fields}\r\n"));
+        assert_eq!(direct.response().status, 200);
+    }
+    assert_eq!(direct.get("/").status, 429);
+    let lines = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually("all are logged", || lines().lines().count() == 11);
+    let by = |caller: &str| lines().matches(&format!("\"caller\":\"{caller}\"")).count();
+    assert_eq!((by("front"), by("back"), by("x")), (5, 3, 0), "{}", lines());
+}
+
+#[test]
+fn a_gateway_believes_nobody_who_names_a_caller() {
+    let app = Upstream::echo();
+    let spec =
+        "{targetRefs: [{name: app}], rates: [{requests: 1, per: 1h, burst: 1}], key: [{type: caller}]}";
+    let proxy = proxy(app.addr, &[("each", spec)]);
+    let mut client = Client::connect(proxy.addr());
+    let first = get(&mut client, "/", "X-Weir-Caller: a\r\n");
+    assert!(
+        first.status == 200 && !first.text().to_lowercase().contains("x-weir-caller"),
+        "{}",
+        first.text()
+    );
+    assert_eq!(get(&mut client, "/", "X-Weir-Caller: b\r\n").status, 429);
+}
+
+#[test]
+fn who_calls_is_nobodys_business_outside_the_mesh() {
+    let (app, world) = (Upstream::echo(), Upstream::echo());
+    let front = sidecar("front", app.addr, "", None);
+    let mut client = Client::connect(front.fixed(ListenRole::Outbound));
+    client.send(format!("GET http://{}/ HTTP/1.1\r\nHost: x\r\nX-Weir-Caller: a\r\n\r\n", world.addr));
+    let seen = client.response().text().to_lowercase();
+    assert!(seen.starts_with("get /") && !seen.contains("x-weir-caller"), "{seen}");
 }

@@ -1,10 +1,12 @@
 //! `weir explain`: where a request would go, and why.
 //!
 //! It compiles a snapshot, of a server's state or of files, with the proxy's own compiler, and asks the proxy's own
-//! routing. Nothing is decided here.
+//! routing. Nothing is decided here. What only running proxies know is taken from what they report (`reported`).
 
-use weir_api::client::{Client, encode_segment};
+use http::StatusCode;
+use weir_api::client::{Client, ClientError, encode_segment};
 use weir_api::native::{List, PREFIX, ResourceView, ServiceView, SourceText};
+use weir_api::report::ProxyReport;
 use weir_api::snapshot::SnapshotInputs;
 use weir_model::document::{self, DocumentError};
 use weir_model::validate::Scope;
@@ -20,12 +22,16 @@ use crate::{output, server_client, sources};
 /// The gateway that is meant when none is named.
 const DEFAULT_GATEWAY: &str = "default";
 
+mod reported;
+
 pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let request = request(args)?;
+    let mut reports = None;
     let (role, inputs) = if args.files.is_empty() {
         let client = server_client::client(&args.server)?;
         let role = role_at_server(&client, args).await?;
         let inputs = inputs_of_server(&client, &role, &request).await?;
+        reports = reports_of_server(&client).await?;
         (role, inputs)
     } else {
         let (role, inputs) = (role_in_files(args), inputs_of_files(args)?);
@@ -37,11 +43,18 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         }
         (role, inputs)
     };
-    let (snapshot, refused) = Compiler::new(role).compile_rest(&inputs);
+    let (snapshot, refused) = Compiler::new(role.clone()).compile_rest(&inputs);
     for Rejection { resource, path, reason } in &refused {
         output::remark(&format!("left out, as a proxy would: {resource}: {path}: {reason}"));
     }
-    let explanation = explain(&snapshot, &request, &mut rand::rng());
+    let caller = match &role {
+        Role::Sidecar { service } => Some(service.to_string()),
+        Role::Gateway { .. } => None,
+    };
+    let mut explanation = explain(&snapshot, &request, &mut rand::rng()).by(caller);
+    if let Some(reports) = reports {
+        reported::add(&mut explanation, &role, &reports);
+    }
     output::print(&output::render(args.output.format, &explanation, || explanation.to_string())?);
     Ok(exit(&explanation))
 }
@@ -156,6 +169,15 @@ async fn inputs_of_server(client: &Client, role: &Role, request: &Request) -> Re
         .await
         .map_err(|error| server_client::failure(&error))?;
     Ok(inputs.into())
+}
+
+/// What proxies have reported; none where the server knows no reports.
+async fn reports_of_server(client: &Client) -> Result<Option<Vec<ProxyReport>>, Failure> {
+    match client.get::<List<ProxyReport>>(&format!("{PREFIX}/reports")).await {
+        Ok(list) => Ok(Some(list.items)),
+        Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
+        Err(error) => Err(server_client::failure(&error)),
+    }
 }
 
 fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {

@@ -56,7 +56,8 @@ fn dev_text(local: &local::Local) -> String {
          {weir} get services{server}\n  \
          {weir} apply -f FILE{server}              # Gateway, HTTPRoute, Service, TrafficPolicy, RateLimit\n  \
          curl -X PUT http://{http}/v1/agent/service/register -d '{{\"Name\": \"web\", \"Port\": 9000}}'\n  \
-         {weir} explain GET http://{gateway}/{server}\n\n\
+         {weir} explain GET http://{gateway}/{server}\n  \
+         {weir} top{server}\n\n\
          Ctrl-C stops everything.\n",
         server = local.server_flag(),
         http = local.http(),

@@ -9,8 +9,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use weir_api::mesh::mesh_client::MeshClient;
 use weir_api::mesh::{
-    Ack, Hello, PROTOCOL_VERSION, ProxyMessage, Rejection, ResourceRef, Role, ServerMessage, ServiceRef,
-    Subscribe, Update, proxy_message, server_message,
+    Ack, Hello, PROTOCOL_VERSION, ProxyMessage, Rejection, Report, ReportPace, ResourceRef, Role,
+    ServerMessage, ServiceRef, Subscribe, Update, proxy_message, server_message,
 };
 use weir_api::native::SourceText;
 use weir_control::resources::ChangeRequest;
@@ -165,6 +165,21 @@ impl Client {
             server_message::Message::Update(update) => update,
             other => panic!("expected an update: {other:?}"),
         }
+    }
+
+    /// The next pace, whatever updates come before.
+    pub(super) async fn pace(&mut self) -> ReportPace {
+        loop {
+            match self.next().await.unwrap() {
+                server_message::Message::ReportPace(pace) => return pace,
+                server_message::Message::Update(_) => {}
+                other => panic!("expected a pace: {other:?}"),
+            }
+        }
+    }
+
+    pub(super) async fn report(&self, json: Vec<u8>) {
+        self.say(proxy_message::Message::Report(Report { json })).await;
     }
 
     /// The status with which the stream ends, whatever comes before.

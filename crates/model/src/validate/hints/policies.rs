@@ -2,6 +2,7 @@
 
 use super::{Surroundings, no_gateway, no_listener};
 use crate::document::nearest;
+use crate::resource::key::KeyKind;
 use crate::resource::targets::Target;
 use crate::resource::{Kind, ResourceId, ServiceRef, Spec};
 use crate::validate::FieldError;
@@ -23,12 +24,28 @@ where
             None => None,
         });
     }
+    hints.extend(callers_at_gateways(spec));
     for fallback in spec.fallbacks() {
         let service = fallback.service(namespace);
         let path = format!("{}.name", fallback.path());
         hints.extend(surroundings.unknown_service(path, &service.namespace, &service.name));
     }
     hints
+}
+
+/// Gateways believe nobody who says which service calls, so that all of their requests have one key.
+fn callers_at_gateways(spec: &Spec) -> Option<FieldError> {
+    let Spec::RateLimit(limit) = spec else { return None };
+    let part = limit.key.iter().position(|part| part.kind == KeyKind::Caller)?;
+    let is_elsewhere = spec.targets().iter().any(|target| target.kind != Some(Kind::Service));
+    is_elsewhere.then(|| {
+        let path = format!("spec.key[{part}].type");
+        FieldError::new(
+            path,
+            "at a gateway nobody says which service calls: all its requests have the same `caller`",
+        )
+        .expected("another key, or a Service as target, where its sidecars know their callers")
+    })
 }
 
 fn at_gateway<F>(

@@ -636,3 +636,22 @@ kind: RateLimit\nmetadata: {name: m}\nspec:\n  rates: [{requests: 1}]\n  targetR
         ]
     );
 }
+
+#[test]
+fn callers_are_not_known_at_gateways() {
+    let hints_of = |targets: &str| {
+        let text = format!(
+            "kind: Service\nmetadata: {{name: a}}\n---\nkind: Gateway\nmetadata: {{name: edge}}\n\
+             spec: {{listeners: [{{name: l, port: 80, protocol: HTTP}}]}}\n---\nkind: RateLimit\nmetadata: {{name: m}}\n\
+             spec: {{rates: [{{requests: 1}}], key: [{{type: method}}, {{type: caller}}], targetRefs: {targets}}}\n"
+        );
+        let parsed = parse("-", &text).unwrap();
+        let resources: Vec<Resource> = parsed.documents.into_iter().map(|one| one.resource).collect();
+        let found = hints(&resources, &resources, |_| false);
+        found.iter().map(|(id, hint)| format!("{id} {}: {}", hint.path, hint.message)).collect::<Vec<_>>()
+    };
+    assert_eq!(hints_of("[{name: a}]"), [""; 0]);
+    let expected = "RateLimit/m spec.key[1].type: at a gateway nobody says which service calls: all its requests have the \
+                    same `caller`";
+    assert_eq!(hints_of("[{name: a}, {kind: Gateway, name: edge}]"), [expected]);
+}

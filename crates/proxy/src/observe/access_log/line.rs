@@ -24,6 +24,8 @@ pub(crate) struct Line<'a> {
     pub(crate) listener: &'a str,
     /// Its address.
     pub(crate) client: &'a [u8],
+    /// The service that calls, as its sidecar says.
+    pub(crate) caller: &'a [u8],
     /// What the client speaks.
     pub(crate) protocol: &'a str,
     pub(crate) tls_version: &'a str,
@@ -58,6 +60,7 @@ impl<'a> Line<'a> {
             position,
             listener,
             client,
+            caller: b"",
             protocol: "",
             tls_version: "",
             sni: "",
@@ -102,6 +105,7 @@ impl<'a> Line<'a> {
         fields.position(name!("position"), self.position);
         fields.word(name!("listener"), self.listener.as_bytes());
         fields.word(name!("client"), self.client);
+        fields.text(name!("caller"), self.caller);
         fields.word(name!("protocol"), self.protocol.as_bytes());
         fields.word(name!("tls_version"), self.tls_version.as_bytes());
         fields.text(name!("sni"), self.sni.as_bytes());

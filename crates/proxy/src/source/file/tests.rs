@@ -70,7 +70,7 @@ impl Fixture {
     }
 
     async fn refused(&self, paths: &[&str]) -> Vec<String> {
-        let FileErrors(errors) = self.source(paths).start().await.unwrap_err();
+        let FileErrors { lines: errors, .. } = self.source(paths).start().await.unwrap_err();
         let prefix = format!("{}/", self.directory.path().display());
         errors.into_iter().map(|error| error.replace(&prefix, "")).collect()
     }
@@ -158,9 +158,18 @@ async fn a_change_is_put_in_force_and_a_fault_is_not() {
     };
     tokio::time::timeout(Duration::from_secs(20), refused).await.unwrap();
     assert_eq!(fixture.rules(), ["HTTPRoute/store#0"]);
+    assert_eq!(fixture.shared.status().refused_documents, 1);
+    let shown = crate::Metrics::new(1).render(&fixture.shared, crate::MetricsFormat::Text);
+    assert!(shown.contains("\nweir_proxy_rejected_resources 1\n"), "{shown}");
     fixture.write("shop.yml", &route("cart").replace("name: shop", "name: third"));
     revision(&mut in_force, 3).await;
     assert_eq!(fixture.rules(), ["HTTPRoute/third#0"]);
+    let mended = async {
+        while fixture.shared.status().refused_documents > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), mended).await.unwrap();
     assert_eq!(fixture.shared.status().kind, "file");
     following.abort();
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
@@ -15,6 +15,7 @@ use weir_api::mesh::{self, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, proxy_message, s
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
 
 use super::MeshSource;
+use super::reports::Pace;
 use super::wanted::OutOfOrder;
 use crate::snapshot::{Rejection, Role};
 use crate::source::certificates;
@@ -92,6 +93,8 @@ struct Session {
     subscribed: BTreeSet<ServiceRef>,
     /// Whether everything was asked for: then the first update replaces what was there, whatever it says of itself.
     from_nothing: bool,
+    /// How often the server wants reports.
+    pace: Pace,
 }
 
 /// A stream on which the control plane has welcomed the proxy.
@@ -153,7 +156,8 @@ impl Session {
             status.error = None;
         });
         shared.subscriptions.set_online(true);
-        Self { outbox, inbox, subscribed, from_nothing: !source.resumable }
+        let pace = Pace::new(welcome.report_every_ms);
+        Self { outbox, inbox, subscribed, from_nothing: !source.resumable, pace }
     }
 
     async fn stay(&mut self, source: &mut MeshSource) -> Result<Never, SessionError> {
@@ -167,10 +171,14 @@ impl Session {
         }
         self.subscribe(source).await?;
         loop {
+            let report_due = self.pace.due(Instant::now());
             tokio::select! {
                 message = self.inbox.message() => match message?.map(|message| message.message) {
                     None => return Err(SessionError::Closed),
                     Some(Some(server_message::Message::Update(update))) => self.update(source, update).await?,
+                    Some(Some(server_message::Message::ReportPace(pace))) => {
+                        self.pace.watch(pace, Instant::now());
+                    }
                     // A second welcome, or something from the future.
                     Some(_) => {}
                 },
@@ -183,6 +191,7 @@ impl Session {
                     let known = services.iter().filter_map(|service| Some((service, known.get(service)?.known)));
                     shared.subscriptions.answered(known);
                 }
+                () = until(report_due) => self.report(source),
                 _ = tend.tick() => self.tend(source).await?,
                 _ = refresh.tick() => source.publisher.refresh_names().await,
                 () = shared.checks.changed() => source.publisher.refresh_verdicts(),
@@ -215,6 +224,16 @@ impl Session {
         source.shared().subscriptions.answered(told.iter().map(|service| (service, exists(service))));
         self.acknowledge(source).await?;
         self.subscribe(source).await
+    }
+
+    /// Says what the proxy has done. A report that finds no room is not missed: the next one says the same and more.
+    fn report(&mut self, source: &MeshSource) {
+        self.pace.reported(Instant::now());
+        if let Some(metrics) = &source.settings.metrics {
+            let json = metrics.report(&source.shared()).to_json();
+            let report = proxy_message::Message::Report(mesh::Report { json });
+            let _ = self.outbox.try_send(mesh::ProxyMessage { message: Some(report) });
+        }
     }
 
     async fn acknowledge(&self, source: &MeshSource) -> Result<(), SessionError> {
@@ -269,6 +288,14 @@ impl Session {
             mpsc::error::SendTimeoutError::Timeout(_) => SessionError::Silent,
             mpsc::error::SendTimeoutError::Closed(_) => SessionError::Closed,
         })
+    }
+}
+
+/// Waits until then; for ever when there is no such time.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The source against a control plane that says what the test wants.
 
 mod checks;
+mod reports;
+mod unwelcome;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -82,9 +84,14 @@ impl Server {
 
     /// Takes the next stream up to the proxy's hello and welcomes it.
     async fn welcome(&mut self) -> (Stream, mesh::Hello) {
+        self.welcome_with(0).await
+    }
+
+    /// The same, and says how often it wants reports.
+    async fn welcome_with(&mut self, report_every_ms: u32) -> (Stream, mesh::Hello) {
         let mut stream = self.stream().await;
         let Some(proxy_message::Message::Hello(hello)) = stream.next().await else { panic!("no hello") };
-        let welcome = mesh::Welcome { protocol: 1, datacenter: "dc1".into(), replica: "one".into() };
+        let welcome = mesh::Welcome { protocol: 1, report_every_ms, ..mesh::Welcome::default() };
         stream.send(server_message::Message::Welcome(welcome)).await;
         (stream, hello)
     }
@@ -742,57 +749,4 @@ fn backoff_grows_to_its_bound() {
     assert_eq!(backoff(10, 1.0), BACKOFF_MAX);
     assert_eq!(backoff(u32::MAX, 1.0), BACKOFF_MAX);
     assert_eq!(backoff(u32::MAX, 0.0), Duration::ZERO);
-}
-
-async fn status_error(proxy: &Proxy) -> String {
-    let told = async {
-        loop {
-            if let Some(error) = proxy.shared.status().error {
-                return error;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(PATIENCE, told).await.expect("no error in time")
-}
-
-#[tokio::test]
-async fn a_proxy_of_the_same_id_is_told_about_and_given_time() {
-    let mut server = Server::start().await;
-    let proxy = start(settings(server.addr, edge())).await;
-    let replace = async |stream: Stream| {
-        let taken = Status::aborted("a newer stream of the same proxy id has taken this one's place");
-        stream.outbox.send(Err(taken)).await.unwrap();
-    };
-    let (stream, _) = server.welcome().await;
-    replace(stream).await;
-    let error = status_error(&proxy).await;
-    assert!(
-        error.starts_with("another proxy with the id `proxy-1` joined; give each its own --id"),
-        "{error}"
-    );
-    let waited = Instant::now();
-    let _stream = server.welcome().await;
-    assert!(waited.elapsed() > BACKOFF_MAX / 4, "came back at once: {:?}", waited.elapsed());
-    proxy.stop().await;
-}
-
-#[tokio::test]
-async fn an_http_address_is_recognized() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let answering = tokio::spawn(async move {
-        loop {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            use tokio::io::{AsyncReadExt, AsyncWriteExt};
-            let mut ignored = [0; 64];
-            let _ = socket.read(&mut ignored).await;
-            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
-        }
-    });
-    let proxy = start(settings(addr, edge())).await;
-    let error = status_error(&proxy).await;
-    assert!(error.contains("is this the HTTP address? Proxies join on the --grpc address (8502)"), "{error}");
-    proxy.stop().await;
-    answering.abort();
 }

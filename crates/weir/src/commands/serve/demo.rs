@@ -262,6 +262,7 @@ fn proposals(local: &Local, shop: &[Running]) -> String {
          curl -H 'x-canary: yes' http://{gateway}/catalog\n    the canary, by header; without it the answer is from v1\n  \
          {canary}\n    half of the calls to catalog go to v2\n  \
          {weir} explain GET http://catalog/ --from front{server}\n    every rule considered, the winner, the endpoint, why\n  \
+         {weir} top{server}\n    what every service does right now\n  \
          {weir} get services{server}\n  \
          {weir} get proxies{server}\n    who applied which revision\n\
          {fault}{kill}\n\

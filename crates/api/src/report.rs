@@ -1,0 +1,273 @@
+//! What proxies report of their work, and what the reports of several come to.
+//!
+//! ```text
+//! proxy: counters, policies -> Report --mesh stream--> server: Samples of each proxy -+-> figures() -> Figures
+//!                                |                                                    |
+//!                                +-- Samples of its own -> admin `/figures` ----------+
+//! ```
+//!
+//! A report says what was counted since the proxy started, so that one that is lost loses nothing; rates and quantiles come
+//! from the difference between two. Reports travel as JSON whose fields are only ever added, and whose reader ignores what it
+//! does not know. Shapes and sums only: no transport, no clock.
+
+mod figures;
+mod histogram;
+mod samples;
+
+use serde::{Deserialize, Serialize};
+
+pub use figures::{
+    BreakerFigures, EndpointFigures, Figures, LimitFigures, ProxyReport, RouteFigures, STATES_SHOWN_MAX,
+    Seen, ServiceFigures, StateOf, Wanted, figures,
+};
+pub use histogram::{BOUNDS_NS, BUCKETS, Histogram};
+pub use samples::{Samples, WINDOW_MAX_MS, WINDOW_MS};
+
+/// The version of the form that this binary writes. A reader takes this one and those above, as far as it knows them.
+pub const REPORT_FORMAT: u32 = 1;
+/// The largest report that is sent or taken, in bytes of JSON.
+pub const REPORT_BYTES_MAX: usize = 1 << 20;
+/// Services in a report.
+pub const SERVICES_MAX: usize = 512;
+/// Rules of routes, over all services.
+pub const ROUTES_MAX: usize = 1024;
+/// Endpoints, over all services; those that are ejected come first.
+pub const ENDPOINTS_MAX: usize = 1024;
+/// Limits, and machines of breakers.
+pub const POLICIES_MAX: usize = 512;
+/// Bytes of a text in a report, such as how a limit stands.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// What a proxy has counted since it started, and how its policies stand.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The version of this form, [`REPORT_FORMAT`] when written by this binary.
+    pub format: u32,
+    /// When it was made, in milliseconds of the proxy's own monotonic clock.
+    pub at_ms: u64,
+    /// What became of requests, by service.
+    pub services: Vec<ServiceReport>,
+    /// The limits in force.
+    pub limits: Vec<LimitReport>,
+    /// The breakers that calls have met.
+    pub breakers: Vec<BreakerReport>,
+    /// Rows that were left out because there are too many.
+    pub omitted: u64,
+}
+
+/// Where a proxy stands, seen from the service whose requests it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// It calls the service: a gateway, or a caller's sidecar.
+    #[default]
+    Caller,
+    /// It stands in front of the service: its own sidecar.
+    Callee,
+}
+
+impl Side {
+    /// The word in tables and documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+        }
+    }
+}
+
+/// What a proxy has counted of one service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServiceReport {
+    /// The service as metrics name it: `NAME`, `NAMESPACE/NAME`, or `_none`, `_outside`, `_other`.
+    pub service: String,
+    /// Where the proxy stands.
+    pub side: Side,
+    /// All requests to it.
+    pub totals: Totals,
+    /// Requests tried again.
+    pub retries: u64,
+    /// Retries that the budget forbade.
+    pub retries_denied: u64,
+    /// Calls of gRPC that ended with a status that says that the server failed.
+    pub grpc_failed: u64,
+    /// From a request's head to the end of its response.
+    pub duration: Histogram,
+    /// Requests sent and not answered.
+    pub in_flight: u64,
+    /// Endpoints, also those that are not listed.
+    pub endpoints_known: u64,
+    /// Endpoints that are ejected.
+    pub ejected: u64,
+    /// Endpoints.
+    pub endpoints: Vec<EndpointReport>,
+    /// The same requests by rule.
+    pub routes: Vec<RouteReport>,
+}
+
+/// How many requests ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// By the class of their status: 1xx to 5xx. Those whose clients went away count as 4xx.
+    pub classes: [u64; 5],
+    /// Those among them that the proxy answered itself.
+    pub own: u64,
+}
+
+impl Totals {
+    /// All requests.
+    pub fn requests(&self) -> u64 {
+        self.classes.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Those that ended with a status of the class 5xx.
+    pub const fn failed(&self) -> u64 {
+        self.classes[4]
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, count) in self.classes.iter_mut().zip(other.classes) {
+            *sum = sum.saturating_add(count);
+        }
+        self.own = self.own.saturating_add(other.own);
+    }
+
+    /// What has come since `base`, which must be earlier.
+    #[must_use]
+    pub fn since(&self, base: &Self) -> Self {
+        let mut since = *self;
+        for (count, before) in since.classes.iter_mut().zip(base.classes) {
+            *count = count.saturating_sub(before);
+        }
+        since.own = since.own.saturating_sub(base.own);
+        since
+    }
+}
+
+/// What a proxy has counted of one rule's requests to a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteReport {
+    /// The route and the rule's place in it: `HTTPRoute/shop#0`.
+    pub route: String,
+    /// Its requests.
+    pub totals: Totals,
+}
+
+/// An endpoint as a proxy sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointReport {
+    /// Its id.
+    pub id: String,
+    /// Where it is.
+    pub address: String,
+    /// The registry's judgement, or `static` where nothing checks it.
+    pub health: String,
+    /// Requests sent there and not answered.
+    pub in_flight: u64,
+    /// Requests sent there.
+    pub requests: u64,
+    /// Failures to connect, and connections that broke off.
+    pub failures: u64,
+    /// Whether it failed last time, so that it is a last choice.
+    pub avoided: bool,
+    /// Whether it is ejected.
+    pub is_ejected: bool,
+    /// For how long it is ejected and why, or would be but for shadow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ejected: Option<String>,
+}
+
+/// A limit as it stands at a proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LimitReport {
+    /// The document: `RateLimit/cart`.
+    pub limit: String,
+    /// What it limits: `Service/cart`.
+    pub target: String,
+    /// Whether it only counts.
+    pub shadow: bool,
+    /// Requests that it let through.
+    pub admitted: u64,
+    /// Requests that waited for their turn or place.
+    pub waited: u64,
+    /// Requests that it refused, or would have refused in shadow.
+    pub refused: u64,
+    /// How it stands, for people.
+    pub state: String,
+}
+
+/// A machine of a breaker as it stands at a proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BreakerReport {
+    /// The document, and which of its breakers: `TrafficPolicy/cart#0`.
+    pub breaker: String,
+    /// What it is for: `Service/cart`.
+    pub target: String,
+    /// The rule or endpoint, where each has its own.
+    pub part: String,
+    /// Whether it only counts.
+    pub shadow: bool,
+    /// `closed`, `half_open` or `open`.
+    pub phase: String,
+    /// Calls that it refused, or would have refused in shadow.
+    pub refused: u64,
+    /// How it stands, for people.
+    pub state: String,
+}
+
+/// Why a report is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// It is too large.
+    #[error("the report has {0} bytes: expected at most {REPORT_BYTES_MAX}")]
+    TooLarge(usize),
+    /// It cannot be read.
+    #[error("the report cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+}
+
+impl Report {
+    /// Reads a report. What is beyond a bound is cut off.
+    ///
+    /// # Errors
+    /// As [`ReportError`] says.
+    pub fn from_json(json: &[u8]) -> Result<Self, ReportError> {
+        if json.len() > REPORT_BYTES_MAX {
+            return Err(ReportError::TooLarge(json.len()));
+        }
+        let mut report: Self = serde_json::from_slice(json)?;
+        report.services.truncate(SERVICES_MAX);
+        report.limits.truncate(POLICIES_MAX);
+        report.breakers.truncate(POLICIES_MAX);
+        Ok(report)
+    }
+
+    /// The report as it travels, without its details where it would be too large with them.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Plain structs with string keys: writing them cannot fail.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        if json.len() <= REPORT_BYTES_MAX {
+            return json;
+        }
+        let mut short = self.clone();
+        for service in &mut short.services {
+            short.omitted += (service.endpoints.len() + service.routes.len()) as u64;
+            service.endpoints.clear();
+            service.routes.clear();
+        }
+        short.limits.iter_mut().for_each(|limit| limit.state.clear());
+        short.breakers.iter_mut().for_each(|breaker| breaker.state.clear());
+        serde_json::to_vec(&short).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use super::*;
+
+fn service(name: &str, ok: u64, failed: u64) -> ServiceReport {
+    ServiceReport {
+        service: name.to_owned(),
+        totals: Totals { classes: [0, ok, 0, 0, failed], own: 0 },
+        ..ServiceReport::default()
+    }
+}
+
+fn report(at_ms: u64, services: Vec<ServiceReport>) -> Report {
+    Report { format: REPORT_FORMAT, at_ms, services, ..Report::default() }
+}
+
+fn seen<'a>(proxy: &'a str, age_ms: u64, latest: &'a Report, base: Option<&'a Report>) -> Seen<'a> {
+    Seen { proxy, age_ms, latest, base }
+}
+
+#[test]
+fn several_proxies_add_up() {
+    let (old, new) =
+        (report(1000, vec![service("cart", 100, 0)]), report(3000, vec![service("cart", 180, 20)]));
+    let other = report(70_000, vec![service("cart", 7, 0), service("shop/cart", 1, 0)]);
+    let all = figures([seen("a", 10, &new, Some(&old)), seen("b", 400, &other, None)], &Wanted::default());
+    assert_eq!((all.reporting, all.oldest_ms), (2, Some(400)));
+    let [cart, shop] = &*all.services else { panic!("{all:?}") };
+    assert_eq!((&*cart.service, cart.proxies, cart.requests), ("cart", 2, 207));
+    // 100 in 2 s at one proxy; the other one has no rate yet.
+    assert_eq!((cart.requests_per_s, cart.error_ratio), (Some(50.0), Some(0.2)));
+    assert_eq!((&*shop.service, shop.requests, shop.requests_per_s), ("shop/cart", 1, None));
+    assert_eq!((shop.error_ratio, shop.p99_ms), (None, None));
+}
+
+#[test]
+fn both_sides_of_a_call_are_kept_apart() {
+    let callee = ServiceReport { side: Side::Callee, ..service("cart", 3, 0) };
+    let report = report(1, vec![service("cart", 5, 0), callee]);
+    let all = figures([seen("a", 0, &report, None)], &Wanted::default());
+    let sides: Vec<_> = all.services.iter().map(|service| (service.side, service.requests)).collect();
+    assert_eq!(sides, [(Side::Caller, 5), (Side::Callee, 3)]);
+}
+
+#[test]
+fn only_what_is_wanted_is_shown() {
+    let limit = |target: &str| LimitReport { target: target.to_owned(), ..LimitReport::default() };
+    let routed = ServiceReport {
+        routes: vec![RouteReport { route: "HTTPRoute/shop#0".to_owned(), totals: Totals::default() }],
+        ..service("cart", 1, 0)
+    };
+    let services = vec![routed, service("blue/cart", 2, 0), service("_none", 4, 0)];
+    let limits = ["Service/cart", "Service/blue/cart", "HTTPRoute/shop#buy", "Gateway/edge"].map(limit);
+    let report = Report { limits: limits.to_vec(), ..report(1, services) };
+    let ask = |namespace: Option<&str>, service: Option<&str>| {
+        let wanted = Wanted { namespace: namespace.map(str::to_owned), service: service.map(str::to_owned) };
+        let all = figures([seen("a", 0, &report, None)], &wanted);
+        let services: Vec<String> = all.services.into_iter().map(|service| service.service).collect();
+        let limits: Vec<String> = all.limits.into_iter().map(|limit| limit.target).collect();
+        (services.join(" "), limits.join(" "))
+    };
+    let of = |services: &str, limits: &str| (services.to_owned(), limits.to_owned());
+    assert_eq!(ask(None, None).0, "_none blue/cart cart");
+    assert_eq!(ask(None, Some("cart")), of("cart", "HTTPRoute/shop#buy Service/cart"));
+    assert_eq!(ask(None, Some("blue/cart")), of("blue/cart", "Service/blue/cart"));
+    assert_eq!(ask(Some("blue"), None), of("blue/cart", "Service/blue/cart"));
+    assert_eq!(ask(Some("blue"), Some("cart")), of("blue/cart", "Service/blue/cart"));
+    assert_eq!(ask(Some("default"), None).0, "cart");
+    assert_eq!(ask(None, Some("none")), of("", ""));
+}
+
+#[test]
+fn policies_and_endpoints_of_several_proxies() {
+    let at = |phase: &str, refused| {
+        let breaker = BreakerReport {
+            breaker: "TrafficPolicy/cart#0".to_owned(),
+            target: "Service/cart".to_owned(),
+            phase: phase.to_owned(),
+            refused,
+            state: format!("is {phase}"),
+            ..BreakerReport::default()
+        };
+        let endpoint = EndpointReport {
+            id: "n/1".to_owned(),
+            in_flight: refused,
+            is_ejected: phase == "open",
+            ejected: (phase == "open").then(|| "ejected for 3 s".to_owned()),
+            ..EndpointReport::default()
+        };
+        let cart = ServiceReport { endpoints: vec![endpoint], ejected: 1, ..service("cart", 1, 0) };
+        Report { breakers: vec![breaker], ..report(1, vec![cart]) }
+    };
+    let (closed, open) = (at("closed", 1), at("open", 4));
+    let all = figures([seen("a", 0, &closed, None), seen("b", 0, &open, None)], &Wanted::default());
+    let breaker = &all.breakers[0];
+    assert_eq!((breaker.proxies, breaker.open, breaker.refused), (2, 1, 5));
+    let states: Vec<&str> = breaker.states.iter().map(|state| &*state.proxy).collect();
+    assert_eq!(states, ["b", "a"], "open ones first");
+    let endpoint = &all.services[0].endpoints[0];
+    assert_eq!((endpoint.proxies, endpoint.in_flight, endpoint.ejected_by), (2, 5, 1));
+    assert_eq!(endpoint.ejected[0], StateOf { proxy: "b".into(), state: "ejected for 3 s".into() });
+    assert_eq!(all.services[0].ejected, 1);
+}
+
+#[test]
+fn quantiles_lie_within_their_buckets() {
+    assert_eq!(Histogram::default().quantile_ms(0.5), None);
+    // 100 between 1 and 2 ms, one above 50 s.
+    let mut counts = [0; BUCKETS];
+    counts[4] = 100;
+    counts[BUCKETS - 1] = 1;
+    let times = Histogram::of(&counts);
+    assert_eq!(times.count(), 101);
+    let median = times.quantile_ms(0.5).unwrap();
+    assert!((1.5..1.51).contains(&median), "{median}");
+    assert_eq!(times.quantile_ms(1.0), Some(50_000.0));
+    assert_eq!(times.quantile_ms(0.0), Some(1.0));
+    let mut sum = times.clone();
+    sum.add(&times);
+    assert_eq!(sum.since(&times), times);
+}
+
+#[test]
+fn rates_are_over_a_window() {
+    let mut samples = Samples::default();
+    let mut base_of = |at_ms: u64| {
+        samples.add(std::sync::Arc::new(report(at_ms, Vec::new())));
+        samples.base().map(|base| at_ms - base.at_ms)
+    };
+    assert_eq!(base_of(10_000), None);
+    assert_eq!(base_of(11_000), Some(1000));
+    assert_eq!(base_of(13_000), Some(3000));
+    assert_eq!(base_of(15_000), Some(5000));
+    assert_eq!(base_of(16_000), Some(3000));
+    // Nobody has looked for long: what came meanwhile is no rate of today.
+    assert_eq!(base_of(200_000), None);
+    assert_eq!(base_of(201_000), Some(1000));
+    assert_eq!(base_of(50), None, "another process");
+}
+
+#[test]
+fn a_report_survives_the_way_and_other_versions() {
+    let report = Report { omitted: 3, ..report(5, vec![service("cart", 1, 2)]) };
+    assert_eq!(Report::from_json(&report.to_json()).unwrap(), report);
+    let newer = br#"{"format":9,"at_ms":1,"services":[{"service":"a","mood":"good"}],"weather":[]}"#;
+    let read = Report::from_json(newer).unwrap();
+    assert_eq!((read.format, &*read.services[0].service), (9, "a"));
+    assert!(Report::from_json(b"[").is_err());
+    let error = Report::from_json(&vec![b' '; REPORT_BYTES_MAX + 1]).unwrap_err();
+    assert!(error.to_string().contains("expected at most 1048576"), "{error}");
+}
+
+#[test]
+fn a_report_that_is_too_large_goes_without_details() {
+    let endpoint = EndpointReport { id: "x".repeat(2000), ..EndpointReport::default() };
+    let cart = ServiceReport { endpoints: vec![endpoint; 1000], ..service("cart", 1, 2) };
+    let json = report(5, vec![cart]).to_json();
+    assert!(json.len() < REPORT_BYTES_MAX);
+    let read = Report::from_json(&json).unwrap();
+    assert_eq!((read.omitted, read.services[0].totals.classes), (1000, [0, 1, 0, 0, 2]));
+}

@@ -1,0 +1,278 @@
+//! What the proxy reports of its work: the counters that metrics show as well, and how policies stand, by service.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
+
+use weir_api::report::{
+    BreakerReport, ENDPOINTS_MAX, EndpointReport, Figures, Histogram, LimitReport, POLICIES_MAX,
+    REPORT_FORMAT, ROUTES_MAX, Report, RouteReport, SERVICES_MAX, Seen, ServiceReport, Side, TEXT_BYTES_MAX,
+    Totals, Wanted, figures,
+};
+use weir_model::validate::cut;
+use weir_policy::Nanos;
+use weir_policy::breaker::Phase;
+
+use super::counters::CLASSES;
+use super::grpc;
+use super::metrics::{Metrics, ServiceRow};
+use super::process_now;
+use crate::breaker::BreakerTable;
+use crate::limit::LimitTable;
+use crate::snapshot::{Endpoint, Upstream};
+use crate::source::Shared;
+
+/// Endpoints of one service that are reported at most; those that are ejected come first.
+const ENDPOINTS_PER_SERVICE_MAX: usize = 128;
+
+/// Statuses of gRPC that say that the server failed.
+const GRPC_FAILURES: [&str; 6] =
+    ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
+
+impl Metrics {
+    /// What there is to report now. Kept for a while, to compare later ones with.
+    pub(crate) fn report(&self, shared: &Shared) -> Arc<Report> {
+        let snapshot = shared.snapshot.load();
+        let now = process_now();
+        let mut report = Report { format: REPORT_FORMAT, at_ms: now.0 / 1_000_000, ..Report::default() };
+        self.report_services(snapshot.upstreams(), now, &mut report);
+        limits(&snapshot.limits, now, &mut report);
+        breakers(&snapshot.breakers, now, &mut report);
+        let report = Arc::new(report);
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner).add(Arc::clone(&report));
+        report
+    }
+
+    /// What this proxy alone has counted, with rates since it was last asked, or reported.
+    pub(crate) fn figures(&self, shared: &Shared, wanted: &Wanted) -> Figures {
+        let latest = self.report(shared);
+        let base = self.samples.lock().unwrap_or_else(PoisonError::into_inner).base().cloned();
+        figures([Seen { proxy: "", age_ms: 0, latest: &latest, base: base.as_deref() }], wanted)
+    }
+
+    fn report_services(&self, upstreams: &[Arc<Upstream>], now: Nanos, report: &mut Report) {
+        let app = self.app.get();
+        let mut known: HashMap<&str, &Upstream> =
+            upstreams.iter().map(|upstream| (&*upstream.label, &**upstream)).collect();
+        if let Some(app) = app {
+            known.insert(&app.label, app);
+        }
+        let rows = self.services();
+        let mut routes = self.routes_by_service();
+        let idle = known.keys().filter(|label| !rows.contains_key(**label)).copied();
+        let mut labels: Vec<&str> = rows.keys().map(|label| &**label).chain(idle).collect();
+        labels.sort_unstable();
+        let none = ServiceRow::default();
+        for label in labels {
+            let row = rows.get(label).unwrap_or(&none);
+            let of_routes = routes.remove(label).unwrap_or_default();
+            let mut service = service(label, row, of_routes);
+            if app.is_some_and(|app| *app.label == *label) {
+                service.side = Side::Callee;
+            }
+            if let Some(upstream) = known.get(label) {
+                add_endpoints(&mut service, upstream, now);
+            }
+            report.services.push(service);
+        }
+        bound(report);
+    }
+
+    fn routes_by_service(&self) -> BTreeMap<Arc<str>, BTreeMap<Arc<str>, Totals>> {
+        let mut all: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Totals>> = BTreeMap::new();
+        for worker in &self.workers {
+            worker.routes.each(|key, counters| {
+                let of_service = all.entry(key.service.clone()).or_default();
+                let totals = of_service.entry(key.route.clone()).or_default();
+                counters.each(|decision, class, count| {
+                    let mut classes = [0; CLASSES];
+                    classes[class] = count;
+                    let is_own = !matches!(decision, "forwarded" | "client_gone");
+                    totals.add(&Totals { classes, own: if is_own { count } else { 0 } });
+                });
+            });
+        }
+        all
+    }
+}
+
+fn service(label: &str, row: &ServiceRow, routes: BTreeMap<Arc<str>, Totals>) -> ServiceReport {
+    let mut totals = Totals::default();
+    routes.values().for_each(|of_route| totals.add(of_route));
+    let failed = grpc::NAMES.iter().zip(row.grpc).filter(|(name, _)| GRPC_FAILURES.contains(name));
+    let routes = routes.into_iter().map(|(route, totals)| RouteReport { route: route.to_string(), totals });
+    ServiceReport {
+        service: label.to_owned(),
+        totals,
+        retries: row.retries,
+        retries_denied: row.retries_denied,
+        grpc_failed: failed.map(|(_, count)| count).sum(),
+        duration: Histogram::of(&row.duration.counts),
+        routes: routes.collect(),
+        ..ServiceReport::default()
+    }
+}
+
+fn add_endpoints(service: &mut ServiceReport, upstream: &Upstream, now: Nanos) {
+    let all = &upstream.endpoints;
+    let is_ejected = |endpoint: &&Endpoint| endpoint.state.tally().is_ejected();
+    service.in_flight = all.iter().map(|endpoint| u64::from(endpoint.state.in_flight())).sum();
+    service.endpoints_known = all.len() as u64;
+    service.ejected = all.iter().filter(is_ejected).count() as u64;
+    let mut shown: Vec<&Endpoint> = all.iter().filter(is_ejected).collect();
+    shown.extend(all.iter().filter(|endpoint| !is_ejected(endpoint)));
+    shown.truncate(ENDPOINTS_PER_SERVICE_MAX);
+    shown.sort_by(|a, b| a.id.cmp(&b.id));
+    service.endpoints = shown.into_iter().map(|endpoint| described(upstream, endpoint, now)).collect();
+}
+
+fn described(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> EndpointReport {
+    let state = &endpoint.state;
+    EndpointReport {
+        id: short(endpoint.id.to_string()),
+        address: endpoint.addr.to_string(),
+        health: match endpoint {
+            Endpoint { draining: true, .. } => "draining",
+            Endpoint { is_static: true, .. } => "static",
+            Endpoint { health, .. } => health.as_str(),
+        }
+        .to_owned(),
+        in_flight: state.in_flight().into(),
+        requests: state.requests(),
+        failures: state.failures(),
+        avoided: state.is_avoided(),
+        is_ejected: state.tally().is_ejected(),
+        ejected: upstream.state.ejection().described(state.key(), now).map(short),
+    }
+}
+
+/// Leaves out what is too much: the services with fewest requests, then endpoints and rules of the last ones by name.
+fn bound(report: &mut Report) {
+    let services = &mut report.services;
+    if services.len() > SERVICES_MAX {
+        report.omitted += (services.len() - SERVICES_MAX) as u64;
+        services.sort_by_key(|service| std::cmp::Reverse(service.totals.requests()));
+        services.truncate(SERVICES_MAX);
+        services.sort_by(|a, b| a.service.cmp(&b.service));
+    }
+    let (mut endpoints_left, mut routes_left) = (ENDPOINTS_MAX, ROUTES_MAX);
+    for service in services {
+        let routes = service.routes.len();
+        service.endpoints.truncate(endpoints_left);
+        service.routes.truncate(routes_left);
+        endpoints_left -= service.endpoints.len();
+        routes_left -= service.routes.len();
+        let unlisted = service.endpoints_known.saturating_sub(service.endpoints.len() as u64);
+        report.omitted += unlisted + (routes - service.routes.len()) as u64;
+    }
+}
+
+fn limits(table: &LimitTable, now: Nanos, report: &mut Report) {
+    let all = table.all();
+    report.omitted += all.len().saturating_sub(POLICIES_MAX) as u64;
+    let described = all.iter().take(POLICIES_MAX).map(|limit| LimitReport {
+        limit: limit.id.to_string(),
+        target: limit.target.to_string(),
+        shadow: limit.limiter.config().shadow,
+        admitted: limit.admitted(),
+        waited: limit.waited(),
+        refused: limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum(),
+        // Not its keys, which may be nobody's business: they stand in the lines that follow.
+        state: short(limit.limiter.state(now).to_string().lines().next().unwrap_or_default().to_owned()),
+    });
+    report.limits = described.collect();
+}
+
+fn breakers(table: &BreakerTable, now: Nanos, report: &mut Report) {
+    for breaker in table.all() {
+        let (name, brakes) = (breaker.name(), breaker.all());
+        let room = POLICIES_MAX - report.breakers.len();
+        report.omitted += brakes.len().saturating_sub(room) as u64;
+        report.breakers.extend(brakes.iter().take(room).map(|brake| {
+            let (refused, shadowed) = brake.refused();
+            let state = brake.state(now);
+            BreakerReport {
+                breaker: name.clone(),
+                target: breaker.target.to_string(),
+                part: short(brake.part.to_string()),
+                shadow: breaker.config.shadow,
+                phase: match state.phase {
+                    Phase::Closed => "closed",
+                    Phase::HalfOpen => "half_open",
+                    Phase::Open => "open",
+                }
+                .to_owned(),
+                refused: refused + shadowed,
+                state: short(state.to_string()),
+            }
+        }));
+    }
+}
+
+fn short(mut text: String) -> String {
+    cut(&mut text, TEXT_BYTES_MAX);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::respond::Reason;
+    use crate::snapshot::tests::{endpoint, gateway, inputs, route, with_registered};
+    use crate::snapshot::{Compiler, Role};
+
+    fn shared() -> Arc<Shared> {
+        let inputs = inputs([gateway("edge"), route("r", serde_json::json!([{"name": "edge"}]), "cart")]);
+        let inputs = with_registered(inputs, "cart", true, &[endpoint("a/1", 9001), endpoint("a/2", 9002)]);
+        let shared = Shared::new();
+        let compiler = Compiler::new(Role::Gateway { gateways: vec![] });
+        shared.install(compiler.compile(&inputs, None).unwrap());
+        shared
+    }
+
+    #[test]
+    fn what_workers_count_is_reported_by_service_and_route() {
+        let (metrics, shared) = (Metrics::new(2), shared());
+        for worker in (0..2).map(|index| metrics.worker(index)) {
+            let row = worker.route(&"cart".into(), &"HTTPRoute/r#0".into());
+            row.forwarded(200);
+            row.own(Reason::Timeout, 504);
+            row.client_gone();
+            let service = worker.service(&"cart".into());
+            service.retries.add(3);
+            service.duration.observe(1_500_000);
+            service.grpc(grpc::GrpcStatus::parse(b"14"));
+            service.grpc(grpc::GrpcStatus::parse(b"5"));
+        }
+        let snapshot = shared.snapshot.load();
+        snapshot.upstreams()[0].endpoints[0].state.begin();
+        let report = metrics.report(&shared);
+        let [cart] = &*report.services else { panic!("{report:?}") };
+        assert_eq!((&*cart.service, cart.side), ("cart", Side::Caller));
+        assert_eq!(cart.totals, Totals { classes: [0, 2, 0, 2, 2], own: 2 });
+        assert_eq!((cart.retries, cart.grpc_failed, cart.duration.count(), cart.in_flight), (6, 2, 2, 1));
+        assert_eq!(cart.routes, [RouteReport { route: "HTTPRoute/r#0".into(), totals: cart.totals }]);
+        let ids: Vec<_> = cart.endpoints.iter().map(|endpoint| (&*endpoint.id, endpoint.in_flight)).collect();
+        assert_eq!((ids, cart.endpoints_known), (vec![("a/1", 1), ("a/2", 0)], 2));
+        assert_eq!(report.omitted, 0);
+    }
+
+    #[test]
+    fn a_service_without_requests_is_reported_too() {
+        let report = Metrics::new(1).report(&shared());
+        assert_eq!((&*report.services[0].service, report.services[0].totals.requests()), ("cart", 0));
+    }
+
+    #[test]
+    fn what_is_too_much_is_left_out_and_counted() {
+        let metrics = Metrics::new(1);
+        let worker = metrics.worker(0);
+        for number in 0..SERVICES_MAX + 10 {
+            let row = worker.route(&format!("s{number:04}").into(), &"r".into());
+            worker.service(&format!("s{number:04}").into());
+            (0..number).for_each(|_| row.forwarded(200));
+        }
+        let report = metrics.report(&Shared::new());
+        assert_eq!((report.services.len(), report.omitted), (SERVICES_MAX, 10));
+        assert_eq!(report.services[0].service, "s0010", "those with fewest requests are left out");
+    }
+}

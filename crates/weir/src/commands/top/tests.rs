@@ -1,0 +1,286 @@
+use weir_api::report::{
+    BreakerFigures, EndpointFigures, Figures, LimitFigures, RouteFigures, ServiceFigures, Side, StateOf,
+    Totals,
+};
+
+use super::cells::{Style, per_second, share, time};
+use super::draw::{Line, Size, painted, picture};
+use super::keys::Key;
+use super::view::{Page, View, sorted};
+use crate::cli::top::Sort;
+
+fn service(name: &str, rate: f64, errors: f64) -> ServiceFigures {
+    ServiceFigures {
+        service: name.to_owned(),
+        proxies: 2,
+        requests: 1000,
+        totals: Totals { classes: [0, 990, 0, 0, 10], own: 2 },
+        requests_per_s: Some(rate),
+        error_ratio: Some(errors),
+        own_ratio: Some(0.0),
+        p50_ms: Some(1.5),
+        p99_ms: Some(120.0),
+        retries_per_s: Some(0.0),
+        endpoints_known: 2,
+        ..ServiceFigures::default()
+    }
+}
+
+fn figures() -> Figures {
+    let endpoint = |id: &str, ejected_by: u64| EndpointFigures {
+        id: id.to_owned(),
+        address: "10.0.0.7:80".to_owned(),
+        health: "passing".to_owned(),
+        proxies: 2,
+        ejected_by,
+        ejected: (0..ejected_by)
+            .map(|_| StateOf { proxy: "edge-1".to_owned(), state: "ejected for 3 s (1 in a row)".to_owned() })
+            .collect(),
+        ..EndpointFigures::default()
+    };
+    let cart = ServiceFigures {
+        ejected: 1,
+        endpoints: vec![endpoint("n/1", 0), endpoint("n/2", 1)],
+        routes: vec![RouteFigures { route: "HTTPRoute/shop#0".to_owned(), ..RouteFigures::default() }],
+        ..service("cart", 12.5, 0.06)
+    };
+    let callee = ServiceFigures { side: Side::Callee, ..service("cart", 12.0, 0.0) };
+    Figures {
+        proxies: 3,
+        reporting: 2,
+        oldest_ms: Some(400),
+        services: vec![cart, callee, service("catalog", 350.0, 0.0)],
+        limits: vec![LimitFigures {
+            limit: "RateLimit/cart".to_owned(),
+            target: "Service/cart".to_owned(),
+            proxies: 2,
+            admitted: 900,
+            refused: 7,
+            refused_per_s: Some(3.5),
+            states: vec![StateOf { proxy: "edge-1".to_owned(), state: "token_bucket: 3 left".to_owned() }],
+            ..LimitFigures::default()
+        }],
+        breakers: vec![BreakerFigures {
+            breaker: "TrafficPolicy/cart#0".to_owned(),
+            target: "Service/cart".to_owned(),
+            proxies: 2,
+            open: 1,
+            refused: 41,
+            states: vec![StateOf {
+                proxy: "edge-1".to_owned(),
+                state: "Open (failureRatio): 9 failed".to_owned(),
+            }],
+            ..BreakerFigures::default()
+        }],
+        omitted: 0,
+    }
+}
+
+fn view() -> View {
+    let mut view = View::new("server http://127.0.0.1:8500".to_owned(), Sort::Rate);
+    view.took(figures());
+    view
+}
+
+const WIDE: Size = Size { columns: 120, rows: 12 };
+
+fn texts(view: &View, size: Size) -> Vec<String> {
+    picture(view, size).iter().map(|line| line.text().trim_end().to_owned()).collect()
+}
+
+#[test]
+fn the_list_as_people_see_it() {
+    let expected = [
+        "weir top  server http://127.0.0.1:8500  3 proxies (2 have reported)  sorted by rate",
+        "breakers: 1 of 1 open   limits: 1, refusing 3.50/s   ejected endpoints: 1",
+        "SERVICE           SEEN BY    REQ/S  ERRORS      P50      P99  IN FLIGHT  RETRY/S     BREAKER  LIMITED/S   EJECTED  PROXIES",
+        "catalog            caller      350      0%   1.50ms    120ms          0        0           -          -       0/2        2",
+        "cart               caller     12.5    6.0%   1.50ms    120ms          0        0    open 1/2       3.50       1/2        2",
+        "cart               callee     12.0      0%   1.50ms    120ms          0        0    open 1/2       3.50       0/2        2",
+        "",
+        "",
+        "",
+        "",
+        "",
+        "q quit   j/k up and down   enter detail   s sort   / filter",
+    ];
+    assert_eq!(texts(&view(), Size { columns: 122, ..WIDE }), expected);
+}
+
+#[test]
+fn no_line_is_longer_than_the_terminal_and_there_are_no_more_of_them() {
+    let mut view = view();
+    for page in [Page::List, Page::Detail(0), Page::Detail(usize::MAX)] {
+        view.page = page;
+        view.chosen = Some(("cart".to_owned(), Side::Caller));
+        for problem in [None, Some("cannot reach it".to_owned())] {
+            view.problem = problem;
+            for columns in 0..140 {
+                for rows in 0..8 {
+                    let lines = picture(&view, Size { columns, rows });
+                    assert!(lines.len() <= rows, "{columns}x{rows}: {}", lines.len());
+                    assert!(
+                        lines.iter().all(|line| line.text().chars().count() <= columns),
+                        "{columns}x{rows}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn on_a_narrow_terminal_the_least_important_columns_go() {
+    let heading = |columns| texts(&view(), Size { columns, rows: 12 })[2].clone();
+    assert!(heading(100).contains("BREAKER") && !heading(100).contains("PROXIES"), "{}", heading(100));
+    let narrow = heading(40);
+    assert!(narrow.contains("REQ/S") && narrow.contains("ERRORS") && !narrow.contains("P50"), "{narrow}");
+    assert!(heading(20).starts_with("SERVICE"));
+}
+
+#[test]
+fn the_detail_of_a_service() {
+    let mut view = view();
+    view.press(Key::Down);
+    view.press(Key::Enter);
+    assert_eq!(view.page, Page::Detail(0));
+    let text = texts(&view, Size { columns: 120, rows: 30 }).join("\n");
+    for part in [
+        "cart   seen by caller (2 proxies)",
+        "12.5 requests/s, 6.0% failed, 0% answered by the proxy; p50 1.50ms, p99 120ms; 0 in flight",
+        "1000 so far: 0 1xx, 990 2xx, 0 3xx, 0 4xx, 10 5xx",
+        "HTTPRoute/shop#0",
+        "n/2       10.0.0.7:80",
+        "ejected 1/2",
+        "n/2 at edge-1: ejected for 3 s (1 in a row)",
+        "RateLimit/cart of Service/cart: refusing 3.50/s; 900 let through, 0 waited, 7 refused",
+        "edge-1: token_bucket: 3 left",
+        "TrafficPolicy/cart#0: open; 41 refused",
+        "edge-1: Open (failureRatio): 9 failed",
+        "    and 1 more",
+        "q quit   j/k up and down   esc back",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing in:\n{text}");
+    }
+    // It scrolls, but not away.
+    view.press(Key::End);
+    let end = texts(&view, Size { columns: 120, rows: 6 });
+    assert!(end[4].contains("and 1 more"), "{end:?}");
+    view.press(Key::Esc);
+    assert_eq!(view.page, Page::List);
+    view.press(Key::Enter);
+    view.took(Figures { proxies: 1, reporting: 1, ..Figures::default() });
+    assert!(texts(&view, WIDE).join("\n").contains("no proxy reports of this service any more"));
+}
+
+#[test]
+fn the_choice_stays_with_its_service() {
+    let mut view = view();
+    let chosen = |view: &View| {
+        let lines = picture(view, WIDE);
+        let line = lines.iter().find(|line| line.chosen).map(Line::text);
+        line.unwrap_or_default().split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(chosen(&view), "catalog caller");
+    view.press(Key::Char('j'));
+    assert_eq!(chosen(&view), "cart caller");
+    let mut overtaken = figures();
+    overtaken.services[0].requests_per_s = Some(9000.0);
+    view.took(overtaken);
+    assert_eq!(chosen(&view), "cart caller");
+    assert!(texts(&view, WIDE)[3].starts_with("cart"), "it is the first now");
+    view.press(Key::End);
+    view.press(Key::Down);
+    assert_eq!(chosen(&view), "cart callee");
+    view.press(Key::Home);
+    view.press(Key::Up);
+    assert_eq!(chosen(&view), "cart caller");
+    // Of a long list the part around the chosen row is shown.
+    let services = (0..50).map(|number| service(&format!("s{number:02}"), 1.0, 0.0)).collect();
+    view.took(Figures { services, ..figures() });
+    view.press(Key::End);
+    let lines = texts(&view, WIDE);
+    assert!(lines[10].starts_with("s49"), "{lines:?}");
+}
+
+#[test]
+fn services_are_sorted_and_filtered() {
+    let figures = figures();
+    let names = |sort, filter: &str| {
+        let rows = sorted(&figures, sort, filter).into_iter();
+        rows.map(|row| format!("{}:{}", row.service, row.side.as_str())).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names(Sort::Rate, ""), "catalog:caller cart:caller cart:callee");
+    assert_eq!(names(Sort::Errors, ""), "cart:caller cart:callee catalog:caller");
+    assert_eq!(names(Sort::Name, "cat"), "catalog:caller");
+    let mut view = view();
+    for key in [Key::Char('/'), Key::Char('q'), Key::Backspace, Key::Char('a'), Key::Char('r'), Key::Enter] {
+        assert!(view.press(key), "{key:?} ends nothing while a filter is written");
+    }
+    assert_eq!((&*view.filter, view.rows().len()), ("ar", 2));
+    view.press(Key::Char('s'));
+    assert_eq!(view.sort, Sort::Errors);
+    view.press(Key::Esc);
+    assert_eq!(view.rows().len(), 3);
+    view.press(Key::Char('/'));
+    view.press(Key::Char('x'));
+    assert!(texts(&view, WIDE).join("\n").contains("no service has `x` in its name"));
+    assert!(texts(&view, WIDE)[11].starts_with("/x"));
+    assert!(!view.press(Key::Interrupt));
+    assert!(!super::view::View::default().press(Key::Char('q')));
+}
+
+#[test]
+fn what_is_wrong_is_said_and_the_last_picture_stays() {
+    let mut view = view();
+    (view.problem, view.age_ms) = (Some("cannot reach it: refused".to_owned()), 7300);
+    let lines = texts(&view, WIDE);
+    assert!(lines[0].ends_with("7 s old"), "{}", lines[0]);
+    assert_eq!(lines[1], "cannot reach it: refused; the picture is 7 s old");
+    assert!(lines.iter().any(|line| line.starts_with("catalog")));
+    view.took(Figures::default());
+    assert!(texts(&view, WIDE).join("\n").contains("no proxies are connected"));
+    view.took(Figures { proxies: 1, ..Figures::default() });
+    assert!(texts(&view, WIDE).join("\n").contains("no proxy has reported yet"));
+}
+
+#[test]
+fn nobody_can_give_the_terminal_orders() {
+    let mut view = view();
+    let mut evil = figures();
+    evil.services[0].service = "a\x1b[2Jb\r\n".to_owned();
+    evil.services[0].endpoints[0].id = "x\x1b]0;y\x07".to_owned();
+    view.took(evil);
+    view.chosen = Some(("a\x1b[2Jb\r\n".to_owned(), Side::Caller));
+    for page in [Page::List, Page::Detail(0)] {
+        view.page = page;
+        let lines = picture(&view, Size { columns: 100, rows: 40 });
+        assert!(lines.iter().all(|line| !line.text().chars().any(char::is_control)));
+    }
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let lines = picture(&view(), WIDE);
+    let colourful = painted(&lines, true);
+    assert!(colourful.contains("\x1b[0;1;31m") && colourful.contains("\x1b[0;7;32m"), "{colourful:?}");
+    let plain = painted(&lines, false);
+    assert!(!plain.contains("31m") && !plain.contains("32m") && !plain.contains("90m"));
+    assert!(plain.contains("\x1b[0;7m"), "what is chosen is still to be seen");
+    assert_eq!(
+        painted(&[Line::new(Style::Plain, "a"), Line::default()], false),
+        "\x1b[H\x1b[0ma\x1b[0m\x1b[K\r\n\x1b[0m\x1b[K\x1b[J"
+    );
+}
+
+#[test]
+fn numbers_are_short() {
+    let rates = [None, Some(0.0), Some(0.256), Some(12.34), Some(950.4), Some(9999.9), Some(2_500_000.0)];
+    assert_eq!(rates.map(per_second), ["-", "0", "0.26", "12.3", "950", "10.0k", "2.5M"]);
+    assert_eq!(
+        [None, Some(0.0), Some(0.0004), Some(0.051), Some(1.0)].map(share),
+        ["-", "0%", "<0.1%", "5.1%", "100%"]
+    );
+    let times = [None, Some(0.05), Some(12.34), Some(250.0), Some(1500.0), Some(120_000.0)];
+    assert_eq!(times.map(time), ["-", "0.05ms", "12.3ms", "250ms", "1.5s", "120s"]);
+}
