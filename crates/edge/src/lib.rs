@@ -2,6 +2,7 @@
 
 mod accept;
 pub mod consul;
+pub mod dns;
 pub mod http;
 pub mod mesh;
 pub mod native;

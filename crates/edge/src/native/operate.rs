@@ -84,6 +84,9 @@ fn render(api: &NativeApi, server: &ServerStats) -> String {
     );
     requests(&mut text, &api.counters);
     http(&mut text, server);
+    if let Some(dns) = &api.dns {
+        dns.render(&mut text);
+    }
     text
 }
 

@@ -242,6 +242,9 @@ fn proposals(local: &Local, shop: &[Running]) -> String {
     };
     let of = |id: &str| shop.iter().find(|running| running.member.id == id);
     let (cart, payments) = (of("cart-1"), of("payments-1"));
+    let dig = local
+        .dns()
+        .map_or_else(String::new, |dns| format!("  {}\n    both carts by name\n", super::dig(dns, "cart")));
     let kill = cart.map_or_else(String::new, |cart| {
         format!(
             "  kill -9 {} {}\n    one of the two carts is gone, with its sidecar; /cart goes on\n",
@@ -264,7 +267,7 @@ fn proposals(local: &Local, shop: &[Running]) -> String {
          {weir} explain GET http://catalog/ --from front{server}\n    every rule considered, the winner, the endpoint, why\n  \
          {weir} get services{server}\n  \
          {weir} get proxies{server}\n    who applied which revision\n\
-         {fault}{kill}\n\
+         {dig}{fault}{kill}\n\
          Ctrl-C stops everything.\n"
     )
 }
