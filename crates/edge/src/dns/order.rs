@@ -61,7 +61,7 @@ mod tests {
             let seen = first[item] / f64::from(rounds);
             assert!((seen - share).abs() < 0.015, "{item} was first in {seen}");
         }
-        let seen = second_after_heaviest[1] / heaviest;
+        let seen: f64 = second_after_heaviest[1] / heaviest;
         assert!((seen - 0.75).abs() < 0.02, "after the heaviest, the next was second in {seen}");
     }
 

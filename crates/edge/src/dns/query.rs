@@ -171,3 +171,6 @@ fn options(message: &Message<[u8]>) -> Result<Option<OptRecord<&[u8]>>, ()> {
 pub(super) fn plain(rcode: Rcode) -> OptRcode {
     OptRcode::from_rcode(rcode)
 }
+
+#[cfg(test)]
+mod tests;

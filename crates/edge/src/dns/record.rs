@@ -69,6 +69,9 @@ pub(super) fn wants(rtype: Rtype, ip: &IpAddr) -> bool {
 pub(super) fn below<'a>(labels: impl IntoIterator<Item = &'a str>, origin: &DnsName) -> Option<DnsName> {
     let mut builder = NameBuilder::new_bytes();
     for label in labels {
+        if label.is_empty() {
+            return None;
+        }
         builder.append_label(label.as_bytes()).ok()?;
     }
     builder.append_origin(origin).ok()

@@ -273,6 +273,16 @@ fn for_client(query: &Query, answer: &[u8], transport: Transport) -> Option<Repl
     Some(Reply { bytes, rcode })
 }
 
+/// What a client gets of these bytes, if they are the answer to its query as it was asked under this number; and what is
+/// taken over of them elsewhere.
+pub(super) fn passed_on(query: &Query, id: u16, bytes: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    if !exchange::answers(bytes, query, id) {
+        return None;
+    }
+    assert!(taken_over(bytes).len() <= RECORDS_MAX);
+    Some(for_client(query, bytes, transport)?.bytes)
+}
+
 /// The aliases and addresses in an answer.
 fn taken_over(answer: &[u8]) -> Vec<DnsRecord> {
     let Ok(message) = Message::from_slice(answer) else { return Vec::new() };

@@ -123,7 +123,11 @@ impl Zone {
             let found = self.find(&asked, rng);
             return self.outcome(&asked, domain, found);
         }
-        let refused = || Outcome::Elsewhere(Answer::of(Rcode::REFUSED));
+        let refused = || {
+            let why =
+                Some("the name is in no domain of this server, and no recursor may be asked".to_owned());
+            Outcome::Elsewhere(Answer { why, ..Answer::of(Rcode::REFUSED) })
+        };
         let Some((tree, reverse)) = labels(name, 0).and_then(|labels| reverse::reverse(&labels)) else {
             return refused();
         };
