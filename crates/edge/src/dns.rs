@@ -140,7 +140,7 @@ impl DnsServer {
         tokio::join!(
             stopping,
             udp::serve(udp, Arc::clone(&answerer), told(stopped.clone())),
-            tcp::serve(tcp, answerer, told(stopped)),
+            tcp::serve(tcp, answerer, tcp::Limits::default(), told(stopped)),
         );
     }
 }

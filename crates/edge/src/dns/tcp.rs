@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -25,24 +25,40 @@ const LENGTH_BYTES: usize = 2;
 /// The header of a message: what is shorter is none.
 const HEADER_BYTES: usize = 12;
 
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Connections at one time.
+    pub(super) connections_max: usize,
+    /// How long one may be without a whole query or an answer.
+    pub(super) idle_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections_max: TCP_CONNECTIONS_MAX, idle_max: TCP_IDLE_MAX }
+    }
+}
+
 /// Answers until `shutdown` is ready, then ends all connections.
 pub(super) async fn serve<G: Registry + Send + Sync + 'static>(
     listener: TcpListener,
     answerer: Arc<Answerer<G>>,
+    limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = std::pin::pin!(shutdown);
     let mut connections = JoinSet::new();
     while let Some((stream, peer)) = next_connection(&listener, shutdown.as_mut()).await {
         while connections.try_join_next().is_some() {}
-        if connections.len() >= TCP_CONNECTIONS_MAX {
+        if connections.len() >= limits.connections_max {
             answerer.stats().refuse_connection();
             continue;
         }
         let answerer = Arc::clone(&answerer);
         connections.spawn(async move {
             let counted = answerer.stats().connection();
-            if let Err(error) = connection(stream, &*answerer).await {
+            if let Err(error) = connection(stream, &*answerer, limits.idle_max).await {
                 tracing::debug!(%peer, %error, "a dns connection ended");
             }
             drop(counted);
@@ -52,14 +68,18 @@ pub(super) async fn serve<G: Registry + Send + Sync + 'static>(
 }
 
 /// Serves one connection until its client closes it, breaks the framing or lets it idle.
-async fn connection<G: Registry>(stream: TcpStream, answerer: &Answerer<G>) -> io::Result<()> {
+async fn connection<G: Registry>(
+    stream: TcpStream,
+    answerer: &Answerer<G>,
+    idle_max: Duration,
+) -> io::Result<()> {
     // Answers are written in one go; waiting for more to send would only add latency.
     stream.set_nodelay(true)?;
     let (read, mut write) = stream.into_split();
     let mut frames = Frames { read, buffer: BytesMut::new() };
     let mut pending = FuturesUnordered::new();
     let mut is_open = true;
-    let mut idle_at = tokio::time::Instant::now() + TCP_IDLE_MAX;
+    let mut idle_at = tokio::time::Instant::now() + idle_max;
     while is_open || !pending.is_empty() {
         let may_read = is_open && pending.len() < TCP_PIPELINE_MAX;
         tokio::select! {
@@ -77,7 +97,7 @@ async fn connection<G: Registry>(stream: TcpStream, answerer: &Answerer<G>) -> i
                 },
             },
         }
-        idle_at = tokio::time::Instant::now() + TCP_IDLE_MAX;
+        idle_at = tokio::time::Instant::now() + idle_max;
     }
     Ok(())
 }

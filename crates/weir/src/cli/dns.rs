@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Deserializer, de};
 use weir_edge::dns::{Domain, ServiceTtl, ttl_of};
+use weir_model::units::Span;
 
 use super::ListenAddress;
 
@@ -113,7 +114,7 @@ impl FromStr for Ttl {
 
 impl fmt::Display for Ttl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}s", self.0.as_secs())
+        Span(self.0).fmt(f)
     }
 }
 
