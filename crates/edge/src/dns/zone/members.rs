@@ -121,12 +121,11 @@ impl Zone {
         let weighted =
             targets.into_iter().map(|(key, (weight, ips))| Weighted { item: (key, ips), weight }).collect();
         let mut records = Records::default();
-        let mut told = std::collections::BTreeSet::new();
         for Weighted { item: ((target, port), ips), weight } in shuffle(weighted, rng) {
             let share = u16::try_from(weight).unwrap_or(u16::MAX);
-            if told.insert(target.clone()) {
-                records.additional.extend(ips.into_iter().map(|ip| address(&target, ttl, ip)));
-            }
+            // Once for each record, as Consul does it, even if targets are the same: HAProxy gives an address to one
+            // server only.
+            records.additional.extend(ips.into_iter().map(|ip| address(&target, ttl, ip)));
             records.answers.push(record(asked.name, ttl, Srv::new(PRIORITY, share, port, target)));
         }
         records

@@ -133,6 +133,18 @@ fn srv_records_name_where_an_instance_is() {
     check("0a000101.addr.dc1.consul", Rtype::A, &["NOERROR aa", "0a000101.addr.dc1.consul 0 A 10.0.1.1"]);
 }
 
+/// HAProxy takes each address for one record.
+#[test]
+fn every_srv_record_has_its_address_even_where_targets_are_the_same() {
+    let table = Table::default()
+        .node("a", "10.0.0.1", &[])
+        .member(Member::of("w", "10.0.0.2", 1))
+        .member(Member::of("w", "10.0.0.2", 2))
+        .member(Member::of("w", "10.0.0.2", 3));
+    let found = told(&zone(|_| {}), &table, "w.service.consul", Rtype::SRV);
+    assert_eq!(found[4..], ["additional 0a000002.addr.dc1.consul 0 A 10.0.0.2"; 3]);
+}
+
 #[test]
 fn a_host_name_is_an_alias() {
     check(
