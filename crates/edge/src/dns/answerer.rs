@@ -33,7 +33,7 @@ pub(super) enum Step {
     /// This is sent.
     Reply(Vec<u8>),
     /// Others are asked first.
-    Pending(Pending),
+    Pending(Box<Pending>),
     /// Nothing.
     Silence,
 }
@@ -95,12 +95,13 @@ impl<G: Registry> Answerer<G> {
             return Step::Reply(self.composed(&query, &answer, transport, Source::Here, began));
         };
         let counted = self.stats.recursion();
-        Step::Pending(Pending { query, transport, wanted, began, _permit: permit, _counted: counted })
+        let pending = Pending { query, transport, wanted, began, _permit: permit, _counted: counted };
+        Step::Pending(Box::new(pending))
     }
 
     /// Asks others, within a bounded time.
-    pub(super) async fn finish(&self, pending: Pending) -> Vec<u8> {
-        let Pending { query, transport, wanted, began, .. } = &pending;
+    pub(super) async fn finish(&self, pending: Box<Pending>) -> Vec<u8> {
+        let Pending { query, transport, wanted, began, .. } = &*pending;
         let answer = match wanted {
             Wanted::All => match self.recursors.forward(query, *transport).await {
                 Some(reply) => {

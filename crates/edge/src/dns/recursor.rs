@@ -40,9 +40,12 @@ const RECORDS_MAX: usize = 64;
 pub(super) struct Recursors {
     list: Vec<Recursor>,
     began: Instant,
-    under_way: Mutex<HashMap<Question, watch::Receiver<Option<Arc<Vec<u8>>>>>>,
+    under_way: Mutex<HashMap<Question, Expected>>,
     stats: Arc<DnsStats>,
 }
+
+/// The answer that somebody waits for, once it is there.
+type Expected = watch::Receiver<Option<Arc<Vec<u8>>>>;
 
 struct Recursor {
     address: SocketAddr,
@@ -148,7 +151,7 @@ impl Recursors {
         for at in self.order() {
             let recursor = &self.list[at];
             let id = rand::random();
-            let Some(message) = written(query, id) else { return None };
+            let message = written(query, id)?;
             let exchange = async {
                 match transport {
                     Transport::Udp => exchange::udp(recursor.address, &message, query, id).await,
