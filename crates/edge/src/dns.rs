@@ -45,6 +45,7 @@ pub use stats::DnsStats;
 use answerer::Answerer;
 use bounds::{RECURSORS_MAX, SERVICE_TTLS_MAX};
 use recursor::Recursors;
+use udp::Socket;
 use zone::Zone;
 
 /// How often a port that is free for UDP is tried for TCP, where the system chooses it.
@@ -82,7 +83,7 @@ pub enum DnsError {
 /// A bound DNS server that answers nothing yet.
 #[derive(Debug)]
 pub struct DnsServer {
-    udp: UdpSocket,
+    udp: Socket,
     tcp: TcpListener,
     address: SocketAddr,
     config: DnsConfig,
@@ -104,6 +105,7 @@ impl DnsServer {
             }
         }
         let (udp, tcp, address) = bind_both(address).await?;
+        let udp = Socket::new(udp).map_err(|cause| DnsError::Bind { address, transport: "udp", cause })?;
         if let Some(own) = config.recursors.iter().find(|recursor| is_itself(address, **recursor)) {
             return Err(DnsError::Itself(*own));
         }
