@@ -17,6 +17,8 @@ pub struct Cluster {
     pub http: u16,
     /// Port of its mesh listener.
     pub grpc: u16,
+    /// Port of its DNS server, over UDP and TCP.
+    pub dns: u16,
     args: Vec<String>,
 }
 
@@ -28,17 +30,19 @@ impl Cluster {
 
     /// A server with further arguments.
     pub fn start_with(extra: &[&str]) -> Self {
-        let [http, grpc] = free_ports();
+        let [http, grpc, dns] = free_ports();
         let mut args = vec![
             "server".to_owned(),
             "--http".to_owned(),
             format!("127.0.0.1:{http}"),
             "--grpc".to_owned(),
             format!("127.0.0.1:{grpc}"),
+            "--dns".to_owned(),
+            format!("127.0.0.1:{dns}"),
         ];
         args.extend(extra.iter().map(|&arg| arg.to_owned()));
         let server = Process::weir("server", &args);
-        let cluster = Self { server, http, grpc, args };
+        let cluster = Self { server, http, grpc, dns, args };
         cluster.wait_ready();
         cluster
     }

@@ -7,6 +7,7 @@ pub mod app;
 pub mod binary;
 pub mod cluster;
 pub mod databases;
+pub mod dns;
 pub mod documents;
 pub mod http;
 pub mod http2;

@@ -230,7 +230,17 @@ fn the_demo_runs_and_leaves_nothing_behind() {
     let addresses = [http_port, grpc, gateway].map(|port| format!("127.0.0.1:{port}"));
     let mut demo = Process::weir(
         "demo",
-        ["demo", "--http", &addresses[0], "--grpc", &addresses[1], "--gateway", &addresses[2]],
+        [
+            "demo",
+            "--http",
+            &addresses[0],
+            "--grpc",
+            &addresses[1],
+            "--gateway",
+            &addresses[2],
+            "--dns",
+            "off",
+        ],
     );
     demo.wait_for_line("Ctrl-C stops everything", START_LIMIT * 2);
     let answer = http::get(gateway, "/cart").unwrap();
@@ -245,7 +255,17 @@ fn the_demo_runs_and_leaves_nothing_behind() {
     // A demo that is killed leaves nothing either.
     let mut demo = Process::weir(
         "demo",
-        ["demo", "--http", &addresses[0], "--grpc", &addresses[1], "--gateway", &addresses[2]],
+        [
+            "demo",
+            "--http",
+            &addresses[0],
+            "--grpc",
+            &addresses[1],
+            "--gateway",
+            &addresses[2],
+            "--dns",
+            "off",
+        ],
     );
     demo.wait_for_line("Ctrl-C stops everything", START_LIMIT * 2);
     let children = children_of(demo.pid());

@@ -32,7 +32,7 @@ impl Sidecar {
             command.args(args).stdin(Stdio::null()).stdout(words.try_clone()?).stderr(words);
             command.spawn().with_context(|| format!("cannot start the {name}"))
         };
-        let server = spawn("server", &["server", "--http", &at(0), "--grpc", &at(1)])?;
+        let server = spawn("server", &["server", "--http", &at(0), "--grpc", &at(1), "--dns", "off"])?;
         let app = format!("127.0.0.1:{}", stage.upstreams[0]);
         let (inbound, outbound, admin, control) = (at(2), at(3), at(4), at(1));
         let args = [

@@ -27,8 +27,8 @@ use weir_store::{Event, KeyValue};
 
 pub use endpoints::{Endpoint, EndpointsView, Moment};
 pub use entry::{
-    CheckEntry, CheckRef, InstanceEntry, InstanceRef, NodeEntry, NodeView, ServiceMember, ServiceSummary,
-    Versioned, View,
+    CheckEntry, CheckRef, InstanceEntry, InstanceRef, NodeEntry, NodeView, Residents, ServiceMember,
+    ServiceSummary, Versioned, View,
 };
 pub(crate) use registry::NodeSlot;
 pub(crate) use state::State;

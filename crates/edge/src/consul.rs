@@ -30,7 +30,7 @@ mod filter;
 mod health;
 mod kv;
 mod options;
-mod own_service;
+pub(crate) mod own_service;
 mod refusal;
 mod rendered;
 mod status;
@@ -163,7 +163,7 @@ impl ConsulApi {
     fn service_view(&self, namespace: &str, name: &str) -> View<Vec<ServiceMember>> {
         let mut view = self.catalog().service_view(namespace, name);
         if name == own_service::NAME && view.entries.is_empty() {
-            view.entries = own_service::members(self, namespace);
+            view.entries = own_service::members(self.catalog(), self.here().node, namespace);
         }
         view
     }

@@ -2,6 +2,8 @@
 
 mod accept;
 pub mod consul;
+pub mod dns;
+pub mod fuzzing;
 pub mod http;
 pub mod mesh;
 pub mod native;

@@ -25,6 +25,7 @@ use http::{Method, StatusCode};
 use weir_api::native::{APPLY_BYTES_MAX, PREFIX};
 use weir_control::Control;
 
+use crate::dns::DnsStats;
 use crate::http::{Request, Response, Route, Router};
 use crate::mesh::Mesh;
 
@@ -37,6 +38,7 @@ use refusal::Refusal;
 pub struct NativeApi {
     control: Arc<Control>,
     mesh: Mesh,
+    dns: Option<Arc<DnsStats>>,
     counters: Counters,
 }
 
@@ -57,7 +59,12 @@ enum Class {
 impl NativeApi {
     /// The API over a control plane and its mesh server.
     pub fn new(control: Arc<Control>, mesh: Mesh) -> Arc<Self> {
-        Arc::new(Self { control, mesh, counters: Counters::default() })
+        Self::with_dns(control, mesh, None)
+    }
+
+    /// The same, beside a DNS server whose figures `/metrics` is to show.
+    pub fn with_dns(control: Arc<Control>, mesh: Mesh, dns: Option<Arc<DnsStats>>) -> Arc<Self> {
+        Arc::new(Self { control, mesh, dns, counters: Counters::default() })
     }
 
     /// Adds the API's routes.

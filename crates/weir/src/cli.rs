@@ -4,6 +4,7 @@
 //! weir for the first time.
 
 pub(crate) mod address;
+pub(crate) mod dns;
 pub(crate) mod intercept;
 pub(crate) mod operator;
 pub(crate) mod roles;

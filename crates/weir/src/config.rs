@@ -2,6 +2,7 @@
 //!
 //! The file is read as strictly as documents are: unknown keys are errors, with the key that was probably meant.
 
+mod dns;
 mod keys;
 
 use std::net::IpAddr;
@@ -9,16 +10,19 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
+use weir_edge::dns::{Domain, ServiceTtl};
 use weir_model::document::{DocumentError, decode_as};
 use weir_model::names;
 use weir_store::EtcdAddress;
 
 use crate::cli::ListenAddress;
+use crate::cli::dns::{DnsArgs, DnsListen, Parsed, Recursor, Ttl};
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::yaml;
 use crate::{host_name, sources};
 
+use dns::DnsSettings;
 use keys::KEYS;
 
 /// Where the HTTP APIs are served unless told otherwise.
@@ -38,8 +42,8 @@ pub(crate) struct ServerConfig {
     pub http: ListenAddress,
     /// Where proxies connect.
     pub grpc: ListenAddress,
-    /// Where DNS will be served.
-    pub dns: Option<ListenAddress>,
+    /// Where and how DNS is served.
+    pub dns: DnsSettings,
     /// Where everything is kept; in memory when absent.
     pub data_dir: Option<PathBuf>,
     /// The etcd cluster in which everything is kept instead.
@@ -75,16 +79,20 @@ impl ServerConfig {
         Self::merge(flags, file)
     }
 
-    fn merge(flags: ServerArgs, file: ServerFile) -> Result<Self, Failure> {
+    fn merge(flags: ServerArgs, mut file: ServerFile) -> Result<Self, Failure> {
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
         let mut config = Self {
             http: flags.http.or(file.http).map_or_else(|| default(DEFAULT_HTTP), Ok)?,
             grpc: flags.grpc.or(file.grpc).map_or_else(|| default(DEFAULT_GRPC), Ok)?,
-            dns: flags.dns.or(file.dns),
+            dns: DnsSettings::merge(flags.dns, file.dns_args())?,
             // A flag for the one wins over the file's other.
             data_dir: if flags.store.is_some() { None } else { flags.data_dir.clone().or(file.data_dir) },
-            store: if flags.data_dir.is_some() { None } else { flags.store.or(file.store) },
+            store: if flags.data_dir.is_some() {
+                None
+            } else {
+                flags.store.or(file.store.map(|store| store.0))
+            },
             advertise: flags.advertise.or(file.advertise),
             files: if flags.files.is_empty() { file.file.unwrap_or_default() } else { flags.files },
             datacenter: flags.datacenter.or(file.datacenter).unwrap_or_else(|| DEFAULT_DATACENTER.to_owned()),
@@ -162,7 +170,6 @@ impl ServerConfig {
         match key {
             "http" => shown(&self.http),
             "grpc" => shown(&self.grpc),
-            "dns" => self.dns.map_or(Value::Null, |dns| shown(&dns)),
             "data-dir" => self.data_dir.as_ref().map_or(Value::Null, |dir| shown(&dir.display())),
             "store" => self.store.as_ref().map_or(Value::Null, |store| shown(store)),
             "advertise" => self.advertise.map_or(Value::Null, |ip| shown(&ip)),
@@ -174,7 +181,7 @@ impl ServerConfig {
             "open-files" => self.open_files.into(),
             "log-level" => self.log.log_level.as_deref().into(),
             "log-format" => self.log.log_format.map(LogFormat::as_str).into(),
-            _ => Value::Null,
+            _ => self.dns.value(key),
         }
     }
 }
@@ -204,10 +211,16 @@ pub(crate) fn print_default() -> String {
 struct ServerFile {
     http: Option<ListenAddress>,
     grpc: Option<ListenAddress>,
-    dns: Option<ListenAddress>,
+    dns: Option<DnsListen>,
+    dns_domain: Option<Parsed<Domain>>,
+    dns_alt_domain: Option<Parsed<Domain>>,
+    dns_recursor: Option<Vec<Parsed<Recursor>>>,
+    dns_only_passing: Option<bool>,
+    dns_node_ttl: Option<Parsed<Ttl>>,
+    dns_service_ttl: Option<Vec<Parsed<ServiceTtl>>>,
+    dns_negative_ttl: Option<Parsed<Ttl>>,
     data_dir: Option<PathBuf>,
-    #[serde(deserialize_with = "address")]
-    store: Option<EtcdAddress>,
+    store: Option<Parsed<EtcdAddress>>,
     advertise: Option<IpAddr>,
     file: Option<Vec<PathBuf>>,
     datacenter: Option<String>,
@@ -219,9 +232,20 @@ struct ServerFile {
     log_format: Option<LogFormat>,
 }
 
-fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<EtcdAddress>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+impl ServerFile {
+    /// What it says of DNS.
+    fn dns_args(&mut self) -> DnsArgs {
+        DnsArgs {
+            listen: self.dns,
+            domain: self.dns_domain.take(),
+            alt_domain: self.dns_alt_domain.take(),
+            recursors: self.dns_recursor.take().unwrap_or_default(),
+            only_passing: self.dns_only_passing.unwrap_or(false),
+            node_ttl: self.dns_node_ttl.take(),
+            service_ttls: self.dns_service_ttl.take().unwrap_or_default(),
+            negative_ttl: self.dns_negative_ttl.take(),
+        }
+    }
 }
 
 fn read_file(path: &Path) -> Result<ServerFile, Failure> {

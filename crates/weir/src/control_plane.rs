@@ -17,11 +17,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use weir_control::{Control, Replica, Settings};
 use weir_edge::consul::ConsulApi;
+use weir_edge::dns::{DnsError, DnsServer};
 use weir_edge::http::{Router, Server, ServerConfig as HttpConfig};
 use weir_edge::mesh::{Mesh, MeshListener};
 use weir_edge::native::{NativeApi, apply_sources};
 use weir_store::{Embedded, Etcd, EtcdAddress, EtcdOptions, Memory, Options, Store};
 
+use crate::cli::dns::DnsListen;
 use crate::config::ServerConfig;
 use crate::exit::{Exit, Failure};
 use crate::{loopback, sources};
@@ -40,6 +42,8 @@ pub(crate) struct ControlPlane {
     pub http: SocketAddr,
     /// Where proxies connect.
     pub grpc: SocketAddr,
+    /// Where DNS is served, if it is.
+    pub dns: Option<SocketAddr>,
     /// The domain.
     pub control: Arc<Control>,
     stop: watch::Sender<bool>,
@@ -54,9 +58,8 @@ impl ControlPlane {
     pub(crate) async fn start(config: &ServerConfig) -> Result<Self, Failure> {
         loopback::check("--http", config.http.0, config.insecure)?;
         loopback::check("--grpc", config.grpc.0, config.insecure)?;
-        if let Some(dns) = config.dns {
+        if let DnsListen::At(dns) = config.dns.listen {
             loopback::check("--dns", dns.0, config.insecure)?;
-            tracing::warn!(address = %dns, "dns is not served yet; the address is not used");
         }
         let documents = sources::read(&config.files)?;
         let server = Server::bind(config.http.0, HttpConfig::default()).await.map_err(
@@ -66,6 +69,7 @@ impl ControlPlane {
         let listener = MeshListener::bind(config.grpc.0)
             .await
             .map_err(|error| cannot_bind("--grpc", error.address, &error.cause))?;
+        let dns = bind_dns(config).await?;
         let store = match &config.store {
             Some(address) => open_etcd(address).await?,
             None => open_store(config.data_dir.as_deref()).await?,
@@ -87,10 +91,17 @@ impl ControlPlane {
             apply_at_start(&control, &documents).await?;
         }
         let (stop, stopped) = watch::channel(false);
-        let mut plane =
-            Self { http: server.address(), grpc: listener.address(), control, stop, tasks: JoinSet::new() };
-        plane.serve(server, listener, &stopped, &config.node_name);
-        tracing::info!(http = %plane.http, grpc = %plane.grpc, position = %plane.control.position(), "serving");
+        let mut plane = Self {
+            http: server.address(),
+            grpc: listener.address(),
+            dns: dns.as_ref().map(DnsServer::address),
+            control,
+            stop,
+            tasks: JoinSet::new(),
+        };
+        plane.serve(server, listener, dns, &stopped, &config.node_name);
+        let dns = plane.dns.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        tracing::info!(http = %plane.http, grpc = %plane.grpc, dns, position = %plane.control.position(), "serving");
         Ok(plane)
     }
 
@@ -98,13 +109,18 @@ impl ControlPlane {
         &mut self,
         server: Server,
         listener: MeshListener,
+        dns: Option<DnsServer>,
         stopped: &watch::Receiver<bool>,
         replica: &str,
     ) {
         let mesh = Mesh::new(Arc::clone(&self.control), replica);
         let mut router = Router::new();
         ConsulApi::new(Arc::clone(&self.control)).mount(&mut router);
-        NativeApi::new(Arc::clone(&self.control), mesh.clone()).mount(&mut router);
+        let dns_stats = dns.as_ref().map(DnsServer::stats);
+        NativeApi::with_dns(Arc::clone(&self.control), mesh.clone(), dns_stats).mount(&mut router);
+        if let Some(dns) = dns {
+            self.tasks.spawn(dns.serve(Arc::clone(&self.control), told(stopped.clone())));
+        }
         self.tasks.spawn(server.serve(Arc::new(router), told(stopped.clone())));
         self.tasks.spawn(listener.serve(mesh, told(stopped.clone())));
         self.tasks.spawn(weir_edge::replicas::run(Arc::clone(&self.control), told(stopped.clone())));
@@ -232,12 +248,27 @@ async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> 
     }
 }
 
+async fn bind_dns(config: &ServerConfig) -> Result<Option<DnsServer>, Failure> {
+    let DnsListen::At(address) = config.dns.listen else { return Ok(None) };
+    DnsServer::bind(address.0, config.dns.config()).await.map(Some).map_err(|error| match error {
+        DnsError::Bind { address, ref cause, .. } => {
+            let failure = cannot_bind("--dns", address, cause);
+            let hint = failure.hint.clone().unwrap_or_default();
+            failure.hint(format!("{hint}{}--dns off serves none", if hint.is_empty() { "" } else { "; " }))
+        }
+        DnsError::Itself(_) => Failure::new(Exit::Usage, format!("--dns-recursor: {error}")).hint(
+            "name the servers that this machine asks, as in /etc/resolv.conf, unless they ask this one",
+        ),
+        DnsError::TooMany { .. } => Failure::new(Exit::Usage, format!("dns: {error}")),
+    })
+}
+
 fn cannot_bind(flag: &str, address: SocketAddr, cause: &io::Error) -> Failure {
     let failure = Failure::new(Exit::CannotStart, format!("cannot listen on {address} ({flag}): {cause}"));
     match cause.kind() {
         io::ErrorKind::AddrInUse => failure.hint(format!(
             "is a weir running already? Stop it, or choose another address with {flag}; \
-             `ss -ltnp 'sport = :{}'` shows who listens there",
+             `ss -lntup 'sport = :{}'` shows who listens there",
             address.port()
         )),
         io::ErrorKind::PermissionDenied => {

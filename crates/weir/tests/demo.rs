@@ -30,6 +30,7 @@ impl Demo {
         let process = Command::new(WEIR)
             .arg("demo")
             .args(["--http", &format!("127.0.0.1:{http}"), "--grpc", &format!("127.0.0.1:{grpc}")])
+            .args(["--dns", "127.0.0.1:0"])
             .args(["--gateway", &format!("127.0.0.1:{gateway}")])
             .stdin(Stdio::null())
             .stderr(out.try_clone().unwrap())

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use weir_model::Revision;
 use weir_model::registry::{Check, Health, Instance, Node};
+use weir_model::{Revision, ServiceRef};
 
 /// A value with the revisions at which it was created and last changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +118,15 @@ pub struct ServiceSummary {
     pub tags: Vec<Arc<str>>,
     /// How many instances it has, healthy or not.
     pub instances: usize,
+}
+
+/// Who has an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Residents {
+    /// The nodes, by name.
+    pub nodes: Vec<String>,
+    /// The services with an instance that has this address itself, rather than its node's.
+    pub services: Vec<ServiceRef>,
 }
 
 /// An answer with its index.

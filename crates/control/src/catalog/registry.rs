@@ -1,5 +1,6 @@
 //! The catalog's nodes, instances and checks with their indexes. Changed only by what the store's watch brings.
 
+mod lookup;
 mod slot;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use weir_model::{DEFAULT_NAMESPACE, Revision, ServiceRef};
 use super::effects::Effects;
 use super::entry::{CheckEntry, InstanceEntry, NodeEntry, Versioned};
 use super::topic::{Tombstones, Topic};
+use lookup::ByAddress;
 pub(crate) use slot::NodeSlot;
 use slot::{NamespaceSlot, ServiceSlot};
 
@@ -20,6 +22,7 @@ pub(crate) struct Registry {
     /// By name in lower case.
     pub(crate) nodes: BTreeMap<Arc<str>, NodeSlot>,
     pub(crate) namespaces: BTreeMap<Arc<str>, NamespaceSlot>,
+    pub(super) by_address: ByAddress,
     nodes_index: Revision,
     nodes_gone: Tombstones<String>,
     services_gone: Tombstones<ServiceRef>,
@@ -41,6 +44,7 @@ impl Registry {
         Self {
             nodes: BTreeMap::new(),
             namespaces: BTreeMap::new(),
+            by_address: ByAddress::default(),
             nodes_index: floor,
             nodes_gone: Tombstones::new(NODE_TOMBSTONES_MAX, floor),
             services_gone: Tombstones::new(SERVICE_TOMBSTONES_MAX, floor),
@@ -90,6 +94,8 @@ impl Registry {
         let fresh = known.is_none();
         let was_maintained = known.as_ref().is_some_and(|entry| entry.node.value.maintenance.is_some());
         let maintained = was_maintained || node.value.maintenance.is_some();
+        let moved =
+            (known.as_ref().map(|entry| entry.node.value.address.clone()), node.value.address.clone());
         let checks = known.map(|entry| entry.checks.clone()).unwrap_or_default();
         slot.node = Some(Arc::new(NodeEntry { node, checks }));
         if fresh && slot.unattached > 0 {
@@ -99,6 +105,7 @@ impl Registry {
                 slot.unattached -= usize::from(slot.attach(&check));
             }
         }
+        self.by_address.node(name, moved.0.as_deref(), Some(&moved.1));
         self.nodes_index = revision;
         effects.touch(|| Topic::Nodes);
         self.touch_node(name, effects);
@@ -112,6 +119,7 @@ impl Registry {
         let Some(slot) = self.nodes.get_mut(name) else { return };
         let Some(node) = slot.node.take() else { return };
         slot.unattached += node.checks.len();
+        self.by_address.node(name, Some(&node.node.value.address), None);
         if node.node.value.maintenance.is_some() {
             self.touch_node_maintenance(name, effects);
         }
@@ -256,6 +264,9 @@ impl Registry {
         self.services_gone.revive(&service);
         let namespace = self.namespace_slot(&value.namespace);
         let mut listed = !namespace.services.contains_key(&*value.service);
+        if listed {
+            namespace.spelled.add(&value.service);
+        }
         let slot = namespace.services.entry((*value.service).into()).or_default();
         slot.members.put(Arc::clone(entry));
         for tag in value.tags.iter().collect::<BTreeSet<_>>() {
@@ -265,6 +276,9 @@ impl Registry {
                 slot.tags.insert((**tag).into(), 1);
                 listed = true;
             }
+        }
+        if let Some(resident) = self.resident(value) {
+            self.by_address.join(resident);
         }
         if listed {
             self.touch_services(&value.namespace, effects);
@@ -276,6 +290,9 @@ impl Registry {
     fn leave_service(&mut self, entry: &InstanceEntry, stays: bool, effects: &mut Effects) {
         let value = entry.value();
         let service = ServiceRef::new(&*value.namespace, &*value.service);
+        if let Some(resident) = self.resident(value) {
+            self.by_address.leave(&resident);
+        }
         let Some(slot) = self.service_mut(&service) else { return };
         if !stays {
             slot.members.remove(&value.node, &value.id);
@@ -293,6 +310,7 @@ impl Registry {
         let empty = slot.members.is_empty();
         if empty && let Some(namespace) = self.namespaces.get_mut(&*value.namespace) {
             namespace.services.remove(&*value.service);
+            namespace.spelled.remove(&value.service);
             self.services_gone.bury(service.clone(), effects.revision());
         }
         if empty || listed {

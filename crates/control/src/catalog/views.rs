@@ -1,12 +1,13 @@
 //! The catalog's answers. Each is read at one moment and shares its entries with the catalog.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_model::registry::Health;
 use weir_model::{Revision, ServiceRef};
 
 use super::entry::{
-    CheckEntry, CheckRef, InstanceRef, NodeEntry, NodeView, ServiceMember, ServiceSummary, View,
+    CheckEntry, CheckRef, InstanceRef, NodeEntry, NodeView, Residents, ServiceMember, ServiceSummary, View,
 };
 use super::topic::Topic;
 use super::{Catalog, State};
@@ -26,6 +27,23 @@ impl Catalog {
         let state = self.state();
         let entries = state.members(&service);
         View { index: state.index(&Topic::Service(service)), entries }
+    }
+
+    /// The members of all services whose name is this in any case: for those to whom case means nothing, such as DNS.
+    pub fn members_in_any_case(&self, namespace: &str, name: &str) -> Vec<ServiceMember> {
+        let state = self.state();
+        let names = state.registry.spellings(namespace, name);
+        names.iter().flat_map(|name| state.members(&ServiceRef::new(namespace, &**name))).collect()
+    }
+
+    /// Who has an address.
+    pub fn at_address(&self, ip: IpAddr) -> Residents {
+        self.state().registry.at_address(ip)
+    }
+
+    /// Whether a namespace holds or held something registered.
+    pub fn has_namespace(&self, namespace: &str) -> bool {
+        self.state().registry.namespaces.contains_key(namespace)
     }
 
     /// The services of a namespace with their tags, by name.

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use weir_control::Control;
 use weir_control::kv::KvPut;
 use weir_control::registry::{KnownHealth, OnNode, Registration};
-use weir_model::Revision;
 use weir_model::registry::{Health, Instance};
+use weir_model::{Revision, ServiceRef};
 use weir_store::Memory;
 
 use crate::support::*;
@@ -70,6 +70,9 @@ fn health(number: u8) -> Health {
     [Health::Passing, Health::Warning, Health::Critical][usize::from(number)]
 }
 
+/// Where instances are: at their node's address, at one of their own, at one that a node has too, at a name.
+const ADDRESSES: [&str; 4] = ["", "10.0.0.2", "10.0.0.1", "db.example"];
+
 /// Nodes differ in case, so that it matters that it does not.
 fn node_name(number: u8) -> String {
     ["alpha", "Beta", "GAMMA"][usize::from(number)].to_owned()
@@ -90,6 +93,7 @@ async fn take(control: &Control, step: Step) {
             let instance = Instance {
                 node: node_name(node).to_lowercase(),
                 tags: (0..tags).map(|tag| format!("t{tag}")).collect(),
+                address: ADDRESSES[usize::from(tags)].to_owned(),
                 ..instance(&format!("s{service}"), &format!("i{id}"))
             };
             let checks = (0..checks).map(|number| check_on(node, number, Some(id), number % 3)).collect();
@@ -189,6 +193,25 @@ fn no_orphans(control: &Control) {
     }
 }
 
+/// Who is found by an address is who has it.
+fn found_by_address(control: &Control) {
+    let catalog = control.catalog();
+    for ip in ["10.0.0.1", "10.0.0.2", "127.0.0.1", "10.0.0.3"] {
+        let found = catalog.at_address(ip.parse().unwrap());
+        let nodes = catalog.nodes_view().entries;
+        let nodes = nodes.iter().map(|node| &node.node.value).filter(|node| node.address == ip);
+        assert_eq!(found.nodes, nodes.map(|node| node.name.clone()).collect::<Vec<_>>(), "{ip}");
+        let has_one = |name: &&Arc<str>| {
+            let members = catalog.service_view(NS, name).entries;
+            members.iter().any(|member| member.instance.value().address == ip)
+        };
+        let services = catalog.services_view(NS).entries;
+        let names = services.iter().map(|service| &service.name).filter(has_one);
+        let services: Vec<ServiceRef> = names.map(|name| ServiceRef::new(NS, &**name)).collect();
+        assert_eq!(found.services, services, "{ip}");
+    }
+}
+
 /// The indexes of all answers, for the proof that none goes backwards.
 fn indexes(control: &Control) -> Vec<Revision> {
     let catalog = control.catalog();
@@ -223,11 +246,13 @@ proptest! {
                 prop_assert!(shows == shown || now != before, "an answer changed without an index: {:?}", step);
                 (before, shown) = (now, shows);
                 no_orphans(&control);
+                found_by_address(&control);
             }
             let rebuilt = start_on(store).await;
             rebuilt.catalog().visible(control.position().revision).await.unwrap();
             tokio::time::timeout(Duration::from_secs(5), control.consistent()).await.unwrap().unwrap();
             prop_assert_eq!(content(&control), content(&rebuilt));
+            found_by_address(&rebuilt);
             Ok(())
         })?;
     }

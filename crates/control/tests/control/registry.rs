@@ -411,3 +411,48 @@ async fn many_who_change_one_thing_at_once_all_get_through() {
         done.unwrap().expect("nobody is turned away");
     }
 }
+
+#[tokio::test]
+async fn services_are_found_in_any_case_and_forgotten() {
+    let control = start().await;
+    let found = |namespace: &str, name: &str| {
+        let members = control.catalog().members_in_any_case(namespace, name);
+        members.iter().map(|member| member.instance.value().id.clone()).collect::<Vec<_>>()
+    };
+    for (service, id) in [("web", "1"), ("Web", "2"), ("WEB", "3"), ("web-api", "4")] {
+        control.register_instance(instance(service, id), vec![], false).await.unwrap();
+    }
+    assert_eq!(found(NS, "wEb"), ["3", "2", "1"]);
+    assert_eq!(found(NS, "WEB-API"), ["4"]);
+    assert_eq!((found("team", "web").len(), found(NS, "we").len()), (0, 0));
+    assert!(control.catalog().has_namespace(NS) && !control.catalog().has_namespace("team"));
+    // One moves to another service, one goes.
+    control.register_instance(instance("other", "2"), vec![], false).await.unwrap();
+    control.deregister_instance(&instance_ref("1")).await.unwrap();
+    assert_eq!(found(NS, "web"), ["3"]);
+    control.deregister_instance(&instance_ref("3")).await.unwrap();
+    assert!(found(NS, "web").is_empty());
+}
+
+#[tokio::test]
+async fn whoever_moves_is_found_at_the_new_address() {
+    let control = start().await;
+    let at = |ip: &str| {
+        let found = control.catalog().at_address(ip.parse().unwrap());
+        (found.nodes, found.services.into_iter().map(|service| service.name.clone()).collect::<Vec<_>>())
+    };
+    control.register_node(node("Alpha")).await.unwrap();
+    assert_eq!(at("10.0.0.1"), (vec!["Alpha".to_owned()], vec![]));
+    control.register_node(Node { address: "10.0.0.7".into(), ..node("Alpha") }).await.unwrap();
+    assert_eq!((at("10.0.0.1").0.len(), at("10.0.0.7").0.len()), (0, 1));
+    let placed = |id: &str, address: &str| Instance { address: address.into(), ..instance("web", id) };
+    for id in ["1", "2"] {
+        control.register_instance(placed(id, "2001:db8::1"), vec![], false).await.unwrap();
+    }
+    assert_eq!(at("2001:db8:0::1").1, ["web"], "each service once, the address in any form");
+    control.register_instance(placed("1", "2001:db8::2"), vec![], false).await.unwrap();
+    assert_eq!((at("2001:db8::1").1.len(), at("2001:db8::2").1.len()), (1, 1));
+    control.deregister_instance(&instance_ref("2")).await.unwrap();
+    control.deregister_node("alpha").await.unwrap();
+    assert_eq!((at("2001:db8::1").1.len(), at("10.0.0.7").0.len()), (0, 0));
+}

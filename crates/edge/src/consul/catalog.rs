@@ -49,7 +49,7 @@ fn selected_services(
     let mut services: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for node in nodes.iter().filter(|node| node_has(node, meta)) {
         let Some(view) = catalog.node_view(&node.node.value.name).entries else { continue };
-        let own = own_service::instance(api, &view.node, &options.namespace);
+        let own = own_service::instance(api.here().node, &view.node, &options.namespace);
         for instance in own.iter().chain(&view.instances) {
             let member = ServiceMember { node: Arc::clone(&view.node), instance: Arc::clone(instance) };
             let instance = instance.value();
@@ -110,8 +110,10 @@ pub(super) async fn node(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     let name = named(&request, "Missing node name")?;
     api.wait(&mut request, &options, &Topic::node(&name)).await?;
     let view = api.catalog().node_view(&name);
-    let own =
-        view.entries.as_ref().and_then(|node| own_service::instance(&api, &node.node, &options.namespace));
+    let own = view
+        .entries
+        .as_ref()
+        .and_then(|node| own_service::instance(api.here().node, &node.node, &options.namespace));
     let of_namespace = |instance: &&Arc<InstanceEntry>| instance.value().namespace == options.namespace;
     let answer = view.entries.as_ref().map(|node| {
         let here = own.iter().chain(&node.instances).filter(of_namespace);
@@ -129,8 +131,10 @@ pub(super) async fn node_services(api: Arc<ConsulApi>, mut request: Request) -> 
     let name = named(&request, "Missing node name")?;
     api.wait(&mut request, &options, &Topic::node(&name)).await?;
     let view = api.catalog().node_view(&name);
-    let own =
-        view.entries.as_ref().and_then(|node| own_service::instance(&api, &node.node, &options.namespace));
+    let own = view
+        .entries
+        .as_ref()
+        .and_then(|node| own_service::instance(api.here().node, &node.node, &options.namespace));
     let instances = view.entries.iter().flat_map(|node| &node.instances);
     let services: Vec<ServiceJson<'_>> = own
         .iter()

@@ -5,20 +5,19 @@
 
 use std::sync::Arc;
 
-use weir_control::catalog::{InstanceEntry, NodeEntry, ServiceMember, Versioned};
+use weir_control::catalog::{Catalog, InstanceEntry, NodeEntry, ServiceMember, Versioned};
 use weir_model::DEFAULT_NAMESPACE;
 use weir_model::registry::Instance;
 
-use super::ConsulApi;
 use super::status::SERVER_PORT;
 
 /// Its name.
-pub(super) const NAME: &str = "consul";
+pub(crate) const NAME: &str = "consul";
 
-/// The instance on this server's own node; `None` on others and in other namespaces.
-pub(super) fn instance(api: &ConsulApi, node: &NodeEntry, namespace: &str) -> Option<Arc<InstanceEntry>> {
-    let own = node.node.value.name.eq_ignore_ascii_case(api.here().node);
-    if !own || namespace != DEFAULT_NAMESPACE {
+/// The instance on this server's own node, `own`; `None` on others and in other namespaces.
+pub(super) fn instance(own: &str, node: &NodeEntry, namespace: &str) -> Option<Arc<InstanceEntry>> {
+    let is_own = node.node.value.name.eq_ignore_ascii_case(own);
+    if !is_own || namespace != DEFAULT_NAMESPACE {
         return None;
     }
     let instance = Instance {
@@ -34,9 +33,9 @@ pub(super) fn instance(api: &ConsulApi, node: &NodeEntry, namespace: &str) -> Op
     Some(Arc::new(InstanceEntry { instance: Arc::new(instance), checks: Vec::new() }))
 }
 
-/// The service's members: this one.
-pub(super) fn members(api: &ConsulApi, namespace: &str) -> Vec<ServiceMember> {
-    let Some(node) = api.catalog().node(api.here().node) else { return Vec::new() };
-    let instance = instance(api, &node, namespace);
+/// The service's members: this one, on the node `own`.
+pub(crate) fn members(catalog: &Catalog, own: &str, namespace: &str) -> Vec<ServiceMember> {
+    let Some(node) = catalog.node(own) else { return Vec::new() };
+    let instance = instance(own, &node, namespace);
     instance.into_iter().map(|instance| ServiceMember { node: Arc::clone(&node), instance }).collect()
 }

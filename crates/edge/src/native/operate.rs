@@ -102,6 +102,9 @@ fn render(api: &NativeApi, server: &ServerStats) -> String {
     gauge("weir_reports_bytes", "Bytes of proxies' reports that are kept.", api.mesh.reports_bytes() as u64);
     requests(&mut text, &api.counters);
     http(&mut text, server);
+    if let Some(dns) = &api.dns {
+        dns.render(&mut text);
+    }
     text
 }
 

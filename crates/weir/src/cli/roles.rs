@@ -9,6 +9,7 @@ use weir_model::units::Span;
 use weir_store::EtcdAddress;
 
 use super::ListenAddress;
+use super::dns::{DnsArgs, DnsListen};
 use super::intercept::UpstreamAddress;
 
 /// How log lines look.
@@ -51,9 +52,9 @@ pub(crate) struct LocalArgs {
     /// Where proxies connect
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8502")]
     pub grpc: ListenAddress,
-    /// Where DNS will be served; accepted already, not served yet
-    #[arg(long, value_name = "HOST:PORT")]
-    pub dns: Option<ListenAddress>,
+    /// Where DNS is served, over UDP and TCP; `off` for nowhere
+    #[arg(long, value_name = "HOST:PORT|off", default_value = "127.0.0.1:8600")]
+    pub dns: DnsListen,
     /// Where the gateway listens, unless a document declares a Gateway named `default` [default: 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
     pub gateway: Option<ListenAddress>,
@@ -115,8 +116,7 @@ pub(crate) struct DemoArgs {
                   (native and Consul's), and tells proxies what is in force.\n\n\
                   Every flag is also a key of the configuration file, without the dashes; a flag wins over the file. \
                   `weir server --print-config` prints a file with every key, its default and what it means.\n\n\
-                  No tokens and no TLS exist yet: it refuses to listen beyond loopback without --insecure. \
-                  DNS is not served yet; --dns is accepted so that configurations can carry it.",
+                  No tokens and no TLS exist yet: it refuses to listen beyond loopback without --insecure.",
     after_long_help = "Examples:\n  \
                        weir server --data-dir /var/lib/weir\n  \
                        weir server --store etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379\n  \
@@ -138,9 +138,9 @@ pub(crate) struct ServerArgs {
     /// Where proxies connect [default: 127.0.0.1:8502]
     #[arg(long, value_name = "HOST:PORT")]
     pub grpc: Option<ListenAddress>,
-    /// Where DNS will be served; accepted already, not served yet
-    #[arg(long, value_name = "HOST:PORT")]
-    pub dns: Option<ListenAddress>,
+    /// Where and how DNS is served
+    #[command(flatten)]
+    pub dns: DnsArgs,
     /// Keep everything in this directory; without it, in memory until the end
     #[arg(long, value_name = "DIR", conflicts_with = "store")]
     pub data_dir: Option<PathBuf>,

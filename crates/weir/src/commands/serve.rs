@@ -57,13 +57,20 @@ fn dev_text(local: &local::Local) -> String {
          {weir} apply -f FILE{server}              # Gateway, HTTPRoute, Service, TrafficPolicy, RateLimit\n  \
          curl -X PUT http://{http}/v1/agent/service/register -d '{{\"Name\": \"web\", \"Port\": 9000}}'\n  \
          {weir} explain GET http://{gateway}/{server}\n  \
-         {weir} top{server}\n\n\
+         {weir} top{server}\n\
+         {dig}\n\
          Ctrl-C stops everything.\n",
+        dig = local.dns().map_or_else(String::new, |dns| format!("  {}\n", dig(dns, "web"))),
         server = local.server_flag(),
         http = local.http(),
         gateway = local.gateway(),
     );
     text
+}
+
+/// How DNS is asked for a service.
+fn dig(dns: SocketAddr, service: &str) -> String {
+    format!("dig @{} -p {} {service}.service.consul SRV", dns.ip(), dns.port())
 }
 
 /// `weir demo`.

@@ -29,8 +29,37 @@ pub(super) static KEYS: &[Key] = &[
     Key { name: "grpc", default: "127.0.0.1:8502", about: "Where proxies connect, IP:PORT." },
     Key {
         name: "dns",
-        default: "null",
-        about: "Where DNS will be served, IP:PORT. Accepted already, not served yet.",
+        default: "127.0.0.1:8600",
+        about: "Where DNS is served, over UDP and TCP, IP:PORT; off: nowhere.",
+    },
+    Key {
+        name: "dns-domain",
+        default: "consul",
+        about: "The domain that names are below: web.service.consul.",
+    },
+    Key { name: "dns-alt-domain", default: "null", about: "A second domain, beside it." },
+    Key {
+        name: "dns-recursor",
+        default: "[]",
+        about: "DNS servers that are asked for names of other domains, IP or IP:PORT, tried in turn. None: such queries\n\
+                are refused.",
+    },
+    Key {
+        name: "dns-only-passing",
+        default: "false",
+        about: "Whether instances that warn are left out of answers. Critical ones always are.",
+    },
+    Key { name: "dns-node-ttl", default: "0s", about: "How long resolvers may keep answers about nodes." },
+    Key {
+        name: "dns-service-ttl",
+        default: "[]",
+        about: "How long resolvers may keep answers about services: 5s for all, web=30s for one, web*=30s for those\n\
+                whose names begin so. What no rule is for is not kept.",
+    },
+    Key {
+        name: "dns-negative-ttl",
+        default: "0s",
+        about: "How long resolvers may keep that there is nothing of a name.",
     },
     Key {
         name: "data-dir",

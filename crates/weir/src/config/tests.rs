@@ -71,6 +71,11 @@ fn what_is_wrong_is_said_with_line_and_suggestion() {
     check("open-files: -1\n", &["weir.yaml:1: open-files", "`-1`"]);
     check("http: 8500\n", &["weir.yaml:1: http", "`8500`"]);
     check("http: ':8500'\n", &["weir.yaml:1: http", "expected IP:PORT", "127.0.0.1:8500"]);
+    check("dns: 8600\n", &["weir.yaml:1: dns", "`8600`"]);
+    check("dns-domain: a..b\n", &["weir.yaml:1: dns-domain", "`a..b` is no domain", "expected a DNS name"]);
+    check("dns-recursor: [dns.example]\n", &["weir.yaml:1: dns-recursor[0]", "expected IP or IP:PORT"]);
+    check("dns-service-ttl: [web=x]\n", &["weir.yaml:1: dns-service-ttl[0]", "is not a duration"]);
+    check("dns-node-ttl: 1500ms\n", &["weir.yaml:1: dns-node-ttl", "whole seconds"]);
     check("log-format: xml\n", &["weir.yaml:1: log-format", "xml", "json"]);
     check("a: 1\n---\nb: 2\n", &["weir.yaml:"]);
     check("- http\n", &["weir.yaml:1:", "list"]);
@@ -80,7 +85,8 @@ fn what_is_wrong_is_said_with_line_and_suggestion() {
 
 #[test]
 fn the_merged_configuration_is_printed_and_reads_back() {
-    let file = "http: '[::1]:1'\ndata-dir: /x y\nfile: [a.yaml]\ndatacenter: blue\nlog-format: json\n";
+    let file = "http: '[::1]:1'\ndata-dir: /x y\nfile: [a.yaml]\ndatacenter: blue\nlog-format: json\n\
+                dns: off\ndns-alt-domain: Svc.example.\ndns-recursor: [10.0.0.2]\ndns-service-ttl: [5s, 'web*=30s']\n";
     let flags = || ServerArgs { grpc: Some("127.0.0.1:9".parse().unwrap()), ..ServerArgs::default() };
     let merged = ServerConfig::merge(flags(), parse("-", file).unwrap()).unwrap();
     let printed = merged.print();
@@ -92,7 +98,7 @@ fn the_merged_configuration_is_printed_and_reads_back() {
     assert_eq!(again.log.log_level.take().as_deref(), Some(crate::log::DEFAULT_LEVEL));
     assert_eq!(format!("{again:?}"), format!("{merged:?}"));
     // A key without a value of its own here would silently print its default.
-    for key in KEYS.iter().filter(|key| !["dns", "log-level"].contains(&key.name)) {
+    for key in KEYS.iter().filter(|key| !["log-level"].contains(&key.name)) {
         assert!(!merged.value(key.name).is_null(), "{}", key.name);
     }
 }

@@ -1,11 +1,13 @@
 //! A control plane in this process: what it needs to start, and that it ends.
 
 use super::*;
+use crate::cli::dns::DnsArgs;
 use crate::cli::roles::ServerArgs;
 
 fn config(change: impl FnOnce(&mut ServerArgs)) -> ServerConfig {
     let any = || Some("127.0.0.1:0".parse().unwrap());
-    let mut args = ServerArgs { http: any(), grpc: any(), ..ServerArgs::default() };
+    let dns = DnsArgs { listen: Some("127.0.0.1:0".parse().unwrap()), ..DnsArgs::default() };
+    let mut args = ServerArgs { http: any(), grpc: any(), dns, ..ServerArgs::default() };
     change(&mut args);
     ServerConfig::load(args).unwrap()
 }
@@ -69,10 +71,11 @@ async fn a_data_directory_is_used_by_one_server_and_kept() {
 async fn an_address_in_use_is_said_with_a_hint() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for flag in ["--http", "--grpc"] {
-        let failure = refusal(&config(|args| {
-            let slot = if flag == "--http" { &mut args.http } else { &mut args.grpc };
-            *slot = Some(address.parse().unwrap());
+    for flag in ["--http", "--grpc", "--dns"] {
+        let failure = refusal(&config(|args| match flag {
+            "--http" => args.http = Some(address.parse().unwrap()),
+            "--grpc" => args.grpc = Some(address.parse().unwrap()),
+            _ => args.dns.listen = Some(address.parse().unwrap()),
         }))
         .await;
         assert_eq!(failure.exit, Exit::CannotStart);

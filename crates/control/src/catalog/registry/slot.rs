@@ -7,6 +7,7 @@ use weir_model::Revision;
 
 use crate::catalog::entry::{CheckEntry, InstanceEntry, NodeEntry};
 use crate::catalog::ordered::{By, Entries, Table};
+use crate::catalog::registry::lookup::Spellings;
 
 pub(crate) struct ById;
 
@@ -52,6 +53,7 @@ pub(crate) struct ServiceSlot {
 #[derive(Default)]
 pub(crate) struct NamespaceSlot {
     pub(crate) services: BTreeMap<Arc<str>, ServiceSlot>,
+    pub(super) spelled: Spellings,
     pub(super) services_index: Revision,
     /// Of all checks, then of those passing, warning, critical.
     pub(super) checks_index: [Revision; 4],

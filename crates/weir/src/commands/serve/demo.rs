@@ -242,6 +242,9 @@ fn proposals(local: &Local, shop: &[Running]) -> String {
     };
     let of = |id: &str| shop.iter().find(|running| running.member.id == id);
     let (cart, payments) = (of("cart-1"), of("payments-1"));
+    let dig = local
+        .dns()
+        .map_or_else(String::new, |dns| format!("  {}\n    both carts by name\n", super::dig(dns, "cart")));
     let kill = cart.map_or_else(String::new, |cart| {
         format!(
             "  kill -9 {} {}\n    one of the two carts is gone, with its sidecar; /cart goes on\n",
@@ -265,7 +268,7 @@ fn proposals(local: &Local, shop: &[Running]) -> String {
          {weir} top{server}\n    what every service does right now\n  \
          {weir} get services{server}\n  \
          {weir} get proxies{server}\n    who applied which revision\n\
-         {fault}{kill}\n\
+         {dig}{fault}{kill}\n\
          Ctrl-C stops everything.\n"
     )
 }

@@ -10,6 +10,7 @@ use weir_model::resource::{GatewaySpec, Listener, ListenerProtocol, Metadata};
 use weir_model::validate::hints;
 use weir_model::{DEFAULT_NAMESPACE, Kind, Resource, ResourceId, Spec};
 
+use crate::cli::dns::DnsArgs;
 use crate::cli::roles::{LocalArgs, LogArgs, ServerArgs};
 use crate::config::ServerConfig;
 use crate::control_plane::ControlPlane;
@@ -65,7 +66,7 @@ impl Local {
         let config = ServerConfig::load(ServerArgs {
             http: Some(args.http),
             grpc: Some(args.grpc),
-            dns: args.dns,
+            dns: DnsArgs { listen: Some(args.dns), ..DnsArgs::default() },
             data_dir: args.data_dir.clone(),
             files: args.files.clone(),
             insecure: args.insecure,
@@ -144,6 +145,11 @@ impl Local {
         reachable(self.plane.grpc)
     }
 
+    /// Where this machine reaches DNS, if it is served.
+    pub(super) fn dns(&self) -> Option<SocketAddr> {
+        self.plane.dns.map(reachable)
+    }
+
     pub(super) const fn gateway(&self) -> SocketAddr {
         self.gateway
     }
@@ -164,11 +170,13 @@ impl Local {
             Some(dir) => dir.display().to_string(),
             None => "in memory, lost at the end (--data-dir DIR keeps it)".to_owned(),
         };
+        let dns = self.dns().map_or_else(String::new, |dns| format!("DNS             {dns}\n"));
         let notes = self.notes.iter().map(|note| format!("note            {note}\n")).collect::<String>();
         format!(
             "control plane   http://{}   native API under /weir/v1, Consul's under /v1\n\
              proxies join    {}\n\
              gateway         http://{}\n\
+             {dns}\
              data            {data}\n\
              {notes}",
             self.http(),
@@ -318,11 +326,13 @@ fn same_file(a: &Path, b: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::dns::DnsListen;
     use weir_api::native::SourceText;
 
     async fn plane() -> ControlPlane {
         let any = || Some("127.0.0.1:0".parse().unwrap());
-        let args = ServerArgs { http: any(), grpc: any(), ..ServerArgs::default() };
+        let dns = DnsArgs { listen: Some(DnsListen::Off), ..DnsArgs::default() };
+        let args = ServerArgs { http: any(), grpc: any(), dns, ..ServerArgs::default() };
         ControlPlane::start(&ServerConfig::load(args).unwrap()).await.unwrap()
     }
 

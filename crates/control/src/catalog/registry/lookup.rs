@@ -1,0 +1,119 @@
+//! Ways to find what is registered other than by its own key: by address, and by name in any case.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weir_model::ServiceRef;
+use weir_model::registry::Instance;
+
+use super::Registry;
+use crate::catalog::entry::Residents;
+
+/// Who has which address. Of instances only those that have one of their own, and not as a host name.
+#[derive(Default)]
+pub(in crate::catalog) struct ByAddress {
+    nodes: BTreeSet<(IpAddr, Arc<str>)>,
+    /// By address, namespace and service; how many instances of it.
+    instances: BTreeMap<Resident, u32>,
+}
+
+/// An address of an instance, its namespace and its service.
+type Resident = (IpAddr, Arc<str>, Arc<str>);
+
+impl ByAddress {
+    /// A node came, went or moved.
+    pub(super) fn node(&mut self, name: &str, from: Option<&str>, to: Option<&str>) {
+        if from == to {
+            return;
+        }
+        if let Some(ip) = from.and_then(parsed) {
+            self.nodes.remove(&(ip, name.into()));
+        }
+        if let Some(ip) = to.and_then(parsed) {
+            self.nodes.insert((ip, name.into()));
+        }
+    }
+
+    /// An instance joined its service.
+    pub(super) fn join(&mut self, resident: Resident) {
+        *self.instances.entry(resident).or_default() += 1;
+    }
+
+    /// An instance left its service.
+    pub(super) fn leave(&mut self, resident: &Resident) {
+        if let Some(count) = self.instances.get_mut(resident) {
+            *count -= 1;
+            if *count == 0 {
+                self.instances.remove(resident);
+            }
+        }
+    }
+}
+
+fn parsed(address: &str) -> Option<IpAddr> {
+    address.parse().ok()
+}
+
+/// The names of services that are not all in lower case, by their lower case.
+#[derive(Default)]
+pub(crate) struct Spellings(BTreeMap<Box<str>, BTreeSet<Box<str>>>);
+
+impl Spellings {
+    /// A service of this name is there.
+    pub(super) fn add(&mut self, name: &str) {
+        let folded = name.to_ascii_lowercase();
+        if folded != name {
+            self.0.entry(folded.into()).or_default().insert(name.into());
+        }
+    }
+
+    /// It is gone.
+    pub(super) fn remove(&mut self, name: &str) {
+        let folded = name.to_ascii_lowercase();
+        if let Some(names) = self.0.get_mut(&*folded) {
+            names.remove(name);
+            if names.is_empty() {
+                self.0.remove(&*folded);
+            }
+        }
+    }
+}
+
+impl Registry {
+    /// How an instance stands among addresses: with the names that its service's slot has already, so that a million of
+    /// them cost no names. `None` if it has no address of its own.
+    pub(super) fn resident(&self, instance: &Instance) -> Option<Resident> {
+        let ip = parsed(&instance.address)?;
+        let (namespace, slot) = self.namespaces.get_key_value(&*instance.namespace)?;
+        let (service, _) = slot.services.get_key_value(&*instance.service)?;
+        Some((ip, Arc::clone(namespace), Arc::clone(service)))
+    }
+
+    /// The names of services that are this name in any case, in order.
+    pub(crate) fn spellings(&self, namespace: &str, name: &str) -> Vec<Box<str>> {
+        let Some(slot) = self.namespaces.get(namespace) else { return Vec::new() };
+        let folded = name.to_ascii_lowercase();
+        let others = slot.spelled.0.get(&*folded).into_iter().flatten().cloned();
+        let lower = slot.services.contains_key(&*folded).then(|| folded.as_str().into());
+        others.chain(lower).collect()
+    }
+
+    /// Who has an address.
+    pub(crate) fn at_address(&self, ip: IpAddr) -> Residents {
+        let empty: Arc<str> = "".into();
+        let nodes = self.by_address.nodes.range((ip, Arc::clone(&empty))..);
+        let nodes = nodes.take_while(|(at, _)| *at == ip).filter_map(|(_, key)| {
+            let entry = self.nodes.get(key)?.node.as_ref()?;
+            Some(entry.node.value.name.clone())
+        });
+        let services = self.by_address.instances.range((ip, Arc::clone(&empty), empty)..);
+        let services = services.take_while(|((at, ..), _)| *at == ip);
+        Residents {
+            nodes: nodes.collect(),
+            services: services
+                .map(|((_, namespace, name), _)| ServiceRef::new(&**namespace, &**name))
+                .collect(),
+        }
+    }
+}

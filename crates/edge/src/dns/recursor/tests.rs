@@ -1,0 +1,203 @@
+//! Recursors that answer, that do not, that answer something else, and that ask back.
+
+use std::sync::atomic::AtomicUsize;
+
+use domain::base::Name;
+use domain::base::iana::Opcode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::*;
+use crate::dns::query::{Decoded, decode};
+
+fn query(name: &str, edns: Option<u16>) -> Query {
+    let edns = edns.map(|udp_bytes| Edns { udp_bytes, dnssec_ok: false });
+    let head =
+        Head { id: 77, opcode: Opcode::QUERY, recursion_desired: true, checking_disabled: false, edns };
+    Query { head, name: Name::bytes_from_str(name).unwrap(), rtype: Rtype::A, class: Class::IN }
+}
+
+/// The answer to a packet: `count` addresses and a code.
+fn answer(packet: &[u8], rcode: Rcode, count: u8) -> Vec<u8> {
+    let message = Message::from_slice(packet).unwrap();
+    let mut builder = MessageBuilder::new_vec().start_answer(message, rcode).unwrap();
+    builder.header_mut().set_ra(true);
+    let name = message.sole_question().unwrap().into_qname();
+    for n in 0..count {
+        builder.push((&name, 60, domain::rdata::A::from_octets(192, 0, 2, n))).unwrap();
+    }
+    builder.finish()
+}
+
+/// A server that does this with every packet, and how many it has seen.
+async fn server(react: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    tokio::spawn(async move {
+        let mut buffer = [0; 2048];
+        loop {
+            let (len, client) = socket.recv_from(&mut buffer).await.unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+            for packet in react(&buffer[..len]) {
+                socket.send_to(&packet, client).await.unwrap();
+            }
+        }
+    });
+    (address, seen)
+}
+
+fn recursors(addresses: &[SocketAddr]) -> Recursors {
+    Recursors::new(addresses, DnsStats::new(addresses))
+}
+
+fn counted(recursors: &Recursors, address: SocketAddr) -> bool {
+    let mut text = String::new();
+    recursors.stats.render(&mut text);
+    text.contains(&format!("weir_dns_recursor_failures_total{{recursor=\"{address}\"}} 1\n"))
+}
+
+#[tokio::test]
+async fn an_answer_is_the_clients_own() {
+    let (address, _) = server(|packet| {
+        let Decoded::Query(query) = decode(packet) else { panic!("not a query") };
+        assert!(query.head.recursion_desired);
+        assert_eq!(query.head.edns.map(|edns| edns.udp_bytes), Some(1232));
+        let wrong = [&[packet[0] ^ 1], &packet[1..]].concat();
+        let mut lower = answer(packet, Rcode::NOERROR, 2);
+        lower[13..17].make_ascii_lowercase();
+        // Somebody who guesses is passed over.
+        vec![answer(&wrong, Rcode::NXDOMAIN, 0), packet.to_vec(), vec![1, 2, 3], lower]
+    })
+    .await;
+    let reply =
+        recursors(&[address]).forward(&query("ExAmple.com", Some(1232)), Transport::Udp).await.unwrap();
+    let message = Message::from_slice(&reply.bytes).unwrap();
+    assert_eq!((message.header().id(), reply.rcode), (77, Rcode::NOERROR));
+    assert_eq!(message.sole_question().unwrap().qname().to_string(), "ExAmple.com");
+    assert_eq!(message.header_counts().ancount(), 2);
+}
+
+#[tokio::test]
+async fn the_next_one_is_asked_and_the_failed_one_rests() {
+    let (failing, failed) = server(|packet| vec![answer(packet, Rcode::SERVFAIL, 0)]).await;
+    let (refusing, refused) = server(|packet| vec![answer(packet, Rcode::REFUSED, 0)]).await;
+    let (good, _) = server(|packet| vec![answer(packet, Rcode::NXDOMAIN, 0)]).await;
+    let recursors = recursors(&[failing, refusing, good]);
+    for _ in 0..3 {
+        let reply = recursors.forward(&query("a.example", None), Transport::Udp).await.unwrap();
+        assert_eq!(reply.rcode, Rcode::NXDOMAIN, "that there is no such name is an answer");
+    }
+    assert_eq!((failed.load(Ordering::Relaxed), refused.load(Ordering::Relaxed)), (1, 1));
+    assert!(counted(&recursors, failing) && counted(&recursors, refusing));
+}
+
+#[tokio::test]
+async fn one_that_is_silent_costs_its_time_once() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (good, _) = server(|packet| vec![answer(packet, Rcode::NOERROR, 1)]).await;
+    let recursors = recursors(&[silent.local_addr().unwrap(), good]);
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert!(recursors.forward(&query("a.example", None), Transport::Udp).await.is_some());
+    }
+    let took = began.elapsed();
+    assert!(took >= RECURSION_TIMEOUT && took < 2 * RECURSION_TIMEOUT, "{took:?}");
+    // A packet may get lost: it was sent once more.
+    let mut buffer = [0; 512];
+    for _ in 0..2 {
+        silent.try_recv(&mut buffer).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nobody_answers() {
+    let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    assert!(recursors(&[closed]).forward(&query("a.example", None), Transport::Udp).await.is_none());
+    assert!(recursors(&[closed]).forward(&query("a.example", None), Transport::Tcp).await.is_none());
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_the_client_is_cut() {
+    let (address, _) = server(|packet| vec![answer(packet, Rcode::NOERROR, 40)]).await;
+    let reply = recursors(&[address]).forward(&query("a.example", None), Transport::Udp).await.unwrap();
+    let message = Message::from_slice(&reply.bytes).unwrap();
+    assert!(message.header().tc() && reply.bytes.len() <= 512);
+    assert_eq!(message.header_counts().ancount(), 0);
+    assert_eq!(message.sole_question().unwrap().qname().to_string(), "a.example");
+}
+
+#[tokio::test]
+async fn who_comes_by_tcp_is_answered_by_tcp() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let len = stream.read_u16().await.unwrap();
+        let mut packet = vec![0; usize::from(len)];
+        stream.read_exact(&mut packet).await.unwrap();
+        let answer = answer(&packet, Rcode::NOERROR, 200);
+        stream.write_u16(answer.len() as u16).await.unwrap();
+        stream.write_all(&answer).await.unwrap();
+    });
+    let reply = recursors(&[address]).forward(&query("a.example", None), Transport::Tcp).await.unwrap();
+    assert_eq!(Message::from_slice(&reply.bytes).unwrap().header_counts().ancount(), 200);
+}
+
+#[tokio::test]
+async fn equal_questions_are_asked_once_at_a_time() {
+    let (address, seen) = server(|packet| vec![answer(packet, Rcode::NOERROR, 1)]).await;
+    let recursors = recursors(&[address]);
+    let (upper, lower) = (query("A.example", None), query("a.example", None));
+    let (a, b) =
+        tokio::join!(recursors.forward(&upper, Transport::Udp), recursors.forward(&lower, Transport::Udp));
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
+    let name = |reply: Option<Reply>| {
+        let reply = reply.unwrap();
+        Message::from_slice(&reply.bytes).unwrap().sole_question().unwrap().qname().to_string()
+    };
+    assert_eq!((name(a), name(b)), ("A.example".to_owned(), "a.example".to_owned()));
+    assert!(recursors.under_way.lock().unwrap().is_empty());
+    assert!(recursors.forward(&lower, Transport::Udp).await.is_some());
+    assert_eq!(seen.load(Ordering::Relaxed), 2, "the next one is asked anew");
+}
+
+#[tokio::test]
+async fn a_recursor_that_asks_back_waits_for_itself() {
+    let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let recursors = Arc::new(recursors(&[socket.local_addr().unwrap()]));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let (asked_back, count) = (Arc::clone(&recursors), Arc::clone(&seen));
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        loop {
+            let (len, _) = socket.recv_from(&mut buffer).await.unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+            let Decoded::Query(query) = decode(&buffer[..len]) else { panic!("not a query") };
+            let asked_back = Arc::clone(&asked_back);
+            tokio::spawn(async move { asked_back.forward(&query, Transport::Udp).await.map(drop) });
+        }
+    });
+    assert!(recursors.forward(&query("a.example", None), Transport::Udp).await.is_none());
+    assert_eq!(seen.load(Ordering::Relaxed), 2, "the packet and its repetition, and nothing went round");
+}
+
+#[tokio::test]
+async fn where_an_alias_leads_is_taken_over() {
+    let (address, _) = server(|packet| {
+        let message = Message::from_slice(packet).unwrap();
+        let mut builder = MessageBuilder::new_vec().start_answer(message, Rcode::NOERROR).unwrap();
+        let next: Name<Vec<u8>> = Name::vec_from_str("next.example").unwrap();
+        let name = message.sole_question().unwrap().into_qname();
+        builder.push((&name, 5, domain::rdata::Cname::new(&next))).unwrap();
+        builder.push((&next, 5, domain::rdata::A::from_octets(192, 0, 2, 1))).unwrap();
+        builder.push((&next, 5, domain::rdata::Ns::new(&next))).unwrap();
+        vec![builder.finish()]
+    })
+    .await;
+    let records = recursors(&[address]).records(&Name::bytes_from_str("a.example").unwrap(), Rtype::A).await;
+    let told: Vec<String> =
+        records.iter().map(|record| format!("{} {}", record.owner(), record.data())).collect();
+    assert_eq!(told, ["a.example next.example.", "next.example 192.0.2.1"]);
+}

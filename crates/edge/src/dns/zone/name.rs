@@ -1,0 +1,263 @@
+//! What a name below the domain stands for.
+//!
+//! ```text
+//! [TAG.]SERVICE.service[.PLACE]      _SERVICE._TAG[.service][.PLACE]      NODE.node[.PLACE]      HEX.addr[.PLACE]
+//! PLACE:  DC  |  NAMESPACE.DC  |  [NAMESPACE.ns.][default.ap.][DC.dc]
+//! ```
+//!
+//! The word furthest to the right decides, as in Consul. A name that only other names lie below is there as well, without
+//! data (RFC 8020): resolvers that ask for one label after the other must not be told that it does not exist.
+
+use std::net::IpAddr;
+
+use weir_model::DEFAULT_NAMESPACE;
+
+use crate::dns::record::unhex;
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject<'a> {
+    /// The domain itself.
+    Apex,
+    /// The server itself: `ns`.
+    Nameserver,
+    /// A service, perhaps only its instances with a tag.
+    Service {
+        /// Its namespace.
+        namespace: &'a str,
+        /// The labels before `service`.
+        labels: &'a [String],
+    },
+    /// A service by `_SERVICE._TAG`.
+    Underscored {
+        /// Its namespace.
+        namespace: &'a str,
+        /// The service.
+        service: &'a str,
+        /// The tag; `None` where it says `_tcp`.
+        tag: Option<&'a str>,
+    },
+    /// A node.
+    Node(String),
+    /// An address.
+    Address(IpAddr),
+    /// A name that only others lie below.
+    Branch {
+        /// The namespace they belong to.
+        namespace: &'a str,
+    },
+    /// Nothing, and why.
+    Nothing(&'static str),
+}
+
+/// Where the labels at the end of a name point to.
+struct Place<'a> {
+    namespace: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    fn namespace(&self) -> &'a str {
+        self.namespace.unwrap_or(DEFAULT_NAMESPACE)
+    }
+}
+
+const NO_SUCH_PLACE: &str = "no such datacenter here, or no name of this form";
+
+/// What these labels before the domain, in lower case, stand for.
+pub(super) fn subject<'a>(labels: &'a [String], datacenter: &str) -> Subject<'a> {
+    match labels {
+        [] => return Subject::Apex,
+        [only] if only == "ns" => return Subject::Nameserver,
+        _ => {}
+    }
+    let decides = |label: &String| label.starts_with('_') || is_kind(label);
+    let Some(at) = labels.iter().rposition(decides) else { return branch(labels, datacenter) };
+    let (kind, before, after) = (labels[at].as_str(), &labels[..at], &labels[at + 1..]);
+    let Some(place) = place(after, datacenter) else { return Subject::Nothing(NO_SUCH_PLACE) };
+    if kind.starts_with('_') {
+        return underscored(&labels[..=at], &place);
+    }
+    if before.is_empty() {
+        return Subject::Branch { namespace: place.namespace() };
+    }
+    match kind {
+        "service" => service(before, &place),
+        // Nodes and addresses belong to the cluster.
+        _ if place.namespace.is_some_and(|namespace| namespace != DEFAULT_NAMESPACE) => {
+            Subject::Nothing("nodes and addresses are in no namespace")
+        }
+        "node" => Subject::Node(before.join(".")),
+        "addr" => match before {
+            [label] => unhex(label).map_or(Subject::Nothing("no address in hexadecimal"), Subject::Address),
+            _ => Subject::Nothing("an address is one label"),
+        },
+        "query" => Subject::Nothing("there are no prepared queries"),
+        _ => Subject::Nothing("there is no service mesh by name; ask for the service"),
+    }
+}
+
+/// The words that decide what a name stands for.
+fn is_kind(label: &str) -> bool {
+    matches!(label, "service" | "node" | "addr" | "query" | "connect" | "ingress" | "virtual")
+}
+
+fn service<'a>(labels: &'a [String], place: &Place<'a>) -> Subject<'a> {
+    let marked = labels.iter().all(|label| label.starts_with('_'));
+    match labels.len() {
+        2 if marked => underscored(labels, place),
+        _ => Subject::Service { namespace: place.namespace(), labels },
+    }
+}
+
+/// `_SERVICE._TAG` (RFC 2782). `_tcp` is the protocol of all services rather than a tag.
+fn underscored<'a>(labels: &'a [String], place: &Place<'a>) -> Subject<'a> {
+    let namespace = place.namespace();
+    match labels {
+        [service, tag] if service.starts_with('_') => {
+            let tag = &tag[1..];
+            let tag = if tag == "tcp" || tag.is_empty() { None } else { Some(tag) };
+            Subject::Underscored { namespace, service: &service[1..], tag }
+        }
+        [_] => Subject::Branch { namespace },
+        _ => Subject::Nothing("expected _SERVICE._tcp or _SERVICE._TAG"),
+    }
+}
+
+/// Labels without a deciding word: places, or the ends of places.
+fn branch<'a>(labels: &'a [String], datacenter: &str) -> Subject<'a> {
+    let end = match labels {
+        [first, rest @ ..] if matches!(first.as_str(), "ns" | "ap" | "dc") => rest,
+        all => all,
+    };
+    match place(end, datacenter) {
+        Some(place) => Subject::Branch { namespace: place.namespace() },
+        None => Subject::Nothing(NO_SUCH_PLACE),
+    }
+}
+
+fn place<'a>(labels: &'a [String], datacenter: &str) -> Option<Place<'a>> {
+    let is_here = |label: &str| label.eq_ignore_ascii_case(datacenter);
+    match labels {
+        [] => return Some(Place { namespace: None }),
+        [dc] => return is_here(dc).then_some(Place { namespace: None }),
+        [namespace, dc] if dc != "ns" && dc != "ap" && dc != "dc" => {
+            return is_here(dc).then_some(Place { namespace: Some(namespace) });
+        }
+        _ => {}
+    }
+    let mut found = Place { namespace: None };
+    let (mut partition, mut at_datacenter) = (None, None);
+    let (pairs, rest) = labels.as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    for [value, word] in pairs {
+        let slot = match word.as_str() {
+            "ns" => &mut found.namespace,
+            "ap" => &mut partition,
+            "dc" => &mut at_datacenter,
+            _ => return None,
+        };
+        if slot.replace(value.as_str()).is_some() {
+            return None;
+        }
+    }
+    let known = partition.is_none_or(|name| name == "default") && at_datacenter.is_none_or(is_here);
+    known.then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, expected: &Subject<'_>) {
+        let labels: Vec<String> = name.split('.').filter(|l| !l.is_empty()).map(str::to_owned).collect();
+        assert_eq!(subject(&labels, "dc1"), *expected, "{name}");
+    }
+
+    fn labels(text: &str) -> Vec<String> {
+        text.split('.').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn services_in_every_place() {
+        for (name, namespace, before) in [
+            ("web.service", "default", "web"),
+            ("web.service.dc1", "default", "web"),
+            ("web.service.dc1.dc", "default", "web"),
+            ("web.service.team.ns", "team", "web"),
+            ("web.service.team.dc1", "team", "web"),
+            ("web.service.team.ns.dc1.dc", "team", "web"),
+            ("web.service.dc1.dc.team.ns", "team", "web"),
+            ("web.service.team.ns.default.ap.dc1.dc", "team", "web"),
+            ("v1.web.service", "default", "v1.web"),
+            ("a.b.web.service.dc1", "default", "a.b.web"),
+            ("node.service", "default", "node"),
+            ("service.service", "default", "service"),
+            ("_web.service", "default", "_web"),
+        ] {
+            let before = labels(before);
+            check(name, &Subject::Service { namespace, labels: &before });
+        }
+    }
+
+    #[test]
+    fn underscores_with_and_without_the_word() {
+        for (name, tag) in [
+            ("_web._tcp.service", None),
+            ("_web._tcp", None),
+            ("_web._tcp.dc1", None),
+            ("_web._v1.service.dc1", Some("v1")),
+            ("_web._udp", Some("udp")),
+        ] {
+            check(name, &Subject::Underscored { namespace: "default", service: "web", tag });
+        }
+        check("_web._tcp.team.ns", &Subject::Underscored { namespace: "team", service: "web", tag: None });
+        check("_tcp", &Subject::Branch { namespace: "default" });
+        check("a._web._tcp", &Subject::Nothing("expected _SERVICE._tcp or _SERVICE._TAG"));
+        check("web._tcp", &Subject::Nothing("expected _SERVICE._tcp or _SERVICE._TAG"));
+    }
+
+    #[test]
+    fn nodes_addresses_and_the_server() {
+        check("", &Subject::Apex);
+        check("ns", &Subject::Nameserver);
+        check("a.node", &Subject::Node("a".into()));
+        check("a.example.com.node.dc1", &Subject::Node("a.example.com".into()));
+        check("7f000001.addr", &Subject::Address("127.0.0.1".parse().unwrap()));
+        check("00000000000000000000000000000001.addr.dc1.dc", &Subject::Address("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_others_lie_below_is_there() {
+        for name in
+            ["service", "node", "addr", "service.dc1", "dc1", "dc", "dc1.dc", "ns.dc1.dc", "default.ap", "ap"]
+        {
+            check(name, &Subject::Branch { namespace: "default" });
+        }
+        check("team.ns", &Subject::Branch { namespace: "team" });
+        check("service.team.ns.dc1.dc", &Subject::Branch { namespace: "team" });
+    }
+
+    #[test]
+    fn the_rest_is_nothing() {
+        for name in [
+            "web",
+            "web.service.dc2",
+            "web.service.dc2.dc",
+            "web.service.team.ns.other.ap",
+            "web.service.team.ns.team.ns",
+            "web.service.a.b.c",
+            "a.node.team.ns",
+            "7f00.addr",
+            "x.7f000001.addr",
+            "best.query",
+            "web.connect",
+            "web.ingress",
+            "web.virtual",
+        ] {
+            let all = labels(name);
+            assert!(matches!(subject(&all, "dc1"), Subject::Nothing(_)), "{name}");
+        }
+    }
+}
