@@ -7,6 +7,8 @@ use tokio::sync::broadcast;
 use weir_model::{Position, ResourceId, ServiceRef};
 
 use crate::catalog::{CheckEntry, CheckRef};
+use crate::lock::LockRef;
+use crate::session::SessionRef;
 
 /// What one revision changed.
 #[derive(Clone, Debug)]
@@ -21,6 +23,12 @@ pub struct Change {
     pub removed_resources: Vec<ResourceId>,
     /// Checks that changed; `None` for those that are gone.
     pub checks: Vec<(CheckRef, Option<Arc<CheckEntry>>)>,
+    /// Nodes that changed, or something on them; their names in lower case.
+    pub nodes: Vec<String>,
+    /// Sessions that were created or are gone.
+    pub sessions: Vec<SessionRef>,
+    /// Locks whose claims changed.
+    pub locks: Vec<LockRef>,
 }
 
 /// What a subscriber is told next.

@@ -12,6 +12,7 @@ use weir_store::{Compare, Store, Txn, list_and_watch};
 use crate::catalog::{Catalog, Topic};
 use crate::changes::Changes;
 use crate::health::Monitor;
+use crate::lease::Keeper;
 use crate::proxies::Proxies;
 use crate::turns::Turns;
 use crate::{Error, Settings, follow, keys};
@@ -33,6 +34,7 @@ pub struct Control {
     settings: Settings,
     catalog: Arc<Catalog>,
     pub(crate) monitor: Arc<Monitor>,
+    pub(crate) keeper: Arc<Keeper>,
     proxies: Proxies,
     pub(crate) turns: Turns,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -62,14 +64,20 @@ impl Control {
             settings,
             catalog,
             monitor,
+            keeper: Arc::new(Keeper::new()),
             proxies: Proxies::default(),
             turns: Turns::default(),
             tasks: std::sync::Mutex::new(vec![follower]),
         });
         control.register_own_node().await?;
         let health = tokio::spawn(crate::health::run(Arc::downgrade(&control), control.changes()));
+        let leases = tokio::spawn(crate::lease::run(Arc::downgrade(&control), control.changes()));
         let cleanup = tokio::spawn(crate::resources::clean_up_at_start(Arc::downgrade(&control)));
-        control.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend([health, cleanup]);
+        control
+            .tasks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .extend([health, leases, cleanup]);
         Ok(control)
     }
 
