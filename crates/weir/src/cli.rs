@@ -5,6 +5,7 @@
 
 pub(crate) mod address;
 pub(crate) mod intercept;
+pub(crate) mod lock;
 pub(crate) mod operator;
 pub(crate) mod roles;
 pub(crate) mod simulate;
@@ -22,6 +23,7 @@ Examples:
   weir apply -f canary.yaml                change routing
   weir get services                        what is registered, and how it is
   weir explain GET http://shop.example/    why a request goes where it goes
+  weir lock nightly -- ./report.sh         one at a time, wherever it is started
   weir simulate outage.yaml                what a policy does when things fail
 
 `weir COMMAND --help` tells more about one command.";
@@ -66,6 +68,10 @@ pub(crate) enum Command {
     Delete(operator::DeleteArgs),
     /// Show where a request would go, and why
     Explain(operator::ExplainArgs),
+    /// Run a command while it holds a lock
+    Lock(Box<lock::LockArgs>),
+    /// Take a lock away from its holders
+    Unlock(lock::UnlockArgs),
     /// Try policies on virtual time: clients, servers and what goes wrong
     Simulate(simulate::SimulateArgs),
     /// Redirect an application's connections to its sidecar, with nftables

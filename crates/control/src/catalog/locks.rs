@@ -88,6 +88,10 @@ impl Locks {
         self.locks.iter()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.locks.len()
+    }
+
     /// The claims of all locks.
     pub(crate) fn claims(&self) -> usize {
         self.claims

@@ -160,6 +160,17 @@ impl Catalog {
         })
     }
 
+    /// How many sessions there are, in all namespaces.
+    pub fn session_count(&self) -> usize {
+        self.state().sessions.len()
+    }
+
+    /// How many locks somebody holds, and how many claims there are on them, in all namespaces.
+    pub fn lock_counts(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.locks.len(), state.locks.claims())
+    }
+
     /// The declared resources in force.
     pub fn resources(&self) -> View<Arc<ResourceSet>> {
         self.view(&Topic::Resources, |state| Arc::clone(&state.declared.set))
