@@ -136,13 +136,11 @@ fn observe(server: u16, stop: &AtomicBool) -> Vec<Seen> {
         {
             let lock = response.json();
             let claims = |field: &str| lock[field].as_array().unwrap().clone();
-            let holders = claims("holders");
+            let (holders, waiters) = (claims("holders"), claims("waiters"));
             let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-            let line = holders
-                .iter()
-                .chain(&claims("waiters"))
-                .map(|claim| (text(&claim["claim"]), text(&claim["token"])));
-            seen.push(Seen { holders: holders.len(), line: line.collect() });
+            let line = holders.iter().chain(&waiters);
+            let line = line.map(|claim| (text(&claim["claim"]), text(&claim["token"]))).collect();
+            seen.push(Seen { holders: holders.len(), line });
         }
         std::thread::sleep(Duration::from_millis(5));
     }

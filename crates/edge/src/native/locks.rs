@@ -79,10 +79,9 @@ impl NativeApi {
         let id = input.claim.clone().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
         let name = ClaimRef::new(lock.clone(), id);
         let new = self.new_claim(name.clone(), &input)?;
-        // Whoever hangs up, or has waited in vain, must not be in the line any more.
+        // Whoever hangs up must not be in the line any more; a claim that was there before stays.
         let is_new = self.control.claim(&name).is_err();
-        let withdraws = is_new && !input.keep;
-        let mut place = Place { control: withdraws.then(|| Arc::clone(&self.control)), name };
+        let mut place = Place { control: Arc::clone(&self.control), name, withdraws: is_new && !input.keep };
         let wait = input.wait.unwrap_or_default().0;
         let closing = async { request.server_closing().await };
         let acquired = tokio::select! {
@@ -93,7 +92,7 @@ impl NativeApi {
         };
         match acquired {
             Acquired::Held(claim) => {
-                place.control = None;
+                place.withdraws = false;
                 Ok(ok(&self.claim_answer(&claim)))
             }
             Acquired::Waiting(claim) if input.keep => Ok(ok(&self.claim_answer(&claim))),
@@ -129,7 +128,7 @@ impl NativeApi {
         let who: Vec<_> = who.collect();
         let by = if who.is_empty() { String::new() } else { format!(" by {}", who.join(", ")) };
         let message = format!("lock `{}` is held{by}", lock.name);
-        Refusal::new(StatusCode::CONFLICT, Problem::new(message))
+        Refusal::new(StatusCode::LOCKED, Problem::new(message))
     }
 
     async fn release(&self, lock: LockRef, input: ReleaseLock) -> Result<Response, Refusal> {
@@ -166,16 +165,18 @@ impl NativeApi {
     }
 }
 
-/// A claim that is withdrawn when it is dropped, unless it is let go of.
+/// A place in the line.
 struct Place {
-    control: Option<Arc<Control>>,
+    control: Arc<Control>,
     name: ClaimRef,
+    /// Whether the claim goes with it.
+    withdraws: bool,
 }
 
 impl Place {
     async fn withdraw(&mut self) -> Result<(), Error> {
-        let Some(control) = self.control.take() else { return Ok(()) };
-        match control.release_claim(&self.name).await {
+        self.withdraws = false;
+        match self.control.release_claim(&self.name).await {
             Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -184,10 +185,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(control) = self.control.take() else { return };
-        let name = self.name.clone();
-        // If it fails, the claim ends with its time.
-        tokio::spawn(async move { control.release_claim(&name).await });
+        if self.withdraws {
+            let (control, name) = (Arc::clone(&self.control), self.name.clone());
+            // If it fails, the claim ends with its time.
+            tokio::spawn(async move { control.release_claim(&name).await });
+        }
     }
 }
 

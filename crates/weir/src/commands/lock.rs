@@ -100,10 +100,11 @@ pub(super) async fn unlock(args: &UnlockArgs) -> Result<Exit, Failure> {
     let client = server_client::client(&args.server)?;
     let path = hold::path(&args.name, &args.namespace, "release");
     let body = ReleaseLock { claim: None, force: true, token: args.token.clone() };
-    let released: Released = client
-        .send_json(http::Method::POST, &path, hold::JSON, &body)
-        .await
-        .map_err(|error| server_client::failure(&error).hint("weir get locks"))?;
+    let released: Released =
+        client.send_json(http::Method::POST, &path, hold::JSON, &body).await.map_err(|error| {
+            let failure = server_client::failure(&error);
+            if failure.exit == Exit::NotFound { failure.hint("weir get locks") } else { failure }
+        })?;
     output::print(&format!("lock {} taken away from {}\n", args.name, holders(released.released)));
     Ok(Exit::Done)
 }

@@ -40,11 +40,14 @@ async fn a_lock_goes_from_hand_to_hand_with_rising_tokens() {
     assert_eq!((again.held, &again.claim.token), (true, &first.claim.token));
     assert_eq!(
         api.ask("POST", ACQUIRE, "").await,
-        (StatusCode::CONFLICT, "lock `report` is held by me".to_owned())
+        (StatusCode::LOCKED, "lock `report` is held by me".to_owned())
     );
     assert_eq!(line(&api).await, Some((vec!["a".to_owned()], vec![])), "it was withdrawn");
     let waits: ClaimAnswer = api.answer("POST", ACQUIRE, r#"{"claim": "b", "keep": true}"#).await;
     assert_eq!((waits.held, waits.claim.place), (false, 1));
+    let gives_up = api.ask("POST", ACQUIRE, r#"{"claim": "b"}"#).await;
+    assert_eq!((gives_up.0, line(&api).await), (StatusCode::LOCKED, Some((vec!["a".to_owned()], vec![]))));
+    let waits: ClaimAnswer = api.answer("POST", ACQUIRE, r#"{"claim": "b", "keep": true}"#).await;
     let check = |token: &str| format!("/weir/v1/locks/report/check?token={token}");
     let current: ClaimAnswer = api.answer("GET", &check(&first.claim.token), "").await;
     assert_eq!(current.claim.holder, "me");

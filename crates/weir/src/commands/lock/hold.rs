@@ -124,14 +124,17 @@ impl Lock {
                     is_known = true;
                 }
                 Ok(_) => {}
-                Err(ClientError::Refused { status: StatusCode::CONFLICT, .. }) if left.is_zero() => {
-                    return Ok(Held::ByOthers);
-                }
+                Err(ClientError::Refused { status: StatusCode::LOCKED, .. }) => return Ok(Held::ByOthers),
                 Err(error) if is_known && is_passing(&error) && !left.is_zero() => sleep(RETRY_PAUSE).await,
                 // Its time was over while the server could not be reached: it begins anew, at the end of the line.
-                Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) if is_known => {}
+                Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) if is_known => {
+                    is_known = false
+                }
                 Err(error) => {
-                    self.release().await;
+                    // Where no server answers there is nothing to release.
+                    if is_known || !is_passing(&error) {
+                        self.release().await;
+                    }
                     return Err(server_client::failure(&error));
                 }
             }
