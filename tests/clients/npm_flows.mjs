@@ -240,6 +240,52 @@ const flows = {
     await refused(404, () => consul.kv.keys(`${root}/`));
   },
 
+  async sessions() {
+    const name = fresh("session");
+    const { ID } = await consul.session.create({ name, ttl: "30s", lockdelay: "5s", behavior: "delete" });
+    const shown = await consul.session.info(ID);
+    assert.deepEqual([shown.ID, shown.Name, shown.TTL, shown.LockDelay], [ID, name, "30s", 5_000_000_000]);
+    assert.ok((await consul.session.list()).some((session) => session.ID === ID));
+    assert.ok((await consul.session.node(shown.Node)).some((session) => session.ID === ID));
+    assert.equal((await consul.session.renew(ID))[0].ID, ID);
+    await consul.session.destroy(ID);
+    assert.equal(await consul.session.info(ID), undefined);
+    await refused(404, () => consul.session.renew(ID));
+  },
+
+  async locks_on_keys() {
+    const key = fresh("lock");
+    const create = async () => (await consul.session.create({ lockdelay: "0s", ttl: "10s" })).ID;
+    const [a, b] = [await create(), await create()];
+    assert.equal(await consul.kv.set({ key, value: "a", acquire: a }), true);
+    assert.ok(!(await consul.kv.set({ key, value: "b", acquire: b })));
+    const held = await consul.kv.get(key);
+    assert.deepEqual([held.Session, held.LockIndex, held.Value], [a, 1, "a"]);
+    const { seen, done } = watch(consul.kv.get, { key }, (data) => data && !data.Session);
+    await until("the first look", () => seen.length === 1);
+    await consul.session.destroy(a);
+    await done;
+    assert.equal(await consul.kv.set({ key, value: "b", acquire: b }), true);
+    assert.equal(await consul.kv.set({ key, value: "", release: b }), true);
+    await refused(500, () => consul.kv.set({ key, value: "", acquire: randomUUID() }));
+    await consul.session.destroy(b);
+    await consul.kv.del(key);
+  },
+
+  async transactions() {
+    const root = fresh("txn");
+    const op = (Verb, key, value = "") => ({
+      KV: { Verb, Key: `${root}/${key}`, Value: Buffer.from(value).toString("base64") },
+    });
+    const { Results } = await consul.transaction.create([op("set", "a", "1"), op("set", "b", "2"), op("get", "a")]);
+    assert.deepEqual(Results.map(({ KV }) => KV.Key), [`${root}/a`, `${root}/b`, `${root}/a`]);
+    assert.equal(Buffer.from(Results[2].KV.Value, "base64").toString(), "1");
+    await refused(409, () => consul.transaction.create([op("set", "c"), op("get", "missing")]));
+    assert.equal(await consul.kv.get(`${root}/c`), undefined);
+    await consul.transaction.create([op("delete-tree", "")]);
+    await refused(404, () => consul.kv.keys(`${root}/`));
+  },
+
   async watch_of_a_service() {
     const name = fresh("web");
     const { seen, done } = watch(consul.health.service, { service: name, passing: true }, (data) => data.length === 2);

@@ -6,6 +6,7 @@ Works with python-consul and py-consul, whichever is installed, and with a real 
 line per flow that fails and a last line with the counts; the exit status is 1 if any failed.
 """
 
+import base64
 import contextlib
 import http.server
 import socket
@@ -459,6 +460,125 @@ class Flows:
         assert int(after) > int(index) and entry["Value"] == b"2", entry
         self.c.kv.delete(key)
 
+    # sessions, locks on keys, transactions
+
+    def session(self, **more):
+        return self.c.session.create(**{"name": self.fresh("session"), "lock_delay": 0, **more})
+
+    def session_lives(self):
+        name = self.fresh("session")
+        session = self.c.session.create(name=name, ttl=30, lock_delay=5, behavior="delete")
+        shown = self.c.session.info(session)[1]
+        assert (shown["ID"], shown["Name"], shown["Behavior"]) == (session, name, "delete"), shown
+        assert (shown["TTL"], shown["LockDelay"]) == ("30s", 5_000_000_000), shown
+        assert shown["CreateIndex"] > 0 and shown["Node"], shown
+        assert session in [entry["ID"] for entry in self.c.session.list()[1]]
+        assert session in [entry["ID"] for entry in self.c.session.node(shown["Node"])[1]]
+        assert self.c.session.renew(session)["ID"] == session
+        assert self.c.session.destroy(session) is True
+        assert not self.c.session.info(session)[1]
+        refused(404, lambda: self.c.session.renew(session))
+        assert self.c.session.destroy(session) is True
+
+    def session_blocking(self):
+        index = self.c.session.list()[0]
+        timer = threading.Timer(0.2, lambda: consul.Consul(self.c.http.host, self.c.http.port).session.create(ttl=10))
+        timer.start()
+        after, sessions = self.c.session.list(index=index, wait="15s")
+        timer.join()
+        assert int(after) > int(index) and sessions, (index, after)
+
+    def kv_lock(self):
+        key, (a, b) = self.fresh("lock"), (self.session(), self.session())
+        assert self.c.kv.put(key, "a", acquire=a) is True
+        assert self.c.kv.put(key, "a", acquire=a) is True
+        assert self.c.kv.put(key, "b", acquire=b) is False
+        entry = self.c.kv.get(key)[1]
+        assert (entry["Session"], entry["LockIndex"], entry["Value"]) == (a, 1, b"a"), entry
+        assert self.c.kv.put(key, "b", release=b) is False
+        assert self.c.kv.put(key, "", release=a) is True
+        assert "Session" not in self.c.kv.get(key)[1]
+        assert self.c.kv.put(key, "b", acquire=b) is True
+        assert self.c.kv.get(key)[1]["LockIndex"] == 2
+        refused(500, lambda: self.c.kv.put(key, "c", acquire=str(uuid.uuid4())))
+        for session in (a, b):
+            self.c.session.destroy(session)
+        entry = self.c.kv.get(key)[1]
+        assert "Session" not in entry and entry["LockIndex"] == 2, entry
+        self.c.kv.delete(key)
+
+    def kv_lock_delay_and_delete(self):
+        key = self.fresh("lock")
+        first, second = self.session(lock_delay=1, behavior="delete"), self.session()
+        assert self.c.kv.put(key, "1", acquire=first) is True
+        self.c.session.destroy(first)
+        assert self.c.kv.get(key)[1] is None, "it is deleted with its session"
+        assert self.c.kv.put(key, "2", acquire=second) is False, "within the lock delay"
+        until("the end of the delay", lambda: self.c.kv.put(key, "2", acquire=second))
+        self.c.session.destroy(second)
+        self.c.kv.delete(key)
+
+    def leader_election(self):
+        """The recipe of Consul's guides: acquire, or wait for the key to change and try again."""
+        key, leaders, within = self.fresh("leader"), [], []
+
+        def candidate(number):
+            c = consul.Consul(self.c.http.host, self.c.http.port)
+            session = c.session.create(ttl=10, lock_delay=0)
+            index = None
+            while not c.kv.put(key, str(number), acquire=session):
+                index, entry = c.kv.get(key, index=index, wait="5s")
+                if entry is None or "Session" not in entry:
+                    index = None
+            within.append(number)
+            assert len(within) == 1, within
+            leaders.append(number)
+            time.sleep(0.05)
+            within.remove(number)
+            assert c.kv.put(key, "", release=session) is True
+            c.session.destroy(session)
+
+        threads = [threading.Thread(target=candidate, args=(number,)) for number in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert sorted(leaders) == [0, 1, 2, 3, 4], leaders
+        assert self.c.kv.get(key)[1]["LockIndex"] == 5
+        self.c.kv.delete(key)
+
+    def session_ends_with_its_check(self):
+        check, key = self.fresh("check"), self.fresh("lock")
+        self.c.agent.check.register(check, check=consul.Check.ttl("60s"))
+        self.c.agent.check.ttl_pass(check)
+        session = self.session(checks=[check])
+        assert self.c.kv.put(key, "", acquire=session) is True
+        self.c.agent.check.ttl_fail(check)
+        until("the session to end", lambda: not self.c.session.info(session)[1])
+        assert "Session" not in self.c.kv.get(key)[1]
+        refused(500, lambda: self.session(checks=[check]))
+        self.c.agent.check.deregister(check)
+        self.c.kv.delete(key)
+
+    def transactions(self):
+        root, session = self.fresh("txn"), self.session()
+
+        def op(verb, key, value="", **more):
+            encoded = base64.b64encode(value.encode()).decode()
+            return {"KV": {"Verb": verb, "Key": f"{root}/{key}", "Value": encoded, **more}}
+
+        done = self.c.txn.put([op("set", "a", "1"), op("lock", "b", "2", Session=session), op("get", "a")])
+        results = [result["KV"] for result in done["Results"]]
+        assert [result["Key"] for result in results] == [f"{root}/a", f"{root}/b", f"{root}/a"], done
+        assert results[1]["Session"] == session and base64.b64decode(results[2]["Value"]) == b"1", done
+        refused(409, lambda: self.c.txn.put([op("set", "c", "3"), op("check-not-exists", "a")]))
+        assert self.c.kv.get(f"{root}/c")[1] is None, "nothing of it was done"
+        stale = results[0]["ModifyIndex"] + 1
+        refused(409, lambda: self.c.txn.put([op("cas", "a", "4", Index=stale)]))
+        tree = self.c.txn.put([op("get-tree", ""), op("delete-tree", "")])["Results"]
+        assert len(tree) == 2 and self.c.kv.get(f"{root}/", recurse=True)[1] is None, tree
+        self.c.session.destroy(session)
+
     # discovery as consumers see it end to end
 
     def three_instances_one_fails(self):
@@ -482,7 +602,7 @@ def main():
     names = [
         name
         for name, member in vars(Flows).items()
-        if callable(member) and not name.startswith("_") and name not in ("fresh", "service", "health", "own_check")
+        if callable(member) and not name.startswith("_") and name not in ("fresh", "service", "session", "health", "own_check")
     ]
     names = sys.argv[3:] or names
     failed = 0

@@ -6,12 +6,14 @@
 //! holds shapes only: no transport, and no judgement of what the values mean.
 
 pub mod answer;
+pub mod lock;
 pub mod request;
 pub mod view;
 
 pub use answer::{
     Applied, Change, Deleted, ErrorAnswer, HeardAnswer, IgnoredField, List, PositionAnswer, Problem, Warning,
 };
+pub use lock::{AcquireLock, ClaimAnswer, ClaimView, LockView, ReleaseLock, Released, RenewLock};
 pub use request::{CheckInput, HeartbeatInput, RegisterInstance, SourceText, Sources};
 pub use view::{
     ChangeSetView, HealthCounts, Heartbeats, InstanceView, NodeView, ProxyView, RejectionView, ReplicaView,

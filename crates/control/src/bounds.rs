@@ -18,6 +18,10 @@ pub const SERVICE_TOMBSTONES_MAX: usize = 16_384;
 pub const NODE_TOMBSTONES_MAX: usize = 16_384;
 /// Deleted KV keys whose last index is remembered.
 pub const KV_TOMBSTONES_MAX: usize = 65_536;
+/// Sessions that are gone whose last index is remembered.
+pub const SESSION_TOMBSTONES_MAX: usize = 16_384;
+/// Locks that are gone whose last index is remembered.
+pub const LOCK_TOMBSTONES_MAX: usize = 16_384;
 /// Changes that a subscriber may lag behind before it must look at everything anew.
 pub const CHANGES_MAX: usize = 4096;
 /// Pause before a broken store watch is opened again, at first.
@@ -34,6 +38,50 @@ pub const CHECK_OUTPUT_BYTES_MAX: usize = weir_model::validate::CHECK_TEXT_BYTES
 pub const KV_VALUE_BYTES_MAX: usize = 512 * 1024;
 /// Keys that a recursive KV delete removes in one transaction; more are removed in several.
 pub const KV_DELETE_KEYS_MAX: usize = 4096;
+
+/// Operations in one KV transaction.
+pub const KV_TXN_OPS_MAX: usize = 128;
+
+/// Keys of one prefix that an operation of a transaction reads or deletes.
+pub const KV_TXN_KEYS_MAX: usize = 256;
+
+/// Sessions at one time.
+pub const SESSIONS_MAX: usize = 131_072;
+/// The shortest TTL of a session.
+pub const SESSION_TTL_MIN: Duration = Duration::from_secs(10);
+/// The longest TTL of a session.
+pub const SESSION_TTL_MAX: Duration = Duration::from_secs(86_400);
+/// The longest time for which keys cannot be locked after their session's end.
+pub const LOCK_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Checks that one session relies on.
+pub const SESSION_CHECKS_MAX: usize = 64;
+/// Keys that a session's end releases in one transaction; more are released in several.
+pub const SESSION_END_KEYS_MAX: usize = 128;
+
+/// Claims on all locks together.
+pub const CLAIMS_MAX: usize = 131_072;
+/// Claims on one lock, those that hold it included.
+pub const LOCK_CLAIMS_MAX: usize = 1024;
+/// Claims that may hold one lock at a time.
+pub const LOCK_COUNT_MAX: u32 = 1000;
+/// The shortest life of a claim that is not renewed.
+pub const CLAIM_TTL_MIN: Duration = Duration::from_secs(1);
+/// The longest life of a claim that is not renewed.
+pub const CLAIM_TTL_MAX: Duration = Duration::from_secs(86_400);
+/// Bytes of a claim's id.
+pub const CLAIM_ID_BYTES_MAX: usize = 64;
+/// Bytes of what a claim says about its holder.
+pub const HOLDER_BYTES_MAX: usize = 256;
+/// How long one call may wait for a lock; whoever wants to wait longer calls again.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Pause before the end of a session or claim is tried again.
+pub const LEASE_RETRY: Duration = Duration::from_secs(1);
+/// Ends of sessions and claims under way at one time.
+pub const LEASE_ENDS_MAX: usize = 64;
+/// How often the time of sessions and claims is looked at.
+pub const LEASE_TICK: Duration = Duration::from_millis(500);
+/// When it was not looked at for so long, this process stood still, and everything has its full time again.
+pub const LEASE_STANDSTILL: Duration = Duration::from_secs(3);
 
 /// Bytes of one stored piece of a change set.
 pub const CHANGE_SET_PART_BYTES_MAX: usize = 256 * 1024;

@@ -8,9 +8,11 @@ mod effects;
 mod endpoints;
 mod entry;
 mod kv;
+mod locks;
 mod ordered;
 mod registry;
 mod resync;
+mod sessions;
 mod state;
 mod topic;
 mod views;
@@ -30,6 +32,7 @@ pub use entry::{
     CheckEntry, CheckRef, InstanceEntry, InstanceRef, NodeEntry, NodeView, Residents, ServiceMember,
     ServiceSummary, Versioned, View,
 };
+pub(crate) use locks::LockSlot;
 pub(crate) use registry::NodeSlot;
 pub(crate) use state::State;
 pub use topic::Topic;

@@ -7,6 +7,8 @@ use tokio::sync::broadcast;
 use weir_model::{Position, ResourceId, ServiceRef};
 
 use crate::catalog::{CheckEntry, CheckRef};
+use crate::lock::LockRef;
+use crate::session::SessionRef;
 
 /// What one revision changed.
 #[derive(Clone, Debug)]
@@ -23,6 +25,12 @@ pub struct Change {
     pub checks: Vec<(CheckRef, Option<Arc<CheckEntry>>)>,
     /// Whether a replica came or went.
     pub replicas: bool,
+    /// Nodes that changed, or something on them; their names in lower case.
+    pub nodes: Vec<String>,
+    /// Sessions that were created or are gone.
+    pub sessions: Vec<SessionRef>,
+    /// Locks whose claims changed.
+    pub locks: Vec<LockRef>,
 }
 
 /// What a subscriber is told next.

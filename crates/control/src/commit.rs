@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use weir_model::{Position, Revision};
-use weir_store::{Compare, Key, Txn};
+use weir_store::{Compare, Key, LeaseId, Txn, Value, Written};
 
 use crate::bounds::COMMIT_RETRIES_MAX;
 use crate::catalog::State;
@@ -22,6 +22,8 @@ pub struct Committed {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     txn: Txn,
+    /// Whether the store is to be asked though there is nothing to write.
+    confirm: bool,
 }
 
 impl Plan {
@@ -30,18 +32,27 @@ impl Plan {
         Self::default()
     }
 
-    /// Nothing to do but to find out from the store whether a key still is as it was at this revision.
-    pub(crate) fn only_if(key: Key, modify_revision: Revision) -> Self {
-        let mut plan = Self::nothing();
-        plan.expect(key, modify_revision);
-        plan
+    /// Has the store confirm the conditions even if nothing is to be written.
+    pub(crate) fn confirm(&mut self) {
+        self.confirm = true;
     }
 
     /// Commits only if a key is as it was at this revision (0: absent).
     pub(crate) fn expect(&mut self, key: Key, modify_revision: Revision) {
-        if !self.txn.compares.iter().any(|compare| *compare.key() == key) {
+        if !self.is_about(&key) {
             self.txn.compares.push(Compare::unchanged(key, modify_revision));
         }
+    }
+
+    /// Commits only if a key is there, whatever it holds.
+    pub(crate) fn expect_there(&mut self, key: Key) {
+        if !self.is_about(&key) {
+            self.txn.compares.push(Compare::Exists(key));
+        }
+    }
+
+    fn is_about(&self, key: &Key) -> bool {
+        self.txn.compares.iter().any(|compare| compare.key() == key)
     }
 
     pub(crate) fn put<T: Serialize>(&mut self, key: Key, value: &T) -> Result<(), Error> {
@@ -54,6 +65,11 @@ impl Plan {
         self.txn.writes.push(weir_store::Op::Put { key, value, lease: None });
     }
 
+    /// Puts a mark that goes with a lease.
+    pub(crate) fn mark_leased(&mut self, key: Key, lease: LeaseId) {
+        self.txn.writes.push(weir_store::Op::Put { key, value: Value::from(&b"1"[..]), lease: Some(lease) });
+    }
+
     pub(crate) fn delete(&mut self, key: Key) {
         self.txn.writes.push(weir_store::Op::Delete(key));
     }
@@ -63,7 +79,7 @@ impl Plan {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.txn.writes.is_empty()
+        self.txn.writes.is_empty() && !self.confirm
     }
 
     /// The key that stands for all of it when several want to write the same: the first that it names.
@@ -84,14 +100,36 @@ impl Control {
         what: impl Fn() -> String,
         mut decide: impl FnMut(&State) -> Result<Plan, Error>,
     ) -> Result<Committed, Error> {
+        let done = self.execute_if(what, |state| Ok(Ok(decide(state)?))).await?;
+        Ok(done.unwrap_or_else(|never: std::convert::Infallible| match never {}))
+    }
+
+    /// As [`Control::execute`], for what may be declined as things stand, which is not an error. It is declined or
+    /// found missing only on a state that is as new as the store.
+    pub(crate) async fn execute_if<No>(
+        &self,
+        what: impl Fn() -> String,
+        mut decide: impl FnMut(&State) -> Result<Result<Plan, No>, Error>,
+    ) -> Result<Result<Committed, No>, Error> {
         let mut turn = None;
+        let mut newest = false;
         for attempt in 0..COMMIT_RETRIES_MAX {
-            let (plan, position) = {
+            let (decided, position) = {
                 let state = self.catalog().state();
-                (decide(&state)?, state.position)
+                (decide(&state), state.position)
+            };
+            let plan = match decided {
+                Ok(Err(_)) | Err(Error::NotFound { .. }) if !newest => {
+                    self.consistent().await?;
+                    newest = true;
+                    continue;
+                }
+                Ok(Err(no)) => return Ok(Err(no)),
+                Ok(Ok(plan)) => plan,
+                Err(error) => return Err(error),
             };
             if plan.is_empty() {
-                return Ok(Committed { position, changed: false });
+                return Ok(Ok(Committed { position, changed: false }));
             }
             if let Some(subject) = plan.subject()
                 && turn.is_none()
@@ -101,7 +139,7 @@ impl Control {
                 continue;
             }
             if let Some(committed) = self.commit(plan).await? {
-                return Ok(committed);
+                return Ok(Ok(committed));
             }
         }
         Err(Error::Conflict { what: what() })
@@ -111,6 +149,12 @@ impl Control {
     pub(crate) async fn commit(&self, plan: Plan) -> Result<Option<Committed>, Error> {
         let outcome = self.store().commit(plan.txn).await?;
         self.catalog().visible(outcome.position.revision).await?;
-        Ok(outcome.succeeded.then_some(Committed { position: outcome.position, changed: true }))
+        let is_change = |written: &Written| match written {
+            Written::Put(_) => true,
+            Written::Deleted(before) => before.is_some(),
+            Written::RangeDeleted(count) => *count > 0,
+        };
+        let changed = outcome.writes.iter().any(is_change);
+        Ok(outcome.succeeded.then_some(Committed { position: outcome.position, changed }))
     }
 }

@@ -14,6 +14,7 @@ use crate::bounds::HEARTBEATS_WAITING_MAX;
 use crate::catalog::{Catalog, Topic};
 use crate::changes::Changes;
 use crate::health::Monitor;
+use crate::lease::Keeper;
 use crate::proxies::Proxies;
 use crate::replicas::Membership;
 use crate::turns::Turns;
@@ -36,6 +37,7 @@ pub struct Control {
     settings: Settings,
     catalog: Arc<Catalog>,
     pub(crate) monitor: Arc<Monitor>,
+    pub(crate) keeper: Arc<Keeper>,
     proxies: Proxies,
     pub(crate) turns: Turns,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -75,6 +77,7 @@ impl Control {
             settings,
             catalog,
             monitor,
+            keeper: Arc::new(Keeper::new()),
             proxies: Proxies::default(),
             turns: Turns::default(),
             tasks: std::sync::Mutex::new(vec![follower]),
@@ -84,8 +87,9 @@ impl Control {
         });
         control.register_own_node().await?;
         let health = tokio::spawn(crate::health::run(Arc::downgrade(&control), control.changes()));
+        let leases = tokio::spawn(crate::lease::run(Arc::downgrade(&control), control.changes()));
         let cleanup = tokio::spawn(crate::resources::clean_up_at_start(Arc::downgrade(&control)));
-        let mut tasks = vec![health, cleanup];
+        let mut tasks = vec![health, leases, cleanup];
         if let (Some(replica), Some(lease)) = (control.settings.replica.clone(), lease) {
             let store = Arc::clone(&control.store);
             tasks.push(tokio::spawn(replicas::stay(Arc::downgrade(&control), store, replica, lease)));

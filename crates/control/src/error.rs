@@ -33,6 +33,12 @@ pub enum Error {
         /// What was fought over.
         what: String,
     },
+    /// As things stand it cannot be done; nothing was written.
+    #[error("{reason}")]
+    Refused {
+        /// What stands against it.
+        reason: String,
+    },
     /// A value is larger than its bound; nothing was written.
     #[error("{what} is {actual}, more than the {max} allowed")]
     TooLarge {
@@ -88,6 +94,10 @@ pub struct Problem {
 impl Error {
     pub(crate) fn invalid(path: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid { path: path.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn refused(reason: impl Into<String>) -> Self {
+        Self::Refused { reason: reason.into() }
     }
 
     pub(crate) fn not_found(kind: &str, name: &str) -> Self {

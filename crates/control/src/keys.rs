@@ -6,6 +6,11 @@
 //! /weir/v1/instance/<ns>/<node>/<id>            Instance
 //! /weir/v1/check/<ns>/<node>/<id>               Check
 //! /weir/v1/kv/<ns>/<key>                        KV: a JSON header line, then the raw bytes
+//! /weir/v1/kl/<ns>/<key>                        the KV key has been locked; goes with the key
+//! /weir/v1/kd/<ns>/<key>                        the KV key cannot be locked; ends with its lease
+//! /weir/v1/session/<ns>/<id>                    Session
+//! /weir/v1/lock/<ns>/<lock>                     Lock
+//! /weir/v1/claim/<ns>/<lock>/<id>               Claim
 //! /weir/v1/changeset/cluster/<id>/<n>           change set: n = 0 its manifest, then its parts
 //! /weir/v1/checkpoint/cluster/<id>/<n>          all resources after change set <id>, in parts
 //! /weir/v1/replica/cluster/<id>                 Replica, under its lease
@@ -24,6 +29,13 @@ pub(crate) const NODE: &str = "node";
 pub(crate) const INSTANCE: &str = "instance";
 pub(crate) const CHECK: &str = "check";
 pub(crate) const KV: &str = "kv";
+/// Marks a KV key that has been locked since it was created. Its kind is as short as that of KV keys, so that every KV
+/// key has room for it.
+pub(crate) const KV_LOCKED: &str = "kl";
+pub(crate) const KV_DELAYED: &str = "kd";
+pub(crate) const SESSION: &str = "session";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const CLAIM: &str = "claim";
 pub(crate) const CHANGE_SET: &str = "changeset";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const HEAD: &str = "head";
@@ -37,6 +49,10 @@ pub(crate) enum Place<'a> {
     Instance { namespace: &'a str, node: &'a str, id: &'a str },
     Check { namespace: &'a str, node: &'a str, id: &'a str },
     Kv { namespace: &'a str, key: &'a str },
+    KvDelayed { namespace: &'a str, key: &'a str },
+    Session { namespace: &'a str, id: &'a str },
+    Lock { namespace: &'a str, name: &'a str },
+    Claim { namespace: &'a str, lock: &'a str, id: &'a str },
     ChangeSet { id: &'a str, part: u32 },
     Checkpoint { id: &'a str, part: u32 },
     Head,
@@ -57,6 +73,13 @@ pub(crate) fn place(key: &Key) -> Option<Place<'_>> {
             Place::Check { namespace, node, id }
         }
         KV => Place::Kv { namespace, key: tail },
+        KV_DELAYED => Place::KvDelayed { namespace, key: tail },
+        SESSION => Place::Session { namespace, id: tail },
+        LOCK => Place::Lock { namespace, name: tail },
+        CLAIM => {
+            let (lock, id) = tail.split_once('/')?;
+            Place::Claim { namespace, lock, id }
+        }
         CHANGE_SET => {
             let (id, part) = tail.split_once('/')?;
             Place::ChangeSet { id, part: part.parse().ok()? }
@@ -101,6 +124,26 @@ pub(crate) fn kv(namespace: &str, key: &str) -> Result<Key, Error> {
     Ok(Key::new(KV, namespace, key)?)
 }
 
+pub(crate) fn kv_locked(namespace: &str, key: &str) -> Result<Key, Error> {
+    Ok(Key::new(KV_LOCKED, namespace, key)?)
+}
+
+pub(crate) fn kv_delayed(namespace: &str, key: &str) -> Result<Key, Error> {
+    Ok(Key::new(KV_DELAYED, namespace, key)?)
+}
+
+pub(crate) fn session(namespace: &str, id: &str) -> Result<Key, Error> {
+    Ok(Key::new(SESSION, namespace, id)?)
+}
+
+pub(crate) fn lock(namespace: &str, name: &str) -> Result<Key, Error> {
+    Ok(Key::new(LOCK, namespace, name)?)
+}
+
+pub(crate) fn claim(namespace: &str, lock: &str, id: &str) -> Result<Key, Error> {
+    Ok(Key::new(CLAIM, namespace, &format!("{lock}/{id}"))?)
+}
+
 pub(crate) fn part(kind: &str, id: &str, part: u32) -> Result<Key, Error> {
     // Zero-padded, so that parts come in order.
     Ok(Key::new(kind, CLUSTER, &format!("{id}/{part:06}"))?)
@@ -135,6 +178,11 @@ mod tests {
             Place::Check { namespace: "n", node: "web", id: "service:a" },
         );
         check(kv("default", "a//b/").unwrap(), Place::Kv { namespace: "default", key: "a//b/" });
+        check(kv_delayed("n", "a/b").unwrap(), Place::KvDelayed { namespace: "n", key: "a/b" });
+        check(session("n", "s").unwrap(), Place::Session { namespace: "n", id: "s" });
+        check(lock("n", "a.b").unwrap(), Place::Lock { namespace: "n", name: "a.b" });
+        check(claim("n", "a", "b/c").unwrap(), Place::Claim { namespace: "n", lock: "a", id: "b/c" });
+        assert_eq!(place(&kv_locked("n", "a").unwrap()), None);
         check(part(CHANGE_SET, "00000001-aa", 7).unwrap(), Place::ChangeSet { id: "00000001-aa", part: 7 });
         check(head().unwrap(), Place::Head);
         check(replica("a-1").unwrap(), Place::Replica("a-1"));

@@ -1,8 +1,15 @@
-//! The KV store of applications: values by key, with compare-and-set. Locks and sessions will build on it.
+//! The KV store of applications: values by key, with compare-and-set, locks that belong to sessions, and transactions.
+//!
+//! Every write is a [`Draft`](draft::Draft): operations on a view of the state, from which one store transaction
+//! follows. A key that was never locked is written without looking at it, so that writers do not wait for each other;
+//! the transaction only makes sure that nobody locked it meanwhile.
 
 mod commands;
+mod draft;
 mod entry;
+mod txn;
 
-pub use commands::KvPut;
+pub use commands::{KvLock, KvPut};
 pub use entry::KvEntry;
-pub(crate) use entry::{decode, encode};
+pub(crate) use entry::{Header, decode, encode};
+pub use txn::{KvFault, KvOp, KvResult, KvTxn, KvVerb};

@@ -1,4 +1,4 @@
-//! The control plane's domain: registry, health, KV, declared resources, and the catalog that serves all reads.
+//! The control plane's domain: registry, health, KV, sessions, locks, declared resources, and the catalog that serves all reads.
 //!
 //! ```text
 //! edge ──> command ──> decision (pure, over the catalog's state) ──> store transaction
@@ -22,10 +22,13 @@ mod follow;
 pub mod health;
 mod keys;
 pub mod kv;
+mod lease;
+pub mod lock;
 pub mod proxies;
 pub mod registry;
 mod replicas;
 pub mod resources;
+pub mod session;
 mod settings;
 mod turns;
 

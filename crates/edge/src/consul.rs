@@ -5,7 +5,7 @@
 //! ```
 //!
 //! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have yet
-//! (sessions, ACLs, gRPC checks) is refused by name, whole endpoints with 501, never silently ignored.
+//! (ACLs, events, prepared queries) is refused by name, whole endpoints with 501, never silently ignored.
 //!
 //! Where it differs from Consul on purpose:
 //! - names of services and nodes consist of letters, digits, `_`, `.` and `-`;
@@ -33,7 +33,9 @@ mod options;
 pub(crate) mod own_service;
 mod refusal;
 mod rendered;
+mod session;
 mod status;
+mod txn;
 mod unsupported;
 mod validate;
 mod views;
@@ -62,11 +64,13 @@ const CONSUL_VERSION: &str = "1.21.0";
 const GREETING: &str = "Weir. The Consul-compatible API is at /v1/, the native API at /weir/v1/.\n";
 
 /// The parts of the API whose requests are counted apart, with their names in figures.
-const COUNTED: [(&str, &str); 5] = [
+const COUNTED: [(&str, &str); 7] = [
     ("/v1/agent/", "consul_agent"),
     ("/v1/catalog/", "consul_catalog"),
     ("/v1/health/", "consul_health"),
     ("/v1/kv/", "consul_kv"),
+    ("/v1/session/", "consul_session"),
+    ("/v1/txn", "consul_txn"),
     ("/v1/", "consul_other"),
 ];
 
@@ -89,6 +93,7 @@ impl ConsulApi {
         }
         self.mount_agent(router);
         self.mount_reads(router);
+        self.mount_sessions(router);
         self.mount_unsupported(router);
         router.put("/v1/catalog/register", self.handler(catalog_write::register));
         router.put("/v1/catalog/deregister", self.handler(catalog_write::deregister));
@@ -99,6 +104,20 @@ impl ConsulApi {
             .body_bytes_max(kv::VALUE_BYTES_MAX)
             .too_large(kv::too_large);
         router.add("/v1/kv/", kv);
+        let txn = Route::new()
+            .on(Method::PUT, self.handler(txn::txn))
+            .body_bytes_max(txn::BODY_BYTES_MAX)
+            .too_large(txn::too_large);
+        router.add("/v1/txn", txn);
+    }
+
+    fn mount_sessions(self: &Arc<Self>, router: &mut Router) {
+        router.put("/v1/session/create", self.handler(session::create));
+        router.put("/v1/session/destroy/", self.handler(session::destroy));
+        router.put("/v1/session/renew/", self.handler(session::renew));
+        router.get("/v1/session/info/", self.handler(session::info));
+        router.get("/v1/session/node/", self.handler(session::node));
+        router.get("/v1/session/list", self.handler(session::list));
     }
 
     fn mount_agent(self: &Arc<Self>, router: &mut Router) {

@@ -7,6 +7,7 @@
 mod apply;
 mod figures;
 mod instances;
+mod locks;
 mod nodes;
 mod operate;
 mod read;
@@ -85,6 +86,8 @@ impl NativeApi {
         self.add(router, "/figures", Method::GET, Class::Read, Self::figures);
         self.add(router, "/reports", Method::GET, Class::Read, Self::reports);
         self.add(router, "/routes", Method::GET, Class::Read, Self::routes);
+        self.add(router, "/locks", Method::GET, Class::Read, Self::locks);
+        self.add_lock(router);
         self.add(router, "/changes", Method::GET, Class::Read, Self::changes);
         self.add(router, "/changes/", Method::POST, Class::Write, Self::rollback);
         self.add(router, "/snapshot", Method::GET, Class::Read, Self::snapshot);
@@ -127,6 +130,14 @@ impl NativeApi {
             .on(Method::PUT, self.handler(Class::Write, Self::register))
             .on(Method::DELETE, self.handler(Class::Write, Self::deregister));
         router.add(&format!("{PREFIX}/instances/"), route);
+    }
+
+    /// `/locks/NAME` and what is below it.
+    fn add_lock(self: &Arc<Self>, router: &mut Router) {
+        let route = Route::new()
+            .on(Method::GET, self.handler(Class::Read, Self::lock))
+            .on(Method::POST, self.handler(Class::Write, Self::change_lock));
+        router.add(&format!("{PREFIX}/locks/"), route);
     }
 
     /// A handler that counts, and turns refusals into answers.

@@ -6,6 +6,7 @@
 pub(crate) mod address;
 pub(crate) mod dns;
 pub(crate) mod intercept;
+pub(crate) mod lock;
 pub(crate) mod operator;
 pub(crate) mod roles;
 pub(crate) mod simulate;
@@ -25,6 +26,7 @@ Examples:
   weir get services                        what is registered, and how it is
   weir explain GET http://shop.example/    why a request goes where it goes
   weir top                                 what services do right now
+  weir lock nightly -- ./report.sh         one at a time, wherever it is started
   weir simulate outage.yaml                what a policy does when things fail
 
 `weir COMMAND --help` tells more about one command.";
@@ -71,6 +73,10 @@ pub(crate) enum Command {
     Explain(operator::ExplainArgs),
     /// Show what services do right now: rates, errors, latencies, breakers, limits
     Top(top::TopArgs),
+    /// Run a command while it holds a lock
+    Lock(Box<lock::LockArgs>),
+    /// Take a lock away from its holders
+    Unlock(lock::UnlockArgs),
     /// Try policies on virtual time: clients, servers and what goes wrong
     Simulate(simulate::SimulateArgs),
     /// Redirect an application's connections to its sidecar, with nftables

@@ -5,6 +5,7 @@ mod delete;
 mod explain;
 mod get;
 mod intercept;
+mod lock;
 mod proxy;
 mod serve;
 mod simulate;
@@ -30,6 +31,8 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Delete(args) => block_on(delete::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
         Command::Top(args) => block_on(top::run(&args)),
+        Command::Lock(args) => block_on(lock::run(&args)),
+        Command::Unlock(args) => block_on(lock::unlock(&args)),
         Command::Simulate(args) => simulate::run(&args),
         Command::Intercept(args) => intercept::run(&args),
         Command::Version => {

@@ -2,25 +2,56 @@
 
 use std::process::ExitCode;
 
-/// Why a command ended. The number is the process's exit status.
+/// Why a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// It did what was asked.
-    Done = 0,
+    Done,
     /// Something failed that has no number of its own.
-    Failed = 1,
+    Failed,
     /// The command line or the configuration file is wrong.
-    Usage = 2,
+    Usage,
     /// The documents are wrong or cannot be read, and nothing was changed.
-    Invalid = 3,
+    Invalid,
     /// There is no such thing.
-    NotFound = 4,
+    NotFound,
     /// No server answers.
-    Unreachable = 5,
+    Unreachable,
     /// It could not start: an address or a data directory is in use, or may not be used.
-    CannotStart = 6,
+    CannotStart,
     /// It was applied, and a proxy refused it.
-    Rejected = 7,
+    Rejected,
+    /// A lock was lost, and the command that ran under it was ended.
+    LockLost,
+    /// Others hold the lock.
+    LockHeld,
+    /// The command cannot be run under a lock.
+    CannotRun,
+    /// There is no such command to run under a lock.
+    NoSuchCommand,
+    /// What the command that ran under a lock ended with.
+    Command(u8),
+}
+
+impl Exit {
+    /// The number that the process ends with.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Invalid => 3,
+            Self::NotFound => 4,
+            Self::Unreachable => 5,
+            Self::CannotStart => 6,
+            Self::Rejected => 7,
+            Self::LockLost => 122,
+            Self::LockHeld => 123,
+            Self::CannotRun => 126,
+            Self::NoSuchCommand => 127,
+            Self::Command(code) => code,
+        }
+    }
 }
 
 /// The exit statuses as the help shows them.
@@ -33,11 +64,16 @@ Exit status:
   4  there is no such thing
   5  no server answers
   6  cannot start: an address or the data directory is in use, or may not be used
-  7  applied, but a proxy refused it";
+  7  applied, but a proxy refused it
+`weir lock` ends with the status of its command, or:
+  122  the lock was lost, and the command was ended
+  123  others hold the lock
+  126  the command cannot be started
+  127  there is no such command";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -70,7 +106,7 @@ impl Failure {
     /// The failure for programs: `{"errors": [...], "try": "...", "exit": 4}`.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let errors: Vec<&str> = self.message.lines().collect();
-        let mut value = serde_json::json!({ "errors": errors, "exit": self.exit as u8 });
+        let mut value = serde_json::json!({ "errors": errors, "exit": self.exit.code() });
         if let Some(hint) = &self.hint {
             value["try"] = hint.as_str().into();
         }
@@ -112,8 +148,12 @@ mod tests {
             Exit::Unreachable,
             Exit::CannotStart,
             Exit::Rejected,
+            Exit::LockLost,
+            Exit::LockHeld,
+            Exit::CannotRun,
+            Exit::NoSuchCommand,
         ] {
-            assert!(TABLE.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
+            assert!(TABLE.contains(&format!("\n  {}  ", exit.code())), "{exit:?}");
         }
     }
 

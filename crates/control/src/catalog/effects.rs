@@ -84,7 +84,22 @@ impl Effects {
             Topic::Service(service) => Some(service.clone()),
             _ => None,
         }));
+        let locks = self.touched.iter().filter_map(|topic| match topic {
+            Topic::Lock(lock) => Some(lock.clone()),
+            _ => None,
+        });
+        let sessions = self.touched.iter().filter_map(|topic| match topic {
+            Topic::Session(session) => Some(session.clone()),
+            _ => None,
+        });
+        let nodes = self.touched.iter().filter_map(|topic| match topic {
+            Topic::Node(node) => Some(node.clone()),
+            _ => None,
+        });
         Change {
+            locks: locks.collect(),
+            sessions: sessions.collect(),
+            nodes: nodes.collect(),
             position: self.position,
             services: services.into_iter().collect(),
             resources: std::mem::take(&mut self.resources).into_iter().collect(),

@@ -1,6 +1,6 @@
 //! The catalog's KV keys with their indexes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use weir_model::Revision;
@@ -14,29 +14,81 @@ pub(crate) struct KvTable {
     namespaces: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<KvEntry>>>,
     /// By namespace and key.
     gone: Tombstones<(String, String)>,
+    /// The keys that each session holds, by namespace and session.
+    held: HashMap<(String, String), BTreeSet<Arc<str>>>,
+    /// The keys that cannot be locked for now, by namespace and key, with the revisions that say so.
+    delays: BTreeMap<(String, String), Revision>,
 }
 
 impl KvTable {
     pub(crate) fn new(floor: Revision) -> Self {
-        Self { namespaces: BTreeMap::new(), gone: Tombstones::new(KV_TOMBSTONES_MAX, floor) }
+        Self {
+            namespaces: BTreeMap::new(),
+            gone: Tombstones::new(KV_TOMBSTONES_MAX, floor),
+            held: HashMap::new(),
+            delays: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn put(&mut self, namespace: &str, entry: KvEntry, effects: &mut Effects) {
         self.gone.revive(&(namespace.to_owned(), entry.key.to_string()));
         touch(namespace, &entry.key, effects);
-        self.namespaces.entry(namespace.into()).or_default().insert(Arc::clone(&entry.key), Arc::new(entry));
+        let entry = Arc::new(entry);
+        if let Some(session) = &entry.session {
+            let holder = (namespace.to_owned(), session.to_string());
+            self.held.entry(holder).or_default().insert(Arc::clone(&entry.key));
+        }
+        let keys = self.namespaces.entry(namespace.into()).or_default();
+        let before = keys.insert(Arc::clone(&entry.key), Arc::clone(&entry));
+        if let Some(before) = before.filter(|before| before.session != entry.session) {
+            self.let_go(namespace, &before);
+        }
     }
 
     pub(crate) fn delete(&mut self, namespace: &str, key: &str, effects: &mut Effects) {
         let Some(keys) = self.namespaces.get_mut(namespace) else { return };
-        if keys.remove(key).is_none() {
-            return;
-        }
+        let Some(entry) = keys.remove(key) else { return };
         if keys.is_empty() {
             self.namespaces.remove(namespace);
         }
+        self.let_go(namespace, &entry);
         self.gone.bury((namespace.to_owned(), key.to_owned()), effects.revision());
         touch(namespace, key, effects);
+    }
+
+    /// An entry's session does not hold it any more.
+    fn let_go(&mut self, namespace: &str, entry: &KvEntry) {
+        let Some(session) = &entry.session else { return };
+        let holder = (namespace.to_owned(), session.to_string());
+        if let Some(keys) = self.held.get_mut(&holder) {
+            keys.remove(&entry.key);
+            if keys.is_empty() {
+                self.held.remove(&holder);
+            }
+        }
+    }
+
+    /// The entries that a session holds, by key.
+    pub(crate) fn held_by(&self, namespace: &str, session: &str) -> impl Iterator<Item = &Arc<KvEntry>> {
+        let keys = self.held.get(&(namespace.to_owned(), session.to_owned())).into_iter().flatten();
+        keys.filter_map(|key| self.namespaces.get(namespace)?.get(key))
+    }
+
+    /// A key cannot be locked until [`KvTable::end_delay`].
+    pub(crate) fn delay(&mut self, namespace: &str, key: &str, revision: Revision) {
+        self.delays.insert((namespace.to_owned(), key.to_owned()), revision);
+    }
+
+    pub(crate) fn end_delay(&mut self, namespace: &str, key: &str) {
+        self.delays.remove(&(namespace.to_owned(), key.to_owned()));
+    }
+
+    pub(crate) fn is_delayed(&self, namespace: &str, key: &str) -> bool {
+        self.delays.contains_key(&(namespace.to_owned(), key.to_owned()))
+    }
+
+    pub(crate) fn delays(&self) -> impl Iterator<Item = (&(String, String), &Revision)> {
+        self.delays.iter()
     }
 
     pub(crate) fn get(&self, namespace: &str, key: &str) -> Option<&Arc<KvEntry>> {
@@ -97,7 +149,7 @@ mod tests {
 
     fn entry(key: &str, revision: Revision) -> KvEntry {
         let stored = weir_store::Entry {
-            value: crate::kv::encode(0, b"x"),
+            value: crate::kv::encode(&crate::kv::Header::default(), b"x"),
             create_revision: revision,
             mod_revision: revision,
             version: 1,

@@ -72,6 +72,20 @@ fn held(state: &State) -> HashMap<Key, Revision> {
     for (namespace, entry) in state.kv.all() {
         hold(keys::kv(namespace, &entry.key), entry.modify_revision);
     }
+    for ((namespace, key), revision) in state.kv.delays() {
+        hold(keys::kv_delayed(namespace, key), *revision);
+    }
+    for entry in state.sessions.all() {
+        hold(keys::session(&entry.value.namespace, &entry.value.id), entry.modify_revision);
+    }
+    for (name, slot) in state.locks.all() {
+        if let Some(lock) = &slot.lock {
+            hold(keys::lock(&name.namespace, &name.name), lock.modify_revision);
+        }
+        for claim in slot.claims() {
+            hold(keys::claim(&name.namespace, &name.name, &claim.value.id), claim.modify_revision);
+        }
+    }
     if state.declared.head.is_some() {
         hold(keys::head(), state.declared.head_revision);
     }

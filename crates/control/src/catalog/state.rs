@@ -10,15 +10,21 @@ use super::declared::Declared;
 use super::effects::Effects;
 use super::entry::Versioned;
 use super::kv::KvTable;
+use super::locks::Locks;
 use super::registry::Registry;
+use super::sessions::Sessions;
 use super::topic::Topic;
 use crate::keys::{Place, place};
+use crate::lock::{ClaimRef, LockRef};
+use crate::session::SessionRef;
 use crate::{Replica, kv};
 
 pub(crate) struct State {
     pub(crate) position: Position,
     pub(crate) registry: Registry,
     pub(crate) kv: KvTable,
+    pub(crate) sessions: Sessions,
+    pub(crate) locks: Locks,
     pub(crate) declared: Declared,
     pub(crate) replicas: BTreeMap<String, Versioned<Replica>>,
 }
@@ -46,6 +52,8 @@ impl State {
             position,
             registry: Registry::new(floor),
             kv: KvTable::new(floor),
+            sessions: Sessions::new(floor),
+            locks: Locks::new(floor),
             declared: Declared::new(floor),
             replicas: BTreeMap::new(),
         }
@@ -105,6 +113,22 @@ impl State {
                 Some(read) => self.kv.put(namespace, read, effects),
                 None => tracing::error!(%key, "stored KV value cannot be read and is ignored"),
             },
+            Place::KvDelayed { namespace, key } => self.kv.delay(namespace, key, entry.mod_revision),
+            Place::Session { .. } => {
+                if let Some(session) = decode(key, entry) {
+                    self.sessions.put(session, effects);
+                }
+            }
+            Place::Lock { namespace, name } => {
+                if let Some(lock) = decode(key, entry) {
+                    self.locks.put_lock(&LockRef::new(namespace, name), lock, effects);
+                }
+            }
+            Place::Claim { .. } => {
+                if let Some(claim) = decode(key, entry) {
+                    self.locks.put_claim(claim, effects);
+                }
+            }
             Place::ChangeSet { id, part } => self.declared.put_part(id, part, entry.value.clone()),
             Place::Checkpoint { id, part } => self.declared.put_checkpoint(id, part, entry.value.clone()),
             Place::Replica(id) => {
@@ -132,6 +156,16 @@ impl State {
                 self.registry.delete_check(namespace, node, id, effects);
             }
             Some(Place::Kv { namespace, key }) => self.kv.delete(namespace, key, effects),
+            Some(Place::KvDelayed { namespace, key }) => self.kv.end_delay(namespace, key),
+            Some(Place::Session { namespace, id }) => {
+                self.sessions.delete(&SessionRef::new(namespace, id), effects);
+            }
+            Some(Place::Lock { namespace, name }) => {
+                self.locks.delete_lock(&LockRef::new(namespace, name), effects);
+            }
+            Some(Place::Claim { namespace, lock, id }) => {
+                self.locks.delete_claim(&ClaimRef::new(LockRef::new(namespace, lock), id), effects);
+            }
             Some(Place::ChangeSet { id, part }) => self.declared.delete_part(id, part),
             Some(Place::Checkpoint { id, part }) => self.declared.delete_checkpoint(id, part),
             Some(Place::Replica(id)) => {
@@ -146,6 +180,11 @@ impl State {
         }
     }
 
+    /// Whether a node is registered, by its name in lower case.
+    pub(crate) fn has_node(&self, key: &str) -> bool {
+        self.registry.nodes.get(key).is_some_and(|slot| slot.node.is_some())
+    }
+
     /// The index of a topic's answer; never 0.
     pub(crate) fn index(&self, topic: &Topic) -> Revision {
         let index = match topic {
@@ -156,6 +195,11 @@ impl State {
             Topic::Checks { namespace, health } => self.registry.checks_index(namespace, *health),
             Topic::KvKey { namespace, key } => self.kv.key_index(namespace, key),
             Topic::KvPrefix { namespace, prefix } => self.kv.prefix_index(namespace, prefix),
+            Topic::Session(name) => self.sessions.index(name),
+            Topic::Sessions { namespace } => self.sessions.list_index(namespace),
+            Topic::NodeSessions { namespace, node } => self.sessions.node_index(namespace, node),
+            Topic::Lock(name) => self.locks.index(name),
+            Topic::Locks { namespace } => self.locks.list_index(namespace),
             Topic::Resources => self.declared.index(),
         };
         index.max(1)

@@ -3,6 +3,9 @@
 use weir_model::registry::Health;
 use weir_model::{Revision, ServiceRef};
 
+use crate::lock::LockRef;
+use crate::session::SessionRef;
+
 /// An answer whose change can be waited for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
@@ -38,6 +41,27 @@ pub enum Topic {
         /// What the keys start with.
         prefix: String,
     },
+    /// A session.
+    Session(SessionRef),
+    /// The sessions of a namespace.
+    Sessions {
+        /// The namespace.
+        namespace: String,
+    },
+    /// The sessions of a namespace on a node, by its name in lower case; see [`Topic::node_sessions`].
+    NodeSessions {
+        /// The namespace.
+        namespace: String,
+        /// The node.
+        node: String,
+    },
+    /// A lock with its claims.
+    Lock(LockRef),
+    /// The locks of a namespace.
+    Locks {
+        /// The namespace.
+        namespace: String,
+    },
     /// The declared resources.
     Resources,
 }
@@ -51,6 +75,11 @@ impl Topic {
     /// The topic of a node, its name in any case.
     pub fn node(name: &str) -> Self {
         Self::Node(crate::keys::node_key(name))
+    }
+
+    /// The topic of the sessions on a node, its name in any case.
+    pub fn node_sessions(namespace: impl Into<String>, node: &str) -> Self {
+        Self::NodeSessions { namespace: namespace.into(), node: crate::keys::node_key(node) }
     }
 }
 

@@ -14,6 +14,7 @@ use super::{Catalog, State};
 use crate::keys::node_key;
 use crate::kv::KvEntry;
 use crate::resources::{ChangeSet, ResourceSet};
+use crate::session::{SessionEntry, SessionRef};
 
 impl Catalog {
     fn view<T>(&self, topic: &Topic, read: impl FnOnce(&State) -> T) -> View<T> {
@@ -153,6 +154,39 @@ impl Catalog {
             }
             names
         })
+    }
+
+    /// A session.
+    pub fn session(&self, name: &SessionRef) -> View<Option<Arc<SessionEntry>>> {
+        self.view(&Topic::Session(name.clone()), |state| {
+            state.sessions.get(&name.namespace, &name.id).cloned()
+        })
+    }
+
+    /// The sessions of a namespace, by id.
+    pub fn sessions_view(&self, namespace: &str) -> View<Vec<Arc<SessionEntry>>> {
+        self.view(&Topic::Sessions { namespace: namespace.to_owned() }, |state| {
+            state.sessions.list(namespace).cloned().collect()
+        })
+    }
+
+    /// The sessions of a namespace on a node, its name in any case, by id.
+    pub fn node_sessions_view(&self, namespace: &str, node: &str) -> View<Vec<Arc<SessionEntry>>> {
+        self.view(&Topic::node_sessions(namespace, node), |state| {
+            let of_namespace = |entry: &&Arc<SessionEntry>| entry.value.namespace == namespace;
+            state.sessions.on_node(node).filter(of_namespace).cloned().collect()
+        })
+    }
+
+    /// How many sessions there are, in all namespaces.
+    pub fn session_count(&self) -> usize {
+        self.state().sessions.len()
+    }
+
+    /// How many locks somebody holds, and how many claims there are on them, in all namespaces.
+    pub fn lock_counts(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.locks.len(), state.locks.claims())
     }
 
     /// The declared resources in force.

@@ -3,58 +3,57 @@
 use std::sync::Arc;
 
 use weir_model::Revision;
-use weir_store::{Compare, Op, Txn};
+use weir_store::{KeyRange, Op, Txn};
 
-use super::{KvEntry, encode};
-use crate::bounds::{KV_DELETE_KEYS_MAX, KV_VALUE_BYTES_MAX};
+use super::draft::{Content, Draft};
+use super::txn::check_value;
+use crate::bounds::KV_DELETE_KEYS_MAX;
 use crate::catalog::State;
 use crate::commit::{Committed, Plan};
 use crate::registry::check_namespace;
 use crate::{Control, Error, keys};
 
-/// A put of one key.
+/// What a put does with the key's lock.
+#[derive(Clone, Copy, Debug)]
+pub enum KvLock<'a> {
+    /// Locks it for this session, which may hold it already.
+    Acquire(&'a str),
+    /// Releases it, if this session holds it.
+    Release(&'a str),
+}
+
+/// A put of one key. Whoever holds the key goes on holding it, unless `lock` says otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct KvPut<'a> {
     /// The namespace.
     pub namespace: &'a str,
     /// The key, not empty.
     pub key: &'a str,
-    /// The value, at most [`KV_VALUE_BYTES_MAX`].
+    /// The value, at most [`KV_VALUE_BYTES_MAX`](crate::bounds::KV_VALUE_BYTES_MAX).
     pub value: &'a [u8],
     /// The application's own number.
     pub flags: u64,
     /// Put only if the key was last changed at this revision; 0: only if it does not exist.
     pub cas: Option<Revision>,
+    /// Put only together with this; not beside `cas`.
+    pub lock: Option<KvLock<'a>>,
 }
 
+/// Why nothing was done.
+struct Declined;
+
 impl Control {
-    /// Sets a key. `None` if `cas` did not hold. Putting what is there already makes no revision.
+    /// Sets a key. `None` if `cas` did not hold, or the key could not be locked or released: it is held by another
+    /// session, or was until a short while ago. Putting what is there already makes no revision.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an empty or overlong key, [`Error::TooLarge`] for the value.
+    /// [`Error::Invalid`] for an empty or overlong key, [`Error::TooLarge`] for the value, [`Error::NotFound`] for the
+    /// session that is to lock the key.
     pub async fn kv_put(&self, put: KvPut<'_>) -> Result<Option<Committed>, Error> {
-        let KvPut { namespace, key, value, flags, cas } = put;
-        check_namespace(namespace)?;
-        check_key(key)?;
-        if value.len() > KV_VALUE_BYTES_MAX {
-            let what = format!("the value of {key:?} in bytes");
-            return Err(Error::TooLarge { what, max: KV_VALUE_BYTES_MAX as u64, actual: value.len() as u64 });
-        }
-        let stored_at = keys::kv(namespace, key)?;
-        let known = self.catalog().kv_get(namespace, key).entries;
-        let same = |entry: &Arc<KvEntry>| entry.flags == flags && entry.value() == value;
-        if let Some(entry) = known.filter(same)
-            && cas.is_none_or(|cas| cas == entry.modify_revision)
-            && self.commit(Plan::only_if(stored_at.clone(), entry.modify_revision)).await?.is_some()
-        {
-            return Ok(Some(Committed { position: self.position(), changed: false }));
-        }
-        let mut plan = Plan::nothing();
-        if let Some(cas) = cas {
-            plan.expect(stored_at.clone(), cas);
-        }
-        plan.put_raw(stored_at, encode(flags, value));
-        self.commit(plan).await
+        check_namespace(put.namespace)?;
+        check_key(put.namespace, put.key)?;
+        check_value(put.key, put.value)?;
+        self.kv_write(put.key, |state| draft_put(state, &put)).await
     }
 
     /// Deletes a key. `None` if `cas` did not hold; deleting what does not exist changes nothing.
@@ -68,16 +67,25 @@ impl Control {
         cas: Option<Revision>,
     ) -> Result<Option<Committed>, Error> {
         check_namespace(namespace)?;
-        check_key(key)?;
-        let stored_at = keys::kv(namespace, key)?;
-        let mut txn = Txn::new().delete(stored_at.clone());
-        if let Some(cas) = cas {
-            txn = txn.when(Compare::unchanged(stored_at, cas));
-        }
-        let outcome = self.store().commit(txn).await?;
-        self.catalog().visible(outcome.position.revision).await?;
-        let changed = matches!(outcome.writes.first(), Some(weir_store::Written::Deleted(Some(_))));
-        Ok(outcome.succeeded.then_some(Committed { position: outcome.position, changed }))
+        check_key(namespace, key)?;
+        self.kv_write(key, |state| {
+            let mut draft = Draft::new(state, namespace);
+            if cas.is_some_and(|cas| !draft.is_at(key, cas)) {
+                return Ok(Err(Declined));
+            }
+            draft.delete(key);
+            Ok(Ok(draft.into_plan()?))
+        })
+        .await
+    }
+
+    async fn kv_write(
+        &self,
+        key: &str,
+        decide: impl Fn(&State) -> Result<Result<Plan, Declined>, Error>,
+    ) -> Result<Option<Committed>, Error> {
+        let done = self.execute_if(|| format!("key {key:?}"), decide).await?;
+        Ok(done.ok())
     }
 
     /// Deletes all keys that start so; all keys of the namespace if `prefix` is empty. Atomic up to
@@ -87,18 +95,18 @@ impl Control {
     /// [`Error::Unavailable`]; the steps before it then stay done.
     pub async fn kv_delete_prefix(&self, namespace: &str, prefix: &str) -> Result<Committed, Error> {
         check_namespace(namespace)?;
-        let root = format!("{}{}/{namespace}/", weir_store::key::ROOT, keys::KV);
+        let root = |kind| format!("{}{kind}/{namespace}/{prefix}", weir_store::key::ROOT);
+        let until = |kind, end: &str| format!("{}{kind}/{namespace}/{end}", weir_store::key::ROOT);
         let mut committed = Committed { position: self.position(), changed: false };
         loop {
             let bound = step_bound(&self.catalog().state(), namespace, prefix);
             let last = bound.is_none();
-            let range = match bound {
-                None => weir_store::KeyRange::prefix(&format!("{root}{prefix}")),
-                Some(end) => {
-                    weir_store::KeyRange::between(&format!("{root}{prefix}"), &format!("{root}{end}"))
-                }
+            let range = |kind| match &bound {
+                None => KeyRange::prefix(&root(kind)),
+                Some(end) => KeyRange::between(&root(kind), &until(kind, end)),
             };
-            let txn = Txn { writes: vec![Op::DeleteRange(range)], ..Txn::new() };
+            let writes = [keys::KV, keys::KV_LOCKED].map(|kind| Op::DeleteRange(range(kind)));
+            let txn = Txn { writes: writes.into(), ..Txn::new() };
             let outcome = self.store().commit(txn).await?;
             self.catalog().visible(outcome.position.revision).await?;
             committed.position = outcome.position;
@@ -116,6 +124,24 @@ fn step_bound(state: &State, namespace: &str, prefix: &str) -> Option<Arc<str>> 
     state.kv.list(namespace, prefix).nth(KV_DELETE_KEYS_MAX).map(|entry| Arc::clone(&entry.key))
 }
 
-fn check_key(key: &str) -> Result<(), Error> {
-    if key.is_empty() { Err(Error::invalid("key", "is empty; expected the name of a key")) } else { Ok(()) }
+fn draft_put(state: &State, put: &KvPut<'_>) -> Result<Result<Plan, Declined>, Error> {
+    let mut draft = Draft::new(state, put.namespace);
+    let content = Content { value: put.value, flags: put.flags };
+    let done = match (put.lock, put.cas) {
+        (None, None) => {
+            draft.set(put.key, content);
+            true
+        }
+        (None, Some(cas)) => draft.set_if(put.key, cas, content),
+        (Some(KvLock::Acquire(session)), _) => draft.lock(put.key, session, content)?.is_ok(),
+        (Some(KvLock::Release(session)), _) => draft.unlock(put.key, session, content),
+    };
+    if done { Ok(Ok(draft.into_plan()?)) } else { Ok(Err(Declined)) }
+}
+
+pub(super) fn check_key(namespace: &str, key: &str) -> Result<(), Error> {
+    if key.is_empty() {
+        return Err(Error::invalid("key", "is empty; expected the name of a key"));
+    }
+    keys::kv(namespace, key).map(drop)
 }

@@ -18,8 +18,10 @@ pub struct KvEntry {
     pub create_revision: Revision,
     /// The revision that last changed it.
     pub modify_revision: Revision,
-    /// How often it was locked; 0 until there are sessions.
+    /// How often it was locked since it was created.
     pub lock_index: u64,
+    /// The session that holds it.
+    pub session: Option<Arc<str>>,
     /// Header and value as stored; shared with the store's memory engine.
     stored: Value,
     value_at: usize,
@@ -44,17 +46,26 @@ impl std::fmt::Debug for KvEntry {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Header {
+/// What stands before a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Header {
     #[serde(default)]
-    flags: u64,
+    pub(crate) flags: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) lock_index: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<Arc<str>>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The stored form.
-pub(crate) fn encode(flags: u64, value: &[u8]) -> Value {
+pub(crate) fn encode(header: &Header, value: &[u8]) -> Value {
     let mut stored = Vec::with_capacity(value.len() + 32);
-    // A struct of numbers always has a JSON form.
-    serde_json::to_writer(&mut stored, &Header { flags }).unwrap_or_default();
+    // A struct of numbers and a text always has a JSON form.
+    serde_json::to_writer(&mut stored, header).unwrap_or_default();
     stored.push(b'\n');
     stored.extend_from_slice(value);
     stored.into()
@@ -69,7 +80,8 @@ pub(crate) fn decode(key: &str, entry: &Entry) -> Option<KvEntry> {
         flags: header.flags,
         create_revision: entry.create_revision,
         modify_revision: entry.mod_revision,
-        lock_index: 0,
+        lock_index: header.lock_index,
+        session: header.session,
         stored: Arc::clone(&entry.value),
         value_at: line + 1,
     })
@@ -83,7 +95,7 @@ mod tests {
     fn what_is_encoded_is_read_back() {
         for value in [&b""[..], b"\n", b"plain", &[0, 255, 10, 13]] {
             let entry = Entry {
-                value: encode(u64::MAX, value),
+                value: encode(&Header { flags: u64::MAX, lock_index: 4, session: Some("s".into()) }, value),
                 create_revision: 3,
                 mod_revision: 5,
                 version: 2,
@@ -91,12 +103,16 @@ mod tests {
             };
             let read = decode("a/b", &entry).expect("readable");
             assert_eq!((read.value(), read.flags, read.modify_revision), (value, u64::MAX, 5));
+            assert_eq!((read.lock_index, read.session.as_deref()), (4, Some("s")));
         }
     }
 
     #[test]
     fn the_stored_form_stays_readable() {
         // Golden: written by the first version. Change the reader so that it still reads this, never the text.
-        assert_eq!(&*encode(7, b"x"), b"{\"flags\":7}\nx");
+        let header = Header { flags: 7, ..Header::default() };
+        assert_eq!(&*encode(&header, b"x"), b"{\"flags\":7}\nx");
+        let locked = Header { lock_index: 2, session: Some("s".into()), ..header };
+        assert_eq!(&*encode(&locked, b"x"), b"{\"flags\":7,\"lock_index\":2,\"session\":\"s\"}\nx");
     }
 }

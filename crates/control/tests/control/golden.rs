@@ -32,7 +32,32 @@ const CHECK_1: (&str, &str) = (
         r#""deregister_after":"1m"}}"#,
     ),
 );
+const CHECK_OF_NODE: (&str, &str) = (
+    "/weir/v1/check/default/host-1/c",
+    r#"{"namespace":"default","node":"Host-1","id":"c","name":"c","health":"passing"}"#,
+);
 const KV_1: (&str, &str) = ("/weir/v1/kv/default/app/key", "{\"flags\":7}\nvalue");
+const KV_LOCKED: (&str, &str) = (
+    "/weir/v1/kv/default/app/lock",
+    "{\"flags\":0,\"lock_index\":2,\"session\":\"0f6a2c1e-0000-4000-8000-00000000000a\"}\nme",
+);
+const SESSION_1: (&str, &str) = (
+    "/weir/v1/session/default/0f6a2c1e-0000-4000-8000-00000000000a",
+    concat!(
+        r#"{"namespace":"default","id":"0f6a2c1e-0000-4000-8000-00000000000a","name":"s","node":"Host-1","#,
+        r#""node_alive":true,"node_checks":["c"],"service_checks":[{"namespace":"default","id":"service:web/1"}],"#,
+        r#""behavior":"delete","lock_delay":"15s","ttl":"10s"}"#,
+    ),
+);
+const LOCK_1: (&str, &str) = ("/weir/v1/lock/default/report", r#"{"count":2}"#);
+const CLAIM_1: (&str, &str) = (
+    "/weir/v1/claim/default/report/c-1",
+    concat!(
+        r#"{"namespace":"default","lock":"report","id":"c-1","holder":"me","ttl":"1m","time_ms":5,"#,
+        r#""instance":{"node":"Host-1","id":"web/1","service":"web"},"#,
+        r#""session":"0f6a2c1e-0000-4000-8000-00000000000a"}"#,
+    ),
+);
 const FORMAT: (&str, &str) = ("/weir/v1/format/cluster/format", r#"{"minimum_reader":1,"minimum_writer":1}"#);
 const HEAD: (&str, &str) = ("/weir/v1/head/cluster/resources", r#"{"id":"00000002-0000beef","number":2}"#);
 const SETS: [(&str, &str); 5] = [
@@ -61,7 +86,12 @@ const SETS: [(&str, &str); 5] = [
 #[tokio::test]
 async fn what_the_first_version_wrote_is_read() {
     let store = Arc::new(Memory::new());
-    for (key, value) in [FORMAT, NODE_1, INSTANCE_1, CHECK_1, KV_1].into_iter().chain(SETS).chain([HEAD]) {
+    for (key, value) in
+        [FORMAT, NODE_1, INSTANCE_1, CHECK_1, CHECK_OF_NODE, KV_1, KV_LOCKED, SESSION_1, LOCK_1, CLAIM_1]
+            .into_iter()
+            .chain(SETS)
+            .chain([HEAD])
+    {
         store.commit(Txn::new().put(Key::parse(key).unwrap(), value.as_bytes())).await.unwrap();
     }
     let control = start_on(store).await;
@@ -71,6 +101,16 @@ async fn what_the_first_version_wrote_is_read() {
     assert_eq!(member.instance.value(), &web());
     assert_eq!(member.instance.checks[0].value, alive());
     assert_eq!(catalog.kv_get(NS, "app/key").entries.unwrap().value(), b"value");
+    let locked = catalog.kv_get(NS, "app/lock").entries.unwrap();
+    assert_eq!(
+        (locked.lock_index, locked.session.as_deref()),
+        (2, Some("0f6a2c1e-0000-4000-8000-00000000000a"))
+    );
+    let session = &catalog.sessions_view(NS).entries[0].value;
+    assert_eq!(serde_json::to_string(session).unwrap(), SESSION_1.1);
+    let lock = control.locks(None).remove(0);
+    assert_eq!((lock.count, &*lock.name.name), (2, "report"));
+    assert_eq!(serde_json::to_string(&lock.claims[0].entry.value).unwrap(), CLAIM_1.1);
     let names: Vec<_> = catalog.resources().entries.iter().map(|(id, _)| id.to_string()).collect();
     assert_eq!(names, ["Service/b"]);
     assert_eq!(catalog.change_sets().entries.len(), 2);
@@ -82,7 +122,7 @@ async fn what_this_version_writes_is_what_the_first_one_wrote() {
     let control = start_on(store.clone()).await;
     control.register_node(host()).await.unwrap();
     control.register_instance(web(), vec![alive()], false).await.unwrap();
-    let put = KvPut { namespace: NS, key: "app/key", value: b"value", flags: 7, cas: None };
+    let put = KvPut { namespace: NS, key: "app/key", value: b"value", flags: 7, ..KvPut::default() };
     control.kv_put(put).await.unwrap();
     let (entries, _) = list(&*store as &dyn Store, &KeyRange::all()).await.unwrap();
     let written: BTreeMap<_, _> = entries

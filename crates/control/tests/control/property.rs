@@ -171,6 +171,11 @@ fn content(control: &Control) -> String {
         shown += &format!("\n{:?}", catalog.checks_view(NS, state).entries);
     }
     shown += &format!("\n{:?}", catalog.kv_list(NS, "").entries);
+    shown += &format!("\n{:?}", catalog.sessions_view(NS).entries);
+    let tokens =
+        |lock: weir_control::lock::LockView| lock.claims.iter().map(|claim| claim.token).collect::<Vec<_>>();
+    let locks = control.locks(None).into_iter().map(|lock| (lock.name.clone(), lock.count, tokens(lock)));
+    shown += &format!("\n{:?}", locks.collect::<Vec<_>>());
     let resources = catalog.resources().entries;
     shown += &format!("\n{:?}", resources.iter().collect::<Vec<_>>());
     shown + &format!("\n{:?}", catalog.change_sets().entries)

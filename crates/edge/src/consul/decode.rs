@@ -72,6 +72,11 @@ impl<'a> Fields<'a> {
         found.filter(|value| !value.is_null())
     }
 
+    /// Whether a field is given, be it as `null`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.map.keys().any(|key| same_name(key, name))
+    }
+
     /// The first of several names under which a field is known.
     fn any(&self, names: &[&str]) -> Option<&'a Value> {
         names.iter().find_map(|name| self.get(name))

@@ -8,7 +8,7 @@ use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, X_CONTENT_TYPE_OPTIONS}
 use http::{HeaderMap, StatusCode};
 use serde::{Serialize, Serializer};
 use weir_control::catalog::Topic;
-use weir_control::kv::{KvEntry, KvPut};
+use weir_control::kv::{KvEntry, KvLock, KvPut, KvResult};
 use weir_model::Revision;
 
 use super::ConsulApi;
@@ -28,13 +28,16 @@ pub(super) fn too_large(length: Option<u64>, max: usize) -> String {
     }
 }
 
+/// A key as Consul shows it.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct EntryJson<'a> {
+pub(super) struct EntryJson<'a> {
     lock_index: u64,
     key: &'a str,
     flags: u64,
     value: ValueJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
     create_index: Revision,
     modify_index: Revision,
 }
@@ -46,8 +49,22 @@ impl<'a> EntryJson<'a> {
             key: &entry.key,
             flags: entry.flags,
             value: ValueJson(entry.value()),
+            session: entry.session.as_deref(),
             create_index: entry.create_revision,
             modify_index: entry.modify_revision,
+        }
+    }
+
+    /// What a transaction read or wrote.
+    pub(super) fn of_result(result: &'a KvResult) -> Self {
+        Self {
+            lock_index: result.lock_index,
+            key: &result.key,
+            flags: result.flags,
+            value: ValueJson(result.value.as_deref().unwrap_or_default()),
+            session: result.session.as_deref(),
+            create_index: result.create_revision,
+            modify_index: result.modify_revision,
         }
     }
 }
@@ -117,22 +134,27 @@ fn raw(options: &ReadOptions, index: Revision, entry: &KvEntry) -> Response {
     Response { status: StatusCode::OK, headers, body: crate::http::Body::Whole(value) }
 }
 
-/// `PUT kv/:key`, with `cas` and `flags`: answers whether it was put.
+/// `PUT kv/:key`, with `cas`, `acquire` or `release`, and `flags`: answers whether it was put.
 pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
     let (key, namespace) = target(&api, &request)?;
     if key.is_empty() {
         return Err(Refusal::bad("Missing key name"));
     }
     conflicting(&request.query, &["cas", "acquire", "release"])?;
-    for name in ["acquire", "release"] {
-        if request.query.has(name) {
-            return Err(Refusal::bad(format!("{name}: sessions are not available yet")));
-        }
-    }
     let flags = number(&request.query, "flags")?.unwrap_or(0);
     let cas = number(&request.query, "cas")?;
-    let put = KvPut { namespace: &namespace, key, value: &request.body, flags, cas };
-    let committed = api.control.kv_put(put).await.map_err(refuse)?;
+    let acquire = request.query.get("acquire");
+    let lock = acquire.map(KvLock::Acquire).or_else(|| request.query.get("release").map(KvLock::Release));
+    if let Some(KvLock::Acquire("") | KvLock::Release("")) = lock {
+        return Err(failed("missing session"));
+    }
+    let put = KvPut { namespace: &namespace, key, value: &request.body, flags, cas, lock };
+    let committed = match api.control.kv_put(put).await {
+        Err(weir_control::Error::NotFound { .. }) => {
+            return Err(failed(&format!("invalid session {:?}", acquire.unwrap_or_default())));
+        }
+        done => done.map_err(refuse)?,
+    };
     json(false, &committed.is_some())
 }
 
@@ -150,6 +172,11 @@ pub(super) async fn delete(api: Arc<ConsulApi>, request: Request) -> Answer {
     let cas = number(&request.query, "cas")?;
     let committed = api.control.kv_delete(&namespace, key, cas).await.map_err(refuse)?;
     json(false, &committed.is_some())
+}
+
+/// What Consul answers about sessions that are not there.
+fn failed(message: &str) -> Refusal {
+    Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message: message.to_owned() }
 }
 
 /// A refusal by the domain. Where the store keeps a key is nobody's business: only what is wrong with it is told.

@@ -12,8 +12,6 @@ use crate::http::{Request, Route, Router};
 
 /// Paths with what it is that is missing, and its verb. One that ends in `/` stands for all below it.
 const PATHS: &[(&str, &str)] = &[
-    ("/v1/session/", "sessions are"),
-    ("/v1/txn", "transactions are"),
     ("/v1/acl/", "ACLs are"),
     ("/v1/agent/token/", "ACLs are"),
     ("/v1/event/", "events are"),

@@ -20,7 +20,7 @@ pub(super) struct Here<'a> {
 }
 
 impl Here<'_> {
-    fn is(&self, node: &str) -> bool {
+    pub(super) fn is(&self, node: &str) -> bool {
         self.node.eq_ignore_ascii_case(node)
     }
 }

@@ -82,6 +82,10 @@ fn render(api: &NativeApi, server: &ServerStats) -> String {
     gauge("weir_services", "Registered services.", services);
     gauge("weir_instances", "Registered instances.", instances);
     gauge("weir_resources", "Declared resources.", catalog.resources().entries.len() as u64);
+    gauge("weir_sessions", "Sessions.", catalog.session_count() as u64);
+    let (locks, claims) = catalog.lock_counts();
+    gauge("weir_locks", "Locks that somebody holds.", locks as u64);
+    gauge("weir_lock_claims", "Claims on locks, those that hold one and those that wait.", claims as u64);
     gauge("weir_blocking_queries", "Blocking queries that wait.", catalog.waiters() as u64);
     let proxies = api.mesh.proxies();
     gauge("weir_proxies_connected", "Proxies that are connected.", proxies.len() as u64);

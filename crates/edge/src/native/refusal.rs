@@ -63,7 +63,9 @@ impl From<Error> for Refusal {
                     .collect(),
             ),
             Error::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, Problem::new(message)),
-            Error::Conflict { .. } => Self::new(StatusCode::CONFLICT, Problem::new(message)),
+            Error::Conflict { .. } | Error::Refused { .. } => {
+                Self::new(StatusCode::CONFLICT, Problem::new(message))
+            }
             Error::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Problem::new(message)),
             Error::Overloaded { .. } | Error::Unavailable { .. } | Error::NotVisible { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, Problem::new(message))

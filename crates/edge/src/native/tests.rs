@@ -1,5 +1,7 @@
 //! The native API over a real connection.
 
+mod locks;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

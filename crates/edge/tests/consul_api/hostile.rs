@@ -61,6 +61,7 @@ const PATHS: &[&str] = &[
     "PUT /v1/catalog/register",
     "PUT /v1/catalog/deregister",
     "PUT /v1/kv/a",
+    "PUT /v1/txn",
     "DELETE /v1/kv/?recurse",
     "GET /v1/health/state/any",
     "GET /v1/catalog/services",

@@ -3,5 +3,6 @@
 mod answers;
 mod hostile;
 mod refusals;
+mod sessions;
 mod support;
 mod watches;

@@ -11,6 +11,10 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
     let check = "PUT /v1/agent/check/register";
     let long = "x".repeat(600);
     let long_key = format!("PUT /v1/kv/{}", "k".repeat(5000));
+    let (session, txn) = ("PUT /v1/session/create", "PUT /v1/txn");
+    let long_name = json!({"Name": "n".repeat(1025)}).to_string();
+    let many = json!(vec![json!({"KV": {"Verb": "get-or-empty", "Key": "a"}}); 129]).to_string();
+    let large = json!([{"KV": {"Verb": "set", "Key": "a", "Value": "A".repeat(600 * 1024)}}]).to_string();
     let long_meta = json!({"Name": "web", "Meta": {"k": long}}).to_string();
     let cases: &[(&str, &str, u16, &str)] = &[
         (register, "", 400, "Request decode failed: EOF"),
@@ -190,13 +194,57 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
         (&long_key, "x", 400, "Invalid key: "),
         ("PUT /v1/kv/a?cas=x", "x", 400, "Invalid value for ?cas"),
         ("PUT /v1/kv/a?flags=-1", "x", 400, "Invalid value for ?flags"),
-        ("PUT /v1/kv/a?acquire=s", "x", 400, "sessions are not available yet"),
+        ("PUT /v1/kv/a?acquire=s", "x", 500, "invalid session \"s\""),
+        ("PUT /v1/kv/a?acquire=", "x", 500, "missing session"),
+        ("PUT /v1/kv/a?release=", "x", 500, "missing session"),
         ("PUT /v1/kv/a?cas=1&acquire=s", "x", 400, "Conflicting flags: cas, acquire"),
         ("DELETE /v1/kv/a?recurse&cas=1", "", 400, "Conflicting flags: recurse, cas"),
         ("POST /v1/kv/a", "x", 405, "method POST not allowed"),
         ("GET /v1/acl/tokens", "", 501, "ACLs are not supported yet"),
-        ("PUT /v1/session/create", "{}", 501, "sessions are not supported yet"),
-        ("PUT /v1/txn", "[]", 501, "transactions are not supported yet"),
+        (session, "[]", 400, "Request decode failed: expected a JSON object, got an array"),
+        (session, r#"{"Name": 1}"#, 400, "Request decode failed: Name: expected a string, got a number"),
+        (session, r#"{"TTL": "soon"}"#, 400, "Session TTL 'soon' invalid: "),
+        (session, r#"{"TTL": 15}"#, 400, "Request decode failed: TTL: expected a string"),
+        (session, r#"{"TTL": "9s"}"#, 400, "Invalid Session TTL '9000000000', must be between [10s=24h0m0s]"),
+        (session, r#"{"TTL": "25h"}"#, 400, "Invalid Session TTL '90000000000000', must be between"),
+        (session, r#"{"Behavior": "keep"}"#, 400, "Invalid Behavior setting 'keep'"),
+        (session, r#"{"LockDelay": "x"}"#, 400, "Request decode failed: LockDelay: "),
+        (session, r#"{"LockDelay": -1}"#, 400, "Request decode failed: LockDelay: expected a whole number"),
+        (session, r#"{"Node": "nowhere"}"#, 500, "Missing node registration"),
+        (session, r#"{"NodeChecks": ["c"]}"#, 500, "Missing check 'c' registration"),
+        (session, r#"{"Checks": "c"}"#, 400, "Request decode failed: Checks: expected an array"),
+        (session, r#"{"ServiceChecks": [{}]}"#, 400, "Request decode failed: ServiceChecks[0].ID: "),
+        (session, r#"{"Datacenter": "dc9"}"#, 500, "No path to datacenter"),
+        (session, &long_name, 400, "session.name: expected at most 1024 bytes"),
+        ("GET /v1/session/create", "", 405, "method GET not allowed"),
+        ("PUT /v1/session/renew/", "", 400, "Missing session"),
+        ("PUT /v1/session/renew/x", "", 404, "Session id 'x' not found"),
+        ("PUT /v1/session/destroy/", "", 400, "Missing session"),
+        ("GET /v1/session/info/", "", 400, "Missing session"),
+        ("GET /v1/session/node/", "", 400, "Missing node name"),
+        (txn, "", 400, "Failed to parse body: EOF"),
+        (txn, "{}", 400, "Failed to parse body: expected a JSON array of operations"),
+        (txn, "[1]", 400, "Failed to parse body: [0]: expected an object"),
+        (txn, r#"[{"KV": 1}]"#, 400, "Failed to parse body: [0].KV: expected an object, got a number"),
+        (
+            txn,
+            r#"[{"KV": {"Verb": "set", "Key": "a", "Value": "!"}}]"#,
+            400,
+            "[0].KV.Value: failed to decode value",
+        ),
+        (
+            txn,
+            r#"[{"KV": {"Verb": "set", "Key": "a", "Flags": -1}}]"#,
+            400,
+            "[0].KV.Flags: expected a whole number",
+        ),
+        (txn, r#"[{"KV": {"Verb": "set", "Key": ""}}]"#, 409, "\"What\":\"Must provide key\""),
+        (txn, r#"[{"KV": {"Verb": "put", "Key": "a"}}]"#, 409, "unknown KV verb \\\"put\\\""),
+        (txn, r#"[{}]"#, 409, "no operation specified"),
+        (txn, r#"[{"Node": {"Verb": "get"}}]"#, 409, "operations on Node are not supported yet"),
+        (txn, &many, 413, "Transaction contains too many operations (129 > 128)"),
+        (txn, &large, 413, "Request body too large, max size: 524288 bytes"),
+        ("GET /v1/txn", "", 405, "method GET not allowed"),
         ("GET /v1/event/list", "", 501, "events are not supported yet"),
         ("POST /v1/query", "{}", 501, "prepared queries are not supported yet"),
         ("GET /v1/query/a/execute", "", 501, "prepared queries are not supported yet"),
@@ -220,10 +268,10 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
 #[tokio::test]
 async fn endpoints_that_are_not_here_yet_answer_with_the_usual_headers() {
     let api = Api::start().await;
-    let answer = api.call("PUT /v1/session/create", "{}").await;
+    let answer = api.call("PUT /v1/event/fire/x", "").await;
     assert_eq!(
         (answer.status, answer.body.as_str()),
-        (501, "sessions are not supported yet (/v1/session/create)")
+        (501, "events are not supported yet (/v1/event/fire/x)")
     );
     assert!(answer.index() > 0);
     assert_eq!(answer.header("x-consul-knownleader"), "true");

@@ -26,6 +26,7 @@ async fn a_watch_wakes_for_its_own_change_only() {
         ("/v1/catalog/services", &[passes, ("PUT /v1/kv/x", "y")], (register, &fresh)),
         ("/v1/catalog/nodes", &[fails, ("PUT /v1/kv/x", "z")], ("PUT /v1/catalog/register", &node)),
         ("/v1/health/node/n9", &[passes], ("PUT /v1/catalog/deregister", &node)),
+        ("/v1/catalog/nodes", &[fails], ("PUT /v1/catalog/register", &node)),
         ("/v1/health/service/later", &[fails], (register, &later)),
         (
             "/v1/kv/dir/a",
@@ -34,6 +35,12 @@ async fn a_watch_wakes_for_its_own_change_only() {
         ),
         ("/v1/kv/dir/?recurse", &[("PUT /v1/kv/dire", "x"), fails], ("DELETE /v1/kv/dir/b", "")),
         ("/v1/kv/dir/?keys", &[("PUT /v1/kv/di", "x")], ("PUT /v1/kv/dir/c", "x")),
+        ("/v1/session/list", &[passes, ("PUT /v1/kv/x", "t")], ("PUT /v1/session/create", "")),
+        (
+            "/v1/session/node/n9",
+            &[("PUT /v1/session/create", "")],
+            ("PUT /v1/session/create", r#"{"Node": "n9", "NodeChecks": []}"#),
+        ),
         ("/v1/kv/new", &[("PUT /v1/kv/newer", "x")], ("PUT /v1/kv/new", "x")),
     ];
     for (path, unrelated, (line, body)) in cases {

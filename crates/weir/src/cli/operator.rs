@@ -75,7 +75,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Args, Clone, Debug)]
 #[command(
     long_about = "Shows what the control plane knows.\n\n\
-                  What is live:     services, instances, nodes, proxies, routes\n\
+                  What is live:     services, instances, nodes, proxies, routes, locks\n\
                   What is declared: Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Service, TrafficPolicy,\n\
                   \x20                 RateLimit, ListenerPolicy, Certificate, or `all`\n\
                   What happened:    changes\n\n\
@@ -84,11 +84,12 @@ pub(crate) struct ApplyArgs {
                        weir get services\n  \
                        weir get instances cart             the instances of one service\n  \
                        weir get proxies                    who applied which revision\n  \
+                       weir get locks                      who holds what, and who waits\n  \
                        weir get HTTPRoute shop -o yaml     a document, ready to be edited and applied\n  \
                        weir get all -o json"
 )]
 pub(crate) struct GetArgs {
-    /// services, instances, nodes, proxies, routes, changes, all, or a kind
+    /// services, instances, nodes, proxies, routes, locks, changes, all, or a kind
     #[arg(value_name = "WHAT")]
     pub what: String,
     /// Only this one (for instances: of this service)

@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_api::client::{Client, encode_segment};
 use weir_api::native::{
-    ChangeSetView, InstanceView, List, NodeView, PREFIX, ProxyView, ResourceView, RouteView, ServiceView,
+    ChangeSetView, InstanceView, List, LockView, NodeView, PREFIX, ProxyView, ResourceView, RouteView,
+    ServiceView,
 };
 use weir_model::{DEFAULT_NAMESPACE, Kind};
 
@@ -16,7 +17,7 @@ use crate::server_client;
 mod tables;
 
 /// What can be got besides the kinds.
-const VIEWS: [&str; 7] = ["services", "instances", "nodes", "proxies", "routes", "changes", "all"];
+const VIEWS: [&str; 8] = ["services", "instances", "nodes", "proxies", "routes", "locks", "changes", "all"];
 
 pub(super) async fn run(args: &GetArgs) -> Result<Exit, Failure> {
     let client = server_client::client(&args.server)?;
@@ -35,6 +36,7 @@ pub(super) async fn run(args: &GetArgs) -> Result<Exit, Failure> {
         "routes" | "route" => {
             list::<RouteView>(&client, args, query.path("routes", "name"), tables::routes).await
         }
+        "locks" | "lock" => list::<LockView>(&client, args, query.path("locks", "name"), tables::locks).await,
         "changes" | "change" => {
             list::<ChangeSetView>(&client, args, format!("{PREFIX}/changes"), tables::changes).await
         }

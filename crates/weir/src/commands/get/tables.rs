@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use weir_api::native::{
-    ChangeSetView, InstanceView, NodeView, ProxyView, ResourceView, RouteView, ServiceView,
+    ChangeSetView, ClaimView, InstanceView, LockView, NodeView, ProxyView, ResourceView, RouteView,
+    ServiceView,
 };
 use weir_model::registry::{CheckKind, Health, Instance};
 
@@ -50,6 +51,36 @@ pub(super) fn instances(instances: &[InstanceView]) -> Table {
         ]);
     }
     table
+}
+
+/// One row for each claim: those that hold the lock, then those that wait.
+pub(super) fn locks(locks: &[LockView]) -> Table {
+    let headings = ["NAMESPACE", "LOCK", "STATE", "HOLDER", "AGE", "ENDS IN", "TOKEN"];
+    let mut table = Table::new(&headings);
+    for lock in locks {
+        for claim in lock.holders.iter().chain(&lock.waiters) {
+            let holder = if claim.holder.is_empty() { &claim.claim } else { &claim.holder };
+            table.row([
+                lock.namespace.clone(),
+                lock.name.clone(),
+                claim_state(lock, claim),
+                holder.clone(),
+                ago(Duration::from_millis(claim.held_ms.unwrap_or(claim.age_ms))),
+                claim.remaining_ms.map_or_else(String::new, |left| ago(Duration::from_millis(left))),
+                claim.token.clone(),
+            ]);
+        }
+    }
+    table
+}
+
+/// Where a claim stands; of a semaphore also how many may hold it.
+fn claim_state(lock: &LockView, claim: &ClaimView) -> String {
+    match (claim.place, lock.count) {
+        (0, 1) => "held".to_owned(),
+        (0, count) => format!("held (1 of {count})"),
+        (place, _) => format!("waits at {place}"),
+    }
 }
 
 /// Why an instance is not well: what its worst checks say, or which of them has said nothing yet.

@@ -1,0 +1,242 @@
+//! Runs the leases on real time: feeds them from the catalog, and ends what is over.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use weir_model::registry::Health;
+
+use super::leases::{LeaseKey, Leases};
+use crate::bounds::{LEASE_ENDS_MAX, LEASE_STANDSTILL, LEASE_TICK};
+use crate::catalog::State;
+use crate::changes::{Change, ChangeEvent, Changes};
+use crate::lock::{ClaimRef, LockRef};
+use crate::session::{SessionEntry, SessionRef};
+use crate::{Control, Error, lock, session};
+
+/// The claims of a lock, by id, with the moment since which each holds it.
+type Claims = HashMap<String, Option<Duration>>;
+
+struct Table {
+    leases: Leases,
+    locks: HashMap<LockRef, Claims>,
+    looked_at: Duration,
+}
+
+/// The leases behind their lock, with their clock.
+pub(crate) struct Keeper {
+    start: Instant,
+    table: Mutex<Table>,
+    /// Wakes the driver when something is to be ended at once.
+    sooner: Notify,
+}
+
+impl Keeper {
+    pub(crate) fn new() -> Self {
+        let table = Table { leases: Leases::default(), locks: HashMap::new(), looked_at: Duration::ZERO };
+        Self { start: Instant::now(), table: Mutex::new(table), sooner: Notify::new() }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Table, Duration) -> T) -> T {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.start.elapsed();
+        if now.saturating_sub(table.looked_at) > LEASE_STANDSTILL {
+            table.leases.begin_anew(now);
+        }
+        table.looked_at = now;
+        work(&mut table, now)
+    }
+
+    /// A sign of life. Whether it came in time; what nobody watches yet is watched from now on, if it has a time.
+    pub(crate) fn renew(&self, key: LeaseKey, life: Option<Duration>) -> bool {
+        self.with(|table, now| match (table.leases.renew(&key, now), life) {
+            (Some(in_time), _) => in_time,
+            (None, Some(life)) => {
+                table.leases.track(key, life, now);
+                true
+            }
+            (None, None) => true,
+        })
+    }
+
+    /// How long it still lives if it is not renewed.
+    pub(crate) fn remaining(&self, key: &LeaseKey) -> Option<Duration> {
+        self.with(|table, now| table.leases.remaining(key, now))
+    }
+
+    /// How long a claim has held its lock, as far as this replica has seen it.
+    pub(crate) fn held_for(&self, claim: &ClaimRef) -> Option<Duration> {
+        self.with(|table, now| Some(now - (*table.locks.get(&claim.lock)?.get(&claim.id)?)?))
+    }
+
+    fn take_over(&self, state: &State, change: &Change) {
+        self.with(|table, now| {
+            for name in &change.sessions {
+                table.see_session(state, name, now);
+            }
+            for lock in &change.locks {
+                table.see_lock(state, lock, now);
+            }
+            let bad = |check: &&(_, Option<Arc<crate::catalog::CheckEntry>>)| {
+                check.1.as_ref().is_none_or(|check| check.value.health == Health::Critical)
+            };
+            for (check, _) in change.checks.iter().filter(bad) {
+                table.end_sessions(state.sessions.relying_on(check), now);
+            }
+            for node in change.nodes.iter().filter(|node| !state.has_node(node)) {
+                table.end_sessions(state.sessions.on_node(node), now);
+            }
+            for service in &change.services {
+                let claims = state.locks.of_service(service);
+                for claim in claims.filter(|claim| !lock::is_alive(state, &claim.value)) {
+                    table.leases.end(&LeaseKey::Claim(ClaimRef::of(&claim.value)), now);
+                }
+            }
+        });
+        self.sooner.notify_one();
+    }
+
+    fn take_over_all(&self, state: &State) {
+        self.with(|table, now| {
+            let tracked: Vec<_> = table.leases.keys().cloned().collect();
+            for key in tracked {
+                match &key {
+                    LeaseKey::Session(name) => table.see_session(state, name, now),
+                    LeaseKey::Claim(name) => table.see_lock(state, &name.lock, now),
+                }
+            }
+            for entry in state.sessions.all() {
+                table.see_session(state, &SessionRef::of(&entry.value), now);
+            }
+            for (name, _) in state.locks.all() {
+                table.see_lock(state, name, now);
+            }
+        });
+        self.sooner.notify_one();
+    }
+}
+
+impl Table {
+    fn see_session(&mut self, state: &State, name: &SessionRef, now: Duration) {
+        let key = LeaseKey::Session(name.clone());
+        let Some(entry) = state.sessions.get(&name.namespace, &name.id) else {
+            self.leases.forget(&key);
+            for claim in state.locks.of_session(name) {
+                self.leases.end(&LeaseKey::Claim(ClaimRef::of(&claim.value)), now);
+            }
+            return;
+        };
+        if !session::is_alive(state, &entry.value) {
+            self.leases.end(&key, now);
+        } else if let Some(life) = session::life(&entry.value) {
+            self.leases.track(key, life, now);
+        }
+    }
+
+    fn end_sessions<'a>(&mut self, sessions: impl Iterator<Item = &'a Arc<SessionEntry>>, now: Duration) {
+        for entry in sessions {
+            self.leases.end(&LeaseKey::Session(SessionRef::of(&entry.value)), now);
+        }
+    }
+
+    /// Whoever comes to hold the lock has its full time from then on.
+    fn see_lock(&mut self, state: &State, name: &LockRef, now: Duration) {
+        let mut before = self.locks.remove(name).unwrap_or_default();
+        let mut claims = Claims::new();
+        let slot = state.locks.get(name);
+        let holders = slot.map_or(0, |slot| slot.count() as usize);
+        for (place, entry) in slot.into_iter().flat_map(|slot| slot.claims()).enumerate() {
+            let claim = &entry.value;
+            let known = before.remove(&claim.id);
+            let mut since = known.flatten();
+            // The line may be long, and most of it is as it was.
+            if known.is_none() || (place < holders && since.is_none()) {
+                let key = LeaseKey::Claim(ClaimRef::of(claim));
+                if known.is_none() && !lock::is_alive(state, claim) {
+                    self.leases.end(&key, now);
+                }
+                self.leases.track(key.clone(), claim.ttl.0, now);
+                if place < holders {
+                    self.leases.renew(&key, now);
+                    since = Some(now);
+                }
+            }
+            claims.insert(claim.id.clone(), since);
+        }
+        for id in before.into_keys() {
+            self.leases.forget(&LeaseKey::Claim(ClaimRef::new(name.clone(), id)));
+        }
+        if !claims.is_empty() {
+            self.locks.insert(name.clone(), claims);
+        }
+    }
+}
+
+/// Ends what is over until the control plane is gone.
+pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
+    let Some(keeper) = control.upgrade().map(|control| {
+        control.keeper.take_over_all(&control.catalog().state());
+        Arc::clone(&control.keeper)
+    }) else {
+        return;
+    };
+    let mut over = VecDeque::new();
+    let mut ends = JoinSet::new();
+    let mut tick = tokio::time::interval(LEASE_TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        if over.is_empty() {
+            over.extend(keeper.with(|table, now| table.leases.due(now)));
+        }
+        while ends.len() < LEASE_ENDS_MAX
+            && let Some(key) = over.pop_front()
+        {
+            ends.spawn(end(control.clone(), key));
+        }
+        let deadline = keeper.with(|table, _| table.leases.next_deadline()).map(|at| keeper.start + at);
+        let anything = deadline.is_some();
+        tokio::select! {
+            event = changes.next() => {
+                let Some(control) = control.upgrade() else { return };
+                match event {
+                    ChangeEvent::Change(change) => keeper.take_over(&control.catalog().state(), &change),
+                    ChangeEvent::Resync => keeper.take_over_all(&control.catalog().state()),
+                    ChangeEvent::Closed => return,
+                }
+            }
+            Some(_) = ends.join_next() => {}
+            () = keeper.sooner.notified() => {}
+            // A look now and then, by which a standstill is noticed.
+            _ = tick.tick(), if anything => {}
+            () = sleep_until(deadline), if over.is_empty() => {}
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn end(control: Weak<Control>, key: LeaseKey) {
+    let Some(control) = control.upgrade() else { return };
+    let done = match &key {
+        LeaseKey::Session(name) => {
+            tracing::info!(session = %name.id, namespace = %name.namespace, "the session has ended");
+            control.destroy_session(name).await.map(drop)
+        }
+        LeaseKey::Claim(claim) => {
+            tracing::info!(lock = %claim.lock.name, namespace = %claim.lock.namespace, claim = %claim.id, "the claim has ended");
+            control.release_claim(claim).await.map(drop)
+        }
+    };
+    match done {
+        Ok(()) | Err(Error::NotFound { .. }) => {}
+        Err(error) => tracing::warn!(?key, %error, "not ended, will be tried again"),
+    }
+}

@@ -1,0 +1,167 @@
+//! KV transactions: all operations or none.
+
+use weir_control::Control;
+use weir_control::bounds::KV_TXN_OPS_MAX;
+use weir_control::kv::{KvFault, KvOp, KvResult, KvTxn, KvVerb};
+use weir_control::session::Session;
+
+use crate::support::*;
+
+fn op(verb: KvVerb, key: &str) -> KvOp {
+    KvOp { verb, key: key.to_owned(), value: Vec::new(), flags: 0, revision: 0, session: String::new() }
+}
+
+fn set(key: &str, value: &str) -> KvOp {
+    KvOp { value: value.into(), ..op(KvVerb::Set, key) }
+}
+
+async fn done(control: &Control, ops: &[KvOp]) -> Vec<KvResult> {
+    match control.kv_txn(NS, ops).await.unwrap() {
+        KvTxn::Done(results) => results,
+        KvTxn::Failed(faults) => panic!("{faults:?}"),
+    }
+}
+
+async fn failed(control: &Control, ops: &[KvOp]) -> Vec<(usize, KvFault)> {
+    match control.kv_txn(NS, ops).await.unwrap() {
+        KvTxn::Failed(faults) => faults,
+        KvTxn::Done(results) => panic!("{results:?}"),
+    }
+}
+
+fn keys(control: &Control) -> Vec<String> {
+    control.catalog().kv_list(NS, "").entries.iter().map(|entry| entry.key.to_string()).collect()
+}
+
+#[tokio::test]
+async fn operations_see_those_before_them_and_share_a_revision() {
+    let control = start().await;
+    let results = done(
+        &control,
+        &[
+            set("a", "1"),
+            set("b/1", "2"),
+            set("a", "3"),
+            op(KvVerb::Get, "a"),
+            set("b/2", "4"),
+            op(KvVerb::Delete, "b/1"),
+            op(KvVerb::GetTree, "b/"),
+            op(KvVerb::CheckAbsent, "b/1"),
+        ],
+    )
+    .await;
+    let revision = control.position().revision;
+    assert_eq!(results.len(), 6);
+    assert_eq!(results[3].value.as_deref(), Some(&b"3"[..]));
+    assert_eq!((&*results[5].key, results[5].value.as_deref()), ("b/2", Some(&b"4"[..])));
+    assert!(
+        results.iter().all(|result| result.modify_revision == revision && result.create_revision == revision)
+    );
+    assert_eq!(keys(&control), ["a", "b/2"]);
+    let same = done(&control, &[set("a", "3"), op(KvVerb::DeleteTree, "b/")]).await;
+    assert_eq!((same[0].modify_revision, keys(&control).len()), (revision, 1), "the same again is no change");
+}
+
+#[tokio::test]
+async fn one_that_fails_undoes_all_and_every_fault_is_named() {
+    let control = start().await;
+    done(&control, &[set("there", "1")]).await;
+    let at = control.position();
+    let stale = |verb, key| KvOp { revision: at.revision + 7, ..op(verb, key) };
+    let faults = failed(
+        &control,
+        &[
+            set("new", "1"),
+            op(KvVerb::Get, "missing"),
+            op(KvVerb::CheckAbsent, "there"),
+            stale(KvVerb::SetIf, "there"),
+            stale(KvVerb::CheckIndex, "there"),
+            op(KvVerb::CheckIndex, "missing"),
+            stale(KvVerb::DeleteIf, "there"),
+            op(KvVerb::Set, ""),
+            op(KvVerb::Lock, "there"),
+            KvOp { session: "none".to_owned(), ..op(KvVerb::Lock, "there") },
+            KvOp { session: "none".to_owned(), ..op(KvVerb::Unlock, "there") },
+            KvOp { session: "none".to_owned(), ..op(KvVerb::CheckSession, "there") },
+        ],
+    )
+    .await;
+    let revision = KvFault::Revision(at.revision);
+    assert_eq!(
+        faults,
+        [
+            (1, KvFault::Missing),
+            (2, KvFault::Exists),
+            (3, revision.clone()),
+            (4, revision.clone()),
+            (5, KvFault::Missing),
+            (6, revision),
+            (7, KvFault::NoKey),
+            (8, KvFault::NoSession),
+            (9, KvFault::UnknownSession),
+            (10, KvFault::Session(None)),
+            (11, KvFault::Session(None)),
+        ]
+    );
+    assert_eq!((control.position(), keys(&control)), (at, vec!["there".to_owned()]));
+    let many = vec![set("k", "v"); KV_TXN_OPS_MAX + 1];
+    assert!(control.kv_txn(NS, &many).await.is_err());
+    let tree: Vec<_> = (0..KV_TXN_OPS_MAX).map(|number| set(&format!("t/{number}"), "")).collect();
+    for part in 0..3 {
+        let tree: Vec<_> =
+            tree.iter().map(|op| KvOp { key: format!("{}/{part}", op.key), ..op.clone() }).collect();
+        done(&control, &tree).await;
+    }
+    assert_eq!(failed(&control, &[op(KvVerb::GetTree, "t/")]).await, [(0, KvFault::TooManyKeys)]);
+    done(&control, &[op(KvVerb::DeleteTree, "t/1")]).await;
+    assert_eq!(keys(&control).len(), 1 + (128 - 39) * 3, "all but 1, 1x and 1xx");
+}
+
+#[tokio::test]
+async fn several_keys_are_locked_together_or_not_at_all() {
+    let control = start().await;
+    let new = || Session { namespace: NS.to_owned(), node: NODE.to_owned(), ..Session::default() };
+    let (one, two) =
+        (control.create_session(new()).await.unwrap().0, control.create_session(new()).await.unwrap().0);
+    let lock = |key: &str, session: &str| KvOp { session: session.to_owned(), ..op(KvVerb::Lock, key) };
+    let locked = done(&control, &[lock("a", &one.id), lock("b", &one.id)]).await;
+    assert!(locked.iter().all(|result| result.session.as_ref() == Some(&one.id) && result.lock_index == 1));
+    let held = KvFault::Session(Some(one.id.clone()));
+    assert_eq!(failed(&control, &[lock("c", &two.id), lock("b", &two.id)]).await, [(1, held)]);
+    assert_eq!(keys(&control), ["a", "b"]);
+    let unlock = KvOp { session: one.id.clone(), ..op(KvVerb::Unlock, "b") };
+    let moved = done(&control, &[unlock, lock("b", &two.id)]).await;
+    assert_eq!((moved[1].lock_index, moved[1].session.as_ref()), (2, Some(&two.id)));
+    control.destroy_session(&two).await.unwrap();
+    let entry = control.catalog().kv_get(NS, "b").entries.unwrap();
+    assert_eq!((entry.session.as_deref(), entry.lock_index), (None, 2));
+}
+
+#[tokio::test]
+async fn transfers_at_the_same_time_keep_the_sum() {
+    let control = start().await;
+    done(&control, &[set("a", "100"), set("b", "100")]).await;
+    let transfer = |amount: i64| {
+        let control = &control;
+        async move {
+            loop {
+                let read = done(control, &[op(KvVerb::Get, "a"), op(KvVerb::Get, "b")]).await;
+                let value = |at: usize| -> i64 {
+                    std::str::from_utf8(read[at].value.as_deref().unwrap()).unwrap().parse().unwrap()
+                };
+                let put = |at: usize, value: i64| KvOp {
+                    verb: KvVerb::SetIf,
+                    revision: read[at].modify_revision,
+                    ..set(&read[at].key, &value.to_string())
+                };
+                let ops = [put(0, value(0) - amount), put(1, value(1) + amount)];
+                if let KvTxn::Done(_) = control.kv_txn(NS, &ops).await.unwrap() {
+                    return;
+                }
+            }
+        }
+    };
+    futures_util::future::join_all((1..=10).map(transfer)).await;
+    let read = done(&control, &[op(KvVerb::Get, "a"), op(KvVerb::Get, "b")]).await;
+    assert_eq!([read[0].value.as_deref(), read[1].value.as_deref()], [Some(&b"45"[..]), Some(&b"155"[..])]);
+}
