@@ -6,7 +6,7 @@ use weir_model::{Position, Revision};
 use weir_store::{Compare, Key, LeaseId, Txn, Value, Written};
 
 use crate::bounds::COMMIT_RETRIES_MAX;
-use crate::catalog::State;
+use crate::catalog::{State, Versioned};
 use crate::{Control, Error};
 
 /// What a write did.
@@ -35,6 +35,14 @@ impl Plan {
     /// Has the store confirm the conditions even if nothing is to be written.
     pub(crate) fn confirm(&mut self) {
         self.confirm = true;
+    }
+
+    /// Writes what is there as it is: a sign of life for another replica.
+    pub(crate) fn touch<T: Serialize>(key: Key, known: &Versioned<T>) -> Result<Self, Error> {
+        let mut plan = Self::nothing();
+        plan.expect(key.clone(), known.modify_revision);
+        plan.put(key, &known.value)?;
+        Ok(plan)
     }
 
     /// Commits only if a key is as it was at this revision (0: absent).

@@ -20,6 +20,8 @@ use weir_store::{LeaseId, Store, Txn};
 
 use crate::bounds::{REPLICA_RENEW_EVERY, REPLICA_TTL};
 use crate::catalog::{CheckRef, Versioned};
+use crate::lock::LockRef;
+use crate::session::SessionRef;
 use crate::{Control, Error, keys};
 
 /// A replica as the others see it.
@@ -48,16 +50,40 @@ pub struct Heartbeat {
 /// Replicas by name.
 pub(crate) type Replicas = BTreeMap<String, Versioned<Replica>>;
 
-/// The replica that watches over a check; none if there are none.
-pub(crate) fn owner<'a>(replicas: &'a Replicas, check: &CheckRef) -> Option<&'a Replica> {
-    let check = format!("{}/{}/{}", check.namespace, keys::node_key(&check.node), check.id);
-    let replicas = replicas.values().map(|replica| &replica.value);
-    replicas.max_by_key(|replica| (weight(&replica.id, &check), &replica.id))
+/// What one replica watches over, as text that the others name alike.
+pub(crate) trait Subject {
+    fn subject(&self) -> String;
 }
 
-/// Whether a replica watches over a check: the only one does, and of several the owner.
-pub(crate) fn owns(own: Option<&Replica>, replicas: &Replicas, check: &CheckRef) -> bool {
-    own.is_none_or(|own| owner(replicas, check).is_some_and(|owner| owner.id == own.id))
+impl Subject for CheckRef {
+    fn subject(&self) -> String {
+        format!("{}/{}/{}", self.namespace, keys::node_key(&self.node), self.id)
+    }
+}
+
+impl Subject for SessionRef {
+    fn subject(&self) -> String {
+        format!("session/{}/{}", self.namespace, self.id)
+    }
+}
+
+/// All claims of a lock are watched over by one.
+impl Subject for LockRef {
+    fn subject(&self) -> String {
+        format!("lock/{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The replica that watches over something; none if there are none.
+pub(crate) fn owner<'a>(replicas: &'a Replicas, subject: &impl Subject) -> Option<&'a Replica> {
+    let subject = subject.subject();
+    let replicas = replicas.values().map(|replica| &replica.value);
+    replicas.max_by_key(|replica| (weight(&replica.id, &subject), &replica.id))
+}
+
+/// Whether a replica watches over something: the only one does, and of several the owner.
+pub(crate) fn owns(own: Option<&Replica>, replicas: &Replicas, subject: &impl Subject) -> bool {
+    own.is_none_or(|own| owner(replicas, subject).is_some_and(|owner| owner.id == own.id))
 }
 
 /// FNV-1a (Fowler, Noll, Vo) of both, mixed as splitmix64 does, so that its upper bits are good. The same in every version, or
@@ -79,12 +105,17 @@ impl Control {
 
     /// Whether this replica judges a check: it watches over it, and the others cannot have taken it for dead.
     pub(crate) fn judges(&self, check: &CheckRef) -> bool {
-        self.owns(check) && (self.settings().replica.is_none() || self.membership.is_fresh())
+        self.owns(check) && self.may_judge()
     }
 
-    /// Whether this replica watches over a check.
-    pub(crate) fn owns(&self, check: &CheckRef) -> bool {
-        owns(self.settings().replica.as_ref(), &self.catalog().state().replicas, check)
+    /// Whether the others cannot have taken this replica for dead.
+    pub(crate) fn may_judge(&self) -> bool {
+        self.settings().replica.is_none() || self.membership.is_fresh()
+    }
+
+    /// Whether this replica watches over something.
+    pub(crate) fn owns(&self, subject: &impl Subject) -> bool {
+        owns(self.settings().replica.as_ref(), &self.catalog().state().replicas, subject)
     }
 
     /// Heartbeats that came here and concern another replica, from now on. Only the first caller gets them.
@@ -108,6 +139,7 @@ impl Control {
     fn is_one_of_them(&self) {
         if !self.membership.is_fresh() {
             self.monitor.grant_full_time();
+            self.keeper.grant_full_time();
         }
         self.membership.renew();
     }

@@ -7,18 +7,40 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use weir_model::Revision;
 use weir_model::registry::Health;
 
 use super::leases::{LeaseKey, Leases};
 use crate::bounds::{LEASE_ENDS_MAX, LEASE_STANDSTILL, LEASE_TICK};
 use crate::catalog::State;
 use crate::changes::{Change, ChangeEvent, Changes};
-use crate::lock::{ClaimRef, LockRef};
+use crate::lock::{Claim, ClaimRef, LockRef};
+use crate::replicas::{Subject, owns};
 use crate::session::{SessionEntry, SessionRef};
-use crate::{Control, Error, lock, session};
+use crate::{Control, Error, Replica, lock, session};
 
-/// The claims of a lock, by id, with the moment since which each holds it.
-type Claims = HashMap<String, Option<Duration>>;
+/// The claims of a lock, by id.
+type Claims = HashMap<String, Seen>;
+
+/// A claim as it was last seen.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// The moment since which it holds the lock.
+    since: Option<Duration>,
+    revision: Revision,
+}
+
+/// What this replica watches over: everything, where it is alone.
+struct Share<'a> {
+    own: Option<&'a Replica>,
+    state: &'a State,
+}
+
+impl Share<'_> {
+    fn has(&self, subject: &impl Subject) -> bool {
+        owns(self.own, &self.state.replicas, subject)
+    }
+}
 
 struct Table {
     leases: Leases,
@@ -69,16 +91,29 @@ impl Keeper {
 
     /// How long a claim has held its lock, as far as this replica has seen it.
     pub(crate) fn held_for(&self, claim: &ClaimRef) -> Option<Duration> {
-        self.with(|table, now| Some(now - (*table.locks.get(&claim.lock)?.get(&claim.id)?)?))
+        self.with(|table, now| Some(now - table.locks.get(&claim.lock)?.get(&claim.id)?.since?))
     }
 
-    fn take_over(&self, state: &State, change: &Change) {
+    /// Everything has its full time from now on.
+    pub(crate) fn grant_full_time(&self) {
+        self.with(|table, now| table.leases.begin_anew(now));
+    }
+
+    fn take_over(&self, share: &Share<'_>, change: &Change) {
+        if change.replicas {
+            self.take_over_all(share);
+        }
+        let state = share.state;
         self.with(|table, now| {
             for name in &change.sessions {
-                table.see_session(state, name, now);
+                table.see_session(share, name, now);
+                // Another replica writes a session as it is because of a sign of life.
+                if share.own.is_some() {
+                    table.leases.renew(&LeaseKey::Session(name.clone()), now);
+                }
             }
             for lock in &change.locks {
-                table.see_lock(state, lock, now);
+                table.see_lock(share, lock, now);
             }
             let bad = |check: &&(_, Option<Arc<crate::catalog::CheckEntry>>)| {
                 check.1.as_ref().is_none_or(|check| check.value.health == Health::Critical)
@@ -99,20 +134,21 @@ impl Keeper {
         self.sooner.notify_one();
     }
 
-    fn take_over_all(&self, state: &State) {
+    fn take_over_all(&self, share: &Share<'_>) {
+        let state = share.state;
         self.with(|table, now| {
             let tracked: Vec<_> = table.leases.keys().cloned().collect();
             for key in tracked {
                 match &key {
-                    LeaseKey::Session(name) => table.see_session(state, name, now),
-                    LeaseKey::Claim(name) => table.see_lock(state, &name.lock, now),
+                    LeaseKey::Session(name) => table.see_session(share, name, now),
+                    LeaseKey::Claim(name) => table.see_lock(share, &name.lock, now),
                 }
             }
             for entry in state.sessions.all() {
-                table.see_session(state, &SessionRef::of(&entry.value), now);
+                table.see_session(share, &SessionRef::of(&entry.value), now);
             }
             for (name, _) in state.locks.all() {
-                table.see_lock(state, name, now);
+                table.see_lock(share, name, now);
             }
         });
         self.sooner.notify_one();
@@ -120,7 +156,8 @@ impl Keeper {
 }
 
 impl Table {
-    fn see_session(&mut self, state: &State, name: &SessionRef, now: Duration) {
+    fn see_session(&mut self, share: &Share<'_>, name: &SessionRef, now: Duration) {
+        let state = share.state;
         let key = LeaseKey::Session(name.clone());
         let Some(entry) = state.sessions.get(&name.namespace, &name.id) else {
             self.leases.forget(&key);
@@ -131,6 +168,8 @@ impl Table {
         };
         if !session::is_alive(state, &entry.value) {
             self.leases.end(&key, now);
+        } else if !share.has(name) {
+            self.leases.forget(&key);
         } else if let Some(life) = session::life(&entry.value) {
             self.leases.track(key, life, now);
         }
@@ -143,7 +182,8 @@ impl Table {
     }
 
     /// Whoever comes to hold the lock has its full time from then on.
-    fn see_lock(&mut self, state: &State, name: &LockRef, now: Duration) {
+    fn see_lock(&mut self, share: &Share<'_>, name: &LockRef, now: Duration) {
+        let (state, owned, shared) = (share.state, share.has(name), share.own.is_some());
         let mut before = self.locks.remove(name).unwrap_or_default();
         let mut claims = Claims::new();
         let slot = state.locks.get(name);
@@ -151,20 +191,27 @@ impl Table {
         for (place, entry) in slot.into_iter().flat_map(|slot| slot.claims()).enumerate() {
             let claim = &entry.value;
             let known = before.remove(&claim.id);
-            let mut since = known.flatten();
+            let mut since = known.and_then(|known| known.since);
             // The line may be long, and most of it is as it was.
             if known.is_none() || (place < holders && since.is_none()) {
                 let key = LeaseKey::Claim(ClaimRef::of(claim));
                 if known.is_none() && !lock::is_alive(state, claim) {
                     self.leases.end(&key, now);
                 }
-                self.leases.track(key.clone(), claim.ttl.0, now);
+                if owned {
+                    self.leases.track(key.clone(), claim.ttl.0, now);
+                }
                 if place < holders {
                     self.leases.renew(&key, now);
                     since = Some(now);
                 }
             }
-            claims.insert(claim.id.clone(), since);
+            if shared {
+                // Which replica watches over it may have changed; and another one writes it as it is for a sign of life.
+                let touched = known.is_some_and(|known| known.revision != entry.modify_revision);
+                self.share_claim(claim, owned, touched, now);
+            }
+            claims.insert(claim.id.clone(), Seen { since, revision: entry.modify_revision });
         }
         for id in before.into_keys() {
             self.leases.forget(&LeaseKey::Claim(ClaimRef::new(name.clone(), id)));
@@ -175,10 +222,23 @@ impl Table {
     }
 }
 
+impl Table {
+    fn share_claim(&mut self, claim: &Claim, owned: bool, touched: bool, now: Duration) {
+        let key = LeaseKey::Claim(ClaimRef::of(claim));
+        match (owned, self.leases.remaining(&key, now)) {
+            (true, None) => self.leases.track(key, claim.ttl.0, now),
+            (true, Some(_)) if touched => drop(self.leases.renew(&key, now)),
+            // What is to be ended stays, whoever does it.
+            (false, Some(left)) if !left.is_zero() => self.leases.forget(&key),
+            _ => {}
+        }
+    }
+}
+
 /// Ends what is over until the control plane is gone.
 pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
     let Some(keeper) = control.upgrade().map(|control| {
-        control.keeper.take_over_all(&control.catalog().state());
+        control.keeper.take_over_all(&share(&control, &control.catalog().state()));
         Arc::clone(&control.keeper)
     }) else {
         return;
@@ -202,8 +262,12 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
             event = changes.next() => {
                 let Some(control) = control.upgrade() else { return };
                 match event {
-                    ChangeEvent::Change(change) => keeper.take_over(&control.catalog().state(), &change),
-                    ChangeEvent::Resync => keeper.take_over_all(&control.catalog().state()),
+                    ChangeEvent::Change(change) => {
+                        keeper.take_over(&share(&control, &control.catalog().state()), &change);
+                    }
+                    ChangeEvent::Resync => {
+                        keeper.take_over_all(&share(&control, &control.catalog().state()));
+                    }
                     ChangeEvent::Closed => return,
                 }
             }
@@ -216,6 +280,10 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
     }
 }
 
+fn share<'a>(control: &'a Control, state: &'a State) -> Share<'a> {
+    Share { own: control.settings().replica.as_ref(), state }
+}
+
 async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -225,6 +293,9 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 async fn end(control: Weak<Control>, key: LeaseKey) {
     let Some(control) = control.upgrade() else { return };
+    if !control.may_judge() {
+        return;
+    }
     let done = match &key {
         LeaseKey::Session(name) => {
             tracing::info!(session = %name.id, namespace = %name.namespace, "the session has ended");

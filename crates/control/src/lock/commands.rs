@@ -11,10 +11,10 @@ use crate::bounds::{
     CLAIM_ID_BYTES_MAX, CLAIM_TTL_MAX, CLAIM_TTL_MIN, HOLDER_BYTES_MAX, LOCK_COUNT_MAX, LOCK_WAIT_MAX,
 };
 use crate::catalog::{InstanceRef, Topic};
-use crate::commit::Committed;
+use crate::commit::{Committed, Plan};
 use crate::lease::LeaseKey;
 use crate::registry::check_namespace;
-use crate::{Control, Error};
+use crate::{Control, Error, keys};
 
 /// A claim to make.
 #[derive(Clone, Debug)]
@@ -59,9 +59,7 @@ impl Control {
             // The index first: what changes after it ends the wait.
             let index = self.catalog().index(&topic);
             let holds = self.holds(&name)?;
-            if !self.keeper.renew(LeaseKey::Claim(name.clone()), Some(ttl)) {
-                return Err(Error::not_found("claim", &name.id));
-            }
+            self.keep_claim(&name, ttl).await?;
             let left = deadline.saturating_duration_since(Instant::now());
             if holds || left.is_zero() {
                 let claim = self.claim(&name)?;
@@ -105,16 +103,31 @@ impl Control {
         .await
     }
 
-    /// A sign of life: the claim has its full time again, without a write.
+    /// A sign of life: the claim has its full time again. Without a write, unless another replica watches over the lock:
+    /// then the claim is written as it is.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such claim any more, or its end is under way.
-    pub fn renew_claim(&self, name: &ClaimRef) -> Result<ClaimView, Error> {
+    /// [`Error::NotFound`] if there is no such claim any more, or its end is under way; [`Error::Unavailable`] where it had
+    /// to be written and could not be.
+    pub async fn renew_claim(&self, name: &ClaimRef) -> Result<ClaimView, Error> {
         let ttl = self.claim(name)?.entry.value.ttl.0;
-        if !self.keeper.renew(LeaseKey::Claim(name.clone()), Some(ttl)) {
-            return Err(Error::not_found("claim", &name.id));
-        }
+        self.keep_claim(name, ttl).await?;
         self.claim(name)
+    }
+
+    async fn keep_claim(&self, name: &ClaimRef, ttl: Duration) -> Result<(), Error> {
+        let gone = || Error::not_found("claim", &name.id);
+        if self.owns(&name.lock) {
+            let in_time = self.keeper.renew(LeaseKey::Claim(name.clone()), Some(ttl));
+            return if in_time { Ok(()) } else { Err(gone()) };
+        }
+        let what = || format!("claim {:?}", name.id);
+        self.execute(what, |state| {
+            let known = state.locks.claim(name).ok_or_else(gone)?;
+            Plan::touch(keys::claim(&name.lock.namespace, &name.lock.name, &name.id)?, known)
+        })
+        .await
+        .map(drop)
     }
 
     /// Takes a claim away, whether it holds the lock or waits. Whoever is next holds the lock at once.

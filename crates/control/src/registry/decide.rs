@@ -266,11 +266,7 @@ pub(crate) fn set_check(
 pub(super) fn touch_check(state: &State, check: &CheckRef) -> Result<Plan, Error> {
     let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
     let known = known.ok_or_else(|| Error::not_found("check", &check.id))?;
-    let key = keys::check(&check.namespace, &check.node, &check.id)?;
-    let mut plan = Plan::nothing();
-    plan.expect(key.clone(), known.modify_revision);
-    plan.put(key, &known.value)?;
-    Ok(plan)
+    Plan::touch(keys::check(&check.namespace, &check.node, &check.id)?, known)
 }
 
 pub(super) fn maintain_instance(

@@ -36,13 +36,25 @@ impl Control {
         Ok((name, done))
     }
 
-    /// A sign of life: the session has its full time again, without a write.
+    /// A sign of life: the session has its full time again. Without a write, unless another replica watches over it: then
+    /// the session is written as it is.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such session, or its end is under way.
-    pub fn renew_session(&self, name: &SessionRef) -> Result<Arc<SessionEntry>, Error> {
+    /// [`Error::NotFound`] if there is no such session, or its end is under way; [`Error::Unavailable`] where it had to be
+    /// written and could not be.
+    pub async fn renew_session(&self, name: &SessionRef) -> Result<Arc<SessionEntry>, Error> {
         let entry = self.catalog().session(name).entries;
         let entry = entry.ok_or_else(|| Error::not_found("session", &name.id))?;
+        if !self.owns(name) {
+            let what = || format!("session {:?}", name.id);
+            self.execute(what, |state| {
+                let known = state.sessions.get(&name.namespace, &name.id);
+                let known = known.ok_or_else(|| Error::not_found("session", &name.id))?;
+                Plan::touch(keys::session(&name.namespace, &name.id)?, known)
+            })
+            .await?;
+            return Ok(entry);
+        }
         if self.keeper.renew(LeaseKey::Session(name.clone()), life(&entry.value)) {
             Ok(entry)
         } else {

@@ -88,7 +88,7 @@ async fn whoever_waits_holds_the_lock_as_soon_as_it_is_free() {
     // Longer than a claim lives without renewal: waiting renews it.
     for _ in 0..10 {
         tokio::time::sleep(TTL / 2).await;
-        control.renew_claim(&named("a")).expect("held");
+        control.renew_claim(&named("a")).await.expect("held");
     }
     assert!(!waiting.is_finished());
     control.release_claim(&named("a")).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_claim_that_is_not_renewed_ends_and_the_next_has_its_full_time() {
     assert_eq!(holders(&control), ["a"]);
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert_eq!(holders(&control), ["b"], "the holder was not heard of");
-    assert!(matches!(control.renew_claim(&named("a")), Err(Error::NotFound { .. })));
+    assert!(matches!(control.renew_claim(&named("a")).await, Err(Error::NotFound { .. })));
     tokio::time::sleep(TTL - Duration::from_millis(100)).await;
     assert_eq!(holders(&control), ["b"], "its time began when it came to hold the lock");
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -152,7 +152,7 @@ async fn a_lock_is_taken_away_by_force_from_all_or_by_token() {
     assert!(matches!(control.force_lock(&lock(), Some(token)).await, Err(Error::NotFound { .. })));
     assert_eq!(control.force_lock(&lock(), None).await.unwrap().1, 2);
     assert!(matches!(control.force_lock(&lock(), None).await, Err(Error::NotFound { .. })));
-    assert!(matches!(control.renew_claim(&named("b")), Err(Error::NotFound { .. })));
+    assert!(matches!(control.renew_claim(&named("b")).await, Err(Error::NotFound { .. })));
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,7 +65,7 @@ async fn a_session_lives_for_its_ttl_at_least_and_for_twice_of_it_at_most() {
     let forever = create(&control, Session { ttl: None, ..session() }).await;
     for _ in 0..5 {
         tokio::time::sleep(TTL).await;
-        control.renew_session(&name).expect("it lives");
+        control.renew_session(&name).await.expect("it lives");
     }
     let revision = control.position();
     tokio::time::sleep(TTL).await;
@@ -73,9 +73,9 @@ async fn a_session_lives_for_its_ttl_at_least_and_for_twice_of_it_at_most() {
     assert_eq!(control.position(), revision, "renewals are not written");
     tokio::time::sleep(TTL).await;
     assert!(!is_there(&control, &name));
-    assert!(matches!(control.renew_session(&name), Err(Error::NotFound { .. })));
+    assert!(matches!(control.renew_session(&name).await, Err(Error::NotFound { .. })));
     tokio::time::sleep(TTL * 1000).await;
-    control.renew_session(&forever).expect("without a TTL it lives for ever");
+    control.renew_session(&forever).await.expect("without a TTL it lives for ever");
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,7 +225,7 @@ async fn a_delay_is_known_after_a_restart() {
     let other = create(&control, session()).await;
     assert!(!acquire(&control, "k", &other).await);
     tokio::time::sleep(DELAY + Duration::from_secs(1)).await;
-    control.renew_session(&other).unwrap_err();
+    control.renew_session(&other).await.unwrap_err();
     let other = create(&control, session()).await;
     assert!(acquire(&control, "k", &other).await);
 }

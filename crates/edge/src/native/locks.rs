@@ -62,7 +62,8 @@ impl NativeApi {
             }
             "renew" => {
                 let input: RenewLock = body(&request)?;
-                let claim = self.control.renew_claim(&ClaimRef::new(lock, &*input.claim)).map_err(lost)?;
+                let claim =
+                    self.control.renew_claim(&ClaimRef::new(lock, &*input.claim)).await.map_err(lost)?;
                 Ok(ok(&self.claim_answer(&claim)))
             }
             "release" => self.release(lock, body(&request)?).await,
