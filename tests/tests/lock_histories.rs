@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,12 +16,14 @@ use weir_tests::{Cluster, eventually, http};
 
 const CLIENTS: usize = 6;
 /// How long faults go on.
-const FAULTS_FOR: Duration = Duration::from_secs(16);
+const FAULTS_FOR: Duration = Duration::from_secs(14);
 /// How long a holder's lock lives without renewal.
 const TTL: &str = "2s";
 /// Longer than that: a stop after which the lock is another's.
 const LONG_STOP: Duration = Duration::from_millis(2600);
 const SHORT_STOP: Duration = Duration::from_millis(300);
+/// Writes of a holder, 10 ms each: well within its lock's life, and well beyond it.
+const WRITES: [u16; 2] = [25, 400];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What one write to the resource was.
@@ -98,15 +100,26 @@ fn signal(pid: u32, signal: i32) {
     }
 }
 
+/// What clients are to do.
+const CALM: u8 = 0;
+const DISTURBED: u8 = 1;
+const END: u8 = 2;
+
 /// The `weir lock` processes under way. A process is waited for only under the lock, so no id in here is another's.
 type Running = Arc<Mutex<Vec<Option<Child>>>>;
 
 /// Runs `weir lock` again and again until told to stop.
-fn client(at: usize, server: u16, resource: u16, running: &Running, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
+fn client(at: usize, server: u16, resource: u16, running: &Running, phase: &AtomicU8) {
+    for turn in 0.. {
+        // Once things go wrong, one turn in three takes longer than the lock lives without renewal.
+        let writes = match phase.load(Ordering::Relaxed) {
+            CALM => WRITES[0],
+            DISTURBED => WRITES[usize::from((at + turn).is_multiple_of(3))],
+            _ => return,
+        };
         let mut command = Command::new(weir_tests::binary::weir());
         command.args(["lock", "--ttl", TTL, "--kill-after", "400ms", "chaos", "--"]);
-        command.arg(env!("CARGO_BIN_EXE_test-holder")).args([resource.to_string(), "25".to_owned()]);
+        command.arg(env!("CARGO_BIN_EXE_test-holder")).args([resource.to_string(), writes.to_string()]);
         command.env("WEIR_SERVER", format!("127.0.0.1:{server}"));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         running.lock().unwrap()[at] = Some(child);
@@ -166,12 +179,12 @@ fn histories_under_stops_and_kills_are_those_of_a_lock() {
     let resource = Arc::new(Mutex::new(Resource::default()));
     let port = serve(&resource);
     let running: Running = Arc::new(Mutex::new((0..CLIENTS).map(|_| None).collect()));
-    let (stop, stop_looking) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (phase, stop_looking) = (Arc::new(AtomicU8::new(CALM)), Arc::new(AtomicBool::new(false)));
     let server = cluster.http;
     let clients: Vec<_> = (0..CLIENTS)
         .map(|at| {
-            let (running, stop) = (Arc::clone(&running), Arc::clone(&stop));
-            std::thread::spawn(move || client(at, server, port, &running, &stop))
+            let (running, phase) = (Arc::clone(&running), Arc::clone(&phase));
+            std::thread::spawn(move || client(at, server, port, &running, &phase))
         })
         .collect();
     let observer = {
@@ -179,8 +192,10 @@ fn histories_under_stops_and_kills_are_those_of_a_lock() {
         std::thread::spawn(move || observe(server, &stop))
     };
     undisturbed(&resource);
+    phase.store(DISTURBED, Ordering::Relaxed);
+    outlive(&resource, &running);
     disturb(&mut cluster, &resource, &running, &mut Chance(seed | 1));
-    stop.store(true, Ordering::Relaxed);
+    phase.store(END, Ordering::Relaxed);
     for client in clients {
         client.join().unwrap();
     }
@@ -214,6 +229,19 @@ fn undisturbed(resource: &Mutex<Resource>) {
         let tokens: BTreeSet<_> = resource.writes.iter().map(|write| &write.token).collect();
         assert!(resource.writes.iter().all(|write| write.accepted), "a stale write: {:?}", resource.writes);
         (tokens.len() > CLIENTS).then_some(())
+    });
+}
+
+/// A holder whose `weir lock` stands still goes on, until the lock is another's: then it is refused.
+fn outlive(resource: &Mutex<Resource>, running: &Running) {
+    let stale = || resource.lock().unwrap().writes.iter().any(|write| !write.accepted);
+    eventually("a holder that is refused", PATIENCE * 2, || {
+        let parent = resource.lock().unwrap().last.map(|(_, parent)| parent);
+        let in_table = running.lock().unwrap().iter().flatten().any(|child| Some(child.id()) == parent);
+        if in_table {
+            stop_client(running, parent, 0, LONG_STOP);
+        }
+        stale().then_some(())
     });
 }
 
@@ -302,6 +330,7 @@ fn check_writes(writes: &[Write_]) {
         let owner = owners.entry(&write.token).or_insert(write.pid);
         assert_eq!(*owner, write.pid, "two holders with token {}", write.token);
     }
+    // How many depends on chance, but one at least was made to be.
     let stale = writes.iter().filter(|write| !write.accepted).count();
     show(&format!("{} holders, {} writes, {stale} of them stale", owners.len(), writes.len()));
     assert!(owners.len() >= CLIENTS * 2, "only {} holders", owners.len());
