@@ -60,6 +60,7 @@ impl Stream {
         let member = Arc::clone(&self.member);
         let mut greet = true;
         let mut looks = self.shared.reports.looks(std::time::Instant::now());
+        let mut owes_pace = false;
         loop {
             let may_send = self.session.outstanding() < OUTSTANDING_MAX;
             let ack_deadline = self.waiting_since + self.shared.timeouts.ack;
@@ -80,10 +81,12 @@ impl Stream {
                     Ok(None) => return Status::ok("the proxy has left"),
                     Err(status) => return Status::cancelled(format!("the proxy is gone: {}", status.message())),
                 },
-                Ok(()) = looks.changed() => {
-                    // Where there is no room, the next look is told.
+                Ok(()) = looks.changed() => owes_pace = true,
+                permit = outbound.reserve(), if owes_pace => {
+                    let Ok(permit) = permit else { return Status::cancelled("the proxy is gone") };
                     let message = Some(server_message::Message::ReportPace(reports::pace()));
-                    let _ = outbound.try_send(Ok(ServerMessage { message }));
+                    permit.send(Ok(ServerMessage { message }));
+                    owes_pace = false;
                 }
                 () = tokio::time::sleep_until(ack_deadline), if self.session.outstanding() > 0 => {
                     return Status::deadline_exceeded("an update was not acknowledged in time");
