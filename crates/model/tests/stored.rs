@@ -411,9 +411,19 @@ fn service() {
     let spec = ServiceSpec {
         protocol: Some(Protocol::Http2),
         metadata: map(&[("team", "shop")]),
-        endpoints: vec![StaticEndpoint { address: text("10.0.0.1"), port: 8080, weight: 3 }],
+        endpoints: vec![StaticEndpoint {
+            address: text("10.0.0.1"),
+            port: 8080,
+            weight: 3,
+            region: None,
+            zone: None,
+        }],
     };
-    golden("service", &Resource { metadata: named("cart"), spec: Spec::Service(spec) });
+    golden("service", &Resource { metadata: named("cart"), spec: Spec::Service(spec.clone()) });
+    let placed = spec.endpoints[0].clone();
+    let placed = StaticEndpoint { region: Some(text("eu")), zone: Some(text("eu-1a")), ..placed };
+    let spec = ServiceSpec { endpoints: vec![placed], ..spec };
+    golden("service_placed", &Resource { metadata: named("cart"), spec: Spec::Service(spec) });
     let least = Metadata { name: text("a"), namespace: text("default"), ..Metadata::default() };
     // What was stored before a protocol could be left open says one, whoever wrote it.
     let spec = ServiceSpec { protocol: Some(Protocol::Http), ..ServiceSpec::default() };
@@ -706,11 +716,10 @@ fn route() -> impl Strategy<Value = Spec> {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    let endpoint = (word(), any::<u16>(), any::<u32>()).prop_map(|(address, port, weight)| StaticEndpoint {
-        address,
-        port,
-        weight,
-    });
+    let place = || prop::option::of(word());
+    let endpoint = (word(), any::<u16>(), any::<u32>(), place(), place()).prop_map(
+        |(address, port, weight, region, zone)| StaticEndpoint { address, port, weight, region, zone },
+    );
     let service = (free(), prop::collection::vec(endpoint, 0..3)).prop_map(|(metadata, endpoints)| {
         Spec::Service(ServiceSpec { protocol: Some(Protocol::Grpc), metadata, endpoints })
     });

@@ -211,11 +211,18 @@ impl Balancer {
     }
 
     /// A balancer for other endpoints, weights or another policy that goes on with what this one knows: observed
-    /// latencies and fresh probes by the endpoints' keys, and the table if it still fits. Turns of `round_robin` begin
-    /// anew, at random.
+    /// latencies and fresh probes by the endpoints' keys, and its table if that still fits and the one given does not.
+    /// Turns of `round_robin` begin anew, at random.
     #[must_use]
-    pub fn carry_over(&self, config: Config, shares: &[u32], keys: &[u64], rng: &mut impl Rng) -> Self {
-        let mut new = Self::with_table(config, shares, keys, self.table(), rng);
+    pub fn carry_over(
+        &self,
+        config: Config,
+        shares: &[u32],
+        keys: &[u64],
+        table: Option<&Table>,
+        rng: &mut impl Rng,
+    ) -> Self {
+        let mut new = Self::with_table(config, shares, keys, table.or_else(|| self.table()), rng);
         match (&mut new.state, &self.state) {
             (State::PeakEwma(new_ewma), State::PeakEwma(ewma)) => {
                 new_ewma.carry_over(ewma, &self.keys, &new.keys);
@@ -230,12 +237,24 @@ impl Balancer {
 
     /// Follows a change, as [`Balancer::carry_over`] does; nothing happens when there is none. Returns whether there was
     /// one. As long as `keys` are the same, so are the indices, and whoever still has one may go on using it.
-    pub fn update(&mut self, config: &Config, shares: &[u32], keys: &[u64], rng: &mut impl Rng) -> bool {
-        let same = self.config == *config && *self.keys == *keys && self.weighted.is_of(shares);
+    pub fn update(
+        &mut self,
+        config: &Config,
+        shares: &[u32],
+        keys: &[u64],
+        table: Option<&Table>,
+        rng: &mut impl Rng,
+    ) -> bool {
+        let same = self.is_for(config, keys) && self.weighted.is_of(shares);
         if !same {
-            *self = self.carry_over(config.clone(), shares, keys, rng);
+            *self = self.carry_over(*config, shares, keys, table, rng);
         }
         !same
+    }
+
+    /// Whether it follows this configuration, for endpoints with these keys.
+    pub fn is_for(&self, config: &Config, keys: &[u64]) -> bool {
+        self.config == *config && *self.keys == *keys
     }
 
     /// How it was configured.

@@ -10,6 +10,7 @@
 //! taken over from the previous one by identity.
 
 mod attach;
+mod balancing;
 mod compile;
 mod endpoints;
 mod inputs;
@@ -18,6 +19,7 @@ mod mesh;
 mod ports;
 mod rules;
 mod secure;
+mod selection;
 mod services;
 mod settings;
 mod state;
@@ -35,15 +37,18 @@ use weir_model::resource::ListenerProtocol;
 use weir_model::{Position, ResourceId, ServiceRef};
 
 pub use attach::Overlap;
+pub(crate) use balancing::described;
+pub use balancing::{Balancing, HashKey};
 pub use compile::{Addresses, Compiler, Rejection, Role};
 pub(crate) use endpoints::host_names;
 pub use inputs::{Inputs, Registered, Resources, Services};
 pub use listener::ListenerSettings;
 pub(crate) use mesh::READINGS_MAX;
 pub use mesh::{MeshLookup, MeshService, MeshTable};
+pub use selection::{Origin, Selected};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
-pub use upstream::{Endpoint, Upstream, UpstreamTls};
+pub use upstream::{Endpoint, Seen, Upstream, UpstreamTls};
 
 use compile::UpstreamNames;
 use ports::Ports;

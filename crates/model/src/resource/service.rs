@@ -67,6 +67,12 @@ pub struct StaticEndpoint {
     /// Share of the requests relative to its siblings; 0 drains it.
     #[serde(default = "default_weight")]
     pub weight: u32,
+    /// The region that it is in, if that is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The zone of the region that it is in, if that is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 const fn default_weight() -> u32 {

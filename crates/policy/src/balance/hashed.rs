@@ -39,7 +39,12 @@ enum Places {
 impl Table {
     /// The table for endpoints with these weights and keys; none under a policy without one.
     pub fn new(policy: Policy, shares: &[u32], keys: &[u64]) -> Option<Self> {
-        policy.is_hashing().then(|| Self::fitting(None, policy, &Weighted::new(shares), keys))
+        Self::again(None, policy, shares, keys)
+    }
+
+    /// The same, but the one that was there before if it still fits.
+    pub fn again(before: Option<&Self>, policy: Policy, shares: &[u32], keys: &[u64]) -> Option<Self> {
+        policy.is_hashing().then(|| Self::fitting(before, policy, &Weighted::new(shares), keys))
     }
 
     /// The one there is if it fits, else a new one.

@@ -158,7 +158,7 @@ fn choose<'a>(
     *probing = local.probe(tried, now);
     let picked = match probing {
         Some(probing) => Some(probing.index()),
-        None => local.pick(now, tried, &mut *worker.rng.borrow_mut()),
+        None => local.pick(now, exchange.asked.hash, tried, &mut *worker.rng.borrow_mut()),
     };
     match picked {
         Some(index) if local.breakers(index).is_some() => {
@@ -189,7 +189,7 @@ fn unbroken(
         let Err(refused) = exchange.attempt_permits.admit(now, rng, worker.index()) else { return Ok(index) };
         passed.add(index);
         broken.add(index);
-        match local.pick(now, &passed, rng) {
+        match local.pick(now, exchange.asked.hash, &passed, rng) {
             // Not one that is known to be broken off, and no more than can be remembered.
             Some(other) if !broken.has(other) && broken.len() < TRIED_MAX => index = other,
             _ => return Err(refused),
@@ -249,7 +249,7 @@ async fn attempt(
 ) -> Attempt {
     let endpoint = local.endpoint(index);
     let settings = &local.upstream.settings;
-    let in_flight = InFlight::begin(endpoint);
+    let in_flight = InFlight::begin(local, index);
     exchange.attempt_ns = conn.worker.clock.recent();
     // Whoever is told who its client is must not be given another's requests on the same connection.
     let shared = settings.proxy_protocol.is_none();
@@ -280,7 +280,7 @@ async fn attempt(
             }
             Err((failed, is_theirs)) => {
                 if is_theirs {
-                    local.heard(index, Verdict::GatewayFailure, probing, now(conn));
+                    local.heard(index, Verdict::GatewayFailure, took(exchange, conn), probing, now(conn));
                     exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
                 }
                 return failed;
@@ -311,7 +311,7 @@ async fn attempt(
     match ended {
         Ended::Complete => {
             endpoint.state.mark_succeeded();
-            local.heard(index, verdict(exchange), probing, now(conn));
+            local.heard(index, verdict(exchange), took(exchange, conn), probing, now(conn));
             if !exchange.attempt_permits.is_idle() {
                 let end = CallEnd::Status(status_like(exchange));
                 exchange.attempt_permits.finish(end, exchange.head_ns, now(conn));
@@ -326,7 +326,7 @@ async fn attempt(
         }
         Ended::Upgraded => {
             endpoint.state.mark_succeeded();
-            local.heard(index, Verdict::Success, probing, now(conn));
+            local.heard(index, Verdict::Success, took(exchange, conn), probing, now(conn));
             Attempt::Over(Outcome::Tunnel(upstream, in_flight.hold()))
         }
         Ended::Failed(fault) => {
@@ -340,14 +340,14 @@ async fn attempt(
                 return Attempt::Stale;
             }
             if let Some(verdict) = verdict_on(&fault).filter(|_| !idled_out) {
-                local.heard(index, verdict, probing, now(conn));
+                local.heard(index, verdict, took(exchange, conn), probing, now(conn));
                 exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
             }
             exchange_failed(local, index, &fault, idled_out)
         }
         Ended::Again { delay, verdict, status } => {
             endpoint.state.mark_succeeded();
-            local.heard(index, verdict, probing, now(conn));
+            local.heard(index, verdict, took(exchange, conn), probing, now(conn));
             exchange.attempt_permits.finish(CallEnd::Status(status), 0, now(conn));
             Attempt::Again(delay)
         }
@@ -403,6 +403,12 @@ async fn open(
 
 fn now(conn: &Connection) -> Nanos {
     Nanos(conn.worker.clock.recent())
+}
+
+/// How long an attempt took: until the response's head was there, or until now.
+fn took(exchange: &Exchange, conn: &Connection) -> Duration {
+    let end = if exchange.head_ns > 0 { exchange.head_ns } else { conn.worker.clock.now() };
+    Duration::from_nanos(end.saturating_sub(exchange.attempt_ns))
 }
 
 /// What a response says of its endpoint.

@@ -214,6 +214,7 @@ impl Connection {
         let bounds = self.listener.bounds();
         asked.standstill_max = bounds.body;
         asked.delay = Duration::ZERO;
+        asked.hash = None;
         exchange.begin(head.body(), &bounds.request, self.client.is_http2());
         exchange.began_ns = worker.clock.recent();
         let logged = worker.log.is_some();

@@ -8,37 +8,65 @@ use std::sync::Arc;
 use weir_model::registry::Health;
 use weir_model::resource::{Protocol, ServiceSpec};
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
+use weir_policy::Nanos;
 
-use super::{Addresses, Endpoint, EndpointState, Inputs, Settings, Upstream};
+use super::{Addresses, Endpoint, Inputs, Origin, Seen, Settings, Upstream};
+
+/// What upstreams are made from.
+pub(super) struct At<'a> {
+    pub(super) inputs: &'a Inputs,
+    pub(super) addresses: &'a Addresses,
+    pub(super) origin: &'a Arc<Origin>,
+    /// What was in force before.
+    pub(super) before: Option<&'a Inputs>,
+    pub(super) now: Nanos,
+}
 
 /// The upstream of a service, taking over live state from what it was before.
 pub(super) fn upstream(
-    inputs: &Inputs,
     service: &ServiceRef,
     settings: Settings,
-    addresses: &Addresses,
+    at: &At<'_>,
     previous: Option<&Arc<Upstream>>,
 ) -> Upstream {
+    let inputs = at.inputs;
     let document = document(inputs, service);
     let registered = inputs.services.get(service);
-    let mut collected = Collected::new(addresses, previous.map(|upstream| &**upstream));
+    let mut collected = Collected::new(at, previous.map(|upstream| &**upstream));
     if let Some(registered) = registered {
+        // The first answer of the control plane makes nobody new.
+        collected.is_new = at.before.is_some_and(|before| before.services.contains_key(service));
         for endpoint in registered.endpoints.values() {
+            let said = |key: &str| endpoint.metadata.get(key).map(String::as_str);
             let like = Like {
+                weight: endpoint.weight,
                 health: endpoint.health,
                 draining: endpoint.draining,
                 inbound: endpoint.inbound,
                 is_static: false,
+                region: said("region"),
+                zone: said("zone"),
             };
-            collected.add(&endpoint.id, &endpoint.address, endpoint.port, endpoint.weight, like);
+            collected.add(&endpoint.id, &endpoint.address, endpoint.port, like);
         }
     }
+    collected.is_new = at.before.is_some_and(|before| self::document(before, service).is_some());
     for endpoint in document.map_or(&[][..], |document| &document.endpoints) {
         let id = format!("{}:{}", endpoint.address, endpoint.port);
         // Nothing checks an endpoint that is only written down.
-        let like = Like { health: Health::Passing, draining: false, inbound: false, is_static: true };
-        collected.add(&id, &endpoint.address, endpoint.port, endpoint.weight, like);
+        let like = Like {
+            weight: endpoint.weight,
+            health: Health::Passing,
+            draining: false,
+            inbound: false,
+            is_static: true,
+            region: endpoint.region.as_deref(),
+            zone: endpoint.zone.as_deref(),
+        };
+        collected.add(&id, &endpoint.address, endpoint.port, like);
     }
+    let before = previous.map(|upstream| upstream.selected());
+    let table = before.as_ref().and_then(|selected| selected.table.as_ref());
     Upstream::new(
         service.clone(),
         document.is_some() || registered.is_some_and(|registered| registered.known),
@@ -47,6 +75,7 @@ pub(super) fn upstream(
         collected.endpoints,
         collected.unresolved,
         previous.map(|upstream| Arc::clone(&upstream.state)).unwrap_or_default(),
+        Seen { origin: Arc::clone(at.origin), now: at.now, table },
     )
 }
 
@@ -90,47 +119,60 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 }
 
 #[derive(Clone, Copy)]
-struct Like {
+struct Like<'a> {
+    weight: u32,
     health: Health,
     draining: bool,
     inbound: bool,
     is_static: bool,
+    region: Option<&'a str>,
+    zone: Option<&'a str>,
 }
 
 struct Collected<'a> {
     addresses: &'a Addresses,
-    states: HashMap<(&'a str, SocketAddr), &'a Arc<EndpointState>>,
+    before: HashMap<(&'a str, SocketAddr), &'a Endpoint>,
     endpoints: Vec<Endpoint>,
     unresolved: Vec<String>,
+    /// Whether what was not there before is new, and not only heard of for the first time.
+    is_new: bool,
+    now: Nanos,
 }
 
 impl<'a> Collected<'a> {
-    fn new(addresses: &'a Addresses, previous: Option<&'a Upstream>) -> Self {
+    fn new(at: &At<'a>, previous: Option<&'a Upstream>) -> Self {
         let previous = previous.map_or(&[][..], |upstream| &upstream.endpoints);
-        let states = previous.iter().map(|old| ((&*old.id, old.addr), &old.state)).collect();
-        Self { addresses, states, endpoints: Vec::new(), unresolved: Vec::new() }
+        let before = previous.iter().map(|old| ((&*old.id, old.addr), old)).collect();
+        let (endpoints, unresolved) = Default::default();
+        Self { addresses: at.addresses, before, endpoints, unresolved, is_new: false, now: at.now }
     }
 
     /// Adds an endpoint; one for each address when its host name has several.
-    fn add(&mut self, id: &str, host: &str, port: u16, weight: u32, like: Like) {
+    fn add(&mut self, id: &str, host: &str, port: u16, like: Like<'_>) {
         if let Some(ip) = parse_ip(host) {
-            return self.add_at(id, None, SocketAddr::new(ip, port), weight, like);
+            return self.add_at(id, None, SocketAddr::new(ip, port), like);
         }
         let name = Some(&Arc::from(host));
         match self.addresses.get(host).map_or(&[][..], |ips| ips) {
             [] => self.unresolved.push(host.to_owned()),
-            [ip] => self.add_at(id, name, SocketAddr::new(*ip, port), weight, like),
+            [ip] => self.add_at(id, name, SocketAddr::new(*ip, port), like),
             ips => {
                 for ip in ips {
-                    self.add_at(&format!("{id}/{ip}"), name, SocketAddr::new(*ip, port), weight, like);
+                    self.add_at(&format!("{id}/{ip}"), name, SocketAddr::new(*ip, port), like);
                 }
             }
         }
     }
 
-    fn add_at(&mut self, id: &str, host: Option<&Arc<str>>, addr: SocketAddr, weight: u32, like: Like) {
-        let Like { health, draining, inbound, is_static } = like;
-        let state = self.states.get(&(id, addr)).map(|state| Arc::clone(state)).unwrap_or_default();
+    fn add_at(&mut self, id: &str, host: Option<&Arc<str>>, addr: SocketAddr, like: Like<'_>) {
+        let Like { weight, health, draining, inbound, is_static, region, zone } = like;
+        let before = self.before.get(&(id, addr)).copied();
+        let joined = match before {
+            // Well again is as good as new.
+            Some(old) if old.health == Health::Critical && health != Health::Critical => Some(self.now),
+            Some(old) => old.joined,
+            None => self.is_new.then_some(self.now),
+        };
         self.endpoints.push(Endpoint {
             id: id.into(),
             host: host.cloned(),
@@ -140,7 +182,10 @@ impl<'a> Collected<'a> {
             draining,
             inbound,
             is_static,
-            state,
+            region: region.map(Arc::from),
+            zone: zone.map(Arc::from),
+            joined,
+            state: before.map(|old| Arc::clone(&old.state)).unwrap_or_default(),
         });
     }
 }

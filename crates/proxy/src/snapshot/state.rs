@@ -31,6 +31,8 @@ pub struct EndpointState {
     requests: AtomicU64,
     failures: AtomicU64,
     tally: Tally,
+    /// What `peak_ewma` took its latency to be last, in microseconds; 0: nothing yet.
+    latency_us: AtomicU32,
     idle: IdleState,
 }
 
@@ -43,6 +45,7 @@ impl Default for EndpointState {
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             tally: Tally::default(),
+            latency_us: AtomicU32::new(0),
             idle: IdleState::default(),
         }
     }
@@ -104,6 +107,19 @@ impl EndpointState {
     pub fn end(&self) {
         let before = self.in_flight.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "end without begin");
+    }
+
+    /// What the balancer of some worker took its latency to be last, for explanations; none under another balancer than
+    /// `peak_ewma`.
+    pub fn latency(&self) -> Option<Duration> {
+        let us = self.latency_us.load(Ordering::Relaxed);
+        (us > 0).then(|| Duration::from_micros(u64::from(us)))
+    }
+
+    /// Says what a worker's balancer takes its latency to be.
+    pub(crate) fn say_latency(&self, latency: Duration) {
+        let us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+        self.latency_us.store(us.max(1), Ordering::Relaxed);
     }
 
     /// Whether it failed last time and is only chosen when nothing else is left.
@@ -182,12 +198,18 @@ impl EndpointState {
 pub struct UpstreamState {
     key: u64,
     last_used_s: AtomicU32,
+    in_flight: AtomicU64,
     ejection: Ejection,
 }
 
 impl Default for UpstreamState {
     fn default() -> Self {
-        Self { key: next_key(), last_used_s: AtomicU32::new(0), ejection: Ejection::default() }
+        Self {
+            key: next_key(),
+            last_used_s: AtomicU32::new(0),
+            in_flight: AtomicU64::new(0),
+            ejection: Ejection::default(),
+        }
     }
 }
 
@@ -195,6 +217,22 @@ impl UpstreamState {
     /// Identifies this state within the process: what a worker's own balancer state is keyed by.
     pub const fn key(&self) -> u64 {
         self.key
+    }
+
+    /// Requests in flight to all of its endpoints, of all workers: those that were begun under a balancer that asks for it.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request as begun.
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request as over. Must follow exactly one [`UpstreamState::begin`].
+    pub(crate) fn end(&self) {
+        let before = self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "end without begin");
     }
 
     /// Which of its endpoints are ejected.

@@ -181,7 +181,7 @@ fn answers_go_with_the_key() {
         let answer = ProbeAnswer { in_flight: 1, latency: MS * (index as u32 + 1) };
         balancer.probed(index, Some(answer), NOW, &mut rng);
     }
-    let mut new = balancer.carry_over(config, &[1; 4], &[12, 99, 11, 98], &mut rng);
+    let mut new = balancer.carry_over(config, &[1; 4], &[12, 99, 11, 98], None, &mut rng);
     let picked = new.pick(Query::at(NOW), &Fake::default(), &Tried::none(), &mut rng, &mut ()).unwrap();
     assert_eq!((picked.index, picked.why), (2, Why::QuickestCold), "key 11, as 10 is gone");
 }
