@@ -11,13 +11,13 @@ use weir_proxy::explain::{Request, explain};
 use crate::support::{Client, Proxy, Upstream, documents, eventually};
 
 /// An upstream that answers with 200, or with something else as long as it is ill.
-struct Patient {
-    upstream: Upstream,
+pub(crate) struct Patient {
+    pub(crate) upstream: Upstream,
     ill: Arc<AtomicBool>,
 }
 
 impl Patient {
-    fn ill_with(answer: &'static str) -> Self {
+    pub(crate) fn ill_with(answer: &'static str) -> Self {
         let ill = Arc::new(AtomicBool::new(true));
         let is_ill = ill.clone();
         let upstream = Upstream::start(move |conn| {
@@ -33,7 +33,7 @@ impl Patient {
         Self { upstream, ill }
     }
 
-    fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.ill.store(false, Ordering::SeqCst);
     }
 
@@ -42,7 +42,7 @@ impl Patient {
     }
 }
 
-const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+pub(crate) const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 const BROKEN: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
 const UNAVAILABLE: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\ngrpc-status: 14\r\n\r\n";
