@@ -12,7 +12,7 @@ use weir_policy::retry::{Facts, Failure};
 
 use super::connect::{ConnectFault, Dial, connect};
 use super::run::{may_retry, pause};
-use super::upstream::{Held, InFlight, LocalUpstream};
+use super::upstream::{Held, InFlight, LocalUpstream, Took};
 use crate::listen::proxy_protocol::Addresses;
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot, Worker};
@@ -78,7 +78,11 @@ pub(crate) async fn reach(
         tries.endpoint = Some(endpoint.id.clone());
         let in_flight = InFlight::begin(local, index);
         let began_ns = worker.clock.now();
-        let took = || Duration::from_nanos(worker.clock.now().saturating_sub(began_ns));
+        let others = in_flight.others;
+        let took = || {
+            let time = Duration::from_nanos(worker.clock.now().saturating_sub(began_ns));
+            Took { time, others }
+        };
         let deadline = worker.timers.after(settings.connect_timeout);
         let header = settings.proxy_header_for(|| seeker.addresses);
         let dial = Dial::to(worker, &local.upstream, endpoint, header);

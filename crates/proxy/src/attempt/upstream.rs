@@ -163,24 +163,33 @@ impl LocalUpstream {
         self.upstream.state.ejection().probe(&self.upstream, now)
     }
 
-    /// Takes note of what became of an attempt at an endpoint, which may have been a probe, and of how long it took until
-    /// the response's head was there, or until it failed.
+    /// Takes note of what became of an attempt at an endpoint, which may have been a probe, and of what it took.
     #[inline]
     pub(crate) fn heard(
         &self,
         index: usize,
         verdict: Verdict,
-        took: Duration,
+        took: Took,
         probing: &mut Option<Probing<'_>>,
         now: Nanos,
     ) {
         if self.upstream.settings.balance.config.policy == Policy::PeakEwma {
-            self.learn(index, took, verdict == Verdict::Success, now);
+            self.learn(index, took.time, verdict == Verdict::Success, now);
+        }
+        if let Some(load) = self.endpoint(index).state.known_load()
+            && verdict == Verdict::Success
+        {
+            load.completed(took.others, took.time, now);
         }
         self.upstream.state.ejection().record(&self.upstream, index, verdict, now);
         if let Some(probing) = probing.take() {
             probing.settle(verdict, now);
         }
+    }
+
+    /// Lends the balancer.
+    pub(super) fn with_balancer<R>(&self, with: impl FnOnce(&mut Balancer) -> R) -> R {
+        with(&mut self.balanced.balancer.borrow_mut())
     }
 
     /// Learns how long an attempt took, and whether it went well.
@@ -231,9 +240,20 @@ impl LocalUpstream {
     }
 }
 
+/// What an attempt took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    /// Until the response's head was there, or until it failed.
+    pub(crate) time: Duration,
+    /// Other requests in flight at the endpoint when it began.
+    pub(crate) others: u32,
+}
+
 /// Counts a request in flight at an endpoint for as long as it lives.
 pub(crate) struct InFlight<'a> {
     endpoint: &'a Endpoint,
+    /// How many others there were when it began.
+    pub(crate) others: u32,
     /// Where those to all endpoints are counted, for balancers that ask for it.
     all: Option<&'a Arc<UpstreamState>>,
 }
@@ -250,11 +270,13 @@ impl<'a> InFlight<'a> {
     pub(crate) fn begin(local: &'a LocalUpstream, index: usize) -> Self {
         let LocalUpstream { upstream, .. } = local;
         let endpoint = &upstream.endpoints[index];
-        endpoint.state.begin();
+        let others = endpoint.state.begin();
         // Not for everybody: a number that all workers write to is dear.
         let all = upstream.settings.balance.config.policy.is_hashing().then_some(&upstream.state);
-        all.inspect(|all| all.begin());
-        Self { endpoint, all }
+        if let Some(all) = all {
+            all.begin();
+        }
+        Self { endpoint, others, all }
     }
 
     /// Goes on counting without the endpoint at hand.
@@ -269,7 +291,9 @@ impl<'a> InFlight<'a> {
 impl Drop for Held {
     fn drop(&mut self) {
         self.endpoint.end();
-        self.all.iter().for_each(|all| all.end());
+        if let Some(all) = &self.all {
+            all.end();
+        }
     }
 }
 
@@ -277,6 +301,8 @@ impl Drop for InFlight<'_> {
     #[inline]
     fn drop(&mut self) {
         self.endpoint.state.end();
-        self.all.iter().for_each(|all| all.end());
+        if let Some(all) = &self.all {
+            all.end();
+        }
     }
 }

@@ -4,13 +4,14 @@
 //! flight or forgets which endpoint just failed. Nothing here decides anything; it only counts and remembers.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use weir_policy::Nanos;
 use weir_policy::idle::{IdleConfig, IdleLearner};
 use weir_policy::outlier::Tally;
 
+use super::Load;
 use crate::eject::Ejection;
 
 /// Hands out keys that are never reused in this process.
@@ -34,6 +35,8 @@ pub struct EndpointState {
     /// What `peak_ewma` took its latency to be last, in microseconds; 0: nothing yet.
     latency_us: AtomicU32,
     idle: IdleState,
+    /// Only where `prequal` asks for it, here or in a caller's proxy.
+    load: OnceLock<Box<Load>>,
 }
 
 impl Default for EndpointState {
@@ -47,6 +50,7 @@ impl Default for EndpointState {
             tally: Tally::default(),
             latency_us: AtomicU32::new(0),
             idle: IdleState::default(),
+            load: OnceLock::new(),
         }
     }
 }
@@ -97,16 +101,27 @@ impl EndpointState {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Counts a request as begun.
-    pub fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    /// Counts a request as begun. Gives how many others are in flight.
+    pub fn begin(&self) -> u32 {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Counts a request as over. Must follow exactly one [`EndpointState::begin`].
     pub fn end(&self) {
         let before = self.in_flight.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "end without begin");
+    }
+
+    /// What is known of its load, if anybody has asked for it.
+    #[inline]
+    pub(crate) fn known_load(&self) -> Option<&Load> {
+        self.load.get().map(|load| &**load)
+    }
+
+    /// What is known of its load, kept from now on.
+    pub(crate) fn load(&self) -> &Load {
+        self.load.get_or_init(Box::default)
     }
 
     /// What the balancer of some worker took its latency to be last, for explanations; none under another balancer than
