@@ -109,6 +109,14 @@ fn with_candidates<R>(
     }))
 }
 
+/// The endpoints behind one, in their order: what ejection does not know, it passes over.
+fn others(upstream: &Upstream, index: usize) -> impl Iterator<Item = (u64, &Tally)> {
+    let count = upstream.endpoints.len();
+    (1..count)
+        .map(move |step| &upstream.endpoints[(index + step) % count].state)
+        .map(|state| (state.key(), state.tally()))
+}
+
 impl Ejection {
     /// Rises whenever an endpoint may have been ejected or let back in.
     pub(crate) fn version(&self) -> u64 {
@@ -142,7 +150,8 @@ impl Ejection {
     #[inline]
     pub(crate) fn record(&self, upstream: &Upstream, index: usize, verdict: Verdict, now: Nanos) {
         let state = &upstream.endpoints[index].state;
-        if let Some(event) = self.outliers.record(state.key(), state.tally(), verdict, now) {
+        let others = || others(upstream, index);
+        if let Some(event) = self.outliers.record(state.key(), state.tally(), verdict, now, others) {
             self.tell(upstream, event, now);
         }
     }
@@ -178,9 +187,7 @@ impl Ejection {
     /// Counts and logs what happened.
     #[cold]
     fn tell(&self, upstream: &Upstream, event: OutlierEvent, now: Nanos) {
-        let (OutlierEvent::Ejected { key, .. }
-        | OutlierEvent::Spared { key, .. }
-        | OutlierEvent::Returned { key, .. }) = event;
+        let key = event.key();
         let service = &*upstream.label;
         let named = upstream.endpoints.iter().find(|endpoint| endpoint.state.key() == key);
         let endpoint = named.map_or("", |endpoint| &*endpoint.id);
@@ -192,7 +199,7 @@ impl Ejection {
                 self.causes().insert(key, cause);
                 tracing::warn!(service, endpoint, "{event}");
             }
-            OutlierEvent::Spared { .. } => {
+            OutlierEvent::Spared { .. } | OutlierEvent::Alike { .. } => {
                 self.counts.spared.fetch_add(1, Ordering::Relaxed);
                 let now_s = now.0 / 1_000_000_000 + 1;
                 let stamp = u32::try_from(now_s).unwrap_or(u32::MAX);
