@@ -77,8 +77,14 @@ impl Estimator {
 }
 
 /// An [`Estimator`] for all workers of a process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SharedEstimator(Mutex<Estimator>);
+
+impl Default for SharedEstimator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl SharedEstimator {
     /// One that has seen nothing.

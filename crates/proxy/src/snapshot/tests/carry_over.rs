@@ -96,6 +96,32 @@ fn a_changed_policy_reaches_an_upstream_whose_endpoints_did_not_change() {
 }
 
 #[test]
+fn a_table_is_made_once_and_kept_while_the_endpoints_are_the_same() {
+    let hashing = |retries: u32| {
+        let balance = json!({"policy": "maglev", "hash": [{"type": "path"}]});
+        let policy =
+            json!({"targetRefs": [{"name": "cart"}], "balance": balance, "retry": {"attempts": retries}});
+        resource("TrafficPolicy", "p", policy)
+    };
+    let with = |ports: &[u16], retries| inputs([service("cart", ports), hashing(retries)]);
+    let table = |snapshot: &Snapshot| upstream(snapshot, "cart").selected().table.clone().unwrap();
+    let first = compiler().compile(&with(&[9001, 9002], 1), None).unwrap();
+    let mut rng = SmallRng::seed_from_u64(1);
+    let (one, two) =
+        (upstream(&first, "cart").balancer(&mut rng), upstream(&first, "cart").balancer(&mut rng));
+    assert!(one.table().unwrap().is(two.table().unwrap()), "the workers share it");
+    // Another policy that leaves endpoints and balancer alone.
+    let second = compiler().compile(&with(&[9001, 9002], 2), Some(&first)).unwrap();
+    assert!(!Arc::ptr_eq(upstream(&first, "cart"), upstream(&second, "cart")));
+    assert!(table(&first).is(&table(&second)));
+    // An ejection makes no other one either.
+    upstream(&second, "cart").select(process_now());
+    assert!(table(&first).is(&table(&second)));
+    let third = compiler().compile(&with(&[9001, 9002, 9003], 2), Some(&second)).unwrap();
+    assert!(!table(&second).is(&table(&third)));
+}
+
+#[test]
 fn host_names_become_the_addresses_they_resolve_to() {
     let endpoints = json!([{"address": "one.example", "port": 80}, {"address": "two.example", "port": 80},
                            {"address": "none.example", "port": 80}]);
