@@ -51,7 +51,7 @@ pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub use selection::{Origin, Selected};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
-pub use upstream::{Endpoint, Seen, Upstream, UpstreamTls};
+pub use upstream::{Declared, Endpoint, Seen, Upstream, UpstreamTls};
 
 use compile::UpstreamNames;
 use ports::Ports;

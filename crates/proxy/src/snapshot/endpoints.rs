@@ -10,7 +10,7 @@ use weir_model::resource::{Protocol, ServiceSpec};
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 use weir_policy::Nanos;
 
-use super::{Addresses, Endpoint, Inputs, Origin, Seen, Settings, Upstream};
+use super::{Addresses, Declared, Endpoint, Inputs, Origin, Seen, Settings, Upstream};
 
 /// What upstreams are made from.
 pub(super) struct At<'a> {
@@ -69,8 +69,10 @@ pub(super) fn upstream(
     let table = before.as_ref().and_then(|selected| selected.table.as_ref());
     Upstream::new(
         service.clone(),
-        document.is_some() || registered.is_some_and(|registered| registered.known),
-        protocol(inputs, service),
+        Declared {
+            known: document.is_some() || registered.is_some_and(|registered| registered.known),
+            protocol: protocol(inputs, service),
+        },
         settings,
         collected.endpoints,
         collected.unresolved,

@@ -116,6 +116,15 @@ impl Endpoint {
     }
 }
 
+/// What is said of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared {
+    /// Whether it exists, as a document or in the registry.
+    pub known: bool,
+    /// What its instances speak, if anything declares it.
+    pub protocol: Option<Protocol>,
+}
+
 /// Who calls an upstream, when, and the table that hashes led to before.
 #[derive(Debug)]
 pub struct Seen<'a> {
@@ -143,8 +152,7 @@ impl Upstream {
     /// An upstream over the endpoints given; works out which of them may be chosen.
     pub fn new(
         service: ServiceRef,
-        known: bool,
-        declared: Option<Protocol>,
+        declared: Declared,
         settings: Settings,
         endpoints: Vec<Endpoint>,
         unresolved: Vec<String>,
@@ -158,8 +166,8 @@ impl Upstream {
         Self {
             label: service.to_string().into(),
             service,
-            known,
-            declared,
+            known: declared.known,
+            declared: declared.protocol,
             settings,
             endpoints: endpoints.into(),
             state,
@@ -189,7 +197,8 @@ impl Upstream {
             state: Arc::default(),
         };
         let seen = Seen { origin: Arc::default(), now: Nanos(0), table: None };
-        Self::new(service, true, Some(protocol), settings, vec![endpoint], Vec::new(), Arc::default(), seen)
+        let declared = Declared { known: true, protocol: Some(protocol) };
+        Self::new(service, declared, settings, vec![endpoint], Vec::new(), Arc::default(), seen)
     }
 
     /// The same, called over TLS or not.
@@ -316,7 +325,8 @@ mod tests {
     fn upstream(endpoints: Vec<Endpoint>) -> Upstream {
         let service = ServiceRef::new("default", "cart");
         let seen = Seen { origin: Arc::default(), now: Nanos(0), table: None };
-        Upstream::new(service, true, None, Settings::default(), endpoints, vec![], Arc::default(), seen)
+        let declared = Declared { known: true, protocol: None };
+        Upstream::new(service, declared, Settings::default(), endpoints, vec![], Arc::default(), seen)
     }
 
     #[test]
