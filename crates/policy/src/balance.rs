@@ -9,7 +9,7 @@
 //! when no other is left; one that this request has *tried* already only when all have been. A pick does not allocate.
 //! It costs O(1) (`random`, `least_request`, `peak_ewma`, `prequal`, `ring_hash`, `maglev`) or O(log n) (`round_robin`)
 //! as long as most endpoints are fresh; once several draws in a row hit stale ones, it looks through all of them, O(n).
-//! `least_connections` always may.
+//! `least_connections` looks at all of up to 256 endpoints; of more, one look serves several picks.
 //!
 //! What this must not do: keep health, count requests or know addresses. An endpoint is its index in the list that the
 //! balancer was made for, and a key that says which one it is from list to list.
@@ -25,6 +25,7 @@ pub mod prequal;
 mod reasons;
 mod ring;
 pub mod select;
+mod shortlist;
 #[cfg(test)]
 mod tests;
 mod tried;
@@ -46,6 +47,7 @@ pub use maglev::{MAGLEV_SIZE_DEFAULT, MAGLEV_SIZE_MAX};
 use prequal::{Prequal, ProbeAnswer, Probes};
 pub use reasons::{Note, Reasons};
 pub use ring::{RING_POINTS_MAX, RING_POINTS_MIN, RING_POINTS_PER_WEIGHT};
+use shortlist::Shortlist;
 pub use tried::{TRIED_MAX, Tried};
 use weighted::Weighted;
 
@@ -166,7 +168,7 @@ enum State {
     RoundRobin(Edf),
     Random,
     LeastRequest,
-    LeastConnections,
+    LeastConnections(Shortlist),
     PeakEwma(Ewma),
     Prequal(Box<Prequal>),
     Hashed(Hashed),
@@ -199,7 +201,7 @@ impl Balancer {
             Policy::RoundRobin => State::RoundRobin(Edf::new(weighted.weights(), rng)),
             Policy::Random => State::Random,
             Policy::LeastRequest => State::LeastRequest,
-            Policy::LeastConnections => State::LeastConnections,
+            Policy::LeastConnections => State::LeastConnections(Shortlist::new(weighted.len())),
             Policy::PeakEwma => State::PeakEwma(Ewma::new(config.decay, config.initial, shares.len())),
             Policy::Prequal => State::Prequal(Box::new(Prequal::new(weighted.len()))),
             Policy::RingHash | Policy::Maglev => State::Hashed(Hashed::new(
@@ -301,7 +303,7 @@ impl Balancer {
             State::RoundRobin(edf) => live.in_turn(edf, rng),
             State::Random => live.by_weight(rng),
             State::LeastRequest => live.least_busy(rng, reasons),
-            State::LeastConnections => live.least_of_all(rng),
+            State::LeastConnections(shortlist) => live.least_of_all(shortlist, rng),
             State::PeakEwma(ewma) => ewma.pick(&live, query.now, rng, reasons),
             State::Prequal(prequal) => prequal.pick(&live, query.now, rng, reasons),
             State::Hashed(hashed) => {
