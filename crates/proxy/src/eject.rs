@@ -129,9 +129,13 @@ impl Ejection {
 
     /// Goes on with the endpoints of an upstream that is in force from now on, and by its settings.
     pub(crate) fn put_in_force(&self, upstream: &Upstream) {
+        let ejected = || upstream.endpoints.iter().filter(|one| one.state.tally().is_ejected()).count();
+        let before = ejected();
         self.outliers.reconfigure(upstream.settings.outlier);
         self.follow(upstream);
-        self.changed();
+        if before != ejected() {
+            self.changed();
+        }
     }
 
     /// Goes on with the endpoints of an upstream that may be chosen now.
