@@ -412,9 +412,20 @@ fn service() {
         protocol: Some(Protocol::Http2),
         metadata: map(&[("team", "shop")]),
         check: None,
-        endpoints: vec![StaticEndpoint { address: text("10.0.0.1"), port: 8080, weight: 3, check: None }],
+        endpoints: vec![StaticEndpoint {
+            address: text("10.0.0.1"),
+            port: 8080,
+            weight: 3,
+            check: None,
+            region: None,
+            zone: None,
+        }],
     };
-    golden("service", &Resource { metadata: named("cart"), spec: Spec::Service(spec) });
+    golden("service", &Resource { metadata: named("cart"), spec: Spec::Service(spec.clone()) });
+    let placed = spec.endpoints[0].clone();
+    let placed = StaticEndpoint { region: Some(text("eu")), zone: Some(text("eu-1a")), ..placed };
+    let spec = ServiceSpec { endpoints: vec![placed], ..spec };
+    golden("service_placed", &Resource { metadata: named("cart"), spec: Spec::Service(spec) });
     let least = Metadata { name: text("a"), namespace: text("default"), ..Metadata::default() };
     // What was stored before a protocol could be left open says one, whoever wrote it.
     let spec = ServiceSpec { protocol: Some(Protocol::Http), ..ServiceSpec::default() };
@@ -430,8 +441,14 @@ fn service() {
         healthy_threshold: Some(1),
         unhealthy_threshold: Some(4),
     };
-    let endpoint =
-        |kind| StaticEndpoint { address: text("10.0.0.1"), port: 8080, weight: 3, check: Some(check(kind)) };
+    let endpoint = |kind| StaticEndpoint {
+        address: text("10.0.0.1"),
+        port: 8080,
+        weight: 3,
+        check: Some(check(kind)),
+        region: None,
+        zone: None,
+    };
     let spec = ServiceSpec {
         check: Some(check(ServiceCheckKind::Http)),
         endpoints: vec![endpoint(ServiceCheckKind::Tcp), endpoint(ServiceCheckKind::Grpc)],
@@ -726,12 +743,17 @@ fn route() -> impl Strategy<Value = Spec> {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    let endpoint = (word(), any::<u16>(), any::<u32>()).prop_map(|(address, port, weight)| StaticEndpoint {
-        address,
-        port,
-        weight,
-        check: None,
-    });
+    let place = || prop::option::of(word());
+    let endpoint = (word(), any::<u16>(), any::<u32>(), place(), place()).prop_map(
+        |(address, port, weight, region, zone)| StaticEndpoint {
+            address,
+            port,
+            weight,
+            check: None,
+            region,
+            zone,
+        },
+    );
     let service = (free(), prop::collection::vec(endpoint, 0..3)).prop_map(|(metadata, endpoints)| {
         Spec::Service(ServiceSpec { protocol: Some(Protocol::Grpc), metadata, check: None, endpoints })
     });

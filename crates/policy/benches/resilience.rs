@@ -122,7 +122,7 @@ fn outliers(criterion: &mut Criterion) {
     let tally = Tally::default();
     shared.update([(7, &tally)]);
     criterion.bench_function("outlier/success", |bencher| {
-        bencher.iter(|| black_box(shared.record(7, &tally, Verdict::Success, START)));
+        bencher.iter(|| black_box(shared.record(7, &tally, Verdict::Success, START, || [])));
     });
     criterion
         .bench_function("outlier/is a probe due", |bencher| bencher.iter(|| black_box(shared.probe(START))));

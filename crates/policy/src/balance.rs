@@ -9,7 +9,7 @@
 //! when no other is left; one that this request has *tried* already only when all have been. A pick does not allocate.
 //! It costs O(1) (`random`, `least_request`, `peak_ewma`, `prequal`, `ring_hash`, `maglev`) or O(log n) (`round_robin`)
 //! as long as most endpoints are fresh; once several draws in a row hit stale ones, it looks through all of them, O(n).
-//! `least_connections` always may.
+//! `least_connections` looks at all of up to 256 endpoints; of more, one look serves several picks.
 //!
 //! What this must not do: keep health, count requests or know addresses. An endpoint is its index in the list that the
 //! balancer was made for, and a key that says which one it is from list to list.
@@ -25,6 +25,7 @@ pub mod prequal;
 mod reasons;
 mod ring;
 pub mod select;
+mod shortlist;
 #[cfg(test)]
 mod tests;
 mod tried;
@@ -46,6 +47,7 @@ pub use maglev::{MAGLEV_SIZE_DEFAULT, MAGLEV_SIZE_MAX};
 use prequal::{Prequal, ProbeAnswer, Probes};
 pub use reasons::{Note, Reasons};
 pub use ring::{RING_POINTS_MAX, RING_POINTS_MIN, RING_POINTS_PER_WEIGHT};
+use shortlist::Shortlist;
 pub use tried::{TRIED_MAX, Tried};
 use weighted::Weighted;
 
@@ -166,7 +168,7 @@ enum State {
     RoundRobin(Edf),
     Random,
     LeastRequest,
-    LeastConnections,
+    LeastConnections(Shortlist),
     PeakEwma(Ewma),
     Prequal(Box<Prequal>),
     Hashed(Hashed),
@@ -199,7 +201,7 @@ impl Balancer {
             Policy::RoundRobin => State::RoundRobin(Edf::new(weighted.weights(), rng)),
             Policy::Random => State::Random,
             Policy::LeastRequest => State::LeastRequest,
-            Policy::LeastConnections => State::LeastConnections,
+            Policy::LeastConnections => State::LeastConnections(Shortlist::new(weighted.len())),
             Policy::PeakEwma => State::PeakEwma(Ewma::new(config.decay, config.initial, shares.len())),
             Policy::Prequal => State::Prequal(Box::new(Prequal::new(weighted.len()))),
             Policy::RingHash | Policy::Maglev => State::Hashed(Hashed::new(
@@ -211,11 +213,18 @@ impl Balancer {
     }
 
     /// A balancer for other endpoints, weights or another policy that goes on with what this one knows: observed
-    /// latencies and fresh probes by the endpoints' keys, and the table if it still fits. Turns of `round_robin` begin
-    /// anew, at random.
+    /// latencies and fresh probes by the endpoints' keys, and its table if that still fits and the one given does not.
+    /// Turns of `round_robin` begin anew, at random.
     #[must_use]
-    pub fn carry_over(&self, config: Config, shares: &[u32], keys: &[u64], rng: &mut impl Rng) -> Self {
-        let mut new = Self::with_table(config, shares, keys, self.table(), rng);
+    pub fn carry_over(
+        &self,
+        config: Config,
+        shares: &[u32],
+        keys: &[u64],
+        table: Option<&Table>,
+        rng: &mut impl Rng,
+    ) -> Self {
+        let mut new = Self::with_table(config, shares, keys, table.or_else(|| self.table()), rng);
         match (&mut new.state, &self.state) {
             (State::PeakEwma(new_ewma), State::PeakEwma(ewma)) => {
                 new_ewma.carry_over(ewma, &self.keys, &new.keys);
@@ -230,12 +239,24 @@ impl Balancer {
 
     /// Follows a change, as [`Balancer::carry_over`] does; nothing happens when there is none. Returns whether there was
     /// one. As long as `keys` are the same, so are the indices, and whoever still has one may go on using it.
-    pub fn update(&mut self, config: &Config, shares: &[u32], keys: &[u64], rng: &mut impl Rng) -> bool {
-        let same = self.config == *config && *self.keys == *keys && self.weighted.is_of(shares);
+    pub fn update(
+        &mut self,
+        config: &Config,
+        shares: &[u32],
+        keys: &[u64],
+        table: Option<&Table>,
+        rng: &mut impl Rng,
+    ) -> bool {
+        let same = self.is_for(config, keys) && self.weighted.is_of(shares);
         if !same {
-            *self = self.carry_over(config.clone(), shares, keys, rng);
+            *self = self.carry_over(*config, shares, keys, table, rng);
         }
         !same
+    }
+
+    /// Whether it follows this configuration, for endpoints with these keys.
+    pub fn is_for(&self, config: &Config, keys: &[u64]) -> bool {
+        self.config == *config && *self.keys == *keys
     }
 
     /// How it was configured.
@@ -282,7 +303,7 @@ impl Balancer {
             State::RoundRobin(edf) => live.in_turn(edf, rng),
             State::Random => live.by_weight(rng),
             State::LeastRequest => live.least_busy(rng, reasons),
-            State::LeastConnections => live.least_of_all(rng),
+            State::LeastConnections(shortlist) => live.least_of_all(shortlist, rng),
             State::PeakEwma(ewma) => ewma.pick(&live, query.now, rng, reasons),
             State::Prequal(prequal) => prequal.pick(&live, query.now, rng, reasons),
             State::Hashed(hashed) => {

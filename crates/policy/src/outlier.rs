@@ -7,7 +7,7 @@
 //!                                                                              +-- failed --+
 //! ```
 //!
-//! Two things eject an endpoint: gateway failures in a row, at once; and a share of failures that is worse than that of
+//! Two things eject an endpoint: gateway failures in a row, at once, unless the others fail alike (see [`CHANCE_MAX`]); and a share of failures that is worse than that of
 //! the others together, by a test that holds whatever the number of calls, with a bound on the share of wrong ejections
 //! over all endpoints (Benjamini and Hochberg, "Controlling the False Discovery Rate", 1995), and by a difference that
 //! matters. No more than a share of the endpoints is ever ejected. When the time is over, one real request is sent there;
@@ -17,6 +17,7 @@
 //! What this must not do: choose endpoints, or know what a failure is. [`Outliers`] is the state machine; what workers
 //! count and ask for each request is in each endpoint's [`Tally`]; [`SharedOutliers`] is for several threads.
 
+mod alike;
 mod config;
 mod event;
 mod exact;
@@ -29,6 +30,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::time::Nanos;
+use alike::Others;
+pub use alike::{CHANCE_MAX, OTHERS_MAX};
 pub use config::OutlierConfig;
 pub use event::{EjectionCause, EndpointState, OutlierEvent, Standing};
 pub use exact::ln_tail;
@@ -114,15 +117,44 @@ impl Outliers {
         self.forget_others();
     }
 
-    /// A gateway failure, the `run`th in a row (what [`Tally::record`] says): ejects the endpoint if these are too many.
-    pub fn failed(&mut self, key: u64, tally: &Tally, run: u32, now: Nanos) -> Option<OutlierEvent> {
+    /// A gateway failure, the `run`th in a row (what [`Tally::record`] says): ejects the endpoint if these are too many, and
+    /// the others do not fail alike. Of these, no more than [`OTHERS_MAX`] are looked at; the endpoint itself does no harm
+    /// among them.
+    pub fn failed<'a>(
+        &mut self,
+        key: u64,
+        tally: &Tally,
+        run: u32,
+        now: Nanos,
+        others: impl IntoIterator<Item = (u64, &'a Tally)>,
+    ) -> Option<OutlierEvent> {
         if !is_too_many(self.config.consecutive, run) || !self.config.enabled {
             return None;
         }
         self.settle_shadow(key, now);
-        let standing = self.endpoints.get(&key)?.standing;
-        let cause = EjectionCause::Consecutive { failures: run };
-        (standing == Standing::In).then(|| self.eject_or_spare(key, tally, cause, now))
+        if self.endpoints.get(&key)?.standing != Standing::In {
+            return None;
+        }
+        let others = self.others(key, others);
+        if others.explain(run) {
+            return Some(OutlierEvent::Alike { key, failures: run, failing: others.failing() });
+        }
+        Some(self.eject_or_spare(key, tally, EjectionCause::Consecutive { failures: run }, now))
+    }
+
+    /// How those do that are not ejected, but for one.
+    fn others<'a>(&self, but: u64, others: impl IntoIterator<Item = (u64, &'a Tally)>) -> Others {
+        let mut found = Others::default();
+        for (key, tally) in others {
+            if found.are_enough() {
+                break;
+            }
+            let known = self.endpoints.get(&key).filter(|_| key != but);
+            if let Some(endpoint) = known.filter(|endpoint| endpoint.standing == Standing::In) {
+                found.add(tally, tally.counts().since(endpoint.seen));
+            }
+        }
+        found
     }
 
     /// Compares all endpoints, by their calls since the last time, and tells what comes of it. Endpoints that are not

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_model::resource::{Protocol, ServiceRef};
+use weir_policy::balance::hash;
+
+use crate::snapshot::Origin;
 
 /// Everything that [`crate::run`] needs.
 #[derive(Clone, Debug)]
@@ -36,6 +39,19 @@ pub struct ProxyConfig {
     pub app_protocol: Protocol,
     /// How a sidecar gets at calls that its application does not make to it.
     pub interception: Interception,
+    /// Where it is, so that near endpoints can go first where a policy wants that.
+    pub place: PlaceConfig,
+}
+
+/// Where a proxy is. What is not said is the same as what endpoints do not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlaceConfig {
+    /// The region.
+    pub region: Option<String>,
+    /// The zone of the region.
+    pub zone: Option<String>,
+    /// The name of the machine: what tells proxies apart that have no id.
+    pub host: String,
 }
 
 /// How a sidecar gets at its application's calls without the application's knowledge.
@@ -73,7 +89,21 @@ impl ProxyConfig {
             timeouts: EngineTimeouts::default(),
             app_protocol: Protocol::default(),
             interception: Interception::default(),
+            place: PlaceConfig::default(),
         }
+    }
+
+    /// Who this proxy is to the services that it calls: by its id, or else by its machine and its files.
+    pub(crate) fn origin(&self) -> Origin {
+        let PlaceConfig { region, zone, host } = &self.place;
+        let id = match &self.source {
+            SourceConfig::Mesh { id, .. } => hash::bytes(id.as_bytes()),
+            SourceConfig::Static { files } => {
+                let files = files.iter().map(|file| file.as_os_str().as_encoded_bytes());
+                hash::parts(std::iter::once(host.as_bytes()).chain(files))
+            }
+        };
+        Origin { id, region: region.clone(), zone: zone.clone() }
     }
 
     /// The number of worker threads that is meant.

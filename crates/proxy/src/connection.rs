@@ -34,7 +34,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::attempt::{Exchange, Held, LocalUpstream, Outcome, leads_back};
+use weir_policy::Nanos;
+
+use crate::attempt::{Exchange, Held, LocalUpstream, Outcome, leads_back, say_load};
 use crate::http2;
 use crate::listen::proxy_protocol::Addresses;
 use crate::listen::{Arrival, Destination, ListenerHandle, Secure};
@@ -336,12 +338,21 @@ impl Connection {
                 self.refuse_head(&refusal, head_only).await;
                 false
             }
+            Next::Load => self.say_load().await,
             Next::Closed | Next::Http2 => false,
         };
         if !goes_on {
             self.flush(self.worker.config().timeouts.linger).await;
         }
         goes_on
+    }
+
+    /// Tells a caller's proxy how busy the application is. Gives whether the connection goes on.
+    async fn say_load(&mut self) -> bool {
+        let Some(app) = &self.worker.shared.app else { return false };
+        let answer = say_load(&app.endpoints[0].state, Nanos(self.worker.clock.now()));
+        self.timer.arm(self.listener.bounds().body);
+        self.write_all(&answer).await && !self.is_closing()
     }
 
     /// Hands over to the kernel what the client's side has accepted, within bounded time.

@@ -10,7 +10,7 @@
 //! find their way back to it whatever becomes of their request. State is one for all workers, and goes on from snapshot to
 //! snapshot. Nothing is ejected before a snapshot is in force that says so: the application behind a sidecar never is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +31,8 @@ pub struct Ejection {
     outliers: SharedOutliers,
     /// When endpoints were compared last.
     swept_at: AtomicU64,
+    /// Rises whenever an endpoint may have been ejected or let back in.
+    version: AtomicU64,
     counts: Counts,
     /// Why endpoints are ejected, by their keys; of no others.
     causes: Mutex<HashMap<u64, EjectionCause>>,
@@ -85,26 +87,66 @@ impl Default for Ejection {
     /// Ejects nothing.
     fn default() -> Self {
         let outliers = SharedOutliers::new(OutlierConfig { enabled: false, ..OutlierConfig::default() });
-        Self { outliers, swept_at: AtomicU64::new(0), counts: Counts::default(), causes: Mutex::default() }
+        Self {
+            outliers,
+            swept_at: AtomicU64::new(0),
+            version: AtomicU64::new(0),
+            counts: Counts::default(),
+            causes: Mutex::default(),
+        }
     }
 }
 
-/// The endpoints that may be chosen: only these are compared, and only these can be ejected.
-fn candidates(upstream: &Upstream) -> impl Iterator<Item = (u64, &Tally)> {
-    upstream.candidates().iter().map(|&index| {
+/// Calls `with` with the endpoints that may be chosen: only these are compared, and only these can be ejected.
+fn with_candidates<R>(
+    upstream: &Upstream,
+    with: impl FnOnce(&mut dyn Iterator<Item = (u64, &Tally)>) -> R,
+) -> R {
+    let selected = upstream.selected();
+    with(&mut selected.candidates.iter().map(|&index| {
         let state = &upstream.endpoint(index).state;
         (state.key(), state.tally())
-    })
+    }))
+}
+
+/// The endpoints behind one, in their order: what ejection does not know, it passes over.
+fn others(upstream: &Upstream, index: usize) -> impl Iterator<Item = (u64, &Tally)> {
+    let count = upstream.endpoints.len();
+    (1..count)
+        .map(move |step| &upstream.endpoints[(index + step) % count].state)
+        .map(|state| (state.key(), state.tally()))
 }
 
 impl Ejection {
+    /// Rises whenever an endpoint may have been ejected or let back in.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
     /// Goes on with the endpoints of an upstream that is in force from now on, and by its settings.
     pub(crate) fn put_in_force(&self, upstream: &Upstream) {
+        let ejected = || upstream.endpoints.iter().filter(|one| one.state.tally().is_ejected()).count();
+        let before = ejected();
         self.outliers.reconfigure(upstream.settings.outlier);
-        self.outliers.update(candidates(upstream));
+        self.follow(upstream);
+        if before != ejected() {
+            self.changed();
+        }
+    }
+
+    /// Goes on with the endpoints of an upstream that may be chosen now.
+    pub(crate) fn follow(&self, upstream: &Upstream) {
+        with_candidates(upstream, |candidates| self.outliers.update(candidates));
         let mut causes = self.causes();
         if !causes.is_empty() {
-            causes.retain(|key, _| candidates(upstream).any(|(known, _)| known == *key));
+            with_candidates(upstream, |candidates| {
+                let known: HashSet<u64> = candidates.map(|(key, _)| key).collect();
+                causes.retain(|key, _| known.contains(key));
+            });
         }
     }
 
@@ -112,7 +154,8 @@ impl Ejection {
     #[inline]
     pub(crate) fn record(&self, upstream: &Upstream, index: usize, verdict: Verdict, now: Nanos) {
         let state = &upstream.endpoints[index].state;
-        if let Some(event) = self.outliers.record(state.key(), state.tally(), verdict, now) {
+        let others = || others(upstream, index);
+        if let Some(event) = self.outliers.record(state.key(), state.tally(), verdict, now, others) {
             self.tell(upstream, event, now);
         }
     }
@@ -138,7 +181,9 @@ impl Ejection {
         if now.since(Nanos(self.swept_at.load(Ordering::Relaxed))) >= interval {
             self.swept_at.store(now.0, Ordering::Relaxed);
             let mut events = Vec::new();
-            self.outliers.sweep(candidates(upstream), now, |event| events.push(event));
+            with_candidates(upstream, |candidates| {
+                self.outliers.sweep(candidates, now, |event| events.push(event));
+            });
             events.into_iter().for_each(|event| self.tell(upstream, event, now));
         }
     }
@@ -146,12 +191,11 @@ impl Ejection {
     /// Counts and logs what happened.
     #[cold]
     fn tell(&self, upstream: &Upstream, event: OutlierEvent, now: Nanos) {
-        let (OutlierEvent::Ejected { key, .. }
-        | OutlierEvent::Spared { key, .. }
-        | OutlierEvent::Returned { key, .. }) = event;
+        let key = event.key();
         let service = &*upstream.label;
         let named = upstream.endpoints.iter().find(|endpoint| endpoint.state.key() == key);
         let endpoint = named.map_or("", |endpoint| &*endpoint.id);
+        self.changed();
         match event {
             OutlierEvent::Ejected { cause, shadow, .. } => {
                 let counts = if shadow { &self.counts.shadowed } else { &self.counts.ejected };
@@ -159,7 +203,7 @@ impl Ejection {
                 self.causes().insert(key, cause);
                 tracing::warn!(service, endpoint, "{event}");
             }
-            OutlierEvent::Spared { .. } => {
+            OutlierEvent::Spared { .. } | OutlierEvent::Alike { .. } => {
                 self.counts.spared.fetch_add(1, Ordering::Relaxed);
                 let now_s = now.0 / 1_000_000_000 + 1;
                 let stamp = u32::try_from(now_s).unwrap_or(u32::MAX);

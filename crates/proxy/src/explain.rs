@@ -5,6 +5,7 @@
 //! path does, and puts the answers into a form for people and programs. What is random is drawn once, so the next
 //! request may be sent elsewhere; the shares say how often.
 
+mod balance;
 mod connection;
 mod describe;
 mod entrance;
@@ -177,8 +178,11 @@ pub struct Forwarded {
     pub retries: u32,
     /// The balancer.
     pub balance: String,
-    /// Whether there is no healthy endpoint, so that the others are tried as well.
+    /// Whether too few endpoints are healthy, so that the others are tried as well.
     pub panicking: bool,
+    /// What the endpoint is chosen by, under a balancer that hashes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
     /// The endpoints.
     pub endpoints: Vec<EndpointView>,
     /// Host names of endpoints that could not be resolved.
@@ -241,7 +245,7 @@ pub struct Backend {
 }
 
 /// An endpoint as the balancer sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndpointView {
     /// Its id.
     pub id: String,
@@ -254,6 +258,21 @@ pub struct EndpointView {
     pub checked: Option<String>,
     /// Its weight.
     pub weight: u32,
+    /// Its share of the requests by weight, slow start and nearness, 0 to 1.
+    #[serde(default)]
+    pub share: f64,
+    /// Which part of its share it has during slow start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growing: Option<f64>,
+    /// The region that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The zone that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// What `peak_ewma` takes its latency to be, in microseconds. Known only to the proxy itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<u64>,
     /// Requests in flight there. Known only to proxies.
     pub in_flight: u32,
     /// Whether it failed lately, so that it is a last choice. Known only to proxies.

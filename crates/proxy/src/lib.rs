@@ -28,8 +28,8 @@ pub mod snapshot;
 pub mod source;
 
 pub use config::{
-    AccessLogConfig, AccessLogFormat, EngineLimits, EngineTimeouts, Interception, Mode, ProxyConfig,
-    RequestIdPolicy, SourceConfig, TracePolicy, TracingConfig,
+    AccessLogConfig, AccessLogFormat, EngineLimits, EngineTimeouts, Interception, Mode, PlaceConfig,
+    ProxyConfig, RequestIdPolicy, SourceConfig, TracePolicy, TracingConfig,
 };
 pub use error::ProxyError;
 pub use handover::HandoverError;

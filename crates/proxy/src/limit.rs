@@ -10,7 +10,7 @@
 //! snapshot. Limits of gateways and routes hold at the gateway; those of a service at gateways, and at the sidecars in front of
 //! its instances. Nothing is limited where an application's own calls leave.
 
-mod key;
+pub(crate) mod key;
 mod pass;
 mod rule;
 mod table;

@@ -10,14 +10,17 @@
 //! taken over from the previous one by identity.
 
 mod attach;
+mod balancing;
 mod compile;
 mod endpoints;
 mod inputs;
 mod listener;
+mod load;
 mod mesh;
 mod ports;
 mod rules;
 mod secure;
+mod selection;
 mod services;
 mod settings;
 mod state;
@@ -36,15 +39,20 @@ use weir_model::resource::ListenerProtocol;
 use weir_model::{Position, ResourceId, ServiceRef};
 
 pub use attach::Overlap;
+pub(crate) use balancing::described;
+pub use balancing::{Balancing, HashKey};
 pub use compile::{Addresses, Compiler, Rejection, Role};
 pub(crate) use endpoints::host_names;
 pub use inputs::{Inputs, Registered, Resources, Services};
 pub use listener::ListenerSettings;
+pub(crate) use load::Known;
+pub use load::{Load, PROBE_EVERY, SILENT_FOR};
 pub(crate) use mesh::READINGS_MAX;
 pub use mesh::{MeshLookup, MeshService, MeshTable};
+pub use selection::{Origin, Selected};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
-pub use upstream::{Endpoint, Upstream, UpstreamTls};
+pub use upstream::{Declared, Endpoint, Seen, Upstream, UpstreamTls};
 pub use verdicts::{Checked, ServiceVerdicts, Verdict, Verdicts};
 
 use compile::UpstreamNames;

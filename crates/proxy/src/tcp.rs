@@ -200,7 +200,8 @@ impl Stream {
             None => Addresses::Own,
         };
         let Self { worker, timer, encrypted, .. } = self;
-        let seeker = Seeker { worker, timer, addresses, encrypted: *encrypted, here };
+        let client = self.peer.ip();
+        let seeker = Seeker { worker, timer, client, addresses, encrypted: *encrypted, here };
         reach(local, &seeker, &mut self.notes.tries).await
     }
 

@@ -109,6 +109,17 @@ fn steady_requests_allocate_nothing() {
     let filtered = plain.replace("rules: [{", &format!("rules: [{{{FILTERS}, "));
     assert_ne!(plain, filtered);
     steady(&Proxy::gateway(&filtered));
+    let other = self::upstream();
+    for balance in [
+        "policy: maglev, hash: [{type: header, name: x-user}, {type: cookie, name: a}, {type: path}]",
+        "policy: ring_hash, hash: [{type: query, name: c}, {type: host}]",
+        "policy: least_connections, slowStart: {window: 1h}",
+        "policy: peak_ewma",
+        "policy: prequal",
+    ] {
+        let policy = format!("balance: {{{balance}}}");
+        steady(&Proxy::gateway(&support::documents(&[upstream.addr, other.addr], &policy)));
+    }
 }
 
 fn steady(proxy: &Proxy) {

@@ -112,6 +112,19 @@ fn a_failure_outlives_its_cause_without_budget_and_deadline_drop() {
     assert!(with > 0.95, "with: {with}");
 }
 
+#[test]
+fn when_all_servers_stop_nobody_is_ejected_and_all_serve_at_once_when_they_go_on() {
+    let scenario = scenario("metastable-with-budget-and-drop");
+    let report = run(&scenario);
+    let of = |name: &str| report.phases.iter().find(|phase| phase.name == name).unwrap();
+    assert!(of("pause").all.goodput < 0.1 * of("before").all.goodput, "it is an outage");
+    // The queue that the pause left is thrown away within the first of these five seconds.
+    let recovery = of("recovery").all.goodput / of("before").all.goodput;
+    assert!(recovery > 0.9, "of the goodput before, {recovery:.3} is back right after the pause");
+    let ejections: u64 = report.phases.iter().map(|phase| phase.ejections).sum();
+    assert_eq!(ejections, 0);
+}
+
 /// The p99.9 of each phase in milliseconds.
 fn tails(name: &str, share: u32) -> Vec<f64> {
     let mut scenario = scenario(name);

@@ -13,7 +13,14 @@ use weir_store::{KeyRange, Limits, Memory, Store, list};
 use crate::support::*;
 
 pub(crate) fn service(name: &str, version: u64) -> Resource {
-    let endpoint = StaticEndpoint { address: "127.0.0.1".to_owned(), port: 9000, weight: 1, check: None };
+    let endpoint = StaticEndpoint {
+        address: "127.0.0.1".to_owned(),
+        port: 9000,
+        weight: 1,
+        check: None,
+        region: None,
+        zone: None,
+    };
     Resource {
         metadata: weir_model::resource::Metadata {
             name: name.to_owned(),

@@ -92,20 +92,8 @@ const TRAFFIC_POLICY: &[(&str, Treat)] = &[
     ("spec.breakers[].fallback.cached", NotYet),
     // Hedging.
     ("spec.hedge", NotYet),
-    // Balancers.
-    ("spec.balance.policy", NotYetValue("least_connections")),
-    ("spec.balance.policy", NotYetValue("peak_ewma")),
-    ("spec.balance.policy", NotYetValue("prequal")),
-    ("spec.balance.policy", NotYetValue("ring_hash")),
-    ("spec.balance.policy", NotYetValue("maglev")),
-    ("spec.balance.hash", NotYet),
-    ("spec.balance.loadFactor", NotYet),
-    ("spec.balance.decay", NotYet),
-    // What stands around balancers.
-    ("spec.balance.slowStart", NotYet),
-    ("spec.balance.locality", NotYet),
-    ("spec.balance.panicThreshold", NotYet),
-    ("spec.balance.subset", NotYet),
+    // Callers are not told apart.
+    ("spec.balance.hash[].type", NotYetValue("caller")),
     // Names that are written elsewhere, or otherwise: these lines stay.
     ("spec.breaker", Elsewhere("breakers")),
     ("spec.circuitBreaker", Elsewhere("breakers")),

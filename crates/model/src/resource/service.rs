@@ -78,6 +78,12 @@ pub struct StaticEndpoint {
     /// How this one is checked, instead of as the service says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<ServiceCheck>,
+    /// The region that it is in, if that is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The zone of the region that it is in, if that is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 const fn default_weight() -> u32 {

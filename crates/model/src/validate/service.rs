@@ -20,6 +20,9 @@ pub const CHECK_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=
 /// Outcomes in a row that may be asked for.
 const THRESHOLD: RangeInclusive<u64> = 1..=100;
 
+/// Longest name of a zone or a region, in bytes.
+pub const PLACE_BYTES_MAX: usize = 128;
+
 pub(super) fn validate(spec: &ServiceSpec, faults: &mut Faults) {
     super::registry::metadata("spec.metadata", &spec.metadata, faults);
     if let Some(found) = &spec.check {
@@ -39,6 +42,8 @@ pub(super) fn validate(spec: &ServiceSpec, faults: &mut Faults) {
         if let Some(found) = &endpoint.check {
             check(&format!("{path}.check"), found, faults);
         }
+        place(&format!("{path}.region"), endpoint.region.as_deref(), faults);
+        place(&format!("{path}.zone"), endpoint.zone.as_deref(), faults);
         if !seen.insert((endpoint.address.to_ascii_lowercase(), endpoint.port)) {
             let shown = format!("{} port {} is there twice", endpoint.address, endpoint.port);
             faults.add(path, shown, "each endpoint once; use `weight` for a larger share");
@@ -94,5 +99,14 @@ fn authority(path: &str, host: &str, faults: &mut Faults) {
         faults.add(path, message, "a host name or an address, and a port if need be");
     } else {
         faults.name(path, names::host(bare));
+    }
+}
+
+/// The name of a zone or a region, if there is one.
+fn place(path: &str, name: Option<&str>, faults: &mut Faults) {
+    let Some(name) = name else { return };
+    if name.is_empty() || name.len() > PLACE_BYTES_MAX || name.chars().any(char::is_control) {
+        let expected = format!("1 to {PLACE_BYTES_MAX} bytes without control characters, such as `eu-1a`");
+        faults.add(path, "it is not the name of a place", expected);
     }
 }

@@ -62,7 +62,7 @@ const LOAD_FACTOR_MAX: f64 = 1e6;
 const DECAY_MIN: Duration = Duration::from_millis(1);
 
 /// A balancer and its numbers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Config {
     /// The balancer.
     pub policy: Policy,

@@ -54,20 +54,30 @@ impl Edf {
         Some(slot)
     }
 
-    fn sink(&mut self, mut at: usize) {
+    /// Moves the turn at a place down to where it belongs: first all the way, along the earlier children, then up again. Who
+    /// had his turn mostly belongs near the end, so that this takes about one comparison a level.
+    fn sink(&mut self, from: usize) {
+        let len = self.heap.len();
+        let Some(&sinking) = self.heap.get(from) else { return };
+        let mut at = from;
         loop {
-            let mut least = at;
-            for child in [2 * at + 1, 2 * at + 2] {
-                if child < self.heap.len() && self.heap[child].before(&self.heap[least]) {
-                    least = child;
-                }
+            let (left, right) = (2 * at + 1, 2 * at + 2);
+            if left >= len {
+                break;
             }
-            if least == at {
-                return;
-            }
-            self.heap.swap(at, least);
-            at = least;
+            let child = if right < len && self.heap[right].before(&self.heap[left]) { right } else { left };
+            self.heap[at] = self.heap[child];
+            at = child;
         }
+        while at > from {
+            let parent = (at - 1) / 2;
+            if !sinking.before(&self.heap[parent]) {
+                break;
+            }
+            self.heap[at] = self.heap[parent];
+            at = parent;
+        }
+        self.heap[at] = sinking;
     }
 }
 

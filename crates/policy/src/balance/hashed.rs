@@ -39,7 +39,12 @@ enum Places {
 impl Table {
     /// The table for endpoints with these weights and keys; none under a policy without one.
     pub fn new(policy: Policy, shares: &[u32], keys: &[u64]) -> Option<Self> {
-        policy.is_hashing().then(|| Self::fitting(None, policy, &Weighted::new(shares), keys))
+        Self::again(None, policy, shares, keys)
+    }
+
+    /// The same, but the one that was there before if it still fits.
+    pub fn again(before: Option<&Self>, policy: Policy, shares: &[u32], keys: &[u64]) -> Option<Self> {
+        policy.is_hashing().then(|| Self::fitting(before, policy, &Weighted::new(shares), keys))
     }
 
     /// The one there is if it fits, else a new one.
@@ -131,6 +136,12 @@ impl Hashed {
         &self.table
     }
 
+    /// Whether an endpoint has room: fewer in flight than [`Hashed::capacity`], without the division.
+    fn has_room(&self, in_flight: u32, weight: u32, all: All) -> bool {
+        let share = self.load_factor * (all.in_flight as f64 + 1.0) * f64::from(weight);
+        f64::from(in_flight) * (all.weight as f64) < share
+    }
+
     /// How many requests an endpoint may have in flight, with one more than there are now.
     fn capacity(&self, weight: u32, all: All) -> u64 {
         let all_in_flight = self.load_factor * (all.in_flight as f64 + 1.0);
@@ -164,11 +175,14 @@ impl Hashed {
                 in_flight: live.candidates.in_flight_total(),
                 weight: live.weighted.total(),
             });
-            let capacity = self.capacity(live.weighted.weight(slot), all);
-            if u64::from(in_flight) < capacity {
+            let weight = live.weighted.weight(slot);
+            if self.has_room(in_flight, weight, all) {
                 return Some(picked(live, first, slot, Standing::Fresh));
             }
-            reasons.note(|| Note::Full { index: live.weighted.index(slot), in_flight, capacity });
+            reasons.note(|| {
+                let capacity = self.capacity(weight, all);
+                Note::Full { index: live.weighted.index(slot), in_flight, capacity }
+            });
         }
         self.look_through(live, start, rng)
     }
@@ -190,7 +204,7 @@ impl Hashed {
         all.weight = all.weight.max(1);
         let has_room = |slot: &usize| {
             live.standing(*slot) == best
-                && u64::from(live.in_flight(*slot)) < self.capacity(live.weighted.weight(*slot), all)
+                && self.has_room(live.in_flight(*slot), live.weighted.weight(*slot), all)
         };
         match self.table.walk(start).find(has_room) {
             Some(slot) => Some(picked(live, self.table.slot(start), slot, best)),

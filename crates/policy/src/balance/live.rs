@@ -3,6 +3,7 @@
 use rand::{Rng, RngExt};
 
 use super::edf::Edf;
+use super::shortlist::Shortlist;
 use super::weighted::Weighted;
 use super::{Candidates, DRAWS_MAX, Note, Pick, Reasons, Standing, Tried, Why};
 
@@ -84,8 +85,9 @@ impl<C: Candidates> Live<'_, C> {
         }
     }
 
-    /// The least busy of all of the best standing for its weight, by weight among several.
-    pub(super) fn least_of_all(&self, rng: &mut impl Rng) -> Option<Pick> {
+    /// The least busy of all of the best standing for its weight, by weight among several. Of many endpoints, those that
+    /// were the least busy at the last look, while they are.
+    pub(super) fn least_of_all(&self, shortlist: &mut Shortlist, rng: &mut impl Rng) -> Option<Pick> {
         // Nothing is less busy than an idle one, and drawing until one is hit draws by weight among those.
         for _ in 0..DRAWS_MAX {
             let slot = self.weighted.draw(rng)?;
@@ -93,12 +95,23 @@ impl<C: Candidates> Live<'_, C> {
                 return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
             }
         }
+        if let Some(slot) = shortlist.next(self, rng) {
+            return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
+        }
         if self.weighted.is_even()
             && let Some(slot) = self.least_of_even(rng.random())
         {
             return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
         }
         self.least_of_any(rng)
+    }
+
+    /// Requests in flight for the weight; more than any for those that are not fresh. Equal fractions round to equal numbers.
+    pub(super) fn load(&self, slot: usize) -> f64 {
+        match self.standing(slot) {
+            Standing::Fresh => f64::from(self.in_flight(slot)) / f64::from(self.weighted.weight(slot)),
+            _ => f64::INFINITY,
+        }
     }
 
     /// The same among fresh ones when weights do not count, in one look that branches nowhere on the loads.

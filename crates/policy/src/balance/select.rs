@@ -67,7 +67,7 @@ impl Facts<'_> {
 }
 
 /// How shares are worked out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// How endpoints that are new, or back from ejection, get their share.
     pub slow_start: Option<SlowStart>,

@@ -315,3 +315,27 @@ proptest! {
         }
     }
 }
+
+/// Whoever is taken was no busier for its weight than anybody: all stay within one request of each other.
+#[test]
+fn the_least_connections_of_many_stay_level_and_nobody_stale_is_taken() {
+    let (mut rng, _seed) = seeded();
+    const ENDPOINTS: usize = 2_000;
+    for weights in [vec![1; ENDPOINTS], (0..ENDPOINTS).map(|index| 1 + index as u32 % 2).collect::<Vec<_>>()]
+    {
+        let avoided: Vec<bool> = (0..ENDPOINTS).map(|index| index % 10 == 3).collect();
+        let mut fake = Fake { in_flight: vec![0; ENDPOINTS], avoided };
+        let mut balancer = balancer(Policy::LeastConnections, &weights, &mut rng);
+        for _ in 0..20_000 {
+            let pick = balancer.pick(query(), &fake, &Tried::none(), &mut rng, &mut ()).unwrap();
+            assert!(!fake.avoided[pick.index] && pick.why == Why::LeastBusy);
+            fake.in_flight[pick.index] += 1;
+        }
+        let loads = || {
+            let fresh = (0..ENDPOINTS).filter(|index| !fake.avoided[*index]);
+            fresh.map(|index| f64::from(fake.in_flight[index]) / f64::from(weights[index]))
+        };
+        let (least, most) = (loads().fold(f64::INFINITY, f64::min), loads().fold(0.0, f64::max));
+        assert!(most - least <= 1.0, "{least} to {most}");
+    }
+}

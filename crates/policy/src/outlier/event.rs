@@ -33,6 +33,15 @@ pub enum OutlierEvent {
         /// All endpoints.
         endpoints: usize,
     },
+    /// It failed too often in a row, but so do the others.
+    Alike {
+        /// The endpoint.
+        key: u64,
+        /// How often.
+        failures: u32,
+        /// The share of the others' calls that fail, 0 to 1.
+        failing: f64,
+    },
     /// Its probe succeeded.
     Returned {
         /// The endpoint.
@@ -91,6 +100,18 @@ pub struct EndpointState {
     pub last: Sample,
 }
 
+impl OutlierEvent {
+    /// The endpoint that it happened to.
+    pub const fn key(&self) -> u64 {
+        match self {
+            Self::Ejected { key, .. }
+            | Self::Spared { key, .. }
+            | Self::Alike { key, .. }
+            | Self::Returned { key, .. } => *key,
+        }
+    }
+}
+
 impl fmt::Display for OutlierEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,6 +122,11 @@ impl fmt::Display for OutlierEvent {
             Self::Spared { cause, ejected, endpoints, .. } => {
                 write!(f, "not ejected, as {ejected} of {endpoints} endpoints are: {cause}")
             }
+            Self::Alike { failures, failing, .. } => write!(
+                f,
+                "not ejected after {failures} gateway failures in a row: of the others' calls {:.0} % fail as well",
+                failing * 100.0
+            ),
             Self::Returned { away, .. } => write!(f, "its probe succeeded: back after {away:?}"),
         }
     }

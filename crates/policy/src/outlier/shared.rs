@@ -30,13 +30,21 @@ impl SharedOutliers {
         shared
     }
 
-    /// Counts a call to an endpoint, and ejects it if it failed once too often in a row. Takes no lock but for that.
-    pub fn record(&self, key: u64, tally: &Tally, verdict: Verdict, now: Nanos) -> Option<OutlierEvent> {
+    /// Counts a call to an endpoint, and ejects it if it failed once too often in a row, and the `others` do not fail alike
+    /// (see [`Outliers::failed`]). Takes no lock but for that, and asks for the others only then.
+    pub fn record<'a, I: IntoIterator<Item = (u64, &'a Tally)>>(
+        &self,
+        key: u64,
+        tally: &Tally,
+        verdict: Verdict,
+        now: Nanos,
+        others: impl FnOnce() -> I,
+    ) -> Option<OutlierEvent> {
         let run = tally.record(verdict);
         if run == 0 || !is_too_many(self.consecutive.load(Ordering::Relaxed), run) {
             return None;
         }
-        self.change(|outliers| outliers.failed(key, tally, run, now))
+        self.change(|outliers| outliers.failed(key, tally, run, now, others()))
     }
 
     /// See [`Outliers::probe`]. One load when none is due.

@@ -5,6 +5,7 @@ mod statistics;
 use std::collections::HashMap;
 
 use proptest::prelude::*;
+use rand::RngExt;
 use weir_model::resource::traffic_policy::Outlier as Spec;
 
 use super::*;
@@ -31,7 +32,7 @@ impl Fleet {
     fn fail(&mut self, index: usize) -> Option<OutlierEvent> {
         let tally = &self.tallies[index];
         let run = tally.record(Verdict::GatewayFailure);
-        self.outliers.failed(index as u64, tally, run, self.now)
+        self.outliers.failed(index as u64, tally, run, self.now, listed(&self.tallies))
     }
 
     /// Failures until something is said.
@@ -267,7 +268,9 @@ fn threads_share_it() {
             .map(|_| {
                 scope.spawn(|| {
                     (0..1_000)
-                        .filter_map(|_| shared.record(2, &tallies[2], Verdict::GatewayFailure, now))
+                        .filter_map(|_| {
+                            shared.record(2, &tallies[2], Verdict::GatewayFailure, now, || listed(&tallies))
+                        })
                         .collect::<Vec<_>>()
                 })
             })
@@ -414,4 +417,68 @@ fn the_test_is_exact_for_large_counts_too() {
         let error = (found - expected).abs();
         assert!(error < 1e-10 * expected.abs().max(1.0), "{failures}/{calls}: {found} {expected}");
     }
+}
+
+#[test]
+fn where_all_fail_alike_nobody_is_ejected() {
+    // Without comparison, which would find the last one too.
+    let mut fleet = Fleet::new(OutlierConfig { false_discovery: 0.0, ..OutlierConfig::default() }, 10);
+    // An outage of everything, right after all was well.
+    (0..10).for_each(|index| fleet.calls(index, 1_000, 0));
+    for round in 1..200 {
+        for index in 0..10 {
+            match fleet.fail(index) {
+                None => assert_ne!(round % 5, 0),
+                Some(OutlierEvent::Alike { failures, failing, .. }) => {
+                    assert_eq!((failures, failing), (round, 1.0));
+                }
+                Some(other) => panic!("{other}"),
+            }
+        }
+    }
+    assert!(fleet.ejected().is_empty());
+    let told = fleet.fail_often(3).to_string();
+    let said = "not ejected after 200 gateway failures in a row: of the others' calls 100 % fail as well";
+    assert_eq!(told, said);
+    // The others are well again, and were for an interval: the one that still fails stands out.
+    (0..10).filter(|index| *index != 3).for_each(|index| fleet.calls(index, 10_000, 0));
+    fleet.sweep();
+    (0..10).filter(|index| *index != 3).for_each(|index| fleet.calls(index, 1_000, 0));
+    assert_eq!(length(&fleet.fail_often(3)), 30);
+    assert_eq!(fleet.ejected(), [3]);
+}
+
+#[test]
+fn where_some_calls_fail_everywhere_a_run_says_little() {
+    let (mut rng, _seed) = crate::testing::seeded();
+    for (ratio, ejected_max) in [(0.4, 1), (0.1, 1)] {
+        let mut fleet = Fleet::new(OutlierConfig::default(), 10);
+        for call in 0..200_000 {
+            let index = rng.random_range(0..10);
+            if rng.random_bool(ratio) {
+                let _ = fleet.fail(index);
+            } else {
+                fleet.tallies[index].record(Verdict::Success);
+            }
+            if call % 20_000 == 19_999 {
+                fleet.sweep();
+            }
+        }
+        assert!(fleet.ejected().len() <= ejected_max, "{ratio}: {:?}", fleet.ejected());
+    }
+}
+
+#[test]
+fn half_of_them_dead_is_no_outage_of_everything() {
+    let mut fleet = Fleet::new(OutlierConfig::default(), 10);
+    for _ in 0..100 {
+        for index in 0..10 {
+            if index < 5 {
+                let _ = fleet.fail(index);
+            } else {
+                fleet.calls(index, 1, 0);
+            }
+        }
+    }
+    assert_eq!(fleet.ejected(), [0, 1, 2, 3, 4]);
 }

@@ -341,7 +341,7 @@ fn view(upstream: &Upstream, endpoints_left: &mut usize) -> UpstreamView {
         known: upstream.known,
         protocol: word(&upstream.protocol()),
         protocol_declared: upstream.declared.is_some(),
-        balance: word(&upstream.settings.balance),
+        balance: upstream.settings.balance.policy.as_str().to_owned(),
         retries: upstream.settings.retries,
         connect_timeout_ms: ms(upstream.settings.connect_timeout),
         request_timeout_ms: upstream.settings.request_timeout.map(ms),

@@ -139,6 +139,8 @@ pub(crate) struct Asked {
     pub(crate) standstill_max: Duration,
     /// How long it is made to wait first.
     pub(crate) delay: Duration,
+    /// What its endpoint is chosen by, where the balancer goes by a hash and the request has what it is taken of.
+    pub(crate) hash: Option<u64>,
     /// It is a gRPC call.
     pub(crate) call: Option<Box<Call>>,
 }

@@ -1,8 +1,9 @@
 //! A connection to some endpoint of a service, for bytes that are nobody's requests: a TCP or TLS route, CONNECT.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
@@ -11,7 +12,7 @@ use weir_policy::retry::{Facts, Failure};
 
 use super::connect::{ConnectFault, Dial, connect};
 use super::run::{may_retry, pause};
-use super::upstream::{Held, InFlight, LocalUpstream};
+use super::upstream::{Held, InFlight, LocalUpstream, Took};
 use crate::listen::proxy_protocol::Addresses;
 use crate::respond::{Reason, Refusal};
 use crate::runtime::{Io, TimerSlot, Worker};
@@ -20,6 +21,8 @@ use crate::runtime::{Io, TimerSlot, Worker};
 pub(crate) struct Seeker<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) timer: &'a TimerSlot,
+    /// The client, as far as endpoints are chosen by it.
+    pub(crate) client: IpAddr,
     /// For upstreams that want to be told.
     pub(crate) addresses: Addresses,
     /// What the client sends is, or may be, encrypted for the endpoint already.
@@ -54,11 +57,15 @@ pub(crate) async fn reach(
     local.carried.budget.borrow_mut().request(now());
     local.touch(worker.now_s.get());
     let mut tried = Tried::default();
+    let hash = match &settings.balance.hash {
+        key if key.is_empty() => None,
+        key => key.of_connection(seeker.client.to_canonical().to_string().as_bytes()),
+    };
     loop {
         let mut probing = local.probe(&tried, Nanos(worker.clock.recent()));
         let picked = match &probing {
             Some(probing) => Some(probing.index()),
-            None => local.pick(now(), &tried, &mut *worker.rng.borrow_mut()),
+            None => local.pick(Nanos(worker.clock.recent()), hash, &tried, &mut *worker.rng.borrow_mut()),
         };
         let Some(index) = picked else {
             return Err(Refusal::new(
@@ -69,7 +76,13 @@ pub(crate) async fn reach(
         tries.attempts += 1;
         let endpoint = local.endpoint(index);
         tries.endpoint = Some(endpoint.id.clone());
-        let in_flight = InFlight::begin(endpoint);
+        let in_flight = InFlight::begin(local, index);
+        let began_ns = worker.clock.now();
+        let others = in_flight.others;
+        let took = || {
+            let time = Duration::from_nanos(worker.clock.now().saturating_sub(began_ns));
+            Took { time, others }
+        };
         let deadline = worker.timers.after(settings.connect_timeout);
         let header = settings.proxy_header_for(|| seeker.addresses);
         let dial = Dial::to(worker, &local.upstream, endpoint, header);
@@ -86,7 +99,7 @@ pub(crate) async fn reach(
             Ok(io) => {
                 local.counters.connects.add(1);
                 endpoint.state.mark_succeeded();
-                local.heard(index, Verdict::Success, &mut probing, Nanos(worker.clock.recent()));
+                local.heard(index, Verdict::Success, took(), &mut probing, Nanos(worker.clock.recent()));
                 return Ok(Reached { io, held: in_flight.hold() });
             }
             Err(fault) => fault,
@@ -95,7 +108,7 @@ pub(crate) async fn reach(
         local.counters.connect_failures.add(1);
         if !fault.is_our_own() {
             endpoint.state.mark_failed();
-            local.heard(index, Verdict::GatewayFailure, &mut probing, Nanos(worker.clock.recent()));
+            local.heard(index, Verdict::GatewayFailure, took(), &mut probing, Nanos(worker.clock.recent()));
         }
         tried.add(index);
         let facts = Facts {

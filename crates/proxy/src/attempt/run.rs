@@ -2,19 +2,21 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use weir_model::resource::Protocol;
 use weir_policy::Nanos;
-use weir_policy::balance::{TRIED_MAX, Tried};
+use weir_policy::balance::{Policy, TRIED_MAX, Tried};
 use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
 use super::again::Again;
 use super::connect::{ConnectFault, Dial, connect, dial};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
+use super::load::ask_for_load;
 use super::pool;
-use super::upstream::{Held, InFlight, LocalUpstream};
+use super::upstream::{Held, InFlight, LocalUpstream, Took};
 use crate::breaker::{CallEnd, Refused};
 use crate::connection::{Connection, broken_off, status_like};
 use crate::eject::Probing;
@@ -53,7 +55,11 @@ enum Attempt {
 }
 
 /// Makes attempts until one succeeds or no further one is right.
-pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &LocalUpstream) -> Outcome {
+pub(crate) async fn run(
+    conn: &mut Connection,
+    exchange: &mut Exchange,
+    local: &Rc<LocalUpstream>,
+) -> Outcome {
     let worker = conn.worker.clone();
     let now = || Nanos::from_millis(worker.timers.now_ms());
     local.carried.budget.borrow_mut().request(now());
@@ -148,9 +154,9 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
 
 /// The endpoint for the next attempt, with a permit of its own breakers; none when there is none.
 fn choose<'a>(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     exchange: &mut Exchange,
-    local: &'a LocalUpstream,
+    local: &'a Rc<LocalUpstream>,
     tried: &Tried,
     probing: &mut Option<Probing<'a>>,
 ) -> Result<Option<usize>, Refused> {
@@ -158,8 +164,11 @@ fn choose<'a>(
     *probing = local.probe(tried, now);
     let picked = match probing {
         Some(probing) => Some(probing.index()),
-        None => local.pick(now, tried, &mut *worker.rng.borrow_mut()),
+        None => local.pick(now, exchange.asked.hash, tried, &mut *worker.rng.borrow_mut()),
     };
+    if local.upstream.settings.balance.config.policy == Policy::Prequal {
+        ask_for_load(worker, local, now);
+    }
     match picked {
         Some(index) if local.breakers(index).is_some() => {
             let chosen = unbroken(worker, exchange, local, tried, index)?;
@@ -189,7 +198,7 @@ fn unbroken(
         let Err(refused) = exchange.attempt_permits.admit(now, rng, worker.index()) else { return Ok(index) };
         passed.add(index);
         broken.add(index);
-        match local.pick(now, &passed, rng) {
+        match local.pick(now, exchange.asked.hash, &passed, rng) {
             // Not one that is known to be broken off, and no more than can be remembered.
             Some(other) if !broken.has(other) && broken.len() < TRIED_MAX => index = other,
             _ => return Err(refused),
@@ -249,7 +258,7 @@ async fn attempt(
 ) -> Attempt {
     let endpoint = local.endpoint(index);
     let settings = &local.upstream.settings;
-    let in_flight = InFlight::begin(endpoint);
+    let in_flight = InFlight::begin(local, index);
     exchange.attempt_ns = conn.worker.clock.recent();
     // Whoever is told who its client is must not be given another's requests on the same connection.
     let shared = settings.proxy_protocol.is_none();
@@ -280,7 +289,13 @@ async fn attempt(
             }
             Err((failed, is_theirs)) => {
                 if is_theirs {
-                    local.heard(index, Verdict::GatewayFailure, probing, now(conn));
+                    local.heard(
+                        index,
+                        Verdict::GatewayFailure,
+                        took(exchange, conn, in_flight.others),
+                        probing,
+                        now(conn),
+                    );
                     exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
                 }
                 return failed;
@@ -311,7 +326,7 @@ async fn attempt(
     match ended {
         Ended::Complete => {
             endpoint.state.mark_succeeded();
-            local.heard(index, verdict(exchange), probing, now(conn));
+            local.heard(index, verdict(exchange), took(exchange, conn, in_flight.others), probing, now(conn));
             if !exchange.attempt_permits.is_idle() {
                 let end = CallEnd::Status(status_like(exchange));
                 exchange.attempt_permits.finish(end, exchange.head_ns, now(conn));
@@ -326,7 +341,7 @@ async fn attempt(
         }
         Ended::Upgraded => {
             endpoint.state.mark_succeeded();
-            local.heard(index, Verdict::Success, probing, now(conn));
+            local.heard(index, Verdict::Success, took(exchange, conn, in_flight.others), probing, now(conn));
             Attempt::Over(Outcome::Tunnel(upstream, in_flight.hold()))
         }
         Ended::Failed(fault) => {
@@ -340,14 +355,14 @@ async fn attempt(
                 return Attempt::Stale;
             }
             if let Some(verdict) = verdict_on(&fault).filter(|_| !idled_out) {
-                local.heard(index, verdict, probing, now(conn));
+                local.heard(index, verdict, took(exchange, conn, in_flight.others), probing, now(conn));
                 exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
             }
             exchange_failed(local, index, &fault, idled_out)
         }
         Ended::Again { delay, verdict, status } => {
             endpoint.state.mark_succeeded();
-            local.heard(index, verdict, probing, now(conn));
+            local.heard(index, verdict, took(exchange, conn, in_flight.others), probing, now(conn));
             exchange.attempt_permits.finish(CallEnd::Status(status), 0, now(conn));
             Attempt::Again(delay)
         }
@@ -403,6 +418,12 @@ async fn open(
 
 fn now(conn: &Connection) -> Nanos {
     Nanos(conn.worker.clock.recent())
+}
+
+/// What an attempt took, at an endpoint with so many others in flight.
+fn took(exchange: &Exchange, conn: &Connection, others: u32) -> Took {
+    let end = if exchange.head_ns > 0 { exchange.head_ns } else { conn.worker.clock.now() };
+    Took { time: Duration::from_nanos(end.saturating_sub(exchange.attempt_ns)), others }
 }
 
 /// What a response says of its endpoint.

@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng;
-use weir_model::resource::traffic_policy::BalancePolicy;
 use weir_policy::Nanos;
-use weir_policy::balance::{Balancer, Query, Tried};
+use weir_policy::balance::{Balancer, Policy, Query, Tried};
 use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Budget, BudgetConfig};
 
@@ -15,14 +15,14 @@ use super::pool::{Pool, PoolTime};
 use crate::breaker::Chain;
 use crate::eject::Probing;
 use crate::observe::ServiceCounters;
-use crate::snapshot::{Endpoint, EndpointState, Upstream};
+use crate::snapshot::{Endpoint, EndpointState, Selected, Upstream, UpstreamState};
 
 /// An upstream of one snapshot, with what this worker keeps for it.
 pub(crate) struct LocalUpstream {
     pub(crate) upstream: Arc<Upstream>,
     /// By the endpoint's index.
     pools: Vec<Rc<Pool>>,
-    balancer: Rc<RefCell<Balancer>>,
+    balanced: Rc<Balanced>,
     /// By the endpoint's index; empty where no endpoint has any.
     breakers: Box<[Chain]>,
     pub(crate) carried: Rc<Carried>,
@@ -31,8 +31,8 @@ pub(crate) struct LocalUpstream {
 
 /// What outlives a snapshot.
 pub(crate) struct Carried {
-    /// The latest balancer and what it was made from, to be kept while that stays the same.
-    balancer: RefCell<Option<(Shape, Rc<RefCell<Balancer>>)>>,
+    /// The latest balancer, to be kept while the endpoints stay the same.
+    balanced: RefCell<Option<Rc<Balanced>>>,
     pub(crate) budget: RefCell<Budget>,
     /// What the budget was made from.
     budget_of: Cell<BudgetConfig>,
@@ -40,14 +40,46 @@ pub(crate) struct Carried {
     touched_s: Cell<u32>,
 }
 
-/// What a balancer was made from: the policy, and each endpoint's key and share.
-type Shape = (BalancePolicy, Vec<(u64, u32)>);
+/// A balancer, and which selection of endpoints it follows.
+struct Balanced {
+    balancer: RefCell<Balancer>,
+    version: Cell<u64>,
+}
+
+impl Balanced {
+    /// One that knows what another one knew, if there was one.
+    fn new(upstream: &Upstream, known: Option<&Self>, rng: &mut impl Rng) -> Self {
+        let version = Cell::new(upstream.selected_version());
+        let balancer = match known {
+            Some(known) => {
+                let Selected { shares, table, .. } = &*upstream.selected();
+                let config = upstream.settings.balance.config;
+                known.balancer.borrow().carry_over(config, shares, upstream.keys(), table.as_ref(), rng)
+            }
+            None => upstream.balancer(rng),
+        };
+        Self { balancer: RefCell::new(balancer), version }
+    }
+
+    fn is_for(&self, upstream: &Upstream) -> bool {
+        self.balancer.borrow().is_for(&upstream.settings.balance.config, upstream.keys())
+    }
+
+    /// Follows what is selected now.
+    #[cold]
+    fn follow(&self, upstream: &Upstream, rng: &mut impl Rng) {
+        self.version.set(upstream.selected_version());
+        let Selected { shares, table, .. } = &*upstream.selected();
+        let config = &upstream.settings.balance.config;
+        self.balancer.borrow_mut().update(config, shares, upstream.keys(), table.as_ref(), rng);
+    }
+}
 
 impl Carried {
     /// For one of so many workers.
     pub(crate) fn new(workers: usize) -> Rc<Self> {
         Rc::new(Self {
-            balancer: RefCell::default(),
+            balanced: RefCell::default(),
             budget: RefCell::new(Budget::new(BudgetConfig::default().divided_by(workers))),
             budget_of: Cell::new(BudgetConfig::default()),
             workers,
@@ -63,24 +95,16 @@ impl Carried {
     }
 
     /// The balancer for an upstream: the one there is if it fits, else a new one that knows what it knew.
-    fn balancer(&self, upstream: &Upstream, rng: &mut impl Rng) -> Rc<RefCell<Balancer>> {
-        let keys = upstream.endpoints.iter().map(|endpoint| endpoint.state.key());
-        let shape = (upstream.settings.balance, keys.zip(upstream.shares()).collect());
-        let mut latest = self.balancer.borrow_mut();
-        if let Some((made_from, balancer)) = &*latest
-            && *made_from == shape
+    fn balanced(&self, upstream: &Upstream, rng: &mut impl Rng) -> Rc<Balanced> {
+        let mut latest = self.balanced.borrow_mut();
+        if let Some(balanced) = &*latest
+            && balanced.is_for(upstream)
         {
-            return balancer.clone();
+            return balanced.clone();
         }
-        let balancer = match &*latest {
-            Some((_, known)) => {
-                known.borrow().carry_over(upstream.balance(), &upstream.shares(), &upstream.keys(), rng)
-            }
-            None => upstream.balancer(rng),
-        };
-        let balancer = Rc::new(RefCell::new(balancer));
-        *latest = Some((shape, balancer.clone()));
-        balancer
+        let balanced = Rc::new(Balanced::new(upstream, latest.as_deref(), rng));
+        *latest = Some(balanced.clone());
+        balanced
     }
 }
 
@@ -95,16 +119,28 @@ impl LocalUpstream {
         rng: &mut impl Rng,
     ) -> Rc<Self> {
         debug_assert_eq!(pools.len(), upstream.endpoints.len());
-        let balancer = carried.balancer(&upstream, rng);
+        let balanced = carried.balanced(&upstream, rng);
         carried.keep_to(upstream.settings.budget);
-        Rc::new(Self { upstream, pools, balancer, breakers, carried, counters })
+        Rc::new(Self { upstream, pools, balanced, breakers, carried, counters })
     }
 
-    /// The endpoint for the next attempt; none when there is none that may be chosen.
+    /// The endpoint for the next attempt; none when there is none that may be chosen. `hash` is the request's, where it has
+    /// one.
     #[inline]
-    pub(crate) fn pick(&self, now: Nanos, tried: &Tried, rng: &mut impl Rng) -> Option<usize> {
-        let mut balancer = self.balancer.borrow_mut();
-        let index = balancer.pick(Query::at(now), &*self.upstream, tried, rng, &mut ())?.index;
+    pub(crate) fn pick(
+        &self,
+        now: Nanos,
+        hash: Option<u64>,
+        tried: &Tried,
+        rng: &mut impl Rng,
+    ) -> Option<usize> {
+        let Balanced { balancer, version } = &*self.balanced;
+        // Of two snapshots that share it, the later one counts.
+        if version.get() < self.upstream.selected_version() {
+            self.balanced.follow(&self.upstream, rng);
+        }
+        let query = Query { now, hash };
+        let index = balancer.borrow_mut().pick(query, &*self.upstream, tried, rng, &mut ())?.index;
         if self.upstream.is_ejected(index) {
             return Some(self.upstream.instead_of_ejected(index, tried));
         }
@@ -127,28 +163,50 @@ impl LocalUpstream {
         self.upstream.state.ejection().probe(&self.upstream, now)
     }
 
-    /// Takes note of what became of an attempt at an endpoint, which may have been a probe.
+    /// Takes note of what became of an attempt at an endpoint, which may have been a probe, and of what it took.
     #[inline]
     pub(crate) fn heard(
         &self,
         index: usize,
         verdict: Verdict,
+        took: Took,
         probing: &mut Option<Probing<'_>>,
         now: Nanos,
     ) {
+        if self.upstream.settings.balance.config.policy == Policy::PeakEwma {
+            self.learn(index, took.time, verdict == Verdict::Success, now);
+        }
+        if let Some(load) = self.endpoint(index).state.known_load()
+            && verdict == Verdict::Success
+        {
+            load.completed(took.others, took.time, now);
+        }
         self.upstream.state.ejection().record(&self.upstream, index, verdict, now);
         if let Some(probing) = probing.take() {
             probing.settle(verdict, now);
         }
     }
 
+    /// Lends the balancer.
+    pub(super) fn with_balancer<R>(&self, with: impl FnOnce(&mut Balancer) -> R) -> R {
+        with(&mut self.balanced.balancer.borrow_mut())
+    }
+
+    /// Learns how long an attempt took, and whether it went well.
+    #[inline(never)]
+    fn learn(&self, index: usize, took: Duration, well: bool, now: Nanos) {
+        let mut balancer = self.balanced.balancer.borrow_mut();
+        balancer.done(index, took, well, now);
+        if let Some(latency) = balancer.latency(index) {
+            self.endpoint(index).state.say_latency(latency);
+        }
+    }
+
     /// Whether an endpoint is left that was not tried, and is not ejected.
     pub(crate) fn has_untried(&self, tried: &Tried) -> bool {
-        self.upstream
-            .candidates()
-            .iter()
-            .map(|&index| index as usize)
-            .any(|index| !tried.has(index) && !self.upstream.is_ejected(index))
+        let selected = self.upstream.selected();
+        let mut indices = selected.candidates.iter().map(|&index| index as usize);
+        indices.any(|index| !tried.has(index) && !self.upstream.is_ejected(index))
     }
 
     #[inline]
@@ -182,23 +240,48 @@ impl LocalUpstream {
     }
 }
 
+/// What an attempt took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    /// Until the response's head was there, or until it failed.
+    pub(crate) time: Duration,
+    /// Other requests in flight at the endpoint when it began.
+    pub(crate) others: u32,
+}
+
 /// Counts a request in flight at an endpoint for as long as it lives.
-pub(crate) struct InFlight<'a>(&'a Endpoint);
+pub(crate) struct InFlight<'a> {
+    endpoint: &'a Endpoint,
+    /// How many others there were when it began.
+    pub(crate) others: u32,
+    /// Where those to all endpoints are counted, for balancers that ask for it.
+    all: Option<&'a Arc<UpstreamState>>,
+}
 
 /// The same for a tunnel, which may outlive the snapshot.
 #[derive(Debug)]
-pub(crate) struct Held(Arc<EndpointState>);
+pub(crate) struct Held {
+    endpoint: Arc<EndpointState>,
+    all: Option<Arc<UpstreamState>>,
+}
 
 impl<'a> InFlight<'a> {
     #[inline]
-    pub(crate) fn begin(endpoint: &'a Endpoint) -> Self {
-        endpoint.state.begin();
-        Self(endpoint)
+    pub(crate) fn begin(local: &'a LocalUpstream, index: usize) -> Self {
+        let LocalUpstream { upstream, .. } = local;
+        let endpoint = &upstream.endpoints[index];
+        let others = endpoint.state.begin();
+        // Not for everybody: a number that all workers write to is dear.
+        let all = upstream.settings.balance.config.policy.is_hashing().then_some(&upstream.state);
+        if let Some(all) = all {
+            all.begin();
+        }
+        Self { endpoint, others, all }
     }
 
     /// Goes on counting without the endpoint at hand.
     pub(crate) fn hold(self) -> Held {
-        let held = Held(self.0.state.clone());
+        let held = Held { endpoint: self.endpoint.state.clone(), all: self.all.cloned() };
         // It is counted out by the other one.
         std::mem::forget(self);
         held
@@ -207,13 +290,19 @@ impl<'a> InFlight<'a> {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.end();
+        self.endpoint.end();
+        if let Some(all) = &self.all {
+            all.end();
+        }
     }
 }
 
 impl Drop for InFlight<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.state.end();
+        self.endpoint.state.end();
+        if let Some(all) = &self.all {
+            all.end();
+        }
     }
 }

@@ -10,7 +10,7 @@ use weir_policy::Nanos;
 
 use super::notes::End;
 use super::{Connection, Target};
-use crate::attempt::Exchange;
+use crate::attempt::{Exchange, LocalUpstream};
 use crate::breaker::{CallEnd, Instead, Refused};
 use crate::listen::Role;
 use crate::observe::GrpcStatus;
@@ -67,6 +67,12 @@ impl Connection {
         exchange.permits.begin(view.snapshot.breakers.chain(rule, &upstream.service, workers));
         if let Err(again) = self.admit(exchange) {
             return Some(refusal(&again));
+        }
+        // The head that another hash would be taken of is gone.
+        let is_same =
+            |before: &LocalUpstream| before.upstream.settings.balance.hash == upstream.settings.balance.hash;
+        if !matches!(&exchange.target, Target::Upstream(before) if is_same(before)) {
+            exchange.asked.hash = None;
         }
         exchange.target = Target::Upstream(self.worker.local(&view, upstream));
         None

@@ -31,8 +31,8 @@ const MARK: &[u8] = b"x-weir-mirrored: 1\r\n";
 
 /// The copies that a request is to have.
 pub(crate) struct Copies {
-    /// Who gets them.
-    pub(super) to: Vec<Rc<LocalUpstream>>,
+    /// Who gets them, and by which hash their endpoints are chosen.
+    pub(super) to: Vec<(Rc<LocalUpstream>, Option<u64>)>,
     /// How long the request's head is.
     pub(super) head_len: usize,
 }
@@ -76,7 +76,7 @@ impl Connection {
         };
         let Some((head, body)) = request.split_at_checked(copies.head_len) else { return };
         let Some(head) = head.strip_suffix(b"\r\n") else { return };
-        for local in copies.to {
+        for (local, hash) in copies.to {
             let Some(under_way) = self.worker.copies.begin() else {
                 counters.mirrors_overloaded.add(1);
                 continue;
@@ -88,6 +88,7 @@ impl Connection {
                 copy.request.extend_from_slice(part);
             }
             self.ask_as(exchange, &local, &mut copy);
+            copy.asked.hash = hash;
             let mut nobody = self.nobody();
             spawn_local(async move {
                 poll_fn(|cx| {

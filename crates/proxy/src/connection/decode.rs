@@ -5,13 +5,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use weir_http1::{
-    Method, Normalized, Parsed, RequestError, RequestHead, TargetForm, normalize_path, parse_request,
+    BodyKind, Method, Normalized, Parsed, RequestError, RequestHead, TargetForm, normalize_path,
+    parse_request,
 };
 use weir_model::ServiceRef;
 
 use super::way::{HeadView, Way};
 use super::{Connection, grpc};
-use crate::attempt::Exchange;
+use crate::attempt::{Exchange, LOAD_FIELD};
 use crate::http2::{Preface, preface};
 use crate::listen::Role;
 use crate::observe::Wire;
@@ -33,6 +34,8 @@ pub(super) enum Next {
     },
     /// The request in `carry` is for a service that must be asked for first.
     Ask(ServiceRef),
+    /// A caller's proxy asks how busy the application behind this sidecar is.
+    Load,
     /// Nothing.
     Closed,
     /// It is HTTP/2 that was read.
@@ -188,6 +191,15 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Whether it is a question that the sidecar answers for its application.
+    fn asks_for_load(&self, head: &RequestHead, buf: &[u8]) -> bool {
+        self.listener.role == Role::Inbound
+            && !self.client.is_http2()
+            && head.body() == BodyKind::None
+            && head.keep_alive()
+            && head.fields().named(buf, LOAD_FIELD.as_bytes()).next().is_some()
+    }
+
     /// A whole head: decides where it goes and writes it for the upstream.
     #[inline]
     fn begin(&mut self, head: &RequestHead, buf: &[u8], path: &mut Vec<u8>) -> Next {
@@ -201,6 +213,9 @@ impl Connection {
             Err(fault) => return Next::bad(Refusal::request(&fault), buf),
         };
         self.fresh = false;
+        if head.target_form() == TargetForm::Asterisk && self.asks_for_load(head, buf) {
+            return Next::Load;
+        }
         let mut exchange = worker.take_exchange();
         let asked = &mut exchange.asked;
         asked.method = head.method();
@@ -214,6 +229,7 @@ impl Connection {
         let bounds = self.listener.bounds();
         asked.standstill_max = bounds.body;
         asked.delay = Duration::ZERO;
+        asked.hash = None;
         exchange.begin(head.body(), &bounds.request, self.client.is_http2());
         exchange.began_ns = worker.clock.recent();
         let logged = worker.log.is_some();

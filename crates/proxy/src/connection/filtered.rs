@@ -52,7 +52,7 @@ impl Connection {
         exchange.filtered = Some(Applied { filters: filters.clone(), prefix, cors: verdict.cors });
         exchange.asked.delay = verdict.delay;
         if verdict.answer.is_none() && !filters.mirrors.is_empty() && exchange.asked.upgrade.is_none() {
-            self.copy(view, &filters.mirrors, exchange);
+            self.copy(view, &filters.mirrors, seen, exchange);
         }
         match verdict.answer? {
             Answer::Preflight => {
@@ -77,13 +77,14 @@ impl Connection {
     }
 
     /// Draws who gets copies of a request.
-    fn copy(&self, view: &Rc<View>, mirrors: &[Mirror], exchange: &mut Exchange) {
+    fn copy(&self, view: &Rc<View>, mirrors: &[Mirror], seen: &HeadView<'_>, exchange: &mut Exchange) {
         let mut to = Vec::new();
         for mirror in mirrors {
             let upstream = view.snapshot.upstream(mirror.upstream);
             // What does not exist gets nothing (Gateway API).
             if upstream.known && mirror.share.draw(&mut *self.worker.rng.borrow_mut()) {
-                to.push(self.worker.local(view, upstream));
+                let hash = self.hash(&upstream.settings.balance.hash, "", seen);
+                to.push((self.worker.local(view, upstream), hash));
             }
         }
         if !to.is_empty() {

@@ -171,6 +171,7 @@ impl ConnectTo {
                 let seeker = Seeker {
                     worker: &conn.worker,
                     timer: &conn.timer,
+                    client: conn.peer_addr().ip(),
                     addresses: conn.addresses(),
                     encrypted: true,
                     here: conn.client.local_addr(),

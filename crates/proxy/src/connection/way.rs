@@ -13,12 +13,13 @@ use super::outside::{ConnectTo, Outside};
 use super::{Connection, Target};
 use crate::attempt::Exchange;
 use crate::config::SourceConfig;
+use crate::limit::Asker;
 use crate::listen::{Destination, Role};
 use crate::observe::{NONE, OUTSIDE};
 use crate::respond::{Reason, Refusal};
 use crate::route::{Decision, RequestView, RouteTable};
 use crate::runtime::View;
-use crate::snapshot::{ListenerConfig, MeshLookup, READINGS_MAX, Snapshot, Upstream};
+use crate::snapshot::{HashKey, ListenerConfig, MeshLookup, READINGS_MAX, Snapshot, Upstream};
 use crate::source::Subscribed;
 
 /// Where routing leads.
@@ -162,6 +163,10 @@ impl Connection {
                 }
                 self.take_breakers(view, rule, upstream, exchange);
                 let way = self.to_upstream(view, upstream, exchange);
+                let hash = &upstream.settings.balance.hash;
+                if !hash.is_empty() {
+                    exchange.asked.hash = self.hash(hash, &rule.label, seen);
+                }
                 exchange.asked.timeout = rule.request_timeout(&upstream.settings).unwrap_or_default();
                 exchange.asked.attempt_timeout = rule.attempt_timeout(&upstream.settings).unwrap_or_default();
                 way
@@ -185,6 +190,13 @@ impl Connection {
                 Way::Refuse(Refusal::new(Reason::NoBackend, message))
             }
         }
+    }
+
+    /// The hash that a request's endpoint is chosen by.
+    #[inline(never)]
+    pub(super) fn hash(&self, of: &HashKey, rule: &str, seen: &HeadView<'_>) -> Option<u64> {
+        let asker = Asker { address: self.peer.text(), caller: self.caller(seen.head, seen.buf), rule };
+        of.of_request(seen, asker).map(|(_, hash)| hash)
     }
 
     #[inline]

@@ -105,7 +105,7 @@ fn taken(rule: &str, host: &str) -> ConsideredRule {
 fn outcome(snapshot: &Snapshot, table: &StreamTable, name: Option<&[u8]>, rng: &mut impl Rng) -> Outcome {
     let reason = match snapshot.stream(table, name, rng) {
         StreamDecision::Forward { upstream, rule } => {
-            let forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), None, rng);
+            let forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), None, None, rng);
             return Outcome::Forward(Box::new(forwarded));
         }
         StreamDecision::NoRoute => "no route is for it".to_owned(),
@@ -131,7 +131,7 @@ fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance 
             let upstream = snapshot.upstream(service.upstream);
             let label = format!("Service/{}", service.service);
             let to_itself = crate::route::Backends::new([(1, service.upstream)]);
-            Outcome::Forward(Box::new(sent(snapshot, upstream, (&label, &to_itself), None, rng)))
+            Outcome::Forward(Box::new(sent(snapshot, upstream, (&label, &to_itself), None, None, rng)))
         }
     };
     Entrance { outcome, ..closed("mesh", None, "") }

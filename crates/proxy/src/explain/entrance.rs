@@ -4,18 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use weir_model::registry::Health;
 use weir_model::resource::ListenerProtocol;
-use weir_policy::balance::{Note, Query, Tried, Why};
 
+use super::balance::{Balanced, Hashed, balanced};
 use super::record::Record;
 use super::request::Speaks;
-use super::{
-    Backend, BreakerView, Choice, EndpointView, Entrance, Forwarded, LimitView, Outcome, Request, describe,
-};
+use super::{Backend, BreakerView, Entrance, Forwarded, LimitView, Outcome, Request, describe};
 use crate::breaker::Link;
 use crate::filter::{Abort, Answer, Scheme, decide};
-use crate::limit::Limit;
+use crate::limit::{Asker, Limit};
 use crate::observe::process_now;
 use crate::route::{Backends, Decision, Filtered, RequestView, RouteTable, Rule};
 use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
@@ -201,7 +198,7 @@ fn entrance(
             answered
         }
         Decision::Forward { upstream, rule, .. } => {
-            let mut forwarded = forwarded(snapshot, upstream, rule, rng);
+            let mut forwarded = forwarded(snapshot, upstream, rule, request, rng);
             forwarded.breakers = breakers(snapshot, rule, upstream);
             forwarded.limits = limits(snapshot, listener, record.section, rule, upstream);
             Outcome::Forward(Box::new(forwarded))
@@ -313,9 +310,19 @@ fn breakers(snapshot: &Snapshot, rule: &Rule, upstream: &Upstream) -> Vec<Breake
     links.iter().map(view).collect()
 }
 
-fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut impl Rng) -> Forwarded {
+/// Where a request goes that a rule sends to an upstream.
+fn forwarded(
+    snapshot: &Snapshot,
+    upstream: &Upstream,
+    rule: &Rule,
+    request: &Request,
+    rng: &mut impl Rng,
+) -> Forwarded {
     let timeout = rule.request_timeout(&upstream.settings);
-    sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, rng)
+    // Where the client would be is not known: nobody sends this request.
+    let asker = Asker { address: b"", caller: b"", rule: &rule.label };
+    let hashed = upstream.settings.balance.hash.of_request(request, asker);
+    sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, hashed, rng)
 }
 
 /// Where something goes that a rule sends to an upstream.
@@ -324,30 +331,14 @@ pub(super) fn sent(
     upstream: &Upstream,
     (label, backends): (&str, &Backends),
     timeout: Option<Duration>,
+    hashed: Hashed<'_>,
     rng: &mut impl Rng,
 ) -> Forwarded {
-    let mut notes: Vec<Note> = Vec::new();
-    let pick = upstream.balancer(rng).pick(Query::default(), upstream, &Tried::default(), rng, &mut notes);
-    let choice = pick.map(|pick| {
-        let index = match pick.index {
-            ejected if upstream.is_ejected(ejected) => {
-                upstream.instead_of_ejected(ejected, &Tried::default())
-            }
-            index => index,
-        };
-        let endpoint = &upstream.endpoints[index];
-        let reason = match pick.why {
-            _ if index != pick.index => "the least busy of those that are not ejected".to_owned(),
-            Why::Only if upstream.endpoints.len() == 1 => "the only endpoint".to_owned(),
-            Why::Only if upstream.candidates().len() == 1 => "the only candidate".to_owned(),
-            why => named(&why.to_string(), upstream),
-        };
-        Choice { endpoint: endpoint.id.to_string(), address: endpoint.addr.to_string(), reason }
-    });
     let backends = backends.weights().map(|(weight, index)| {
         let upstream = snapshot.upstream(index);
         Backend { service: upstream.label.to_string(), weight, known: upstream.known }
     });
+    let Balanced { hash, endpoints, considered, choice } = balanced(upstream, hashed, rng);
     Forwarded {
         rule: label.to_owned(),
         limits: Vec::new(),
@@ -356,86 +347,12 @@ pub(super) fn sent(
         service: upstream.label.to_string(),
         request_timeout_ms: timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
         retries: upstream.settings.retries,
-        balance: serde_json::to_value(upstream.settings.balance)
-            .ok()
-            .and_then(|name| name.as_str().map(str::to_owned))
-            .unwrap_or_default(),
+        balance: upstream.settings.balance.policy.as_str().to_owned(),
         panicking: upstream.is_panicking(),
-        endpoints: (0..).zip(&*upstream.endpoints).map(|(i, endpoint)| view(upstream, i, endpoint)).collect(),
+        hash,
+        endpoints,
         unresolved: upstream.unresolved.to_vec(),
-        // Endpoints without a share are listed with the reason already, and the choice stands by itself.
-        considered: notes
-            .iter()
-            .filter(|note| !matches!(note, Note::Drained { .. } | Note::Picked(_)))
-            // Those that are ejected are listed with the reason, too.
-            .filter(|note| {
-                matches!(note, Note::Compared { .. })
-                    || !note.index().is_some_and(|index| upstream.is_ejected(index))
-            })
-            .map(|note| named(&note.to_string(), upstream))
-            .collect(),
+        considered,
         choice,
     }
-}
-
-/// The balancer knows endpoints by number; people know them by id.
-fn named(text: &str, upstream: &Upstream) -> String {
-    let mut words = text.split(' ').peekable();
-    let mut named = Vec::new();
-    while let Some(word) = words.next() {
-        named.push(word.to_owned());
-        if word == "endpoint"
-            && let Some(endpoint) =
-                words.peek().and_then(|n| n.parse().ok()).and_then(|n: usize| upstream.endpoints.get(n))
-        {
-            named.push(endpoint.id.to_string());
-            words.next();
-        }
-    }
-    named.join(" ")
-}
-
-fn view(upstream: &Upstream, index: u32, endpoint: &Endpoint) -> EndpointView {
-    let is_candidate = upstream.candidates().contains(&index);
-    let is_ejected = endpoint.state.tally().is_ejected();
-    let ejected = upstream.state.ejection().described(endpoint.state.key(), process_now());
-    let excluded = match endpoint {
-        _ if is_candidate => None,
-        Endpoint { addr, .. } if addr.port() == 0 => Some("registered without a port"),
-        Endpoint { draining: true, .. } => Some("draining"),
-        Endpoint { weight: 0, .. } => Some("weight 0"),
-        Endpoint { health: Health::Critical, .. } => Some("critical"),
-        _ => None,
-    };
-    EndpointView {
-        id: endpoint.id.to_string(),
-        address: endpoint.addr.to_string(),
-        health: health(endpoint).to_owned(),
-        checked: checked(endpoint),
-        weight: endpoint.weight,
-        in_flight: endpoint.state.in_flight(),
-        avoided: endpoint.state.is_avoided(),
-        candidate: is_candidate && !is_ejected,
-        excluded: excluded.map(str::to_owned).or_else(|| ejected.clone().filter(|_| is_ejected)),
-        ejected,
-    }
-}
-
-fn health(endpoint: &Endpoint) -> &'static str {
-    match endpoint.checked.how {
-        None if endpoint.is_static => "not checked",
-        Some(_) if endpoint.is_static && endpoint.checked.verdict.is_none() => "not judged here",
-        _ => endpoint.health.as_str(),
-    }
-}
-
-/// What this proxy's own checks say of an endpoint, if they do.
-fn checked(endpoint: &Endpoint) -> Option<String> {
-    let verdict = endpoint.checked.verdict?;
-    let since_s = process_now().since(verdict.since).as_secs();
-    let told = match endpoint.checked.told {
-        Some(told) => format!("; the control plane's last word is {}", told.as_str()),
-        None => String::new(),
-    };
-    Some(format!("checked by this proxy, so since {since_s} s{told}"))
 }

@@ -124,13 +124,21 @@ impl fmt::Display for Forwarded {
             state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
         }
         if self.panicking {
-            writeln!(f, "  no endpoint is healthy, so all that are not draining are tried")?;
+            writeln!(f, "  too few endpoints are healthy, so all that are not draining are tried")?;
+        }
+        if let Some(hash) = &self.hash {
+            writeln!(f, "  {hash}")?;
         }
         writeln!(f, "\n  endpoints")?;
         let width = self.endpoints.iter().map(|endpoint| endpoint.id.chars().count()).max().unwrap_or(0);
+        // Said only where it does not follow from the weights.
+        let taking_part = || self.endpoints.iter().filter(|endpoint| endpoint.candidate);
+        let weights: u64 = taking_part().map(|endpoint| u64::from(endpoint.weight)).sum();
+        let by_weight = |endpoint: &EndpointView| f64::from(endpoint.weight) / weights.max(1) as f64;
+        let shares = taking_part().any(|endpoint| (endpoint.share - by_weight(endpoint)).abs() > 0.001);
         for endpoint in &self.endpoints {
             let chosen = self.choice.as_ref().is_some_and(|choice| choice.endpoint == endpoint.id);
-            show_endpoint(f, endpoint, chosen, width)?;
+            show_endpoint(f, endpoint, (chosen, shares), width)?;
         }
         for name in &self.unresolved {
             writeln!(f, "   - {name}: the host name cannot be resolved")?;
@@ -153,7 +161,7 @@ impl fmt::Display for Forwarded {
 fn show_endpoint(
     f: &mut fmt::Formatter<'_>,
     endpoint: &EndpointView,
-    chosen: bool,
+    (chosen, shares): (bool, bool),
     width: usize,
 ) -> fmt::Result {
     let mark = match (chosen, endpoint.candidate) {
@@ -165,6 +173,20 @@ fn show_endpoint(
     write!(f, "  {mark} {id:width$}  {address}  {health}, weight {weight}, {in_flight} in flight")?;
     if let Some(checked) = &endpoint.checked {
         write!(f, ", {checked}")?;
+    }
+    if let Some(us) = endpoint.latency_us {
+        write!(f, ", {:.1} ms", us as f64 / 1e3)?;
+    }
+    match (&endpoint.region, &endpoint.zone) {
+        (Some(region), Some(zone)) => write!(f, ", in {region}/{zone}")?,
+        (Some(place), None) | (None, Some(place)) => write!(f, ", in {place}")?,
+        (None, None) => {}
+    }
+    if let Some(part) = endpoint.growing {
+        write!(f, ", new: {:.0} % of its share", part * 100.0)?;
+    }
+    if shares && endpoint.candidate {
+        write!(f, ", gets {:.1} %", endpoint.share * 100.0)?;
     }
     if endpoint.avoided {
         write!(f, ", failed lately")?;

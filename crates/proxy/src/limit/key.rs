@@ -1,5 +1,6 @@
 //! What a limit tells requests apart by, taken from a request.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
@@ -26,7 +27,7 @@ pub(crate) struct Asker<'a> {
 }
 
 /// The parts as they are compared: field names have no case.
-pub(super) fn lowered(parts: &[KeyPart]) -> Box<[KeyPart]> {
+pub(crate) fn lowered(parts: &[KeyPart]) -> Box<[KeyPart]> {
     let lowered = parts.iter().map(|part| {
         let name = part.name.as_deref().filter(|_| part.kind == KeyKind::Header);
         KeyPart { name: name.map(str::to_ascii_lowercase).or_else(|| part.name.clone()), kind: part.kind }
@@ -34,37 +35,49 @@ pub(super) fn lowered(parts: &[KeyPart]) -> Box<[KeyPart]> {
     lowered.collect()
 }
 
-/// Appends the key of a request, of parts that were [`lowered`]: each part's value, none for what is not there, and an end that no value has.
+/// Appends the key of a request, of parts that were [`lowered`]: each part's value, none for what is not there, and an end
+/// that no value has.
 pub(super) fn write(parts: &[KeyPart], request: &impl RequestView, asker: Asker<'_>, out: &mut Vec<u8>) {
     for part in parts {
-        let name = part.name.as_deref().unwrap_or_default();
-        match part.kind {
-            KeyKind::Header => value(request.header(name.as_bytes()), out),
-            KeyKind::Cookie => value(cookie(request, name.as_bytes()), out),
-            KeyKind::Query => {
-                let found = query_value(request.query(), name.as_bytes());
-                value(found.as_deref(), out);
-            }
-            KeyKind::Path => value(Some(request.path()), out),
-            KeyKind::Host => {
-                let from = out.len();
-                let host = request.host();
-                value(Some(host.strip_suffix(b".").unwrap_or(host)), out);
-                out[from..].make_ascii_lowercase();
-            }
-            KeyKind::Method => value(Some(request.method()), out),
-            KeyKind::SourceAddress => value(Some(asker.address), out),
-            KeyKind::Route => value(Some(asker.rule.as_bytes()), out),
-            KeyKind::Caller => value(Some(asker.caller), out),
-        }
+        value(find(part, request, asker).as_deref(), out);
     }
+}
+
+/// The value of a part that was [`lowered`], without space around it; none if the request has none.
+pub(crate) fn find<'a>(
+    part: &'a KeyPart,
+    request: &'a impl RequestView,
+    asker: Asker<'a>,
+) -> Option<Cow<'a, [u8]>> {
+    let name = part.name.as_deref().unwrap_or_default().as_bytes();
+    let found = match part.kind {
+        KeyKind::Header => request.header(name)?.into(),
+        KeyKind::Cookie => cookie(request, name)?.into(),
+        KeyKind::Query => query_value(request.query(), name)?,
+        KeyKind::Path => request.path().into(),
+        KeyKind::Host => folded(request.host()),
+        KeyKind::Method => request.method().into(),
+        KeyKind::SourceAddress => asker.address.into(),
+        KeyKind::Route => asker.rule.as_bytes().into(),
+        KeyKind::Caller => asker.caller.into(),
+    };
+    Some(match found {
+        Cow::Borrowed(bytes) => bytes.trim_ascii().into(),
+        Cow::Owned(bytes) => bytes.trim_ascii().to_vec().into(),
+    })
+}
+
+/// A host as hosts are compared.
+fn folded(host: &[u8]) -> Cow<'_, [u8]> {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    if host.iter().any(u8::is_ascii_uppercase) { host.to_ascii_lowercase().into() } else { host.into() }
 }
 
 /// What long values are told apart by: unlike a fixed one, nobody can look for two that are alike.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 fn value(found: Option<&[u8]>, out: &mut Vec<u8>) {
-    let bytes = found.map(<[u8]>::trim_ascii).unwrap_or_default();
+    let bytes = found.unwrap_or_default();
     if bytes.len() <= VALUE_BYTES_MAX && !bytes.contains(&END) {
         out.extend_from_slice(bytes);
     } else {

@@ -16,7 +16,7 @@ pub(super) fn render(out: &mut Exposition, upstreams: &[Arc<Upstream>]) {
     };
     let shown: Vec<&Arc<Upstream>> = upstreams.iter().filter(happened).take(SERVICES_SHOWN_MAX).collect();
     ejections(out, &shown);
-    let help = "Endpoints that would have been ejected if not enough others were.";
+    let help = "Ejections that did not happen, as enough others were ejected or the others failed alike.";
     out.family("weir_proxy_ejections_spared_total", Kind::Counter, help);
     for upstream in &shown {
         out.sample(&[("service", &upstream.label)], upstream.state.ejection().spared());

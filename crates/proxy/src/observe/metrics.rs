@@ -458,7 +458,7 @@ fn render_endpoints(out: &mut Exposition, upstreams: &[Arc<Upstream>]) {
         for endpoint in &upstream.endpoints {
             let state = if endpoint.draining {
                 3
-            } else if !endpoint.is_eligible() {
+            } else if !endpoint.is_wanted() {
                 2
             } else if endpoint.state.tally().is_ejected() {
                 4

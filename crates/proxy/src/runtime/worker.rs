@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Cache};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 use weir_http1::{RequestHead, ResponseHead};
 use weir_policy::Nanos;
 
@@ -361,11 +361,17 @@ impl Worker {
         }
     }
 
-    /// Compares the endpoints of services where that is due. One worker does this for the process.
+    /// Compares the endpoints of services, and works out who takes part in balancing, where that is due. One worker does
+    /// this for the process.
     fn compare_endpoints(&self) {
         let now = Nanos(self.clock.recent());
         for upstream in self.view().snapshot.upstreams() {
             upstream.state.ejection().sweep_if_due(upstream, now);
+            if upstream.begin_selecting(now) {
+                // It takes a while where there are many endpoints, and requests do not wait for it.
+                let upstream = upstream.clone();
+                drop(spawn_blocking(move || upstream.select(now)));
+            }
         }
     }
 

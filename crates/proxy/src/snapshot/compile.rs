@@ -10,7 +10,7 @@ use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 
 use super::ports::{self, Gateways};
 use super::services::{self, Routes, ServiceRoutes};
-use super::{Inputs, MeshService, MeshTable, Settings, Snapshot, Upstream, UpstreamTls, Verdicts};
+use super::{Inputs, MeshService, MeshTable, Origin, Settings, Snapshot, Upstream, UpstreamTls, Verdicts};
 use super::{endpoints, secure};
 use crate::breaker::BreakerTable;
 use crate::limit::LimitTable;
@@ -55,6 +55,8 @@ pub struct Compiler {
     pub role: Role,
     /// How services are called where no policy says otherwise.
     pub defaults: Settings,
+    /// Who this proxy is to the services that it calls, and where.
+    pub origin: Arc<Origin>,
     /// What host names of endpoints stand for.
     pub addresses: Arc<Addresses>,
     /// What this proxy's own checks came to.
@@ -72,6 +74,7 @@ impl Compiler {
         Self {
             role,
             defaults: Settings::default(),
+            origin: Arc::default(),
             addresses: Arc::default(),
             verdicts: Arc::default(),
             certificates: None,
@@ -216,14 +219,19 @@ impl Compiler {
                 return Arc::clone(old);
             }
             let settings = match policy {
-                Some((_, policy)) => self.defaults.overridden_by(policy),
-                None => self.defaults,
+                Some((_, policy)) => self.defaults.clone().overridden_by(policy),
+                None => self.defaults.clone(),
             };
-            let over_tls = !matches!(tls, UpstreamTls::Plain);
-            let verdicts = verdicts.map(|verdicts| &**verdicts);
-            let upstream =
-                endpoints::upstream(inputs, service, settings, &self.addresses, verdicts, over_tls, old);
-            Arc::new(upstream.with_tls(tls))
+            let at = endpoints::At {
+                inputs,
+                addresses: &self.addresses,
+                origin: &self.origin,
+                before: previous.map(|previous| &previous.inputs),
+                verdicts: verdicts.map(|verdicts| &**verdicts),
+                over_tls: !matches!(tls, UpstreamTls::Plain),
+                now: process_now(),
+            };
+            Arc::new(endpoints::upstream(service, settings, &at, old).with_tls(tls))
         };
         names.in_order().map(&mut build).collect()
     }

@@ -9,55 +9,85 @@ use weir_model::registry::{ActiveChecks, Health, Weights};
 use weir_model::resource::service::{ServiceCheck, ServiceCheckKind};
 use weir_model::resource::{Protocol, ServiceSpec};
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
+use weir_policy::Nanos;
 
-use super::{Addresses, Checked, Endpoint, EndpointState, Inputs, ServiceVerdicts, Settings, Upstream};
+use super::{
+    Addresses, Checked, Declared, Endpoint, Inputs, Origin, Seen, ServiceVerdicts, Settings, Upstream,
+};
+
+/// What upstreams are made from.
+pub(super) struct At<'a> {
+    pub(super) inputs: &'a Inputs,
+    pub(super) addresses: &'a Addresses,
+    pub(super) origin: &'a Arc<Origin>,
+    /// What was in force before.
+    pub(super) before: Option<&'a Inputs>,
+    /// What this proxy's own checks of the service's endpoints came to.
+    pub(super) verdicts: Option<&'a ServiceVerdicts>,
+    /// Whether the service is called over TLS.
+    pub(super) over_tls: bool,
+    pub(super) now: Nanos,
+}
 
 /// The upstream of a service, taking over live state from what it was before.
 pub(super) fn upstream(
-    inputs: &Inputs,
     service: &ServiceRef,
     settings: Settings,
-    addresses: &Addresses,
-    verdicts: Option<&ServiceVerdicts>,
-    over_tls: bool,
+    at: &At<'_>,
     previous: Option<&Arc<Upstream>>,
 ) -> Upstream {
+    let inputs = at.inputs;
     let document = document(inputs, service);
     let registered = inputs.services.get(service);
-    let mut collected = Collected::new(addresses, verdicts, previous.map(|upstream| &**upstream));
+    let mut collected = Collected::new(at, previous.map(|upstream| &**upstream));
     if let Some(registered) = registered {
+        // The first answer of the control plane makes nobody new.
+        collected.is_new = at.before.is_some_and(|before| before.services.contains_key(service));
         for endpoint in registered.endpoints.values() {
+            let said = |key: &str| endpoint.metadata.get(key).map(String::as_str);
             let like = Like {
+                weight: endpoint.weight,
                 health: endpoint.health,
                 draining: endpoint.draining,
                 inbound: endpoint.inbound,
                 is_static: false,
                 how: How::Told(endpoint.active_checks.as_ref()),
+                region: said("region"),
+                zone: said("zone"),
             };
-            collected.add(&endpoint.id, &endpoint.address, endpoint.port, endpoint.weight, like);
+            collected.add(&endpoint.id, &endpoint.address, endpoint.port, like);
         }
     }
+    collected.is_new = at.before.is_some_and(|before| self::document(before, service).is_some());
     for endpoint in document.map_or(&[][..], |document| &document.endpoints) {
         let id = format!("{}:{}", endpoint.address, endpoint.port);
         let check = endpoint.check.as_ref().or(document.and_then(|document| document.check.as_ref()));
         // Until a check says otherwise, an endpoint that is written down is well.
         let like = Like {
+            weight: endpoint.weight,
             health: Health::Passing,
             draining: false,
             inbound: false,
             is_static: true,
-            how: How::Written { check, over_tls },
+            how: How::Written { check, over_tls: at.over_tls },
+            region: endpoint.region.as_deref(),
+            zone: endpoint.zone.as_deref(),
         };
-        collected.add(&id, &endpoint.address, endpoint.port, endpoint.weight, like);
+        collected.add(&id, &endpoint.address, endpoint.port, like);
     }
+    let before = previous.map(|upstream| upstream.selected());
+    let table = before.as_ref().and_then(|selected| selected.table.as_ref());
     Upstream::new(
         service.clone(),
-        document.is_some() || registered.is_some_and(|registered| registered.known),
-        protocol(inputs, service),
+        Declared {
+            known: document.is_some() || registered.is_some_and(|registered| registered.known),
+            protocol: protocol(inputs, service),
+        },
         settings,
         collected.endpoints,
         collected.unresolved,
         previous.map(|upstream| Arc::clone(&upstream.state)).unwrap_or_default(),
+        Seen { origin: Arc::clone(at.origin), now: at.now, table },
     )
 }
 
@@ -102,11 +132,14 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 
 #[derive(Clone, Copy)]
 struct Like<'a> {
+    weight: u32,
     health: Health,
     draining: bool,
     inbound: bool,
     is_static: bool,
     how: How<'a>,
+    region: Option<&'a str>,
+    zone: Option<&'a str>,
 }
 
 /// How an endpoint can be checked, if it can: as the registry tells it, or as a document has it for each address. Where
@@ -136,41 +169,42 @@ impl How<'_> {
 struct Collected<'a> {
     addresses: &'a Addresses,
     verdicts: Option<&'a ServiceVerdicts>,
-    states: HashMap<(&'a str, SocketAddr), &'a Arc<EndpointState>>,
+    before: HashMap<(&'a str, SocketAddr), &'a Endpoint>,
     endpoints: Vec<Endpoint>,
     unresolved: Vec<String>,
+    /// Whether what was not there before is new, and not only heard of for the first time.
+    is_new: bool,
+    now: Nanos,
 }
 
 impl<'a> Collected<'a> {
-    fn new(
-        addresses: &'a Addresses,
-        verdicts: Option<&'a ServiceVerdicts>,
-        previous: Option<&'a Upstream>,
-    ) -> Self {
+    fn new(at: &At<'a>, previous: Option<&'a Upstream>) -> Self {
         let previous = previous.map_or(&[][..], |upstream| &upstream.endpoints);
-        let states = previous.iter().map(|old| ((&*old.id, old.addr), &old.state)).collect();
-        Self { addresses, verdicts, states, endpoints: Vec::new(), unresolved: Vec::new() }
+        let before = previous.iter().map(|old| ((&*old.id, old.addr), old)).collect();
+        let (endpoints, unresolved) = Default::default();
+        let (addresses, verdicts, now) = (at.addresses, at.verdicts, at.now);
+        Self { addresses, verdicts, before, endpoints, unresolved, is_new: false, now }
     }
 
     /// Adds an endpoint; one for each address when its host name has several.
-    fn add(&mut self, id: &str, host: &str, port: u16, weight: u32, like: Like<'_>) {
+    fn add(&mut self, id: &str, host: &str, port: u16, like: Like<'_>) {
         if let Some(ip) = parse_ip(host) {
-            return self.add_at(id, None, SocketAddr::new(ip, port), weight, like);
+            return self.add_at(id, None, SocketAddr::new(ip, port), like);
         }
         let name = Some(&Arc::from(host));
         match self.addresses.get(host).map_or(&[][..], |ips| ips) {
             [] => self.unresolved.push(host.to_owned()),
-            [ip] => self.add_at(id, name, SocketAddr::new(*ip, port), weight, like),
+            [ip] => self.add_at(id, name, SocketAddr::new(*ip, port), like),
             ips => {
                 for ip in ips {
-                    self.add_at(&format!("{id}/{ip}"), name, SocketAddr::new(*ip, port), weight, like);
+                    self.add_at(&format!("{id}/{ip}"), name, SocketAddr::new(*ip, port), like);
                 }
             }
         }
     }
 
-    fn add_at(&mut self, id: &str, host: Option<&Arc<str>>, addr: SocketAddr, weight: u32, like: Like<'_>) {
-        let Like { health, draining, inbound, is_static, how } = like;
+    fn add_at(&mut self, id: &str, host: Option<&Arc<str>>, addr: SocketAddr, like: Like<'_>) {
+        let Like { weight, health, draining, inbound, is_static, how, region, zone } = like;
         let ip = addr.ip().to_string();
         let checked = Checked {
             how: how.at(host.map_or(&*ip, |host| host), addr, weight),
@@ -178,7 +212,13 @@ impl<'a> Collected<'a> {
             verdict: self.verdicts.and_then(|verdicts| verdicts.get(id).copied()),
         };
         let (health, weight) = checked.instead_of(health, weight);
-        let state = self.states.get(&(id, addr)).map(|state| Arc::clone(state)).unwrap_or_default();
+        let before = self.before.get(&(id, addr)).copied();
+        let joined = match before {
+            // Well again is as good as new.
+            Some(old) if old.health == Health::Critical && health != Health::Critical => Some(self.now),
+            Some(old) => old.joined,
+            None => self.is_new.then_some(self.now),
+        };
         self.endpoints.push(Endpoint {
             id: id.into(),
             host: host.cloned(),
@@ -189,7 +229,10 @@ impl<'a> Collected<'a> {
             inbound,
             is_static,
             checked,
-            state,
+            region: region.map(Arc::from),
+            zone: zone.map(Arc::from),
+            joined,
+            state: before.map(|old| Arc::clone(&old.state)).unwrap_or_default(),
         });
     }
 }

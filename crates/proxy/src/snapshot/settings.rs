@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use weir_model::resource::TrafficPolicySpec;
-use weir_model::resource::traffic_policy::{BalancePolicy, ProxyProtocolVersion};
+use weir_model::resource::traffic_policy::ProxyProtocolVersion;
 use weir_policy::outlier::OutlierConfig;
 use weir_policy::retry::{BudgetConfig, RetryPolicy};
 use weir_policy::status::{GrpcStatusSet, StatusSet};
 
+use super::Balancing;
 use crate::http2::Room;
 use crate::listen::ProxyVersion;
 use crate::listen::proxy_protocol::{self, Addresses};
 
 /// How calls to one service are balanced, timed and retried.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// How an endpoint is chosen.
-    pub balance: BalancePolicy,
+    pub balance: Balancing,
     /// Limit for establishing a connection.
     pub connect_timeout: Duration,
     /// Limit from the request's arrival to the response head; `None` means no limit.
@@ -47,7 +48,7 @@ impl Default for Settings {
     /// The defaults of the product; a proxy's own configuration may change them.
     fn default() -> Self {
         Self {
-            balance: BalancePolicy::default(),
+            balance: Balancing::default(),
             connect_timeout: Duration::from_secs(1),
             request_timeout: Some(Duration::from_secs(15)),
             idle_max: Duration::from_secs(60),
@@ -87,7 +88,7 @@ impl Settings {
     #[must_use]
     pub fn overridden_by(mut self, policy: &TrafficPolicySpec) -> Self {
         if let Some(balance) = &policy.balance {
-            self.balance = balance.policy;
+            self.balance = Balancing::from(balance);
         }
         if let Some(timeouts) = &policy.timeouts {
             if let Some(connect) = timeouts.connect {
@@ -134,6 +135,8 @@ pub(crate) fn limit(span: Duration) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::resource::traffic_policy::{Balance, BalancePolicy};
+
     use super::*;
 
     #[test]
@@ -149,7 +152,7 @@ mod tests {
         assert_eq!(
             settings,
             Settings {
-                balance: BalancePolicy::Random,
+                balance: Balancing::from(&Balance { policy: BalancePolicy::Random, ..Balance::default() }),
                 connect_timeout: Settings::default().connect_timeout,
                 request_timeout: None,
                 idle_max: Duration::from_secs(5),

@@ -4,13 +4,14 @@
 //! flight or forgets which endpoint just failed. Nothing here decides anything; it only counts and remembers.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use weir_policy::Nanos;
 use weir_policy::idle::{IdleConfig, IdleLearner};
 use weir_policy::outlier::Tally;
 
+use super::Load;
 use crate::eject::Ejection;
 
 /// Hands out keys that are never reused in this process.
@@ -31,7 +32,11 @@ pub struct EndpointState {
     requests: AtomicU64,
     failures: AtomicU64,
     tally: Tally,
+    /// What `peak_ewma` took its latency to be last, in microseconds; 0: nothing yet.
+    latency_us: AtomicU32,
     idle: IdleState,
+    /// Only where `prequal` asks for it, here or in a caller's proxy.
+    load: OnceLock<Box<Load>>,
 }
 
 impl Default for EndpointState {
@@ -43,7 +48,9 @@ impl Default for EndpointState {
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             tally: Tally::default(),
+            latency_us: AtomicU32::new(0),
             idle: IdleState::default(),
+            load: OnceLock::new(),
         }
     }
 }
@@ -94,16 +101,40 @@ impl EndpointState {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Counts a request as begun.
-    pub fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    /// Counts a request as begun. Gives how many others are in flight.
+    pub fn begin(&self) -> u32 {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Counts a request as over. Must follow exactly one [`EndpointState::begin`].
     pub fn end(&self) {
         let before = self.in_flight.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "end without begin");
+    }
+
+    /// What is known of its load, if anybody has asked for it.
+    #[inline]
+    pub(crate) fn known_load(&self) -> Option<&Load> {
+        self.load.get().map(|load| &**load)
+    }
+
+    /// What is known of its load, kept from now on.
+    pub(crate) fn load(&self) -> &Load {
+        self.load.get_or_init(Box::default)
+    }
+
+    /// What the balancer of some worker took its latency to be last, for explanations; none under another balancer than
+    /// `peak_ewma`.
+    pub fn latency(&self) -> Option<Duration> {
+        let us = self.latency_us.load(Ordering::Relaxed);
+        (us > 0).then(|| Duration::from_micros(u64::from(us)))
+    }
+
+    /// Says what a worker's balancer takes its latency to be.
+    pub(crate) fn say_latency(&self, latency: Duration) {
+        let us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+        self.latency_us.store(us.max(1), Ordering::Relaxed);
     }
 
     /// Whether it failed last time and is only chosen when nothing else is left.
@@ -182,12 +213,18 @@ impl EndpointState {
 pub struct UpstreamState {
     key: u64,
     last_used_s: AtomicU32,
+    in_flight: AtomicU64,
     ejection: Ejection,
 }
 
 impl Default for UpstreamState {
     fn default() -> Self {
-        Self { key: next_key(), last_used_s: AtomicU32::new(0), ejection: Ejection::default() }
+        Self {
+            key: next_key(),
+            last_used_s: AtomicU32::new(0),
+            in_flight: AtomicU64::new(0),
+            ejection: Ejection::default(),
+        }
     }
 }
 
@@ -195,6 +232,22 @@ impl UpstreamState {
     /// Identifies this state within the process: what a worker's own balancer state is keyed by.
     pub const fn key(&self) -> u64 {
         self.key
+    }
+
+    /// Requests in flight to all of its endpoints, of all workers: those that were begun under a balancer that asks for it.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request as begun.
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request as over. Must follow exactly one [`UpstreamState::begin`].
+    pub(crate) fn end(&self) {
+        let before = self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "end without begin");
     }
 
     /// Which of its endpoints are ejected.

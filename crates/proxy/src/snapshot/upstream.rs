@@ -7,8 +7,11 @@ use rand::Rng;
 use weir_model::ServiceRef;
 use weir_model::registry::Health;
 use weir_model::resource::Protocol;
-use weir_policy::balance::{Balancer, Candidates, Config, Tried, hash};
+use weir_policy::Nanos;
+use weir_policy::balance::select::{Facts, Place};
+use weir_policy::balance::{Balancer, Candidates, Table, Tried, hash};
 
+use super::selection::{Origin, Selected, Selection, selected};
 use super::settings::Settings;
 use super::state::{EndpointState, UpstreamState};
 use super::verdicts::Checked;
@@ -35,8 +38,10 @@ pub struct Upstream {
     pub unresolved: Box<[String]>,
     /// How its connections are encrypted.
     pub tls: UpstreamTls,
-    candidates: Box<[u32]>,
-    panicking: bool,
+    /// By the endpoint's index: the same in every proxy.
+    keys: Box<[u64]>,
+    origin: Arc<Origin>,
+    selection: Selection,
 }
 
 /// Whether TLS is spoken with an upstream.
@@ -83,21 +88,55 @@ pub struct Endpoint {
     pub is_static: bool,
     /// How it is checked by this proxy itself, and what that came to.
     pub checked: Checked,
+    /// The region that it is in, if that is known.
+    pub region: Option<Arc<str>>,
+    /// The zone that it is in, if that is known.
+    pub zone: Option<Arc<str>>,
+    /// When it joined, or was well again, if this proxy has seen it.
+    pub joined: Option<Nanos>,
     /// What carries over from snapshot to snapshot.
     pub state: Arc<EndpointState>,
 }
 
 impl Endpoint {
-    /// Whether the registry wants it to get requests.
-    pub fn is_eligible(&self) -> bool {
-        self.health != Health::Critical && self.is_possible()
+    /// Whether the registry wants it to get requests, and it can be called.
+    pub fn is_wanted(&self) -> bool {
+        self.health != Health::Critical && !self.draining && self.weight > 0 && self.addr.port() != 0
     }
 
-    /// Whether it may get requests when nothing better is left. A weight of 0 is a person's wish to send nothing there,
-    /// and what was registered without a port cannot be called.
-    const fn is_possible(&self) -> bool {
-        !self.draining && self.weight > 0 && self.addr.port() != 0
+    /// What balancing has to know of it. What was registered without a port cannot be called, and so has no weight.
+    pub(super) fn facts(&self, key: u64) -> Facts<'_> {
+        Facts {
+            key,
+            weight: if self.addr.port() == 0 { 0 } else { self.weight },
+            health: self.health,
+            draining: self.draining,
+            ejected: self.state.tally().is_ejected(),
+            place: Place { region: self.region.as_deref(), zone: self.zone.as_deref() },
+            joined: self.joined,
+            returned: self.state.tally().returned_at(),
+        }
     }
+}
+
+/// What is said of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared {
+    /// Whether it exists, as a document or in the registry.
+    pub known: bool,
+    /// What its instances speak, if anything declares it.
+    pub protocol: Option<Protocol>,
+}
+
+/// Who calls an upstream, when, and the table that hashes led to before.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// The proxy.
+    pub origin: Arc<Origin>,
+    /// The moment.
+    pub now: Nanos,
+    /// Kept if it fits.
+    pub table: Option<&'a Table>,
 }
 
 impl Upstream {
@@ -116,26 +155,30 @@ impl Upstream {
     /// An upstream over the endpoints given; works out which of them may be chosen.
     pub fn new(
         service: ServiceRef,
-        known: bool,
-        declared: Option<Protocol>,
+        declared: Declared,
         settings: Settings,
         endpoints: Vec<Endpoint>,
         unresolved: Vec<String>,
         state: Arc<UpstreamState>,
+        seen: Seen<'_>,
     ) -> Self {
-        let (candidates, panicking) = choose_candidates(&endpoints);
+        let keys: Box<[u64]> = endpoints.iter().map(|endpoint| hash::bytes(endpoint.id.as_bytes())).collect();
+        let ejections = state.ejection().version();
+        let Seen { origin, now, table } = seen;
+        let first = selected(&endpoints, &keys, &settings.balance, &origin, table, now);
         Self {
             label: service.to_string().into(),
             service,
-            known,
-            declared,
+            known: declared.known,
+            declared: declared.protocol,
             settings,
             endpoints: endpoints.into(),
             state,
             unresolved: unresolved.into(),
             tls: UpstreamTls::Plain,
-            candidates,
-            panicking,
+            keys,
+            origin,
+            selection: Selection::new(first, ejections),
         }
     }
 
@@ -152,9 +195,14 @@ impl Upstream {
             inbound: false,
             is_static: false,
             checked: Checked::default(),
+            region: None,
+            zone: None,
+            joined: None,
             state: Arc::default(),
         };
-        Self::new(service, true, Some(protocol), settings, vec![endpoint], Vec::new(), Arc::default())
+        let seen = Seen { origin: Arc::default(), now: Nanos(0), table: None };
+        let declared = Declared { known: true, protocol: Some(protocol) };
+        Self::new(service, declared, settings, vec![endpoint], Vec::new(), Arc::default(), seen)
     }
 
     /// The same, called over TLS or not.
@@ -163,40 +211,52 @@ impl Upstream {
         Self { tls, ..self }
     }
 
-    /// Indices into `endpoints` of those that may be chosen: neither critical nor draining, with a weight. When that
-    /// leaves none, all that are not draining (see [`Upstream::is_panicking`]); empty when those are none either.
-    pub fn candidates(&self) -> &[u32] {
-        &self.candidates
+    /// Who takes part in balancing now, and with what share.
+    pub fn selected(&self) -> Arc<Selected> {
+        self.selection.now()
     }
 
-    /// Whether the candidates include critical endpoints because there is nothing better: a try is worth more than a
-    /// certain refusal, and the registry may be wrong about all of them at once.
-    pub const fn is_panicking(&self) -> bool {
-        self.panicking
+    /// Rises with each change of [`Upstream::selected`], and from each snapshot to the next.
+    #[inline]
+    pub(crate) fn selected_version(&self) -> u64 {
+        self.selection.version()
     }
 
-    /// A balancer over the endpoints, by their index: it picks candidates only.
+    /// Whether it is time to select anew; who is told so must do it.
+    pub(crate) fn begin_selecting(&self, now: Nanos) -> bool {
+        self.selection.begin_if_due(self.state.ejection().version(), now)
+    }
+
+    /// Works out anew who takes part. O(n), and more where a table must be made: not on the way of a request.
+    pub(crate) fn select(&self, now: Nanos) {
+        let before = self.selected();
+        let ejections = self.state.ejection().version();
+        let balancing = &self.settings.balance;
+        let selected =
+            selected(&self.endpoints, &self.keys, balancing, &self.origin, before.table.as_ref(), now);
+        let same = selected.candidates == before.candidates;
+        self.selection.replace(selected, ejections);
+        if !same {
+            self.state.ejection().follow(self);
+        }
+    }
+
+    /// Whether too few endpoints are well, so that health and ejection do not count: a try is worth more than a certain
+    /// refusal, the registry may be wrong about all of them at once, and the few would be overrun.
+    #[inline]
+    pub fn is_panicking(&self) -> bool {
+        self.selection.is_panicking()
+    }
+
+    /// A balancer over the endpoints, by their index: it picks only those that take part.
     pub fn balancer(&self, rng: &mut impl Rng) -> Balancer {
-        Balancer::new(self.balance(), &self.shares(), &self.keys(), rng)
-    }
-
-    /// How it is balanced.
-    pub fn balance(&self) -> Config {
-        Config::of(self.settings.balance.into())
+        let Selected { shares, table, .. } = &*self.selected();
+        Balancer::with_table(self.settings.balance.config, shares, &self.keys, table.as_ref(), rng)
     }
 
     /// The key of each endpoint, the same in every proxy.
-    pub fn keys(&self) -> Vec<u64> {
-        self.endpoints.iter().map(|endpoint| hash::bytes(endpoint.id.as_bytes())).collect()
-    }
-
-    /// The weight of each endpoint that is a candidate, and 0 for the others.
-    pub fn shares(&self) -> Vec<u32> {
-        let mut shares = vec![0; self.endpoints.len()];
-        for &index in self.candidates() {
-            shares[index as usize] = self.endpoint(index).weight;
-        }
-        shares
+    pub fn keys(&self) -> &[u64] {
+        &self.keys
     }
 
     /// The endpoint to take where a balancer has picked one that is ejected, because nothing better was left: the least busy
@@ -207,7 +267,8 @@ impl Upstream {
             let state = &self.endpoints[index].state;
             (tried.has(index), state.is_avoided(), state.in_flight())
         };
-        let indices = self.candidates().iter().map(|&index| index as usize);
+        let selected = self.selected();
+        let indices = selected.candidates.iter().map(|&index| index as usize);
         let others = indices.filter(|&index| !self.is_ejected(index));
         others.min_by_key(|&index| rank(index)).unwrap_or(picked)
     }
@@ -215,10 +276,10 @@ impl Upstream {
     /// Whether an endpoint gets no requests for a while.
     #[inline]
     pub(crate) fn is_ejected(&self, index: usize) -> bool {
-        self.endpoints[index].state.tally().is_ejected()
+        self.endpoints[index].state.tally().is_ejected() && !self.is_panicking()
     }
 
-    /// The endpoint at an index from [`Upstream::candidates`].
+    /// The endpoint at an index from [`Selected::candidates`].
     pub fn endpoint(&self, index: u32) -> &Endpoint {
         &self.endpoints[index as usize]
     }
@@ -232,36 +293,21 @@ impl Candidates for Upstream {
     }
 
     fn in_flight_total(&self) -> u64 {
-        self.candidates().iter().map(|index| u64::from(self.endpoint(*index).state.in_flight())).sum()
+        self.state.in_flight()
     }
 
     #[inline]
     fn avoided(&self, index: usize) -> bool {
-        let state = &self.endpoints[index].state;
-        state.is_avoided() || state.tally().is_ejected()
+        self.endpoints[index].state.is_avoided() || self.is_ejected(index)
     }
-}
-
-fn choose_candidates(endpoints: &[Endpoint]) -> (Box<[u32]>, bool) {
-    let indices = |wanted: fn(&Endpoint) -> bool| -> Box<[u32]> {
-        (0u32..).zip(endpoints).filter(|(_, endpoint)| wanted(endpoint)).map(|(index, _)| index).collect()
-    };
-    let eligible = indices(Endpoint::is_eligible);
-    if !eligible.is_empty() {
-        return (eligible, false);
-    }
-    let any = indices(Endpoint::is_possible);
-    let panicking = !any.is_empty();
-    (any, panicking)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn upstream(endpoints: &[(Health, bool, u32)]) -> Upstream {
-        let endpoints = endpoints
-            .iter()
+    fn endpoints(like: &[(Health, bool, u32)]) -> Vec<Endpoint> {
+        like.iter()
             .enumerate()
             .map(|(i, &(health, draining, weight))| Endpoint {
                 id: i.to_string().into(),
@@ -273,24 +319,33 @@ mod tests {
                 inbound: false,
                 is_static: false,
                 checked: Checked::default(),
+                region: None,
+                zone: None,
+                joined: None,
                 state: Arc::default(),
             })
-            .collect();
+            .collect()
+    }
+
+    fn upstream(endpoints: Vec<Endpoint>) -> Upstream {
         let service = ServiceRef::new("default", "cart");
-        Upstream::new(service, true, None, Settings::default(), endpoints, vec![], Arc::default())
+        let seen = Seen { origin: Arc::default(), now: Nanos(0), table: None };
+        let declared = Declared { known: true, protocol: None };
+        Upstream::new(service, declared, Settings::default(), endpoints, vec![], Arc::default(), seen)
     }
 
     #[test]
     fn candidates_and_panic() {
         use Health::{Critical, Passing, Warning};
-        let check = |endpoints: &[(Health, bool, u32)], candidates: &[u32], panicking: bool| {
-            let upstream = upstream(endpoints);
-            assert_eq!(upstream.candidates(), candidates, "{endpoints:?}");
-            assert_eq!(upstream.is_panicking(), panicking, "{endpoints:?}");
+        let check = |like: &[(Health, bool, u32)], candidates: &[u32], panicking: bool| {
+            let upstream = upstream(endpoints(like));
+            assert_eq!(*upstream.selected().candidates, *candidates, "{like:?}");
+            assert_eq!(upstream.is_panicking(), panicking, "{like:?}");
         };
         check(&[], &[], false);
         check(&[(Passing, false, 1), (Warning, false, 1)], &[0, 1], false);
         check(&[(Critical, false, 1), (Passing, false, 1)], &[1], false);
+        check(&[(Critical, false, 1), (Critical, false, 1), (Passing, false, 1)], &[0, 1, 2], true);
         check(&[(Passing, true, 1), (Passing, false, 0), (Passing, false, 2)], &[2], false);
         check(&[(Critical, false, 1), (Critical, false, 1), (Passing, true, 1)], &[0, 1], true);
         check(&[(Passing, true, 1), (Critical, true, 1)], &[], false);
@@ -299,15 +354,11 @@ mod tests {
 
     #[test]
     fn what_has_no_port_is_no_candidate() {
-        let mut endpoints = upstream(&[(Health::Passing, false, 1), (Health::Critical, false, 1)]).endpoints;
-        let make = |endpoints: &[Endpoint]| {
-            let service = ServiceRef::new("default", "cart");
-            let endpoints = endpoints.to_vec();
-            Upstream::new(service, true, None, Settings::default(), endpoints, vec![], Arc::default())
-        };
+        let like = [(Health::Passing, false, 1), (Health::Critical, false, 1)];
+        let mut endpoints = endpoints(&like);
         endpoints[0].addr.set_port(0);
-        assert_eq!(make(&endpoints).candidates(), [1], "as a last resort");
+        assert_eq!(*upstream(endpoints.clone()).selected().candidates, [1], "as a last resort");
         endpoints[1].addr.set_port(0);
-        assert!(make(&endpoints).candidates().is_empty());
+        assert!(upstream(endpoints).selected().candidates.is_empty());
     }
 }

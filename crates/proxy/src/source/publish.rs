@@ -10,7 +10,7 @@ use super::Shared;
 use super::certificates::CertificateStore;
 use super::names::Names;
 use crate::Metrics;
-use crate::snapshot::{Compiler, Inputs, ListenerConfig, Rejection, Resources, Role, Settings};
+use crate::snapshot::{Compiler, Inputs, ListenerConfig, Origin, Rejection, Resources, Role, Settings};
 
 /// What binds a gateway's addresses. A trait so that publishing can be tested without sockets.
 pub(super) trait Sockets: Send + Sync {
@@ -78,6 +78,12 @@ impl Publisher {
     /// Shows the ends of certificates.
     pub(super) fn showing(mut self, metrics: Arc<Metrics>) -> Self {
         self.metrics = Some(metrics);
+        self
+    }
+
+    /// Calls services as this proxy.
+    pub(super) fn calling_as(mut self, origin: Origin) -> Self {
+        self.compiler.origin = Arc::new(origin);
         self
     }
 

@@ -113,6 +113,7 @@ async fn follow(
     // Another process of the same name follows the source now; what is in force does for the rest of this one's life.
     let leaving = shared.handed_over();
     let publisher = Publisher::new(Arc::clone(shared), listeners, role.clone(), Settings::default())
+        .calling_as(config.origin())
         .loopback_only(!config.insecure)
         .showing(Arc::clone(metrics));
     match &config.source {

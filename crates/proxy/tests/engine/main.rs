@@ -1,5 +1,6 @@
 //! The engine from the outside: raw clients, a proxy in this process, raw upstreams.
 
+mod balance;
 mod basics;
 mod bodies;
 mod breakers;

@@ -1,6 +1,5 @@
 //! Endpoints that do worse than the others get no requests for a while.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,13 +10,13 @@ use weir_proxy::explain::{Request, explain};
 use crate::support::{Client, Proxy, Upstream, documents, eventually};
 
 /// An upstream that answers with 200, or with something else as long as it is ill.
-struct Patient {
-    upstream: Upstream,
+pub(crate) struct Patient {
+    pub(crate) upstream: Upstream,
     ill: Arc<AtomicBool>,
 }
 
 impl Patient {
-    fn ill_with(answer: &'static str) -> Self {
+    pub(crate) fn ill_with(answer: &'static str) -> Self {
         let ill = Arc::new(AtomicBool::new(true));
         let is_ill = ill.clone();
         let upstream = Upstream::start(move |conn| {
@@ -33,7 +32,7 @@ impl Patient {
         Self { upstream, ill }
     }
 
-    fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.ill.store(false, Ordering::SeqCst);
     }
 
@@ -42,7 +41,7 @@ impl Patient {
     }
 }
 
-const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+pub(crate) const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 const BROKEN: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
 const UNAVAILABLE: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\ngrpc-status: 14\r\n\r\n";
@@ -119,18 +118,36 @@ fn one_request_probes_and_what_is_well_comes_back() {
 
 #[test]
 fn no_more_than_half_are_ejected() {
+    // The third is well, so that the others stand out.
     let patients = [Patient::ill_with(BUSY), Patient::ill_with(BUSY)];
-    let addrs: Vec<SocketAddr> = patients.iter().map(|patient| patient.upstream.addr).collect();
+    let well = Upstream::echo();
+    let addrs = [patients[0].upstream.addr, patients[1].upstream.addr, well.addr];
     let proxy = Proxy::gateway(&documents(&addrs, "outlier: {consecutive: 3, ejection: 1h}"));
     let mut client = proxy.client();
     let spared = "weir_proxy_ejections_spared_total{service=\"app\"} 0";
     until("one to be spared", &mut client, || ejected(&proxy, "consecutive", 1) && !metric(&proxy, spared));
-    let before: usize = patients.iter().map(Patient::requests).sum();
-    for _ in 0..5 {
-        assert_eq!(client.get("/").status, 503);
-    }
-    let after: usize = patients.iter().map(Patient::requests).sum();
-    assert_eq!(after, before + 5, "the other one still gets them");
+    until("the other one to get requests still", &mut client, || {
+        patients.iter().map(Patient::requests).max() > Some(30)
+    });
+    assert!(ejected(&proxy, "consecutive", 1), "a third is all that half of three is");
+}
+
+#[test]
+fn where_all_fail_alike_nobody_is_ejected() {
+    let patients = [Patient::ill_with(BUSY), Patient::ill_with(BUSY), Patient::ill_with(BUSY)];
+    let addrs = patients.each_ref().map(|patient| patient.upstream.addr);
+    let policy = "balance: {policy: round_robin}\n  outlier: {consecutive: 5, ejection: 1h}";
+    let proxy = Proxy::gateway(&documents(&addrs, policy));
+    // In turn, so that they begin to fail together.
+    let mut client = proxy.client();
+    until("all to have failed often", &mut client, || patients.iter().all(|patient| patient.requests() > 30));
+    assert!(!metric(&proxy, "weir_proxy_ejections_spared_total{service=\"app\"} 0"));
+    assert!(!proxy.text().contains("weir_proxy_endpoints_ejected{service=\"app\"} 1"), "{}", proxy.text());
+    patients.iter().for_each(Patient::heal);
+    let before: Vec<usize> = patients.iter().map(Patient::requests).collect();
+    until("all to serve again", &mut client, || {
+        patients.iter().zip(&before).all(|(patient, before)| patient.requests() > *before)
+    });
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::http2;
 use crate::http2::upstream::H2Upstream;
 use crate::support::{Client, Proxy, Upstream, documents, eventually, find, free_port};
 
-fn sidecar(app: SocketAddr, callee: SocketAddr) -> Proxy {
+pub(crate) fn sidecar(app: SocketAddr, callee: SocketAddr) -> Proxy {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let service = ServiceRef::new("default", "front");
     let mode = Mode::Sidecar { service: service.clone(), inbound: any, app, outbound: any };
@@ -188,7 +188,7 @@ fn gateway() -> String {
 }
 
 /// What is registered: instances behind sidecars at these addresses.
-fn behind_sidecars(addrs: &[SocketAddr]) -> Services {
+pub(crate) fn behind_sidecars(addrs: &[SocketAddr]) -> Services {
     let endpoints = addrs.iter().map(|addr| EndpointInputs {
         id: addr.to_string(),
         address: addr.ip().to_string(),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use weir_model::document;
 use weir_model::{Position, Spec};
 use weir_proxy::listen::Role as ListenRole;
-use weir_proxy::snapshot::{Compiler, Inputs, Role, Services, Snapshot};
+use weir_proxy::snapshot::{Compiler, Inputs, Origin, Role, Services, Snapshot};
 use weir_proxy::source::Shared;
 use weir_proxy::tls::{CertificateFiles, Certificates, LoadedCertificate};
 use weir_proxy::{Engine, Metrics, Mode, ProxyConfig, SourceConfig};
@@ -57,6 +57,8 @@ pub(crate) struct Proxy {
     role: Role,
     revision: u64,
     certificates: Arc<Certificates>,
+    /// Who it is to services, from the next documents on.
+    pub(crate) origin: Origin,
 }
 
 impl Proxy {
@@ -85,8 +87,8 @@ impl Proxy {
         configure(&mut config);
         let shared = Shared::new();
         let engine = Engine::start(&config, shared.clone()).unwrap();
-        let mut proxy =
-            Self { shared, engine: Some(engine), role, revision: 0, certificates: Arc::default() };
+        let (certificates, origin) = Default::default();
+        let mut proxy = Self { shared, engine: Some(engine), role, revision: 0, certificates, origin };
         proxy.publish(documents);
         proxy
     }
@@ -105,6 +107,7 @@ impl Proxy {
         inputs.services = Arc::new(services);
         let before = self.shared.snapshot.load_full();
         let mut compiler = Compiler::new(self.role.clone());
+        compiler.origin = Arc::new(self.origin.clone());
         compiler.certificates = Some(self.certificates(&inputs));
         let snapshot: Snapshot = compiler.compile(&inputs, Some(&before)).unwrap();
         let wanted: Vec<_> = snapshot.listeners.iter().map(|listener| listener.addr).collect();

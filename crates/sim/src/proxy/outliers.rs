@@ -89,7 +89,7 @@ impl Ejections {
         let Some(verdict) = verdict else { return };
         let run = tally.record(verdict);
         if run > 0 {
-            let event = self.outliers.failed(index as u64, tally, run, now);
+            let event = self.outliers.failed(index as u64, tally, run, now, others(&self.tallies, index));
             self.note(event, now, events);
         }
     }
@@ -98,10 +98,10 @@ impl Ejections {
         let Some(event) = event else { return };
         let (key, ejected) = match event {
             OutlierEvent::Ejected { key, shadow, .. } => (key, !shadow),
-            OutlierEvent::Spared { .. } if self.spared => return,
-            OutlierEvent::Spared { key, .. } | OutlierEvent::Returned { key, .. } => (key, false),
+            OutlierEvent::Spared { .. } | OutlierEvent::Alike { .. } if self.spared => return,
+            other => (other.key(), false),
         };
-        self.spared = matches!(event, OutlierEvent::Spared { .. });
+        self.spared = matches!(event, OutlierEvent::Spared { .. } | OutlierEvent::Alike { .. });
         self.changed |= !self.spared;
         events.push(Event {
             at,
@@ -110,6 +110,12 @@ impl Ejections {
             ejections: u64::from(ejected),
         });
     }
+}
+
+/// The endpoints behind one, in their order.
+fn others(tallies: &[Tally], index: usize) -> impl Iterator<Item = (u64, &Tally)> {
+    let count = tallies.len();
+    (1..count).map(move |step| (index + step) % count).map(|other| (other as u64, &tallies[other]))
 }
 
 /// What an outcome says about an endpoint.

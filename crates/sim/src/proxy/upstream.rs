@@ -68,7 +68,7 @@ impl Upstream {
         let request = timeouts.request.map_or(REQUEST_TIMEOUT, nanos);
         let retry = spec.retry.clone().unwrap_or_default();
         Self {
-            balancer: Balancer::new(config.clone(), &shares, &endpoints.keys, rng),
+            balancer: Balancer::new(config, &shares, &endpoints.keys, rng),
             balance: config,
             hash: balance.hash,
             key: Vec::new(),
@@ -96,7 +96,7 @@ impl Upstream {
     fn select(&mut self, now: Nanos, rng: &mut Stream) {
         let shares = self.endpoints.select(|index| self.ejections.standing(index), now).shares;
         self.ejections.changed = false;
-        self.balancer.update(&self.balance, &shares, &self.endpoints.keys, rng);
+        self.balancer.update(&self.balance, &shares, &self.endpoints.keys, None, rng);
     }
 
     /// Asks breakers and chooses an endpoint.

@@ -272,6 +272,12 @@ pub(crate) struct ProxyArgs {
     /// Unique name of this proxy [default: made from its role, name, host and addresses]
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
+    /// The region it is in: where a policy wants it, endpoints go first whose `region` is the same
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// The zone of the region it is in: the same for `zone`
+    #[arg(long, value_name = "NAME")]
+    pub zone: Option<String>,
     /// Threads that handle requests [default: one for each processor]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,

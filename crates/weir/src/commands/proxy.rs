@@ -8,8 +8,8 @@ use weir_model::resource::Protocol;
 use weir_model::{ServiceRef, names};
 use weir_proxy::source::SourceError;
 use weir_proxy::{
-    AccessLogConfig, AccessLogFormat, HandoverError, Interception, Mode, ProxyConfig, ProxyError,
-    RequestIdPolicy, SourceConfig, TracePolicy, TracingConfig,
+    AccessLogConfig, AccessLogFormat, HandoverError, Interception, Mode, PlaceConfig, ProxyConfig,
+    ProxyError, RequestIdPolicy, SourceConfig, TracePolicy, TracingConfig,
 };
 
 use crate::cli::roles::{LogFormat, ProxyArgs, RequestIdArg, TraceContextArg};
@@ -101,6 +101,8 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
     config.admin = args.admin.map(|address| address.0);
     config.access_log = args.access_log.as_deref().map(|path| access_log(path, args));
     config.tracing = tracing_config(args);
+    config.place =
+        PlaceConfig { region: args.region.clone(), zone: args.zone.clone(), host: crate::host_name() };
     config.drain_timeout = args.drain_timeout.0;
     config.handover.clone_from(&args.handover);
     Ok(config)
@@ -273,6 +275,9 @@ mod tests {
         assert_eq!(files.mode, Mode::Gateway);
         assert_eq!(files.source, SourceConfig::Static { files: vec!["a.yaml".into(), "b.yaml".into()] });
         assert_eq!((files.workers, files.drain_timeout.as_secs()), (3, 5));
+        let placed = parse("weir proxy -f a.yaml --region eu --zone eu-1a").unwrap().place;
+        assert_eq!((placed.region.as_deref(), placed.zone.as_deref()), (Some("eu"), Some("eu-1a")));
+        assert!(!placed.host.is_empty());
 
         let gateway = parse("weir proxy --gateway edge -n shop --id g1 --server 10.0.0.1:8502").unwrap();
         let SourceConfig::Mesh { server, id, gateways, .. } = gateway.source else { panic!() };

@@ -96,11 +96,10 @@ fn what_proxies_do_not_carry_out_yet_is_refused() {
     refused(&kinds, &[":4: TrafficPolicy/p spec.targetRefs[1].kind: `HTTPRoute` is not supported yet"]);
     refused(
         &policy(
-            "balance: {policy: maglev, hash: [{type: path}]}\n  breakers: [{fallback: {cached: {ageMax: 1m}}}]",
+            "balance: {policy: maglev, hash: [{type: path}, {type: caller}]}\n  breakers: [{fallback: {cached: {ageMax: 1m}}}]",
         ),
         &[
-            ":5: TrafficPolicy/p spec.balance.policy: `maglev` is not supported yet",
-            ":5: TrafficPolicy/p spec.balance.hash: `hash` is not supported yet",
+            ":5: TrafficPolicy/p spec.balance.hash[1].type: `caller` is not supported yet",
             ":6: TrafficPolicy/p spec.breakers[0].fallback.cached: `cached` is not supported yet",
         ],
     );

@@ -20,6 +20,9 @@ pub const SUBSET_MAX: u64 = 10_000;
 
 /// Balancers that hash.
 const HASHING: &[&str] = &["ring_hash", "maglev"];
+/// The others: with a share that grows, keys would move with each step.
+const GROWING: &[&str] =
+    &["round_robin", "random", "least_request", "least_connections", "peak_ewma", "prequal"];
 
 pub(super) fn validate(balance: &Balance, faults: &mut Faults) {
     let path = "spec.balance";
@@ -29,6 +32,7 @@ pub(super) fn validate(balance: &Balance, faults: &mut Faults) {
         field("hash", !balance.hash.is_empty(), HASHING),
         field("loadFactor", balance.load_factor.is_some(), HASHING),
         field("decay", balance.decay.is_some(), &["peak_ewma"]),
+        field("slowStart", balance.slow_start.is_some(), GROWING),
     ];
     policy::owned(path, "policy", chosen, &fields, faults);
     if HASHING.contains(&chosen) && balance.hash.is_empty() {

@@ -2,8 +2,7 @@
 //! arrives now would take. That is estimated as the median of recent requests that arrived when about as many were in
 //! flight.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::ProbeAnswer;
@@ -77,46 +76,33 @@ impl Estimator {
     }
 }
 
-/// An [`Estimator`] for all workers of a process, with the count of requests in flight.
-#[derive(Debug, Default)]
-pub struct SharedEstimator {
-    in_flight: AtomicU32,
-    estimator: Mutex<Estimator>,
-}
+/// An [`Estimator`] for all workers of a process.
+#[derive(Debug)]
+pub struct SharedEstimator(Mutex<Estimator>);
 
-/// A request in flight, to be given back to [`SharedEstimator::finished`].
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a request that is not finished stays in flight for ever"]
-pub struct Arrival {
-    others: u32,
+impl Default for SharedEstimator {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl SharedEstimator {
     /// One that has seen nothing.
     pub fn new() -> Self {
-        Self { in_flight: AtomicU32::new(0), estimator: Mutex::new(Estimator::new()) }
+        Self(Mutex::new(Estimator::new()))
     }
 
-    /// Counts a request in.
-    pub fn arrived(&self) -> Arrival {
-        Arrival { others: self.in_flight.fetch_add(1, Ordering::Relaxed) }
-    }
-
-    /// Counts a request out. `latency` is how long its answer took, if it had one. While another worker is at it, what is
-    /// to be learnt is left out rather than waited for.
-    #[expect(clippy::needless_pass_by_value, reason = "a request ends once")]
-    pub fn finished(&self, arrival: Arrival, latency: Option<Duration>, now: Nanos) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if let (Some(latency), Ok(mut estimator)) = (latency, self.estimator.try_lock()) {
-            estimator.completed(arrival.others, latency, now);
+    /// As [`Estimator::completed`]. While another worker is at it, what is to be learnt is left out rather than waited for.
+    pub fn completed(&self, in_flight_at_arrival: u32, latency: Duration, now: Nanos) {
+        if let Ok(mut estimator) = self.0.try_lock() {
+            estimator.completed(in_flight_at_arrival, latency, now);
         }
     }
 
-    /// The answer to a probe.
-    pub fn answer(&self, now: Nanos) -> ProbeAnswer {
-        let in_flight = self.in_flight.load(Ordering::Relaxed);
-        let estimator = self.estimator.lock().unwrap_or_else(PoisonError::into_inner);
-        ProbeAnswer { in_flight, latency: estimator.latency(in_flight, now) }
+    /// The answer to a probe while so many requests are in flight; none while another worker is at it.
+    pub fn answer(&self, in_flight: u32, now: Nanos) -> Option<ProbeAnswer> {
+        let estimator = self.0.try_lock().ok()?;
+        Some(ProbeAnswer { in_flight, latency: estimator.latency(in_flight, now) })
     }
 }
 
@@ -161,24 +147,24 @@ mod tests {
     }
 
     #[test]
-    fn shared_by_workers_it_counts_all() {
+    fn shared_by_workers_it_learns_and_answers_without_waiting() {
         let estimator = SharedEstimator::new();
+        let now = Nanos::from_secs(1);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        let arrival = estimator.arrived();
-                        estimator.finished(arrival, Some(MS), Nanos::from_secs(1));
+                        estimator.completed(2, MS, now);
+                        let answer = estimator.answer(2, now);
+                        assert!(answer.is_none_or(|answer| answer.in_flight == 2 && answer.latency <= MS));
                     }
                 });
             }
         });
-        let (one, two) = (estimator.arrived(), estimator.arrived());
-        assert_eq!((one.others, two.others), (0, 1));
-        let answer = estimator.answer(Nanos::from_secs(1));
-        assert_eq!(answer, ProbeAnswer { in_flight: 2, latency: MS });
-        estimator.finished(one, None, Nanos::from_secs(1));
-        estimator.finished(two, None, Nanos::from_secs(1));
-        assert_eq!(estimator.answer(Nanos::from_secs(1)).in_flight, 0);
+        assert_eq!(estimator.answer(7, now), Some(ProbeAnswer { in_flight: 7, latency: MS }));
+        let held = estimator.0.lock().unwrap();
+        estimator.completed(2, MS, now);
+        assert_eq!(estimator.answer(7, now), None);
+        drop(held);
     }
 }

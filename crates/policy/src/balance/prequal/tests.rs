@@ -176,12 +176,12 @@ fn probes_go_by_weight_to_distinct_fresh_ones_and_are_bounded() {
 fn answers_go_with_the_key() {
     let (mut rng, _seed) = seeded();
     let config = Config::of(Policy::Prequal);
-    let mut balancer = Balancer::new(config.clone(), &[1; 4], &[10, 11, 12, 13], &mut rng);
+    let mut balancer = Balancer::new(config, &[1; 4], &[10, 11, 12, 13], &mut rng);
     for index in 0..3 {
         let answer = ProbeAnswer { in_flight: 1, latency: MS * (index as u32 + 1) };
         balancer.probed(index, Some(answer), NOW, &mut rng);
     }
-    let mut new = balancer.carry_over(config, &[1; 4], &[12, 99, 11, 98], &mut rng);
+    let mut new = balancer.carry_over(config, &[1; 4], &[12, 99, 11, 98], None, &mut rng);
     let picked = new.pick(Query::at(NOW), &Fake::default(), &Tried::none(), &mut rng, &mut ()).unwrap();
     assert_eq!((picked.index, picked.why), (2, Why::QuickestCold), "key 11, as 10 is gone");
 }

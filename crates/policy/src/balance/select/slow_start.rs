@@ -21,7 +21,7 @@ pub const SLOW_START_STEP_MIN: Duration = Duration::from_millis(100);
 const AGGRESSION: (f64, f64) = (0.01, 100.0);
 
 /// How the share of a new endpoint grows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlowStart {
     /// The age at which it has its full share.
     pub window: Duration,

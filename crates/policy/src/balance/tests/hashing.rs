@@ -155,22 +155,22 @@ fn a_table_is_not_made_again_when_nothing_changed() {
         let config = Config::of(policy);
         let keys = keys(20);
         let mut shares = vec![1; 20];
-        let mut balancer = Balancer::new(config.clone(), &shares, &keys, &mut rng);
+        let mut balancer = Balancer::new(config, &shares, &keys, &mut rng);
         let table = balancer.table().unwrap().clone();
-        assert!(!balancer.update(&config, &shares, &keys, &mut rng));
+        assert!(!balancer.update(&config, &shares, &keys, None, &mut rng));
         assert!(table.is(balancer.table().unwrap()));
         // Another bound is no reason, nor is another worker, nor one more that is drained.
-        let tighter = Config { load_factor: 1.1, ..config.clone() };
-        assert!(balancer.update(&tighter, &shares, &keys, &mut rng));
+        let tighter = Config { load_factor: 1.1, ..config };
+        assert!(balancer.update(&tighter, &shares, &keys, None, &mut rng));
         assert!(table.is(balancer.table().unwrap()));
-        let other = Balancer::with_table(config.clone(), &shares, &keys, Some(&table), &mut rng);
+        let other = Balancer::with_table(config, &shares, &keys, Some(&table), &mut rng);
         assert!(table.is(other.table().unwrap()));
         let more = [&keys[..], &[77]].concat();
         let drained = [&shares[..], &[0]].concat();
-        assert!(table.is(balancer.carry_over(config.clone(), &drained, &more, &mut rng).table().unwrap()));
+        assert!(table.is(balancer.carry_over(config, &drained, &more, None, &mut rng).table().unwrap()));
         // These are.
         shares[3] = 2;
-        assert!(balancer.update(&config, &shares, &keys, &mut rng));
+        assert!(balancer.update(&config, &shares, &keys, None, &mut rng));
         assert!(!table.is(balancer.table().unwrap()));
         let other = if policy == Policy::Maglev { Policy::RingHash } else { Policy::Maglev };
         let other = Balancer::with_table(Config::of(other), &[1; 20], &keys, Some(&table), &mut rng);

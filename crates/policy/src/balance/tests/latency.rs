@@ -67,14 +67,14 @@ fn small_differences_do_not_overrule_weights() {
 fn what_is_known_outlives_changes_of_weights_and_lists() {
     let (mut rng, _seed) = seeded();
     let config = Config::of(Policy::PeakEwma);
-    let mut balancer = Balancer::new(config.clone(), &[1, 1], &[10, 20], &mut rng);
+    let mut balancer = Balancer::new(config, &[1, 1], &[10, 20], &mut rng);
     balancer.done(0, 5 * MS, true, Nanos::from_secs(1));
-    assert!(balancer.update(&config, &[1, 2], &[10, 20], &mut rng));
+    assert!(balancer.update(&config, &[1, 2], &[10, 20], None, &mut rng));
     assert_eq!([balancer.latency(0), balancer.latency(1)], [Some(5 * MS), None]);
-    assert!(balancer.update(&config, &[1, 1, 1], &[30, 20, 10], &mut rng));
+    assert!(balancer.update(&config, &[1, 1, 1], &[30, 20, 10], None, &mut rng));
     assert_eq!([balancer.latency(0), balancer.latency(2)], [None, Some(5 * MS)]);
     assert_eq!((balancer.index_of(10), balancer.index_of(99), balancer.key_of(1)), (Some(2), None, Some(20)));
-    assert!(balancer.update(&Config::of(Policy::Random), &[1, 1, 1], &[30, 20, 10], &mut rng));
+    assert!(balancer.update(&Config::of(Policy::Random), &[1, 1, 1], &[30, 20, 10], None, &mut rng));
     assert_eq!(balancer.latency(2), None);
 }
 

@@ -63,7 +63,7 @@ fn a_verdict_takes_the_place_of_what_was_told_and_touches_no_other_service() {
     let told = [checked("a/1", 9001, Health::Passing), checked("a/2", 9002, Health::Critical)];
     let inputs = with_registered(shop(), "cart", true, &told);
     let before = compiler().compile(&inputs, None).unwrap();
-    assert_eq!(upstream(&before, "cart").candidates(), [0]);
+    assert_eq!(*upstream(&before, "cart").selected().candidates, [0]);
     let mut verdicts = Verdicts::default();
     let cart = ServiceRef::new("default", "cart");
     let mut judge = |id: &str, health| {
@@ -75,7 +75,7 @@ fn a_verdict_takes_the_place_of_what_was_told_and_touches_no_other_service() {
     let compiler = judge("a/2", Health::Warning);
     let after = compiler.compile(&inputs, Some(&before)).unwrap();
     let endpoints = &upstream(&after, "cart").endpoints;
-    assert_eq!(upstream(&after, "cart").candidates(), [1]);
+    assert_eq!(*upstream(&after, "cart").selected().candidates, [1]);
     assert_eq!((endpoints[1].health, endpoints[1].weight), (Health::Warning, 2));
     assert_eq!(endpoints[1].checked.told, Some(Health::Critical));
     assert_eq!(endpoints[0].state.key(), upstream(&before, "cart").endpoints[0].state.key());
@@ -84,7 +84,7 @@ fn a_verdict_takes_the_place_of_what_was_told_and_touches_no_other_service() {
     let again = compiler.compile(&inputs, Some(&after)).unwrap();
     assert!(Arc::ptr_eq(upstream(&again, "cart"), upstream(&after, "cart")));
     let back = super::compiler().compile(&inputs, Some(&again)).unwrap();
-    assert_eq!(upstream(&back, "cart").candidates(), [0]);
+    assert_eq!(*upstream(&back, "cart").selected().candidates, [0]);
 }
 
 #[test]
@@ -157,6 +157,32 @@ fn a_changed_policy_reaches_an_upstream_whose_endpoints_did_not_change() {
     Arc::make_mut(&mut inputs.resources).insert(policy.id(), Arc::new(policy));
     let after = compiler().compile(&inputs, Some(&before)).unwrap();
     assert_eq!(upstream(&after, "cart").settings.retries, 9);
+}
+
+#[test]
+fn a_table_is_made_once_and_kept_while_the_endpoints_are_the_same() {
+    let hashing = |retries: u32| {
+        let balance = json!({"policy": "maglev", "hash": [{"type": "path"}]});
+        let policy =
+            json!({"targetRefs": [{"name": "cart"}], "balance": balance, "retry": {"attempts": retries}});
+        resource("TrafficPolicy", "p", policy)
+    };
+    let with = |ports: &[u16], retries| inputs([service("cart", ports), hashing(retries)]);
+    let table = |snapshot: &Snapshot| upstream(snapshot, "cart").selected().table.clone().unwrap();
+    let first = compiler().compile(&with(&[9001, 9002], 1), None).unwrap();
+    let mut rng = SmallRng::seed_from_u64(1);
+    let (one, two) =
+        (upstream(&first, "cart").balancer(&mut rng), upstream(&first, "cart").balancer(&mut rng));
+    assert!(one.table().unwrap().is(two.table().unwrap()), "the workers share it");
+    // Another policy that leaves endpoints and balancer alone.
+    let second = compiler().compile(&with(&[9001, 9002], 2), Some(&first)).unwrap();
+    assert!(!Arc::ptr_eq(upstream(&first, "cart"), upstream(&second, "cart")));
+    assert!(table(&first).is(&table(&second)));
+    // An ejection makes no other one either.
+    upstream(&second, "cart").select(process_now());
+    assert!(table(&first).is(&table(&second)));
+    let third = compiler().compile(&with(&[9001, 9002, 9003], 2), Some(&second)).unwrap();
+    assert!(!table(&second).is(&table(&third)));
 }
 
 #[test]

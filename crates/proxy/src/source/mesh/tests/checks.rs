@@ -85,7 +85,7 @@ async fn while_the_control_plane_is_gone_own_checks_count_and_its_first_word_end
     proxy.until_health(by_registry).await;
     let snapshot = proxy.shared.snapshot.load_full();
     let cart = snapshot.upstream_of(&ServiceRef::new("default", "cart")).unwrap();
-    assert_eq!(cart.candidates(), [0, 1]);
+    assert_eq!(*cart.selected().candidates, [0, 1]);
     cart.state.touch(proxy.shared.now_s());
 
     dying.abort();
@@ -98,7 +98,7 @@ async fn while_the_control_plane_is_gone_own_checks_count_and_its_first_word_end
     proxy.until_health([(Passing, true), (Critical, true), (Passing, true)]).await;
     let snapshot = proxy.shared.snapshot.load_full();
     let cart = snapshot.upstream_of(&ServiceRef::new("default", "cart")).unwrap();
-    assert_eq!(cart.candidates(), [0, 2]);
+    assert_eq!(*cart.selected().candidates, [0, 2]);
     assert!(looks.load(Ordering::SeqCst) >= 2);
     let counts = proxy.shared.checks.counts();
     assert!(counts.ruling && counts.endpoints == (0, 3), "{counts:?}");
