@@ -12,6 +12,7 @@
 mod again;
 mod connect;
 mod exchange;
+mod manner;
 mod pool;
 mod probe;
 mod reach;
@@ -20,6 +21,7 @@ mod upstream;
 
 pub(crate) use connect::{ConnectFault, Dial, connect};
 pub(crate) use exchange::{Call, Exchange};
+pub(crate) use manner::{Manner, RouteStates};
 pub(crate) use pool::{Pool, PoolTime};
 pub(crate) use probe::{Probes, probe_avoided};
 pub(crate) use reach::{Reached, Seeker, Tries, leads_back, reach};

@@ -10,6 +10,7 @@ mod describe;
 mod entrance;
 mod record;
 mod request;
+mod settings;
 mod show;
 
 use rand::Rng;
@@ -144,6 +145,9 @@ pub enum Outcome {
 pub struct Forwarded {
     /// The rule that says so.
     pub rule: String,
+    /// What documents say of how the call is made, and which; what is not here is as the defaults have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingView>,
     /// The limits that it must pass, as they stand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitView>,
@@ -174,6 +178,17 @@ pub struct Forwarded {
     /// The endpoint chosen; none when there is none that may be, which is answered with 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<Choice>,
+}
+
+/// How calls are made in one respect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingView {
+    /// In which: `request`, `attempt`, `retries`, `hedge`.
+    pub name: String,
+    /// How.
+    pub value: String,
+    /// Who says so: a rule, or a policy and what it is for.
+    pub from: String,
 }
 
 /// A limit as it stands. What it has decided is known only to the proxy itself.

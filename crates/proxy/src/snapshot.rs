@@ -15,6 +15,7 @@ mod endpoints;
 mod inputs;
 mod listener;
 mod mesh;
+mod policies;
 mod ports;
 mod rules;
 mod secure;
@@ -31,7 +32,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use rand::Rng;
-use weir_model::resource::ListenerProtocol;
+use weir_model::resource::{ListenerProtocol, TrafficPolicySpec};
 use weir_model::{Position, ResourceId, ServiceRef};
 
 pub use attach::Overlap;
@@ -41,6 +42,8 @@ pub use inputs::{Inputs, Registered, Resources, Services};
 pub use listener::ListenerSettings;
 pub(crate) use mesh::READINGS_MAX;
 pub use mesh::{MeshLookup, MeshService, MeshTable};
+pub(crate) use policies::label;
+pub use policies::{RoutePolicies, RoutePolicy};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
 pub use upstream::{Endpoint, Upstream, UpstreamTls};
@@ -73,6 +76,8 @@ pub struct Snapshot {
     pub limits: Arc<LimitTable>,
     /// What breaks calls off.
     pub breakers: Arc<BreakerTable>,
+    /// What policies say of calls by routes.
+    pub policies: Arc<RoutePolicies>,
     /// What it was compiled from.
     pub inputs: Inputs,
     ports: Ports,
@@ -210,6 +215,11 @@ impl Snapshot {
     /// The upstream of a service, if any rule or name leads there.
     pub fn upstream_of(&self, service: &ServiceRef) -> Option<&Arc<Upstream>> {
         self.names.get(service).map(|index| self.upstream(index))
+    }
+
+    /// The policy for a service, if there is one. It looks through all of them.
+    pub(crate) fn policy_of(&self, service: &ServiceRef) -> Option<(&ResourceId, &TrafficPolicySpec)> {
+        policies::of_services(&self.inputs).remove(service)
     }
 
     /// Every rule that requests may meet.

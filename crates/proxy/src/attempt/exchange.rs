@@ -24,7 +24,9 @@ use weir_http1::{BodyError, BodyKind, Method, ResponseError, ResponseHead, Versi
 use weir_policy::outlier::Verdict;
 
 use super::again::{Again, Stage};
-use crate::breaker::Permits;
+use super::manner::Manner;
+use super::upstream::LocalUpstream;
+use crate::breaker::{Chain, Permits};
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Copies, Marks, Notes, Target};
 use crate::filter::Applied;
@@ -32,6 +34,7 @@ use crate::limit::Pass;
 use crate::observe::{GrpcStatus, RequestRow};
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
+use crate::snapshot::Settings;
 use pace::Pace;
 use pipe::Pipe;
 
@@ -57,6 +60,8 @@ pub(crate) struct Exchange {
     pub(crate) marks: Marks,
     /// What the rule does to it on the way, if anything.
     pub(crate) filtered: Option<Applied>,
+    /// How it is made, where a policy for its route has something to say; else as its service's settings have it.
+    pub(crate) manner: Option<Rc<Manner>>,
     /// What it has of the limits that it is under.
     pub(crate) pass: Pass,
     /// What it has of the breakers of its service, and of those of the endpoint that it is tried at.
@@ -223,6 +228,7 @@ impl Exchange {
             grpc: None,
             marks: Marks::NONE,
             filtered: None,
+            manner: None,
             pass: Pass::default(),
             permits: Permits::default(),
             attempt_permits: Permits::default(),
@@ -282,6 +288,7 @@ impl Exchange {
             self.spare_notes = self.notes.take();
         }
         self.filtered = None;
+        self.manner = None;
         self.pass.abandon();
         self.permits.abandon();
         self.attempt_permits.abandon();
@@ -323,6 +330,19 @@ impl Exchange {
         self.kept_to_limit = false;
         self.ended_here = false;
         self.held_back = false;
+    }
+
+    /// How it is made.
+    #[inline]
+    pub(super) fn settings<'a>(&'a self, local: &'a LocalUpstream) -> &'a Settings {
+        self.manner.as_ref().map_or(&local.upstream.settings, |manner| &manner.settings)
+    }
+
+    /// The breakers of an endpoint that it may be tried at, if any endpoint has some.
+    #[inline]
+    pub(super) fn breakers_of<'a>(&'a self, local: &'a LocalUpstream, index: usize) -> Option<&'a Chain> {
+        let by_rule = self.manner.as_ref().and_then(|manner| manner.breakers(index));
+        by_rule.or_else(|| local.breakers(index))
     }
 
     /// Whether the request could be sent again as far as its bytes are concerned.

@@ -13,6 +13,7 @@ use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 use super::again::Again;
 use super::connect::{ConnectFault, Dial, connect, dial};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
+use super::manner::Manner;
 use super::pool;
 use super::upstream::{Held, InFlight, LocalUpstream};
 use crate::breaker::{CallEnd, Refused};
@@ -57,6 +58,9 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
     let worker = conn.worker.clone();
     let now = || Nanos::from_millis(worker.timers.now_ms());
     local.carried.budget.borrow_mut().request(now());
+    if let Some(budget) = exchange.manner.as_ref().and_then(|manner| manner.budget.as_ref()) {
+        budget.borrow_mut().request(now());
+    }
     local.touch(worker.now_s.get());
     exchange.begin_call(&worker);
     let mut tried = Tried::default();
@@ -85,7 +89,7 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
             notes.attempts = attempts;
             notes.endpoint = Some(local.endpoint(index).id.clone());
         }
-        exchange.again = Again::stage(local, attempts, &tried, index);
+        exchange.again = Again::stage(exchange, local, attempts, &tried, index);
         let place = Place { index, only_fresh: fresh_at.take().is_some() };
         let delay = match attempt(conn, exchange, local, place, &mut probing).await {
             Attempt::Over(outcome) => {
@@ -125,7 +129,7 @@ pub(crate) async fn run(conn: &mut Connection, exchange: &mut Exchange, local: &
                     another_endpoint: local.has_untried(&tried),
                     deadline: exchange.deadline().map(Nanos::from_millis),
                 };
-                match may_retry(local, failure, &facts, now(), &worker) {
+                match may_retry(local, exchange.manner.as_deref(), failure, &facts, now(), &worker) {
                     Some(delay) => delay,
                     None => return Outcome::Refused(refusal),
                 }
@@ -161,7 +165,7 @@ fn choose<'a>(
         None => local.pick(now, tried, &mut *worker.rng.borrow_mut()),
     };
     match picked {
-        Some(index) if local.breakers(index).is_some() => {
+        Some(index) if exchange.breakers_of(local, index).is_some() => {
             let chosen = unbroken(worker, exchange, local, tried, index)?;
             if chosen != index {
                 *probing = None;
@@ -183,8 +187,8 @@ fn unbroken(
     let now = Nanos(worker.clock.recent());
     let (mut passed, mut broken, mut index) = (*tried, Tried::default(), picked);
     loop {
-        let Some(chain) = local.breakers(index) else { return Ok(index) };
-        exchange.attempt_permits.begin(chain.clone());
+        let Some(chain) = exchange.breakers_of(local, index).cloned() else { return Ok(index) };
+        exchange.attempt_permits.begin(chain);
         let rng = &mut *worker.rng.borrow_mut();
         let Err(refused) = exchange.attempt_permits.admit(now, rng, worker.index()) else { return Ok(index) };
         passed.add(index);
@@ -200,18 +204,30 @@ fn unbroken(
 /// How long to wait before the next attempt; none when there is to be none.
 pub(super) fn may_retry(
     local: &LocalUpstream,
+    manner: Option<&Manner>,
     failure: Failure,
     facts: &Facts,
     now: Nanos,
     worker: &Worker,
 ) -> Option<Duration> {
-    let settings = &local.upstream.settings;
+    let settings = manner.map_or(&local.upstream.settings, |manner| &manner.settings);
     let (backoff_base, backoff_max) = settings.backoff;
     let (statuses, grpc_statuses) = settings.retry_on;
     let retries = settings.retries;
     let policy = RetryPolicy { retries, backoff_base, backoff_max, statuses, grpc_statuses };
-    let mut budget = local.carried.budget.borrow_mut();
-    match decide(&policy, failure, facts, &mut budget, now, &mut *worker.rng.borrow_mut()) {
+    let mut of_service = local.carried.budget.borrow_mut();
+    let of_route = manner.and_then(|manner| manner.budget.as_ref());
+    let mut of_route = of_route.map(|budget| budget.borrow_mut());
+    let rng = &mut *worker.rng.borrow_mut();
+    // Where there are two budgets both must have room for it.
+    let decision = match &mut of_route {
+        Some(of_route) => match decide(&policy, failure, facts, of_route, now, rng) {
+            Decision::Retry { .. } if !of_service.try_retry(now) => Decision::GiveUp(GiveUp::Budget),
+            decision => decision,
+        },
+        None => decide(&policy, failure, facts, &mut of_service, now, rng),
+    };
+    match decision {
         Decision::Retry { delay } => Some(delay),
         Decision::GiveUp(why) => {
             if why == GiveUp::Budget {

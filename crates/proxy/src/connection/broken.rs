@@ -64,7 +64,9 @@ impl Connection {
         exchange.row = Some(self.worker.make_row(route.as_ref(), &upstream.label));
         let rule = route.as_deref().unwrap_or_default();
         let workers = self.worker.config().worker_count();
-        exchange.permits.begin(view.snapshot.breakers.chain(rule, &upstream.service, workers));
+        // Its route's policies are for the service that it was to go to.
+        exchange.manner = None;
+        exchange.permits.begin(view.snapshot.breakers.chain_of_service(rule, &upstream.service, workers));
         if let Err(again) = self.admit(exchange) {
             return Some(refusal(&again));
         }

@@ -10,6 +10,7 @@ use weir_policy::balance::{Note, Query, Tried, Why};
 
 use super::record::Record;
 use super::request::Speaks;
+use super::settings::settings;
 use super::{
     Backend, BreakerView, Choice, EndpointView, Entrance, Forwarded, LimitView, Outcome, Request, describe,
 };
@@ -201,7 +202,11 @@ fn entrance(
             answered
         }
         Decision::Forward { upstream, rule, .. } => {
-            let mut forwarded = forwarded(snapshot, upstream, rule, rng);
+            let of_call = snapshot.policies.settings(rule, &upstream.settings);
+            let timeout = rule.request_timeout(&of_call);
+            let mut forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, rng);
+            forwarded.retries = of_call.retries;
+            forwarded.settings = settings(snapshot, upstream, rule, &of_call);
             forwarded.breakers = breakers(snapshot, rule, upstream);
             forwarded.limits = limits(snapshot, listener, record.section, rule, upstream);
             Outcome::Forward(Box::new(forwarded))
@@ -294,9 +299,11 @@ fn breakers(snapshot: &Snapshot, rule: &Rule, upstream: &Upstream) -> Vec<Breake
         return Vec::new();
     }
     let now = process_now();
-    let mut links = table.chain(&rule.label, &upstream.service, 1).to_vec();
-    if table.has_instances(&upstream.service) {
-        let of = |endpoint: &Endpoint| table.of_instance(&upstream.service, &endpoint.id, 1).to_vec();
+    let mut links = table.chain(rule, &upstream.service, 1).to_vec();
+    if table.has_instances(&upstream.service) || table.has_instances_by(rule) {
+        let of = |endpoint: &Endpoint| {
+            table.of_instance_by(Some(rule), &upstream.service, &endpoint.id, 1).to_vec()
+        };
         links.extend(upstream.endpoints.iter().take(BREAKERS_SHOWN_MAX).flat_map(of));
     }
     let view = |link: &Link| {
@@ -311,11 +318,6 @@ fn breakers(snapshot: &Snapshot, rule: &Rule, upstream: &Upstream) -> Vec<Breake
         }
     };
     links.iter().map(view).collect()
-}
-
-fn forwarded(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, rng: &mut impl Rng) -> Forwarded {
-    let timeout = rule.request_timeout(&upstream.settings);
-    sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, rng)
 }
 
 /// Where something goes that a rule sends to an upstream.
@@ -350,6 +352,7 @@ pub(super) fn sent(
     });
     Forwarded {
         rule: label.to_owned(),
+        settings: Vec::new(),
         limits: Vec::new(),
         breakers: Vec::new(),
         backends: backends.collect(),

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    BreakerView, ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView, Outcome, Verdict,
+    BreakerView, ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView, Outcome,
+    SettingView, Verdict,
 };
 
 impl fmt::Display for Explanation {
@@ -90,6 +91,12 @@ impl fmt::Display for Forwarded {
             None => write!(f, "  {} without a time limit", self.balance)?,
         }
         writeln!(f, ", retries: at most {}", self.retries)?;
+        if !self.settings.is_empty() {
+            writeln!(f, "\n  settings")?;
+        }
+        for SettingView { name, value, from } in &self.settings {
+            writeln!(f, "     {name} {value}: {from}")?;
+        }
         if !self.limits.is_empty() {
             writeln!(f, "\n  limits")?;
         }

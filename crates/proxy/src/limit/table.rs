@@ -11,7 +11,7 @@ use weir_policy::Nanos;
 use super::pass::LIMITS_PER_REQUEST_MAX;
 use super::rule::Limit;
 use crate::route::Rule;
-use crate::snapshot::{Inputs, Rejection};
+use crate::snapshot::{Inputs, Rejection, label};
 
 /// The limits that a request has to pass, in the order in which they are asked: rates first, and places last, so that nobody
 /// holds one while he waits for his turn.
@@ -59,10 +59,7 @@ impl LimitTable {
         for (id, resource, spec) in limits() {
             for target in resource.spec.targets() {
                 let Some(target_id) = target.id(&id.namespace) else { continue };
-                let label: Arc<str> = match target.section {
-                    Some(section) => format!("{target_id}#{section}").into(),
-                    None => target_id.to_string().into(),
-                };
+                let label = label(&target_id, target.section);
                 let old = before.get(&(id, &*label)).map(|limit| &***limit);
                 let limit = Arc::new(Limit::new(id, label, spec, old, now));
                 table.all.push(limit.clone());

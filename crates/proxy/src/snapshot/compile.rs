@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use weir_model::resource::TrafficPolicySpec;
-use weir_model::{Kind, ResourceId, ServiceRef, Spec};
+use weir_model::{Kind, ResourceId, ServiceRef};
 
+use super::policies::{self, RoutePolicies};
 use super::ports::{self, Gateways};
 use super::services::{self, Routes, ServiceRoutes};
 use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upstream, UpstreamTls};
@@ -132,6 +133,10 @@ impl Compiler {
             Some(same) => Arc::clone(&same.breakers),
             None => Arc::new(BreakerTable::compile(inputs, previous.map(|previous| &*previous.breakers))),
         };
+        let policies = match same_resources {
+            Some(same) => Arc::clone(&same.policies),
+            None => Arc::new(RoutePolicies::compile(inputs)),
+        };
         // Last: limits that go on are changed by it.
         let limits = self.limits(inputs, same_resources, previous, &mut rejections);
         if !rejections.is_empty() {
@@ -146,6 +151,7 @@ impl Compiler {
             overlaps: gateways.overlaps,
             limits,
             breakers,
+            policies,
             ports: gateways.ports,
             inputs: inputs.clone(),
             upstreams,
@@ -194,7 +200,7 @@ impl Compiler {
         names: &Interner,
         rejections: &mut Vec<Rejection>,
     ) -> Vec<Arc<Upstream>> {
-        let policies = policies(inputs);
+        let policies = policies::of_services(inputs);
         let same_addresses = previous.is_some_and(|previous| previous.addresses == self.addresses);
         let mut build = |service: &ServiceRef| {
             let registered = inputs.services.get(service);
@@ -325,20 +331,6 @@ fn is_sparse(previous: &Snapshot, inputs: &Inputs) -> bool {
     }
     let stale = previous.upstreams.iter().filter(|upstream| !named.contains(&upstream.service)).count();
     stale > STALE_NAMES_MAX && stale > named.len()
-}
-
-/// The policy for each service. Of several for the same service, the first by name counts.
-fn policies(inputs: &Inputs) -> HashMap<ServiceRef, (&ResourceId, &TrafficPolicySpec)> {
-    let mut policies = HashMap::new();
-    for (id, resource) in inputs.resources.iter() {
-        if let Spec::TrafficPolicy(policy) = &resource.spec {
-            let targets = policy.target_refs.iter().map(|target| target.of(Kind::TrafficPolicy));
-            for target in targets.filter(|target| target.kind == Some(Kind::Service)) {
-                policies.entry(ServiceRef::new(&*id.namespace, target.name)).or_insert((id, &**policy));
-            }
-        }
-    }
-    policies
 }
 
 /// The index of each service's upstream.

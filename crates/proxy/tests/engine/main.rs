@@ -19,6 +19,7 @@ mod observe;
 mod outliers;
 mod policy;
 mod retries;
+mod route_policies;
 mod sidecar;
 mod slow;
 mod strict;

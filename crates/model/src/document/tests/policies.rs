@@ -92,8 +92,6 @@ fn algorithms_that_nobody_knows_get_the_nearest() {
 
 #[test]
 fn what_proxies_do_not_carry_out_yet_is_refused() {
-    let kinds = format!("{POLICY}  targetRefs: [{{name: a}}, {{kind: HTTPRoute, name: a}}]\n");
-    refused(&kinds, &[":4: TrafficPolicy/p spec.targetRefs[1].kind: `HTTPRoute` is not supported yet"]);
     refused(
         &policy(
             "balance: {policy: maglev, hash: [{type: path}]}\n  breakers: [{fallback: {cached: {ageMax: 1m}}}]",
