@@ -12,6 +12,7 @@
 mod again;
 mod connect;
 mod exchange;
+mod hedge;
 mod manner;
 mod pool;
 mod probe;
@@ -20,7 +21,7 @@ mod run;
 mod upstream;
 
 pub(crate) use connect::{ConnectFault, Dial, connect};
-pub(crate) use exchange::{Call, Exchange};
+pub(crate) use exchange::{Call, Exchange, Keeping};
 pub(crate) use manner::{Manner, RouteStates};
 pub(crate) use pool::{Pool, PoolTime};
 pub(crate) use probe::{Probes, probe_avoided};

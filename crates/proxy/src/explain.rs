@@ -223,6 +223,9 @@ pub struct BreakerView {
     pub state: String,
     /// Calls that it refused, or would have refused in shadow.
     pub refused: u64,
+    /// What a refused call gets instead of 503.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
     /// Whether it refuses nothing, but only counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,

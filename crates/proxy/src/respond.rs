@@ -210,7 +210,7 @@ pub(crate) struct Refusal {
     pub(crate) written: Option<Arc<StaticAnswer>>,
 }
 
-/// An answer that stands in a document.
+/// An answer that stands in a document, or that was kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StaticAnswer {
     status: u16,
@@ -240,6 +240,16 @@ impl StaticAnswer {
         }
         let says_when = response.headers.iter().any(|field| field.name.eq_ignore_ascii_case("retry-after"));
         Self { status: response.status, says_when, lines, body }
+    }
+
+    /// One that came from a service and was kept: lines of its head, each with its CR LF, and its body.
+    pub(crate) fn kept(status: u16, lines: Vec<u8>, body: Vec<u8>) -> Self {
+        Self { status, says_when: false, lines, body }
+    }
+
+    /// How large it is.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lines.len() + self.body.len()
     }
 }
 
@@ -331,14 +341,13 @@ impl Refusal {
         more: &[u8],
     ) {
         use std::io::Write;
-        let body = if let Some(written) = &self.written {
-            String::from_utf8_lossy(&written.body).into_owned()
-        } else if self.message.is_empty() {
+        let words = if self.written.is_some() || self.message.is_empty() {
             String::new()
         } else {
             let text = serde_json::Value::from(&*self.message);
             format!("{{\"error\":{text},\"reason\":\"{}\"}}\n", self.reason.as_str())
         };
+        let body = self.written.as_ref().map_or(words.as_bytes(), |written| &written.body);
         let kind =
             if body.is_empty() || self.written.is_some() { "" } else { "content-type: application/json\r\n" };
         // These never have a body, and 204 may not even say so (RFC 9110 section 8.6).
@@ -367,7 +376,7 @@ impl Refusal {
         out.extend_from_slice(more);
         out.extend_from_slice(b"\r\n");
         if !head_only {
-            out.extend_from_slice(body.as_bytes());
+            out.extend_from_slice(body);
         }
     }
 }

@@ -85,10 +85,6 @@ const STREAM_ROUTE: &[(&str, Treat)] = &[("spec.useDefaultGateways", NotYet)];
 /// Fields of `TrafficPolicy` that proxies do not carry out yet, and names that it has elsewhere. A line goes when what it
 /// names is in force.
 const TRAFFIC_POLICY: &[(&str, Treat)] = &[
-    // Breakers and their fallbacks.
-    ("spec.breakers[].fallback.cached", NotYet),
-    // Hedging.
-    ("spec.hedge", NotYet),
     // Balancers.
     ("spec.balance.policy", NotYetValue("least_connections")),
     ("spec.balance.policy", NotYetValue("peak_ewma")),

@@ -10,7 +10,7 @@ use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Facts, Failure, Pushback};
 
 use super::exchange::Exchange;
-use super::run::{may_retry, verdict_on_call};
+use super::run::{may_retry, verdict_on_call, verdict_on_status};
 use super::upstream::LocalUpstream;
 use crate::observe::GrpcStatus;
 use crate::runtime::Worker;
@@ -92,12 +92,7 @@ impl Again<'_> {
         if statuses.contains(code) {
             let said = head.fields().named(buf, b"retry-after").next();
             let failure = Failure::Status { code, pushback: said.and_then(Pushback::from_retry_after) };
-            let verdict = match code {
-                502..=504 => Verdict::GatewayFailure,
-                500.. => Verdict::Failure,
-                _ => Verdict::Success,
-            };
-            return Some((failure, verdict, code));
+            return Some((failure, verdict_on_status(code), code));
         }
         let status = GrpcStatus::of_head(head, buf)?;
         let said = head.fields().value(buf, KnownField::GrpcStatus)?;

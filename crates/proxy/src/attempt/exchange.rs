@@ -12,15 +12,19 @@
 mod call;
 mod download;
 mod gather;
+mod keep;
 mod pace;
 mod pipe;
+mod second;
 mod upload;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use weir_http1::{BodyError, BodyKind, Method, ResponseError, ResponseHead, Version};
+use weir_policy::hedge::Hedger;
 use weir_policy::outlier::Verdict;
 
 use super::again::{Again, Stage};
@@ -35,8 +39,10 @@ use crate::observe::{GrpcStatus, RequestRow};
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
 use crate::snapshot::Settings;
+pub(crate) use keep::Keeping;
 use pace::Pace;
 use pipe::Pipe;
+pub(crate) use second::{Adopted, Look};
 
 /// What is recorded of a request, head and body, to be sent again.
 const RECORDED_BYTES_MAX: usize = 64 * 1024;
@@ -69,6 +75,8 @@ pub(crate) struct Exchange {
     pub(crate) attempt_permits: Permits,
     /// How far it has come, where a response may be a reason to try again.
     pub(super) again: Option<Stage>,
+    /// Its answer as it passes, where it is to be kept for bad times.
+    pub(crate) keeping: Option<Box<Keeping>>,
     /// Who gets copies of it, until they are on their way.
     pub(crate) copies: Option<Box<Copies>>,
     /// The origin of the page that asks, where a filter has something to say to it.
@@ -94,6 +102,8 @@ pub(crate) struct Exchange {
     download: Pipe,
     /// The beginning of a response head.
     partial: Vec<u8>,
+    /// What is in there was read of another copy's answer, and is to be looked at.
+    unread: bool,
     /// The head of this exchange, where it did not come in one piece.
     own_head: Option<Box<ResponseHead>>,
     /// The final response's head as HTTP/2 has it, and how its body is framed, until it is known that nothing is wrong
@@ -172,6 +182,8 @@ pub(crate) struct Link<'a> {
     pub(crate) sidecar: bool,
     /// The upstream is the application behind this sidecar, which has no say in what sidecars tell each other.
     pub(crate) app: bool,
+    /// Another copy of the request is under way, whose answer may be better than a failure.
+    pub(crate) rivalled: bool,
     /// Who says whether a response is a reason to try again, where any is.
     pub(super) again: Option<Again<'a>>,
 }
@@ -187,6 +199,8 @@ pub(crate) enum Ended {
     Failed(UpstreamFault),
     /// It is to be tried again after this time, upon a response of which nothing was passed on.
     Again { delay: Duration, verdict: Verdict, status: u16 },
+    /// It was answered with a failure, of which nothing was passed on, and another copy is under way.
+    Unwanted { verdict: Verdict, status: u16 },
     /// The request is at fault; no response was begun.
     Refused(Refusal),
     /// The client is gone.
@@ -233,6 +247,7 @@ impl Exchange {
             permits: Permits::default(),
             attempt_permits: Permits::default(),
             again: None,
+            keeping: None,
             copies: None,
             origin: Vec::new(),
             notes: None,
@@ -247,6 +262,7 @@ impl Exchange {
             upload_broken: false,
             download: Pipe::new(&limits.response),
             partial: Vec::new(),
+            unread: false,
             own_head: None,
             translated: None,
             status: 0,
@@ -293,6 +309,7 @@ impl Exchange {
         self.permits.abandon();
         self.attempt_permits.abandon();
         self.again = None;
+        self.keeping = None;
         self.copies = None;
         self.asked.upgrade = None;
         self.asked.call = None;
@@ -311,6 +328,9 @@ impl Exchange {
         self.sent = 0;
         self.head_ns = 0;
         self.grpc = None;
+        if let Some(keeping) = &mut self.keeping {
+            keeping.reset();
+        }
         self.upload_broken = false;
         self.sending.stop();
         self.reading.stop();
@@ -318,6 +338,7 @@ impl Exchange {
         if self.partial.capacity() > 0 {
             buffers.give(&mut self.partial);
         }
+        self.unread = false;
         self.own_head = None;
         self.translated = None;
         self.status = 0;
@@ -336,6 +357,13 @@ impl Exchange {
     #[inline]
     pub(super) fn settings<'a>(&'a self, local: &'a LocalUpstream) -> &'a Settings {
         self.manner.as_ref().map_or(&local.upstream.settings, |manner| &manner.settings)
+    }
+
+    /// What makes second copies of it, if anything does.
+    #[inline]
+    pub(super) fn hedger<'a>(&'a self, local: &'a LocalUpstream) -> Option<&'a Rc<RefCell<Hedger>>> {
+        let by_rule = self.manner.as_ref().and_then(|manner| manner.hedger.as_ref());
+        by_rule.or(local.hedger.as_ref())
     }
 
     /// The breakers of an endpoint that it may be tried at, if any endpoint has some.
@@ -424,7 +452,9 @@ impl Exchange {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
         self.poll_both(cx, link).map(|ended| match ended {
             // Part of an interim response is with the client: nothing else can follow but the rest of it.
-            Ended::Failed(_) | Ended::Again { .. } | Ended::Refused(_) if self.download.has_pending() => {
+            Ended::Failed(_) | Ended::Again { .. } | Ended::Unwanted { .. } | Ended::Refused(_)
+                if self.download.has_pending() =>
+            {
                 Ended::Cut
             }
             ended => ended,

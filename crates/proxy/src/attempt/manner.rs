@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use weir_model::Kind;
+use weir_policy::hedge::{HedgeConfig, Hedger};
 use weir_policy::retry::{Budget, BudgetConfig};
 
 use crate::breaker::Chain;
@@ -17,6 +19,10 @@ pub(crate) struct Manner {
     pub(crate) settings: Settings,
     /// What bounds retries of these calls, besides what bounds those of the service.
     pub(crate) budget: Option<Rc<RefCell<Budget>>>,
+    /// What makes second copies of them, where a policy for the rule or its route asks for it.
+    pub(crate) hedger: Option<Rc<RefCell<Hedger>>>,
+    /// Calls of gRPC may be made twice: who asks for second copies for a route of gRPC says so.
+    pub(crate) repeats_calls: bool,
     /// The breakers of each endpoint for these calls, the service's own included; empty where no rule's policy has any.
     breakers: Box<[Chain]>,
 }
@@ -35,7 +41,11 @@ impl Manner {
         // The last one is the nearest to the call.
         let nearest = policies.of(rule).filter_map(|policy| Some((policy, budget(policy)?))).last();
         let budget = nearest.map(|(policy, config)| states.budget(&policy.target, config));
-        Some(Rc::new(Self { settings, budget, breakers }))
+        let hedges =
+            policies.of(rule).filter_map(|policy| Some((policy, policy.spec()?.hedge.as_ref()?))).last();
+        let hedger = hedges.map(|(policy, spec)| states.hedger(&policy.target, HedgeConfig::from_spec(spec)));
+        let repeats_calls = hedger.is_some() && rule.route.kind == Kind::GrpcRoute;
+        Some(Rc::new(Self { settings, budget, hedger, repeats_calls, breakers }))
     }
 
     /// The breakers of an endpoint, where those of a rule are among them.
@@ -53,16 +63,21 @@ fn budget(policy: &RoutePolicy) -> Option<BudgetConfig> {
 pub(crate) struct RouteStates {
     workers: usize,
     budgets: States<BudgetConfig, Budget>,
+    hedgers: States<HedgeConfig, Hedger>,
 }
 
 impl RouteStates {
     /// For one of so many workers.
     pub(crate) fn new(workers: usize) -> Self {
-        Self { workers, budgets: States::default() }
+        Self { workers, budgets: States::default(), hedgers: States::default() }
     }
 
     fn budget(&self, target: &Arc<str>, config: BudgetConfig) -> Rc<RefCell<Budget>> {
         self.budgets.get(target, config, || Budget::new(config.divided_by(self.workers)))
+    }
+
+    fn hedger(&self, target: &Arc<str>, config: HedgeConfig) -> Rc<RefCell<Hedger>> {
+        self.hedgers.get(target, config, || Hedger::new(config))
     }
 }
 

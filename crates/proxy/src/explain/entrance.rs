@@ -14,7 +14,7 @@ use super::settings::settings;
 use super::{
     Backend, BreakerView, Choice, EndpointView, Entrance, Forwarded, LimitView, Outcome, Request, describe,
 };
-use crate::breaker::Link;
+use crate::breaker::{Instead, Link};
 use crate::filter::{Abort, Answer, Scheme, decide};
 use crate::limit::Limit;
 use crate::observe::process_now;
@@ -314,10 +314,24 @@ fn breakers(snapshot: &Snapshot, rule: &Rule, upstream: &Upstream) -> Vec<Breake
             part: link.brake.part.to_string(),
             state: link.brake.state(now).to_string(),
             refused: refused + shadowed,
+            instead: instead(&link.breaker.instead),
             shadow: link.breaker.config.shadow,
         }
     };
     links.iter().map(view).collect()
+}
+
+/// What a call gets that a breaker refuses, where that is not 503.
+fn instead(instead: &Instead) -> Option<String> {
+    match instead {
+        Instead::Refusal => None,
+        Instead::Answer(_) => Some("the answer that the document has".to_owned()),
+        Instead::Service(service) => Some(format!("sent to service {service}")),
+        Instead::Cached(cached) => {
+            let (answers, bytes, served) = cached.counts();
+            Some(format!("an earlier answer, {answers} answers kept ({bytes} bytes), {served} given"))
+        }
+    }
 }
 
 /// Where something goes that a rule sends to an upstream.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weir_model::resource::TrafficPolicySpec;
+use weir_policy::hedge::HedgeAfter;
 
 use super::SettingView;
 use crate::route::{Rule, TimeLimit};
@@ -33,11 +34,22 @@ pub(super) fn settings(
         ("request", within(rule.request_timeout(settings)), own(rule.request_timeout).or(of_request)),
         ("attempt", within(rule.attempt_timeout(settings)), own(rule.attempt_timeout).or(of_attempt)),
         ("retries", retries(settings), from(&|spec| spec.retry.is_some())),
+        ("hedge", hedge(settings), from(&|spec| spec.hedge.is_some())),
     ];
     let view = |(name, value, from): (&str, String, Option<String>)| {
         Some(SettingView { name: name.to_owned(), value, from: from? })
     };
     rows.into_iter().filter_map(view).collect()
+}
+
+fn hedge(settings: &Settings) -> String {
+    match settings.hedge.map(|hedge| hedge.after) {
+        Some(HedgeAfter::Delay(delay)) => format!("after {} ms", delay.as_millis()),
+        Some(HedgeAfter::Percentile(share)) => {
+            format!("after the time that {} % of requests take at most", share * 100.0)
+        }
+        None => "never".to_owned(),
+    }
 }
 
 fn within(limit: Option<Duration>) -> String {

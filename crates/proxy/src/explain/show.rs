@@ -110,10 +110,13 @@ impl fmt::Display for Forwarded {
             writeln!(f, "\n  breakers")?;
         }
         for one in &self.breakers {
-            let BreakerView { breaker, target, part, state, refused, shadow } = one;
+            let BreakerView { breaker, target, part, state, refused, instead, shadow } = one;
             let shadow = if *shadow { ", in shadow" } else { "" };
             let part = if part.is_empty() { String::new() } else { format!(" for {part}") };
             writeln!(f, "     {breaker} of {target}{part}{shadow}: {refused} refused\n       {state}")?;
+            if let Some(instead) = instead {
+                writeln!(f, "       refused calls get: {instead}")?;
+            }
         }
         if self.panicking {
             writeln!(f, "  no endpoint is healthy, so all that are not draining are tried")?;

@@ -372,6 +372,9 @@ struct ServiceRow {
     bytes_out: u64,
     retries: u64,
     retries_denied: u64,
+    hedges: u64,
+    hedges_won: u64,
+    hedges_denied: u64,
     connects: u64,
     connect_failures: u64,
     resets: u64,
@@ -390,6 +393,9 @@ impl ServiceRow {
             (&mut self.bytes_out, &counters.bytes_out),
             (&mut self.retries, &counters.retries),
             (&mut self.retries_denied, &counters.retries_denied),
+            (&mut self.hedges, &counters.hedges),
+            (&mut self.hedges_won, &counters.hedges_won),
+            (&mut self.hedges_denied, &counters.hedges_denied),
             (&mut self.connects, &counters.connects),
             (&mut self.connect_failures, &counters.connect_failures),
             (&mut self.resets, &counters.resets),
@@ -432,6 +438,11 @@ fn render_services(out: &mut Exposition, rows: &BTreeMap<Arc<str>, ServiceRow>) 
     counter("weir_proxy_retries_total", "Requests tried again.", |row| row.retries);
     let help = "Retries that the budget forbade.";
     counter("weir_proxy_retries_denied_total", help, |row| row.retries_denied);
+    counter("weir_proxy_hedges_total", "Second copies of requests that took long.", |row| row.hedges);
+    let help = "Second copies whose answer was used.";
+    counter("weir_proxy_hedges_won_total", help, |row| row.hedges_won);
+    let help = "Second copies that the budget forbade.";
+    counter("weir_proxy_hedges_denied_total", help, |row| row.hedges_denied);
     counter("weir_proxy_upstream_connects_total", "Connections opened to endpoints.", |row| row.connects);
     let help = "Connections to endpoints that could not be opened.";
     counter("weir_proxy_upstream_connect_failures_total", help, |row| row.connect_failures);

@@ -3,10 +3,12 @@
 mod basics;
 mod bodies;
 mod breakers;
+mod cached;
 mod capture;
 mod faults;
 mod filters;
 mod gone;
+mod hedges;
 mod hops;
 mod hostile;
 mod http2;

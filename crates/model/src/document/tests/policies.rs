@@ -93,13 +93,10 @@ fn algorithms_that_nobody_knows_get_the_nearest() {
 #[test]
 fn what_proxies_do_not_carry_out_yet_is_refused() {
     refused(
-        &policy(
-            "balance: {policy: maglev, hash: [{type: path}]}\n  breakers: [{fallback: {cached: {ageMax: 1m}}}]",
-        ),
+        &policy("balance: {policy: maglev, hash: [{type: path}]}"),
         &[
             ":5: TrafficPolicy/p spec.balance.policy: `maglev` is not supported yet",
             ":5: TrafficPolicy/p spec.balance.hash: `hash` is not supported yet",
-            ":6: TrafficPolicy/p spec.breakers[0].fallback.cached: `cached` is not supported yet",
         ],
     );
     refused(&limit("scope: global"), &[":6: RateLimit/l spec.scope: `global` is not supported yet"]);

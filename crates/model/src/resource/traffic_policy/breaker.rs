@@ -176,7 +176,7 @@ pub struct FallbackService {
 }
 
 /// Responses that are kept for bad times: those to GET with 200, without `Set-Cookie`, to requests without
-/// `Authorization`, and not `no-store` or `private`.
+/// `Authorization`, and not `no-store` or `private`. Calls get them that are refused, or that come to nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cached {
