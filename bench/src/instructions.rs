@@ -74,6 +74,8 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     let answering = [answering()?, answering()?];
     let calling = [upstream::in_thread()?, upstream::in_thread()?];
     let known = bounds.profiles.entry(profile.clone()).or_default();
+    // A profile that nobody keeps bounds for is counted and not judged; one that has some has them for every case.
+    let is_judged = !known.is_empty() && !options.write;
     let mut failures = Vec::new();
     let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|case| case == name);
     for (name, setup) in CASES.into_iter().filter(|(name, _)| wanted(name)) {
@@ -86,7 +88,9 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
         }
         let Some(bound) = known.get(name).copied() else {
             println!("{profile} {name:16} {count:8} instructions per request, no bound");
-            failures.push(format!("{name}: {count}, and no bound for the profile {profile}"));
+            if is_judged {
+                failures.push(format!("{name}: {count}, and no bound for it in the profile {profile}"));
+            }
             continue;
         };
         let share = count as f64 / bound as f64 - 1.0;
