@@ -70,10 +70,11 @@ fn targets() -> impl Strategy<Value = Vec<PolicyTarget>> {
 
 fn response() -> impl Strategy<Value = StaticResponse> {
     let fields = prop::collection::vec((word(), word()), 0..3);
-    (any::<u16>(), fields, maybe(word())).prop_map(|(status, fields, body)| StaticResponse {
-        status,
-        headers: fields.into_iter().map(|(name, value)| ResponseField { name, value }).collect(),
-        body,
+    let told = (maybe(word()), maybe(word()), maybe(word()));
+    (any::<u16>(), fields, told).prop_map(|(status, fields, told)| {
+        let (body, grpc_status, grpc_message) = told;
+        let headers = fields.into_iter().map(|(name, value)| ResponseField { name, value }).collect();
+        StaticResponse { status, headers, body, grpc_status, grpc_message }
     })
 }
 

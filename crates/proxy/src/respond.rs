@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use weir_http1::{RequestError, ResponseError, is_field_value, is_token};
+use weir_model::names::GRPC_STATUSES;
 use weir_model::resource::traffic_policy::StaticResponse;
 
 /// Why the proxy answered a request itself.
@@ -219,6 +220,9 @@ pub(crate) struct StaticAnswer {
     /// Lines of its head, each with its CR LF.
     lines: Vec<u8>,
     body: Vec<u8>,
+    /// What a call of gRPC is told instead, where the document says.
+    grpc_status: Option<u8>,
+    grpc_message: Option<Box<str>>,
 }
 
 impl StaticAnswer {
@@ -239,12 +243,21 @@ impl StaticAnswer {
             lines.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\n");
         }
         let says_when = response.headers.iter().any(|field| field.name.eq_ignore_ascii_case("retry-after"));
-        Self { status: response.status, says_when, lines, body }
+        let call_status = response.grpc_status.as_deref();
+        let number = call_status.and_then(|name| GRPC_STATUSES.iter().position(|known| *known == name));
+        Self {
+            status: response.status,
+            says_when,
+            lines,
+            body,
+            grpc_status: number.and_then(|number| u8::try_from(number).ok()),
+            grpc_message: response.grpc_message.as_deref().map(Into::into),
+        }
     }
 
     /// One that came from a service and was kept: lines of its head, each with its CR LF, and its body.
     pub(crate) fn kept(status: u16, lines: Vec<u8>, body: Vec<u8>) -> Self {
-        Self { status, says_when: false, lines, body }
+        Self { status, says_when: false, lines, body, grpc_status: None, grpc_message: None }
     }
 
     /// How large it is.
@@ -310,14 +323,17 @@ impl Refusal {
             format!("{}: {}\r\n", Unanswered::FIELD, unanswered.as_str())
         });
         let connection = if close { "connection: close\r\n" } else { "" };
+        let written = self.written.as_ref();
+        let status = written.and_then(|written| written.grpc_status).or(self.grpc_status);
+        let message = written.and_then(|written| written.grpc_message.as_deref()).unwrap_or(&self.message);
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: ");
         out.extend_from_slice(content_type);
         // Writing into memory cannot fail.
         let _ = write!(
             out,
             "\r\ncontent-length: 0\r\ngrpc-status: {}\r\ngrpc-message: {}\r\nx-weir-reason: {}\r\n{}{unanswered}{connection}",
-            self.grpc_status.unwrap_or(GrpcStatus::of(self) as u8),
-            grpc_message(&self.message),
+            status.unwrap_or(GrpcStatus::of(self) as u8),
+            grpc_message(message),
             self.reason.as_str(),
             id_line(request_id),
         );

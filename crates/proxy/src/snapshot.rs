@@ -199,6 +199,9 @@ impl Snapshot {
         if !Arc::ptr_eq(&self.breakers, &before.breakers) {
             self.breakers.take_effect(process_now());
         }
+        if !Arc::ptr_eq(&self.limits, &before.limits) {
+            self.limits.take_effect(&before.limits, process_now());
+        }
         for upstream in &self.upstreams {
             let old = before.upstream_of(&upstream.service);
             if !old.is_some_and(|old| Arc::ptr_eq(old, upstream)) {

@@ -123,6 +123,8 @@ pub(crate) struct Exchange {
     pub(crate) kept_to_limit: bool,
     /// Only the end of the client's connection tells where the response ends.
     ends_by_close: bool,
+    /// The upstream broke off after the head of its response.
+    pub(crate) broken_off: bool,
     /// The client was told to go on with its body.
     continued: bool,
     /// The client will send no more.
@@ -272,6 +274,7 @@ impl Exchange {
             client_keeps: false,
             upgraded: false,
             ends_by_close: false,
+            broken_off: false,
             kept_to_limit: false,
             continued: false,
             half_closed: false,
@@ -348,6 +351,7 @@ impl Exchange {
         self.client_keeps = false;
         self.upgraded = false;
         self.ends_by_close = false;
+        self.broken_off = false;
         self.kept_to_limit = false;
         self.ended_here = false;
         self.held_back = false;
@@ -452,13 +456,22 @@ impl Exchange {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
         self.poll_both(cx, link).map(|ended| match ended {
             // Part of an interim response is with the client: nothing else can follow but the rest of it.
-            Ended::Failed(_) | Ended::Again { .. } | Ended::Unwanted { .. } | Ended::Refused(_)
+            Ended::Failed(_) if self.download.has_pending() => self.break_off(),
+            Ended::Again { .. } | Ended::Unwanted { .. } | Ended::Refused(_)
                 if self.download.has_pending() =>
             {
                 Ended::Cut
             }
             ended => ended,
         })
+    }
+
+    /// The upstream has ended the response in the middle, or garbled it.
+    #[cold]
+    fn break_off(&mut self) -> Ended {
+        self.upstream_keeps = false;
+        self.broken_off = true;
+        Ended::Cut
     }
 
     fn poll_both(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {

@@ -421,6 +421,11 @@ fn over(
         Ended::Spoilt | Ended::Unwanted { .. } => Attempt::Over(Outcome::Cut),
         Ended::Cut => {
             local.counters.resets.add(1);
+            if exchange.broken_off {
+                state.mark_failed();
+                local.heard(index, Verdict::GatewayFailure, probing, now(conn));
+                exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
+            }
             Attempt::Over(Outcome::Cut)
         }
     }

@@ -45,7 +45,9 @@ impl Permits {
 
     /// What keeps answers to the call for bad times.
     pub(crate) fn caches(&self) -> impl Iterator<Item = &Cached> {
-        self.chain.iter().flat_map(|chain| chain.iter()).filter_map(|link| link.breaker.instead.cached())
+        let links = self.chain.iter().flat_map(|chain| chain.iter());
+        // What is in shadow changes no answer.
+        links.filter(|link| !link.breaker.config.shadow).filter_map(|link| link.breaker.instead.cached())
     }
 
     /// Asks all breakers. If one refuses, the others have their permits back.

@@ -97,6 +97,7 @@ pub(super) fn call_end(exchange: &Exchange, end: End) -> CallEnd {
             _ => CallEnd::Unknown,
         },
         End::Forwarded => CallEnd::Status(status_like(exchange)),
+        End::Cut if exchange.broken_off => CallEnd::Failure,
         // It may have been the client that was too slow.
         End::Cut | End::ClientGone => CallEnd::Unknown,
     }

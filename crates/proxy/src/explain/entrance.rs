@@ -284,10 +284,10 @@ fn limits(
     let view = |limit: &Arc<Limit>| LimitView {
         limit: limit.id.to_string(),
         target: limit.target.to_string(),
-        state: limit.limiter.state(now).to_string(),
+        state: limit.limiter().state(now).to_string(),
         admitted: limit.admitted(),
         refused: limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum(),
-        shadow: limit.limiter.config().shadow,
+        shadow: limit.limiter().config().shadow,
     };
     chain.iter().map(view).collect()
 }

@@ -15,7 +15,6 @@ use super::{Inputs, MeshService, MeshTable, Registered, Settings, Snapshot, Upst
 use super::{endpoints, secure};
 use crate::breaker::BreakerTable;
 use crate::limit::LimitTable;
-use crate::observe::process_now;
 use crate::route::{KnownPatterns, Pattern, PatternError, Patterns, UpstreamIndex};
 use crate::tls::Certificates;
 
@@ -137,8 +136,10 @@ impl Compiler {
             Some(same) => Arc::clone(&same.policies),
             None => Arc::new(RoutePolicies::compile(inputs)),
         };
-        // Last: limits that go on are changed by it.
-        let limits = self.limits(inputs, same_resources, previous, &mut rejections);
+        let limits = match same_resources {
+            Some(same) => Arc::clone(&same.limits),
+            None => Arc::new(LimitTable::compile(inputs, &mut rejections)),
+        };
         if !rejections.is_empty() {
             return Err(rejections);
         }
@@ -223,21 +224,6 @@ impl Compiler {
             Arc::new(upstream.with_tls(tls))
         };
         names.in_order().map(&mut build).collect()
-    }
-
-    /// What limits requests; the table there is while no document has changed.
-    fn limits(
-        &self,
-        inputs: &Inputs,
-        same_resources: Option<&Snapshot>,
-        previous: Option<&Snapshot>,
-        rejections: &mut Vec<Rejection>,
-    ) -> Arc<LimitTable> {
-        if let Some(same) = same_resources {
-            return Arc::clone(&same.limits);
-        }
-        let before = previous.map(|previous| &*previous.limits);
-        Arc::new(LimitTable::compile(inputs, before, process_now(), rejections))
     }
 
     /// How connections to a service are encrypted.

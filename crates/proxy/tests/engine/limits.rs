@@ -3,6 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use weir_proxy::explain::{Request, explain};
+
 use crate::filters::documents;
 use crate::support::{Client, Gate, Proxy, Response, Upstream, eventually};
 
@@ -314,4 +318,17 @@ fn each_one_in_a_queue_has_the_whole_time() {
     }
     opened.open();
     assert_eq!(first.response().status, 200);
+}
+
+#[test]
+fn each_of_several_rates_is_explained() {
+    let app = Upstream::echo();
+    let spec = "{targetRefs: [{name: app}], rates: [{requests: 3, per: 1h}, {requests: 100, per: 24h}]}";
+    let proxy = proxy(app.addr, &[("slow", spec)]);
+    let mut client = Client::connect(proxy.addr());
+    assert_eq!(get(&mut client, "/", "").status, 200);
+    let request = Request::parse("GET", "http://shop.example/", []).unwrap();
+    let text = explain(&proxy.shared.snapshot.load(), &request, &mut SmallRng::seed_from_u64(1)).to_string();
+    assert!(text.contains("token_bucket: 2 left of 3 in 3600s"), "{text}");
+    assert!(text.contains("; 99 left of 100 in 86400s"), "{text}");
 }

@@ -152,6 +152,12 @@ pub struct StaticResponse {
     /// Its body; empty when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+    /// What a call of gRPC is answered with instead, by name (`NOT_FOUND`); when absent, what says why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<String>,
+    /// What goes along with that for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_message: Option<String>,
 }
 
 /// A header field of a response.

@@ -121,10 +121,7 @@ impl Exchange {
                 }
                 Ok(_) => {}
                 Err(fault) if fresh => return Err(self.refuse_body(fault)),
-                Err(_) => {
-                    self.upstream_keeps = false;
-                    return Err(Ended::Cut);
-                }
+                Err(_) => return Err(self.break_off()),
             }
         }
         if let Some((head, body)) = self.translated.take() {
@@ -301,7 +298,7 @@ impl Exchange {
         if self.status == 0 {
             return Err(Ended::Failed(UpstreamFault::Reset));
         }
-        self.download.end_of_input(out).map_err(|_| Ended::Cut)?;
+        self.download.end_of_input(out).map_err(|_| self.break_off())?;
         let mut gather = Gather::new();
         gather.push_out(out);
         let written = self.download.write(cx, link.client, &gather, out, &[], &link.worker.buffers);
@@ -314,7 +311,7 @@ impl Exchange {
         self.upstream_keeps = false;
         match fault.kind() {
             UNFIT if self.status != 0 => Ended::Spoilt,
-            _ if self.status != 0 => Ended::Cut,
+            _ if self.status != 0 => self.break_off(),
             UNSENT => Ended::Failed(UpstreamFault::Refused),
             // The upstream has no part in it.
             UNFIT => {
