@@ -29,7 +29,8 @@ use super::connect::ConnectFault;
 use super::exchange::{Adopted, Ended, Exchange, Look};
 use super::pool;
 use super::run::{
-    Attempt, FRESH, Leg, Outcome, Place, client_gone, connect_failed, failed, now, opened, pooled, step,
+    Attempt, FRESH, Leg, Outcome, Place, client_gone, connect_failed, failed, leads_here, now, opened,
+    pooled, step,
 };
 use super::upstream::{InFlight, LocalUpstream};
 use crate::breaker::{CallEnd, Permits};
@@ -180,7 +181,13 @@ async fn take_over<'a>(
         Way::Opening(opening) => tokio::select! {
             biased;
             opened = opening => match opened {
-                Ok(io) => io,
+                Ok(io) if conn.is_loop(&io, local.endpoint(index).addr) => {
+                    return Err(Attempt::Over(Outcome::Refused(leads_here(local))));
+                }
+                Ok(io) => {
+                    local.counters.connects.add(1);
+                    io
+                }
                 Err(fault) => {
                     not_opened(conn, &mut exchange.attempt_permits, local, index, &fault);
                     return Err(connect_failed(local, index, &fault));

@@ -286,8 +286,7 @@ async fn attempt<'a>(
         // Rare, so the future's size is kept out of the connection's own.
         None => match Box::pin(open(conn, exchange, local, index)).await {
             Ok(upstream) if conn.is_loop(&upstream, local.endpoint(index).addr) => {
-                let message = format!("service {} leads back to this very listener", local.upstream.label);
-                return Attempt::Over(Outcome::Refused(Refusal::new(Reason::Loop, message)));
+                return Attempt::Over(Outcome::Refused(leads_here(local)));
             }
             Ok(upstream) => {
                 local.counters.connects.add(1);
@@ -603,6 +602,12 @@ pub(super) fn connect_failed(local: &LocalUpstream, index: usize, fault: &Connec
         }
     };
     Attempt::Failed { failure: Failure::Connect, refusal }
+}
+
+/// The answer where a service is this proxy itself.
+pub(super) fn leads_here(local: &LocalUpstream) -> Refusal {
+    let message = format!("service {} leads back to this very listener", local.upstream.label);
+    Refusal::new(Reason::Loop, message)
 }
 
 fn out_of_time(local: &LocalUpstream) -> Refusal {
