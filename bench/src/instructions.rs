@@ -34,6 +34,8 @@ Needs valgrind.";
 
 /// Requests of the shorter run: enough that everything lazy has happened.
 const FIRST_REQUESTS: u32 = 300;
+/// How often the first request is tried until it is answered well.
+const FIRST_TRIES_MAX: u32 = 5;
 const START_MAX: Duration = Duration::from_secs(60);
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
@@ -208,6 +210,12 @@ fn ask_all(setup: &Setup, port: u16, requests: u32) -> Result<()> {
     let request = client::request(path, false);
     let mut stream = client::connect(port)?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
+    // The first one meets code that valgrind has not translated yet, which may take longer than the rule allows.
+    for _ in 0..FIRST_TRIES_MAX {
+        if client::ask(&mut stream, &request)?.status == 200 {
+            break;
+        }
+    }
     for _ in 0..requests {
         let answer = client::ask(&mut stream, &request)?;
         ensure!(answer.status == 200, "answered with {}", answer.status);
