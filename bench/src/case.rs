@@ -132,7 +132,7 @@ pub(crate) const CASES: &[Case] = &[
     BASE,
     Case {
         name: "http1-policies",
-        what: "the same through one of eight rules, with header filters both ways, time limits and retries",
+        what: "the same through one of eight rules, with header filters both ways, time limits, retries, a rate limit and a breaker",
         setup: Setup { policies: true, ..Setup::PLAIN },
         upstream: Upstream::Fields,
         path: POLICIES_PATH,

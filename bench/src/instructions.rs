@@ -34,6 +34,8 @@ Needs valgrind.";
 
 /// Requests of the shorter run: enough that everything lazy has happened.
 const FIRST_REQUESTS: u32 = 300;
+/// How often the first request is tried until it is answered well.
+const FIRST_TRIES_MAX: u32 = 5;
 const START_MAX: Duration = Duration::from_secs(60);
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
@@ -74,6 +76,8 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     let answering = [answering()?, answering()?];
     let calling = [upstream::in_thread()?, upstream::in_thread()?];
     let known = bounds.profiles.entry(profile.clone()).or_default();
+    // A profile that nobody keeps bounds for is counted and not judged; one that has some has them for every case.
+    let is_judged = !known.is_empty() && !options.write;
     let mut failures = Vec::new();
     let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|case| case == name);
     for (name, setup) in CASES.into_iter().filter(|(name, _)| wanted(name)) {
@@ -86,7 +90,9 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
         }
         let Some(bound) = known.get(name).copied() else {
             println!("{profile} {name:16} {count:8} instructions per request, no bound");
-            failures.push(format!("{name}: {count}, and no bound for the profile {profile}"));
+            if is_judged {
+                failures.push(format!("{name}: {count}, and no bound for it in the profile {profile}"));
+            }
             continue;
         };
         let share = count as f64 / bound as f64 - 1.0;
@@ -204,6 +210,12 @@ fn ask_all(setup: &Setup, port: u16, requests: u32) -> Result<()> {
     let request = client::request(path, false);
     let mut stream = client::connect(port)?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
+    // The first one meets code that valgrind has not translated yet, which may take longer than the rule allows.
+    for _ in 0..FIRST_TRIES_MAX {
+        if client::ask(&mut stream, &request)?.status == 200 {
+            break;
+        }
+    }
     for _ in 0..requests {
         let answer = client::ask(&mut stream, &request)?;
         ensure!(answer.status == 200, "answered with {}", answer.status);

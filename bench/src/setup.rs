@@ -29,7 +29,7 @@ pub(crate) enum Back {
 pub(crate) struct Setup {
     pub(crate) front: Front,
     pub(crate) back: Back,
-    /// Several rules, header filters, time limits and retries.
+    /// Several rules, header filters, time limits, retries, a rate limit and a breaker.
     pub(crate) policies: bool,
     /// Requests may ask for an upgrade to WebSocket.
     pub(crate) websocket: bool,
@@ -49,6 +49,10 @@ pub(crate) const OTHER_PREFIXES: [&str; 6] =
     ["/api/v1", "/api/v2", "/static", "/shop/catalog", "/shop/payments", "/admin"];
 /// The prefix of the rule that matches.
 pub(crate) const POLICIES_PREFIX: &str = "/shop/cart";
+/// Requests a second that the limit lets through: more than anybody gets, so that nobody is refused.
+pub(crate) const RATE: u32 = 1_000_000;
+/// Failures in a row that the breaker opens after, or that an upstream is taken out for.
+pub(crate) const FAILURES: u32 = 20;
 /// The field that the filters set on requests, and its value.
 pub(crate) const REQUEST_FIELD: (&str, &str) = ("x-tenant", "bench");
 /// The field that the filters set on responses, and its value.

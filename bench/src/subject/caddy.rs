@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::Place;
-use crate::setup::{Back, Front, OTHER_PREFIXES, POLICIES_PREFIX, REQUEST_FIELD, RESPONSE_FIELD};
+use crate::setup::{Back, FAILURES, Front, OTHER_PREFIXES, POLICIES_PREFIX, REQUEST_FIELD, RESPONSE_FIELD};
 
 pub(crate) fn command(place: &Place<'_>) -> Result<Command> {
     ensure!(place.setup.front != Front::Tcp, "it has no TCP proxy");
@@ -67,7 +67,7 @@ fn proxy(place: &Place<'_>, filters: bool) -> String {
     let versions = if place.setup.back == Back::Grpc { "      versions h2c 2\n" } else { "" };
     let more = if filters {
         format!(
-            "    lb_retries 2\n    header_up {name} {value}\n    header_up -x-debug\n    header_down {shown} {by}\n    header_down -server\n"
+            "    lb_retries 2\n    fail_duration 10s\n    max_fails {FAILURES}\n    header_up {name} {value}\n    header_up -x-debug\n    header_down {shown} {by}\n    header_down -server\n"
         )
     } else {
         String::new()

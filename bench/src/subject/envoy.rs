@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::Place;
-use crate::setup::{Back, Front, OTHER_PREFIXES, POLICIES_PREFIX, REQUEST_FIELD, RESPONSE_FIELD, Setup};
+use crate::setup::{
+    Back, FAILURES, Front, OTHER_PREFIXES, POLICIES_PREFIX, RATE, REQUEST_FIELD, RESPONSE_FIELD, Setup,
+};
 
 const TYPE: &str = "type.googleapis.com/envoy.extensions";
 
@@ -60,6 +62,9 @@ fn configuration(place: &Place<'_>) -> Value {
             }
         });
     }
+    if place.setup.policies {
+        cluster["outlier_detection"] = json!({"consecutive_5xx": FAILURES, "max_ejection_percent": 50});
+    }
     let mut chain = json!({"filters": [filter(place.setup)]});
     if place.setup.front == Front::Tls {
         chain["transport_socket"] = tls(place.stage);
@@ -86,12 +91,30 @@ fn filter(setup: &Setup) -> Value {
         "codec_type": if setup.front == Front::Http2 { "HTTP2" } else { "HTTP1" },
         "upgrade_configs": upgrades,
         "route_config": {"name": "bench", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(setup)}]},
-        "http_filters": [{
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": format!("{TYPE}.filters.http.router.v3.Router"), "dynamic_stats": false},
-        }],
+        "http_filters": filters(setup),
     });
     json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": config})
+}
+
+fn filters(setup: &Setup) -> Vec<Value> {
+    let mut filters = Vec::new();
+    if setup.policies {
+        let all = json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}});
+        filters.push(json!({
+            "name": "envoy.filters.http.local_ratelimit",
+            "typed_config": {
+                "@type": format!("{TYPE}.filters.http.local_ratelimit.v3.LocalRateLimit"),
+                "stat_prefix": "limits",
+                "token_bucket": {"max_tokens": RATE, "tokens_per_fill": RATE, "fill_interval": "1s"},
+                "filter_enabled": all, "filter_enforced": all,
+            },
+        }));
+    }
+    filters.push(json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": format!("{TYPE}.filters.http.router.v3.Router"), "dynamic_stats": false},
+    }));
+    filters
 }
 
 fn routes(setup: &Setup) -> Vec<Value> {

@@ -6,7 +6,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Place;
-use crate::setup::{Back, Front, OTHER_PREFIXES, POLICIES_PREFIX, REQUEST_FIELD, RESPONSE_FIELD};
+use crate::setup::{
+    Back, FAILURES, Front, OTHER_PREFIXES, POLICIES_PREFIX, RATE, REQUEST_FIELD, RESPONSE_FIELD,
+};
 
 pub(crate) fn command(place: &Place<'_>) -> Result<Command> {
     let file = place.file("haproxy.cfg", &configuration(place))?;
@@ -80,7 +82,12 @@ defaults
   http-request del-header x-debug
   http-response set-header {shown} {by}
   http-response del-header server
-{servers}"
+  http-request track-sc0 int(1) table limits
+  http-request deny deny_status 429 if {{ sc_http_req_rate(0,limits) gt {RATE} }}
+  default-server check inter 10s observe layer7 error-limit {FAILURES} on-error mark-down
+{servers}backend limits
+  stick-table type integer size 16 expire 10s store http_req_rate(1s)
+"
         );
     }
     text

@@ -6,7 +6,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Place;
-use crate::setup::{Back, Front, OTHER_PREFIXES, POLICIES_PREFIX, REQUEST_FIELD, RESPONSE_FIELD};
+use crate::setup::{
+    Back, FAILURES, Front, OTHER_PREFIXES, POLICIES_PREFIX, RATE, REQUEST_FIELD, RESPONSE_FIELD,
+};
 
 pub(crate) fn command(place: &Place<'_>) -> Result<Command> {
     let file = place.file("nginx.conf", &configuration(place))?;
@@ -62,7 +64,7 @@ events {{ worker_connections 16384; multi_accept on; }}
   access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; http2_max_concurrent_streams 256;
   client_body_temp_path {dir}/n1; proxy_temp_path {dir}/n2; fastcgi_temp_path {dir}/n3; uwsgi_temp_path {dir}/n4; scgi_temp_path {dir}/n5;
   map $http_upgrade $upgraded {{ default upgrade; \"\" \"\"; }}
-  upstream up {{ server 127.0.0.1:{a}; server 127.0.0.1:{b}; keepalive 512; keepalive_requests 1000000000; }}
+{zone}  upstream up {{ server 127.0.0.1:{a}{failures}; server 127.0.0.1:{b}{failures}; keepalive 512; keepalive_requests 1000000000; }}
   proxy_http_version 1.1; {buffers} {connection}
   server {{
     listen 127.0.0.1:{port}{listen}{reuse}; {tls}
@@ -71,6 +73,8 @@ events {{ worker_connections 16384; multi_accept on; }}
 }}",
         // A tunnel has but the one buffer.
         buffers = if setup.websocket { "proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k;" } else { "proxy_buffers 16 16k;" },
+        zone = if setup.policies { format!("  limit_req_zone $server_port zone=limits:1m rate={RATE}r/s;\n") } else { String::new() },
+        failures = if setup.policies { format!(" max_fails={FAILURES}") } else { String::new() },
         locations = if setup.policies { locations() } else { String::new() }
     )
 }
@@ -84,6 +88,7 @@ fn locations() -> String {
     let _ = writeln!(
         text,
         "    location {POLICIES_PREFIX}/ {{
+      limit_req zone=limits burst=10000 nodelay; limit_req_status 429;
       proxy_pass http://up; proxy_read_timeout 1s; proxy_next_upstream error timeout; proxy_next_upstream_tries 3;
       proxy_set_header Connection \"\"; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
       proxy_set_header {name} {value}; proxy_set_header x-debug \"\"; add_header {shown} {by}; proxy_hide_header Server;

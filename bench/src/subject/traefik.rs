@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::Place;
-use crate::setup::{Back, Front, OTHER_PREFIXES, POLICIES_PREFIX, REQUEST_FIELD, RESPONSE_FIELD};
+use crate::setup::{Back, Front, OTHER_PREFIXES, POLICIES_PREFIX, RATE, REQUEST_FIELD, RESPONSE_FIELD};
 
 pub(crate) fn command(place: &Place<'_>) -> Result<Command> {
     let program = place.peers.join("bin/traefik");
@@ -69,13 +69,15 @@ fn dynamic(place: &Place<'_>) -> String {
         let ((name, value), (shown, by)) = (REQUEST_FIELD, RESPONSE_FIELD);
         let _ = write!(
             text,
-            "    cart: {{rule: 'PathPrefix(`{POLICIES_PREFIX}`)', service: bench, entryPoints: [bench], middlewares: [fields, again]}}
+            "    cart: {{rule: 'PathPrefix(`{POLICIES_PREFIX}`)', service: bench, entryPoints: [bench], middlewares: [limit, breaker, fields, again]}}
   middlewares:
     fields:
       headers:
         customRequestHeaders: {{{name}: {value}, x-debug: ''}}
         customResponseHeaders: {{{shown}: {by}, server: ''}}
     again: {{retry: {{attempts: 3}}}}
+    limit: {{rateLimit: {{average: {RATE}, burst: {RATE}}}}}
+    breaker: {{circuitBreaker: {{expression: 'NetworkErrorRatio() > 0.5'}}}}
 "
         );
     }

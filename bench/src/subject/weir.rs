@@ -6,7 +6,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Place;
-use crate::setup::{Back, Front, OTHER_PREFIXES, POLICIES_PREFIX, REQUEST_FIELD, RESPONSE_FIELD};
+use crate::setup::{
+    Back, FAILURES, Front, OTHER_PREFIXES, POLICIES_PREFIX, RATE, REQUEST_FIELD, RESPONSE_FIELD,
+};
 
 pub(crate) fn command(place: &Place<'_>) -> Result<Command> {
     let file = place.file("weir.yaml", &documents(place))?;
@@ -65,7 +67,7 @@ spec:
   balance: {{policy: round_robin}}
 {retry}",
         rules = if setup.policies { rules() } else { "  - backendRefs: [{name: bench}]".to_owned() },
-        retry = if setup.policies { "  retry: {attempts: 2}\n" } else { "" },
+        retry = if setup.policies { policy() } else { String::new() },
     );
     if setup.front == Front::Tls {
         let dir = place.stage.display();
@@ -79,6 +81,19 @@ spec: {{certFile: {dir}/cert.pem, keyFile: {dir}/key.pem}}
         );
     }
     text
+}
+
+/// The rest of the service's policy, and its limit.
+fn policy() -> String {
+    format!(
+        "  retry: {{attempts: 2}}
+  breakers: [{{strategy: consecutive, failures: {FAILURES}}}]
+---
+kind: RateLimit
+metadata: {{name: bench}}
+spec: {{targetRefs: [{{name: bench}}], rates: [{{requests: {RATE}}}]}}
+"
+    )
 }
 
 fn rules() -> String {

@@ -70,22 +70,24 @@ fn targets() -> impl Strategy<Value = Vec<PolicyTarget>> {
 
 fn response() -> impl Strategy<Value = StaticResponse> {
     let fields = prop::collection::vec((word(), word()), 0..3);
-    (any::<u16>(), fields, maybe(word())).prop_map(|(status, fields, body)| StaticResponse {
-        status,
-        headers: fields.into_iter().map(|(name, value)| ResponseField { name, value }).collect(),
-        body,
-    })
+    let told = (maybe(word()), maybe(word()), maybe(word()));
+    (any::<u16>(), fields, told)
+        .prop_map(|(status, fields, told)| {
+            let (body, grpc_status, grpc_message) = told;
+            let headers = fields.into_iter().map(|(name, value)| ResponseField { name, value }).collect();
+            StaticResponse { status, headers, body, grpc_status, grpc_message }
+        })
+        // Nested as deep as these are, they would need more of a stack than a test's thread has.
+        .boxed()
 }
 
 fn fallback() -> impl Strategy<Value = Fallback> {
     let service = (word(), maybe(word())).prop_map(|(name, namespace)| FallbackService { name, namespace });
     let cached = (maybe(span()), maybe(0..1u64 << 50))
         .prop_map(|(age_max, size)| Cached { age_max, size_max: size.map(Size) });
-    (maybe(response()), maybe(service), maybe(cached)).prop_map(|(response, service, cached)| Fallback {
-        response,
-        service,
-        cached,
-    })
+    (maybe(response()), maybe(service), maybe(cached))
+        .prop_map(|(response, service, cached)| Fallback { response, service, cached })
+        .boxed()
 }
 
 fn breaker(odd: bool) -> impl Strategy<Value = Breaker> {
@@ -97,8 +99,8 @@ fn breaker(odd: bool) -> impl Strategy<Value = Breaker> {
     let spans = prop::collection::vec(maybe(span()), 5);
     let ratios = prop::collection::vec(maybe(number(odd)), 5);
     let statuses = maybe(prop::collection::vec(any::<u16>(), 0..3));
-    (shape, counts, spans, ratios, statuses).prop_map(|(shape, counts, spans, ratios, failure_statuses)| {
-        Breaker {
+    (shape, counts, spans, ratios, statuses)
+        .prop_map(|(shape, counts, spans, ratios, failure_statuses)| Breaker {
             level: shape.0,
             strategy: shape.1,
             failure_statuses,
@@ -119,8 +121,8 @@ fn breaker(odd: bool) -> impl Strategy<Value = Breaker> {
             ramp: spans[4],
             fallback: shape.2,
             shadow: shape.3,
-        }
-    })
+        })
+        .boxed()
 }
 
 fn balance(odd: bool) -> impl Strategy<Value = Balance> {

@@ -12,7 +12,9 @@
 mod again;
 mod connect;
 mod exchange;
+mod hedge;
 mod load;
+mod manner;
 mod pool;
 mod probe;
 mod reach;
@@ -20,8 +22,9 @@ mod run;
 mod upstream;
 
 pub(crate) use connect::{ConnectFault, Dial, connect};
-pub(crate) use exchange::{Call, Exchange};
+pub(crate) use exchange::{Call, Exchange, Keeping};
 pub(crate) use load::{LOAD_FIELD, say_load};
+pub(crate) use manner::{Manner, RouteStates};
 pub(crate) use pool::{Pool, PoolTime};
 pub(crate) use probe::{Probes, probe_avoided};
 pub(crate) use reach::{Reached, Seeker, Tries, leads_back, reach};

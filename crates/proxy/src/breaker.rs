@@ -12,9 +12,12 @@
 //! begin, at gateways and where an application's own calls leave, never where they arrive.
 
 mod brake;
+mod cached;
 mod permits;
 mod table;
 
 pub use brake::{Brake, Breaker, Change, Instead};
+pub use cached::Cached;
+pub(crate) use cached::{BODY_BYTES_MAX, Kept, Key, has_directive};
 pub(crate) use permits::{CallEnd, Permits, Refused};
 pub use table::{BreakerTable, Chain, Link};

@@ -21,6 +21,7 @@ mod outside;
 mod refuse;
 
 mod broken;
+mod cached;
 mod carry;
 mod copies;
 mod marks;
@@ -55,7 +56,7 @@ use decode::Next;
 pub(crate) use grpc::{ROOM_BYTES, write_timeout};
 use limited::{Spent, Turn};
 pub(crate) use marks::Marks;
-pub(crate) use notes::{End, Notes};
+pub(crate) use notes::{End, HedgeOutcome, Notes};
 pub(crate) use outside::Lookups;
 
 /// A client's connection.
@@ -396,6 +397,9 @@ impl Connection {
         if exchange.copies.is_some() {
             self.send_copies(&mut exchange);
         }
+        if exchange.keeping.is_some() && matches!(outcome, Outcome::Complete) {
+            self.keep_answer(&mut exchange);
+        }
         match outcome {
             Outcome::Complete => {
                 let goes_on = exchange.client_keeps && exchange.is_request_read();
@@ -415,7 +419,12 @@ impl Connection {
                 }
                 false
             }
-            Outcome::Refused(refusal) => self.answer(exchange, &refusal).await,
+            Outcome::Refused(mut refusal) => {
+                if !exchange.permits.is_idle() {
+                    refusal = self.instead_of_failure(&exchange, refusal);
+                }
+                self.answer(exchange, &refusal).await
+            }
             Outcome::Tunnel(upstream, held) => {
                 // It is in flight for as long as it lives.
                 let mut pass = std::mem::take(&mut exchange.pass);

@@ -11,6 +11,7 @@ mod describe;
 mod entrance;
 mod record;
 mod request;
+mod settings;
 mod show;
 
 use rand::Rng;
@@ -161,6 +162,9 @@ pub enum Outcome {
 pub struct Forwarded {
     /// The rule that says so.
     pub rule: String,
+    /// What documents say of how the call is made, and which; what is not here is as the defaults have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingView>,
     /// The limits that it must pass, as they stand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitView>,
@@ -196,6 +200,17 @@ pub struct Forwarded {
     pub choice: Option<Choice>,
 }
 
+/// How calls are made in one respect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingView {
+    /// In which: `request`, `attempt`, `retries`, `hedge`.
+    pub name: String,
+    /// How.
+    pub value: String,
+    /// Who says so: a rule, or a policy and what it is for.
+    pub from: String,
+}
+
 /// A limit as it stands. What it has decided is known only to proxies: to the one that explains, or those that report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitView {
@@ -228,6 +243,9 @@ pub struct BreakerView {
     pub state: String,
     /// Calls that it refused, or would have refused in shadow.
     pub refused: u64,
+    /// What a refused call gets instead of 503.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
     /// Whether it refuses nothing, but only counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,

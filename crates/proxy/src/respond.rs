@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use weir_http1::{RequestError, ResponseError, is_field_value, is_token};
+use weir_model::names::GRPC_STATUSES;
 use weir_model::resource::traffic_policy::StaticResponse;
 
 /// Why the proxy answered a request itself.
@@ -210,7 +211,7 @@ pub(crate) struct Refusal {
     pub(crate) written: Option<Arc<StaticAnswer>>,
 }
 
-/// An answer that stands in a document.
+/// An answer that stands in a document, or that was kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StaticAnswer {
     status: u16,
@@ -219,6 +220,9 @@ pub(crate) struct StaticAnswer {
     /// Lines of its head, each with its CR LF.
     lines: Vec<u8>,
     body: Vec<u8>,
+    /// What a call of gRPC is told instead, where the document says.
+    grpc_status: Option<u8>,
+    grpc_message: Option<Box<str>>,
 }
 
 impl StaticAnswer {
@@ -239,7 +243,26 @@ impl StaticAnswer {
             lines.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\n");
         }
         let says_when = response.headers.iter().any(|field| field.name.eq_ignore_ascii_case("retry-after"));
-        Self { status: response.status, says_when, lines, body }
+        let call_status = response.grpc_status.as_deref();
+        let number = call_status.and_then(|name| GRPC_STATUSES.iter().position(|known| *known == name));
+        Self {
+            status: response.status,
+            says_when,
+            lines,
+            body,
+            grpc_status: number.and_then(|number| u8::try_from(number).ok()),
+            grpc_message: response.grpc_message.as_deref().map(Into::into),
+        }
+    }
+
+    /// One that came from a service and was kept: lines of its head, each with its CR LF, and its body.
+    pub(crate) fn kept(status: u16, lines: Vec<u8>, body: Vec<u8>) -> Self {
+        Self { status, says_when: false, lines, body, grpc_status: None, grpc_message: None }
+    }
+
+    /// How large it is.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lines.len() + self.body.len()
     }
 }
 
@@ -300,14 +323,17 @@ impl Refusal {
             format!("{}: {}\r\n", Unanswered::FIELD, unanswered.as_str())
         });
         let connection = if close { "connection: close\r\n" } else { "" };
+        let written = self.written.as_ref();
+        let status = written.and_then(|written| written.grpc_status).or(self.grpc_status);
+        let message = written.and_then(|written| written.grpc_message.as_deref()).unwrap_or(&self.message);
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: ");
         out.extend_from_slice(content_type);
         // Writing into memory cannot fail.
         let _ = write!(
             out,
             "\r\ncontent-length: 0\r\ngrpc-status: {}\r\ngrpc-message: {}\r\nx-weir-reason: {}\r\n{}{unanswered}{connection}",
-            self.grpc_status.unwrap_or(GrpcStatus::of(self) as u8),
-            grpc_message(&self.message),
+            status.unwrap_or(GrpcStatus::of(self) as u8),
+            grpc_message(message),
             self.reason.as_str(),
             id_line(request_id),
         );
@@ -331,14 +357,13 @@ impl Refusal {
         more: &[u8],
     ) {
         use std::io::Write;
-        let body = if let Some(written) = &self.written {
-            String::from_utf8_lossy(&written.body).into_owned()
-        } else if self.message.is_empty() {
+        let words = if self.written.is_some() || self.message.is_empty() {
             String::new()
         } else {
             let text = serde_json::Value::from(&*self.message);
             format!("{{\"error\":{text},\"reason\":\"{}\"}}\n", self.reason.as_str())
         };
+        let body = self.written.as_ref().map_or(words.as_bytes(), |written| &written.body);
         let kind =
             if body.is_empty() || self.written.is_some() { "" } else { "content-type: application/json\r\n" };
         // These never have a body, and 204 may not even say so (RFC 9110 section 8.6).
@@ -367,7 +392,7 @@ impl Refusal {
         out.extend_from_slice(more);
         out.extend_from_slice(b"\r\n");
         if !head_only {
-            out.extend_from_slice(body.as_bytes());
+            out.extend_from_slice(body);
         }
     }
 }

@@ -17,6 +17,7 @@ mod inputs;
 mod listener;
 mod load;
 mod mesh;
+mod policies;
 mod ports;
 mod rules;
 mod secure;
@@ -35,7 +36,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use rand::Rng;
-use weir_model::resource::ListenerProtocol;
+use weir_model::resource::{ListenerProtocol, TrafficPolicySpec};
 use weir_model::{Position, ResourceId, ServiceRef};
 
 pub use attach::Overlap;
@@ -49,6 +50,8 @@ pub(crate) use load::Known;
 pub use load::{Load, PROBE_EVERY, SILENT_FOR};
 pub(crate) use mesh::READINGS_MAX;
 pub use mesh::{MeshLookup, MeshService, MeshTable};
+pub(crate) use policies::label;
+pub use policies::{RoutePolicies, RoutePolicy};
 pub use selection::{Origin, Selected};
 pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
@@ -83,6 +86,8 @@ pub struct Snapshot {
     pub limits: Arc<LimitTable>,
     /// What breaks calls off.
     pub breakers: Arc<BreakerTable>,
+    /// What policies say of calls by routes.
+    pub policies: Arc<RoutePolicies>,
     /// What it was compiled from.
     pub inputs: Inputs,
     ports: Ports,
@@ -205,6 +210,9 @@ impl Snapshot {
         if !Arc::ptr_eq(&self.breakers, &before.breakers) {
             self.breakers.take_effect(process_now());
         }
+        if !Arc::ptr_eq(&self.limits, &before.limits) {
+            self.limits.take_effect(&before.limits, process_now());
+        }
         for upstream in &self.upstreams {
             let old = before.upstream_of(&upstream.service);
             if !old.is_some_and(|old| Arc::ptr_eq(old, upstream)) {
@@ -221,6 +229,11 @@ impl Snapshot {
     /// The upstream of a service, if any rule or name leads there.
     pub fn upstream_of(&self, service: &ServiceRef) -> Option<&Arc<Upstream>> {
         self.names.get(service).map(|index| self.upstream(index))
+    }
+
+    /// The policy for a service, if there is one. It looks through all of them.
+    pub(crate) fn policy_of(&self, service: &ServiceRef) -> Option<(&ResourceId, &TrafficPolicySpec)> {
+        policies::of_services(&self.inputs).remove(service)
     }
 
     /// Every rule that requests may meet.

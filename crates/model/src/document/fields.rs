@@ -85,14 +85,7 @@ const STREAM_ROUTE: &[(&str, Treat)] = &[("spec.useDefaultGateways", NotYet)];
 /// Fields of `TrafficPolicy` that proxies do not carry out yet, and names that it has elsewhere. A line goes when what it
 /// names is in force.
 const TRAFFIC_POLICY: &[(&str, Treat)] = &[
-    // Policies for routes.
-    ("spec.targetRefs[].kind", NotYetValue("HTTPRoute")),
-    ("spec.targetRefs[].kind", NotYetValue("GRPCRoute")),
-    // Breakers and their fallbacks.
-    ("spec.breakers[].fallback.cached", NotYet),
-    // Hedging.
-    ("spec.hedge", NotYet),
-    // Callers are not told apart.
+    // Callers are not told apart by balancers.
     ("spec.balance.hash[].type", NotYetValue("caller")),
     // Names that are written elsewhere, or otherwise: these lines stay.
     ("spec.breaker", Elsewhere("breakers")),

@@ -24,6 +24,9 @@ pub(super) const RESPONSE_FIELDS_MAX: usize = 32;
 /// Longest body of an answer that stands in a document, in bytes.
 pub(super) const RESPONSE_BODY_BYTES_MAX: usize = 64 << 10;
 
+/// Longest message for a call of gRPC that stands in a document, in bytes: it goes into a field of a head.
+pub(super) const GRPC_MESSAGE_BYTES_MAX: usize = 1024;
+
 /// Groups of the Gateway API's kinds, and of services.
 const GATEWAY_GROUPS: &[&str] = &["gateway.networking.k8s.io"];
 const SERVICE_GROUPS: &[&str] = &["", "core", "weir.dev"];
@@ -120,33 +123,46 @@ pub(super) fn statuses(path: &str, statuses: &[u16], faults: &mut Faults) {
 /// A list of names of gRPC statuses that are failures.
 pub(super) fn grpc_statuses(path: &str, statuses: &[String], faults: &mut Faults) {
     faults.at_most(path, statuses.len(), STATUSES_MAX);
-    let failures = &GRPC_STATUSES[1..];
     let mut seen = HashSet::new();
     for (index, status) in statuses.iter().take(STATUSES_MAX).enumerate() {
         let path = format!("{path}[{index}]");
-        if status == GRPC_STATUSES[0] {
-            faults.add(path, "`OK` is no failure", "the status of a failure such as `UNAVAILABLE`");
-        } else if !failures.contains(&&**status) {
-            let expected = match nearest(status, failures.iter().copied()) {
-                Some(known) => format!("`{known}`?"),
-                None => "a name such as `UNAVAILABLE` or `RESOURCE_EXHAUSTED`".to_owned(),
-            };
-            faults.add(path, format!("`{}` is no status of gRPC", shortened(status)), expected);
-        } else if !seen.insert(status) {
-            faults.add(path, format!("`{status}` is there twice"), "each status once");
+        grpc_status(&path, status, faults);
+        if !seen.insert(status) {
+            faults.add(path, format!("`{}` is there twice", shortened(status)), "each status once");
         }
+    }
+}
+
+/// The name of a gRPC status that is a failure.
+fn grpc_status(path: &str, status: &str, faults: &mut Faults) {
+    let failures = &GRPC_STATUSES[1..];
+    if status == GRPC_STATUSES[0] {
+        faults.add(path, "`OK` is no failure", "the status of a failure such as `UNAVAILABLE`");
+    } else if !failures.contains(&status) {
+        let expected = match nearest(status, failures.iter().copied()) {
+            Some(known) => format!("`{known}`?"),
+            None => "a name such as `UNAVAILABLE` or `RESOURCE_EXHAUSTED`".to_owned(),
+        };
+        faults.add(path, format!("`{}` is no status of gRPC", shortened(status)), expected);
     }
 }
 
 /// An answer that stands in a document.
 pub(super) fn response(path: &str, response: &StaticResponse, faults: &mut Faults) {
-    let StaticResponse { status, headers, body } = response;
+    let StaticResponse { status, headers, body, grpc_status: call_status, grpc_message } = response;
     faults.within(&format!("{path}.status"), Some(u64::from(*status)), 200..=599);
     let fields = format!("{path}.headers");
     faults.at_most(&fields, headers.len(), RESPONSE_FIELDS_MAX);
     for (index, field) in headers.iter().take(RESPONSE_FIELDS_MAX).enumerate() {
         filters::field_name(&format!("{fields}[{index}].name"), &field.name, faults);
         filters::value(&format!("{fields}[{index}].value"), &field.value, faults);
+    }
+    if let Some(status) = call_status {
+        grpc_status(&format!("{path}.grpcStatus"), status, faults);
+    }
+    if let Some(message) = grpc_message.as_ref().filter(|message| message.len() > GRPC_MESSAGE_BYTES_MAX) {
+        let path = format!("{path}.grpcMessage");
+        faults.add(path, format!("{} bytes long", message.len()), super::at_most(GRPC_MESSAGE_BYTES_MAX));
     }
     let Some(body) = body else { return };
     let path = format!("{path}.body");

@@ -41,6 +41,7 @@ fn traffic_policy_in_full() {
                 status: 200,
                 headers: vec![ResponseField { name: text("content-type"), value: text("application/json") }],
                 body: Some(text("[]")),
+                ..StaticResponse::default()
             }),
             ..Fallback::default()
         }),

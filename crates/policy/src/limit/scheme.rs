@@ -184,8 +184,8 @@ impl Scheme {
         same && self.rates() == other.rates()
     }
 
-    /// What is left of the rate that has least left.
-    pub(super) fn quota(&self, words: &[u64], now: Nanos) -> Quota {
+    /// What is left of each rate, in their order.
+    pub(super) fn quotas(&self, words: &[u64], now: Nanos) -> Vec<Quota> {
         let n = self.rates();
         let quotas = (0..n).map(|at| match self {
             Self::Slots { paces, .. } => paces[at].quota(words[at], now),
@@ -198,7 +198,7 @@ impl Scheme {
                 climb.quota(&paces[at], state, now)
             }
         });
-        quotas.min_by_key(|quota| quota.remaining).unwrap_or_default()
+        quotas.collect()
     }
 
     /// The share of the full rate that is given now, if it is not always the whole.

@@ -1,7 +1,6 @@
 //! A limit as it stands, for `weir explain`.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::core::{Core, Rules, lock};
 use super::gate::GateView;
@@ -27,10 +26,10 @@ pub struct LimitState {
 }
 
 /// The state of one limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyState {
-    /// What is left of the rate that has least left; of a rate only.
-    pub quota: Option<Quota>,
+    /// What is left of each rate, in the order of the document; of rates only.
+    pub quotas: Vec<Quota>,
     /// The share of the full rate that is given now; of one that warms up only.
     pub speed: Option<f64>,
     /// How many are in flight, of how many that may be; of what bounds those only.
@@ -46,11 +45,11 @@ pub struct KeyState {
 impl KeyState {
     /// How much is used, to compare keys by.
     fn used(&self) -> f64 {
-        match (self.quota, self.in_flight) {
-            (Some(quota), _) => 1.0 - f64::from(quota.remaining) / f64::from(quota.limit.max(1)),
-            (None, Some((in_flight, limit))) => f64::from(in_flight) / f64::from(limit.max(1)),
-            (None, None) => 0.0,
-        }
+        let of_rates =
+            self.quotas.iter().map(|quota| 1.0 - f64::from(quota.remaining) / f64::from(quota.limit.max(1)));
+        let of_places =
+            self.in_flight.map(|(in_flight, limit)| f64::from(in_flight) / f64::from(limit.max(1)));
+        of_rates.chain(of_places).fold(0.0, f64::max)
     }
 }
 
@@ -76,7 +75,7 @@ impl Core {
             top: Vec::new(),
         };
         let of_words = |words: &[u64]| KeyState {
-            quota: rules.scheme.as_ref().map(|scheme| scheme.quota(words, now)),
+            quotas: rules.scheme.as_ref().map(|scheme| scheme.quotas(words, now)).unwrap_or_default(),
             speed: rules.scheme.as_ref().and_then(|scheme| scheme.speed(words, now)),
             ..KeyState::default()
         };
@@ -122,11 +121,9 @@ impl fmt::Display for LimitState {
 
 impl fmt::Display for KeyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(quota) = &self.quota {
-            write!(f, "{} left of {} in {:?}", quota.remaining, quota.limit, quota.window)?;
-            if quota.reset > Duration::ZERO {
-                write!(f, ", all in {:?}", quota.reset)?;
-            }
+        for (at, quota) in self.quotas.iter().enumerate() {
+            let also = if at == 0 { "" } else { "; " };
+            write!(f, "{also}{quota}")?;
         }
         if let Some(speed) = self.speed {
             write!(f, ", at {:.0} % of the full rate", speed * 100.0)?;

@@ -177,6 +177,16 @@ pub struct Quota {
     pub reset: Duration,
 }
 
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} left of {} in {:?}", self.remaining, self.limit, self.window)?;
+        if self.reset > Duration::ZERO {
+            write!(f, ", all in {:?}", self.reset)?;
+        }
+        Ok(())
+    }
+}
+
 impl Quota {
     pub(super) const MOST: Self =
         Self { limit: u32::MAX, window: Duration::ZERO, remaining: u32::MAX, reset: Duration::ZERO };

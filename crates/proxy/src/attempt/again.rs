@@ -10,7 +10,7 @@ use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Facts, Failure, Pushback};
 
 use super::exchange::Exchange;
-use super::run::{may_retry, verdict_on_call};
+use super::run::{may_retry, verdict_on_call, verdict_on_status};
 use super::upstream::LocalUpstream;
 use crate::observe::GrpcStatus;
 use crate::runtime::Worker;
@@ -40,8 +40,14 @@ pub(super) struct Retried {
 impl Again<'_> {
     /// For an attempt at an endpoint; none where no response is a reason.
     #[inline]
-    pub(super) fn stage(local: &LocalUpstream, attempts: u32, tried: &Tried, index: usize) -> Option<Stage> {
-        let settings = &local.upstream.settings;
+    pub(super) fn stage(
+        exchange: &Exchange,
+        local: &LocalUpstream,
+        attempts: u32,
+        tried: &Tried,
+        index: usize,
+    ) -> Option<Stage> {
+        let settings = exchange.settings(local);
         let (statuses, calls) = settings.retry_on;
         if statuses.is_empty() && calls == Default::default() || attempts > settings.retries {
             return None;
@@ -59,7 +65,7 @@ impl Again<'_> {
         buf: &[u8],
         worker: &Worker,
     ) -> Option<Retried> {
-        let (failure, verdict, status) = self.failure(head, buf)?;
+        let (failure, verdict, status) = self.failure(exchange, head, buf)?;
         let facts = Facts {
             attempts: self.stage.attempts,
             idempotent: exchange.asked.method.is_idempotent(),
@@ -70,23 +76,23 @@ impl Again<'_> {
             deadline: exchange.deadline().map(Nanos::from_millis),
         };
         let now = Nanos::from_millis(worker.timers.now_ms());
-        let delay = may_retry(self.local, failure, &facts, now, worker)?;
+        let delay = may_retry(self.local, exchange.manner.as_deref(), failure, &facts, now, worker)?;
         Some(Retried { delay, verdict, status })
     }
 
     /// What a response is, if its status is one of those that are asked about.
-    fn failure(&self, head: &ResponseHead, buf: &[u8]) -> Option<(Failure, Verdict, u16)> {
-        let (statuses, calls) = self.local.upstream.settings.retry_on;
+    fn failure(
+        &self,
+        exchange: &Exchange,
+        head: &ResponseHead,
+        buf: &[u8],
+    ) -> Option<(Failure, Verdict, u16)> {
+        let (statuses, calls) = exchange.settings(self.local).retry_on;
         let code = head.status();
         if statuses.contains(code) {
             let said = head.fields().named(buf, b"retry-after").next();
             let failure = Failure::Status { code, pushback: said.and_then(Pushback::from_retry_after) };
-            let verdict = match code {
-                502..=504 => Verdict::GatewayFailure,
-                500.. => Verdict::Failure,
-                _ => Verdict::Success,
-            };
-            return Some((failure, verdict, code));
+            return Some((failure, verdict_on_status(code), code));
         }
         let status = GrpcStatus::of_head(head, buf)?;
         let said = head.fields().value(buf, KnownField::GrpcStatus)?;

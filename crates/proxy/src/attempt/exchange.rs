@@ -12,19 +12,25 @@
 mod call;
 mod download;
 mod gather;
+mod keep;
 mod pace;
 mod pipe;
+mod second;
 mod upload;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use weir_http1::{BodyError, BodyKind, Method, ResponseError, ResponseHead, Version};
+use weir_policy::hedge::Hedger;
 use weir_policy::outlier::Verdict;
 
 use super::again::{Again, Stage};
-use crate::breaker::Permits;
+use super::manner::Manner;
+use super::upstream::LocalUpstream;
+use crate::breaker::{Chain, Permits};
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Copies, Marks, Notes, Target};
 use crate::filter::Applied;
@@ -32,8 +38,11 @@ use crate::limit::Pass;
 use crate::observe::{GrpcStatus, RequestRow};
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
+use crate::snapshot::Settings;
+pub(crate) use keep::Keeping;
 use pace::Pace;
 use pipe::Pipe;
+pub(crate) use second::{Adopted, Look};
 
 /// What is recorded of a request, head and body, to be sent again.
 const RECORDED_BYTES_MAX: usize = 64 * 1024;
@@ -57,6 +66,8 @@ pub(crate) struct Exchange {
     pub(crate) marks: Marks,
     /// What the rule does to it on the way, if anything.
     pub(crate) filtered: Option<Applied>,
+    /// How it is made, where a policy for its route has something to say; else as its service's settings have it.
+    pub(crate) manner: Option<Rc<Manner>>,
     /// What it has of the limits that it is under.
     pub(crate) pass: Pass,
     /// What it has of the breakers of its service, and of those of the endpoint that it is tried at.
@@ -64,6 +75,8 @@ pub(crate) struct Exchange {
     pub(crate) attempt_permits: Permits,
     /// How far it has come, where a response may be a reason to try again.
     pub(super) again: Option<Stage>,
+    /// Its answer as it passes, where it is to be kept for bad times.
+    pub(crate) keeping: Option<Box<Keeping>>,
     /// Who gets copies of it, until they are on their way.
     pub(crate) copies: Option<Box<Copies>>,
     /// The origin of the page that asks, where a filter has something to say to it.
@@ -89,6 +102,8 @@ pub(crate) struct Exchange {
     download: Pipe,
     /// The beginning of a response head.
     partial: Vec<u8>,
+    /// What is in there was read of another copy's answer, and is to be looked at.
+    unread: bool,
     /// The head of this exchange, where it did not come in one piece.
     own_head: Option<Box<ResponseHead>>,
     /// The final response's head as HTTP/2 has it, and how its body is framed, until it is known that nothing is wrong
@@ -108,6 +123,8 @@ pub(crate) struct Exchange {
     pub(crate) kept_to_limit: bool,
     /// Only the end of the client's connection tells where the response ends.
     ends_by_close: bool,
+    /// The upstream broke off after the head of its response.
+    pub(crate) broken_off: bool,
     /// The client was told to go on with its body.
     continued: bool,
     /// The client will send no more.
@@ -169,6 +186,8 @@ pub(crate) struct Link<'a> {
     pub(crate) sidecar: bool,
     /// The upstream is the application behind this sidecar, which has no say in what sidecars tell each other.
     pub(crate) app: bool,
+    /// Another copy of the request is under way, whose answer may be better than a failure.
+    pub(crate) rivalled: bool,
     /// Who says whether a response is a reason to try again, where any is.
     pub(super) again: Option<Again<'a>>,
 }
@@ -184,6 +203,8 @@ pub(crate) enum Ended {
     Failed(UpstreamFault),
     /// It is to be tried again after this time, upon a response of which nothing was passed on.
     Again { delay: Duration, verdict: Verdict, status: u16 },
+    /// It was answered with a failure, of which nothing was passed on, and another copy is under way.
+    Unwanted { verdict: Verdict, status: u16 },
     /// The request is at fault; no response was begun.
     Refused(Refusal),
     /// The client is gone.
@@ -225,10 +246,12 @@ impl Exchange {
             grpc: None,
             marks: Marks::NONE,
             filtered: None,
+            manner: None,
             pass: Pass::default(),
             permits: Permits::default(),
             attempt_permits: Permits::default(),
             again: None,
+            keeping: None,
             copies: None,
             origin: Vec::new(),
             notes: None,
@@ -243,6 +266,7 @@ impl Exchange {
             upload_broken: false,
             download: Pipe::new(&limits.response),
             partial: Vec::new(),
+            unread: false,
             own_head: None,
             translated: None,
             status: 0,
@@ -252,6 +276,7 @@ impl Exchange {
             client_keeps: false,
             upgraded: false,
             ends_by_close: false,
+            broken_off: false,
             kept_to_limit: false,
             continued: false,
             half_closed: false,
@@ -284,10 +309,12 @@ impl Exchange {
             self.spare_notes = self.notes.take();
         }
         self.filtered = None;
+        self.manner = None;
         self.pass.abandon();
         self.permits.abandon();
         self.attempt_permits.abandon();
         self.again = None;
+        self.keeping = None;
         self.copies = None;
         self.asked.upgrade = None;
         self.asked.call = None;
@@ -306,6 +333,9 @@ impl Exchange {
         self.sent = 0;
         self.head_ns = 0;
         self.grpc = None;
+        if let Some(keeping) = &mut self.keeping {
+            keeping.reset();
+        }
         self.upload_broken = false;
         self.sending.stop();
         self.reading.stop();
@@ -313,6 +343,7 @@ impl Exchange {
         if self.partial.capacity() > 0 {
             buffers.give(&mut self.partial);
         }
+        self.unread = false;
         self.own_head = None;
         self.translated = None;
         self.status = 0;
@@ -322,9 +353,30 @@ impl Exchange {
         self.client_keeps = false;
         self.upgraded = false;
         self.ends_by_close = false;
+        self.broken_off = false;
         self.kept_to_limit = false;
         self.ended_here = false;
         self.held_back = false;
+    }
+
+    /// How it is made.
+    #[inline]
+    pub(super) fn settings<'a>(&'a self, local: &'a LocalUpstream) -> &'a Settings {
+        self.manner.as_ref().map_or(&local.upstream.settings, |manner| &manner.settings)
+    }
+
+    /// What makes second copies of it, if anything does.
+    #[inline]
+    pub(super) fn hedger<'a>(&'a self, local: &'a LocalUpstream) -> Option<&'a Rc<RefCell<Hedger>>> {
+        let by_rule = self.manner.as_ref().and_then(|manner| manner.hedger.as_ref());
+        by_rule.or(local.hedger.as_ref())
+    }
+
+    /// The breakers of an endpoint that it may be tried at, if any endpoint has some.
+    #[inline]
+    pub(super) fn breakers_of<'a>(&'a self, local: &'a LocalUpstream, index: usize) -> Option<&'a Chain> {
+        let by_rule = self.manner.as_ref().and_then(|manner| manner.breakers(index));
+        by_rule.or_else(|| local.breakers(index))
     }
 
     /// Whether the request could be sent again as far as its bytes are concerned.
@@ -406,11 +458,22 @@ impl Exchange {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
         self.poll_both(cx, link).map(|ended| match ended {
             // Part of an interim response is with the client: nothing else can follow but the rest of it.
-            Ended::Failed(_) | Ended::Again { .. } | Ended::Refused(_) if self.download.has_pending() => {
+            Ended::Failed(_) if self.download.has_pending() => self.break_off(),
+            Ended::Again { .. } | Ended::Unwanted { .. } | Ended::Refused(_)
+                if self.download.has_pending() =>
+            {
                 Ended::Cut
             }
             ended => ended,
         })
+    }
+
+    /// The upstream has ended the response in the middle, or garbled it.
+    #[cold]
+    fn break_off(&mut self) -> Ended {
+        self.upstream_keeps = false;
+        self.broken_off = true;
+        Ended::Cut
     }
 
     fn poll_both(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {

@@ -120,7 +120,7 @@ pub(crate) async fn reach(
             another_endpoint: local.has_untried(&tried),
             deadline: None,
         };
-        match may_retry(local, Failure::Connect, &facts, now(), worker) {
+        match may_retry(local, None, Failure::Connect, &facts, now(), worker) {
             Some(delay) => pause(delay).await,
             None => return Err(refusal(local, &fault)),
         }

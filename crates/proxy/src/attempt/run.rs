@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use weir_model::resource::Protocol;
@@ -14,7 +15,9 @@ use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 use super::again::Again;
 use super::connect::{ConnectFault, Dial, connect, dial};
 use super::exchange::{Ended, Exchange, Link, UpstreamFault};
+use super::hedge::race;
 use super::load::ask_for_load;
+use super::manner::Manner;
 use super::pool;
 use super::upstream::{Held, InFlight, LocalUpstream, Took};
 use crate::breaker::{CallEnd, Refused};
@@ -24,7 +27,7 @@ use crate::http2::{Channel, NoStream};
 use crate::listen::Role;
 use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal, Unanswered};
-use crate::runtime::{Coarse, Io, Worker};
+use crate::runtime::{Coarse, Io, TimerSlot, Worker};
 
 /// How a request ended.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ pub(crate) enum Outcome {
 }
 
 /// What one attempt came to.
-enum Attempt {
+pub(super) enum Attempt {
     Over(Outcome),
     /// A pooled connection had been closed by the upstream before it saw the request.
     Stale,
@@ -63,10 +66,12 @@ pub(crate) async fn run(
     let worker = conn.worker.clone();
     let now = || Nanos::from_millis(worker.timers.now_ms());
     local.carried.budget.borrow_mut().request(now());
+    if let Some(budget) = exchange.manner.as_ref().and_then(|manner| manner.budget.as_ref()) {
+        budget.borrow_mut().request(now());
+    }
     local.touch(worker.now_s.get());
     exchange.begin_call(&worker);
-    let mut tried = Tried::default();
-    let mut attempts = 0;
+    let mut place = Place::default();
     // After a stale connection only a fresh one tells whether the endpoint is well.
     let mut fresh_at = None;
     // Whether any attempt may have reached the application.
@@ -75,7 +80,7 @@ pub(crate) async fn run(
     loop {
         let picked = match fresh_at {
             Some(index) => Some(index),
-            None => match choose(&worker, exchange, local, &tried, &mut probing) {
+            None => match choose(&worker, exchange, local, &place.tried, &mut probing) {
                 Ok(picked) => picked,
                 Err(refused) => return Outcome::Refused(broken_off(&refused)),
             },
@@ -86,14 +91,15 @@ pub(crate) async fn run(
                 format!("service {} has no endpoint that can take the request", local.upstream.label),
             ));
         };
-        attempts += u32::from(fresh_at.is_none());
+        place.index = index;
+        place.attempts += u32::from(fresh_at.is_none());
+        place.only_fresh = fresh_at.take().is_some();
         if let Some(notes) = &mut exchange.notes {
-            notes.attempts = attempts;
+            notes.attempts = place.attempts;
             notes.endpoint = Some(local.endpoint(index).id.clone());
         }
-        exchange.again = Again::stage(local, attempts, &tried, index);
-        let place = Place { index, only_fresh: fresh_at.take().is_some() };
-        let delay = match attempt(conn, exchange, local, place, &mut probing).await {
+        exchange.again = Again::stage(exchange, local, place.attempts, &place.tried, index);
+        let delay = match attempt(conn, exchange, local, &mut place, &mut probing).await {
             Attempt::Over(outcome) => {
                 exchange.attempt_permits.abandon();
                 return outcome;
@@ -101,18 +107,18 @@ pub(crate) async fn run(
             // It may have been cut off at any point: whether the application saw the request is not known.
             Attempt::Stale => {
                 sent |= !exchange.is_unsent();
-                fresh_at = Some(index);
+                fresh_at = Some(place.index);
                 exchange.reset_attempt(&worker.buffers);
                 continue;
             }
             Attempt::Again(delay) => {
-                tried.add(index);
+                place.tried.add(place.index);
                 sent = true;
                 delay
             }
             Attempt::Failed { failure, mut refusal } => {
                 exchange.attempt_permits.abandon();
-                tried.add(index);
+                place.tried.add(place.index);
                 sent |= !matches!(failure, Failure::Connect | Failure::Refused);
                 refusal.unanswered = match failure {
                     Failure::Connect | Failure::Refused if !sent => Some(Unanswered::Unsent),
@@ -123,15 +129,15 @@ pub(crate) async fn run(
                     | Failure::GrpcStatus { .. } => None,
                 };
                 let facts = Facts {
-                    attempts,
+                    attempts: place.attempts,
                     idempotent: exchange.asked.method.is_idempotent(),
                     unsent: exchange.is_unsent(),
                     replayable: exchange.is_replayable(),
                     response_begun: exchange.was_heard(),
-                    another_endpoint: local.has_untried(&tried),
+                    another_endpoint: local.has_untried(&place.tried),
                     deadline: exchange.deadline().map(Nanos::from_millis),
                 };
-                match may_retry(local, failure, &facts, now(), &worker) {
+                match may_retry(local, exchange.manner.as_deref(), failure, &facts, now(), &worker) {
                     Some(delay) => delay,
                     None => return Outcome::Refused(refusal),
                 }
@@ -170,7 +176,7 @@ fn choose<'a>(
         ask_for_load(worker, local, now);
     }
     match picked {
-        Some(index) if local.breakers(index).is_some() => {
+        Some(index) if exchange.breakers_of(local, index).is_some() => {
             let chosen = unbroken(worker, exchange, local, tried, index)?;
             if chosen != index {
                 *probing = None;
@@ -192,8 +198,8 @@ fn unbroken(
     let now = Nanos(worker.clock.recent());
     let (mut passed, mut broken, mut index) = (*tried, Tried::default(), picked);
     loop {
-        let Some(chain) = local.breakers(index) else { return Ok(index) };
-        exchange.attempt_permits.begin(chain.clone());
+        let Some(chain) = exchange.breakers_of(local, index).cloned() else { return Ok(index) };
+        exchange.attempt_permits.begin(chain);
         let rng = &mut *worker.rng.borrow_mut();
         let Err(refused) = exchange.attempt_permits.admit(now, rng, worker.index()) else { return Ok(index) };
         passed.add(index);
@@ -209,18 +215,30 @@ fn unbroken(
 /// How long to wait before the next attempt; none when there is to be none.
 pub(super) fn may_retry(
     local: &LocalUpstream,
+    manner: Option<&Manner>,
     failure: Failure,
     facts: &Facts,
     now: Nanos,
     worker: &Worker,
 ) -> Option<Duration> {
-    let settings = &local.upstream.settings;
+    let settings = manner.map_or(&local.upstream.settings, |manner| &manner.settings);
     let (backoff_base, backoff_max) = settings.backoff;
     let (statuses, grpc_statuses) = settings.retry_on;
     let retries = settings.retries;
     let policy = RetryPolicy { retries, backoff_base, backoff_max, statuses, grpc_statuses };
-    let mut budget = local.carried.budget.borrow_mut();
-    match decide(&policy, failure, facts, &mut budget, now, &mut *worker.rng.borrow_mut()) {
+    let mut of_service = local.carried.budget.borrow_mut();
+    let of_route = manner.and_then(|manner| manner.budget.as_ref());
+    let mut of_route = of_route.map(|budget| budget.borrow_mut());
+    let rng = &mut *worker.rng.borrow_mut();
+    // Where there are two budgets both must have room for it.
+    let decision = match &mut of_route {
+        Some(of_route) => match decide(&policy, failure, facts, of_route, now, rng) {
+            Decision::Retry { .. } if !of_service.try_retry(now) => Decision::GiveUp(GiveUp::Budget),
+            decision => decision,
+        },
+        None => decide(&policy, failure, facts, &mut of_service, now, rng),
+    };
+    match decision {
         Decision::Retry { delay } => Some(delay),
         Decision::GiveUp(why) => {
             if why == GiveUp::Budget {
@@ -237,55 +255,50 @@ pub(super) async fn pause(delay: Duration) {
     }
 }
 
-/// Where an attempt is made.
-#[derive(Clone, Copy)]
-struct Place {
+/// Where an attempt is made, and what was tried before.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
     /// The endpoint.
-    index: usize,
+    pub(super) index: usize,
     /// Only on a connection of its own.
     only_fresh: bool,
+    /// How many attempts there were, with this one.
+    pub(super) attempts: u32,
+    pub(super) tried: Tried,
+}
+
+/// A copy of a request under way at an endpoint.
+pub(super) struct Leg<'a> {
+    pub(super) index: usize,
+    pub(super) io: Io,
+    pub(super) in_flight: InFlight<'a>,
+    /// How long the connection had idled.
+    pub(super) idle_ms: u32,
 }
 
 /// The idle time of a connection that was just opened.
-const FRESH: u32 = u32::MAX;
+pub(super) const FRESH: u32 = u32::MAX;
 
-async fn attempt(
+async fn attempt<'a>(
     conn: &mut Connection,
     exchange: &mut Exchange,
-    local: &LocalUpstream,
-    Place { index, only_fresh }: Place,
-    probing: &mut Option<Probing<'_>>,
+    local: &'a LocalUpstream,
+    place: &mut Place,
+    probing: &mut Option<Probing<'a>>,
 ) -> Attempt {
-    let endpoint = local.endpoint(index);
-    let settings = &local.upstream.settings;
+    let index = place.index;
     let in_flight = InFlight::begin(local, index);
     exchange.attempt_ns = conn.worker.clock.recent();
-    // Whoever is told who its client is must not be given another's requests on the same connection.
-    let shared = settings.proxy_protocol.is_none();
-    let pooled = if local.upstream.is_http2() && shared {
-        let grpc = local.upstream.protocol() == Protocol::Grpc;
-        local.pool(index).http2.stream(&conn.worker, grpc, settings.room()).map(|stream| (stream, 0))
-    } else if only_fresh || !shared {
-        None
-    } else {
-        local.pool(index).take(conn.worker.pool_time(), settings.idle_max, &endpoint.state)
-    };
-    // An HTTP/2 connection is watched while it is idle: that a stream of it ends is no sign of age.
-    let idle_ms = match &pooled {
-        Some((_, idle_ms)) if !local.upstream.is_http2() => u32::try_from(*idle_ms).unwrap_or(FRESH - 1),
-        _ => FRESH,
-    };
-    let mut upstream = match pooled {
-        Some((upstream, _)) => upstream,
+    let (io, idle_ms) = match pooled(conn, local, index, place.only_fresh) {
+        Some(pooled) => pooled,
         // Rare, so the future's size is kept out of the connection's own.
         None => match Box::pin(open(conn, exchange, local, index)).await {
-            Ok(upstream) if conn.is_loop(&upstream, endpoint.addr) => {
-                let message = format!("service {} leads back to this very listener", local.upstream.label);
-                return Attempt::Over(Outcome::Refused(Refusal::new(Reason::Loop, message)));
+            Ok(upstream) if conn.is_loop(&upstream, local.endpoint(index).addr) => {
+                return Attempt::Over(Outcome::Refused(leads_here(local)));
             }
             Ok(upstream) => {
                 local.counters.connects.add(1);
-                upstream
+                (upstream, FRESH)
             }
             Err((failed, is_theirs)) => {
                 if is_theirs {
@@ -304,76 +317,162 @@ async fn attempt(
     };
     exchange.restate_timeout(&conn.worker);
     conn.timer.arm(exchange.asked.standstill_max);
-    let ended = poll_fn(|cx| {
-        let mut link = Link {
-            closing: conn.is_closing(),
-            worker: &conn.worker,
-            client: &mut conn.client,
-            carry: &mut conn.carry,
-            timer: &conn.timer,
-            upstream: &mut upstream,
-            sidecar: endpoint.inbound,
-            app: conn.listener.role == Role::Inbound,
-            again: exchange.again.map(|stage| Again { local, stage }),
-        };
-        let polled = exchange.poll(cx, &mut link);
-        if exchange.copies.is_some() && exchange.is_request_read() {
-            conn.send_copies(exchange);
+    let mut leg = Leg { index, io, in_flight, idle_ms };
+    let ended = match exchange.hedger(local) {
+        // Who makes copies for those that only look on makes no copies of them.
+        Some(hedger) if !matches!(conn.client, Io::Nobody(_)) => {
+            let hedger = hedger.clone();
+            let racing = race(conn, exchange, local, &hedger, &mut leg, place, probing);
+            // Where it is asked for only, so the future's size is kept out of the connection's own.
+            match Box::pin(racing).await {
+                Ok(ended) => ended,
+                Err(failed) => return failed,
+            }
         }
-        polled
-    })
-    .await;
+        _ => poll_fn(|cx| step(conn, exchange, local, &mut leg, false, cx)).await,
+    };
+    over(conn, exchange, local, leg, probing, ended)
+}
+
+/// A connection to an endpoint that is there already, and for how long it had idled.
+pub(super) fn pooled(
+    conn: &Connection,
+    local: &LocalUpstream,
+    index: usize,
+    only_fresh: bool,
+) -> Option<(Io, u32)> {
+    let settings = &local.upstream.settings;
+    if local.upstream.is_http2() && is_shared(local) {
+        let grpc = local.upstream.protocol() == Protocol::Grpc;
+        // An HTTP/2 connection is watched while it is idle: that a stream of it ends is no sign of age.
+        return local.pool(index).http2.stream(&conn.worker, grpc, settings.room()).map(|io| (io, FRESH));
+    }
+    if only_fresh || !is_shared(local) {
+        return None;
+    }
+    let state = &local.endpoint(index).state;
+    let (io, idle_ms) = local.pool(index).take(conn.worker.pool_time(), settings.idle_max, state)?;
+    Some((io, u32::try_from(idle_ms).unwrap_or(FRESH - 1)))
+}
+
+/// Whether connections are for requests of any client: whoever is told who its client is must not be given another's.
+fn is_shared(local: &LocalUpstream) -> bool {
+    local.upstream.settings.proxy_protocol.is_none()
+}
+
+/// Lets an exchange go on. `rivalled` says that another copy of it is under way.
+#[inline]
+pub(super) fn step(
+    conn: &mut Connection,
+    exchange: &mut Exchange,
+    local: &LocalUpstream,
+    leg: &mut Leg<'_>,
+    rivalled: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Ended> {
+    let mut link = Link {
+        closing: conn.is_closing(),
+        worker: &conn.worker,
+        client: &mut conn.client,
+        carry: &mut conn.carry,
+        timer: &conn.timer,
+        upstream: &mut leg.io,
+        sidecar: local.endpoint(leg.index).inbound,
+        app: conn.listener.role == Role::Inbound,
+        rivalled,
+        again: exchange.again.map(|stage| Again { local, stage }),
+    };
+    let polled = exchange.poll(cx, &mut link);
+    if exchange.copies.is_some() && exchange.is_request_read() {
+        conn.send_copies(exchange);
+    }
+    polled
+}
+
+/// Takes note of how an attempt ended.
+fn over(
+    conn: &Connection,
+    exchange: &mut Exchange,
+    local: &LocalUpstream,
+    leg: Leg<'_>,
+    probing: &mut Option<Probing<'_>>,
+    ended: Ended,
+) -> Attempt {
+    let index = leg.index;
+    let state = &local.endpoint(index).state;
     match ended {
         Ended::Complete => {
-            endpoint.state.mark_succeeded();
-            local.heard(index, verdict(exchange), took(exchange, conn, in_flight.others), probing, now(conn));
+            state.mark_succeeded();
+            let took = took(exchange, conn, leg.in_flight.others);
+            local.heard(index, verdict(exchange), took, probing, now(conn));
             if !exchange.attempt_permits.is_idle() {
                 let end = CallEnd::Status(status_like(exchange));
                 exchange.attempt_permits.finish(end, exchange.head_ns, now(conn));
             }
             if let Some(timeout_s) = exchange.upstream_idle_s() {
-                endpoint.state.idle_said(timeout_s, conn.worker.now_s.get());
+                state.idle_said(timeout_s, conn.worker.now_s.get());
             }
-            if shared && exchange.upstream_reusable() {
-                local.pool(index).put(upstream, conn.worker.timers.now_ms());
+            if is_shared(local) && exchange.upstream_reusable() {
+                local.pool(index).put(leg.io, conn.worker.timers.now_ms());
             }
             Attempt::Over(Outcome::Complete)
         }
         Ended::Upgraded => {
-            endpoint.state.mark_succeeded();
-            local.heard(index, Verdict::Success, took(exchange, conn, in_flight.others), probing, now(conn));
-            Attempt::Over(Outcome::Tunnel(upstream, in_flight.hold()))
+            state.mark_succeeded();
+            let took = took(exchange, conn, leg.in_flight.others);
+            local.heard(index, Verdict::Success, took, probing, now(conn));
+            Attempt::Over(Outcome::Tunnel(leg.io, leg.in_flight.hold()))
         }
-        Ended::Failed(fault) => {
-            // That an idle connection was closed says nothing about the endpoint, but how long it keeps them.
-            let reset = matches!(fault, UpstreamFault::Reset);
-            let idled_out = reset && idle_ms != FRESH && !exchange.was_heard();
-            if idled_out {
-                pool::closed(&endpoint.state, u64::from(idle_ms), conn.worker.pool_time());
-            }
-            if reset && idle_ms != FRESH && may_be_stale(exchange) {
-                return Attempt::Stale;
-            }
-            if let Some(verdict) = verdict_on(&fault).filter(|_| !idled_out) {
-                local.heard(index, verdict, took(exchange, conn, in_flight.others), probing, now(conn));
-                exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
-            }
-            exchange_failed(local, index, &fault, idled_out)
-        }
+        Ended::Failed(fault) => failed(conn, exchange, local, &leg, probing, &fault),
         Ended::Again { delay, verdict, status } => {
-            endpoint.state.mark_succeeded();
-            local.heard(index, verdict, took(exchange, conn, in_flight.others), probing, now(conn));
+            state.mark_succeeded();
+            let took = took(exchange, conn, leg.in_flight.others);
+            local.heard(index, verdict, took, probing, now(conn));
             exchange.attempt_permits.finish(CallEnd::Status(status), 0, now(conn));
             Attempt::Again(delay)
         }
         Ended::Refused(refusal) => Attempt::Over(Outcome::Refused(refusal)),
         Ended::ClientGone => Attempt::Over(Outcome::ClientGone),
-        Ended::Spoilt => Attempt::Over(Outcome::Cut),
+        // An answer is unwanted only while another copy is under way, and that one would have gone on.
+        Ended::Spoilt | Ended::Unwanted { .. } => Attempt::Over(Outcome::Cut),
         Ended::Cut => {
             local.counters.resets.add(1);
+            if exchange.broken_off {
+                state.mark_failed();
+                let took = took(exchange, conn, leg.in_flight.others);
+                local.heard(index, Verdict::GatewayFailure, took, probing, now(conn));
+                exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
+            }
             Attempt::Over(Outcome::Cut)
         }
     }
+}
+
+/// Takes note of an attempt that failed before anything of a final response was passed on.
+pub(super) fn failed(
+    conn: &Connection,
+    exchange: &mut Exchange,
+    local: &LocalUpstream,
+    leg: &Leg<'_>,
+    probing: &mut Option<Probing<'_>>,
+    fault: &UpstreamFault,
+) -> Attempt {
+    // That an idle connection was closed says nothing about the endpoint, but how long it keeps them.
+    let reset = matches!(fault, UpstreamFault::Reset);
+    let idled_out = reset && leg.idle_ms != FRESH && !exchange.was_heard();
+    if idled_out {
+        let state = &local.endpoint(leg.index).state;
+        pool::closed(state, u64::from(leg.idle_ms), conn.worker.pool_time());
+    }
+    if reset && leg.idle_ms != FRESH && may_be_stale(exchange) {
+        return Attempt::Stale;
+    }
+    if let Some(verdict) = verdict_on(fault).filter(|_| !idled_out) {
+        let took = took(exchange, conn, leg.in_flight.others);
+        local.heard(leg.index, verdict, took, probing, now(conn));
+        exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
+    }
+    exchange_failed(local, leg.index, fault, idled_out)
 }
 
 /// Opens a connection, within what the endpoint and the request are given. If there is none, also whether that is the
@@ -388,14 +487,7 @@ async fn open(
     let usual = conn.worker.timers.after(local.upstream.settings.connect_timeout);
     let settings = &local.upstream.settings;
     let header = settings.proxy_header_for(|| conn.addresses());
-    let opening = async {
-        if local.upstream.is_http2() {
-            open_stream(conn, local, index, header, usual.min(limit)).await
-        } else {
-            let dial = Dial::to(&conn.worker, &local.upstream, local.endpoint(index), header)?;
-            connect(dial, usual.min(limit), &conn.timer).await
-        }
-    };
+    let opening = opened(&conn.worker, local, index, header, usual.min(limit), &conn.timer);
     let opened = tokio::select! {
         biased;
         opened = opening => opened,
@@ -416,12 +508,12 @@ async fn open(
     }
 }
 
-fn now(conn: &Connection) -> Nanos {
+pub(super) fn now(conn: &Connection) -> Nanos {
     Nanos(conn.worker.clock.recent())
 }
 
 /// What an attempt took, at an endpoint with so many others in flight.
-fn took(exchange: &Exchange, conn: &Connection, others: u32) -> Took {
+pub(super) fn took(exchange: &Exchange, conn: &Connection, others: u32) -> Took {
     let end = if exchange.head_ns > 0 { exchange.head_ns } else { conn.worker.clock.now() };
     Took { time: Duration::from_nanos(end.saturating_sub(exchange.attempt_ns)), others }
 }
@@ -431,10 +523,17 @@ fn verdict(exchange: &Exchange) -> Verdict {
     if exchange.kept_to_limit {
         return Verdict::Success;
     }
-    match exchange.status {
+    match verdict_on_status(exchange.status) {
+        Verdict::Success => exchange.grpc_status().map_or(Verdict::Success, verdict_on_call),
+        verdict => verdict,
+    }
+}
+
+pub(super) const fn verdict_on_status(status: u16) -> Verdict {
+    match status {
         502..=504 => Verdict::GatewayFailure,
         500.. => Verdict::Failure,
-        _ => exchange.grpc_status().map_or(Verdict::Success, verdict_on_call),
+        _ => Verdict::Success,
     }
 }
 
@@ -460,29 +559,34 @@ const fn verdict_on(fault: &UpstreamFault) -> Option<Verdict> {
 }
 
 /// Waits until the client is gone. One that only says that it will send no more is given the usual time.
-async fn client_gone(conn: &Connection) {
+pub(super) async fn client_gone(conn: &Connection) {
     if poll_fn(|cx| conn.client.poll_end(cx)).await.is_ok() {
         let grace = conn.worker.config().timeouts.half_close_grace;
         tokio::time::sleep(grace).await;
     }
 }
 
-/// The same for a stream of an HTTP/2 connection, which is opened where none has room.
-async fn open_stream(
-    conn: &Connection,
+/// A new connection, or a stream of one that is opened where none has room.
+pub(super) async fn opened(
+    worker: &Rc<Worker>,
     local: &LocalUpstream,
     index: usize,
     header: Option<Vec<u8>>,
     deadline: Coarse,
+    timer: &TimerSlot,
 ) -> Result<Io, ConnectFault> {
+    if !local.upstream.is_http2() {
+        let dial = Dial::to(worker, &local.upstream, local.endpoint(index), header)?;
+        return connect(dial, deadline, timer).await;
+    }
     let room = local.upstream.settings.room();
     // A connection that begins with this client's addresses is for its request alone.
     let own = header.as_ref().map(|_| Channel::default());
     let channel = own.as_ref().unwrap_or(&local.pool(index).http2);
-    let to = Dial::to(&conn.worker, &local.upstream, local.endpoint(index), header)?;
+    let to = Dial::to(worker, &local.upstream, local.endpoint(index), header)?;
     let dial = || dial(to.clone());
     let grpc = local.upstream.protocol() == Protocol::Grpc;
-    let opened = channel.open(&conn.worker, grpc, dial, room, deadline, &conn.timer).await;
+    let opened = channel.open(worker, grpc, dial, room, deadline, timer).await;
     opened.map_err(|why| match why {
         NoStream::Failed(fault) if fault.kind() == io::ErrorKind::TimedOut => ConnectFault::TimedOut,
         NoStream::Failed(fault) => ConnectFault::of(fault),
@@ -497,7 +601,7 @@ fn may_be_stale(exchange: &Exchange) -> bool {
     exchange.is_replayable() && (exchange.is_unsent() || exchange.asked.method.is_idempotent())
 }
 
-fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> Attempt {
+pub(super) fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> Attempt {
     local.counters.connect_failures.add(1);
     if !fault.is_our_own() {
         local.endpoint(index).state.mark_failed();
@@ -523,6 +627,12 @@ fn connect_failed(local: &LocalUpstream, index: usize, fault: &ConnectFault) -> 
         }
     };
     Attempt::Failed { failure: Failure::Connect, refusal }
+}
+
+/// The answer where a service is this proxy itself.
+pub(super) fn leads_here(local: &LocalUpstream) -> Refusal {
+    let message = format!("service {} leads back to this very listener", local.upstream.label);
+    Refusal::new(Reason::Loop, message)
 }
 
 fn out_of_time(local: &LocalUpstream) -> Refusal {

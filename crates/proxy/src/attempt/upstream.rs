@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::Rng;
 use weir_policy::Nanos;
 use weir_policy::balance::{Balancer, Policy, Query, Tried};
+use weir_policy::hedge::{HedgeConfig, Hedger};
 use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Budget, BudgetConfig};
 
@@ -26,6 +27,8 @@ pub(crate) struct LocalUpstream {
     /// By the endpoint's index; empty where no endpoint has any.
     breakers: Box<[Chain]>,
     pub(crate) carried: Rc<Carried>,
+    /// What makes second copies of requests, where the service's policy asks for it.
+    pub(super) hedger: Option<Rc<RefCell<Hedger>>>,
     pub(crate) counters: Arc<ServiceCounters>,
 }
 
@@ -36,6 +39,7 @@ pub(crate) struct Carried {
     pub(crate) budget: RefCell<Budget>,
     /// What the budget was made from.
     budget_of: Cell<BudgetConfig>,
+    hedger: RefCell<Option<Rc<RefCell<Hedger>>>>,
     workers: usize,
     touched_s: Cell<u32>,
 }
@@ -82,6 +86,7 @@ impl Carried {
             balanced: RefCell::default(),
             budget: RefCell::new(Budget::new(BudgetConfig::default().divided_by(workers))),
             budget_of: Cell::new(BudgetConfig::default()),
+            hedger: RefCell::default(),
             workers,
             touched_s: Cell::new(0),
         })
@@ -92,6 +97,17 @@ impl Carried {
         if self.budget_of.replace(budget) != budget {
             *self.budget.borrow_mut() = Budget::new(budget.divided_by(self.workers));
         }
+    }
+
+    /// What makes second copies; what it knows of latencies stays while there is one.
+    fn hedger(&self, config: Option<HedgeConfig>) -> Option<Rc<RefCell<Hedger>>> {
+        let mut latest = self.hedger.borrow_mut();
+        match (config, &*latest) {
+            (None, _) => *latest = None,
+            (Some(config), Some(hedger)) => hedger.borrow_mut().reconfigure(config),
+            (Some(config), None) => *latest = Some(Rc::new(RefCell::new(Hedger::new(config)))),
+        }
+        latest.clone()
     }
 
     /// The balancer for an upstream: the one there is if it fits, else a new one that knows what it knew.
@@ -121,7 +137,8 @@ impl LocalUpstream {
         debug_assert_eq!(pools.len(), upstream.endpoints.len());
         let balanced = carried.balanced(&upstream, rng);
         carried.keep_to(upstream.settings.budget);
-        Rc::new(Self { upstream, pools, balanced, breakers, carried, counters })
+        let hedger = carried.hedger(upstream.settings.hedge);
+        Rc::new(Self { upstream, pools, balanced, breakers, carried, hedger, counters })
     }
 
     /// The endpoint for the next attempt; none when there is none that may be chosen. `hash` is the request's, where it has

@@ -9,6 +9,7 @@ use weir_model::{ResourceId, ServiceRef};
 use weir_policy::Nanos;
 use weir_policy::breaker::{BreakerConfig, BreakerState, Phase, SharedBreaker, Transition};
 
+use super::cached::Cached;
 use crate::respond::StaticAnswer;
 
 /// Most machines of one breaker, for rules or instances. What comes beyond is not broken off.
@@ -42,6 +43,8 @@ pub enum Instead {
     Answer(Answer),
     /// It goes to another service.
     Service(ServiceRef),
+    /// An earlier answer to the same request, or 503 where there is none.
+    Cached(Cached),
 }
 
 /// An answer that stands in a document.
@@ -49,8 +52,11 @@ pub enum Instead {
 pub struct Answer(pub(crate) Arc<StaticAnswer>);
 
 impl Instead {
-    fn of(spec: &Spec, namespace: &str) -> Self {
+    fn of(spec: &Spec, namespace: &str, previous: Option<&Self>) -> Self {
         let fallback = spec.fallback.as_ref();
+        if let Some(cached) = fallback.and_then(|fallback| fallback.cached.as_ref()) {
+            return Self::Cached(Cached::new(cached, previous.and_then(Self::cached)));
+        }
         if let Some(response) = fallback.and_then(|fallback| fallback.response.as_ref()) {
             return Self::Answer(Answer(Arc::new(StaticAnswer::new(response))));
         }
@@ -60,6 +66,14 @@ impl Instead {
                 Self::Service(ServiceRef::new(namespace, &*service.name))
             }
             None => Self::Refusal,
+        }
+    }
+
+    /// What keeps earlier answers, if anything does.
+    pub fn cached(&self) -> Option<&Cached> {
+        match self {
+            Self::Cached(cached) => Some(cached),
+            Self::Refusal | Self::Answer(_) | Self::Service(_) => None,
         }
     }
 }
@@ -89,7 +103,7 @@ impl Breaker {
             target,
             level: spec.level,
             config: BreakerConfig::from_spec(spec),
-            instead: Instead::of(spec, &id.namespace),
+            instead: Instead::of(spec, &id.namespace, previous.map(|old| &old.instead)),
             brakes: previous.map(|old| old.brakes.clone()).unwrap_or_default(),
         }
     }

@@ -8,6 +8,7 @@ use weir_policy::Nanos;
 use weir_policy::breaker::{Admission, CallOutcome, Ended, Permit, Refusal};
 
 use super::brake::Breaker;
+use super::cached::Cached;
 use super::table::Chain;
 use crate::observe::process_now;
 
@@ -40,6 +41,13 @@ impl Permits {
     #[inline]
     pub(crate) const fn is_idle(&self) -> bool {
         self.chain.is_none()
+    }
+
+    /// What keeps answers to the call for bad times.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = &Cached> {
+        let links = self.chain.iter().flat_map(|chain| chain.iter());
+        // What is in shadow changes no answer.
+        links.filter(|link| !link.breaker.config.shadow).filter_map(|link| link.breaker.instead.cached())
     }
 
     /// Asks all breakers. If one refuses, the others have their permits back.

@@ -5,14 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_model::resource::traffic_policy::BreakerLevel;
+use weir_model::validate::traffic_policy::BREAKERS_MAX;
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 use weir_policy::Nanos;
 
 use super::brake::{Brake, Breaker};
-use crate::snapshot::Inputs;
-
-/// Most breakers of one call.
-const BREAKERS_PER_CALL_MAX: usize = 16;
+use crate::route::Rule;
+use crate::snapshot::{Inputs, label};
 
 /// A breaker, and the machine of it that a call has to do with.
 #[derive(Clone, Debug)]
@@ -29,12 +28,19 @@ pub type Chain = Rc<[Link]>;
 /// The breakers of a snapshot, by what they are for.
 #[derive(Debug, Default)]
 pub struct BreakerTable {
-    by_target: HashMap<ResourceId, Vec<Arc<Breaker>>>,
+    by_target: HashMap<ResourceId, Vec<Part>>,
     all: Vec<Arc<Breaker>>,
 }
 
+/// The breakers of a target, or of a part of it.
+#[derive(Debug)]
+struct Part {
+    section: Option<Box<str>>,
+    breakers: Vec<Arc<Breaker>>,
+}
+
 impl BreakerTable {
-    /// The breakers of some documents, going on from what they were before. Of several policies for one service the first
+    /// The breakers of some documents, going on from what they were before. Of several policies for one target the first
     /// by name counts.
     pub(crate) fn compile(inputs: &Inputs, previous: Option<&Self>) -> Self {
         let before: HashMap<(&ResourceId, usize, &str), &Arc<Breaker>> = previous
@@ -45,13 +51,14 @@ impl BreakerTable {
         let mut table = Self::default();
         for (id, resource) in inputs.resources.iter() {
             let Spec::TrafficPolicy(policy) = &resource.spec else { continue };
-            let targets = resource.spec.targets().into_iter().filter(|one| one.kind == Some(Kind::Service));
-            for target_id in targets.filter_map(|target| target.id(&id.namespace)) {
-                if table.by_target.contains_key(&target_id) {
+            for target in resource.spec.targets() {
+                let Some(target_id) = target.id(&id.namespace) else { continue };
+                let parts = table.by_target.entry(target_id.clone()).or_default();
+                if parts.iter().any(|part| part.section.as_deref() == target.section) {
                     continue;
                 }
-                let label: Arc<str> = target_id.to_string().into();
-                let breakers = policy.breakers.iter().take(BREAKERS_PER_CALL_MAX).enumerate();
+                let label = label(&target_id, target.section);
+                let breakers = policy.breakers.iter().take(BREAKERS_MAX).enumerate();
                 let breakers = breakers.map(|(index, spec)| {
                     let old = before.get(&(id, index, &*label)).map(|old| &***old);
                     let old = old.filter(|old| old.level == spec.level);
@@ -59,7 +66,7 @@ impl BreakerTable {
                 });
                 let breakers: Vec<Arc<Breaker>> = breakers.collect();
                 table.all.extend(breakers.iter().cloned());
-                table.by_target.insert(target_id, breakers);
+                parts.push(Part { section: target.section.map(Into::into), breakers });
             }
         }
         table
@@ -81,35 +88,74 @@ impl BreakerTable {
         &self.all
     }
 
-    fn of(&self, service: &ServiceRef) -> &[Arc<Breaker>] {
+    fn of(&self, service: &ServiceRef) -> impl Iterator<Item = &Arc<Breaker>> {
         let id = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
-        self.by_target.get(&id).map_or(&[], |breakers| breakers)
+        self.by_target.get(&id).into_iter().flatten().flat_map(|part| &part.breakers)
     }
 
-    /// The breakers of calls to a service by a rule: all but those of instances.
-    pub(crate) fn chain(&self, rule: &str, service: &ServiceRef, workers: usize) -> Chain {
-        let links = self.of(service).iter().filter_map(|breaker| {
-            let part = match breaker.level {
-                BreakerLevel::Service => "",
-                BreakerLevel::Route => rule,
-                BreakerLevel::Instance => return None,
-            };
-            Some(Link { breaker: breaker.clone(), brake: breaker.brake(part, workers)? })
-        });
-        links.collect()
+    /// Those that the rule has itself, then those of its route.
+    fn by(&self, rule: &Rule) -> impl Iterator<Item = &Arc<Breaker>> {
+        // The direct way to a service is no route, and the service's own are asked anyway.
+        let parts = self.by_target.get(&rule.route).filter(|_| rule.route.kind.is_route());
+        let parts =
+            move |own: bool| parts.into_iter().flatten().filter(move |part| part.section.is_some() == own);
+        let own = parts(true).filter(|part| part.section == rule.name);
+        own.chain(parts(false)).flat_map(|part| &part.breakers)
+    }
+
+    /// The breakers of calls to a service by a rule, all but those of instances: first the rule's own, then its route's, then
+    /// the service's.
+    pub(crate) fn chain(&self, rule: &Rule, service: &ServiceRef, workers: usize) -> Chain {
+        let all = self.by(rule).chain(self.of(service));
+        all.filter_map(|breaker| of_call(breaker, &rule.label, workers)).collect()
+    }
+
+    /// Those of the service alone, for calls that come to it because another service's breakers refused them.
+    pub(crate) fn chain_of_service(&self, rule: &str, service: &ServiceRef, workers: usize) -> Chain {
+        self.of(service).filter_map(|breaker| of_call(breaker, rule, workers)).collect()
     }
 
     /// Whether instances of a service have breakers.
     pub(crate) fn has_instances(&self, service: &ServiceRef) -> bool {
-        self.of(service).iter().any(|breaker| breaker.level == BreakerLevel::Instance)
+        self.of(service).any(|breaker| breaker.level == BreakerLevel::Instance)
+    }
+
+    /// Whether instances have breakers for calls by a rule.
+    pub(crate) fn has_instances_by(&self, rule: &Rule) -> bool {
+        self.by(rule).any(|breaker| breaker.level == BreakerLevel::Instance)
     }
 
     /// The breakers of an instance.
     pub(crate) fn of_instance(&self, service: &ServiceRef, endpoint: &str, workers: usize) -> Chain {
-        let own = self.of(service).iter().filter(|breaker| breaker.level == BreakerLevel::Instance);
-        let links = own.filter_map(|breaker| {
-            Some(Link { breaker: breaker.clone(), brake: breaker.brake(endpoint, workers)? })
-        });
-        links.collect()
+        self.of_instance_by(None, service, endpoint, workers)
     }
+
+    /// The same for calls by a rule: first the rule's own, then its route's, then the service's.
+    pub(crate) fn of_instance_by(
+        &self,
+        rule: Option<&Rule>,
+        service: &ServiceRef,
+        endpoint: &str,
+        workers: usize,
+    ) -> Chain {
+        // A route may lead to several services, whose endpoints may have the same id.
+        let of_routes = format!("{service}/{endpoint}");
+        let by_rule = rule.into_iter().flat_map(|rule| self.by(rule)).map(|breaker| (breaker, &*of_routes));
+        let all = by_rule.chain(self.of(service).map(|breaker| (breaker, endpoint)));
+        let own = all.filter(|(breaker, _)| breaker.level == BreakerLevel::Instance);
+        own.filter_map(|(breaker, part)| {
+            Some(Link { breaker: breaker.clone(), brake: breaker.brake(part, workers)? })
+        })
+        .collect()
+    }
+}
+
+/// The machine of a breaker for a call by a rule, unless it is for instances.
+fn of_call(breaker: &Arc<Breaker>, rule: &str, workers: usize) -> Option<Link> {
+    let part = match breaker.level {
+        BreakerLevel::Service => "",
+        BreakerLevel::Route => rule,
+        BreakerLevel::Instance => return None,
+    };
+    Some(Link { breaker: breaker.clone(), brake: breaker.brake(part, workers)? })
 }

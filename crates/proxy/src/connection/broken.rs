@@ -38,11 +38,15 @@ impl Connection {
     /// Asks the breakers of a call. Gives the answer, if it is refused; it may go to another service instead.
     #[inline(never)]
     pub(super) fn ask_breakers(&self, exchange: &mut Exchange) -> Option<Refusal> {
-        let refused = self.admit(exchange).err()?;
+        let Err(refused) = self.admit(exchange) else {
+            self.take_keeping(exchange);
+            return None;
+        };
         match &refused.breaker.instead {
             Instead::Refusal => Some(refusal(&refused)),
             Instead::Answer(answer) => Some(refusal(&refused).written_as(Some(&answer.0))),
             Instead::Service(service) => self.send_to(service, exchange, &refused),
+            Instead::Cached(cached) => Some(self.kept_by(cached, exchange, refusal(&refused))),
         }
     }
 
@@ -64,7 +68,9 @@ impl Connection {
         exchange.row = Some(self.worker.make_row(route.as_ref(), &upstream.label));
         let rule = route.as_deref().unwrap_or_default();
         let workers = self.worker.config().worker_count();
-        exchange.permits.begin(view.snapshot.breakers.chain(rule, &upstream.service, workers));
+        // Its route's policies are for the service that it was to go to.
+        exchange.manner = None;
+        exchange.permits.begin(view.snapshot.breakers.chain_of_service(rule, &upstream.service, workers));
         if let Err(again) = self.admit(exchange) {
             return Some(refusal(&again));
         }
@@ -93,17 +99,26 @@ pub(crate) fn refusal(refused: &Refused) -> Refusal {
 pub(super) fn call_end(exchange: &Exchange, end: End) -> CallEnd {
     match end {
         End::Own(own) => match own.reason {
-            Reason::ConnectFailed
-            | Reason::UpstreamReset
-            | Reason::UpstreamMalformed
-            | Reason::UpstreamTls
-            | Reason::Timeout => CallEnd::Failure,
+            reason if is_failure(reason) => CallEnd::Failure,
             _ => CallEnd::Unknown,
         },
         End::Forwarded => CallEnd::Status(status_like(exchange)),
+        End::Cut if exchange.broken_off => CallEnd::Failure,
         // It may have been the client that was too slow.
         End::Cut | End::ClientGone => CallEnd::Unknown,
     }
+}
+
+/// Whether a call came to nothing because of what it was to go to.
+pub(super) const fn is_failure(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::ConnectFailed
+            | Reason::UpstreamReset
+            | Reason::UpstreamMalformed
+            | Reason::UpstreamTls
+            | Reason::Timeout
+    )
 }
 
 /// The status of a response: for gRPC's the one of HTTP that is like it (as gRPC's gateways have it).

@@ -31,6 +31,29 @@ pub(crate) struct Notes {
     pub(crate) position: Position,
     pub(crate) endpoint: Option<Arc<str>>,
     pub(crate) attempts: u32,
+    pub(crate) hedge: HedgeOutcome,
+}
+
+/// What became of the second copy of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HedgeOutcome {
+    /// There was none.
+    #[default]
+    None,
+    /// The client has its answer.
+    Won,
+    /// The client has the first one's, or none.
+    Lost,
+}
+
+impl HedgeOutcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Won => "won",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 impl Default for Notes {
@@ -42,6 +65,7 @@ impl Default for Notes {
             position: Position::default(),
             endpoint: None,
             attempts: 0,
+            hedge: HedgeOutcome::None,
         }
     }
 }
@@ -53,6 +77,7 @@ impl Notes {
         self.position = Position::default();
         self.endpoint = None;
         self.attempts = 0;
+        self.hedge = HedgeOutcome::None;
         self.text.clear();
         self.text.extend_from_slice(head.method_bytes(buf));
         self.ends[0] = self.text.len();
@@ -188,6 +213,7 @@ impl Connection {
             upstream: shown(&row.service),
             endpoint: notes.endpoint.as_deref().unwrap_or_default(),
             attempts: notes.attempts,
+            hedge: notes.hedge.as_str(),
             status: own.map_or(exchange.status, |own| own.status),
             reason: own.map(|own| own.reason),
             grpc_status: exchange.grpc_status().map_or("", GrpcStatus::as_str),

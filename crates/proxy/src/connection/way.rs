@@ -162,13 +162,18 @@ impl Connection {
                     return Way::Refuse(refusal);
                 }
                 self.take_breakers(view, rule, upstream, exchange);
+                if !snapshot.policies.is_empty() {
+                    let workers = self.worker.config().worker_count();
+                    exchange.manner = view.manner(rule, upstream, workers, &self.worker.routes);
+                }
                 let way = self.to_upstream(view, upstream, exchange);
                 let hash = &upstream.settings.balance.hash;
                 if !hash.is_empty() {
                     exchange.asked.hash = self.hash(hash, &rule.label, seen);
                 }
-                exchange.asked.timeout = rule.request_timeout(&upstream.settings).unwrap_or_default();
-                exchange.asked.attempt_timeout = rule.attempt_timeout(&upstream.settings).unwrap_or_default();
+                let settings = exchange.manner.as_ref().map_or(&upstream.settings, |manner| &manner.settings);
+                exchange.asked.timeout = rule.request_timeout(settings).unwrap_or_default();
+                exchange.asked.attempt_timeout = rule.attempt_timeout(settings).unwrap_or_default();
                 way
             }
             Decision::NoRoute => Way::Refuse(Refusal::new(

@@ -9,13 +9,14 @@ use weir_model::resource::ListenerProtocol;
 use super::balance::{Balanced, Hashed, balanced};
 use super::record::Record;
 use super::request::Speaks;
+use super::settings::settings;
 use super::{Backend, BreakerView, Entrance, Forwarded, LimitView, Outcome, Request, describe};
-use crate::breaker::Link;
+use crate::breaker::{Instead, Link};
 use crate::filter::{Abort, Answer, Scheme, decide};
 use crate::limit::{Asker, Limit};
 use crate::observe::process_now;
 use crate::route::{Backends, Decision, Filtered, RequestView, RouteTable, Rule};
-use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
+use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Settings, Snapshot, Upstream};
 
 /// Most routes of which it is said that another one excludes them.
 const OVERLAPS_SHOWN_MAX: usize = 10;
@@ -198,7 +199,10 @@ fn entrance(
             answered
         }
         Decision::Forward { upstream, rule, .. } => {
-            let mut forwarded = forwarded(snapshot, upstream, rule, request, rng);
+            let of_call = snapshot.policies.settings(rule, &upstream.settings);
+            let mut forwarded = forwarded(snapshot, upstream, rule, &of_call, request, rng);
+            forwarded.retries = of_call.retries;
+            forwarded.settings = settings(snapshot, upstream, rule, &of_call);
             forwarded.breakers = breakers(snapshot, rule, upstream);
             forwarded.limits = limits(snapshot, listener, record.section, rule, upstream);
             Outcome::Forward(Box::new(forwarded))
@@ -276,10 +280,10 @@ fn limits(
     let view = |limit: &Arc<Limit>| LimitView {
         limit: limit.id.to_string(),
         target: limit.target.to_string(),
-        state: limit.limiter.state(now).to_string(),
+        state: limit.limiter().state(now).to_string(),
         admitted: limit.admitted(),
         refused: limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum(),
-        shadow: limit.limiter.config().shadow,
+        shadow: limit.limiter().config().shadow,
     };
     chain.iter().map(view).collect()
 }
@@ -291,9 +295,11 @@ fn breakers(snapshot: &Snapshot, rule: &Rule, upstream: &Upstream) -> Vec<Breake
         return Vec::new();
     }
     let now = process_now();
-    let mut links = table.chain(&rule.label, &upstream.service, 1).to_vec();
-    if table.has_instances(&upstream.service) {
-        let of = |endpoint: &Endpoint| table.of_instance(&upstream.service, &endpoint.id, 1).to_vec();
+    let mut links = table.chain(rule, &upstream.service, 1).to_vec();
+    if table.has_instances(&upstream.service) || table.has_instances_by(rule) {
+        let of = |endpoint: &Endpoint| {
+            table.of_instance_by(Some(rule), &upstream.service, &endpoint.id, 1).to_vec()
+        };
         links.extend(upstream.endpoints.iter().take(BREAKERS_SHOWN_MAX).flat_map(of));
     }
     let view = |link: &Link| {
@@ -304,10 +310,24 @@ fn breakers(snapshot: &Snapshot, rule: &Rule, upstream: &Upstream) -> Vec<Breake
             part: link.brake.part.to_string(),
             state: link.brake.state(now).to_string(),
             refused: refused + shadowed,
+            instead: instead(&link.breaker.instead),
             shadow: link.breaker.config.shadow,
         }
     };
     links.iter().map(view).collect()
+}
+
+/// What a call gets that a breaker refuses, where that is not 503.
+fn instead(instead: &Instead) -> Option<String> {
+    match instead {
+        Instead::Refusal => None,
+        Instead::Answer(_) => Some("the answer that the document has".to_owned()),
+        Instead::Service(service) => Some(format!("sent to service {service}")),
+        Instead::Cached(cached) => {
+            let (answers, bytes, served) = cached.counts();
+            Some(format!("an earlier answer, {answers} answers kept ({bytes} bytes), {served} given"))
+        }
+    }
 }
 
 /// Where a request goes that a rule sends to an upstream.
@@ -315,10 +335,11 @@ fn forwarded(
     snapshot: &Snapshot,
     upstream: &Upstream,
     rule: &Rule,
+    of_call: &Settings,
     request: &Request,
     rng: &mut impl Rng,
 ) -> Forwarded {
-    let timeout = rule.request_timeout(&upstream.settings);
+    let timeout = rule.request_timeout(of_call);
     // Where the client would be is not known: nobody sends this request.
     let asker = Asker { address: b"", caller: b"", rule: &rule.label };
     let hashed = upstream.settings.balance.hash.of_request(request, asker);
@@ -341,6 +362,7 @@ pub(super) fn sent(
     let Balanced { hash, endpoints, considered, choice } = balanced(upstream, hashed, rng);
     Forwarded {
         rule: label.to_owned(),
+        settings: Vec::new(),
         limits: Vec::new(),
         breakers: Vec::new(),
         backends: backends.collect(),

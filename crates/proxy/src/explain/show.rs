@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     BreakerView, ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView, Outcome,
-    Reported, Verdict,
+    Reported, SettingView, Verdict,
 };
 
 impl fmt::Display for Explanation {
@@ -104,6 +104,12 @@ impl fmt::Display for Forwarded {
             None => write!(f, "  {} without a time limit", self.balance)?,
         }
         writeln!(f, ", retries: at most {}", self.retries)?;
+        if !self.settings.is_empty() {
+            writeln!(f, "\n  settings")?;
+        }
+        for SettingView { name, value, from } in &self.settings {
+            writeln!(f, "     {name} {value}: {from}")?;
+        }
         if !self.limits.is_empty() {
             writeln!(f, "\n  limits")?;
         }
@@ -117,11 +123,14 @@ impl fmt::Display for Forwarded {
             writeln!(f, "\n  breakers")?;
         }
         for one in &self.breakers {
-            let BreakerView { breaker, target, part, state, refused, shadow } = one;
+            let BreakerView { breaker, target, part, state, refused, instead, shadow } = one;
             let shadow = if *shadow { ", in shadow" } else { "" };
             let part = if part.is_empty() { String::new() } else { format!(" for {part}") };
             writeln!(f, "     {breaker} of {target}{part}{shadow}: {refused} refused")?;
             state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
+            if let Some(instead) = instead {
+                writeln!(f, "       refused calls get: {instead}")?;
+            }
         }
         if self.panicking {
             writeln!(f, "  too few endpoints are healthy, so all that are not draining are tried")?;

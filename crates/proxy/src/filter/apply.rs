@@ -40,6 +40,14 @@ impl Applied {
         self.filters.request.as_ref()
     }
 
+    /// Whether a field of the upstream's response is passed on.
+    pub(crate) fn keeps(&self, name: &[u8]) -> bool {
+        let Filters { response, cors, .. } = &*self.filters;
+        let dropped = response.as_ref().is_some_and(|change| change.drops(name));
+        let is_ours = cors.is_some() && is_cors_field(name);
+        !dropped && !is_ours
+    }
+
     /// Writes the fields of the upstream's response, as the client gets them.
     pub(crate) fn copy_response(
         &self,
@@ -53,12 +61,8 @@ impl Applied {
             (None, None) => {
                 writer.copy(buf, fields, FieldSet::NONE);
             }
-            (response, cors) => {
-                writer.copy_where(buf, fields, FieldSet::NONE, |name, _| {
-                    let dropped = response.as_ref().is_some_and(|change| change.drops(name));
-                    let is_ours = cors.is_some() && is_cors_field(name);
-                    !dropped && !is_ours
-                });
+            _ => {
+                writer.copy_where(buf, fields, FieldSet::NONE, |name, _| self.keeps(name));
             }
         }
         if let Some(cors) = cors {

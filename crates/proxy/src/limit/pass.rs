@@ -55,11 +55,13 @@ impl Seen {
 
     /// The limits with this request's keys. As many as the chain has count; the others are there to fill the array.
     fn rules<'a>(&'a self, chain: &'a Chain) -> [Rule<'a>; LIMITS_PER_REQUEST_MAX] {
+        let last = chain[chain.len() - 1].limiter();
         array::from_fn(|index| {
+            let limiter = if index < chain.len() { chain[index].limiter() } else { last };
             let index = index.min(chain.len() - 1);
             let from = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
             let key = &self.keys[from..self.ends[index] as usize];
-            Rule { limiter: &chain[index].limiter, request: Request { key, level: self.levels[index] } }
+            Rule { limiter, request: Request { key, level: self.levels[index] } }
         })
     }
 }
@@ -163,7 +165,7 @@ impl Pass {
     fn overdue(&mut self, chain: &Chain, now: Nanos) -> Option<Word> {
         let waits = self.waits.as_mut()?;
         let limit = &chain[waits.rule];
-        if limit.limiter.cancel(waits.ticket, now) {
+        if limit.limiter().cancel(waits.ticket, now) {
             limit.waiting().forget(waits.ticket);
             return None;
         }

@@ -1,7 +1,7 @@
 //! One limit at one target: what decides, and what it has decided.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot::Receiver;
 use weir_model::ResourceId;
@@ -24,14 +24,39 @@ pub struct Limit {
     pub id: ResourceId,
     /// What it limits, as logs and metrics show it: `Service/cart`, or `HTTPRoute/shop#buy`.
     pub target: Arc<str>,
-    /// What decides.
-    pub limiter: Limiter,
+    /// How it is set.
+    pub config: LimitConfig,
     /// What refused requests are answered with, where the document says.
     pub(crate) response: Option<Arc<StaticAnswer>>,
     pub(super) key: Box<[KeyPart]>,
     pub(super) levels: Option<Levels>,
+    /// What is made when it is put in force, or first asked.
+    live: OnceLock<Live>,
+}
+
+/// What goes on when a limit is changed.
+#[derive(Debug)]
+struct Live {
+    limiter: Limiter,
     waiting: Arc<Waiting>,
     counts: Arc<Counts>,
+}
+
+impl Live {
+    fn new(config: LimitConfig) -> Self {
+        let limiter = Limiter::new(config, rand::random());
+        Self { limiter, waiting: Arc::default(), counts: Arc::default() }
+    }
+
+    fn going_on(before: &Limit, config: LimitConfig, now: Nanos) -> Self {
+        let old = before.live();
+        let mut wakes = Vec::new();
+        let limiter = Limiter::carry_over(&old.limiter, config, now, &mut wakes);
+        wakes.into_iter().for_each(|wake| before.woken(wake, now));
+        // Tickets of two limits may look alike.
+        let waiting = if limiter.shares(&old.limiter) { old.waiting.clone() } else { Arc::default() };
+        Self { limiter, waiting, counts: old.counts.clone() }
+    }
 }
 
 /// What a limit has decided, over all workers.
@@ -46,85 +71,91 @@ struct Counts {
 }
 
 impl Limit {
-    /// A limit as its document has it, going on from what it was before.
-    pub(super) fn new(
-        id: &ResourceId,
-        target: Arc<str>,
-        spec: &RateLimitSpec,
-        previous: Option<&Self>,
-        now: Nanos,
-    ) -> Self {
-        let config = LimitConfig::from_spec(spec);
-        let levels = spec.priority.as_ref().map(Levels::new);
-        let response = spec.response.as_ref().map(|response| Arc::new(StaticAnswer::new(response)));
-        let (limiter, waiting, counts) = match previous {
-            Some(old) => {
-                let mut wakes = Vec::new();
-                let limiter = Limiter::carry_over(&old.limiter, config, now, &mut wakes);
-                wakes.into_iter().for_each(|wake| old.woken(wake, now));
-                // Tickets of two limits may look alike.
-                let waiting = if limiter.shares(&old.limiter) { old.waiting.clone() } else { Arc::default() };
-                (limiter, waiting, old.counts.clone())
-            }
-            None => (Limiter::new(config, rand::random()), Arc::default(), Arc::default()),
-        };
-        let key = key::lowered(&spec.key);
-        Self { id: id.clone(), target, limiter, response, key, levels, waiting, counts }
+    /// A limit as its document has it. It limits nothing yet, and knows nothing of what was before.
+    pub(super) fn new(id: &ResourceId, target: Arc<str>, spec: &RateLimitSpec) -> Self {
+        Self {
+            id: id.clone(),
+            target,
+            config: LimitConfig::from_spec(spec),
+            response: spec.response.as_ref().map(|response| Arc::new(StaticAnswer::new(response))),
+            key: key::lowered(&spec.key),
+            levels: spec.priority.as_ref().map(Levels::new),
+            live: OnceLock::new(),
+        }
+    }
+
+    /// Puts it in force, going on from what it was before: what is shared with that goes by this one's configuration from
+    /// now on.
+    pub(super) fn take_effect(&self, previous: Option<&Self>, now: Nanos) {
+        self.live.get_or_init(|| match previous {
+            Some(old) => Live::going_on(old, self.config.clone(), now),
+            None => Live::new(self.config.clone()),
+        });
+    }
+
+    fn live(&self) -> &Live {
+        self.live.get_or_init(|| Live::new(self.config.clone()))
+    }
+
+    /// What decides.
+    #[inline]
+    pub fn limiter(&self) -> &Limiter {
+        &self.live().limiter
     }
 
     /// Whether it bounds what is in flight, so that whoever waits for others must not hold it.
     pub(super) fn is_of_places(&self) -> bool {
-        matches!(self.limiter.config().algorithm, Algorithm::Concurrency { .. } | Algorithm::Adaptive { .. })
+        matches!(self.config.algorithm, Algorithm::Concurrency { .. } | Algorithm::Adaptive { .. })
     }
 
     /// Whether it gives requests their turns.
     pub(super) fn is_of_turns(&self) -> bool {
-        matches!(self.limiter.config().algorithm, Algorithm::LeakyBucket { .. })
+        matches!(self.config.algorithm, Algorithm::LeakyBucket { .. })
     }
 
     /// Tells one that waited how it goes on. If nobody waits for it any more, what it was given is given back.
     pub(super) fn woken(&self, wake: Wake, now: Nanos) {
         let mut wakes = vec![wake];
         while let Some(Wake { ticket, result }) = wakes.pop() {
-            if let Some(Ok(grant)) = self.waiting.deliver(ticket, result) {
-                self.limiter.refund(grant, now, &mut wakes);
+            if let Some(Ok(grant)) = self.live().waiting.deliver(ticket, result) {
+                self.limiter().refund(grant, now, &mut wakes);
             }
         }
     }
 
     /// Those that wait.
     pub(super) fn waiting(&self) -> &Waiting {
-        &self.waiting
+        &self.live().waiting
     }
 
     /// One that waits leaves. Its word may be under way, or there already: what it was given is given back in any case.
     pub(super) fn leave(&self, ticket: Ticket, mut word: Receiver<Word>, now: Nanos) {
-        if self.limiter.cancel(ticket, now) {
-            return self.waiting.forget(ticket);
+        if self.limiter().cancel(ticket, now) {
+            return self.live().waiting.forget(ticket);
         }
         // From here on a word that is under way finds nobody, and goes back.
         word.close();
         if let Ok(Ok(grant)) = word.try_recv() {
             let mut wakes = Vec::new();
-            self.limiter.refund(grant, now, &mut wakes);
+            self.limiter().refund(grant, now, &mut wakes);
             wakes.into_iter().for_each(|wake| self.woken(wake, now));
         }
     }
 
     pub(super) fn count_admitted(&self) {
-        self.counts.admitted.fetch_add(1, Ordering::Relaxed);
+        self.live().counts.admitted.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_waited(&self) {
-        self.counts.waited.fetch_add(1, Ordering::Relaxed);
+        self.live().counts.waited.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a refusal, and says so in the log if there was none for a while.
     pub(super) fn count_refused(&self, refusal: &Refusal, is_shadow: bool, now: Nanos) {
-        let counts = if is_shadow { &self.counts.shadowed } else { &self.counts.refused };
+        let counts = if is_shadow { &self.live().counts.shadowed } else { &self.live().counts.refused };
         counts[refusal.why as usize].fetch_add(1, Ordering::Relaxed);
         let now_s = u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX).saturating_add(1);
-        let before_s = self.counts.refused_at_s[usize::from(is_shadow)].swap(now_s, Ordering::Relaxed);
+        let before_s = self.live().counts.refused_at_s[usize::from(is_shadow)].swap(now_s, Ordering::Relaxed);
         if before_s == 0 || now_s.saturating_sub(before_s) > QUIET_S {
             self.say(refusal, is_shadow, now);
         }
@@ -132,10 +163,11 @@ impl Limit {
 
     #[cold]
     fn say(&self, refusal: &Refusal, is_shadow: bool, now: Nanos) {
-        // To look at every key would hold up the request.
-        let state = match self.limiter.config().is_keyed() {
-            true => String::new(),
-            false => self.limiter.state(now).to_string(),
+        // To look at every key would hold up the request: what is said is what it was refused by.
+        let state = match (self.config.is_keyed(), refusal.quota) {
+            (false, _) => self.limiter().state(now).to_string(),
+            (true, Some(quota)) => format!("{}: {quota}, for its key", self.config.algorithm.name()),
+            (true, None) => format!("{}: no place left, for its key", self.config.algorithm.name()),
         };
         let (limit, target, why) = (&self.id, &*self.target, refusal.why);
         if is_shadow {
@@ -147,19 +179,19 @@ impl Limit {
 
     /// Requests that it let through, since it exists.
     pub fn admitted(&self) -> u64 {
-        self.counts.admitted.load(Ordering::Relaxed)
+        self.live().counts.admitted.load(Ordering::Relaxed)
     }
 
     /// Requests that had to wait for a place, since it exists.
     pub fn waited(&self) -> u64 {
-        self.counts.waited.load(Ordering::Relaxed)
+        self.live().counts.waited.load(Ordering::Relaxed)
     }
 
     /// Requests that it refused, by why; and those that it would have refused, being in shadow.
     pub fn refused(&self) -> impl Iterator<Item = (Why, u64, u64)> {
         Why::ALL.into_iter().enumerate().map(|(index, why)| {
             let count = |counts: &[AtomicU64]| counts[index].load(Ordering::Relaxed);
-            (why, count(&self.counts.refused), count(&self.counts.shadowed))
+            (why, count(&self.live().counts.refused), count(&self.live().counts.shadowed))
         })
     }
 }

@@ -11,7 +11,7 @@ use weir_policy::Nanos;
 use super::pass::LIMITS_PER_REQUEST_MAX;
 use super::rule::Limit;
 use crate::route::Rule;
-use crate::snapshot::{Inputs, Rejection};
+use crate::snapshot::{Inputs, Rejection, label};
 
 /// The limits that a request has to pass, in the order in which they are asked: rates first, and places last, so that nobody
 /// holds one while he waits for his turn.
@@ -32,18 +32,8 @@ struct Part {
 }
 
 impl LimitTable {
-    /// The limits of some documents, going on from what they were before.
-    pub(crate) fn compile(
-        inputs: &Inputs,
-        previous: Option<&Self>,
-        now: Nanos,
-        rejections: &mut Vec<Rejection>,
-    ) -> Self {
-        let before: HashMap<(&ResourceId, &str), &Arc<Limit>> = previous
-            .iter()
-            .flat_map(|table| &table.all)
-            .map(|limit| ((&limit.id, &*limit.target), limit))
-            .collect();
+    /// The limits of some documents. None of them is in force yet.
+    pub(crate) fn compile(inputs: &Inputs, rejections: &mut Vec<Rejection>) -> Self {
         let mut table = Self::default();
         let limits = || {
             inputs.resources.iter().filter_map(|(id, resource)| match &resource.spec {
@@ -53,24 +43,29 @@ impl LimitTable {
         };
         rejections.extend(limits().filter_map(|(id, _, spec)| not_served(id, spec)));
         if !rejections.is_empty() {
-            // What is in force is not touched for what will not be.
             return table;
         }
         for (id, resource, spec) in limits() {
             for target in resource.spec.targets() {
                 let Some(target_id) = target.id(&id.namespace) else { continue };
-                let label: Arc<str> = match target.section {
-                    Some(section) => format!("{target_id}#{section}").into(),
-                    None => target_id.to_string().into(),
-                };
-                let old = before.get(&(id, &*label)).map(|limit| &***limit);
-                let limit = Arc::new(Limit::new(id, label, spec, old, now));
+                let label = label(&target_id, target.section);
+                let limit = Arc::new(Limit::new(id, label, spec));
                 table.all.push(limit.clone());
                 let section = target.section.map(Into::into);
                 table.by_target.entry(target_id).or_default().push(Part { section, limit });
             }
         }
         table
+    }
+
+    /// Puts them in force, going on from what they were before.
+    pub(crate) fn take_effect(&self, before: &Self, now: Nanos) {
+        let before: HashMap<(&ResourceId, &str), &Arc<Limit>> =
+            before.all.iter().map(|limit| ((&limit.id, &*limit.target), limit)).collect();
+        for limit in &self.all {
+            let old = before.get(&(&limit.id, &*limit.target));
+            limit.take_effect(old.map(|old| &***old), now);
+        }
     }
 
     /// Whether nothing is limited.

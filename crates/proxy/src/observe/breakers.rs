@@ -49,4 +49,24 @@ pub(super) fn render(out: &mut Exposition, table: &BreakerTable) {
     counter("weir_proxy_breaker_refused_total", help, |brake| brake.refused().0);
     let help = "Calls that a breaker in shadow would have refused.";
     counter("weir_proxy_breaker_shadow_refused_total", help, |brake| brake.refused().1);
+    render_kept(out, table);
+}
+
+/// Renders the answers that breakers keep for bad times.
+fn render_kept(out: &mut Exposition, table: &BreakerTable) {
+    let all = table.all().iter();
+    let keepers = all.filter_map(|breaker| Some((breaker, breaker.instead.cached()?.counts())));
+    let keepers: Vec<_> = keepers.take(BRAKES_SHOWN_MAX).collect();
+    let mut family = |name, kind, help, value: fn(&(usize, usize, u64)) -> u64| {
+        out.family(name, kind, help);
+        for (breaker, counts) in &keepers {
+            out.sample(&[("breaker", &breaker.name()), ("target", &breaker.target)], value(counts));
+        }
+    };
+    let help = "Answers that a breaker keeps for bad times.";
+    family("weir_proxy_breaker_kept_answers", Kind::Gauge, help, |counts| counts.0 as u64);
+    let help = "Bytes of the answers that a breaker keeps.";
+    family("weir_proxy_breaker_kept_bytes", Kind::Gauge, help, |counts| counts.1 as u64);
+    let help = "Earlier answers given to calls that were refused or came to nothing.";
+    family("weir_proxy_breaker_kept_answers_served_total", Kind::Counter, help, |counts| counts.2);
 }

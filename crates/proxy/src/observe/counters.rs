@@ -108,6 +108,10 @@ pub(crate) struct ServiceCounters {
     pub(crate) bytes_out: Counter,
     pub(crate) retries: Counter,
     pub(crate) retries_denied: Counter,
+    /// Second copies of requests: sent, answered first, and not sent because of the budget.
+    pub(crate) hedges: Counter,
+    pub(crate) hedges_won: Counter,
+    pub(crate) hedges_denied: Counter,
     pub(crate) connects: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) resets: Counter,

@@ -22,12 +22,12 @@ pub(super) fn render(out: &mut Exposition, table: &LimitTable) {
     let now = process_now();
     let help = "Requests in flight under a limit of concurrency for all.";
     // Those with keys have no state for all, and would be asked for every key.
-    let for_all = limits.iter().filter(|limit| !limit.limiter.config().is_keyed());
-    let states: Vec<_> = for_all.map(|limit| (limit, limit.limiter.state(now).all)).collect();
+    let for_all = limits.iter().filter(|limit| !limit.limiter().config().is_keyed());
+    let states: Vec<_> = for_all.map(|limit| (limit, limit.limiter().state(now).all)).collect();
     let mut gauge = |name, help, value: fn((u32, u32)) -> u32| {
         out.family(name, Kind::Gauge, help);
         for (limit, state) in &states {
-            if let Some(in_flight) = state.and_then(|state| state.in_flight) {
+            if let Some(in_flight) = state.as_ref().and_then(|state| state.in_flight) {
                 out.sample(&labels(&limit.id.to_string(), limit), value(in_flight));
             }
         }

@@ -381,6 +381,9 @@ pub(super) struct ServiceRow {
     pub(super) bytes_out: u64,
     pub(super) retries: u64,
     pub(super) retries_denied: u64,
+    hedges: u64,
+    hedges_won: u64,
+    hedges_denied: u64,
     pub(super) connects: u64,
     pub(super) connect_failures: u64,
     pub(super) resets: u64,
@@ -399,6 +402,9 @@ impl ServiceRow {
             (&mut self.bytes_out, &counters.bytes_out),
             (&mut self.retries, &counters.retries),
             (&mut self.retries_denied, &counters.retries_denied),
+            (&mut self.hedges, &counters.hedges),
+            (&mut self.hedges_won, &counters.hedges_won),
+            (&mut self.hedges_denied, &counters.hedges_denied),
             (&mut self.connects, &counters.connects),
             (&mut self.connect_failures, &counters.connect_failures),
             (&mut self.resets, &counters.resets),
@@ -441,6 +447,11 @@ fn render_services(out: &mut Exposition, rows: &BTreeMap<Arc<str>, ServiceRow>) 
     counter("weir_proxy_retries_total", "Requests tried again.", |row| row.retries);
     let help = "Retries that the budget forbade.";
     counter("weir_proxy_retries_denied_total", help, |row| row.retries_denied);
+    counter("weir_proxy_hedges_total", "Second copies of requests that took long.", |row| row.hedges);
+    let help = "Second copies whose answer was used.";
+    counter("weir_proxy_hedges_won_total", help, |row| row.hedges_won);
+    let help = "Second copies that the budget forbade.";
+    counter("weir_proxy_hedges_denied_total", help, |row| row.hedges_denied);
     counter("weir_proxy_upstream_connects_total", "Connections opened to endpoints.", |row| row.connects);
     let help = "Connections to endpoints that could not be opened.";
     counter("weir_proxy_upstream_connect_failures_total", help, |row| row.connect_failures);

@@ -172,12 +172,12 @@ fn limits(table: &LimitTable, now: Nanos, report: &mut Report) {
     let described = all.iter().take(POLICIES_MAX).map(|limit| LimitReport {
         limit: limit.id.to_string(),
         target: limit.target.to_string(),
-        shadow: limit.limiter.config().shadow,
+        shadow: limit.limiter().config().shadow,
         admitted: limit.admitted(),
         waited: limit.waited(),
         refused: limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum(),
         // Not its keys, which may be nobody's business: they stand in the lines that follow.
-        state: short(limit.limiter.state(now).to_string().lines().next().unwrap_or_default().to_owned()),
+        state: short(limit.limiter().state(now).to_string().lines().next().unwrap_or_default().to_owned()),
     });
     report.limits = described.collect();
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use weir_model::ServiceRef;
 
-use crate::attempt::LocalUpstream;
+use crate::attempt::{LocalUpstream, Manner, RouteStates};
 use crate::breaker;
 use crate::limit::Chain;
 use crate::observe::RequestRow;
@@ -32,12 +32,16 @@ pub(crate) struct View {
     chains: RefCell<KeyMap<Chain, (u64, u64, u64, u64)>>,
     /// The breakers of calls, by where the rule is and the key of the upstream's state; filled as they come.
     breakers: RefCell<KeyMap<breaker::Chain, (u64, u64)>>,
+    /// How calls are made that a policy for their route has something to say about, by the same; filled as they come.
+    manners: RefCell<Manners>,
 }
+
+type Manners = KeyMap<Option<Rc<Manner>>, (u64, u64)>;
 
 impl View {
     pub(crate) fn new(snapshot: Arc<Snapshot>, number: u64) -> Rc<Self> {
-        let (upstreams, rows, chains, breakers) = Default::default();
-        Rc::new(Self { snapshot, number, upstreams, rows, chains, breakers })
+        let (upstreams, rows, chains, breakers, manners) = Default::default();
+        Rc::new(Self { snapshot, number, upstreams, rows, chains, breakers, manners })
     }
 
     /// The breakers of a call.
@@ -47,8 +51,32 @@ impl View {
         if let Some(found) = self.breakers.borrow().get(&place) {
             return found.clone();
         }
-        let made = self.snapshot.breakers.chain(&rule.label, &upstream.service, workers);
+        let made = self.snapshot.breakers.chain(rule, &upstream.service, workers);
         self.breakers.borrow_mut().insert(place, made.clone());
+        made
+    }
+
+    /// How calls by a rule to an upstream are made, where a policy for the rule or its route says so.
+    pub(crate) fn manner(
+        &self,
+        rule: &Rule,
+        upstream: &Upstream,
+        workers: usize,
+        states: &RouteStates,
+    ) -> Option<Rc<Manner>> {
+        let place = (rule.label.as_ptr() as u64, upstream.state.key());
+        if let Some(found) = self.manners.borrow().get(&place) {
+            return found.clone();
+        }
+        let (breakers, service) = (&self.snapshot.breakers, &upstream.service);
+        let of_instances = if breakers.has_instances_by(rule) {
+            let ids = upstream.endpoints.iter().map(|endpoint| &endpoint.id);
+            ids.map(|id| breakers.of_instance_by(Some(rule), service, id, workers)).collect()
+        } else {
+            Box::default()
+        };
+        let made = Manner::of(&self.snapshot.policies, rule, upstream, of_instances, states);
+        self.manners.borrow_mut().insert(place, made.clone());
         made
     }
 

@@ -20,7 +20,7 @@ use super::buffers::Buffers;
 use super::engine::EngineShared;
 use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
-use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, probe_avoided};
+use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, RouteStates, probe_avoided};
 use crate::breaker::Chain;
 use crate::config::ProxyConfig;
 use crate::connection::{Attendant, CopiesUnderWay, Lookups};
@@ -70,6 +70,8 @@ pub(crate) struct Worker {
     pub(crate) lookups: Lookups,
     /// Copies of requests that are on their way.
     pub(crate) copies: CopiesUnderWay,
+    /// What is kept for policies of routes.
+    pub(crate) routes: RouteStates,
     pub(crate) http2: http2::Local,
     /// TLS handshakes with clients that are under way.
     pub(crate) handshakes: Handshakes,
@@ -141,6 +143,7 @@ impl Worker {
             probes: Probes::default(),
             lookups: Lookups::default(),
             copies: CopiesUnderWay::default(),
+            routes: RouteStates::new(shared.config.worker_count()),
             http2: http2::Local::default(),
             handshakes: Handshakes::default(),
             index,

@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use weir_model::resource::TrafficPolicySpec;
-use weir_model::{Kind, ResourceId, ServiceRef, Spec};
+use weir_model::{Kind, ResourceId, ServiceRef};
 
+use super::policies::{self, RoutePolicies};
 use super::ports::{self, Gateways};
 use super::services::{self, Routes, ServiceRoutes};
 use super::{Inputs, MeshService, MeshTable, Origin, Settings, Snapshot, Upstream, UpstreamTls, Verdicts};
@@ -138,8 +139,14 @@ impl Compiler {
             Some(same) => Arc::clone(&same.breakers),
             None => Arc::new(BreakerTable::compile(inputs, previous.map(|previous| &*previous.breakers))),
         };
-        // Last: limits that go on are changed by it.
-        let limits = self.limits(inputs, same_resources, previous, &mut rejections);
+        let policies = match same_resources {
+            Some(same) => Arc::clone(&same.policies),
+            None => Arc::new(RoutePolicies::compile(inputs)),
+        };
+        let limits = match same_resources {
+            Some(same) => Arc::clone(&same.limits),
+            None => Arc::new(LimitTable::compile(inputs, &mut rejections)),
+        };
         if !rejections.is_empty() {
             return Err(rejections);
         }
@@ -152,6 +159,7 @@ impl Compiler {
             overlaps: gateways.overlaps,
             limits,
             breakers,
+            policies,
             ports: gateways.ports,
             inputs: inputs.clone(),
             upstreams,
@@ -201,7 +209,7 @@ impl Compiler {
         names: &Interner,
         rejections: &mut Vec<Rejection>,
     ) -> Vec<Arc<Upstream>> {
-        let policies = policies(inputs);
+        let policies = policies::of_services(inputs);
         let same_addresses = previous.is_some_and(|previous| previous.addresses == self.addresses);
         let mut build = |service: &ServiceRef| {
             let registered = inputs.services.get(service);
@@ -234,21 +242,6 @@ impl Compiler {
             Arc::new(endpoints::upstream(service, settings, &at, old).with_tls(tls))
         };
         names.in_order().map(&mut build).collect()
-    }
-
-    /// What limits requests; the table there is while no document has changed.
-    fn limits(
-        &self,
-        inputs: &Inputs,
-        same_resources: Option<&Snapshot>,
-        previous: Option<&Snapshot>,
-        rejections: &mut Vec<Rejection>,
-    ) -> Arc<LimitTable> {
-        if let Some(same) = same_resources {
-            return Arc::clone(&same.limits);
-        }
-        let before = previous.map(|previous| &*previous.limits);
-        Arc::new(LimitTable::compile(inputs, before, process_now(), rejections))
     }
 
     /// How connections to a service are encrypted.
@@ -342,20 +335,6 @@ fn is_sparse(previous: &Snapshot, inputs: &Inputs) -> bool {
     }
     let stale = previous.upstreams.iter().filter(|upstream| !named.contains(&upstream.service)).count();
     stale > STALE_NAMES_MAX && stale > named.len()
-}
-
-/// The policy for each service. Of several for the same service, the first by name counts.
-fn policies(inputs: &Inputs) -> HashMap<ServiceRef, (&ResourceId, &TrafficPolicySpec)> {
-    let mut policies = HashMap::new();
-    for (id, resource) in inputs.resources.iter() {
-        if let Spec::TrafficPolicy(policy) = &resource.spec {
-            let targets = policy.target_refs.iter().map(|target| target.of(Kind::TrafficPolicy));
-            for target in targets.filter(|target| target.kind == Some(Kind::Service)) {
-                policies.entry(ServiceRef::new(&*id.namespace, target.name)).or_insert((id, &**policy));
-            }
-        }
-    }
-    policies
 }
 
 /// The index of each service's upstream.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::traffic_policy::ProxyProtocolVersion;
+use weir_policy::hedge::HedgeConfig;
 use weir_policy::outlier::OutlierConfig;
 use weir_policy::retry::{BudgetConfig, RetryPolicy};
 use weir_policy::status::{GrpcStatusSet, StatusSet};
@@ -34,6 +35,8 @@ pub struct Settings {
     pub retry_on: (StatusSet, GrpcStatusSet),
     /// How much load retries may add, over all workers.
     pub budget: BudgetConfig,
+    /// Second copies of requests that take long; none are made when absent.
+    pub hedge: Option<HedgeConfig>,
     /// The PROXY header that each connection begins with.
     pub proxy_protocol: Option<ProxyVersion>,
     /// Most requests at once on one HTTP/2 connection.
@@ -57,6 +60,7 @@ impl Default for Settings {
             backoff: (RetryPolicy::default().backoff_base, RetryPolicy::default().backoff_max),
             retry_on: (StatusSet::EMPTY, GrpcStatusSet::EMPTY),
             budget: BudgetConfig::default(),
+            hedge: None,
             proxy_protocol: None,
             streams_max: 128,
             connections_max: 16,
@@ -111,6 +115,9 @@ impl Settings {
             (self.retries, self.backoff) = (retries, (backoff_base, backoff_max));
             self.budget = retry.budget.as_ref().map_or(self.budget, BudgetConfig::from_spec);
         }
+        if let Some(hedge) = &policy.hedge {
+            self.hedge = Some(HedgeConfig::from_spec(hedge));
+        }
         if let Some(connection) = &policy.connection {
             self.streams_max = connection.streams_max.unwrap_or(self.streams_max);
             self.connections_max = connection.connections_max.unwrap_or(self.connections_max);
@@ -136,6 +143,7 @@ pub(crate) fn limit(span: Duration) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use weir_model::resource::traffic_policy::{Balance, BalancePolicy};
+    use weir_policy::hedge::HedgeAfter;
 
     use super::*;
 
@@ -145,7 +153,7 @@ mod tests {
             r#"{"targetRefs": [{"name": "cart"}], "balance": {"policy": "random"},
                 "timeouts": {"request": "0s", "idle": "5s", "perTry": "2s"},
                 "retry": {"attempts": 0, "statuses": [503], "backoff": {"base": "5ms"}, "budget": {"ratio": 0.5}},
-                "connection": {"streamsMax": 50}, "outlier": {"consecutive": 3}}"#,
+                "hedge": {"percentile": 0.9}, "connection": {"streamsMax": 50}, "outlier": {"consecutive": 3}}"#,
         )
         .unwrap();
         let settings = Settings::default().overridden_by(&policy);
@@ -161,6 +169,7 @@ mod tests {
                 backoff: (Duration::from_millis(5), Duration::from_millis(250)),
                 retry_on: (StatusSet::of(&[503]), GrpcStatusSet::EMPTY),
                 budget: BudgetConfig { per_mille: 500, ..BudgetConfig::default() },
+                hedge: Some(HedgeConfig { after: HedgeAfter::Percentile(0.9), ..HedgeConfig::default() }),
                 proxy_protocol: None,
                 streams_max: 50,
                 connections_max: 16,

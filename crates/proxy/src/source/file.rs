@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use weir_model::document::node::DOCUMENT_BYTES_MAX;
 use weir_model::document::{self, Document, DocumentError, nearest};
 use weir_model::validate::{FieldError, Scope, hints};
-use weir_model::{Kind, Position, ResourceId};
+use weir_model::{Kind, Position, ResourceId, ServiceRef};
 
 use super::certificates;
 use super::names::REFRESH_EVERY;
@@ -179,7 +179,7 @@ impl FileSource {
         }
         // Also when it is refused: the same fault is reported once.
         self.content = content;
-        let documents = parse(&texts)?;
+        let documents = parse(&texts, self.publisher.own_service())?;
         let position = Position::new(0, self.loads + 1);
         let resources = documents.iter().map(|document| document.resource.clone());
         let inputs = Inputs::of_resources(position, resources);
@@ -207,8 +207,8 @@ fn place(rejection: &Rejection, documents: &[Document]) -> DocumentError {
     }
 }
 
-/// Reads texts into one set of documents and judges it.
-fn parse(texts: &[(PathBuf, String)]) -> Result<Vec<Document>, FileErrors> {
+/// Reads texts into one set of documents and judges it. `own` is the service that the proxy itself stands before.
+fn parse(texts: &[(PathBuf, String)], own: Option<&ServiceRef>) -> Result<Vec<Document>, FileErrors> {
     let mut documents = Vec::new();
     let mut errors = Vec::new();
     for (path, text) in texts {
@@ -235,9 +235,7 @@ fn parse(texts: &[(PathBuf, String)]) -> Result<Vec<Document>, FileErrors> {
     if !errors.is_empty() {
         return Err(FileErrors::of(&errors));
     }
-    let resources = || documents.iter().map(|document| &document.resource);
-    let hints: Vec<(ResourceId, FieldError)> = hints(resources(), resources(), |_| true);
-    for (id, hint) in hints.iter().take(HINTS_MAX) {
+    for (id, hint) in doubts(&documents, own).iter().take(HINTS_MAX) {
         tracing::warn!("{id}: {hint}");
     }
     for document in &documents {
@@ -247,6 +245,12 @@ fn parse(texts: &[(PathBuf, String)]) -> Result<Vec<Document>, FileErrors> {
         }
     }
     Ok(documents)
+}
+
+/// What is right in itself and does nothing. Nothing registers here, so a service that no document states is not there.
+fn doubts(documents: &[Document], own: Option<&ServiceRef>) -> Vec<(ResourceId, FieldError)> {
+    let resources = || documents.iter().map(|document| &document.resource);
+    hints(resources(), resources(), |service| own == Some(service))
 }
 
 /// Routes to services that no document states. With a control plane a service may register later; in static mode

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_model::{Resource, ResourceId};
+use weir_model::{Resource, ResourceId, ServiceRef};
 
 use super::Shared;
 use super::certificates::CertificateStore;
@@ -135,6 +135,14 @@ impl Publisher {
         self.compiler.addresses = self.names.addresses();
         if let Err(rejections) = self.whole(&inputs) {
             tracing::error!(?rejections, "new addresses of host names could not be put in force");
+        }
+    }
+
+    /// The service whose application the proxy stands beside, which registers nowhere where there is no control plane.
+    pub(super) fn own_service(&self) -> Option<&ServiceRef> {
+        match &self.compiler.role {
+            Role::Sidecar { service } => Some(service),
+            Role::Gateway { .. } => None,
         }
     }
 
@@ -348,6 +356,29 @@ pub(super) mod tests {
         let refused = publisher.whole(&inputs([gateway_on("edge", 8081), bad_route("r")])).unwrap_err();
         assert_eq!(refused[0].resource.name, "r");
         assert_eq!(ports(&sockets), [8080]);
+    }
+
+    #[test]
+    fn a_limit_is_not_changed_by_what_is_refused() {
+        let (mut publisher, sockets) = publisher();
+        let limit = |most: u32| {
+            let spec =
+                json!({"targetRefs": [{"name": "cart"}], "algorithm": "concurrency", "concurrencyMax": most});
+            resource("RateLimit", "l", spec)
+        };
+        let in_force = |publisher: &Publisher| {
+            let snapshot = publisher.shared.snapshot.load_full();
+            snapshot.limits.all()[0].limiter().state(crate::observe::process_now()).all.unwrap().in_flight
+        };
+        publisher.whole(&inputs([gateway("edge"), service("cart", &[1]), limit(5)])).unwrap();
+        assert_eq!(in_force(&publisher), Some((0, 5)));
+        sockets.refused.lock().unwrap().push(8081);
+        let unbound = inputs([gateway_on("edge", 8081), service("cart", &[1]), limit(1)]);
+        publisher.whole(&unbound).unwrap_err();
+        assert_eq!(in_force(&publisher), Some((0, 5)));
+        sockets.refused.lock().unwrap().clear();
+        publisher.whole(&unbound).unwrap();
+        assert_eq!(in_force(&publisher), Some((0, 1)));
     }
 
     #[test]

@@ -256,3 +256,50 @@ fn a_probe_whose_client_leaves_gives_its_place_back() {
     eventually("the next one to be the probe", || client.get("/").status == 200);
     opened.open();
 }
+
+#[test]
+fn responses_that_break_off_in_the_middle_are_failures() {
+    let app = Upstream::start(|conn| {
+        conn.request()?;
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
+        conn.reset();
+        Ok(())
+    });
+    let well = Upstream::echo();
+    let proxy = Proxy::gateway(&broken(&[app.addr], THREE));
+    for _ in 0..3 {
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+        assert!(client.try_response(false).is_err(), "half a response looks whole");
+    }
+    assert_eq!(proxy.client().get("/").status, 503);
+    // The instance is ejected for it, too.
+    let policy = "balance: {policy: round_robin}\n  outlier: {consecutive: 2, ejection: 1h, ejectionMax: 1h}";
+    let proxy = Proxy::gateway(&documents(&[app.addr, well.addr], policy));
+    let mut cut = 0;
+    for _ in 0..20 {
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+        cut += usize::from(client.try_response(false).is_err());
+    }
+    assert!((1..=2).contains(&cut), "{cut}");
+}
+
+#[test]
+fn a_document_may_have_an_answer_for_calls_of_grpc() {
+    let app = Told::to(500);
+    let fallback =
+        "fallback: {response: {status: 200, grpcStatus: NOT_FOUND, grpcMessage: \"no cart, 100% sure\"}}";
+    let proxy = Proxy::gateway(&broken(&[app.upstream.addr], &format!("{THREE}, {fallback}")));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    let call =
+        "POST /a.B/C HTTP/1.1\r\nHost: app\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n";
+    let refused = client.send(call).response();
+    assert_eq!(
+        (refused.field("grpc-status"), refused.field("grpc-message")),
+        (Some("5"), Some("no cart, 100%25 sure"))
+    );
+}

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use weir_model::ServiceRef;
+use weir_proxy::explain::{Request, explain};
 use weir_proxy::listen::Role as ListenRole;
 use weir_proxy::snapshot::Role;
 use weir_proxy::{AccessLogConfig, Mode};
@@ -397,4 +400,17 @@ fn who_calls_is_nobodys_business_outside_the_mesh() {
     client.send(format!("GET http://{}/ HTTP/1.1\r\nHost: x\r\nX-Weir-Caller: a\r\n\r\n", world.addr));
     let seen = client.response().text().to_lowercase();
     assert!(seen.starts_with("get /") && !seen.contains("x-weir-caller"), "{seen}");
+}
+
+#[test]
+fn each_of_several_rates_is_explained() {
+    let app = Upstream::echo();
+    let spec = "{targetRefs: [{name: app}], rates: [{requests: 3, per: 1h}, {requests: 100, per: 24h}]}";
+    let proxy = proxy(app.addr, &[("slow", spec)]);
+    let mut client = Client::connect(proxy.addr());
+    assert_eq!(get(&mut client, "/", "").status, 200);
+    let request = Request::parse("GET", "http://shop.example/", []).unwrap();
+    let text = explain(&proxy.shared.snapshot.load(), &request, &mut SmallRng::seed_from_u64(1)).to_string();
+    assert!(text.contains("token_bucket: 2 left of 3 in 3600s"), "{text}");
+    assert!(text.contains("; 99 left of 100 in 86400s"), "{text}");
 }

@@ -152,6 +152,12 @@ pub struct StaticResponse {
     /// Its body; empty when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+    /// What a call of gRPC is answered with instead, by name (`NOT_FOUND`); when absent, what says why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<String>,
+    /// What goes along with that for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_message: Option<String>,
 }
 
 /// A header field of a response.
@@ -176,7 +182,7 @@ pub struct FallbackService {
 }
 
 /// Responses that are kept for bad times: those to GET with 200, without `Set-Cookie`, to requests without
-/// `Authorization`, and not `no-store` or `private`.
+/// `Authorization`, and not `no-store` or `private`. Calls get them that are refused, or that come to nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cached {

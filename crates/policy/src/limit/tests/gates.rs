@@ -291,7 +291,7 @@ mod together {
     }
 
     fn remaining(limiter: &Limiter, now: Nanos) -> u32 {
-        limiter.state(now).all.unwrap().quota.unwrap().remaining
+        limiter.state(now).all.unwrap().quotas[0].remaining
     }
 
     #[test]

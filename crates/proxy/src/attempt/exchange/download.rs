@@ -10,6 +10,7 @@ use weir_http1::{
 
 use super::super::again::Retried;
 use super::gather::Gather;
+use super::second::unwanted;
 use super::{Ended, Exchange, Link, UpstreamFault};
 use crate::http2::{self, MALFORMED, UNFIT, UNSENT};
 use crate::observe::GrpcStatus;
@@ -64,14 +65,18 @@ impl Exchange {
             self.held_back = true;
             return Ok(false);
         }
-        let read = match link.upstream.poll_read(cx, &mut input[held..held + room]) {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Ok(n)) => n,
-            // After a reset nothing can be trusted to have been the whole.
-            Poll::Ready(Err(fault)) => return Err(self.upstream_gone(fault)),
+        let read = if self.unread {
+            0
+        } else {
+            match link.upstream.poll_read(cx, &mut input[held..held + room]) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(n)) => n,
+                // After a reset nothing can be trusted to have been the whole.
+                Poll::Ready(Err(fault)) => return Err(self.upstream_gone(fault)),
+            }
         };
         out.clear();
-        if read == 0 {
+        if read == 0 && !std::mem::take(&mut self.unread) {
             return self.upstream_ended(cx, link, out);
         }
         self.heard = true;
@@ -101,7 +106,11 @@ impl Exchange {
             gather.push_out(out);
         }
         if self.status != 0 && !self.upgraded {
-            let taken = self.download.encode_gather(&mut gather, &mut input[..end], from, out);
+            let kept = self.keeping.as_mut().map(|keeping| &mut keeping.body);
+            let taken = self.download.encode_gather(&mut gather, &mut input[..end], from, out, kept);
+            if self.keeping.as_ref().is_some_and(|keeping| keeping.is_too_large()) {
+                self.keeping = None;
+            }
             match taken {
                 Ok(at) if at < end => {
                     // Bytes that nobody asked for: this connection has lost its order.
@@ -112,10 +121,7 @@ impl Exchange {
                 }
                 Ok(_) => {}
                 Err(fault) if fresh => return Err(self.refuse_body(fault)),
-                Err(_) => {
-                    self.upstream_keeps = false;
-                    return Err(Ended::Cut);
-                }
+                Err(_) => return Err(self.break_off()),
             }
         }
         if let Some((head, body)) = self.translated.take() {
@@ -199,6 +205,13 @@ impl Exchange {
             self.kept_to_limit = said.is_some_and(Reason::is_of_a_limit);
         }
         // Of an interim response nothing can be taken back.
+        if link.rivalled
+            && out.is_empty()
+            && let Some((verdict, status)) = unwanted(head, buf)
+        {
+            self.upstream_keeps = false;
+            return Err(Ended::Unwanted { verdict, status });
+        }
         if let Some(again) = &link.again
             && out.is_empty()
             && let Some(retried) = again.ask(self, head, buf, link.worker)
@@ -265,6 +278,11 @@ impl Exchange {
             // What follows is the tunnel's.
             out.extend_from_slice(rest);
         }
+        if let Some(keeping) = &mut self.keeping
+            && !keeping.begin(head, buf, self.filtered.as_ref())
+        {
+            self.keeping = None;
+        }
         self.download.begin(head.body(), relay.body, &link.worker.config().limits.response);
         Ok(())
     }
@@ -280,7 +298,7 @@ impl Exchange {
         if self.status == 0 {
             return Err(Ended::Failed(UpstreamFault::Reset));
         }
-        self.download.end_of_input(out).map_err(|_| Ended::Cut)?;
+        self.download.end_of_input(out).map_err(|_| self.break_off())?;
         let mut gather = Gather::new();
         gather.push_out(out);
         let written = self.download.write(cx, link.client, &gather, out, &[], &link.worker.buffers);
@@ -293,7 +311,7 @@ impl Exchange {
         self.upstream_keeps = false;
         match fault.kind() {
             UNFIT if self.status != 0 => Ended::Spoilt,
-            _ if self.status != 0 => Ended::Cut,
+            _ if self.status != 0 => self.break_off(),
             UNSENT => Ended::Failed(UpstreamFault::Refused),
             // The upstream has no part in it.
             UNFIT => {

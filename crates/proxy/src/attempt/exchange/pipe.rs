@@ -156,7 +156,8 @@ impl Pipe {
         Ok(step.consumed)
     }
 
-    /// Adds to `gather` the content of `input[from..]`, framed for the receiver. Gives where in `input` it stopped.
+    /// Adds to `gather` the content of `input[from..]`, framed for the receiver, and as it is to `kept`, if that is wanted.
+    /// Gives where in `input` it stopped.
     #[inline]
     pub(crate) fn encode_gather(
         &mut self,
@@ -164,12 +165,16 @@ impl Pipe {
         input: &mut [u8],
         from: usize,
         out: &mut Vec<u8>,
+        mut kept: Option<&mut Vec<u8>>,
     ) -> Result<usize, BodyError> {
         let mut at = from;
         loop {
             let step = self.decoder.decode(&mut input[at..])?;
             if !step.data.is_empty() {
                 let (prefix, suffix) = self.encoder.frame(step.data.len())?;
+                if let Some(kept) = &mut kept {
+                    kept.extend_from_slice(&input[at + step.data.start..at + step.data.end]);
+                }
                 out.extend_from_slice(prefix.as_bytes());
                 gather.push_out(out);
                 gather.push_content(out, input, at + step.data.start, at + step.data.end);

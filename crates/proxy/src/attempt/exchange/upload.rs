@@ -93,7 +93,7 @@ impl Exchange {
         self.recording = false;
         out.clear();
         let mut gather = Gather::new();
-        let taken = self.upload.encode_gather(&mut gather, &mut input[..read], 0, out);
+        let taken = self.upload.encode_gather(&mut gather, &mut input[..read], 0, out, None);
         let taken = taken.map_err(|fault| self.body_fault(&fault))?;
         link.carry.push_front(&input[taken..read], &link.worker.buffers);
         if self.upload.write(cx, link.upstream, &gather, out, input, &link.worker.buffers).is_err() {

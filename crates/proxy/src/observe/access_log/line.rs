@@ -40,6 +40,8 @@ pub(crate) struct Line<'a> {
     pub(crate) upstream: &'a str,
     pub(crate) endpoint: &'a str,
     pub(crate) attempts: u32,
+    /// What became of a second copy: `won` or `lost`; empty where there was none.
+    pub(crate) hedge: &'a str,
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
     pub(crate) grpc_status: &'a str,
@@ -74,6 +76,7 @@ impl<'a> Line<'a> {
             upstream: "",
             endpoint: "",
             attempts: 0,
+            hedge: "",
             status: 0,
             reason: None,
             grpc_status: "",
@@ -123,6 +126,7 @@ impl<'a> Line<'a> {
         fields.text(name!("upstream"), self.upstream.as_bytes());
         fields.text(name!("endpoint"), self.endpoint.as_bytes());
         fields.number(name!("attempts"), self.attempts.into());
+        fields.word(name!("hedge"), self.hedge.as_bytes());
         fields.number(name!("status"), self.status.into());
         fields.word(name!("reason"), self.reason.map_or("", Reason::as_str).as_bytes());
         fields.word(name!("grpc_status"), self.grpc_status.as_bytes());

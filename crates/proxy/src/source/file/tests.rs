@@ -201,3 +201,21 @@ async fn a_file_that_is_being_written_is_not_read() {
     source.poll().await;
     assert_eq!(fixture.rules(), ["HTTPRoute/full#0"]);
 }
+
+#[test]
+fn policies_for_services_that_no_document_states_are_doubted() {
+    let text = "kind: Service\nmetadata: {name: cart}\nspec: {endpoints: [{address: 127.0.0.1, port: 9001}]}\n---\n\
+                kind: RateLimit\nmetadata: {name: l}\nspec: {targetRefs: [{name: cat}, {name: cart}, {name: own}], rates: [{requests: 5}]}\n---\n\
+                kind: TrafficPolicy\nmetadata: {name: p}\nspec: {targetRefs: [{kind: HTTPRoute, name: shop}], retry: {}}\n";
+    let parsed = document::parse("test", text).unwrap();
+    let own = ServiceRef::new("default", "own");
+    let found = doubts(&parsed.documents, Some(&own));
+    let found: Vec<String> = found.iter().map(|(id, hint)| format!("{id}: {hint}")).collect();
+    assert_eq!(
+        found,
+        [
+            "RateLimit/l: spec.targetRefs[0].name: service `cat` is neither declared nor registered yet; expected `cart`?",
+            "TrafficPolicy/p: spec.targetRefs[0].name: there is no HTTPRoute/shop yet",
+        ]
+    );
+}

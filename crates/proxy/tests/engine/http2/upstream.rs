@@ -23,7 +23,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// Reads the request's body and trailers.
-    pub(super) async fn body(&mut self) -> (Vec<u8>, Option<HeaderMap>) {
+    pub(crate) async fn body(&mut self) -> (Vec<u8>, Option<HeaderMap>) {
         let body = self.request.body_mut();
         let mut content = Vec::new();
         while let Some(Ok(piece)) = body.data().await {
@@ -119,7 +119,7 @@ impl H2Upstream {
 }
 
 /// Documents of a gateway in front of a service that speaks HTTP/2.
-pub(super) fn h2_documents(upstreams: &[SocketAddr], policy: &str) -> String {
+pub(crate) fn h2_documents(upstreams: &[SocketAddr], policy: &str) -> String {
     documents(upstreams, policy).replace("spec:\n  endpoints:", "spec:\n  protocol: http2\n  endpoints:")
 }
 
