@@ -102,15 +102,21 @@ macro_rules! known_fields {
             $(#[doc = concat!("`", $name, "`")] $variant,)*
         }
 
-        pub(crate) const KNOWN_COUNT: usize = 4 + [$($name),*].len();
-
         impl KnownField {
+            /// How many there are; each is less as a number.
+            pub const COUNT: usize = 4 + [$($name),*].len();
+
             /// The lower-case name; empty for the variants that stand for many names.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
                     _ => "",
                 }
+            }
+
+            /// What `name` is known as, in any case. It must consist of token characters only ([`crate::is_token`]).
+            pub fn of(name: &[u8]) -> Self {
+                recognize(name)
             }
         }
 
@@ -161,7 +167,7 @@ known_fields! {
     GrpcTimeout "grpc-timeout",
 }
 
-const _: () = assert!(KNOWN_COUNT <= 64, "a FieldSet holds 64 members");
+const _: () = assert!(KnownField::COUNT <= 64, "a FieldSet holds 64 members");
 
 /// Length, first eight bytes, next eight bytes; letters folded to lower case, zeros behind the name.
 type Key = (usize, u64, u64);
