@@ -144,7 +144,13 @@ fn dependencies_point_one_way() {
 #[test]
 fn pure_crates_read_no_clock() {
     let broken = sources().into_iter().filter_map(|(path, text)| {
-        let pure = ["crates/model/src", "crates/policy/src", "crates/http1/src", "crates/http2/src", "crates/sim/src"];
+        let pure = [
+            "crates/model/src",
+            "crates/policy/src",
+            "crates/http1/src",
+            "crates/http2/src",
+            "crates/sim/src",
+        ];
         let reads = ["Instant::now", "SystemTime::now", "thread_rng", "rand::rng()"];
         // Seeds of tests are drawn there, and printed.
         if path.ends_with("testing.rs") {

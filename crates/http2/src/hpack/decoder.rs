@@ -200,5 +200,4 @@ fn string<'a, 'b: 'a>(input: &mut Input<'b>, space: &'a mut Vec<u8>) -> Result<&
 }
 
 #[cfg(test)]
-#[path = "decoder_tests.rs"]
 mod tests;

@@ -200,12 +200,12 @@ mod tests {
     #[test]
     fn codes_are_those_of_the_specification() {
         let coded = |text: &[u8]| encode(text);
-        assert_eq!(coded(b"0"), [0b00000_111]);
+        assert_eq!(coded(b"0"), [0b0000_0111]);
         assert_eq!(coded(b"www.example.com"), *b"\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff");
         // RFC 7541 appendix B: codes of some lengths, padded with ones.
         assert_eq!(coded(&[0]), [0xff, 0xc7]);
-        assert_eq!(coded(&[b'<']), [0xff, 0xf9]);
-        assert_eq!(coded(&[b'\\']), [0xff, 0xfe, 0x1f]);
+        assert_eq!(coded(b"<"), [0xff, 0xf9]);
+        assert_eq!(coded(b"\\"), [0xff, 0xfe, 0x1f]);
         assert_eq!(coded(&[255]), [0xff, 0xff, 0xfb, 0xbf]);
         assert_eq!(coded(&[22]), [0xff, 0xff, 0xff, 0xfb]);
     }
@@ -213,11 +213,11 @@ mod tests {
     #[test]
     fn padding_is_fewer_than_eight_ones() {
         // "a" is 00011.
-        assert_eq!(decoded(&[0b00011_111]).unwrap(), b"a");
+        assert_eq!(decoded(&[0b0001_1111]).unwrap(), b"a");
         assert_eq!(decoded(&[]).unwrap(), b"");
-        assert_eq!(decoded(&[0b00011_110]), Err(HpackError::Padding));
-        assert_eq!(decoded(&[0b00011_000]), Err(HpackError::Padding));
-        assert_eq!(decoded(&[0b00011_111, 0xff]), Err(HpackError::Padding));
+        assert_eq!(decoded(&[0b0001_1110]), Err(HpackError::Padding));
+        assert_eq!(decoded(&[0b0001_1000]), Err(HpackError::Padding));
+        assert_eq!(decoded(&[0b0001_1111, 0xff]), Err(HpackError::Padding));
         assert_eq!(decoded(&[0xff]), Err(HpackError::Padding));
         assert_eq!(decoded(&[0xff, 0xff, 0xff]), Err(HpackError::Padding));
         assert_eq!(decoded(&[0xff, 0xff, 0xff, 0xff]), Err(HpackError::Eos));
