@@ -24,3 +24,6 @@
 #![forbid(unsafe_code)]
 
 pub mod hpack;
+
+#[doc(hidden)]
+pub mod fuzzing;

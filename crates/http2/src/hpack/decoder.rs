@@ -155,7 +155,7 @@ struct Literal<'a> {
 
 impl<'a> Literal<'a> {
     /// Reads one whose name's index is in the low `prefix` bits.
-    #[inline]
+    #[inline(always)]
     fn read<'b: 'a>(
         table: &Table,
         input: &mut Input<'b>,
