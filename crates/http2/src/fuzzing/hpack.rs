@@ -128,7 +128,7 @@ fn put(block: &mut Block<'_>, field: &Kept) {
         Name::Authority => block.authority(value),
         Name::Path => block.path(value),
         Name::Status => {
-            block.status(value.iter().fold(0, |status, digit| 10 * status + u16::from(digit - b'0')))
+            block.status(value.iter().fold(0, |status, digit| 10 * status + u16::from(digit - b'0')));
         }
         Name::Protocol => block.protocol(value),
         Name::Field(known) if field.never_indexed => block.secret(known, &field.name, value),
