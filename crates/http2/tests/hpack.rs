@@ -214,7 +214,7 @@ fn no_table_no_entries() {
 #[test]
 fn a_bomb_is_counted_and_not_given() {
     let mut decoder = Decoder::new(16 * 1024);
-    let mut block = vec![0x40, 1, b'a', 0x7f, 0x80 | (4000 - 127 & 0x7f) as u8, ((4000 - 127) >> 7) as u8];
+    let mut block = vec![0x40, 1, b'a', 0x7f, 0x80 | ((4000 - 127) & 0x7f) as u8, ((4000 - 127) >> 7) as u8];
     block.extend_from_slice(&[b'v'; 4000]);
     block.extend_from_slice(&[0xbe; 10_000]);
     let mut given = 0;

@@ -158,20 +158,23 @@ impl Table {
     }
 }
 
-/// As `bytes.starts_with(beginning)`, without a call for the short ones.
+/// As `bytes.starts_with(beginning)`, without a call.
 #[inline(always)]
 fn begins_with(bytes: &[u8], beginning: &[u8]) -> bool {
     let Some(bytes) = bytes.get(..beginning.len()) else { return false };
-    let (Some(last), Some(expect)) = (bytes.last_chunk::<8>(), beginning.last_chunk::<8>()) else {
-        return bytes.iter().zip(beginning).all(|(a, b)| a == b);
-    };
-    bytes.as_chunks::<8>().0 == beginning.as_chunks::<8>().0 && last == expect
+    match (bytes.last_chunk::<8>(), beginning.last_chunk::<8>()) {
+        (Some(last), Some(expect)) => {
+            let words = bytes.as_chunks::<8>().0.iter().zip(beginning.as_chunks::<8>().0);
+            last == expect && words.fold(true, |same, (a, b)| same & (a == b))
+        }
+        _ => bytes.iter().zip(beginning).fold(true, |same, (a, b)| same & (a == b)),
+    }
 }
 
 /// Whether a name is the table's, in any case.
 #[inline(always)]
 fn same(entry: &[u8], name: &[u8]) -> bool {
-    entry == name || entry.eq_ignore_ascii_case(name)
+    entry.len() == name.len() && (begins_with(entry, name) || entry.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

@@ -128,14 +128,18 @@ impl Block<'_> {
     }
 
     /// `spelled` is empty for a name that its number says.
+    #[inline]
     fn put(&mut self, number: Number, spelled: &[u8], value: &[u8], rule: Rule) {
         let slot = Slot::of(number, spelled);
-        let position = self.encoder.sightings.latest(slot);
+        let Encoder { table, sightings, .. } = &*self.encoder;
+        let position = sightings.latest(slot);
+        if rule.remembers() && table.holds(position, number, spelled, value) {
+            return self.entry(position);
+        }
         match rule {
             Rule::Secret => self.literal(0x10, 4, number, spelled, value),
             Rule::Varies => self.varying(number, spelled, value, slot),
-            _ if self.encoder.table.holds(position, number, spelled, value) => self.entry(position),
-            _ => self.search(number, spelled, value, slot, rule),
+            Rule::Eager | Rule::Repeated => self.search(number, spelled, value, slot, rule),
         }
     }
 
@@ -164,6 +168,7 @@ impl Block<'_> {
     }
 
     /// A field that is worth an entry for its name only, if that is not in the static table.
+    #[inline(never)]
     fn varying(&mut self, number: Number, spelled: &[u8], value: &[u8], slot: Slot) {
         let Encoder { table, sightings, .. } = &mut *self.encoder;
         let position = sightings.latest(slot);

@@ -71,6 +71,12 @@ impl Rule {
         RULES[number.index()]
     }
 
+    /// Whether values are looked for in the table.
+    #[inline(always)]
+    pub(super) fn remembers(self) -> bool {
+        matches!(self, Self::Eager | Self::Repeated)
+    }
+
     /// [`Rule::Varies`] if this one field is not for a table of `table_bytes`, although the rule for its name would allow it.
     pub(super) fn of_value(number: Number, spelled: &[u8], value: &[u8], table_bytes: u32) -> Self {
         let varies = match number {
