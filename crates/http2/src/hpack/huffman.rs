@@ -149,11 +149,13 @@ pub(super) fn decode<'a>(coded: &[u8], space: &'a mut Vec<u8>) -> Result<&'a [u8
 
 /// Decodes from a bit within the last eight octets to the end.
 fn decode_end(coded: &[u8], bit: usize, space: &mut [u8], mut len: usize) -> Result<usize, HpackError> {
-    let rest = coded.get(bit / 8..).unwrap_or_default();
-    let word = rest.iter().fold(0, |word, &octet| word << 8 | u64::from(octet));
-    // What is behind the end does not matter: a symbol whose code is whole is found with anything behind it.
-    let mut bits = word.checked_shl(64 - 8 * rest.len() as u32).unwrap_or(0) << (bit % 8);
     let mut have = (8 * coded.len() - bit) as u32;
+    let word = match coded.last_chunk::<8>() {
+        Some(last) => u64::from_be_bytes(*last),
+        None => coded.iter().fold(0, |word, &octet| word << 8 | u64::from(octet)),
+    };
+    // What is behind the end does not matter: a symbol whose code is whole is found with anything behind it.
+    let mut bits = word.checked_shl(64 - have).unwrap_or(0);
     loop {
         let (symbol, used) = symbol(bits);
         if used > have {
