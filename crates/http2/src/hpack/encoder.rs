@@ -16,6 +16,9 @@ use super::static_table::{STATIC_MAX, index_of, index_of_other};
 /// The most that the table is given, whatever the peer allows, in bytes.
 const TABLE_BYTES_MAX: u32 = TABLE_BYTES_DEFAULT;
 
+/// The longest value, in bytes, that an entry is made with for the sake of its name.
+const NAMING_VALUE_BYTES_MAX: usize = 64;
+
 /// One direction's encoder.
 pub struct Encoder {
     table: Table,
@@ -179,7 +182,9 @@ impl Block<'_> {
             self.out.reserve(value.len() + 16);
             put_integer(self.out, 0, 4, STATIC_MAX + 1 + position);
             put_string(self.out, value);
-        } else if Rule::is_long(own.len() + value.len(), table.bytes_max()) {
+        } else if value.len() > NAMING_VALUE_BYTES_MAX
+            || Rule::is_long(own.len() + value.len(), table.bytes_max())
+        {
             self.literal(0, 4, number, spelled, value);
         } else {
             table.insert(number, NameBytes::Given(own), value, true);
