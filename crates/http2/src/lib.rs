@@ -23,7 +23,23 @@
 
 #![forbid(unsafe_code)]
 
+pub use code::{Code, StreamFault};
+pub use connection::{Bench, Config, Connection, Event, Failure, Opened, PREFACE, Role, Slot};
+pub use floods::Flood;
+
+mod connection;
+mod stream;
+
+mod head;
+mod inbox;
 pub mod hpack;
+
+mod frame;
+
+mod floods;
+
+mod code;
+mod ids;
 
 #[doc(hidden)]
 pub mod fuzzing;
