@@ -46,6 +46,8 @@ impl Side {
 
     fn take(&mut self, bytes: &[u8]) {
         let mut buf = vec![0; FRAME_BYTES_MAX as usize + 9];
+        // Nothing may have come after all.
+        self.h2.resume(&mut buf);
         let held = self.h2.resume(&mut buf);
         self.h2.receive(&[&buf[..held], bytes].concat(), 0, &mut self.bench);
         while let Some(event) = self.h2.next_event() {

@@ -217,8 +217,9 @@ pub(super) struct TextBody {
     /// Bytes that the peer has not taken.
     pending: Vec<u8>,
     from: usize,
-    /// All of the text has come.
+    /// All of the text has come, and all was sent.
     complete: bool,
+    sent: bool,
 }
 
 /// Text that is taken at once: so much is pending at most.
@@ -253,21 +254,22 @@ impl TextBody {
 
     /// Sends what is pending. Gives whether nothing is.
     pub(super) fn flush(&mut self, h2: &mut Connection, slot: Slot) -> bool {
-        if self.is_sent() || (self.pending.is_empty() && !self.complete) {
+        if self.sent || (self.pending.is_empty() && !self.complete) {
             return true;
         }
         self.from += h2.send(slot, &self.pending[self.from..], self.complete);
-        let sent = self.from == self.pending.len() && (!self.complete || h2.has_sent(slot));
-        if sent {
-            self.pending.clear();
-            self.from = 0;
+        if self.from < self.pending.len() {
+            return false;
         }
-        sent
+        self.pending.clear();
+        self.from = 0;
+        self.sent = self.complete;
+        true
     }
 
     /// Whether all of the text has come, and was sent.
     pub(super) fn is_sent(&self) -> bool {
-        self.complete && self.pending.is_empty()
+        self.sent
     }
 }
 
