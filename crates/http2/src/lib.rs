@@ -40,3 +40,6 @@ mod floods;
 
 mod code;
 mod ids;
+
+#[doc(hidden)]
+pub mod fuzzing;

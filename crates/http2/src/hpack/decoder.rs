@@ -3,8 +3,8 @@
 use super::dynamic_table::{NameBytes, Table};
 use super::error::HpackError;
 use super::integer::Input;
-use super::name::{Field, Name, is_valid_value};
-use super::static_table::{STATIC, STATIC_MAX};
+use super::name::{Field, Number, is_valid_value};
+use super::static_table::{STATIC, STATIC_MAX, StaticField};
 use super::{FIELD_OVERHEAD_BYTES, TABLE_BYTES_DEFAULT, huffman};
 
 /// Updates that a block may begin with: to the smallest size since the last block, and to the last (RFC 7541 section 4.2).
@@ -101,7 +101,7 @@ impl Decoder {
             } else if octet & 0x40 != 0 {
                 let literal = Literal::read(&self.table, &mut input, 6, scratch)?;
                 give(literal.field(&self.table, false));
-                self.table.insert(literal.id, literal.name, literal.value, literal.valid);
+                self.table.insert(literal.number, literal.name, literal.value, literal.valid);
             } else if octet & 0x20 != 0 {
                 return Err(HpackError::UpdateLate);
             } else {
@@ -138,14 +138,16 @@ fn field_at(table: &Table, index: u32) -> Result<Field<'_>, HpackError> {
     let at = index as usize;
     match STATIC.get(at) {
         Some(_) if at == 0 => Err(HpackError::IndexZero),
-        Some(field) => Ok(*field),
+        Some(StaticField { number, name, value }) => {
+            Ok(Field { id: number.name(), name, value, valid: true, never_indexed: false })
+        }
         None => table.get(at - STATIC_MAX - 1).ok_or(HpackError::Index(index)),
     }
 }
 
 /// A field that is spelled out, at least its value.
 struct Literal<'a> {
-    id: Name,
+    number: Number,
     name: NameBytes<'a>,
     value: &'a [u8],
     valid: bool,
@@ -153,7 +155,7 @@ struct Literal<'a> {
 
 impl<'a> Literal<'a> {
     /// Reads one whose name's index is in the low `prefix` bits.
-    #[inline]
+    #[inline(always)]
     fn read<'b: 'a>(
         table: &Table,
         input: &mut Input<'b>,
@@ -161,21 +163,21 @@ impl<'a> Literal<'a> {
         scratch: &'a mut Scratch,
     ) -> Result<Self, HpackError> {
         let index = input.integer(prefix)?;
-        let (id, name, valid) = if index == 0 {
+        let (number, name, valid) = if index == 0 {
             let name = string(input, &mut scratch.name)?;
-            let (id, valid) = Name::of(name);
-            (id, NameBytes::Given(name), valid)
+            let (number, valid) = Number::of(name);
+            (number, NameBytes::Given(name), valid)
         } else if let Some(field) = STATIC.get(index as usize) {
-            (field.id, NameBytes::Given(field.name), true)
+            (field.number, NameBytes::Given(field.name), true)
         } else {
             let position = index as usize - STATIC_MAX - 1;
             let field = table.get(position).ok_or(HpackError::Index(index))?;
             // The entry's verdict is on its value, too.
-            let valid = field.valid || Name::of(field.name).1;
-            (field.id, NameBytes::At(position), valid)
+            let valid = field.valid || Number::of(field.name).1;
+            (table.number(position).unwrap_or(Number::OTHER), NameBytes::At(position), valid)
         };
         let value = string(input, &mut scratch.value)?;
-        Ok(Self { id, name, value, valid: valid && is_valid_value(value) })
+        Ok(Self { number, name, value, valid: valid && is_valid_value(value) })
     }
 
     fn field<'t>(&self, table: &'t Table, never_indexed: bool) -> Field<'t>
@@ -186,7 +188,7 @@ impl<'a> Literal<'a> {
             NameBytes::Given(name) => name,
             NameBytes::At(position) => table.get(position).map_or(&b""[..], |field| field.name),
         };
-        Field { id: self.id, name, value: self.value, valid: self.valid, never_indexed }
+        Field { id: self.number.name(), name, value: self.value, valid: self.valid, never_indexed }
     }
 }
 

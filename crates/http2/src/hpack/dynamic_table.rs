@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::FIELD_OVERHEAD_BYTES;
-use super::name::{Field, Name};
+use super::name::{Field, Number};
 
 /// The buffer's first size in bytes.
 const BUFFER_BYTES_MIN: usize = 256;
@@ -26,7 +26,7 @@ struct Entry {
     start: u32,
     name_len: u32,
     value_len: u32,
-    id: Name,
+    number: Number,
     valid: bool,
 }
 
@@ -74,7 +74,24 @@ impl Table {
         let (name, value) =
             self.bytes.get(entry.start as usize..)?.split_at_checked(entry.name_len as usize)?;
         let value = value.get(..entry.value_len as usize)?;
-        Some(Field { id: entry.id, name, value, valid: entry.valid, never_indexed: false })
+        Some(Field { id: entry.number.name(), name, value, valid: entry.valid, never_indexed: false })
+    }
+
+    /// The number of an entry's name.
+    #[inline(always)]
+    pub(super) fn number(&self, position: usize) -> Option<Number> {
+        self.entries.get(position).map(|entry| entry.number)
+    }
+
+    /// Whether the entry at a position has this name, which counts as `spelled` when its number stands for many, and value.
+    #[inline(always)]
+    pub(super) fn holds(&self, position: usize, number: Number, spelled: &[u8], value: &[u8]) -> bool {
+        let Some(entry) = self.entries.get(position) else { return false };
+        let begin = (entry.start + entry.name_len) as usize;
+        entry.number == number
+            && entry.value_len as usize == value.len()
+            && self.bytes.get(begin..).is_some_and(|bytes| begins_with(bytes, value))
+            && (spelled.is_empty() || self.get(position).is_some_and(|entry| same(entry.name, spelled)))
     }
 
     /// Changes the size allowed, and evicts what is beyond it.
@@ -87,7 +104,7 @@ impl Table {
     }
 
     /// Puts a field in front; one that is larger than the table empties it (RFC 7541 section 4.4).
-    pub(super) fn insert(&mut self, id: Name, name: NameBytes<'_>, value: &[u8], valid: bool) {
+    pub(super) fn insert(&mut self, number: Number, name: NameBytes<'_>, value: &[u8], valid: bool) {
         let name_len = match name {
             NameBytes::Given(name) => name.len(),
             NameBytes::At(position) => self.entries[position].name_len as usize,
@@ -109,7 +126,7 @@ impl Table {
         // Only now, since the name's own entry may be the one that goes.
         self.evict(self.bytes_max as usize - size);
         let (name_len, value_len) = (name_len as u32, value.len() as u32);
-        self.entries.push_front(Entry { start, name_len, value_len, id, valid });
+        self.entries.push_front(Entry { start, name_len, value_len, number, valid });
         self.size += size;
         debug_assert!(self.size <= self.bytes_max as usize);
     }
@@ -141,14 +158,30 @@ impl Table {
     }
 }
 
+/// As `bytes.starts_with(beginning)`, without a call.
+#[inline(always)]
+fn begins_with(bytes: &[u8], beginning: &[u8]) -> bool {
+    let Some(bytes) = bytes.get(..beginning.len()) else { return false };
+    match (bytes.last_chunk::<8>(), beginning.last_chunk::<8>()) {
+        (Some(last), Some(expect)) => {
+            let words = bytes.as_chunks::<8>().0.iter().zip(beginning.as_chunks::<8>().0);
+            last == expect && words.fold(true, |same, (a, b)| same & (a == b))
+        }
+        _ => bytes.iter().zip(beginning).fold(true, |same, (a, b)| same & (a == b)),
+    }
+}
+
+/// Whether a name is the table's, in any case.
+#[inline(always)]
+fn same(entry: &[u8], name: &[u8]) -> bool {
+    entry.len() == name.len() && (begins_with(entry, name) || entry.eq_ignore_ascii_case(name))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use weir_http1::KnownField;
 
     use super::*;
-
-    const OTHER: Name = Name::Field(KnownField::Other);
 
     /// What the table holds, by the letter of the specification.
     #[derive(Default)]
@@ -202,7 +235,7 @@ mod tests {
                         let bytes = if let NameBytes::Given(_) = bytes { NameBytes::Given(&name) } else { bytes };
                         let max = table.bytes_max() as usize;
                         let size = name.len() + value.len() + 32;
-                        table.insert(OTHER, bytes, &value, true);
+                        table.insert(Number::OTHER, bytes, &value, true);
                         model.shrink(max.saturating_sub(size));
                         if size <= max {
                             model.0.insert(0, (name, value));

@@ -5,19 +5,19 @@
 
 use weir_http1::KnownField;
 
+use super::TABLE_BYTES_DEFAULT;
 use super::dynamic_table::{NameBytes, Table};
 use super::integer::put_integer;
-use super::name::Name;
+use super::name::Number;
 use super::rule::Rule;
-use super::sightings::{Found, Hash, Sightings};
-use super::static_table::{STATIC, STATIC_MAX, index_of, index_of_other};
-use super::{FIELD_OVERHEAD_BYTES, TABLE_BYTES_DEFAULT};
+use super::sightings::{Found, Hash, Sightings, Slot};
+use super::static_table::{STATIC_MAX, index_of, index_of_other};
 
 /// The most that the table is given, whatever the peer allows, in bytes.
 const TABLE_BYTES_MAX: u32 = TABLE_BYTES_DEFAULT;
 
-/// An entry may take this part of the table: a long value would push out many others.
-const ENTRY_SHARE: usize = 4;
+/// The longest value, in bytes, that an entry is made with for the sake of its name.
+const NAMING_VALUE_BYTES_MAX: usize = 64;
 
 /// One direction's encoder.
 pub struct Encoder {
@@ -73,7 +73,7 @@ impl Block<'_> {
         match method {
             b"GET" => self.indexed(2),
             b"POST" => self.indexed(3),
-            _ => self.put(Name::Method, b"", method, Rule::of(Name::Method)),
+            _ => self.put(Number::METHOD, b"", method, Rule::of(Number::METHOD)),
         }
     }
 
@@ -84,21 +84,20 @@ impl Block<'_> {
 
     /// Adds `:authority`.
     pub fn authority(&mut self, authority: &[u8]) {
-        self.put(Name::Authority, b"", authority, Rule::of(Name::Authority));
+        self.put(Number::AUTHORITY, b"", authority, Rule::of(Number::AUTHORITY));
     }
 
     /// Adds `:path`, which has the query, too.
     pub fn path(&mut self, path: &[u8]) {
         match path {
             b"/" => self.indexed(4),
-            _ if path.contains(&b'?') => self.put(Name::Path, b"", path, Rule::Varies),
-            _ => self.put(Name::Path, b"", path, Rule::of(Name::Path)),
+            _ => self.put(Number::PATH, b"", path, Rule::of(Number::PATH)),
         }
     }
 
     /// Adds `:protocol` (RFC 8441).
     pub fn protocol(&mut self, protocol: &[u8]) {
-        self.put(Name::Protocol, b"", protocol, Rule::of(Name::Protocol));
+        self.put(Number::PROTOCOL, b"", protocol, Rule::of(Number::PROTOCOL));
     }
 
     /// Adds `:status`, of three digits.
@@ -113,7 +112,7 @@ impl Block<'_> {
             500 => self.indexed(14),
             _ => {
                 let digits = [status / 100, status / 10, status].map(|digit| b'0' + (digit % 10) as u8);
-                self.put(Name::Status, b"", &digits, Rule::of(Name::Status));
+                self.put(Number::STATUS, b"", &digits, Rule::of(Number::STATUS));
             }
         }
     }
@@ -121,56 +120,82 @@ impl Block<'_> {
     /// Adds a field. `name` is what it is called, in any case, and `known` what that is known as.
     #[inline]
     pub fn field(&mut self, known: KnownField, name: &[u8], value: &[u8]) {
-        let rule = Rule::of(Name::Field(known));
-        self.put(Name::Field(known), if known.name().is_empty() { name } else { b"" }, value, rule);
+        let number = Number::of_field(known);
+        self.put(number, if number.spelled().is_empty() { name } else { b"" }, value, Rule::of(number));
     }
 
     /// Adds a field whose value must never be in a table, here or further on.
     pub fn secret(&mut self, known: KnownField, name: &[u8], value: &[u8]) {
-        self.put(Name::Field(known), if known.name().is_empty() { name } else { b"" }, value, Rule::Secret);
+        let number = Number::of_field(known);
+        self.put(number, if number.spelled().is_empty() { name } else { b"" }, value, Rule::Secret);
     }
 
     /// `spelled` is empty for a name that its number says.
-    fn put(&mut self, name: Name, spelled: &[u8], value: &[u8], rule: Rule) {
-        match rule {
-            Rule::Secret => self.literal(0x10, 4, name, spelled, value),
-            Rule::Varies => self.literal(0, 4, name, spelled, value),
-            Rule::Repeated | Rule::Eager => self.remembered(name, spelled, value, rule == Rule::Eager),
-        }
-    }
-
     #[inline]
-    fn remembered(&mut self, name: Name, spelled: &[u8], value: &[u8], eager: bool) {
-        let Encoder { table, sightings, .. } = &mut *self.encoder;
-        let found = sightings.meet(Hash::of(name, spelled, value), table.len(), |position| {
-            table.get(position).is_some_and(|entry| {
-                entry.id == name && entry.value == value && (spelled.is_empty() || same(entry.name, spelled))
-            })
-        });
-        match found {
-            Found::Entry(position) => self.indexed(STATIC_MAX + 1 + position),
-            Found::Seen(place) => self.insert(name, spelled, value, place),
-            Found::New(place) if eager => self.insert(name, spelled, value, place),
-            Found::New(_) => self.literal(0, 4, name, spelled, value),
+    fn put(&mut self, number: Number, spelled: &[u8], value: &[u8], rule: Rule) {
+        let slot = Slot::of(number, spelled);
+        let Encoder { table, sightings, .. } = &*self.encoder;
+        let position = sightings.latest(slot);
+        if rule.remembers() && table.holds(position, number, spelled, value) {
+            return self.entry(position);
+        }
+        match rule {
+            Rule::Secret => self.literal(0x10, 4, number, spelled, value),
+            Rule::Varies => self.varying(number, spelled, value, slot),
+            Rule::Eager | Rule::Repeated => self.search(number, spelled, value, slot, rule),
         }
     }
 
-    fn insert(&mut self, name: Name, spelled: &[u8], value: &[u8], place: usize) {
+    /// A field that is not the latest under its name.
+    #[inline(never)]
+    fn search(&mut self, number: Number, spelled: &[u8], value: &[u8], slot: Slot, rule: Rule) {
         let Encoder { table, sightings, .. } = &mut *self.encoder;
-        let own = name.spelled().as_bytes();
-        let size = own.len() + spelled.len() + value.len() + FIELD_OVERHEAD_BYTES;
-        let varies =
-            index_of_other(spelled).is_some_and(|at| Rule::of_static(STATIC[at].name) == Rule::Varies);
-        if varies || size > table.bytes_max() as usize / ENTRY_SHARE {
-            return self.literal(0, 4, name, spelled, value);
+        if Rule::of_value(number, spelled, value, table.bytes_max()) == Rule::Varies {
+            return self.literal(0, 4, number, spelled, value);
         }
-        if spelled.is_empty() {
-            table.insert(name, NameBytes::Given(own), value, true);
+        let hash = Hash::of(number, spelled, value);
+        let is_at = |position| table.holds(position, number, spelled, value);
+        match sightings.meet(hash, slot, table.len(), is_at) {
+            Found::Entry(position) => self.entry(position),
+            Found::New(_) if rule == Rule::Repeated => self.literal(0, 4, number, spelled, value),
+            Found::New(place) | Found::Seen(place) => {
+                self.literal(0x40, 6, number, spelled, value);
+                let Encoder { table, sightings, .. } = &mut *self.encoder;
+                match spelled {
+                    [] => table.insert(number, NameBytes::Given(number.spelled()), value, true),
+                    _ => table.insert(number, NameBytes::Given(&spelled.to_ascii_lowercase()), value, true),
+                }
+                sightings.inserted(place, slot);
+            }
+        }
+    }
+
+    /// A field that is worth an entry for its name only, if that is not in the static table.
+    #[inline(never)]
+    fn varying(&mut self, number: Number, spelled: &[u8], value: &[u8], slot: Slot) {
+        let Encoder { table, sightings, .. } = &mut *self.encoder;
+        let position = sightings.latest(slot);
+        let own = number.spelled();
+        if own.is_empty() || index_of(number).is_some() {
+            self.literal(0, 4, number, spelled, value);
+        } else if table.number(position) == Some(number) {
+            self.out.reserve(value.len() + 16);
+            put_integer(self.out, 0, 4, STATIC_MAX + 1 + position);
+            put_string(self.out, value);
+        } else if value.len() > NAMING_VALUE_BYTES_MAX
+            || Rule::is_long(own.len() + value.len(), table.bytes_max())
+        {
+            self.literal(0, 4, number, spelled, value);
         } else {
-            table.insert(name, NameBytes::Given(&spelled.to_ascii_lowercase()), value, true);
+            table.insert(number, NameBytes::Given(own), value, true);
+            sightings.inserted_name(slot);
+            self.literal(0x40, 6, number, spelled, value);
         }
-        sightings.inserted(place);
-        self.literal(0x40, 6, name, spelled, value);
+    }
+
+    #[inline(always)]
+    fn entry(&mut self, position: usize) {
+        self.indexed(STATIC_MAX + 1 + position);
     }
 
     #[inline(always)]
@@ -179,10 +204,10 @@ impl Block<'_> {
     }
 
     #[inline(never)]
-    fn literal(&mut self, pattern: u8, prefix: u32, name: Name, spelled: &[u8], value: &[u8]) {
-        let (own, out) = (name.spelled().as_bytes(), &mut *self.out);
+    fn literal(&mut self, pattern: u8, prefix: u32, number: Number, spelled: &[u8], value: &[u8]) {
+        let (own, out) = (number.spelled(), &mut *self.out);
         out.reserve(own.len() + spelled.len() + value.len() + 16);
-        match index_of(name).or_else(|| index_of_other(spelled)) {
+        match index_of(number).or_else(|| index_of_other(spelled)) {
             Some(index) => put_integer(out, pattern, prefix, index),
             None => {
                 out.push(pattern);
@@ -203,10 +228,4 @@ impl Block<'_> {
 fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     put_integer(out, 0, 7, bytes.len());
     out.extend_from_slice(bytes);
-}
-
-/// Whether a name is the table's, in any case.
-#[inline(always)]
-fn same(entry: &[u8], name: &[u8]) -> bool {
-    entry == name || entry.eq_ignore_ascii_case(name)
 }

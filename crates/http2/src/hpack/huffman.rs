@@ -108,52 +108,58 @@ fn far_symbol(bits: u64) -> (u16, u32) {
     (CODE.sorted[place as usize], len as u32)
 }
 
+/// Symbols that are decoded from one word before it is looked at again: 57 bits are enough for them.
+const ROUND: usize = 57 / NEAR_BITS as usize;
+
 /// Decodes `coded` into `space`, which grows to what is needed and is never cleared; gives what was written.
 pub(super) fn decode<'a>(coded: &[u8], space: &'a mut Vec<u8>) -> Result<&'a [u8], HpackError> {
-    let room = coded.len() * 8 / LENGTH_MIN;
+    let room = coded.len() * 8 / LENGTH_MIN + ROUND;
     if space.len() < room {
         space.resize(room, 0);
     }
-    let (mut len, mut rest) = (0, coded);
-    // The next bits, uppermost first, and how many are known to be read; what stands behind them is right too, or zero.
-    let (mut bits, mut have) = (0u64, 0u32);
-    while let Some(word) = rest.first_chunk::<8>() {
-        bits |= u64::from_be_bytes(*word) >> have;
-        let octets = (63 - have) / 8;
-        rest = &rest[octets as usize..];
-        have += 8 * octets;
-        while have >= LENGTH_MAX as u32 {
-            let (symbol, used) = symbol(bits);
+    let (mut len, mut bit) = (0, 0);
+    while let Some(word) = coded.get(bit / 8..).and_then(|rest| rest.first_chunk::<8>()) {
+        // At least 57 bits.
+        let mut bits = u64::from_be_bytes(*word) << (bit % 8);
+        let Some(to) = space[len..].first_chunk_mut::<ROUND>() else { break };
+        let mut count = 0;
+        while count < ROUND {
+            let (symbol, used) = CODE.near[(bits >> (64 - NEAR_BITS)) as usize];
+            if used == 0 {
+                break;
+            }
+            to[count] = symbol;
+            count += 1;
+            bits <<= used;
+            bit += usize::from(used);
+        }
+        len += count;
+        if count == 0 {
+            let (symbol, used) = far_symbol(bits);
             if symbol == EOS {
                 return Err(HpackError::Eos);
             }
-            space[len] = symbol as u8;
+            to[0] = symbol as u8;
             len += 1;
-            bits <<= used;
-            have -= used;
+            bit += used as usize;
         }
     }
-    len = decode_end(rest, bits, have, space, len)?;
-    Ok(&space[..len])
+    decode_end(coded, bit, space, len).map(|len| &space[..len])
 }
 
-/// Decodes the last, fewer than eight, octets and what is left of the bits before them.
-fn decode_end(
-    rest: &[u8],
-    bits: u64,
-    have: u32,
-    space: &mut [u8],
-    mut len: usize,
-) -> Result<usize, HpackError> {
-    let known = if have == 0 { 0 } else { u128::from(bits >> (64 - have)) };
-    let end = rest.iter().fold(known, |bits, &octet| bits << 8 | u128::from(octet));
-    let mut have = have + 8 * rest.len() as u32;
-    // Ones behind the end: they are the beginning of EOS, as padding is.
-    let mut bits = !(!end).checked_shl(128 - have).unwrap_or(0);
+/// Decodes from a bit within the last eight octets to the end.
+fn decode_end(coded: &[u8], bit: usize, space: &mut [u8], mut len: usize) -> Result<usize, HpackError> {
+    let mut have = (8 * coded.len() - bit) as u32;
+    let word = match coded.last_chunk::<8>() {
+        Some(last) => u64::from_be_bytes(*last),
+        None => coded.iter().fold(0, |word, &octet| word << 8 | u64::from(octet)),
+    };
+    // What is behind the end does not matter: a symbol whose code is whole is found with anything behind it.
+    let mut bits = word.checked_shl(64 - have).unwrap_or(0);
     loop {
-        let (symbol, used) = symbol((bits >> 64) as u64);
+        let (symbol, used) = symbol(bits);
         if used > have {
-            let padded = have < 8 && bits == u128::MAX;
+            let padded = have < 8 && (have == 0 || bits >> (64 - have) == (1 << have) - 1);
             return if padded { Ok(len) } else { Err(HpackError::Padding) };
         }
         if symbol == EOS {
@@ -161,7 +167,7 @@ fn decode_end(
         }
         space[len] = symbol as u8;
         len += 1;
-        bits = !(!bits << used);
+        bits <<= used;
         have -= used;
     }
 }

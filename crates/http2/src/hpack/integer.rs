@@ -7,25 +7,26 @@ const OCTETS_MAX: usize = 4;
 
 /// What of a block is still to be read.
 pub(super) struct Input<'a> {
-    rest: &'a [u8],
+    block: &'a [u8],
+    at: usize,
 }
 
 impl<'a> Input<'a> {
     pub(super) fn new(block: &'a [u8]) -> Self {
-        Self { rest: block }
+        Self { block, at: 0 }
     }
 
     /// The next octet, which stays.
     #[inline(always)]
     pub(super) fn peek(&self) -> Option<u8> {
-        self.rest.first().copied()
+        self.block.get(self.at).copied()
     }
 
     /// Takes the integer in the low `prefix` bits of the next octet and in what follows it.
     #[inline(always)]
     pub(super) fn integer(&mut self, prefix: u32) -> Result<u32, HpackError> {
-        let (&first, rest) = self.rest.split_first().ok_or(HpackError::Truncated)?;
-        self.rest = rest;
+        let first = self.peek().ok_or(HpackError::Truncated)?;
+        self.at += 1;
         let mask = u8::MAX >> (8 - prefix);
         let value = first & mask;
         if value < mask { Ok(u32::from(value)) } else { self.continued(u32::from(mask)) }
@@ -33,22 +34,24 @@ impl<'a> Input<'a> {
 
     #[inline(never)]
     fn continued(&mut self, mut value: u32) -> Result<u32, HpackError> {
-        for (at, &octet) in self.rest.iter().enumerate().take(OCTETS_MAX) {
+        for count in 0..OCTETS_MAX {
+            let octet = self.peek().ok_or(HpackError::Truncated)?;
+            self.at += 1;
             // At most 255 + 2^28: no overflow.
-            value += u32::from(octet & 0x7f) << (7 * at);
+            value += u32::from(octet & 0x7f) << (7 * count);
             if octet & 0x80 == 0 {
-                self.rest = &self.rest[at + 1..];
                 return Ok(value);
             }
         }
-        Err(if self.rest.len() < OCTETS_MAX { HpackError::Truncated } else { HpackError::Integer })
+        Err(HpackError::Integer)
     }
 
     /// Takes `len` octets.
     #[inline(always)]
     pub(super) fn take(&mut self, len: u32) -> Result<&'a [u8], HpackError> {
-        let (taken, rest) = self.rest.split_at_checked(len as usize).ok_or(HpackError::Truncated)?;
-        self.rest = rest;
+        let rest = self.block.get(self.at..).unwrap_or_default();
+        let taken = rest.get(..len as usize).ok_or(HpackError::Truncated)?;
+        self.at += taken.len();
         Ok(taken)
     }
 }

@@ -6,7 +6,9 @@
 
 use weir_http1::KnownField;
 
-use super::name::{NAMES, Name};
+use super::FIELD_OVERHEAD_BYTES;
+use super::name::Number;
+use super::static_table::{STATIC, index_of_other};
 
 /// How fields of one name are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +23,13 @@ pub(super) enum Rule {
     Secret,
 }
 
-static RULES: [Rule; NAMES] = {
+static RULES: [Rule; Number::COUNT] = {
     use KnownField::*;
-    let mut rules = [Rule::Repeated; NAMES];
-    let pseudo = [(Name::Method, Rule::Eager), (Name::Scheme, Rule::Eager), (Name::Status, Rule::Eager)];
+    let mut rules = [Rule::Repeated; Number::COUNT];
+    let few = [Number::METHOD, Number::STATUS];
     let mut i = 0;
-    while i < pseudo.len() {
-        rules[pseudo[i].0.number()] = pseudo[i].1;
+    while i < few.len() {
+        rules[few[i].index()] = Rule::Eager;
         i += 1;
     }
     set(
@@ -54,10 +56,10 @@ static RULES: [Rule; NAMES] = {
     rules
 };
 
-const fn set(rules: &mut [Rule; NAMES], fields: &[KnownField], rule: Rule) {
+const fn set(rules: &mut [Rule; Number::COUNT], fields: &[KnownField], rule: Rule) {
     let mut i = 0;
     while i < fields.len() {
-        rules[Name::Field(fields[i]).number()] = rule;
+        rules[Number::of_field(fields[i]).index()] = rule;
         i += 1;
     }
 }
@@ -65,14 +67,42 @@ const fn set(rules: &mut [Rule; NAMES], fields: &[KnownField], rule: Rule) {
 impl Rule {
     /// The rule for a name.
     #[inline(always)]
-    pub(super) fn of(name: Name) -> Self {
-        RULES[name.number()]
+    pub(super) fn of(number: Number) -> Self {
+        RULES[number.index()]
     }
 
-    /// The rule for a name of the static table that has no number of its own.
-    pub(super) fn of_static(name: &[u8]) -> Self {
-        match name {
-            b"age"
+    /// Whether values are looked for in the table.
+    #[inline(always)]
+    pub(super) fn remembers(self) -> bool {
+        matches!(self, Self::Eager | Self::Repeated)
+    }
+
+    /// [`Rule::Varies`] if this one field is not for a table of `table_bytes`, although the rule for its name would allow it.
+    pub(super) fn of_value(number: Number, spelled: &[u8], value: &[u8], table_bytes: u32) -> Self {
+        let varies = match number {
+            Number::PATH => value.contains(&b'?'),
+            Number::OTHER => varies(spelled),
+            _ => false,
+        };
+        let bytes = number.spelled().len() + spelled.len() + value.len();
+        if varies || Self::is_long(bytes, table_bytes) { Self::Varies } else { Self::Repeated }
+    }
+
+    /// Whether a name and a value of so many bytes would push out too many others.
+    pub(super) fn is_long(bytes: usize, table_bytes: u32) -> bool {
+        (bytes + FIELD_OVERHEAD_BYTES) * ENTRIES_MIN > table_bytes as usize
+    }
+}
+
+/// How many of the largest entries the table has room for.
+const ENTRIES_MIN: usize = 4;
+
+/// Whether a name without a number of its own is one whose values differ.
+fn varies(name: &[u8]) -> bool {
+    let Some(index) = index_of_other(name) else { return false };
+    matches!(
+        STATIC[index].name,
+        b"age"
             | b"content-range"
             | b"etag"
             | b"expires"
@@ -84,8 +114,6 @@ impl Rule {
             | b"last-modified"
             | b"location"
             | b"range"
-            | b"referer" => Self::Varies,
-            _ => Self::Repeated,
-        }
-    }
+            | b"referer"
+    )
 }

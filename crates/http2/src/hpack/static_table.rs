@@ -2,60 +2,70 @@
 
 use weir_http1::KnownField;
 
-use super::name::{Field, NAMES, Name};
+use super::name::{Number, PSEUDO};
 
 /// The last index of the static table.
 pub(super) const STATIC_MAX: usize = 61;
 
+/// A field that everybody knows.
+#[derive(Clone, Copy)]
+pub(super) struct StaticField {
+    pub(super) number: Number,
+    pub(super) name: &'static [u8],
+    pub(super) value: &'static [u8],
+}
+
 /// Fields by index; nothing has index 0.
 #[rustfmt::skip]
-pub(super) static STATIC: [Field<'static>; STATIC_MAX + 1] = {
+pub(super) static STATIC: [StaticField; STATIC_MAX + 1] = {
     use KnownField::*;
-    use Name::{Authority, Method, Path, Scheme, Status};
-    const fn of(id: Name, value: &'static str) -> Field<'static> {
-        Field { id, name: id.spelled().as_bytes(), value: value.as_bytes(), valid: true, never_indexed: false }
+    const fn pseudo(number: Number, value: &'static str) -> StaticField {
+        StaticField { number, name: PSEUDO[number.index()].1.as_bytes(), value: value.as_bytes() }
     }
-    const fn known(known: KnownField) -> Field<'static> {
-        of(Name::Field(known), "")
+    const fn known(known: KnownField) -> StaticField {
+        StaticField { number: Number::of_field(known), name: known.name().as_bytes(), value: b"" }
     }
-    const fn other(name: &'static str, value: &'static str) -> Field<'static> {
-        Field { name: name.as_bytes(), ..of(Name::Field(Other), value) }
+    const fn other(name: &'static str, value: &'static str) -> StaticField {
+        StaticField { number: Number::OTHER, name: name.as_bytes(), value: value.as_bytes() }
     }
     [
-        other("", ""),
-        of(Authority, ""), of(Method, "GET"), of(Method, "POST"), of(Path, "/"), of(Path, "/index.html"),
-        of(Scheme, "http"), of(Scheme, "https"), of(Status, "200"), of(Status, "204"), of(Status, "206"),
-        of(Status, "304"), of(Status, "400"), of(Status, "404"), of(Status, "500"),
+        other("", ""), pseudo(Number::AUTHORITY, ""), pseudo(Number::METHOD, "GET"),
+        pseudo(Number::METHOD, "POST"), pseudo(Number::PATH, "/"), pseudo(Number::PATH, "/index.html"),
+        pseudo(Number::SCHEME, "http"), pseudo(Number::SCHEME, "https"), pseudo(Number::STATUS, "200"),
+        pseudo(Number::STATUS, "204"), pseudo(Number::STATUS, "206"), pseudo(Number::STATUS, "304"),
+        pseudo(Number::STATUS, "400"), pseudo(Number::STATUS, "404"), pseudo(Number::STATUS, "500"),
         other("accept-charset", ""), other("accept-encoding", "gzip, deflate"), other("accept-language", ""),
         other("accept-ranges", ""), known(Accept), other("access-control-allow-origin", ""), other("age", ""),
-        other("allow", ""), known(Authorization), other("cache-control", ""), other("content-disposition", ""),
-        known(ContentEncoding), other("content-language", ""), known(ContentLength), other("content-location", ""),
-        other("content-range", ""), known(ContentType), known(Cookie), known(Date), other("etag", ""), known(Expect),
-        other("expires", ""), other("from", ""), known(Host), other("if-match", ""), other("if-modified-since", ""),
-        other("if-none-match", ""), other("if-range", ""), other("if-unmodified-since", ""), other("last-modified", ""),
+        other("allow", ""), known(Authorization), other("cache-control", ""),
+        other("content-disposition", ""), known(ContentEncoding), other("content-language", ""),
+        known(ContentLength), other("content-location", ""), other("content-range", ""), known(ContentType),
+        known(Cookie), known(Date), other("etag", ""), known(Expect), other("expires", ""), other("from", ""),
+        known(Host), other("if-match", ""), other("if-modified-since", ""), other("if-none-match", ""),
+        other("if-range", ""), other("if-unmodified-since", ""), other("last-modified", ""),
         other("link", ""), other("location", ""), other("max-forwards", ""), known(ProxyAuthenticate),
-        known(ProxyAuthorization), other("range", ""), other("referer", ""), other("refresh", ""), known(RetryAfter),
-        known(Server), known(SetCookie), other("strict-transport-security", ""), known(TransferEncoding),
-        known(UserAgent), other("vary", ""), known(Via), other("www-authenticate", ""),
+        known(ProxyAuthorization), other("range", ""), other("referer", ""), other("refresh", ""),
+        known(RetryAfter), known(Server), known(SetCookie), other("strict-transport-security", ""),
+        known(TransferEncoding), known(UserAgent), other("vary", ""), known(Via),
+        other("www-authenticate", ""),
     ]
 };
 
 /// The first index of each name that has a number of its own; 0 for the others.
-static BY_NUMBER: [u8; NAMES] = {
-    let mut first = [0; NAMES];
+static BY_NUMBER: [u8; Number::COUNT] = {
+    let mut first = [0; Number::COUNT];
     let mut index = STATIC_MAX;
     while index > 0 {
-        first[STATIC[index].id.number()] = index as u8;
+        first[STATIC[index].number.index()] = index as u8;
         index -= 1;
     }
-    first[Name::Field(KnownField::Other).number()] = 0;
+    first[Number::OTHER.index()] = 0;
     first
 };
 
-/// The first index that has `name`, if it is one with a number of its own.
+/// The first index of a name that has a number of its own.
 #[inline(always)]
-pub(super) fn index_of(name: Name) -> Option<usize> {
-    match BY_NUMBER[name.number()] {
+pub(super) fn index_of(number: Number) -> Option<usize> {
+    match BY_NUMBER[number.index()] {
         0 => None,
         index => Some(usize::from(index)),
     }
@@ -80,8 +90,8 @@ const fn slots(factor: u32) -> [u8; SLOTS] {
     let mut slots = [0; SLOTS];
     let mut index = STATIC_MAX;
     while index > 0 {
-        let Field { id, name, .. } = STATIC[index];
-        if id.number() == Name::Field(KnownField::Other).number() {
+        let StaticField { number, name, .. } = STATIC[index];
+        if number.index() == Number::OTHER.index() {
             let at = slot(name, factor);
             if slots[at] != 0 {
                 slots[0] = u8::MAX;
@@ -117,13 +127,13 @@ mod tests {
     #[test]
     fn every_name_is_found() {
         for (index, field) in STATIC.iter().enumerate().skip(1) {
-            let (id, valid) = Name::of(field.name);
-            assert!(valid && id == field.id, "{index}");
+            let (number, valid) = Number::of(field.name);
+            assert!(valid && number == field.number, "{index}");
             let first = STATIC.iter().position(|other| other.name == field.name).unwrap();
-            let found = index_of(id).or_else(|| index_of_other(&field.name.to_ascii_uppercase()));
+            let found = index_of(number).or_else(|| index_of_other(&field.name.to_ascii_uppercase()));
             assert_eq!(found, Some(first), "{}", field.name.escape_ascii());
         }
-        assert_eq!(index_of(Name::Field(KnownField::Te)), None);
+        assert_eq!(index_of(Number::of_field(KnownField::Te)), None);
         for name in [&b"etaq"[..], b"a", b"", b"x-custom", b"if-matcx"] {
             assert_eq!(index_of_other(name), None);
         }

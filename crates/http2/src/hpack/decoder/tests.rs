@@ -1,3 +1,4 @@
+use super::super::name::Name;
 use super::*;
 
 /// A block in hexadecimal, its fields, and what the table holds behind it: entries and size.

@@ -1,0 +1,6 @@
+//! What must hold for every input. The fuzz targets and the tests on stable Rust call the same functions; each panics when its
+//! promise is broken.
+
+mod hpack;
+
+pub use hpack::hpack;
