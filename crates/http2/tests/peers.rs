@@ -37,7 +37,8 @@ struct Setting {
 
 fn setting() -> impl Strategy<Value = Setting> {
     let size = prop_oneof![Just(0), 1usize..200, 1000usize..70_000];
-    let exchange = (prop::collection::vec(size.clone(), 0..4), size, 0usize..30, any::<bool>(), any::<bool>());
+    let exchange =
+        (prop::collection::vec(size.clone(), 0..4), size, 0usize..30, any::<bool>(), any::<bool>());
     let exchange = exchange.prop_map(|(request, response, fields, announced, trailers)| Exchange {
         request,
         response,
@@ -221,48 +222,58 @@ async fn serve(setting: Setting) {
     builder.initial_window_size(setting.their_window);
     let (requests, connection) = builder.handshake::<_, Bytes>(far).await.unwrap();
     let driven = spawn_local(connection);
-    let calls: Vec<_> = setting.exchanges.iter().cloned().enumerate().map(|(number, exchange)| {
-        let requests = requests.clone();
-        spawn_local(async move {
-            let mut requests = requests.ready().await.unwrap();
-            let mut request = Request::post(format!("http://app/{number}"));
-            for field in 0..exchange.fields {
-                request = request.header(format!("x-{field}"), "value".repeat(field));
-            }
-            let all = content(exchange.request.iter().sum());
-            let late = exchange.trailers && !exchange.announced;
-            if exchange.announced {
-                request = request.header("content-length", all.len());
-            }
-            let ends = all.is_empty() && !late;
-            let (response, mut stream) = requests.send_request(request.body(()).unwrap(), ends).unwrap();
-            let mut at = 0;
-            for piece in &exchange.request {
-                let last = at + piece == all.len() && !late;
-                if *piece > 0 {
-                    stream.send_data(Bytes::copy_from_slice(&all[at..at + piece]), last && !ends).unwrap();
+    let calls: Vec<_> = setting
+        .exchanges
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(number, exchange)| {
+            let requests = requests.clone();
+            spawn_local(async move {
+                let mut requests = requests.ready().await.unwrap();
+                let mut request = Request::post(format!("http://app/{number}"));
+                for field in 0..exchange.fields {
+                    request = request.header(format!("x-{field}"), "value".repeat(field));
                 }
-                at += piece;
-                if last {
-                    break;
+                let all = content(exchange.request.iter().sum());
+                let late = exchange.trailers && !exchange.announced;
+                if exchange.announced {
+                    request = request.header("content-length", all.len());
                 }
-            }
-            if late {
-                stream.send_trailers(HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())])).unwrap();
-            }
-            let response = response.await.unwrap();
-            assert_eq!(response.headers()["x-number"], number.to_string());
-            let mut body = response.into_body();
-            let mut got = Vec::new();
-            while let Some(piece) = body.data().await {
-                let piece = piece.unwrap();
-                body.flow_control().release_capacity(piece.len()).unwrap();
-                got.extend_from_slice(&piece);
-            }
-            assert_eq!(got, content(exchange.response));
-            assert_eq!(body.trailers().await.unwrap().is_some(), exchange.trailers);
+                let ends = all.is_empty() && !late;
+                let (response, mut stream) = requests.send_request(request.body(()).unwrap(), ends).unwrap();
+                let mut at = 0;
+                for piece in &exchange.request {
+                    let last = at + piece == all.len() && !late;
+                    if *piece > 0 {
+                        stream
+                            .send_data(Bytes::copy_from_slice(&all[at..at + piece]), last && !ends)
+                            .unwrap();
+                    }
+                    at += piece;
+                    if last {
+                        break;
+                    }
+                }
+                if late {
+                    stream
+                        .send_trailers(HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())]))
+                        .unwrap();
+                }
+                let response = response.await.unwrap();
+                assert_eq!(response.headers()["x-number"], number.to_string());
+                let mut body = response.into_body();
+                let mut got = Vec::new();
+                while let Some(piece) = body.data().await {
+                    let piece = piece.unwrap();
+                    body.flow_control().release_capacity(piece.len()).unwrap();
+                    got.extend_from_slice(&piece);
+                }
+                assert_eq!(got, content(exchange.response));
+                assert_eq!(body.trailers().await.unwrap().is_some(), exchange.trailers);
+            })
         })
-    }).collect();
+        .collect();
     for call in calls {
         call.await.unwrap();
     }
@@ -304,7 +315,9 @@ async fn call(setting: Setting) {
                 let mut stream = respond.send_response(response.body(()).unwrap(), false).unwrap();
                 stream.send_data(content(exchange.response).into(), !late).unwrap();
                 if late {
-                    stream.send_trailers(HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())])).unwrap();
+                    stream
+                        .send_trailers(HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())]))
+                        .unwrap();
                 }
                 *count.borrow_mut() += 1;
             });
@@ -320,7 +333,11 @@ async fn call(setting: Setting) {
             block.authority(b"app");
             block.path(format!("/{number}").as_bytes());
             for field in 0..exchange.fields {
-                block.field(KnownField::Other, format!("X-{field}").as_bytes(), "value".repeat(field).as_bytes());
+                block.field(
+                    KnownField::Other,
+                    format!("X-{field}").as_bytes(),
+                    "value".repeat(field).as_bytes(),
+                );
             }
         });
         let mut message = Message::new(content(exchange.request.iter().sum()), exchange.trailers);
