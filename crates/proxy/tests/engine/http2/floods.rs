@@ -16,7 +16,7 @@ const ROUNDS: usize = 20_000;
 
 struct Case {
     name: &'static str,
-    /// The word in the metrics; empty where `h2` itself has closed.
+    /// The word in the metrics; empty where it is closed because it breaks a rule before it is a flood.
     counted: &'static str,
     begin: Vec<u8>,
     piece: fn(usize) -> Vec<u8>,
