@@ -92,7 +92,8 @@ impl Slot {
 pub enum Event {
     /// A client has begun a stream. Whoever takes it must close it.
     Opened(Slot, Opened),
-    /// Something of a stream can be read, or sent, that could not before; or it has failed.
+    /// Something of a stream can be read, or sent, that could not before; or it has failed. Of a slot that was given back and
+    /// taken anew it may be too much said.
     Changed(Slot),
 }
 
@@ -245,11 +246,16 @@ impl Connection {
     /// What has happened, the oldest first.
     #[inline]
     pub fn next_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front()?;
-        if let Event::Changed(slot) = event {
-            self.streams[slot.index()].noted = false;
+        loop {
+            let event = self.events.pop_front()?;
+            let Event::Changed(slot) = event else { return Some(event) };
+            let stream = &mut self.streams[slot.index()];
+            stream.noted = false;
+            // It may have been given back in the meantime.
+            if stream.id != 0 {
+                return Some(event);
+            }
         }
-        Some(event)
     }
 
     /// What is to be written.
@@ -420,6 +426,12 @@ impl Connection {
             self.events = VecDeque::new();
             self.ids = Ids::default();
         }
+    }
+
+    /// What the peer may send and what it was not told of yet, in bytes; and what was received and not read.
+    pub(crate) fn received(&self) -> (i64, usize) {
+        let unread = self.streams.iter().map(|stream| stream.inbox.unread_content());
+        (self.receive_window + i64::from(self.credit), unread.sum())
     }
 
     /// A place for a stream.

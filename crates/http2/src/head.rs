@@ -119,11 +119,7 @@ impl Reader {
             KnownField::ContentLength => return self.content_length(value),
             KnownField::Cookie if self.section == Section::Request => return self.cookie(value),
             KnownField::ContentType => self.is_call |= is_call(value),
-            KnownField::Host if self.section == Section::Request => {
-                if self.seen & AUTHORITY != 0 && self.authority.eq_ignore_ascii_case(value) {
-                    return;
-                }
-            }
+            KnownField::Host if self.says_host_again(value) => return,
             KnownField::Te if value != b"trailers" => {
                 self.malformed = true;
                 return;
@@ -135,6 +131,13 @@ impl Reader {
             _ => {}
         }
         line(field.name, value, out);
+    }
+
+    /// Whether a `host` says what `:authority` has said.
+    fn says_host_again(&self, value: &[u8]) -> bool {
+        self.section == Section::Request
+            && self.seen & AUTHORITY != 0
+            && self.authority.eq_ignore_ascii_case(value)
     }
 
     fn pseudo(&mut self, field: &Field<'_>) {
@@ -238,9 +241,9 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;
     }
-    digits.iter().try_fold(0u64, |sum, &byte| {
-        byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'))
-    })
+    digits
+        .iter()
+        .try_fold(0u64, |sum, &byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
 }
 
 /// Three digits.

@@ -31,8 +31,8 @@ mod connection;
 mod stream;
 
 mod head;
-mod inbox;
 pub mod hpack;
+mod inbox;
 
 mod frame;
 

@@ -87,3 +87,8 @@ fn run(name: &str, target: fn(&[u8])) {
 fn blocks() {
     run("hpack", fuzzing::hpack);
 }
+
+#[test]
+fn connections() {
+    run("http2_connection", fuzzing::http2_connection);
+}

@@ -89,7 +89,8 @@ impl Connection {
     }
 
     pub(super) fn take_settings_ack(&mut self) -> Result<(), Fault> {
-        self.unacknowledged = self.unacknowledged.checked_sub(1).ok_or(Fault::Connection(Code::PROTOCOL_ERROR))?;
+        self.unacknowledged =
+            self.unacknowledged.checked_sub(1).ok_or(Fault::Connection(Code::PROTOCOL_ERROR))?;
         Ok(())
     }
 

@@ -100,7 +100,13 @@ impl Connection {
         let stream = &mut self.streams[slot.index()];
         reader.begin_request();
         let section = self.decoder.decode(block, scratch, |field| reader.field(&field, stream.inbox.head()));
-        let section = section.map_err(undecodable)?;
+        let section = match section {
+            Ok(section) => section,
+            Err(fault) => {
+                self.forget(slot);
+                return Err(undecodable(fault));
+            }
+        };
         let opened = if section.too_large {
             stream.inbox.forget_head();
             stream.inbox.begin(weir_http1::BodyKind::None, ended);

@@ -10,7 +10,6 @@ impl Connection {
     pub fn resume(&mut self, buf: &mut [u8]) -> usize {
         let held = self.rest.len();
         buf[..held].copy_from_slice(&self.rest);
-        self.rest.clear();
         held
     }
 
@@ -19,9 +18,10 @@ impl Connection {
         self.heard += 1;
         let taken = self.receive_frames(bytes, now_ms, bench);
         let rest = &bytes[taken..];
-        if rest.is_empty() && self.rest.capacity() > 0 {
+        if rest.is_empty() {
             self.rest = Vec::new();
         }
+        self.rest.clear();
         self.rest.extend_from_slice(rest);
         if !rest.is_empty() && self.begun_ms.is_none() {
             self.begun_ms = Some(now_ms);

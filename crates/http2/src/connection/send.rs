@@ -1,9 +1,7 @@
 //! What is sent on streams: heads, content as far as the windows reach, trailers.
 
 use super::{Connection, OUTPUT_BYTES_MAX, Role, STREAM_ID_MAX, Slot};
-use crate::frame::{
-    self, CONTINUATION, END_HEADERS, END_STREAM, FRAME_BYTES_MAX, HEADER_BYTES, HEADERS,
-};
+use crate::frame::{self, CONTINUATION, END_HEADERS, END_STREAM, FRAME_BYTES_MAX, HEADER_BYTES, HEADERS};
 use crate::hpack::Block;
 use crate::stream::{Receiving, Sending};
 

@@ -42,9 +42,9 @@ impl Chunks {
     pub(super) fn step(&mut self, piece: &[u8]) -> io::Result<Step> {
         match self.state {
             State::Size => self.size(piece).map(Step::Framing),
-            State::Content => {
-                Ok(Step::Content(usize::try_from(self.left).map_or(piece.len(), |left| left.min(piece.len()))))
-            }
+            State::Content => Ok(Step::Content(
+                usize::try_from(self.left).map_or(piece.len(), |left| left.min(piece.len())),
+            )),
             State::LineEnd => self.line_end(piece).map(Step::Framing),
             State::Trailers => Ok(self.end(piece)),
             State::Over => Err(io::ErrorKind::InvalidInput.into()),

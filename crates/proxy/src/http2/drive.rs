@@ -117,7 +117,13 @@ pub(super) struct Farewell {
 impl Farewell {
     /// Writes what there is, ends the sending side, and reads what the peer has sent in the meantime, so that its system does
     /// not throw away what it was told. Ready when that is done.
-    pub(super) fn poll(&mut self, link: &Link, io: &mut Io, worker: &Worker, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(
+        &mut self,
+        link: &Link,
+        io: &mut Io,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         if !self.said {
             if send(link, io, cx, &mut |_, _, _| {}).is_err() {
                 return Poll::Ready(());

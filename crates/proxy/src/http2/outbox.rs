@@ -119,7 +119,12 @@ impl Outbox {
     }
 
     /// Sends what is left of text that was taken. Ready when nothing is.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Link, slot: Slot) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &Link,
+        slot: Slot,
+    ) -> Poll<io::Result<()>> {
         let Some(text) = &mut self.text else { return Poll::Ready(Ok(())) };
         let mut h2 = link.h2.borrow_mut();
         if let Some(why) = h2.fault(slot) {

@@ -18,6 +18,9 @@ use crate::observe::Wire;
 use crate::respond::{Reason as Refused, Refusal};
 use crate::runtime::{Coarse, Io, TimerSlot, Worker, after_time};
 
+/// After so long without streams a connection holds nothing that streams to come may need.
+const RESTS_AFTER: Duration = Duration::from_secs(5);
+
 /// What the connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -50,6 +53,7 @@ pub(crate) async fn serve(conn: &mut Connection) {
         phase: Phase::Open,
         settings_by,
         idle_by,
+        rest_by: Coarse::MAX,
         armed: settings_by.min(idle_by),
         farewell: Farewell::default(),
         link: &link,
@@ -84,6 +88,8 @@ struct Life<'a> {
     settings_by: Coarse,
     /// By when something must have been asked.
     idle_by: Coarse,
+    /// By when it rests, unless it does.
+    rest_by: Coarse,
     /// What the timer was set to.
     armed: Coarse,
     farewell: Farewell,
@@ -159,25 +165,37 @@ impl Life<'_> {
         if self.worker.is_draining() || self.listener.is_closing() {
             return self.leave();
         }
-        if self.timer.expired() && self.idle_by <= self.worker.timers.now_ms() {
-            let idle_max = self.bounds.idle;
-            let idle_ms = self.worker.timers.now_ms().saturating_sub(self.link.busy_ms());
-            let left = idle_max.checked_sub(Duration::from_millis(idle_ms));
-            match left {
-                _ if self.link.streams() > 0 => self.idle_by = self.worker.timers.after(idle_max),
-                Some(left) if !left.is_zero() => {
-                    self.link.h2.borrow_mut().rest();
-                    self.idle_by = self.worker.timers.after(left);
-                }
-                _ => return self.leave(),
-            }
+        if self.link.streams() > 0 {
+            self.rest_by = self.worker.timers.after(RESTS_AFTER);
         }
-        let due = self.idle_by.min(owed_by.unwrap_or(Coarse::MAX));
+        if self.timer.expired() && !self.stays() {
+            return self.leave();
+        }
+        let due = self.idle_by.min(self.rest_by).min(owed_by.unwrap_or(Coarse::MAX));
         if due != self.armed {
             self.armed = due;
             self.timer.arm_at(due);
         }
         false
+    }
+
+    /// Does what has become due. Gives whether it has not been idle for too long.
+    fn stays(&mut self) -> bool {
+        let now_ms = self.worker.timers.now_ms();
+        if self.rest_by <= now_ms {
+            self.link.h2.borrow_mut().rest();
+            self.rest_by = Coarse::MAX;
+        }
+        if self.idle_by <= now_ms {
+            let idle = Duration::from_millis(now_ms.saturating_sub(self.link.busy_ms()));
+            let left = self.bounds.idle.checked_sub(idle).filter(|left| !left.is_zero());
+            match left {
+                _ if self.link.streams() > 0 => self.idle_by = self.worker.timers.after(self.bounds.idle),
+                Some(left) => self.idle_by = self.worker.timers.after(left),
+                None => return false,
+            }
+        }
+        true
     }
 
     /// By when something must have come whole, if anything is missing: the client's first SETTINGS; a header block or a frame

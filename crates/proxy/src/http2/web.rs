@@ -6,15 +6,15 @@ use std::io;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use weir_http1::{
-    BodyDecoder, BodyKind, FieldSet, FieldTable, KnownField, LAST_CHUNK, Parsed, ResponseHead, Sent, Trailers,
-    chunk_prefix, parse_response,
+    BodyDecoder, BodyKind, FieldSet, FieldTable, KnownField, LAST_CHUNK, Parsed, ResponseHead, Sent,
+    Trailers, chunk_prefix, parse_response,
 };
 use weir_http2::hpack::Block;
 use weir_http2::{Connection, Slot};
 
+use super::WRITTEN_HERE;
 use super::fault::{self, unfit};
 use super::head::{is_grpc, is_grpc_web};
-use super::WRITTEN_HERE;
 
 /// The flag of a frame that holds trailers.
 const TRAILERS_FLAG: u8 = 0x80;
@@ -147,7 +147,8 @@ impl WebResponse {
 
     /// Writes a gRPC response's head as gRPC-Web's, and any other as it is.
     fn write_head(&mut self, head: &[u8]) {
-        let content_type = self.head.fields().get(KnownField::ContentType).filter(|field| is_grpc(field.value.of(head)));
+        let content_type =
+            self.head.fields().get(KnownField::ContentType).filter(|field| is_grpc(field.value.of(head)));
         let Some(field) = content_type else {
             self.passes = true;
             return self.ready.extend_from_slice(head);
@@ -217,8 +218,9 @@ pub(super) struct TextBody {
     /// Bytes that the peer has not taken.
     pending: Vec<u8>,
     from: usize,
-    /// All of the text has come.
+    /// All of the text has come, and all was sent.
     complete: bool,
+    sent: bool,
 }
 
 /// Text that is taken at once: so much is pending at most.
@@ -253,21 +255,22 @@ impl TextBody {
 
     /// Sends what is pending. Gives whether nothing is.
     pub(super) fn flush(&mut self, h2: &mut Connection, slot: Slot) -> bool {
-        if self.is_sent() || (self.pending.is_empty() && !self.complete) {
+        if self.sent || (self.pending.is_empty() && !self.complete) {
             return true;
         }
         self.from += h2.send(slot, &self.pending[self.from..], self.complete);
-        let sent = self.from == self.pending.len() && (!self.complete || h2.has_sent(slot));
-        if sent {
-            self.pending.clear();
-            self.from = 0;
+        if self.from < self.pending.len() {
+            return false;
         }
-        sent
+        self.pending.clear();
+        self.from = 0;
+        self.sent = self.complete;
+        true
     }
 
     /// Whether all of the text has come, and was sent.
     pub(super) fn is_sent(&self) -> bool {
-        self.complete && self.pending.is_empty()
+        self.sent
     }
 }
 
@@ -323,7 +326,8 @@ mod tests {
 
     /// The request's fields as the upstream gets them.
     fn request(content_type: &str) -> Option<(Web, Vec<(String, String)>)> {
-        let head = format!("content-type: {content_type}\r\ncontent-length: 9\r\nX-Grpc-Web: 1\r\na: b\r\n\r\n");
+        let head =
+            format!("content-type: {content_type}\r\ncontent-length: 9\r\nX-Grpc-Web: 1\r\na: b\r\n\r\n");
         let mut table = FieldTable::default();
         table.parse(head.as_bytes(), 0, &WRITTEN_HERE).unwrap();
         let web = Web::of_request(&table, head.as_bytes())?;
@@ -333,7 +337,9 @@ mod tests {
         let mut fields = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         weir_http2::hpack::Decoder::new(1000)
-            .decode(&block, &mut Default::default(), |field| fields.push((text(field.name), text(field.value))))
+            .decode(&block, &mut Default::default(), |field| {
+                fields.push((text(field.name), text(field.value)))
+            })
             .unwrap();
         Some((web, fields))
     }
@@ -377,7 +383,9 @@ mod tests {
         for cut in 1..call.len() {
             let got = response(false, call, cut);
             let (heads, body) = got.split_once("chunked\r\n\r\n").unwrap();
-            assert!(heads.starts_with("HTTP/1.1 103") && heads.contains("content-type: application/grpc-web\r\n"));
+            assert!(
+                heads.starts_with("HTTP/1.1 103") && heads.contains("content-type: application/grpc-web\r\n")
+            );
             let mut bytes = body.as_bytes().to_vec();
             let mut decoder = BodyDecoder::new(BodyKind::Chunked, &WRITTEN_HERE);
             let step = decoder.decode(&mut bytes).unwrap();

@@ -167,7 +167,12 @@ impl Called {
         Poll::Pending
     }
 
-    fn poll_translated(&mut self, cx: &mut Context<'_>, slot: Slot, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_translated(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: Slot,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             let mut piece = vec![0; TRANSLATED_BYTES];
             let read = match self.poll_plain(cx, slot, &mut piece) {
