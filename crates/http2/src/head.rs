@@ -268,3 +268,6 @@ fn is_call(content_type: &[u8]) -> bool {
     content_type.get(..TYPE.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(TYPE))
         && matches!(content_type.get(TYPE.len()), None | Some(b'+' | b';' | b' ' | b'-'))
 }
+
+#[cfg(test)]
+mod tests;
