@@ -1,7 +1,7 @@
 //! The field section: parsed into a reusable table of offsets, never into strings.
 
 use crate::error::{FieldError, ShownName};
-use crate::known::{FieldSet, KNOWN_COUNT, KnownField, recognize, recognize_simple};
+use crate::known::{FieldSet, KnownField, recognize, recognize_simple};
 use crate::limits::Limits;
 use crate::scan::{find_byte, find_token_end, find_value_end, is_tchar, simple_name};
 use crate::span::Span;
@@ -26,7 +26,7 @@ pub struct FieldTable {
     seen: FieldSet,
     repeated: FieldSet,
     /// Index of the first field of each kind; meaningful only for those in `seen`.
-    first: [u16; KNOWN_COUNT],
+    first: [u16; KnownField::COUNT],
     /// Offset of the empty line that ends the section.
     end: u32,
 }
@@ -37,7 +37,7 @@ impl Default for FieldTable {
             fields: Vec::new(),
             seen: FieldSet::NONE,
             repeated: FieldSet::NONE,
-            first: [0; KNOWN_COUNT],
+            first: [0; KnownField::COUNT],
             end: 0,
         }
     }

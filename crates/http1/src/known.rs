@@ -1,5 +1,7 @@
 //! Recognises the field names that a proxy must treat specially, with one look into a table and without allocation.
 
+use crate::scan::short_word;
+
 /// A set of [`KnownField`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet(u64);
@@ -103,15 +105,25 @@ macro_rules! known_fields {
             $(#[doc = concat!("`", $name, "`")] $variant,)*
         }
 
-        pub(crate) const KNOWN_COUNT: usize = 4 + [$($name),*].len();
-
         impl KnownField {
+            /// All of them; each stands at its own number.
+            pub const ALL: [Self; Self::COUNT] =
+                [Self::Other, Self::XForwarded, Self::XWeir, Self::Lookalike, $(Self::$variant),*];
+
+            /// How many there are.
+            pub const COUNT: usize = 4 + [$($name),*].len();
+
             /// The lower-case name; empty for the variants that stand for many names.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
                     _ => "",
                 }
+            }
+
+            /// What `name` is known as, in any case. It must consist of token characters only ([`crate::is_token`]).
+            pub fn of(name: &[u8]) -> Self {
+                recognize(name)
             }
         }
 
@@ -163,7 +175,7 @@ known_fields! {
     GrpcTimeout "grpc-timeout",
 }
 
-const _: () = assert!(KNOWN_COUNT <= 64, "a FieldSet holds 64 members");
+const _: () = assert!(KnownField::COUNT <= 64, "a FieldSet holds 64 members");
 
 /// Length, first eight bytes, next eight bytes; letters folded to lower case, zeros behind the name.
 type Key = (usize, u64, u64);
@@ -251,9 +263,26 @@ const fn key(name: &[u8]) -> Key {
     key_of_words(name.len(), words[0], words[1])
 }
 
+/// The first sixteen bytes as two words, with zeros behind the end.
+#[inline(always)]
+fn words(name: &[u8]) -> (u64, u64) {
+    match (name.first_chunk::<8>(), name.last_chunk::<8>(), name.first_chunk::<16>()) {
+        (_, _, Some(words)) => {
+            let words = u128::from_le_bytes(*words);
+            (words as u64, (words >> 64) as u64)
+        }
+        // Shifted twice, since a shift by 64 is none.
+        (Some(low), Some(high), None) => {
+            (u64::from_le_bytes(*low), u64::from_le_bytes(*high) >> (8 * (15 - name.len())) >> 8)
+        }
+        _ => (short_word(name), 0),
+    }
+}
+
 /// Which known field a name is. `name` must consist of token characters only.
 pub(crate) fn recognize(name: &[u8]) -> KnownField {
-    let found = exact(key(name));
+    let (low, high) = words(name);
+    let found = exact(key_of_words(name.len(), low, high));
     if found != KnownField::Other && (name.len() <= 16 || ends_alike(name, found)) {
         found
     } else if starts_with(name, b"x-") {
@@ -346,6 +375,14 @@ mod tests {
         }
         assert_eq!(recognize(b"h"), KnownField::Other);
         assert_eq!(recognize(b""), KnownField::Other);
+    }
+
+    #[test]
+    fn numbers_and_names_lead_to_each_other() {
+        for (number, known) in KnownField::ALL.into_iter().enumerate() {
+            assert_eq!(known as usize, number);
+            assert!(known.name().is_empty() || KnownField::of(known.name().as_bytes()) == known);
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn tail_word(rest: &[u8], tail: &[u8]) -> u64 {
 
 /// Fewer than eight bytes as a word with zeros behind them.
 #[inline(always)]
-fn short_word(bytes: &[u8]) -> u64 {
+pub(crate) fn short_word(bytes: &[u8]) -> u64 {
     if let (Some(head), Some(tail)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         // The halves overlap in equal bytes.
         let shift = 8 * (bytes.len() - 4) as u32;

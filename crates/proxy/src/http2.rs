@@ -1,37 +1,39 @@
 //! HTTP/2, on both sides: every stream is a connection of its own that speaks HTTP/1.1 to the engine.
 //!
 //! ```text
-//!  client's bytes -> Frames (counts) -> h2 -> HEADERS, DATA  -> Inbox  -> request as HTTP/1.1 -> connection::serve
-//!                                           <- HEADERS, DATA <- Outbox <- response
-//!  upstream's     -> Frames (counts) -> h2 -> HEADERS, DATA  -> Inbox  -> response            -> exchange
-//!                                           <- HEADERS, DATA <- Outbox <- request as HTTP/1.1
+//!  client's bytes -> drive -> weir_http2 -> request as HTTP/1.1 -> Served -> connection::serve
+//!                          <-            <- Outbox <- response
+//!  upstream's     -> drive -> weir_http2 -> response            -> Called -> exchange
+//!                          <-            <- Outbox <- request as HTTP/1.1
 //! ```
 //!
 //! So decoding, strictness, routing, retries, timeouts and refusals exist once, and any version can be sent on as any
-//! other. One task drives the connection, one serves each stream of a client. The `h2` crate is known to this module
-//! and to no other. This module must not look at routes, nor decide about retries.
+//! other. One task drives the connection, one serves each stream of a client; what the streams say in one turn goes out with one
+//! write. This module must not look at routes, nor decide about retries.
 
 use std::cell::RefCell;
 
 use weir_http1::{FieldTable, Limits, ResponseHead};
+use weir_http2::Bench;
+
+mod server;
+mod upstream;
+
+mod drive;
+mod link;
+
+mod stream;
 
 mod chunks;
-mod fault;
-mod floods;
-mod frames;
 mod head;
-mod inbox;
-mod link;
 mod outbox;
-mod preface;
-mod server;
-mod stream;
-mod upstream;
 mod web;
 
+mod fault;
+mod preface;
+
 pub(crate) use fault::{MALFORMED, UNFIT, UNSENT};
-use floods::Flood;
-pub(crate) use head::{is_grpc, is_grpc_web, response};
+pub(crate) use head::{is_grpc, is_grpc_web};
 pub(crate) use preface::{Preface, preface};
 pub(crate) use server::serve;
 pub(crate) use stream::Stream;
@@ -43,6 +45,9 @@ pub(crate) struct Local {
     /// Used by one write at a time. The worker's scratch is in use by whoever writes.
     request: RefCell<FieldTable>,
     response: RefCell<ResponseHead>,
+    trailers: RefCell<FieldTable>,
+    /// Used by one connection at a time, while it receives.
+    bench: RefCell<Bench>,
 }
 
 /// No bounds: for what the engine has written. It was judged when it was read, and what the proxy has added since must not
@@ -67,12 +72,3 @@ const CLIENT_WINDOW_BYTES: u32 = 1024 * 1024;
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// The piece: what each stream may have on top.
 const PIECE_BYTES: usize = 4 * 1024;
-/// Bytes of one stream that wait for the socket.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// The largest frame that is accepted, the smallest bound that RFC 9113 allows to set (section 4.2).
-const FRAME_BYTES_MAX: u32 = 16 * 1024;
-/// Streams that a peer may have reset before anybody looked at them. More than it may reset at once, so that it is
-/// counted here when it does.
-const UNSEEN_RESETS_MAX: usize = 256;
-/// Streams of one connection that end with an error found here. Beyond, the peer provokes them: the connection is closed.
-const LOCAL_RESETS_MAX: usize = 256;

@@ -19,6 +19,8 @@ pub use engine::{Engine, run};
 
 pub(crate) use buffers::Buffers;
 pub(crate) use io::{Idle, Io, poll_write_more};
-pub(crate) use timers::{Coarse, TICK, TimerSlot, Timers, after_time};
+#[cfg(test)]
+pub(crate) use timers::Timers;
+pub(crate) use timers::{Coarse, TICK, TimerSlot, after_time};
 pub(crate) use view::View;
 pub(crate) use worker::{Scratch, Worker};

@@ -106,9 +106,9 @@ pub(crate) struct Exchange {
     unread: bool,
     /// The head of this exchange, where it did not come in one piece.
     own_head: Option<Box<ResponseHead>>,
-    /// The final response's head as HTTP/2 has it, and how its body is framed, until it is known that nothing is wrong
-    /// with what came along with it.
-    translated: Option<(http::Response<()>, BodyKind)>,
+    /// Where the final response's head begins in what was read, and how its body is framed, where it goes on in HTTP/2;
+    /// until it is known that nothing is wrong with what came along with it.
+    passed_on: Option<(usize, BodyKind)>,
     /// The final response's status; 0 until its head is there.
     pub(crate) status: u16,
     /// Some byte of a response has arrived in this attempt.
@@ -268,7 +268,7 @@ impl Exchange {
             partial: Vec::new(),
             unread: false,
             own_head: None,
-            translated: None,
+            passed_on: None,
             status: 0,
             heard: false,
             upstream_keeps: false,
@@ -345,7 +345,7 @@ impl Exchange {
         }
         self.unread = false;
         self.own_head = None;
-        self.translated = None;
+        self.passed_on = None;
         self.status = 0;
         self.heard = false;
         self.upstream_keeps = false;

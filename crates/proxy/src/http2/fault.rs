@@ -2,7 +2,7 @@
 
 use std::io;
 
-use h2::Reason;
+use weir_http2::StreamFault;
 
 /// The kind for a request that the peer says it has not looked at: it may go out again, whatever it asks for.
 pub(crate) const UNSENT: io::ErrorKind = io::ErrorKind::ConnectionRefused;
@@ -12,19 +12,19 @@ pub(crate) const UNFIT: io::ErrorKind = io::ErrorKind::InvalidInput;
 pub(crate) const MALFORMED: io::ErrorKind = io::ErrorKind::InvalidData;
 
 /// The error that says what happened.
-pub(super) fn of(why: h2::Error) -> io::Error {
-    if why.is_io() {
+#[cold]
+pub(super) fn of(fault: StreamFault) -> io::Error {
+    let kind = match fault {
+        StreamFault::Unprocessed => UNSENT,
+        StreamFault::Broken(_) => MALFORMED,
         // Whatever happened to the connection, for its streams it was broken off.
-        return io::Error::new(io::ErrorKind::ConnectionReset, why);
-    }
-    // GOAWAY fails only those streams that the peer says it has not processed (RFC 9113 section 6.8).
-    let refused = why.is_remote() && (why.is_go_away() || why.reason() == Some(Reason::REFUSED_STREAM));
-    let kind = if refused {
-        UNSENT
-    } else if why.is_library() {
-        MALFORMED
-    } else {
-        io::ErrorKind::ConnectionReset
+        StreamFault::Reset(_) | StreamFault::Gone => io::ErrorKind::ConnectionReset,
     };
-    io::Error::new(kind, why)
+    io::Error::new(kind, fault)
+}
+
+/// What was written has no form in HTTP/2.
+#[cold]
+pub(super) fn unfit(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(UNFIT, why)
 }

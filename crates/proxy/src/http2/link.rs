@@ -1,60 +1,92 @@
-//! What an HTTP/2 connection and its streams know of each other.
+//! What an HTTP/2 connection's task and its streams share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::task::{Context, Waker};
 
-use super::Flood;
+use weir_http2::{Connection, Slot};
+
 use crate::runtime::Io;
 
-/// One connection's facts and counts, shared by its task, its bytes and its streams.
-#[derive(Debug)]
+/// One connection's state, of one thread: nobody holds it borrowed while others run.
 pub(super) struct Link {
     pub(super) local: Option<SocketAddr>,
     pub(super) peer: Option<SocketAddr>,
     /// It is encrypted.
     pub(super) secure: bool,
+    pub(super) h2: RefCell<Connection>,
+    /// Whom to wake for a stream, by its slot. One task has each.
+    wakers: RefCell<Vec<Option<Waker>>>,
+    /// The connection's task, and whether it was woken and has not run since.
+    task: RefCell<Option<Waker>>,
+    woken: Cell<bool>,
+    /// New streams may be begun on it.
+    open: Cell<bool>,
     /// Streams that somebody works on.
     streams: Cell<u32>,
     /// When a stream was last begun or ended.
     busy_ms: Cell<u64>,
-    /// Useful work done: messages ended, content sent.
-    work: Cell<u64>,
-    /// The peer floods this side; nothing more is read from it.
-    flood: Cell<Option<Flood>>,
-    /// A frame has a size that its type does not allow; nothing more is read.
-    misshapen: Cell<bool>,
-    /// The peer's first SETTINGS have come.
-    settled: Cell<bool>,
-    /// The peer has said GOAWAY.
-    going_away: Cell<bool>,
-    /// How often something was read.
-    heard: Cell<u64>,
     /// Bytes of responses that are kept for the client.
     kept: Cell<usize>,
-    /// When a header block or a frame began that has not come whole.
-    lacking_ms: Cell<Option<u64>>,
-    /// How many frames of messages have begun: HEADERS and DATA.
-    told: Cell<u64>,
 }
 
 impl Link {
-    pub(super) fn new(io: &Io, secure: bool, now_ms: u64) -> Self {
+    pub(super) fn new(io: &Io, secure: bool, h2: Connection, now_ms: u64) -> Self {
         Self {
             local: io.local_addr(),
             peer: io.peer_addr(),
             secure,
+            h2: RefCell::new(h2),
+            wakers: RefCell::default(),
+            task: RefCell::default(),
+            woken: Cell::new(false),
+            open: Cell::new(true),
             streams: Cell::new(0),
             busy_ms: Cell::new(now_ms),
-            work: Cell::new(0),
-            flood: Cell::new(None),
-            misshapen: Cell::new(false),
-            settled: Cell::new(false),
-            going_away: Cell::new(false),
-            heard: Cell::new(0),
             kept: Cell::new(0),
-            lacking_ms: Cell::new(None),
-            told: Cell::new(0),
         }
+    }
+
+    /// It is the connection's task that runs.
+    #[inline]
+    pub(super) fn runs(&self, cx: &Context<'_>) {
+        self.woken.set(false);
+        note(&mut self.task.borrow_mut(), cx);
+    }
+
+    /// Has the connection's task run: there is something to be written, or it may be over.
+    #[inline]
+    pub(super) fn wake(&self) {
+        if !self.woken.replace(true)
+            && let Some(task) = &*self.task.borrow()
+        {
+            task.wake_by_ref();
+        }
+    }
+
+    /// The task that has a stream waits for something of it.
+    #[inline]
+    pub(super) fn waits(&self, slot: Slot, cx: &Context<'_>) {
+        let mut wakers = self.wakers.borrow_mut();
+        if wakers.len() <= slot.index() {
+            wakers.resize_with(slot.index() + 1, || None);
+        }
+        note(&mut wakers[slot.index()], cx);
+    }
+
+    /// Wakes whoever waits for a stream.
+    #[inline]
+    pub(super) fn wake_stream(&self, slot: Slot) {
+        if let Some(Some(waker)) = self.wakers.borrow().get(slot.index()) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Nobody waits for a stream any more.
+    pub(super) fn leave_stream(&self, slot: Slot) {
+        let left = self.wakers.borrow_mut().get_mut(slot.index()).and_then(Option::take);
+        // It may be the last that holds a task.
+        drop(left);
     }
 
     pub(super) fn begin_stream(&self, now_ms: u64) {
@@ -67,6 +99,14 @@ impl Link {
         self.busy_ms.set(now_ms);
     }
 
+    /// A stream has ended: the connection's task looks whether there is something to say, or whether it was the last.
+    #[inline]
+    pub(super) fn ended(&self) {
+        if !self.open.get() || !self.h2.borrow().output().is_empty() {
+            self.wake();
+        }
+    }
+
     pub(super) fn streams(&self) -> u32 {
         self.streams.get()
     }
@@ -75,78 +115,14 @@ impl Link {
         self.busy_ms.get()
     }
 
-    #[inline]
-    pub(super) fn worked(&self) {
-        self.work.set(self.work.get() + 1);
+    /// No new streams are begun on it; once the last has ended it is closed.
+    pub(super) fn shut(&self) {
+        self.open.set(false);
+        self.wake();
     }
 
-    pub(super) fn work(&self) -> u64 {
-        self.work.get()
-    }
-
-    pub(super) fn flooded(&self, flood: Flood) {
-        self.flood.set(Some(flood));
-    }
-
-    pub(super) fn flood(&self) -> Option<Flood> {
-        self.flood.get()
-    }
-
-    pub(super) fn misshape(&self) {
-        self.misshapen.set(true);
-    }
-
-    pub(super) fn is_misshapen(&self) -> bool {
-        self.misshapen.get()
-    }
-
-    /// Whether nothing more is read.
-    pub(super) fn is_shut(&self) -> bool {
-        self.misshapen.get() || self.flood.get().is_some()
-    }
-
-    pub(super) fn settle(&self) {
-        self.settled.set(true);
-    }
-
-    pub(super) fn is_settled(&self) -> bool {
-        self.settled.get()
-    }
-
-    pub(super) fn go_away(&self) {
-        self.going_away.set(true);
-    }
-
-    pub(super) fn is_going_away(&self) -> bool {
-        self.going_away.get()
-    }
-
-    #[inline]
-    pub(super) fn hear(&self) {
-        self.heard.set(self.heard.get() + 1);
-    }
-
-    pub(super) fn heard(&self) -> u64 {
-        self.heard.get()
-    }
-
-    #[inline]
-    pub(super) fn tell(&self) {
-        self.told.set(self.told.get() + 1);
-    }
-
-    pub(super) fn told(&self) -> u64 {
-        self.told.get()
-    }
-
-    /// Says when what has not come whole began, if it is so.
-    #[inline]
-    pub(super) fn lacks(&self, begun_ms: Option<u64>) {
-        self.lacking_ms.set(begun_ms);
-    }
-
-    pub(super) fn lacking_ms(&self) -> Option<u64> {
-        self.lacking_ms.get()
+    pub(super) fn is_open(&self) -> bool {
+        self.open.get()
     }
 
     /// A stream for which `before` was kept keeps `now`.
@@ -157,25 +133,12 @@ impl Link {
     pub(super) fn kept(&self) -> usize {
         self.kept.get()
     }
+}
 
-    /// A link without a connection.
-    #[cfg(test)]
-    pub(super) fn of_nobody() -> Self {
-        Self {
-            local: None,
-            peer: None,
-            secure: false,
-            streams: Cell::new(0),
-            busy_ms: Cell::new(0),
-            work: Cell::new(0),
-            flood: Cell::new(None),
-            misshapen: Cell::new(false),
-            settled: Cell::new(false),
-            going_away: Cell::new(false),
-            heard: Cell::new(0),
-            kept: Cell::new(0),
-            lacking_ms: Cell::new(None),
-            told: Cell::new(0),
-        }
+#[inline]
+fn note(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        place => *place = Some(cx.waker().clone()),
     }
 }

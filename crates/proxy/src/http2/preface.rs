@@ -1,7 +1,6 @@
 //! How HTTP/2 announces itself on a connection that might be HTTP/1.1.
 
-/// What a client sends first (RFC 9113 section 3.4).
-pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use weir_http2::PREFACE;
 
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

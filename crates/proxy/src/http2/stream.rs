@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use weir_http1::BodyKind;
+use weir_http1::{BodyKind, ResponseHead};
 
 use super::link::Link;
 pub(super) use called::Called;
@@ -41,10 +41,11 @@ impl Stream {
         }
     }
 
-    /// Sends a response's head that is not written as HTTP/1.1.
-    pub(crate) fn respond(&mut self, head: http::Response<()>, body: BodyKind) -> io::Result<()> {
+    /// Sends a response's head, of which `buf` has the bytes, without its being written as HTTP/1.1. Its body is framed as
+    /// `body`.
+    pub(crate) fn respond(&mut self, head: &ResponseHead, buf: &[u8], body: BodyKind) -> io::Result<()> {
         match self {
-            Self::Served(stream) => stream.respond(head, body),
+            Self::Served(stream) => stream.respond(head, buf, body),
             Self::Called(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -71,10 +72,10 @@ impl Stream {
         Poll::Ready(Ok(written))
     }
 
-    /// Ready when all that was written is with `h2`.
+    /// Ready when all that was written is on its way.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Served(stream) => stream.poll_flush(cx),
+            Self::Served(_) => Poll::Ready(Ok(())),
             Self::Called(stream) => stream.poll_flush(cx),
         }
     }
@@ -139,6 +140,6 @@ impl fmt::Debug for Stream {
             Self::Served(_) => "Served",
             Self::Called(_) => "Called",
         };
-        f.debug_struct(side).field("link", self.link()).finish_non_exhaustive()
+        f.debug_struct(side).field("peer", &self.link().peer).finish_non_exhaustive()
     }
 }

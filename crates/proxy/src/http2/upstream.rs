@@ -14,16 +14,15 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::PingPong;
-use h2::client::{self, SendRequest};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
+use weir_http2::{Code, Config, Connection};
 
-use super::frames::Frames;
+use super::drive::{Farewell, counted, over, turn};
+use super::fault::MALFORMED;
 use super::link::Link;
 use super::stream::{Called, Stream};
 use crate::runtime::{Coarse, Io, TimerSlot, Worker};
@@ -69,14 +68,14 @@ pub(crate) struct Channel(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    connections: RefCell<Vec<Rc<Shared>>>,
+    connections: RefCell<Vec<Rc<Link>>>,
     opening: RefCell<Option<Rc<Opening>>>,
 }
 
-/// A connection as its streams see it.
-pub(super) struct Shared {
-    pub(super) link: Rc<Link>,
-    pub(super) requests: RefCell<SendRequest<Bytes>>,
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.connections.borrow().iter().for_each(|link| link.shut());
+    }
 }
 
 /// A connection that requests wait for.
@@ -90,7 +89,7 @@ impl Channel {
     /// A stream on a connection that has room. To gRPC, gRPC-Web is translated.
     pub(crate) fn stream(&self, worker: &Rc<Worker>, grpc: bool, room: Room) -> Option<Io> {
         let connections = self.0.connections.borrow();
-        let with_room = connections.iter().find(|shared| shared.has_room(room))?;
+        let with_room = connections.iter().find(|link| has_room(link, room))?;
         Some(Io::Http2(Box::new(Stream::Called(Called::new(worker.clone(), with_room.clone(), grpc)))))
     }
 
@@ -150,21 +149,22 @@ impl Channel {
             let idle = u128::from(now_ms.saturating_sub(link.busy_ms()));
             link.streams() == 0 && !idle_max.is_zero() && idle >= idle_max.as_millis()
         };
-        self.0.connections.borrow_mut().retain(|shared| !is_old(&shared.link));
+        self.0.connections.borrow_mut().retain(|link| {
+            if is_old(link) {
+                link.shut();
+            }
+            link.is_open()
+        });
     }
 
     /// Closes them all, as soon as their streams have ended.
     pub(crate) fn clear(&self) {
-        self.0.connections.borrow_mut().clear();
+        self.0.connections.borrow_mut().drain(..).for_each(|link| link.shut());
     }
 }
 
-impl Shared {
-    fn has_room(&self, room: Room) -> bool {
-        let allowed = self.requests.borrow().current_max_send_streams();
-        let allowed = u32::try_from(allowed).unwrap_or(u32::MAX).min(room.streams_max);
-        self.link.streams() < allowed
-    }
+fn has_room(link: &Link, room: Room) -> bool {
+    link.is_open() && link.streams() < link.h2.borrow().peer_streams_max().min(room.streams_max)
 }
 
 /// The life of one connection: made, given out, driven to its end.
@@ -182,11 +182,9 @@ async fn live(
     };
     let Some(inner) = channel.upgrade() else { return };
     inner.opening.replace(None);
-    let opened = opened.map(|(requests, link, connection)| {
-        let shared = Rc::new(Shared { link, requests: RefCell::new(requests) });
-        inner.connections.borrow_mut().push(shared.clone());
-        (shared, connection)
-    });
+    if let Ok((_, link)) = &opened {
+        inner.connections.borrow_mut().push(link.clone());
+    }
     drop(inner);
     let outcome = opened.as_ref().map(|_| ()).map_err(|fault| {
         tracing::debug!(%fault, "no HTTP/2 connection");
@@ -195,90 +193,118 @@ async fn live(
     opening.outcome.set(Some(outcome));
     opening.over.notify_waiters();
     drop(opening);
-    let Ok((shared, mut connection)) = opened else { return };
-    let link = shared.link.clone();
-    // The list's own handle and those of streams keep it open, not this task's.
-    let weak = Rc::downgrade(&shared);
-    drop(shared);
-    let shared = weak;
+    let Ok((mut io, link)) = opened else { return };
+    serve(&worker, &channel, &mut io, &link).await;
+    forget(&channel, &link);
+    let mut farewell = Farewell::default();
+    let said = poll_fn(|cx| {
+        link.runs(cx);
+        farewell.poll(&link, &mut io, &worker, cx)
+    });
+    // Whatever has not left by then does not.
+    let _ = tokio::time::timeout(worker.config().timeouts.linger, said).await;
+}
+
+/// Drives a connection until it is over, or nobody wants it any more.
+async fn serve(worker: &Rc<Worker>, channel: &Weak<Inner>, io: &mut Io, link: &Rc<Link>) {
     let timer = worker.timers.slot();
     let timeouts = &worker.config().timeouts;
-    let mut pings = connection.ping_pong();
     let mut watch = Watch::new(timeouts.upstream_silence, timeouts.upstream_ping);
     poll_fn(|cx| {
         timer.wakes(cx.waker());
-        let ended = Pin::new(&mut connection).poll(cx);
-        if ended.is_ready() || link.is_going_away() || link.is_shut() {
-            forget(&channel, &shared);
-        }
-        if let Poll::Ready(Err(fault)) = &ended {
-            tracing::debug!(%fault, "an upstream's HTTP/2 connection has failed");
-        }
-        if let Some(flood) = link.flood() {
-            worker.counters.http2.flood(flood.counted());
-        }
-        if link.is_shut() {
+        let ended = turn(link, io, worker, cx, &mut |_, _, _| {});
+        if let Poll::Ready(ended) = ended {
+            if let Err(fault) = ended {
+                tracing::debug!(%fault, "an upstream's HTTP/2 connection has failed");
+            }
+            forget(channel, link);
             return Poll::Ready(());
         }
-        if ended.is_ready() || !watch.is_well(&link, &timer, || ping(&mut pings, cx)) {
+        let mut h2 = link.h2.borrow_mut();
+        if let Some(failure) = h2.failure() {
+            tracing::debug!(?failure, "closing an upstream's HTTP/2 connection");
+            if let Some(flood) = failure.flood {
+                worker.counters.http2.flood(counted(flood));
+            }
+            drop(h2);
+            over(link, &mut |_, _, _| {});
             return Poll::Ready(());
         }
-        Poll::Pending
+        if h2.peer_leaves() && link.is_open() {
+            drop(h2);
+            forget(channel, link);
+            h2 = link.h2.borrow_mut();
+        }
+        if !link.is_open() && link.streams() == 0 {
+            h2.end(Code::NO_ERROR);
+            return Poll::Ready(());
+        }
+        let heard = Heard { streams: link.streams(), heard: h2.heard(), told: h2.told() };
+        let mut asks = false;
+        let well = watch.is_well(heard, &timer, || asks = true);
+        if asks {
+            h2.ping();
+            drop(h2);
+            link.wake();
+        }
+        if well {
+            return Poll::Pending;
+        }
+        forget(channel, link);
+        over(link, &mut |_, _, _| {});
+        Poll::Ready(())
     })
     .await;
-    forget(&channel, &shared);
 }
 
-type Connection = client::Connection<Frames<Io>, Bytes>;
-
-fn ping(pings: &mut Option<PingPong>, cx: &mut Context<'_>) {
-    if let Some(pings) = pings {
-        // The answer to the one before must be taken before there can be another.
-        let _ = pings.poll_pong(cx);
-        let _ = pings.send_ping(h2::Ping::opaque());
-    }
-}
-
-fn forget(channel: &Weak<Inner>, shared: &Weak<Shared>) {
-    if let (Some(inner), Some(shared)) = (channel.upgrade(), shared.upgrade()) {
-        inner.connections.borrow_mut().retain(|one| !Rc::ptr_eq(one, &shared));
+fn forget(channel: &Weak<Inner>, link: &Rc<Link>) {
+    link.shut();
+    if let Some(inner) = channel.upgrade() {
+        inner.connections.borrow_mut().retain(|one| !Rc::ptr_eq(one, link));
     }
 }
 
 /// Connects, and waits for the endpoint's SETTINGS.
-async fn open(
-    worker: &Rc<Worker>,
-    dialling: Dialling,
-    room: Room,
-) -> io::Result<(SendRequest<Bytes>, Rc<Link>, Connection)> {
-    let io = dialling.await?;
+async fn open(worker: &Rc<Worker>, dialling: Dialling, room: Room) -> io::Result<(Io, Rc<Link>)> {
+    let mut io = dialling.await?;
     if let Err(fault) = io.watch_peer() {
         tracing::debug!(%fault, "an upstream's connection cannot be watched");
     }
-    let secure = io.is_secure();
-    let link = Rc::new(Link::new(&io, secure, worker.timers.now_ms()));
-    let limits = &worker.config().limits;
-    let head_bytes_max = limits.response.head_bytes_max;
-    let frames = Frames::of_upstream(io, head_bytes_max, link.clone(), worker.timers.clone());
-    let mut builder = client::Builder::new();
-    builder
-        .enable_push(false)
-        .initial_window_size(super::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(room.window_bytes())
-        .max_frame_size(super::FRAME_BYTES_MAX)
-        .max_header_list_size(u32::try_from(limits.response.head_bytes_max).unwrap_or(u32::MAX))
-        .max_send_buffer_size(super::SEND_BUFFER_BYTES)
-        .max_local_error_reset_streams(Some(super::LOCAL_RESETS_MAX));
-    let (requests, mut connection) = builder.handshake(frames).await.map_err(super::fault::of)?;
-    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-        Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-        Poll::Ready(Err(why)) => Poll::Ready(Err(super::fault::of(why))),
-        Poll::Pending if link.is_settled() => Poll::Ready(Ok(())),
-        Poll::Pending if link.is_shut() => Poll::Ready(Err(super::fault::MALFORMED.into())),
-        Poll::Pending => Poll::Pending,
+    let head_bytes_max = worker.config().limits.response.head_bytes_max;
+    let config = Config {
+        streams_max: 0,
+        stream_window_bytes: super::STREAM_WINDOW_BYTES,
+        connection_window_bytes: room.window_bytes(),
+        head_bytes_max: u32::try_from(head_bytes_max).unwrap_or(u32::MAX),
+    };
+    let now_ms = worker.timers.now_ms();
+    let link = Rc::new(Link::new(&io, io.is_secure(), Connection::client(config, now_ms), now_ms));
+    poll_fn(|cx| {
+        match turn(&link, &mut io, worker, cx, &mut |_, _, _| {}) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+            Poll::Pending => {}
+        }
+        let h2 = link.h2.borrow();
+        match h2.failure() {
+            Some(failure) => Poll::Ready(Err(io::Error::new(MALFORMED, failure.code.to_string()))),
+            None if h2.is_settled() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
     })
     .await?;
-    Ok((requests, link, connection))
+    Ok((io, link))
+}
+
+/// What of a connection shows whether its endpoint is there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// Streams that somebody works on.
+    streams: u32,
+    /// How often something was received.
+    heard: u64,
+    /// How many frames of messages have come.
+    told: u64,
 }
 
 /// Notices that an endpoint does not answer any more, although its machine does: whether that is there the kernel watches.
@@ -304,20 +330,20 @@ impl Watch {
     }
 
     /// Whether the endpoint is there, as far as is known. Has it asked when it has been silent for long.
-    fn is_well(&mut self, link: &Link, timer: &TimerSlot, ask: impl FnOnce()) -> bool {
-        if link.streams() == 0 {
+    fn is_well(&mut self, now: Heard, timer: &TimerSlot, ask: impl FnOnce()) -> bool {
+        if now.streams == 0 {
             if self.since.take().is_some() {
                 timer.arm(Duration::ZERO);
             }
             return true;
         }
-        let heard = link.heard();
+        let heard = now.heard;
         match self.since {
             Some(since) if self.waits && since == heard => return !timer.expired(),
             // There is no hurry to begin anew while only the silence is measured.
             Some(_) if !self.waits && !timer.expired() => return true,
-            Some(since) if since == heard && self.asked_at != Some(link.told()) => {
-                self.asked_at = Some(link.told());
+            Some(since) if since == heard && self.asked_at != Some(now.told) => {
+                self.asked_at = Some(now.told);
                 self.waits = true;
                 ask();
                 timer.arm(self.answer);
@@ -339,7 +365,7 @@ mod tests {
     /// The worker's clock stands still, so a deadline that is armed has not passed and one in the past has.
     struct Silence {
         timer: TimerSlot,
-        link: Link,
+        heard: Heard,
         watch: Watch,
         asked: u32,
     }
@@ -348,11 +374,11 @@ mod tests {
         fn new() -> Self {
             let timer = crate::runtime::Timers::new().slot();
             let watch = Watch::new(Duration::from_secs(10), Duration::from_secs(5));
-            Self { timer, link: Link::of_nobody(), watch, asked: 0 }
+            Self { timer, heard: Heard::default(), watch, asked: 0 }
         }
 
         fn is_well(&mut self) -> bool {
-            self.watch.is_well(&self.link, &self.timer, || self.asked += 1)
+            self.watch.is_well(self.heard, &self.timer, || self.asked += 1)
         }
 
         fn is_well_after_a_while(&mut self) -> bool {
@@ -365,7 +391,7 @@ mod tests {
     fn a_silent_endpoint_is_asked_and_then_given_up() {
         let mut silence = Silence::new();
         assert!(silence.is_well(), "nobody waits for it");
-        silence.link.begin_stream(0);
+        silence.heard.streams += 1;
         assert!(silence.is_well());
         assert!(silence.is_well_after_a_while());
         assert_eq!(silence.asked, 1);
@@ -376,9 +402,9 @@ mod tests {
     #[test]
     fn it_is_asked_once_until_it_says_something() {
         let mut silence = Silence::new();
-        silence.link.begin_stream(0);
+        silence.heard.streams += 1;
         assert!(silence.is_well() && silence.is_well_after_a_while());
-        silence.link.hear();
+        silence.heard.heard += 1;
         assert!(silence.is_well());
         assert!(!silence.timer.expired(), "the answer has come: the watch begins anew");
         for _ in 0..100 {
@@ -386,16 +412,16 @@ mod tests {
         }
         assert_eq!(silence.asked, 1);
         // Nor for another stream, nor because of frames that carry nothing of a message.
-        silence.link.end_stream(0);
+        silence.heard.streams -= 1;
         assert!(silence.is_well());
-        silence.link.begin_stream(0);
-        silence.link.hear();
+        silence.heard.streams += 1;
+        silence.heard.heard += 1;
         for _ in 0..100 {
             assert!(silence.is_well() && silence.is_well_after_a_while());
         }
         assert_eq!(silence.asked, 1);
-        silence.link.hear();
-        silence.link.tell();
+        silence.heard.heard += 1;
+        silence.heard.told += 1;
         assert!(silence.is_well_after_a_while(), "it was heard in the meantime");
         assert_eq!(silence.asked, 1);
         assert!(silence.is_well_after_a_while());
@@ -406,11 +432,11 @@ mod tests {
     #[test]
     fn a_stream_that_ends_while_an_answer_is_waited_for_ends_the_waiting() {
         let mut silence = Silence::new();
-        silence.link.begin_stream(0);
+        silence.heard.streams += 1;
         assert!(silence.is_well() && silence.is_well_after_a_while());
-        silence.link.end_stream(0);
+        silence.heard.streams -= 1;
         assert!(silence.is_well_after_a_while());
-        silence.link.begin_stream(0);
+        silence.heard.streams += 1;
         assert!(silence.is_well(), "the answer that is missing was asked for by another stream");
         assert!(!silence.timer.expired());
     }

@@ -13,7 +13,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use weir_http1::BodyKind;
+use weir_http1::{BodyKind, ResponseHead};
 
 use crate::http2;
 use crate::tls::TlsStream;
@@ -76,16 +76,6 @@ impl Io {
         }
     }
 
-    /// As [`Io::poll_read`], into memory that need not have been written to before.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Self::Tcp(stream) = self {
-            return Pin::new(stream).poll_read(cx, buf);
-        }
-        let n = ready!(self.poll_read(cx, buf.initialize_unfilled()))?;
-        buf.advance(n);
-        Poll::Ready(Ok(()))
-    }
-
     /// Writes once. What was accepted need not have left yet: see [`Io::poll_flush`].
     #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -103,10 +93,11 @@ impl Io {
         matches!(self, Self::Http2(_))
     }
 
-    /// Sends a response's head on a client's stream, instead of writing it as HTTP/1.1. Its body is written as ever.
-    pub(crate) fn respond(&mut self, head: http::Response<()>, body: BodyKind) -> io::Result<()> {
+    /// Sends a response's head, of which `buf` has the bytes, on a client's stream, instead of writing it as HTTP/1.1. Its
+    /// body is written as ever, framed as `body`.
+    pub(crate) fn respond(&mut self, head: &ResponseHead, buf: &[u8], body: BodyKind) -> io::Result<()> {
         match self {
-            Self::Http2(stream) => stream.respond(head, body),
+            Self::Http2(stream) => stream.respond(head, buf, body),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }

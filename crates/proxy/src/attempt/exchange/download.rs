@@ -12,7 +12,7 @@ use super::super::again::Retried;
 use super::gather::Gather;
 use super::second::unwanted;
 use super::{Ended, Exchange, Link, UpstreamFault};
-use crate::http2::{self, MALFORMED, UNFIT, UNSENT};
+use crate::http2::{MALFORMED, UNFIT, UNSENT};
 use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::Scratch;
@@ -124,8 +124,10 @@ impl Exchange {
                 Err(_) => return Err(self.break_off()),
             }
         }
-        if let Some((head, body)) = self.translated.take() {
-            link.client.respond(head, body).map_err(|_| Ended::ClientGone)?;
+        if let Some((at, body)) = self.passed_on.take() {
+            let own = self.own_head.take();
+            let head = own.as_deref().unwrap_or(head);
+            link.client.respond(head, &input[at..from], body).map_err(|_| Ended::ClientGone)?;
             self.download.written += from as u64;
         }
         self.download
@@ -169,7 +171,10 @@ impl Exchange {
             if !head.is_interim() {
                 let own = self.own_head.take();
                 let head = own.as_deref().unwrap_or(shared);
-                return self.final_head(link, head, buf, &input[at..], out).map(|()| Heads::Final(at));
+                let framing = self.final_head(link, head, buf, &input[at..], out)?;
+                self.passed_on = framing.map(|body| (at - len, body));
+                self.own_head = own.filter(|_| framing.is_some());
+                return Ok(Heads::Final(at));
             }
             let status = head.status();
             // An HTTP/1.0 client knows no interim responses.
@@ -184,6 +189,7 @@ impl Exchange {
         }
     }
 
+    /// Writes the final head. Gives how the body is framed behind one that is not written, because HTTP/2 has it as it is.
     fn final_head(
         &mut self,
         link: &Link<'_>,
@@ -191,7 +197,7 @@ impl Exchange {
         buf: &[u8],
         rest: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<(), Ended> {
+    ) -> Result<Option<BodyKind>, Ended> {
         if link.sidecar && (head.status() >= 500 || self.asked.call.is_some()) {
             let mut said = head.fields().named(buf, Unanswered::FIELD.as_bytes());
             if let Some(unanswered) = said.next().and_then(Unanswered::parse) {
@@ -256,12 +262,9 @@ impl Exchange {
             Ok(())
         };
         let plain = self.filtered.is_none() && !link.app && !head.is_upgrade() && out.is_empty();
-        if plain && link.client.is_http2() {
-            // A head that is only copied need not be written as HTTP/1.1 to be read again.
-            let translated = http2::response(head, buf);
-            let translated = translated.map_err(|_| self.refuse_response(ResponseError::BadStatus))?;
-            self.translated = Some((translated, relay.body));
-        } else {
+        // A head that is only copied need not be written as HTTP/1.1 to be read again.
+        let passed_on = plain && link.client.is_http2();
+        if !passed_on {
             write(out).map_err(|_| self.refuse_response(ResponseError::BadStatus))?;
         }
         self.status = head.status();
@@ -284,7 +287,7 @@ impl Exchange {
             self.keeping = None;
         }
         self.download.begin(head.body(), relay.body, &link.worker.config().limits.response);
-        Ok(())
+        Ok(passed_on.then_some(relay.body))
     }
 
     /// The upstream has closed its side in good order.

@@ -1,62 +1,46 @@
 //! A stream to an upstream: a connection with one request on it.
 
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use h2::Reason;
-use h2::client::ResponseFuture;
-use http::{Method, StatusCode};
 use weir_http1::FieldTable;
+use weir_http2::{Code, Slot};
 
-use crate::http2::inbox::Inbox;
+use crate::http2::head::Asked;
 use crate::http2::link::Link;
 use crate::http2::outbox::Outbox;
-use crate::http2::upstream::Shared;
-use crate::http2::web::Web;
-use crate::http2::{UNFIT, fault, head};
+use crate::http2::web::{Web, WebResponse};
+use crate::http2::{UNFIT, UNSENT, fault};
 use crate::runtime::Worker;
+
+/// Bytes of a response that are translated at a time.
+const TRANSLATED_BYTES: usize = 16 * 1024;
 
 /// The stream.
 pub(crate) struct Called {
-    connection: Rc<Shared>,
+    link: Rc<Link>,
     worker: Rc<Worker>,
-    inbox: Inbox,
+    /// None before its request begins.
+    slot: Option<Slot>,
     outbox: Outbox,
-    response: Option<ResponseFuture>,
-    head_only: bool,
     /// gRPC-Web is translated.
     translates: bool,
-    web: Option<Web>,
+    web: Option<Box<WebResponse>>,
     /// Why the request could not be sent; for whoever reads.
     failed: Option<io::Error>,
 }
 
 impl Called {
     /// A stream that begins with the first head that is written.
-    pub(in crate::http2) fn new(worker: Rc<Worker>, connection: Rc<Shared>, translates: bool) -> Self {
-        connection.link.begin_stream(worker.timers.now_ms());
-        let mut inbox = Inbox::default();
-        *inbox.head() = worker.buffers.take();
-        Self {
-            connection,
-            worker,
-            inbox,
-            outbox: Outbox::default(),
-            response: None,
-            head_only: false,
-            translates,
-            web: None,
-            failed: None,
-        }
+    pub(in crate::http2) fn new(worker: Rc<Worker>, link: Rc<Link>, translates: bool) -> Self {
+        link.begin_stream(worker.timers.now_ms());
+        Self { link, worker, slot: None, outbox: Outbox::default(), translates, web: None, failed: None }
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.outbox.has_begun() {
-            self.connection.link.worked();
-            return self.content(cx, bytes);
+        if let Some(slot) = self.slot {
+            return self.content(cx, slot, bytes);
         }
         let held = self.outbox.partial.len();
         let begun = if held == 0 {
@@ -71,9 +55,9 @@ impl Called {
             begun
         };
         match begun {
-            Ok(Some(len)) => {
+            Ok(Some((slot, len))) => {
                 self.outbox.partial = Vec::new();
-                self.rest(cx, bytes, len - held)
+                self.rest(cx, slot, bytes, len - held)
             }
             Ok(None) => {
                 if held == 0 {
@@ -85,112 +69,152 @@ impl Called {
         }
     }
 
-    fn content(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.outbox.poll_content(cx, bytes) {
-            // The stream was reset because of it, which must not pass for the upstream's doing.
-            Poll::Ready(Err(fault)) if fault.kind() == UNFIT => Poll::Ready(Err(self.fail(fault))),
-            taken => taken,
-        }
-    }
-
-    /// Keeps what is wrong with the request for whoever reads.
+    /// Whoever writes is told only that nothing more is taken; whoever reads is told why.
     fn fail(&mut self, fault: io::Error) -> io::Error {
         let kind = fault.kind();
         self.failed = Some(fault);
         kind.into()
     }
 
-    /// Sends the head that `bytes` begins with. Gives where it ends, if it is whole.
-    fn begin(&mut self, bytes: &[u8], table: &mut FieldTable) -> io::Result<Option<usize>> {
-        let link = &self.connection.link;
-        let nameless = || link.peer.map(|peer| peer.to_string()).unwrap_or_default();
-        let asked = head::request(bytes, table, link.secure, nameless)?;
-        let Some(head::Asked { mut request, body, len }) = asked else { return Ok(None) };
-        self.head_only = *request.method() == Method::HEAD;
-        self.web = if self.translates { Web::of_request(request.headers_mut()) } else { None };
-        // Whoever gave this stream out has seen to it that there is room. It fails on a connection that has ended.
-        let sent = self.connection.requests.borrow_mut().send_request(request, body.is_empty());
-        let (response, stream) = sent.map_err(unsent)?;
-        self.response = Some(response);
-        self.outbox.begin(stream, body);
-        self.outbox.hurry();
-        if let Some(web) = self.web {
-            self.outbox.translate(web);
+    fn content(&mut self, cx: &mut Context<'_>, slot: Slot, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = {
+            let mut table = self.worker.http2.trailers.borrow_mut();
+            self.outbox.poll_content(cx, (&self.link, slot), &mut table, bytes)
+        };
+        match taken {
+            // What comes of it is read from the peer, but for what is no fault of the peer's.
+            Poll::Ready(Err(fault)) if fault.kind() == UNFIT => {
+                self.link.h2.borrow_mut().reset(slot, Code::INTERNAL_ERROR);
+                Poll::Ready(Err(self.fail(fault)))
+            }
+            taken => taken,
         }
-        Ok(Some(len))
     }
 
     /// Content that comes along with its head.
-    fn rest(&mut self, cx: &mut Context<'_>, bytes: &[u8], from: usize) -> Poll<io::Result<usize>> {
+    fn rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: Slot,
+        bytes: &[u8],
+        from: usize,
+    ) -> Poll<io::Result<usize>> {
         if from == bytes.len() {
             return Poll::Ready(Ok(from));
         }
-        match self.content(cx, &bytes[from..]) {
+        match self.content(cx, slot, &bytes[from..]) {
             Poll::Ready(Ok(taken)) => Poll::Ready(Ok(from + taken)),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
             Poll::Pending => Poll::Ready(Ok(from)),
         }
     }
 
+    /// Sends the head that `bytes` begins with. Gives its stream and where it ends, if it is whole.
+    fn begin(&mut self, bytes: &[u8], table: &mut FieldTable) -> io::Result<Option<(Slot, usize)>> {
+        let Some(asked) = Asked::read(bytes, table)? else { return Ok(None) };
+        let web = if self.translates { Web::of_request(table, asked.head) } else { None };
+        let link = &self.link;
+        let nameless = || link.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let (ended, head_only) = (asked.body.is_empty(), asked.method == b"HEAD");
+        // Whoever gave this stream out has seen to it that there is room. There is none on a connection that has ended.
+        let slot = link.h2.borrow_mut().call(ended, head_only, |block| {
+            asked.write(block, table, link.secure, nameless, web);
+        });
+        let slot = slot.ok_or(UNSENT)?;
+        link.wake();
+        self.slot = Some(slot);
+        self.outbox.begin(asked.body);
+        if let Some(web) = web {
+            if web.text && !ended {
+                self.outbox.decode_text();
+            }
+            self.web = Some(Box::new(WebResponse::new(web)));
+        }
+        Ok(Some((slot, asked.head.len())))
+    }
+
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Some(fault) = self.failed.take() {
             return Poll::Ready(Err(fault));
         }
+        let Some(slot) = self.slot else { return Poll::Pending };
         // An upstream that has answered need not listen to the end.
-        let _ = self.outbox.poll_flush(cx);
-        if let Some(response) = &mut self.response {
-            match response.poll_informational(cx) {
-                Poll::Ready(Some(Ok(interim))) => head::write_interim(&interim, self.inbox.head()),
-                Poll::Ready(Some(Err(why))) => return Poll::Ready(Err(fault::of(why))),
-                Poll::Ready(None) | Poll::Pending => match Pin::new(response).poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(response)) => self.answered(response),
-                    Poll::Ready(Err(why)) => return Poll::Ready(Err(fault::of(why))),
-                },
+        let _ = self.outbox.poll_flush(cx, &self.link, slot);
+        if let Some(web) = &mut self.web {
+            let read = web.read(buf);
+            if read > 0 {
+                return Poll::Ready(Ok(read));
             }
+            return self.poll_translated(cx, slot, buf);
         }
-        if !self.outbox.has_begun() {
-            return Poll::Pending;
-        }
-        self.inbox.poll_read(cx, buf)
+        self.poll_plain(cx, slot, buf)
     }
 
-    fn answered(&mut self, mut response: http::Response<h2::RecvStream>) {
-        self.response = None;
-        let status = response.status();
-        let bodiless = self.head_only || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let ended = response.body().is_end_stream();
-        let web = self.web.filter(|web| web.response(response.headers_mut()));
-        let kind = head::write_response(&response, ended, bodiless, self.inbox.head());
-        if let Some(web) = web {
-            self.inbox.translate(web);
+    fn poll_plain(&mut self, cx: &mut Context<'_>, slot: Slot, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut h2 = self.link.h2.borrow_mut();
+        let read = h2.read(slot, buf);
+        if read > 0 || h2.is_over(slot) {
+            if !h2.output().is_empty() {
+                // It may send more.
+                self.link.wake();
+            }
+            return Poll::Ready(Ok(read));
         }
-        self.inbox.begin(kind, ended, response.into_body());
-        self.connection.link.worked();
+        if let Some(why) = h2.fault(slot) {
+            return Poll::Ready(Err(fault::of(why)));
+        }
+        self.link.waits(slot, cx);
+        Poll::Pending
+    }
+
+    fn poll_translated(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: Slot,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut piece = vec![0; TRANSLATED_BYTES];
+            let read = match self.poll_plain(cx, slot, &mut piece) {
+                Poll::Ready(Ok(read)) if read > 0 => read,
+                other => return other,
+            };
+            let Some(web) = &mut self.web else { return Poll::Ready(Ok(0)) };
+            web.take(&mut piece[..read])?;
+            let read = web.read(buf);
+            if read > 0 {
+                return Poll::Ready(Ok(read));
+            }
+        }
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbox.poll_flush(cx)
+        match self.slot {
+            Some(slot) => self.outbox.poll_flush(cx, &self.link, slot),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     pub(super) fn abort(&mut self) {
-        self.outbox.reset(Reason::CANCEL);
+        if let Some(slot) = self.slot {
+            self.link.h2.borrow_mut().reset(slot, Code::CANCEL);
+            self.link.wake();
+        }
     }
 
     pub(super) fn link(&self) -> &Link {
-        &self.connection.link
+        &self.link
     }
-}
-
-/// A request that never got as far as a frame.
-fn unsent(why: h2::Error) -> io::Error {
-    io::Error::new(fault::UNSENT, why)
 }
 
 impl Drop for Called {
     fn drop(&mut self) {
-        // Unless both messages are complete, `h2` tells the upstream that nobody waits any more (CANCEL).
-        self.worker.buffers.give_if_used(&mut self.inbox.take_memory());
-        self.connection.link.end_stream(self.worker.timers.now_ms());
+        if let Some(slot) = self.slot {
+            // Unless both messages are complete, the upstream is told that nobody waits any more.
+            self.link.h2.borrow_mut().close(slot, Code::CANCEL);
+            self.link.leave_stream(slot);
+        }
+        self.link.end_stream(self.worker.timers.now_ms());
+        self.link.ended();
     }
 }

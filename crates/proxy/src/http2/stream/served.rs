@@ -4,13 +4,9 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::{Request, Response};
 use weir_http1::{BodyKind, Method, Parsed, ResponseHead, Sent, parse_response};
+use weir_http2::{Code, Slot};
 
-use crate::http2::inbox::Inbox;
 use crate::http2::link::Link;
 use crate::http2::outbox::Outbox;
 use crate::http2::{KEPT_BYTES_MAX, PIECE_BYTES, WRITTEN_HERE, fault, head};
@@ -20,77 +16,52 @@ use crate::runtime::Worker;
 pub(crate) struct Served {
     link: Rc<Link>,
     worker: Rc<Worker>,
+    slot: Slot,
     method: Method,
-    inbox: Inbox,
     outbox: Outbox,
-    respond: SendResponse<Bytes>,
     /// Bytes of the response that the engine keeps until they are taken.
     kept: usize,
-    /// What the connection's count has of this stream.
-    counted: usize,
 }
 
 impl Served {
-    /// Takes a request that has just come.
-    pub(in crate::http2) fn new(
-        worker: Rc<Worker>,
-        link: Rc<Link>,
-        request: Request<RecvStream>,
-        respond: SendResponse<Bytes>,
-    ) -> Self {
-        let mut inbox = Inbox::default();
-        *inbox.head() = worker.buffers.take();
-        let ended = request.body().is_end_stream();
-        let method = Method::from_bytes(request.method().as_str().as_bytes());
-        let kind = head::write_request(&request, ended, inbox.head());
-        inbox.begin(kind, ended, request.into_body());
+    /// Takes a stream that a client has begun with this method.
+    pub(in crate::http2) fn new(worker: Rc<Worker>, link: Rc<Link>, slot: Slot, method: Method) -> Self {
         link.begin_stream(worker.timers.now_ms());
         worker.counters.http2.streams.add(1);
         worker.counters.http2.streams_total.add(1);
-        Self { link, worker, method, inbox, outbox: Outbox::default(), respond, kept: 0, counted: 0 }
+        Self { link, worker, slot, method, outbox: Outbox::default(), kept: 0 }
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.outbox.has_begun() {
-            let flushed = self.poll_flush(cx)?;
-            if self.outbox.is_ended() {
-                return Poll::Ready(Ok(0));
-            }
-            if flushed.is_pending() && self.inbox.is_over() {
-                return Poll::Pending;
-            }
+        if self.outbox.is_ended() {
+            return Poll::Ready(Ok(0));
         }
-        if !self.inbox.is_over() {
-            return self.inbox.poll_read(cx, buf);
+        let mut h2 = self.link.h2.borrow_mut();
+        let read = h2.read(self.slot, buf);
+        if read > 0 {
+            if !h2.output().is_empty() {
+                // It may send more.
+                self.link.wake();
+            }
+            return Poll::Ready(Ok(read));
         }
-        // The request is over, so all that can come is that the client loses interest.
+        drop(h2);
+        // When the request is over, all that can come is that the client loses interest.
         self.poll_gone(cx).map(Err)
     }
 
     /// An error once the client has lost interest, or its connection is over; else the task is woken when it is so.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if self.outbox.has_begun() {
-            return self.outbox.poll_reset(cx);
+        if let Some(why) = self.link.h2.borrow().fault(self.slot) {
+            return Poll::Ready(fault::of(why));
         }
-        match self.respond.poll_reset(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(reason)) => {
-                Poll::Ready(io::Error::new(io::ErrorKind::ConnectionReset, reason.to_string()))
-            }
-            Poll::Ready(Err(why)) => Poll::Ready(fault::of(why)),
-        }
+        self.link.waits(self.slot, cx);
+        Poll::Pending
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let taken = self.write(cx, bytes);
-        self.count();
-        taken
-    }
-
-    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.outbox.has_begun() {
-            self.link.worked();
-            return self.outbox.poll_content(cx, bytes);
+            return self.content(cx, bytes);
         }
         if self.outbox.partial.is_empty() {
             let mut head = self.worker.http2.response.take();
@@ -116,12 +87,17 @@ impl Served {
         self.rest(cx, bytes, read - held)
     }
 
+    fn content(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut table = self.worker.http2.trailers.borrow_mut();
+        self.outbox.poll_content(cx, (&self.link, self.slot), &mut table, bytes)
+    }
+
     /// Content that comes along with its head.
     fn rest(&mut self, cx: &mut Context<'_>, bytes: &[u8], from: usize) -> Poll<io::Result<usize>> {
         if from == bytes.len() {
             return Poll::Ready(Ok(from));
         }
-        match self.outbox.poll_content(cx, &bytes[from..]) {
+        match self.content(cx, &bytes[from..]) {
             Poll::Ready(Ok(taken)) => Poll::Ready(Ok(from + taken)),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
             Poll::Pending => Poll::Ready(Ok(from)),
@@ -134,54 +110,49 @@ impl Served {
         loop {
             let sent = Sent { method: self.method, upgrade: None };
             let Parsed::Complete(len) =
-                parse_response(&bytes[at..], &WRITTEN_HERE, sent, head).map_err(head::invalid)?
+                parse_response(&bytes[at..], &WRITTEN_HERE, sent, head).map_err(fault::unfit)?
             else {
                 return Ok(at);
             };
-            let response = head::response(head, &bytes[at..at + len])?;
+            let buf = &bytes[at..at + len];
             at += len;
             if head.is_interim() {
-                self.respond.send_informational(response).map_err(fault::of)?;
+                head::check(head.fields(), len)?;
+                let mut h2 = self.link.h2.borrow_mut();
+                h2.respond_interim(self.slot, |block| head::write_response(block, head, buf));
+                self.link.wake();
                 continue;
             }
-            self.respond(response, head.body())?;
+            self.respond(head, buf, head.body())?;
             return Ok(at);
         }
     }
 
     /// Sends the final head.
-    pub(super) fn respond(&mut self, head: Response<()>, body: BodyKind) -> io::Result<()> {
+    pub(super) fn respond(&mut self, head: &ResponseHead, buf: &[u8], body: BodyKind) -> io::Result<()> {
         // The engine frames all that it sends on.
         if body == BodyKind::UntilClose {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let stream = self.respond.send_response(head, body.is_empty()).map_err(fault::of)?;
-        self.outbox.begin(stream, body);
-        self.link.worked();
+        head::check(head.fields(), buf.len())?;
+        let mut h2 = self.link.h2.borrow_mut();
+        if let Some(why) = h2.fault(self.slot) {
+            return Err(fault::of(why));
+        }
+        h2.respond(self.slot, body.is_empty(), |block| head::write_response(block, head, buf));
+        self.outbox.begin(body);
+        self.link.wake();
         Ok(())
-    }
-
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.outbox.poll_flush(cx);
-        self.count();
-        flushed
     }
 
     /// The engine keeps so much of the response until it is taken here.
     pub(super) fn keeps(&mut self, bytes: usize) {
-        self.kept = bytes;
-        self.count();
-    }
-
-    #[inline]
-    fn count(&mut self) {
-        let now = self.kept + self.outbox.kept();
-        if now != self.counted {
-            self.link.keep(self.counted, now);
+        if bytes != self.kept {
+            self.link.keep(self.kept, bytes);
             let kept = &self.worker.counters.http2.kept;
-            kept.sub(self.counted as u64);
-            kept.add(now as u64);
-            self.counted = now;
+            kept.sub(self.kept as u64);
+            kept.add(bytes as u64);
+            self.kept = bytes;
         }
     }
 
@@ -195,17 +166,14 @@ impl Served {
         }
         match left {
             PIECE_BYTES.. => left,
-            _ if self.counted == 0 => wanted.min(PIECE_BYTES),
+            _ if self.kept == 0 => wanted.min(PIECE_BYTES),
             _ => 0,
         }
     }
 
     pub(super) fn abort(&mut self) {
-        if self.outbox.has_begun() {
-            self.outbox.reset(Reason::INTERNAL_ERROR);
-        } else {
-            self.respond.send_reset(Reason::INTERNAL_ERROR);
-        }
+        self.link.h2.borrow_mut().reset(self.slot, Code::INTERNAL_ERROR);
+        self.link.wake();
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -215,15 +183,12 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // A message cut short must not look complete. Of a request that was answered early, the rest is not wanted:
-        // `h2` says so with NO_ERROR.
-        if !self.outbox.is_ended() {
-            self.abort();
-        }
-        self.link.keep(self.counted, 0);
-        self.worker.buffers.give_if_used(&mut self.inbox.take_memory());
-        self.worker.counters.http2.kept.sub(self.counted as u64);
-        self.worker.counters.http2.streams.sub(1);
+        self.keeps(0);
+        // A message cut short must not look complete. Of a request that was answered early, the rest is not wanted.
+        self.link.h2.borrow_mut().close(self.slot, Code::INTERNAL_ERROR);
+        self.link.leave_stream(self.slot);
         self.link.end_stream(self.worker.timers.now_ms());
+        self.link.ended();
+        self.worker.counters.http2.streams.sub(1);
     }
 }

@@ -109,6 +109,7 @@ pub(super) fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ("82: path that is a URL", but(":path", b"http://evil/")),
         ("82: path without a slash", but(":path", b"a")),
         ("82: NUL in the path", but(":path", b"/a\0")),
+        ("55: fragment in the path", but(":path", b"/a#b")),
         ("82: CR LF in the authority", but(":authority", b"app\r\nx: y")),
         ("82: user in the authority", but(":authority", b"user@app")),
         ("82: space in the authority", but(":authority", b"a b")),

@@ -1,14 +1,16 @@
 //! What a peer may send that costs it nothing and this side something: frames are counted, and each kind that does no
 //! work has a budget that time and useful work restore.
 //!
-//! The `h2` crate bounds what such frames may hold in memory, but neither stops nor shows most of them. Pure: the time
-//! is an argument.
+//! Pure: the time is an argument.
 
-use crate::observe::Http2Flood;
+use crate::frame::{
+    CONTINUATION, DATA, END_STREAM, FRAME_BYTES_MAX, GOAWAY, HEADERS, PING, PRIORITY, PUSH_PROMISE,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE,
+};
 
 /// How a connection was flooded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flood {
+pub enum Flood {
     /// SETTINGS, acknowledgements included.
     Settings,
     /// PING, answers included.
@@ -23,6 +25,8 @@ pub(super) enum Flood {
     EmptyData,
     /// CONTINUATION frames of one header block.
     Continuation,
+    /// Streams that had to be reset because what came on them breaks the rules.
+    Malformed,
     /// Frames of unknown types.
     Unknown,
 }
@@ -40,22 +44,9 @@ impl Flood {
         Self::WindowUpdate,
         Self::EmptyData,
         Self::Continuation,
+        Self::Malformed,
         Self::Unknown,
     ];
-
-    /// As it is counted.
-    pub(super) const fn counted(self) -> Http2Flood {
-        match self {
-            Self::Settings => Http2Flood::Settings,
-            Self::Ping => Http2Flood::Ping,
-            Self::Priority => Http2Flood::Priority,
-            Self::Reset => Http2Flood::RapidReset,
-            Self::WindowUpdate => Http2Flood::WindowUpdate,
-            Self::EmptyData => Http2Flood::EmptyFrames,
-            Self::Continuation => Http2Flood::Continuation,
-            Self::Unknown => Http2Flood::Other,
-        }
-    }
 
     const fn budget(self) -> Budget {
         match self {
@@ -71,6 +62,7 @@ impl Flood {
             Self::EmptyData => Budget { burst: 100, per_second: 10, per_work: 1 },
             // What a head of the usual bound needs; see `continuations`.
             Self::Continuation => Budget { burst: CONTINUATIONS_MIN, per_second: 0, per_work: 0 },
+            Self::Malformed => Budget { burst: 256, per_second: 2, per_work: 0 },
             Self::Unknown => Budget { burst: 100, per_second: 10, per_work: 1 },
         }
     }
@@ -90,31 +82,15 @@ struct Budget {
 /// CONTINUATION frames that every header block may have.
 const CONTINUATIONS_MIN: u32 = 5;
 
-/// CONTINUATION frames of a header block of so many bytes, a quarter more than it needs. Beyond this `h2` closes without
-/// saying why.
+/// CONTINUATION frames of a header block of so many bytes, a quarter more than it needs.
 fn continuations(head_bytes_max: usize) -> u32 {
-    let frames = u32::try_from(head_bytes_max).unwrap_or(u32::MAX) / super::FRAME_BYTES_MAX;
+    let frames = u32::try_from(head_bytes_max).unwrap_or(u32::MAX) / FRAME_BYTES_MAX;
     frames.saturating_add(frames / 4).max(CONTINUATIONS_MIN)
-}
-
-/// Frame types and flags of RFC 9113 section 6.
-mod wire {
-    pub(super) const DATA: u8 = 0;
-    pub(super) const HEADERS: u8 = 1;
-    pub(super) const PRIORITY: u8 = 2;
-    pub(super) const RST_STREAM: u8 = 3;
-    pub(super) const SETTINGS: u8 = 4;
-    pub(super) const PUSH_PROMISE: u8 = 5;
-    pub(super) const PING: u8 = 6;
-    pub(super) const GOAWAY: u8 = 7;
-    pub(super) const WINDOW_UPDATE: u8 = 8;
-    pub(super) const CONTINUATION: u8 = 9;
-    pub(super) const END_STREAM: u8 = 1;
 }
 
 /// The counts of one connection.
 #[derive(Debug)]
-pub(super) struct Floods {
+pub(crate) struct Floods {
     left: [u32; Flood::COUNT],
     /// CONTINUATION frames that a header block may have.
     continuations: u32,
@@ -127,20 +103,20 @@ pub(super) struct Floods {
 
 impl Floods {
     /// Those of a client's connection, with heads of so many bytes.
-    pub(super) fn new(head_bytes_max: usize, now_ms: u64) -> Self {
+    pub(crate) fn new(head_bytes_max: usize, now_ms: u64) -> Self {
         let left = Flood::ALL.map(|flood| flood.budget().burst);
         let continuations = continuations(head_bytes_max);
         Self { left, continuations, at_ms: now_ms, work: 0, may_reset: false }
     }
 
     /// Those of a connection to an upstream, which may refuse as many streams as it is sent.
-    pub(super) fn of_upstream(head_bytes_max: usize, now_ms: u64) -> Self {
+    pub(crate) fn of_upstream(head_bytes_max: usize, now_ms: u64) -> Self {
         Self { may_reset: true, ..Self::new(head_bytes_max, now_ms) }
     }
 
     /// Counts a frame by what its header says. `work` is how much useful work the connection has done so far.
     #[inline]
-    pub(super) fn frame(
+    pub(crate) fn frame(
         &mut self,
         kind: u8,
         flags: u8,
@@ -149,23 +125,28 @@ impl Floods {
         work: u64,
     ) -> Result<(), Flood> {
         let flood = match kind {
-            wire::DATA if len > 0 || flags & wire::END_STREAM != 0 => return Ok(()),
-            wire::HEADERS | wire::PUSH_PROMISE => {
+            DATA if len > 0 || flags & END_STREAM != 0 => return Ok(()),
+            HEADERS | PUSH_PROMISE => {
                 self.left[Flood::Continuation as usize] = self.continuations;
                 return Ok(());
             }
-            wire::GOAWAY => return Ok(()),
-            wire::RST_STREAM if self.may_reset => return Ok(()),
-            wire::DATA => Flood::EmptyData,
-            wire::PRIORITY => Flood::Priority,
-            wire::RST_STREAM => Flood::Reset,
-            wire::SETTINGS => Flood::Settings,
-            wire::PING => Flood::Ping,
-            wire::WINDOW_UPDATE => Flood::WindowUpdate,
-            wire::CONTINUATION => Flood::Continuation,
+            GOAWAY => return Ok(()),
+            RST_STREAM if self.may_reset => return Ok(()),
+            DATA => Flood::EmptyData,
+            PRIORITY => Flood::Priority,
+            RST_STREAM => Flood::Reset,
+            SETTINGS => Flood::Settings,
+            PING => Flood::Ping,
+            WINDOW_UPDATE => Flood::WindowUpdate,
+            CONTINUATION => Flood::Continuation,
             _ => Flood::Unknown,
         };
         self.spend(flood, now_ms, work)
+    }
+
+    /// Counts a stream that had to be reset.
+    pub(crate) fn malformed(&mut self, now_ms: u64, work: u64) -> Result<(), Flood> {
+        self.spend(Flood::Malformed, now_ms, work)
     }
 
     fn spend(&mut self, flood: Flood, now_ms: u64, work: u64) -> Result<(), Flood> {
@@ -243,9 +224,9 @@ mod tests {
     fn what_carries_requests_and_content_is_not_counted() {
         let mut floods = Floods::new(0, 0);
         for _ in 0..10_000 {
-            floods.frame(wire::HEADERS, 0, 10, 0, 0).unwrap();
-            floods.frame(wire::DATA, 0, 1, 0, 0).unwrap();
-            floods.frame(wire::DATA, wire::END_STREAM, 0, 0, 0).unwrap();
+            floods.frame(HEADERS, 0, 10, 0, 0).unwrap();
+            floods.frame(DATA, 0, 1, 0, 0).unwrap();
+            floods.frame(DATA, END_STREAM, 0, 0, 0).unwrap();
         }
     }
 
@@ -254,8 +235,8 @@ mod tests {
         for (head_bytes_max, expected) in [(1024, 5), (64 * 1024, 5), (128 * 1024, 10)] {
             let mut floods = Floods::new(head_bytes_max, 0);
             for _ in 0..3 {
-                floods.frame(wire::HEADERS, 0, 10, 0, 0).unwrap();
-                assert_eq!(frames(&mut floods, wire::CONTINUATION, 0, 0), expected, "{head_bytes_max}");
+                floods.frame(HEADERS, 0, 10, 0, 0).unwrap();
+                assert_eq!(frames(&mut floods, CONTINUATION, 0, 0), expected, "{head_bytes_max}");
             }
         }
     }
