@@ -22,7 +22,7 @@ fn read<T>(
     let (mut reader, mut out) = (Reader::default(), Vec::new());
     // What an earlier section has left behind does not matter.
     reader.begin_request();
-    let mut read = |fields: &[(&str, &str)], reader: &mut Reader, out: &mut Vec<u8>| {
+    let read = |fields: &[(&str, &str)], reader: &mut Reader, out: &mut Vec<u8>| {
         let mut decoder = Decoder::new(100_000);
         decoder.decode(&block(fields), &mut Scratch::default(), |field| reader.field(&field, out)).unwrap();
     };
