@@ -16,14 +16,14 @@ use weir_tests::{Cluster, eventually, http};
 
 const CLIENTS: usize = 6;
 /// How long faults go on.
-const FAULTS_FOR: Duration = Duration::from_secs(14);
+const FAULTS_FOR: Duration = Duration::from_secs(8);
 /// How long a holder's lock lives without renewal.
 const TTL: &str = "2s";
 /// Longer than that: a stop after which the lock is another's.
 const LONG_STOP: Duration = Duration::from_millis(2600);
 const SHORT_STOP: Duration = Duration::from_millis(300);
 /// Writes of a holder, 10 ms each: well within its lock's life, and well beyond it.
-const WRITES: [u16; 2] = [25, 400];
+const WRITES: [u16; 2] = [25, 300];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What one write to the resource was.
