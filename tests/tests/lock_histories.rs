@@ -103,7 +103,8 @@ fn signal(pid: u32, signal: i32) {
 /// What clients are to do.
 const CALM: u8 = 0;
 const DISTURBED: u8 = 1;
-const END: u8 = 2;
+const ALL_LONG: u8 = 2;
+const END: u8 = 3;
 
 /// The `weir lock` processes under way. A process is waited for only under the lock, so no id in here is another's.
 type Running = Arc<Mutex<Vec<Option<Child>>>>;
@@ -114,6 +115,7 @@ fn client(at: usize, server: u16, resource: u16, running: &Running, phase: &Atom
         // Once things go wrong, one turn in three takes longer than the lock lives without renewal.
         let writes = match phase.load(Ordering::Relaxed) {
             CALM => WRITES[0],
+            ALL_LONG => WRITES[1],
             DISTURBED => WRITES[usize::from((at + turn).is_multiple_of(3))],
             _ => return,
         };
@@ -192,8 +194,9 @@ fn histories_under_stops_and_kills_are_those_of_a_lock() {
         std::thread::spawn(move || observe(server, &stop))
     };
     undisturbed(&resource);
-    phase.store(DISTURBED, Ordering::Relaxed);
+    phase.store(ALL_LONG, Ordering::Relaxed);
     outlive(&resource, &running);
+    phase.store(DISTURBED, Ordering::Relaxed);
     disturb(&mut cluster, &resource, &running, &mut Chance(seed | 1));
     phase.store(END, Ordering::Relaxed);
     for client in clients {
