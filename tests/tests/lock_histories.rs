@@ -16,14 +16,14 @@ use weir_tests::{Cluster, eventually, http};
 
 const CLIENTS: usize = 6;
 /// How long faults go on.
-const FAULTS_FOR: Duration = Duration::from_secs(14);
+const FAULTS_FOR: Duration = Duration::from_secs(8);
 /// How long a holder's lock lives without renewal.
 const TTL: &str = "2s";
 /// Longer than that: a stop after which the lock is another's.
 const LONG_STOP: Duration = Duration::from_millis(2600);
 const SHORT_STOP: Duration = Duration::from_millis(300);
 /// Writes of a holder, 10 ms each: well within its lock's life, and well beyond it.
-const WRITES: [u16; 2] = [25, 400];
+const WRITES: [u16; 2] = [25, 300];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What one write to the resource was.
@@ -103,7 +103,8 @@ fn signal(pid: u32, signal: i32) {
 /// What clients are to do.
 const CALM: u8 = 0;
 const DISTURBED: u8 = 1;
-const END: u8 = 2;
+const ALL_LONG: u8 = 2;
+const END: u8 = 3;
 
 /// The `weir lock` processes under way. A process is waited for only under the lock, so no id in here is another's.
 type Running = Arc<Mutex<Vec<Option<Child>>>>;
@@ -114,6 +115,7 @@ fn client(at: usize, server: u16, resource: u16, running: &Running, phase: &Atom
         // Once things go wrong, one turn in three takes longer than the lock lives without renewal.
         let writes = match phase.load(Ordering::Relaxed) {
             CALM => WRITES[0],
+            ALL_LONG => WRITES[1],
             DISTURBED => WRITES[usize::from((at + turn).is_multiple_of(3))],
             _ => return,
         };
@@ -192,8 +194,9 @@ fn histories_under_stops_and_kills_are_those_of_a_lock() {
         std::thread::spawn(move || observe(server, &stop))
     };
     undisturbed(&resource);
-    phase.store(DISTURBED, Ordering::Relaxed);
+    phase.store(ALL_LONG, Ordering::Relaxed);
     outlive(&resource, &running);
+    phase.store(DISTURBED, Ordering::Relaxed);
     disturb(&mut cluster, &resource, &running, &mut Chance(seed | 1));
     phase.store(END, Ordering::Relaxed);
     for client in clients {

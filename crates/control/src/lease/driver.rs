@@ -4,7 +4,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weir_model::Revision;
@@ -52,14 +51,12 @@ struct Table {
 pub(crate) struct Keeper {
     start: Instant,
     table: Mutex<Table>,
-    /// Wakes the driver when something is to be ended at once.
-    sooner: Notify,
 }
 
 impl Keeper {
     pub(crate) fn new() -> Self {
         let table = Table { leases: Leases::default(), locks: HashMap::new(), looked_at: Duration::ZERO };
-        Self { start: Instant::now(), table: Mutex::new(table), sooner: Notify::new() }
+        Self { start: Instant::now(), table: Mutex::new(table) }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Table, Duration) -> T) -> T {
@@ -131,7 +128,6 @@ impl Keeper {
                 }
             }
         });
-        self.sooner.notify_one();
     }
 
     fn take_over_all(&self, share: &Share<'_>) {
@@ -151,7 +147,6 @@ impl Keeper {
                 table.see_lock(share, name, now);
             }
         });
-        self.sooner.notify_one();
     }
 }
 
@@ -272,7 +267,6 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
                 }
             }
             Some(_) = ends.join_next() => {}
-            () = keeper.sooner.notified() => {}
             // A look now and then, by which a standstill is noticed.
             _ = tick.tick(), if anything => {}
             () = sleep_until(deadline), if over.is_empty() => {}

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use weir_control::Control;
-use weir_control::kv::KvPut;
+use weir_control::kv::{KvLock, KvPut};
+use weir_control::lock::{ClaimRef, LockRef, NewClaim};
 use weir_control::registry::{KnownHealth, OnNode, Registration};
+use weir_control::session::{Session, SessionRef};
+use weir_model::Revision;
 use weir_model::registry::{Health, Instance};
 use weir_model::{Revision, ServiceRef};
 use weir_store::Memory;
@@ -27,6 +30,11 @@ enum Step {
     Put { key: u8, value: u8 },
     Delete { key: u8 },
     DeletePrefix { key: u8 },
+    Open,
+    Close,
+    LockKey { key: u8, acquire: bool },
+    Claim { lock: u8, id: u8 },
+    Release { lock: u8, id: u8 },
     Declare { name: u8, version: u8 },
     Undeclare { name: u8 },
 }
@@ -61,6 +69,11 @@ fn step() -> impl Strategy<Value = Step> {
         (id.clone(), 0..3u8).prop_map(|(key, value)| Step::Put { key, value }),
         id.clone().prop_map(|key| Step::Delete { key }),
         id.clone().prop_map(|key| Step::DeletePrefix { key }),
+        Just(Step::Open),
+        Just(Step::Close),
+        (id.clone(), any::<bool>()).prop_map(|(key, acquire)| Step::LockKey { key, acquire }),
+        (0..2u8, id.clone()).prop_map(|(lock, id)| Step::Claim { lock, id }),
+        (0..2u8, id.clone()).prop_map(|(lock, id)| Step::Release { lock, id }),
         (0..3u8, 0..3u8).prop_map(|(name, version)| Step::Declare { name, version }),
         (0..3u8).prop_map(|name| Step::Undeclare { name }),
     ]
@@ -141,6 +154,30 @@ async fn take(control: &Control, step: Step) {
         }
         Step::Delete { key } => control.kv_delete(NS, &format!("k/{key}"), None).await.is_err(),
         Step::DeletePrefix { key } => control.kv_delete_prefix(NS, &format!("k/{key}")).await.is_err(),
+        Step::Open => control.create_session(session()).await.is_err(),
+        Step::Close => match first_session(control) {
+            Some(session) => control.destroy_session(&session).await.is_err(),
+            None => true,
+        },
+        Step::LockKey { key, acquire } => {
+            let session = first_session(control).map_or_else(|| "none".to_owned(), |session| session.id);
+            let lock = if acquire { KvLock::Acquire(&session) } else { KvLock::Release(&session) };
+            let key = format!("k/{key}");
+            let put = KvPut { namespace: NS, key: &key, value: b"l", lock: Some(lock), ..KvPut::default() };
+            !matches!(control.kv_put(put).await, Ok(Some(_)))
+        }
+        Step::Claim { lock, id } => {
+            let new = NewClaim {
+                name: claim(lock, id),
+                count: u32::from(lock) + 1,
+                ttl: Duration::from_secs(600),
+                holder: String::new(),
+                instance: None,
+                session: None,
+            };
+            control.claim_lock(new, Duration::ZERO).await.is_err()
+        }
+        Step::Release { lock, id } => control.release_claim(&claim(lock, id)).await.is_err(),
         Step::Declare { name, version } => {
             let resource = crate::resources::service(&format!("s{name}"), u64::from(version));
             control.apply(&crate::resources::request(&[resource])).await.is_err()
@@ -153,6 +190,18 @@ async fn take(control: &Control, step: Step) {
         }
     };
     assert!(!failed || control.position() == before, "a refused command has changed something");
+}
+
+fn session() -> Session {
+    Session { namespace: NS.to_owned(), node: NODE.to_owned(), ..Session::default() }
+}
+
+fn first_session(control: &Control) -> Option<SessionRef> {
+    control.catalog().sessions_view(NS).entries.first().map(|entry| SessionRef::of(&entry.value))
+}
+
+fn claim(lock: u8, id: u8) -> ClaimRef {
+    ClaimRef::new(LockRef::new(NS, format!("l{lock}")), format!("c{id}"))
 }
 
 /// Everything that can be asked, indexes left out: those of a restarted catalog are higher.
@@ -229,6 +278,9 @@ fn indexes(control: &Control) -> Vec<Revision> {
     }
     indexes.extend([None, Some(Health::Critical)].map(|state| catalog.checks_view(NS, state).index));
     indexes.push(catalog.kv_list(NS, "").index);
+    indexes.push(catalog.sessions_view(NS).index);
+    indexes.push(catalog.node_sessions_view(NS, NODE).index);
+    indexes.extend([0, 1].map(|lock| control.lock(&LockRef::new(NS, format!("l{lock}"))).index));
     indexes
 }
 

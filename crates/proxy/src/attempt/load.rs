@@ -12,7 +12,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use weir_policy::Nanos;
@@ -106,16 +105,16 @@ async fn exchange(worker: &Rc<Worker>, local: &LocalUpstream, index: usize) -> O
         sent += poll_fn(|cx| io.poll_write(cx, &QUESTION[sent..])).await.ok().filter(|n| *n > 0)?;
     }
     let mut bytes = [0; ANSWER_BYTES_MAX];
-    let mut answer = ReadBuf::new(&mut bytes);
-    while !answer.filled().windows(4).any(|window| window == b"\r\n\r\n") {
-        let before = answer.filled().len();
-        poll_fn(|cx| io.poll_fill(cx, &mut answer)).await.ok()?;
-        if answer.filled().len() == before {
+    let mut filled = 0;
+    while !bytes[..filled].windows(4).any(|window| window == b"\r\n\r\n") {
+        let read = poll_fn(|cx| io.poll_read(cx, &mut bytes[filled..])).await.ok()?;
+        filled += read;
+        if read == 0 {
             // The end, or longer than any answer is.
-            return (answer.remaining() == 0).then_some(Answered::Else);
+            return (filled == bytes.len()).then_some(Answered::Else);
         }
     }
-    match parse(answer.filled()) {
+    match parse(&bytes[..filled]) {
         Some(said) => {
             give_back(worker, local, index, io);
             Some(Answered::Said(said))

@@ -27,6 +27,10 @@ use super::operator::ServerArg;
                        weir lock --wait 5m deploy -- ./deploy.sh\n  \
                        weir lock --count 3 backup -- ./backup.sh          three at a time\n  \
                        weir lock --instance web-1 leader -- ./lead.sh     lost at once when web-1 is critical or gone\n\n\
+                       The command finds in its environment:\n  \
+                       WEIR_LOCK_TOKEN  the fencing token, for resources that refuse stale holders (docs/locks.md)\n  \
+                       WEIR_LOCK_NAME   the lock's name\n  \
+                       WEIR_SERVER      the server's address\n\n\
                        Exit status: that of the command (128 + N if signal N ended it), or\n  \
                        122  the lock was lost, and the command was ended\n  \
                        123  others hold the lock (--try, --wait)\n  \

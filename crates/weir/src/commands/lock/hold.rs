@@ -91,7 +91,7 @@ impl Lock {
     /// When the server refuses the claim, or cannot be reached at first; once it is known, outages are waited out.
     pub(super) async fn acquire(&self, args: &LockArgs) -> Result<Held, Failure> {
         let began = Instant::now();
-        let mut is_known = false;
+        let (mut is_known, mut lost_place) = (false, false);
         loop {
             let left = match (args.r#try, args.wait) {
                 (true, _) => Duration::ZERO,
@@ -123,12 +123,15 @@ impl Lock {
                     ));
                     is_known = true;
                 }
-                Ok(_) => {}
+                Ok(_) => lost_place = false,
                 Err(ClientError::Refused { status: StatusCode::LOCKED, .. }) => return Ok(Held::ByOthers),
                 Err(error) if is_known && is_passing(&error) && !left.is_zero() => sleep(RETRY_PAUSE).await,
                 // Its time was over while the server could not be reached: it begins anew, at the end of the line.
-                Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) if is_known => {
-                    is_known = false
+                // Twice in a row it is its instance that is gone.
+                Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. })
+                    if is_known && !lost_place =>
+                {
+                    lost_place = true;
                 }
                 Err(error) => {
                     // Where no server answers there is nothing to release.
