@@ -137,6 +137,12 @@ fn the_demo_does_what_it_proposes() {
     assert!(said.contains("40 requests sent, 40 answered with 200"), "{said}");
     assert!(said.contains("with x-canary: yes   catalog v2 answered 5"), "{said}");
 
+    let dns = said.lines().find_map(|line| line.trim().strip_prefix("dig @127.0.0.1 -p ")).unwrap();
+    let (port, question) = dns.split_once(' ').unwrap();
+    let question: Vec<&str> = question.split(' ').collect();
+    let carts = weir_tests::dns::short(port.parse().unwrap(), &question);
+    assert_eq!(carts.len(), 2, "{dns}: {carts:?}");
+
     assert!(demo.page("/cart", "").contains("\"kettle\""));
     assert!(demo.page("/catalog", "").contains("\"version\":\"v1\"}"), "front's own version stands last");
     assert!(demo.page("/catalog", "x-canary: yes\r\n").contains("teapot"));

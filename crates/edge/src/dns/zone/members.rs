@@ -16,6 +16,8 @@ use crate::dns::record::{DnsName, address, below, hex, host, record, wants};
 
 /// The priority of all SRV records: chance and weight decide.
 const PRIORITY: u16 = 1;
+/// As many SRV records as fit an answer at most: 64 KiB of records of 21 bytes, with targets of one letter.
+const SRV_RECORDS_MAX: usize = 3120;
 
 impl Zone {
     /// The records of a service's instances, perhaps only of those with a tag.
@@ -112,39 +114,70 @@ impl Zone {
         rng: &mut R,
     ) -> Records {
         let ttl = self.service_ttl(service);
-        let mut targets: BTreeMap<(DnsName, u16), (u32, Vec<IpAddr>)> = BTreeMap::new();
+        let mut targets: BTreeMap<(Target<'_>, u16), u32> = BTreeMap::new();
         for member in members {
-            let Some((target, ips)) = self.target(member, asked.domain) else { continue };
-            let entry = targets.entry((target, member.instance.value().port)).or_insert((0, ips));
-            entry.0 = entry.0.saturating_add(weight_of(member));
+            let Some(target) = self.target(member, asked.domain) else { continue };
+            let weight = targets.entry((target, member.instance.value().port)).or_default();
+            *weight = weight.saturating_add(weight_of(member));
         }
-        let weighted =
-            targets.into_iter().map(|(key, (weight, ips))| Weighted { item: (key, ips), weight }).collect();
+        let weighted = targets.into_iter().map(|(item, weight)| Weighted { item, weight }).collect();
         let mut records = Records::default();
-        for Weighted { item: ((target, port), ips), weight } in shuffle(weighted, rng) {
+        // More would not fit; and names are what costs here.
+        for Weighted { item: (target, port), weight } in
+            shuffle(weighted, rng).into_iter().take(SRV_RECORDS_MAX)
+        {
+            let Some((name, ips)) = self.target_name(&target, asked.domain) else { continue };
             let share = u16::try_from(weight).unwrap_or(u16::MAX);
             // Once for each record, as Consul does it, even if targets are the same: HAProxy gives an address to one
             // server only.
-            records.additional.extend(ips.into_iter().map(|ip| address(&target, ttl, ip)));
-            records.answers.push(record(asked.name, ttl, Srv::new(PRIORITY, share, port, target)));
+            records.additional.extend(ips.into_iter().map(|ip| address(&name, ttl, ip)));
+            records.answers.push(record(asked.name, ttl, Srv::new(PRIORITY, share, port, name)));
         }
         records
     }
 
-    /// The name of where an instance is, and its addresses: its own address as a name, its node's name if it has no
-    /// address of its own, or the host name that it was registered with.
-    fn target(&self, member: &ServiceMember, domain: &DnsName) -> Option<(DnsName, Vec<IpAddr>)> {
-        let ips = ips_of(member);
-        let Some(&main) = ips.first() else { return host(member.address()).map(|name| (name, Vec::new())) };
+    /// Where an instance is, for SRV records; `None` if its address is neither an address nor a host name.
+    fn target<'m>(&self, member: &'m ServiceMember, domain: &DnsName) -> Option<Target<'m>> {
+        let Some(&main) = ips_of(member).first() else {
+            return host(member.address()).map(|_| Target::Host(member.address()));
+        };
         let node = &member.node.node.value;
-        if member.instance.value().address.is_empty()
-            && let Some(name) = self.node_name(&node.name, domain)
-        {
-            return Some((name, addresses(node)));
-        }
-        let name = below([hex(main).as_str(), "addr", self.datacenter.as_str()], domain)?;
-        Some((name, vec![main]))
+        let at_node =
+            member.instance.value().address.is_empty() && self.node_name(&node.name, domain).is_some();
+        Some(if at_node {
+            Target::Node { name: &node.name, ips: addresses(node) }
+        } else {
+            Target::Address(main)
+        })
     }
+
+    /// The name of a target, and its addresses as far as they are known here.
+    fn target_name(&self, target: &Target<'_>, domain: &DnsName) -> Option<(DnsName, Vec<IpAddr>)> {
+        match target {
+            Target::Address(ip) => {
+                let name = below([hex(*ip).as_str(), "addr", self.datacenter.as_str()], domain)?;
+                Some((name, vec![*ip]))
+            }
+            Target::Node { name, ips } => Some((self.node_name(name, domain)?, ips.clone())),
+            Target::Host(name) => Some((host(name)?, Vec::new())),
+        }
+    }
+}
+
+/// Where an instance is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target<'m> {
+    /// At an address of its own.
+    Address(IpAddr),
+    /// At its node's.
+    Node {
+        /// The node's name.
+        name: &'m str,
+        /// Its addresses.
+        ips: Vec<IpAddr>,
+    },
+    /// At the host name that it was registered with.
+    Host(&'m str),
 }
 
 /// An instance's addresses: its own, else its node's; one of the other family if it is tagged as such.
