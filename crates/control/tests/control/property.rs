@@ -9,7 +9,6 @@ use weir_control::kv::{KvLock, KvPut};
 use weir_control::lock::{ClaimRef, LockRef, NewClaim};
 use weir_control::registry::{KnownHealth, OnNode, Registration};
 use weir_control::session::{Session, SessionRef};
-use weir_model::Revision;
 use weir_model::registry::{Health, Instance};
 use weir_model::{Revision, ServiceRef};
 use weir_store::Memory;
