@@ -287,7 +287,7 @@ fn endpoints_of_files_are_checked_left_out_and_taken_back() {
 
     // When all are ill, a try is worth more than a certain refusal.
     b.fall(true);
-    eventually("panic", || explained().contains("no endpoint is healthy"));
+    eventually("panic", || explained().contains("too few endpoints are healthy"));
     answers(web, 5);
     a.fall(false);
     b.fall(false);

@@ -218,7 +218,7 @@ async fn bad_questions_are_refused() {
         assert_eq!(found, status, "{path}: {body}");
         assert!(body.contains(message), "{path}: {body}");
     };
-    check("/", 404, "expected one of /healthz, /readyz, /config, /metrics, /explain, /drain").await;
+    check("/", 404, "expected one of /healthz, /readyz, /config, /figures, /metrics, /explain, /drain").await;
     check("/config?name=x", 400, "expected service or listener").await;
     check("/explain", 400, "parameter `url` is missing").await;
     check("/explain?url=nowhere%20at%20all", 400, "is not a URL").await;
