@@ -376,6 +376,14 @@ mod tests {
     }
 
     #[test]
+    fn numbers_and_names_lead_to_each_other() {
+        for (number, known) in KnownField::ALL.into_iter().enumerate() {
+            assert_eq!(known as usize, number);
+            assert!(known.name().is_empty() || KnownField::of(known.name().as_bytes()) == known);
+        }
+    }
+
+    #[test]
     fn families_and_lookalikes() {
         assert_eq!(recognize(b"X-Forwarded-Client-Cert"), KnownField::XForwarded);
         assert_eq!(recognize(b"x-weir-Revision"), KnownField::XWeir);

@@ -171,6 +171,8 @@ pub struct Connection {
     blocked: u32,
     /// Numbers of streams that were reset here.
     resets: VecDeque<u32>,
+    /// The highest number among those that it had no room for.
+    resets_forgotten: u32,
     leaving: Leaving,
     peer_leaves: bool,
     failure: Option<Failure>,
@@ -231,6 +233,7 @@ impl Connection {
             next_id: 1,
             blocked: 0,
             resets: VecDeque::new(),
+            resets_forgotten: 0,
             leaving: Leaving::No,
             peer_leaves: false,
             failure: None,
@@ -398,9 +401,16 @@ impl Connection {
     /// Remembers a stream of which frames may be under way that nobody wants.
     fn remember(&mut self, id: u32) {
         if self.resets.len() == REMEMBERED_RESETS_MAX {
-            self.resets.pop_front();
+            let forgotten = self.resets.pop_front().unwrap_or(0);
+            self.resets_forgotten = self.resets_forgotten.max(forgotten);
         }
         self.resets.push_back(id);
+    }
+
+    /// Whether a stream that nobody has any more was reset here, as far as one can tell: frames that the peer sent before it
+    /// heard of that are ignored (section 5.1), however many streams were given up at once.
+    fn was_reset(&self, id: u32) -> bool {
+        id <= self.resets_forgotten || self.resets.contains(&id)
     }
 
     /// Streams that somebody has.

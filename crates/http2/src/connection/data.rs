@@ -35,8 +35,7 @@ impl Connection {
         self.data = Some(UnderWay { to: None, content, padding, ended });
         let Some(slot) = self.find(id) else {
             self.give_back(None, bytes);
-            let late = self.resets.contains(&id);
-            return if late { Ok(()) } else { Err(Fault::Stream(id, Code::STREAM_CLOSED)) };
+            return if self.was_reset(id) { Ok(()) } else { Err(Fault::Stream(id, Code::STREAM_CLOSED)) };
         };
         let stream = &mut self.streams[slot.index()];
         let receiving = stream.receiving;

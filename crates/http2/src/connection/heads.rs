@@ -73,7 +73,7 @@ impl Connection {
         if self.is_idle(id) {
             return Err(Fault::Connection(Code::PROTOCOL_ERROR));
         }
-        if !self.resets.contains(&id) {
+        if !self.was_reset(id) {
             return Err(Fault::Connection(Code::STREAM_CLOSED));
         }
         self.pass_over(block, bench)

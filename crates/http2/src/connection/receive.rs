@@ -149,6 +149,8 @@ impl Connection {
     pub(super) fn fault_of(&mut self, fault: Fault, now_ms: u64) {
         match fault {
             Fault::Connection(code) => self.fail(code),
+            // RST_STREAM must not be sent on a stream that is idle (section 6.4).
+            Fault::Stream(id, code) if self.is_idle(id) => self.fail(code),
             Fault::Stream(id, code) => {
                 self.reset_stream(id, code);
                 if let Err(flood) = self.floods.malformed(now_ms, self.work) {
