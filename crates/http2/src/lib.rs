@@ -2,23 +2,36 @@
 //!
 //! It decides what bytes mean, and nothing else: no sockets, no clock, no tasks, no logging.
 //!
+//! ```text
+//!  peer's bytes -> Connection::receive -> events, and for each stream HTTP/1.1 to read
+//!               <- Connection::output  <- call, respond, send, send_trailers
 //! ```
-//! use weir_http1::KnownField;
-//! use weir_http2::hpack::{Decoder, Encoder, Name, Scratch};
 //!
-//! let (mut encoder, mut decoder, mut scratch) = (Encoder::new(), Decoder::new(16 * 1024), Scratch::default());
-//! let mut block = Vec::new();
-//! let mut fields = encoder.block(&mut block);
-//! fields.method(b"POST");
-//! fields.path(b"/shop.Cart/Add");
-//! fields.field(KnownField::Te, b"TE", b"trailers");
+//! ```
+//! use weir_http2::{Bench, Code, Config, Connection, Event};
 //!
-//! let mut seen = Vec::new();
-//! let section = decoder.decode(&block, &mut scratch, |field| seen.push((field.id, field.value.to_vec())))?;
-//! assert_eq!(seen[1], (Name::Path, b"/shop.Cart/Add".to_vec()));
-//! assert_eq!(seen[2], (Name::Field(KnownField::Te), b"trailers".to_vec()));
-//! assert!(!section.too_large);
-//! # Ok::<(), weir_http2::hpack::HpackError>(())
+//! let config = Config {
+//!     streams_max: 100,
+//!     stream_window_bytes: 65_535,
+//!     connection_window_bytes: 65_535,
+//!     head_bytes_max: 16 * 1024,
+//! };
+//! let (mut client, mut server, mut bench) = (Connection::client(config, 0), Connection::server(config, 0), Bench::default());
+//! client.call(true, false, |block| {
+//!     block.method(b"GET");
+//!     block.scheme(false);
+//!     block.authority(b"shop");
+//!     block.path(b"/cart");
+//! });
+//! server.receive(client.output(), 0, &mut bench);
+//! let Some(Event::Opened(stream, _)) = server.next_event() else { panic!("a request has come") };
+//! let mut buf = [0; 100];
+//! let len = server.read(stream, &mut buf);
+//! assert_eq!(&buf[..len], b"GET /cart HTTP/1.1\r\nhost: shop\r\n\r\n");
+//!
+//! server.respond(stream, false, |block| block.status(200));
+//! assert_eq!(server.send(stream, b"empty", true), 5);
+//! server.close(stream, Code::INTERNAL_ERROR);
 //! ```
 
 #![forbid(unsafe_code)]

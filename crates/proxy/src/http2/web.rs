@@ -338,7 +338,7 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         weir_http2::hpack::Decoder::new(1000)
             .decode(&block, &mut Default::default(), |field| {
-                fields.push((text(field.name), text(field.value)))
+                fields.push((text(field.name), text(field.value)));
             })
             .unwrap();
         Some((web, fields))
