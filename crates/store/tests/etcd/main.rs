@@ -169,16 +169,16 @@ async fn a_cluster_of_three_goes_on_without_any_one() {
     let (_, _, mut watch) = list_and_watch(&store, &KeyRange::all()).await.expect("a list");
     put_in_time(&store, "all").await;
     assert_eq!(names(&mut watch).await, ["all"]);
-    for i in 0..3 {
+    for (i, member) in members.iter_mut().enumerate() {
         let (killed, paused) = (format!("killed {i}"), format!("paused {i}"));
-        members[i].kill();
+        member.kill();
         put_in_time(&store, &killed).await;
         assert_eq!(names(&mut watch).await, [killed]);
-        members[i].start_again();
-        members[i].signal("STOP");
+        member.start_again();
+        member.signal("STOP");
         put_in_time(&store, &paused).await;
         assert_eq!(names(&mut watch).await, [paused]);
-        members[i].signal("CONT");
+        member.signal("CONT");
     }
     let page = store.range(Read::range(KeyRange::all())).await.expect("a page");
     assert_eq!(page.entries.len(), 7);
