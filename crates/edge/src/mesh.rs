@@ -10,7 +10,7 @@
 //! slow proxy costs no queue: while [`OUTSTANDING_MAX`] updates wait for their acknowledgement, changes only mark the
 //! stream, and the next update carries the newest state.
 //!
-//! The other way come reports of what proxies do ([`reports`]): kept beside the stream, added up when somebody asks.
+//! The other way come reports of what proxies do (`reports`): kept beside the stream, added up when somebody asks.
 //!
 //! This module must not decide what a proxy needs (that is `weir_control::resources::closure`) nor what it makes of it.
 
