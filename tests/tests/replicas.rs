@@ -32,7 +32,7 @@ struct Replicas {
 
 fn run(http: u16, grpc: u16, store: &str) -> Process {
     let (http, grpc) = (format!("127.0.0.1:{http}"), format!("127.0.0.1:{grpc}"));
-    Process::weir("server", ["server", "--store", store, "--http", &http, "--grpc", &grpc])
+    Process::weir("server", ["server", "--store", store, "--http", &http, "--grpc", &grpc, "--dns", "off"])
 }
 
 impl Replicas {

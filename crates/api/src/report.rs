@@ -247,6 +247,21 @@ impl Report {
         report.services.truncate(SERVICES_MAX);
         report.limits.truncate(POLICIES_MAX);
         report.breakers.truncate(POLICIES_MAX);
+        let (mut endpoints, mut routes) = (ENDPOINTS_MAX, ROUTES_MAX);
+        for service in &mut report.services {
+            service.endpoints.truncate(endpoints);
+            service.routes.truncate(routes);
+            service.duration.counts.truncate(BUCKETS);
+            endpoints -= service.endpoints.len();
+            routes -= service.routes.len();
+            service.endpoints.shrink_to_fit();
+            service.routes.shrink_to_fit();
+            service.duration.counts.shrink_to_fit();
+        }
+        // What was cut off is not to stay allocated.
+        report.services.shrink_to_fit();
+        report.limits.shrink_to_fit();
+        report.breakers.shrink_to_fit();
         Ok(report)
     }
 

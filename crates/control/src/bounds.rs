@@ -112,6 +112,8 @@ pub const PROXY_REJECTIONS_MAX: usize = 32;
 pub const DEREGISTER_AFTER_MIN: Duration = Duration::from_secs(60);
 /// Below this many nodes, silence of most of them is believed.
 pub const MASS_EXPIRY_NODES_MIN: usize = 10;
+/// Below this many nodes of its own, a replica among several believes silence.
+pub const MASS_EXPIRY_SHARE_MIN: usize = 3;
 /// How far back nodes count as having fallen silent at once.
 pub const MASS_EXPIRY_WINDOW: Duration = Duration::from_secs(60);
 /// How often withheld expiries are looked at again.

@@ -136,6 +136,12 @@ impl Control {
                 Ok(Ok(plan)) => plan,
                 Err(error) => return Err(error),
             };
+            // What another replica has changed meanwhile must not be overlooked.
+            if plan.is_empty() && self.settings().replica.is_some() && !newest {
+                self.consistent().await?;
+                newest = true;
+                continue;
+            }
             if plan.is_empty() {
                 return Ok(Ok(Committed { position, changed: false }));
             }

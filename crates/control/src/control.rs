@@ -61,6 +61,7 @@ impl Control {
     /// [`Error::Format`] if a newer version has the store, [`Error::Unavailable`] if it cannot be read.
     pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<Arc<Self>, Error> {
         check_format(&*store).await?;
+        let joined = tokio::time::Instant::now();
         // Before the catalog is read, so that it shows this replica from the start.
         let lease = match &settings.replica {
             Some(replica) => Some(replicas::join(&*store, replica).await?),
@@ -81,7 +82,7 @@ impl Control {
             proxies: Proxies::default(),
             turns: Turns::default(),
             tasks: std::sync::Mutex::new(vec![follower]),
-            membership: Membership::new(),
+            membership: Membership::new(joined),
             forwarded,
             heartbeats: std::sync::Mutex::new(Some(heartbeats)),
         });

@@ -136,12 +136,12 @@ impl Control {
 
     /// It is known that this replica is one. If it was not for long, others may have judged its checks meanwhile, and
     /// heartbeats have gone elsewhere: all get their full time again.
-    fn is_one_of_them(&self) {
+    fn is_one_of_them(&self, asked: Instant) {
         if !self.membership.is_fresh() {
             self.monitor.grant_full_time();
             self.keeper.grant_full_time();
         }
-        self.membership.renew();
+        self.membership.renew(asked);
     }
 
     /// The other replica that watches over a check; none if it is this one, or nobody yet.
@@ -158,9 +158,9 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// It has just joined.
-    pub(crate) fn new() -> Self {
-        Self { renewed: Mutex::new(Instant::now()) }
+    /// It has joined after this moment.
+    pub(crate) fn new(at: Instant) -> Self {
+        Self { renewed: Mutex::new(at) }
     }
 
     fn since(&self) -> Duration {
@@ -172,8 +172,8 @@ impl Membership {
         self.since() < REPLICA_TTL
     }
 
-    fn renew(&self) {
-        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    fn renew(&self, at: Instant) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 }
 
@@ -198,6 +198,7 @@ pub(crate) async fn stay(
 ) {
     loop {
         tokio::time::sleep(REPLICA_RENEW_EVERY).await;
+        let asked = Instant::now();
         let renewed = match store.keep_alive(lease).await {
             Err(weir_store::Error::LeaseNotFound { .. }) => {
                 tracing::warn!(replica = replica.id, "the others took this replica for dead; joining again");
@@ -207,7 +208,12 @@ pub(crate) async fn stay(
         };
         let Some(control) = control.upgrade() else { return };
         match renewed {
-            Ok(()) => control.is_one_of_them(),
+            // Only with a catalog that is as new: others may have taken over meanwhile.
+            Ok(()) => {
+                if let Ok(Ok(_)) = tokio::time::timeout(REPLICA_RENEW_EVERY, control.consistent()).await {
+                    control.is_one_of_them(asked);
+                }
+            }
             Err(error) => tracing::warn!(%error, "the replica's lease was not renewed; trying again"),
         }
     }

@@ -175,6 +175,8 @@ pub struct Connection {
     resets_forgotten: u32,
     leaving: Leaving,
     peer_leaves: bool,
+    /// The stream that comes first when all may try to send again.
+    turn: usize,
     failure: Option<Failure>,
     /// Useful work done: messages' heads and content sent, and heads of responses.
     work: u64,
@@ -236,6 +238,7 @@ impl Connection {
             resets_forgotten: 0,
             leaving: Leaving::No,
             peer_leaves: false,
+            turn: 0,
             failure: None,
             work: 0,
             heard: 0,
@@ -420,7 +423,7 @@ impl Connection {
 
     /// Gives back memory that streams to come may need, while there are none.
     pub fn rest(&mut self) {
-        if self.streams() == 0 && self.events.is_empty() {
+        if self.streams() == 0 && self.events.is_empty() && self.data.is_none() {
             self.streams = Vec::new();
             self.free = Vec::new();
             self.events = VecDeque::new();
@@ -473,20 +476,28 @@ impl Connection {
         self.changed(slot);
     }
 
-    /// Whoever waits to send may try again.
+    /// Whoever waits to send may try again. Not always in the same order: the first may take all the room.
     fn unblock(&mut self) {
-        for index in 0..self.streams.len() {
+        let (len, from, mut first) = (self.streams.len(), self.turn, None);
+        for step in 0..len {
+            let index = (from + step) % len;
             if std::mem::take(&mut self.streams[index].blocked) {
                 self.blocked -= 1;
                 self.changed(Slot(index as u32));
+                first.get_or_insert(index);
             }
+        }
+        if let Some(first) = first {
+            self.turn = first + 1;
         }
     }
 
     /// Content was read, or dropped: the peer may send so much more. It is told when that is worth a frame.
     fn give_back(&mut self, slot: Option<Slot>, bytes: u32) {
         self.credit += bytes;
-        if self.credit >= self.config.connection_window_bytes / 2 && self.failure.is_none() {
+        // Of what is left, not of the whole: what some leave unread must not stop those that read.
+        let half = i64::from(self.config.connection_window_bytes / 2);
+        if i64::from(self.credit) >= self.receive_window.clamp(1, half) && self.failure.is_none() {
             let credit = std::mem::take(&mut self.credit);
             self.receive_window += i64::from(credit);
             frame::write_window_update(&mut self.out, 0, credit);

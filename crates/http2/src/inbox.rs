@@ -9,6 +9,9 @@
 
 use weir_http1::{BodyKind, CHUNK_END, chunk_prefix};
 
+/// Memory that a stream keeps while it has nothing unread.
+const RESTING_BYTES_MAX: usize = 64 * 1024;
+
 /// Memory that a stream keeps for the next one.
 const KEPT_BYTES_MAX: usize = 4 * 1024;
 /// The most that framing adds around the content of one chunk.
@@ -69,11 +72,16 @@ impl Inbox {
     pub(crate) fn drop_unread(&mut self) {
         self.spill.clear();
         self.begin_anew();
+        // What is left must not look complete.
+        self.ended = false;
     }
 
     #[inline]
     fn begin_anew(&mut self) {
         self.bytes.clear();
+        if self.bytes.capacity() > RESTING_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
         (self.from, self.head_end, self.content_end, self.held_from) = (0, 0, 0, None);
     }
 

@@ -40,7 +40,7 @@ use self::generated::{
 use self::layout::Layout;
 pub use self::options::{EtcdAddress, EtcdOptions};
 use self::watch::Follower;
-use crate::validate::validate;
+use crate::validate::validate_each;
 use crate::{
     Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Outcome, Page, Position, Read, Revision, Stats,
     Store, Txn, Watch,
@@ -183,7 +183,7 @@ impl Shared {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Outcome, Error> {
-        validate(&txn, &self.limits)?;
+        validate_each(&txn, &self.limits)?;
         let (request, shape) = self.layout.txn(txn);
         let ask = async |channel, request| {
             KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).txn(request).await

@@ -7,6 +7,16 @@ use crate::{Compare, Error, Limits, Op, Txn};
 /// Refuses what breaks a limit, writes a key twice, or reads the past within a transaction.
 pub(crate) fn validate(txn: &Txn, limits: &Limits) -> Result<(), Error> {
     let ops = txn.compares.len() + txn.writes.len() + txn.otherwise.len();
+    validate_with(txn, limits, ops)
+}
+
+/// The same where conditions, writes and reads are bounded each for itself, as etcd does it.
+pub(crate) fn validate_each(txn: &Txn, limits: &Limits) -> Result<(), Error> {
+    let ops = txn.compares.len().max(txn.writes.len()).max(txn.otherwise.len());
+    validate_with(txn, limits, ops)
+}
+
+fn validate_with(txn: &Txn, limits: &Limits, ops: usize) -> Result<(), Error> {
     within(|| "the number of operations".into(), "txn_ops_max", limits.txn_ops_max, ops)?;
     within(|| "the size of the transaction".into(), "txn_bytes_max", limits.txn_bytes_max, txn_bytes(txn))?;
     if txn.otherwise.iter().any(|read| read.at.is_some()) {

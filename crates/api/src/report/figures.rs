@@ -241,9 +241,9 @@ impl Wanted {
 pub fn figures<'a>(seen: impl IntoIterator<Item = Seen<'a>>, wanted: &Wanted) -> Figures {
     let mut all = Sums::default();
     for one in seen {
-        all.figures.reporting += 1;
+        all.figures.reporting = all.figures.reporting.saturating_add(1);
         all.figures.oldest_ms = Some(all.figures.oldest_ms.unwrap_or(0).max(one.age_ms));
-        all.figures.omitted += one.latest.omitted;
+        all.figures.omitted = all.figures.omitted.saturating_add(one.latest.omitted);
         let over = Over::of(&one);
         let services = one.latest.services.iter().enumerate();
         for (index, service) in services.filter(|(_, service)| wanted.has(&service.service)) {
@@ -309,18 +309,20 @@ impl Sums {
         let none = ServiceReport::default();
         let sum = self.services.entry((service.service.clone(), service.side)).or_default();
         let figures = &mut sum.figures;
-        figures.proxies += 1;
+        figures.proxies = figures.proxies.saturating_add(1);
         figures.totals.add(&service.totals);
-        figures.in_flight += service.in_flight;
-        figures.retries += service.retries;
-        figures.retries_denied += service.retries_denied;
+        figures.in_flight = figures.in_flight.saturating_add(service.in_flight);
+        figures.retries = figures.retries.saturating_add(service.retries);
+        figures.retries_denied = figures.retries_denied.saturating_add(service.retries_denied);
         figures.endpoints_known = figures.endpoints_known.max(service.endpoints_known);
         figures.ejected = figures.ejected.max(service.ejected);
         let old = before.unwrap_or(&none);
         if over.0.is_some() {
             let late = service.totals.since(&old.totals);
             sum.late.add(&late);
-            sum.late_failed += late.failed() + service.grpc_failed.saturating_sub(old.grpc_failed);
+            sum.late_failed = sum
+                .late_failed
+                .saturating_add(late.failed() + service.grpc_failed.saturating_sub(old.grpc_failed));
             sum.duration.add(&service.duration.since(&old.duration));
             over.add(&mut figures.requests_per_s, late.requests(), None);
             over.add(&mut figures.retries_per_s, service.retries, Some(old.retries));
@@ -341,11 +343,11 @@ impl Sums {
             let is_it = |old: &LimitReport| old.limit == limit.limit && old.target == limit.target;
             let before = seen.base.and_then(|base| counterpart(&base.limits, index, is_it));
             let entry = self.limits.entry((limit.limit.clone(), limit.target.clone())).or_default();
-            entry.proxies += 1;
+            entry.proxies = entry.proxies.saturating_add(1);
             entry.shadow |= limit.shadow;
-            entry.admitted += limit.admitted;
-            entry.waited += limit.waited;
-            entry.refused += limit.refused;
+            entry.admitted = entry.admitted.saturating_add(limit.admitted);
+            entry.waited = entry.waited.saturating_add(limit.waited);
+            entry.refused = entry.refused.saturating_add(limit.refused);
             over.add(&mut entry.refused_per_s, limit.refused, before.map(|before| before.refused));
             say(&mut entry.states, seen.proxy, &limit.state);
         }
@@ -356,11 +358,11 @@ impl Sums {
             let before = seen.base.and_then(|base| counterpart(&base.breakers, index, is_it));
             let key = (breaker.breaker.clone(), breaker.target.clone(), breaker.part.clone());
             let entry = self.breakers.entry(key).or_default();
-            entry.proxies += 1;
+            entry.proxies = entry.proxies.saturating_add(1);
             entry.shadow |= breaker.shadow;
-            entry.open += u64::from(breaker.phase == "open");
-            entry.half_open += u64::from(breaker.phase == "half_open");
-            entry.refused += breaker.refused;
+            entry.open = entry.open.saturating_add(u64::from(breaker.phase == "open"));
+            entry.half_open = entry.half_open.saturating_add(u64::from(breaker.phase == "half_open"));
+            entry.refused = entry.refused.saturating_add(breaker.refused);
             over.add(&mut entry.refused_per_s, breaker.refused, before.map(|before| before.refused));
             if breaker.phase != "closed" && entry.states.len() == STATES_SHOWN_MAX {
                 entry.states.pop();
@@ -447,12 +449,12 @@ fn add_endpoint(
 ) {
     sum.address.clone_from(&endpoint.address);
     sum.health.clone_from(&endpoint.health);
-    sum.proxies += 1;
-    sum.in_flight += endpoint.in_flight;
-    sum.requests += endpoint.requests;
-    sum.failures += endpoint.failures;
-    sum.avoided_by += u64::from(endpoint.avoided);
-    sum.ejected_by += u64::from(endpoint.is_ejected);
+    sum.proxies = sum.proxies.saturating_add(1);
+    sum.in_flight = sum.in_flight.saturating_add(endpoint.in_flight);
+    sum.requests = sum.requests.saturating_add(endpoint.requests);
+    sum.failures = sum.failures.saturating_add(endpoint.failures);
+    sum.avoided_by = sum.avoided_by.saturating_add(u64::from(endpoint.avoided));
+    sum.ejected_by = sum.ejected_by.saturating_add(u64::from(endpoint.is_ejected));
     over.add(&mut sum.requests_per_s, endpoint.requests, before.map(|before| before.requests));
     if let Some(why) = &endpoint.ejected {
         say(&mut sum.ejected, proxy, why);

@@ -8,6 +8,8 @@ use weir_model::{Position, ResourceId, Revision, ServiceRef};
 use super::entry::{CheckEntry, CheckRef};
 use super::topic::Topic;
 use crate::changes::Change;
+use crate::lock::LockRef;
+use crate::session::SessionRef;
 
 /// Collects what one revision changes while it is applied.
 pub(crate) struct Effects {
@@ -17,6 +19,9 @@ pub(crate) struct Effects {
     resources: BTreeSet<ResourceId>,
     removed_resources: BTreeSet<ResourceId>,
     static_services: BTreeSet<ServiceRef>,
+    /// Sessions, and locks with claims, that were written as they are.
+    renewed_sessions: BTreeSet<SessionRef>,
+    renewed_locks: BTreeSet<LockRef>,
     replicas: bool,
     /// Whether anybody will ask.
     observed: bool,
@@ -32,6 +37,8 @@ impl Effects {
             resources: BTreeSet::new(),
             removed_resources: BTreeSet::new(),
             static_services: BTreeSet::new(),
+            renewed_sessions: BTreeSet::new(),
+            renewed_locks: BTreeSet::new(),
             replicas: false,
         }
     }
@@ -73,6 +80,20 @@ impl Effects {
         }
     }
 
+    /// A sign of life, for whoever watches over the session; nobody who reads it is to be woken for that.
+    pub(crate) fn renewed_session(&mut self, name: &SessionRef) {
+        if self.observed {
+            self.renewed_sessions.insert(name.clone());
+        }
+    }
+
+    /// The same of a claim of a lock.
+    pub(crate) fn renewed_claim(&mut self, lock: &LockRef) {
+        if self.observed {
+            self.renewed_locks.insert(lock.clone());
+        }
+    }
+
     pub(crate) fn replicas(&mut self) {
         self.replicas = true;
     }
@@ -84,21 +105,22 @@ impl Effects {
             Topic::Service(service) => Some(service.clone()),
             _ => None,
         }));
-        let locks = self.touched.iter().filter_map(|topic| match topic {
-            Topic::Lock(lock) => Some(lock.clone()),
-            _ => None,
-        });
-        let sessions = self.touched.iter().filter_map(|topic| match topic {
-            Topic::Session(session) => Some(session.clone()),
-            _ => None,
-        });
+        let mut locks = std::mem::take(&mut self.renewed_locks);
+        let mut sessions = std::mem::take(&mut self.renewed_sessions);
+        for topic in &self.touched {
+            match topic {
+                Topic::Lock(lock) => drop(locks.insert(lock.clone())),
+                Topic::Session(session) => drop(sessions.insert(session.clone())),
+                _ => {}
+            }
+        }
         let nodes = self.touched.iter().filter_map(|topic| match topic {
             Topic::Node(node) => Some(node.clone()),
             _ => None,
         });
         Change {
-            locks: locks.collect(),
-            sessions: sessions.collect(),
+            locks: locks.into_iter().collect(),
+            sessions: sessions.into_iter().collect(),
             nodes: nodes.collect(),
             position: self.position,
             services: services.into_iter().collect(),

@@ -205,6 +205,10 @@ fn can_be_seen_from_afar(how: &CheckDefinition, instance: &str) -> bool {
     let target = match &how.kind {
         CheckKind::Ttl => return false,
         CheckKind::Tcp { address } | CheckKind::Grpc { address, .. } => host_of(address),
+        // What may change something is not done by everybody who calls.
+        CheckKind::Http { method, .. } if !matches!(&*method.to_ascii_uppercase(), "GET" | "HEAD") => {
+            return false;
+        }
         CheckKind::Http { url, .. } => {
             let rest = url.split_once("://").map_or(&**url, |(_, rest)| rest);
             host_of(&rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())])
@@ -224,7 +228,10 @@ fn host_of(authority: &str) -> &str {
 fn is_own(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+        || bare
+            .parse::<std::net::IpAddr>()
+            .map(|ip| ip.to_canonical())
+            .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
 }
 
 #[cfg(test)]

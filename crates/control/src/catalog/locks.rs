@@ -122,6 +122,15 @@ impl Locks {
 
     pub(crate) fn put_claim(&mut self, entry: ClaimEntry, effects: &mut Effects) {
         let name = ClaimRef::of(&entry.value);
+        if let Some(slot) = self.locks.get_mut(&name.lock)
+            && let Some(known) = slot.claims.get_mut(&entry.create_revision)
+            && known.value == entry.value
+        {
+            // A sign of life: nobody who waits is woken.
+            *known = Arc::new(entry);
+            effects.renewed_claim(&name.lock);
+            return;
+        }
         // A claim never changes; after a resync the same id may stand for a later one.
         self.delete_claim(&name, effects);
         if let Some(service) = service_of(&entry.value) {

@@ -90,6 +90,8 @@ impl Sessions {
                 self.by_check.entry(check_key(check)).or_default().insert(name.clone());
             }
             self.touch(&entry, effects);
+        } else {
+            effects.renewed_session(&name);
         }
         self.sessions.insert(name, Arc::new(entry));
     }

@@ -67,7 +67,9 @@ impl Monitor {
             return;
         }
         let shared = control.settings().replica.is_some();
+        let cluster = if shared { control.catalog().state().registry.nodes.len() } else { 0 };
         self.with(|machine, now| {
+            machine.see_cluster(cluster);
             for (name, check) in &change.checks {
                 match check {
                     Some(check) if control.owns(name) => {
@@ -75,7 +77,7 @@ impl Monitor {
                         machine.track(&check.value, now);
                         // Another replica writes a check as it is only because of a sign of life.
                         let is_alive = check.value.health != Health::Critical;
-                        if is_alive && shared && before == Some(check.value.health) {
+                        if is_alive && shared && before.is_some_and(|before| before != Health::Critical) {
                             machine.heard_from(name, now);
                         }
                     }
@@ -89,7 +91,10 @@ impl Monitor {
     fn take_over_all(&self, control: &Control) {
         let mut checks = feed::all_checks(control.catalog());
         checks.retain(|check| control.owns(&CheckRef::of(&check.value)));
+        let shared = control.settings().replica.is_some();
+        let cluster = if shared { control.catalog().state().registry.nodes.len() } else { 0 };
         self.with(|machine, now| {
+            machine.see_cluster(cluster);
             let present: HashSet<_> = checks.iter().map(|check| CheckRef::of(&check.value)).collect();
             let gone: Vec<_> = machine.tracked().filter(|name| !present.contains(name)).cloned().collect();
             for name in gone {
@@ -145,8 +150,11 @@ impl Control {
             machine.report(check, outcome, output, now)
         });
         match news {
-            Some(health) => self.commit_health(check, health, Some(output)).await.map(drop),
-            None => Ok(()),
+            // One that another replica carries out by now is for that one to report.
+            Some(health) if self.judges(check) => {
+                self.commit_health(check, health, Some(output)).await.map(drop)
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -243,7 +251,7 @@ async fn carry_out(control: Weak<Control>, action: Action) {
     let Some(control) = control.upgrade() else { return };
     let result = match &action {
         // Another replica may judge it by now.
-        Action::Expire(check) if !control.judges(check) => return,
+        Action::Expire(check) | Action::Evict(_, check) if !control.judges(check) => return,
         // It may have been heard from since.
         Action::Expire(check) if !control.monitor.with(|machine, _| machine.is_silent(check)) => return,
         Action::Expire(check) => {
@@ -258,7 +266,7 @@ async fn carry_out(control: Weak<Control>, action: Action) {
         }
         Action::Evict(instance, check) => {
             tracing::warn!(%instance, %check, "deregistered: its check was critical for too long");
-            control.deregister_instance(instance).await.map(drop)
+            control.evict(instance, check).await.map(drop)
         }
     };
     match result {

@@ -135,6 +135,11 @@ impl Machine {
         self.checks.keys().map(|name| &**name)
     }
 
+    /// How many nodes the whole cluster has, where replicas share checks out.
+    pub(crate) fn see_cluster(&mut self, nodes: usize) {
+        self.silence.cluster = nodes;
+    }
+
     /// The health of a check as it was last seen here; none if it is not tracked.
     pub(crate) fn health(&self, check: &CheckRef) -> Option<Health> {
         self.checks.get(check).map(|tracked| tracked.health)

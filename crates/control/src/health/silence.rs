@@ -13,8 +13,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::bounds::{
-    MASS_EXPIRY_NODES_MIN, MASS_EXPIRY_RECHECK, MASS_EXPIRY_WINDOW, PRESERVATION_LEAVE_PARTS,
-    PRESERVATION_MAX,
+    MASS_EXPIRY_NODES_MIN, MASS_EXPIRY_RECHECK, MASS_EXPIRY_SHARE_MIN, MASS_EXPIRY_WINDOW,
+    PRESERVATION_LEAVE_PARTS, PRESERVATION_MAX,
 };
 
 #[derive(Debug, Default)]
@@ -38,6 +38,8 @@ pub(super) struct Silence {
     /// Since when silence is not believed.
     doubting_since: Option<Duration>,
     recheck_at: Option<Duration>,
+    /// Nodes of the whole cluster, where replicas share them out; 0 where there is one server.
+    pub(super) cluster: usize,
 }
 
 /// Silence is not believed, because most nodes fell silent at once.
@@ -102,7 +104,12 @@ impl Silence {
         };
         let (total, silent) = (self.nodes.len(), self.nodes.values().filter(|node| counts(node)).count());
         let doubting = match self.doubting_since {
-            None => total >= MASS_EXPIRY_NODES_MIN && silent * 2 > total,
+            None => {
+                // Where replicas share the nodes out, each sees a part: the whole must be large, and the part no accident.
+                let part = total >= MASS_EXPIRY_NODES_MIN
+                    || (self.cluster > total && total >= MASS_EXPIRY_SHARE_MIN);
+                part && total.max(self.cluster) >= MASS_EXPIRY_NODES_MIN && silent * 2 > total
+            }
             Some(since) => {
                 silent * PRESERVATION_LEAVE_PARTS > total && now.saturating_sub(since) < PRESERVATION_MAX
             }

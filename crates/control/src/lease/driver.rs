@@ -243,7 +243,8 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
     let mut tick = tokio::time::interval(LEASE_TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        if over.is_empty() {
+        let judges = control.upgrade().is_none_or(|control| control.may_judge());
+        if over.is_empty() && judges {
             over.extend(keeper.with(|table, now| table.leases.due(now)));
         }
         while ends.len() < LEASE_ENDS_MAX
@@ -269,7 +270,7 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
             Some(_) = ends.join_next() => {}
             // A look now and then, by which a standstill is noticed.
             _ = tick.tick(), if anything => {}
-            () = sleep_until(deadline), if over.is_empty() => {}
+            () = sleep_until(deadline), if over.is_empty() && judges => {}
         }
     }
 }

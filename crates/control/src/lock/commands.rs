@@ -55,11 +55,16 @@ impl Control {
         let ttl = new.ttl;
         self.make_claim(new).await?;
         let topic = Topic::Lock(name.lock.clone());
+        let mut kept: Option<Instant> = None;
         loop {
             // The index first: what changes after it ends the wait.
             let index = self.catalog().index(&topic);
             let holds = self.holds(&name)?;
-            self.keep_claim(&name, ttl).await?;
+            // Where it costs a write, no more often than is needed.
+            if holds || self.owns(&name.lock) || kept.is_none_or(|at| at.elapsed() >= ttl / 3) {
+                self.keep_claim(&name, ttl).await?;
+                kept = Some(Instant::now());
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if holds || left.is_zero() {
                 let claim = self.claim(&name)?;
@@ -117,7 +122,7 @@ impl Control {
 
     async fn keep_claim(&self, name: &ClaimRef, ttl: Duration) -> Result<(), Error> {
         let gone = || Error::not_found("claim", &name.id);
-        if self.owns(&name.lock) {
+        if self.owns(&name.lock) && self.may_judge() {
             let in_time = self.keeper.renew(LeaseKey::Claim(name.clone()), Some(ttl));
             return if in_time { Ok(()) } else { Err(gone()) };
         }

@@ -114,6 +114,17 @@ impl Control {
         Ok(done)
     }
 
+    /// Removes an instance because its check was critical for too long; not if it is not any more.
+    pub(crate) async fn evict(&self, instance: &InstanceRef, check: &CheckRef) -> Result<Committed, Error> {
+        let what = || format!("instance {:?}", instance.id);
+        let mut seen = None;
+        let done = self.execute(what, |state| decide::evict(state, instance, check, &mut seen)).await?;
+        if done.changed {
+            self.execute(what, |state| decide::deregister_leftovers(state, instance)).await?;
+        }
+        Ok(done)
+    }
+
     /// Removes a check.
     ///
     /// # Errors

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use weir_model::DEFAULT_NAMESPACE;
 use weir_model::registry::{Check, Health, Instance, Node};
 use weir_model::units::Span;
 use weir_model::validate::cut;
+use weir_model::{DEFAULT_NAMESPACE, Revision};
 
 use super::validate;
 use super::{KnownHealth, OnNode, Registration};
@@ -181,6 +181,27 @@ pub(super) fn deregister_instance(state: &State, instance: &InstanceRef) -> Resu
     plan.delete(key);
     for check in &known.checks {
         plan.delete(keys::check(&check.value.namespace, &node, &check.value.id)?);
+    }
+    Ok(plan)
+}
+
+/// Removes an instance whose check is critical, and still was not written since this was first decided.
+pub(super) fn evict(
+    state: &State,
+    instance: &InstanceRef,
+    check: &CheckRef,
+    seen: &mut Option<Revision>,
+) -> Result<Plan, Error> {
+    let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
+    let Some(known) = known.filter(|known| known.value.health == Health::Critical) else {
+        return Ok(Plan::nothing());
+    };
+    if *seen.get_or_insert(known.modify_revision) != known.modify_revision {
+        return Ok(Plan::nothing());
+    }
+    let mut plan = deregister_instance(state, instance)?;
+    if !plan.is_empty() {
+        plan.expect(keys::check(&check.namespace, &check.node, &check.id)?, known.modify_revision);
     }
     Ok(plan)
 }

@@ -45,7 +45,7 @@ impl Control {
     pub async fn renew_session(&self, name: &SessionRef) -> Result<Arc<SessionEntry>, Error> {
         let entry = self.catalog().session(name).entries;
         let entry = entry.ok_or_else(|| Error::not_found("session", &name.id))?;
-        if !self.owns(name) {
+        if !(self.owns(name) && self.may_judge()) {
             let what = || format!("session {:?}", name.id);
             self.execute(what, |state| {
                 let known = state.sessions.get(&name.namespace, &name.id);
@@ -79,8 +79,11 @@ impl Control {
                 lease = Some(self.store().grant(delay).await?.id);
             }
             let delayed = lease.is_some() || delay.is_zero();
-            let bytes_max = self.store().limits().txn_bytes_max / 2;
-            let done = self.execute(what, |state| end(state, name, lease, delayed, bytes_max)).await?;
+            let limits = self.store().limits();
+            // Each key takes a condition and up to two writes, beside the session's own.
+            let keys_max = SESSION_END_KEYS_MAX.min(limits.txn_ops_max.saturating_sub(2) / 4).max(1);
+            let most = (keys_max, limits.txn_bytes_max / 2);
+            let done = self.execute(what, |state| end(state, name, lease, delayed, most)).await?;
             if !done.changed || self.catalog().session(name).entries.is_none() {
                 return Ok(done);
             }
@@ -145,7 +148,7 @@ fn end(
     name: &SessionRef,
     lease: Option<LeaseId>,
     delayed: bool,
-    bytes_max: usize,
+    (keys_max, bytes_max): (usize, usize),
 ) -> Result<Plan, Error> {
     let mut plan = Plan::nothing();
     let Some(entry) = state.sessions.get(&name.namespace, &name.id) else { return Ok(plan) };
@@ -161,7 +164,7 @@ fn end(
     }
     while let Some(key) = held.peek() {
         bytes += key.value().len();
-        if count > 0 && (count >= SESSION_END_KEYS_MAX || bytes > bytes_max) {
+        if count > 0 && (count >= keys_max || bytes > bytes_max) {
             break;
         }
         count += 1;

@@ -227,7 +227,10 @@ pub(super) async fn renew(api: Arc<ConsulApi>, request: Request) -> Answer {
     let name = target(&api, &request)?;
     match api.control.renew_session(&name).await {
         Ok(entry) => json(request.query.has("pretty"), &[SessionJson::of(&entry)]),
-        Err(_) => Err(Refusal::not_found(format!("Session id '{}' not found", name.id))),
+        Err(weir_control::Error::NotFound { .. }) => {
+            Err(Refusal::not_found(format!("Session id '{}' not found", name.id)))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Reported(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     samples: Samples,
+    /// When one was last read, whether it could be kept or not.
+    read: Option<Instant>,
     arrived: Option<Instant>,
     /// What is counted of it in [`Reports::bytes`].
     bytes: usize,
@@ -87,7 +89,7 @@ impl Reports {
     /// Keeps a proxy's report. What comes too soon is dropped.
     pub(super) fn keep(&self, of: &Reported, report: &mesh::Report, now: Instant) -> Result<(), NotKept> {
         let mut state = of.lock();
-        if state.arrived.is_some_and(|at| now.saturating_duration_since(at) < REPORT_PAUSE_MIN) {
+        if state.read.is_some_and(|at| now.saturating_duration_since(at) < REPORT_PAUSE_MIN) {
             return Ok(());
         }
         let bytes = REPORTS_KEPT * report.json.len();
@@ -95,6 +97,7 @@ impl Reports {
         if others + bytes > self.bytes_max {
             return Err(NotKept::Full);
         }
+        state.read = Some(now);
         let report = Report::from_json(&report.json)?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_sub(std::mem::replace(&mut state.bytes, bytes), Ordering::Relaxed);

@@ -193,6 +193,7 @@ impl Connection {
 
     /// The connection is over: nothing more can come or go. All streams fail, but what has come may still be read.
     pub fn gone(&mut self) {
+        self.peer_leaves = true;
         for index in 0..self.streams.len() {
             let stream = &self.streams[index];
             if stream.id != 0 && !stream.is_closed() {

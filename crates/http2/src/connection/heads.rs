@@ -171,7 +171,9 @@ impl Connection {
             Ok(Response::Interim) => {
                 stream.inbox.interim();
                 stream.interims += 1;
-                if stream.interims > INTERIM_RESPONSES_MAX {
+                // As many bytes of them may be unread as one head may have.
+                let unread = stream.inbox.unread().len();
+                if stream.interims > INTERIM_RESPONSES_MAX || unread > self.config.head_bytes_max as usize {
                     return Err(Fault::Stream(id, Code::ENHANCE_YOUR_CALM));
                 }
             }

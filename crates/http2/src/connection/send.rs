@@ -6,11 +6,16 @@ use crate::hpack::Block;
 use crate::stream::{Receiving, Sending};
 
 impl Connection {
+    /// Whether there can be more streams on this connection.
+    pub fn may_call(&self) -> bool {
+        self.failure.is_none() && !self.peer_leaves && self.next_id <= STREAM_ID_MAX
+    }
+
     /// Begins a stream with a request's head, which `write` writes. `head_only` says that it is HEAD. None when there can be
     /// no more streams on this connection.
     pub fn call(&mut self, ended: bool, head_only: bool, write: impl FnOnce(&mut Block<'_>)) -> Option<Slot> {
         debug_assert!(self.role == Role::Client);
-        if self.failure.is_some() || self.peer_leaves || self.next_id > STREAM_ID_MAX {
+        if !self.may_call() {
             return None;
         }
         let id = self.next_id;

@@ -100,8 +100,8 @@ pub(super) async fn race<'a>(
             if let Poll::Ready(ended) = step(conn, exchange, local, leg, second.is_sent(), cx) {
                 return Poll::Ready(Turn::First(ended));
             }
-            if exchange.was_answered() {
-                // It has won, and only its body is missing.
+            if exchange.was_answered() || exchange.is_passing_on() {
+                // It has won, and only its body is missing; or the client is in the middle of what it said before.
                 second = Second::None;
             }
             match &mut second {
@@ -385,7 +385,11 @@ impl<'a> Rival<'a> {
             }
             drop(scratch);
             match exchange.look(&self.read, &mut self.head, &conn.worker.config().limits.response) {
-                Look::Partial => {}
+                // With one more read it must fit into the worker's buffer, interim heads included.
+                Look::Partial if self.read.len() <= conn.worker.config().limits.response.head_bytes_max => {}
+                Look::Partial => {
+                    return Poll::Ready(self.told(conn, local, Verdict::Failure, CallEnd::Failure));
+                }
                 Look::Wanted => return Poll::Ready(true),
                 Look::Unwanted { verdict, status } => {
                     local.endpoint(self.index).state.mark_succeeded();

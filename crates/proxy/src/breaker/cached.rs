@@ -194,6 +194,9 @@ impl<'a> Key<'a> {
         let target = request[..end].split(|&byte| byte == b' ').nth(1)?;
         let key = Self { rule, target, lines: request.get(end + 2..)? };
         let asks_for_own = key.fields(b"authorization").next().is_some()
+            // What it asks for may be in its body.
+            || key.fields(b"transfer-encoding").next().is_some()
+            || key.fields(b"content-length").any(|value| value != b"0")
             || key.fields(b"cache-control").any(|value| has_directive(value, &[b"no-store"]));
         (!asks_for_own).then_some(key)
     }

@@ -230,7 +230,7 @@ async fn serve(worker: &Rc<Worker>, channel: &Weak<Inner>, io: &mut Io, link: &R
             over(link, &mut |_, _, _| {});
             return Poll::Ready(());
         }
-        if h2.peer_leaves() && link.is_open() {
+        if !h2.may_call() && link.is_open() {
             drop(h2);
             forget(channel, link);
             h2 = link.h2.borrow_mut();

@@ -236,6 +236,15 @@ impl TextBody {
         last: bool,
     ) -> io::Result<usize> {
         let mut taken = 0;
+        if text.is_empty() && last && !self.complete {
+            if !self.text.is_whole() {
+                return Err(unfit("text that ends within a group of four characters"));
+            }
+            // The end goes along with what is pending.
+            self.complete = true;
+            self.flush(h2, slot);
+            return Ok(0);
+        }
         while self.flush(h2, slot) && !self.complete {
             let piece = &text[taken..text.len().min(taken + TEXT_BYTES_MAX)];
             self.pending = self.text.decode(piece).map_err(unfit)?;

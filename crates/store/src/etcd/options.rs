@@ -124,6 +124,11 @@ impl EtcdAddress {
             "ca" => self.ca = Some(value.into()),
             "cert" => self.cert = Some(value.into()),
             "key" => self.key = Some(value.into()),
+            "compact" => {
+                self.compacts =
+                    value.parse().map_err(|_| format!("compact: expected true or false, got {value:?}"))?;
+                return Ok(());
+            }
             "tls" => {
                 self.tls =
                     value.parse().map_err(|_| format!("tls: expected true or false, got {value:?}"))?;

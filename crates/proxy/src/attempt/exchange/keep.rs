@@ -48,7 +48,10 @@ impl Keeping {
         let Ok(mut writer) = HeadWriter::response(&mut self.lines, 200, b"OK") else { return false };
         let skip = FieldSet::NONE;
         writer.copy_where(buf, fields, skip, |name, _| {
-            !name.eq_ignore_ascii_case(b"age") && filtered.is_none_or(|applied| applied.keeps(name))
+            // Written anew for whoever gets it.
+            let is_ours = [&b"age"[..], b"x-request-id", b"x-weir-reason"];
+            !is_ours.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+                && filtered.is_none_or(|applied| applied.keeps(name))
         });
         writer.finish();
         let first = self.lines.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);

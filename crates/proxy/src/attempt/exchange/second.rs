@@ -82,6 +82,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the client has only a part of what was passed on so far.
+    pub(crate) fn is_passing_on(&self) -> bool {
+        self.download.has_pending()
+    }
+
     /// Goes on with another copy.
     pub(crate) fn adopt(&mut self, copy: Adopted, worker: &Worker, timer: &TimerSlot) {
         self.reset_attempt(&worker.buffers);
