@@ -551,3 +551,76 @@ proptest! {
         prop_assert_eq!(run(cut)?, run(usize::MAX)?);
     }
 }
+
+#[test]
+fn a_body_that_its_sender_gives_up_never_looks_complete() {
+    let mut server = Side::greeted();
+    server.take(&post(1, &[]));
+    let slot = server.opened[0];
+    server.read(slot);
+    server.take(&frame(DATA, END_STREAM, 1, b"all of it"));
+    server.take(&frame(RST_STREAM, 0, 1, &8u32.to_be_bytes()));
+    assert_eq!(server.read(slot), "", "not the end of a chunked body");
+    assert!(server.h2.fault(slot).is_some());
+}
+
+#[test]
+fn what_some_leave_unread_does_not_stop_those_that_read() {
+    let mut server = Side::greeted();
+    // Three of them fill more than half of the connection's window and read nothing.
+    for stream in [1, 3, 5] {
+        server.take(&post(stream, &[]));
+        for _ in 0..5 {
+            server.take(&frame(DATA, 0, stream, &[b'x'; 16_000]));
+        }
+    }
+    server.take(&post(7, &[]));
+    let reads = server.opened[3];
+    server.said();
+    let mut window = 400_000 - 3 * 5 * 16_000;
+    for _ in 0..100 {
+        assert!(window >= 16_000, "the connection's window stays shut");
+        server.take(&frame(DATA, 0, 7, &[b'y'; 16_000]));
+        window -= 16_000;
+        server.read(reads);
+        for (kind, _, stream, payload) in server.said() {
+            if (kind, stream) == (WINDOW_UPDATE, 0) {
+                window += i32::from_be_bytes(payload.try_into().unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn who_waits_to_send_takes_turns() {
+    let mut server = Side::greeted();
+    for stream in [1, 3, 5] {
+        server.take(&get(stream));
+    }
+    // Room for all that anybody has to say.
+    server.take(&frame(WINDOW_UPDATE, 0, 0, &1_000_000_000u32.to_be_bytes()));
+    for stream in [1, 3, 5] {
+        server.take(&frame(WINDOW_UPDATE, 0, stream, &1_000_000_000u32.to_be_bytes()));
+    }
+    let slots = server.opened.clone();
+    for &slot in &slots {
+        server.h2.respond(slot, false, |block| block.status(200));
+    }
+    let mut sent = [0usize; 3];
+    let all = vec![b'x'; 1 << 20];
+    for &slot in &slots {
+        server.h2.send(slot, &all, false);
+    }
+    for _ in 0..30 {
+        let len = server.h2.output().len();
+        server.h2.wrote(len);
+        // Each that may try again takes all that it is given.
+        while let Some(event) = server.h2.next_event() {
+            if let Event::Changed(slot) = event {
+                let at = slots.iter().position(|&one| one == slot).unwrap();
+                sent[at] += server.h2.send(slot, &all, false);
+            }
+        }
+    }
+    assert!(sent.iter().all(|&bytes| bytes > 0), "{sent:?}");
+}
