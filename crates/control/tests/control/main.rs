@@ -7,6 +7,7 @@ mod kv;
 mod locks;
 mod property;
 mod registry;
+mod replicas;
 mod resources;
 mod resync;
 mod sessions;
