@@ -1,6 +1,6 @@
 //! The KV store of applications: values by key, with compare-and-set, locks that belong to sessions, and transactions.
 //!
-//! Every write is a [`Draft`](draft::Draft): operations on a view of the state, from which one store transaction
+//! Every write is a `Draft`: operations on a view of the state, from which one store transaction
 //! follows. A key that was never locked is written without looking at it, so that writers do not wait for each other;
 //! the transaction only makes sure that nobody locked it meanwhile.
 

@@ -4,7 +4,7 @@
 //! needs no further write. That revision, led by the store's epoch, is the claim's fencing token: whoever comes to hold
 //! the lock later has a greater one, whatever was restarted, deleted or restored in between.
 //!
-//! A claim lives as long as it is renewed (see [`crate::lease`]), its instance or session lives, and nobody releases
+//! A claim lives as long as it is renewed (see `crate::lease`), its instance or session lives, and nobody releases
 //! it. Every change of a lock's claims also writes the lock itself, so that of two changes which were decided on the
 //! same state only one is committed.
 

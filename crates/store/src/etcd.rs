@@ -49,6 +49,16 @@ use crate::{
 /// The largest answer that is read, in bytes: a page of the largest values.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 
+/// Whether the files that an address names can be used: what is wrong with them does not mend itself.
+///
+/// # Errors
+/// [`Error::Open`].
+pub fn check_address(address: &EtcdAddress) -> Result<(), Error> {
+    let unusable = |reason: String| Error::Open { path: address.to_string(), reason };
+    address.tls_config().map_err(unusable)?;
+    address.credentials().map_err(unusable).map(drop)
+}
+
 /// An etcd cluster as a store.
 #[derive(Debug)]
 pub struct Etcd(Arc<Shared>);

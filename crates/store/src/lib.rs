@@ -35,7 +35,7 @@ use futures_util::future::BoxFuture;
 
 pub use embedded::{Embedded, Opener, Options};
 pub use error::Error;
-pub use etcd::{Etcd, EtcdAddress, EtcdOptions};
+pub use etcd::{Etcd, EtcdAddress, EtcdOptions, check_address};
 pub use key::{Key, KeyRange};
 pub use limits::Limits;
 pub use memory::Memory;

@@ -135,6 +135,10 @@ impl ServerConfig {
             let message = "data-dir, store: both are given; expected one place in which everything is kept";
             return Err(Failure::new(Exit::Usage, message));
         }
+        if self.advertise.is_some() && self.store.is_none() {
+            let message = "advertise: there is no store that others share; expected store as well";
+            return Err(Failure::new(Exit::Usage, message));
+        }
         for name in &self.allowed_hosts {
             names::host(name).map_err(|bad| {
                 Failure::new(Exit::Usage, format!("allowed-hosts: {bad}; expected a host name without port"))

@@ -201,6 +201,8 @@ async fn apply_at_start(
 }
 
 async fn open_etcd(address: &EtcdAddress) -> Result<Arc<dyn Store>, Failure> {
+    weir_store::check_address(address)
+        .map_err(|error| Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}")))?;
     let began = Instant::now();
     loop {
         let error = match Etcd::open(address, EtcdOptions::default()).await {

@@ -147,8 +147,8 @@ impl EtcdAddress {
         if self.cert.is_some() != self.key.is_some() {
             return Err("cert and key belong together: both or neither".to_owned());
         }
-        if self.user.is_none() && self.password_file.is_some() {
-            return Err("password-file needs a user".to_owned());
+        if self.user.is_some() != self.password_file.is_some() {
+            return Err("user and password-file belong together: both or neither".to_owned());
         }
         if !self.tls && (self.ca.is_some() || self.cert.is_some()) {
             return Err("tls=false, but there is a certificate".to_owned());
@@ -276,7 +276,8 @@ mod tests {
             ("etcd://a?cert=x", "belong together"),
             ("etcd://a?tls=maybe", "true or false"),
             ("etcd://a?ca=x&tls=false", "certificate"),
-            ("etcd://a?password-file=x", "needs a user"),
+            ("etcd://a?password-file=x", "belong together"),
+            ("etcd://a?user=x", "belong together"),
         ] {
             let error = text.parse::<EtcdAddress>().expect_err(text).to_string();
             assert!(error.contains(expected), "{text}: {error}");

@@ -144,7 +144,8 @@ pub(crate) struct ServerArgs {
     /// Keep everything in this directory; without it, in memory until the end
     #[arg(long, value_name = "DIR", conflicts_with = "store")]
     pub data_dir: Option<PathBuf>,
-    /// Keep everything in an etcd cluster: etcd://HOST:PORT[,HOST:PORT...][?prefix=/weir&user=NAME&password-file=FILE&ca=FILE&cert=FILE&key=FILE]
+    /// Keep everything in an etcd cluster: `etcd://HOST:PORT,...`, with options after a question mark (prefix, user,
+    /// password-file, tls, ca, cert, key, compact); see docs/etcd.md
     #[arg(long, value_name = "ETCD")]
     pub store: Option<EtcdAddress>,
     /// The IP address under which other servers with the same --store reach this one [default: the one it listens on, or

@@ -86,7 +86,7 @@ fn what_is_wrong_is_said_with_line_and_suggestion() {
 #[test]
 fn the_merged_configuration_is_printed_and_reads_back() {
     let file = "http: '[::1]:1'\ndata-dir: /x y\nfile: [a.yaml]\ndatacenter: blue\nlog-format: json\n\
-                advertise: 10.0.0.9\ndns: off\ndns-alt-domain: Svc.example.\ndns-recursor: [10.0.0.2]\ndns-service-ttl: [5s, 'web*=30s']\n";
+                dns: off\ndns-alt-domain: Svc.example.\ndns-recursor: [10.0.0.2]\ndns-service-ttl: [5s, 'web*=30s']\n";
     let flags = || ServerArgs { grpc: Some("127.0.0.1:9".parse().unwrap()), ..ServerArgs::default() };
     let merged = ServerConfig::merge(flags(), parse("-", file).unwrap()).unwrap();
     let printed = merged.print();
@@ -98,12 +98,17 @@ fn the_merged_configuration_is_printed_and_reads_back() {
     assert_eq!(again.log.log_level.take().as_deref(), Some(crate::log::DEFAULT_LEVEL));
     assert_eq!(format!("{again:?}"), format!("{merged:?}"));
     // A key without a value of its own here would silently print its default.
-    for key in KEYS.iter().filter(|key| !["log-level", "store"].contains(&key.name)) {
+    for key in KEYS.iter().filter(|key| !["log-level", "store", "advertise"].contains(&key.name)) {
         assert!(!merged.value(key.name).is_null(), "{}", key.name);
     }
-    let shared = ServerConfig::merge(flags(), parse("-", "store: 'etcd://a:1,b:2'").unwrap()).unwrap();
+    let shared =
+        ServerConfig::merge(flags(), parse("-", "store: 'etcd://a:1,b:2'\nadvertise: 10.0.0.9").unwrap())
+            .unwrap();
     assert_eq!(shared.value("store"), "etcd://a:1,b:2");
+    assert_eq!(shared.value("advertise"), "10.0.0.9");
     assert_eq!(shared.node_name, SHARED_NODE);
+    let alone = ServerConfig::merge(flags(), parse("-", "advertise: 10.0.0.9").unwrap());
+    assert_eq!(alone.unwrap_err().exit, Exit::Usage);
     // Two places are one too many, but a flag wins over the file.
     let both = ServerConfig::merge(flags(), parse("-", "store: 'etcd://a:1'\ndata-dir: /x").unwrap());
     assert_eq!(both.unwrap_err().exit, Exit::Usage);
