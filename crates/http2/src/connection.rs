@@ -307,11 +307,6 @@ impl Connection {
         self.begun_ms
     }
 
-    /// Whether the peer says that it takes no more streams.
-    pub fn peer_leaves(&self) -> bool {
-        self.peer_leaves
-    }
-
     /// Streams that the peer allows at once.
     pub fn peer_streams_max(&self) -> u32 {
         self.peer_streams_max
