@@ -157,3 +157,15 @@ fn a_report_that_is_too_large_goes_without_details() {
     let read = Report::from_json(&json).unwrap();
     assert_eq!((read.omitted, read.services[0].totals.classes), (1000, [0, 1, 0, 0, 2]));
 }
+
+#[test]
+fn what_a_report_holds_beyond_its_bounds_is_cut_off() {
+    let many = |what: &str, count: usize| format!("\"{what}\":[{}]", vec!["{}"; count].join(","));
+    let (endpoints, routes) = (many("endpoints", ENDPOINTS_MAX + 9), many("routes", ROUTES_MAX + 9));
+    let json = format!("{{\"services\":[{{{endpoints},{routes}}},{{{endpoints}}}]}}");
+    let read = Report::from_json(json.as_bytes()).unwrap();
+    let held = |of: fn(&ServiceReport) -> usize| read.services.iter().map(of).collect::<Vec<_>>();
+    assert_eq!(held(|service| service.endpoints.len()), [ENDPOINTS_MAX, 0]);
+    assert_eq!(held(|service| service.routes.len()), [ROUTES_MAX, 0]);
+    assert!(read.services[0].endpoints.capacity() <= ENDPOINTS_MAX, "nor does it stay allocated");
+}

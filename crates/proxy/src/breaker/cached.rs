@@ -308,9 +308,15 @@ mod tests {
         check("Cookie: a=1\r\nAccept-Language: en\r\n", false);
         check("Cookie: a=1\r\nAccept-Language: de\r\nAccept-Language: en\r\n", false);
         check("Cookie: a=1\r\n", false);
-        for own in ["Authorization: Basic x\r\n", "cache-control: max-age=0, No-Store\r\n"] {
+        for own in [
+            "Authorization: Basic x\r\n",
+            "cache-control: max-age=0, No-Store\r\n",
+            "Content-Length: 40\r\n",
+            "transfer-encoding: chunked\r\n",
+        ] {
             assert!(Key::of("rule", &head("/", own)).is_none(), "{own}");
         }
+        assert!(Key::of("rule", &head("/", "content-length: 0\r\n")).is_some());
         assert!(Key::of("rule", b"GET").is_none());
     }
 
