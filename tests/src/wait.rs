@@ -23,8 +23,8 @@ pub fn eventually<T>(what: &str, limit: Duration, mut condition: impl FnMut() ->
 }
 
 /// Ports that [`free_port`] gives out: below those that the system gives to outgoing connections, of which one could
-/// take the port before it is listened on.
-const PORTS: std::ops::Range<u32> = 12_000..32_000;
+/// take the port before it is listened on, and below those that a demo gives to its children.
+const PORTS: std::ops::Range<u32> = 10_000..20_000;
 
 /// How many ports this process has tried.
 static TRIED: AtomicU32 = AtomicU32::new(0);

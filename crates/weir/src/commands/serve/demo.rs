@@ -1,14 +1,13 @@
 //! `weir demo`: the shop behind a gateway and sidecars, with a little traffic that is checked.
 
+mod ports;
 mod traffic;
 
-use std::net::{SocketAddr, TcpListener};
-use std::ops::Range;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http::Method;
-use rand::RngExt;
 use weir_api::client::Client;
 use weir_api::native::{CheckInput, InstanceView, List, PREFIX, PositionAnswer, ProxyView, RegisterInstance};
 use weir_control::resources::ChangeRequest;
@@ -17,6 +16,7 @@ use weir_model::document;
 use weir_model::registry::{Address, Health, Weights};
 use weir_model::units::Span;
 
+use self::ports::Kept;
 use super::local::{ADMIN, LOOK_AGAIN, Local, weir_command};
 use crate::cli::roles::LocalArgs;
 use crate::exit::{Exit, Failure};
@@ -65,6 +65,8 @@ struct Running {
     app: SocketAddr,
     app_pid: u32,
     sidecar_pid: u32,
+    /// Its own until the demo ends, so that no other demo's member is taken for it.
+    _ports: [Kept; 3],
 }
 
 pub(super) async fn run(args: &LocalArgs) -> Result<Exit, Failure> {
@@ -128,7 +130,8 @@ async fn start_member(
     client: &Client,
     member: &'static Member,
 ) -> Result<Running, Failure> {
-    let [app, inbound, outbound] = free_addresses()?;
+    let kept: [Kept; 3] = ports::keep()?;
+    let [app, inbound, outbound] = kept.each_ref().map(|port| port.address);
     let mut app_args: Vec<String> =
         ["shop-app", member.app, "--version", member.version, "--listen"].map(str::to_owned).into();
     app_args.extend([app.to_string(), "--outbound".to_owned(), outbound.to_string()]);
@@ -169,7 +172,7 @@ async fn start_member(
         client.send_json(Method::PUT, &path, "application/json", &registration).await;
     registered
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot register {}: {error}", member.id)))?;
-    Ok(Running { member, app, app_pid, sidecar_pid })
+    Ok(Running { member, app, app_pid, sidecar_pid, _ports: kept })
 }
 
 /// What is not passing or not in sync yet.
@@ -192,22 +195,6 @@ async fn not_ready(client: &Client) -> Result<Vec<String>, Failure> {
     Ok(waiting)
 }
 
-/// Where ports for applications and sidecars are looked for: below those that the system gives to outgoing connections,
-/// of which one could take a port between here and the child that binds it.
-const PORTS: Range<u16> = 20_000..32_000;
-/// How many are looked at before giving up.
-const PORTS_TRIED_MAX: usize = 1_000;
-
-/// Free ports on loopback. All are held until all are found, so that they differ. Another process could still take one
-/// before the child binds it, which that child then says.
-fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], Failure> {
-    let mut rng = rand::rng();
-    let tries = (0..PORTS_TRIED_MAX).map(|_| SocketAddr::from(([127, 0, 0, 1], rng.random_range(PORTS))));
-    let held: Vec<_> = tries.filter_map(|address| TcpListener::bind(address).ok()).take(N).collect();
-    let found: Vec<_> = held.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    found.try_into().map_err(|_| Failure::new(Exit::CannotStart, "no free port on 127.0.0.1"))
-}
-
 /// What the demo has to say once it is up.
 fn text(local: &Local, shop: &[Running], report: &traffic::Report) -> String {
     let mut text = local.places();
@@ -216,7 +203,7 @@ fn text(local: &Local, shop: &[Running], report: &traffic::Report) -> String {
     );
     let mut table = output::Table::new(&["APPLICATION", "PROCESS", "SIDECAR", "LISTENS ON"]);
     for running in shop {
-        let Running { member, app, app_pid, sidecar_pid } = running;
+        let Running { member, app, app_pid, sidecar_pid, .. } = running;
         table.row([
             member.id.to_owned(),
             app_pid.to_string(),
