@@ -4,8 +4,9 @@
 //! Request -> decode, options -> model types -> Control | Catalog -> views -> Response
 //! ```
 //!
-//! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have yet
-//! (ACLs, events, prepared queries) is refused by name, whole endpoints with 501, never silently ignored.
+//! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have (ACLs,
+//! Connect, peering) is refused by name, whole endpoints as a Consul without it refuses them or with 501, never silently
+//! ignored. What means nothing to the domain (prepared queries, events, config entries, coordinates) is kept as its records.
 //!
 //! Where it differs from Consul on purpose:
 //! - names of services and nodes consist of letters, digits, `_`, `.` and `-`;
@@ -23,18 +24,28 @@ mod answer;
 mod catalog;
 mod catalog_write;
 mod check_write;
+mod config;
+mod coordinate;
 mod decode;
 mod definition;
 mod duration;
+mod event;
 mod filter;
+pub(crate) mod fuzzing;
 mod health;
 mod kv;
+mod metrics;
+mod near;
+mod operator;
 mod options;
 pub(crate) mod own_service;
+mod pattern;
+pub(crate) mod query;
 mod refusal;
 mod rendered;
 mod session;
 mod status;
+mod time;
 mod txn;
 mod unsupported;
 mod validate;
@@ -43,6 +54,7 @@ mod views;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
@@ -51,6 +63,7 @@ use weir_control::catalog::{Catalog, ServiceMember, Topic, View};
 use weir_model::Revision;
 
 use self::answer::Answer;
+use self::near::Nearness;
 use self::options::{Consistency, ReadOptions};
 use self::refusal::Refusal;
 use self::rendered::{Rendered, Stamp};
@@ -64,13 +77,17 @@ const CONSUL_VERSION: &str = "1.21.0";
 const GREETING: &str = "Weir. The Consul-compatible API is at /v1/, the native API at /weir/v1/.\n";
 
 /// The parts of the API whose requests are counted apart, with their names in figures.
-const COUNTED: [(&str, &str); 7] = [
+const COUNTED: [(&str, &str); 11] = [
     ("/v1/agent/", "consul_agent"),
     ("/v1/catalog/", "consul_catalog"),
     ("/v1/health/", "consul_health"),
     ("/v1/kv/", "consul_kv"),
     ("/v1/session/", "consul_session"),
     ("/v1/txn", "consul_txn"),
+    ("/v1/query", "consul_query"),
+    ("/v1/event/", "consul_event"),
+    ("/v1/config", "consul_config"),
+    ("/v1/operator/", "consul_operator"),
     ("/v1/", "consul_other"),
 ];
 
@@ -78,12 +95,13 @@ const COUNTED: [(&str, &str); 7] = [
 pub struct ConsulApi {
     control: Arc<Control>,
     rendered: Rendered,
+    started: Instant,
 }
 
 impl ConsulApi {
     /// The API over a control plane.
     pub fn new(control: Arc<Control>) -> Arc<Self> {
-        Arc::new(Self { control, rendered: Rendered::default() })
+        Arc::new(Self { control, rendered: Rendered::default(), started: Instant::now() })
     }
 
     /// Adds all routes below `/v1/`.
@@ -94,6 +112,11 @@ impl ConsulApi {
         self.mount_agent(router);
         self.mount_reads(router);
         self.mount_sessions(router);
+        self.mount_queries(router);
+        self.mount_events(router);
+        self.mount_configs(router);
+        self.mount_coordinates(router);
+        self.mount_operator(router);
         self.mount_unsupported(router);
         router.put("/v1/catalog/register", self.handler(catalog_write::register));
         router.put("/v1/catalog/deregister", self.handler(catalog_write::deregister));
@@ -118,6 +141,61 @@ impl ConsulApi {
         router.get("/v1/session/info/", self.handler(session::info));
         router.get("/v1/session/node/", self.handler(session::node));
         router.get("/v1/session/list", self.handler(session::list));
+    }
+
+    fn mount_queries(self: &Arc<Self>, router: &mut Router) {
+        let all = Route::new()
+            .on(Method::GET, self.handler(query::list))
+            .on(Method::POST, self.handler(query::create));
+        router.add("/v1/query", all);
+        let one = Route::new()
+            .on(Method::GET, self.handler(query::get))
+            .on(Method::PUT, self.handler(query::update))
+            .on(Method::DELETE, self.handler(query::delete));
+        router.add("/v1/query/", one);
+    }
+
+    fn mount_events(self: &Arc<Self>, router: &mut Router) {
+        let fire = Route::new()
+            .on(Method::PUT, self.handler(event::fire))
+            .body_bytes_max(event::EVENT_BYTES_MAX)
+            .too_large(event::too_large);
+        router.add("/v1/event/fire/", fire);
+        router.get("/v1/event/list", self.handler(event::list));
+    }
+
+    fn mount_configs(self: &Arc<Self>, router: &mut Router) {
+        router.put("/v1/config", self.handler(config::put));
+        let entries = Route::new()
+            .on(Method::GET, self.handler(config::get))
+            .on(Method::DELETE, self.handler(config::delete));
+        router.add("/v1/config/", entries);
+    }
+
+    fn mount_coordinates(self: &Arc<Self>, router: &mut Router) {
+        router.get("/v1/coordinate/datacenters", self.handler(coordinate::datacenters));
+        router.get("/v1/coordinate/nodes", self.handler(coordinate::nodes));
+        router.get("/v1/coordinate/node/", self.handler(coordinate::node));
+        router.put("/v1/coordinate/update", self.handler(coordinate::update));
+    }
+
+    fn mount_operator(self: &Arc<Self>, router: &mut Router) {
+        router.get("/v1/operator/raft/configuration", self.handler(operator::raft));
+        for path in ["/v1/operator/raft/peer", "/v1/operator/raft/transfer-leader"] {
+            let route = [Method::DELETE, Method::POST, Method::PUT]
+                .into_iter()
+                .fold(Route::new(), |route, method| route.on(method, self.handler(operator::no_votes)));
+            router.add(path, route);
+        }
+        let autopilot = Route::new()
+            .on(Method::GET, self.handler(operator::autopilot))
+            .on(Method::PUT, self.handler(operator::no_autopilot));
+        router.add("/v1/operator/autopilot/configuration", autopilot);
+        router.get("/v1/operator/autopilot/health", self.handler(operator::health));
+        router.get("/v1/operator/autopilot/state", self.handler(operator::state));
+        router.get("/v1/operator/usage", self.handler(operator::usage));
+        router.get("/v1/agent/metrics", self.handler(metrics::metrics));
+        router.get("/v1/agent/version", self.handler(agent::version));
     }
 
     fn mount_agent(self: &Arc<Self>, router: &mut Router) {
@@ -200,8 +278,9 @@ impl ConsulApi {
         let question = question(endpoint, request, options, name);
         let epoch = self.catalog().position().epoch;
         let index = self.catalog().index(&Topic::service(&*options.namespace, name));
-        // The made-up service also changes with its node, which its index does not know of.
-        if name == own_service::NAME {
+        // The made-up service also changes with its node, and the order with coordinates, of which its index does not
+        // know.
+        if name == own_service::NAME || request.query.get_filled("near").is_some() {
             let (index, written) = write()?;
             return Ok(answer::written(options, index, written));
         }
@@ -211,6 +290,11 @@ impl ConsulApi {
         let (index, written) = write()?;
         self.rendered.put(question, Stamp { epoch, index }, written.clone());
         Ok(answer::written(options, index, written))
+    }
+
+    /// The nodes next to which a request wants to be served, if it says so.
+    fn nearness(&self, request: &Request) -> Option<Nearness<'_>> {
+        Nearness::of(&self.control, request.query.get_filled("near")?, Some(request.peer.ip()))
     }
 
     fn options(&self, request: &Request) -> Result<ReadOptions, Refusal> {

@@ -56,6 +56,12 @@ pub(super) async fn own(api: Arc<ConsulApi>, request: Request) -> Answer {
     json(request.query.has("pretty"), &answer)
 }
 
+/// `agent/version`.
+pub(super) async fn version(_: Arc<ConsulApi>, request: Request) -> Answer {
+    let answer = json!({"SHA": "", "BuildDate": "", "HumanVersion": CONSUL_VERSION, "FIPS": ""});
+    json(request.query.has("pretty"), &answer)
+}
+
 /// `agent/members`: the one node that this server is. With `wan`, its name has the datacenter's.
 pub(super) async fn members(api: Arc<ConsulApi>, request: Request) -> Answer {
     let mut member = member(&api);
