@@ -10,7 +10,7 @@ use http::header::HeaderValue;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, json as answer_json};
-use super::operator::registered;
+use super::operator::{is_healthy, registered};
 use super::refusal::Refusal;
 use super::{CONSUL_VERSION, ConsulApi, time};
 use crate::http::{Request, Response, ServerStats};
@@ -29,7 +29,8 @@ struct Gauge {
 
 /// `agent/metrics`, with `format=prometheus`.
 pub(super) async fn metrics(api: Arc<ConsulApi>, request: Request) -> Answer {
-    let gauges = gauges(&api, &request.server);
+    let healthy = is_healthy(&api).await;
+    let gauges = gauges(&api, &request.server, healthy);
     match request.query.get_filled("format") {
         Some("prometheus") => {
             let text = prometheus(&gauges, &request.server, api.here().datacenter);
@@ -55,7 +56,7 @@ pub(super) async fn metrics(api: Arc<ConsulApi>, request: Request) -> Answer {
     }
 }
 
-fn gauges(api: &ConsulApi, server: &ServerStats) -> Vec<Gauge> {
+fn gauges(api: &ConsulApi, server: &ServerStats, healthy: bool) -> Vec<Gauge> {
     let catalog = api.catalog();
     let (services, instances) = registered(api);
     let servers = api.control.replicas().len().max(1) as u64;
@@ -63,7 +64,7 @@ fn gauges(api: &ConsulApi, server: &ServerStats) -> Vec<Gauge> {
     let gauge = |name, help, value| Gauge { name, help, value };
     vec![
         gauge("consul.autopilot.failure_tolerance", "Servers that may be lost.", servers - 1),
-        gauge("consul.autopilot.healthy", "1 if the server answers.", 1),
+        gauge("consul.autopilot.healthy", "1 if the store answers.", healthy.into()),
         gauge("consul.members.servers", "Servers that share the store.", servers),
         gauge("consul.raft.applied_index", "The revision that the catalog shows.", revision),
         gauge("consul.rpc.queries_blocking", "Blocking queries that wait.", catalog.waiters() as u64),

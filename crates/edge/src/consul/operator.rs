@@ -92,7 +92,7 @@ pub(super) async fn no_autopilot(_: Arc<ConsulApi>, _: Request) -> Answer {
 }
 
 /// Whether the store answers, which is all that a server needs to be healthy.
-async fn is_healthy(api: &ConsulApi) -> bool {
+pub(super) async fn is_healthy(api: &ConsulApi) -> bool {
     api.control.consistent().await.is_ok()
 }
 

@@ -90,7 +90,7 @@ fn redirect(entry: &Entry, subsets: &Entry) -> Judged {
     let is_said = |name: &&&str| {
         entry
             .get(**name)
-            .is_some_and(|v| *v != Value::from("") && v.as_object().is_none_or(|o| !o.is_empty()))
+            .is_some_and(|v| v.as_str() != Some("") && v.as_object().is_none_or(|o| !o.is_empty()))
     };
     match beside.iter().find(is_said) {
         Some(name) => bad("Redirect", format_args!("cannot be beside {name}")),

@@ -19,10 +19,10 @@ const NAME_BYTES_MAX: usize = 255;
 /// A prepared query without what it is found by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(in crate::consul) struct Definition {
+pub(super) struct Definition {
     /// Its name; the beginning of names, if it is a template.
     #[serde(default)]
-    pub(in crate::consul) name: String,
+    pub(super) name: String,
     #[serde(default)]
     pub(super) template: Template,
     pub(super) service: Service,
