@@ -154,6 +154,7 @@ async fn the_nearest_come_first_and_the_limit_cuts_the_others() {
     assert_eq!(api.get("/v1/coordinate/node/N-A").await.json()[0]["Coord"]["Vec"][0], 0.01);
     assert_eq!(api.get("/v1/coordinate/node/n-d").await.status, 404);
     assert_eq!(api.get("/v1/coordinate/datacenters").await.json()[0]["Datacenter"], "dc1");
+    assert_eq!(api.get("/v1/agent/self").await.json()["Coord"], Value::Null);
     api.ok("PUT /v1/catalog/deregister", r#"{"Node": "n-b"}"#).await;
     assert_eq!(order("/v1/coordinate/nodes", |line| &line["Node"]).await, ["n-a", "n-c"]);
 }
