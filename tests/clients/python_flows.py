@@ -646,6 +646,30 @@ class Flows:
         assert [one["Datacenter"] for one in self.c.coordinate.datacenters()] == self.c.catalog.datacenters()
         assert isinstance(self.c.coordinate.nodes()[1], list)
 
+    def config_entries(self):
+        if not hasattr(self.c, "config"):
+            return  # python-consul knows none
+        name, kind = self.fresh("web"), "service-defaults"
+        assert self.c.config.get(kind, name) is None
+        assert self.c.config.set(kind, name, {"Protocol": "http"}, cas=0) is True
+        assert self.c.config.set(kind, name, {"Protocol": "grpc"}, cas=0) is False
+        entry = self.c.config.get(kind, name)
+        assert (entry["Kind"], entry["Name"], entry["Protocol"]) == (kind, name, "http"), entry
+        assert name in [one["Name"] for one in self.c.config.list(kind)]
+        refused(400, lambda: self.c.config.set(kind, name, {"Protokol": "grpc"}))
+        refused(400, lambda: self.c.config.set("service-splitter", name, {"Splits": [{"Weight": 50}]}))
+        self.c.config.delete(kind, name)
+        assert self.c.config.get(kind, name) is None
+
+    def near_the_agent(self):
+        name, node = self.fresh("web"), self.fresh("host")
+        register = {"Service": name, "ID": f"{name}-far", "Port": 1}
+        assert self.c.catalog.register(node, "127.0.0.9", service=register)
+        with self.service(name, port=80):
+            ports = [entry["Service"]["Port"] for entry in self.health(name, near="_agent")]
+            assert ports == [80, 1], ports
+        self.c.catalog.deregister(node)
+
     # discovery as consumers see it end to end
 
     def three_instances_one_fails(self):
