@@ -66,6 +66,7 @@ use weir_model::Revision;
 use self::answer::Answer;
 use self::near::Nearness;
 use self::options::{Consistency, ReadOptions};
+use self::pattern::Patterns;
 use self::refusal::Refusal;
 use self::rendered::{Rendered, Stamp};
 use self::views::Here;
@@ -97,12 +98,18 @@ pub struct ConsulApi {
     control: Arc<Control>,
     rendered: Rendered,
     started: Instant,
+    patterns: Patterns,
 }
 
 impl ConsulApi {
     /// The API over a control plane.
     pub fn new(control: Arc<Control>) -> Arc<Self> {
-        Arc::new(Self { control, rendered: Rendered::default(), started: Instant::now() })
+        Arc::new(Self {
+            control,
+            rendered: Rendered::default(),
+            started: Instant::now(),
+            patterns: Patterns::default(),
+        })
     }
 
     /// Adds all routes below `/v1/`.

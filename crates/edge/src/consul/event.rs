@@ -22,7 +22,7 @@ use super::ConsulApi;
 use super::answer::{Answer, json, read};
 use super::health::named;
 use super::options::check_place;
-use super::pattern;
+use super::pattern::{self, Patterns};
 use super::refusal::Refusal;
 use crate::http::Request;
 
@@ -120,7 +120,8 @@ pub(super) async fn list(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     loop {
         api.wait(&mut request, &options, &Topic::Table(table())).await?;
         let view = api.catalog().table_view(&table());
-        let events = wanted(&view.entries, name.as_deref(), api.catalog().node_view(&node).entries.as_ref());
+        let view_of_node = api.catalog().node_view(&node).entries;
+        let events = wanted(&view.entries, name.as_deref(), view_of_node.as_ref(), &api.patterns);
         let index = events.last().map_or(INDEX_OF_NONE, |event| event.time);
         let left = deadline.saturating_duration_since(Instant::now());
         // Not only a later one: another index is that of another history.
@@ -132,19 +133,24 @@ pub(super) async fn list(api: Arc<ConsulApi>, mut request: Request) -> Answer {
 }
 
 /// The events of that name that are for a node, oldest first.
-fn wanted(entries: &[Arc<RecordEntry>], name: Option<&str>, node: Option<&NodeView>) -> Vec<Event> {
+fn wanted(
+    entries: &[Arc<RecordEntry>],
+    name: Option<&str>,
+    node: Option<&NodeView>,
+    patterns: &Patterns,
+) -> Vec<Event> {
     let read = |entry: &Arc<RecordEntry>| serde_json::from_value(entry.value.content.clone()).ok();
     let mut events: Vec<Event> = entries.iter().filter_map(read).collect();
-    events.retain(|event| name.is_none_or(|name| event.name == name) && is_for(event, node));
+    events.retain(|event| name.is_none_or(|name| event.name == name) && is_for(event, node, patterns));
     events.sort_by_key(|event| event.time);
     events
 }
 
 /// Whether an event is for a node: its name matches, and a service on it does, with a tag that does if one is asked for.
-fn is_for(event: &Event, node: Option<&NodeView>) -> bool {
+fn is_for(event: &Event, node: Option<&NodeView>, patterns: &Patterns) -> bool {
     // What was stored was compiled before; whatever cannot be any more matches nothing.
-    let pattern = |text: &str| (!text.is_empty()).then(|| pattern::compile(text).ok());
-    let matches = |pattern: &Option<Option<Regex>>, text: &str| match pattern {
+    let pattern = |text: &str| (!text.is_empty()).then(|| patterns.get(text));
+    let matches = |pattern: &Option<Option<Arc<Regex>>>, text: &str| match pattern {
         None => true,
         Some(regex) => regex.as_ref().is_some_and(|regex| regex.is_match(text)),
     };
