@@ -4,6 +4,7 @@
 //! saw, by joining its halves with an exclusive or. So ids are made such that this gives the event's place in the order of
 //! all events: it grows, and is small enough for clients that count in floating point.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -55,6 +56,12 @@ struct Event {
     /// Its place in the order of all events.
     #[serde(rename = "LTime")]
     time: u64,
+}
+
+impl Event {
+    fn is_for_all(&self) -> bool {
+        self.node_filter.is_empty() && self.service_filter.is_empty()
+    }
 }
 
 /// The id of the event with this index: a UUID whose halves, joined by an exclusive or, give the index.
@@ -120,8 +127,7 @@ pub(super) async fn list(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     loop {
         api.wait(&mut request, &options, &Topic::Table(table())).await?;
         let view = api.catalog().table_view(&table());
-        let view_of_node = api.catalog().node_view(&node).entries;
-        let events = wanted(&view.entries, name.as_deref(), view_of_node.as_ref(), &api.patterns);
+        let events = wanted(&api, &view.entries, name.as_deref(), &node);
         let index = events.last().map_or(INDEX_OF_NONE, |event| event.time);
         let left = deadline.saturating_duration_since(Instant::now());
         // Not only a later one: another index is that of another history.
@@ -133,15 +139,16 @@ pub(super) async fn list(api: Arc<ConsulApi>, mut request: Request) -> Answer {
 }
 
 /// The events of that name that are for a node, oldest first.
-fn wanted(
-    entries: &[Arc<RecordEntry>],
-    name: Option<&str>,
-    node: Option<&NodeView>,
-    patterns: &Patterns,
-) -> Vec<Event> {
+fn wanted(api: &ConsulApi, entries: &[Arc<RecordEntry>], name: Option<&str>, node: &str) -> Vec<Event> {
     let read = |entry: &Arc<RecordEntry>| serde_json::from_value(entry.value.content.clone()).ok();
     let mut events: Vec<Event> = entries.iter().filter_map(read).collect();
-    events.retain(|event| name.is_none_or(|name| event.name == name) && is_for(event, node, patterns));
+    // All that runs on a node may be much, and few events ask for it.
+    let view = LazyCell::new(|| api.catalog().node_view(node).entries);
+    let is_wanted = |event: &Event| {
+        name.is_none_or(|name| event.name == name)
+            && (event.is_for_all() || is_for(event, view.as_ref(), &api.patterns))
+    };
+    events.retain(is_wanted);
     events.sort_by_key(|event| event.time);
     events
 }
@@ -156,9 +163,6 @@ fn is_for(event: &Event, node: Option<&NodeView>, patterns: &Patterns) -> bool {
     };
     let [name, service, tag] =
         [&event.node_filter, &event.service_filter, &event.tag_filter].map(|text| pattern(text));
-    if name.is_none() && service.is_none() {
-        return true;
-    }
     let Some(node) = node else { return false };
     let has = |instance: &Instance| {
         matches(&service, &instance.service)
