@@ -286,6 +286,44 @@ const flows = {
     await refused(404, () => consul.kv.keys(`${root}/`));
   },
 
+  async prepared_queries() {
+    const [service, name] = [fresh("web"), fresh("query")];
+    const { ID } = await consul.query.create({ name, service: { service, onlypassing: true }, dns: { ttl: "10s" } });
+    try {
+      const shown = await consul.query.get(ID);
+      assert.deepEqual([shown.Name, shown.Service.Service, shown.DNS.TTL], [name, service, "10s"]);
+      assert.ok((await consul.query.list()).some((query) => query.ID === ID));
+      await withService({ name: service, port: 80, tags: ["v1"] }, async () => {
+        const { Nodes, Datacenter } = await consul.query.execute(name);
+        assert.deepEqual(Nodes.map((node) => node.Service.Port), [80]);
+        assert.deepEqual(await consul.catalog.datacenters(), [Datacenter]);
+        await consul.query.update({ query: ID, name, service: { service, tags: ["!v1"] } });
+        assert.deepEqual((await consul.query.execute(name)).Nodes, []);
+      });
+    } finally {
+      await consul.query.destroy(ID);
+    }
+    await refused(404, () => consul.query.execute(name));
+  },
+
+  async events() {
+    const name = fresh("deploy");
+    assert.deepEqual(await consul.event.list(name), []);
+    const { seen, done } = watch(consul.event.list, { name }, (data) => data.length === 2);
+    await until("the first look", () => seen.length === 1);
+    const { ID } = await consul.event.fire(name, "v1");
+    await until("the first event", () => seen.some((data) => data.length === 1));
+    await consul.event.fire({ name, payload: "v2" });
+    await done;
+    // A watch hands out what the server said, not what the client makes of it.
+    assert.deepEqual(seen.at(-1).map((event) => Buffer.from(event.Payload, "base64").toString()), ["v1", "v2"]);
+    assert.equal(seen.at(-1)[0].ID, ID);
+  },
+
+  async acls_are_off() {
+    await refused(401, () => consul.acl.replication());
+  },
+
   async watch_of_a_service() {
     const name = fresh("web");
     const { seen, done } = watch(consul.health.service, { service: name, passing: true }, (data) => data.length === 2);

@@ -49,7 +49,8 @@ def refused(status, call):
         named = {404: "NotFound", 400: "BadRequest"}.get(status, "no such name")
         assert str(status) in text or named in text, f"expected {status}, got {text}"
         return text
-    assert status == 404 and answer in (False, None), f"expected a refusal with {status}, got {answer!r}"
+    missing = answer in (False, None) or (isinstance(answer, tuple) and answer[1] is None)
+    assert status == 404 and missing, f"expected a refusal with {status}, got {answer!r}"
     return ""
 
 
@@ -579,6 +580,96 @@ class Flows:
         assert len(tree) == 2 and self.c.kv.get(f"{root}/", recurse=True)[1] is None, tree
         self.c.session.destroy(session)
 
+    # prepared queries, events, and what operators ask
+
+    def ids_of(self, executed):
+        return sorted(entry["Service"]["ID"] for entry in executed["Nodes"])
+
+    def prepared_queries(self):
+        name, query = self.fresh("web"), self.fresh("query")
+        created = self.c.query.create(name, name=query, onlypassing=True, tags=["v1"], ttl="10s", regexp="")["ID"]
+        try:
+            (shown,) = self.c.query.get(created)
+            assert (shown["Name"], shown["Service"]["Service"]) == (query, name), shown
+            assert (shown["Service"]["Tags"], shown["DNS"]["TTL"]) == (["v1"], "10s"), shown
+            assert created in [one["ID"] for one in self.c.query.list()]
+            refused(500, lambda: self.c.query.create(name, session=str(uuid.uuid4())))
+            with self.service(name, service_id=f"{name}-1", port=1, tags=["v1"]):
+                with self.service(name, service_id=f"{name}-2", port=2, tags=["v2"]):
+                    executed = self.c.query.execute(query)
+                    assert (executed["Service"], executed["Failovers"]) == (name, 0), executed
+                    assert self.ids_of(executed) == [f"{name}-1"], executed
+                    assert self.ids_of(self.c.query.execute(created, near="_agent", limit=1)) == [f"{name}-1"]
+                    assert self.c.query.update(created, service=name, name=query, tags=["!v1"]) is True
+                    assert self.ids_of(self.c.query.execute(query)) == [f"{name}-2"]
+            assert self.c.query.execute(query)["Nodes"] == []
+            assert self.c.query.explain(query)["Query"]["ID"] == created
+        finally:
+            assert self.c.query.delete(created) is True
+        refused(404, lambda: self.c.query.execute(query))
+
+    def prepared_query_templates(self):
+        name, prefix = self.fresh("web"), self.fresh("geo")
+        made = self.c.query.create("${match(1)}", name=prefix, regexp=f"^{prefix}-(.*)$")["ID"]
+        try:
+            with self.service(name, port=80):
+                assert self.ids_of(self.c.query.execute(f"{prefix}-{name}")) == [name]
+            rendered = self.c.query.explain(f"{prefix}-{name}")["Query"]
+            assert rendered["Service"]["Service"] == name, rendered
+        finally:
+            self.c.query.delete(made)
+
+    def prepared_query_ends_with_its_session(self):
+        session = self.session()
+        created = self.c.query.create(self.fresh("web"), name=self.fresh("query"), session=session)["ID"]
+        self.c.session.destroy(session)
+        assert created not in [one["ID"] for one in self.c.query.list()]
+
+    def events(self):
+        name = self.fresh("deploy")
+        index, events = self.c.event.list(name=name)
+        assert events == [] and int(index) > 0, (index, events)
+        fired = self.c.event.fire(name, body="v1")
+        index, events = until("the event", lambda: (lambda listed: listed[1] and listed)(self.c.event.list(name=name)))
+        assert [(one["ID"], one["Payload"]) for one in events] == [(fired["ID"], b"v1")], events
+        half = fired["ID"].replace("-", "")
+        assert int(index) == int(half[:16], 16) ^ int(half[16:], 16), "clients work the index out from the id"
+        timer = threading.Timer(0.2, lambda: consul.Consul(self.c.http.host, self.c.http.port).event.fire(name, "v2"))
+        timer.start()
+        after, events = self.c.event.list(name=name, index=index)
+        timer.join()
+        assert after != index and [one["Payload"] for one in events] == [b"v1", b"v2"], events
+
+    def operators_questions(self):
+        servers = self.c.operator.raft_config()["Servers"]
+        assert [server["Leader"] for server in servers].count(True) == 1, servers
+        assert [one["Datacenter"] for one in self.c.coordinate.datacenters()] == self.c.catalog.datacenters()
+        assert isinstance(self.c.coordinate.nodes()[1], list)
+
+    def config_entries(self):
+        if not hasattr(self.c, "config"):
+            return  # python-consul knows none
+        name, kind = self.fresh("web"), "service-defaults"
+        assert self.c.config.get(kind, name) is None
+        assert self.c.config.set(kind, name, {"Protocol": "http"}, cas=0) is True
+        assert self.c.config.set(kind, name, {"Protocol": "grpc"}, cas=0) is False
+        entry = self.c.config.get(kind, name)
+        assert (entry["Kind"], entry["Name"], entry["Protocol"]) == (kind, name, "http"), entry
+        assert name in [one["Name"] for one in self.c.config.list(kind)]
+        refused(400, lambda: self.c.config.set(kind, name, {"Protokol": "grpc"}))
+        refused(400, lambda: self.c.config.set("service-splitter", name, {"Splits": [{"Weight": 50}]}))
+        self.c.config.delete(kind, name)
+        assert self.c.config.get(kind, name) is None
+
+    def near_the_agent(self):
+        name, node = self.fresh("web"), self.fresh("host")
+        register = {"Service": name, "ID": f"{name}-far", "Port": 1}
+        assert self.c.catalog.register(node, "127.0.0.9", service=register)
+        with self.service(name, port=80):
+            ports = [entry["Service"]["Port"] for entry in self.health(name, near="_agent")]
+            assert ports == [80, 1], ports
+        self.c.catalog.deregister(node)
+
     # discovery as consumers see it end to end
 
     def three_instances_one_fails(self):
@@ -602,7 +693,7 @@ def main():
     names = [
         name
         for name, member in vars(Flows).items()
-        if callable(member) and not name.startswith("_") and name not in ("fresh", "service", "session", "health", "own_check")
+        if callable(member) and not name.startswith("_") and name not in ("fresh", "service", "session", "health", "own_check", "ids_of")
     ]
     names = sys.argv[3:] or names
     failed = 0

@@ -54,6 +54,12 @@ fn sample(extra: &[&str]) -> Cluster {
     let team = serde_json::json!({"Name": "inner", "ID": "inner-1", "Address": "10.0.0.4", "Port": 1});
     let response = http::put(cluster.http, "/v1/agent/service/register?ns=team", &team.to_string()).unwrap();
     assert_eq!(response.status, 200, "{}", response.text());
+    let query = serde_json::json!({
+        "Name": "Best", "Service": {"Service": "web", "OnlyPassing": true, "Tags": ["!v2"]}, "DNS": {"TTL": "12s"},
+    });
+    let response =
+        http::request(cluster.http, "POST", "/v1/query", &[], query.to_string().as_bytes()).unwrap();
+    assert_eq!(response.status, 200, "{}", response.text());
     cluster
 }
 
@@ -78,6 +84,8 @@ fn every_form_of_name() {
     check(&["consul.service.consul"], &["127.0.0.1"]);
     let srv =
         ["1 3 8002 20010db8000000000000000000000002.addr.dc1.consul.", "1 7 8001 0a000001.addr.dc1.consul."];
+    check(&["best.query.consul"], &["10.0.0.1"]);
+    check(&["best.query.dc1.consul", "SRV"], &srv[1..]);
     check(&["web.service.consul", "SRV"], &srv);
     check(&["_web._tcp.service.consul", "SRV"], &srv);
     check(&["_web._tcp.consul", "SRV"], &srv);
@@ -112,7 +120,8 @@ fn what_there_is_not_and_what_is_refused() {
     check(&["nope.service.consul"], &["NXDOMAIN", "flags: qr aa rd;", soa, "there is no service nope"]);
     check(&["v3.web.service.consul"], &["NXDOMAIN", "none of the 1 instances is healthy"]);
     check(&["web.service.dc2.consul"], &["NXDOMAIN", soa]);
-    check(&["best.query.consul"], &["NXDOMAIN", soa]);
+    check(&["worst.query.consul"], &["NXDOMAIN", soa, "there is no prepared query worst"]);
+    check(&["best.query.consul"], &["best.query.consul.\t12\tIN\tA"]);
     check(&["bare.service.consul", "AAAA"], &["NOERROR", "ANSWER: 0, AUTHORITY: 1", soa]);
     check(&["service.consul"], &["NOERROR", "ANSWER: 0, AUTHORITY: 1", soa]);
     check(&["example.com"], &["REFUSED", "ANSWER: 0, AUTHORITY: 0"]);

@@ -83,6 +83,17 @@ pub const LEASE_TICK: Duration = Duration::from_millis(500);
 /// When it was not looked at for so long, this process stood still, and everything has its full time again.
 pub const LEASE_STANDSTILL: Duration = Duration::from_secs(3);
 
+/// Records in one table.
+pub const RECORDS_MAX: usize = 4096;
+/// Bytes of one record, as JSON.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a record's name, and of its other name.
+pub const RECORD_NAME_BYTES_MAX: usize = 512;
+/// Records that end with one session.
+pub const SESSION_RECORDS_MAX: usize = 16;
+/// Records that are gone whose last index is remembered.
+pub const RECORD_TOMBSTONES_MAX: usize = 4096;
+
 /// Bytes of one stored piece of a change set.
 pub const CHANGE_SET_PART_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one change set, all pieces together.

@@ -10,6 +10,7 @@ mod entry;
 mod kv;
 mod locks;
 mod ordered;
+mod records;
 mod registry;
 mod resync;
 mod sessions;

@@ -11,6 +11,8 @@
 //! /weir/v1/session/<ns>/<id>                    Session
 //! /weir/v1/lock/<ns>/<lock>                     Lock
 //! /weir/v1/claim/<ns>/<lock>/<id>               Claim
+//! /weir/v1/table/<ns>/<table>                   how often the table's records were written
+//! /weir/v1/record/<ns>/<table>/<name>           Record
 //! /weir/v1/changeset/cluster/<id>/<n>           change set: n = 0 its manifest, then its parts
 //! /weir/v1/checkpoint/cluster/<id>/<n>          all resources after change set <id>, in parts
 //! /weir/v1/replica/cluster/<id>                 Replica, under its lease
@@ -22,6 +24,7 @@
 use weir_store::{Key, KeyRange};
 
 use crate::Error;
+use crate::records::TableRef;
 
 pub(crate) const CLUSTER: &str = "cluster";
 pub(crate) const FORMAT: &str = "format";
@@ -36,6 +39,8 @@ pub(crate) const KV_DELAYED: &str = "kd";
 pub(crate) const SESSION: &str = "session";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const CLAIM: &str = "claim";
+pub(crate) const TABLE: &str = "table";
+pub(crate) const RECORD: &str = "record";
 pub(crate) const CHANGE_SET: &str = "changeset";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const HEAD: &str = "head";
@@ -53,6 +58,8 @@ pub(crate) enum Place<'a> {
     Session { namespace: &'a str, id: &'a str },
     Lock { namespace: &'a str, name: &'a str },
     Claim { namespace: &'a str, lock: &'a str, id: &'a str },
+    Table { namespace: &'a str, name: &'a str },
+    Record { namespace: &'a str, table: &'a str, name: &'a str },
     ChangeSet { id: &'a str, part: u32 },
     Checkpoint { id: &'a str, part: u32 },
     Head,
@@ -79,6 +86,11 @@ pub(crate) fn place(key: &Key) -> Option<Place<'_>> {
         CLAIM => {
             let (lock, id) = tail.split_once('/')?;
             Place::Claim { namespace, lock, id }
+        }
+        TABLE => Place::Table { namespace, name: tail },
+        RECORD => {
+            let (table, name) = tail.split_once('/')?;
+            Place::Record { namespace, table, name }
         }
         CHANGE_SET => {
             let (id, part) = tail.split_once('/')?;
@@ -144,6 +156,14 @@ pub(crate) fn claim(namespace: &str, lock: &str, id: &str) -> Result<Key, Error>
     Ok(Key::new(CLAIM, namespace, &format!("{lock}/{id}"))?)
 }
 
+pub(crate) fn table(table: &TableRef) -> Result<Key, Error> {
+    Ok(Key::new(TABLE, &table.namespace, &table.name)?)
+}
+
+pub(crate) fn record(table: &TableRef, name: &str) -> Result<Key, Error> {
+    Ok(Key::new(RECORD, &table.namespace, &format!("{}/{name}", table.name))?)
+}
+
 pub(crate) fn part(kind: &str, id: &str, part: u32) -> Result<Key, Error> {
     // Zero-padded, so that parts come in order.
     Ok(Key::new(kind, CLUSTER, &format!("{id}/{part:06}"))?)
@@ -182,6 +202,12 @@ mod tests {
         check(session("n", "s").unwrap(), Place::Session { namespace: "n", id: "s" });
         check(lock("n", "a.b").unwrap(), Place::Lock { namespace: "n", name: "a.b" });
         check(claim("n", "a", "b/c").unwrap(), Place::Claim { namespace: "n", lock: "a", id: "b/c" });
+        let things = TableRef::new("n", "things");
+        check(table(&things).unwrap(), Place::Table { namespace: "n", name: "things" });
+        check(
+            record(&things, "a/b").unwrap(),
+            Place::Record { namespace: "n", table: "things", name: "a/b" },
+        );
         assert_eq!(place(&kv_locked("n", "a").unwrap()), None);
         check(part(CHANGE_SET, "00000001-aa", 7).unwrap(), Place::ChangeSet { id: "00000001-aa", part: 7 });
         check(head().unwrap(), Place::Head);

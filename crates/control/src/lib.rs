@@ -1,4 +1,4 @@
-//! The control plane's domain: registry, health, KV, sessions, locks, declared resources, and the catalog that serves all reads.
+//! The control plane's domain: registry, health, KV, sessions, locks, records, declared resources, and the catalog that serves all reads.
 //!
 //! ```text
 //! edge ──> command ──> decision (pure, over the catalog's state) ──> store transaction
@@ -20,11 +20,13 @@ mod control;
 mod error;
 mod follow;
 pub mod health;
+pub mod ids;
 mod keys;
 pub mod kv;
 mod lease;
 pub mod lock;
 pub mod proxies;
+pub mod records;
 pub mod registry;
 mod replicas;
 pub mod resources;

@@ -4,8 +4,9 @@
 //! Request -> decode, options -> model types -> Control | Catalog -> views -> Response
 //! ```
 //!
-//! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have yet
-//! (ACLs, events, prepared queries) is refused by name, whole endpoints with 501, never silently ignored.
+//! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have (ACLs,
+//! Connect, peering) is refused by name, whole endpoints as a Consul without it refuses them or with 501, never silently
+//! ignored. What means nothing to the domain (prepared queries, events, config entries, coordinates) is kept as its records.
 //!
 //! Where it differs from Consul on purpose:
 //! - names of services and nodes consist of letters, digits, `_`, `.` and `-`;
@@ -23,18 +24,29 @@ mod answer;
 mod catalog;
 mod catalog_write;
 mod check_write;
+mod config;
+mod coordinate;
 mod decode;
 mod definition;
 mod duration;
+mod event;
 mod filter;
+pub(crate) mod fuzzing;
 mod health;
 mod kv;
+mod metrics;
+mod near;
+mod operator;
 mod options;
 pub(crate) mod own_service;
+mod pattern;
+pub(crate) mod query;
 mod refusal;
 mod rendered;
+mod routes;
 mod session;
 mod status;
+mod time;
 mod txn;
 mod unsupported;
 mod validate;
@@ -43,6 +55,7 @@ mod views;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
@@ -51,7 +64,9 @@ use weir_control::catalog::{Catalog, ServiceMember, Topic, View};
 use weir_model::Revision;
 
 use self::answer::Answer;
+use self::near::Nearness;
 use self::options::{Consistency, ReadOptions};
+use self::pattern::Patterns;
 use self::refusal::Refusal;
 use self::rendered::{Rendered, Stamp};
 use self::views::Here;
@@ -64,13 +79,17 @@ const CONSUL_VERSION: &str = "1.21.0";
 const GREETING: &str = "Weir. The Consul-compatible API is at /v1/, the native API at /weir/v1/.\n";
 
 /// The parts of the API whose requests are counted apart, with their names in figures.
-const COUNTED: [(&str, &str); 7] = [
+const COUNTED: [(&str, &str); 11] = [
     ("/v1/agent/", "consul_agent"),
     ("/v1/catalog/", "consul_catalog"),
     ("/v1/health/", "consul_health"),
     ("/v1/kv/", "consul_kv"),
     ("/v1/session/", "consul_session"),
     ("/v1/txn", "consul_txn"),
+    ("/v1/query", "consul_query"),
+    ("/v1/event/", "consul_event"),
+    ("/v1/config", "consul_config"),
+    ("/v1/operator/", "consul_operator"),
     ("/v1/", "consul_other"),
 ];
 
@@ -78,12 +97,19 @@ const COUNTED: [(&str, &str); 7] = [
 pub struct ConsulApi {
     control: Arc<Control>,
     rendered: Rendered,
+    started: Instant,
+    patterns: Patterns,
 }
 
 impl ConsulApi {
     /// The API over a control plane.
     pub fn new(control: Arc<Control>) -> Arc<Self> {
-        Arc::new(Self { control, rendered: Rendered::default() })
+        Arc::new(Self {
+            control,
+            rendered: Rendered::default(),
+            started: Instant::now(),
+            patterns: Patterns::default(),
+        })
     }
 
     /// Adds all routes below `/v1/`.
@@ -94,6 +120,8 @@ impl ConsulApi {
         self.mount_agent(router);
         self.mount_reads(router);
         self.mount_sessions(router);
+        self.mount_records(router);
+        self.mount_operator(router);
         self.mount_unsupported(router);
         router.put("/v1/catalog/register", self.handler(catalog_write::register));
         router.put("/v1/catalog/deregister", self.handler(catalog_write::deregister));
@@ -200,8 +228,9 @@ impl ConsulApi {
         let question = question(endpoint, request, options, name);
         let epoch = self.catalog().position().epoch;
         let index = self.catalog().index(&Topic::service(&*options.namespace, name));
-        // The made-up service also changes with its node, which its index does not know of.
-        if name == own_service::NAME {
+        // The made-up service also changes with its node, and the order with coordinates, of which its index does not
+        // know.
+        if name == own_service::NAME || request.query.get_filled("near").is_some() {
             let (index, written) = write()?;
             return Ok(answer::written(options, index, written));
         }
@@ -211,6 +240,11 @@ impl ConsulApi {
         let (index, written) = write()?;
         self.rendered.put(question, Stamp { epoch, index }, written.clone());
         Ok(answer::written(options, index, written))
+    }
+
+    /// The nodes next to which a request wants to be served, if it says so.
+    fn nearness(&self, request: &Request) -> Option<Nearness<'_>> {
+        Nearness::of(&self.control, request.query.get_filled("near")?, Some(request.peer.ip()))
     }
 
     fn options(&self, request: &Request) -> Result<ReadOptions, Refusal> {

@@ -12,7 +12,7 @@
 //! - names that only others lie below (`service.consul`, `dc1.consul`) are there, without data;
 //! - a namespace may be named: `web.service.team.ns.consul`;
 //! - UDP answers hold as much as the client takes, not three addresses; what comes first is drawn by weight;
-//! - `Connect`, ingress and prepared queries have no names here.
+//! - `Connect` and ingress have no names here.
 
 mod answerer;
 pub mod bounds;
@@ -47,6 +47,8 @@ use bounds::{RECURSORS_MAX, SERVICE_TTLS_MAX};
 use recursor::Recursors;
 use udp::Socket;
 use zone::Zone;
+
+pub(crate) use zone::Prepared;
 
 /// How often a port that is free for UDP is tried for TCP, where the system chooses it.
 const BIND_TRIES_MAX: usize = 16;

@@ -1,4 +1,4 @@
-//! Mutated packets, seeded: the body of the fuzz target on stable Rust.
+//! Mutated packets and filters, seeded: the bodies of the fuzz targets on stable Rust.
 
 #[path = "../../../fuzz/mutations.rs"]
 mod mutations;
@@ -6,7 +6,7 @@ mod mutations;
 use mutations::run;
 use weir_edge::fuzzing;
 
-const PIECES: &[&[u8]] = &[
+const DNS_PIECES: &[&[u8]] = &[
     b"\0",
     b"\xc0\x0c",
     b"\xc0\x00",
@@ -31,5 +31,35 @@ const PIECES: &[&[u8]] = &[
 
 #[test]
 fn dns_packets() {
-    run("dns", PIECES, fuzzing::dns);
+    run("dns", DNS_PIECES, fuzzing::dns);
+}
+
+const FILTER_PIECES: &[&[u8]] = &[
+    b" and ",
+    b" or ",
+    b"not ",
+    b"(",
+    b")",
+    b" == ",
+    b" != ",
+    b" in ",
+    b" contains ",
+    b" matches ",
+    b" is empty",
+    b"\"",
+    b"`",
+    b"[",
+    b"]",
+    b".",
+    b"\\",
+    b"(a|b)*",
+    b"{9}",
+    b"Service.ID",
+    b"Service.Tags",
+    b"Service.Meta",
+];
+
+#[test]
+fn filter_expressions() {
+    run("filter", FILTER_PIECES, fuzzing::filter);
 }

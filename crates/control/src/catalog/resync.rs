@@ -86,6 +86,12 @@ fn held(state: &State) -> HashMap<Key, Revision> {
             hold(keys::claim(&name.namespace, &name.name, &claim.value.id), claim.modify_revision);
         }
     }
+    for (table, revision) in state.records.heads() {
+        hold(keys::table(table), revision);
+    }
+    for (table, entry) in state.records.all() {
+        hold(keys::record(table, &entry.value.name), entry.modify_revision);
+    }
     if state.declared.head.is_some() {
         hold(keys::head(), state.declared.head_revision);
     }

@@ -11,11 +11,13 @@ use super::effects::Effects;
 use super::entry::Versioned;
 use super::kv::KvTable;
 use super::locks::Locks;
+use super::records::Records;
 use super::registry::Registry;
 use super::sessions::Sessions;
 use super::topic::Topic;
 use crate::keys::{Place, place};
 use crate::lock::{ClaimRef, LockRef};
+use crate::records::TableRef;
 use crate::session::SessionRef;
 use crate::{Replica, kv};
 
@@ -25,6 +27,7 @@ pub(crate) struct State {
     pub(crate) kv: KvTable,
     pub(crate) sessions: Sessions,
     pub(crate) locks: Locks,
+    pub(crate) records: Records,
     pub(crate) declared: Declared,
     pub(crate) replicas: BTreeMap<String, Versioned<Replica>>,
 }
@@ -54,6 +57,7 @@ impl State {
             kv: KvTable::new(floor),
             sessions: Sessions::new(floor),
             locks: Locks::new(floor),
+            records: Records::new(floor),
             declared: Declared::new(floor),
             replicas: BTreeMap::new(),
         }
@@ -129,6 +133,16 @@ impl State {
                     self.locks.put_claim(claim, effects);
                 }
             }
+            Place::Table { namespace, name } => {
+                if let Some(head) = decode(key, entry) {
+                    self.records.put_head(&TableRef::new(namespace, name), head, effects);
+                }
+            }
+            Place::Record { namespace, table, .. } => {
+                if let Some(record) = decode(key, entry) {
+                    self.records.put(&TableRef::new(namespace, table), record, effects);
+                }
+            }
             Place::ChangeSet { id, part } => self.declared.put_part(id, part, entry.value.clone()),
             Place::Checkpoint { id, part } => self.declared.put_checkpoint(id, part, entry.value.clone()),
             Place::Replica(id) => {
@@ -166,6 +180,12 @@ impl State {
             Some(Place::Claim { namespace, lock, id }) => {
                 self.locks.delete_claim(&ClaimRef::new(LockRef::new(namespace, lock), id), effects);
             }
+            Some(Place::Table { namespace, name }) => {
+                self.records.delete_head(&TableRef::new(namespace, name), effects);
+            }
+            Some(Place::Record { namespace, table, name }) => {
+                self.records.delete(&TableRef::new(namespace, table), name, effects);
+            }
             Some(Place::ChangeSet { id, part }) => self.declared.delete_part(id, part),
             Some(Place::Checkpoint { id, part }) => self.declared.delete_checkpoint(id, part),
             Some(Place::Replica(id)) => {
@@ -200,6 +220,8 @@ impl State {
             Topic::NodeSessions { namespace, node } => self.sessions.node_index(namespace, node),
             Topic::Lock(name) => self.locks.index(name),
             Topic::Locks { namespace } => self.locks.list_index(namespace),
+            Topic::Table(table) => self.records.table_index(table),
+            Topic::Record(record) => self.records.index(record),
             Topic::Resources => self.declared.index(),
         };
         index.max(1)

@@ -4,6 +4,7 @@ use weir_model::registry::Health;
 use weir_model::{Revision, ServiceRef};
 
 use crate::lock::LockRef;
+use crate::records::{RecordRef, TableRef};
 use crate::session::SessionRef;
 
 /// An answer whose change can be waited for.
@@ -62,6 +63,10 @@ pub enum Topic {
         /// The namespace.
         namespace: String,
     },
+    /// A table's records.
+    Table(TableRef),
+    /// A record.
+    Record(RecordRef),
     /// The declared resources.
     Resources,
 }

@@ -13,6 +13,7 @@ use super::topic::Topic;
 use super::{Catalog, State};
 use crate::keys::node_key;
 use crate::kv::KvEntry;
+use crate::records::{RecordEntry, RecordRef, TableRef};
 use crate::resources::{ChangeSet, ResourceSet};
 use crate::session::{SessionEntry, SessionRef};
 
@@ -187,6 +188,23 @@ impl Catalog {
     pub fn lock_counts(&self) -> (usize, usize) {
         let state = self.state();
         (state.locks.len(), state.locks.claims())
+    }
+
+    /// A table's records, by name.
+    pub fn table_view(&self, table: &TableRef) -> View<Vec<Arc<RecordEntry>>> {
+        self.view(&Topic::Table(table.clone()), |state| state.records.list(table).cloned().collect())
+    }
+
+    /// A record, by its name.
+    pub fn record(&self, record: &RecordRef) -> View<Option<Arc<RecordEntry>>> {
+        self.view(&Topic::Record(record.clone()), |state| {
+            state.records.get(&record.table, &record.name).cloned()
+        })
+    }
+
+    /// A record, by either of its names.
+    pub fn find_record(&self, table: &TableRef, name: &str) -> Option<Arc<RecordEntry>> {
+        self.state().records.find(table, name).cloned()
     }
 
     /// The declared resources in force.

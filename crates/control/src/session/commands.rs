@@ -8,7 +8,8 @@ use weir_store::LeaseId;
 
 use super::{Behavior, Session, SessionEntry, SessionRef, life};
 use crate::bounds::{
-    LOCK_DELAY_MAX, SESSION_CHECKS_MAX, SESSION_END_KEYS_MAX, SESSION_TTL_MAX, SESSION_TTL_MIN, SESSIONS_MAX,
+    LOCK_DELAY_MAX, SESSION_CHECKS_MAX, SESSION_END_KEYS_MAX, SESSION_RECORDS_MAX, SESSION_TTL_MAX,
+    SESSION_TTL_MIN, SESSIONS_MAX,
 };
 use crate::catalog::State;
 use crate::commit::{Committed, Plan};
@@ -16,7 +17,7 @@ use crate::keys::node_key;
 use crate::kv::{Header, KvEntry, encode};
 use crate::lease::LeaseKey;
 use crate::registry::check_namespace;
-use crate::{Control, Error, keys};
+use crate::{Control, Error, ids, keys, records};
 
 /// Longest name of a session, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
@@ -30,7 +31,7 @@ impl Control {
     pub async fn create_session(&self, session: Session) -> Result<(SessionRef, Committed), Error> {
         check_session(&session)?;
         let lock_delay = Span(session.lock_delay.0.min(LOCK_DELAY_MAX));
-        let session = Session { id: new_id(), lock_delay, ..session };
+        let session = Session { id: ids::uuid(), lock_delay, ..session };
         let name = SessionRef::of(&session);
         let done = self.execute(|| format!("session {:?}", name.id), |state| create(state, &session)).await?;
         Ok((name, done))
@@ -62,8 +63,9 @@ impl Control {
         }
     }
 
-    /// Ends a session. Its keys are released or deleted, as it says, and cannot be locked for its lock delay, all in
-    /// one transaction (in several beyond [`SESSION_END_KEYS_MAX`] keys). Ending one that is not there changes nothing.
+    /// Ends a session. Its keys are released or deleted, as it says, and cannot be locked for its lock delay, and its
+    /// records are deleted, all in one transaction (in several beyond [`SESSION_END_KEYS_MAX`] keys). Ending one that
+    /// is not there changes nothing.
     ///
     /// # Errors
     /// [`Error::Conflict`], [`Error::Unavailable`].
@@ -80,8 +82,9 @@ impl Control {
             }
             let delayed = lease.is_some() || delay.is_zero();
             let limits = self.store().limits();
-            // Each key takes a condition and up to two writes, beside the session's own.
-            let keys_max = SESSION_END_KEYS_MAX.min(limits.txn_ops_max.saturating_sub(2) / 4).max(1);
+            // Each key takes a condition and up to two writes, beside the session's own and those of its records.
+            let others = 2 + 3 * SESSION_RECORDS_MAX;
+            let keys_max = SESSION_END_KEYS_MAX.min(limits.txn_ops_max.saturating_sub(others) / 4).max(1);
             let most = (keys_max, limits.txn_bytes_max / 2);
             let done = self.execute(what, |state| end(state, name, lease, delayed, most)).await?;
             if !done.changed || self.catalog().session(name).entries.is_none() {
@@ -172,7 +175,10 @@ fn end(
         held.next();
     }
     match held.peek() {
-        None => plan.delete(stored_at),
+        None => {
+            plan.delete(stored_at);
+            records::end_with_session(state, name, &mut plan)?;
+        }
         Some(_) => plan.put(stored_at, &entry.value)?,
     }
     Ok(plan)
@@ -195,28 +201,4 @@ fn let_go(session: &Session, key: &KvEntry, lease: Option<LeaseId>, plan: &mut P
         plan.mark_leased(keys::kv_delayed(&session.namespace, &key.key)?, lease);
     }
     Ok(())
-}
-
-/// A random UUID (RFC 9562, version 4).
-fn new_id() -> String {
-    let bits: u128 = rand::random();
-    let bits = bits & !(0xf000 << 64) & !(0xc000 << 48) | (0x4000 << 64) | (0x8000 << 48);
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn ids_are_uuids() {
-        for _ in 0..100 {
-            let id = super::new_id();
-            let bytes = id.as_bytes();
-            assert_eq!((id.len(), bytes[14]), (36, b'4'), "{id}");
-            assert!(
-                b"89ab".contains(&bytes[19]) && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-'),
-                "{id}"
-            );
-        }
-    }
 }

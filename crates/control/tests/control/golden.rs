@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_control::kv::KvPut;
+use weir_control::records::{Record, TableRef, When};
 use weir_model::registry::{Address, Health, Instance, Node};
 use weir_store::{Key, KeyRange, Memory, Store, Txn, list};
 
@@ -58,6 +59,16 @@ const CLAIM_1: (&str, &str) = (
         r#""session":"0f6a2c1e-0000-4000-8000-00000000000a"}"#,
     ),
 );
+const TABLE_1: (&str, &str) = ("/weir/v1/table/default/queries", r#"{"written":3}"#);
+const RECORD_1: (&str, &str) = (
+    "/weir/v1/record/default/queries/q-1",
+    concat!(
+        r#"{"name":"q-1","alias":"near","session":"0f6a2c1e-0000-4000-8000-00000000000a","#,
+        r#""content":{"service":"web"}}"#,
+    ),
+);
+const RECORD_2: (&str, &str) =
+    ("/weir/v1/record/default/queries/q-2", r#"{"name":"q-2","content":{"service":"web"}}"#);
 const FORMAT: (&str, &str) = ("/weir/v1/format/cluster/format", r#"{"minimum_reader":1,"minimum_writer":1}"#);
 const HEAD: (&str, &str) = ("/weir/v1/head/cluster/resources", r#"{"id":"00000002-0000beef","number":2}"#);
 const SETS: [(&str, &str); 5] = [
@@ -86,12 +97,9 @@ const SETS: [(&str, &str); 5] = [
 #[tokio::test]
 async fn what_the_first_version_wrote_is_read() {
     let store = Arc::new(Memory::new());
-    for (key, value) in
-        [FORMAT, NODE_1, INSTANCE_1, CHECK_1, CHECK_OF_NODE, KV_1, KV_LOCKED, SESSION_1, LOCK_1, CLAIM_1]
-            .into_iter()
-            .chain(SETS)
-            .chain([HEAD])
-    {
+    let single =
+        [FORMAT, NODE_1, INSTANCE_1, CHECK_1, CHECK_OF_NODE, KV_1, KV_LOCKED, SESSION_1, LOCK_1, CLAIM_1];
+    for (key, value) in single.into_iter().chain([TABLE_1, RECORD_1]).chain(SETS).chain([HEAD]) {
         store.commit(Txn::new().put(Key::parse(key).unwrap(), value.as_bytes())).await.unwrap();
     }
     let control = start_on(store).await;
@@ -111,6 +119,10 @@ async fn what_the_first_version_wrote_is_read() {
     let lock = control.locks(None).remove(0);
     assert_eq!((lock.count, &*lock.name.name), (2, "report"));
     assert_eq!(serde_json::to_string(&lock.claims[0].entry.value).unwrap(), CLAIM_1.1);
+    let table = TableRef::new(NS, "queries");
+    let record = catalog.find_record(&table, "near").unwrap();
+    assert_eq!(serde_json::to_string(&record.value).unwrap(), RECORD_1.1);
+    assert_eq!(catalog.table_view(&table).entries.len(), 1);
     let names: Vec<_> = catalog.resources().entries.iter().map(|(id, _)| id.to_string()).collect();
     assert_eq!(names, ["Service/b"]);
     assert_eq!(catalog.change_sets().entries.len(), 2);
@@ -124,12 +136,18 @@ async fn what_this_version_writes_is_what_the_first_one_wrote() {
     control.register_instance(web(), vec![alive()], false).await.unwrap();
     let put = KvPut { namespace: NS, key: "app/key", value: b"value", flags: 7, ..KvPut::default() };
     control.kv_put(put).await.unwrap();
+    let table = TableRef::new(NS, "queries");
+    for content in ["a", "b", "web"] {
+        let content = serde_json::json!({"service": content});
+        let record = Record { name: "q-2".to_owned(), content, ..Record::default() };
+        control.put_record(&table, &record, When::Always).await.unwrap();
+    }
     let (entries, _) = list(&*store as &dyn Store, &KeyRange::all()).await.unwrap();
     let written: BTreeMap<_, _> = entries
         .iter()
         .map(|found| (found.key.as_str(), String::from_utf8_lossy(&found.entry.value).into_owned()))
         .collect();
-    for (key, value) in [FORMAT, NODE_1, INSTANCE_1, CHECK_1, KV_1] {
+    for (key, value) in [FORMAT, NODE_1, INSTANCE_1, CHECK_1, KV_1, TABLE_1, RECORD_2] {
         assert_eq!(written.get(key).map(String::as_str), Some(value), "{key}");
     }
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use weir_control::Control;
 use weir_control::kv::{KvLock, KvPut};
 use weir_control::lock::{ClaimRef, LockRef, NewClaim};
+use weir_control::records::{Record, RecordEntry, TableRef, When};
 use weir_control::registry::{KnownHealth, OnNode, Registration};
 use weir_control::session::{Session, SessionRef};
 use weir_model::registry::{Health, Instance};
@@ -34,6 +35,9 @@ enum Step {
     LockKey { key: u8, acquire: bool },
     Claim { lock: u8, id: u8 },
     Release { lock: u8, id: u8 },
+    Keep { name: u8, alias: Option<u8>, tied: bool, absent: bool },
+    Forget { name: u8 },
+    Append(u8),
     Declare { name: u8, version: u8 },
     Undeclare { name: u8 },
 }
@@ -73,6 +77,10 @@ fn step() -> impl Strategy<Value = Step> {
         (id.clone(), any::<bool>()).prop_map(|(key, acquire)| Step::LockKey { key, acquire }),
         (0..2u8, id.clone()).prop_map(|(lock, id)| Step::Claim { lock, id }),
         (0..2u8, id.clone()).prop_map(|(lock, id)| Step::Release { lock, id }),
+        (id.clone(), proptest::option::of(id.clone()), any::<bool>(), any::<bool>())
+            .prop_map(|(name, alias, tied, absent)| Step::Keep { name, alias, tied, absent }),
+        id.clone().prop_map(|name| Step::Forget { name }),
+        id.clone().prop_map(Step::Append),
         (0..3u8, 0..3u8).prop_map(|(name, version)| Step::Declare { name, version }),
         (0..3u8).prop_map(|name| Step::Undeclare { name }),
     ]
@@ -177,6 +185,15 @@ async fn take(control: &Control, step: Step) {
             control.claim_lock(new, Duration::ZERO).await.is_err()
         }
         Step::Release { lock, id } => control.release_claim(&claim(lock, id)).await.is_err(),
+        Step::Keep { name, alias, tied, absent } => {
+            let session = tied.then(|| first_session(control).map_or("none".to_owned(), |name| name.id));
+            let alias = alias.map(|alias| record_name(alias + 2));
+            let record = Record { name: record_name(name), alias, session, content: tied.into() };
+            let when = if absent { When::At(0) } else { When::Always };
+            !matches!(control.put_record(&things(), &record, when).await, Ok(Some(_)))
+        }
+        Step::Forget { name } => control.delete_record(&things(), &record_name(name), None).await.is_err(),
+        Step::Append(value) => control.append_record(&ring(), 3, |_| value.into()).await.is_err(),
         Step::Declare { name, version } => {
             let resource = crate::resources::service(&format!("s{name}"), u64::from(version));
             control.apply(&crate::resources::request(&[resource])).await.is_err()
@@ -189,6 +206,38 @@ async fn take(control: &Control, step: Step) {
         }
     };
     assert!(!failed || control.position() == before, "a refused command has changed something");
+}
+
+fn things() -> TableRef {
+    TableRef::new(NS, "things")
+}
+
+fn ring() -> TableRef {
+    TableRef::new(NS, "ring")
+}
+
+fn record_name(number: u8) -> String {
+    format!("r{number}")
+}
+
+/// No two records share a name, each is found by both of its own, and none outlives its session.
+fn records_hold_together(control: &Control) {
+    let catalog = control.catalog();
+    let entries = catalog.table_view(&things()).entries;
+    let names = |entry: &RecordEntry| [Some(entry.value.name.clone()), entry.value.alias.clone()];
+    let mut taken = std::collections::BTreeMap::new();
+    for entry in &entries {
+        for name in names(entry).into_iter().flatten() {
+            assert_eq!(catalog.find_record(&things(), &name).as_ref(), Some(entry), "{name}");
+            let owner = taken.entry(name).or_insert_with(|| entry.value.name.clone());
+            assert_eq!(*owner, entry.value.name, "a name is taken twice");
+        }
+        let session = entry.value.session.as_ref().map(|id| SessionRef::new(NS, &**id));
+        assert!(session.is_none_or(|session| catalog.session(&session).entries.is_some()));
+    }
+    let found = (0..8).filter(|number| catalog.find_record(&things(), &record_name(*number)).is_some());
+    assert_eq!(found.count(), taken.len());
+    assert!(catalog.table_view(&ring()).entries.len() <= 3);
 }
 
 fn session() -> Session {
@@ -220,6 +269,9 @@ fn content(control: &Control) -> String {
     }
     shown += &format!("\n{:?}", catalog.kv_list(NS, "").entries);
     shown += &format!("\n{:?}", catalog.sessions_view(NS).entries);
+    for table in [things(), ring()] {
+        shown += &format!("\n{:?}", catalog.table_view(&table).entries);
+    }
     let tokens =
         |lock: weir_control::lock::LockView| lock.claims.iter().map(|claim| claim.token).collect::<Vec<_>>();
     let locks = control.locks(None).into_iter().map(|lock| (lock.name.clone(), lock.count, tokens(lock)));
@@ -276,6 +328,8 @@ fn indexes(control: &Control) -> Vec<Revision> {
         indexes.push(catalog.node_view(&node_name(number % 3)).index);
     }
     indexes.extend([None, Some(Health::Critical)].map(|state| catalog.checks_view(NS, state).index));
+    indexes.extend([things(), ring()].map(|table| catalog.table_view(&table).index));
+    indexes.extend((0..6).map(|number| catalog.record(&things().record(record_name(number))).index));
     indexes.push(catalog.kv_list(NS, "").index);
     indexes.push(catalog.sessions_view(NS).index);
     indexes.push(catalog.node_sessions_view(NS, NODE).index);
@@ -303,12 +357,14 @@ proptest! {
                 (before, shown) = (now, shows);
                 no_orphans(&control);
                 found_by_address(&control);
+                records_hold_together(&control);
             }
             let rebuilt = start_on(store).await;
             rebuilt.catalog().visible(control.position().revision).await.unwrap();
             tokio::time::timeout(Duration::from_secs(5), control.consistent()).await.unwrap().unwrap();
             prop_assert_eq!(content(&control), content(&rebuilt));
             found_by_address(&rebuilt);
+            records_hold_together(&rebuilt);
             Ok(())
         })?;
     }

@@ -12,7 +12,7 @@ use super::health::{named, own_instance};
 use super::options::{check_place, namespace, switch};
 use super::refusal::Refusal;
 use super::views::{AgentServiceJson, CheckJson, instance_checks, node_maintenance};
-use super::{CONSUL_VERSION, ConsulApi};
+use super::{CONSUL_VERSION, ConsulApi, coordinate};
 use crate::http::{Request, Response};
 
 /// The gossip port that Consul's agents have; only shown.
@@ -41,7 +41,7 @@ pub(super) async fn own(api: Arc<ConsulApi>, request: Request) -> Answer {
             "BuildDate": "",
         },
         "DebugConfig": {"Datacenter": here.datacenter, "NodeName": here.node, "ACLsEnabled": false},
-        "Coord": null,
+        "Coord": coordinate::of(&api.control, here.node),
         "Member": member(&api),
         "Stats": {
             "agent": {"version": env!("CARGO_PKG_VERSION"), "product": "weir"},
@@ -53,6 +53,12 @@ pub(super) async fn own(api: Arc<ConsulApi>, request: Request) -> Answer {
         "Meta": meta,
         "xDS": {"SupportedProxies": {}},
     });
+    json(request.query.has("pretty"), &answer)
+}
+
+/// `agent/version`.
+pub(super) async fn version(_: Arc<ConsulApi>, request: Request) -> Answer {
+    let answer = json!({"SHA": "", "BuildDate": "", "HumanVersion": CONSUL_VERSION, "FIPS": ""});
     json(request.query.has("pretty"), &answer)
 }
 

@@ -71,8 +71,12 @@ pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer
     api.about_service("catalog", &request, &options, &name, || {
         let view = api.service_view(&options.namespace, &name);
         let filter = MemberFilter::of(&request);
-        let members = view.entries.iter().filter(|member| filter.takes(member));
-        let lines: Vec<_> = members.map(|member| CatalogServiceJson::of(member, api.here())).collect();
+        let mut members: Vec<_> = view.entries.iter().filter(|member| filter.takes(member)).collect();
+        if let Some(nearness) = api.nearness(&request) {
+            nearness.sort(&mut members, |member| &member.node.node.value.name);
+        }
+        let lines: Vec<_> =
+            members.into_iter().map(|member| CatalogServiceJson::of(member, api.here())).collect();
         Ok((view.index, write(options.pretty, &options.filter.apply(lines)?)?.into()))
     })
 }
@@ -83,12 +87,11 @@ pub(super) async fn nodes(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     api.wait(&mut request, &options, &Topic::Nodes).await?;
     let view = api.catalog().nodes_view();
     let meta = node_meta(&request.query);
-    let nodes: Vec<_> = view
-        .entries
-        .iter()
-        .filter(|node| node_has(node, &meta))
-        .map(|node| NodeJson::of(node, api.here()))
-        .collect();
+    let mut nodes: Vec<_> = view.entries.iter().filter(|node| node_has(node, &meta)).collect();
+    if let Some(nearness) = api.nearness(&request) {
+        nearness.sort(&mut nodes, |node| &node.node.value.name);
+    }
+    let nodes: Vec<_> = nodes.into_iter().map(|node| NodeJson::of(node, api.here())).collect();
     read_list(&options, view.index, nodes)
 }
 

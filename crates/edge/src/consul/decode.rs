@@ -208,7 +208,7 @@ impl<'a> Fields<'a> {
 
 /// Compares field names without regard to case and underscores: Consul takes `EnableTagOverride`,
 /// `enabletagoverride` and `enable_tag_override` alike.
-fn same_name(given: &str, wanted: &str) -> bool {
+pub(super) fn same_name(given: &str, wanted: &str) -> bool {
     let mut given = given.bytes().filter(|b| *b != b'_').map(|b| b.to_ascii_lowercase());
     let mut wanted = wanted.bytes().filter(|b| *b != b'_').map(|b| b.to_ascii_lowercase());
     loop {

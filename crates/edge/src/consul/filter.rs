@@ -1,10 +1,11 @@
 //! Filter expressions, as in `?filter=ServiceMeta.v == "2" and not "old" in ServiceTags`.
 //!
-//! The language is that of Consul's documentation ("Filtering"), without `matches`: selectors name fields of the
-//! answer's own JSON, so an expression is judged on an item as it would be written.
+//! The language is that of Consul's documentation ("Filtering"): selectors name fields of the answer's own JSON, so an
+//! expression is judged on an item as it would be written.
 
 mod parse;
 
+use regex::Regex;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -30,7 +31,21 @@ enum Test {
     /// An array with this item, a map with this key, or a text with this part.
     Contains(String),
     Empty,
+    /// A text in which this is found.
+    Matches(Pattern),
 }
+
+/// A regular expression, equal to others of the same text.
+#[derive(Clone, Debug)]
+struct Pattern(Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 /// A filter; takes everything when there is none.
 #[derive(Clone, Debug)]
@@ -39,12 +54,14 @@ pub(super) struct Filter(Option<Expr>);
 impl Filter {
     /// The filter that a query asks for.
     pub(super) fn of(query: &Query) -> Result<Self, Refusal> {
-        let Some(text) = query.get_filled("filter") else { return Ok(Self(None)) };
+        query.get_filled("filter").map_or(Ok(Self(None)), Self::read)
+    }
+
+    /// Reads an expression.
+    pub(super) fn read(text: &str) -> Result<Self, Refusal> {
         match parse::parse(text) {
             Ok(expr) => Ok(Self(Some(expr))),
-            Err(error) => {
-                Err(Refusal::bad(format!("Failed to create boolean expression evaluator: filter: {error}")))
-            }
+            Err(error) => Err(wrong(error)),
         }
     }
 
@@ -79,7 +96,16 @@ impl Expr {
             Self::And(a, b) => Ok(a.holds(item)? & b.holds(item)?),
             Self::Or(a, b) => Ok(a.holds(item)? | b.holds(item)?),
             Self::Not(expr) => Ok(!expr.holds(item)?),
-            Self::Match { selector, test } => Ok(test.holds(select(item, selector)?)),
+            Self::Match { selector, test } => {
+                let found = select(item, selector)?;
+                match (test, found) {
+                    (
+                        Test::Matches(_),
+                        Some(Value::Array(_) | Value::Object(_) | Value::Number(_) | Value::Bool(_)),
+                    ) => Err(wrong(format_args!("Selector {:?} is no text to match", selector.join(".")))),
+                    _ => Ok(test.holds(found)),
+                }
+            }
         }
     }
 }
@@ -104,6 +130,8 @@ impl Test {
             (Self::Empty, Value::Array(items)) => items.is_empty(),
             (Self::Empty, Value::Object(map)) => map.is_empty(),
             (Self::Empty, _) => false,
+            (Self::Matches(pattern), Value::String(found)) => pattern.0.is_match(found),
+            (Self::Matches(_), _) => false,
         }
     }
 }
@@ -129,10 +157,16 @@ fn select<'a>(item: &'a Value, selector: &[String]) -> Result<Option<&'a Value>,
 }
 
 fn unknown(selector: &[String]) -> Refusal {
-    let selector = selector.join(".");
-    Refusal::bad(format!(
-        "Failed to create boolean expression evaluator: filter: Selector {selector:?} is not valid"
-    ))
+    wrong(format_args!("Selector {:?} is not valid", selector.join(".")))
+}
+
+fn wrong(what: impl std::fmt::Display) -> Refusal {
+    Refusal::bad(format!("Failed to create boolean expression evaluator: filter: {what}"))
+}
+
+/// What is wrong with an expression that is to be kept; an empty one takes everything.
+pub(super) fn fault(text: &str) -> Option<String> {
+    if text.is_empty() { None } else { parse::parse(text).err().map(|error| error.to_string()) }
 }
 
 #[cfg(test)]
@@ -176,6 +210,12 @@ mod tests {
             ("Node.Meta.other != a", true),
             ("Node.Meta.other is empty", true),
             (r#"Service.Meta["a.b"] == c"#, true),
+            (r#"Service.ID matches "^web-[0-9]+$""#, true),
+            ("Service.ID matches `b-`", true),
+            ("Service.ID matches \"^b-\"", false),
+            ("Service.ID not matches \"^b-\"", true),
+            ("Node.Meta.other matches `.*`", false),
+            ("Node.Meta.other not matches `.*`", true),
             ("Service.Address is empty", true),
             ("Service.Tags is not empty", true),
             ("Node.TaggedAddresses is empty", true),
@@ -204,7 +244,11 @@ mod tests {
             ("Service.Port == 80 Node", "at byte 19: expected `and`, `or` or the end"),
             ("(Service.Port == 80", "at byte 19: expected `)`"),
             ("Service.ID == \"web", "at byte 14: the text has no end"),
-            ("Service.ID matches \"w.*\"", "`matches` is not supported"),
+            ("Service.ID matches `(`", "at byte 19: unclosed group"),
+            ("Service.ID matches `a{1000}{1000}`", "at byte 19: too large"),
+            ("Service.ID matches", "at byte 18: expected a value"),
+            ("Service.Tags matches `a`", "Selector \"Service.Tags\" is no text to match"),
+            ("Service.Port matches `8`", "is no text to match"),
             ("Service.ID is full", "at byte 14: expected `empty` or `not empty`"),
             ("Service.Meta[a] == b", "at byte 13: expected a text in quotes"),
             ("== 1", "at byte 0: expected a selector or a value"),
@@ -219,7 +263,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in r#"( |not|and|or|in|is|empty|contains|[A-Za-z.]{1,4}|"a"|`|"|\[|\]|\(|\)|==|!=|é){0,20}"#) {
+        fn any_text_is_read_or_refused(text in r#"( |not|and|or|in|is|empty|contains|matches|\(\?|\*|[A-Za-z.]{1,4}|"a"|`|"|\[|\]|\(|\)|==|!=|é){0,20}"#) {
             let _ = takes(&text);
         }
     }

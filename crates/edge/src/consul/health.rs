@@ -24,8 +24,11 @@ pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer
         let wanted = |member: &&ServiceMember| {
             filter.takes(member) && (!passing_only || member.health() == Health::Passing)
         };
-        let members = view.entries.iter().filter(wanted);
-        let lines: Vec<_> = members.map(|member| HealthJson::of(member, api.here())).collect();
+        let mut members: Vec<_> = view.entries.iter().filter(wanted).collect();
+        if let Some(nearness) = api.nearness(&request) {
+            nearness.sort(&mut members, |member| &member.node.node.value.name);
+        }
+        let lines: Vec<_> = members.into_iter().map(|member| HealthJson::of(member, api.here())).collect();
         Ok((view.index, write(options.pretty, &options.filter.apply(lines)?)?.into()))
     })
 }
@@ -37,8 +40,11 @@ pub(super) async fn checks(api: Arc<ConsulApi>, mut request: Request) -> Answer 
     api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
     let view = api.service_view(&options.namespace, &name);
     let meta = node_meta(&request.query);
-    let members = view.entries.iter().filter(|member| has_meta(member, &meta));
-    let checks: Vec<_> = members.flat_map(|member| instance_checks(&member.instance)).collect();
+    let mut members: Vec<_> = view.entries.iter().filter(|member| has_meta(member, &meta)).collect();
+    if let Some(nearness) = api.nearness(&request) {
+        nearness.sort(&mut members, |member| &member.node.node.value.name);
+    }
+    let checks: Vec<_> = members.into_iter().flat_map(|member| instance_checks(&member.instance)).collect();
     read_list(&options, view.index, checks)
 }
 
@@ -73,7 +79,7 @@ pub(super) async fn state(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     let index = catalog.index(&topic);
     let meta = node_meta(&request.query);
     // Maintenance and liveness are checks to Consul's clients, though not to the registry: look at whole nodes.
-    let nodes: Vec<_> = catalog
+    let mut nodes: Vec<_> = catalog
         .nodes_view()
         .entries
         .iter()
@@ -82,6 +88,9 @@ pub(super) async fn state(api: Arc<ConsulApi>, mut request: Request) -> Answer {
         })
         .filter_map(|entry| catalog.node_view(&entry.node.value.name).entries)
         .collect();
+    if let Some(nearness) = api.nearness(&request) {
+        nearness.sort(&mut nodes, |node| &node.node.node.value.name);
+    }
     // Most instances have nothing to say to a question about one state: they are passed over before any is written.
     let says = |instance: &&Arc<InstanceEntry>| {
         let value = instance.value();

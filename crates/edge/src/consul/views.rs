@@ -401,8 +401,8 @@ impl<'a> CheckJson<'a> {
 
 /// The id of the check that stands for a node's agent being alive.
 pub(super) const NODE_ALIVE: &str = "serfHealth";
-const NODE_MAINTENANCE: &str = "_node_maintenance";
-const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
+pub(super) const NODE_MAINTENANCE: &str = "_node_maintenance";
+pub(super) const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
 
 /// A node's checks as Consul shows them: maintenance and the agent's own liveness are checks there.
 pub(super) fn node_checks<'a>(entry: &'a NodeEntry, here: Here<'_>) -> impl Iterator<Item = CheckJson<'a>> {

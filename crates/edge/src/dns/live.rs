@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rand::Rng;
 use weir_control::Control;
 use weir_control::catalog::{NodeEntry, Residents, ServiceMember};
 
-use super::zone::Registry;
-use crate::consul::own_service;
+use super::zone::{Prepared, Registry};
+use crate::consul::{own_service, query};
 
 impl Registry for Control {
     fn revision(&self) -> u64 {
@@ -28,6 +29,14 @@ impl Registry for Control {
 
     fn has_namespace(&self, namespace: &str) -> bool {
         self.catalog().has_namespace(namespace)
+    }
+
+    fn query<R: Rng + ?Sized>(&self, name: &str, rng: &mut R) -> Option<Prepared> {
+        query::for_dns(self, name, rng)
+    }
+
+    fn has_queries_below(&self, name: &str) -> bool {
+        query::are_below(self, name)
     }
 
     fn at_address(&self, ip: IpAddr) -> Residents {

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rand::Rng;
 use weir_control::catalog::{CheckEntry, InstanceEntry, NodeEntry, Residents, ServiceMember, Versioned};
 use weir_model::registry::{Address, Check, Health, Instance, Node, Weights};
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
 
-use super::zone::Registry;
+use super::zone::{Prepared, Registry};
 
 /// A registry as a list.
 #[derive(Default)]
@@ -138,6 +140,22 @@ impl Registry for Table {
 
     fn has_namespace(&self, namespace: &str) -> bool {
         self.members.iter().any(|member| member.instance.value().namespace == namespace)
+    }
+
+    /// One query there is: `best.of`, for the passing `web`, then `bare`, kept for 10 s.
+    fn query<R: Rng + ?Sized>(&self, name: &str, _: &mut R) -> Option<Prepared> {
+        if !name.eq_ignore_ascii_case("best.of") {
+            return None;
+        }
+        let service = "web".to_owned();
+        let mut members = self.members(DEFAULT_NAMESPACE, &service);
+        members.retain(|member| member.health() == Health::Passing);
+        members.extend(self.members(DEFAULT_NAMESPACE, "bare"));
+        Some(Prepared { members, is_ordered: true, service, ttl: Some(Duration::from_secs(10)) })
+    }
+
+    fn has_queries_below(&self, name: &str) -> bool {
+        name == "of"
     }
 
     fn at_address(&self, ip: IpAddr) -> Residents {

@@ -22,6 +22,7 @@ use rand::Rng;
 use weir_control::catalog::{NodeEntry, Residents, ServiceMember};
 use weir_model::DEFAULT_NAMESPACE;
 
+use self::members::Order;
 use self::name::Subject;
 use self::reverse::Reverse;
 use super::config::DnsConfig;
@@ -34,6 +35,18 @@ const RETRY: Ttl = Ttl::from_secs(600);
 /// When it would give up.
 const EXPIRE: Ttl = Ttl::from_secs(86_400);
 
+/// What a prepared query comes to.
+pub(crate) struct Prepared {
+    /// The instances that it takes, those to be answered with.
+    pub(crate) members: Vec<ServiceMember>,
+    /// Whether they are in an order that the answer is to keep.
+    pub(crate) is_ordered: bool,
+    /// The service that they belong to.
+    pub(crate) service: String,
+    /// How long the answer may be kept, if the query says so.
+    pub(crate) ttl: Option<Duration>,
+}
+
 /// What is read of the registry.
 pub(crate) trait Registry {
     /// The revision of what is read.
@@ -44,6 +57,10 @@ pub(crate) trait Registry {
     fn node(&self, name: &str) -> Option<Arc<NodeEntry>>;
     /// Whether anything is or was registered in a namespace.
     fn has_namespace(&self, namespace: &str) -> bool;
+    /// What the prepared query of this name comes to, its name in any case; `None` if there is none.
+    fn query<R: Rng + ?Sized>(&self, name: &str, rng: &mut R) -> Option<Prepared>;
+    /// Whether there are prepared queries whose names end in this one, behind a dot.
+    fn has_queries_below(&self, name: &str) -> bool;
     /// Who has this address.
     fn at_address(&self, ip: IpAddr) -> Residents;
 }
@@ -177,6 +194,7 @@ impl Zone {
                 self.members(asked, service, tag, &members, rng)
             }
             Subject::Node(node) => self.node(asked, &node),
+            Subject::Query(query) => self.query(asked, &query, rng),
             Subject::Address(ip) => Ok(self.literal(asked, ip)),
             Subject::Branch { namespace }
                 if namespace == DEFAULT_NAMESPACE || asked.registry.has_namespace(namespace) =>
@@ -210,6 +228,23 @@ impl Zone {
             [only] if only.starts_with('_') => no_data("only longer names have records"),
             _ => no_name(format!("there is no service {}", labels[labels.len() - 1])),
         }
+    }
+
+    /// The instances that a prepared query takes.
+    fn query<G: Registry, R: Rng + ?Sized>(&self, asked: &Asked<'_, G>, name: &str, rng: &mut R) -> Found {
+        let Some(Prepared { members, is_ordered, service, ttl }) = asked.registry.query(name, rng) else {
+            if asked.registry.has_queries_below(name) {
+                return no_data("only longer names have records");
+            }
+            return no_name(format!("there is no prepared query {name}"));
+        };
+        if members.is_empty() {
+            return no_name(format!("the prepared query {name} takes no instance"));
+        }
+        let ttl = ttl.unwrap_or_else(|| self.service_ttl(&service));
+        let members: Vec<&ServiceMember> = members.iter().collect();
+        let order = if is_ordered { Order::AsGiven } else { Order::ByChance };
+        Ok(self.records(asked, ttl, &members, order, rng))
     }
 
     fn apex<G: Registry>(&self, asked: &Asked<'_, G>) -> Records {

@@ -200,7 +200,7 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
         ("PUT /v1/kv/a?cas=1&acquire=s", "x", 400, "Conflicting flags: cas, acquire"),
         ("DELETE /v1/kv/a?recurse&cas=1", "", 400, "Conflicting flags: recurse, cas"),
         ("POST /v1/kv/a", "x", 405, "method POST not allowed"),
-        ("GET /v1/acl/tokens", "", 501, "ACLs are not supported yet"),
+        ("GET /v1/acl/tokens", "", 401, "ACL support disabled"),
         (session, "[]", 400, "Request decode failed: expected a JSON object, got an array"),
         (session, r#"{"Name": 1}"#, 400, "Request decode failed: Name: expected a string, got a number"),
         (session, r#"{"TTL": "soon"}"#, 400, "Session TTL 'soon' invalid: "),
@@ -245,10 +245,8 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
         (txn, &many, 413, "Transaction contains too many operations (129 > 128)"),
         (txn, &large, 413, "Request body too large, max size: 524288 bytes"),
         ("GET /v1/txn", "", 405, "method GET not allowed"),
-        ("GET /v1/event/list", "", 501, "events are not supported yet"),
-        ("POST /v1/query", "{}", 501, "prepared queries are not supported yet"),
-        ("GET /v1/query/a/execute", "", 501, "prepared queries are not supported yet"),
-        ("GET /v1/connect/ca/roots", "", 501, "Connect is not supported yet"),
+        ("GET /v1/snapshot", "", 501, "snapshots are not supported yet"),
+        ("GET /v1/peerings", "", 501, "peering is not supported yet"),
         ("GET /v1/nothing", "", 404, "not found"),
         ("GET /v1/sessions", "", 404, "not found"),
         ("GET /v2/kv/a", "", 404, "not found"),
@@ -268,10 +266,10 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
 #[tokio::test]
 async fn endpoints_that_are_not_here_yet_answer_with_the_usual_headers() {
     let api = Api::start().await;
-    let answer = api.call("PUT /v1/event/fire/x", "").await;
+    let answer = api.call("PUT /v1/snapshot", "").await;
     assert_eq!(
         (answer.status, answer.body.as_str()),
-        (501, "events are not supported yet (/v1/event/fire/x)")
+        (501, "snapshots are not supported yet (/v1/snapshot)")
     );
     assert!(answer.index() > 0);
     assert_eq!(answer.header("x-consul-knownleader"), "true");

@@ -1,6 +1,7 @@
 //! Reads a filter expression. Bounded in length and nesting, so that no text costs more than its size.
 
-use super::{Expr, Test};
+use super::{Expr, Pattern, Test};
+use crate::consul::pattern;
 
 /// Longest expression, in bytes.
 const EXPRESSION_BYTES_MAX: usize = 4096;
@@ -211,10 +212,11 @@ impl Parser {
             return Ok(negate(negated, Expr::Match { selector, test }));
         }
         if self.keyword("matches") {
-            return self.wrong("`matches` is not supported");
+            let test = self.pattern()?;
+            return Ok(negate(negated, Expr::Match { selector, test }));
         }
         if negated {
-            return self.wrong("expected `in` or `contains`");
+            return self.wrong("expected `in`, `contains` or `matches`");
         }
         let (negated, test) = if self.keyword("is") {
             let negated = self.keyword("not");
@@ -235,6 +237,14 @@ impl Parser {
     fn equals(&mut self) -> Result<Test, Wrong> {
         self.next += 1;
         Ok(Test::Equals(self.value()?))
+    }
+
+    fn pattern(&mut self) -> Result<Test, Wrong> {
+        let at = self.at();
+        match pattern::compile(&self.value()?) {
+            Ok(regex) => Ok(Test::Matches(Pattern(regex))),
+            Err(what) => Err(Wrong::Here { at, what }),
+        }
     }
 
     fn value(&mut self) -> Result<String, Wrong> {

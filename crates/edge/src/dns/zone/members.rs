@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use domain::base::iana::Rtype;
 use domain::rdata::{Cname, Srv};
@@ -30,9 +31,21 @@ impl Zone {
         rng: &mut R,
     ) -> Found {
         let chosen = self.chosen(service, tag, members)?;
+        Ok(self.records(asked, self.service_ttl(service), &chosen, Order::ByChance, rng))
+    }
+
+    /// The records of these instances.
+    pub(super) fn records<G: Registry, R: Rng + ?Sized>(
+        &self,
+        asked: &Asked<'_, G>,
+        ttl: Duration,
+        members: &[&ServiceMember],
+        order: Order,
+        rng: &mut R,
+    ) -> Records {
         match asked.rtype {
-            Rtype::SRV => Ok(self.srv(asked, service, &chosen, rng)),
-            _ => Ok(self.addresses(asked, service, &chosen, rng)),
+            Rtype::SRV => self.srv(asked, ttl, members, order, rng),
+            _ => self.addresses(asked, ttl, members, order, rng),
         }
     }
 
@@ -68,39 +81,39 @@ impl Zone {
     fn addresses<G: Registry, R: Rng + ?Sized>(
         &self,
         asked: &Asked<'_, G>,
-        service: &str,
+        ttl: Duration,
         members: &[&ServiceMember],
+        order: Order,
         rng: &mut R,
     ) -> Records {
-        let ttl = self.service_ttl(service);
-        let mut ips: BTreeMap<IpAddr, u32> = BTreeMap::new();
+        let mut ips = Shares::default();
         for member in members {
             for ip in ips_of(member) {
-                let weight = ips.entry(ip).or_default();
-                *weight = weight.saturating_add(weight_of(member));
+                ips.add(ip, weight_of(member));
             }
         }
-        if ips.is_empty() {
-            return self.alias(asked, ttl, members, rng);
+        if ips.0.is_empty() {
+            return self.alias(asked, ttl, members, order, rng);
         }
-        let wanted = ips.into_iter().filter(|(ip, _)| wants(asked.rtype, ip));
-        let wanted = wanted.map(|(item, weight)| Weighted { item, weight }).collect();
-        let order = shuffle(wanted, rng).into_iter();
+        ips.0.retain(|ip, _| wants(asked.rtype, ip));
+        let order = ips.arranged(order, rng).into_iter();
         Records { answers: order.map(|ip| address(asked.name, ttl, ip.item)).collect(), ..Records::default() }
     }
 
     fn alias<G: Registry, R: Rng + ?Sized>(
         &self,
         asked: &Asked<'_, G>,
-        ttl: std::time::Duration,
+        ttl: Duration,
         members: &[&ServiceMember],
+        order: Order,
         rng: &mut R,
     ) -> Records {
         let named = |member: &&ServiceMember| {
             Some(Weighted { item: host(member.address())?, weight: weight_of(member) })
         };
-        let order = shuffle(members.iter().filter_map(named).collect(), rng);
-        let Some(first) = order.into_iter().next() else { return Records::default() };
+        let hosts = members.iter().filter_map(named).collect();
+        let hosts = if order == Order::AsGiven { hosts } else { shuffle(hosts, rng) };
+        let Some(first) = hosts.into_iter().next() else { return Records::default() };
         let answers = vec![record(asked.name, ttl, Cname::new(first.item.clone()))];
         Records { answers, alias: Some(first.item), ..Records::default() }
     }
@@ -109,22 +122,20 @@ impl Zone {
     fn srv<G: Registry, R: Rng + ?Sized>(
         &self,
         asked: &Asked<'_, G>,
-        service: &str,
+        ttl: Duration,
         members: &[&ServiceMember],
+        order: Order,
         rng: &mut R,
     ) -> Records {
-        let ttl = self.service_ttl(service);
-        let mut targets: BTreeMap<(Target<'_>, u16), u32> = BTreeMap::new();
+        let mut targets = Shares::default();
         for member in members {
             let Some(target) = self.target(member, asked.domain) else { continue };
-            let weight = targets.entry((target, member.instance.value().port)).or_default();
-            *weight = weight.saturating_add(weight_of(member));
+            targets.add((target, member.instance.value().port), weight_of(member));
         }
-        let weighted = targets.into_iter().map(|(item, weight)| Weighted { item, weight }).collect();
         let mut records = Records::default();
         // More would not fit; and names are what costs here.
         for Weighted { item: (target, port), weight } in
-            shuffle(weighted, rng).into_iter().take(SRV_RECORDS_MAX)
+            targets.arranged(order, rng).into_iter().take(SRV_RECORDS_MAX)
         {
             let Some((name, ips)) = self.target_name(&target, asked.domain) else { continue };
             let share = u16::try_from(weight).unwrap_or(u16::MAX);
@@ -161,6 +172,42 @@ impl Zone {
             Target::Node { name, ips } => Some((self.node_name(name, domain)?, ips.clone())),
             Target::Host(name) => Some((host(name)?, Vec::new())),
         }
+    }
+}
+
+/// In which order instances are answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// By chance and weight.
+    ByChance,
+    /// As they are given.
+    AsGiven,
+}
+
+/// Things with their places among the instances, and their weights together.
+struct Shares<T>(BTreeMap<T, (usize, u32)>);
+
+impl<T> Default for Shares<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Ord> Shares<T> {
+    fn add(&mut self, item: T, more: u32) {
+        let place = self.0.len();
+        let (_, weight) = self.0.entry(item).or_insert((place, 0));
+        *weight = weight.saturating_add(more);
+    }
+
+    fn arranged<R: Rng + ?Sized>(self, order: Order, rng: &mut R) -> Vec<Weighted<T>> {
+        let mut items: Vec<(usize, Weighted<T>)> =
+            self.0.into_iter().map(|(item, (place, weight))| (place, Weighted { item, weight })).collect();
+        if order == Order::AsGiven {
+            items.sort_by_key(|(place, _)| *place);
+            return items.into_iter().map(|(_, item)| item).collect();
+        }
+        shuffle(items.into_iter().map(|(_, item)| item).collect(), rng)
     }
 }
 

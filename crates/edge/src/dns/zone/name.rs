@@ -1,7 +1,8 @@
 //! What a name below the domain stands for.
 //!
 //! ```text
-//! [TAG.]SERVICE.service[.PLACE]      _SERVICE._TAG[.service][.PLACE]      NODE.node[.PLACE]      HEX.addr[.PLACE]
+//! [TAG.]SERVICE.service[.PLACE]      _SERVICE._TAG[.service][.PLACE]
+//! NODE.node[.PLACE]      HEX.addr[.PLACE]      NAME.query[.PLACE]
 //! PLACE:  DC  |  NAMESPACE.DC  |  [NAMESPACE.ns.][default.ap.][DC.dc]
 //! ```
 //!
@@ -41,6 +42,8 @@ pub(super) enum Subject<'a> {
     Node(String),
     /// An address.
     Address(IpAddr),
+    /// A prepared query.
+    Query(String),
     /// A name that only others lie below.
     Branch {
         /// The namespace they belong to.
@@ -82,16 +85,16 @@ pub(super) fn subject<'a>(labels: &'a [String], datacenter: &str) -> Subject<'a>
     }
     match kind {
         "service" => service(before, &place),
-        // Nodes and addresses belong to the cluster.
+        // Nodes, addresses and queries belong to the cluster.
         _ if place.namespace.is_some_and(|namespace| namespace != DEFAULT_NAMESPACE) => {
-            Subject::Nothing("nodes and addresses are in no namespace")
+            Subject::Nothing("nodes, addresses and queries are in no namespace")
         }
         "node" => Subject::Node(before.join(".")),
         "addr" => match before {
             [label] => unhex(label).map_or(Subject::Nothing("no address in hexadecimal"), Subject::Address),
             _ => Subject::Nothing("an address is one label"),
         },
-        "query" => Subject::Nothing("there are no prepared queries"),
+        "query" => Subject::Query(before.join(".")),
         _ => Subject::Nothing("there is no service mesh by name; ask for the service"),
     }
 }
@@ -220,6 +223,9 @@ mod tests {
 
     #[test]
     fn nodes_addresses_and_the_server() {
+        check("best.query", &Subject::Query("best".into()));
+        check("a.best.query.dc1", &Subject::Query("a.best".into()));
+        check("query", &Subject::Branch { namespace: "default" });
         check("", &Subject::Apex);
         check("ns", &Subject::Nameserver);
         check("a.node", &Subject::Node("a".into()));
@@ -251,7 +257,8 @@ mod tests {
             "a.node.team.ns",
             "7f00.addr",
             "x.7f000001.addr",
-            "best.query",
+            "best.query.team.ns",
+            "best.query.dc2",
             "web.connect",
             "web.ingress",
             "web.virtual",

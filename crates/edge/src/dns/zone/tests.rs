@@ -222,7 +222,7 @@ fn what_there_is_not() {
         ("web.service.team.ns.consul", "there is no service web"),
         ("nope.node.consul", "there is no node nope"),
         ("nope.consul", "no such datacenter"),
-        ("best.query.consul", "no prepared queries"),
+        ("best.query.consul", "no prepared query"),
         ("web.connect.consul", "ask for the service"),
         ("service.nobody.ns.consul", "there is no namespace nobody"),
         ("we\\000b.service.consul", "no name here"),
@@ -355,6 +355,45 @@ proptest! {
             };
             prop_assert_eq!(answer.rcode, Rcode::NOERROR, "{}", name);
             name = shorter;
+        }
+    }
+}
+
+#[test]
+fn prepared_queries() {
+    let addresses = |name: &str| [format!("{name} 10 A 10.0.0.1"), format!("{name} 10 A 10.0.1.1")];
+    for name in ["best.of.query.consul", "Best.Of.query.dc1.consul"] {
+        let [bare, web] = addresses(name);
+        check(name, Rtype::A, &["NOERROR aa", &bare, &web]);
+    }
+    check(
+        "best.of.query.consul",
+        Rtype::SRV,
+        &[
+            "NOERROR aa",
+            "best.of.query.consul 10 SRV 1 1 5432 a.node.dc1.consul",
+            "best.of.query.consul 10 SRV 1 1 8080 0a000101.addr.dc1.consul",
+            "additional 0a000101.addr.dc1.consul 10 A 10.0.1.1",
+            "additional a.node.dc1.consul 10 A 10.0.0.1",
+        ],
+    );
+    check_absent("of.query.consul", Rtype::A, "NOERROR", "only longer names have records");
+    check_absent("best.query.consul", Rtype::A, "NXDOMAIN", "there is no prepared query best");
+    check_absent("query.consul", Rtype::A, "NOERROR", "only longer names have records");
+}
+
+#[test]
+fn the_order_of_a_prepared_query_is_kept() {
+    let table = Table::sample();
+    for seed in 0..50 {
+        let name = Name::bytes_from_str("best.of.query.consul").unwrap();
+        for rtype in [Rtype::A, Rtype::SRV] {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let Outcome::Answer(answer) = zone(|_| {}).answer(&table, &name, rtype, &mut rng) else {
+                panic!()
+            };
+            let first = answer.answers[0].data().to_string();
+            assert!(first == "10.0.1.1" || first.starts_with("1 1 8080"), "{seed} {rtype}: {first}");
         }
     }
 }

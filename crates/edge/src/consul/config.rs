@@ -1,0 +1,132 @@
+//! `/v1/config`: config entries. They are read, judged, kept and shown; nothing is routed by them. What routes here is
+//! declared with Weir's own documents.
+
+mod judge;
+mod kinds;
+mod shape;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use weir_control::catalog::Topic;
+use weir_control::records::{Record, RecordEntry, TableRef, When};
+use weir_model::names;
+
+use self::kinds::Kind;
+use super::ConsulApi;
+use super::answer::{Answer, describe, json as answer_json, read};
+use super::decode::{self, Fields};
+use super::options::{check_datacenter, check_place, namespace};
+use super::refusal::Refusal;
+use crate::http::{Query, Request, Response};
+
+/// The only name that the defaults of all proxies have.
+const GLOBAL: &str = "global";
+
+fn table(namespace: &str, kind: &Kind) -> TableRef {
+    TableRef::new(namespace, format!("config-{}", kind.name))
+}
+
+/// `PUT config`, with `cas`: whether it was put.
+pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
+    check_place(&request.query, api.here().datacenter)?;
+    let map = decode::object(&request.body)?;
+    let fields = Fields::root(&map);
+    check_datacenter(&fields.text("Datacenter")?, api.here().datacenter)?;
+    let kind = kinds::named(&fields.text("Kind")?)?;
+    let name = entry_name(kind, &fields.text("Name")?)?;
+    let namespace = namespace(&request.query, Some(&fields.text("Namespace")?))?;
+    let content = shape::read(&map, kind.fields)?;
+    (kind.judge)(&name, &content)?;
+    let record = Record { name, content: Value::Object(content), ..Record::default() };
+    let when = cas(&request.query)?.map_or(When::Always, When::At);
+    let committed = api.control.put_record(&table(&namespace, kind), &record, when).await?;
+    answer_json(false, &committed.is_some())
+}
+
+fn entry_name(kind: &Kind, name: &str) -> Result<String, Refusal> {
+    if kind.name == kinds::PROXY_DEFAULTS {
+        return match name {
+            "" | GLOBAL => Ok(GLOBAL.to_owned()),
+            other => Err(Refusal::bad(format!("invalid name ({other:?}), only {GLOBAL:?} is supported"))),
+        };
+    }
+    if kind.name == kinds::SERVICE_INTENTIONS && name == "*" {
+        return Ok(name.to_owned());
+    }
+    match names::registered(name) {
+        _ if name.is_empty() => Err(Refusal::bad("Name is required")),
+        Ok(()) => Ok(name.to_owned()),
+        Err(bad) => Err(Refusal::bad(format!("Name: {bad}; expected {}", bad.expected))),
+    }
+}
+
+fn cas(query: &Query) -> Result<Option<u64>, Refusal> {
+    let number = |text: &str| {
+        text.parse().map_err(|_| {
+            Refusal::bad(format!("Invalid value for ?cas: {text:?}, expected a number, at least 0"))
+        })
+    };
+    query.get("cas").map(number).transpose()
+}
+
+/// `GET config/:kind` and `config/:kind/:name`.
+pub(super) async fn get(api: Arc<ConsulApi>, mut request: Request) -> Answer {
+    let options = api.options(&request)?;
+    let (kind, name) = target(&request)?;
+    let table = table(&options.namespace, kind);
+    let Some(name) = name else {
+        api.wait(&mut request, &options, &Topic::Table(table.clone())).await?;
+        let view = api.catalog().table_view(&table);
+        let entries = view.entries.iter().map(|entry| shown(kind, &options.namespace, entry)).collect();
+        return read(&options, view.index, &options.filter.apply::<Value>(entries)?);
+    };
+    let record = table.record(&*name);
+    api.wait(&mut request, &options, &Topic::Record(record.clone())).await?;
+    let view = api.catalog().record(&record);
+    let Some(entry) = view.entries else {
+        let message = format!("Config entry not found for {:?} / {name:?}", kind.name);
+        let mut response = Response::text(StatusCode::NOT_FOUND, message);
+        describe(&mut response.headers, &options, view.index);
+        return Ok(response);
+    };
+    read(&options, view.index, &shown(kind, &options.namespace, &entry))
+}
+
+/// `DELETE config/:kind/:name`, with `cas`: with it, whether it was deleted.
+pub(super) async fn delete(api: Arc<ConsulApi>, request: Request) -> Answer {
+    check_place(&request.query, api.here().datacenter)?;
+    let namespace = namespace(&request.query, None)?;
+    let (kind, name) = target(&request)?;
+    let Some(name) = name else {
+        return Err(Refusal::not_found("Must provide both a kind and name to delete"));
+    };
+    let at = cas(&request.query)?;
+    let done = api.control.delete_record(&table(&namespace, kind), &name, at).await?;
+    match at {
+        Some(_) => answer_json(false, &done.is_some_and(|done| done.changed)),
+        None => answer_json(false, &json!({})),
+    }
+}
+
+fn target(request: &Request) -> Result<(&'static Kind, Option<String>), Refusal> {
+    let (kind, name) = request.rest().split_once('/').unwrap_or((request.rest(), ""));
+    let name = Some(name).filter(|name| !name.is_empty());
+    Ok((kinds::named(kind)?, name.map(str::to_owned)))
+}
+
+fn shown(kind: &Kind, namespace: &str, entry: &RecordEntry) -> Value {
+    let mut map = Map::new();
+    map.insert("Kind".to_owned(), kind.name.into());
+    map.insert("Name".to_owned(), (*entry.value.name).into());
+    if namespace != weir_model::DEFAULT_NAMESPACE {
+        map.insert("Namespace".to_owned(), namespace.into());
+    }
+    if let Value::Object(content) = &entry.value.content {
+        map.extend(content.clone());
+    }
+    map.insert("CreateIndex".to_owned(), entry.create_revision.into());
+    map.insert("ModifyIndex".to_owned(), entry.modify_revision.into());
+    Value::Object(map)
+}

@@ -1,0 +1,214 @@
+//! Config entries: judged, kept, shown in one spelling, put and deleted on conditions.
+
+use serde_json::{Value, json};
+
+use crate::support::{Api, PATIENCE, get};
+
+#[tokio::test]
+async fn entries_of_every_kind_come_back_in_consuls_spelling() {
+    let api = Api::start().await;
+    let given = [
+        json!({"kind": "service-defaults", "name": "web", "protocol": "http", "upstream_config": {"overrides": [
+            {"name": "db", "connect_timeout_ms": 100, "passive_health_check": {"interval": "30s", "max_failures": 3}}]},
+            "Meta": {"owner": "me"}}),
+        json!({"Kind": "service-resolver", "Name": "web", "DefaultSubset": "v1", "ConnectTimeout": 15_000_000_000_u64,
+            "Subsets": {"v1": {"Filter": "Service.Meta.version == v1"}, "v2": {"OnlyPassing": true}},
+            "Failover": {"*": {"Datacenters": ["dc2"]}},
+            "LoadBalancer": {"Policy": "ring_hash", "HashPolicies": [{"Field": "header", "FieldValue": "x-user"}]}}),
+        json!({"Kind": "service-splitter", "Name": "web", "Splits": [
+            {"Weight": 99.5, "ServiceSubset": "v1"}, {"Weight": 0.5, "ServiceSubset": "v2"}]}),
+        json!({"Kind": "service-router", "Name": "web", "Routes": [{
+            "Match": {"HTTP": {"PathPrefix": "/api", "Header": [{"Name": "x", "Present": true}], "Methods": ["GET"]}},
+            "Destination": {"Service": "api", "NumRetries": 2, "RetryOnStatusCodes": [503], "RequestTimeout": "1m30s"}}]}),
+        json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"envoy_dogstatsd_url": "udp://127.0.0.1:9125"}}),
+        json!({"Kind": "service-intentions", "Name": "web", "Sources": [
+            {"Name": "db", "Action": "deny"},
+            {"Name": "*", "Permissions": [{"Action": "allow", "HTTP": {"PathExact": "/"}}]}]}),
+    ];
+    for entry in &given {
+        let answer = api.call("PUT /v1/config", &entry.to_string()).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "true"), "{entry}");
+        let kind = entry.get("Kind").unwrap_or(&entry["kind"]).as_str().unwrap();
+        let list = api.get(&format!("/v1/config/{kind}")).await;
+        let name = if kind == "proxy-defaults" { "global" } else { "web" };
+        let one = api.get(&format!("/v1/config/{kind}/{name}")).await;
+        assert_eq!(list.json(), json!([one.json()]));
+        assert_eq!(one.index(), one.json()["ModifyIndex"].as_u64().unwrap());
+        // What is shown can be put again, and changes nothing.
+        assert_eq!(api.call("PUT /v1/config", &one.body).await.body, "true");
+        assert_eq!(api.get(&format!("/v1/config/{kind}/{name}")).await.body, one.body);
+    }
+    let mut defaults = api.get("/v1/config/service-defaults/web").await.json();
+    defaults.as_object_mut().unwrap().retain(|key, _| !key.ends_with("Index"));
+    let expect = json!({"Kind": "service-defaults", "Name": "web", "Protocol": "http", "UpstreamConfig": {"Overrides": [
+        {"Name": "db", "ConnectTimeoutMs": 100, "PassiveHealthCheck": {"Interval": "30s", "MaxFailures": 3}}]},
+        "Meta": {"owner": "me"}});
+    assert_eq!(defaults, expect);
+    let resolver = api.get("/v1/config/service-resolver/web").await.json();
+    assert_eq!(resolver["ConnectTimeout"], "15s", "durations are shown as text");
+}
+
+#[tokio::test]
+async fn entries_are_put_and_deleted_on_conditions() {
+    let api = Api::start().await;
+    let put = async |protocol: &str, query: &str| {
+        let body = json!({"Kind": "service-defaults", "Name": "web", "Protocol": protocol}).to_string();
+        api.call(&format!("PUT /v1/config{query}"), &body).await.body
+    };
+    let path = "/v1/config/service-defaults/web";
+    assert_eq!(put("http", "?cas=7").await, "false");
+    assert_eq!(put("http", "?cas=0").await, "true");
+    assert_eq!(put("grpc", "?cas=0").await, "false");
+    let index = api.get(path).await.index();
+    assert_eq!(put("grpc", &format!("?cas={index}")).await, "true");
+    assert_eq!(api.call(&format!("DELETE {path}?cas={index}"), "").await.body, "false");
+    let index = api.get(path).await.index();
+    let (address, target) = (api.address, format!("{path}?index={index}&wait=60s"));
+    let watch = tokio::spawn(async move { get(address, &target).await });
+    api.until_waiting(1).await;
+    let other = json!({"Kind": "service-defaults", "Name": "db", "Protocol": "tcp"});
+    api.ok("PUT /v1/config", &other.to_string()).await;
+    assert!(!watch.is_finished(), "another entry wakes nobody");
+    assert_eq!(api.call(&format!("DELETE {path}?cas={index}"), "").await.body, "true");
+    let woken = tokio::time::timeout(PATIENCE, watch).await.expect("woken").unwrap();
+    assert_eq!(
+        (woken.status, &*woken.body),
+        (404, "Config entry not found for \"service-defaults\" / \"web\"")
+    );
+    assert!(woken.index() > index);
+    assert_eq!(api.call(&format!("DELETE {path}"), "").await.body, "{}");
+    let names = api.get("/v1/config/service-defaults?filter=Protocol+==+tcp").await.json();
+    assert_eq!(names[0]["Name"], "db");
+    api.ok("PUT /v1/config?ns=team", &other.to_string()).await;
+    assert_eq!(api.get("/v1/config/service-defaults/db?ns=team").await.json()["Namespace"], "team");
+    assert_eq!(api.get("/v1/config/service-defaults").await.json().as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn bad_entries_are_refused_with_the_place() {
+    let api = Api::start().await;
+    let with = |kind: &str, fields: Value| {
+        let mut entry = json!({"Kind": kind, "Name": "web"});
+        entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        entry
+    };
+    let routes = |route: Value| with("service-router", json!({"Routes": [route]}));
+    let http = |http: Value| routes(json!({"Match": {"HTTP": http}}));
+    let splits = |splits: Value| with("service-splitter", json!({"Splits": splits}));
+    let resolver = |fields: Value| with("service-resolver", fields);
+    let sources = |sources: Value| with("service-intentions", json!({"Sources": sources}));
+    for (entry, status, message) in [
+        (json!({}), 400, "invalid config entry kind: \"\", expected one of service-defaults"),
+        (json!({"Kind": "none", "Name": "a"}), 400, "invalid config entry kind: \"none\""),
+        (json!({"Kind": "mesh"}), 501, "config entries of kind mesh are not supported"),
+        (json!({"Kind": "service-defaults"}), 400, "Name is required"),
+        (json!({"Kind": "service-defaults", "Name": "a/b"}), 400, "Name: "),
+        (json!({"Kind": "proxy-defaults", "Name": "mine"}), 400, "only \"global\" is supported"),
+        (
+            with("service-defaults", json!({"Protokol": "http"})),
+            400,
+            "invalid config key \"Protokol\", did you mean \"Protocol\"?",
+        ),
+        (with("service-defaults", json!({"Protocol": 1})), 400, "Protocol: expected a string, got a number"),
+        (
+            with("service-defaults", json!({"Protocol": "smtp"})),
+            400,
+            "Protocol: invalid value \"smtp\", expected one of tcp",
+        ),
+        (
+            with("service-defaults", json!({"Expose": {"Paths": [{"Port": 1}]}})),
+            400,
+            "Expose.Paths[0].Port: invalid config key",
+        ),
+        (with("service-defaults", json!({"Partition": "p"})), 400, "only the default partition"),
+        (resolver(json!({"DefaultSubset": "v1"})), 400, "DefaultSubset: \"v1\" is none of the Subsets"),
+        (resolver(json!({"Subsets": {"v1": {"Filter": "a ="}}})), 400, "Subsets[\"v1\"].Filter: at byte 2"),
+        (resolver(json!({"Subsets": {"V1": {}}})), 400, "Subsets[\"V1\"]: expected lower-case"),
+        (resolver(json!({"Redirect": {}})), 400, "Redirect: is empty"),
+        (
+            resolver(json!({"Redirect": {"Service": "db"}, "Subsets": {"a": {}}})),
+            400,
+            "Redirect: cannot be beside Subsets",
+        ),
+        (
+            resolver(json!({"Failover": {"v1": {"Service": "db"}}})),
+            400,
+            "Failover[\"v1\"]: is for none of the Subsets",
+        ),
+        (resolver(json!({"Failover": {"*": {}}})), 400, "Failover[\"*\"]: expected Service"),
+        (resolver(json!({"LoadBalancer": {"Policy": "best"}})), 400, "LoadBalancer.Policy: invalid value"),
+        (
+            resolver(json!({"LoadBalancer": {"Policy": "random", "HashPolicies": [{"SourceIP": true}]}})),
+            400,
+            "need Policy ring_hash or maglev",
+        ),
+        (resolver(json!({"ConnectTimeout": "soon"})), 400, "ConnectTimeout: "),
+        (splits(json!([])), 400, "no splits configured"),
+        (splits(json!([{"Weight": 99}])), 400, "the sum of all split weights must be 100, not 99"),
+        (splits(json!([{"Weight": 101}])), 400, "Splits[0].Weight: expected 0, or a number from 0.01 to 100"),
+        (
+            splits(json!([{"Weight": 50}, {"Weight": 50, "Service": "web"}])),
+            400,
+            "Splits[1]: the same Service",
+        ),
+        (splits(json!([{"Weight": "all"}])), 400, "Splits[0].Weight: expected a number"),
+        (
+            http(json!({"PathExact": "/a", "PathPrefix": "/b"})),
+            400,
+            "Routes[0].Match.HTTP: should only contain at most one of PathExact",
+        ),
+        (http(json!({"PathPrefix": "b"})), 400, "Routes[0].Match.HTTP.PathPrefix: doesn't start with '/'"),
+        (http(json!({"PathRegex": "("})), 400, "Routes[0].Match.HTTP.PathRegex: unclosed group"),
+        (http(json!({"Header": [{"Exact": "a"}]})), 400, "Match.HTTP.Header[0]: missing required Name field"),
+        (
+            http(json!({"Header": [{"Name": "a", "Exact": "a", "Regex": "b"}]})),
+            400,
+            "Header[0]: should only contain one of",
+        ),
+        (http(json!({"Methods": ["GE T"]})), 400, "Match.HTTP.Methods: \"GE T\" is no method"),
+        (
+            routes(json!({"Destination": {"PrefixRewrite": "/"}})),
+            400,
+            "Destination.PrefixRewrite: needs Match.HTTP.PathPrefix",
+        ),
+        (
+            routes(json!({"Destination": {"RetryOnStatusCodes": [7]}})),
+            400,
+            "RetryOnStatusCodes: 7 is no status",
+        ),
+        (sources(json!([{"Action": "allow"}])), 400, "Sources[0].Name: is required"),
+        (sources(json!([{"Name": "a"}])), 400, "Sources[0]: must set either Action or Permissions"),
+        (sources(json!([{"Name": "a", "Action": "maybe"}])), 400, "Sources[0].Action: invalid value"),
+        (
+            sources(json!([{"Name": "a", "Action": "deny"}, {"Name": "a", "Action": "deny"}])),
+            400,
+            "is there more than once",
+        ),
+    ] {
+        let answer = api.call("PUT /v1/config", &entry.to_string()).await;
+        assert_eq!(answer.status, status, "{entry}: {}", answer.body);
+        assert!(answer.body.contains(message), "{entry}: {}", answer.body);
+    }
+    let large = with("service-defaults", json!({"Meta": {"a": "x".repeat(70_000)}}));
+    assert_eq!(api.call("PUT /v1/config", &large.to_string()).await.status, 400);
+    for (line, status, message) in [
+        ("GET /v1/config/none", 400, "invalid config entry kind"),
+        (
+            "GET /v1/config/service-defaults/none",
+            404,
+            "Config entry not found for \"service-defaults\" / \"none\"",
+        ),
+        ("DELETE /v1/config/service-defaults", 404, "Must provide both a kind and name to delete"),
+        ("PUT /v1/config?cas=x", 400, "Request decode failed"),
+        ("GET /v1/config", 405, "method GET not allowed"),
+    ] {
+        let answer = api.call(line, "").await;
+        assert_eq!(answer.status, status, "{line}: {}", answer.body);
+        assert!(answer.body.contains(message), "{line}: {}", answer.body);
+    }
+    for kind in
+        ["service-defaults", "service-resolver", "service-splitter", "service-router", "service-intentions"]
+    {
+        assert_eq!(api.get(&format!("/v1/config/{kind}")).await.json(), json!([]), "nothing is left behind");
+    }
+}
