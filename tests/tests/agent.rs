@@ -321,11 +321,20 @@ fn checks_may_be_programs_where_that_is_allowed() {
     wait_for_status(cluster.http, "local", "service:web", "passing", SOON);
     assert_eq!(local.put("/v1/agent/check/register", &definition).status, 400);
     local.register(&json!({"Name": "by-request"}));
+    std::fs::write(&file, json!({"services": [{"name": "web", "port": 2}, {"name": "more"}]}).to_string())
+        .unwrap();
+    local.process.signal(1);
+    wait_for_instances(cluster.http, "more", &["local/more"]);
+    std::fs::write(&file, "{").unwrap();
+    let answer = local.put("/v1/agent/reload", &Value::Null);
+    assert!(answer.status == 500 && answer.text().contains("web.json"), "{}", answer.text());
+    wait_for_instances(cluster.http, "web", &["local/web"]);
     local.process.terminate();
     std::fs::write(&file, json!({"service": {"name": "other"}}).to_string()).unwrap();
     local.restart();
     wait_for_instances(cluster.http, "other", &["local/other"]);
     wait_for_instances(cluster.http, "web", &[]);
+    wait_for_instances(cluster.http, "more", &[]);
     wait_for_instances(cluster.http, "by-request", &["local/by-request"]);
     assert!(local.data.path().join("node-id").exists());
 }
@@ -421,6 +430,11 @@ fn who_starts_consul_gets_weir() {
     assert_eq!(run(&["services", "deregister", "-id=web"]), "Deregistered service: web\n");
     assert!(run(&["catalog", "nodes"]).contains("n1"));
     assert!(run(&["info"]).contains("server = true"));
+
+    let text = text.to_string().replace("defined", "redefined");
+    std::fs::write(&config, text).unwrap();
+    assert_eq!(run(&["reload"]), "Configuration reload triggered\n");
+    assert_eq!(run(&["catalog", "services"]), "consul\nredefined\n");
 
     // Without -dev and -server it is an agent of those it joins.
     let mut command = Command::new(dir.path().join("consul"));

@@ -11,7 +11,7 @@ use crate::cli::agent::AgentArgs;
 use crate::cli::dns::DnsListen;
 use crate::cli::roles::LogArgs;
 use crate::config::{DEFAULT_DATACENTER, DEFAULT_DNS, DEFAULT_HTTP};
-use crate::definitions::{Definitions, Scripts};
+use crate::definitions::{Scripts, Source};
 use crate::exit::{Exit, Failure};
 use crate::host_name;
 
@@ -40,7 +40,7 @@ pub(crate) struct AgentConfig {
     /// Free data of the node.
     pub node_meta: BTreeMap<String, String>,
     /// Services and checks of files.
-    pub definitions: Definitions,
+    pub definitions: Source,
     /// Which checks may be programs.
     pub scripts: Scripts,
     /// Whether SIGTERM deregisters the node.
@@ -59,14 +59,10 @@ impl AgentConfig {
     /// What the command line says.
     ///
     /// # Errors
-    /// When a file of definitions cannot be read.
+    /// When a default cannot be read, which would be a mistake in this program.
     pub(crate) fn of(args: AgentArgs) -> Result<Self, Failure> {
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
-        let mut definitions = Definitions::default();
-        for path in &args.files {
-            definitions.read(path)?;
-        }
         Ok(Self {
             servers: args.servers,
             server_dns: args.server_dns,
@@ -77,7 +73,7 @@ impl AgentConfig {
             node_name: args.node_name.unwrap_or_else(host_name),
             address: args.address,
             node_meta: args.node_meta.into_iter().collect(),
-            definitions,
+            definitions: Source::files(args.files),
             scripts: if args.enable_script_checks {
                 Scripts::On
             } else if args.enable_local_script_checks {

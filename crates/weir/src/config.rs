@@ -18,7 +18,7 @@ use weir_store::EtcdAddress;
 use crate::cli::ListenAddress;
 use crate::cli::dns::{DnsArgs, DnsListen, Parsed, Recursor, Ttl};
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
-use crate::definitions::{Definitions, Scripts};
+use crate::definitions::{Scripts, Source};
 use crate::exit::{Exit, Failure};
 use crate::output::yaml;
 use crate::{host_name, sources};
@@ -75,11 +75,11 @@ pub(crate) struct AsConsul {
     /// The address of the server's own node, if it is not the one it listens on.
     pub address: Option<IpAddr>,
     /// Services and checks of the own node that files define.
-    pub definitions: Definitions,
+    pub definitions: Source,
     /// Which checks may be programs.
     pub scripts: Scripts,
-    /// Whether `PUT /v1/agent/leave` ends the server.
-    pub may_leave: bool,
+    /// Whether it obeys `PUT /v1/agent/leave`, which ends it, and `PUT /v1/agent/reload`.
+    pub obeys: bool,
 }
 
 impl ServerConfig {

@@ -36,6 +36,7 @@ Commands:
   catalog services|nodes|datacenters
   services register|deregister
   info                  what the agent says of itself
+  reload                have the agent read the services and checks of its files anew
   leave                 end the agent; a host's agent deregisters its node
   version               the version
 
@@ -53,6 +54,7 @@ pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
         "members" => queries::members(rest),
         "info" => queries::info(rest),
         "leave" => queries::leave(rest),
+        "reload" => queries::reload(rest),
         "catalog" => queries::catalog(rest),
         "kv" => kv::run(rest),
         "services" => services::run(rest),
@@ -64,7 +66,7 @@ pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
         "help" | "h" => Ok(help()),
         _ => Err(unknown(
             command,
-            &["agent", "members", "info", "leave", "catalog", "kv", "services", "version"],
+            &["agent", "members", "info", "leave", "reload", "catalog", "kv", "services", "version"],
         )),
     }
 }

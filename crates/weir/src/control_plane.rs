@@ -27,7 +27,7 @@ use weir_store::{Embedded, Etcd, EtcdAddress, EtcdOptions, Memory, Options, Stor
 
 use crate::cli::dns::DnsListen;
 use crate::config::{AsConsul, ServerConfig};
-use crate::definitions::{Scripts, define};
+use crate::definitions::{Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::{loopback, sources};
 
@@ -49,6 +49,7 @@ pub(crate) struct ControlPlane {
     pub dns: Option<SocketAddr>,
     /// The domain.
     pub control: Arc<Control>,
+    definer: Arc<Definer>,
     left: Arc<Notify>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -97,9 +98,12 @@ impl ControlPlane {
         if !documents.is_empty() {
             apply_at_start(&control, &documents).await?;
         }
-        let AsConsul { definitions, scripts, may_leave, .. } = &config.as_consul;
+        let AsConsul { definitions, scripts, obeys, .. } = &config.as_consul;
         let consul = ConsulApi::new(Arc::clone(&control), *scripts == Scripts::On);
-        define(definitions, *scripts, config.data_dir.as_deref(), &control, &consul).await?;
+        let data_dir = config.data_dir.clone();
+        let shared = (Arc::clone(&control), Arc::clone(&consul));
+        let definer = Arc::new(Definer::new(definitions.clone(), *scripts, data_dir, shared.0, shared.1));
+        definer.define().await?;
         let mut prober = Prober::new(Arc::clone(&control));
         if *scripts != Scripts::Off {
             prober = prober.with_scripts();
@@ -110,14 +114,16 @@ impl ControlPlane {
             grpc: listener.address(),
             dns: dns.as_ref().map(DnsServer::address),
             control,
+            definer,
             left: Arc::new(Notify::new()),
             stop,
             tasks: JoinSet::new(),
         };
         let mut router = Router::new();
         consul.mount(&mut router);
-        if *may_leave {
+        if *obeys {
             plane.mount_leave(&mut router);
+            plane.definer.mount(&mut router);
         }
         plane.serve(server, router, listener, dns, &stopped, &config.node_name);
         plane.tasks.spawn(prober.run(told(stopped)));
@@ -154,6 +160,11 @@ impl ControlPlane {
             async { Response::empty(StatusCode::OK) }
         };
         router.add("/v1/agent/leave", Route::new().on(Method::PUT, leave));
+    }
+
+    /// What registers what files define.
+    pub(crate) fn definer(&self) -> Arc<Definer> {
+        Arc::clone(&self.definer)
     }
 
     /// Returns when somebody asks the server to leave, where that is allowed.

@@ -1,14 +1,16 @@
 //! Services and checks that files define, in Consul's form: read here, judged by Consul's API when they are registered.
 
-mod remembered;
+mod definer;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::exit::{Exit, Failure};
 
-pub(crate) use remembered::define;
+pub(crate) use definer::Definer;
 
 /// The largest file of definitions, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -32,6 +34,40 @@ pub(crate) struct Definitions {
     pub services: Vec<(String, Map<String, Value>)>,
     /// Checks.
     pub checks: Vec<(String, Map<String, Value>)>,
+}
+
+/// Where definitions come from, each time they are read.
+#[derive(Clone, Default)]
+pub(crate) struct Source(Option<Arc<dyn Fn() -> Result<Definitions, Failure> + Send + Sync>>);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Source {
+    /// What this reads.
+    pub(crate) fn new(read: impl Fn() -> Result<Definitions, Failure> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(read)))
+    }
+
+    /// Files, or directories of such files.
+    pub(crate) fn files(paths: Vec<PathBuf>) -> Self {
+        Self::new(move || {
+            let mut definitions = Definitions::default();
+            paths.iter().try_for_each(|path| definitions.read(path))?;
+            Ok(definitions)
+        })
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is not what it should be.
+    pub(crate) fn read(&self) -> Result<Definitions, Failure> {
+        self.0.as_ref().map_or_else(|| Ok(Definitions::default()), |read| read())
+    }
 }
 
 impl Definitions {

@@ -23,13 +23,14 @@ use weir_model::registry::Node;
 use crate::agent_config::AgentConfig;
 use crate::cli::dns::DnsListen;
 use crate::control_plane::{cannot_bind, cannot_serve_dns, open_store, told};
-use crate::definitions::{Scripts, define};
+use crate::definitions::{Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::loopback;
 
 /// A running agent.
 pub(crate) struct HostAgent {
     anti_entropy: Arc<AntiEntropy>,
+    definer: Arc<Definer>,
     left: Arc<Notify>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -53,20 +54,23 @@ impl HostAgent {
         let id = identity::load(config.data_dir.as_deref())?;
         let control = open_registry(config, &id).await?;
         let api = ConsulApi::of_agent(Arc::clone(&control), config.scripts == Scripts::On);
-        let data_dir = config.data_dir.as_deref();
-        define(&config.definitions, config.scripts, data_dir, &control, &api).await?;
-        let mut agent = Self::assemble(config, &control, id);
+        let (data_dir, source) = (config.data_dir.clone(), config.definitions.clone());
+        let shared = (Arc::clone(&control), Arc::clone(&api));
+        let definer = Definer::new(source, config.scripts, data_dir, shared.0, shared.1);
+        definer.define().await?;
+        let mut agent = Self::assemble(config, &control, definer, id);
         agent.serve(config, server, dns, &control, &api);
         Ok(agent)
     }
 
-    fn assemble(config: &AgentConfig, control: &Arc<Control>, id: String) -> Self {
+    fn assemble(config: &AgentConfig, control: &Arc<Control>, definer: Definer, id: String) -> Self {
         let first = rand::random_range(0..config.servers.len().max(1));
         let servers = Arc::new(Servers::new(config.servers.clone(), first));
         let status = Arc::new(Status::default());
         let anti_entropy = Arc::new(AntiEntropy::new(Arc::clone(control), servers, status, id));
         Self {
             anti_entropy,
+            definer: Arc::new(definer),
             left: Arc::new(Notify::new()),
             stop: watch::Sender::new(false),
             tasks: JoinSet::new(),
@@ -89,6 +93,7 @@ impl HostAgent {
         forward.mount(&mut router, api.members());
         mount_operate(&mut router, control, servers, status);
         self.mount_leave(&mut router);
+        self.definer.mount(&mut router);
         let shown_dns = dns.as_ref().map_or_else(|| "off".to_owned(), |dns| dns.address().to_string());
         tracing::info!(
             http = %server.address(),
@@ -120,6 +125,11 @@ impl HostAgent {
             async { Response::empty(StatusCode::OK) }
         };
         router.add("/v1/agent/leave", Route::new().on(Method::PUT, leave));
+    }
+
+    /// What registers what files define.
+    pub(crate) fn definer(&self) -> Arc<Definer> {
+        Arc::clone(&self.definer)
     }
 
     /// Returns when somebody asks the agent to leave.

@@ -32,8 +32,14 @@ pub(crate) fn run_server(config: &ServerConfig) -> Result<Exit, Failure> {
     log::start(&config.log)?;
     raise_open_files(config.open_files);
     runtime()?.block_on(async {
-        tokio::spawn(outlive_hangups());
+        if !config.as_consul.obeys {
+            tokio::spawn(outlive_hangups());
+        }
         let plane = ControlPlane::start(config).await?;
+        if config.as_consul.obeys {
+            let definer = plane.definer();
+            tokio::spawn(async move { definer.define_at_hangups().await });
+        }
         if config.data_dir.is_none() && config.store.is_none() {
             tracing::warn!("everything is kept in memory and lost at the end; --data-dir DIR keeps it");
         }
@@ -56,8 +62,9 @@ pub(crate) fn run_agent(config: &AgentConfig) -> Result<Exit, Failure> {
     log::start(&config.log)?;
     raise_open_files(config.open_files);
     runtime()?.block_on(async {
-        tokio::spawn(outlive_hangups());
         let agent = HostAgent::start(config).await?;
+        let definer = agent.definer();
+        tokio::spawn(async move { definer.define_at_hangups().await });
         if config.data_dir.is_none() {
             tracing::warn!("registrations are kept in memory and lost at the end; --data-dir DIR keeps them");
         }

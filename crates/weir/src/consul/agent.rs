@@ -16,7 +16,7 @@ use crate::cli::dns::{DnsArgs, DnsListen, Parsed};
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
 use crate::commands::serve::{run_agent, run_server};
 use crate::config::{AsConsul, DEFAULT_DATACENTER, ServerConfig};
-use crate::definitions::{Scripts, files, read_object};
+use crate::definitions::{Scripts, Source, files, read_object};
 use crate::exit::{Exit, Failure};
 use crate::{host_name, output};
 
@@ -40,9 +40,9 @@ pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
         write_pid(path)?;
     }
     let exit = if is_dev || settings.server == Some(true) {
-        server_config(&settings).and_then(|config| run_server(&config))
+        server_config(&settings, args).and_then(|config| run_server(&config))
     } else {
-        agent_config(&settings).and_then(|config| run_agent(&config))
+        agent_config(&settings, args).and_then(|config| run_agent(&config))
     };
     if let Some(path) = &settings.pid_file {
         let _ = std::fs::remove_file(path);
@@ -87,8 +87,14 @@ fn read(args: &[String]) -> Result<(Settings, bool), Failure> {
     Ok((settings, said.is_on("dev")))
 }
 
+/// The services and checks that the same flags and files define, whenever they are read.
+fn source(args: &[String]) -> Source {
+    let args = args.to_vec();
+    Source::new(move || read(&args).map(|(settings, _)| settings.definitions))
+}
+
 /// What a server is started with.
-fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
+fn server_config(settings: &Settings, args: &[String]) -> Result<ServerConfig, Failure> {
     let http = http(settings)?;
     // Several servers on one host, as tests start them, name the port of HTTP and no other.
     let free_unless_usual = if http.0.port() == HTTP_PORT { GRPC_PORT } else { 0 };
@@ -110,9 +116,9 @@ fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
     })?;
     config.as_consul = AsConsul {
         address: settings.node_ip(),
-        definitions: settings.definitions.clone(),
+        definitions: source(args),
         scripts: scripts(settings),
-        may_leave: true,
+        obeys: true,
     };
     for ignored in &settings.retry_join {
         output::remark(&format!(
@@ -123,7 +129,7 @@ fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
 }
 
 /// What a host's agent is started with.
-fn agent_config(settings: &Settings) -> Result<AgentConfig, Failure> {
+fn agent_config(settings: &Settings, args: &[String]) -> Result<AgentConfig, Failure> {
     let servers = settings.retry_join.iter().map(|join| server(join)).collect::<Result<Vec<_>, _>>()?;
     if servers.is_empty() {
         output::remark(
@@ -140,7 +146,7 @@ fn agent_config(settings: &Settings) -> Result<AgentConfig, Failure> {
         node_name: settings.node_name.clone().unwrap_or_else(host_name),
         address: settings.node_ip(),
         node_meta: settings.node_meta.clone(),
-        definitions: settings.definitions.clone(),
+        definitions: source(args),
         scripts: scripts(settings),
         leave_on_terminate: settings.leave_on_terminate.unwrap_or(false),
         insecure: listens_openly(settings),
@@ -278,10 +284,10 @@ mod tests {
         assert!(is_dev);
         assert_eq!((settings.http_port, settings.dns_port), (Some(Port::At(4)), Some(Port::At(3))));
         assert_eq!(settings.retry_join, ["a", "b", "c"]);
-        let config = server_config(&settings).unwrap();
+        let config = server_config(&settings, &[]).unwrap();
         assert_eq!((config.http.to_string(), &*config.datacenter), ("127.0.0.1:4".to_owned(), "dc7"));
         assert_eq!((config.grpc.0.port(), &*config.node_name), (0, "n"));
-        let config = agent_config(&settings).unwrap();
+        let config = agent_config(&settings, &[]).unwrap();
         assert_eq!(config.servers[2].to_string(), "http://c:8500");
     }
 
@@ -311,8 +317,8 @@ mod tests {
             assert!(error.contains(says), "{args:?}: {error}");
         }
         let (settings, _) = said(&["-http-port", "-1"]).unwrap();
-        assert!(server_config(&settings).unwrap_err().message.contains("always asked over HTTP"));
+        assert!(server_config(&settings, &[]).unwrap_err().message.contains("always asked over HTTP"));
         let (settings, _) = said(&["-log-level", "loud"]).unwrap();
-        assert!(server_config(&settings).unwrap_err().message.contains("log_level"));
+        assert!(server_config(&settings, &[]).unwrap_err().message.contains("log_level"));
     }
 }

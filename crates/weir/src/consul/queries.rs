@@ -93,6 +93,14 @@ pub(super) fn leave(args: &[String]) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// `reload`.
+pub(super) fn reload(args: &[String]) -> Result<Exit, Failure> {
+    let (remote, _) = Remote::read(args, &[])?;
+    block_on(async { good(remote.ask(Method::PUT, "/v1/agent/reload", &[], Bytes::new()).await?) })?;
+    output::print("Configuration reload triggered\n");
+    Ok(Exit::Done)
+}
+
 /// `catalog`.
 pub(super) fn catalog(args: &[String]) -> Result<Exit, Failure> {
     let (command, rest) = below("catalog", args, &["services", "nodes", "datacenters"])?;
