@@ -272,6 +272,7 @@ async fn carry_out(control: Weak<Control>, action: Action) {
         Action::Expire(check) if !control.judges(check) => return,
         // The check may be an agent's, over which another watches; what it says is looked at with the deregistration.
         Action::Evict(..) if !control.may_judge() => return,
+        Action::Forget(check) if !control.judges(check) => return,
         // It may have been heard from since.
         Action::Expire(check) if !control.monitor.with(|machine, _| machine.is_silent(check)) => return,
         Action::Expire(check) => {
@@ -287,6 +288,10 @@ async fn carry_out(control: Weak<Control>, action: Action) {
         Action::Evict(instance, check) => {
             tracing::warn!(%instance, %check, "deregistered: its check was critical for too long");
             control.evict(instance, check).await.map(drop)
+        }
+        Action::Forget(check) => {
+            tracing::warn!(node = check.node, "deregistered: its agent was silent for too long");
+            control.forget_node(check).await.map(drop)
         }
     };
     match result {

@@ -22,6 +22,8 @@ pub enum Action {
     Restore(CheckRef, Health),
     /// An instance's check was critical for too long, or its agent silent, as this check says: deregister the instance.
     Evict(InstanceRef, CheckRef),
+    /// A node's agent was silent for too long, as this check says: deregister the node.
+    Forget(CheckRef),
 }
 
 #[derive(Debug)]
@@ -41,8 +43,8 @@ struct Tracked {
     /// What it was before it became critical because of its silence.
     lapsed: Option<Health>,
     critical_since: Option<Duration>,
-    /// Whether an agent carries it out, which then also deregisters; the servers do so only while it is silent.
-    by_agent: bool,
+    /// Whose it is to carry it out. An agent also deregisters; the servers do so only while it is silent.
+    runner: Runner,
     /// The silence of that agent.
     absence: Option<Absence>,
     /// When an eviction is tried again.
@@ -99,8 +101,8 @@ impl Machine {
         tracked.instance.clone_from(&check.instance);
         tracked.thresholds = definition.into();
         tracked.deregister_after = definition.deregister_after.map(|after| after.0);
-        tracked.by_agent = check.runner == Runner::Agent;
-        if tracked.by_agent && tracked.deregister_after.is_some() {
+        tracked.runner = check.runner;
+        if tracked.runner == Runner::Agent && tracked.deregister_after.is_some() {
             self.agents.add(&tracked.name);
             tracked.absence = self.agents.absence(&tracked.name.node).cloned();
         } else {
@@ -294,10 +296,13 @@ impl Machine {
             }
             if tracked.evict_at().is_some_and(|at| at <= now) {
                 tracked.evict_again_at = Some(now + HEALTH_RETRY);
-                if let Some(id) = &tracked.instance {
-                    let instance = InstanceRef::new(&*name.namespace, &*name.node, &**id);
-                    actions.push(Action::Evict(instance, tracked.evidence().clone()));
-                }
+                actions.push(match &tracked.instance {
+                    Some(id) => {
+                        let instance = InstanceRef::new(&*name.namespace, &*name.node, &**id);
+                        Action::Evict(instance, tracked.evidence().clone())
+                    }
+                    None => Action::Forget((*name).clone()),
+                });
             }
             if let Some(at) = tracked.next() {
                 tracked.queued_at = Some(at);
@@ -389,7 +394,7 @@ impl Tracked {
             silent: false,
             lapsed: None,
             critical_since: None,
-            by_agent: false,
+            runner: Runner::Server,
             absence: None,
             evict_again_at: None,
             output_at: None,
@@ -405,11 +410,13 @@ impl Tracked {
     fn evict_at(&self) -> Option<Duration> {
         let since = match &self.absence {
             Some(absence) => absence.since.min(self.critical_since.unwrap_or(absence.since)),
-            None if self.by_agent => return None,
+            None if self.runner == Runner::Agent => return None,
             None => self.critical_since?,
         };
         let at = since + self.deregister_after?;
-        self.instance.is_some().then(|| at.max(self.evict_again_at.unwrap_or_default()))
+        // Of a node's other checks nothing follows for the node.
+        let is_subject = self.instance.is_some() || self.runner == Runner::Presence;
+        is_subject.then(|| at.max(self.evict_again_at.unwrap_or_default()))
     }
 
     /// The check that is critical for so long: itself, or its agent's presence.

@@ -288,7 +288,7 @@ async fn what_an_agent_carried_out_goes_by_its_own_rule_when_the_agent_is_gone()
     let store = Arc::new(Memory::new());
     let control = start_on(store.clone()).await;
     let (soon, after) = (Duration::from_secs(1), Duration::from_secs(90));
-    let presence = Check { runner: Runner::Presence, ..ttl("here", None, TTL, None) };
+    let presence = Check { runner: Runner::Presence, ..ttl("here", None, TTL, Some(after * 10)) };
     control.register_check(presence).await.unwrap();
     for (id, after) in [("a", Some(after)), ("b", None)] {
         let run = Check { runner: Runner::Agent, ..ttl(id, Some(id), soon, after) };
@@ -319,4 +319,7 @@ async fn what_an_agent_carried_out_goes_by_its_own_rule_when_the_agent_is_gone()
     assert_eq!(registered(&control), both(Health::Critical));
     tokio::time::sleep(soon * 20).await;
     assert_eq!(registered(&control), [("b".to_owned(), Health::Critical)]);
+    tokio::time::sleep(after * 10).await;
+    assert_eq!(registered(&control), [], "its node is forgotten");
+    assert!(control.catalog().node(NODE).is_none());
 }

@@ -33,6 +33,8 @@ use crate::http::{Request, Response};
 
 /// How long an agent may be silent before its node is critical.
 const AGENT_TTL: Span = Span(Duration::from_secs(7));
+/// How long it may be silent before its node is deregistered: as long as Consul's servers wait.
+const AGENT_GONE_AFTER: Span = Span(Duration::from_secs(72 * 3600));
 /// Commits of one agent's changes that are under way at one time.
 const COMMITS_MAX: usize = 16;
 /// What comes behind the node's name in the path of a sign of life.
@@ -159,7 +161,7 @@ async fn register_node(control: &Control, node: &Node) -> Result<(), Error> {
             successes_before_passing: 0,
             failures_before_critical: 0,
             failures_before_warning: 0,
-            deregister_after: None,
+            deregister_after: Some(AGENT_GONE_AFTER),
         }),
         runner: Runner::Presence,
         ..Check::default()

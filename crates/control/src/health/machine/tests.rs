@@ -199,7 +199,7 @@ impl World {
                 match action {
                     Action::Expire(check) => self.set(index(&check), Health::Critical),
                     Action::Restore(check, health) => self.set(index(&check), health),
-                    Action::Evict(..) => panic!("nothing is to be deregistered"),
+                    Action::Evict(..) | Action::Forget(_) => panic!("nothing is to be deregistered"),
                 }
             }
         }
@@ -394,4 +394,24 @@ fn what_an_agent_carries_out_is_deregistered_by_its_own_rule_once_the_agent_is_s
     assert_eq!(machine.due(s(5060)).len(), 1, "one that came later counts from the silence as well");
     machine.forget_agent(&presence);
     assert_eq!(machine.due(s(9000)), [], "nothing is known of the agent any more");
+}
+
+#[test]
+fn a_node_is_forgotten_whose_agent_is_silent_for_too_long_and_for_no_other_check() {
+    let mut machine = Machine::new();
+    let of_node = |id: &str, runner| Check {
+        id: id.to_owned(),
+        instance: None,
+        runner,
+        ..check("n", Health::Critical, s(10), Some(s(60)))
+    };
+    let presence = of_node("here", Runner::Presence);
+    machine.track(&of_node("disk", Runner::Server), s(0));
+    machine.track(&of_node("load", Runner::Agent), s(0));
+    assert_eq!(machine.due(s(1000)), []);
+    machine.track(&presence, s(1000));
+    assert_eq!(machine.due(s(1059)), []);
+    assert_eq!(machine.due(s(1060)), [Action::Forget(CheckRef::of(&presence))]);
+    machine.track(&Check { health: Health::Passing, ..presence.clone() }, s(1060));
+    assert_eq!(machine.due(s(1065)), []);
 }
