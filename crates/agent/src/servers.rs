@@ -132,7 +132,7 @@ impl Servers {
                     return Err(Unanswered::Unknown { server: server.to_string(), reason });
                 }
                 Failure::Lost(reason) | Failure::NotSent(reason) => {
-                    reasons.push(format!("{server}: {reason}"))
+                    reasons.push(format!("{server}: {reason}"));
                 }
             }
         }
