@@ -423,6 +423,10 @@ fn who_starts_consul_gets_weir() {
     assert_eq!(run(&["kv", "get", "a/b"]), "value\n");
     assert_eq!(run(&["kv", "get", "-recurse"]), "a/b:value\n");
     assert_eq!(run(&["kv", "get", "-keys", "-separator=", "a"]), "a/b\n");
+    let exported = run(&["kv", "export"]);
+    assert_eq!(run(&["kv", "import", "-prefix=copy/", &exported]), "Imported: copy/a/b\n");
+    assert_eq!(run(&["kv", "export", "copy"]), exported.replace("a/b", "copy/a/b"));
+    assert_eq!(run(&["kv", "delete", "-recurse", "copy"]), "Success! Deleted keys with prefix: copy\n");
     assert_eq!(run(&["kv", "delete", "a/b"]), "Success! Deleted key: a/b\n");
     assert!(!consul(dir.path(), http, &["kv", "get", "a/b"]).status.success());
     assert_eq!(run(&["services", "register", "-name=web", "-port=80"]), "Registered service: web\n");

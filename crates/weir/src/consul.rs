@@ -32,7 +32,8 @@ Understands the command line of Consul. A file named `consul` in the PATH with t
 Commands:
   agent                 a server (-dev, -server) or a host's agent; with -config-file, -config-dir and Consul's flags
   members               who is in the cluster
-  kv get|put|delete     keys and values
+  kv get|put|delete|export|import
+                        keys and values
   catalog services|nodes|datacenters
   services register|deregister
   info                  what the agent says of itself

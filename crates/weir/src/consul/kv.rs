@@ -1,5 +1,7 @@
 //! `consul kv`.
 
+mod transfer;
+
 use std::io::Read as _;
 
 use base64::Engine as _;
@@ -17,12 +19,14 @@ use crate::output;
 /// What every key is below.
 const KV: &str = "/v1/kv/";
 
-/// Runs `kv get`, `kv put` or `kv delete`.
+/// Runs `kv get`, `put`, `delete`, `export` or `import`.
 pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
-    let (command, rest) = below("kv", args, &["get", "put", "delete"])?;
+    let (command, rest) = below("kv", args, &["get", "put", "delete", "export", "import"])?;
     match command {
         "get" => get(rest),
         "put" => put(rest),
+        "export" => transfer::export(rest),
+        "import" => transfer::import(rest),
         _ => delete(rest),
     }
 }
@@ -85,9 +89,7 @@ fn entry_text(entry: &Value, with_key: bool, base64: bool, detailed: bool) -> Re
     let value = if base64 {
         coded.to_owned()
     } else {
-        let bytes = base64::engine::general_purpose::STANDARD.decode(coded).map_err(|error| {
-            Failure::new(Exit::Failed, format!("the answer is not Consul's: {key}: {error}"))
-        })?;
+        let bytes = decoded(key, coded.as_bytes())?;
         String::from_utf8_lossy(&bytes).into_owned()
     };
     if detailed {
@@ -139,29 +141,32 @@ fn put(args: &[String]) -> Result<Exit, Failure> {
     Err(Failure::new(Exit::Failed, format!("Did not write to {key}: CAS or lock operation failed")))
 }
 
-/// The value: the second argument; a file's content for `@FILE`, standard input for `-`.
+/// The value: the second argument.
 fn value(said: &Said) -> Result<Vec<u8>, Failure> {
-    let failed = |what: &str, error: std::io::Error| {
-        Failure::new(Exit::Failed, format!("cannot read the value from {what}: {error}"))
+    let bytes = content("the value", said.rest.get(1).map_or("", String::as_str))?;
+    if said.is_on("base64") { decoded("the value", bytes.trim_ascii()) } else { Ok(bytes) }
+}
+
+/// What an argument stands for: a file's content for `@FILE`, standard input for `-`, else itself.
+fn content(what: &str, argument: &str) -> Result<Vec<u8>, Failure> {
+    let failed = |place: &str, error: std::io::Error| {
+        Failure::new(Exit::Failed, format!("cannot read {what} from {place}: {error}"))
     };
-    let bytes = match said.rest.get(1).map(String::as_str) {
-        None => Vec::new(),
-        Some("-") => {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).map_err(|error| failed("standard input", error))?;
-            bytes
-        }
-        Some(text) => match text.strip_prefix('@') {
-            Some(file) => std::fs::read(file).map_err(|error| failed(file, error))?,
-            None => text.as_bytes().to_vec(),
-        },
-    };
-    if !said.is_on("base64") {
+    if argument == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map_err(|error| failed("standard input", error))?;
         return Ok(bytes);
     }
+    match argument.strip_prefix('@') {
+        Some(file) => std::fs::read(file).map_err(|error| failed(file, error)),
+        None => Ok(argument.as_bytes().to_vec()),
+    }
+}
+
+fn decoded(what: &str, coded: &[u8]) -> Result<Vec<u8>, Failure> {
     base64::engine::general_purpose::STANDARD
-        .decode(bytes.trim_ascii())
-        .map_err(|error| Failure::new(Exit::Failed, format!("the value is not base64: {error}")))
+        .decode(coded)
+        .map_err(|error| Failure::new(Exit::Failed, format!("{what} is not base64: {error}")))
 }
 
 fn delete(args: &[String]) -> Result<Exit, Failure> {
