@@ -82,7 +82,7 @@ fn nothing_is_left_unfinished() {
 }
 
 /// Which of Weir's own crates each crate may use. What is not listed is forbidden.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("weir-model", &[]),
     ("weir-policy", &["weir-model"]),
     ("weir-http1", &[]),
@@ -93,6 +93,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("weir-probe", &["weir-model"]),
     ("weir-control", &["weir-model", "weir-store"]),
     ("weir-edge", &["weir-model", "weir-api", "weir-control", "weir-probe"]),
+    ("weir-agent", &["weir-model", "weir-api", "weir-control", "weir-edge", "weir-probe"]),
     ("weir-proxy", &["weir-model", "weir-policy", "weir-http1", "weir-http2", "weir-api", "weir-probe"]),
     (
         "weir",
@@ -106,6 +107,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "weir-store",
             "weir-control",
             "weir-edge",
+            "weir-agent",
             "weir-proxy",
         ],
     ),

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod lock;
+pub mod node;
 pub mod request;
 pub mod view;
 
@@ -14,6 +15,7 @@ pub use answer::{
     Applied, Change, Deleted, ErrorAnswer, HeardAnswer, IgnoredField, List, PositionAnswer, Problem, Warning,
 };
 pub use lock::{AcquireLock, ClaimAnswer, ClaimView, LockView, ReleaseLock, Released, RenewLock};
+pub use node::{AgentAlive, AgentHeard, NodeChanged, NodeChanges, NodeState, OnNode};
 pub use request::{CheckInput, HeartbeatInput, RegisterInstance, SourceText, Sources};
 pub use view::{
     ChangeSetView, HealthCounts, Heartbeats, InstanceView, NodeView, ProxyView, RejectionView, ReplicaView,

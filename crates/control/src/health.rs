@@ -9,6 +9,7 @@
 //! before it is judged. The probing itself (HTTP, TCP) is not done here: see [`CheckFeed`] and
 //! [`Control::report`](crate::Control::report).
 
+mod agents;
 mod driver;
 mod feed;
 mod machine;

@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8500".to_owned());
     let control = Control::start(Arc::new(weir_store::Memory::new()), Settings::default()).await?;
     let mut router = Router::new();
-    ConsulApi::new(Arc::clone(&control)).mount(&mut router);
+    ConsulApi::new(Arc::clone(&control), false).mount(&mut router);
     let server = Server::bind(address.parse()?, ServerConfig::default()).await?;
     writeln!(std::io::stdout(), "listening on {}", server.address())?;
     tokio::spawn(weir_edge::prober::run(control, std::future::pending()));

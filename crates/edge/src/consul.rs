@@ -4,6 +4,8 @@
 //! Request -> decode, options -> model types -> Control | Catalog -> views -> Response
 //! ```
 //!
+//! An agent answers from the registry of its own node what is about that node ([`ConsulApi::of_agent`]), by the same code.
+//!
 //! All of Consul's names, shapes and phrases live here and go no further inward. What the domain does not have (ACLs,
 //! Connect, peering) is refused by name, whole endpoints as a Consul without it refuses them or with 501, never silently
 //! ignored. What means nothing to the domain (prepared queries, events, config entries, coordinates) is kept as its records.
@@ -50,7 +52,7 @@ mod time;
 mod txn;
 mod unsupported;
 mod validate;
-mod views;
+pub(crate) mod views;
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -73,7 +75,7 @@ use self::views::Here;
 use crate::http::{Handler, Request, Response, Route, Router};
 
 /// The API version that is answered for.
-const CONSUL_VERSION: &str = "1.21.0";
+pub const CONSUL_VERSION: &str = "1.21.0";
 
 /// What somebody finds who opens the port in a browser, or checks whether it is there.
 const GREETING: &str = "Weir. The Consul-compatible API is at /v1/, the native API at /weir/v1/.\n";
@@ -93,22 +95,37 @@ const COUNTED: [(&str, &str); 11] = [
     ("/v1/", "consul_other"),
 ];
 
-/// Consul's HTTP API of one server.
+/// Consul's HTTP API of one server, or of one host's agent.
 pub struct ConsulApi {
     control: Arc<Control>,
     rendered: Rendered,
     started: Instant,
     patterns: Patterns,
+    is_agent: bool,
+    /// Whether requests may register programs as checks.
+    scripts: bool,
 }
 
 impl ConsulApi {
-    /// The API over a control plane.
-    pub fn new(control: Arc<Control>) -> Arc<Self> {
+    /// The API over a control plane. `scripts` says whether requests may register programs as checks.
+    pub fn new(control: Arc<Control>, scripts: bool) -> Arc<Self> {
+        Self::over(control, false, scripts)
+    }
+
+    /// The part of the API that a host's agent answers by itself, over the registry of its own node. `scripts` says whether
+    /// requests may register programs as checks.
+    pub fn of_agent(control: Arc<Control>, scripts: bool) -> Arc<Self> {
+        Self::over(control, true, scripts)
+    }
+
+    fn over(control: Arc<Control>, is_agent: bool, scripts: bool) -> Arc<Self> {
         Arc::new(Self {
             control,
             rendered: Rendered::default(),
             started: Instant::now(),
             patterns: Patterns::default(),
+            is_agent,
+            scripts,
         })
     }
 
@@ -137,6 +154,20 @@ impl ConsulApi {
             .body_bytes_max(txn::BODY_BYTES_MAX)
             .too_large(txn::too_large);
         router.add("/v1/txn", txn);
+    }
+
+    /// Adds the routes of an agent: those below `/v1/agent/` that are about its own node.
+    pub fn mount_of_agent(self: &Arc<Self>, router: &mut Router) {
+        for (path, name) in COUNTED {
+            router.count_under(path, name);
+        }
+        self.mount_agent(router);
+        router.get("/", |_: Request| async { Response::text(http::StatusCode::OK, GREETING) });
+    }
+
+    /// Answers `agent/members` from what is registered here.
+    pub fn members(self: &Arc<Self>) -> impl Handler {
+        self.handler(agent::members)
     }
 
     fn mount_sessions(self: &Arc<Self>, router: &mut Router) {

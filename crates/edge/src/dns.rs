@@ -131,8 +131,9 @@ impl DnsServer {
         let recursors = Recursors::new(&config.recursors, Arc::clone(&stats));
         let settings = control.settings();
         let own = own_address(address.ip(), &settings.node_address);
+        let relay = config.relay;
         let zone = Zone::new(config, &settings.datacenter, own);
-        let answerer = Arc::new(Answerer::new(control, zone, recursors, stats));
+        let answerer = Arc::new(Answerer::new(control, zone, recursors, stats).relaying(relay));
         let (stop, stopped) = watch::channel(false);
         let told = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;

@@ -4,6 +4,7 @@
 //! write answers once the own catalog shows it, so whoever writes can read what he wrote. It must not judge resources
 //! or hold state of its own, but for the counters that `/metrics` shows.
 
+mod agents;
 mod apply;
 mod figures;
 mod instances;
@@ -80,6 +81,7 @@ impl NativeApi {
         self.add(router, "/instances", Method::GET, Class::Read, Self::instances);
         self.add_instance(router);
         self.add(router, "/nodes", Method::GET, Class::Read, Self::nodes);
+        self.add_node(router);
         self.add(router, "/proxies", Method::GET, Class::Read, Self::proxies);
         self.add(router, "/replicas", Method::GET, Class::Read, Self::replicas);
         self.add(router, "/heartbeats", Method::POST, Class::Write, Self::heartbeats);
@@ -130,6 +132,17 @@ impl NativeApi {
             .on(Method::PUT, self.handler(Class::Write, Self::register))
             .on(Method::DELETE, self.handler(Class::Write, Self::deregister));
         router.add(&format!("{PREFIX}/instances/"), route);
+    }
+
+    /// `/nodes/NAME`: what agents tell of theirs.
+    fn add_node(self: &Arc<Self>, router: &mut Router) {
+        let route = Route::new()
+            .on(Method::GET, self.handler(Class::Read, Self::node))
+            .on(Method::PUT, self.handler(Class::Write, Self::change_node))
+            .on(Method::POST, self.handler(Class::Write, Self::alive))
+            .on(Method::DELETE, self.handler(Class::Write, Self::delete_node))
+            .body_bytes_max(APPLY_BYTES_MAX);
+        router.add(&format!("{PREFIX}/nodes/"), route);
     }
 
     /// `/locks/NAME` and what is below it.

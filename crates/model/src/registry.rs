@@ -7,7 +7,7 @@ pub mod node;
 pub mod streak;
 
 pub use active::ActiveChecks;
-pub use check::{Check, CheckDefinition, CheckKind, Health};
+pub use check::{Check, CheckDefinition, CheckKind, Health, Runner};
 pub use instance::{Address, Instance, Weights};
 pub use node::Node;
 pub use streak::{Streak, Thresholds};

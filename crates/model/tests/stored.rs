@@ -14,7 +14,9 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_model::document;
-use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health, Instance, Node, Weights};
+use weir_model::registry::{
+    Address, Check, CheckDefinition, CheckKind, Health, Instance, Node, Runner, Weights,
+};
 use weir_model::resource::certificate::CertificateSpec;
 use weir_model::resource::filter::{
     Cors, Fault, FaultAbort, FaultDelay, Filter, FilterKind, Fraction, HeaderModifier, HeaderValue,
@@ -562,10 +564,21 @@ fn registry() {
             failures_before_warning: 2,
             deregister_after: Some(span("90m")),
         }),
+        runner: Runner::Server,
     };
     golden("check_http", &check("service:web", kind));
     golden("check_tcp", &check("tcp", CheckKind::Tcp { address: text("10.0.0.1:8080") }));
     golden("check_ttl", &check("ttl", CheckKind::Ttl));
+    golden("check_h2ping", &check("h2", CheckKind::H2Ping { address: text("10.0.0.1:8080") }));
+    let alias = |node: &str, instance: Option<&str>| CheckKind::Alias {
+        node: text(node),
+        instance: instance.map(text),
+    };
+    golden("check_alias", &check("alias", alias("host-2", Some("db"))));
+    golden("check_alias_node", &check("alias", alias("host-2", None)));
+    let script = CheckKind::Script { args: vec![text("/usr/lib/check"), text("-w")] };
+    golden("check_script", &Check { runner: Runner::Agent, ..check("script", script) });
+    golden("check_presence", &Check { runner: Runner::Presence, ..check("here", CheckKind::Ttl) });
 }
 
 #[test]

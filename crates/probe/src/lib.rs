@@ -1,4 +1,5 @@
-//! Carries out health checks: HTTP requests, calls of gRPC's health service, and TCP connections.
+//! Carries out health checks: HTTP requests, calls of gRPC's health service, HTTP/2 pings, TCP connections, and programs,
+//! which only those may run who were told so.
 //!
 //! ```text
 //! definitions -> schedule (pure) -> probe, within its time -> outcome
@@ -9,10 +10,13 @@
 //! a check that reuses one would not notice that new ones are refused.
 
 mod grpc;
+mod h2ping;
 mod look;
 mod schedule;
+mod script;
 mod target;
 
 pub use look::{OUTPUT_BYTES_MAX, Outcome, probe};
 pub use schedule::{INTERVAL_MIN, Look, Schedule};
+pub use script::script;
 pub use target::{HttpTarget, http_target, tcp_target};

@@ -35,11 +35,20 @@ impl Outcome {
     }
 }
 
-/// Looks once, within the definition's timeout. `None` for a check that is told and not looked at (ttl).
+/// Looks once, within the definition's timeout. `None` for a check that is no look at a target: one that is told (ttl), that
+/// follows another (alias), or that is a program ([`script`](crate::script)).
 pub async fn probe(definition: &CheckDefinition) -> Option<Outcome> {
     let timeout = definition.timeout.0;
     match &definition.kind {
-        CheckKind::Ttl => None,
+        CheckKind::Ttl | CheckKind::Alias { .. } | CheckKind::Script { .. } => None,
+        CheckKind::H2Ping { address } => {
+            let looked = tokio::time::timeout(timeout, super::h2ping::check(address)).await;
+            Some(match looked {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(reason)) => Outcome::critical(format!("HTTP2 ping {address}: {reason}")),
+                Err(_) => Outcome::critical(format!("HTTP2 ping {address}: no answer within {timeout:?}")),
+            })
+        }
         CheckKind::Tcp { address } => Some(tcp(address, timeout).await),
         CheckKind::Grpc { address, service } => {
             let looked = tokio::time::timeout(timeout, super::grpc::check(address, service)).await;

@@ -4,6 +4,7 @@
 //! weir for the first time.
 
 pub(crate) mod address;
+pub(crate) mod agent;
 pub(crate) mod dns;
 pub(crate) mod intercept;
 pub(crate) mod lock;
@@ -61,6 +62,10 @@ pub(crate) enum Command {
     Dev(roles::DevArgs),
     /// Start a control plane
     Server(Box<roles::ServerArgs>),
+    /// Start a host's agent: Consul's API on this host, its services and their checks
+    Agent(Box<agent::AgentArgs>),
+    /// Understand the command line of Consul: agent, members, kv, catalog, services and more
+    Consul(agent::ConsulArgs),
     /// Start a proxy: a gateway, a sidecar, or from files alone
     Proxy(Box<roles::ProxyArgs>),
     /// Put documents in force, all of them or none

@@ -7,7 +7,7 @@ mod get;
 mod intercept;
 mod lock;
 mod proxy;
-mod serve;
+pub(crate) mod serve;
 mod simulate;
 mod top;
 
@@ -24,6 +24,8 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Demo(args) => serve::demo(&args),
         Command::Dev(args) => serve::dev(&args),
         Command::Server(args) => serve::server(*args),
+        Command::Agent(args) => serve::agent(*args),
+        Command::Consul(args) => crate::consul::run(&args.args),
         Command::Proxy(args) => proxy::run(&args),
         Command::ShopApp(args) => serve::shop_app(&args),
         Command::Apply(args) => block_on(apply::run(&args)),
@@ -43,7 +45,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
 }
 
 /// Runs a short command to its end, on one thread.
-fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -18,11 +18,12 @@ use weir_store::EtcdAddress;
 use crate::cli::ListenAddress;
 use crate::cli::dns::{DnsArgs, DnsListen, Parsed, Recursor, Ttl};
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
+use crate::definitions::{Scripts, Source};
 use crate::exit::{Exit, Failure};
 use crate::output::yaml;
 use crate::{host_name, sources};
 
-use dns::DnsSettings;
+pub(crate) use dns::{DEFAULT_DNS, DnsSettings};
 use keys::KEYS;
 
 /// Where the HTTP APIs are served unless told otherwise.
@@ -64,6 +65,21 @@ pub(crate) struct ServerConfig {
     pub open_files: u64,
     /// What is logged.
     pub log: LogArgs,
+    /// What it does besides because it was started as Consul is.
+    pub as_consul: AsConsul,
+}
+
+/// What only those who start a server with Consul's flags and files get.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AsConsul {
+    /// The address of the server's own node, if it is not the one it listens on.
+    pub address: Option<IpAddr>,
+    /// Services and checks of the own node that files define.
+    pub definitions: Source,
+    /// Which checks may be programs.
+    pub scripts: Scripts,
+    /// Whether it obeys `PUT /v1/agent/leave`, which ends it, and `PUT /v1/agent/reload`.
+    pub obeys: bool,
 }
 
 impl ServerConfig {
@@ -108,6 +124,7 @@ impl ServerConfig {
                 log_level: flags.log.log_level.or(file.log_level),
                 log_format: flags.log.log_format.or(file.log_format),
             },
+            as_consul: AsConsul::default(),
         };
         // Registrations made at any replica belong to one node.
         let default = || if config.store.is_some() { SHARED_NODE.to_owned() } else { host_name() };

@@ -13,18 +13,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use http::{Method, StatusCode};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use weir_control::{Control, Replica, Settings};
 use weir_edge::consul::ConsulApi;
 use weir_edge::dns::{DnsError, DnsServer};
-use weir_edge::http::{Router, Server, ServerConfig as HttpConfig};
+use weir_edge::http::{Request, Response, Route, Router, Server, ServerConfig as HttpConfig};
 use weir_edge::mesh::{Mesh, MeshListener};
 use weir_edge::native::{NativeApi, apply_sources};
+use weir_edge::prober::Prober;
 use weir_store::{Embedded, Etcd, EtcdAddress, EtcdOptions, Memory, Options, Store};
 
 use crate::cli::dns::DnsListen;
-use crate::config::ServerConfig;
+use crate::config::{AsConsul, ServerConfig};
+use crate::definitions::{Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::{loopback, sources};
 
@@ -46,6 +49,8 @@ pub(crate) struct ControlPlane {
     pub dns: Option<SocketAddr>,
     /// The domain.
     pub control: Arc<Control>,
+    definer: Arc<Definer>,
+    left: Arc<Notify>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -77,7 +82,10 @@ impl ControlPlane {
         let settings = Settings {
             datacenter: config.datacenter.clone(),
             node_name: config.node_name.clone(),
-            node_address: node_address(server.address()),
+            node_address: config
+                .as_consul
+                .address
+                .map_or_else(|| node_address(server.address()), |address| address.to_string()),
             replica: match &config.store {
                 Some(etcd) => Some(replica(config, etcd, server.address(), listener.address()).await?),
                 None => None,
@@ -90,16 +98,35 @@ impl ControlPlane {
         if !documents.is_empty() {
             apply_at_start(&control, &documents).await?;
         }
+        let AsConsul { definitions, scripts, obeys, .. } = &config.as_consul;
+        let consul = ConsulApi::new(Arc::clone(&control), *scripts == Scripts::On);
+        let data_dir = config.data_dir.clone();
+        let shared = (Arc::clone(&control), Arc::clone(&consul));
+        let definer = Arc::new(Definer::new(definitions.clone(), *scripts, data_dir, shared.0, shared.1));
+        definer.define().await?;
+        let mut prober = Prober::new(Arc::clone(&control));
+        if *scripts != Scripts::Off {
+            prober = prober.with_scripts();
+        }
         let (stop, stopped) = watch::channel(false);
         let mut plane = Self {
             http: server.address(),
             grpc: listener.address(),
             dns: dns.as_ref().map(DnsServer::address),
             control,
+            definer,
+            left: Arc::new(Notify::new()),
             stop,
             tasks: JoinSet::new(),
         };
-        plane.serve(server, listener, dns, &stopped, &config.node_name);
+        let mut router = Router::new();
+        consul.mount(&mut router);
+        if *obeys {
+            plane.mount_leave(&mut router);
+            plane.definer.mount(&mut router);
+        }
+        plane.serve(server, router, listener, dns, &stopped, &config.node_name);
+        plane.tasks.spawn(prober.run(told(stopped)));
         let dns = plane.dns.map_or_else(|| "off".to_owned(), |address| address.to_string());
         tracing::info!(http = %plane.http, grpc = %plane.grpc, dns, position = %plane.control.position(), "serving");
         Ok(plane)
@@ -108,14 +135,13 @@ impl ControlPlane {
     fn serve(
         &mut self,
         server: Server,
+        mut router: Router,
         listener: MeshListener,
         dns: Option<DnsServer>,
         stopped: &watch::Receiver<bool>,
         replica: &str,
     ) {
         let mesh = Mesh::new(Arc::clone(&self.control), replica);
-        let mut router = Router::new();
-        ConsulApi::new(Arc::clone(&self.control)).mount(&mut router);
         let dns_stats = dns.as_ref().map(DnsServer::stats);
         NativeApi::with_dns(Arc::clone(&self.control), mesh.clone(), dns_stats).mount(&mut router);
         if let Some(dns) = dns {
@@ -124,7 +150,26 @@ impl ControlPlane {
         self.tasks.spawn(server.serve(Arc::new(router), told(stopped.clone())));
         self.tasks.spawn(listener.serve(mesh, told(stopped.clone())));
         self.tasks.spawn(weir_edge::replicas::run(Arc::clone(&self.control), told(stopped.clone())));
-        self.tasks.spawn(weir_edge::prober::run(Arc::clone(&self.control), told(stopped.clone())));
+    }
+
+    /// `PUT /v1/agent/leave`: the process ends.
+    fn mount_leave(&self, router: &mut Router) {
+        let left = Arc::clone(&self.left);
+        let leave = move |_: Request| {
+            left.notify_one();
+            async { Response::empty(StatusCode::OK) }
+        };
+        router.add("/v1/agent/leave", Route::new().on(Method::PUT, leave));
+    }
+
+    /// What registers what files define.
+    pub(crate) fn definer(&self) -> Arc<Definer> {
+        Arc::clone(&self.definer)
+    }
+
+    /// Returns when somebody asks the server to leave, where that is allowed.
+    pub(crate) async fn left(&self) {
+        self.left.notified().await;
     }
 
     /// Stops serving, lets requests under way finish, and closes the store.
@@ -137,7 +182,7 @@ impl ControlPlane {
 }
 
 /// Returns when the control plane is told to stop.
-async fn told(mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn told(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
@@ -219,7 +264,7 @@ async fn open_etcd(address: &EtcdAddress) -> Result<Arc<dyn Store>, Failure> {
     }
 }
 
-async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> {
+pub(crate) async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> {
     let Some(dir) = data_dir else { return Ok(Arc::new(Memory::new())) };
     let shown = dir.display().to_string();
     if dir.exists() && !dir.is_dir() {
@@ -252,7 +297,11 @@ async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> 
 
 async fn bind_dns(config: &ServerConfig) -> Result<Option<DnsServer>, Failure> {
     let DnsListen::At(address) = config.dns.listen else { return Ok(None) };
-    DnsServer::bind(address.0, config.dns.config()).await.map(Some).map_err(|error| match error {
+    DnsServer::bind(address.0, config.dns.config()).await.map(Some).map_err(cannot_serve_dns)
+}
+
+pub(crate) fn cannot_serve_dns(error: DnsError) -> Failure {
+    match error {
         DnsError::Bind { address, ref cause, .. } => {
             let failure = cannot_bind("--dns", address, cause);
             let hint = failure.hint.clone().unwrap_or_default();
@@ -262,10 +311,10 @@ async fn bind_dns(config: &ServerConfig) -> Result<Option<DnsServer>, Failure> {
             "name the servers that this machine asks, as in /etc/resolv.conf, unless they ask this one",
         ),
         DnsError::TooMany { .. } => Failure::new(Exit::Usage, format!("dns: {error}")),
-    })
+    }
 }
 
-fn cannot_bind(flag: &str, address: SocketAddr, cause: &io::Error) -> Failure {
+pub(crate) fn cannot_bind(flag: &str, address: SocketAddr, cause: &io::Error) -> Failure {
     let failure = Failure::new(Exit::CannotStart, format!("cannot listen on {address} ({flag}): {cause}"));
     match cause.kind() {
         io::ErrorKind::AddrInUse => failure.hint(format!(

@@ -5,11 +5,15 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod agent_config;
 mod cli;
 mod commands;
 mod config;
+mod consul;
 mod control_plane;
+mod definitions;
 mod exit;
+mod host_agent;
 mod log;
 mod loopback;
 mod open_files;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use weir_model::registry::Health;
+use weir_model::registry::{Health, Runner};
 
 use super::machine::{Action, Machine};
 use super::silence::Preservation;
 use super::{CheckFeed, feed};
 use crate::bounds::{HEALTH_COMMITS_MAX, PRESERVATION_REMIND};
-use crate::catalog::CheckRef;
+use crate::catalog::{CheckEntry, CheckRef};
 use crate::changes::{Change, ChangeEvent, Changes};
 use crate::{Control, Error};
 
@@ -71,6 +71,7 @@ impl Monitor {
         self.with(|machine, now| {
             machine.see_cluster(cluster);
             for (name, check) in &change.checks {
+                see_agent(machine, name, check.as_deref(), now);
                 match check {
                     Some(check) if control.owns(name) => {
                         let before = machine.health(name);
@@ -90,11 +91,16 @@ impl Monitor {
     /// Judges the checks that this replica watches over, and no others. Those that are new to it have full time.
     fn take_over_all(&self, control: &Control) {
         let mut checks = feed::all_checks(control.catalog());
+        let present = |check: &Arc<CheckEntry>| check.value.runner == Runner::Presence;
+        let agents: Vec<_> = checks.iter().filter(|check| present(check)).cloned().collect();
         checks.retain(|check| control.owns(&CheckRef::of(&check.value)));
         let shared = control.settings().replica.is_some();
         let cluster = if shared { control.catalog().state().registry.nodes.len() } else { 0 };
         self.with(|machine, now| {
             machine.see_cluster(cluster);
+            for check in &agents {
+                see_agent(machine, &CheckRef::of(&check.value), Some(check), now);
+            }
             let present: HashSet<_> = checks.iter().map(|check| CheckRef::of(&check.value)).collect();
             let gone: Vec<_> = machine.tracked().filter(|name| !present.contains(name)).cloned().collect();
             for name in gone {
@@ -104,6 +110,18 @@ impl Monitor {
                 machine.track(&check.value, now);
             }
         });
+    }
+}
+
+/// Tells the machine of an agent, if the check is an agent's presence.
+fn see_agent(machine: &mut Machine, name: &CheckRef, check: Option<&CheckEntry>, now: Duration) {
+    match check {
+        Some(check) if check.value.runner == Runner::Presence => {
+            machine.see_agent(name, check.value.health != Health::Critical, now);
+        }
+        Some(_) => {}
+        // Whose node is deregistered has nothing left that could be.
+        None => machine.forget_agent(name),
     }
 }
 
@@ -251,7 +269,10 @@ async fn carry_out(control: Weak<Control>, action: Action) {
     let Some(control) = control.upgrade() else { return };
     let result = match &action {
         // Another replica may judge it by now.
-        Action::Expire(check) | Action::Evict(_, check) if !control.judges(check) => return,
+        Action::Expire(check) if !control.judges(check) => return,
+        // The check may be an agent's, over which another watches; what it says is looked at with the deregistration.
+        Action::Evict(..) if !control.may_judge() => return,
+        Action::Forget(check) if !control.judges(check) => return,
         // It may have been heard from since.
         Action::Expire(check) if !control.monitor.with(|machine, _| machine.is_silent(check)) => return,
         Action::Expire(check) => {
@@ -267,6 +288,10 @@ async fn carry_out(control: Weak<Control>, action: Action) {
         Action::Evict(instance, check) => {
             tracing::warn!(%instance, %check, "deregistered: its check was critical for too long");
             control.evict(instance, check).await.map(drop)
+        }
+        Action::Forget(check) => {
+            tracing::warn!(node = check.node, "deregistered: its agent was silent for too long");
+            control.forget_node(check).await.map(drop)
         }
     };
     match result {

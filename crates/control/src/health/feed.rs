@@ -92,7 +92,8 @@ impl CheckFeed {
 }
 
 fn to_run(check: &Check) -> Option<&CheckDefinition> {
-    check.definition.as_ref().filter(|definition| definition.kind != CheckKind::Ttl)
+    let definition = check.definition.as_ref().filter(|_| check.runner.is_server())?;
+    (definition.kind != CheckKind::Ttl).then_some(definition)
 }
 
 /// All checks of all namespaces.

@@ -6,8 +6,9 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_model::registry::{Check, CheckKind, Health, Streak, Thresholds};
+use weir_model::registry::{Check, CheckKind, Health, Runner, Streak, Thresholds};
 
+use super::agents::{Absence, Agents};
 use super::silence::{Preservation, Silence};
 use crate::bounds::{CHECK_OUTPUT_INTERVAL, HEALTH_RETRY, MASS_EXPIRY_RECHECK};
 use crate::catalog::{CheckRef, InstanceRef};
@@ -19,8 +20,10 @@ pub enum Action {
     Expire(CheckRef),
     /// A TTL check expired before it was seen that most nodes fell silent with it: commit that it is as it was.
     Restore(CheckRef, Health),
-    /// An instance's check was critical for too long: deregister the instance.
+    /// An instance's check was critical for too long, or its agent silent, as this check says: deregister the instance.
     Evict(InstanceRef, CheckRef),
+    /// A node's agent was silent for too long, as this check says: deregister the node.
+    Forget(CheckRef),
 }
 
 #[derive(Debug)]
@@ -40,6 +43,10 @@ struct Tracked {
     /// What it was before it became critical because of its silence.
     lapsed: Option<Health>,
     critical_since: Option<Duration>,
+    /// Whose it is to carry it out. An agent also deregisters; the servers do so only while it is silent.
+    runner: Runner,
+    /// The silence of that agent.
+    absence: Option<Absence>,
     /// When an eviction is tried again.
     evict_again_at: Option<Duration>,
     output_at: Option<Duration>,
@@ -55,6 +62,7 @@ pub struct Machine {
     checks: HashMap<Arc<CheckRef>, Tracked>,
     queue: BinaryHeap<Reverse<(Duration, Arc<CheckRef>)>>,
     silence: Silence,
+    agents: Agents,
 }
 
 /// Entries of the queue beyond twice the number of checks at which it is cleared of those that mean nothing any more.
@@ -72,7 +80,9 @@ impl Machine {
             self.forget(&CheckRef::of(check), now);
             return;
         };
-        let ttl = (definition.kind == CheckKind::Ttl).then_some(definition.interval.0);
+        // Who tells an agent is judged by it.
+        let is_waited_for = definition.kind == CheckKind::Ttl && check.runner != Runner::Agent;
+        let ttl = is_waited_for.then_some(definition.interval.0);
         let name = Arc::new(CheckRef::of(check));
         let known = self.checks.remove(&name);
         if known.as_ref().is_none_or(|known| known.ttl != ttl) {
@@ -91,6 +101,14 @@ impl Machine {
         tracked.instance.clone_from(&check.instance);
         tracked.thresholds = definition.into();
         tracked.deregister_after = definition.deregister_after.map(|after| after.0);
+        tracked.runner = check.runner;
+        if tracked.runner == Runner::Agent && tracked.deregister_after.is_some() {
+            self.agents.add(&tracked.name);
+            tracked.absence = self.agents.absence(&tracked.name.node).cloned();
+        } else {
+            self.agents.remove(&tracked.name);
+            tracked.absence = None;
+        }
         if tracked.output != check.output || tracked.health != check.health {
             tracked.unwritten = None;
         }
@@ -121,8 +139,29 @@ impl Machine {
         self.keep(tracked);
     }
 
+    /// A node's agent is there, or is silent: what it carries out is then deregistered by its own rule. This is told of
+    /// all agents, also where another replica watches over the check that says so.
+    pub fn see_agent(&mut self, presence: &CheckRef, is_there: bool, now: Duration) {
+        for check in self.agents.see(presence, is_there, now) {
+            if let Some(mut tracked) = self.checks.remove(&check) {
+                tracked.absence = self.agents.absence(&check.node).cloned();
+                self.keep(tracked);
+            }
+        }
+    }
+
+    /// A check is gone; if it was an agent's presence, nothing is known of that agent any more.
+    pub fn forget_agent(&mut self, presence: &CheckRef) {
+        for check in self.agents.forget(presence) {
+            if let Some(tracked) = self.checks.get_mut(&check) {
+                tracked.absence = None;
+            }
+        }
+    }
+
     /// A check is gone.
     pub fn forget(&mut self, check: &CheckRef, now: Duration) {
+        self.agents.remove(check);
         if let Some(known) = self.checks.remove(check)
             && known.ttl.is_some()
         {
@@ -257,10 +296,13 @@ impl Machine {
             }
             if tracked.evict_at().is_some_and(|at| at <= now) {
                 tracked.evict_again_at = Some(now + HEALTH_RETRY);
-                if let Some(id) = &tracked.instance {
-                    let instance = InstanceRef::new(&*name.namespace, &*name.node, &**id);
-                    actions.push(Action::Evict(instance, (*name).clone()));
-                }
+                actions.push(match &tracked.instance {
+                    Some(id) => {
+                        let instance = InstanceRef::new(&*name.namespace, &*name.node, &**id);
+                        Action::Evict(instance, tracked.evidence().clone())
+                    }
+                    None => Action::Forget((*name).clone()),
+                });
             }
             if let Some(at) = tracked.next() {
                 tracked.queued_at = Some(at);
@@ -352,6 +394,8 @@ impl Tracked {
             silent: false,
             lapsed: None,
             critical_since: None,
+            runner: Runner::Server,
+            absence: None,
             evict_again_at: None,
             output_at: None,
             unwritten: None,
@@ -364,8 +408,20 @@ impl Tracked {
     }
 
     fn evict_at(&self) -> Option<Duration> {
-        let at = self.critical_since? + self.deregister_after?;
-        self.instance.is_some().then(|| at.max(self.evict_again_at.unwrap_or_default()))
+        let since = match &self.absence {
+            Some(absence) => absence.since.min(self.critical_since.unwrap_or(absence.since)),
+            None if self.runner == Runner::Agent => return None,
+            None => self.critical_since?,
+        };
+        let at = since + self.deregister_after?;
+        // Of a node's other checks nothing follows for the node.
+        let is_subject = self.instance.is_some() || self.runner == Runner::Presence;
+        is_subject.then(|| at.max(self.evict_again_at.unwrap_or_default()))
+    }
+
+    /// The check that is critical for so long: itself, or its agent's presence.
+    fn evidence(&self) -> &CheckRef {
+        self.absence.as_ref().map_or(&self.name, |absence| &absence.check)
     }
 
     /// When something may be due.

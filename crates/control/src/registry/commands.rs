@@ -125,6 +125,17 @@ impl Control {
         Ok(done)
     }
 
+    /// Removes a node because its agent was silent for too long, as this check says; not if it is not any more.
+    pub(crate) async fn forget_node(&self, presence: &CheckRef) -> Result<Committed, Error> {
+        let what = || format!("node {:?}", presence.node);
+        let mut seen = None;
+        let done = self.execute(what, |state| decide::forget_node(state, presence, &mut seen)).await?;
+        if done.changed {
+            self.execute(what, |state| decide::deregister_node_leftovers(state, &presence.node)).await?;
+        }
+        Ok(done)
+    }
+
     /// Removes a check.
     ///
     /// # Errors

@@ -192,6 +192,25 @@ pub(super) fn evict(
     check: &CheckRef,
     seen: &mut Option<Revision>,
 ) -> Result<Plan, Error> {
+    while_critical(state, check, seen, || deregister_instance(state, instance))
+}
+
+/// Removes a node whose agent's check is critical, and still was not written since this was first decided.
+pub(super) fn forget_node(
+    state: &State,
+    presence: &CheckRef,
+    seen: &mut Option<Revision>,
+) -> Result<Plan, Error> {
+    while_critical(state, presence, seen, || deregister_node(state, &presence.node))
+}
+
+/// A plan that holds only while a check is critical and as it was when this was first decided.
+fn while_critical(
+    state: &State,
+    check: &CheckRef,
+    seen: &mut Option<Revision>,
+    plan: impl FnOnce() -> Result<Plan, Error>,
+) -> Result<Plan, Error> {
     let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
     let Some(known) = known.filter(|known| known.value.health == Health::Critical) else {
         return Ok(Plan::nothing());
@@ -199,7 +218,7 @@ pub(super) fn evict(
     if *seen.get_or_insert(known.modify_revision) != known.modify_revision {
         return Ok(Plan::nothing());
     }
-    let mut plan = deregister_instance(state, instance)?;
+    let mut plan = plan()?;
     if !plan.is_empty() {
         plan.expect(keys::check(&check.namespace, &check.node, &check.id)?, known.modify_revision);
     }

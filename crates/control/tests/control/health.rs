@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir_control::health::CheckEvent;
 use weir_control::{Control, Error};
-use weir_model::registry::{CheckKind, Health, Instance};
+use weir_model::registry::{Check, CheckKind, Health, Instance, Runner};
 use weir_store::Memory;
 
 use crate::support::*;
@@ -281,4 +281,45 @@ async fn heartbeats_that_differ_only_in_what_they_say_are_written_now_and_then()
     }
     assert!(control.set_check(&check, Health::Warning, "slower").await.unwrap().changed);
     assert_eq!((written(), control.said(&check)), ("slower".to_owned(), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_carried_out_goes_by_its_own_rule_when_the_agent_is_gone() {
+    let store = Arc::new(Memory::new());
+    let control = start_on(store.clone()).await;
+    let (soon, after) = (Duration::from_secs(1), Duration::from_secs(90));
+    let presence = Check { runner: Runner::Presence, ..ttl("here", None, TTL, Some(after * 10)) };
+    control.register_check(presence).await.unwrap();
+    for (id, after) in [("a", Some(after)), ("b", None)] {
+        let run = Check { runner: Runner::Agent, ..ttl(id, Some(id), soon, after) };
+        control.register_instance(instance("web", id), vec![run], false).await.unwrap();
+    }
+    let registered = |control: &Control| {
+        let members = control.catalog().service_view(NS, "web").entries;
+        members.iter().map(|member| (member.instance.value().id.clone(), member.health())).collect::<Vec<_>>()
+    };
+    let both = |health| vec![("a".to_owned(), health), ("b".to_owned(), health)];
+    // Its ttl checks are the agent's to wait for.
+    for _ in 0..60 {
+        control.set_check(&check_ref("here"), Health::Passing, "").await.unwrap();
+        tokio::time::sleep(TTL / 2).await;
+    }
+    assert_eq!(registered(&control), both(Health::Passing));
+    // Silent for less than its rule says.
+    tokio::time::sleep(TTL + after - soon * 10).await;
+    assert_eq!(registered(&control), both(Health::Critical));
+    control.set_check(&check_ref("here"), Health::Passing, "").await.unwrap();
+    assert_eq!(registered(&control), both(Health::Passing));
+    tokio::time::sleep(TTL + after - soon * 10).await;
+    assert_eq!(registered(&control), both(Health::Critical), "the time began anew");
+    // The server restarts while the agent is gone.
+    drop(control);
+    let control = start_on(store).await;
+    tokio::time::sleep(after - soon * 10).await;
+    assert_eq!(registered(&control), both(Health::Critical));
+    tokio::time::sleep(soon * 20).await;
+    assert_eq!(registered(&control), [("b".to_owned(), Health::Critical)]);
+    tokio::time::sleep(after * 10).await;
+    assert_eq!(registered(&control), [], "its node is forgotten");
+    assert!(control.catalog().node(NODE).is_none());
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use weir_control::catalog::{CheckRef, NodeView};
+use weir_model::registry::{Health, Node, Runner};
 
 use super::answer::{Answer, json};
 use super::filter::Filter;
@@ -19,6 +20,8 @@ use crate::http::{Request, Response};
 const GOSSIP_PORT: u16 = 8301;
 /// A member that is alive, in the numbers of Consul's gossip.
 const MEMBER_ALIVE: u8 = 1;
+/// One that is not heard from.
+const MEMBER_FAILED: u8 = 4;
 
 /// `agent/self`.
 pub(super) async fn own(api: Arc<ConsulApi>, request: Request) -> Answer {
@@ -28,6 +31,12 @@ pub(super) async fn own(api: Arc<ConsulApi>, request: Request) -> Answer {
         let node = &entry.node.value;
         (node.id.clone(), node.metadata.clone())
     });
+    let consul = if api.is_agent {
+        json!({"server": "false"})
+    } else {
+        let leader_addr = super::status::address(&api);
+        json!({"server": "true", "leader": "true", "known_servers": "1", "leader_addr": leader_addr})
+    };
     let answer = json!({
         "Config": {
             "Datacenter": here.datacenter,
@@ -36,19 +45,16 @@ pub(super) async fn own(api: Arc<ConsulApi>, request: Request) -> Answer {
             "NodeID": id,
             "Partition": "",
             "Revision": "",
-            "Server": true,
+            "Server": !api.is_agent,
             "Version": CONSUL_VERSION,
             "BuildDate": "",
         },
         "DebugConfig": {"Datacenter": here.datacenter, "NodeName": here.node, "ACLsEnabled": false},
         "Coord": coordinate::of(&api.control, here.node),
-        "Member": member(&api),
+        "Member": own_member(&api),
         "Stats": {
             "agent": {"version": env!("CARGO_PKG_VERSION"), "product": "weir"},
-            "consul": {
-                "server": "true", "leader": "true", "known_servers": "1",
-                "leader_addr": super::status::address(&api),
-            },
+            "consul": consul,
         },
         "Meta": meta,
         "xDS": {"SupportedProxies": {}},
@@ -62,29 +68,49 @@ pub(super) async fn version(_: Arc<ConsulApi>, request: Request) -> Answer {
     json(request.query.has("pretty"), &answer)
 }
 
-/// `agent/members`: the one node that this server is. With `wan`, its name has the datacenter's.
+/// `agent/members`: this one, and the nodes that have an agent. With `wan`, the servers alone, their names with the
+/// datacenter's.
 pub(super) async fn members(api: Arc<ConsulApi>, request: Request) -> Answer {
-    let mut member = member(&api);
+    let mut own = own_member(&api);
     if switch(&request.query, "wan")? {
-        member["Name"] = json!(format!("{}.{}", api.here().node, api.here().datacenter));
+        own["Name"] = json!(format!("{}.{}", api.here().node, api.here().datacenter));
+        return json(request.query.has("pretty"), &[own]);
     }
-    json(request.query.has("pretty"), &[member])
+    let nodes = api.catalog().nodes_view().entries;
+    let agents = nodes.iter().filter_map(|node| {
+        let presence = node.checks.iter().find(|check| check.value.runner == Runner::Presence)?;
+        let status = if presence.value.health == Health::Critical { MEMBER_FAILED } else { MEMBER_ALIVE };
+        Some(member(&api, &node.node.value, "node", status))
+    });
+    let members: Vec<_> = std::iter::once(own).chain(agents).collect();
+    json(request.query.has("pretty"), &members)
 }
 
-fn member(api: &ConsulApi) -> serde_json::Value {
-    let here = api.here();
+fn own_member(api: &ConsulApi) -> serde_json::Value {
+    let (here, address) = (api.here(), &api.control.settings().node_address);
+    let node = Node { name: here.node.to_owned(), address: address.clone(), ..Node::default() };
+    member(api, &node, if api.is_agent { "node" } else { "consul" }, MEMBER_ALIVE)
+}
+
+fn member(api: &ConsulApi, node: &Node, role: &str, status: u8) -> serde_json::Value {
+    let mut tags = json!({
+        "build": format!("{CONSUL_VERSION}:weir"),
+        "dc": api.here().datacenter,
+        "role": role,
+        "vsn": "2",
+    });
+    if role == "consul" {
+        tags["port"] = json!(super::status::SERVER_PORT.to_string());
+    }
+    if !node.id.is_empty() {
+        tags["id"] = json!(node.id);
+    }
     json!({
-        "Name": here.node,
-        "Addr": api.control.settings().node_address,
+        "Name": node.name,
+        "Addr": node.address,
         "Port": GOSSIP_PORT,
-        "Tags": {
-            "build": format!("{CONSUL_VERSION}:weir"),
-            "dc": here.datacenter,
-            "port": super::status::SERVER_PORT.to_string(),
-            "role": "consul",
-            "vsn": "2",
-        },
-        "Status": MEMBER_ALIVE,
+        "Tags": tags,
+        "Status": status,
         "ProtocolMin": 1,
         "ProtocolMax": 5,
         "ProtocolCur": 2,

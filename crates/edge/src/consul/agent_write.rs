@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
 use weir_control::Error;
 use weir_control::catalog::InstanceRef;
 
@@ -30,13 +31,51 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     check_place(&request.query, api.here().datacenter)?;
     let map = decode::object(&request.body)?;
     let namespace = body_namespace(&request, Fields::root(&map))?;
-    let place = Place { namespace: &namespace, node: api.here().node };
-    let (instance, checks) = definition::service(&map, place)?;
+    let replace = switch(&request.query, "replace-existing-checks")?;
+    let place = Place { namespace: &namespace, node: api.here().node, scripts: api.scripts };
+    register_service(&api, &map, place, replace).await?;
+    done()
+}
+
+/// Registers a service as it is defined; answers with its name.
+async fn register_service(
+    api: &ConsulApi,
+    map: &Map<String, Value>,
+    place: Place<'_>,
+    replace: bool,
+) -> Result<InstanceRef, Refusal> {
+    let (instance, checks) = definition::service(map, place)?;
     validate::instance(&instance)?;
     checks.iter().try_for_each(validate::check)?;
-    let replace = switch(&request.query, "replace-existing-checks")?;
+    let name = InstanceRef::of(&instance);
     api.control.register_instance(instance, checks, replace).await?;
-    done()
+    Ok(name)
+}
+
+impl ConsulApi {
+    /// Registers a service of this node that a configuration file defines, with these checks and no others. `scripts` says
+    /// whether they may be programs. Answers with its name.
+    ///
+    /// # Errors
+    /// What is wrong with the definition, or that it could not be written.
+    pub async fn define_service(
+        &self,
+        map: &Map<String, Value>,
+        scripts: bool,
+    ) -> Result<InstanceRef, String> {
+        let define = async {
+            let namespace = defined_namespace(map)?;
+            let place = Place { namespace: &namespace, node: self.here().node, scripts };
+            register_service(self, map, place, true).await
+        };
+        define.await.map_err(|refusal| refusal.message)
+    }
+}
+
+/// The namespace that a definition names.
+pub(super) fn defined_namespace(map: &Map<String, Value>) -> Result<String, Refusal> {
+    let none = Query::default();
+    namespace(&none, Some(&Fields::root(map).text("Namespace")?))
 }
 
 /// `agent/service/deregister/:id`.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use weir_control::Error;
 use weir_control::catalog::{CheckRef, InstanceRef};
 use weir_control::registry::{KnownHealth, OnNode, Registration};
-use weir_model::registry::{Check, Health, Node};
+use weir_model::registry::{Check, Health, Node, Runner};
 
 use super::agent_write::body_namespace;
 use super::answer::{Answer, json};
@@ -24,7 +24,7 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     check_body_place(&api, &request, fields)?;
     let node = node(fields)?;
     let namespace = body_namespace(&request, fields)?;
-    let place = Place { namespace: &namespace, node: &node.name };
+    let place = Place { namespace: &namespace, node: &node.name, scripts: false };
     let instance = match fields.map("Service")? {
         Some(service) => Some(definition::instance(Fields::at(service, "Service"), "Service", place)?),
         None => None,
@@ -107,6 +107,7 @@ fn check(map: &Map<String, Value>, path: &str, place: Place<'_>) -> Result<Check
         output: fields.text("Output")?,
         notes: fields.text("Notes")?,
         definition: None,
+        runner: Runner::Server,
     })
 }
 

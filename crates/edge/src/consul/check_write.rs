@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
 use weir_control::Error;
 use weir_control::catalog::CheckRef;
 use weir_model::registry::{CheckKind, Health};
 
-use super::agent_write::body_namespace;
+use super::agent_write::{body_namespace, defined_namespace};
 use super::answer::{Answer, done};
 use super::decode::{self, Fields};
 use super::definition::{self, Place};
@@ -20,9 +21,19 @@ use crate::http::Request;
 pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     check_place(&request.query, api.here().datacenter)?;
     let map = decode::object(&request.body)?;
-    let fields = Fields::root(&map);
-    let namespace = body_namespace(&request, fields)?;
-    let place = Place { namespace: &namespace, node: api.here().node };
+    let namespace = body_namespace(&request, Fields::root(&map))?;
+    let place = Place { namespace: &namespace, node: api.here().node, scripts: api.scripts };
+    register_check(&api, &map, place).await?;
+    done()
+}
+
+/// Registers a check as it is defined; answers with its name.
+async fn register_check(
+    api: &ConsulApi,
+    map: &Map<String, Value>,
+    place: Place<'_>,
+) -> Result<CheckRef, Refusal> {
+    let fields = Fields::root(map);
     if fields.text("Name")?.is_empty() {
         return Err(Refusal::bad("Missing check name"));
     }
@@ -32,13 +43,29 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     }
     check.instance = Some(fields.text("ServiceID")?).filter(|id| !id.is_empty());
     validate::check(&check)?;
-    let instance = check.instance.clone().unwrap_or_default();
+    let (name, instance) = (CheckRef::of(&check), check.instance.clone().unwrap_or_default());
     match api.control.register_check(check).await {
-        Ok(_) => done(),
+        Ok(_) => Ok(name),
         Err(Error::NotFound { .. }) => {
             Err(Refusal::not_found(format!("ServiceID {instance:?} does not exist")))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+impl ConsulApi {
+    /// Registers a check of this node, or of a service on it, that a configuration file defines. `scripts` says whether it
+    /// may be a program. Answers with its name.
+    ///
+    /// # Errors
+    /// What is wrong with the definition, or that it could not be written.
+    pub async fn define_check(&self, map: &Map<String, Value>, scripts: bool) -> Result<CheckRef, String> {
+        let define = async {
+            let namespace = defined_namespace(map)?;
+            let place = Place { namespace: &namespace, node: self.here().node, scripts };
+            register_check(self, map, place).await
+        };
+        define.await.map_err(|refusal| refusal.message)
     }
 }
 

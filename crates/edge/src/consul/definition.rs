@@ -1,7 +1,7 @@
 //! Service and check definitions as agents take them, turned into the model's instances and checks.
 
 use serde_json::{Map, Value};
-use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health, Instance, Weights};
+use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health, Instance, Runner, Weights};
 use weir_model::units::Span;
 
 use super::decode::Fields;
@@ -12,22 +12,22 @@ pub(super) const INBOUND_KEY: &str = "weir-inbound";
 
 /// Shortest interval of a check; shorter ones are raised to it.
 const INTERVAL_MIN: Span = Span(std::time::Duration::from_millis(100));
-/// How long a run of a check may take when nothing is said.
+/// How often an alias looks at what it follows.
+const ALIAS_INTERVAL: Span = Span(std::time::Duration::from_secs(1));
+/// How long a program may take when nothing is said.
+const SCRIPT_TIMEOUT_DEFAULT: Span = Span(std::time::Duration::from_secs(30));
+/// How long a run of another check may take when nothing is said.
 const TIMEOUT_DEFAULT: Span = Span(std::time::Duration::from_secs(10));
 /// Shortest `DeregisterCriticalServiceAfter`; shorter ones are raised to it, as Consul does.
 const DEREGISTER_AFTER_MIN: Span = Span(std::time::Duration::from_secs(60));
 
 /// Fields that name a kind of check which is known but not carried out, and what to say.
-const NOT_RUN: [(&str, &str); 9] = [
+const NOT_RUN: [(&str, &str); 5] = [
     ("TCPUseTLS", "TCP checks over TLS are not available yet"),
     ("GRPCUseTLS", "gRPC checks over TLS are not available yet"),
-    ("H2PING", "HTTP/2 ping checks are not available yet"),
     ("UDP", "UDP checks are not available"),
     ("OSService", "OS service checks are not available"),
-    ("AliasService", "alias checks are not available yet"),
-    ("AliasNode", "alias checks are not available yet"),
     ("DockerContainerID", "Docker checks are not available"),
-    ("Shell", "script checks are not enabled on this agent"),
 ];
 
 /// Where a definition is registered.
@@ -35,6 +35,8 @@ const NOT_RUN: [(&str, &str); 9] = [
 pub(super) struct Place<'a> {
     pub(super) namespace: &'a str,
     pub(super) node: &'a str,
+    /// Whether checks may be programs.
+    pub(super) scripts: bool,
 }
 
 /// Reads the body of `agent/service/register`.
@@ -164,15 +166,12 @@ fn weights(fields: Fields<'_>) -> Result<Weights, Refusal> {
 
 /// Reads one check definition. Id, name and what it is about are left to the caller where they are absent.
 pub(super) fn check(fields: Fields<'_>, place: Place<'_>) -> Result<Check, Refusal> {
-    let invalid = |reason: &str| Refusal::bad(format!("Invalid check: {reason}"));
-    for name in ["Args", "ScriptArgs", "Script"] {
-        if fields.says_something(name) {
-            return Err(invalid("script checks are not enabled on this agent; use ttl, http or tcp"));
-        }
-    }
     for (name, reason) in NOT_RUN {
         if fields.says_something(name) {
-            return Err(invalid(&format!("{reason} ({}); use ttl, http or tcp", fields.path_of(name))));
+            return Err(invalid(&format!(
+                "{reason} ({}); use ttl, http, tcp, grpc or h2ping",
+                fields.path_of(name)
+            )));
         }
     }
     let mut id = fields.text("CheckID")?;
@@ -193,50 +192,34 @@ pub(super) fn check(fields: Fields<'_>, place: Place<'_>) -> Result<Check, Refus
         health,
         output: String::new(),
         notes: fields.text("Notes")?,
-        definition: Some(check_definition(fields)?),
+        definition: Some(check_definition(fields, place.scripts)?),
+        runner: Runner::Server,
     })
 }
 
-fn check_definition(fields: Fields<'_>) -> Result<CheckDefinition, Refusal> {
-    let invalid = |reason: &str| Refusal::bad(format!("Invalid check: {reason}"));
+fn check_definition(fields: Fields<'_>, scripts: bool) -> Result<CheckDefinition, Refusal> {
     let (ttl, interval) = (fields.span(&["TTL"])?, fields.span(&["Interval"])?);
-    let (http, tcp, grpc) = (fields.text("HTTP")?, fields.text("TCP")?, fields.text("GRPC")?);
-    let kinds = [&http, &tcp, &grpc].into_iter().filter(|target| !target.is_empty()).count();
-    if kinds > 1 {
-        return Err(invalid("only one of HTTP, TCP and GRPC can be specified"));
-    }
-    let active = kinds > 0;
-    if ttl.is_some() && (interval.is_some() || active) {
+    let looks = look_kind(fields, scripts)?;
+    if ttl.is_some() && (interval.is_some() || looks.is_some()) {
         return Err(invalid("Interval and TTL cannot both be specified"));
     }
-    let kind = if !http.is_empty() {
-        http_kind(fields, http)?
-    } else if !tcp.is_empty() {
-        if weir_probe::tcp_target(&tcp).is_none() {
-            return Err(invalid(&format!("TCP: {tcp:?} is not HOST:PORT")));
+    let mut timeout = fields.span(&["Timeout"])?;
+    let (kind, interval) = match looks {
+        None => (CheckKind::Ttl, ttl.ok_or_else(|| invalid("TTL must be > 0 for TTL checks"))?),
+        Some(kind @ CheckKind::Alias { .. }) => (kind, ALIAS_INTERVAL),
+        Some(kind) => {
+            if matches!(kind, CheckKind::Script { .. }) {
+                timeout.get_or_insert(SCRIPT_TIMEOUT_DEFAULT);
+            }
+            let missing = "Interval must be > 0 for script, HTTP, H2PING, TCP and gRPC checks";
+            (kind, interval.ok_or_else(|| invalid(missing))?.max(INTERVAL_MIN))
         }
-        CheckKind::Tcp { address: tcp }
-    } else if !grpc.is_empty() {
-        let (address, service) = grpc.split_once('/').unwrap_or((&grpc, ""));
-        if weir_probe::tcp_target(address).is_none() {
-            return Err(invalid(&format!("GRPC: {grpc:?} is not HOST:PORT or HOST:PORT/SERVICE")));
-        }
-        CheckKind::Grpc { address: address.to_owned(), service: service.to_owned() }
-    } else {
-        CheckKind::Ttl
-    };
-    let interval = if active {
-        interval
-            .ok_or_else(|| invalid("Interval must be > 0 for HTTP, TCP and gRPC checks"))?
-            .max(INTERVAL_MIN)
-    } else {
-        ttl.ok_or_else(|| invalid("TTL must be > 0 for TTL checks"))?
     };
     let count = |name| fields.whole(name, u64::from(u16::MAX)).map(|n| n.unwrap_or(0) as u32);
     Ok(CheckDefinition {
         kind,
         interval,
-        timeout: fields.span(&["Timeout"])?.unwrap_or(TIMEOUT_DEFAULT),
+        timeout: timeout.unwrap_or(TIMEOUT_DEFAULT),
         successes_before_passing: count("SuccessBeforePassing")?,
         failures_before_critical: count("FailuresBeforeCritical")?,
         failures_before_warning: count("FailuresBeforeWarning")?,
@@ -246,15 +229,90 @@ fn check_definition(fields: Fields<'_>) -> Result<CheckDefinition, Refusal> {
     })
 }
 
+fn invalid(reason: &str) -> Refusal {
+    Refusal::bad(format!("Invalid check: {reason}"))
+}
+
+/// What is looked at, if anything is; a ttl check waits to be told.
+fn look_kind(fields: Fields<'_>, scripts: bool) -> Result<Option<CheckKind>, Refusal> {
+    let mut kinds = Vec::new();
+    let http = fields.text("HTTP")?;
+    if !http.is_empty() {
+        kinds.push(http_kind(fields, http)?);
+    }
+    let tcp = fields.text("TCP")?;
+    if !tcp.is_empty() {
+        if weir_probe::tcp_target(&tcp).is_none() {
+            return Err(invalid(&format!("TCP: {tcp:?} is not HOST:PORT")));
+        }
+        kinds.push(CheckKind::Tcp { address: tcp });
+    }
+    let grpc = fields.text("GRPC")?;
+    if !grpc.is_empty() {
+        let (address, service) = grpc.split_once('/').unwrap_or((&grpc, ""));
+        if weir_probe::tcp_target(address).is_none() {
+            return Err(invalid(&format!("GRPC: {grpc:?} is not HOST:PORT or HOST:PORT/SERVICE")));
+        }
+        kinds.push(CheckKind::Grpc { address: address.to_owned(), service: service.to_owned() });
+    }
+    kinds.extend(h2ping_kind(fields)?);
+    let (node, instance) = (fields.text("AliasNode")?, fields.text("AliasService")?);
+    if !node.is_empty() || !instance.is_empty() {
+        kinds.push(CheckKind::Alias { node, instance: Some(instance).filter(|id| !id.is_empty()) });
+    }
+    kinds.extend(script_kind(fields, scripts)?);
+    if kinds.len() > 1 {
+        let names: Vec<_> = kinds.iter().map(CheckKind::as_str).collect();
+        return Err(invalid(&format!(
+            "it is several at once ({}): only one can be specified",
+            names.join(", ")
+        )));
+    }
+    Ok(kinds.pop())
+}
+
+fn h2ping_kind(fields: Fields<'_>) -> Result<Option<CheckKind>, Refusal> {
+    let address = fields.text("H2PING")?;
+    if address.is_empty() {
+        return Ok(None);
+    }
+    // Consul's default is TLS: who says nothing would get something else than what he thinks.
+    if !fields.has("H2PingUseTLS") || fields.flag("H2PingUseTLS")? {
+        let path = fields.path_of("H2PingUseTLS");
+        return Err(invalid(&format!(
+            "HTTP/2 ping checks over TLS are not available yet; say {path}: false"
+        )));
+    }
+    if weir_probe::tcp_target(&address).is_none() {
+        return Err(invalid(&format!("H2PING: {address:?} is not HOST:PORT")));
+    }
+    Ok(Some(CheckKind::H2Ping { address }))
+}
+
+/// A program, where one may be run. One that is not in its parts would need a shell.
+fn script_kind(fields: Fields<'_>, enabled: bool) -> Result<Option<CheckKind>, Refusal> {
+    let given =
+        ["Args", "ScriptArgs", "Script", "Shell"].into_iter().find(|name| fields.says_something(name));
+    let Some(name) = given else { return Ok(None) };
+    if !enabled {
+        return Err(invalid(
+            "script checks are not enabled on this agent; use ttl, http, tcp, grpc or h2ping",
+        ));
+    }
+    if name == "Script" || name == "Shell" {
+        return Err(invalid(&format!("{}: not supported, use Args", fields.path_of(name))));
+    }
+    Ok(Some(CheckKind::Script { args: fields.texts(name)? }))
+}
+
 fn http_kind(fields: Fields<'_>, url: String) -> Result<CheckKind, Refusal> {
-    let invalid = |reason: String| Refusal::bad(format!("Invalid check: {reason}"));
-    weir_probe::http_target(&url).map_err(|reason| invalid(format!("HTTP: {url:?}: {reason}")))?;
+    weir_probe::http_target(&url).map_err(|reason| invalid(&format!("HTTP: {url:?}: {reason}")))?;
     let mut method = fields.text("Method")?.to_ascii_uppercase();
     if method.is_empty() {
         method.push_str("GET");
     }
     if http::Method::from_bytes(method.as_bytes()).is_err() {
-        return Err(invalid(format!("Method: {method:?} is not an HTTP method")));
+        return Err(invalid(&format!("Method: {method:?} is not an HTTP method")));
     }
     let mut headers = std::collections::BTreeMap::new();
     for (name, values) in fields.map("Header")?.into_iter().flatten() {
@@ -263,11 +321,11 @@ fn http_kind(fields: Fields<'_>, url: String) -> Result<CheckKind, Refusal> {
             // One value without its array is accepted: many write it so by hand.
             Value::String(value) => vec![value.clone()],
             Value::Array(_) => Fields::at(fields.map("Header")?.unwrap_or(&Map::new()), &path).texts(name)?,
-            _ => return Err(invalid(format!("{path}.{name}: expected an array of strings"))),
+            _ => return Err(invalid(&format!("{path}.{name}: expected an array of strings"))),
         };
         let name_ok = http::HeaderName::from_bytes(name.as_bytes()).is_ok();
         if !name_ok || values.iter().any(|value| http::HeaderValue::from_str(value).is_err()) {
-            return Err(invalid(format!("{path}.{name}: not a valid header field")));
+            return Err(invalid(&format!("{path}.{name}: not a valid header field")));
         }
         headers.insert(name.clone(), values);
     }

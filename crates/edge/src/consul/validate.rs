@@ -27,7 +27,7 @@ const NODE_FIELDS: [(&str, &str); 5] = [
     ("metadata", "NodeMeta"),
 ];
 
-const CHECK_FIELDS: [(&str, &str); 14] = [
+const CHECK_FIELDS: [(&str, &str); 18] = [
     ("namespace", "Namespace"),
     ("id", "CheckID"),
     ("instance", "ServiceID"),
@@ -42,6 +42,10 @@ const CHECK_FIELDS: [(&str, &str); 14] = [
     ("definition.tcp.address", "TCP"),
     ("definition.grpc.address", "GRPC"),
     ("definition.grpc.service", "GRPC"),
+    ("definition.h2_ping.address", "H2PING"),
+    ("definition.alias.node", "AliasNode"),
+    ("definition.alias.instance", "AliasService"),
+    ("definition.script.args", "Args"),
 ];
 
 pub(super) fn instance(instance: &Instance) -> Result<(), Refusal> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use weir_control::catalog::{CheckEntry, InstanceEntry, NodeEntry, ServiceMember};
 use weir_model::Revision;
-use weir_model::registry::{CheckKind, Health, Instance, Weights};
+use weir_model::registry::{CheckKind, Health, Instance, Runner, Weights};
 
 use super::definition::INBOUND_KEY;
 use super::duration;
@@ -326,21 +326,14 @@ impl<'a> CheckJson<'a> {
     /// A check of the registry; `instance` is the one it is about, if any.
     pub(super) fn of(entry: &'a CheckEntry, instance: Option<&'a Instance>) -> Self {
         let check = &entry.value;
-        let (kind, interval, timeout) = match &check.definition {
-            None => ("", String::new(), String::new()),
-            Some(definition) => match definition.kind {
-                CheckKind::Ttl => ("ttl", String::new(), String::new()),
-                CheckKind::Http { .. } => {
-                    ("http", duration::to_go(definition.interval.0), duration::to_go(definition.timeout.0))
-                }
-                CheckKind::Tcp { .. } => {
-                    ("tcp", duration::to_go(definition.interval.0), duration::to_go(definition.timeout.0))
-                }
-                CheckKind::Grpc { .. } => {
-                    ("grpc", duration::to_go(definition.interval.0), duration::to_go(definition.timeout.0))
-                }
-            },
-        };
+        // Consul's agents see of each other only whether they are there.
+        let definition = check.definition.as_ref().filter(|_| check.runner != Runner::Presence);
+        let kind = definition.map_or("", |definition| definition.kind.as_str());
+        let looked_at = definition
+            .filter(|definition| !matches!(definition.kind, CheckKind::Ttl | CheckKind::Alias { .. }));
+        let (interval, timeout) = looked_at.map_or_else(Default::default, |definition| {
+            (duration::to_go(definition.interval.0), duration::to_go(definition.timeout.0))
+        });
         Self {
             node: &check.node,
             check_id: Cow::Borrowed(&check.id),
@@ -400,7 +393,11 @@ impl<'a> CheckJson<'a> {
 }
 
 /// The id of the check that stands for a node's agent being alive.
-pub(super) const NODE_ALIVE: &str = "serfHealth";
+pub(crate) const NODE_ALIVE: &str = "serfHealth";
+/// Its name for people.
+pub(crate) const NODE_ALIVE_NAME: &str = "Serf Health Status";
+/// What it says while the agent is heard from.
+pub(crate) const NODE_ALIVE_OUTPUT: &str = "Agent alive and reachable";
 pub(super) const NODE_MAINTENANCE: &str = "_node_maintenance";
 pub(super) const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
 
@@ -411,8 +408,8 @@ pub(super) fn node_checks<'a>(entry: &'a NodeEntry, here: Here<'_>) -> impl Iter
     let alive = here.is(&node.name).then(|| {
         let id = Cow::Borrowed(NODE_ALIVE);
         let created = entry.node.create_revision;
-        let check = CheckJson::made_up(&node.name, id, "Serf Health Status", Health::Passing, created);
-        CheckJson { output: "Agent alive and reachable", ..check }
+        let check = CheckJson::made_up(&node.name, id, NODE_ALIVE_NAME, Health::Passing, created);
+        CheckJson { output: NODE_ALIVE_OUTPUT, ..check }
     });
     let maintenance = node_maintenance(entry, revision);
     alive.into_iter().chain(maintenance).chain(entry.checks.iter().map(|check| CheckJson::of(check, None)))

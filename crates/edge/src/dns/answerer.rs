@@ -24,6 +24,8 @@ pub(super) struct Answerer<G> {
     registry: Arc<G>,
     zone: Zone,
     recursors: Recursors,
+    /// Whether others are asked for all names.
+    relay: bool,
     permits: Arc<Semaphore>,
     stats: Arc<DnsStats>,
 }
@@ -58,7 +60,13 @@ enum Wanted {
 
 impl<G: Registry> Answerer<G> {
     pub(super) fn new(registry: Arc<G>, zone: Zone, recursors: Recursors, stats: Arc<DnsStats>) -> Self {
-        Self { registry, zone, recursors, permits: Arc::new(Semaphore::new(RECURSIONS_MAX)), stats }
+        let permits = Arc::new(Semaphore::new(RECURSIONS_MAX));
+        Self { registry, zone, recursors, relay: false, permits, stats }
+    }
+
+    /// The same, which asks others for all names if told to.
+    pub(super) fn relaying(self, relay: bool) -> Self {
+        Self { relay, ..self }
     }
 
     /// What it counts.
@@ -80,7 +88,7 @@ impl<G: Registry> Answerer<G> {
                 return Step::Silence;
             }
         };
-        let asks_others = self.recursors.any() && query.head.recursion_desired;
+        let asks_others = self.recursors.any() && (query.head.recursion_desired || self.relay);
         let (answer, wanted) = match self.resolve(&query) {
             Outcome::Elsewhere(_) if asks_others => (Answer::of(Rcode::SERVFAIL), Wanted::All),
             Outcome::Alias(answer, target) if asks_others && query.rtype != Rtype::CNAME => {
@@ -122,6 +130,9 @@ impl<G: Registry> Answerer<G> {
 
     /// The zone's word on a query, aliases within it followed.
     fn resolve(&self, query: &Query) -> Outcome {
+        if self.relay {
+            return Outcome::Elsewhere(Answer::of(Rcode::SERVFAIL));
+        }
         let mut rng = rand::rng();
         let mut outcome = self.zone.answer(&*self.registry, &query.name, query.rtype, &mut rng);
         for _ in 0..super::bounds::ALIASES_MAX {

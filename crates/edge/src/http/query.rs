@@ -57,6 +57,11 @@ impl Query {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
+    /// Names with values, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// All values of a parameter, in order.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())

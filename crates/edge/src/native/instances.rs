@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_api::native::{CheckInput, Deleted, PositionAnswer, RegisterInstance};
 use weir_control::catalog::InstanceRef;
 use weir_model::document::decode_as;
-use weir_model::registry::{Check, CheckDefinition, CheckKind, Health, Instance};
+use weir_model::registry::{Check, CheckDefinition, CheckKind, Health, Instance, Runner};
 use weir_model::units::Span;
 
 use super::refusal::{Refusal, problem};
@@ -108,5 +108,6 @@ fn to_check(
             failures_before_warning: 0,
             deregister_after: check.deregister_after,
         }),
+        runner: Runner::Server,
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_api::native::{HealthCounts, Heartbeats, List, NodeView};
 use weir_control::catalog::NodeView as Node;
-use weir_model::registry::CheckKind;
+use weir_model::registry::{CheckKind, Runner};
 
 use super::refusal::Refusal;
 use super::{NativeApi, known_parameters, ok};
@@ -31,9 +31,11 @@ fn node_view(node: &Node, silent: &BTreeMap<String, bool>) -> NodeView {
     for instance in &node.instances {
         instances.add(instance.health().max(node.node.health()));
     }
-    let has_ttl = node
-        .checks()
-        .any(|check| check.value.definition.as_ref().is_some_and(|how| how.kind == CheckKind::Ttl));
+    // Those of an agent are the agent's to wait for.
+    let waited_for = node.checks().filter(|check| check.value.runner != Runner::Agent);
+    let has_ttl = waited_for
+        .filter_map(|check| check.value.definition.as_ref())
+        .any(|definition| definition.kind == CheckKind::Ttl);
     let heartbeats = match silent.get(&value.name) {
         Some(true) => Heartbeats::Doubted,
         Some(false) => Heartbeats::Silent,

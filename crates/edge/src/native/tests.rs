@@ -1,5 +1,6 @@
 //! The native API over a real connection.
 
+mod agents;
 mod locks;
 
 use std::sync::Arc;
@@ -44,7 +45,7 @@ impl Api {
         let control = Control::start(Arc::new(weir_store::Memory::new()), settings).await.unwrap();
         let mesh = Mesh::new(Arc::clone(&control), "r1");
         let mut router = Router::new();
-        crate::consul::ConsulApi::new(Arc::clone(&control)).mount(&mut router);
+        crate::consul::ConsulApi::new(Arc::clone(&control), false).mount(&mut router);
         NativeApi::new(control, mesh).mount(&mut router);
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), ServerConfig::default()).await.unwrap();
         let client = Client::new(server.address().to_string().parse().unwrap());

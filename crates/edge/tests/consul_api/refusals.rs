@@ -106,7 +106,30 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
             400,
             "HTTP/2 ping checks",
         ),
-        (register, r#"{"Name": "web", "Check": {"AliasService": "a"}}"#, 400, "alias checks"),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"H2PING": "a", "H2PingUseTLS": false, "Interval": "1s"}}"#,
+            400,
+            "H2PING: \"a\" is not HOST:PORT",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"AliasService": "a", "TTL": "1s"}}"#,
+            400,
+            "Interval and TTL cannot both be specified",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"AliasNode": "a b", "AliasService": "a"}}"#,
+            400,
+            "AliasNode: ",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"AliasService": "a", "TCP": "a:1", "Interval": "1s"}}"#,
+            400,
+            "it is several at once (tcp, alias)",
+        ),
         (register, r#"{"Name": "web", "Check": {"Args": ["true"], "Interval": "1s"}}"#, 400, "not enabled"),
         (register, r#"{"Name": "web", "Check": {"TTL": "1s", "Status": "good"}}"#, 400, "Bad check status"),
         (

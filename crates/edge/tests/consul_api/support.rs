@@ -55,7 +55,7 @@ impl Api {
     pub(crate) async fn start() -> Self {
         let control = Control::start(Arc::new(weir_store::Memory::new()), Settings::default()).await.unwrap();
         let mut router = Router::new();
-        ConsulApi::new(Arc::clone(&control)).mount(&mut router);
+        ConsulApi::new(Arc::clone(&control), false).mount(&mut router);
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), ServerConfig::default()).await.unwrap();
         let address = server.address();
         let mut tasks = JoinSet::new();

@@ -58,6 +58,29 @@ pub struct Check {
     /// How it is carried out; absent when somebody else reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<CheckDefinition>,
+    /// Who carries it out.
+    #[serde(default, skip_serializing_if = "Runner::is_server")]
+    pub runner: Runner,
+}
+
+/// Who carries out a check that has a definition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runner {
+    /// The servers: they look, or wait to be told.
+    #[default]
+    Server,
+    /// The agent of its node, which tells the servers what came of it.
+    Agent,
+    /// The servers, who wait for a node's agent: while it is silent, all that it carries out is unknown.
+    Presence,
+}
+
+impl Runner {
+    /// Whether the servers carry it out, as they do unless told otherwise.
+    pub const fn is_server(&self) -> bool {
+        matches!(self, Self::Server)
+    }
 }
 
 /// How a check is carried out.
@@ -115,4 +138,39 @@ pub enum CheckKind {
         #[serde(default)]
         service: String,
     },
+    /// Opens an HTTP/2 connection in the clear and pings on it; an acknowledged ping passes.
+    H2Ping {
+        /// `HOST:PORT`.
+        address: String,
+    },
+    /// Is as well as another instance or node is: the worst of its checks.
+    Alias {
+        /// The node, or the one that the instance is on; this check's own node when empty.
+        #[serde(default)]
+        node: String,
+        /// The instance, by its id; the node itself when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instance: Option<String>,
+    },
+    /// Runs a program: exit status 0 passes, 1 warns, everything else is critical. Agents alone do that, and only if
+    /// they were told that they may.
+    Script {
+        /// The program and its arguments.
+        args: Vec<String>,
+    },
+}
+
+impl CheckKind {
+    /// The name as APIs and messages show it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ttl => "ttl",
+            Self::Http { .. } => "http",
+            Self::Tcp { .. } => "tcp",
+            Self::Grpc { .. } => "grpc",
+            Self::H2Ping { .. } => "h2ping",
+            Self::Alias { .. } => "alias",
+            Self::Script { .. } => "script",
+        }
+    }
 }

@@ -23,10 +23,12 @@ pub const METADATA_VALUE_BYTES_MAX: usize = 512;
 pub const TAGGED_ADDRESSES_MAX: usize = 16;
 /// Longest text of a check's name, notes or output, in bytes.
 pub const CHECK_TEXT_BYTES_MAX: usize = 4096;
-/// Longest URL or body of a check, in bytes.
+/// Longest URL, body or arguments of a check, in bytes.
 pub const CHECK_REQUEST_BYTES_MAX: usize = 16 << 10;
 /// Longest name of a gRPC service that a check asks about, in bytes.
 pub const GRPC_SERVICE_BYTES_MAX: usize = 255;
+/// Most arguments of a script check, its program included.
+pub const SCRIPT_ARGS_MAX: usize = 128;
 /// Most header fields that a check sends.
 pub const CHECK_HEADERS_MAX: usize = 32;
 /// Longest reason of a maintenance, in bytes.
@@ -160,6 +162,37 @@ fn definition(definition: &CheckDefinition, faults: &mut Faults) {
             checked_address("definition.grpc.address", address, faults);
             faults.at_most("definition.grpc.service (bytes)", service.len(), GRPC_SERVICE_BYTES_MAX);
         }
+        CheckKind::H2Ping { address } => {
+            timeout(definition, faults);
+            checked_address("definition.h2_ping.address", address, faults);
+        }
+        CheckKind::Alias { node, instance } => {
+            if !node.is_empty() {
+                faults.name("definition.alias.node", names::registered(node));
+            }
+            if let Some(instance) = instance {
+                faults.name("definition.alias.instance", names::id(instance));
+            }
+            if node.is_empty() && instance.is_none() {
+                faults.add("definition.alias", "it names nothing", "a node or an instance");
+            }
+        }
+        CheckKind::Script { args } => {
+            timeout(definition, faults);
+            script(args, faults);
+        }
+    }
+}
+
+fn script(args: &[String], faults: &mut Faults) {
+    let path = "definition.script.args";
+    if args.first().is_none_or(String::is_empty) {
+        faults.add(path, "it names no program", "a program and its arguments");
+    }
+    faults.at_most(path, args.len(), SCRIPT_ARGS_MAX);
+    faults.at_most(&format!("{path} (bytes)"), args.iter().map(String::len).sum(), CHECK_REQUEST_BYTES_MAX);
+    if args.iter().any(|arg| arg.contains('\0')) {
+        faults.add(path, "it holds a NUL", "text");
     }
 }
 

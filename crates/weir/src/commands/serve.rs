@@ -6,11 +6,14 @@ mod local;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use crate::agent_config::AgentConfig;
+use crate::cli::agent::AgentArgs;
 use crate::cli::roles::{DemoArgs, DevArgs, ServerArgs, ShopAppArgs};
 use crate::config::{self, ServerConfig};
 use crate::control_plane::ControlPlane;
 use crate::exit::{Exit, Failure};
-use crate::processes::{outlive_hangups, stop_signal};
+use crate::host_agent::HostAgent;
+use crate::processes::{Stop, outlive_hangups, stop_signal};
 use crate::shop::{self, ShopConfig};
 use crate::{log, open_files, output};
 
@@ -21,18 +24,61 @@ pub(super) fn server(args: ServerArgs) -> Result<Exit, Failure> {
         output::print(&if is_default { config::print_default() } else { ServerConfig::load(args)?.print() });
         return Ok(Exit::Done);
     }
-    let config = ServerConfig::load(args)?;
+    run_server(&ServerConfig::load(args)?)
+}
+
+/// Runs a server until it is told to stop.
+pub(crate) fn run_server(config: &ServerConfig) -> Result<Exit, Failure> {
     log::start(&config.log)?;
     raise_open_files(config.open_files);
     runtime()?.block_on(async {
-        tokio::spawn(outlive_hangups());
-        let plane = ControlPlane::start(&config).await?;
+        if !config.as_consul.obeys {
+            tokio::spawn(outlive_hangups());
+        }
+        let plane = ControlPlane::start(config).await?;
+        if config.as_consul.obeys {
+            let definer = plane.definer();
+            tokio::spawn(async move { definer.define_at_hangups().await });
+        }
         if config.data_dir.is_none() && config.store.is_none() {
             tracing::warn!("everything is kept in memory and lost at the end; --data-dir DIR keeps it");
         }
-        let stop = stop_signal(false).await;
-        tracing::info!(reason = ?stop, "stopping");
+        tokio::select! {
+            stop = stop_signal(false) => tracing::info!(reason = ?stop, "stopping"),
+            () = plane.left() => tracing::info!("leaving"),
+        }
         plane.stop().await;
+        Ok(Exit::Done)
+    })
+}
+
+/// `weir agent`.
+pub(super) fn agent(args: AgentArgs) -> Result<Exit, Failure> {
+    run_agent(&AgentConfig::of(args)?)
+}
+
+/// Runs an agent until it is told to stop, or to leave.
+pub(crate) fn run_agent(config: &AgentConfig) -> Result<Exit, Failure> {
+    log::start(&config.log)?;
+    raise_open_files(config.open_files);
+    runtime()?.block_on(async {
+        let agent = HostAgent::start(config).await?;
+        let definer = agent.definer();
+        tokio::spawn(async move { definer.define_at_hangups().await });
+        if config.data_dir.is_none() {
+            tracing::warn!("registrations are kept in memory and lost at the end; --data-dir DIR keeps them");
+        }
+        let leaves = tokio::select! {
+            stop = stop_signal(false) => {
+                tracing::info!(reason = ?stop, "stopping");
+                stop == Stop::Terminate && config.leave_on_terminate
+            }
+            () = agent.left() => {
+                tracing::info!("leaving");
+                true
+            }
+        };
+        agent.stop(leaves).await;
         Ok(Exit::Done)
     })
 }

@@ -55,6 +55,7 @@ impl DnsSettings {
             service_ttls: ServiceTtls::new(self.service_ttls.clone()),
             negative_ttl: self.negative_ttl.0,
             recursors: self.recursors.iter().map(|recursor| recursor.0).collect(),
+            relay: false,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use weir_model::registry::{Check, CheckDefinition, CheckKind, Health};
+use weir_model::registry::{Check, CheckDefinition, CheckKind, Health, Runner};
 use weir_model::units::Span;
 
 use super::*;
@@ -199,7 +199,7 @@ impl World {
                 match action {
                     Action::Expire(check) => self.set(index(&check), Health::Critical),
                     Action::Restore(check, health) => self.set(index(&check), health),
-                    Action::Evict(..) => panic!("nothing is to be deregistered"),
+                    Action::Evict(..) | Action::Forget(_) => panic!("nothing is to be deregistered"),
                 }
             }
         }
@@ -361,4 +361,57 @@ proptest! {
             prop_assert!(current <= most);
         }
     }
+}
+
+#[test]
+fn what_an_agent_carries_out_is_deregistered_by_its_own_rule_once_the_agent_is_silent() {
+    let mut machine = Machine::new();
+    let run = Check { runner: Runner::Agent, ..check("n", Health::Passing, s(1), Some(s(60))) };
+    let presence = CheckRef::new("default", "n", "present");
+    machine.track(&run, s(0));
+    assert_eq!(machine.next_deadline(), None, "the agent waits for its ttl checks by itself");
+    machine.track(&Check { health: Health::Critical, ..run.clone() }, s(10));
+    assert_eq!(machine.due(s(1000)), [], "and deregisters by itself");
+
+    machine.see_agent(&presence, false, s(1000));
+    let instance = InstanceRef::new("default", "n", "i");
+    assert_eq!(
+        machine.due(s(1000)),
+        [Action::Evict(instance.clone(), presence.clone())],
+        "critical for long"
+    );
+    machine.track(&run, s(1001));
+    machine.see_agent(&presence, false, s(1030));
+    assert_eq!(machine.due(s(1059)), [], "it did well when its agent fell silent");
+    assert_eq!(machine.due(s(1060)), [Action::Evict(instance, presence.clone())]);
+
+    machine.see_agent(&presence, true, s(1061));
+    assert_eq!(machine.due(s(5000)), [], "the agent is back");
+    machine.see_agent(&presence, false, s(5000));
+    let late = Check { id: "late".to_owned(), ..run.clone() };
+    machine.track(&late, s(5050));
+    machine.forget(&CheckRef::of(&run), s(5050));
+    assert_eq!(machine.due(s(5060)).len(), 1, "one that came later counts from the silence as well");
+    machine.forget_agent(&presence);
+    assert_eq!(machine.due(s(9000)), [], "nothing is known of the agent any more");
+}
+
+#[test]
+fn a_node_is_forgotten_whose_agent_is_silent_for_too_long_and_for_no_other_check() {
+    let mut machine = Machine::new();
+    let of_node = |id: &str, runner| Check {
+        id: id.to_owned(),
+        instance: None,
+        runner,
+        ..check("n", Health::Critical, s(10), Some(s(60)))
+    };
+    let presence = of_node("here", Runner::Presence);
+    machine.track(&of_node("disk", Runner::Server), s(0));
+    machine.track(&of_node("load", Runner::Agent), s(0));
+    assert_eq!(machine.due(s(1000)), []);
+    machine.track(&presence, s(1000));
+    assert_eq!(machine.due(s(1059)), []);
+    assert_eq!(machine.due(s(1060)), [Action::Forget(CheckRef::of(&presence))]);
+    machine.track(&Check { health: Health::Passing, ..presence.clone() }, s(1060));
+    assert_eq!(machine.due(s(1065)), []);
 }

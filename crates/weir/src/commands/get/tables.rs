@@ -93,9 +93,7 @@ fn why(view: &InstanceView) -> String {
     let name = if check.name.is_empty() { &check.id } else { &check.name };
     match check.definition.as_ref().map(|definition| &definition.kind) {
         Some(CheckKind::Ttl) => "ttl check: not heard of yet".to_owned(),
-        Some(CheckKind::Http { .. } | CheckKind::Tcp { .. } | CheckKind::Grpc { .. }) => {
-            format!("{name}: no result yet")
-        }
+        Some(_) => format!("{name}: no result yet"),
         None => first_line(name),
     }
 }

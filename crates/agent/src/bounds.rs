@@ -1,0 +1,35 @@
+//! Every bound of the agent, by name, in one place.
+
+use std::time::Duration;
+
+/// How long a connection to a server may take to be established.
+pub const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How long a server may take for an answer that waits for nothing.
+pub const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long a server may take for an answer that may wait: the longest wait, its lengthening by chance, and some time.
+pub const WAITING_ANSWER_MAX: Duration = Duration::from_secs(700);
+/// The largest answer that is passed on, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Connections to one server that are kept though nothing is under way on them.
+pub const IDLE_MAX: usize = 64;
+/// How long they are kept. Servers keep them for longer, so that none is used in the moment in which it is closed.
+pub const IDLE_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// How often the agent says that it is there. The servers believe in it for 7 s, so that one may be lost.
+pub const ALIVE_EVERY: Duration = Duration::from_secs(2);
+/// How long a server may take to hear it, before another one is asked.
+pub const ALIVE_ANSWER_MAX: Duration = Duration::from_secs(2);
+/// How often everything is compared although nothing seems to have changed; lengthened by chance, by up to a half.
+pub const COMPARE_EVERY: Duration = Duration::from_secs(60);
+/// How long changes are collected before they are sent.
+pub const COLLECT: Duration = Duration::from_millis(20);
+/// Pause before a failed comparison is tried again, at first.
+pub const RETRY_MIN: Duration = Duration::from_millis(500);
+/// Pause before a failed comparison is tried again, at most.
+pub const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Instances, or checks, in one request to change the servers' registry.
+pub const BATCH_MAX: usize = 256;
+/// Refusals of one comparison that are logged one by one.
+pub const REFUSALS_LOGGED_MAX: usize = 8;
+/// How often it is said again that something does not work.
+pub const REMIND: Duration = Duration::from_secs(60);

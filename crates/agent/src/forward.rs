@@ -1,0 +1,171 @@
+//! Passes requests on to the servers: all that is not about this node alone.
+//!
+//! Where Consul's agents fill in their own node, this does so too: in `near=_agent`, and for sessions that name no node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, ORIGIN, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::Value;
+use weir_api::client::encode_segment;
+use weir_api::native::{APPLY_BYTES_MAX, ErrorAnswer, Problem};
+use weir_edge::http::{Body, Handler, Request, Response, Route, Router};
+
+use crate::bounds::{ANSWER_MAX, WAITING_ANSWER_MAX};
+use crate::servers::{Ask, Servers, Unanswered};
+use crate::status::{Status, count};
+
+/// Fields that are about the connection to the agent, or about who may speak to it.
+const NOT_PASSED_ON: [HeaderName; 9] =
+    [HOST, CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, TE, UPGRADE, ORIGIN, ACCEPT_ENCODING];
+/// The name that stands for the agent's own node in `near`.
+const AGENT: &str = "_agent";
+/// What everything of the native API starts with.
+const NATIVE: &str = "/weir/";
+
+/// What passes requests on.
+pub struct Forward {
+    servers: Arc<Servers>,
+    status: Arc<Status>,
+    node: String,
+}
+
+impl Forward {
+    /// To these servers, for the agent of this node.
+    pub fn new(servers: Arc<Servers>, status: Arc<Status>, node: String) -> Arc<Self> {
+        Arc::new(Self { servers, status, node })
+    }
+
+    /// Adds the routes, behind all that are longer: what the agent answers by itself is not passed on. `members` answers
+    /// for the servers where none does.
+    pub fn mount(self: &Arc<Self>, router: &mut Router, members: impl Handler) {
+        for path in ["/v1/", NATIVE] {
+            let mut route = Route::new().body_bytes_max(APPLY_BYTES_MAX);
+            for method in [Method::GET, Method::PUT, Method::POST, Method::DELETE] {
+                let forward = Arc::clone(self);
+                route = route.on(method, move |request: Request| {
+                    let forward = Arc::clone(&forward);
+                    async move { forward.pass(request).await }
+                });
+            }
+            router.add(path, route);
+        }
+        let (forward, members) = (Arc::clone(self), Arc::new(members));
+        router.get("/v1/agent/members", move |request: Request| {
+            let (forward, members) = (Arc::clone(&forward), Arc::clone(&members));
+            async move {
+                match forward.answer(&forward.ask(&request)).await {
+                    Ok(response) => response,
+                    Err(_) => members.call(request).await,
+                }
+            }
+        });
+    }
+
+    async fn pass(&self, mut request: Request) -> Response {
+        let (ask, is_native) = (self.ask(&request), request.path.starts_with(NATIVE));
+        // Thousands may wait: what is not needed any more goes first.
+        request.headers = HeaderMap::new();
+        request.body = Bytes::new();
+        tokio::select! {
+            answer = self.answer(&ask) => answer.unwrap_or_else(|error| refuse(&error, is_native)),
+            () = request.server_closing() => {
+                Response::text(StatusCode::SERVICE_UNAVAILABLE, "the agent is being stopped")
+            }
+        }
+    }
+
+    async fn answer(&self, ask: &Ask) -> Result<Response, Unanswered> {
+        count(&self.status.forwarded);
+        match self.servers.ask(ask).await {
+            Ok(answered) => Ok(Response {
+                status: answered.status,
+                headers: answered.headers,
+                body: Body::Whole(answered.body),
+            }),
+            Err(error) => {
+                count(&self.status.unanswered);
+                Err(error)
+            }
+        }
+    }
+
+    /// The request as the servers are to get it.
+    fn ask(&self, request: &Request) -> Ask {
+        let mut headers = request.headers.clone();
+        for name in NOT_PASSED_ON {
+            headers.remove(name);
+        }
+        Ask {
+            method: request.method.clone(),
+            target: self.target(request),
+            headers,
+            body: self.body(request),
+            patience: patience(request),
+        }
+    }
+
+    fn target(&self, request: &Request) -> String {
+        let segments: Vec<_> = request.path.split('/').map(encode_segment).collect();
+        let mut target = segments.join("/");
+        for (number, (name, value)) in request.query.pairs().enumerate() {
+            target.push(if number == 0 { '?' } else { '&' });
+            target.push_str(&encode_segment(name));
+            let value = if name == "near" && value == AGENT { &*self.node } else { value };
+            if !value.is_empty() {
+                target.push('=');
+                target.push_str(&encode_segment(value));
+            }
+        }
+        target
+    }
+
+    /// The body; that of a session without a node names this one. What is no object is the servers' to refuse.
+    fn body(&self, request: &Request) -> Bytes {
+        if request.path != "/v1/session/create" {
+            return request.body.clone();
+        }
+        let given = if request.body.is_empty() { &b"{}"[..] } else { &request.body };
+        let Ok(Value::Object(mut session)) = serde_json::from_slice::<Value>(given) else {
+            return request.body.clone();
+        };
+        let named = |(key, value): (&String, &Value)| {
+            key.eq_ignore_ascii_case("node") && value.as_str().is_none_or(|node| !node.is_empty())
+        };
+        if session.iter().any(named) {
+            return request.body.clone();
+        }
+        session.retain(|key, _| !key.eq_ignore_ascii_case("node"));
+        session.insert("Node".to_owned(), Value::from(&*self.node));
+        Value::Object(session).to_string().into()
+    }
+}
+
+/// How long the answer may take: blocking queries and waits for locks take their time.
+fn patience(request: &Request) -> Duration {
+    let is_lock = request.path.starts_with(NATIVE) && request.method == Method::POST;
+    if request.query.has("index") || request.query.has("wait") || is_lock {
+        WAITING_ANSWER_MAX
+    } else {
+        ANSWER_MAX
+    }
+}
+
+/// What Consul's agents say without servers, and why.
+fn refuse(error: &Unanswered, is_native: bool) -> Response {
+    if is_native {
+        let problem = Problem::new(error.to_string());
+        return Response::json(StatusCode::SERVICE_UNAVAILABLE, &ErrorAnswer { errors: vec![problem] });
+    }
+    let text = match error {
+        Unanswered::Nobody(_) => format!("No cluster leader ({error})"),
+        Unanswered::Unknown { .. } => format!("rpc error: {error}"),
+    };
+    Response::text(StatusCode::INTERNAL_SERVER_ERROR, text)
+        .with(HeaderName::from_static("x-consul-knownleader"), HeaderValue::from_static("false"))
+}

@@ -1,0 +1,164 @@
+//! The servers, of which one is in use until it does not answer.
+//!
+//! ```text
+//! ask -> the one in use -> answered
+//!          | cannot be reached, breaks off, is late
+//!          v
+//!        the next one is in use, for everybody; a read is asked again there
+//! ```
+//!
+//! A change that may have arrived is not sent again: whoever made it is told that nobody knows.
+
+mod connection;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::watch;
+use weir_api::client::ServerUrl;
+
+use connection::{Failure, Server};
+
+/// A request to whichever server answers.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The method.
+    pub method: Method,
+    /// Path and query, encoded.
+    pub target: String,
+    /// Header fields from end to end; those of the connection are added.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// How long the answer of one server may take.
+    pub patience: Duration,
+}
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// Header fields from end to end.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// No server answers. Nothing was changed.
+    #[error("none of the servers answers: {0}")]
+    Nobody(String),
+    /// A change was sent and nobody knows whether it was made.
+    #[error("the answer of {server} is lost, what was asked for may be done or not: {reason}")]
+    Unknown {
+        /// The server.
+        server: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// The servers.
+pub struct Servers {
+    list: Vec<Server>,
+    in_use: watch::Sender<usize>,
+    /// Which one answered last; none yet, if that is beyond the list.
+    answered: AtomicUsize,
+}
+
+impl std::fmt::Debug for Servers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Servers").field("count", &self.list.len()).finish_non_exhaustive()
+    }
+}
+
+impl Servers {
+    /// These, in this order, from the `first`-th on. None is connected to yet.
+    pub fn new(urls: Vec<ServerUrl>, first: usize) -> Self {
+        let first = if urls.is_empty() { 0 } else { first % urls.len() };
+        let list: Vec<_> = urls.into_iter().map(Server::new).collect();
+        let answered = AtomicUsize::new(list.len());
+        Self { list, in_use: watch::Sender::new(first), answered }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The one that is in use, for people.
+    pub fn in_use(&self) -> String {
+        self.list.get(*self.in_use.borrow()).map_or_else(|| "none".to_owned(), |server| server.to_string())
+    }
+
+    /// Asks the server in use and, where it does not answer, the others.
+    ///
+    /// # Errors
+    /// When none answers, or a change may have been made that nobody knows of.
+    pub async fn ask(&self, ask: &Ask) -> Result<Answered, Unanswered> {
+        let is_read = ask.method == Method::GET;
+        let mut reasons: Vec<String> = Vec::new();
+        for _ in 0..self.list.len() {
+            let mut in_use = self.in_use.subscribe();
+            let at = *in_use.borrow_and_update();
+            let server = &self.list[at];
+            let failure = tokio::select! {
+                answered = tokio::time::timeout(ask.patience, server.ask(ask)) => match answered {
+                    Ok(Ok(answered)) => {
+                        self.note_answer_of(at);
+                        return Ok(answered);
+                    }
+                    Ok(Err(failure)) => failure,
+                    Err(_) => Failure::Lost(format!("no answer within {} s", ask.patience.as_secs())),
+                },
+                // Somebody found that it does not answer: who waits there would wait in vain.
+                _ = in_use.wait_for(|now| *now != at), if is_read => {
+                    Failure::Lost("it does not answer others".to_owned())
+                }
+            };
+            self.turn_away_from(at);
+            match failure {
+                Failure::Lost(reason) if !is_read => {
+                    return Err(Unanswered::Unknown { server: server.to_string(), reason });
+                }
+                Failure::Lost(reason) | Failure::NotSent(reason) => {
+                    reasons.push(format!("{server}: {reason}"));
+                }
+            }
+        }
+        let none = || "no server is known".to_owned();
+        Err(Unanswered::Nobody(if reasons.is_empty() { none() } else { reasons.join("; ") }))
+    }
+
+    /// Says which server answers, when that is another than before.
+    fn note_answer_of(&self, at: usize) {
+        if self.answered.swap(at, Ordering::Relaxed) != at {
+            tracing::info!(server = %self.list[at], "this server answers");
+        }
+    }
+
+    /// Uses the next one, unless somebody does so already.
+    fn turn_away_from(&self, at: usize) {
+        self.in_use.send_if_modified(|now| {
+            let is_news = *now == at && self.list.len() > 1;
+            if is_news {
+                *now = (at + 1) % self.list.len();
+                tracing::debug!(from = %self.list[at], to = %self.list[*now], "the server does not answer, using another");
+            }
+            is_news
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Connections to one server, kept while they are idle.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use weir_api::client::ServerUrl;
+
+use super::{Answered, Ask};
+use crate::bounds::{ANSWER_BYTES_MAX, CONNECT_MAX, IDLE_AGE_MAX, IDLE_MAX};
+
+/// Fields that are about the connection, or that whoever sends the answer adds himself.
+const OF_THE_CONNECTION: [HeaderName; 4] = [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, DATE];
+
+/// Why one server has not answered.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The request cannot have arrived.
+    NotSent(String),
+    /// It may have.
+    Lost(String),
+}
+
+/// One server.
+pub(super) struct Server {
+    url: ServerUrl,
+    idle: Mutex<Vec<(SendRequest<Full<Bytes>>, Instant)>>,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url.authority())
+    }
+}
+
+impl Server {
+    pub(super) fn new(url: ServerUrl) -> Self {
+        Self { url, idle: Mutex::default() }
+    }
+
+    /// Asks on an idle connection, or on a new one.
+    pub(super) async fn ask(&self, ask: &Ask) -> Result<Answered, Failure> {
+        while let Some(sender) = self.idle() {
+            match self.exchange(sender, ask).await {
+                // It was closed meanwhile.
+                Err(Failure::NotSent(_)) => {}
+                done => return done,
+            }
+        }
+        let sender = self.connect().await.map_err(Failure::NotSent)?;
+        self.exchange(sender, ask).await
+    }
+
+    /// The connection that was used last, of those that are still good.
+    fn idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        idle.retain(|(sender, since)| sender.is_ready() && now.duration_since(*since) < IDLE_AGE_MAX);
+        idle.pop().map(|(sender, _)| sender)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+        let address = (self.url.host.as_str(), self.url.port);
+        let late = |limit: Duration| format!("no connection within {} s", limit.as_secs());
+        let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address))
+            .await
+            .map_err(|_| late(CONNECT_MAX))?
+            .map_err(|error| error.to_string())?;
+        // Requests are written in one go; waiting for more to send would only add latency.
+        let _ = stream.set_nodelay(true);
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        tokio::spawn(async move {
+            // Whoever asks on it is told.
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+
+    async fn exchange(&self, mut sender: SendRequest<Full<Bytes>>, ask: &Ask) -> Result<Answered, Failure> {
+        let request = self.request(ask).map_err(Failure::NotSent)?;
+        let response = sender.try_send_request(request).await.map_err(|error| {
+            let was_sent = error.message().is_none();
+            let reason = error.error().to_string();
+            if was_sent { Failure::Lost(reason) } else { Failure::NotSent(reason) }
+        })?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| Failure::Lost(error.to_string()))?
+            .to_bytes();
+        if sender.ready().await.is_ok() {
+            self.keep(sender);
+        }
+        let mut headers = parts.headers;
+        for name in OF_THE_CONNECTION {
+            headers.remove(name);
+        }
+        Ok(Answered { status: parts.status, headers, body })
+    }
+
+    fn request(&self, ask: &Ask) -> Result<hyper::Request<Full<Bytes>>, String> {
+        let mut request = hyper::Request::new(Full::new(ask.body.clone()));
+        *request.method_mut() = ask.method.clone();
+        *request.uri_mut() = ask.target.parse().map_err(|error| format!("{}: {error}", ask.target))?;
+        let fields = request.headers_mut();
+        *fields = ask.headers.clone();
+        let host = HeaderValue::from_str(&self.url.authority()).map_err(|error| error.to_string())?;
+        fields.insert(HOST, host);
+        Ok(request)
+    }
+
+    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push((sender, Instant::now()));
+        }
+    }
+}

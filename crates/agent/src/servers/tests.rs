@@ -1,0 +1,108 @@
+//! Servers that answer, refuse, hang and break off, on loopback.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-consul-index: 7\r\n\r\nok";
+
+fn ask(method: Method) -> Ask {
+    Ask {
+        method,
+        target: "/v1/kv/a".to_owned(),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        patience: Duration::from_secs(30),
+    }
+}
+
+/// A server that says this on each request and counts its connections; nothing, if there is nothing to say.
+async fn saying(words: &'static [u8]) -> (ServerUrl, Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {
+                    if words == b"break" {
+                        return;
+                    }
+                    stream.write_all(words).await.unwrap();
+                }
+            });
+        }
+    });
+    (url, count)
+}
+
+/// An address where nobody listens.
+async fn nobody() -> ServerUrl {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let (url, connections) = saying(ANSWER).await;
+    let servers = Servers::new(vec![url], 5);
+    for _ in 0..10 {
+        let answered = servers.ask(&ask(Method::PUT)).await.unwrap();
+        assert_eq!((answered.status, &*answered.body), (StatusCode::OK, &b"ok"[..]));
+        assert_eq!(answered.headers["x-consul-index"], "7");
+        assert!(!answered.headers.contains_key("content-length"));
+    }
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn who_does_not_answer_is_left_for_another() {
+    let (good, _) = saying(ANSWER).await;
+    let (breaking, _) = saying(b"break").await;
+    for bad in [nobody().await, breaking.clone()] {
+        let servers = Servers::new(vec![bad, good.clone()], 0);
+        assert!(servers.ask(&ask(Method::GET)).await.is_ok());
+        assert_eq!(servers.in_use(), good.authority());
+    }
+    // A change that cannot have arrived is made elsewhere; one that may have is not made twice.
+    let servers = Servers::new(vec![nobody().await, good.clone()], 0);
+    assert!(servers.ask(&ask(Method::PUT)).await.is_ok());
+    let servers = Servers::new(vec![breaking, good], 0);
+    let error = servers.ask(&ask(Method::PUT)).await.unwrap_err();
+    assert!(matches!(error, Unanswered::Unknown { .. }), "{error}");
+    assert!(servers.ask(&ask(Method::PUT)).await.is_ok(), "the next one goes to the other");
+}
+
+#[tokio::test]
+async fn who_waits_at_a_server_that_does_not_answer_goes_along_to_the_next() {
+    let (hanging, connections) = saying(b"").await;
+    let (good, _) = saying(ANSWER).await;
+    let servers = Arc::new(Servers::new(vec![hanging, good], 0));
+    let waiting = tokio::spawn({
+        let servers = Arc::clone(&servers);
+        async move { servers.ask(&Ask { patience: Duration::from_secs(600), ..ask(Method::GET) }).await }
+    });
+    while connections.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let impatient = Ask { patience: Duration::from_millis(50), ..ask(Method::GET) };
+    assert!(servers.ask(&impatient).await.is_ok());
+    assert!(waiting.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn where_nobody_answers_each_is_named() {
+    let (a, b) = (nobody().await, nobody().await);
+    let servers = Servers::new(vec![a.clone(), b.clone()], 0);
+    let Unanswered::Nobody(text) = servers.ask(&ask(Method::GET)).await.unwrap_err() else { panic!() };
+    assert!(text.contains(&a.authority()) && text.contains(&b.authority()), "{text}");
+    let error = Servers::new(Vec::new(), 3).ask(&ask(Method::GET)).await.unwrap_err();
+    assert_eq!(error.to_string(), "none of the servers answers: no server is known");
+}

@@ -1,0 +1,251 @@
+//! Nodes that have an agent: what the agent registers, and its signs of life.
+//!
+//! ```text
+//! agent: is anything different?   GET  /nodes/NAME
+//!        make it so               PUT  /nodes/NAME        one transaction for each instance with its checks
+//!        I am here                POST /nodes/NAME/alive
+//!        I leave                  DELETE /nodes/NAME
+//! ```
+//!
+//! What an agent registers is carried out by it and nobody else. That the agent is there is a check of the node, which
+//! turns critical when nothing was heard for [`AGENT_TTL`]; self-preservation holds for it as for every heartbeat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+use weir_api::native::{
+    AgentAlive, AgentHeard, Deleted, NodeChanged, NodeChanges, NodeState, OnNode as Named, Problem,
+};
+use weir_control::catalog::{CheckRef, InstanceRef, Topic};
+use weir_control::registry::{KnownHealth, OnNode, Registration};
+use weir_control::{Control, Error};
+use weir_model::DEFAULT_NAMESPACE;
+use weir_model::registry::{Check, CheckDefinition, CheckKind, Health, Instance, Node, Runner};
+use weir_model::units::Span;
+
+use super::refusal::Refusal;
+use super::{NativeApi, known_parameters, ok};
+use crate::consul::views::{NODE_ALIVE, NODE_ALIVE_NAME, NODE_ALIVE_OUTPUT};
+use crate::http::{Request, Response};
+
+/// How long an agent may be silent before its node is critical.
+const AGENT_TTL: Span = Span(Duration::from_secs(7));
+/// How long it may be silent before its node is deregistered: as long as Consul's servers wait.
+const AGENT_GONE_AFTER: Span = Span(Duration::from_secs(72 * 3600));
+/// Commits of one agent's changes that are under way at one time.
+const COMMITS_MAX: usize = 16;
+/// What comes behind the node's name in the path of a sign of life.
+const ALIVE: &str = "/alive";
+
+impl NativeApi {
+    /// `GET /nodes/NAME`: all that is registered on it.
+    pub(super) async fn node(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
+        known_parameters(&request, &[])?;
+        let position = self.control.position();
+        let view = self.control.catalog().node_view(request.rest());
+        let Some(node) = view.entries else {
+            return Err(Refusal::not_found(format!("node {:?}", request.rest())));
+        };
+        Ok(ok(&NodeState {
+            position,
+            revision: view.index,
+            instances: node.instances.iter().map(|instance| instance.value().clone()).collect(),
+            checks: node.checks().map(|check| check.value.clone()).collect(),
+            node: node.node.node.value.clone(),
+        }))
+    }
+
+    /// `PUT /nodes/NAME`: changes what differs. What is refused is answered by name and holds nothing else up.
+    pub(super) async fn change_node(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
+        known_parameters(&request, &[])?;
+        let changes: NodeChanges = read(&request)?;
+        let node = Node { name: request.rest().to_owned(), ..changes.node };
+        self.may_be_the_agent(&node.name, &node.id)?;
+        register_node(&self.control, &node).await?;
+        let NodeChanges { instances, checks, gone_instances, gone_checks, .. } = changes;
+        let gone = forget(&self.control, &node.name, gone_instances, gone_checks).await?;
+        let put = register(&self.control, &node.name, instances, checks).await?;
+        Ok(ok(&NodeChanged { refused: [gone, put].concat() }))
+    }
+
+    /// `POST /nodes/NAME/alive`.
+    pub(super) async fn alive(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
+        known_parameters(&request, &[])?;
+        let Some(name) = request.rest().strip_suffix(ALIVE) else {
+            return Err(Refusal::not_found(&request.path));
+        };
+        let AgentAlive { id } = read(&request)?;
+        self.may_be_the_agent(name, &id)?;
+        let node = self.control.catalog().node(name);
+        // A new agent of a node registers first.
+        let is_its = node.is_some_and(|node| node.node.value.id == id);
+        let known = match presence(&self.control, name).filter(|_| is_its) {
+            Some(check) => match self.control.set_check(&check, Health::Passing, NODE_ALIVE_OUTPUT).await {
+                Ok(_) => true,
+                Err(Error::NotFound { .. }) => false,
+                Err(error) => return Err(error.into()),
+            },
+            None => false,
+        };
+        Ok(ok(&AgentHeard { known, revision: self.control.catalog().index(&Topic::node(name)) }))
+    }
+
+    /// `DELETE /nodes/NAME`: deregisters it with all that is on it.
+    pub(super) async fn delete_node(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
+        known_parameters(&request, &[])?;
+        let name = request.rest();
+        let done = self.control.deregister_node(name).await?;
+        Ok(ok(&Deleted { position: done.position, change_set: None, deleted: vec![format!("Node/{name}")] }))
+    }
+
+    /// Refuses an agent that uses this server's own name, or that of an agent which is there.
+    fn may_be_the_agent(&self, name: &str, id: &str) -> Result<(), Refusal> {
+        let refuse = |message: String| {
+            let problem = Problem::new(message).at("node.name").expected("a name that no other node has");
+            Err(Refusal::new(StatusCode::CONFLICT, problem))
+        };
+        if name.eq_ignore_ascii_case(&self.control.settings().node_name) {
+            return refuse(format!(
+                "{name:?} is the node of a server, to which its own registrations belong"
+            ));
+        }
+        let Some(node) = self.control.catalog().node(name) else { return Ok(()) };
+        let known = &node.node.value.id;
+        if id.is_empty() || known.is_empty() || known == id {
+            return Ok(());
+        }
+        let is_there = presence(&self.control, name)
+            .and_then(|check| self.control.catalog().check(&check))
+            .is_some_and(|check| check.value.health != Health::Critical);
+        if is_there {
+            refuse(format!("{name:?} is in use by another agent, whose id is {known}"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Reads what an agent says. Fields that only a later version knows are ignored.
+fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
+    serde_json::from_slice(&request.body).map_err(|error| {
+        Refusal::bad(
+            "body",
+            format!("it cannot be read: {error}"),
+            "JSON, as an agent of this version sends it",
+        )
+    })
+}
+
+/// The check that stands for a node's agent, if the node has one.
+fn presence(control: &Control, node: &str) -> Option<CheckRef> {
+    let node = control.catalog().node(node)?;
+    let check = node.checks.iter().find(|check| check.value.runner == Runner::Presence)?;
+    Some(CheckRef::of(&check.value))
+}
+
+/// The node itself, and that its agent is there.
+async fn register_node(control: &Control, node: &Node) -> Result<(), Error> {
+    let presence = Check {
+        namespace: DEFAULT_NAMESPACE.to_owned(),
+        id: NODE_ALIVE.to_owned(),
+        name: NODE_ALIVE_NAME.to_owned(),
+        health: Health::Passing,
+        output: NODE_ALIVE_OUTPUT.to_owned(),
+        definition: Some(CheckDefinition {
+            kind: CheckKind::Ttl,
+            interval: AGENT_TTL,
+            timeout: AGENT_TTL,
+            successes_before_passing: 0,
+            failures_before_critical: 0,
+            failures_before_warning: 0,
+            deregister_after: Some(AGENT_GONE_AFTER),
+        }),
+        runner: Runner::Presence,
+        ..Check::default()
+    };
+    control.register(&overwriting(OnNode::Put(node.clone()), None, vec![presence])).await?;
+    control.maintain_node(&node.name, node.maintenance.as_deref()).await?;
+    Ok(())
+}
+
+fn overwriting(node: OnNode, instance: Option<Instance>, checks: Vec<Check>) -> Registration {
+    Registration { node, instance, checks, known_health: KnownHealth::Overwrite, replace_checks: false }
+}
+
+/// Deregisters; what is not there is fine.
+async fn forget(
+    control: &Control,
+    node: &str,
+    instances: Vec<Named>,
+    checks: Vec<Named>,
+) -> Result<Vec<Problem>, Error> {
+    let instances =
+        futures_util::stream::iter(instances.into_iter().map(|Named { namespace, id }| async move {
+            let name = InstanceRef::new(namespace, node, id);
+            (format!("instance {}", name.id), control.deregister_instance(&name).await.map(drop))
+        }));
+    let checks = futures_util::stream::iter(checks.into_iter().map(|Named { namespace, id }| async move {
+        let name = CheckRef::new(namespace, node, id);
+        (format!("check {}", name.id), control.deregister_check(&name).await.map(drop))
+    }));
+    let mut outcomes = instances.buffer_unordered(COMMITS_MAX).collect::<Vec<_>>().await;
+    outcomes.extend(checks.buffer_unordered(COMMITS_MAX).collect::<Vec<_>>().await);
+    outcomes.retain(|(_, outcome)| !matches!(outcome, Err(Error::NotFound { .. })));
+    refused(outcomes)
+}
+
+/// Registers instances with their checks, then the checks of what is there already.
+async fn register(
+    control: &Control,
+    node: &str,
+    instances: Vec<Instance>,
+    mut checks: Vec<Check>,
+) -> Result<Vec<Problem>, Error> {
+    for check in &mut checks {
+        check.runner = Runner::Agent;
+    }
+    let mut with_checks = Vec::with_capacity(instances.len());
+    for instance in instances {
+        let is_its = |check: &mut Check| {
+            check.namespace == instance.namespace && check.instance.as_ref() == Some(&instance.id)
+        };
+        let own: Vec<_> = checks.extract_if(.., is_its).collect();
+        with_checks.push((instance, own));
+    }
+    let known = || OnNode::Known(node.to_owned());
+    let instances =
+        futures_util::stream::iter(with_checks.into_iter().map(|(instance, checks)| async move {
+            let name = InstanceRef::new(&*instance.namespace, node, &*instance.id);
+            let maintenance = instance.maintenance.clone();
+            let mut outcome = control.register(&overwriting(known(), Some(instance), checks)).await.map(drop);
+            if outcome.is_ok() {
+                outcome = control.maintain_instance(&name, maintenance.as_deref()).await.map(drop);
+            }
+            (format!("instance {}", name.id), outcome)
+        }));
+    let mut outcomes = instances.buffer_unordered(COMMITS_MAX).collect::<Vec<_>>().await;
+    let checks = futures_util::stream::iter(checks.into_iter().map(|check| async move {
+        let id = check.id.clone();
+        (format!("check {id}"), control.register(&overwriting(known(), None, vec![check])).await.map(drop))
+    }));
+    outcomes.extend(checks.buffer_unordered(COMMITS_MAX).collect::<Vec<_>>().await);
+    refused(outcomes)
+}
+
+/// What was refused for what it is. A store that cannot be written is an error of all.
+fn refused(outcomes: Vec<(String, Result<(), Error>)>) -> Result<Vec<Problem>, Error> {
+    let mut problems = Vec::new();
+    for (path, outcome) in outcomes {
+        match outcome {
+            Ok(()) => {}
+            Err(error @ (Error::Invalid { .. } | Error::TooLarge { .. } | Error::NotFound { .. })) => {
+                problems.push(Problem::new(error.to_string()).at(path));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(problems)
+}

@@ -1,0 +1,96 @@
+//! What agents tell of their nodes.
+
+use serde_json::json;
+use weir_api::native::{AgentHeard, NodeChanged, NodeState};
+use weir_model::registry::Runner;
+
+use super::*;
+
+const ID: &str = "40e4a748-2192-161a-0510-9bf59fe950b5";
+
+fn node(id: &str) -> serde_json::Value {
+    json!({"name": "", "id": id, "address": "10.0.0.1"})
+}
+
+fn instance(id: &str) -> serde_json::Value {
+    json!({"namespace": "default", "node": "", "id": id, "service": "web", "maintenance": "repairs"})
+}
+
+fn check(id: &str, instance: &str) -> serde_json::Value {
+    let definition = json!({"kind": "ttl", "interval": "1s", "timeout": "1s"});
+    json!({
+        "namespace": "default", "node": "", "id": id, "name": id, "instance": instance, "health": "warning",
+        "definition": definition, "of_a_later_version": true,
+    })
+}
+
+#[tokio::test]
+async fn a_node_is_made_as_its_agent_has_it() {
+    let api = Api::start().await;
+    let (status, _) = api.ask("GET", "/weir/v1/nodes/host", "").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let alive = json!({"id": ID}).to_string();
+    let heard: AgentHeard = api.answer("POST", "/weir/v1/nodes/host/alive", &alive).await;
+    assert!(!heard.known);
+
+    let changes = json!({
+        "node": node(ID),
+        "instances": [instance("a"), instance("b"), instance("a\u{0}b")],
+        "checks": [check("a1", "a"), check("a2", "a"), check("x1", "nobody")],
+    });
+    let changed: NodeChanged = api.answer("PUT", "/weir/v1/nodes/host", &changes.to_string()).await;
+    let paths: Vec<_> = changed.refused.iter().filter_map(|problem| problem.path.as_deref()).collect();
+    assert_eq!(paths, ["instance a\u{0}b", "check x1"], "what is refused holds nothing else up");
+
+    let state: NodeState = api.answer("GET", "/weir/v1/nodes/HOST", "").await;
+    assert_eq!((&*state.node.name, &*state.node.id, state.instances.len()), ("host", ID, 2));
+    assert_eq!(state.instances[0].maintenance.as_deref(), Some("repairs"));
+    let runners: Vec<_> = state.checks.iter().map(|check| (&*check.id, check.runner)).collect();
+    assert_eq!(runners, [("serfHealth", Runner::Presence), ("a1", Runner::Agent), ("a2", Runner::Agent)]);
+    assert_eq!(state.checks[1].health, Health::Warning);
+    let heard: AgentHeard = api.answer("POST", "/weir/v1/nodes/host/alive", &alive).await;
+    assert_eq!(heard, AgentHeard { known: true, revision: state.revision });
+
+    let changes = json!({
+        "node": node(ID),
+        "gone_instances": [{"namespace": "default", "id": "b"}, {"namespace": "default", "id": "never"}],
+        "gone_checks": [{"namespace": "default", "id": "a2"}],
+    });
+    let changed: NodeChanged = api.answer("PUT", "/weir/v1/nodes/host", &changes.to_string()).await;
+    assert_eq!(changed.refused, []);
+    let state: NodeState = api.answer("GET", "/weir/v1/nodes/host", "").await;
+    assert_eq!((state.instances.len(), state.checks.len()), (1, 2));
+
+    let deleted: Deleted = api.answer("DELETE", "/weir/v1/nodes/host", "").await;
+    assert_eq!(deleted.deleted, ["Node/host"]);
+    assert_eq!(api.ask("DELETE", "/weir/v1/nodes/host", "").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_is_not_the_agents_is_refused() {
+    let api = Api::start().await;
+    let put = |id: &str| json!({"node": node(id)}).to_string();
+    let first: NodeChanged = api.answer("PUT", "/weir/v1/nodes/host", &put(ID)).await;
+    assert_eq!(first.refused, []);
+    let other = ID.replace('4', "5");
+    for (method, path, body, expected, says) in [
+        ("PUT", "/weir/v1/nodes/n1", &*put(ID), 409, "is the node of a server"),
+        ("PUT", "/weir/v1/nodes/host", &*put(&other), 409, "in use by another agent"),
+        (
+            "POST",
+            "/weir/v1/nodes/host/alive",
+            &*json!({"id": other}).to_string(),
+            409,
+            "in use by another agent",
+        ),
+        ("DELETE", "/weir/v1/nodes/n1", "", 400, "own node"),
+        ("POST", "/weir/v1/nodes/host", "{}", 404, "does not exist"),
+        ("PUT", "/weir/v1/nodes/host", "[", 400, "body: it cannot be read"),
+        ("PUT", "/weir/v1/nodes/a%20b", &*put(""), 400, "node.name"),
+        ("GET", "/weir/v1/nodes/host?x", "", 400, "unknown query parameter"),
+    ] {
+        let (status, text) = api.ask(method, path, body).await;
+        assert_eq!(status.as_u16(), expected, "{method} {path}: {text}");
+        assert!(text.contains(says), "{method} {path}: {text}");
+    }
+}

@@ -1,0 +1,100 @@
+//! What an agent runs with, whoever says it: the flags of `weir agent`, or Consul's flags and files.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use weir_api::client::ServerUrl;
+
+use crate::cli::ListenAddress;
+use crate::cli::agent::AgentArgs;
+use crate::cli::dns::DnsListen;
+use crate::cli::roles::LogArgs;
+use crate::config::{DEFAULT_DATACENTER, DEFAULT_DNS, DEFAULT_HTTP};
+use crate::definitions::{Scripts, Source};
+use crate::exit::{Exit, Failure};
+use crate::host_name;
+
+/// The port on which servers serve DNS, unless told otherwise.
+const SERVER_DNS_PORT: u16 = 8600;
+
+/// What an agent runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentConfig {
+    /// The servers.
+    pub servers: Vec<ServerUrl>,
+    /// Where the servers serve DNS; where nothing is named, their hosts on port 8600.
+    pub server_dns: Vec<String>,
+    /// Where Consul's HTTP API is served.
+    pub http: ListenAddress,
+    /// Where DNS is served.
+    pub dns: DnsListen,
+    /// Where registrations are kept; in memory when absent.
+    pub data_dir: Option<PathBuf>,
+    /// The datacenter's name.
+    pub datacenter: String,
+    /// The node's name.
+    pub node_name: String,
+    /// The node's address, if it is not the one from which it reaches the servers.
+    pub address: Option<IpAddr>,
+    /// Free data of the node.
+    pub node_meta: BTreeMap<String, String>,
+    /// Services and checks of files.
+    pub definitions: Source,
+    /// Which checks may be programs.
+    pub scripts: Scripts,
+    /// Whether SIGTERM deregisters the node.
+    pub leave_on_terminate: bool,
+    /// Whether it may listen beyond loopback.
+    pub insecure: bool,
+    /// Names under which it is asked on loopback.
+    pub allowed_hosts: Vec<String>,
+    /// How many files may be open; 0 for as many as possible.
+    pub open_files: u64,
+    /// What is logged.
+    pub log: LogArgs,
+}
+
+impl AgentConfig {
+    /// What the command line says.
+    ///
+    /// # Errors
+    /// When a default cannot be read, which would be a mistake in this program.
+    pub(crate) fn of(args: AgentArgs) -> Result<Self, Failure> {
+        let default =
+            |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
+        Ok(Self {
+            servers: args.servers,
+            server_dns: args.server_dns,
+            http: args.http.map_or_else(|| default(DEFAULT_HTTP), Ok)?,
+            dns: args.dns.map_or_else(|| default(DEFAULT_DNS).map(DnsListen::At), Ok)?,
+            data_dir: args.data_dir,
+            datacenter: args.datacenter.unwrap_or_else(|| DEFAULT_DATACENTER.to_owned()),
+            node_name: args.node_name.unwrap_or_else(host_name),
+            address: args.address,
+            node_meta: args.node_meta.into_iter().collect(),
+            definitions: Source::files(args.files),
+            scripts: if args.enable_script_checks {
+                Scripts::On
+            } else if args.enable_local_script_checks {
+                Scripts::Local
+            } else {
+                Scripts::Off
+            },
+            leave_on_terminate: args.leave_on_terminate,
+            insecure: args.insecure,
+            allowed_hosts: args.allowed_hosts,
+            open_files: args.open_files.unwrap_or(0),
+            log: args.log,
+        })
+    }
+
+    /// Where the servers serve DNS, as `HOST:PORT`.
+    pub(crate) fn servers_dns(&self) -> Vec<String> {
+        if !self.server_dns.is_empty() {
+            return self.server_dns.clone();
+        }
+        let of = |server: &ServerUrl| ServerUrl { port: SERVER_DNS_PORT, ..server.clone() }.authority();
+        self.servers.iter().map(of).collect()
+    }
+}

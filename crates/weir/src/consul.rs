@@ -1,0 +1,97 @@
+//! `weir consul ...`: Consul's command line, so that whoever starts `consul` can start weir by a script of two lines.
+//!
+//! ```text
+//! agent:  flags, files -> keys (what each means here) -> settings -> a server, or a host's agent
+//! others: flags -> a request or two to the HTTP API -> the output that scripts know
+//! ```
+//!
+//! What Consul knows and has no meaning here is taken with a warning; what neither knows is refused by name. Only this
+//! module knows Consul's flags and keys: behind it are the configurations that `weir server` and `weir agent` have.
+
+mod agent;
+mod flags;
+mod keys;
+mod kv;
+mod queries;
+mod remote;
+mod services;
+mod settings;
+
+use weir_edge::consul::CONSUL_VERSION;
+
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+const HELP: &str = "\
+Usage: weir consul COMMAND [FLAGS] [ARGS]
+
+Understands the command line of Consul. A file named `consul` in the PATH with these two lines makes it `consul`:
+  #!/bin/sh
+  exec weir consul \"$@\"
+
+Commands:
+  agent                 a server (-dev, -server) or a host's agent; with -config-file, -config-dir and Consul's flags
+  members               who is in the cluster
+  kv get|put|delete|export|import
+                        keys and values
+  catalog services|nodes|datacenters
+  services register|deregister
+  info                  what the agent says of itself
+  reload                have the agent read the services and checks of its files anew
+  leave                 end the agent; a host's agent deregisters its node
+  version               the version
+
+All but `agent` ask the agent at -http-addr, else $CONSUL_HTTP_ADDR, else 127.0.0.1:8500.
+";
+
+/// Does what Consul's command line says.
+///
+/// # Errors
+/// With the exit status and what to try.
+pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
+    let Some((command, rest)) = args.split_first() else { return Ok(help()) };
+    match command.trim_start_matches('-') {
+        "agent" => agent::run(rest),
+        "members" => queries::members(rest),
+        "info" => queries::info(rest),
+        "leave" => queries::leave(rest),
+        "reload" => queries::reload(rest),
+        "catalog" => queries::catalog(rest),
+        "kv" => kv::run(rest),
+        "services" => services::run(rest),
+        "version" | "v" => {
+            let version = env!("CARGO_PKG_VERSION");
+            output::print(&format!("Consul v{CONSUL_VERSION}\nspoken by weir {version}\n"));
+            Ok(Exit::Done)
+        }
+        "help" | "h" => Ok(help()),
+        _ => Err(unknown(
+            command,
+            &["agent", "members", "info", "leave", "reload", "catalog", "kv", "services", "version"],
+        )),
+    }
+}
+
+fn help() -> Exit {
+    output::print(HELP);
+    Exit::Done
+}
+
+/// A command that is not there.
+fn unknown(command: &str, known: &[&str]) -> Failure {
+    let message = format!("`{command}` is not a command of Consul's that weir understands");
+    let nearest = weir_model::document::nearest(command, known.iter().copied());
+    let hint = nearest
+        .map_or_else(|| format!("one of {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+    Failure::new(Exit::Usage, message).hint(hint)
+}
+
+/// The first word of what is left, which names a command below a command.
+fn below<'a>(of: &str, args: &'a [String], known: &[&str]) -> Result<(&'a str, &'a [String]), Failure> {
+    match args.split_first() {
+        Some((command, rest)) if known.contains(&&**command) => Ok((command, rest)),
+        Some((command, _)) => Err(unknown(&format!("{of} {command}"), known)),
+        None => Err(Failure::new(Exit::Usage, format!("`{of}` alone says nothing"))
+            .hint(format!("one of {}", known.join(", ")))),
+    }
+}

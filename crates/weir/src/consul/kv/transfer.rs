@@ -1,0 +1,107 @@
+//! `kv export` and `kv import`: keys and values as Consul's command writes and reads them, to move them from one to the other.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{KV, content, decoded};
+use crate::commands::block_on;
+use crate::consul::flags::Takes;
+use crate::consul::remote::{Remote, good, path};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// One key in Consul's form.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Exported {
+    key: String,
+    #[serde(default)]
+    flags: u64,
+    /// Base64; null or empty for an empty value.
+    #[serde(default)]
+    value: Option<String>,
+}
+
+impl Exported {
+    /// An entry of `/v1/kv`.
+    fn of(entry: &Value) -> Self {
+        Self {
+            key: entry["Key"].as_str().unwrap_or("").to_owned(),
+            flags: entry["Flags"].as_u64().unwrap_or(0),
+            value: Some(entry["Value"].as_str().unwrap_or("").to_owned()),
+        }
+    }
+}
+
+/// `kv export [PREFIX]`.
+pub(super) fn export(args: &[String]) -> Result<Exit, Failure> {
+    let (remote, said) = Remote::read(args, &[])?;
+    let prefix = said.rest.first().map_or("", |key| key.trim_start_matches('/'));
+    let answered = block_on(remote.ask(Method::GET, &path(KV, prefix), &[("recurse", "")], Bytes::new()))?;
+    let entries: Vec<Value> = if answered.status == StatusCode::NOT_FOUND {
+        Vec::new()
+    } else {
+        serde_json::from_slice(&good(answered)?.body)
+            .map_err(|error| Failure::new(Exit::Failed, format!("the answer is not Consul's: {error}")))?
+    };
+    let exported: Vec<_> = entries.iter().map(Exported::of).collect();
+    let text = serde_json::to_string_pretty(&exported)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write the answer: {error}")))?;
+    output::print(&(text + "\n"));
+    Ok(Exit::Done)
+}
+
+/// `kv import [-prefix PREFIX] DATA`.
+pub(super) fn import(args: &[String]) -> Result<Exit, Failure> {
+    let (remote, said) = Remote::read(args, &[("prefix", Takes::Value)])?;
+    let Some(data) = said.rest.first() else {
+        return Err(Failure::new(
+            Exit::Failed,
+            "Missing DATA argument: JSON, @FILE, or - for standard input",
+        ));
+    };
+    let entries = entries(&content("the keys", data)?, said.get("prefix").unwrap_or(""))?;
+    block_on(async {
+        for (key, flags, value) in entries {
+            let flags = flags.to_string();
+            let put = remote.ask(Method::PUT, &path(KV, &key), &[("flags", &flags)], value).await?;
+            good(put)?;
+            output::print(&format!("Imported: {key}\n"));
+        }
+        Ok(Exit::Done)
+    })
+}
+
+/// Keys with flags and values. All are read before the first is written.
+fn entries(data: &[u8], prefix: &str) -> Result<Vec<(String, u64, Vec<u8>)>, Failure> {
+    let exported: Vec<Exported> = serde_json::from_slice(data).map_err(|error| {
+        Failure::new(Exit::Failed, format!("the keys are not what `kv export` writes: {error}"))
+    })?;
+    let of = |one: Exported| {
+        let value = decoded(&one.key, one.value.unwrap_or_default().as_bytes())?;
+        Ok((format!("{prefix}{}", one.key.trim_start_matches('/')), one.flags, value))
+    };
+    exported.into_iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_exported_can_be_imported() {
+        let entry = serde_json::json!({"Key": "a/b", "Value": "aGk=", "Flags": 7, "LockIndex": 0});
+        let empty = serde_json::json!({"Key": "c", "Value": null, "Flags": 0});
+        let text = serde_json::to_vec(&[Exported::of(&entry), Exported::of(&empty)]).unwrap();
+        let read = entries(&text, "old/").unwrap();
+        assert_eq!(read, [("old/a/b".to_owned(), 7, b"hi".to_vec()), ("old/c".to_owned(), 0, Vec::new())]);
+        for (bad, says) in [
+            (&b"{}"[..], "not what `kv export` writes"),
+            (br#"[{"value": ""}]"#, "missing field `key`"),
+            (br#"[{"key": "a", "value": "?"}]"#, "a is not base64"),
+        ] {
+            assert!(entries(bad, "").unwrap_err().message.contains(says), "{says}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! One agent, asked over HTTP by Consul's commands.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use serde::de::DeserializeOwned;
+use weir_agent::{Answered, Ask, Servers};
+use weir_api::client::{ANSWER_TIMEOUT, ServerUrl, encode_segment};
+
+use super::flags::{self, Flag, Said, Takes};
+use crate::exit::{Exit, Failure};
+
+/// The variable that names the agent where `-http-addr` does not.
+const VARIABLE: &str = "CONSUL_HTTP_ADDR";
+
+/// The flags that all commands have.
+const COMMON: &[Flag] = &[
+    ("ca-file", Takes::Value),
+    ("ca-path", Takes::Value),
+    ("client-cert", Takes::Value),
+    ("client-key", Takes::Value),
+    ("datacenter", Takes::Value),
+    ("http-addr", Takes::Value),
+    ("namespace", Takes::Value),
+    ("partition", Takes::Value),
+    ("stale", Takes::Switch),
+    ("tls-server-name", Takes::Value),
+    ("token", Takes::Value),
+    ("token-file", Takes::Value),
+];
+/// Those of them that become parameters, with these names.
+const PARAMETERS: [(&str, &str); 3] = [("datacenter", "dc"), ("namespace", "ns"), ("partition", "partition")];
+
+/// An agent, and what is said of every request to it.
+pub(super) struct Remote {
+    servers: Servers,
+    parameters: Vec<(String, String)>,
+}
+
+impl Remote {
+    /// Reads a command's flags; its own are `own`.
+    ///
+    /// # Errors
+    /// When a flag is wrong, or the address of the agent.
+    pub(super) fn read(args: &[String], own: &[Flag]) -> Result<(Self, Said), Failure> {
+        let said = flags::read(args, &[COMMON, own])?;
+        let variable = std::env::var(VARIABLE).ok().filter(|value| !value.is_empty());
+        let address = said.get("http-addr").map(str::to_owned).or(variable);
+        let url: ServerUrl = address
+            .as_deref()
+            .unwrap_or("127.0.0.1:8500")
+            .parse()
+            .map_err(|error| Failure::new(Exit::Usage, format!("-http-addr, {VARIABLE}: {error}")))?;
+        let parameters = PARAMETERS
+            .iter()
+            .filter_map(|(flag, name)| Some(((*name).to_owned(), said.get(flag)?.to_owned())))
+            .chain(said.is_on("stale").then(|| ("stale".to_owned(), String::new())))
+            .collect();
+        Ok((Self { servers: Servers::new(vec![url], 0), parameters }, said))
+    }
+
+    /// Asks; the answer may say anything.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answered, Failure> {
+        let own = self.parameters.iter().map(|(name, value)| (&**name, &**value));
+        let mut target = path.to_owned();
+        for (number, (name, value)) in own.chain(parameters.iter().copied()).enumerate() {
+            target.push(if number == 0 { '?' } else { '&' });
+            target.push_str(name);
+            if !value.is_empty() {
+                target.push('=');
+                target.push_str(&encode_segment(value));
+            }
+        }
+        let (headers, body, patience) = (HeaderMap::new(), body.into(), ANSWER_TIMEOUT);
+        self.servers.ask(&Ask { method, target, headers, body, patience }).await.map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot ask the agent: {error}"))
+                .hint(format!("is one running? -http-addr HOST:PORT or {VARIABLE} name another"))
+        })
+    }
+
+    /// Gets a path and reads its JSON.
+    ///
+    /// # Errors
+    /// When the agent does not answer, says no, or answers something else.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<T, Failure> {
+        let answered = good(self.ask(Method::GET, path, parameters, Bytes::new()).await?)?;
+        serde_json::from_slice(&answered.body).map_err(|error| {
+            Failure::new(Exit::Failed, format!("the answer is not Consul's: {path}: {error}"))
+        })
+    }
+}
+
+/// An answer that is no refusal.
+///
+/// # Errors
+/// With the refusal, in the words of Consul's commands.
+pub(super) fn good(answered: Answered) -> Result<Answered, Failure> {
+    if answered.status.is_success() {
+        return Ok(answered);
+    }
+    let text = String::from_utf8_lossy(&answered.body);
+    let status: StatusCode = answered.status;
+    Err(Failure::new(
+        Exit::Failed,
+        format!("Unexpected response code: {} ({})", status.as_u16(), text.trim()),
+    ))
+}
+
+/// The path of something whose name may hold slashes.
+pub(super) fn path(prefix: &str, name: &str) -> String {
+    let segments: Vec<_> = name.split('/').map(encode_segment).collect();
+    format!("{prefix}{}", segments.join("/"))
+}

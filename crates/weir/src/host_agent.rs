@@ -1,0 +1,223 @@
+//! A host's agent in this process: local registry, Consul's agent API over it, checks, and what ties it to the servers.
+//!
+//! ```text
+//! addresses allowed -> bind -> open the local store -> own node -> definitions of files -> serve
+//! ```
+
+mod identity;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use weir_agent::{AntiEntropy, AskServers, Forward, Servers, Status, mount_operate};
+use weir_control::{Control, Settings};
+use weir_edge::consul::ConsulApi;
+use weir_edge::dns::{DnsConfig, DnsServer};
+use weir_edge::http::{Request, Response, Route, Router, Server, ServerConfig as HttpConfig, ServerError};
+use weir_edge::prober::Prober;
+use weir_model::registry::Node;
+
+use crate::agent_config::AgentConfig;
+use crate::cli::dns::DnsListen;
+use crate::control_plane::{cannot_bind, cannot_serve_dns, open_store, told};
+use crate::definitions::{Definer, Scripts};
+use crate::exit::{Exit, Failure};
+use crate::loopback;
+
+/// A running agent.
+pub(crate) struct HostAgent {
+    anti_entropy: Arc<AntiEntropy>,
+    definer: Arc<Definer>,
+    left: Arc<Notify>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl HostAgent {
+    /// Starts one. It serves when this returns, whether servers answer or not.
+    ///
+    /// # Errors
+    /// When an address or the data directory cannot be used, or a definition is wrong; each with what to try.
+    pub(crate) async fn start(config: &AgentConfig) -> Result<Self, Failure> {
+        loopback::check("--http", config.http.0, config.insecure)?;
+        if let DnsListen::At(dns) = config.dns {
+            loopback::check("--dns", dns.0, config.insecure)?;
+        }
+        let server = Server::bind(config.http.0, HttpConfig::default())
+            .await
+            .map_err(|ServerError::Bind { address, cause }| cannot_bind("--http", address, &cause))?;
+        let server = server.allow_hosts(config.allowed_hosts.iter().cloned().chain([crate::host_name()]));
+        let dns = bind_dns(config).await?;
+        let id = identity::load(config.data_dir.as_deref())?;
+        let control = open_registry(config, &id).await?;
+        let api = ConsulApi::of_agent(Arc::clone(&control), config.scripts == Scripts::On);
+        let (data_dir, source) = (config.data_dir.clone(), config.definitions.clone());
+        let shared = (Arc::clone(&control), Arc::clone(&api));
+        let definer = Definer::new(source, config.scripts, data_dir, shared.0, shared.1);
+        definer.define().await?;
+        let mut agent = Self::assemble(config, &control, definer, id);
+        agent.serve(config, server, dns, &control, &api);
+        Ok(agent)
+    }
+
+    fn assemble(config: &AgentConfig, control: &Arc<Control>, definer: Definer, id: String) -> Self {
+        let first = rand::random_range(0..config.servers.len().max(1));
+        let servers = Arc::new(Servers::new(config.servers.clone(), first));
+        let status = Arc::new(Status::default());
+        let anti_entropy = Arc::new(AntiEntropy::new(Arc::clone(control), servers, status, id));
+        Self {
+            anti_entropy,
+            definer: Arc::new(definer),
+            left: Arc::new(Notify::new()),
+            stop: watch::Sender::new(false),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    fn serve(
+        &mut self,
+        config: &AgentConfig,
+        server: Server,
+        dns: Option<DnsServer>,
+        control: &Arc<Control>,
+        api: &Arc<ConsulApi>,
+    ) {
+        let (servers, status) = (self.anti_entropy.servers(), self.anti_entropy.status());
+        let mut router = Router::new();
+        api.mount_of_agent(&mut router);
+        let forward =
+            Forward::new(Arc::clone(servers), Arc::clone(status), control.settings().node_name.clone());
+        forward.mount(&mut router, api.members());
+        mount_operate(&mut router, control, servers, status);
+        self.mount_leave(&mut router);
+        self.definer.mount(&mut router);
+        let shown_dns = dns.as_ref().map_or_else(|| "off".to_owned(), |dns| dns.address().to_string());
+        tracing::info!(
+            http = %server.address(),
+            dns = shown_dns,
+            node = control.settings().node_name,
+            address = control.settings().node_address,
+            servers = config.servers.len(),
+            "the agent is serving"
+        );
+        let stopped = || told(self.stop.subscribe());
+        if let Some(dns) = dns {
+            self.tasks.spawn(dns.serve(Arc::clone(control), stopped()));
+        }
+        let mut prober =
+            Prober::new(Arc::clone(control)).with_elsewhere(Arc::new(AskServers::new(Arc::clone(servers))));
+        if config.scripts != Scripts::Off {
+            prober = prober.with_scripts();
+        }
+        self.tasks.spawn(prober.run(stopped()));
+        self.tasks.spawn(Arc::clone(&self.anti_entropy).run(stopped()));
+        self.tasks.spawn(server.serve(Arc::new(router), stopped()));
+    }
+
+    /// `PUT /v1/agent/leave`: the process ends, and its node is deregistered.
+    fn mount_leave(&self, router: &mut Router) {
+        let left = Arc::clone(&self.left);
+        let leave = move |_: Request| {
+            left.notify_one();
+            async { Response::empty(StatusCode::OK) }
+        };
+        router.add("/v1/agent/leave", Route::new().on(Method::PUT, leave));
+    }
+
+    /// What registers what files define.
+    pub(crate) fn definer(&self) -> Arc<Definer> {
+        Arc::clone(&self.definer)
+    }
+
+    /// Returns when somebody asks the agent to leave.
+    pub(crate) async fn left(&self) {
+        self.left.notified().await;
+    }
+
+    /// Stops serving. The servers wait for the agent to come back, unless it `leaves`.
+    pub(crate) async fn stop(mut self, leaves: bool) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        if leaves && let Err(error) = self.anti_entropy.leave().await {
+            tracing::warn!(error, "the node could not be deregistered");
+        }
+    }
+}
+
+async fn bind_dns(config: &AgentConfig) -> Result<Option<DnsServer>, Failure> {
+    let DnsListen::At(address) = config.dns else { return Ok(None) };
+    let mut recursors = Vec::new();
+    for name in config.servers_dns() {
+        match tokio::net::lookup_host(&name).await {
+            Ok(found) => recursors.extend(found.take(1)),
+            Err(error) => {
+                tracing::warn!(server = name, %error, "the address of a server for DNS is not known")
+            }
+        }
+    }
+    recursors.truncate(weir_edge::dns::bounds::RECURSORS_MAX);
+    recursors.retain(|recursor| *recursor != address.0);
+    let settings = DnsConfig { recursors, relay: true, ..DnsConfig::default() };
+    DnsServer::bind(address.0, settings).await.map(Some).map_err(cannot_serve_dns)
+}
+
+/// The registry of this host, with its one node.
+async fn open_registry(config: &AgentConfig, id: &str) -> Result<Arc<Control>, Failure> {
+    let failed = |error: weir_control::Error| {
+        Failure::new(Exit::CannotStart, format!("cannot start the agent: {error}"))
+    };
+    let address = match config.address {
+        Some(address) => address.to_string(),
+        None => facing(config).await,
+    };
+    let settings = Settings {
+        datacenter: config.datacenter.clone(),
+        node_name: config.node_name.clone(),
+        node_address: address.clone(),
+        ..Settings::default()
+    };
+    let store = open_store(config.data_dir.as_deref()).await?;
+    let control = Control::start(store, settings).await.map_err(failed)?;
+    let node = Node {
+        name: config.node_name.clone(),
+        id: id.to_owned(),
+        address,
+        metadata: config.node_meta.clone(),
+        ..Node::default()
+    };
+    control.register_node(node).await.map_err(failed)?;
+    forget_other_nodes(&control).await;
+    Ok(control)
+}
+
+/// The address from which this host reaches its servers; loopback where there is none. Nothing is sent to find out.
+async fn facing(config: &AgentConfig) -> String {
+    for server in &config.servers {
+        let Ok(socket) = tokio::net::UdpSocket::bind("[::]:0").await else { break };
+        if socket.connect((server.host.as_str(), server.port)).await.is_ok()
+            && let Ok(SocketAddr::V4(_) | SocketAddr::V6(_)) = socket.local_addr()
+            && let Ok(own) = socket.local_addr()
+        {
+            return own.ip().to_canonical().to_string();
+        }
+    }
+    "127.0.0.1".to_owned()
+}
+
+/// Forgets what was registered while the agent had another name: it would be nobody's.
+async fn forget_other_nodes(control: &Control) {
+    for node in control.catalog().nodes_view().entries {
+        let name = &node.node.value.name;
+        if !name.eq_ignore_ascii_case(&control.settings().node_name) {
+            tracing::warn!(
+                before = name,
+                now = control.settings().node_name,
+                "the node has another name than before; what was registered under the former one is forgotten"
+            );
+            let _ = control.deregister_node(name).await;
+        }
+    }
+}
