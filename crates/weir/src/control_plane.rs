@@ -15,13 +15,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use weir_api::client::HTTP_PROTOCOL;
 use weir_control::{Control, Replica, Settings};
 use weir_edge::consul::ConsulApi;
 use weir_edge::dns::{DnsError, DnsServer};
 use weir_edge::http::{Router, Server, ServerConfig as HttpConfig};
 use weir_edge::mesh::{Mesh, MeshListener};
 use weir_edge::native::{NativeApi, apply_sources};
+use weir_edge::replicas::Peers;
 use weir_store::{Embedded, Etcd, EtcdAddress, EtcdOptions, Memory, Options, Store};
+use weir_tls::{Acceptor, Connectors};
 
 use crate::cli::dns::DnsListen;
 use crate::config::ServerConfig;
@@ -29,7 +32,10 @@ use crate::exit::{Exit, Failure};
 use crate::{loopback, sources};
 
 /// The store's file in the data directory.
-const STORE_FILE: &str = "store.redb";
+pub(crate) const STORE_FILE: &str = "store.redb";
+
+/// What is spoken inside TLS with proxies: gRPC's HTTP/2.
+const MESH_PROTOCOL: &[u8] = b"h2";
 
 /// How long a server that starts waits for its etcd, which may be starting as well.
 const ETCD_WAIT_MAX: Duration = Duration::from_secs(15);
@@ -47,6 +53,7 @@ pub(crate) struct ControlPlane {
     /// The domain.
     pub control: Arc<Control>,
     stop: watch::Sender<bool>,
+    acceptors: Vec<Acceptor>,
     tasks: JoinSet<()>,
 }
 
@@ -56,19 +63,22 @@ impl ControlPlane {
     /// # Errors
     /// When an address or the data directory cannot be used, or a document is wrong; each with what to try.
     pub(crate) async fn start(config: &ServerConfig) -> Result<Self, Failure> {
-        loopback::check("--http", config.http.0, config.insecure)?;
-        loopback::check("--grpc", config.grpc.0, config.insecure)?;
+        loopback::check_server("--http", config.http.0, config.insecure, config.tls.as_ref())?;
+        loopback::check_server("--grpc", config.grpc.0, config.insecure, config.tls.as_ref())?;
         if let DnsListen::At(dns) = config.dns.listen {
             loopback::check("--dns", dns.0, config.insecure)?;
         }
+        let tls = Tls::load(config)?;
         let documents = sources::read(&config.files)?;
         let server = Server::bind(config.http.0, HttpConfig::default()).await.map_err(
             |weir_edge::http::ServerError::Bind { address, cause }| cannot_bind("--http", address, &cause),
         )?;
         let server = server.allow_hosts(config.allowed_hosts.iter().cloned().chain([crate::host_name()]));
+        let server = server.tls(tls.http.clone());
         let listener = MeshListener::bind(config.grpc.0)
             .await
-            .map_err(|error| cannot_bind("--grpc", error.address, &error.cause))?;
+            .map_err(|error| cannot_bind("--grpc", error.address, &error.cause))?
+            .tls(tls.grpc.clone());
         let dns = bind_dns(config).await?;
         let store = match &config.store {
             Some(address) => open_etcd(address).await?,
@@ -97,12 +107,33 @@ impl ControlPlane {
             dns: dns.as_ref().map(DnsServer::address),
             control,
             stop,
+            acceptors: Vec::new(),
             tasks: JoinSet::new(),
         };
-        plane.serve(server, listener, dns, &stopped, &config.node_name);
+        plane.follow(&tls, &stopped);
+        plane.serve(server, listener, dns, tls.replicas, &stopped, &config.node_name);
         let dns = plane.dns.map_or_else(|| "off".to_owned(), |address| address.to_string());
         tracing::info!(http = %plane.http, grpc = %plane.grpc, dns, position = %plane.control.position(), "serving");
         Ok(plane)
+    }
+
+    /// Has the files of listeners read again when they change.
+    fn follow(&mut self, tls: &Tls, stopped: &watch::Receiver<bool>) {
+        self.acceptors = [&tls.http, &tls.grpc].into_iter().flatten().cloned().collect();
+        for acceptor in self.acceptors.clone() {
+            self.tasks.spawn(acceptor.follow(told(stopped.clone())));
+        }
+    }
+
+    /// What is to be done at once when it is told to read anew what it can: the files of TLS.
+    pub(crate) fn reload(&self) -> impl Fn() + Send + 'static {
+        let acceptors = self.acceptors.clone();
+        move || {
+            if acceptors.is_empty() {
+                tracing::info!("SIGHUP: nothing to do; the configuration is read at start only");
+            }
+            acceptors.iter().for_each(Acceptor::reload);
+        }
     }
 
     fn serve(
@@ -110,6 +141,7 @@ impl ControlPlane {
         server: Server,
         listener: MeshListener,
         dns: Option<DnsServer>,
+        replicas: Option<Arc<Connectors>>,
         stopped: &watch::Receiver<bool>,
         replica: &str,
     ) {
@@ -117,13 +149,18 @@ impl ControlPlane {
         let mut router = Router::new();
         ConsulApi::new(Arc::clone(&self.control)).mount(&mut router);
         let dns_stats = dns.as_ref().map(DnsServer::stats);
-        NativeApi::with_dns(Arc::clone(&self.control), mesh.clone(), dns_stats).mount(&mut router);
+        let peers = Peers::new(Arc::clone(&self.control), replicas.clone());
+        NativeApi::with(Arc::clone(&self.control), mesh.clone(), peers, dns_stats).mount(&mut router);
         if let Some(dns) = dns {
             self.tasks.spawn(dns.serve(Arc::clone(&self.control), told(stopped.clone())));
         }
         self.tasks.spawn(server.serve(Arc::new(router), told(stopped.clone())));
         self.tasks.spawn(listener.serve(mesh, told(stopped.clone())));
-        self.tasks.spawn(weir_edge::replicas::run(Arc::clone(&self.control), told(stopped.clone())));
+        self.tasks.spawn(weir_edge::replicas::run(
+            Arc::clone(&self.control),
+            replicas,
+            told(stopped.clone()),
+        ));
         self.tasks.spawn(weir_edge::prober::run(Arc::clone(&self.control), told(stopped.clone())));
     }
 
@@ -133,6 +170,28 @@ impl ControlPlane {
         self.control.leave().await;
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// How the listeners speak TLS, and this server with others; nothing if it does not.
+#[derive(Default)]
+struct Tls {
+    http: Option<Acceptor>,
+    grpc: Option<Acceptor>,
+    replicas: Option<Arc<Connectors>>,
+}
+
+impl Tls {
+    fn load(config: &ServerConfig) -> Result<Self, Failure> {
+        let Some(files) = &config.tls else { return Ok(Self::default()) };
+        let unusable =
+            |reason: String| Failure::new(Exit::CannotStart, format!("cannot speak TLS: {reason}"));
+        let acceptor = |protocol| Acceptor::load(files.clone(), protocol).map(Some).map_err(unusable);
+        let replicas = match config.tls_to_replicas().filter(|_| config.store.is_some()) {
+            Some(files) => Some(Arc::new(Connectors::load(files, HTTP_PROTOCOL).map_err(unusable)?)),
+            None => None,
+        };
+        Ok(Self { http: acceptor(HTTP_PROTOCOL)?, grpc: acceptor(MESH_PROTOCOL)?, replicas })
     }
 }
 
@@ -166,7 +225,11 @@ async fn replica(
     };
     Ok(Replica {
         id: format!("{}-{:016x}", config.node_name, rand::random::<u64>()),
-        http: SocketAddr::new(host, http.port()).to_string(),
+        http: format!(
+            "{}{}",
+            if config.tls.is_some() { "https://" } else { "" },
+            SocketAddr::new(host, http.port())
+        ),
         grpc: SocketAddr::new(host, grpc.port()).to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
@@ -221,18 +284,8 @@ async fn open_etcd(address: &EtcdAddress) -> Result<Arc<dyn Store>, Failure> {
 
 async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> {
     let Some(dir) = data_dir else { return Ok(Arc::new(Memory::new())) };
+    create_data_dir(dir)?;
     let shown = dir.display().to_string();
-    if dir.exists() && !dir.is_dir() {
-        let message = format!("cannot use the data directory {shown}: it is a file, expected a directory");
-        return Err(Failure::new(Exit::CannotStart, message)
-            .hint("name a directory with --data-dir; it is created if it is not there"));
-    }
-    let failed = |error: &io::Error| {
-        Failure::new(Exit::CannotStart, format!("cannot use the data directory {shown}: {error}"))
-            .hint("name a directory that this user may create or write to with --data-dir")
-    };
-    // What is kept is for this user alone.
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| failed(&error))?;
     let file = dir.join(STORE_FILE);
     // Opening recovers what a crash left behind, which may take a moment.
     let opened = tokio::task::spawn_blocking(move || Embedded::open(file, Options::default())).await;
@@ -248,6 +301,23 @@ async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> 
         }
         Err(error) => Err(Failure::new(Exit::CannotStart, format!("opening {shown} broke off: {error}"))),
     }
+}
+
+/// Makes sure that there is a data directory. What is kept in it is for this user alone.
+///
+/// # Errors
+/// When there cannot be one.
+pub(crate) fn create_data_dir(dir: &Path) -> Result<(), Failure> {
+    let shown = dir.display();
+    if dir.exists() && !dir.is_dir() {
+        let message = format!("cannot use the data directory {shown}: it is a file, expected a directory");
+        return Err(Failure::new(Exit::CannotStart, message)
+            .hint("name a directory with --data-dir; it is created if it is not there"));
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        Failure::new(Exit::CannotStart, format!("cannot use the data directory {shown}: {error}"))
+            .hint("name a directory that this user may create or write to with --data-dir")
+    })
 }
 
 async fn bind_dns(config: &ServerConfig) -> Result<Option<DnsServer>, Failure> {

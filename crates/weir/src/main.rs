@@ -12,6 +12,7 @@ mod control_plane;
 mod exit;
 mod log;
 mod loopback;
+mod notify;
 mod open_files;
 mod output;
 mod processes;

@@ -10,9 +10,9 @@ use crate::cli::roles::{DemoArgs, DevArgs, ServerArgs, ShopAppArgs};
 use crate::config::{self, ServerConfig};
 use crate::control_plane::ControlPlane;
 use crate::exit::{Exit, Failure};
-use crate::processes::{outlive_hangups, stop_signal};
+use crate::processes::{at_hangups, stop_signal};
 use crate::shop::{self, ShopConfig};
-use crate::{log, open_files, output};
+use crate::{log, notify, open_files, output};
 
 /// `weir server`.
 pub(super) fn server(args: ServerArgs) -> Result<Exit, Failure> {
@@ -25,12 +25,15 @@ pub(super) fn server(args: ServerArgs) -> Result<Exit, Failure> {
     log::start(&config.log)?;
     raise_open_files(config.open_files);
     runtime()?.block_on(async {
-        tokio::spawn(outlive_hangups());
+        notify::waiting("starting");
         let plane = ControlPlane::start(&config).await?;
+        tokio::spawn(at_hangups(plane.reload()));
+        notify::ready();
         if config.data_dir.is_none() && config.store.is_none() {
             tracing::warn!("everything is kept in memory and lost at the end; --data-dir DIR keeps it");
         }
         let stop = stop_signal(false).await;
+        notify::stopping();
         tracing::info!(reason = ?stop, "stopping");
         plane.stop().await;
         Ok(Exit::Done)
