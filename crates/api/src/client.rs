@@ -173,14 +173,12 @@ impl Client {
             };
             let exchange = one.exchange(io, method.clone(), path, content_type, body.clone());
             let answer = timeout(ANSWER_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(one.late()));
-            match &answer {
-                Err(ClientError::Unreachable { .. } | ClientError::Timeout { .. })
-                    if left > 0 && method == Method::GET => {}
-                Err(ClientError::Unreachable { .. } | ClientError::Timeout { .. }) => return answer,
-                _ => {
-                    turn.stay();
-                    return answer;
-                }
+            if !answer.as_ref().is_err_and(others_may_do_better) {
+                turn.stay();
+                return answer;
+            }
+            if left == 0 || method != Method::GET {
+                return answer;
             }
         }
         Err(self.one(0).unreachable(&"no server is named"))
@@ -221,6 +219,15 @@ impl Client {
 
     fn read<T: DeserializeOwned>(&self, body: &Bytes) -> Result<T, ClientError> {
         self.one(self.current.load(Ordering::Relaxed)).read(body)
+    }
+}
+
+/// Whether the fault is the server's own, and not the request's.
+fn others_may_do_better(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Timeout { .. } => true,
+        ClientError::Refused { status, .. } => *status == StatusCode::SERVICE_UNAVAILABLE,
+        ClientError::Broken { .. } | ClientError::BadAnswer { .. } => false,
     }
 }
 

@@ -6,16 +6,15 @@
 //!
 //! Binding comes first because it is what most often fails, and then nothing has been touched.
 
+mod stores;
+mod tls;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use weir_api::client::HTTP_PROTOCOL;
 use weir_control::{Control, Replica, Settings};
 use weir_edge::consul::ConsulApi;
 use weir_edge::dns::{DnsError, DnsServer};
@@ -23,7 +22,7 @@ use weir_edge::http::{Router, Server, ServerConfig as HttpConfig};
 use weir_edge::mesh::{Mesh, MeshListener};
 use weir_edge::native::{NativeApi, apply_sources};
 use weir_edge::replicas::Peers;
-use weir_store::{Embedded, Etcd, EtcdAddress, EtcdOptions, Memory, Options, Store};
+use weir_store::EtcdAddress;
 use weir_tls::{Acceptor, Connectors};
 
 use crate::cli::dns::DnsListen;
@@ -31,16 +30,9 @@ use crate::config::ServerConfig;
 use crate::exit::{Exit, Failure};
 use crate::{loopback, sources};
 
-/// The store's file in the data directory.
-pub(crate) const STORE_FILE: &str = "store.redb";
-
-/// What is spoken inside TLS with proxies: gRPC's HTTP/2.
-const MESH_PROTOCOL: &[u8] = b"h2";
-
-/// How long a server that starts waits for its etcd, which may be starting as well.
-const ETCD_WAIT_MAX: Duration = Duration::from_secs(15);
-/// Between two tries.
-const ETCD_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) use stores::{STORE_FILE, create_data_dir};
+use stores::{open_etcd, open_store};
+use tls::Tls;
 
 /// A running control plane.
 pub(crate) struct ControlPlane {
@@ -173,28 +165,6 @@ impl ControlPlane {
     }
 }
 
-/// How the listeners speak TLS, and this server with others; nothing if it does not.
-#[derive(Default)]
-struct Tls {
-    http: Option<Acceptor>,
-    grpc: Option<Acceptor>,
-    replicas: Option<Arc<Connectors>>,
-}
-
-impl Tls {
-    fn load(config: &ServerConfig) -> Result<Self, Failure> {
-        let Some(files) = &config.tls else { return Ok(Self::default()) };
-        let unusable =
-            |reason: String| Failure::new(Exit::CannotStart, format!("cannot speak TLS: {reason}"));
-        let acceptor = |protocol| Acceptor::load(files.clone(), protocol).map(Some).map_err(unusable);
-        let replicas = match config.tls_to_replicas().filter(|_| config.store.is_some()) {
-            Some(files) => Some(Arc::new(Connectors::load(files, HTTP_PROTOCOL).map_err(unusable)?)),
-            None => None,
-        };
-        Ok(Self { http: acceptor(HTTP_PROTOCOL)?, grpc: acceptor(MESH_PROTOCOL)?, replicas })
-    }
-}
-
 /// Returns when the control plane is told to stop.
 async fn told(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
@@ -261,63 +231,6 @@ async fn apply_at_start(
     }
     tracing::info!(documents = applied.changes.len(), position = %applied.position, "documents applied");
     Ok(())
-}
-
-async fn open_etcd(address: &EtcdAddress) -> Result<Arc<dyn Store>, Failure> {
-    weir_store::check_address(address)
-        .map_err(|error| Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}")))?;
-    let began = Instant::now();
-    loop {
-        let error = match Etcd::open(address, EtcdOptions::default()).await {
-            Ok(store) => return Ok(Arc::new(store)),
-            Err(error) => error,
-        };
-        if began.elapsed() < ETCD_WAIT_MAX && matches!(error, weir_store::Error::Open { .. }) {
-            tracing::warn!(%error, "trying again");
-            tokio::time::sleep(ETCD_PAUSE).await;
-            continue;
-        }
-        return Err(Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}"))
-            .hint("is etcd there? `etcdctl --endpoints HOST:PORT endpoint health` tells; see docs/etcd.md"));
-    }
-}
-
-async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> {
-    let Some(dir) = data_dir else { return Ok(Arc::new(Memory::new())) };
-    create_data_dir(dir)?;
-    let shown = dir.display().to_string();
-    let file = dir.join(STORE_FILE);
-    // Opening recovers what a crash left behind, which may take a moment.
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(file, Options::default())).await;
-    match opened {
-        Ok(Ok(store)) => Ok(Arc::new(store)),
-        Ok(Err(weir_store::Error::InUse { .. })) => Err(Failure::new(
-            Exit::CannotStart,
-            format!("the data directory {shown} is in use by another weir server"),
-        )
-        .hint("stop that one first, or give this one its own --data-dir")),
-        Ok(Err(error)) => {
-            Err(Failure::new(Exit::CannotStart, format!("cannot open the data directory {shown}: {error}")))
-        }
-        Err(error) => Err(Failure::new(Exit::CannotStart, format!("opening {shown} broke off: {error}"))),
-    }
-}
-
-/// Makes sure that there is a data directory. What is kept in it is for this user alone.
-///
-/// # Errors
-/// When there cannot be one.
-pub(crate) fn create_data_dir(dir: &Path) -> Result<(), Failure> {
-    let shown = dir.display();
-    if dir.exists() && !dir.is_dir() {
-        let message = format!("cannot use the data directory {shown}: it is a file, expected a directory");
-        return Err(Failure::new(Exit::CannotStart, message)
-            .hint("name a directory with --data-dir; it is created if it is not there"));
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-        Failure::new(Exit::CannotStart, format!("cannot use the data directory {shown}: {error}"))
-            .hint("name a directory that this user may create or write to with --data-dir")
-    })
 }
 
 async fn bind_dns(config: &ServerConfig) -> Result<Option<DnsServer>, Failure> {

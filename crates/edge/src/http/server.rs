@@ -185,6 +185,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
         Some(acceptor) => match acceptor.accept(stream).await {
             Ok(stream) => stream,
             Err((error, left)) => {
+                shared.stats.refuse_stranger();
                 tracing::debug!(%peer, %error, "a client was not let in");
                 if let (TlsError::NotTls, Some(stream)) = (error, left) {
                     // Read first: closing with unread bytes resets the connection, and takes the answer with it.
