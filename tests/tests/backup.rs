@@ -205,7 +205,7 @@ fn a_store_moves_to_etcd_and_back() {
     let place = Place::new();
     let (data, back) = (place.path("data"), place.path("back"));
     let (out, home) = (place.path("out.store"), place.path("home.store"));
-    let mut cluster = Cluster::start_with(&["--data-dir", text(&data)]);
+    let mut cluster = Cluster::start_with(&["--data-dir", text(&data), "--node-name", "weir"]);
     let first = fill(&cluster);
     assert!(cluster.server.terminate().success());
     done(&["store", "export", text(&out), "--data-dir", text(&data)]);
@@ -214,7 +214,7 @@ fn a_store_moves_to_etcd_and_back() {
     let etcd = format!("{}?prefix=/shop", member.address());
     done(&["store", "import", text(&out), "--store", &etcd]);
     refused(1, "--replace", &["store", "import", text(&out), "--store", &etcd]);
-    let mut cluster = Cluster::start_with(&["--store", &etcd, "--node-name", "weir"]);
+    let mut cluster = Cluster::start_with(&["--store", &etcd]);
     let second = assert_filled(&cluster, &first);
     refused(6, "servers run on this store", &["store", "import", text(&out), "--store", &etcd, "--replace"]);
     let server = format!("127.0.0.1:{}", cluster.http);
@@ -225,7 +225,8 @@ fn a_store_moves_to_etcd_and_back() {
     assert!(done(&["store", "check", "--store", &etcd]).contains("sound"));
     done(&["store", "import", text(&home), "--store", &etcd, "--replace"]);
     done(&["store", "import", text(&home), "--data-dir", text(&back)]);
-    let third = assert_filled(&Cluster::start_with(&["--data-dir", text(&back)]), &second);
-    assert_filled(&Cluster::start_with(&["--store", &etcd, "--node-name", "weir"]), &second);
+    let third =
+        assert_filled(&Cluster::start_with(&["--data-dir", text(&back), "--node-name", "weir"]), &second);
+    assert_filled(&Cluster::start_with(&["--store", &etcd]), &second);
     assert!(third > second);
 }

@@ -137,7 +137,7 @@ fn operators_proxies_and_curl_get_in_with_a_certificate_and_nobody_without() {
     let file = documents.display().to_string();
     let (status, text) = weir(&server.url(), &ca, Some(&ours), &["apply", "-f", &file]);
     assert_eq!(status, Some(0), "{text}");
-    assert_eq!(server.curl(&ours, "/weir/v1/resources/Gateway/edge")["metadata"]["name"], "edge");
+    assert_eq!(server.curl(&ours, "/weir/v1/resources/Gateway/edge")["resource"]["metadata"]["name"], "edge");
     let failing: [(&Path, Option<&Authority>, &str); 3] = [
         (&ca, None, "cannot reach"),
         (&ca, Some(&others), "cannot reach"),

@@ -18,7 +18,7 @@ pub(crate) fn check(what: &str, address: SocketAddr, insecure: bool) -> Result<(
     Err(Failure::new(
         Exit::CannotStart,
         format!(
-            "{what} {address} can be reached from other machines, and there are no tokens and no TLS yet: whoever \
+            "{what} {address} can be reached from other machines, and there are no tokens yet: whoever \
              reaches it could read and change everything"
         ),
     )
