@@ -3,23 +3,29 @@
 //! One connection per request: its users send a handful of requests and end. Every wait has an end, and every error
 //! says which server was meant and what to try. It must not be used on a request path.
 
+mod one;
 pub mod server_url;
+mod servers;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+use weir_tls::Connector;
 
 pub use server_url::{BadServer, Scheme, ServerUrl};
+pub use servers::Servers;
 
-use crate::native::{ErrorAnswer, Problem};
+use crate::native::Problem;
+use one::One;
 
+/// What is spoken inside TLS, for [`Connector::load`].
+pub const HTTP_PROTOCOL: &[u8] = b"http/1.1";
 /// How long a connection may take to be established.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer may take, from the request to the last byte.
@@ -54,6 +60,14 @@ pub enum ClientError {
         /// What is wrong, at least one.
         problems: Vec<Problem>,
     },
+    /// The answer broke off, or could not be kept.
+    #[error("the answer of {server} broke off: {reason}")]
+    Broken {
+        /// The server.
+        server: String,
+        /// What happened.
+        reason: String,
+    },
     /// The answer makes no sense: probably not a weir server.
     #[error("the answer of {server} is not that of a weir server: {reason}")]
     BadAnswer {
@@ -68,21 +82,43 @@ fn problems_text(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// A client of one server.
+/// A client of one server, or of several that are alike: one is asked as long as it answers, then the next. Clones share which
+/// one that is.
 #[derive(Clone, Debug)]
 pub struct Client {
-    server: ServerUrl,
+    servers: Vec<One>,
+    current: Arc<AtomicUsize>,
 }
 
 impl Client {
-    /// A client of the server at this address. Does not connect yet.
-    pub const fn new(server: ServerUrl) -> Self {
-        Self { server }
+    /// A client of the server at this address. Does not connect yet. Over `https` it believes the system's authorities.
+    pub fn new(server: ServerUrl) -> Self {
+        Self::of(Servers::from(server))
     }
 
-    /// The server.
-    pub const fn server(&self) -> &ServerUrl {
-        &self.server
+    /// A client of several servers.
+    pub fn of(servers: Servers) -> Self {
+        let servers = servers.into_iter().map(|server| One { server, tls: None }).collect();
+        Self { servers, current: Arc::default() }
+    }
+
+    /// The same with what `https` needs; see [`HTTP_PROTOCOL`].
+    #[must_use]
+    pub fn tls(mut self, connector: &Connector) -> Self {
+        for one in &mut self.servers {
+            one.tls = Some(connector.clone());
+        }
+        self
+    }
+
+    /// The server that is asked next.
+    pub fn server(&self) -> &ServerUrl {
+        &self.one(self.current.load(Ordering::Relaxed)).server
+    }
+
+    /// All servers.
+    pub fn servers(&self) -> impl Iterator<Item = &ServerUrl> {
+        self.servers.iter().map(|one| &one.server)
     }
 
     /// Gets `path` (with its query) and reads the answer as `T`.
@@ -112,11 +148,12 @@ impl Client {
         content_type: &str,
         body: &(impl Serialize + Sync),
     ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| self.bad(&error))?;
+        let body = serde_json::to_vec(body).map_err(|error| self.one(0).bad(&error))?;
         self.read(&self.send(method, path, Some(content_type), body.into()).await?)
     }
 
-    /// Sends a request and returns the body of a successful answer.
+    /// Sends a request and returns the body of a successful answer. What was sent to one server and not answered is sent to
+    /// another only if it changes nothing.
     ///
     /// # Errors
     /// As [`ClientError`] says; every status of 400 and above is [`ClientError::Refused`].
@@ -127,85 +164,100 @@ impl Client {
         content_type: Option<&str>,
         body: Bytes,
     ) -> Result<Bytes, ClientError> {
-        let io = self.connect().await?;
-        timeout(ANSWER_TIMEOUT, self.exchange(io, method, path, content_type, body))
-            .await
-            .map_err(|_| ClientError::Timeout { server: self.server.to_string(), waited: ANSWER_TIMEOUT })?
-    }
-
-    async fn connect(&self) -> Result<TokioIo<TcpStream>, ClientError> {
-        let address = (self.server.host.as_str(), self.server.port);
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => Ok(TokioIo::new(stream)),
-            Ok(Err(error)) => Err(self.unreachable(&error)),
-            Err(_) => Err(ClientError::Timeout { server: self.server.to_string(), waited: CONNECT_TIMEOUT }),
+        for left in (0..self.servers.len()).rev() {
+            let turn = Turn::of(self);
+            let one = self.one(turn.at);
+            let io = match one.connect().await {
+                Err(_) if left > 0 => continue,
+                other => other?,
+            };
+            let exchange = one.exchange(io, method.clone(), path, content_type, body.clone());
+            let answer = timeout(ANSWER_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(one.late()));
+            if !answer.as_ref().is_err_and(others_may_do_better) {
+                turn.stay();
+                return answer;
+            }
+            if left == 0 || method != Method::GET {
+                return answer;
+            }
         }
+        Err(self.one(0).unreachable(&"no server is named"))
     }
 
-    async fn exchange(
+    /// Gets `path` and gives its body away piece by piece, however long that takes as long as pieces come.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says; [`ClientError::Broken`] if the body ends early or `take` fails. Whether what came is whole is for the
+    /// caller to find out.
+    pub async fn download(
         &self,
-        io: TokioIo<TcpStream>,
-        method: Method,
         path: &str,
-        content_type: Option<&str>,
-        body: Bytes,
-    ) -> Result<Bytes, ClientError> {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(io).await.map_err(|error| self.unreachable(&error))?;
-        let connection = tokio::spawn(connection);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.server.authority())
-            .header(header::USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")))
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONNECTION, "close");
-        if let Some(content_type) = content_type {
-            request = request.header(header::CONTENT_TYPE, content_type);
+        take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), ClientError> {
+        for left in (0..self.servers.len()).rev() {
+            let turn = Turn::of(self);
+            let one = self.one(turn.at);
+            match one.connect().await {
+                Err(_) if left > 0 => {}
+                Err(error) => return Err(error),
+                Ok(io) => {
+                    let answer = one.download(io, path, take).await;
+                    if answer.is_ok() {
+                        turn.stay();
+                    }
+                    return answer;
+                }
+            }
         }
-        let request = request.body(Full::new(body)).map_err(|error| self.bad(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|error| self.bad(&error))?
-            .to_bytes();
-        connection.abort();
-        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+        Err(self.one(0).unreachable(&"no server is named"))
+    }
+
+    /// Never empty: a list of servers is not.
+    fn one(&self, at: usize) -> &One {
+        &self.servers[at % self.servers.len()]
     }
 
     fn read<T: DeserializeOwned>(&self, body: &Bytes) -> Result<T, ClientError> {
-        serde_json::from_slice(body).map_err(|error| self.bad(&error))
-    }
-
-    fn unreachable(&self, error: &dyn std::fmt::Display) -> ClientError {
-        ClientError::Unreachable { server: self.server.to_string(), reason: error.to_string() }
-    }
-
-    /// Reads an error answer. Every error of the native API is in its form, but for that of a server with too many
-    /// connections; whoever says no in another form is something else: a proxy, or another program.
-    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
-        if let Ok(answer) = serde_json::from_slice::<ErrorAnswer>(body)
-            && !answer.errors.is_empty()
-        {
-            return ClientError::Refused { status, problems: answer.errors };
-        }
-        let text = String::from_utf8_lossy(&body[..body.len().min(PLAIN_ERROR_BYTES_MAX)]);
-        let said = format!("{status}: {}", text.trim());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            return ClientError::Refused { status, problems: vec![Problem::new(said)] };
-        }
-        self.bad(&said)
-    }
-
-    fn bad(&self, error: &dyn std::fmt::Display) -> ClientError {
-        ClientError::BadAnswer { server: self.server.to_string(), reason: error.to_string() }
+        self.one(self.current.load(Ordering::Relaxed)).read(body)
     }
 }
 
-/// How much of an error answer that is plain text is shown, in bytes.
-const PLAIN_ERROR_BYTES_MAX: usize = 4096;
+/// Whether the fault is the server's own, and not the request's.
+fn others_may_do_better(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Timeout { .. } => true,
+        ClientError::Refused { status, .. } => *status == StatusCode::SERVICE_UNAVAILABLE,
+        ClientError::Broken { .. } | ClientError::BadAnswer { .. } => false,
+    }
+}
+
+/// A try of the current server. Unless it is told to stay, the next one is asked from then on: also when the try is given up by
+/// who made it, which is how one that stands still is left.
+struct Turn<'a> {
+    client: &'a Client,
+    at: usize,
+    leaves: bool,
+}
+
+impl<'a> Turn<'a> {
+    fn of(client: &'a Client) -> Self {
+        Self { client, at: client.current.load(Ordering::Relaxed), leaves: true }
+    }
+
+    fn stay(mut self) {
+        self.leaves = false;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.leaves {
+            let next = self.at.wrapping_add(1);
+            // Unless somebody has moved on already.
+            let _ = self.client.current.compare_exchange(self.at, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
 
 /// Percent-encodes one segment of a path or one value of a query: everything but RFC 3986's unreserved characters.
 pub fn encode_segment(text: &str) -> String {
@@ -275,5 +327,54 @@ mod tests {
     #[test]
     fn segments_are_encoded() {
         assert_eq!(encode_segment("a/b c%ü"), "a%2Fb%20c%25%C3%BC");
+    }
+
+    /// A server that answers every connection with this.
+    async fn server_that_goes_on_saying(answer: &'static str) -> ServerUrl {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut seen = [0; 1024];
+                let _ = stream.read(&mut seen).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        format!("127.0.0.1:{port}").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_several_the_next_is_asked_when_one_does_not_answer() {
+        const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n7";
+        let (hangs_up, answers) =
+            (server_that_goes_on_saying("").await, server_that_goes_on_saying(OK).await);
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let servers = |list: [&dyn std::fmt::Display; 2]| {
+            let list = format!("{},{}", list[0], list[1]);
+            Client::of(list.parse().unwrap())
+        };
+        let client = servers([&gone, &answers]);
+        assert_eq!(client.delete::<u32>("/").await.unwrap(), 7, "nothing was sent to the first");
+        assert_eq!(client.server(), &answers);
+        let client = servers([&hangs_up, &answers]);
+        assert_eq!(client.get::<u32>("/").await.unwrap(), 7, "reading twice does no harm");
+        let client = servers([&hangs_up, &answers]);
+        let error = client.delete::<u32>("/").await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable { .. }), "it may have happened: {error}");
+        assert_eq!(client.delete::<u32>("/").await.unwrap(), 7, "the next call goes to the next server");
+        let client = servers([&gone, &gone]);
+        assert!(matches!(client.get::<u32>("/").await.unwrap_err(), ClientError::Unreachable { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stands_still_is_left_when_the_call_is_given_up() {
+        let still = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let still_url: ServerUrl = still.local_addr().unwrap().to_string().parse().unwrap();
+        let answers = server_that_goes_on_saying("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n7").await;
+        let client = Client::of(format!("{still_url},{answers}").parse().unwrap());
+        let waiting = timeout(Duration::from_millis(50), client.get::<u32>("/")).await;
+        assert!(waiting.is_err());
+        assert_eq!(client.server(), &answers);
     }
 }

@@ -12,7 +12,8 @@ pub mod request;
 pub mod view;
 
 pub use answer::{
-    Applied, Change, Deleted, ErrorAnswer, HeardAnswer, IgnoredField, List, PositionAnswer, Problem, Warning,
+    Applied, Change, Deleted, ErrorAnswer, Gathered, HeardAnswer, IgnoredField, List, PositionAnswer,
+    Problem, ReportsAnswer, Warning,
 };
 pub use lock::{AcquireLock, ClaimAnswer, ClaimView, LockView, ReleaseLock, Released, RenewLock};
 pub use node::{AgentAlive, AgentHeard, NodeChanged, NodeChanges, NodeState, OnNode};
@@ -27,6 +28,9 @@ pub const PREFIX: &str = "/weir/v1";
 
 /// The content type of a body that carries several named texts, as [`Sources`]. Any other body of `apply` is one text.
 pub const SOURCES_TYPE: &str = "application/vnd.weir.sources+json";
+
+/// The content type of `backup`'s answer: an archive of the store, which is not JSON.
+pub const BACKUP_TYPE: &str = "application/vnd.weir.store";
 
 /// The largest body that `apply` accepts, in bytes.
 pub const APPLY_BYTES_MAX: usize = 16 << 20;

@@ -12,6 +12,7 @@
 //!
 //! This crate speaks no protocol: no HTTP, and no name of a foreign API. Start with [`Control`].
 
+mod backup;
 pub mod bounds;
 pub mod catalog;
 mod changes;
@@ -34,6 +35,7 @@ pub mod session;
 mod settings;
 mod turns;
 
+pub use backup::{is_carried, servers_on};
 pub use catalog::{Catalog, Topic};
 pub use changes::{Change, ChangeEvent, Changes};
 pub use control::Control;

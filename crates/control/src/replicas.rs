@@ -30,7 +30,7 @@ use crate::{Control, Error, keys};
 pub struct Replica {
     /// Its name, which no other has; new at each start.
     pub id: String,
-    /// Where the others reach its HTTP API: host and port.
+    /// Where the others reach its HTTP API: host and port, behind `https://` where it speaks TLS.
     pub http: String,
     /// Where proxies reach it: host and port.
     pub grpc: String,

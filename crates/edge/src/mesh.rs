@@ -149,12 +149,12 @@ impl Mesh {
         reports::together(&self.shared.hub.members(), wanted, now)
     }
 
-    /// The newest report of each connected proxy, by id. Counts as a look, too.
-    pub fn reports(&self) -> Vec<ProxyReport> {
+    /// The newest report of each connected proxy, by id; with `base` an older one beside it. Counts as a look, too.
+    pub fn reports(&self, base: bool) -> Vec<ProxyReport> {
         let now = Instant::now();
         self.shared.reports.look(now);
         let with_about =
-            reports::each(&self.shared.hub.members(), now).into_iter().map(|(member, report)| {
+            reports::each(&self.shared.hub.members(), base, now).into_iter().map(|(member, report)| {
                 let about = member.about();
                 ProxyReport {
                     role: about.role.clone(),

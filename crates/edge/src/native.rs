@@ -6,6 +6,7 @@
 
 mod agents;
 mod apply;
+mod backup;
 mod figures;
 mod instances;
 mod locks;
@@ -24,12 +25,14 @@ mod tests;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
+use tokio::sync::Semaphore;
 use weir_api::native::{APPLY_BYTES_MAX, PREFIX};
 use weir_control::Control;
 
 use crate::dns::DnsStats;
 use crate::http::{Request, Response, Route, Router};
 use crate::mesh::Mesh;
+use crate::replicas::Peers;
 
 pub use apply::apply_sources;
 
@@ -40,8 +43,10 @@ use refusal::Refusal;
 pub struct NativeApi {
     control: Arc<Control>,
     mesh: Mesh,
+    peers: Peers,
     dns: Option<Arc<DnsStats>>,
     counters: Counters,
+    backups: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for NativeApi {
@@ -49,6 +54,9 @@ impl std::fmt::Debug for NativeApi {
         f.debug_struct("NativeApi").finish_non_exhaustive()
     }
 }
+
+/// The parameter with which one replica asks another: only for what that one knows itself.
+const OWN: &str = "own";
 
 /// What a request is counted as.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +69,14 @@ enum Class {
 impl NativeApi {
     /// The API over a control plane and its mesh server.
     pub fn new(control: Arc<Control>, mesh: Mesh) -> Arc<Self> {
-        Self::with_dns(control, mesh, None)
+        let peers = Peers::new(Arc::clone(&control), None);
+        Self::with(control, mesh, peers, None)
     }
 
-    /// The same, beside a DNS server whose figures `/metrics` is to show.
-    pub fn with_dns(control: Arc<Control>, mesh: Mesh, dns: Option<Arc<DnsStats>>) -> Arc<Self> {
-        Arc::new(Self { control, mesh, dns, counters: Counters::default() })
+    /// The same with how other replicas are asked, beside a DNS server whose figures `/metrics` is to show.
+    pub fn with(control: Arc<Control>, mesh: Mesh, peers: Peers, dns: Option<Arc<DnsStats>>) -> Arc<Self> {
+        let backups = Arc::new(Semaphore::new(backup::BACKUPS_MAX));
+        Arc::new(Self { control, mesh, peers, dns, counters: Counters::default(), backups })
     }
 
     /// Adds the API's routes.
@@ -93,6 +103,7 @@ impl NativeApi {
         self.add(router, "/changes", Method::GET, Class::Read, Self::changes);
         self.add(router, "/changes/", Method::POST, Class::Write, Self::rollback);
         self.add(router, "/snapshot", Method::GET, Class::Read, Self::snapshot);
+        self.add(router, "/backup", Method::GET, Class::Read, Self::backup);
         self.add(router, "/position", Method::GET, Class::Read, Self::position);
         for (path, answer) in operate::PATHS {
             let handler =

@@ -1,4 +1,5 @@
-//! What replicas that share a store tell each other: heartbeats that came to one and concern a check that another judges.
+//! What replicas that share a store tell each other: heartbeats that came to one and concern a check that another judges, and
+//! what only each of them knows, when somebody wants to know all of it.
 //!
 //! ```text
 //! heartbeat -> not ours -> collected for a moment -> POST /weir/v1/heartbeats of the replica that judges
@@ -13,9 +14,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
+use serde::de::DeserializeOwned;
 use weir_api::client::{Client, ServerUrl};
 use weir_api::native::{HeardAnswer, HeartbeatInput, PREFIX};
 use weir_control::{Control, Heartbeat};
+use weir_tls::Connectors;
 
 /// How long heartbeats are collected before they are sent.
 const COLLECT: Duration = Duration::from_millis(100);
@@ -26,8 +29,66 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Writes at a time, where a replica does not answer.
 const WRITES_MAX: usize = 32;
 
-/// Passes heartbeats on until told to stop.
-pub async fn run(control: Arc<Control>, stop: impl Future<Output = ()> + Send) {
+/// The other replicas of a control plane, as one of them asks them.
+#[derive(Debug)]
+pub struct Peers {
+    control: Arc<Control>,
+    tls: Option<Arc<Connectors>>,
+}
+
+/// What the others have answered.
+#[derive(Debug)]
+pub struct Answers<T> {
+    /// Of those that did.
+    pub answers: Vec<T>,
+    /// The addresses of the rest.
+    pub missing: Vec<String>,
+}
+
+impl Peers {
+    /// Those of a control plane; `tls` is for those that want it.
+    pub const fn new(control: Arc<Control>, tls: Option<Arc<Connectors>>) -> Self {
+        Self { control, tls }
+    }
+
+    /// Gets a path of the native API from every other replica, all at once, each within its time. No one is asked who would ask
+    /// on: the path must be answered by each from what it knows itself.
+    pub async fn ask<T: DeserializeOwned + Send>(&self, path: &str) -> Answers<T> {
+        let own = self.control.settings().replica.as_ref().map(|own| own.id.clone());
+        let others = self.control.replicas().into_iter().filter(|replica| Some(&replica.id) != own.as_ref());
+        let asked = join_all(others.map(|replica| async move {
+            let asking = async {
+                let client = client(&replica.http, self.tls.as_deref())?;
+                client.get::<T>(path).await.map_err(|error| error.to_string())
+            };
+            let answer = tokio::time::timeout(ANSWER_MAX, asking).await;
+            (replica.http, answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_MAX:?}"))))
+        }));
+        let mut all = Answers { answers: Vec::new(), missing: Vec::new() };
+        for (address, answer) in asked.await {
+            match answer {
+                Ok(answer) => all.answers.push(answer),
+                Err(reason) => {
+                    tracing::warn!(replica = address, reason, "a replica does not say what it knows");
+                    all.missing.push(address);
+                }
+            }
+        }
+        all
+    }
+}
+
+fn client(address: &str, tls: Option<&Connectors>) -> Result<Client, String> {
+    let server: ServerUrl = address.parse().map_err(|bad| format!("{bad}"))?;
+    let client = Client::new(server);
+    Ok(match tls {
+        Some(tls) => client.tls(&tls.current()),
+        None => client,
+    })
+}
+
+/// Passes heartbeats on until told to stop; with `tls` to replicas that want it.
+pub async fn run(control: Arc<Control>, tls: Option<Arc<Connectors>>, stop: impl Future<Output = ()> + Send) {
     let Some(mut heartbeats) = control.heartbeats_for_others() else { return };
     let passing = async {
         let mut batch = Vec::new();
@@ -38,7 +99,7 @@ pub async fn run(control: Arc<Control>, stop: impl Future<Output = ()> + Send) {
             {
                 batch.push(heartbeat);
             }
-            pass_on(&control, std::mem::take(&mut batch)).await;
+            pass_on(&control, tls.as_deref(), std::mem::take(&mut batch)).await;
         }
     };
     tokio::select! {
@@ -48,7 +109,7 @@ pub async fn run(control: Arc<Control>, stop: impl Future<Output = ()> + Send) {
 }
 
 /// Sends each to the replica that judges its check now.
-async fn pass_on(control: &Control, batch: Vec<Heartbeat>) {
+async fn pass_on(control: &Control, tls: Option<&Connectors>, batch: Vec<Heartbeat>) {
     let mut by_replica: HashMap<Option<String>, Vec<Heartbeat>> = HashMap::new();
     for heartbeat in batch {
         let replica = control.owned_by_other(&heartbeat.check).map(|replica| replica.http);
@@ -63,7 +124,7 @@ async fn pass_on(control: &Control, batch: Vec<Heartbeat>) {
             }
             return;
         };
-        if let Err(reason) = send(&address, &heartbeats).await {
+        if let Err(reason) = send(&address, tls, &heartbeats).await {
             tracing::warn!(
                 replica = address,
                 count = heartbeats.len(),
@@ -76,8 +137,7 @@ async fn pass_on(control: &Control, batch: Vec<Heartbeat>) {
     .await;
 }
 
-async fn send(address: &str, heartbeats: &[Heartbeat]) -> Result<(), String> {
-    let server: ServerUrl = address.parse().map_err(|bad| format!("{bad}"))?;
+async fn send(address: &str, tls: Option<&Connectors>, heartbeats: &[Heartbeat]) -> Result<(), String> {
     let inputs: Vec<HeartbeatInput> = heartbeats
         .iter()
         .map(|heartbeat| HeartbeatInput {
@@ -87,7 +147,7 @@ async fn send(address: &str, heartbeats: &[Heartbeat]) -> Result<(), String> {
             output: heartbeat.output.clone(),
         })
         .collect();
-    let (client, path) = (Client::new(server), format!("{PREFIX}/heartbeats"));
+    let (client, path) = (client(address, tls)?, format!("{PREFIX}/heartbeats"));
     let sending = client.send_json::<HeardAnswer>(Method::POST, &path, "application/json", &inputs);
     match tokio::time::timeout(ANSWER_MAX, sending).await {
         Ok(Ok(_)) => Ok(()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weir_model::resource::{Protocol, ServiceRef};
 use weir_policy::balance::hash;
+use weir_tls::ClientFiles;
 
 use crate::snapshot::Origin;
 
@@ -26,6 +27,8 @@ pub struct ProxyConfig {
     pub access_log: Option<AccessLogConfig>,
     /// What is done to the identifiers that requests carry from hop to hop.
     pub tracing: TracingConfig,
+    /// Called once, when what is to be served is in force for the first time.
+    pub ready: Option<fn()>,
     /// How long in-flight requests may take to finish after the shutdown signal. Default 30 s.
     pub drain_timeout: Duration,
     /// Where a proxy that is to take this one's place connects, and where this one finds the proxy whose place it takes;
@@ -82,6 +85,7 @@ impl ProxyConfig {
             insecure: false,
             admin: None,
             access_log: None,
+            ready: None,
             tracing: TracingConfig::default(),
             drain_timeout: Duration::from_secs(30),
             handover: None,
@@ -143,8 +147,10 @@ pub enum SourceConfig {
     },
     /// A control plane.
     Mesh {
-        /// Its address, as `http://host:port`.
+        /// Its address, as `http://host:port` or `https://host:port`.
         server: String,
+        /// What `https` needs.
+        tls: ClientFiles,
         /// How this proxy names itself.
         id: String,
         /// The gateways to serve, as `name` or `namespace/name`.

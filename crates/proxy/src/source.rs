@@ -35,11 +35,16 @@ pub enum SourceError {
     #[error(transparent)]
     Files(#[from] FileErrors),
     /// The address of a control plane is not one.
-    #[error("`{server}` is not the address of a control plane: expected `http://HOST:PORT`")]
+    #[error(
+        "`{server}` is not the address of a control plane: expected `http://HOST:PORT` or `https://HOST:PORT`"
+    )]
     Server {
         /// The address as given.
         server: String,
     },
+    /// The files for TLS with the control plane cannot be used.
+    #[error("cannot speak TLS with the control plane: {0}")]
+    Tls(String),
     /// The admin listener cannot be bound.
     #[error("cannot listen on {addr} for the admin interface: {source}")]
     Admin {

@@ -11,18 +11,16 @@ mod certificates;
 mod client;
 mod handshake;
 mod port;
-mod provider;
 mod scratch;
 mod server;
 mod session;
 mod stream;
-mod x509;
 
 pub use certificates::{CertificateFiles, Certificates, LoadFault, LoadedCertificate};
 pub use client::{ClientTls, ClientTlsSpec};
 pub use port::{TlsAction, TlsPort, TlsSection};
-pub use provider::MinVersion;
 pub use server::{ClientCheck, ClientMode, ServerTls, ServerTlsSpec};
+pub use weir_tls::MinVersion;
 
 pub(crate) use handshake::{HandshakeFault, accept, connect};
 pub(crate) use scratch::TlsScratch;

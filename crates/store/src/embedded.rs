@@ -16,6 +16,7 @@
 
 mod file;
 mod layout;
+mod restore;
 mod storage;
 mod writer;
 
@@ -30,13 +31,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+pub use restore::Restore;
 pub use storage::Opener;
 
 use crate::clock::{Clock, TokioClock};
 use crate::local::LocalEngine;
 use crate::shared::{Shared, expire_leases};
 use crate::state::{Answer, Command, State};
-use crate::{Error, Limits, Stats};
+use crate::{Entry, Error, Key, Limits, Position, Stats};
 use file::File;
 use writer::{Counters, Job, Writer};
 
@@ -122,6 +124,23 @@ impl Embedded {
             timer,
             writer: Some(thread),
         })
+    }
+}
+
+impl Embedded {
+    /// Makes the file at `path` from entries in the order of their keys, without leases. It takes the place of one that is there
+    /// only when it is whole and on disk; until then, and if anything fails, nothing has changed. Gives the position that the
+    /// file begins with.
+    ///
+    /// # Errors
+    /// The first error of `entries`, as it is; [`Error::NotEmpty`], unless what is there is to be replaced; [`Error::InUse`],
+    /// [`Error::Open`], [`Error::WriteRefused`].
+    pub fn restore<E: From<Error>>(
+        path: impl AsRef<Path>,
+        options: Restore,
+        entries: impl Iterator<Item = Result<(Key, Entry), E>>,
+    ) -> Result<Position, E> {
+        restore::restore(path.as_ref(), options, entries)
     }
 }
 

@@ -98,6 +98,20 @@ pub enum Error {
         /// The file in question.
         path: String,
     },
+    /// There is something where nothing was expected.
+    #[error("{path} holds {keys} keys already")]
+    NotEmpty {
+        /// The store in question.
+        path: String,
+        /// How many keys it holds.
+        keys: u64,
+    },
+    /// Somebody has begun to fill it from elsewhere, and is not done.
+    #[error("{path} is being filled by an import, or one was broken off; import again to fill it")]
+    Unfinished {
+        /// The store in question.
+        path: String,
+    },
     /// The file is damaged, or not a store.
     #[error("{path} is damaged or not a weir store: {reason}")]
     Corrupt {

@@ -42,8 +42,8 @@ pub use self::options::{EtcdAddress, EtcdOptions};
 use self::watch::Follower;
 use crate::validate::validate_each;
 use crate::{
-    Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Outcome, Page, Position, Read, Revision, Stats,
-    Store, Txn, Watch,
+    Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Outcome, Page, Position, Read, Revision,
+    Snapshot, Stats, Store, Txn, Watch,
 };
 
 /// The largest answer that is read, in bytes: a page of the largest values.
@@ -55,7 +55,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 /// [`Error::Open`].
 pub fn check_address(address: &EtcdAddress) -> Result<(), Error> {
     let unusable = |reason: String| Error::Open { path: address.to_string(), reason };
-    address.tls_config().map_err(unusable)?;
+    address.tls().map_err(unusable)?;
     address.credentials().map_err(unusable).map(drop)
 }
 
@@ -89,8 +89,40 @@ impl Etcd {
     /// Connects, and marks the keys with an epoch if they have none. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Open`] if no member answers, if it refuses the credentials, or if a file cannot be read.
+    /// [`Error::Open`] if no member answers, if it refuses the credentials, or if a file cannot be read; [`Error::Unfinished`] if
+    /// somebody has begun to fill it ([`Etcd::begin_import`]) and is not done.
     pub async fn open(address: &EtcdAddress, options: EtcdOptions) -> Result<Self, Error> {
+        let (store, importing) = Self::connect(address, options).await?;
+        if importing { Err(Error::Unfinished { path: address.to_string() }) } else { Ok(store) }
+    }
+
+    /// The same, also where an import was begun and not finished: to begin it anew.
+    ///
+    /// # Errors
+    /// As [`Etcd::open`].
+    pub async fn open_for_import(address: &EtcdAddress, options: EtcdOptions) -> Result<Self, Error> {
+        Self::connect(address, options).await.map(|(store, _)| store)
+    }
+
+    /// Begins to fill it: nobody can open it until [`Etcd::end_import`]. What it is filled with comes from a store of this epoch.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn begin_import(&self, epoch: u64) -> Result<(), Error> {
+        epoch::begin(&self.0.client, &self.0.layout, epoch, true).await.map(drop)
+    }
+
+    /// It is filled, and may be opened. Gives the position with which it begins: its epoch is above all that it was filled from, and
+    /// above that which it had before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn end_import(&self) -> Result<Position, Error> {
+        let found = epoch::begin(&self.0.client, &self.0.layout, 0, false).await?;
+        Ok(Position::new(found.number, found.revision))
+    }
+
+    async fn connect(address: &EtcdAddress, options: EtcdOptions) -> Result<(Self, bool), Error> {
         let began = Instant::now();
         let unopened = |reason: String| Error::Open { path: address.to_string(), reason };
         let client = Client::new(address).map_err(unopened)?;
@@ -112,7 +144,7 @@ impl Etcd {
             opened_in: began.elapsed(),
         });
         tokio::spawn(upkeep::run(Arc::downgrade(&shared), address.compacts()));
-        Ok(Self(shared))
+        Ok((Self(shared), epoch.importing))
     }
 }
 
@@ -305,6 +337,10 @@ impl Store for Etcd {
 
     fn range(&self, read: Read) -> BoxFuture<'_, Result<Page, Error>> {
         async move { self.0.read(&read).await }.boxed()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot<'_>, Error>> {
+        async move { Ok(Snapshot::asked(self, self.0.now().await?)) }.boxed()
     }
 
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Outcome, Error>> {

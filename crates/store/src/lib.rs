@@ -11,6 +11,7 @@
 //! This crate must not know what its keys and values mean. It never reads the wall clock, except once to number a new
 //! store ([`Position::epoch`]).
 
+pub mod archive;
 pub mod clock;
 mod embedded;
 mod epoch;
@@ -23,6 +24,7 @@ mod local;
 mod memory;
 mod resync;
 mod shared;
+mod snapshot;
 mod spec;
 mod state;
 mod txn;
@@ -33,13 +35,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use embedded::{Embedded, Opener, Options};
+pub use embedded::{Embedded, Opener, Options, Restore};
 pub use error::Error;
 pub use etcd::{Etcd, EtcdAddress, EtcdOptions, check_address};
 pub use key::{Key, KeyRange};
 pub use limits::Limits;
 pub use memory::Memory;
 pub use resync::{list, list_and_watch};
+pub use snapshot::Snapshot;
 pub use spec::{Spec, open};
 pub use txn::{
     Batch, Compare, Entry, Event, KeyValue, Lease, LeaseId, Op, Outcome, Page, Read, Relation, Txn, Value,
@@ -69,6 +72,11 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Errors: [`Error::FutureRevision`], [`Error::Compacted`] if the revision asked for is too old.
     fn range(&self, read: Read) -> BoxFuture<'_, Result<Page, Error>>;
+
+    /// All entries as of now, to be read while the store goes on.
+    ///
+    /// Errors: as [`Store::range`].
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot<'_>, Error>>;
 
     /// Executes a transaction. Everything it writes gets one new revision and takes effect at once; it is durable
     /// and visible to reads when this answers. A transaction that changes nothing makes no revision.

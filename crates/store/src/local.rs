@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::shared::Shared;
 use crate::state::{Answer, Command};
 use crate::{
-    Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Outcome, Page, Position, Read, Revision, Stats,
-    Store, Txn, Watch,
+    Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Outcome, Page, Position, Read, Revision,
+    Snapshot, Stats, Store, Txn, Watch, list,
 };
 
 /// An engine that keeps its state in this process.
@@ -43,6 +43,14 @@ impl<E: LocalEngine> Store for E {
 
     fn range(&self, read: Read) -> BoxFuture<'_, Result<Page, Error>> {
         async move { self.shared().read(&read) }.boxed()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot<'_>, Error>> {
+        async move {
+            let (entries, position) = list(self, &KeyRange::all()).await?;
+            Ok(Snapshot::held(entries, position))
+        }
+        .boxed()
     }
 
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Outcome, Error>> {

@@ -11,6 +11,7 @@ pub(crate) mod lock;
 pub(crate) mod operator;
 pub(crate) mod roles;
 pub(crate) mod simulate;
+pub(crate) mod store;
 pub(crate) mod top;
 
 use clap::{Parser, Subcommand};
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Lock(Box<lock::LockArgs>),
     /// Take a lock away from its holders
     Unlock(lock::UnlockArgs),
+    /// Back up, restore, export, import or check everything that a control plane keeps
+    Store(store::StoreArgs),
     /// Try policies on virtual time: clients, servers and what goes wrong
     Simulate(simulate::SimulateArgs),
     /// Redirect an application's connections to its sidecar, with nftables

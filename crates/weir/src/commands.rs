@@ -9,6 +9,7 @@ mod lock;
 mod proxy;
 pub(crate) mod serve;
 mod simulate;
+mod store;
 mod top;
 
 use crate::cli::Command;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Top(args) => block_on(top::run(&args)),
         Command::Lock(args) => block_on(lock::run(&args)),
         Command::Unlock(args) => block_on(lock::unlock(&args)),
+        Command::Store(args) => block_on(store::run(&args)),
         Command::Simulate(args) => simulate::run(&args),
         Command::Intercept(args) => intercept::run(&args),
         Command::Version => {

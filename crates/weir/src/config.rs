@@ -4,6 +4,7 @@
 
 mod dns;
 mod keys;
+mod tls;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use weir_edge::dns::{Domain, ServiceTtl};
 use weir_model::document::{DocumentError, decode_as};
 use weir_model::names;
 use weir_store::EtcdAddress;
+use weir_tls::ServerFiles;
 
 use crate::cli::ListenAddress;
 use crate::cli::dns::{DnsArgs, DnsListen, Parsed, Recursor, Ttl};
@@ -25,6 +27,7 @@ use crate::{host_name, sources};
 
 pub(crate) use dns::{DEFAULT_DNS, DnsSettings};
 use keys::KEYS;
+use tls::TlsKeys;
 
 /// Where the HTTP APIs are served unless told otherwise.
 pub(crate) const DEFAULT_HTTP: &str = "127.0.0.1:8500";
@@ -51,6 +54,10 @@ pub(crate) struct ServerConfig {
     pub store: Option<EtcdAddress>,
     /// The address under which other replicas reach this one, if it is not the one it listens on.
     pub advertise: Option<IpAddr>,
+    /// What its listeners show and whom they let in; no TLS when absent.
+    pub tls: Option<ServerFiles>,
+    /// Authorities that other replicas' certificates are checked against, if they are not those of clients.
+    pub tls_ca: Option<PathBuf>,
     /// Documents to apply at start.
     pub files: Vec<PathBuf>,
     /// The datacenter's name.
@@ -98,6 +105,13 @@ impl ServerConfig {
     fn merge(flags: ServerArgs, mut file: ServerFile) -> Result<Self, Failure> {
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
+        let tls = TlsKeys {
+            cert: flags.tls_cert.or(file.tls_cert.take()),
+            key: flags.tls_key.or(file.tls_key.take()),
+            client_ca: flags.tls_client_ca.or(file.tls_client_ca.take()),
+            ca: flags.tls_ca.or(file.tls_ca.take()),
+        };
+        let tls_ca = tls.ca.clone();
         let mut config = Self {
             http: flags.http.or(file.http).map_or_else(|| default(DEFAULT_HTTP), Ok)?,
             grpc: flags.grpc.or(file.grpc).map_or_else(|| default(DEFAULT_GRPC), Ok)?,
@@ -110,6 +124,8 @@ impl ServerConfig {
                 flags.store.or(file.store.map(|store| store.0))
             },
             advertise: flags.advertise.or(file.advertise),
+            tls: tls.files()?,
+            tls_ca,
             files: if flags.files.is_empty() { file.file.unwrap_or_default() } else { flags.files },
             datacenter: flags.datacenter.or(file.datacenter).unwrap_or_else(|| DEFAULT_DATACENTER.to_owned()),
             node_name: String::new(),
@@ -188,12 +204,17 @@ impl ServerConfig {
     /// The value of a key; null if it is left to its default.
     fn value(&self, key: &str) -> Value {
         let shown = |value: &dyn std::fmt::Display| Value::from(value.to_string());
+        let path = |path: Option<&PathBuf>| path.map_or(Value::Null, |path| shown(&path.display()));
         match key {
             "http" => shown(&self.http),
             "grpc" => shown(&self.grpc),
-            "data-dir" => self.data_dir.as_ref().map_or(Value::Null, |dir| shown(&dir.display())),
+            "data-dir" => path(self.data_dir.as_ref()),
             "store" => self.store.as_ref().map_or(Value::Null, |store| shown(store)),
             "advertise" => self.advertise.map_or(Value::Null, |ip| shown(&ip)),
+            "tls-cert" => path(self.tls.as_ref().map(|tls| &tls.cert)),
+            "tls-key" => path(self.tls.as_ref().map(|tls| &tls.key)),
+            "tls-client-ca" => path(self.tls.as_ref().and_then(|tls| tls.client_ca.as_ref())),
+            "tls-ca" => path(self.tls_ca.as_ref()),
             "file" => self.files.iter().map(|file| shown(&file.display())).collect(),
             "datacenter" => self.datacenter.as_str().into(),
             "node-name" => self.node_name.as_str().into(),
@@ -243,6 +264,10 @@ struct ServerFile {
     data_dir: Option<PathBuf>,
     store: Option<Parsed<EtcdAddress>>,
     advertise: Option<IpAddr>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_client_ca: Option<PathBuf>,
+    tls_ca: Option<PathBuf>,
     file: Option<Vec<PathBuf>>,
     datacenter: Option<String>,
     node_name: Option<String>,

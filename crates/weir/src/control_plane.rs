@@ -6,12 +6,12 @@
 //!
 //! Binding comes first because it is what most often fails, and then nothing has been touched.
 
+mod stores;
+mod tls;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use tokio::sync::{Notify, watch};
@@ -23,7 +23,9 @@ use weir_edge::http::{Request, Response, Route, Router, Server, ServerConfig as 
 use weir_edge::mesh::{Mesh, MeshListener};
 use weir_edge::native::{NativeApi, apply_sources};
 use weir_edge::prober::Prober;
-use weir_store::{Embedded, Etcd, EtcdAddress, EtcdOptions, Memory, Options, Store};
+use weir_edge::replicas::Peers;
+use weir_store::EtcdAddress;
+use weir_tls::{Acceptor, Connectors};
 
 use crate::cli::dns::DnsListen;
 use crate::config::{AsConsul, ServerConfig};
@@ -31,13 +33,10 @@ use crate::definitions::{Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::{loopback, sources};
 
-/// The store's file in the data directory.
-const STORE_FILE: &str = "store.redb";
-
-/// How long a server that starts waits for its etcd, which may be starting as well.
-const ETCD_WAIT_MAX: Duration = Duration::from_secs(15);
-/// Between two tries.
-const ETCD_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) use stores::{STORE_FILE, create_data_dir};
+pub(crate) use stores::open_store;
+use stores::open_etcd;
+use tls::Tls;
 
 /// A running control plane.
 pub(crate) struct ControlPlane {
@@ -51,7 +50,10 @@ pub(crate) struct ControlPlane {
     pub control: Arc<Control>,
     definer: Arc<Definer>,
     left: Arc<Notify>,
+    /// It is told to leave and to define anew as Consul is.
+    obeys: bool,
     stop: watch::Sender<bool>,
+    acceptors: Vec<Acceptor>,
     tasks: JoinSet<()>,
 }
 
@@ -61,19 +63,22 @@ impl ControlPlane {
     /// # Errors
     /// When an address or the data directory cannot be used, or a document is wrong; each with what to try.
     pub(crate) async fn start(config: &ServerConfig) -> Result<Self, Failure> {
-        loopback::check("--http", config.http.0, config.insecure)?;
-        loopback::check("--grpc", config.grpc.0, config.insecure)?;
+        loopback::check_server("--http", config.http.0, config.insecure, config.tls.as_ref())?;
+        loopback::check_server("--grpc", config.grpc.0, config.insecure, config.tls.as_ref())?;
         if let DnsListen::At(dns) = config.dns.listen {
             loopback::check("--dns", dns.0, config.insecure)?;
         }
+        let tls = Tls::load(config)?;
         let documents = sources::read(&config.files)?;
         let server = Server::bind(config.http.0, HttpConfig::default()).await.map_err(
             |weir_edge::http::ServerError::Bind { address, cause }| cannot_bind("--http", address, &cause),
         )?;
         let server = server.allow_hosts(config.allowed_hosts.iter().cloned().chain([crate::host_name()]));
+        let server = server.tls(tls.http.clone());
         let listener = MeshListener::bind(config.grpc.0)
             .await
-            .map_err(|error| cannot_bind("--grpc", error.address, &error.cause))?;
+            .map_err(|error| cannot_bind("--grpc", error.address, &error.cause))?
+            .tls(tls.grpc.clone());
         let dns = bind_dns(config).await?;
         let store = match &config.store {
             Some(address) => open_etcd(address).await?,
@@ -116,20 +121,42 @@ impl ControlPlane {
             control,
             definer,
             left: Arc::new(Notify::new()),
+            obeys: *obeys,
             stop,
+            acceptors: Vec::new(),
             tasks: JoinSet::new(),
         };
+        plane.follow(&tls, &stopped);
         let mut router = Router::new();
         consul.mount(&mut router);
-        if *obeys {
+        if plane.obeys {
             plane.mount_leave(&mut router);
             plane.definer.mount(&mut router);
         }
-        plane.serve(server, router, listener, dns, &stopped, &config.node_name);
+        plane.serve(server, router, listener, dns, tls.replicas, &stopped, &config.node_name);
         plane.tasks.spawn(prober.run(told(stopped)));
         let dns = plane.dns.map_or_else(|| "off".to_owned(), |address| address.to_string());
         tracing::info!(http = %plane.http, grpc = %plane.grpc, dns, position = %plane.control.position(), "serving");
         Ok(plane)
+    }
+
+    /// Has the files of listeners read again when they change.
+    fn follow(&mut self, tls: &Tls, stopped: &watch::Receiver<bool>) {
+        self.acceptors = [&tls.http, &tls.grpc].into_iter().flatten().cloned().collect();
+        for acceptor in self.acceptors.clone() {
+            self.tasks.spawn(acceptor.follow(told(stopped.clone())));
+        }
+    }
+
+    /// What is to be done at once when it is told to read anew what it can: the files of TLS.
+    pub(crate) fn reload(&self) -> impl Fn() + Send + 'static {
+        let (acceptors, obeys) = (self.acceptors.clone(), self.obeys);
+        move || {
+            if acceptors.is_empty() && !obeys {
+                tracing::info!("SIGHUP: nothing to do; the configuration is read at start only");
+            }
+            acceptors.iter().for_each(Acceptor::reload);
+        }
     }
 
     fn serve(
@@ -138,18 +165,24 @@ impl ControlPlane {
         mut router: Router,
         listener: MeshListener,
         dns: Option<DnsServer>,
+        replicas: Option<Arc<Connectors>>,
         stopped: &watch::Receiver<bool>,
         replica: &str,
     ) {
         let mesh = Mesh::new(Arc::clone(&self.control), replica);
         let dns_stats = dns.as_ref().map(DnsServer::stats);
-        NativeApi::with_dns(Arc::clone(&self.control), mesh.clone(), dns_stats).mount(&mut router);
+        let peers = Peers::new(Arc::clone(&self.control), replicas.clone());
+        NativeApi::with(Arc::clone(&self.control), mesh.clone(), peers, dns_stats).mount(&mut router);
         if let Some(dns) = dns {
             self.tasks.spawn(dns.serve(Arc::clone(&self.control), told(stopped.clone())));
         }
         self.tasks.spawn(server.serve(Arc::new(router), told(stopped.clone())));
         self.tasks.spawn(listener.serve(mesh, told(stopped.clone())));
-        self.tasks.spawn(weir_edge::replicas::run(Arc::clone(&self.control), told(stopped.clone())));
+        self.tasks.spawn(weir_edge::replicas::run(
+            Arc::clone(&self.control),
+            replicas,
+            told(stopped.clone()),
+        ));
     }
 
     /// `PUT /v1/agent/leave`: the process ends.
@@ -211,7 +244,11 @@ async fn replica(
     };
     Ok(Replica {
         id: format!("{}-{:016x}", config.node_name, rand::random::<u64>()),
-        http: SocketAddr::new(host, http.port()).to_string(),
+        http: format!(
+            "{}{}",
+            if config.tls.is_some() { "https://" } else { "" },
+            SocketAddr::new(host, http.port())
+        ),
         grpc: SocketAddr::new(host, grpc.port()).to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
@@ -243,56 +280,6 @@ async fn apply_at_start(
     }
     tracing::info!(documents = applied.changes.len(), position = %applied.position, "documents applied");
     Ok(())
-}
-
-async fn open_etcd(address: &EtcdAddress) -> Result<Arc<dyn Store>, Failure> {
-    weir_store::check_address(address)
-        .map_err(|error| Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}")))?;
-    let began = Instant::now();
-    loop {
-        let error = match Etcd::open(address, EtcdOptions::default()).await {
-            Ok(store) => return Ok(Arc::new(store)),
-            Err(error) => error,
-        };
-        if began.elapsed() < ETCD_WAIT_MAX && matches!(error, weir_store::Error::Open { .. }) {
-            tracing::warn!(%error, "trying again");
-            tokio::time::sleep(ETCD_PAUSE).await;
-            continue;
-        }
-        return Err(Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}"))
-            .hint("is etcd there? `etcdctl --endpoints HOST:PORT endpoint health` tells; see docs/etcd.md"));
-    }
-}
-
-pub(crate) async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>, Failure> {
-    let Some(dir) = data_dir else { return Ok(Arc::new(Memory::new())) };
-    let shown = dir.display().to_string();
-    if dir.exists() && !dir.is_dir() {
-        let message = format!("cannot use the data directory {shown}: it is a file, expected a directory");
-        return Err(Failure::new(Exit::CannotStart, message)
-            .hint("name a directory with --data-dir; it is created if it is not there"));
-    }
-    let failed = |error: &io::Error| {
-        Failure::new(Exit::CannotStart, format!("cannot use the data directory {shown}: {error}"))
-            .hint("name a directory that this user may create or write to with --data-dir")
-    };
-    // What is kept is for this user alone.
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| failed(&error))?;
-    let file = dir.join(STORE_FILE);
-    // Opening recovers what a crash left behind, which may take a moment.
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(file, Options::default())).await;
-    match opened {
-        Ok(Ok(store)) => Ok(Arc::new(store)),
-        Ok(Err(weir_store::Error::InUse { .. })) => Err(Failure::new(
-            Exit::CannotStart,
-            format!("the data directory {shown} is in use by another weir server"),
-        )
-        .hint("stop that one first, or give this one its own --data-dir")),
-        Ok(Err(error)) => {
-            Err(Failure::new(Exit::CannotStart, format!("cannot open the data directory {shown}: {error}")))
-        }
-        Err(error) => Err(Failure::new(Exit::CannotStart, format!("opening {shown} broke off: {error}"))),
-    }
 }
 
 async fn bind_dns(config: &ServerConfig) -> Result<Option<DnsServer>, Failure> {

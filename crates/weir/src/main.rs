@@ -16,6 +16,7 @@ mod exit;
 mod host_agent;
 mod log;
 mod loopback;
+mod notify;
 mod open_files;
 mod output;
 mod processes;

@@ -7,4 +7,4 @@ mod children;
 mod stop;
 
 pub(crate) use children::{Children, Ended, Spawn};
-pub(crate) use stop::{Stop, outlive_hangups, stop_signal};
+pub(crate) use stop::{Stop, at_hangups, stop_signal};

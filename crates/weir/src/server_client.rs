@@ -1,13 +1,20 @@
 //! The client of operator commands: which server, and how its errors end the process.
 
-use http::StatusCode;
-use weir_api::client::{Client, ClientError, ServerUrl};
+use std::path::PathBuf;
 
-use crate::cli::operator::ServerArg;
+use http::StatusCode;
+use weir_api::client::{Client, ClientError, HTTP_PROTOCOL, Scheme, Servers};
+use weir_tls::{ClientFiles, Connector};
+
+use crate::cli::operator::{ServerArg, ServerTlsArgs};
 use crate::exit::{Exit, Failure};
 
 /// The variable that names the server where `--server` does not.
 pub(crate) const SERVER_VARIABLE: &str = "WEIR_SERVER";
+/// The variables that name files where the flags of [`ServerTlsArgs`] do not.
+pub(crate) const CA_VARIABLE: &str = "WEIR_SERVER_CA";
+pub(crate) const CERT_VARIABLE: &str = "WEIR_SERVER_CERT";
+pub(crate) const KEY_VARIABLE: &str = "WEIR_SERVER_KEY";
 /// The server where nothing names one.
 const DEFAULT_SERVER: &str = "127.0.0.1:8500";
 
@@ -17,10 +24,37 @@ const DEFAULT_SERVER: &str = "127.0.0.1:8500";
 /// When the variable holds no address.
 pub(crate) fn client(arg: &ServerArg) -> Result<Client, Failure> {
     let variable = std::env::var(SERVER_VARIABLE).ok().filter(|value| !value.is_empty());
-    server(arg.server.clone(), variable.as_deref()).map(Client::new)
+    let client = Client::of(servers(arg.server.clone(), variable.as_deref())?);
+    if client.servers().all(|server| server.scheme == Scheme::Http) {
+        return Ok(client);
+    }
+    let connector = Connector::load(&tls_files(&arg.tls)?, HTTP_PROTOCOL);
+    let connector = connector.map_err(|reason| Failure::new(Exit::Usage, format!("TLS: {reason}")))?;
+    Ok(client.tls(&connector))
 }
 
-fn server(arg: Option<ServerUrl>, variable: Option<&str>) -> Result<ServerUrl, Failure> {
+/// The files that flags and variables name.
+///
+/// # Errors
+/// When there is a certificate without a key, or the other way round.
+pub(crate) fn tls_files(args: &ServerTlsArgs) -> Result<ClientFiles, Failure> {
+    let or = |flag: &Option<PathBuf>, variable: &str| {
+        let said = || std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+        flag.clone().or_else(said)
+    };
+    let [cert, key] = [or(&args.server_cert, CERT_VARIABLE), or(&args.server_key, KEY_VARIABLE)];
+    let identity = match (cert, key) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some((cert, key)),
+        _ => {
+            let message = "--server-cert and --server-key belong together: both or neither";
+            return Err(Failure::new(Exit::Usage, message));
+        }
+    };
+    Ok(ClientFiles { ca: or(&args.server_ca, CA_VARIABLE), identity })
+}
+
+fn servers(arg: Option<Servers>, variable: Option<&str>) -> Result<Servers, Failure> {
     if let Some(server) = arg {
         return Ok(server);
     }
@@ -38,6 +72,7 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
                 "start one with `weir dev`, or name another one with --server HOST:PORT or the variable WEIR_SERVER",
             )
         }
+        ClientError::Broken { .. } => Failure::new(Exit::Failed, error.to_string()),
         ClientError::BadAnswer { .. } => Failure::new(Exit::Failed, error.to_string())
             .hint("--server wants the server's HTTP address (8500 by default), not the one for proxies"),
         ClientError::Refused { status, .. } => {
@@ -61,11 +96,11 @@ mod tests {
     fn the_flag_wins_over_the_variable_over_the_default() {
         let flag = || Some("10.0.0.1:1".parse().unwrap());
         let check =
-            |arg, variable, shown: &str| assert_eq!(server(arg, variable).unwrap().to_string(), shown);
+            |arg, variable, shown: &str| assert_eq!(servers(arg, variable).unwrap().to_string(), shown);
         check(flag(), Some("10.0.0.2:2"), "http://10.0.0.1:1");
         check(None, Some("10.0.0.2:2"), "http://10.0.0.2:2");
         check(None, None, "http://127.0.0.1:8500");
-        let failure = server(None, Some("x:y")).unwrap_err();
+        let failure = servers(None, Some("x:y")).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(failure.message.contains("WEIR_SERVER"), "{}", failure.message);
     }

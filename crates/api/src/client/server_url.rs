@@ -12,9 +12,11 @@ const DEFAULT_PORT: u16 = 8500;
 pub enum Scheme {
     /// Plain HTTP.
     Http,
+    /// HTTP over TLS.
+    Https,
 }
 
-/// A server: `HOST`, `HOST:PORT`, `[IPV6]:PORT` or `http://HOST:PORT`.
+/// A server: `HOST`, `HOST:PORT`, `[IPV6]:PORT`, `http://HOST:PORT` or `https://HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
     /// How it is spoken to.
@@ -38,14 +40,18 @@ impl ServerUrl {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority())
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}", self.authority())
     }
 }
 
 /// Text that is not the address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not the address of a server: {reason}; expected HOST:PORT or http://HOST:PORT, such as 127.0.0.1:8500"
+    "`{text}` is not the address of a server: {reason}; expected HOST:PORT, http://HOST:PORT or https://HOST:PORT, such as 127.0.0.1:8500"
 )]
 pub struct BadServer {
     /// The text.
@@ -59,11 +65,11 @@ impl FromStr for ServerUrl {
 
     fn from_str(text: &str) -> Result<Self, BadServer> {
         let bad = |reason| BadServer { text: text.to_owned(), reason };
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(bad("https is not served yet")),
+        let (scheme, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("https", rest)) => (Scheme::Https, rest),
             Some(_) => return Err(bad("unknown scheme")),
-            None => text,
+            None => (Scheme::Http, text),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains('/') {
@@ -84,7 +90,7 @@ impl FromStr for ServerUrl {
                 .filter(|port| *port != 0)
                 .ok_or_else(|| bad("the port is not a number from 1 to 65535"))?,
         };
-        Ok(Self { scheme: Scheme::Http, host: host.to_owned(), port })
+        Ok(Self { scheme, host: host.to_owned(), port })
     }
 }
 
@@ -120,6 +126,7 @@ mod tests {
         check("127.0.0.1:8500", "http://127.0.0.1:8500");
         check("http://weir.example:80/", "http://weir.example:80");
         check("localhost", "http://localhost:8500");
+        check("https://weir.example", "https://weir.example:8500");
         check("[::1]:9000", "http://[::1]:9000");
         check("::1", "http://[::1]:8500");
     }
@@ -129,7 +136,6 @@ mod tests {
         let check = |text: &str, reason: &str| {
             assert_eq!(text.parse::<ServerUrl>().unwrap_err().reason, reason, "{text}");
         };
-        check("https://weir:8500", "https is not served yet");
         check("ftp://weir", "unknown scheme");
         check("weir:0", "the port is not a number from 1 to 65535");
         check("weir:http", "the port is not a number from 1 to 65535");

@@ -183,6 +183,33 @@ pub struct List<T> {
     pub items: Vec<T>,
 }
 
+/// A list that is gathered over the replicas of a control plane. Who reads it as a [`List`] misses only who is missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gathered<T> {
+    /// What the answering replica shows the state of.
+    pub position: Position,
+    /// The members, sorted by name.
+    pub items: Vec<T>,
+    /// Addresses of replicas that did not answer: what only they know is not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// What proxies have reported last, gathered over the replicas of a control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportsAnswer {
+    /// What the answering replica shows the state of.
+    pub position: Position,
+    /// How many proxies are connected, those that have not reported included.
+    #[serde(default)]
+    pub proxies: u64,
+    /// The reports, by the id of the proxy.
+    pub items: Vec<crate::report::ProxyReport>,
+    /// Addresses of replicas that did not answer: the reports of their proxies are not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
 /// Where the server stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionAnswer {

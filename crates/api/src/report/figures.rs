@@ -51,6 +51,9 @@ pub struct Figures {
     pub breakers: Vec<BreakerFigures>,
     /// Rows that proxies left out of their reports because there are too many.
     pub omitted: u64,
+    /// Addresses of replicas that did not answer: their proxies are not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// One service, as the proxies that stand on one side of it have counted.
@@ -216,6 +219,16 @@ pub struct ProxyReport {
     pub age_ms: u64,
     /// What it says.
     pub report: Report,
+    /// What it said some time before, for rates; only where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Report>,
+}
+
+impl ProxyReport {
+    /// The same for [`figures`].
+    pub fn seen(&self) -> Seen<'_> {
+        Seen { proxy: &self.proxy, age_ms: self.age_ms, latest: &self.report, base: self.base.as_ref() }
+    }
 }
 
 impl Wanted {

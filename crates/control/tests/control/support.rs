@@ -11,8 +11,8 @@ use weir_model::Position;
 use weir_model::registry::{Check, CheckDefinition, CheckKind, Health, Instance, Node};
 use weir_model::units::Span;
 use weir_store::{
-    Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Memory, Op, Outcome, Page, Read, Revision, Stats,
-    Store, Txn, Watch,
+    Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Memory, Op, Outcome, Page, Read, Revision,
+    Snapshot, Stats, Store, Txn, Watch,
 };
 
 pub(crate) const NS: &str = "default";
@@ -138,6 +138,10 @@ impl Store for Faulty {
 
     fn range(&self, read: Read) -> BoxFuture<'_, Result<Page, Error>> {
         self.inner.range(read)
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot<'_>, Error>> {
+        self.inner.snapshot()
     }
 
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Outcome, Error>> {

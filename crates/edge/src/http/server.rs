@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use weir_api::browser::{self, AllowedHosts};
+use weir_tls::{Acceptor, Io, TlsError};
 
 use self::io::{Guarded, Phase};
 use super::percent;
@@ -38,6 +39,10 @@ const BODIES_FULL: &str = "too many request bodies are under way at once, try ag
 /// What a connection gets when there are too many.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
 content-type: text/plain; charset=utf-8\r\ncontent-length: 31\r\n\r\ntoo many connections, try again";
+
+/// What who speaks HTTP gets where TLS is spoken.
+const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+content-type: text/plain; charset=utf-8\r\ncontent-length: 54\r\n\r\nthis address is served with TLS: ask it with https://\n";
 
 /// Limits of a server.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +99,7 @@ pub struct Server {
     address: SocketAddr,
     config: ServerConfig,
     allowed_hosts: Vec<String>,
+    tls: Option<Acceptor>,
 }
 
 impl Server {
@@ -102,7 +108,7 @@ impl Server {
         let failed = |cause| ServerError::Bind { address, cause };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, config, allowed_hosts: Vec::new() })
+        Ok(Self { listener, address, config, allowed_hosts: Vec::new(), tls: None })
     }
 
     /// Answers to these names too where it listens on loopback; it answers to IP addresses and `localhost` anyway, and
@@ -113,6 +119,13 @@ impl Server {
         self
     }
 
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn tls(mut self, acceptor: Option<Acceptor>) -> Self {
+        self.tls = acceptor;
+        self
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -120,17 +133,19 @@ impl Server {
 
     /// Serves until `shutdown` is ready, then lets requests under way finish within the drain timeout.
     pub async fn serve(self, router: Arc<Router>, shutdown: impl Future<Output = ()>) {
-        let Self { listener, address, config, allowed_hosts } = self;
+        let Self { listener, address, config, allowed_hosts, tls } = self;
         let hosts = AllowedHosts::of(address, &allowed_hosts);
         let stats = Arc::new(ServerStats::new(router.parts()));
         let (closing_tx, closing) = watch::channel(false);
-        let shared = Arc::new(Shared { router, config, hosts, closing, stats });
+        let shared = Arc::new(Shared { router, config, hosts, closing, stats, tls });
         let permits = Arc::new(Semaphore::new(config.connections_max));
         let mut shutdown = std::pin::pin!(shutdown);
         while let Some((stream, peer)) = next_connection(&listener, shutdown.as_mut()).await {
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                // Best effort: what does not fit the socket's buffer at once is not worth waiting for.
-                let _ = stream.try_write(TOO_MANY);
+                if shared.tls.is_none() {
+                    // Best effort: what does not fit the socket's buffer at once is not worth waiting for.
+                    let _ = stream.try_write(TOO_MANY);
+                }
                 shared.stats.refuse();
                 continue;
             };
@@ -158,12 +173,30 @@ struct Shared {
     hosts: AllowedHosts,
     closing: watch::Receiver<bool>,
     stats: Arc<ServerStats>,
+    tls: Option<Acceptor>,
 }
 
 /// Serves one connection to its end; after shutdown began, to the end of the request under way.
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     // Answers are written in one go; waiting for more to send would only add latency.
     let _ = stream.set_nodelay(true);
+    let stream = match &shared.tls {
+        None => Io::Plain(stream),
+        Some(acceptor) => match acceptor.accept(stream).await {
+            Ok(stream) => stream,
+            Err((error, left)) => {
+                shared.stats.refuse_stranger();
+                tracing::debug!(%peer, %error, "a client was not let in");
+                if let (TlsError::NotTls, Some(stream)) = (error, left) {
+                    // Read first: closing with unread bytes resets the connection, and takes the answer with it.
+                    let mut request = [0; 4096];
+                    let _ = stream.try_read(&mut request);
+                    let _ = stream.try_write(NOT_TLS);
+                }
+                return;
+            }
+        },
+    };
     let phase = Phase::default();
     let io = Guarded::new(stream, phase.clone(), &shared.config);
     let mut closing = shared.closing.clone();

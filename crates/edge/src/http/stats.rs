@@ -10,6 +10,7 @@ use http::StatusCode;
 pub struct ServerStats {
     connections: AtomicU64,
     refused: AtomicU64,
+    strangers: AtomicU64,
     bodies_bytes: AtomicU64,
     bodies_refused: AtomicU64,
     answers: ByClass,
@@ -42,6 +43,11 @@ impl ServerStats {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Connections that did not get past the TLS handshake: strangers, mostly.
+    pub fn strangers(&self) -> u64 {
+        self.strangers.load(Ordering::Relaxed)
+    }
+
     /// Bytes of request bodies in memory now.
     pub fn bodies_bytes(&self) -> u64 {
         self.bodies_bytes.load(Ordering::Relaxed)
@@ -55,6 +61,10 @@ impl ServerStats {
     /// Requests answered with a status of this class: 2 for 200 to 299, and so on.
     pub fn answers(&self, class: u16) -> u64 {
         of_class(&self.answers, class)
+    }
+
+    pub(super) fn refuse_stranger(&self) {
+        self.strangers.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn refuse(&self) {

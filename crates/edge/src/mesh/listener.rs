@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tonic::codegen::Service as _;
 use weir_api::mesh::MESSAGE_BYTES_MAX;
 use weir_api::mesh::mesh_server::MeshServer;
+use weir_tls::{Acceptor, Io, TlsError};
 
 use super::service::Joins;
 use super::{Mesh, STREAMS_MAX, Shared};
@@ -46,6 +47,7 @@ pub struct MeshListenError {
 pub struct MeshListener {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Acceptor>,
 }
 
 impl MeshListener {
@@ -57,7 +59,14 @@ impl MeshListener {
         let failed = |cause| MeshListenError { address, cause };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, tls: None })
+    }
+
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn tls(mut self, acceptor: Option<Acceptor>) -> Self {
+        self.tls = acceptor;
+        self
     }
 
     /// Where it listens.
@@ -76,8 +85,13 @@ impl MeshListener {
                 continue;
             };
             let (shared, closing) = (Arc::clone(&mesh.shared), closing.clone());
+            let tls = self.tls.clone();
             tokio::spawn(async move {
-                connection(stream, peer, shared, closing).await;
+                let _ = stream.set_nodelay(true);
+                match let_in(stream, tls).await {
+                    Ok(io) => connection(io, peer, shared, closing).await,
+                    Err(error) => tracing::warn!(%peer, %error, "a proxy was not let in"),
+                }
                 drop(permit);
             });
         }
@@ -89,13 +103,14 @@ impl MeshListener {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    shared: Arc<Shared>,
-    mut closing: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
+async fn let_in(stream: TcpStream, tls: Option<Acceptor>) -> Result<Io, TlsError> {
+    match tls {
+        None => Ok(Io::Plain(stream)),
+        Some(acceptor) => acceptor.accept(stream).await.map_err(|(error, _)| error),
+    }
+}
+
+async fn connection(stream: Io, peer: SocketAddr, shared: Arc<Shared>, mut closing: watch::Receiver<bool>) {
     let idle_timeout = shared.timeouts.idle;
     let (streams, mut open) = watch::channel(0);
     let service =

@@ -150,14 +150,19 @@ pub(super) fn together(members: &[Arc<Member>], wanted: &Wanted, now: Instant) -
     Figures { proxies: members.len() as u64, ..figures(seen, wanted) }
 }
 
-/// The newest report of each.
-pub(super) fn each(members: &[Arc<Member>], now: Instant) -> Vec<(Arc<Member>, ProxyReport)> {
+/// The newest report of each, and an older one if there is one and it is wanted.
+pub(super) fn each(
+    members: &[Arc<Member>],
+    with_base: bool,
+    now: Instant,
+) -> Vec<(Arc<Member>, ProxyReport)> {
     let report = |member: &Arc<Member>| {
-        let (latest, _, age_ms) = member.reported.seen(now)?;
+        let (latest, base, age_ms) = member.reported.seen(now)?;
         let report = ProxyReport {
             proxy: member.proxy_id().to_owned(),
             age_ms,
             report: Report::clone(&latest),
+            base: base.filter(|_| with_base).map(|base| Report::clone(&base)),
             ..ProxyReport::default()
         };
         Some((Arc::clone(member), report))

@@ -122,6 +122,12 @@ fn http(text: &mut String, server: &ServerStats) {
             "Connections refused because there were too many.",
             server.refused(),
         ),
+        (
+            "weir_http_handshakes_failed_total",
+            "counter",
+            "Connections that did not get past the TLS handshake.",
+            server.strangers(),
+        ),
         ("weir_http_bodies_bytes", "gauge", "Bytes of request bodies in memory.", server.bodies_bytes()),
         (
             "weir_http_bodies_refused_total",

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use weir_api::client::encode_segment;
 use weir_api::native::{
-    ChangeSetView, HealthCounts, InstanceView, List, PositionAnswer, ProxyView, RejectionView, ResourceView,
-    ServiceView,
+    ChangeSetView, Gathered, HealthCounts, InstanceView, List, PREFIX, PositionAnswer, ProxyView,
+    RejectionView, ResourceView, ServiceView,
 };
 use weir_control::catalog::{InstanceRef, ServiceMember};
 use weir_control::proxies::Rejection;
@@ -14,7 +15,7 @@ use weir_control::resources::ResourceEntry;
 use weir_model::{DEFAULT_NAMESPACE, Kind, Position, ResourceId, ServiceRef, Spec};
 
 use super::refusal::Refusal;
-use super::{NativeApi, known_parameters, ok};
+use super::{NativeApi, OWN, flag, known_parameters, ok};
 use crate::http::{Request, Response};
 use crate::mesh::ProxyStatus;
 
@@ -155,12 +156,12 @@ impl NativeApi {
     }
 
     pub(super) async fn proxies(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
-        known_parameters(&request, &["namespace", "id"])?;
+        known_parameters(&request, &["namespace", "id", OWN])?;
         // The position first: a change that comes in between then shows as "behind", never as applied.
         let current = self.mesh.position();
         let now = SystemTime::now();
         let (namespace, id) = (request.query.get_filled("namespace"), request.query.get_filled("id"));
-        let items: Vec<ProxyView> = self
+        let mut items: Vec<ProxyView> = self
             .mesh
             .proxies()
             .into_iter()
@@ -168,7 +169,22 @@ impl NativeApi {
             .filter(|status| id.is_none_or(|id| id == status.proxy.id))
             .map(|status| proxy_view(status, current, now))
             .collect();
-        Ok(ok(&List { position: self.control.position(), items }))
+        let position = self.control.position();
+        let mut missing = Vec::new();
+        if !flag(&request, OWN)? {
+            let given = [("namespace", namespace), ("id", id)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)));
+            let query: String =
+                given.map(|(name, value)| format!("&{name}={}", encode_segment(value))).collect();
+            let others = self.peers.ask::<List<ProxyView>>(&format!("{PREFIX}/proxies?{OWN}{query}")).await;
+            items.extend(others.answers.into_iter().flat_map(|list| list.items));
+            // One that has just moved is known to both; the newer connection is the one that lasts.
+            items.sort_by(|a, b| (&a.id, a.connected_ms).cmp(&(&b.id, b.connected_ms)));
+            items.dedup_by(|next, first| next.id == first.id);
+            missing = others.missing;
+        }
+        Ok(ok(&Gathered { position, items, missing }))
     }
 
     pub(super) async fn changes(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {

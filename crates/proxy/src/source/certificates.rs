@@ -6,12 +6,11 @@
 //! stays.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use weir_model::{ResourceId, Spec};
+use weir_tls::FileMark;
 
 use crate::snapshot::Inputs;
 use crate::tls::{CertificateFiles, Certificates, LoadedCertificate};
@@ -30,7 +29,7 @@ pub(super) struct CertificateStore {
 }
 
 /// What the file system says of a file; none when it says nothing.
-type Mark = Option<[i64; 7]>;
+type Mark = Option<FileMark>;
 
 impl CertificateStore {
     pub(super) fn loaded(&self) -> Arc<Certificates> {
@@ -129,17 +128,5 @@ fn warn(certificate: &LoadedCertificate) {
 }
 
 fn marks(files: &CertificateFiles) -> Vec<Mark> {
-    let mark = |path: &str| {
-        let data = fs::metadata(path).ok()?;
-        Some([
-            data.dev() as i64,
-            data.ino() as i64,
-            data.size() as i64,
-            data.mtime(),
-            data.mtime_nsec(),
-            data.ctime(),
-            data.ctime_nsec(),
-        ])
-    };
-    files.paths().map(mark).collect()
+    files.paths().map(FileMark::of).collect()
 }

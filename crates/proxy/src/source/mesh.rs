@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use weir_model::ServiceRef;
+use weir_tls::Connectors;
 
 use super::disk::{self, Keeper};
 use super::kept::Kept;
@@ -47,7 +48,7 @@ const SUCCESSOR_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How a proxy takes part in the mesh.
 #[derive(Clone, Debug)]
 pub(super) struct MeshSettings {
-    /// Control planes, as `http://HOST:PORT`; tried in turn.
+    /// Control planes, as `http://HOST:PORT` or `https://HOST:PORT`; tried in turn.
     pub(super) servers: Vec<String>,
     /// How this proxy names itself.
     pub(super) id: String,
@@ -67,6 +68,8 @@ pub(super) struct MeshSettings {
     pub(super) ask_first: Option<Duration>,
     /// Services that are subscribed to from the start and for good.
     pub(super) declared: Vec<ServiceRef>,
+    /// What `https` needs.
+    pub(super) tls: Option<Arc<Connectors>>,
     /// What is reported to the control plane; nothing is when absent.
     pub(super) metrics: Option<Arc<Metrics>>,
 }
@@ -85,6 +88,7 @@ impl MeshSettings {
             inherited: None,
             ask_first: None,
             declared: Vec::new(),
+            tls: None,
             metrics: None,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use weir_tls::{ClientFiles, Connectors};
 
 use super::disk;
 use super::file::FileSource;
@@ -33,6 +34,8 @@ impl Sockets for Listeners {
     }
 }
 
+/// What is spoken inside TLS with control planes: gRPC's HTTP/2.
+const MESH_PROTOCOL: &[u8] = b"h2";
 /// How long a process that takes over asks control planes before it makes do with the state on disk.
 const ASK_FIRST: Duration = Duration::from_secs(5);
 
@@ -79,9 +82,19 @@ pub async fn run(
     tokio::select! {
         result = following => result,
         never = serving => never,
+        () = announce(&shared, config.ready) => Ok(()),
         () = give_back(&shared, &metrics) => Ok(()),
         () = check::run(&shared) => Ok(()),
     }
+}
+
+/// Calls `ready` when a snapshot is in force. Never returns.
+async fn announce(shared: &Shared, ready: Option<fn()>) {
+    if let Some(ready) = ready {
+        shared.until_in_force().await;
+        ready();
+    }
+    std::future::pending().await
 }
 
 /// Gives back rows of metrics whose subjects are gone, for ever.
@@ -127,8 +140,9 @@ async fn follow(
                 _ = leaving => shutdown.await,
             }
         }
-        SourceConfig::Mesh { server, id, data_dir, .. } => {
+        SourceConfig::Mesh { server, tls, id, data_dir, .. } => {
             let servers = servers(server)?;
+            let tls = connectors(&servers, tls)?;
             if let Some(path) = data_dir {
                 disk::prepare(path).map_err(|source| SourceError::DataDir { path: path.clone(), source })?;
             }
@@ -140,6 +154,7 @@ async fn follow(
                 inherited,
                 declared: config.interception.services().cloned().collect(),
                 metrics: Some(Arc::clone(metrics)),
+                tls,
                 ..MeshSettings::new(servers, id.clone(), role)
             };
             let mut source = MeshSource::start(settings, publisher).await?;
@@ -171,13 +186,24 @@ fn servers(text: &str) -> Result<Vec<String>, SourceError> {
     text.split(',')
         .map(|server| {
             let server = server.trim();
-            let host = server.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-            match host.map(str::parse::<http::uri::Authority>) {
-                Some(Ok(authority)) if authority.port().is_some() => Ok(format!("http://{authority}")),
+            let (scheme, host) = server.split_once("://").unwrap_or_default();
+            match host.trim_end_matches('/').parse::<http::uri::Authority>() {
+                Ok(authority) if authority.port().is_some() && matches!(scheme, "http" | "https") => {
+                    Ok(format!("{scheme}://{authority}"))
+                }
                 _ => Err(SourceError::Server { server: server.to_owned() }),
             }
         })
         .collect()
+}
+
+/// What TLS with these control planes needs, if one of them speaks it.
+fn connectors(servers: &[String], files: &ClientFiles) -> Result<Option<Arc<Connectors>>, SourceError> {
+    if servers.iter().all(|server| server.starts_with("http://")) {
+        return Ok(None);
+    }
+    let connectors = Connectors::load(files.clone(), MESH_PROTOCOL).map_err(SourceError::Tls)?;
+    Ok(Some(Arc::new(connectors)))
 }
 
 /// SIGHUP, as often as it comes.
@@ -206,7 +232,8 @@ mod tests {
         check("http://127.0.0.1:8502", Some(&["http://127.0.0.1:8502"]));
         check("http://a:1/, http://[::1]:2", Some(&["http://a:1", "http://[::1]:2"]));
         check("127.0.0.1:8502", None);
-        check("https://a:1", None);
+        check("https://a:1/", Some(&["https://a:1"]));
+        check("ftp://a:1", None);
         check("http://a", None);
         check("", None);
         check("http://a:1,", None);

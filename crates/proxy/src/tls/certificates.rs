@@ -5,22 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::Error;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::CertificateDer;
 use weir_model::resource::CertificateSpec;
-
-use super::provider::provider;
-use super::x509::{self, Facts};
-
-/// The largest file that is read. Bundles of all public authorities have a quarter of it.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+use weir_tls::{Identity, WhichFile, authorities};
 
 /// What the files of `Certificate` resources came to, as far as they were looked at.
 pub type Certificates = BTreeMap<CertificateFiles, Result<Arc<LoadedCertificate>, LoadFault>>;
@@ -30,16 +19,6 @@ pub struct LoadedCertificate {
     files: CertificateFiles,
     pub(super) identity: Option<Identity>,
     pub(super) authorities: Vec<CertificateDer<'static>>,
-}
-
-/// A chain with its private key.
-pub(super) struct Identity {
-    pub(super) key: Arc<CertifiedKey>,
-    /// The leaf's DNS names.
-    pub(super) names: Vec<String>,
-    /// The first second since 1970 at which not all of the chain is valid.
-    not_before: i64,
-    not_after: i64,
 }
 
 /// Why a `Certificate` cannot be used.
@@ -94,11 +73,17 @@ impl LoadedCertificate {
     /// A file that cannot be read or is not what it should be, or a key that is not the certificate's.
     pub fn load(files: &CertificateFiles) -> Result<Self, LoadFault> {
         let identity = match (&files.cert, &files.key) {
-            (Some(cert), Some(key)) => Some(Identity::load(cert, key)?),
+            (Some(cert), Some(key)) => Some(Identity::load(cert, key).map_err(|fault| LoadFault {
+                field: match fault.file {
+                    WhichFile::Certificate => "spec.certFile",
+                    WhichFile::Key => "spec.keyFile",
+                },
+                reason: fault.reason,
+            })?),
             _ => None,
         };
         let authorities = match &files.ca {
-            Some(ca) => chain(ca).map_err(|reason| LoadFault { field: "spec.caFile", reason })?,
+            Some(ca) => authorities(ca).map_err(|reason| LoadFault { field: "spec.caFile", reason })?,
             None => Vec::new(),
         };
         Ok(Self { files: files.clone(), identity, authorities })
@@ -116,90 +101,6 @@ impl LoadedCertificate {
 
     /// What an operator should know about its validity at a time in seconds since 1970.
     pub fn warning(&self, now: i64) -> Option<String> {
-        const SOON: i64 = 14 * 24 * 3600;
-        let Identity { not_before, not_after, .. } = self.identity.as_ref()?;
-        let days = (not_after - now) / (24 * 3600);
-        if now > *not_after {
-            Some(format!("has expired {} days ago", -days))
-        } else if now < *not_before {
-            Some("is not valid yet".to_owned())
-        } else if not_after - now < SOON {
-            Some(format!("expires in {days} days"))
-        } else {
-            None
-        }
+        self.identity.as_ref()?.warning(now)
     }
-}
-
-impl Identity {
-    fn load(cert: &str, key: &str) -> Result<Self, LoadFault> {
-        let in_cert = |reason: String| LoadFault { field: "spec.certFile", reason };
-        let in_key = |reason: String| LoadFault { field: "spec.keyFile", reason };
-        let chain = chain(cert).map_err(in_cert)?;
-        let facts: Option<Vec<Facts>> = chain.iter().map(|certificate| x509::facts(certificate)).collect();
-        let facts = facts.filter(|facts| !facts.is_empty());
-        let Some(facts) = facts else { return Err(in_cert(format!("{cert}: not an X.509 certificate"))) };
-        if let Some(at) = facts.windows(2).position(|pair| pair[0].issuer != pair[1].subject) {
-            return Err(in_cert(format!(
-                "{cert}: certificate {} did not issue certificate {}: expected the leaf first, then each one's issuer",
-                at + 2,
-                at + 1
-            )));
-        }
-        let private = private_key(key).map_err(in_key)?;
-        let key = CertifiedKey::from_der(chain, private, &provider()).map_err(|fault| match fault {
-            Error::InconsistentKeys(_) => in_key(format!("{key}: not the key of the certificate in {cert}")),
-            Error::InvalidCertificate(_) => in_cert(format!("{cert}: {fault}")),
-            fault => in_key(format!("{key}: {fault}: expected an RSA, ECDSA or Ed25519 private key")),
-        })?;
-        Ok(Self {
-            key: Arc::new(key),
-            not_before: facts.iter().map(|one| one.not_before).max().unwrap_or_default(),
-            not_after: facts.iter().map(|one| one.not_after).min().unwrap_or_default(),
-            names: facts.into_iter().next().map(|leaf| leaf.names).unwrap_or_default(),
-        })
-    }
-}
-
-/// Every certificate of a PEM file.
-fn chain(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = read(path).map_err(|fault| format!("{path}: {fault}"))?;
-    let chain: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
-    match chain {
-        Ok(chain) if chain.is_empty() => {
-            Err(format!("{path}: no certificate in it: expected PEM, `-----BEGIN CERTIFICATE-----`"))
-        }
-        Ok(chain) => Ok(chain),
-        Err(fault) => Err(format!("{path}: not PEM: {fault}")),
-    }
-}
-
-fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, String> {
-    let text = read(path).map_err(|fault| format!("{path}: {fault}"))?;
-    if is_open_to_others(path) {
-        tracing::warn!(path, "every user of this host can read the private key");
-    }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|fault| match fault {
-        pem::Error::NoItemsFound => {
-            format!(
-                "{path}: no private key in it: expected PEM, `-----BEGIN PRIVATE KEY-----`, not encrypted"
-            )
-        }
-        fault => format!("{path}: not PEM: {fault}"),
-    })
-}
-
-fn is_open_to_others(path: &str) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(Path::new(path)).is_ok_and(|data| data.permissions().mode() & 0o004 != 0)
-}
-
-fn read(path: &str) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    // Not by its size: what is no plain file has none.
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("more than {FILE_BYTES_MAX} bytes")));
-    }
-    Ok(text)
 }

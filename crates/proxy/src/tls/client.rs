@@ -1,15 +1,16 @@
 //! TLS to an upstream: what this side demands of it and shows it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionMemoryCache, Resumption, Tls12Resumption};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+
+use weir_tls::{MinVersion, provider, system_roots};
 
 use super::LoadedCertificate;
-use super::provider::{MinVersion, provider};
 use super::server::{roots, same_all};
 
 /// Servers whose sessions are kept for resumption, per upstream: each name or address counts as one.
@@ -62,7 +63,8 @@ impl ClientTls {
         let builder = if !spec.verify {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate))
         } else if spec.authorities.is_empty() {
-            builder.with_root_certificates(system_roots()?)
+            builder
+                .with_root_certificates(system_roots().map_err(|none| format!("{none}: expected `caRefs`"))?)
         } else {
             builder.with_root_certificates(roots(&spec.authorities)?)
         };
@@ -115,22 +117,6 @@ fn same(a: &ClientTlsSpec, b: &ClientTlsSpec) -> bool {
         && a.protocols == b.protocols
         && same_identity
         && same_all(&a.authorities, &b.authorities)
-}
-
-/// The authorities that the system trusts, read once.
-fn system_roots() -> Result<Arc<RootCertStore>, String> {
-    static ROOTS: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
-    let read = || {
-        let found = rustls_native_certs::load_native_certs();
-        let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(found.certs);
-        if added > 0 {
-            return Ok(Arc::new(roots));
-        }
-        let why = found.errors.first().map_or_else(String::new, |fault| format!(": {fault}"));
-        Err(format!("the system has no certificate authorities{why}: expected `caRefs`"))
-    };
-    ROOTS.get_or_init(read).clone()
 }
 
 /// Takes every certificate, as `insecureSkipVerify` says; that its holder has the key is still shown.

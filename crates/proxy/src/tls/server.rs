@@ -17,8 +17,9 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
 
+use weir_tls::{MinVersion, provider};
+
 use super::LoadedCertificate;
-use super::provider::{MinVersion, provider};
 
 /// The application protocols that clients of HTTP sections are offered, in this order.
 pub(crate) const HTTP_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];

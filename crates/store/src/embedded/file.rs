@@ -16,7 +16,7 @@ use super::layout::{
 use super::storage::{Opener, Storage, sync_folder};
 use crate::shared::Shared;
 use crate::state::{Changes, Entries, LeaseChange, Stored};
-use crate::{Entry, Error, Key, KeyRange, LeaseId};
+use crate::{Entry, Error, Key, KeyRange, LeaseId, Position};
 
 /// Memory redb may use to cache pages. Small: the file is read once, and written from memory.
 const CACHE_BYTES: usize = 32 << 20;
@@ -94,10 +94,33 @@ impl File {
                 (Counters::of(&state), state.leases.iter().collect::<Vec<_>>())
             };
             create(&database, &counters, &leases, entries_of(shared)).map_err(|error| refused(&error))?;
-            std::fs::rename(&new_path, &self.path).map_err(|error| refused(&error))?;
-            sync_folder(&self.path).map_err(|error| refused(&error))?;
+            self.take_place(&new_path)?;
             Ok(database)
         })
+    }
+
+    /// Fills a new file with entries that have no leases.
+    pub(super) fn create(
+        &self,
+        position: Position,
+        entries: impl Iterator<Item = (Key, Entry)>,
+    ) -> Result<(), Error> {
+        self.guarded(|| {
+            match std::fs::remove_file(&self.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(&error)),
+                _ => {}
+            }
+            let database =
+                self.database(&self.path, Arc::default()).map_err(|error| self.open_error(&error))?;
+            let counters = Counters { epoch: position.epoch, revision: position.revision, lease_counter: 0 };
+            create(&database, &counters, &[], entries).map_err(|error| refused(&error))
+        })
+    }
+
+    /// Lets a whole file take the place of this one.
+    pub(super) fn take_place(&self, new: &Path) -> Result<(), Error> {
+        std::fs::rename(new, &self.path).map_err(|error| refused(&error))?;
+        sync_folder(&self.path).map_err(|error| refused(&error))
     }
 
     /// Opens a database, and notes if that meant to recover from a crash.

@@ -1,12 +1,13 @@
 //! Calls to the members of a cluster: to one of them as long as it answers, then to the next.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Request, Response, Status};
+use weir_tls::Dial;
 
 use super::fault::Fault;
 use super::generated::AuthenticateRequest;
@@ -45,7 +46,7 @@ pub(super) struct Client {
 impl Client {
     /// Connects at the first call.
     pub(super) fn new(address: &EtcdAddress) -> Result<Self, String> {
-        let tls = address.tls_config()?;
+        let tls = address.tls()?;
         let member = |uri: String| {
             let endpoint = Endpoint::from_shared(uri).map_err(|why| super::fault::reason(&why))?;
             let endpoint = endpoint
@@ -54,11 +55,10 @@ impl Client {
                 .keep_alive_timeout(PING_ANSWER_MAX)
                 .keep_alive_while_idle(true)
                 .tcp_nodelay(true);
-            let endpoint = match &tls {
-                Some(tls) => endpoint.tls_config(tls.clone()).map_err(|why| super::fault::reason(&why))?,
-                None => endpoint,
-            };
-            Ok::<_, String>(endpoint.connect_lazy())
+            Ok::<_, String>(match &tls {
+                Some(tls) => endpoint.connect_with_connector_lazy(Dial(Arc::clone(tls))),
+                None => endpoint.connect_lazy(),
+            })
         };
         Ok(Self {
             members: address.endpoints().into_iter().map(member).collect::<Result<_, _>>()?,
@@ -83,16 +83,22 @@ impl Client {
         let mut refreshed = false;
         loop {
             let at = self.current.load(Ordering::Relaxed);
-            let request = self.request(message.clone());
-            let called = call(self.members[at % self.members.len()].clone(), request);
-            let status = match tokio::time::timeout(answer_max, called).await {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded("etcd has not answered in time"),
+            let once = async || {
+                // Without a token etcd would go by the name in the certificate, if there is one.
+                if self.credentials.is_some() && self.token().is_none() {
+                    self.authenticate(at).await?;
+                }
+                let request = self.request(message.clone());
+                let called = call(self.member(at), request);
+                tokio::time::timeout(answer_max, called).await.unwrap_or_else(|_| Err(late()))
+            };
+            let status = match once().await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
             };
             if is_unauthenticated(&status) && self.credentials.is_some() && !refreshed {
                 refreshed = true;
-                self.authenticate(at).await?;
+                self.forget_token();
                 continue;
             }
             if !is_the_members(&status) {
@@ -112,29 +118,48 @@ impl Client {
         let _ = self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    fn member(&self, at: usize) -> Channel {
+        self.members[at % self.members.len()].clone()
+    }
+
+    fn token(&self) -> Option<MetadataValue<Ascii>> {
+        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn forget_token(&self) {
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn request<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         // A member that has no leader says so at once, and ends watches.
         request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
-        if let Some(token) = &*self.token.read().unwrap_or_else(PoisonError::into_inner) {
-            request.metadata_mut().insert("token", token.clone());
+        if let Some(token) = self.token() {
+            request.metadata_mut().insert("token", token);
         }
         request
     }
 
-    async fn authenticate(&self, at: usize) -> Result<(), Fault> {
+    async fn authenticate(&self, at: usize) -> Result<(), Status> {
         let Some(credentials) = &self.credentials else { return Ok(()) };
         let asked =
             AuthenticateRequest { name: credentials.user.clone(), password: credentials.password.clone() };
-        let mut auth = AuthClient::new(self.members[at % self.members.len()].clone());
+        let mut auth = AuthClient::new(self.member(at));
         let answer = tokio::time::timeout(WRITE_ANSWER_MAX, auth.authenticate(asked)).await;
-        let answer =
-            answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("etcd has not answered in time")));
-        let token = answer.map_err(|status| Fault::from(&status))?.into_inner().token;
-        let token = token.parse().map_err(|_| super::fault::nonsense("a token that is none"))?;
+        let token = match answer.unwrap_or_else(|_| Err(late())) {
+            Ok(answer) => answer.into_inner().token,
+            // Where nobody is asked who he is, a token that is none does no harm; and is refused once somebody is.
+            Err(status) if status.message().contains("authentication is not enabled") => String::new(),
+            Err(status) => return Err(status),
+        };
+        let token = token.parse().map_err(|_| Status::internal("etcd has given a token that is none"))?;
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
         Ok(())
     }
+}
+
+fn late() -> Status {
+    Status::deadline_exceeded("etcd has not answered in time")
 }
 
 /// A token is missing or too old. Nothing was done.

@@ -270,6 +270,12 @@ async fn open(
         let mut stream = client.watch(request).await?.into_inner();
         let first = stream.message().await?;
         let first = first.ok_or_else(|| Status::unavailable("etcd has ended a watch at once"))?;
+        // What of other calls is a status is here an answer: a token that has expired, or that a member has never seen.
+        if first.canceled
+            && (first.cancel_reason.contains("permission denied") || first.cancel_reason.contains("auth"))
+        {
+            return Err(Status::unauthenticated(first.cancel_reason));
+        }
         Ok(tonic::Response::new((stream, first)))
     };
     Ok(shared.client.call(Repeat::Free, create, ask).await?)

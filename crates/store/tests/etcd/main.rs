@@ -1,12 +1,14 @@
 //! What the contract cannot ask of every engine: time that passes, members that die, others who write to the same cluster.
 
 mod member;
+mod secure;
 
 use std::time::Duration;
 
 use member::Member;
 use weir_store::{
-    Batch, Error, Etcd, EtcdAddress, EtcdOptions, Key, KeyRange, Read, Store, Txn, Watch, list_and_watch,
+    Batch, Error, Etcd, EtcdAddress, EtcdOptions, Key, KeyRange, Memory, Read, Store, Txn, Watch,
+    list_and_watch,
 };
 
 /// Nothing in these tests takes this long unless it hangs.
@@ -182,6 +184,47 @@ async fn a_cluster_of_three_goes_on_without_any_one() {
     }
     let page = store.range(Read::range(KeyRange::all())).await.expect("a page");
     assert_eq!(page.entries.len(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_shuts_others_out_until_it_is_done_and_raises_the_epoch() {
+    let member = Member::start();
+    let address: EtcdAddress = format!("{}?prefix=/ours", member.address()).parse().expect("an address");
+    let store = Etcd::open_for_import(&address, EtcdOptions::default()).await.expect("etcd answers");
+    let before = store.position().await.expect("a position").epoch;
+    let elsewhere = before + 1_000_000;
+    store.begin_import(elsewhere).await.expect("begun");
+    let refused = Etcd::open(&address, EtcdOptions::default()).await.expect_err("it is not done");
+    assert!(matches!(refused, Error::Unfinished { .. }), "{refused}");
+    // Broken off, and begun anew.
+    drop(store);
+    let store = Etcd::open_for_import(&address, EtcdOptions::default()).await.expect("it may be begun anew");
+    store.begin_import(elsewhere).await.expect("begun");
+    let source = Memory::new();
+    let txn = (0..300).fold(Txn::new(), |txn, i| txn.put(key(&format!("{i:04}")), vec![b'x'; 10_000]));
+    source.commit(txn).await.expect("accepted");
+    let (pairs, _) = weir_store::list(&source, &KeyRange::all()).await.expect("a list");
+    let entries = pairs.iter().map(|pair| Ok::<_, Error>((pair.key.clone(), pair.entry.clone())));
+    weir_store::archive::fill(&store, entries).await.expect("filled");
+    let position = store.end_import().await.expect("done");
+    assert!(position.epoch > elsewhere, "{position}");
+    let opened = Etcd::open(&address, EtcdOptions::default()).await.expect("it is done");
+    assert_eq!(opened.position().await.expect("a position").epoch, position.epoch);
+    let (found, _) = weir_store::list(&opened, &KeyRange::all()).await.expect("a list");
+    assert_eq!(found.len(), 300);
+    assert!(found.iter().zip(&pairs).all(|(a, b)| a.key == b.key && a.entry.value == b.entry.value));
+    // And back: a snapshot of etcd does not see what comes later.
+    let mut snapshot = opened.snapshot().await.expect("a snapshot");
+    opened.commit(Txn::new().delete_range(KeyRange::all())).await.expect("accepted");
+    let mut count = 0;
+    loop {
+        let page = snapshot.next().await.expect("a page");
+        if page.is_empty() {
+            break;
+        }
+        count += page.len();
+    }
+    assert_eq!(count, 300);
 }
 
 #[tokio::test]

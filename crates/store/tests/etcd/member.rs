@@ -18,6 +18,18 @@ pub(crate) struct Member {
     client: u16,
     arguments: Vec<String>,
     folder: TempDir,
+    secured: Option<Secured>,
+}
+
+/// The files of a member that speaks TLS with its clients, and wants to know who they are.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "not in every test program")]
+pub(crate) struct Secured {
+    /// Its certificate, for 127.0.0.1, and its key.
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Whom it believes.
+    pub(crate) ca: PathBuf,
 }
 
 impl Member {
@@ -27,8 +39,19 @@ impl Member {
         Self::cluster(1).pop().expect("one")
     }
 
+    /// A cluster of one that speaks TLS.
+    #[allow(dead_code, reason = "not in every test program")]
+    pub(crate) fn secured(secured: &Secured) -> Self {
+        Self::cluster_of(1, Some(secured)).pop().expect("one")
+    }
+
     /// A cluster of so many, whose clients are answered.
+    #[allow(dead_code, reason = "not in every test program")]
     pub(crate) fn cluster(size: usize) -> Vec<Self> {
+        Self::cluster_of(size, None)
+    }
+
+    fn cluster_of(size: usize, secured: Option<&Secured>) -> Vec<Self> {
         for _ in 0..TRIES_MAX {
             let ports: Vec<(u16, u16)> = (0..size).map(|_| (free_port(), free_port())).collect();
             let peers: Vec<String> = ports
@@ -37,7 +60,8 @@ impl Member {
                 .map(|(i, (_, peer))| format!("m{i}=http://127.0.0.1:{peer}"))
                 .collect();
             let peers = peers.join(",");
-            let start = |(i, (client, peer)): (usize, (u16, u16))| Self::new(i, client, peer, &peers);
+            let start =
+                |(i, (client, peer)): (usize, (u16, u16))| Self::new(i, client, peer, &peers, secured);
             let mut members: Vec<Self> = ports.into_iter().enumerate().map(start).collect();
             if members.iter_mut().all(Self::answers) {
                 return members;
@@ -46,12 +70,13 @@ impl Member {
         panic!("etcd does not start; is it installed (Debian: etcd-server)?");
     }
 
-    fn new(number: usize, client: u16, peer: u16, peers: &str) -> Self {
+    fn new(number: usize, client: u16, peer: u16, peers: &str, secured: Option<&Secured>) -> Self {
         let shm = PathBuf::from("/dev/shm");
         let place = if shm.is_dir() { shm } else { std::env::temp_dir() };
         let folder = tempfile::tempdir_in(place).expect("a temporary folder");
+        let scheme = if secured.is_some() { "https" } else { "http" };
         let (client_url, peer_url) =
-            (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+            (format!("{scheme}://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
         let data = folder.path().join("data").display().to_string();
         let name = format!("m{number}");
         let arguments = [
@@ -65,8 +90,35 @@ impl Member {
             ["--logger", "zap"],
             ["--log-level", "error"],
         ];
-        let arguments: Vec<String> = arguments.iter().flatten().map(ToString::to_string).collect();
-        Self { process: Some(run(&arguments)), client, arguments, folder }
+        let mut arguments: Vec<String> = arguments.iter().flatten().map(ToString::to_string).collect();
+        if let Some(Secured { cert, key, ca }) = secured {
+            let files = [("--cert-file", cert), ("--key-file", key), ("--trusted-ca-file", ca)];
+            arguments.extend(
+                files.iter().flat_map(|(flag, file)| [(*flag).to_owned(), file.display().to_string()]),
+            );
+            arguments.push("--client-cert-auth".to_owned());
+        }
+        Self { process: Some(run(&arguments)), client, arguments, folder, secured: secured.cloned() }
+    }
+
+    /// Runs `etcdctl` against it; `user` is `NAME:PASSWORD` where etcd asks for one.
+    #[allow(dead_code, reason = "not in every test program")]
+    pub(crate) fn ctl(&self, user: Option<&str>, arguments: &[&str]) {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3");
+        let scheme = if self.secured.is_some() { "https" } else { "http" };
+        command.arg(format!("--endpoints={scheme}://{}", self.host()));
+        if let Some(Secured { cert, key, ca }) = &self.secured {
+            let files = [("--cert", cert), ("--key", key), ("--cacert", ca)];
+            command.args(files.iter().map(|(flag, file)| format!("{flag}={}", file.display())));
+        }
+        command.args(user.map(|user| format!("--user={user}"))).args(arguments);
+        let output = command.output().expect("etcdctl is not installed (Debian: etcd-client)");
+        assert!(
+            output.status.success(),
+            "etcdctl {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// How to reach it alone, as `--store` has it.

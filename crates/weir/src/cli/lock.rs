@@ -30,7 +30,7 @@ use super::operator::ServerArg;
                        The command finds in its environment:\n  \
                        WEIR_LOCK_TOKEN  the fencing token, for resources that refuse stale holders (docs/locks.md)\n  \
                        WEIR_LOCK_NAME   the lock's name\n  \
-                       WEIR_SERVER      the server's address\n\n\
+                       WEIR_SERVER      the servers' addresses\n\n\
                        Exit status: that of the command (128 + N if signal N ended it), or\n  \
                        122  the lock was lost, and the command was ended\n  \
                        123  others hold the lock (--try, --wait)\n  \

@@ -3,14 +3,32 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use weir_api::client::ServerUrl;
+use weir_api::client::Servers;
 
 /// Which server an operator command talks to.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArg {
-    /// The server's HTTP address: HOST:PORT or URL [default: $WEIR_SERVER, else 127.0.0.1:8500]
+    /// The server's HTTP address: HOST:PORT or URL; of several, separated by commas, the next is asked when one does not answer
+    /// [default: $WEIR_SERVER, else 127.0.0.1:8500]
     #[arg(long, value_name = "HOST:PORT", global = false)]
-    pub server: Option<ServerUrl>,
+    pub server: Option<Servers>,
+    /// What https needs
+    #[command(flatten)]
+    pub tls: ServerTlsArgs,
+}
+
+/// How a client speaks TLS with a server.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerTlsArgs {
+    /// Authorities (PEM) that the server's certificate is checked against [default: $WEIR_SERVER_CA, else the system's]
+    #[arg(long, value_name = "FILE")]
+    pub server_ca: Option<PathBuf>,
+    /// The certificate (PEM) to show to a server that asks for one [default: $WEIR_SERVER_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub server_cert: Option<PathBuf>,
+    /// Its private key (PEM) [default: $WEIR_SERVER_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub server_key: Option<PathBuf>,
 }
 
 /// In which form a command is to answer.

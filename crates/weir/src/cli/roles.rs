@@ -11,6 +11,7 @@ use weir_store::EtcdAddress;
 use super::ListenAddress;
 use super::dns::{DnsArgs, DnsListen};
 use super::intercept::UpstreamAddress;
+use super::operator::ServerTlsArgs;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -116,7 +117,8 @@ pub(crate) struct DemoArgs {
                   (native and Consul's), and tells proxies what is in force.\n\n\
                   Every flag is also a key of the configuration file, without the dashes; a flag wins over the file. \
                   `weir server --print-config` prints a file with every key, its default and what it means.\n\n\
-                  No tokens and no TLS exist yet: it refuses to listen beyond loopback without --insecure.",
+                  Beyond loopback it wants --insecure, or TLS with client certificates (--tls-cert, --tls-key and \
+                  --tls-client-ca): there are no tokens yet.",
     after_long_help = "Examples:\n  \
                        weir server --data-dir /var/lib/weir\n  \
                        weir server --store etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379\n  \
@@ -152,6 +154,19 @@ pub(crate) struct ServerArgs {
     /// that from which it reaches etcd]
     #[arg(long, value_name = "IP")]
     pub advertise: Option<IpAddr>,
+    /// Speak TLS, with HTTP clients and with proxies: the certificate's chain (PEM, leaf first)
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Let in only who shows a certificate of these authorities (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Authorities (PEM) that the certificates of other servers with the same --store are checked against [default: those of
+    /// --tls-client-ca, else the system's]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
     /// Documents to apply at start: a file, or a directory of such files; may be repeated
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -161,7 +176,7 @@ pub(crate) struct ServerArgs {
     /// Name of the node that registrations made here belong to [default: the host's name; with --store: weir]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Listen on addresses that others can reach, without tokens and TLS
+    /// Listen on addresses that others can reach, without client certificates
     #[arg(long)]
     pub insecure: bool,
     /// Host name under which the HTTP APIs may be asked on loopback, beside localhost and this host's; may be repeated
@@ -264,9 +279,13 @@ pub(crate) struct ProxyArgs {
     /// The namespace of the gateways or the service
     #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
     pub namespace: String,
-    /// The control plane's address for proxies; several, separated by commas, are tried in turn [default: 127.0.0.1:8502]
+    /// The control plane's address for proxies, with https:// where it speaks TLS; several, separated by commas, are tried in turn
+    /// [default: 127.0.0.1:8502]
     #[arg(long, value_name = "HOST:PORT")]
     pub server: Option<String>,
+    /// What https needs
+    #[command(flatten)]
+    pub server_tls: ServerTlsArgs,
     /// Keep the last good state in this directory, to serve from when the control plane is gone
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

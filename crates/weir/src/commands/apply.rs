@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use weir_api::client::{Client, ClientError};
-use weir_api::native::{Applied, Change, List, PREFIX, ProxyView, RejectionView, SOURCES_TYPE, Sources};
+use weir_api::native::{Applied, Change, Gathered, PREFIX, ProxyView, RejectionView, SOURCES_TYPE, Sources};
 use weir_model::Position;
 
 use crate::cli::operator::{ApplyArgs, Format};
@@ -20,7 +20,7 @@ pub(super) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let sources = Sources { sources: sources::read(&args.files)? };
     let client = server_client::client(&args.server)?;
     // Without this look, what a proxy refuses since long would be laid at this change's door.
-    let before = if args.dry_run { Vec::new() } else { proxies(&client).await? };
+    let before = if args.dry_run { Vec::new() } else { proxies(&client).await?.items };
     let path = format!("{PREFIX}/apply{}", if args.dry_run { "?dry_run=true" } else { "" });
     let applied: Applied = client
         .send_json(Method::POST, &path, SOURCES_TYPE, &sources)
@@ -35,7 +35,10 @@ pub(super) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     }
     // Even if nothing changed: what a proxy refused when it was new may be refused still.
     let after = wait_for_proxies(&client, applied.position).await?;
-    let report = Report::of(&before, &after, &applied);
+    for replica in &after.missing {
+        output::remark(&format!("the replica at {replica} does not answer: its proxies are not counted"));
+    }
+    let report = Report::of(&before, &after.items, &applied);
     if applied.change_set.is_none() && report.refused.is_empty() && report.waiting.is_empty() {
         return Ok(Exit::Done);
     }
@@ -83,17 +86,18 @@ fn describe(applied: &Applied) -> String {
     text
 }
 
-async fn proxies(client: &Client) -> Result<Vec<ProxyView>, Failure> {
-    let list: Result<List<ProxyView>, ClientError> = client.get(&format!("{PREFIX}/proxies")).await;
-    list.map(|list| list.items).map_err(|error| server_client::failure(&error))
+/// The proxies of all replicas that answer.
+async fn proxies(client: &Client) -> Result<Gathered<ProxyView>, Failure> {
+    client.get(&format!("{PREFIX}/proxies")).await.map_err(|error| server_client::failure(&error))
 }
 
 /// Asks for the proxies until each of them has judged the position, or the time is up.
-async fn wait_for_proxies(client: &Client, position: Position) -> Result<Vec<ProxyView>, Failure> {
+async fn wait_for_proxies(client: &Client, position: Position) -> Result<Gathered<ProxyView>, Failure> {
     let began = Instant::now();
     loop {
         let proxies = proxies(client).await?;
-        if proxies.iter().all(|proxy| has_applied(proxy, position)) || began.elapsed() >= PROXIES_WAIT {
+        let is_done = proxies.items.iter().all(|proxy| has_applied(proxy, position));
+        if is_done || began.elapsed() >= PROXIES_WAIT {
             return Ok(proxies);
         }
         tokio::time::sleep(PROXIES_POLL).await;

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_api::client::{Client, encode_segment};
 use weir_api::native::{
-    ChangeSetView, InstanceView, List, LockView, NodeView, PREFIX, ProxyView, ResourceView, RouteView,
-    ServiceView,
+    ChangeSetView, Gathered, InstanceView, List, LockView, NodeView, PREFIX, ProxyView, ResourceView,
+    RouteView, ServiceView,
 };
 use weir_model::{DEFAULT_NAMESPACE, Kind};
 
@@ -30,9 +30,7 @@ pub(super) async fn run(args: &GetArgs) -> Result<Exit, Failure> {
             list::<InstanceView>(&client, args, query.path("instances", "service"), tables::instances).await
         }
         "nodes" | "node" => list::<NodeView>(&client, args, query.path("nodes", "name"), tables::nodes).await,
-        "proxies" | "proxy" => {
-            list::<ProxyView>(&client, args, query.path("proxies", "id"), tables::proxies).await
-        }
+        "proxies" | "proxy" => proxies(&client, args, query.path("proxies", "id")).await,
         "routes" | "route" => {
             list::<RouteView>(&client, args, query.path("routes", "name"), tables::routes).await
         }
@@ -84,14 +82,26 @@ async fn list<T: Serialize + DeserializeOwned>(
     table: fn(&[T]) -> Table,
 ) -> Result<Exit, Failure> {
     let list: List<T> = client.get(&path).await.map_err(|error| server_client::failure(&error))?;
-    if list.items.is_empty() && args.name.is_some() {
+    shown(args, &list.items, table)
+}
+
+/// Proxies are connected to one replica each; those of replicas that do not answer are not known.
+async fn proxies(client: &Client, args: &GetArgs, path: String) -> Result<Exit, Failure> {
+    let list: Gathered<ProxyView> =
+        client.get(&path).await.map_err(|error| server_client::failure(&error))?;
+    for replica in &list.missing {
+        output::remark(&format!("the replica at {replica} does not answer: its proxies are not listed"));
+    }
+    shown(args, &list.items, tables::proxies)
+}
+
+fn shown<T: Serialize>(args: &GetArgs, items: &[T], table: fn(&[T]) -> Table) -> Result<Exit, Failure> {
+    if items.is_empty() && args.name.is_some() {
         let name = args.name.as_deref().unwrap_or_default();
         return Err(Failure::new(Exit::NotFound, format!("nothing named `{name}` among the {}", args.what))
             .hint(format!("weir get {}", args.what)));
     }
-    output::print(&output::render(args.output.format, &list.items, || {
-        rendered(&table(&list.items), &args.what)
-    })?);
+    output::print(&output::render(args.output.format, &items, || rendered(&table(items), &args.what))?);
     Ok(Exit::Done)
 }
 

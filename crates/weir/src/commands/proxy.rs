@@ -15,7 +15,7 @@ use weir_proxy::{
 use crate::cli::roles::{LogFormat, ProxyArgs, RequestIdArg, TraceContextArg};
 use crate::exit::{Exit, Failure};
 use crate::processes::stop_signal;
-use crate::{log, loopback, open_files};
+use crate::{log, loopback, notify, open_files, server_client};
 
 /// Where the control plane serves proxies when nothing else is said.
 const DEFAULT_MESH: &str = "127.0.0.1:8502";
@@ -27,9 +27,11 @@ pub(super) fn run(args: &ProxyArgs) -> Result<Exit, Failure> {
         Ok(limit) => tracing::debug!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
+    notify::waiting("waiting for something to serve");
     let with_stdin = args.end_with_stdin;
     let shutdown = async move {
         let stop = stop_signal(with_stdin).await;
+        notify::stopping();
         tracing::info!(reason = ?stop, "draining");
     };
     weir_proxy::run(config, shutdown).map_err(|error| cannot_start(&error))?;
@@ -90,6 +92,7 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
     };
     let mut config = ProxyConfig::new(mode(args)?, source);
     config.insecure = args.insecure;
+    config.ready = Some(notify::ready);
     config.interception = interception(args)?;
     config.app_protocol = match &*args.app_protocol {
         "http2" => Protocol::Http2,
@@ -222,6 +225,7 @@ fn mesh_source(args: &ProxyArgs) -> Result<SourceConfig, Failure> {
     Ok(SourceConfig::Mesh {
         // The source takes several addresses separated by commas, and tries them in turn.
         server: servers.join(","),
+        tls: server_client::tls_files(&args.server_tls)?,
         id: args.id.clone().unwrap_or_else(|| default_id(args)),
         gateways,
         data_dir: args.data_dir.clone(),
@@ -233,7 +237,7 @@ fn mesh_server(text: &str) -> Result<String, Failure> {
     let server: ServerUrl =
         text.parse().map_err(|error| Failure::new(Exit::Usage, format!("--server: {error}")))?;
     // An IPv6 address without brackets cannot carry a port.
-    let authority = text.trim_start_matches("http://");
+    let authority = text.trim_start_matches("http://").trim_start_matches("https://");
     let has_port =
         authority.rsplit_once(':').is_some_and(|(host, _)| host.ends_with(']') || !host.contains(':'));
     if !has_port {
@@ -344,7 +348,12 @@ mod tests {
             "--upstream 127.0.0.1:4 and --transparent",
         );
         assert!(parse(&sidecar(one, two, three)).is_ok() && parse(&sidecar(one, "127.0.0.2:1", two)).is_ok());
-        usage("weir proxy --gateway edge --server https://weir:8502", "https is not served yet");
+        usage("weir proxy --gateway edge --server ftp://weir:8502", "unknown scheme");
+        let tls = "--server https://weir:8502 --server-ca ca.pem --server-cert a.pem";
+        usage(&format!("weir proxy --gateway edge {tls}"), "--server-cert and --server-key belong together");
+        let secure = parse(&format!("weir proxy --gateway edge {tls} --server-key a.key")).unwrap();
+        let SourceConfig::Mesh { server, tls, .. } = secure.source else { panic!() };
+        assert_eq!((server.as_str(), tls.ca), ("https://weir:8502", Some("ca.pem".into())));
         let failure = parse("weir proxy -f a.yaml --admin 0.0.0.0:9000").unwrap_err();
         assert_eq!(failure.exit, Exit::CannotStart);
         assert!(parse("weir proxy -f a.yaml --admin 0.0.0.0:9000 --insecure").is_ok());

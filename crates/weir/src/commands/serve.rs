@@ -13,9 +13,9 @@ use crate::config::{self, ServerConfig};
 use crate::control_plane::ControlPlane;
 use crate::exit::{Exit, Failure};
 use crate::host_agent::HostAgent;
-use crate::processes::{Stop, outlive_hangups, stop_signal};
+use crate::processes::{Stop, at_hangups, stop_signal};
 use crate::shop::{self, ShopConfig};
-use crate::{log, open_files, output};
+use crate::{log, notify, open_files, output};
 
 /// `weir server`.
 pub(super) fn server(args: ServerArgs) -> Result<Exit, Failure> {
@@ -32,14 +32,14 @@ pub(crate) fn run_server(config: &ServerConfig) -> Result<Exit, Failure> {
     log::start(&config.log)?;
     raise_open_files(config.open_files);
     runtime()?.block_on(async {
-        if !config.as_consul.obeys {
-            tokio::spawn(outlive_hangups());
-        }
+        notify::waiting("starting");
         let plane = ControlPlane::start(config).await?;
+        tokio::spawn(at_hangups(plane.reload()));
         if config.as_consul.obeys {
             let definer = plane.definer();
             tokio::spawn(async move { definer.define_at_hangups().await });
         }
+        notify::ready();
         if config.data_dir.is_none() && config.store.is_none() {
             tracing::warn!("everything is kept in memory and lost at the end; --data-dir DIR keeps it");
         }
@@ -47,6 +47,7 @@ pub(crate) fn run_server(config: &ServerConfig) -> Result<Exit, Failure> {
             stop = stop_signal(false) => tracing::info!(reason = ?stop, "stopping"),
             () = plane.left() => tracing::info!("leaving"),
         }
+        notify::stopping();
         plane.stop().await;
         Ok(Exit::Done)
     })

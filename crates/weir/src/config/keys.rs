@@ -80,6 +80,23 @@ pub(super) static KEYS: &[Key] = &[
                 or, where it listens on all, the one from which it reaches etcd.",
     },
     Key {
+        name: "tls-cert",
+        default: "null",
+        about: "The certificate that is shown to HTTP clients and proxies: a file with its chain, PEM, leaf first. null: no TLS.",
+    },
+    Key { name: "tls-key", default: "null", about: "Its private key: a file, PEM." },
+    Key {
+        name: "tls-client-ca",
+        default: "null",
+        about: "A file with authorities, PEM: only who shows a certificate of one of them is let in. null: everybody is.",
+    },
+    Key {
+        name: "tls-ca",
+        default: "null",
+        about: "A file with authorities, PEM, that certificates of other servers with the same store are checked against. null:\n\
+                those of tls-client-ca, else the system's.",
+    },
+    Key {
         name: "file",
         default: "[]",
         about: "Files with documents (Gateway, HTTPRoute, Service, ...), or directories of such files, that are applied\n\
@@ -95,8 +112,8 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         name: "insecure",
         default: "false",
-        about: "Whether it may listen on addresses that other machines reach, although there are no tokens\n\
-                and no TLS yet.",
+        about: "Whether it may listen on addresses that other machines reach without asking clients for a certificate\n\
+                (tls-client-ca), although there are no tokens yet.",
     },
     Key {
         name: "allowed-hosts",

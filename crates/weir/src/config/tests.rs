@@ -86,7 +86,8 @@ fn what_is_wrong_is_said_with_line_and_suggestion() {
 #[test]
 fn the_merged_configuration_is_printed_and_reads_back() {
     let file = "http: '[::1]:1'\ndata-dir: /x y\nfile: [a.yaml]\ndatacenter: blue\nlog-format: json\n\
-                dns: off\ndns-alt-domain: Svc.example.\ndns-recursor: [10.0.0.2]\ndns-service-ttl: [5s, 'web*=30s']\n";
+                dns: off\ndns-alt-domain: Svc.example.\ndns-recursor: [10.0.0.2]\ndns-service-ttl: [5s, 'web*=30s']\n\
+                tls-cert: a.pem\ntls-key: a.key\ntls-client-ca: ca.pem\ntls-ca: all.pem\n";
     let flags = || ServerArgs { grpc: Some("127.0.0.1:9".parse().unwrap()), ..ServerArgs::default() };
     let merged = ServerConfig::merge(flags(), parse("-", file).unwrap()).unwrap();
     let printed = merged.print();
@@ -126,6 +127,8 @@ fn names_that_no_client_could_use_are_refused() {
     };
     check("datacenter: DC_1!", "datacenter: `DC_1!` is not the name of a datacenter");
     check("datacenter: ''", "datacenter");
+    check("tls-cert: a.pem", "tls-cert: tls-key is missing");
+    check("tls-ca: a.pem", "tls-ca: there is no TLS");
     check("allowed-hosts: ['weir.example:8500']", "allowed-hosts: `weir.example:8500` is not an address");
     check("node-name: a b", "node-name: `a b` is not a registered name");
 }

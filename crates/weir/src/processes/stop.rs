@@ -5,6 +5,8 @@ use std::io::Read;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::notify;
+
 /// Why a process is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -39,11 +41,13 @@ pub(crate) async fn stop_signal(with_stdin: bool) -> Stop {
     }
 }
 
-/// Notes each SIGHUP and goes on, for a process that has nothing to read anew: people who run proxies send it by habit.
-pub(crate) async fn outlive_hangups() {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+/// Calls `reload` at each SIGHUP, for ever.
+pub(crate) async fn at_hangups(reload: impl Fn() + Send) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
     while hangup.recv().await.is_some() {
-        tracing::info!("SIGHUP: nothing to do; the configuration is read at start only");
+        notify::reloading();
+        reload();
+        notify::ready();
     }
 }
 

@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use weir_tls::Io;
 
 use super::ServerConfig;
 
@@ -38,10 +38,10 @@ impl Phase {
     }
 }
 
-/// A TCP stream whose reads fail when a head takes longer than its time, and its writes when nothing is taken for as
+/// A connection whose reads fail when a head takes longer than its time, and its writes when nothing is taken for as
 /// long as that may be.
 pub(super) struct Guarded {
-    stream: TcpStream,
+    stream: Io,
     phase: Phase,
     head_timeout: Duration,
     /// Runs only while a part of a head has arrived and the rest is awaited.
@@ -52,7 +52,7 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    pub(super) fn new(stream: TcpStream, phase: Phase, config: &ServerConfig) -> Self {
+    pub(super) fn new(stream: Io, phase: Phase, config: &ServerConfig) -> Self {
         let ServerConfig { head_timeout, write_timeout, .. } = *config;
         Self { stream, phase, head_timeout, deadline: None, write_timeout, stalled: None }
     }

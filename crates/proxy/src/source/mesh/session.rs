@@ -1,6 +1,7 @@
 //! One stream with one control plane, from hello until it breaks.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +14,7 @@ use tonic::{Code, Status, Streaming};
 use weir_api::mesh::mesh_client::MeshClient;
 use weir_api::mesh::{self, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, proxy_message, server_message};
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
+use weir_tls::{Connectors, Dial};
 
 use super::MeshSource;
 use super::reports::Pace;
@@ -73,7 +75,8 @@ impl From<Status> for SessionError {
 /// Joins the mesh at a server and stays until the stream breaks.
 pub(super) async fn run(source: &mut MeshSource, server: &str) -> SessionError {
     let subscribed = subscriptions(source);
-    let opening = open(server, source.settings.keepalive, hello(source, &subscribed));
+    let tls = source.settings.tls.clone();
+    let opening = open(server, source.settings.keepalive, tls.as_ref(), hello(source, &subscribed));
     match source.meanwhile(opening).await {
         Ok(opened) => match Session::begin(source, server, opened, subscribed).stay(source).await {
             Err(error) => error,
@@ -114,8 +117,13 @@ fn subscriptions(source: &MeshSource) -> BTreeSet<ServiceRef> {
     subscribed
 }
 
-async fn open(server: &str, keepalive: Duration, hello: mesh::Hello) -> Result<Opened, SessionError> {
-    let channel = connect(server, keepalive).await?;
+async fn open(
+    server: &str,
+    keepalive: Duration,
+    tls: Option<&Arc<Connectors>>,
+    hello: mesh::Hello,
+) -> Result<Opened, SessionError> {
+    let channel = connect(server, keepalive, tls).await?;
     let mut client = MeshClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -299,16 +307,32 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-async fn connect(server: &str, keepalive: Duration) -> Result<Channel, SessionError> {
-    let endpoint = Endpoint::from_shared(server.to_owned())
-        .map_err(|error| SessionError::Connect(because(&error)))?
+async fn connect(
+    server: &str,
+    keepalive: Duration,
+    tls: Option<&Arc<Connectors>>,
+) -> Result<Channel, SessionError> {
+    let failed = |error: tonic::transport::Error| SessionError::Connect(because(&error));
+    let secure =
+        server.strip_prefix("https://").and_then(|authority| Some((authority, Dial(Arc::clone(tls?)))));
+    // The transport is not told that its bytes are encrypted: its connector sees to that.
+    let dialled =
+        secure.as_ref().map_or_else(|| server.to_owned(), |(authority, _)| format!("http://{authority}"));
+    let endpoint = Endpoint::from_shared(dialled)
+        .map_err(failed)?
         .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(keepalive)
         .keep_alive_timeout(keepalive)
         .keep_alive_while_idle(true);
-    match timeout(CONNECT_MAX, endpoint.connect()).await {
-        Ok(connected) => connected.map_err(|error| SessionError::Connect(because(&error))),
+    let connecting = async {
+        match secure {
+            None => endpoint.connect().await,
+            Some((_, dial)) => endpoint.connect_with_connector(dial).await,
+        }
+    };
+    match timeout(CONNECT_MAX, connecting).await {
+        Ok(connected) => connected.map_err(failed),
         Err(_) => Err(SessionError::Silent),
     }
 }
@@ -316,7 +340,7 @@ async fn connect(server: &str, keepalive: Duration) -> Result<Channel, SessionEr
 /// Whether a server answers HTTP/1, which no mesh listener does.
 async fn speaks_http1(server: &str) -> bool {
     let ask = async {
-        let address = server.strip_prefix("http://").unwrap_or(server);
+        let Some(address) = server.strip_prefix("http://") else { return Ok(false) };
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n").await?;
         let mut start = [0; 7];

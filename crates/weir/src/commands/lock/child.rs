@@ -78,7 +78,7 @@ impl Child {
             .args(arguments)
             .env("WEIR_LOCK_NAME", &args.name)
             .env("WEIR_LOCK_TOKEN", &holding.token)
-            .env(crate::server_client::SERVER_VARIABLE, lock.server());
+            .env(crate::server_client::SERVER_VARIABLE, lock.servers());
         if is_group {
             command.process_group(0);
         }

@@ -72,9 +72,9 @@ impl Lock {
         &self.name
     }
 
-    /// The server's address.
-    pub(super) fn server(&self) -> String {
-        self.client.server().to_string()
+    /// The servers' addresses.
+    pub(super) fn servers(&self) -> String {
+        self.client.servers().map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 
     async fn post<T: serde::de::DeserializeOwned>(
@@ -226,7 +226,7 @@ fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } | ClientError::Timeout { .. } => true,
         ClientError::Refused { status, .. } => status.is_server_error(),
-        ClientError::BadAnswer { .. } => false,
+        ClientError::BadAnswer { .. } | ClientError::Broken { .. } => false,
     }
 }
 

@@ -84,6 +84,9 @@ fn title(view: &View) -> Line {
     if figures.reporting < figures.proxies {
         rest += &format!(" ({} have reported)", figures.reporting);
     }
+    for replica in &figures.missing {
+        rest += &format!("  without {}", clean(replica));
+    }
     rest += &format!("  sorted by {}", view.sort.as_str());
     if !view.filter.is_empty() {
         rest += &format!("  filter: {}", clean(&view.filter));

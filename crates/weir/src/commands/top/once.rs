@@ -22,6 +22,9 @@ const FRESH_MS: u64 = 1500;
 
 pub(super) async fn run(args: &TopArgs, source: &Source) -> Result<Exit, Failure> {
     let figures = fresh(source).await?;
+    for replica in &figures.missing {
+        output::remark(&format!("the replica at {replica} does not answer: its proxies are not counted"));
+    }
     let format = if args.json { Format::Json } else { Format::Table };
     output::print(&output::render(format, &figures, || text(args, source, &figures))?);
     Ok(Exit::Done)

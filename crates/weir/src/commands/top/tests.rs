@@ -48,6 +48,7 @@ fn figures() -> Figures {
     Figures {
         proxies: 3,
         reporting: 2,
+        missing: Vec::new(),
         oldest_ms: Some(400),
         services: vec![cart, callee, service("catalog", 350.0, 0.0)],
         limits: vec![LimitFigures {

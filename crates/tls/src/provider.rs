@@ -19,7 +19,8 @@ pub enum MinVersion {
 }
 
 impl MinVersion {
-    pub(super) fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+    /// The versions that are spoken, the newest first.
+    pub fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
         static FROM_TLS12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
         static ONLY_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
         match self {
@@ -30,7 +31,7 @@ impl MinVersion {
 }
 
 /// The suites, groups and algorithms.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         Arc::new(CryptoProvider {
             // The client's order counts: what has no AES in hardware prefers ChaCha20.

@@ -1,4 +1,4 @@
-//! The few things of a certificate that a proxy must know and that rustls does not tell: when it is valid, who issued
+//! The few things of a certificate that Weir must know and that rustls does not tell: when it is valid, who issued
 //! it, and which DNS names it is for (RFC 5280 sections 4.1 and 4.2.1.6).
 //!
 //! It reads an operator's own certificates, to choose among them and to warn; nothing is trusted because of it. Bytes
@@ -6,17 +6,17 @@
 
 /// What is known of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// Who issued it, as encoded.
-    pub(super) issuer: Vec<u8>,
+    pub(crate) issuer: Vec<u8>,
     /// Whom it is for, as encoded.
-    pub(super) subject: Vec<u8>,
+    pub(crate) subject: Vec<u8>,
     /// The first second of its validity, since 1970.
-    pub(super) not_before: i64,
+    pub(crate) not_before: i64,
     /// The last.
-    pub(super) not_after: i64,
+    pub(crate) not_after: i64,
     /// Its DNS names in lower case; wildcards with their asterisk.
-    pub(super) names: Vec<String>,
+    pub(crate) names: Vec<String>,
 }
 
 const BOOLEAN: u8 = 0x01;
@@ -35,7 +35,7 @@ const DNS_NAME: u8 = 0x82;
 const SUBJECT_ALT_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
 
 /// Reads a certificate in DER.
-pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
+pub(crate) fn facts(certificate: &[u8]) -> Option<Facts> {
     let mut outer = Der(certificate);
     let mut certificate = Der(outer.take(SEQUENCE)?);
     let mut body = Der(certificate.take(SEQUENCE)?);

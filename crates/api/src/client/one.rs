@@ -1,0 +1,167 @@
+//! One server, and one exchange with it over a connection of its own.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use weir_tls::{ClientFiles, Connector, Io};
+
+use super::{
+    ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, ClientError, HTTP_PROTOCOL, Scheme, ServerUrl,
+};
+use crate::native::{ErrorAnswer, Problem};
+
+/// A server, and what TLS with it needs.
+#[derive(Clone, Debug)]
+pub(super) struct One {
+    pub(super) server: ServerUrl,
+    pub(super) tls: Option<Connector>,
+}
+
+impl One {
+    pub(super) fn late(&self) -> ClientError {
+        ClientError::Timeout { server: self.server.to_string(), waited: ANSWER_TIMEOUT }
+    }
+
+    /// See [`super::Client::download`].
+    pub(super) async fn download(
+        &self,
+        io: TokioIo<Io>,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let broken = |reason: String| ClientError::Broken { server: self.server.to_string(), reason };
+        let begun = timeout(ANSWER_TIMEOUT, self.begin(io, Method::GET, path, None, Bytes::new()));
+        let (response, connection) = begun.await.map_err(|_| self.late())??;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let body = timeout(ANSWER_TIMEOUT, Limited::new(body, ANSWER_BYTES_MAX).collect()).await;
+            let body = body.map_err(|_| self.late())?.map_err(|error| self.bad(&error))?;
+            return Err(self.refused(status, &body.to_bytes()));
+        }
+        while let Some(frame) = timeout(ANSWER_TIMEOUT, body.frame()).await.map_err(|_| self.late())? {
+            let frame = frame.map_err(|error| broken(error.to_string()))?;
+            if let Some(piece) = frame.data_ref() {
+                take(piece).map_err(|error| broken(error.to_string()))?;
+            }
+        }
+        drop(connection);
+        Ok(())
+    }
+
+    pub(super) async fn connect(&self) -> Result<TokioIo<Io>, ClientError> {
+        let address = (self.server.host.as_str(), self.server.port);
+        let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(self.unreachable(&error)),
+            Err(_) => {
+                let server = self.server.to_string();
+                return Err(ClientError::Timeout { server, waited: CONNECT_TIMEOUT });
+            }
+        };
+        if self.server.scheme == Scheme::Http {
+            return Ok(TokioIo::new(Io::Plain(stream)));
+        }
+        let connector = match &self.tls {
+            Some(connector) => connector.clone(),
+            None => {
+                let files = ClientFiles::default();
+                Connector::load(&files, HTTP_PROTOCOL).map_err(|reason| self.unreachable(&reason))?
+            }
+        };
+        let connected = connector.connect(&self.server.host, stream).await;
+        connected.map(TokioIo::new).map_err(|error| self.unreachable(&error))
+    }
+
+    pub(super) async fn exchange(
+        &self,
+        io: TokioIo<Io>,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
+        let (response, connection) = self.begin(io, method, path, content_type, body).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| self.bad(&error))?
+            .to_bytes();
+        drop(connection);
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+    }
+
+    /// Sends a request and gives the head of its answer, and what moves the bytes, which must be kept until the body is read.
+    async fn begin(
+        &self,
+        io: TokioIo<Io>,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, Connection), ClientError> {
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.map_err(|error| self.unreachable(&error))?;
+        let connection = Connection(tokio::spawn(async move { drop(connection.await) }));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.server.authority())
+            .header(header::USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")))
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONNECTION, "close");
+        if let Some(content_type) = content_type {
+            request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| self.bad(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.unreachable(&error))?;
+        Ok((response, connection))
+    }
+
+    pub(super) fn read<T: DeserializeOwned>(&self, body: &Bytes) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|error| self.bad(&error))
+    }
+
+    pub(super) fn unreachable(&self, error: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Unreachable { server: self.server.to_string(), reason: error.to_string() }
+    }
+
+    /// Reads an error answer. Every error of the native API is in its form, but for that of a server with too many
+    /// connections; whoever says no in another form is something else: a proxy, or another program.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        if let Ok(answer) = serde_json::from_slice::<ErrorAnswer>(body)
+            && !answer.errors.is_empty()
+        {
+            return ClientError::Refused { status, problems: answer.errors };
+        }
+        let text = String::from_utf8_lossy(&body[..body.len().min(PLAIN_ERROR_BYTES_MAX)]);
+        let said = format!("{status}: {}", text.trim());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return ClientError::Refused { status, problems: vec![Problem::new(said)] };
+        }
+        self.bad(&said)
+    }
+
+    pub(super) fn bad(&self, error: &dyn std::fmt::Display) -> ClientError {
+        ClientError::BadAnswer { server: self.server.to_string(), reason: error.to_string() }
+    }
+}
+
+/// Moves the bytes of a connection until it is dropped.
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How much of an error answer that is plain text is shown, in bytes.
+const PLAIN_ERROR_BYTES_MAX: usize = 4096;

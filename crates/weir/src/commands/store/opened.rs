@@ -1,0 +1,39 @@
+//! Stores that no server runs on, and what is said when they cannot be used.
+
+use std::sync::Arc;
+
+use weir_store::{Error, Spec, Store};
+
+use crate::exit::{Exit, Failure};
+
+/// Opens a store that is there: none is created by looking at it.
+pub(super) async fn existing(spec: &Spec) -> Result<Arc<dyn Store>, Failure> {
+    if let Spec::Embedded(path) = spec
+        && !path.exists()
+    {
+        let message = format!("there is no store: {} does not exist", path.display());
+        return Err(Failure::new(Exit::NotFound, message)
+            .hint("--data-dir names the directory that was given to `weir server`"));
+    }
+    weir_store::open(spec).await.map_err(|error| failure(spec, &error))
+}
+
+pub(super) fn failure(spec: &Spec, error: &Error) -> Failure {
+    let failure = |exit| Failure::new(exit, error.to_string());
+    match error {
+        Error::InUse { .. } => failure(Exit::CannotStart).hint(
+            "a server runs on it: stop it first, or copy its store with `weir store backup FILE` while it runs",
+        ),
+        Error::NotEmpty { .. } => failure(Exit::Failed)
+            .hint("add --replace to lose what is there; `weir store export` keeps a copy of it"),
+        Error::Unfinished { .. } => {
+            failure(Exit::Failed).hint("`weir store import FILE --store ... --replace` begins anew")
+        }
+        Error::Compacted { .. } => failure(Exit::Failed)
+            .hint("etcd forgot the moment that was being read; try again, or let it keep more history"),
+        Error::Open { .. } | Error::Unavailable { .. } if matches!(spec, Spec::Etcd(_)) => {
+            failure(Exit::Unreachable).hint("is etcd there? `etcdctl --endpoints HOST:PORT endpoint health` tells")
+        }
+        _ => failure(Exit::Failed),
+    }
+}

@@ -1,0 +1,258 @@
+//! A control plane that speaks TLS and lets in only whom it knows: operators, proxies, other tools, and its own replicas.
+
+#[path = "../../crates/store/tests/etcd/member.rs"]
+mod member;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use member::Member;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+use serde_json::Value;
+use weir_tests::{Process, eventually, free_ports, http};
+
+/// Nothing here takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An authority, with certificates for servers and clients.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    folder: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, format!("test authority {}", rand_name()));
+        let key = KeyPair::generate().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        let authority = Self { issuer: Issuer::new(params, key), folder };
+        authority.issue("server");
+        authority.issue("client");
+        authority
+    }
+
+    fn issue(&self, name: &str) {
+        let mut params =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+}
+
+fn rand_name() -> String {
+    format!("{:?}", std::time::SystemTime::now())
+}
+
+struct Server {
+    http: u16,
+    grpc: u16,
+    process: Process,
+}
+
+impl Server {
+    /// One that lets in clients with a certificate of this authority.
+    fn start(ours: &Authority, more: &[&str]) -> Self {
+        let [http, grpc] = free_ports();
+        let (at_http, at_grpc) = (format!("127.0.0.1:{http}"), format!("127.0.0.1:{grpc}"));
+        let (cert, key, ca) = (ours.text("server.pem"), ours.text("server.key"), ours.text("ca.pem"));
+        let mut args = vec!["server", "--http", &at_http, "--grpc", &at_grpc, "--dns", "off"];
+        args.extend(["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca]);
+        args.extend(more);
+        let mut process = Process::weir("server", &args);
+        process.wait_for_line("serving", PATIENCE);
+        Self { http, grpc, process }
+    }
+
+    fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.http)
+    }
+
+    /// Asks it with curl, which is what scripts do.
+    fn curl(&self, ours: &Authority, path: &str) -> Value {
+        let output = Command::new("curl")
+            .args(["-sS", "--fail", "--max-time", "20"])
+            .args(["--cacert", &ours.text("ca.pem"), "--cert", &ours.text("client.pem")])
+            .args(["--key", &ours.text("client.key"), &format!("{}{path}", self.url())])
+            .output()
+            .expect("curl is installed");
+        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+}
+
+/// An operator's command; `client` names the certificate that it shows, if any.
+fn weir(server: &str, ca: &Path, client: Option<&Authority>, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(weir_tests::binary::weir());
+    command.args(args).env("WEIR_SERVER", server).env("WEIR_SERVER_CA", ca);
+    if let Some(client) = client {
+        command
+            .env("WEIR_SERVER_CERT", client.path("client.pem"))
+            .env("WEIR_SERVER_KEY", client.path("client.key"));
+    }
+    let output = command.output().expect("weir starts");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+const DOCUMENTS: &str = "\
+kind: Service
+metadata: {name: web}
+spec: {endpoints: [{address: 127.0.0.1, port: 9}]}
+---
+kind: Gateway
+metadata: {name: edge}
+spec: {listeners: [{name: all, port: GATEWAY_PORT, protocol: HTTP}]}
+---
+kind: HTTPRoute
+metadata: {name: web}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web, port: 80}]}]}
+";
+
+#[test]
+fn operators_proxies_and_curl_get_in_with_a_certificate_and_nobody_without() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    let server = Server::start(&ours, &[]);
+    let ca = ours.path("ca.pem");
+    let [gateway] = free_ports();
+    let documents = ours.path("edge.yaml");
+    std::fs::write(&documents, DOCUMENTS.replace("GATEWAY_PORT", &gateway.to_string())).unwrap();
+
+    let file = documents.display().to_string();
+    let (status, text) = weir(&server.url(), &ca, Some(&ours), &["apply", "-f", &file]);
+    assert_eq!(status, Some(0), "{text}");
+    assert_eq!(server.curl(&ours, "/weir/v1/resources/Gateway/edge")["resource"]["metadata"]["name"], "edge");
+    let failing: [(&Path, Option<&Authority>, &str); 3] = [
+        (&ca, None, "cannot reach"),
+        (&ca, Some(&others), "cannot reach"),
+        (&others.path("ca.pem"), Some(&ours), "certificate is not accepted"),
+    ];
+    for (ca, client, said) in failing {
+        let (status, text) = weir(&server.url(), ca, client, &["get", "services"]);
+        assert_eq!(status, Some(5), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+    // Who forgets the s is told so.
+    let plain = http::get(server.http, "/readyz").unwrap();
+    assert!(plain.status == 400 && plain.text().contains("https://"), "{} {}", plain.status, plain.text());
+    let (status, text) = weir(&format!("127.0.0.1:{}", server.http), &ca, None, &["get", "services"]);
+    assert!(status == Some(1) && text.contains("https://"), "{text}");
+
+    let mesh = format!("https://127.0.0.1:{}", server.grpc);
+    let (authority, cert, key) = (ours.text("ca.pem"), ours.text("client.pem"), ours.text("client.key"));
+    let proxy = |more: &[&str]| {
+        let args = ["proxy", "--gateway", "edge", "--server", &mesh, "--id", "p1", "--server-ca", &authority];
+        Process::weir("proxy", args.iter().chain(more))
+    };
+    let mut nameless = proxy(&[]);
+    nameless.wait_for_line("control plane", PATIENCE);
+    assert!(server.curl(&ours, "/weir/v1/proxies")["items"].as_array().unwrap().is_empty());
+    drop(nameless);
+    let _known = proxy(&["--server-cert", &cert, "--server-key", &key]);
+    eventually("the proxy has joined and serves", PATIENCE, || {
+        let proxies = server.curl(&ours, "/weir/v1/proxies");
+        (proxies["items"][0]["in_sync"] == true && http::get(gateway, "/").is_ok()).then_some(())
+    });
+}
+
+#[test]
+fn a_certificate_is_replaced_without_a_restart() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let server = Server::start(&old, &[]);
+    server.curl(&old, "/weir/v1/services");
+    for name in ["server.pem", "server.key", "ca.pem"] {
+        std::fs::copy(new.path(name), old.path(name)).unwrap();
+    }
+    server.process.signal(libc::SIGHUP);
+    eventually("the new certificate", PATIENCE, || {
+        let (status, _) = weir(&server.url(), &new.path("ca.pem"), Some(&new), &["get", "services"]);
+        (status == Some(0)).then_some(())
+    });
+    let (status, _) = weir(&server.url(), &new.path("ca.pem"), Some(&old), &["get", "services"]);
+    assert_eq!(status, Some(5), "who was known by the old authority is a stranger now");
+}
+
+#[test]
+fn beyond_loopback_a_server_wants_to_know_its_clients() {
+    let ours = Authority::new();
+    let (cert, key, ca) = (ours.text("server.pem"), ours.text("server.key"), ours.text("ca.pem"));
+    let start = |more: &[&str]| {
+        let args = ["server", "--http", "0.0.0.0:0", "--grpc", "0.0.0.0:0", "--dns", "off"];
+        Process::weir("server", args.iter().chain(more))
+    };
+    let ends = |more: &[&str], code: i32, said: &str| {
+        let mut process = start(more);
+        assert_eq!(process.wait(PATIENCE).code(), Some(code), "{}", process.output());
+        assert!(process.output().contains(said), "{}", process.output());
+    };
+    ends(&[], 6, "--tls-client-ca");
+    ends(&["--tls-cert", &cert, "--tls-key", &key], 6, "TLS alone does not keep them");
+    ends(&["--tls-cert", &cert], 2, "tls-key is missing");
+    ends(&["--tls-client-ca", &ca], 2, "expected tls-cert and tls-key");
+    ends(&["--tls-cert", &cert, "--tls-key", &cert, "--tls-client-ca", &ca], 6, "no private key in it");
+    let mut process = start(&["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca]);
+    process.wait_for_line("serving", PATIENCE);
+}
+
+/// A TTL that is renewed at the replica that does not judge it stays alive: the one passes it on to the other, over TLS.
+#[test]
+fn replicas_know_each_other_by_their_certificates() {
+    let ours = Authority::new();
+    let member = Member::start();
+    let store = member.address();
+    let servers: Vec<Server> = (0..2).map(|_| Server::start(&ours, &["--store", &store])).collect();
+    eventually("both see both", PATIENCE, || {
+        let sees =
+            |server: &Server| server.curl(&ours, "/weir/v1/replicas")["items"].as_array().map(Vec::len);
+        servers.iter().all(|server| sees(server) == Some(2)).then_some(())
+    });
+    let replicas = servers[0].curl(&ours, "/weir/v1/replicas");
+    let address = replicas["items"][0]["http"].as_str().expect("an address").to_owned();
+    assert!(address.starts_with("https://127.0.0.1:"), "{address}");
+    let curl = |server: &Server, method: &str, path: &str, body: &str| {
+        let output = Command::new("curl")
+            .args(["-sS", "--fail", "--max-time", "20", "-X", method, "-d", body])
+            .args(["--cacert", &ours.text("ca.pem"), "--cert", &ours.text("client.pem")])
+            .args(["--key", &ours.text("client.key"), &format!("{}{path}", server.url())])
+            .output()
+            .expect("curl is installed");
+        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    // Of so many, each replica judges some.
+    for i in 0..16 {
+        let body = format!("{{\"Name\": \"web\", \"ID\": \"web-{i}\", \"Check\": {{\"TTL\": \"600s\"}}}}");
+        curl(&servers[0], "PUT", "/v1/agent/service/register", &body);
+        eventually("the other replica knows it", PATIENCE, || {
+            let known = servers[1].curl(&ours, "/v1/agent/services");
+            known.get(format!("web-{i}")).map(drop)
+        });
+        curl(&servers[0], "PUT", &format!("/v1/agent/check/pass/service:web-{i}"), "");
+        curl(&servers[1], "PUT", &format!("/v1/agent/check/pass/service:web-{i}?note=passed+on"), "");
+    }
+    // What a heartbeat says is shown by who heard it and by who judges, and not written.
+    eventually("a heartbeat was passed on", PATIENCE, || {
+        let checks = servers[0].curl(&ours, "/v1/agent/checks");
+        let mut outputs = checks.as_object()?.values().map(|check| check["Output"].clone());
+        outputs.any(|output| output == "passed on").then_some(())
+    });
+    for server in &servers {
+        let said = server.process.output();
+        assert!(!said.contains("does not take heartbeats"), "{said}");
+    }
+}
