@@ -7,6 +7,7 @@ mod declared;
 mod effects;
 mod endpoints;
 mod entry;
+mod kept;
 mod kv;
 mod locks;
 mod ordered;

@@ -124,9 +124,9 @@ impl State {
     pub(crate) fn members(&self, service: &ServiceRef) -> Vec<ServiceMember> {
         let Some(slot) = self.registry.service(&service.namespace, &service.name) else { return Vec::new() };
         let mut members = Vec::with_capacity(slot.members.len());
-        members.extend(slot.members.iter().filter_map(|instance| {
-            let node = self.registry.nodes.get(&*crate::keys::node_key(&instance.value().node))?;
-            Some(ServiceMember { node: node.node.clone()?, instance: instance.clone() })
+        members.extend(slot.members.iter().filter_map(|kept| {
+            let node = self.registry.nodes.get(kept.node())?.node.clone()?;
+            Some(ServiceMember { node, instance: self.registry.read(kept) })
         }));
         members
     }

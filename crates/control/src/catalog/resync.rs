@@ -58,12 +58,11 @@ fn held(state: &State) -> HashMap<Key, Revision> {
         if let Some(node) = &slot.node {
             hold(keys::node(name), node.node.modify_revision);
         }
-        for entry in slot.instances.iter() {
-            let value = entry.value();
-            hold(keys::instance(&value.namespace, name, &value.id), entry.instance.modify_revision);
+        for kept in slot.instances.iter() {
+            hold(Ok(kept.stored.key.clone()), kept.stored.modify_revision);
         }
         for check in slot.checks.iter() {
-            hold(keys::check(&check.value.namespace, name, &check.value.id), check.modify_revision);
+            hold(Ok(check.stored.key.clone()), check.stored.modify_revision);
         }
     }
     for (id, replica) in &state.replicas {

@@ -9,6 +9,7 @@ use weir_store::{Entry, Event, Key};
 use super::declared::Declared;
 use super::effects::Effects;
 use super::entry::Versioned;
+use super::kept::Stored;
 use super::kv::KvTable;
 use super::locks::Locks;
 use super::registry::Registry;
@@ -100,13 +101,15 @@ impl State {
                 }
             }
             Place::Instance { node, .. } => {
-                if let Some(instance) = decode(key, entry) {
-                    self.registry.put_instance(node, instance, effects);
+                let stored = Stored::of(key, entry);
+                if let Some(instance) = stored.read() {
+                    self.registry.put_instance(node, stored, instance, effects);
                 }
             }
             Place::Check { node, .. } => {
-                if let Some(check) = decode(key, entry) {
-                    self.registry.put_check(node, check, effects);
+                let stored = Stored::of(key, entry);
+                if let Some(check) = stored.read() {
+                    self.registry.put_check(node, stored, check, effects);
                 }
             }
             Place::Kv { namespace, key: name } => match kv::decode(name, entry) {
@@ -207,15 +210,5 @@ impl State {
 }
 
 fn decode<T: DeserializeOwned>(key: &Key, entry: &Entry) -> Option<Versioned<T>> {
-    match serde_json::from_slice(&entry.value) {
-        Ok(value) => Some(Versioned {
-            value,
-            create_revision: entry.create_revision,
-            modify_revision: entry.mod_revision,
-        }),
-        Err(error) => {
-            tracing::error!(%key, %error, "stored value cannot be read and is ignored");
-            None
-        }
-    }
+    Stored::of(key, entry).read()
 }

@@ -9,6 +9,7 @@ use weir_model::{Revision, ServiceRef};
 use super::entry::{
     CheckEntry, CheckRef, InstanceRef, NodeEntry, NodeView, Residents, ServiceMember, ServiceSummary, View,
 };
+use super::kept::KeptCheck;
 use super::topic::Topic;
 use super::{Catalog, State};
 use crate::keys::node_key;
@@ -79,7 +80,8 @@ impl Catalog {
         let name = node_key(name);
         self.view(&Topic::Node(name.clone()), |state| {
             let slot = state.registry.nodes.get(&*name)?;
-            Some(NodeView { node: slot.node.clone()?, instances: slot.instances.sorted() })
+            let instances = slot.instances.sorted().iter().map(|kept| state.registry.read(kept)).collect();
+            Some(NodeView { node: slot.node.clone()?, instances })
         })
     }
 
@@ -92,25 +94,25 @@ impl Catalog {
     pub fn instance(&self, instance: &InstanceRef) -> Option<ServiceMember> {
         let state = self.state();
         let slot = state.registry.nodes.get(&*node_key(&instance.node))?;
-        let entry = slot.instances.get(&instance.namespace, &instance.id)?;
-        Some(ServiceMember { node: slot.node.clone()?, instance: Arc::clone(entry) })
+        let kept = slot.instances.get(&instance.namespace, &instance.id)?;
+        Some(ServiceMember { node: slot.node.clone()?, instance: state.registry.read(kept) })
     }
 
     /// One check.
     pub fn check(&self, check: &CheckRef) -> Option<Arc<CheckEntry>> {
-        self.state().registry.check(&check.namespace, &node_key(&check.node), &check.id).cloned()
+        self.state().registry.check(&check.namespace, &node_key(&check.node), &check.id)
     }
 
     /// The checks of a namespace that report this, or all of them; by node and id.
     pub fn checks_view(&self, namespace: &str, health: Option<Health>) -> View<Vec<Arc<CheckEntry>>> {
-        let wanted = |check: &&Arc<CheckEntry>| {
-            check.value.namespace == namespace && health.is_none_or(|health| check.value.health == health)
+        let wanted = |check: &&Arc<KeptCheck>| {
+            check.namespace() == namespace && health.is_none_or(|health| check.health == health)
         };
         self.view(&Topic::Checks { namespace: namespace.to_owned(), health }, |state| {
             let mut found = Vec::new();
             for slot in state.registry.nodes.values() {
                 let start = found.len();
-                found.extend(slot.checks.iter().filter(wanted).cloned());
+                found.extend(slot.checks.iter().filter(wanted).map(|check| check.read()));
                 found[start..].sort_unstable_by(|a, b| a.value.id.cmp(&b.value.id));
             }
             found

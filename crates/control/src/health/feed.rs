@@ -98,5 +98,5 @@ fn to_run(check: &Check) -> Option<&CheckDefinition> {
 /// All checks of all namespaces.
 pub(super) fn all_checks(catalog: &Catalog) -> Vec<Arc<CheckEntry>> {
     let state = catalog.state();
-    state.registry.nodes.values().flat_map(|slot| slot.checks.iter().cloned()).collect()
+    state.registry.nodes.values().flat_map(|slot| slot.checks.iter().map(|check| check.read())).collect()
 }
