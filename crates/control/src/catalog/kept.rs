@@ -208,3 +208,53 @@ impl By<KeptInstance> for ByNode {
         (node, id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(number: usize) -> Arc<KeptInstance> {
+        let key = crate::keys::instance("ns", "Node", &format!("i{number}")).expect("a key");
+        let instance = Instance {
+            namespace: "ns".to_owned(),
+            node: "Node".to_owned(),
+            id: format!("i{number}"),
+            service: "s".to_owned(),
+            ..Instance::default()
+        };
+        let entry = Entry {
+            value: serde_json::to_vec(&instance).expect("it can be written").into(),
+            create_revision: 1,
+            mod_revision: 2,
+            version: 1,
+            lease: None,
+        };
+        Arc::new(KeptInstance::new(Stored::of(&key, &entry), "s".into(), Box::default()))
+    }
+
+    #[test]
+    fn what_is_kept_is_found_by_its_key_and_read_when_asked_for() {
+        let kept = kept(7);
+        assert_eq!((kept.namespace(), kept.node(), kept.id()), ("ns", "node", "i7"));
+        let open = Open::default();
+        assert!(Open::peek(&kept).value().node == "Node" && kept.opened().is_none());
+        let entry = open.entry(&kept);
+        assert_eq!((entry.instance.create_revision, entry.instance.modify_revision), (1, 2));
+        assert!(Arc::ptr_eq(&entry, &open.entry(&kept)), "it is read once");
+    }
+
+    #[test]
+    fn a_bounded_number_is_kept_read() {
+        let open = Open::default();
+        let all: Vec<_> = (0..OPEN_INSTANCES_MAX + 10).map(kept).collect();
+        for kept in &all {
+            open.entry(kept);
+        }
+        let read = all.iter().filter(|kept| kept.opened().is_some()).count();
+        assert_eq!(read, OPEN_INSTANCES_MAX);
+        assert!(all[0].opened().is_none() && open.entry(&all[0]).value().id == "i0");
+        let gone = all.len();
+        drop(all);
+        assert!(gone > OPEN_INSTANCES_MAX && open.0.lock().expect("not poisoned").len() <= OPEN_INSTANCES_MAX);
+    }
+}
