@@ -176,7 +176,9 @@ fn a_killed_server_keeps_every_acknowledged_write() {
     }
     let writes: u64 = acknowledged.lock().unwrap().values().sum();
     let took = began.elapsed();
-    println!("killed {kills} times in {took:.0?}, {writes} acknowledged writes, slowest restart {slowest:.2?}");
+    println!(
+        "killed {kills} times in {took:.0?}, {writes} acknowledged writes, slowest restart {slowest:.2?}"
+    );
 }
 
 /// Writes rising numbers to a key of its own, and notes the last that was acknowledged.

@@ -91,9 +91,8 @@ async fn read(subject: &Subject, count: usize) -> Result<Times> {
 /// Asks until the last service is answered whole.
 async fn first_answer(subject: &Subject, count: usize, began: Instant) -> Result<Duration> {
     loop {
-        let answered = async {
-            Client::connect(subject).await?.service_of(count as u64 - 1, MEMBERS as u64).await
-        };
+        let answered =
+            async { Client::connect(subject).await?.service_of(count as u64 - 1, MEMBERS as u64).await };
         match tokio::time::timeout(ANSWER_MAX, answered).await.context("no answer")? {
             Ok(()) => return Ok(began.elapsed()),
             Err(fault) => ensure!(began.elapsed() < ANSWER_MAX, "{fault:#}"),

@@ -85,7 +85,8 @@ impl Http {
                 }
                 self.more().await?;
             };
-            let size = usize::from_str_radix(std::str::from_utf8(&self.seen[..line])?, 16).context("a size")?;
+            let size =
+                usize::from_str_radix(std::str::from_utf8(&self.seen[..line])?, 16).context("a size")?;
             while self.seen.len() < line + 2 + size + 2 {
                 self.more().await?;
             }
@@ -125,8 +126,12 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
-            let chunked = b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 2\r\n\r\nok")
+                .await
+                .unwrap();
+            let chunked =
+                b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
             stream.write_all(chunked).await.unwrap();
         });
         let mut http = Http::connect(port).await.unwrap();

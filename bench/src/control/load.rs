@@ -33,7 +33,8 @@ pub(crate) async fn measure(subject: &Subject, kind: Kind, clients: usize, secon
     }
     let time = Duration::from_secs(u64::from(seconds));
     let idle = closed(idle, &ground, &number, WARM_UP).await?;
-    let (first, cpu_before, began) = (number.load(Ordering::Relaxed), cpu::nanos(subject.pid())?, Instant::now());
+    let (first, cpu_before, began) =
+        (number.load(Ordering::Relaxed), cpu::nanos(subject.pid())?, Instant::now());
     let idle = closed(idle, &ground, &number, time).await?;
     let done = (number.load(Ordering::Relaxed) - first) as f64;
     let (cpu, elapsed) = (cpu::nanos(subject.pid())? - cpu_before, began.elapsed());

@@ -52,7 +52,9 @@ impl Options {
             match arg.as_str() {
                 "--subjects" => options.subjects = value()?.split(',').map(str::to_owned).collect(),
                 "--seconds" => options.seconds = value()?.parse().context("--seconds takes a number")?,
-                "--instances" => options.instances = value()?.parse().context("--instances takes a number")?,
+                "--instances" => {
+                    options.instances = value()?.parse().context("--instances takes a number")?
+                }
                 "--weir" => options.weir = value()?.into(),
                 "--data" => options.data = value()?.into(),
                 "--markdown" => options.markdown = Some(value()?.into()),

@@ -106,7 +106,8 @@ fn table(
     if rows.is_empty() {
         return;
     }
-    let _ = write!(text, "\n| case | | {} |\n|{}\n{rows}", columns.join(" | "), "---|".repeat(columns.len() + 2));
+    let _ =
+        write!(text, "\n| case | | {} |\n|{}\n{rows}", columns.join(" | "), "---|".repeat(columns.len() + 2));
 }
 
 /// A loss stands out.

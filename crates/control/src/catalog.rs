@@ -62,7 +62,7 @@ impl Catalog {
     /// A catalog of what a store held at a position.
     pub(crate) fn load(position: Position, entries: &[KeyValue]) -> Self {
         let mut state = State::new(position);
-        state.load(&resync::everything(entries));
+        state.load(entries);
         Self {
             state: RwLock::new(state),
             visible: Visible::new(position.revision),

@@ -255,6 +255,8 @@ mod tests {
         assert!(all[0].opened().is_none() && open.entry(&all[0]).value().id == "i0");
         let gone = all.len();
         drop(all);
-        assert!(gone > OPEN_INSTANCES_MAX && open.0.lock().expect("not poisoned").len() <= OPEN_INSTANCES_MAX);
+        assert!(
+            gone > OPEN_INSTANCES_MAX && open.0.lock().expect("not poisoned").len() <= OPEN_INSTANCES_MAX
+        );
     }
 }

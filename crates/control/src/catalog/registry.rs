@@ -387,11 +387,8 @@ impl Registry {
 
     fn touch_services_of(&mut self, node: &str, effects: &mut Effects) {
         let Some(slot) = self.nodes.get(node) else { return };
-        let services: BTreeSet<ServiceRef> = slot
-            .instances
-            .iter()
-            .map(|kept| ServiceRef::new(kept.namespace(), &*kept.service))
-            .collect();
+        let services: BTreeSet<ServiceRef> =
+            slot.instances.iter().map(|kept| ServiceRef::new(kept.namespace(), &*kept.service)).collect();
         for service in services {
             self.touch_service(service, effects);
         }

@@ -37,13 +37,6 @@ pub(crate) fn difference(state: &State, position: Position, entries: &[KeyValue]
     events
 }
 
-/// The events that lead from nothing to the store's entries.
-pub(crate) fn everything(entries: &[KeyValue]) -> Vec<Event> {
-    let put =
-        |found: &KeyValue| Event { key: found.key.clone(), now: Some(found.entry.clone()), before: None };
-    entries.iter().map(put).collect()
-}
-
 /// The keys that the catalog holds with the revisions it knows. Pieces of change sets are not among them: they are
 /// immutable, and looking at one again does no harm.
 fn held(state: &State) -> HashMap<Key, Revision> {

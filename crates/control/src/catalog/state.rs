@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use weir_model::{Position, Revision};
-use weir_store::{Entry, Event, Key};
+use weir_store::{Entry, Event, Key, KeyValue};
 
 use super::declared::Declared;
 use super::effects::Effects;
@@ -32,8 +32,8 @@ pub(crate) struct State {
 
 /// The order in which the events of one revision are applied, so that nothing is an orphan on the way: things
 /// appear from the outside in, vanish from the inside out, and the head moves last.
-fn rank(event: &Event) -> u8 {
-    match (place(&event.key), event.now.is_some()) {
+fn rank(key: &Key, exists: bool) -> u8 {
+    match (place(key), exists) {
         (Some(Place::Node(_)), true) => 0,
         (Some(Place::Instance { .. }), true) => 1,
         (Some(Place::Check { .. }), _) => 2,
@@ -69,8 +69,14 @@ impl State {
     }
 
     /// Applies what a store held at this state's position. Nobody waits or listens yet.
-    pub(crate) fn load(&mut self, events: &[Event]) {
-        self.apply_into(events, &mut Effects::unobserved(self.position));
+    pub(crate) fn load(&mut self, entries: &[KeyValue]) {
+        let mut effects = Effects::unobserved(self.position);
+        let mut ranked: Vec<(u8, &KeyValue)> =
+            entries.iter().map(|found| (rank(&found.key, true), found)).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        for (_, found) in ranked {
+            self.put(&found.key, &found.entry, &mut effects);
+        }
     }
 
     fn apply_into(&mut self, events: &[Event], effects: &mut Effects) {
@@ -78,7 +84,8 @@ impl State {
         if let [event] = events {
             return self.apply_one(event, effects);
         }
-        let mut ranked: Vec<(u8, &Event)> = events.iter().map(|event| (rank(event), event)).collect();
+        let mut ranked: Vec<(u8, &Event)> =
+            events.iter().map(|event| (rank(&event.key, event.now.is_some()), event)).collect();
         ranked.sort_by_key(|(rank, _)| *rank);
         for (_, event) in ranked {
             self.apply_one(event, effects);

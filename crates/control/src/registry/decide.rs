@@ -108,8 +108,9 @@ fn put_check(
         *after = (*after).max(Span(DEREGISTER_AFTER_MIN));
     }
     let known = state.registry.check(&check.namespace, &node_key(node), &check.id);
-    if let Some(known) =
-        known.as_ref().filter(|known| known_health == KnownHealth::Keep && known.value.instance == check.instance)
+    if let Some(known) = known
+        .as_ref()
+        .filter(|known| known_health == KnownHealth::Keep && known.value.instance == check.instance)
     {
         check.health = known.value.health;
         check.output.clone_from(&known.value.output);

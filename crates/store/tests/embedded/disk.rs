@@ -220,7 +220,11 @@ impl Inner {
                 return Fate::Last;
             }
         }
-        if self.fault_one_in > 0 && self.random.below(self.fault_one_in) == 0 { Fate::Fails } else { Fate::Works }
+        if self.fault_one_in > 0 && self.random.below(self.fault_one_in) == 0 {
+            Fate::Fails
+        } else {
+            Fate::Works
+        }
     }
 }
 

@@ -86,8 +86,7 @@ impl NodeSlot {
     pub(super) fn detach(&mut self, check: &KeptCheck, open: &Open) -> bool {
         let (namespace, id) = (check.namespace(), check.id());
         let without = |checks: &[Arc<CheckEntry>]| {
-            let other =
-                |entry: &&Arc<CheckEntry>| entry.value.namespace != namespace || entry.value.id != id;
+            let other = |entry: &&Arc<CheckEntry>| entry.value.namespace != namespace || entry.value.id != id;
             checks.iter().filter(other).cloned().collect()
         };
         let kept = |checks: &[Arc<KeptCheck>]| {
