@@ -10,7 +10,7 @@ use weir_model::Revision;
 use weir_model::registry::{Check, Health, Instance};
 use weir_store::{Entry, Key, Value};
 
-use super::entry::{CheckEntry, InstanceEntry, Versioned};
+use super::entry::{CheckEntry, InstanceEntry, NodeEntry, ServiceMember, Versioned};
 use super::ordered::By;
 use crate::bounds::OPEN_INSTANCES_MAX;
 
@@ -149,7 +149,12 @@ impl Open {
         entry
     }
 
-    /// The same, of what may not be read yet and is not asked for again soon.
+    /// An instance on its node.
+    pub(crate) fn member(&self, node: Arc<NodeEntry>, kept: &Arc<KeptInstance>) -> ServiceMember {
+        ServiceMember { node, instance: self.entry(kept) }
+    }
+
+    /// An instance that is not asked for again soon.
     pub(crate) fn peek(kept: &KeptInstance) -> Arc<InstanceEntry> {
         kept.opened().unwrap_or_else(|| Arc::new(kept.read()))
     }

@@ -24,7 +24,8 @@ pub(crate) struct Registry {
     pub(crate) nodes: BTreeMap<Arc<str>, NodeSlot>,
     pub(crate) namespaces: BTreeMap<Arc<str>, NamespaceSlot>,
     pub(super) by_address: ByAddress,
-    open: Open,
+    /// Shared with views, which read what they have taken when they hold the catalog's lock no more.
+    pub(super) open: Arc<Open>,
     nodes_index: Revision,
     nodes_gone: Tombstones<String>,
     services_gone: Tombstones<ServiceRef>,
@@ -47,7 +48,7 @@ impl Registry {
             nodes: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             by_address: ByAddress::default(),
-            open: Open::default(),
+            open: Arc::default(),
             nodes_index: floor,
             nodes_gone: Tombstones::new(NODE_TOMBSTONES_MAX, floor),
             services_gone: Tombstones::new(SERVICE_TOMBSTONES_MAX, floor),
@@ -62,11 +63,6 @@ impl Registry {
     /// An instance with its checks.
     pub(crate) fn instance(&self, namespace: &str, node: &str, id: &str) -> Option<Arc<InstanceEntry>> {
         self.nodes.get(node)?.instances.get(namespace, id).map(|kept| self.open.entry(kept))
-    }
-
-    /// What is kept of an instance, read.
-    pub(crate) fn read(&self, kept: &Arc<KeptInstance>) -> Arc<InstanceEntry> {
-        self.open.entry(kept)
     }
 
     pub(crate) fn check(&self, namespace: &str, node: &str, id: &str) -> Option<Arc<CheckEntry>> {
