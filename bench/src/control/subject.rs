@@ -114,12 +114,19 @@ fn launch(name: &str, dir: &Path, weir: &Path) -> Result<Child> {
     let program = command.get_program().to_owned();
     let found = program.to_string_lossy().contains('/') || is_on_path(&program);
     ensure!(found, "not installed: no `{}` on the PATH", program.to_string_lossy());
-    pinned(command, Some(SUBJECT_CORE))
+    ending_with_us(&pinned(command, Some(SUBJECT_CORE)))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
         .with_context(|| format!("cannot start {name}"))
+}
+
+/// The same command, killed when this program ends in whatever way.
+fn ending_with_us(command: &Command) -> Command {
+    let mut outer = Command::new("setpriv");
+    outer.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
+    outer
 }
 
 fn is_on_path(program: &std::ffi::OsStr) -> bool {

@@ -33,6 +33,7 @@ pub use entry::{
     CheckEntry, CheckRef, InstanceEntry, InstanceRef, NodeEntry, NodeView, Residents, ServiceMember,
     ServiceSummary, Versioned, View,
 };
+pub(crate) use kept::KeptCheck;
 pub(crate) use locks::LockSlot;
 pub(crate) use registry::NodeSlot;
 pub(crate) use state::State;

@@ -68,12 +68,15 @@ pub(crate) struct KeptCheck {
     pub(crate) instance: Option<Box<str>>,
     /// What it reports.
     pub(crate) health: Health,
+    /// Whether it says how it is carried out.
+    pub(crate) is_defined: bool,
 }
 
 impl KeptCheck {
     /// Keeps a check that was read from what is stored.
     pub(crate) fn new(stored: Stored, check: &Check) -> Self {
-        Self { stored, instance: check.instance.as_deref().map(Box::from), health: check.health }
+        let instance = check.instance.as_deref().map(Box::from);
+        Self { stored, instance, health: check.health, is_defined: check.definition.is_some() }
     }
 
     pub(crate) fn namespace(&self) -> &str {

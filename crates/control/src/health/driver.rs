@@ -89,19 +89,24 @@ impl Monitor {
 
     /// Judges the checks that this replica watches over, and no others. Those that are new to it have full time.
     fn take_over_all(&self, control: &Control) {
-        let mut checks = feed::all_checks(control.catalog());
-        checks.retain(|check| control.owns(&CheckRef::of(&check.value)));
+        let checks = feed::defined_checks(control.catalog());
         let shared = control.settings().replica.is_some();
         let cluster = if shared { control.catalog().state().registry.nodes.len() } else { 0 };
         self.with(|machine, now| {
             machine.see_cluster(cluster);
-            let present: HashSet<_> = checks.iter().map(|check| CheckRef::of(&check.value)).collect();
+            let mut present = HashSet::new();
+            for kept in &checks {
+                // One after the other: all of them at once would be much.
+                let check = kept.read();
+                let name = CheckRef::of(&check.value);
+                if control.owns(&name) {
+                    machine.track(&check.value, now);
+                    present.insert(name);
+                }
+            }
             let gone: Vec<_> = machine.tracked().filter(|name| !present.contains(name)).cloned().collect();
             for name in gone {
                 machine.forget(&name, now);
-            }
-            for check in &checks {
-                machine.track(&check.value, now);
             }
         });
     }
