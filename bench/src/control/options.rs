@@ -53,7 +53,7 @@ impl Options {
                 "--subjects" => options.subjects = value()?.split(',').map(str::to_owned).collect(),
                 "--seconds" => options.seconds = value()?.parse().context("--seconds takes a number")?,
                 "--instances" => {
-                    options.instances = value()?.parse().context("--instances takes a number")?
+                    options.instances = value()?.parse().context("--instances takes a number")?;
                 }
                 "--weir" => options.weir = value()?.into(),
                 "--data" => options.data = value()?.into(),
