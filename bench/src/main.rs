@@ -8,6 +8,7 @@
 mod case;
 mod check;
 mod client;
+mod control;
 mod cpu;
 mod floor;
 mod instructions;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let mut args = std::env::args().skip(1).peekable();
     match args.peek().map(String::as_str) {
+        Some("control") => return control::main(args.skip(1)),
         Some("floor") => return floor::main(args.skip(1)),
         Some("upstream") => return upstream::main(args.skip(1)),
         Some("load") => return load::main(args.skip(1)),

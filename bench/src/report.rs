@@ -1,6 +1,6 @@
 //! Prints what came out, keeps it as JSON, and writes the tables of a page.
 
-mod markdown;
+pub(crate) mod markdown;
 
 use std::path::{Path, PathBuf};
 

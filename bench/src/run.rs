@@ -181,7 +181,8 @@ fn rest(case: &Case, options: &Options) -> Result<CaseResults> {
     Ok(outcome)
 }
 
-fn machine() -> String {
+/// The machine, in a line.
+pub(crate) fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -189,9 +190,20 @@ fn machine() -> String {
     format!("{}, {cores} cores, Linux {}", model.map_or("unknown CPU", |(_, name)| name), kernel.trim())
 }
 
+/// Keeps this process to a core.
+pub(crate) fn keep_to_core(core: usize) -> Result<()> {
+    let id = std::process::id().to_string();
+    let done = std::process::Command::new("taskset")
+        .args(["-a", "-c", "-p", &core.to_string(), &id])
+        .stdout(std::process::Stdio::null())
+        .status()?;
+    anyhow::ensure!(done.success(), "cannot keep to core {core}");
+    Ok(())
+}
+
 /// Thousands of idle connections need as many descriptors, here and (by inheritance) in the subjects.
 #[allow(unsafe_code, reason = "two plain system calls on a struct of two numbers")]
-fn raise_open_files() -> Result<()> {
+pub(crate) fn raise_open_files() -> Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is valid for the call to write.
     let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };

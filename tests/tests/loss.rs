@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weir_tests::cluster::START_LIMIT;
 use weir_tests::load::Load;
@@ -11,7 +11,7 @@ use weir_tests::{App, Cluster, Process, documents, eventually, free_port, http};
 
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
 
-/// Kills of a server while it is written to.
+/// Kills of a server while it is written to; `WEIR_SERVER_KILLS` sets another number.
 const SERVER_KILLS: usize = 100;
 
 fn gateway_documents(port: u16, endpoints: &[u16]) -> String {
@@ -143,11 +143,14 @@ fn the_data_plane_outlives_the_control_plane() {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "the figures of a longer run are what it is made for")]
 fn a_killed_server_keeps_every_acknowledged_write() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start_with(&["--data-dir", dir.path().to_str().unwrap()]);
     let acknowledged: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
-    for round in 0..SERVER_KILLS {
+    let kills = std::env::var("WEIR_SERVER_KILLS").map_or(SERVER_KILLS, |count| count.parse().unwrap());
+    let (began, mut slowest) = (Instant::now(), Duration::ZERO);
+    for round in 0..kills {
         let stop = Arc::new(AtomicBool::new(false));
         let before = acknowledged.lock().unwrap().values().sum::<u64>();
         let writers: Vec<_> = (0..4)
@@ -166,9 +169,16 @@ fn a_killed_server_keeps_every_acknowledged_write() {
         for writer in writers {
             writer.join().unwrap();
         }
+        let killed = Instant::now();
         cluster.restart();
+        slowest = slowest.max(killed.elapsed());
         check_all_there(cluster.http, &acknowledged.lock().unwrap());
     }
+    let writes: u64 = acknowledged.lock().unwrap().values().sum();
+    let took = began.elapsed();
+    println!(
+        "killed {kills} times in {took:.0?}, {writes} acknowledged writes, slowest restart {slowest:.2?}"
+    );
 }
 
 /// Writes rising numbers to a key of its own, and notes the last that was acknowledged.

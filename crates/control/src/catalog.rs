@@ -7,6 +7,7 @@ mod declared;
 mod effects;
 mod endpoints;
 mod entry;
+mod kept;
 mod kv;
 mod locks;
 mod ordered;
@@ -33,6 +34,7 @@ pub use entry::{
     CheckEntry, CheckRef, InstanceEntry, InstanceRef, NodeEntry, NodeView, Residents, ServiceMember,
     ServiceSummary, Versioned, View,
 };
+pub(crate) use kept::KeptCheck;
 pub(crate) use locks::LockSlot;
 pub(crate) use registry::NodeSlot;
 pub(crate) use state::State;
@@ -62,7 +64,7 @@ impl Catalog {
     /// A catalog of what a store held at a position.
     pub(crate) fn load(position: Position, entries: &[KeyValue]) -> Self {
         let mut state = State::new(position);
-        state.load(&resync::everything(entries));
+        state.load(entries);
         Self {
             state: RwLock::new(state),
             visible: Visible::new(position.revision),

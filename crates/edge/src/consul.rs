@@ -60,6 +60,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::TryFutureExt as _;
 use http::Method;
 use weir_control::Control;
 use weir_control::catalog::{Catalog, ServiceMember, Topic, View};
@@ -222,8 +223,8 @@ impl ConsulApi {
     {
         let api = Arc::clone(self);
         move |request: Request| {
-            let answer = endpoint(Arc::clone(&api), request);
-            async move { answer.await.unwrap_or_else(Refusal::into_response) }
+            // Not an async block: it would hold the endpoint's future twice, for as long as a blocking query waits.
+            endpoint(Arc::clone(&api), request).unwrap_or_else(Refusal::into_response)
         }
     }
 

@@ -48,6 +48,11 @@ impl Effects {
         Self { observed: false, ..Self::at(position) }
     }
 
+    /// Whether anybody will ask: nobody does while everything is loaded.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observed
+    }
+
     pub(crate) fn revision(&self) -> Revision {
         self.position.revision
     }

@@ -8,7 +8,8 @@ use weir_model::resource::Protocol;
 use weir_model::resource::service::StaticEndpoint;
 use weir_model::{Position, Revision, ServiceRef};
 
-use super::entry::ServiceMember;
+use super::entry::{NodeEntry, ServiceMember};
+use super::kept::KeptInstance;
 use super::topic::Topic;
 use super::{Catalog, State};
 use crate::resources::ResourceSet;
@@ -122,13 +123,19 @@ impl State {
 
     /// A service's instances whose nodes are there, by node and id.
     pub(crate) fn members(&self, service: &ServiceRef) -> Vec<ServiceMember> {
-        let Some(slot) = self.registry.service(&service.namespace, &service.name) else { return Vec::new() };
-        let mut members = Vec::with_capacity(slot.members.len());
-        members.extend(slot.members.iter().filter_map(|instance| {
-            let node = self.registry.nodes.get(&*crate::keys::node_key(&instance.value().node))?;
-            Some(ServiceMember { node: node.node.clone()?, instance: instance.clone() })
-        }));
-        members
+        self.kept_members(service).map(|(node, kept)| self.registry.open.member(node, kept)).collect()
+    }
+
+    /// The same, not read yet.
+    pub(crate) fn kept_members(
+        &self,
+        service: &ServiceRef,
+    ) -> impl Iterator<Item = (Arc<NodeEntry>, &Arc<KeptInstance>)> {
+        let slot = self.registry.service(&service.namespace, &service.name);
+        slot.into_iter().flat_map(|slot| slot.members.iter()).filter_map(|kept| {
+            let node = self.registry.nodes.get(kept.node())?.node.clone()?;
+            Some((node, kept))
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use weir_model::{DEFAULT_NAMESPACE, Revision, ServiceRef};
 
 use super::effects::Effects;
 use super::entry::{CheckEntry, InstanceEntry, NodeEntry, Versioned};
+use super::kept::{KeptCheck, KeptInstance, Open, Stored};
 use super::topic::{Tombstones, Topic};
 use lookup::ByAddress;
 pub(crate) use slot::NodeSlot;
@@ -23,6 +24,8 @@ pub(crate) struct Registry {
     pub(crate) nodes: BTreeMap<Arc<str>, NodeSlot>,
     pub(crate) namespaces: BTreeMap<Arc<str>, NamespaceSlot>,
     pub(super) by_address: ByAddress,
+    /// Shared with views, which read what they have taken when they hold the catalog's lock no more.
+    pub(super) open: Arc<Open>,
     nodes_index: Revision,
     nodes_gone: Tombstones<String>,
     services_gone: Tombstones<ServiceRef>,
@@ -45,6 +48,7 @@ impl Registry {
             nodes: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             by_address: ByAddress::default(),
+            open: Arc::default(),
             nodes_index: floor,
             nodes_gone: Tombstones::new(NODE_TOMBSTONES_MAX, floor),
             services_gone: Tombstones::new(SERVICE_TOMBSTONES_MAX, floor),
@@ -56,12 +60,24 @@ impl Registry {
         self.namespaces.get(namespace)?.services.get(name)
     }
 
-    pub(crate) fn instance(&self, namespace: &str, node: &str, id: &str) -> Option<&Arc<InstanceEntry>> {
-        self.nodes.get(node)?.instances.get(namespace, id)
+    /// An instance with its checks.
+    pub(crate) fn instance(&self, namespace: &str, node: &str, id: &str) -> Option<Arc<InstanceEntry>> {
+        self.nodes.get(node)?.instances.get(namespace, id).map(|kept| self.open.entry(kept))
     }
 
-    pub(crate) fn check(&self, namespace: &str, node: &str, id: &str) -> Option<&Arc<CheckEntry>> {
-        self.nodes.get(node)?.checks.get(namespace, id)
+    pub(crate) fn check(&self, namespace: &str, node: &str, id: &str) -> Option<Arc<CheckEntry>> {
+        let slot = self.nodes.get(node)?;
+        let kept = slot.checks.get(namespace, id)?;
+        let among = |checks: &[Arc<CheckEntry>]| {
+            checks.iter().find(|check| check.value.id == id && check.value.namespace == namespace).cloned()
+        };
+        let found = match &kept.instance {
+            Some(instance) => {
+                slot.instances.get(namespace, instance).and_then(|home| among(&self.open.entry(home).checks))
+            }
+            None => slot.node.as_ref().and_then(|node| among(&node.checks)),
+        };
+        Some(found.unwrap_or_else(|| kept.read()))
     }
 
     pub(crate) fn service_index(&self, service: &ServiceRef) -> Revision {
@@ -89,7 +105,7 @@ impl Registry {
     pub(crate) fn put_node(&mut self, name: &str, node: Versioned<Node>, effects: &mut Effects) {
         let revision = effects.revision();
         self.nodes_gone.revive(&name.to_owned());
-        let slot = self.node_slot(name);
+        let (open, slot) = self.open_and_slot(name);
         let known = slot.node.take();
         let fresh = known.is_none();
         let was_maintained = known.as_ref().is_some_and(|entry| entry.node.value.maintenance.is_some());
@@ -99,10 +115,9 @@ impl Registry {
         let checks = known.map(|entry| entry.checks.clone()).unwrap_or_default();
         slot.node = Some(Arc::new(NodeEntry { node, checks }));
         if fresh && slot.unattached > 0 {
-            let orphans: Vec<_> =
-                slot.checks.iter().filter(|c| c.value.instance.is_none()).cloned().collect();
+            let orphans: Vec<_> = slot.checks.iter().filter(|c| c.instance.is_none()).cloned().collect();
             for check in orphans {
-                slot.unattached -= usize::from(slot.attach(&check));
+                slot.unattached -= usize::from(slot.attach(&check, &check.read(), open));
             }
         }
         self.by_address.node(name, moved.0.as_deref(), Some(&moved.1));
@@ -130,33 +145,48 @@ impl Registry {
         self.sweep_node(name, effects);
     }
 
-    pub(crate) fn put_instance(&mut self, node: &str, instance: Versioned<Instance>, effects: &mut Effects) {
+    /// Keeps an instance that reads like this.
+    pub(crate) fn put_instance(
+        &mut self,
+        node: &str,
+        stored: Stored,
+        instance: Versioned<Instance>,
+        effects: &mut Effects,
+    ) {
+        let service = self.service_name(&instance.value.namespace, &instance.value.service);
         let slot = self.node_slot(node);
         let known = slot.instances.get(&instance.value.namespace, &instance.value.id).cloned();
-        let checks = known.as_ref().map(|entry| entry.checks.clone()).unwrap_or_default();
-        let entry = Arc::new(InstanceEntry { instance: Arc::new(instance), checks });
-        slot.instances.put(Arc::clone(&entry));
+        let checks = known.as_ref().map(|known| known.checks.clone()).unwrap_or_default();
+        let kept = Arc::new(KeptInstance::new(stored, service, checks));
+        slot.instances.put(Arc::clone(&kept));
+        let known_entry = known.as_ref().map(|known| Open::peek(known));
         // Joining first keeps the list of services still when only this instance's details change.
-        self.join_service(&entry, effects);
-        if let Some(known) = &known {
-            let stays = known.value().service == entry.value().service;
-            self.leave_service(known, stays, effects);
+        self.join_service(&kept, &instance.value, effects);
+        if let Some(entry) = &known_entry {
+            let stays = entry.value().service == instance.value.service;
+            self.leave_service(entry.value(), node, stays, effects);
         }
-        let was_maintained = known.as_ref().is_some_and(|known| known.value().maintenance.is_some());
-        if was_maintained || entry.value().maintenance.is_some() {
-            self.touch_maintenance(&entry.value().namespace, effects);
+        let was_maintained = known_entry.as_ref().is_some_and(|known| known.value().maintenance.is_some());
+        if was_maintained || instance.value.maintenance.is_some() {
+            self.touch_maintenance(&instance.value.namespace, effects);
         }
         self.touch_node(node, effects);
+        if effects.is_observed() {
+            let checks = known_entry.map(|known| known.checks.clone()).unwrap_or_default();
+            let instance = Arc::new(instance);
+            self.open.keep(&kept, Arc::new(InstanceEntry { instance, checks }));
+        }
         if known.is_none() {
-            self.adopt_orphans(node, &entry, effects);
+            self.adopt_orphans(node, &kept, effects);
         }
     }
 
     pub(crate) fn delete_instance(&mut self, namespace: &str, node: &str, id: &str, effects: &mut Effects) {
         let Some(slot) = self.nodes.get_mut(node) else { return };
-        let Some(entry) = slot.instances.remove(namespace, id) else { return };
-        slot.unattached += entry.checks.len();
-        self.leave_service(&entry, false, effects);
+        let Some(kept) = slot.instances.remove(namespace, id) else { return };
+        slot.unattached += kept.checks.len();
+        let entry = Open::peek(&kept);
+        self.leave_service(entry.value(), node, false, effects);
         if entry.value().maintenance.is_some() {
             self.touch_maintenance(namespace, effects);
         }
@@ -164,21 +194,29 @@ impl Registry {
         self.sweep_node(node, effects);
     }
 
-    pub(crate) fn put_check(&mut self, node: &str, check: Versioned<Check>, effects: &mut Effects) {
+    /// Keeps a check that reads like this.
+    pub(crate) fn put_check(
+        &mut self,
+        node: &str,
+        stored: Stored,
+        check: Versioned<Check>,
+        effects: &mut Effects,
+    ) {
+        let kept = Arc::new(KeptCheck::new(stored, &check.value));
         let check = Arc::new(check);
         let slot = self.node_slot(node);
-        let known = slot.checks.get(&check.value.namespace, &check.value.id).cloned();
-        slot.checks.put(Arc::clone(&check));
+        let known = slot.checks.get(kept.namespace(), kept.id()).cloned();
+        slot.checks.put(Arc::clone(&kept));
         if let Some(known) = &known
-            && known.value.instance != check.value.instance
+            && known.instance != kept.instance
         {
             self.detach(node, known, effects);
-        } else if known.is_some() && !self.nodes[node].has_home(&check) {
+        } else if known.is_some() && !self.nodes[node].has_home(&kept) {
             // It was an orphan and stays one: it is counted already.
             self.node_slot(node).unattached -= 1;
         }
-        self.attach(node, &check, effects);
-        self.touch_check(&check, known.as_ref().map(|known| known.value.health), effects);
+        self.attach(node, &kept, &check, effects);
+        self.touch_check(&kept, known.as_ref().map(|known| known.health), effects);
         self.touch_node(node, effects);
         effects.check(&check, true);
     }
@@ -190,14 +228,24 @@ impl Registry {
         self.touch_check(&check, None, effects);
         self.touch_node(node, effects);
         self.sweep_node(node, effects);
-        effects.check(&check, false);
+        effects.check(&check.read(), false);
     }
 
-    fn node_slot(&mut self, name: &str) -> &mut NodeSlot {
+    fn open_and_slot(&mut self, name: &str) -> (&Open, &mut NodeSlot) {
         if !self.nodes.contains_key(name) {
             self.nodes.insert(name.into(), NodeSlot::default());
         }
-        self.nodes.get_mut(name).expect("it was just put there")
+        (&self.open, self.nodes.get_mut(name).expect("it was just put there"))
+    }
+
+    /// The text of a service's name that its slot has, or a new one.
+    fn service_name(&self, namespace: &str, name: &str) -> Arc<str> {
+        let known = self.namespaces.get(namespace).and_then(|slot| slot.services.get_key_value(name));
+        known.map_or_else(|| name.into(), |(name, _)| Arc::clone(name))
+    }
+
+    fn node_slot(&mut self, name: &str) -> &mut NodeSlot {
+        self.open_and_slot(name).1
     }
 
     fn namespace_slot(&mut self, name: &str) -> &mut NamespaceSlot {
@@ -208,18 +256,18 @@ impl Registry {
     }
 
     /// Puts a check where its views look for it, or counts it as an orphan.
-    fn attach(&mut self, node: &str, check: &Arc<CheckEntry>, effects: &mut Effects) {
-        let slot = self.node_slot(node);
-        if !slot.attach(check) {
+    fn attach(&mut self, node: &str, check: &Arc<KeptCheck>, entry: &Arc<CheckEntry>, effects: &mut Effects) {
+        let (open, slot) = self.open_and_slot(node);
+        if !slot.attach(check, entry, open) {
             slot.unattached += 1;
             return;
         }
         self.touch_home(node, check, effects);
     }
 
-    fn detach(&mut self, node: &str, check: &CheckEntry, effects: &mut Effects) {
-        let slot = self.node_slot(node);
-        if !slot.detach(check) {
+    fn detach(&mut self, node: &str, check: &KeptCheck, effects: &mut Effects) {
+        let (open, slot) = self.open_and_slot(node);
+        if !slot.detach(check, open) {
             slot.unattached -= 1;
             return;
         }
@@ -227,30 +275,26 @@ impl Registry {
     }
 
     /// Brings the new entry of a check's instance into its service, or tells all services of the check's node.
-    fn touch_home(&mut self, node: &str, check: &CheckEntry, effects: &mut Effects) {
-        let Some(id) = &check.value.instance else {
+    fn touch_home(&mut self, node: &str, check: &KeptCheck, effects: &mut Effects) {
+        let Some(id) = &check.instance else {
             self.touch_services_of(node, effects);
             return;
         };
-        let Some(entry) = self.instance(&check.value.namespace, node, id).cloned() else { return };
-        let value = entry.value();
-        let service = ServiceRef::new(&*value.namespace, &*value.service);
+        let home = self.nodes.get(node).and_then(|slot| slot.instances.get(check.namespace(), id)).cloned();
+        let Some(kept) = home else { return };
+        let service = ServiceRef::new(check.namespace(), &*kept.service);
         if let Some(slot) = self.service_mut(&service) {
-            slot.members.put(entry);
+            slot.members.put(kept);
         }
         self.touch_service(service, effects);
     }
 
-    fn adopt_orphans(&mut self, node: &str, entry: &InstanceEntry, effects: &mut Effects) {
+    fn adopt_orphans(&mut self, node: &str, kept: &KeptInstance, effects: &mut Effects) {
         let Some(slot) = self.nodes.get_mut(node).filter(|slot| slot.unattached > 0) else { return };
-        let value = entry.value();
-        let mine = |check: &&Arc<CheckEntry>| {
-            check.value.namespace == value.namespace && check.value.instance.as_deref() == Some(&*value.id)
-        };
-        let orphans: Vec<_> = slot.checks.iter().filter(mine).cloned().collect();
+        let orphans: Vec<_> = slot.orphans_of(kept.namespace(), kept.id()).cloned().collect();
         slot.unattached -= orphans.len();
         for check in orphans {
-            self.attach(node, &check, effects);
+            self.attach(node, &check, &check.read(), effects);
         }
     }
 
@@ -258,8 +302,7 @@ impl Registry {
         self.namespaces.get_mut(&*service.namespace)?.services.get_mut(&*service.name)
     }
 
-    fn join_service(&mut self, entry: &Arc<InstanceEntry>, effects: &mut Effects) {
-        let value = entry.value();
+    fn join_service(&mut self, kept: &Arc<KeptInstance>, value: &Instance, effects: &mut Effects) {
         let service = ServiceRef::new(&*value.namespace, &*value.service);
         self.services_gone.revive(&service);
         let namespace = self.namespace_slot(&value.namespace);
@@ -267,8 +310,8 @@ impl Registry {
         if listed {
             namespace.spelled.add(&value.service);
         }
-        let slot = namespace.services.entry((*value.service).into()).or_default();
-        slot.members.put(Arc::clone(entry));
+        let slot = namespace.services.entry(Arc::clone(&kept.service)).or_default();
+        slot.members.put(Arc::clone(kept));
         for tag in value.tags.iter().collect::<BTreeSet<_>>() {
             if let Some(count) = slot.tags.get_mut(&**tag) {
                 *count += 1;
@@ -287,15 +330,14 @@ impl Registry {
     }
 
     /// Undoes a join. `stays`: the same instance joined the same service anew, only its old tags are to go.
-    fn leave_service(&mut self, entry: &InstanceEntry, stays: bool, effects: &mut Effects) {
-        let value = entry.value();
+    fn leave_service(&mut self, value: &Instance, node: &str, stays: bool, effects: &mut Effects) {
         let service = ServiceRef::new(&*value.namespace, &*value.service);
         if let Some(resident) = self.resident(value) {
             self.by_address.leave(&resident);
         }
         let Some(slot) = self.service_mut(&service) else { return };
         if !stays {
-            slot.members.remove(&value.node, &value.id);
+            slot.members.remove(node, &value.id);
         }
         let mut listed = false;
         for tag in value.tags.iter().collect::<BTreeSet<_>>() {
@@ -341,18 +383,15 @@ impl Registry {
 
     fn touch_services_of(&mut self, node: &str, effects: &mut Effects) {
         let Some(slot) = self.nodes.get(node) else { return };
-        let services: BTreeSet<ServiceRef> = slot
-            .instances
-            .iter()
-            .map(|entry| ServiceRef::new(&*entry.value().namespace, &*entry.value().service))
-            .collect();
+        let services: BTreeSet<ServiceRef> =
+            slot.instances.iter().map(|kept| ServiceRef::new(kept.namespace(), &*kept.service)).collect();
         for service in services {
             self.touch_service(service, effects);
         }
     }
 
-    fn touch_check(&mut self, check: &CheckEntry, before: Option<Health>, effects: &mut Effects) {
-        self.touch_checks(&check.value.namespace, &[None, Some(check.value.health), before], effects);
+    fn touch_check(&mut self, check: &KeptCheck, before: Option<Health>, effects: &mut Effects) {
+        self.touch_checks(check.namespace(), &[None, Some(check.health), before], effects);
     }
 
     fn touch_checks(&mut self, namespace: &str, states: &[Option<Health>], effects: &mut Effects) {
@@ -370,7 +409,7 @@ impl Registry {
 
     fn touch_node_maintenance(&mut self, node: &str, effects: &mut Effects) {
         let Some(slot) = self.nodes.get(node) else { return };
-        let on_it = slot.instances.iter().map(|entry| entry.value().namespace.clone());
+        let on_it = slot.instances.iter().map(|kept| kept.namespace().to_owned());
         let namespaces: BTreeSet<_> = on_it.chain([DEFAULT_NAMESPACE.to_owned()]).collect();
         for namespace in namespaces {
             self.touch_maintenance(&namespace, effects);

@@ -37,13 +37,6 @@ pub(crate) fn difference(state: &State, position: Position, entries: &[KeyValue]
     events
 }
 
-/// The events that lead from nothing to the store's entries.
-pub(crate) fn everything(entries: &[KeyValue]) -> Vec<Event> {
-    let put =
-        |found: &KeyValue| Event { key: found.key.clone(), now: Some(found.entry.clone()), before: None };
-    entries.iter().map(put).collect()
-}
-
 /// The keys that the catalog holds with the revisions it knows. Pieces of change sets are not among them: they are
 /// immutable, and looking at one again does no harm.
 fn held(state: &State) -> HashMap<Key, Revision> {
@@ -58,12 +51,11 @@ fn held(state: &State) -> HashMap<Key, Revision> {
         if let Some(node) = &slot.node {
             hold(keys::node(name), node.node.modify_revision);
         }
-        for entry in slot.instances.iter() {
-            let value = entry.value();
-            hold(keys::instance(&value.namespace, name, &value.id), entry.instance.modify_revision);
+        for kept in slot.instances.iter() {
+            hold(Ok(kept.stored.key.clone()), kept.stored.modify_revision);
         }
         for check in slot.checks.iter() {
-            hold(keys::check(&check.value.namespace, name, &check.value.id), check.modify_revision);
+            hold(Ok(check.stored.key.clone()), check.stored.modify_revision);
         }
     }
     for (id, replica) in &state.replicas {

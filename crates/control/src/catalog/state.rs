@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use weir_model::{Position, Revision};
-use weir_store::{Entry, Event, Key};
+use weir_store::{Entry, Event, Key, KeyValue};
 
 use super::declared::Declared;
 use super::effects::Effects;
 use super::entry::Versioned;
+use super::kept::Stored;
 use super::kv::KvTable;
 use super::locks::Locks;
 use super::records::Records;
@@ -34,8 +35,8 @@ pub(crate) struct State {
 
 /// The order in which the events of one revision are applied, so that nothing is an orphan on the way: things
 /// appear from the outside in, vanish from the inside out, and the head moves last.
-fn rank(event: &Event) -> u8 {
-    match (place(&event.key), event.now.is_some()) {
+fn rank(key: &Key, exists: bool) -> u8 {
+    match (place(key), exists) {
         (Some(Place::Node(_)), true) => 0,
         (Some(Place::Instance { .. }), true) => 1,
         (Some(Place::Check { .. }), _) => 2,
@@ -72,8 +73,14 @@ impl State {
     }
 
     /// Applies what a store held at this state's position. Nobody waits or listens yet.
-    pub(crate) fn load(&mut self, events: &[Event]) {
-        self.apply_into(events, &mut Effects::unobserved(self.position));
+    pub(crate) fn load(&mut self, entries: &[KeyValue]) {
+        let mut effects = Effects::unobserved(self.position);
+        let mut ranked: Vec<(u8, &KeyValue)> =
+            entries.iter().map(|found| (rank(&found.key, true), found)).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        for (_, found) in ranked {
+            self.put(&found.key, &found.entry, &mut effects);
+        }
     }
 
     fn apply_into(&mut self, events: &[Event], effects: &mut Effects) {
@@ -81,7 +88,8 @@ impl State {
         if let [event] = events {
             return self.apply_one(event, effects);
         }
-        let mut ranked: Vec<(u8, &Event)> = events.iter().map(|event| (rank(event), event)).collect();
+        let mut ranked: Vec<(u8, &Event)> =
+            events.iter().map(|event| (rank(&event.key, event.now.is_some()), event)).collect();
         ranked.sort_by_key(|(rank, _)| *rank);
         for (_, event) in ranked {
             self.apply_one(event, effects);
@@ -104,13 +112,15 @@ impl State {
                 }
             }
             Place::Instance { node, .. } => {
-                if let Some(instance) = decode(key, entry) {
-                    self.registry.put_instance(node, instance, effects);
+                let stored = Stored::of(key, entry);
+                if let Some(instance) = stored.read() {
+                    self.registry.put_instance(node, stored, instance, effects);
                 }
             }
             Place::Check { node, .. } => {
-                if let Some(check) = decode(key, entry) {
-                    self.registry.put_check(node, check, effects);
+                let stored = Stored::of(key, entry);
+                if let Some(check) = stored.read() {
+                    self.registry.put_check(node, stored, check, effects);
                 }
             }
             Place::Kv { namespace, key: name } => match kv::decode(name, entry) {
@@ -229,15 +239,5 @@ impl State {
 }
 
 fn decode<T: DeserializeOwned>(key: &Key, entry: &Entry) -> Option<Versioned<T>> {
-    match serde_json::from_slice(&entry.value) {
-        Ok(value) => Some(Versioned {
-            value,
-            create_revision: entry.create_revision,
-            modify_revision: entry.mod_revision,
-        }),
-        Err(error) => {
-            tracing::error!(%key, %error, "stored value cannot be read and is ignored");
-            None
-        }
-    }
+    Stored::of(key, entry).read()
 }

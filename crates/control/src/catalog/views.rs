@@ -9,6 +9,7 @@ use weir_model::{Revision, ServiceRef};
 use super::entry::{
     CheckEntry, CheckRef, InstanceRef, NodeEntry, NodeView, Residents, ServiceMember, ServiceSummary, View,
 };
+use super::kept::KeptCheck;
 use super::topic::Topic;
 use super::{Catalog, State};
 use crate::keys::node_key;
@@ -26,9 +27,14 @@ impl Catalog {
     /// A service's instances with their checks and nodes, by node and id. Empty if nobody knows it.
     pub fn service_view(&self, namespace: &str, name: &str) -> View<Vec<ServiceMember>> {
         let service = ServiceRef::new(namespace, name);
-        let state = self.state();
-        let entries = state.members(&service);
-        View { index: state.index(&Topic::Service(service)), entries }
+        let (index, kept, open) = {
+            let state = self.state();
+            let kept: Vec<_> =
+                state.kept_members(&service).map(|(node, kept)| (node, Arc::clone(kept))).collect();
+            (state.index(&Topic::Service(service)), kept, Arc::clone(&state.registry.open))
+        };
+        // Read without holding anybody up.
+        View { index, entries: kept.into_iter().map(|(node, kept)| open.member(node, &kept)).collect() }
     }
 
     /// The members of all services whose name is this in any case: for those to whom case means nothing, such as DNS.
@@ -78,10 +84,16 @@ impl Catalog {
     /// A node, its name in any case, with all that runs on it in all namespaces.
     pub fn node_view(&self, name: &str) -> View<Option<NodeView>> {
         let name = node_key(name);
-        self.view(&Topic::Node(name.clone()), |state| {
+        let View { index, entries } = self.view(&Topic::Node(name.clone()), |state| {
             let slot = state.registry.nodes.get(&*name)?;
-            Some(NodeView { node: slot.node.clone()?, instances: slot.instances.sorted() })
-        })
+            Some((slot.node.clone()?, slot.instances.sorted(), Arc::clone(&state.registry.open)))
+        });
+        // Read without holding anybody up.
+        let entries = entries.map(|(node, kept, open)| NodeView {
+            node,
+            instances: kept.iter().map(|kept| open.entry(kept)).collect(),
+        });
+        View { index, entries }
     }
 
     /// A node, its name in any case, without what runs on it: for those who need only the node, however much that is.
@@ -93,29 +105,32 @@ impl Catalog {
     pub fn instance(&self, instance: &InstanceRef) -> Option<ServiceMember> {
         let state = self.state();
         let slot = state.registry.nodes.get(&*node_key(&instance.node))?;
-        let entry = slot.instances.get(&instance.namespace, &instance.id)?;
-        Some(ServiceMember { node: slot.node.clone()?, instance: Arc::clone(entry) })
+        let kept = slot.instances.get(&instance.namespace, &instance.id)?;
+        Some(state.registry.open.member(slot.node.clone()?, kept))
     }
 
     /// One check.
     pub fn check(&self, check: &CheckRef) -> Option<Arc<CheckEntry>> {
-        self.state().registry.check(&check.namespace, &node_key(&check.node), &check.id).cloned()
+        self.state().registry.check(&check.namespace, &node_key(&check.node), &check.id)
     }
 
     /// The checks of a namespace that report this, or all of them; by node and id.
     pub fn checks_view(&self, namespace: &str, health: Option<Health>) -> View<Vec<Arc<CheckEntry>>> {
-        let wanted = |check: &&Arc<CheckEntry>| {
-            check.value.namespace == namespace && health.is_none_or(|health| check.value.health == health)
+        let wanted = |check: &&Arc<KeptCheck>| {
+            check.namespace() == namespace && health.is_none_or(|health| check.health == health)
         };
-        self.view(&Topic::Checks { namespace: namespace.to_owned(), health }, |state| {
-            let mut found = Vec::new();
+        let topic = Topic::Checks { namespace: namespace.to_owned(), health };
+        let View { index, entries } = self.view(&topic, |state| {
+            let mut found: Vec<Arc<KeptCheck>> = Vec::new();
             for slot in state.registry.nodes.values() {
                 let start = found.len();
                 found.extend(slot.checks.iter().filter(wanted).cloned());
-                found[start..].sort_unstable_by(|a, b| a.value.id.cmp(&b.value.id));
+                found[start..].sort_unstable_by(|a, b| a.id().cmp(b.id()));
             }
             found
-        })
+        });
+        // Read without holding anybody up.
+        View { index, entries: entries.iter().map(|kept| kept.read()).collect() }
     }
 
     /// The checks of a service's instances (not those of their nodes), by node, instance and id.

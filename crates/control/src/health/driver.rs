@@ -90,24 +90,25 @@ impl Monitor {
 
     /// Judges the checks that this replica watches over, and no others. Those that are new to it have full time.
     fn take_over_all(&self, control: &Control) {
-        let mut checks = feed::all_checks(control.catalog());
-        let present = |check: &Arc<CheckEntry>| check.value.runner == Runner::Presence;
-        let agents: Vec<_> = checks.iter().filter(|check| present(check)).cloned().collect();
-        checks.retain(|check| control.owns(&CheckRef::of(&check.value)));
+        let checks = feed::defined_checks(control.catalog());
         let shared = control.settings().replica.is_some();
         let cluster = if shared { control.catalog().state().registry.nodes.len() } else { 0 };
         self.with(|machine, now| {
             machine.see_cluster(cluster);
-            for check in &agents {
-                see_agent(machine, &CheckRef::of(&check.value), Some(check), now);
+            let mut present = HashSet::new();
+            for kept in &checks {
+                // One after the other: all of them at once would be much.
+                let check = kept.read();
+                let name = CheckRef::of(&check.value);
+                see_agent(machine, &name, Some(&check), now);
+                if control.owns(&name) {
+                    machine.track(&check.value, now);
+                    present.insert(name);
+                }
             }
-            let present: HashSet<_> = checks.iter().map(|check| CheckRef::of(&check.value)).collect();
             let gone: Vec<_> = machine.tracked().filter(|name| !present.contains(name)).cloned().collect();
             for name in gone {
                 machine.forget(&name, now);
-            }
-            for check in &checks {
-                machine.track(&check.value, now);
             }
         });
     }

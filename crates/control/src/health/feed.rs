@@ -1,11 +1,11 @@
 //! Which checks are to be carried out, for whoever does the probing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use weir_model::registry::{Check, CheckDefinition, CheckKind};
 
-use crate::catalog::{CheckEntry, CheckRef};
+use crate::catalog::{CheckEntry, CheckRef, KeptCheck};
 use crate::changes::{ChangeEvent, Changes};
 use crate::replicas::owns;
 use crate::{Catalog, Replica};
@@ -64,15 +64,19 @@ impl CheckFeed {
     }
 
     fn compare(&mut self, catalog: &Catalog) {
-        let mut checks = all_checks(catalog);
-        checks.retain(|check| self.owns(catalog, &CheckRef::of(&check.value)));
-        let present: HashMap<_, _> = checks.iter().map(|check| (CheckRef::of(&check.value), check)).collect();
-        let gone: Vec<_> = self.running.keys().filter(|name| !present.contains_key(name)).cloned().collect();
+        let mut present = HashSet::new();
+        for kept in defined_checks(catalog) {
+            // One after the other: all of them at once would be much.
+            let check = kept.read();
+            let name = CheckRef::of(&check.value);
+            if self.owns(catalog, &name) {
+                self.see(&name, &check);
+                present.insert(name);
+            }
+        }
+        let gone: Vec<_> = self.running.keys().filter(|name| !present.contains(name)).cloned().collect();
         for name in gone {
             self.stop(&name);
-        }
-        for (name, check) in present {
-            self.see(&name, check);
         }
     }
 
@@ -96,8 +100,9 @@ fn to_run(check: &Check) -> Option<&CheckDefinition> {
     (definition.kind != CheckKind::Ttl).then_some(definition)
 }
 
-/// All checks of all namespaces.
-pub(super) fn all_checks(catalog: &Catalog) -> Vec<Arc<CheckEntry>> {
+/// All checks of all namespaces that say how they are carried out.
+pub(super) fn defined_checks(catalog: &Catalog) -> Vec<Arc<KeptCheck>> {
     let state = catalog.state();
-    state.registry.nodes.values().flat_map(|slot| slot.checks.iter().cloned()).collect()
+    let all = state.registry.nodes.values().flat_map(|slot| slot.checks.iter());
+    all.filter(|check| check.is_defined).cloned().collect()
 }

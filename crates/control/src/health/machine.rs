@@ -59,7 +59,8 @@ struct Tracked {
 /// All checks that need somebody to watch the time or count outcomes.
 #[derive(Debug, Default)]
 pub struct Machine {
-    checks: HashMap<Arc<CheckRef>, Tracked>,
+    /// Boxed: a table has more places than entries, and entries are taken out and put back.
+    checks: HashMap<Arc<CheckRef>, Box<Tracked>>,
     queue: BinaryHeap<Reverse<(Duration, Arc<CheckRef>)>>,
     silence: Silence,
     agents: Agents,
@@ -96,7 +97,7 @@ impl Machine {
         let known = known.filter(|known| known.ttl == ttl);
         let mut tracked = match known {
             Some(known) => known,
-            None => Tracked::new(name, ttl, now),
+            None => Box::new(Tracked::new(name, ttl, now)),
         };
         tracked.instance.clone_from(&check.instance);
         tracked.thresholds = definition.into();
@@ -355,7 +356,7 @@ impl Machine {
 
     /// Puts a check in its place and in the queue, if its next moment is earlier than the one it is queued for. A
     /// heartbeat makes it later: then the queue is left as it is, and looks again when the old moment comes.
-    fn keep(&mut self, mut tracked: Tracked) {
+    fn keep(&mut self, mut tracked: Box<Tracked>) {
         if let Some(at) = tracked.next()
             && tracked.queued_at.is_none_or(|queued| at < queued)
         {

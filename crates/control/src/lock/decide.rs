@@ -25,8 +25,9 @@ pub(crate) fn is_alive(state: &State, claim: &Claim) -> bool {
 
 /// An instance's service and the worst of its checks and its node's.
 fn health_of(state: &State, name: &InstanceRef) -> Option<(ServiceRef, Health)> {
-    let node = state.registry.nodes.get(&*node_key(&name.node))?;
-    let entry = node.instances.get(&name.namespace, &name.id)?;
+    let key = node_key(&name.node);
+    let node = state.registry.nodes.get(&*key)?;
+    let entry = state.registry.instance(&name.namespace, &key, &name.id)?;
     let checks = node.node.iter().flat_map(|node| &node.checks).chain(&entry.checks);
     let health = checks.map(|check| check.value.health).max().unwrap_or(Health::Passing);
     Some((ServiceRef::new(&*name.namespace, &*entry.value().service), health))

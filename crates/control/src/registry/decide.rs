@@ -76,8 +76,8 @@ fn put_instance(state: &State, node: &str, given: &Instance, plan: &mut Plan) ->
     validate::check_instance(&instance)?;
     let known = state.registry.instance(&instance.namespace, &node_key(node), &instance.id);
     let key = keys::instance(&instance.namespace, node, &instance.id)?;
-    plan.expect(key.clone(), known.map_or(0, |entry| entry.instance.modify_revision));
-    if let Some(known) = known {
+    plan.expect(key.clone(), known.as_ref().map_or(0, |entry| entry.instance.modify_revision));
+    if let Some(known) = &known {
         instance.maintenance.clone_from(&known.value().maintenance);
     }
     if known.is_none_or(|known| *known.value() != instance) {
@@ -108,14 +108,15 @@ fn put_check(
         *after = (*after).max(Span(DEREGISTER_AFTER_MIN));
     }
     let known = state.registry.check(&check.namespace, &node_key(node), &check.id);
-    if let Some(known) =
-        known.filter(|known| known_health == KnownHealth::Keep && known.value.instance == check.instance)
+    if let Some(known) = known
+        .as_ref()
+        .filter(|known| known_health == KnownHealth::Keep && known.value.instance == check.instance)
     {
         check.health = known.value.health;
         check.output.clone_from(&known.value.output);
     }
     let key = keys::check(&check.namespace, node, &check.id)?;
-    plan.expect(key.clone(), known.map_or(0, |known| known.modify_revision));
+    plan.expect(key.clone(), known.as_ref().map_or(0, |known| known.modify_revision));
     if known.is_none_or(|known| known.value != check) {
         plan.put(key, &check)?;
     }
@@ -233,7 +234,7 @@ pub(super) fn deregister_leftovers(state: &State, instance: &InstanceRef) -> Res
     if slot.instances.get(&instance.namespace, &instance.id).is_none() {
         plan.expect(keys::instance(&instance.namespace, &node, &instance.id)?, 0);
         for check in slot.orphans_of(&instance.namespace, &instance.id) {
-            plan.delete(keys::check(&check.value.namespace, &node, &check.value.id)?);
+            plan.delete(check.stored.key.clone());
         }
     }
     Ok(plan)
@@ -264,8 +265,8 @@ pub(super) fn deregister_node_leftovers(state: &State, name: &str) -> Result<Pla
 }
 
 fn delete_all_on(slot: &NodeSlot, name: &str, plan: &mut Plan) {
-    let instances: BTreeSet<_> = slot.instances.iter().map(|entry| &entry.value().namespace).collect();
-    let checks: BTreeSet<_> = slot.checks.iter().map(|check| &check.value.namespace).collect();
+    let instances: BTreeSet<_> = slot.instances.iter().map(|kept| kept.namespace()).collect();
+    let checks: BTreeSet<_> = slot.checks.iter().map(|check| check.namespace()).collect();
     for namespace in instances {
         plan.delete_range(keys::of_node(keys::INSTANCE, namespace, name));
     }
@@ -306,7 +307,7 @@ pub(crate) fn set_check(
 pub(super) fn touch_check(state: &State, check: &CheckRef) -> Result<Plan, Error> {
     let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
     let known = known.ok_or_else(|| Error::not_found("check", &check.id))?;
-    Plan::touch(keys::check(&check.namespace, &check.node, &check.id)?, known)
+    Plan::touch(keys::check(&check.namespace, &check.node, &check.id)?, &*known)
 }
 
 pub(super) fn maintain_instance(

@@ -240,7 +240,8 @@ async fn answer(
     peer: SocketAddr,
 ) -> hyper::Response<Body> {
     let part = shared.router.part(request.uri().path());
-    let response = match receive(shared, request, peer).await {
+    // Boxed, so that it is gone while a handler waits.
+    let response = match Box::pin(receive(shared, request, peer)).await {
         Ok((route, method, request)) => match route.handler(&method) {
             Some(handler) => handler.call(request).await,
             None => shared.router.wrong_method(&request.path, route, &method),

@@ -40,6 +40,9 @@ impl File {
     /// Opens the file and reads all of it; a new file gets an epoch above `epoch_above`.
     pub(super) fn open(&self, epoch_above: u64) -> Result<(Database, Stored), Error> {
         self.guarded(|| {
+            if !self.path.exists() {
+                return self.create(epoch_above);
+            }
             let recovered = Arc::new(AtomicBool::new(false));
             let database =
                 self.database(&self.path, Arc::clone(&recovered)).map_err(|error| self.open_error(&error))?;
@@ -50,9 +53,9 @@ impl File {
             } else {
                 self.check_pages(database)?
             };
+            // A file that was there already, and empty.
             if !self.check_format(&database)? {
-                let counters =
-                    Counters { epoch: crate::epoch::next(epoch_above), revision: 0, lease_counter: 0 };
+                let counters = Counters::new(crate::epoch::next(epoch_above));
                 create(&database, &counters, &[], std::iter::empty()).map_err(|error| self.failed(&error))?;
                 sync_folder(&self.path).map_err(|error| self.failed(&error))?;
             }
@@ -68,6 +71,32 @@ impl File {
         })
     }
 
+    /// Makes a new store under another name and gives it its own when it is whole: half of one could not be opened
+    /// again. The name is given only if it is still free, so that of two who do this at once one is refused.
+    fn create(&self, epoch_above: u64) -> Result<(Database, Stored), Error> {
+        let new_path = self.beside(&format!(".new-{}", std::process::id()));
+        remove_if_there(&new_path).map_err(|error| self.failed(&error))?;
+        let epoch = crate::epoch::next(epoch_above);
+        let database = self.database(&new_path, Arc::default()).map_err(|error| self.open_error(&error))?;
+        let made = create(&database, &Counters::new(epoch), &[], std::iter::empty())
+            .map_err(|error| self.failed(&error))
+            .and_then(|()| {
+                std::fs::hard_link(&new_path, &self.path).map_err(|error| match error.kind() {
+                    std::io::ErrorKind::AlreadyExists => Error::InUse { path: self.path().to_string() },
+                    _ => self.failed(&error),
+                })
+            });
+        remove_if_there(&new_path).and(sync_folder(&self.path)).map_err(|error| self.failed(&error))?;
+        made?;
+        Ok((database, Stored { epoch, ..Stored::default() }))
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(suffix);
+        PathBuf::from(path)
+    }
+
     /// Whether a flush failed since this was last asked.
     pub(super) fn take_flush_failed(&self) -> bool {
         self.flush_failed.swap(false, Ordering::AcqRel)
@@ -80,14 +109,9 @@ impl File {
 
     /// Writes the whole state to a new file, which takes the place of the old one.
     pub(super) fn rebuild(&self, shared: &Shared) -> Result<Database, Error> {
-        let mut new_path = self.path.clone().into_os_string();
-        new_path.push(".rebuild");
-        let new_path = PathBuf::from(new_path);
+        let new_path = self.beside(".rebuild");
         self.guarded(|| {
-            match std::fs::remove_file(&new_path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(&error)),
-                _ => {}
-            }
+            remove_if_there(&new_path).map_err(|error| refused(&error))?;
             let database = self.database(&new_path, Arc::default()).map_err(|error| refused(&error))?;
             let (counters, leases) = {
                 let state = shared.state();
@@ -315,6 +339,13 @@ impl File {
 
     fn read_error(&self, error: &(impl std::error::Error + ?Sized)) -> Error {
         self.corrupt(&error.to_string())
+    }
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -42,6 +42,11 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// Those of a new store.
+    pub(super) fn new(epoch: u64) -> Self {
+        Self { epoch, revision: 0, lease_counter: 0 }
+    }
+
     pub(super) fn of(state: &State) -> Self {
         Self { epoch: state.epoch, revision: state.revision, lease_counter: state.lease_counter }
     }

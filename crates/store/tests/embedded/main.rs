@@ -3,8 +3,10 @@
 mod batches;
 mod crash;
 mod damage;
+mod disk;
 mod faults;
 mod faulty;
 mod golden;
+mod power;
 mod reopen;
 mod support;

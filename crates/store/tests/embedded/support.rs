@@ -37,6 +37,7 @@ pub(crate) async fn contents(store: &dyn Store) -> BTreeMap<String, String> {
 }
 
 /// A small generator with known steps (splitmix64, Steele et al., OOPSLA 2014), so that a seed means the same for ever.
+#[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -46,6 +47,11 @@ impl Random {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % bound
+    }
+
+    /// A number below this one, as an index.
+    pub(crate) fn index(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound.max(1) as u64)).expect("below an index")
     }
 
     /// A generator for one test run. `WEIR_SEED=N` replays a seed; print it when the run fails.

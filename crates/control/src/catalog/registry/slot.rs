@@ -5,38 +5,17 @@ use std::sync::Arc;
 
 use weir_model::Revision;
 
-use crate::catalog::entry::{CheckEntry, InstanceEntry, NodeEntry};
-use crate::catalog::ordered::{By, Entries, Table};
+use crate::catalog::entry::{CheckEntry, NodeEntry};
+use crate::catalog::kept::{ById, ByNode, KeptCheck, KeptInstance, Open};
+use crate::catalog::ordered::{Entries, Table};
 use crate::catalog::registry::lookup::Spellings;
-
-pub(crate) struct ById;
-
-impl By<InstanceEntry> for ById {
-    fn pair(entry: &InstanceEntry) -> (&str, &str) {
-        (&entry.value().namespace, &entry.value().id)
-    }
-}
-
-impl By<CheckEntry> for ById {
-    fn pair(entry: &CheckEntry) -> (&str, &str) {
-        (&entry.value.namespace, &entry.value.id)
-    }
-}
-
-pub(crate) struct ByNode;
-
-impl By<InstanceEntry> for ByNode {
-    fn pair(entry: &InstanceEntry) -> (&str, &str) {
-        (&entry.value().node, &entry.value().id)
-    }
-}
 
 /// A node's name and all that is on it. Exists without a node only while a damaged store holds orphans.
 #[derive(Default)]
 pub(crate) struct NodeSlot {
     pub(crate) node: Option<Arc<NodeEntry>>,
-    pub(crate) instances: Table<InstanceEntry, ById>,
-    pub(crate) checks: Table<CheckEntry, ById>,
+    pub(crate) instances: Table<KeptInstance, ById>,
+    pub(crate) checks: Table<KeptCheck, ById>,
     /// Checks in `checks` whose instance or node is not there.
     pub(super) unattached: usize,
     pub(crate) index: Revision,
@@ -44,7 +23,7 @@ pub(crate) struct NodeSlot {
 
 #[derive(Default)]
 pub(crate) struct ServiceSlot {
-    pub(crate) members: Entries<InstanceEntry, ByNode>,
+    pub(crate) members: Entries<KeptInstance, ByNode>,
     /// How many members carry each tag.
     pub(crate) tags: BTreeMap<Arc<str>, u32>,
     pub(crate) index: Revision,
@@ -65,56 +44,68 @@ impl NodeSlot {
         &self,
         namespace: &str,
         instance: &str,
-    ) -> impl Iterator<Item = &Arc<CheckEntry>> {
-        let mine = move |check: &&Arc<CheckEntry>| {
-            check.value.namespace == namespace && check.value.instance.as_deref() == Some(instance)
+    ) -> impl Iterator<Item = &Arc<KeptCheck>> {
+        let mine = move |check: &&Arc<KeptCheck>| {
+            check.namespace() == namespace && check.instance.as_deref() == Some(instance)
         };
         // Only a damaged or racing registry has any: look at all checks only then.
         self.checks.iter().take(if self.unattached > 0 { usize::MAX } else { 0 }).filter(mine)
     }
 
-    pub(super) fn has_home(&self, check: &CheckEntry) -> bool {
-        match &check.value.instance {
-            Some(id) => self.instances.get(&check.value.namespace, id).is_some(),
+    pub(super) fn has_home(&self, check: &KeptCheck) -> bool {
+        match &check.instance {
+            Some(id) => self.instances.get(check.namespace(), id).is_some(),
             None => self.node.is_some(),
         }
     }
 
-    /// Puts a check into the entry of its instance or node. Returns whether there is one.
-    pub(super) fn attach(&mut self, check: &Arc<CheckEntry>) -> bool {
-        let place = |checks: &[Arc<CheckEntry>]| {
+    /// Puts a check, which reads like this, into the entry of its instance or node. Returns whether there is one.
+    pub(super) fn attach(&mut self, check: &Arc<KeptCheck>, entry: &Arc<CheckEntry>, open: &Open) -> bool {
+        let key = |entry: &CheckEntry| (entry.value.namespace.clone(), entry.value.id.clone());
+        let with = |checks: &[Arc<CheckEntry>]| {
             let mut checks = checks.to_vec();
-            let key = |entry: &CheckEntry| (entry.value.namespace.clone(), entry.value.id.clone());
-            match checks.binary_search_by_key(&key(check), |entry| key(entry)) {
-                Ok(at) => checks[at] = Arc::clone(check),
-                Err(at) => checks.insert(at, Arc::clone(check)),
+            match checks.binary_search_by_key(&key(entry), |entry| key(entry)) {
+                Ok(at) => checks[at] = Arc::clone(entry),
+                Err(at) => checks.insert(at, Arc::clone(entry)),
             }
             checks
         };
-        self.rehome(check, place)
+        let kept = |checks: &[Arc<KeptCheck>]| {
+            let mut checks = checks.to_vec();
+            let wanted = (check.namespace(), check.id());
+            match checks.binary_search_by(|entry| (entry.namespace(), entry.id()).cmp(&wanted)) {
+                Ok(at) => checks[at] = Arc::clone(check),
+                Err(at) => checks.insert(at, Arc::clone(check)),
+            }
+            checks.into()
+        };
+        self.rehome(check, open, kept, with)
     }
 
     /// Takes a check out of the entry of its instance or node. Returns whether it was in one.
-    pub(super) fn detach(&mut self, check: &CheckEntry) -> bool {
-        let (namespace, id) = (&check.value.namespace, &check.value.id);
+    pub(super) fn detach(&mut self, check: &KeptCheck, open: &Open) -> bool {
+        let (namespace, id) = (check.namespace(), check.id());
         let without = |checks: &[Arc<CheckEntry>]| {
-            let other =
-                |entry: &&Arc<CheckEntry>| entry.value.namespace != *namespace || entry.value.id != *id;
+            let other = |entry: &&Arc<CheckEntry>| entry.value.namespace != namespace || entry.value.id != id;
             checks.iter().filter(other).cloned().collect()
         };
-        self.rehome(check, without)
+        let kept = |checks: &[Arc<KeptCheck>]| {
+            checks.iter().filter(|kept| kept.namespace() != namespace || kept.id() != id).cloned().collect()
+        };
+        self.rehome(check, open, kept, without)
     }
 
     fn rehome(
         &mut self,
-        check: &CheckEntry,
-        change: impl Fn(&[Arc<CheckEntry>]) -> Vec<Arc<CheckEntry>>,
+        check: &KeptCheck,
+        open: &Open,
+        kept: impl FnOnce(&[Arc<KeptCheck>]) -> Box<[Arc<KeptCheck>]>,
+        change: impl FnOnce(&[Arc<CheckEntry>]) -> Vec<Arc<CheckEntry>>,
     ) -> bool {
-        if let Some(id) = &check.value.instance {
-            let Some(entry) = self.instances.get(&check.value.namespace, id) else { return false };
-            let checks = change(&entry.checks);
-            let entry = InstanceEntry { instance: Arc::clone(&entry.instance), checks };
-            self.instances.put(Arc::new(entry));
+        if let Some(id) = &check.instance {
+            let Some(known) = self.instances.get(check.namespace(), id) else { return false };
+            let next = open.with_checks(known, kept(&known.checks), change);
+            self.instances.put(next);
         } else {
             let Some(entry) = &self.node else { return false };
             let checks = change(&entry.checks);

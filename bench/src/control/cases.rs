@@ -1,0 +1,68 @@
+//! The cases, and what the design aims at.
+
+use super::requests::Kind;
+
+/// Who can be measured in a case that Weir's own protocol is not needed for.
+pub(crate) const ALL: &[&str] = &["weir", "etcd", "consul"];
+const WEIR: &[&str] = &["weir"];
+
+/// What is done in a case.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Work {
+    /// Requests of a kind by so many clients.
+    Requests { kind: Kind, clients: usize },
+    /// So many watches of one service, and changes of it.
+    Watches(usize),
+    /// So many proxies that subscribe to one service, and changes of it.
+    Proxies(usize),
+    /// As many instances as the options say.
+    Catalog { checked: bool },
+}
+
+/// One case.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) subjects: &'static [&'static str],
+    pub(crate) work: Work,
+}
+
+const fn requests(name: &'static str, what: &'static str, kind: Kind, clients: usize) -> Case {
+    Case { name, what, subjects: ALL, work: Work::Requests { kind, clients } }
+}
+
+/// All cases.
+pub(crate) const CASES: [Case; 13] = [
+    requests("register", "new instances with a check, durable, 64 clients", Kind::Register, 64),
+    requests("health", "a service's 5 instances with their health, 64 clients", Kind::Health, 64),
+    requests("kv-get", "one key of 128 bytes, 64 clients", Kind::KvGet, 64),
+    requests("kv-put-1", "keys of 128 bytes, durable, 1 client", Kind::KvPut, 1),
+    requests("kv-put-64", "keys of 128 bytes, durable, 64 clients", Kind::KvPut, 64),
+    requests("kv-put-256", "keys of 128 bytes, durable, 256 clients", Kind::KvPut, 256),
+    requests("heartbeat", "heartbeats of 1,000 TTL checks (etcd: leases), 64 clients", Kind::Heartbeat, 64),
+    watches("watch-1000", "one change to 1,000 watches", 1000),
+    watches("watch-3000", "one change to 3,000 watches", 3000),
+    watches("watch-10000", "one change to 10,000 watches", 10_000),
+    Case {
+        name: "mesh-1000",
+        what: "one change to 1,000 subscribed proxies",
+        subjects: WEIR,
+        work: Work::Proxies(1000),
+    },
+    catalog("catalog", "many instances without checks: memory, start, answers", false),
+    catalog("catalog-checked", "many instances with a check each: memory, start, answers", true),
+];
+
+const fn watches(name: &'static str, what: &'static str, count: usize) -> Case {
+    Case { name, what, subjects: ALL, work: Work::Watches(count) }
+}
+
+const fn catalog(name: &'static str, what: &'static str, checked: bool) -> Case {
+    Case { name, what, subjects: ALL, work: Work::Catalog { checked } }
+}
+
+/// Finds a case by name.
+pub(crate) fn find(name: &str) -> Option<Case> {
+    CASES.iter().find(|case| case.name == name).copied()
+}
