@@ -368,8 +368,10 @@ impl Exchange {
     /// What makes second copies of it, if anything does.
     #[inline]
     pub(super) fn hedger<'a>(&'a self, local: &'a LocalUpstream) -> Option<&'a Rc<RefCell<Hedger>>> {
-        let by_rule = self.manner.as_ref().and_then(|manner| manner.hedger.as_ref());
-        by_rule.or(local.hedger.as_ref())
+        match self.manner.as_ref().and_then(|manner| manner.hedger.as_ref()) {
+            Some(by_rule) => by_rule.as_ref(),
+            None => local.hedger.as_ref(),
+        }
     }
 
     /// The breakers of an endpoint that it may be tried at, if any endpoint has some.

@@ -116,7 +116,7 @@ impl Settings {
             self.budget = retry.budget.as_ref().map_or(self.budget, BudgetConfig::from_spec);
         }
         if let Some(hedge) = &policy.hedge {
-            self.hedge = Some(HedgeConfig::from_spec(hedge));
+            self.hedge = hedge.is_on().then(|| HedgeConfig::from_spec(hedge));
         }
         if let Some(connection) = &policy.connection {
             self.streams_max = connection.streams_max.unwrap_or(self.streams_max);

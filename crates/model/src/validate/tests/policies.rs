@@ -170,6 +170,11 @@ fn times_retries_and_hedging() {
         ],
     );
     policy(json!({"hedge": {"percentile": 0.95}}), &[]);
+    policy(json!({"hedge": {"enabled": false}}), &[]);
+    policy(
+        json!({"hedge": {"enabled": true}}),
+        &["spec.hedge: it does not say after how long; expected `delay` or `percentile`"],
+    );
     policy(
         json!({"hedge": {}}),
         &["spec.hedge: it does not say after how long; expected `delay` or `percentile`"],

@@ -40,7 +40,7 @@ pub(super) fn validate(retry: &Retry, faults: &mut Faults) {
 
 pub(super) fn hedge(hedge: &Hedge, faults: &mut Faults) {
     match (&hedge.delay, &hedge.percentile) {
-        (None, None) => {
+        (None, None) if hedge.is_on() => {
             faults.add("spec.hedge", "it does not say after how long", "`delay` or `percentile`");
         }
         (Some(_), Some(_)) => {
