@@ -46,6 +46,12 @@ pub struct Report {
     pub format: u32,
     /// When it was made, in milliseconds of the proxy's own monotonic clock.
     pub at_ms: u64,
+    /// The region that the proxy is in, if it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The zone that it is in, if it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// What became of requests, by service.
     pub services: Vec<ServiceReport>,
     /// The limits in force.
@@ -181,10 +187,50 @@ pub struct EndpointReport {
     /// For how long it is ejected and why, or would be but for shadow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ejected: Option<String>,
+    /// What `peak_ewma` takes its latency to be, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<u64>,
+    /// What the proxy's own check of it came to, where it carries out one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked: Option<String>,
+}
+
+/// What a limit or a breaker does with requests as it stands: it refuses some or all of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Refusing {
+    /// The share of requests that it refuses, more than 0, at most 1.
+    pub share: f64,
+    /// Why, with the numbers.
+    pub why: String,
+    /// When it may be worth while to ask again, in milliseconds; none where that cannot be said beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// The earlier answers that a breaker's fallback keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeptAnswers {
+    /// How many.
+    pub answers: u64,
+    /// What they take, in bytes.
+    pub bytes: u64,
+    /// How often one was given.
+    pub given: u64,
+}
+
+impl KeptAnswers {
+    /// Adds another proxy's.
+    pub fn add(&mut self, other: Self) {
+        self.answers = self.answers.saturating_add(other.answers);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.given = self.given.saturating_add(other.given);
+    }
 }
 
 /// A limit as it stands at a proxy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LimitReport {
     /// The document: `RateLimit/cart`.
@@ -201,10 +247,16 @@ pub struct LimitReport {
     pub refused: u64,
     /// How it stands, for people.
     pub state: String,
+    /// The status that refused requests are answered with.
+    pub status: u16,
+    /// What it refuses as it stands, whatever the request; none where it refuses nothing, or that depends on the request's
+    /// key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusing: Option<Refusing>,
 }
 
 /// A machine of a breaker as it stands at a proxy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BreakerReport {
     /// The document, and which of its breakers: `TrafficPolicy/cart#0`.
@@ -219,8 +271,14 @@ pub struct BreakerReport {
     pub phase: String,
     /// Calls that it refused, or would have refused in shadow.
     pub refused: u64,
-    /// How it stands, for people.
+    /// How it stands, for people, and what changed it last.
     pub state: String,
+    /// What it refuses as it stands; none where it refuses nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusing: Option<Refusing>,
+    /// What its fallback keeps, where that is earlier answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptAnswers>,
 }
 
 /// Why a report is not taken.
@@ -278,8 +336,14 @@ impl Report {
             service.endpoints.clear();
             service.routes.clear();
         }
-        short.limits.iter_mut().for_each(|limit| limit.state.clear());
-        short.breakers.iter_mut().for_each(|breaker| breaker.state.clear());
+        for limit in &mut short.limits {
+            limit.state.clear();
+            limit.refusing.iter_mut().for_each(|refusing| refusing.why.clear());
+        }
+        for breaker in &mut short.breakers {
+            breaker.state.clear();
+            breaker.refusing.iter_mut().for_each(|refusing| refusing.why.clear());
+        }
         serde_json::to_vec(&short).unwrap_or_default()
     }
 }

@@ -197,8 +197,8 @@ fn policy(odd: bool) -> impl Strategy<Value = Spec> {
         per_try: spans[2],
         idle: spans[3],
     });
-    let hedge =
-        (maybe(span()), maybe(number(odd))).prop_map(|(delay, percentile)| Hedge { delay, percentile });
+    let hedge = (maybe(any::<bool>()), maybe(span()), maybe(number(odd)))
+        .prop_map(|(enabled, delay, percentile)| Hedge { enabled, delay, percentile });
     let breakers = prop::collection::vec(breaker(odd), 0..3);
     (
         targets(),

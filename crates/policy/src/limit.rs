@@ -123,6 +123,12 @@ impl Limiter {
         self.core.cancel(ticket, now)
     }
 
+    /// How it stands for requests with a key, which is not looked at by a limit for all. None where the key is not remembered,
+    /// so that nothing of it is used. O(keys): for explanations.
+    pub fn state_of(&self, key: &[u8], now: Nanos) -> Option<KeyState> {
+        self.core.state_of(&self.rules, key, now)
+    }
+
     /// As it stands, with the keys that have least left.
     pub fn state(&self, now: Nanos) -> LimitState {
         self.core.state(&self.rules, now)

@@ -230,6 +230,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn other_methods_are_asked_with_their_body() {
+        for (method, body) in [("POST", "ping"), ("PUT", ""), ("OPTIONS", ""), ("HEAD", "")] {
+            let (address, served) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            let mut check = http_check(address);
+            if let CheckKind::Http { method: asked, body: sent, .. } = &mut check.kind {
+                (*asked, *sent) = (method.to_owned(), body.to_owned());
+            }
+            let outcome = probe(&check).await.unwrap();
+            assert_eq!(outcome.health, Health::Passing, "{outcome:?}");
+            assert!(outcome.output.starts_with(&format!("HTTP {method} http://")), "{outcome:?}");
+            let request = served.await.unwrap();
+            assert!(request.starts_with(&format!("{method} /health?a=b HTTP/1.1\r\n")), "{request}");
+            let length = request.contains(&format!("content-length: {}\r\n", body.len()));
+            assert!(body.is_empty() || length, "{request}");
+        }
+    }
+
+    #[tokio::test]
     async fn silence_and_refusal_are_critical() {
         let (address, served) = answering(b"").await;
         let outcome = probe(&http_check(address)).await.unwrap();

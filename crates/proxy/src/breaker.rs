@@ -14,6 +14,7 @@
 mod brake;
 mod cached;
 mod permits;
+mod standing;
 mod table;
 
 pub use brake::{Brake, Breaker, Change, Instead};

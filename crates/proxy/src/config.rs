@@ -100,14 +100,14 @@ impl ProxyConfig {
     /// Who this proxy is to the services that it calls: by its id, or else by its machine and its files.
     pub(crate) fn origin(&self) -> Origin {
         let PlaceConfig { region, zone, host } = &self.place;
-        let id = match &self.source {
-            SourceConfig::Mesh { id, .. } => hash::bytes(id.as_bytes()),
+        let (region, zone) = (region.clone(), zone.clone());
+        match &self.source {
+            SourceConfig::Mesh { id, .. } => Origin::of_proxy(id, region, zone),
             SourceConfig::Static { files } => {
                 let files = files.iter().map(|file| file.as_os_str().as_encoded_bytes());
-                hash::parts(std::iter::once(host.as_bytes()).chain(files))
+                Origin { id: hash::parts(std::iter::once(host.as_bytes()).chain(files)), region, zone }
             }
-        };
-        Origin { id, region: region.clone(), zone: zone.clone() }
+        }
     }
 
     /// The number of worker threads that is meant.

@@ -9,8 +9,10 @@ mod balance;
 mod connection;
 mod describe;
 mod entrance;
+mod policies;
 mod record;
 mod request;
+mod seen;
 mod settings;
 mod show;
 
@@ -18,8 +20,11 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use weir_model::Position;
 
+pub(crate) use balance::checked;
+pub use policies::earlier_answers;
 use request::Speaks;
 pub use request::{Request, RequestError};
+pub use seen::Seen;
 
 use crate::snapshot::Snapshot;
 
@@ -55,13 +60,16 @@ pub struct Explanation {
 }
 
 /// Whose counts an explanation shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reported {
     /// How many proxies have reported that stand where the request comes in.
     pub proxies: usize,
     /// How old the oldest of their reports is, in milliseconds; none where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ms: Option<u64>,
+    /// The one of them whose view decides: what it refuses, how its endpoints stand, whom it would choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
 }
 
 fn http() -> String {
@@ -184,6 +192,9 @@ pub struct Forwarded {
     pub balance: String,
     /// Whether too few endpoints are healthy, so that the others are tried as well.
     pub panicking: bool,
+    /// Why that is so, with the numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic: Option<String>,
     /// What the endpoint is chosen by, under a balancer that hashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
@@ -198,6 +209,49 @@ pub struct Forwarded {
     /// The endpoint chosen; none when there is none that may be, which is answered with 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<Choice>,
+    /// What is to be said of limits that neither let it through for certain nor refuse it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// What refuses such calls now, in the order in which they meet it. From the first one that refuses all of them on,
+    /// nothing comes to the choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<RefusalView>,
+    /// How calls go on that breakers send to another service, by service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<Forwarded>,
+}
+
+/// A limit or a breaker that refuses calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusalView {
+    /// Which one, and of what.
+    pub by: String,
+    /// The share of such calls that it refuses, more than 0, at most 1.
+    pub share: f64,
+    /// Why, with the numbers.
+    pub reason: String,
+    /// What `Retry-After` says, in seconds, where it is known beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
+    /// What a refused call gets.
+    pub answer: AnswerView,
+}
+
+/// What a call gets that is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerView {
+    /// The status of HTTP that the client gets; none where the call goes to another service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The status of gRPC, by name, where it is such a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<String>,
+    /// The service that it goes to instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Whether it gets an earlier answer where one is kept, and the status only where there is none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub earlier: bool,
 }
 
 /// How calls are made in one respect.
@@ -224,6 +278,9 @@ pub struct LimitView {
     pub admitted: u64,
     /// Requests that it refused, or would have refused in shadow.
     pub refused: u64,
+    /// What a refused request gets.
+    #[serde(default)]
+    pub answer: AnswerView,
     /// Whether it refuses nothing, but only counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
@@ -246,6 +303,9 @@ pub struct BreakerView {
     /// What a refused call gets instead of 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead: Option<String>,
+    /// What that comes to for this call.
+    #[serde(default)]
+    pub answer: AnswerView,
     /// Whether it refuses nothing, but only counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
@@ -303,6 +363,9 @@ pub struct EndpointView {
     /// For how long it is ejected and why, or would be but for shadow. Known only to proxies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ejected: Option<String>,
+    /// Why its own breakers let no call through, if they do not. Known only to proxies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
 }
 
 /// The endpoint chosen.
@@ -336,6 +399,13 @@ impl Explanation {
 /// Explains a request: at the snapshot's listeners if it has any, else as a call inside the mesh. Of several listeners,
 /// those count whose port the URL names; if it names none of theirs, all, with a remark.
 pub fn explain(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Explanation {
+    explain_as(Seen::Here, snapshot, request, rng)
+}
+
+/// The same, with the word of somebody else for what only running proxies know.
+pub fn explain_as(seen: Seen<'_>, snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Explanation {
+    seen.take_over(snapshot);
+    let asked = Asked { snapshot, request, seen };
     Explanation {
         position: snapshot.position,
         scheme: request.speaks.as_str().to_owned(),
@@ -346,10 +416,18 @@ pub fn explain(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Ex
         reported: None,
         remarks: entrance::remarks(snapshot, request),
         entrances: match request.speaks {
-            Speaks::Http | Speaks::Https => entrance::entrances(snapshot, request, rng),
-            Speaks::Tcp | Speaks::Tls => connection::entrances(snapshot, request, rng),
+            Speaks::Http | Speaks::Https => entrance::entrances(asked, rng),
+            Speaks::Tcp | Speaks::Tls => connection::entrances(asked, rng),
         },
     }
+}
+
+/// What is asked, and who answers.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    snapshot: &'a Snapshot,
+    request: &'a Request,
+    seen: Seen<'a>,
 }
 
 #[cfg(test)]

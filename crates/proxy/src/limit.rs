@@ -13,10 +13,12 @@
 pub(crate) mod key;
 mod pass;
 mod rule;
+mod standing;
 mod table;
 mod waiting;
 
 pub(crate) use key::Asker;
 pub(crate) use pass::{Pass, Step};
 pub use rule::Limit;
+pub(crate) use standing::Says;
 pub use table::{Chain, LimitTable};

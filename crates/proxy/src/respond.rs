@@ -260,6 +260,16 @@ impl StaticAnswer {
         Self { status, says_when: false, lines, body, grpc_status: None, grpc_message: None }
     }
 
+    /// Its status.
+    pub(crate) const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// What a call of gRPC is told instead, by name, where the document says.
+    pub(crate) fn grpc_status(&self) -> Option<&'static str> {
+        GRPC_STATUSES.get(usize::from(self.grpc_status?)).copied()
+    }
+
     /// How large it is.
     pub(crate) fn bytes(&self) -> usize {
         self.lines.len() + self.body.len()

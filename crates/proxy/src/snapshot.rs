@@ -94,6 +94,8 @@ pub struct Snapshot {
     upstreams: Vec<Arc<Upstream>>,
     names: Arc<UpstreamNames>,
     patterns: Arc<KnownPatterns>,
+    /// Who this proxy is, and where.
+    pub(crate) origin: Arc<Origin>,
     addresses: Arc<Addresses>,
     verdicts: Arc<Verdicts>,
     certificates: Option<Arc<Certificates>>,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BreakerReport, EndpointReport, Histogram, LimitReport, Report, RouteReport, ServiceReport, Side, Totals,
+    BreakerReport, EndpointReport, Histogram, KeptAnswers, LimitReport, Report, RouteReport, ServiceReport,
+    Side, Totals,
 };
 
 /// Proxies whose word on one limit or breaker is shown.
@@ -125,6 +126,9 @@ pub struct EndpointFigures {
     /// For how long and why, as the proxies say, or why they would but for shadow.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ejected: Vec<StateOf>,
+    /// What the proxies' own checks of it came to, where they carry out any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checked: Vec<StateOf>,
 }
 
 /// One rule's requests to a service.
@@ -197,6 +201,9 @@ pub struct BreakerFigures {
     pub refused_per_s: Option<f64>,
     /// How it stands, by proxy, open ones first; [`STATES_SHOWN_MAX`] at most.
     pub states: Vec<StateOf>,
+    /// What its fallback keeps, where that is earlier answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptAnswers>,
 }
 
 /// What one proxy reports, with who it is.
@@ -377,6 +384,9 @@ impl Sums {
             entry.half_open = entry.half_open.saturating_add(u64::from(breaker.phase == "half_open"));
             entry.refused = entry.refused.saturating_add(breaker.refused);
             over.add(&mut entry.refused_per_s, breaker.refused, before.map(|before| before.refused));
+            if let Some(kept) = breaker.kept {
+                entry.kept.get_or_insert_default().add(kept);
+            }
             if breaker.phase != "closed" && entry.states.len() == STATES_SHOWN_MAX {
                 entry.states.pop();
             }
@@ -418,6 +428,19 @@ impl ServiceFigures {
     /// Whether requests come to it by a rule of this route.
     fn is_reached_by(&self, route: &str) -> bool {
         self.routes.iter().any(|own| own.route.split('#').next() == Some(route))
+    }
+
+    /// Whether calls to it meet a breaker: its own, or one of a route by which requests come to it. Where each rule or
+    /// endpoint has its own, those of other rules, and of other services' endpoints, are none of its.
+    pub fn meets(&self, breaker: &BreakerFigures) -> bool {
+        if self.is_target(&breaker.target) {
+            return true;
+        }
+        let is_own_part = |part: &str| {
+            self.routes.iter().any(|own| own.route == part)
+                || part.strip_prefix(&*self.service).is_some_and(|rest| rest.starts_with('/'))
+        };
+        self.is_concerned_by(&breaker.target) && (breaker.part.is_empty() || is_own_part(&breaker.part))
     }
 
     /// Whether a policy for this target is for the service, or for a route by which requests come to it.
@@ -471,6 +494,9 @@ fn add_endpoint(
     over.add(&mut sum.requests_per_s, endpoint.requests, before.map(|before| before.requests));
     if let Some(why) = &endpoint.ejected {
         say(&mut sum.ejected, proxy, why);
+    }
+    if let Some(checked) = &endpoint.checked {
+        say(&mut sum.checked, proxy, &format!("{}, {checked}", endpoint.health));
     }
 }
 

@@ -266,12 +266,13 @@ mod tests {
             assert_eq!(can_be_seen_from_afar(&how, instance), expected, "{how:?} of {instance}");
         };
         let tcp = |address: &str| CheckKind::Tcp { address: address.to_owned() };
-        let http = |url: &str| CheckKind::Http {
+        let asked = |method: &str, url: &str| CheckKind::Http {
             url: url.to_owned(),
-            method: "GET".to_owned(),
+            method: method.to_owned(),
             headers: BTreeMap::new(),
             body: String::new(),
         };
+        let http = |url: &str| asked("GET", url);
         check(tcp("10.0.0.1:80"), "10.0.0.1", true);
         check(tcp("10.0.0.1:80"), "127.0.0.1", true);
         check(tcp("127.0.0.1:80"), "10.0.0.1", false);
@@ -283,5 +284,16 @@ mod tests {
         check(http("http://web.example?a=127.0.0.1"), "web.example", true);
         check(http("http://[::1]/"), "web.example", false);
         check(CheckKind::Ttl, "127.0.0.1", false);
+        // What may change something is not done by everybody who calls.
+        for (method, expected) in [
+            ("HEAD", true),
+            ("get", true),
+            ("POST", false),
+            ("PUT", false),
+            ("DELETE", false),
+            ("OPTIONS", false),
+        ] {
+            check(asked(method, "http://10.0.0.1/health"), "10.0.0.1", expected);
+        }
     }
 }

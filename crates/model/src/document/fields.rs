@@ -82,12 +82,8 @@ const HTTP_ROUTE: &[(&str, Treat)] = &[
 /// Fields of `TLSRoute` and `TCPRoute`.
 const STREAM_ROUTE: &[(&str, Treat)] = &[("spec.useDefaultGateways", NotYet)];
 
-/// Fields of `TrafficPolicy` that proxies do not carry out yet, and names that it has elsewhere. A line goes when what it
-/// names is in force.
+/// Names that `TrafficPolicy` has elsewhere.
 const TRAFFIC_POLICY: &[(&str, Treat)] = &[
-    // Callers are not told apart by balancers.
-    ("spec.balance.hash[].type", NotYetValue("caller")),
-    // Names that are written elsewhere, or otherwise: these lines stay.
     ("spec.breaker", Elsewhere("breakers")),
     ("spec.circuitBreaker", Elsewhere("breakers")),
     ("spec.circuitBreakers", Elsewhere("breakers")),
@@ -103,7 +99,7 @@ const TRAFFIC_POLICY: &[(&str, Treat)] = &[
     ("spec.rateLimit", Refuse("limits are documents of their own, of kind RateLimit")),
 ];
 
-/// The same of `RateLimit`.
+/// Fields of `RateLimit` that proxies do not carry out yet, which go when they are in force, and names that it has elsewhere.
 const RATE_LIMIT: &[(&str, Treat)] = &[
     ("spec.scope", NotYetValue("global")),
     // Names that are written elsewhere, or otherwise: these lines stay.

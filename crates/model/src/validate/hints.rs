@@ -1,6 +1,7 @@
 //! What is legal and most likely not what was meant: shown to people, never refused, because the missing part may come
 //! later.
 
+mod effect;
 mod overlap;
 mod policies;
 

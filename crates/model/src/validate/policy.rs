@@ -1,6 +1,7 @@
 //! Rules that policies of several kinds have in common: what they are for, keys, statuses, answers.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::{Faults, filters};
 use crate::document::nearest;
@@ -9,7 +10,7 @@ use crate::names::{self, GRPC_STATUSES};
 use crate::resource::Kind;
 use crate::resource::key::{KeyKind, KeyPart};
 use crate::resource::traffic_policy::{PolicyTarget, StaticResponse};
-use crate::units::Size;
+use crate::units::{Size, Span};
 
 /// Most things one policy is for.
 pub(super) const TARGETS_MAX: usize = 256;
@@ -173,6 +174,38 @@ pub(super) fn response(path: &str, response: &StaticResponse, faults: &mut Fault
     // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
     if matches!(status, 204 | 205 | 304) && !body.is_empty() {
         faults.add(path, format!("a response with {status} has no body"), "no `body`, or another `status`");
+    }
+}
+
+/// Of two lengths of time the first is no longer than the second; what is not written has its default.
+pub(super) fn ordered(
+    path: &str,
+    (first, shorter): (&str, Option<Span>),
+    (second, longer): (&str, Option<Span>),
+    defaults: (Duration, Duration),
+    faults: &mut Faults,
+) {
+    let (low, high) = (shorter.unwrap_or(Span(defaults.0)), longer.unwrap_or(Span(defaults.1)));
+    if low <= high {
+        return;
+    }
+    match (shorter, longer) {
+        (Some(_), Some(_)) => {
+            let message = format!("{low} is longer than `{second}` ({high})");
+            faults.add(format!("{path}.{first}"), message, format!("at most {high}"));
+        }
+        (Some(_), None) => {
+            let message = format!("{low} is longer than `{second}`, which is {high} unless it is written");
+            faults.add(format!("{path}.{first}"), message, format!("at most {high}, or a longer `{second}`"));
+        }
+        _ => {
+            let message = format!("{high} is shorter than `{first}`, which is {low} unless it is written");
+            faults.add(
+                format!("{path}.{second}"),
+                message,
+                format!("at least {low}, or a shorter `{first}`"),
+            );
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub const QUEUE_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=D
 pub const WARM_UP: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// Bounds of `concurrencyMax` and `concurrencyMin`.
 pub const CONCURRENCY: RangeInclusive<u64> = 1..=1_000_000;
+/// What is meant by `concurrencyMax` of `adaptive` when it is not written.
+pub const CONCURRENCY_MAX_DEFAULT: u64 = 1000;
 /// Most levels of priority.
 pub const LEVELS_MAX: usize = 16;
 /// Longest name of a level, in bytes.
@@ -145,11 +147,20 @@ fn concurrency(spec: &RateLimitSpec, faults: &mut Faults) {
     }
     faults.within("spec.concurrencyMax", max, CONCURRENCY);
     faults.within("spec.concurrencyMin", min, CONCURRENCY);
-    if let (Some(min), Some(max)) = (min, max)
-        && min > max
-    {
-        let message = format!("the least ({min}) is more than the most ({max})");
-        faults.add("spec.concurrencyMin", message, format!("at most {max}"));
+    let Some(min) = min else { return };
+    let path = "spec.concurrencyMin";
+    match max {
+        Some(max) if min > max => {
+            let message = format!("the least ({min}) is more than the most ({max})");
+            faults.add(path, message, format!("at most {max}"));
+        }
+        None if min > CONCURRENCY_MAX_DEFAULT && spec.algorithm == LimitAlgorithm::Adaptive => {
+            let most = CONCURRENCY_MAX_DEFAULT;
+            let message =
+                format!("the least ({min}) is more than the most, which is {most} unless it is written");
+            faults.add(path, message, format!("at most {most}, or a larger `concurrencyMax`"));
+        }
+        _ => {}
     }
 }
 

@@ -14,11 +14,14 @@ use crate::resource::{Kind, TrafficPolicySpec};
 use crate::units::Span;
 pub use balance::{AGGRESSION_MAX, DECAY, LOAD_FACTOR_MAX, SLOW_START, SUBSET_MAX};
 pub use breaker::{
-    BREAKERS_MAX, CACHED_AGE, CACHED_BYTES, CALLS_MIN_MAX, CALLS_TO_FALSE_TRIP, FACTOR_MAX, FAILURES_MAX,
-    INTERVAL, OPEN, PROBES_MAX, RAMP_MAX, SLOW_CALL, WINDOW, WINDOW_CALLS_MAX,
+    BREAKERS_MAX, CACHED_AGE, CACHED_BYTES, CALLS_MIN_MAX, CALLS_TO_FALSE_TRIP, EJECTION_DEFAULT, FACTOR_MAX,
+    FAILURES_MAX, INTERVAL, OPEN, OPEN_DEFAULT, PROBES_MAX, RAMP_MAX, RATIOS_DEFAULT, SLOW_CALL, WINDOW,
+    WINDOW_CALLS_MAX,
 };
-pub use retry::{BACKOFF, BUDGET_WINDOW, HEDGE_DELAY, RESERVE_MAX, RETRIES_MAX};
+pub use retry::{BACKOFF, BACKOFF_DEFAULT, BUDGET_WINDOW, HEDGE_DELAY, RESERVE_MAX, RETRIES_MAX};
 
+/// What is meant by `timeouts.request` when it is not written.
+pub const REQUEST_DEFAULT: Duration = Duration::from_secs(15);
 /// Largest `connection.streamsMax`: each may have a window of its own in memory.
 pub const STREAMS_MAX: u32 = 1000;
 /// Largest `connection.connectionsMax`.
@@ -32,6 +35,7 @@ pub(super) fn validate(spec: &TrafficPolicySpec, faults: &mut Faults) {
     }
     if let Some(found) = &spec.timeouts {
         timeouts(found, faults);
+        within_time(spec, found, faults);
     }
     if let Some(found) = &spec.retry {
         retry::validate(found, faults);
@@ -85,6 +89,28 @@ fn timeouts(timeouts: &Timeouts, faults: &mut Faults) {
     {
         let message = format!("one attempt may take longer ({per_try}) than the whole request ({request})");
         faults.add("spec.timeouts.perTry", message, at_most(request));
+    }
+}
+
+/// What would come only after a call has ended.
+fn within_time(spec: &TrafficPolicySpec, timeouts: &Timeouts, faults: &mut Faults) {
+    let limited = |limit: Option<Span>| limit.filter(|limit| limit.0 != Duration::ZERO);
+    let (request, attempt) = (limited(timeouts.request), limited(timeouts.per_try));
+    let limits = [("timeouts.perTry", attempt), ("timeouts.request", request)];
+    if let Some(delay) = spec.hedge.as_ref().and_then(|hedge| hedge.delay)
+        && let Some((field, limit)) = limits.iter().find_map(|(field, limit)| Some((field, (*limit)?)))
+        && delay >= limit
+    {
+        let message = format!("after {delay} there is nothing to copy: `{field}` ends it after {limit}");
+        faults.add("spec.hedge.delay", message, format!("less than {limit}"));
+    }
+    let Some(request) = request else { return };
+    for (index, breaker) in spec.breakers.iter().take(BREAKERS_MAX).enumerate() {
+        if let Some(slow) = breaker.slow_call.filter(|slow| *slow > request) {
+            let message =
+                format!("no call takes longer than {slow}: `timeouts.request` ends it after {request}");
+            faults.add(format!("spec.breakers[{index}].slowCall"), message, at_most(request));
+        }
     }
 }
 

@@ -92,7 +92,7 @@ fn traffic_policy_in_full() {
             backoff: Some(Backoff { base: Some(span("25ms")), max: Some(span("250ms")) }),
             budget: Some(RetryBudget { ratio: Some(0.2), reserve: Some(10), window: Some(span("10s")) }),
         }),
-        hedge: Some(Hedge { delay: None, percentile: Some(0.95) }),
+        hedge: Some(Hedge { enabled: None, delay: None, percentile: Some(0.95) }),
         breakers: std::iter::once(window).chain(others).collect(),
         ..TrafficPolicySpec::default()
     };
@@ -112,7 +112,7 @@ fn traffic_policy_in_full() {
             panic_threshold: Some(0.5),
             subset: Some(20),
         }),
-        hedge: Some(Hedge { delay: Some(span("50ms")), percentile: None }),
+        hedge: Some(Hedge { enabled: None, delay: Some(span("50ms")), percentile: None }),
         outlier: Some(Outlier {
             enabled: Some(true),
             consecutive: Some(5),

@@ -98,7 +98,12 @@ fn hedging_adds_little_load() {
 #[test]
 fn a_document_says_when() {
     let of = |delay: Option<&str>, percentile| {
-        HedgeConfig::from_spec(&Spec { delay: delay.map(|text| text.parse().unwrap()), percentile }).after
+        HedgeConfig::from_spec(&Spec {
+            enabled: None,
+            delay: delay.map(|text| text.parse().unwrap()),
+            percentile,
+        })
+        .after
     };
     assert_eq!(of(Some("20ms"), None), HedgeAfter::Delay(20 * MS));
     assert_eq!(of(None, Some(0.99)), HedgeAfter::Percentile(0.99));

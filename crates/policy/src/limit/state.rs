@@ -74,11 +74,7 @@ impl Core {
             keys_forgotten: 0,
             top: Vec::new(),
         };
-        let of_words = |words: &[u64]| KeyState {
-            quotas: rules.scheme.as_ref().map(|scheme| scheme.quotas(words, now)).unwrap_or_default(),
-            speed: rules.scheme.as_ref().and_then(|scheme| scheme.speed(words, now)),
-            ..KeyState::default()
-        };
+        let of_words = |words: &[u64]| KeyState::of_rates(rules, words, now);
         match self {
             Self::Bucket(bucket) => state.all = Some(of_words(&[bucket.tat()])),
             Self::One(cell) => state.all = Some(of_words(&lock(cell).words)),
@@ -93,6 +89,37 @@ impl Core {
             }),
         }
         state
+    }
+}
+
+impl Core {
+    /// How it stands for one key, if it is remembered; for all, where there are no keys.
+    pub(super) fn state_of(&self, rules: &Rules, key: &[u8], now: Nanos) -> Option<KeyState> {
+        let mut found = None;
+        match self {
+            Self::Bucket(_) | Self::One(_) | Self::Gate(_) => return self.state(rules, now).all,
+            Self::Keyed(table) => table.visit(|name, words| {
+                if name == key {
+                    found = Some(KeyState::of_rates(rules, words, now));
+                }
+            }),
+            Self::Gates(gates) => gates.visit(|name, view| {
+                if name == key {
+                    found = Some(view.into());
+                }
+            }),
+        }
+        found
+    }
+}
+
+impl KeyState {
+    fn of_rates(rules: &Rules, words: &[u64], now: Nanos) -> Self {
+        Self {
+            quotas: rules.scheme.as_ref().map(|scheme| scheme.quotas(words, now)).unwrap_or_default(),
+            speed: rules.scheme.as_ref().and_then(|scheme| scheme.speed(words, now)),
+            ..Self::default()
+        }
     }
 }
 

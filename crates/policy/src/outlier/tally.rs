@@ -71,7 +71,9 @@ impl Tally {
         Sample { calls: failures + self.successes.load(Ordering::Relaxed), failures }
     }
 
-    pub(super) fn set_ejected(&self, ejected: bool) {
+    /// Says whether it is ejected. That is for [`super::Outliers`] to decide; for others only where they show what was decided
+    /// elsewhere.
+    pub fn set_ejected(&self, ejected: bool) {
         if self.ejected.swap(ejected, Ordering::Relaxed) != ejected {
             self.run.store(0, Ordering::Relaxed);
         }

@@ -201,9 +201,11 @@ fn explained(sources: &Sources, query: &str) -> Result<Answer, String> {
         Request::parse(&method, &url, headers.iter().map(String::as_str))
     };
     let request = request.map_err(|error| error.to_string())?;
-    let explanation = explain(&sources.shared.snapshot.load(), &request, &mut rand::rng());
     // A sidecar explains what its application calls.
-    let explanation = explanation.by(sources.metrics.app.get().map(|app| app.label.to_string()));
+    let app = sources.metrics.app.get();
+    let request = request.made_by(app.map(|app| &app.service));
+    let explanation = explain(&sources.shared.snapshot.load(), &request, &mut rand::rng());
+    let explanation = explanation.by(app.map(|app| app.label.to_string()));
     Ok(if for_people { text(StatusCode::OK, explanation.to_string()) } else { json(&explanation) })
 }
 

@@ -104,6 +104,8 @@ pub(crate) struct Exchange {
     partial: Vec<u8>,
     /// What is in there was read of another copy's answer, and is to be looked at.
     unread: bool,
+    /// What its endpoint answers has been taken note of already.
+    pub(super) is_told: bool,
     /// The head of this exchange, where it did not come in one piece.
     own_head: Option<Box<ResponseHead>>,
     /// Where the final response's head begins in what was read, and how its body is framed, where it goes on in HTTP/2;
@@ -267,6 +269,7 @@ impl Exchange {
             download: Pipe::new(&limits.response),
             partial: Vec::new(),
             unread: false,
+            is_told: false,
             own_head: None,
             passed_on: None,
             status: 0,
@@ -344,6 +347,7 @@ impl Exchange {
             buffers.give(&mut self.partial);
         }
         self.unread = false;
+        self.is_told = false;
         self.own_head = None;
         self.passed_on = None;
         self.status = 0;
@@ -368,8 +372,10 @@ impl Exchange {
     /// What makes second copies of it, if anything does.
     #[inline]
     pub(super) fn hedger<'a>(&'a self, local: &'a LocalUpstream) -> Option<&'a Rc<RefCell<Hedger>>> {
-        let by_rule = self.manner.as_ref().and_then(|manner| manner.hedger.as_ref());
-        by_rule.or(local.hedger.as_ref())
+        match self.manner.as_ref().and_then(|manner| manner.hedger.as_ref()) {
+            Some(by_rule) => by_rule.as_ref(),
+            None => local.hedger.as_ref(),
+        }
     }
 
     /// The breakers of an endpoint that it may be tried at, if any endpoint has some.

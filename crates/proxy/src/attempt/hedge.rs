@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Whether and when is decided by `weir_policy::hedge`. What the second one answers is read up to its head and kept back, so
-//! the client sees one answer only. An answer that is a failure does not win while the other copy is under way. A copy
-//! that is given up says nothing of its endpoint; its connection is closed, its stream is reset.
+//! the client sees one answer only. An answer that is a failure does not win while the other copy is under way; it is kept, and
+//! used where nothing better comes. A copy that is given up says nothing of its endpoint; its connection is closed, its
+//! stream is reset.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -58,6 +59,18 @@ enum Second<'a> {
     Waits(Pin<Box<Sleep>>),
     /// It is under way.
     Sent(Box<Rival<'a>>),
+    /// It was answered with a failure, which is kept for when nothing better comes.
+    Answered(Box<Rival<'a>>),
+}
+
+/// What has come of a second copy.
+enum Came {
+    /// An answer that is wanted.
+    Wanted,
+    /// An answer that is a failure.
+    Unwanted,
+    /// Nothing, and nothing will.
+    Nothing,
 }
 
 /// A copy that is under way.
@@ -105,14 +118,18 @@ pub(super) async fn race<'a>(
                 second = Second::None;
             }
             match &mut second {
-                Second::None => return Poll::Pending,
+                Second::None | Second::Answered(_) => return Poll::Pending,
                 Second::Waits(time) => {
                     ready!(time.as_mut().poll(cx));
                     second = Second::launch(conn, exchange, local, hedger, leg.index, place);
                 }
                 Second::Sent(rival) => match ready!(rival.poll(cx, conn, exchange, local)) {
-                    true => return Poll::Ready(Turn::Second),
-                    false => second = Second::None,
+                    Came::Wanted => return Poll::Ready(Turn::Second),
+                    Came::Unwanted => second = std::mem::replace(&mut second, Second::None).answered(),
+                    Came::Nothing => {
+                        place.lose_copy();
+                        second = Second::None;
+                    }
                 },
             }
         }
@@ -123,7 +140,17 @@ pub(super) async fn race<'a>(
     }
     let rival = match second {
         Second::Sent(rival) => rival,
-        Second::None | Second::Waits(_) => {
+        Second::Answered(rival) if matches!(turn, Turn::First(Ended::Failed(_))) => {
+            if let Turn::First(Ended::Failed(fault)) = &turn {
+                failed(conn, exchange, local, leg, probing, fault);
+            }
+            let Rival { index, in_flight, way, idle_ms, began_ns, deadline, sent, read, .. } = *rival;
+            let Way::Open(io) = way else { return Ok(Ended::ClientGone) };
+            let copy = Adopted { sent, read, began_ns, deadline };
+            let other = Leg { index, io, in_flight, idle_ms };
+            return Ok(fall_back(conn, exchange, local, (leg, other), copy, place).await);
+        }
+        Second::None | Second::Waits(_) | Second::Answered(_) => {
             return match turn {
                 Turn::First(ended) => Ok(ended),
                 // There is no answer of what is not under way.
@@ -140,11 +167,54 @@ pub(super) async fn race<'a>(
             let took = took(exchange, conn, leg.in_flight.others);
             local.heard(leg.index, verdict, took, probing, now(conn));
             exchange.attempt_permits.finish(CallEnd::Status(status), 0, now(conn));
+            let kept = exchange.set_aside();
+            return second_or_kept(conn, exchange, local, *rival, (leg, kept), place, probing).await;
         }
         Turn::First(ended) => return Ok(ended),
         Turn::Second => {}
     }
-    take_over(conn, exchange, local, *rival, leg, place, probing).await
+    take_over(conn, exchange, local, *rival, leg, place, probing).await.1
+}
+
+/// Goes on with the second copy; where nothing comes of it, with the answer of the first one, which was kept.
+async fn second_or_kept<'a>(
+    conn: &mut Connection,
+    exchange: &mut Exchange,
+    local: &'a LocalUpstream,
+    rival: Rival<'a>,
+    (leg, kept): (&mut Leg<'a>, Adopted),
+    place: &mut Place,
+    probing: &mut Option<Probing<'a>>,
+) -> Result<Ended, Attempt> {
+    let (first, ended) = take_over(conn, exchange, local, rival, leg, place, probing).await;
+    match &ended {
+        Ok(Ended::Failed(fault)) => drop(failed(conn, exchange, local, leg, probing, fault)),
+        Err(Attempt::Failed { .. }) => {}
+        _ => return ended,
+    }
+    let Some(first) = first else { return ended };
+    exchange.attempt_permits.abandon();
+    Ok(fall_back(conn, exchange, local, (leg, first), kept, place).await)
+}
+
+/// Goes on with a copy that was answered with a failure, since nothing better has come.
+async fn fall_back<'a>(
+    conn: &mut Connection,
+    exchange: &mut Exchange,
+    local: &'a LocalUpstream,
+    (leg, other): (&mut Leg<'a>, Leg<'a>),
+    copy: Adopted,
+    place: &mut Place,
+) -> Ended {
+    place.tried.add(leg.index);
+    place.index = other.index;
+    *leg = other;
+    if let Some(notes) = &mut exchange.notes {
+        notes.endpoint = Some(local.endpoint(leg.index).id.clone());
+    }
+    exchange.fall_back(copy, &conn.worker, &conn.timer);
+    exchange.again = Again::stage(exchange, local, place.attempts, &place.tried, leg.index);
+    poll_fn(|cx| step(conn, exchange, local, leg, false, cx)).await
 }
 
 /// How long the first copy took until its answer, at least.
@@ -157,7 +227,7 @@ fn latency(conn: &Connection, exchange: &Exchange, turn: &Turn) -> Option<Durati
     Some(Duration::from_nanos(until_ns.saturating_sub(exchange.attempt_ns)))
 }
 
-/// Goes on with the second copy alone.
+/// Goes on with the second copy alone. Gives what the first one had as well, where that is not in `leg` any more.
 async fn take_over<'a>(
     conn: &mut Connection,
     exchange: &mut Exchange,
@@ -166,7 +236,7 @@ async fn take_over<'a>(
     leg: &mut Leg<'a>,
     place: &mut Place,
     probing: &mut Option<Probing<'a>>,
-) -> Result<Ended, Attempt> {
+) -> (Option<Leg<'a>>, Result<Ended, Attempt>) {
     let Rival { index, in_flight, permits, way, idle_ms, began_ns, deadline, sent, read, .. } = rival;
     // A probe that was overtaken has shown nothing.
     *probing = None;
@@ -179,30 +249,35 @@ async fn take_over<'a>(
     }
     let io = match way {
         Way::Open(io) => io,
-        Way::Opening(opening) => tokio::select! {
-            biased;
-            opened = opening => match opened {
+        Way::Opening(opening) => {
+            let opened = tokio::select! {
+                biased;
+                opened = opening => opened,
+                () = client_gone(conn) => return (None, Err(Attempt::Over(Outcome::ClientGone))),
+            };
+            match opened {
                 Ok(io) if conn.is_loop(&io, local.endpoint(index).addr) => {
-                    return Err(Attempt::Over(Outcome::Refused(leads_here(local))));
+                    return (None, Err(Attempt::Over(Outcome::Refused(leads_here(local)))));
                 }
                 Ok(io) => {
                     local.counters.connects.add(1);
                     io
                 }
                 Err(fault) => {
+                    place.lose_copy();
                     let took = took_since(conn, began_ns, in_flight.others);
                     not_opened(conn, &mut exchange.attempt_permits, local, (index, took), &fault);
-                    return Err(connect_failed(local, index, &fault));
+                    return (None, Err(connect_failed(local, index, &fault)));
                 }
-            },
-            () = client_gone(conn) => return Err(Attempt::Over(Outcome::ClientGone)),
-        },
+            }
+        }
     };
     local.counters.hedges_won.add(1);
-    *leg = Leg { index, io, in_flight, idle_ms };
+    let first = std::mem::replace(leg, Leg { index, io, in_flight, idle_ms });
     exchange.adopt(Adopted { sent, read, began_ns, deadline }, &conn.worker, &conn.timer);
     exchange.again = Again::stage(exchange, local, place.attempts, &place.tried, index);
-    Ok(poll_fn(|cx| step(conn, exchange, local, leg, false, cx)).await)
+    let ended = poll_fn(|cx| step(conn, exchange, local, leg, false, cx)).await;
+    (Some(first), Ok(ended))
 }
 
 /// What a copy that began then has taken until now.
@@ -224,9 +299,25 @@ fn not_opened(
     }
 }
 
+impl Place {
+    /// A copy came to nothing: it is no retry, and leaves those there are.
+    const fn lose_copy(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+        self.lost += 1;
+    }
+}
+
 impl<'a> Second<'a> {
     fn is_sent(&self) -> bool {
         matches!(self, Self::Sent(_))
+    }
+
+    /// It was answered with a failure.
+    fn answered(self) -> Self {
+        match self {
+            Self::Sent(rival) => Self::Answered(rival),
+            other => other,
+        }
     }
 
     /// Waits for its time, if the request may be made twice at all.
@@ -268,7 +359,7 @@ impl<'a> Second<'a> {
                     place.attempts += 1;
                     place.tried.add(rival.index);
                     if let Some(notes) = &mut exchange.notes {
-                        notes.attempts = place.attempts;
+                        notes.attempts = place.attempts + place.lost;
                         notes.hedge = HedgeOutcome::Lost;
                     }
                     Self::Sent(Box::new(rival))
@@ -338,17 +429,19 @@ impl<'a> Rival<'a> {
         Some(Self { index, in_flight, permits, way, idle_ms, began_ns, deadline, sent: 0, read, head })
     }
 
-    /// Ready when it has an answer that is wanted (true), or failed.
+    /// Ready when it has an answer, or failed.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         conn: &Connection,
         exchange: &Exchange,
         local: &LocalUpstream,
-    ) -> Poll<bool> {
+    ) -> Poll<Came> {
         if let Way::Opening(opening) = &mut self.way {
             match ready!(opening.as_mut().poll(cx)) {
-                Ok(io) if conn.is_loop(&io, local.endpoint(self.index).addr) => return Poll::Ready(false),
+                Ok(io) if conn.is_loop(&io, local.endpoint(self.index).addr) => {
+                    return Poll::Ready(Came::Nothing);
+                }
                 Ok(io) => {
                     local.counters.connects.add(1);
                     self.way = Way::Open(io);
@@ -357,12 +450,12 @@ impl<'a> Rival<'a> {
                     let took = self.took(conn);
                     not_opened(conn, &mut self.permits, local, (self.index, took), &fault);
                     connect_failed(local, self.index, &fault);
-                    return Poll::Ready(false);
+                    return Poll::Ready(Came::Nothing);
                 }
             }
         }
-        let Way::Open(io) = &mut self.way else { return Poll::Ready(false) };
-        let Some(request) = exchange.recorded() else { return Poll::Ready(false) };
+        let Way::Open(io) = &mut self.way else { return Poll::Ready(Came::Nothing) };
+        let Some(request) = exchange.recorded() else { return Poll::Ready(Came::Nothing) };
         while self.sent < request.len() {
             match io.poll_write(cx, &request[self.sent..]) {
                 Poll::Ready(Ok(n)) => self.sent += n,
@@ -390,10 +483,11 @@ impl<'a> Rival<'a> {
                 Look::Partial => {
                     return Poll::Ready(self.told(conn, local, Verdict::Failure, CallEnd::Failure));
                 }
-                Look::Wanted => return Poll::Ready(true),
+                Look::Wanted => return Poll::Ready(Came::Wanted),
                 Look::Unwanted { verdict, status } => {
                     local.endpoint(self.index).state.mark_succeeded();
-                    return Poll::Ready(self.told(conn, local, verdict, CallEnd::Status(status)));
+                    self.told(conn, local, verdict, CallEnd::Status(status));
+                    return Poll::Ready(Came::Unwanted);
                 }
                 Look::Malformed => {
                     return Poll::Ready(self.told(conn, local, Verdict::Failure, CallEnd::Failure));
@@ -403,7 +497,7 @@ impl<'a> Rival<'a> {
     }
 
     /// There is no answer.
-    fn broke_off(&mut self, conn: &Connection, local: &LocalUpstream, is_failure: bool) -> bool {
+    fn broke_off(&mut self, conn: &Connection, local: &LocalUpstream, is_failure: bool) -> Came {
         let state = &local.endpoint(self.index).state;
         if self.idle_ms != FRESH && self.read.is_empty() {
             // That an idle connection was closed says nothing about the endpoint, but how long it keeps them.
@@ -413,7 +507,7 @@ impl<'a> Rival<'a> {
             local.counters.resets.add(1);
             self.told(conn, local, Verdict::GatewayFailure, CallEnd::Failure);
         }
-        false
+        Came::Nothing
     }
 
     /// What it has taken until now.
@@ -422,10 +516,10 @@ impl<'a> Rival<'a> {
     }
 
     /// Takes note of what this copy says of its endpoint.
-    fn told(&mut self, conn: &Connection, local: &LocalUpstream, verdict: Verdict, end: CallEnd) -> bool {
+    fn told(&mut self, conn: &Connection, local: &LocalUpstream, verdict: Verdict, end: CallEnd) -> Came {
         local.heard(self.index, verdict, self.took(conn), &mut None, now(conn));
         self.permits.finish(end, 0, now(conn));
-        false
+        Came::Nothing
     }
 }
 

@@ -19,8 +19,9 @@ pub(crate) struct Manner {
     pub(crate) settings: Settings,
     /// What bounds retries of these calls, besides what bounds those of the service.
     pub(crate) budget: Option<Rc<RefCell<Budget>>>,
-    /// What makes second copies of them, where a policy for the rule or its route asks for it.
-    pub(crate) hedger: Option<Rc<RefCell<Hedger>>>,
+    /// What makes second copies of them, where a policy for the rule or its route has something to say of it: it may be
+    /// nothing.
+    pub(crate) hedger: Option<Option<Rc<RefCell<Hedger>>>>,
     /// Calls of gRPC may be made twice: who asks for second copies for a route of gRPC says so.
     pub(crate) repeats_calls: bool,
     /// The breakers of each endpoint for these calls, the service's own included; empty where no rule's policy has any.
@@ -43,8 +44,10 @@ impl Manner {
         let budget = nearest.map(|(policy, config)| states.budget(&policy.target, config));
         let hedges =
             policies.of(rule).filter_map(|policy| Some((policy, policy.spec()?.hedge.as_ref()?))).last();
-        let hedger = hedges.map(|(policy, spec)| states.hedger(&policy.target, HedgeConfig::from_spec(spec)));
-        let repeats_calls = hedger.is_some() && rule.route.kind == Kind::GrpcRoute;
+        let hedger = hedges.map(|(policy, spec)| {
+            spec.is_on().then(|| states.hedger(&policy.target, HedgeConfig::from_spec(spec)))
+        });
+        let repeats_calls = matches!(hedger, Some(Some(_))) && rule.route.kind == Kind::GrpcRoute;
         Some(Rc::new(Self { settings, budget, hedger, repeats_calls, breakers }))
     }
 

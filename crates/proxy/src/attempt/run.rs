@@ -95,7 +95,7 @@ pub(crate) async fn run(
         place.attempts += u32::from(fresh_at.is_none());
         place.only_fresh = fresh_at.take().is_some();
         if let Some(notes) = &mut exchange.notes {
-            notes.attempts = place.attempts;
+            notes.attempts = place.attempts + place.lost;
             notes.endpoint = Some(local.endpoint(index).id.clone());
         }
         exchange.again = Again::stage(exchange, local, place.attempts, &place.tried, index);
@@ -262,8 +262,10 @@ pub(super) struct Place {
     pub(super) index: usize,
     /// Only on a connection of its own.
     only_fresh: bool,
-    /// How many attempts there were, with this one.
+    /// How many attempts there were, with this one, but for `lost`.
     pub(super) attempts: u32,
+    /// Copies that came to nothing: what is left of retries is not for them.
+    pub(super) lost: u32,
     pub(super) tried: Tried,
 }
 
@@ -403,8 +405,10 @@ fn over(
     match ended {
         Ended::Complete => {
             state.mark_succeeded();
-            let took = took(exchange, conn, leg.in_flight.others);
-            local.heard(index, verdict(exchange), took, probing, now(conn));
+            if !exchange.is_told {
+                let took = took(exchange, conn, leg.in_flight.others);
+                local.heard(index, verdict(exchange), took, probing, now(conn));
+            }
             if !exchange.attempt_permits.is_idle() {
                 let end = CallEnd::Status(status_like(exchange));
                 exchange.attempt_permits.finish(end, exchange.head_ns, now(conn));
@@ -426,8 +430,10 @@ fn over(
         Ended::Failed(fault) => failed(conn, exchange, local, &leg, probing, &fault),
         Ended::Again { delay, verdict, status } => {
             state.mark_succeeded();
-            let took = took(exchange, conn, leg.in_flight.others);
-            local.heard(index, verdict, took, probing, now(conn));
+            if !exchange.is_told {
+                let took = took(exchange, conn, leg.in_flight.others);
+                local.heard(index, verdict, took, probing, now(conn));
+            }
             exchange.attempt_permits.finish(CallEnd::Status(status), 0, now(conn));
             Attempt::Again(delay)
         }

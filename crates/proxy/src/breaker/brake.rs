@@ -158,6 +158,8 @@ pub struct Brake {
     refused: AtomicU64,
     shadowed: AtomicU64,
     changes: [AtomicU64; Change::ALL.len()],
+    /// What changed it last, for explanations.
+    last: Mutex<Option<Transition>>,
 }
 
 /// What a breaker changed to, as metrics name it.
@@ -206,6 +208,7 @@ impl Brake {
             refused: AtomicU64::new(0),
             shadowed: AtomicU64::new(0),
             changes: Default::default(),
+            last: Mutex::default(),
         }
     }
 
@@ -213,6 +216,7 @@ impl Brake {
     #[cold]
     pub(super) fn tell(&self, of: &Breaker, transition: &Transition) {
         self.changes[Change::of(transition) as usize].fetch_add(1, Ordering::Relaxed);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(*transition);
         let (policy, target, part, shadow) = (of.name(), &*of.target, &*self.part, of.config.shadow);
         if transition.to == Phase::Closed {
             tracing::info!(policy, target, part, shadow, "breaker {transition}");
@@ -229,6 +233,11 @@ impl Brake {
     /// How it stands.
     pub fn state(&self, now: Nanos) -> BreakerState {
         self.breaker.state(now)
+    }
+
+    /// What changed it last; none as long as nothing did.
+    pub(super) fn last_change(&self) -> Option<Transition> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls that it refused, and those that only shadow has let through.

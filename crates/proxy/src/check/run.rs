@@ -6,6 +6,8 @@ use std::time::Duration;
 use rand::RngExt as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
+use weir_model::registry::CheckDefinition;
+use weir_model::units::Span;
 use weir_probe::{Look, Outcome, Schedule, probe};
 
 use super::plan::plan;
@@ -64,10 +66,14 @@ const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
 
 async fn take_look(look: Look<CheckKey>) -> Done {
     let began = Instant::now();
-    let mut definition = look.definition.clone();
-    definition.timeout.0 = definition.timeout.0.min(LOOK_TIME_MAX);
-    let outcome = probe(&definition).await;
+    let outcome = probe(&bounded(&look.definition)).await;
     Done { look, outcome, began }
+}
+
+/// The same check, in no more time than a look may take.
+fn bounded(definition: &CheckDefinition) -> CheckDefinition {
+    let timeout = Span(definition.timeout.0.min(LOOK_TIME_MAX));
+    CheckDefinition { timeout, ..definition.clone() }
 }
 
 #[derive(Default)]
@@ -126,5 +132,50 @@ impl Runner {
             shared.checks.report(&look.check, &look.definition, seen, process_now());
         }
         self.schedule.looked(&look.check, look.generation, *began, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::ServiceRef;
+    use weir_model::registry::{CheckKind, Health};
+
+    use super::super::EndpointKey;
+    use super::*;
+
+    fn definition(address: &str, timeout: Duration) -> CheckDefinition {
+        CheckDefinition {
+            kind: CheckKind::Tcp { address: address.to_owned() },
+            interval: Span(Duration::from_secs(60)),
+            timeout: Span(timeout),
+            successes_before_passing: 0,
+            failures_before_critical: 0,
+            failures_before_warning: 0,
+            deregister_after: None,
+        }
+    }
+
+    #[test]
+    fn no_look_takes_longer_than_it_may() {
+        let check = |timeout: Duration, expected: Duration| {
+            let before = definition("127.0.0.1:1", timeout);
+            let after = bounded(&before);
+            assert_eq!(after, CheckDefinition { timeout: Span(expected), ..before });
+        };
+        check(Duration::from_secs(600), LOOK_TIME_MAX);
+        check(LOOK_TIME_MAX, LOOK_TIME_MAX);
+        check(Duration::from_millis(200), Duration::from_millis(200));
+    }
+
+    #[tokio::test]
+    async fn a_look_goes_by_the_bounded_definition_and_gives_its_own_back() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let definition = definition(&address, Duration::from_secs(600));
+        let key = EndpointKey { service: ServiceRef::new("default", "cart"), endpoint: "a/1".into() };
+        let look = Look { check: (key, 0), definition: definition.clone(), generation: 7 };
+        let done = take_look(look).await;
+        assert_eq!(done.outcome.unwrap().health, Health::Passing);
+        assert_eq!((done.look.definition, done.look.generation), (definition, 7));
     }
 }

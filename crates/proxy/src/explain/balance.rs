@@ -3,11 +3,11 @@
 use rand::Rng;
 use weir_model::resource::key::KeyPart;
 use weir_policy::balance::select::Role;
-use weir_policy::balance::{Balancer, Note, Pick, Query, Tried, Why};
+use weir_policy::balance::{Balancer, Note, Pick, Query, TRIED_MAX, Tried, Why};
 
-use super::{Choice, EndpointView};
+use super::{Choice, EndpointView, Seen};
 use crate::observe::process_now;
-use crate::snapshot::{Endpoint, Selected, Upstream, described};
+use crate::snapshot::{self, Endpoint, Selected, Upstream};
 
 /// What a hash is taken of, and the hash; none where the request has none.
 pub(super) type Hashed<'a> = Option<(&'a KeyPart, u64)>;
@@ -20,31 +20,79 @@ pub(super) struct Balanced {
     pub(super) choice: Option<Choice>,
 }
 
-/// Asks the balancer of an upstream about one request.
-pub(super) fn balanced(upstream: &Upstream, hashed: Hashed<'_>, rng: &mut impl Rng) -> Balanced {
-    let mut notes: Vec<Note> = Vec::new();
-    let now = process_now();
-    let query = Query { now, hash: hashed.map(|(_, hash)| hash) };
-    let mut balancer = informed(upstream, rng);
-    let pick = balancer.pick(query, upstream, &Tried::default(), rng, &mut notes);
-    let selected = upstream.selected();
-    let endpoints = upstream.endpoints.iter().enumerate();
-    Balanced {
-        hash: hash(upstream, hashed),
-        endpoints: endpoints.map(|(index, endpoint)| view(upstream, &selected, index, endpoint)).collect(),
-        // Endpoints without a share are listed with the reason already, and the choice stands by itself.
-        considered: notes
-            .iter()
-            .filter(|note| !matches!(note, Note::Drained { .. } | Note::Picked(_)))
-            // Those that are ejected are listed with the reason, too.
-            .filter(|note| {
-                matches!(note, Note::Compared { .. })
-                    || !note.index().is_some_and(|index| upstream.is_ejected(index))
-            })
-            .map(|note| named(&note.to_string(), upstream))
-            .collect(),
-        choice: pick.map(|pick| choice(upstream, &selected, pick)),
+impl Balanced {
+    /// Asks the balancer of an upstream about one request. `broken` says why an endpoint's breakers let no call through.
+    pub(super) fn of(
+        upstream: &Upstream,
+        seen: Seen<'_>,
+        hashed: Hashed<'_>,
+        broken: &dyn Fn(&Endpoint) -> Option<String>,
+        rng: &mut impl Rng,
+    ) -> Self {
+        let mut notes: Vec<Note> = Vec::new();
+        let broken: Vec<Option<String>> = upstream.endpoints.iter().map(broken).collect();
+        let now = process_now();
+        let query = Query { now, hash: hashed.map(|(_, hash)| hash) };
+        let mut balancer = informed(upstream, rng);
+        let pick = unbroken(&broken, |tried| {
+            notes.clear();
+            balancer.pick(query, upstream, tried, rng, &mut notes)
+        });
+        let selected = upstream.selected();
+        let endpoints = upstream.endpoints.iter().zip(broken).enumerate();
+        Self {
+            hash: hash(upstream, hashed),
+            endpoints: endpoints
+                .map(|(index, (endpoint, broken))| EndpointView {
+                    broken,
+                    ..view(upstream, seen, &selected, index, endpoint)
+                })
+                .collect(),
+            // Endpoints without a share are listed with the reason already, and the choice stands by itself.
+            considered: notes
+                .iter()
+                .filter(|note| !matches!(note, Note::Drained { .. } | Note::Picked(_)))
+                // Those that are ejected are listed with the reason, too.
+                .filter(|note| {
+                    matches!(note, Note::Compared { .. } | Note::Costs { .. })
+                        || !note.index().is_some_and(|index| upstream.is_ejected(index))
+                })
+                .map(|note| described(note, upstream))
+                .collect(),
+            choice: pick.map(|pick| choice(upstream, &selected, pick)),
+        }
     }
+}
+
+/// Picks until an endpoint comes whose breakers let a call through; the first one picked if there is none.
+fn unbroken(broken: &[Option<String>], mut pick: impl FnMut(&Tried) -> Option<Pick>) -> Option<Pick> {
+    let mut tried = Tried::default();
+    let first = pick(&tried)?;
+    let mut picked = first;
+    while broken[picked.index].is_some() {
+        tried.add(picked.index);
+        match pick(&tried) {
+            // As calls do: not one that is known to be broken off, and no more than can be remembered.
+            Some(other) if !tried.has(other.index) && tried.len() < TRIED_MAX => picked = other,
+            _ => return Some(first),
+        }
+    }
+    Some(picked)
+}
+
+/// A note as people read it. What nothing was heard of yet has no cost.
+fn described(note: &Note, upstream: &Upstream) -> String {
+    let Note::Costs { first, first_us, second, second_us } = *note else {
+        return named(&note.to_string(), upstream);
+    };
+    let cost = |index: usize, us: u64| {
+        let Endpoint { id, state, .. } = &upstream.endpoints[index];
+        match state.latency() {
+            Some(_) => format!("endpoint {id} (expected to cost {:.2} ms)", us as f64 / 1e3),
+            None => format!("endpoint {id} (nothing heard of it yet)"),
+        }
+    };
+    format!("compared {} with {}", cost(first, first_us), cost(second, second_us))
 }
 
 /// A balancer that knows of latencies what the workers' have said last.
@@ -81,7 +129,7 @@ fn hash(upstream: &Upstream, hashed: Hashed<'_>) -> Option<String> {
         return None;
     }
     Some(match hashed {
-        Some((part, hash)) => format!("hash {hash:016x} of {}", described(part)),
+        Some((part, hash)) => format!("hash {hash:016x} of {}", snapshot::described(part)),
         None => format!("no hash: the request has none of {}, so one is taken by chance", key.described()),
     })
 }
@@ -103,11 +151,21 @@ fn named(text: &str, upstream: &Upstream) -> String {
     named.join(" ")
 }
 
-fn view(upstream: &Upstream, selected: &Selected, index: usize, endpoint: &Endpoint) -> EndpointView {
+fn view(
+    upstream: &Upstream,
+    seen: Seen<'_>,
+    selected: &Selected,
+    index: usize,
+    endpoint: &Endpoint,
+) -> EndpointView {
     let state = &endpoint.state;
     let role = selected.roles[index];
     let is_ejected = upstream.is_ejected(index);
-    let ejected = upstream.state.ejection().described(state.key(), process_now());
+    let reported = seen.endpoint(upstream, &endpoint.id);
+    let ejected = match reported {
+        Some(reported) => reported.ejected.clone(),
+        None => upstream.state.ejection().described(state.key(), process_now()),
+    };
     let excluded = match role {
         _ if endpoint.addr.port() == 0 => Some("registered without a port".to_owned()),
         Role::Draining => Some("draining".to_owned()),
@@ -123,7 +181,10 @@ fn view(upstream: &Upstream, selected: &Selected, index: usize, endpoint: &Endpo
         id: endpoint.id.to_string(),
         address: endpoint.addr.to_string(),
         health: health(endpoint).to_owned(),
-        checked: checked(endpoint),
+        checked: match reported {
+            Some(reported) => reported.checked.clone(),
+            None => checked(endpoint),
+        },
         weight: endpoint.weight,
         share: f64::from(selected.shares[index]) / all.max(1) as f64,
         growing: match role {
@@ -138,6 +199,7 @@ fn view(upstream: &Upstream, selected: &Selected, index: usize, endpoint: &Endpo
         candidate: excluded.is_none(),
         excluded,
         ejected,
+        broken: None,
     }
 }
 
@@ -150,7 +212,7 @@ fn health(endpoint: &Endpoint) -> &'static str {
 }
 
 /// What this proxy's own checks say of an endpoint, if they do.
-fn checked(endpoint: &Endpoint) -> Option<String> {
+pub(crate) fn checked(endpoint: &Endpoint) -> Option<String> {
     let verdict = endpoint.checked.verdict?;
     let since_s = process_now().since(verdict.since).as_secs();
     let told = match endpoint.checked.told {

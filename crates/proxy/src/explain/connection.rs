@@ -5,16 +5,18 @@ use std::sync::Arc;
 use rand::Rng;
 use weir_model::resource::ListenerProtocol;
 
+use super::balance::Balanced;
 use super::entrance::sent;
 use super::request::Speaks;
-use super::{ConsideredRule, Entrance, Outcome, Request, Verdict};
+use super::{Asked, ConsideredRule, Entrance, Outcome, Request, Verdict};
 use crate::route::{RequestView, StreamTable};
 use crate::snapshot::{ListenerConfig, MeshLookup, Snapshot, StreamDecision};
 
 /// What happens at each entrance that the connection may come in by.
-pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Vec<Entrance> {
+pub(super) fn entrances(asked: Asked<'_>, rng: &mut impl Rng) -> Vec<Entrance> {
+    let Asked { snapshot, request, .. } = asked;
     if snapshot.listeners.is_empty() {
-        return vec![mesh(snapshot, request, rng)];
+        return vec![mesh(asked, rng)];
     }
     let mut entrances: Vec<Entrance> = Vec::new();
     let mut tables: Vec<&Arc<StreamTable>> = Vec::new();
@@ -23,7 +25,7 @@ pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl R
             Some(table) if tables.iter().any(|known| Arc::ptr_eq(known, table)) => {}
             Some(table) => {
                 tables.push(table);
-                entrances.push(at(snapshot, listener, table, request, rng));
+                entrances.push(at(asked, listener, table, rng));
             }
             None => entrances.push(closed(&listener.id, None, "requests are expected there, not bytes")),
         }
@@ -49,13 +51,8 @@ fn meant<'a>(snapshot: &'a Snapshot, request: &Request) -> Vec<&'a ListenerConfi
     snapshot.listeners.iter().filter(fits).collect()
 }
 
-fn at(
-    snapshot: &Snapshot,
-    listener: &ListenerConfig,
-    table: &StreamTable,
-    request: &Request,
-    rng: &mut impl Rng,
-) -> Entrance {
+fn at(asked: Asked<'_>, listener: &ListenerConfig, table: &StreamTable, rng: &mut impl Rng) -> Entrance {
+    let request = asked.request;
     let takes_tls = listener.protocol != ListenerProtocol::Tcp;
     if takes_tls && request.speaks == Speaks::Tcp {
         return closed(&listener.id, None, "TLS is expected there: ask for tls://NAME");
@@ -74,7 +71,7 @@ fn at(
         let reason = format!("no listener of this port is for the name `{}`", request.host);
         return closed(&listener.id, None, &reason);
     };
-    let outcome = outcome(snapshot, table, name, rng);
+    let outcome = outcome(asked, table, name, rng);
     let won = match &outcome {
         Outcome::Forward(forwarded) => Some(&*forwarded.rule),
         _ => None,
@@ -102,10 +99,12 @@ fn taken(rule: &str, host: &str) -> ConsideredRule {
     }
 }
 
-fn outcome(snapshot: &Snapshot, table: &StreamTable, name: Option<&[u8]>, rng: &mut impl Rng) -> Outcome {
+fn outcome(asked: Asked<'_>, table: &StreamTable, name: Option<&[u8]>, rng: &mut impl Rng) -> Outcome {
+    let Asked { snapshot, seen, .. } = asked;
     let reason = match snapshot.stream(table, name, rng) {
         StreamDecision::Forward { upstream, rule } => {
-            let forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), None, None, rng);
+            let balanced = Balanced::of(upstream, seen, None, &|_| None, rng);
+            let forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), None, balanced);
             return Outcome::Forward(Box::new(forwarded));
         }
         StreamDecision::NoRoute => "no route is for it".to_owned(),
@@ -120,18 +119,20 @@ fn outcome(snapshot: &Snapshot, table: &StreamTable, name: Option<&[u8]>, rng: &
 }
 
 /// A connection that a sidecar's application makes to a service, by a local port or by being redirected.
-fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance {
+fn mesh(asked: Asked<'_>, rng: &mut impl Rng) -> Entrance {
+    let Asked { snapshot, request, seen } = asked;
     let MeshLookup::Known(service) = snapshot.mesh.lookup(request.host()) else {
         let reason = format!("`{}` is not a service that is known here", request.host);
         return Entrance { outcome: Outcome::PassThrough { reason }, ..closed("mesh", None, "") };
     };
     let outcome = match &service.streams {
-        Some(table) => outcome(snapshot, table, None, rng),
+        Some(table) => outcome(asked, table, None, rng),
         None => {
             let upstream = snapshot.upstream(service.upstream);
             let label = format!("Service/{}", service.service);
             let to_itself = crate::route::Backends::new([(1, service.upstream)]);
-            Outcome::Forward(Box::new(sent(snapshot, upstream, (&label, &to_itself), None, None, rng)))
+            let balanced = Balanced::of(upstream, seen, None, &|_| None, rng);
+            Outcome::Forward(Box::new(sent(snapshot, upstream, (&label, &to_itself), None, balanced)))
         }
     };
     Entrance { outcome, ..closed("mesh", None, "") }

@@ -4,24 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
+use weir_model::ResourceId;
 use weir_model::resource::ListenerProtocol;
 
-use super::balance::{Balanced, Hashed, balanced};
+use super::balance::Balanced;
+use super::policies::Call;
 use super::record::Record;
 use super::request::Speaks;
 use super::settings::settings;
-use super::{Backend, BreakerView, Entrance, Forwarded, LimitView, Outcome, Request, describe};
-use crate::breaker::{Instead, Link};
+use super::{Asked, Backend, Entrance, Forwarded, Outcome, Request, describe};
 use crate::filter::{Abort, Answer, Scheme, decide};
-use crate::limit::{Asker, Limit};
-use crate::observe::process_now;
 use crate::route::{Backends, Decision, Filtered, RequestView, RouteTable, Rule};
-use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Settings, Snapshot, Upstream};
+use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
 
 /// Most routes of which it is said that another one excludes them.
 const OVERLAPS_SHOWN_MAX: usize = 10;
-/// Most endpoints whose breakers are shown.
-const BREAKERS_SHOWN_MAX: usize = 100;
 
 /// What of the URL could not be taken as it is, and which routes do not count.
 pub(super) fn remarks(snapshot: &Snapshot, request: &Request) -> Vec<String> {
@@ -82,9 +79,10 @@ fn meant<'a>(snapshot: &'a Snapshot, request: &Request) -> Vec<&'a ListenerConfi
 }
 
 /// What happens at each entrance that the request may come in by.
-pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Vec<Entrance> {
+pub(super) fn entrances(asked: Asked<'_>, rng: &mut impl Rng) -> Vec<Entrance> {
+    let Asked { snapshot, request, .. } = asked;
     if snapshot.listeners.is_empty() {
-        return vec![mesh(snapshot, request, rng)];
+        return vec![mesh(asked, rng)];
     }
     let mut entrances: Vec<Entrance> = Vec::new();
     let mut tables: Vec<&Arc<RouteTable>> = Vec::new();
@@ -93,9 +91,7 @@ pub(super) fn entrances(snapshot: &Snapshot, request: &Request, rng: &mut impl R
         if !tables.iter().any(|table| Arc::ptr_eq(table, &listener.routes)) {
             tables.push(&listener.routes);
             let refused = is_secret(listener).then(|| by_name(listener, request)).flatten();
-            entrances.push(
-                refused.unwrap_or_else(|| entrance(snapshot, Some(listener), &listener.routes, request, rng)),
-            );
+            entrances.push(refused.unwrap_or_else(|| entrance(asked, Some(listener), &listener.routes, rng)));
         }
     }
     entrances
@@ -139,18 +135,19 @@ fn by_name(listener: &ListenerConfig, request: &Request) -> Option<Entrance> {
     })
 }
 
-fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance {
+fn mesh(asked: Asked<'_>, rng: &mut impl Rng) -> Entrance {
+    let Asked { snapshot, request, .. } = asked;
     let reason = match snapshot.mesh.lookup(request.host()) {
         MeshLookup::Known(service) if request.is_connect() => {
             format!("CONNECT opens a tunnel to an endpoint of {}, whatever its routes say", service.service)
         }
-        MeshLookup::Known(service) => return entrance(snapshot, None, &service.routes, request, rng),
+        MeshLookup::Known(service) => return entrance(asked, None, &service.routes, rng),
         MeshLookup::Unknown => {
             format!("`{}` is not a service; asked for by Host alone, it is answered with 404", request.host)
         }
         MeshLookup::NotSubscribed(service) => {
             if let Some(known) = snapshot.mesh.known(request.host()) {
-                return entrance(snapshot, None, &known.routes, request, rng);
+                return entrance(asked, None, &known.routes, rng);
             }
             format!("no service {service} is known here; the first call asks the control plane for it")
         }
@@ -166,12 +163,12 @@ fn mesh(snapshot: &Snapshot, request: &Request, rng: &mut impl Rng) -> Entrance 
 }
 
 fn entrance(
-    snapshot: &Snapshot,
+    asked: Asked<'_>,
     listener: Option<&ListenerConfig>,
     table: &RouteTable,
-    request: &Request,
     rng: &mut impl Rng,
 ) -> Entrance {
+    let Asked { snapshot, request, .. } = asked;
     let name = listener.map_or("mesh", |listener| &*listener.id);
     if matches!(&*request.method, "CONNECT" | "TRACE") {
         let reason = format!("{} is not served here", request.method);
@@ -199,12 +196,9 @@ fn entrance(
             answered
         }
         Decision::Forward { upstream, rule, .. } => {
-            let of_call = snapshot.policies.settings(rule, &upstream.settings);
-            let mut forwarded = forwarded(snapshot, upstream, rule, &of_call, request, rng);
-            forwarded.retries = of_call.retries;
-            forwarded.settings = settings(snapshot, upstream, rule, &of_call);
-            forwarded.breakers = breakers(snapshot, rule, upstream);
-            forwarded.limits = limits(snapshot, listener, record.section, rule, upstream);
+            let section = record.section.and_then(|at| table.sections().get(at)?.name());
+            let listener = listener.map(|listener| (&listener.gateway, section));
+            let forwarded = forwarded(asked, listener, upstream, rule, rng);
             Outcome::Forward(Box::new(forwarded))
         }
         Decision::NoRoute => {
@@ -265,85 +259,27 @@ fn answered(
     })
 }
 
-/// The limits of a request, in the order in which they are asked. Calls inside the mesh are limited where they arrive.
-fn limits(
-    snapshot: &Snapshot,
-    listener: Option<&ListenerConfig>,
-    section: Option<usize>,
-    rule: &Rule,
-    upstream: &Upstream,
-) -> Vec<LimitView> {
-    let Some(listener) = listener else { return Vec::new() };
-    let section = section.and_then(|at| listener.routes.sections().get(at)?.name());
-    let chain = snapshot.limits.chain(Some((&listener.gateway, section)), Some(rule), &upstream.service);
-    let now = process_now();
-    let view = |limit: &Arc<Limit>| LimitView {
-        limit: limit.id.to_string(),
-        target: limit.target.to_string(),
-        state: limit.limiter().state(now).to_string(),
-        admitted: limit.admitted(),
-        refused: limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum(),
-        shadow: limit.limiter().config().shadow,
-    };
-    chain.iter().map(view).collect()
-}
-
-/// The breakers of a call, and those of the endpoints that it may go to.
-fn breakers(snapshot: &Snapshot, rule: &Rule, upstream: &Upstream) -> Vec<BreakerView> {
-    let table = &snapshot.breakers;
-    if table.is_empty() {
-        return Vec::new();
-    }
-    let now = process_now();
-    let mut links = table.chain(rule, &upstream.service, 1).to_vec();
-    if table.has_instances(&upstream.service) || table.has_instances_by(rule) {
-        let of = |endpoint: &Endpoint| {
-            table.of_instance_by(Some(rule), &upstream.service, &endpoint.id, 1).to_vec()
-        };
-        links.extend(upstream.endpoints.iter().take(BREAKERS_SHOWN_MAX).flat_map(of));
-    }
-    let view = |link: &Link| {
-        let (refused, shadowed) = link.brake.refused();
-        BreakerView {
-            breaker: link.breaker.name(),
-            target: link.breaker.target.to_string(),
-            part: link.brake.part.to_string(),
-            state: link.brake.state(now).to_string(),
-            refused: refused + shadowed,
-            instead: instead(&link.breaker.instead),
-            shadow: link.breaker.config.shadow,
-        }
-    };
-    links.iter().map(view).collect()
-}
-
-/// What a call gets that a breaker refuses, where that is not 503.
-fn instead(instead: &Instead) -> Option<String> {
-    match instead {
-        Instead::Refusal => None,
-        Instead::Answer(_) => Some("the answer that the document has".to_owned()),
-        Instead::Service(service) => Some(format!("sent to service {service}")),
-        Instead::Cached(cached) => {
-            let (answers, bytes, served) = cached.counts();
-            Some(format!("an earlier answer, {answers} answers kept ({bytes} bytes), {served} given"))
-        }
-    }
-}
-
 /// Where a request goes that a rule sends to an upstream.
 fn forwarded(
-    snapshot: &Snapshot,
+    asked: Asked<'_>,
+    listener: Option<(&ResourceId, Option<&str>)>,
     upstream: &Upstream,
     rule: &Rule,
-    of_call: &Settings,
-    request: &Request,
     rng: &mut impl Rng,
 ) -> Forwarded {
-    let timeout = rule.request_timeout(of_call);
-    // Where the client would be is not known: nobody sends this request.
-    let asker = Asker { address: b"", caller: b"", rule: &rule.label };
-    let hashed = upstream.settings.balance.hash.of_request(request, asker);
-    sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, hashed, rng)
+    let Asked { snapshot, request, seen } = asked;
+    let of_call = snapshot.policies.settings(rule, &upstream.settings);
+    let timeout = rule.request_timeout(&of_call);
+    let call = Call { snapshot, request, rule, seen };
+    let hashed = upstream.settings.balance.hash.of_request(request, call.asker());
+    let broken = |endpoint: &Endpoint| call.broken_at(Some(rule), upstream, endpoint);
+    let balanced = Balanced::of(upstream, seen, hashed, &broken, rng);
+    let mut forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, balanced);
+    forwarded.retries = of_call.retries;
+    forwarded.settings = settings(snapshot, upstream, rule, &of_call);
+    call.limited(listener, upstream, &mut forwarded);
+    call.broken(upstream, &mut forwarded, rng);
+    forwarded
 }
 
 /// Where something goes that a rule sends to an upstream.
@@ -352,29 +288,53 @@ pub(super) fn sent(
     upstream: &Upstream,
     (label, backends): (&str, &Backends),
     timeout: Option<Duration>,
-    hashed: Hashed<'_>,
-    rng: &mut impl Rng,
+    balanced: Balanced,
 ) -> Forwarded {
     let backends = backends.weights().map(|(weight, index)| {
         let upstream = snapshot.upstream(index);
         Backend { service: upstream.label.to_string(), weight, known: upstream.known }
     });
-    let Balanced { hash, endpoints, considered, choice } = balanced(upstream, hashed, rng);
+    Forwarded { backends: backends.collect(), ..to(upstream, label, timeout, balanced) }
+}
+
+/// Where something goes that is sent to an upstream.
+pub(super) fn to(
+    upstream: &Upstream,
+    label: &str,
+    timeout: Option<Duration>,
+    balanced: Balanced,
+) -> Forwarded {
+    let Balanced { hash, endpoints, considered, choice } = balanced;
     Forwarded {
         rule: label.to_owned(),
         settings: Vec::new(),
         limits: Vec::new(),
         breakers: Vec::new(),
-        backends: backends.collect(),
+        backends: Vec::new(),
         service: upstream.label.to_string(),
         request_timeout_ms: timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
         retries: upstream.settings.retries,
         balance: upstream.settings.balance.policy.as_str().to_owned(),
         panicking: upstream.is_panicking(),
+        panic: panic(upstream),
         hash,
         endpoints,
         unresolved: upstream.unresolved.to_vec(),
         considered,
         choice,
+        remarks: Vec::new(),
+        refusals: Vec::new(),
+        fallbacks: Vec::new(),
     }
+}
+
+/// Why health does not count, if it does not.
+fn panic(upstream: &Upstream) -> Option<String> {
+    let selected = upstream.selected();
+    let (well, of) = (selected.healthy, selected.possible);
+    let threshold = upstream.settings.balance.select.panic_threshold;
+    let are = if well == 1 { "is" } else { "are" };
+    selected.panicking.then(|| {
+        format!("only {well} of {of} endpoints {are} well, less than panicThreshold ({threshold}) asks for")
+    })
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use weir_http1::{Normalized, is_token, normalize_path, split_authority};
+use weir_model::ServiceRef;
 
 use crate::filter::{Place, Scheme};
 use crate::route::RequestView;
@@ -21,6 +22,8 @@ pub struct Request {
     query: String,
     /// With names in lower case.
     headers: Vec<(String, String)>,
+    /// The service that makes it; empty where nobody says.
+    caller: String,
 }
 
 /// What is spoken, by the scheme of the URL.
@@ -126,7 +129,8 @@ impl Request {
         let https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
         let speaks = if https { Speaks::Https } else { Speaks::Http };
         let path = normal(path)?;
-        Ok(Self { method: method.to_owned(), host, port, speaks, server_name, path, query, headers })
+        let (method, caller) = (method.to_owned(), String::new());
+        Ok(Self { method, host, port, speaks, server_name, path, query, headers, caller })
     }
 
     /// Reads the address of a connection that carries no requests: `tcp://HOST:PORT`, or `tls://NAME[:PORT]` for one
@@ -155,7 +159,19 @@ impl Request {
             path: String::new(),
             query: String::new(),
             headers: Vec::new(),
+            caller: String::new(),
         })
+    }
+
+    /// The same, made by a service.
+    #[must_use]
+    pub fn made_by(self, caller: Option<&ServiceRef>) -> Self {
+        Self { caller: caller.map(ServiceRef::to_string).unwrap_or_default(), ..self }
+    }
+
+    /// The service that makes it; empty where nobody says.
+    pub(super) const fn caller(&self) -> &[u8] {
+        self.caller.as_bytes()
     }
 
     /// Whether a URL is the address of a connection.

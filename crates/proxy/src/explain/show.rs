@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    BreakerView, ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView, Outcome,
-    Reported, SettingView, Verdict,
+    AnswerView, BreakerView, ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView,
+    Outcome, RefusalView, Reported, SettingView, Verdict,
 };
 
 impl fmt::Display for Explanation {
@@ -15,12 +15,16 @@ impl fmt::Display for Explanation {
             "tcp" | "tls" => writeln!(f, "{scheme}://{host}{by}   (revision {position})")?,
             _ => writeln!(f, "{method} {scheme}://{host}{path}{by}   (revision {position})")?,
         }
-        match self.reported {
-            Some(Reported { proxies, oldest_ms: Some(oldest_ms) }) => {
-                let ago = oldest_ms as f64 / 1000.0;
+        match &self.reported {
+            Some(Reported { proxies, oldest_ms: Some(oldest_ms), view }) => {
+                let ago = *oldest_ms as f64 / 1000.0;
                 let who =
-                    if proxies == 1 { "1 proxy has".to_owned() } else { format!("{proxies} proxies have") };
+                    if *proxies == 1 { "1 proxy has".to_owned() } else { format!("{proxies} proxies have") };
                 writeln!(f, "counts: as {who} reported, at most {ago:.1} s ago")?;
+                if let Some(view) = view {
+                    let others = if *proxies > 1 { "; another one's: --as PROXY" } else { "" };
+                    writeln!(f, "endpoints, refusals and the choice: as proxy {view} sees them{others}")?;
+                }
             }
             Some(Reported { oldest_ms: None, .. }) => {
                 writeln!(f, "counts: no proxy has reported: counts are those of one that has just begun")?;
@@ -114,7 +118,7 @@ impl fmt::Display for Forwarded {
             writeln!(f, "\n  limits")?;
         }
         for limit in &self.limits {
-            let LimitView { limit, target, state, admitted, refused, shadow } = limit;
+            let LimitView { limit, target, state, admitted, refused, shadow, .. } = limit;
             let shadow = if *shadow { ", in shadow" } else { "" };
             writeln!(f, "     {limit} of {target}{shadow}: {admitted} let through, {refused} refused")?;
             state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
@@ -123,7 +127,7 @@ impl fmt::Display for Forwarded {
             writeln!(f, "\n  breakers")?;
         }
         for one in &self.breakers {
-            let BreakerView { breaker, target, part, state, refused, instead, shadow } = one;
+            let BreakerView { breaker, target, part, state, refused, instead, shadow, .. } = one;
             let shadow = if *shadow { ", in shadow" } else { "" };
             let part = if part.is_empty() { String::new() } else { format!(" for {part}") };
             writeln!(f, "     {breaker} of {target}{part}{shadow}: {refused} refused")?;
@@ -134,6 +138,9 @@ impl fmt::Display for Forwarded {
         }
         if self.panicking {
             writeln!(f, "  too few endpoints are healthy, so all that are not draining are tried")?;
+        }
+        if let Some(panic) = &self.panic {
+            writeln!(f, "    {panic}")?;
         }
         if let Some(hash) = &self.hash {
             writeln!(f, "  {hash}")?;
@@ -146,7 +153,8 @@ impl fmt::Display for Forwarded {
         let by_weight = |endpoint: &EndpointView| f64::from(endpoint.weight) / weights.max(1) as f64;
         let shares = taking_part().any(|endpoint| (endpoint.share - by_weight(endpoint)).abs() > 0.001);
         for endpoint in &self.endpoints {
-            let chosen = self.choice.as_ref().is_some_and(|choice| choice.endpoint == endpoint.id);
+            let chosen = self.choice.as_ref().filter(|_| self.decided().is_none());
+            let chosen = chosen.is_some_and(|choice| choice.endpoint == endpoint.id);
             show_endpoint(f, endpoint, (chosen, shares), width)?;
         }
         for name in &self.unresolved {
@@ -158,12 +166,67 @@ impl fmt::Display for Forwarded {
         for note in &self.considered {
             writeln!(f, "     {note}")?;
         }
+        for remark in &self.remarks {
+            writeln!(f, "\n  note: {remark}")?;
+        }
+        self.show_end(f)
+    }
+}
+
+impl Forwarded {
+    /// What refuses every such call, if anything does.
+    fn decided(&self) -> Option<&RefusalView> {
+        self.refusals.iter().find(|refusal| refusal.share >= 1.0)
+    }
+
+    /// What becomes of the call.
+    fn show_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for refusal in self.refusals.iter().take_while(|refusal| refusal.share < 1.0) {
+            let share = refusal.share * 100.0;
+            writeln!(f, "\n  {share:.0} % of such calls are {refusal}")?;
+            self.show_fallback(f, refusal)?;
+        }
+        if let Some(refusal) = self.decided() {
+            writeln!(f, "\n  {refusal}")?;
+            return self.show_fallback(f, refusal);
+        }
         match &self.choice {
             Some(choice) => {
-                writeln!(f, "\n  sent to {} at {}: {}", choice.endpoint, choice.address, choice.reason)
+                let panic = if self.panicking { "; health does not count now" } else { "" };
+                writeln!(f, "\n  sent to {} at {}: {}{panic}", choice.endpoint, choice.address, choice.reason)
             }
             None => writeln!(f, "\n  refused (503): no endpoint may be chosen"),
         }
+    }
+
+    fn show_fallback(&self, f: &mut fmt::Formatter<'_>, refusal: &RefusalView) -> fmt::Result {
+        let Some(service) = &refusal.answer.service else { return Ok(()) };
+        match self.fallbacks.iter().find(|other| other.service == *service) {
+            Some(other) => write!(f, "\n{other}"),
+            None => writeln!(f, "  answered with 503: there is no such service"),
+        }
+    }
+}
+
+impl fmt::Display for RefusalView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { by, reason, answer, retry_after_s, .. } = self;
+        match answer {
+            AnswerView { service: Some(service), .. } => {
+                return write!(f, "sent to service {service} instead, by {by}: {reason}");
+            }
+            AnswerView { earlier: true, .. } => {
+                write!(f, "answered with an earlier answer to the same request, else ")?;
+            }
+            _ => write!(f, "refused ")?,
+        }
+        match (&answer.grpc_status, answer.status) {
+            (Some(grpc), _) => write!(f, "(gRPC status {grpc})")?,
+            (None, Some(status)) => write!(f, "({status})")?,
+            (None, None) => {}
+        }
+        write!(f, ", by {by}: {reason}")?;
+        retry_after_s.map_or(Ok(()), |seconds| write!(f, "; Retry-After: {seconds}"))
     }
 }
 
@@ -199,6 +262,9 @@ fn show_endpoint(
     }
     if endpoint.avoided {
         write!(f, ", failed lately")?;
+    }
+    if let Some(broken) = &endpoint.broken {
+        write!(f, "; passed over: {broken}")?;
     }
     match (&endpoint.excluded, &endpoint.ejected) {
         (Some(excluded), _) => writeln!(f, "; left out: {excluded}"),

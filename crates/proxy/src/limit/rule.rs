@@ -104,7 +104,7 @@ impl Limit {
     }
 
     /// Whether it bounds what is in flight, so that whoever waits for others must not hold it.
-    pub(super) fn is_of_places(&self) -> bool {
+    pub(crate) fn is_of_places(&self) -> bool {
         matches!(self.config.algorithm, Algorithm::Concurrency { .. } | Algorithm::Adaptive { .. })
     }
 

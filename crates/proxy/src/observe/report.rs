@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 
 use weir_api::report::{
     BreakerReport, ENDPOINTS_MAX, EndpointReport, Figures, Histogram, LimitReport, POLICIES_MAX,
-    REPORT_FORMAT, ROUTES_MAX, Report, RouteReport, SERVICES_MAX, Seen, ServiceReport, Side, TEXT_BYTES_MAX,
-    Totals, Wanted, figures,
+    REPORT_FORMAT, ROUTES_MAX, Refusing, Report, RouteReport, SERVICES_MAX, Seen, ServiceReport, Side,
+    TEXT_BYTES_MAX, Totals, Wanted, figures,
 };
 use weir_model::validate::cut;
 use weir_policy::Nanos;
@@ -17,8 +17,9 @@ use super::grpc;
 use super::metrics::{Metrics, ServiceRow};
 use super::process_now;
 use crate::breaker::BreakerTable;
+use crate::explain::checked;
 use crate::limit::LimitTable;
-use crate::snapshot::{Endpoint, Upstream};
+use crate::snapshot::{Endpoint, Origin, Upstream};
 use crate::source::Shared;
 
 /// Endpoints of one service that are reported at most; those that are ejected come first.
@@ -33,7 +34,14 @@ impl Metrics {
     pub(crate) fn report(&self, shared: &Shared) -> Arc<Report> {
         let snapshot = shared.snapshot.load();
         let now = process_now();
-        let mut report = Report { format: REPORT_FORMAT, at_ms: now.0 / 1_000_000, ..Report::default() };
+        let Origin { region, zone, .. } = &*snapshot.origin;
+        let mut report = Report {
+            format: REPORT_FORMAT,
+            at_ms: now.0 / 1_000_000,
+            region: region.clone(),
+            zone: zone.clone(),
+            ..Report::default()
+        };
         self.report_services(snapshot.upstreams(), now, &mut report);
         limits(&snapshot.limits, now, &mut report);
         breakers(&snapshot.breakers, now, &mut report);
@@ -132,7 +140,7 @@ fn described(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> EndpointRe
         address: endpoint.addr.to_string(),
         health: match endpoint {
             Endpoint { draining: true, .. } => "draining",
-            Endpoint { is_static: true, .. } => "static",
+            Endpoint { is_static: true, checked, .. } if checked.verdict.is_none() => "static",
             Endpoint { health, .. } => health.as_str(),
         }
         .to_owned(),
@@ -142,6 +150,8 @@ fn described(upstream: &Upstream, endpoint: &Endpoint, now: Nanos) -> EndpointRe
         avoided: state.is_avoided(),
         is_ejected: state.tally().is_ejected(),
         ejected: upstream.state.ejection().described(state.key(), now).map(short),
+        latency_us: state.latency().map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
+        checked: checked(endpoint).map(short),
     }
 }
 
@@ -178,6 +188,8 @@ fn limits(table: &LimitTable, now: Nanos, report: &mut Report) {
         refused: limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum(),
         // Not its keys, which may be nobody's business: they stand in the lines that follow.
         state: short(limit.limiter().state(now).to_string().lines().next().unwrap_or_default().to_owned()),
+        status: limit.status(),
+        refusing: limit.refusing(now).map(cut_short),
     });
     report.limits = described.collect();
 }
@@ -202,10 +214,16 @@ fn breakers(table: &BreakerTable, now: Nanos, report: &mut Report) {
                 }
                 .to_owned(),
                 refused: refused + shadowed,
-                state: short(state.to_string()),
+                state: short(brake.described(now)),
+                refusing: brake.refusing(now).map(cut_short),
+                kept: breaker.instead.kept(),
             }
         }));
     }
+}
+
+fn cut_short(refusing: Refusing) -> Refusing {
+    Refusing { why: short(refusing.why), ..refusing }
 }
 
 fn short(mut text: String) -> String {

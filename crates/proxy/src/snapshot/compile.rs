@@ -165,6 +165,7 @@ impl Compiler {
             upstreams,
             names,
             patterns,
+            origin: Arc::clone(&self.origin),
             addresses: Arc::clone(&self.addresses),
             verdicts: Arc::clone(&self.verdicts),
             certificates: self.certificates.clone(),

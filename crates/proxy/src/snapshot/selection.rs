@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use weir_policy::Nanos;
 use weir_policy::balance::select::{Caller, Facts, Place, Role, select};
-use weir_policy::balance::{Table, select as selecting};
+use weir_policy::balance::{Table, hash, select as selecting};
 
 use super::{Balancing, Endpoint};
 
@@ -33,6 +33,11 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// A proxy that gets its configuration from a control plane, by its id.
+    pub fn of_proxy(id: &str, region: Option<String>, zone: Option<String>) -> Self {
+        Self { id: hash::bytes(id.as_bytes()), region, zone }
+    }
+
     /// Where it is.
     pub fn place(&self) -> Place<'_> {
         Place { region: self.region.as_deref(), zone: self.zone.as_deref() }

@@ -116,7 +116,7 @@ impl Settings {
             self.budget = retry.budget.as_ref().map_or(self.budget, BudgetConfig::from_spec);
         }
         if let Some(hedge) = &policy.hedge {
-            self.hedge = Some(HedgeConfig::from_spec(hedge));
+            self.hedge = hedge.is_on().then(|| HedgeConfig::from_spec(hedge));
         }
         if let Some(connection) = &policy.connection {
             self.streams_max = connection.streams_max.unwrap_or(self.streams_max);
@@ -143,9 +143,25 @@ pub(crate) fn limit(span: Duration) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use weir_model::resource::traffic_policy::{Balance, BalancePolicy};
+    use weir_model::validate::{rate_limit, traffic_policy};
+    use weir_policy::breaker::{BreakerConfig, CusumConfig};
     use weir_policy::hedge::HedgeAfter;
+    use weir_policy::limit::AdaptiveConfig;
 
     use super::*;
+
+    #[test]
+    fn documents_are_judged_by_the_defaults_that_are_in_force() {
+        let (breaker, outlier) = (BreakerConfig::default(), OutlierConfig::default());
+        assert_eq!((breaker.open, breaker.open_max), traffic_policy::OPEN_DEFAULT);
+        assert_eq!((outlier.ejection, outlier.ejection_max), traffic_policy::EJECTION_DEFAULT);
+        let CusumConfig { normal_ratio, failing_ratio, .. } = CusumConfig::default();
+        assert_eq!((normal_ratio, failing_ratio), traffic_policy::RATIOS_DEFAULT);
+        assert_eq!(Settings::default().backoff, traffic_policy::BACKOFF_DEFAULT);
+        assert_eq!(Settings::default().request_timeout, Some(traffic_policy::REQUEST_DEFAULT));
+        let adaptive = AdaptiveConfig::default();
+        assert_eq!(u64::from(adaptive.max), rate_limit::CONCURRENCY_MAX_DEFAULT);
+    }
 
     #[test]
     fn a_policy_overrides_only_what_it_says() {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use weir_api::report::EndpointReport;
 use weir_policy::Nanos;
 use weir_policy::idle::{IdleConfig, IdleLearner};
 use weir_policy::outlier::Tally;
@@ -135,6 +136,17 @@ impl EndpointState {
     pub(crate) fn say_latency(&self, latency: Duration) {
         let us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
         self.latency_us.store(us.max(1), Ordering::Relaxed);
+    }
+
+    /// Takes the state that a proxy has reported, for an explanation of what that proxy would do.
+    pub(crate) fn take_over(&self, reported: &EndpointReport) {
+        let in_flight = u32::try_from(reported.in_flight).unwrap_or(u32::MAX);
+        self.in_flight.store(in_flight, Ordering::Relaxed);
+        self.avoided.store(reported.avoided, Ordering::Relaxed);
+        self.tally.set_ejected(reported.is_ejected);
+        if let Some(us) = reported.latency_us {
+            self.say_latency(Duration::from_micros(us));
+        }
     }
 
     /// Whether it failed last time and is only chosen when nothing else is left.

@@ -229,16 +229,22 @@ impl Upstream {
 
     /// Works out anew who takes part. O(n), and more where a table must be made: not on the way of a request.
     pub(crate) fn select(&self, now: Nanos) {
+        if self.reselect(now) {
+            self.state.ejection().follow(self);
+        }
+    }
+
+    /// The same, but that ejection is not told, which knows nothing of endpoints that are ejected elsewhere. Gives whether
+    /// there are other candidates.
+    pub(crate) fn reselect(&self, now: Nanos) -> bool {
         let before = self.selected();
         let ejections = self.state.ejection().version();
         let balancing = &self.settings.balance;
         let selected =
             selected(&self.endpoints, &self.keys, balancing, &self.origin, before.table.as_ref(), now);
-        let same = selected.candidates == before.candidates;
+        let changed = selected.candidates != before.candidates;
         self.selection.replace(selected, ejections);
-        if !same {
-            self.state.ejection().follow(self);
-        }
+        changed
     }
 
     /// Whether too few endpoints are well, so that health and ejection do not count: a try is worth more than a certain

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use weir_proxy::explain::{Request, explain};
+use weir_proxy::explain::{Explanation, Request, explain};
 
 use crate::support::{Gate, Proxy, Upstream, documents, eventually};
 
@@ -80,16 +80,144 @@ fn an_open_breaker_refuses_and_outlives_a_snapshot() {
     assert!(metric(&proxy, &format!("weir_proxy_breaker_state{{{of}}} 2")), "{}", proxy.text());
     assert!(metric(&proxy, &format!("weir_proxy_breaker_transitions_total{{{of},to=\"open\"}} 1")));
     assert!(metric(&proxy, &format!("weir_proxy_breaker_refused_total{{{of}}} 2")));
-    let request = Request::parse("GET", "http://app/", []).unwrap();
-    let text = explain(&proxy.shared.snapshot.load(), &request, &mut SmallRng::seed_from_u64(1)).to_string();
+    let text = explained(&proxy, &[]).to_string();
     assert!(text.contains("TrafficPolicy/app#0 of Service/app: 2 refused"), "{text}");
     assert!(text.contains("Open (consecutive)"), "{text}");
+    assert!(text.contains(" s ago: Closed -> Open: 3 calls in a row failed; open for 3600s"), "{text}");
     // A call of gRPC is told in its own way.
     client.send(
         "POST /a.B/C HTTP/1.1\r\nHost: app\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n",
     );
     let refused = client.response();
     assert_eq!((refused.status, refused.field("grpc-status")), (200, Some("14")));
+}
+
+fn explained(proxy: &Proxy, headers: &[&str]) -> Explanation {
+    let request = Request::parse("GET", "http://app/", headers.iter().copied()).unwrap();
+    explain(&proxy.shared.snapshot.load(), &request, &mut SmallRng::seed_from_u64(1))
+}
+
+/// What is explained of a call that nobody lets through, the lines behind the endpoints.
+#[track_caller]
+fn ends(proxy: &Proxy, headers: &[&str]) -> String {
+    let text = explained(proxy, headers).to_string();
+    let end = text.split("\n  endpoints\n").nth(1).unwrap();
+    assert!(!end.lines().any(|line| line.starts_with("  =>")), "an endpoint is marked as chosen:\n{text}");
+    end.to_owned()
+}
+
+#[test]
+fn that_a_call_is_refused_is_explained() {
+    let app = Told::to(500);
+    let proxy = Proxy::gateway(&broken(&[app.upstream.addr], THREE));
+    let mut client = proxy.client();
+    client.get("/");
+    assert!(explained(&proxy, &[]).forwarded().unwrap().refusals.is_empty());
+    client.get("/");
+    client.get("/");
+    assert_eq!(client.get("/").status, 503);
+    let explanation = explained(&proxy, &[]);
+    let [refusal] = &*explanation.forwarded().unwrap().refusals else { panic!("{explanation}") };
+    assert_eq!((&*refusal.by, refusal.share), ("TrafficPolicy/app#0 of Service/app", 1.0));
+    assert_eq!((refusal.answer.status, &refusal.answer.grpc_status), (Some(503), &None));
+    assert!(refusal.reason.ends_with(": 3 calls in a row failed"), "{explanation}");
+    assert!((3500..=3600).contains(&refusal.retry_after_s.unwrap()), "{explanation}");
+    let end = ends(&proxy, &[]);
+    assert!(
+        end.contains("\n  refused (503), by TrafficPolicy/app#0 of Service/app: it is open for another 3"),
+        "{end}"
+    );
+    assert!(end.contains(": 3 calls in a row failed; Retry-After: 3"), "{end}");
+    assert!(!end.contains("sent to"), "{end}");
+    let end = ends(&proxy, &["content-type: application/grpc"]);
+    assert!(end.contains("\n  refused (gRPC status UNAVAILABLE), by "), "{end}");
+}
+
+#[test]
+fn what_refused_calls_get_is_explained() {
+    let (app, spare) = (Told::to(500), Told::to(200));
+    let opened = |fallback: &str| {
+        let documents = broken(&[app.upstream.addr], &format!("{THREE}, fallback: {{{fallback}}}"));
+        let spare = format!(
+            "\n---\nkind: Service\nmetadata: {{name: spare}}\nspec: {{endpoints: [{{address: 127.0.0.1, port: {}}}]}}\n",
+            spare.upstream.addr.port()
+        );
+        let proxy = Proxy::gateway(&(documents + &spare));
+        let mut client = proxy.client();
+        (0..3).for_each(|_| drop(client.get("/")));
+        (client.get("/").status, proxy)
+    };
+    let (status, proxy) = opened("response: {status: 404}");
+    assert_eq!(status, 404);
+    assert!(ends(&proxy, &[]).contains("\n  refused (404), by "), "{}", explained(&proxy, &[]));
+    let (status, proxy) = opened("cached: {}");
+    assert_eq!(status, 503);
+    let end = ends(&proxy, &[]);
+    assert!(
+        end.contains("\n  answered with an earlier answer to the same request, else (503), by "),
+        "{end}"
+    );
+    let (status, proxy) = opened("service: {name: spare}");
+    assert_eq!(status, 200);
+    let explanation = explained(&proxy, &[]);
+    let text = explanation.to_string();
+    assert!(
+        text.contains("\n  sent to service spare instead, by TrafficPolicy/app#0 of Service/app: "),
+        "{text}"
+    );
+    let [spare_view] = &*explanation.forwarded().unwrap().fallbacks else { panic!("{text}") };
+    assert_eq!(spare_view.choice.as_ref().unwrap().address, spare.upstream.addr.to_string());
+    assert!(text.trim_end().ends_with(": the only endpoint"), "{text}");
+    // Nobody is there.
+    let (status, proxy) = opened("service: {name: nobody}");
+    assert_eq!(status, 503);
+    let text = explained(&proxy, &[]).to_string();
+    assert!(text.trim_end().ends_with("answered with 503: there is no such service"), "{text}");
+}
+
+#[test]
+fn an_instance_that_is_broken_off_is_explained() {
+    let (ill, well) = (Told::to(500), Told::to(200));
+    let breaker = format!("level: instance, {THREE}");
+    let documents = broken(&[ill.upstream.addr, well.upstream.addr], &breaker);
+    let proxy = Proxy::gateway(&documents);
+    let mut client = proxy.client();
+    eventually("its breaker to open", || {
+        client.get("/");
+        metric(
+            &proxy,
+            &format!(
+                "weir_proxy_breaker_transitions_total{{{},to=\"open\"}} 1",
+                labels(&ill.upstream.addr.to_string())
+            ),
+        ) || proxy
+            .text()
+            .lines()
+            .any(|line| line.starts_with("weir_proxy_breaker_state") && line.ends_with(" 2"))
+    });
+    for _ in 0..20 {
+        let explanation = explained(&proxy, &[]);
+        let forwarded = explanation.forwarded().unwrap();
+        assert_eq!(
+            forwarded.choice.as_ref().unwrap().address,
+            well.upstream.addr.to_string(),
+            "{explanation}"
+        );
+        let broken = forwarded.endpoints.iter().filter(|endpoint| endpoint.broken.is_some()).count();
+        assert_eq!((broken, forwarded.refusals.len()), (1, 0), "{explanation}");
+    }
+    assert!(
+        explained(&proxy, &[])
+            .to_string()
+            .contains("; passed over: TrafficPolicy/app#0 lets no call through: ")
+    );
+    well.tell(500);
+    eventually("the other's to open", || client.get("/").field("x-weir-reason") == Some("breaker_open"));
+    let end = ends(&proxy, &[]);
+    assert!(
+        end.contains("\n  refused (503), by the breakers of its endpoints: none of them lets a call through"),
+        "{end}"
+    );
 }
 
 #[test]

@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use h2::Reason;
 use http::{HeaderMap, Response};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use weir_model::ServiceRef;
+use weir_proxy::explain::{Request, explain};
 use weir_proxy::{AccessLogConfig, AccessLogFormat};
 
 use crate::http2::upstream::{H2Upstream, h2_documents};
-use crate::support::{Gate, PATIENCE, Proxy, Served, Upstream, documents, eventually};
+use crate::support::{Gate, PATIENCE, Proxy, Served, Upstream, documents, eventually, free_port};
 
 /// Two endpoints that count the requests to both of them together: what is done with each depends on its number, from 0.
 fn two(serve: impl Fn(usize, &mut Served) -> io::Result<()> + Send + Sync + 'static) -> [Upstream; 2] {
@@ -54,6 +58,13 @@ fn requests(upstreams: &[Upstream]) -> usize {
 fn metric(proxy: &Proxy, name: &str, value: u64) -> bool {
     let wanted = format!("weir_proxy_{name}_total{{service=\"app\"}} {value}");
     proxy.text().lines().any(|line| line == wanted)
+}
+
+fn value(proxy: &Proxy, name: &str) -> u64 {
+    let wanted = format!("weir_proxy_{name}_total{{service=\"app\"}} ");
+    let text = proxy.text();
+    let found = text.lines().find_map(|line| line.strip_prefix(&*wanted));
+    found.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 /// Late enough for the first copy to be with its endpoint, on a busy machine too.
@@ -339,4 +350,232 @@ fn calls_of_grpc_are_made_twice_where_their_route_says_so() {
     assert_eq!((got.status, got.body.as_slice()), (200, &b"\0\0\0\0\x02hi"[..]), "{}", got.head);
     assert_eq!(got.trailers, ["grpc-status: 0"]);
     assert_eq!(reset.recv_timeout(PATIENCE).unwrap(), Reason::CANCEL);
+}
+
+/// The failures that were counted of the endpoints.
+fn failures(proxy: &Proxy) -> u64 {
+    let snapshot = proxy.shared.snapshot.load();
+    let app = snapshot.upstream_of(&ServiceRef::new("default", "app")).unwrap();
+    app.endpoints.iter().map(|endpoint| endpoint.state.tally().counts().failures).sum()
+}
+
+/// An upstream of two that waits at a gate with its first request and then breaks off; the others get 503 at once.
+fn first_breaks_off(gate: &Gate) -> [Upstream; 2] {
+    let gate = gate.clone();
+    two(move |number, conn| {
+        if number > 0 {
+            return conn.write(FAILED);
+        }
+        gate.wait();
+        conn.reset();
+        Err(io::ErrorKind::BrokenPipe.into())
+    })
+}
+
+#[test]
+fn a_failure_that_came_is_given_where_nothing_better_comes() {
+    // The first one fails while the second is under way, which breaks off then.
+    let (gate, other) = (Gate::new(), Gate::new());
+    let (opened, other_opened) = (gate.clone(), other.clone());
+    let upstreams = two(move |number, conn| match number {
+        0 => {
+            gate.wait();
+            conn.write(FAILED)?;
+            conn.until_closed();
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        _ => {
+            other.wait();
+            conn.reset();
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    });
+    let policy = format!("{SOON}\n  outlier: {{enabled: false}}");
+    let proxy = Proxy::gateway(&hedged(&upstreams, &policy));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("a second copy", || requests(&upstreams) == 2);
+    opened.open();
+    eventually("the failure to be there", || failures(&proxy) == 1);
+    other_opened.open();
+    let got = client.response();
+    assert_eq!((got.status, got.text().as_str()), (503, "busy"), "{}", got.head);
+    assert!(metric(&proxy, "upstream_resets", 1) && metric(&proxy, "retries", 0), "{}", proxy.text());
+    assert_eq!(failures(&proxy), 2, "each counts once");
+
+    // The second one fails, and the first breaks off then.
+    let gate = Gate::new();
+    let upstreams = first_breaks_off(&gate);
+    let proxy = Proxy::gateway(&hedged(&upstreams, &policy));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("the second copy to fail", || failures(&proxy) == 1);
+    gate.open();
+    let got = client.response();
+    assert_eq!((got.status, got.text().as_str()), (503, "busy"), "{}", got.head);
+    assert_eq!(failures(&proxy), 2, "each counts once");
+    // The connection is in order.
+    assert_eq!(client.get("/").status, 503);
+}
+
+#[test]
+fn a_failure_that_came_with_a_large_body_is_given_whole() {
+    let (gate, other) = (Gate::new(), Gate::new());
+    let (opened, other_opened) = (gate.clone(), other.clone());
+    let body = "x".repeat(300_000);
+    let failed = format!("HTTP/1.1 500 No\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let upstreams = two(move |number, conn| match number {
+        0 => {
+            gate.wait();
+            conn.write(&failed)
+        }
+        _ => {
+            other.wait();
+            conn.reset();
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    });
+    let proxy = Proxy::gateway(&hedged(&upstreams, SOON));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("a second copy", || requests(&upstreams) == 2);
+    opened.open();
+    eventually("the failure to be there", || failures(&proxy) == 1);
+    other_opened.open();
+    let got = client.response();
+    assert!(got.status == 500 && got.text() == body, "{}", got.head);
+}
+
+#[test]
+fn a_copy_that_finds_no_connection_leaves_the_retries() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let app = Upstream::start(move |conn| {
+        loop {
+            let request = conn.request()?;
+            if request.head.starts_with("GET /slow ") {
+                gate.wait();
+                conn.reset();
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            conn.ok(b"well")?;
+        }
+    });
+    let dead = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let policy = format!("{SOON}\n  retry: {{attempts: 1}}\n  outlier: {{enabled: false}}");
+    let proxy = Proxy::gateway(&documents(&[app.addr, dead], &policy));
+    let mut client = proxy.client();
+    // From then on it is the last choice.
+    eventually("the other one to be known", || {
+        client.get("/");
+        value(&proxy, "upstream_connect_failures") > 0
+    });
+    let (retries, hedges) = (value(&proxy, "retries"), value(&proxy, "hedges"));
+    client.send("GET /slow HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("the copy to fail", || value(&proxy, "hedges") > hedges);
+    opened.open();
+    client.response();
+    assert_eq!(value(&proxy, "retries"), retries + 1, "{}", proxy.text());
+}
+
+#[test]
+fn a_route_turns_off_what_its_service_asks_for() {
+    let slow = |number: usize, conn: &mut Served| {
+        if number == 0 {
+            // Long enough for a copy that were sent at once.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        conn.ok(if number == 0 { b"first" } else { b"other" })
+    };
+    let policy = "hedge: {delay: 1ms}\n  balance: {policy: round_robin}";
+    let off = "\n---\nkind: TrafficPolicy\nmetadata: {name: off}\nspec: {targetRefs: [{kind: HTTPRoute, name: all}], hedge: {enabled: false}}\n";
+    let upstreams = two(slow);
+    let proxy = Proxy::gateway(&(hedged(&upstreams, policy) + off));
+    assert_eq!(proxy.client().get("/").text(), "first");
+    assert_eq!(requests(&upstreams), 1);
+    assert!(metric(&proxy, "hedges", 0), "{}", proxy.text());
+    let request = Request::parse("GET", "http://app/", []).unwrap();
+    let text = explain(&proxy.shared.snapshot.load(), &request, &mut SmallRng::seed_from_u64(1)).to_string();
+    assert!(text.contains("hedge never: TrafficPolicy/off of HTTPRoute/all"), "{text}");
+    // Without it there is a copy.
+    let upstreams = two(slow);
+    let proxy = Proxy::gateway(&hedged(&upstreams, policy));
+    assert_eq!(proxy.client().get("/").text(), "other");
+    assert!(metric(&proxy, "hedges", 1), "{}", proxy.text());
+}
+
+/// So many interim responses of 4 KiB each.
+fn hints(count: usize) -> String {
+    format!("HTTP/1.1 103 Early Hints\r\nX-Pad: {}\r\n\r\n", "h".repeat(4000)).repeat(count)
+}
+
+#[test]
+fn large_interim_responses_come_from_one_copy_only() {
+    // What the first one has begun to say is gone on with, however long it takes.
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let upstreams = two(move |number, conn| match number {
+        0 => {
+            conn.write(hints(3))?;
+            gate.wait();
+            conn.ok(b"first")
+        }
+        _ => conn.ok(b"second"),
+    });
+    let proxy = Proxy::gateway(&hedged(&upstreams, SOON));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    for _ in 0..3 {
+        assert_eq!(client.response().status, 103);
+    }
+    opened.open();
+    assert_eq!(client.response().text(), "first");
+
+    // Those of the second one come when it has won, and only then.
+    let upstreams = two(|number, conn| {
+        if number == 0 {
+            conn.until_closed();
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        conn.write(hints(3))?;
+        conn.ok(b"second")
+    });
+    let proxy = Proxy::gateway(&hedged(&upstreams, SOON));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    for _ in 0..3 {
+        assert_eq!(client.response().status, 103);
+    }
+    assert_eq!(client.response().text(), "second");
+}
+
+#[test]
+fn a_copy_with_endless_interim_responses_is_given_up() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let (told, given_up) = channel();
+    let told = std::sync::Mutex::new(told);
+    let upstreams = two(move |number, conn| match number {
+        0 => {
+            gate.wait();
+            conn.ok(b"first")
+        }
+        _ => {
+            // More than may be kept back, which is no more than one head.
+            let sent = conn.write(hints(64)).and_then(|()| {
+                conn.until_closed();
+                Ok(())
+            });
+            let _ = told.lock().unwrap().send(());
+            sent.and(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+    });
+    let proxy = Proxy::gateway(&hedged(&upstreams, SOON));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    given_up.recv_timeout(PATIENCE).unwrap();
+    opened.open();
+    let got = client.response();
+    assert_eq!((got.status, got.text().as_str()), (200, "first"), "{}", got.head);
+    assert!(metric(&proxy, "hedges", 1) && metric(&proxy, "hedges_won", 0), "{}", proxy.text());
 }

@@ -325,7 +325,12 @@ fn each_one_in_a_queue_has_the_whole_time() {
 }
 
 /// A sidecar of a service, with documents of its own.
-fn sidecar(service: &str, app: SocketAddr, documents: &str, log: Option<&std::path::Path>) -> Proxy {
+pub(crate) fn sidecar(
+    service: &str,
+    app: SocketAddr,
+    documents: &str,
+    log: Option<&std::path::Path>,
+) -> Proxy {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let service = ServiceRef::new("default", service);
     let mode = Mode::Sidecar { service: service.clone(), inbound: any, app, outbound: any };
@@ -413,4 +418,56 @@ fn each_of_several_rates_is_explained() {
     let text = explain(&proxy.shared.snapshot.load(), &request, &mut SmallRng::seed_from_u64(1)).to_string();
     assert!(text.contains("token_bucket: 2 left of 3 in 3600s"), "{text}");
     assert!(text.contains("; 99 left of 100 in 86400s"), "{text}");
+}
+
+/// What is explained of a request, the lines behind the endpoints.
+fn ends(proxy: &Proxy, headers: &[&str]) -> String {
+    let request = Request::parse("GET", "http://shop.example/", headers.iter().copied()).unwrap();
+    let text = explain(&proxy.shared.snapshot.load(), &request, &mut SmallRng::seed_from_u64(1)).to_string();
+    text.split("\n  endpoints\n").nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn that_a_rate_is_used_up_is_explained() {
+    let app = Upstream::echo();
+    let spec =
+        "{targetRefs: [{name: app}], rates: [{requests: 1, per: 1h}], key: [{type: header, name: x-user}]}";
+    let shadow = "{targetRefs: [{name: app}], rates: [{requests: 1, per: 1h}], shadow: true}";
+    let address =
+        "{targetRefs: [{name: app}], rates: [{requests: 9, per: 1h}], key: [{type: sourceAddress}]}";
+    let proxy = proxy(app.addr, &[("slow", spec), ("shadow", shadow), ("address", address)]);
+    let ada = ["x-user: ada"];
+    assert!(ends(&proxy, &ada).contains("\n  sent to "), "{}", ends(&proxy, &ada));
+    let mut client = Client::connect(proxy.addr());
+    assert_eq!(get(&mut client, "/", "x-user: ada\r\n").status, 200);
+    assert_eq!(get(&mut client, "/", "x-user: ada\r\n").status, 429);
+    let end = ends(&proxy, &ada);
+    let expected =
+        "\n  refused (429), by RateLimit/slow of Service/app: the rate is used up: 0 left of 1 in 3600s";
+    assert!(end.contains(expected) && !end.contains("sent to"), "{end}");
+    assert!(
+        end.contains("RateLimit/address of Service/app: whether it lets this request through is not known"),
+        "{end}"
+    );
+    assert!(ends(&proxy, &["x-user: bob"]).contains("\n  sent to "), "a key of its own");
+}
+
+#[test]
+fn that_all_places_are_taken_is_explained() {
+    let gate = Gate::default();
+    let app = gated(gate.clone());
+    let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 1m}}";
+    let proxy = proxy(app.addr, &[("one", spec)]);
+    let (mut first, mut second) = (Client::connect(proxy.addr()), Client::connect(proxy.addr()));
+    let call = "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+    first.send(call);
+    let waits = "note: RateLimit/one of Service/app: all places are taken, so it waits, as 0 do";
+    eventually("the place to be taken", || ends(&proxy, &[]).contains(waits));
+    second.send(call);
+    let full = "\n  refused (503), by RateLimit/one of Service/app: as many requests are in flight as may be: \
+                1 in flight of 1, 1 waiting of 1";
+    eventually("the queue to be full", || ends(&proxy, &[]).contains(full));
+    assert_eq!(get(&mut Client::connect(proxy.addr()), "/", "").status, 503);
+    gate.open();
+    assert_eq!((first.response().status, second.response().status), (200, 200));
 }

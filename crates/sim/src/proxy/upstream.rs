@@ -79,7 +79,11 @@ impl Upstream {
             events: Vec::new(),
             retries: RetryPolicy::from_spec(&retry),
             budget: Budget::new(BudgetConfig::from_spec(&retry.budget.clone().unwrap_or_default())),
-            hedger: spec.hedge.as_ref().map(|hedge| Hedger::new(HedgeConfig::from_spec(hedge))),
+            hedger: spec
+                .hedge
+                .as_ref()
+                .filter(|hedge| hedge.is_on())
+                .map(|hedge| Hedger::new(HedgeConfig::from_spec(hedge))),
             request_timeout: request,
             request_lane: (request > 0).then(|| lanes.lane(Due::Request, request)),
             try_lane: timeouts.per_try.map(|span| lanes.lane(Due::Attempt, nanos(span))),

@@ -197,6 +197,9 @@ pub(crate) struct ExplainArgs {
     /// Explain these files instead of a server's state; may be repeated
     #[arg(short = 'f', long = "file", value_name = "FILE", conflicts_with = "server")]
     pub files: Vec<PathBuf>,
+    /// Explain it as this proxy sees it, by its id [default: the first that has reported]
+    #[arg(long = "as", value_name = "PROXY", conflicts_with = "files")]
+    pub view: Option<String>,
     /// How to answer
     #[command(flatten)]
     pub output: OutputArg,

@@ -3,17 +3,19 @@
 //! It compiles a snapshot, of a server's state or of files, with the proxy's own compiler, and asks the proxy's own
 //! routing. Nothing is decided here. What only running proxies know is taken from what they report (`reported`).
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use weir_api::client::{Client, ClientError, encode_segment};
-use weir_api::native::{List, PREFIX, ResourceView, ServiceView, SourceText};
+use weir_api::native::{List, PREFIX, ProxyView, ResourceView, ServiceView, SourceText};
 use weir_api::report::ProxyReport;
 use weir_api::snapshot::SnapshotInputs;
 use weir_model::document::{self, DocumentError};
 use weir_model::validate::Scope;
 use weir_model::{DEFAULT_NAMESPACE, Kind, Position, ResourceId, ServiceRef};
-use weir_proxy::explain::{Explanation, Outcome, Request, explain};
+use weir_proxy::explain::{Explanation, Outcome, Request, Seen, explain_as};
 use weir_proxy::route::RequestView;
-use weir_proxy::snapshot::{Compiler, Inputs, MeshTable, Rejection, Role};
+use weir_proxy::snapshot::{Compiler, Inputs, MeshTable, Origin, Rejection, Role};
 
 use crate::cli::operator::ExplainArgs;
 use crate::exit::{Exit, Failure};
@@ -24,15 +26,15 @@ const DEFAULT_GATEWAY: &str = "default";
 
 mod reported;
 
+use reported::Known;
+
 pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let request = request(args)?;
-    let mut reports = None;
-    let (role, inputs) = if args.files.is_empty() {
+    let (role, inputs, known) = if args.files.is_empty() {
         let client = server_client::client(&args.server)?;
         let role = role_at_server(&client, args).await?;
         let inputs = inputs_of_server(&client, &role, &request).await?;
-        reports = reports_of_server(&client).await?;
-        (role, inputs)
+        (role, inputs, known_of_server(&client).await?)
     } else {
         let (role, inputs) = (role_in_files(args), inputs_of_files(args)?);
         if let Role::Sidecar { service } = &role {
@@ -41,22 +43,38 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
                 output::remark(&format!("no {id} is known in these files; explaining for one of that name"));
             }
         }
-        (role, inputs)
+        (role, inputs, None)
     };
-    let (snapshot, refused) = Compiler::new(role.clone()).compile_rest(&inputs);
-    for Rejection { resource, path, reason } in &refused {
-        output::remark(&format!("left out, as a proxy would: {resource}: {path}: {reason}"));
-    }
+    let view = match &known {
+        Some(known) => known.view(&role, args.view.as_deref())?,
+        None => None,
+    };
     let caller = match &role {
-        Role::Sidecar { service } => Some(service.to_string()),
+        Role::Sidecar { service } => Some(service),
         Role::Gateway { .. } => None,
     };
-    let mut explanation = explain(&snapshot, &request, &mut rand::rng()).by(caller);
-    if let Some(reports) = reports {
-        reported::add(&mut explanation, &role, &reports);
+    let explanation = explained(&role, &inputs, &request.made_by(caller), view);
+    let mut explanation = explanation.by(caller.map(ServiceRef::to_string));
+    if let Some(known) = &known {
+        known.add(&mut explanation, &role, view);
     }
     output::print(&output::render(args.output.format, &explanation, || explanation.to_string())?);
     Ok(exit(&explanation))
+}
+
+/// Explains as a proxy of the role would, and as this one sees it, if one has reported.
+fn explained(role: &Role, inputs: &Inputs, request: &Request, view: Option<&ProxyReport>) -> Explanation {
+    let seen = view.map_or(Seen::Here, |view| Seen::Reported(&view.report));
+    let mut compiler = Compiler::new(role.clone());
+    if let Some(ProxyReport { proxy, report, .. }) = view {
+        compiler.origin = Arc::new(Origin::of_proxy(proxy, report.region.clone(), report.zone.clone()));
+        compiler.verdicts = seen.verdicts();
+    }
+    let (snapshot, refused) = compiler.compile_rest(inputs);
+    for Rejection { resource, path, reason } in &refused {
+        output::remark(&format!("left out, as a proxy would: {resource}: {path}: {reason}"));
+    }
+    explain_as(seen, &snapshot, request, &mut rand::rng())
 }
 
 /// What is asked about: a request by method and URL, or a connection by its URL alone.
@@ -171,13 +189,16 @@ async fn inputs_of_server(client: &Client, role: &Role, request: &Request) -> Re
     Ok(inputs.into())
 }
 
-/// What proxies have reported; none where the server knows no reports.
-async fn reports_of_server(client: &Client) -> Result<Option<Vec<ProxyReport>>, Failure> {
-    match client.get::<List<ProxyReport>>(&format!("{PREFIX}/reports")).await {
-        Ok(list) => Ok(Some(list.items)),
-        Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
-        Err(error) => Err(server_client::failure(&error)),
-    }
+/// What proxies have reported and have in force; none where the server knows no reports.
+async fn known_of_server(client: &Client) -> Result<Option<Known>, Failure> {
+    let reports = match client.get::<List<ProxyReport>>(&format!("{PREFIX}/reports")).await {
+        Ok(list) => list.items,
+        Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
+        Err(error) => return Err(server_client::failure(&error)),
+    };
+    let proxies: List<ProxyView> =
+        client.get(&format!("{PREFIX}/proxies")).await.map_err(|error| server_client::failure(&error))?;
+    Ok(Some(Known { reports, proxies: proxies.items }))
 }
 
 fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {

@@ -69,14 +69,24 @@ pub struct RetryBudget {
 }
 
 /// A second request for calls that take long: the first answer wins. For calls that may be repeated, and counted in the
-/// retry budget. Exactly one of `delay` and `percentile`.
+/// retry budget. Exactly one of `delay` and `percentile`, unless it is turned off.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hedge {
+    /// Whether there are any; `false` turns off what a policy farther from the call asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
     /// How long the first request is waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Span>,
     /// The same as a percentile of the calls of late, between 0.5 and 0.999.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percentile: Option<f64>,
+}
+
+impl Hedge {
+    /// Whether it asks for second requests.
+    pub fn is_on(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
 }

@@ -1,6 +1,6 @@
 //! Policies for what is not there, and fallbacks to services that nobody knows.
 
-use super::{Surroundings, no_gateway, no_listener};
+use super::{Surroundings, effect, no_gateway, no_listener};
 use crate::document::nearest;
 use crate::resource::key::KeyKind;
 use crate::resource::targets::Target;
@@ -25,6 +25,9 @@ where
         });
     }
     hints.extend(callers_at_gateways(spec));
+    if let Spec::TrafficPolicy(policy) = spec {
+        hints.extend(effect::hints(namespace, spec, policy, surroundings));
+    }
     for fallback in spec.fallbacks() {
         let service = fallback.service(namespace);
         let path = format!("{}.name", fallback.path());

@@ -170,6 +170,11 @@ fn times_retries_and_hedging() {
         ],
     );
     policy(json!({"hedge": {"percentile": 0.95}}), &[]);
+    policy(json!({"hedge": {"enabled": false}}), &[]);
+    policy(
+        json!({"hedge": {"enabled": true}}),
+        &["spec.hedge: it does not say after how long; expected `delay` or `percentile`"],
+    );
     policy(
         json!({"hedge": {}}),
         &["spec.hedge: it does not say after how long; expected `delay` or `percentile`"],
@@ -182,6 +187,170 @@ fn times_retries_and_hedging() {
             "spec.hedge.percentile: 95 is out of range; expected 0.5 to 0.999",
         ],
     );
+}
+
+#[test]
+fn what_is_not_written_is_compared_by_its_default() {
+    breaker(json!({"open": "1m", "ramp": "0s"}), &[]);
+    breaker(
+        json!({"open": "90s"}),
+        &[
+            "spec.breakers[0].open: 90s is longer than `openMax`, which is 1m unless it is written; expected at most 1m, or a longer `openMax`",
+        ],
+    );
+    breaker(
+        json!({"strategy": "consecutive", "openMax": "4s"}),
+        &[
+            "spec.breakers[0].openMax: 4s is shorter than `open`, which is 5s unless it is written; expected at least 5s, or a shorter `open`",
+        ],
+    );
+    policy(json!({"outlier": {"ejection": "5m"}}), &[]);
+    policy(
+        json!({"outlier": {"ejection": "10m"}}),
+        &[
+            "spec.outlier.ejection: 10m is longer than `ejectionMax`, which is 5m unless it is written; expected at most 5m, or a longer `ejectionMax`",
+        ],
+    );
+    policy(
+        json!({"outlier": {"ejectionMax": "1s"}}),
+        &[
+            "spec.outlier.ejectionMax: 1s is shorter than `ejection`, which is 30s unless it is written; expected at least 30s, or a shorter `ejection`",
+        ],
+    );
+    policy(
+        json!({"retry": {"backoff": {"base": "251ms"}}}),
+        &[
+            "spec.retry.backoff.base: 251ms is longer than `max`, which is 250ms unless it is written; expected at most 250ms, or a longer `max`",
+        ],
+    );
+    let adaptive = |min: u32| json!({"algorithm": "adaptive", "rates": [], "concurrencyMin": min});
+    limit(adaptive(1000), &[]);
+    limit(
+        adaptive(1001),
+        &[
+            "spec.concurrencyMin: the least (1001) is more than the most, which is 1000 unless it is written; expected at most 1000, or a larger `concurrencyMax`",
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_to_happen_after_the_end() {
+    let timed = |timeouts: Value, hedge: Value, slow: &str, expected: &[&str]| {
+        policy(json!({"timeouts": timeouts, "hedge": hedge, "breakers": [{"slowCall": slow}]}), expected);
+    };
+    timed(json!({"request": "1s", "perTry": "500ms"}), json!({"delay": "499ms"}), "1s", &[]);
+    timed(json!({"request": "0s", "perTry": "0s"}), json!({"delay": "1m"}), "1h", &[]);
+    timed(
+        json!({"request": "1s", "perTry": "500ms"}),
+        json!({"delay": "500ms"}),
+        "2s",
+        &[
+            "spec.hedge.delay: after 500ms there is nothing to copy: `timeouts.perTry` ends it after 500ms; expected less than 500ms",
+            "spec.breakers[0].slowCall: no call takes longer than 2s: `timeouts.request` ends it after 1s; expected at most 1s",
+        ],
+    );
+    timed(
+        json!({"request": "1s"}),
+        json!({"delay": "3s"}),
+        "1ms",
+        &[
+            "spec.hedge.delay: after 3s there is nothing to copy: `timeouts.request` ends it after 1s; expected less than 1s",
+        ],
+    );
+}
+
+/// What is hinted at a policy beside a route `web`, whose rule `buy` goes to `a` and whose second rule goes to `b`.
+#[track_caller]
+fn hinted(target: Value, fields: Value, expected: &[&str]) {
+    let kind = target["kind"].as_str().filter(|kind| kind.ends_with("Route")).unwrap_or("HTTPRoute");
+    let text = format!(
+        "kind: {kind}\nmetadata: {{name: web}}\nspec: {{parentRefs: [{{kind: Service, name: a}}], rules: \
+         [{{name: buy, backendRefs: [{{name: a}}, {{name: c, weight: 0}}]}}, {{backendRefs: [{{name: b}}]}}]}}\n"
+    );
+    let parsed = parse("-", &text).unwrap();
+    let mut resources: Vec<Resource> = parsed.documents.into_iter().map(|one| one.resource).collect();
+    let mut spec = json!({"targetRefs": [target]});
+    merge(&mut spec, fields);
+    let document = json!({"apiVersion": "weir.dev/v1", "kind": "TrafficPolicy", "metadata": {"name": "p"}, "spec": spec});
+    resources.push(serde_json::from_value(document).unwrap());
+    let found = hints(&resources[1..], &resources, |_| true);
+    let found: Vec<String> = found.iter().map(|(_, hint)| hint.to_string()).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn hints_name_what_has_no_effect() {
+    let service = json!({"name": "a"});
+    hinted(
+        service.clone(),
+        json!({"timeouts": {"connect": "1s", "request": "20s", "perTry": "16s"}, "hedge": {"delay": "16s"},
+               "retry": {"attempts": 0, "budget": {"ratio": 0.0}}, "outlier": {"ejectedMax": 0.1, "consecutive": 0}}),
+        &[],
+    );
+    let beyond = "longer than a call may take: `timeouts.request` is 15s unless it is written, or a rule has its own; \
+                  expected at most 15s, or `timeouts.request` too";
+    let expected = ["timeouts.perTry", "timeouts.connect", "hedge.delay", "breakers[1].slowCall"]
+        .map(|path| format!("spec.{path}: {beyond}"));
+    hinted(
+        service.clone(),
+        json!({"timeouts": {"perTry": "16s", "connect": "16s"}, "hedge": {"delay": "15001ms"}, "breakers": [{}, {"slowCall": "1m"}]}),
+        &expected.each_ref().map(String::as_str),
+    );
+    hinted(
+        service.clone(),
+        json!({"timeouts": {"connect": "2s", "request": "1s"},
+               "retry": {"attempts": 0, "statuses": [503], "grpcStatuses": ["UNAVAILABLE"], "backoff": {}},
+               "outlier": {"consecutive": 0, "falseDiscovery": 0}}),
+        &[
+            "spec.timeouts.connect: connecting may take longer (2s) than the whole request (1s); expected at most 1s",
+            "spec.retry.statuses: with `attempts: 0` nothing is tried again; expected `attempts` of 1 and more",
+            "spec.retry.grpcStatuses: with `attempts: 0` nothing is tried again; expected `attempts` of 1 and more",
+            "spec.retry.backoff: with `attempts: 0` nothing is tried again; expected `attempts` of 1 and more",
+            "spec.outlier: so no instance is ever ejected; expected `enabled: false` to say so",
+        ],
+    );
+    let nothing = json!({"ratio": 0, "reserve": 0});
+    let of_budget = "spec.retry.budget: it allows nothing: no request is tried again, and none is copied; expected a `ratio` or a `reserve` above 0";
+    hinted(service.clone(), json!({"retry": {"attempts": 0, "budget": nothing}}), &[]);
+    hinted(service.clone(), json!({"retry": {"attempts": 1, "budget": nothing}}), &[of_budget]);
+    hinted(
+        service.clone(),
+        json!({"retry": {"attempts": 0, "budget": nothing}, "hedge": {"delay": "1s"}}),
+        &[of_budget],
+    );
+    hinted(
+        service,
+        json!({"outlier": {"enabled": false, "ejectedMax": 0}, "breakers": [{"fallback": {"cached": {}}}]}),
+        &[],
+    );
+    hinted(
+        json!({"kind": "GRPCRoute", "name": "web"}),
+        json!({"breakers": [{"fallback": {"cached": {}}}]}),
+        &[
+            "spec.breakers[0].fallback.cached: calls of gRPC have no earlier responses: only those to GET are kept; expected `service` or `response`",
+        ],
+    );
+}
+
+#[test]
+fn fallbacks_of_routes_that_lead_back_are_hinted_at() {
+    let back = |section: Option<&str>, to: &str, expected: &[&str]| {
+        let mut target = json!({"kind": "HTTPRoute", "name": "web"});
+        if let Some(section) = section {
+            target["sectionName"] = json!(section);
+        }
+        hinted(target, json!({"breakers": [{}, {"fallback": {"service": {"name": to}}}]}), expected);
+    };
+    let of = |service: &str| {
+        format!(
+            "spec.breakers[1].fallback.service.name: `web` sends its calls to `{service}` anyway; expected another service"
+        )
+    };
+    back(Some("buy"), "a", &[&of("a")]);
+    back(Some("buy"), "b", &[]);
+    back(Some("buy"), "c", &[]);
+    back(None, "b", &[&of("b")]);
+    back(None, "spare", &[]);
 }
 
 #[test]

@@ -9,7 +9,6 @@ use crate::resource::Kind;
 use crate::resource::traffic_policy::{
     Breaker, BreakerLevel, BreakerStrategy, Cached, Fallback, FallbackService, Outlier, PolicyTarget,
 };
-use crate::units::Span;
 use crate::validate::policy::{self, Owned};
 use crate::validate::{Bounds, Faults};
 
@@ -42,9 +41,12 @@ pub const CACHED_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Durati
 /// Bounds of `fallback.cached.sizeMax`, in bytes.
 pub const CACHED_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 30;
 
+/// What is meant by `open` and `openMax` when they are not written.
+pub const OPEN_DEFAULT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// What is meant by `ejection` and `ejectionMax` when they are not written.
+pub const EJECTION_DEFAULT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 /// What is meant by `normalRatio` and `failingRatio` when they are not written.
-const NORMAL_RATIO: f64 = 0.01;
-const FAILING_RATIO: f64 = 0.1;
+pub const RATIOS_DEFAULT: (f64, f64) = (0.01, 0.1);
 
 /// Strategies that open and close.
 const OPENING: &[&str] = &["window", "consecutive", "statistical"];
@@ -68,7 +70,10 @@ fn breaker(path: &str, breaker: &Breaker, targets: &[PolicyTarget], faults: &mut
     faults.number(&at("factor"), breaker.factor, Bounds::From(1.0, FACTOR_MAX));
     faults.span(&at("open"), breaker.open, OPEN);
     faults.span(&at("openMax"), breaker.open_max, OPEN);
-    ordered(path, ("open", breaker.open), ("openMax", breaker.open_max), faults);
+    if breaker.strategy != BreakerStrategy::Throttle {
+        let (open, open_max) = (("open", breaker.open), ("openMax", breaker.open_max));
+        policy::ordered(path, open, open_max, OPEN_DEFAULT, faults);
+    }
     faults.within(&at("probes"), breaker.probes.map(u64::from), 1..=PROBES_MAX);
     faults.span(&at("ramp"), breaker.ramp, Duration::ZERO..=RAMP_MAX);
     if let Some(found) = &breaker.fallback {
@@ -136,7 +141,7 @@ fn statistics(path: &str, breaker: &Breaker, faults: &mut Faults) {
     let (normal, failing) = (breaker.normal_ratio, breaker.failing_ratio);
     faults.number(&at("normalRatio"), normal, Bounds::Between(0.0, 1.0));
     faults.number(&at("failingRatio"), failing, Bounds::Between(0.0, 1.0));
-    let (low, high) = (normal.unwrap_or(NORMAL_RATIO), failing.unwrap_or(FAILING_RATIO));
+    let (low, high) = (normal.unwrap_or(RATIOS_DEFAULT.0), failing.unwrap_or(RATIOS_DEFAULT.1));
     if low >= high {
         let (field, message) = match failing {
             Some(_) => ("failingRatio", format!("{high} is no more than what is normal ({low})")),
@@ -145,21 +150,6 @@ fn statistics(path: &str, breaker: &Breaker, faults: &mut Faults) {
         faults.add(at(field), message, "`normalRatio` below `failingRatio`");
     }
     faults.within(&at("callsToFalseTrip"), breaker.calls_to_false_trip, CALLS_TO_FALSE_TRIP);
-}
-
-/// The first of two lengths of time is no longer than the second.
-fn ordered(
-    path: &str,
-    (first, shorter): (&str, Option<Span>),
-    (second, longer): (&str, Option<Span>),
-    faults: &mut Faults,
-) {
-    if let (Some(shorter), Some(longer)) = (shorter, longer)
-        && shorter > longer
-    {
-        let message = format!("{shorter} is longer than `{second}` ({longer})");
-        faults.add(format!("{path}.{first}"), message, format!("at most {longer}"));
-    }
 }
 
 fn fallback(path: &str, fallback: &Fallback, targets: &[PolicyTarget], faults: &mut Faults) {
@@ -204,6 +194,7 @@ pub(super) fn outlier(outlier: &Outlier, faults: &mut Faults) {
     faults.within(&at("failuresMin"), outlier.failures_min.map(u64::from), 1..=FAILURES_MAX);
     faults.span(&at("ejection"), outlier.ejection, OPEN);
     faults.span(&at("ejectionMax"), outlier.ejection_max, OPEN);
-    ordered("spec.outlier", ("ejection", outlier.ejection), ("ejectionMax", outlier.ejection_max), faults);
+    let (first, longest) = (("ejection", outlier.ejection), ("ejectionMax", outlier.ejection_max));
+    policy::ordered("spec.outlier", first, longest, EJECTION_DEFAULT, faults);
     faults.number(&at("ejectedMax"), outlier.ejected_max, Bounds::From(0.0, 1.0));
 }

@@ -10,6 +10,8 @@ use crate::validate::{Bounds, Faults, policy};
 pub const RETRIES_MAX: u32 = 10;
 /// Bounds of `retry.backoff.base` and `retry.backoff.max`.
 pub const BACKOFF: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
+/// What is meant by `retry.backoff.base` and `retry.backoff.max` when they are not written.
+pub const BACKOFF_DEFAULT: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 /// Largest `retry.budget.reserve`.
 pub const RESERVE_MAX: u64 = 100_000;
 /// Bounds of `retry.budget.window`.
@@ -27,12 +29,7 @@ pub(super) fn validate(retry: &Retry, faults: &mut Faults) {
     if let Some(Backoff { base, max }) = &retry.backoff {
         faults.span("spec.retry.backoff.base", *base, BACKOFF);
         faults.span("spec.retry.backoff.max", *max, BACKOFF);
-        if let (Some(base), Some(max)) = (base, max)
-            && base > max
-        {
-            let message = format!("{base} is longer than `max` ({max})");
-            faults.add("spec.retry.backoff.base", message, format!("at most {max}"));
-        }
+        policy::ordered("spec.retry.backoff", ("base", *base), ("max", *max), BACKOFF_DEFAULT, faults);
     }
     if let Some(RetryBudget { ratio, reserve, window }) = &retry.budget {
         faults.number("spec.retry.budget.ratio", *ratio, Bounds::From(0.0, 1.0));
@@ -43,7 +40,7 @@ pub(super) fn validate(retry: &Retry, faults: &mut Faults) {
 
 pub(super) fn hedge(hedge: &Hedge, faults: &mut Faults) {
     match (&hedge.delay, &hedge.percentile) {
-        (None, None) => {
+        (None, None) if hedge.is_on() => {
             faults.add("spec.hedge", "it does not say after how long", "`delay` or `percentile`");
         }
         (Some(_), Some(_)) => {

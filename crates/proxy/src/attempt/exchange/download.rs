@@ -52,7 +52,8 @@ impl Exchange {
         let Scratch { input, out, response, .. } = &mut *scratch;
         let held = self.partial.len();
         input[..held].copy_from_slice(&self.partial);
-        let wanted = self.download.read_max.min(input.len() - held);
+        // What is there already needs no room to be read into.
+        let wanted = if self.unread { 1 } else { self.download.read_max.min(input.len() - held) };
         let mut room = link.client.room(wanted);
         if room == 0 {
             // It may take now what it did not before; else it asks to be woken when it does.
@@ -216,6 +217,7 @@ impl Exchange {
             && let Some((verdict, status)) = unwanted(head, buf)
         {
             self.upstream_keeps = false;
+            self.put_back(buf, rest, &link.worker.buffers);
             return Err(Ended::Unwanted { verdict, status });
         }
         if let Some(again) = &link.again

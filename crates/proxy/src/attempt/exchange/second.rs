@@ -8,7 +8,7 @@ use super::Exchange;
 use crate::attempt::run::{verdict_on_call, verdict_on_status};
 use crate::connection::status_of_call;
 use crate::observe::GrpcStatus;
-use crate::runtime::{Coarse, TimerSlot, Worker};
+use crate::runtime::{Buffers, Coarse, TimerSlot, Worker};
 
 /// What an answer is that is kept back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,28 @@ impl Exchange {
     /// Whether the client has only a part of what was passed on so far.
     pub(crate) fn is_passing_on(&self) -> bool {
         self.download.has_pending()
+    }
+
+    /// Keeps an answer that is not wanted, as far as it has come.
+    pub(super) fn put_back(&mut self, head: &[u8], rest: &[u8], buffers: &Buffers) {
+        if self.partial.capacity() == 0 {
+            self.partial = buffers.take();
+        }
+        self.partial.clear();
+        self.partial.extend_from_slice(head);
+        self.partial.extend_from_slice(rest);
+    }
+
+    /// Gives an answer that was put back, for when nothing better comes.
+    pub(crate) fn set_aside(&mut self) -> Adopted {
+        let read = std::mem::take(&mut self.partial);
+        Adopted { sent: self.sent, read, began_ns: self.attempt_ns, deadline: Coarse::MAX }
+    }
+
+    /// Goes on with another copy whose answer is a failure: there is nothing better. Its endpoint was told of it.
+    pub(crate) fn fall_back(&mut self, copy: Adopted, worker: &Worker, timer: &TimerSlot) {
+        self.adopt(copy, worker, timer);
+        self.is_told = true;
     }
 
     /// Goes on with another copy.

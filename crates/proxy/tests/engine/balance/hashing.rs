@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use weir_proxy::explain::{Request, explain};
+
 use super::{Fleet, asked, explained};
 use crate::support::{Client, Gate, Proxy, Upstream, documents, eventually};
 
@@ -214,4 +218,31 @@ fn connections_are_balanced_by_where_they_come_from() {
     let homes: Vec<String> = (1..30).map(from).collect();
     assert_eq!((1..30).map(from).collect::<Vec<_>>(), homes);
     assert!(homes.iter().collect::<BTreeSet<_>>().len() > 1, "{homes:?}");
+}
+
+#[test]
+fn calls_of_one_service_go_to_one_endpoint() {
+    let fleet = Fleet::of(6);
+    let documents = fleet.under("policy: maglev, hash: [{type: caller}], loadFactor: 100");
+    let homes: BTreeSet<SocketAddr> = (0..8)
+        .map(|number| {
+            let name = format!("front-{number}");
+            let proxy = crate::limits::sidecar(&name, fleet.addrs()[0], &documents, None);
+            let mut client = Client::connect(proxy.fixed(weir_proxy::listen::Role::Outbound));
+            let home = asked(&mut client, "/", "");
+            for _ in 0..5 {
+                // An application cannot call itself otherwise.
+                assert_eq!(asked(&mut client, "/", "X-Weir-Caller: other\r\n"), home);
+            }
+            let caller = weir_model::ServiceRef::new("default", &*name);
+            let request = Request::parse("GET", "http://app/", []).unwrap().made_by(Some(&caller));
+            let explanation =
+                explain(&proxy.shared.snapshot.load(), &request, &mut SmallRng::seed_from_u64(1));
+            let chosen = explanation.forwarded().unwrap().choice.as_ref().unwrap().address.clone();
+            assert_eq!(chosen, home.to_string(), "{explanation}");
+            assert!(explanation.to_string().contains(" of caller"), "{explanation}");
+            home
+        })
+        .collect();
+    assert!(homes.len() > 1, "{homes:?}");
 }

@@ -46,6 +46,8 @@ fn peak_ewma_prefers_the_quick() {
     let policy = "balance: {policy: peak_ewma, decay: 10s}";
     let proxy = Proxy::gateway(&documents(&[slow.addr, quick.addr], policy));
     let mut client = proxy.client();
+    let text = explained(&proxy, &[]).1;
+    assert!(text.contains("(nothing heard of it yet) with endpoint "), "{text}");
     // Until both are known.
     eventually("both to be known", || {
         asked(&mut client, "/", "");

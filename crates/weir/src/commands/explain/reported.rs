@@ -1,35 +1,95 @@
-//! What proxies have reported, put into an explanation that was made without them: what limits and breakers have counted and
-//! how they stand, and which endpoints are ejected.
+//! What proxies have reported, put into an explanation: one proxy's view decides (`weir_proxy::explain::Seen`); what the
+//! others have counted, and how limits and breakers stand there, is shown beside it.
 
-use weir_api::report::{
-    BreakerFigures, EndpointFigures, Figures, LimitFigures, ProxyReport, Seen, Side, StateOf, Wanted, figures,
-};
+use weir_api::native::ProxyView;
+use weir_api::report::{BreakerFigures, Figures, LimitFigures, ProxyReport, Seen, StateOf, Wanted, figures};
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
-use weir_proxy::explain::{Choice, EndpointView, Explanation, Forwarded, LimitView, Outcome, Reported};
+use weir_proxy::explain::{
+    AnswerView, Explanation, Forwarded, LimitView, Outcome, RefusalView, Reported, earlier_answers,
+};
 use weir_proxy::snapshot::Role;
 
-use super::service_ref;
+use super::{no_such, service_ref};
+use crate::exit::Failure;
 
-/// Adds what those proxies report that play the role; of a call inside the mesh also what limits it where it arrives.
-pub(super) fn add(explanation: &mut Explanation, role: &Role, reports: &[ProxyReport]) {
-    let own: Vec<&ProxyReport> = reports.iter().filter(|report| plays(report, role)).collect();
-    let mut oldest_ms = own.iter().map(|report| report.age_ms).max();
-    let seen = together(&own);
-    for entrance in &mut explanation.entrances {
-        let Outcome::Forward(forwarded) = &mut entrance.outcome else { continue };
-        from_callers(forwarded, &seen);
-        if let Role::Sidecar { .. } = role {
-            let service = service_ref(&forwarded.service, DEFAULT_NAMESPACE);
-            let callees: Vec<&ProxyReport> = reports
-                .iter()
-                .filter(|report| plays(report, &Role::Sidecar { service: service.clone() }))
-                .collect();
-            if where_it_arrives(forwarded, &together(&callees)) {
-                oldest_ms = oldest_ms.max(callees.iter().map(|report| report.age_ms).max());
+/// Most things that are said of proxies which have something else in force.
+const REMARKS_MAX: usize = 10;
+
+/// What is known of the proxies that a server knows.
+pub(super) struct Known {
+    /// What they have reported.
+    pub(super) reports: Vec<ProxyReport>,
+    /// What they have in force.
+    pub(super) proxies: Vec<ProxyView>,
+}
+
+impl Known {
+    /// The report whose view decides: of the proxy that is named, else of the first by id that plays the role.
+    pub(super) fn view(&self, role: &Role, named: Option<&str>) -> Result<Option<&ProxyReport>, Failure> {
+        let mut own: Vec<&ProxyReport> = self.reports.iter().filter(|report| plays(report, role)).collect();
+        own.sort_by(|a, b| a.proxy.cmp(&b.proxy));
+        let Some(named) = named else { return Ok(own.first().copied()) };
+        match own.iter().find(|report| report.proxy == named) {
+            Some(report) => Ok(Some(report)),
+            None => {
+                let names: Vec<String> = own.iter().map(|report| report.proxy.clone()).collect();
+                Err(no_such("--as", "proxy that has reported for this", named, &names))
             }
         }
     }
-    explanation.reported = Some(Reported { proxies: own.len(), oldest_ms });
+
+    /// Adds what all proxies report that play the role; of a call inside the mesh also what limits it where it arrives.
+    pub(super) fn add(&self, explanation: &mut Explanation, role: &Role, view: Option<&ProxyReport>) {
+        let own: Vec<&ProxyReport> = self.reports.iter().filter(|report| plays(report, role)).collect();
+        let mut oldest_ms = own.iter().map(|report| report.age_ms).max();
+        let seen = together(&own);
+        for entrance in &mut explanation.entrances {
+            let Outcome::Forward(forwarded) = &mut entrance.outcome else { continue };
+            from_callers(forwarded, &seen);
+            forwarded.fallbacks.iter_mut().for_each(|fallback| from_callers(fallback, &seen));
+            if let Role::Sidecar { .. } = role {
+                let service = service_ref(&forwarded.service, DEFAULT_NAMESPACE);
+                let callee = Role::Sidecar { service };
+                let callees: Vec<&ProxyReport> =
+                    self.reports.iter().filter(|report| plays(report, &callee)).collect();
+                if where_it_arrives(forwarded, &callees) {
+                    oldest_ms = oldest_ms.max(callees.iter().map(|report| report.age_ms).max());
+                }
+            }
+        }
+        let view = view.map(|report| report.proxy.clone());
+        explanation.reported = Some(Reported { proxies: own.len(), oldest_ms, view });
+        explanation.remarks.extend(self.something_else_in_force(role));
+    }
+
+    /// The proxies that have something else in force than what is explained.
+    fn something_else_in_force(&self, role: &Role) -> Vec<String> {
+        let own = self.proxies.iter().filter(|proxy| {
+            let at = (&*proxy.role, &*proxy.namespace, &*proxy.service);
+            is_in_role(at, &proxy.gateways, role)
+        });
+        let mut remarks = Vec::new();
+        for proxy in own {
+            remarks.extend(proxy.rejections.iter().map(|refused| {
+                format!(
+                    "proxy {} has refused {}: {}: {}; there its older version is in force, if there was one",
+                    proxy.id, refused.resource, refused.path, refused.reason
+                )
+            }));
+            if !proxy.in_sync {
+                remarks.push(format!(
+                    "proxy {} has revision {} in force, and has not taken what came later yet",
+                    proxy.id, proxy.applied
+                ));
+            }
+        }
+        if remarks.len() > REMARKS_MAX {
+            let more = remarks.len() - REMARKS_MAX;
+            remarks.truncate(REMARKS_MAX);
+            remarks.push(format!("{more} more like this: see `weir get proxies`"));
+        }
+        remarks
+    }
 }
 
 fn together(reports: &[&ProxyReport]) -> Figures {
@@ -43,18 +103,23 @@ fn together(reports: &[&ProxyReport]) -> Figures {
 }
 
 fn plays(report: &ProxyReport, role: &Role) -> bool {
-    let within = |name: &str| service_ref(name, &report.namespace);
+    is_in_role((&report.role, &report.namespace, &report.service), &report.gateways, role)
+}
+
+/// Whether a proxy plays a role, by its own role, its namespace, the service it stands in front of, and its gateways.
+fn is_in_role((own, namespace, service): (&str, &str, &str), gateways: &[String], role: &Role) -> bool {
     match role {
-        Role::Gateway { gateways } => gateways.iter().any(|wanted| {
+        Role::Gateway { gateways: all } => all.iter().any(|wanted| {
             let wanted = service_ref(wanted, DEFAULT_NAMESPACE);
-            report.gateways.iter().any(|served| within(served) == wanted)
+            gateways.iter().any(|served| service_ref(served, namespace) == wanted)
         }),
-        Role::Sidecar { service } => {
-            report.role == "sidecar" && ServiceRef::new(&*report.namespace, &*report.service) == *service
+        Role::Sidecar { service: wanted } => {
+            own == "sidecar" && ServiceRef::new(namespace, service) == *wanted
         }
     }
 }
 
+/// Puts the counts of all proxies in the place of the one's, and how limits and breakers stand at each.
 fn from_callers(forwarded: &mut Forwarded, seen: &Figures) {
     for view in &mut forwarded.limits {
         let is_it = |limit: &&LimitFigures| limit.limit == view.limit && limit.target == view.target;
@@ -70,20 +135,11 @@ fn from_callers(forwarded: &mut Forwarded, seen: &Figures) {
         if let Some(breaker) = seen.breakers.iter().find(is_it) {
             view.refused = breaker.refused;
             say(&mut view.state, &breaker.states, breaker.proxies);
+            if let Some(kept) = breaker.kept.filter(|_| view.instead.is_some()) {
+                view.instead = Some(earlier_answers(kept));
+            }
         }
     }
-    let is_it = |service: &&weir_api::report::ServiceFigures| {
-        service.service == forwarded.service && service.side == Side::Caller
-    };
-    let Some(service) = seen.services.iter().find(is_it) else { return };
-    for view in &mut forwarded.endpoints {
-        if let Some(endpoint) = service.endpoints.iter().find(|endpoint| endpoint.id == view.id) {
-            (view.in_flight, view.avoided) =
-                (u32::try_from(endpoint.in_flight).unwrap_or(u32::MAX), endpoint.avoided_by > 0);
-            ejected(view, endpoint);
-        }
-    }
-    choose_anew(forwarded, &service.endpoints);
 }
 
 /// What the proxies say, one line each; a single one need not be named.
@@ -102,70 +158,56 @@ fn say(state: &mut String, states: &[StateOf], proxies: u64) {
     }
 }
 
-fn ejected(view: &mut EndpointView, endpoint: &EndpointFigures) {
-    let Some(first) = endpoint.ejected.first() else { return };
-    let EndpointFigures { ejected_by, proxies, .. } = endpoint;
-    let text = match proxies {
-        1 => first.state.clone(),
-        _ => format!("at {ejected_by} of {proxies} proxies {}", first.state),
-    };
-    if ejected_by == proxies {
-        view.candidate = false;
-        view.excluded.get_or_insert_with(|| text.clone());
-    }
-    view.ejected = Some(text);
-}
-
-/// The choice was made as if nobody were ejected. Who is ejected everywhere is not chosen but as the proxies do: the least busy
-/// of the others is.
-fn choose_anew(forwarded: &mut Forwarded, endpoints: &[EndpointFigures]) {
-    let Some(choice) = &mut forwarded.choice else { return };
-    let Some(chosen) = endpoints.iter().find(|endpoint| endpoint.id == choice.endpoint) else { return };
-    if chosen.ejected_by == 0 {
-        return;
-    }
-    let others = forwarded.endpoints.iter().filter(|endpoint| endpoint.candidate);
-    match others.min_by_key(|endpoint| endpoint.in_flight) {
-        Some(other) if chosen.ejected_by == chosen.proxies => {
-            *choice = Choice {
-                endpoint: other.id.clone(),
-                address: other.address.clone(),
-                reason: "the least busy of those that are not ejected".to_owned(),
-            };
-        }
-        _ => choice.reason += &format!("; ejected at {} of {} proxies", chosen.ejected_by, chosen.proxies),
-    }
-}
-
 /// The limits that hold where a call arrives: at the sidecars of its service. Says whether there are any.
-fn where_it_arrives(forwarded: &mut Forwarded, seen: &Figures) -> bool {
+fn where_it_arrives(forwarded: &mut Forwarded, callees: &[&ProxyReport]) -> bool {
     let target = format!("Service/{}", forwarded.service);
-    let views = seen.limits.iter().filter(|limit| limit.target == target).map(|limit| {
+    let seen = together(callees);
+    let before = forwarded.limits.len();
+    for limit in seen.limits.iter().filter(|limit| limit.target == target) {
+        let reported = || {
+            let all = callees.iter().flat_map(|report| &report.report.limits);
+            all.filter(|one| one.limit == limit.limit && one.target == limit.target)
+        };
+        let status = reported().map(|one| one.status).find(|status| *status > 0);
         let mut view = LimitView {
             limit: limit.limit.clone(),
             target: limit.target.clone(),
             state: String::new(),
             admitted: limit.admitted,
             refused: limit.refused,
+            answer: AnswerView { status, ..AnswerView::default() },
             shadow: limit.shadow,
         };
         say(&mut view.state, &limit.states, limit.proxies);
-        view
-    });
-    let before = forwarded.limits.len();
-    forwarded.limits.extend(views);
+        let refusing = || reported().filter_map(|one| one.refusing.as_ref());
+        if let Some(first) = refusing().next().filter(|_| !view.shadow) {
+            let share: f64 = refusing().map(|refusing| refusing.share).sum();
+            let (at, of) = (refusing().count(), reported().count());
+            forwarded.refusals.push(RefusalView {
+                by: format!(
+                    "{} of {}, at {at} of {of} sidecars where it may arrive",
+                    view.limit, view.target
+                ),
+                share: share / of.max(1) as f64,
+                reason: first.why.clone(),
+                retry_after_s: None,
+                answer: view.answer.clone(),
+            });
+        }
+        forwarded.limits.push(view);
+    }
     forwarded.limits.len() > before
 }
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-    use rand::rngs::SmallRng;
-    use weir_api::report::{BreakerReport, EndpointReport, LimitReport, Report, ServiceReport};
-    use weir_model::Position;
-    use weir_model::document;
-    use weir_proxy::explain::{Request, explain};
-    use weir_proxy::snapshot::{Compiler, Inputs};
+    use weir_api::native::RejectionView;
+    use weir_api::report::{
+        BreakerReport, EndpointReport, KeptAnswers, LimitReport, Refusing, Report, ServiceReport,
+    };
+    use weir_model::{Position, document};
+    use weir_proxy::explain::Request;
+    use weir_proxy::snapshot::Inputs;
 
     use super::*;
 
@@ -188,29 +230,33 @@ spec: {targetRefs: [{name: cart}], rates: [{requests: 10, per: 1s}]}
 ---
 kind: TrafficPolicy
 metadata: {name: cart}
-spec: {targetRefs: [{name: cart}], breakers: [{level: service}]}
+spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached: {}}}]}
 ";
+    const IDS: [&str; 2] = ["127.0.0.1:9001", "127.0.0.1:9002"];
 
     fn gateway() -> Role {
         Role::Gateway { gateways: vec!["default/edge".to_owned()] }
     }
 
-    fn explained(role: &Role, url: &str) -> Explanation {
+    fn explained(role: &Role, url: &str, reports: &[ProxyReport], named: Option<&str>) -> Explanation {
         let documents = document::parse("-", DOCUMENTS).unwrap().documents;
         let resources = documents.into_iter().map(|document| document.resource);
         let inputs = Inputs::of_resources(Position::default(), resources);
-        let snapshot = Compiler::new(role.clone()).compile(&inputs, None).unwrap();
+        let known = Known { reports: reports.to_vec(), proxies: Vec::new() };
+        let view = known.view(role, named).unwrap();
         let request = Request::parse("GET", url, std::iter::empty()).unwrap();
-        explain(&snapshot, &request, &mut SmallRng::seed_from_u64(3))
+        let mut explanation = super::super::explained(role, &inputs, &request, view);
+        known.add(&mut explanation, role, view);
+        explanation
     }
 
     /// A report by a proxy that has ejected some endpoints.
-    fn report(proxy: &str, admitted: u64, ejected: &[&str], ids: &[String]) -> ProxyReport {
-        let endpoints = ids.iter().map(|id| EndpointReport {
-            id: id.clone(),
-            in_flight: 2,
-            is_ejected: ejected.contains(&&**id),
-            ejected: ejected.contains(&&**id).then(|| "ejected for 3 s".to_owned()),
+    fn report(proxy: &str, admitted: u64, ejected: &[&str]) -> ProxyReport {
+        let endpoints = IDS.iter().map(|id| EndpointReport {
+            id: (*id).to_owned(),
+            in_flight: if *id == IDS[0] { 2 } else { 7 },
+            is_ejected: ejected.contains(id),
+            ejected: ejected.contains(id).then(|| "ejected for 3 s".to_owned()),
             ..EndpointReport::default()
         });
         let cart = ServiceReport {
@@ -224,14 +270,16 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service}]}
             admitted,
             refused: 1,
             state: format!("{admitted} left"),
+            status: 429,
             ..LimitReport::default()
         };
         let breaker = BreakerReport {
             breaker: "TrafficPolicy/cart#0".into(),
             target: "Service/cart".into(),
-            phase: "open".into(),
+            phase: "closed".into(),
             refused: 5,
-            state: "Open".into(),
+            state: "Closed".into(),
+            kept: Some(KeptAnswers { answers: 3, bytes: 100, given: 2 }),
             ..BreakerReport::default()
         };
         let report = Report {
@@ -251,79 +299,138 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service}]}
         }
     }
 
-    fn ids(explanation: &Explanation) -> Vec<String> {
-        explanation.forwarded().unwrap().endpoints.iter().map(|endpoint| endpoint.id.clone()).collect()
-    }
-
-    #[test]
-    fn counts_of_the_gateways_proxies_are_shown_with_their_age() {
-        let mut explanation = explained(&gateway(), "http://h/");
-        let ids = ids(&explanation);
-        let other = ProxyReport { gateways: vec!["inner".into()], ..report("other", 1000, &[], &ids) };
-        add(&mut explanation, &gateway(), &[report("a", 100, &[], &ids), report("b", 20, &[], &ids), other]);
+    #[track_caller]
+    fn contains(explanation: &Explanation, parts: &[&str]) {
         let text = explanation.to_string();
-        for part in [
-            "as 2 proxies have reported, at most 0.1 s ago",
-            "RateLimit/cart of Service/cart: 120 let through, 2 refused",
-            "a: 100 left",
-            "b: 20 left",
-            "TrafficPolicy/cart#0 of Service/cart: 10 refused",
-            "a: Open",
-            "4 in flight",
-        ] {
+        for part in parts {
             assert!(text.contains(part), "`{part}` is missing in:\n{text}");
         }
     }
 
     #[test]
-    fn who_is_ejected_everywhere_is_not_chosen() {
-        let explanation = explained(&gateway(), "http://h/");
-        let (ids, chosen) =
-            (ids(&explanation), explanation.forwarded().unwrap().choice.clone().unwrap().endpoint);
-        let other = ids.iter().find(|id| **id != chosen).unwrap();
-        let choice = |ejected: [&[&str]; 2]| {
-            let mut explanation = explanation.clone();
-            let reports = [report("a", 1, ejected[0], &ids), report("b", 1, ejected[1], &ids)];
-            add(&mut explanation, &gateway(), &reports);
+    fn counts_of_the_gateways_proxies_are_shown_with_their_age() {
+        let other = ProxyReport { gateways: vec!["inner".into()], ..report("other", 1000, &[]) };
+        let reports = [report("b", 20, &[]), report("a", 100, &[]), other];
+        let parts = [
+            "as 2 proxies have reported, at most 0.1 s ago",
+            "the choice: as proxy a sees them; another one's: --as PROXY",
+            "RateLimit/cart of Service/cart: 120 let through, 2 refused",
+            "a: 100 left",
+            "b: 20 left",
+            "TrafficPolicy/cart#0 of Service/cart: 10 refused",
+            "a: Closed",
+            "an earlier answer, 6 answers kept (200 bytes), 4 given",
+            "weight 1, 2 in flight",
+            "sent to 127.0.0.1:9001 at",
+        ];
+        contains(&explained(&gateway(), "http://h/", &reports, None), &parts);
+    }
+
+    #[test]
+    fn who_is_ejected_at_a_proxy_is_not_chosen_there() {
+        let reports = [report("a", 1, &[IDS[0]]), report("b", 1, &[])];
+        let choice = |named| {
+            let explanation = explained(&gateway(), "http://h/", &reports, Some(named));
             let forwarded = explanation.forwarded().unwrap();
             let candidates = forwarded.endpoints.iter().filter(|endpoint| endpoint.candidate).count();
-            let choice = forwarded.choice.clone().unwrap();
-            (choice.endpoint, choice.reason, candidates)
+            (forwarded.choice.clone().unwrap().endpoint, candidates, explanation)
         };
-        let (endpoint, reason, candidates) = choice([&[&chosen], &[&chosen]]);
-        assert_eq!((&endpoint, candidates), (other, 1));
-        assert_eq!(reason, "the least busy of those that are not ejected");
-        let (endpoint, reason, candidates) = choice([&[&chosen], &[]]);
-        assert_eq!((&endpoint, candidates), (&chosen, 2));
-        assert!(reason.ends_with("; ejected at 1 of 2 proxies"), "{reason}");
+        let (endpoint, candidates, explanation) = choice("a");
+        assert_eq!((&*endpoint, candidates), (IDS[1], 1), "{explanation}");
+        contains(&explanation, &["left out: ejected for 3 s"]);
+        let (endpoint, candidates, explanation) = choice("b");
+        assert_eq!((&*endpoint, candidates), (IDS[0], 2), "the less busy one of both: {explanation}");
+    }
+
+    #[test]
+    fn what_a_proxy_refuses_is_refused() {
+        let mut open = report("a", 1, &[]);
+        open.report.breakers[0].refusing = Some(Refusing {
+            share: 1.0,
+            why: "it is open for another 2.0 s: 3 calls in a row failed".into(),
+            retry_after_ms: Some(1001),
+        });
+        let reports = [open, report("b", 1, &[])];
+        let end = "answered with an earlier answer to the same request, else (503), by TrafficPolicy/cart#0 of \
+                   Service/cart: it is open for another 2.0 s: 3 calls in a row failed; Retry-After: 2\n";
+        contains(&explained(&gateway(), "http://h/", &reports, None), &[end]);
+        contains(&explained(&gateway(), "http://h/", &reports, Some("b")), &["sent to 127.0.0.1:9001 at"]);
+        let mut used_up = report("a", 1, &[]);
+        used_up.report.limits[0].refusing =
+            Some(Refusing { share: 1.0, why: "the rate is used up".into(), retry_after_ms: None });
+        let end = "refused (429), by RateLimit/cart of Service/cart: the rate is used up\n";
+        contains(&explained(&gateway(), "http://h/", &[used_up], None), &[end]);
+    }
+
+    #[test]
+    fn a_proxy_that_nobody_knows_is_not_seen() {
+        let known = Known { reports: vec![report("a", 1, &[])], proxies: Vec::new() };
+        let failure = known.view(&gateway(), Some("b")).unwrap_err();
+        assert_eq!(failure.message, "there is no proxy that has reported for this `b`; there is a");
     }
 
     #[test]
     fn a_call_inside_the_mesh_is_limited_where_it_arrives() {
         let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
-        let mut explanation = explained(&front, "http://cart/");
-        let ids = ids(&explanation);
         let sidecar = |service: &str, admitted| ProxyReport {
             role: "sidecar".into(),
             service: service.into(),
             gateways: Vec::new(),
-            ..report(service, admitted, &[], &ids)
+            ..report(service, admitted, &[])
         };
-        add(&mut explanation, &front, &[sidecar("cart", 40), sidecar("front", 7)]);
+        let mut callee = sidecar("cart", 40);
+        callee.report.limits[0].refusing =
+            Some(Refusing { share: 1.0, why: "the rate is used up".into(), retry_after_ms: None });
+        let explanation = explained(&front, "http://cart/", &[callee, sidecar("front", 7)], None);
         let forwarded = explanation.forwarded().unwrap();
         let limits: Vec<_> = forwarded.limits.iter().map(|limit| (limit.admitted, &*limit.state)).collect();
         assert_eq!(limits, [(40, "40 left")]);
-        assert_eq!(explanation.reported, Some(Reported { proxies: 1, oldest_ms: Some(40) }));
+        let expected = Reported { proxies: 1, oldest_ms: Some(40), view: Some("front".into()) };
+        assert_eq!(explanation.reported, Some(expected));
+        let end = "refused (429), by RateLimit/cart of Service/cart, at 1 of 1 sidecars where it may arrive: the rate is used up";
+        contains(&explanation, &[end]);
     }
 
     #[test]
     fn where_nobody_has_reported_that_is_said() {
-        let mut explanation = explained(&gateway(), "http://h/");
-        add(&mut explanation, &gateway(), &[]);
-        let text = explanation.to_string();
-        assert!(
-            text.contains("no proxy has reported: counts are those of one that has just begun"),
-            "{text}"
+        let explanation = explained(&gateway(), "http://h/", &[], None);
+        contains(&explanation, &["no proxy has reported: counts are those of one that has just begun"]);
+    }
+
+    #[test]
+    fn what_a_proxy_has_refused_is_said() {
+        let proxy = |id: &str, rejections| ProxyView {
+            id: id.into(),
+            role: "gateway".into(),
+            namespace: "default".into(),
+            service: String::new(),
+            gateways: vec!["edge".into()],
+            node: String::new(),
+            version: String::new(),
+            admin: String::new(),
+            connected_ms: 0,
+            sent: Position::default(),
+            applied: Position::default(),
+            in_sync: id == "a",
+            current: Position::default(),
+            subscriptions: 0,
+            rejections,
+        };
+        let refused = RejectionView {
+            resource: "Gateway/edge".into(),
+            path: "spec.addresses".into(),
+            reason: "not this host's".into(),
+        };
+        let known =
+            Known { reports: Vec::new(), proxies: vec![proxy("a", vec![refused]), proxy("b", vec![])] };
+        assert_eq!(
+            known.something_else_in_force(&gateway()),
+            [
+                "proxy a has refused Gateway/edge: spec.addresses: not this host's; there its older version is in force, if there was one",
+                "proxy b has revision 0.0 in force, and has not taken what came later yet",
+            ]
         );
+        let other = Role::Gateway { gateways: vec!["default/other".to_owned()] };
+        assert!(known.something_else_in_force(&other).is_empty());
     }
 }

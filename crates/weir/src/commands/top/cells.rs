@@ -112,8 +112,7 @@ fn error_style(ratio: Option<f64>) -> Style {
 
 /// The worst of its breakers, and at how many of the proxies that have it.
 fn breaker(service: &ServiceFigures, all: &Figures) -> Cell {
-    let own: Vec<&BreakerFigures> =
-        all.breakers.iter().filter(|breaker| service.is_target(&breaker.target)).collect();
+    let own: Vec<&BreakerFigures> = all.breakers.iter().filter(|breaker| service.meets(breaker)).collect();
     let at = |count: u64, proxies: u64, word: &str| match proxies {
         1 => word.to_owned(),
         _ => format!("{word} {count}/{proxies}"),

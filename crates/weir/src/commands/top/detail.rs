@@ -121,6 +121,10 @@ fn endpoints(service: &ServiceFigures) -> Vec<Line> {
             let text = format!("  {}{}: {}", clean(&endpoint.id), at(proxy), clean(state));
             lines.push(Line::new(Style::Bad, text));
         }
+        for StateOf { proxy, state } in &endpoint.checked {
+            let text = format!("  {}{}: {}", clean(&endpoint.id), at(proxy), clean(state));
+            lines.push(Line::new(Style::Dim, text));
+        }
     }
     lines
 }
@@ -176,17 +180,21 @@ fn limits(service: &ServiceFigures, all: &Figures) -> Vec<Line> {
 
 fn breakers(service: &ServiceFigures, all: &Figures) -> Vec<Line> {
     let mut lines = Vec::new();
-    for breaker in all.breakers.iter().filter(|breaker| service.is_target(&breaker.target)) {
+    for breaker in all.breakers.iter().filter(|breaker| service.meets(breaker)) {
         let shadow = if breaker.shadow { ", in shadow" } else { "" };
         let part =
             if breaker.part.is_empty() { String::new() } else { format!(" for {}", clean(&breaker.part)) };
+        let of = match service.is_target(&breaker.target) {
+            true => String::new(),
+            false => format!(" of {}", clean(&breaker.target)),
+        };
         let (word, style) = match breaker {
             breaker if breaker.open > 0 => ("open", Style::Bad),
             breaker if breaker.half_open > 0 => ("half open", Style::Warn),
             _ => ("closed", Style::Good),
         };
         lines.push(
-            Line::new(Style::Plain, format!("  {}{part}{shadow}: ", clean(&breaker.breaker)))
+            Line::new(Style::Plain, format!("  {}{of}{part}{shadow}: ", clean(&breaker.breaker)))
                 .and(style, word)
                 .and(Style::Plain, format!("; {} refused", breaker.refused)),
         );

@@ -4,6 +4,7 @@ use weir_api::report::{
 };
 
 use super::cells::{Style, per_second, share, time};
+use super::detail;
 use super::draw::{Line, Size, painted, picture};
 use super::keys::Key;
 use super::view::{Page, View, sorted};
@@ -106,6 +107,41 @@ fn the_list_as_people_see_it() {
         "q quit   j/k up and down   enter detail   s sort   / filter",
     ];
     assert_eq!(texts(&view(), Size { columns: 122, ..WIDE }), expected);
+}
+
+#[test]
+fn breakers_of_routes_stand_under_the_services_that_they_lead_to() {
+    let of = |breaker: &str, target: &str, part: &str| BreakerFigures {
+        breaker: breaker.to_owned(),
+        target: target.to_owned(),
+        part: part.to_owned(),
+        proxies: 1,
+        open: 1,
+        ..BreakerFigures::default()
+    };
+    let mut all = figures();
+    all.breakers.extend([
+        of("TrafficPolicy/shop#0", "HTTPRoute/shop", ""),
+        of("TrafficPolicy/shop#1", "HTTPRoute/shop", "HTTPRoute/shop#0"),
+        of("TrafficPolicy/shop#1", "HTTPRoute/shop", "HTTPRoute/shop#1"),
+        of("TrafficPolicy/shop#2", "HTTPRoute/shop", "cart/n/1"),
+        of("TrafficPolicy/shop#2", "HTTPRoute/shop", "catalog/n/7"),
+        of("TrafficPolicy/other#0", "HTTPRoute/other", ""),
+    ]);
+    let cart = &all.services[0];
+    let lines: Vec<String> = detail::lines(cart, &all).iter().map(Line::text).collect();
+    let under = lines.iter().skip_while(|line| !line.starts_with("breakers"));
+    let named: Vec<&str> = under.filter_map(|line| line.trim().split(": ").next()).collect();
+    for expected in [
+        "TrafficPolicy/cart#0",
+        "TrafficPolicy/shop#0 of HTTPRoute/shop",
+        "TrafficPolicy/shop#1 of HTTPRoute/shop for HTTPRoute/shop#0",
+        "TrafficPolicy/shop#2 of HTTPRoute/shop for cart/n/1",
+    ] {
+        assert!(named.contains(&expected), "{expected}: {named:?}");
+    }
+    let others = ["shop#1 of HTTPRoute/shop for HTTPRoute/shop#1", "catalog", "other"];
+    assert!(!named.iter().any(|line| others.iter().any(|other| line.contains(other))), "{named:?}");
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! Whose word counts for what only running proxies know: this process's own, or what a proxy has reported.
+
+use std::sync::Arc;
+
+use weir_api::report::{BreakerReport, EndpointReport, KeptAnswers, Refusing, Report, ServiceReport, Side};
+use weir_model::ServiceRef;
+use weir_model::registry::Health;
+
+use super::Request;
+use crate::breaker::Link;
+use crate::limit::{Asker, Limit, Says};
+use crate::observe::process_now;
+use crate::snapshot::{Snapshot, Upstream, Verdict, Verdicts};
+
+/// Whose word counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Seen<'a> {
+    /// What is in this process.
+    #[default]
+    Here,
+    /// What a proxy has reported. The snapshot must be one of its own, which nobody else uses: see [`Seen::take_over`].
+    Reported(&'a Report),
+}
+
+impl<'a> Seen<'a> {
+    /// What a breaker refuses; none where it refuses nothing, or nothing is known of it.
+    pub(super) fn breaker(self, link: &Link) -> Option<Refusing> {
+        match self {
+            Self::Here => link.brake.refusing(process_now()),
+            Self::Reported(report) => of_breaker(report, link)?.refusing.clone(),
+        }
+    }
+
+    /// How a breaker stands.
+    pub(super) fn breaker_state(self, link: &Link) -> String {
+        match self {
+            Self::Here => link.brake.described(process_now()),
+            Self::Reported(report) => match of_breaker(report, link) {
+                Some(breaker) => breaker.state.clone(),
+                None => "no call has met it yet".to_owned(),
+            },
+        }
+    }
+
+    /// Calls that a breaker refused, or would have refused in shadow.
+    pub(super) fn breaker_refused(self, link: &Link) -> u64 {
+        match self {
+            Self::Here => {
+                let (refused, shadowed) = link.brake.refused();
+                refused + shadowed
+            }
+            Self::Reported(report) => of_breaker(report, link).map_or(0, |breaker| breaker.refused),
+        }
+    }
+
+    /// The earlier answers that a breaker's fallback keeps, where that is what calls get.
+    pub(super) fn kept(self, link: &Link) -> Option<KeptAnswers> {
+        let own = link.breaker.instead.kept()?;
+        match self {
+            Self::Here => Some(own),
+            Self::Reported(report) => {
+                Some(of_breaker(report, link).and_then(|one| one.kept).unwrap_or_default())
+            }
+        }
+    }
+
+    /// What a limit says of a request.
+    pub(super) fn limit(self, limit: &Limit, request: &Request, asker: Asker<'_>) -> Says {
+        let report = match self {
+            Self::Here => return limit.of_request(request, asker, process_now()),
+            Self::Reported(report) => report,
+        };
+        if limit.config.is_keyed() {
+            return Says::Unknown("a proxy reports nothing of single keys");
+        }
+        let (id, target) = (limit.id.to_string(), &*limit.target);
+        let found = report.limits.iter().find(|one| one.limit == id && one.target == target);
+        found.and_then(|one| one.refusing.clone()).map_or(Says::Passes, Says::Refuses)
+    }
+
+    /// Gives the endpoints of a snapshot the state that a proxy has reported of them, so that its balancers choose as the
+    /// proxy's do.
+    pub fn take_over(self, snapshot: &Snapshot) {
+        let Self::Reported(report) = self else { return };
+        for upstream in snapshot.upstreams() {
+            if let Some(service) = of_service(report, upstream) {
+                take_over(upstream, service);
+            }
+        }
+    }
+
+    /// What the proxy's own checks came to, by its report.
+    pub fn verdicts(self) -> Arc<Verdicts> {
+        let mut verdicts = Verdicts::default();
+        let Self::Reported(report) = self else { return Arc::default() };
+        for service in report.services.iter().filter(|service| service.side == Side::Caller) {
+            let name = match service.service.split_once('/') {
+                Some((namespace, name)) => ServiceRef::new(namespace, name),
+                None => ServiceRef::new(weir_model::DEFAULT_NAMESPACE, &*service.service),
+            };
+            for endpoint in service.endpoints.iter().filter(|endpoint| endpoint.checked.is_some()) {
+                let health = [Health::Passing, Health::Warning, Health::Critical];
+                let health = health.into_iter().find(|health| health.as_str() == endpoint.health);
+                let verdict = health.map(|health| Verdict { health, since: process_now() });
+                verdicts.set(&name, &endpoint.id.as_str().into(), verdict);
+            }
+        }
+        Arc::new(verdicts)
+    }
+
+    /// What a proxy reports of an endpoint.
+    pub(super) fn endpoint(self, upstream: &Upstream, id: &str) -> Option<&'a EndpointReport> {
+        let Self::Reported(report) = self else { return None };
+        of_service(report, upstream)?.endpoints.iter().find(|endpoint| endpoint.id == id)
+    }
+}
+
+fn take_over(upstream: &Upstream, service: &ServiceReport) {
+    for reported in &service.endpoints {
+        let found = upstream.endpoints.iter().find(|endpoint| *endpoint.id == *reported.id);
+        if let Some(endpoint) = found {
+            endpoint.state.take_over(reported);
+        }
+    }
+    upstream.reselect(process_now());
+}
+
+fn of_service<'a>(report: &'a Report, upstream: &Upstream) -> Option<&'a ServiceReport> {
+    let mut services = report.services.iter();
+    services.find(|service| service.side == Side::Caller && *service.service == *upstream.label)
+}
+
+fn of_breaker<'a>(report: &'a Report, link: &Link) -> Option<&'a BreakerReport> {
+    let (name, target, part) = (link.breaker.name(), &*link.breaker.target, &*link.brake.part);
+    report.breakers.iter().find(|one| one.breaker == name && one.target == target && one.part == part)
+}

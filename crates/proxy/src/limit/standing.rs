@@ -1,0 +1,172 @@
+//! What a limit refuses as it stands: for explanations and reports.
+
+use weir_api::report::Refusing;
+use weir_model::resource::key::KeyKind;
+use weir_policy::Nanos;
+use weir_policy::limit::{Algorithm, GateConfig, KeyState, QueueConfig, Why};
+
+use super::key::{self, Asker};
+use super::rule::Limit;
+use crate::route::RequestView;
+
+/// What of a limit can be said of one request beforehand.
+#[derive(Debug)]
+pub(crate) enum Says {
+    /// It would go on.
+    Passes,
+    /// It would wait for its place, among so many.
+    Waits(usize),
+    /// It is refused, or a share of such requests is.
+    Refuses(Refusing),
+    /// Nobody knows, for this reason.
+    Unknown(&'static str),
+}
+
+impl Limit {
+    /// The status that refused requests are answered with.
+    pub(crate) fn status(&self) -> u16 {
+        let own = if self.is_of_places() { 503 } else { 429 };
+        self.response.as_ref().map_or(own, |response| response.status())
+    }
+
+    /// What it refuses, whatever the request; none of one with keys or levels, where that depends on the request.
+    pub(crate) fn refusing(&self, now: Nanos) -> Option<Refusing> {
+        let state = self.limiter().state(now).all?;
+        match self.says(&state, 0) {
+            Says::Refuses(refusing) => Some(refusing),
+            Says::Passes | Says::Waits(_) | Says::Unknown(_) => None,
+        }
+    }
+
+    /// What it says of a request.
+    pub(crate) fn of_request(&self, request: &impl RequestView, asker: Asker<'_>, now: Nanos) -> Says {
+        let is_of_address = self.key.iter().any(|part| part.kind == KeyKind::SourceAddress);
+        if is_of_address && asker.address.is_empty() {
+            return Says::Unknown("that depends on the client's address");
+        }
+        let mut name = Vec::new();
+        key::write(&self.key, request, asker, &mut name);
+        let level = self.levels.as_ref().map_or(0, |levels| levels.of(request));
+        self.limiter().state_of(&name, now).map_or(Says::Passes, |state| self.says(&state, level))
+    }
+
+    fn says(&self, state: &KeyState, level: u8) -> Says {
+        if let Some(used_up) = state.quotas.iter().find(|quota| quota.remaining == 0) {
+            let why = if self.is_of_turns() { Why::Turn } else { Why::Rate };
+            return refuses(1.0, format!("{why}: {used_up}"));
+        }
+        let Some((in_flight, limit)) = state.in_flight else { return Says::Passes };
+        let gate = match &self.config.algorithm {
+            Algorithm::Concurrency { gate, .. } | Algorithm::Adaptive { gate, .. } => *gate,
+            _ => GateConfig::default(),
+        };
+        let shut = 1.0 - state.open.map_or(1.0, |open| let_in(open, level, gate.levels));
+        let QueueConfig { max, .. } = gate.queue;
+        let (places, waiting) =
+            (format!("{in_flight} in flight of {limit}, {} waiting of {max}", state.waiting), state.waiting);
+        if shut >= 1.0 {
+            return refuses(1.0, format!("{}: {places}", Why::Level));
+        }
+        match in_flight >= limit {
+            true if waiting >= max as usize => refuses(1.0, format!("{}: {places}", Why::Full)),
+            _ if shut > 0.0 => refuses(shut, format!("{}: {places}", Why::Level)),
+            true => Says::Waits(waiting),
+            false => Says::Passes,
+        }
+    }
+}
+
+fn refuses(share: f64, why: String) -> Says {
+    Says::Refuses(Refusing { share, why, retry_after_ms: None })
+}
+
+/// The share of a level's requests that gets in where this share of all importance does.
+fn let_in(open: f64, level: u8, levels: u8) -> f64 {
+    (open * f64::from(levels.max(1)) - f64::from(level)).clamp(0.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::resource::rate_limit::RateLimitSpec;
+    use weir_model::{Kind, ResourceId};
+    use weir_policy::limit::{Request, Verdict};
+
+    use super::*;
+    use crate::route::tests::TestRequest;
+
+    fn limit(spec: &str) -> Limit {
+        let spec: RateLimitSpec = serde_json::from_str(spec).unwrap();
+        Limit::new(&ResourceId::new(Kind::RateLimit, "default", "a"), "Service/a".into(), &spec)
+    }
+
+    fn admit(limit: &Limit, key: &[u8]) -> Verdict {
+        limit.limiter().admit(&Request { key, level: 0 }, Nanos::from_secs(1), &mut Vec::new())
+    }
+
+    fn said(limit: &Limit, user: &str, address: &[u8]) -> String {
+        let request = TestRequest::new("GET h/", &[("x-user", user)]);
+        let asker = Asker { address, caller: b"", rule: "" };
+        match limit.of_request(&request, asker, Nanos::from_secs(1)) {
+            Says::Passes => "passes".to_owned(),
+            Says::Waits(others) => format!("waits after {others}"),
+            Says::Refuses(Refusing { share, why, .. }) => format!("{share} refused: {why}"),
+            Says::Unknown(_) => "unknown".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_rate_that_is_used_up_refuses() {
+        let limit = limit(r#"{"targetRefs": [{"name": "a"}], "rates": [{"requests": 2, "per": "1m"}]}"#);
+        let _first = admit(&limit, b"");
+        assert_eq!(said(&limit, "", b""), "passes");
+        assert_eq!(limit.refusing(Nanos::from_secs(1)), None);
+        let _second = admit(&limit, b"");
+        assert_eq!(said(&limit, "", b""), "1 refused: the rate is used up: 0 left of 2 in 60s, all in 60s");
+        assert_eq!(limit.refusing(Nanos::from_secs(1)).unwrap().share, 1.0);
+        assert_eq!(limit.refusing(Nanos::from_secs(100)), None, "it is there again");
+    }
+
+    #[test]
+    fn each_key_stands_by_itself() {
+        let limit = limit(
+            r#"{"targetRefs": [{"name": "a"}], "rates": [{"requests": 1, "per": "1m"}], "key": [{"type": "header", "name": "x-user"}]}"#,
+        );
+        let _one = admit(&limit, b"ada\0");
+        assert!(said(&limit, "ada", b"").starts_with("1 refused"), "{}", said(&limit, "ada", b""));
+        assert_eq!(said(&limit, "bob", b""), "passes");
+        assert_eq!(limit.refusing(Nanos::from_secs(1)), None);
+        let by_address = self::limit(
+            r#"{"targetRefs": [{"name": "a"}], "rates": [{"requests": 1}], "key": [{"type": "sourceAddress"}]}"#,
+        );
+        assert_eq!(said(&by_address, "", b""), "unknown");
+        assert_eq!(said(&by_address, "", b"192.0.2.7"), "passes");
+    }
+
+    #[test]
+    fn places_are_waited_for_while_there_is_room() {
+        let spec = |more: &str| {
+            limit(&format!(
+                r#"{{"targetRefs": [{{"name": "a"}}], "algorithm": "concurrency", "concurrencyMax": 1{more}}}"#
+            ))
+        };
+        let full = spec("");
+        assert_eq!(said(&full, "", b""), "passes");
+        let _held = admit(&full, b"");
+        assert_eq!(
+            said(&full, "", b""),
+            "1 refused: as many requests are in flight as may be: 1 in flight of 1, 0 waiting of 0"
+        );
+        let queued = spec(r#", "queue": {"max": 1}"#);
+        let _held = admit(&queued, b"");
+        assert_eq!(said(&queued, "", b""), "waits after 0");
+        let _waits = admit(&queued, b"");
+        assert!(said(&queued, "", b"").ends_with("1 waiting of 1"), "{}", said(&queued, "", b""));
+    }
+
+    #[test]
+    fn the_less_important_is_let_in_last() {
+        assert_eq!([let_in(1.0, 0, 2), let_in(1.0, 1, 2)], [1.0, 1.0]);
+        assert_eq!([let_in(0.75, 0, 2), let_in(0.75, 1, 2)], [1.0, 0.5]);
+        assert_eq!([let_in(0.25, 0, 2), let_in(0.25, 1, 2)], [0.5, 0.0]);
+    }
+}
