@@ -10,6 +10,7 @@
 mod buffers;
 mod engine;
 mod io;
+mod pipes;
 mod succession;
 mod timers;
 mod view;
@@ -19,6 +20,7 @@ pub use engine::{Engine, run};
 
 pub(crate) use buffers::Buffers;
 pub(crate) use io::{Idle, Io, poll_write_more};
+pub(crate) use pipes::Pipe;
 #[cfg(test)]
 pub(crate) use timers::Timers;
 pub(crate) use timers::{Coarse, TICK, TimerSlot, after_time};

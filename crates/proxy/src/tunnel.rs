@@ -1,7 +1,7 @@
 //! Bytes both ways, without looking at them: after 101, for CONNECT, and for TCP and TLS routes.
 //!
 //! A read goes straight from the worker's scratch to the other side; only what that does not take is kept, and until it
-//! is gone nothing more is read. An end of one side is passed on as an end, a failure as a reset, so that nobody takes
+//! is gone nothing more is read. Where much flows between two sockets, the kernel moves it through a pipe instead. An end of one side is passed on as an end, a failure as a reset, so that nobody takes
 //! what was cut short for complete.
 
 use std::future::poll_fn;
@@ -9,12 +9,18 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::runtime::{Buffers, Io, Scratch, TimerSlot, Worker};
+use crate::runtime::{Io, Pipe, Scratch, TimerSlot, Worker};
 
 /// What one read is limited to while the receiver is slow, and so what each direction holds at most.
 const SLOW_READ_BYTES_MAX: usize = 32 * 1024;
 /// Rounds of both directions in one turn. Beyond, other connections go first.
 const ROUNDS_MAX: u32 = 16;
+/// A read of this size or more counts as large: copying it costs more than two more system calls.
+const LARGE_READ_BYTES: usize = 16 * 1024;
+/// After so many more large reads than small ones, the kernel moves the bytes.
+const LARGE_READS: u8 = 4;
+/// How many more are remembered, and so how many small ones it takes until bytes are copied again.
+const LARGE_READS_MAX: u8 = 8;
 
 /// One direction.
 struct Way {
@@ -22,6 +28,10 @@ struct Way {
     from: usize,
     /// What one read may take.
     read_max: usize,
+    /// What the receiver has not taken of what the kernel moves. `pending` is empty then.
+    piped: Option<Pipe>,
+    /// How many more reads were large than small, up to a bound.
+    large: u8,
     /// Bytes that the receiver has taken.
     moved: u64,
     /// The sender has ended.
@@ -39,7 +49,16 @@ enum Failed {
 
 impl Way {
     fn new(pending: Vec<u8>) -> Self {
-        Self { pending, from: 0, read_max: usize::MAX, moved: 0, ended: false, told: false }
+        Self {
+            pending,
+            from: 0,
+            read_max: usize::MAX,
+            piped: None,
+            large: 0,
+            moved: 0,
+            ended: false,
+            told: false,
+        }
     }
 
     /// Moves bytes as far as they go, but reads once only. Gives whether any moved.
@@ -58,7 +77,14 @@ impl Way {
             }
             progress = true;
         }
-        self.clear(&worker.buffers);
+        if let Some(pipe) = self.piped.take() {
+            match self.drain(cx, pipe, receiver, worker)? {
+                0 => return Ok(progress),
+                _ if self.piped.is_some() => return Ok(true),
+                _ => progress = true,
+            }
+        }
+        self.clear(worker);
         if self.ended {
             if !self.told {
                 self.told = true;
@@ -67,18 +93,26 @@ impl Way {
             }
             return Ok(progress);
         }
+        if self.large >= LARGE_READS
+            && let Some(socket) = sender.socket()
+            && receiver.socket().is_some()
+            && let Some(mut pipe) = worker.pipes.take()
+        {
+            let filled = pipe.poll_fill(cx, socket);
+            let Some(n) = self.received(&filled)? else {
+                worker.pipes.give(pipe);
+                return Ok(progress || self.ended);
+            };
+            self.count_read(n);
+            self.drain(cx, pipe, receiver, worker)?;
+            return Ok(true);
+        }
         let mut scratch = worker.scratch.borrow_mut();
         let Scratch { input, .. } = &mut *scratch;
         let room = self.read_max.min(input.len());
-        let n = match sender.poll_read(cx, &mut input[..room]) {
-            Poll::Pending => return Ok(progress),
-            Poll::Ready(Ok(0)) => {
-                self.ended = true;
-                return Ok(true);
-            }
-            Poll::Ready(Ok(n)) => n,
-            Poll::Ready(Err(_)) => return Err(Failed::Sender),
-        };
+        let read = sender.poll_read(cx, &mut input[..room]);
+        let Some(n) = self.received(&read)? else { return Ok(progress || self.ended) };
+        self.count_read(n);
         let before = self.moved;
         match receiver.poll_write(cx, &input[..n]) {
             Poll::Ready(written) => self.took(&written)?,
@@ -96,6 +130,52 @@ impl Way {
         Ok(true)
     }
 
+    /// How much has arrived; nothing if it is to be waited for, or the sender has ended.
+    fn received(&mut self, read: &Poll<io::Result<usize>>) -> Result<Option<usize>, Failed> {
+        match read {
+            Poll::Pending => Ok(None),
+            Poll::Ready(Ok(0)) => {
+                self.ended = true;
+                Ok(None)
+            }
+            Poll::Ready(Ok(n)) => Ok(Some(*n)),
+            Poll::Ready(Err(_)) => Err(Failed::Sender),
+        }
+    }
+
+    fn count_read(&mut self, bytes: usize) {
+        self.large = match bytes {
+            ..LARGE_READ_BYTES => self.large.saturating_sub(1),
+            _ => LARGE_READS_MAX.min(self.large + 1),
+        };
+    }
+
+    /// Passes on what a pipe holds, and keeps the pipe if the receiver does not take all of it. Gives how much it took.
+    fn drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut pipe: Pipe,
+        receiver: &Io,
+        worker: &Worker,
+    ) -> Result<usize, Failed> {
+        let Some(socket) = receiver.socket() else { return Err(Failed::Receiver) };
+        let held = pipe.held();
+        while pipe.held() > 0 {
+            match pipe.poll_drain(cx, socket) {
+                Poll::Ready(Ok(n)) if n > 0 => self.moved += n as u64,
+                Poll::Ready(_) => return Err(Failed::Receiver),
+                Poll::Pending => break,
+            }
+        }
+        let taken = held - pipe.held();
+        if pipe.held() > 0 {
+            self.piped = Some(pipe);
+        } else {
+            worker.pipes.give(pipe);
+        }
+        Ok(taken)
+    }
+
     fn took(&mut self, written: &io::Result<usize>) -> Result<(), Failed> {
         match written {
             &Ok(n) if n > 0 => {
@@ -108,12 +188,12 @@ impl Way {
     }
 
     fn has_pending(&self) -> bool {
-        self.from < self.pending.len()
+        self.from < self.pending.len() || self.piped.is_some()
     }
 
-    fn clear(&mut self, buffers: &Buffers) {
+    fn clear(&mut self, worker: &Worker) {
         self.from = 0;
-        buffers.give_if_used(&mut self.pending);
+        worker.buffers.give_if_used(&mut self.pending);
     }
 }
 
@@ -194,8 +274,8 @@ pub(crate) async fn carry(
             }
         }
     }
-    up.clear(&worker.buffers);
-    down.clear(&worker.buffers);
+    up.clear(worker);
+    down.clear(worker);
     worker.counters.tunnels.sub(1);
     Carried { up: up.moved, down: down.moved, end }
 }

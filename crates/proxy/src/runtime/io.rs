@@ -87,6 +87,14 @@ impl Io {
         }
     }
 
+    /// The socket, where it carries these bytes and nothing else.
+    pub(crate) fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Http2(_) | Self::Tls(_) | Self::Nobody(_) => None,
+        }
+    }
+
     /// Whether it is a stream of an HTTP/2 connection.
     #[inline]
     pub(crate) fn is_http2(&self) -> bool {

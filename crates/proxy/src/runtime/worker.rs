@@ -18,6 +18,7 @@ use weir_policy::Nanos;
 
 use super::buffers::Buffers;
 use super::engine::EngineShared;
+use super::pipes::Pipes;
 use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
 use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, RouteStates, probe_avoided};
@@ -47,6 +48,7 @@ pub(crate) struct Worker {
     /// Where requests are logged, if they are.
     pub(crate) log: Option<WorkerLog>,
     pub(crate) buffers: Buffers,
+    pub(crate) pipes: Pipes,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) tls: TlsScratch,
     pub(crate) rng: RefCell<SmallRng>,
@@ -130,6 +132,7 @@ impl Worker {
             timers: Timers::new(),
             clock: Clock::new(slept),
             buffers: Buffers::new(),
+            pipes: Pipes::new(),
             scratch: RefCell::new(scratch),
             tls: TlsScratch::new(),
             rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),

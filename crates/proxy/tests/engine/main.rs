@@ -4,6 +4,7 @@ mod balance;
 mod basics;
 mod bodies;
 mod breakers;
+mod bulk;
 mod cached;
 mod capture;
 mod faults;
