@@ -411,7 +411,7 @@ async fn what_a_proxy_reports_is_there_as_long_as_it_is() {
     }
     server.wait("a report", || figures().reporting == 1).await;
     assert_eq!(figures().services[0].requests, 7);
-    let [own] = &*server.mesh.reports() else { panic!("not one") };
+    let [own] = &*server.mesh.reports(false) else { panic!("not one") };
     assert_eq!((&*own.proxy, &*own.role, &own.report), ("g", "gateway", &report));
     assert_eq!(own.gateways, ["edge"]);
     assert!(server.mesh.reports_bytes() > 0);

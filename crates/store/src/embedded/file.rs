@@ -124,16 +124,13 @@ impl File {
     }
 
     /// Fills a new file with entries that have no leases.
-    pub(super) fn create(
+    pub(super) fn fill(
         &self,
         position: Position,
         entries: impl Iterator<Item = (Key, Entry)>,
     ) -> Result<(), Error> {
         self.guarded(|| {
-            match std::fs::remove_file(&self.path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(&error)),
-                _ => {}
-            }
+            remove_if_there(&self.path).map_err(|error| refused(&error))?;
             let database =
                 self.database(&self.path, Arc::default()).map_err(|error| self.open_error(&error))?;
             let counters = Counters { epoch: position.epoch, revision: position.revision, lease_counter: 0 };

@@ -79,7 +79,7 @@ fn fill<E: From<Error>>(
             None
         }
     });
-    let created = File::new(path, storage::plain()).create(position, until_failure);
+    let created = File::new(path, storage::plain()).fill(position, until_failure);
     match failed {
         Some(error) => Err(error),
         None => created.map_err(E::from),
