@@ -11,6 +11,7 @@ mod buffers;
 mod engine;
 mod io;
 mod succession;
+mod ticks;
 mod timers;
 mod view;
 mod worker;
