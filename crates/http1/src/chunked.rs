@@ -88,6 +88,15 @@ impl Chunked {
                 State::Size => pos = self.size(buf, pos)?,
                 State::Extension => pos = self.extension(buf, pos)?,
                 State::TrailerLine => pos = self.trailer_line(buf, pos)?,
+                // Both bytes of a line's end mostly come together.
+                State::DataCr if buf[pos..].starts_with(b"\r\n") => {
+                    self.state = State::Size;
+                    pos += 2;
+                }
+                State::TrailerStart if buf[pos..].starts_with(b"\r\n") => {
+                    self.complete()?;
+                    pos += 2;
+                }
                 _ => {
                     self.line_end(buf[pos])?;
                     // A byte that begins a trailer line is looked at again as part of it.
@@ -129,6 +138,10 @@ impl Chunked {
                 continue;
             }
             self.state = match byte {
+                b'\r' if self.digits > 0 && buf.get(pos) == Some(&b'\n') => {
+                    pos += 1;
+                    if self.left == 0 { State::TrailerStart } else { State::Data }
+                }
                 b'\r' if self.digits > 0 => State::SizeLf,
                 b';' if self.digits > 0 => State::Extension,
                 _ => return Err(BodyError::ChunkSize(byte)),
@@ -166,14 +179,19 @@ impl Chunked {
             (State::DataCr | State::DataLf, _) => return Err(BodyError::ChunkEnd(byte)),
             (State::TrailerStart, b'\r') => State::EndLf,
             (State::TrailerStart, _) => State::TrailerLine,
-            (State::EndLf, b'\n') => {
-                if let Some(trailers) = &mut self.trailers {
-                    trailers.complete(&self.limits)?;
-                }
-                State::Done
-            }
+            (State::EndLf, b'\n') => return self.complete(),
             _ => return Err(FieldError::BareCr.into()),
         };
+        Ok(())
+    }
+
+    /// The empty line behind the trailers has come.
+    #[inline]
+    fn complete(&mut self) -> Result<(), BodyError> {
+        if let Some(trailers) = &mut self.trailers {
+            trailers.complete(&self.limits)?;
+        }
+        self.state = State::Done;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::error::{FieldError, ShownName};
 use crate::known::{FieldSet, KnownField, recognize, recognize_simple};
 use crate::limits::Limits;
-use crate::scan::{find_byte, find_token_end, find_value_end, is_tchar, simple_name};
+use crate::scan::{all_tchars, find_byte, find_token_end, find_value_end, is_tchar, simple_name, trim};
 use crate::span::Span;
 
 /// One field line.
@@ -19,6 +19,14 @@ pub struct Field {
     pub nominated: bool,
 }
 
+impl Field {
+    #[inline]
+    fn moved(self, by: u32) -> Self {
+        let moved = |span: Span| Span { start: span.start.wrapping_add(by), end: span.end.wrapping_add(by) };
+        Self { name: moved(self.name), value: moved(self.value), ..self }
+    }
+}
+
 /// The fields of one head or trailer section, by their place in the parsed bytes. Reuse it: it keeps its storage.
 #[derive(Clone, Debug)]
 pub struct FieldTable {
@@ -29,6 +37,13 @@ pub struct FieldTable {
     first: [u16; KnownField::COUNT],
     /// Offset of the empty line that ends the section.
     end: u32,
+}
+
+impl PartialEq for FieldTable {
+    fn eq(&self, other: &Self) -> bool {
+        // The rest is derived from these.
+        self.fields == other.fields && self.end == other.end
+    }
 }
 
 impl Default for FieldTable {
@@ -111,6 +126,101 @@ impl FieldTable {
 
     pub(crate) fn nominate(&mut self, index: usize) {
         self.fields[index].nominated = true;
+    }
+
+    /// Begins a section that [`Self::write`] writes; a table that was filled before keeps its storage only.
+    pub fn begin(&mut self) {
+        self.clear();
+    }
+
+    /// Appends a line to `out`, where the message began at its first byte, and notes it as parsing the line would. Whoever
+    /// writes answers for it that `name` is a token, that `id` is what it is known as, and that `value` is a field value
+    /// without white space around it.
+    #[inline]
+    pub fn write(&mut self, out: &mut Vec<u8>, id: KnownField, name: &[u8], value: &[u8]) {
+        debug_assert!(all_tchars(name) && KnownField::of(name) == id && trim(value) == value);
+        let start = out.len();
+        out.reserve(name.len() + value.len() + 4);
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+        let value_end = out.len() - 2;
+        let name = Span::new(start, start + name.len());
+        let value = Span::new(value_end - value.len(), value_end);
+        self.push(Field { name, value, id, nominated: false });
+    }
+
+    /// Appends the empty line that ends the section.
+    #[inline]
+    pub fn write_end(&mut self, out: &mut Vec<u8>) {
+        self.end = out.len() as u32;
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Where the section ends that was written, its empty line included; 0 where none was.
+    pub fn written(&self) -> usize {
+        if self.end == 0 { 0 } else { self.end as usize + 2 }
+    }
+
+    /// The first field of a kind has another value in the text than it had, which stands at `start..end`. What stands behind its
+    /// line is so many bytes further on, modulo 2^32.
+    pub fn replaced(&mut self, id: KnownField, (start, end): (usize, usize), moved: u32) {
+        if !self.seen.has(id) {
+            return;
+        }
+        let index = usize::from(self.first[id as usize]);
+        self.fields[index].value = Span::new(start, end);
+        for field in &mut self.fields[index + 1..] {
+            *field = field.moved(moved);
+        }
+        self.end = self.end.wrapping_add(moved);
+    }
+
+    /// Notes a line that was copied: it stands so many bytes further on than where it was parsed, modulo 2^32.
+    #[inline]
+    pub(crate) fn note_copy(&mut self, field: &Field, moved: u32) {
+        self.push(Field { nominated: false, ..field.moved(moved) });
+    }
+
+    /// Notes the line that `out` ends with, which begins at `start` with a name of so many bytes.
+    pub(crate) fn note_line(&mut self, out: &[u8], start: usize, name_len: usize) {
+        let (mut from, mut to) = (start + name_len + 1, out.len() - 2);
+        while from < to && matches!(out[from], b' ' | b'\t') {
+            from += 1;
+        }
+        while from < to && matches!(out[to - 1], b' ' | b'\t') {
+            to -= 1;
+        }
+        let name = Span::new(start, start + name_len);
+        self.push(Field { name, value: Span::new(from, to), id: recognize(name.of(out)), nominated: false });
+    }
+
+    pub(crate) fn note_end(&mut self, at: usize) {
+        self.end = at as u32;
+    }
+
+    /// Gives memory back if there is more of it than so many lines need.
+    pub fn shrink(&mut self, lines_max: usize) {
+        if self.fields.capacity() > lines_max {
+            self.fields = Vec::new();
+        }
+    }
+
+    /// As [`Self::parse`] of a section that was written line by line, if the table is that of the section at `from`: nothing of
+    /// it is looked at again.
+    pub(crate) fn take(
+        &mut self,
+        buf: &[u8],
+        from: usize,
+        limits: &Limits,
+    ) -> Result<Option<usize>, FieldError> {
+        let end = self.end as usize;
+        if self.line_start(0) != from || buf.get(end..end + 2) != Some(b"\r\n") {
+            return self.parse(buf, from, limits);
+        }
+        let fields_max = limits.fields_bound();
+        if self.fields.len() > fields_max { Err(FieldError::TooMany(fields_max)) } else { Ok(Some(end + 2)) }
     }
 
     pub(crate) fn clear(&mut self) {

@@ -109,11 +109,34 @@ impl Host {
 /// # Errors
 /// The request must be answered with [`RequestError::status`] and the connection closed.
 pub fn parse_request(buf: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<Parsed, RequestError> {
+    parse_head(buf, limits, head, false)
+}
+
+/// The same for a head that was written line by line, whole, and whose table was put into [`RequestHead::table`]: its fields
+/// are not parsed again.
+///
+/// # Errors
+/// As [`parse_request`].
+pub fn parse_noted_request(
+    buf: &[u8],
+    limits: &Limits,
+    head: &mut RequestHead,
+) -> Result<Parsed, RequestError> {
+    parse_head(buf, limits, head, true)
+}
+
+#[inline(always)]
+fn parse_head(
+    buf: &[u8],
+    limits: &Limits,
+    head: &mut RequestHead,
+    noted: bool,
+) -> Result<Parsed, RequestError> {
     if !head.resume.is_due(buf) && buf.len() < limits.head_window() {
         return Ok(Parsed::Partial);
     }
     let window = &buf[..buf.len().min(limits.head_window())];
-    let verdict = match head.parse(window, limits) {
+    let verdict = match head.parse(window, limits, noted) {
         Ok(Some(len)) => Ok(Parsed::Complete(len)),
         Ok(None) if window.len() == limits.head_window() => Err(RequestError::HeadTooLarge(window.len())),
         Ok(None) => {
@@ -132,9 +155,18 @@ impl RequestHead {
         self.resume.reset();
     }
 
-    fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, RequestError> {
+    /// Where the table of a head is put for [`parse_noted_request`].
+    pub fn table(&mut self) -> &mut FieldTable {
+        &mut self.fields
+    }
+
+    #[inline(always)]
+    fn parse(&mut self, buf: &[u8], limits: &Limits, noted: bool) -> Result<Option<usize>, RequestError> {
         let Some(fields_at) = self.request_line(buf, limits)? else { return Ok(None) };
-        let Some(end) = self.fields.parse(buf, fields_at, limits)? else { return Ok(None) };
+        let fields = &mut self.fields;
+        let end =
+            if noted { fields.take(buf, fields_at, limits) } else { fields.parse(buf, fields_at, limits) };
+        let Some(end) = end? else { return Ok(None) };
         self.target = target::parse(buf, self.target_span, self.query.start as usize, self.method)?;
         self.check_host(buf)?;
         self.derive(buf, limits)?;

@@ -56,11 +56,36 @@ pub fn parse_response(
     sent: Sent<'_>,
     head: &mut ResponseHead,
 ) -> Result<Parsed, ResponseError> {
+    parse_head(buf, limits, sent, head, false)
+}
+
+/// The same for a head that was written line by line, whole, and whose table was put into [`ResponseHead::table`]: its fields
+/// are not parsed again.
+///
+/// # Errors
+/// As [`parse_response`].
+pub fn parse_noted_response(
+    buf: &[u8],
+    limits: &Limits,
+    sent: Sent<'_>,
+    head: &mut ResponseHead,
+) -> Result<Parsed, ResponseError> {
+    parse_head(buf, limits, sent, head, true)
+}
+
+#[inline(always)]
+fn parse_head(
+    buf: &[u8],
+    limits: &Limits,
+    sent: Sent<'_>,
+    head: &mut ResponseHead,
+    noted: bool,
+) -> Result<Parsed, ResponseError> {
     if !head.resume.is_due(buf) && buf.len() < limits.head_window() {
         return Ok(Parsed::Partial);
     }
     let window = &buf[..buf.len().min(limits.head_window())];
-    let verdict = match head.parse(window, limits, sent) {
+    let verdict = match head.parse(window, limits, sent, noted) {
         Ok(Some(len)) => Ok(Parsed::Complete(len)),
         Ok(None) if window.len() == limits.head_window() => Err(ResponseError::HeadTooLarge(window.len())),
         Ok(None) => {
@@ -80,9 +105,24 @@ impl ResponseHead {
         self.resume.reset();
     }
 
-    fn parse(&mut self, buf: &[u8], limits: &Limits, sent: Sent<'_>) -> Result<Option<usize>, ResponseError> {
+    /// Where the table of a head is put for [`parse_noted_response`].
+    pub fn table(&mut self) -> &mut FieldTable {
+        &mut self.fields
+    }
+
+    #[inline(always)]
+    fn parse(
+        &mut self,
+        buf: &[u8],
+        limits: &Limits,
+        sent: Sent<'_>,
+        noted: bool,
+    ) -> Result<Option<usize>, ResponseError> {
         let Some(fields_at) = self.status_line(buf)? else { return Ok(None) };
-        let Some(end) = self.fields.parse(buf, fields_at, limits)? else { return Ok(None) };
+        let fields = &mut self.fields;
+        let end =
+            if noted { fields.take(buf, fields_at, limits) } else { fields.parse(buf, fields_at, limits) };
+        let Some(end) = end? else { return Ok(None) };
         let options = options(buf, &mut self.fields, limits)?;
         self.keep_alive = options.persists(self.version);
         if self.status < 200 {

@@ -155,6 +155,18 @@ pub(crate) fn find_control(buf: &[u8], from: usize) -> usize {
     find(buf, pos, controls)
 }
 
+/// Whether there is any control character (HTAB included) or DEL.
+#[inline]
+pub(crate) fn has_control(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<8>() else {
+        // Spaces behind the end.
+        return controls(short_word(text) | splat(b' ') << (8 * text.len())) != 0;
+    };
+    // The last words overlap.
+    let words = text.as_chunks::<8>().0.iter().chain([last]);
+    words.fold(0, |marks, word| marks | controls(u64::from_le_bytes(*word))) != 0
+}
+
 /// First byte at or after `from` that a field value cannot hold, else `buf.len()`.
 #[inline(always)]
 pub(crate) fn find_value_end(buf: &[u8], from: usize) -> usize {
@@ -304,6 +316,12 @@ mod tests {
                 buf.extend_from_slice(b"\x00 zz");
                 let plain = |hit: &dyn Fn(u8) -> bool| buf.iter().position(|&b| hit(b)).unwrap_or(buf.len());
                 assert_eq!(find_control(&buf, 0), plain(&|b| b < 0x20 || b == 0x7f));
+                for end in [lead + 1, lead + 4] {
+                    let text: Vec<u8> =
+                        buf[..end].iter().map(|&b| if b == 0 && end > lead + 1 { b'0' } else { b }).collect();
+                    assert_eq!(has_control(&text), text.iter().any(u8::is_ascii_control), "{lead} {byte}");
+                }
+                assert!(!has_control(&buf[..lead]));
                 assert_eq!(find_target_end(&buf, 0), plain(&|b| !is_target_byte(b)));
                 assert_eq!(find_byte(&buf, 0, b':'), plain(&|b| b == b':'));
                 assert_eq!(find_token_end(&buf, 0), plain(&|b| !is_tchar(b)));

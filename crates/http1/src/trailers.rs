@@ -52,6 +52,14 @@ impl Trailers {
         self.allowed().map(|field| (field.name.of(&self.raw), field.value.of(&self.raw)))
     }
 
+    /// The value of the first field of a kind that may be passed on.
+    pub fn value(&self, id: KnownField) -> Option<&[u8]> {
+        if FORBIDDEN.has(id) || !self.complete {
+            return None;
+        }
+        self.fields.value(&self.raw, id)
+    }
+
     /// Whether there is no field to pass on.
     pub fn is_empty(&self) -> bool {
         self.allowed().next().is_none()

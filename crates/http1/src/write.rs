@@ -7,7 +7,7 @@ use crate::body::BodyKind;
 use crate::error::WriteError;
 use crate::fields::FieldTable;
 use crate::known::{FieldSet, KnownField};
-use crate::scan::{all_tchars, find_target_end, find_value_end, is_tchar};
+use crate::scan::{all_tchars, find_target_end, find_value_end, has_control, is_tchar};
 
 /// Whether `name` can be a field name (RFC 9110 section 5.1).
 pub fn is_token(name: &[u8]) -> bool {
@@ -17,7 +17,7 @@ pub fn is_token(name: &[u8]) -> bool {
 /// Whether `value` can be a field value: no control characters but HTAB (RFC 9110 section 5.5).
 #[inline]
 pub fn is_field_value(value: &[u8]) -> bool {
-    find_value_end(value, 0) == value.len()
+    !has_control(value) || find_value_end(value, 0) == value.len()
 }
 
 /// A field name that was checked once, at compile time or when a configuration was read.
@@ -103,6 +103,8 @@ pub enum ConnectionOption<'a> {
 pub struct HeadWriter<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
+    /// Where fields are noted, if they are.
+    table: Option<&'a mut FieldTable>,
 }
 
 impl<'a> HeadWriter<'a> {
@@ -125,7 +127,7 @@ impl<'a> HeadWriter<'a> {
         out.extend_from_slice(path);
         out.extend_from_slice(query);
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        Ok(Self { out, start })
+        Ok(Self { out, start, table: None })
     }
 
     /// The same with a path whose beginning was exchanged: `path` is that beginning, and may be empty when `rest` begins
@@ -150,7 +152,7 @@ impl<'a> HeadWriter<'a> {
         for part in [method, b" ", path, rest, query, b" HTTP/1.1\r\n"] {
             out.extend_from_slice(part);
         }
-        Ok(Self { out, start })
+        Ok(Self { out, start, table: None })
     }
 
     /// Begins an HTTP/1.1 response. An empty `reason` is allowed.
@@ -169,7 +171,7 @@ impl<'a> HeadWriter<'a> {
         out.reserve(reason.len() + 32);
         if status == 200 && reason == b"OK" {
             out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-            return Ok(Self { out, start });
+            return Ok(Self { out, start, table: None });
         }
         let digits = [status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
         out.extend_from_slice(b"HTTP/1.1 ");
@@ -177,7 +179,27 @@ impl<'a> HeadWriter<'a> {
         out.push(b' ');
         out.extend_from_slice(reason);
         out.extend_from_slice(b"\r\n");
-        Ok(Self { out, start })
+        Ok(Self { out, start, table: None })
+    }
+
+    /// Notes in `table` what is written from here on, as parsing the head would, for whoever needs it taken apart again at
+    /// once. The head must be the first thing in its buffer.
+    #[must_use]
+    pub fn noting(mut self, table: Option<&'a mut FieldTable>) -> Self {
+        debug_assert!(self.start == 0);
+        self.table = table;
+        if let Some(table) = &mut self.table {
+            table.begin();
+        }
+        self
+    }
+
+    /// Notes the line that was written last, with a name of so many bytes.
+    #[inline]
+    fn note(&mut self, start: usize, name_len: usize) {
+        if let Some(table) = &mut self.table {
+            table.note_line(self.out, start, name_len);
+        }
     }
 
     /// Copies the end-to-end fields of a parsed head, in order and as they were spelt. Left out are hop-by-hop fields,
@@ -214,7 +236,10 @@ impl<'a> HeadWriter<'a> {
         let mut run = None;
         for (index, field) in fields.iter().enumerate() {
             if keep(field) {
-                run.get_or_insert(field.name.start as usize);
+                let start = *run.get_or_insert(field.name.start as usize);
+                if let Some(table) = &mut self.table {
+                    table.note_copy(field, self.out.len().wrapping_sub(start) as u32);
+                }
             } else if let Some(start) = run.take() {
                 self.copy_lines(buf, start, fields.line_start(index));
             }
@@ -239,11 +264,13 @@ impl<'a> HeadWriter<'a> {
         if !is_field_value(value) {
             return Err(WriteError::Value);
         }
+        let start = self.out.len();
         self.out.reserve(name.0.len() + value.len() + 4);
         self.out.extend_from_slice(name.0);
         self.out.extend_from_slice(b": ");
         self.out.extend_from_slice(value);
         self.out.extend_from_slice(b"\r\n");
+        self.note(start, name.0.len());
         Ok(self)
     }
 
@@ -256,29 +283,47 @@ impl<'a> HeadWriter<'a> {
         if !parts.iter().all(|part| is_field_value(part)) {
             return Err(WriteError::Value);
         }
+        let start = self.out.len();
         self.out.extend_from_slice(name.0);
         self.out.extend_from_slice(b": ");
         for part in parts {
             self.out.extend_from_slice(part);
         }
         self.out.extend_from_slice(b"\r\n");
+        self.note(start, name.0.len());
         Ok(self)
     }
 
     /// Appends a field with a number for a value.
     pub fn number(&mut self, name: FieldName<'_>, value: u64) -> &mut Self {
+        let start = self.out.len();
         self.out.extend_from_slice(name.0);
         self.out.extend_from_slice(b": ");
         push_decimal(self.out, value);
         self.out.extend_from_slice(b"\r\n");
+        self.note(start, name.0.len());
         self
     }
 
     /// Appends lines that were checked before.
     #[inline]
     pub fn lines(&mut self, lines: &FieldLines) -> &mut Self {
+        let start = self.out.len();
         self.out.extend_from_slice(&lines.0);
+        self.note_lines(start);
         self
+    }
+
+    /// Notes the lines from `start` on.
+    fn note_lines(&mut self, mut start: usize) {
+        let Some(table) = &mut self.table else { return };
+        while let Some(len) = self.out[start..].iter().position(|&byte| byte == b'\n') {
+            let end = start + len + 1;
+            let line = &self.out[start..end];
+            let name_len = line.iter().position(|&byte| byte == b':').unwrap_or(0);
+            table.note_line(&self.out[..end], start, name_len);
+            start = end;
+        }
     }
 
     /// Writes `Host`, which [`Self::copy`] leaves out.
@@ -293,14 +338,19 @@ impl<'a> HeadWriter<'a> {
     /// Writes the field that announces the body: the only one, since [`Self::copy`] leaves both out.
     #[inline]
     pub fn framing(&mut self, kind: BodyKind) -> &mut Self {
+        let start = self.out.len();
         match kind {
             BodyKind::None | BodyKind::UntilClose => {}
             BodyKind::Length(length) => {
                 self.out.extend_from_slice(b"Content-Length: ");
                 push_decimal(self.out, length);
                 self.out.extend_from_slice(b"\r\n");
+                self.note(start, "Content-Length".len());
             }
-            BodyKind::Chunked => self.out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            BodyKind::Chunked => {
+                self.out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                self.note(start, "Transfer-Encoding".len());
+            }
         }
         self
     }
@@ -310,6 +360,7 @@ impl<'a> HeadWriter<'a> {
     /// # Errors
     /// The protocol holds a byte that may not stand there; nothing is written.
     pub fn connection(&mut self, option: ConnectionOption<'_>) -> Result<&mut Self, WriteError> {
+        let start = self.out.len();
         match option {
             ConnectionOption::Close => self.out.extend_from_slice(b"Connection: close\r\n"),
             ConnectionOption::KeepAlive => self.out.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -322,12 +373,16 @@ impl<'a> HeadWriter<'a> {
                 self.out.extend_from_slice(b"\r\n");
             }
         }
+        self.note_lines(start);
         Ok(self)
     }
 
     /// Writes the empty line that ends the head, and keeps the head.
     #[inline]
     pub fn finish(mut self) {
+        if let Some(table) = &mut self.table {
+            table.note_end(self.out.len());
+        }
         self.out.extend_from_slice(b"\r\n");
         self.start = self.out.len();
     }
@@ -375,6 +430,7 @@ fn push_decimal(out: &mut Vec<u8>, value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Limits, RequestHead, parse_request};
 
     fn name(text: &'static str) -> FieldName<'static> {
         FieldName::new(text.as_bytes()).unwrap()
@@ -394,6 +450,39 @@ mod tests {
         writer.lines(&lines);
         writer.finish();
         assert_eq!(out, b"HTTP/1.1 204 \r\nX-A: 1\r\nx-b: \r\n\r\n");
+    }
+
+    #[test]
+    fn what_is_noted_is_what_parsing_finds() {
+        let source =
+            b"POST /a HTTP/1.1\r\nHost: a\r\nX-A:  1 \t\r\nConnection: x-b\r\nX-B: 2\r\nX-C:\r\nx-c: d\r\n\
+            content-length: 5\r\nGrpc-Timeout:1S\r\nx_forwarded_for: e\r\nY: \t\r\n\r\n";
+        let mut head = RequestHead::default();
+        parse_request(source, &Limits::DEFAULT, &mut head).unwrap();
+        let mut lines = FieldLines::new();
+        lines.push(name("X-D"), b"1").unwrap();
+        lines.push(name("Server"), b"").unwrap();
+        for kind in [BodyKind::None, BodyKind::Length(0), BodyKind::Length(123), BodyKind::Chunked] {
+            let (mut out, mut noted) = (Vec::new(), FieldTable::default());
+            for _ in 0..2 {
+                out.clear();
+                let writer = HeadWriter::request(&mut out, b"POST", b"/a", b"?b").unwrap();
+                let mut writer = writer.noting(Some(&mut noted));
+                writer.host(b"a:1").unwrap().copy(source, head.fields(), FieldSet::NONE);
+                writer.field(name("x-forwarded-for"), b" 1.2.3.4\t").unwrap();
+                writer.field_joined(name("Traceparent"), &[b"00-", b"", b"1"]).unwrap();
+                writer.number(name("x-weir-hops"), 12).lines(&lines).lines(&FieldLines::new());
+                writer.connection(ConnectionOption::Upgrade(b"websocket")).unwrap().framing(kind);
+                writer.finish();
+            }
+            let mut parsed = FieldTable::default();
+            let from = out.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+            assert_eq!(parsed.parse(&out, from, &Limits::DEFAULT), Ok(Some(out.len())));
+            assert_eq!(noted, parsed, "{}", out.escape_ascii());
+            assert_eq!(noted.written(), out.len());
+            let twice = |table: &FieldTable| (table.seen(), table.repeated());
+            assert_eq!(twice(&noted), twice(&parsed));
+        }
     }
 
     #[test]

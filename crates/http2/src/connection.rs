@@ -12,12 +12,15 @@ mod control;
 mod data;
 mod heads;
 mod receive;
+mod room;
 mod send;
 
 use std::collections::VecDeque;
 
+use weir_http1::FieldTable;
+
 use crate::code::{Code, StreamFault};
-use crate::floods::{Flood, Floods};
+use crate::floods::{Flood, Floods, Work};
 use crate::frame;
 use crate::head::Reader;
 use crate::hpack::{Decoder, Encoder, Scratch};
@@ -167,19 +170,16 @@ pub struct Connection {
     /// The last stream that the peer has begun, and the next one of this side's.
     last_peer_id: u32,
     next_id: u32,
-    /// Somebody waits to send.
-    blocked: u32,
+    /// The slots that wait for the connection's window or for room in the output, each once, the first one first.
+    waiting: VecDeque<u32>,
     /// Numbers of streams that were reset here.
     resets: VecDeque<u32>,
     /// The highest number among those that it had no room for.
     resets_forgotten: u32,
     leaving: Leaving,
     peer_leaves: bool,
-    /// The stream that comes first when all may try to send again.
-    turn: usize,
     failure: Option<Failure>,
-    /// Useful work done: messages' heads and content sent, and heads of responses.
-    work: u64,
+    work: Work,
     /// How often something was received, and how many frames of messages.
     heard: u64,
     told: u64,
@@ -233,14 +233,13 @@ impl Connection {
             open: 0,
             last_peer_id: 0,
             next_id: 1,
-            blocked: 0,
+            waiting: VecDeque::new(),
             resets: VecDeque::new(),
             resets_forgotten: 0,
             leaving: Leaving::No,
             peer_leaves: false,
-            turn: 0,
             failure: None,
-            work: 0,
+            work: Work::default(),
             heard: 0,
             told: 0,
         }
@@ -280,9 +279,7 @@ impl Connection {
             self.out.drain(..self.out_from);
             self.out_from = 0;
         }
-        if self.blocked > 0 && self.send_window > 0 && self.output().len() < OUTPUT_BYTES_MAX {
-            self.unblock();
-        }
+        self.go_on();
     }
 
     /// Whether anything more is to be received: not while the peer does not take what it is answered, nor after a failure.
@@ -330,6 +327,13 @@ impl Connection {
             self.give_back(Some(slot), taken.content as u32);
         }
         taken.read
+    }
+
+    /// Exchanges a table for that of the final head of the message, if that is what the last read began with, whole: for
+    /// [`weir_http1::parse_noted_request`] and [`weir_http1::parse_noted_response`]. Gives whether it was.
+    #[inline]
+    pub fn take_table(&mut self, slot: Slot, table: &mut FieldTable) -> bool {
+        self.streams[slot.index()].inbox.take_table(table)
     }
 
     /// What has come on a stream and was not read: heads first.
@@ -384,7 +388,7 @@ impl Connection {
         let stream = &mut self.streams[slot.index()];
         let id = std::mem::replace(&mut stream.id, 0);
         stream.inbox.clear();
-        self.blocked -= u32::from(std::mem::take(&mut stream.blocked));
+        stream.wants = None;
         self.open -= u32::from(std::mem::take(&mut stream.open));
         self.ids.remove(id);
         self.free.push(slot.0);
@@ -423,6 +427,7 @@ impl Connection {
             self.free = Vec::new();
             self.events = VecDeque::new();
             self.ids = Ids::default();
+            self.waiting = VecDeque::new();
         }
     }
 
@@ -469,22 +474,6 @@ impl Connection {
         stream.fault = Some(fault);
         self.closed(slot);
         self.changed(slot);
-    }
-
-    /// Whoever waits to send may try again. Not always in the same order: the first may take all the room.
-    fn unblock(&mut self) {
-        let (len, from, mut first) = (self.streams.len(), self.turn, None);
-        for step in 0..len {
-            let index = (from + step) % len;
-            if std::mem::take(&mut self.streams[index].blocked) {
-                self.blocked -= 1;
-                self.changed(Slot(index as u32));
-                first.get_or_insert(index);
-            }
-        }
-        if let Some(first) = first {
-            self.turn = first + 1;
-        }
     }
 
     /// Content was read, or dropped: the peer may send so much more. It is told when that is worth a frame.

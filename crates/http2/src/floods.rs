@@ -51,19 +51,21 @@ impl Flood {
     const fn budget(self) -> Budget {
         match self {
             // A handshake takes two; a peer that resizes its window takes one now and then.
-            Self::Settings => Budget { burst: 64, per_second: 2, per_work: 0 },
-            // gRPC clients measure the round trip with a PING while data flows.
-            Self::Ping => Budget { burst: 256, per_second: 10, per_work: 2 },
-            Self::Priority => Budget { burst: 256, per_second: 10, per_work: 2 },
+            Self::Settings => Budget::of(64, 2, 0),
+            // gRPC's clients and servers measure the round trip with a PING, one after the other while data flows.
+            Self::Ping => Budget { bytes_each: 8 * 1024, ..Budget::of(256, 10, 2) },
+            Self::Priority => Budget::of(256, 10, 2),
             // A client that cancels about every second request, and some more, is not an attacker.
-            Self::Reset => Budget { burst: 200, per_second: 20, per_work: 1 },
-            // One for the connection and one for the stream, for each piece that was sent.
-            Self::WindowUpdate => Budget { burst: 2048, per_second: 100, per_work: 8 },
-            Self::EmptyData => Budget { burst: 100, per_second: 10, per_work: 1 },
+            Self::Reset => Budget::of(200, 20, 1),
+            // One for the connection and one for the stream, for each piece that was sent, however small it was; of large
+            // ones for each KiB, as those do who read so much at a time and say so each time. Most wait for more: for a
+            // quarter or half of the window, or for 4 KiB.
+            Self::WindowUpdate => Budget { bytes_each: 512, ..Budget::of(2048, 100, 8) },
+            Self::EmptyData => Budget::of(100, 10, 1),
             // What a head of the usual bound needs; see `continuations`.
-            Self::Continuation => Budget { burst: CONTINUATIONS_MIN, per_second: 0, per_work: 0 },
-            Self::Malformed => Budget { burst: 256, per_second: 2, per_work: 0 },
-            Self::Unknown => Budget { burst: 100, per_second: 10, per_work: 1 },
+            Self::Continuation => Budget::of(CONTINUATIONS_MIN, 0, 0),
+            Self::Malformed => Budget::of(256, 2, 0),
+            Self::Unknown => Budget::of(100, 10, 1),
         }
     }
 }
@@ -75,8 +77,26 @@ struct Budget {
     burst: u32,
     /// Restored with time.
     per_second: u32,
-    /// Restored by a piece of useful work: a message's end, or content sent.
+    /// Restored by a piece of useful work: see [`Work::done`].
     per_work: u32,
+    /// So many bytes of content that were sent earn one, beyond what may be in store: the peer has had to take them, and may
+    /// answer to all of them late. 0 for none.
+    bytes_each: u64,
+}
+
+impl Budget {
+    const fn of(burst: u32, per_second: u32, per_work: u32) -> Self {
+        Self { burst, per_second, per_work, bytes_each: 0 }
+    }
+}
+
+/// The useful work that a connection has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    /// Heads sent, responses' heads received, and pieces of content sent whole: not those that a small window cuts up.
+    pub(crate) done: u64,
+    /// Bytes of content sent.
+    pub(crate) sent_bytes: u64,
 }
 
 /// CONTINUATION frames that every header block may have.
@@ -97,7 +117,7 @@ pub(crate) struct Floods {
     /// When time last restored something.
     at_ms: u64,
     /// Work that was counted when work last restored something.
-    work: u64,
+    work: Work,
     may_reset: bool,
 }
 
@@ -106,7 +126,7 @@ impl Floods {
     pub(crate) fn new(head_bytes_max: usize, now_ms: u64) -> Self {
         let left = Flood::ALL.map(|flood| flood.budget().burst);
         let continuations = continuations(head_bytes_max);
-        Self { left, continuations, at_ms: now_ms, work: 0, may_reset: false }
+        Self { left, continuations, at_ms: now_ms, work: Work::default(), may_reset: false }
     }
 
     /// Those of a connection to an upstream, which may refuse as many streams as it is sent.
@@ -114,7 +134,7 @@ impl Floods {
         Self { may_reset: true, ..Self::new(head_bytes_max, now_ms) }
     }
 
-    /// Counts a frame by what its header says. `work` is how much useful work the connection has done so far.
+    /// Counts a frame by what its header says.
     #[inline]
     pub(crate) fn frame(
         &mut self,
@@ -122,7 +142,7 @@ impl Floods {
         flags: u8,
         len: u32,
         now_ms: u64,
-        work: u64,
+        work: Work,
     ) -> Result<(), Flood> {
         let flood = match kind {
             DATA if len > 0 || flags & END_STREAM != 0 => return Ok(()),
@@ -145,11 +165,11 @@ impl Floods {
     }
 
     /// Counts a stream that had to be reset.
-    pub(crate) fn malformed(&mut self, now_ms: u64, work: u64) -> Result<(), Flood> {
+    pub(crate) fn malformed(&mut self, now_ms: u64, work: Work) -> Result<(), Flood> {
         self.spend(Flood::Malformed, now_ms, work)
     }
 
-    fn spend(&mut self, flood: Flood, now_ms: u64, work: u64) -> Result<(), Flood> {
+    fn spend(&mut self, flood: Flood, now_ms: u64, work: Work) -> Result<(), Flood> {
         if self.left[flood as usize] == 0 {
             self.restore(now_ms, work);
         }
@@ -160,19 +180,22 @@ impl Floods {
 
     /// Gives back what time and work have earned. Only asked for when something has run out.
     #[cold]
-    fn restore(&mut self, now_ms: u64, work: u64) {
+    fn restore(&mut self, now_ms: u64, work: Work) {
         let seconds = now_ms.saturating_sub(self.at_ms) / 1000;
         self.at_ms += seconds * 1000;
-        let worked = work - self.work;
+        let worked = work.done - self.work.done;
+        let (sent_before, sent_now) = (self.work.sent_bytes, work.sent_bytes);
         self.work = work;
         for (left, flood) in self.left.iter_mut().zip(Flood::ALL) {
-            let Budget { burst, per_second, per_work } = flood.budget();
+            let Budget { burst, per_second, per_work, bytes_each } = flood.budget();
             let earned = seconds
                 .saturating_mul(u64::from(per_second))
                 .saturating_add(worked.saturating_mul(u64::from(per_work)));
-            if earned > 0 {
-                *left = (u64::from(*left).saturating_add(earned)).min(u64::from(burst)) as u32;
-            }
+            // Those that were not spent of what bytes have earned are not taken away.
+            let stored = u64::from(*left).saturating_add(earned).min(u64::from(burst.max(*left)));
+            let by_bytes = |sent: u64| sent.checked_div(bytes_each).unwrap_or(0);
+            let all = stored.saturating_add(by_bytes(sent_now) - by_bytes(sent_before));
+            *left = u32::try_from(all).unwrap_or(u32::MAX);
         }
     }
 }
@@ -181,7 +204,11 @@ impl Floods {
 mod tests {
     use super::*;
 
-    fn frames(floods: &mut Floods, kind: u8, now_ms: u64, work: u64) -> u32 {
+    fn done(done: u64) -> Work {
+        Work { done, sent_bytes: 0 }
+    }
+
+    fn frames(floods: &mut Floods, kind: u8, now_ms: u64, work: Work) -> u32 {
         let mut passed = 0;
         while floods.frame(kind, 0, 0, now_ms, work).is_ok() {
             passed += 1;
@@ -203,30 +230,57 @@ mod tests {
         ] {
             let mut floods = Floods::new(0, 0);
             let budget = flood.budget();
-            assert_eq!(frames(&mut floods, kind, 0, 0), budget.burst, "{flood:?}");
-            assert_eq!(floods.frame(kind, 0, 0, 0, 0), Err(flood));
-            assert_eq!(frames(&mut floods, kind, 1999, 0), budget.per_second, "{flood:?}: one whole second");
+            assert_eq!(frames(&mut floods, kind, 0, done(0)), budget.burst, "{flood:?}");
+            assert_eq!(floods.frame(kind, 0, 0, 0, done(0)), Err(flood));
             assert_eq!(
-                frames(&mut floods, kind, 2000, 0),
+                frames(&mut floods, kind, 1999, done(0)),
+                budget.per_second,
+                "{flood:?}: one whole second"
+            );
+            assert_eq!(
+                frames(&mut floods, kind, 2000, done(0)),
                 budget.per_second,
                 "{flood:?}: the rest is not lost"
             );
-            assert_eq!(frames(&mut floods, kind, 2000, 5), 5 * budget.per_work, "{flood:?}: work");
+            assert_eq!(frames(&mut floods, kind, 2000, done(5)), 5 * budget.per_work, "{flood:?}: work");
             assert_eq!(
-                frames(&mut floods, kind, u64::MAX, 5),
+                frames(&mut floods, kind, u64::MAX, done(5)),
                 budget.burst,
                 "{flood:?}: never more in store"
             );
         }
     }
 
+    /// Who has been sent much may say so in small pieces, and late; who lets nothing be sent may not.
+    #[test]
+    fn window_updates_are_paid_for_by_what_was_sent() {
+        let sent = |sent_bytes| Work { done: 0, sent_bytes };
+        let Budget { burst, bytes_each, .. } = Flood::WindowUpdate.budget();
+        let mut floods = Floods::new(0, 0);
+        let mut sent_bytes = 0;
+        for _ in 0..100_000 {
+            sent_bytes += 1024;
+            for _ in 0..2 {
+                floods.frame(WINDOW_UPDATE, 0, 4, 0, sent(sent_bytes)).unwrap();
+            }
+        }
+        let mut late = Floods::new(0, 0);
+        let all = frames(&mut late, WINDOW_UPDATE, 0, sent(100 << 20));
+        assert_eq!(u64::from(all), u64::from(burst) + (100 << 20) / bytes_each);
+        assert_eq!(frames(&mut late, WINDOW_UPDATE, 5000, sent(100 << 20)), 500, "time goes on to earn");
+        let mut dribble = Floods::new(0, 0);
+        let passed =
+            (0..).take_while(|&bytes| dribble.frame(WINDOW_UPDATE, 0, 4, 0, sent(bytes)).is_ok()).count();
+        assert!(passed < burst as usize + 10, "an octet for each is no work: {passed}");
+    }
+
     #[test]
     fn what_carries_requests_and_content_is_not_counted() {
         let mut floods = Floods::new(0, 0);
         for _ in 0..10_000 {
-            floods.frame(HEADERS, 0, 10, 0, 0).unwrap();
-            floods.frame(DATA, 0, 1, 0, 0).unwrap();
-            floods.frame(DATA, END_STREAM, 0, 0, 0).unwrap();
+            floods.frame(HEADERS, 0, 10, 0, done(0)).unwrap();
+            floods.frame(DATA, 0, 1, 0, done(0)).unwrap();
+            floods.frame(DATA, END_STREAM, 0, 0, done(0)).unwrap();
         }
     }
 
@@ -235,8 +289,8 @@ mod tests {
         for (head_bytes_max, expected) in [(1024, 5), (64 * 1024, 5), (128 * 1024, 10)] {
             let mut floods = Floods::new(head_bytes_max, 0);
             for _ in 0..3 {
-                floods.frame(HEADERS, 0, 10, 0, 0).unwrap();
-                assert_eq!(frames(&mut floods, CONTINUATION, 0, 0), expected, "{head_bytes_max}");
+                floods.frame(HEADERS, 0, 10, 0, done(0)).unwrap();
+                assert_eq!(frames(&mut floods, CONTINUATION, 0, done(0)), expected, "{head_bytes_max}");
             }
         }
     }

@@ -8,7 +8,7 @@ mod reason;
 mod request;
 mod response;
 
-use weir_http1::{BodyKind, FieldSet, KnownField, is_token};
+use weir_http1::{BodyKind, FieldSet, FieldTable, KnownField, is_token};
 
 use crate::hpack::{Field, Name};
 use reason::reason;
@@ -24,6 +24,13 @@ const FORBIDDEN: FieldSet = FieldSet::NONE
 /// The message is malformed (section 8.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
+
+/// Where a section is written.
+pub(crate) struct Text<'a> {
+    pub(crate) bytes: &'a mut Vec<u8>,
+    /// Of a head's fields; not of trailers.
+    pub(crate) table: &'a mut FieldTable,
+}
 
 /// What a field section is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,7 +108,7 @@ impl Reader {
 
     /// Takes the next field.
     #[inline]
-    pub(crate) fn field(&mut self, field: &Field<'_>, out: &mut Vec<u8>) {
+    pub(crate) fn field(&mut self, field: &Field<'_>, out: &mut Text<'_>) {
         let Name::Field(known) = field.id else {
             return self.pseudo(field);
         };
@@ -130,7 +137,7 @@ impl Reader {
             }
             _ => {}
         }
-        line(field.name, value, out);
+        self.line(known, field.name, value, out);
     }
 
     /// Whether a `host` says what `:authority` has said.
@@ -168,7 +175,7 @@ impl Reader {
         }
     }
 
-    fn write_start(&mut self, out: &mut Vec<u8>) {
+    fn write_start(&mut self, out: &mut Text<'_>) {
         match self.section {
             Section::Request => self.write_request_start(out),
             Section::Response => self.write_response_start(out),
@@ -201,39 +208,53 @@ impl Reader {
     }
 
     /// Appends how the body is framed, and the empty line.
-    fn end(&self, body: BodyKind, out: &mut Vec<u8>) {
+    fn end(&self, body: BodyKind, out: &mut Text<'_>) {
         match body {
-            BodyKind::Length(length) => announce_length(length, out),
-            BodyKind::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            BodyKind::Length(length) => self.announce_length(length, out),
+            BodyKind::Chunked => {
+                self.line(KnownField::TransferEncoding, b"transfer-encoding", b"chunked", out);
+            }
             BodyKind::None | BodyKind::UntilClose => {}
         }
-        out.extend_from_slice(b"\r\n");
+        out.table.write_end(out.bytes);
     }
-}
 
-/// Appends a line.
-#[inline]
-fn line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn announce_length(length: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"content-length: ");
-    let (mut digits, mut at, mut left) = ([0; 20], 20, length);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
+    /// Appends a line.
+    #[inline]
+    fn line(&self, id: KnownField, name: &[u8], value: &[u8], out: &mut Text<'_>) {
+        if self.section != Section::Trailers {
+            return out.table.write(out.bytes, id, name, value);
+        }
+        for part in [name, b": ", value, b"\r\n"] {
+            out.bytes.extend_from_slice(part);
         }
     }
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
+
+    fn announce_length(&self, length: u64, out: &mut Text<'_>) {
+        let digits = Digits::of(length);
+        self.line(KnownField::ContentLength, b"content-length", digits.as_bytes(), out);
+    }
+}
+
+/// A number as it is written.
+struct Digits([u8; 20], usize);
+
+impl Digits {
+    fn of(number: u64) -> Self {
+        let (mut digits, mut at, mut left) = ([0; 20], 20, number);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                return Self(digits, at);
+            }
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.0[self.1..]
+    }
 }
 
 /// How much content there is, in digits and nothing else.

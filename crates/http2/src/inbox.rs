@@ -7,13 +7,17 @@
 //! A body of an announced length is not complete before the peer has said that it ends: its last piece is held back until
 //! then, so that what comes beyond the length is not taken for a message that was well.
 
-use weir_http1::{BodyKind, CHUNK_END, chunk_prefix};
+use weir_http1::{BodyKind, CHUNK_END, FieldTable, chunk_prefix};
+
+use crate::head::Text;
 
 /// Memory that a stream keeps while it has nothing unread.
 const RESTING_BYTES_MAX: usize = 64 * 1024;
 
 /// Memory that a stream keeps for the next one.
 const KEPT_BYTES_MAX: usize = 4 * 1024;
+/// Lines that the table of a stream's head keeps memory for.
+const KEPT_LINES_MAX: usize = 64;
 /// The most that framing adds around the content of one chunk.
 const FRAMING_BYTES_MAX: usize = 24;
 
@@ -21,6 +25,9 @@ const FRAMING_BYTES_MAX: usize = 24;
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
+    /// The fields of the head that was written last.
+    table: FieldTable,
+    noted: Noted,
     /// What was read.
     from: usize,
     head_end: usize,
@@ -34,6 +41,17 @@ pub(crate) struct Inbox {
     over: bool,
     /// Framing for which a reader had no room; read before everything else.
     spill: Vec<u8>,
+}
+
+/// What the table is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Noted {
+    #[default]
+    Nothing,
+    /// It is that of the final head, with which the bytes begin.
+    Unread,
+    /// That head is what was read last, whole.
+    Read,
 }
 
 /// How content is framed for who reads it.
@@ -64,6 +82,7 @@ impl Inbox {
         if self.bytes.capacity() > KEPT_BYTES_MAX {
             self.bytes = Vec::new();
         }
+        self.table.shrink(KEPT_LINES_MAX);
         self.drop_unread();
         (self.body, self.ended, self.over) = (Body::Unknown, false, false);
     }
@@ -71,6 +90,7 @@ impl Inbox {
     /// Drops what nobody will read.
     pub(crate) fn drop_unread(&mut self) {
         self.spill.clear();
+        self.noted = Noted::Nothing;
         self.begin_anew();
         // What is left must not look complete.
         self.ended = false;
@@ -85,19 +105,42 @@ impl Inbox {
         (self.from, self.head_end, self.content_end, self.held_from) = (0, 0, 0, None);
     }
 
-    /// Where a head is written, behind those that were.
-    pub(crate) fn head(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    /// Begins a head.
+    pub(crate) fn begin_head(&mut self) {
+        self.table.begin();
+        self.noted = if self.bytes.is_empty() { Noted::Unread } else { Noted::Nothing };
+    }
+
+    /// Where a head is written, behind those that were, or trailers, as lines.
+    pub(crate) fn text(&mut self) -> Text<'_> {
+        Text { bytes: &mut self.bytes, table: &mut self.table }
     }
 
     /// Takes back what was written of a head.
     pub(crate) fn forget_head(&mut self) {
+        self.noted = Noted::Nothing;
         self.bytes.truncate(self.head_end);
     }
 
     /// An interim head has been written.
     pub(crate) fn interim(&mut self) {
+        self.noted = Noted::Nothing;
+        self.written();
+    }
+
+    fn written(&mut self) {
         (self.head_end, self.content_end) = (self.bytes.len(), self.bytes.len());
+    }
+
+    /// Exchanges a table for that of the final head, if that is what the last read began with, whole. Gives whether it was.
+    #[inline]
+    pub(crate) fn take_table(&mut self, table: &mut FieldTable) -> bool {
+        let taken = self.noted == Noted::Read;
+        if taken {
+            self.noted = Noted::Nothing;
+            std::mem::swap(table, &mut self.table);
+        }
+        taken
     }
 
     /// What was not read, framing not included.
@@ -107,7 +150,7 @@ impl Inbox {
 
     /// The final head has been written; its body follows.
     pub(crate) fn begin(&mut self, kind: BodyKind, ended: bool) {
-        self.interim();
+        self.written();
         self.body = match kind {
             BodyKind::None | BodyKind::UntilClose => Body::None,
             BodyKind::Length(length) => Body::Length(length),
@@ -149,12 +192,7 @@ impl Inbox {
         self.from = 0;
     }
 
-    /// Where trailers are written, as lines.
-    pub(crate) fn trailers(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
-    }
-
-    /// Takes them back.
+    /// Takes back what was written of trailers.
     pub(crate) fn forget_trailers(&mut self) {
         self.bytes.truncate(self.content_end);
     }
@@ -183,6 +221,9 @@ impl Inbox {
 
     /// Reads as much as there is and fits.
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Taken {
+        if self.noted == Noted::Read {
+            self.noted = Noted::Nothing;
+        }
         if !self.spill.is_empty() || buf.len() <= FRAMING_BYTES_MAX {
             return self.read_spilt(buf);
         }
@@ -192,7 +233,9 @@ impl Inbox {
         }
         let heads_end = self.held_from.map_or(self.head_end, |held| held.min(self.head_end));
         if self.from < heads_end {
+            let begins = self.noted == Noted::Unread && self.from == 0;
             taken.read = self.copy(buf, heads_end);
+            self.noted = if begins && self.from == self.head_end { Noted::Read } else { Noted::Nothing };
             if self.from < self.head_end {
                 return taken;
             }
@@ -269,6 +312,7 @@ impl Inbox {
             let mut room = [0; 256];
             let all = self.read(&mut room);
             content = all.content;
+            self.noted = Noted::Nothing;
             self.spill.extend_from_slice(&room[..all.read]);
         }
         let n = self.spill.len().min(buf.len());
@@ -300,7 +344,7 @@ mod tests {
 
     fn inbox(kind: BodyKind, ended: bool) -> Inbox {
         let mut inbox = Inbox::default();
-        inbox.head().extend_from_slice(b"head\r\n\r\n");
+        inbox.text().bytes.extend_from_slice(b"head\r\n\r\n");
         inbox.begin(kind, ended);
         inbox
     }
@@ -330,7 +374,7 @@ mod tests {
             assert_eq!((decoded(body), content), ((b"onetwo".to_vec(), false), 6), "{room}: {text}");
             assert!(!inbox.is_over());
             inbox.push(&[b'x'; 300], false);
-            inbox.trailers().extend_from_slice(b"a: b\r\nlonger-than-some-rooms: c\r\n");
+            inbox.text().bytes.extend_from_slice(b"a: b\r\nlonger-than-some-rooms: c\r\n");
             inbox.end();
             let (text, content) = read(&mut inbox, room);
             assert_eq!((decoded(&text), content), ((vec![b'x'; 300], true), 300), "{room}: {text}");
@@ -369,14 +413,14 @@ mod tests {
     #[test]
     fn heads_come_one_behind_the_other_and_nothing_behind_the_last_where_nothing_may() {
         let mut inbox = Inbox::default();
-        inbox.head().extend_from_slice(b"100\r\n\r\n");
+        inbox.text().bytes.extend_from_slice(b"100\r\n\r\n");
         inbox.interim();
         assert_eq!(read(&mut inbox, 100).0, "100\r\n\r\n");
-        inbox.head().extend_from_slice(b"103\r\n\r\n");
+        inbox.text().bytes.extend_from_slice(b"103\r\n\r\n");
         inbox.interim();
-        inbox.head().extend_from_slice(b"half of one that is malformed");
+        inbox.text().bytes.extend_from_slice(b"half of one that is malformed");
         inbox.forget_head();
-        inbox.head().extend_from_slice(b"204\r\n\r\n");
+        inbox.text().bytes.extend_from_slice(b"204\r\n\r\n");
         inbox.begin(BodyKind::None, false);
         assert!(!inbox.push(b"nonsense", true));
         assert_eq!(read(&mut inbox, 100).0, "103\r\n\r\n204\r\n\r\n");

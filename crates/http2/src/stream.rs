@@ -1,5 +1,7 @@
 //! One stream's state on its connection (RFC 9113 section 5.1).
 
+use std::num::NonZeroU32;
+
 use crate::code::StreamFault;
 use crate::inbox::Inbox;
 
@@ -25,8 +27,12 @@ pub(crate) struct Stream {
     pub(crate) head_only: bool,
     /// Interim responses that came.
     pub(crate) interims: u32,
-    /// Somebody waits to send.
-    pub(crate) blocked: bool,
+    /// Somebody waits to send so many bytes of content.
+    pub(crate) wants: Option<NonZeroU32>,
+    /// It stands in the queue for the connection's room.
+    pub(crate) queued: bool,
+    /// It was told that there is room, and has not tried since.
+    pub(crate) called: bool,
     /// It is among the events already.
     pub(crate) noted: bool,
     /// It counts among those that are open.
@@ -62,6 +68,7 @@ impl Stream {
             send_window: i64::from(send_window),
             receive_window: i64::from(receive_window),
             noted: self.noted,
+            queued: self.queued,
             open: true,
             ..Self::default()
         };

@@ -12,6 +12,7 @@ mod engine;
 mod io;
 mod pipes;
 mod succession;
+mod ticks;
 mod timers;
 mod view;
 mod worker;

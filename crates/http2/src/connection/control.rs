@@ -76,14 +76,16 @@ impl Connection {
         }
         let change = i64::from(bytes) - i64::from(self.initial_send_window);
         self.initial_send_window = bytes;
-        for stream in self.streams.iter_mut().filter(|stream| stream.id != 0) {
+        for index in 0..self.streams.len() {
+            let stream = &mut self.streams[index];
+            if stream.id == 0 {
+                continue;
+            }
             stream.send_window += change;
             if stream.send_window > WINDOW_BYTES_MAX {
                 return Err(Code::FLOW_CONTROL_ERROR);
             }
-        }
-        if change > 0 && self.blocked > 0 {
-            self.unblock();
+            self.queue(Slot(index as u32));
         }
         Ok(())
     }
@@ -101,9 +103,6 @@ impl Connection {
             if self.send_window > WINDOW_BYTES_MAX {
                 return Err(Fault::Connection(Code::FLOW_CONTROL_ERROR));
             }
-            if self.blocked > 0 {
-                self.unblock();
-            }
             return Ok(());
         }
         if self.is_idle(id) {
@@ -115,10 +114,7 @@ impl Connection {
         if stream.send_window > WINDOW_BYTES_MAX {
             return Err(Fault::Stream(id, Code::FLOW_CONTROL_ERROR));
         }
-        if stream.send_window > 0 && std::mem::take(&mut stream.blocked) {
-            self.blocked -= 1;
-            self.changed(slot);
-        }
+        self.queue(slot);
         Ok(())
     }
 

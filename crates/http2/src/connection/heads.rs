@@ -99,7 +99,9 @@ impl Connection {
         let Bench { scratch, reader } = bench;
         let stream = &mut self.streams[slot.index()];
         reader.begin_request();
-        let section = self.decoder.decode(block, scratch, |field| reader.field(&field, stream.inbox.head()));
+        stream.inbox.begin_head();
+        let mut text = stream.inbox.text();
+        let section = self.decoder.decode(block, scratch, |field| reader.field(&field, &mut text));
         let section = match section {
             Ok(section) => section,
             Err(fault) => {
@@ -112,7 +114,7 @@ impl Connection {
             stream.inbox.begin(weir_http1::BodyKind::None, ended);
             Opened::TooLarge
         } else {
-            match reader.end_request(ended, stream.inbox.head()) {
+            match reader.end_request(ended, &mut stream.inbox.text()) {
                 Ok(request) => {
                     stream.length_left = request.length;
                     stream.inbox.begin(request.body, ended);
@@ -162,9 +164,11 @@ impl Connection {
         let stream = &mut self.streams[slot.index()];
         let broken = Fault::Stream(id, Code::PROTOCOL_ERROR);
         reader.begin_response();
-        let section = self.decoder.decode(block, scratch, |field| reader.field(&field, stream.inbox.head()));
+        stream.inbox.begin_head();
+        let mut text = stream.inbox.text();
+        let section = self.decoder.decode(block, scratch, |field| reader.field(&field, &mut text));
         let section = section.map_err(undecodable)?;
-        let response = reader.end_response(ended, stream.head_only, stream.inbox.head());
+        let response = reader.end_response(ended, stream.head_only, &mut stream.inbox.text());
         match response {
             Ok(_) if section.too_large => return Err(broken),
             Err(Malformed) => return Err(broken),
@@ -181,7 +185,7 @@ impl Connection {
                 stream.length_left = length;
                 stream.inbox.begin(body, ended);
                 stream.receiving = if ended { Receiving::Ended } else { Receiving::Content };
-                self.work += 1;
+                self.work.done += 1;
                 self.closed(slot);
             }
         }
@@ -200,8 +204,8 @@ impl Connection {
         let Bench { scratch, reader } = bench;
         let stream = &mut self.streams[slot.index()];
         reader.begin_trailers();
-        let section =
-            self.decoder.decode(block, scratch, |field| reader.field(&field, stream.inbox.trailers()));
+        let mut text = stream.inbox.text();
+        let section = self.decoder.decode(block, scratch, |field| reader.field(&field, &mut text));
         let section = section.map_err(undecodable)?;
         let fits = ended && !section.too_large && stream.counts(0, true);
         if !fits || reader.end_trailers().is_err() {

@@ -17,6 +17,8 @@ impl Connection {
     pub fn receive(&mut self, bytes: &[u8], now_ms: u64, bench: &mut Bench) {
         self.heard += 1;
         let taken = self.receive_frames(bytes, now_ms, bench);
+        // Windows may have grown, by many frames.
+        self.go_on();
         let rest = &bytes[taken..];
         if rest.is_empty() {
             self.rest = Vec::new();

@@ -48,6 +48,9 @@ impl Connection {
         if !self.may_send(slot, Sending::Content) {
             return content.len();
         }
+        let stream = &mut self.streams[slot.index()];
+        stream.wants = None;
+        let called = std::mem::take(&mut stream.called);
         let mut sent = 0;
         loop {
             let left = content.len() - sent;
@@ -59,6 +62,7 @@ impl Connection {
             if len > 0 || ends {
                 stream.send_window -= len as i64;
                 self.send_window -= len as i64;
+                self.work.sent_bytes += len as u64;
                 frame::write_header(&mut self.out, len, frame::DATA, u8::from(ends) * END_STREAM, stream.id);
                 self.out.extend_from_slice(&content[sent..sent + len]);
                 sent += len;
@@ -68,12 +72,11 @@ impl Connection {
                 self.closed(slot);
             }
             if sent == content.len() && (ends || !last) {
-                self.work += 1;
+                self.work.done += 1;
                 return sent;
             }
-            let stream = &mut self.streams[slot.index()];
             if len == 0 {
-                self.blocked += u32::from(!std::mem::replace(&mut stream.blocked, true));
+                self.wait(slot, left, called && sent == 0);
                 return sent;
             }
         }
@@ -114,7 +117,7 @@ impl Connection {
         let stream = &mut self.streams[slot.index()];
         stream.sending = if ended { Sending::Ended } else { Sending::Content };
         let id = stream.id;
-        self.work += 1;
+        self.work.done += 1;
         self.send_block(id, ended, write);
     }
 

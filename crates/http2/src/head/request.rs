@@ -1,12 +1,12 @@
 //! A request's head.
 
-use weir_http1::BodyKind;
+use weir_http1::{BodyKind, KnownField};
 
-use super::{AUTHORITY, METHOD, Malformed, PATH, Reader, Request, SCHEME, is_token, line};
+use super::{AUTHORITY, METHOD, Malformed, PATH, Reader, Request, SCHEME, Text, is_token};
 
 impl Reader {
     /// Ends a request's head. `ended` says that nothing follows it.
-    pub(crate) fn end_request(&mut self, ended: bool, out: &mut Vec<u8>) -> Result<Request, Malformed> {
+    pub(crate) fn end_request(&mut self, ended: bool, out: &mut Text<'_>) -> Result<Request, Malformed> {
         if !self.fields_begun {
             self.write_request_start(out);
         }
@@ -14,7 +14,7 @@ impl Reader {
             return Err(Malformed);
         }
         if !self.cookies.is_empty() {
-            line(b"cookie", &self.cookies, out);
+            self.line(KnownField::Cookie, b"cookie", self.cookies.trim_ascii(), out);
         }
         let length = self.length;
         let connects = self.method == b"CONNECT";
@@ -33,7 +33,7 @@ impl Reader {
     }
 
     /// Writes the request line and the host, once all pseudo-headers are there.
-    pub(super) fn write_request_start(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn write_request_start(&mut self, out: &mut Text<'_>) {
         let connects = self.method == b"CONNECT";
         // RFC 9113 section 8.5.
         let wanted = if connects { METHOD | AUTHORITY } else { METHOD | SCHEME | PATH };
@@ -48,12 +48,12 @@ impl Reader {
             self.malformed = true;
             return;
         }
-        out.extend_from_slice(&self.method);
-        out.push(b' ');
-        out.extend_from_slice(target);
-        out.extend_from_slice(b" HTTP/1.1\r\n");
+        out.bytes.extend_from_slice(&self.method);
+        out.bytes.push(b' ');
+        out.bytes.extend_from_slice(target);
+        out.bytes.extend_from_slice(b" HTTP/1.1\r\n");
         if self.seen & AUTHORITY != 0 {
-            line(b"host", &self.authority, out);
+            self.line(KnownField::Host, b"host", &self.authority, out);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use weir_http1::BodyKind;
 
-use super::{Malformed, Reader, Response, announce_length, reason};
+use super::{Malformed, Reader, Response, Text, reason};
 
 impl Reader {
     /// Ends a response's head. `ended` says that nothing follows it, `head_only` that the request was HEAD.
@@ -10,7 +10,7 @@ impl Reader {
         &mut self,
         ended: bool,
         head_only: bool,
-        out: &mut Vec<u8>,
+        out: &mut Text<'_>,
     ) -> Result<Response, Malformed> {
         if !self.fields_begun {
             self.write_response_start(out);
@@ -26,7 +26,7 @@ impl Reader {
         if head_only || matches!(self.status, 204 | 304) {
             // What it announces is not what it has.
             if let Some(length) = self.length {
-                announce_length(length, out);
+                self.announce_length(length, out);
             }
             self.end(BodyKind::None, out);
             return Ok(Response::Final { body: BodyKind::None, length: None });
@@ -42,19 +42,21 @@ impl Reader {
     }
 
     /// Writes the status line.
-    pub(super) fn write_response_start(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn write_response_start(&mut self, out: &mut Text<'_>) {
         if self.status == 0 {
             self.malformed = true;
             return;
         }
         if self.status == 200 {
-            return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+            return out.bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         }
         let status = self.status;
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(&[status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8));
-        out.push(b' ');
-        out.extend_from_slice(reason(status).as_bytes());
-        out.extend_from_slice(b"\r\n");
+        out.bytes.extend_from_slice(b"HTTP/1.1 ");
+        out.bytes.extend_from_slice(
+            &[status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8),
+        );
+        out.bytes.push(b' ');
+        out.bytes.extend_from_slice(reason(status).as_bytes());
+        out.bytes.extend_from_slice(b"\r\n");
     }
 }

@@ -1,3 +1,5 @@
+use weir_http1::Limits;
+
 use super::*;
 use crate::hpack::{Decoder, Scratch};
 
@@ -17,12 +19,14 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 fn read<T>(
     fields: &[(&str, &str)],
     begin: fn(&mut Reader),
-    end: impl FnOnce(&mut Reader, &mut Vec<u8>) -> Result<T, Malformed>,
+    end: impl FnOnce(&mut Reader, &mut Text<'_>) -> Result<T, Malformed>,
 ) -> Result<(T, String), Malformed> {
-    let (mut reader, mut out) = (Reader::default(), Vec::new());
+    let mut reader = Reader::default();
+    let (mut bytes, mut table) = (Vec::new(), FieldTable::default());
+    let mut out = Text { bytes: &mut bytes, table: &mut table };
     // What an earlier section has left behind does not matter.
     reader.begin_request();
-    let read = |fields: &[(&str, &str)], reader: &mut Reader, out: &mut Vec<u8>| {
+    let read = |fields: &[(&str, &str)], reader: &mut Reader, out: &mut Text<'_>| {
         let mut decoder = Decoder::new(100_000);
         decoder.decode(&block(fields), &mut Scratch::default(), |field| reader.field(&field, out)).unwrap();
     };
@@ -31,11 +35,13 @@ fn read<T>(
         &mut reader,
         &mut out,
     );
-    out.clear();
+    out.bytes.clear();
+    out.table.begin();
     begin(&mut reader);
     read(fields, &mut reader, &mut out);
     let what = end(&mut reader, &mut out)?;
-    Ok((what, String::from_utf8(out).unwrap()))
+    check_table(&bytes, &table);
+    Ok((what, String::from_utf8(bytes).unwrap()))
 }
 
 fn request(fields: &[(&str, &str)], ended: bool) -> Result<(Request, String), Malformed> {
@@ -44,6 +50,16 @@ fn request(fields: &[(&str, &str)], ended: bool) -> Result<(Request, String), Ma
 
 fn response(fields: &[(&str, &str)], ended: bool, head_only: bool) -> Result<(Response, String), Malformed> {
     read(fields, Reader::begin_response, |reader, out| reader.end_response(ended, head_only, out))
+}
+
+/// What was noted is what parsing finds.
+fn check_table(bytes: &[u8], noted: &FieldTable) {
+    let mut parsed = FieldTable::default();
+    let from = bytes.windows(2).position(|two| two == b"\r\n").map_or(0, |at| at + 2);
+    if bytes.starts_with(b"HTTP/1.1 ") || bytes.windows(9).any(|nine| nine == b" HTTP/1.1") {
+        assert_eq!(parsed.parse(bytes, from, &Limits::DEFAULT), Ok(Some(bytes.len())));
+        assert_eq!(*noted, parsed, "{}", bytes.escape_ascii());
+    }
 }
 
 const GET: [(&str, &str); 4] =
@@ -226,8 +242,6 @@ fn trailers_are_lines() {
 #[test]
 fn lengths_are_written_as_they_are() {
     for length in [0, 9, 10, 12345, u64::MAX] {
-        let mut out = Vec::new();
-        announce_length(length, &mut out);
-        assert_eq!(out, format!("content-length: {length}\r\n").into_bytes());
+        assert_eq!(Digits::of(length).as_bytes(), length.to_string().as_bytes());
     }
 }

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use weir_http1::{BodyError, BodyKind, Method, ResponseError, ResponseHead, Version};
+use weir_http1::{BodyError, BodyKind, FieldTable, KnownField, Method, ResponseError, ResponseHead, Version};
 use weir_policy::hedge::Hedger;
 use weir_policy::outlier::Verdict;
 
@@ -46,6 +46,9 @@ pub(crate) use second::{Adopted, Look};
 
 /// What is recorded of a request, head and body, to be sent again.
 const RECORDED_BYTES_MAX: usize = 64 * 1024;
+
+/// Lines that an exchange that is not in use keeps memory for.
+const KEPT_LINES_MAX: usize = 64;
 
 /// The exchange. Kept in a box that is used again, so that a waiting connection does not hold it.
 pub(crate) struct Exchange {
@@ -87,6 +90,8 @@ pub(crate) struct Exchange {
     spare_notes: Option<Box<Notes>>,
     /// The head for the upstream; the body follows as long as everything is recorded.
     pub(crate) request: Vec<u8>,
+    /// Its fields, where they were noted when it was written.
+    pub(crate) request_table: FieldTable,
     /// How much of `request` this attempt has sent.
     sent: usize,
     /// Whether `request` holds all that was consumed of the request.
@@ -259,6 +264,7 @@ impl Exchange {
             notes: None,
             spare_notes: None,
             request: Vec::new(),
+            request_table: FieldTable::default(),
             sent: 0,
             recording: true,
             upload: Pipe::new(&limits.request),
@@ -323,6 +329,8 @@ impl Exchange {
         self.asked.call = None;
         self.overall = Coarse::MAX;
         buffers.give(&mut self.request);
+        self.request_table.begin();
+        self.request_table.shrink(KEPT_LINES_MAX);
         self.recording = true;
         self.upload.clear(buffers);
         self.continued = false;
@@ -447,7 +455,7 @@ impl Exchange {
         if in_head != GrpcStatus::MISSING {
             return Some(in_head);
         }
-        Some(self.download.trailer(b"grpc-status").map_or(in_head, GrpcStatus::parse))
+        Some(self.download.trailer(KnownField::GrpcStatus).map_or(in_head, GrpcStatus::parse))
     }
 
     /// Bytes written to the client.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use weir_http1::{
     BodyKind, Method, Normalized, Parsed, RequestError, RequestHead, TargetForm, normalize_path,
-    parse_request,
+    parse_noted_request, parse_request,
 };
 use weir_model::ServiceRef;
 
 use super::way::{HeadView, Way};
-use super::{Connection, grpc};
+use super::{Connection, Target, grpc};
 use crate::attempt::{Exchange, LOAD_FIELD};
 use crate::http2::{Preface, preface};
 use crate::listen::Role;
@@ -91,7 +91,13 @@ impl Connection {
             }
             let buf = &input[..read];
             request.reset();
-            match parse_request(buf, &bounds.request, request) {
+            let noted = self.client.take_table(request.table());
+            let parsed = if noted {
+                parse_noted_request(buf, &bounds.request, request)
+            } else {
+                parse_request(buf, &bounds.request, request)
+            };
+            match parsed {
                 Ok(Parsed::Complete(len)) => {
                     let next = self.begin(request, &buf[..len], path);
                     // When a service must be asked for first, the head is looked at again after.
@@ -269,8 +275,11 @@ impl Connection {
         exchange.request = worker.buffers.take();
         let forwarded = &mut *exchange;
         let towards = (&forwarded.target, forwarded.filtered.as_ref());
+        // What goes on in HTTP/2 is taken apart again.
+        let again = matches!(&forwarded.target, Target::Upstream(local) if local.upstream.is_http2());
+        let table = again.then_some(&mut forwarded.request_table);
         if head.method() != Method::Connect
-            && self.write_head(&mut forwarded.request, &seen, &forwarded.marks, towards).is_err()
+            && self.write_head((&mut forwarded.request, table), &seen, &forwarded.marks, towards).is_err()
         {
             // What parsed can be written; if not, it is not fit to be sent on.
             worker.counters.requests_ended.add(1);
@@ -280,7 +289,7 @@ impl Connection {
         if let Some(call) = &mut exchange.asked.call
             && call.timeout.is_some()
         {
-            call.timeout_at = grpc::make_room(&mut exchange.request);
+            call.timeout_at = grpc::make_room(&mut exchange.request, &mut exchange.request_table);
         }
         if let Some(copies) = &mut exchange.copies {
             copies.head_len = exchange.request.len();

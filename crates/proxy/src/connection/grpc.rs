@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use weir_http1::{KnownField, RequestHead};
+use weir_http1::{FieldTable, KnownField, RequestHead};
 
 use crate::attempt::Call;
 use crate::http2::{is_grpc, is_grpc_web};
@@ -27,12 +27,12 @@ pub(super) fn call(head: &RequestHead, buf: &[u8]) -> Option<Box<Call>> {
     if !is_grpc(content_type) && !is_grpc_web(content_type) {
         return None;
     }
-    let timeout = head.fields().named(buf, TIMEOUT).next().and_then(parse);
+    let timeout = head.fields().value(buf, KnownField::GrpcTimeout).and_then(parse);
     Some(Box::new(Call { content_type: content_type.into(), timeout, timeout_at: None }))
 }
 
-/// Makes room in a head for a timeout that can be written anew, and gives where.
-pub(super) fn make_room(request: &mut Vec<u8>) -> Option<usize> {
+/// Makes room in a head for a timeout that can be written anew, and gives where. `table` is of the head, if its fields were noted.
+pub(super) fn make_room(request: &mut Vec<u8>, table: &mut FieldTable) -> Option<usize> {
     let mut at = 0;
     loop {
         let line = request[at..].iter().position(|&byte| byte == b'\n')? + at + 1;
@@ -42,7 +42,10 @@ pub(super) fn make_room(request: &mut Vec<u8>) -> Option<usize> {
         if is_it {
             let end = rest.iter().position(|&byte| byte == b'\r')?;
             let value = line + TIMEOUT.len() + 1;
+            let before = request.len();
             request.splice(value..line + end, *b" 00000000m");
+            let moved = request.len().wrapping_sub(before) as u32;
+            table.replaced(KnownField::GrpcTimeout, (value + 1, value + 1 + ROOM_BYTES), moved);
             return Some(value + 1);
         }
         if rest.starts_with(b"\r\n") {
@@ -96,6 +99,8 @@ fn parse(value: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use weir_http1::Limits;
+
     use super::*;
 
     #[test]
@@ -139,13 +144,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_noted_moves_with_the_room() {
+        for timeout in ["1S", " 1S", " 99999999m", "  00000000000000000001S "] {
+            let text = format!(
+                "POST /a HTTP/1.1\r\nHost: a\r\nGrpc-Timeout:{timeout}\r\nx: y\r\ngrpc-timeout: 2S\r\n\r\n"
+            );
+            let mut request = text.into_bytes();
+            let (mut noted, mut parsed) = (FieldTable::default(), FieldTable::default());
+            let from = "POST /a HTTP/1.1\r\n".len();
+            noted.parse(&request, from, &Limits::DEFAULT).unwrap();
+            make_room(&mut request, &mut noted).unwrap();
+            parsed.parse(&request, from, &Limits::DEFAULT).unwrap();
+            assert_eq!(noted, parsed, "{timeout}");
+        }
+    }
+
+    #[test]
     fn room_is_made_where_the_field_is() {
         let mut request = b"POST /a HTTP/1.1\r\nHost: a\r\nGrpc-Timeout: 1S\r\nx: y\r\n\r\n".to_vec();
-        let at = make_room(&mut request).unwrap();
+        let mut table = FieldTable::default();
+        let at = make_room(&mut request, &mut table).unwrap();
         write_timeout(&mut request[at..at + ROOM_BYTES], Duration::from_millis(1500));
         let expected = "POST /a HTTP/1.1\r\nHost: a\r\nGrpc-Timeout: 01500000u\r\nx: y\r\n\r\n";
-        assert_eq!(String::from_utf8(request).unwrap(), expected);
+        assert_eq!(std::str::from_utf8(&request).unwrap(), expected);
+        assert_eq!(table.written(), 0, "nothing was noted");
         let mut without = b"POST /a HTTP/1.1\r\nHost: a\r\n\r\ngrpc-timeout: 1S\r\n".to_vec();
-        assert_eq!(make_room(&mut without), None);
+        assert_eq!(make_room(&mut without, &mut table), None);
     }
 }

@@ -1,6 +1,8 @@
 //! The request's head as the upstream gets it.
 
-use weir_http1::{ConnectionOption, FieldName, FieldSet, HeadWriter, KnownField, RequestHead, WriteError};
+use weir_http1::{
+    ConnectionOption, FieldName, FieldSet, FieldTable, HeadWriter, KnownField, RequestHead, WriteError,
+};
 
 use super::marks::{X_WEIR_CALLER, caller};
 use super::way::HeadView;
@@ -30,11 +32,11 @@ impl Connection {
         }
     }
 
-    /// Writes the head for the upstream, as the rule's filters want it.
+    /// Writes the head for the upstream, as the rule's filters want it, and notes its fields if there is a table.
     #[inline]
     pub(super) fn write_head(
         &self,
-        out: &mut Vec<u8>,
+        (out, table): (&mut Vec<u8>, Option<&mut FieldTable>),
         seen: &HeadView<'_>,
         marks: &Marks,
         (target, filtered): (&Target, Option<&Applied>),
@@ -44,11 +46,11 @@ impl Connection {
         let (method, query) = (head.method_bytes(buf), head.query(buf));
         let mut writer = match filtered {
             None => {
-                let mut writer = HeadWriter::request(out, method, path, query)?;
+                let mut writer = HeadWriter::request(out, method, path, query)?.noting(table);
                 writer.host(host)?;
                 writer
             }
-            Some(applied) => applied.begin_request(out, method, path, query, host)?,
+            Some(applied) => applied.begin_request((out, table), method, path, query, host)?,
         };
         let change = filtered.and_then(Applied::request);
         // What a filter sets or removes is not written here.

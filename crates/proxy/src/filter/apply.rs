@@ -18,19 +18,20 @@ pub(crate) struct Applied {
 }
 
 impl Applied {
-    /// Begins the request for the service: its line and `Host`.
+    /// Begins the request for the service: its line and `Host`. What is written may be noted.
     pub(crate) fn begin_request<'o>(
         &self,
-        out: &'o mut Vec<u8>,
+        (out, table): (&'o mut Vec<u8>, Option<&'o mut FieldTable>),
         method: &[u8],
         path: &[u8],
         query: &[u8],
         host: &[u8],
     ) -> Result<HeadWriter<'o>, WriteError> {
-        let mut writer = match &self.filters.path {
+        let writer = match &self.filters.path {
             Some(change) => HeadWriter::request_under(out, method, change.parts(path, self.prefix), query)?,
             None => HeadWriter::request(out, method, path, query)?,
         };
+        let mut writer = writer.noting(table);
         writer.host(self.filters.host.as_deref().map_or(host, str::as_bytes))?;
         Ok(writer)
     }

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use weir_http1::{
-    FieldSet, Limits, Normalized, Parsed, RequestHead, TargetForm, is_field_value, normalize_path,
-    parse_request,
+    FieldSet, FieldTable, Limits, Normalized, Parsed, RequestHead, TargetForm, is_field_value,
+    normalize_path, parse_request,
 };
 use weir_model::{Position, document};
 
@@ -118,10 +118,10 @@ fn filters_write_what_can_be_read(filtered: Filtered<'_>, seen: &Seen<'_>, rng: 
     let whole = |line: &[u8]| is_field_value(line) && line.contains(&b':');
     assert!(lines.split(|&byte| byte == b'\n').all(|line| line.is_empty() || whole(&line[..line.len() - 1])));
 
-    let mut out = Vec::new();
+    let (mut out, mut noted) = (Vec::new(), FieldTable::default());
     let host = seen.head.host(seen.buf).unwrap_or(b"app");
     let mut writer = applied
-        .begin_request(&mut out, seen.method(), seen.path, query, host)
+        .begin_request((&mut out, Some(&mut noted)), seen.method(), seen.path, query, host)
         .expect("what was parsed can be written");
     copy_request(&mut writer, applied.request(), seen.buf, seen.head.fields(), FieldSet::NONE);
     if let Some(change) = applied.request() {
@@ -134,6 +134,9 @@ fn filters_write_what_can_be_read(filtered: Filtered<'_>, seen: &Seen<'_>, rng: 
     let limits = Limits { head_bytes_max: 1 << 20, fields_max: 1 << 10, ..Limits::default() };
     let parsed = parse_request(&out, &limits, &mut again);
     assert_eq!(parsed, Ok(Parsed::Complete(out.len())), "{}", out.escape_ascii());
+    let line_end = out.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let mut plain = FieldTable::default();
+    assert!(matches!(plain.parse(&out, line_end, &limits), Ok(Some(_))) && plain == noted);
     assert_eq!(
         (again.method_bytes(&out), again.query(&out), again.body()),
         (seen.method(), query, seen.head.body())

@@ -82,6 +82,10 @@ fn tell(link: &Link, h2: &Connection, event: Event, begin: &mut Begin<'_>) {
 fn send(link: &Link, io: &mut Io, cx: &mut Context<'_>, begin: &mut Begin<'_>) -> io::Result<bool> {
     let mut h2 = link.h2.borrow_mut();
     let stopped = !h2.wants_input();
+    if link.looks_again() && h2.output().is_empty() {
+        // Those that were told of room have had nothing to send after all.
+        h2.go_on();
+    }
     while !h2.output().is_empty() {
         match io.poll_write(cx, h2.output()) {
             Poll::Pending => break,
@@ -91,6 +95,10 @@ fn send(link: &Link, io: &mut Io, cx: &mut Context<'_>, begin: &mut Begin<'_>) -
     }
     while let Some(event) = h2.next_event() {
         tell(link, &h2, event, begin);
+    }
+    if h2.output().is_empty() && h2.has_waiting() {
+        // Nothing that is written may tell the others of it: this task looks again, behind those that were told.
+        link.look_again();
     }
     if let Poll::Ready(Err(fault)) = io.poll_flush(cx) {
         return Err(fault);

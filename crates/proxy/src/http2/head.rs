@@ -75,14 +75,20 @@ pub(super) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Reads a request's head as the engine writes it, in origin form and with `Host`; none before it is whole.
     pub(super) fn read(buf: &'a [u8], table: &mut FieldTable) -> io::Result<Option<Self>> {
-        let mut words = buf.splitn(3, |&byte| byte == b' ');
-        let (Some(method), Some(target), Some(_)) = (words.next(), words.next(), words.next()) else {
-            return Ok(None);
-        };
+        let Some((method, target)) = words(buf) else { return Ok(None) };
         let fields_at = method.len() + target.len() + " HTTP/1.1\r\n".len() + 1;
         let Some(len) = table.parse(buf, fields_at, &WRITTEN_HERE).map_err(unfit)? else { return Ok(None) };
-        check(table, len)?;
-        let head = &buf[..len];
+        Self::of(&buf[..len], (method, target), table).map(Some)
+    }
+
+    /// The same for one whose fields were noted when it was written, and that is whole.
+    pub(super) fn noted(buf: &'a [u8], table: &FieldTable) -> io::Result<Self> {
+        let head = buf.get(..table.written()).ok_or(io::ErrorKind::InvalidInput)?;
+        Self::of(head, words(head).ok_or(io::ErrorKind::InvalidInput)?, table)
+    }
+
+    fn of(head: &'a [u8], (method, target): (&'a [u8], &'a [u8]), table: &FieldTable) -> io::Result<Self> {
+        check(table, head.len())?;
         let body = if table.seen().has(KnownField::TransferEncoding) {
             BodyKind::Chunked
         } else {
@@ -92,7 +98,7 @@ impl<'a> Asked<'a> {
             }
         };
         let host = table.value(head, KnownField::Host).unwrap_or_default();
-        Ok(Some(Self { head, method, target, host, body }))
+        Ok(Self { head, method, target, host, body })
     }
 
     /// Writes it. `secure` says that the connection is encrypted. A request that names no host is for `nameless`. Where
@@ -125,6 +131,13 @@ impl<'a> Asked<'a> {
             block.field(KnownField::Te, b"te", b"trailers");
         }
     }
+}
+
+/// The method and the target of a request line that has come.
+fn words(buf: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut words = buf.splitn(3, |&byte| byte == b' ');
+    let (method, target) = (words.next()?, words.next()?);
+    words.next().map(|_| (method, target))
 }
 
 fn number(digits: &[u8]) -> Option<u64> {

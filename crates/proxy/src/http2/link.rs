@@ -20,6 +20,8 @@ pub(super) struct Link {
     /// The connection's task, and whether it was woken and has not run since.
     task: RefCell<Option<Waker>>,
     woken: Cell<bool>,
+    /// Streams wait for room that there was at the end of the task's last turn.
+    again: Cell<bool>,
     /// New streams may be begun on it.
     open: Cell<bool>,
     /// Streams that somebody works on.
@@ -40,6 +42,7 @@ impl Link {
             wakers: RefCell::default(),
             task: RefCell::default(),
             woken: Cell::new(false),
+            again: Cell::new(false),
             open: Cell::new(true),
             streams: Cell::new(0),
             busy_ms: Cell::new(now_ms),
@@ -62,6 +65,18 @@ impl Link {
         {
             task.wake_by_ref();
         }
+    }
+
+    /// Has the connection's task run once more behind the streams that were woken: others wait for room, too.
+    pub(super) fn look_again(&self) {
+        self.again.set(true);
+        self.wake();
+    }
+
+    /// Whether it runs because of that.
+    #[inline]
+    pub(super) fn looks_again(&self) -> bool {
+        self.again.take()
     }
 
     /// The task that has a stream waits for something of it.

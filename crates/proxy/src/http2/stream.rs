@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use weir_http1::{BodyKind, ResponseHead};
+use weir_http1::{BodyKind, FieldTable, ResponseHead};
 
 use super::link::Link;
 pub(super) use called::Called;
@@ -33,11 +33,32 @@ impl Stream {
         }
     }
 
+    /// Exchanges a table for that of the head that the last read began with, if it is known. Gives whether it is.
+    pub(crate) fn take_table(&mut self, table: &mut FieldTable) -> bool {
+        match self {
+            Self::Served(stream) => stream.take_table(table),
+            Self::Called(stream) => stream.take_table(table),
+        }
+    }
+
     /// As a socket's write.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Served(stream) => stream.poll_write(cx, bytes),
             Self::Called(stream) => stream.poll_write(cx, bytes),
+        }
+    }
+
+    /// The same for the beginning of a request, of whose head the table may be known.
+    pub(crate) fn poll_write_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        table: &FieldTable,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Called(stream) => stream.poll_write_request(cx, bytes, table),
+            Self::Served(_) => self.poll_write(cx, bytes),
         }
     }
 

@@ -13,7 +13,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use weir_http1::{BodyKind, ResponseHead};
+use weir_http1::{BodyKind, FieldTable, ResponseHead};
 
 use crate::http2;
 use crate::tls::TlsStream;
@@ -76,6 +76,16 @@ impl Io {
         }
     }
 
+    /// Exchanges a table for that of the head that the last read began with, where it is known without parsing. Gives whether
+    /// it is.
+    #[inline]
+    pub(crate) fn take_table(&mut self, table: &mut FieldTable) -> bool {
+        match self {
+            Self::Http2(stream) => stream.take_table(table),
+            _ => false,
+        }
+    }
+
     /// Writes once. What was accepted need not have left yet: see [`Io::poll_flush`].
     #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -84,6 +94,20 @@ impl Io {
             Self::Http2(stream) => stream.poll_write(cx, bytes),
             Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Nobody(_) => Poll::Ready(Ok(bytes.len())),
+        }
+    }
+
+    /// The same for the beginning of a request, of whose head the table may be known.
+    #[inline]
+    pub(crate) fn poll_write_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        table: &FieldTable,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Http2(stream) => stream.poll_write_request(cx, bytes, table),
+            _ => self.poll_write(cx, bytes),
         }
     }
 

@@ -19,6 +19,7 @@ use weir_policy::Nanos;
 use super::buffers::Buffers;
 use super::engine::EngineShared;
 use super::pipes::Pipes;
+use super::ticks::Ticks;
 use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
 use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, RouteStates, probe_avoided};
@@ -494,11 +495,10 @@ pub(crate) async fn live(worker: Rc<Worker>, mailbox: Arc<Mailbox>) {
 }
 
 async fn tick_forever(worker: Rc<Worker>) {
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = Ticks::every(TICK);
     for count in 0.. {
-        interval.tick().await;
         worker.tick(count);
+        ticks.next().await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use weir_http1::{
     BodyError, BodyKind, ConnectionOption, FieldSet, HeadWriter, KnownField, Parsed, ResponseError,
-    ResponseHead, Sent, Version, WriteError, parse_response,
+    ResponseHead, Sent, Version, WriteError, parse_noted_response, parse_response,
 };
 
 use super::super::again::Retried;
@@ -82,7 +82,8 @@ impl Exchange {
         }
         self.heard = true;
         let end = held + read;
-        self.relay(cx, link, input, end, out, response)?;
+        let noted = end == read && self.status == 0 && link.upstream.take_table(response.table());
+        self.relay(cx, link, input, end, out, (response, noted))?;
         Ok(true)
     }
 
@@ -94,13 +95,13 @@ impl Exchange {
         input: &mut [u8],
         end: usize,
         out: &mut Vec<u8>,
-        head: &mut ResponseHead,
+        (head, noted): (&mut ResponseHead, bool),
     ) -> Result<(), Ended> {
         let mut gather = Gather::new();
         let mut from = 0;
         let fresh = self.status == 0;
         if fresh {
-            match self.read_heads(link, &input[..end], out, head)? {
+            match self.read_heads(link, &input[..end], out, (&mut *head, noted))? {
                 Heads::Partial => from = end,
                 Heads::Final(at) => from = at,
             }
@@ -136,13 +137,14 @@ impl Exchange {
             .map_err(|_| Ended::ClientGone)
     }
 
-    /// Reads interim heads and the final one, and writes them for the client.
+    /// Reads interim heads and the final one, and writes them for the client. `noted` says that `shared` has the table of the
+    /// head that the input begins with.
     fn read_heads(
         &mut self,
         link: &Link<'_>,
         input: &[u8],
         out: &mut Vec<u8>,
-        shared: &mut ResponseHead,
+        (shared, noted): (&mut ResponseHead, bool),
     ) -> Result<Heads, Ended> {
         let limits = &link.worker.config().limits.response;
         if self.own_head.is_none() {
@@ -151,8 +153,14 @@ impl Exchange {
         let mut at = 0;
         loop {
             let sent = Sent { method: self.asked.method, upgrade: self.asked.upgrade.as_deref() };
+            let noted = noted && at == 0 && self.own_head.is_none();
             let head = self.own_head.as_deref_mut().unwrap_or(shared);
-            let parsed = match parse_response(&input[at..], limits, sent, head) {
+            let parsed = if noted {
+                parse_noted_response(&input[at..], limits, sent, head)
+            } else {
+                parse_response(&input[at..], limits, sent, head)
+            };
+            let parsed = match parsed {
                 Ok(parsed) => parsed,
                 Err(fault) => return Err(self.refuse_response(fault)),
             };

@@ -4,7 +4,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use weir_http1::{BodyDecoder, BodyEncoder, BodyError, BodyKind, Limits};
+use weir_http1::{BodyDecoder, BodyEncoder, BodyError, BodyKind, KnownField, Limits};
 
 use super::gather::Gather;
 use crate::runtime::{Buffers, Io};
@@ -97,10 +97,9 @@ impl Pipe {
         self.done && !self.has_pending()
     }
 
-    /// The value of a field behind the body, once that was read to its end. The name in lower case.
-    pub(crate) fn trailer(&self, lower_name: &[u8]) -> Option<&[u8]> {
-        let mut trailers = self.decoder.trailers()?.iter();
-        trailers.find(|(name, _)| name.eq_ignore_ascii_case(lower_name)).map(|(_, value)| value)
+    /// The value of a field behind the body, once that was read to its end.
+    pub(crate) fn trailer(&self, id: KnownField) -> Option<&[u8]> {
+        self.decoder.trailers()?.value(id)
     }
 
     /// Writes pending bytes. Gives whether any went.

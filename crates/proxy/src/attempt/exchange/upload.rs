@@ -26,7 +26,11 @@ impl Exchange {
             progress |= self.take_carried(link)?;
         }
         while self.sent < self.request.len() {
-            match link.upstream.poll_write(cx, &self.request[self.sent..]) {
+            let written = match self.sent {
+                0 => link.upstream.poll_write_request(cx, &self.request, &self.request_table),
+                sent => link.upstream.poll_write(cx, &self.request[sent..]),
+            };
+            match written {
                 Poll::Pending => return Ok(progress),
                 Poll::Ready(Ok(n)) => {
                     self.sent += n;

@@ -45,12 +45,12 @@ impl Called {
         let held = self.outbox.partial.len();
         let begun = if held == 0 {
             let worker = self.worker.clone();
-            self.begin(bytes, &mut worker.http2.request.borrow_mut())
+            self.read(bytes, &mut worker.http2.request.borrow_mut())
         } else {
             // Rare: the engine could not write its head in one piece.
             let mut all = std::mem::take(&mut self.outbox.partial);
             all.extend_from_slice(bytes);
-            let begun = self.begin(&all, &mut FieldTable::default());
+            let begun = self.read(&all, &mut FieldTable::default());
             self.outbox.partial = all;
             begun
         };
@@ -65,6 +65,22 @@ impl Called {
                 }
                 Poll::Ready(Ok(bytes.len()))
             }
+            Err(fault) => Poll::Ready(Err(self.fail(fault))),
+        }
+    }
+
+    /// As a write at the beginning of the stream, of a request of whose head the table may be known.
+    pub(super) fn poll_write_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        table: &FieldTable,
+    ) -> Poll<io::Result<usize>> {
+        if table.written() == 0 || self.slot.is_some() || !self.outbox.partial.is_empty() {
+            return self.poll_write(cx, bytes);
+        }
+        match Asked::noted(bytes, table).and_then(|asked| self.begin(&asked, table)) {
+            Ok((slot, len)) => self.rest(cx, slot, bytes, len),
             Err(fault) => Poll::Ready(Err(self.fail(fault))),
         }
     }
@@ -110,8 +126,15 @@ impl Called {
     }
 
     /// Sends the head that `bytes` begins with. Gives its stream and where it ends, if it is whole.
-    fn begin(&mut self, bytes: &[u8], table: &mut FieldTable) -> io::Result<Option<(Slot, usize)>> {
-        let Some(asked) = Asked::read(bytes, table)? else { return Ok(None) };
+    fn read(&mut self, bytes: &[u8], table: &mut FieldTable) -> io::Result<Option<(Slot, usize)>> {
+        match Asked::read(bytes, table)? {
+            Some(asked) => self.begin(&asked, table).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Begins the stream. Gives it, and where the head ends.
+    fn begin(&mut self, asked: &Asked<'_>, table: &FieldTable) -> io::Result<(Slot, usize)> {
         let web = if self.translates { Web::of_request(table, asked.head) } else { None };
         let link = &self.link;
         let nameless = || link.peer.map(|peer| peer.to_string()).unwrap_or_default();
@@ -130,7 +153,7 @@ impl Called {
             }
             self.web = Some(Box::new(WebResponse::new(web)));
         }
-        Ok(Some((slot, asked.head.len())))
+        Ok((slot, asked.head.len()))
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -148,6 +171,12 @@ impl Called {
             return self.poll_translated(cx, slot, buf);
         }
         self.poll_plain(cx, slot, buf)
+    }
+
+    /// What is translated is not as it was written.
+    pub(super) fn take_table(&mut self, table: &mut FieldTable) -> bool {
+        let slot = self.slot.filter(|_| self.web.is_none());
+        slot.is_some_and(|slot| self.link.h2.borrow_mut().take_table(slot, table))
     }
 
     fn poll_plain(&mut self, cx: &mut Context<'_>, slot: Slot, buf: &mut [u8]) -> Poll<io::Result<usize>> {

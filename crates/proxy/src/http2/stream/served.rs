@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use weir_http1::{BodyKind, Method, Parsed, ResponseHead, Sent, parse_response};
+use weir_http1::{BodyKind, FieldTable, Method, Parsed, ResponseHead, Sent, parse_response};
 use weir_http2::{Code, Slot};
 
 use crate::http2::link::Link;
@@ -48,6 +48,10 @@ impl Served {
         drop(h2);
         // When the request is over, all that can come is that the client loses interest.
         self.poll_gone(cx).map(Err)
+    }
+
+    pub(super) fn take_table(&mut self, table: &mut FieldTable) -> bool {
+        self.link.h2.borrow_mut().take_table(self.slot, table)
     }
 
     /// An error once the client has lost interest, or its connection is over; else the task is woken when it is so.

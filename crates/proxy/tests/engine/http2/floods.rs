@@ -122,6 +122,68 @@ fn who_works_may_ping_and_update_as_much_as_that_takes() {
     }
 }
 
+/// An upstream whose every response has so many bytes of content.
+fn giving(bytes: usize) -> Upstream {
+    Upstream::start(move |conn| {
+        loop {
+            conn.request()?;
+            conn.ok(&vec![b'x'; bytes])?;
+        }
+    })
+}
+
+#[test]
+fn a_download_may_be_acknowledged_in_small_pieces() {
+    const BODY_BYTES: usize = 12 << 20;
+    // For each, the stream and the connection are told.
+    const PIECE_BYTES: usize = 2048;
+    let upstream = giving(BODY_BYTES);
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut raw = Raw::connect(&proxy);
+    raw.send(get(1));
+    let (mut taken, mut owed) = (0, 0);
+    let mut ended = false;
+    while !ended {
+        let got = raw.next().unwrap();
+        assert_ne!(got.kind, GOAWAY, "{got:?} after {taken} bytes");
+        if got.kind == DATA {
+            taken += got.payload.len();
+            owed += got.payload.len();
+            ended = got.flags & END_STREAM != 0;
+            let piece = u32::try_from(PIECE_BYTES).unwrap().to_be_bytes();
+            let update = [frame(WINDOW_UPDATE, 0, 1, &piece), frame(WINDOW_UPDATE, 0, 0, &piece)].concat();
+            raw.send(update.repeat(owed / PIECE_BYTES));
+            owed %= PIECE_BYTES;
+        }
+    }
+    assert_eq!(taken, BODY_BYTES);
+}
+
+#[test]
+fn many_large_downloads_share_a_connection_to_their_end() {
+    const STREAMS: usize = 80;
+    const BODY_BYTES: usize = 300_000;
+    let upstream = giving(BODY_BYTES);
+    let proxy = Proxy::to(&[upstream.addr]);
+    let mut raw = Raw::connect(&proxy);
+    let enough = (1u32 << 30).to_be_bytes();
+    raw.send(frame(SETTINGS, 0, 0, &[&4u16.to_be_bytes()[..], &enough].concat()));
+    raw.send(frame(WINDOW_UPDATE, 0, 0, &enough));
+    raw.send((0..STREAMS).flat_map(|round| get(id(round))).collect::<Vec<u8>>());
+    let mut left: std::collections::BTreeMap<u32, usize> =
+        (0..STREAMS).map(|round| (id(round), BODY_BYTES)).collect();
+    while !left.is_empty() {
+        let got = raw.next().unwrap();
+        assert!(!matches!(got.kind, GOAWAY | RST_STREAM), "{got:?}, with {} streams left", left.len());
+        if got.kind == DATA {
+            *left.get_mut(&got.stream).unwrap() -= got.payload.len();
+            if got.flags & END_STREAM != 0 {
+                assert_eq!(left.remove(&got.stream), Some(0));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_bomb_of_indexed_fields_is_refused_within_bounds() {
     // 87: one large field goes into the table, and a small block names it tens of thousands of times.
