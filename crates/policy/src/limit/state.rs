@@ -81,7 +81,7 @@ impl Core {
         };
         match self {
             Self::Bucket(bucket) => state.all = Some(of_words(&[bucket.tat()])),
-            Self::One(cell) => state.all = Some(of_words(&lock(cell).words)),
+            Self::One(cell) => state.all = Some(of_words(&cell.words())),
             Self::Gate(gate) => state.all = Some(lock(gate).view().into()),
             Self::Keyed(table) => {
                 (state.keys, state.keys_forgotten) = table.counts();
