@@ -7,9 +7,9 @@
 //!
 //! Whatever the policy: an endpoint of weight 0 is never picked; one that recently failed to connect (*avoided*) only
 //! when no other is left; one that this request has *tried* already only when all have been. A pick does not allocate.
-//! It costs O(1) (`random`, `least_request`, `peak_ewma`, `prequal`, `ring_hash`, `maglev`) or O(log n) (`round_robin`)
-//! as long as most endpoints are fresh; once several draws in a row hit stale ones, it looks through all of them, O(n).
-//! `least_connections` looks at all of up to 256 endpoints; of more, one look serves several picks.
+//! It costs O(1) (`random`, `least_request`, `peak_ewma`, `prequal`, `ring_hash`, `maglev`) or O(log r) for r different
+//! weights (`round_robin`) as long as most endpoints are fresh; once several draws in a row hit stale ones, it looks
+//! through all of them, O(n). `least_connections` looks at all of up to 256 endpoints; of more, one look serves several picks.
 //!
 //! What this must not do: keep health, count requests or know addresses. An endpoint is its index in the list that the
 //! balancer was made for, and a key that says which one it is from list to list.

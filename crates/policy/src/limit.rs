@@ -9,9 +9,10 @@
 //! ```
 //!
 //! A limit is a promise of one process, so its state is shared by all threads: [`Limiter`] has methods on `&self`. A rate
-//! for everybody is one atomic word; everything else is behind mutexes that are held for some ten nanoseconds and never while
-//! anything is called back. Nobody ever waits in here: who has to wait gets a moment or a ticket. The caller's clock must be
-//! the same for all threads; readings that are out of order by a little do no harm.
+//! for everybody is one atomic word, and several are a few that change together (`cell`); everything else is behind mutexes
+//! that are held for some ten nanoseconds and never while anything is called back. Nobody ever waits in here: who has to wait
+//! gets a moment or a ticket. The caller's clock must be the same for all threads; readings that are out of order by a
+//! little do no harm.
 //!
 //! | algorithm | state | module |
 //! |---|---|---|
@@ -23,6 +24,7 @@
 //! Several limits that must all admit are asked in turn by an [`Admission`].
 
 mod adaptive;
+mod cell;
 mod config;
 mod core;
 mod gate;
@@ -37,6 +39,7 @@ mod stack;
 mod state;
 mod table;
 mod verdict;
+mod versioned;
 mod warm;
 mod window;
 
@@ -58,7 +61,7 @@ use crate::time::Nanos;
 
 /// A limit, shared by whoever has a clone of it.
 ///
-/// A decision takes no lock (one rate for everybody) or a short one, and allocates only for a key that it has not seen.
+/// A decision takes no lock (rates for everybody) or a short one, and allocates only for a key that it has not seen.
 #[derive(Clone, Debug)]
 pub struct Limiter {
     rules: Arc<Rules>,

@@ -85,8 +85,8 @@ impl<C: Candidates> Live<'_, C> {
         }
     }
 
-    /// The least busy of all of the best standing for its weight, by weight among several. Of many endpoints, those that
-    /// were the least busy at the last look, while they are.
+    /// The least busy of all of the best standing for its weight, by weight among several. Of many endpoints, the
+    /// least busy of those that were at the last look.
     pub(super) fn least_of_all(&self, shortlist: &mut Shortlist, rng: &mut impl Rng) -> Option<Pick> {
         // Nothing is less busy than an idle one, and drawing until one is hit draws by weight among those.
         for _ in 0..DRAWS_MAX {
@@ -98,12 +98,13 @@ impl<C: Candidates> Live<'_, C> {
         if let Some(slot) = shortlist.next(self, rng) {
             return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
         }
-        if self.weighted.is_even()
-            && let Some(slot) = self.least_of_even(rng.random())
-        {
-            return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
+        let seed = rng.random();
+        let fresh =
+            if self.weighted.is_even() { self.least_of_even(seed) } else { self.least_of_uneven(seed) };
+        match fresh {
+            Some(slot) => Some(self.pick(slot, Why::LeastBusy, Standing::Fresh)),
+            None => self.least_of_any(rng),
         }
-        self.least_of_any(rng)
     }
 
     /// Requests in flight for the weight; more than any for those that are not fresh. Equal fractions round to equal numbers.
@@ -114,7 +115,12 @@ impl<C: Candidates> Live<'_, C> {
         }
     }
 
-    /// The same among fresh ones when weights do not count, in one look that branches nowhere on the loads.
+    /// The same, had it one request more.
+    pub(super) fn load_with_one_more(&self, slot: usize) -> f64 {
+        (f64::from(self.in_flight(slot)) + 1.0) / f64::from(self.weighted.weight(slot))
+    }
+
+    /// The least busy of the fresh when weights do not count, in one look that branches nowhere on the loads.
     fn least_of_even(&self, seed: u64) -> Option<usize> {
         let mut least = (u64::MAX, 0);
         for slot in 0..self.weighted.len() {
@@ -124,6 +130,27 @@ impl<C: Candidates> Live<'_, C> {
             least = if rank < least.0 { (rank, slot) } else { least };
         }
         (least.0 < u64::MAX).then_some(least.1)
+    }
+
+    /// The same for any weights, also in one look: of equals, each is kept with its share of those seen so far.
+    fn least_of_uneven(&self, seed: u64) -> Option<usize> {
+        let (mut least_busy, mut least_weight, mut weight_of_equals, mut least) = (1u64, 0u64, 0u64, None);
+        for slot in 0..self.weighted.len() {
+            if self.standing(slot) != Standing::Fresh {
+                continue;
+            }
+            let (busy, weight) = (u64::from(self.in_flight(slot)), u64::from(self.weighted.weight(slot)));
+            // Both factors have 32 bits. Nobody was seen yet: then this one has less than infinitely much.
+            let (this, other) = (busy * least_weight, least_busy * weight);
+            if this < other {
+                (least_busy, least_weight, weight_of_equals, least) = (busy, weight, weight, Some(slot));
+            } else if this == other {
+                weight_of_equals += weight;
+                let drawn = (u128::from(weight_of_equals) * u128::from(mixed(seed, slot))) >> 32;
+                least = if drawn < u128::from(weight) { Some(slot) } else { least };
+            }
+        }
+        least
     }
 
     /// The same for any weights and standings: one look for the least, one for how many there are, one to draw.

@@ -13,13 +13,17 @@ pub const RING_POINTS_MIN: usize = 1024;
 /// The most points of a ring, but for one that each endpoint has in any case: 16 MiB of them.
 pub const RING_POINTS_MAX: usize = 1 << 21;
 
+/// Starts for each point of a ring that is small enough for them to stay in the cache of a core.
+const STARTS_PER_POINT: usize = 4;
+
+/// Above so many points there is one start for each or two.
+const POINTS_SMALL_MAX: usize = 1 << 16;
+
 /// The points, in order.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// Where on the ring.
-    hashes: Box<[u32]>,
-    /// Whose.
-    slots: Box<[u32]>,
+    /// Where on the ring, and in the lower half whose.
+    points: Box<[u64]>,
     /// For each value of a hash's upper bits, the first point with them or more: finds a point in one look, or two.
     starts: Box<[u32]>,
     shift: u32,
@@ -37,37 +41,40 @@ impl Ring {
             points.extend((0..count).map(|point| hash::number(point, *key) >> 32 << 32 | rank));
         }
         points.sort_unstable();
-        let hashes: Box<[u32]> = points.iter().map(|point| (point >> 32) as u32).collect();
-        let slots = points.iter().map(|point| members[(point & 0xFFFF_FFFF) as usize].2).collect();
+        for point in &mut points {
+            *point = *point >> 32 << 32 | u64::from(members[(*point & 0xFFFF_FFFF) as usize].2);
+        }
+        let many = if points.len() <= POINTS_SMALL_MAX { STARTS_PER_POINT } else { 1 };
         // At least one, so that the shift is less than the width.
-        let bits = hashes.len().max(2).ilog2();
-        let shift = 32 - bits;
+        let bits = (points.len() * many).max(2).ilog2();
+        let shift = 64 - bits;
         let mut starts = vec![0; 1 << bits].into_boxed_slice();
         let mut point = 0;
-        for (upper, start) in (0u32..).zip(&mut starts) {
-            while hashes.get(point).is_some_and(|hash| hash >> shift < upper) {
+        for (upper, start) in (0u64..).zip(&mut starts) {
+            while points.get(point).is_some_and(|point| point >> shift < upper) {
                 point += 1;
             }
             *start = point as u32;
         }
-        Self { hashes, slots, starts, shift }
+        Self { points: points.into(), starts, shift }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.points.len()
     }
 
     /// The position of the first point at a hash or after it.
     pub(super) fn position(&self, hash: u64) -> usize {
-        let hash = (hash >> 32) as u32;
+        // Points are where the upper half of their hashes is.
+        let at = hash >> 32 << 32;
         let start = self.starts[(hash >> self.shift) as usize] as usize;
-        let after = self.hashes[start..].iter().take_while(|point| **point < hash).count();
-        if start + after < self.hashes.len() { start + after } else { 0 }
+        let after = self.points[start..].iter().take_while(|point| **point < at).count();
+        if start + after < self.points.len() { start + after } else { 0 }
     }
 
     /// Whose point is at a position.
     pub(super) fn slot(&self, position: usize) -> usize {
-        self.slots[position] as usize
+        self.points[position] as u32 as usize
     }
 }
 
@@ -91,7 +98,7 @@ mod tests {
         fn the_next_point_is_found(weights in prop::collection::vec(1u32..1000, 1..40), hashes: Vec<u64>) {
             let ring = ring(&weights);
             for hash in hashes.into_iter().chain([0, u64::MAX]) {
-                let searched = ring.hashes.partition_point(|point| u64::from(*point) < hash >> 32);
+                let searched = ring.points.partition_point(|point| point >> 32 < hash >> 32);
                 prop_assert_eq!(ring.position(hash), searched % ring.len());
             }
         }
@@ -103,7 +110,7 @@ mod tests {
             let wanted = (160 * weights.len()).max(1024);
             prop_assert!(ring.len() + weights.len() >= wanted && ring.len() <= wanted + weights.len());
             let mut points = vec![0u32; weights.len()];
-            ring.slots.iter().for_each(|slot| points[*slot as usize] += 1);
+            (0..ring.len()).for_each(|at| points[ring.slot(at)] += 1);
             for (points, weight) in points.iter().zip(&weights) {
                 let share = wanted as f64 * f64::from(*weight) / total;
                 prop_assert!(*points >= 1 && (f64::from(*points) - share).abs() <= 1.0);

@@ -2,12 +2,13 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::cell::Cell;
 use super::config::{Algorithm, LimitConfig};
 use super::gate::{Gate, GateVerdict};
 use super::gates::Gates;
 use super::hash::Hasher;
-use super::pace::{Bucket, Pace, Returned};
-use super::scheme::{Denied, Scheme, Taken};
+use super::pace::{Bucket, Pace};
+use super::scheme::{Denied, NO_MARKS, Scheme, Taken, TakenOne};
 use super::table::Table;
 use super::verdict::{Grant, Held, Outcome, Refusal, Request, Ticket, Verdict, Wake, Why};
 use crate::time::Nanos;
@@ -31,20 +32,13 @@ pub(super) enum Core {
     /// One rate for everybody, of slots.
     Bucket(Bucket),
     /// Rates for everybody.
-    One(Mutex<Cell>),
+    One(Cell),
     /// Rates for each key.
     Keyed(Table),
     /// So many at once.
     Gate(Mutex<Gate>),
     /// So many at once of each key.
     Gates(Gates),
-}
-
-/// The state of rates for everybody.
-#[derive(Debug)]
-pub(super) struct Cell {
-    pub(super) words: Vec<u64>,
-    pub(super) returned: Returned,
 }
 
 impl Rules {
@@ -87,9 +81,7 @@ impl Core {
         match &rules.scheme {
             Some(_) if rules.single().is_some() => Self::Bucket(Bucket::default()),
             Some(scheme) if rules.config.is_keyed() => Self::Keyed(Table::new(scheme, rules.keys_max())),
-            Some(scheme) => {
-                Self::One(Mutex::new(Cell { words: vec![0; scheme.words()], returned: Returned::default() }))
-            }
+            Some(_) => Self::One(Cell::default()),
             None if rules.config.is_keyed() => Self::Gates(Gates::new(&rules.config)),
             None => Self::Gate(Mutex::new(Gate::new(&rules.config.algorithm))),
         }
@@ -107,14 +99,17 @@ impl Core {
             (Self::Bucket(bucket), Some(Scheme::Slots { paces, .. })) => {
                 admit_one(bucket, &paces[0], rules, now)
             }
-            (Self::One(cell), Some(scheme)) => {
-                let mut cell = lock(cell);
-                let Cell { words, returned } = &mut *cell;
-                match scheme.take(words, returned, 0, now) {
+            (Self::One(cell), Some(scheme)) => match cell.take_one(scheme, now) {
+                Some(Ok(TakenOne { mark, quota })) => Verdict::Admit(
+                    Grant { held: Held::Slot { slot: mark, version: rules.version } },
+                    Some(quota),
+                ),
+                Some(Err(denied)) => rules.denied(&denied),
+                None => match cell.take(scheme, now) {
                     Ok(taken) => rules.admitted(0, taken),
                     Err(denied) => rules.denied(&denied),
-                }
-            }
+                },
+            },
             (Self::Keyed(table), Some(scheme)) => {
                 let hash = rules.hasher.hash(request.key);
                 match table.take(scheme, hash, request.key, now) {
@@ -155,9 +150,12 @@ impl Core {
             (Self::One(cell), Some(scheme), Held::Marks { marks, version, .. })
                 if version == rules.version =>
             {
-                let mut cell = lock(cell);
-                let Cell { words, returned } = &mut *cell;
-                scheme.give_back(words, returned, 0, &marks, now);
+                cell.give_back(scheme, &marks, now);
+            }
+            (Self::One(cell), Some(scheme), Held::Slot { slot, version }) if version == rules.version => {
+                let mut marks = NO_MARKS;
+                marks[0] = slot;
+                cell.give_back(scheme, &marks, now);
             }
             (Self::Keyed(table), Some(scheme), Held::Marks { key, marks, version })
                 if version == rules.version =>
@@ -199,11 +197,7 @@ impl Core {
                     bucket.carry(old, new, now);
                 }
             }
-            Self::One(cell) => {
-                let mut cell = lock(cell);
-                scheme.carry(&mut cell.words, old_scheme, now);
-                cell.returned.clear();
-            }
+            Self::One(cell) => cell.carry(old_scheme, scheme, now),
             Self::Keyed(table) => table.carry(old_scheme, scheme, new.keys_max(), now),
             Self::Gate(_) | Self::Gates(_) => {}
         }

@@ -25,7 +25,7 @@ pub(super) struct Pace {
     /// How far from now a slot may end, in nanoseconds.
     pub(super) depth: u64,
     /// One over T.
-    inverse: f64,
+    pub(super) inverse: f64,
     /// The rate as it was given.
     pub(super) rate: RateConfig,
 }

@@ -77,7 +77,7 @@ impl Core {
         let of_words = |words: &[u64]| KeyState::of_rates(rules, words, now);
         match self {
             Self::Bucket(bucket) => state.all = Some(of_words(&[bucket.tat()])),
-            Self::One(cell) => state.all = Some(of_words(&lock(cell).words)),
+            Self::One(cell) => state.all = Some(of_words(&cell.words())),
             Self::Gate(gate) => state.all = Some(lock(gate).view().into()),
             Self::Keyed(table) => {
                 (state.keys, state.keys_forgotten) = table.counts();

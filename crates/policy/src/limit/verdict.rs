@@ -42,9 +42,9 @@ pub struct Grant {
 /// What an admission holds.
 #[derive(Debug, PartialEq)]
 pub(super) enum Held {
-    /// A slot of the one bucket, and by which of the limit's configurations.
+    /// What the only rate gave to everybody, and by which of the limit's configurations.
     Slot { slot: Slot, version: u32 },
-    /// Of several rates, or of a key.
+    /// What several rates gave, or those of a key.
     Marks { key: u64, marks: Marks, version: u32 },
     /// A place among those in flight.
     Place { key: u64, place: Place },

@@ -17,10 +17,21 @@ use crate::time::Nanos;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Climb {
     over: u64,
-    /// What a nanosecond is as a share of `over`, in the unit of warmth.
-    unit: f64,
+    /// What a nanosecond is as a share of `over`, in the unit of warmth, times 2^[`UNIT_BITS`].
+    unit: u64,
+    /// The rate when cold, as a share of the full one, and what each unit of warmth adds to it.
     from: f64,
+    slope: f64,
+    /// A cold slot is at most so many times as long as a warm one.
+    stretch_max: u64,
 }
+
+/// Binary digits behind the point of [`Climb::unit`]: as many as leave room for the shortest climb, of 2^16 ns.
+const UNIT_BITS: u32 = 48;
+
+/// Lengths and rooms in nanoseconds are held to this, so that they are numbers with a sign as well: those are converted
+/// from and to floating point in one step.
+const LENGTH_MAX: u64 = i64::MAX as u64;
 
 /// The state of one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +44,11 @@ pub(super) struct Warmth {
 
 impl Climb {
     pub(super) fn new(config: &WarmUpConfig) -> Self {
-        let over = nanos(config.over).max(1);
-        Self { over, unit: f64::from(u32::MAX) / over as f64, from: config.from.clamp(0.001, 1.0) }
+        let over = nanos(config.over).max(1 << 16);
+        let unit = (u128::from(u32::MAX) << UNIT_BITS) / u128::from(over);
+        let from = config.from.clamp(0.001, 1.0);
+        let slope = (1.0 - from) / f64::from(u32::MAX);
+        Self { over, unit: unit as u64, from, slope, stretch_max: from.recip().ceil() as u64 }
     }
 
     /// As of now: what was idle has cooled.
@@ -50,13 +64,14 @@ impl Climb {
         if length >= self.over {
             return u32::MAX;
         }
-        (length as f64 * self.unit).ceil() as u32
+        // Less than `over`, so at most 2^32 - 1 units.
+        ((u128::from(length) * u128::from(self.unit)).div_ceil(1 << UNIT_BITS)) as u32
     }
 
     /// The rate at a warmth, as a share of the full one.
     #[inline]
     pub(super) fn speed(&self, warmth: u32) -> f64 {
-        self.from + (1.0 - self.from) * (f64::from(warmth) * (1.0 / f64::from(u32::MAX)))
+        self.from + self.slope * f64::from(warmth)
     }
 
     /// The slot, and the state after it, of one that has been cooled; or how long until there is one.
@@ -68,20 +83,27 @@ impl Climb {
         Ok((slot, Warmth { tat: slot.end, warmth }))
     }
 
-    /// The length of a slot: never shorter than at the full rate.
+    /// The length of a slot, rounded up: never shorter than at the full rate.
+    #[inline]
     fn length(&self, pace: &Pace, warmth: u32) -> u64 {
-        ((pace.interval as f64 / self.speed(warmth)).ceil() as u64).max(pace.interval)
+        let length = pace.interval.min(LENGTH_MAX) as i64 as f64 / self.speed(warmth);
+        let whole = length as i64;
+        (whole.saturating_add(i64::from((whole as f64) < length)) as u64).max(pace.interval)
     }
 
     /// What is left at a warmth.
+    #[inline]
     pub(super) fn quota(&self, pace: &Pace, state: Warmth, now: Nanos) -> Quota {
-        let length = self.length(pace, state.warmth);
         let debt = state.tat.saturating_sub(now.0);
-        let room = pace.depth.max(length).saturating_sub(debt);
+        // Only a burst of few may be shorter than a slot.
+        let is_short = pace.depth < pace.interval.saturating_mul(self.stretch_max);
+        let depth = if is_short { pace.depth.max(self.length(pace, state.warmth)) } else { pace.depth };
+        let room = depth.saturating_sub(debt).min(LENGTH_MAX) as i64 as f64;
         Quota {
             limit: pace.rate.requests,
             window: pace.rate.per,
-            remaining: (room / length) as u32,
+            // The smallest addition makes up for what the product lost.
+            remaining: (room * pace.inverse * self.speed(state.warmth) + 1e-6) as u32,
             reset: Duration::from_nanos(debt),
         }
     }

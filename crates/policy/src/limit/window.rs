@@ -15,6 +15,8 @@ use crate::time::Nanos;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     length: u64,
+    /// 2^64 / length, rounded down: to divide by multiplying.
+    reciprocal: u64,
     inverse: f64,
     pub(super) rate: RateConfig,
 }
@@ -30,15 +32,25 @@ pub(super) struct Counts {
 
 impl Window {
     pub(super) fn new(rate: RateConfig) -> Self {
-        let length = nanos(rate.per).max(1);
-        Self { length, inverse: 1.0 / length as f64, rate }
+        let length = nanos(rate.per).max(2);
+        let reciprocal = ((1 << 64) / u128::from(length)) as u64;
+        Self { length, reciprocal, inverse: 1.0 / length as f64, rate }
+    }
+
+    /// The number of the window that a moment is in, and how much of that is over then.
+    #[inline]
+    fn place(&self, now: Nanos) -> (u64, u64) {
+        // The product is less than one below the quotient, as the reciprocal is less than one below its value.
+        let index = ((u128::from(now.0) * u128::from(self.reciprocal)) >> 64) as u64;
+        let elapsed = now.0 - index * self.length;
+        if elapsed < self.length { (index, elapsed) } else { (index + 1, elapsed - self.length) }
     }
 
     /// The counts as of now, and how much of the current window is over.
     #[inline]
     pub(super) fn rolled(&self, counts: Counts, now: Nanos) -> (Counts, u64) {
-        let index = (now.0 / self.length) as u32;
-        let elapsed = now.0 % self.length;
+        let (index, elapsed) = self.place(now);
+        let index = index as u32;
         match index.wrapping_sub(counts.index) {
             0 => (counts, elapsed),
             1 => (Counts { index, before: counts.current, current: 0 }, elapsed),
@@ -113,7 +125,26 @@ impl Window {
         let (counts, elapsed) = old.rolled(counts, now);
         let covered = (old.length - elapsed) as f64 * old.inverse;
         let spent = (f64::from(counts.before) * covered).ceil() as u32;
-        let index = (now.0 / self.length) as u32;
+        let index = self.place(now).0 as u32;
         Counts { index, before: 0, current: spent.saturating_add(counts.current) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn moments_are_in_their_windows(length in 2u64.., at: u64, near in 0u64..4, bits in 0u32..63) {
+            let length = (length >> bits).max(2);
+            let window = Window::new(RateConfig { requests: 1, per: Duration::from_nanos(length), burst: 1 });
+            // Anywhere, and around where a window begins.
+            for now in [at, (at / length * length).saturating_add(near), (at / length * length).saturating_sub(near)] {
+                prop_assert_eq!(window.place(Nanos(now)), (now / length, now % length));
+            }
+        }
     }
 }
