@@ -91,7 +91,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("weir-store", &["weir-model"]),
     ("weir-api", &["weir-model"]),
     ("weir-probe", &["weir-model"]),
-    ("weir-control", &["weir-model", "weir-store"]),
+    ("weir-control", &["weir-model", "weir-policy", "weir-store"]),
     ("weir-edge", &["weir-model", "weir-api", "weir-control", "weir-probe"]),
     ("weir-proxy", &["weir-model", "weir-policy", "weir-http1", "weir-http2", "weir-api", "weir-probe"]),
     (

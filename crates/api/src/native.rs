@@ -11,10 +11,11 @@ pub mod request;
 pub mod view;
 
 pub use answer::{
-    Applied, Change, Deleted, ErrorAnswer, HeardAnswer, IgnoredField, List, PositionAnswer, Problem, Warning,
+    Applied, Change, Deleted, ErrorAnswer, HeardAnswer, IgnoredField, LeaseAnswer, LeasesAnswer, List,
+    PositionAnswer, Problem, Warning,
 };
 pub use lock::{AcquireLock, ClaimAnswer, ClaimView, LockView, ReleaseLock, Released, RenewLock};
-pub use request::{CheckInput, HeartbeatInput, RegisterInstance, SourceText, Sources};
+pub use request::{CheckInput, HeartbeatInput, LeaseInput, RegisterInstance, SourceText, Sources};
 pub use view::{
     ChangeSetView, HealthCounts, Heartbeats, InstanceView, NodeView, ProxyView, RejectionView, ReplicaView,
     ResourceView, RouteView, ServiceView,

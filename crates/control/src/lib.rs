@@ -25,6 +25,7 @@ pub mod kv;
 mod lease;
 pub mod lock;
 pub mod proxies;
+pub mod quota;
 pub mod registry;
 mod replicas;
 pub mod resources;

@@ -10,12 +10,14 @@
 //! slow proxy costs no queue: while [`OUTSTANDING_MAX`] updates wait for their acknowledgement, changes only mark the
 //! stream, and the next update carries the newest state.
 //!
-//! The other way come reports of what proxies do (`reports`): kept beside the stream, added up when somebody asks.
+//! The other way come reports of what proxies do (`reports`): kept beside the stream, added up when somebody asks. And what they
+//! could use of the limits that they keep together (`leases`), which is answered with leases.
 //!
 //! This module must not decide what a proxy needs (that is `weir_control::resources::closure`) nor what it makes of it.
 
 mod convert;
 mod hub;
+mod leases;
 mod listener;
 mod moment;
 mod reports;
@@ -30,6 +32,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use weir_api::report::{Figures, ProxyReport, Wanted};
 use weir_control::Control;
 use weir_control::proxies::Proxy;
@@ -88,6 +91,8 @@ struct Shared {
     hub: Hub,
     views: Views,
     reports: Reports,
+    /// Demands for shares of limits that other replicas keep the books of.
+    forwarded: mpsc::Sender<leases::Forwarded>,
     /// The name under which this replica introduces itself.
     replica: String,
     /// Where the catalog stood at the start. What was deleted before is not known, so nobody can resume from before.
@@ -124,16 +129,19 @@ impl Mesh {
         let changes = control.changes();
         let since = control.position();
         let hub = Hub::new(since);
+        let (forwarded, forwarding) = leases::way();
         let shared = Arc::new(Shared {
             control,
             hub,
             views: Views::default(),
             reports: Reports::default(),
+            forwarded,
             replica: replica.into(),
             since,
             timeouts,
         });
         tokio::spawn(hub::follow(Arc::downgrade(&shared), changes));
+        tokio::spawn(leases::forward(forwarding));
         Self { shared }
     }
 

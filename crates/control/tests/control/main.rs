@@ -6,6 +6,7 @@ mod health;
 mod kv;
 mod locks;
 mod property;
+mod quota;
 mod registry;
 mod replicas;
 mod resources;

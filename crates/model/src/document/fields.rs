@@ -105,7 +105,6 @@ const TRAFFIC_POLICY: &[(&str, Treat)] = &[
 
 /// The same of `RateLimit`.
 const RATE_LIMIT: &[(&str, Treat)] = &[
-    ("spec.scope", NotYetValue("global")),
     // Names that are written elsewhere, or otherwise: these lines stay.
     ("spec.rate", Elsewhere("rates[].requests")),
     ("spec.requests", Elsewhere("rates[].requests")),
