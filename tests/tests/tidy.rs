@@ -92,7 +92,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("weir-tls", &[]),
     ("weir-api", &["weir-model", "weir-tls"]),
     ("weir-probe", &["weir-model"]),
-    ("weir-control", &["weir-model", "weir-store"]),
+    ("weir-control", &["weir-model", "weir-policy", "weir-store"]),
     ("weir-edge", &["weir-model", "weir-tls", "weir-api", "weir-control", "weir-probe"]),
     ("weir-agent", &["weir-model", "weir-api", "weir-control", "weir-edge", "weir-probe"]),
     (

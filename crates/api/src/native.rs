@@ -12,12 +12,12 @@ pub mod request;
 pub mod view;
 
 pub use answer::{
-    Applied, Change, Deleted, ErrorAnswer, Gathered, HeardAnswer, IgnoredField, List, PositionAnswer,
-    Problem, ReportsAnswer, Warning,
+    Applied, Change, Deleted, ErrorAnswer, Gathered, HeardAnswer, IgnoredField, LeaseAnswer, LeasesAnswer,
+    List, PositionAnswer, Problem, ReportsAnswer, Warning,
 };
 pub use lock::{AcquireLock, ClaimAnswer, ClaimView, LockView, ReleaseLock, Released, RenewLock};
 pub use node::{AgentAlive, AgentHeard, NodeChanged, NodeChanges, NodeState, OnNode};
-pub use request::{CheckInput, HeartbeatInput, RegisterInstance, SourceText, Sources};
+pub use request::{CheckInput, HeartbeatInput, LeaseInput, RegisterInstance, SourceText, Sources};
 pub use view::{
     ChangeSetView, HealthCounts, Heartbeats, InstanceView, NodeView, ProxyView, RejectionView, ReplicaView,
     ResourceView, RouteView, ServiceView,

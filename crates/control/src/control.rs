@@ -16,6 +16,7 @@ use crate::changes::Changes;
 use crate::health::Monitor;
 use crate::lease::Keeper;
 use crate::proxies::Proxies;
+use crate::quota::Books;
 use crate::replicas::Membership;
 use crate::turns::Turns;
 use crate::{Error, Heartbeat, Settings, follow, keys, replicas};
@@ -39,6 +40,7 @@ pub struct Control {
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) keeper: Arc<Keeper>,
     proxies: Proxies,
+    pub(crate) books: Books,
     pub(crate) turns: Turns,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
     pub(crate) membership: Membership,
@@ -80,6 +82,7 @@ impl Control {
             monitor,
             keeper: Arc::new(Keeper::new()),
             proxies: Proxies::default(),
+            books: Books::default(),
             turns: Turns::default(),
             tasks: std::sync::Mutex::new(vec![follower]),
             membership: Membership::new(joined),

@@ -27,6 +27,7 @@ pub mod kv;
 mod lease;
 pub mod lock;
 pub mod proxies;
+pub mod quota;
 pub mod records;
 pub mod registry;
 mod replicas;

@@ -10,12 +10,14 @@
 //! slow proxy costs no queue: while [`OUTSTANDING_MAX`] updates wait for their acknowledgement, changes only mark the
 //! stream, and the next update carries the newest state.
 //!
-//! The other way come reports of what proxies do (`reports`): kept beside the stream, added up when somebody asks.
+//! The other way come reports of what proxies do (`reports`): kept beside the stream, added up when somebody asks. And what they
+//! could use of the limits that they keep together (`leases`), which is answered with leases.
 //!
 //! This module must not decide what a proxy needs (that is `weir_control::resources::closure`) nor what it makes of it.
 
 mod convert;
 mod hub;
+mod leases;
 mod listener;
 mod moment;
 mod reports;
@@ -30,10 +32,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use weir_api::report::{Figures, ProxyReport, Wanted};
 use weir_control::Control;
 use weir_control::proxies::Proxy;
 use weir_model::Position;
+use weir_tls::Connectors;
 
 pub use listener::{MeshListenError, MeshListener};
 pub use reports::{LOOK_LASTS, REPORT_EVERY, REPORTS_BYTES_MAX, WATCHED_EVERY};
@@ -88,6 +92,8 @@ struct Shared {
     hub: Hub,
     views: Views,
     reports: Reports,
+    /// Demands for shares of limits that other replicas keep the books of.
+    forwarded: mpsc::Sender<leases::Forwarded>,
     /// The name under which this replica introduces itself.
     replica: String,
     /// Where the catalog stood at the start. What was deleted before is not known, so nobody can resume from before.
@@ -117,23 +123,36 @@ impl std::fmt::Debug for Mesh {
 impl Mesh {
     /// A mesh server over a control plane, which must just have been started. Must be called within a tokio runtime.
     pub fn new(control: Arc<Control>, replica: impl Into<String>) -> Self {
-        Self::with_timeouts(control, replica, Timeouts::default())
+        Self::with(control, replica, Timeouts::default(), None)
     }
 
-    fn with_timeouts(control: Arc<Control>, replica: impl Into<String>, timeouts: Timeouts) -> Self {
+    /// The same; with `tls` other replicas are asked for leases that way.
+    pub fn with_tls(control: Arc<Control>, replica: impl Into<String>, tls: Option<Arc<Connectors>>) -> Self {
+        Self::with(control, replica, Timeouts::default(), tls)
+    }
+
+    fn with(
+        control: Arc<Control>,
+        replica: impl Into<String>,
+        timeouts: Timeouts,
+        tls: Option<Arc<Connectors>>,
+    ) -> Self {
         let changes = control.changes();
         let since = control.position();
         let hub = Hub::new(since);
+        let (forwarded, forwarding) = leases::way();
         let shared = Arc::new(Shared {
             control,
             hub,
             views: Views::default(),
             reports: Reports::default(),
+            forwarded,
             replica: replica.into(),
             since,
             timeouts,
         });
         tokio::spawn(hub::follow(Arc::downgrade(&shared), changes));
+        tokio::spawn(leases::forward(forwarding, tls));
         Self { shared }
     }
 

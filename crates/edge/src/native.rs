@@ -95,6 +95,7 @@ impl NativeApi {
         self.add(router, "/proxies", Method::GET, Class::Read, Self::proxies);
         self.add(router, "/replicas", Method::GET, Class::Read, Self::replicas);
         self.add(router, "/heartbeats", Method::POST, Class::Write, Self::heartbeats);
+        self.add(router, "/leases", Method::POST, Class::Write, Self::leases);
         self.add(router, "/figures", Method::GET, Class::Read, Self::figures);
         self.add(router, "/reports", Method::GET, Class::Read, Self::reports);
         self.add(router, "/routes", Method::GET, Class::Read, Self::routes);

@@ -6,6 +6,9 @@
 //!                                                     | it does not answer
 //!                                                     +-> the check is written as it is: the store tells it
 //! ```
+//!
+//! And what proxies of one could use of limits that another keeps the books of: `POST /weir/v1/leases`. Where that does not
+//! answer, there is no lease.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,9 +17,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_api::client::{Client, ServerUrl};
-use weir_api::native::{HeardAnswer, HeartbeatInput, PREFIX};
+use weir_api::native::{HeardAnswer, HeartbeatInput, LeaseAnswer, LeaseInput, LeasesAnswer, PREFIX};
+use weir_control::quota::{Ask, Granted, Lease, SharedLimit, Wish};
 use weir_control::{Control, Heartbeat};
 use weir_tls::Connectors;
 
@@ -147,13 +152,63 @@ async fn send(address: &str, tls: Option<&Connectors>, heartbeats: &[Heartbeat])
             output: heartbeat.output.clone(),
         })
         .collect();
-    let (client, path) = (client(address, tls)?, format!("{PREFIX}/heartbeats"));
-    let sending = client.send_json::<HeardAnswer>(Method::POST, &path, "application/json", &inputs);
+    post::<HeardAnswer>(address, tls, "heartbeats", &inputs).await.map(drop)
+}
+
+/// Tells another replica something.
+async fn post<T: DeserializeOwned>(
+    address: &str,
+    tls: Option<&Connectors>,
+    what: &str,
+    inputs: &(impl Serialize + Sync),
+) -> Result<T, String> {
+    let (client, path) = (client(address, tls)?, format!("{PREFIX}/{what}"));
+    let sending = client.send_json::<T>(Method::POST, &path, "application/json", inputs);
     match tokio::time::timeout(ANSWER_MAX, sending).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {ANSWER_MAX:?}")),
     }
+}
+
+/// Asks another replica for leases; the answers are in the order of what was asked.
+pub(crate) async fn ask_other(
+    address: &str,
+    tls: Option<&Connectors>,
+    asks: &[Ask],
+) -> Result<Vec<Granted>, String> {
+    let inputs: Vec<LeaseInput> = asks.iter().map(lease_input).collect();
+    let answer: LeasesAnswer = post(address, tls, "leases", &inputs).await?;
+    Ok(answer.leases.into_iter().map(granted_from).collect())
+}
+
+fn lease_input(ask: &Ask) -> LeaseInput {
+    let SharedLimit { namespace, name, target } = ask.limit.clone();
+    let Wish { wanted, lease } = ask.wish;
+    LeaseInput { namespace, name, target, holder: ask.holder.clone(), wanted, lease }
+}
+
+/// What another replica asks for.
+pub(crate) fn ask_from(input: LeaseInput) -> Ask {
+    let LeaseInput { namespace, name, target, holder, wanted, lease } = input;
+    Ask { limit: SharedLimit { namespace, name, target }, holder, wish: Wish { wanted, lease } }
+}
+
+/// What it is answered.
+pub(crate) fn lease_answer(granted: Granted) -> LeaseAnswer {
+    let holders = granted.holders;
+    granted.lease.map_or(LeaseAnswer { holders, ..LeaseAnswer::default() }, |lease| LeaseAnswer {
+        number: lease.number,
+        parts: lease.parts,
+        ttl_ms: u32::try_from(lease.ttl.as_millis()).unwrap_or(u32::MAX),
+        holders,
+    })
+}
+
+fn granted_from(answer: LeaseAnswer) -> Granted {
+    let LeaseAnswer { number, parts, ttl_ms, holders } = answer;
+    let lease = Lease { number, parts, ttl: Duration::from_millis(ttl_ms.into()) };
+    Granted { lease: (number > 0).then_some(lease), holders }
 }
 
 async fn write(control: &Control, heartbeats: Vec<Heartbeat>) {

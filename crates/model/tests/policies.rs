@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use weir_model::document;
 use weir_model::resource::key::{KeyKind, KeyPart};
 use weir_model::resource::rate_limit::{
-    LimitAlgorithm, LimitScope, Priority, Queue, Rate, RateLimitSpec, WarmUp,
+    LimitAlgorithm, LimitScope, Priority, Queue, Rate, RateLimitSpec, WarmUp, WhenAlone,
 };
 use weir_model::resource::traffic_policy::{
     Backoff, Balance, BalancePolicy, Breaker, BreakerLevel, BreakerStrategy, Cached, Fallback,
@@ -223,7 +223,7 @@ fn policy(odd: bool) -> impl Strategy<Value = Spec> {
         })
 }
 
-fn limit(odd: bool, scopes: &[LimitScope]) -> impl Strategy<Value = Spec> {
+fn limit(odd: bool) -> impl Strategy<Value = Spec> {
     let rate = (count(), maybe(span()), maybe(count()));
     let rates =
         prop::collection::vec(rate.prop_map(|(requests, per, burst)| Rate { requests, per, burst }), 0..4);
@@ -235,7 +235,8 @@ fn limit(odd: bool, scopes: &[LimitScope]) -> impl Strategy<Value = Spec> {
         targets(),
         prop::sample::select(LimitAlgorithm::ALL.to_vec()),
         key(),
-        prop::sample::select(scopes.to_vec()),
+        prop::sample::select(vec![LimitScope::Process, LimitScope::Global]),
+        maybe(prop::sample::select(vec![WhenAlone::Share, WhenAlone::Open, WhenAlone::Closed])),
     );
     let counts = (maybe(count()), maybe(count()), maybe(count()));
     (shape, counts, rates, maybe(queue), maybe(warm_up), maybe(priority), maybe(response()), any::<bool>())
@@ -252,16 +253,15 @@ fn limit(odd: bool, scopes: &[LimitScope]) -> impl Strategy<Value = Spec> {
                 concurrency_min: counts.2,
                 priority,
                 scope: shape.3,
+                alone: shape.4,
                 response,
                 shadow,
             })
         })
 }
 
-const SCOPES: [LimitScope; 2] = [LimitScope::Process, LimitScope::Global];
-
 fn resources(odd: bool) -> impl Strategy<Value = Vec<Resource>> {
-    let spec = prop_oneof![policy(odd), limit(odd, &SCOPES)];
+    let spec = prop_oneof![policy(odd), limit(odd)];
     let resource = ("[a-d]", "[ab]", spec).prop_map(|(name, namespace, spec)| Resource {
         metadata: Metadata { name, namespace, ..Metadata::default() },
         spec,
@@ -297,7 +297,7 @@ proptest! {
     }
 
     #[test]
-    fn every_limit_survives_its_document(spec in limit(false, &SCOPES[..1])) {
+    fn every_limit_survives_its_document(spec in limit(false)) {
         let metadata = Metadata { name: "a".to_owned(), namespace: "a".to_owned(), ..Metadata::default() };
         let resource = Resource { metadata, spec };
         let parsed = document::parse("-", &serde_json::to_string(&resource).unwrap()).unwrap();

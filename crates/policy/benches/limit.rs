@@ -21,7 +21,7 @@ fn plenty() -> RateConfig {
 fn limiter(algorithm: Algorithm, keyed: bool) -> Limiter {
     let part = KeyPart { kind: KeyKind::SourceAddress, name: None };
     let key = if keyed { vec![part] } else { Vec::new() };
-    Limiter::new(LimitConfig { algorithm, key, keys_max: 200_000, shadow: false }, 42)
+    Limiter::new(LimitConfig { algorithm, key, keys_max: 200_000, ..LimitConfig::default() }, 42)
 }
 
 fn algorithms() -> Vec<(&'static str, Algorithm)> {

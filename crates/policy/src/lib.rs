@@ -11,6 +11,7 @@ pub mod hedge;
 pub mod idle;
 pub mod limit;
 pub mod outlier;
+pub mod quota;
 pub mod retry;
 pub mod status;
 pub mod time;

@@ -21,6 +21,9 @@
 //! | `warm_up` | the same as a bucket's, and its warmth | `warm` |
 //! | `concurrency`, `adaptive` | what is in flight, who waits | `gate`, `queue`, `level`, `adaptive` |
 //!
+//! A token bucket may be shared with other processes: then this one goes by a lease on a share of it (`hold`;
+//! [`crate::quota`]).
+//!
 //! Several limits that must all admit are asked in turn by an [`Admission`].
 
 mod adaptive;
@@ -30,6 +33,7 @@ mod core;
 mod gate;
 mod gates;
 mod hash;
+mod hold;
 mod keys;
 mod level;
 mod pace;
@@ -52,11 +56,15 @@ pub use config::{
     AdaptiveConfig, Algorithm, GateConfig, LEVELS_MAX, LimitConfig, QueueConfig, RATES_MAX, RateConfig,
     WarmUpConfig,
 };
+pub use hold::{HoldState, Holding};
 pub use stack::{Admission, Rule, Step};
 pub use state::{KeyState, LimitState};
 pub use verdict::{Grant, Outcome, Quota, Refusal, Request, Ticket, Verdict, Wake, Why};
 
 use self::core::{Core, Rules};
+use self::hold::{Hold, Moment};
+use self::scheme::Scheme;
+use self::verdict::Held;
 use crate::time::Nanos;
 
 /// A limit, shared by whoever has a clone of it.
@@ -66,28 +74,54 @@ use crate::time::Nanos;
 pub struct Limiter {
     rules: Arc<Rules>,
     core: Arc<Core>,
+    /// Of one that is shared with other processes.
+    hold: Option<Arc<Hold>>,
 }
 
 impl Limiter {
-    /// A limit of which nothing is used. Clients must not know the seed; two limiters with the same seed decide alike.
+    /// A limit of which nothing is used. Clients must not know the seed; two limiters with the same seed decide alike. Of one
+    /// that is shared with other processes there is nothing to be had before [`Limiter::hold`].
     pub fn new(config: LimitConfig, seed: u64) -> Self {
         let rules = Rules::new(config, seed, 0);
         let core = Arc::new(Core::new(&rules));
-        Self { rules: Arc::new(rules), core }
+        let hold = rules.config.global.map(|_| Arc::default());
+        Self { rules: Arc::new(rules), core, hold }
     }
 
     /// The same limit by another configuration. What was spent, who is in flight and who waits is kept and shared with the
     /// old one, which may be in use for a while. But where the algorithm, the key, or how many rates there are has changed,
-    /// the limit begins anew; and so it does where the number of levels has changed. Whoever goes on because there is more
-    /// room now is added to `wakes`.
+    /// the limit begins anew; and so it does where the number of levels has changed, or whether
+    /// it is shared. Whoever goes on because there is more room now is added to `wakes`.
     ///
     /// Where it begins anew, the old one must still be told of the requests that it let through.
     pub fn carry_over(old: &Self, config: LimitConfig, now: Nanos, wakes: &mut Vec<Wake>) -> Self {
         let rules = Rules::new(config, old.rules.seed, old.rules.version.wrapping_add(1));
-        let alike =
-            old.rules.config.key == rules.config.key && old.core.carry(&old.rules, &rules, now, wakes);
+        let is_global = rules.config.global.is_some();
+        let alike = old.rules.config.key == rules.config.key
+            && old.hold.is_some() == is_global
+            && old.core.carry(&old.rules, &rules, old.kept_from(now), wakes);
         let core = if alike { Arc::clone(&old.core) } else { Arc::new(Core::new(&rules)) };
-        Self { rules: Arc::new(rules), core }
+        let hold = if is_global { Some(old.hold.clone().unwrap_or_default()) } else { None };
+        Self { rules: Arc::new(rules), core, hold }
+    }
+
+    /// From now on this process has so much of a limit that is shared; of any other, all of it in any case.
+    pub fn hold(&self, holding: Holding, now: Nanos) {
+        if let Some(hold) = &self.hold {
+            let paces = self.rules.scheme.as_ref().map(Scheme::paces).unwrap_or_default();
+            hold.set(holding, paces, now);
+        }
+    }
+
+    /// What this process has of a limit that is shared; none of any other.
+    pub fn holds(&self, now: Nanos) -> Option<HoldState> {
+        self.hold.as_ref().map(|hold| hold.state(now))
+    }
+
+    /// From when on slots are kept that are given back but are not the last ones. Of a limit that is shared, none is: its slots
+    /// lie on its own line. Nor are they moved when its rates change.
+    const fn kept_from(&self, now: Nanos) -> Nanos {
+        if self.hold.is_some() { Nanos(u64::MAX) } else { now }
     }
 
     /// Whether both are one limit, by whatever configurations: what is in flight in one is in the other.
@@ -105,7 +139,31 @@ impl Limiter {
     /// What is decided about others because of it (one that waited has to give way) is added to `wakes`.
     #[inline]
     pub fn admit(&self, request: &Request<'_>, now: Nanos, wakes: &mut Vec<Wake>) -> Verdict {
-        self.core.admit(&self.rules, request, now, wakes)
+        match &self.hold {
+            None => self.core.admit(&self.rules, request, None, now, wakes),
+            Some(hold) => self.admit_shared(&hold.at(now), request, now, wakes),
+        }
+    }
+
+    #[inline(never)]
+    fn admit_shared(
+        &self,
+        moment: &Moment,
+        request: &Request<'_>,
+        now: Nanos,
+        wakes: &mut Vec<Wake>,
+    ) -> Verdict {
+        if moment.open {
+            return Verdict::Admit(Grant { held: Held::Nothing }, None);
+        }
+        if moment.is_closed() {
+            return Verdict::Refuse(Moment::closed());
+        }
+        match self.core.admit(&self.rules, request, Some(moment), now, wakes) {
+            Verdict::Admit(grant, quota) => Verdict::Admit(grant, quota.map(|quota| moment.quota(quota))),
+            Verdict::Refuse(refusal) => Verdict::Refuse(moment.refusal(refusal)),
+            other => other,
+        }
     }
 
     /// A request is over. Whoever goes on because of it is added to `wakes`.
@@ -117,7 +175,7 @@ impl Limiter {
     /// A request did not go on: what it took is given back, as if it had not come. Whoever goes on because of it is added to
     /// `wakes`.
     pub fn refund(&self, grant: Grant, now: Nanos, wakes: &mut Vec<Wake>) {
-        self.core.refund(&self.rules, grant, now, wakes);
+        self.core.refund(&self.rules, grant, self.kept_from(now), wakes);
     }
 
     /// One that waits leaves. False if it waits no more: then its [`Wake`] is under way, and an admission in it must be
@@ -129,11 +187,14 @@ impl Limiter {
     /// How it stands for requests with a key, which is not looked at by a limit for all. None where the key is not remembered,
     /// so that nothing of it is used. O(keys): for explanations.
     pub fn state_of(&self, key: &[u8], now: Nanos) -> Option<KeyState> {
-        self.core.state_of(&self.rules, key, now)
+        let moment = self.hold.as_ref().map(|hold| hold.at(now));
+        self.core.state_of(&self.rules, key, moment.as_ref(), now)
     }
 
     /// As it stands, with the keys that have least left.
     pub fn state(&self, now: Nanos) -> LimitState {
-        self.core.state(&self.rules, now)
+        let moment = self.hold.as_ref().map(|hold| hold.at(now));
+        let state = self.core.state(&self.rules, moment.as_ref(), now);
+        LimitState { hold: self.holds(now), ..state }
     }
 }

@@ -13,6 +13,7 @@
 pub(crate) mod key;
 mod pass;
 mod rule;
+mod shared;
 mod standing;
 mod table;
 mod waiting;

@@ -33,9 +33,9 @@ use crate::definitions::{Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::{loopback, sources};
 
-pub(crate) use stores::{STORE_FILE, create_data_dir};
-pub(crate) use stores::open_store;
 use stores::open_etcd;
+pub(crate) use stores::open_store;
+pub(crate) use stores::{STORE_FILE, create_data_dir};
 use tls::Tls;
 
 /// A running control plane.
@@ -169,7 +169,7 @@ impl ControlPlane {
         stopped: &watch::Receiver<bool>,
         replica: &str,
     ) {
-        let mesh = Mesh::new(Arc::clone(&self.control), replica);
+        let mesh = Mesh::with_tls(Arc::clone(&self.control), replica, replicas.clone());
         let dns_stats = dns.as_ref().map(DnsServer::stats);
         let peers = Peers::new(Arc::clone(&self.control), replicas.clone());
         NativeApi::with(Arc::clone(&self.control), mesh.clone(), peers, dns_stats).mount(&mut router);

@@ -24,7 +24,7 @@ pub struct ResourceRef {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProxyMessage {
-    #[prost(oneof = "proxy_message::Message", tags = "1, 2, 3, 40")]
+    #[prost(oneof = "proxy_message::Message", tags = "1, 2, 3, 40, 45")]
     pub message: ::core::option::Option<proxy_message::Message>,
 }
 /// Nested message and enum types in `ProxyMessage`.
@@ -40,6 +40,8 @@ pub mod proxy_message {
         Ack(super::Ack),
         #[prost(message, tag = "40")]
         Report(super::Report),
+        #[prost(message, tag = "45")]
+        Demand(super::Demand),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -104,7 +106,7 @@ pub struct Rejection {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServerMessage {
-    #[prost(oneof = "server_message::Message", tags = "1, 2, 40")]
+    #[prost(oneof = "server_message::Message", tags = "1, 2, 40, 45")]
     pub message: ::core::option::Option<server_message::Message>,
 }
 /// Nested message and enum types in `ServerMessage`.
@@ -118,6 +120,8 @@ pub mod server_message {
         Update(super::Update),
         #[prost(message, tag = "40")]
         ReportPace(super::ReportPace),
+        #[prost(message, tag = "45")]
+        Leases(super::Leases),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -131,6 +135,9 @@ pub struct Welcome {
     /// how often the server wants reports while nobody looks; 0: it takes none
     #[prost(uint32, tag = "40")]
     pub report_every_ms: u32,
+    /// how often to ask for shares of limits that proxies have in common; 0: there are none
+    #[prost(uint32, tag = "45")]
+    pub demand_every_ms: u32,
 }
 /// Somebody looks at the figures: report this often for a while. When the time is over, the pace of the welcome holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -146,6 +153,56 @@ pub struct Report {
     /// `weir_api::report::Report`; a reader ignores what it does not know
     #[prost(bytes = "vec", tag = "1")]
     pub json: ::prost::alloc::vec::Vec<u8>,
+}
+/// What a proxy could use of the limits that proxies have in common. It is asked for all of them at once, and answered once.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Demand {
+    /// of this question; the answer has it
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub wishes: ::prost::alloc::vec::Vec<Wish>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Wish {
+    #[prost(message, optional, tag = "1")]
+    pub limit: ::core::option::Option<ResourceRef>,
+    /// what it limits: each target has a limit of its own
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    /// in millionths of the limit; more than all if it is asked for more
+    #[prost(uint32, tag = "3")]
+    pub wanted: u32,
+    /// the number of the lease that the proxy goes by; 0: none
+    #[prost(uint64, tag = "4")]
+    pub lease: u64,
+}
+/// The answer to a demand. Of what is not in it there is no lease.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Leases {
+    #[prost(uint64, tag = "1")]
+    pub demand: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub leases: ::prost::alloc::vec::Vec<Lease>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lease {
+    #[prost(message, optional, tag = "1")]
+    pub limit: ::core::option::Option<ResourceRef>,
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    /// of two, the higher one is gone by; 0: there is none now
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    /// of a million
+    #[prost(uint32, tag = "4")]
+    pub parts: u32,
+    /// how long it lasts, from when the demand was sent
+    #[prost(uint32, tag = "5")]
+    pub ttl_ms: u32,
+    /// how many proxies share the limit
+    #[prost(uint32, tag = "6")]
+    pub holders: u32,
 }
 /// One atomic step: apply all of it or none of it (but for single resources that are rejected).
 #[derive(Clone, PartialEq, ::prost::Message)]

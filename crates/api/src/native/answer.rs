@@ -224,6 +224,27 @@ pub struct HeardAnswer {
     pub heard: u64,
 }
 
+/// The leases on shares of limits, in the order in which they were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeasesAnswer {
+    /// One for each that was asked for.
+    pub leases: Vec<LeaseAnswer>,
+}
+
+/// A lease on a share of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseAnswer {
+    /// Its number; 0: there is none now.
+    pub number: u64,
+    /// How much of the limit, in millionths.
+    pub parts: u32,
+    /// How long it lasts, from when it was asked for.
+    pub ttl_ms: u32,
+    /// How many share the limit; 0: not known.
+    pub holders: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,3 +92,21 @@ pub struct HeartbeatInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
 }
+
+/// What a proxy could use of a limit that it shares with others, when another replica than the proxy's keeps the book.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseInput {
+    /// The limit's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The target, as proxies name it.
+    pub target: String,
+    /// The proxy's id.
+    pub holder: String,
+    /// How much of the limit it could use, in millionths.
+    pub wanted: u32,
+    /// The number of the lease that it goes by; 0: none.
+    pub lease: u64,
+}

@@ -6,6 +6,7 @@ mod health;
 mod kv;
 mod locks;
 mod property;
+mod quota;
 mod records;
 mod registry;
 mod replicas;

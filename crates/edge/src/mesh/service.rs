@@ -16,6 +16,7 @@ use weir_control::resources::Subscription;
 use weir_model::{Position, ServiceRef};
 
 use super::hub::About;
+use super::leases;
 use super::reports::REPORT_EVERY;
 use super::session::Session;
 use super::stream::Stream;
@@ -115,6 +116,7 @@ async fn run(
         datacenter: shared.control.settings().datacenter.clone(),
         replica: shared.replica.clone(),
         report_every_ms: u32::try_from(REPORT_EVERY.as_millis()).unwrap_or(u32::MAX),
+        demand_every_ms: leases::demand_every_ms(),
     });
     tracing::info!(proxy = %id, %peer, "proxy joined");
     let status = if outbound.send(Ok(ServerMessage { message: Some(welcome) })).await.is_err() {

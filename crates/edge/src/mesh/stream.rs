@@ -1,16 +1,21 @@
 //! One proxy's stream: waits for changes, subscriptions and acknowledgements, and sends what the session says.
 
 use std::collections::BTreeSet;
+use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
-use weir_api::mesh::{Ack, ProxyMessage, Report, ServerMessage, Subscribe, proxy_message, server_message};
+use weir_api::mesh::{
+    Ack, Leases, ProxyMessage, Report, ServerMessage, Subscribe, proxy_message, server_message,
+};
 use weir_model::{Position, ServiceRef};
 
 use super::hub::Member;
+use super::leases;
 use super::moment::CatalogMoment;
 use super::reports;
 use super::service::too_many;
@@ -61,6 +66,9 @@ impl Stream {
         let mut greet = true;
         let mut looks = self.shared.reports.looks(std::time::Instant::now());
         let mut owes_pace = false;
+        // One demand at a time is answered: who asks again before that will ask once more.
+        let mut leasing: Option<Leasing> = None;
+        let mut owes_leases: Option<Leases> = None;
         loop {
             let may_send = self.session.outstanding() < OUTSTANDING_MAX;
             let ack_deadline = self.waiting_since + self.shared.timeouts.ack;
@@ -73,6 +81,12 @@ impl Stream {
                     return Status::unavailable("the server is shutting down");
                 }
                 message = inbound.message() => match message {
+                    Ok(Some(ProxyMessage { message: Some(proxy_message::Message::Demand(demand)) })) => {
+                        if leasing.is_none() && owes_leases.is_none() {
+                            let holder = member.proxy_id().to_owned();
+                            leasing = Some(Box::pin(leases::answer(Arc::clone(&self.shared), holder, demand)));
+                        }
+                    }
                     Ok(Some(message)) => {
                         if let Err(status) = self.take(message) {
                             return status;
@@ -87,6 +101,12 @@ impl Stream {
                     let message = Some(server_message::Message::ReportPace(reports::pace()));
                     permit.send(Ok(ServerMessage { message }));
                     owes_pace = false;
+                }
+                leases = leased(&mut leasing) => owes_leases = Some(leases),
+                permit = outbound.reserve(), if owes_leases.is_some() => {
+                    let Ok(permit) = permit else { return Status::cancelled("the proxy is gone") };
+                    let message = owes_leases.take().map(server_message::Message::Leases);
+                    permit.send(Ok(ServerMessage { message }));
                 }
                 () = tokio::time::sleep_until(ack_deadline), if self.session.outstanding() > 0 => {
                     return Status::deadline_exceeded("an update was not acknowledged in time");
@@ -111,8 +131,8 @@ impl Stream {
                 self.report(&report);
                 Ok(())
             }
-            // Something that a newer proxy says: what is unknown is ignored.
-            None => Ok(()),
+            // Demands are answered elsewhere. Something that a newer proxy says: what is unknown is ignored.
+            Some(proxy_message::Message::Demand(_)) | None => Ok(()),
         }
     }
 
@@ -190,6 +210,20 @@ impl Stream {
         shared.control.proxies().sent(&self.member.connection, delta.position);
         let update = convert::update(delta);
         Some(ServerMessage { message: Some(server_message::Message::Update(update)) })
+    }
+}
+
+type Leasing = Pin<Box<dyn Future<Output = Leases> + Send>>;
+
+/// Waits until a demand is answered; for ever where there is none.
+async fn leased(leasing: &mut Option<Leasing>) -> Leases {
+    match leasing {
+        Some(answer) => {
+            let leases = answer.await;
+            *leasing = None;
+            leases
+        }
+        None => pending().await,
     }
 }
 

@@ -423,3 +423,44 @@ async fn what_a_proxy_reports_is_there_as_long_as_it_is() {
     server.wait("the figures to go", || figures().services.is_empty()).await;
     assert_eq!((figures().proxies, server.mesh.reports_bytes()), (1, 0));
 }
+
+#[tokio::test]
+async fn shares_of_a_limit_are_leased_when_what_others_may_have_leased_is_over() {
+    let server = Server::start().await;
+    let limit = |name: &str, scope: &str| {
+        let rates = "rates: [{requests: 10}]";
+        format!(
+            "kind: RateLimit\nmetadata: {{name: {name}}}\nspec: {{targetRefs: [{{name: cart}}], {scope} {rates}}}\n---\n"
+        )
+    };
+    server.apply(&(limit("all", "scope: global,") + &limit("each", ""))).await;
+    let mut one = Client::join(&server, hello("one", Role::Gateway, &["edge"])).await;
+    let mut two = Client::join(&server, hello("two", Role::Gateway, &["edge"])).await;
+    let first = one.lease(1, "all", "Service/cart", 0).await;
+    assert_eq!((first.number, first.parts, first.holders), (0, 0, 1), "the server has just been started");
+    assert_eq!(two.lease(7, "all", "Service/cart", 0).await.holders, 2);
+    // How long that takes is the server's affair; it is asked until it leases.
+    let mut number = 7;
+    let (lease, other) = loop {
+        number += 1;
+        let lease = one.lease(number, "all", "Service/cart", 0).await;
+        let other = two.lease(number, "all", "Service/cart", 0).await;
+        if lease.number > 0 && other.number > 0 {
+            break (lease, other);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(
+        lease.parts > 0 && other.parts > 0 && lease.parts + other.parts <= 1_000_000,
+        "{lease:?} {other:?}"
+    );
+    assert!(lease.ttl_ms > 0 && lease.holders == 2, "{lease:?}");
+
+    let none = mesh_lease_of(one.lease(number + 1, "each", "Service/cart", 0).await);
+    assert_eq!(none, (0, 0, 0), "that limit is not shared");
+    assert_eq!(mesh_lease_of(one.lease(number + 2, "nobody's", "Service/cart", 0).await), (0, 0, 0));
+}
+
+fn mesh_lease_of(lease: weir_api::mesh::Lease) -> (u64, u32, u32) {
+    (lease.number, lease.parts, lease.holders)
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_api::native::{HeardAnswer, HeartbeatInput, List, ReplicaView};
+use weir_api::native::{HeardAnswer, HeartbeatInput, LeaseInput, LeasesAnswer, List, ReplicaView};
 use weir_control::catalog::CheckRef;
 use weir_control::{Error, Heartbeat};
 use weir_model::document::decode_as;
@@ -10,6 +10,7 @@ use weir_model::document::decode_as;
 use super::refusal::{Refusal, problem};
 use super::{NativeApi, known_parameters, ok, text};
 use crate::http::{Request, Response};
+use crate::replicas::{ask_from, lease_answer};
 
 impl NativeApi {
     /// `GET /replicas`: those that share this server's store; none where it is shared with nobody.
@@ -42,5 +43,14 @@ impl NativeApi {
             }
         }
         Ok(ok(&HeardAnswer { heard }))
+    }
+
+    /// `POST /leases`: what proxies of another replica could use of limits that this one keeps the books of.
+    pub(super) async fn leases(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
+        known_parameters(&request, &[])?;
+        let inputs: Vec<LeaseInput> = decode_as("body", text(&request)?)
+            .map_err(|errors| Refusal::documents(errors.into_iter().map(problem).collect()))?;
+        let leases = inputs.into_iter().map(|input| lease_answer(self.control.lease(&ask_from(input))));
+        Ok(ok(&LeasesAnswer { leases: leases.collect() }))
     }
 }

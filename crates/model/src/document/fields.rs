@@ -101,7 +101,6 @@ const TRAFFIC_POLICY: &[(&str, Treat)] = &[
 
 /// Fields of `RateLimit` that proxies do not carry out yet, which go when they are in force, and names that it has elsewhere.
 const RATE_LIMIT: &[(&str, Treat)] = &[
-    ("spec.scope", NotYetValue("global")),
     // Names that are written elsewhere, or otherwise: these lines stay.
     ("spec.rate", Elsewhere("rates[].requests")),
     ("spec.requests", Elsewhere("rates[].requests")),

@@ -1,6 +1,7 @@
 //! `RateLimit`: how many requests a service, a gateway or a route takes, and which are refused first.
 //!
-//! A limit is a promise of one process: exact whatever the number of its workers.
+//! A limit is a promise of one process: exact whatever the number of its workers. With `scope: global` it is one of all proxies
+//! together.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,10 @@ pub struct RateLimitSpec {
     /// Over what it counts.
     #[serde(default)]
     pub scope: LimitScope,
+    /// With `scope: global`: what a proxy does that has no lease on its share, because no control plane answers; `share` when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone: Option<WhenAlone>,
     /// What a refused request is answered with; 429 (503 for `concurrency` and `adaptive`) and a reason when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<StaticResponse>,
@@ -144,6 +149,19 @@ pub struct Priority {
     pub header: String,
     /// Its values, the most important first. What has none of them counts as the last.
     pub levels: Vec<String>,
+}
+
+/// What a proxy does with a limit that it shares with others while it cannot ask for its share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenAlone {
+    /// It keeps to an even share: the limit divided by how many proxies there were when it last heard of it.
+    #[default]
+    Share,
+    /// It limits nothing.
+    Open,
+    /// It refuses everything.
+    Closed,
 }
 
 /// Over what a limit counts.

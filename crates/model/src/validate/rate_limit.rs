@@ -8,7 +8,7 @@ use super::policy::{self, Owned};
 use super::{Bounds, Faults, filters};
 use crate::document::node::shortened;
 use crate::resource::Kind;
-use crate::resource::rate_limit::{LimitAlgorithm, Priority, Queue, Rate, RateLimitSpec, WarmUp};
+use crate::resource::rate_limit::{LimitAlgorithm, LimitScope, Priority, Queue, Rate, RateLimitSpec, WarmUp};
 use crate::units::Span;
 
 /// Most rates of one limit.
@@ -84,6 +84,16 @@ fn belonging(spec: &RateLimitSpec, faults: &mut Faults) {
         field("priority", spec.priority.is_some(), AT_ONCE),
     ];
     policy::owned("spec", "algorithm", chosen, &fields, faults);
+    match spec.scope {
+        LimitScope::Global if spec.algorithm != LimitAlgorithm::TokenBucket => {
+            let message = format!("`global` does not belong to `algorithm: {chosen}`");
+            faults.add("spec.scope", message, "`algorithm: token_bucket`");
+        }
+        LimitScope::Process if spec.alone.is_some() => {
+            faults.add("spec.alone", "it does not belong to `scope: process`", "`scope: global`");
+        }
+        LimitScope::Process | LimitScope::Global => {}
+    }
     if RATED.contains(&chosen) {
         for (index, rate) in spec.rates.iter().take(RATES_MAX).enumerate() {
             let burst = [field("burst", rate.burst.is_some(), BURSTING)];

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::hold::Moment;
 use super::pace::Returned;
 use super::scheme::{Denied, Marks, Scheme, Taken, TakenOne, WORDS_MAX, WORDS_ONE};
 use super::versioned::Versioned;
@@ -21,14 +22,14 @@ pub(super) struct Cell {
 impl Cell {
     /// Decides about one request.
     #[inline]
-    pub(super) fn take(&self, scheme: &Scheme, now: Nanos) -> Result<Taken, Denied> {
+    pub(super) fn take(&self, scheme: &Scheme, shared: Option<&Moment>, now: Nanos) -> Result<Taken, Denied> {
         if self.kept.load(Ordering::Relaxed) > 0 {
-            return self.change(|words, returned| scheme.take(words, returned, 0, now));
+            return self.change(|words, returned| scheme.take(words, returned, 0, shared, now));
         }
         let (width, mut none) = (scheme.words(), Returned::default());
         loop {
             let (version, mut words) = self.words.read(width);
-            let decided = scheme.take(&mut words[..width], &mut none, 0, now);
+            let decided = scheme.take(&mut words[..width], &mut none, 0, shared, now);
             let in_time = match decided {
                 Ok(_) => self.words.publish(version, &words[..width]),
                 Err(_) => self.words.is_still(version),

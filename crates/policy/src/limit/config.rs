@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use weir_model::resource::key::KeyPart;
-use weir_model::resource::rate_limit::{LimitAlgorithm, RateLimitSpec};
+use weir_model::resource::rate_limit::{LimitAlgorithm, LimitScope, RateLimitSpec, WhenAlone};
+
+use crate::quota::Alone;
 
 /// Most rates of one rule.
 pub const RATES_MAX: usize = 4;
@@ -22,6 +24,9 @@ pub struct LimitConfig {
     pub keys_max: u32,
     /// Whether it only says what it would do. Nothing waits for such a limit.
     pub shadow: bool,
+    /// For a limit that is shared with other processes: what this one does without a lease. Token buckets only;
+    /// others are not shared.
+    pub global: Option<Alone>,
 }
 
 /// A way of limiting, and its numbers.
@@ -158,6 +163,7 @@ impl Default for LimitConfig {
             key: Vec::new(),
             keys_max: 10_000,
             shadow: false,
+            global: None,
         }
     }
 }
@@ -171,6 +177,7 @@ impl LimitConfig {
             key: spec.key.clone(),
             keys_max: spec.keys_max.unwrap_or(default.keys_max).max(1),
             shadow: spec.shadow,
+            global: global(spec),
         }
     }
 
@@ -178,6 +185,20 @@ impl LimitConfig {
     pub fn is_keyed(&self) -> bool {
         !self.key.is_empty()
     }
+
+    /// Whether it has one state, and is this process's alone.
+    pub(super) fn is_of_one(&self) -> bool {
+        !self.is_keyed() && self.global.is_none()
+    }
+}
+
+fn global(spec: &RateLimitSpec) -> Option<Alone> {
+    let is_shared = spec.scope == LimitScope::Global && spec.algorithm == LimitAlgorithm::TokenBucket;
+    is_shared.then(|| match spec.alone.unwrap_or_default() {
+        WhenAlone::Share => Alone::Share,
+        WhenAlone::Open => Alone::Open,
+        WhenAlone::Closed => Alone::Closed,
+    })
 }
 
 impl Algorithm {

@@ -7,6 +7,7 @@ use super::config::{Algorithm, LimitConfig};
 use super::gate::{Gate, GateVerdict};
 use super::gates::Gates;
 use super::hash::Hasher;
+use super::hold::Moment;
 use super::pace::{Bucket, Pace};
 use super::scheme::{Denied, NO_MARKS, Scheme, Taken, TakenOne};
 use super::table::Table;
@@ -51,7 +52,7 @@ impl Rules {
     /// The one pace, if a bucket is all that is needed.
     fn single(&self) -> Option<&Pace> {
         match &self.scheme {
-            Some(Scheme::Slots { paces, .. }) if !self.config.is_keyed() && paces.len() == 1 => paces.first(),
+            Some(Scheme::Slots { paces, .. }) if self.config.is_of_one() && paces.len() == 1 => paces.first(),
             _ => None,
         }
     }
@@ -92,6 +93,7 @@ impl Core {
         &self,
         rules: &Rules,
         request: &Request<'_>,
+        shared: Option<&Moment>,
         now: Nanos,
         wakes: &mut Vec<Wake>,
     ) -> Verdict {
@@ -105,14 +107,14 @@ impl Core {
                     Some(quota),
                 ),
                 Some(Err(denied)) => rules.denied(&denied),
-                None => match cell.take(scheme, now) {
+                None => match cell.take(scheme, shared, now) {
                     Ok(taken) => rules.admitted(0, taken),
                     Err(denied) => rules.denied(&denied),
                 },
             },
             (Self::Keyed(table), Some(scheme)) => {
                 let hash = rules.hasher.hash(request.key);
-                match table.take(scheme, hash, request.key, now) {
+                match table.take(scheme, hash, request.key, shared, now) {
                     Ok(taken) => rules.admitted(hash, taken),
                     Err(denied) => rules.denied(&denied),
                 }

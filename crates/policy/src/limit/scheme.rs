@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Quota;
 use super::config::{Algorithm, RATES_MAX};
+use super::hold::Moment;
 use super::pace::{Pace, Returned, Slot};
 use super::warm::{Climb, Warmth};
 use super::window::{Counts, Window};
@@ -70,6 +71,14 @@ impl Scheme {
         })
     }
 
+    /// The paces of slots.
+    pub(super) fn paces(&self) -> &[Pace] {
+        match self {
+            Self::Slots { paces, .. } => paces,
+            Self::Windows(_) | Self::Warm { .. } => &[],
+        }
+    }
+
     pub(super) fn rates(&self) -> usize {
         match self {
             Self::Slots { paces, .. } | Self::Warm { paces, .. } => paces.len(),
@@ -85,15 +94,20 @@ impl Scheme {
         }
     }
 
-    /// Decides about one request of a key. Nothing is changed by a refusal.
+    /// Decides about one request of a key. Nothing is changed by a refusal. Of a bucket that is shared, its moment is
+    /// what counts.
     #[inline]
     pub(super) fn take(
         &self,
         words: &mut [u64],
         returned: &mut Returned,
         key: u64,
+        shared: Option<&Moment>,
         now: Nanos,
     ) -> Result<Taken, Denied> {
+        if let (Self::Slots { paces, .. }, Some(moment)) = (self, shared) {
+            return take_shared(paces, words, moment, now);
+        }
         match self {
             Self::Slots { paces, paced: false } => take_slots(paces, words, returned, key, now),
             Self::Slots { paces, paced: true } => take_turn(paces, words, returned, key, now),
@@ -185,10 +199,13 @@ impl Scheme {
     }
 
     /// What is left of each rate, in their order.
-    pub(super) fn quotas(&self, words: &[u64], now: Nanos) -> Vec<Quota> {
+    pub(super) fn quotas(&self, words: &[u64], shared: Option<&Moment>, now: Nanos) -> Vec<Quota> {
         let n = self.rates();
         let quotas = (0..n).map(|at| match self {
-            Self::Slots { paces, .. } => paces[at].quota(words[at], now),
+            Self::Slots { paces, .. } => {
+                let (pace, now) = shared.map_or((paces[at], now), |moment| moment.pace(at, &paces[at]));
+                pace.quota(words[at], now)
+            }
             Self::Windows(windows) => {
                 let (counts, elapsed) = windows[at].rolled(counts(words, n, at), now);
                 windows[at].quota(counts, elapsed)
@@ -310,6 +327,34 @@ fn take_warmth(
         }
         Err(retry_after) => Err(Denied { retry_after, quota: climb.quota(pace, state, now) }),
     }
+}
+
+/// Token buckets that are shared with other processes.
+#[inline(never)]
+fn take_shared(paces: &[Pace], words: &mut [u64], moment: &Moment, now: Nanos) -> Result<Taken, Denied> {
+    let mut marks = NO_MARKS;
+    let mut refused: Option<Duration> = None;
+    let mut quota = Quota::MOST;
+    for (at, pace) in paces.iter().enumerate() {
+        let (pace, floor) = moment.pace(at, pace);
+        match pace.next(words[at], floor) {
+            Ok(slot) => {
+                marks[at] = slot;
+                quota = quota.tighter(pace.quota(slot.end, floor));
+            }
+            Err(wait) => {
+                refused = Some(refused.map_or(wait, |longest| longest.max(wait)));
+                quota = quota.tighter(pace.quota(words[at], floor));
+            }
+        }
+    }
+    if let Some(retry_after) = refused {
+        return Err(Denied { retry_after, quota });
+    }
+    for (word, mark) in words.iter_mut().zip(&marks).take(paces.len()) {
+        *word = mark.end;
+    }
+    Ok(Taken { marks, turn: now, quota })
 }
 
 /// Leaky buckets: all rates' slots begin at one moment.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::core::{Core, Rules, lock};
 use super::gate::GateView;
+use super::hold::{HoldState, Moment};
 use super::verdict::Quota;
 use crate::time::Nanos;
 
@@ -23,6 +24,8 @@ pub struct LimitState {
     pub keys_forgotten: u64,
     /// The keys with the least left, or the most in flight, with those first.
     pub top: Vec<(Box<[u8]>, KeyState)>,
+    /// What this process has of it, if it shares it with others.
+    pub hold: Option<HoldState>,
 }
 
 /// The state of one limit.
@@ -66,15 +69,16 @@ impl From<GateView> for KeyState {
 }
 
 impl Core {
-    pub(super) fn state(&self, rules: &Rules, now: Nanos) -> LimitState {
+    pub(super) fn state(&self, rules: &Rules, shared: Option<&Moment>, now: Nanos) -> LimitState {
         let mut state = LimitState {
             algorithm: rules.config.algorithm.name(),
             all: None,
             keys: 0,
             keys_forgotten: 0,
             top: Vec::new(),
+            hold: None,
         };
-        let of_words = |words: &[u64]| KeyState::of_rates(rules, words, now);
+        let of_words = |words: &[u64]| KeyState::of_rates(rules, words, shared, now);
         match self {
             Self::Bucket(bucket) => state.all = Some(of_words(&[bucket.tat()])),
             Self::One(cell) => state.all = Some(of_words(&cell.words())),
@@ -94,13 +98,19 @@ impl Core {
 
 impl Core {
     /// How it stands for one key, if it is remembered; for all, where there are no keys.
-    pub(super) fn state_of(&self, rules: &Rules, key: &[u8], now: Nanos) -> Option<KeyState> {
+    pub(super) fn state_of(
+        &self,
+        rules: &Rules,
+        key: &[u8],
+        shared: Option<&Moment>,
+        now: Nanos,
+    ) -> Option<KeyState> {
         let mut found = None;
         match self {
-            Self::Bucket(_) | Self::One(_) | Self::Gate(_) => return self.state(rules, now).all,
+            Self::Bucket(_) | Self::One(_) | Self::Gate(_) => return self.state(rules, shared, now).all,
             Self::Keyed(table) => table.visit(|name, words| {
                 if name == key {
-                    found = Some(KeyState::of_rates(rules, words, now));
+                    found = Some(KeyState::of_rates(rules, words, shared, now));
                 }
             }),
             Self::Gates(gates) => gates.visit(|name, view| {
@@ -114,9 +124,9 @@ impl Core {
 }
 
 impl KeyState {
-    fn of_rates(rules: &Rules, words: &[u64], now: Nanos) -> Self {
+    fn of_rates(rules: &Rules, words: &[u64], shared: Option<&Moment>, now: Nanos) -> Self {
         Self {
-            quotas: rules.scheme.as_ref().map(|scheme| scheme.quotas(words, now)).unwrap_or_default(),
+            quotas: rules.scheme.as_ref().map(|scheme| scheme.quotas(words, shared, now)).unwrap_or_default(),
             speed: rules.scheme.as_ref().and_then(|scheme| scheme.speed(words, now)),
             ..Self::default()
         }
@@ -135,6 +145,9 @@ fn show(top: &mut Vec<(Box<[u8]>, KeyState)>, name: &[u8], state: KeyState) {
 impl fmt::Display for LimitState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.algorithm)?;
+        if let Some(hold) = &self.hold {
+            write!(f, ", {hold}")?;
+        }
         if let Some(all) = &self.all {
             return write!(f, ": {all}");
         }

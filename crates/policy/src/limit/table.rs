@@ -13,6 +13,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::hold::Moment;
 use super::keys::{Keys, Put, reserve};
 use super::pace::Returned;
 use super::scheme::{Denied, Marks, Scheme, Taken, WORDS_MAX};
@@ -70,8 +71,15 @@ impl Table {
     }
 
     #[inline]
-    pub(super) fn take(&self, scheme: &Scheme, hash: u64, name: &[u8], now: Nanos) -> Result<Taken, Denied> {
-        self.shard(hash).take(scheme, hash, name, now)
+    pub(super) fn take(
+        &self,
+        scheme: &Scheme,
+        hash: u64,
+        name: &[u8],
+        shared: Option<&Moment>,
+        now: Nanos,
+    ) -> Result<Taken, Denied> {
+        self.shard(hash).take(scheme, hash, name, shared, now)
     }
 
     /// A key that was forgotten in the meantime gets nothing back.
@@ -137,22 +145,36 @@ impl Shard {
 
 impl Part {
     #[inline]
-    fn take(&mut self, scheme: &Scheme, hash: u64, name: &[u8], now: Nanos) -> Result<Taken, Denied> {
+    fn take(
+        &mut self,
+        scheme: &Scheme,
+        hash: u64,
+        name: &[u8],
+        shared: Option<&Moment>,
+        now: Nanos,
+    ) -> Result<Taken, Denied> {
         if let Some(at) = self.keys.find(hash) {
             let words = &mut self.words[at * self.width..][..self.width];
-            return scheme.take(words, &mut self.returned, hash, now);
+            return scheme.take(words, &mut self.returned, hash, shared, now);
         }
-        self.take_new(scheme, hash, name, now)
+        self.take_new(scheme, hash, name, shared, now)
     }
 
     #[cold]
-    fn take_new(&mut self, scheme: &Scheme, hash: u64, name: &[u8], now: Nanos) -> Result<Taken, Denied> {
+    fn take_new(
+        &mut self,
+        scheme: &Scheme,
+        hash: u64,
+        name: &[u8],
+        shared: Option<&Moment>,
+        now: Nanos,
+    ) -> Result<Taken, Denied> {
         let mut words = [0; WORDS_MAX];
         let words = &mut words[..self.width];
         if let Some(at) = self.remainder(hash) {
             words.copy_from_slice(&self.remainders[at..][..self.width]);
         }
-        let taken = scheme.take(words, &mut self.returned, hash, now)?;
+        let taken = scheme.take(words, &mut self.returned, hash, shared, now)?;
         if self.keys.len() == self.keys.max() && self.remainders.is_empty() {
             self.remainders = vec![0; remainders(self.keys.max(), self.width) * self.width];
         }

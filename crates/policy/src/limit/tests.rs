@@ -3,6 +3,7 @@
 mod adaptive;
 mod gates;
 mod rates;
+mod shared;
 mod tables;
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ fn keyed(algorithm: Algorithm, keys_max: u32) -> Limiter {
         kind: weir_model::resource::key::KeyKind::SourceAddress,
         name: None,
     }];
-    Limiter::new(LimitConfig { algorithm, key, keys_max, shadow: false }, 7)
+    Limiter::new(LimitConfig { algorithm, key, keys_max, ..LimitConfig::default() }, 7)
 }
 
 /// The grant and the moment of an admission by a rate.

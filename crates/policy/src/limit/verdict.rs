@@ -48,6 +48,8 @@ pub(super) enum Held {
     Marks { key: u64, marks: Marks, version: u32 },
     /// A place among those in flight.
     Place { key: u64, place: Place },
+    /// Nothing: nothing was limited.
+    Nothing,
 }
 
 /// A place among those in flight.

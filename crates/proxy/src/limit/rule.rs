@@ -9,9 +9,12 @@ use weir_model::resource::key::KeyPart;
 use weir_model::resource::rate_limit::RateLimitSpec;
 use weir_policy::Nanos;
 use weir_policy::limit::{Algorithm, LimitConfig, Limiter, Refusal, Ticket, Wake, Why};
+use weir_policy::quota::{Lease, Wish};
 
 use super::key::{self, Levels};
+use super::shared::Tenure;
 use super::waiting::{Waiting, Word};
+use crate::observe::process_now;
 use crate::respond::StaticAnswer;
 
 /// How long nothing must be refused before the next refusal is news again.
@@ -40,12 +43,15 @@ struct Live {
     limiter: Limiter,
     waiting: Arc<Waiting>,
     counts: Arc<Counts>,
+    /// Looked at only if it is shared with other proxies.
+    tenure: Arc<Tenure>,
 }
 
 impl Live {
-    fn new(config: LimitConfig) -> Self {
-        let limiter = Limiter::new(config, rand::random());
-        Self { limiter, waiting: Arc::default(), counts: Arc::default() }
+    fn new(config: LimitConfig, now: Nanos) -> Self {
+        let (limiter, tenure) = (Limiter::new(config, rand::random()), Arc::<Tenure>::default());
+        tenure.begin(&limiter, now);
+        Self { limiter, waiting: Arc::default(), counts: Arc::default(), tenure }
     }
 
     fn going_on(before: &Limit, config: LimitConfig, now: Nanos) -> Self {
@@ -55,7 +61,9 @@ impl Live {
         wakes.into_iter().for_each(|wake| before.woken(wake, now));
         // Tickets of two limits may look alike.
         let waiting = if limiter.shares(&old.limiter) { old.waiting.clone() } else { Arc::default() };
-        Self { limiter, waiting, counts: old.counts.clone() }
+        let tenure = old.tenure.clone();
+        tenure.begin(&limiter, now);
+        Self { limiter, waiting, counts: old.counts.clone(), tenure }
     }
 }
 
@@ -89,12 +97,12 @@ impl Limit {
     pub(super) fn take_effect(&self, previous: Option<&Self>, now: Nanos) {
         self.live.get_or_init(|| match previous {
             Some(old) => Live::going_on(old, self.config.clone(), now),
-            None => Live::new(self.config.clone()),
+            None => Live::new(self.config.clone(), now),
         });
     }
 
     fn live(&self) -> &Live {
-        self.live.get_or_init(|| Live::new(self.config.clone()))
+        self.live.get_or_init(|| Live::new(self.config.clone(), process_now()))
     }
 
     /// What decides.
@@ -175,6 +183,24 @@ impl Limit {
         } else {
             tracing::warn!(%limit, target, %why, state, "begins to refuse requests");
         }
+    }
+
+    /// Whether it is shared with other proxies.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.config.global.is_some()
+    }
+
+    /// What to ask for of a limit that is shared, by the requests that have come since it was last asked.
+    pub(crate) fn wish(&self, now: Nanos) -> Wish {
+        let refused: u64 = self.refused().map(|(_, refused, shadowed)| refused + shadowed).sum();
+        let live = self.live();
+        live.tenure.wish(self.admitted() + refused, &self.config, now)
+    }
+
+    /// Takes the answer to what was asked for at a moment. Gives whether there is less now than before.
+    pub(crate) fn take_lease(&self, lease: Option<Lease>, holders: u32, asked: Nanos, now: Nanos) -> bool {
+        let live = self.live();
+        live.tenure.take(lease, holders, asked, &live.limiter, now)
     }
 
     /// Requests that it let through, since it exists.

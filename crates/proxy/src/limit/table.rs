@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use weir_model::resource::rate_limit::{LimitScope, RateLimitSpec};
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 use weir_policy::Nanos;
 
 use super::pass::LIMITS_PER_REQUEST_MAX;
 use super::rule::Limit;
 use crate::route::Rule;
-use crate::snapshot::{Inputs, Rejection, label};
+use crate::snapshot::{Inputs, label};
 
 /// The limits that a request has to pass, in the order in which they are asked: rates first, and places last, so that nobody
 /// holds one while he waits for his turn.
@@ -33,19 +32,13 @@ struct Part {
 
 impl LimitTable {
     /// The limits of some documents. None of them is in force yet.
-    pub(crate) fn compile(inputs: &Inputs, rejections: &mut Vec<Rejection>) -> Self {
+    pub(crate) fn compile(inputs: &Inputs) -> Self {
         let mut table = Self::default();
-        let limits = || {
-            inputs.resources.iter().filter_map(|(id, resource)| match &resource.spec {
-                Spec::RateLimit(spec) => Some((id, resource, spec)),
-                _ => None,
-            })
-        };
-        rejections.extend(limits().filter_map(|(id, _, spec)| not_served(id, spec)));
-        if !rejections.is_empty() {
-            return table;
-        }
-        for (id, resource, spec) in limits() {
+        let limits = inputs.resources.iter().filter_map(|(id, resource)| match &resource.spec {
+            Spec::RateLimit(spec) => Some((id, resource, spec)),
+            _ => None,
+        });
+        for (id, resource, spec) in limits {
             for target in resource.spec.targets() {
                 let Some(target_id) = target.id(&id.namespace) else { continue };
                 let label = label(&target_id, target.section);
@@ -108,13 +101,4 @@ impl LimitTable {
         let is_meant = |part: &&Part| part.section.is_none() || part.section.as_deref() == section;
         chain.extend(parts.filter(is_meant).map(|part| part.limit.clone()));
     }
-}
-
-/// What a proxy cannot keep.
-fn not_served(id: &ResourceId, spec: &RateLimitSpec) -> Option<Rejection> {
-    (spec.scope == LimitScope::Global).then(|| Rejection {
-        resource: id.clone(),
-        path: "spec.scope".to_owned(),
-        reason: "`global` is not supported yet: expected `process`".to_owned(),
-    })
 }

@@ -1,5 +1,7 @@
 //! What limits have decided, by document and target.
 
+use weir_policy::limit::HoldState;
+
 use super::exposition::{Exposition, Kind};
 use super::process_now;
 use crate::limit::{Limit, LimitTable};
@@ -19,6 +21,7 @@ pub(super) fn render(out: &mut Exposition, table: &LimitTable) {
     counter("weir_proxy_limit_admitted_total", "Requests that a limit let through.", Limit::admitted);
     counter("weir_proxy_limit_waited_total", "Requests that waited for a place or a turn.", Limit::waited);
     refusals(out, limits);
+    shares(out, limits);
     let now = process_now();
     let help = "Requests in flight under a limit of concurrency for all.";
     // Those with keys have no state for all, and would be asked for every key.
@@ -34,6 +37,25 @@ pub(super) fn render(out: &mut Exposition, table: &LimitTable) {
     };
     gauge("weir_proxy_limit_in_flight", help, |(in_flight, _)| in_flight);
     gauge("weir_proxy_limit_concurrency", "How many may be in flight.", |(_, limit)| limit);
+}
+
+/// What this proxy has of the limits that it shares with others.
+fn shares(out: &mut Exposition, limits: &[std::sync::Arc<Limit>]) {
+    let now = process_now();
+    let shared: Vec<_> =
+        limits.iter().filter_map(|limit| Some((limit, limit.limiter().holds(now)?))).collect();
+    let mut gauge = |name, help, value: fn(HoldState) -> f64| {
+        out.family(name, Kind::Gauge, help);
+        for (limit, held) in &shared {
+            out.sample(&labels(&limit.id.to_string(), limit), value(*held));
+        }
+    };
+    let help = "The share of a limit with scope global that this proxy decides by, from 0 to 1.";
+    gauge("weir_proxy_limit_share", help, |held| held.share);
+    let help = "Whether that is leased from the control plane.";
+    gauge("weir_proxy_limit_leased", help, |held| f64::from(u8::from(held.left.is_some())));
+    let help = "Proxies that share the limit, when it was last heard of.";
+    gauge("weir_proxy_limit_holders", help, |held| f64::from(held.holders));
 }
 
 fn refusals(out: &mut Exposition, limits: &[std::sync::Arc<Limit>]) {

@@ -145,11 +145,8 @@ impl Compiler {
         };
         let limits = match same_resources {
             Some(same) => Arc::clone(&same.limits),
-            None => Arc::new(LimitTable::compile(inputs, &mut rejections)),
+            None => Arc::new(LimitTable::compile(inputs)),
         };
-        if !rejections.is_empty() {
-            return Err(rejections);
-        }
         let mesh = self.mesh_table(inputs, &upstreams, routes, &mut names);
         let (names, patterns) = names.finish();
         Ok(Snapshot {

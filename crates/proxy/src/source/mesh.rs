@@ -8,6 +8,7 @@
 //!
 //! Losing the control plane changes nothing for requests: what is in force stays, and is on disk for the next start.
 
+mod demand;
 #[cfg(test)]
 mod messages;
 mod reports;

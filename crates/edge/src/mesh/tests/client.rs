@@ -9,8 +9,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use weir_api::mesh::mesh_client::MeshClient;
 use weir_api::mesh::{
-    Ack, Hello, PROTOCOL_VERSION, ProxyMessage, Rejection, Report, ReportPace, ResourceRef, Role,
-    ServerMessage, ServiceRef, Subscribe, Update, proxy_message, server_message,
+    Ack, Demand, Hello, Lease, PROTOCOL_VERSION, ProxyMessage, Rejection, Report, ReportPace, ResourceRef,
+    Role, ServerMessage, ServiceRef, Subscribe, Update, Wish, proxy_message, server_message,
 };
 use weir_api::native::SourceText;
 use weir_control::resources::ChangeRequest;
@@ -41,7 +41,7 @@ impl Server {
     pub(super) async fn start_with(timeouts: Timeouts) -> Self {
         let settings = Settings { node_name: "n1".into(), ..Settings::default() };
         let control = Control::start(Arc::new(weir_store::Memory::new()), settings).await.unwrap();
-        let mesh = Mesh::with_timeouts(Arc::clone(&control), "r1", timeouts);
+        let mesh = Mesh::with(Arc::clone(&control), "r1", timeouts, None);
         let listener = MeshListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.address();
         let (stop, stopped) = oneshot::channel();
@@ -180,6 +180,25 @@ impl Client {
 
     pub(super) async fn report(&self, json: Vec<u8>) {
         self.say(proxy_message::Message::Report(Report { json })).await;
+    }
+
+    /// Asks for a share of a limit, and takes the answer, whatever updates come before.
+    pub(super) async fn lease(&mut self, number: u64, limit: &str, target: &str, lease: u64) -> Lease {
+        let resource =
+            ResourceRef { kind: "RateLimit".into(), namespace: DEFAULT_NAMESPACE.into(), name: limit.into() };
+        let wish = Wish { limit: Some(resource), target: target.into(), wanted: 1_000_000, lease };
+        self.say(proxy_message::Message::Demand(Demand { number, wishes: vec![wish] })).await;
+        loop {
+            match self.next().await.unwrap() {
+                server_message::Message::Leases(leases) => {
+                    assert_eq!(leases.demand, number);
+                    let [lease] = &*leases.leases else { panic!("not one: {leases:?}") };
+                    return lease.clone();
+                }
+                server_message::Message::Update(_) => {}
+                other => panic!("expected leases: {other:?}"),
+            }
+        }
     }
 
     /// The status with which the stream ends, whatever comes before.

@@ -93,6 +93,19 @@ fn algorithms_that_nobody_knows_get_the_nearest() {
 #[test]
 fn what_proxies_do_not_carry_out_yet_is_refused() {
     one(&policy("balance: {policy: maglev, hash: [{type: path}, {type: caller}]}"));
-    refused(&limit("scope: global"), &[":6: RateLimit/l spec.scope: `global` is not supported yet"]);
+}
+
+#[test]
+fn only_token_buckets_are_shared_by_proxies() {
     one(&limit("scope: process"));
+    one(&limit("scope: global\n  alone: closed"));
+    refused(
+        &limit("algorithm: sliding_window\n  scope: global"),
+        &[":7: RateLimit/l spec.scope: `global` does not belong to `algorithm: sliding_window`; \
+             expected `algorithm: token_bucket`"],
+    );
+    refused(
+        &limit("alone: open"),
+        &[":6: RateLimit/l spec.alone: it does not belong to `scope: process`; expected `scope: global`"],
+    );
 }

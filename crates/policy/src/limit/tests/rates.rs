@@ -10,7 +10,7 @@ use weir_model::units::Span;
 use super::*;
 
 /// Whether no window of sorted moments holds more than `rate` allows: each i-th after an admission is at least so late.
-fn within(moments: &[u64], rate: &RateConfig) -> Result<(), String> {
+pub(super) fn within(moments: &[u64], rate: &RateConfig) -> Result<(), String> {
     let interval = rate.per.as_nanos() as f64 / f64::from(rate.requests);
     for (first, from) in moments.iter().enumerate() {
         for (last, to) in moments.iter().enumerate().skip(first) {

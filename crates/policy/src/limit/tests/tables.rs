@@ -26,7 +26,8 @@ fn a_key_costs_at_most_64_bytes_beside_itself() {
             // Five times as many keys as have a place: the table is full, and has had to forget.
             for key in 0..5 * keys as u64 {
                 now.0 += 1000;
-                let _ = table.take(&scheme, hasher.hash(&key.to_le_bytes()), &key.to_le_bytes(), now);
+                let hash = hasher.hash(&key.to_le_bytes());
+                let _ = table.take(&scheme, hash, &key.to_le_bytes(), None, now);
             }
             let (tracked, forgotten) = table.counts();
             assert_eq!(tracked, keys);

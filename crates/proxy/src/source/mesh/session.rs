@@ -17,8 +17,10 @@ use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
 use weir_tls::{Connectors, Dial};
 
 use super::MeshSource;
+use super::demand::Demands;
 use super::reports::Pace;
 use super::wanted::OutOfOrder;
+use crate::observe::process_now;
 use crate::snapshot::{Rejection, Role};
 use crate::source::certificates;
 use crate::source::names::REFRESH_EVERY;
@@ -98,6 +100,8 @@ struct Session {
     from_nothing: bool,
     /// How often the server wants reports.
     pace: Pace,
+    /// What is asked of it for shared limits.
+    demands: Demands,
 }
 
 /// A stream on which the control plane has welcomed the proxy.
@@ -165,7 +169,8 @@ impl Session {
         });
         shared.subscriptions.set_online(true);
         let pace = Pace::new(welcome.report_every_ms);
-        Self { outbox, inbox, subscribed, from_nothing: !source.resumable, pace }
+        let demands = Demands::new(welcome.demand_every_ms, Instant::now());
+        Self { outbox, inbox, subscribed, from_nothing: !source.resumable, pace, demands }
     }
 
     async fn stay(&mut self, source: &mut MeshSource) -> Result<Never, SessionError> {
@@ -180,12 +185,17 @@ impl Session {
         self.subscribe(source).await?;
         loop {
             let report_due = self.pace.due(Instant::now());
+            let demand_due = self.demands.due();
             tokio::select! {
                 message = self.inbox.message() => match message?.map(|message| message.message) {
                     None => return Err(SessionError::Closed),
                     Some(Some(server_message::Message::Update(update))) => self.update(source, update).await?,
                     Some(Some(server_message::Message::ReportPace(pace))) => {
                         self.pace.watch(pace, Instant::now());
+                    }
+                    Some(Some(server_message::Message::Leases(leases))) => {
+                        let snapshot = shared.snapshot.load();
+                        self.demands.take(leases, &snapshot.limits, Instant::now(), process_now());
                     }
                     // A second welcome, or something from the future.
                     Some(_) => {}
@@ -200,6 +210,7 @@ impl Session {
                     shared.subscriptions.answered(known);
                 }
                 () = until(report_due) => self.report(source),
+                () = until(demand_due) => self.demand(source),
                 _ = tend.tick() => self.tend(source).await?,
                 _ = refresh.tick() => source.publisher.refresh_names().await,
                 () = shared.checks.changed() => source.publisher.refresh_verdicts(),
@@ -241,6 +252,15 @@ impl Session {
             let json = metrics.report(&source.shared()).to_json();
             let report = proxy_message::Message::Report(mesh::Report { json });
             let _ = self.outbox.try_send(mesh::ProxyMessage { message: Some(report) });
+        }
+    }
+
+    /// Asks for shares of limits. A question that finds no room is asked again.
+    fn demand(&mut self, source: &MeshSource) {
+        let shared = source.shared();
+        let demand = self.demands.ask(&shared.snapshot.load().limits, Instant::now(), process_now());
+        if let Some(demand) = demand.map(proxy_message::Message::Demand) {
+            let _ = self.outbox.try_send(mesh::ProxyMessage { message: Some(demand) });
         }
     }
 

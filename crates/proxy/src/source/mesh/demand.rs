@@ -1,0 +1,159 @@
+//! Asking for shares of the limits that proxies keep together, and taking the answers.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weir_api::mesh;
+use weir_model::{Kind, ResourceId};
+use weir_policy::Nanos;
+use weir_policy::quota::{Lease, Wish};
+
+use crate::limit::{Limit, LimitTable};
+
+/// However a server may press, it is not asked sooner again.
+const EVERY_MIN: Duration = Duration::from_millis(200);
+/// Questions whose answers are waited for; of an older one an answer would be worth nothing.
+const ASKED_MAX: usize = 8;
+/// Limits that are asked for at once.
+const LIMITS_MAX: usize = 1024;
+/// The longest that a lease is taken to last, whatever its server says.
+const TTL_MAX: Duration = Duration::from_secs(60);
+
+/// The demands of one stream.
+#[derive(Debug)]
+pub(super) struct Demands {
+    /// Nothing is asked of a server that leases nothing.
+    every: Option<Duration>,
+    due: Instant,
+    number: u64,
+    /// Numbers of questions, and when they were asked.
+    asked: VecDeque<(u64, Nanos)>,
+}
+
+impl Demands {
+    /// As a welcome has it.
+    pub(super) fn new(every_ms: u32, now: Instant) -> Self {
+        let every = (every_ms > 0).then(|| Duration::from_millis(every_ms.into()).max(EVERY_MIN));
+        Self { every, due: now, number: 0, asked: VecDeque::new() }
+    }
+
+    /// When it is time to ask again; never for a server that leases nothing.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.every.map(|_| self.due)
+    }
+
+    /// What to ask for; nothing where no limit is shared.
+    pub(super) fn ask(&mut self, limits: &LimitTable, at: Instant, now: Nanos) -> Option<mesh::Demand> {
+        self.due = at + self.every.unwrap_or(EVERY_MIN);
+        let shared = limits.all().iter().filter(|limit| limit.is_shared()).take(LIMITS_MAX);
+        let wishes: Vec<mesh::Wish> = shared.map(|limit| wish(limit, now)).collect();
+        if wishes.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        if self.asked.len() == ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((self.number, now));
+        Some(mesh::Demand { number: self.number, wishes })
+    }
+
+    /// Hands the leases of an answer to their limits. Where there is less than before, it is asked again soon: until
+    /// then what is given up is of no use to others.
+    pub(super) fn take(&mut self, leases: mesh::Leases, limits: &LimitTable, at: Instant, now: Nanos) {
+        let Some(place) = self.asked.iter().position(|(number, _)| *number == leases.demand) else { return };
+        let Some((_, asked)) = self.asked.drain(..=place).next_back() else { return };
+        let mut gives_up = false;
+        for lease in leases.leases {
+            let Some(limit) = limit_of(limits, &lease) else { continue };
+            let ttl = Duration::from_millis(lease.ttl_ms.into()).min(TTL_MAX);
+            let granted = Lease { number: lease.number, parts: lease.parts, ttl };
+            gives_up |= limit.take_lease((lease.number > 0).then_some(granted), lease.holders, asked, now);
+        }
+        if gives_up {
+            self.due = self.due.min(at + EVERY_MIN);
+        }
+    }
+}
+
+fn wish(limit: &Limit, now: Nanos) -> mesh::Wish {
+    let Wish { wanted, lease } = limit.wish(now);
+    let resource = mesh::ResourceRef {
+        kind: limit.id.kind.to_string(),
+        namespace: limit.id.namespace.clone(),
+        name: limit.id.name.clone(),
+    };
+    mesh::Wish { limit: Some(resource), target: limit.target.to_string(), wanted, lease }
+}
+
+fn limit_of<'a>(limits: &'a LimitTable, lease: &mesh::Lease) -> Option<&'a Limit> {
+    let named = lease.limit.as_ref()?;
+    let id = ResourceId::new(Kind::RateLimit, &*named.namespace, &*named.name);
+    let is_meant = |limit: &&std::sync::Arc<Limit>| limit.id == id && *limit.target == *lease.target;
+    limits.all().iter().filter(|limit| limit.is_shared()).find(is_meant).map(|limit| &**limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::snapshot::tests::{inputs, resource};
+
+    /// Two limits of a service, of which one is shared.
+    fn limits() -> LimitTable {
+        let limit = |name: &str, scope: &str| {
+            let rates = json!([{"requests": 10}]);
+            resource(
+                "RateLimit",
+                name,
+                json!({"targetRefs": [{"name": "cart"}], "scope": scope, "rates": rates}),
+            )
+        };
+        LimitTable::compile(&inputs([limit("all", "global"), limit("each", "process")]))
+    }
+
+    #[test]
+    fn it_asks_at_the_servers_pace_for_what_is_shared() {
+        let (start, now) = (Instant::now(), Nanos::from_secs(9));
+        assert_eq!(Demands::new(0, start).due(), None, "that server leases nothing");
+        let mut demands = Demands::new(1000, start);
+        assert_eq!(demands.due(), Some(start));
+        assert_eq!(demands.ask(&LimitTable::default(), start, now), None);
+        assert_eq!(demands.due(), Some(start + Duration::from_secs(1)));
+
+        let limits = limits();
+        let demand = demands.ask(&limits, start, now).unwrap();
+        let [wish] = &*demand.wishes else { panic!("not one: {demand:?}") };
+        assert_eq!((wish.limit.as_ref().unwrap().name.as_str(), &*wish.target), ("all", "Service/cart"));
+        assert_eq!(Demands::new(1, start).every, Some(EVERY_MIN), "a server cannot press");
+    }
+
+    #[test]
+    fn an_answer_counts_from_the_question_and_only_once() {
+        let (start, limits) = (Instant::now(), limits());
+        let shared = limits.all().iter().find(|limit| limit.is_shared()).unwrap();
+        let left = |now| shared.limiter().holds(now).unwrap().left;
+        let mut demands = Demands::new(1000, start);
+        let answer = |demand: &mesh::Demand, number, parts| {
+            let mesh::Wish { limit, target, .. } = demand.wishes[0].clone();
+            let lease = mesh::Lease { limit, target, number, parts, ttl_ms: 3000, holders: 2 };
+            mesh::Leases { demand: demand.number, leases: vec![lease] }
+        };
+        let at = |ms| Nanos::from_millis(100_000 + ms);
+        let demand = demands.ask(&limits, start, at(0)).unwrap();
+        demands.take(mesh::Leases { demand: 99, ..answer(&demand, 1, 500_000) }, &limits, start, at(400));
+        assert_eq!(left(at(400)), None, "nobody asked that");
+        demands.take(answer(&demand, 1, 500_000), &limits, start, at(400));
+        assert_eq!(left(at(400)), Some(Duration::from_millis(2600)));
+        demands.take(answer(&demand, 2, 900_000), &limits, start, at(500));
+        assert_eq!(shared.wish(at(500)).lease, 1, "it was answered already");
+
+        // What is given up is told soon.
+        let demand = demands.ask(&limits, start, at(1000)).unwrap();
+        assert_eq!(demand.wishes[0].lease, 1);
+        demands.take(answer(&demand, 2, 100_000), &limits, start, at(1000));
+        assert_eq!(demands.due(), Some(start + EVERY_MIN));
+    }
+}
