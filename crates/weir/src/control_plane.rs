@@ -284,13 +284,13 @@ async fn apply_at_start(
 
 async fn bind_dns(config: &ServerConfig) -> Result<Option<DnsServer>, Failure> {
     let DnsListen::At(address) = config.dns.listen else { return Ok(None) };
-    DnsServer::bind(address.0, config.dns.config()).await.map(Some).map_err(cannot_serve_dns)
+    DnsServer::bind(address.0, config.dns.config()).await.map(Some).map_err(|error| cannot_serve_dns(&error))
 }
 
-pub(crate) fn cannot_serve_dns(error: DnsError) -> Failure {
+pub(crate) fn cannot_serve_dns(error: &DnsError) -> Failure {
     match error {
-        DnsError::Bind { address, ref cause, .. } => {
-            let failure = cannot_bind("--dns", address, cause);
+        DnsError::Bind { address, cause, .. } => {
+            let failure = cannot_bind("--dns", *address, cause);
             let hint = failure.hint.clone().unwrap_or_default();
             failure.hint(format!("{hint}{}--dns off serves none", if hint.is_empty() { "" } else { "; " }))
         }

@@ -154,14 +154,14 @@ async fn bind_dns(config: &AgentConfig) -> Result<Option<DnsServer>, Failure> {
         match tokio::net::lookup_host(&name).await {
             Ok(found) => recursors.extend(found.take(1)),
             Err(error) => {
-                tracing::warn!(server = name, %error, "the address of a server for DNS is not known")
+                tracing::warn!(server = name, %error, "the address of a server for DNS is not known");
             }
         }
     }
     recursors.truncate(weir_edge::dns::bounds::RECURSORS_MAX);
     recursors.retain(|recursor| *recursor != address.0);
     let settings = DnsConfig { recursors, relay: true, ..DnsConfig::default() };
-    DnsServer::bind(address.0, settings).await.map(Some).map_err(cannot_serve_dns)
+    DnsServer::bind(address.0, settings).await.map(Some).map_err(|error| cannot_serve_dns(&error))
 }
 
 /// The registry of this host, with its one node.

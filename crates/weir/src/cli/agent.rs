@@ -79,11 +79,14 @@ pub(crate) struct AgentArgs {
 /// `weir consul`: what follows is read as Consul reads it.
 #[derive(Args, Clone, Debug)]
 #[command(
-    disable_help_flag = true,
     long_about = "Understands the command line of Consul, so that what starts `consul` can start weir: put a file named \
                   `consul` with these two lines into the PATH.\n\n  \
                   #!/bin/sh\n  exec weir consul \"$@\"\n\n\
-                  `weir consul help` shows what is understood; docs/consul.md says what differs."
+                  `weir consul help` shows what is understood; docs/consul.md says what differs.",
+    after_long_help = "Examples:\n  \
+                       weir consul agent -dev -http-port 8500\n  \
+                       weir consul agent -config-dir /etc/consul.d -retry-join 10.0.0.1\n  \
+                       weir consul kv export"
 )]
 pub(crate) struct ConsulArgs {
     /// A command of Consul with its flags

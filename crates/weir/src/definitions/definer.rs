@@ -107,7 +107,7 @@ impl Definer {
             match self.define().await {
                 Ok(()) => tracing::info!("SIGHUP: the definitions were read anew"),
                 Err(failure) => {
-                    tracing::error!(error = failure.message, "SIGHUP: the definitions are not in force")
+                    tracing::error!(error = failure.message, "SIGHUP: the definitions are not in force");
                 }
             }
         }
