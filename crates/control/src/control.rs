@@ -58,7 +58,8 @@ impl Control {
     /// health. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Format`] if a newer version has the store, [`Error::Unavailable`] if it cannot be read.
+    /// [`Error::Format`] if a newer version has the store, [`Error::Unavailable`] if it cannot be read, [`Error::Refused`] if
+    /// other replicas have another datacenter or node name.
     pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<Arc<Self>, Error> {
         check_format(&*store).await?;
         let joined = tokio::time::Instant::now();
@@ -86,6 +87,10 @@ impl Control {
             forwarded,
             heartbeats: std::sync::Mutex::new(Some(heartbeats)),
         });
+        if let Err(error) = control.check_alike() {
+            control.leave().await;
+            return Err(error);
+        }
         control.register_own_node().await?;
         let health = tokio::spawn(crate::health::run(Arc::downgrade(&control), control.changes()));
         let leases = tokio::spawn(crate::lease::run(Arc::downgrade(&control), control.changes()));

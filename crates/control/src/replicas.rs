@@ -16,9 +16,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use weir_model::Revision;
 use weir_store::{LeaseId, Store, Txn};
 
-use crate::bounds::{REPLICA_RENEW_EVERY, REPLICA_TTL};
+use crate::bounds::{REPLICA_RENEW_EVERY, REPLICA_TTL, STALE_AFTER};
 use crate::catalog::{CheckRef, Versioned};
 use crate::lock::LockRef;
 use crate::session::SessionRef;
@@ -36,6 +37,32 @@ pub struct Replica {
     pub grpc: String,
     /// Its version.
     pub version: String,
+    /// The datacenter that it answers for; empty from versions that do not say.
+    #[serde(default)]
+    pub datacenter: String,
+    /// The node that registrations at its own agent API belong to; empty from versions that do not say.
+    #[serde(default)]
+    pub node: String,
+}
+
+impl Replica {
+    /// What this one would answer otherwise than another of the same store, where all must be alike.
+    fn differs_from(&self, other: &Self) -> Option<String> {
+        let differs = |own: &str, other: &str| {
+            !own.is_empty() && !other.is_empty() && keys::node_key(own) != keys::node_key(other)
+        };
+        let (what, own, theirs) = if differs(&self.datacenter, &other.datacenter) {
+            ("datacenter", &self.datacenter, &other.datacenter)
+        } else if differs(&self.node, &other.node) {
+            ("node name", &self.node, &other.node)
+        } else {
+            return None;
+        };
+        Some(format!(
+            "its {what} is {own:?}, and that of the replica at {} is {theirs:?}: all that share a store must have the same",
+            other.http
+        ))
+    }
 }
 
 /// A sign of life of a check that another replica judges.
@@ -111,6 +138,25 @@ impl Control {
     /// Whether the others cannot have taken this replica for dead.
     pub(crate) fn may_judge(&self) -> bool {
         self.settings().replica.is_none() || self.membership.is_fresh()
+    }
+
+    /// How old what this replica shows may be, once it has not been able to make sure for [`STALE_AFTER`] that it is as new as
+    /// the store. None otherwise: then it follows the store without delay.
+    pub fn stale_for(&self) -> Option<Duration> {
+        self.settings().replica.as_ref()?;
+        Some(self.membership.since()).filter(|age| *age > STALE_AFTER)
+    }
+
+    /// Refuses to be one of several that answer differently: those that were here first are right.
+    pub(crate) fn check_alike(&self) -> Result<(), Error> {
+        let Some(own) = &self.settings().replica else { return Ok(()) };
+        let state = self.catalog().state();
+        let joined = state.replicas.get(&own.id).map_or(Revision::MAX, |own| own.create_revision);
+        let before = state.replicas.values().filter(|other| other.create_revision < joined);
+        match before.filter_map(|other| own.differs_from(&other.value)).next() {
+            Some(reason) => Err(Error::Refused { reason }),
+            None => Ok(()),
+        }
     }
 
     /// Whether this replica watches over something.
@@ -242,6 +288,8 @@ mod tests {
                 http: String::new(),
                 grpc: String::new(),
                 version: String::new(),
+                datacenter: "dc1".to_owned(),
+                node: "weir".to_owned(),
             };
             (id.to_string(), Versioned { value: replica, create_revision: 1, modify_revision: 1 })
         };
@@ -267,6 +315,22 @@ mod tests {
         assert!(shares.len() == 3 && shares.values().all(|share| (870..1130).contains(share)), "{shares:?}");
         assert_eq!(owner(&replicas(&[]), &check("x")), None);
         assert_eq!(owner(&three, &check("Web-1")), owner(&three, &check("web-1")));
+    }
+
+    #[test]
+    fn those_that_would_answer_differently_are_told_apart() {
+        let mut all = replicas(&["a", "b"]).into_values().map(|replica| replica.value);
+        let (own, other) = (all.next().expect("one"), all.next().expect("two"));
+        assert_eq!(own.differs_from(&other), None);
+        let differs = |change: fn(&mut Replica)| {
+            let mut own = own.clone();
+            change(&mut own);
+            own.differs_from(&other).unwrap_or_default()
+        };
+        assert!(differs(|own| own.datacenter = "dc2".to_owned()).contains("datacenter is \"dc2\""));
+        assert!(differs(|own| own.node = "other".to_owned()).contains("node name is \"other\""));
+        assert_eq!(differs(|own| own.node = "WEIR".to_owned()), "");
+        assert_eq!(differs(|own| own.node.clear()), "", "an older version does not say");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The registry's commands. Each answers once the own catalog shows its result.
 
+use weir_model::Revision;
 use weir_model::registry::{Check, Health, Instance, Node};
 
 use super::{Committed, KnownHealth, OnNode, Registration, decide, validate};
@@ -123,6 +124,13 @@ impl Control {
             self.execute(what, |state| decide::deregister_leftovers(state, instance)).await?;
         }
         Ok(done)
+    }
+
+    /// Writes that a TTL check was not heard from, unless it was written after the revision `seen`, up to which all signs
+    /// of life are known: then another replica has heard from it.
+    pub(crate) async fn expire(&self, check: &CheckRef, seen: Revision) -> Result<Committed, Error> {
+        let what = || format!("check {:?}", check.id);
+        self.execute(what, |state| decide::expire(state, check, seen)).await
     }
 
     /// Removes a check.

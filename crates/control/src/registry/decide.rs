@@ -283,6 +283,16 @@ pub(crate) fn set_check(
     Ok(plan)
 }
 
+/// A TTL check that was not heard from, unless it was written after this revision: that is a sign of life which the judge
+/// has not seen yet.
+pub(super) fn expire(state: &State, check: &CheckRef, seen: Revision) -> Result<Plan, Error> {
+    let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
+    if known.is_some_and(|known| known.modify_revision > seen) {
+        return Ok(Plan::nothing());
+    }
+    set_check(state, check, Health::Critical, Some("TTL expired"))
+}
+
 /// A check as it is, written again.
 pub(super) fn touch_check(state: &State, check: &CheckRef) -> Result<Plan, Error> {
     let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
