@@ -1,5 +1,6 @@
 //! The facade: everything edges use starts here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Control {
     /// Heartbeats that concern another replica; the other end until somebody takes it.
     pub(crate) forwarded: mpsc::Sender<Heartbeat>,
     pub(crate) heartbeats: std::sync::Mutex<Option<mpsc::Receiver<Heartbeat>>>,
+    /// The replicas, by HTTP address, that the last heartbeats for them could not be told in any way.
+    pub(crate) untold: std::sync::Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Control {
@@ -86,6 +89,7 @@ impl Control {
             membership: Membership::new(joined),
             forwarded,
             heartbeats: std::sync::Mutex::new(Some(heartbeats)),
+            untold: std::sync::Mutex::default(),
         });
         if let Err(error) = control.check_alike() {
             control.leave().await;

@@ -169,6 +169,35 @@ impl Control {
         self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// What became of heartbeats that were passed on to the replica at this HTTP address: whether it was told, itself or by
+    /// way of the store. As long as it is not, heartbeats that concern it are refused, so that whoever sends them goes to
+    /// another replica.
+    pub fn passed_on(&self, replica: &str, told: bool) {
+        let replicas = self.replicas();
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        // No more than there are replicas.
+        untold.retain(|address| replicas.iter().any(|replica| replica.http == *address));
+        if told {
+            untold.remove(replica);
+        } else {
+            untold.insert(replica.to_owned());
+        }
+    }
+
+    /// Refuses a heartbeat that would be heard by nobody: this replica has lost the store, or cannot tell who judges the check.
+    pub(crate) fn check_heard(&self, check: &CheckRef) -> Result<(), Error> {
+        if !self.may_judge() {
+            let reason = "this replica has lost it, and with it the others: a heartbeat here would not be heard";
+            return Err(Error::Unavailable { reason: reason.to_owned() });
+        }
+        let Some(owner) = self.owned_by_other(check) else { return Ok(()) };
+        if self.untold.lock().unwrap_or_else(PoisonError::into_inner).contains(&owner.http) {
+            let reason = format!("the replica at {} judges this check and cannot be told of it", owner.http);
+            return Err(Error::Unavailable { reason });
+        }
+        Ok(())
+    }
+
     /// A heartbeat that another replica was told, of a check whose health it does not change.
     ///
     /// # Errors

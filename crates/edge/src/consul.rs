@@ -163,8 +163,13 @@ impl ConsulApi {
     {
         let api = Arc::clone(self);
         move |request: Request| {
-            let answer = endpoint(Arc::clone(&api), request);
-            async move { answer.await.unwrap_or_else(Refusal::into_response) }
+            let api = Arc::clone(&api);
+            async move {
+                let answer = endpoint(Arc::clone(&api), request).await;
+                let mut response = answer.unwrap_or_else(Refusal::into_response);
+                answer::age(&mut response.headers, api.control.stale_for());
+                response
+            }
         }
     }
 

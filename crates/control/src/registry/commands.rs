@@ -170,7 +170,7 @@ impl Control {
     /// [`Control::said`]. Output beyond [`CHECK_OUTPUT_BYTES_MAX`] is cut.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`]; [`Error::Unavailable`] where it would be heard by nobody.
     pub async fn set_check(
         &self,
         check: &CheckRef,
@@ -180,6 +180,9 @@ impl Control {
         let entry = self.catalog().check(check).ok_or_else(|| Error::not_found("check", &check.id))?;
         if entry.value.health == health && !self.owns(&CheckRef::of(&entry.value)) {
             return self.forward(&entry, output).await;
+        }
+        if entry.value.health == health {
+            self.check_heard(check)?;
         }
         self.heartbeat(&entry, health, output).await
     }
@@ -207,9 +210,11 @@ impl Control {
         let check = CheckRef::of(&entry.value);
         let output = &output[..output.floor_char_boundary(CHECK_OUTPUT_BYTES_MAX)];
         let output = (entry.value.output != output).then(|| output.to_owned());
+        let heard = self.check_heard(&check);
         let heartbeat = Heartbeat { check, output };
         match self.forwarded.try_send(heartbeat) {
-            Ok(()) => Ok(Committed { position: self.position(), changed: false }),
+            // It is tried in any case: that is how it is found out that it can be told again.
+            Ok(()) => heard.map(|()| Committed { position: self.position(), changed: false }),
             // Too many wait: the store tells it.
             Err(heartbeat) => self.touch_check(&heartbeat.into_inner().check).await,
         }
