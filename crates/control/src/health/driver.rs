@@ -280,3 +280,46 @@ async fn carry_out(control: Weak<Control>, action: Action) {
         Err(error) => tracing::warn!(?action, %error, "failed, will be tried again"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use weir_model::registry::{Check, CheckDefinition, CheckKind};
+    use weir_model::units::Span;
+    use weir_store::Memory;
+
+    use super::*;
+    use crate::Settings;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sign_of_life_that_is_not_seen_yet_wins_over_an_expiry() {
+        let control =
+            Control::start(Arc::new(Memory::new()), Settings::default()).await.expect("starts");
+        let definition = CheckDefinition {
+            kind: CheckKind::Ttl,
+            interval: Span(Duration::from_secs(3600)),
+            timeout: Span(Duration::ZERO),
+            successes_before_passing: 0,
+            failures_before_critical: 0,
+            failures_before_warning: 0,
+            deregister_after: None,
+        };
+        let check = Check {
+            namespace: "default".to_owned(),
+            node: "weir".to_owned(),
+            id: "c".to_owned(),
+            name: "c".to_owned(),
+            health: Health::Passing,
+            definition: Some(definition),
+            ..Check::default()
+        };
+        let name = CheckRef::of(&check);
+        let seen = control.register_check(check).await.expect("registered").position.revision;
+        let touched = control.touch_check(&name).await.expect("known").position.revision;
+        assert!(touched > seen);
+        assert!(!control.expire(&name, seen).await.expect("answered").changed);
+        assert!(control.expire(&name, touched).await.expect("answered").changed);
+        assert_eq!(control.catalog().check(&name).expect("known").value.health, Health::Critical);
+    }
+}

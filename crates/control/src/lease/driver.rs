@@ -339,3 +339,63 @@ async fn end(control: Weak<Control>, Due { key, unless_after }: Due) {
         Err(error) => tracing::warn!(?key, %error, "not ended, will be tried again"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_model::units::Span;
+    use weir_store::Memory;
+
+    use super::*;
+    use crate::Settings;
+    use crate::commit::Plan;
+    use crate::keys;
+    use crate::lock::NewClaim;
+    use crate::session::Session;
+
+    /// Writes something as it is, as another replica does for a renewal.
+    async fn touch(control: &Control, key: &LeaseKey) {
+        let plan = |state: &State| match key {
+            LeaseKey::Session(name) => Plan::touch(
+                keys::session(&name.namespace, &name.id)?,
+                state.sessions.get(&name.namespace, &name.id).expect("it lives"),
+            ),
+            LeaseKey::Claim(ClaimRef { lock, id }) => {
+                let known = state.locks.claim(&ClaimRef::new(lock.clone(), id.clone())).expect("it lives");
+                Plan::touch(keys::claim(&lock.namespace, &lock.name, id)?, known)
+            }
+        };
+        control.execute(|| "it".to_owned(), plan).await.expect("written");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_that_is_not_seen_yet_wins_over_the_end() {
+        let control = Control::start(Arc::new(Memory::new()), Settings::default()).await.expect("starts");
+        let session = Session {
+            namespace: "default".to_owned(),
+            node: "weir".to_owned(),
+            ttl: Some(Span(Duration::from_secs(3600))),
+            ..Session::default()
+        };
+        let (session, _) = control.create_session(session).await.expect("created");
+        let claim = ClaimRef::new(LockRef::new("default", "report"), "a");
+        let new = NewClaim {
+            name: claim.clone(),
+            count: 1,
+            ttl: Duration::from_secs(3600),
+            holder: String::new(),
+            instance: None,
+            session: None,
+        };
+        control.claim_lock(new, Duration::ZERO).await.expect("claimed");
+        for key in [LeaseKey::Session(session), LeaseKey::Claim(claim)] {
+            let seen = control.position().revision;
+            touch(&control, &key).await;
+            let end = async |seen| match &key {
+                LeaseKey::Session(name) => control.end_session(name, seen).await.expect("answered"),
+                LeaseKey::Claim(name) => control.end_claim(name, seen).await.expect("answered"),
+            };
+            assert!(matches!(end(Some(seen)).await, Ended::Renewed), "{key:?}");
+            assert!(matches!(end(Some(control.position().revision)).await, Ended::Gone), "{key:?}");
+        }
+    }
+}

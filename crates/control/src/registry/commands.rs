@@ -7,7 +7,7 @@ use super::{Committed, KnownHealth, OnNode, Registration, decide, validate};
 use crate::bounds::CHECK_OUTPUT_BYTES_MAX;
 #[cfg(doc)]
 use crate::bounds::CHECK_OUTPUT_INTERVAL;
-use crate::catalog::{CheckEntry, CheckRef, InstanceRef};
+use crate::catalog::{CheckEntry, CheckRef, InstanceRef, State};
 use crate::keys::node_key;
 use crate::{Control, Error, Heartbeat};
 
@@ -23,7 +23,22 @@ impl Control {
             OnNode::Put(node) => format!("node {:?}", node.name),
             OnNode::Known(name) => format!("node {name:?}"),
         };
-        self.execute(what, |state| decide::register(state, registration)).await
+        let ops_max = self.store().limits().txn_ops_max;
+        let mut changed = false;
+        loop {
+            let mut is_whole = true;
+            let done = self
+                .execute(what, |state| {
+                    let (plan, whole) = decide::register(state, registration, ops_max)?;
+                    is_whole = whole;
+                    Ok(plan)
+                })
+                .await?;
+            changed |= done.changed;
+            if is_whole || !done.changed {
+                return Ok(Committed { changed, ..done });
+            }
+        }
     }
 
     /// Registers a node, or changes it. A known one keeps its maintenance.
@@ -106,22 +121,33 @@ impl Control {
     /// [`Error::NotFound`].
     pub async fn deregister_instance(&self, instance: &InstanceRef) -> Result<Committed, Error> {
         let what = || format!("instance {:?}", instance.id);
-        let done = self.execute(what, |state| decide::deregister_instance(state, instance)).await?;
+        let ops_max = self.store().limits().txn_ops_max;
+        let done = self.execute(what, |state| decide::deregister_instance(state, instance, ops_max)).await?;
         if !done.changed {
             return Err(Error::not_found("instance", &instance.id));
         }
-        // Checks that were registered while the first transaction was decided.
-        self.execute(what, |state| decide::deregister_leftovers(state, instance)).await?;
+        self.deregister_leftovers(instance, ops_max).await?;
         Ok(done)
+    }
+
+    /// Removes checks that did not fit into the transaction that removed their instance, or were registered while it was
+    /// decided.
+    async fn deregister_leftovers(&self, instance: &InstanceRef, ops_max: usize) -> Result<(), Error> {
+        let what = || format!("instance {:?}", instance.id);
+        let some = |state: &State| decide::deregister_leftovers(state, instance, ops_max);
+        while self.execute(what, some).await?.changed {}
+        Ok(())
     }
 
     /// Removes an instance because its check was critical for too long; not if it is not any more.
     pub(crate) async fn evict(&self, instance: &InstanceRef, check: &CheckRef) -> Result<Committed, Error> {
         let what = || format!("instance {:?}", instance.id);
         let mut seen = None;
-        let done = self.execute(what, |state| decide::evict(state, instance, check, &mut seen)).await?;
+        let ops_max = self.store().limits().txn_ops_max;
+        let done =
+            self.execute(what, |state| decide::evict(state, instance, check, &mut seen, ops_max)).await?;
         if done.changed {
-            self.execute(what, |state| decide::deregister_leftovers(state, instance)).await?;
+            self.deregister_leftovers(instance, ops_max).await?;
         }
         Ok(done)
     }
