@@ -17,7 +17,7 @@ pub use lock::{AcquireLock, ClaimAnswer, ClaimView, LockView, ReleaseLock, Relea
 pub use request::{CheckInput, HeartbeatInput, RegisterInstance, SourceText, Sources};
 pub use view::{
     ChangeSetView, HealthCounts, Heartbeats, InstanceView, NodeView, ProxyView, RejectionView, ReplicaView,
-    ResourceView, RouteView, ServiceView,
+    ResourceView, RouteView, ServiceView, SessionView,
 };
 
 /// What every path of the native API starts with.

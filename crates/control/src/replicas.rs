@@ -187,7 +187,8 @@ impl Control {
     /// Refuses a heartbeat that would be heard by nobody: this replica has lost the store, or cannot tell who judges the check.
     pub(crate) fn check_heard(&self, check: &CheckRef) -> Result<(), Error> {
         if !self.may_judge() {
-            let reason = "this replica has lost it, and with it the others: a heartbeat here would not be heard";
+            let reason =
+                "this replica has lost it, and with it the others: a heartbeat here would not be heard";
             return Err(Error::Unavailable { reason: reason.to_owned() });
         }
         let Some(owner) = self.owned_by_other(check) else { return Ok(()) };

@@ -151,7 +151,8 @@ impl Shared {
         let ask = async |channel, request| {
             KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).range(request).await
         };
-        let repeat = if request.range_end.is_empty() || request.count_only { Repeat::Free } else { Repeat::Page };
+        let repeat =
+            if request.range_end.is_empty() || request.count_only { Repeat::Free } else { Repeat::Page };
         self.client.call(repeat, request, ask).await
     }
 

@@ -294,8 +294,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sign_of_life_that_is_not_seen_yet_wins_over_an_expiry() {
-        let control =
-            Control::start(Arc::new(Memory::new()), Settings::default()).await.expect("starts");
+        let control = Control::start(Arc::new(Memory::new()), Settings::default()).await.expect("starts");
         let definition = CheckDefinition {
             kind: CheckKind::Ttl,
             interval: Span(Duration::from_secs(3600)),

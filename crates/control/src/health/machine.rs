@@ -78,10 +78,8 @@ impl Machine {
         let ttl = (definition.kind == CheckKind::Ttl).then_some(definition.interval.0);
         let name = Arc::new(CheckRef::of(check));
         let known = self.checks.remove(&name);
-        if known.as_ref().is_none_or(|known| known.ttl != ttl) {
-            if let Some(known) = known.as_ref().filter(|known| known.counted) {
-                self.silence.remove(&name.node, known.silent, now);
-            }
+        if let Some(known) = known.as_ref().filter(|known| known.ttl != ttl && known.counted) {
+            self.silence.remove(&name.node, known.silent, now);
         }
         let known = known.filter(|known| known.ttl == ttl);
         let mut tracked = match known {

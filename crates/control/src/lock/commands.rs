@@ -214,7 +214,8 @@ impl Control {
 /// Those that hold a lock, or the one of them with a token, in their order.
 fn holders_to_go<'a>(state: &'a State, lock: &LockRef, token: Option<Token>) -> Vec<&'a Arc<ClaimEntry>> {
     let token_at = |revision| Token::at(weir_model::Position::new(state.position.epoch, revision));
-    let wanted = |entry: &&Arc<ClaimEntry>| token.is_none_or(|token| token == token_at(entry.create_revision));
+    let wanted =
+        |entry: &&Arc<ClaimEntry>| token.is_none_or(|token| token == token_at(entry.create_revision));
     let holders = state.locks.get(lock).into_iter().flat_map(|slot| slot.holders());
     holders.filter(wanted).collect()
 }

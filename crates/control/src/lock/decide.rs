@@ -1,7 +1,7 @@
 //! The decisions behind locks: pure functions from the catalog's state to a transaction.
 
-use weir_model::{Revision, ServiceRef};
 use weir_model::registry::Health;
+use weir_model::{Revision, ServiceRef};
 
 use super::{Claim, ClaimInstance, ClaimRef, Lock, LockRef};
 use crate::Error;

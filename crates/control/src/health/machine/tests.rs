@@ -244,7 +244,8 @@ fn silence_of_most_is_withheld_and_what_was_judged_before_is_taken_back() {
 
 #[test]
 fn a_check_that_is_critical_for_long_says_nothing_of_its_node() {
-    let dead = |number| Check { id: "dead".to_owned(), ..check(&node(number), Health::Critical, s(10), None) };
+    let dead =
+        |number| Check { id: "dead".to_owned(), ..check(&node(number), Health::Critical, s(10), None) };
     // They are critical from the start, as after a restart, or by what was said of them.
     for was in [Health::Critical, Health::Passing] {
         let mut world = World::new(12);
