@@ -18,17 +18,12 @@ use load::{ALIVE, Load, passing, register_all, registration};
 use stage::{APPS, Fault, PATIENCE, REPLICAS, Stage, get};
 
 /// How soon what a lost replica watched over is judged by another: its lease of 6 s, the checks' full time of 2 s, and some.
-const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(15);
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(20);
 /// Checks that nobody keeps alive.
 const SILENT: usize = 6;
 
-const FAULTS: [Fault; 5] = [
-    Fault::Killed,
-    Fault::Paused,
-    Fault::Cut(Cut::Both),
-    Fault::Cut(Cut::In),
-    Fault::Cut(Cut::Out),
-];
+const FAULTS: [Fault; 5] =
+    [Fault::Killed, Fault::Paused, Fault::Cut(Cut::Both), Fault::Cut(Cut::In), Fault::Cut(Cut::Out)];
 
 #[allow(clippy::print_stdout)]
 fn show(line: &str) {
@@ -131,7 +126,8 @@ fn register_silent(stage: &Stage, round: usize) {
     stage.until("registrations", PATIENCE, move |servers| {
         let mut client = Client::new(&servers, 0);
         let mut register = |number| {
-            let body = registration(&format!("silent-{round}"), &format!("s-{round}-{number}"), address, "2s");
+            let body =
+                registration(&format!("silent-{round}"), &format!("s-{round}-{number}"), address, "2s");
             client.done("PUT", "/v1/agent/service/register", &body)
         };
         (0..SILENT).all(&mut register).then_some(())

@@ -54,12 +54,6 @@ impl Machine {
             Fault::Cut(cut) => lan.mend(&self.host, cut),
         }
     }
-
-    /// Ends it as its supervisor does, and starts it again.
-    pub(crate) fn restart(&mut self) {
-        assert!(self.process.terminate().success());
-        self.process = (self.start)(&self.host);
-    }
 }
 
 pub(crate) struct Stage {
@@ -100,22 +94,20 @@ impl Stage {
         stage.wait_for(REPLICAS, &[0, 1, 2]);
         running.push(stage.start_gateway());
         stage._running = running;
-        stage
-            .clients
-            .here({
-                let servers = stage.servers();
-                move || {
-                    let applied = ask(servers[0], "POST", "/weir/v1/apply", DOCUMENTS).unwrap();
-                    assert_eq!(applied.status, 200, "{}", applied.text());
-                }
-            });
+        stage.clients.here({
+            let servers = stage.servers();
+            move || {
+                let applied = ask(servers[0], "POST", "/weir/v1/apply", DOCUMENTS).unwrap();
+                assert_eq!(applied.status, 200, "{}", applied.text());
+            }
+        });
         Some(stage)
     }
 
     fn start_gateway(&self) -> Process {
         let servers: Vec<String> = self.replicas.iter().map(|one| one.host.at(8502).to_string()).collect();
         let mut gateway = self.gateway.command(binary::weir());
-        gateway.args(["proxy", "--gateway", "edge", "--server", &servers.join(",")]);
+        gateway.args(["proxy", "--gateway", "edge", "--server", &servers.join(","), "--insecure"]);
         Process::start("gateway", gateway)
     }
 
@@ -192,7 +184,18 @@ fn replica(host: Host) -> Machine {
         let store = "etcd://10.98.0.11:2379,10.98.0.12:2379,10.98.0.13:2379";
         let (http, grpc) = (host.at(8500).to_string(), host.at(8502).to_string());
         let mut server: Command = host.command(binary::weir());
-        server.args(["server", "--store", store, "--http", &http, "--grpc", &grpc, "--dns", "off", "--insecure"]);
+        server.args([
+            "server",
+            "--store",
+            store,
+            "--http",
+            &http,
+            "--grpc",
+            &grpc,
+            "--dns",
+            "off",
+            "--insecure",
+        ]);
         Process::start(&format!("server-{}", host.ip()), server)
     })
 }
@@ -202,5 +205,7 @@ fn replica(host: Host) -> Machine {
 fn skipped(why: &str) {
     let is_checked = std::env::var_os("CI").is_some_and(|set| !set.is_empty());
     assert!(!is_checked, "partitions need network namespaces, which are forbidden here: {why}");
-    eprintln!("\n**** NOT TESTED: partitions need network namespaces, which are forbidden here: {why} ****\n");
+    eprintln!(
+        "\n**** NOT TESTED: partitions need network namespaces, which are forbidden here: {why} ****\n"
+    );
 }
