@@ -43,9 +43,13 @@ pub struct Connection {
 impl Connection {
     /// Connects to a port on 127.0.0.1.
     pub fn open(port: u16) -> io::Result<Self> {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
+        Self::open_at(SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(5), READ_TIMEOUT)
+    }
+
+    /// Connects to an address, within a time; each read may take the other one.
+    pub fn open_at(address: SocketAddr, connect_max: Duration, read_max: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, connect_max)?;
+        stream.set_read_timeout(Some(read_max))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream) })
     }

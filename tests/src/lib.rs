@@ -11,6 +11,7 @@ pub mod dns;
 pub mod documents;
 pub mod http;
 pub mod http2;
+pub mod lan;
 pub mod load;
 pub mod namespaces;
 pub mod process;

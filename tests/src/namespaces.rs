@@ -1,7 +1,10 @@
 //! Network namespaces: a host of its own for a test, as far as the network is concerned.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use crate::databases::{is_root, output, program};
 use crate::eventually;
@@ -54,6 +57,18 @@ impl Namespace {
             .args(["--reuid", &user.to_string(), "--regid", &user.to_string(), "--clear-groups", "--"])
             .arg(name);
         command
+    }
+
+    /// Runs something in a thread of this process that is in it, as far as the network is concerned.
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let file = File::open(format!("/proc/{}/ns/net", self.pid())).unwrap();
+        std::thread::spawn(move || {
+            #[allow(unsafe_code)]
+            // SAFETY: setns has no memory effects; it moves this thread alone, which does nothing but this work.
+            let moved = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(moved, 0, "{}", std::io::Error::last_os_error());
+            work()
+        })
     }
 
     /// Joins two by a cable of this name, with these networks' first and second addresses (`10.0.0.` and `fd00::`, say).

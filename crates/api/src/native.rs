@@ -20,7 +20,7 @@ pub use node::{AgentAlive, AgentHeard, NodeChanged, NodeChanges, NodeState, OnNo
 pub use request::{CheckInput, HeartbeatInput, LeaseInput, RegisterInstance, SourceText, Sources};
 pub use view::{
     ChangeSetView, HealthCounts, Heartbeats, InstanceView, NodeView, ProxyView, RejectionView, ReplicaView,
-    ResourceView, RouteView, ServiceView,
+    ResourceView, RouteView, ServiceView, SessionView,
 };
 
 /// What every path of the native API starts with.

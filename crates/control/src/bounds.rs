@@ -113,6 +113,9 @@ pub const MESSAGE_BYTES_MAX: usize = 4096;
 pub const REPLICA_TTL: Duration = Duration::from_secs(6);
 /// How often it makes itself heard.
 pub const REPLICA_RENEW_EVERY: Duration = Duration::from_millis(1500);
+/// When a replica could not make sure for so long that it is as new as the store, it says how old it may be: twice the time
+/// between two looks.
+pub const STALE_AFTER: Duration = Duration::from_secs(3);
 /// Heartbeats that wait to be told to the replicas that they concern.
 pub const HEARTBEATS_WAITING_MAX: usize = 65_536;
 

@@ -86,6 +86,11 @@ impl Plan {
         self.txn.writes.push(weir_store::Op::DeleteRange(range));
     }
 
+    /// How many operations it has so far, by the stricter way to count them: conditions and writes together.
+    pub(crate) fn ops(&self) -> usize {
+        self.txn.compares.len() + self.txn.writes.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.txn.writes.is_empty() && !self.confirm
     }

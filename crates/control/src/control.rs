@@ -1,5 +1,6 @@
 //! The facade: everything edges use starts here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Control {
     /// Heartbeats that concern another replica; the other end until somebody takes it.
     pub(crate) forwarded: mpsc::Sender<Heartbeat>,
     pub(crate) heartbeats: std::sync::Mutex<Option<mpsc::Receiver<Heartbeat>>>,
+    /// The replicas, by HTTP address, that the last heartbeats for them could not be told in any way.
+    pub(crate) untold: std::sync::Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Control {
@@ -60,7 +63,8 @@ impl Control {
     /// health. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Format`] if a newer version has the store, [`Error::Unavailable`] if it cannot be read.
+    /// [`Error::Format`] if a newer version has the store, [`Error::Unavailable`] if it cannot be read, [`Error::Refused`] if
+    /// other replicas have another datacenter or node name.
     pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<Arc<Self>, Error> {
         check_format(&*store).await?;
         let joined = tokio::time::Instant::now();
@@ -88,7 +92,12 @@ impl Control {
             membership: Membership::new(joined),
             forwarded,
             heartbeats: std::sync::Mutex::new(Some(heartbeats)),
+            untold: std::sync::Mutex::default(),
         });
+        if let Err(error) = control.check_alike() {
+            control.leave().await;
+            return Err(error);
+        }
         control.register_own_node().await?;
         let health = tokio::spawn(crate::health::run(Arc::downgrade(&control), control.changes()));
         let leases = tokio::spawn(crate::lease::run(Arc::downgrade(&control), control.changes()));

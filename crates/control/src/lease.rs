@@ -11,5 +11,5 @@
 mod driver;
 mod leases;
 
-pub(crate) use driver::{Keeper, run};
+pub(crate) use driver::{Ended, Keeper, run};
 pub(crate) use leases::LeaseKey;

@@ -16,9 +16,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use weir_model::Revision;
 use weir_store::{LeaseId, Store, Txn};
 
-use crate::bounds::{REPLICA_RENEW_EVERY, REPLICA_TTL};
+use crate::bounds::{REPLICA_RENEW_EVERY, REPLICA_TTL, STALE_AFTER};
 use crate::catalog::{CheckRef, Versioned};
 use crate::lock::LockRef;
 use crate::session::SessionRef;
@@ -36,6 +37,32 @@ pub struct Replica {
     pub grpc: String,
     /// Its version.
     pub version: String,
+    /// The datacenter that it answers for; empty from versions that do not say.
+    #[serde(default)]
+    pub datacenter: String,
+    /// The node that registrations at its own agent API belong to; empty from versions that do not say.
+    #[serde(default)]
+    pub node: String,
+}
+
+impl Replica {
+    /// What this one would answer otherwise than another of the same store, where all must be alike.
+    fn differs_from(&self, other: &Self) -> Option<String> {
+        let differs = |own: &str, other: &str| {
+            !own.is_empty() && !other.is_empty() && keys::node_key(own) != keys::node_key(other)
+        };
+        let (what, own, theirs) = if differs(&self.datacenter, &other.datacenter) {
+            ("datacenter", &self.datacenter, &other.datacenter)
+        } else if differs(&self.node, &other.node) {
+            ("node name", &self.node, &other.node)
+        } else {
+            return None;
+        };
+        Some(format!(
+            "its {what} is {own:?}, and that of the replica at {} is {theirs:?}: all that share a store must have the same",
+            other.http
+        ))
+    }
 }
 
 /// A sign of life of a check that another replica judges.
@@ -113,6 +140,25 @@ impl Control {
         self.settings().replica.is_none() || self.membership.is_fresh()
     }
 
+    /// How old what this replica shows may be, once it has not been able to make sure for [`STALE_AFTER`] that it is as new as
+    /// the store. None otherwise: then it follows the store without delay.
+    pub fn stale_for(&self) -> Option<Duration> {
+        self.settings().replica.as_ref()?;
+        Some(self.membership.since()).filter(|age| *age > STALE_AFTER)
+    }
+
+    /// Refuses to be one of several that answer differently: those that were here first are right.
+    pub(crate) fn check_alike(&self) -> Result<(), Error> {
+        let Some(own) = &self.settings().replica else { return Ok(()) };
+        let state = self.catalog().state();
+        let joined = state.replicas.get(&own.id).map_or(Revision::MAX, |own| own.create_revision);
+        let before = state.replicas.values().filter(|other| other.create_revision < joined);
+        match before.filter_map(|other| own.differs_from(&other.value)).next() {
+            Some(reason) => Err(Error::Refused { reason }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether this replica watches over something.
     pub(crate) fn owns(&self, subject: &impl Subject) -> bool {
         owns(self.settings().replica.as_ref(), &self.catalog().state().replicas, subject)
@@ -121,6 +167,36 @@ impl Control {
     /// Heartbeats that came here and concern another replica, from now on. Only the first caller gets them.
     pub fn heartbeats_for_others(&self) -> Option<mpsc::Receiver<Heartbeat>> {
         self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What became of heartbeats that were passed on to the replica at this HTTP address: whether it was told, itself or by
+    /// way of the store. As long as it is not, heartbeats that concern it are refused, so that whoever sends them goes to
+    /// another replica.
+    pub fn passed_on(&self, replica: &str, told: bool) {
+        let replicas = self.replicas();
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        // No more than there are replicas.
+        untold.retain(|address| replicas.iter().any(|replica| replica.http == *address));
+        if told {
+            untold.remove(replica);
+        } else {
+            untold.insert(replica.to_owned());
+        }
+    }
+
+    /// Refuses a heartbeat that would be heard by nobody: this replica has lost the store, or cannot tell who judges the check.
+    pub(crate) fn check_heard(&self, check: &CheckRef) -> Result<(), Error> {
+        if !self.may_judge() {
+            let reason =
+                "this replica has lost it, and with it the others: a heartbeat here would not be heard";
+            return Err(Error::Unavailable { reason: reason.to_owned() });
+        }
+        let Some(owner) = self.owned_by_other(check) else { return Ok(()) };
+        if self.untold.lock().unwrap_or_else(PoisonError::into_inner).contains(&owner.http) {
+            let reason = format!("the replica at {} judges this check and cannot be told of it", owner.http);
+            return Err(Error::Unavailable { reason });
+        }
+        Ok(())
     }
 
     /// A heartbeat that another replica was told, of a check whose health it does not change.
@@ -242,6 +318,8 @@ mod tests {
                 http: String::new(),
                 grpc: String::new(),
                 version: String::new(),
+                datacenter: "dc1".to_owned(),
+                node: "weir".to_owned(),
             };
             (id.to_string(), Versioned { value: replica, create_revision: 1, modify_revision: 1 })
         };
@@ -267,6 +345,22 @@ mod tests {
         assert!(shares.len() == 3 && shares.values().all(|share| (870..1130).contains(share)), "{shares:?}");
         assert_eq!(owner(&replicas(&[]), &check("x")), None);
         assert_eq!(owner(&three, &check("Web-1")), owner(&three, &check("web-1")));
+    }
+
+    #[test]
+    fn those_that_would_answer_differently_are_told_apart() {
+        let mut all = replicas(&["a", "b"]).into_values().map(|replica| replica.value);
+        let (own, other) = (all.next().expect("one"), all.next().expect("two"));
+        assert_eq!(own.differs_from(&other), None);
+        let differs = |change: fn(&mut Replica)| {
+            let mut own = own.clone();
+            change(&mut own);
+            own.differs_from(&other).unwrap_or_default()
+        };
+        assert!(differs(|own| own.datacenter = "dc2".to_owned()).contains("datacenter is \"dc2\""));
+        assert!(differs(|own| own.node = "other".to_owned()).contains("node name is \"other\""));
+        assert_eq!(differs(|own| own.node = "WEIR".to_owned()), "");
+        assert_eq!(differs(|own| own.node.clear()), "", "an older version does not say");
     }
 
     #[test]

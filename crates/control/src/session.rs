@@ -13,6 +13,8 @@
 mod commands;
 mod entry;
 mod rely;
+mod view;
 
 pub use entry::{Behavior, ServiceCheck, Session, SessionEntry, SessionRef};
 pub(crate) use rely::{is_alive, life};
+pub use view::SessionView;

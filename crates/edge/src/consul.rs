@@ -60,7 +60,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::TryFutureExt as _;
+use futures_util::FutureExt as _;
 use http::Method;
 use weir_control::Control;
 use weir_control::catalog::{Catalog, ServiceMember, Topic, View};
@@ -223,8 +223,13 @@ impl ConsulApi {
     {
         let api = Arc::clone(self);
         move |request: Request| {
+            let control = Arc::clone(&api.control);
             // Not an async block: it would hold the endpoint's future twice, for as long as a blocking query waits.
-            endpoint(Arc::clone(&api), request).unwrap_or_else(Refusal::into_response)
+            endpoint(Arc::clone(&api), request).map(move |answer| {
+                let mut response = answer.unwrap_or_else(Refusal::into_response);
+                answer::age(&mut response.headers, control.stale_for());
+                response
+            })
         }
     }
 

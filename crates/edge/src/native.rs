@@ -24,6 +24,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use http::header::HeaderName;
 use http::{Method, StatusCode};
 use tokio::sync::Semaphore;
 use weir_api::native::{APPLY_BYTES_MAX, PREFIX};
@@ -38,6 +39,9 @@ pub use apply::apply_sources;
 
 use operate::Counters;
 use refusal::Refusal;
+
+/// How old an answer may be, in milliseconds, where that is known: its server has lost the store.
+const STALE_MS: HeaderName = HeaderName::from_static("x-weir-stale-ms");
 
 /// The native API of one replica.
 pub struct NativeApi {
@@ -180,7 +184,11 @@ impl NativeApi {
             let api = Arc::clone(&api);
             Box::pin(async move {
                 let counters = Arc::clone(&api);
-                let response = handler(api, request).await.unwrap_or_else(Refusal::into_response);
+                let mut response = handler(api, request).await.unwrap_or_else(Refusal::into_response);
+                if let (Class::Read, Some(age)) = (class, counters.control.stale_for()) {
+                    let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+                    response.headers.insert(STALE_MS, age_ms.into());
+                }
                 counters.counters.count(class, response.status);
                 response
             })

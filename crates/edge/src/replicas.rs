@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! heartbeat -> not ours -> collected for a moment -> POST /weir/v1/heartbeats of the replica that judges
-//!                                                     | it does not answer
+//!                                                     | it does not answer, or did not a moment ago
 //!                                                     +-> the check is written as it is: the store tells it
 //! ```
 //!
@@ -12,17 +12,19 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use weir_api::client::{Client, ServerUrl};
 use weir_api::native::{HeardAnswer, HeartbeatInput, LeaseAnswer, LeaseInput, LeasesAnswer, PREFIX};
 use weir_control::quota::{Ask, Granted, Lease, SharedLimit, Wish};
-use weir_control::{Control, Heartbeat};
+use weir_control::{Control, Error, Heartbeat};
 use weir_tls::Connectors;
 
 /// How long heartbeats are collected before they are sent.
@@ -31,8 +33,15 @@ const COLLECT: Duration = Duration::from_millis(100);
 const BATCH_MAX: usize = 4096;
 /// How long a replica may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// How long the store may take to be told of one batch.
+const WRITE_MAX: Duration = Duration::from_secs(2);
 /// Writes at a time, where a replica does not answer.
 const WRITES_MAX: usize = 32;
+
+/// Batches under way at one time: one replica that does not answer must not hold up what is for the others.
+const BATCHES_MAX: usize = 8;
+/// How long a replica that has not answered is not asked again: meanwhile the store tells it.
+const SILENT_FOR: Duration = Duration::from_secs(2);
 
 /// The other replicas of a control plane, as one of them asks them.
 #[derive(Debug)]
@@ -95,7 +104,9 @@ fn client(address: &str, tls: Option<&Connectors>) -> Result<Client, String> {
 /// Passes heartbeats on until told to stop; with `tls` to replicas that want it.
 pub async fn run(control: Arc<Control>, tls: Option<Arc<Connectors>>, stop: impl Future<Output = ()> + Send) {
     let Some(mut heartbeats) = control.heartbeats_for_others() else { return };
+    let others = Arc::new(Others { control, tls, silent: Mutex::default() });
     let passing = async {
+        let mut batches = JoinSet::new();
         let mut batch = Vec::new();
         while heartbeats.recv_many(&mut batch, BATCH_MAX).await > 0 {
             tokio::time::sleep(COLLECT).await;
@@ -104,7 +115,12 @@ pub async fn run(control: Arc<Control>, tls: Option<Arc<Connectors>>, stop: impl
             {
                 batch.push(heartbeat);
             }
-            pass_on(&control, tls.as_deref(), std::mem::take(&mut batch)).await;
+            while batches.try_join_next().is_some() {}
+            if batches.len() >= BATCHES_MAX {
+                batches.join_next().await;
+            }
+            let (others, batch) = (Arc::clone(&others), std::mem::take(&mut batch));
+            batches.spawn(async move { others.pass_on(batch).await });
         }
     };
     tokio::select! {
@@ -113,33 +129,63 @@ pub async fn run(control: Arc<Control>, tls: Option<Arc<Connectors>>, stop: impl
     }
 }
 
-/// Sends each to the replica that judges its check now.
-async fn pass_on(control: &Control, tls: Option<&Connectors>, batch: Vec<Heartbeat>) {
-    let mut by_replica: HashMap<Option<String>, Vec<Heartbeat>> = HashMap::new();
-    for heartbeat in batch {
-        let replica = control.owned_by_other(&heartbeat.check).map(|replica| replica.http);
-        by_replica.entry(replica).or_default().push(heartbeat);
-    }
-    join_all(by_replica.into_iter().map(|(address, heartbeats)| async move {
-        let Some(address) = address else {
-            // This one has taken over meanwhile.
-            for heartbeat in &heartbeats {
-                // What was deregistered meanwhile needs no heartbeat.
-                let _ = control.hear(heartbeat).await;
+/// The replicas that heartbeats are passed on to.
+struct Others {
+    control: Arc<Control>,
+    tls: Option<Arc<Connectors>>,
+    /// Those that have not answered, by address, and since when. No more than there are replicas: who answers leaves, and
+    /// others when their time is over.
+    silent: Mutex<HashMap<String, Instant>>,
+}
+
+impl Others {
+    /// Sends each to the replica that judges its check now.
+    async fn pass_on(&self, batch: Vec<Heartbeat>) {
+        let mut by_replica: HashMap<Option<String>, Vec<Heartbeat>> = HashMap::new();
+        for heartbeat in batch {
+            let replica = self.control.owned_by_other(&heartbeat.check).map(|replica| replica.http);
+            by_replica.entry(replica).or_default().push(heartbeat);
+        }
+        let passing = by_replica.into_iter().map(|(address, heartbeats)| async move {
+            match address {
+                Some(address) => self.pass_to(&address, heartbeats).await,
+                // This one has taken over meanwhile. What was deregistered needs no heartbeat.
+                None => {
+                    for heartbeat in &heartbeats {
+                        let _ = self.control.hear(heartbeat).await;
+                    }
+                }
             }
-            return;
-        };
-        if let Err(reason) = send(&address, tls, &heartbeats).await {
+        });
+        join_all(passing).await;
+    }
+
+    async fn pass_to(&self, address: &str, heartbeats: Vec<Heartbeat>) {
+        if !self.is_silent(address) {
+            let Err(reason) = send(address, self.tls.as_deref(), &heartbeats).await else {
+                return self.control.passed_on(address, true);
+            };
             tracing::warn!(
                 replica = address,
                 count = heartbeats.len(),
                 reason,
                 "a replica does not take heartbeats; the store tells it"
             );
-            write(control, heartbeats).await;
+            self.silent().insert(address.to_owned(), Instant::now());
         }
-    }))
-    .await;
+        let written = tokio::time::timeout(WRITE_MAX, write(&self.control, heartbeats)).await;
+        self.control.passed_on(address, written.unwrap_or(false));
+    }
+
+    fn is_silent(&self, address: &str) -> bool {
+        let mut silent = self.silent();
+        silent.retain(|_, since| since.elapsed() < SILENT_FOR);
+        silent.contains_key(address)
+    }
+
+    fn silent(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 async fn send(address: &str, tls: Option<&Connectors>, heartbeats: &[Heartbeat]) -> Result<(), String> {
@@ -211,11 +257,15 @@ fn granted_from(answer: LeaseAnswer) -> Granted {
     Granted { lease: (number > 0).then_some(lease), holders }
 }
 
-async fn write(control: &Control, heartbeats: Vec<Heartbeat>) {
+/// Writes the checks as they are. Whether that went well.
+async fn write(control: &Control, heartbeats: Vec<Heartbeat>) -> bool {
+    let mut well = true;
     for some in heartbeats.chunks(WRITES_MAX) {
         let writes = some.iter().map(|heartbeat| control.touch_check(&heartbeat.check));
         for failed in join_all(writes).await.into_iter().filter_map(Result::err) {
             tracing::debug!(error = %failed, "a heartbeat is lost");
+            well &= matches!(failed, Error::NotFound { .. });
         }
     }
+    well
 }

@@ -114,6 +114,22 @@ impl From<Span> for String {
     }
 }
 
+/// A measured length of time for people: three digits of it, such as `1.23s` or `45.6ms`; of long ones whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounded(pub Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        let mut unit = 1;
+        while nanos / unit >= 1000 && unit < 1_000_000_000 {
+            unit *= 10;
+        }
+        let rounded = (nanos + unit / 2) / unit * unit;
+        fmt::Debug::fmt(&Duration::from_nanos(u64::try_from(rounded).unwrap_or(u64::MAX)), f)
+    }
+}
+
 /// A number of bytes, written as `64KiB`, `1MiB`, `2GiB`, `512B`, or a plain number of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(into = "String")]
@@ -193,6 +209,23 @@ impl From<Size> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn measured_times_have_three_digits() {
+        for (nanos, shown) in [
+            (0, "0ns"),
+            (999, "999ns"),
+            (12_345, "12.3µs"),
+            (1_999_999, "2ms"),
+            (45_678_901, "45.7ms"),
+            (1_234_567_891, "1.23s"),
+            (999_600_000, "1s"),
+            (123_456_789_012, "123s"),
+            (86_399_999_999_999, "86400s"),
+        ] {
+            assert_eq!(Rounded(Duration::from_nanos(nanos)).to_string(), shown);
+        }
+    }
 
     #[test]
     fn reads_and_writes_sizes() {

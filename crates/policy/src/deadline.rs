@@ -9,6 +9,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use weir_model::units::Rounded;
+
 use crate::time::Nanos;
 
 /// How deadlines are passed on.
@@ -87,8 +89,8 @@ impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unlimited => f.write_str("no deadline"),
-            Self::Time(left) => write!(f, "{left:?} left"),
-            Self::Passed(by) => write!(f, "the deadline passed {by:?} ago"),
+            Self::Time(left) => write!(f, "{} left", Rounded(*left)),
+            Self::Passed(by) => write!(f, "the deadline passed {} ago", Rounded(*by)),
         }
     }
 }

@@ -8,9 +8,11 @@
 //! error names the bound; those on the whole state, on leases and on history have no meaning here.
 //!
 //! A call that is not answered in time, or whose connection breaks, fails with [`Error::Unavailable`]; a transaction may
-//! have been committed nevertheless. Watches connect again by themselves and miss nothing.
+//! have been committed nevertheless. While no member answers, calls fail at once. Watches connect again by themselves and miss
+//! nothing.
 
 mod client;
+mod contact;
 mod convert;
 mod epoch;
 mod fault;
@@ -143,6 +145,7 @@ impl Etcd {
             keys: AtomicU64::new(0),
             opened_in: began.elapsed(),
         });
+        tokio::spawn(contact::run(Arc::downgrade(&shared)));
         tokio::spawn(upkeep::run(Arc::downgrade(&shared), address.compacts()));
         Ok((Self(shared), epoch.importing))
     }
@@ -180,7 +183,9 @@ impl Shared {
         let ask = async |channel, request| {
             KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).range(request).await
         };
-        self.client.call(Repeat::Free, request, ask).await
+        let repeat =
+            if request.range_end.is_empty() || request.count_only { Repeat::Free } else { Repeat::Page };
+        self.client.call(repeat, request, ask).await
     }
 
     async fn read(&self, read: &Read) -> Result<Page, Error> {

@@ -98,7 +98,9 @@ impl ControlPlane {
             ..Settings::default()
         };
         let control = Control::start(store, settings).await.map_err(|error| {
-            Failure::new(Exit::CannotStart, format!("cannot start the control plane: {error}"))
+            let differs = matches!(error, weir_control::Error::Refused { .. });
+            let failure = Failure::new(Exit::CannotStart, format!("cannot start the control plane: {error}"));
+            if differs { failure.hint("give it the same, or another ?prefix= of the store") } else { failure }
         })?;
         if !documents.is_empty() {
             apply_at_start(&control, &documents).await?;
@@ -251,6 +253,8 @@ async fn replica(
         ),
         grpc: SocketAddr::new(host, grpc.port()).to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        datacenter: config.datacenter.clone(),
+        node: config.node_name.clone(),
     })
 }
 

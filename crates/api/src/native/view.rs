@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use weir_model::registry::{Check, Health, Instance};
+use weir_model::units::Span;
 use weir_model::{Position, Resource, ResourceId, Revision};
 
 /// A service, whether it registers itself, is declared, or both.
@@ -196,6 +197,27 @@ pub struct ChangeSetView {
     pub counts: BTreeMap<String, usize>,
     /// Whether it is the one in force.
     pub head: bool,
+}
+
+/// A session of Consul's API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionView {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its id.
+    pub id: String,
+    /// Its name for people; may be empty.
+    pub name: String,
+    /// The node that it ends with.
+    pub node: String,
+    /// How long it lives at least after a renewal; for ever when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+    /// How long it lives still if it is not renewed, in milliseconds, where the server that answers watches over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_ms: Option<u64>,
+    /// The keys that it holds.
+    pub keys: u64,
 }
 
 /// A server that shares its store with others.

@@ -1,6 +1,7 @@
 //! Runs the machine on real time: feeds it from the catalog, and turns its actions into commands.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -21,13 +22,20 @@ use crate::{Control, Error};
 pub(crate) struct Monitor {
     start: Instant,
     machine: Mutex<Machine>,
+    /// The revision up to which the machine knows every change, and with it every sign of life that is a write.
+    seen: AtomicU64,
     /// Wakes the driver when a deadline may have come nearer.
     sooner: Notify,
 }
 
 impl Monitor {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), machine: Mutex::new(Machine::new()), sooner: Notify::new() }
+        Self {
+            start: Instant::now(),
+            machine: Mutex::new(Machine::new()),
+            seen: AtomicU64::new(0),
+            sooner: Notify::new(),
+        }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Machine, Duration) -> T) -> T {
@@ -48,12 +56,7 @@ impl Monitor {
 
     /// Every TTL check has its full time from now on.
     pub(crate) fn grant_full_time(&self) {
-        self.with(|machine, now| {
-            let all: Vec<_> = machine.tracked().cloned().collect();
-            for check in &all {
-                machine.heard_from(check, now);
-            }
-        });
+        self.with(Machine::grant_full_time);
     }
 
     /// Whether what a heartbeat says is to be committed, though it changes no health.
@@ -86,10 +89,12 @@ impl Monitor {
                 }
             }
         });
+        self.seen.fetch_max(change.position.revision, Ordering::Release);
     }
 
     /// Judges the checks that this replica watches over, and no others. Those that are new to it have full time.
     fn take_over_all(&self, control: &Control) {
+        let seen = control.position().revision;
         let checks = feed::defined_checks(control.catalog());
         let shared = control.settings().replica.is_some();
         let cluster = if shared { control.catalog().state().registry.nodes.len() } else { 0 };
@@ -111,6 +116,7 @@ impl Monitor {
                 machine.forget(&name, now);
             }
         });
+        self.seen.fetch_max(seen, Ordering::Release);
     }
 }
 
@@ -268,6 +274,8 @@ impl Herald {
 
 async fn carry_out(control: Weak<Control>, action: Action) {
     let Some(control) = control.upgrade() else { return };
+    // Before the machine is asked: what it has not seen then is not judged.
+    let seen = control.monitor.seen.load(Ordering::Acquire);
     let result = match &action {
         // Another replica may judge it by now.
         Action::Expire(check) if !control.judges(check) => return,
@@ -276,9 +284,7 @@ async fn carry_out(control: Weak<Control>, action: Action) {
         Action::Forget(check) if !control.judges(check) => return,
         // It may have been heard from since.
         Action::Expire(check) if !control.monitor.with(|machine, _| machine.is_silent(check)) => return,
-        Action::Expire(check) => {
-            control.commit_health(check, Health::Critical, Some("TTL expired")).await.map(drop)
-        }
+        Action::Expire(check) => control.expire(check, seen).await.map(drop),
         Action::Restore(check, _) if !control.monitor.with(|machine, _| machine.is_to_be_restored(check)) => {
             return;
         }
@@ -298,5 +304,47 @@ async fn carry_out(control: Weak<Control>, action: Action) {
     match result {
         Ok(()) | Err(Error::NotFound { .. }) => {}
         Err(error) => tracing::warn!(?action, %error, "failed, will be tried again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use weir_model::registry::{Check, CheckDefinition, CheckKind};
+    use weir_model::units::Span;
+    use weir_store::Memory;
+
+    use super::*;
+    use crate::Settings;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sign_of_life_that_is_not_seen_yet_wins_over_an_expiry() {
+        let control = Control::start(Arc::new(Memory::new()), Settings::default()).await.expect("starts");
+        let definition = CheckDefinition {
+            kind: CheckKind::Ttl,
+            interval: Span(Duration::from_secs(3600)),
+            timeout: Span(Duration::ZERO),
+            successes_before_passing: 0,
+            failures_before_critical: 0,
+            failures_before_warning: 0,
+            deregister_after: None,
+        };
+        let check = Check {
+            namespace: "default".to_owned(),
+            node: "weir".to_owned(),
+            id: "c".to_owned(),
+            name: "c".to_owned(),
+            health: Health::Passing,
+            definition: Some(definition),
+            ..Check::default()
+        };
+        let name = CheckRef::of(&check);
+        let seen = control.register_check(check).await.expect("registered").position.revision;
+        let touched = control.touch_check(&name).await.expect("known").position.revision;
+        assert!(touched > seen);
+        assert!(!control.expire(&name, seen).await.expect("answered").changed);
+        assert!(control.expire(&name, touched).await.expect("answered").changed);
+        assert_eq!(control.catalog().check(&name).expect("known").value.health, Health::Critical);
     }
 }

@@ -40,6 +40,9 @@ struct Tracked {
     due_at: Option<Duration>,
     /// Whether the heartbeat is overdue.
     silent: bool,
+    /// Whether its node's silence depends on it: not while it is critical and nobody was heard from, for then its silence is
+    /// no news.
+    counted: bool,
     /// What it was before it became critical because of its silence.
     lapsed: Option<Health>,
     critical_since: Option<Duration>,
@@ -86,19 +89,17 @@ impl Machine {
         let ttl = is_waited_for.then_some(definition.interval.0);
         let name = Arc::new(CheckRef::of(check));
         let known = self.checks.remove(&name);
-        if known.as_ref().is_none_or(|known| known.ttl != ttl) {
-            if let Some(known) = known.as_ref().filter(|known| known.ttl.is_some()) {
-                self.silence.remove(&name.node, known.silent, now);
-            }
-            if ttl.is_some() {
-                self.silence.add(&name.node);
-            }
+        if let Some(known) = known.as_ref().filter(|known| known.ttl != ttl && known.counted) {
+            self.silence.remove(&name.node, known.silent, now);
         }
         let known = known.filter(|known| known.ttl == ttl);
         let mut tracked = match known {
             Some(known) => known,
             None => Box::new(Tracked::new(name, ttl, now)),
         };
+        if check.health != Health::Critical {
+            self.count(&mut tracked);
+        }
         tracked.instance.clone_from(&check.instance);
         tracked.thresholds = definition.into();
         tracked.deregister_after = definition.deregister_after.map(|after| after.0);
@@ -164,7 +165,7 @@ impl Machine {
     pub fn forget(&mut self, check: &CheckRef, now: Duration) {
         self.agents.remove(check);
         if let Some(known) = self.checks.remove(check)
-            && known.ttl.is_some()
+            && known.counted
         {
             self.silence.remove(&check.node, known.silent, now);
         }
@@ -197,7 +198,26 @@ impl Machine {
         self.keep(tracked);
     }
 
+    /// Every TTL check that is not critical has its full time from now on.
+    pub(crate) fn grant_full_time(&mut self, now: Duration) {
+        let lives = |(name, tracked): (&Arc<CheckRef>, &Tracked)| {
+            (tracked.health != Health::Critical || tracked.lapsed.is_some()).then(|| Arc::clone(name))
+        };
+        let all: Vec<_> = self.checks.iter().filter_map(lives).collect();
+        for check in all {
+            self.heard_from(&check, now);
+        }
+    }
+
+    /// From now on its node's silence depends on it as well.
+    fn count(&mut self, tracked: &mut Tracked) {
+        if tracked.ttl.is_some() && !std::mem::replace(&mut tracked.counted, true) {
+            self.silence.add(&tracked.name.node);
+        }
+    }
+
     fn sign_of_life(&mut self, tracked: &mut Tracked, now: Duration) {
+        self.count(tracked);
         tracked.lapsed = None;
         if std::mem::take(&mut tracked.silent) {
             self.silence.heard(&tracked.name.node);
@@ -295,6 +315,11 @@ impl Machine {
                 tracked.due_at = Some(now + HEALTH_RETRY);
                 overdue.push(Arc::clone(&name));
             }
+            if tracked.is_lost(now) {
+                tracked.due_at = None;
+                tracked.counted = false;
+                self.silence.remove(&name.node, false, now);
+            }
             if tracked.evict_at().is_some_and(|at| at <= now) {
                 tracked.evict_again_at = Some(now + HEALTH_RETRY);
                 actions.push(match &tracked.instance {
@@ -332,7 +357,7 @@ impl Machine {
         if doubted {
             self.restore(actions);
         } else if changed {
-            self.grant_full_time(now);
+            self.believe_again(now);
         }
     }
 
@@ -346,7 +371,7 @@ impl Machine {
     }
 
     /// Silence is believed again: who may be on the way back gets the full time once more.
-    fn grant_full_time(&mut self, now: Duration) {
+    fn believe_again(&mut self, now: Duration) {
         let silent = self.checks.values_mut().filter(|tracked| tracked.silent);
         for tracked in silent {
             tracked.due_at = tracked.due_at.max(tracked.ttl.map(|ttl| now + ttl));
@@ -393,6 +418,7 @@ impl Tracked {
             streak: Streak::default(),
             due_at: ttl.map(|ttl| now + ttl),
             silent: false,
+            counted: false,
             lapsed: None,
             critical_since: None,
             runner: Runner::Server,
@@ -406,6 +432,15 @@ impl Tracked {
 
     fn is_overdue(&self, now: Duration) -> bool {
         self.health != Health::Critical && self.due_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether one that is critical by what was said of it, not by its silence, was not heard from in time.
+    fn is_lost(&self, now: Duration) -> bool {
+        self.may_be_lost() && self.due_at.is_some_and(|at| at <= now)
+    }
+
+    fn may_be_lost(&self) -> bool {
+        self.health == Health::Critical && self.counted && !self.silent
     }
 
     fn evict_at(&self) -> Option<Duration> {
@@ -427,7 +462,7 @@ impl Tracked {
 
     /// When something may be due.
     fn next(&self) -> Option<Duration> {
-        let expiry = self.due_at.filter(|_| self.health != Health::Critical);
+        let expiry = self.due_at.filter(|_| self.health != Health::Critical || self.may_be_lost());
         [expiry, self.evict_at()].into_iter().flatten().min()
     }
 }

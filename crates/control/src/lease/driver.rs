@@ -41,10 +41,26 @@ impl Share<'_> {
     }
 }
 
+/// What is to be ended.
+struct Due {
+    key: LeaseKey,
+    /// Not if it was written after this revision: that is a renewal. None: whatever was written.
+    unless_after: Option<Revision>,
+}
+
+/// What became of something that was to be ended.
+pub(crate) enum Ended {
+    Gone,
+    /// It was renewed at another replica, in time.
+    Renewed,
+}
+
 struct Table {
     leases: Leases,
     locks: HashMap<LockRef, Claims>,
     looked_at: Duration,
+    /// The revision up to which every change is known here, and with it every renewal that is a write.
+    seen: Revision,
 }
 
 /// The leases behind their lock, with their clock.
@@ -55,7 +71,8 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new() -> Self {
-        let table = Table { leases: Leases::default(), locks: HashMap::new(), looked_at: Duration::ZERO };
+        let table =
+            Table { leases: Leases::default(), locks: HashMap::new(), looked_at: Duration::ZERO, seen: 0 };
         Self { start: Instant::now(), table: Mutex::new(table) }
     }
 
@@ -127,6 +144,7 @@ impl Keeper {
                     table.leases.end(&LeaseKey::Claim(ClaimRef::of(&claim.value)), now);
                 }
             }
+            table.seen = table.seen.max(change.position.revision);
         });
     }
 
@@ -146,6 +164,7 @@ impl Keeper {
             for (name, _) in state.locks.all() {
                 table.see_lock(share, name, now);
             }
+            table.seen = table.seen.max(state.position.revision);
         });
     }
 }
@@ -218,6 +237,17 @@ impl Table {
 }
 
 impl Table {
+    /// What is to be ended now.
+    fn due(&mut self, now: Duration) -> Vec<Due> {
+        let seen = self.seen;
+        let due = self.leases.due(now).into_iter();
+        due.map(|key| {
+            let unless_after = (!self.leases.is_condemned(&key)).then_some(seen);
+            Due { key, unless_after }
+        })
+        .collect()
+    }
+
     fn share_claim(&mut self, claim: &Claim, owned: bool, touched: bool, now: Duration) {
         let key = LeaseKey::Claim(ClaimRef::of(claim));
         match (owned, self.leases.remaining(&key, now)) {
@@ -245,12 +275,12 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
     loop {
         let judges = control.upgrade().is_none_or(|control| control.may_judge());
         if over.is_empty() && judges {
-            over.extend(keeper.with(|table, now| table.leases.due(now)));
+            over.extend(keeper.with(Table::due));
         }
         while ends.len() < LEASE_ENDS_MAX
-            && let Some(key) = over.pop_front()
+            && let Some(due) = over.pop_front()
         {
-            ends.spawn(end(control.clone(), key));
+            ends.spawn(end(control.clone(), due));
         }
         let deadline = keeper.with(|table, _| table.leases.next_deadline()).map(|at| keeper.start + at);
         let anything = deadline.is_some();
@@ -286,23 +316,86 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-async fn end(control: Weak<Control>, key: LeaseKey) {
+async fn end(control: Weak<Control>, Due { key, unless_after }: Due) {
     let Some(control) = control.upgrade() else { return };
     if !control.may_judge() {
         return;
     }
     let done = match &key {
-        LeaseKey::Session(name) => {
-            tracing::info!(session = %name.id, namespace = %name.namespace, "the session has ended");
-            control.destroy_session(name).await.map(drop)
-        }
-        LeaseKey::Claim(claim) => {
-            tracing::info!(lock = %claim.lock.name, namespace = %claim.lock.namespace, claim = %claim.id, "the claim has ended");
-            control.release_claim(claim).await.map(drop)
-        }
+        LeaseKey::Session(name) => control.end_session(name, unless_after).await,
+        LeaseKey::Claim(claim) => control.end_claim(claim, unless_after).await,
     };
     match done {
-        Ok(()) | Err(Error::NotFound { .. }) => {}
+        Ok(Ended::Gone) | Err(Error::NotFound { .. }) => match &key {
+            LeaseKey::Session(name) => {
+                tracing::info!(session = %name.id, namespace = %name.namespace, "the session has ended");
+            }
+            LeaseKey::Claim(claim) => {
+                let ClaimRef { lock, id } = claim;
+                tracing::info!(lock = %lock.name, namespace = %lock.namespace, claim = %id, "the claim has ended");
+            }
+        },
+        Ok(Ended::Renewed) => control.keeper.with(|table, now| table.leases.revive(&key, now)),
         Err(error) => tracing::warn!(?key, %error, "not ended, will be tried again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::units::Span;
+    use weir_store::Memory;
+
+    use super::*;
+    use crate::Settings;
+    use crate::commit::Plan;
+    use crate::keys;
+    use crate::lock::NewClaim;
+    use crate::session::Session;
+
+    /// Writes something as it is, as another replica does for a renewal.
+    async fn touch(control: &Control, key: &LeaseKey) {
+        let plan = |state: &State| match key {
+            LeaseKey::Session(name) => Plan::touch(
+                keys::session(&name.namespace, &name.id)?,
+                state.sessions.get(&name.namespace, &name.id).expect("it lives"),
+            ),
+            LeaseKey::Claim(ClaimRef { lock, id }) => {
+                let known = state.locks.claim(&ClaimRef::new(lock.clone(), id.clone())).expect("it lives");
+                Plan::touch(keys::claim(&lock.namespace, &lock.name, id)?, known)
+            }
+        };
+        control.execute(|| "it".to_owned(), plan).await.expect("written");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_that_is_not_seen_yet_wins_over_the_end() {
+        let control = Control::start(Arc::new(Memory::new()), Settings::default()).await.expect("starts");
+        let session = Session {
+            namespace: "default".to_owned(),
+            node: "weir".to_owned(),
+            ttl: Some(Span(Duration::from_secs(3600))),
+            ..Session::default()
+        };
+        let (session, _) = control.create_session(session).await.expect("created");
+        let claim = ClaimRef::new(LockRef::new("default", "report"), "a");
+        let new = NewClaim {
+            name: claim.clone(),
+            count: 1,
+            ttl: Duration::from_secs(3600),
+            holder: String::new(),
+            instance: None,
+            session: None,
+        };
+        control.claim_lock(new, Duration::ZERO).await.expect("claimed");
+        for key in [LeaseKey::Session(session), LeaseKey::Claim(claim)] {
+            let seen = control.position().revision;
+            touch(&control, &key).await;
+            let end = async |seen| match &key {
+                LeaseKey::Session(name) => control.end_session(name, seen).await.expect("answered"),
+                LeaseKey::Claim(name) => control.end_claim(name, seen).await.expect("answered"),
+            };
+            assert!(matches!(end(Some(seen)).await, Ended::Renewed), "{key:?}");
+            assert!(matches!(end(Some(control.position().revision)).await, Ended::Gone), "{key:?}");
+        }
     }
 }

@@ -21,6 +21,8 @@ struct Lease {
     deadline: Duration,
     /// Its time is over: it cannot be renewed any more, only ended.
     over: bool,
+    /// It is over for another reason than its time, which no renewal elsewhere takes back.
+    condemned: bool,
 }
 
 /// All deadlines.
@@ -36,7 +38,7 @@ impl Leases {
         if !self.leases.contains_key(&key) {
             let key = Arc::new(key);
             self.queue.insert((now + life, Arc::clone(&key)));
-            self.leases.insert(key, Lease { life, deadline: now + life, over: false });
+            self.leases.insert(key, Lease { life, deadline: now + life, over: false, condemned: false });
         }
     }
 
@@ -65,15 +67,33 @@ impl Leases {
     /// Its time is over now, whatever it was.
     pub(crate) fn end(&mut self, key: &LeaseKey, now: Duration) {
         let known = self.leases.get(key);
-        if known.is_some_and(|lease| lease.over) {
+        if known.is_some_and(|lease| lease.condemned) {
             return;
         }
         let life = known.map_or(Duration::ZERO, |lease| lease.life);
         self.forget(key);
         self.track(key.clone(), Duration::ZERO, now);
         if let Some(lease) = self.leases.get_mut(key) {
-            (lease.life, lease.over) = (life, true);
+            (lease.life, lease.over, lease.condemned) = (life, true, true);
         }
+    }
+
+    /// Whether it is over for another reason than its time.
+    pub(crate) fn is_condemned(&self, key: &LeaseKey) -> bool {
+        self.leases.get(key).is_some_and(|lease| lease.condemned)
+    }
+
+    /// It was renewed elsewhere before its time was over here: it has its full time again.
+    pub(crate) fn revive(&mut self, key: &LeaseKey, now: Duration) {
+        let Some((key, lease)) = self.leases.remove_entry(key) else { return };
+        if lease.condemned {
+            self.leases.insert(key, lease);
+            return;
+        }
+        self.queue.remove(&(lease.deadline, Arc::clone(&key)));
+        let deadline = now + lease.life;
+        self.queue.insert((deadline, Arc::clone(&key)));
+        self.leases.insert(key, Lease { deadline, over: false, ..lease });
     }
 
     /// How long it still lives if it is not renewed.
@@ -132,6 +152,23 @@ mod tests {
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_was_renewed_elsewhere_is_revived_and_what_is_condemned_is_not() {
+        let mut leases = Leases::default();
+        leases.track(key("a"), LIFE, at(0));
+        leases.track(key("b"), LIFE, at(0));
+        assert_eq!(leases.due(at(10)), [key("a"), key("b")]);
+        leases.end(&key("b"), at(10));
+        for id in ["a", "b", "unknown"] {
+            leases.revive(&key(id), at(11));
+        }
+        assert_eq!(leases.renew(&key("a"), at(12)), Some(true));
+        assert_eq!(leases.renew(&key("b"), at(12)), Some(false));
+        assert!(leases.is_condemned(&key("b")) && !leases.is_condemned(&key("a")));
+        assert_eq!(leases.due(at(21)), [key("b")]);
+        assert_eq!(leases.due(at(22)), [key("a"), key("b")]);
     }
 
     #[test]

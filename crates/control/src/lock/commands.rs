@@ -1,20 +1,24 @@
 //! Claiming, renewing and releasing locks.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
-use weir_model::names;
 use weir_model::units::Span;
+use weir_model::{Revision, names};
 
-use super::{Claim, ClaimRef, ClaimView, LockRef, Token, decide};
+use super::{Claim, ClaimEntry, ClaimRef, ClaimView, LockRef, Token, decide};
 use crate::bounds::{
     CLAIM_ID_BYTES_MAX, CLAIM_TTL_MAX, CLAIM_TTL_MIN, HOLDER_BYTES_MAX, LOCK_COUNT_MAX, LOCK_WAIT_MAX,
 };
-use crate::catalog::{InstanceRef, Topic};
+use crate::catalog::{InstanceRef, State, Topic};
 use crate::commit::{Committed, Plan};
-use crate::lease::LeaseKey;
+use crate::lease::{Ended, LeaseKey};
 use crate::registry::check_namespace;
 use crate::{Control, Error, keys};
+
+/// What a transaction that takes a lock away holds beside the claims: the lock's condition and its write.
+const FORCE_OTHER_OPS: usize = 2;
 
 /// A claim to make.
 #[derive(Clone, Debug)]
@@ -145,7 +149,20 @@ impl Control {
         if done.changed { Ok(done) } else { Err(Error::not_found("claim", &name.id)) }
     }
 
-    /// Takes the lock away from all who hold it, or from the one with this token, whoever they are. Returns how many.
+    /// Takes a claim away whose time is over, unless it was written after a revision.
+    pub(crate) async fn end_claim(
+        &self,
+        name: &ClaimRef,
+        unless_after: Option<Revision>,
+    ) -> Result<Ended, Error> {
+        let what = || format!("lock {:?}", name.lock.name);
+        self.execute(what, |state| decide::end(state, name, unless_after)).await?;
+        let is_there = self.catalog().state().locks.claim(name).is_some();
+        Ok(if is_there { Ended::Renewed } else { Ended::Gone })
+    }
+
+    /// Takes the lock away from all who hold it now, or from the one with this token, whoever they are; from more than one
+    /// transaction of the store takes in several. Returns from how many.
     ///
     /// # Errors
     /// [`Error::NotFound`] if nobody holds it, or not with this token.
@@ -154,25 +171,32 @@ impl Control {
         lock: &LockRef,
         token: Option<Token>,
     ) -> Result<(Committed, usize), Error> {
-        let mut count = 0;
+        let at_once = self.store().limits().txn_ops_max.saturating_sub(FORCE_OTHER_OPS).max(1);
         let what = || format!("lock {:?}", lock.name);
-        let done = self
-            .execute(what, |state| {
-                let epoch = state.position.epoch;
-                let wanted = |revision| {
-                    token.is_none_or(|token| token == Token::at(weir_model::Position::new(epoch, revision)))
-                };
-                let holders = state.locks.get(lock).into_iter().flat_map(|slot| slot.holders());
-                let holders = holders.filter(|entry| wanted(entry.create_revision));
-                let ids: Vec<&str> = holders.map(|entry| &*entry.value.id).collect();
-                count = ids.len();
-                decide::release(state, lock, ids)
-            })
-            .await?;
-        match (done.changed, token) {
-            (true, _) => Ok((done, count)),
-            (false, Some(token)) => Err(Error::not_found("holder", &token.to_string())),
-            (false, None) => Err(Error::not_found("lock", &lock.name)),
+        let mut last: Option<Revision> = None;
+        let mut total = 0;
+        loop {
+            let mut count = 0;
+            let mut held_at = last;
+            let done = self
+                .execute(what, |state| {
+                    let holders = holders_to_go(state, lock, token);
+                    // Those of the first look only, and not who comes to hold the lock meanwhile.
+                    held_at = last.or_else(|| holders.last().map(|entry| entry.create_revision));
+                    let known = holders.iter().filter(|entry| Some(entry.create_revision) <= held_at);
+                    let ids: Vec<&str> = known.take(at_once).map(|entry| &*entry.value.id).collect();
+                    count = ids.len();
+                    decide::release(state, lock, ids)
+                })
+                .await?;
+            last = held_at;
+            total += count;
+            match (done.changed && count == at_once, total, token) {
+                (true, ..) => {}
+                (false, 1.., _) => return Ok((done, total)),
+                (false, 0, Some(token)) => return Err(Error::not_found("holder", &token.to_string())),
+                (false, 0, None) => return Err(Error::not_found("lock", &lock.name)),
+            }
         }
     }
 
@@ -185,6 +209,15 @@ impl Control {
         let lock = self.lock(lock).entries;
         Ok(lock.and_then(|lock| lock.holders().iter().find(|claim| claim.token == token).cloned()))
     }
+}
+
+/// Those that hold a lock, or the one of them with a token, in their order.
+fn holders_to_go<'a>(state: &'a State, lock: &LockRef, token: Option<Token>) -> Vec<&'a Arc<ClaimEntry>> {
+    let token_at = |revision| Token::at(weir_model::Position::new(state.position.epoch, revision));
+    let wanted =
+        |entry: &&Arc<ClaimEntry>| token.is_none_or(|token| token == token_at(entry.create_revision));
+    let holders = state.locks.get(lock).into_iter().flat_map(|slot| slot.holders());
+    holders.filter(wanted).collect()
 }
 
 /// Checks a lock's name.

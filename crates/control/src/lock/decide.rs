@@ -1,7 +1,7 @@
 //! The decisions behind locks: pure functions from the catalog's state to a transaction.
 
-use weir_model::ServiceRef;
 use weir_model::registry::Health;
+use weir_model::{Revision, ServiceRef};
 
 use super::{Claim, ClaimInstance, ClaimRef, Lock, LockRef};
 use crate::Error;
@@ -99,6 +99,19 @@ pub(super) fn release<'a>(
     }
     for id in ids {
         plan.delete(keys::claim(&lock.namespace, &lock.name, id)?);
+    }
+    Ok(plan)
+}
+
+/// Takes a claim away whose time is over, unless it was written after this revision, which is a renewal elsewhere.
+pub(super) fn end(state: &State, name: &ClaimRef, unless_after: Option<Revision>) -> Result<Plan, Error> {
+    let Some(known) = state.locks.claim(name) else { return Ok(Plan::nothing()) };
+    if unless_after.is_some_and(|seen| known.modify_revision > seen) {
+        return Ok(Plan::nothing());
+    }
+    let mut plan = release(state, &name.lock, [&*name.id])?;
+    if unless_after.is_some() {
+        plan.expect(keys::claim(&name.lock.namespace, &name.lock.name, &name.id)?, known.modify_revision);
     }
     Ok(plan)
 }

@@ -1,12 +1,13 @@
 //! The registry's commands. Each answers once the own catalog shows its result.
 
+use weir_model::Revision;
 use weir_model::registry::{Check, Health, Instance, Node};
 
 use super::{Committed, KnownHealth, OnNode, Registration, decide, validate};
 use crate::bounds::CHECK_OUTPUT_BYTES_MAX;
 #[cfg(doc)]
 use crate::bounds::CHECK_OUTPUT_INTERVAL;
-use crate::catalog::{CheckEntry, CheckRef, InstanceRef};
+use crate::catalog::{CheckEntry, CheckRef, InstanceRef, State};
 use crate::keys::node_key;
 use crate::{Control, Error, Heartbeat};
 
@@ -22,7 +23,22 @@ impl Control {
             OnNode::Put(node) => format!("node {:?}", node.name),
             OnNode::Known(name) => format!("node {name:?}"),
         };
-        self.execute(what, |state| decide::register(state, registration)).await
+        let ops_max = self.store().limits().txn_ops_max;
+        let mut changed = false;
+        loop {
+            let mut is_whole = true;
+            let done = self
+                .execute(what, |state| {
+                    let (plan, whole) = decide::register(state, registration, ops_max)?;
+                    is_whole = whole;
+                    Ok(plan)
+                })
+                .await?;
+            changed |= done.changed;
+            if is_whole || !done.changed {
+                return Ok(Committed { changed, ..done });
+            }
+        }
     }
 
     /// Registers a node, or changes it. A known one keeps its maintenance.
@@ -105,22 +121,33 @@ impl Control {
     /// [`Error::NotFound`].
     pub async fn deregister_instance(&self, instance: &InstanceRef) -> Result<Committed, Error> {
         let what = || format!("instance {:?}", instance.id);
-        let done = self.execute(what, |state| decide::deregister_instance(state, instance)).await?;
+        let ops_max = self.store().limits().txn_ops_max;
+        let done = self.execute(what, |state| decide::deregister_instance(state, instance, ops_max)).await?;
         if !done.changed {
             return Err(Error::not_found("instance", &instance.id));
         }
-        // Checks that were registered while the first transaction was decided.
-        self.execute(what, |state| decide::deregister_leftovers(state, instance)).await?;
+        self.deregister_leftovers(instance, ops_max).await?;
         Ok(done)
+    }
+
+    /// Removes checks that did not fit into the transaction that removed their instance, or were registered while it was
+    /// decided.
+    async fn deregister_leftovers(&self, instance: &InstanceRef, ops_max: usize) -> Result<(), Error> {
+        let what = || format!("instance {:?}", instance.id);
+        let some = |state: &State| decide::deregister_leftovers(state, instance, ops_max);
+        while self.execute(what, some).await?.changed {}
+        Ok(())
     }
 
     /// Removes an instance because its check was critical for too long; not if it is not any more.
     pub(crate) async fn evict(&self, instance: &InstanceRef, check: &CheckRef) -> Result<Committed, Error> {
         let what = || format!("instance {:?}", instance.id);
         let mut seen = None;
-        let done = self.execute(what, |state| decide::evict(state, instance, check, &mut seen)).await?;
+        let ops_max = self.store().limits().txn_ops_max;
+        let done =
+            self.execute(what, |state| decide::evict(state, instance, check, &mut seen, ops_max)).await?;
         if done.changed {
-            self.execute(what, |state| decide::deregister_leftovers(state, instance)).await?;
+            self.deregister_leftovers(instance, ops_max).await?;
         }
         Ok(done)
     }
@@ -134,6 +161,13 @@ impl Control {
             self.execute(what, |state| decide::deregister_node_leftovers(state, &presence.node)).await?;
         }
         Ok(done)
+    }
+
+    /// Writes that a TTL check was not heard from, unless it was written after the revision `seen`, up to which all signs
+    /// of life are known: then another replica has heard from it.
+    pub(crate) async fn expire(&self, check: &CheckRef, seen: Revision) -> Result<Committed, Error> {
+        let what = || format!("check {:?}", check.id);
+        self.execute(what, |state| decide::expire(state, check, seen)).await
     }
 
     /// Removes a check.
@@ -173,7 +207,7 @@ impl Control {
     /// [`Control::said`]. Output beyond [`CHECK_OUTPUT_BYTES_MAX`] is cut.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`]; [`Error::Unavailable`] where it would be heard by nobody.
     pub async fn set_check(
         &self,
         check: &CheckRef,
@@ -183,6 +217,9 @@ impl Control {
         let entry = self.catalog().check(check).ok_or_else(|| Error::not_found("check", &check.id))?;
         if entry.value.health == health && !self.owns(&CheckRef::of(&entry.value)) {
             return self.forward(&entry, output).await;
+        }
+        if entry.value.health == health {
+            self.check_heard(check)?;
         }
         self.heartbeat(&entry, health, output).await
     }
@@ -210,9 +247,11 @@ impl Control {
         let check = CheckRef::of(&entry.value);
         let output = &output[..output.floor_char_boundary(CHECK_OUTPUT_BYTES_MAX)];
         let output = (entry.value.output != output).then(|| output.to_owned());
+        let heard = self.check_heard(&check);
         let heartbeat = Heartbeat { check, output };
         match self.forwarded.try_send(heartbeat) {
-            Ok(()) => Ok(Committed { position: self.position(), changed: false }),
+            // It is tried in any case: that is how it is found out that it can be told again.
+            Ok(()) => heard.map(|()| Committed { position: self.position(), changed: false }),
             // Too many wait: the store tells it.
             Err(heartbeat) => self.touch_check(&heartbeat.into_inner().check).await,
         }

@@ -15,7 +15,17 @@ use crate::catalog::{CheckRef, InstanceRef, NodeSlot, State};
 use crate::commit::Plan;
 use crate::keys::{self, node_key};
 
-pub(super) fn register(state: &State, registration: &Registration) -> Result<Plan, Error> {
+/// Operations of a transaction that removes an instance beside those of its checks: conditions on it and on the check that it
+/// is evicted for, and its own end.
+const INSTANCE_OPS: usize = 3;
+
+/// A registration; of checks that go with it, no more than a transaction has room for. Also whether those were all: if not, it is to
+/// be planned again.
+pub(super) fn register(
+    state: &State,
+    registration: &Registration,
+    ops_max: usize,
+) -> Result<(Plan, bool), Error> {
     let count = registration.checks.len();
     if count > REGISTRATION_CHECKS_MAX {
         let what = "the number of checks".to_owned();
@@ -34,10 +44,13 @@ pub(super) fn register(state: &State, registration: &Registration) -> Result<Pla
             return Err(Error::invalid("check.id", format!("{:?} is registered twice", check.id)));
         }
     }
-    if let Some(instance) = &instance {
-        settle_other_checks(state, instance, &given, registration.replace_checks, &mut plan)?;
-    }
-    Ok(plan)
+    let is_whole = match &instance {
+        Some(instance) => {
+            settle_other_checks(state, instance, &given, registration.replace_checks, ops_max, &mut plan)?
+        }
+        None => true,
+    };
+    Ok((plan, is_whole))
 }
 
 /// Plans the node and returns its name as it is registered.
@@ -142,22 +155,26 @@ fn service_of(
     Ok(known.value().service.clone())
 }
 
-/// The instance's checks that were not named: they go, or follow the instance to its new service.
+/// The instance's checks that were not named: they go, or follow the instance to its new service. Whether all found room.
 fn settle_other_checks(
     state: &State,
     instance: &Instance,
     given: &HashSet<(String, String)>,
     replace: bool,
+    ops_max: usize,
     plan: &mut Plan,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let node = node_key(&instance.node);
     let Some(known) = state.registry.instance(&instance.namespace, &node, &instance.id) else {
-        return Ok(());
+        return Ok(true);
     };
     for check in &known.checks {
         let value = &check.value;
         if given.contains(&(value.namespace.clone(), value.id.clone())) {
             continue;
+        }
+        if plan.ops() >= ops_max {
+            return Ok(false);
         }
         let key = keys::check(&value.namespace, &node, &value.id)?;
         if replace {
@@ -167,11 +184,15 @@ fn settle_other_checks(
             plan.put(key, &Check { service: instance.service.clone(), ..value.clone() })?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
-/// Removes an instance with its checks; nothing if it is not there.
-pub(super) fn deregister_instance(state: &State, instance: &InstanceRef) -> Result<Plan, Error> {
+/// Removes an instance with its checks, as many as a transaction has room for; nothing if it is not there.
+pub(super) fn deregister_instance(
+    state: &State,
+    instance: &InstanceRef,
+    ops_max: usize,
+) -> Result<Plan, Error> {
     let mut plan = Plan::nothing();
     let node = node_key(&instance.node);
     let Some(known) = state.registry.instance(&instance.namespace, &node, &instance.id) else {
@@ -180,7 +201,7 @@ pub(super) fn deregister_instance(state: &State, instance: &InstanceRef) -> Resu
     let key = keys::instance(&instance.namespace, &node, &instance.id)?;
     plan.expect(key.clone(), known.instance.modify_revision);
     plan.delete(key);
-    for check in &known.checks {
+    for check in known.checks.iter().take(ops_max.saturating_sub(INSTANCE_OPS)) {
         plan.delete(keys::check(&check.value.namespace, &node, &check.value.id)?);
     }
     Ok(plan)
@@ -192,8 +213,9 @@ pub(super) fn evict(
     instance: &InstanceRef,
     check: &CheckRef,
     seen: &mut Option<Revision>,
+    ops_max: usize,
 ) -> Result<Plan, Error> {
-    while_critical(state, check, seen, || deregister_instance(state, instance))
+    while_critical(state, check, seen, || deregister_instance(state, instance, ops_max))
 }
 
 /// Removes a node whose agent's check is critical, and still was not written since this was first decided.
@@ -226,14 +248,19 @@ fn while_critical(
     Ok(plan)
 }
 
-/// Removes the checks of an instance that is gone.
-pub(super) fn deregister_leftovers(state: &State, instance: &InstanceRef) -> Result<Plan, Error> {
+/// Removes the checks of an instance that is gone, as many as a transaction has room for.
+pub(super) fn deregister_leftovers(
+    state: &State,
+    instance: &InstanceRef,
+    ops_max: usize,
+) -> Result<Plan, Error> {
     let mut plan = Plan::nothing();
     let node = node_key(&instance.node);
     let Some(slot) = state.registry.nodes.get(&*node) else { return Ok(plan) };
     if slot.instances.get(&instance.namespace, &instance.id).is_none() {
         plan.expect(keys::instance(&instance.namespace, &node, &instance.id)?, 0);
-        for check in slot.orphans_of(&instance.namespace, &instance.id) {
+        let orphans = slot.orphans_of(&instance.namespace, &instance.id);
+        for check in orphans.into_iter().take(ops_max.saturating_sub(INSTANCE_OPS).max(1)) {
             plan.delete(check.stored.key.clone());
         }
     }
@@ -301,6 +328,16 @@ pub(crate) fn set_check(
         plan.put(key, &Check { health, output, ..known.value.clone() })?;
     }
     Ok(plan)
+}
+
+/// A TTL check that was not heard from, unless it was written after this revision: that is a sign of life which the judge
+/// has not seen yet.
+pub(super) fn expire(state: &State, check: &CheckRef, seen: Revision) -> Result<Plan, Error> {
+    let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
+    if known.is_some_and(|known| known.modify_revision > seen) {
+        return Ok(Plan::nothing());
+    }
+    set_check(state, check, Health::Critical, Some("TTL expired"))
 }
 
 /// A check as it is, written again.

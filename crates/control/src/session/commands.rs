@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use weir_model::names;
 use weir_model::units::Span;
+use weir_model::{Revision, names};
 use weir_store::LeaseId;
 
 use super::{Behavior, Session, SessionEntry, SessionRef, life};
@@ -15,7 +15,7 @@ use crate::catalog::State;
 use crate::commit::{Committed, Plan};
 use crate::keys::node_key;
 use crate::kv::{Header, KvEntry, encode};
-use crate::lease::LeaseKey;
+use crate::lease::{Ended, LeaseKey};
 use crate::registry::check_namespace;
 use crate::{Control, Error, ids, keys, records};
 
@@ -70,6 +70,25 @@ impl Control {
     /// # Errors
     /// [`Error::Conflict`], [`Error::Unavailable`].
     pub async fn destroy_session(&self, name: &SessionRef) -> Result<Committed, Error> {
+        self.release_session(name, None).await
+    }
+
+    /// Ends a session whose time is over, unless it was written after a revision.
+    pub(crate) async fn end_session(
+        &self,
+        name: &SessionRef,
+        unless_after: Option<Revision>,
+    ) -> Result<Ended, Error> {
+        self.release_session(name, unless_after).await?;
+        let is_there = self.catalog().session(name).entries.is_some();
+        Ok(if is_there { Ended::Renewed } else { Ended::Gone })
+    }
+
+    async fn release_session(
+        &self,
+        name: &SessionRef,
+        mut unless_after: Option<Revision>,
+    ) -> Result<Committed, Error> {
         let Some(entry) = self.catalog().session(name).entries else {
             return Ok(Committed { position: self.position(), changed: false });
         };
@@ -86,7 +105,15 @@ impl Control {
             let others = 2 + 3 * SESSION_RECORDS_MAX;
             let keys_max = SESSION_END_KEYS_MAX.min(limits.txn_ops_max.saturating_sub(others) / 4).max(1);
             let most = (keys_max, limits.txn_bytes_max / 2);
-            let done = self.execute(what, |state| end(state, name, lease, delayed, most)).await?;
+            let decide = |state: &State| match state.sessions.get(&name.namespace, &name.id) {
+                Some(entry) if unless_after.is_some_and(|seen| entry.modify_revision > seen) => {
+                    Ok(Plan::nothing())
+                }
+                _ => end(state, name, lease, delayed, most),
+            };
+            let done = self.execute(what, decide).await?;
+            // What is begun is finished.
+            unless_after = None;
             if !done.changed || self.catalog().session(name).entries.is_none() {
                 return Ok(done);
             }

@@ -30,6 +30,8 @@ async fn replica(store: &Arc<Faulty>, id: &str) -> Arc<Control> {
         http: format!("{id}:8500"),
         grpc: format!("{id}:8502"),
         version: "1".to_owned(),
+        datacenter: settings().datacenter,
+        node: settings().node_name,
     };
     let settings = Settings { replica: Some(own), ..settings() };
     Control::start(store.clone(), settings).await.expect("starts")

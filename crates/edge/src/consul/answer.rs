@@ -1,5 +1,7 @@
 //! Answers in Consul's form: JSON, with the headers that say how the answer came about.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{AGE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
@@ -74,6 +76,16 @@ pub(super) fn stamp(headers: &mut HeaderMap, index: Revision) {
     headers.insert(INDEX, HeaderValue::from(index.max(1)));
     headers.insert(KNOWN_LEADER, HeaderValue::from_static("true"));
     headers.insert(LAST_CONTACT, HeaderValue::from_static("0"));
+}
+
+/// Says how old an answer may be, where that is known: its server has lost the store.
+pub(super) fn age(headers: &mut HeaderMap, stale_for: Option<Duration>) {
+    if let Some(age) = stale_for
+        && headers.contains_key(LAST_CONTACT)
+    {
+        headers.insert(KNOWN_LEADER, HeaderValue::from_static("false"));
+        headers.insert(LAST_CONTACT, HeaderValue::from(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
+    }
 }
 
 /// Adds what readers want to know about an answer.

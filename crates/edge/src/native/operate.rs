@@ -55,6 +55,13 @@ fn readyz(api: &NativeApi, _: &Request) -> Response {
              them is taken to be gone"
         );
     }
+    if let Some(age) = api.control.stale_for() {
+        let _ = writeln!(
+            text,
+            "STALE: the store was last reached {} s ago; reads are as old, and writes are refused",
+            age.as_secs()
+        );
+    }
     Response::text(StatusCode::OK, text)
 }
 
@@ -71,6 +78,8 @@ fn render(api: &NativeApi, server: &ServerStats) -> String {
     };
     gauge("weir_store_epoch", "The epoch of the store's history.", position.epoch);
     gauge("weir_catalog_revision", "The revision that the catalog shows.", position.revision);
+    let help = "How old reads may be because the store is lost; 0 while it is not.";
+    gauge("weir_stale_seconds", help, api.control.stale_for().map_or(0, |age| age.as_secs()));
     gauge("weir_nodes", "Registered nodes.", catalog.nodes_view().entries.len() as u64);
     let (silent, preservation) = (api.control.silent_nodes(), api.control.preservation());
     gauge("weir_nodes_silent", "Nodes whose heartbeats are all overdue.", silent.len() as u64);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use weir_model::units::Rounded;
+
 use super::window::Counts;
 use crate::time::Nanos;
 
@@ -244,7 +246,7 @@ impl fmt::Display for Cause {
             Self::Statistical { sum, threshold } => {
                 write!(f, "more failures than chance: {sum:.2} reached {threshold:.2}")
             }
-            Self::Waited { open_for } => write!(f, "it was open for {open_for:?}"),
+            Self::Waited { open_for } => write!(f, "it was open for {}", Rounded(*open_for)),
             Self::ProbesFailed { failures, successes } => {
                 write!(f, "{failures} probes failed, {successes} succeeded")
             }
@@ -267,7 +269,7 @@ impl fmt::Display for BreakerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.phase, self.strategy, self.reading)?;
         if let Some(left) = self.open_left {
-            write!(f, "; probed in {left:?}")?;
+            write!(f, "; probed in {}", Rounded(left))?;
         }
         if let Some(probes) = self.probes {
             let ProbesState { under_way, successes, failures, needed } = probes;

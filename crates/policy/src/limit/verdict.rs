@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use weir_model::units::Rounded;
+
 use super::pace::Slot;
 use super::scheme::Marks;
 use crate::time::Nanos;
@@ -183,7 +185,7 @@ impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} left of {} in {:?}", self.remaining, self.limit, self.window)?;
         if self.reset > Duration::ZERO {
-            write!(f, ", all in {:?}", self.reset)?;
+            write!(f, ", all in {}", Rounded(self.reset))?;
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use weir_model::units::Rounded;
+
 use super::Sample;
 use crate::time::Nanos;
 
@@ -127,7 +129,7 @@ impl fmt::Display for OutlierEvent {
                 "not ejected after {failures} gateway failures in a row: of the others' calls {:.0} % fail as well",
                 failing * 100.0
             ),
-            Self::Returned { away, .. } => write!(f, "its probe succeeded: back after {away:?}"),
+            Self::Returned { away, .. } => write!(f, "its probe succeeded: back after {}", Rounded(*away)),
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Follower {
     stream: Option<Streaming<WatchResponse>>,
     pause: Duration,
     answered: signal::Receiver<Revision>,
+    /// The member that is asked. A stream from another one may have stopped.
+    member: signal::Receiver<usize>,
     closed: signal::Receiver<bool>,
     failed: Option<Error>,
 }
@@ -80,6 +82,7 @@ impl Follower {
             stream: None,
             pause: PAUSE_MIN,
             answered: shared.answered.subscribe(),
+            member: shared.client.current(),
             closed: shared.closed.subscribe(),
             failed: None,
         };
@@ -92,7 +95,8 @@ impl Follower {
     }
 
     /// Opens the stream at the next revision, and waits until etcd has it.
-    async fn connect(&self) -> Result<Streaming<WatchResponse>, Error> {
+    async fn connect(&mut self) -> Result<Streaming<WatchResponse>, Error> {
+        self.member.mark_unchanged();
         let Some((key, range_end)) = self.shared.layout.watchable(&self.range) else {
             return Err(Error::InvalidArgument { field: "range", reason: "no key can be in it".to_owned() });
         };
@@ -143,6 +147,7 @@ impl Follower {
             return Err(Error::Closed);
         }
         let Some(stream) = &mut self.stream else { return self.reconnect().await };
+        let mut lost = self.shared.client.lost();
         let owes = *self.answered.borrow_and_update() >= self.next;
         let is_closed = *self.closed.borrow_and_update();
         let wait = match (is_closed, owes && Layout::is_everything(&self.range)) {
@@ -155,6 +160,8 @@ impl Follower {
             told = stream.message() => return self.told(told),
             _ = self.closed.changed(), if !is_closed => {}
             _ = self.answered.changed(), if !owes => {}
+            _ = self.member.changed() => self.stream = None,
+            _ = async { lost.wait_for(Option::is_some).await.is_ok() } => self.stream = None,
             () = tokio::time::sleep(wait), if wait < Duration::MAX => {
                 if is_closed {
                     return Err(Error::Closed);
@@ -183,9 +190,18 @@ impl Follower {
             }
             Err(error @ Error::Lagged { .. }) => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "etcd cannot be watched; trying again");
-                let _ = tokio::time::timeout(self.pause, self.closed.wait_for(|closed| *closed)).await;
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                let mut lost = self.shared.client.lost();
+                let is_lost = lost.borrow_and_update().is_some();
+                if !is_lost {
+                    tracing::warn!(%error, "etcd cannot be watched; trying again");
+                }
+                tokio::select! {
+                    _ = self.closed.wait_for(|closed| *closed) => {}
+                    _ = lost.wait_for(Option::is_none), if is_lost => {}
+                    () = tokio::time::sleep(self.pause), if !is_lost => {
+                        self.pause = (self.pause * 2).min(PAUSE_MAX);
+                    }
+                }
                 if self.is_closed() { Err(Error::Closed) } else { Ok(()) }
             }
         }

@@ -243,6 +243,37 @@ fn silence_of_most_is_withheld_and_what_was_judged_before_is_taken_back() {
 }
 
 #[test]
+fn a_check_that_is_critical_for_long_says_nothing_of_its_node() {
+    let dead =
+        |number| Check { id: "dead".to_owned(), ..check(&node(number), Health::Critical, s(10), None) };
+    // They are critical from the start, as after a restart, or by what was said of them.
+    for was in [Health::Critical, Health::Passing] {
+        let mut world = World::new(12);
+        for number in 0..12 {
+            world.machine.track(&Check { health: was, ..dead(number) }, s(0));
+            world.machine.track(&dead(number), s(0));
+        }
+        for second in 1..40 {
+            world.pass(s(second));
+            (0..12).for_each(|number| world.heartbeat(number));
+        }
+        assert_eq!(world.machine.silent_nodes().count(), 0);
+        world.pass(s(60));
+        let preservation = world.machine.preservation().expect("all have fallen silent at once");
+        assert_eq!((preservation.doubted, preservation.nodes, world.critical()), (12, 12, 0));
+    }
+    // Nodes where nobody ever was heard from are none of those that fall silent.
+    let mut world = World::new(12);
+    (20..60).for_each(|number| world.machine.track(&dead(number), s(0)));
+    world.pass(s(9));
+    (0..12).for_each(|number| world.heartbeat(number));
+    world.pass(s(15));
+    assert_eq!(world.machine.silent_nodes().count(), 0);
+    world.pass(s(30));
+    assert_eq!(world.machine.preservation().expect("most of those that live").nodes, 12);
+}
+
+#[test]
 fn self_preservation_does_not_last_for_ever() {
     let mut world = World::new(10);
     world.pass(PRESERVATION_MAX);
