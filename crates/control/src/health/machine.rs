@@ -200,7 +200,7 @@ impl Machine {
 
     /// Every TTL check that is not critical has its full time from now on.
     pub(crate) fn grant_full_time(&mut self, now: Duration) {
-        let lives = |(name, tracked): (&Arc<CheckRef>, &Tracked)| {
+        let lives = |(name, tracked): (&Arc<CheckRef>, &Box<Tracked>)| {
             (tracked.health != Health::Critical || tracked.lapsed.is_some()).then(|| Arc::clone(name))
         };
         let all: Vec<_> = self.checks.iter().filter_map(lives).collect();

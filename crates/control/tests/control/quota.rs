@@ -33,9 +33,16 @@ fn limit(name: &str, scope: LimitScope) -> Resource {
 }
 
 async fn replica(store: &Arc<dyn Store>, id: &str) -> Arc<Control> {
-    let own =
-        Replica { id: id.to_owned(), http: id.to_owned(), grpc: String::new(), version: "1".to_owned() };
-    let settings = Settings { replica: Some(own), ..settings() };
+    let settings = settings();
+    let own = Replica {
+        id: id.to_owned(),
+        http: id.to_owned(),
+        grpc: String::new(),
+        version: "1".to_owned(),
+        datacenter: settings.datacenter.clone(),
+        node: id.to_owned(),
+    };
+    let settings = Settings { replica: Some(own), ..settings };
     Control::start(Arc::clone(store), settings).await.expect("starts")
 }
 
