@@ -200,10 +200,10 @@ impl Machine {
 
     /// Every TTL check that is not critical has its full time from now on.
     pub(crate) fn grant_full_time(&mut self, now: Duration) {
-        let lives = |(name, tracked): (&Arc<CheckRef>, &Box<Tracked>)| {
+        let lives = |(name, tracked): (&Arc<CheckRef>, &Tracked)| {
             (tracked.health != Health::Critical || tracked.lapsed.is_some()).then(|| Arc::clone(name))
         };
-        let all: Vec<_> = self.checks.iter().filter_map(lives).collect();
+        let all: Vec<_> = self.checks.iter().map(|(name, tracked)| (name, &**tracked)).filter_map(lives).collect();
         for check in all {
             self.heard_from(&check, now);
         }
