@@ -454,7 +454,7 @@ fn that_a_rate_is_used_up_is_explained() {
 
 #[test]
 fn that_all_places_are_taken_is_explained() {
-    let gate = Gate::default();
+    let gate = Gate::new();
     let app = gated(gate.clone());
     let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 1m}}";
     let proxy = proxy(app.addr, &[("one", spec)]);
