@@ -65,7 +65,7 @@ fn assert_filled(cluster: &Cluster, last_token: &str) -> String {
     let locked = http::get(cluster.http, "/v1/kv/locked").unwrap().json();
     let session = locked[0]["Session"].as_str().expect("it is still locked").to_owned();
     let info = http::get(cluster.http, &format!("/v1/session/info/{session}")).unwrap().json();
-    assert_eq!(info[0]["TTL"], "600s", "{info}");
+    assert_eq!(info[0]["TTL"], "10m0s", "{info}");
     let documents = http::get(cluster.http, "/weir/v1/resources/Service/web").unwrap();
     assert_eq!(documents.status, 200, "{}", documents.text());
     assert_eq!(
