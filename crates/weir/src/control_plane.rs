@@ -86,8 +86,7 @@ impl ControlPlane {
         };
         let control = Control::start(store, settings).await.map_err(|error| {
             let differs = matches!(error, weir_control::Error::Refused { .. });
-            let failure =
-                Failure::new(Exit::CannotStart, format!("cannot start the control plane: {error}"));
+            let failure = Failure::new(Exit::CannotStart, format!("cannot start the control plane: {error}"));
             if differs { failure.hint("give it the same, or another ?prefix= of the store") } else { failure }
         })?;
         if !documents.is_empty() {
@@ -259,7 +258,15 @@ async fn bind_dns(config: &ServerConfig) -> Result<Option<DnsServer>, Failure> {
     let DnsListen::At(address) = config.dns.listen else { return Ok(None) };
     DnsServer::bind(address.0, config.dns.config()).await.map(Some).map_err(|error| match error {
         DnsError::Bind { address, ref cause, .. } => {
-            let failure = cannot_bind("--dns", address, cause);
+            let failure = cannot_bind("--dns, where DNS is served", address, cause);
+            if cause.kind() == io::ErrorKind::AddrInUse {
+                return failure.hint(format!(
+                    "if another weir of this machine has DNS there, give this one an address of its own \
+                     (--dns 127.0.0.1:{}) or none (--dns off); `ss -lntup 'sport = :{}'` shows who listens",
+                    address.port().wrapping_add(100),
+                    address.port()
+                ));
+            }
             let hint = failure.hint.clone().unwrap_or_default();
             failure.hint(format!("{hint}{}--dns off serves none", if hint.is_empty() { "" } else { "; " }))
         }

@@ -22,7 +22,7 @@ const FRESH_MS: u64 = 1500;
 
 pub(super) async fn run(args: &TopArgs, source: &Source) -> Result<Exit, Failure> {
     let figures = fresh(source).await?;
-    let format = if args.json { Format::Json } else { Format::Table };
+    let format = args.format();
     output::print(&output::render(format, &figures, || text(args, source, &figures))?);
     Ok(Exit::Done)
 }
