@@ -5,6 +5,8 @@
 mod client;
 #[path = "partitions/load.rs"]
 mod load;
+#[path = "partitions/rolling.rs"]
+mod rolling;
 #[path = "partitions/stage.rs"]
 mod stage;
 

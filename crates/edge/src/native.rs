@@ -16,6 +16,7 @@ mod read;
 mod refusal;
 mod replicas;
 mod routes;
+mod sessions;
 mod snapshot;
 mod warnings;
 
@@ -105,6 +106,7 @@ impl NativeApi {
         self.add(router, "/routes", Method::GET, Class::Read, Self::routes);
         self.add(router, "/locks", Method::GET, Class::Read, Self::locks);
         self.add_lock(router);
+        self.add(router, "/sessions", Method::GET, Class::Read, Self::sessions);
         self.add(router, "/changes", Method::GET, Class::Read, Self::changes);
         self.add(router, "/changes/", Method::POST, Class::Write, Self::rollback);
         self.add(router, "/snapshot", Method::GET, Class::Read, Self::snapshot);

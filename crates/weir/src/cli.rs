@@ -54,40 +54,43 @@ pub(crate) struct Cli {
     pub command: Command,
 }
 
-/// The commands, in the order in which a newcomer meets them.
+/// The commands, in the order in which a newcomer meets them. What each is about is no comment here: the parser would take
+/// that for its long description as well, in place of the one beside its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start a running example: control plane, gateway and a small shop
+    #[command(about = "Start a running example: control plane, gateway and a small shop")]
     Demo(roles::DemoArgs),
-    /// Start a control plane and a gateway on this machine, for development
+    #[command(about = "Start a control plane and a gateway on this machine, for development")]
     Dev(roles::DevArgs),
-    /// Start a control plane
+    #[command(about = "Start a control plane")]
     Server(Box<roles::ServerArgs>),
-    /// Start a host's agent: Consul's API on this host, its services and their checks
+    #[command(about = "Start a host's agent: Consul's API on this host, its services and their checks")]
     Agent(Box<agent::AgentArgs>),
-    /// Understand the command line of Consul: agent, members, kv, catalog, services and more
+    #[command(
+        about = "Understand the command line of Consul: agent, members, kv, catalog, services and more"
+    )]
     Consul(agent::ConsulArgs),
-    /// Start a proxy: a gateway, a sidecar, or from files alone
+    #[command(about = "Start a proxy: a gateway, a sidecar, or from files alone")]
     Proxy(Box<roles::ProxyArgs>),
-    /// Put documents in force, all of them or none
+    #[command(about = "Put documents in force, all of them or none")]
     Apply(operator::ApplyArgs),
-    /// Show services, instances, proxies, routes or declared documents
+    #[command(about = "Show services, instances, proxies, routes or declared documents")]
     Get(operator::GetArgs),
-    /// Delete declared documents
+    #[command(about = "Delete declared documents")]
     Delete(operator::DeleteArgs),
-    /// Show where a request would go, and why
+    #[command(about = "Show where a request would go, and why")]
     Explain(operator::ExplainArgs),
-    /// Show what services do right now: rates, errors, latencies, breakers, limits
+    #[command(about = "Show what services do right now: rates, errors, latencies, breakers, limits")]
     Top(top::TopArgs),
-    /// Run a command while it holds a lock
+    #[command(about = "Run a command while it holds a lock")]
     Lock(Box<lock::LockArgs>),
-    /// Take a lock away from its holders
+    #[command(about = "Take a lock away from its holders")]
     Unlock(lock::UnlockArgs),
-    /// Back up, restore, export, import or check everything that a control plane keeps
+    #[command(about = "Back up, restore, export, import or check everything that a control plane keeps")]
     Store(store::StoreArgs),
-    /// Try policies on virtual time: clients, servers and what goes wrong
+    #[command(about = "Try policies on virtual time: clients, servers and what goes wrong")]
     Simulate(simulate::SimulateArgs),
-    /// Redirect an application's connections to its sidecar, with nftables
+    #[command(about = "Redirect an application's connections to its sidecar, with nftables")]
     Intercept(Box<intercept::InterceptArgs>),
     /// Show the version of this binary
     Version,
@@ -103,7 +106,7 @@ impl Command {
             Self::Apply(args) => args.output.format,
             Self::Get(args) => args.output.format,
             Self::Explain(args) => args.output.format,
-            Self::Top(args) if args.json => operator::Format::Json,
+            Self::Top(args) => args.format(),
             Self::Simulate(args) if args.json => operator::Format::Json,
             _ => operator::Format::Table,
         }

@@ -294,7 +294,15 @@ async fn bind_dns(config: &ServerConfig) -> Result<Option<DnsServer>, Failure> {
 pub(crate) fn cannot_serve_dns(error: &DnsError) -> Failure {
     match error {
         DnsError::Bind { address, cause, .. } => {
-            let failure = cannot_bind("--dns", *address, cause);
+            let failure = cannot_bind("--dns, where DNS is served", *address, cause);
+            if cause.kind() == io::ErrorKind::AddrInUse {
+                return failure.hint(format!(
+                    "if another weir of this machine has DNS there, give this one an address of its own \
+                     (--dns 127.0.0.1:{}) or none (--dns off); `ss -lntup 'sport = :{}'` shows who listens",
+                    address.port().wrapping_add(100),
+                    address.port()
+                ));
+            }
             let hint = failure.hint.clone().unwrap_or_default();
             failure.hint(format!("{hint}{}--dns off serves none", if hint.is_empty() { "" } else { "; " }))
         }

@@ -64,7 +64,8 @@ fn servers(arg: Option<Servers>, variable: Option<&str>) -> Result<Servers, Fail
     })
 }
 
-/// How a failed request ends the process.
+/// How a failed request ends the process. What the server does not take of it stood on the command line; commands that send
+/// documents say otherwise.
 pub(crate) fn failure(error: &ClientError) -> Failure {
     match error {
         ClientError::Unreachable { .. } | ClientError::Timeout { .. } => {
@@ -79,7 +80,7 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
             let exit = match *status {
                 StatusCode::NOT_FOUND => Exit::NotFound,
                 StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => {
-                    Exit::Invalid
+                    Exit::Usage
                 }
                 _ => Exit::Failed,
             };

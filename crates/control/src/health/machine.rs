@@ -203,7 +203,8 @@ impl Machine {
         let lives = |(name, tracked): (&Arc<CheckRef>, &Tracked)| {
             (tracked.health != Health::Critical || tracked.lapsed.is_some()).then(|| Arc::clone(name))
         };
-        let all: Vec<_> = self.checks.iter().map(|(name, tracked)| (name, &**tracked)).filter_map(lives).collect();
+        let all: Vec<_> =
+            self.checks.iter().map(|(name, tracked)| (name, &**tracked)).filter_map(lives).collect();
         for check in all {
             self.heard_from(&check, now);
         }

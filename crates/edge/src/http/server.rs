@@ -3,9 +3,11 @@
 mod io;
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -140,14 +142,14 @@ impl Server {
         let shared = Arc::new(Shared { router, config, hosts, closing, stats, tls });
         let permits = Arc::new(Semaphore::new(config.connections_max));
         let mut shutdown = std::pin::pin!(shutdown);
-        while let Some((stream, peer)) = next_connection(&listener, shutdown.as_mut()).await {
+        let admit = |stream: TcpStream, peer| {
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                 if shared.tls.is_none() {
                     // Best effort: what does not fit the socket's buffer at once is not worth waiting for.
                     let _ = stream.try_write(TOO_MANY);
                 }
                 shared.stats.refuse();
-                continue;
+                return;
             };
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
@@ -155,8 +157,20 @@ impl Server {
                 connection(stream, peer, shared).await;
                 drop((permit, counted));
             });
+        };
+        while let Some((stream, peer)) = next_connection(&listener, shutdown.as_mut()).await {
+            admit(stream, peer);
         }
-        drop(listener);
+        // Whoever has connected already would be reset when the listener closes.
+        if let Ok(listener) = listener.into_std() {
+            while let Ok((stream, peer)) = listener.accept() {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    admit(stream, peer);
+                }
+            }
+        }
         closing_tx.send_replace(true);
         // Every connection holds a permit, so all permits back means all connections gone.
         let all = u32::try_from(config.connections_max).unwrap_or(u32::MAX);
@@ -165,6 +179,9 @@ impl Server {
         }
     }
 }
+
+/// How long a server that shuts down waits for the first request of a connection.
+const FIRST_REQUEST_MAX: Duration = Duration::from_millis(500);
 
 /// What all connections of a server share.
 struct Shared {
@@ -201,7 +218,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let io = Guarded::new(stream, phase.clone(), &shared.config);
     let mut closing = shared.closing.clone();
     let idle = shared.config.idle_timeout;
+    let seen = Arc::new(AtomicBool::new(false));
+    let has_request = Arc::clone(&seen);
     let service = service_fn(move |request| {
+        has_request.store(true, Ordering::Relaxed);
         phase.head_done();
         let shared = Arc::clone(&shared);
         let phase = phase.clone();
@@ -225,8 +245,20 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            served.as_mut().graceful_shutdown();
-            served.await
+            // Of whoever has just connected a request is under way, which would be reset.
+            let first = poll_fn(|context| match served.as_mut().poll(context) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending if seen.load(Ordering::Relaxed) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            let first = tokio::time::timeout(FIRST_REQUEST_MAX, first).await;
+            match first {
+                Ok(Some(ended)) => ended,
+                Ok(None) | Err(_) => {
+                    served.as_mut().graceful_shutdown();
+                    served.await
+                }
+            }
         }
     };
     if let Err(error) = ended {

@@ -188,13 +188,20 @@ impl NativeApi {
     }
 
     pub(super) async fn changes(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
-        known_parameters(&request, &[])?;
+        known_parameters(&request, &["number"])?;
+        let number = match request.query.get_filled("number") {
+            None => None,
+            Some(text) => Some(text.parse::<u64>().map_err(|_| {
+                Refusal::bad("number", format!("`{text}` is no number of a change"), "a number such as 12")
+            })?),
+        };
         let catalog = self.control.catalog();
         let head = catalog.head().map(|head| head.number);
         let items: Vec<ChangeSetView> = catalog
             .change_sets()
             .entries
             .iter()
+            .filter(|set| number.is_none_or(|number| number == set.number))
             .map(|set| ChangeSetView {
                 number: set.number,
                 time_ms: set.time_ms,

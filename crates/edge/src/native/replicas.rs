@@ -15,9 +15,12 @@ use crate::replicas::{ask_from, lease_answer};
 impl NativeApi {
     /// `GET /replicas`: those that share this server's store; none where it is shared with nobody.
     pub(super) async fn replicas(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
-        known_parameters(&request, &[])?;
+        known_parameters(&request, &["id"])?;
+        let id = request.query.get_filled("id");
         let own = self.control.settings().replica.as_ref().map(|own| &own.id);
-        let items = self.control.replicas().into_iter().map(|replica| ReplicaView {
+        let items =
+            self.control.replicas().into_iter().filter(|replica| id.is_none_or(|id| id == replica.id));
+        let items = items.map(|replica| ReplicaView {
             answers: own == Some(&replica.id),
             id: replica.id,
             http: replica.http,

@@ -57,7 +57,17 @@ impl FromStr for DnsListen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "off" { Ok(Self::Off) } else { text.parse().map(Self::At) }
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::At).map_err(|bad: String| {
+            // A word is meant to be the other one.
+            if text.contains(':') || text.parse::<u16>().is_ok() {
+                bad
+            } else {
+                "expected HOST:PORT or `off`, such as 127.0.0.1:8600".to_owned()
+            }
+        })
     }
 }
 

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
-use weir_model::units::Span;
+use weir_control::bounds::{CLAIM_TTL_MAX, CLAIM_TTL_MIN, LOCK_COUNT_MAX};
+use weir_model::units::{NotASpan, Span};
 
 use super::operator::ServerArg;
 
@@ -44,8 +45,8 @@ pub(crate) struct LockArgs {
     /// The command to run, and its arguments
     #[arg(value_name = "COMMAND", last = true, required = true)]
     pub command: Vec<OsString>,
-    /// How many may hold the lock at a time; all must say the same
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// How many may hold the lock at a time, 1 to 1000; all must say the same
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(LOCK_COUNT_MAX)))]
     pub count: u32,
     /// Wait so long at most [default: without end]
     #[arg(long, value_name = "TIME", conflicts_with = "try")]
@@ -53,10 +54,11 @@ pub(crate) struct LockArgs {
     /// Do not wait
     #[arg(long)]
     pub r#try: bool,
-    /// How long the lock lives when it cannot be renewed
-    #[arg(long, value_name = "TIME", default_value = "15s")]
+    /// How long the lock lives when it cannot be renewed: 1s to 24h
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = claim_ttl)]
     pub ttl: Span,
-    /// How long the command may take to end when the lock is lost [default: a third of the TTL, at most 5s]
+    /// How long the command may take to end when the lock is lost: less than half of the TTL [default: a third of it, at
+    /// most 5s]
     #[arg(long, value_name = "TIME")]
     pub kill_after: Option<Span>,
     /// Who holds it, for people [default: host, process and command]
@@ -74,6 +76,15 @@ pub(crate) struct LockArgs {
     /// Which server
     #[command(flatten)]
     pub server: ServerArg,
+}
+
+/// How long a claim may live.
+fn claim_ttl(text: &str) -> Result<Span, String> {
+    let ttl: Span = text.parse().map_err(|bad: NotASpan| bad.to_string())?;
+    if (CLAIM_TTL_MIN..=CLAIM_TTL_MAX).contains(&ttl.0) {
+        return Ok(ttl);
+    }
+    Err(format!("expected a time from {} to {}", Span(CLAIM_TTL_MIN), Span(CLAIM_TTL_MAX)))
 }
 
 impl LockArgs {

@@ -93,7 +93,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Args, Clone, Debug)]
 #[command(
     long_about = "Shows what the control plane knows.\n\n\
-                  What is live:     services, instances, nodes, proxies, routes, locks\n\
+                  What is live:     services, instances, nodes, proxies, replicas, routes, locks, sessions\n\
                   What is declared: Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Service, TrafficPolicy,\n\
                   \x20                 RateLimit, ListenerPolicy, Certificate, or `all`\n\
                   What happened:    changes\n\n\
@@ -107,10 +107,10 @@ pub(crate) struct ApplyArgs {
                        weir get all -o json"
 )]
 pub(crate) struct GetArgs {
-    /// services, instances, nodes, proxies, routes, locks, changes, all, or a kind
+    /// services, instances, nodes, proxies, replicas, routes, locks, sessions, changes, all, or a kind
     #[arg(value_name = "WHAT")]
     pub what: String,
-    /// Only this one (for instances: of this service)
+    /// Only this one (for instances: of this service; for changes: by number)
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
     /// Only this namespace [default: all for lists, `default` for a name]

@@ -50,6 +50,8 @@ fn every_command_has_examples_and_every_flag_a_meaning() {
             continue;
         }
         let text = help(&format!("weir {name} --help"));
+        let long = command.get_long_about().unwrap_or_else(|| panic!("{name} is not described")).to_string();
+        assert!(text.contains(long.split(['.', ':']).next().unwrap_or(&long)), "{name}:\n{text}");
         assert!(text.contains("Examples:\n  weir ") || text.contains("Examples:\n  cat "), "{name}:\n{text}");
         assert!(!text.contains("end-with-stdin"), "{name} shows an internal flag");
     }
@@ -77,6 +79,10 @@ fn errors_say_what_was_expected() {
     check("weir delete HTTPRoute", &["NAME"]);
     check("weir explain GET http://x/ --gateway a --from b", &["cannot be used with"]);
     check("weir get services -o xml", &["xml", "table"]);
+    check("weir server --dns of", &["HOST:PORT or `off`"]);
+    check("weir lock a --ttl 500ms -- true", &["from 1s to 24h"]);
+    check("weir lock a --count 0 -- true", &["1..=1000"]);
+    check("weir top -o json --json", &["cannot be used with"]);
 }
 
 #[test]
@@ -94,6 +100,8 @@ fn common_lines_are_understood() {
         "weir delete HTTPRoute shop -n blue",
         "weir explain GET http://x/ --header a:b -H c:d --from front -o json",
         "weir explain GET http://x/ -f a.yaml",
+        "weir top -o json",
+        "weir lock a --ttl 24h --kill-after 1s -- true",
         "weir version",
         "weir shop-app cart --listen 127.0.0.1:0 --end-with-stdin",
     ] {

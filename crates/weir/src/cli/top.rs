@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use weir_api::client::ServerUrl;
 
-use super::operator::ServerArg;
+use super::operator::{Format, ServerArg};
 
 /// `weir top`.
 #[derive(Args, Clone, Debug)]
@@ -35,15 +35,37 @@ pub(crate) struct TopArgs {
     /// Print one table and end; so it is where standard output is no terminal
     #[arg(long)]
     pub once: bool,
-    /// Print everything as JSON and end
-    #[arg(long)]
+    /// Print everything as JSON and end; the same as -o json
+    #[arg(long, conflicts_with = "output")]
     pub json: bool,
+    /// How to answer; json ends after one look
+    #[arg(short = 'o', long = "output", value_enum, value_name = "table|json", hide_possible_values = true)]
+    pub output: Option<TopFormat>,
     /// Ask one proxy, at its admin address, instead of a server
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "server")]
     pub proxy: Option<ServerUrl>,
     /// Which server
     #[command(flatten)]
     pub server: ServerArg,
+}
+
+impl TopArgs {
+    /// In which form it answers.
+    pub(crate) const fn format(&self) -> Format {
+        match (self.json, self.output) {
+            (true, _) | (_, Some(TopFormat::Json)) => Format::Json,
+            (false, None | Some(TopFormat::Table)) => Format::Table,
+        }
+    }
+}
+
+/// In which form it can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TopFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
 }
 
 /// What services are sorted by.

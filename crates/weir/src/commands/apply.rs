@@ -53,8 +53,9 @@ pub(super) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
 
 fn nothing_changed(error: &ClientError) -> Failure {
     let failure = server_client::failure(error);
-    if failure.exit == Exit::Invalid {
-        failure.hint("nothing was changed; mend the documents and apply again")
+    if failure.exit == Exit::Usage {
+        Failure { exit: Exit::Invalid, ..failure }
+            .hint("nothing was changed; mend the documents and apply again")
     } else {
         failure
     }

@@ -24,7 +24,13 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
         let sources = Sources { sources: sources::read(&args.files)? };
         client.send_json(Method::POST, &format!("{PREFIX}/delete"), SOURCES_TYPE, &sources).await
     }
-    .map_err(|error| server_client::failure(&error))?;
+    .map_err(|error| match server_client::failure(&error) {
+        // What stands in files is at fault, and not the command line.
+        failure if failure.exit == Exit::Usage && !args.files.is_empty() => {
+            Failure { exit: Exit::Invalid, ..failure }
+        }
+        failure => failure,
+    })?;
     for name in &deleted.deleted {
         output::print(&format!("{name} deleted\n"));
     }

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_api::client::{Client, encode_segment};
 use weir_api::native::{
-    ChangeSetView, Gathered, InstanceView, List, LockView, NodeView, PREFIX, ProxyView, ResourceView,
-    RouteView, ServiceView,
+    ChangeSetView, Gathered, InstanceView, List, LockView, NodeView, PREFIX, ProxyView, ReplicaView,
+    ResourceView, RouteView, ServiceView, SessionView,
 };
 use weir_model::{DEFAULT_NAMESPACE, Kind};
 
@@ -17,7 +17,18 @@ use crate::server_client;
 mod tables;
 
 /// What can be got besides the kinds.
-const VIEWS: [&str; 8] = ["services", "instances", "nodes", "proxies", "routes", "locks", "changes", "all"];
+const VIEWS: [&str; 10] = [
+    "services",
+    "instances",
+    "nodes",
+    "proxies",
+    "replicas",
+    "routes",
+    "locks",
+    "sessions",
+    "changes",
+    "all",
+];
 
 pub(super) async fn run(args: &GetArgs) -> Result<Exit, Failure> {
     let client = server_client::client(&args.server)?;
@@ -35,8 +46,14 @@ pub(super) async fn run(args: &GetArgs) -> Result<Exit, Failure> {
             list::<RouteView>(&client, args, query.path("routes", "name"), tables::routes).await
         }
         "locks" | "lock" => list::<LockView>(&client, args, query.path("locks", "name"), tables::locks).await,
+        "sessions" | "session" => {
+            list::<SessionView>(&client, args, query.path("sessions", "id"), tables::sessions).await
+        }
+        "replicas" | "replica" => {
+            list::<ReplicaView>(&client, args, query.path("replicas", "id"), tables::replicas).await
+        }
         "changes" | "change" => {
-            list::<ChangeSetView>(&client, args, format!("{PREFIX}/changes"), tables::changes).await
+            list::<ChangeSetView>(&client, args, query.path("changes", "number"), tables::changes).await
         }
         "all" => documents(&client, args, None).await,
         what => documents(&client, args, Some(parse_what(what, &args.what)?)).await,

@@ -23,13 +23,14 @@ use weir_api::client::{Client, ClientError, encode_segment};
 use weir_api::native::PREFIX;
 use weir_api::report::Figures;
 
+use crate::cli::operator::Format;
 use crate::cli::top::TopArgs;
 use crate::exit::{Exit, Failure};
 use crate::server_client;
 
 pub(super) async fn run(args: &TopArgs) -> Result<Exit, Failure> {
     let source = Source::of(args)?;
-    if args.once || args.json || !terminal::is_there() {
+    if args.once || args.format() == Format::Json || !terminal::is_there() {
         once::run(args, &source).await
     } else {
         live::run(args, source).await

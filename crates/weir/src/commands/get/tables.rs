@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use weir_api::native::{
-    ChangeSetView, ClaimView, InstanceView, LockView, NodeView, ProxyView, ResourceView, RouteView,
-    ServiceView,
+    ChangeSetView, ClaimView, InstanceView, LockView, NodeView, ProxyView, ReplicaView, ResourceView,
+    RouteView, ServiceView, SessionView,
 };
 use weir_model::registry::{CheckKind, Health, Instance};
 
@@ -70,6 +70,38 @@ pub(super) fn locks(locks: &[LockView]) -> Table {
                 claim.token.clone(),
             ]);
         }
+    }
+    table
+}
+
+/// The servers that share a store, with a mark at the one that answers.
+pub(super) fn replicas(replicas: &[ReplicaView]) -> Table {
+    let mut table = Table::new(&["REPLICA", "HTTP", "GRPC", "VERSION", "ANSWERS"]);
+    for replica in replicas {
+        table.row([
+            replica.id.clone(),
+            replica.http.clone(),
+            replica.grpc.clone(),
+            replica.version.clone(),
+            if replica.answers { "*".to_owned() } else { String::new() },
+        ]);
+    }
+    table
+}
+
+/// Consul's sessions, with how many keys each holds.
+pub(super) fn sessions(sessions: &[SessionView]) -> Table {
+    let mut table = Table::new(&["NAMESPACE", "SESSION", "NAME", "NODE", "TTL", "ENDS IN", "KEYS"]);
+    for session in sessions {
+        table.row([
+            session.namespace.clone(),
+            session.id.clone(),
+            session.name.clone(),
+            session.node.clone(),
+            session.ttl.map_or_else(String::new, |ttl| ttl.to_string()),
+            session.remaining_ms.map_or_else(String::new, |left| ago(Duration::from_millis(left))),
+            session.keys.to_string(),
+        ]);
     }
     table
 }

@@ -91,7 +91,7 @@ impl Lock {
     /// When the server refuses the claim, or cannot be reached at first; once it is known, outages are waited out.
     pub(super) async fn acquire(&self, args: &LockArgs) -> Result<Held, Failure> {
         let began = Instant::now();
-        let (mut is_known, mut lost_place) = (false, false);
+        let (mut is_known, mut lost_place, mut told) = (false, false, false);
         loop {
             let left = match (args.r#try, args.wait) {
                 (true, _) => Duration::ZERO,
@@ -123,9 +123,14 @@ impl Lock {
                     ));
                     is_known = true;
                 }
-                Ok(_) => lost_place = false,
+                Ok(_) => (lost_place, told) = (false, false),
                 Err(ClientError::Refused { status: StatusCode::LOCKED, .. }) => return Ok(Held::ByOthers),
-                Err(error) if is_known && is_passing(&error) && !left.is_zero() => sleep(RETRY_PAUSE).await,
+                Err(error) if is_known && is_passing(&error) && !left.is_zero() => {
+                    if !std::mem::replace(&mut told, true) {
+                        output::remark(&format!("{error}; waiting for it to come back"));
+                    }
+                    sleep(RETRY_PAUSE).await;
+                }
                 // Its time was over while the server could not be reached: it begins anew, at the end of the line.
                 // Twice in a row it is its instance that is gone.
                 Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. })

@@ -25,7 +25,7 @@ pub(super) async fn run(args: &TopArgs, source: &Source) -> Result<Exit, Failure
     for replica in &figures.missing {
         output::remark(&format!("the replica at {replica} does not answer: its proxies are not counted"));
     }
-    let format = if args.json { Format::Json } else { Format::Table };
+    let format = args.format();
     output::print(&output::render(format, &figures, || text(args, source, &figures))?);
     Ok(Exit::Done)
 }
