@@ -94,7 +94,7 @@ async fn announce(shared: &Shared, ready: Option<fn()>) {
         shared.until_in_force().await;
         ready();
     }
-    std::future::pending().await;
+    std::future::pending::<()>().await;
 }
 
 /// Gives back rows of metrics whose subjects are gone, for ever.
