@@ -135,7 +135,7 @@ impl ControlPlane {
             plane.mount_leave(&mut router);
             plane.definer.mount(&mut router);
         }
-        plane.serve(server, router, listener, dns, tls.replicas, &stopped, &config.node_name);
+        plane.serve(server, router, listener, dns, tls.replicas, &stopped);
         plane.tasks.spawn(prober.run(told(stopped)));
         let dns = plane.dns.map_or_else(|| "off".to_owned(), |address| address.to_string());
         tracing::info!(http = %plane.http, grpc = %plane.grpc, dns, position = %plane.control.position(), "serving");
@@ -169,8 +169,8 @@ impl ControlPlane {
         dns: Option<DnsServer>,
         replicas: Option<Arc<Connectors>>,
         stopped: &watch::Receiver<bool>,
-        replica: &str,
     ) {
+        let replica = self.control.settings().node_name.clone();
         let mesh = Mesh::with_tls(Arc::clone(&self.control), replica, replicas.clone());
         let dns_stats = dns.as_ref().map(DnsServer::stats);
         let peers = Peers::new(Arc::clone(&self.control), replicas.clone());

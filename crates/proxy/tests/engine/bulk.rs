@@ -46,7 +46,7 @@ fn send(mut stream: &TcpStream, bytes: usize, stalled: &AtomicBool) -> io::Resul
             match stream.write(&piece[from..]) {
                 Ok(n) => from += n,
                 Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
-                    stalled.store(true, Ordering::Relaxed)
+                    stalled.store(true, Ordering::Relaxed);
                 }
                 Err(fault) => return Err(fault),
             }

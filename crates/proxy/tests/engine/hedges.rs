@@ -562,10 +562,7 @@ fn a_copy_with_endless_interim_responses_is_given_up() {
         }
         _ => {
             // More than may be kept back, which is no more than one head.
-            let sent = conn.write(hints(64)).and_then(|()| {
-                conn.until_closed();
-                Ok(())
-            });
+            let sent = conn.write(hints(64)).map(|()| conn.until_closed());
             let _ = told.lock().unwrap().send(());
             sent.and(Err(io::ErrorKind::BrokenPipe.into()))
         }

@@ -6,7 +6,6 @@ use weir_api::report::Figures;
 
 use super::view::sorted;
 use super::{Source, cells};
-use crate::cli::operator::Format;
 use crate::cli::top::TopArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Table};
