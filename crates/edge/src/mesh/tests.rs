@@ -456,11 +456,11 @@ async fn shares_of_a_limit_are_leased_when_what_others_may_have_leased_is_over()
     );
     assert!(lease.ttl_ms > 0 && lease.holders == 2, "{lease:?}");
 
-    let none = mesh_lease_of(one.lease(number + 1, "each", "Service/cart", 0).await);
+    let none = mesh_lease_of(&one.lease(number + 1, "each", "Service/cart", 0).await);
     assert_eq!(none, (0, 0, 0), "that limit is not shared");
-    assert_eq!(mesh_lease_of(one.lease(number + 2, "nobody's", "Service/cart", 0).await), (0, 0, 0));
+    assert_eq!(mesh_lease_of(&one.lease(number + 2, "nobody's", "Service/cart", 0).await), (0, 0, 0));
 }
 
-fn mesh_lease_of(lease: weir_api::mesh::Lease) -> (u64, u32, u32) {
+fn mesh_lease_of(lease: &weir_api::mesh::Lease) -> (u64, u32, u32) {
     (lease.number, lease.parts, lease.holders)
 }
