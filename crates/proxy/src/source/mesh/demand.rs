@@ -141,7 +141,7 @@ mod tests {
             let lease = mesh::Lease { limit, target, number, parts, ttl_ms: 3000, holders: 2 };
             mesh::Leases { demand: demand.number, leases: vec![lease] }
         };
-        let at = |ms| Nanos::from_millis(100_000 + ms);
+        let at = |ms: u64| Nanos::from_millis(100_000 + ms);
         let demand = demands.ask(&limits, start, at(0)).unwrap();
         demands.take(mesh::Leases { demand: 99, ..answer(&demand, 1, 500_000) }, &limits, start, at(400));
         assert_eq!(left(at(400)), None, "nobody asked that");
