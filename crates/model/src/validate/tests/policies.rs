@@ -269,7 +269,7 @@ fn hinted(target: Value, fields: Value, expected: &[&str]) {
     );
     let parsed = parse("-", &text).unwrap();
     let mut resources: Vec<Resource> = parsed.documents.into_iter().map(|one| one.resource).collect();
-    let mut spec = json!({"targetRefs": [target]});
+    let mut spec = json!({"targetRefs": Value::Array(vec![target])});
     merge(&mut spec, fields);
     let document = json!({"apiVersion": "weir.dev/v1", "kind": "TrafficPolicy", "metadata": {"name": "p"}, "spec": spec});
     resources.push(serde_json::from_value(document).unwrap());
