@@ -47,8 +47,10 @@ fn setting() -> impl Strategy<Value = Setting> {
         trailers,
     });
     let window = prop_oneof![1u32..2000, Just(65_535), Just(1 << 20)];
+    // Less would be a flood of updates for much content.
+    let their_window = window.clone().prop_map(|window| window.max(512));
     let cut = prop_oneof![1usize..30, Just(1000), Just(100_000)];
-    (prop::collection::vec(exchange, 1..8), cut, window.clone(), window)
+    (prop::collection::vec(exchange, 1..8), cut, their_window, window)
         .prop_map(|(exchanges, cut, their_window, window)| Setting { exchanges, cut, their_window, window })
 }
 

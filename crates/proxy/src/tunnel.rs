@@ -1,8 +1,8 @@
 //! Bytes both ways, without looking at them: after 101, for CONNECT, and for TCP and TLS routes.
 //!
 //! A read goes straight from the worker's scratch to the other side; only what that does not take is kept, and until it
-//! is gone nothing more is read. Where much flows between two sockets, the kernel moves it through a pipe instead. An end of one side is passed on as an end, a failure as a reset, so that nobody takes
-//! what was cut short for complete.
+//! is gone nothing more is read. Where much flows between two sockets, the kernel moves it through a pipe instead.
+//! An end of one side is passed on as an end, a failure as a reset, so that nobody takes what was cut short for complete.
 
 use std::future::poll_fn;
 use std::io;
@@ -29,7 +29,7 @@ struct Way {
     /// What one read may take.
     read_max: usize,
     /// What the receiver has not taken of what the kernel moves. `pending` is empty then.
-    piped: Option<Pipe>,
+    piped: Option<Box<Pipe>>,
     /// How many more reads were large than small, up to a bound.
     large: u8,
     /// Bytes that the receiver has taken.
@@ -78,7 +78,7 @@ impl Way {
             progress = true;
         }
         if let Some(pipe) = self.piped.take() {
-            match self.drain(cx, pipe, receiver, worker)? {
+            match self.drain(cx, *pipe, receiver, worker)? {
                 0 => return Ok(progress),
                 _ if self.piped.is_some() => return Ok(true),
                 _ => progress = true,
@@ -169,7 +169,7 @@ impl Way {
         }
         let taken = held - pipe.held();
         if pipe.held() > 0 {
-            self.piped = Some(pipe);
+            self.piped = Some(Box::new(pipe));
         } else {
             worker.pipes.give(pipe);
         }

@@ -40,7 +40,7 @@ async fn replica(store: &Arc<dyn Store>, id: &str) -> Arc<Control> {
         grpc: String::new(),
         version: "1".to_owned(),
         datacenter: settings.datacenter.clone(),
-        node: id.to_owned(),
+        node: settings.node_name.clone(),
     };
     let settings = Settings { replica: Some(own), ..settings };
     Control::start(Arc::clone(store), settings).await.expect("starts")

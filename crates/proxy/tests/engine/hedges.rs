@@ -473,8 +473,10 @@ fn a_copy_that_finds_no_connection_leaves_the_retries() {
     let (retries, hedges) = (value(&proxy, "retries"), value(&proxy, "hedges"));
     client.send("GET /slow HTTP/1.1\r\nHost: app\r\n\r\n");
     eventually("the copy to fail", || value(&proxy, "hedges") > hedges);
+    // The first attempt, and the retry.
     opened.open();
-    client.response();
+    opened.open();
+    assert_eq!(client.response().status, 502);
     assert_eq!(value(&proxy, "retries"), retries + 1, "{}", proxy.text());
 }
 

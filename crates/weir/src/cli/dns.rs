@@ -65,7 +65,7 @@ impl FromStr for DnsListen {
             if text.contains(':') || text.parse::<u16>().is_ok() {
                 bad
             } else {
-                "expected HOST:PORT or `off`, such as 127.0.0.1:8600".to_owned()
+                "expected IP:PORT or `off`, such as 127.0.0.1:8600".to_owned()
             }
         })
     }
