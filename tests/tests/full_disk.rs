@@ -112,7 +112,7 @@ fn a_full_disk_refuses_writes_and_loses_nothing() {
             acknowledged.insert(number, value(number));
         } else {
             // Consul answers so when it has no leader, and its clients try again.
-            assert_eq!(answer.status, 500, "{}", answer.text());
+            assert_eq!(answer.status, 503, "{}", answer.text());
             assert!(answer.text().contains("No space left on device"), "{}", answer.text());
             refused.push(number);
         }

@@ -22,6 +22,11 @@ use crate::bounds::SHARED_LIMITS_MAX;
 use crate::replicas::{self, Subject};
 use crate::{Control, Replica};
 
+/// Most bytes of a target's name: its kind, namespace, name and section.
+const TARGET_BYTES_MAX: usize = 1024;
+/// Most bytes of a proxy's id.
+const HOLDER_BYTES_MAX: usize = 256;
+
 /// A limit that proxies share, at one of its targets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SharedLimit {
@@ -112,11 +117,17 @@ impl State {
     }
 
     fn ask(&mut self, ask: &Ask, now: Nanos) -> Granted {
-        if !self.books.contains_key(&ask.limit) {
-            if self.books.len() >= SHARED_LIMITS_MAX {
+        // Of what nobody has asked here for as long as leases last, another replica may have kept the book meanwhile,
+        // also where the replicas are the same again as when it was last looked.
+        let known = self.books.contains_key(&ask.limit);
+        if self.books.get_mut(&ask.limit).is_none_or(|book| book.is_empty(now)) {
+            if !known && self.books.len() >= SHARED_LIMITS_MAX {
                 return Granted::default();
             }
-            self.books.insert(ask.limit.clone(), Book::new(self.silent_until));
+            let is_only_one = self.replicas.is_empty();
+            let silent_until =
+                if is_only_one { self.silent_until } else { self.silent_until.max(now + LEASE_TTL) };
+            self.books.insert(ask.limit.clone(), Book::new(silent_until));
         }
         let Some(book) = self.books.get_mut(&ask.limit) else { return Granted::default() };
         let lease = book.ask(&ask.holder, ask.wish, now);
@@ -128,7 +139,7 @@ impl Control {
     /// Leases a share of a limit that this replica watches over. Nothing is leased of others, nor of what is no limit
     /// with `scope: global`.
     pub fn lease(&self, ask: &Ask) -> Granted {
-        if !self.is_shared(&ask.limit) || !self.may_judge() {
+        if ask.holder.len() > HOLDER_BYTES_MAX || !self.is_shared(&ask.limit) || !self.may_judge() {
             return Granted::default();
         }
         let catalog = self.catalog().state();
@@ -151,7 +162,11 @@ impl Control {
         replicas::owner(&catalog.replicas, limit).filter(|replica| replica.id != own.id).cloned()
     }
 
-    fn is_shared(&self, limit: &SharedLimit) -> bool {
+    /// Whether there is such a limit, and proxies share it. Nobody is to be asked of what is none.
+    pub fn is_shared(&self, limit: &SharedLimit) -> bool {
+        if limit.target.len() > TARGET_BYTES_MAX {
+            return false;
+        }
         let id = ResourceId::new(Kind::RateLimit, &*limit.namespace, &*limit.name);
         let set = self.catalog().resources().entries;
         let resource = set.get(&id).map(|entry| &entry.resource);
@@ -192,7 +207,12 @@ mod tests {
             None,
             "the book of one that was another's meanwhile does not"
         );
+        assert_eq!(state.ask(&lost, start + LEASE_TTL / 2).lease, None);
         assert!(state.ask(&lost, start + LEASE_TTL).lease.is_some());
+
+        // They come and go, and it is not asked meanwhile: who comes back knows nothing of what others have given.
+        let later = start + LEASE_TTL * 4;
+        assert_eq!(state.ask(&kept, later).lease, None);
     }
 
     #[test]

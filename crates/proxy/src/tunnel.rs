@@ -98,14 +98,23 @@ impl Way {
             && receiver.socket().is_some()
             && let Some(mut pipe) = worker.pipes.take()
         {
-            let filled = pipe.poll_fill(cx, socket);
-            let Some(n) = self.received(&filled)? else {
-                worker.pipes.give(pipe);
-                return Ok(progress || self.ended);
-            };
-            self.count_read(n);
-            self.drain(cx, pipe, receiver, worker)?;
-            return Ok(true);
+            match pipe.poll_fill(cx, socket) {
+                Poll::Pending => {
+                    worker.pipes.give(pipe);
+                    return Ok(progress);
+                }
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.count_read(n);
+                    self.drain(cx, pipe, receiver, worker)?;
+                    return Ok(true);
+                }
+                // An end is believed when a read says so: the kernel does not move bytes past urgent ones. And who may not
+                // have it move any (a sandbox) reads.
+                Poll::Ready(_) => {
+                    self.large = 0;
+                    worker.pipes.give(pipe);
+                }
+            }
         }
         let mut scratch = worker.scratch.borrow_mut();
         let Scratch { input, .. } = &mut *scratch;

@@ -60,6 +60,10 @@ pub(super) async fn answer(shared: Arc<Shared>, holder: String, demand: mesh::De
 }
 
 async fn granted(shared: &Shared, ask: Ask) -> Granted {
+    // Nor is another replica asked for what is no limit.
+    if !shared.control.is_shared(&ask.limit) {
+        return Granted::default();
+    }
     let Some(owner) = shared.control.limit_owner(&ask.limit) else { return shared.control.lease(&ask) };
     let (answer, answered) = oneshot::channel();
     // Who is not answered keeps what it has, and asks again soon.

@@ -144,10 +144,13 @@ pub(super) async fn race<'a>(
             if let Turn::First(Ended::Failed(fault)) = &turn {
                 failed(conn, exchange, local, leg, probing, fault);
             }
+            // Where the failure said nothing of the first one, the second one's answer does not either.
+            exchange.attempt_permits.abandon();
             let Rival { index, in_flight, way, idle_ms, began_ns, deadline, sent, read, .. } = *rival;
             let Way::Open(io) = way else { return Ok(Ended::ClientGone) };
             let copy = Adopted { sent, read, began_ns, deadline };
-            let other = Leg { index, io, in_flight, idle_ms };
+            let other = Some(Leg { index, io, in_flight, idle_ms });
+            won(exchange, local);
             return Ok(fall_back(conn, exchange, local, (leg, other), copy, place).await);
         }
         Second::None | Second::Waits(_) | Second::Answered(_) => {
@@ -173,7 +176,19 @@ pub(super) async fn race<'a>(
         Turn::First(ended) => return Ok(ended),
         Turn::Second => {}
     }
-    take_over(conn, exchange, local, *rival, leg, place, probing).await.1
+    let (_, ended) = take_over(conn, exchange, local, *rival, leg, place, probing).await;
+    if ended.is_ok() {
+        won(exchange, local);
+    }
+    ended
+}
+
+/// Notes that the client gets the second copy's answer.
+fn won(exchange: &mut Exchange, local: &LocalUpstream) {
+    local.counters.hedges_won.add(1);
+    if let Some(notes) = &mut exchange.notes {
+        notes.hedge = HedgeOutcome::Won;
+    }
 }
 
 /// Goes on with the second copy; where nothing comes of it, with the answer of the first one, which was kept.
@@ -188,11 +203,17 @@ async fn second_or_kept<'a>(
 ) -> Result<Ended, Attempt> {
     let (first, ended) = take_over(conn, exchange, local, rival, leg, place, probing).await;
     match &ended {
-        Ok(Ended::Failed(fault)) => drop(failed(conn, exchange, local, leg, probing, fault)),
+        Ok(Ended::Failed(fault)) => {
+            place.lose_copy();
+            drop(failed(conn, exchange, local, leg, probing, fault));
+        }
         Err(Attempt::Failed { .. }) => {}
-        _ => return ended,
+        Ok(_) => {
+            won(exchange, local);
+            return ended;
+        }
+        Err(_) => return ended,
     }
-    let Some(first) = first else { return ended };
     exchange.attempt_permits.abandon();
     Ok(fall_back(conn, exchange, local, (leg, first), kept, place).await)
 }
@@ -202,13 +223,19 @@ async fn fall_back<'a>(
     conn: &mut Connection,
     exchange: &mut Exchange,
     local: &'a LocalUpstream,
-    (leg, other): (&mut Leg<'a>, Leg<'a>),
+    (leg, other): (&mut Leg<'a>, Option<Leg<'a>>),
     copy: Adopted,
     place: &mut Place,
 ) -> Ended {
-    place.tried.add(leg.index);
-    place.index = other.index;
-    *leg = other;
+    match other {
+        Some(other) => {
+            place.tried.add(leg.index);
+            *leg = other;
+        }
+        // The one that failed had no connection, so this is the answered one still.
+        None => place.tried.add(place.index),
+    }
+    place.index = leg.index;
     if let Some(notes) = &mut exchange.notes {
         notes.endpoint = Some(local.endpoint(leg.index).id.clone());
     }
@@ -245,7 +272,6 @@ async fn take_over<'a>(
     exchange.attempt_permits = permits;
     if let Some(notes) = &mut exchange.notes {
         notes.endpoint = Some(local.endpoint(index).id.clone());
-        notes.hedge = HedgeOutcome::Won;
     }
     let io = match way {
         Way::Open(io) => io,
@@ -272,7 +298,6 @@ async fn take_over<'a>(
             }
         }
     };
-    local.counters.hedges_won.add(1);
     let first = std::mem::replace(leg, Leg { index, io, in_flight, idle_ms });
     exchange.adopt(Adopted { sent, read, began_ns, deadline }, &conn.worker, &conn.timer);
     exchange.again = Again::stage(exchange, local, place.attempts, &place.tried, index);

@@ -31,6 +31,11 @@ impl Limit {
 
     /// What it refuses, whatever the request; none of one with keys or levels, where that depends on the request.
     pub(crate) fn refusing(&self, now: Nanos) -> Option<Refusing> {
+        match self.by_hold(now) {
+            Some(Says::Refuses(refusing)) => return Some(refusing),
+            Some(_) => return None,
+            None => {}
+        }
         let state = self.limiter().state(now).all?;
         match self.says(&state, 0) {
             Says::Refuses(refusing) => Some(refusing),
@@ -40,6 +45,9 @@ impl Limit {
 
     /// What it says of a request.
     pub(crate) fn of_request(&self, request: &impl RequestView, asker: Asker<'_>, now: Nanos) -> Says {
+        if let Some(said) = self.by_hold(now) {
+            return said;
+        }
         let is_of_address = self.key.iter().any(|part| part.kind == KeyKind::SourceAddress);
         if is_of_address && asker.address.is_empty() {
             return Says::Unknown("that depends on the client's address");
@@ -48,6 +56,15 @@ impl Limit {
         key::write(&self.key, request, asker, &mut name);
         let level = self.levels.as_ref().map_or(0, |levels| levels.of(request));
         self.limiter().state_of(&name, now).map_or(Says::Passes, |state| self.says(&state, level))
+    }
+
+    /// What follows from what this proxy has of a limit that is shared, whatever the request.
+    fn by_hold(&self, now: Nanos) -> Option<Says> {
+        let held = self.limiter().holds(now)?;
+        if held.open {
+            return Some(Says::Passes);
+        }
+        (held.share <= 0.0).then(|| refuses(1.0, format!("{}: {held}", Why::Rate)))
     }
 
     fn says(&self, state: &KeyState, level: u8) -> Says {

@@ -58,7 +58,7 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     if let Some(known) = &known {
         known.add(&mut explanation, &role, view);
     }
-    output::print(&output::render(args.output.format, &explanation, || explanation.to_string())?);
+    output::print(&output::render(args.output.format, &explanation, || clean(&explanation.to_string()))?);
     Ok(exit(&explanation))
 }
 
@@ -220,6 +220,11 @@ fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {
         return Err(Failure::new(Exit::Invalid, text));
     }
     Ok(Inputs::of_resources(Position::default(), documents.into_iter().map(|document| document.resource)))
+}
+
+/// What proxies and documents say, without what a terminal would take for an order.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ impl Demands {
         let shared = limits.all().iter().filter(|limit| limit.is_shared()).take(LIMITS_MAX);
         let wishes: Vec<mesh::Wish> = shared.map(|limit| wish(limit, now)).collect();
         if wishes.is_empty() {
+            // The first one that comes is asked for soon.
+            self.due = at + EVERY_MIN;
             return None;
         }
         self.number += 1;
@@ -121,7 +123,11 @@ mod tests {
         let mut demands = Demands::new(1000, start);
         assert_eq!(demands.due(), Some(start));
         assert_eq!(demands.ask(&LimitTable::default(), start, now), None);
-        assert_eq!(demands.due(), Some(start + Duration::from_secs(1)));
+        assert_eq!(
+            demands.due(),
+            Some(start + EVERY_MIN),
+            "the first limit that comes is not left to itself for long"
+        );
 
         let limits = limits();
         let demand = demands.ask(&limits, start, now).unwrap();
