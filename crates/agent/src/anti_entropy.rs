@@ -26,7 +26,7 @@ use weir_control::{ChangeEvent, Control};
 
 use crate::bounds::{
     ALIVE_ANSWER_MAX, ALIVE_EVERY, ANSWER_MAX, COLLECT, COMPARE_EVERY, REFUSALS_LOGGED_MAX, REMIND,
-    RETRY_MAX, RETRY_MIN,
+    RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
 };
 use crate::plan::{Registered, plan};
 use crate::servers::{Ask, Servers, Unanswered};
@@ -44,6 +44,8 @@ pub struct AntiEntropy {
     id: String,
     /// Told when they may differ.
     may_differ: Notify,
+    /// Told when the servers hear the agent again: what failed is tried at once.
+    back: Notify,
     /// The revision of the servers at which they were seen to be equal.
     equal_at: AtomicU64,
 }
@@ -75,7 +77,7 @@ impl AntiEntropy {
     pub fn new(control: Arc<Control>, servers: Arc<Servers>, status: Arc<Status>, id: String) -> Self {
         let path = format!("{PREFIX}/nodes/{}", encode_segment(&control.settings().node_name));
         let equal_at = AtomicU64::new(UNSEEN);
-        Self { control, servers, status, path, id, may_differ: Notify::new(), equal_at }
+        Self { control, servers, status, path, id, may_differ: Notify::new(), back: Notify::new(), equal_at }
     }
 
     /// The servers.
@@ -103,7 +105,9 @@ impl AntiEntropy {
     /// # Errors
     /// Why it is still there.
     pub async fn leave(&self) -> Result<(), String> {
-        match self.ask::<serde_json::Value>(Method::DELETE, "", &(), ANSWER_MAX).await {
+        let below =
+            if self.id.is_empty() { String::new() } else { format!("?id={}", encode_segment(&self.id)) };
+        match self.ask::<serde_json::Value>(Method::DELETE, &below, &(), ANSWER_MAX).await {
             Ok(_) | Err(Failed::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
@@ -129,7 +133,9 @@ impl AntiEntropy {
             let alive = AgentAlive { id: self.id.clone() };
             match self.ask::<AgentHeard>(Method::POST, "/alive", &alive, ALIVE_ANSWER_MAX).await {
                 Ok(heard) => {
-                    complaint.is_over("the servers hear this agent again", &self.servers);
+                    if complaint.is_over("the servers hear this agent again", &self.servers) {
+                        self.back.notify_one();
+                    }
                     self.status.heard(asked);
                     if !heard.known || heard.revision != self.equal_at.load(Ordering::Relaxed) {
                         self.may_differ.notify_one();
@@ -159,8 +165,11 @@ impl AntiEntropy {
                     self.status.set_in_sync(false);
                     complaint.is("the servers do not have all that is registered here", &error);
                     // What happens meanwhile is seen then; asking all the time would help nobody.
-                    tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())).await;
-                    pause = (pause * 2).min(RETRY_MAX);
+                    let pausing = tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * rand::random::<f64>()));
+                    pause = tokio::select! {
+                        () = pausing => (pause * 2).min(RETRY_MAX),
+                        () = self.back.notified() => RETRY_MIN,
+                    };
                     continue;
                 }
             };
@@ -175,7 +184,7 @@ impl AntiEntropy {
     async fn compare(&self) -> Result<(), Failed> {
         let mut before = Vec::new();
         let mut refused = 0;
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let there = match self.ask::<NodeState>(Method::GET, "", &(), ANSWER_MAX).await {
                 Ok(there) => Some(there),
                 Err(Failed::Refused { status: StatusCode::NOT_FOUND, .. }) => None,
@@ -202,6 +211,7 @@ impl AntiEntropy {
             }
             before = plan;
         }
+        Err(Failed::StillDifferent)
     }
 
     /// Has something changed; answers with the number of refusals.
@@ -265,9 +275,12 @@ impl Complaint {
         self.told = Some((Instant::now(), text));
     }
 
-    fn is_over(&mut self, what: &str, servers: &Servers) {
-        if self.told.take().is_some() {
+    /// Whether it was told that it does not.
+    fn is_over(&mut self, what: &str, servers: &Servers) -> bool {
+        let was_told = self.told.take().is_some();
+        if was_told {
             tracing::info!(server = servers.in_use(), "{what}");
         }
+        was_told
     }
 }

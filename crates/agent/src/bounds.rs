@@ -10,6 +10,8 @@ pub const ANSWER_MAX: Duration = Duration::from_secs(30);
 pub const WAITING_ANSWER_MAX: Duration = Duration::from_secs(700);
 /// The largest answer that is passed on, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// How often a read goes along from one server to the next because others found that it does not answer.
+pub const TURNS_MAX: usize = 16;
 /// Connections to one server that are kept though nothing is under way on them.
 pub const IDLE_MAX: usize = 64;
 /// How long they are kept. Servers keep them for longer, so that none is used in the moment in which it is closed.
@@ -23,6 +25,8 @@ pub const ALIVE_ANSWER_MAX: Duration = Duration::from_secs(2);
 pub const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// How long changes are collected before they are sent.
 pub const COLLECT: Duration = Duration::from_millis(20);
+/// How often one comparison reads and changes, before it counts as failed.
+pub const ROUNDS_MAX: usize = 8;
 /// Pause before a failed comparison is tried again, at first.
 pub const RETRY_MIN: Duration = Duration::from_millis(500);
 /// Pause before a failed comparison is tried again, at most.

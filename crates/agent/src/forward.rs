@@ -1,6 +1,7 @@
 //! Passes requests on to the servers: all that is not about this node alone.
 //!
-//! Where Consul's agents fill in their own node, this does so too: in `near=_agent`, and for sessions that name no node.
+//! Where Consul's agents fill in their own node, this does so too: in `near=_agent`, for sessions that name no node, and in
+//! the list of events, which is that of the ones for this node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +114,10 @@ impl Forward {
     fn target(&self, request: &Request) -> String {
         let segments: Vec<_> = request.path.split('/').map(encode_segment).collect();
         let mut target = segments.join("/");
-        for (number, (name, value)) in request.query.pairs().enumerate() {
+        let names_none = request.path == "/v1/event/list" && request.query.get_filled("node").is_none();
+        let own = names_none.then_some(("node", &*self.node));
+        let given = request.query.pairs().filter(|(name, _)| !(names_none && *name == "node"));
+        for (number, (name, value)) in given.chain(own).enumerate() {
             target.push(if number == 0 { '?' } else { '&' });
             target.push_str(&encode_segment(name));
             let value = if name == "near" && value == AGENT { &*self.node } else { value };
@@ -158,13 +162,19 @@ fn patience(request: &Request) -> Duration {
 
 /// What Consul's agents say without servers, and why.
 fn refuse(error: &Unanswered, is_native: bool) -> Response {
+    let is_bad = matches!(error, Unanswered::Unsendable(_));
     if is_native {
-        let problem = Problem::new(error.to_string());
-        return Response::json(StatusCode::SERVICE_UNAVAILABLE, &ErrorAnswer { errors: vec![problem] });
+        let status = if is_bad { StatusCode::BAD_REQUEST } else { StatusCode::SERVICE_UNAVAILABLE };
+        return Response::json(status, &ErrorAnswer { errors: vec![Problem::new(error.to_string())] });
+    }
+    if is_bad {
+        return Response::text(StatusCode::BAD_REQUEST, error.to_string());
     }
     let text = match error {
         Unanswered::Nobody(_) => format!("No cluster leader ({error})"),
-        Unanswered::Unknown { .. } => format!("rpc error: {error}"),
+        Unanswered::Unknown { .. } | Unanswered::TooLarge { .. } | Unanswered::Unsendable(_) => {
+            format!("rpc error: {error}")
+        }
     };
     Response::text(StatusCode::INTERNAL_SERVER_ERROR, text)
         .with(HeaderName::from_static("x-consul-knownleader"), HeaderValue::from_static("false"))

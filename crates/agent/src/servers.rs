@@ -21,6 +21,8 @@ use weir_api::client::ServerUrl;
 
 use connection::{Failure, Server};
 
+use crate::bounds::{ANSWER_BYTES_MAX, TURNS_MAX};
+
 /// A request to whichever server answers.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -53,6 +55,15 @@ pub enum Unanswered {
     /// No server answers. Nothing was changed.
     #[error("none of the servers answers: {0}")]
     Nobody(String),
+    /// It cannot be sent to any server.
+    #[error("the request cannot be passed on: {0}")]
+    Unsendable(String),
+    /// The answer is larger than what is passed on.
+    #[error("the answer of {server} is larger than {ANSWER_BYTES_MAX} bytes")]
+    TooLarge {
+        /// The server.
+        server: String,
+    },
     /// A change was sent and nobody knows whether it was made.
     #[error("the answer of {server} is lost, what was asked for may be done or not: {reason}")]
     Unknown {
@@ -106,9 +117,13 @@ impl Servers {
     /// # Errors
     /// When none answers, or a change may have been made that nobody knows of.
     pub async fn ask(&self, ask: &Ask) -> Result<Answered, Unanswered> {
+        if let Err(error) = ask.target.parse::<http::Uri>() {
+            return Err(Unanswered::Unsendable(error.to_string()));
+        }
         let is_read = ask.method == Method::GET;
         let mut reasons: Vec<String> = Vec::new();
-        for _ in 0..self.list.len() {
+        let (mut failed, mut turned) = (0, 0);
+        while failed < self.list.len() && turned < TURNS_MAX {
             let mut in_use = self.in_use.subscribe();
             let at = *in_use.borrow_and_update();
             let server = &self.list[at];
@@ -123,18 +138,26 @@ impl Servers {
                 },
                 // Somebody found that it does not answer: who waits there would wait in vain.
                 _ = in_use.wait_for(|now| *now != at), if is_read => {
-                    Failure::Lost("it does not answer others".to_owned())
+                    turned += 1;
+                    if turned == TURNS_MAX {
+                        reasons.push(format!("{server}: it does not answer others"));
+                    }
+                    continue;
                 }
             };
+            let server = server.to_string();
+            let (reason, may_be_done) = match failure {
+                // It answers, and another would say the same.
+                Failure::TooLarge => return Err(Unanswered::TooLarge { server }),
+                Failure::Lost(reason) => (reason, !is_read),
+                Failure::NotSent(reason) => (reason, false),
+            };
+            failed += 1;
             self.turn_away_from(at);
-            match failure {
-                Failure::Lost(reason) if !is_read => {
-                    return Err(Unanswered::Unknown { server: server.to_string(), reason });
-                }
-                Failure::Lost(reason) | Failure::NotSent(reason) => {
-                    reasons.push(format!("{server}: {reason}"));
-                }
+            if may_be_done {
+                return Err(Unanswered::Unknown { server, reason });
             }
+            reasons.push(format!("{server}: {reason}"));
         }
         let none = || "no server is known".to_owned();
         Err(Unanswered::Nobody(if reasons.is_empty() { none() } else { reasons.join("; ") }))

@@ -105,9 +105,9 @@ fn client(address: &str, tls: Option<&Connectors>) -> Result<Client, String> {
 pub async fn run(control: Arc<Control>, tls: Option<Arc<Connectors>>, stop: impl Future<Output = ()> + Send) {
     let Some(mut heartbeats) = control.heartbeats_for_others() else { return };
     let others = Arc::new(Others { control, tls, silent: Mutex::default() });
+    let mut batches = JoinSet::new();
+    let mut batch = Vec::new();
     let passing = async {
-        let mut batches = JoinSet::new();
-        let mut batch = Vec::new();
         while heartbeats.recv_many(&mut batch, BATCH_MAX).await > 0 {
             tokio::time::sleep(COLLECT).await;
             while batch.len() < BATCH_MAX
@@ -127,6 +127,23 @@ pub async fn run(control: Arc<Control>, tls: Option<Arc<Connectors>>, stop: impl
         () = passing => {}
         () = stop => {}
     }
+    // What was answered is not lost with this replica.
+    heartbeats.close();
+    let last = async {
+        loop {
+            while batch.len() < BATCH_MAX
+                && let Ok(heartbeat) = heartbeats.try_recv()
+            {
+                batch.push(heartbeat);
+            }
+            if batch.is_empty() {
+                break;
+            }
+            others.pass_on(std::mem::take(&mut batch)).await;
+        }
+        while batches.join_next().await.is_some() {}
+    };
+    let _ = tokio::time::timeout(ANSWER_MAX + WRITE_MAX, last).await;
 }
 
 /// The replicas that heartbeats are passed on to.

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use weir_control::catalog::{CheckRef, Topic};
 use weir_control::{Control, Settings};
+use weir_edge::prober::Prober;
 use weir_model::registry::{Check, CheckDefinition, CheckKind, Health};
 use weir_model::units::Span;
 
@@ -144,6 +145,17 @@ async fn thresholds_are_kept() {
     let begun = world.requests.load(Ordering::SeqCst);
     world.until(Health::Critical).await;
     assert!(world.requests.load(Ordering::SeqCst) >= begun + 2, "one failure is not enough");
+}
+
+#[tokio::test]
+async fn an_agent_looks_soon_at_what_it_knew_before() {
+    let mut world = World::without_prober().await;
+    let mut check = world.check("/");
+    check.definition.as_mut().unwrap().interval = Span(Duration::from_secs(24 * 3600));
+    world.control.register_check(check).await.unwrap();
+    let prober = Prober::new(Arc::clone(&world.control)).soon();
+    world.tasks.spawn(prober.run(std::future::pending()));
+    world.until(Health::Passing).await;
 }
 
 #[tokio::test]

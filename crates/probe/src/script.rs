@@ -16,6 +16,9 @@ use weir_model::registry::Health;
 
 use super::look::{OUTPUT_BYTES_MAX, Outcome};
 
+/// How long a program that was killed may take to be gone. What is not gone by then is collected later.
+const KILLED_MAX: Duration = Duration::from_secs(1);
+
 /// Runs a program to its end, within `timeout`. Exit status 0 passes, 1 warns, everything else is critical, as is a program
 /// that cannot be started. Of what it prints, the first [`OUTPUT_BYTES_MAX`] bytes are kept and the rest is read and
 /// dropped, so that it never waits for a reader.
@@ -51,7 +54,8 @@ async fn run(args: &[String], timeout: Duration) -> io::Result<Outcome> {
     .await;
     let Ok(status) = ended else {
         drop(group);
-        child.wait().await?;
+        // One that hangs in the kernel ends when it likes; nobody waits for it.
+        let _ = tokio::time::timeout(KILLED_MAX, child.wait()).await;
         let output = format!("{program}: not done within {timeout:?}, killed. {}", text(&output));
         return Ok(Outcome { health: Health::Critical, output });
     };

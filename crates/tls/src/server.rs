@@ -39,6 +39,8 @@ pub struct Acceptor {
     files: Arc<ServerFiles>,
     protocol: &'static [u8],
     current: Arc<RwLock<Arc<ServerConfig>>>,
+    /// The files as they were before they were first read.
+    loaded: Arc<Vec<Option<FileMark>>>,
 }
 
 impl std::fmt::Debug for Acceptor {
@@ -53,8 +55,9 @@ impl Acceptor {
     /// # Errors
     /// The file, and what is wrong with it.
     pub fn load(files: ServerFiles, protocol: &'static [u8]) -> Result<Self, String> {
+        let loaded = Arc::new(marks(&files));
         let current = Arc::new(RwLock::new(Arc::new(config(&files, protocol)?)));
-        Ok(Self { files: Arc::new(files), protocol, current })
+        Ok(Self { files: Arc::new(files), protocol, current, loaded })
     }
 
     /// Whether clients must show a certificate.
@@ -87,7 +90,8 @@ impl Acceptor {
     /// logged, and the one before stays. Connections keep what they began with.
     pub async fn follow(self, stop: impl Future<Output = ()>) {
         let following = async {
-            let (mut read, mut seen) = (self.marks(), self.marks());
+            // What has changed since the first reading is read as well.
+            let (mut read, mut seen) = (self.loaded.to_vec(), self.marks());
             loop {
                 tokio::time::sleep(POLL_EVERY).await;
                 let now = self.marks();
@@ -121,9 +125,13 @@ impl Acceptor {
     }
 
     fn marks(&self) -> Vec<Option<FileMark>> {
-        let ServerFiles { cert, key, client_ca } = &*self.files;
-        [Some(cert), Some(key), client_ca.as_ref()].into_iter().flatten().map(FileMark::of).collect()
+        marks(&self.files)
     }
+}
+
+fn marks(files: &ServerFiles) -> Vec<Option<FileMark>> {
+    let ServerFiles { cert, key, client_ca } = files;
+    [Some(cert), Some(key), client_ca.as_ref()].into_iter().flatten().map(FileMark::of).collect()
 }
 
 fn config(files: &ServerFiles, protocol: &'static [u8]) -> Result<ServerConfig, String> {

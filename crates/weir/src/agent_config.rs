@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use weir_api::client::ServerUrl;
+use weir_api::client::{Scheme, ServerUrl};
 
 use crate::cli::ListenAddress;
 use crate::cli::agent::AgentArgs;
@@ -51,16 +51,32 @@ pub(crate) struct AgentConfig {
     pub allowed_hosts: Vec<String>,
     /// How many files may be open; 0 for as many as possible.
     pub open_files: u64,
+    /// The file that says which process serves.
+    pub pid_file: Option<PathBuf>,
     /// What is logged.
     pub log: LogArgs,
+}
+
+/// Refuses a server that `flag` names with `https://`, which agents do not speak yet.
+///
+/// # Errors
+/// If it does.
+pub(crate) fn in_the_clear(flag: &str, server: &ServerUrl) -> Result<(), Failure> {
+    if server.scheme == Scheme::Http {
+        return Ok(());
+    }
+    let message = format!("{flag}: {server}: https:// is not spoken by agents yet");
+    Err(Failure::new(Exit::Usage, message)
+        .hint("name an address that is spoken to in the clear, as http://HOST:PORT"))
 }
 
 impl AgentConfig {
     /// What the command line says.
     ///
     /// # Errors
-    /// When a default cannot be read, which would be a mistake in this program.
+    /// When a server is to be spoken to in a way that agents do not know.
     pub(crate) fn of(args: AgentArgs) -> Result<Self, Failure> {
+        args.servers.iter().try_for_each(|server| in_the_clear("--server", server))?;
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
         Ok(Self {
@@ -85,6 +101,7 @@ impl AgentConfig {
             insecure: args.insecure,
             allowed_hosts: args.allowed_hosts,
             open_files: args.open_files.unwrap_or(0),
+            pid_file: None,
             log: args.log,
         })
     }

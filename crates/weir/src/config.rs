@@ -87,6 +87,8 @@ pub(crate) struct AsConsul {
     pub scripts: Scripts,
     /// Whether it obeys `PUT /v1/agent/leave`, which ends it, and `PUT /v1/agent/reload`.
     pub obeys: bool,
+    /// The file that says which process serves.
+    pub pid_file: Option<PathBuf>,
 }
 
 impl ServerConfig {

@@ -10,10 +10,11 @@ mod stores;
 mod tls;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
+use tokio::net::{ToSocketAddrs, UdpSocket, lookup_host};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use weir_control::{Control, Replica, Settings};
@@ -103,14 +104,14 @@ impl ControlPlane {
             if differs { failure.hint("give it the same, or another ?prefix= of the store") } else { failure }
         })?;
         if !documents.is_empty() {
-            apply_at_start(&control, &documents).await?;
+            leaving(&control, apply_at_start(&control, &documents).await).await?;
         }
         let AsConsul { definitions, scripts, obeys, .. } = &config.as_consul;
         let consul = ConsulApi::new(Arc::clone(&control), *scripts == Scripts::On);
         let data_dir = config.data_dir.clone();
         let shared = (Arc::clone(&control), Arc::clone(&consul));
         let definer = Arc::new(Definer::new(definitions.clone(), *scripts, data_dir, shared.0, shared.1));
-        definer.define().await?;
+        leaving(&control, definer.define().await).await?;
         let mut prober = Prober::new(Arc::clone(&control));
         if *scripts != Scripts::Off {
             prober = prober.with_scripts();
@@ -261,14 +262,36 @@ async fn replica(
 /// The address from which this machine reaches etcd. Nothing is sent to find out.
 async fn facing(etcd: &EtcdAddress) -> Option<IpAddr> {
     for member in etcd.members() {
-        let Ok(socket) = tokio::net::UdpSocket::bind("[::]:0").await else { return None };
-        if socket.connect(member).await.is_ok()
-            && let Ok(own) = socket.local_addr()
-        {
-            return Some(own.ip().to_canonical());
+        if let Some(ip) = address_towards(member).await {
+            return Some(ip);
         }
     }
     None
+}
+
+/// The address from which this machine reaches another. Nothing is sent to find out.
+pub(crate) async fn address_towards(target: impl ToSocketAddrs) -> Option<IpAddr> {
+    for found in lookup_host(target).await.ok()? {
+        // A machine may have no IPv6; one that has reaches everything from there.
+        for any in [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), (Ipv4Addr::UNSPECIFIED, 0).into()] {
+            let Ok(socket) = UdpSocket::bind(any).await else { continue };
+            if socket.connect(found).await.is_ok()
+                && let Ok(own) = socket.local_addr()
+                && !own.ip().to_canonical().is_unspecified()
+            {
+                return Some(own.ip().to_canonical());
+            }
+        }
+    }
+    None
+}
+
+/// Of what failed, no other replica is left to believe that this one is there.
+async fn leaving<T>(control: &Control, done: Result<T, Failure>) -> Result<T, Failure> {
+    if done.is_err() {
+        control.leave().await;
+    }
+    done
 }
 
 async fn apply_at_start(

@@ -4,9 +4,9 @@
 //! addresses allowed -> bind -> open the local store -> own node -> definitions of files -> serve
 //! ```
 
+mod boot;
 mod identity;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
@@ -22,7 +22,7 @@ use weir_model::registry::Node;
 
 use crate::agent_config::AgentConfig;
 use crate::cli::dns::DnsListen;
-use crate::control_plane::{cannot_bind, cannot_serve_dns, open_store, told};
+use crate::control_plane::{address_towards, cannot_bind, cannot_serve_dns, open_store, told};
 use crate::definitions::{Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::loopback;
@@ -53,6 +53,7 @@ impl HostAgent {
         let dns = bind_dns(config).await?;
         let id = identity::load(config.data_dir.as_deref())?;
         let control = open_registry(config, &id).await?;
+        boot::doubt_if_another(config.data_dir.as_deref(), &control).await?;
         let api = ConsulApi::of_agent(Arc::clone(&control), config.scripts == Scripts::On);
         let (data_dir, source) = (config.data_dir.clone(), config.definitions.clone());
         let shared = (Arc::clone(&control), Arc::clone(&api));
@@ -107,8 +108,9 @@ impl HostAgent {
         if let Some(dns) = dns {
             self.tasks.spawn(dns.serve(Arc::clone(control), stopped()));
         }
-        let mut prober =
-            Prober::new(Arc::clone(control)).with_elsewhere(Arc::new(AskServers::new(Arc::clone(servers))));
+        let mut prober = Prober::new(Arc::clone(control))
+            .with_elsewhere(Arc::new(AskServers::new(Arc::clone(servers))))
+            .soon();
         if config.scripts != Scripts::Off {
             prober = prober.with_scripts();
         }
@@ -152,7 +154,7 @@ async fn bind_dns(config: &AgentConfig) -> Result<Option<DnsServer>, Failure> {
     let mut recursors = Vec::new();
     for name in config.servers_dns() {
         match tokio::net::lookup_host(&name).await {
-            Ok(found) => recursors.extend(found.take(1)),
+            Ok(found) => recursors.extend(found),
             Err(error) => {
                 tracing::warn!(server = name, %error, "the address of a server for DNS is not known");
             }
@@ -193,16 +195,15 @@ async fn open_registry(config: &AgentConfig, id: &str) -> Result<Arc<Control>, F
     Ok(control)
 }
 
-/// The address from which this host reaches its servers; loopback where there is none. Nothing is sent to find out.
+/// The address from which this host reaches its servers; loopback where there is none.
 async fn facing(config: &AgentConfig) -> String {
     for server in &config.servers {
-        let Ok(socket) = tokio::net::UdpSocket::bind("[::]:0").await else { break };
-        if socket.connect((server.host.as_str(), server.port)).await.is_ok()
-            && let Ok(SocketAddr::V4(_) | SocketAddr::V6(_)) = socket.local_addr()
-            && let Ok(own) = socket.local_addr()
-        {
-            return own.ip().to_canonical().to_string();
+        if let Some(ip) = address_towards((server.host.as_str(), server.port)).await {
+            return ip.to_string();
         }
+    }
+    if !config.servers.is_empty() {
+        tracing::warn!("no way to a server is known: the node has 127.0.0.1; --address names another");
     }
     "127.0.0.1".to_owned()
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use weir_api::client::ServerUrl;
+use weir_api::client::{Scheme, ServerUrl};
 
 use super::{Answered, Ask};
 use crate::bounds::{ANSWER_BYTES_MAX, CONNECT_MAX, IDLE_AGE_MAX, IDLE_MAX};
@@ -26,6 +26,8 @@ pub(super) enum Failure {
     NotSent(String),
     /// It may have.
     Lost(String),
+    /// It has, and its answer is larger than [`ANSWER_BYTES_MAX`].
+    TooLarge,
 }
 
 /// One server.
@@ -67,6 +69,9 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+        if self.url.scheme == Scheme::Https {
+            return Err("https:// is not spoken by agents yet".to_owned());
+        }
         let address = (self.url.host.as_str(), self.url.port);
         let late = |limit: Duration| format!("no connection within {} s", limit.as_secs());
         let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address))
@@ -95,7 +100,10 @@ impl Server {
         let body = Limited::new(body, ANSWER_BYTES_MAX)
             .collect()
             .await
-            .map_err(|error| Failure::Lost(error.to_string()))?
+            .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+                Some(_) => Failure::TooLarge,
+                None => Failure::Lost(error.to_string()),
+            })?
             .to_bytes();
         if sender.ready().await.is_ok() {
             self.keep(sender);

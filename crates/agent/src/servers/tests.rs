@@ -98,6 +98,42 @@ async fn who_waits_at_a_server_that_does_not_answer_goes_along_to_the_next() {
 }
 
 #[tokio::test]
+async fn who_waits_is_not_given_up_because_others_have_no_patience() {
+    let [(first, connections), (second, _)] = [saying(b"").await, saying(b"").await];
+    let servers = Arc::new(Servers::new(vec![first, second], 0));
+    let waiting = tokio::spawn({
+        let servers = Arc::clone(&servers);
+        async move { servers.ask(&Ask { patience: Duration::from_secs(600), ..ask(Method::GET) }).await }
+    });
+    while connections.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let impatient = Ask { patience: Duration::from_millis(20), ..ask(Method::GET) };
+    for _ in 0..3 {
+        assert!(matches!(servers.ask(&impatient).await, Err(Unanswered::Nobody(_))));
+    }
+    assert!(!waiting.is_finished());
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_not_held_against_the_servers() {
+    let (good, connections) = saying(ANSWER).await;
+    let servers = Servers::new(vec![good.clone(), nobody().await], 0);
+    let target = format!("/v1/kv/{}", "a".repeat(70_000));
+    let error = servers.ask(&Ask { target, ..ask(Method::PUT) }).await.unwrap_err();
+    assert!(matches!(error, Unanswered::Unsendable(_)), "{error}");
+    assert_eq!(
+        (servers.in_use(), connections.load(std::sync::atomic::Ordering::SeqCst)),
+        (good.authority(), 0)
+    );
+    let secure = format!("https://{}", good.authority()).parse().unwrap();
+    let error = Servers::new(vec![secure], 0).ask(&ask(Method::GET)).await.unwrap_err();
+    assert!(error.to_string().contains("https:// is not spoken"), "{error}");
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 0, "nothing is sent in the clear");
+}
+
+#[tokio::test]
 async fn where_nobody_answers_each_is_named() {
     let (a, b) = (nobody().await, nobody().await);
     let servers = Servers::new(vec![a.clone(), b.clone()], 0);

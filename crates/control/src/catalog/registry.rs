@@ -69,7 +69,9 @@ impl Registry {
         let slot = self.nodes.get(node)?;
         let kept = slot.checks.get(namespace, id)?;
         let among = |checks: &[Arc<CheckEntry>]| {
-            checks.iter().find(|check| check.value.id == id && check.value.namespace == namespace).cloned()
+            let of =
+                |check: &Arc<CheckEntry>| (&*check.value.namespace, &*check.value.id).cmp(&(namespace, id));
+            checks.binary_search_by(of).ok().map(|at| Arc::clone(&checks[at]))
         };
         let found = match &kept.instance {
             Some(instance) => {

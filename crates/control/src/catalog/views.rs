@@ -39,9 +39,17 @@ impl Catalog {
 
     /// The members of all services whose name is this in any case: for those to whom case means nothing, such as DNS.
     pub fn members_in_any_case(&self, namespace: &str, name: &str) -> Vec<ServiceMember> {
-        let state = self.state();
-        let names = state.registry.spellings(namespace, name);
-        names.iter().flat_map(|name| state.members(&ServiceRef::new(namespace, &**name))).collect()
+        let (kept, open) = {
+            let state = self.state();
+            let mut kept = Vec::new();
+            for name in state.registry.spellings(namespace, name).iter() {
+                let service = ServiceRef::new(namespace, &**name);
+                kept.extend(state.kept_members(&service).map(|(node, kept)| (node, Arc::clone(kept))));
+            }
+            (kept, Arc::clone(&state.registry.open))
+        };
+        // Read without holding anybody up.
+        kept.into_iter().map(|(node, kept)| open.member(node, &kept)).collect()
     }
 
     /// Who has an address.

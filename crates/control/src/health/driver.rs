@@ -94,7 +94,7 @@ impl Monitor {
 
     /// Judges the checks that this replica watches over, and no others. Those that are new to it have full time.
     fn take_over_all(&self, control: &Control) {
-        let seen = control.position().revision;
+        let (before, seen) = (self.seen.load(Ordering::Acquire), control.position().revision);
         let checks = feed::defined_checks(control.catalog());
         let shared = control.settings().replica.is_some();
         let cluster = if shared { control.catalog().state().registry.nodes.len() } else { 0 };
@@ -107,7 +107,13 @@ impl Monitor {
                 let name = CheckRef::of(&check.value);
                 see_agent(machine, &name, Some(&check), now);
                 if control.owns(&name) {
+                    let lived = machine.health(&name).is_some_and(|was| was != Health::Critical);
                     machine.track(&check.value, now);
+                    // What was written since is a sign of life, as where changes are looked at one by one.
+                    let lives = check.value.health != Health::Critical && check.modify_revision > before;
+                    if shared && lived && lives {
+                        machine.heard_from(&name, now);
+                    }
                     present.insert(name);
                 }
             }

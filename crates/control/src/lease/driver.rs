@@ -110,7 +110,19 @@ impl Keeper {
 
     /// Everything has its full time from now on.
     pub(crate) fn grant_full_time(&self) {
-        self.with(|table, now| table.leases.begin_anew(now));
+        self.with(|table, now| {
+            table.leases.begin_anew(now);
+            table.leases.revive_all(now);
+        });
+    }
+
+    /// Its end has begun, and whatever is written of it is no sign of life.
+    pub(crate) fn condemn(&self, key: &LeaseKey) {
+        self.with(|table, now| {
+            if table.leases.remaining(key, now).is_some() {
+                table.leases.end(key, now);
+            }
+        });
     }
 
     fn take_over(&self, share: &Share<'_>, change: &Change) {
@@ -123,7 +135,7 @@ impl Keeper {
                 table.see_session(share, name, now);
                 // Another replica writes a session as it is because of a sign of life.
                 if share.own.is_some() {
-                    table.leases.renew(&LeaseKey::Session(name.clone()), now);
+                    table.leases.renew_elsewhere(&LeaseKey::Session(name.clone()), now);
                 }
             }
             for lock in &change.locks {
@@ -252,7 +264,7 @@ impl Table {
         let key = LeaseKey::Claim(ClaimRef::of(claim));
         match (owned, self.leases.remaining(&key, now)) {
             (true, None) => self.leases.track(key, claim.ttl.0, now),
-            (true, Some(_)) if touched => drop(self.leases.renew(&key, now)),
+            (true, Some(_)) if touched => self.leases.renew_elsewhere(&key, now),
             // What is to be ended stays, whoever does it.
             (false, Some(left)) if !left.is_zero() => self.leases.forget(&key),
             _ => {}

@@ -96,6 +96,22 @@ impl Leases {
         self.leases.insert(key, Lease { deadline, over: false, ..lease });
     }
 
+    /// A sign of life that another replica has accepted: it counts although the time is over here.
+    pub(crate) fn renew_elsewhere(&mut self, key: &LeaseKey, now: Duration) {
+        if self.renew(key, now) == Some(false) {
+            self.revive(key, now);
+        }
+    }
+
+    /// Gives all that is over, and not for another reason than its time, its full time again.
+    pub(crate) fn revive_all(&mut self, now: Duration) {
+        let over = self.leases.iter().filter(|(_, lease)| lease.over && !lease.condemned);
+        let over: Vec<_> = over.map(|(key, _)| Arc::clone(key)).collect();
+        for key in over {
+            self.revive(&key, now);
+        }
+    }
+
     /// How long it still lives if it is not renewed.
     pub(crate) fn remaining(&self, key: &LeaseKey, now: Duration) -> Option<Duration> {
         let lease = self.leases.get(key)?;
@@ -166,6 +182,9 @@ mod tests {
         }
         assert_eq!(leases.renew(&key("a"), at(12)), Some(true));
         assert_eq!(leases.renew(&key("b"), at(12)), Some(false));
+        leases.renew_elsewhere(&key("b"), at(12));
+        leases.revive_all(at(12));
+        assert_eq!(leases.renew(&key("b"), at(12)), Some(false), "it has ended for another reason");
         assert!(leases.is_condemned(&key("b")) && !leases.is_condemned(&key("a")));
         assert_eq!(leases.due(at(21)), [key("b")]);
         assert_eq!(leases.due(at(22)), [key("a"), key("b")]);

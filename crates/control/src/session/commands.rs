@@ -117,6 +117,7 @@ impl Control {
             if !done.changed || self.catalog().session(name).entries.is_none() {
                 return Ok(done);
             }
+            self.keeper.condemn(&LeaseKey::Session(name.clone()));
         }
     }
 

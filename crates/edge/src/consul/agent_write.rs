@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use weir_control::Error;
-use weir_control::catalog::InstanceRef;
+use weir_control::catalog::{CheckRef, InstanceRef};
 
 use super::answer::{Answer, done};
 use super::decode::{self, Fields};
@@ -37,24 +37,24 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     done()
 }
 
-/// Registers a service as it is defined; answers with its name.
+/// Registers a service as it is defined; answers with its name and those of its checks.
 async fn register_service(
     api: &ConsulApi,
     map: &Map<String, Value>,
     place: Place<'_>,
     replace: bool,
-) -> Result<InstanceRef, Refusal> {
+) -> Result<(InstanceRef, Vec<CheckRef>), Refusal> {
     let (instance, checks) = definition::service(map, place)?;
     validate::instance(&instance)?;
-    checks.iter().try_for_each(validate::check)?;
-    let name = InstanceRef::of(&instance);
+    checks.iter().try_for_each(validate::own_check)?;
+    let names = (InstanceRef::of(&instance), checks.iter().map(CheckRef::of).collect());
     api.control.register_instance(instance, checks, replace).await?;
-    Ok(name)
+    Ok(names)
 }
 
 impl ConsulApi {
-    /// Registers a service of this node that a configuration file defines, with these checks and no others. `scripts` says
-    /// whether they may be programs. Answers with its name.
+    /// Registers a service of this node that a configuration file defines, with the checks in its definition; others that it
+    /// has stay. `scripts` says whether they may be programs. Answers with its name and those of these checks.
     ///
     /// # Errors
     /// What is wrong with the definition, or that it could not be written.
@@ -62,11 +62,11 @@ impl ConsulApi {
         &self,
         map: &Map<String, Value>,
         scripts: bool,
-    ) -> Result<InstanceRef, String> {
+    ) -> Result<(InstanceRef, Vec<CheckRef>), String> {
         let define = async {
             let namespace = defined_namespace(map)?;
             let place = Place { namespace: &namespace, node: self.here().node, scripts };
-            register_service(self, map, place, true).await
+            register_service(self, map, place, false).await
         };
         define.await.map_err(|refusal| refusal.message)
     }

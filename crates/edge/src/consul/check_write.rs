@@ -42,7 +42,7 @@ async fn register_check(
         check.id.clone_from(&check.name);
     }
     check.instance = Some(fields.text("ServiceID")?).filter(|id| !id.is_empty());
-    validate::check(&check)?;
+    validate::own_check(&check)?;
     let (name, instance) = (CheckRef::of(&check), check.instance.clone().unwrap_or_default());
     match api.control.register_check(check).await {
         Ok(_) => Ok(name),

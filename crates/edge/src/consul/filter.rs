@@ -247,6 +247,10 @@ mod tests {
             ("Service.ID matches `(`", "at byte 19: unclosed group"),
             ("Service.ID matches `a{1000}{1000}`", "at byte 19: too large"),
             ("Service.ID matches", "at byte 18: expected a value"),
+            (
+                "ID matches a and ID matches b and (ID matches c or ID not matches d) and ID matches e",
+                "at byte 84: more than 4 regular expressions",
+            ),
             ("Service.Tags matches `a`", "Selector \"Service.Tags\" is no text to match"),
             ("Service.Port matches `8`", "is no text to match"),
             ("Service.ID is full", "at byte 14: expected `empty` or `not empty`"),

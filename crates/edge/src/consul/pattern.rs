@@ -10,6 +10,8 @@ use regex::{Regex, RegexBuilder};
 pub(super) const PATTERN_BYTES_MAX: usize = 512;
 /// Largest program that an expression may become, in bytes, and as much again for what is kept while it is matched.
 const PROGRAM_BYTES_MAX: usize = 256 * 1024;
+/// The same of an expression that lives for one request.
+const SMALL_PROGRAM_BYTES_MAX: usize = 128 * 1024;
 /// Deepest nesting of groups.
 const NESTING_MAX: u32 = 32;
 /// Expressions that are kept compiled: as many as the events in the ring may have.
@@ -17,12 +19,21 @@ const PATTERNS_MAX: usize = 768;
 
 /// Reads an expression; says why it is none.
 pub(super) fn compile(text: &str) -> Result<Regex, String> {
+    compile_within(text, PROGRAM_BYTES_MAX)
+}
+
+/// Reads an expression that lives for one request, of which there may be thousands.
+pub(super) fn compile_small(text: &str) -> Result<Regex, String> {
+    compile_within(text, SMALL_PROGRAM_BYTES_MAX)
+}
+
+fn compile_within(text: &str, bytes_max: usize) -> Result<Regex, String> {
     if text.len() > PATTERN_BYTES_MAX {
         return Err(format!("{} bytes long; expected at most {PATTERN_BYTES_MAX}", text.len()));
     }
     let built = RegexBuilder::new(text)
-        .size_limit(PROGRAM_BYTES_MAX)
-        .dfa_size_limit(PROGRAM_BYTES_MAX)
+        .size_limit(bytes_max)
+        .dfa_size_limit(bytes_max)
         .nest_limit(NESTING_MAX)
         .build();
     built.map_err(|error| match error {
@@ -75,6 +86,9 @@ mod tests {
     #[test]
     fn what_is_no_expression_or_too_large_is_refused() {
         assert!(compile("^web-[0-9]+$").unwrap().is_match("web-12"));
+        assert!(compile_small(r"^(\w+)-(\w+)\.[0-9]+$").unwrap().is_match("web-a.12"));
+        let large = "[a-z0-9]{150}".repeat(10);
+        assert!(compile(&large).is_ok() && compile_small(&large).is_err());
         for (text, expect) in [
             ("(", "unclosed group"),
             ("a{1000}{1000}", "too large once compiled"),

@@ -1,9 +1,11 @@
 //! The model's rules in the words of Consul's definitions: paths as the client wrote them, one sentence per fault.
 
+use weir_model::DEFAULT_NAMESPACE;
 use weir_model::registry::{Check, Instance, Node};
 use weir_model::validate::{FieldError, validate_check, validate_instance, validate_node};
 
 use super::refusal::Refusal;
+use super::views::NODE_ALIVE;
 
 /// The model's fields by Consul's names.
 const INSTANCE_FIELDS: [(&str, &str); 10] = [
@@ -60,6 +62,16 @@ pub(super) fn check(check: &Check) -> Result<(), Refusal> {
     refuse("Invalid check", &validate_check(check), &CHECK_FIELDS)
 }
 
+/// A check that is registered with whoever answers here: the one that stands for its own being alive is none of them.
+pub(super) fn own_check(given: &Check) -> Result<(), Refusal> {
+    if given.id == NODE_ALIVE && given.namespace == DEFAULT_NAMESPACE {
+        return Err(Refusal::bad(format!(
+            "Invalid check: CheckID: {NODE_ALIVE} stands for the agent itself"
+        )));
+    }
+    check(given)
+}
+
 fn refuse(what: &str, faults: &[FieldError], fields: &[(&str, &str)]) -> Result<(), Refusal> {
     if faults.is_empty() {
         return Ok(());
@@ -81,6 +93,22 @@ fn refuse(what: &str, faults: &[FieldError], fields: &[(&str, &str)]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_check_that_stands_for_the_agent_is_nobody_elses() {
+        let given = |namespace: &str, id: &str| Check {
+            namespace: namespace.to_owned(),
+            node: "n".to_owned(),
+            id: id.to_owned(),
+            name: "alive".to_owned(),
+            ..Check::default()
+        };
+        let error = own_check(&given("default", "serfHealth")).unwrap_err();
+        assert!(error.message.contains("CheckID: serfHealth"), "{}", error.message);
+        assert!(own_check(&given("team", "serfHealth")).is_ok());
+        assert!(own_check(&given("default", "serfhealth")).is_ok());
+        assert!(check(&given("default", "serfHealth")).is_ok(), "other nodes' agents have one");
+    }
 
     #[test]
     fn faults_are_told_in_the_clients_words() {

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use weir_api::native::{
     AgentAlive, AgentHeard, Deleted, NodeChanged, NodeChanges, NodeState, OnNode as Named, Problem,
 };
+use weir_control::bounds::REGISTRATION_CHECKS_MAX;
 use weir_control::catalog::{CheckRef, InstanceRef, Topic};
 use weir_control::registry::{KnownHealth, OnNode, Registration};
 use weir_control::{Control, Error};
@@ -93,10 +94,14 @@ impl NativeApi {
         Ok(ok(&AgentHeard { known, revision: self.control.catalog().index(&Topic::node(name)) }))
     }
 
-    /// `DELETE /nodes/NAME`: deregisters it with all that is on it.
+    /// `DELETE /nodes/NAME?id=`: deregisters it with all that is on it. An agent names its id, so that one whose name is
+    /// another's does not deregister what is not its own.
     pub(super) async fn delete_node(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
-        known_parameters(&request, &[])?;
+        known_parameters(&request, &["id"])?;
         let name = request.rest();
+        if let Some(id) = request.query.get_filled("id") {
+            self.may_be_the_agent(name, id)?;
+        }
         let done = self.control.deregister_node(name).await?;
         Ok(ok(&Deleted { position: done.position, change_set: None, deleted: vec![format!("Node/{name}")] }))
     }
@@ -114,7 +119,7 @@ impl NativeApi {
         }
         let Some(node) = self.control.catalog().node(name) else { return Ok(()) };
         let known = &node.node.value.id;
-        if id.is_empty() || known.is_empty() || known == id {
+        if known.is_empty() || known == id {
             return Ok(());
         }
         let is_there = presence(&self.control, name)
@@ -204,6 +209,7 @@ async fn register(
     instances: Vec<Instance>,
     mut checks: Vec<Check>,
 ) -> Result<Vec<Problem>, Error> {
+    let reserved: Vec<_> = checks.extract_if(.., |check| stands_for_an_agent(check)).collect();
     for check in &mut checks {
         check.runner = Runner::Agent;
     }
@@ -212,7 +218,9 @@ async fn register(
         let is_its = |check: &mut Check| {
             check.namespace == instance.namespace && check.instance.as_ref() == Some(&instance.id)
         };
-        let own: Vec<_> = checks.extract_if(.., is_its).collect();
+        let mut own: Vec<_> = checks.extract_if(.., is_its).collect();
+        // The instance is registered with as many as one transaction takes; the others follow it.
+        checks.extend(own.split_off(own.len().min(REGISTRATION_CHECKS_MAX)));
         with_checks.push((instance, own));
     }
     let known = || OnNode::Known(node.to_owned());
@@ -232,7 +240,18 @@ async fn register(
         (format!("check {id}"), control.register(&overwriting(known(), None, vec![check])).await.map(drop))
     }));
     outcomes.extend(checks.buffer_unordered(COMMITS_MAX).collect::<Vec<_>>().await);
-    refused(outcomes)
+    let mut problems = refused(outcomes)?;
+    problems.extend(
+        reserved.iter().map(|check| {
+            Problem::new("this id stands for the agent itself").at(format!("check {}", check.id))
+        }),
+    );
+    Ok(problems)
+}
+
+/// Whether a check has the name of the one by which an agent's signs of life are judged.
+fn stands_for_an_agent(check: &Check) -> bool {
+    check.id == NODE_ALIVE && (check.namespace.is_empty() || check.namespace == DEFAULT_NAMESPACE)
 }
 
 /// What was refused for what it is. A store that cannot be written is an error of all.

@@ -37,6 +37,8 @@ pub struct Prober {
     /// Whether it may run programs, and how many more now.
     scripts: Option<Semaphore>,
     elsewhere: Option<Arc<dyn Elsewhere>>,
+    /// Within which time those that are there at the start are looked at, where their interval is longer.
+    start_within: Duration,
 }
 
 /// Looks at all checks of a server's registry until `shutdown` is ready or the control plane stops.
@@ -47,7 +49,14 @@ pub async fn run(control: Arc<Control>, shutdown: impl Future<Output = ()>) {
 impl Prober {
     /// One that runs no programs and knows no other nodes than the registry's.
     pub fn new(control: Arc<Control>) -> Self {
-        Self { control, scripts: None, elsewhere: None }
+        Self { control, scripts: None, elsewhere: None, start_within: Duration::MAX }
+    }
+
+    /// The same, which looks soon at the checks that are there at the start too: those of one host are few, and what was
+    /// known of them before may hold no more.
+    #[must_use]
+    pub fn soon(self) -> Self {
+        Self { start_within: FIRST_LOOK_MAX, ..self }
     }
 
     /// The same, which may run programs.
@@ -70,9 +79,9 @@ impl Prober {
         let mut feed = control.checks_to_run();
         let mut schedule = Schedule::<CheckRef>::default();
         let mut looks: JoinSet<Done> = JoinSet::new();
-        // Those that are there at the start may be many: they are spread over their whole intervals.
+        // Those that are there at the start may be many: a server spreads them over their whole intervals.
         while let Some(Some(event)) = feed.next(control.catalog()).now_or_never() {
-            follow(&mut schedule, event, Duration::MAX);
+            follow(&mut schedule, event, prober.start_within);
         }
         tracing::debug!(checks = schedule.len(), "probing");
         loop {

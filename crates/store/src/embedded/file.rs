@@ -144,6 +144,15 @@ impl File {
         sync_folder(&self.path).map_err(|error| refused(&error))
     }
 
+    /// The same where there was none: not if somebody has made one meanwhile.
+    pub(super) fn take_free_place(&self, new: &Path) -> Result<(), Error> {
+        std::fs::hard_link(new, &self.path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::InUse { path: self.path().to_string() },
+            _ => refused(&error),
+        })?;
+        remove_if_there(new).and(sync_folder(&self.path)).map_err(|error| refused(&error))
+    }
+
     /// Opens a database, and notes if that meant to recover from a crash.
     fn database(&self, path: &Path, recovered: Arc<AtomicBool>) -> Result<Database, DatabaseError> {
         let bytes = (self.opener)(path)?;

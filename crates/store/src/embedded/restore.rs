@@ -30,7 +30,8 @@ pub(super) fn restore<E: From<Error>>(
     let beside = beside(path);
     let made = fill(&beside, position, entries).and_then(|()| {
         let file = File::new(path, storage::plain());
-        file.take_place(&beside).map_err(E::from)
+        let placed = if old.is_some() { file.take_place(&beside) } else { file.take_free_place(&beside) };
+        placed.map_err(E::from)
     });
     if made.is_err() {
         // It is of no use, and the error says what to know.

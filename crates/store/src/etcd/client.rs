@@ -60,6 +60,8 @@ pub(super) struct Client {
     lost: signal::Sender<Option<String>>,
     credentials: Option<Credentials>,
     token: RwLock<Option<MetadataValue<Ascii>>>,
+    /// Whoever asks for a token.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Client {
@@ -86,6 +88,7 @@ impl Client {
             lost: signal::Sender::new(None),
             credentials: address.credentials()?,
             token: RwLock::new(None),
+            turn: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -125,11 +128,13 @@ impl Client {
         loop {
             let mut current = self.current.subscribe();
             let at = *current.borrow_and_update();
+            let mut used = None;
             let once = async {
                 // Without a token etcd would go by the name in the certificate, if there is one.
                 if self.credentials.is_some() && self.token().is_none() {
                     self.authenticate(at).await?;
                 }
+                used = self.token();
                 call(self.member(at), self.request(message.clone())).await
             };
             let status = tokio::select! {
@@ -143,7 +148,7 @@ impl Client {
             };
             if is_unauthenticated(&status) && self.credentials.is_some() && !refreshed {
                 refreshed = true;
-                self.forget_token();
+                self.forget_token(used.as_ref());
                 continue;
             }
             if !is_the_members(&status) {
@@ -249,8 +254,12 @@ impl Client {
         self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn forget_token(&self) {
-        *self.token.write().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Forgets a token that is of no use, unless somebody has got another meanwhile.
+    fn forget_token(&self, used: Option<&MetadataValue<Ascii>>) {
+        let mut token = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        if token.as_ref() == used {
+            *token = None;
+        }
     }
 
     fn request<M>(&self, message: M) -> Request<M> {
@@ -265,6 +274,11 @@ impl Client {
 
     async fn authenticate(&self, at: usize) -> Result<(), Status> {
         let Some(credentials) = &self.credentials else { return Ok(()) };
+        // One asks for all: it costs etcd much.
+        let _turn = self.turn.lock().await;
+        if self.token().is_some() {
+            return Ok(());
+        }
         let asked =
             AuthenticateRequest { name: credentials.user.clone(), password: credentials.password.clone() };
         let mut auth = AuthClient::new(self.member(at));

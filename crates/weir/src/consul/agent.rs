@@ -10,7 +10,7 @@ use weir_api::client::ServerUrl;
 use super::flags;
 use super::keys::{self, OF_THE_COMMAND_LINE};
 use super::settings::{Port, Settings};
-use crate::agent_config::AgentConfig;
+use crate::agent_config::{AgentConfig, in_the_clear};
 use crate::cli::ListenAddress;
 use crate::cli::dns::{DnsArgs, DnsListen, Parsed};
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
@@ -36,24 +36,11 @@ pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
     for remark in &settings.remarks {
         output::remark(&format!("warning: {remark}"));
     }
-    if let Some(path) = &settings.pid_file {
-        write_pid(path)?;
-    }
-    let exit = if is_dev || settings.server == Some(true) {
+    if is_dev || settings.server == Some(true) {
         server_config(&settings, args).and_then(|config| run_server(&config))
     } else {
         agent_config(&settings, args).and_then(|config| run_agent(&config))
-    };
-    if let Some(path) = &settings.pid_file {
-        let _ = std::fs::remove_file(path);
     }
-    exit
-}
-
-fn write_pid(path: &Path) -> Result<(), Failure> {
-    std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
-        Failure::new(Exit::CannotStart, format!("pid_file: cannot write {}: {error}", path.display()))
-    })
 }
 
 /// What flags and files say, and whether it is for development.
@@ -119,6 +106,7 @@ fn server_config(settings: &Settings, args: &[String]) -> Result<ServerConfig, F
         definitions: source(args),
         scripts: scripts(settings),
         obeys: true,
+        pid_file: settings.pid_file.clone(),
     };
     for ignored in &settings.retry_join {
         output::remark(&format!(
@@ -152,6 +140,7 @@ fn agent_config(settings: &Settings, args: &[String]) -> Result<AgentConfig, Fai
         insecure: listens_openly(settings),
         allowed_hosts: Vec::new(),
         open_files: 0,
+        pid_file: settings.pid_file.clone(),
         log: log(settings)?,
     })
 }
@@ -168,6 +157,7 @@ fn server(join: &str) -> Result<ServerUrl, Failure> {
     if url.port == GOSSIP_PORT {
         url.port = HTTP_PORT;
     }
+    in_the_clear("retry_join", &url)?;
     Ok(url)
 }
 
@@ -301,6 +291,9 @@ mod tests {
         ] {
             assert_eq!(server(join).unwrap().to_string(), url);
         }
+        let error = server("https://10.0.0.1:8501").unwrap_err();
+        assert_eq!(error.exit, Exit::Usage);
+        assert!(error.message.contains("retry_join: https://10.0.0.1:8501"), "{}", error.message);
         assert!(server("provider=aws tag_key=x").unwrap_err().message.contains("providers"));
     }
 

@@ -7,6 +7,7 @@ use weir_agent::{Answered, Ask, Servers};
 use weir_api::client::{ANSWER_TIMEOUT, ServerUrl, encode_segment};
 
 use super::flags::{self, Flag, Said, Takes};
+use crate::agent_config::in_the_clear;
 use crate::exit::{Exit, Failure};
 
 /// The variable that names the agent where `-http-addr` does not.
@@ -50,6 +51,7 @@ impl Remote {
             .unwrap_or("127.0.0.1:8500")
             .parse()
             .map_err(|error| Failure::new(Exit::Usage, format!("-http-addr, {VARIABLE}: {error}")))?;
+        in_the_clear(&format!("-http-addr, {VARIABLE}"), &url)?;
         let parameters = PARAMETERS
             .iter()
             .filter_map(|(flag, name)| Some(((*name).to_owned(), said.get(flag)?.to_owned())))

@@ -14,6 +14,7 @@ use weir_control::Control;
 use weir_control::catalog::{CheckRef, InstanceRef};
 use weir_edge::consul::ConsulApi;
 use weir_edge::http::{Request, Response, Route, Router};
+use weir_model::registry::{CheckDefinition, CheckKind};
 
 use super::{Definitions, Scripts, Source};
 use crate::exit::{Exit, Failure};
@@ -62,7 +63,14 @@ impl Definer {
     pub(crate) async fn define(&self) -> Result<(), Failure> {
         let mut before = self.defined.lock().await;
         let definitions = self.source.read()?;
-        let defined = self.register(&definitions).await?;
+        let mut defined = Defined::default();
+        if let Err(failure) = self.register(&definitions, &mut defined).await {
+            // What is registered by now is the files', and goes once they do not define it.
+            defined.services.extend(before.services.iter().cloned());
+            defined.checks.extend(before.checks.iter().cloned());
+            self.keep(&mut before, defined)?;
+            return Err(failure);
+        }
         let node = &*self.control.settings().node_name;
         for (namespace, id) in before.services.difference(&defined.services) {
             // What is not there any more needs no deregistration.
@@ -72,6 +80,11 @@ impl Definer {
         for (namespace, id) in before.checks.difference(&defined.checks) {
             let _ = self.control.deregister_check(&CheckRef::new(&**namespace, node, &**id)).await;
         }
+        self.forget_programs(&defined).await;
+        self.keep(&mut before, defined)
+    }
+
+    fn keep(&self, before: &mut Defined, defined: Defined) -> Result<(), Failure> {
         if let Some(dir) = self.data_dir.as_deref().filter(|_| defined != *before) {
             save(dir, &defined)?;
         }
@@ -79,16 +92,41 @@ impl Definer {
         Ok(())
     }
 
-    async fn register(&self, definitions: &Definitions) -> Result<Defined, Failure> {
+    /// Deregisters checks that are programs and were registered by requests when that was allowed, where it is not now.
+    async fn forget_programs(&self, defined: &Defined) {
+        if self.scripts == Scripts::On {
+            return;
+        }
+        let node = &self.control.settings().node_name;
+        let Some(view) = self.control.catalog().node_view(node).entries else { return };
+        for check in view.checks() {
+            let check = &check.value;
+            let is_program =
+                |definition: &CheckDefinition| matches!(definition.kind, CheckKind::Script { .. });
+            let name = (check.namespace.clone(), check.id.clone());
+            if check.definition.as_ref().is_some_and(is_program) && !defined.checks.contains(&name) {
+                tracing::warn!(check = check.id, "it is a program that no file defines, deregistered");
+                let _ = self.control.deregister_check(&CheckRef::of(check)).await;
+            }
+        }
+    }
+
+    /// Registers all that is defined; what is registered by now is in `defined`, also when this fails.
+    async fn register(&self, definitions: &Definitions, defined: &mut Defined) -> Result<(), Failure> {
         let scripts = self.scripts != Scripts::Off;
-        let mut defined = Defined::default();
         let wrong = |place: &str, reason: String| {
             Failure::new(Exit::Invalid, format!("{place}: {reason}")).hint("mend the definition")
         };
         for (place, map) in &definitions.services {
-            let name = self.api.define_service(map, scripts).await.map_err(|reason| wrong(place, reason))?;
+            let (name, checks) =
+                self.api.define_service(map, scripts).await.map_err(|reason| wrong(place, reason))?;
             if !defined.services.insert((name.namespace, name.id.clone())) {
                 return Err(wrong(place, format!("the id {:?} is defined twice", name.id)));
+            }
+            for check in checks {
+                if !defined.checks.insert((check.namespace, check.id.clone())) {
+                    return Err(wrong(place, format!("the id {:?} is defined twice", check.id)));
+                }
             }
         }
         for (place, map) in &definitions.checks {
@@ -97,7 +135,7 @@ impl Definer {
                 return Err(wrong(place, format!("the id {:?} is defined twice", name.id)));
             }
         }
-        Ok(defined)
+        Ok(())
     }
 
     /// Defines anew at each SIGHUP.
@@ -148,3 +186,6 @@ fn save(dir: &Path, defined: &Defined) -> Result<(), Failure> {
     fs::write(&aside, text).map_err(|error| failed(&error))?;
     fs::rename(&aside, path(dir)).map_err(|error| failed(&error))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,9 @@ const EXPRESSION_BYTES_MAX: usize = 4096;
 /// Deepest nesting of parentheses and `not`.
 const DEPTH_MAX: usize = 64;
 
+/// Regular expressions in one expression, each of which takes memory for as long as the request waits.
+const PATTERNS_MAX: usize = 4;
+
 /// What is wrong with an expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Wrong {
@@ -39,7 +42,7 @@ pub(super) fn parse(text: &str) -> Result<Expr, Wrong> {
     if text.len() > EXPRESSION_BYTES_MAX {
         return Err(Wrong::TooLong { length: text.len() });
     }
-    let mut parser = Parser { tokens: lex(text)?, next: 0, end: text.len() };
+    let mut parser = Parser { tokens: lex(text)?, next: 0, end: text.len(), patterns: 0 };
     let expr = parser.or(0)?;
     match parser.peek() {
         None => Ok(expr),
@@ -134,6 +137,8 @@ struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
     end: usize,
+    /// Regular expressions so far.
+    patterns: usize,
 }
 
 impl Parser {
@@ -241,7 +246,11 @@ impl Parser {
 
     fn pattern(&mut self) -> Result<Test, Wrong> {
         let at = self.at();
-        match pattern::compile(&self.value()?) {
+        self.patterns += 1;
+        if self.patterns > PATTERNS_MAX {
+            return self.wrong(&format!("more than {PATTERNS_MAX} regular expressions"));
+        }
+        match pattern::compile_small(&self.value()?) {
             Ok(regex) => Ok(Test::Matches(Pattern(regex))),
             Err(what) => Err(Wrong::Here { at, what }),
         }

@@ -3,18 +3,25 @@
 //! In every text of its `Service`, `${name.full}`, `${name.prefix}`, `${name.suffix}` and `${match(N)}` are replaced by the
 //! name that was asked for, by parts of it, or by what a group of `Template.Regexp` matched in it; `$${` stands for `${`.
 
+use std::sync::LazyLock;
+
 use regex::Regex;
 
 use super::definition::{Definition, Service};
-use crate::consul::pattern;
+use crate::consul::pattern::{self, Patterns};
 use crate::consul::refusal::Refusal;
 
 /// Longest text after replacing, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
 
+/// The expressions of templates, which DNS and HTTP ask for again and again.
+static PATTERNS: LazyLock<Patterns> = LazyLock::new(Patterns::default);
+
 /// Refuses a template with an expression or a text that cannot be read.
 pub(super) fn check(definition: &Definition) -> Result<(), Refusal> {
-    let regexp = regexp(definition).map_err(|error| Refusal::bad(format!("Bad Regexp: {error}")))?;
+    let text = &definition.template.regexp;
+    let regexp = (!text.is_empty()).then(|| pattern::compile(text)).transpose();
+    let regexp = regexp.map_err(|error| Refusal::bad(format!("Bad Regexp: {error}")))?;
     let mut service = definition.service.clone();
     let filler = Filler { full: "name", prefix: &definition.name, regexp: regexp.as_ref() };
     for_each_text(&mut service, |path, text| match filler.fill(text) {
@@ -25,8 +32,9 @@ pub(super) fn check(definition: &Definition) -> Result<(), Refusal> {
 
 /// The query that a template makes of a name; `None` if it cannot be read any more.
 pub(super) fn render(definition: &Definition, name: &str) -> Option<Definition> {
-    let regexp = regexp(definition).ok()?;
-    let filler = Filler { full: name, prefix: &definition.name, regexp: regexp.as_ref() };
+    let text = &definition.template.regexp;
+    let regexp = if text.is_empty() { None } else { Some(PATTERNS.get(text)?) };
+    let filler = Filler { full: name, prefix: &definition.name, regexp: regexp.as_deref() };
     let mut rendered = definition.clone();
     for_each_text(&mut rendered.service, |_, text| {
         *text = filler.fill(text)?;
@@ -37,11 +45,6 @@ pub(super) fn render(definition: &Definition, name: &str) -> Option<Definition> 
         rendered.service.tags.retain(|tag| !tag.is_empty());
     }
     Some(rendered)
-}
-
-fn regexp(definition: &Definition) -> Result<Option<Regex>, String> {
-    let text = &definition.template.regexp;
-    if text.is_empty() { Ok(None) } else { pattern::compile(text).map(Some) }
 }
 
 fn for_each_text<E>(

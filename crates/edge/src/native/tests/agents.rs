@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use weir_api::native::{AgentHeard, NodeChanged, NodeState};
+use weir_control::bounds::REGISTRATION_CHECKS_MAX;
 use weir_model::registry::Runner;
 
 use super::*;
@@ -67,6 +68,41 @@ async fn a_node_is_made_as_its_agent_has_it() {
 }
 
 #[tokio::test]
+async fn the_check_that_stands_for_an_agent_is_not_overwritten() {
+    let api = Api::start().await;
+    let of_instance = check("serfHealth", "a");
+    let mut elsewhere = of_instance.clone();
+    elsewhere["namespace"] = json!("team");
+    elsewhere["instance"] = json!(null);
+    let of_node = json!({"name": "mine", "id": "serfHealth", "health": "critical"});
+    for checks in [json!([of_instance]), json!([of_node])] {
+        let changes = json!({"node": node(ID), "instances": [instance("a")], "checks": checks});
+        let changed: NodeChanged = api.answer("PUT", "/weir/v1/nodes/host", &changes.to_string()).await;
+        let [problem] = &*changed.refused else { panic!("{changed:?}") };
+        assert_eq!(problem.path.as_deref(), Some("check serfHealth"));
+        let state: NodeState = api.answer("GET", "/weir/v1/nodes/host", "").await;
+        let found: Vec<_> =
+            state.checks.iter().map(|check| (&*check.id, check.runner, check.health)).collect();
+        assert_eq!(found, [("serfHealth", Runner::Presence, Health::Passing)]);
+        assert_eq!(state.instances.len(), 1);
+    }
+    let changes = json!({"node": node(ID), "checks": [elsewhere]});
+    let changed: NodeChanged = api.answer("PUT", "/weir/v1/nodes/host", &changes.to_string()).await;
+    assert_eq!(changed.refused, [], "another namespace has other names");
+}
+
+#[tokio::test]
+async fn an_instance_may_have_more_checks_than_one_transaction_takes() {
+    let api = Api::start().await;
+    let checks: Vec<_> = (0..=REGISTRATION_CHECKS_MAX).map(|n| check(&format!("c{n}"), "a")).collect();
+    let changes = json!({"node": node(ID), "instances": [instance("a")], "checks": checks});
+    let changed: NodeChanged = api.answer("PUT", "/weir/v1/nodes/host", &changes.to_string()).await;
+    assert_eq!(changed.refused, []);
+    let state: NodeState = api.answer("GET", "/weir/v1/nodes/host", "").await;
+    assert_eq!((state.instances.len(), state.checks.len()), (1, REGISTRATION_CHECKS_MAX + 2));
+}
+
+#[tokio::test]
 async fn what_is_not_the_agents_is_refused() {
     let api = Api::start().await;
     let put = |id: &str| json!({"node": node(id)}).to_string();
@@ -76,6 +112,9 @@ async fn what_is_not_the_agents_is_refused() {
     for (method, path, body, expected, says) in [
         ("PUT", "/weir/v1/nodes/n1", &*put(ID), 409, "is the node of a server"),
         ("PUT", "/weir/v1/nodes/host", &*put(&other), 409, "in use by another agent"),
+        ("PUT", "/weir/v1/nodes/host", &*put(""), 409, "in use by another agent"),
+        ("DELETE", &*format!("/weir/v1/nodes/host?id={other}"), "", 409, "in use by another agent"),
+        ("DELETE", "/weir/v1/nodes/host?x", "", 400, "unknown query parameter"),
         (
             "POST",
             "/weir/v1/nodes/host/alive",
@@ -93,4 +132,7 @@ async fn what_is_not_the_agents_is_refused() {
         assert_eq!(status.as_u16(), expected, "{method} {path}: {text}");
         assert!(text.contains(says), "{method} {path}: {text}");
     }
+    let path = format!("/weir/v1/nodes/host?id={ID}");
+    let deleted: Deleted = api.answer("DELETE", &path, "").await;
+    assert_eq!(deleted.deleted, ["Node/host"]);
 }
