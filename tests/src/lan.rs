@@ -69,7 +69,7 @@ impl Lan {
             Cut::In => "chain cut { type filter hook input priority 0; iifname eth0 drop; }",
             Cut::Out => "chain cut { type filter hook output priority 0; oifname eth0 drop; }",
         };
-        let table = format!("table inet cut {{ {hook} }}");
+        let table = format!("table inet cut {{\n{hook}\n}}\n");
         output(host.command("nft").arg(table));
     }
 

@@ -257,6 +257,11 @@ fn reads_and_changes_go_to_a_server_that_answers() {
     assert_eq!(session.status, 200, "{}", session.text());
     let path = format!("/v1/session/info/{}", session.json()["ID"].as_str().unwrap());
     assert_eq!(http::get(cluster.http, &path).unwrap().json()[0]["Node"], "host-1");
+    // Events are those for the agent's node.
+    assert_eq!(http::put(agent.http, "/v1/event/fire/deploy?node=host-1", "x").unwrap().status, 200);
+    let events = |port: u16| http::get(port, "/v1/event/list?name=deploy").unwrap().json();
+    assert_eq!(events(agent.http)[0]["Name"], "deploy");
+    assert_eq!(events(cluster.http), json!([]));
 }
 
 #[test]

@@ -256,3 +256,34 @@ fn replicas_know_each_other_by_their_certificates() {
         assert!(!said.contains("does not take heartbeats"), "{said}");
     }
 }
+
+#[test]
+fn a_hosts_agent_speaks_tls_with_its_servers() {
+    let ours = Authority::new();
+    let server = Server::start(&ours, &[]);
+    let [port] = free_ports();
+    let at = format!("127.0.0.1:{port}");
+    let (ca, cert, key) = (ours.text("ca.pem"), ours.text("client.pem"), ours.text("client.key"));
+    let url = server.url();
+    let mut args = vec!["agent", "--server", &url, "--http", &at, "--dns", "off"];
+    args.extend(["--node-name", "host", "--server-ca", &ca, "--server-cert", &cert, "--server-key", &key]);
+    let _agent = Process::weir("agent", &args);
+    eventually("the servers to have what is registered at the agent", PATIENCE, || {
+        http::get(port, "/readyz").ok().filter(|answer| answer.status == 200)
+    });
+    assert_eq!(server.curl(&ours, "/v1/catalog/node/host")["Node"]["Node"], "host");
+    let answer = http::put(port, "/v1/kv/a", "x").unwrap();
+    assert_eq!((answer.status, answer.text().trim()), (200, "true"));
+    assert_eq!(server.curl(&ours, "/v1/kv/a")[0]["Key"], "a");
+
+    // Consul's commands speak it too.
+    let output = Command::new(weir_tests::binary::weir())
+        .args(["consul", "kv", "get", "-http-addr", &url, "-ca-file", &ca])
+        .args(["-client-cert", &cert, "-client-key", &key, "a"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "x", "{output:?}");
+    let (status, text) = weir(&url, Path::new("/nowhere.pem"), None, &["agent", "--server", &url]);
+    assert_eq!(status, Some(2), "{text}");
+    assert!(text.contains("TLS: ") && text.contains("/nowhere.pem"), "{text}");
+}

@@ -94,7 +94,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("weir-probe", &["weir-model"]),
     ("weir-control", &["weir-model", "weir-policy", "weir-store"]),
     ("weir-edge", &["weir-model", "weir-tls", "weir-api", "weir-control", "weir-probe"]),
-    ("weir-agent", &["weir-model", "weir-api", "weir-control", "weir-edge", "weir-probe"]),
+    ("weir-agent", &["weir-model", "weir-tls", "weir-api", "weir-control", "weir-edge", "weir-probe"]),
     (
         "weir-proxy",
         &["weir-model", "weir-tls", "weir-policy", "weir-http1", "weir-http2", "weir-api", "weir-probe"],

@@ -11,6 +11,7 @@
 
 mod connection;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::watch;
 use weir_api::client::ServerUrl;
+use weir_tls::Connectors;
 
 use connection::{Failure, Server};
 
@@ -95,6 +97,13 @@ impl Servers {
         let list: Vec<_> = urls.into_iter().map(Server::new).collect();
         let answered = AtomicUsize::new(list.len());
         Self { list, in_use: watch::Sender::new(first), answered }
+    }
+
+    /// The same with what those with `https` need; see [`weir_api::client::HTTP_PROTOCOL`].
+    #[must_use]
+    pub fn tls(mut self, connectors: &Arc<Connectors>) -> Self {
+        self.list = self.list.into_iter().map(|server| server.tls(Arc::clone(connectors))).collect();
+        self
     }
 
     /// How many there are.

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use weir_api::client::{Scheme, ServerUrl};
+use weir_api::client::{HTTP_PROTOCOL, Scheme, ServerUrl};
+use weir_tls::Connectors;
 
 use crate::cli::ListenAddress;
 use crate::cli::agent::AgentArgs;
 use crate::cli::dns::DnsListen;
+use crate::cli::operator::ServerTlsArgs;
 use crate::cli::roles::LogArgs;
 use crate::config::{DEFAULT_DATACENTER, DEFAULT_DNS, DEFAULT_HTTP};
 use crate::definitions::{Scripts, Source};
 use crate::exit::{Exit, Failure};
 use crate::host_name;
+use crate::server_client::tls_files;
 
 /// The port on which servers serve DNS, unless told otherwise.
 const SERVER_DNS_PORT: u16 = 8600;
@@ -23,6 +27,8 @@ const SERVER_DNS_PORT: u16 = 8600;
 pub(crate) struct AgentConfig {
     /// The servers.
     pub servers: Vec<ServerUrl>,
+    /// How those of them are spoken to that are named with `https://`.
+    pub tls: Option<Arc<Connectors>>,
     /// Where the servers serve DNS; where nothing is named, their hosts on port 8600.
     pub server_dns: Vec<String>,
     /// Where Consul's HTTP API is served.
@@ -57,29 +63,32 @@ pub(crate) struct AgentConfig {
     pub log: LogArgs,
 }
 
-/// Refuses a server that `flag` names with `https://`, which agents do not speak yet.
+/// What those of the servers need that are named with `https://`, if there is one.
 ///
 /// # Errors
-/// If it does.
-pub(crate) fn in_the_clear(flag: &str, server: &ServerUrl) -> Result<(), Failure> {
-    if server.scheme == Scheme::Http {
-        return Ok(());
+/// When a file cannot be used.
+pub(crate) fn connectors(
+    servers: &[ServerUrl],
+    tls: &ServerTlsArgs,
+) -> Result<Option<Arc<Connectors>>, Failure> {
+    if servers.iter().all(|server| server.scheme == Scheme::Http) {
+        return Ok(None);
     }
-    let message = format!("{flag}: {server}: https:// is not spoken by agents yet");
-    Err(Failure::new(Exit::Usage, message)
-        .hint("name an address that is spoken to in the clear, as http://HOST:PORT"))
+    let connectors = Connectors::load(tls_files(tls)?, HTTP_PROTOCOL);
+    let connectors = connectors.map_err(|reason| Failure::new(Exit::Usage, format!("TLS: {reason}")))?;
+    Ok(Some(Arc::new(connectors)))
 }
 
 impl AgentConfig {
     /// What the command line says.
     ///
     /// # Errors
-    /// When a server is to be spoken to in a way that agents do not know.
+    /// When a file that TLS needs cannot be used.
     pub(crate) fn of(args: AgentArgs) -> Result<Self, Failure> {
-        args.servers.iter().try_for_each(|server| in_the_clear("--server", server))?;
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
         Ok(Self {
+            tls: connectors(&args.servers, &args.tls)?,
             servers: args.servers,
             server_dns: args.server_dns,
             http: args.http.map_or_else(|| default(DEFAULT_HTTP), Ok)?,

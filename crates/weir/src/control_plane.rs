@@ -272,6 +272,7 @@ async fn facing(etcd: &EtcdAddress) -> Option<IpAddr> {
 /// The address from which this machine reaches another. Nothing is sent to find out.
 pub(crate) async fn address_towards(target: impl ToSocketAddrs) -> Option<IpAddr> {
     for found in lookup_host(target).await.ok()? {
+        let found = SocketAddr::new(found.ip().to_canonical(), found.port());
         // A machine may have no IPv6; one that has reaches everything from there.
         for any in [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), (Ipv4Addr::UNSPECIFIED, 0).into()] {
             let Ok(socket) = UdpSocket::bind(any).await else { continue };

@@ -66,7 +66,11 @@ impl HostAgent {
 
     fn assemble(config: &AgentConfig, control: &Arc<Control>, definer: Definer, id: String) -> Self {
         let first = rand::random_range(0..config.servers.len().max(1));
-        let servers = Arc::new(Servers::new(config.servers.clone(), first));
+        let mut servers = Servers::new(config.servers.clone(), first);
+        if let Some(connectors) = &config.tls {
+            servers = servers.tls(connectors);
+        }
+        let servers = Arc::new(servers);
         let status = Arc::new(Status::default());
         let anti_entropy = Arc::new(AntiEntropy::new(Arc::clone(control), servers, status, id));
         Self {

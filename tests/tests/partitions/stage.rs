@@ -152,7 +152,7 @@ impl Stage {
 const DOCUMENTS: &str = "\
 kind: Gateway
 metadata: {name: edge}
-spec: {listeners: [{name: http, port: 8080, protocol: HTTP}]}
+spec: {addresses: [{value: 0.0.0.0}], listeners: [{name: http, port: 8080, protocol: HTTP}]}
 ---
 kind: HTTPRoute
 metadata: {name: web}

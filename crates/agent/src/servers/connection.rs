@@ -1,7 +1,7 @@
 //! Connections to one server, kept while they are idle.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use weir_api::client::{Scheme, ServerUrl};
+use weir_tls::{Connectors, Io};
 
 use super::{Answered, Ask};
 use crate::bounds::{ANSWER_BYTES_MAX, CONNECT_MAX, IDLE_AGE_MAX, IDLE_MAX};
@@ -33,6 +34,8 @@ pub(super) enum Failure {
 /// One server.
 pub(super) struct Server {
     url: ServerUrl,
+    /// What `https` needs.
+    tls: Option<Arc<Connectors>>,
     idle: Mutex<Vec<(SendRequest<Full<Bytes>>, Instant)>>,
 }
 
@@ -44,7 +47,11 @@ impl fmt::Display for Server {
 
 impl Server {
     pub(super) fn new(url: ServerUrl) -> Self {
-        Self { url, idle: Mutex::default() }
+        Self { url, tls: None, idle: Mutex::default() }
+    }
+
+    pub(super) fn tls(self, connectors: Arc<Connectors>) -> Self {
+        Self { tls: Some(connectors), ..self }
     }
 
     /// Asks on an idle connection, or on a new one.
@@ -69,9 +76,6 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
-        if self.url.scheme == Scheme::Https {
-            return Err("https:// is not spoken by agents yet".to_owned());
-        }
         let address = (self.url.host.as_str(), self.url.port);
         let late = |limit: Duration| format!("no connection within {} s", limit.as_secs());
         let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address))
@@ -80,13 +84,26 @@ impl Server {
             .map_err(|error| error.to_string())?;
         // Requests are written in one go; waiting for more to send would only add latency.
         let _ = stream.set_nodelay(true);
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        let (sender, connection) = http1::handshake(TokioIo::new(self.secured(stream).await?))
+            .await
+            .map_err(|error| error.to_string())?;
         tokio::spawn(async move {
             // Whoever asks on it is told.
             let _ = connection.await;
         });
         Ok(sender)
+    }
+
+    /// The connection as the server is to be spoken to.
+    async fn secured(&self, stream: TcpStream) -> Result<Io, String> {
+        match (self.url.scheme, &self.tls) {
+            (Scheme::Http, _) => Ok(Io::Plain(stream)),
+            (Scheme::Https, None) => Err("https:// without what TLS needs".to_owned()),
+            (Scheme::Https, Some(connectors)) => {
+                let connected = connectors.current().connect(&self.url.host, stream).await;
+                connected.map_err(|error| error.to_string())
+            }
+        }
     }
 
     async fn exchange(&self, mut sender: SendRequest<Full<Bytes>>, ask: &Ask) -> Result<Answered, Failure> {

@@ -8,6 +8,7 @@ use weir_api::client::ServerUrl;
 
 use super::ListenAddress;
 use super::dns::DnsListen;
+use super::operator::ServerTlsArgs;
 use super::roles::LogArgs;
 
 /// `weir agent`.
@@ -26,6 +27,9 @@ pub(crate) struct AgentArgs {
     /// A server's HTTP address; several, separated by commas or repeated, are used in turn
     #[arg(long = "server", value_name = "HOST:PORT", value_delimiter = ',', required = true)]
     pub servers: Vec<ServerUrl>,
+    /// How servers are spoken to that are named with https://
+    #[command(flatten)]
+    pub tls: ServerTlsArgs,
     /// Where the servers serve DNS; several, separated by commas or repeated [default: their hosts, port 8600]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub server_dns: Vec<String>,

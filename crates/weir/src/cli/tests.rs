@@ -80,7 +80,7 @@ fn errors_say_what_was_expected() {
     check("weir delete HTTPRoute", &["NAME"]);
     check("weir explain GET http://x/ --gateway a --from b", &["cannot be used with"]);
     check("weir get services -o xml", &["xml", "table"]);
-    check("weir server --dns of", &["HOST:PORT or `off`"]);
+    check("weir server --dns of", &["IP:PORT or `off`"]);
     check("weir lock a --ttl 500ms -- true", &["from 1s to 24h"]);
     check("weir lock a --count 0 -- true", &["1..=1000"]);
     check("weir top -o json --json", &["cannot be used with"]);

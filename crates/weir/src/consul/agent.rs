@@ -10,9 +10,10 @@ use weir_api::client::ServerUrl;
 use super::flags;
 use super::keys::{self, OF_THE_COMMAND_LINE};
 use super::settings::{Port, Settings};
-use crate::agent_config::{AgentConfig, in_the_clear};
+use crate::agent_config::{AgentConfig, connectors};
 use crate::cli::ListenAddress;
 use crate::cli::dns::{DnsArgs, DnsListen, Parsed};
+use crate::cli::operator::ServerTlsArgs;
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
 use crate::commands::serve::{run_agent, run_server};
 use crate::config::{AsConsul, DEFAULT_DATACENTER, ServerConfig};
@@ -125,6 +126,7 @@ fn agent_config(settings: &Settings, args: &[String]) -> Result<AgentConfig, Fai
         );
     }
     Ok(AgentConfig {
+        tls: connectors(&servers, &ServerTlsArgs::default())?,
         servers,
         server_dns: Vec::new(),
         http: http(settings)?,
@@ -157,7 +159,6 @@ fn server(join: &str) -> Result<ServerUrl, Failure> {
     if url.port == GOSSIP_PORT {
         url.port = HTTP_PORT;
     }
-    in_the_clear("retry_join", &url)?;
     Ok(url)
 }
 
@@ -288,12 +289,10 @@ mod tests {
             ("10.0.0.1:8301", "http://10.0.0.1:8500"),
             ("10.0.0.1:9500", "http://10.0.0.1:9500"),
             ("[::1]:8301", "http://[::1]:8500"),
+            ("https://10.0.0.1:8501", "https://10.0.0.1:8501"),
         ] {
             assert_eq!(server(join).unwrap().to_string(), url);
         }
-        let error = server("https://10.0.0.1:8501").unwrap_err();
-        assert_eq!(error.exit, Exit::Usage);
-        assert!(error.message.contains("retry_join: https://10.0.0.1:8501"), "{}", error.message);
         assert!(server("provider=aws tag_key=x").unwrap_err().message.contains("providers"));
     }
 

@@ -1,5 +1,7 @@
 //! One agent, asked over HTTP by Consul's commands.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -7,7 +9,8 @@ use weir_agent::{Answered, Ask, Servers};
 use weir_api::client::{ANSWER_TIMEOUT, ServerUrl, encode_segment};
 
 use super::flags::{self, Flag, Said, Takes};
-use crate::agent_config::in_the_clear;
+use crate::agent_config::connectors;
+use crate::cli::operator::ServerTlsArgs;
 use crate::exit::{Exit, Failure};
 
 /// The variable that names the agent where `-http-addr` does not.
@@ -51,13 +54,16 @@ impl Remote {
             .unwrap_or("127.0.0.1:8500")
             .parse()
             .map_err(|error| Failure::new(Exit::Usage, format!("-http-addr, {VARIABLE}: {error}")))?;
-        in_the_clear(&format!("-http-addr, {VARIABLE}"), &url)?;
+        let mut servers = Servers::new(vec![url.clone()], 0);
+        if let Some(connectors) = connectors(&[url], &tls(&said))? {
+            servers = servers.tls(&connectors);
+        }
         let parameters = PARAMETERS
             .iter()
             .filter_map(|(flag, name)| Some(((*name).to_owned(), said.get(flag)?.to_owned())))
             .chain(said.is_on("stale").then(|| ("stale".to_owned(), String::new())))
             .collect();
-        Ok((Self { servers: Servers::new(vec![url], 0), parameters }, said))
+        Ok((Self { servers, parameters }, said))
     }
 
     /// Asks; the answer may say anything.
@@ -101,6 +107,19 @@ impl Remote {
         serde_json::from_slice(&answered.body).map_err(|error| {
             Failure::new(Exit::Failed, format!("the answer is not Consul's: {path}: {error}"))
         })
+    }
+}
+
+/// The files that flags, or Consul's variables, name.
+fn tls(said: &Said) -> ServerTlsArgs {
+    let file = |flag: &str, variable: &str| {
+        let flag = said.get(flag).map(PathBuf::from);
+        flag.or_else(|| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from))
+    };
+    ServerTlsArgs {
+        server_ca: file("ca-file", "CONSUL_CACERT"),
+        server_cert: file("client-cert", "CONSUL_CLIENT_CERT"),
+        server_key: file("client-key", "CONSUL_CLIENT_KEY"),
     }
 }
 

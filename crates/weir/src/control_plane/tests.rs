@@ -111,3 +111,10 @@ async fn a_file_in_the_place_of_the_data_directory_is_called_one() {
     assert_eq!(failure.exit, Exit::CannotStart);
     assert!(failure.message.ends_with("it is a file, expected a directory"), "{failure}");
 }
+
+#[tokio::test]
+async fn the_address_towards_another_is_that_of_the_way_there() {
+    assert_eq!(address_towards("127.0.0.1:9").await, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    assert_eq!(address_towards(("::ffff:127.0.0.1", 9)).await, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    assert_eq!(address_towards("no port").await, None);
+}

@@ -74,7 +74,8 @@ async fn the_check_that_stands_for_an_agent_is_not_overwritten() {
     let mut elsewhere = of_instance.clone();
     elsewhere["namespace"] = json!("team");
     elsewhere["instance"] = json!(null);
-    let of_node = json!({"name": "mine", "id": "serfHealth", "health": "critical"});
+    let of_node =
+        json!({"namespace": "", "node": "", "name": "mine", "id": "serfHealth", "health": "critical"});
     for checks in [json!([of_instance]), json!([of_node])] {
         let changes = json!({"node": node(ID), "instances": [instance("a")], "checks": checks});
         let changed: NodeChanged = api.answer("PUT", "/weir/v1/nodes/host", &changes.to_string()).await;
