@@ -26,8 +26,8 @@ const LARGE_READS_MAX: u8 = 8;
 struct Way {
     pending: Vec<u8>,
     from: usize,
-    /// What one read may take.
-    read_max: usize,
+    /// The receiver did not take all of what was read last.
+    slow: bool,
     /// What the receiver has not taken of what the kernel moves. `pending` is empty then.
     piped: Option<Box<Pipe>>,
     /// How many more reads were large than small, up to a bound.
@@ -49,16 +49,7 @@ enum Failed {
 
 impl Way {
     fn new(pending: Vec<u8>) -> Self {
-        Self {
-            pending,
-            from: 0,
-            read_max: usize::MAX,
-            piped: None,
-            large: 0,
-            moved: 0,
-            ended: false,
-            told: false,
-        }
+        Self { pending, from: 0, slow: false, piped: None, large: 0, moved: 0, ended: false, told: false }
     }
 
     /// Moves bytes as far as they go, but reads once only. Gives whether any moved.
@@ -118,7 +109,7 @@ impl Way {
         }
         let mut scratch = worker.scratch.borrow_mut();
         let Scratch { input, .. } = &mut *scratch;
-        let room = self.read_max.min(input.len());
+        let room = if self.slow { SLOW_READ_BYTES_MAX.min(input.len()) } else { input.len() };
         let read = sender.poll_read(cx, &mut input[..room]);
         let Some(n) = self.received(&read)? else { return Ok(progress || self.ended) };
         self.count_read(n);
@@ -129,12 +120,10 @@ impl Way {
         }
         let written = (self.moved - before) as usize;
         self.from = 0;
-        if written < n {
+        self.slow = written < n;
+        if self.slow {
             self.pending = worker.buffers.take();
             self.pending.extend_from_slice(&input[written..n]);
-            self.read_max = SLOW_READ_BYTES_MAX;
-        } else {
-            self.read_max = usize::MAX;
         }
         Ok(true)
     }

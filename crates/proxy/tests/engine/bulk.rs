@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::*;
 
 /// Far more than sockets and pipes hold.
-const MUCH: usize = 24 * 1024 * 1024;
+const MUCH: usize = 64 * 1024 * 1024;
 /// How long a sender waits before it says that nobody takes its bytes.
 const STALLED_AFTER: Duration = Duration::from_millis(100);
 const LIMIT: Duration = Duration::from_secs(60);
@@ -100,7 +100,7 @@ fn much_arrives_whole_although_the_receiver_stops_in_between() {
         eventually("the upstream to find that nobody takes its bytes", || {
             stalled.swap(false, Ordering::Relaxed)
         });
-        place = receive(&client, place, MUCH / 8).unwrap();
+        place = receive(&client, place, MUCH / 16).unwrap();
         stalled.store(false, Ordering::Relaxed);
     }
     assert_eq!(receive(&client, place, usize::MAX).unwrap(), MUCH, "and then its end");

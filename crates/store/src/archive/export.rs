@@ -48,7 +48,7 @@ impl<'a> Export<'a> {
         self.position
     }
 
-    /// The next bytes of the archive; none at its end. Pieces have about [`PIECE_BYTES`].
+    /// The next bytes of the archive; none at its end. Pieces have about 64 KiB.
     ///
     /// # Errors
     /// What [`Store::range`] answers. What was given so far is no archive then, and readers notice that.
