@@ -106,11 +106,15 @@ fn clients(stage: &Stage, seen: &Arc<Seen>) -> Vec<JoinHandle<()>> {
 fn a_rolling_restart_fails_no_request() {
     let Some(mut stage) = Stage::set() else { return };
     register_all(&stage);
-    stage.until("something to watch", ANSWER_MAX, |servers| {
+    stage.until("something to watch, wherever one asks", ANSWER_MAX, |servers| {
         let mut client = Strict { servers, current: 0 };
-        (0..REPLICAS)
-            .all(|first| client.call("PUT", &format!("/v1/kv/rolling/{first}/first"), "x").is_ok())
-            .then_some(())
+        let all_are_written = (0..REPLICAS)
+            .all(|first| client.call("PUT", &format!("/v1/kv/rolling/{first}/first"), "x").is_ok());
+        let are_seen = |&server: &SocketAddr| {
+            let keys = get(server, "/v1/kv/rolling/?keys")?;
+            (keys.as_array()?.len() >= REPLICAS).then_some(())
+        };
+        (all_are_written && servers.iter().all(|server| are_seen(server).is_some())).then_some(())
     });
     let seen = Arc::new(Seen::default());
     let threads = clients(&stage, &seen);
