@@ -136,10 +136,22 @@ fn a_lock_that_is_taken_away_ends_the_command_and_all_that_it_has_started() {
 fn a_lock_is_lost_in_time_when_no_server_answers_and_kept_over_a_short_outage() {
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start_with(&["--data-dir", folder.path().to_str().unwrap()]);
-    let mut patient = holds(&cluster, &["--ttl", "60s", "patient"], "while :; do sleep 0.05; done");
-    until_held(&cluster, "patient", 1, 0);
-    let mut hasty = holds(&cluster, &["--ttl", "2s", "--kill-after", "300ms", "hasty"], "sleep 600");
-    until_held(&cluster, "hasty", 1, 0);
+    let began = |name: &str| folder.path().join(name);
+    let touch = |name: &str| format!("touch {}", began(name).display());
+    let mut patient = holds(
+        &cluster,
+        &["--ttl", "60s", "patient"],
+        &format!("{}; while :; do sleep 0.05; done", touch("patient")),
+    );
+    let mut hasty = holds(
+        &cluster,
+        &["--ttl", "2s", "--kill-after", "300ms", "hasty"],
+        &format!("{}; sleep 600", touch("hasty")),
+    );
+    // Not only the server has to know that they hold their locks.
+    for name in ["patient", "hasty"] {
+        eventually("its command to run", PATIENCE, || began(name).exists().then_some(()));
+    }
     let token = line(&cluster, "patient").0;
     cluster.server.kill_9();
     assert_eq!(hasty.wait(PATIENCE).code(), Some(122), "{}", hasty.output());
