@@ -9,4 +9,4 @@ mod stop;
 
 pub(crate) use children::{Children, Ended, Spawn};
 pub(crate) use pid_file::PidFile;
-pub(crate) use stop::{Stop, at_hangups, stop_signal};
+pub(crate) use stop::{Stop, at_hangups, hangups, stop_signal};

@@ -13,7 +13,7 @@ use crate::config::{self, ServerConfig};
 use crate::control_plane::ControlPlane;
 use crate::exit::{Exit, Failure};
 use crate::host_agent::HostAgent;
-use crate::processes::{PidFile, Stop, at_hangups, stop_signal};
+use crate::processes::{PidFile, Stop, at_hangups, hangups, stop_signal};
 use crate::shop::{self, ShopConfig};
 use crate::{log, notify, open_files, output};
 
@@ -32,10 +32,11 @@ pub(crate) fn run_server(config: &ServerConfig) -> Result<Exit, Failure> {
     log::start(&config.log)?;
     raise_open_files(config.open_files);
     runtime()?.block_on(async {
+        let hangups = hangups();
         notify::waiting("starting");
         let plane = ControlPlane::start(config).await?;
         let _pid = config.as_consul.pid_file.as_deref().map(PidFile::write).transpose()?;
-        tokio::spawn(at_hangups(plane.reload()));
+        tokio::spawn(at_hangups(hangups, plane.reload()));
         if config.as_consul.obeys {
             let definer = plane.definer();
             tokio::spawn(async move { definer.define_at_hangups().await });
@@ -64,6 +65,8 @@ pub(crate) fn run_agent(config: &AgentConfig) -> Result<Exit, Failure> {
     log::start(&config.log)?;
     raise_open_files(config.open_files);
     runtime()?.block_on(async {
+        // From here on one ends nothing; those that come before the agent serves have nothing to read anew.
+        let _hangups = hangups();
         let agent = HostAgent::start(config).await?;
         let _pid = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         let definer = agent.definer();

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::notify;
@@ -41,9 +41,14 @@ pub(crate) async fn stop_signal(with_stdin: bool) -> Stop {
     }
 }
 
+/// SIGHUPs from now on, which end the process no more. To be asked for before anything takes time.
+pub(crate) fn hangups() -> Option<Signal> {
+    signal(SignalKind::hangup()).ok()
+}
+
 /// Calls `reload` at each SIGHUP, for ever.
-pub(crate) async fn at_hangups(reload: impl Fn() + Send) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
+pub(crate) async fn at_hangups(hangups: Option<Signal>, reload: impl Fn() + Send) {
+    let Some(mut hangup) = hangups else { return std::future::pending().await };
     while hangup.recv().await.is_some() {
         notify::reloading();
         reload();
