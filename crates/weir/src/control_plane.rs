@@ -13,14 +13,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
 use tokio::net::{ToSocketAddrs, UdpSocket, lookup_host};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use weir_control::{Control, Replica, Settings};
 use weir_edge::consul::ConsulApi;
 use weir_edge::dns::{DnsError, DnsServer};
-use weir_edge::http::{Request, Response, Route, Router, Server, ServerConfig as HttpConfig};
+use weir_edge::http::{Router, Server, ServerConfig as HttpConfig};
 use weir_edge::mesh::{Mesh, MeshListener};
 use weir_edge::native::{NativeApi, apply_sources};
 use weir_edge::prober::Prober;
@@ -32,6 +31,7 @@ use crate::cli::dns::DnsListen;
 use crate::config::{AsConsul, ServerConfig};
 use crate::definitions::{Definer, Scripts};
 use crate::exit::{Exit, Failure};
+use crate::leave::Leave;
 use crate::{loopback, sources};
 
 use stores::open_etcd;
@@ -50,7 +50,7 @@ pub(crate) struct ControlPlane {
     /// The domain.
     pub control: Arc<Control>,
     definer: Arc<Definer>,
-    left: Arc<Notify>,
+    leave: Leave,
     /// It is told to leave and to define anew as Consul is.
     obeys: bool,
     stop: watch::Sender<bool>,
@@ -123,7 +123,7 @@ impl ControlPlane {
             dns: dns.as_ref().map(DnsServer::address),
             control,
             definer,
-            left: Arc::new(Notify::new()),
+            leave: Leave::default(),
             obeys: *obeys,
             stop,
             acceptors: Vec::new(),
@@ -133,7 +133,7 @@ impl ControlPlane {
         let mut router = Router::new();
         consul.mount(&mut router);
         if plane.obeys {
-            plane.mount_leave(&mut router);
+            plane.leave.mount(&mut router);
             plane.definer.mount(&mut router);
         }
         plane.serve(server, router, listener, dns, tls.replicas, &stopped);
@@ -188,16 +188,6 @@ impl ControlPlane {
         ));
     }
 
-    /// `PUT /v1/agent/leave`: the process ends.
-    fn mount_leave(&self, router: &mut Router) {
-        let left = Arc::clone(&self.left);
-        let leave = move |_: Request| {
-            left.notify_one();
-            async { Response::empty(StatusCode::OK) }
-        };
-        router.add("/v1/agent/leave", Route::new().on(Method::PUT, leave));
-    }
-
     /// What registers what files define.
     pub(crate) fn definer(&self) -> Arc<Definer> {
         Arc::clone(&self.definer)
@@ -205,7 +195,7 @@ impl ControlPlane {
 
     /// Returns when somebody asks the server to leave, where that is allowed.
     pub(crate) async fn left(&self) {
-        self.left.notified().await;
+        self.leave.asked().await;
     }
 
     /// Stops serving, lets requests under way finish, and closes the store.

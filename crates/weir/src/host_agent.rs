@@ -9,14 +9,13 @@ mod identity;
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use weir_agent::{AntiEntropy, AskServers, Forward, Servers, Status, mount_operate};
 use weir_control::{Control, Settings};
 use weir_edge::consul::ConsulApi;
 use weir_edge::dns::{DnsConfig, DnsServer};
-use weir_edge::http::{Request, Response, Route, Router, Server, ServerConfig as HttpConfig, ServerError};
+use weir_edge::http::{Router, Server, ServerConfig as HttpConfig, ServerError};
 use weir_edge::prober::Prober;
 use weir_model::registry::Node;
 
@@ -25,13 +24,14 @@ use crate::cli::dns::DnsListen;
 use crate::control_plane::{address_towards, cannot_bind, cannot_serve_dns, open_store, told};
 use crate::definitions::{Definer, Scripts};
 use crate::exit::{Exit, Failure};
+use crate::leave::Leave;
 use crate::loopback;
 
 /// A running agent.
 pub(crate) struct HostAgent {
     anti_entropy: Arc<AntiEntropy>,
     definer: Arc<Definer>,
-    left: Arc<Notify>,
+    leave: Leave,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -76,7 +76,7 @@ impl HostAgent {
         Self {
             anti_entropy,
             definer: Arc::new(definer),
-            left: Arc::new(Notify::new()),
+            leave: Leave::default(),
             stop: watch::Sender::new(false),
             tasks: JoinSet::new(),
         }
@@ -97,7 +97,7 @@ impl HostAgent {
             Forward::new(Arc::clone(servers), Arc::clone(status), control.settings().node_name.clone());
         forward.mount(&mut router, api.members());
         mount_operate(&mut router, control, servers, status);
-        self.mount_leave(&mut router);
+        self.leave.mount(&mut router);
         self.definer.mount(&mut router);
         let shown_dns = dns.as_ref().map_or_else(|| "off".to_owned(), |dns| dns.address().to_string());
         tracing::info!(
@@ -123,16 +123,6 @@ impl HostAgent {
         self.tasks.spawn(server.serve(Arc::new(router), stopped()));
     }
 
-    /// `PUT /v1/agent/leave`: the process ends, and its node is deregistered.
-    fn mount_leave(&self, router: &mut Router) {
-        let left = Arc::clone(&self.left);
-        let leave = move |_: Request| {
-            left.notify_one();
-            async { Response::empty(StatusCode::OK) }
-        };
-        router.add("/v1/agent/leave", Route::new().on(Method::PUT, leave));
-    }
-
     /// What registers what files define.
     pub(crate) fn definer(&self) -> Arc<Definer> {
         Arc::clone(&self.definer)
@@ -140,7 +130,7 @@ impl HostAgent {
 
     /// Returns when somebody asks the agent to leave.
     pub(crate) async fn left(&self) {
-        self.left.notified().await;
+        self.leave.asked().await;
     }
 
     /// Stops serving. The servers wait for the agent to come back, unless it `leaves`.

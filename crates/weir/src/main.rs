@@ -14,6 +14,7 @@ mod control_plane;
 mod definitions;
 mod exit;
 mod host_agent;
+mod leave;
 mod log;
 mod loopback;
 mod notify;
