@@ -58,8 +58,7 @@ fn pick(c: &mut Criterion) {
         for (name, policy) in POLICIES {
             for endpoints in [100usize, 10_000] {
                 let mut rng = SmallRng::seed_from_u64(1);
-                let weight = |index: usize| if weights == "even" { 1 } else { 1 + (index % 4) as u32 };
-                let shares: Vec<u32> = (0..endpoints).map(weight).collect();
+                let shares = shares(weights, endpoints);
                 let keys: Vec<u64> = (0..endpoints as u64).map(|id| hash::number(id, 0)).collect();
                 let busy = Busy::new(endpoints, &mut rng);
                 let mut balancer = Balancer::new(Config::of(policy), &shares, &keys, &mut rng);
@@ -77,6 +76,46 @@ fn pick(c: &mut Criterion) {
             }
         }
     }
+}
+
+/// Whole requests: as one by chance ends, the next is picked for and begins. On average `LEVEL` of them are at each endpoint.
+fn held(c: &mut Criterion) {
+    const LEVEL: usize = 2;
+    for weights in ["even", "uneven"] {
+        let mut group = c.benchmark_group(format!("pick, begin and end/{weights}"));
+        group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+        for (name, policy) in [POLICIES[2], POLICIES[3]] {
+            for endpoints in [100usize, 10_000] {
+                let mut rng = SmallRng::seed_from_u64(1);
+                let shares = shares(weights, endpoints);
+                let keys: Vec<u64> = (0..endpoints as u64).map(|id| hash::number(id, 0)).collect();
+                let mut balancer = Balancer::new(Config::of(policy), &shares, &keys, &mut rng);
+                let busy = Busy { in_flight: shares.iter().map(|_| AtomicU32::new(0)).collect(), total: 0 };
+                let begin = |balancer: &mut Balancer, rng: &mut SmallRng| {
+                    let pick = balancer.pick(Query::default(), &busy, &Tried::none(), rng, &mut ());
+                    let index = pick.map_or(0, |pick| pick.index);
+                    busy.in_flight[index].fetch_add(1, Ordering::SeqCst);
+                    index
+                };
+                let mut under_way: Vec<usize> =
+                    (0..LEVEL * endpoints).map(|_| begin(&mut balancer, &mut rng)).collect();
+                group.bench_function(BenchmarkId::new(name, endpoints), |bencher| {
+                    bencher.iter(|| {
+                        let at = rng.random_range(0..under_way.len());
+                        let index = under_way[at];
+                        let before = busy.in_flight[index].fetch_sub(1, Ordering::SeqCst);
+                        balancer.freed(index, before - 1);
+                        under_way[at] = begin(&mut balancer, &mut rng);
+                    });
+                });
+            }
+        }
+    }
+}
+
+fn shares(weights: &str, endpoints: usize) -> Vec<u32> {
+    let weight = |index: usize| if weights == "even" { 1 } else { 1 + (index % 4) as u32 };
+    (0..endpoints).map(weight).collect()
 }
 
 /// `prequal` with its three probes and their answers for each pick.
@@ -119,5 +158,5 @@ fn making(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, pick, probing, making);
+criterion_group!(benches, pick, held, probing, making);
 criterion_main!(benches);

@@ -9,7 +9,8 @@
 //! when no other is left; one that this request has *tried* already only when all have been. A pick does not allocate.
 //! It costs O(1) (`random`, `least_request`, `peak_ewma`, `prequal`, `ring_hash`, `maglev`) or O(log r) for r different
 //! weights (`round_robin`) as long as most endpoints are fresh; once several draws in a row hit stale ones, it looks
-//! through all of them, O(n). `least_connections` looks at all of up to 256 endpoints; of more, one look serves several picks.
+//! through all of them, O(n). `least_connections` costs O(log n), if it is told of requests that end ([`Balancer::freed`]), and
+//! looks at all only when nobody is fresh.
 //!
 //! What this must not do: keep health, count requests or know addresses. An endpoint is its index in the list that the
 //! balancer was made for, and a key that says which one it is from list to list.
@@ -17,6 +18,7 @@
 mod config;
 mod edf;
 mod ewma;
+mod floors;
 pub mod hash;
 mod hashed;
 mod live;
@@ -25,13 +27,13 @@ pub mod prequal;
 mod reasons;
 mod ring;
 pub mod select;
-mod shortlist;
 #[cfg(test)]
 mod tests;
 mod tried;
 mod weighted;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
@@ -40,6 +42,7 @@ use crate::time::Nanos;
 pub use config::{Config, Policy};
 use edf::Edf;
 use ewma::Ewma;
+pub use floors::Floors;
 use hashed::Hashed;
 pub use hashed::Table;
 use live::Live;
@@ -47,7 +50,6 @@ pub use maglev::{MAGLEV_SIZE_DEFAULT, MAGLEV_SIZE_MAX};
 use prequal::{Prequal, ProbeAnswer, Probes};
 pub use reasons::{Note, Reasons};
 pub use ring::{RING_POINTS_MAX, RING_POINTS_MIN, RING_POINTS_PER_WEIGHT};
-use shortlist::Shortlist;
 pub use tried::{TRIED_MAX, Tried};
 use weighted::Weighted;
 
@@ -57,7 +59,7 @@ const DRAWS_MAX: usize = 4;
 /// What a balancer may know of the endpoints at the moment of a pick. Indices are those of the weights the balancer was
 /// made with.
 pub trait Candidates {
-    /// Requests in flight to it, of all workers.
+    /// Requests in flight to it, of all workers. Where [`Floors`] are shared by threads, read and written as `SeqCst`.
     fn in_flight(&self, index: usize) -> u32;
     /// Requests in flight to all endpoints, of all workers. Asked for only by `ring_hash` and `maglev`, and only when
     /// the endpoint of a hash is not idle.
@@ -168,7 +170,7 @@ enum State {
     RoundRobin(Edf),
     Random,
     LeastRequest,
-    LeastConnections(Shortlist),
+    LeastConnections(Arc<Floors>),
     PeakEwma(Ewma),
     Prequal(Box<Prequal>),
     Hashed(Hashed),
@@ -201,7 +203,7 @@ impl Balancer {
             Policy::RoundRobin => State::RoundRobin(Edf::new(weighted.weights(), rng)),
             Policy::Random => State::Random,
             Policy::LeastRequest => State::LeastRequest,
-            Policy::LeastConnections => State::LeastConnections(Shortlist::new(weighted.len())),
+            Policy::LeastConnections => State::LeastConnections(own_floors(shares)),
             Policy::PeakEwma => State::PeakEwma(Ewma::new(config.decay, config.initial, shares.len())),
             Policy::Prequal => State::Prequal(Box::new(Prequal::new(weighted.len()))),
             Policy::RingHash | Policy::Maglev => State::Hashed(Hashed::new(
@@ -303,7 +305,7 @@ impl Balancer {
             State::RoundRobin(edf) => live.in_turn(edf, rng),
             State::Random => live.by_weight(rng),
             State::LeastRequest => live.least_busy(rng, reasons),
-            State::LeastConnections(shortlist) => live.least_of_all(shortlist, rng),
+            State::LeastConnections(floors) => live.least_of_all(floors, rng),
             State::PeakEwma(ewma) => ewma.pick(&live, query.now, rng, reasons),
             State::Prequal(prequal) => prequal.pick(&live, query.now, rng, reasons),
             State::Hashed(hashed) => {
@@ -322,6 +324,24 @@ impl Balancer {
     pub fn done(&mut self, index: usize, latency: Duration, success: bool, now: Nanos) {
         if let State::PeakEwma(ewma) = &mut self.state {
             ewma.observe(index, latency, success, now);
+        }
+    }
+
+    /// Learns that an endpoint has become less busy, and has so many in flight now, or that it is not avoided any more:
+    /// `least_connections` only, which otherwise may pass it over. Of floors that are shared one of all who share them says so.
+    #[inline]
+    pub fn freed(&self, index: usize, in_flight: u32) {
+        if let State::LeastConnections(floors) = &self.state {
+            floors.lower(index, in_flight);
+        }
+    }
+
+    /// Goes by floors that others go by as well, under `least_connections`. Those that are of other shares are left alone.
+    pub fn share(&mut self, shared: &Arc<Floors>) {
+        if let State::LeastConnections(floors) = &mut self.state
+            && shared.fit(&self.weighted)
+        {
+            *floors = Arc::clone(shared);
         }
     }
 
@@ -351,6 +371,13 @@ impl Balancer {
             prequal.probed(index, answer.filter(|_| weight > 0), relative, now, rng);
         }
     }
+}
+
+/// Floors of a balancer that is told itself of who becomes less busy.
+fn own_floors(shares: &[u32]) -> Arc<Floors> {
+    let floors = Floors::new(shares);
+    floors.watch();
+    Arc::new(floors)
 }
 
 /// Calls `carry` with the old and the new index of each endpoint that is in both lists.

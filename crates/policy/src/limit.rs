@@ -30,6 +30,7 @@ mod adaptive;
 mod cell;
 mod config;
 mod core;
+mod few;
 mod gate;
 mod gates;
 mod hash;

@@ -219,6 +219,7 @@ impl Snapshot {
             let old = before.upstream_of(&upstream.service);
             if !old.is_some_and(|old| Arc::ptr_eq(old, upstream)) {
                 upstream.state.ejection().put_in_force(upstream);
+                upstream.seat();
             }
         }
     }

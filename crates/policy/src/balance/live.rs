@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 use super::edf::Edf;
-use super::shortlist::Shortlist;
+use super::floors::Floors;
 use super::weighted::Weighted;
 use super::{Candidates, DRAWS_MAX, Note, Pick, Reasons, Standing, Tried, Why};
 
@@ -85,75 +85,25 @@ impl<C: Candidates> Live<'_, C> {
         }
     }
 
-    /// The least busy of all of the best standing for its weight, by weight among several. Of many endpoints, the
-    /// least busy of those that were at the last look.
-    pub(super) fn least_of_all(&self, shortlist: &mut Shortlist, rng: &mut impl Rng) -> Option<Pick> {
-        // Nothing is less busy than an idle one, and drawing until one is hit draws by weight among those.
-        for _ in 0..DRAWS_MAX {
-            let slot = self.weighted.draw(rng)?;
-            if self.in_flight(slot) == 0 && self.standing(slot) == Standing::Fresh {
-                return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
+    /// The least busy of all of the best standing for its weight, by weight among several.
+    pub(super) fn least_of_all(&self, floors: &Floors, rng: &mut impl Rng) -> Option<Pick> {
+        // Drawing until one of the least busy is hit draws by weight among these.
+        if let Some(least) = floors.common() {
+            for _ in 0..DRAWS_MAX {
+                let slot = self.weighted.draw(rng)?;
+                let index = self.weighted.index(slot);
+                if floors.load_of(index, self.candidates) == least && !self.tried.has(index) {
+                    return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
+                }
             }
         }
-        if let Some(slot) = shortlist.next(self, rng) {
-            return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
-        }
-        let seed = rng.random();
-        let fresh =
-            if self.weighted.is_even() { self.least_of_even(seed) } else { self.least_of_uneven(seed) };
-        match fresh {
-            Some(slot) => Some(self.pick(slot, Why::LeastBusy, Standing::Fresh)),
+        match floors.least(self.candidates, self.tried, rng) {
+            Some(index) => Some(Pick { index, why: Why::LeastBusy, standing: Standing::Fresh }),
             None => self.least_of_any(rng),
         }
     }
 
-    /// Requests in flight for the weight; more than any for those that are not fresh. Equal fractions round to equal numbers.
-    pub(super) fn load(&self, slot: usize) -> f64 {
-        match self.standing(slot) {
-            Standing::Fresh => f64::from(self.in_flight(slot)) / f64::from(self.weighted.weight(slot)),
-            _ => f64::INFINITY,
-        }
-    }
-
-    /// The same, had it one request more.
-    pub(super) fn load_with_one_more(&self, slot: usize) -> f64 {
-        (f64::from(self.in_flight(slot)) + 1.0) / f64::from(self.weighted.weight(slot))
-    }
-
-    /// The least busy of the fresh when weights do not count, in one look that branches nowhere on the loads.
-    fn least_of_even(&self, seed: u64) -> Option<usize> {
-        let mut least = (u64::MAX, 0);
-        for slot in 0..self.weighted.len() {
-            // A number by chance in the lower half decides between equals.
-            let rank = u64::from(self.in_flight(slot)) << 32 | u64::from(mixed(seed, slot));
-            let rank = if self.standing(slot) == Standing::Fresh { rank } else { u64::MAX };
-            least = if rank < least.0 { (rank, slot) } else { least };
-        }
-        (least.0 < u64::MAX).then_some(least.1)
-    }
-
-    /// The same for any weights, also in one look: of equals, each is kept with its share of those seen so far.
-    fn least_of_uneven(&self, seed: u64) -> Option<usize> {
-        let (mut least_busy, mut least_weight, mut weight_of_equals, mut least) = (1u64, 0u64, 0u64, None);
-        for slot in 0..self.weighted.len() {
-            if self.standing(slot) != Standing::Fresh {
-                continue;
-            }
-            let (busy, weight) = (u64::from(self.in_flight(slot)), u64::from(self.weighted.weight(slot)));
-            // Both factors have 32 bits. Nobody was seen yet: then this one has less than infinitely much.
-            let (this, other) = (busy * least_weight, least_busy * weight);
-            if this < other {
-                (least_busy, least_weight, weight_of_equals, least) = (busy, weight, weight, Some(slot));
-            } else if this == other {
-                weight_of_equals += weight;
-                let drawn = (u128::from(weight_of_equals) * u128::from(mixed(seed, slot))) >> 32;
-                least = if drawn < u128::from(weight) { Some(slot) } else { least };
-            }
-        }
-        least
-    }
-
-    /// The same for any weights and standings: one look for the least, one for how many there are, one to draw.
+    /// The least busy where nobody is fresh: one look for the least, one for how many there are, one to draw.
     fn least_of_any(&self, rng: &mut impl Rng) -> Option<Pick> {
         let best = self.best_standing()?;
         let slots = 0..self.weighted.len();
@@ -244,12 +194,4 @@ impl<C: Candidates> Live<'_, C> {
             .map(|step| (other + step) % count)
             .find(|slot| *slot != first && self.standing(*slot) == standing)
     }
-}
-
-/// A number by chance for each slot under a seed: the halves of a product of 128 bits, folded.
-fn mixed(seed: u64, slot: usize) -> u32 {
-    let factor = (slot as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ seed;
-    let product = u128::from(factor) * 0xD6E8_FEB8_6659_FD93;
-    let folded = (product >> 64) as u64 ^ product as u64;
-    (folded >> 32) as u32
 }

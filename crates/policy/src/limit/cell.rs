@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::few::{Few, TakenFew, take_two_paces, take_two_windows, take_warmth, take_window};
 use super::hold::Moment;
 use super::pace::Returned;
-use super::scheme::{Denied, Marks, Scheme, Taken, TakenOne, WORDS_MAX, WORDS_ONE};
+use super::scheme::{Denied, Marks, Scheme, Taken, WORDS_MAX};
 use super::versioned::Versioned;
 use crate::time::Nanos;
 
@@ -40,20 +41,33 @@ impl Cell {
         }
     }
 
-    /// Decides about one request where there is only one rate, of windows or of a bucket that warms up; none of others.
-    /// Nothing is ever kept of these.
+    /// Decides about one request where there are few rates; none where there are more, or where something is kept.
     #[inline]
-    pub(super) fn take_one(&self, scheme: &Scheme, now: Nanos) -> Option<Result<TakenOne, Denied>> {
+    pub(super) fn take_few(&self, scheme: &Scheme, now: Nanos) -> Option<Result<TakenFew, Denied>> {
+        Some(match scheme.few()? {
+            Few::Window(window) => self.decide(|words| take_window(window, words, now)),
+            Few::Windows(windows) => self.decide(|words| take_two_windows(windows, words, now)),
+            Few::Warm(pace, climb) => self.decide(|words| take_warmth(pace, climb, words, now)),
+            Few::Paces(_) if self.kept.load(Ordering::Relaxed) > 0 => return None,
+            Few::Paces(paces) => self.decide(|words| take_two_paces(paces, words, now)),
+        })
+    }
+
+    /// Decides by the first words, again if others changed them in the meantime.
+    #[inline]
+    fn decide<const N: usize>(
+        &self,
+        decide: impl Fn(&mut [u64; N]) -> Result<TakenFew, Denied>,
+    ) -> Result<TakenFew, Denied> {
         loop {
-            let (version, words) = self.words.read(WORDS_ONE);
-            let mut one = [words[0], words[1]];
-            let decided = scheme.take_one(&mut one, now)?;
+            let (version, mut words) = self.words.read_first();
+            let decided = decide(&mut words);
             let in_time = match decided {
-                Ok(_) => self.words.publish(version, &one),
+                Ok(_) => self.words.publish(version, &words),
                 Err(_) => self.words.is_still(version),
             };
             if in_time {
-                return Some(decided);
+                return decided;
             }
         }
     }

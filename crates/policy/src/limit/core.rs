@@ -4,12 +4,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cell::Cell;
 use super::config::{Algorithm, LimitConfig};
+use super::few::TakenFew;
 use super::gate::{Gate, GateVerdict};
 use super::gates::Gates;
 use super::hash::Hasher;
 use super::hold::Moment;
 use super::pace::{Bucket, Pace};
-use super::scheme::{Denied, NO_MARKS, Scheme, Taken, TakenOne};
+use super::scheme::{Denied, Scheme, Taken};
 use super::table::Table;
 use super::verdict::{Grant, Held, Outcome, Refusal, Request, Ticket, Verdict, Wake, Why};
 use crate::time::Nanos;
@@ -101,8 +102,8 @@ impl Core {
             (Self::Bucket(bucket), Some(Scheme::Slots { paces, .. })) => {
                 admit_one(bucket, &paces[0], rules, now)
             }
-            (Self::One(cell), Some(scheme)) => match cell.take_one(scheme, now) {
-                Some(Ok(TakenOne { mark, quota })) => Verdict::Admit(
+            (Self::One(cell), Some(scheme)) => match few(cell, scheme, shared, now) {
+                Some(Ok(TakenFew { mark, quota })) => Verdict::Admit(
                     Grant { held: Held::Slot { slot: mark, version: rules.version } },
                     Some(quota),
                 ),
@@ -155,9 +156,7 @@ impl Core {
                 cell.give_back(scheme, &marks, now);
             }
             (Self::One(cell), Some(scheme), Held::Slot { slot, version }) if version == rules.version => {
-                let mut marks = NO_MARKS;
-                marks[0] = slot;
-                cell.give_back(scheme, &marks, now);
+                cell.give_back(scheme, &scheme.marks(slot), now);
             }
             (Self::Keyed(table), Some(scheme), Held::Marks { key, marks, version })
                 if version == rules.version =>
@@ -204,6 +203,17 @@ impl Core {
             Self::Gate(_) | Self::Gates(_) => {}
         }
     }
+}
+
+/// What few rates decide by themselves.
+#[inline]
+fn few(
+    cell: &Cell,
+    scheme: &Scheme,
+    shared: Option<&Moment>,
+    now: Nanos,
+) -> Option<Result<TakenFew, Denied>> {
+    if shared.is_some() { None } else { cell.take_few(scheme, now) }
 }
 
 #[inline]

@@ -266,69 +266,6 @@ fn take_slots(
     Ok(Taken { marks, turn: now, quota })
 }
 
-impl Scheme {
-    /// Decides by the only rate there is, of windows or of a bucket that warms up: the same as [`Scheme::take`] with less to
-    /// carry about. None for others.
-    #[inline]
-    pub(super) fn take_one(
-        &self,
-        words: &mut [u64; WORDS_ONE],
-        now: Nanos,
-    ) -> Option<Result<TakenOne, Denied>> {
-        match self {
-            Self::Windows(windows) => {
-                let [window] = &windows[..] else { return None };
-                Some(take_window(window, words, now))
-            }
-            Self::Warm { paces, climb } => {
-                let [pace] = &paces[..] else { return None };
-                Some(take_warmth(pace, climb, words, now))
-            }
-            Self::Slots { .. } => None,
-        }
-    }
-}
-
-/// Words of a single rate of windows or warmth.
-pub(super) const WORDS_ONE: usize = 2;
-
-/// An admission by a single rate.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TakenOne {
-    pub(super) mark: Slot,
-    pub(super) quota: Quota,
-}
-
-#[inline]
-fn take_window(window: &Window, words: &mut [u64; WORDS_ONE], now: Nanos) -> Result<TakenOne, Denied> {
-    let (rolled, elapsed) = window.rolled(counts(words, 1, 0), now);
-    match window.next(rolled, elapsed) {
-        Ok(next) => {
-            set_counts(words, 1, 0, next);
-            let mark = Slot { start: 0, end: u64::from(next.index) };
-            Ok(TakenOne { mark, quota: window.quota(next, elapsed) })
-        }
-        Err(retry_after) => Err(Denied { retry_after, quota: window.quota(rolled, elapsed) }),
-    }
-}
-
-#[inline]
-fn take_warmth(
-    pace: &Pace,
-    climb: &Climb,
-    words: &mut [u64; WORDS_ONE],
-    now: Nanos,
-) -> Result<TakenOne, Denied> {
-    let state = climb.cooled(warmth(words, 1, 0), now);
-    match climb.next(pace, state, now) {
-        Ok((mark, next)) => {
-            set_warmth(words, 1, 0, next);
-            Ok(TakenOne { mark, quota: climb.quota(pace, next, now) })
-        }
-        Err(retry_after) => Err(Denied { retry_after, quota: climb.quota(pace, state, now) }),
-    }
-}
-
 /// Token buckets that are shared with other processes.
 #[inline(never)]
 fn take_shared(paces: &[Pace], words: &mut [u64], moment: &Moment, now: Nanos) -> Result<Taken, Denied> {
@@ -396,7 +333,7 @@ fn take_turn(
 }
 
 #[cold]
-fn denied_slots(paces: &[Pace], words: &[u64], retry_after: Duration, now: Nanos) -> Denied {
+pub(super) fn denied_slots(paces: &[Pace], words: &[u64], retry_after: Duration, now: Nanos) -> Denied {
     let quota = paces
         .iter()
         .zip(words)
@@ -405,7 +342,7 @@ fn denied_slots(paces: &[Pace], words: &[u64], retry_after: Duration, now: Nanos
 }
 
 #[inline]
-fn take_windows(windows: &[Window], words: &mut [u64], now: Nanos) -> Result<Taken, Denied> {
+pub(super) fn take_windows(windows: &[Window], words: &mut [u64], now: Nanos) -> Result<Taken, Denied> {
     let n = windows.len();
     let mut next = [(Counts::default(), 0); RATES_MAX];
     let mut refused: Option<Duration> = None;
@@ -474,23 +411,23 @@ fn set_half(words: &mut [u64], n: usize, at: usize, value: u32) {
 }
 
 #[inline]
-fn counts(words: &[u64], n: usize, at: usize) -> Counts {
+pub(super) fn counts(words: &[u64], n: usize, at: usize) -> Counts {
     Counts { index: (words[at] >> 32) as u32, before: words[at] as u32, current: half(words, n, at) }
 }
 
 #[inline]
-fn set_counts(words: &mut [u64], n: usize, at: usize, counts: Counts) {
+pub(super) fn set_counts(words: &mut [u64], n: usize, at: usize, counts: Counts) {
     words[at] = u64::from(counts.index) << 32 | u64::from(counts.before);
     set_half(words, n, at, counts.current);
 }
 
 #[inline]
-fn warmth(words: &[u64], n: usize, at: usize) -> Warmth {
+pub(super) fn warmth(words: &[u64], n: usize, at: usize) -> Warmth {
     Warmth { tat: words[at], warmth: half(words, n, at) }
 }
 
 #[inline]
-fn set_warmth(words: &mut [u64], n: usize, at: usize, state: Warmth) {
+pub(super) fn set_warmth(words: &mut [u64], n: usize, at: usize, state: Warmth) {
     words[at] = state.tat;
     set_half(words, n, at, state.warmth);
 }

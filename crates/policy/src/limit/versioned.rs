@@ -54,6 +54,14 @@ impl<const N: usize> Versioned<N> {
         (version, words)
     }
 
+    /// The same for a number of words that is known when this is compiled.
+    #[inline]
+    pub(super) fn read_first<const FIRST: usize>(&self) -> (u64, [u64; FIRST]) {
+        const { assert!(FIRST <= N) };
+        let version = self.even_version();
+        (version, std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed)))
+    }
+
     /// Whether words that were read at a version are all of that version.
     #[inline]
     pub(super) fn is_still(&self, version: u64) -> bool {

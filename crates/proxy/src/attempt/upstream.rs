@@ -54,14 +54,13 @@ impl Balanced {
     /// One that knows what another one knew, if there was one.
     fn new(upstream: &Upstream, known: Option<&Self>, rng: &mut impl Rng) -> Self {
         let version = Cell::new(upstream.selected_version());
-        let balancer = match known {
-            Some(known) => {
-                let Selected { shares, table, .. } = &*upstream.selected();
-                let config = upstream.settings.balance.config;
-                known.balancer.borrow().carry_over(config, shares, upstream.keys(), table.as_ref(), rng)
-            }
-            None => upstream.balancer(rng),
+        let Selected { shares, table, floors, .. } = &*upstream.selected();
+        let (config, keys) = (upstream.settings.balance.config, upstream.keys());
+        let mut balancer = match known {
+            Some(known) => known.balancer.borrow().carry_over(config, shares, keys, table.as_ref(), rng),
+            None => Balancer::with_table(config, shares, keys, table.as_ref(), rng),
         };
+        floors.iter().for_each(|floors| balancer.share(floors));
         Self { balancer: RefCell::new(balancer), version }
     }
 
@@ -73,9 +72,11 @@ impl Balanced {
     #[cold]
     fn follow(&self, upstream: &Upstream, rng: &mut impl Rng) {
         self.version.set(upstream.selected_version());
-        let Selected { shares, table, .. } = &*upstream.selected();
+        let Selected { shares, table, floors, .. } = &*upstream.selected();
         let config = &upstream.settings.balance.config;
-        self.balancer.borrow_mut().update(config, shares, upstream.keys(), table.as_ref(), rng);
+        let mut balancer = self.balancer.borrow_mut();
+        balancer.update(config, shares, upstream.keys(), table.as_ref(), rng);
+        floors.iter().for_each(|floors| balancer.share(floors));
     }
 }
 

@@ -378,6 +378,9 @@ impl Worker {
                 // It takes a while where there are many endpoints, and requests do not wait for it.
                 let upstream = upstream.clone();
                 drop(spawn_blocking(move || upstream.select(now)));
+            } else if upstream.is_unseated() {
+                let upstream = upstream.clone();
+                drop(spawn_blocking(move || upstream.seat()));
             }
         }
     }

@@ -8,7 +8,8 @@
 //!
 //! It is due when slow start has come a step further, and when an endpoint was ejected or came back. What was selected is
 //! replaced as a whole, so it is the same for all workers, and so is the table of a balancer that hashes: it is made here
-//! and never on the way of a request.
+//! and never on the way of a request. So are the floors by which `least_connections` finds the least busy; the endpoints
+//! tell them of requests that end from [`super::Upstream::seat`] on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use weir_policy::Nanos;
 use weir_policy::balance::select::{Caller, Facts, Place, Role, select};
-use weir_policy::balance::{Table, hash, select as selecting};
+use weir_policy::balance::{Floors, Policy, Table, hash, select as selecting};
 
 use super::{Balancing, Endpoint};
 
@@ -61,6 +62,8 @@ pub struct Selected {
     pub possible: usize,
     /// Where hashes lead, for balancers that hash.
     pub table: Option<Table>,
+    /// What all workers go by to find the least busy, for `least_connections`.
+    pub floors: Option<Arc<Floors>>,
     /// When shares change by themselves.
     next_change: Option<Nanos>,
 }
@@ -168,6 +171,7 @@ pub(super) fn selected(
     Selected {
         candidates: candidates.map(|(index, _)| index).collect(),
         table: Table::again(table, policy, &selection.shares, keys),
+        floors: (policy == Policy::LeastConnections).then(|| Arc::new(Floors::new(&selection.shares))),
         shares: selection.shares.into(),
         roles: selection.roles.into(),
         panicking: selection.panicking,

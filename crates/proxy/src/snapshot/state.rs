@@ -4,11 +4,13 @@
 //! flight or forgets which endpoint just failed. Nothing here decides anything; it only counts and remembers.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use weir_api::report::EndpointReport;
 use weir_policy::Nanos;
+use weir_policy::balance::Floors;
 use weir_policy::idle::{IdleConfig, IdleLearner};
 use weir_policy::outlier::Tally;
 
@@ -38,6 +40,16 @@ pub struct EndpointState {
     idle: IdleState,
     /// Only where `prequal` asks for it, here or in a caller's proxy.
     load: OnceLock<Box<Load>>,
+    /// Whether there is somebody to be told when it becomes less busy, and who that is.
+    is_seated: AtomicBool,
+    seat: ArcSwapOption<Seat>,
+}
+
+/// A place among the endpoints that `least_connections` picks from.
+#[derive(Debug)]
+struct Seat {
+    floors: Arc<Floors>,
+    index: usize,
 }
 
 impl Default for EndpointState {
@@ -52,6 +64,8 @@ impl Default for EndpointState {
             latency_us: AtomicU32::new(0),
             idle: IdleState::default(),
             load: OnceLock::new(),
+            is_seated: AtomicBool::new(false),
+            seat: ArcSwapOption::empty(),
         }
     }
 }
@@ -98,20 +112,50 @@ impl EndpointState {
     }
 
     /// Requests sent there and not answered yet, over all workers.
+    #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        // In the one order of all that floors need.
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     /// Counts a request as begun. Gives how many others are in flight.
     pub fn begin(&self) -> u32 {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.in_flight.fetch_add(1, Ordering::Relaxed)
+        self.in_flight.fetch_add(1, Ordering::SeqCst)
     }
 
     /// Counts a request as over. Must follow exactly one [`EndpointState::begin`].
     pub fn end(&self) {
-        let before = self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let before = self.in_flight.fetch_sub(1, Ordering::SeqCst);
         debug_assert!(before > 0, "end without begin");
+        self.freed(before.saturating_sub(1));
+    }
+
+    /// From now on tells these floors when it becomes less busy. Those that it told before are not gone by any more.
+    pub(super) fn sit(&self, floors: &Arc<Floors>, index: usize) {
+        let seat = Seat { floors: Arc::clone(floors), index };
+        let before = self.seat.swap(Some(Arc::new(seat)));
+        self.is_seated.store(true, Ordering::SeqCst);
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.floors, floors)) {
+            before.floors.retire();
+        }
+    }
+
+    /// From now on tells nobody.
+    pub(super) fn stand_up(&self) {
+        self.is_seated.store(false, Ordering::SeqCst);
+        if let Some(before) = self.seat.swap(None) {
+            before.floors.retire();
+        }
+    }
+
+    #[inline]
+    fn freed(&self, in_flight: u32) {
+        if self.is_seated.load(Ordering::SeqCst)
+            && let Some(seat) = &*self.seat.load()
+        {
+            seat.floors.lower(seat.index, in_flight);
+        }
     }
 
     /// What is known of its load, if anybody has asked for it.
@@ -151,7 +195,7 @@ impl EndpointState {
 
     /// Whether it failed last time and is only chosen when nothing else is left.
     pub fn is_avoided(&self) -> bool {
-        self.avoided.load(Ordering::Relaxed)
+        self.avoided.load(Ordering::SeqCst)
     }
 
     /// What ejection goes by.
@@ -169,7 +213,8 @@ impl EndpointState {
     /// Remembers a success. Writes only when something changes, to keep the cache line shared.
     pub fn mark_succeeded(&self) {
         if self.is_avoided() {
-            self.avoided.store(false, Ordering::Relaxed);
+            self.avoided.store(false, Ordering::SeqCst);
+            self.freed(self.in_flight());
         }
     }
 
@@ -227,6 +272,8 @@ pub struct UpstreamState {
     last_used_s: AtomicU32,
     in_flight: AtomicU64,
     ejection: Ejection,
+    /// Whether its endpoints have somebody to tell when they become less busy.
+    is_seated: AtomicBool,
 }
 
 impl Default for UpstreamState {
@@ -236,6 +283,7 @@ impl Default for UpstreamState {
             last_used_s: AtomicU32::new(0),
             in_flight: AtomicU64::new(0),
             ejection: Ejection::default(),
+            is_seated: AtomicBool::new(false),
         }
     }
 }
@@ -260,6 +308,11 @@ impl UpstreamState {
     pub(crate) fn end(&self) {
         let before = self.in_flight.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "end without begin");
+    }
+
+    /// Takes note of whether its endpoints have somebody to tell when they become less busy. Gives whether they had.
+    pub(super) fn set_seated(&self, is_seated: bool) -> bool {
+        self.is_seated.swap(is_seated, Ordering::SeqCst)
     }
 
     /// Which of its endpoints are ejected.

@@ -9,7 +9,7 @@ use weir_model::registry::Health;
 use weir_model::resource::Protocol;
 use weir_policy::Nanos;
 use weir_policy::balance::select::{Facts, Place};
-use weir_policy::balance::{Balancer, Candidates, Table, Tried, hash};
+use weir_policy::balance::{Balancer, Candidates, Policy, Table, Tried, hash};
 
 use super::selection::{Origin, Selected, Selection, selected};
 use super::settings::Settings;
@@ -232,6 +232,33 @@ impl Upstream {
         if self.reselect(now) {
             self.state.ejection().follow(self);
         }
+        self.seat();
+    }
+
+    /// Lets the endpoints tell those who pick by `least_connections` when they become less busy: to be called when this
+    /// upstream comes into force, and whenever [`Upstream::is_unseated`] says so. Until then picks look at all. O(n).
+    pub(crate) fn seat(&self) {
+        match &self.selected().floors {
+            Some(floors) if floors.is_watched() => {}
+            Some(floors) => {
+                self.state.set_seated(true);
+                for (index, endpoint) in self.endpoints.iter().enumerate() {
+                    endpoint.state.sit(floors, index);
+                }
+                floors.watch();
+            }
+            None if self.state.set_seated(false) => {
+                self.endpoints.iter().for_each(|endpoint| endpoint.state.stand_up());
+            }
+            None => {}
+        }
+    }
+
+    /// Whether nobody tells those who pick when endpoints become less busy: an upstream that was in force before may have
+    /// called them to itself again.
+    pub(crate) fn is_unseated(&self) -> bool {
+        let is_unwatched = || self.selected().floors.as_ref().is_some_and(|floors| !floors.is_watched());
+        self.settings.balance.config.policy == Policy::LeastConnections && is_unwatched()
     }
 
     /// The same, but that ejection is not told, which knows nothing of endpoints that are ejected elsewhere. Gives whether

@@ -1,5 +1,8 @@
 //! What a proxy knows of a service's endpoints, and the shares that follow from it.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use weir_model::registry::Health;
 use weir_policy::Nanos;
 use weir_policy::balance::select::{Caller, Facts, Place, Selection, Settings, select};
@@ -27,7 +30,10 @@ pub(super) struct Endpoints {
     joined: Vec<Option<Nanos>>,
     pub(super) in_flight: Vec<u32>,
     in_flight_total: u64,
-    pub(super) avoided_until: Vec<u64>,
+    avoided_until: Vec<u64>,
+    /// Those that are avoided, each once, the one for which that may end first on top.
+    avoided: BinaryHeap<Reverse<(u64, u32)>>,
+    is_listed: Vec<bool>,
     now: u64,
     /// When shares change by themselves.
     pub(super) next_change: Option<Nanos>,
@@ -60,6 +66,8 @@ impl Endpoints {
             in_flight: vec![0; count],
             in_flight_total: 0,
             avoided_until: vec![0; count],
+            avoided: BinaryHeap::new(),
+            is_listed: vec![false; count],
             now: 0,
             next_change: None,
             caller,
@@ -69,6 +77,36 @@ impl Endpoints {
     /// Takes note of the moment of a pick.
     pub(super) fn at(&mut self, now: Nanos) {
         self.now = now.0;
+    }
+
+    /// An endpoint is the last choice until a moment.
+    pub(super) fn avoid(&mut self, index: usize, until: u64) {
+        self.avoided_until[index] = until;
+        if !std::mem::replace(&mut self.is_listed[index], true) {
+            self.avoided.push(Reverse((until, index as u32)));
+        }
+    }
+
+    /// An endpoint is not avoided any more.
+    pub(super) fn forgive(&mut self, index: usize) {
+        self.avoided_until[index] = 0;
+    }
+
+    /// One that was avoided until now, each once.
+    pub(super) fn next_forgiven(&mut self) -> Option<usize> {
+        while let Some(Reverse((until, index))) = self.avoided.peek().copied()
+            && until <= self.now
+        {
+            self.avoided.pop();
+            let until = self.avoided_until[index as usize];
+            if until <= self.now {
+                self.is_listed[index as usize] = false;
+                return Some(index as usize);
+            }
+            // It failed again in the meantime.
+            self.avoided.push(Reverse((until, index)));
+        }
+        None
     }
 
     /// The registry has something new. What was not offered before is new, and what failed before is given a chance.

@@ -127,6 +127,9 @@ impl Upstream {
             return Chosen::Endpoint(endpoint);
         }
         self.endpoints.at(now);
+        while let Some(index) = self.endpoints.next_forgiven() {
+            self.balancer.freed(index, self.endpoints.in_flight[index]);
+        }
         let hash = if self.hash.is_empty() { None } else { asked.hash(&self.hash, &mut self.key) };
         let mut passed_over = *tried;
         let mut outcome = Outcome::Broken;
@@ -196,10 +199,11 @@ impl Upstream {
         self.breakers.record(&mut passes.breakers, index, (outcome, took), now, &mut self.events);
         self.ejections.record(index, passes.probe.take(), outcome, now, &mut self.events);
         match outcome {
-            Outcome::Connect | Outcome::Reset => self.endpoints.avoided_until[index] = now.0 + AVOIDED,
-            Outcome::Ok => self.endpoints.avoided_until[index] = 0,
+            Outcome::Connect | Outcome::Reset => self.endpoints.avoid(index, now.0 + AVOIDED),
+            Outcome::Ok => self.endpoints.forgive(index),
             _ => {}
         }
+        self.balancer.freed(index, self.endpoints.in_flight[index]);
         // Who gave up knows only that it took longer than that: nothing about the endpoint.
         if outcome != Outcome::GaveUp {
             self.balancer.done(index, Duration::from_nanos(took), outcome == Outcome::Ok, now);

@@ -1,3 +1,5 @@
+use weir_policy::balance::{Balancer, Query, Tried};
+
 use super::*;
 
 fn upstream<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Arc<Upstream> {
@@ -183,6 +185,71 @@ fn a_table_is_made_once_and_kept_while_the_endpoints_are_the_same() {
     assert!(table(&first).is(&table(&second)));
     let third = compiler().compile(&with(&[9001, 9002, 9003], 2), Some(&second)).unwrap();
     assert!(!table(&second).is(&table(&third)));
+}
+
+/// What a worker does when it picks under `least_connections`.
+fn picked(upstream: &Upstream, balancer: &mut Balancer, rng: &mut SmallRng) -> u16 {
+    let pick = balancer.pick(Query::default(), upstream, &Tried::none(), rng, &mut ()).unwrap();
+    upstream.endpoints[pick.index].addr.port()
+}
+
+#[test]
+fn an_end_is_heard_of_by_who_picks_now_whatever_snapshot_it_began_under() {
+    let least_busy = || {
+        let balance = json!({"policy": "least_connections"});
+        resource("TrafficPolicy", "p", json!({"targetRefs": [{"name": "cart"}], "balance": balance}))
+    };
+    let with = |ports: &[u16]| inputs([service("cart", ports), least_busy()]);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let empty = compiler().compile(&inputs([]), None).unwrap();
+    let sharing = |upstream: &Upstream, rng: &mut SmallRng| {
+        let mut balancer = upstream.balancer(rng);
+        let floors = upstream.selected().floors.clone().unwrap();
+        assert!(floors.is_watched());
+        balancer.share(&floors);
+        balancer
+    };
+    let ports: Vec<u16> = (9001..9100).collect();
+    let first = compiler().compile(&with(&ports), None).unwrap();
+    first.take_effect(&empty);
+    let before = upstream(&first, "cart");
+    before.endpoints.iter().for_each(|endpoint| drop((endpoint.state.begin(), endpoint.state.begin())));
+    let mut old = sharing(before, &mut rng);
+    picked(before, &mut old, &mut rng);
+    before.endpoints[70].state.end();
+    assert_eq!(picked(before, &mut old, &mut rng), 9071);
+    // Others are before them in the list now.
+    let ports: Vec<u16> = (8951..9100).collect();
+    let second = compiler().compile(&with(&ports), Some(&first)).unwrap();
+    assert!(before.selected().floors.as_ref().unwrap().is_watched(), "it is not in force");
+    second.take_effect(&first);
+    let now = upstream(&second, "cart");
+    now.endpoints[..50].iter().for_each(|endpoint| drop((endpoint.state.begin(), endpoint.state.begin())));
+    let mut new = sharing(now, &mut rng);
+    assert_eq!(picked(now, &mut new, &mut rng), 9071);
+    before.endpoints[70].state.begin();
+    // Who still picks by the snapshot before is not told, and looks at all.
+    before.endpoints[33].state.end();
+    assert_eq!((picked(now, &mut new, &mut rng), picked(before, &mut old, &mut rng)), (9034, 9034));
+    // Who failed is not picked until he has answered, and has the others' word for it then.
+    before.endpoints[33].state.mark_failed();
+    before.endpoints[44].state.end();
+    assert_eq!((picked(now, &mut new, &mut rng), picked(before, &mut old, &mut rng)), (9045, 9045));
+    before.endpoints[44].state.begin();
+    before.endpoints[33].state.mark_succeeded();
+    assert_eq!(picked(now, &mut new, &mut rng), 9034);
+    // A selection that was under way when the snapshot changed may take the endpoints away, until that is seen.
+    before.select(process_now());
+    assert!(now.is_unseated() && !before.is_unseated());
+    now.seat();
+    assert!(before.is_unseated() && !now.is_unseated());
+    before.endpoints[12].state.end();
+    before.endpoints[12].state.end();
+    assert_eq!(picked(now, &mut new, &mut rng), 9013);
+    // Under another policy nobody is told.
+    let third = compiler().compile(&inputs([service("cart", &ports)]), Some(&second)).unwrap();
+    third.take_effect(&second);
+    assert!(now.is_unseated());
 }
 
 #[test]
