@@ -148,4 +148,4 @@ pub const HEALTH_COMMITS_MAX: usize = 64;
 /// How often a probe's output is committed while its health stays the same.
 pub const CHECK_OUTPUT_INTERVAL: Duration = Duration::from_secs(300);
 /// Limits of which shares are leased to proxies at one time, each target of a document counted.
-pub const SHARED_LIMITS_MAX: usize = 16_384;
+pub const SHARED_LIMITS_MAX: usize = weir_model::validate::SHARED_LIMITS_MAX;

@@ -12,8 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
-use weir_model::resource::rate_limit::LimitScope;
-use weir_model::{Kind, ResourceId, Spec};
+use weir_model::{Kind, ResourceId};
 use weir_policy::Nanos;
 pub use weir_policy::quota::{ASK_EVERY, Lease, Wish};
 use weir_policy::quota::{Book, LEASE_TTL};
@@ -169,10 +168,7 @@ impl Control {
         }
         let id = ResourceId::new(Kind::RateLimit, &*limit.namespace, &*limit.name);
         let set = self.catalog().resources().entries;
-        let resource = set.get(&id).map(|entry| &entry.resource);
-        resource.is_some_and(
-            |resource| matches!(&resource.spec, Spec::RateLimit(spec) if spec.scope == LimitScope::Global),
-        )
+        set.get(&id).is_some_and(|entry| entry.resource.spec.is_shared())
     }
 }
 

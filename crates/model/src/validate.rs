@@ -13,6 +13,7 @@ pub mod listener_policy;
 mod policy;
 pub mod rate_limit;
 mod registry;
+mod remainder;
 pub mod route;
 pub mod service;
 mod set;
@@ -26,9 +27,10 @@ use serde::{Deserialize, Serialize};
 use crate::names::{self, BadName};
 use crate::resource::{Metadata, Resource, ResourceId, Spec};
 use crate::units::Span;
-pub use hints::hints;
+pub use hints::{SHARED_BY_PROXY_MAX, hints};
 pub use registry::*;
-pub use set::{LIMITS_MAX, Scope, conflicts};
+pub use remainder::{LEFT_OUT_MAX, Remainder, remainder};
+pub use set::{LIMITS_MAX, SHARED_LIMITS_MAX, Scope, conflicts};
 
 /// Largest weight of an endpoint or a reference (the Gateway API's own limit).
 pub const WEIGHT_MAX: u32 = 1_000_000;

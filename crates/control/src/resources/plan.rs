@@ -95,9 +95,14 @@ fn judge(set: &ResourceSet, request: &ChangeRequest) -> Vec<Problem> {
         merged.remove(id);
     }
     merged.extend(request.puts.iter().map(|resource| (resource.id(), resource)));
-    problems.extend(
-        validate::validate_set(merged.values().copied()).into_iter().map(|(id, error)| problem(&id, error)),
-    );
+    let together = validate::validate_set(merged.values().copied());
+    if !together.is_empty() {
+        // What is there already is not this change's fault: what was applied under other rules must not stand in the way
+        // of every later change.
+        let before = validate::validate_set(set.iter().map(|(_, entry)| &entry.resource));
+        let brought = together.into_iter().filter(|fault| !before.contains(fault));
+        problems.extend(brought.map(|(id, error)| problem(&id, error)));
+    }
     if merged.len() > RESOURCES_MAX {
         problems.push(Problem {
             resource: "all".to_owned(),
@@ -180,4 +185,35 @@ fn cut<T: Serialize + Default>(
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(value).map_err(|error| Error::invalid("change set", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::super::set::ResourceEntry;
+    use super::*;
+
+    fn resource(kind: &str, name: &str, spec: &serde_json::Value) -> Resource {
+        let json =
+            json!({"apiVersion": "weir.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn what_is_there_already_stands_in_the_way_of_no_change_but_its_own_kind() {
+        let policy = |name: &str| resource("TrafficPolicy", name, &json!({"targetRefs": [{"name": "cart"}]}));
+        // An older version let both be applied.
+        let entries = [policy("a"), policy("b")]
+            .map(|resource| Arc::new(ResourceEntry { resource, created_in: 1, changed_in: 1 }));
+        let set = ResourceSet::new(entries);
+        let problems = |puts: Vec<Resource>| {
+            let found = judge(&set, &ChangeRequest { puts, ..ChangeRequest::default() });
+            found.iter().map(|one| format!("{} {}", one.resource, one.path)).collect::<Vec<_>>()
+        };
+        assert_eq!(problems(vec![resource("Service", "cart", &json!({}))]), [""; 0]);
+        assert_eq!(problems(vec![policy("c")]), ["TrafficPolicy/c spec.targetRefs[0]"]);
+    }
 }

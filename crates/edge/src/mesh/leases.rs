@@ -12,13 +12,11 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use weir_api::mesh;
 use weir_control::quota::{ASK_EVERY, Ask, Granted, SharedLimit, Wish};
+use weir_model::validate::SHARED_BY_PROXY_MAX;
 use weir_tls::Connectors;
 
 use super::Shared;
 use crate::replicas::ask_other;
-
-/// Limits of one proxy that shares are leased of.
-const LIMITS_PER_PROXY_MAX: usize = 1024;
 
 /// What concerns other replicas and waits to be sent.
 const WAITING_MAX: usize = 8192;
@@ -48,7 +46,7 @@ pub(super) fn demand_every_ms() -> u32 {
 
 /// Answers a proxy's demand.
 pub(super) async fn answer(shared: Arc<Shared>, holder: String, demand: mesh::Demand) -> mesh::Leases {
-    let wishes = demand.wishes.into_iter().take(LIMITS_PER_PROXY_MAX);
+    let wishes = demand.wishes.into_iter().take(SHARED_BY_PROXY_MAX);
     let leases = wishes.map(|wish| async {
         let limit = wish.limit.clone().unwrap_or_default();
         let limit = SharedLimit { namespace: limit.namespace, name: limit.name, target: wish.target.clone() };

@@ -1,6 +1,7 @@
 //! What policies are for, and where they send calls instead: in one place for validation, hints, what a proxy is told and
 //! what it compiles.
 
+use super::rate_limit::LimitScope;
 use super::traffic_policy::{FallbackService, PolicyTarget};
 use super::{Kind, ResourceId, ServiceRef, Spec};
 
@@ -80,6 +81,11 @@ impl Spec {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Whether it is a limit that proxies share.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::RateLimit(spec) if spec.scope == LimitScope::Global)
     }
 
     /// The services that a traffic policy's breakers send calls to instead; none for others.

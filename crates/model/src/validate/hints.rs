@@ -14,6 +14,7 @@ use crate::resource::gateway::{FromNamespaces, GatewaySpec, Listener};
 use crate::resource::route::{BackendRef, ParentRef};
 use crate::resource::{Kind, Resource, ResourceId, ServiceRef, Spec};
 use overlap::Routes;
+pub use policies::SHARED_BY_PROXY_MAX;
 
 /// Hints about some resources among all there are, each with the resource it is about. `registered` tells whether a
 /// service has instances; one that is declared, or has them, is known.
@@ -28,6 +29,7 @@ pub fn hints<'a>(
         declared: HashSet::new(),
         rules: HashMap::new(),
         routes: Routes::default(),
+        shared: 0,
         registered,
     };
     // Of two versions of one resource the last one counts.
@@ -36,6 +38,9 @@ pub fn hints<'a>(
     for (index, &resource) in all.iter().enumerate() {
         if latest.get(&resource.id()) == Some(&index) {
             surroundings.routes.add(resource);
+            if resource.spec.is_shared() {
+                surroundings.shared += resource.spec.targets().len();
+            }
         }
         let name = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
         match &resource.spec {
@@ -73,6 +78,8 @@ struct Surroundings<'a, F> {
     /// Routes that policies can be for, by kind, namespace and name.
     rules: HashMap<(Kind, &'a str, &'a str), &'a Spec>,
     routes: Routes<'a>,
+    /// How many limits proxies share, each target counted.
+    shared: usize,
     registered: F,
 }
 

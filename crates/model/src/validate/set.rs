@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::FieldError;
 use crate::resource::references::{CertificateNeed, CertificateUse};
 use crate::resource::{CertificateSpec, GatewaySpec, Kind, Resource, ResourceId, Spec};
-pub use policies::LIMITS_MAX;
 use policies::Policies;
+pub use policies::{LIMITS_MAX, SHARED_LIMITS_MAX};
 
 /// Where the resources of a set take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use weir_api::native::{
     ChangeSetView, Gathered, InstanceView, List, LockView, NodeView, PREFIX, ProxyView, ReplicaView,
     ResourceView, RouteView, ServiceView, SessionView,
 };
+use weir_api::report::Figures;
 use weir_model::{DEFAULT_NAMESPACE, Kind};
 
 use crate::cli::operator::{Format, GetArgs};
@@ -15,6 +16,7 @@ use crate::output::{self, Table};
 use crate::server_client;
 
 mod tables;
+mod written;
 
 /// What can be got besides the kinds.
 const VIEWS: [&str; 10] = [
@@ -37,9 +39,7 @@ pub(super) async fn run(args: &GetArgs) -> Result<Exit, Failure> {
         "services" => {
             list::<ServiceView>(&client, args, query.path("services", "name"), tables::services).await
         }
-        "instances" | "instance" => {
-            list::<InstanceView>(&client, args, query.path("instances", "service"), tables::instances).await
-        }
+        "instances" | "instance" => instances(&client, args, &query).await,
         "nodes" | "node" => list::<NodeView>(&client, args, query.path("nodes", "name"), tables::nodes).await,
         "proxies" | "proxy" => proxies(&client, args, query.path("proxies", "id")).await,
         "routes" | "route" => {
@@ -100,6 +100,20 @@ async fn list<T: Serialize + DeserializeOwned>(
 ) -> Result<Exit, Failure> {
     let list: List<T> = client.get(&path).await.map_err(|error| server_client::failure(&error))?;
     shown(args, &list.items, table)
+}
+
+/// Those that registered, and those that documents have, which proxies check.
+async fn instances(client: &Client, args: &GetArgs, query: &Query<'_>) -> Result<Exit, Failure> {
+    let failed = |error| server_client::failure(&error);
+    let registered: List<InstanceView> =
+        client.get(&query.path("instances", "service")).await.map_err(failed)?;
+    let of_namespace = Query { args: &GetArgs { name: None, ..args.clone() } };
+    let path = of_namespace.path("resources/Service", "name");
+    let documents: List<ResourceView> = client.get(&path).await.map_err(failed)?;
+    let seen: Figures = client.get(&of_namespace.path("figures", "service")).await.map_err(failed)?;
+    let mut items = registered.items;
+    items.extend(written::endpoints(&documents.items, args.name.as_deref(), &seen));
+    shown(args, &items, tables::instances)
 }
 
 /// Proxies are connected to one replica each; those of replicas that do not answer are not known.

@@ -7,6 +7,9 @@ use crate::resource::targets::Target;
 use crate::resource::{Kind, ResourceId, ServiceRef, Spec};
 use crate::validate::FieldError;
 
+/// Most limits that one proxy shares with others, as the proxy has it.
+pub const SHARED_BY_PROXY_MAX: usize = 1024;
+
 /// Hints about one policy.
 pub(super) fn hints<F>(namespace: &str, spec: &Spec, surroundings: &Surroundings<'_, F>) -> Vec<FieldError>
 where
@@ -25,6 +28,16 @@ where
         });
     }
     hints.extend(callers_at_gateways(spec));
+    if spec.is_shared() && surroundings.shared > SHARED_BY_PROXY_MAX {
+        hints.push(FieldError::new(
+            "spec.scope",
+            format!(
+                "there are {} limits that proxies share; a proxy shares {SHARED_BY_PROXY_MAX} of those that concern \
+                 it, and keeps the last ones alone",
+                surroundings.shared
+            ),
+        ));
+    }
     if let Spec::TrafficPolicy(policy) = spec {
         hints.extend(effect::hints(namespace, spec, policy, surroundings));
     }

@@ -8,6 +8,9 @@ use crate::validate::FieldError;
 
 /// Most limits for one target: each takes part in each decision.
 pub const LIMITS_MAX: usize = 5;
+/// Most limits that proxies share (`scope: global`) in a cluster, each target of a document counted: of each the control
+/// plane keeps a book.
+pub const SHARED_LIMITS_MAX: usize = 16_384;
 /// Most services that are named when fallbacks go in a circle.
 const SHOWN_MAX: usize = 6;
 
@@ -21,6 +24,8 @@ pub(super) struct Policies<'a> {
     first: HashMap<Key<'a>, usize>,
     /// How many limits there are.
     limits: HashMap<Key<'a>, usize>,
+    /// How many of them proxies share.
+    shared: usize,
 }
 
 impl<'a> Policies<'a> {
@@ -33,6 +38,9 @@ impl<'a> Policies<'a> {
         faults: &mut Vec<(usize, FieldError)>,
     ) {
         let kind = resource.kind();
+        if resource.spec.is_shared() {
+            self.share(index, resource, faults);
+        }
         for (at, target) in resource.spec.targets().into_iter().enumerate() {
             let key = (kind, resource.metadata.namespace.as_str(), target);
             let path = format!("spec.targetRefs[{at}]");
@@ -51,6 +59,19 @@ impl<'a> Policies<'a> {
                 let message = format!("`{}` already has a policy, {}", target.name, ids[first]);
                 faults.push((index, FieldError::new(path, message).expected(once(kind, target))));
             }
+        }
+    }
+}
+
+impl Policies<'_> {
+    /// Counts a limit that proxies share.
+    fn share(&mut self, index: usize, resource: &Resource, faults: &mut Vec<(usize, FieldError)>) {
+        let before = self.shared;
+        self.shared += resource.spec.targets().len();
+        if before <= SHARED_LIMITS_MAX && self.shared > SHARED_LIMITS_MAX {
+            let message = format!("with it there are {} limits that proxies share", self.shared);
+            let expected = format!("at most {SHARED_LIMITS_MAX}, each target counted");
+            faults.push((index, FieldError::new("spec.scope", message).expected(expected)));
         }
     }
 }

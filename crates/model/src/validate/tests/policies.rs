@@ -779,6 +779,43 @@ fn one_policy_for_each_target_and_some_limits() {
 }
 
 #[test]
+fn limits_that_proxies_share_are_bounded() {
+    let limits = |documents: usize, targets: usize, scope: &str| -> Vec<Resource> {
+        let targets: Vec<Value> = (0..targets).map(|n| json!({"name": format!("s{n}")})).collect();
+        let document = |n: usize| {
+            let metadata = json!({"name": format!("l{n:03}"), "namespace": format!("n{n}")});
+            let spec = json!({"targetRefs": targets, "rates": [{"requests": 1}], "scope": scope});
+            let json =
+                json!({"apiVersion": "weir.dev/v1", "kind": "RateLimit", "metadata": metadata, "spec": spec});
+            serde_json::from_value(json).unwrap()
+        };
+        (0..documents).map(document).collect()
+    };
+    assert_eq!(set_faults(&limits(64, 256, "global")), [""; 0]);
+    assert_eq!(set_faults(&limits(70, 256, "process")), [""; 0]);
+    assert_eq!(
+        set_faults(&limits(70, 256, "global")),
+        [
+            "RateLimit/n64/l064 spec.scope: with it there are 16640 limits that proxies share; expected at most 16384, \
+          each target counted"
+        ]
+    );
+    let hinted = |documents: usize| {
+        let all = limits(documents, 256, "global");
+        let found = hints(&all[..1], &all, |_| true);
+        found.iter().map(|(_, hint)| format!("{}: {}", hint.path, hint.message)).collect::<Vec<_>>()
+    };
+    assert_eq!(hinted(4), [""; 0]);
+    assert_eq!(
+        hinted(5),
+        [
+            "spec.scope: there are 1280 limits that proxies share; a proxy shares 1024 of those that concern it, and keeps \
+          the last ones alone"
+        ]
+    );
+}
+
+#[test]
 fn hints_name_what_policies_do_not_find() {
     let text = "\
 kind: HTTPRoute\nmetadata: {name: web}\nspec: {parentRefs: [{kind: Service, name: a}], rules: [{name: buy, backendRefs: [{name: a}]}]}\n---\n\

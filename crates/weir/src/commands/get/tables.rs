@@ -8,6 +8,7 @@ use weir_api::native::{
 };
 use weir_model::registry::{CheckKind, Health, Instance};
 
+use super::written;
 use crate::output::Table;
 
 pub(super) fn services(services: &[ServiceView]) -> Table {
@@ -34,16 +35,18 @@ pub(super) fn instances(instances: &[InstanceView]) -> Table {
     for view in instances {
         let Instance { namespace, service, id, node, address, port, inbound, maintenance, .. } =
             &view.instance;
+        let is_written = node == written::NO_NODE;
         let why = match maintenance {
             Some(reason) => format!("maintenance: {reason}"),
-            None if view.health == Health::Passing => String::new(),
+            None if is_written && view.checks.is_empty() => "not checked".to_owned(),
+            None if view.health == Health::Passing && !is_written => String::new(),
             None => why(view),
         };
         table.row([
             namespace.clone(),
             service.clone(),
             id.clone(),
-            node.clone(),
+            if is_written { "(document)".to_owned() } else { node.clone() },
             host_port(address, *port),
             inbound.as_ref().map_or_else(String::new, |inbound| host_port(&inbound.host, inbound.port)),
             view.health.as_str().to_owned(),
