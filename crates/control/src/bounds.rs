@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const COMMIT_RETRIES_MAX: usize = 16;
 /// How long a write waits until its own catalog shows it.
 pub const VISIBLE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a restore waits until its own catalog shows it.
+pub const RESTORED_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Blocking queries that wait at one time.
 pub const WAITERS_MAX: usize = 65_536;
 /// The longest a blocking query may wait.

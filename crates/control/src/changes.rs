@@ -8,6 +8,7 @@ use weir_model::{Position, ResourceId, ServiceRef};
 
 use crate::catalog::{CheckEntry, CheckRef};
 use crate::lock::LockRef;
+use crate::records::TableRef;
 use crate::session::SessionRef;
 
 /// What one revision changed.
@@ -31,6 +32,8 @@ pub struct Change {
     pub sessions: Vec<SessionRef>,
     /// Locks whose claims changed.
     pub locks: Vec<LockRef>,
+    /// Tables of records that were written.
+    pub tables: Vec<TableRef>,
 }
 
 /// What a subscriber is told next.

@@ -27,9 +27,17 @@ const FORMAT: u32 = 1;
 
 /// What the store's format key says.
 #[derive(Debug, Serialize, Deserialize)]
-struct Format {
+pub(crate) struct Format {
     minimum_reader: u32,
     minimum_writer: u32,
+}
+
+impl Format {
+    /// Refuses a store that asks for more than this version knows.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let needed = self.minimum_reader.max(self.minimum_writer);
+        if needed > FORMAT { Err(Error::Format { needed, known: FORMAT }) } else { Ok(()) }
+    }
 }
 
 /// A control plane replica: commands, the catalog, health, proxies. Share it as `Arc`. Dropping the last one stops
@@ -112,7 +120,7 @@ impl Control {
     }
 
     /// This server's node is there from the start. One that is there already keeps its metadata and maintenance.
-    async fn register_own_node(&self) -> Result<(), Error> {
+    pub(crate) async fn register_own_node(&self) -> Result<(), Error> {
         let name = self.settings.node_name.clone();
         let known = self.catalog.node(&name).map(|entry| entry.node.value.clone());
         let node = match known {
@@ -198,7 +206,5 @@ async fn check_format(store: &dyn Store) -> Result<(), Error> {
     let Some(found) = store.get(&key).await? else {
         return Err(Error::Unavailable { reason: "the format key could not be written".to_owned() });
     };
-    let format: Format = weir_store::json::from_entry(&found)?;
-    let needed = format.minimum_reader.max(format.minimum_writer);
-    if needed > FORMAT { Err(Error::Format { needed, known: FORMAT }) } else { Ok(()) }
+    weir_store::json::from_entry::<Format>(&found)?.check()
 }

@@ -112,6 +112,7 @@ impl From<weir_store::Error> for Error {
             Store::InvalidKey { key, reason } => Self::Invalid { path: key, reason: reason.to_owned() },
             Store::LimitExceeded { what, max, actual, .. } => Self::TooLarge { what, max, actual },
             Store::Overloaded { what, max } => Self::Overloaded { what, max },
+            Store::Unsupported { what } => Self::Refused { reason: what.to_owned() },
             Store::NewerFormat { found, supported, .. } => Self::Format { needed: found, known: supported },
             other => Self::Unavailable { reason: other.to_string() },
         }

@@ -25,6 +25,7 @@ mod agent_write;
 mod answer;
 mod catalog;
 mod catalog_write;
+pub(crate) mod chain;
 mod check_write;
 mod config;
 mod coordinate;
@@ -47,6 +48,7 @@ mod refusal;
 mod rendered;
 mod routes;
 mod session;
+mod snapshot;
 mod status;
 mod time;
 mod txn;
@@ -62,6 +64,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::Method;
+use tokio::sync::Semaphore;
 use weir_control::Control;
 use weir_control::catalog::{Catalog, ServiceMember, Topic, View};
 use weir_model::Revision;
@@ -82,7 +85,7 @@ pub const CONSUL_VERSION: &str = "1.21.0";
 const GREETING: &str = "Weir. The Consul-compatible API is at /v1/, the native API at /weir/v1/.\n";
 
 /// The parts of the API whose requests are counted apart, with their names in figures.
-const COUNTED: [(&str, &str); 11] = [
+const COUNTED: [(&str, &str); 12] = [
     ("/v1/agent/", "consul_agent"),
     ("/v1/catalog/", "consul_catalog"),
     ("/v1/health/", "consul_health"),
@@ -93,6 +96,7 @@ const COUNTED: [(&str, &str); 11] = [
     ("/v1/event/", "consul_event"),
     ("/v1/config", "consul_config"),
     ("/v1/operator/", "consul_operator"),
+    ("/v1/snapshot", "consul_snapshot"),
     ("/v1/", "consul_other"),
 ];
 
@@ -105,6 +109,8 @@ pub struct ConsulApi {
     is_agent: bool,
     /// Whether requests may register programs as checks.
     scripts: bool,
+    /// Those who may write or read a snapshot now.
+    snapshots: Arc<Semaphore>,
 }
 
 impl ConsulApi {
@@ -127,6 +133,7 @@ impl ConsulApi {
             patterns: Patterns::default(),
             is_agent,
             scripts,
+            snapshots: Arc::new(Semaphore::new(snapshot::SNAPSHOTS_MAX)),
         })
     }
 
@@ -155,6 +162,12 @@ impl ConsulApi {
             .body_bytes_max(txn::BODY_BYTES_MAX)
             .too_large(txn::too_large);
         router.add("/v1/txn", txn);
+        let snapshot = Route::new()
+            .on(Method::GET, self.handler(snapshot::save))
+            .on(Method::PUT, self.handler(snapshot::restore))
+            .body_bytes_max(snapshot::BODY_BYTES_MAX)
+            .too_large(snapshot::too_large);
+        router.add("/v1/snapshot", snapshot);
     }
 
     /// Adds the routes of an agent: those below `/v1/agent/` that are about its own node.

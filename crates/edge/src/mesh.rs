@@ -45,6 +45,7 @@ pub use reports::{LOOK_LASTS, REPORT_EVERY, REPORTS_BYTES_MAX, WATCHED_EVERY};
 pub(crate) use convert::endpoint_inputs;
 pub(crate) use moment::registered_endpoints;
 
+use crate::consul::chain::Cache;
 use hub::Hub;
 use reports::Reports;
 use views::Views;
@@ -91,6 +92,8 @@ struct Shared {
     control: Arc<Control>,
     hub: Hub,
     views: Views,
+    /// The documents in force, with what config entries add to them.
+    effective: Cache,
     reports: Reports,
     /// Demands for shares of limits that other replicas keep the books of.
     forwarded: mpsc::Sender<leases::Forwarded>,
@@ -145,6 +148,7 @@ impl Mesh {
             control,
             hub,
             views: Views::default(),
+            effective: Cache::default(),
             reports: Reports::default(),
             forwarded,
             replica: replica.into(),

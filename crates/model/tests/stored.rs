@@ -224,8 +224,12 @@ fn http_route() {
         section_name: Some(text("https")),
         port: Some(443),
     };
-    let spec =
-        HttpRouteSpec { parent_refs: vec![parent], hostnames: vec![text("shop.example")], rules: vec![rule] };
+    let spec = HttpRouteSpec {
+        parent_refs: vec![parent],
+        hostnames: vec![text("shop.example")],
+        rules: vec![rule],
+        ..HttpRouteSpec::default()
+    };
     golden("http_route", &Resource { metadata: named("cart"), spec: Spec::HttpRoute(spec) });
 }
 
@@ -342,7 +346,8 @@ fn http_route_with_filters() {
         backend_refs: vec![BackendRef { filters: filters(), ..backend("cart") }],
         timeouts: None,
     };
-    let spec = HttpRouteSpec { parent_refs: vec![parent("edge")], hostnames: Vec::new(), rules: vec![rule] };
+    let spec =
+        HttpRouteSpec { parent_refs: vec![parent("edge")], rules: vec![rule], ..HttpRouteSpec::default() };
     golden("http_route_filters", &Resource { metadata: named("cart"), spec: Spec::HttpRoute(spec) });
 }
 
@@ -751,7 +756,7 @@ fn route() -> impl Strategy<Value = Spec> {
             timeouts,
         });
     (prop::collection::vec(word(), 0..3), prop::collection::vec(rule, 0..3)).prop_map(|(hostnames, rules)| {
-        Spec::HttpRoute(HttpRouteSpec { parent_refs: Vec::new(), hostnames, rules })
+        Spec::HttpRoute(HttpRouteSpec { hostnames, rules, ..HttpRouteSpec::default() })
     })
 }
 

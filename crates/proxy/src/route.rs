@@ -183,8 +183,17 @@ pub struct Match {
     pub conditions: Conditions,
     /// Index of its rule.
     rule: usize,
+    /// Whether it is tried in the order of rules, however specific it is.
+    in_order: bool,
     /// Where it stands among its likes when nothing else decides: the order of routes, then of rules, then of matches.
     order: u32,
+}
+
+impl Match {
+    /// Whether it is tried in the order in which rules are written, however specific it is.
+    pub fn is_in_order(&self) -> bool {
+        self.in_order
+    }
 }
 
 /// A condition on the path.
@@ -210,6 +219,11 @@ impl PathPattern {
             Self::Regex(pattern) => candidate.starts_with(b"/") && pattern.matches(candidate),
             Self::AnyService(method) => path::grpc_method(candidate) == Some(method.as_bytes()),
         }
+    }
+
+    /// Whether it is there for `OPTIONS *` alone: nobody has written it, so it is shown only where it counts.
+    pub(crate) fn is_for_the_server(&self) -> bool {
+        matches!(self, Self::Exact(path) if &**path == "*")
     }
 
     /// How many bytes of a path that matches are the prefix, without a slash at its end. Only prefixes have one.

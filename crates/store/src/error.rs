@@ -146,6 +146,12 @@ pub enum Error {
         /// What failed.
         reason: String,
     },
+    /// The engine cannot do it.
+    #[error("{what}")]
+    Unsupported {
+        /// What it cannot do, and what can be done instead.
+        what: &'static str,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -23,6 +23,7 @@ mod options;
 mod upkeep;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -45,7 +46,7 @@ use self::watch::Follower;
 use crate::validate::validate_each;
 use crate::{
     Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Outcome, Page, Position, Read, Revision,
-    Snapshot, Stats, Store, Txn, Watch,
+    Snapshot, Stats, Store, Txn, Value, Watch,
 };
 
 /// The largest answer that is read, in bytes: a page of the largest values.
@@ -370,5 +371,12 @@ impl Store for Etcd {
 
     fn revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<Position, Error>> {
         self.0.revoke(lease).boxed()
+    }
+
+    /// Many transactions are needed, and servers must stay away meanwhile: see [`Etcd::begin_import`].
+    fn replace(&self, _: BTreeMap<Key, Value>, _: u64) -> BoxFuture<'_, Result<Position, Error>> {
+        let what = "a store in etcd cannot be replaced while servers use it; stop all of them and fill it with \
+            `weir store restore FILE --store etcd://... --replace`";
+        async move { Err(Error::Unsupported { what }) }.boxed()
     }
 }

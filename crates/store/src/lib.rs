@@ -31,6 +31,7 @@ mod txn;
 mod validate;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -112,6 +113,17 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Errors: [`Error::LeaseNotFound`], [`Error::WriteRefused`].
     fn revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<Position, Error>>;
+
+    /// Puts values in place of everything that the store holds, in one step, while it is used. All leases end, every key gets
+    /// the next revision, and an epoch begins above the present one and `epoch_above`. Watches end with [`Error::Lagged`].
+    ///
+    /// Errors: [`Error::Unsupported`] where an engine cannot do that in one step; [`Error::LimitExceeded`],
+    /// [`Error::Overloaded`], [`Error::WriteRefused`].
+    fn replace(
+        &self,
+        values: BTreeMap<Key, Value>,
+        epoch_above: u64,
+    ) -> BoxFuture<'_, Result<Position, Error>>;
 }
 
 /// Figures of a store, for metrics. Counters count from the opening.

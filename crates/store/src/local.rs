@@ -1,6 +1,7 @@
 //! The part of [`Store`] that all engines in this process have in common: they differ only in how a command gets
 //! executed and made durable.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::shared::Shared;
-use crate::state::{Answer, Command};
+use crate::state::{Answer, Command, Contents};
 use crate::{
     Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Outcome, Page, Position, Read, Revision,
-    Snapshot, Stats, Store, Txn, Watch, list,
+    Snapshot, Stats, Store, Txn, Value, Watch, list,
 };
 
 /// An engine that keeps its state in this process.
@@ -75,5 +76,17 @@ impl<E: LocalEngine> Store for E {
 
     fn revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<Position, Error>> {
         async move { self.submit(Command::Revoke(lease)).await.map(Answer::into_revoke) }.boxed()
+    }
+
+    fn replace(
+        &self,
+        values: BTreeMap<Key, Value>,
+        epoch_above: u64,
+    ) -> BoxFuture<'_, Result<Position, Error>> {
+        async move {
+            let epoch = crate::epoch::next(epoch_above.max(self.shared().position().epoch));
+            self.submit(Command::Replace(Contents { values, epoch })).await.map(Answer::into_replace)
+        }
+        .boxed()
     }
 }

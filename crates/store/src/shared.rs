@@ -105,6 +105,8 @@ impl Shared {
         let state = self.state();
         let max = state.limits.watches_max;
         drop(state.history.since(from)?);
+        let epoch = state.epoch;
+        drop(state);
         if self.watches.fetch_add(1, Ordering::Relaxed) >= max {
             self.watches.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::Overloaded { what: "watches_max", max: max as u64 });
@@ -112,6 +114,7 @@ impl Shared {
         let moved = self.moved.subscribe();
         Ok(Watch::new(LocalWatch {
             shared: Arc::clone(self),
+            epoch,
             range,
             next: from,
             ready: VecDeque::new(),
@@ -139,6 +142,8 @@ impl Shared {
 
 struct LocalWatch {
     shared: Arc<Shared>,
+    /// The epoch whose history it follows.
+    epoch: u64,
     range: KeyRange,
     /// The first revision not looked at.
     next: Revision,
@@ -150,8 +155,11 @@ impl LocalWatch {
     /// Looks at more of the history. Returns whether there may be still more.
     fn advance(&mut self) -> Result<bool, Error> {
         let state = self.shared.state();
-        let commits =
-            state.history.since(self.next).map_err(|_| Error::Lagged { oldest: state.history.oldest() })?;
+        let lagged = || Error::Lagged { oldest: state.history.oldest() };
+        if state.epoch != self.epoch {
+            return Err(lagged());
+        }
+        let commits = state.history.since(self.next).map_err(|_| lagged())?;
         for commit in commits.take(WATCH_SCAN_MAX) {
             self.next = commit.revision + 1;
             let wanted = |event: &&Event| self.range.contains(&event.key);

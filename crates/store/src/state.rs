@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub(crate) use history::History;
 pub(crate) use leases::{LeaseChange, Leases};
-pub(crate) use staging::{Answer, Changes, Command, Staging, validate_ttl};
+pub(crate) use staging::{Answer, Changes, Command, Contents, Staging, validate_ttl};
 
 use crate::{Entry, Error, Event, Key, KeyRange, KeyValue, Limits, Page, Position, Read, Revision};
 
@@ -106,8 +106,13 @@ impl State {
         for (id, change) in changes.leases {
             self.leases.apply(id, change);
         }
+        self.epoch = changes.epoch;
         self.revision = changes.revision;
         self.lease_counter = changes.lease_counter;
+        if let Some(replaced) = changes.replaced {
+            self.history =
+                History::new(self.limits.history_events_max, self.limits.history_bytes_max, replaced);
+        }
         for commit in changes.commits {
             self.history.push(commit);
         }

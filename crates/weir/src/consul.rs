@@ -9,13 +9,16 @@
 //! module knows Consul's flags and keys: behind it are the configurations that `weir server` and `weir agent` have.
 
 mod agent;
+mod entries;
 mod flags;
+mod help;
 mod keys;
 mod kv;
 mod queries;
 mod remote;
 mod services;
 mod settings;
+mod snapshot;
 
 use weir_edge::consul::CONSUL_VERSION;
 
@@ -35,13 +38,16 @@ Commands:
   kv get|put|delete|export|import
                         keys and values
   catalog services|nodes|datacenters
+  config write|read|list|delete
+                        config entries
   services register|deregister
+  snapshot save|restore everything that the servers keep
   info                  what the agent says of itself
   reload                have the agent read the services and checks of its files anew
   leave                 end the agent; a host's agent deregisters its node
   version               the version
 
-All but `agent` ask the agent at -http-addr, else $CONSUL_HTTP_ADDR, else 127.0.0.1:8500.
+`weir consul COMMAND -help` says what one takes. All but `agent` ask the agent at -http-addr, else $CONSUL_HTTP_ADDR, else 127.0.0.1:8500.
 ";
 
 /// Does what Consul's command line says.
@@ -50,6 +56,10 @@ All but `agent` ask the agent at -http-addr, else $CONSUL_HTTP_ADDR, else 127.0.
 /// With the exit status and what to try.
 pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
     let Some((command, rest)) = args.split_first() else { return Ok(help()) };
+    if let Some(text) = help::of(command).filter(|_| help::is_asked_for(rest)) {
+        output::print(&text);
+        return Ok(Exit::Done);
+    }
     match command.trim_start_matches('-') {
         "agent" => agent::run(rest),
         "members" => queries::members(rest),
@@ -57,18 +67,23 @@ pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
         "leave" => queries::leave(rest),
         "reload" => queries::reload(rest),
         "catalog" => queries::catalog(rest),
+        "config" => entries::run(rest),
         "kv" => kv::run(rest),
         "services" => services::run(rest),
+        "snapshot" => snapshot::run(rest),
         "version" | "v" => {
             let version = env!("CARGO_PKG_VERSION");
             output::print(&format!("Consul v{CONSUL_VERSION}\nspoken by weir {version}\n"));
             Ok(Exit::Done)
         }
         "help" | "h" => Ok(help()),
-        _ => Err(unknown(
-            command,
-            &["agent", "members", "info", "leave", "reload", "catalog", "kv", "services", "version"],
-        )),
+        other => Err(match help::instead_of(other) {
+            Some(instead) => {
+                let message = format!("`{other}` is a command of Consul's that weir has not");
+                Failure::new(Exit::Usage, message).hint(instead)
+            }
+            None => unknown(command, &help::commands().collect::<Vec<_>>()),
+        }),
     }
 }
 

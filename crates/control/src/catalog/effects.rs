@@ -53,6 +53,10 @@ impl Effects {
         self.observed
     }
 
+    pub(crate) fn epoch(&self) -> u64 {
+        self.position.epoch
+    }
+
     pub(crate) fn revision(&self) -> Revision {
         self.position.revision
     }
@@ -123,7 +127,12 @@ impl Effects {
             Topic::Node(node) => Some(node.clone()),
             _ => None,
         });
+        let tables = self.touched.iter().filter_map(|topic| match topic {
+            Topic::Table(table) => Some(table.clone()),
+            _ => None,
+        });
         Change {
+            tables: tables.collect(),
             locks: locks.into_iter().collect(),
             sessions: sessions.into_iter().collect(),
             nodes: nodes.collect(),

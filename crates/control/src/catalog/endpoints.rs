@@ -12,6 +12,7 @@ use super::entry::{NodeEntry, ServiceMember};
 use super::kept::KeptInstance;
 use super::topic::Topic;
 use super::{Catalog, State};
+use crate::records::{RecordEntry, TableRef};
 use crate::resources::ResourceSet;
 
 /// One address that requests for a service can go to.
@@ -77,6 +78,25 @@ impl Moment<'_> {
     /// The endpoints of a service: registered instances and the static ones of its Service document.
     pub fn endpoints(&self, service: &ServiceRef) -> EndpointsView {
         self.state.endpoints(service)
+    }
+
+    /// A service's instances, by node and id.
+    pub fn members(&self, service: &ServiceRef) -> Vec<ServiceMember> {
+        self.state.members(service)
+    }
+
+    /// The records of all tables whose names begin so, with their tables.
+    pub fn records<'a>(
+        &'a self,
+        tables: &'a str,
+    ) -> impl Iterator<Item = (&'a TableRef, &'a Arc<RecordEntry>)> {
+        self.state.records.all().filter(move |(table, _)| table.name.starts_with(tables))
+    }
+
+    /// The revision at which any of them was last written; 0 if never.
+    pub fn records_index(&self, tables: &str) -> Revision {
+        let heads = self.state.records.heads().filter(|(table, _)| table.name.starts_with(tables));
+        heads.map(|(_, revision)| revision).max().unwrap_or(0)
     }
 
     /// The index that [`Moment::endpoints`] would answer with, without the endpoints.

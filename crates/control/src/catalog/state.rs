@@ -202,6 +202,8 @@ impl State {
                 self.replicas.remove(id);
                 effects.replicas();
             }
+            // Another history, in which nothing was declared.
+            Some(Place::Head) if effects.epoch() != self.position.epoch => self.declared.begin_anew(effects),
             // The log is never taken back: without its head the last state stays in force.
             Some(Place::Head) => {
                 tracing::error!("the head of the declared resources was deleted from the store");

@@ -11,6 +11,7 @@ mod records;
 mod registry;
 mod replicas;
 mod resources;
+mod restore;
 mod resync;
 mod sessions;
 mod support;

@@ -1,5 +1,6 @@
 //! What the tests share: a running control plane, small entities, and a store that fails on demand.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use weir_model::registry::{Check, CheckDefinition, CheckKind, Health, Instance, 
 use weir_model::units::Span;
 use weir_store::{
     Error, Key, KeyRange, KeyValue, Lease, LeaseId, Limits, Memory, Op, Outcome, Page, Read, Revision,
-    Snapshot, Stats, Store, Txn, Watch,
+    Snapshot, Stats, Store, Txn, Value, Watch,
 };
 
 pub(crate) const NS: &str = "default";
@@ -171,5 +172,13 @@ impl Store for Faulty {
 
     fn revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<Position, Error>> {
         self.inner.revoke(lease)
+    }
+
+    fn replace(
+        &self,
+        values: BTreeMap<Key, Value>,
+        epoch_above: u64,
+    ) -> BoxFuture<'_, Result<Position, Error>> {
+        self.inner.replace(values, epoch_above)
     }
 }

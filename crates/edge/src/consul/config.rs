@@ -1,5 +1,4 @@
-//! `/v1/config`: config entries. They are read, judged, kept and shown; nothing is routed by them. What routes here is
-//! declared with Weir's own documents.
+//! `/v1/config`: config entries. They are read, judged, kept and shown; how they route is for `super::chain`.
 
 mod judge;
 mod kinds;
@@ -8,24 +7,30 @@ mod shape;
 use std::sync::Arc;
 
 use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use weir_control::catalog::Topic;
 use weir_control::records::{Record, RecordEntry, TableRef, When};
 use weir_model::names;
 
 use self::kinds::Kind;
-use super::ConsulApi;
 use super::answer::{Answer, describe, json as answer_json, read};
 use super::decode::{self, Fields};
 use super::options::{check_datacenter, check_place, namespace};
 use super::refusal::Refusal;
+use super::{ConsulApi, chain};
 use crate::http::{Query, Request, Response};
 
 /// The only name that the defaults of all proxies have.
 const GLOBAL: &str = "global";
 
+/// Names the fields of an entry that was put that count for nothing.
+const IGNORED: HeaderName = HeaderName::from_static("x-weir-ignored");
+/// The longest list of such fields that is sent.
+const IGNORED_BYTES_MAX: usize = 4096;
+
 fn table(namespace: &str, kind: &Kind) -> TableRef {
-    TableRef::new(namespace, format!("config-{}", kind.name))
+    TableRef::new(namespace, format!("{}{}", chain::TABLES, kind.name))
 }
 
 /// `PUT config`, with `cas`: whether it was put.
@@ -39,10 +44,23 @@ pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
     let namespace = namespace(&request.query, Some(&fields.text("Namespace")?))?;
     let content = shape::read(&map, kind.fields)?;
     (kind.judge)(&name, &content)?;
+    chain::judge(kind.name, &namespace, &name, &content)?;
+    let ignored = chain::ignored_fields(kind.name, &content);
     let record = Record { name, content: Value::Object(content), ..Record::default() };
     let when = cas(&request.query)?.map_or(When::Always, When::At);
     let committed = api.control.put_record(&table(&namespace, kind), &record, when).await?;
-    answer_json(false, &committed.is_some())
+    let mut response = answer_json(false, &committed.is_some())?;
+    if !ignored.is_empty() {
+        response.headers.insert(IGNORED, in_header(&ignored.join(", ")));
+    }
+    Ok(response)
+}
+
+/// A text as a field of a head takes it: within bounds, what is not plain as `?`.
+fn in_header(text: &str) -> HeaderValue {
+    let plain = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+    let text: String = text.chars().take(IGNORED_BYTES_MAX).map(plain).collect();
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("?"))
 }
 
 fn entry_name(kind: &Kind, name: &str) -> Result<String, Refusal> {

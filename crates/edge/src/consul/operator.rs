@@ -56,7 +56,8 @@ pub(super) async fn raft(api: Arc<ConsulApi>, request: Request) -> Answer {
         })
     };
     let servers: Vec<Value> = servers(&api).into_iter().map(server).collect();
-    stamped(&api, &request, &json!({"Servers": servers, "Index": revision}))
+    // Consul gives the index of its Raft configuration here, which its servers leave at 0.
+    stamped(&api, &request, &json!({"Servers": servers, "Index": 0}))
 }
 
 fn stamped(api: &ConsulApi, request: &Request, answer: &Value) -> Answer {
@@ -165,7 +166,8 @@ pub(super) async fn usage(api: Arc<ConsulApi>, request: Request) -> Answer {
         "ServiceInstances": instances,
         "ConnectServiceInstances": {},
         "BillableServiceInstances": instances,
-    }}});
+    }}, "Index": api.catalog().position().revision, "KnownLeader": api.control.stale_for().is_none(), "LastContact": 0,
+        "ConsistencyLevel": "leader", "NotModified": false, "Backend": 0, "ResultsFilteredByACLs": false});
     stamped(&api, &request, &answer)
 }
 

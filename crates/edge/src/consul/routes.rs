@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::{ConsulApi, agent, config, coordinate, event, metrics, operator, query};
+use super::{ConsulApi, agent, chain, config, coordinate, event, metrics, operator, query};
 use crate::http::{Route, Router};
 
 impl ConsulApi {
@@ -43,6 +43,10 @@ impl ConsulApi {
             .on(Method::GET, self.handler(config::get))
             .on(Method::DELETE, self.handler(config::delete));
         router.add("/v1/config/", entries);
+        let chains = Route::new()
+            .on(Method::GET, self.handler(chain::shown::get))
+            .on(Method::POST, self.handler(chain::shown::get));
+        router.add("/v1/discovery-chain/", chains);
     }
 
     fn mount_coordinates(self: &Arc<Self>, router: &mut Router) {

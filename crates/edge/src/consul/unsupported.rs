@@ -17,7 +17,6 @@ use crate::http::{Request, Route, Router};
 const PATHS: &[(&str, &str)] = &[
     ("/v1/exported-services", "exporting services is"),
     ("/v1/imported-services", "importing services is"),
-    ("/v1/snapshot", "snapshots are"),
     ("/v1/operator/", "this part of the operator API is"),
     ("/v1/internal/", "the internal API is"),
     ("/v1/peering", "peering is"),
@@ -51,7 +50,6 @@ const OFF: &[(&str, (StatusCode, &str))] = &[
     ("/v1/agent/token/", ACLS_OFF),
     ("/v1/connect/", CONNECT_OFF),
     ("/v1/agent/connect/", CONNECT_OFF),
-    ("/v1/discovery-chain/", CONNECT_OFF),
 ];
 
 /// Lists of proxies and gateways of Connect, of which there are none.

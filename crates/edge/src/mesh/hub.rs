@@ -16,6 +16,7 @@ use weir_model::{Position, ServiceRef};
 
 use super::reports::Reported;
 use super::{ProxyStatus, Shared};
+use crate::consul::chain::TABLES;
 
 /// What a proxy says about itself.
 #[derive(Clone, Debug)]
@@ -215,10 +216,11 @@ impl Hub {
         members
     }
 
-    /// Marks whom a change concerns: with `services` absent, or when declared resources changed, everybody.
+    /// Marks whom a change concerns: with `services` absent, or when another history begins, everybody.
     fn changed(&self, position: Position, services: Option<&[ServiceRef]>) {
         let mut state = self.state();
-        let concerned: Vec<Arc<Member>> = match services {
+        let goes_on = position.epoch == state.position.epoch;
+        let concerned: Vec<Arc<Member>> = match services.filter(|_| goes_on) {
             None => state.members.values().cloned().collect(),
             Some(services) => {
                 let numbers: HashSet<u64> = services
@@ -256,7 +258,8 @@ pub(super) async fn follow(shared: Weak<Shared>, mut changes: Changes) {
         match event {
             ChangeEvent::Change(change) => {
                 let declared = !change.resources.is_empty() || !change.removed_resources.is_empty();
-                let services = (!declared).then_some(change.services.as_slice());
+                let configured = change.tables.iter().any(|table| table.name.starts_with(TABLES));
+                let services = (!declared && !configured).then_some(change.services.as_slice());
                 shared.hub.changed(change.position, services);
             }
             ChangeEvent::Resync => shared.hub.changed(shared.control.position(), None),

@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
+use weir_control::Settings;
 use weir_control::catalog::{self, EndpointsView};
 use weir_control::resources::ResourceSet;
 use weir_model::{Position, Revision, ServiceRef};
 
 use super::views::Views;
+use crate::consul::chain::Effective;
 
 /// The catalog at one revision, as far as a session asks for it.
 pub(super) trait Moment {
     /// Which revision.
     fn position(&self) -> Position;
-    /// The declared resources.
+    /// The resources in force: those that were declared, and what config entries add to them.
     fn resources(&self) -> &Arc<ResourceSet>;
     /// The endpoints of a service by id, without those that its document declares.
     fn endpoints(&self, service: &ServiceRef) -> Arc<EndpointsView>;
     /// The revision at which that answer last changed, as the answer itself says too.
     fn endpoints_index(&self, service: &ServiceRef) -> Revision;
-    /// The revision at which any declared resource last changed.
+    /// The revision at which any of the resources last changed.
     fn resources_index(&self) -> Revision;
 }
 
@@ -33,6 +35,8 @@ pub(crate) fn registered_endpoints(moment: &catalog::Moment<'_>, service: &Servi
 pub(super) struct CatalogMoment<'a> {
     pub(super) moment: &'a catalog::Moment<'a>,
     pub(super) views: &'a Views,
+    pub(super) effective: &'a Effective,
+    pub(super) settings: &'a Settings,
 }
 
 impl Moment for CatalogMoment<'_> {
@@ -41,19 +45,19 @@ impl Moment for CatalogMoment<'_> {
     }
 
     fn resources(&self) -> &Arc<ResourceSet> {
-        self.moment.resources()
+        self.effective.resources()
     }
 
     fn endpoints(&self, service: &ServiceRef) -> Arc<EndpointsView> {
-        let index = self.moment.endpoints_index(service);
-        self.views.get(service, index, || registered_endpoints(self.moment, service))
+        let index = self.endpoints_index(service);
+        self.views.get(service, index, || self.effective.endpoints(self.moment, service, self.settings))
     }
 
     fn endpoints_index(&self, service: &ServiceRef) -> Revision {
-        self.moment.endpoints_index(service)
+        self.effective.endpoints_index(self.moment, service)
     }
 
     fn resources_index(&self) -> Revision {
-        self.moment.resources_index()
+        self.effective.resources_index(self.moment)
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Session {
     outstanding: VecDeque<Position>,
     /// Nothing was sent yet, and nothing is known of what the proxy has.
     fresh: bool,
+    /// The epoch of what was sent last.
+    epoch: u64,
 }
 
 /// A proxy asks for more than it may.
@@ -126,12 +128,16 @@ impl Session {
             }
         }
         self.fresh = false;
+        self.epoch = now.epoch;
         true
     }
 
     /// What the proxy must be told to stand where the catalog stands; `None` if nothing concerns it. `greet` asks for
     /// an answer even so.
     pub(super) fn advance(&mut self, moment: &impl Moment, greet: bool) -> Option<Delta> {
+        if std::mem::replace(&mut self.epoch, moment.position().epoch) != moment.position().epoch {
+            self.begin_anew();
+        }
         let mut delta = Delta { position: moment.position(), reset: self.fresh, ..Delta::default() };
         if self.refresh_closure(moment.resources()) || self.fresh {
             self.advance_resources(moment.resources(), &mut delta);
@@ -149,6 +155,13 @@ impl Session {
         self.fresh = false;
         self.outstanding.push_back(delta.position);
         Some(delta)
+    }
+
+    /// What was sent belongs to another history: change sets and indexes of the same numbers mean something else.
+    fn begin_anew(&mut self) {
+        self.fresh = true;
+        self.resources.clear();
+        self.services.clear();
     }
 
     fn advance_resources(&mut self, set: &ResourceSet, delta: &mut Delta) {

@@ -185,18 +185,21 @@ impl Stream {
         let idle = self.session.outstanding() == 0;
         let (session, resume) = (&mut self.session, self.resume.take());
         // Under the catalog's lock only what differs is picked out; it is put into words afterwards.
-        let delta = shared.control.catalog().read(|moment| {
-            let moment = CatalogMoment { moment, views: &shared.views };
+        let (delta, concerned) = shared.control.catalog().read(|moment| {
+            let effective = &*shared.effective.at(moment);
+            let settings = shared.control.settings();
+            let moment = CatalogMoment { moment, views: &shared.views, effective, settings };
             if let Some(resume) = resume
                 && !session.resume(&moment, resume, shared.since)
             {
                 tracing::debug!(%resume, "cannot resume: everything is sent");
             }
-            session.advance(&moment, greet)
+            let delta = session.advance(&moment, greet);
+            (delta, effective.sources(session.services()))
         });
-        if self.session.services() != &self.concerned {
-            shared.hub.concern(&self.member, &self.concerned, self.session.services());
-            self.concerned = self.session.services().clone();
+        if concerned != self.concerned {
+            shared.hub.concern(&self.member, &self.concerned, &concerned);
+            self.concerned = concerned;
             // What changed between the look and the entry in the hub marked nobody: look once more.
             self.member.mark();
         }

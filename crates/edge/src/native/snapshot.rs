@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use weir_api::snapshot::{ServiceInputs, SnapshotInputs};
+use weir_control::Settings;
 use weir_control::catalog::Moment;
 use weir_control::resources::{Closure, Subscription, closure};
 use weir_model::{DEFAULT_NAMESPACE, Kind, ResourceId, ServiceRef};
 
 use super::refusal::Refusal;
 use super::{NativeApi, known_parameters, ok};
+use crate::consul::chain::Effective;
 use crate::http::{Request, Response};
-use crate::mesh::{endpoint_inputs, registered_endpoints};
+use crate::mesh::endpoint_inputs;
 
 impl NativeApi {
     /// `?gateway=NAME`, or `?service=NAME` (repeatable) for what callers of services see.
@@ -42,7 +44,7 @@ impl NativeApi {
                     return Err(Refusal::not_found(&id));
                 }
             }
-            Ok(inputs(moment, &subscriptions))
+            Ok(inputs(moment, &subscriptions, self.control.settings()))
         })?;
         Ok(ok(&inputs))
     }
@@ -56,22 +58,23 @@ fn service_ref(namespace: &str, name: &str) -> ServiceRef {
     }
 }
 
-fn inputs(moment: &Moment<'_>, subscriptions: &[Subscription]) -> SnapshotInputs {
+fn inputs(moment: &Moment<'_>, subscriptions: &[Subscription], settings: &Settings) -> SnapshotInputs {
+    let effective = Effective::at(moment);
     let mut all = Closure::default();
     for subscription in subscriptions {
-        all.extend(closure(moment.resources(), subscription));
+        all.extend(closure(effective.resources(), subscription));
     }
     let resources = all
         .resources
         .iter()
-        .filter_map(|id| moment.resources().get(id))
+        .filter_map(|id| effective.resources().get(id))
         .map(|entry| entry.resource.clone())
         .collect();
     let services = all
         .services
         .iter()
         .map(|service| {
-            let view = registered_endpoints(moment, service);
+            let view = effective.endpoints(moment, service, settings);
             ServiceInputs {
                 service: service.clone(),
                 known: view.known,

@@ -212,3 +212,37 @@ async fn bad_entries_are_refused_with_the_place() {
         assert_eq!(api.get(&format!("/v1/config/{kind}")).await.json(), json!([]), "nothing is left behind");
     }
 }
+
+#[tokio::test]
+async fn a_chain_shows_where_calls_go() {
+    let api = Api::start().await;
+    let plain = api.get("/v1/discovery-chain/web").await;
+    assert_eq!(plain.json()["Chain"]["StartNode"], "resolver:web.default.default.dc1");
+    assert_eq!(plain.json()["Chain"]["Default"], true);
+    let put = async |entry: Value| api.ok("PUT /v1/config", &entry.to_string()).await;
+    let address = api.address;
+    let target = format!("/v1/discovery-chain/web?index={}&wait=60s", plain.index());
+    let watch = tokio::spawn(async move { get(address, &target).await });
+    api.until_waiting(5).await;
+    put(json!({"Kind": "service-resolver", "Name": "web", "Subsets": {"v2": {"Filter": "Service.Meta.v == v2"}},
+        "ConnectTimeout": "3s", "Failover": {"v2": {"Service": "spare"}}}))
+    .await;
+    let woken = tokio::time::timeout(PATIENCE, watch).await.expect("the watch wakes").unwrap();
+    assert!(woken.index() > plain.index());
+    put(json!({"Kind": "service-splitter", "Name": "web", "Splits": [
+        {"Weight": 90}, {"Weight": 10, "ServiceSubset": "v2"}]}))
+    .await;
+    put(json!({"Kind": "service-router", "Name": "web", "Routes": [
+        {"Match": {"HTTP": {"PathPrefix": "/a"}}, "Destination": {"Service": "api"}}]}))
+    .await;
+    let chain = api.get("/v1/discovery-chain/web").await.json()["Chain"].clone();
+    let nodes = &chain["Nodes"];
+    let router = &nodes[chain["StartNode"].as_str().unwrap()];
+    assert_eq!(router["Routes"][0]["NextNode"], "resolver:api.default.default.dc1");
+    let splitter = &nodes[router["Routes"][1]["NextNode"].as_str().unwrap()];
+    assert_eq!(splitter["Splits"][1]["Weight"], 10.0);
+    let resolver = &nodes[splitter["Splits"][1]["NextNode"].as_str().unwrap()]["Resolver"];
+    assert_eq!(resolver["Failover"]["Targets"], json!(["spare.default.default.dc1"]));
+    assert_eq!(resolver["ConnectTimeout"], "3s");
+    assert_eq!(chain["Targets"]["v2.web.default.default.dc1"]["Subset"]["Filter"], "Service.Meta.v == v2");
+}

@@ -8,5 +8,6 @@ mod operator;
 mod queries;
 mod refusals;
 mod sessions;
+mod snapshots;
 mod support;
 mod watches;

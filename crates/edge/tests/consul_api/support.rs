@@ -69,6 +69,11 @@ impl Api {
         call(self.address, line, body).await
     }
 
+    /// The same with any bytes: the answer's head, and its body.
+    pub(crate) async fn call_bytes(&self, line: &str, body: &[u8]) -> (String, Vec<u8>) {
+        call_bytes(self.address, line, body).await
+    }
+
     pub(crate) async fn get(&self, target: &str) -> Answer {
         get(self.address, target).await
     }
@@ -95,17 +100,24 @@ pub(crate) async fn get(address: SocketAddr, target: &str) -> Answer {
 }
 
 async fn call(address: SocketAddr, line: &str, body: &str) -> Answer {
+    let (head, body) = call_bytes(address, line, body.as_bytes()).await;
+    Answer { status: head[9..12].parse().unwrap(), head, body: String::from_utf8(body).unwrap() }
+}
+
+async fn call_bytes(address: SocketAddr, line: &str, body: &[u8]) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
-    let request = format!(
-        "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    let head = format!(
+        "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.unwrap();
-    let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{line}: no answer: {text:?}"));
-    Answer { status: head[9..12].parse().unwrap(), head: head.to_owned(), body: body.to_owned() }
+    let end = bytes.windows(4).position(|part| part == b"\r\n\r\n");
+    let end = end.unwrap_or_else(|| panic!("{line}: no answer: {bytes:?}"));
+    let body = bytes.split_off(end + 4);
+    bytes.truncate(end);
+    (String::from_utf8(bytes).unwrap(), body)
 }
 
 /// A definition of the service `web` with a TTL check.

@@ -16,9 +16,31 @@ pub struct HttpRouteSpec {
     /// Host names it is for; all of its listener's when empty. May start with `*.`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hostnames: Vec<String>,
-    /// The rules; the most specific match wins, in Gateway API order.
+    /// In what order rules are tried. Weir's own.
+    #[serde(default, skip_serializing_if = "RuleOrder::is_default")]
+    pub rule_order: RuleOrder,
+    /// The rules; the most specific match wins, in Gateway API order, unless `rule_order` says otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<HttpRouteRule>,
+}
+
+/// In what order the rules of a route are tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RuleOrder {
+    /// The most specific match first, as the Gateway API says.
+    #[default]
+    Specificity,
+    /// As they are written: the first that matches wins. Beside other routes of the listener they count like a regular
+    /// expression for every path.
+    Written,
+}
+
+impl RuleOrder {
+    /// Whether it is what is meant when nothing is written.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    const fn is_default(&self) -> bool {
+        matches!(self, Self::Specificity)
+    }
 }
 
 /// One rule of a route.

@@ -27,7 +27,7 @@ pub(super) fn rules(table: &RouteTable, request: &Request, record: &Record) -> (
         .collect();
     let seen: HashSet<u32> = record.looked_at.iter().map(|(id, _)| *id).collect();
     let others =
-        (0..).zip(matches).filter(|(id, matched)| !seen.contains(id) && !is_for_the_server(&matched.path));
+        (0..).zip(matches).filter(|(id, matched)| !seen.contains(id) && !matched.path.is_for_the_server());
     let mut omitted = 0;
     for (_, matched) in others {
         if rules.len() >= seen.len() + OTHER_RULES_MAX {
@@ -38,11 +38,6 @@ pub(super) fn rules(table: &RouteTable, request: &Request, record: &Record) -> (
         rules.push(considered(table, matched, verdict, reason));
     }
     (rules, omitted)
-}
-
-/// Whether a match is there for `OPTIONS *` alone: nobody has written it, so it is shown only where it counts.
-fn is_for_the_server(path: &PathPattern) -> bool {
-    matches!(path, PathPattern::Exact(path) if &**path == "*")
 }
 
 fn considered(table: &RouteTable, matched: &Match, verdict: Verdict, reason: String) -> ConsideredRule {
@@ -63,7 +58,7 @@ fn considered(table: &RouteTable, matched: &Match, verdict: Verdict, reason: Str
         name: rule.name.as_deref().map(str::to_owned),
         host: matched.host.to_string(),
         path: match &matched.path {
-            path if is_for_the_server(path) => "none: the server as a whole".to_owned(),
+            path if path.is_for_the_server() => "none: the server as a whole".to_owned(),
             PathPattern::Exact(path) => format!("exactly {path}"),
             PathPattern::Prefix(path) => format!("under {path}"),
             PathPattern::Regex(pattern) => format!("matching {}", pattern.text()),
@@ -77,6 +72,7 @@ fn considered(table: &RouteTable, matched: &Match, verdict: Verdict, reason: Str
 
 fn won_reason(matched: &Match) -> String {
     let path = match matched.path {
+        _ if matched.is_in_order() => "the first rule that matches, as they are written",
         PathPattern::Exact(_) => "the exact path",
         PathPattern::Prefix(_) => "the longest prefix that matches",
         PathPattern::Regex(_) => "the first expression that matches, by literal segments and length",
@@ -115,6 +111,9 @@ fn outranked(table: &RouteTable, winner: &Match, matched: &Match) -> String {
     match compare(winner, matched).1 {
         Ahead::Host => format!("{label} goes first: its host `{}` is more specific", winner.host),
         Ahead::Path => match &winner.path {
+            _ if winner.is_in_order() => {
+                format!("{label} goes first: its rules are tried as they are written")
+            }
             PathPattern::Exact(_) => format!("{label} goes first: its path is exact"),
             PathPattern::Prefix(_) => format!("{label} goes first: its prefix is longer"),
             PathPattern::Regex(_) => format!(
@@ -125,6 +124,9 @@ fn outranked(table: &RouteTable, winner: &Match, matched: &Match) -> String {
         Ahead::Method => format!("{label} goes first: it names the method"),
         Ahead::Headers => format!("{label} goes first: it has more conditions on header fields"),
         Ahead::Params => format!("{label} goes first: it has more conditions on query parameters"),
+        Ahead::Order if winner.is_in_order() && label != own => {
+            format!("{label} goes first: rules are tried as they are written")
+        }
         Ahead::Order if label == own => format!("another match of {label} goes first: it is written first"),
         Ahead::Order => {
             format!("{label} goes first: of equals, the first by name of the route, then as written")

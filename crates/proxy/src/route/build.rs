@@ -12,6 +12,15 @@ pub struct MatchSpec {
     pub path: PathPattern,
     /// Everything else.
     pub conditions: Conditions,
+    /// Whether it is tried in the order in which it was added, however specific it is.
+    pub in_order: bool,
+}
+
+impl MatchSpec {
+    /// A match that goes by how specific it is.
+    pub fn new(path: PathPattern, conditions: Conditions) -> Self {
+        Self { path, conditions, in_order: false }
+    }
 }
 
 /// Collects what a [`RouteTable`] is made of. Routes are to be added in order of precedence: where the Gateway API's
@@ -45,7 +54,10 @@ impl RouteTableBuilder {
             let paths = table.indices[section].entry(host, super::PathIndex::default);
             for spec in matches {
                 let id = table.matches.len() as u32;
+                // `*`, the server as a whole, is no path, and found by itself.
+                let in_order = spec.in_order && !spec.path.is_for_the_server();
                 let bucket = match &spec.path {
+                    _ if in_order => paths.expressions("/", Vec::new),
                     PathPattern::Exact(path) => paths.exact(path, Vec::new),
                     PathPattern::Prefix(prefix) => paths.prefix(prefix, Vec::new),
                     PathPattern::Regex(pattern) => paths.expressions(pattern.under(), Vec::new),
@@ -58,6 +70,7 @@ impl RouteTableBuilder {
                     path: spec.path.clone(),
                     conditions: spec.conditions.clone(),
                     rule: rule_index,
+                    in_order,
                     order: id,
                 });
             }
@@ -77,9 +90,13 @@ impl RouteTableBuilder {
 }
 
 /// The Gateway API's order within the same host and path: a method, then more headers, then more query parameters, then
-/// the order of routes and rules. Before that, expressions under the same beginning go by their length. Smallest first.
+/// the order of routes and rules. Before that, expressions under the same beginning go by their length; before these, what
+/// is tried in order. Smallest first.
 fn precedence(matched: &Match) -> (Reverse<usize>, bool, Reverse<usize>, Reverse<usize>, u32) {
     let conditions = &matched.conditions;
+    if matched.in_order {
+        return (Reverse(usize::MAX), false, Reverse(0), Reverse(0), matched.order);
+    }
     let length = match &matched.path {
         PathPattern::Regex(pattern) => pattern.text().len(),
         _ => 0,

@@ -42,16 +42,23 @@ fn path(pattern: &PathPattern) -> (u8, usize, usize) {
     }
 }
 
+/// What is tried in order counts like an expression for every path, before those that are some.
+fn place(matched: &Match) -> (u8, usize, usize) {
+    if matched.in_order { (3, 0, usize::MAX) } else { path(&matched.path) }
+}
+
 /// Which of two matches that both hold goes first, and why. `Less` is the first.
 pub fn compare(a: &Match, b: &Match) -> (Ordering, Ahead) {
     let (first, second) = (&a.conditions, &b.conditions);
     let stages = [
         (host(&b.host).cmp(&host(&a.host)), Ahead::Host),
-        (path(&b.path).cmp(&path(&a.path)), Ahead::Path),
+        (place(b).cmp(&place(a)), Ahead::Path),
         (second.method.is_some().cmp(&first.method.is_some()), Ahead::Method),
         (second.headers.len().cmp(&first.headers.len()), Ahead::Headers),
         (second.params.len().cmp(&first.params.len()), Ahead::Params),
     ];
+    let in_order = a.in_order && b.in_order;
+    let stages = stages.into_iter().filter(|(_, stage)| !in_order || *stage == Ahead::Host);
     let decided = stages.into_iter().find(|(order, _)| order.is_ne());
     decided.unwrap_or((a.order.cmp(&b.order), Ahead::Order))
 }

@@ -6,7 +6,7 @@ mod matches;
 use std::sync::Arc;
 
 use weir_model::resource::filter::Filter;
-use weir_model::resource::http_route::RouteTimeouts;
+use weir_model::resource::http_route::{RouteTimeouts, RuleOrder};
 use weir_model::resource::route::BackendRef;
 use weir_model::resource::{GrpcRouteSpec, HttpRouteSpec};
 use weir_model::units::Span;
@@ -80,6 +80,7 @@ pub(super) fn http(
     if !scope.fits(spec.hostnames.len(), spec.rules.iter().map(|rule| rule.matches.len())) {
         return Vec::new();
     }
+    let in_order = spec.rule_order == RuleOrder::Written;
     let rules = spec.rules.iter().enumerate().map(|(index, rule)| {
         let path = format!("spec.rules[{index}]");
         let parts = RuleParts {
@@ -88,7 +89,8 @@ pub(super) fn http(
             backends: &rule.backend_refs,
             timeouts: rule.timeouts.as_ref(),
         };
-        let matches = matches::http(&mut scope, &path, &rule.matches);
+        let mut matches = matches::http(&mut scope, &path, &rule.matches);
+        matches.iter_mut().for_each(|spec| spec.in_order = in_order);
         CompiledRoute::new(compile(&mut scope, &path, index, &parts), matches)
     });
     rules.collect()

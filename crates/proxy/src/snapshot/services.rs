@@ -110,8 +110,8 @@ pub(super) fn direct(service: &ServiceRef, upstream: UpstreamIndex) -> RouteTabl
         filters: None,
         backends: Backends::new([(1, upstream)]),
     };
-    let everything = MatchSpec { path: PathPattern::Prefix("/".into()), conditions: Conditions::default() };
-    let asterisk = MatchSpec { path: PathPattern::Exact("*".into()), conditions: Conditions::default() };
+    let everything = MatchSpec::new(PathPattern::Prefix("/".into()), Conditions::default());
+    let asterisk = MatchSpec::new(PathPattern::Exact("*".into()), Conditions::default());
     let mut builder = RouteTableBuilder::new();
     let section = builder.section(id.to_string(), HostPattern::Any);
     builder.rule(section, &[HostPattern::Any], rule, &[everything, asterisk]);

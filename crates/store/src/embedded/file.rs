@@ -273,7 +273,7 @@ impl File {
                         }
                     }
                 }
-                put_counters(transaction, changes.revision, changes.lease_counter)
+                put_counters(transaction, &Counters::after(changes))
             })
         }));
         written.map_or_else(
@@ -310,7 +310,7 @@ impl File {
                     None => drop(table.remove(id)?),
                 }
             }
-            put_counters(transaction, counters.revision, counters.lease_counter)
+            put_counters(transaction, &counters)
         })
         .map_err(|error| refused(&error))
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use redb::{Database, Durability, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 
-use crate::state::State;
+use crate::state::{Changes, State};
 use crate::{Entry, Key, LeaseId};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -42,6 +42,11 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// Those that changes lead to.
+    pub(super) fn after(changes: &Changes) -> Self {
+        Self { epoch: changes.epoch, revision: changes.revision, lease_counter: changes.lease_counter }
+    }
+
     /// Those of a new store.
     pub(super) fn new(epoch: u64) -> Self {
         Self { epoch, revision: 0, lease_counter: 0 }
@@ -93,14 +98,11 @@ pub(super) fn write(
     Ok(())
 }
 
-pub(super) fn put_counters(
-    transaction: &WriteTransaction,
-    revision: u64,
-    lease: u64,
-) -> Result<(), redb::Error> {
-    let mut counters = transaction.open_table(COUNTERS)?;
-    counters.insert("revision", revision)?;
-    counters.insert("lease", lease)?;
+pub(super) fn put_counters(transaction: &WriteTransaction, counters: &Counters) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(COUNTERS)?;
+    table.insert("epoch", counters.epoch)?;
+    table.insert("revision", counters.revision)?;
+    table.insert("lease", counters.lease_counter)?;
     Ok(())
 }
 

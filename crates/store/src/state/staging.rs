@@ -9,7 +9,7 @@ use crate::validate::{txn_bytes, validate, within};
 use super::{Commit, Entries, LeaseChange, Overlay, State, keys_in, lookup, page, size};
 use crate::{
     Compare, Entry, Error, Event, Key, Lease, LeaseId, Op, Outcome, Page, Position, Read, Relation, Revision,
-    Txn, Written,
+    Txn, Value, Written,
 };
 
 /// A lease lives at least this long after a renewal.
@@ -40,6 +40,23 @@ pub(crate) enum Command {
     Revoke(LeaseId),
     /// End every lease whose time has come.
     Expire,
+    /// Put this in place of everything.
+    Replace(Contents),
+}
+
+/// What takes the place of everything that a store holds.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) values: BTreeMap<Key, Value>,
+    /// The epoch that begins with it.
+    pub(crate) epoch: u64,
+}
+
+impl Contents {
+    fn total(&self) -> Total {
+        let bytes = self.values.iter().map(|(key, value)| (key.as_str().len() + value.len()) as u64).sum();
+        Total { keys: self.values.len(), bytes }
+    }
 }
 
 impl Command {
@@ -48,6 +65,7 @@ impl Command {
         match self {
             Self::Commit(txn) => txn_bytes(txn),
             Self::Grant(_) | Self::Revoke(_) | Self::Expire => 0,
+            Self::Replace(contents) => usize::try_from(contents.total().bytes).unwrap_or(usize::MAX),
         }
     }
 }
@@ -60,6 +78,7 @@ pub(crate) enum Answer {
     Revoke(Position),
     /// Every lease whose time had come is ended.
     Expire,
+    Replace(Position),
 }
 
 impl Answer {
@@ -80,6 +99,12 @@ impl Answer {
         let Self::Revoke(position) = self else { unreachable!("a revocation was answered with {self:?}") };
         position
     }
+
+    /// The answer to [`Command::Replace`].
+    pub(crate) fn into_replace(self) -> Position {
+        let Self::Replace(position) = self else { unreachable!("a replacement was answered with {self:?}") };
+        position
+    }
 }
 
 /// What executed commands change.
@@ -87,15 +112,19 @@ impl Answer {
 pub(crate) struct Changes {
     pub(crate) entries: Overlay,
     pub(crate) leases: BTreeMap<LeaseId, LeaseChange>,
+    pub(crate) epoch: u64,
     pub(crate) revision: Revision,
     pub(crate) lease_counter: u64,
+    /// Those since `replaced`, if it is there.
     pub(crate) commits: Vec<Commit>,
+    /// The revision that put something else in place of everything. No history leads over it.
+    pub(crate) replaced: Option<Revision>,
 }
 
 impl Changes {
     /// Whether there is nothing to make durable.
     pub(crate) fn is_empty(&self) -> bool {
-        self.commits.is_empty() && self.leases.is_empty()
+        self.commits.is_empty() && self.leases.is_empty() && self.replaced.is_none()
     }
 }
 
@@ -122,9 +151,11 @@ impl<'a> Staging<'a> {
         let changes = Changes {
             entries: Overlay::new(),
             leases: BTreeMap::new(),
+            epoch: state.epoch,
             revision: state.revision,
             lease_counter: state.lease_counter,
             commits: Vec::new(),
+            replaced: None,
         };
         Self {
             state,
@@ -153,7 +184,42 @@ impl<'a> Staging<'a> {
                 }
                 Ok(Answer::Expire)
             }
+            Command::Replace(contents) => self.replace(contents).map(Answer::Replace),
         }
+    }
+
+    /// Every lease ends, and every key gets the new revision: nothing that was decided on what was there before can be
+    /// committed on what is there now.
+    fn replace(&mut self, contents: Contents) -> Result<Position, Error> {
+        let limits = &self.state.limits;
+        let total = contents.total();
+        within(|| "the number of keys".into(), "state_keys_max", limits.state_keys_max, total.keys)?;
+        let (bytes, bytes_max) = (total.bytes, limits.state_bytes_max);
+        if bytes > bytes_max {
+            let (what, limit) = ("the size of keys and values".to_owned(), "state_bytes_max");
+            return Err(Error::LimitExceeded { what, limit, max: bytes_max, actual: bytes });
+        }
+        for (key, value) in &contents.values {
+            within(|| format!("the value of {key}"), "value_bytes_max", limits.value_bytes_max, value.len())?;
+        }
+        let changes = &mut self.changes;
+        changes.epoch = contents.epoch;
+        changes.revision += 1;
+        changes.replaced = Some(changes.revision);
+        changes.commits.clear();
+        let (create_revision, mod_revision) = (changes.revision, changes.revision);
+        let staged = std::mem::take(&mut changes.entries);
+        let gone = self.state.entries.keys().cloned().chain(staged.into_keys()).map(|key| (key, None));
+        changes.entries = gone.collect();
+        changes.entries.extend(contents.values.into_iter().map(|(key, value)| {
+            let entry = Entry { value, create_revision, mod_revision, version: 1, lease: None };
+            (key, Some(entry))
+        }));
+        changes.leases.extend(self.state.leases.iter().map(|(id, _)| (id, LeaseChange::Ended)));
+        changes.leases.values_mut().for_each(|change| *change = LeaseChange::Ended);
+        self.leased.clear();
+        self.total = total;
+        Ok(self.position())
     }
 
     fn commit(&mut self, txn: Txn, now: Duration) -> Result<Outcome, Error> {
@@ -265,7 +331,7 @@ impl<'a> Staging<'a> {
         }
         self.changes.lease_counter += 1;
         self.granted += 1;
-        let id = lease_id(self.state.epoch, self.changes.lease_counter);
+        let id = lease_id(self.changes.epoch, self.changes.lease_counter);
         self.changes.leases.insert(id, LeaseChange::Granted { ttl, deadline: now + ttl });
         Ok(Lease { id, ttl })
     }
@@ -294,7 +360,7 @@ impl<'a> Staging<'a> {
     }
 
     fn position(&self) -> Position {
-        Position::new(self.state.epoch, self.changes.revision)
+        Position::new(self.changes.epoch, self.changes.revision)
     }
 
     fn get(&self, key: &Key) -> Option<&Entry> {
@@ -380,8 +446,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::Limits;
     use crate::state::Stored;
-    use crate::{Limits, Value};
 
     #[test]
     fn many_leases_end_at_once_in_linear_time() {

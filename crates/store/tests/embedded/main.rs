@@ -9,4 +9,5 @@ mod faulty;
 mod golden;
 mod power;
 mod reopen;
+mod replace;
 mod support;

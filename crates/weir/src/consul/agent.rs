@@ -28,6 +28,10 @@ const GRPC_PORT: u16 = 8502;
 /// The port of Consul's gossip, which addresses to join carry.
 const GOSSIP_PORT: u16 = 8301;
 
+/// What to do about HCL.
+const HCL_HINT: &str =
+    "write the same as JSON, which Consul reads too: `hcl2json FILE.hcl > FILE.json`, or by hand";
+
 /// Runs `weir consul agent`.
 ///
 /// # Errors
@@ -52,15 +56,19 @@ fn read(args: &[String]) -> Result<(Settings, bool), Failure> {
         return Err(Failure::new(Exit::Usage, format!("`{word}` is not a flag; `agent` takes nothing else")));
     }
     if let Some(format) = said.get("config-format").filter(|format| *format != "json") {
-        return Err(Failure::new(Exit::Usage, format!("-config-format {format}: only json is understood")));
+        let message = format!("-config-format {format}: only json is understood");
+        return Err(Failure::new(Exit::Usage, message).hint(HCL_HINT));
     }
     if said.get("hcl").is_some() {
-        return Err(Failure::new(Exit::Usage, "-hcl: HCL is not understood, use flags or JSON"));
+        return Err(Failure::new(Exit::Usage, "-hcl: HCL is not understood").hint(HCL_HINT));
     }
     let mut settings = Settings::default();
     for (flag, value) in &said.flags {
         let paths = match *flag {
-            "config-file" | "config-dir" => files(Path::new(value))?,
+            "config-file" | "config-dir" => {
+                no_hcl(Path::new(value))?;
+                files(Path::new(value))?
+            }
             _ => continue,
         };
         for path in paths {
@@ -73,6 +81,19 @@ fn read(args: &[String]) -> Result<(Settings, bool), Failure> {
         }
     }
     Ok((settings, said.is_on("dev")))
+}
+
+/// Refuses what Consul would read and this does not: left out silently, an agent would start without half of what it is told.
+fn no_hcl(path: &Path) -> Result<(), Failure> {
+    let is_hcl = |path: &Path| path.extension().is_some_and(|extension| extension == "hcl");
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    match entries.chain([path.to_owned()]).find(|path| is_hcl(path)) {
+        Some(hcl) => {
+            let message = format!("{}: HCL is not understood", hcl.display());
+            Err(Failure::new(Exit::Usage, message).hint(HCL_HINT))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The services and checks that the same flags and files define, whenever they are read.

@@ -148,7 +148,7 @@ fn value(said: &Said) -> Result<Vec<u8>, Failure> {
 }
 
 /// What an argument stands for: a file's content for `@FILE`, standard input for `-`, else itself.
-fn content(what: &str, argument: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn content(what: &str, argument: &str) -> Result<Vec<u8>, Failure> {
     let failed = |place: &str, error: std::io::Error| {
         Failure::new(Exit::Failed, format!("cannot read {what} from {place}: {error}"))
     };

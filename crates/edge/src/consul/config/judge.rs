@@ -32,6 +32,10 @@ fn list<'a>(of: &'a Entry, path: &str, name: &str) -> impl Iterator<Item = (Stri
     items.enumerate().map(move |(at, item)| (format!("{path}[{at}]"), item))
 }
 
+fn is_set(of: &Entry, name: &str) -> bool {
+    of.get(name) == Some(&Value::Bool(true))
+}
+
 fn one_of(path: &str, value: &str, known: &[&str]) -> Judged {
     if value.is_empty() || known.contains(&value) {
         return Ok(());
@@ -81,6 +85,11 @@ fn redirect(entry: &Entry, subsets: &Entry) -> Judged {
     let Some(redirect) = object(entry, "Redirect") else { return Ok(()) };
     if redirect.is_empty() {
         return bad("Redirect", "is empty");
+    }
+    for name in ["Peer", "SamenessGroup"] {
+        if !text(redirect, name).is_empty() {
+            return bad(format_args!("Redirect.{name}"), "is not supported: there are no peers");
+        }
     }
     let subset = text(redirect, "ServiceSubset");
     if !subset.is_empty() && text(redirect, "Service").is_empty() && !subsets.contains_key(subset) {
@@ -155,7 +164,12 @@ pub(super) fn router(_: &str, entry: &Entry) -> Judged {
     for (path, route) in list(entry, "", "Routes") {
         let http = object(route, "Match").and_then(|matches| object(matches, "HTTP"));
         if let Some(http) = http {
-            http_match(&format!("{path}.Match.HTTP"), http)?;
+            let path = format!("{path}.Match.HTTP");
+            http_match(&path, http)?;
+            if let Some((path, _)) = list(http, &path, "Header").find(|(_, header)| is_set(header, "Invert"))
+            {
+                return bad(format_args!("{path}.Invert"), "is not supported");
+            }
         }
         let Some(destination) = object(route, "Destination") else { continue };
         let prefixed = http
@@ -164,6 +178,14 @@ pub(super) fn router(_: &str, entry: &Entry) -> Judged {
             return bad(
                 format_args!("{path}.Destination.PrefixRewrite"),
                 "needs Match.HTTP.PathPrefix or PathExact",
+            );
+        }
+        if !text(destination, "PrefixRewrite").is_empty()
+            && http.is_some_and(|http| is_set(http, "CaseInsensitive"))
+        {
+            return bad(
+                format_args!("{path}.Destination.PrefixRewrite"),
+                "is not supported beside Match.HTTP.CaseInsensitive",
             );
         }
         let codes = destination.get("RetryOnStatusCodes").and_then(Value::as_array).into_iter().flatten();

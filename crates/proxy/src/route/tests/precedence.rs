@@ -25,7 +25,7 @@ fn spec(text: &str) -> MatchSpec {
     }
     conditions.headers = headers.into();
     conditions.params = params.into();
-    MatchSpec { path, conditions }
+    MatchSpec::new(path, conditions)
 }
 
 fn value_test(text: &str) -> ValueTest {
@@ -54,6 +54,32 @@ fn check(request: &str, headers: &[(&str, &str)], winner: &str, loser: &str) {
     }
     // The loser must be one that would have matched, or the case says nothing.
     assert_eq!(found(&table(&[loser]), &request), Some(loser));
+}
+
+#[test]
+fn rules_in_order_are_tried_as_they_are_written() {
+    let lines = ["/a", "GET =/a/b x:1", "~/a/c.*", "/"];
+    let mut builder = RouteTableBuilder::new();
+    let section = builder.section("all", HostPattern::Any);
+    let in_order = |text| MatchSpec { in_order: true, ..spec(text) };
+    let asterisk =
+        MatchSpec { in_order: true, ..MatchSpec::new(PathPattern::Exact("*".into()), Conditions::default()) };
+    for line in lines {
+        builder.rule(section, &[HostPattern::Any], rule(line), &[in_order(line)]);
+    }
+    builder.rule(section, &[HostPattern::Any], rule("*"), &[asterisk]);
+    let table = builder.build();
+    let check = |target: &str, headers: &[(&str, &str)], expect: &str| {
+        assert_eq!(found(&table, &TestRequest::new(target, headers)), Some(expect), "{target}");
+    };
+    check("GET h/a/b", &[("x", "1")], "/a");
+    check("GET h/a/cc", &[], "/a");
+    check("GET h/other", &[], "/");
+    check("GET h/", &[], "/");
+    let matches = table.matches();
+    for pair in matches[..4].windows(2) {
+        assert_eq!(compare(&pair[0], &pair[1]).0, std::cmp::Ordering::Less);
+    }
 }
 
 #[test]

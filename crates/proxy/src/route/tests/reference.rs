@@ -117,7 +117,7 @@ fn conditions() -> impl Strategy<Value = Conditions> {
 
 fn any_table() -> impl Strategy<Value = RouteTable> {
     let matches = proptest::collection::vec(
-        (path(), conditions()).prop_map(|(path, conditions)| MatchSpec { path, conditions }),
+        (path(), conditions()).prop_map(|(path, conditions)| MatchSpec::new(path, conditions)),
         1..4,
     );
     let hosts = proptest::collection::hash_set(host(), 1..3);

@@ -43,7 +43,7 @@ fn http_match(scope: &mut Scope<'_>, field: &str, spec: &HttpRouteMatch) -> Matc
         headers: first_of_each(scope, &format!("{field}.headers"), &spec.headers, str::to_ascii_lowercase),
         params: first_of_each(scope, &format!("{field}.queryParams"), &spec.query_params, str::to_owned),
     };
-    MatchSpec { path, conditions }
+    MatchSpec::new(path, conditions)
 }
 
 fn grpc_match(scope: &mut Scope<'_>, field: &str, spec: &GrpcRouteMatch) -> MatchSpec {
@@ -52,7 +52,7 @@ fn grpc_match(scope: &mut Scope<'_>, field: &str, spec: &GrpcRouteMatch) -> Matc
         Some(method) => grpc_path(scope, &format!("{field}.method"), method),
     };
     let headers = first_of_each(scope, &format!("{field}.headers"), &spec.headers, str::to_ascii_lowercase);
-    MatchSpec { path, conditions: Conditions { grpc: true, headers, ..Conditions::default() } }
+    MatchSpec::new(path, Conditions { grpc: true, headers, ..Conditions::default() })
 }
 
 /// The path of a gRPC request is `/service/method`.

@@ -1,0 +1,262 @@
+//! How config entries route: from them and the declared documents to the documents that proxies are told.
+//!
+//! ```text
+//! records of config entries + documents -> Entries -> routes, policies (pure) -> Effective, kept until one of them changes
+//! ```
+//!
+//! A service's router, splitter and resolver become one route with the service as its parent, so they count for calls
+//! between services; what a resolver says of balancing and times becomes a traffic policy. What is declared goes before: a
+//! service with a route, a policy or a protocol of its own in documents takes nothing of the kind from here.
+//!
+//! A subset, and a service that fails over, is a service that only proxies know (`Derived`): its endpoints are picked here out
+//! of those of services that there are, so that proxies need neither the filters' language nor what they are judged on.
+//!
+//! What cannot be said with documents is never dropped silently: [`Effective::ignored`], and refused when it is written
+//! where it would change who gets a request.
+
+mod derived;
+mod entries;
+mod http;
+mod ignored;
+mod policies;
+mod resolve;
+mod routes;
+pub(super) mod shown;
+#[cfg(test)]
+mod tests;
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+use weir_control::Settings;
+use weir_control::catalog::{EndpointsView, Moment};
+use weir_control::resources::{ResourceEntry, ResourceSet};
+use weir_model::resource::Protocol;
+use weir_model::{Kind, Resource, ResourceId, Revision, ServiceRef, validate};
+
+use self::derived::Derived;
+use self::entries::Entries;
+use super::refusal::Refusal;
+
+pub(super) use ignored::fields as ignored_fields;
+
+/// What the tables of config entries begin with.
+pub(crate) const TABLES: &str = "config-";
+
+/// What of an entry does not count, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ignored {
+    /// Which entry, as `service-router/web`.
+    pub(crate) entry: String,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// What is in force: the documents, with what config entries add to them.
+#[derive(Debug)]
+pub(crate) struct Effective {
+    /// The declared documents that it was made of.
+    documents: Arc<ResourceSet>,
+    /// The revision of the newest config entry.
+    index: Revision,
+    /// All documents that count.
+    resources: Arc<ResourceSet>,
+    entries: Entries,
+    derived: BTreeMap<ServiceRef, Derived>,
+    ignored: Vec<Ignored>,
+}
+
+impl Effective {
+    /// What is in force at a moment.
+    pub(crate) fn at(moment: &Moment<'_>) -> Self {
+        let index = moment.records_index(TABLES);
+        let entries = Entries::of(moment.records(TABLES));
+        Self::of(Arc::clone(moment.resources()), index, entries)
+    }
+
+    fn of(documents: Arc<ResourceSet>, index: Revision, entries: Entries) -> Self {
+        let mut making = Making::new(&entries, &documents);
+        making.subsets();
+        for service in entries.services() {
+            making.route(service);
+        }
+        making.policies();
+        let Making { derived, made, ignored, .. } = making;
+        let resources = if made.is_empty() { Arc::clone(&documents) } else { with(&documents, made) };
+        Self { documents, index, resources, entries, derived, ignored }
+    }
+
+    /// The documents that count.
+    pub(crate) fn resources(&self) -> &Arc<ResourceSet> {
+        &self.resources
+    }
+
+    /// The revision at which they last changed; never 0.
+    pub(crate) fn resources_index(&self, moment: &Moment<'_>) -> Revision {
+        moment.resources_index().max(self.index)
+    }
+
+    /// What of the entries does not count.
+    pub(crate) fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+
+    /// The endpoints that proxies are told of a service.
+    pub(crate) fn endpoints(
+        &self,
+        moment: &Moment<'_>,
+        service: &ServiceRef,
+        settings: &Settings,
+    ) -> EndpointsView {
+        let (mut view, base) = match self.derived.get(service) {
+            Some(derived) => (derived.endpoints(moment, settings), &derived.base),
+            None => (crate::mesh::registered_endpoints(moment, service), service),
+        };
+        view.index = self.endpoints_index(moment, service);
+        // It can be called though it has no instance: what is said of it may lead elsewhere.
+        view.known |= self.entries.routes(service);
+        // Documents go before, then what is said here, then what instances say: this word takes the place of theirs. The
+        // document of a derived service's base does not reach proxies with it.
+        let declared = self.documents.service(base).and_then(|document| document.protocol);
+        let said = declared.or_else(|| self.entries.protocol(base));
+        if let Some(protocol) = said.filter(|_| base != service || declared.is_none()) {
+            for endpoint in &mut view.endpoints {
+                endpoint.metadata.insert("protocol".to_owned(), name(protocol).to_owned());
+            }
+        }
+        view
+    }
+
+    /// The index that [`Self::endpoints`] answers with.
+    pub(crate) fn endpoints_index(&self, moment: &Moment<'_>, service: &ServiceRef) -> Revision {
+        let index = match self.derived.get(service) {
+            Some(derived) => derived.sources().map(|from| moment.endpoints_index(from)).max(),
+            None => Some(moment.endpoints_index(service)),
+        };
+        index.unwrap_or(1).max(self.index)
+    }
+
+    /// The services whose instances are behind these.
+    pub(crate) fn sources(&self, services: &BTreeSet<ServiceRef>) -> BTreeSet<ServiceRef> {
+        let sources = |service: &ServiceRef| match self.derived.get(service) {
+            Some(derived) => derived.sources().cloned().collect::<Vec<_>>(),
+            None => vec![service.clone()],
+        };
+        services.iter().flat_map(sources).collect()
+    }
+}
+
+/// The last that was made.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    last: Mutex<Option<Arc<Effective>>>,
+}
+
+impl Cache {
+    /// What is in force at a moment; made only if something has changed since it was last asked for.
+    pub(crate) fn at(&self, moment: &Moment<'_>) -> Arc<Effective> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = moment.records_index(TABLES);
+        if let Some(last) = &*last
+            && last.index == index
+            && Arc::ptr_eq(&last.documents, moment.resources())
+        {
+            return Arc::clone(last);
+        }
+        let made = Arc::new(Effective::at(moment));
+        let known = last.as_ref().map_or(&[][..], |last| last.ignored());
+        for Ignored { entry, reason } in made.ignored().iter().filter(|one| !known.contains(one)) {
+            tracing::warn!(entry, reason, "a config entry does not count");
+        }
+        *last = Some(Arc::clone(&made));
+        made
+    }
+}
+
+/// Refuses an entry that cannot be made into documents, before it is kept.
+pub(super) fn judge(
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    content: &Map<String, Value>,
+) -> Result<(), Refusal> {
+    let mut entries = Entries::default();
+    entries.add(kind, ServiceRef::new(namespace, name), &Value::Object(content.clone()))?;
+    let effective = Effective::of(Arc::default(), 0, entries);
+    let unfit = effective.ignored.into_iter().find(|ignored| ignored.reason.starts_with(UNFIT));
+    match unfit {
+        Some(Ignored { reason, .. }) => Err(Refusal::bad(reason)),
+        None => Ok(()),
+    }
+}
+
+/// What the reason begins with if an entry asks for what no document can say.
+const UNFIT: &str = "it cannot be carried out";
+
+/// Documents in the making.
+struct Making<'a> {
+    entries: &'a Entries,
+    documents: &'a ResourceSet,
+    derived: BTreeMap<ServiceRef, Derived>,
+    made: Vec<Resource>,
+    ignored: Vec<Ignored>,
+}
+
+impl<'a> Making<'a> {
+    fn new(entries: &'a Entries, documents: &'a ResourceSet) -> Self {
+        Self { entries, documents, derived: BTreeMap::new(), made: Vec::new(), ignored: Vec::new() }
+    }
+
+    fn ignore(&mut self, entry: &str, reason: impl Into<String>) {
+        self.ignored.push(Ignored { entry: entry.to_owned(), reason: reason.into() });
+    }
+
+    /// Takes a document in that was made of an entry, if it may stand.
+    fn add(&mut self, entry: &str, resource: Resource) {
+        let id = resource.id();
+        if let Some(fault) = validate::validate(&resource).first() {
+            let expected =
+                fault.expected.as_ref().map_or_else(String::new, |text| format!(", expected {text}"));
+            let said = format!("{UNFIT}: as {id} it would have {}: {}{expected}", fault.path, fault.message);
+            return self.ignore(entry, said);
+        }
+        if self.documents.get(&id).is_some() {
+            return self.ignore(entry, format!("there is a document {id}"));
+        }
+        self.made.push(resource);
+    }
+}
+
+/// The id of a service's document, which stands for the service where routes and policies name it.
+fn id_of(service: &ServiceRef) -> ResourceId {
+    ResourceId::new(Kind::Service, &*service.namespace, &*service.name)
+}
+
+/// A set with more documents, each of which takes the place of one with its id.
+fn with(documents: &ResourceSet, made: Vec<Resource>) -> Arc<ResourceSet> {
+    let made = made.into_iter().map(|resource| {
+        let changed_in = version(&resource);
+        Arc::new(ResourceEntry { resource, created_in: 0, changed_in })
+    });
+    Arc::new(ResourceSet::new(documents.iter().map(|(_, entry)| Arc::clone(entry)).chain(made)))
+}
+
+/// A number that is another when the document is: no change set has made it.
+fn version(resource: &Resource) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // Documents are plain structs with string keys: writing them cannot fail.
+    serde_json::to_vec(resource).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
+}
+
+fn name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Http2 => "http2",
+        Protocol::Grpc => "grpc",
+        Protocol::Tcp => "tcp",
+    }
+}

@@ -1,0 +1,254 @@
+//! Config entries as they are kept, read for what routes by them. What is not read here counts for nothing
+//! (`super::ignored`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use weir_control::records::{RecordEntry, TableRef};
+use weir_model::ServiceRef;
+use weir_model::resource::Protocol;
+
+use super::TABLES;
+use crate::consul::refusal::Refusal;
+
+/// All entries that route, by the service that they are for.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    protocols: BTreeMap<ServiceRef, Protocol>,
+    /// Of all services of a namespace that have none of their own.
+    default_protocols: BTreeMap<String, Protocol>,
+    pub(super) resolvers: BTreeMap<ServiceRef, Resolver>,
+    pub(super) splitters: BTreeMap<ServiceRef, Splitter>,
+    pub(super) routers: BTreeMap<ServiceRef, Router>,
+}
+
+impl Entries {
+    /// Those of some records. What cannot be read (a newer version wrote it) is left out.
+    pub(super) fn of<'a>(records: impl Iterator<Item = (&'a TableRef, &'a Arc<RecordEntry>)>) -> Self {
+        let mut entries = Self::default();
+        for (table, record) in records {
+            let kind = table.name.strip_prefix(TABLES).unwrap_or_default();
+            let service = ServiceRef::new(&*table.namespace, &*record.value.name);
+            if let Err(Refusal { message, .. }) = entries.add(kind, service, &record.value.content) {
+                tracing::error!(
+                    kind,
+                    name = record.value.name,
+                    message,
+                    "a kept config entry cannot be read"
+                );
+            }
+        }
+        entries
+    }
+
+    /// Adds an entry of a kind.
+    pub(super) fn add(&mut self, kind: &str, service: ServiceRef, content: &Value) -> Result<(), Refusal> {
+        match kind {
+            "service-defaults" => {
+                if let Some(protocol) = protocol(content.get("Protocol")) {
+                    self.protocols.insert(service, protocol);
+                }
+            }
+            "proxy-defaults" => {
+                let said = content.get("Config").and_then(|config| config.get("protocol"));
+                if let Some(protocol) = protocol(said) {
+                    self.default_protocols.insert(service.namespace, protocol);
+                }
+            }
+            "service-resolver" => drop(self.resolvers.insert(service, read(content)?)),
+            "service-splitter" => drop(self.splitters.insert(service, read(content)?)),
+            "service-router" => drop(self.routers.insert(service, read(content)?)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The services that an entry may route.
+    pub(super) fn services(&self) -> BTreeSet<&ServiceRef> {
+        self.resolvers.keys().chain(self.splitters.keys()).chain(self.routers.keys()).collect()
+    }
+
+    /// Whether an entry may route a service.
+    pub(super) fn routes(&self, service: &ServiceRef) -> bool {
+        self.resolvers.contains_key(service)
+            || self.splitters.contains_key(service)
+            || self.routers.contains_key(service)
+    }
+
+    /// What a service speaks, as far as entries say so.
+    pub(super) fn protocol(&self, service: &ServiceRef) -> Option<Protocol> {
+        self.protocols.get(service).or_else(|| self.default_protocols.get(&service.namespace)).copied()
+    }
+}
+
+fn protocol(said: Option<&Value>) -> Option<Protocol> {
+    match said?.as_str()? {
+        "http" => Some(Protocol::Http),
+        "http2" => Some(Protocol::Http2),
+        "grpc" => Some(Protocol::Grpc),
+        "tcp" => Some(Protocol::Tcp),
+        _ => None,
+    }
+}
+
+fn read<T: DeserializeOwned>(content: &Value) -> Result<T, Refusal> {
+    T::deserialize(content).map_err(|error| Refusal::bad(format!("the entry cannot be read: {error}")))
+}
+
+/// A text, or another where it is empty.
+pub(super) fn or<'a>(text: &'a str, other: &'a str) -> &'a str {
+    if text.is_empty() { other } else { text }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Resolver {
+    pub(super) default_subset: String,
+    pub(super) subsets: BTreeMap<String, Subset>,
+    pub(super) redirect: Option<Redirect>,
+    pub(super) failover: BTreeMap<String, Failover>,
+    pub(super) connect_timeout: String,
+    pub(super) request_timeout: String,
+    pub(super) load_balancer: Option<LoadBalancer>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Subset {
+    pub(super) filter: String,
+    pub(super) only_passing: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Redirect {
+    pub(super) service: String,
+    pub(super) service_subset: String,
+    pub(super) namespace: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Failover {
+    pub(super) service: String,
+    pub(super) service_subset: String,
+    pub(super) namespace: String,
+    pub(super) datacenters: Vec<String>,
+    pub(super) targets: Vec<FailoverTarget>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct FailoverTarget {
+    pub(super) service: String,
+    pub(super) service_subset: String,
+    pub(super) namespace: String,
+    pub(super) datacenter: String,
+    pub(super) peer: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct LoadBalancer {
+    pub(super) policy: String,
+    pub(super) hash_policies: Vec<HashPolicy>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct HashPolicy {
+    pub(super) field: String,
+    pub(super) field_value: String,
+    #[serde(rename = "SourceIP")]
+    pub(super) source_ip: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Splitter {
+    pub(super) splits: Vec<Split>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Split {
+    /// Of a hundred.
+    pub(super) weight: f64,
+    pub(super) service: String,
+    pub(super) service_subset: String,
+    pub(super) namespace: String,
+    pub(super) request_headers: Headers,
+    pub(super) response_headers: Headers,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Headers {
+    pub(super) add: BTreeMap<String, String>,
+    pub(super) set: BTreeMap<String, String>,
+    pub(super) remove: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Router {
+    pub(super) routes: Vec<Route>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Route {
+    pub(super) r#match: Option<Match>,
+    pub(super) destination: Option<Destination>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Match {
+    #[serde(rename = "HTTP")]
+    pub(super) http: Option<HttpMatch>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct HttpMatch {
+    pub(super) path_exact: String,
+    pub(super) path_prefix: String,
+    pub(super) path_regex: String,
+    pub(super) case_insensitive: bool,
+    pub(super) header: Vec<NamedMatch>,
+    pub(super) query_param: Vec<NamedMatch>,
+    pub(super) methods: Vec<String>,
+}
+
+/// A condition on a header field or a query parameter.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct NamedMatch {
+    pub(super) name: String,
+    pub(super) exact: String,
+    pub(super) prefix: String,
+    pub(super) suffix: String,
+    pub(super) contains: String,
+    pub(super) regex: String,
+    pub(super) ignore_case: bool,
+    pub(super) invert: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Destination {
+    pub(super) service: String,
+    pub(super) service_subset: String,
+    pub(super) namespace: String,
+    pub(super) prefix_rewrite: String,
+    pub(super) request_timeout: String,
+    pub(super) num_retries: u32,
+    pub(super) retry_on: Vec<String>,
+    pub(super) retry_on_status_codes: Vec<u16>,
+    pub(super) request_headers: Headers,
+    pub(super) response_headers: Headers,
+}

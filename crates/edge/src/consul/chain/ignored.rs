@@ -1,0 +1,99 @@
+//! Fields of config entries that are kept and shown, and count for nothing.
+
+use serde_json::{Map, Value};
+
+/// What counts of each kind that routes: paths as [`fields`] gives them, without the places in lists and the keys of maps.
+/// One stands for all below it.
+const IN_FORCE: [(&str, &[&str]); 5] = [
+    ("service-defaults", &["Protocol", "Meta"]),
+    ("proxy-defaults", &["Config.protocol", "Meta"]),
+    ("service-splitter", &["Splits", "Meta"]),
+    (
+        "service-router",
+        &[
+            "Meta",
+            "Routes.Match",
+            "Routes.Destination.Service",
+            "Routes.Destination.ServiceSubset",
+            "Routes.Destination.Namespace",
+            "Routes.Destination.PrefixRewrite",
+            "Routes.Destination.RequestTimeout",
+            "Routes.Destination.NumRetries",
+            "Routes.Destination.RetryOnConnectFailure",
+            "Routes.Destination.RetryOn",
+            "Routes.Destination.RetryOnStatusCodes",
+            "Routes.Destination.RequestHeaders",
+            "Routes.Destination.ResponseHeaders",
+        ],
+    ),
+    (
+        "service-resolver",
+        &[
+            "Meta",
+            "DefaultSubset",
+            "Subsets",
+            "Redirect.Service",
+            "Redirect.ServiceSubset",
+            "Redirect.Namespace",
+            "Failover.*.Service",
+            "Failover.*.ServiceSubset",
+            "Failover.*.Namespace",
+            "Failover.*.Targets.Service",
+            "Failover.*.Targets.ServiceSubset",
+            "Failover.*.Targets.Namespace",
+            "ConnectTimeout",
+            "RequestTimeout",
+            "LoadBalancer.Policy",
+            "LoadBalancer.HashPolicies.Field",
+            "LoadBalancer.HashPolicies.FieldValue",
+            "LoadBalancer.HashPolicies.SourceIP",
+        ],
+    ),
+];
+
+/// Fields whose keys are free.
+const MAPS: [&str; 2] = ["Failover", "Subsets"];
+
+/// The fields of an entry that say something and count for nothing: `Routes[0].Destination.IdleTimeout`. Of intentions all do.
+pub(in crate::consul) fn fields(kind: &str, content: &Map<String, Value>) -> Vec<String> {
+    let in_force = IN_FORCE.iter().find(|(of, _)| *of == kind).map_or(&["Meta"][..], |(_, paths)| paths);
+    let mut found = Vec::new();
+    walk(in_force, "", "", content, &mut found);
+    found
+}
+
+fn walk(in_force: &[&str], path: &str, pattern: &str, map: &Map<String, Value>, found: &mut Vec<String>) {
+    let is_free = MAPS.contains(&pattern);
+    for (key, value) in map {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let key = if is_free { "*" } else { key };
+        let pattern = if pattern.is_empty() { key.to_owned() } else { format!("{pattern}.{key}") };
+        if in_force.contains(&&*pattern) || says_nothing(value) {
+            continue;
+        }
+        let below = format!("{pattern}.");
+        let leads_on = in_force.iter().any(|one| one.starts_with(&below));
+        match value {
+            Value::Object(map) if leads_on => walk(in_force, &path, &pattern, map, found),
+            Value::Array(items) if leads_on => {
+                for (at, item) in items.iter().enumerate() {
+                    if let Value::Object(map) = item {
+                        walk(in_force, &format!("{path}[{at}]"), &pattern, map, found);
+                    }
+                }
+            }
+            _ => found.push(path),
+        }
+    }
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.values().all(says_nothing),
+    }
+}

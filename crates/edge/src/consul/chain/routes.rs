@@ -1,0 +1,159 @@
+//! From a service's router, splitter and resolver to the route whose parent it is.
+
+use weir_model::resource::http_route::{HttpRouteRule, RouteTimeouts, RuleOrder};
+use weir_model::resource::route::{BackendRef, ParentRef};
+use weir_model::resource::stream_route::StreamRouteRule;
+use weir_model::resource::{HttpRouteSpec, Metadata, Protocol, TcpRouteSpec};
+use weir_model::{Resource, ServiceRef, Spec, names};
+
+use super::entries::Route;
+use super::resolve::{Share, named};
+use super::{Making, http, id_of};
+
+/// The annotation of a document that was made of an entry: which.
+const ANNOTATION: &str = "weir.dev/config-entry";
+/// The weight of all requests together.
+const WEIGHT: f64 = 1_000_000.0;
+
+impl Making<'_> {
+    /// Makes the route of a service, if it goes anywhere but to itself.
+    pub(super) fn route(&mut self, service: &ServiceRef) {
+        let Some(entry) = self.router_of(service) else { return };
+        let declared = self.documents.routes_of(&id_of(service));
+        if let Some(declared) = declared.first() {
+            return self
+                .ignore(&entry, format!("the document {declared} says where calls of the service go"));
+        }
+        let document = self.documents.service(service).and_then(|document| document.protocol);
+        let spec = match document.or_else(|| self.entries.protocol(service)) {
+            Some(Protocol::Tcp) => self.connections(&entry, service),
+            _ => Spec::HttpRoute(self.requests(&entry, service)),
+        };
+        let metadata = metadata(&entry, service);
+        self.add(&entry, Resource { metadata, spec });
+    }
+
+    /// The entry that decides where calls of a service go; none if it is the service itself.
+    fn router_of(&mut self, service: &ServiceRef) -> Option<String> {
+        let kind = if self.entries.routers.contains_key(service) {
+            "service-router"
+        } else if self.entries.splitters.contains_key(service) {
+            "service-splitter"
+        } else {
+            let target = self.resolve(service, "");
+            if self.backend(&target) == *service {
+                return None;
+            }
+            "service-resolver"
+        };
+        Some(format!("{kind}/{}", service.name))
+    }
+
+    fn connections(&mut self, entry: &str, service: &ServiceRef) -> Spec {
+        if !entry.starts_with("service-resolver/") {
+            self.ignore(entry, "the service speaks tcp: only what its resolver says counts");
+        }
+        let target = self.resolve(service, "");
+        let to = self.backend(&target);
+        let rule = StreamRouteRule { name: None, backend_refs: vec![backend(&to, 1)] };
+        Spec::TcpRoute(TcpRouteSpec { parent_refs: vec![parent(service)], rules: vec![rule] })
+    }
+
+    fn requests(&mut self, entry: &str, service: &ServiceRef) -> HttpRouteSpec {
+        let router = self.entries.routers.get(service);
+        let routes = router.map_or(&[][..], |router| &router.routes);
+        let mut rules = Vec::with_capacity(routes.len() + 1);
+        for (at, route) in routes.iter().enumerate() {
+            rules.push(self.rule(service, at, route));
+            self.retry(entry, service, at, route);
+        }
+        // What no route takes goes to the service.
+        rules.push(HttpRouteRule {
+            backend_refs: self.backends(self.shares(service, "")),
+            ..HttpRouteRule::default()
+        });
+        HttpRouteSpec {
+            parent_refs: vec![parent(service)],
+            rule_order: RuleOrder::Written,
+            rules,
+            ..HttpRouteSpec::default()
+        }
+    }
+
+    fn rule(&mut self, service: &ServiceRef, at: usize, route: &Route) -> HttpRouteRule {
+        let http = route.r#match.as_ref().and_then(|matched| matched.http.as_ref());
+        let mut rule = HttpRouteRule {
+            name: Some(rule_name(at)),
+            matches: http.map(http::matches).unwrap_or_default(),
+            ..HttpRouteRule::default()
+        };
+        let shares = match &route.destination {
+            None => self.shares(service, ""),
+            Some(to) => {
+                rule.filters = http::with_headers(&[], &to.request_headers, &to.response_headers);
+                rule.filters.extend(http::rewrite(http, &to.prefix_rewrite));
+                rule.timeouts = http::span(&to.request_timeout)
+                    .map(|request| RouteTimeouts { request: Some(request), backend_request: None });
+                self.shares(&named(&to.namespace, &to.service, service), &to.service_subset)
+            }
+        };
+        rule.backend_refs = self.backends(shares);
+        rule
+    }
+
+    fn backends(&mut self, shares: Vec<Share>) -> Vec<BackendRef> {
+        let of = |share: Share| {
+            let to = self.backend(&share.target);
+            // At most a million: within 32 bits.
+            let weight = (share.weight * WEIGHT).round() as u32;
+            BackendRef { filters: share.filters, ..backend(&to, weight) }
+        };
+        shares.into_iter().map(of).collect()
+    }
+}
+
+/// The name of the rule that a route of a router became.
+pub(super) fn rule_name(at: usize) -> String {
+    format!("route-{at}")
+}
+
+/// What a document of an entry is called. Names of services are freer than those of documents.
+pub(super) fn metadata(entry: &str, service: &ServiceRef) -> Metadata {
+    let kind = entry.split_once('/').map_or(entry, |(kind, _)| kind);
+    let plain = format!("{kind}.{}", service.name);
+    let name = if names::subdomain(&plain).is_ok() {
+        plain
+    } else {
+        let written: String = service.name.bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("{kind}.x{}", &written[..written.len().min(names::LABEL_BYTES_MAX - 1)])
+    };
+    Metadata {
+        name,
+        namespace: service.namespace.clone(),
+        annotations: [(ANNOTATION.to_owned(), entry.to_owned())].into(),
+        ..Metadata::default()
+    }
+}
+
+fn parent(service: &ServiceRef) -> ParentRef {
+    ParentRef {
+        group: None,
+        kind: Some("Service".to_owned()),
+        namespace: None,
+        name: service.name.clone(),
+        section_name: None,
+        port: None,
+    }
+}
+
+fn backend(to: &ServiceRef, weight: u32) -> BackendRef {
+    BackendRef {
+        group: None,
+        kind: None,
+        name: to.name.clone(),
+        namespace: Some(to.namespace.clone()),
+        port: None,
+        weight,
+        filters: Vec::new(),
+    }
+}

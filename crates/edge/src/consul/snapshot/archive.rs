@@ -1,0 +1,305 @@
+//! A snapshot's archive: a tar of `meta.json`, `state.bin` and `SHA256SUMS`, compressed with gzip (RFC 1952).
+//!
+//! `state.bin` may be large, and its size stands before it. So it is compressed by itself while it comes, and what stands
+//! before and behind it is compressed afterwards: a file of gzip may have several parts.
+
+use std::io::{self, Read, Write};
+
+use aws_lc_rs::digest::{Context, Digest, SHA256};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+
+use super::tar;
+
+const META: &str = "meta.json";
+const STATE: &str = "state.bin";
+const SUMS: &str = "SHA256SUMS";
+/// Files that an archive may hold.
+const FILES_MAX: usize = 8;
+/// The longest `meta.json` or `SHA256SUMS`.
+const SMALL_BYTES_MAX: u64 = 1 << 20;
+/// The longest `state.bin`.
+const STATE_BYTES_MAX: u64 = 8 << 30;
+/// What a backup of Weir's begins with.
+const WEIR_MAGIC: &[u8] = b"weir-store ";
+/// What a file of gzip begins with.
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+
+/// Why a file is no snapshot to restore.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error(
+        "it is not a snapshot: expected the file that `GET /v1/snapshot` gives (a tar compressed with gzip)"
+    )]
+    Other,
+    #[error(
+        "this is a snapshot of Consul, whose inside is the state of its Raft; it cannot be read here. Copy what it holds \
+         over from a running Consul: keys with `consul kv export`, config entries with GET and PUT /v1/config"
+    )]
+    Consuls,
+    #[error("the snapshot is damaged: {0}")]
+    Damaged(String),
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Damaged("it is cut short".to_owned()),
+            _ => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// `state.bin` in the making.
+pub(super) struct State {
+    compressed: GzEncoder<Vec<u8>>,
+    sum: Context,
+    bytes: u64,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self { compressed: encoder(), sum: Context::new(&SHA256), bytes: 0 }
+    }
+
+    pub(super) fn add(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.sum.update(piece);
+        self.bytes += piece.len() as u64;
+        self.compressed.write_all(piece)
+    }
+
+    /// How long it is, not compressed.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The archive of this and of what describes it.
+    pub(super) fn into_archive(self, meta: &[u8]) -> io::Result<Vec<u8>> {
+        let mut before = encoder();
+        file(&mut before, META, meta)?;
+        before.write_all(&tar::header(STATE, self.bytes))?;
+        let meta_sum = aws_lc_rs::digest::digest(&SHA256, meta);
+        let sums = format!("{}  {META}\n{}  {STATE}\n", hex(&meta_sum), hex(&self.sum.finish()));
+        let mut after = encoder();
+        after.write_all(&[0; tar::BLOCK][..tar::padding(self.bytes)])?;
+        file(&mut after, SUMS, sums.as_bytes())?;
+        after.write_all(&tar::END)?;
+        let mut archive = before.finish()?;
+        archive.extend(self.compressed.finish()?);
+        archive.extend(after.finish()?);
+        Ok(archive)
+    }
+}
+
+fn encoder() -> GzEncoder<Vec<u8>> {
+    GzEncoder::new(Vec::new(), Compression::fast())
+}
+
+fn file(to: &mut impl Write, name: &str, content: &[u8]) -> io::Result<()> {
+    let size = content.len() as u64;
+    to.write_all(&tar::header(name, size))?;
+    to.write_all(content)?;
+    to.write_all(&[0; tar::BLOCK][..tar::padding(size)])
+}
+
+fn hex(digest: &Digest) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An archive that is known to be whole, unaltered, and Weir's.
+pub(super) struct Archive {
+    bytes: Bytes,
+}
+
+impl Archive {
+    /// Reads it to its end.
+    pub(super) fn check(bytes: Bytes) -> Result<Self, Unfit> {
+        if !bytes.starts_with(GZIP_MAGIC) {
+            return Err(Unfit::Other);
+        }
+        let mut from = MultiGzDecoder::new(&*bytes);
+        let (mut found, mut sums) = (Vec::new(), None);
+        let mut is_weirs = false;
+        while let Some(entry) = tar::next(&mut from)? {
+            if found.len() == FILES_MAX {
+                return Err(Unfit::Damaged(format!("it has more than {FILES_MAX} files")));
+            }
+            let is_state = entry.name == STATE;
+            let max = if is_state { STATE_BYTES_MAX } else { SMALL_BYTES_MAX };
+            if entry.size > max {
+                return Err(Unfit::Damaged(format!(
+                    "{} has {} bytes, more than {max}",
+                    entry.name, entry.size
+                )));
+            }
+            let mut content = Content::of(&mut from, entry.size);
+            content.read_to_end()?;
+            is_weirs |= is_state && content.begin.starts_with(WEIR_MAGIC);
+            if entry.name == SUMS {
+                sums = Some(String::from_utf8_lossy(&content.begin).into_owned());
+            }
+            found.push((entry.name, hex(&content.sum.finish())));
+            let padding = tar::padding(entry.size);
+            from.read_exact(&mut [0; tar::BLOCK][..padding])?;
+        }
+        // Checksums of gzip stand at the end of its parts.
+        io::copy(&mut from, &mut io::sink())?;
+        let sums = sums.ok_or_else(|| Unfit::Damaged(format!("it has no {SUMS}")))?;
+        for name in [META, STATE] {
+            compare(name, &found, &sums)?;
+        }
+        if is_weirs { Ok(Self { bytes }) } else { Err(Unfit::Consuls) }
+    }
+
+    /// What `state.bin` holds.
+    pub(super) fn into_state(self) -> impl Read + Send + 'static {
+        StateReader { from: MultiGzDecoder::new(Cursor(self.bytes, 0)), left: None }
+    }
+}
+
+fn compare(name: &str, found: &[(String, String)], sums: &str) -> Result<(), Unfit> {
+    let damaged = |reason: String| Err(Unfit::Damaged(reason));
+    let Some((_, sum)) = found.iter().find(|(found, _)| found == name) else {
+        return damaged(format!("it has no {name}"));
+    };
+    let said = sums.lines().filter_map(|line| line.split_once("  ")).find(|(_, of)| *of == name);
+    match said {
+        Some((said, _)) if said == sum => Ok(()),
+        Some(_) => damaged(format!("{name} is not what its checksum says")),
+        None => damaged(format!("{SUMS} has no line for {name}")),
+    }
+}
+
+/// A file's content while it is read: its sum, and how it begins.
+struct Content<'a, R> {
+    from: io::Take<&'a mut R>,
+    size: u64,
+    sum: Context,
+    begin: Vec<u8>,
+}
+
+impl<'a, R: Read> Content<'a, R> {
+    /// How much of a beginning is kept: all of `SHA256SUMS`.
+    const BEGIN_MAX: usize = 4096;
+
+    fn of(from: &'a mut R, size: u64) -> Self {
+        Self { from: from.take(size), size, sum: Context::new(&SHA256), begin: Vec::new() }
+    }
+
+    fn read_to_end(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; 64 << 10];
+        let mut left = self.size;
+        while left > 0 {
+            let read = self.from.read(&mut buffer)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let piece = &buffer[..read];
+            self.sum.update(piece);
+            let room = Self::BEGIN_MAX - self.begin.len();
+            self.begin.extend_from_slice(&piece[..read.min(room)]);
+            left -= read as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes read from their beginning.
+struct Cursor(Bytes, usize);
+
+impl Read for Cursor {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let count = (&self.0[self.1..]).read(to)?;
+        self.1 += count;
+        Ok(count)
+    }
+}
+
+/// Reads `state.bin` out of an archive.
+struct StateReader {
+    from: MultiGzDecoder<Cursor>,
+    /// What is left of it; nothing before it was found.
+    left: Option<u64>,
+}
+
+impl Read for StateReader {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        while self.left.is_none() {
+            let entry = tar::next(&mut self.from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            if entry.name == STATE {
+                self.left = Some(entry.size);
+            } else {
+                tar::skip(&mut self.from, entry.size)?;
+            }
+        }
+        let left = self.left.unwrap_or_default();
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(to.len());
+        let read = self.from.read(&mut to[..most])?;
+        self.left = Some(left - read as u64);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(state: &[u8]) -> Vec<u8> {
+        let mut made = State::new();
+        state.chunks(1000).for_each(|piece| made.add(piece).unwrap());
+        assert_eq!(made.bytes(), state.len() as u64);
+        made.into_archive(b"{}").unwrap()
+    }
+
+    fn fault(bytes: Vec<u8>) -> String {
+        Archive::check(bytes.into()).err().map_or_else(String::new, |unfit| unfit.to_string())
+    }
+
+    #[test]
+    fn what_was_written_reads_back() {
+        for length in [11, 501, 512, 100_000] {
+            let state: Vec<u8> = WEIR_MAGIC.iter().copied().cycle().take(length).collect();
+            let mut read = Vec::new();
+            let archive = Archive::check(archive(&state).into()).unwrap();
+            archive.into_state().read_to_end(&mut read).unwrap();
+            assert_eq!(read, state);
+        }
+    }
+
+    #[test]
+    fn what_is_something_else_is_said() {
+        assert!(fault(archive(b"\x84Index")).contains("snapshot of Consul"));
+        assert!(fault(b"PK".to_vec()).contains("not a snapshot"));
+        assert!(fault(Vec::new()).contains("not a snapshot"));
+        let mut empty = encoder();
+        empty.write_all(&tar::END).unwrap();
+        assert!(fault(empty.finish().unwrap()).contains("no SHA256SUMS"));
+        let mut other = encoder();
+        file(&mut other, META, b"{}").unwrap();
+        file(&mut other, SUMS, b"00  meta.json\n").unwrap();
+        other.write_all(&tar::END).unwrap();
+        assert!(fault(other.finish().unwrap()).contains("meta.json is not what its checksum says"));
+    }
+
+    #[test]
+    fn what_was_cut_short_or_altered_is_refused() {
+        let whole = archive(b"weir-store 1\nand so on");
+        for end in 0..whole.len() {
+            assert_ne!(fault(whole[..end].to_vec()), "", "cut at {end}");
+        }
+        let content = |bytes: &[u8]| {
+            let mut read = Vec::new();
+            MultiGzDecoder::new(bytes).read_to_end(&mut read).map(|_| read)
+        };
+        let right = content(&whole).unwrap();
+        for at in 0..whole.len() {
+            let mut altered = whole.clone();
+            altered[at] ^= 1;
+            // A few bits of gzip's headers mean nothing: then what is inside is the same.
+            let same = content(&altered).is_ok_and(|content| content == right);
+            assert!(same || !fault(altered).is_empty(), "byte {at}");
+        }
+    }
+}

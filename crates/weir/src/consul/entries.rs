@@ -1,0 +1,105 @@
+//! `consul config`: config entries, written, read, listed and deleted. Files are JSON.
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::below;
+use super::flags::{Said, Takes};
+use super::kv::content;
+use super::remote::{Remote, good, path};
+use crate::commands::block_on;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+const CONFIG: &str = "/v1/config";
+
+/// Runs `config write`, `read`, `list` or `delete`.
+pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
+    let (command, rest) = below("config", args, &["write", "read", "list", "delete"])?;
+    match command {
+        "write" => write(rest),
+        "read" => read(rest),
+        "list" => list(rest),
+        _ => delete(rest),
+    }
+}
+
+fn of_flag<'a>(said: &'a Said, flag: &str) -> Result<&'a str, Failure> {
+    said.get(flag).ok_or_else(|| Failure::new(Exit::Failed, format!("Must specify the -{flag} parameter")))
+}
+
+fn write(args: &[String]) -> Result<Exit, Failure> {
+    let own = [("cas", Takes::Switch), ("modify-index", Takes::Value)];
+    let (remote, said) = Remote::read(args, &own)?;
+    let Some(file) = said.rest.first() else {
+        return Err(Failure::new(
+            Exit::Failed,
+            "Must provide exactly one positional argument to specify the config entry to write",
+        ));
+    };
+    let argument = if file == "-" { file.clone() } else { format!("@{file}") };
+    let entry: Map<String, Value> = serde_json::from_slice(&content("the config entry", &argument)?)
+        .map_err(|error| {
+            Failure::new(Exit::Failed, format!("{file} is no JSON object: {error}"))
+                .hint("HCL is not understood")
+        })?;
+    let named = |key: &str| {
+        entry.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).and_then(|(_, value)| value.as_str())
+    };
+    let (kind, name) =
+        (named("kind").unwrap_or_default().to_owned(), named("name").unwrap_or_default().to_owned());
+    let index = said.get("modify-index").unwrap_or("0");
+    let cas: &[(&str, &str)] = if said.is_on("cas") { &[("cas", index)] } else { &[] };
+    let body = Value::Object(entry).to_string();
+    let answered = block_on(async { good(remote.ask(Method::PUT, CONFIG, cas, body).await?) })?;
+    if answered.body.trim_ascii() != b"true" {
+        return Err(Failure::new(Exit::Failed, format!("Config entry not updated: {kind}/{name}")));
+    }
+    output::print(&format!("Config entry written: {kind}/{name}\n"));
+    if let Some(ignored) = answered.headers.get("x-weir-ignored").and_then(|value| value.to_str().ok()) {
+        output::remark(&format!("warning: kept, and not in force: {ignored}"));
+    }
+    Ok(Exit::Done)
+}
+
+fn read(args: &[String]) -> Result<Exit, Failure> {
+    let (remote, said) = Remote::read(args, &[("kind", Takes::Value), ("name", Takes::Value)])?;
+    let (kind, name) = (of_flag(&said, "kind")?, of_flag(&said, "name")?);
+    let entry: Value = block_on(remote.get(&path(CONFIG, &format!("/{kind}/{name}")), &[]))?;
+    output::print(&(serde_json::to_string_pretty(&entry).unwrap_or_default() + "\n"));
+    Ok(Exit::Done)
+}
+
+fn list(args: &[String]) -> Result<Exit, Failure> {
+    let (remote, said) = Remote::read(args, &[("kind", Takes::Value), ("filter", Takes::Value)])?;
+    let kind = of_flag(&said, "kind")?;
+    let filter: &[(&str, &str)] = match said.get("filter") {
+        Some(filter) => &[("filter", filter)],
+        None => &[],
+    };
+    let entries: Vec<Value> = block_on(remote.get(&path(CONFIG, &format!("/{kind}")), filter))?;
+    let names = entries.iter().filter_map(|entry| entry["Name"].as_str());
+    output::print(&names.map(|name| format!("{name}\n")).collect::<String>());
+    Ok(Exit::Done)
+}
+
+fn delete(args: &[String]) -> Result<Exit, Failure> {
+    let own = [
+        ("kind", Takes::Value),
+        ("name", Takes::Value),
+        ("cas", Takes::Switch),
+        ("modify-index", Takes::Value),
+    ];
+    let (remote, said) = Remote::read(args, &own)?;
+    let (kind, name) = (of_flag(&said, "kind")?, of_flag(&said, "name")?);
+    let index = said.get("modify-index").unwrap_or("0");
+    let cas: &[(&str, &str)] = if said.is_on("cas") { &[("cas", index)] } else { &[] };
+    let target = path(CONFIG, &format!("/{kind}/{name}"));
+    let answered = block_on(async { good(remote.ask(Method::DELETE, &target, cas, Bytes::new()).await?) })?;
+    if said.is_on("cas") && answered.body.trim_ascii() != b"true" {
+        return Err(Failure::new(Exit::Failed, format!("Config entry not deleted: {kind}/{name}")));
+    }
+    output::print(&format!("Config entry deleted: {kind}/{name}\n"));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,67 @@
+//! `consul snapshot`: everything that the servers keep, into a file and back.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http::Method;
+
+use super::below;
+use super::flags::{Said, Takes};
+use super::remote::{Remote, good};
+use crate::commands::block_on;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+const SNAPSHOT: &str = "/v1/snapshot";
+
+/// Runs `snapshot save` or `snapshot restore`.
+pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
+    let (command, rest) = below("snapshot", args, &["save", "restore"])?;
+    if command == "save" { save(rest) } else { restore(rest) }
+}
+
+fn file(said: &Said) -> Result<&Path, Failure> {
+    let file = said.rest.first().ok_or_else(|| Failure::new(Exit::Failed, "Missing FILE argument"))?;
+    Ok(Path::new(file))
+}
+
+fn save(args: &[String]) -> Result<Exit, Failure> {
+    let (remote, said) = Remote::read(args, &[("append-filename", Takes::Value)])?;
+    let path = file(&said)?;
+    let answered = block_on(async { good(remote.ask(Method::GET, SNAPSHOT, &[], Bytes::new()).await?) })?;
+    let index = answered.headers.get("x-consul-index").and_then(|index| index.to_str().ok()).unwrap_or("0");
+    write(path, &answered.body)?;
+    output::print(&format!("Saved and verified snapshot to index {index}\n"));
+    Ok(Exit::Done)
+}
+
+/// Under another name first: half a snapshot must not take the place of an older one.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".unverified");
+    let written = || {
+        // It holds whatever is in the KV store.
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    written().map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot write the snapshot to {}: {error}", path.display()))
+    })
+}
+
+fn restore(args: &[String]) -> Result<Exit, Failure> {
+    let (remote, said) = Remote::read(args, &[])?;
+    let path = file(&said)?;
+    let bytes = std::fs::read(path).map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot read the snapshot {}: {error}", path.display()))
+    })?;
+    block_on(async { good(remote.ask(Method::PUT, SNAPSHOT, &[], bytes).await?) })?;
+    output::print("Restored snapshot\n");
+    Ok(Exit::Done)
+}

@@ -1,0 +1,142 @@
+//! Config entries, written as Consul's clients write them, route the calls of sidecars.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use weir_tests::cluster::START_LIMIT;
+use weir_tests::{App, Cluster, Process, eventually, free_ports, http};
+
+const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
+
+/// Within what a change is to be in force at a proxy.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(1);
+/// Calls over which shares are counted.
+const CALLS: usize = 600;
+
+struct Mesh {
+    cluster: Cluster,
+    outbound: u16,
+    _front: Process,
+}
+
+impl Mesh {
+    /// A server, and the sidecar of a caller.
+    fn start() -> Self {
+        let cluster = Cluster::start();
+        let [inbound, outbound] = free_ports();
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let (server, inbound, out) = (address(cluster.grpc), address(inbound), address(outbound));
+        let args = ["proxy", "--service", "front", "--app", "127.0.0.1:1", "--inbound", &inbound];
+        let args = args.into_iter().chain(["--outbound", &out, "--server", &server, "--workers", "1"]);
+        let front = Process::weir("front", args);
+        Self { cluster, outbound, _front: front }
+    }
+
+    fn register(&self, service: &str, app: &App, version: &str) {
+        let registration = json!({
+            "ID": app.name, "Name": service, "Address": "127.0.0.1", "Port": app.port, "Meta": {"version": version},
+            "Check": {"CheckID": format!("check-{}", app.name), "TTL": "10m", "Status": "passing"},
+        });
+        let path = "/v1/agent/service/register";
+        let answer = http::put(self.cluster.http, path, &registration.to_string()).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    fn put(&self, entry: &serde_json::Value) -> http::Response {
+        let answer = http::put(self.cluster.http, "/v1/config", &entry.to_string()).unwrap();
+        assert_eq!((answer.status, &*answer.text()), (200, "true"), "{entry}");
+        answer
+    }
+
+    /// What answers a call.
+    fn call(&self, target: &str, headers: &[(&str, &str)]) -> String {
+        let headers: Vec<_> = [("host", "web")].iter().chain(headers).copied().collect();
+        http::request(self.outbound, "GET", target, &headers, b"")
+            .map_or_else(|_| String::new(), |a| a.text())
+    }
+
+    /// Waits until a call is answered so, which must not take long.
+    fn soon(&self, target: &str, headers: &[(&str, &str)], expect: &str) {
+        let began = Instant::now();
+        eventually(&format!("{target} {headers:?} to be answered by {expect}"), START_LIMIT, || {
+            (self.call(target, headers) == expect).then_some(())
+        });
+        assert!(began.elapsed() < IN_FORCE_WITHIN, "in force after {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn entries_route_by_header_path_weight_and_health() {
+    let mesh = Mesh::start();
+    let (v1, v2) = (App::start(TEST_APP, "v1"), App::start(TEST_APP, "v2"));
+    let spare = App::start(TEST_APP, "spare");
+    mesh.register("web", &v1, "v1");
+    mesh.register("web", &v2, "v2");
+    mesh.register("spare", &spare, "v1");
+    eventually("front to reach web", START_LIMIT, || mesh.call("/", &[]).starts_with('v').then_some(()));
+
+    let subset = |version: &str| json!({"Filter": format!("Service.Meta.version == {version}")});
+    mesh.put(&json!({"Kind": "service-resolver", "Name": "web", "DefaultSubset": "v1",
+        "Subsets": {"v1": subset("v1"), "v2": subset("v2")},
+        "Failover": {"v1": {"Service": "spare"}}}));
+    mesh.soon("/", &[], "v1");
+    (0..20).for_each(|_| assert_eq!(mesh.call("/", &[]), "v1"));
+
+    // The first route counts, though the second is the more specific.
+    let said = mesh.put(&json!({"Kind": "service-router", "Name": "web", "Routes": [
+        {"Match": {"HTTP": {"Header": [{"Name": "x-canary", "Exact": "yes"}]}}, "Destination": {"ServiceSubset": "v2"}},
+        {"Match": {"HTTP": {"PathPrefix": "/echo"}}, "Destination": {"Service": "spare", "IdleTimeout": "5s"}}]}));
+    assert_eq!(said.header("x-weir-ignored"), Some("Routes[1].Destination.IdleTimeout"));
+    mesh.soon("/", &[("x-canary", "yes")], "v2");
+    assert_eq!(mesh.call("/", &[]), "v1");
+    let echo = http::request(mesh.outbound, "GET", "/echo", &[("host", "web")], b"").unwrap();
+    assert_eq!(echo.header("x-app"), Some("spare"));
+    let explained =
+        mesh.cluster.weir(&["explain", "--from", "front", "GET", "http://web/echo", "-H", "x-canary: yes"]);
+    for part in ["service-router.web", "_v2.web", "as they are written"] {
+        assert!(explained.contains(part), "{part} is missing in\n{explained}");
+    }
+
+    // What no route takes is divided.
+    mesh.put(&json!({"Kind": "service-splitter", "Name": "web", "Splits": [
+        {"Weight": 75, "ServiceSubset": "v1"}, {"Weight": 25, "ServiceSubset": "v2"}]}));
+    let began = Instant::now();
+    eventually("both to be called", START_LIMIT, || (mesh.call("/", &[]) == "v2").then_some(()));
+    assert!(began.elapsed() < IN_FORCE_WITHIN, "in force after {:?}", began.elapsed());
+    let second = (0..CALLS).filter(|_| mesh.call("/", &[]) == "v2").count();
+    // A quarter of 600 is 150; five standard deviations (10.6) to either side.
+    assert!((97..=203).contains(&second), "{second} of {CALLS}");
+
+    // A subset without a healthy instance fails over.
+    for kind in ["service-splitter", "service-router"] {
+        let answer = http::request(mesh.cluster.http, "DELETE", &format!("/v1/config/{kind}/web"), &[], b"");
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    mesh.soon("/", &[("x-canary", "yes")], "v1");
+    let fails = http::put(mesh.cluster.http, "/v1/agent/check/fail/check-v1", "").unwrap();
+    assert_eq!(fails.status, 200, "{}", fails.text());
+    mesh.soon("/", &[], "spare");
+    http::put(mesh.cluster.http, "/v1/agent/check/pass/check-v1", "").unwrap();
+    mesh.soon("/", &[], "v1");
+}
+
+#[test]
+fn a_restored_snapshot_reaches_proxies() {
+    let mesh = Mesh::start();
+    let (old, new) = (App::start(TEST_APP, "old"), App::start(TEST_APP, "new"));
+    mesh.register("web", &old, "v1");
+    eventually("front to reach web", START_LIMIT, || (mesh.call("/", &[]) == "old").then_some(()));
+    let saved = http::get(mesh.cluster.http, "/v1/snapshot").unwrap();
+    assert_eq!(saved.status, 200);
+
+    mesh.register("web", &new, "v2");
+    mesh.put(&json!({"Kind": "service-resolver", "Name": "web", "DefaultSubset": "new",
+        "Subsets": {"new": {"Filter": "Service.Meta.version == v2"}}}));
+    mesh.soon("/", &[], "new");
+    let restored = http::request(mesh.cluster.http, "PUT", "/v1/snapshot", &[], &saved.body).unwrap();
+    assert_eq!(restored.status, 200, "{}", restored.text());
+    mesh.soon("/", &[], "old");
+    // And changes reach them from there on.
+    mesh.register("web", &new, "v2");
+    eventually("front to reach both", START_LIMIT, || (mesh.call("/", &[]) == "new").then_some(()));
+}
