@@ -66,8 +66,9 @@ fn measure(case: &Case, name: &'static str, options: &Options) -> Result<Figures
             }
             Work::Watches(count) => watch::measure(&subject, count).await.map(Figures::Fanout),
             Work::Proxies(count) => mesh::measure(&subject, count).await.map(Figures::Fanout),
-            Work::Catalog { checked } => {
-                catalog::measure(&mut subject, options.instances, checked).await.map(Figures::Catalog)
+            Work::Catalog { checked, count } => {
+                let count = count.unwrap_or(options.instances);
+                catalog::measure(&mut subject, count, checked).await.map(Figures::Catalog)
             }
         }
     });

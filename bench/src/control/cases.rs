@@ -15,8 +15,8 @@ pub(crate) enum Work {
     Watches(usize),
     /// So many proxies that subscribe to one service, and changes of it.
     Proxies(usize),
-    /// As many instances as the options say.
-    Catalog { checked: bool },
+    /// So many instances; as many as the options say if it is not said here.
+    Catalog { checked: bool, count: Option<usize> },
 }
 
 /// One case.
@@ -33,7 +33,7 @@ const fn requests(name: &'static str, what: &'static str, kind: Kind, clients: u
 }
 
 /// All cases.
-pub(crate) const CASES: [Case; 13] = [
+pub(crate) const CASES: [Case; 14] = [
     requests("register", "new instances with a check, durable, 64 clients", Kind::Register, 64),
     requests("health", "a service's 5 instances with their health, 64 clients", Kind::Health, 64),
     requests("kv-get", "one key of 128 bytes, 64 clients", Kind::KvGet, 64),
@@ -52,6 +52,12 @@ pub(crate) const CASES: [Case; 13] = [
     },
     catalog("catalog", "many instances without checks: memory, start, answers", false),
     catalog("catalog-checked", "many instances with a check each: memory, start, answers", true),
+    Case {
+        name: "catalog-million",
+        what: "1,000,000 instances with a check each: memory, start, answers",
+        subjects: WEIR,
+        work: Work::Catalog { checked: true, count: Some(1_000_000) },
+    },
 ];
 
 const fn watches(name: &'static str, what: &'static str, count: usize) -> Case {
@@ -59,7 +65,7 @@ const fn watches(name: &'static str, what: &'static str, count: usize) -> Case {
 }
 
 const fn catalog(name: &'static str, what: &'static str, checked: bool) -> Case {
-    Case { name, what, subjects: ALL, work: Work::Catalog { checked } }
+    Case { name, what, subjects: ALL, work: Work::Catalog { checked, count: None } }
 }
 
 /// Finds a case by name.

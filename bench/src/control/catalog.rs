@@ -39,6 +39,7 @@ pub(crate) async fn measure(subject: &mut Subject, count: usize, checked: bool) 
     let stored = subject.stored_bytes();
     let began = subject.kill_and_start()?;
     let start = first_answer(subject, count, began).await?;
+    let start_used = cpu::nanos(subject.pid())?;
     tokio::time::sleep(SETTLE).await;
     let restarted = cpu::resident(subject.pid())?;
     let kib_each = |bytes: u64| bytes.saturating_sub(empty) as f64 / 1024.0 / count as f64;
@@ -50,6 +51,7 @@ pub(crate) async fn measure(subject: &mut Subject, count: usize, checked: bool) 
         kib_each_restarted: kib_each(restarted),
         disk_kib_each: stored as f64 / 1024.0 / count as f64,
         start_s: start.as_secs_f64(),
+        start_cpu_s: start_used as f64 / 1e9,
         reads,
     })
 }

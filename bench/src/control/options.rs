@@ -14,7 +14,7 @@ Without a CASE: all of them.
 options
   --subjects A,B   only these of weir, etcd, consul
   --seconds N      length of one measurement (default 2)
-  --instances N    instances of the catalog cases (default 100000; the design aims at 1000000)
+  --instances N    instances of the catalog cases (default 100000; catalog-million has its own number)
   --weir PATH      the binary to measure (default: beside this one)
   --data DIR       where the stores lie, on the disk that is to be measured (default: the temporary folder)
   --markdown PAGE  writes the tables into a page, between its two marks

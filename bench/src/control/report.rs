@@ -46,10 +46,10 @@ fn tables(options: &Options, outcomes: &[Outcome]) -> String {
     table(&mut text, outcomes, CATALOG, |figures| match figures {
         Figures::Catalog(figures) => {
             let CatalogFigures { count, register_cpu_us, register_rate, reads, start_s, .. } = figures;
-            let CatalogFigures { kib_each, kib_each_restarted, disk_kib_each, .. } = figures;
+            let CatalogFigures { kib_each, kib_each_restarted, disk_kib_each, start_cpu_s, .. } = figures;
             Some(format!(
                 "{count} | {register_cpu_us:.1} | {register_rate:.0} | {kib_each:.2} | {kib_each_restarted:.2} | \
-                 {disk_kib_each:.2} | {start_s:.2} | {:.2} | {:.2}",
+                 {disk_kib_each:.2} | {start_s:.2} | {start_cpu_s:.2} | {:.2} | {:.2}",
                 ms(reads.p50),
                 ms(reads.p99)
             ))
@@ -75,6 +75,7 @@ const CATALOG: &[&str] = &[
     "after a restart",
     "KiB of disk",
     "s to answer after a kill",
+    "s CPU until then",
     "read p50 ms",
     "p99 ms",
 ];

@@ -58,6 +58,8 @@ pub(crate) struct CatalogFigures {
     pub(crate) disk_kib_each: f64,
     /// From the start of the process, after it was killed, to the first right answer.
     pub(crate) start_s: f64,
+    /// CPU time of the process until then.
+    pub(crate) start_cpu_s: f64,
     /// Reads of one service.
     pub(crate) reads: Times,
 }
@@ -121,11 +123,12 @@ impl fmt::Display for Figures {
             }
             Self::Catalog(figures) => {
                 let CatalogFigures { count, register_cpu_us, register_rate, kib_each, .. } = figures;
-                let CatalogFigures { kib_each_restarted, disk_kib_each, start_s, reads, .. } = figures;
+                let CatalogFigures { kib_each_restarted, disk_kib_each, start_s, start_cpu_s, reads, .. } =
+                    figures;
                 write!(
                     f,
                     "{count} instances: {register_cpu_us:.1} us CPU and {kib_each:.2} KiB each ({register_rate:.0}/s), \
-                     {disk_kib_each:.2} KiB of disk; answers {start_s:.2} s after a kill, then {kib_each_restarted:.2} KiB \
+                     {disk_kib_each:.2} KiB of disk; answers {start_s:.2} s ({start_cpu_s:.2} s CPU) after a kill, then {kib_each_restarted:.2} KiB \
                      each; a read {reads}"
                 )
             }

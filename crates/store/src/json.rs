@@ -18,7 +18,7 @@ pub fn to_value<T: Serialize + ?Sized>(key: &Key, document: &T) -> Result<Value,
 /// # Errors
 /// [`Error::Codec`] if the value is not such a document.
 pub fn from_entry<T: DeserializeOwned>(found: &KeyValue) -> Result<T, Error> {
-    serde_json::from_slice(&found.entry.value).map_err(|error| codec(&found.key, &error))
+    serde_json::from_slice(&found.entry.value.bytes()).map_err(|error| codec(&found.key, &error))
 }
 
 fn codec(key: &Key, error: &serde_json::Error) -> Error {

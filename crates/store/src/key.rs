@@ -20,9 +20,25 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// How much of a refused key an error message repeats, in characters.
 const KEY_SHOWN_MAX: usize = 80;
 
+/// Bytes before a path that say how long it is.
+const LENGTH_BYTES: usize = 2;
+
 /// A key: a path of at most [`KEY_BYTES_MAX`] bytes of UTF-8. Cheap to clone, ordered by bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(Arc<str>);
+///
+/// In memory it is its length, its path, and whatever else a [`crate::Record`] holds of it, which it then is a view of.
+#[derive(Clone)]
+pub struct Key(Arc<[u8]>);
+
+/// The path that such a piece of memory begins with, as bytes.
+pub(crate) fn path_bytes(held: &[u8]) -> &[u8] {
+    let length = usize::from(u16::from_le_bytes([held[0], held[1]]));
+    &held[LENGTH_BYTES..LENGTH_BYTES + length]
+}
+
+/// The path that such a piece of memory begins with.
+pub(crate) fn path(held: &[u8]) -> &str {
+    std::str::from_utf8(path_bytes(held)).expect("keys are made from text")
+}
 
 impl Key {
     /// The key `/weir/v1/<kind>/<namespace>/<tail>`.
@@ -46,21 +62,30 @@ impl Key {
     /// # Errors
     /// [`Error::InvalidKey`] if it does not start with a slash, names nothing, is too long or holds a NUL character.
     pub fn parse(path: &str) -> Result<Self, Error> {
-        if !path.starts_with('/') || path.len() < 2 {
-            return Err(invalid(path, "a key is a path that starts with a slash and names something"));
-        }
-        if path.len() > KEY_BYTES_MAX {
-            return Err(invalid(path, "a key has at most 1024 bytes"));
-        }
-        if path.contains('\0') {
-            return Err(invalid(path, "a key must not hold a NUL character"));
-        }
-        Ok(Self(path.into()))
+        check(path)?;
+        let mut held = Vec::with_capacity(LENGTH_BYTES + path.len());
+        held.extend_from_slice(&(path.len() as u16).to_le_bytes());
+        held.extend_from_slice(path.as_bytes());
+        Ok(Self(held.into()))
+    }
+
+    /// The key that a record begins with.
+    pub(crate) fn view(record: Arc<[u8]>) -> Self {
+        Self(record)
+    }
+
+    /// What it is a view of.
+    pub(crate) fn bytes(&self) -> &Arc<[u8]> {
+        &self.0
     }
 
     /// The whole path.
     pub fn as_str(&self) -> &str {
-        &self.0
+        path(&self.0)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        path_bytes(&self.0)
     }
 
     /// The kind, if this is a key under [`ROOT`].
@@ -80,10 +105,29 @@ impl Key {
 
     /// Kind, namespace and tail, if this is a key under [`ROOT`].
     pub fn parts(&self) -> Option<(&str, &str, &str)> {
-        let (kind, rest) = self.0.strip_prefix(ROOT)?.split_once('/')?;
-        let (namespace, tail) = rest.split_once('/')?;
-        Some((kind, namespace, tail))
+        parts(self.as_str())
     }
+}
+
+/// Kind, namespace and tail of a path under [`ROOT`].
+pub fn parts(path: &str) -> Option<(&str, &str, &str)> {
+    let (kind, rest) = path.strip_prefix(ROOT)?.split_once('/')?;
+    let (namespace, tail) = rest.split_once('/')?;
+    Some((kind, namespace, tail))
+}
+
+/// Refuses a path that is no key.
+pub(crate) fn check(path: &str) -> Result<(), Error> {
+    if !path.starts_with('/') || path.len() < 2 {
+        return Err(invalid(path, "a key is a path that starts with a slash and names something"));
+    }
+    if path.len() > KEY_BYTES_MAX {
+        return Err(invalid(path, "a key has at most 1024 bytes"));
+    }
+    if path.contains('\0') {
+        return Err(invalid(path, "a key must not hold a NUL character"));
+    }
+    Ok(())
 }
 
 fn is_segment(text: &str) -> bool {
@@ -96,32 +140,52 @@ fn invalid(path: &str, reason: &'static str) -> Error {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
     }
 }
 
 // By bytes, not as `str` hashes, so that a map of keys can be asked by bytes (see `Borrow`).
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_bytes().hash(state);
+        self.as_bytes().hash(state);
     }
 }
 
 impl Borrow<[u8]> for Key {
     fn borrow(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.as_bytes()
     }
 }
 
 impl AsRef<str> for Key {
     fn as_ref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
@@ -140,7 +204,7 @@ impl KeyRange {
 
     /// This one key.
     pub fn key(key: &Key) -> Self {
-        let start = key.as_str().as_bytes();
+        let start = key.as_bytes();
         Self { start: start.into(), end: Some(successor(start)) }
     }
 
@@ -167,13 +231,13 @@ impl KeyRange {
     /// What of this range lies after `key`: the next page of a read that ended with it.
     #[must_use]
     pub fn after(&self, key: &Key) -> Self {
-        let start = successor(key.as_str().as_bytes()).max(self.start.clone());
+        let start = successor(key.as_bytes()).max(self.start.clone());
         Self { start, end: self.end.clone() }
     }
 
     /// Whether the key lies in this range.
     pub fn contains(&self, key: &Key) -> bool {
-        let key = key.as_str().as_bytes();
+        let key = key.as_bytes();
         *key >= *self.start && self.end.as_ref().is_none_or(|end| *key < **end)
     }
 

@@ -22,6 +22,8 @@ pub mod key;
 mod limits;
 mod local;
 mod memory;
+mod ordered;
+mod record;
 mod resync;
 mod shared;
 mod snapshot;
@@ -42,12 +44,13 @@ pub use etcd::{Etcd, EtcdAddress, EtcdOptions, check_address};
 pub use key::{Key, KeyRange};
 pub use limits::Limits;
 pub use memory::Memory;
+pub use ordered::in_order;
+pub use record::{Plain, Record, Value};
 pub use resync::{list, list_and_watch};
 pub use snapshot::Snapshot;
 pub use spec::{Spec, open};
 pub use txn::{
-    Batch, Compare, Entry, Event, KeyValue, Lease, LeaseId, Op, Outcome, Page, Read, Relation, Txn, Value,
-    Written,
+    Batch, Compare, Entry, Event, KeyValue, Lease, LeaseId, Op, Outcome, Page, Read, Relation, Txn, Written,
 };
 pub use watch::Watch;
 pub use weir_model::{Position, Revision};

@@ -84,7 +84,7 @@ impl Shared {
 
     pub(crate) fn get(&self, key: &Key) -> Option<KeyValue> {
         let state = self.state();
-        state.entries.get(key).map(|entry| KeyValue { key: key.clone(), entry: entry.clone() })
+        state.entries.get(key.as_bytes()).map(crate::Record::key_value)
     }
 
     pub(crate) fn read(&self, read: &Read) -> Result<Page, Error> {

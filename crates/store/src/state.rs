@@ -15,19 +15,19 @@ mod leases;
 mod merge;
 mod staging;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub(crate) use history::History;
 pub(crate) use leases::{LeaseChange, Leases};
 pub(crate) use staging::{Answer, Changes, Command, Contents, Staging, validate_ttl};
 
-use crate::{Entry, Error, Event, Key, KeyRange, KeyValue, Limits, Page, Position, Read, Revision};
+use crate::{Entry, Error, Event, Key, KeyRange, KeyValue, Limits, Page, Position, Read, Record, Revision};
 
-/// Live keys in order. `None` in an overlay means "deleted".
-pub(crate) type Entries = BTreeMap<Key, Entry>;
-/// Changes over [`Entries`].
-pub(crate) type Overlay = BTreeMap<Key, Option<Entry>>;
+/// What is live, in the order of keys.
+pub(crate) type Entries = BTreeSet<Record>;
+/// Changes over [`Entries`]; `None` means "deleted".
+pub(crate) type Overlay = BTreeMap<Key, Option<Record>>;
 
 /// The transaction that made one revision.
 #[derive(Debug)]
@@ -60,10 +60,10 @@ impl State {
             leases.apply(id, LeaseChange::Granted { ttl, deadline: now + ttl });
         }
         let mut bytes = 0;
-        for (key, entry) in &stored.entries {
-            bytes += size(key, entry);
-            if let Some(lease) = entry.lease {
-                leases.attach(lease, key);
+        for record in &stored.entries {
+            bytes += record.size();
+            if let Some(lease) = record.lease() {
+                leases.attach(lease, &record.key());
             }
         }
         Self {
@@ -84,17 +84,17 @@ impl State {
 
     /// Makes staged changes visible.
     pub(crate) fn apply(&mut self, changes: Changes) {
-        for (key, entry) in changes.entries {
-            let before = match &entry {
-                Some(entry) => {
-                    self.bytes += size(&key, entry);
-                    self.entries.insert(key.clone(), entry.clone())
+        for (key, record) in changes.entries {
+            let lease = record.as_ref().and_then(Record::lease);
+            let before = match record {
+                Some(record) => {
+                    self.bytes += record.size();
+                    self.entries.replace(record)
                 }
-                None => self.entries.remove(&key),
+                None => self.entries.take(key.as_bytes()),
             };
-            let lease_before = before.as_ref().and_then(|before| before.lease);
-            let lease = entry.as_ref().and_then(|entry| entry.lease);
-            self.bytes -= before.as_ref().map_or(0, |before| size(&key, before));
+            let lease_before = before.as_ref().and_then(Record::lease);
+            self.bytes -= before.as_ref().map_or(0, Record::size);
             if lease_before != lease {
                 lease_before.inspect(|lease| self.leases.detach(*lease, &key));
             }
@@ -149,35 +149,32 @@ pub(crate) struct Stored {
     pub(crate) leases: Vec<(crate::LeaseId, Duration)>,
 }
 
-fn size(key: &Key, entry: &Entry) -> u64 {
-    (key.as_str().len() + entry.value.len()) as u64
-}
-
 /// One page of what `overlay` makes of `entries`.
 fn page(entries: &Entries, overlay: &Overlay, read: &Read, limits: &Limits, position: Position) -> Page {
     let limit = read.limit.unwrap_or(usize::MAX).min(limits.range_entries_max);
     let mut found = Page { entries: Vec::new(), more: false, position };
     let no_value = crate::Value::default();
-    for (key, entry) in merge::merged(entries, overlay, &read.range) {
+    for record in merge::merged(entries, overlay, &read.range) {
         if found.entries.len() == limit {
             found.more = true;
             break;
         }
-        let value = if read.keys_only { no_value.clone() } else { entry.value.clone() };
-        found.entries.push(KeyValue { key: key.clone(), entry: Entry { value, ..*entry } });
+        let KeyValue { key, entry } = record.key_value();
+        let entry = if read.keys_only { Entry { value: no_value.clone(), ..entry } } else { entry };
+        found.entries.push(KeyValue { key, entry });
     }
     found
 }
 
-/// The present entry of a key under an overlay.
-fn lookup<'a>(entries: &'a Entries, overlay: &'a Overlay, key: &Key) -> Option<&'a Entry> {
+/// What a key holds under an overlay.
+fn lookup<'a>(entries: &'a Entries, overlay: &'a Overlay, key: &Key) -> Option<&'a Record> {
     match overlay.get(key) {
         Some(changed) => changed.as_ref(),
-        None => entries.get(key),
+        None => entries.get(key.as_bytes()),
     }
 }
 
 /// The keys of a range under an overlay.
 fn keys_in(entries: &Entries, overlay: &Overlay, range: &KeyRange, max: usize) -> Vec<Key> {
-    merge::merged(entries, overlay, range).take(max).map(|(key, _)| key.clone()).collect()
+    merge::merged(entries, overlay, range).take(max).map(Record::key).collect()
 }

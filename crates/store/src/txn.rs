@@ -4,10 +4,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use crate::{Key, KeyRange, Position, Revision};
-
-/// A value. Cheap to clone.
-pub type Value = Arc<[u8]>;
+use crate::{Key, KeyRange, Position, Revision, Value};
 
 /// Names a lease. Never used twice in one epoch of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -172,7 +172,7 @@ impl Declared {
         }
         let value = self.pending.get(id).and_then(|pieces| pieces.parts.get(&0));
         let value = value.ok_or_else(|| Damage::Incomplete(id.to_owned()))?;
-        serde_json::from_slice(value).map(Arc::new).map_err(|error| unreadable(id, &error))
+        serde_json::from_slice(&value.bytes()).map(Arc::new).map_err(|error| unreadable(id, &error))
     }
 
     fn parts(&self, change_set: &ChangeSet) -> Result<Vec<Part>, Damage> {
@@ -180,7 +180,7 @@ impl Declared {
         let pieces = self.pending.get(id).ok_or_else(|| Damage::Incomplete(id.clone()))?;
         let read = |part: u32| {
             let value = pieces.parts.get(&part).ok_or_else(|| Damage::Incomplete(id.clone()))?;
-            serde_json::from_slice(value).map_err(|error| unreadable(id, &error))
+            serde_json::from_slice(&value.bytes()).map_err(|error| unreadable(id, &error))
         };
         (1..=change_set.parts).map(read).collect()
     }
@@ -193,7 +193,7 @@ impl Declared {
         for part in 1..=change_set.checkpoint_parts {
             let Some(value) = pieces.get(&part) else { return Ok(None) };
             let part: CheckpointPart =
-                serde_json::from_slice(value).map_err(|error| unreadable(&change_set.id, &error))?;
+                serde_json::from_slice(&value.bytes()).map_err(|error| unreadable(&change_set.id, &error))?;
             entries.extend(part.resources.into_iter().map(|entry| Arc::new(entry.into())));
         }
         Ok(Some(ResourceSet::new(entries)))

@@ -1,4 +1,4 @@
-//! Instances and checks as the catalog keeps them: their keys and values are the store's own, and what is in them is read
+//! Instances and checks as the catalog keeps them: as records, which are the store's own, and what is in them is read
 //! when somebody asks. A million instances that nobody asks for take no memory but this. Those that were written or
 //! asked for last are kept read as well, so that small registries and busy services cost no reading.
 
@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::de::DeserializeOwned;
-use weir_model::Revision;
 use weir_model::registry::{Check, Health, Instance};
-use weir_store::{Entry, Key, Value};
+use weir_model::{Revision, ServiceRef};
+use weir_store::{Entry, Key, Record};
 
 use super::entry::{CheckEntry, InstanceEntry, NodeEntry, ServiceMember, Versioned};
 use super::ordered::By;
@@ -16,33 +16,31 @@ use crate::bounds::OPEN_INSTANCES_MAX;
 
 /// What a store holds under a key.
 #[derive(Clone)]
-pub(crate) struct Stored {
-    pub(crate) key: Key,
-    value: Value,
-    create_revision: Revision,
-    pub(crate) modify_revision: Revision,
-}
+pub(crate) struct Stored(Record);
 
 impl Stored {
     pub(crate) fn of(key: &Key, entry: &Entry) -> Self {
-        Self {
-            key: key.clone(),
-            value: entry.value.clone(),
-            create_revision: entry.create_revision,
-            modify_revision: entry.mod_revision,
-        }
+        Self(Record::of(key, entry))
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.0.key()
+    }
+
+    pub(crate) fn modify_revision(&self) -> Revision {
+        self.0.mod_revision()
     }
 
     /// Reads it; what cannot be read is reported.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Option<Versioned<T>> {
-        match serde_json::from_slice(&self.value) {
+        match serde_json::from_slice(&self.0.value()) {
             Ok(value) => Some(Versioned {
                 value,
-                create_revision: self.create_revision,
-                modify_revision: self.modify_revision,
+                create_revision: self.0.create_revision(),
+                modify_revision: self.0.mod_revision(),
             }),
             Err(error) => {
-                tracing::error!(key = %self.key, %error, "stored value cannot be read and is ignored");
+                tracing::error!(key = self.0.path(), %error, "stored value cannot be read and is ignored");
                 None
             }
         }
@@ -55,7 +53,7 @@ impl Stored {
 
     /// Its namespace, its node in lower case, and its id.
     fn names(&self) -> (&str, &str, &str) {
-        let (_, namespace, tail) = self.key.parts().unwrap_or_default();
+        let (_, namespace, tail) = weir_store::key::parts(self.0.path()).unwrap_or_default();
         let (node, id) = tail.split_once('/').unwrap_or_default();
         (namespace, node, id)
     }
@@ -64,19 +62,43 @@ impl Stored {
 /// A check.
 pub(crate) struct KeptCheck {
     pub(crate) stored: Stored,
-    /// The instance it is about.
-    pub(crate) instance: Option<Box<str>>,
+    about: About,
     /// What it reports.
     pub(crate) health: Health,
     /// Whether it says how it is carried out.
     pub(crate) is_defined: bool,
 }
 
+/// What a check is about.
+enum About {
+    Node,
+    /// The instance whose id is so long, and is the end of the check's own id, as it often is.
+    Ending(u16),
+    Instance(Box<str>),
+}
+
 impl KeptCheck {
     /// Keeps a check that was read from what is stored.
     pub(crate) fn new(stored: Stored, check: &Check) -> Self {
-        let instance = check.instance.as_deref().map(Box::from);
-        Self { stored, instance, health: check.health, is_defined: check.definition.is_some() }
+        let about = match &check.instance {
+            None => About::Node,
+            // A key has at most 1024 bytes.
+            Some(id) if stored.names().2.ends_with(&**id) => About::Ending(id.len() as u16),
+            Some(id) => About::Instance(id.as_str().into()),
+        };
+        Self { stored, about, health: check.health, is_defined: check.definition.is_some() }
+    }
+
+    /// The instance it is about; `None` if it is about its node.
+    pub(crate) fn instance(&self) -> Option<&str> {
+        match &self.about {
+            About::Node => None,
+            About::Ending(length) => {
+                let id = self.id();
+                Some(&id[id.len() - usize::from(*length)..])
+            }
+            About::Instance(id) => Some(id),
+        }
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -96,15 +118,15 @@ impl KeptCheck {
 /// An instance with its checks.
 pub(crate) struct KeptInstance {
     pub(crate) stored: Stored,
-    /// The service it is a copy of; the text is its service's own.
-    pub(crate) service: Arc<str>,
+    /// The service it is a copy of; the name is its service's own.
+    pub(crate) service: Arc<ServiceRef>,
     /// By namespace and id.
     pub(crate) checks: Box<[Arc<KeptCheck>]>,
     open: Mutex<Option<Arc<InstanceEntry>>>,
 }
 
 impl KeptInstance {
-    pub(crate) fn new(stored: Stored, service: Arc<str>, checks: Box<[Arc<KeptCheck>]>) -> Self {
+    pub(crate) fn new(stored: Stored, service: Arc<ServiceRef>, checks: Box<[Arc<KeptCheck>]>) -> Self {
         Self { stored, service, checks, open: Mutex::new(None) }
     }
 
@@ -237,7 +259,8 @@ mod tests {
             version: 1,
             lease: None,
         };
-        Arc::new(KeptInstance::new(Stored::of(&key, &entry), "s".into(), Box::default()))
+        let service = Arc::new(ServiceRef::new("ns", "s"));
+        Arc::new(KeptInstance::new(Stored::of(&key, &entry), service, Box::default()))
     }
 
     #[test]
@@ -249,6 +272,24 @@ mod tests {
         let entry = open.entry(&kept);
         assert_eq!((entry.instance.create_revision, entry.instance.modify_revision), (1, 2));
         assert!(Arc::ptr_eq(&entry, &open.entry(&kept)), "it is read once");
+    }
+
+    #[test]
+    fn a_check_knows_its_instance_however_it_is_named() {
+        for (id, instance) in
+            [("service:i7", Some("i7")), ("i7", Some("i7")), ("x", Some("i7")), ("x", Some("")), ("x", None)]
+        {
+            let key = crate::keys::check("ns", "node", id).expect("a key");
+            let check = Check { instance: instance.map(str::to_owned), ..Check::default() };
+            let entry = Entry {
+                value: serde_json::to_vec(&check).expect("it can be written").into(),
+                create_revision: 1,
+                mod_revision: 1,
+                version: 1,
+                lease: None,
+            };
+            assert_eq!(KeptCheck::new(Stored::of(&key, &entry), &check).instance(), instance, "{id}");
+        }
     }
 
     #[test]

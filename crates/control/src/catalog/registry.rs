@@ -73,7 +73,7 @@ impl Registry {
                 |check: &Arc<CheckEntry>| (&*check.value.namespace, &*check.value.id).cmp(&(namespace, id));
             checks.binary_search_by(of).ok().map(|at| Arc::clone(&checks[at]))
         };
-        let found = match &kept.instance {
+        let found = match kept.instance() {
             Some(instance) => {
                 slot.instances.get(namespace, instance).and_then(|home| among(&self.open.entry(home).checks))
             }
@@ -117,7 +117,7 @@ impl Registry {
         let checks = known.map(|entry| entry.checks.clone()).unwrap_or_default();
         slot.node = Some(Arc::new(NodeEntry { node, checks }));
         if fresh && slot.unattached > 0 {
-            let orphans: Vec<_> = slot.checks.iter().filter(|c| c.instance.is_none()).cloned().collect();
+            let orphans: Vec<_> = slot.checks.iter().filter(|c| c.instance().is_none()).cloned().collect();
             for check in orphans {
                 slot.unattached -= usize::from(slot.attach(&check, &check.read(), open));
             }
@@ -210,7 +210,7 @@ impl Registry {
         let known = slot.checks.get(kept.namespace(), kept.id()).cloned();
         slot.checks.put(Arc::clone(&kept));
         if let Some(known) = &known
-            && known.instance != kept.instance
+            && known.instance() != kept.instance()
         {
             self.detach(node, known, effects);
         } else if known.is_some() && !self.nodes[node].has_home(&kept) {
@@ -240,10 +240,10 @@ impl Registry {
         (&self.open, self.nodes.get_mut(name).expect("it was just put there"))
     }
 
-    /// The text of a service's name that its slot has, or a new one.
-    fn service_name(&self, namespace: &str, name: &str) -> Arc<str> {
-        let known = self.namespaces.get(namespace).and_then(|slot| slot.services.get_key_value(name));
-        known.map_or_else(|| name.into(), |(name, _)| Arc::clone(name))
+    /// The name of a service that its slot has, or a new one.
+    fn service_name(&self, namespace: &str, name: &str) -> Arc<ServiceRef> {
+        let known = self.service(namespace, name).map(|slot| Arc::clone(&slot.name));
+        known.unwrap_or_else(|| Arc::new(ServiceRef::new(namespace, name)))
     }
 
     fn node_slot(&mut self, name: &str) -> &mut NodeSlot {
@@ -278,13 +278,13 @@ impl Registry {
 
     /// Brings the new entry of a check's instance into its service, or tells all services of the check's node.
     fn touch_home(&mut self, node: &str, check: &KeptCheck, effects: &mut Effects) {
-        let Some(id) = &check.instance else {
+        let Some(id) = check.instance() else {
             self.touch_services_of(node, effects);
             return;
         };
         let home = self.nodes.get(node).and_then(|slot| slot.instances.get(check.namespace(), id)).cloned();
         let Some(kept) = home else { return };
-        let service = ServiceRef::new(check.namespace(), &*kept.service);
+        let service = (*kept.service).clone();
         if let Some(slot) = self.service_mut(&service) {
             slot.members.put(kept);
         }
@@ -312,7 +312,11 @@ impl Registry {
         if listed {
             namespace.spelled.add(&value.service);
         }
-        let slot = namespace.services.entry(Arc::clone(&kept.service)).or_default();
+        if listed {
+            let slot = ServiceSlot::new(Arc::clone(&kept.service));
+            namespace.services.insert(kept.service.name.as_str().into(), slot);
+        }
+        let slot = namespace.services.get_mut(&*value.service).expect("it is there, or was just put there");
         slot.members.put(Arc::clone(kept));
         for tag in value.tags.iter().collect::<BTreeSet<_>>() {
             if let Some(count) = slot.tags.get_mut(&**tag) {
@@ -386,7 +390,7 @@ impl Registry {
     fn touch_services_of(&mut self, node: &str, effects: &mut Effects) {
         let Some(slot) = self.nodes.get(node) else { return };
         let services: BTreeSet<ServiceRef> =
-            slot.instances.iter().map(|kept| ServiceRef::new(kept.namespace(), &*kept.service)).collect();
+            slot.instances.iter().map(|kept| (*kept.service).clone()).collect();
         for service in services {
             self.touch_service(service, effects);
         }

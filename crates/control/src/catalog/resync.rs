@@ -52,10 +52,10 @@ fn held(state: &State) -> HashMap<Key, Revision> {
             hold(keys::node(name), node.node.modify_revision);
         }
         for kept in slot.instances.iter() {
-            hold(Ok(kept.stored.key.clone()), kept.stored.modify_revision);
+            hold(Ok(kept.stored.key()), kept.stored.modify_revision());
         }
         for check in slot.checks.iter() {
-            hold(Ok(check.stored.key.clone()), check.stored.modify_revision);
+            hold(Ok(check.stored.key()), check.stored.modify_revision());
         }
     }
     for (id, replica) in &state.replicas {

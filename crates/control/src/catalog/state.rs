@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
+use weir_model::registry::{Check, Instance};
 use weir_model::{Position, Revision};
 use weir_store::{Entry, Event, Key, KeyValue};
 
@@ -31,6 +32,40 @@ pub(crate) struct State {
     pub(crate) records: Records,
     pub(crate) declared: Declared,
     pub(crate) replicas: BTreeMap<String, Versioned<Replica>>,
+}
+
+/// Entries that are read at a time while a catalog is loaded.
+const LOADED_TOGETHER: usize = 256;
+
+/// What was found under a key, as far as it can be read without the state.
+enum Found<'a> {
+    /// An instance on a node.
+    Instance(&'a str, Stored, Box<Versioned<Instance>>),
+    /// A check on a node.
+    Check(&'a str, Stored, Box<Versioned<Check>>),
+    /// Anything else: there are few of them.
+    Other(Place<'a>, &'a Key, &'a Entry),
+}
+
+impl<'a> Found<'a> {
+    /// `None` if it is not the catalog's business, or cannot be read, which is reported.
+    fn of(key: &'a Key, entry: &'a Entry) -> Option<Self> {
+        let place = place(key)?;
+        let stored = || Stored::of(key, entry);
+        match place {
+            Place::Instance { node, .. } => {
+                let stored = stored();
+                let instance = Box::new(stored.read()?);
+                Some(Self::Instance(node, stored, instance))
+            }
+            Place::Check { node, .. } => {
+                let stored = stored();
+                let check = Box::new(stored.read()?);
+                Some(Self::Check(node, stored, check))
+            }
+            place => Some(Self::Other(place, key, entry)),
+        }
+    }
 }
 
 /// The order in which the events of one revision are applied, so that nothing is an orphan on the way: things
@@ -78,9 +113,12 @@ impl State {
         let mut ranked: Vec<(u8, &KeyValue)> =
             entries.iter().map(|found| (rank(&found.key, true), found)).collect();
         ranked.sort_by_key(|(rank, _)| *rank);
-        for (_, found) in ranked {
-            self.put(&found.key, &found.entry, &mut effects);
-        }
+        // Most of the time goes into reading documents, which all cores can do.
+        weir_store::in_order(
+            ranked.chunks(LOADED_TOGETHER),
+            |some| some.iter().map(|(_, found)| Found::of(&found.key, &found.entry)).collect::<Vec<_>>(),
+            |some| some.into_iter().flatten().for_each(|found| self.put(found, &mut effects)),
+        );
     }
 
     fn apply_into(&mut self, events: &[Event], effects: &mut Effects) {
@@ -98,29 +136,31 @@ impl State {
 
     fn apply_one(&mut self, event: &Event, effects: &mut Effects) {
         match &event.now {
-            Some(entry) => self.put(&event.key, entry, effects),
+            Some(entry) => {
+                if let Some(found) = Found::of(&event.key, entry) {
+                    self.put(found, effects);
+                }
+            }
             None => self.delete(&event.key, effects),
         }
     }
 
-    fn put(&mut self, key: &Key, entry: &Entry, effects: &mut Effects) {
-        let Some(place) = place(key) else { return };
+    fn put(&mut self, found: Found<'_>, effects: &mut Effects) {
+        match found {
+            Found::Instance(node, stored, instance) => {
+                self.registry.put_instance(node, stored, *instance, effects);
+            }
+            Found::Check(node, stored, check) => self.registry.put_check(node, stored, *check, effects),
+            Found::Other(place, key, entry) => self.put_other(place, key, entry, effects),
+        }
+    }
+
+    fn put_other(&mut self, place: Place<'_>, key: &Key, entry: &Entry, effects: &mut Effects) {
         match place {
+            Place::Instance { .. } | Place::Check { .. } => {}
             Place::Node(name) => {
                 if let Some(node) = decode(key, entry) {
                     self.registry.put_node(name, node, effects);
-                }
-            }
-            Place::Instance { node, .. } => {
-                let stored = Stored::of(key, entry);
-                if let Some(instance) = stored.read() {
-                    self.registry.put_instance(node, stored, instance, effects);
-                }
-            }
-            Place::Check { node, .. } => {
-                let stored = Stored::of(key, entry);
-                if let Some(check) = stored.read() {
-                    self.registry.put_check(node, stored, check, effects);
                 }
             }
             Place::Kv { namespace, key: name } => match kv::decode(name, entry) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_model::Revision;
-use weir_store::{Entry, Value};
+use weir_store::{Entry, Plain, Value};
 
 /// A KV key with its value.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct KvEntry {
     pub lock_index: u64,
     /// The session that holds it.
     pub session: Option<Arc<str>>,
-    /// Header and value as stored; shared with the store's memory engine.
-    stored: Value,
+    /// Header and value as stored; shared with the store.
+    stored: Plain,
     value_at: usize,
 }
 
@@ -73,8 +73,9 @@ pub(crate) fn encode(header: &Header, value: &[u8]) -> Value {
 
 /// Reads the stored form; `None` if it is none.
 pub(crate) fn decode(key: &str, entry: &Entry) -> Option<KvEntry> {
-    let line = entry.value.iter().position(|byte| *byte == b'\n')?;
-    let header: Header = serde_json::from_slice(&entry.value[..line]).ok()?;
+    let stored = entry.value.plain();
+    let line = stored.iter().position(|byte| *byte == b'\n')?;
+    let header: Header = serde_json::from_slice(&stored[..line]).ok()?;
     Some(KvEntry {
         key: key.into(),
         flags: header.flags,
@@ -82,7 +83,7 @@ pub(crate) fn decode(key: &str, entry: &Entry) -> Option<KvEntry> {
         modify_revision: entry.mod_revision,
         lock_index: header.lock_index,
         session: header.session,
-        stored: Arc::clone(&entry.value),
+        stored,
         value_at: line + 1,
     })
 }
@@ -111,8 +112,8 @@ mod tests {
     fn the_stored_form_stays_readable() {
         // Golden: written by the first version. Change the reader so that it still reads this, never the text.
         let header = Header { flags: 7, ..Header::default() };
-        assert_eq!(&*encode(&header, b"x"), b"{\"flags\":7}\nx");
+        assert_eq!(&*encode(&header, b"x").bytes(), b"{\"flags\":7}\nx");
         let locked = Header { lock_index: 2, session: Some("s".into()), ..header };
-        assert_eq!(&*encode(&locked, b"x"), b"{\"flags\":7,\"lock_index\":2,\"session\":\"s\"}\nx");
+        assert_eq!(&*encode(&locked, b"x").bytes(), b"{\"flags\":7,\"lock_index\":2,\"session\":\"s\"}\nx");
     }
 }

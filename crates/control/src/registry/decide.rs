@@ -261,7 +261,7 @@ pub(super) fn deregister_leftovers(
         plan.expect(keys::instance(&instance.namespace, &node, &instance.id)?, 0);
         let orphans = slot.orphans_of(&instance.namespace, &instance.id);
         for check in orphans.into_iter().take(ops_max.saturating_sub(INSTANCE_OPS).max(1)) {
-            plan.delete(check.stored.key.clone());
+            plan.delete(check.stored.key());
         }
     }
     Ok(plan)

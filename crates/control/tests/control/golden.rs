@@ -145,7 +145,7 @@ async fn what_this_version_writes_is_what_the_first_one_wrote() {
     let (entries, _) = list(&*store as &dyn Store, &KeyRange::all()).await.unwrap();
     let written: BTreeMap<_, _> = entries
         .iter()
-        .map(|found| (found.key.as_str(), String::from_utf8_lossy(&found.entry.value).into_owned()))
+        .map(|found| (found.key.as_str(), String::from_utf8_lossy(&found.entry.value.bytes()).into_owned()))
         .collect();
     for (key, value) in [FORMAT, NODE_1, INSTANCE_1, CHECK_1, KV_1, TABLE_1, RECORD_2] {
         assert_eq!(written.get(key).map(String::as_str), Some(value), "{key}");

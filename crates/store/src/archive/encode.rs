@@ -35,7 +35,7 @@ impl Encoder {
         // A key has at most 1024 bytes.
         out.extend_from_slice(&(key.len() as u16).to_le_bytes());
         out.extend_from_slice(key);
-        out.extend_from_slice(&entry.value);
+        out.extend_from_slice(&entry.value.bytes());
         self.sum.update(&out[from..]);
         self.keys += 1;
     }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError};
+use redb::{
+    AccessGuard, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageError,
+    TableError,
+};
 
 use super::layout::{
     COUNTERS, Counters, ENTRIES, FORMAT, Format, LEASES, META, create, decode, millis, put, put_counters,
@@ -16,7 +19,7 @@ use super::layout::{
 use super::storage::{Opener, Storage, sync_folder};
 use crate::shared::Shared;
 use crate::state::{Changes, Entries, LeaseChange, Stored};
-use crate::{Entry, Error, Key, KeyRange, LeaseId, Position};
+use crate::{Error, Key, KeyRange, LeaseId, Position, Record, in_order};
 
 /// Memory redb may use to cache pages. Small: the file is read once, and written from memory.
 const CACHE_BYTES: usize = 32 << 20;
@@ -127,7 +130,7 @@ impl File {
     pub(super) fn fill(
         &self,
         position: Position,
-        entries: impl Iterator<Item = (Key, Entry)>,
+        entries: impl Iterator<Item = Record>,
     ) -> Result<(), Error> {
         self.guarded(|| {
             remove_if_there(&self.path).map_err(|error| refused(&error))?;
@@ -215,14 +218,10 @@ impl File {
                 };
                 leases.push((id, Duration::from_millis(ttl_ms.value())));
             }
-            let mut entries = Vec::new();
-            for found in transaction.open_table(ENTRIES)?.iter()? {
-                let (key, entry) = found?;
-                match decode(key.value(), entry.value()) {
-                    Ok(entry) => entries.push(entry),
-                    Err(reason) => return Ok(Err(reason)),
-                }
-            }
+            let entries = match records(&transaction.open_table(ENTRIES)?)? {
+                Ok(entries) => entries,
+                Err(reason) => return Ok(Err(reason)),
+            };
             let stored = Stored {
                 epoch: counter("epoch")?,
                 revision: counter("revision")?,
@@ -244,12 +243,13 @@ impl File {
             return Err(self.corrupt("it has no epoch"));
         }
         let leases: BTreeSet<LeaseId> = stored.leases.iter().map(|(id, _)| *id).collect();
-        for (key, entry) in &stored.entries {
-            if entry.mod_revision > stored.revision || entry.create_revision > entry.mod_revision {
-                return Err(self.corrupt(&format!("the revisions of {key} are impossible")));
+        for record in &stored.entries {
+            let (created, modified) = (record.create_revision(), record.mod_revision());
+            if modified > stored.revision || created > modified {
+                return Err(self.corrupt(&format!("the revisions of {} are impossible", record.path())));
             }
-            if entry.lease.is_some_and(|lease| !leases.contains(&lease)) {
-                return Err(self.corrupt(&format!("the lease of {key} does not exist")));
+            if record.lease().is_some_and(|lease| !leases.contains(&lease)) {
+                return Err(self.corrupt(&format!("the lease of {} does not exist", record.path())));
             }
         }
         Ok(())
@@ -261,8 +261,8 @@ impl File {
             write(database, |transaction| {
                 let mut buffer = Vec::new();
                 let mut entries = transaction.open_table(ENTRIES)?;
-                for (key, entry) in &changes.entries {
-                    put(&mut entries, &mut buffer, key, entry.as_ref())?;
+                for (key, record) in &changes.entries {
+                    put(&mut entries, &mut buffer, key.as_str(), record.as_ref())?;
                 }
                 if !changes.leases.is_empty() {
                     let mut leases = transaction.open_table(LEASES)?;
@@ -293,15 +293,16 @@ impl File {
         // Copied first: the state must not be locked while the disk works.
         let (entries, ttls, counters) = {
             let state = shared.state();
-            let entries: Vec<_> = keys.iter().map(|key| (key, state.entries.get(key).cloned())).collect();
+            let entries: Vec<_> =
+                keys.iter().map(|key| (key, state.entries.get(key.as_bytes()).cloned())).collect();
             let ttls: Vec<_> = leases.iter().map(|id| (id.get(), state.leases.ttl(*id))).collect();
             (entries, ttls, Counters::of(&state))
         };
         write(database, |transaction| {
             let mut buffer = Vec::new();
             let mut table = transaction.open_table(ENTRIES)?;
-            for (key, entry) in &entries {
-                put(&mut table, &mut buffer, key, entry.as_ref())?;
+            for (key, record) in &entries {
+                put(&mut table, &mut buffer, key.as_str(), record.as_ref())?;
             }
             let mut table = transaction.open_table(LEASES)?;
             for (id, ttl) in &ttls {
@@ -348,6 +349,38 @@ impl File {
     }
 }
 
+/// Rows that are made into records at a time.
+const ROWS: usize = 1024;
+
+/// All entries of a file, or why one cannot be read.
+fn records(
+    table: &ReadOnlyTable<&'static str, &'static [u8]>,
+) -> Result<Result<Vec<Record>, String>, redb::Error> {
+    let mut rows = table.iter()?;
+    let mut failed = None;
+    let pieces = std::iter::from_fn(|| {
+        let mut piece = Vec::with_capacity(ROWS);
+        while piece.len() < ROWS && failed.is_none() {
+            match rows.next() {
+                Some(Ok(row)) => piece.push(row),
+                Some(Err(error)) => failed = Some(error),
+                None => break,
+            }
+        }
+        (!piece.is_empty()).then_some(piece)
+    });
+    let mut records = Ok(Vec::new());
+    let work = |rows: Vec<(AccessGuard<'_, &str>, AccessGuard<'_, &[u8]>)>| {
+        rows.iter().map(|(key, entry)| decode(key.value(), entry.value())).collect::<Result<Vec<_>, _>>()
+    };
+    in_order(pieces, work, |piece| match (&mut records, piece) {
+        (Ok(records), Ok(mut piece)) => records.append(&mut piece),
+        (Ok(_), Err(reason)) => records = Err(reason),
+        (Err(_), _) => {}
+    });
+    failed.map_or(Ok(records), |error| Err(error.into()))
+}
+
 fn remove_if_there(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -360,15 +393,15 @@ fn refused(error: &(impl std::error::Error + ?Sized)) -> Error {
 }
 
 /// All entries, read in steps: nothing else may change them meanwhile, but readers must not be held up.
-fn entries_of(shared: &Shared) -> impl Iterator<Item = (Key, Entry)> + '_ {
+fn entries_of(shared: &Shared) -> impl Iterator<Item = Record> + '_ {
     const STEP: usize = 1000;
     let mut rest = Some(KeyRange::all());
     std::iter::from_fn(move || {
         let range = rest.take()?;
         let state = shared.state();
         let found = state.entries.range::<[u8], _>(range.bounds()).take(STEP);
-        let found: Vec<_> = found.map(|(key, entry)| (key.clone(), entry.clone())).collect();
-        rest = found.last().map(|(key, _)| range.after(key));
+        let found: Vec<_> = found.cloned().collect();
+        rest = found.last().map(|record| range.after(&record.key()));
         Some(found)
     })
     .flatten()

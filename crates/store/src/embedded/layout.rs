@@ -13,7 +13,7 @@ use redb::{Database, Durability, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 
 use crate::state::{Changes, State};
-use crate::{Entry, Key, LeaseId};
+use crate::{Entry, LeaseId, Record, key};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 pub(super) const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
@@ -62,7 +62,7 @@ pub(super) fn create(
     database: &Database,
     counters: &Counters,
     leases: &[(LeaseId, Duration)],
-    contents: impl Iterator<Item = (Key, Entry)>,
+    contents: impl Iterator<Item = Record>,
 ) -> Result<(), redb::Error> {
     let format = format!(r#"{{"reader_min":{FORMAT},"writer_min":{FORMAT}}}"#);
     write(database, |transaction| {
@@ -79,8 +79,8 @@ pub(super) fn create(
         }
         let mut buffer = Vec::new();
         let mut table = transaction.open_table(ENTRIES)?;
-        for (key, entry) in contents {
-            put(&mut table, &mut buffer, &key, Some(&entry))?;
+        for record in contents {
+            put(&mut table, &mut buffer, record.path(), Some(&record))?;
         }
         Ok(())
     })
@@ -109,15 +109,15 @@ pub(super) fn put_counters(transaction: &WriteTransaction, counters: &Counters) 
 pub(super) fn put(
     entries: &mut redb::Table<'_, &str, &[u8]>,
     buffer: &mut Vec<u8>,
-    key: &Key,
-    entry: Option<&Entry>,
+    key: &str,
+    record: Option<&Record>,
 ) -> Result<(), redb::Error> {
-    match entry {
-        Some(entry) => {
-            encode(entry, buffer);
-            entries.insert(key.as_str(), buffer.as_slice())?;
+    match record {
+        Some(record) => {
+            encode(&record.entry(), buffer);
+            entries.insert(key, buffer.as_slice())?;
         }
-        None => drop(entries.remove(key.as_str())?),
+        None => drop(entries.remove(key)?),
     }
     Ok(())
 }
@@ -132,11 +132,11 @@ fn encode(entry: &Entry, buffer: &mut Vec<u8>) {
     for number in [entry.create_revision, entry.mod_revision, entry.version, lease] {
         buffer.extend_from_slice(&number.to_le_bytes());
     }
-    buffer.extend_from_slice(&entry.value);
+    buffer.extend_from_slice(&entry.value.bytes());
 }
 
-pub(super) fn decode(key: &str, bytes: &[u8]) -> Result<(Key, Entry), String> {
-    let key = Key::parse(key).map_err(|error| error.to_string())?;
+pub(super) fn decode(key: &str, bytes: &[u8]) -> Result<Record, String> {
+    key::check(key).map_err(|error| error.to_string())?;
     let Some((head, value)) = bytes.split_first_chunk::<ENTRY_HEAD>() else {
         return Err(format!("the entry of {key} is cut short"));
     };
@@ -145,19 +145,14 @@ pub(super) fn decode(key: &str, bytes: &[u8]) -> Result<(Key, Entry), String> {
         bytes.copy_from_slice(&head[index * 8..][..8]);
         u64::from_le_bytes(bytes)
     };
-    let entry = Entry {
-        value: value.into(),
-        create_revision: number(0),
-        mod_revision: number(1),
-        version: number(2),
-        lease: LeaseId::from_u64(number(3)),
-    };
-    Ok((key, entry))
+    let lease = LeaseId::from_u64(number(3));
+    Ok(Record::new(key, [number(0), number(1), number(2)], lease, value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Key, KeyValue};
 
     #[test]
     fn an_entry_reads_back_as_written() {
@@ -171,7 +166,7 @@ mod tests {
         let mut bytes = Vec::new();
         encode(&entry, &mut bytes);
         let key = Key::parse("/k").expect("valid");
-        assert_eq!(decode("/k", &bytes), Ok((key, entry)));
+        assert_eq!(decode("/k", &bytes).map(|record| record.key_value()), Ok(KeyValue { key, entry }));
         assert!(decode("/k", &bytes[..31]).is_err());
         assert!(decode("k", &bytes).is_err());
     }
@@ -182,9 +177,9 @@ mod tests {
         let mut bytes = vec![0; 32];
         (bytes[0], bytes[8], bytes[16], bytes[24]) = (7, 8, 2, 5);
         bytes.extend_from_slice(b"{}");
-        let (_, entry) = decode("/weir/v1/kv/default/a", &bytes).expect("format 1");
+        let entry = decode("/weir/v1/kv/default/a", &bytes).expect("format 1").entry();
         assert_eq!((entry.create_revision, entry.mod_revision, entry.version), (7, 8, 2));
-        assert_eq!((entry.lease, &*entry.value), (LeaseId::from_u64(5), b"{}".as_slice()));
+        assert_eq!((entry.lease, &*entry.value.bytes()), (LeaseId::from_u64(5), b"{}".as_slice()));
         assert_eq!(FORMAT, 1);
     }
 }

@@ -6,7 +6,7 @@ use redb::Database;
 
 use super::file::File;
 use super::storage;
-use crate::{Entry, Error, Key, Position};
+use crate::{Entry, Error, Key, Position, Record};
 
 /// How a file is filled.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,7 @@ fn fill<E: From<Error>>(
 ) -> Result<(), E> {
     let mut failed = None;
     let until_failure = std::iter::from_fn(|| match entries.next()? {
-        Ok(entry) => Some(entry),
+        Ok((key, entry)) => Some(Record::of(&key, &entry)),
         Err(error) => {
             failed = Some(error);
             None

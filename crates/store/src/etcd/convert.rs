@@ -79,7 +79,7 @@ impl Layout {
                 (result(*relation), CompareTarget::Mod, TargetUnion::ModRevision(signed(*revision)))
             }
             Compare::Value(_, relation, value) => {
-                (result(*relation), CompareTarget::Value, TargetUnion::Value(value.to_vec()))
+                (result(*relation), CompareTarget::Value, TargetUnion::Value(value.bytes().into_owned()))
             }
         };
         Condition {
@@ -95,7 +95,12 @@ impl Layout {
             Op::Put { key, value, lease } => {
                 leases.extend(lease);
                 let lease = lease.map_or(0, |lease| lease.get().cast_signed());
-                let put = PutRequest { key: self.key(&key), value: value.to_vec(), lease, prev_kv: true };
+                let put = PutRequest {
+                    key: self.key(&key),
+                    value: value.bytes().into_owned(),
+                    lease,
+                    prev_kv: true,
+                };
                 (Wrote::Put, Some(Request::RequestPut(put)))
             }
             Op::Delete(key) => {

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Commit, Overlay, size};
-use crate::{Entry, Error, Event, KeyRange, Revision};
+use super::{Commit, Overlay};
+use crate::{Entry, Error, Event, KeyRange, Record, Revision};
 
 /// Memory that an event takes beside its key and values.
 const EVENT_BYTES: usize = 128;
@@ -81,7 +81,8 @@ impl History {
         for event in self.since(revision + 1)?.flat_map(|commit| commit.events.iter()) {
             // The first change after `revision` knows what was there at it.
             if range.contains(&event.key) && !past.contains_key(&event.key) {
-                past.insert(event.key.clone(), event.before.clone());
+                let before = event.before.as_ref().map(|before| Record::of(&event.key, before));
+                past.insert(event.key.clone(), before);
             }
         }
         Ok(past)
@@ -90,12 +91,9 @@ impl History {
 
 /// The memory a commit is counted with. Values shared with the live state are counted too: they may outlive it.
 fn weight(commit: &Commit) -> usize {
-    let entry = |event: &Event, entry: &Option<Entry>| {
-        entry.as_ref().map_or(0, |entry| usize::try_from(size(&event.key, entry)).unwrap_or(usize::MAX))
+    let held = |event: &Event, entry: &Option<Entry>| {
+        entry.as_ref().map_or(0, |entry| Record::of(&event.key, entry).held())
     };
-    commit
-        .events
-        .iter()
-        .map(|event| EVENT_BYTES + entry(event, &event.now) + entry(event, &event.before))
-        .sum()
+    let weight = |event: &Event| EVENT_BYTES + held(event, &event.now) + held(event, &event.before);
+    commit.events.iter().map(weight).sum()
 }

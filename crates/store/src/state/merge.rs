@@ -1,11 +1,12 @@
 //! Ordered entries seen through an overlay of changes.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::btree_map;
+use std::collections::{btree_map, btree_set};
 use std::iter::Peekable;
 
 use super::{Entries, Overlay};
-use crate::{Entry, Key, KeyRange};
+use crate::{Key, KeyRange, Record};
 
 /// The live entries of `range`, in order, with the overlay's changes applied.
 pub(super) fn merged<'a>(entries: &'a Entries, overlay: &'a Overlay, range: &KeyRange) -> Merged<'a> {
@@ -18,12 +19,12 @@ pub(super) fn merged<'a>(entries: &'a Entries, overlay: &'a Overlay, range: &Key
 }
 
 pub(super) struct Merged<'a> {
-    base: Option<Peekable<btree_map::Range<'a, Key, Entry>>>,
-    over: Option<Peekable<btree_map::Range<'a, Key, Option<Entry>>>>,
+    base: Option<Peekable<btree_set::Range<'a, Record>>>,
+    over: Option<Peekable<btree_map::Range<'a, Key, Option<Record>>>>,
 }
 
 impl<'a> Iterator for Merged<'a> {
-    type Item = (&'a Key, &'a Entry);
+    type Item = &'a Record;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (base, over) = (self.base.as_mut()?, self.over.as_mut()?);
@@ -31,7 +32,7 @@ impl<'a> Iterator for Merged<'a> {
             let order = match (base.peek(), over.peek()) {
                 (_, None) => return base.next(),
                 (None, Some(_)) => Ordering::Greater,
-                (Some((key, _)), Some((changed, _))) => key.cmp(changed),
+                (Some(record), Some((changed, _))) => Borrow::<[u8]>::borrow(*record).cmp(changed.as_bytes()),
             };
             if order == Ordering::Less {
                 return base.next();
@@ -39,8 +40,8 @@ impl<'a> Iterator for Merged<'a> {
             if order == Ordering::Equal {
                 base.next();
             }
-            if let Some((key, Some(entry))) = over.next() {
-                return Some((key, entry));
+            if let Some((_, Some(record))) = over.next() {
+                return Some(record);
             }
         }
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::validate::{txn_bytes, validate, within};
 
-use super::{Commit, Entries, LeaseChange, Overlay, State, keys_in, lookup, page, size};
+use super::{Commit, Entries, LeaseChange, Overlay, State, keys_in, lookup, page};
 use crate::{
-    Compare, Entry, Error, Event, Key, Lease, LeaseId, Op, Outcome, Page, Position, Read, Relation, Revision,
-    Txn, Value, Written,
+    Compare, Entry, Error, Event, Key, Lease, LeaseId, Op, Outcome, Page, Position, Read, Record, Relation,
+    Revision, Txn, Value, Written,
 };
 
 /// A lease lives at least this long after a renewal.
@@ -209,11 +209,12 @@ impl<'a> Staging<'a> {
         changes.commits.clear();
         let (create_revision, mod_revision) = (changes.revision, changes.revision);
         let staged = std::mem::take(&mut changes.entries);
-        let gone = self.state.entries.keys().cloned().chain(staged.into_keys()).map(|key| (key, None));
+        let gone = self.state.entries.iter().map(Record::key).chain(staged.into_keys()).map(|key| (key, None));
         changes.entries = gone.collect();
         changes.entries.extend(contents.values.into_iter().map(|(key, value)| {
             let entry = Entry { value, create_revision, mod_revision, version: 1, lease: None };
-            (key, Some(entry))
+            let record = Record::of(&key, &entry);
+            (record.key(), Some(record))
         }));
         changes.leases.extend(self.state.leases.iter().map(|(id, _)| (id, LeaseChange::Ended)));
         changes.leases.values_mut().for_each(|change| *change = LeaseChange::Ended);
@@ -243,15 +244,16 @@ impl<'a> Staging<'a> {
         for op in ops {
             let written = match op {
                 Op::Put { key, value, lease } => {
-                    let before = self.get(&key).cloned();
+                    let before = self.get(&key).map(Record::entry);
                     let create_revision = before.as_ref().map_or(revision, |before| before.create_revision);
                     let version = before.as_ref().map_or(0, |before| before.version) + 1;
                     let entry = Entry { value, create_revision, mod_revision: revision, version, lease };
-                    changed.insert(key, Some(entry));
+                    let record = Record::of(&key, &entry);
+                    changed.insert(record.key(), Some(record));
                     Written::Put(before)
                 }
                 Op::Delete(key) => {
-                    let before = self.get(&key).cloned();
+                    let before = self.get(&key).map(Record::entry);
                     if before.is_some() {
                         changed.insert(key, None);
                     }
@@ -279,11 +281,11 @@ impl<'a> Staging<'a> {
             // What comes first and what goes after: neither sum can pass below zero.
             if let Some(now) = now {
                 total.keys += 1;
-                total.bytes += size(key, now);
+                total.bytes += now.size();
             }
             if let Some(before) = self.get(key) {
                 total.keys -= 1;
-                total.bytes -= size(key, before);
+                total.bytes -= before.size();
             }
         }
         total
@@ -314,10 +316,10 @@ impl<'a> Staging<'a> {
         let mut events = Vec::with_capacity(changed.len());
         for (key, now) in changed {
             let before = self.get(&key).cloned();
-            if let Some(lease) = now.as_ref().and_then(|now| now.lease) {
+            if let Some(lease) = now.as_ref().and_then(Record::lease) {
                 self.leased.entry(lease).or_default().insert(key.clone());
             }
-            events.push(Event { key: key.clone(), now: now.clone(), before });
+            events.push(event(&key, now.as_ref(), before.as_ref()));
             self.changes.entries.insert(key, now);
         }
         self.changes.commits.push(Commit { revision: self.changes.revision, events: events.into() });
@@ -352,7 +354,7 @@ impl<'a> Staging<'a> {
     fn end_lease(&mut self, id: LeaseId) {
         let staged = self.leased.remove(&id).unwrap_or_default();
         let keys: BTreeSet<Key> = self.state.leases.keys(id).cloned().chain(staged).collect();
-        let attached = |key: &Key| self.get(key).is_some_and(|entry| entry.lease == Some(id));
+        let attached = |key: &Key| self.get(key).is_some_and(|record| record.lease() == Some(id));
         let changed = keys.into_iter().filter(attached).map(|key| (key, None)).collect();
         let total = self.total_with(&changed);
         self.write(changed, total);
@@ -363,7 +365,7 @@ impl<'a> Staging<'a> {
         Position::new(self.changes.epoch, self.changes.revision)
     }
 
-    fn get(&self, key: &Key) -> Option<&Entry> {
+    fn get(&self, key: &Key) -> Option<&Record> {
         lookup(&self.state.entries, &self.changes.entries, key)
     }
 
@@ -373,8 +375,8 @@ impl<'a> Staging<'a> {
     }
 
     fn holds(&self, compare: &Compare) -> bool {
-        let entry = self.get(compare.key());
-        let number = |of: fn(&Entry) -> u64| entry.map_or(0, of);
+        let entry = self.get(compare.key()).map(Record::entry);
+        let number = |of: fn(&Entry) -> u64| entry.as_ref().map_or(0, of);
         match compare {
             Compare::Exists(_) => entry.is_some(),
             Compare::Absent(_) => entry.is_none(),
@@ -384,7 +386,7 @@ impl<'a> Staging<'a> {
             }
             Compare::ModRevision(_, relation, than) => related(&number(|e| e.mod_revision), *relation, than),
             Compare::Value(_, relation, than) => {
-                entry.is_some_and(|entry| related::<[u8]>(&entry.value, *relation, than))
+                entry.is_some_and(|entry| related(&*entry.value.bytes(), *relation, &*than.bytes()))
             }
         }
     }
@@ -423,6 +425,12 @@ impl<'a> Staging<'a> {
             keys,
         )
     }
+}
+
+/// What happened to a key. It shares its key with what is live.
+fn event(key: &Key, now: Option<&Record>, before: Option<&Record>) -> Event {
+    let key = now.or(before).map_or_else(|| key.clone(), Record::key);
+    Event { key, now: now.map(Record::entry), before: before.map(Record::entry) }
 }
 
 /// A lease's number: unique in this epoch, and unlikely to be met again in another one, so that a holder who slept

@@ -26,10 +26,10 @@ fn format_1_is_read_for_ever() {
     let found: Vec<_> =
         Reader::open(FORMAT_1).expect("a head").map(|entry| entry.expect("it is whole")).collect();
     let found = found.iter().map(|(key, entry)| {
-        (key.clone(), &*entry.value, (entry.create_revision, entry.mod_revision, entry.version))
+        (key.clone(), entry.value.clone(), (entry.create_revision, entry.mod_revision, entry.version))
     });
-    let a = (key("a"), b"2".as_slice(), (1, 2, 2));
-    let bytes = (key("bytes"), [0, 255, 10, 13].as_slice(), (4, 4, 1));
-    let umlaut = (key("käse/"), b"".as_slice(), (3, 3, 1));
+    let a = (key("a"), b"2".into(), (1, 2, 2));
+    let bytes = (key("bytes"), (&[0, 255, 10, 13]).into(), (4, 4, 1));
+    let umlaut = (key("käse/"), b"".into(), (3, 3, 1));
     assert_eq!(found.collect::<Vec<_>>(), [a, bytes, umlaut]);
 }

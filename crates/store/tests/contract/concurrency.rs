@@ -12,7 +12,7 @@ const ROUNDS: u64 = 40;
 
 async fn number(store: &dyn Store, name: &str) -> (u64, u64) {
     let found = store.get(&key(name)).await.expect("a read works");
-    found.map_or((0, 0), |found| (parse(&found.entry.value), found.entry.mod_revision))
+    found.map_or((0, 0), |found| (parse(&found.entry.value.bytes()), found.entry.mod_revision))
 }
 
 fn parse(value: &[u8]) -> u64 {
@@ -48,7 +48,7 @@ pub(crate) async fn counting_by_compare_and_swap_loses_nothing(make: Make) {
         done.expect("the task is well");
     }
     let counter = fixture.store.get(&key("counter")).await.expect("a read works").expect("it exists").entry;
-    assert_eq!((parse(&counter.value), counter.version), (TASKS * ROUNDS, TASKS * ROUNDS));
+    assert_eq!((parse(&counter.value.bytes()), counter.version), (TASKS * ROUNDS, TASKS * ROUNDS));
     assert_eq!(fixture.revision().await, start + TASKS * ROUNDS, "every success is one revision");
 }
 
@@ -67,7 +67,10 @@ pub(crate) async fn readers_and_watchers_never_see_half_a_transaction(make: Make
         tokio::spawn(async move {
             while !done.load(Ordering::Relaxed) {
                 let page = store.range(Read::range(KeyRange::all())).await.expect("a page");
-                assert_eq!(page.entries.iter().map(|found| parse(&found.entry.value)).sum::<u64>(), SUM);
+                assert_eq!(
+                    page.entries.iter().map(|found| parse(&found.entry.value.bytes())).sum::<u64>(),
+                    SUM
+                );
                 tokio::task::yield_now().await;
             }
         })
@@ -86,12 +89,12 @@ pub(crate) async fn readers_and_watchers_never_see_half_a_transaction(make: Make
     }
     let follower = tokio::spawn(async move {
         let mut accounts: std::collections::BTreeMap<_, _> =
-            entries.into_iter().map(|found| (found.key, parse(&found.entry.value))).collect();
+            entries.into_iter().map(|found| (found.key, parse(&found.entry.value.bytes()))).collect();
         loop {
             let batch = next(&mut watch).await;
             for event in &*batch.events {
                 let Some(entry) = &event.now else { return };
-                accounts.insert(event.key.clone(), parse(&entry.value));
+                accounts.insert(event.key.clone(), parse(&entry.value.bytes()));
             }
             assert_eq!(accounts.values().sum::<u64>(), SUM, "at {}", batch.position);
         }

@@ -57,7 +57,9 @@ impl Model {
                 relate(number(|e| e.create_revision).cmp(n), *relation)
             }
             Compare::ModRevision(_, relation, n) => relate(number(|e| e.mod_revision).cmp(n), *relation),
-            Compare::Value(_, relation, v) => entry.is_some_and(|e| relate(e.value.cmp(v), *relation)),
+            Compare::Value(_, relation, v) => {
+                entry.is_some_and(|e| relate(e.value.bytes().cmp(&v.bytes()), *relation))
+            }
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use weir_store::clock::ManualClock;
 use weir_store::{
-    Batch, Embedded, Etcd, EtcdOptions, Key, Limits, Memory, Options, Outcome, Revision, Store, Txn, Watch,
+    Batch, Embedded, Etcd, EtcdOptions, Key, Limits, Memory, Options, Outcome, Revision, Store, Txn, Value,
+    Watch,
 };
 
 use crate::etcd_member::Member;
@@ -62,7 +63,7 @@ pub(crate) fn key(name: &str) -> Key {
     Key::new("test", "default", name).expect("a valid key")
 }
 
-pub(crate) fn value(text: &str) -> Arc<[u8]> {
+pub(crate) fn value(text: &str) -> Value {
     text.as_bytes().into()
 }
 
@@ -82,7 +83,7 @@ impl Fixture {
     /// The value of a key as text.
     pub(crate) async fn text(&self, name: &str) -> Option<String> {
         let found = self.store.get(&key(name)).await.expect("a read works")?;
-        Some(String::from_utf8(found.entry.value.to_vec()).expect("text"))
+        Some(String::from_utf8(found.entry.value.bytes().into_owned()).expect("text"))
     }
 
     pub(crate) async fn revision(&self) -> Revision {

@@ -74,7 +74,7 @@ pub(crate) async fn a_failed_condition_answers_the_reads(make: Make) {
     assert!(!outcome.succeeded && outcome.writes.is_empty());
     assert_eq!(outcome.position.revision, revision);
     assert_eq!(outcome.reads.len(), 2);
-    assert_eq!(&*outcome.reads[0].entries[0].entry.value, b"1");
+    assert_eq!(&*outcome.reads[0].entries[0].entry.value.bytes(), b"1");
     assert_eq!(outcome.reads[0].position, outcome.position);
     assert!(outcome.reads[1].entries.is_empty());
 
@@ -125,7 +125,7 @@ pub(crate) async fn writes_say_what_was_there(make: Make) {
     let [Written::Put(Some(entry)), Written::Deleted(None)] = &outcome.writes[..] else {
         panic!("{:?}", outcome.writes);
     };
-    assert_eq!((entry.mod_revision, &*entry.value), (before, b"1".as_slice()));
+    assert_eq!((entry.mod_revision, &*entry.value.bytes()), (before, b"1".as_slice()));
 }
 
 pub(crate) async fn limits_are_enforced_and_named(make: Make) {

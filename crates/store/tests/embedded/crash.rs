@@ -34,12 +34,12 @@ async fn child() {
         let (store, answered) = (Arc::clone(&store), Arc::clone(&answered));
         tasks.spawn(async move {
             let left = store.get(&key(&format!("{task}/left"))).await.expect("a read works");
-            let last = left.map_or(0, |found| parse(&String::from_utf8_lossy(&found.entry.value)));
+            let last = left.map_or(0, |found| parse(&String::from_utf8_lossy(&found.entry.value.bytes())));
             for number in last + 1.. {
                 let text = value(&number.to_string());
                 let txn = Txn::new()
-                    .put(key(&format!("{task}/{number:08}")), Arc::clone(&text))
-                    .put(key(&format!("{task}/left")), Arc::clone(&text))
+                    .put(key(&format!("{task}/{number:08}")), text.clone())
+                    .put(key(&format!("{task}/left")), text.clone())
                     .put(key(&format!("{task}/right")), text);
                 store.commit(txn).await.expect("accepted");
                 // One write call per line, so that lines are whole.
@@ -176,7 +176,7 @@ async fn recovery_of_many_keys_is_short() {
     let text = value(&"x".repeat(300));
     for start in (0..KEYS).step_by(1000) {
         let txn = (start..start + 1000).fold(Txn::new(), |txn, i| {
-            txn.put(key(&format!("node-{:03}/instance-{i:06}", i % 1000)), Arc::clone(&text))
+            txn.put(key(&format!("node-{:03}/instance-{i:06}", i % 1000)), text.clone())
         });
         store.commit(txn).await.expect("accepted");
     }

@@ -82,11 +82,11 @@ async fn format_1_is_read_for_ever() {
     let found = entries.iter().map(|found| {
         let entry = &found.entry;
         let revisions = (entry.create_revision, entry.mod_revision, entry.version);
-        (found.key.tail().expect("a test key"), &*entry.value, revisions, entry.lease.is_some())
+        (found.key.tail().expect("a test key"), entry.value.clone(), revisions, entry.lease.is_some())
     });
-    let a = ("a", b"2".as_slice(), (1, 2, 2), false);
-    let umlaut = ("käse/", b"".as_slice(), (2, 2, 1), false);
-    let leased = ("leased", b"{}".as_slice(), (2, 2, 1), true);
+    let a = ("a", b"2".into(), (1, 2, 2), false);
+    let umlaut = ("käse/", b"".into(), (2, 2, 1), false);
+    let leased = ("leased", b"{}".into(), (2, 2, 1), true);
     assert_eq!(found.collect::<Vec<_>>(), [a, umlaut, leased]);
 
     let lease = entries[2].entry.lease.expect("a lease");

@@ -46,7 +46,7 @@ async fn watches_start_after_the_present_revision() {
     let position = put(&store, "a", "3").await.expect("accepted").position;
     let batch = tokio::time::timeout(PATIENCE, watch.next()).await.expect("it hangs").expect("a batch");
     assert_eq!(batch.position, position);
-    assert_eq!(batch.events[0].before.as_ref().map(|before| &*before.value), Some(b"2".as_slice()));
+    assert_eq!(batch.events[0].before.as_ref().map(|before| before.value.clone()), Some(b"2".into()));
 }
 
 fn open_with(path: &std::path::Path, clock: &ManualClock) -> Embedded {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use weir_store::{Embedded, Error, Key, KeyRange, Options, Outcome, Store, Txn, list};
@@ -14,7 +13,7 @@ pub(crate) fn key(name: &str) -> Key {
     Key::new("test", "default", name).expect("a valid key")
 }
 
-pub(crate) fn value(text: &str) -> Arc<[u8]> {
+pub(crate) fn value(text: &str) -> weir_store::Value {
     text.as_bytes().into()
 }
 
@@ -30,7 +29,7 @@ pub(crate) async fn put(store: &dyn Store, name: &str, text: &str) -> Result<Out
 pub(crate) async fn contents(store: &dyn Store) -> BTreeMap<String, String> {
     let (entries, _) = list(store, &KeyRange::all()).await.expect("a list");
     let text = |found: weir_store::KeyValue| {
-        let value = String::from_utf8(found.entry.value.to_vec()).expect("text");
+        let value = String::from_utf8(found.entry.value.bytes().into_owned()).expect("text");
         (found.key.tail().expect("a test key").to_owned(), value)
     };
     entries.into_iter().map(text).collect()

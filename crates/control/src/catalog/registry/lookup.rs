@@ -14,12 +14,12 @@ use crate::catalog::entry::Residents;
 #[derive(Default)]
 pub(in crate::catalog) struct ByAddress {
     nodes: BTreeSet<(IpAddr, Arc<str>)>,
-    /// By address, namespace and service; how many instances of it.
+    /// By address and service; how many instances of it.
     instances: BTreeMap<Resident, u32>,
 }
 
-/// An address of an instance, its namespace and its service.
-type Resident = (IpAddr, Arc<str>, Arc<str>);
+/// An address of an instance, and its service.
+type Resident = (IpAddr, Arc<ServiceRef>);
 
 impl ByAddress {
     /// A node came, went or moved.
@@ -81,13 +81,12 @@ impl Spellings {
 }
 
 impl Registry {
-    /// How an instance stands among addresses: with the names that its service's slot has already, so that a million of
+    /// How an instance stands among addresses: with the name that its service's slot has already, so that a million of
     /// them cost no names. `None` if it has no address of its own.
     pub(super) fn resident(&self, instance: &Instance) -> Option<Resident> {
         let ip = parsed(&instance.address)?;
-        let (namespace, slot) = self.namespaces.get_key_value(&*instance.namespace)?;
-        let (service, _) = slot.services.get_key_value(&*instance.service)?;
-        Some((ip, Arc::clone(namespace), Arc::clone(service)))
+        let slot = self.service(&instance.namespace, &instance.service)?;
+        Some((ip, Arc::clone(&slot.name)))
     }
 
     /// The names of services that are this name in any case, in order.
@@ -102,18 +101,17 @@ impl Registry {
     /// Who has an address.
     pub(crate) fn at_address(&self, ip: IpAddr) -> Residents {
         let empty: Arc<str> = "".into();
-        let nodes = self.by_address.nodes.range((ip, Arc::clone(&empty))..);
+        let nodes = self.by_address.nodes.range((ip, empty)..);
         let nodes = nodes.take_while(|(at, _)| *at == ip).filter_map(|(_, key)| {
             let entry = self.nodes.get(key)?.node.as_ref()?;
             Some(entry.node.value.name.clone())
         });
-        let services = self.by_address.instances.range((ip, Arc::clone(&empty), empty)..);
-        let services = services.take_while(|((at, ..), _)| *at == ip);
+        let first = Arc::new(ServiceRef::new("", ""));
+        let services = self.by_address.instances.range((ip, first)..);
+        let services = services.take_while(|((at, _), _)| *at == ip);
         Residents {
             nodes: nodes.collect(),
-            services: services
-                .map(|((_, namespace, name), _)| ServiceRef::new(&**namespace, &**name))
-                .collect(),
+            services: services.map(|((_, service), _)| (**service).clone()).collect(),
         }
     }
 }

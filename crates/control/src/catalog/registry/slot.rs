@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_model::Revision;
+use weir_model::{Revision, ServiceRef};
 
 use crate::catalog::entry::{CheckEntry, NodeEntry};
 use crate::catalog::kept::{ById, ByNode, KeptCheck, KeptInstance, Open};
@@ -21,8 +21,9 @@ pub(crate) struct NodeSlot {
     pub(crate) index: Revision,
 }
 
-#[derive(Default)]
 pub(crate) struct ServiceSlot {
+    /// Its name, which all of its members have from here.
+    pub(super) name: Arc<ServiceRef>,
     pub(crate) members: Entries<KeptInstance, ByNode>,
     /// How many members carry each tag.
     pub(crate) tags: BTreeMap<Arc<str>, u32>,
@@ -38,6 +39,13 @@ pub(crate) struct NamespaceSlot {
     pub(super) checks_index: [Revision; 4],
 }
 
+impl ServiceSlot {
+    /// One without members.
+    pub(super) fn new(name: Arc<ServiceRef>) -> Self {
+        Self { name, members: Entries::default(), tags: BTreeMap::new(), index: 0 }
+    }
+}
+
 impl NodeSlot {
     /// The checks of an instance that is not there.
     pub(crate) fn orphans_of(
@@ -46,14 +54,14 @@ impl NodeSlot {
         instance: &str,
     ) -> impl Iterator<Item = &Arc<KeptCheck>> {
         let mine = move |check: &&Arc<KeptCheck>| {
-            check.namespace() == namespace && check.instance.as_deref() == Some(instance)
+            check.namespace() == namespace && check.instance() == Some(instance)
         };
         // Only a damaged or racing registry has any: look at all checks only then.
         self.checks.iter().take(if self.unattached > 0 { usize::MAX } else { 0 }).filter(mine)
     }
 
     pub(super) fn has_home(&self, check: &KeptCheck) -> bool {
-        match &check.instance {
+        match check.instance() {
             Some(id) => self.instances.get(check.namespace(), id).is_some(),
             None => self.node.is_some(),
         }
@@ -102,7 +110,7 @@ impl NodeSlot {
         kept: impl FnOnce(&[Arc<KeptCheck>]) -> Box<[Arc<KeptCheck>]>,
         change: impl FnOnce(&[Arc<CheckEntry>]) -> Vec<Arc<CheckEntry>>,
     ) -> bool {
-        if let Some(id) = &check.instance {
+        if let Some(id) = check.instance() {
             let Some(known) = self.instances.get(check.namespace(), id) else { return false };
             let next = open.with_checks(known, kept(&known.checks), change);
             self.instances.put(next);
