@@ -11,7 +11,7 @@ use weir_policy::Nanos;
 use super::notes::End;
 use super::{Connection, Target};
 use crate::attempt::{Exchange, LocalUpstream};
-use crate::breaker::{CallEnd, Instead, Refused};
+use crate::breaker::{CallEnd, Instead, Need, Refused};
 use crate::listen::Role;
 use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal};
@@ -67,10 +67,10 @@ impl Connection {
         let route = exchange.row.as_ref().map(|row| row.route.clone());
         exchange.row = Some(self.worker.make_row(route.as_ref(), &upstream.label));
         let rule = route.as_deref().unwrap_or_default();
-        let workers = self.worker.config().worker_count();
+        let need = Need::Call { workers: self.worker.config().worker_count() };
         // Its route's policies are for the service that it was to go to.
         exchange.manner = None;
-        exchange.permits.begin(view.snapshot.breakers.chain_of_service(rule, &upstream.service, workers));
+        exchange.permits.begin(view.snapshot.breakers.chain_of_service(rule, &upstream.service, need));
         if let Err(again) = self.admit(exchange) {
             return Some(refusal(&again));
         }
