@@ -16,7 +16,7 @@ use crate::listen::Role;
 use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal};
 use crate::route::Rule;
-use crate::runtime::View;
+use crate::runtime::{View, Worker};
 use crate::snapshot::Upstream;
 
 impl Connection {
@@ -96,9 +96,10 @@ pub(crate) fn refusal(refused: &Refused) -> Refusal {
 }
 
 /// What a call's end says to its breakers.
-pub(super) fn call_end(exchange: &Exchange, end: End) -> CallEnd {
+pub(super) fn call_end(exchange: &Exchange, end: End, worker: &Worker) -> CallEnd {
     match end {
         End::Own(own) => match own.reason {
+            Reason::Timeout if exchange.is_given_up(worker) => CallEnd::Unknown,
             reason if is_failure(reason) => CallEnd::Failure,
             _ => CallEnd::Unknown,
         },
