@@ -184,3 +184,30 @@ fn what_is_not_heard_from_any_more_is_critical_in_time_after_a_restart_too() {
     });
     assert!(began.elapsed() < Duration::from_secs(11), "1 s of TTL and 10 s: {:?}", began.elapsed());
 }
+
+#[test]
+fn endpoints_of_documents_are_listed_with_what_proxies_found_out() {
+    let cluster = Cluster::start();
+    let (app, port, unborn) = (App::start(TEST_APP, "web-1"), free_port(), free_port());
+    let service = format!(
+        "---\nkind: Service\nmetadata: {{name: web}}\nspec:\n  check: {{type: tcp, interval: 100ms, healthyThreshold: 1}}\n  \
+         endpoints: [{{address: 127.0.0.1, port: {}}}, {{address: 127.0.0.1, port: {unborn}}}]\n",
+        app.port
+    );
+    cluster.apply(&(documents::gateway(port, "web") + &service));
+    let before = cluster.weir(&["get", "instances", "web"]);
+    assert_eq!(before.matches("no proxy has checked it yet").count(), 2, "{before}");
+
+    let grpc = format!("127.0.0.1:{}", cluster.grpc);
+    let _proxy = Process::weir("proxy", ["proxy", "--gateway", "edge", "--id", "edge-1", "--server", &grpc]);
+    let table = eventually("both endpoints to be judged", START_LIMIT, || {
+        let table = cluster.weir(&["get", "instances", "web"]);
+        let (dead, well) =
+            ("critical by the checks of 1 of 1: edge-1", "passing by the checks of 1 of 1: edge-1");
+        (table.contains(dead) && table.contains(well)).then_some(table)
+    });
+    let dead = table.lines().find(|line| line.contains(&format!("127.0.0.1:{unborn}"))).unwrap();
+    assert!(dead.contains("(document)") && dead.contains("critical"), "{table}");
+    let json = cluster.weir(&["get", "instances", "web", "-o", "json"]);
+    assert!(json.contains("a connection every 100ms, by each proxy that calls it"), "{json}");
+}

@@ -19,7 +19,7 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// A server, and two gateways in front of one service; the first one lets little through.
 struct Stage {
     cluster: Cluster,
-    _app: App,
+    app: App,
     ports: [u16; 2],
     admin: u16,
     gateways: Vec<Process>,
@@ -36,7 +36,7 @@ fn documents(ports: [u16; 2], app: u16) -> String {
                 rules: [{backendRefs: [{name: web}]}]\n---\nkind: RateLimit\nmetadata: {name: few}\nspec:\n  \
                 targetRefs: [{kind: Gateway, name: one}]\n  rates: [{requests: 20, per: 1h, burst: 20}]\n---\n\
                 kind: TrafficPolicy\nmetadata: {name: web}\nspec:\n  targetRefs: [{name: web}]\n  \
-                breakers: [{level: service}]\n";
+                breakers: [{level: service, open: 60s}]\n";
     gateway("one", ports[0]) + &gateway("two", ports[1]) + rest + &service("web", &[app])
 }
 
@@ -56,7 +56,7 @@ impl Stage {
             }
             Process::weir(name, &args)
         });
-        let stage = Self { cluster, _app: app, ports, admin, gateways: gateways.into() };
+        let stage = Self { cluster, app, ports, admin, gateways: gateways.into() };
         for port in ports {
             eventually("the gateway to listen", START_LIMIT, || {
                 std::net::TcpStream::connect(("127.0.0.1", port)).ok()
@@ -145,6 +145,27 @@ fn a_server_explains_with_what_its_proxies_have_counted() {
     // The other gateway's proxy has seen nothing of this.
     let other = stage.cluster.weir(&["explain", "GET", &url, "--gateway", "two", "-o", "json"]);
     assert!(!other.contains("RateLimit/few"), "{other}");
+}
+
+#[test]
+fn a_server_explains_what_an_open_breaker_refuses() {
+    let mut stage = Stage::set();
+    assert_eq!(stage.send(1, 5), 5);
+    stage.app.process.kill_9();
+    assert_eq!(stage.send(1, 40), 0);
+    let explain = |gateway: &str, port: u16| {
+        let url = format!("http://127.0.0.1:{port}/");
+        stage.cluster.weir(&["explain", "GET", &url, "--gateway", gateway])
+    };
+    let refused = "refused (503), by TrafficPolicy/web#0 of Service/web: it is open for another ";
+    let text = eventually("the breaker's word", START_LIMIT, || {
+        Some(explain("two", stage.ports[1])).filter(|text| text.contains(refused))
+    });
+    assert!(text.contains(" calls failed (at most 0.5)"), "{text}");
+    assert!(text.contains("Open (window)"), "{text}");
+    // It is the word of a proxy: the one that nobody has called knows of nothing.
+    let other = explain("one", stage.ports[0]);
+    assert!(other.contains("no call has met it yet") && !other.contains(refused), "{other}");
 }
 
 /// Runs `weir top` on a pseudo-terminal.

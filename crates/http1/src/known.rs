@@ -36,7 +36,9 @@ impl FieldSet {
         .with(KnownField::XRealIp)
         .with(KnownField::XWeir)
         .with(KnownField::XWeirHops)
-        .with(KnownField::XWeirCaller);
+        .with(KnownField::XWeirCaller)
+        .with(KnownField::XWeirTimeout)
+        .with(KnownField::XWeirAttempt);
 
     /// Fields that a `Connection` option cannot remove: framing, routing, identity.
     pub const PROTECTED: Self = Self::FRAMING
@@ -164,6 +166,8 @@ known_fields! {
     XRequestId "x-request-id",
     XWeirHops "x-weir-hops",
     XWeirCaller "x-weir-caller",
+    XWeirTimeout "x-weir-timeout",
+    XWeirAttempt "x-weir-attempt",
     Traceparent "traceparent",
     Tracestate "tracestate",
     B3 "b3",

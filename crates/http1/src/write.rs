@@ -274,6 +274,12 @@ impl<'a> HeadWriter<'a> {
         Ok(self)
     }
 
+    /// Where the value of the field that was appended last begins and ends in the buffer, if it has so many bytes.
+    pub fn place_of_last(&self, value_bytes: usize) -> std::ops::Range<usize> {
+        let end = self.out.len().saturating_sub(2);
+        end.saturating_sub(value_bytes)..end
+    }
+
     /// Appends a field whose value is made of parts, without gluing them elsewhere first.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod fields;
 mod json;
 mod kinds;
 pub mod node;
+mod ranges;
 mod suggest;
 mod typed;
 mod yaml;

@@ -17,6 +17,7 @@ mod permits;
 mod standing;
 mod table;
 
+pub(crate) use brake::Need;
 pub use brake::{Brake, Breaker, Change, Instead};
 pub use cached::Cached;
 pub(crate) use cached::{BODY_BYTES_MAX, Kept, Key, has_directive};

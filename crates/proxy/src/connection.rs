@@ -26,6 +26,7 @@ mod carry;
 mod copies;
 mod marks;
 mod notes;
+mod time_left;
 
 use std::future::poll_fn;
 use std::io::Write;
@@ -58,6 +59,7 @@ use limited::{Spent, Turn};
 pub(crate) use marks::Marks;
 pub(crate) use notes::{End, HedgeOutcome, Notes};
 pub(crate) use outside::Lookups;
+pub(crate) use time_left::Told;
 
 /// A client's connection.
 pub(crate) struct Connection {
@@ -370,7 +372,7 @@ impl Connection {
     async fn forward(&mut self, mut exchange: Box<Exchange>) -> bool {
         if exchange.pass.is_held_up() {
             match self.await_turn(&mut exchange).await {
-                Turn::Come => {}
+                Turn::Come => exchange.spend_time(&self.worker),
                 Turn::Refused(refusal) => return self.answer(exchange, &refusal).await,
                 Turn::ClientGone => {
                     // It was never let through: nobody gets it, nor a copy of it.

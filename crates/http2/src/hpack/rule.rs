@@ -50,6 +50,8 @@ static RULES: [Rule; Number::COUNT] = {
         XB3ParentSpanId,
         GrpcTimeout,
         XWeirHops,
+        XWeirTimeout,
+        XWeirAttempt,
     ];
     set(&mut rules, &varying, Rule::Varies);
     set(&mut rules, &[Authorization, ProxyAuthorization, Cookie, SetCookie], Rule::Secret);

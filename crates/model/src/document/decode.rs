@@ -13,6 +13,7 @@ use serde::forward_to_deserialize_any;
 
 use super::ERRORS_MAX;
 use super::node::{Entry, Node, Place, Value, push_index, push_key};
+use super::ranges;
 use super::suggest::nearest;
 
 /// A fault found while decoding.
@@ -92,9 +93,14 @@ impl<'de> Decoder<'de, '_> {
             Value::Int(number) => Some(number),
             _ => None,
         };
-        number
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| self.mismatch(&format!("an integer from {min} to {max}")))
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+            match ranges::of(&self.context.path.borrow()) {
+                Some(range) => {
+                    self.mismatch(&format!("an integer from {} to {}", range.start(), range.end()))
+                }
+                None => self.mismatch(&format!("an integer from {min} to {max}")),
+            }
+        })
     }
 
     /// A variant with data: a map of its name to them.

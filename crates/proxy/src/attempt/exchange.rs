@@ -32,13 +32,14 @@ use super::manner::Manner;
 use super::upstream::LocalUpstream;
 use crate::breaker::{Chain, Permits};
 use crate::config::EngineLimits;
-use crate::connection::{Carry, Copies, Marks, Notes, Target};
+use crate::connection::{Carry, Copies, Marks, Notes, Target, Told};
 use crate::filter::Applied;
 use crate::limit::Pass;
 use crate::observe::{GrpcStatus, RequestRow};
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
 use crate::snapshot::Settings;
+pub(super) use call::given_up;
 pub(crate) use keep::Keeping;
 use pace::Pace;
 use pipe::Pipe;
@@ -157,6 +158,8 @@ pub(crate) struct Asked {
     pub(crate) upgrade: Option<Box<[u8]>>,
     /// Limit until the response head; zero for none.
     pub(crate) timeout: Duration,
+    /// Whether that is how long whoever sent the request waits, and not what this proxy has for it.
+    pub(crate) is_senders_time: bool,
     /// The same for one attempt.
     pub(crate) attempt_timeout: Duration,
     /// How long a body may stand still.
@@ -319,6 +322,7 @@ impl Exchange {
         }
         self.filtered = None;
         self.manner = None;
+        self.marks.told = Told::NOTHING;
         self.pass.abandon();
         self.permits.abandon();
         self.attempt_permits.abandon();
@@ -641,7 +645,11 @@ impl Exchange {
     #[cold]
     fn poll_timed_out(&mut self, cx: &mut Context<'_>, link: &mut Link<'_>) -> Poll<Ended> {
         if self.overall > link.worker.timers.now_ms() {
-            return Poll::Ready(self.timed_out());
+            let ended = self.timed_out();
+            if matches!(ended, Ended::Failed(UpstreamFault::Timeout)) && self.is_given_up(link.worker) {
+                return Poll::Ready(Ended::Refused(given_up()));
+            }
+            return Poll::Ready(ended);
         }
         if self.status == 0 {
             let refusal = Refusal::new(Reason::Timeout, "the call has not ended before its deadline");

@@ -14,7 +14,7 @@ use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
 use super::again::Again;
 use super::connect::{ConnectFault, Dial, connect, dial};
-use super::exchange::{Ended, Exchange, Link, UpstreamFault};
+use super::exchange::{Ended, Exchange, Link, UpstreamFault, given_up};
 use super::hedge::race;
 use super::load::ask_for_load;
 use super::manner::Manner;
@@ -318,6 +318,10 @@ async fn attempt<'a>(
         },
     };
     exchange.restate_timeout(&conn.worker);
+    // The first attempt on a connection that is there has all of the time that the head says.
+    if idle_ms == FRESH || place.attempts > 1 {
+        exchange.restate_time(&conn.worker, place.attempts);
+    }
     conn.timer.arm(exchange.asked.standstill_max);
     let mut leg = Leg { index, io, in_flight, idle_ms };
     let ended = match exchange.hedger(local) {
@@ -501,6 +505,9 @@ async fn open(
     };
     match opened {
         Ok(upstream) => Ok(upstream),
+        Err(ConnectFault::TimedOut) if limit < usual && exchange.is_given_up(&conn.worker) => {
+            Err((Attempt::Over(Outcome::Refused(given_up())), false))
+        }
         Err(fault) => {
             let is_theirs = !fault.is_our_own();
             let mut failed = connect_failed(local, index, &fault);

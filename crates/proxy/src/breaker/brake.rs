@@ -88,6 +88,18 @@ impl Brakes {
     }
 }
 
+/// What a machine is needed for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Need {
+    /// Calls of so many workers: one that is not there yet is made, and stays.
+    Call {
+        /// How many.
+        workers: usize,
+    },
+    /// To see how it stands: of one that is not there yet, how it would begin. Nothing is left behind.
+    Look,
+}
+
 impl Breaker {
     /// A breaker as its document has it, going on from what it was before.
     pub(super) fn new(
@@ -110,11 +122,15 @@ impl Breaker {
 
     /// The machine for a part: a rule's label, an instance's id, or nothing for the target as a whole. None where there are
     /// too many.
-    pub(crate) fn brake(&self, part: &str, workers: usize) -> Option<Arc<Brake>> {
+    pub(super) fn brake(&self, part: &str, need: Need) -> Option<Arc<Brake>> {
         let mut brakes = self.brakes.lock();
         if let Some(found) = brakes.get(part) {
             return Some(found.clone());
         }
+        let workers = match need {
+            Need::Call { workers } => workers,
+            Need::Look => return Some(Arc::new(Brake::new(part.into(), self.config.clone(), 1))),
+        };
         if brakes.len() >= BRAKES_MAX {
             // Those that nobody holds are for rules and instances that are gone.
             brakes.retain(|_, brake| Arc::strong_count(brake) > 1);

@@ -9,7 +9,7 @@ use weir_model::validate::traffic_policy::BREAKERS_MAX;
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 use weir_policy::Nanos;
 
-use super::brake::{Brake, Breaker};
+use super::brake::{Brake, Breaker, Need};
 use crate::route::Rule;
 use crate::snapshot::{Inputs, label};
 
@@ -105,14 +105,14 @@ impl BreakerTable {
 
     /// The breakers of calls to a service by a rule, all but those of instances: first the rule's own, then its route's, then
     /// the service's.
-    pub(crate) fn chain(&self, rule: &Rule, service: &ServiceRef, workers: usize) -> Chain {
+    pub(crate) fn chain(&self, rule: &Rule, service: &ServiceRef, need: Need) -> Chain {
         let all = self.by(rule).chain(self.of(service));
-        all.filter_map(|breaker| of_call(breaker, &rule.label, workers)).collect()
+        all.filter_map(|breaker| of_call(breaker, &rule.label, need)).collect()
     }
 
     /// Those of the service alone, for calls that come to it because another service's breakers refused them.
-    pub(crate) fn chain_of_service(&self, rule: &str, service: &ServiceRef, workers: usize) -> Chain {
-        self.of(service).filter_map(|breaker| of_call(breaker, rule, workers)).collect()
+    pub(crate) fn chain_of_service(&self, rule: &str, service: &ServiceRef, need: Need) -> Chain {
+        self.of(service).filter_map(|breaker| of_call(breaker, rule, need)).collect()
     }
 
     /// Whether instances of a service have breakers.
@@ -126,8 +126,8 @@ impl BreakerTable {
     }
 
     /// The breakers of an instance.
-    pub(crate) fn of_instance(&self, service: &ServiceRef, endpoint: &str, workers: usize) -> Chain {
-        self.of_instance_by(None, service, endpoint, workers)
+    pub(crate) fn of_instance(&self, service: &ServiceRef, endpoint: &str, need: Need) -> Chain {
+        self.of_instance_by(None, service, endpoint, need)
     }
 
     /// The same for calls by a rule: first the rule's own, then its route's, then the service's.
@@ -136,7 +136,7 @@ impl BreakerTable {
         rule: Option<&Rule>,
         service: &ServiceRef,
         endpoint: &str,
-        workers: usize,
+        need: Need,
     ) -> Chain {
         // A route may lead to several services, whose endpoints may have the same id.
         let of_routes = format!("{service}/{endpoint}");
@@ -144,18 +144,18 @@ impl BreakerTable {
         let all = by_rule.chain(self.of(service).map(|breaker| (breaker, endpoint)));
         let own = all.filter(|(breaker, _)| breaker.level == BreakerLevel::Instance);
         own.filter_map(|(breaker, part)| {
-            Some(Link { breaker: breaker.clone(), brake: breaker.brake(part, workers)? })
+            Some(Link { breaker: breaker.clone(), brake: breaker.brake(part, need)? })
         })
         .collect()
     }
 }
 
 /// The machine of a breaker for a call by a rule, unless it is for instances.
-fn of_call(breaker: &Arc<Breaker>, rule: &str, workers: usize) -> Option<Link> {
+fn of_call(breaker: &Arc<Breaker>, rule: &str, need: Need) -> Option<Link> {
     let part = match breaker.level {
         BreakerLevel::Service => "",
         BreakerLevel::Route => rule,
         BreakerLevel::Instance => return None,
     };
-    Some(Link { breaker: breaker.clone(), brake: breaker.brake(part, workers)? })
+    Some(Link { breaker: breaker.clone(), brake: breaker.brake(part, need)? })
 }

@@ -48,7 +48,7 @@ pub(crate) async fn run(shared: &Shared) {
                 Err(error) => tracing::error!(%error, "a look at an endpoint broke off; it is not looked at again"),
             },
             () = sleep_until(due) => if let Some(look) = runner.take() {
-                looks.spawn(take_look(look));
+                looks.spawn(take_look(look, LOOK_TIME_MAX));
             }
         }
     }
@@ -64,15 +64,15 @@ async fn sleep_until(due: Option<Instant>) {
 /// What a look may take, whatever was registered: slow ones must not hold up all others.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
 
-async fn take_look(look: Look<CheckKey>) -> Done {
+async fn take_look(look: Look<CheckKey>, most: Duration) -> Done {
     let began = Instant::now();
-    let outcome = probe(&bounded(&look.definition)).await;
+    let outcome = probe(&bounded(&look.definition, most)).await;
     Done { look, outcome, began }
 }
 
 /// The same check, in no more time than a look may take.
-fn bounded(definition: &CheckDefinition) -> CheckDefinition {
-    let timeout = Span(definition.timeout.0.min(LOOK_TIME_MAX));
+fn bounded(definition: &CheckDefinition, most: Duration) -> CheckDefinition {
+    let timeout = Span(definition.timeout.0.min(most));
     CheckDefinition { timeout, ..definition.clone() }
 }
 
@@ -137,6 +137,8 @@ impl Runner {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use weir_model::ServiceRef;
     use weir_model::registry::{CheckKind, Health};
 
@@ -159,7 +161,7 @@ mod tests {
     fn no_look_takes_longer_than_it_may() {
         let check = |timeout: Duration, expected: Duration| {
             let before = definition("127.0.0.1:1", timeout);
-            let after = bounded(&before);
+            let after = bounded(&before, LOOK_TIME_MAX);
             assert_eq!(after, CheckDefinition { timeout: Span(expected), ..before });
         };
         check(Duration::from_secs(600), LOOK_TIME_MAX);
@@ -174,8 +176,29 @@ mod tests {
         let definition = definition(&address, Duration::from_secs(600));
         let key = EndpointKey { service: ServiceRef::new("default", "cart"), endpoint: "a/1".into() };
         let look = Look { check: (key, 0), definition: definition.clone(), generation: 7 };
-        let done = take_look(look).await;
+        let done = take_look(look, LOOK_TIME_MAX).await;
         assert_eq!(done.outcome.unwrap().health, Health::Passing);
         assert_eq!((done.look.definition, done.look.generation), (definition, 7));
+    }
+
+    /// It takes the connection, and says nothing for the ten minutes that the check would wait.
+    #[tokio::test]
+    async fn a_silent_target_is_given_up_when_a_look_is_over() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let kind = CheckKind::Http {
+            url: format!("http://{}/", listener.local_addr().unwrap()),
+            method: "GET".to_owned(),
+            headers: BTreeMap::new(),
+            body: String::new(),
+        };
+        let definition = CheckDefinition { kind, ..definition("", Duration::from_secs(600)) };
+        let key = EndpointKey { service: ServiceRef::new("default", "cart"), endpoint: "a/1".into() };
+        let look = Look { check: (key, 0), definition, generation: 1 };
+        let most = Duration::from_millis(100);
+        let done = tokio::time::timeout(Duration::from_secs(60), take_look(look, most)).await.unwrap();
+        assert!(done.began.elapsed() >= most);
+        let outcome = done.outcome.unwrap();
+        assert_eq!(outcome.health, Health::Critical, "{}", outcome.output);
+        let (_held, _) = listener.accept().await.unwrap();
     }
 }

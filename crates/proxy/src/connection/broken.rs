@@ -11,12 +11,12 @@ use weir_policy::Nanos;
 use super::notes::End;
 use super::{Connection, Target};
 use crate::attempt::{Exchange, LocalUpstream};
-use crate::breaker::{CallEnd, Instead, Refused};
+use crate::breaker::{CallEnd, Instead, Need, Refused};
 use crate::listen::Role;
 use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal};
 use crate::route::Rule;
-use crate::runtime::View;
+use crate::runtime::{View, Worker};
 use crate::snapshot::Upstream;
 
 impl Connection {
@@ -67,10 +67,10 @@ impl Connection {
         let route = exchange.row.as_ref().map(|row| row.route.clone());
         exchange.row = Some(self.worker.make_row(route.as_ref(), &upstream.label));
         let rule = route.as_deref().unwrap_or_default();
-        let workers = self.worker.config().worker_count();
+        let need = Need::Call { workers: self.worker.config().worker_count() };
         // Its route's policies are for the service that it was to go to.
         exchange.manner = None;
-        exchange.permits.begin(view.snapshot.breakers.chain_of_service(rule, &upstream.service, workers));
+        exchange.permits.begin(view.snapshot.breakers.chain_of_service(rule, &upstream.service, need));
         if let Err(again) = self.admit(exchange) {
             return Some(refusal(&again));
         }
@@ -96,9 +96,10 @@ pub(crate) fn refusal(refused: &Refused) -> Refusal {
 }
 
 /// What a call's end says to its breakers.
-pub(super) fn call_end(exchange: &Exchange, end: End) -> CallEnd {
+pub(super) fn call_end(exchange: &Exchange, end: End, worker: &Worker) -> CallEnd {
     match end {
         End::Own(own) => match own.reason {
+            Reason::Timeout if exchange.is_given_up(worker) => CallEnd::Unknown,
             reason if is_failure(reason) => CallEnd::Failure,
             _ => CallEnd::Unknown,
         },

@@ -254,6 +254,12 @@ impl Connection {
             let message = "the request has passed too many proxies: it goes round in circles";
             return Next::Refuse(exchange, Refusal::new(Reason::Loop, message));
         }
+        if exchange.marks.said == Some(Duration::ZERO) {
+            worker.counters.requests.add(1);
+            self.asked_for = None;
+            let message = "the time that whoever sent the request waits for is over";
+            return Next::Refuse(exchange, Refusal::new(Reason::Timeout, message));
+        }
         let view = worker.view();
         let authority = head.authority(buf);
         let host = authority.map_or(&b""[..], |authority| authority.host);
@@ -274,12 +280,13 @@ impl Connection {
         self.asked_for = None;
         exchange.request = worker.buffers.take();
         let forwarded = &mut *exchange;
+        forwarded.bound_time(self.listener.role);
         let towards = (&forwarded.target, forwarded.filtered.as_ref());
         // What goes on in HTTP/2 is taken apart again.
         let again = matches!(&forwarded.target, Target::Upstream(local) if local.upstream.is_http2());
         let table = again.then_some(&mut forwarded.request_table);
         if head.method() != Method::Connect
-            && self.write_head((&mut forwarded.request, table), &seen, &forwarded.marks, towards).is_err()
+            && self.write_head((&mut forwarded.request, table), &seen, &mut forwarded.marks, towards).is_err()
         {
             // What parsed can be written; if not, it is not fit to be sent on.
             worker.counters.requests_ended.add(1);

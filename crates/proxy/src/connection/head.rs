@@ -38,7 +38,7 @@ impl Connection {
         &self,
         (out, table): (&mut Vec<u8>, Option<&mut FieldTable>),
         seen: &HeadView<'_>,
-        marks: &Marks,
+        marks: &mut Marks,
         (target, filtered): (&Target, Option<&Applied>),
     ) -> Result<(), WriteError> {
         let HeadView { head, buf, path, .. } = *seen;

@@ -21,7 +21,7 @@ use crate::listen::Role;
 use crate::observe::process_now;
 use crate::respond::{Lines, Reason, Refusal};
 use crate::route::Rule;
-use crate::runtime::{Io, View};
+use crate::runtime::{Io, View, Worker};
 use crate::snapshot::ListenerConfig;
 
 /// Where a request is, as limits see it.
@@ -140,10 +140,10 @@ pub(super) enum Turn {
 }
 
 /// What a request's end says to its limits.
-pub(super) fn outcome(exchange: &Exchange, end: End) -> Outcome {
+pub(super) fn outcome(exchange: &Exchange, end: End, worker: &Worker) -> Outcome {
     match end {
         End::Own(own) => match own.reason {
-            Reason::Timeout => Outcome::TimedOut,
+            Reason::Timeout if !exchange.is_given_up(worker) => Outcome::TimedOut,
             Reason::Overloaded => Outcome::Overloaded,
             _ => Outcome::Failed,
         },

@@ -1,9 +1,12 @@
 //! The identifiers that a request carries from hop to hop: what is read of them when it comes, and what is written when
 //! it goes on.
 
+use std::time::Duration;
+
 use rand::Rng;
 use weir_http1::{FieldName, FieldSet, HeadWriter, KnownField, RequestHead, WriteError};
 
+use super::time_left::{self, Told};
 use crate::config::{RequestIdPolicy, TracePolicy, TracingConfig};
 use crate::listen::Role;
 use crate::observe::{B3, RequestId, Trace, b3_trace};
@@ -41,13 +44,23 @@ pub(crate) struct Marks {
     pub(crate) trace: Option<Trace>,
     /// Proxies of Weir's that it has passed, as far as it says.
     hops: u8,
+    /// For how long whoever sent it waits for the response's head, as it says.
+    pub(crate) said: Option<Duration>,
+    /// What the next hop is told of time and attempts.
+    pub(crate) told: Told,
     /// Fields that are not copied, since they are written anew or make no sense any more.
     pub(super) replaced: FieldSet,
 }
 
 impl Marks {
-    pub(crate) const NONE: Self =
-        Self { request_id: RequestId::NONE, trace: None, hops: 0, replaced: FieldSet::NONE };
+    pub(crate) const NONE: Self = Self {
+        request_id: RequestId::NONE,
+        trace: None,
+        hops: 0,
+        said: None,
+        told: Told::NOTHING,
+        replaced: FieldSet::NONE,
+    };
 
     /// Looks at a request that came to a listener of that role. `logged` says that what is only to be seen is looked at,
     /// too.
@@ -62,12 +75,16 @@ impl Marks {
         rng: &mut impl Rng,
     ) {
         self.trace = None;
-        self.replaced = FieldSet::NONE.with(KnownField::XWeirHops);
+        self.replaced = FieldSet::NONE.with(KnownField::XWeirHops).with(KnownField::XWeirTimeout);
         if role == Role::Outbound {
             // An application has no say in who it is.
-            self.replaced = self.replaced.with(KnownField::XWeirCaller);
+            self.replaced = self.replaced.with(KnownField::XWeirCaller).with(KnownField::XWeirAttempt);
         }
         self.hops = 0;
+        self.said = None;
+        if head.fields().seen().has(KnownField::XWeirTimeout) {
+            self.said = time_left::said(head, buf);
+        }
         if head.fields().seen().has(KnownField::XWeirHops) {
             self.hops = hops(head, buf);
         }
@@ -128,7 +145,7 @@ impl Marks {
     /// Writes what was replaced, unless a filter has its own idea of the field.
     #[inline]
     pub(super) fn write(
-        &self,
+        &mut self,
         head: &RequestHead,
         buf: &[u8],
         writer: &mut HeadWriter<'_>,
@@ -136,6 +153,7 @@ impl Marks {
     ) -> Result<(), WriteError> {
         let hops = usize::from(self.hops.min(HOPS_MAX - 1));
         writer.field(X_WEIR_HOPS, &HOPS_TEXT[2 * hops..2 * hops + 2])?;
+        self.told.write(writer)?;
         if self.replaced.has(KnownField::XRequestId) && ours(X_REQUEST_ID) {
             writer.field(X_REQUEST_ID, self.request_id.as_bytes())?;
         }

@@ -177,10 +177,10 @@ impl Connection {
             self.log(exchange, end, duration_ns);
         }
         if !exchange.permits.is_idle() {
-            exchange.permits.finish(call_end(exchange, end), exchange.head_ns, Nanos(ended_ns));
+            exchange.permits.finish(call_end(exchange, end, &self.worker), exchange.head_ns, Nanos(ended_ns));
         }
         if !exchange.pass.is_idle() {
-            exchange.pass.finish(outcome(exchange, end));
+            exchange.pass.finish(outcome(exchange, end, &self.worker));
         }
     }
 

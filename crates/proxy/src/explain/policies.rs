@@ -7,7 +7,7 @@ use weir_model::{Kind, ResourceId};
 use super::balance::Balanced;
 use super::entrance::to;
 use super::{AnswerView, BreakerView, Forwarded, LimitView, RefusalView, Request, Seen};
-use crate::breaker::{Instead, Link};
+use crate::breaker::{Instead, Link, Need};
 use crate::limit::{Asker, Limit, Says};
 use crate::respond::StaticAnswer;
 use crate::route::{RequestView, Rule};
@@ -68,12 +68,12 @@ impl Call<'_> {
         if table.is_empty() {
             return;
         }
-        let chain = table.chain(rule, &upstream.service, 1);
+        let chain = table.chain(rule, &upstream.service, Need::Look);
         self.refused_by(&chain, forwarded);
         let mut links = chain.to_vec();
         if table.has_instances(&upstream.service) || table.has_instances_by(rule) {
             let of = |endpoint: &Endpoint| {
-                table.of_instance_by(Some(rule), &upstream.service, &endpoint.id, 1).to_vec()
+                table.of_instance_by(Some(rule), &upstream.service, &endpoint.id, Need::Look).to_vec()
             };
             links.extend(upstream.endpoints.iter().take(BREAKERS_SHOWN_MAX).flat_map(of));
         }
@@ -96,7 +96,7 @@ impl Call<'_> {
         let balanced = Balanced::of(upstream, self.seen, hashed, &broken, rng);
         let timeout = self.rule.request_timeout(&upstream.settings);
         let mut forwarded = to(upstream, &self.rule.label, timeout, balanced);
-        let chain = self.snapshot.breakers.chain_of_service(&self.rule.label, &upstream.service, 1);
+        let chain = self.snapshot.breakers.chain_of_service(&self.rule.label, &upstream.service, Need::Look);
         let refusal = self.answer(503, None, "UNAVAILABLE");
         let view =
             |link: &Link| BreakerView { instead: None, answer: refusal.clone(), ..self.breaker_view(link) };
@@ -132,7 +132,7 @@ impl Call<'_> {
         if !has_any {
             return None;
         }
-        let chain = table.of_instance_by(rule, &upstream.service, &endpoint.id, 1);
+        let chain = table.of_instance_by(rule, &upstream.service, &endpoint.id, Need::Look);
         let mut refusing = chain.iter().filter(|link| !link.breaker.config.shadow).filter_map(|link| {
             let refusing = self.seen.breaker(link).filter(|refusing| refusing.share >= 1.0)?;
             Some(format!("{} lets no call through: {}", link.breaker.name(), refusing.why))

@@ -101,6 +101,23 @@ fn live_state_decides() {
 }
 
 #[test]
+fn a_look_leaves_no_breaker_behind() {
+    let spec = json!({"targetRefs": [{"name": "cart"}], "breakers": [{"level": "instance"}, {"level": "route"}, {}]});
+    let mut inputs = shop();
+    let policy = resource("TrafficPolicy", "cart", spec);
+    std::sync::Arc::make_mut(&mut inputs.resources).insert(policy.id(), std::sync::Arc::new(policy));
+    let snapshot = Compiler::new(edge()).compile(&inputs, None).unwrap();
+    let request = Request::parse("GET", "http://shop.example/cart", []).unwrap();
+    let explanation = explain(&snapshot, &request, &mut SmallRng::seed_from_u64(3));
+    let shown = &explanation.forwarded().unwrap().breakers;
+    let parts: Vec<&str> = shown.iter().map(|breaker| &*breaker.part).collect();
+    assert_eq!(parts, ["HTTPRoute/shop#1", "", "a/1", "b/2", "c/3"]);
+    assert!(shown.iter().all(|breaker| breaker.state.starts_with("Closed")), "{shown:?}");
+    let made: usize = snapshot.breakers.all().iter().map(|breaker| breaker.all().len()).sum();
+    assert_eq!(made, 0, "somebody only looked");
+}
+
+#[test]
 fn refusals() {
     let check = |method: &str, url: &str, status: u16, reason: &str| {
         let explanation = ask(&shop(), edge(), method, url, &[]);

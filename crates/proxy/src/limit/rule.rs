@@ -197,6 +197,11 @@ impl Limit {
         live.tenure.wish(self.admitted() + refused, &self.config, now)
     }
 
+    /// Whether a share of it was ever asked for.
+    pub(crate) fn was_asked_for(&self) -> bool {
+        self.live().tenure.was_asked_for()
+    }
+
     /// Takes the answer to what was asked for at a moment. Gives whether there is less now than before.
     pub(crate) fn take_lease(&self, lease: Option<Lease>, holders: u32, asked: Nanos, now: Nanos) -> bool {
         let live = self.live();

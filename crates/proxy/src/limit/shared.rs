@@ -52,6 +52,11 @@ impl Tenure {
         }
     }
 
+    /// Whether anything was ever asked for.
+    pub(super) fn was_asked_for(&self) -> bool {
+        self.lock().measured.is_some()
+    }
+
     /// What to ask for, after so many requests.
     pub(super) fn wish(&self, requests: u64, config: &LimitConfig, now: Nanos) -> Wish {
         let mut state = self.lock();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use weir_model::validate::SHARED_BY_PROXY_MAX;
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 use weir_policy::Nanos;
 
@@ -70,6 +71,16 @@ impl LimitTable {
     /// Every limit.
     pub fn all(&self) -> &[Arc<Limit>] {
         &self.all
+    }
+
+    /// The limits that are shared with other proxies. What is beyond the bound the proxy keeps alone, as each limit says.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = &Arc<Limit>> {
+        self.all.iter().filter(|limit| limit.is_shared()).take(SHARED_BY_PROXY_MAX)
+    }
+
+    /// How many are to be shared and are not, being too many.
+    pub(crate) fn not_shared(&self) -> usize {
+        self.all.iter().filter(|limit| limit.is_shared()).skip(SHARED_BY_PROXY_MAX).count()
     }
 
     /// The limits of a request that came to a listener of a gateway (none inside the mesh), goes by a rule, and to a service.

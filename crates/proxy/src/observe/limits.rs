@@ -22,6 +22,10 @@ pub(super) fn render(out: &mut Exposition, table: &LimitTable) {
     counter("weir_proxy_limit_waited_total", "Requests that waited for a place or a turn.", Limit::waited);
     refusals(out, limits);
     shares(out, limits);
+    let help =
+        "Limits with scope global that this proxy keeps alone, because they are more than it can share.";
+    out.family("weir_proxy_limits_not_shared", Kind::Gauge, help);
+    out.sample(&[], table.not_shared());
     let now = process_now();
     let help = "Requests in flight under a limit of concurrency for all.";
     // Those with keys have no state for all, and would be asked for every key.

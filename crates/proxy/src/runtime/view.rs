@@ -12,7 +12,7 @@ use std::sync::Arc;
 use weir_model::ServiceRef;
 
 use crate::attempt::{LocalUpstream, Manner, RouteStates};
-use crate::breaker;
+use crate::breaker::{self, Need};
 use crate::limit::Chain;
 use crate::observe::RequestRow;
 use crate::route::Rule;
@@ -51,7 +51,7 @@ impl View {
         if let Some(found) = self.breakers.borrow().get(&place) {
             return found.clone();
         }
-        let made = self.snapshot.breakers.chain(rule, &upstream.service, workers);
+        let made = self.snapshot.breakers.chain(rule, &upstream.service, Need::Call { workers });
         self.breakers.borrow_mut().insert(place, made.clone());
         made
     }
@@ -71,7 +71,8 @@ impl View {
         let (breakers, service) = (&self.snapshot.breakers, &upstream.service);
         let of_instances = if breakers.has_instances_by(rule) {
             let ids = upstream.endpoints.iter().map(|endpoint| &endpoint.id);
-            ids.map(|id| breakers.of_instance_by(Some(rule), service, id, workers)).collect()
+            let need = Need::Call { workers };
+            ids.map(|id| breakers.of_instance_by(Some(rule), service, id, need)).collect()
         } else {
             Box::default()
         };

@@ -23,7 +23,7 @@ use super::ticks::Ticks;
 use super::timers::{TICK, Timers};
 use super::view::{KeyMap, View};
 use crate::attempt::{Carried, Exchange, LocalUpstream, Pool, PoolTime, Probes, RouteStates, probe_avoided};
-use crate::breaker::Chain;
+use crate::breaker::{Chain, Need};
 use crate::config::ProxyConfig;
 use crate::connection::{Attendant, CopiesUnderWay, Lookups};
 use crate::http2;
@@ -257,9 +257,9 @@ impl Worker {
         if is_app || !snapshot.breakers.has_instances(&upstream.service) {
             return Box::default();
         }
-        let workers = self.config().worker_count();
+        let need = Need::Call { workers: self.config().worker_count() };
         let endpoints = upstream.endpoints.iter();
-        let of = |id: &str| snapshot.breakers.of_instance(&upstream.service, id, workers);
+        let of = |id: &str| snapshot.breakers.of_instance(&upstream.service, id, need);
         endpoints.map(|endpoint| of(&endpoint.id)).collect()
     }
 

@@ -82,7 +82,9 @@ fn fields_of_requests_are_set_added_and_removed() {
         "X-Set: new",
         "x-forwarded-for: 127.0.0.1",
         "x-forwarded-proto: http",
+        "x-weir-attempt: 01",
         "x-weir-hops: 01",
+        "x-weir-timeout: 00015000",
     ];
     assert_eq!(lines(&got), expected, "{got}");
     // The same without fields to begin with, on the same connection.

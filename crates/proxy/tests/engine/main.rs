@@ -29,6 +29,7 @@ mod slow;
 mod strict;
 mod support;
 mod tcp;
+mod time_left;
 mod tls;
 mod tracing;
 mod websocket;

@@ -1,6 +1,7 @@
 //! Traffic policies and limits as people write them.
 
 use super::{one, refused};
+use crate::document::parse;
 
 const POLICY: &str = "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n";
 
@@ -77,7 +78,7 @@ fn algorithms_that_nobody_knows_get_the_nearest() {
     refused(
         &limit("rates: [{requests: -5}]").replace("  rates: [{requests: 5}]\n", ""),
         &[
-            ":5: RateLimit/l spec.rates[0].requests: the integer `-5` where an integer from 0 to 4294967295 was expected",
+            ":5: RateLimit/l spec.rates[0].requests: the integer `-5` where an integer from 1 to 1000000000 was expected",
         ],
     );
     refused(
@@ -108,4 +109,27 @@ fn only_token_buckets_are_shared_by_proxies() {
         &limit("alone: open"),
         &[":6: RateLimit/l spec.alone: it does not belong to `scope: process`; expected `scope: global`"],
     );
+}
+
+#[test]
+fn numbers_that_cannot_be_read_are_answered_with_the_range_that_counts() {
+    let check = |kind: &str, spec: &str, expected: &str| {
+        let text =
+            format!("kind: {kind}\nmetadata: {{name: a}}\nspec: {{targetRefs: [{{name: a}}], {spec}}}\n");
+        let errors = parse("-", &text).unwrap_err();
+        assert!(errors.iter().any(|error| error.to_string().contains(expected)), "{errors:?}");
+    };
+    let requests =
+        "spec.rates[1].requests: the integer `-1` where an integer from 1 to 1000000000 was expected";
+    check("RateLimit", "rates: [{requests: 1}, {requests: -1, per: 1m}]", requests);
+    check("RateLimit", "rates: [{requests: 1, burst: -3}]", "an integer from 1 to 1000000000");
+    check("RateLimit", "algorithm: concurrency, concurrencyMax: -1", "an integer from 1 to 1000000");
+    check(
+        "RateLimit",
+        "algorithm: leaky_bucket, rates: [{requests: 1}], queue: {max: -1}",
+        "from 0 to 100000 ",
+    );
+    check("TrafficPolicy", "retry: {attempts: -1}", "an integer from 0 to 10 ");
+    check("TrafficPolicy", "breakers: [{probes: -1}]", "an integer from 1 to 1000 ");
+    check("TrafficPolicy", "balance: {subset: -1}", "an integer from 1 to 10000 ");
 }

@@ -1,12 +1,13 @@
-//! gRPC calls: their deadline goes along with them, and ends them.
+//! The time of requests, which goes along with them; that of gRPC calls also ends them.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::gather::Gather;
-use super::{Ended, Exchange, Link};
-use crate::connection::{ROOM_BYTES, write_timeout};
-use crate::respond::GrpcStatus;
+use super::{Asked, Ended, Exchange, Link};
+use crate::connection::{ROOM_BYTES, Target, Told, write_timeout};
+use crate::listen::Role;
+use crate::respond::{GrpcStatus, Reason, Refusal};
 use crate::runtime::Worker;
 
 impl Exchange {
@@ -18,6 +19,45 @@ impl Exchange {
             let left = timeout.saturating_sub(passed);
             self.overall = worker.timers.after(left.max(Duration::from_millis(1)));
         }
+    }
+
+    /// Waits no longer for a response's head than whoever sent the request does, and makes ready to tell the next hop.
+    #[inline]
+    pub(crate) fn bound_time(&mut self, role: Role) {
+        let Asked { timeout, is_senders_time, attempt_timeout, .. } = &mut self.asked;
+        let said = self.marks.said;
+        *is_senders_time = said.is_some_and(|said| timeout.is_zero() || said < *timeout);
+        if *is_senders_time {
+            *timeout = said.unwrap_or_default();
+        }
+        self.marks.told = match &self.target {
+            Target::Upstream(_) => Told::of(role, said.is_some(), *timeout, *attempt_timeout),
+            Target::None | Target::Outside(_) | Target::Connect(_) => Told::NOTHING,
+        };
+    }
+
+    /// Whether whoever sent the request has said that it waits no longer. That says nothing about who was to answer it: a client that
+    /// has no patience must not cost an endpoint its good name.
+    pub(crate) fn is_given_up(&self, worker: &Worker) -> bool {
+        self.asked.is_senders_time && self.deadline.is_some_and(|at| at <= worker.timers.now_ms())
+    }
+
+    /// Takes what a request has waited for its turn from the time it is given.
+    pub(crate) fn spend_time(&mut self, worker: &Worker) {
+        if !self.asked.timeout.is_zero() {
+            let passed = Duration::from_nanos(worker.clock.now().saturating_sub(self.began_ns));
+            self.asked.timeout = self.asked.timeout.saturating_sub(passed).max(Duration::from_millis(1));
+            self.restate_time(worker, 1);
+        }
+    }
+
+    /// Tells the upstream how much time is left for its response's head, and which attempt this is.
+    pub(crate) fn restate_time(&mut self, worker: &Worker, attempt: u32) {
+        let timers = &worker.timers;
+        let whole = self.deadline.unwrap_or_else(|| timers.after(self.asked.timeout));
+        let until = whole.min(timers.after(self.asked.attempt_timeout)).min(self.overall);
+        let left = Duration::from_millis(until.saturating_sub(timers.now_ms()));
+        self.marks.told.restate(&mut self.request, left, attempt);
     }
 
     /// Tells the upstream how much of the call's time is left.
@@ -61,4 +101,10 @@ impl Exchange {
         self.overall = crate::runtime::Coarse::MAX;
         Poll::Pending
     }
+}
+
+/// The answer to who has given up.
+#[cold]
+pub(crate) fn given_up() -> Refusal {
+    Refusal::new(Reason::Timeout, "the time that whoever sent the request waits for is over")
 }

@@ -75,7 +75,7 @@ impl Exchange {
         }
     }
 
-    /// Tells the second copy how much of the call's time is left; the first one must be with its endpoint.
+    /// Tells the second copy how much of a call's time is left; the first one must be with its endpoint.
     pub(crate) fn restate_timeout_again(&mut self, worker: &Worker) {
         if self.sent == self.request.len() {
             self.restate_timeout(worker);

@@ -15,8 +15,6 @@ use crate::limit::{Limit, LimitTable};
 const EVERY_MIN: Duration = Duration::from_millis(200);
 /// Questions whose answers are waited for; of an older one an answer would be worth nothing.
 const ASKED_MAX: usize = 8;
-/// Limits that are asked for at once.
-const LIMITS_MAX: usize = 1024;
 /// The longest that a lease is taken to last, whatever its server says.
 const TTL_MAX: Duration = Duration::from_secs(60);
 
@@ -26,7 +24,11 @@ pub(super) struct Demands {
     /// Nothing is asked of a server that leases nothing.
     every: Option<Duration>,
     due: Instant,
+    /// When it was last asked.
+    last: Option<Instant>,
     number: u64,
+    /// How many limits were too many when that was last said.
+    too_many: usize,
     /// Numbers of questions, and when they were asked.
     asked: VecDeque<(u64, Nanos)>,
 }
@@ -35,7 +37,7 @@ impl Demands {
     /// As a welcome has it.
     pub(super) fn new(every_ms: u32, now: Instant) -> Self {
         let every = (every_ms > 0).then(|| Duration::from_millis(every_ms.into()).max(EVERY_MIN));
-        Self { every, due: now, number: 0, asked: VecDeque::new() }
+        Self { every, due: now, last: None, number: 0, too_many: 0, asked: VecDeque::new() }
     }
 
     /// When it is time to ask again; never for a server that leases nothing.
@@ -43,16 +45,29 @@ impl Demands {
         self.every.map(|_| self.due)
     }
 
+    /// Limits may have changed: for one that nothing was ever asked for, that is done now rather than when it is time.
+    pub(super) fn look(&mut self, limits: &LimitTable, at: Instant) {
+        if limits.shared().any(|limit| !limit.was_asked_for()) {
+            self.due = self.due.min(self.last.map_or(at, |last| at.max(last + EVERY_MIN)));
+        }
+        let too_many = limits.not_shared();
+        if too_many > self.too_many {
+            tracing::warn!(
+                too_many,
+                "more limits with scope global than a proxy can share: the last of them are not shared"
+            );
+        }
+        self.too_many = too_many;
+    }
+
     /// What to ask for; nothing where no limit is shared.
     pub(super) fn ask(&mut self, limits: &LimitTable, at: Instant, now: Nanos) -> Option<mesh::Demand> {
         self.due = at + self.every.unwrap_or(EVERY_MIN);
-        let shared = limits.all().iter().filter(|limit| limit.is_shared()).take(LIMITS_MAX);
-        let wishes: Vec<mesh::Wish> = shared.map(|limit| wish(limit, now)).collect();
+        let wishes: Vec<mesh::Wish> = limits.shared().map(|limit| wish(limit, now)).collect();
         if wishes.is_empty() {
-            // The first one that comes is asked for soon.
-            self.due = at + EVERY_MIN;
             return None;
         }
+        self.last = Some(at);
         self.number += 1;
         if self.asked.len() == ASKED_MAX {
             self.asked.pop_front();
@@ -93,7 +108,7 @@ fn limit_of<'a>(limits: &'a LimitTable, lease: &mesh::Lease) -> Option<&'a Limit
     let named = lease.limit.as_ref()?;
     let id = ResourceId::new(Kind::RateLimit, &*named.namespace, &*named.name);
     let is_meant = |limit: &&std::sync::Arc<Limit>| limit.id == id && *limit.target == *lease.target;
-    limits.all().iter().filter(|limit| limit.is_shared()).find(is_meant).map(|limit| &**limit)
+    limits.shared().find(is_meant).map(|limit| &**limit)
 }
 
 #[cfg(test)]
@@ -123,17 +138,46 @@ mod tests {
         let mut demands = Demands::new(1000, start);
         assert_eq!(demands.due(), Some(start));
         assert_eq!(demands.ask(&LimitTable::default(), start, now), None);
-        assert_eq!(
-            demands.due(),
-            Some(start + EVERY_MIN),
-            "the first limit that comes is not left to itself for long"
-        );
+        let second = start + Duration::from_secs(1);
+        assert_eq!(demands.due(), Some(second));
 
         let limits = limits();
+        demands.look(&limits, start);
+        assert_eq!(demands.due(), Some(start), "a limit that is new is asked for at once");
         let demand = demands.ask(&limits, start, now).unwrap();
+        demands.look(&limits, start);
+        assert_eq!(demands.due(), Some(second), "and then it is not new any more");
         let [wish] = &*demand.wishes else { panic!("not one: {demand:?}") };
         assert_eq!((wish.limit.as_ref().unwrap().name.as_str(), &*wish.target), ("all", "Service/cart"));
         assert_eq!(Demands::new(1, start).every, Some(EVERY_MIN), "a server cannot press");
+    }
+
+    #[test]
+    fn one_that_comes_later_waits_no_longer_than_questions_are_apart() {
+        let (start, ms) = (Instant::now(), Duration::from_millis(1));
+        let mut demands = Demands::new(1000, start);
+        demands.ask(&limits(), start, Nanos::from_secs(9)).unwrap();
+        // The same documents anew, which nobody has put in force in the place of the first ones.
+        let more = limits();
+        demands.look(&more, start + ms);
+        assert_eq!(demands.due(), Some(start + EVERY_MIN));
+        demands.look(&more, start + ms * 900);
+        assert_eq!(demands.due(), Some(start + EVERY_MIN), "never later");
+    }
+
+    #[test]
+    fn what_is_too_many_is_kept_alone() {
+        let limit = |number: usize| {
+            let rates = json!([{"requests": 10}]);
+            let spec = json!({"targetRefs": [{"name": "cart"}], "scope": "global", "rates": rates});
+            resource("RateLimit", &format!("l{number:04}"), spec)
+        };
+        let limits = LimitTable::compile(&inputs((0..1030).map(limit)));
+        assert_eq!((limits.shared().count(), limits.not_shared()), (1024, 6));
+        let demand = Demands::new(1000, Instant::now()).ask(&limits, Instant::now(), Nanos::from_secs(9));
+        let asked_for = demand.unwrap().wishes;
+        assert_eq!(asked_for.len(), 1024);
+        assert_eq!(asked_for.last().unwrap().limit.as_ref().unwrap().name, "l1023");
     }
 
     #[test]

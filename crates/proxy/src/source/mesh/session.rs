@@ -237,6 +237,7 @@ impl Session {
         // Its word and the end of this proxy's own are put in force together.
         source.shared().checks.control_plane_returned();
         source.put_in_force(false).await;
+        self.demands.look(&source.shared().snapshot.load().limits, Instant::now());
         source.shared().set_status(|status| status.kind = "mesh");
         let services = &source.wanted.inputs.services;
         let exists = |service| services.get(service).is_some_and(|registered| registered.known);

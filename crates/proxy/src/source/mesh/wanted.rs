@@ -12,7 +12,8 @@ use crate::snapshot::{Inputs, Registered, Rejection, Resources, Services};
 /// The sum of all updates of a stream, and of the streams that it resumed.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    /// As of the last update. Of a resource whose new version makes no sense, the old one.
+    /// As of the last update. Of a resource whose new version makes no sense, the old one; where there is none, what of the
+    /// new one does.
     pub(super) inputs: Inputs,
     /// Resources and endpoints that made no sense when they were sent, until they are sent again or removed.
     senseless: BTreeMap<ResourceId, Vec<Rejection>>,
@@ -104,7 +105,14 @@ impl Wanted {
                     resources.insert(id, Arc::new(resource));
                     return;
                 }
-                faults.iter().map(|fault| reject(&id, &fault.path, explained(fault))).collect()
+                let older = resources.get(&id).or_else(|| earlier.get(&id)).is_some();
+                // An older one is whole: it is better than a part of the new one.
+                let part = if older { None } else { validate::remainder(&resource, &faults) };
+                let instead = Instead::of(older, part.is_some());
+                if let Some(part) = part {
+                    resources.insert(id.clone(), Arc::new(part.resource));
+                }
+                faults.iter().map(|fault| reject(&id, &fault.path, instead.explained(fault))).collect()
             }
         };
         if let Some(earlier) = earlier.get(&id) {
@@ -146,18 +154,45 @@ fn reject(id: &ResourceId, path: &str, reason: String) -> Rejection {
     Rejection { resource: id.clone(), path: path.to_owned(), reason }
 }
 
-fn explained(fault: &validate::FieldError) -> String {
-    match &fault.expected {
-        Some(expected) => format!("{}; expected {expected}", fault.message),
-        None => fault.message.clone(),
+/// What is in force of a document that breaks a rule.
+#[derive(Clone, Copy)]
+enum Instead {
+    Older,
+    Rest,
+    Nothing,
+}
+
+impl Instead {
+    const fn of(older: bool, rest: bool) -> Self {
+        match (older, rest) {
+            (true, _) => Self::Older,
+            (false, true) => Self::Rest,
+            (false, false) => Self::Nothing,
+        }
+    }
+
+    /// What is wrong, after what that means: long reasons are cut off at their end.
+    fn explained(self, fault: &validate::FieldError) -> String {
+        let means = match self {
+            Self::Older => "the document from before stays in force",
+            Self::Rest => "left out, the rest is in force",
+            Self::Nothing => "nothing of it is in force",
+        };
+        match &fault.expected {
+            Some(expected) => format!("{means}: {}; expected {expected}", fault.message),
+            None => format!("{means}: {}", fault.message),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use weir_model::Spec;
+
     use super::super::messages::{endpoints, update, upsert};
     use super::*;
-    use crate::snapshot::tests::{endpoint, gateway, service};
+    use crate::snapshot::tests::{endpoint, gateway, resource, service};
 
     fn ids(wanted: &Wanted) -> Vec<String> {
         wanted.inputs.resources.keys().map(ToString::to_string).collect()
@@ -250,6 +285,39 @@ mod tests {
         wanted.apply(mesh::Update { reset: true, upserts, ..update(2, 1) }).unwrap();
         assert_eq!(ids(&wanted), ["Gateway/edge", "Service/cart"]);
         assert_eq!(wanted.rejections().count(), 2);
+    }
+
+    #[test]
+    fn a_policy_that_was_never_in_force_here_loses_only_what_breaks_a_rule() {
+        let spec = json!({"targetRefs": [{"name": "cart"}], "retry": {"attempts": 3}, "breakers": [{"failureRatio": 1.5}]});
+        let policy = |spec| upsert(&resource("TrafficPolicy", "cart", spec));
+        let mut wanted = Wanted::default();
+        wanted
+            .apply(mesh::Update { reset: true, upserts: vec![policy(spec.clone())], ..update(1, 1) })
+            .unwrap();
+        let in_force = |wanted: &Wanted| {
+            let id = ResourceId::new(Kind::TrafficPolicy, "default", "cart");
+            let Spec::TrafficPolicy(spec) = &wanted.inputs.resources[&id].spec else { panic!("no policy") };
+            (spec.retry.as_ref().unwrap().attempts, spec.breakers.len())
+        };
+        assert_eq!(in_force(&wanted), (3, 0));
+        let said: Vec<_> = wanted.rejections().map(ToString::to_string).collect();
+        let [said] = &said[..] else { panic!("not one: {said:?}") };
+        assert!(
+            said.starts_with(
+                "TrafficPolicy/cart: spec.breakers[0].failureRatio: left out, the rest is in force: 1.5 "
+            ),
+            "{said}"
+        );
+
+        // A version that was in force whole is worth more than a part of another.
+        let good = json!({"targetRefs": [{"name": "cart"}], "retry": {"attempts": 2}, "breakers": [{}]});
+        wanted.apply(mesh::Update { upserts: vec![policy(good)], ..update(1, 2) }).unwrap();
+        assert_eq!((in_force(&wanted), wanted.rejections().count()), ((2, 1), 0));
+        wanted.apply(mesh::Update { upserts: vec![policy(spec)], ..update(1, 3) }).unwrap();
+        assert_eq!(in_force(&wanted), (2, 1));
+        let said: Vec<_> = wanted.rejections().map(ToString::to_string).collect();
+        assert!(said[0].contains(": the document from before stays in force: 1.5 "), "{said:?}");
     }
 
     #[test]

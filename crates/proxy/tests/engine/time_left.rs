@@ -1,0 +1,154 @@
+//! What proxies tell each other of a request's time and attempts, and what they do for those who have given up.
+
+use std::time::{Duration, Instant};
+
+use weir_proxy::listen::Role as ListenRole;
+
+use crate::sidecar::sidecar;
+use crate::support::{Client, Proxy, Upstream, documents};
+
+/// What a request said, as its service saw it: the time, and which attempt.
+fn told(head: &str) -> (Option<u64>, Option<u64>) {
+    let head = head.to_ascii_lowercase();
+    let field = |name: &str| {
+        let mut values = head.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        let value = values.next();
+        assert_eq!(values.next(), None, "{head}");
+        value
+    };
+    (field("x-weir-timeout:"), field("x-weir-attempt:"))
+}
+
+fn ask(client: &mut Client, fields: &str) -> (Option<u64>, Option<u64>) {
+    let response = client.send(format!("GET / HTTP/1.1\r\nHost: app\r\n{fields}\r\n")).response();
+    assert_eq!(response.status, 200, "{}", response.text());
+    told(&response.text())
+}
+
+#[test]
+fn a_gateway_says_how_long_it_waits_and_waits_no_longer_than_its_client() {
+    let app = Upstream::echo();
+    let proxy = Proxy::gateway(&documents(&[app.addr], ""));
+    let mut client = proxy.client();
+    // On a new connection the time is written anew, and it is exact to a tick of the clock.
+    let (time, attempt) = ask(&mut client, "");
+    assert!((14_000..=15_100).contains(&time.unwrap()) && attempt == Some(1), "{time:?} {attempt:?}");
+    assert_eq!(ask(&mut client, ""), (Some(15_000), Some(1)));
+    assert_eq!(ask(&mut client, "X-Weir-Timeout: 2500\r\nX-Weir-Attempt: 7\r\n"), (Some(2500), Some(1)));
+    assert_eq!(ask(&mut client, "X-Weir-Timeout: 9000\r\nx-weir-timeout: 2000\r\n"), (Some(2000), Some(1)));
+    assert_eq!(ask(&mut client, "X-Weir-Timeout: 99999\r\n"), (Some(15_000), Some(1)), "no longer than that");
+    for senseless in ["", "-1", "1.5", "soon", "99999999999", "+1"] {
+        assert_eq!(
+            ask(&mut client, &format!("X-Weir-Timeout: {senseless}\r\n")).0,
+            Some(15_000),
+            "{senseless}"
+        );
+    }
+    let perpetual = Proxy::gateway(&documents(&[app.addr], "timeouts: {request: 0s}"));
+    assert_eq!(ask(&mut perpetual.client(), ""), (None, Some(1)));
+    let by_try = Proxy::gateway(&documents(&[app.addr], "timeouts: {request: 9s, perTry: 3s}"));
+    let mut client = by_try.client();
+    ask(&mut client, "");
+    assert_eq!(ask(&mut client, ""), (Some(3000), Some(1)));
+}
+
+fn asked(upstream: &Upstream) -> usize {
+    String::from_utf8_lossy(&upstream.received()).matches("GET / ").count()
+}
+
+#[test]
+fn nobody_works_for_who_has_given_up() {
+    let silent = Upstream::start(|conn| {
+        conn.head()?;
+        conn.until_closed();
+        Ok(())
+    });
+    let proxy = Proxy::gateway(&documents(&[silent.addr], ""));
+    let began = Instant::now();
+    let response =
+        proxy.client().send("GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 100\r\n\r\n").response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("timeout")));
+    assert!(began.elapsed() >= Duration::from_millis(100));
+    assert_eq!(asked(&silent), 1);
+    // What comes too late goes no further.
+    let response = proxy.client().send("GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 0\r\n\r\n").response();
+    assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("timeout")));
+    assert_eq!(asked(&silent), 1);
+}
+
+#[test]
+fn a_client_without_patience_costs_nobody_his_good_name() {
+    let silent = Upstream::start(|conn| {
+        conn.head()?;
+        conn.until_closed();
+        Ok(())
+    });
+    let policy =
+        "breakers: [{strategy: consecutive, failures: 2}]\n  outlier: {consecutive: 2, interval: 100ms}";
+    let proxy = Proxy::gateway(&documents(&[silent.addr], policy));
+    for _ in 0..5 {
+        let request = "GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 20\r\n\r\n";
+        let response = proxy.client().send(request).response();
+        assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("timeout")));
+    }
+    assert_eq!(asked(&silent), 5, "no breaker has opened");
+    let text = proxy.text();
+    assert!(!text.contains("weir_proxy_breaker_transitions_total{"), "{text}");
+    let well = "weir_proxy_endpoints{service=\"app\",state=\"available\"} 1";
+    assert!(text.lines().any(|line| line == well), "{text}");
+}
+
+#[test]
+fn another_attempt_has_the_next_number_and_what_is_left() {
+    let busy = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+    let app = Upstream::start(move |conn| {
+        loop {
+            let head = conn.head()?;
+            match told(&head).1 {
+                Some(3) => conn.ok(head.as_bytes())?,
+                _ => {
+                    std::thread::sleep(Duration::from_millis(50));
+                    conn.write(busy)?;
+                }
+            }
+        }
+    });
+    let policy = "timeouts: {request: 5s}\n  retry: {attempts: 2, statuses: [503]}";
+    let proxy = Proxy::gateway(&documents(&[app.addr], policy));
+    let response = proxy.client().get("/");
+    assert_eq!(response.status, 200, "{}", response.text());
+    let (time, attempt) = told(&response.text());
+    assert_eq!(attempt, Some(3));
+    assert!((1000..=4950).contains(&time.unwrap()), "{time:?}");
+}
+
+#[test]
+fn who_waits_for_his_turn_has_less_time_left() {
+    let app = Upstream::echo();
+    let limit = "---\nkind: RateLimit\nmetadata: {name: pace}\nspec: {targetRefs: [{name: app}], \
+                 algorithm: leaky_bucket, rates: [{requests: 5}]}\n";
+    let proxy = Proxy::gateway(&(documents(&[app.addr], "") + limit));
+    let mut client = proxy.client();
+    ask(&mut client, "");
+    let (time, _) = ask(&mut client, "");
+    assert!((10_000..14_990).contains(&time.unwrap()), "{time:?}");
+}
+
+#[test]
+fn a_sidecar_passes_on_what_it_was_told_and_tells_what_its_application_asks_for() {
+    let (app, callee) = (Upstream::echo(), Upstream::echo());
+    let proxy = sidecar(app.addr, callee.addr);
+    let mut inbound = Client::connect(proxy.fixed(ListenRole::Inbound));
+    assert_eq!(ask(&mut inbound, ""), (None, None), "nobody has said anything");
+    assert_eq!(ask(&mut inbound, "X-Weir-Timeout: 800\r\nX-Weir-Attempt: 2\r\n"), (Some(800), Some(2)));
+    let mut outbound = Client::connect(proxy.fixed(ListenRole::Outbound));
+    let mut call = |fields: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: cart\r\n{fields}\r\n");
+        told(&outbound.send(request).response().text())
+    };
+    call("");
+    assert_eq!(call(""), (Some(15_000), Some(1)));
+    // Of an application that copies the fields of the request that it serves.
+    assert_eq!(call("X-Weir-Timeout: 800\r\nX-Weir-Attempt: 2\r\n"), (Some(800), Some(1)));
+    assert_eq!(asked(&callee), 3);
+}
