@@ -8,9 +8,13 @@ line per flow that fails and a last line with the counts; the exit status is 1 i
 
 import base64
 import contextlib
+import hashlib
 import http.server
+import io
+import json
 import socket
 import sys
+import tarfile
 import threading
 import time
 import traceback
@@ -669,6 +673,30 @@ class Flows:
             ports = [entry["Service"]["Port"] for entry in self.health(name, near="_agent")]
             assert ports == [80, 1], ports
         self.c.catalog.deregister(node)
+
+    def snapshots(self):
+        if not hasattr(self.c, "snapshot"):
+            return
+        key = self.fresh("key")
+        self.c.kv.put(key, "before")
+        saved = self.c.snapshot.save()
+        assert saved[:2] == b"\x1f\x8b", saved[:8]
+        with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
+            files = {name: archive.extractfile(name).read() for name in archive.getnames()}
+        for line in files["SHA256SUMS"].decode().splitlines():
+            digest, name = line.split("  ")
+            assert hashlib.sha256(files[name]).hexdigest() == digest, name
+        assert json.loads(files["meta.json"])["Size"] == len(files["state.bin"])
+        self.c.kv.put(key, "after")
+        assert self.c.snapshot.restore(saved) is True
+        assert self.c.kv.get(key)[1]["Value"] == b"before"
+
+    def discovery_chain(self):
+        if not hasattr(self.c, "discovery_chain"):
+            return
+        name = self.fresh("web")
+        chain = self.c.discovery_chain.get(name)["Chain"]
+        assert chain["ServiceName"] == name and chain["StartNode"] in chain["Nodes"], chain
 
     # discovery as consumers see it end to end
 

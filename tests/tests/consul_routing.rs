@@ -92,7 +92,7 @@ fn entries_route_by_header_path_weight_and_health() {
     let echo = http::request(mesh.outbound, "GET", "/echo", &[("host", "web")], b"").unwrap();
     assert_eq!(echo.header("x-app"), Some("spare"));
     let explained =
-        mesh.cluster.weir(&["explain", "--from", "front", "GET", "http://web/echo", "-H", "x-canary: yes"]);
+        mesh.cluster.weir(&["explain", "--from", "spare", "GET", "http://web/echo", "-H", "x-canary: yes"]);
     for part in ["service-router.web", "_v2.web", "as they are written"] {
         assert!(explained.contains(part), "{part} is missing in\n{explained}");
     }

@@ -141,10 +141,7 @@ pub(super) async fn update(api: Arc<ConsulApi>, request: Request) -> Answer {
     let map = decode::object(&request.body)?;
     let fields = Fields::root(&map);
     let name = fields.text("Node")?;
-    // `coordinate/datacenters` names nodes with their datacenter.
-    let short = name.strip_suffix(api.here().datacenter).and_then(|name| name.strip_suffix('.'));
-    let known = |name: &str| api.catalog().node(name);
-    let Some(node) = known(&name).or_else(|| known(short?)) else {
+    let Some(node) = api.catalog().node(&name) else {
         return Err(Refusal::not_found(format!("node {name:?} does not exist")));
     };
     let empty = Map::new();
