@@ -29,6 +29,7 @@ mod check_write;
 mod config;
 mod coordinate;
 mod decode;
+mod defined;
 mod definition;
 mod duration;
 mod event;
@@ -65,6 +66,8 @@ use http::Method;
 use weir_control::Control;
 use weir_control::catalog::{Catalog, ServiceMember, Topic, View};
 use weir_model::Revision;
+
+pub use self::defined::{judge_check, judge_service};
 
 use self::answer::Answer;
 use self::near::Nearness;
