@@ -79,7 +79,8 @@ impl Side {
 fn of_client(error: &Error, names: Names, shows: bool) -> String {
     let Names { ca, cert, key } = names;
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
+        // With the latter, another authority of the same name has.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => format!(
             "the server's certificate is not accepted: none of the authorities that are believed here has issued it; {ca} \
              names those to believe"
         ),
@@ -120,7 +121,7 @@ fn of_server(error: &Error) -> String {
         Error::NoCertificatesPresented => {
             "the client shows no certificate; with --tls-client-ca every client has to show one".to_owned()
         }
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "the client's certificate is not accepted: no authority of --tls-client-ca has issued it"
                 .to_owned()
         }
