@@ -271,7 +271,7 @@ fn a_name_belongs_to_one_agent() {
     first.register(&json!({"Name": "web"}));
     wait_for_instances(cluster.http, "web", &["host-1/web"]);
     let mut second = Agent::of(&cluster, "host-1", &[]);
-    second.process.wait_for_line("in use by another agent", SOON);
+    second.process.wait_for_line("is reserved by node", SOON);
     assert_eq!(instances(cluster.http, "web"), ["host-1/web"]);
     let mut third = Agent::of(&cluster, "the-server", &[]);
     third.process.wait_for_line("is the node of a server", SOON);

@@ -117,5 +117,5 @@ fn the_units_of_the_examples_are_sound() {
             assert!(about.is_empty(), "{name}: {about:?}");
         }
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 4);
 }

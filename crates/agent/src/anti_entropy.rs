@@ -16,17 +16,18 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 use weir_api::client::encode_segment;
 use weir_api::native::{
-    AgentAlive, AgentHeard, ErrorAnswer, NodeChanged, NodeChanges, NodeState, PREFIX, Problem,
+    AGENT_DATACENTER, AgentAlive, AgentHeard, ErrorAnswer, NodeChanged, NodeChanges, NodeState, PREFIX,
+    Problem,
 };
 use weir_control::{ChangeEvent, Control};
 
 use crate::bounds::{
-    ALIVE_ANSWER_MAX, ALIVE_EVERY, ANSWER_MAX, COLLECT, COMPARE_EVERY, REFUSALS_LOGGED_MAX, REMIND,
-    RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
+    ALIVE_ANSWER_MAX, ALIVE_EVERY, ANSWER_MAX, COLLECT, COMPARE_EVERY, LEAVE_ANSWER_MAX, LEAVE_MAX,
+    REFUSALS_LOGGED_MAX, REMIND, RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
 };
 use crate::plan::{Registered, plan};
 use crate::servers::{Ask, Servers, Unanswered};
@@ -46,6 +47,8 @@ pub struct AntiEntropy {
     may_differ: Notify,
     /// Told when the servers hear the agent again: what failed is tried at once.
     back: Notify,
+    /// The node is being deregistered, or is: nothing of it may be registered any more.
+    leaves: watch::Sender<bool>,
     /// The revision of the servers at which they were seen to be equal.
     equal_at: AtomicU64,
 }
@@ -77,7 +80,8 @@ impl AntiEntropy {
     pub fn new(control: Arc<Control>, servers: Arc<Servers>, status: Arc<Status>, id: String) -> Self {
         let path = format!("{PREFIX}/nodes/{}", encode_segment(&control.settings().node_name));
         let equal_at = AtomicU64::new(UNSEEN);
-        Self { control, servers, status, path, id, may_differ: Notify::new(), back: Notify::new(), equal_at }
+        let (may_differ, back, leaves) = (Notify::new(), Notify::new(), watch::Sender::new(false));
+        Self { control, servers, status, path, id, may_differ, back, leaves, equal_at }
     }
 
     /// The servers.
@@ -90,26 +94,51 @@ impl AntiEntropy {
         &self.status
     }
 
-    /// Goes on until told to stop.
+    /// Goes on until told to stop, or the agent leaves.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let mut leaves = self.leaves.subscribe();
         tokio::select! {
             () = stop => {}
+            _ = leaves.wait_for(|leaves| *leaves) => {}
             () = self.compare_whenever() => {}
             () = self.stay_alive() => {}
             () = self.watch() => {}
         }
     }
 
-    /// Deregisters the node at the servers, with all that is on it.
+    /// Deregisters the node at the servers, with all that is on it; from then on they are told nothing of it. Tries for
+    /// [`LEAVE_MAX`].
     ///
     /// # Errors
     /// Why it is still there.
     pub async fn leave(&self) -> Result<(), String> {
+        self.leaves.send_replace(true);
+        let mut last = None;
+        let left = timeout(LEAVE_MAX, async {
+            loop {
+                match self.deregister().await {
+                    Err(Failed::Unanswered(error)) => last = Some(error),
+                    done => return done,
+                }
+                tokio::time::sleep(RETRY_MIN).await;
+            }
+        });
+        match left.await {
+            Ok(done) => done.map_err(|error| error.to_string()),
+            Err(_) => Err(last.map_or_else(
+                || format!("no server has answered within {} s", LEAVE_MAX.as_secs()),
+                |error| error.to_string(),
+            )),
+        }
+    }
+
+    /// What is not registered needs no deregistration; so what was lost on the way may be said again.
+    async fn deregister(&self) -> Result<(), Failed> {
         let below =
             if self.id.is_empty() { String::new() } else { format!("?id={}", encode_segment(&self.id)) };
-        match self.ask::<serde_json::Value>(Method::DELETE, &below, &(), ANSWER_MAX).await {
+        match self.ask::<serde_json::Value>(Method::DELETE, &below, &(), LEAVE_ANSWER_MAX).await {
             Ok(_) | Err(Failed::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error),
         }
     }
 
@@ -130,18 +159,26 @@ impl AntiEntropy {
         let mut complaint = Complaint::default();
         loop {
             let asked = Instant::now();
-            let alive = AgentAlive { id: self.id.clone() };
+            let alive =
+                AgentAlive { id: self.id.clone(), datacenter: self.control.settings().datacenter.clone() };
             match self.ask::<AgentHeard>(Method::POST, "/alive", &alive, ALIVE_ANSWER_MAX).await {
                 Ok(heard) => {
                     if complaint.is_over("the servers hear this agent again", &self.servers) {
                         self.back.notify_one();
                     }
                     self.status.heard(asked);
+                    self.status.set_unwelcome(None);
                     if !heard.known || heard.revision != self.equal_at.load(Ordering::Relaxed) {
                         self.may_differ.notify_one();
                     }
                 }
-                Err(error) => complaint.is("the servers do not hear that this agent is there", &error),
+                Err(error) => {
+                    if let Failed::Refused { problems, .. } = &error {
+                        let reason = problems.iter().find(|p| p.path.as_deref() == Some(AGENT_DATACENTER));
+                        self.status.set_unwelcome(reason.map(|problem| problem.message.clone()));
+                    }
+                    complaint.is("the servers do not hear that this agent is there", &error);
+                }
             }
             // By chance, so that many agents do not speak at once for ever.
             tokio::time::sleep_until(asked + ALIVE_EVERY.mul_f64(0.9 + 0.2 * rand::random::<f64>())).await;
@@ -194,7 +231,11 @@ impl AntiEntropy {
             else {
                 return Ok(());
             };
-            let plan = plan(&Registered::of(&here), there.as_ref());
+            let datacenter = &self.control.settings().datacenter;
+            let plan: Vec<_> = plan(&Registered::of(&here), there.as_ref())
+                .into_iter()
+                .map(|changes| NodeChanges { datacenter: datacenter.clone(), ..changes })
+                .collect();
             let is_the_same_again = !plan.is_empty() && plan == before;
             // What was refused would be refused again.
             if plan.is_empty() || (is_the_same_again && refused > 0) {
@@ -271,7 +312,11 @@ impl Complaint {
         if self.told.as_ref().is_some_and(|(at, told)| *told == text && at.elapsed() < REMIND) {
             return;
         }
-        tracing::warn!(error = text, "{what}");
+        match error {
+            // That does not pass by itself.
+            Failed::Refused { .. } => tracing::error!(error = text, "{what}"),
+            _ => tracing::warn!(error = text, "{what}"),
+        }
         self.told = Some((Instant::now(), text));
     }
 

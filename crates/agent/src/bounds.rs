@@ -21,6 +21,10 @@ pub const IDLE_AGE_MAX: Duration = Duration::from_secs(60);
 pub const ALIVE_EVERY: Duration = Duration::from_secs(2);
 /// How long a server may take to hear it, before another one is asked.
 pub const ALIVE_ANSWER_MAX: Duration = Duration::from_secs(2);
+/// How long an agent that leaves tries to have its node deregistered. Below what whoever asks it to leave waits (30 s).
+pub const LEAVE_MAX: Duration = Duration::from_secs(10);
+/// How long a server may take for that, before another one is asked.
+pub const LEAVE_ANSWER_MAX: Duration = Duration::from_secs(4);
 /// How often everything is compared although nothing seems to have changed; lengthened by chance, by up to a half.
 pub const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// How long changes are collected before they are sent.

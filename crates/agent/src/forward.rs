@@ -82,6 +82,9 @@ impl Forward {
     }
 
     async fn answer(&self, ask: &Ask) -> Result<Response, Unanswered> {
+        if let Some(reason) = self.status.unwelcome() {
+            return Err(Unanswered::Unwelcome(reason));
+        }
         count(&self.status.forwarded);
         match self.servers.ask(ask).await {
             Ok(answered) => Ok(Response {
@@ -171,7 +174,7 @@ fn refuse(error: &Unanswered, is_native: bool) -> Response {
         return Response::text(StatusCode::BAD_REQUEST, error.to_string());
     }
     let text = match error {
-        Unanswered::Nobody(_) => format!("No cluster leader ({error})"),
+        Unanswered::Nobody(_) | Unanswered::Unwelcome(_) => format!("No cluster leader ({error})"),
         Unanswered::Unknown { .. } | Unanswered::TooLarge { .. } | Unanswered::Unsendable(_) => {
             format!("rpc error: {error}")
         }

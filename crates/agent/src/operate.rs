@@ -35,6 +35,10 @@ fn readyz(status: &Status, servers: &Servers) -> Response {
     if status.is_in_sync() {
         return Response::text(StatusCode::OK, format!("in sync with {}\n", servers.in_use()));
     }
+    if let Some(reason) = status.unwelcome() {
+        let text = format!("the servers do not let this agent in: {reason}\n");
+        return Response::text(StatusCode::SERVICE_UNAVAILABLE, text);
+    }
     let heard = match status.heard_at() {
         None => "no server has heard this agent yet".to_owned(),
         Some(at) => format!("a server heard this agent {} s ago", at.elapsed().as_secs()),

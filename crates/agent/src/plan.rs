@@ -92,7 +92,7 @@ fn plan_checks(here: &Registered, there: Option<&NodeState>, changes: &mut NodeC
 
 /// Parts that one request can carry. Instances go with their checks, deregistrations before all.
 fn in_batches(changes: NodeChanges, node_is_as_it_should: bool) -> Vec<NodeChanges> {
-    let NodeChanges { node, instances, mut checks, gone_instances, gone_checks } = changes;
+    let NodeChanges { node, instances, mut checks, gone_instances, gone_checks, .. } = changes;
     let empty = || NodeChanges { node: node.clone(), ..NodeChanges::default() };
     let mut batches = Vec::new();
     for gone in gone_instances.chunks(BATCH_MAX) {

@@ -57,6 +57,9 @@ pub enum Unanswered {
     /// No server answers. Nothing was changed.
     #[error("none of the servers answers: {0}")]
     Nobody(String),
+    /// The servers are not this agent's. Nothing was asked.
+    #[error("the servers do not let this agent in: {0}")]
+    Unwelcome(String),
     /// It cannot be sent to any server.
     #[error("the request cannot be passed on: {0}")]
     Unsendable(String),

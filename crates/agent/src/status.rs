@@ -10,6 +10,7 @@ use tokio::time::Instant;
 pub struct Status {
     in_sync: AtomicBool,
     heard_at: Mutex<Option<Instant>>,
+    unwelcome: Mutex<Option<String>>,
     pub(crate) comparisons: AtomicU64,
     pub(crate) comparisons_failed: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -30,6 +31,15 @@ impl Status {
     /// When a server last heard that this agent is there.
     pub fn heard_at(&self) -> Option<Instant> {
         *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the servers are not this agent's, if they say so.
+    pub fn unwelcome(&self) -> Option<String> {
+        self.unwelcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_unwelcome(&self, reason: Option<String>) {
+        *self.unwelcome.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     pub(crate) fn heard(&self, at: Instant) {

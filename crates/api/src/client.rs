@@ -44,6 +44,22 @@ pub enum ClientError {
         /// What the operating system or the protocol said.
         reason: String,
     },
+    /// There is a connection, but no TLS on it.
+    #[error("no TLS with the weir server at {server}: {reason}")]
+    Tls {
+        /// The server.
+        server: String,
+        /// Who does not accept whom, and what to name.
+        reason: String,
+    },
+    /// The request was sent, and the connection ended before there was an answer: nobody knows whether it was done.
+    #[error("the answer of {server} is lost: {reason}")]
+    Lost {
+        /// The server.
+        server: String,
+        /// What happened.
+        reason: String,
+    },
     /// No answer in time.
     #[error("the server at {server} did not answer within {} s", .waited.as_secs())]
     Timeout {
@@ -76,6 +92,18 @@ pub enum ClientError {
         /// What is odd about it.
         reason: String,
     },
+}
+
+impl ClientError {
+    /// Whether what was asked for may have been done, though nobody said so.
+    pub fn may_be_done(&self) -> bool {
+        match self {
+            Self::Lost { .. } | Self::Timeout { .. } | Self::Broken { .. } | Self::BadAnswer { .. } => true,
+            // A server that has lost its store says so, and it may be that only its answer was lost.
+            Self::Refused { status, .. } => status.is_server_error(),
+            Self::Unreachable { .. } | Self::Tls { .. } => false,
+        }
+    }
 }
 
 fn problems_text(problems: &[Problem]) -> String {
@@ -225,7 +253,10 @@ impl Client {
 /// Whether the fault is the server's own, and not the request's.
 fn others_may_do_better(error: &ClientError) -> bool {
     match error {
-        ClientError::Unreachable { .. } | ClientError::Timeout { .. } => true,
+        ClientError::Unreachable { .. }
+        | ClientError::Tls { .. }
+        | ClientError::Lost { .. }
+        | ClientError::Timeout { .. } => true,
         ClientError::Refused { status, .. } => *status == StatusCode::SERVICE_UNAVAILABLE,
         ClientError::Broken { .. } | ClientError::BadAnswer { .. } => false,
     }
@@ -310,6 +341,14 @@ mod tests {
         let error = server_that_says(answer).await.get::<u32>("/x").await.unwrap_err();
         assert_eq!(error.to_string(), "503 Service Unavailable: busy");
 
+        // The beginning of what a server of HTTP/2 says.
+        let error = server_that_says("\0\0\u{6}\u{4}\0\0\0\0\0\0\u{5}\0\0@\0")
+            .await
+            .get::<u32>("/x")
+            .await
+            .unwrap_err();
+        assert!(matches!(&error, ClientError::BadAnswer { .. }), "{error}");
+
         let client = server_that_says("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhtml").await;
         assert!(matches!(client.get::<u32>("/x").await.unwrap_err(), ClientError::BadAnswer { .. }));
     }
@@ -361,7 +400,7 @@ mod tests {
         assert_eq!(client.get::<u32>("/").await.unwrap(), 7, "reading twice does no harm");
         let client = servers([&hangs_up, &answers]);
         let error = client.delete::<u32>("/").await.unwrap_err();
-        assert!(matches!(error, ClientError::Unreachable { .. }), "it may have happened: {error}");
+        assert!(matches!(error, ClientError::Lost { .. }) && error.may_be_done(), "{error}");
         assert_eq!(client.delete::<u32>("/").await.unwrap(), 7, "the next call goes to the next server");
         let client = servers([&gone, &gone]);
         assert!(matches!(client.get::<u32>("/").await.unwrap_err(), ClientError::Unreachable { .. }));

@@ -147,6 +147,8 @@ pub const PRESERVATION_REMIND: Duration = Duration::from_secs(60);
 pub const HEALTH_RETRY: Duration = Duration::from_secs(1);
 /// Health commits under way at one time.
 pub const HEALTH_COMMITS_MAX: usize = 64;
+/// Checks that are read at one time when this replica takes over what it watches; heartbeats wait for no more than these.
+pub const TAKE_OVER_BATCH: usize = 1024;
 /// How often a probe's output is committed while its health stays the same.
 pub const CHECK_OUTPUT_INTERVAL: Duration = Duration::from_secs(300);
 /// Limits of which shares are leased to proxies at one time, each target of a document counted.

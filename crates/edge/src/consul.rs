@@ -30,6 +30,7 @@ mod check_write;
 mod config;
 mod coordinate;
 mod decode;
+mod defined;
 mod definition;
 mod duration;
 mod event;
@@ -68,6 +69,8 @@ use tokio::sync::Semaphore;
 use weir_control::Control;
 use weir_control::catalog::{Catalog, ServiceMember, Topic, View};
 use weir_model::Revision;
+
+pub use self::defined::{judge_check, judge_service};
 
 use self::answer::Answer;
 use self::near::Nearness;

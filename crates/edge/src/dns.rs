@@ -40,6 +40,7 @@ use tokio::sync::watch;
 use weir_control::Control;
 
 pub use config::{DnsConfig, Domain, NotADomain, ServiceTtl, ServiceTtls, ttl_of};
+pub use recursor::Target;
 pub use stats::DnsStats;
 
 use answerer::Answerer;
@@ -108,8 +109,12 @@ impl DnsServer {
         }
         let (udp, tcp, address) = bind_both(address).await?;
         let udp = Socket::new(udp).map_err(|cause| DnsError::Bind { address, transport: "udp", cause })?;
-        if let Some(own) = config.recursors.iter().find(|recursor| is_itself(address, **recursor)) {
-            return Err(DnsError::Itself(*own));
+        let of_addresses = config.recursors.iter().filter_map(|target| match target {
+            Target::Address(recursor) => Some(*recursor),
+            Target::Name(_) => None,
+        });
+        if let Some(own) = of_addresses.into_iter().find(|recursor| is_itself(address, *recursor)) {
+            return Err(DnsError::Itself(own));
         }
         let stats = DnsStats::new(&config.recursors);
         Ok(Self { udp, tcp, address, config, stats })
@@ -128,7 +133,7 @@ impl DnsServer {
     /// Answers until `shutdown` is ready.
     pub async fn serve(self, control: Arc<Control>, shutdown: impl Future<Output = ()>) {
         let Self { udp, tcp, address, config, stats } = self;
-        let recursors = Recursors::new(&config.recursors, Arc::clone(&stats));
+        let recursors = Recursors::new(&config.recursors, Some(address), Arc::clone(&stats));
         let settings = control.settings();
         let own = own_address(address.ip(), &settings.node_address);
         let relay = config.relay;

@@ -12,7 +12,8 @@ use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::files::{FileMark, Identity, roots};
 use crate::provider::{MinVersion, provider};
-use crate::{Io, TlsError};
+use crate::words::{Names, Side};
+use crate::{Io, Secured, TlsError};
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -24,11 +25,16 @@ pub struct ClientFiles {
     pub ca: Option<PathBuf>,
     /// What is shown to servers that ask who it is: the chain, leaf first, and its private key.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// What these are called where they are named.
+    pub names: Names,
 }
 
 /// Makes connections with TLS.
 #[derive(Clone)]
-pub struct Connector(TlsConnector);
+pub struct Connector {
+    tls: TlsConnector,
+    side: Side,
+}
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,19 +52,24 @@ impl Connector {
             .with_protocol_versions(MinVersion::Tls12.versions())
             .map_err(|fault| fault.to_string())?;
         let builder = match &files.ca {
-            Some(ca) => builder.with_root_certificates(roots(&ca.display().to_string())?),
+            Some(ca) => {
+                let found = roots(&ca.display().to_string());
+                builder.with_root_certificates(found.map_err(|fault| format!("{}: {fault}", files.names.ca))?)
+            }
             None => builder.with_root_certificates(system_roots()?),
         };
         let mut config = match &files.identity {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
                 let identity = Identity::load(&cert.display().to_string(), &key.display().to_string());
-                let identity = identity.map_err(|fault| fault.reason)?;
+                let Names { cert, key, .. } = files.names;
+                let identity = identity.map_err(|fault| format!("{cert}, {key}: {}", fault.reason))?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.key)))
             }
         };
         config.alpn_protocols = vec![protocol.to_vec()];
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        let side = Side::Client { names: files.names, shows: files.identity.is_some() };
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), side })
     }
 
     /// Shakes hands over a connection to a host, whose certificate must be for that name or address.
@@ -67,9 +78,23 @@ impl Connector {
     /// Why that failed.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<Io, TlsError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?;
-        match tokio::time::timeout(HANDSHAKE_MAX, self.0.connect(name, stream)).await {
-            Ok(connected) => Ok(Io::Tls(Box::new(TlsStream::Client(connected.map_err(not_tls)?)))),
+        match tokio::time::timeout(HANDSHAKE_MAX, self.tls.connect(name, stream)).await {
+            Ok(connected) => {
+                let stream = TlsStream::Client(connected.map_err(|error| self.failed(error))?);
+                Ok(Io::Tls(Box::new(Secured { stream, side: self.side })))
+            }
             Err(_) => Err(TlsError::Timeout(HANDSHAKE_MAX)),
+        }
+    }
+
+    /// Tells a server that speaks something else apart.
+    fn failed(&self, error: std::io::Error) -> TlsError {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner {
+            Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+                TlsError::NotTls
+            }
+            _ => TlsError::Handshake(self.side.explained(error)),
         }
     }
 }
@@ -110,15 +135,6 @@ impl Connectors {
 fn marks(files: &ClientFiles) -> Vec<Option<FileMark>> {
     let identity = files.identity.iter().flat_map(|(cert, key)| [cert, key]);
     files.ca.iter().chain(identity).map(FileMark::of).collect()
-}
-
-/// Tells a server that speaks something else apart.
-fn not_tls(error: std::io::Error) -> TlsError {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => TlsError::NotTls,
-        _ => TlsError::Handshake(error),
-    }
 }
 
 /// The authorities that the system trusts, read once.

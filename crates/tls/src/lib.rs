@@ -14,14 +14,16 @@ mod files;
 mod io;
 mod provider;
 mod server;
+mod words;
 mod x509;
 
 pub use client::{ClientFiles, Connector, Connectors, system_roots};
 pub use dial::Dial;
 pub use files::{FileFault, FileMark, Identity, WhichFile, authorities, roots};
-pub use io::Io;
+pub use io::{Io, Secured};
 pub use provider::{MinVersion, provider};
 pub use server::{Acceptor, ServerFiles};
+pub use words::{Names, said};
 
 /// Why a connection did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -37,17 +39,6 @@ pub enum TlsError {
     #[error("`{0}` is neither a DNS name nor an IP address")]
     Name(String),
     /// The handshake failed.
-    #[error("{}", words(.0))]
+    #[error("{0}")]
     Handshake(#[from] std::io::Error),
-}
-
-/// What a failed handshake says: rustls's own words, without the wrapping.
-fn words(error: &std::io::Error) -> String {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(reason)) => {
-            format!("the other side's certificate is not accepted: {reason}")
-        }
-        Some(inner) => format!("TLS: {inner}"),
-        None => error.to_string(),
-    }
 }

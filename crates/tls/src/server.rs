@@ -13,7 +13,8 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::files::{FileMark, Identity, roots};
 use crate::provider::{MinVersion, provider};
-use crate::{Io, TlsError};
+use crate::words::Side;
+use crate::{Io, Secured, TlsError};
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -79,8 +80,9 @@ impl Acceptor {
                 Err(error) => return Err((error.into(), None)),
             }
             let accepted = TlsAcceptor::from(config).accept(stream).await;
-            let accepted = accepted.map_err(|error| (TlsError::Handshake(error), None))?;
-            Ok(Io::Tls(Box::new(TlsStream::Server(accepted))))
+            let accepted =
+                accepted.map_err(|error| (TlsError::Handshake(Side::Server.explained(error)), None))?;
+            Ok(Io::Tls(Box::new(Secured { stream: TlsStream::Server(accepted), side: Side::Server })))
         };
         let shaken = tokio::time::timeout(HANDSHAKE_MAX, shaking).await;
         shaken.unwrap_or(Err((TlsError::Timeout(HANDSHAKE_MAX), None)))
@@ -136,7 +138,8 @@ fn marks(files: &ServerFiles) -> Vec<Option<FileMark>> {
 
 fn config(files: &ServerFiles, protocol: &'static [u8]) -> Result<ServerConfig, String> {
     let shown = |path: &PathBuf| path.display().to_string();
-    let identity = Identity::load(&shown(&files.cert), &shown(&files.key)).map_err(|fault| fault.reason)?;
+    let identity = Identity::load(&shown(&files.cert), &shown(&files.key));
+    let identity = identity.map_err(|fault| format!("--tls-cert, --tls-key: {}", fault.reason))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if let Some(warning) = identity.warning(i64::try_from(now).unwrap_or(i64::MAX)) {
         tracing::warn!(cert = shown(&files.cert), "a certificate {warning}");
@@ -147,7 +150,8 @@ fn config(files: &ServerFiles, protocol: &'static [u8]) -> Result<ServerConfig, 
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(ca) => {
-            let roots = Arc::new(roots(&shown(ca))?);
+            let found = roots(&shown(ca)).map_err(|fault| format!("--tls-client-ca: {fault}"))?;
+            let roots = Arc::new(found);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
             let verifier = verifier.build().map_err(|fault| format!("{}: {fault}", shown(ca)))?;
             builder.with_client_cert_verifier(verifier)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use weir_api::client::{HTTP_PROTOCOL, Scheme, ServerUrl};
-use weir_tls::Connectors;
+use weir_tls::{Connectors, Names};
 
 use crate::cli::ListenAddress;
 use crate::cli::agent::AgentArgs;
@@ -63,18 +63,19 @@ pub(crate) struct AgentConfig {
     pub log: LogArgs,
 }
 
-/// What those of the servers need that are named with `https://`, if there is one.
+/// What those of the servers need that are named with `https://`, if there is one. `names` are those of the flags.
 ///
 /// # Errors
 /// When a file cannot be used.
 pub(crate) fn connectors(
     servers: &[ServerUrl],
     tls: &ServerTlsArgs,
+    names: Names,
 ) -> Result<Option<Arc<Connectors>>, Failure> {
     if servers.iter().all(|server| server.scheme == Scheme::Http) {
         return Ok(None);
     }
-    let connectors = Connectors::load(tls_files(tls)?, HTTP_PROTOCOL);
+    let connectors = Connectors::load(tls_files(tls, names)?, HTTP_PROTOCOL);
     let connectors = connectors.map_err(|reason| Failure::new(Exit::Usage, format!("TLS: {reason}")))?;
     Ok(Some(Arc::new(connectors)))
 }
@@ -88,7 +89,7 @@ impl AgentConfig {
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
         Ok(Self {
-            tls: connectors(&args.servers, &args.tls)?,
+            tls: connectors(&args.servers, &args.tls, Names::default())?,
             servers: args.servers,
             server_dns: args.server_dns,
             http: args.http.map_or_else(|| default(DEFAULT_HTTP), Ok)?,

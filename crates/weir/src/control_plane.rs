@@ -1,10 +1,10 @@
 //! A control plane in this process: store, domain, HTTP APIs, mesh, prober, put together.
 //!
 //! ```text
-//! addresses allowed -> bind -> open the store -> load the catalog -> apply the documents given -> serve
+//! addresses allowed -> read files -> bind -> open the store -> load the catalog -> apply the documents given -> serve
 //! ```
 //!
-//! Binding comes first because it is what most often fails, and then nothing has been touched.
+//! Files are read and addresses bound first, because that is what most often fails, and then nothing has been touched.
 
 mod stores;
 mod tls;
@@ -29,14 +29,14 @@ use weir_tls::{Acceptor, Connectors};
 
 use crate::cli::dns::DnsListen;
 use crate::config::{AsConsul, ServerConfig};
-use crate::definitions::{Definer, Scripts};
+use crate::definitions::{self, Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::leave::Leave;
 use crate::{loopback, sources};
 
 use stores::open_etcd;
 pub(crate) use stores::open_store;
-pub(crate) use stores::{STORE_FILE, create_data_dir};
+pub(crate) use stores::{STORE_FILE, create_data_dir, role_in};
 use tls::Tls;
 
 /// A running control plane.
@@ -71,6 +71,7 @@ impl ControlPlane {
         }
         let tls = Tls::load(config)?;
         let documents = sources::read(&config.files)?;
+        definitions::read(&config.as_consul.definitions, config.as_consul.scripts)?;
         let server = Server::bind(config.http.0, HttpConfig::default()).await.map_err(
             |weir_edge::http::ServerError::Bind { address, cause }| cannot_bind("--http", address, &cause),
         )?;
@@ -133,7 +134,7 @@ impl ControlPlane {
         let mut router = Router::new();
         consul.mount(&mut router);
         if plane.obeys {
-            plane.leave.mount(&mut router);
+            plane.leave.mount(&mut router, || std::future::ready(Ok(())));
             plane.definer.mount(&mut router);
         }
         plane.serve(server, router, listener, dns, tls.replicas, &stopped);

@@ -10,10 +10,13 @@ use serde_json::{Map, Value};
 
 use crate::exit::{Exit, Failure};
 
-pub(crate) use definer::Definer;
+pub(crate) use definer::{Definer, read};
 
 /// The largest file of definitions, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// What files of definitions hold.
+const KEYS: [&str; 4] = ["service", "services", "check", "checks"];
 
 /// Which checks may be programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,10 +79,15 @@ impl Definitions {
         for file in files(path)? {
             let (place, map) = (file.display().to_string(), read_object(&file)?);
             for key in map.keys() {
-                if !["service", "services", "check", "checks"].contains(&&**key) {
+                if !key.starts_with('_') && !KEYS.contains(&&**key) {
                     let message =
                         format!("{place}: {key}: unknown key, expected service, services, check or checks");
-                    return Err(Failure::new(Exit::Invalid, message));
+                    let failure = Failure::new(Exit::Invalid, message);
+                    let near = weir_model::document::nearest(key, KEYS);
+                    return Err(match near {
+                        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+                        None => failure,
+                    });
                 }
             }
             self.take(&place, &map)?;
@@ -126,9 +134,7 @@ fn collect(
 
 /// A file, or the `.json` files of a directory, in the order of their names.
 pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::new(Exit::CannotStart, format!("cannot read {}: {error}", path.display()))
-    };
+    let failed = |error: std::io::Error| unreadable(path, &error);
     if !std::fs::metadata(path).map_err(failed)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -142,11 +148,15 @@ pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Invalid, format!("cannot read {}: {error}", path.display()))
+        .hint("a JSON file that this user may read is expected, or a directory of files that end in .json")
+}
+
 /// A JSON object in a file.
 pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, Failure> {
     let shown = path.display();
-    let failed =
-        |error: std::io::Error| Failure::new(Exit::CannotStart, format!("cannot read {shown}: {error}"));
+    let failed = |error: std::io::Error| unreadable(path, &error);
     let length = std::fs::metadata(path).map_err(failed)?.len();
     if length > FILE_BYTES_MAX {
         let message = format!("{shown}: {length} bytes, expected at most {FILE_BYTES_MAX}");
@@ -203,6 +213,11 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         write("d.json", r#"{"ports": {}}"#);
         assert!(definitions.read(dir.path()).unwrap_err().message.contains("ports: unknown key"));
+        write("d.json", r#"{"servces": []}"#);
+        assert!(definitions.read(dir.path()).unwrap_err().hint.unwrap().contains("`services`"));
+        let failure = definitions.read(&dir.path().join("none.json")).unwrap_err();
+        assert_eq!(failure.exit, Exit::Invalid);
+        assert!(failure.message.contains("none.json") && failure.hint.is_some(), "{failure}");
         write("d.json", "{");
         assert!(definitions.read(&dir.path().join("d.json")).unwrap_err().hint.unwrap().contains("HCL"));
     }

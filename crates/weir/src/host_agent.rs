@@ -1,11 +1,13 @@
 //! A host's agent in this process: local registry, Consul's agent API over it, checks, and what ties it to the servers.
 //!
 //! ```text
-//! addresses allowed -> bind -> open the local store -> own node -> definitions of files -> serve
+//! addresses allowed -> read what files define -> bind -> open the local store -> own node -> register that -> serve
 //! ```
 
 mod boot;
 mod identity;
+
+pub(crate) use identity::FILE as NODE_ID_FILE;
 
 use std::sync::Arc;
 
@@ -14,15 +16,16 @@ use tokio::task::JoinSet;
 use weir_agent::{AntiEntropy, AskServers, Forward, Servers, Status, mount_operate};
 use weir_control::{Control, Settings};
 use weir_edge::consul::ConsulApi;
-use weir_edge::dns::{DnsConfig, DnsServer};
+use weir_edge::dns::{DnsConfig, DnsServer, Target};
 use weir_edge::http::{Router, Server, ServerConfig as HttpConfig, ServerError};
 use weir_edge::prober::Prober;
 use weir_model::registry::Node;
+use weir_store::Store;
 
 use crate::agent_config::AgentConfig;
 use crate::cli::dns::DnsListen;
 use crate::control_plane::{address_towards, cannot_bind, cannot_serve_dns, open_store, told};
-use crate::definitions::{Definer, Scripts};
+use crate::definitions::{self, Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::leave::Leave;
 use crate::loopback;
@@ -46,13 +49,16 @@ impl HostAgent {
         if let DnsListen::At(dns) = config.dns {
             loopback::check("--dns", dns.0, config.insecure)?;
         }
+        definitions::read(&config.definitions, config.scripts)?;
         let server = Server::bind(config.http.0, HttpConfig::default())
             .await
             .map_err(|ServerError::Bind { address, cause }| cannot_bind("--http", address, &cause))?;
         let server = server.allow_hosts(config.allowed_hosts.iter().cloned().chain([crate::host_name()]));
         let dns = bind_dns(config).await?;
+        // Before anything is written to what may be another's.
+        let store = open_store(config.data_dir.as_deref()).await?;
         let id = identity::load(config.data_dir.as_deref())?;
-        let control = open_registry(config, &id).await?;
+        let control = open_registry(config, store, &id).await?;
         boot::doubt_if_another(config.data_dir.as_deref(), &control).await?;
         let api = ConsulApi::of_agent(Arc::clone(&control), config.scripts == Scripts::On);
         let (data_dir, source) = (config.data_dir.clone(), config.definitions.clone());
@@ -97,7 +103,8 @@ impl HostAgent {
             Forward::new(Arc::clone(servers), Arc::clone(status), control.settings().node_name.clone());
         forward.mount(&mut router, api.members());
         mount_operate(&mut router, control, servers, status);
-        self.leave.mount(&mut router);
+        let leaving = Arc::clone(&self.anti_entropy);
+        self.leave.mount(&mut router, move || deregister(Arc::clone(&leaving)));
         self.definer.mount(&mut router);
         let shown_dns = dns.as_ref().map_or_else(|| "off".to_owned(), |dns| dns.address().to_string());
         tracing::info!(
@@ -134,34 +141,47 @@ impl HostAgent {
     }
 
     /// Stops serving. The servers wait for the agent to come back, unless it `leaves`.
-    pub(crate) async fn stop(mut self, leaves: bool) {
+    ///
+    /// # Errors
+    /// When it was to leave, and no server has heard that.
+    pub(crate) async fn stop(mut self, leaves: bool) -> Result<(), Failure> {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
-        if leaves && let Err(error) = self.anti_entropy.leave().await {
-            tracing::warn!(error, "the node could not be deregistered");
+        if !leaves {
+            return Ok(());
         }
+        deregister(self.anti_entropy).await.map_err(|reason| Failure::new(Exit::Unreachable, reason))
     }
+}
+
+/// Deregisters the node at the servers.
+async fn deregister(anti_entropy: Arc<AntiEntropy>) -> Result<(), String> {
+    anti_entropy.leave().await.map_err(|error| {
+        let message = format!(
+            "the agent ends, but its node is still registered: {error}; it is critical within 10 s and deregistered after \
+             72 h, or at once by PUT /v1/catalog/deregister at a server"
+        );
+        tracing::error!("{message}");
+        message
+    })
 }
 
 async fn bind_dns(config: &AgentConfig) -> Result<Option<DnsServer>, Failure> {
     let DnsListen::At(address) = config.dns else { return Ok(None) };
-    let mut recursors = Vec::new();
-    for name in config.servers_dns() {
-        match tokio::net::lookup_host(&name).await {
-            Ok(found) => recursors.extend(found),
-            Err(error) => {
-                tracing::warn!(server = name, %error, "the address of a server for DNS is not known");
-            }
-        }
-    }
+    let target = |name: String| name.parse().map_or(Target::Name(name), Target::Address);
+    let mut recursors: Vec<_> = config.servers_dns().into_iter().map(target).collect();
     recursors.truncate(weir_edge::dns::bounds::RECURSORS_MAX);
-    recursors.retain(|recursor| *recursor != address.0);
+    recursors.retain(|recursor| *recursor != Target::Address(address.0));
     let settings = DnsConfig { recursors, relay: true, ..DnsConfig::default() };
     DnsServer::bind(address.0, settings).await.map(Some).map_err(|error| cannot_serve_dns(&error))
 }
 
 /// The registry of this host, with its one node.
-async fn open_registry(config: &AgentConfig, id: &str) -> Result<Arc<Control>, Failure> {
+async fn open_registry(
+    config: &AgentConfig,
+    store: Arc<dyn Store>,
+    id: &str,
+) -> Result<Arc<Control>, Failure> {
     let failed = |error: weir_control::Error| {
         Failure::new(Exit::CannotStart, format!("cannot start the agent: {error}"))
     };
@@ -175,7 +195,6 @@ async fn open_registry(config: &AgentConfig, id: &str) -> Result<Arc<Control>, F
         node_address: address.clone(),
         ..Settings::default()
     };
-    let store = open_store(config.data_dir.as_deref()).await?;
     let control = Control::start(store, settings).await.map_err(failed)?;
     let node = Node {
         name: config.node_name.clone(),

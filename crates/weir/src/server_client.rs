@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use http::StatusCode;
 use weir_api::client::{Client, ClientError, HTTP_PROTOCOL, Scheme, Servers};
-use weir_tls::{ClientFiles, Connector};
+use weir_tls::{ClientFiles, Connector, Names};
 
 use crate::cli::operator::{ServerArg, ServerTlsArgs};
 use crate::exit::{Exit, Failure};
@@ -15,6 +15,8 @@ pub(crate) const SERVER_VARIABLE: &str = "WEIR_SERVER";
 pub(crate) const CA_VARIABLE: &str = "WEIR_SERVER_CA";
 pub(crate) const CERT_VARIABLE: &str = "WEIR_SERVER_CERT";
 pub(crate) const KEY_VARIABLE: &str = "WEIR_SERVER_KEY";
+/// What they are called where only the variables name them.
+pub(crate) const OF_VARIABLES: Names = Names { ca: CA_VARIABLE, cert: CERT_VARIABLE, key: KEY_VARIABLE };
 /// The server where nothing names one.
 const DEFAULT_SERVER: &str = "127.0.0.1:8500";
 
@@ -28,16 +30,16 @@ pub(crate) fn client(arg: &ServerArg) -> Result<Client, Failure> {
     if client.servers().all(|server| server.scheme == Scheme::Http) {
         return Ok(client);
     }
-    let connector = Connector::load(&tls_files(&arg.tls)?, HTTP_PROTOCOL);
+    let connector = Connector::load(&tls_files(&arg.tls, Names::default())?, HTTP_PROTOCOL);
     let connector = connector.map_err(|reason| Failure::new(Exit::Usage, format!("TLS: {reason}")))?;
     Ok(client.tls(&connector))
 }
 
-/// The files that flags and variables name.
+/// The files that flags and variables name, and what the flags are called.
 ///
 /// # Errors
 /// When there is a certificate without a key, or the other way round.
-pub(crate) fn tls_files(args: &ServerTlsArgs) -> Result<ClientFiles, Failure> {
+pub(crate) fn tls_files(args: &ServerTlsArgs, names: Names) -> Result<ClientFiles, Failure> {
     let or = |flag: &Option<PathBuf>, variable: &str| {
         let said = || std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
         flag.clone().or_else(said)
@@ -47,11 +49,11 @@ pub(crate) fn tls_files(args: &ServerTlsArgs) -> Result<ClientFiles, Failure> {
         (None, None) => None,
         (Some(cert), Some(key)) => Some((cert, key)),
         _ => {
-            let message = "--server-cert and --server-key belong together: both or neither";
+            let message = format!("{} and {} belong together: both or neither", names.cert, names.key);
             return Err(Failure::new(Exit::Usage, message));
         }
     };
-    Ok(ClientFiles { ca: or(&args.server_ca, CA_VARIABLE), identity })
+    Ok(ClientFiles { ca: or(&args.server_ca, CA_VARIABLE), identity, names })
 }
 
 fn servers(arg: Option<Servers>, variable: Option<&str>) -> Result<Servers, Failure> {
@@ -73,6 +75,10 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
                 "start one with `weir dev`, or name another one with --server HOST:PORT or the variable WEIR_SERVER",
             )
         }
+        // It says what to name.
+        ClientError::Tls { .. } => Failure::new(Exit::Unreachable, error.to_string()),
+        ClientError::Lost { .. } => Failure::new(Exit::Unreachable, error.to_string())
+            .hint("a change that was sent may be made or not: look before you try again"),
         ClientError::Broken { .. } => Failure::new(Exit::Failed, error.to_string()),
         ClientError::BadAnswer { .. } => Failure::new(Exit::Failed, error.to_string())
             .hint("--server wants the server's HTTP address (8500 by default), not the one for proxies"),

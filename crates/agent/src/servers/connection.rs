@@ -20,6 +20,10 @@ use crate::bounds::{ANSWER_BYTES_MAX, CONNECT_MAX, IDLE_AGE_MAX, IDLE_MAX};
 /// Fields that are about the connection, or that whoever sends the answer adds himself.
 const OF_THE_CONNECTION: [HeaderName; 4] = [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, DATE];
 
+/// What answers there is no server's HTTP API.
+const NOT_HTTP1: &str =
+    "it does not speak HTTP/1; is it the port for proxies? Agents ask the HTTP address (8500)";
+
 /// Why one server has not answered.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -110,8 +114,14 @@ impl Server {
         let request = self.request(ask).map_err(Failure::NotSent)?;
         let response = sender.try_send_request(request).await.map_err(|error| {
             let was_sent = error.message().is_none();
-            let reason = error.error().to_string();
-            if was_sent { Failure::Lost(reason) } else { Failure::NotSent(reason) }
+            let error = error.into_error();
+            match weir_tls::said(&error) {
+                // Who is not let in is not listened to either.
+                Some(reason) => Failure::NotSent(reason),
+                None if error.is_parse() => Failure::NotSent(NOT_HTTP1.to_owned()),
+                None if was_sent => Failure::Lost(error.to_string()),
+                None => Failure::NotSent(error.to_string()),
+            }
         })?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX)

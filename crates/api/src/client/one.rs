@@ -1,5 +1,7 @@
 //! One server, and one exchange with it over a connection of its own.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -61,8 +63,8 @@ impl One {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(self.unreachable(&error)),
             Err(_) => {
-                let server = self.server.to_string();
-                return Err(ClientError::Timeout { server, waited: CONNECT_TIMEOUT });
+                let reason = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+                return Err(self.unreachable(&reason));
             }
         };
         if self.server.scheme == Scheme::Http {
@@ -76,7 +78,9 @@ impl One {
             }
         };
         let connected = connector.connect(&self.server.host, stream).await;
-        connected.map(TokioIo::new).map_err(|error| self.unreachable(&error))
+        connected
+            .map(TokioIo::new)
+            .map_err(|error| ClientError::Tls { server: self.server.to_string(), reason: error.to_string() })
     }
 
     pub(super) async fn exchange(
@@ -109,7 +113,7 @@ impl One {
     ) -> Result<(Response<Incoming>, Connection), ClientError> {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(io).await.map_err(|error| self.unreachable(&error))?;
-        let connection = Connection(tokio::spawn(async move { drop(connection.await) }));
+        let mut connection = Connection(tokio::spawn(connection));
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -121,8 +125,37 @@ impl One {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
         let request = request.body(Full::new(body)).map_err(|error| self.bad(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.unreachable(&error))?;
-        Ok((response, connection))
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok((response, connection)),
+            Err(error) => {
+                Err(self.unanswered(error.message().is_none(), error.into_error(), &mut connection).await)
+            }
+        }
+    }
+
+    /// Why a request has no answer. What became of the connection may say more than what became of the request.
+    async fn unanswered(
+        &self,
+        was_sent: bool,
+        error: hyper::Error,
+        connection: &mut Connection,
+    ) -> ClientError {
+        if error.is_parse() {
+            return self.bad(&format!("it does not speak HTTP/1: {}", causes(&error)));
+        }
+        let ended = timeout(LAST_WORDS_MAX, &mut connection.0).await;
+        let last_words = ended.ok().and_then(Result::ok).and_then(Result::err);
+        let errors: Vec<_> = last_words.iter().chain([&error]).collect();
+        let server = self.server.to_string();
+        if let Some(reason) = errors.iter().find_map(|error| weir_tls::said(*error)) {
+            return ClientError::Tls { server, reason };
+        }
+        let reason = causes(errors[0]);
+        if was_sent {
+            ClientError::Lost { server, reason }
+        } else {
+            ClientError::Unreachable { server, reason }
+        }
     }
 
     pub(super) fn read<T: DeserializeOwned>(&self, body: &Bytes) -> Result<T, ClientError> {
@@ -155,12 +188,21 @@ impl One {
 }
 
 /// Moves the bytes of a connection until it is dropped.
-struct Connection(JoinHandle<()>);
+struct Connection(JoinHandle<hyper::Result<()>>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// How long is waited for what a connection says when it ends.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(100);
+
+/// An error with all that caused it.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// How much of an error answer that is plain text is shown, in bytes.

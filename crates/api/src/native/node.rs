@@ -8,6 +8,9 @@ use weir_model::registry::{Check, Instance, Node};
 
 use super::Problem;
 
+/// The path of a [`Problem`] that is an agent's datacenter: it is not the server's.
+pub const AGENT_DATACENTER: &str = "datacenter";
+
 /// A node with all that is registered on it, in all namespaces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeState {
@@ -28,6 +31,9 @@ pub struct NodeState {
 pub struct NodeChanges {
     /// The node as it is to be; its name is the path's.
     pub node: Node,
+    /// The datacenter that the agent is of; empty from agents of versions that do not say.
+    #[serde(default)]
+    pub datacenter: String,
     /// Instances to register, or to change into this.
     #[serde(default)]
     pub instances: Vec<Instance>,
@@ -65,6 +71,9 @@ pub struct AgentAlive {
     /// The node's id, by which two agents that use one name are told apart; empty if it has none.
     #[serde(default)]
     pub id: String,
+    /// The datacenter that the agent is of; empty from agents of versions that do not say.
+    #[serde(default)]
+    pub datacenter: String,
 }
 
 /// The answer to a sign of life.

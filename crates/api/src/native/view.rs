@@ -63,6 +63,9 @@ pub struct InstanceView {
     pub instance: Instance,
     /// Its checks and its node's.
     pub checks: Vec<Check>,
+    /// For how long its node's agent has been silent, where it is taken to be gone: what its checks say is as old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_silent_ms: Option<u64>,
 }
 
 /// A node.

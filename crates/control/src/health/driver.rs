@@ -13,7 +13,7 @@ use weir_model::registry::{Health, Runner};
 use super::machine::{Action, Machine};
 use super::silence::Preservation;
 use super::{CheckFeed, feed};
-use crate::bounds::{HEALTH_COMMITS_MAX, PRESERVATION_REMIND};
+use crate::bounds::{HEALTH_COMMITS_MAX, PRESERVATION_REMIND, TAKE_OVER_BATCH};
 use crate::catalog::{CheckEntry, CheckRef};
 use crate::changes::{Change, ChangeEvent, Changes};
 use crate::{Control, Error};
@@ -98,25 +98,29 @@ impl Monitor {
         let checks = feed::defined_checks(control.catalog());
         let shared = control.settings().replica.is_some();
         let cluster = if shared { control.catalog().state().registry.nodes.len() } else { 0 };
-        self.with(|machine, now| {
-            machine.see_cluster(cluster);
-            let mut present = HashSet::new();
-            for kept in &checks {
-                // One after the other: all of them at once would be much.
-                let check = kept.read();
-                let name = CheckRef::of(&check.value);
-                see_agent(machine, &name, Some(&check), now);
-                if control.owns(&name) {
-                    let lived = machine.health(&name).is_some_and(|was| was != Health::Critical);
-                    machine.track(&check.value, now);
-                    // What was written since is a sign of life, as where changes are looked at one by one.
-                    let lives = check.value.health != Health::Critical && check.modify_revision > before;
-                    if shared && lived && lives {
-                        machine.heard_from(&name, now);
+        self.with(|machine, _| machine.see_cluster(cluster));
+        let mut present = HashSet::new();
+        for some in checks.chunks(TAKE_OVER_BATCH) {
+            // Read before the machine is held: heartbeats wait for it meanwhile. All of them at once would be much.
+            let read: Vec<_> = some.iter().map(|kept| kept.read()).collect();
+            self.with(|machine, now| {
+                for check in &read {
+                    let name = CheckRef::of(&check.value);
+                    see_agent(machine, &name, Some(check), now);
+                    if control.owns(&name) {
+                        let lived = machine.health(&name).is_some_and(|was| was != Health::Critical);
+                        machine.track(&check.value, now);
+                        // What was written since is a sign of life, as where changes are looked at one by one.
+                        let lives = check.value.health != Health::Critical && check.modify_revision > before;
+                        if shared && lived && lives {
+                            machine.heard_from(&name, now);
+                        }
+                        present.insert(name);
                     }
-                    present.insert(name);
                 }
-            }
+            });
+        }
+        self.with(|machine, now| {
             let gone: Vec<_> = machine.tracked().filter(|name| !present.contains(name)).cloned().collect();
             for name in gone {
                 machine.forget(&name, now);
@@ -158,6 +162,11 @@ impl Control {
         self.monitor.with(|machine, _| {
             machine.silent_nodes().map(|(name, doubted)| (name.to_owned(), doubted)).collect()
         })
+    }
+
+    /// For how long the agent of a node has been taken to be gone, if it is; as far as this server has seen it.
+    pub fn agent_absence(&self, node: &str) -> Option<Duration> {
+        self.monitor.with(|machine, now| Some(now.saturating_sub(machine.agent_absent_since(node)?)))
     }
 
     /// What a heartbeat said last of a check, if that is newer than what the catalog shows; see [`Control::set_check`].

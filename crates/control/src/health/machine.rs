@@ -78,6 +78,11 @@ impl Machine {
         Self::default()
     }
 
+    /// Since when the agent of a node has been taken to be gone, if it is.
+    pub fn agent_absent_since(&self, node: &str) -> Option<Duration> {
+        self.agents.absence(node).map(|absence| absence.since)
+    }
+
     /// A check is as given now; new or changed. A new TTL check, or one that was revived, gets its full time.
     pub fn track(&mut self, check: &Check, now: Duration) {
         let Some(definition) = &check.definition else {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use weir_model::registry::{Check, Health, Instance, Node};
+use weir_model::registry::{Check, Health, Instance, Node, Runner};
 use weir_model::units::Span;
 use weir_model::validate::cut;
 use weir_model::{DEFAULT_NAMESPACE, Revision};
@@ -334,10 +334,12 @@ pub(crate) fn set_check(
 /// has not seen yet.
 pub(super) fn expire(state: &State, check: &CheckRef, seen: Revision) -> Result<Plan, Error> {
     let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
-    if known.is_some_and(|known| known.modify_revision > seen) {
+    if known.as_ref().is_some_and(|known| known.modify_revision > seen) {
         return Ok(Plan::nothing());
     }
-    set_check(state, check, Health::Critical, Some("TTL expired"))
+    let is_agent = known.is_some_and(|known| known.value.runner == Runner::Presence);
+    let output = if is_agent { "Agent not live or unreachable" } else { "TTL expired" };
+    set_check(state, check, Health::Critical, Some(output))
 }
 
 /// A check as it is, written again.

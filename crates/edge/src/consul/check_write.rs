@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use weir_control::Error;
 use weir_control::catalog::CheckRef;
-use weir_model::registry::{CheckKind, Health};
+use weir_model::registry::{Check, CheckKind, Health};
 
 use super::agent_write::{body_namespace, defined_namespace};
 use super::answer::{Answer, done};
@@ -33,6 +33,19 @@ async fn register_check(
     map: &Map<String, Value>,
     place: Place<'_>,
 ) -> Result<CheckRef, Refusal> {
+    let check = defined(map, place)?;
+    let (name, instance) = (CheckRef::of(&check), check.instance.clone().unwrap_or_default());
+    match api.control.register_check(check).await {
+        Ok(_) => Ok(name),
+        Err(Error::NotFound { .. }) => {
+            Err(Refusal::not_found(format!("ServiceID {instance:?} does not exist")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The check that a definition stands for.
+pub(super) fn defined(map: &Map<String, Value>, place: Place<'_>) -> Result<Check, Refusal> {
     let fields = Fields::root(map);
     if fields.text("Name")?.is_empty() {
         return Err(Refusal::bad("Missing check name"));
@@ -43,14 +56,7 @@ async fn register_check(
     }
     check.instance = Some(fields.text("ServiceID")?).filter(|id| !id.is_empty());
     validate::own_check(&check)?;
-    let (name, instance) = (CheckRef::of(&check), check.instance.clone().unwrap_or_default());
-    match api.control.register_check(check).await {
-        Ok(_) => Ok(name),
-        Err(Error::NotFound { .. }) => {
-            Err(Refusal::not_found(format!("ServiceID {instance:?} does not exist")))
-        }
-        Err(error) => Err(error.into()),
-    }
+    Ok(check)
 }
 
 impl ConsulApi {

@@ -295,9 +295,11 @@ fn script_kind(fields: Fields<'_>, enabled: bool) -> Result<Option<CheckKind>, R
         ["Args", "ScriptArgs", "Script", "Shell"].into_iter().find(|name| fields.says_something(name));
     let Some(name) = given else { return Ok(None) };
     if !enabled {
-        return Err(invalid(
-            "script checks are not enabled on this agent; use ttl, http, tcp, grpc or h2ping",
-        ));
+        return Err(invalid(&format!(
+            "{}: script checks are not enabled on this agent; `weir agent` runs them with --enable-script-checks, those \
+             that files define also with --enable-local-script-checks; else use ttl, http, tcp, grpc or h2ping",
+            fields.path_of(name)
+        )));
     }
     if name == "Script" || name == "Shell" {
         return Err(invalid(&format!("{}: not supported, use Args", fields.path_of(name))));

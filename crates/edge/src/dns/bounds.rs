@@ -30,6 +30,10 @@ pub const RECURSION_TIMEOUT: Duration = Duration::from_secs(2);
 pub const RECURSION_TIME_MAX: Duration = Duration::from_secs(4);
 /// For how long a recursor that failed is asked last.
 pub const RECURSOR_REST: Duration = Duration::from_secs(10);
+/// Between two lookups of a recursor that is named by its host.
+pub const NAME_REST: Duration = Duration::from_secs(1);
+/// Addresses of one name that are used.
+pub const NAME_ADDRESSES_MAX: usize = 16;
 /// Recursors at most.
 pub const RECURSORS_MAX: usize = 8;
 

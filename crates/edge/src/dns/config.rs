@@ -1,7 +1,6 @@
 //! What a DNS server is started with.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use weir_model::names;
 use weir_model::units::Span;
 
 use super::record::{DnsName, below};
+use super::recursor::Target;
 
 /// Settings of a DNS server. [`Default`] is what Consul does.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct DnsConfig {
     /// How long it may be kept that there is nothing.
     pub negative_ttl: Duration,
     /// Servers that are asked for names of other domains, in this order.
-    pub recursors: Vec<SocketAddr>,
+    pub recursors: Vec<Target>,
     /// Whether these are asked for all names, the own domain's too: what an agent does, whose registry is not the whole.
     pub relay: bool,
 }

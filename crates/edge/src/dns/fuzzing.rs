@@ -44,7 +44,7 @@ fn answerer() -> &'static Answerer<Table> {
     ANSWERER.get_or_init(|| {
         let stats = DnsStats::new(&[]);
         let zone = Zone::new(DnsConfig::default(), "dc1", [127, 0, 0, 1].into());
-        Answerer::new(Arc::new(Table::sample()), zone, Recursors::new(&[], Arc::clone(&stats)), stats)
+        Answerer::new(Arc::new(Table::sample()), zone, Recursors::new(&[], None, Arc::clone(&stats)), stats)
     })
 }
 

@@ -11,6 +11,7 @@
 //! round for ever.
 
 mod exchange;
+mod target;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -26,12 +27,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bounds::{
-    PLAIN_UDP_BYTES_MAX, QUERY_BYTES_MAX, RECURSION_TIME_MAX, RECURSION_TIMEOUT, RECURSOR_REST,
+    NAME_REST, PLAIN_UDP_BYTES_MAX, QUERY_BYTES_MAX, RECURSION_TIME_MAX, RECURSION_TIMEOUT, RECURSOR_REST,
 };
 use super::compose::Transport;
 use super::query::{Edns, Head, Query};
 use super::record::{Data, DnsName, DnsRecord};
 use super::stats::DnsStats;
+
+pub use target::Target;
+use target::{Lookup, Place, by_the_system};
 
 /// The records that are taken over of where an alias leads: more aliases on the way, and the addresses.
 const RECORDS_MAX: usize = 64;
@@ -39,6 +43,9 @@ const RECORDS_MAX: usize = 64;
 /// Servers that are asked, in this order.
 pub(super) struct Recursors {
     list: Vec<Recursor>,
+    lookup: Lookup,
+    /// The server's own address, which is asked nothing.
+    own: Option<SocketAddr>,
     began: Instant,
     under_way: Mutex<HashMap<Question, Expected>>,
     stats: Arc<DnsStats>,
@@ -48,7 +55,7 @@ pub(super) struct Recursors {
 type Expected = watch::Receiver<Option<Arc<Vec<u8>>>>;
 
 struct Recursor {
-    address: SocketAddr,
+    place: Place,
     /// When it last failed, in milliseconds since the beginning; 0 for never.
     failed_at_ms: AtomicU64,
 }
@@ -75,9 +82,20 @@ struct Question {
 }
 
 impl Recursors {
-    pub(super) fn new(addresses: &[SocketAddr], stats: Arc<DnsStats>) -> Self {
-        let list = addresses.iter().map(|&address| Recursor { address, failed_at_ms: AtomicU64::new(0) });
-        Self { list: list.collect(), began: Instant::now(), under_way: Mutex::default(), stats }
+    /// Of a server that listens at `own`.
+    pub(super) fn new(targets: &[Target], own: Option<SocketAddr>, stats: Arc<DnsStats>) -> Self {
+        let place = |target: &Target| Place::new(target.clone());
+        let list =
+            targets.iter().map(|target| Recursor { place: place(target), failed_at_ms: AtomicU64::new(0) });
+        let (list, began) = (list.collect(), Instant::now());
+        Self {
+            list,
+            lookup: Lookup { by: by_the_system, rest: NAME_REST },
+            own,
+            began,
+            under_way: Mutex::default(),
+            stats,
+        }
     }
 
     /// Whether there is one.
@@ -153,9 +171,10 @@ impl Recursors {
             let id = rand::random();
             let message = written(query, id)?;
             let exchange = async {
+                let address = recursor.place.address(self.lookup, self.own).await?;
                 match transport {
-                    Transport::Udp => exchange::udp(recursor.address, &message, query, id).await,
-                    Transport::Tcp => exchange::tcp(recursor.address, &message, query, id).await,
+                    Transport::Udp => exchange::udp(address, &message, query, id).await,
+                    Transport::Tcp => exchange::tcp(address, &message, query, id).await,
                 }
             };
             let problem = match timeout(RECURSION_TIMEOUT, exchange).await {
@@ -169,7 +188,8 @@ impl Recursors {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {} s", RECURSION_TIMEOUT.as_secs()),
             };
-            tracing::debug!(recursor = %recursor.address, name = %query.name, problem, "a recursor failed");
+            tracing::debug!(recursor = at, name = %query.name, problem, "a recursor failed");
+            recursor.place.failed();
             recursor.failed_at_ms.store(self.now_ms(), Ordering::Relaxed);
             self.stats.recursor_failed(at);
         }

@@ -1,7 +1,6 @@
 //! What a DNS server counts, and how it is shown.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use domain::base::iana::{OptRcode, Rtype};
 
 use super::query::Ignored;
+use super::recursor::Target;
 
 /// The types that are counted apart.
 const TYPES: [(Rtype, &str); 9] = [
@@ -49,7 +49,7 @@ pub struct DnsStats {
     tcp_refused: AtomicU64,
     recursions: AtomicU64,
     recursions_refused: AtomicU64,
-    failures: Vec<(SocketAddr, AtomicU64)>,
+    failures: Vec<(String, AtomicU64)>,
 }
 
 /// Who knew an answer.
@@ -70,8 +70,8 @@ struct Durations {
 
 impl DnsStats {
     /// Nothing counted yet, for a server that asks these recursors.
-    pub(super) fn new(recursors: &[SocketAddr]) -> Arc<Self> {
-        let failures = recursors.iter().map(|address| (*address, AtomicU64::new(0))).collect();
+    pub(super) fn new(recursors: &[Target]) -> Arc<Self> {
+        let failures = recursors.iter().map(|target| (target.to_string(), AtomicU64::new(0))).collect();
         Arc::new(Self {
             queries: Default::default(),
             here: Durations::default(),
@@ -187,9 +187,8 @@ impl DnsStats {
             "counter",
             "Queries that a recursor did not answer usefully.",
         );
-        for (address, count) in &self.failures {
-            let _ =
-                writeln!(text, "weir_dns_recursor_failures_total{{recursor=\"{address}\"}} {}", get(count));
+        for (target, count) in &self.failures {
+            let _ = writeln!(text, "weir_dns_recursor_failures_total{{recursor={target:?}}} {}", get(count));
         }
     }
 }
@@ -253,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_was_counted_is_shown() {
-        let stats = DnsStats::new(&["127.0.0.1:53".parse().unwrap()]);
+        let stats = DnsStats::new(&[Target::Address("127.0.0.1:53".parse().unwrap())]);
         stats.answered(Some(Rtype::SRV), OptRcode::NOERROR, Source::Here, Duration::from_micros(50));
         stats.answered(Some(Rtype::HINFO), OptRcode::NXDOMAIN, Source::Here, Duration::from_micros(51));
         stats.answered(None, OptRcode::FORMERR, Source::Recursor, Duration::from_secs(9));

@@ -43,7 +43,7 @@ async fn over_tcp(limits: Limits) -> (SocketAddr, Arc<DnsStats>) {
     let address = listener.local_addr().unwrap();
     let stats = DnsStats::new(&[]);
     let zone = Zone::new(DnsConfig::default(), "dc1", address.ip());
-    let recursors = Recursors::new(&[], Arc::clone(&stats));
+    let recursors = Recursors::new(&[], None, Arc::clone(&stats));
     let answerer = Arc::new(Answerer::new(Arc::new(Table::sample()), zone, recursors, Arc::clone(&stats)));
     tokio::spawn(tcp::serve(listener, answerer, limits, std::future::pending()));
     (address, stats)
@@ -193,10 +193,13 @@ async fn what_cannot_start_says_why() {
     let said = refusal(&address, DnsConfig::default()).await;
     assert!(said.starts_with(&format!("cannot listen on {address} (tcp)")), "{said}");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let itself = DnsConfig { recursors: vec![free], ..DnsConfig::default() };
+    let itself = DnsConfig { recursors: vec![free.into()], ..DnsConfig::default() };
     let said = refusal(&free.to_string(), itself).await;
     assert_eq!(said, format!("recursor {free} is this server itself: it would ask itself for ever"));
-    let many = DnsConfig { recursors: vec!["10.0.0.1:53".parse().unwrap(); 9], ..DnsConfig::default() };
+    let many = DnsConfig {
+        recursors: vec![Target::Address("10.0.0.1:53".parse().unwrap()); 9],
+        ..DnsConfig::default()
+    };
     assert_eq!(refusal("127.0.0.1:0", many).await, "9 recursors, expected at most 8");
 }
 

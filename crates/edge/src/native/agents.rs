@@ -17,7 +17,8 @@ use futures_util::StreamExt as _;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 use weir_api::native::{
-    AgentAlive, AgentHeard, Deleted, NodeChanged, NodeChanges, NodeState, OnNode as Named, Problem,
+    AGENT_DATACENTER, AgentAlive, AgentHeard, Deleted, NodeChanged, NodeChanges, NodeState, OnNode as Named,
+    Problem,
 };
 use weir_control::bounds::REGISTRATION_CHECKS_MAX;
 use weir_control::catalog::{CheckRef, InstanceRef, Topic};
@@ -64,6 +65,7 @@ impl NativeApi {
         known_parameters(&request, &[])?;
         let changes: NodeChanges = read(&request)?;
         let node = Node { name: request.rest().to_owned(), ..changes.node };
+        self.is_of_here(&node.name, &changes.datacenter)?;
         self.may_be_the_agent(&node.name, &node.id)?;
         register_node(&self.control, &node).await?;
         let NodeChanges { instances, checks, gone_instances, gone_checks, .. } = changes;
@@ -78,7 +80,8 @@ impl NativeApi {
         let Some(name) = request.rest().strip_suffix(ALIVE) else {
             return Err(Refusal::not_found(&request.path));
         };
-        let AgentAlive { id } = read(&request)?;
+        let AgentAlive { id, datacenter } = read(&request)?;
+        self.is_of_here(name, &datacenter)?;
         self.may_be_the_agent(name, &id)?;
         let node = self.control.catalog().node(name);
         // A new agent of a node registers first.
@@ -106,6 +109,19 @@ impl NativeApi {
         Ok(ok(&Deleted { position: done.position, change_set: None, deleted: vec![format!("Node/{name}")] }))
     }
 
+    /// Refuses an agent of another datacenter: its services would be found where they are not.
+    fn is_of_here(&self, name: &str, datacenter: &str) -> Result<(), Refusal> {
+        let own = &self.control.settings().datacenter;
+        if datacenter.is_empty() || datacenter.eq_ignore_ascii_case(own) {
+            return Ok(());
+        }
+        let message = format!(
+            "the agent of {name:?} is part of the wrong datacenter {datacenter:?}: this server is of {own:?}"
+        );
+        let problem = Problem::new(message).at(AGENT_DATACENTER).expected(format!("{own:?}"));
+        Err(Refusal::new(StatusCode::CONFLICT, problem))
+    }
+
     /// Refuses an agent that uses this server's own name, or that of an agent which is there.
     fn may_be_the_agent(&self, name: &str, id: &str) -> Result<(), Refusal> {
         let refuse = |message: String| {
@@ -122,11 +138,14 @@ impl NativeApi {
         if known.is_empty() || known == id {
             return Ok(());
         }
+        let address = &node.node.value.address;
         let is_there = presence(&self.control, name)
             .and_then(|check| self.control.catalog().check(&check))
             .is_some_and(|check| check.value.health != Health::Critical);
         if is_there {
-            refuse(format!("{name:?} is in use by another agent, whose id is {known}"))
+            refuse(format!(
+                "node name {name:?} is reserved by node {known} ({address}), whose agent is there"
+            ))
         } else {
             Ok(())
         }

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use weir_api::client::encode_segment;
 use weir_api::native::{
     ChangeSetView, Gathered, HealthCounts, InstanceView, List, PREFIX, PositionAnswer, ProxyView,
     RejectionView, ResourceView, ServiceView,
 };
+use weir_control::Control;
 use weir_control::catalog::{InstanceRef, ServiceMember};
 use weir_control::proxies::Rejection;
 use weir_control::resources::ResourceEntry;
+use weir_model::registry::{Health, Runner};
 use weir_model::{DEFAULT_NAMESPACE, Kind, Position, ResourceId, ServiceRef, Spec};
 
 use super::refusal::Refusal;
@@ -129,7 +131,7 @@ impl NativeApi {
             for summary in catalog.services_view(&namespace).entries {
                 if service.is_none_or(|service| service == &*summary.name) {
                     let members = catalog.service_view(&namespace, &summary.name).entries;
-                    items.extend(members.iter().map(instance_view));
+                    items.extend(members.iter().map(|member| instance_view(&self.control, member)));
                 }
             }
         }
@@ -142,7 +144,7 @@ impl NativeApi {
         let instance = self.instance_ref(&request)?;
         let member = self.control.catalog().instance(&instance);
         let member = member.ok_or_else(|| Refusal::not_found(format!("instance `{}`", instance.id)))?;
-        Ok(ok(&instance_view(&member)))
+        Ok(ok(&instance_view(&self.control, &member)))
     }
 
     /// Names the instance that a path and query are about; on this server's own node unless they say otherwise.
@@ -238,7 +240,7 @@ fn resource_view(entry: &ResourceEntry) -> ResourceView {
     ResourceView { revision: entry.changed_in, resource: entry.resource.clone() }
 }
 
-fn instance_view(member: &ServiceMember) -> InstanceView {
+fn instance_view(control: &Control, member: &ServiceMember) -> InstanceView {
     let mut instance = member.instance.value().clone();
     // What people want to see is where it is; that it inherits its node's address is no news.
     member.address().clone_into(&mut instance.address);
@@ -247,7 +249,17 @@ fn instance_view(member: &ServiceMember) -> InstanceView {
         health: member.health(),
         instance,
         checks: member.checks().map(|check| check.value.clone()).collect(),
+        agent_silent_ms: agent_silent(control, member).map(|silent| silent.as_millis() as u64),
     }
+}
+
+/// For how long the agent of an instance's node has been silent, where it is taken to be gone: that it was waited for, and since.
+fn agent_silent(control: &Control, member: &ServiceMember) -> Option<Duration> {
+    let mut checks = member.checks();
+    let presence = checks
+        .find(|check| check.value.runner == Runner::Presence && check.value.health == Health::Critical)?;
+    let waited = presence.value.definition.as_ref()?.interval.0;
+    Some(control.agent_absence(&presence.value.node)? + waited)
 }
 
 fn proxy_view(status: ProxyStatus, current: Position, now: SystemTime) -> ProxyView {

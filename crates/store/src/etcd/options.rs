@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use weir_tls::{ClientFiles, Connectors};
+use weir_tls::{ClientFiles, Connectors, Names};
 
 use crate::{Error, Limits};
 
@@ -102,7 +102,9 @@ impl EtcdAddress {
             return Ok(None);
         }
         let identity = self.cert.clone().zip(self.key.clone());
-        let connectors = Connectors::load(ClientFiles { ca: self.ca.clone(), identity }, PROTOCOL)?;
+        let names = Names { ca: "?ca=", cert: "?cert=", key: "?key=" };
+        let files = ClientFiles { ca: self.ca.clone(), identity, names };
+        let connectors = Connectors::load(files, PROTOCOL)?;
         Ok(Some(Arc::new(connectors)))
     }
 

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{ClientFiles, Connector};
+use crate::{ClientFiles, Connector, Names};
 
 const PROTOCOL: &[u8] = b"test";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ impl Authority {
     }
 
     fn client(&self, identity: Option<(PathBuf, PathBuf)>) -> ClientFiles {
-        ClientFiles { ca: Some(self.path("ca.pem")), identity }
+        ClientFiles { ca: Some(self.path("ca.pem")), identity, names: Names::default() }
     }
 }
 
@@ -85,9 +85,14 @@ async fn who_is_known_is_let_in_and_nobody_else() {
     let known = ours.client(Some(ours.issue("client", "me.example")));
     assert_eq!(shake(&acceptor, &known).await, (Ok(()), Ok(())));
     let nameless = shake(&acceptor, &ours.client(None)).await;
-    assert!(nameless.0.is_err() && nameless.1.is_err(), "{nameless:?}");
+    let said = (nameless.0.unwrap_err(), nameless.1.unwrap_err());
+    assert!(said.0.contains("the client shows no certificate"), "{said:?}");
+    assert!(said.1.contains("--server-cert and --server-key name one"), "{said:?}");
     let stranger = ours.client(Some(others.issue("client", "me.example")));
-    assert!(shake(&acceptor, &stranger).await.0.is_err());
+    let strange = shake(&acceptor, &stranger).await;
+    let said = (strange.0.unwrap_err(), strange.1.unwrap_err());
+    assert!(said.0.contains("no authority of --tls-client-ca"), "{said:?}");
+    assert!(said.1.contains("does not accept the certificate that --server-cert names"), "{said:?}");
     let mistrusting = others.client(Some(ours.issue("client", "me.example")));
     let error = shake(&acceptor, &mistrusting).await.1.unwrap_err();
     assert!(error.contains("certificate is not accepted"), "{error}");
@@ -164,6 +169,7 @@ fn files_that_cannot_be_used_are_named() {
     let (_, other) = ours.issue("other", "a.example");
     check(ServerFiles { key: other, ..good.clone() }, "not the key of the certificate");
     check(ServerFiles { client_ca: Some(good.key.clone()), ..good }, "no certificate in it");
-    let error = Connector::load(&ClientFiles { ca: Some("/nowhere.pem".into()), identity: None }, PROTOCOL);
-    assert!(error.unwrap_err().contains("/nowhere.pem"));
+    let error =
+        Connector::load(&ClientFiles { ca: Some("/nowhere.pem".into()), ..ClientFiles::default() }, PROTOCOL);
+    assert!(error.unwrap_err().starts_with("--server-ca: /nowhere.pem"));
 }

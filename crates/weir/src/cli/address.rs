@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// `HOST:PORT` with an IP address or `localhost`; port 0 lets the system choose.
+/// `IP:PORT`, or `localhost` with a port; port 0 lets the system choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct ListenAddress(pub SocketAddr);

@@ -34,10 +34,10 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub server_dns: Vec<String>,
     /// Where Consul's HTTP API is served [default: 127.0.0.1:8500]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub http: Option<ListenAddress>,
     /// Where DNS is served, over UDP and TCP; `off` for nowhere [default: 127.0.0.1:8600]
-    #[arg(long, value_name = "HOST:PORT|off")]
+    #[arg(long, value_name = "IP:PORT|off")]
     pub dns: Option<DnsListen>,
     /// Keep registrations in this directory; without it, in memory until the end
     #[arg(long, value_name = "DIR")]

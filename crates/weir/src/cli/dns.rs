@@ -19,7 +19,7 @@ const DNS_PORT: u16 = 53;
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub(crate) struct DnsArgs {
     /// Where DNS is served, over UDP and TCP; `off` for nowhere [default: 127.0.0.1:8600]
-    #[arg(long = "dns", value_name = "HOST:PORT|off")]
+    #[arg(long = "dns", value_name = "IP:PORT|off")]
     pub listen: Option<DnsListen>,
     /// The domain that names are below [default: consul]
     #[arg(long = "dns-domain", value_name = "NAME")]

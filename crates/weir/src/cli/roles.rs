@@ -48,16 +48,16 @@ pub(crate) struct LogArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LocalArgs {
     /// Where the HTTP APIs are served: the native API and Consul's
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8500")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8500")]
     pub http: ListenAddress,
     /// Where proxies connect
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8502")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8502")]
     pub grpc: ListenAddress,
     /// Where DNS is served, over UDP and TCP; `off` for nowhere
-    #[arg(long, value_name = "HOST:PORT|off", default_value = "127.0.0.1:8600")]
+    #[arg(long, value_name = "IP:PORT|off", default_value = "127.0.0.1:8600")]
     pub dns: DnsListen,
     /// Where the gateway listens, unless a document declares a Gateway named `default` [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub gateway: Option<ListenAddress>,
     /// Keep everything in this directory; without it, in memory until the end
     #[arg(long, value_name = "DIR")]
@@ -135,10 +135,10 @@ pub(crate) struct ServerArgs {
     #[arg(long)]
     pub print_config: bool,
     /// Where the HTTP APIs are served [default: 127.0.0.1:8500]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub http: Option<ListenAddress>,
     /// Where proxies connect [default: 127.0.0.1:8502]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub grpc: Option<ListenAddress>,
     /// Where and how DNS is served
     #[command(flatten)]
@@ -221,7 +221,7 @@ fn ratio(text: &str) -> Result<f64, String> {
 #[derive(Args, Clone, Debug)]
 #[command(
     override_usage = "weir proxy -f <FILE>...\n       weir proxy --gateway <NAME>... [--server <HOST:PORT>]\n       \
-                      weir proxy --service <NAME> --app <HOST:PORT> --inbound <HOST:PORT> --outbound <HOST:PORT> \
+                      weir proxy --service <NAME> --app <IP:PORT> --inbound <IP:PORT> --outbound <IP:PORT> \
                       [--server <HOST:PORT>]",
     long_about = "Starts a proxy. It is one of three:\n\n\
                   From files (-f): listens and routes as the documents say; no control plane. A changed file is taken \
@@ -251,20 +251,20 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "NAME", requires_all = ["app", "inbound", "outbound"])]
     pub service: Option<String>,
     /// Sidecar: where the application listens
-    #[arg(long, value_name = "HOST:PORT", requires = "service")]
+    #[arg(long, value_name = "IP:PORT", requires = "service")]
     pub app: Option<ListenAddress>,
     /// Sidecar: where calls to the application arrive
-    #[arg(long, value_name = "HOST:PORT", requires = "service")]
+    #[arg(long, value_name = "IP:PORT", requires = "service")]
     pub inbound: Option<ListenAddress>,
     /// Sidecar: where the application's own calls arrive
-    #[arg(long, value_name = "HOST:PORT", requires = "service")]
+    #[arg(long, value_name = "IP:PORT", requires = "service")]
     pub outbound: Option<ListenAddress>,
     /// Sidecar: a service that the application calls, and a local address that stands for it; without the address, so that
     /// redirected connections to the service are known as such; may be repeated
-    #[arg(long = "upstream", value_name = "SERVICE[=HOST:PORT]", requires = "service")]
+    #[arg(long = "upstream", value_name = "SERVICE[=IP:PORT]", requires = "service")]
     pub upstreams: Vec<UpstreamAddress>,
     /// Sidecar: where connections arrive that `weir intercept` redirects; may be repeated, for IPv4 and IPv6
-    #[arg(long, value_name = "HOST:PORT", requires = "service")]
+    #[arg(long, value_name = "IP:PORT", requires = "service")]
     pub transparent: Vec<ListenAddress>,
     /// Sidecar: what the application speaks
     #[arg(
@@ -302,7 +302,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
     /// Where it answers /healthz, /readyz, /metrics, /explain, /config (what is in force) and POST /drain
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub admin: Option<ListenAddress>,
     /// Write a line for each request to this file, or to standard output for `-`
     #[arg(long, value_name = "FILE")]
@@ -365,13 +365,13 @@ pub(crate) struct ShopAppArgs {
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Where it listens
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub listen: ListenAddress,
     /// The version it says it is
     #[arg(long, value_name = "VERSION", default_value = "v1")]
     pub version: String,
     /// The outbound address of its sidecar, for front
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub outbound: Option<ListenAddress>,
     /// End when standard input closes
     #[arg(long, hide = true)]

@@ -85,6 +85,10 @@ fn request(args: &ExplainArgs) -> Result<Request, Failure> {
     let read = match &args.url {
         Some(url) => Request::parse(&args.method, url, args.headers.iter().map(String::as_str)),
         None if Request::is_connection(&args.method) => Request::connection(&args.method),
+        None if args.method.contains("://") => {
+            let message = format!("`{}` is a URL where a method is expected", args.method);
+            return Err(Failure::new(Exit::Usage, message).hint(format!("weir explain GET {}", args.method)));
+        }
         None => return Err(usage(format!("there is no URL after `{}`", args.method))),
     };
     read.map_err(|error| usage(error.to_string()))

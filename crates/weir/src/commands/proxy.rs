@@ -11,6 +11,7 @@ use weir_proxy::{
     AccessLogConfig, AccessLogFormat, HandoverError, Interception, Mode, PlaceConfig, ProxyConfig,
     ProxyError, RequestIdPolicy, SourceConfig, TracePolicy, TracingConfig,
 };
+use weir_tls::Names;
 
 use crate::cli::roles::{LogFormat, ProxyArgs, RequestIdArg, TraceContextArg};
 use crate::exit::{Exit, Failure};
@@ -225,7 +226,7 @@ fn mesh_source(args: &ProxyArgs) -> Result<SourceConfig, Failure> {
     Ok(SourceConfig::Mesh {
         // The source takes several addresses separated by commas, and tries them in turn.
         server: servers.join(","),
-        tls: server_client::tls_files(&args.server_tls)?,
+        tls: server_client::tls_files(&args.server_tls, Names::default())?,
         id: args.id.clone().unwrap_or_else(|| default_id(args)),
         gateways,
         data_dir: args.data_dir.clone(),

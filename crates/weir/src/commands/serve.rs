@@ -67,6 +67,7 @@ pub(crate) fn run_agent(config: &AgentConfig) -> Result<Exit, Failure> {
     runtime()?.block_on(async {
         // From here on one ends nothing; those that come before the agent serves have nothing to read anew.
         let _hangups = hangups();
+        notify::waiting("starting");
         let agent = HostAgent::start(config).await?;
         let _pid = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         let definer = agent.definer();
@@ -74,17 +75,20 @@ pub(crate) fn run_agent(config: &AgentConfig) -> Result<Exit, Failure> {
         if config.data_dir.is_none() {
             tracing::warn!("registrations are kept in memory and lost at the end; --data-dir DIR keeps them");
         }
+        notify::ready();
         let leaves = tokio::select! {
             stop = stop_signal(false) => {
                 tracing::info!(reason = ?stop, "stopping");
                 stop == Stop::Terminate && config.leave_on_terminate
             }
+            // Its node was deregistered by then, or whoever asked was told why not.
             () = agent.left() => {
                 tracing::info!("leaving");
-                true
+                false
             }
         };
-        agent.stop(leaves).await;
+        notify::stopping();
+        agent.stop(leaves).await?;
         Ok(Exit::Done)
     })
 }

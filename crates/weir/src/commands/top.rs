@@ -71,7 +71,9 @@ impl Source {
 
     fn failure(&self, error: &ClientError) -> Failure {
         match error {
-            ClientError::Unreachable { .. } | ClientError::Timeout { .. } if self.is_proxy => {
+            ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::Timeout { .. }
+                if self.is_proxy =>
+            {
                 let message = error.to_string().replace("a weir server", "a weir proxy");
                 Failure::new(Exit::Unreachable, message)
                     .hint("--proxy wants the address that the proxy was given as --admin")

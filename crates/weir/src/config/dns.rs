@@ -54,7 +54,7 @@ impl DnsSettings {
             node_ttl: self.node_ttl.0,
             service_ttls: ServiceTtls::new(self.service_ttls.clone()),
             negative_ttl: self.negative_ttl.0,
-            recursors: self.recursors.iter().map(|recursor| recursor.0).collect(),
+            recursors: self.recursors.iter().map(|recursor| recursor.0.into()).collect(),
             relay: false,
         }
     }

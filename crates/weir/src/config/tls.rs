@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use weir_tls::{ClientFiles, ServerFiles};
+use weir_tls::{ClientFiles, Names, ServerFiles};
 
 use super::ServerConfig;
 use crate::exit::{Exit, Failure};
@@ -44,6 +44,7 @@ impl ServerConfig {
     pub(crate) fn tls_to_replicas(&self) -> Option<ClientFiles> {
         let tls = self.tls.as_ref()?;
         let ca = self.tls_ca.clone().or_else(|| tls.client_ca.clone());
-        Some(ClientFiles { ca, identity: Some((tls.cert.clone(), tls.key.clone())) })
+        let names = Names { ca: "--tls-ca", cert: "--tls-cert", key: "--tls-key" };
+        Some(ClientFiles { ca, identity: Some((tls.cert.clone(), tls.key.clone())), names })
     }
 }

@@ -19,6 +19,7 @@ use crate::commands::serve::{run_agent, run_server};
 use crate::config::{AsConsul, DEFAULT_DATACENTER, ServerConfig};
 use crate::definitions::{Scripts, Source, files, read_object};
 use crate::exit::{Exit, Failure};
+use crate::server_client::OF_VARIABLES;
 use crate::{host_name, output};
 
 /// Consul's ports.
@@ -147,7 +148,7 @@ fn agent_config(settings: &Settings, args: &[String]) -> Result<AgentConfig, Fai
         );
     }
     Ok(AgentConfig {
-        tls: connectors(&servers, &ServerTlsArgs::default())?,
+        tls: connectors(&servers, &ServerTlsArgs::default(), OF_VARIABLES)?,
         servers,
         server_dns: Vec::new(),
         http: http(settings)?,

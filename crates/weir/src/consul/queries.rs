@@ -88,7 +88,9 @@ pub(super) fn info(args: &[String]) -> Result<Exit, Failure> {
 /// `leave`.
 pub(super) fn leave(args: &[String]) -> Result<Exit, Failure> {
     let (remote, _) = Remote::read(args, &[])?;
-    block_on(async { good(remote.ask(Method::PUT, "/v1/agent/leave", &[], Bytes::new()).await?) })?;
+    let answered = block_on(remote.ask(Method::PUT, "/v1/agent/leave", &[], Bytes::new()))?;
+    good(answered)
+        .map_err(|failure| Failure { message: format!("Error leaving: {}", failure.message), ..failure })?;
     output::print("Graceful leave complete\n");
     Ok(Exit::Done)
 }

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::de::DeserializeOwned;
 use weir_agent::{Answered, Ask, Servers};
 use weir_api::client::{ANSWER_TIMEOUT, ServerUrl, encode_segment};
+use weir_tls::Names;
 
 use super::flags::{self, Flag, Said, Takes};
 use crate::agent_config::connectors;
@@ -16,6 +17,8 @@ use crate::exit::{Exit, Failure};
 /// The variable that names the agent where `-http-addr` does not.
 const VARIABLE: &str = "CONSUL_HTTP_ADDR";
 
+/// The flags that TLS has.
+const NAMES: Names = Names { ca: "-ca-file", cert: "-client-cert", key: "-client-key" };
 /// The flags that all commands have.
 const COMMON: &[Flag] = &[
     ("ca-file", Takes::Value),
@@ -55,7 +58,7 @@ impl Remote {
             .parse()
             .map_err(|error| Failure::new(Exit::Usage, format!("-http-addr, {VARIABLE}: {error}")))?;
         let mut servers = Servers::new(vec![url.clone()], 0);
-        if let Some(connectors) = connectors(&[url], &tls(&said))? {
+        if let Some(connectors) = connectors(&[url], &tls(&said), NAMES)? {
             servers = servers.tls(&connectors);
         }
         let parameters = PARAMETERS

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use weir_store::{Embedded, Etcd, EtcdAddress, EtcdOptions, Memory, Options, Store};
 
 use crate::exit::{Exit, Failure};
+use crate::host_agent::NODE_ID_FILE;
 
 /// The store's file in the data directory.
 pub(crate) const STORE_FILE: &str = "store.redb";
@@ -47,7 +48,7 @@ pub(crate) async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>
         Ok(Ok(store)) => Ok(Arc::new(store)),
         Ok(Err(weir_store::Error::InUse { .. })) => Err(Failure::new(
             Exit::CannotStart,
-            format!("the data directory {shown} is in use by another weir server"),
+            format!("the data directory {shown} is in use by another weir {}", role_in(dir)),
         )
         .hint("stop that one first, or give this one its own --data-dir")),
         Ok(Err(error)) => {
@@ -55,6 +56,11 @@ pub(crate) async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>
         }
         Err(error) => Err(Failure::new(Exit::CannotStart, format!("opening {shown} broke off: {error}"))),
     }
+}
+
+/// Whose data directory it is: agents keep their node's id there.
+pub(crate) fn role_in(dir: &Path) -> &'static str {
+    if dir.join(NODE_ID_FILE).exists() { "agent" } else { "server" }
 }
 
 /// Makes sure that there is a data directory. What is kept in it is for this user alone.

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 use weir_control::Control;
 use weir_control::catalog::{CheckRef, InstanceRef};
-use weir_edge::consul::ConsulApi;
+use weir_edge::consul::{ConsulApi, judge_check, judge_service};
 use weir_edge::http::{Request, Response, Route, Router};
 use weir_model::registry::{CheckDefinition, CheckKind};
 
@@ -58,11 +58,11 @@ impl Definer {
     /// Reads the files, registers what they define, and deregisters what they defined before.
     ///
     /// # Errors
-    /// When a file cannot be read or a definition is wrong, with its place: what stands before it is registered, and
-    /// nothing is deregistered.
+    /// When a file cannot be read or a definition is wrong, with its place: then nothing is registered or deregistered. Where
+    /// one does not fit what is there, what stands before it is registered.
     pub(crate) async fn define(&self) -> Result<(), Failure> {
         let mut before = self.defined.lock().await;
-        let definitions = self.source.read()?;
+        let definitions = read(&self.source, self.scripts)?;
         let mut defined = Defined::default();
         if let Err(failure) = self.register(&definitions, &mut defined).await {
             // What is registered by now is the files', and goes once they do not define it.
@@ -114,9 +114,6 @@ impl Definer {
     /// Registers all that is defined; what is registered by now is in `defined`, also when this fails.
     async fn register(&self, definitions: &Definitions, defined: &mut Defined) -> Result<(), Failure> {
         let scripts = self.scripts != Scripts::Off;
-        let wrong = |place: &str, reason: String| {
-            Failure::new(Exit::Invalid, format!("{place}: {reason}")).hint("mend the definition")
-        };
         for (place, map) in &definitions.services {
             let (name, checks) =
                 self.api.define_service(map, scripts).await.map_err(|reason| wrong(place, reason))?;
@@ -165,6 +162,25 @@ impl Definer {
         };
         router.add("/v1/agent/reload", Route::new().on(Method::PUT, reload));
     }
+}
+
+/// Reads definitions and judges each by itself.
+///
+/// # Errors
+/// When a file cannot be read or a definition is wrong, with its place.
+pub(crate) fn read(source: &Source, scripts: Scripts) -> Result<Definitions, Failure> {
+    let (definitions, scripts) = (source.read()?, scripts != Scripts::Off);
+    for (place, map) in &definitions.services {
+        judge_service(map, scripts).map_err(|reason| wrong(place, reason))?;
+    }
+    for (place, map) in &definitions.checks {
+        judge_check(map, scripts).map_err(|reason| wrong(place, reason))?;
+    }
+    Ok(definitions)
+}
+
+fn wrong(place: &str, reason: String) -> Failure {
+    Failure::new(Exit::Invalid, format!("{place}: {reason}")).hint("mend the definition")
 }
 
 fn path(dir: &Path) -> PathBuf {

@@ -10,14 +10,14 @@ use std::path::Path;
 use crate::exit::{Exit, Failure};
 
 /// The file in the data directory.
-const FILE: &str = "node-id";
+pub(crate) const FILE: &str = "node-id";
 
-/// The id that is kept, or a new one; none without a data directory.
+/// The id that is kept, or a new one; without a data directory, one that this process has and no other.
 ///
 /// # Errors
 /// When it cannot be read or written.
 pub(super) fn load(data_dir: Option<&Path>) -> Result<String, Failure> {
-    let Some(dir) = data_dir else { return Ok(String::new()) };
+    let Some(dir) = data_dir else { return Ok(uuid(rand::random())) };
     let path = dir.join(FILE);
     let failed = |error: io::Error| {
         let message = format!("cannot use the data directory {}: {FILE}: {error}", dir.display());
@@ -71,7 +71,8 @@ mod tests {
         assert!(is_uuid(&first), "{first}");
         assert_eq!(load(Some(&dir.path().join("new"))).unwrap(), first);
         assert_ne!(load(Some(dir.path())).unwrap(), first);
-        assert_eq!(load(None).unwrap(), "");
+        let nowhere = load(None).unwrap();
+        assert!(is_uuid(&nowhere) && nowhere != load(None).unwrap(), "{nowhere}");
         fs::write(dir.path().join(FILE), "nonsense").unwrap();
         assert!(load(Some(dir.path())).unwrap_err().message.contains("no UUID"));
     }

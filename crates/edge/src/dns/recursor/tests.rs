@@ -49,7 +49,43 @@ async fn server(react: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> (Sock
 }
 
 fn recursors(addresses: &[SocketAddr]) -> Recursors {
-    Recursors::new(addresses, DnsStats::new(addresses))
+    let targets: Vec<_> = addresses.iter().copied().map(Target::from).collect();
+    Recursors::new(&targets, None, DnsStats::new(&targets))
+}
+
+/// Where the recursor of the tests is by its name.
+static MOVED_TO: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
+
+fn looked_up(name: String) -> target::Found {
+    assert_eq!(name, "dns.example:8600");
+    let found = MOVED_TO.lock().unwrap().clone();
+    let error = || std::io::Error::other("nobody knows");
+    Box::pin(async move { if found.is_empty() { Err(error()) } else { Ok(found) } })
+}
+
+#[tokio::test]
+async fn a_recursor_that_is_named_is_found_where_it_has_moved_to() {
+    let targets = [Target::Name("dns.example:8600".to_owned())];
+    let recursors = Recursors::new(&targets, None, DnsStats::new(&targets));
+    let recursors = Recursors { lookup: Lookup { by: looked_up, rest: Duration::ZERO }, ..recursors };
+    let asked = async || recursors.forward(&query("example.com", None), Transport::Udp).await;
+    assert!(asked().await.is_none(), "its name is not known at first");
+    let answers = |packet: &[u8]| vec![answer(packet, Rcode::NOERROR, 1)];
+    let (first, seen) = server(answers).await;
+    *MOVED_TO.lock().unwrap() = vec![first];
+    for _ in 0..2 {
+        assert!(asked().await.is_some());
+    }
+    assert_eq!(seen.load(Ordering::Relaxed), 2);
+    // It moves: where it was somebody refuses, which is noticed at once.
+    let (gone, _) = server(|packet| vec![answer(packet, Rcode::REFUSED, 0)]).await;
+    let (second, seen) = server(answers).await;
+    recursors.list[0].place.failed();
+    *MOVED_TO.lock().unwrap() = vec![gone];
+    assert!(asked().await.is_none());
+    *MOVED_TO.lock().unwrap() = vec![second];
+    assert!(asked().await.is_some());
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
 }
 
 fn counted(recursors: &Recursors, address: SocketAddr) -> bool {

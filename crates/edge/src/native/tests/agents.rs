@@ -110,19 +110,23 @@ async fn what_is_not_the_agents_is_refused() {
     let first: NodeChanged = api.answer("PUT", "/weir/v1/nodes/host", &put(ID)).await;
     assert_eq!(first.refused, []);
     let other = ID.replace('4', "5");
+    let of_dc7 = json!({"id": ID, "datacenter": "dc7"});
+    let put_of_dc7 = json!({"node": node(ID), "datacenter": "dc7"});
     for (method, path, body, expected, says) in [
         ("PUT", "/weir/v1/nodes/n1", &*put(ID), 409, "is the node of a server"),
-        ("PUT", "/weir/v1/nodes/host", &*put(&other), 409, "in use by another agent"),
-        ("PUT", "/weir/v1/nodes/host", &*put(""), 409, "in use by another agent"),
-        ("DELETE", &*format!("/weir/v1/nodes/host?id={other}"), "", 409, "in use by another agent"),
-        ("DELETE", "/weir/v1/nodes/host?x", "", 400, "unknown query parameter"),
+        ("PUT", "/weir/v1/nodes/host", &*put(&other), 409, "is reserved by node"),
+        ("PUT", "/weir/v1/nodes/host", &*put(""), 409, "is reserved by node"),
+        ("DELETE", &*format!("/weir/v1/nodes/host?id={other}"), "", 409, "is reserved by node"),
         (
             "POST",
             "/weir/v1/nodes/host/alive",
-            &*json!({"id": other}).to_string(),
+            &*of_dc7.to_string(),
             409,
-            "in use by another agent",
+            "the wrong datacenter \"dc7\": this server is of \"dc1",
         ),
+        ("PUT", "/weir/v1/nodes/host", &*put_of_dc7.to_string(), 409, "datacenter"),
+        ("DELETE", "/weir/v1/nodes/host?x", "", 400, "unknown query parameter"),
+        ("POST", "/weir/v1/nodes/host/alive", &*json!({"id": other}).to_string(), 409, "is reserved by node"),
         ("DELETE", "/weir/v1/nodes/n1", "", 400, "own node"),
         ("POST", "/weir/v1/nodes/host", "{}", 404, "does not exist"),
         ("PUT", "/weir/v1/nodes/host", "[", 400, "body: it cannot be read"),

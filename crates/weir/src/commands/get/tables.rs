@@ -120,6 +120,10 @@ fn claim_state(lock: &LockView, claim: &ClaimView) -> String {
 
 /// Why an instance is not well: what its worst checks say, or which of them has said nothing yet.
 fn why(view: &InstanceView) -> String {
+    if let Some(silent) = view.agent_silent_ms {
+        let silent = ago(Duration::from_millis(silent));
+        return format!("the agent of {} has been silent for {silent}", view.instance.node);
+    }
     let worst = || view.checks.iter().filter(|check| check.health == view.health);
     if let Some(check) = worst().find(|check| !check.output.is_empty()) {
         return first_line(&check.output);
@@ -300,8 +304,16 @@ mod tests {
             ..Check::default()
         };
         let why = |checks: Vec<Check>| {
-            why(&InstanceView { health: Health::Critical, instance: Instance::default(), checks })
+            let (health, instance) = (Health::Critical, Instance::default());
+            why(&InstanceView { health, instance, checks, agent_silent_ms: None })
         };
+        let silent = InstanceView {
+            health: Health::Critical,
+            instance: Instance { node: "web-1".to_owned(), ..Instance::default() },
+            checks: vec![check(Some(CheckKind::Ttl), "TTL expired")],
+            agent_silent_ms: Some(45_300),
+        };
+        assert_eq!(super::why(&silent), "the agent of web-1 has been silent for 45s");
         let tcp = || Some(CheckKind::Tcp { address: "127.0.0.1:1".to_owned() });
         assert_eq!(why(vec![check(Some(CheckKind::Ttl), "")]), "ttl check: not heard of yet");
         assert_eq!(why(vec![check(tcp(), "")]), "alive: no result yet");

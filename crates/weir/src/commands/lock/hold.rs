@@ -139,8 +139,8 @@ impl Lock {
                     lost_place = true;
                 }
                 Err(error) => {
-                    // Where no server answers there is nothing to release.
-                    if is_known || !is_passing(&error) {
+                    // A claim whose answer is lost may hold the lock. What did not get to a server is no claim.
+                    if is_known || error.may_be_done() {
                         self.release().await;
                     }
                     return Err(server_client::failure(&error));
@@ -229,7 +229,10 @@ impl Lock {
 /// Whether the same request may succeed a little later.
 fn is_passing(error: &ClientError) -> bool {
     match error {
-        ClientError::Unreachable { .. } | ClientError::Timeout { .. } => true,
+        ClientError::Unreachable { .. }
+        | ClientError::Tls { .. }
+        | ClientError::Lost { .. }
+        | ClientError::Timeout { .. } => true,
         ClientError::Refused { status, .. } => status.is_server_error(),
         ClientError::BadAnswer { .. } | ClientError::Broken { .. } => false,
     }
@@ -242,3 +245,6 @@ fn holder(args: &LockArgs) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     text[..text.floor_char_boundary(256)].to_owned()
 }
+
+#[cfg(test)]
+mod tests;

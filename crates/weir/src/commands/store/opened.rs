@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_store::{Error, Spec, Store};
 
+use crate::control_plane::role_in;
 use crate::exit::{Exit, Failure};
 
 /// Opens a store that is there: none is created by looking at it.
@@ -13,17 +14,26 @@ pub(super) async fn existing(spec: &Spec) -> Result<Arc<dyn Store>, Failure> {
     {
         let message = format!("there is no store: {} does not exist", path.display());
         return Err(Failure::new(Exit::NotFound, message)
-            .hint("--data-dir names the directory that was given to `weir server`"));
+            .hint("--data-dir names the directory that was given to `weir server` or `weir agent`"));
     }
     weir_store::open(spec).await.map_err(|error| failure(spec, &error))
+}
+
+/// Whose store it is.
+fn role(spec: &Spec) -> &'static str {
+    match spec {
+        Spec::Embedded(path) => path.parent().map_or("server", role_in),
+        _ => "server",
+    }
 }
 
 pub(super) fn failure(spec: &Spec, error: &Error) -> Failure {
     let failure = |exit| Failure::new(exit, error.to_string());
     match error {
-        Error::InUse { .. } => failure(Exit::CannotStart).hint(
-            "a server runs on it: stop it first, or copy its store with `weir store backup FILE` while it runs",
-        ),
+        Error::InUse { .. } => failure(Exit::CannotStart).hint(match role(spec) {
+            "agent" => "a host's agent runs on it: stop it first",
+            _ => "a server runs on it: stop it first, or copy its store with `weir store backup FILE` while it runs",
+        }),
         Error::NotEmpty { .. } => failure(Exit::Failed)
             .hint("add --replace to lose what is there; `weir store export` keeps a copy of it"),
         Error::Unfinished { .. } => {

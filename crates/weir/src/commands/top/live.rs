@@ -135,7 +135,9 @@ impl Live {
 async fn fetched(source: &Source) -> Fetched {
     match tokio::time::timeout(ANSWER_MAX, source.fetch()).await {
         Ok(Ok(figures)) => Ok(figures),
-        Ok(Err(ClientError::Unreachable { reason, .. })) => Err(format!("cannot reach it: {reason}")),
+        Ok(Err(ClientError::Unreachable { reason, .. } | ClientError::Tls { reason, .. })) => {
+            Err(format!("cannot reach it: {reason}"))
+        }
         Ok(Err(error)) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
         Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs())),
     }

@@ -109,6 +109,13 @@ async fn what_a_wrong_definition_left_behind_goes_later() {
     let world = World::start(Scripts::Off).await;
     world.define(json!({"check": {"name": "a", "ttl": "1h"}})).await.unwrap();
     world.define(json!({"checks": [{"name": "b", "ttl": "1h"}, {"name": "wrong"}]})).await.unwrap_err();
+    assert_eq!(
+        world.checks(),
+        all(&[("a", Health::Critical)]),
+        "all is judged before anything is registered"
+    );
+    let misfit = json!({"name": "misfit", "ttl": "1h", "service_id": "nobody"});
+    world.define(json!({"checks": [{"name": "b", "ttl": "1h"}, misfit]})).await.unwrap_err();
     assert_eq!(world.checks(), all(&[("a", Health::Critical), ("b", Health::Critical)]));
     world.define(json!({"check": {"name": "c", "ttl": "1h"}})).await.unwrap();
     assert_eq!(world.checks(), all(&[("c", Health::Critical)]));
