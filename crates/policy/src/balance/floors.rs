@@ -1,9 +1,8 @@
 //! Where the least busy endpoint is, found without looking at all: a tree of lower bounds.
 //!
 //! ```text
-//!                     whole: 1                  a floor: nobody in the group is less busy than this
-//!           +------------+------------+
-//!        group: 1     group: 3     group: 2     up to FAN groups, or endpoints, to a group
+//!        group: 1     group: 3     group: 2     a floor: nobody in the group is less busy than this
+//!       +---+-- ...                             up to FAN groups, or endpoints, to a group; up to FAN groups at the top
 //!       1 4 1 2 ...  3 5 3 3 ...  2 2 6 9 ...   what candidates say is in flight, for the weight
 //! ```
 //!
@@ -32,6 +31,11 @@ use super::{Candidates, Tried};
 /// How many endpoints, or groups of the level below, a group has.
 const FAN: usize = 8;
 
+/// How often one is drawn blindly where that is likely to hit one of the least busy, and how many of them have to be that: one in
+/// so many.
+const DRAWS_MAX: usize = 8;
+const DRAWN_ONE_IN: u64 = 4;
+
 /// The floor of a group in which nobody is fresh.
 const NOBODY: u64 = u64::MAX;
 
@@ -42,11 +46,11 @@ pub struct Floors {
     weights: Box<[u32]>,
     /// As many as there are endpoints.
     endpoints: usize,
-    /// Whether all that take part have the same weight: loads are then numbers of requests, else the bits of fractions, which are
-    /// in the same order.
-    even: bool,
+    /// What a request adds to the load of each, in whole numbers; empty where weights have no common multiple below 2^32. Loads are
+    /// the bits of fractions then, which are in the same order as these.
+    units: Box<[u32]>,
     total: u64,
-    /// All levels, that of the smallest groups first and one of a single group last, each filled up to whole groups.
+    /// All levels, that of the smallest groups first, each filled up to whole groups; the last has no more than [`FAN`].
     groups: Box<[Group]>,
     /// Where each level begins in `groups`.
     levels: Box<[usize]>,
@@ -67,9 +71,9 @@ impl Floors {
     pub fn new(shares: &[u32]) -> Self {
         let mut weights = shares.to_vec();
         weights.resize(shares.len().next_multiple_of(FAN).max(FAN), 0);
-        let mut positive = shares.iter().filter(|share| **share > 0);
-        let first = positive.next();
-        let even = positive.all(|share| Some(share) == first);
+        let units = common_multiple(shares).map_or_else(Box::default, |multiple| {
+            weights.iter().map(|weight| multiple.checked_div(*weight).unwrap_or(0)).collect()
+        });
         let (mut groups, mut levels) = (Vec::new(), Vec::new());
         let mut below: Vec<u64> = weights.iter().map(|weight| u64::from(*weight)).collect();
         loop {
@@ -77,13 +81,14 @@ impl Floors {
             levels.push(groups.len());
             groups.extend(sums.iter().map(|sum| Group::new(*sum)));
             groups.resize_with(groups.len().next_multiple_of(FAN), || Group::new(0));
-            if let [total] = sums[..] {
+            if sums.len() <= FAN {
+                let total = sums.iter().sum();
                 let (weights, groups, levels) = (weights.into(), groups.into(), levels.into());
                 let endpoints = shares.len();
                 return Self {
                     weights,
                     endpoints,
-                    even,
+                    units,
                     total,
                     groups,
                     levels,
@@ -105,7 +110,7 @@ impl Floors {
     pub fn lower(&self, index: usize, in_flight: u32) {
         let weight = self.weights.get(index).copied().unwrap_or(0);
         if weight > 0 {
-            self.lower_from(0, index / FAN, self.load(in_flight, weight), u64::from(weight));
+            self.lower_from(0, index / FAN, self.load(index, in_flight), u64::from(weight));
         }
     }
 
@@ -125,47 +130,52 @@ impl Floors {
         self.watched.load(Ordering::SeqCst)
     }
 
-    /// The least busy that is fresh; none if nobody is.
-    pub(super) fn least<C: Candidates>(
+    /// The least busy that is fresh; none if nobody is. `blindly` draws an endpoint by weight.
+    #[inline]
+    pub(super) fn least<C: Candidates, R: Rng>(
         &self,
         candidates: &C,
         tried: &Tried,
-        rng: &mut impl Rng,
+        blindly: impl Fn(&mut R) -> Option<usize>,
+        rng: &mut R,
     ) -> Option<usize> {
         if !self.is_watched() {
             self.forget();
         }
-        let mut search = Search { floors: self, candidates, tried, least: NOBODY, index: None };
-        search.look(self.levels.len() - 1, 0, rng);
-        search.index
-    }
-
-    /// What nobody is less busy than, if at least half of the weights are likely to stand there: worth drawing blindly.
-    #[inline]
-    pub(super) fn common(&self) -> Option<u64> {
-        if !self.is_watched() {
-            return None;
+        let level = self.levels.len() - 1;
+        let top = self.groups_at(level, 0);
+        let lows = floors(top);
+        let seen = Seen::of(&lows, |at| top[at].equals(), rng);
+        // Whoever stands at the lowest floor is one of the least busy, and drawing until one is hit draws by weight.
+        if seen.equals.saturating_mul(DRAWN_ONE_IN) >= self.total && seen.least < NOBODY {
+            for _ in 0..DRAWS_MAX {
+                let Some(index) = blindly(rng) else { break };
+                if self.load_of(index, candidates) == seen.least && !tried.has(index) {
+                    return Some(index);
+                }
+            }
         }
-        let whole = &self.groups[self.levels[self.levels.len() - 1]];
-        let equals = whole.equals.load(Ordering::Relaxed);
-        let floor = whole.floor.load(Ordering::SeqCst);
-        (equals.saturating_mul(2) >= self.total && floor != NOBODY).then_some(floor)
+        let mut search = Search { floors: self, candidates, tried, least: NOBODY, index: None };
+        search.look_below(level, 0, lows, seen, rng);
+        search.index
     }
 
     /// How busy an endpoint is for its weight, in the terms of floors; [`NOBODY`] for one that is not fresh.
     #[inline]
     pub(super) fn load_of<C: Candidates>(&self, index: usize, candidates: &C) -> u64 {
-        let weight = self.weights[index];
-        if weight == 0 || candidates.avoided(index) {
+        if self.weights[index] == 0 || candidates.avoided(index) {
             return NOBODY;
         }
-        self.load(candidates.in_flight(index), weight)
+        self.load(index, candidates.in_flight(index))
     }
 
-    /// Equal fractions round to equal numbers.
+    /// Equal fractions give equal numbers.
     #[inline]
-    fn load(&self, in_flight: u32, weight: u32) -> u64 {
-        if self.even { u64::from(in_flight) } else { (f64::from(in_flight) / f64::from(weight)).to_bits() }
+    fn load(&self, index: usize, in_flight: u32) -> u64 {
+        match self.units.get(index) {
+            Some(unit) => u64::from(in_flight) * u64::from(*unit),
+            None => (f64::from(in_flight) / f64::from(self.weights[index])).to_bits(),
+        }
     }
 
     /// Makes a group's floor, and those above, at most as high as a load.
@@ -191,35 +201,40 @@ impl Floors {
         (level, at): (usize, usize),
         floor: u64,
         seen: Seen,
-        again: impl FnOnce() -> Seen,
+        again: impl FnOnce() -> u64,
     ) -> bool {
         let group = &self.groups[self.levels[level] + at];
-        if seen.least <= floor {
-            if seen.least < floor {
-                self.lower_from(level, at, seen.least, seen.equals);
-                return true;
-            }
-            let changed = group.equals.load(Ordering::Relaxed) != seen.equals;
-            if changed {
-                group.equals.store(seen.equals, Ordering::Relaxed);
-            }
-            return changed;
+        if seen.least < floor {
+            self.lower_from(level, at, seen.least, seen.equals);
+            return true;
         }
-        group.equals.store(seen.equals, Ordering::Relaxed);
-        if group.floor.compare_exchange(floor, seen.least, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            let now = again();
-            if now.least < seen.least {
-                self.lower_from(level, at, now.least, now.equals);
+        let mut changed = group.equals() != seen.equals;
+        if changed {
+            group.equals.store(seen.equals, Ordering::Relaxed);
+        }
+        if seen.least > floor {
+            changed = true;
+            if group.floor.compare_exchange(floor, seen.least, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                let now = again();
+                if now < seen.least {
+                    self.lower_from(level, at, now, seen.equals);
+                }
             }
         }
-        true
+        changed
     }
 
-    /// The groups below one.
+    /// Groups of a level that are in one group of the level above, which may be the last.
     #[inline]
-    fn below(&self, level: usize, group: usize) -> &[Group; FAN] {
-        let begin = self.levels[level - 1] + group * FAN;
+    fn groups_at(&self, level: usize, above: usize) -> &[Group; FAN] {
+        let begin = self.levels[level] + above * FAN;
         self.groups[begin..].first_chunk().expect("levels are filled up to whole groups")
+    }
+
+    /// The weights of a group's endpoints.
+    #[inline]
+    fn weights_in(&self, group: usize) -> &[u32; FAN] {
+        self.weights[group * FAN..].first_chunk().expect("weights are filled up to whole groups")
     }
 
     /// Makes all floors as low as they can be.
@@ -240,27 +255,40 @@ impl Group {
         let floor = if weights > 0 { 0 } else { NOBODY };
         Self { floor: AtomicU64::new(floor), equals: AtomicU64::new(weights) }
     }
+
+    #[inline]
+    fn equals(&self) -> u64 {
+        self.equals.load(Ordering::Relaxed)
+    }
 }
 
-/// The least of several loads or floors, and the weights of those that have it.
+/// The least of several loads or floors.
 #[derive(Clone, Copy)]
 struct Seen {
     least: u64,
+    /// The weights of those that have it, and one of these, drawn by weight.
     equals: u64,
+    at: usize,
 }
 
 impl Seen {
     #[inline]
-    fn of(loads: &[u64; FAN], weights: &[u64; FAN]) -> Self {
+    fn of(loads: &[u64; FAN], weight: impl Fn(usize) -> u64, rng: &mut impl Rng) -> Self {
         let least = least(loads);
-        let weight = |(load, weight): (&u64, &u64)| if *load == least { *weight } else { 0 };
-        let equals = if least == NOBODY { 0 } else { loads.iter().zip(weights).map(weight).sum() };
-        Self { least, equals }
-    }
-
-    #[inline]
-    fn of_groups(groups: &[Group; FAN]) -> Self {
-        Self::of(&floors(groups), &equals(groups))
+        let alike = (0..FAN).fold(0u32, |alike, at| alike | u32::from(loads[at] == least) << at);
+        let first = alike.trailing_zeros() as usize;
+        if alike & (alike - 1) == 0 || least == NOBODY {
+            return Self { least, equals: weight(first), at: first };
+        }
+        let (mut ends, mut equals) = ([0; FAN], 0);
+        for (at, end) in ends.iter_mut().enumerate() {
+            equals += if loads[at] == least { weight(at) } else { 0 };
+            *end = equals;
+        }
+        let drawn = rng.random_range(0..equals.max(1));
+        // As many end before it: without a branch that nobody could predict.
+        let at: usize = ends.iter().map(|end| usize::from(*end <= drawn)).sum();
+        Self { least, equals, at: if at < FAN { at } else { first } }
     }
 }
 
@@ -274,32 +302,16 @@ fn floors(groups: &[Group; FAN]) -> [u64; FAN] {
     groups.each_ref().map(|group| group.floor.load(Ordering::SeqCst))
 }
 
-#[inline]
-fn equals(groups: &[Group; FAN]) -> [u64; FAN] {
-    groups.each_ref().map(|group| group.equals.load(Ordering::Relaxed))
-}
-
-/// Where the least of several loads is; by weight if there are several.
-#[inline]
-fn draw(loads: &[u64; FAN], least: u64, weights: impl FnOnce() -> [u64; FAN], rng: &mut impl Rng) -> usize {
-    let is_least = |at: &usize| loads[*at] == least;
-    let alike =
-        loads.iter().enumerate().fold(0u32, |alike, (at, load)| alike | u32::from(*load == least) << at);
-    let first = alike.trailing_zeros() as usize;
-    if alike & (alike - 1) == 0 {
-        return first;
-    }
-    let weights = weights();
-    let sum: u64 = (0..FAN).filter(is_least).map(|at| weights[at]).sum();
-    let mut rest = rng.random_range(0..sum.max(1));
-    let drawn = (first..FAN).filter(is_least).find(|at| match rest.checked_sub(weights[*at]) {
-        Some(less) => {
-            rest = less;
-            false
+/// The least common multiple of all that are not 0, if it has 32 bits.
+fn common_multiple(weights: &[u32]) -> Option<u32> {
+    let mut positive = weights.iter().filter(|weight| **weight > 0);
+    positive.try_fold(1u32, |multiple, weight| {
+        let (mut divisor, mut rest) = (multiple, *weight);
+        while rest > 0 {
+            (divisor, rest) = (rest, divisor % rest);
         }
-        None => true,
-    });
-    drawn.unwrap_or(first)
+        (multiple / divisor).checked_mul(*weight)
+    })
 }
 
 /// One pick.
@@ -313,56 +325,68 @@ struct Search<'a, C> {
 }
 
 impl<C: Candidates> Search<'_, C> {
-    /// Looks into a group of a level as long as somebody there may be less busy than the one found. Gives whether floors in it
-    /// have changed.
-    fn look(&mut self, level: usize, group: usize, rng: &mut impl Rng) -> bool {
-        let floors = self.floors;
-        let floor = floors.groups[floors.levels[level] + group].floor.load(Ordering::SeqCst);
+    /// Looks into groups of a level, by what their floors were, as long as somebody there may be less busy than the one found.
+    /// Gives whether floors in them have changed.
+    #[inline]
+    fn look_below(
+        &mut self,
+        level: usize,
+        above: usize,
+        mut lows: [u64; FAN],
+        mut seen: Seen,
+        rng: &mut impl Rng,
+    ) -> bool {
+        let groups = self.floors.groups_at(level, above);
+        let mut changed = false;
+        while seen.least < self.least {
+            lows[seen.at] = NOBODY;
+            changed |= self.look(level, above * FAN + seen.at, seen.least, rng);
+            if self.least <= seen.least {
+                break;
+            }
+            seen = Seen::of(&lows, |at| groups[at].equals(), rng);
+        }
+        changed
+    }
+
+    /// Looks into a group whose floor was this.
+    fn look(&mut self, level: usize, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
         if level == 0 {
             return self.look_at_endpoints(group, floor, rng);
         }
-        let below = floors.below(level, group);
-        let (mut looked_at, mut stale) = ([false; FAN], false);
-        loop {
-            let mut lows = self::floors(below);
-            stale |= least(&lows) != floor;
-            for (low, looked_at) in lows.iter_mut().zip(looked_at) {
-                *low = if looked_at { NOBODY } else { *low };
-            }
-            let low = least(&lows);
-            if low >= self.least {
-                break;
-            }
-            let at = draw(&lows, low, || equals(below), rng);
-            looked_at[at] = true;
-            stale |= self.look(level - 1, group * FAN + at, rng);
-            if self.least <= low {
-                break;
-            }
+        let groups = self.floors.groups_at(level - 1, group);
+        let lows = floors(groups);
+        let seen = Seen::of(&lows, |at| groups[at].equals(), rng);
+        let stale = seen.least != floor;
+        if !self.look_below(level - 1, group, lows, seen, rng) && !stale {
+            return false;
         }
-        stale && floors.correct((level, group), floor, Seen::of_groups(below), || Seen::of_groups(below))
+        let seen = Seen::of(&floors(groups), |at| groups[at].equals(), rng);
+        self.floors.correct((level, group), floor, seen, || least(&floors(groups)))
     }
 
+    #[inline]
     fn look_at_endpoints(&mut self, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
-        let floors = self.floors;
-        let begin = group * FAN;
-        let weights = || std::array::from_fn(|at| u64::from(floors.weights[begin + at]));
-        let candidates = self.candidates;
+        let (floors, candidates, begin) = (self.floors, self.candidates, group * FAN);
+        let weights = floors.weights_in(group);
         let loads = || std::array::from_fn(|at| floors.load_of(begin + at, candidates));
-        let seen_loads: [u64; FAN] = loads();
-        let mut open = seen_loads;
-        if !self.tried.is_empty() {
-            for (at, load) in open.iter_mut().enumerate() {
-                *load = if self.tried.has(begin + at) { NOBODY } else { *load };
-            }
+        let all: [u64; FAN] = loads();
+        let seen = Seen::of(&all, |at| u64::from(weights[at]), rng);
+        let open = if self.tried.is_empty() { seen } else { self.untried(begin, all, weights, rng) };
+        if open.least < self.least {
+            self.least = open.least;
+            self.index = Some(begin + open.at);
         }
-        let least = least(&open);
-        if least < self.least {
-            self.least = least;
-            self.index = Some(begin + draw(&open, least, weights, rng));
+        floors.correct((0, group), floor, seen, || least(&loads()))
+    }
+
+    /// The least of those that this request has not tried.
+    #[cold]
+    fn untried(&self, begin: usize, mut loads: [u64; FAN], weights: &[u32; FAN], rng: &mut impl Rng) -> Seen {
+        for (at, load) in loads.iter_mut().enumerate() {
+            *load = if self.tried.has(begin + at) { NOBODY } else { *load };
         }
-        let seen = Seen::of(&seen_loads, &weights());
-        floors.correct((0, group), floor, seen, || Seen::of(&loads(), &weights()))
+        Seen::of(&loads, |at| u64::from(weights[at]), rng)
     }
 }
 

@@ -86,18 +86,9 @@ impl<C: Candidates> Live<'_, C> {
     }
 
     /// The least busy of all of the best standing for its weight, by weight among several.
-    pub(super) fn least_of_all(&self, floors: &Floors, rng: &mut impl Rng) -> Option<Pick> {
-        // Drawing until one of the least busy is hit draws by weight among these.
-        if let Some(least) = floors.common() {
-            for _ in 0..DRAWS_MAX {
-                let slot = self.weighted.draw(rng)?;
-                let index = self.weighted.index(slot);
-                if floors.load_of(index, self.candidates) == least && !self.tried.has(index) {
-                    return Some(self.pick(slot, Why::LeastBusy, Standing::Fresh));
-                }
-            }
-        }
-        match floors.least(self.candidates, self.tried, rng) {
+    pub(super) fn least_of_all<R: Rng>(&self, floors: &Floors, rng: &mut R) -> Option<Pick> {
+        let blindly = |rng: &mut R| self.weighted.draw(rng).map(|slot| self.weighted.index(slot));
+        match floors.least(self.candidates, self.tried, blindly, rng) {
             Some(index) => Some(Pick { index, why: Why::LeastBusy, standing: Standing::Fresh }),
             None => self.least_of_any(rng),
         }

@@ -167,11 +167,11 @@ proptest! {
         world.in_flight.iter().for_each(|n| n.store(9, Ordering::SeqCst));
         let nobody = Tried::none();
         floors.watch();
-        floors.least(&world, &nobody, &mut rng);
+        floors.least(&world, &nobody, |_| None, &mut rng);
         floors.retire();
         for index in ends {
             world.in_flight[index % weights.len()].store(0, Ordering::SeqCst);
-            let Some(index) = floors.least(&world, &nobody, &mut rng) else { break };
+            let Some(index) = floors.least(&world, &nobody, |_| None, &mut rng) else { break };
             let others = (0..weights.len()).filter(|other| weights[*other] > 0);
             prop_assert!(others.into_iter().all(|other| !world.is_busier(index, other)));
         }
@@ -231,7 +231,9 @@ fn floors_hold_when_threads_share_them() {
                     let mut own = Vec::new();
                     for _ in 0..ROUNDS {
                         for _ in 0..300 {
-                            let index = floors.least(world, &Tried::none(), &mut rng).expect("all are fresh");
+                            let index = floors
+                                .least(world, &Tried::none(), |_| None, &mut rng)
+                                .expect("all are fresh");
                             world.begin(index);
                             own.push(index);
                             if own.len() > 30 {
@@ -247,7 +249,7 @@ fn floors_hold_when_threads_share_them() {
             for _ in 0..ROUNDS {
                 barrier.wait();
                 floors.check(&world);
-                let index = floors.least(&world, &Tried::none(), &mut rng).expect("all are fresh");
+                let index = floors.least(&world, &Tried::none(), |_| None, &mut rng).expect("all are fresh");
                 assert!((0..weights.len()).all(|other| !world.is_busier(index, other)));
                 barrier.wait();
             }

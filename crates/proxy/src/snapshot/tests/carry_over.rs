@@ -193,6 +193,11 @@ fn picked(upstream: &Upstream, balancer: &mut Balancer, rng: &mut SmallRng) -> u
     upstream.endpoints[pick.index].addr.port()
 }
 
+fn begin_two(endpoint: &Endpoint) {
+    endpoint.state.begin();
+    endpoint.state.begin();
+}
+
 #[test]
 fn an_end_is_heard_of_by_who_picks_now_whatever_snapshot_it_began_under() {
     let least_busy = || {
@@ -213,7 +218,7 @@ fn an_end_is_heard_of_by_who_picks_now_whatever_snapshot_it_began_under() {
     let first = compiler().compile(&with(&ports), None).unwrap();
     first.take_effect(&empty);
     let before = upstream(&first, "cart");
-    before.endpoints.iter().for_each(|endpoint| drop((endpoint.state.begin(), endpoint.state.begin())));
+    before.endpoints.iter().for_each(begin_two);
     let mut old = sharing(before, &mut rng);
     picked(before, &mut old, &mut rng);
     before.endpoints[70].state.end();
@@ -224,7 +229,7 @@ fn an_end_is_heard_of_by_who_picks_now_whatever_snapshot_it_began_under() {
     assert!(before.selected().floors.as_ref().unwrap().is_watched(), "it is not in force");
     second.take_effect(&first);
     let now = upstream(&second, "cart");
-    now.endpoints[..50].iter().for_each(|endpoint| drop((endpoint.state.begin(), endpoint.state.begin())));
+    now.endpoints[..50].iter().for_each(begin_two);
     let mut new = sharing(now, &mut rng);
     assert_eq!(picked(now, &mut new, &mut rng), 9071);
     before.endpoints[70].state.begin();
