@@ -124,6 +124,11 @@ impl Timers {
     pub(crate) fn after(&self, after: Duration) -> Coarse {
         after_time(self.now_ms.get(), after)
     }
+
+    /// What is left until a time made by [`Timers::after`], without what that was rounded up by.
+    pub(crate) fn left(&self, until: Coarse) -> Duration {
+        Duration::from_millis(until.saturating_sub(self.now_ms.get())).saturating_sub(TICK)
+    }
 }
 
 /// The time that is at least `after` from a time of the worker's clock. Zero means never.

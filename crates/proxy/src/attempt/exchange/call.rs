@@ -56,7 +56,7 @@ impl Exchange {
         let timers = &worker.timers;
         let whole = self.deadline.unwrap_or_else(|| timers.after(self.asked.timeout));
         let until = whole.min(timers.after(self.asked.attempt_timeout)).min(self.overall);
-        let left = Duration::from_millis(until.saturating_sub(timers.now_ms()));
+        let left = timers.left(until);
         self.marks.told.restate(&mut self.request, left, attempt);
     }
 

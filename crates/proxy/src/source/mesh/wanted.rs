@@ -262,12 +262,15 @@ mod tests {
         let upserts = vec![broken, misnamed, upsert(&service("zero", &[0])), upsert(&gateway("edge"))];
         wanted.apply(mesh::Update { upserts, ..update(1, 2) }).unwrap();
 
-        assert_eq!(ids(&wanted), ["Gateway/edge", "Service/cart"]);
+        assert_eq!(ids(&wanted), ["Gateway/edge", "Service/cart", "Service/zero"]);
         let refused: Vec<_> = wanted.rejections().map(ToString::to_string).collect();
         assert_eq!(refused.len(), 3, "{refused:?}");
         assert!(refused[0].starts_with("Service/cart: : cannot be read: "), "{refused:?}");
         assert_eq!(refused[1], "Service/mail: metadata: the document is Service/post, sent as Service/mail");
-        assert!(refused[2].starts_with("Service/zero: spec.endpoints[0].port: "), "{refused:?}");
+        assert!(
+            refused[2].starts_with("Service/zero: spec.endpoints[0].port: left out, the rest is in force: "),
+            "{refused:?}"
+        );
 
         wanted.apply(mesh::Update { upserts: vec![upsert(&service("cart", &[3]))], ..update(1, 3) }).unwrap();
         assert_eq!(wanted.rejections().count(), 2, "a good version ends the refusal");
