@@ -99,8 +99,13 @@ impl Effective {
         moment.resources_index().max(self.index)
     }
 
+    /// Whether entries make a service something that can be called.
+    pub(crate) fn knows(&self, service: &ServiceRef) -> bool {
+        self.derived.contains_key(service) || self.entries.routes(service)
+    }
+
     /// What of the entries does not count.
-    pub(crate) fn ignored(&self) -> &[Ignored] {
+    fn ignored(&self) -> &[Ignored] {
         &self.ignored
     }
 

@@ -69,7 +69,6 @@ async fn what_is_off_is_refused_as_consul_refuses_it() {
         ("GET /v1/agent/connect/ca/leaf/web", 500, connect),
         ("POST /v1/agent/connect/authorize", 500, connect),
         ("GET /v1/connect/intentions", 500, connect),
-        ("GET /v1/discovery-chain/web", 500, connect),
         ("DELETE /v1/operator/raft/peer?id=x", 400, "stop the server instead"),
         ("PUT /v1/operator/autopilot/configuration", 400, "is fixed"),
         ("GET /v1/operator/keyring", 501, "this part of the operator API is not supported yet"),

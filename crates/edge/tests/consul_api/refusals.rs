@@ -268,7 +268,7 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
         (txn, &many, 413, "Transaction contains too many operations (129 > 128)"),
         (txn, &large, 413, "Request body too large, max size: 524288 bytes"),
         ("GET /v1/txn", "", 405, "method GET not allowed"),
-        ("GET /v1/snapshot", "", 501, "snapshots are not supported yet"),
+        ("PUT /v1/snapshot", "", 400, "it is not a snapshot"),
         ("GET /v1/peerings", "", 501, "peering is not supported yet"),
         ("GET /v1/nothing", "", 404, "not found"),
         ("GET /v1/sessions", "", 404, "not found"),
@@ -289,10 +289,10 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
 #[tokio::test]
 async fn endpoints_that_are_not_here_yet_answer_with_the_usual_headers() {
     let api = Api::start().await;
-    let answer = api.call("PUT /v1/snapshot", "").await;
+    let answer = api.call("PUT /v1/peering/token", "").await;
     assert_eq!(
         (answer.status, answer.body.as_str()),
-        (501, "snapshots are not supported yet (/v1/snapshot)")
+        (501, "peering is not supported yet (/v1/peering/token)")
     );
     assert!(answer.index() > 0);
     assert_eq!(answer.header("x-consul-knownleader"), "true");

@@ -35,7 +35,7 @@ async fn what_was_saved_comes_back() {
     api.ok("PUT /v1/agent/service/deregister/web-1", "").await;
     api.ok(&format!("PUT /v1/session/destroy/{session}"), "").await;
     api.ok("DELETE /v1/config/service-defaults/web", "").await;
-    let index = api.get("/v1/kv/a").await.index();
+    let index = api.get("/v1/health/service/web").await.index();
     let address = api.address;
     let watch = tokio::spawn(async move {
         support::get(address, &format!("/v1/health/service/web?index={index}&wait=60s")).await

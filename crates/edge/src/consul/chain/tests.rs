@@ -3,7 +3,7 @@ use weir_model::Spec;
 
 use super::*;
 
-fn document(kind: &str, name: &str, spec: Value) -> Arc<ResourceEntry> {
+fn document(kind: &str, name: &str, spec: &Value) -> Arc<ResourceEntry> {
     let document = json!({"kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec});
     let text = serde_json::to_string(&document).unwrap();
     let parsed = weir_model::document::parse("test", &text).unwrap();
@@ -45,7 +45,7 @@ fn versions() -> (&'static str, &'static str, Value) {
 
 #[test]
 fn without_entries_the_documents_are_as_they_are() {
-    let made = effective(&[], vec![document("Service", "web", json!({}))]);
+    let made = effective(&[], vec![document("Service", "web", &json!({}))]);
     assert!(Arc::ptr_eq(&made.documents, &made.resources));
     assert_eq!((made.ignored.len(), made.derived.len()), (0, 0));
 }
@@ -151,9 +151,8 @@ fn what_is_declared_goes_before() {
     let policy = json!({"targetRefs": [{"name": "web"}], "timeouts": {"request": "1s"}});
     let mut resolver = versions();
     resolver.2["ConnectTimeout"] = "5s".into();
-    let documents = || {
-        vec![document("HTTPRoute", "mine", route.clone()), document("TrafficPolicy", "mine", policy.clone())]
-    };
+    let documents =
+        || vec![document("HTTPRoute", "mine", &route), document("TrafficPolicy", "mine", &policy)];
     let made = effective(&[resolver.clone()], documents());
     let reasons: Vec<&str> = made.ignored.iter().map(|one| &*one.reason).collect();
     assert!(reasons[0].starts_with("the document HTTPRoute/mine says"), "{reasons:?}");
