@@ -119,6 +119,7 @@ impl State {
             |some| some.iter().map(|(_, found)| Found::of(&found.key, &found.entry)).collect::<Vec<_>>(),
             |some| some.into_iter().flatten().for_each(|found| self.put(found, &mut effects)),
         );
+        self.registry.touch_all(self.position.revision);
     }
 
     fn apply_into(&mut self, events: &[Event], effects: &mut Effects) {
