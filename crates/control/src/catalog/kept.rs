@@ -19,6 +19,10 @@ use crate::bounds::OPEN_INSTANCES_MAX;
 pub(crate) struct Stored(Record);
 
 impl Stored {
+    pub(crate) fn new(record: Record) -> Self {
+        Self(record)
+    }
+
     pub(crate) fn of(key: &Key, entry: &Entry) -> Self {
         Self(Record::of(key, entry))
     }
