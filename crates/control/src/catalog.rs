@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use weir_model::{Position, Revision};
-use weir_store::{Event, KeyValue};
+use weir_store::{Event, Record};
 
 pub use endpoints::{Endpoint, EndpointsView, Moment};
 pub use entry::{
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Catalog {
 
 impl Catalog {
     /// A catalog of what a store held at a position.
-    pub(crate) fn load(position: Position, entries: &[KeyValue]) -> Self {
+    pub(crate) fn load(position: Position, entries: Vec<Record>) -> Self {
         let mut state = State::new(position);
         state.load(entries);
         Self {
@@ -91,7 +91,7 @@ impl Catalog {
 
     /// Takes over the store's whole state after the watch lost its place. Only what differs counts as changed, so
     /// subscribers and waiters stay.
-    pub(crate) fn resync(&self, position: Position, entries: &[KeyValue]) {
+    pub(crate) fn resync(&self, position: Position, entries: &[Record]) {
         let events = resync::difference(&self.state(), position, entries);
         self.apply(position, &events);
     }

@@ -82,8 +82,7 @@ impl Control {
             None => None,
         };
         let (entries, position, watch) = list_and_watch(&*store, &follow::everything()).await?;
-        let catalog = Arc::new(Catalog::load(position, &entries));
-        drop(entries);
+        let catalog = Arc::new(Catalog::load(position, entries));
         let follower = tokio::spawn(follow::follow(Arc::clone(&store), Arc::downgrade(&catalog), watch));
         let monitor = Arc::new(Monitor::new());
         let (forwarded, heartbeats) = mpsc::channel(HEARTBEATS_WAITING_MAX);

@@ -68,7 +68,12 @@ pub(crate) enum Place<'a> {
 
 /// What a key is about; `None` for keys that are not the catalog's business.
 pub(crate) fn place(key: &Key) -> Option<Place<'_>> {
-    let (kind, namespace, tail) = key.parts()?;
+    place_at(key.as_str())
+}
+
+/// What the key with this path is about.
+pub(crate) fn place_at(path: &str) -> Option<Place<'_>> {
+    let (kind, namespace, tail) = weir_store::key::parts(path)?;
     Some(match kind {
         NODE => Place::Node(tail),
         INSTANCE => {

@@ -1,6 +1,6 @@
 //! Reading a whole range and following it from there, for whoever keeps a copy of a range.
 
-use crate::{Error, KeyRange, KeyValue, Position, Read, Store, Watch};
+use crate::{Error, KeyRange, KeyValue, Position, Read, Record, Store, Watch};
 
 /// How often a list begins anew because the history moved past it.
 const LIST_TRIES_MAX: usize = 5;
@@ -16,32 +16,44 @@ const PAGE_GROWTH_MAX: usize = 4;
 /// # Errors
 /// What [`Store::range`] answers; [`Error::Compacted`] only if it came back on every one of some tries.
 pub async fn list(store: &dyn Store, range: &KeyRange) -> Result<(Vec<KeyValue>, Position), Error> {
+    list_as(store, range, |pair| pair).await
+}
+
+/// The same, each entry kept in the form that `keep` gives it.
+async fn list_as<T>(
+    store: &dyn Store,
+    range: &KeyRange,
+    keep: fn(KeyValue) -> T,
+) -> Result<(Vec<T>, Position), Error> {
     let mut tries = 1;
     loop {
-        match list_once(store, range).await {
+        match list_once(store, range, keep).await {
             Err(error) if error.needs_resync() && tries < LIST_TRIES_MAX => tries += 1,
             result => return result,
         }
     }
 }
 
-async fn list_once(store: &dyn Store, range: &KeyRange) -> Result<(Vec<KeyValue>, Position), Error> {
+async fn list_once<T>(
+    store: &dyn Store,
+    range: &KeyRange,
+    keep: fn(KeyValue) -> T,
+) -> Result<(Vec<T>, Position), Error> {
     let entries_max = store.limits().range_entries_max;
     let mut limit = FIRST_PAGE_ENTRIES.min(entries_max);
     let mut page = store.range(Read::range(range.clone()).limit(limit)).await?;
     let position = page.position;
-    let mut entries = std::mem::take(&mut page.entries);
-    let mut read = entries.len();
+    let mut kept = Vec::new();
     while page.more
-        && let Some(last) = entries.last()
+        && let Some(last) = page.entries.last()
     {
-        limit = next_limit(limit, &entries[entries.len() - read..]).min(entries_max);
+        limit = next_limit(limit, &page.entries).min(entries_max);
         let next = Read::range(range.after(&last.key)).at(position.revision).limit(limit);
+        kept.extend(page.entries.drain(..).map(keep));
         page = store.range(next).await?;
-        read = page.entries.len();
-        entries.append(&mut page.entries);
     }
-    Ok((entries, position))
+    kept.extend(page.entries.into_iter().map(keep));
+    Ok((kept, position))
 }
 
 /// How many entries the next page is to have, after one with this limit.
@@ -51,7 +63,7 @@ fn next_limit(limit: usize, page: &[KeyValue]) -> usize {
     fitting.clamp(1, limit.saturating_mul(PAGE_GROWTH_MAX).max(1))
 }
 
-/// Every entry of a range as of one position, and a watch that continues from there without a gap.
+/// Every entry of a range as of one position, as records, and a watch that continues from there without a gap.
 ///
 /// Call it at the start, and again whenever the watch ends with an error that [`Error::needs_resync`].
 ///
@@ -60,10 +72,10 @@ fn next_limit(limit: usize, page: &[KeyValue]) -> usize {
 pub async fn list_and_watch(
     store: &dyn Store,
     range: &KeyRange,
-) -> Result<(Vec<KeyValue>, Position, Watch), Error> {
+) -> Result<(Vec<Record>, Position, Watch), Error> {
     let mut tries = 1;
     loop {
-        let (entries, position) = list(store, range).await?;
+        let (entries, position) = list_as(store, range, |pair| Record::of(&pair.key, &pair.entry)).await?;
         match store.watch(range.clone(), position.revision + 1).await {
             Ok(watch) => return Ok((entries, position, watch)),
             Err(error) if error.needs_resync() && tries < LIST_TRIES_MAX => tries += 1,

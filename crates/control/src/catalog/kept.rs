@@ -11,7 +11,7 @@ use weir_model::{Revision, ServiceRef};
 use weir_store::{Entry, Key, Record};
 
 use super::entry::{CheckEntry, InstanceEntry, NodeEntry, ServiceMember, Versioned};
-use super::ordered::By;
+use super::ordered::{By, Pair};
 use crate::bounds::OPEN_INSTANCES_MAX;
 
 /// What a store holds under a key.
@@ -19,6 +19,10 @@ use crate::bounds::OPEN_INSTANCES_MAX;
 pub(crate) struct Stored(Record);
 
 impl Stored {
+    pub(crate) fn new(record: Record) -> Self {
+        Self(record)
+    }
+
     pub(crate) fn of(key: &Key, entry: &Entry) -> Self {
         Self(Record::of(key, entry))
     }
@@ -56,6 +60,13 @@ impl Stored {
         let (_, namespace, tail) = weir_store::key::parts(self.0.path()).unwrap_or_default();
         let (node, id) = tail.split_once('/').unwrap_or_default();
         (namespace, node, id)
+    }
+
+    /// The same as bytes, for what is compared all the time.
+    fn compared(&self) -> (&[u8], &[u8], &[u8]) {
+        let (namespace, tail) = self.0.place();
+        let at = tail.iter().position(|byte| *byte == b'/').unwrap_or(tail.len());
+        (namespace, &tail[..at], tail.get(at + 1..).unwrap_or_default())
     }
 }
 
@@ -217,15 +228,15 @@ impl Open {
 pub(crate) struct ById;
 
 impl By<KeptInstance> for ById {
-    fn pair(kept: &KeptInstance) -> (&str, &str) {
-        let (namespace, _, id) = kept.stored.names();
+    fn pair(kept: &KeptInstance) -> Pair<'_> {
+        let (namespace, _, id) = kept.stored.compared();
         (namespace, id)
     }
 }
 
 impl By<KeptCheck> for ById {
-    fn pair(kept: &KeptCheck) -> (&str, &str) {
-        let (namespace, _, id) = kept.stored.names();
+    fn pair(kept: &KeptCheck) -> Pair<'_> {
+        let (namespace, _, id) = kept.stored.compared();
         (namespace, id)
     }
 }
@@ -233,8 +244,8 @@ impl By<KeptCheck> for ById {
 pub(crate) struct ByNode;
 
 impl By<KeptInstance> for ByNode {
-    fn pair(kept: &KeptInstance) -> (&str, &str) {
-        let (_, node, id) = kept.stored.names();
+    fn pair(kept: &KeptInstance) -> Pair<'_> {
+        let (_, node, id) = kept.stored.compared();
         (node, id)
     }
 }

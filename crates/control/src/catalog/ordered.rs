@@ -7,14 +7,17 @@ use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+/// Two texts, as bytes, which have the same order.
+pub(crate) type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Something that is ordered by two texts.
 pub(crate) trait Paired {
-    fn pair(&self) -> (&str, &str);
+    fn pair(&self) -> Pair<'_>;
 }
 
 impl Paired for (&str, &str) {
-    fn pair(&self) -> (&str, &str) {
-        *self
+    fn pair(&self) -> Pair<'_> {
+        (self.0.as_bytes(), self.1.as_bytes())
     }
 }
 
@@ -46,14 +49,14 @@ impl Hash for dyn Paired + '_ {
 
 /// How an entry is ordered within a set.
 pub(crate) trait By<T> {
-    fn pair(entry: &T) -> (&str, &str);
+    fn pair(entry: &T) -> Pair<'_>;
 }
 
 /// An entry in the order that `B` gives it.
 struct Member<T, B>(Arc<T>, std::marker::PhantomData<fn() -> B>);
 
 impl<T, B: By<T>> Paired for Member<T, B> {
-    fn pair(&self) -> (&str, &str) {
+    fn pair(&self) -> Pair<'_> {
         B::pair(&self.0)
     }
 }
@@ -169,8 +172,8 @@ mod tests {
     struct Whole;
 
     impl By<(String, String)> for Whole {
-        fn pair(entry: &(String, String)) -> (&str, &str) {
-            (&entry.0, &entry.1)
+        fn pair(entry: &(String, String)) -> Pair<'_> {
+            (entry.0.as_bytes(), entry.1.as_bytes())
         }
     }
 

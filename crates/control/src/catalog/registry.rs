@@ -284,11 +284,11 @@ impl Registry {
         };
         let home = self.nodes.get(node).and_then(|slot| slot.instances.get(check.namespace(), id)).cloned();
         let Some(kept) = home else { return };
-        let service = (*kept.service).clone();
+        let service = Arc::clone(&kept.service);
         if let Some(slot) = self.service_mut(&service) {
             slot.members.put(kept);
         }
-        self.touch_service(service, effects);
+        self.touch_service(&service, effects);
     }
 
     fn adopt_orphans(&mut self, node: &str, kept: &KeptInstance, effects: &mut Effects) {
@@ -305,7 +305,7 @@ impl Registry {
     }
 
     fn join_service(&mut self, kept: &Arc<KeptInstance>, value: &Instance, effects: &mut Effects) {
-        let service = ServiceRef::new(&*value.namespace, &*value.service);
+        let service = Arc::clone(&kept.service);
         self.services_gone.revive(&service);
         let namespace = self.namespace_slot(&value.namespace);
         let mut listed = !namespace.services.contains_key(&*value.service);
@@ -332,7 +332,7 @@ impl Registry {
         if listed {
             self.touch_services(&value.namespace, effects);
         }
-        self.touch_service(service, effects);
+        self.touch_service(&service, effects);
     }
 
     /// Undoes a join. `stays`: the same instance joined the same service anew, only its old tags are to go.
@@ -364,23 +364,38 @@ impl Registry {
         if empty || listed {
             self.touch_services(&value.namespace, effects);
         }
-        self.touch_service(service, effects);
+        self.touch_service(&service, effects);
     }
 
-    fn touch_service(&mut self, service: ServiceRef, effects: &mut Effects) {
+    /// Everything that is there changed at this revision: it was loaded, which touches nothing one by one.
+    pub(crate) fn touch_all(&mut self, revision: Revision) {
+        self.nodes.values_mut().for_each(|slot| slot.index = revision);
+        self.namespaces.values_mut().for_each(|slot| slot.touch_all(revision));
+    }
+
+    fn touch_service(&mut self, service: &ServiceRef, effects: &mut Effects) {
+        if !effects.is_observed() {
+            return;
+        }
         let revision = effects.revision();
-        if let Some(slot) = self.service_mut(&service) {
+        if let Some(slot) = self.service_mut(service) {
             slot.index = revision;
         }
-        effects.touch(|| Topic::Service(service));
+        effects.touch(|| Topic::Service(service.clone()));
     }
 
     fn touch_services(&mut self, namespace: &str, effects: &mut Effects) {
+        if !effects.is_observed() {
+            return;
+        }
         self.namespace_slot(namespace).services_index = effects.revision();
         effects.touch(|| Topic::Services { namespace: namespace.to_owned() });
     }
 
     fn touch_node(&mut self, node: &str, effects: &mut Effects) {
+        if !effects.is_observed() {
+            return;
+        }
         if let Some(slot) = self.nodes.get_mut(node) {
             slot.index = effects.revision();
         }
@@ -388,11 +403,10 @@ impl Registry {
     }
 
     fn touch_services_of(&mut self, node: &str, effects: &mut Effects) {
-        let Some(slot) = self.nodes.get(node) else { return };
-        let services: BTreeSet<ServiceRef> =
-            slot.instances.iter().map(|kept| (*kept.service).clone()).collect();
+        let Some(slot) = self.nodes.get(node).filter(|_| effects.is_observed()) else { return };
+        let services: BTreeSet<_> = slot.instances.iter().map(|kept| Arc::clone(&kept.service)).collect();
         for service in services {
-            self.touch_service(service, effects);
+            self.touch_service(&service, effects);
         }
     }
 
@@ -401,6 +415,9 @@ impl Registry {
     }
 
     fn touch_checks(&mut self, namespace: &str, states: &[Option<Health>], effects: &mut Effects) {
+        if !effects.is_observed() {
+            return;
+        }
         let slot = self.namespace_slot(namespace);
         for health in states {
             slot.checks_index[health_slot(*health)] = effects.revision();

@@ -4,24 +4,25 @@
 use std::collections::{HashMap, HashSet};
 
 use weir_model::{Position, Revision};
-use weir_store::{Event, Key, KeyValue};
+use weir_store::{Event, Key, Record};
 
 use super::state::State;
 use crate::keys::{self, Place, place};
 
 /// The events that lead from a state to the store's entries at a position.
-pub(crate) fn difference(state: &State, position: Position, entries: &[KeyValue]) -> Vec<Event> {
+pub(crate) fn difference(state: &State, position: Position, entries: &[Record]) -> Vec<Event> {
     let held = held(state);
     // Of another history, equal revisions mean nothing.
     let same_history = state.position.epoch == position.epoch;
     let mut events = Vec::new();
     let mut present = HashSet::new();
-    for KeyValue { key, entry } in entries {
-        let known = same_history && held.get(key) == Some(&entry.mod_revision);
-        present.insert(key);
+    for record in entries {
+        let key = record.key();
+        let known = same_history && held.get(&key) == Some(&record.mod_revision());
         if !known {
-            events.push(Event { key: key.clone(), now: Some(entry.clone()), before: None });
+            events.push(Event { key: key.clone(), now: Some(record.entry()), before: None });
         }
+        present.insert(key);
     }
     for key in held.keys().filter(|key| !present.contains(*key)) {
         events.push(Event { key: key.clone(), now: None, before: None });

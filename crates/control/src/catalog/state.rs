@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use weir_model::registry::{Check, Instance};
 use weir_model::{Position, Revision};
-use weir_store::{Entry, Event, Key, KeyValue};
+use weir_store::{Entry, Event, Key, Record};
 
 use super::declared::Declared;
 use super::effects::Effects;
@@ -17,7 +17,7 @@ use super::records::Records;
 use super::registry::Registry;
 use super::sessions::Sessions;
 use super::topic::Topic;
-use crate::keys::{Place, place};
+use crate::keys::{Place, place, place_at};
 use crate::lock::{ClaimRef, LockRef};
 use crate::records::TableRef;
 use crate::session::SessionRef;
@@ -44,34 +44,32 @@ enum Found<'a> {
     /// A check on a node.
     Check(&'a str, Stored, Box<Versioned<Check>>),
     /// Anything else: there are few of them.
-    Other(Place<'a>, &'a Key, &'a Entry),
+    Other(Place<'a>, &'a Record),
 }
 
 impl<'a> Found<'a> {
     /// `None` if it is not the catalog's business, or cannot be read, which is reported.
-    fn of(key: &'a Key, entry: &'a Entry) -> Option<Self> {
-        let place = place(key)?;
-        let stored = || Stored::of(key, entry);
-        match place {
+    fn of(record: &'a Record) -> Option<Self> {
+        match place_at(record.path())? {
             Place::Instance { node, .. } => {
-                let stored = stored();
+                let stored = Stored::new(record.clone());
                 let instance = Box::new(stored.read()?);
                 Some(Self::Instance(node, stored, instance))
             }
             Place::Check { node, .. } => {
-                let stored = stored();
+                let stored = Stored::new(record.clone());
                 let check = Box::new(stored.read()?);
                 Some(Self::Check(node, stored, check))
             }
-            place => Some(Self::Other(place, key, entry)),
+            place => Some(Self::Other(place, record)),
         }
     }
 }
 
 /// The order in which the events of one revision are applied, so that nothing is an orphan on the way: things
 /// appear from the outside in, vanish from the inside out, and the head moves last.
-fn rank(key: &Key, exists: bool) -> u8 {
-    match (place(key), exists) {
+fn rank(path: &str, exists: bool) -> u8 {
+    match (place_at(path), exists) {
         (Some(Place::Node(_)), true) => 0,
         (Some(Place::Instance { .. }), true) => 1,
         (Some(Place::Check { .. }), _) => 2,
@@ -108,17 +106,16 @@ impl State {
     }
 
     /// Applies what a store held at this state's position. Nobody waits or listens yet.
-    pub(crate) fn load(&mut self, entries: &[KeyValue]) {
+    pub(crate) fn load(&mut self, mut entries: Vec<Record>) {
         let mut effects = Effects::unobserved(self.position);
-        let mut ranked: Vec<(u8, &KeyValue)> =
-            entries.iter().map(|found| (rank(&found.key, true), found)).collect();
-        ranked.sort_by_key(|(rank, _)| *rank);
+        entries.sort_by_key(|record| rank(record.path(), true));
         // Most of the time goes into reading documents, which all cores can do.
         weir_store::in_order(
-            ranked.chunks(LOADED_TOGETHER),
-            |some| some.iter().map(|(_, found)| Found::of(&found.key, &found.entry)).collect::<Vec<_>>(),
+            entries.chunks(LOADED_TOGETHER),
+            |some| some.iter().map(Found::of).collect::<Vec<_>>(),
             |some| some.into_iter().flatten().for_each(|found| self.put(found, &mut effects)),
         );
+        self.registry.touch_all(self.position.revision);
     }
 
     fn apply_into(&mut self, events: &[Event], effects: &mut Effects) {
@@ -127,7 +124,7 @@ impl State {
             return self.apply_one(event, effects);
         }
         let mut ranked: Vec<(u8, &Event)> =
-            events.iter().map(|event| (rank(&event.key, event.now.is_some()), event)).collect();
+            events.iter().map(|event| (rank(event.key.as_str(), event.now.is_some()), event)).collect();
         ranked.sort_by_key(|(rank, _)| *rank);
         for (_, event) in ranked {
             self.apply_one(event, effects);
@@ -137,7 +134,7 @@ impl State {
     fn apply_one(&mut self, event: &Event, effects: &mut Effects) {
         match &event.now {
             Some(entry) => {
-                if let Some(found) = Found::of(&event.key, entry) {
+                if let Some(found) = Found::of(&Record::of(&event.key, entry)) {
                     self.put(found, effects);
                 }
             }
@@ -151,7 +148,9 @@ impl State {
                 self.registry.put_instance(node, stored, *instance, effects);
             }
             Found::Check(node, stored, check) => self.registry.put_check(node, stored, *check, effects),
-            Found::Other(place, key, entry) => self.put_other(place, key, entry, effects),
+            Found::Other(place, record) => {
+                self.put_other(place, &record.key(), &record.entry(), effects);
+            }
         }
     }
 

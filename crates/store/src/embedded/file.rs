@@ -22,7 +22,7 @@ use crate::state::{Changes, Entries, LeaseChange, Stored};
 use crate::{Error, Key, KeyRange, LeaseId, Position, Record, in_order};
 
 /// Memory redb may use to cache pages. Small: the file is read once, and written from memory.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 /// Where the file is, and how it is opened.
 pub(super) struct File {

@@ -89,7 +89,7 @@ pub(crate) async fn readers_and_watchers_never_see_half_a_transaction(make: Make
     }
     let follower = tokio::spawn(async move {
         let mut accounts: std::collections::BTreeMap<_, _> =
-            entries.into_iter().map(|found| (found.key, parse(&found.entry.value.bytes()))).collect();
+            entries.into_iter().map(|found| (found.key(), parse(&found.value()))).collect();
         loop {
             let batch = next(&mut watch).await;
             for event in &*batch.events {

@@ -46,6 +46,15 @@ impl ServiceSlot {
     }
 }
 
+impl NamespaceSlot {
+    /// Everything in it changed at this revision.
+    pub(super) fn touch_all(&mut self, revision: Revision) {
+        self.services_index = revision;
+        self.checks_index = [revision; 4];
+        self.services.values_mut().for_each(|slot| slot.index = revision);
+    }
+}
+
 impl NodeSlot {
     /// The checks of an instance that is not there.
     pub(crate) fn orphans_of(
