@@ -129,9 +129,12 @@ fn whose_agent_is_silent_is_said() {
     agent.kill_9();
     let table = eventually("its agent to be missed", SOON, || {
         let table = cluster.weir(&["get", "instances"]);
-        table.contains("critical").then_some(table)
+        table.contains("has been silent for ").then_some(table)
     });
-    assert!(table.contains("the agent of host-1 has been silent for "), "{table}");
+    assert!(
+        table.contains("critical") && table.contains("the agent of host-1 has been silent for "),
+        "{table}"
+    );
 }
 
 #[test]
