@@ -59,7 +59,8 @@ fn a_name_is_one_agents_though_none_keeps_its_id() {
     let (mut second, other) = agent("host-1", cluster.http, &[]);
     let line = second.wait_for_line("is reserved by node", SOON);
     assert!(line.contains("ERROR") && line.contains("host-1"), "{line}");
-    assert_eq!(http::get(other, "/readyz").unwrap().status, 503);
+    let ready = http::get(other, "/readyz").unwrap();
+    assert!(ready.status == 503 && ready.text().contains("is reserved by node"), "{}", ready.text());
     assert_eq!(http::get(port, "/readyz").unwrap().status, 200);
     // Its name is free once it is gone for long enough.
     drop(first);
@@ -128,9 +129,12 @@ fn whose_agent_is_silent_is_said() {
     agent.kill_9();
     let table = eventually("its agent to be missed", SOON, || {
         let table = cluster.weir(&["get", "instances"]);
-        table.contains("critical").then_some(table)
+        table.contains("has been silent for ").then_some(table)
     });
-    assert!(table.contains("the agent of host-1 has been silent for "), "{table}");
+    assert!(
+        table.contains("critical") && table.contains("the agent of host-1 has been silent for "),
+        "{table}"
+    );
 }
 
 #[test]

@@ -139,9 +139,13 @@ fn operators_proxies_and_curl_get_in_with_a_certificate_and_nobody_without() {
     assert_eq!(status, Some(0), "{text}");
     assert_eq!(server.curl(&ours, "/weir/v1/resources/Gateway/edge")["resource"]["metadata"]["name"], "edge");
     let failing: [(&Path, Option<&Authority>, &str); 3] = [
-        (&ca, None, "cannot reach"),
-        (&ca, Some(&others), "cannot reach"),
-        (&others.path("ca.pem"), Some(&ours), "certificate is not accepted"),
+        (&ca, None, "wants a certificate of its clients, and none is shown: --server-cert and --server-key"),
+        (&ca, Some(&others), "does not accept the certificate that --server-cert names"),
+        (
+            &others.path("ca.pem"),
+            Some(&ours),
+            "the server's certificate is not accepted: none of the authorities",
+        ),
     ];
     for (ca, client, said) in failing {
         let (status, text) = weir(&server.url(), ca, client, &["get", "services"]);
@@ -154,14 +158,27 @@ fn operators_proxies_and_curl_get_in_with_a_certificate_and_nobody_without() {
     let (status, text) = weir(&format!("127.0.0.1:{}", server.http), &ca, None, &["get", "services"]);
     assert!(status == Some(1) && text.contains("https://"), "{text}");
 
+    // So is who takes one port for the other, with TLS and without.
     let mesh = format!("https://127.0.0.1:{}", server.grpc);
+    let (status, text) = weir(&mesh, &ca, Some(&ours), &["get", "services"]);
+    assert!(status == Some(5) && text.contains("speaks another protocol on this port"), "{status:?} {text}");
+    let plain =
+        Process::weir("server", ["server", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--dns", "off"]);
+    let port = eventually("it to serve", PATIENCE, || {
+        let output = plain.output();
+        let at = output.split("grpc=127.0.0.1:").nth(1)?;
+        at.split(' ').next()?.trim().parse::<u16>().ok()
+    });
+    let (status, text) = weir(&format!("127.0.0.1:{port}"), &ca, None, &["get", "services"]);
+    assert!(status == Some(1) && text.contains("not the one for proxies"), "{status:?} {text}");
     let (authority, cert, key) = (ours.text("ca.pem"), ours.text("client.pem"), ours.text("client.key"));
     let proxy = |more: &[&str]| {
         let args = ["proxy", "--gateway", "edge", "--server", &mesh, "--id", "p1", "--server-ca", &authority];
         Process::weir("proxy", args.iter().chain(more))
     };
     let mut nameless = proxy(&[]);
-    nameless.wait_for_line("control plane", PATIENCE);
+    let line = nameless.wait_for_line("control plane", PATIENCE);
+    assert!(line.contains("--server-cert and --server-key"), "{line}");
     assert!(server.curl(&ours, "/weir/v1/proxies")["items"].as_array().unwrap().is_empty());
     drop(nameless);
     let _known = proxy(&["--server-cert", &cert, "--server-key", &key]);

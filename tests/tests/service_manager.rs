@@ -65,6 +65,18 @@ fn a_server_says_when_it_serves_reloads_and_ends() {
 }
 
 #[test]
+fn an_agent_is_ready_when_it_answers_with_or_without_servers() {
+    let manager = Manager::new();
+    let [port] = free_ports();
+    let at = format!("127.0.0.1:{port}");
+    let mut agent = manager.start(&["agent", "--server", "127.0.0.1:1", "--http", &at, "--dns", "off"]);
+    manager.hears("READY=1");
+    assert_eq!(http::get(port, "/healthz").unwrap().status, 200, "it serves when it says so");
+    assert!(agent.terminate().success());
+    manager.hears("STOPPING=1");
+}
+
+#[test]
 fn a_proxy_is_ready_when_something_is_in_force() {
     let manager = Manager::new();
     let [port, mesh] = free_ports();

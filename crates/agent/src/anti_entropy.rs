@@ -31,7 +31,7 @@ use crate::bounds::{
 };
 use crate::plan::{Registered, plan};
 use crate::servers::{Ask, Servers, Unanswered};
-use crate::status::{Status, count};
+use crate::status::{Status, Unwelcome, count};
 
 /// No revision of a store: what is registered there was not seen yet.
 const UNSEEN: u64 = 0;
@@ -173,9 +173,8 @@ impl AntiEntropy {
                     }
                 }
                 Err(error) => {
-                    if let Failed::Refused { problems, .. } = &error {
-                        let reason = problems.iter().find(|p| p.path.as_deref() == Some(AGENT_DATACENTER));
-                        self.status.set_unwelcome(reason.map(|problem| problem.message.clone()));
+                    if let Failed::Refused { status: StatusCode::CONFLICT, problems } = &error {
+                        self.status.set_unwelcome(unwelcome(problems));
                     }
                     complaint.is("the servers do not hear that this agent is there", &error);
                 }
@@ -298,6 +297,13 @@ impl AntiEntropy {
         };
         Err(Failed::Refused { status: answered.status, problems })
     }
+}
+
+/// What a refusal of signs of life means.
+fn unwelcome(problems: &[Problem]) -> Option<Unwelcome> {
+    let problem = problems.first()?;
+    let is_elsewhere = problem.path.as_deref() == Some(AGENT_DATACENTER);
+    Some(Unwelcome { reason: problem.message.clone(), is_elsewhere })
 }
 
 /// Says that something does not work, and now and then again, until it does.

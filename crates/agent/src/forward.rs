@@ -19,7 +19,7 @@ use weir_edge::http::{Body, Handler, Request, Response, Route, Router};
 
 use crate::bounds::{ANSWER_MAX, WAITING_ANSWER_MAX};
 use crate::servers::{Ask, Servers, Unanswered};
-use crate::status::{Status, count};
+use crate::status::{Status, Unwelcome, count};
 
 /// Fields that are about the connection to the agent, or about who may speak to it.
 const NOT_PASSED_ON: [HeaderName; 9] =
@@ -82,7 +82,7 @@ impl Forward {
     }
 
     async fn answer(&self, ask: &Ask) -> Result<Response, Unanswered> {
-        if let Some(reason) = self.status.unwelcome() {
+        if let Some(Unwelcome { reason, is_elsewhere: true }) = self.status.unwelcome() {
             return Err(Unanswered::Unwelcome(reason));
         }
         count(&self.status.forwarded);

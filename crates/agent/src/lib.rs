@@ -26,4 +26,4 @@ pub use forward::Forward;
 pub use operate::mount as mount_operate;
 pub use plan::{Registered, plan};
 pub use servers::{Answered, Ask, Servers, Unanswered};
-pub use status::Status;
+pub use status::{Status, Unwelcome};

@@ -10,7 +10,7 @@ use weir_control::Control;
 use weir_edge::http::{Request, Response, Router};
 
 use crate::servers::Servers;
-use crate::status::Status;
+use crate::status::{Status, Unwelcome};
 
 /// The content type of Prometheus's text format.
 const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -35,7 +35,7 @@ fn readyz(status: &Status, servers: &Servers) -> Response {
     if status.is_in_sync() {
         return Response::text(StatusCode::OK, format!("in sync with {}\n", servers.in_use()));
     }
-    if let Some(reason) = status.unwelcome() {
+    if let Some(Unwelcome { reason, .. }) = status.unwelcome() {
         let text = format!("the servers do not let this agent in: {reason}\n");
         return Response::text(StatusCode::SERVICE_UNAVAILABLE, text);
     }

@@ -5,12 +5,21 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
+/// That the servers do not let this agent in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwelcome {
+    /// Why, in their words.
+    pub reason: String,
+    /// Whether they are those of another datacenter: then they are asked nothing for others either.
+    pub is_elsewhere: bool,
+}
+
 /// Counters and states of one agent.
 #[derive(Debug, Default)]
 pub struct Status {
     in_sync: AtomicBool,
     heard_at: Mutex<Option<Instant>>,
-    unwelcome: Mutex<Option<String>>,
+    unwelcome: Mutex<Option<Unwelcome>>,
     pub(crate) comparisons: AtomicU64,
     pub(crate) comparisons_failed: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -33,13 +42,13 @@ impl Status {
         *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the servers are not this agent's, if they say so.
-    pub fn unwelcome(&self) -> Option<String> {
+    /// Why the servers do not let this agent in, if they do not.
+    pub fn unwelcome(&self) -> Option<Unwelcome> {
         self.unwelcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_unwelcome(&self, reason: Option<String>) {
-        *self.unwelcome.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    pub(crate) fn set_unwelcome(&self, unwelcome: Option<Unwelcome>) {
+        *self.unwelcome.lock().unwrap_or_else(PoisonError::into_inner) = unwelcome;
     }
 
     pub(crate) fn heard(&self, at: Instant) {

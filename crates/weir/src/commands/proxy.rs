@@ -116,7 +116,7 @@ fn config(args: &ProxyArgs) -> Result<ProxyConfig, Failure> {
 fn check_names(args: &ProxyArgs) -> Result<(), Failure> {
     if args.files.is_empty() && args.gateways.is_empty() && args.service.is_none() {
         let message = "a proxy must be one of three: from files (-f FILE), a gateway of a control plane (--gateway \
-                       NAME), or a sidecar (--service NAME --app HOST:PORT --inbound HOST:PORT --outbound HOST:PORT)";
+                       NAME), or a sidecar (--service NAME --app IP:PORT --inbound IP:PORT --outbound IP:PORT)";
         return Err(Failure::new(Exit::Usage, message).hint(
             "weir proxy --gateway default   beside `weir server`; `weir proxy --help` tells more about each",
         ));

@@ -41,12 +41,13 @@ pub(crate) fn run_server(config: &ServerConfig) -> Result<Exit, Failure> {
             let definer = plane.definer();
             tokio::spawn(async move { definer.define_at_hangups().await });
         }
+        let stopped = stop_signal(false);
         notify::ready();
         if config.data_dir.is_none() && config.store.is_none() {
             tracing::warn!("everything is kept in memory and lost at the end; --data-dir DIR keeps it");
         }
         tokio::select! {
-            stop = stop_signal(false) => tracing::info!(reason = ?stop, "stopping"),
+            stop = stopped => tracing::info!(reason = ?stop, "stopping"),
             () = plane.left() => tracing::info!("leaving"),
         }
         notify::stopping();
@@ -75,9 +76,10 @@ pub(crate) fn run_agent(config: &AgentConfig) -> Result<Exit, Failure> {
         if config.data_dir.is_none() {
             tracing::warn!("registrations are kept in memory and lost at the end; --data-dir DIR keeps them");
         }
+        let stopped = stop_signal(false);
         notify::ready();
         let leaves = tokio::select! {
-            stop = stop_signal(false) => {
+            stop = stopped => {
                 tracing::info!(reason = ?stop, "stopping");
                 stop == Stop::Terminate && config.leave_on_terminate
             }

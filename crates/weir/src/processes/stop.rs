@@ -18,26 +18,27 @@ pub(crate) enum Stop {
     ParentGone,
 }
 
-/// Waits for SIGINT or SIGTERM, and for the end of standard input if `with_stdin`. Handlers are in place once it is
-/// first polled.
-pub(crate) async fn stop_signal(with_stdin: bool) -> Stop {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals keep their default effect, which ends the process just as well.
-        return std::future::pending().await;
-    };
-    let parent_gone = async {
-        if with_stdin {
-            stdin_closed().await;
-        } else {
-            std::future::pending::<()>().await;
+/// Waits for SIGINT or SIGTERM, and for the end of standard input if `with_stdin`. Handlers are in place when this returns, before
+/// what it returns is waited for: who says that he serves must have them by then.
+pub(crate) fn stop_signal(with_stdin: bool) -> impl Future<Output = Stop> + Send {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            // Without handlers the signals keep their default effect, which ends the process just as well.
+            return std::future::pending().await;
+        };
+        let parent_gone = async {
+            if with_stdin {
+                stdin_closed().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            _ = interrupt.recv() => Stop::Interrupt,
+            _ = terminate.recv() => Stop::Terminate,
+            () = parent_gone => Stop::ParentGone,
         }
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Stop::Interrupt,
-        _ = terminate.recv() => Stop::Terminate,
-        () = parent_gone => Stop::ParentGone,
     }
 }
 

@@ -41,7 +41,7 @@ const TEND_EVERY: Duration = Duration::from_secs(5);
 pub(super) enum SessionError {
     #[error("cannot connect: {0}")]
     Connect(String),
-    #[error("{}: {}", .0.code(), .0.message())]
+    #[error("{}: {}", .0.code(), because(.0.as_ref()))]
     Status(Box<Status>),
     #[error("it answers in HTTP/1: is this the HTTP address? Proxies join on the --grpc address (8502)")]
     HttpAddress,
@@ -371,13 +371,16 @@ async fn speaks_http1(server: &str) -> bool {
     matches!(timeout(CONNECT_MAX, ask).await, Ok(Ok(true)))
 }
 
-/// The innermost reason: the outer ones only say "transport error".
+/// The innermost reason: the outer ones only say "transport error". Of what a server answered, its own words.
 fn because(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    match innermost.downcast_ref::<Status>() {
+        Some(status) => status.message().to_owned(),
+        None => innermost.to_string(),
+    }
 }
 
 fn hello(source: &MeshSource, subscribed: &BTreeSet<ServiceRef>) -> mesh::Hello {
