@@ -54,6 +54,8 @@ pub struct Floors {
     groups: Box<[Group]>,
     /// Where each level begins in `groups`.
     levels: Box<[usize]>,
+    /// How many groups the last level has.
+    tops: usize,
     /// Whether everybody who becomes less busy says so.
     watched: AtomicBool,
 }
@@ -84,10 +86,11 @@ impl Floors {
             if sums.len() <= FAN {
                 let total = sums.iter().sum();
                 let (weights, groups, levels) = (weights.into(), groups.into(), levels.into());
-                let endpoints = shares.len();
+                let (endpoints, tops) = (shares.len(), sums.len());
                 return Self {
                     weights,
                     endpoints,
+                    tops,
                     units,
                     total,
                     groups,
@@ -144,20 +147,35 @@ impl Floors {
         }
         let level = self.levels.len() - 1;
         let top = self.groups_at(level, 0);
-        let lows = floors(top);
-        let seen = Seen::of(&lows, |at| top[at].equals(), rng);
         // Whoever stands at the lowest floor is one of the least busy, and drawing until one is hit draws by weight.
-        if seen.equals.saturating_mul(DRAWN_ONE_IN) >= self.total && seen.least < NOBODY {
+        if let Some(least) = self.common(&top[..self.tops]) {
             for _ in 0..DRAWS_MAX {
                 let Some(index) = blindly(rng) else { break };
-                if self.load_of(index, candidates) == seen.least && !tried.has(index) {
+                if self.load_of(index, candidates) == least && !tried.has(index) {
                     return Some(index);
                 }
             }
         }
+        let lows = floors(top);
+        let seen = Seen::of(&lows, |at| top[at].equals(), rng);
         let mut search = Search { floors: self, candidates, tried, least: NOBODY, index: None };
         search.look_below(level, 0, lows, seen, rng);
         search.index
+    }
+
+    /// The lowest floor, if it is likely that enough stand there.
+    #[inline]
+    fn common(&self, top: &[Group]) -> Option<u64> {
+        let (mut least, mut equals) = (NOBODY, 0);
+        for group in top {
+            let floor = group.floor.load(Ordering::SeqCst);
+            if floor < least {
+                (least, equals) = (floor, group.equals());
+            } else if floor == least {
+                equals += group.equals();
+            }
+        }
+        (equals.saturating_mul(DRAWN_ONE_IN) >= self.total && least < NOBODY).then_some(least)
     }
 
     /// How busy an endpoint is for its weight, in the terms of floors; [`NOBODY`] for one that is not fresh.

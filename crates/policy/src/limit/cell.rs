@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::few::{Few, TakenFew, take_two_paces, take_two_windows, take_warmth, take_window};
+use super::few::TakenFew;
 use super::hold::Moment;
 use super::pace::Returned;
 use super::scheme::{Denied, Marks, Scheme, Taken, WORDS_MAX};
@@ -24,7 +24,7 @@ impl Cell {
     /// Decides about one request.
     #[inline]
     pub(super) fn take(&self, scheme: &Scheme, shared: Option<&Moment>, now: Nanos) -> Result<Taken, Denied> {
-        if self.kept.load(Ordering::Relaxed) > 0 {
+        if !self.keeps_none() {
             return self.change(|words, returned| scheme.take(words, returned, 0, shared, now));
         }
         let (width, mut none) = (scheme.words(), Returned::default());
@@ -41,21 +41,15 @@ impl Cell {
         }
     }
 
-    /// Decides about one request where there are few rates; none where there are more, or where something is kept.
+    /// Whether nothing is kept that could be given out again.
     #[inline]
-    pub(super) fn take_few(&self, scheme: &Scheme, now: Nanos) -> Option<Result<TakenFew, Denied>> {
-        Some(match scheme.few()? {
-            Few::Window(window) => self.decide(|words| take_window(window, words, now)),
-            Few::Windows(windows) => self.decide(|words| take_two_windows(windows, words, now)),
-            Few::Warm(pace, climb) => self.decide(|words| take_warmth(pace, climb, words, now)),
-            Few::Paces(_) if self.kept.load(Ordering::Relaxed) > 0 => return None,
-            Few::Paces(paces) => self.decide(|words| take_two_paces(paces, words, now)),
-        })
+    pub(super) fn keeps_none(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) == 0
     }
 
-    /// Decides by the first words, again if others changed them in the meantime.
+    /// Decides by the first words where there are few rates, again if others changed them in the meantime.
     #[inline]
-    fn decide<const N: usize>(
+    pub(super) fn decide<const N: usize>(
         &self,
         decide: impl Fn(&mut [u64; N]) -> Result<TakenFew, Denied>,
     ) -> Result<TakenFew, Denied> {

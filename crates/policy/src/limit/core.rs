@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cell::Cell;
 use super::config::{Algorithm, LimitConfig};
-use super::few::TakenFew;
+use super::few::{Few, TakenFew, take_two_paces, take_two_windows, take_warmth, take_window};
 use super::gate::{Gate, GateVerdict};
 use super::gates::Gates;
 use super::hash::Hasher;
@@ -71,6 +71,18 @@ impl Rules {
         }
     }
 
+    /// What few rates have decided.
+    #[inline]
+    fn decided(&self, decided: Result<TakenFew, Denied>) -> Verdict {
+        match decided {
+            Ok(TakenFew { mark, quota }) => {
+                let held = Held::Slot { slot: mark, version: self.version };
+                Verdict::Admit(Grant { held }, Some(quota))
+            }
+            Err(denied) => self.denied(&denied),
+        }
+    }
+
     #[cold]
     fn denied(&self, denied: &Denied) -> Verdict {
         let why = if self.paced { Why::Turn } else { Why::Rate };
@@ -102,13 +114,20 @@ impl Core {
             (Self::Bucket(bucket), Some(Scheme::Slots { paces, .. })) => {
                 admit_one(bucket, &paces[0], rules, now)
             }
-            (Self::One(cell), Some(scheme)) => match few(cell, scheme, shared, now) {
-                Some(Ok(TakenFew { mark, quota })) => Verdict::Admit(
-                    Grant { held: Held::Slot { slot: mark, version: rules.version } },
-                    Some(quota),
-                ),
-                Some(Err(denied)) => rules.denied(&denied),
-                None => match cell.take(scheme, shared, now) {
+            (Self::One(cell), Some(scheme)) => match scheme.few() {
+                Some(Few::Window(window)) => {
+                    rules.decided(cell.decide(|words| take_window(window, words, now)))
+                }
+                Some(Few::Windows(windows)) => {
+                    rules.decided(cell.decide(|words| take_two_windows(windows, words, now)))
+                }
+                Some(Few::Warm(pace, climb)) => {
+                    rules.decided(cell.decide(|words| take_warmth(pace, climb, words, now)))
+                }
+                Some(Few::Paces(paces)) if shared.is_none() && cell.keeps_none() => {
+                    rules.decided(cell.decide(|words| take_two_paces(paces, words, now)))
+                }
+                _ => match cell.take(scheme, shared, now) {
                     Ok(taken) => rules.admitted(0, taken),
                     Err(denied) => rules.denied(&denied),
                 },
@@ -203,17 +222,6 @@ impl Core {
             Self::Gate(_) | Self::Gates(_) => {}
         }
     }
-}
-
-/// What few rates decide by themselves.
-#[inline]
-fn few(
-    cell: &Cell,
-    scheme: &Scheme,
-    shared: Option<&Moment>,
-    now: Nanos,
-) -> Option<Result<TakenFew, Denied>> {
-    if shared.is_some() { None } else { cell.take_few(scheme, now) }
 }
 
 #[inline]

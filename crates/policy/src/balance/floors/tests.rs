@@ -189,8 +189,8 @@ fn equals_are_spread_by_weight() {
             let world = World::new(&weights);
             // Some are equally busy for their weights, and all others are busier.
             let is_equal = |index: usize| index.is_multiple_of(every);
-            for index in 0..len {
-                let busy = weights[index] * if is_equal(index) { 2 } else { 3 };
+            for (index, weight) in weights.iter().enumerate() {
+                let busy = weight * if is_equal(index) { 2 } else { 3 };
                 world.in_flight[index].store(busy, Ordering::SeqCst);
             }
             let mut balancer = world.balancer(&mut rng);
