@@ -110,15 +110,13 @@ impl Path {
     fn parse(text: &str) -> Self {
         let mut steps = Vec::new();
         for segment in text.split('.') {
-            let (name, elements) = segment.split_once('[').unwrap_or((segment, ""));
+            let mut parts = segment.split(['[', ']']);
+            let name = parts.next().unwrap_or_default();
             steps.push(if name == "*" { Step::AnyField } else { Step::Field(name.to_owned()) });
-            let numbers = elements.split_terminator(['[', ']']).filter(|_| segment.contains('['));
-            let numbers = numbers.filter(|number| !number.is_empty()).map(|number| number.parse().ok());
-            let elements: Vec<Option<usize>> = numbers.collect();
-            match elements.is_empty() {
-                true if segment.contains('[') => steps.push(Step::AnyElement),
-                _ => steps.extend(elements.into_iter().flatten().map(Step::Element)),
+            if segment.ends_with("[]") {
+                steps.push(Step::AnyElement);
             }
+            steps.extend(parts.filter_map(|number| number.parse().ok()).map(Step::Element));
         }
         Self(steps)
     }

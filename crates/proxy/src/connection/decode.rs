@@ -296,7 +296,10 @@ impl Connection {
         if let Some(call) = &mut exchange.asked.call
             && call.timeout.is_some()
         {
+            let before = exchange.request.len();
             call.timeout_at = grpc::make_room(&mut exchange.request, &mut exchange.request_table);
+            let grown = exchange.request.len().wrapping_sub(before);
+            exchange.marks.told.moved(call.timeout_at.unwrap_or(usize::MAX), grown);
         }
         if let Some(copies) = &mut exchange.copies {
             copies.head_len = exchange.request.len();

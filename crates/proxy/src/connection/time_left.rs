@@ -59,6 +59,15 @@ impl Told {
         Ok(())
     }
 
+    /// What stands behind a place of the head has moved; `by` wraps where it has moved forward.
+    pub(super) fn moved(&mut self, behind: usize, by: usize) {
+        for at in [&mut self.time_at, &mut self.attempt_at] {
+            if *at as usize > behind {
+                *at = at.wrapping_add(by as u32);
+            }
+        }
+    }
+
     /// Writes both anew into the head: what is left, and which attempt it is.
     pub(crate) fn restate(&self, head: &mut [u8], left: Duration, attempt: u32) {
         let put = |head: &mut [u8], at: u32, text: &[u8]| {
@@ -137,6 +146,18 @@ mod tests {
         assert!(text(&out).contains("x-weir-timeout: 00000001\r\nx-weir-attempt: 99\r\n"));
         told.restate(&mut out, Duration::MAX, 1);
         assert!(text(&out).contains("x-weir-timeout: 99999999\r\n"));
+        // Something before them is longer now, or shorter.
+        out.splice(4..5, *b"/a/longer/path");
+        told.moved(4, 13);
+        told.restate(&mut out, Duration::from_millis(8), 2);
+        assert!(text(&out).ends_with("x-weir-timeout: 00000008\r\nx-weir-attempt: 02\r\n\r\n"));
+        out.splice(4..18, *b"/");
+        told.moved(4, 0usize.wrapping_sub(13));
+        told.moved(usize::MAX, 100);
+        told.restate(&mut out, Duration::from_millis(9), 1);
+        assert!(
+            text(&out).starts_with("GET / HTTP/1.1\r\nx-weir-timeout: 00000009\r\nx-weir-attempt: 01\r\n")
+        );
         Told::NOTHING.restate(&mut out, Duration::ZERO, 5);
         assert!(text(&out).contains("x-weir-attempt: 01\r\n"));
     }

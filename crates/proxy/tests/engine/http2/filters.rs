@@ -166,7 +166,10 @@ fn calls_are_copied() {
     let copy = copied.lock().unwrap()[0].clone();
     assert_eq!((&copy["x-weir-mirrored"], &copy["x-a"]), (&"1".parse().unwrap(), &"b".parse().unwrap()));
     assert!(copy.contains_key("grpc-timeout"), "{copy:?}");
-    assert!(!seen.lock().unwrap()[0].contains_key("x-weir-mirrored"));
+    let first = seen.lock().unwrap()[0].clone();
+    assert!(!first.contains_key("x-weir-mirrored"));
+    let told = ["grpc-timeout", "x-weir-timeout", "x-weir-attempt"].map(|name| first[name].to_str().unwrap());
+    assert!(told[0].ends_with('u') && told[1].starts_with("0000") && told[2] == "01", "{told:?}");
     eventually("the copy is over", || proxy.text().contains("weir_proxy_mirrored_total 1"));
     assert!(proxy.text().contains("weir_proxy_mirrors_lost_total{reason=\"failed\"} 0"), "{}", proxy.text());
 }

@@ -24,8 +24,9 @@ fn has_blamed(proxy: &Proxy) -> bool {
         .any(|name| !count(&format!("weir_proxy_{name}_total{{")).ends_with(" 0"))
 }
 
-/// Fields that the proxy adds: where the request comes from, its id, and how many proxies it has passed.
-const ADDED: usize = 5;
+/// Fields that the proxy adds: where the request comes from, its id, how many proxies it has passed, how long it is waited for,
+/// and which attempt it is.
+const ADDED: usize = 7;
 
 #[test]
 fn every_head_that_a_listener_accepts_reaches_an_upstream_of_http2() {
