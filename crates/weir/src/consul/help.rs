@@ -84,8 +84,8 @@ const ELSEWHERE: [(&str, &str); 24] = [
 
 /// Whether somebody asks what a command takes.
 pub(super) fn is_asked_for(args: &[String]) -> bool {
-    let flags = args.iter().take_while(|arg| *arg != "--");
-    flags.into_iter().any(|arg| matches!(&**arg, "-h" | "-help" | "--help"))
+    let mut flags = args.iter().take_while(|arg| *arg != "--");
+    flags.any(|arg| matches!(&**arg, "-h" | "-help" | "--help"))
 }
 
 /// What a command takes.
