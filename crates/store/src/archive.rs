@@ -142,7 +142,7 @@ impl Summary {
             Some(count) => *count += 1,
             None => drop(self.kinds.insert(kind.to_owned(), 1)),
         }
-        self.bytes += (key.as_str().len() + entry.value.len()) as u64;
+        self.bytes += (key.as_bytes().len() + entry.value.len()) as u64;
     }
 }
 

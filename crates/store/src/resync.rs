@@ -58,7 +58,7 @@ async fn list_once<T>(
 
 /// How many entries the next page is to have, after one with this limit.
 fn next_limit(limit: usize, page: &[KeyValue]) -> usize {
-    let bytes: usize = page.iter().map(|pair| pair.key.as_str().len() + pair.entry.value.len()).sum();
+    let bytes: usize = page.iter().map(|pair| pair.key.as_bytes().len() + pair.entry.value.len()).sum();
     let fitting = page.len().saturating_mul(PAGE_BYTES) / bytes.max(1);
     fitting.clamp(1, limit.saturating_mul(PAGE_GROWTH_MAX).max(1))
 }

@@ -27,7 +27,7 @@ fn validate_with(txn: &Txn, limits: &Limits, ops: usize) -> Result<(), Error> {
     for op in &txn.writes {
         if let Op::Put { key, value, .. } = op {
             within(|| format!("the value of {key}"), "value_bytes_max", limits.value_bytes_max, value.len())?;
-            let length = key.as_str().len();
+            let length = key.as_bytes().len();
             within(|| format!("the length of {key}"), "key_bytes_max", limits.key_bytes_max, length)?;
         }
     }
@@ -71,11 +71,11 @@ pub(crate) fn within(
 pub(crate) fn txn_bytes(txn: &Txn) -> usize {
     let compare = |compare: &Compare| {
         let value = if let Compare::Value(_, _, value) = compare { value.len() } else { 0 };
-        compare.key().as_str().len() + value
+        compare.key().as_bytes().len() + value
     };
     let op = |op: &Op| match op {
-        Op::Put { key, value, .. } => key.as_str().len() + value.len(),
-        Op::Delete(key) => key.as_str().len(),
+        Op::Put { key, value, .. } => key.as_bytes().len() + value.len(),
+        Op::Delete(key) => key.as_bytes().len(),
         Op::DeleteRange(_) => 0,
     };
     txn.compares.iter().map(compare).sum::<usize>() + txn.writes.iter().map(op).sum::<usize>()

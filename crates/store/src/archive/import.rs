@@ -15,7 +15,7 @@ pub async fn fill<E: From<Error>>(
     let (mut txn, mut bytes, mut count) = (Txn::new(), 0, 0);
     for entry in entries {
         let (key, entry) = entry?;
-        let size = key.as_str().len() + entry.value.len();
+        let size = key.as_bytes().len() + entry.value.len();
         let is_full = txn.writes.len() == limits.txn_ops_max || bytes + size > limits.txn_bytes_max;
         if is_full && !txn.writes.is_empty() {
             store.commit(std::mem::take(&mut txn)).await?;
