@@ -7,6 +7,8 @@
 //! now and then ----------------/
 //! ```
 
+mod complaint;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,9 +27,11 @@ use weir_api::native::{
 };
 use weir_control::{ChangeEvent, Control};
 
+use complaint::Complaint;
+
 use crate::bounds::{
     ALIVE_ANSWER_MAX, ALIVE_EVERY, ANSWER_MAX, COLLECT, COMPARE_EVERY, LEAVE_ANSWER_MAX, LEAVE_MAX,
-    REFUSALS_LOGGED_MAX, REMIND, RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
+    REFUSALS_LOGGED_MAX, RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
 };
 use crate::plan::{Registered, plan};
 use crate::servers::{Ask, Servers, Unanswered};
@@ -304,34 +308,4 @@ fn unwelcome(problems: &[Problem]) -> Option<Unwelcome> {
     let problem = problems.first()?;
     let is_elsewhere = problem.path.as_deref() == Some(AGENT_DATACENTER);
     Some(Unwelcome { reason: problem.message.clone(), is_elsewhere })
-}
-
-/// Says that something does not work, and now and then again, until it does.
-#[derive(Default)]
-struct Complaint {
-    told: Option<(Instant, String)>,
-}
-
-impl Complaint {
-    fn is(&mut self, what: &str, error: &Failed) {
-        let text = error.to_string();
-        if self.told.as_ref().is_some_and(|(at, told)| *told == text && at.elapsed() < REMIND) {
-            return;
-        }
-        match error {
-            // That does not pass by itself.
-            Failed::Refused { .. } => tracing::error!(error = text, "{what}"),
-            _ => tracing::warn!(error = text, "{what}"),
-        }
-        self.told = Some((Instant::now(), text));
-    }
-
-    /// Whether it was told that it does not.
-    fn is_over(&mut self, what: &str, servers: &Servers) -> bool {
-        let was_told = self.told.take().is_some();
-        if was_told {
-            tracing::info!(server = servers.in_use(), "{what}");
-        }
-        was_told
-    }
 }

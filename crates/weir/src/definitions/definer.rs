@@ -116,20 +116,20 @@ impl Definer {
         let scripts = self.scripts != Scripts::Off;
         for (place, map) in &definitions.services {
             let (name, checks) =
-                self.api.define_service(map, scripts).await.map_err(|reason| wrong(place, reason))?;
+                self.api.define_service(map, scripts).await.map_err(|reason| wrong(place, &reason))?;
             if !defined.services.insert((name.namespace, name.id.clone())) {
-                return Err(wrong(place, format!("the id {:?} is defined twice", name.id)));
+                return Err(wrong(place, &format!("the id {:?} is defined twice", name.id)));
             }
             for check in checks {
                 if !defined.checks.insert((check.namespace, check.id.clone())) {
-                    return Err(wrong(place, format!("the id {:?} is defined twice", check.id)));
+                    return Err(wrong(place, &format!("the id {:?} is defined twice", check.id)));
                 }
             }
         }
         for (place, map) in &definitions.checks {
-            let name = self.api.define_check(map, scripts).await.map_err(|reason| wrong(place, reason))?;
+            let name = self.api.define_check(map, scripts).await.map_err(|reason| wrong(place, &reason))?;
             if !defined.checks.insert((name.namespace, name.id.clone())) {
-                return Err(wrong(place, format!("the id {:?} is defined twice", name.id)));
+                return Err(wrong(place, &format!("the id {:?} is defined twice", name.id)));
             }
         }
         Ok(())
@@ -171,15 +171,15 @@ impl Definer {
 pub(crate) fn read(source: &Source, scripts: Scripts) -> Result<Definitions, Failure> {
     let (definitions, scripts) = (source.read()?, scripts != Scripts::Off);
     for (place, map) in &definitions.services {
-        judge_service(map, scripts).map_err(|reason| wrong(place, reason))?;
+        judge_service(map, scripts).map_err(|reason| wrong(place, &reason))?;
     }
     for (place, map) in &definitions.checks {
-        judge_check(map, scripts).map_err(|reason| wrong(place, reason))?;
+        judge_check(map, scripts).map_err(|reason| wrong(place, &reason))?;
     }
     Ok(definitions)
 }
 
-fn wrong(place: &str, reason: String) -> Failure {
+fn wrong(place: &str, reason: &str) -> Failure {
     Failure::new(Exit::Invalid, format!("{place}: {reason}")).hint("mend the definition")
 }
 
