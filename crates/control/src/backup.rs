@@ -45,7 +45,8 @@ impl Control {
 
     /// Puts what [`Control::backup`] has written in place of everything, while the server goes on: all of it in one step, which
     /// is done, and shown here, when this answers. An epoch begins; what one waits for counts as changed, and proxies read
-    /// everything anew. Nothing is touched before the whole archive was read and found to be good.
+    /// everything anew; whatever lives only as long as it is heard from has its full time. Nothing is touched before the whole
+    /// archive was read and found to be good.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the archive is none, cut short, or altered; [`Error::Format`] if a newer version wrote it;
@@ -57,7 +58,8 @@ impl Control {
         let position = self.store().replace(values, from.epoch).await?;
         tracing::warn!(%from, %position, "everything was replaced by a backup");
         self.until_shown(position).await?;
-        // The backup may know nothing of this server, or another address.
+        // The backup may know nothing of this server, or another address. Whoever judges health sees to it as well, so that it
+        // is done even where nobody waits any more.
         self.register_own_node().await?;
         Ok(position)
     }

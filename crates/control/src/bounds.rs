@@ -7,7 +7,7 @@ pub const COMMIT_RETRIES_MAX: usize = 16;
 /// How long a write waits until its own catalog shows it.
 pub const VISIBLE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a restore waits until its own catalog shows it.
-pub const RESTORED_WAIT_MAX: Duration = Duration::from_secs(60);
+pub const RESTORED_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Blocking queries that wait at one time.
 pub const WAITERS_MAX: usize = 65_536;
 /// The longest a blocking query may wait.

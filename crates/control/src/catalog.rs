@@ -51,7 +51,8 @@ pub struct Catalog {
     state: RwLock<State>,
     visible: Visible,
     waiters: Waiters,
-    changes: broadcast::Sender<std::sync::Arc<Change>>,
+    /// What each revision changed; `None` where another history began.
+    changes: broadcast::Sender<Option<std::sync::Arc<Change>>>,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -63,10 +64,8 @@ impl std::fmt::Debug for Catalog {
 impl Catalog {
     /// A catalog of what a store held at a position.
     pub(crate) fn load(position: Position, entries: Vec<Record>) -> Self {
-        let mut state = State::new(position);
-        state.load(entries);
         Self {
-            state: RwLock::new(state),
+            state: RwLock::new(State::of(position, entries)),
             visible: Visible::new(position.revision),
             waiters: Waiters::default(),
             changes: broadcast::Sender::new(CHANGES_MAX),
@@ -86,14 +85,32 @@ impl Catalog {
         self.visible.reached(position.revision);
         self.waiters.wake(&effects.touched);
         // An error means that nobody listens.
-        let _ = self.changes.send(std::sync::Arc::new(effects.change()));
+        let _ = self.changes.send(Some(std::sync::Arc::new(effects.change())));
     }
 
     /// Takes over the store's whole state after the watch lost its place. Only what differs counts as changed, so
-    /// subscribers and waiters stay.
-    pub(crate) fn resync(&self, position: Position, entries: &[Record]) {
-        let events = resync::difference(&self.state(), position, entries);
+    /// subscribers and waiters stay; unless another history has begun, of which everything does. Takes its time.
+    pub(crate) fn resync(&self, position: Position, entries: Vec<Record>) {
+        if self.position().epoch != position.epoch {
+            return self.begin_anew(position, entries);
+        }
+        let events = resync::difference(&self.state(), &entries);
         self.apply(position, &events);
+    }
+
+    /// Shows what a store holds in which another history began, as if nothing had been known before. Everybody can read
+    /// the former state until this one is whole.
+    fn begin_anew(&self, position: Position, entries: Vec<Record>) {
+        let state = State::of(position, entries);
+        let former = {
+            let mut shown = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *shown, state)
+        };
+        self.visible.reached(position.revision);
+        self.waiters.wake_all();
+        let _ = self.changes.send(None);
+        // Last, and unlocked: there may be much to give back.
+        drop(former);
     }
 
     /// The position of the last revision applied.
@@ -104,6 +121,12 @@ impl Catalog {
     /// The revision at which a topic's answer last changed; never 0.
     pub fn index(&self, topic: &Topic) -> Revision {
         self.state().index(topic)
+    }
+
+    /// The same with the epoch that it is of.
+    fn index_in(&self, topic: &Topic) -> (Revision, u64) {
+        let state = self.state();
+        (state.index(topic), state.position.epoch)
     }
 
     /// How many blocking queries wait.
@@ -128,12 +151,13 @@ impl Catalog {
     /// Waits until a topic's index is greater than `after`, or the time is over (at most [`WAIT_MAX`]), and returns
     /// the index then. An `after` that lies ahead of this catalog (another replica's, or one of a store that is no
     /// more) waits at most [`AHEAD_WAIT_MAX`] for the catalog to get there; if it does not, the present index is
-    /// returned, lower than `after`, and the client starts anew.
+    /// returned, lower than `after`, and the client starts anew. So it does where another history begins meanwhile, which
+    /// may have lower revisions.
     ///
     /// # Errors
     /// [`Error::Overloaded`] if too many wait already.
     pub async fn wait(&self, topic: &Topic, after: Revision, timeout: Duration) -> Result<Revision, Error> {
-        let index = self.index(topic);
+        let (index, epoch) = self.index_in(topic);
         if index > after {
             return Ok(index);
         }
@@ -149,10 +173,37 @@ impl Catalog {
             let mut changed = std::pin::pin!(waiter.notify().notified());
             // From here on no change is missed; so the look must come after.
             changed.as_mut().enable();
-            let index = self.index(topic);
-            if index > after || tokio::time::timeout_at(deadline, changed).await.is_err() {
+            let (index, now) = self.index_in(topic);
+            if index > after || now != epoch || tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return Ok(self.index(topic));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::changes::ChangeEvent;
+
+    #[tokio::test(start_paused = true)]
+    async fn where_another_history_begins_all_are_told_though_its_revisions_are_lower() {
+        let catalog = Arc::new(Catalog::load(Position::new(1, 100), Vec::new()));
+        let mut changes = catalog.changes();
+        let waiter = {
+            let catalog = Arc::clone(&catalog);
+            tokio::spawn(async move { catalog.wait(&Topic::Nodes, 100, Duration::from_secs(60)).await })
+        };
+        while catalog.waiters() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let began = Instant::now();
+        catalog.resync(Position::new(2, 5), Vec::new());
+        assert_eq!(waiter.await.expect("it goes on").expect("woken"), 5);
+        assert_eq!(began.elapsed(), Duration::ZERO, "it does not wait until its time is over");
+        assert!(matches!(changes.next().await, ChangeEvent::Resync));
+        assert_eq!(catalog.position(), Position::new(2, 5));
     }
 }

@@ -1,5 +1,5 @@
 //! The stream of changes that subscribers inside this process follow: one [`Change`] per revision, bounded, with an
-//! explicit resync for whoever falls behind. Carries what changed, not the new state: that is in the catalog.
+//! explicit resync for whoever falls behind, and for all where another history begins. Carries what changed, not the new state: that is in the catalog.
 
 use std::sync::Arc;
 
@@ -41,7 +41,8 @@ pub struct Change {
 pub enum ChangeEvent {
     /// One revision's change.
     Change(Arc<Change>),
-    /// The subscriber fell behind: look at everything of interest in the catalog anew, then go on.
+    /// The subscriber fell behind, or another history has begun (the epoch is another): look at everything of interest in
+    /// the catalog anew, then go on.
     Resync,
     /// The control plane has stopped.
     Closed,
@@ -50,11 +51,11 @@ pub enum ChangeEvent {
 /// A subscription to changes. Dropping it ends it.
 #[derive(Debug)]
 pub struct Changes {
-    receiver: broadcast::Receiver<Arc<Change>>,
+    receiver: broadcast::Receiver<Option<Arc<Change>>>,
 }
 
 impl Changes {
-    pub(crate) fn new(receiver: broadcast::Receiver<Arc<Change>>) -> Self {
+    pub(crate) fn new(receiver: broadcast::Receiver<Option<Arc<Change>>>) -> Self {
         Self { receiver }
     }
 
@@ -62,7 +63,8 @@ impl Changes {
     /// one that may be included in the catalog already.
     pub async fn next(&mut self) -> ChangeEvent {
         match self.receiver.recv().await {
-            Ok(change) => ChangeEvent::Change(change),
+            Ok(Some(change)) => ChangeEvent::Change(change),
+            Ok(None) => ChangeEvent::Resync,
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 // Whatever is still queued is covered by the resync.
                 self.receiver = self.receiver.resubscribe();

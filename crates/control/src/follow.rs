@@ -38,7 +38,11 @@ async fn resync(store: &dyn Store, catalog: &Weak<Catalog>) -> Option<Watch> {
     loop {
         match list_and_watch(store, &everything()).await {
             Ok((entries, position, watch)) => {
-                catalog.upgrade()?.resync(position, &entries);
+                let catalog = catalog.upgrade()?;
+                // Others wait for this thread, and a large store keeps it busy for seconds.
+                let taking_over = tokio::task::spawn_blocking(move || catalog.resync(position, entries));
+                // It fails only by a panic, which was reported, or with the whole runtime.
+                taking_over.await.ok()?;
                 return Some(watch);
             }
             Err(weir_store::Error::Closed) => return None,

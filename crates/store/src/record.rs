@@ -39,10 +39,10 @@ struct Head {
 }
 
 impl Record {
-    /// The record of a key and its entry; the very one that they are views of, if they are.
+    /// The record of a key and its entry; the very one that the entry is a view of, if that is of this key.
     pub fn of(key: &Key, entry: &Entry) -> Self {
         if let Some(record) = entry.value.record()
-            && Arc::ptr_eq(record, key.bytes())
+            && (Arc::ptr_eq(record, key.bytes()) || crate::key::path_bytes(record) == key.as_bytes())
         {
             let record = Self(Arc::clone(record));
             if record.head().is_of(entry) {

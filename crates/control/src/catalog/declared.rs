@@ -115,22 +115,13 @@ impl Declared {
             effects.resource(id.clone(), false);
         }
         self.set = Arc::new(set);
-        // Of another history, there may be some that come after it.
+        // Whoever puts back an older head by hand does not leave what came after it.
         self.log.split_off(&(head.number + 1));
         self.head = Some(head);
         self.index = effects.revision();
         effects.touch(|| Topic::Resources);
         self.forget_pieces();
         Ok(())
-    }
-
-    /// Nothing is declared any more, and nothing ever was.
-    pub(crate) fn begin_anew(&mut self, effects: &mut Effects) {
-        for (id, _) in self.set.iter() {
-            effects.resource(id.clone(), false);
-        }
-        *self = Self::new(effects.revision());
-        effects.touch(|| Topic::Resources);
     }
 
     /// The state at a head and the change sets that lead to it, newest first.

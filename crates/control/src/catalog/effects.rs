@@ -53,10 +53,6 @@ impl Effects {
         self.observed
     }
 
-    pub(crate) fn epoch(&self) -> u64 {
-        self.position.epoch
-    }
-
     pub(crate) fn revision(&self) -> Revision {
         self.position.revision
     }

@@ -93,10 +93,10 @@ impl Moment<'_> {
         self.state.records.all().filter(move |(table, _)| table.name.starts_with(tables))
     }
 
-    /// The revision at which any of them was last written; 0 if never.
+    /// The revision at which any of them was last written. Those that were there once count, as far as the catalog knows.
     pub fn records_index(&self, tables: &str) -> Revision {
         let heads = self.state.records.heads().filter(|(table, _)| table.name.starts_with(tables));
-        heads.map(|(_, revision)| revision).max().unwrap_or(0)
+        heads.map(|(_, revision)| revision).fold(self.state.records.floor(), Revision::max)
     }
 
     /// The index that [`Moment::endpoints`] would answer with, without the endpoints.

@@ -23,7 +23,8 @@ impl Stored {
         Self(record)
     }
 
-    pub(crate) fn of(key: &Key, entry: &Entry) -> Self {
+    #[cfg(test)]
+    fn of(key: &Key, entry: &Entry) -> Self {
         Self(Record::of(key, entry))
     }
 
@@ -37,17 +38,7 @@ impl Stored {
 
     /// Reads it; what cannot be read is reported.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Option<Versioned<T>> {
-        match serde_json::from_slice(&self.0.value()) {
-            Ok(value) => Some(Versioned {
-                value,
-                create_revision: self.0.create_revision(),
-                modify_revision: self.0.mod_revision(),
-            }),
-            Err(error) => {
-                tracing::error!(key = self.0.path(), %error, "stored value cannot be read and is ignored");
-                None
-            }
-        }
+        read(self.0.path(), &self.0.value(), [self.0.create_revision(), self.0.mod_revision()])
     }
 
     /// Reads what was read before it was kept.
@@ -67,6 +58,17 @@ impl Stored {
         let (namespace, tail) = self.0.place();
         let at = tail.iter().position(|byte| *byte == b'/').unwrap_or(tail.len());
         (namespace, &tail[..at], tail.get(at + 1..).unwrap_or_default())
+    }
+}
+
+/// Reads what was created and modified at these revisions; what cannot be read is reported.
+pub(super) fn read<T: DeserializeOwned>(path: &str, value: &[u8], at: [Revision; 2]) -> Option<Versioned<T>> {
+    match serde_json::from_slice(value) {
+        Ok(value) => Some(Versioned { value, create_revision: at[0], modify_revision: at[1] }),
+        Err(error) => {
+            tracing::error!(key = path, %error, "stored value cannot be read and is ignored");
+            None
+        }
     }
 }
 

@@ -140,6 +140,11 @@ impl Records {
         true
     }
 
+    /// No answer's index lies below it.
+    pub(crate) fn floor(&self) -> Revision {
+        self.gone.floor()
+    }
+
     pub(crate) fn table_index(&self, table: &TableRef) -> Revision {
         self.head(table).map_or(self.gone.floor(), |head| head.modify_revision)
     }

@@ -1,24 +1,23 @@
 //! The difference between what the catalog holds and what the store holds, as events: so a resync is applied like
-//! any revision, and only what really differs counts as changed.
+//! any revision, and only what really differs counts as changed. Both are of one history: of another, equal revisions mean
+//! nothing.
 
 use std::collections::{HashMap, HashSet};
 
-use weir_model::{Position, Revision};
+use weir_model::Revision;
 use weir_store::{Event, Key, Record};
 
 use super::state::State;
 use crate::keys::{self, Place, place};
 
-/// The events that lead from a state to the store's entries at a position.
-pub(crate) fn difference(state: &State, position: Position, entries: &[Record]) -> Vec<Event> {
+/// The events that lead from a state to the store's entries.
+pub(crate) fn difference(state: &State, entries: &[Record]) -> Vec<Event> {
     let held = held(state);
-    // Of another history, equal revisions mean nothing.
-    let same_history = state.position.epoch == position.epoch;
     let mut events = Vec::new();
     let mut present = HashSet::new();
     for record in entries {
         let key = record.key();
-        let known = same_history && held.get(&key) == Some(&record.mod_revision());
+        let known = held.get(&key) == Some(&record.mod_revision());
         if !known {
             events.push(Event { key: key.clone(), now: Some(record.entry()), before: None });
         }

@@ -10,7 +10,7 @@ use weir_store::{Entry, Event, Key, Record};
 use super::declared::Declared;
 use super::effects::Effects;
 use super::entry::Versioned;
-use super::kept::Stored;
+use super::kept::{Stored, read};
 use super::kv::KvTable;
 use super::locks::Locks;
 use super::records::Records;
@@ -97,6 +97,13 @@ impl State {
         }
     }
 
+    /// What a store held at a position.
+    pub(crate) fn of(position: Position, entries: Vec<Record>) -> Self {
+        let mut state = Self::new(position);
+        state.load(entries);
+        state
+    }
+
     /// Applies one revision, or one resync.
     pub(crate) fn apply(&mut self, position: Position, events: &[Event]) -> Effects {
         let mut effects = Effects::at(position);
@@ -106,7 +113,7 @@ impl State {
     }
 
     /// Applies what a store held at this state's position. Nobody waits or listens yet.
-    pub(crate) fn load(&mut self, mut entries: Vec<Record>) {
+    fn load(&mut self, mut entries: Vec<Record>) {
         let mut effects = Effects::unobserved(self.position);
         entries.sort_by_key(|record| rank(record.path(), true));
         // Most of the time goes into reading documents, which all cores can do.
@@ -133,6 +140,9 @@ impl State {
 
     fn apply_one(&mut self, event: &Event, effects: &mut Effects) {
         match &event.now {
+            Some(entry) if let Some(place) = place(&event.key).filter(is_read_at_once) => {
+                self.put_other(place, &event.key, entry, effects);
+            }
             Some(entry) => {
                 if let Some(found) = Found::of(&Record::of(&event.key, entry)) {
                     self.put(found, effects);
@@ -241,8 +251,6 @@ impl State {
                 self.replicas.remove(id);
                 effects.replicas();
             }
-            // Another history, in which nothing was declared.
-            Some(Place::Head) if effects.epoch() != self.position.epoch => self.declared.begin_anew(effects),
             // The log is never taken back: without its head the last state stays in force.
             Some(Place::Head) => {
                 tracing::error!("the head of the declared resources was deleted from the store");
@@ -279,6 +287,18 @@ impl State {
     }
 }
 
+/// Whether nothing of what is stored there is kept as it is: then it need not be made a record, which costs more than
+/// reading it.
+fn is_read_at_once(place: &Place<'_>) -> bool {
+    match place {
+        Place::Instance { .. } | Place::Check { .. } | Place::Kv { .. } => false,
+        Place::ChangeSet { .. } | Place::Checkpoint { .. } => false,
+        Place::Node(_) | Place::Session { .. } | Place::Lock { .. } | Place::Claim { .. } => true,
+        Place::KvDelayed { .. } | Place::Table { .. } | Place::Record { .. } => true,
+        Place::Replica(_) | Place::Head => true,
+    }
+}
+
 fn decode<T: DeserializeOwned>(key: &Key, entry: &Entry) -> Option<Versioned<T>> {
-    Stored::of(key, entry).read()
+    read(key.as_str(), &entry.value.bytes(), [entry.create_revision, entry.mod_revision])
 }

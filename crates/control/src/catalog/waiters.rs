@@ -61,6 +61,11 @@ impl Waiters {
         self.table().waiters
     }
 
+    /// Wakes everybody.
+    pub(crate) fn wake_all(&self) {
+        self.table().topics.values().for_each(|(notify, _)| notify.notify_waiters());
+    }
+
     /// Wakes the waiters of these topics, and those of the prefixes of the KV keys among them.
     pub(crate) fn wake(&self, touched: &HashSet<Topic>) {
         let table = self.table();

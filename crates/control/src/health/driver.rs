@@ -201,9 +201,10 @@ impl Control {
 
 /// Judges health until the control plane is gone.
 pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
-    let Some(monitor) = control.upgrade().map(|control| {
+    let Some((monitor, mut epoch)) = control.upgrade().map(|control| {
+        let epoch = control.position().epoch;
         control.monitor.take_over_all(&control);
-        Arc::clone(&control.monitor)
+        (Arc::clone(&control.monitor), epoch)
     }) else {
         return;
     };
@@ -224,10 +225,16 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
                     Some(control) => monitor.take_over(&control, &change),
                     None => return,
                 },
-                ChangeEvent::Resync => match control.upgrade() {
-                    Some(control) => monitor.take_over_all(&control),
-                    None => return,
-                },
+                ChangeEvent::Resync => {
+                    let Some(control) = control.upgrade() else { return };
+                    let shown = control.position().epoch;
+                    if std::mem::replace(&mut epoch, shown) != shown {
+                        // First: nothing of the new history is judged by how long it was not heard from in the old one.
+                        monitor.grant_full_time();
+                        commits.spawn(stay_registered(Arc::clone(&control)));
+                    }
+                    monitor.take_over_all(&control);
+                }
                 ChangeEvent::Closed => return,
             },
             Some(_) = commits.join_next() => {}
@@ -237,6 +244,13 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
                 actions.extend(monitor.with(Machine::due));
             }
         }
+    }
+}
+
+/// What was put in place of everything may know nothing of this server, or another address.
+async fn stay_registered(control: Arc<Control>) {
+    if let Err(error) = control.register_own_node().await {
+        tracing::error!(%error, "this server's node is not registered in what has taken the place of everything");
     }
 }
 

@@ -274,9 +274,10 @@ impl Table {
 
 /// Ends what is over until the control plane is gone.
 pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
-    let Some(keeper) = control.upgrade().map(|control| {
-        control.keeper.take_over_all(&share(&control, &control.catalog().state()));
-        Arc::clone(&control.keeper)
+    let Some((keeper, mut epoch)) = control.upgrade().map(|control| {
+        let state = control.catalog().state();
+        control.keeper.take_over_all(&share(&control, &state));
+        (Arc::clone(&control.keeper), state.position.epoch)
     }) else {
         return;
     };
@@ -304,7 +305,12 @@ pub(crate) async fn run(control: Weak<Control>, mut changes: Changes) {
                         keeper.take_over(&share(&control, &control.catalog().state()), &change);
                     }
                     ChangeEvent::Resync => {
-                        keeper.take_over_all(&share(&control, &control.catalog().state()));
+                        let state = control.catalog().state();
+                        if std::mem::replace(&mut epoch, state.position.epoch) != state.position.epoch {
+                            // Of another history, which knows nothing of how long something was not renewed.
+                            keeper.grant_full_time();
+                        }
+                        keeper.take_over_all(&share(&control, &state));
                     }
                     ChangeEvent::Closed => return,
                 }

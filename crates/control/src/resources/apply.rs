@@ -211,6 +211,8 @@ impl Control {
         let key = keys::head()?;
         let mut plan = Plan::nothing();
         plan.expect(key.clone(), base.head_revision);
+        // Where everything was replaced meanwhile by what has no head either, the objects are gone.
+        plan.expect_there(keys::part(keys::CHANGE_SET, &change_set.id, 0)?);
         plan.put(key, &Head { id: change_set.id.clone(), number: change_set.number })?;
         Ok(self.commit(plan).await?.map(|committed| committed.position))
     }

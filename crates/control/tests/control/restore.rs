@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weir_control::kv::KvPut;
 use weir_control::lock::{Acquired, ClaimRef, LockRef, NewClaim, Token};
+use weir_control::records::{Record, TableRef, When};
 use weir_control::{ChangeEvent, Control, Error, Topic};
 use weir_model::registry::Health;
 use weir_model::{Kind, ResourceId};
@@ -83,8 +84,9 @@ async fn what_was_comes_back_and_watches_wake() {
     assert_eq!(declared.get(&ResourceId::new(Kind::Service, NS, "declared")).unwrap().changed_in, 1);
     assert_eq!(catalog.head().unwrap().number, 1);
     assert!(waiter.await.unwrap().unwrap() > after, "whoever waits is woken, with an index that rises");
-    let ChangeEvent::Change(change) = changes.next().await else { panic!("the subscription goes on") };
-    assert_eq!(change.position, position);
+    assert!(matches!(changes.next().await, ChangeEvent::Resync), "the subscription goes on");
+    assert_eq!(catalog.position(), position);
+    assert_eq!(catalog.change_sets().entries.len(), 1, "nothing is left of the other history's log");
     // Nobody holds a lock any more, and whoever does next is later than all before.
     assert!(token(&control).await > held);
     // It goes on from there.
@@ -94,6 +96,51 @@ async fn what_was_comes_back_and_watches_wake() {
     assert_eq!(value(&control, "a").as_deref(), Some(&b"next"[..]));
     let other = start_on_same(&control).await;
     assert_eq!(value(&other, "a").as_deref(), Some(&b"next"[..]));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_table_that_goes_is_woken() {
+    let control = start().await;
+    let saved = backup(&control).await;
+    let table = TableRef::new(NS, "things");
+    let record = Record { name: "a".to_owned(), ..Record::default() };
+    control.put_record(&table, &record, When::Always).await.unwrap();
+    let topics = [Topic::Table(table.clone()), Topic::Record(table.record("a"))];
+    let waiters = topics.clone().map(|topic| {
+        let (control, after) = (Arc::clone(&control), control.catalog().index(&topic));
+        tokio::spawn(async move { (after, control.wait(&topic, after, Duration::from_secs(60)).await) })
+    });
+    while control.catalog().waiters() < topics.len() {
+        tokio::task::yield_now().await;
+    }
+    let tables = control.catalog().read(|moment| moment.records_index("things"));
+    let position = control.restore(saved).await.expect("restored");
+    assert!(control.catalog().table_view(&table).entries.is_empty());
+    for waiter in waiters {
+        let (after, woken) =
+            tokio::time::timeout(Duration::from_secs(20), waiter).await.expect("woken").unwrap();
+        assert!(woken.unwrap() > after);
+    }
+    for topic in &topics {
+        assert!(control.catalog().index(topic) >= position.revision);
+    }
+    assert!(control.catalog().read(|moment| moment.records_index("things")) > tables);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_waited_for_has_its_full_time_again() {
+    let life = Duration::from_secs(10);
+    let control = start().await;
+    let checks = vec![ttl("alive", Some("a"), life, None)];
+    control.register_instance(instance("web", "a"), checks, false).await.unwrap();
+    let saved = backup(&control).await;
+    tokio::time::sleep(life - Duration::from_secs(1)).await;
+    control.restore(saved).await.expect("restored");
+    let health = || control.catalog().check(&check_ref("alive")).unwrap().value.health;
+    tokio::time::sleep(life - Duration::from_secs(1)).await;
+    assert_eq!(health(), Health::Passing);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(health(), Health::Critical);
 }
 
 /// Another control plane on a copy of what this one holds.

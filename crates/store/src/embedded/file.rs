@@ -13,8 +13,8 @@ use redb::{
 };
 
 use super::layout::{
-    COUNTERS, Counters, ENTRIES, FORMAT, Format, LEASES, META, create, decode, millis, put, put_counters,
-    write,
+    COUNTERS, Counters, ENTRIES, FORMAT, Format, LEASES, META, create, decode, is_there, millis, put,
+    put_counters, write,
 };
 use super::storage::{Opener, Storage, sync_folder};
 use crate::shared::Shared;
@@ -302,10 +302,16 @@ impl File {
             let mut buffer = Vec::new();
             let mut table = transaction.open_table(ENTRIES)?;
             for (key, record) in &entries {
-                put(&mut table, &mut buffer, key.as_str(), record.as_ref())?;
+                // Mostly they are there: writing them again may need more room than a full disk has.
+                if !is_there(&table, &mut buffer, key.as_str(), record.as_ref())? {
+                    put(&mut table, &mut buffer, key.as_str(), record.as_ref())?;
+                }
             }
             let mut table = transaction.open_table(LEASES)?;
             for (id, ttl) in &ttls {
+                if table.get(id)?.map(|there| there.value()) == ttl.map(millis) {
+                    continue;
+                }
                 match ttl {
                     Some(ttl) => drop(table.insert(id, millis(*ttl))?),
                     None => drop(table.remove(id)?),

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use redb::{Database, Durability, TableDefinition, WriteTransaction};
+use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 
 use crate::state::{Changes, State};
@@ -120,6 +120,21 @@ pub(super) fn put(
         None => drop(entries.remove(key)?),
     }
     Ok(())
+}
+
+/// Whether a key holds just this already.
+pub(super) fn is_there(
+    entries: &redb::Table<'_, &str, &[u8]>,
+    buffer: &mut Vec<u8>,
+    key: &str,
+    record: Option<&Record>,
+) -> Result<bool, redb::Error> {
+    let there = entries.get(key)?;
+    let (Some(there), Some(record)) = (&there, record) else {
+        return Ok(there.is_none() && record.is_none());
+    };
+    encode(&record.entry(), buffer);
+    Ok(there.value() == buffer.as_slice())
 }
 
 pub(super) fn millis(ttl: Duration) -> u64 {

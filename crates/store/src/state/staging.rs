@@ -48,7 +48,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) values: BTreeMap<Key, Value>,
-    /// The epoch that begins with it.
+    /// The epoch that begins with it, unless it is over already; then the next one does.
     pub(crate) epoch: u64,
 }
 
@@ -194,8 +194,9 @@ impl<'a> Staging<'a> {
         let limits = &self.state.limits;
         let total = contents.total();
         within(|| "the number of keys".into(), "state_keys_max", limits.state_keys_max, total.keys)?;
+        // As much as a store can have grown to, so that it can take back what it held.
         let (bytes, bytes_max) = (total.bytes, limits.state_bytes_max);
-        if bytes > bytes_max {
+        if bytes > bytes_max + bytes_max / STATE_ROOM_PARTS {
             let (what, limit) = ("the size of keys and values".to_owned(), "state_bytes_max");
             return Err(Error::LimitExceeded { what, limit, max: bytes_max, actual: bytes });
         }
@@ -203,13 +204,15 @@ impl<'a> Staging<'a> {
             within(|| format!("the value of {key}"), "value_bytes_max", limits.value_bytes_max, value.len())?;
         }
         let changes = &mut self.changes;
-        changes.epoch = contents.epoch;
+        // Another replacement may have come in between, since the epoch was chosen.
+        changes.epoch = contents.epoch.max(changes.epoch.saturating_add(1));
         changes.revision += 1;
         changes.replaced = Some(changes.revision);
         changes.commits.clear();
         let (create_revision, mod_revision) = (changes.revision, changes.revision);
         let staged = std::mem::take(&mut changes.entries);
-        let gone = self.state.entries.iter().map(Record::key).chain(staged.into_keys()).map(|key| (key, None));
+        let gone =
+            self.state.entries.iter().map(Record::key).chain(staged.into_keys()).map(|key| (key, None));
         changes.entries = gone.collect();
         changes.entries.extend(contents.values.into_iter().map(|(key, value)| {
             let entry = Entry { value, create_revision, mod_revision, version: 1, lease: None };
@@ -481,6 +484,43 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         state.apply(changes);
         assert_eq!((state.entries.len(), state.leases.len()), (0, 0));
+    }
+
+    #[test]
+    fn replacements_raise_the_epoch_in_whatever_order_they_come() {
+        let state = State::new(Limits::default(), Stored { epoch: 1, ..Stored::default() }, Duration::ZERO);
+        let mut staging = Staging::new(&state);
+        let mut last = 1;
+        // Each has chosen its epoch before it was known which comes first.
+        for epoch in [7, 6, 7, 9] {
+            let contents = Contents { values: BTreeMap::new(), epoch };
+            let replaced =
+                staging.execute(Command::Replace(contents), Duration::ZERO).map(Answer::into_replace);
+            let now = replaced.expect("replaced").epoch;
+            assert!(now > last && now >= epoch, "{now} after {last}");
+            last = now;
+        }
+    }
+
+    #[test]
+    fn what_a_store_can_grow_to_it_can_take_back() {
+        let mut limits = Limits::default();
+        limits.state_bytes_max = 1600;
+        let state = State::new(limits, Stored { epoch: 1, ..Stored::default() }, Duration::ZERO);
+        let key = Key::new("kind", "ns", "k").expect("a key");
+        let value = |bytes: usize| Value::from(vec![b'x'; bytes - key.as_str().len()]);
+        let mut staging = Staging::new(&state);
+        for bytes in [1600, 1700] {
+            let put = Txn::new().put(key.clone(), value(bytes));
+            staging.execute(Command::Commit(put), Duration::ZERO).expect("it may grow");
+        }
+        let mut replace = |bytes: usize| {
+            let contents = Contents { values: BTreeMap::from([(key.clone(), value(bytes))]), epoch: 2 };
+            staging.execute(Command::Replace(contents), Duration::ZERO)
+        };
+        replace(1700).expect("it was there");
+        let refused = replace(1701).expect_err("too large");
+        assert!(matches!(refused, Error::LimitExceeded { limit: "state_bytes_max", .. }), "{refused}");
     }
 
     #[test]

@@ -94,6 +94,34 @@ async fn full_disk() {
     writes_are_refused_and_resume(Fault::Grow).await;
 }
 
+/// A disk that is too full for what was to come is not too full for what is there.
+#[tokio::test]
+async fn writes_go_on_after_a_replacement_that_does_not_fit() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("store");
+    let faults = Arc::new(Faults::default());
+    let store = open_faulty(&path, &faults);
+    let text = "x".repeat(3000);
+    let mut expected = BTreeMap::new();
+    for part in 0..10 {
+        let names = (0..100).map(|i| format!("{part}/{i:02}"));
+        let fill = names.clone().fold(Txn::new(), |txn, name| txn.put(key(&name), value(&text)));
+        store.commit(fill).await.expect("accepted");
+        expected.extend(names.map(|name| (name, text.clone())));
+    }
+    let before = store.position().await.expect("a position");
+    faults.set(Fault::Room, true);
+    let more = (0..9000).map(|i| (key(&format!("other/{i}")), value(&text))).collect();
+    let refused = store.replace(more, 0).await.expect_err("it does not fit");
+    assert!(matches!(refused, Error::WriteRefused { .. }), "{refused}");
+    assert_eq!(store.position().await.expect("a position"), before);
+    put_when_possible(&store, "0/00", "1").await;
+    expected.insert("0/00".to_owned(), "1".to_owned());
+    assert_eq!(contents(&store).await, expected);
+    drop(store);
+    assert_eq!(contents(&open(&path)).await, expected);
+}
+
 /// A flush fails once, and works again at once: the file looks whole, but pages of it are not on the disk.
 #[tokio::test]
 async fn power_may_go_after_a_failed_flush() {

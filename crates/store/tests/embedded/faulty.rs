@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     Write,
     /// The file cannot grow, and nothing can be written.
     Grow,
+    /// The file cannot grow, but what it has can be written over.
+    Room,
 }
 
 /// Pages of a file as the disk holds them, where it differs from what readers see.
@@ -60,6 +62,7 @@ impl Faults {
                 self.grow.store(on, Ordering::SeqCst);
                 self.write.store(on, Ordering::SeqCst);
             }
+            Fault::Room => self.grow.store(on, Ordering::SeqCst),
         }
     }
 
