@@ -296,7 +296,11 @@ impl Connection {
         if let Some(call) = &mut exchange.asked.call
             && call.timeout.is_some()
         {
+            let before = exchange.request.len();
             call.timeout_at = grpc::make_room(&mut exchange.request, &mut exchange.request_table);
+            if let Some(at) = call.timeout_at {
+                exchange.marks.told.moved(at, before, exchange.request.len());
+            }
         }
         if let Some(copies) = &mut exchange.copies {
             copies.head_len = exchange.request.len();
