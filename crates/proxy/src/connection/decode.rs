@@ -298,8 +298,9 @@ impl Connection {
         {
             let before = exchange.request.len();
             call.timeout_at = grpc::make_room(&mut exchange.request, &mut exchange.request_table);
-            let grown = exchange.request.len().wrapping_sub(before);
-            exchange.marks.told.moved(call.timeout_at.unwrap_or(usize::MAX), grown);
+            if let Some(at) = call.timeout_at {
+                exchange.marks.told.moved(at, before, exchange.request.len());
+            }
         }
         if let Some(copies) = &mut exchange.copies {
             copies.head_len = exchange.request.len();

@@ -15,6 +15,10 @@ use crate::listen::Role;
 const X_WEIR_TIMEOUT: FieldName<'static> = FieldName::from_static("x-weir-timeout");
 const X_WEIR_ATTEMPT: FieldName<'static> = FieldName::from_static("x-weir-attempt");
 
+/// How their lines begin, with the end of the line before.
+const TIME_LINE: &[u8] = b"\r\nx-weir-timeout: ";
+const ATTEMPT_LINE: &[u8] = b"\r\nx-weir-attempt: ";
+
 /// Digits of a time that is told, so that it can be written anew in its place: more than a day.
 const TIME_DIGITS: usize = 8;
 const TIME_MS_MAX: u128 = 99_999_999;
@@ -59,28 +63,32 @@ impl Told {
         Ok(())
     }
 
-    /// What stands behind a place of the head has moved; `by` wraps where it has moved forward.
-    pub(super) fn moved(&mut self, behind: usize, by: usize) {
-        for at in [&mut self.time_at, &mut self.attempt_at] {
-            if *at as usize > behind {
-                *at = at.wrapping_add(by as u32);
+    /// Follows the head, of which something at `at` has been given another length: all of it has `after` bytes now, not `before`.
+    #[cold]
+    pub(super) fn moved(&mut self, at: usize, before: usize, after: usize) {
+        for place in [&mut self.time_at, &mut self.attempt_at] {
+            if *place as usize > at {
+                *place = place.wrapping_add((after as u32).wrapping_sub(before as u32));
             }
         }
     }
 
-    /// Writes both anew into the head: what is left, and which attempt it is.
+    /// Writes both anew into the head: what is left, and which attempt it is. Nothing else is ever written over.
     pub(crate) fn restate(&self, head: &mut [u8], left: Duration, attempt: u32) {
-        let put = |head: &mut [u8], at: u32, text: &[u8]| {
-            let at = at as usize;
-            if at > 0
-                && let Some(room) = head.get_mut(at..at + text.len())
-            {
-                room.copy_from_slice(text);
-            }
-        };
-        put(head, self.time_at, &digits::<TIME_DIGITS>(millis(left)));
-        put(head, self.attempt_at, &digits::<ATTEMPT_DIGITS>(attempt.min(ATTEMPT_MAX)));
+        if let Some(room) = room(head, self.time_at, TIME_LINE) {
+            *room = digits::<TIME_DIGITS>(millis(left));
+        }
+        if let Some(room) = room(head, self.attempt_at, ATTEMPT_LINE) {
+            *room = digits::<ATTEMPT_DIGITS>(attempt.min(ATTEMPT_MAX));
+        }
     }
+}
+
+/// The digits at a place of a head, if what stands before them is the beginning of their field's line.
+fn room<'a, const N: usize>(head: &'a mut [u8], at: u32, line: &[u8]) -> Option<&'a mut [u8; N]> {
+    let (before, rest) = head.split_at_mut_checked(at as usize)?;
+    let room = rest.first_chunk_mut::<N>()?;
+    (before.ends_with(line) && room.iter().all(u8::is_ascii_digit)).then_some(room)
 }
 
 fn place(writer: &HeadWriter<'_>, digits: usize) -> u32 {
@@ -160,5 +168,29 @@ mod tests {
         );
         Told::NOTHING.restate(&mut out, Duration::ZERO, 5);
         assert!(text(&out).contains("x-weir-attempt: 01\r\n"));
+    }
+
+    #[test]
+    fn nothing_but_the_two_is_written_over() {
+        let mut out = Vec::new();
+        let mut told = Told::of(Role::Gateway, false, Duration::from_secs(1), Duration::ZERO);
+        let mut writer = HeadWriter::request(&mut out, b"GET", b"/", b"").unwrap();
+        told.write(&mut writer).unwrap();
+        writer.finish();
+        let restated = |told: &Told, head: &[u8]| {
+            let mut head = head.to_vec();
+            told.restate(&mut head, Duration::from_millis(7), 12);
+            String::from_utf8(head).unwrap()
+        };
+        // Whatever moves without being told of leaves the head as it is.
+        let longer = [b"GET /0123 HTTP/1.1\r\n", &out[b"GET / HTTP/1.1\r\n".len()..]].concat();
+        assert_eq!(restated(&told, &longer).as_bytes(), longer);
+        assert_eq!(restated(&told, &out[..20]).as_bytes(), &out[..20]);
+        told.moved(5, out.len(), longer.len());
+        let expected = "GET /0123 HTTP/1.1\r\nx-weir-timeout: 00000007\r\nx-weir-attempt: 12\r\n\r\n";
+        assert_eq!(restated(&told, &longer), expected);
+        // What stands before what has changed has not moved.
+        told.moved(longer.len() - 2, longer.len(), longer.len() + 9);
+        assert_eq!(restated(&told, &longer), expected);
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use weir_proxy::listen::Role as ListenRole;
 
+use crate::http2::upstream::{H2Upstream, h2_documents};
 use crate::sidecar::sidecar;
 use crate::support::{Client, Proxy, Upstream, documents};
 
@@ -150,4 +151,76 @@ fn a_sidecar_passes_on_what_it_was_told_and_tells_what_its_application_asks_for(
     // Of an application that copies the fields of the request that it serves.
     assert_eq!(call("X-Weir-Timeout: 800\r\nX-Weir-Attempt: 2\r\n"), (Some(800), Some(1)));
     assert_eq!(asked(&callee), 3);
+}
+
+/// Timeouts of gRPC that are written anew with another length, at the beginning of a head that has all else after them.
+fn timeouts() -> [String; 4] {
+    ["1S".into(), " 99999999m".into(), format!("{:40}1S", ""), format!("{:52}1S  ", "")]
+}
+
+#[test]
+fn a_call_whose_timeout_is_written_anew_keeps_the_rest_of_its_head() {
+    let app = Upstream::echo();
+    let proxy = Proxy::gateway(&documents(&[app.addr], ""));
+    for timeout in timeouts() {
+        // On a connection that is opened, and on one that is there.
+        for path in ["/first", "/second"] {
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc\r\ngrpc-timeout:{timeout}\r\n\
+                 x-one: 11111111111111111111\r\nContent-Length: 3\r\n\r\nabc"
+            );
+            let response = proxy.client().send(request).response();
+            let text = response.text();
+            let (before, rest) = text.split_once("grpc-timeout: ").unwrap();
+            assert_eq!(
+                before,
+                format!("POST {path} HTTP/1.1\r\nhost: app\r\nContent-Type: application/grpc\r\n"),
+                "{timeout}"
+            );
+            let (left, rest) = rest.split_once("\r\n").unwrap();
+            assert!(left.len() == 9 && left[..8].bytes().all(|byte| byte.is_ascii_digit()), "{text}");
+            let (before, rest) = rest.split_once("x-weir-timeout: ").unwrap();
+            let forwarded =
+                "x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: app\r\n";
+            let expected = format!("x-one: 11111111111111111111\r\n{forwarded}x-weir-hops: 01\r\n");
+            assert_eq!(before, expected, "{timeout}");
+            let (time, rest) = rest.split_once("\r\n").unwrap();
+            assert!((14_000..=15_000).contains(&time.parse::<u64>().unwrap()), "{text}");
+            let (attempt, rest) = rest.split_once("\r\n").unwrap();
+            assert_eq!(attempt, "x-weir-attempt: 01");
+            let (id, rest) = rest.split_once("\r\n").unwrap();
+            assert!(id.starts_with("x-request-id: "), "{text}");
+            assert_eq!(rest, "content-length: 3\r\n\r\nabc");
+        }
+    }
+}
+
+#[test]
+fn so_does_one_that_goes_on_in_http2() {
+    let app = H2Upstream::echo();
+    let proxy = Proxy::gateway(&h2_documents(&[app.addr], ""));
+    for timeout in timeouts() {
+        for path in ["/first", "/second"] {
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc\r\ngrpc-timeout:{timeout}\r\n\
+                 x-one: 11111111111111111111\r\nContent-Length: 3\r\n\r\nabc"
+            );
+            let text = proxy.client().send(request).response().text();
+            for line in [
+                "content-type: application/grpc",
+                "x-one: 11111111111111111111",
+                "x-forwarded-for: 127.0.0.1",
+                "x-forwarded-proto: http",
+                "x-forwarded-host: app",
+                "x-weir-hops: 01",
+                "x-weir-attempt: 01",
+                "content-length: 3",
+            ] {
+                assert!(text.lines().any(|other| other == line), "{timeout}: {line} is not in {text}");
+            }
+            let time = told(&text).0.unwrap();
+            assert!((14_000..=15_000).contains(&time), "{text}");
+            assert!(text.ends_with("\n\nabc"), "{text}");
+        }
+    }
 }
