@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde::de::DeserializeOwned;
 use weir_model::registry::{Check, Health, Instance};
 use weir_model::{Revision, ServiceRef};
-use weir_store::{Entry, Key, Record};
+use weir_store::{Key, Record};
 
 use super::entry::{CheckEntry, InstanceEntry, NodeEntry, ServiceMember, Versioned};
 use super::ordered::{By, Pair};
@@ -21,11 +21,6 @@ pub(crate) struct Stored(Record);
 impl Stored {
     pub(crate) fn new(record: Record) -> Self {
         Self(record)
-    }
-
-    #[cfg(test)]
-    fn of(key: &Key, entry: &Entry) -> Self {
-        Self(Record::of(key, entry))
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -254,6 +249,8 @@ impl By<KeptInstance> for ByNode {
 
 #[cfg(test)]
 mod tests {
+    use weir_store::Entry;
+
     use super::*;
 
     fn kept(number: usize) -> Arc<KeptInstance> {
@@ -273,7 +270,7 @@ mod tests {
             lease: None,
         };
         let service = Arc::new(ServiceRef::new("ns", "s"));
-        Arc::new(KeptInstance::new(Stored::of(&key, &entry), service, Box::default()))
+        Arc::new(KeptInstance::new(Stored::new(Record::of(&key, &entry)), service, Box::default()))
     }
 
     #[test]
@@ -301,7 +298,11 @@ mod tests {
                 version: 1,
                 lease: None,
             };
-            assert_eq!(KeptCheck::new(Stored::of(&key, &entry), &check).instance(), instance, "{id}");
+            assert_eq!(
+                KeptCheck::new(Stored::new(Record::of(&key, &entry)), &check).instance(),
+                instance,
+                "{id}"
+            );
         }
     }
 

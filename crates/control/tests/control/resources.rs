@@ -44,7 +44,7 @@ fn id(name: &str) -> ResourceId {
 }
 
 /// The stored pieces of change sets and checkpoints.
-async fn pieces(store: &dyn Store) -> usize {
+pub(crate) async fn pieces(store: &dyn Store) -> usize {
     let (sets, _) = list(store, &KeyRange::kind("changeset")).await.unwrap();
     let (checkpoints, _) = list(store, &KeyRange::kind("checkpoint")).await.unwrap();
     sets.len() + checkpoints.len()
@@ -166,7 +166,7 @@ async fn callers_who_go_away_half_way_leave_nothing_behind() {
 #[tokio::test]
 async fn a_set_larger_than_a_transaction_is_still_atomic() {
     let mut limits = Limits::default();
-    limits.txn_ops_max = 2;
+    limits.txn_ops_max = 3;
     limits.txn_bytes_max = 600 * 1024;
     let store = Arc::new(Memory::with(limits, Arc::new(TokioClock::new())));
     let control = start_on(store.clone()).await;

@@ -12,7 +12,7 @@ use weir_model::registry::Health;
 use weir_model::{Kind, ResourceId};
 use weir_store::{Memory, Store};
 
-use crate::resources::{request, service};
+use crate::resources::{pieces, request, service};
 use crate::support::*;
 
 async fn backup(control: &Control) -> Cursor<Vec<u8>> {
@@ -141,6 +141,32 @@ async fn what_is_waited_for_has_its_full_time_again() {
     assert_eq!(health(), Health::Passing);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(health(), Health::Critical);
+}
+
+/// The restore comes in between the objects of the first change set and the head that was to lead to them.
+#[tokio::test]
+async fn a_first_document_that_meets_a_restore_is_written_anew() {
+    use std::future::Future as _;
+    use std::task::Poll;
+
+    let memory = Arc::new(Memory::new());
+    let control = start_on(memory.clone()).await;
+    let saved = backup(&control).await;
+    let change = request(&[service("declared", 1)]);
+    let mut apply = std::pin::pin!(control.apply(&change));
+    std::future::poll_fn(|cx| {
+        assert!(apply.as_mut().poll(cx).is_pending(), "its objects are not shown yet");
+        match std::pin::pin!(pieces(&*memory)).poll(cx) {
+            Poll::Ready(0) => Poll::Pending,
+            looked => looked.map(drop),
+        }
+    })
+    .await;
+    control.restore(saved).await.expect("restored");
+    assert_eq!(pieces(&*memory).await, 0);
+    apply.await.expect("applied");
+    assert_eq!(control.catalog().resources().entries.len(), 1);
+    assert_eq!(start_on(memory).await.catalog().resources().entries.len(), 1);
 }
 
 /// Another control plane on a copy of what this one holds.
