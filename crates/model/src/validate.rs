@@ -30,7 +30,7 @@ use crate::units::Span;
 pub use hints::{SHARED_BY_PROXY_MAX, hints};
 pub use registry::*;
 pub use remainder::{LEFT_OUT_MAX, Remainder, remainder};
-pub use set::{LIMITS_MAX, SHARED_LIMITS_MAX, Scope, conflicts};
+pub use set::{LIMITS_MAX, SHARED_LIMITS_MAX, Scope, conflicts, is_of_number, shared_limits};
 
 /// Largest weight of an endpoint or a reference (the Gateway API's own limit).
 pub const WEIGHT_MAX: u32 = 1_000_000;

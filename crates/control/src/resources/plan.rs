@@ -100,7 +100,12 @@ fn judge(set: &ResourceSet, request: &ChangeRequest) -> Vec<Problem> {
         // What is there already is not this change's fault: what was applied under other rules must not stand in the way
         // of every later change.
         let before = validate::validate_set(set.iter().map(|(_, entry)| &entry.resource));
-        let brought = together.into_iter().filter(|fault| !before.contains(fault));
+        // A number has no document of its own that was there already: it must not grow.
+        let shared = validate::shared_limits(set.iter().map(|(_, entry)| &entry.resource));
+        let more = validate::shared_limits(merged.values().copied()) > shared;
+        let brought = together
+            .into_iter()
+            .filter(|fault| if validate::is_of_number(&fault.1) { more } else { !before.contains(fault) });
         problems.extend(brought.map(|(id, error)| problem(&id, error)));
     }
     if merged.len() > RESOURCES_MAX {
@@ -215,5 +220,33 @@ mod tests {
         };
         assert_eq!(problems(vec![resource("Service", "cart", &json!({}))]), [""; 0]);
         assert_eq!(problems(vec![policy("c")]), ["TrafficPolicy/c spec.targetRefs[0]"]);
+    }
+
+    #[test]
+    fn limits_that_are_too_many_already_become_no_more() {
+        let limit = |name: &str, targets: usize| {
+            let targets: Vec<_> = (0..targets).map(|at| json!({"name": format!("{name}-{at}")})).collect();
+            let spec = json!({"targetRefs": targets, "algorithm": "token_bucket", "rates": [{"requests": 1}], "scope": "global"});
+            resource("RateLimit", name, &spec)
+        };
+        // An older version let all of them be applied: one more than there may be.
+        let each = 16;
+        let count = validate::SHARED_LIMITS_MAX / each;
+        let all = (0..count).map(|at| limit(&format!("l{at:04}"), each)).chain([limit("n", 1)]);
+        let set = ResourceSet::new(
+            all.map(|resource| Arc::new(ResourceEntry { resource, created_in: 1, changed_in: 1 })),
+        );
+        let problems = |puts: Vec<Resource>, deletes: Vec<ResourceId>| {
+            let found = judge(&set, &ChangeRequest { puts, deletes, ..ChangeRequest::default() });
+            found.iter().map(|one| one.path.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(problems(vec![limit("z", 1)], vec![]), ["spec.scope"]);
+        assert_eq!(problems(vec![limit("a", 1)], vec![]), ["spec.scope"]);
+        assert_eq!(problems(vec![limit("n", 2)], vec![]), ["spec.scope"]);
+        // As many, or fewer, stand in nobody's way.
+        assert_eq!(problems(vec![limit("n", 1)], vec![]), [""; 0]);
+        assert_eq!(problems(vec![limit("a", 1)], vec![limit("n", 1).id()]), [""; 0]);
+        assert_eq!(problems(vec![], vec![limit("n", 1).id()]), [""; 0]);
+        assert_eq!(problems(vec![limit("l0000", 1)], vec![]), [""; 0]);
     }
 }

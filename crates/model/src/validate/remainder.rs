@@ -3,7 +3,8 @@
 //! What was applied under other rules than these, by an older version or a newer one, is not to be lost as a whole: a
 //! policy with ten breakers of which one is out of range is still one with nine. Taken out is the smallest part whose
 //! absence does not make the document mean something else. What widens what a document is for, or drops what protects
-//! somebody (a key, TLS, a filter of a route), is no such part: then there is no remainder.
+//! somebody (a key, TLS, a filter of a route), is no such part: then there is no remainder. Nor is a listener of a gateway with another
+//! one at its port, which would serve its hosts as it serves all: perhaps without asking for certificates.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,6 +35,9 @@ pub fn remainder(resource: &Resource, faults: &[FieldError]) -> Option<Remainder
         // The last ones first, so that those before them keep their numbers.
         let parts: BTreeSet<Path> =
             faults.iter().map(|fault| part(&json, &units, &fault.path)).collect::<Option<_>>()?;
+        if resource.kind() == Kind::Gateway && parts.iter().any(|part| shares_port(part, &json)) {
+            return None;
+        }
         for part in parts.iter().rev() {
             if part.take_out(&mut json) {
                 left_out.push(part.to_string());
@@ -82,6 +86,16 @@ fn units(kind: Kind) -> Vec<Path> {
         Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::Certificate => &[],
     };
     own.iter().chain(&["metadata.labels", "metadata.annotations"]).map(|text| Path::parse(text)).collect()
+}
+
+/// Whether another listener of a gateway has the port of this one, or may be meant to: where this one's is none.
+fn shares_port(listener: &Path, gateway: &Value) -> bool {
+    let port = |listener: &Value| listener["port"].as_u64().filter(|port| *port != 0);
+    let Some(this) = listener.get(gateway).filter(|_| listener.0.len() == 3) else { return false };
+    let all = gateway["spec"]["listeners"].as_array().map_or(&[][..], Vec::as_slice);
+    let others = all.iter().filter(|other| !std::ptr::eq(*other, this));
+    port(this)
+        .map_or(all.len() > 1, |this| others.map(port).any(|other| other.is_none_or(|other| other == this)))
 }
 
 /// The part that a fault is in, which is there and can be done without.
@@ -262,6 +276,23 @@ mod tests {
             &breakers(10),
             Some((&breakers(8), &["spec.breakers[9]", "spec.breakers[8]"])),
         );
+    }
+
+    #[test]
+    fn a_listener_goes_only_where_no_other_would_serve_its_hosts() {
+        let plain =
+            |name: &str, port: u16, protocol: &str| json!({"name": name, "port": port, "protocol": protocol});
+        let gateway = |listeners: &[&Value]| json!({"listeners": listeners});
+        let (web, odd) = (plain("web", 80, "HTTP"), plain("odd", 8443, "HTTPS"));
+        // It has no certificates.
+        let left = gateway(&[&web]);
+        check("Gateway", &gateway(&[&web, &odd]), Some((&left, &["spec.listeners[1]"])));
+        let secure = json!({"name": "any", "port": 8443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "any"}]}});
+        let mut strict = odd.clone();
+        strict["hostname"] = json!("secret.example");
+        check("Gateway", &gateway(&[&web, &secure, &strict]), None);
+        // Whose port is none may be meant to be anywhere.
+        check("Gateway", &gateway(&[&web, &plain("nowhere", 0, "HTTP")]), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::FieldError;
 use crate::resource::references::{CertificateNeed, CertificateUse};
 use crate::resource::{CertificateSpec, GatewaySpec, Kind, Resource, ResourceId, Spec};
 use policies::Policies;
-pub use policies::{LIMITS_MAX, SHARED_LIMITS_MAX};
+pub use policies::{LIMITS_MAX, SHARED_LIMITS_MAX, is_of_number, shared_limits};
 
 /// Where the resources of a set take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,8 @@ pub const LIMITS_MAX: usize = 5;
 /// Most limits that proxies share (`scope: global`) in a cluster, each target of a document counted: of each the control
 /// plane keeps a book.
 pub const SHARED_LIMITS_MAX: usize = 16_384;
+/// Where a fault is that is one of the number of such limits.
+const SCOPE: &str = "spec.scope";
 /// Most services that are named when fallbacks go in a circle.
 const SHOWN_MAX: usize = 6;
 
@@ -71,9 +73,20 @@ impl Policies<'_> {
         if before <= SHARED_LIMITS_MAX && self.shared > SHARED_LIMITS_MAX {
             let message = format!("with it there are {} limits that proxies share", self.shared);
             let expected = format!("at most {SHARED_LIMITS_MAX}, each target counted");
-            faults.push((index, FieldError::new("spec.scope", message).expected(expected)));
+            faults.push((index, FieldError::new(SCOPE, message).expected(expected)));
         }
     }
+}
+
+/// How many limits of some resources proxies share, each target counted.
+pub fn shared_limits<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> usize {
+    let shared = resources.into_iter().filter(|resource| resource.spec.is_shared());
+    shared.map(|resource| resource.spec.targets().len()).sum()
+}
+
+/// Whether a fault of a set is that it has more than [`SHARED_LIMITS_MAX`].
+pub fn is_of_number(fault: &FieldError) -> bool {
+    fault.path == SCOPE
 }
 
 fn once(policy: Kind, target: Target<'_>) -> &'static str {
