@@ -209,7 +209,8 @@ impl<'a> Staging<'a> {
         changes.commits.clear();
         let (create_revision, mod_revision) = (changes.revision, changes.revision);
         let staged = std::mem::take(&mut changes.entries);
-        let gone = self.state.entries.iter().map(Record::key).chain(staged.into_keys()).map(|key| (key, None));
+        let gone =
+            self.state.entries.iter().map(Record::key).chain(staged.into_keys()).map(|key| (key, None));
         changes.entries = gone.collect();
         changes.entries.extend(contents.values.into_iter().map(|(key, value)| {
             let entry = Entry { value, create_revision, mod_revision, version: 1, lease: None };
