@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use weir_model::registry::Node;
 use weir_model::{Position, Revision};
@@ -53,6 +53,8 @@ pub struct Control {
     pub(crate) turns: Turns,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
     pub(crate) membership: Membership,
+    /// How often everything was replaced by a backup.
+    pub(crate) restored: watch::Sender<u64>,
     /// Heartbeats that concern another replica; the other end until somebody takes it.
     pub(crate) forwarded: mpsc::Sender<Heartbeat>,
     pub(crate) heartbeats: std::sync::Mutex<Option<mpsc::Receiver<Heartbeat>>>,
@@ -97,6 +99,7 @@ impl Control {
             turns: Turns::default(),
             tasks: std::sync::Mutex::new(vec![follower]),
             membership: Membership::new(joined),
+            restored: watch::Sender::new(0),
             forwarded,
             heartbeats: std::sync::Mutex::new(Some(heartbeats)),
             untold: std::sync::Mutex::default(),

@@ -112,6 +112,8 @@ pub struct ConsulApi {
     is_agent: bool,
     /// Whether requests may register programs as checks.
     scripts: bool,
+    /// What config entries come to.
+    effective: chain::Cache,
     /// Those who may write or read a snapshot now.
     snapshots: Arc<Semaphore>,
 }
@@ -136,6 +138,7 @@ impl ConsulApi {
             patterns: Patterns::default(),
             is_agent,
             scripts,
+            effective: chain::Cache::default(),
             snapshots: Arc::new(Semaphore::new(snapshot::SNAPSHOTS_MAX)),
         })
     }

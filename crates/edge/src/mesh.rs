@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use weir_api::report::{Figures, ProxyReport, Wanted};
 use weir_control::Control;
+use weir_control::catalog::Moment;
 use weir_control::proxies::Proxy;
 use weir_model::Position;
 use weir_tls::Connectors;
@@ -45,7 +46,7 @@ pub use reports::{LOOK_LASTS, REPORT_EVERY, REPORTS_BYTES_MAX, WATCHED_EVERY};
 pub(crate) use convert::endpoint_inputs;
 pub(crate) use moment::registered_endpoints;
 
-use crate::consul::chain::Cache;
+use crate::consul::chain::{Cache, Effective};
 use hub::Hub;
 use reports::Reports;
 use views::Views;
@@ -158,6 +159,11 @@ impl Mesh {
         tokio::spawn(hub::follow(Arc::downgrade(&shared), changes));
         tokio::spawn(leases::forward(forwarding, tls));
         Self { shared }
+    }
+
+    /// The documents in force at a moment, with what config entries add to them.
+    pub(crate) fn effective(&self, moment: &Moment<'_>) -> Arc<Effective> {
+        self.shared.effective.at(moment, self.shared.control.settings())
     }
 
     /// The connected proxies, by id.

@@ -23,6 +23,8 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use backup::BACKUP_TIME_MAX;
+
 use std::sync::Arc;
 
 use http::header::HeaderName;

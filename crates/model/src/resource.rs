@@ -194,6 +194,13 @@ impl ServiceRef {
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
+
+    /// The name in the certificates of its instances, where nothing says another: its own; for a subset of a service, or one
+    /// that fails over, which only proxies know as `_SUBSET.SERVICE`, that of the service.
+    pub fn certified_name(&self) -> &str {
+        let derived = self.name.strip_prefix('_').and_then(|rest| rest.split_once('.'));
+        derived.map_or(&*self.name, |(_, service)| service)
+    }
 }
 
 impl fmt::Display for ServiceRef {

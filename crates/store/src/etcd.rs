@@ -374,9 +374,14 @@ impl Store for Etcd {
     }
 
     /// Many transactions are needed, and servers must stay away meanwhile: see [`Etcd::begin_import`].
-    fn replace(&self, _: BTreeMap<Key, Value>, _: u64) -> BoxFuture<'_, Result<Position, Error>> {
+    fn can_replace(&self) -> Result<(), Error> {
         let what = "a store in etcd cannot be replaced while servers use it; stop all of them and fill it with \
             `weir store restore FILE --store etcd://... --replace`";
-        async move { Err(Error::Unsupported { what }) }.boxed()
+        Err(Error::Unsupported { what })
+    }
+
+    fn replace(&self, _: BTreeMap<Key, Value>, _: u64) -> BoxFuture<'_, Result<Position, Error>> {
+        let refused = self.can_replace().map(|()| Position::default());
+        async move { refused }.boxed()
     }
 }

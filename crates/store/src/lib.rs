@@ -117,6 +117,13 @@ pub trait Store: Send + Sync + 'static {
     /// Errors: [`Error::LeaseNotFound`], [`Error::WriteRefused`].
     fn revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<Position, Error>>;
 
+    /// Whether [`Store::replace`] can be done here, so that nobody gathers everything for nothing.
+    ///
+    /// Errors: [`Error::Unsupported`].
+    fn can_replace(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Puts values in place of everything that the store holds, in one step, while it is used. All leases end, every key gets
     /// the next revision, and an epoch begins above the present one and `epoch_above`. Watches end with [`Error::Lagged`].
     ///

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tokio::net::{ToSocketAddrs, UdpSocket, lookup_host};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use weir_api::native::SourceText;
 use weir_control::{Control, Replica, Settings};
 use weir_edge::consul::ConsulApi;
 use weir_edge::dns::{DnsError, DnsServer};
@@ -131,6 +132,7 @@ impl ControlPlane {
             tasks: JoinSet::new(),
         };
         plane.follow(&tls, &stopped);
+        plane.follow_restores(documents, &stopped);
         let mut router = Router::new();
         consul.mount(&mut router);
         if plane.obeys {
@@ -150,6 +152,18 @@ impl ControlPlane {
         for acceptor in self.acceptors.clone() {
             self.tasks.spawn(acceptor.follow(told(stopped.clone())));
         }
+    }
+
+    /// Has what was given to this server, documents and definitions, in force again after everything was replaced.
+    fn follow_restores(&mut self, documents: Vec<SourceText>, stopped: &watch::Receiver<bool>) {
+        let (control, definer) = (Arc::clone(&self.control), Arc::clone(&self.definer));
+        let stopped = told(stopped.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = define_after_restores(&control, &definer, &documents) => {}
+                () = stopped => {}
+            }
+        });
     }
 
     /// What is to be done at once when it is told to read anew what it can: the files of TLS.
@@ -286,10 +300,19 @@ async fn leaving<T>(control: &Control, done: Result<T, Failure>) -> Result<T, Fa
     done
 }
 
-async fn apply_at_start(
-    control: &Control,
-    documents: &[weir_api::native::SourceText],
-) -> Result<(), Failure> {
+async fn define_after_restores(control: &Control, definer: &Definer, documents: &[SourceText]) {
+    let mut restores = control.restores();
+    while restores.changed().await.is_ok() {
+        let applied = if documents.is_empty() { Ok(()) } else { apply_at_start(control, documents).await };
+        for done in [applied, definer.define().await] {
+            if let Err(Failure { message: error, .. }) = done {
+                tracing::error!(error, "after a restore: what was given to this server is not in force");
+            }
+        }
+    }
+}
+
+async fn apply_at_start(control: &Control, documents: &[SourceText]) -> Result<(), Failure> {
     let applied = apply_sources(control, documents, "start").await.map_err(|problems| {
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         Failure::new(Exit::Invalid, text).hint("mend the documents given with -f; nothing was changed")

@@ -8,7 +8,8 @@ use weir_control::kv::KvPut;
 use weir_control::lock::{Acquired, ClaimRef, LockRef, NewClaim, Token};
 use weir_control::records::{Record, TableRef, When};
 use weir_control::{ChangeEvent, Control, Error, Topic};
-use weir_model::registry::Health;
+use weir_model::registry::{Check, CheckKind, Health, Runner};
+use weir_model::units::Span;
 use weir_model::{Kind, ResourceId};
 use weir_store::{Memory, Store};
 
@@ -71,7 +72,7 @@ async fn what_was_comes_back_and_watches_wake() {
         tokio::task::yield_now().await;
     }
 
-    let position = control.restore(saved).await.expect("restored");
+    let position = control.restore(saved, false).await.expect("restored");
 
     assert!(position.epoch > before.epoch && position.revision > before.revision);
     assert_eq!(value(&control, "a").as_deref(), Some(&b"old"[..]));
@@ -172,7 +173,7 @@ async fn a_first_document_that_meets_a_restore_is_written_anew() {
 /// Another control plane on a copy of what this one holds.
 async fn start_on_same(control: &Control) -> Arc<Control> {
     let other = start().await;
-    other.restore(backup(control).await).await.expect("restored");
+    other.restore(backup(control).await, false).await.expect("restored");
     other
 }
 
@@ -181,7 +182,7 @@ async fn a_time_before_the_first_document_comes_back_too() {
     let control = start().await;
     let saved = backup(&control).await;
     control.apply(&request(&[service("declared", 1)])).await.unwrap();
-    control.restore(saved).await.expect("restored");
+    control.restore(saved, false).await.expect("restored");
     assert_eq!(control.catalog().resources().entries.len(), 0);
     assert!(control.catalog().head().is_none());
     control.apply(&request(&[service("again", 1)])).await.unwrap();
@@ -193,10 +194,35 @@ async fn a_backup_of_another_server_leaves_this_one_its_node() {
     let settings = weir_control::Settings { node_name: "elsewhere".to_owned(), ..settings() };
     let elsewhere = Control::start(Arc::new(Memory::new()), settings).await.unwrap();
     let control = start().await;
-    control.restore(backup(&elsewhere).await).await.expect("restored");
+    control.restore(backup(&elsewhere).await, false).await.expect("restored");
     let nodes = control.catalog().nodes_view().entries;
     let names: Vec<&str> = nodes.iter().map(|entry| &*entry.node.value.name).collect();
     assert_eq!(names, ["elsewhere", NODE]);
+}
+
+#[tokio::test]
+async fn a_program_comes_back_only_where_it_may_be_registered() {
+    let control = start().await;
+    let mut program = ttl("program", Some("w"), Duration::from_secs(60), None);
+    if let Some(definition) = &mut program.definition {
+        definition.kind = CheckKind::Script { args: vec!["/bin/false".to_owned()] };
+        definition.timeout = Span(Duration::from_secs(1));
+    }
+    let of_agent = Check { id: "agents".to_owned(), runner: Runner::Agent, ..program.clone() };
+    let checks = vec![program, of_agent, ttl("plain", Some("w"), Duration::from_secs(60), None)];
+    control.register_instance(instance("web", "w"), checks, false).await.unwrap();
+    let saved = backup(&control).await;
+    let shown = || {
+        let view = control.catalog().service_view(NS, "web");
+        view.entries[0].checks().map(|check| check.value.id.clone()).collect::<Vec<_>>()
+    };
+    let mut restores = control.restores();
+    control.restore(saved.clone(), false).await.expect("restored");
+    assert_eq!(shown(), ["agents", "plain"]);
+    assert!(restores.has_changed().unwrap(), "what the server defines itself is defined anew");
+    assert_eq!(*restores.borrow_and_update(), 1);
+    control.restore(saved, true).await.expect("restored");
+    assert_eq!(shown(), ["agents", "plain", "program"]);
 }
 
 #[tokio::test]
@@ -206,7 +232,7 @@ async fn what_is_no_whole_backup_changes_nothing() {
     let saved = backup(&control).await.into_inner();
     let before = control.position();
     for end in [0, 5, 100, saved.len() - 1] {
-        let error = control.restore(Cursor::new(saved[..end].to_vec())).await.expect_err("cut short");
+        let error = control.restore(Cursor::new(saved[..end].to_vec()), false).await.expect_err("cut short");
         assert!(matches!(error, Error::Invalid { .. }), "{error}");
     }
     let other = Memory::new();
@@ -217,7 +243,7 @@ async fn what_is_no_whole_backup_changes_nothing() {
     while let Some(piece) = export.next().await.unwrap() {
         bytes.extend_from_slice(&piece);
     }
-    let error = control.restore(Cursor::new(bytes)).await.expect_err("no control plane's").to_string();
+    let error = control.restore(Cursor::new(bytes), false).await.expect_err("no control plane's").to_string();
     assert!(error.contains("not that of a control plane"), "{error}");
     assert_eq!(control.position(), before);
 }

@@ -133,6 +133,10 @@ impl Store for Faulty {
         self.inner.position()
     }
 
+    fn can_replace(&self) -> Result<(), Error> {
+        self.inner.can_replace()
+    }
+
     fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<KeyValue>, Error>> {
         self.inner.get(key)
     }

@@ -25,6 +25,7 @@ pub(super) mod shown;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
@@ -39,6 +40,7 @@ use weir_model::{Kind, Resource, ResourceId, Revision, ServiceRef, validate};
 
 use self::derived::Derived;
 use self::entries::Entries;
+use self::routes::Left;
 use super::refusal::Refusal;
 
 pub(super) use ignored::fields as ignored_fields;
@@ -46,8 +48,11 @@ pub(super) use ignored::fields as ignored_fields;
 /// What the tables of config entries begin with.
 pub(crate) const TABLES: &str = "config-";
 
+/// Text of all documents that are made of entries, together. Those that a proxy is told must find room in a message.
+const MADE_BYTES_MAX: usize = 32 << 20;
+
 /// What of an entry does not count, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ignored {
     /// Which entry, as `service-router/web`.
     pub(crate) entry: String,
@@ -71,14 +76,16 @@ pub(crate) struct Effective {
 
 impl Effective {
     /// What is in force at a moment.
-    pub(crate) fn at(moment: &Moment<'_>) -> Self {
+    pub(crate) fn at(moment: &Moment<'_>, settings: &Settings) -> Self {
         let index = moment.records_index(TABLES);
         let entries = Entries::of(moment.records(TABLES));
-        Self::of(Arc::clone(moment.resources()), index, entries)
+        Self::of(Arc::clone(moment.resources()), index, entries, &settings.datacenter)
     }
 
-    fn of(documents: Arc<ResourceSet>, index: Revision, entries: Entries) -> Self {
+    fn of(documents: Arc<ResourceSet>, index: Revision, mut entries: Entries, datacenter: &str) -> Self {
+        let unfit = entries.drop_unfit(datacenter);
         let mut making = Making::new(&entries, &documents);
+        unfit.into_iter().for_each(|Ignored { entry, reason }| making.ignore(&entry, reason));
         making.subsets();
         for service in entries.services() {
             making.route(service);
@@ -97,6 +104,11 @@ impl Effective {
     /// The revision at which they last changed; never 0.
     pub(crate) fn resources_index(&self, moment: &Moment<'_>) -> Revision {
         moment.resources_index().max(self.index)
+    }
+
+    /// Whether documents are made of entries: these are none that the store holds, and change with the version that makes them.
+    pub(crate) fn makes(&self) -> bool {
+        self.entries.routes_any()
     }
 
     /// Whether entries make a service something that can be called.
@@ -123,10 +135,15 @@ impl Effective {
         view.index = self.endpoints_index(moment, service);
         // It can be called though it has no instance: what is said of it may lead elsewhere.
         view.known |= self.entries.routes(service);
-        // Documents go before, then what is said here, then what instances say: this word takes the place of theirs. The
-        // document of a derived service's base does not reach proxies with it.
+        // Documents go before, then what is said of the service here, then what instances say, then what is said of all
+        // services: this word takes the place of theirs. The document of a derived service's base does not reach proxies with it.
         let declared = self.documents.service(base).and_then(|document| document.protocol);
         let said = declared.or_else(|| self.entries.protocol(base));
+        let stated = || view.endpoints.iter().map(|one| (&one.metadata, one.grpc_check));
+        let said = said.or_else(|| match Protocol::of_instances(stated()) {
+            None => self.entries.default_protocol(base),
+            Some(_) => None,
+        });
         if let Some(protocol) = said.filter(|_| base != service || declared.is_none()) {
             for endpoint in &mut view.endpoints {
                 endpoint.metadata.insert("protocol".to_owned(), name(protocol).to_owned());
@@ -145,12 +162,15 @@ impl Effective {
     }
 
     /// The services whose instances are behind these.
-    pub(crate) fn sources(&self, services: &BTreeSet<ServiceRef>) -> BTreeSet<ServiceRef> {
+    pub(crate) fn sources<'a>(&self, services: &'a BTreeSet<ServiceRef>) -> Cow<'a, BTreeSet<ServiceRef>> {
+        if self.derived.is_empty() {
+            return Cow::Borrowed(services);
+        }
         let sources = |service: &ServiceRef| match self.derived.get(service) {
             Some(derived) => derived.sources().cloned().collect::<Vec<_>>(),
             None => vec![service.clone()],
         };
-        services.iter().flat_map(sources).collect()
+        Cow::Owned(services.iter().flat_map(sources).collect())
     }
 }
 
@@ -162,7 +182,7 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// What is in force at a moment; made only if something has changed since it was last asked for.
-    pub(crate) fn at(&self, moment: &Moment<'_>) -> Arc<Effective> {
+    pub(crate) fn at(&self, moment: &Moment<'_>, settings: &Settings) -> Arc<Effective> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let index = moment.records_index(TABLES);
         if let Some(last) = &*last
@@ -171,8 +191,8 @@ impl Cache {
         {
             return Arc::clone(last);
         }
-        let made = Arc::new(Effective::at(moment));
-        let known = last.as_ref().map_or(&[][..], |last| last.ignored());
+        let made = Arc::new(Effective::at(moment, settings));
+        let known: BTreeSet<&Ignored> = last.iter().flat_map(|last| last.ignored()).collect();
         for Ignored { entry, reason } in made.ignored().iter().filter(|one| !known.contains(one)) {
             tracing::warn!(entry, reason, "a config entry does not count");
         }
@@ -187,10 +207,11 @@ pub(super) fn judge(
     namespace: &str,
     name: &str,
     content: &Map<String, Value>,
+    datacenter: &str,
 ) -> Result<(), Refusal> {
     let mut entries = Entries::default();
     entries.add(kind, ServiceRef::new(namespace, name), &Value::Object(content.clone()))?;
-    let effective = Effective::of(Arc::default(), 0, entries);
+    let effective = Effective::of(Arc::default(), 0, entries, datacenter);
     let unfit = effective.ignored.into_iter().find(|ignored| ignored.reason.starts_with(UNFIT));
     match unfit {
         Some(Ignored { reason, .. }) => Err(Refusal::bad(reason)),
@@ -206,17 +227,35 @@ struct Making<'a> {
     entries: &'a Entries,
     documents: &'a ResourceSet,
     derived: BTreeMap<ServiceRef, Derived>,
-    made: Vec<Resource>,
+    made: BTreeMap<ResourceId, Resource>,
     ignored: Vec<Ignored>,
+    /// The same, each of which is said once.
+    said: BTreeSet<Ignored>,
+    /// Room for the shares of the route that is being made.
+    left: Left,
+    /// Room for documents.
+    bytes_left: usize,
 }
 
 impl<'a> Making<'a> {
     fn new(entries: &'a Entries, documents: &'a ResourceSet) -> Self {
-        Self { entries, documents, derived: BTreeMap::new(), made: Vec::new(), ignored: Vec::new() }
+        Self {
+            entries,
+            documents,
+            derived: BTreeMap::new(),
+            made: BTreeMap::new(),
+            ignored: Vec::new(),
+            said: BTreeSet::new(),
+            left: Left::default(),
+            bytes_left: MADE_BYTES_MAX,
+        }
     }
 
     fn ignore(&mut self, entry: &str, reason: impl Into<String>) {
-        self.ignored.push(Ignored { entry: entry.to_owned(), reason: reason.into() });
+        let ignored = Ignored { entry: entry.to_owned(), reason: reason.into() };
+        if self.said.insert(ignored.clone()) {
+            self.ignored.push(ignored);
+        }
     }
 
     /// Takes a document in that was made of an entry, if it may stand.
@@ -228,11 +267,36 @@ impl<'a> Making<'a> {
             let said = format!("{UNFIT}: as {id} it would have {}: {}{expected}", fault.path, fault.message);
             return self.ignore(entry, said);
         }
-        if self.documents.get(&id).is_some() {
+        if self.documents.get(&id).is_some() || self.made.contains_key(&id) {
             return self.ignore(entry, format!("there is a document {id}"));
         }
-        self.made.push(resource);
+        let Some(left) = self.bytes_left.checked_sub(size(&resource)) else {
+            let said = format!("the documents of all entries would have more than {MADE_BYTES_MAX} bytes");
+            return self.ignore(entry, said);
+        };
+        self.bytes_left = left;
+        self.made.insert(id, resource);
     }
+}
+
+/// How long something is as text.
+fn size(of: &impl serde::Serialize) -> usize {
+    struct Count(usize);
+
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    // Documents are plain structs with string keys: writing them cannot fail.
+    serde_json::to_writer(&mut count, of).map_or(usize::MAX, |()| count.0)
 }
 
 /// The id of a service's document, which stands for the service where routes and policies name it.
@@ -241,8 +305,8 @@ fn id_of(service: &ServiceRef) -> ResourceId {
 }
 
 /// A set with more documents, each of which takes the place of one with its id.
-fn with(documents: &ResourceSet, made: Vec<Resource>) -> Arc<ResourceSet> {
-    let made = made.into_iter().map(|resource| {
+fn with(documents: &ResourceSet, made: BTreeMap<ResourceId, Resource>) -> Arc<ResourceSet> {
+    let made = made.into_values().map(|resource| {
         let changed_in = version(&resource);
         Arc::new(ResourceEntry { resource, created_in: 0, changed_in })
     });

@@ -44,7 +44,7 @@ pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
     let namespace = namespace(&request.query, Some(&fields.text("Namespace")?))?;
     let content = shape::read(&map, kind.fields)?;
     (kind.judge)(&name, &content)?;
-    chain::judge(kind.name, &namespace, &name, &content)?;
+    chain::judge(kind.name, &namespace, &name, &content, api.here().datacenter)?;
     let ignored = chain::ignored_fields(kind.name, &content);
     let record = Record { name, content: Value::Object(content), ..Record::default() };
     let when = cas(&request.query)?.map_or(When::Always, When::At);

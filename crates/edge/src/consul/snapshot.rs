@@ -15,9 +15,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::HeaderValue;
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::Sender;
+use tokio::time::timeout;
 use weir_control::Control;
 use weir_model::Position;
 
@@ -27,11 +29,15 @@ use super::options::check_place;
 use super::refusal::Refusal;
 use super::{ConsulApi, status};
 use crate::http::{Request, Response};
+use crate::native::BACKUP_TIME_MAX;
 
-/// Snapshots that are written or read at a time: one that is written is in memory, compressed.
+/// Snapshots that are written or read at a time: one that is written is in memory, compressed, until its reader has it.
 pub(super) const SNAPSHOTS_MAX: usize = 1;
 /// The largest snapshot that is read, compressed as it is.
 pub(super) const BODY_BYTES_MAX: usize = 128 << 20;
+
+/// How much of a snapshot is given to the connection at a time.
+const PIECE_BYTES: usize = 64 << 10;
 
 const GZIP: HeaderValue = HeaderValue::from_static("application/x-gzip");
 
@@ -45,14 +51,38 @@ pub(super) fn too_large(length: Option<u64>, max: usize) -> String {
 /// `GET snapshot`, with `stale`.
 pub(super) async fn save(api: Arc<ConsulApi>, request: Request) -> Answer {
     check_place(&request.query, api.here().datacenter)?;
-    let _turn = turn(&api)?;
+    let turn = turn(&api)?;
     if !request.query.has("stale") {
         api.control.consistent().await?;
     }
     let (archive, position) = written(&api).await?;
-    let mut response = Response::bytes(StatusCode::OK, GZIP, archive);
+    let (mut response, pieces) = Response::stream(StatusCode::OK, GZIP);
+    response.headers.insert(CONTENT_LENGTH, archive.len().into());
     answer::stamp(&mut response.headers, position.revision);
+    tokio::spawn(async move {
+        if timeout(BACKUP_TIME_MAX, send(archive, pieces, turn)).await.is_err() {
+            let seconds = BACKUP_TIME_MAX.as_secs();
+            tracing::error!(seconds, "a snapshot was broken off: its reader did not take all of it in time");
+        }
+    });
     Ok(response)
+}
+
+/// Sends all of an archive, whose turn is over once it is not in memory any more. A reader that hangs up is no error.
+async fn send(archive: Bytes, pieces: Sender<Bytes>, turn: OwnedSemaphorePermit) {
+    let mut left = &*archive;
+    while let Some((piece, rest)) = left.split_at_checked(PIECE_BYTES) {
+        // A copy: a part of the archive would keep all of it.
+        if pieces.send(Bytes::copy_from_slice(piece)).await.is_err() {
+            return;
+        }
+        left = rest;
+    }
+    let last = Bytes::copy_from_slice(left);
+    drop(archive);
+    // Before the reader can have everything, so that it finds a turn.
+    drop(turn);
+    let _ = pieces.send(last).await;
 }
 
 async fn written(api: &ConsulApi) -> Result<(Bytes, Position), Refusal> {
@@ -81,12 +111,13 @@ async fn written(api: &ConsulApi) -> Result<(Bytes, Position), Refusal> {
 /// `PUT snapshot`: everything is replaced, or nothing.
 pub(super) async fn restore(api: Arc<ConsulApi>, request: Request) -> Answer {
     check_place(&request.query, api.here().datacenter)?;
+    api.control.can_restore()?;
     let turn = turn(&api)?;
-    let (control, body) = (Arc::clone(&api.control), request.body.clone());
+    let (control, body, programs) = (Arc::clone(&api.control), request.body.clone(), api.scripts);
     // Whoever asked may go away in between: what was begun is brought to its end.
     let restoring = tokio::spawn(async move {
         let _turn = turn;
-        put_in_place(&control, body).await
+        put_in_place(&control, body, programs).await
     });
     let position = restoring.await.map_err(|error| failed(&error))??;
     let mut response = Response::empty(StatusCode::OK);
@@ -94,10 +125,10 @@ pub(super) async fn restore(api: Arc<ConsulApi>, request: Request) -> Answer {
     Ok(response)
 }
 
-async fn put_in_place(control: &Control, body: Bytes) -> Result<Position, Refusal> {
+async fn put_in_place(control: &Control, body: Bytes, programs: bool) -> Result<Position, Refusal> {
     let checking = tokio::task::spawn_blocking(move || Archive::check(body));
     let archive = checking.await.map_err(|error| failed(&error))??;
-    Ok(control.restore(archive.into_state()).await?)
+    Ok(control.restore(archive.into_state(), programs).await?)
 }
 
 impl From<Unfit> for Refusal {

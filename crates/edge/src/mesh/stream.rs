@@ -186,20 +186,21 @@ impl Stream {
         let (session, resume) = (&mut self.session, self.resume.take());
         // Under the catalog's lock only what differs is picked out; it is put into words afterwards.
         let (delta, concerned) = shared.control.catalog().read(|moment| {
-            let effective = &*shared.effective.at(moment);
             let settings = shared.control.settings();
+            let effective = &*shared.effective.at(moment, settings);
             let moment = CatalogMoment { moment, views: &shared.views, effective, settings };
+            // A position says nothing of the version that made documents of entries.
             if let Some(resume) = resume
-                && !session.resume(&moment, resume, shared.since)
+                && (effective.makes() || !session.resume(&moment, resume, shared.since))
             {
                 tracing::debug!(%resume, "cannot resume: everything is sent");
             }
             let delta = session.advance(&moment, greet);
             (delta, effective.sources(session.services()))
         });
-        if concerned != self.concerned {
+        if *concerned != self.concerned {
             shared.hub.concern(&self.member, &self.concerned, &concerned);
-            self.concerned = concerned;
+            self.concerned = concerned.into_owned();
             // What changed between the look and the entry in the hub marked nobody: look once more.
             self.member.mark();
         }

@@ -19,7 +19,7 @@ use crate::http::{Request, Response};
 /// Backups that are under way at a time: each holds what is replaced while it is read.
 pub(super) const BACKUPS_MAX: usize = 2;
 /// How long one may take: the largest store, to a reader of 10 Mbit/s. Whoever reads slower would hold a turn for ever.
-pub(super) const BACKUP_TIME_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const BACKUP_TIME_MAX: Duration = Duration::from_secs(3600);
 
 impl NativeApi {
     /// `GET /backup`. One that breaks off has no end, by which its reader notices.

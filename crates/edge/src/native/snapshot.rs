@@ -44,7 +44,7 @@ impl NativeApi {
                     return Err(Refusal::not_found(&id));
                 }
             }
-            Ok(inputs(moment, &subscriptions, self.control.settings()))
+            Ok(inputs(moment, &self.mesh.effective(moment), &subscriptions, self.control.settings()))
         })?;
         Ok(ok(&inputs))
     }
@@ -58,8 +58,12 @@ fn service_ref(namespace: &str, name: &str) -> ServiceRef {
     }
 }
 
-fn inputs(moment: &Moment<'_>, subscriptions: &[Subscription], settings: &Settings) -> SnapshotInputs {
-    let effective = Effective::at(moment);
+fn inputs(
+    moment: &Moment<'_>,
+    effective: &Effective,
+    subscriptions: &[Subscription],
+    settings: &Settings,
+) -> SnapshotInputs {
     let mut all = Closure::default();
     for subscription in subscriptions {
         all.extend(closure(effective.resources(), subscription));

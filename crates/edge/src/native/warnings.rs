@@ -5,7 +5,6 @@ use weir_control::Control;
 use weir_model::validate::{FieldError, hints};
 use weir_model::{Kind, Resource, ResourceId, ServiceRef};
 
-use crate::consul::chain::Effective;
 use crate::mesh::{Mesh, ProxyStatus};
 
 /// The gateway that is served where nobody named one, as by `weir dev`.
@@ -18,7 +17,7 @@ pub(super) fn about(control: &Control, mesh: &Mesh, puts: &[Resource]) -> Vec<Wa
     let set = control.catalog().resources().entries;
     // A rehearsed change is not in force: what it would put stands beside what is, and hides its older version.
     let all = set.iter().map(|(_, entry)| &entry.resource).chain(puts);
-    let effective = control.catalog().read(Effective::at);
+    let effective = control.catalog().read(|moment| mesh.effective(moment));
     let registered = |service: &ServiceRef| {
         effective.knows(service)
             || !control.catalog().service_view(&service.namespace, &service.name).entries.is_empty()

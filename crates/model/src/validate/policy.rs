@@ -13,7 +13,7 @@ use crate::resource::traffic_policy::{PolicyTarget, StaticResponse};
 use crate::units::{Size, Span};
 
 /// Most things one policy is for.
-pub(super) const TARGETS_MAX: usize = 256;
+pub const TARGETS_MAX: usize = 256;
 /// Most parts of a key, or of what a hash is taken of.
 pub(super) const KEY_PARTS_MAX: usize = 8;
 /// Longest name of a field, a cookie or a parameter, in bytes.

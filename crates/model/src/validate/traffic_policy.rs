@@ -7,6 +7,7 @@ mod retry;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use super::policy::TARGETS_MAX;
 use super::{Faults, certificate, policy};
 use crate::names;
 use crate::resource::traffic_policy::{Connection, Timeouts, UpstreamTls};

@@ -81,7 +81,8 @@ impl Dial {
         let tls = match &upstream.tls {
             UpstreamTls::Plain => None,
             UpstreamTls::Secure(client) => {
-                let host = || endpoint.host.as_deref().unwrap_or(&upstream.service.name).to_owned();
+                let named = || upstream.service.certified_name();
+                let host = || endpoint.host.as_deref().unwrap_or_else(named).to_owned();
                 let Some(name) = client.name(host) else { return Err(ConnectFault::Tls) };
                 Some(TlsDial { worker: worker.clone(), client: client.clone(), name })
             }

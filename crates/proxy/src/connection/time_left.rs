@@ -156,12 +156,12 @@ mod tests {
         assert!(text(&out).contains("x-weir-timeout: 99999999\r\n"));
         // Something before them is longer now, or shorter.
         out.splice(4..5, *b"/a/longer/path");
-        told.moved(4, 13);
+        told.moved(4, 0, 13);
         told.restate(&mut out, Duration::from_millis(8), 2);
         assert!(text(&out).ends_with("x-weir-timeout: 00000008\r\nx-weir-attempt: 02\r\n\r\n"));
         out.splice(4..18, *b"/");
-        told.moved(4, 0usize.wrapping_sub(13));
-        told.moved(usize::MAX, 100);
+        told.moved(4, 13, 0);
+        told.moved(usize::MAX, 0, 100);
         told.restate(&mut out, Duration::from_millis(9), 1);
         assert!(
             text(&out).starts_with("GET / HTTP/1.1\r\nx-weir-timeout: 00000009\r\nx-weir-attempt: 01\r\n")

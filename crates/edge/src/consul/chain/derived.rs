@@ -32,19 +32,27 @@ impl Derived {
         std::iter::once(&self.base).chain(self.tiers.iter().map(|tier| &tier.service))
     }
 
-    /// Its endpoints.
+    /// Its endpoints; whoever asks knows the index.
     pub(super) fn endpoints(&self, moment: &Moment<'_>, settings: &Settings) -> EndpointsView {
-        // The document of the base does not reach proxies under this name, so its own endpoints come with the others.
-        let base = moment.endpoints(&self.base);
+        // The document of a service does not reach proxies under this name, so its own endpoints come with the others.
         let mut first = None;
         for tier in &self.tiers {
             let endpoints = tier.endpoints(moment, settings);
-            if endpoints.iter().any(|one| one.health != Health::Critical && one.weight > 0) {
-                return EndpointsView { known: true, endpoints, ..base };
+            let is_good = endpoints.iter().any(|one| one.health != Health::Critical && one.weight > 0);
+            if is_good || first.is_none() {
+                first = Some(endpoints);
             }
-            first.get_or_insert(endpoints);
+            if is_good {
+                break;
+            }
         }
-        EndpointsView { known: true, endpoints: first.unwrap_or_default(), ..base }
+        EndpointsView {
+            known: true,
+            index: 0,
+            position: moment.position(),
+            protocol: None,
+            endpoints: first.unwrap_or_default(),
+        }
     }
 }
 

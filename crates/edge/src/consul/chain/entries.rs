@@ -11,7 +11,7 @@ use weir_control::records::{RecordEntry, TableRef};
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
 
-use super::TABLES;
+use super::{Ignored, TABLES, UNFIT};
 use crate::consul::refusal::Refusal;
 
 /// All entries that route, by the service that they are for.
@@ -78,9 +78,34 @@ impl Entries {
             || self.routers.contains_key(service)
     }
 
-    /// What a service speaks, as far as entries say so.
+    /// Whether any entry may route.
+    pub(super) fn routes_any(&self) -> bool {
+        !(self.resolvers.is_empty() && self.splitters.is_empty() && self.routers.is_empty())
+    }
+
+    /// What a service speaks, as far as an entry of its own says so.
     pub(super) fn protocol(&self, service: &ServiceRef) -> Option<Protocol> {
-        self.protocols.get(service).or_else(|| self.default_protocols.get(&service.namespace)).copied()
+        self.protocols.get(service).copied()
+    }
+
+    /// What a service speaks of which nothing else says it.
+    pub(super) fn default_protocol(&self, service: &ServiceRef) -> Option<Protocol> {
+        self.default_protocols.get(&service.namespace).copied()
+    }
+
+    /// Takes out what is refused when it is written and would send requests elsewhere: it may have been kept before that.
+    pub(super) fn drop_unfit(&mut self, datacenter: &str) -> Vec<Ignored> {
+        let mut ignored = Vec::new();
+        let mut fits = |kind: &str, service: &ServiceRef, fault: Option<String>| {
+            let Some(fault) = fault else { return true };
+            let entry = format!("{kind}/{}", service.name);
+            ignored.push(Ignored { entry, reason: format!("{UNFIT}: {fault}") });
+            false
+        };
+        self.resolvers
+            .retain(|service, resolver| fits("service-resolver", service, resolver.fault(datacenter)));
+        self.routers.retain(|service, router| fits("service-router", service, router.fault()));
+        ignored
     }
 }
 
@@ -115,6 +140,17 @@ pub(super) struct Resolver {
     pub(super) load_balancer: Option<LoadBalancer>,
 }
 
+impl Resolver {
+    fn fault(&self, datacenter: &str) -> Option<String> {
+        let redirect = self.redirect.as_ref()?;
+        if !redirect.peer.is_empty() {
+            return Some("Redirect.Peer: there are no peers".to_owned());
+        }
+        let is_elsewhere = !redirect.datacenter.is_empty() && redirect.datacenter != datacenter;
+        is_elsewhere.then(|| format!("Redirect.Datacenter: {datacenter:?} is the only datacenter"))
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Subset {
@@ -128,6 +164,8 @@ pub(super) struct Redirect {
     pub(super) service: String,
     pub(super) service_subset: String,
     pub(super) namespace: String,
+    pub(super) datacenter: String,
+    pub(super) peer: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -192,10 +230,39 @@ pub(super) struct Headers {
     pub(super) remove: Vec<String>,
 }
 
+impl Headers {
+    /// The fields that it changes.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.set.keys().chain(self.add.keys()).chain(&self.remove).map(String::as_str)
+    }
+
+    /// How many bytes of names and values it has.
+    pub(super) fn bytes(&self) -> usize {
+        let values = self.set.values().chain(self.add.values()).map(String::len).sum::<usize>();
+        self.names().map(str::len).sum::<usize>() + values
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Router {
     pub(super) routes: Vec<Route>,
+}
+
+impl Router {
+    fn fault(&self) -> Option<String> {
+        for (at, route) in self.routes.iter().enumerate() {
+            let Some(http) = route.r#match.as_ref().and_then(|matched| matched.http.as_ref()) else {
+                continue;
+            };
+            for (list, conditions) in [("Header", &http.header), ("QueryParam", &http.query_param)] {
+                if let Some(index) = conditions.iter().position(|condition| condition.invert) {
+                    return Some(format!("Routes[{at}].Match.HTTP.{list}[{index}].Invert is not supported"));
+                }
+            }
+        }
+        None
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,5 +1,7 @@
 //! Conditions and changes of requests, in the words of `HTTPRoute`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use weir_model::resource::filter::{
     Filter, FilterKind, HeaderModifier, HeaderValue, PathModifier, PathModifierKind, UrlRewrite,
 };
@@ -7,7 +9,13 @@ use weir_model::resource::http_route::{HttpRouteMatch, PathMatch, PathMatchKind}
 use weir_model::resource::route::{ValueMatch, ValueMatchKind};
 use weir_model::units::Span;
 
+use weir_model::validate::filters::FIELDS_MAX;
+use weir_model::validate::http_route::MATCHES_MAX;
+
 use super::entries::{Headers, HttpMatch, NamedMatch};
+
+/// About what a changed field takes beside its name and value.
+const FIELD_BYTES: usize = 32;
 
 /// A route's conditions: one for each of the methods.
 pub(super) fn matches(http: &HttpMatch) -> Vec<HttpRouteMatch> {
@@ -21,7 +29,8 @@ pub(super) fn matches(http: &HttpMatch) -> Vec<HttpRouteMatch> {
         return vec![one];
     }
     let of = |method: &String| HttpRouteMatch { method: Some(method.to_ascii_uppercase()), ..one.clone() };
-    http.methods.iter().map(of).collect()
+    // One more than a rule takes is enough to have it refused.
+    http.methods.iter().take(MATCHES_MAX + 1).map(of).collect()
 }
 
 fn path(http: &HttpMatch) -> Option<PathMatch> {
@@ -72,7 +81,7 @@ fn value(of: &NamedMatch) -> ValueMatch {
     }
 }
 
-/// Filters, with these changes of header fields after those that are there.
+/// Filters, with these changes of header fields after those that are there: of two changes of a field the later counts.
 pub(super) fn with_headers(filters: &[Filter], request: &Headers, response: &Headers) -> Vec<Filter> {
     let mut filters = filters.to_vec();
     for (kind, headers) in
@@ -96,12 +105,38 @@ pub(super) fn with_headers(filters: &[Filter], request: &Headers, response: &Hea
 }
 
 fn add(modifier: &mut HeaderModifier, headers: &Headers) {
-    let values = |map: &std::collections::BTreeMap<String, String>| -> Vec<HeaderValue> {
+    let names: BTreeSet<String> = headers.names().map(str::to_ascii_lowercase).collect();
+    let stays = |name: &str| !names.contains(&name.to_ascii_lowercase());
+    modifier.set.retain(|field| stays(&field.name));
+    modifier.add.retain(|field| stays(&field.name));
+    modifier.remove.retain(|name| stays(name));
+    let values = |map: &BTreeMap<String, String>| -> Vec<HeaderValue> {
         map.iter().map(|(name, value)| HeaderValue { name: name.clone(), value: value.clone() }).collect()
     };
     modifier.set.extend(values(&headers.set));
     modifier.add.extend(values(&headers.add));
     modifier.remove.extend(headers.remove.iter().cloned());
+}
+
+/// Whether a list of a filter's changes has more fields than it may.
+pub(super) fn has_too_many(filters: &[Filter]) -> bool {
+    let modifiers = filters.iter().flat_map(modifiers);
+    modifiers.into_iter().any(|HeaderModifier { set, add, remove }| {
+        [set.len(), add.len(), remove.len()].iter().any(|count| *count > FIELDS_MAX)
+    })
+}
+
+/// About how many bytes of text filters that change header fields make.
+pub(super) fn size(filters: &[Filter]) -> usize {
+    let fields = filters.iter().flat_map(modifiers).flat_map(|HeaderModifier { set, add, remove }| {
+        let values = set.iter().chain(add).map(|field| field.name.len() + field.value.len());
+        values.chain(remove.iter().map(String::len))
+    });
+    fields.map(|bytes| bytes + FIELD_BYTES).sum()
+}
+
+fn modifiers(filter: &Filter) -> impl Iterator<Item = &HeaderModifier> {
+    filter.request_header_modifier.iter().chain(&filter.response_header_modifier)
 }
 
 /// What takes the place of the path that matched, or of its beginning.

@@ -35,6 +35,7 @@ const IN_FORCE: [(&str, &[&str]); 5] = [
             "Redirect.Service",
             "Redirect.ServiceSubset",
             "Redirect.Namespace",
+            "Redirect.Datacenter",
             "Failover.*.Service",
             "Failover.*.ServiceSubset",
             "Failover.*.Namespace",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use weir_model::resource::key::{KeyKind, KeyPart};
 use weir_model::resource::traffic_policy::{Balance, BalancePolicy, PolicyTarget, Retry, Timeouts};
-use weir_model::resource::{Kind, TrafficPolicySpec};
-use weir_model::validate::traffic_policy::RETRIES_MAX;
+use weir_model::resource::{Kind, Metadata, TrafficPolicySpec};
+use weir_model::validate::traffic_policy::{RETRIES_MAX, TARGETS_MAX};
 use weir_model::{Resource, ResourceId, ServiceRef, Spec};
 
 use super::entries::{HashPolicy, LoadBalancer, Resolver, Route};
@@ -23,15 +23,27 @@ impl Making<'_> {
             self.of_resolver(service, resolver, names);
         }
         for (service, names) in &derived {
-            for id in self.declared(service) {
-                self.widen(&id, names);
+            for (at, id) in self.declared(service, Kind::TrafficPolicy).iter().enumerate() {
+                self.copy(id, at, service, names);
+            }
+            for id in self.declared(service, Kind::RateLimit) {
+                self.widen(&id, service, names);
             }
         }
     }
 
-    fn declared(&self, service: &ServiceRef) -> Vec<ResourceId> {
+    fn declared(&self, service: &ServiceRef, kind: Kind) -> Vec<ResourceId> {
         let policies = self.documents.policies_of(&id_of(service)).iter();
-        policies.filter(|id| id.kind == Kind::TrafficPolicy).cloned().collect()
+        policies.filter(|id| id.kind == kind).cloned().collect()
+    }
+
+    /// Those of a service's derived names for which no policy of the kind is declared: that would go before.
+    fn undeclared(&self, service: &ServiceRef, names: &[String], kind: Kind) -> Vec<PolicyTarget> {
+        let is_free = |name: &&String| {
+            let derived = ServiceRef::new(&*service.namespace, &***name);
+            self.declared(&derived, kind).is_empty()
+        };
+        names.iter().filter(is_free).map(|name| target(Kind::Service, name, None)).collect()
     }
 
     fn of_resolver(&mut self, service: &ServiceRef, resolver: &Resolver, derived: &[String]) {
@@ -46,38 +58,61 @@ impl Making<'_> {
             return;
         }
         let entry = format!("service-resolver/{}", service.name);
-        if let Some(declared) = self.declared(service).first() {
+        if let Some(declared) = self.declared(service, Kind::TrafficPolicy).first() {
             let reason = format!("the document {declared} says how the service is called");
             return self.ignore(&entry, reason);
         }
-        let names = std::iter::once(&service.name).chain(derived);
-        let target_refs = names.map(|name| target(Kind::Service, name, None)).collect();
-        let spec = TrafficPolicySpec { target_refs, timeouts, balance, ..TrafficPolicySpec::default() };
-        let metadata = routes::metadata(&entry, service);
-        self.add(&entry, Resource { metadata, spec: Spec::TrafficPolicy(spec.into()) });
+        let mut targets = vec![target(Kind::Service, &service.name, None)];
+        targets.extend(self.undeclared(service, derived, Kind::TrafficPolicy));
+        let spec = TrafficPolicySpec { timeouts, balance, ..TrafficPolicySpec::default() };
+        self.policy(&entry, &routes::metadata(&entry, service), &spec, &targets);
     }
 
-    /// Makes a declared policy count for derived services too.
-    fn widen(&mut self, id: &ResourceId, names: &[String]) {
+    /// Makes what a declared policy says count for derived services too.
+    fn copy(&mut self, id: &ResourceId, at: usize, service: &ServiceRef, names: &[String]) {
+        let targets = self.undeclared(service, names, Kind::TrafficPolicy);
         let Some(declared) = self.documents.get(id) else { return };
-        let mut resource = self.made_of(id).unwrap_or_else(|| declared.resource.clone());
-        if let Spec::TrafficPolicy(spec) = &mut resource.spec {
-            spec.target_refs.extend(names.iter().map(|name| target(Kind::Service, name, None)));
-        }
-        if weir_model::validate::validate(&resource).is_empty() {
-            self.made.push(resource);
-        } else {
-            self.ignore(
-                &id.to_string(),
-                "it has too many targets: it does not count for subsets of its services",
-            );
+        let Spec::TrafficPolicy(spec) = &declared.resource.spec else { return };
+        let mut metadata = routes::metadata(&format!("service-subsets/{}", id.name), service);
+        // In the order of those that they are copies of.
+        metadata.name.push_str(&format!(".{at:03}"));
+        self.policy(&id.to_string(), &metadata, spec, &targets);
+    }
+
+    /// Adds a policy for these targets, or as many as it takes.
+    fn policy(
+        &mut self,
+        entry: &str,
+        metadata: &Metadata,
+        spec: &TrafficPolicySpec,
+        targets: &[PolicyTarget],
+    ) {
+        for (at, targets) in targets.chunks(TARGETS_MAX).enumerate() {
+            let mut metadata = metadata.clone();
+            if at > 0 {
+                metadata.name.push_str(&format!(".{at}"));
+            }
+            let spec = TrafficPolicySpec { target_refs: targets.to_vec(), ..spec.clone() };
+            self.add(entry, Resource { metadata, spec: Spec::TrafficPolicy(spec.into()) });
         }
     }
 
-    /// What a document was already made into.
-    fn made_of(&mut self, id: &ResourceId) -> Option<Resource> {
-        let at = self.made.iter().position(|resource| resource.id() == *id)?;
-        Some(self.made.swap_remove(at))
+    /// Makes a declared limit count for derived services too, each by itself as all its targets. It stays the same document:
+    /// by its name servers know which limits proxies share.
+    fn widen(&mut self, id: &ResourceId, service: &ServiceRef, names: &[String]) {
+        let targets = self.undeclared(service, names, Kind::RateLimit);
+        let made = self.made.get(id).or_else(|| self.documents.get(id).map(|declared| &declared.resource));
+        let Some(mut resource) = made.cloned() else { return };
+        let Spec::RateLimit(spec) = &mut resource.spec else { return };
+        let room = TARGETS_MAX.saturating_sub(spec.target_refs.len());
+        spec.target_refs.extend(targets.iter().take(room).cloned());
+        if targets.len() > room {
+            let reason = format!(
+                "it has more than {TARGETS_MAX} targets with subsets: it does not count for all of them"
+            );
+            self.ignore(&id.to_string(), reason);
+        }
+        self.made.insert(id.clone(), resource);
     }
 
     /// The retries that a route of a router asks for.

@@ -2,11 +2,12 @@
 
 use weir_model::ServiceRef;
 use weir_model::resource::filter::Filter;
+use weir_model::validate::filters::FIELDS_MAX;
 use weir_model::validate::http_route::BACKENDS_MAX;
 
 use super::derived::{Derived, Tier};
-use super::entries::{Failover, FailoverTarget, Resolver, or};
-use super::{Making, http};
+use super::entries::{Failover, FailoverTarget, Resolver, Split, Splitter, or};
+use super::{Ignored, Making, UNFIT, http};
 use crate::consul::filter::Filter as Expression;
 
 /// Redirects that are followed, one after the other.
@@ -30,6 +31,44 @@ pub(super) struct Share {
     pub(super) filters: Vec<Filter>,
 }
 
+/// All parts of the requests, and what of the entries that divide them does not count.
+#[derive(Default)]
+pub(super) struct Shares {
+    pub(super) all: Vec<Share>,
+    pub(super) ignored: Vec<Ignored>,
+    bytes_left: usize,
+}
+
+/// The splits of a splitter, each with the changes of header fields that hold there; why not, if it has too many.
+fn parts<'a>(
+    splitter: &'a Splitter,
+    filters: &[Filter],
+    room: usize,
+    bytes_left: usize,
+) -> Result<Vec<(&'a Split, Vec<Filter>)>, String> {
+    let splits = &splitter.splits;
+    if splits.len() > room {
+        return Err(format!("{} more shares, where a rule or its route has room for {room}", splits.len()));
+    }
+    let own = splits.iter().map(|split| split.request_headers.bytes() + split.response_headers.bytes());
+    if own.sum::<usize>() + http::size(filters) * splits.len() > bytes_left {
+        return Err("the changes of header fields are more than a route has room for".to_owned());
+    }
+    let with = |split: &'a Split| {
+        (split, http::with_headers(filters, &split.request_headers, &split.response_headers))
+    };
+    let parts: Vec<_> = splits.iter().map(with).collect();
+    if parts.iter().any(|(_, filters)| http::has_too_many(filters)) {
+        return Err(format!("a share would change more than {FIELDS_MAX} header fields"));
+    }
+    let bytes: usize = parts.iter().map(|(_, filters)| http::size(filters)).sum();
+    if bytes > bytes_left {
+        Err("the changes of header fields are more than a route has room for".to_owned())
+    } else {
+        Ok(parts)
+    }
+}
+
 impl Making<'_> {
     /// Where calls of a service, or of a subset of it, go.
     pub(super) fn resolve(&self, service: &ServiceRef, subset: &str) -> Target {
@@ -50,42 +89,53 @@ impl Making<'_> {
         target
     }
 
-    /// How calls of a service are divided.
-    pub(super) fn shares(&self, service: &ServiceRef, subset: &str) -> Vec<Share> {
-        let mut shares = Vec::new();
+    /// How calls of a service are divided, within what the document that is being made may still hold.
+    pub(super) fn shares(&self, service: &ServiceRef, subset: &str) -> Shares {
+        let mut shares = Shares { bytes_left: self.left.bytes, ..Shares::default() };
         if subset.is_empty() {
-            self.split(service, 0, (1.0, &[]), &mut shares);
+            let room = self.left.backends.clamp(1, BACKENDS_MAX);
+            self.split(service, 0, (1.0, &[]), room, &mut shares);
         } else {
-            shares.push(Share { weight: 1.0, target: self.resolve(service, subset), filters: Vec::new() });
+            let target = self.resolve(service, subset);
+            shares.all.push(Share { weight: 1.0, target, filters: Vec::new() });
         }
         shares
     }
 
+    /// Adds at least one share, and at most `room`.
     fn split(
         &self,
         service: &ServiceRef,
         deep: usize,
         (weight, filters): (f64, &[Filter]),
-        shares: &mut Vec<Share>,
+        room: usize,
+        shares: &mut Shares,
     ) {
-        // More than a rule takes: the route will be refused, however many more there are.
-        if shares.len() > BACKENDS_MAX {
-            return;
-        }
         let splitter = self.entries.splitters.get(service).filter(|_| deep < SPLITTERS_DEEP_MAX);
-        let Some(splitter) = splitter else {
+        let parts = splitter.and_then(|splitter| match parts(splitter, filters, room, shares.bytes_left) {
+            Ok(parts) => Some(parts),
+            Err(reason) => {
+                let entry = format!("service-splitter/{}", service.name);
+                shares.ignored.push(Ignored { entry, reason: format!("{UNFIT}: {reason}") });
+                None
+            }
+        });
+        let Some(parts) = parts else {
             let filters = filters.to_vec();
-            return shares.push(Share { weight, target: self.resolve(service, ""), filters });
+            return shares.all.push(Share { weight, target: self.resolve(service, ""), filters });
         };
-        for split in &splitter.splits {
+        let end = shares.all.len() + room;
+        shares.bytes_left -= parts.iter().map(|(_, filters)| http::size(filters)).sum::<usize>();
+        for (at, (split, filters)) in parts.iter().enumerate() {
             let to = named(&split.namespace, &split.service, service);
             let weight = weight * split.weight / 100.0;
-            let filters = http::with_headers(filters, &split.request_headers, &split.response_headers);
             if split.service_subset.is_empty() && to != *service {
-                self.split(&to, deep + 1, (weight, &filters), shares);
+                // Each of those that follow needs a share.
+                let room = end - shares.all.len() - (parts.len() - at - 1);
+                self.split(&to, deep + 1, (weight, filters), room, shares);
             } else {
                 let target = self.resolve(&to, &split.service_subset);
-                shares.push(Share { weight, target, filters });
+                shares.all.push(Share { weight, target, filters: filters.clone() });
             }
         }
     }

@@ -7,11 +7,21 @@ use weir_model::resource::{HttpRouteSpec, Metadata, Protocol, TcpRouteSpec};
 use weir_model::{Resource, ServiceRef, Spec, names};
 
 use super::entries::Route;
-use super::resolve::{Share, named};
-use super::{Making, http, id_of};
+use super::resolve::{Share, Shares, named};
+use super::{Ignored, Making, UNFIT, http, id_of, size};
 
 /// The annotation of a document that was made of an entry: which.
 const ANNOTATION: &str = "weir.dev/config-entry";
+/// Backends of all rules of one route that was made, but for one of each rule, which there always is room for.
+const BACKENDS_MAX: usize = 16_384;
+/// Names and values of header fields that the shares of all rules of one route change.
+const SHARES_BYTES_MAX: usize = 1 << 20;
+/// The longest route that is made, as text.
+const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// The longest name of a service that stands in a document's as it is, so that something may stand before and behind it.
+const PLAIN_BYTES_MAX: usize = 128;
+/// Digits of the beginning of a name that is written shorter.
+const HEAD_DIGITS: usize = 24;
 /// The weight of all requests together.
 const WEIGHT: f64 = 1_000_000.0;
 
@@ -19,15 +29,19 @@ impl Making<'_> {
     /// Makes the route of a service, if it goes anywhere but to itself.
     pub(super) fn route(&mut self, service: &ServiceRef) {
         let Some(entry) = self.router_of(service) else { return };
-        let declared = self.documents.routes_of(&id_of(service));
-        if let Some(declared) = declared.first() {
+        // Those of other namespaces are for who calls from there.
+        let mut declared = self.documents.routes_of(&id_of(service)).iter();
+        if let Some(declared) = declared.find(|id| id.namespace == service.namespace) {
             return self
                 .ignore(&entry, format!("the document {declared} says where calls of the service go"));
         }
         let document = self.documents.service(service).and_then(|document| document.protocol);
         let spec = match document.or_else(|| self.entries.protocol(service)) {
             Some(Protocol::Tcp) => self.connections(&entry, service),
-            _ => Spec::HttpRoute(self.requests(&entry, service)),
+            _ => match self.requests(&entry, service) {
+                Ok(spec) => Spec::HttpRoute(spec),
+                Err(reason) => return self.ignore(&entry, reason),
+            },
         };
         let metadata = metadata(&entry, service);
         self.add(&entry, Resource { metadata, spec });
@@ -59,12 +73,17 @@ impl Making<'_> {
         Spec::TcpRoute(TcpRouteSpec { parent_refs: vec![parent(service)], rules: vec![rule] })
     }
 
-    fn requests(&mut self, entry: &str, service: &ServiceRef) -> HttpRouteSpec {
+    fn requests(&mut self, entry: &str, service: &ServiceRef) -> Result<HttpRouteSpec, String> {
+        self.left = Left::default();
+        let mut left = DOCUMENT_BYTES_MAX;
         let router = self.entries.routers.get(service);
         let routes = router.map_or(&[][..], |router| &router.routes);
         let mut rules = Vec::with_capacity(routes.len() + 1);
         for (at, route) in routes.iter().enumerate() {
-            rules.push(self.rule(service, at, route));
+            let rule = self.rule(service, at, route);
+            let over = || format!("{UNFIT}: its route would have more than {DOCUMENT_BYTES_MAX} bytes");
+            left = left.checked_sub(size(&rule)).ok_or_else(over)?;
+            rules.push(rule);
             self.retry(entry, service, at, route);
         }
         // What no route takes goes to the service.
@@ -72,12 +91,12 @@ impl Making<'_> {
             backend_refs: self.backends(self.shares(service, "")),
             ..HttpRouteRule::default()
         });
-        HttpRouteSpec {
+        Ok(HttpRouteSpec {
             parent_refs: vec![parent(service)],
             rule_order: RuleOrder::Written,
             rules,
             ..HttpRouteSpec::default()
-        }
+        })
     }
 
     fn rule(&mut self, service: &ServiceRef, at: usize, route: &Route) -> HttpRouteRule {
@@ -101,14 +120,32 @@ impl Making<'_> {
         rule
     }
 
-    fn backends(&mut self, shares: Vec<Share>) -> Vec<BackendRef> {
+    fn backends(&mut self, shares: Shares) -> Vec<BackendRef> {
+        let Shares { all, ignored, .. } = shares;
+        for Ignored { entry, reason } in ignored {
+            self.ignore(&entry, reason);
+        }
+        self.left.backends = self.left.backends.saturating_sub(all.len());
         let of = |share: Share| {
+            self.left.bytes = self.left.bytes.saturating_sub(http::size(&share.filters));
             let to = self.backend(&share.target);
             // At most a million: within 32 bits.
             let weight = (share.weight * WEIGHT).round() as u32;
             BackendRef { filters: share.filters, ..backend(&to, weight) }
         };
-        shares.into_iter().map(of).collect()
+        all.into_iter().map(of).collect()
+    }
+}
+
+/// What the shares of a route's rules may still add to it. Beyond that, splitters that rules lead to do not count.
+pub(super) struct Left {
+    pub(super) backends: usize,
+    pub(super) bytes: usize,
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Self { backends: BACKENDS_MAX, bytes: SHARES_BYTES_MAX }
     }
 }
 
@@ -120,19 +157,29 @@ pub(super) fn rule_name(at: usize) -> String {
 /// What a document of an entry is called. Names of services are freer than those of documents.
 pub(super) fn metadata(entry: &str, service: &ServiceRef) -> Metadata {
     let kind = entry.split_once('/').map_or(entry, |(kind, _)| kind);
-    let plain = format!("{kind}.{}", service.name);
-    let name = if names::subdomain(&plain).is_ok() {
-        plain
-    } else {
-        let written: String = service.name.bytes().map(|byte| format!("{byte:02x}")).collect();
-        format!("{kind}.x{}", &written[..written.len().min(names::LABEL_BYTES_MAX - 1)])
-    };
     Metadata {
-        name,
+        name: format!("{kind}.{}", written(&service.name)),
         namespace: service.namespace.clone(),
         annotations: [(ANNOTATION.to_owned(), entry.to_owned())].into(),
         ..Metadata::default()
     }
+}
+
+/// A name as names of documents may hold it, another for each.
+fn written(name: &str) -> String {
+    /// What stands before a name that is written otherwise; no label begins so without being read back as it is.
+    const MARK: &str = "x-";
+    if names::subdomain(name).is_ok() && name.len() <= PLAIN_BYTES_MAX && !name.starts_with(MARK) {
+        return name.to_owned();
+    }
+    let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    if MARK.len() + hex.len() <= names::LABEL_BYTES_MAX {
+        return format!("{MARK}{hex}");
+    }
+    let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    let sum: String = sum.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    // Shorter ones have no dash behind their digits.
+    format!("{MARK}{}-{sum}", &hex[..HEAD_DIGITS])
 }
 
 fn parent(service: &ServiceRef) -> ParentRef {

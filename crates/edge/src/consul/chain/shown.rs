@@ -40,10 +40,14 @@ pub(in crate::consul) async fn get(api: Arc<ConsulApi>, mut request: Request) ->
         }
     }
     let index = topics.iter().map(|topic| api.catalog().index(topic)).max().unwrap_or(1);
-    let (effective, of_instances) =
-        api.catalog().read(|moment| (Effective::at(moment), moment.endpoints(&service).protocol));
+    let (effective, of_instances) = api.catalog().read(|moment| {
+        let effective = api.effective.at(moment, api.control.settings());
+        (effective, moment.endpoints(&service).protocol)
+    });
     let protocol = protocol.unwrap_or_else(|| {
-        let said = effective.entries.protocol(&service).or(of_instances);
+        let document = effective.documents.service(&service).and_then(|document| document.protocol);
+        let said = document.or_else(|| effective.entries.protocol(&service)).or(of_instances);
+        let said = said.or_else(|| effective.entries.default_protocol(&service));
         name(said.unwrap_or(Protocol::Http)).to_owned()
     });
     let chain = Chain::of(&effective, &service, &protocol, &api.control.settings().datacenter);
@@ -105,13 +109,17 @@ impl<'a> Chain<'a> {
         if !self.making.entries.splitters.contains_key(service) {
             return self.resolver(service, "");
         }
+        let name = format!("{}.{}.default", service.name, service.namespace);
+        let id = format!("splitter:{name}");
+        if self.nodes.contains_key(&id) {
+            return id;
+        }
         let mut splits = Vec::new();
-        for share in self.making.shares(service, "") {
+        for share in self.making.shares(service, "").all {
             let next = self.target_node(&share.target);
             splits.push(json!({"Weight": share.weight * 100.0, "NextNode": next}));
         }
-        let name = format!("{}.{}.default", service.name, service.namespace);
-        self.node(format!("splitter:{name}"), json!({"Type": "splitter", "Name": name, "Splits": splits}))
+        self.node(id, json!({"Type": "splitter", "Name": name, "Splits": splits}))
     }
 
     fn resolver(&mut self, service: &ServiceRef, subset: &str) -> String {

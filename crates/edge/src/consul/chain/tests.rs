@@ -16,7 +16,7 @@ fn effective(entries: &[(&str, &str, Value)], documents: Vec<Arc<ResourceEntry>>
     for (kind, name, content) in entries {
         read.add(kind, ServiceRef::new("default", *name), content).unwrap();
     }
-    Effective::of(Arc::new(ResourceSet::new(documents)), 7, read)
+    Effective::of(Arc::new(ResourceSet::new(documents)), 7, read, "dc1")
 }
 
 /// The spec of a document that was made.
@@ -27,6 +27,7 @@ fn spec(of: &Effective, kind: Kind, name: &str) -> Value {
         Spec::HttpRoute(spec) => serde_json::to_value(spec).unwrap(),
         Spec::TcpRoute(spec) => serde_json::to_value(spec).unwrap(),
         Spec::TrafficPolicy(spec) => serde_json::to_value(spec).unwrap(),
+        Spec::RateLimit(spec) => serde_json::to_value(spec).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -157,12 +158,147 @@ fn what_is_declared_goes_before() {
     let reasons: Vec<&str> = made.ignored.iter().map(|one| &*one.reason).collect();
     assert!(reasons[0].starts_with("the document HTTPRoute/mine says"), "{reasons:?}");
     assert!(reasons[1].starts_with("the document TrafficPolicy/mine says"), "{reasons:?}");
-    // A declared policy holds for subsets of its service too.
-    let made = effective(&[resolver], documents().split_off(1));
-    let targets = &spec(&made, Kind::TrafficPolicy, "mine")["targetRefs"];
-    let names: Vec<&str> =
-        targets.as_array().unwrap().iter().filter_map(|target| target["name"].as_str()).collect();
-    assert_eq!(names, ["web", "_v1.web", "_v2.web"]);
+}
+
+/// What a policy is for.
+fn targets(of: &Effective, kind: Kind, name: &str) -> Vec<String> {
+    let spec = spec(of, kind, name);
+    let targets = spec["targetRefs"].as_array().unwrap().iter();
+    targets.map(|target| target["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_declared_for_a_service_holds_for_its_subsets() {
+    let policy = |of: &str| json!({"targetRefs": [{"name": of}], "tls": {}, "timeouts": {"request": "1s"}});
+    let many: Vec<Value> = (0..254).map(|at| json!({"name": format!("s{at}")})).collect();
+    let limit = |targets: &[Value]| {
+        let targets = [targets, &[json!({"name": "web"})]].concat();
+        json!({"targetRefs": targets, "rates": [{"requests": 1, "per": "1s"}]})
+    };
+    let documents = vec![
+        document("TrafficPolicy", "mine", &policy("web")),
+        document("TrafficPolicy", "of-v2", &policy("_v2.web")),
+        document("RateLimit", "few", &limit(&[])),
+        document("RateLimit", "many", &limit(&many)),
+    ];
+    let mut resolver = versions();
+    resolver.2["ConnectTimeout"] = "5s".into();
+    let made = effective(&[resolver], documents);
+    assert_eq!(targets(&made, Kind::TrafficPolicy, "mine"), ["web"]);
+    assert_eq!(targets(&made, Kind::TrafficPolicy, "service-subsets.web.000"), ["_v1.web"]);
+    let copy = spec(&made, Kind::TrafficPolicy, "service-subsets.web.000");
+    assert_eq!((&copy["tls"], &copy["timeouts"]), (&json!({}), &json!({"request": "1s"})));
+    assert_eq!(targets(&made, Kind::RateLimit, "few"), ["web", "_v1.web", "_v2.web"]);
+    assert_eq!(targets(&made, Kind::RateLimit, "many").len(), 256);
+    let reasons: Vec<&str> = made.ignored.iter().map(|one| &*one.reason).collect();
+    assert!(reasons[0].starts_with("the document TrafficPolicy/mine says"), "{reasons:?}");
+    assert!(reasons[1].contains("more than 256 targets"), "{reasons:?}");
+}
+
+#[test]
+fn a_policy_holds_for_however_many_subsets() {
+    let subsets: serde_json::Map<String, Value> =
+        (0..300).map(|at| (format!("v{at}"), json!({"OnlyPassing": true}))).collect();
+    let policy = json!({"targetRefs": [{"name": "web"}], "tls": {}});
+    let resolver = ("service-resolver", "web", json!({"Subsets": subsets}));
+    let made = effective(&[resolver], vec![document("TrafficPolicy", "mine", &policy)]);
+    let mut all = targets(&made, Kind::TrafficPolicy, "service-subsets.web.000");
+    all.extend(targets(&made, Kind::TrafficPolicy, "service-subsets.web.000.1"));
+    assert_eq!((all.len(), made.ignored.len()), (300, 0));
+}
+
+#[test]
+fn a_route_of_another_namespace_is_for_callers_there() {
+    let text = json!({"kind": "HTTPRoute", "metadata": {"name": "theirs", "namespace": "other"}, "spec":
+        {"parentRefs": [{"kind": "Service", "name": "web", "namespace": "default"}], "rules": []}});
+    let parsed = weir_model::document::parse("test", &text.to_string()).unwrap();
+    let resource = parsed.documents.into_iter().next().unwrap().resource;
+    let made =
+        effective(&[versions()], vec![Arc::new(ResourceEntry { resource, created_in: 1, changed_in: 1 })]);
+    spec(&made, Kind::HttpRoute, "service-resolver.web");
+    assert_eq!(made.ignored, []);
+}
+
+#[test]
+fn small_entries_make_no_large_document() {
+    let set: serde_json::Map<String, Value> =
+        (0..16).map(|at| (format!("x-{at}"), Value::from("v".repeat(40)))).collect();
+    let splits: Vec<Value> =
+        (0..64).map(|_| json!({"Weight": 100.0 / 64.0, "RequestHeaders": {"Set": set}})).collect();
+    let routes: Vec<Value> = (0..1023)
+        .map(|at| json!({"Match": {"HTTP": {"PathExact": format!("/{at}")}}, "Destination": {"Service": "many"}}))
+        .collect();
+    let entries = [
+        ("service-router", "web", json!({"Routes": routes})),
+        ("service-splitter", "many", json!({"Splits": splits})),
+    ];
+    let made = effective(&entries, Vec::new());
+    let route = spec(&made, Kind::HttpRoute, "service-router.web");
+    let rules = route["rules"].as_array().unwrap();
+    assert_eq!((rules.len(), backends(&rules[0]).len()), (1024, 64));
+    assert_eq!(
+        backends(&rules[1000]),
+        [("many", 1_000_000)],
+        "what has no room goes to the service undivided"
+    );
+    assert!(route.to_string().len() < 3 << 20, "{}", route.to_string().len());
+    let entries: Vec<&str> = made.ignored.iter().map(|one| &*one.entry).collect();
+    assert_eq!(entries, ["service-splitter/many"]);
+
+    let methods: Vec<String> = (0..2000).map(|at| format!("M{at}")).collect();
+    let header = json!([{"Name": "a", "Exact": "x".repeat(60_000)}]);
+    let router = json!({"Routes": [{"Match": {"HTTP": {"Header": header, "Methods": methods}}}]});
+    let made = effective(&[("service-router", "web", router)], Vec::new());
+    assert!(made.ignored[0].reason.contains("more than 4194304 bytes"), "{:?}", made.ignored);
+}
+
+#[test]
+fn splitters_that_are_too_many_together_count_as_far_as_there_is_room() {
+    let splits = |to: &dyn Fn(usize) -> String, count: usize| {
+        let split = |at| json!({"Weight": 100.0 / count as f64, "Service": to(at)});
+        json!({"Splits": (0..count).map(split).collect::<Vec<_>>()})
+    };
+    let header = |name: &str, value: &str| json!({"Set": {name: value}});
+    let mut web = splits(&|at| format!("next{at}"), 2);
+    web["Splits"][0]["RequestHeaders"] = header("X-From", "web");
+    let mut first = splits(&|at| format!("a{at}"), 40);
+    first["Splits"][0]["RequestHeaders"] = header("x-from", "next");
+    let entries = [
+        ("service-splitter", "web", web),
+        ("service-splitter", "next0", first),
+        ("service-splitter", "next1", splits(&|at| format!("b{at}"), 40)),
+    ];
+    let made = effective(&entries, Vec::new());
+    let route = spec(&made, Kind::HttpRoute, "service-splitter.web");
+    let shares = backends(&route["rules"][0]);
+    assert_eq!((shares.len(), shares[0].0, shares[40]), (41, "a0", ("next1", 500_000)));
+    let set = |at: usize| {
+        route["rules"][0]["backendRefs"][at]["filters"][0]["requestHeaderModifier"]["set"].clone()
+    };
+    assert_eq!(set(0), json!([{"name": "x-from", "value": "next"}]), "what is nearer to the instance counts");
+    assert_eq!(set(1), json!([{"name": "X-From", "value": "web"}]));
+    assert_eq!(made.ignored.len(), 1);
+    assert_eq!(made.ignored[0].entry, "service-splitter/next1");
+}
+
+#[test]
+fn what_would_send_requests_elsewhere_does_not_count() {
+    let inverted = json!({"Routes": [{"Match": {"HTTP": {"Header": [{"Name": "a", "Exact": "1", "Invert": true}]}},
+        "Destination": {"Service": "other"}}]});
+    let made = effective(&[("service-router", "web", inverted)], Vec::new());
+    assert!(Arc::ptr_eq(&made.documents, &made.resources));
+    assert!(made.ignored[0].reason.contains("Routes[0].Match.HTTP.Header[0].Invert"), "{:?}", made.ignored);
+    let redirect = |field: &str, value: &str| {
+        let content = json!({"Redirect": {"Service": "other", field: value}});
+        let made = effective(&[("service-resolver", "web", content.clone())], Vec::new());
+        let Value::Object(content) = content else { panic!("no object") };
+        let refused = judge("service-resolver", "default", "web", &content, "dc1").is_err();
+        assert_eq!((made.resources.is_empty(), !made.ignored.is_empty()), (refused, refused));
+        refused
+    };
+    assert!(redirect("Peer", "p"));
+    assert!(redirect("Datacenter", "dc2"));
+    assert!(!redirect("Datacenter", "dc1"));
 }
 
 #[test]
@@ -192,16 +328,24 @@ fn a_service_that_speaks_tcp_has_a_route_of_connections() {
 
 #[test]
 fn names_that_no_document_has_are_written_otherwise() {
-    let service = ServiceRef::new("default", "My_Web");
-    let name = routes::metadata("service-router/My_Web", &service).name;
-    assert_eq!(name, "service-router.x4d795f576562");
+    let written = |name: &str| {
+        let name = routes::metadata("service-router/x", &ServiceRef::new("default", name)).name;
+        assert!(weir_model::names::subdomain(&name).is_ok(), "{name}");
+        name
+    };
+    assert_eq!(written("web"), "service-router.web");
+    assert_eq!(written("My_Web"), "service-router.x-4d795f576562");
+    let long = |last: &str| written(&format!("{}_{last}", "a".repeat(40)));
+    assert_ne!(long("a"), long("b"));
+    assert_ne!(written(&"a".repeat(200)), written(&"a".repeat(201)));
+    assert_ne!(written("x-4d795f576562"), written("My_Web"));
 }
 
 #[test]
 fn what_cannot_be_carried_out_is_refused() {
     let judged = |content: Value| {
         let Value::Object(content) = content else { panic!("no object") };
-        judge("service-router", "default", "web", &content).err().map(|refusal| refusal.message)
+        judge("service-router", "default", "web", &content, "dc1").err().map(|refusal| refusal.message)
     };
     let header = json!({"Name": "a", "Exact": "1"});
     let twice = json!({"Routes": [{"Match": {"HTTP": {"Header": [header, header]}}}]});

@@ -20,8 +20,10 @@ const SUMS: &str = "SHA256SUMS";
 const FILES_MAX: usize = 8;
 /// The longest `meta.json` or `SHA256SUMS`.
 const SMALL_BYTES_MAX: u64 = 1 << 20;
-/// The longest `state.bin`.
-const STATE_BYTES_MAX: u64 = 8 << 30;
+/// The longest `state.bin` that is restored over HTTP: all of it is in memory before anything is replaced.
+const STATE_BYTES_MAX: u64 = 1 << 30;
+/// All that is read of an archive, whatever is in it: padding, and entries that are no files, too.
+const CONTENTS_BYTES_MAX: u64 = STATE_BYTES_MAX + (16 << 20);
 /// What a backup of Weir's begins with.
 const WEIR_MAGIC: &[u8] = b"weir-store ";
 /// What a file of gzip begins with.
@@ -39,6 +41,11 @@ pub(super) enum Unfit {
          over from a running Consul: keys with `consul kv export`, config entries with GET and PUT /v1/config"
     )]
     Consuls,
+    #[error(
+        "its {STATE} has {0} bytes, more than the {STATE_BYTES_MAX} that are restored over HTTP; unpack it and use `weir store \
+         restore {STATE}`"
+    )]
+    TooLarge(u64),
     #[error("the snapshot is damaged: {0}")]
     Damaged(String),
 }
@@ -119,7 +126,7 @@ impl Archive {
         if !bytes.starts_with(GZIP_MAGIC) {
             return Err(Unfit::Other);
         }
-        let mut from = MultiGzDecoder::new(&*bytes);
+        let mut from = Bounded { from: MultiGzDecoder::new(&*bytes), left: CONTENTS_BYTES_MAX };
         let (mut found, mut sums) = (Vec::new(), None);
         let mut is_weirs = false;
         while let Some(entry) = tar::next(&mut from)? {
@@ -129,10 +136,15 @@ impl Archive {
             let is_state = entry.name == STATE;
             let max = if is_state { STATE_BYTES_MAX } else { SMALL_BYTES_MAX };
             if entry.size > max {
-                return Err(Unfit::Damaged(format!(
-                    "{} has {} bytes, more than {max}",
-                    entry.name, entry.size
-                )));
+                return Err(match is_state {
+                    true => Unfit::TooLarge(entry.size),
+                    false => {
+                        Unfit::Damaged(format!("{} has {} bytes, more than {max}", entry.name, entry.size))
+                    }
+                });
+            }
+            if found.iter().any(|(name, _)| *name == entry.name) {
+                return Err(Unfit::Damaged(format!("it has two files {}", entry.name)));
             }
             let mut content = Content::of(&mut from, entry.size);
             content.read_to_end()?;
@@ -203,6 +215,22 @@ impl<'a, R: Read> Content<'a, R> {
             left -= read as u64;
         }
         Ok(())
+    }
+}
+
+/// A reader that fails where more comes than it may read.
+struct Bounded<R> {
+    from: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(to)?;
+        let more =
+            || io::Error::new(io::ErrorKind::InvalidData, "it holds more than any snapshot that is restored");
+        self.left = self.left.checked_sub(count as u64).ok_or_else(more)?;
+        Ok(count)
     }
 }
 
@@ -281,6 +309,35 @@ mod tests {
         file(&mut other, SUMS, b"00  meta.json\n").unwrap();
         other.write_all(&tar::END).unwrap();
         assert!(fault(other.finish().unwrap()).contains("meta.json is not what its checksum says"));
+    }
+
+    #[test]
+    fn what_is_larger_than_it_may_be_is_refused_while_it_is_read() {
+        let whole = archive(b"weir-store 1\nand so on");
+        let zeros = |count: u64| {
+            let mut more = encoder();
+            io::copy(&mut io::repeat(0).take(count), &mut more).unwrap();
+            more.finish().unwrap()
+        };
+        assert_eq!(fault([&*whole, &*zeros(1 << 20)].concat()), "");
+        let behind = fault([&*whole, &*zeros(CONTENTS_BYTES_MAX)].concat());
+        assert!(behind.contains("holds more than"), "{behind}");
+        let mut large = encoder();
+        large.write_all(&tar::header(STATE, STATE_BYTES_MAX + 1)).unwrap();
+        assert!(fault(large.finish().unwrap()).contains("weir store restore state.bin"));
+        let mut twice = encoder();
+        file(&mut twice, META, b"{}").unwrap();
+        file(&mut twice, META, b"{}").unwrap();
+        assert!(fault(twice.finish().unwrap()).contains("two files meta.json"));
+        let mut directory = tar::header("many", CONTENTS_BYTES_MAX);
+        directory[156] = b'5';
+        directory[148..156].fill(b' ');
+        let sum: u32 = directory.iter().map(|byte| u32::from(*byte)).sum();
+        directory[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let mut skipped = encoder();
+        skipped.write_all(&directory).unwrap();
+        let skipped = fault([skipped.finish().unwrap(), zeros(CONTENTS_BYTES_MAX)].concat());
+        assert!(skipped.contains("holds more than"), "{skipped}");
     }
 
     #[test]
