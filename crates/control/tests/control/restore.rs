@@ -115,7 +115,7 @@ async fn who_waits_for_a_table_that_goes_is_woken() {
         tokio::task::yield_now().await;
     }
     let tables = control.catalog().read(|moment| moment.records_index("things"));
-    let position = control.restore(saved).await.expect("restored");
+    let position = control.restore(saved, false).await.expect("restored");
     assert!(control.catalog().table_view(&table).entries.is_empty());
     for waiter in waiters {
         let (after, woken) =
@@ -136,7 +136,7 @@ async fn what_is_waited_for_has_its_full_time_again() {
     control.register_instance(instance("web", "a"), checks, false).await.unwrap();
     let saved = backup(&control).await;
     tokio::time::sleep(life - Duration::from_secs(1)).await;
-    control.restore(saved).await.expect("restored");
+    control.restore(saved, false).await.expect("restored");
     let health = || control.catalog().check(&check_ref("alive")).unwrap().value.health;
     tokio::time::sleep(life - Duration::from_secs(1)).await;
     assert_eq!(health(), Health::Passing);
@@ -163,7 +163,7 @@ async fn a_first_document_that_meets_a_restore_is_written_anew() {
         }
     })
     .await;
-    control.restore(saved).await.expect("restored");
+    control.restore(saved, false).await.expect("restored");
     assert_eq!(pieces(&*memory).await, 0);
     apply.await.expect("applied");
     assert_eq!(control.catalog().resources().entries.len(), 1);

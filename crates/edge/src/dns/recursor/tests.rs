@@ -56,6 +56,7 @@ fn recursors(addresses: &[SocketAddr]) -> Recursors {
 /// Where the recursor of the tests is by its name.
 static MOVED_TO: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
 
+#[allow(clippy::needless_pass_by_value, reason = "as lookups are")]
 fn looked_up(name: String) -> target::Found {
     assert_eq!(name, "dns.example:8600");
     let found = MOVED_TO.lock().unwrap().clone();
