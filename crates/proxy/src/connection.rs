@@ -372,7 +372,10 @@ impl Connection {
     async fn forward(&mut self, mut exchange: Box<Exchange>) -> bool {
         if exchange.pass.is_held_up() {
             match self.await_turn(&mut exchange).await {
-                Turn::Come => exchange.spend_time(&self.worker),
+                Turn::Come => {
+                    let since_ns = exchange.began_ns;
+                    exchange.spend_time(&self.worker, since_ns);
+                }
                 Turn::Refused(refusal) => return self.answer(exchange, &refusal).await,
                 Turn::ClientGone => {
                     // It was never let through: nobody gets it, nor a copy of it.
@@ -383,7 +386,12 @@ impl Connection {
             }
         }
         if !exchange.asked.delay.is_zero() {
+            let since_ns = self.worker.clock.now();
             self.delay(std::mem::take(&mut exchange.asked.delay)).await;
+            // Whoever says how long it waits has waited for this, too.
+            if exchange.marks.said.is_some() {
+                exchange.spend_time(&self.worker, since_ns);
+            }
         }
         if !exchange.permits.is_idle()
             && let Some(refusal) = self.ask_breakers(&mut exchange)

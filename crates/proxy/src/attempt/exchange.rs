@@ -39,7 +39,6 @@ use crate::observe::{GrpcStatus, RequestRow};
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
 use crate::snapshot::Settings;
-pub(super) use call::given_up;
 pub(crate) use keep::Keeping;
 use pace::Pace;
 use pipe::Pipe;
@@ -158,8 +157,8 @@ pub(crate) struct Asked {
     pub(crate) upgrade: Option<Box<[u8]>>,
     /// Limit until the response head; zero for none.
     pub(crate) timeout: Duration,
-    /// Whether that is how long whoever sent the request waits, and not what this proxy has for it.
-    pub(crate) is_senders_time: bool,
+    /// Why that is less than an endpoint has elsewhere, if it is.
+    pub(crate) cut_short: Option<CutShort>,
     /// The same for one attempt.
     pub(crate) attempt_timeout: Duration,
     /// How long a body may stand still.
@@ -170,6 +169,15 @@ pub(crate) struct Asked {
     pub(crate) hash: Option<u64>,
     /// It is a gRPC call.
     pub(crate) call: Option<Box<Call>>,
+}
+
+/// Why a request has so little time that its endpoint is not judged by not answering in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CutShort {
+    /// Whoever sent it waits no longer.
+    BySender,
+    /// It waited too long in this proxy.
+    Here,
 }
 
 /// A gRPC call.
@@ -647,7 +655,7 @@ impl Exchange {
         if self.overall > link.worker.timers.now_ms() {
             let ended = self.timed_out();
             if matches!(ended, Ended::Failed(UpstreamFault::Timeout)) && self.is_given_up(link.worker) {
-                return Poll::Ready(Ended::Refused(given_up()));
+                return Poll::Ready(Ended::Refused(self.given_up()));
             }
             return Poll::Ready(ended);
         }

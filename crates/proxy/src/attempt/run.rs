@@ -14,7 +14,7 @@ use weir_policy::retry::{Decision, Facts, Failure, GiveUp, RetryPolicy, decide};
 
 use super::again::Again;
 use super::connect::{ConnectFault, Dial, connect, dial};
-use super::exchange::{Ended, Exchange, Link, UpstreamFault, given_up};
+use super::exchange::{Ended, Exchange, Link, UpstreamFault};
 use super::hedge::race;
 use super::load::ask_for_load;
 use super::manner::Manner;
@@ -506,7 +506,7 @@ async fn open(
     match opened {
         Ok(upstream) => Ok(upstream),
         Err(ConnectFault::TimedOut) if limit < usual && exchange.is_given_up(&conn.worker) => {
-            Err((Attempt::Over(Outcome::Refused(given_up())), false))
+            Err((Attempt::Over(Outcome::Refused(exchange.given_up())), false))
         }
         Err(fault) => {
             let is_theirs = !fault.is_our_own();

@@ -116,6 +116,9 @@ impl Carried {
         let mut latest = self.balanced.borrow_mut();
         if let Some(balanced) = &*latest
             && balanced.is_for(upstream)
+            // What it goes by are floors that all workers share, and that are of one snapshot's endpoints. There is nothing else that
+            // it would remember.
+            && upstream.settings.balance.config.policy != Policy::LeastConnections
         {
             return balanced.clone();
         }
@@ -321,6 +324,105 @@ impl Drop for InFlight<'_> {
         self.endpoint.state.end();
         if let Some(all) = &self.all {
             all.end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+    use weir_model::ServiceRef;
+    use weir_model::registry::Health;
+    use weir_policy::balance::Config;
+
+    use super::*;
+    use crate::snapshot::{Checked, Declared, Seen, Settings, UpstreamTls};
+
+    fn endpoint(index: usize, weight: u32, state: &Arc<EndpointState>) -> Endpoint {
+        Endpoint {
+            id: format!("{index:02}").into(),
+            host: None,
+            addr: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            weight,
+            health: Health::Passing,
+            draining: false,
+            inbound: false,
+            is_static: false,
+            checked: Checked::default(),
+            region: None,
+            zone: None,
+            joined: None,
+            state: state.clone(),
+        }
+    }
+
+    fn upstream(policy: Policy, endpoints: Vec<Endpoint>, state: &Arc<UpstreamState>) -> Arc<Upstream> {
+        let mut settings = Settings::default();
+        settings.balance.config = Config { policy, ..settings.balance.config };
+        let seen = Seen { origin: Arc::default(), now: Nanos(0), table: None };
+        let declared = Declared { known: true, protocol: None };
+        let service = ServiceRef::new("default", "cart");
+        Arc::new(Upstream::new(service, declared, settings, endpoints, vec![], state.clone(), seen))
+    }
+
+    fn local(upstream: &Arc<Upstream>, carried: &Rc<Carried>, rng: &mut SmallRng) -> Rc<LocalUpstream> {
+        let pool = || Rc::new(Pool::new(0, Arc::default(), UpstreamTls::Plain));
+        let pools = upstream.endpoints.iter().map(|_| pool()).collect();
+        LocalUpstream::new(upstream.clone(), pools, Box::default(), carried.clone(), Arc::default(), rng)
+    }
+
+    fn pick(local: &LocalUpstream, rng: &mut SmallRng) -> usize {
+        local.pick(Nanos(0), None, &Tried::default(), rng).unwrap()
+    }
+
+    #[test]
+    fn who_picks_by_an_earlier_snapshot_says_nothing_of_the_later_ones_endpoints() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let (state, carried) = (Arc::default(), Carried::new(1));
+        let states: Vec<Arc<EndpointState>> = (0..16).map(|_| Arc::default()).collect();
+        let of = |states: &[Arc<EndpointState>]| -> Vec<Endpoint> {
+            states.iter().enumerate().map(|(index, state)| endpoint(index, 1, state)).collect()
+        };
+        let before = upstream(Policy::LeastConnections, of(&states), &state);
+        // Those of the first group are the same by name, but elsewhere.
+        let moved: Vec<_> = (0..8).map(|_| Arc::default()).chain(states[8..].iter().cloned()).collect();
+        let now = upstream(Policy::LeastConnections, of(&moved), &state);
+        states[..8].iter().for_each(|state| state.mark_failed());
+        for state in &states[8..] {
+            state.begin();
+        }
+        let old = local(&before, &carried, &mut rng);
+        now.seat();
+        let new = local(&now, &carried, &mut rng);
+        assert!(pick(&new, &mut rng) < 8);
+        for _ in 0..10 {
+            assert!(pick(&old, &mut rng) >= 8);
+        }
+        assert!(pick(&new, &mut rng) < 8, "nobody there is busy");
+    }
+
+    #[test]
+    fn what_an_earlier_snapshot_selects_anew_does_not_count_in_the_later_one() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let (state, carried) = (Arc::default(), Carried::new(1));
+        let states: [Arc<EndpointState>; 2] = Default::default();
+        let of = |weights: [u32; 2]| {
+            let endpoint = |index: usize| endpoint(index, weights[index], &states[index]);
+            vec![endpoint(0), endpoint(1)]
+        };
+        let before = upstream(Policy::RoundRobin, of([1, 1]), &state);
+        let now = upstream(Policy::RoundRobin, of([1, 0]), &state);
+        let old = local(&before, &carried, &mut rng);
+        before.reselect(Nanos(1));
+        pick(&old, &mut rng);
+        let new = local(&now, &carried, &mut rng);
+        before.reselect(Nanos(2));
+        pick(&old, &mut rng);
+        for _ in 0..10 {
+            assert_eq!(pick(&new, &mut rng), 0);
         }
     }
 }

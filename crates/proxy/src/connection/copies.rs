@@ -119,8 +119,13 @@ impl Connection {
         asked.standstill_max = exchange.asked.standstill_max;
         asked.delay = Duration::ZERO;
         asked.call = exchange.asked.call.clone();
+        asked.cut_short = None;
+        copy.began_ns = exchange.began_ns;
         // All of it is recorded.
         copy.begin(BodyKind::None, &self.listener.bounds().request, false);
+        // Its head says what the request's said, in the same places.
+        copy.marks.told = exchange.marks.told;
+        copy.restate_time(&self.worker, 1);
     }
 
     /// A client that hears nothing, in the place of this one.

@@ -79,7 +79,8 @@ impl Connection {
     ) -> Pin<Box<dyn Future<Output = Turn> + 'a>> {
         Box::pin(async move {
             let call = exchange.asked.call.as_ref().and_then(|call| call.timeout);
-            let limit = call.or(Some(exchange.asked.timeout).filter(|limit| !limit.is_zero()));
+            let own = Some(exchange.asked.timeout).filter(|limit| !limit.is_zero());
+            let limit = call.into_iter().chain(own).min();
             let passed = Duration::from_nanos(self.worker.clock.now().saturating_sub(exchange.began_ns));
             let grace = self.worker.config().timeouts.half_close_grace;
             let client = &mut self.client;

@@ -27,7 +27,7 @@ const ATTEMPT_DIGITS: usize = 2;
 const ATTEMPT_MAX: u32 = 99;
 
 /// What is told.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
     /// How long the response's head is waited for; nothing is said where that is not bounded.
     time: Option<Duration>,
@@ -183,7 +183,7 @@ mod tests {
             String::from_utf8(head).unwrap()
         };
         // Whatever moves without being told of leaves the head as it is.
-        let longer = [b"GET /0123 HTTP/1.1\r\n", &out[b"GET / HTTP/1.1\r\n".len()..]].concat();
+        let longer = [&b"GET /0123 HTTP/1.1\r\n"[..], &out[b"GET / HTTP/1.1\r\n".len()..]].concat();
         assert_eq!(restated(&told, &longer).as_bytes(), longer);
         assert_eq!(restated(&told, &out[..20]).as_bytes(), &out[..20]);
         told.moved(5, out.len(), longer.len());

@@ -68,8 +68,11 @@ pub struct Selected {
     next_change: Option<Nanos>,
 }
 
-/// Numbers what is selected, over all upstreams: a higher one is later.
-static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
+/// Numbers upstreams in the order in which they are made.
+static NEXT_UPSTREAM: AtomicU64 = AtomicU64::new(1);
+/// Bits of a version that number what one upstream has selected; those above are the upstream's own number. So whatever an upstream
+/// selects anew, one of a later snapshot is later.
+const SELECTION_BITS: u32 = 32;
 
 /// Never.
 const NEVER: u64 = u64::MAX;
@@ -90,7 +93,7 @@ pub(super) struct Selection {
 impl Selection {
     pub(super) fn new(selected: Selected, ejections: u64) -> Self {
         Self {
-            version: AtomicU64::new(next_version()),
+            version: AtomicU64::new(first_version()),
             panicking: AtomicBool::new(selected.panicking),
             due_at: AtomicU64::new(due_at(&selected)),
             ejections: AtomicU64::new(ejections),
@@ -126,13 +129,13 @@ impl Selection {
         self.due_at.store(due_at(&selected), Ordering::Relaxed);
         self.ejections.store(ejections, Ordering::Relaxed);
         self.now.store(Arc::new(selected));
-        self.version.store(next_version(), Ordering::Release);
+        self.version.fetch_add(1, Ordering::Release);
         self.under_way.store(false, Ordering::Release);
     }
 }
 
-fn next_version() -> u64 {
-    NEXT_VERSION.fetch_add(1, Ordering::Relaxed)
+fn first_version() -> u64 {
+    NEXT_UPSTREAM.fetch_add(1, Ordering::Relaxed) << SELECTION_BITS
 }
 
 fn due_at(selected: &Selected) -> u64 {

@@ -4,7 +4,7 @@
 //! flight or forgets which endpoint just failed. Nothing here decides anything; it only counts and remembers.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -273,7 +273,7 @@ pub struct UpstreamState {
     in_flight: AtomicU64,
     ejection: Ejection,
     /// Whether its endpoints have somebody to tell when they become less busy.
-    is_seated: AtomicBool,
+    is_seated: Mutex<bool>,
 }
 
 impl Default for UpstreamState {
@@ -283,7 +283,7 @@ impl Default for UpstreamState {
             last_used_s: AtomicU32::new(0),
             in_flight: AtomicU64::new(0),
             ejection: Ejection::default(),
-            is_seated: AtomicBool::new(false),
+            is_seated: Mutex::new(false),
         }
     }
 }
@@ -310,9 +310,9 @@ impl UpstreamState {
         debug_assert!(before > 0, "end without begin");
     }
 
-    /// Takes note of whether its endpoints have somebody to tell when they become less busy. Gives whether they had.
-    pub(super) fn set_seated(&self, is_seated: bool) -> bool {
-        self.is_seated.swap(is_seated, Ordering::SeqCst)
+    /// Whether its endpoints have somebody to tell when they become less busy: held by who changes that, until all of them know.
+    pub(super) fn seating(&self) -> MutexGuard<'_, bool> {
+        self.is_seated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which of its endpoints are ejected.

@@ -216,7 +216,7 @@ impl Upstream {
         self.selection.now()
     }
 
-    /// Rises with each change of [`Upstream::selected`], and from each snapshot to the next.
+    /// Rises with each change of [`Upstream::selected`]; that of an upstream which was made later is always higher.
     #[inline]
     pub(crate) fn selected_version(&self) -> u64 {
         self.selection.version()
@@ -238,16 +238,18 @@ impl Upstream {
     /// Lets the endpoints tell those who pick by `least_connections` when they become less busy: to be called when this
     /// upstream comes into force, and whenever [`Upstream::is_unseated`] says so. Until then picks look at all. O(n).
     pub(crate) fn seat(&self) {
+        // Held until all endpoints know, so that they tell the same one: this upstream, or the one before it that shares them.
+        let mut is_seated = self.state.seating();
         match &self.selected().floors {
             Some(floors) if floors.is_watched() => {}
             Some(floors) => {
-                self.state.set_seated(true);
+                *is_seated = true;
                 for (index, endpoint) in self.endpoints.iter().enumerate() {
                     endpoint.state.sit(floors, index);
                 }
                 floors.watch();
             }
-            None if self.state.set_seated(false) => {
+            None if std::mem::take(&mut *is_seated) => {
                 self.endpoints.iter().for_each(|endpoint| endpoint.state.stand_up());
             }
             None => {}

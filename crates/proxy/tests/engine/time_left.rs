@@ -99,6 +99,58 @@ fn a_client_without_patience_costs_nobody_his_good_name() {
 }
 
 #[test]
+fn a_client_with_almost_all_patience_hides_nobody() {
+    let silent = Upstream::start(|conn| {
+        conn.head()?;
+        conn.until_closed();
+        Ok(())
+    });
+    let policy = "timeouts: {request: 100ms}\n  breakers: [{strategy: consecutive, failures: 2}]";
+    let proxy = Proxy::gateway(&documents(&[silent.addr], policy));
+    for reason in ["timeout", "timeout", "breaker_open"] {
+        let request = "GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 90\r\n\r\n";
+        let response = proxy.client().send(request).response();
+        assert_eq!(response.field("x-weir-reason"), Some(reason), "{}", response.text());
+    }
+}
+
+#[test]
+fn who_waited_here_for_long_costs_nobody_his_good_name() {
+    let silent = Upstream::start(|conn| {
+        conn.head()?;
+        conn.until_closed();
+        Ok(())
+    });
+    let policy = "timeouts: {request: 300ms}\n  breakers: [{strategy: consecutive, failures: 2}]";
+    let limit = "---\nkind: RateLimit\nmetadata: {name: pace}\nspec: {targetRefs: [{name: app}], \
+                 algorithm: leaky_bucket, rates: [{requests: 5}]}\n";
+    let proxy = Proxy::gateway(&(documents(&[silent.addr], policy) + limit));
+    // Those after the first are let through after 200 ms each.
+    let mut clients = [(); 2].map(|()| proxy.client());
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    }
+    for client in &mut clients {
+        let response = client.response();
+        assert_eq!(response.field("x-weir-reason"), Some("timeout"), "{}", response.text());
+    }
+    let text = proxy.text();
+    assert!(!text.contains("weir_proxy_breaker_transitions_total{"), "{text}");
+}
+
+#[test]
+fn a_delay_is_taken_from_what_the_sender_waits() {
+    let app = Upstream::echo();
+    let fault = "rules: [{filters: [{type: Fault, fault: {delay: {duration: 200ms}}}], backendRefs";
+    let proxy = Proxy::gateway(&documents(&[app.addr], "").replace("rules: [{backendRefs", fault));
+    let mut client = proxy.client();
+    ask(&mut client, "");
+    assert_eq!(ask(&mut client, "").0, Some(15_000), "it is waited for after the delay");
+    let (time, _) = ask(&mut client, "X-Weir-Timeout: 5000\r\n");
+    assert!((1000..=4800).contains(&time.unwrap()), "{time:?}");
+}
+
+#[test]
 fn another_attempt_has_the_next_number_and_what_is_left() {
     let busy = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
     let app = Upstream::start(move |conn| {
@@ -174,7 +226,7 @@ fn a_call_whose_timeout_is_written_anew_keeps_the_rest_of_its_head() {
             let (before, rest) = text.split_once("grpc-timeout: ").unwrap();
             assert_eq!(
                 before,
-                format!("POST {path} HTTP/1.1\r\nhost: app\r\nContent-Type: application/grpc\r\n"),
+                format!("POST {path} HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc\r\n"),
                 "{timeout}"
             );
             let (left, rest) = rest.split_once("\r\n").unwrap();
@@ -190,7 +242,7 @@ fn a_call_whose_timeout_is_written_anew_keeps_the_rest_of_its_head() {
             assert_eq!(attempt, "x-weir-attempt: 01");
             let (id, rest) = rest.split_once("\r\n").unwrap();
             assert!(id.starts_with("x-request-id: "), "{text}");
-            assert_eq!(rest, "content-length: 3\r\n\r\nabc");
+            assert_eq!(rest, "Content-Length: 3\r\n\r\nabc");
         }
     }
 }

@@ -4,11 +4,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::gather::Gather;
-use super::{Asked, Ended, Exchange, Link};
+use super::{Asked, CutShort, Ended, Exchange, Link};
 use crate::connection::{ROOM_BYTES, Target, Told, write_timeout};
 use crate::listen::Role;
 use crate::respond::{GrpcStatus, Reason, Refusal};
 use crate::runtime::Worker;
+
+/// An endpoint is not judged by a request that has less than this part of the time which its service is given.
+const SHORT_PART: u32 = 2;
 
 impl Exchange {
     /// Begins the time that a call is given, if it is.
@@ -24,11 +27,14 @@ impl Exchange {
     /// Waits no longer for a response's head than whoever sent the request does, and makes ready to tell the next hop.
     #[inline]
     pub(crate) fn bound_time(&mut self, role: Role) {
-        let Asked { timeout, is_senders_time, attempt_timeout, .. } = &mut self.asked;
+        let Asked { timeout, cut_short, attempt_timeout, .. } = &mut self.asked;
+        *cut_short = None;
         let said = self.marks.said;
-        *is_senders_time = said.is_some_and(|said| timeout.is_zero() || said < *timeout);
-        if *is_senders_time {
-            *timeout = said.unwrap_or_default();
+        if let Some(said) = said.filter(|said| timeout.is_zero() || *said < *timeout) {
+            // Whoever waits almost as long as anybody is no reason to look away.
+            let is_short = timeout.is_zero() || said < *timeout / SHORT_PART;
+            *cut_short = is_short.then_some(CutShort::BySender);
+            *timeout = said;
         }
         self.marks.told = match &self.target {
             Target::Upstream(_) => Told::of(role, said.is_some(), *timeout, *attempt_timeout),
@@ -36,19 +42,37 @@ impl Exchange {
         };
     }
 
-    /// Whether whoever sent the request has said that it waits no longer. That says nothing about who was to answer it: a client that
-    /// has no patience must not cost an endpoint its good name.
+    /// Whether the time is over that was cut short, by whoever sent the request or by waiting here. That says nothing about who was to
+    /// answer it: a client that has no patience must not cost an endpoint its good name.
     pub(crate) fn is_given_up(&self, worker: &Worker) -> bool {
-        self.asked.is_senders_time && self.deadline.is_some_and(|at| at <= worker.timers.now_ms())
+        self.asked.cut_short.is_some() && self.deadline.is_some_and(|at| at <= worker.timers.now_ms())
     }
 
-    /// Takes what a request has waited for its turn from the time it is given.
-    pub(crate) fn spend_time(&mut self, worker: &Worker) {
-        if !self.asked.timeout.is_zero() {
-            let passed = Duration::from_nanos(worker.clock.now().saturating_sub(self.began_ns));
-            self.asked.timeout = self.asked.timeout.saturating_sub(passed).max(Duration::from_millis(1));
-            self.restate_time(worker, 1);
+    /// The answer then.
+    #[cold]
+    pub(crate) fn given_up(&self) -> Refusal {
+        let message = match self.asked.cut_short {
+            Some(CutShort::Here) => {
+                "the request had waited here for most of its time, and the rest of it is over"
+            }
+            _ => "the time that whoever sent the request waits for is over",
+        };
+        Refusal::new(Reason::Timeout, message)
+    }
+
+    /// Takes what a request has waited in this proxy, since that moment on the worker's clock, from the time it is given.
+    #[cold]
+    pub(crate) fn spend_time(&mut self, worker: &Worker, since_ns: u64) {
+        let Asked { timeout, cut_short, .. } = &mut self.asked;
+        if timeout.is_zero() {
+            return;
         }
+        let passed = Duration::from_nanos(worker.clock.now().saturating_sub(since_ns));
+        *timeout = timeout.saturating_sub(passed).max(Duration::from_millis(1));
+        if passed >= *timeout {
+            cut_short.get_or_insert(CutShort::Here);
+        }
+        self.restate_time(worker, 1);
     }
 
     /// Tells the upstream how much time is left for its response's head, and which attempt this is.
@@ -101,10 +125,4 @@ impl Exchange {
         self.overall = crate::runtime::Coarse::MAX;
         Poll::Pending
     }
-}
-
-/// The answer to who has given up.
-#[cold]
-pub(crate) fn given_up() -> Refusal {
-    Refusal::new(Reason::Timeout, "the time that whoever sent the request waits for is over")
 }

@@ -258,6 +258,28 @@ fn an_end_is_heard_of_by_who_picks_now_whatever_snapshot_it_began_under() {
 }
 
 #[test]
+fn endpoints_tell_only_one_of_two_who_call_them_at_once() {
+    let balance = json!({"policy": "least_connections"});
+    let policy =
+        || resource("TrafficPolicy", "p", json!({"targetRefs": [{"name": "cart"}], "balance": balance}));
+    let with = |ports: &[u16]| inputs([service("cart", ports), policy()]);
+    let ports: Vec<u16> = (9001..9200).collect();
+    let first = compiler().compile(&with(&ports), None).unwrap();
+    let second = compiler().compile(&with(&ports[1..]), Some(&first)).unwrap();
+    let both = [upstream(&first, "cart"), upstream(&second, "cart")];
+    let floors = both.map(|upstream| upstream.selected().floors.clone().unwrap());
+    for _ in 0..300 {
+        floors.iter().for_each(|floors| floors.retire());
+        std::thread::scope(|scope| {
+            for upstream in both {
+                scope.spawn(move || upstream.seat());
+            }
+        });
+        assert_eq!(floors.iter().filter(|floors| floors.is_watched()).count(), 1);
+    }
+}
+
+#[test]
 fn host_names_become_the_addresses_they_resolve_to() {
     let endpoints = json!([{"address": "one.example", "port": 80}, {"address": "two.example", "port": 80},
                            {"address": "none.example", "port": 80}]);

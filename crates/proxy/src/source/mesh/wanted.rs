@@ -1,6 +1,6 @@
 //! What the control plane wants to be in force: the sum of its updates. Pure: messages in, inputs and refusals out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_api::mesh;
@@ -17,6 +17,15 @@ pub(super) struct Wanted {
     pub(super) inputs: Inputs,
     /// Resources and endpoints that made no sense when they were sent, until they are sent again or removed.
     senseless: BTreeMap<ResourceId, Vec<Rejection>>,
+    /// Resources of which only a part is in force.
+    in_part: BTreeSet<ResourceId>,
+}
+
+/// What was there before the update.
+#[derive(Debug, Default)]
+struct Earlier {
+    resources: Arc<Resources>,
+    in_part: BTreeSet<ResourceId>,
 }
 
 /// An update that cannot follow on what was there before. The stream is to be begun anew, without resuming.
@@ -32,7 +41,7 @@ pub(super) enum OutOfOrder {
 
 impl Wanted {
     pub(super) fn starting_from(inputs: Inputs) -> Self {
-        Self { inputs, senseless: BTreeMap::new() }
+        Self { inputs, ..Self::default() }
     }
 
     /// Applies an update: all of it but what makes no sense by itself. Gives the services that it tells about.
@@ -41,9 +50,10 @@ impl Wanted {
         let position = Position::new(sent.epoch, sent.revision);
         let before = self.inputs.position;
         // Beyond a reset lives on what is sent again and makes no sense now.
-        let mut earlier = Arc::default();
+        let mut earlier = Earlier::default();
         if update.reset {
-            earlier = std::mem::take(self).inputs.resources;
+            let before = std::mem::take(self);
+            earlier = Earlier { resources: before.inputs.resources, in_part: before.in_part };
         } else if position.epoch != before.epoch && before != Position::default() {
             return Err(OutOfOrder::Epoch(position.epoch, before.epoch));
         } else if position < before {
@@ -57,6 +67,7 @@ impl Wanted {
                 if let Some(id) = known_id(&removed) {
                     resources.remove(&id);
                     self.senseless.remove(&id);
+                    self.in_part.remove(&id);
                 }
             }
             for sent in update.upserts {
@@ -90,10 +101,13 @@ impl Wanted {
         }
     }
 
-    fn upsert(&mut self, resources: &mut Resources, sent: &mesh::Resource, earlier: &Resources) {
+    fn upsert(&mut self, resources: &mut Resources, sent: &mesh::Resource, earlier: &Earlier) {
         // A kind from the future: nothing here could make use of it.
         let Some(id) = sent.r#ref.as_ref().and_then(known_id) else { return };
         self.senseless.remove(&id);
+        let was_in_part = self.in_part.remove(&id) || earlier.in_part.contains(&id);
+        let before = resources.get(&id).or_else(|| earlier.resources.get(&id)).cloned();
+        let mut part = None;
         let refused = match serde_json::from_slice::<Resource>(&sent.json) {
             Err(error) => vec![reject(&id, "", format!("cannot be read: {error}"))],
             Ok(resource) if resource.id() != id => {
@@ -105,18 +119,19 @@ impl Wanted {
                     resources.insert(id, Arc::new(resource));
                     return;
                 }
-                let older = resources.get(&id).or_else(|| earlier.get(&id)).is_some();
-                // An older one is whole: it is better than a part of the new one.
-                let part = if older { None } else { validate::remainder(&resource, &faults) };
-                let instead = Instead::of(older, part.is_some());
-                if let Some(part) = part {
-                    resources.insert(id.clone(), Arc::new(part.resource));
+                // An older one that is whole is better than a part of the new one; a part of an older one is not.
+                if before.is_none() || was_in_part {
+                    part = validate::remainder(&resource, &faults).map(|part| Arc::new(part.resource));
                 }
+                let instead = Instead::of(before.is_some(), part.is_some());
                 faults.iter().map(|fault| reject(&id, &fault.path, instead.explained(fault))).collect()
             }
         };
-        if let Some(earlier) = earlier.get(&id) {
-            resources.insert(id.clone(), Arc::clone(earlier));
+        if part.is_some() || (before.is_some() && was_in_part) {
+            self.in_part.insert(id.clone());
+        }
+        if let Some(instead) = part.or(before) {
+            resources.insert(id.clone(), instead);
         }
         self.senseless.insert(id, refused);
     }
@@ -165,8 +180,8 @@ enum Instead {
 impl Instead {
     const fn of(older: bool, rest: bool) -> Self {
         match (older, rest) {
-            (true, _) => Self::Older,
-            (false, true) => Self::Rest,
+            (_, true) => Self::Rest,
+            (true, false) => Self::Older,
             (false, false) => Self::Nothing,
         }
     }
@@ -321,6 +336,39 @@ mod tests {
         assert_eq!(in_force(&wanted), (2, 1));
         let said: Vec<_> = wanted.rejections().map(ToString::to_string).collect();
         assert!(said[0].contains(": the document from before stays in force: 1.5 "), "{said:?}");
+    }
+
+    #[test]
+    fn a_part_gives_way_to_a_part_of_the_next_version() {
+        let policy = |attempts: u32, ratio: f64| {
+            let spec = json!({"targetRefs": [{"name": "cart"}], "retry": {"attempts": attempts},
+                              "breakers": [{"failureRatio": ratio}]});
+            vec![upsert(&resource("TrafficPolicy", "cart", spec))]
+        };
+        let mut wanted = Wanted::default();
+        let in_force = |wanted: &Wanted| {
+            let id = ResourceId::new(Kind::TrafficPolicy, "default", "cart");
+            let Spec::TrafficPolicy(spec) = &wanted.inputs.resources[&id].spec else { panic!("no policy") };
+            (spec.retry.as_ref().unwrap().attempts, spec.breakers.len())
+        };
+        wanted.apply(mesh::Update { reset: true, upserts: policy(1, 1.5), ..update(1, 1) }).unwrap();
+        assert_eq!(in_force(&wanted), (1, 0));
+        wanted.apply(mesh::Update { upserts: policy(2, 1.5), ..update(1, 2) }).unwrap();
+        assert_eq!(in_force(&wanted), (2, 0));
+        // Also beyond a new beginning.
+        wanted.apply(mesh::Update { reset: true, upserts: policy(3, 1.5), ..update(2, 1) }).unwrap();
+        assert_eq!(in_force(&wanted), (3, 0));
+        // What cannot be read is worth less than a part.
+        let mut broken = policy(4, 1.5);
+        broken[0].json = b"{".to_vec();
+        wanted.apply(mesh::Update { upserts: broken, ..update(2, 2) }).unwrap();
+        assert_eq!(in_force(&wanted), (3, 0));
+        wanted.apply(mesh::Update { upserts: policy(5, 1.5), ..update(2, 3) }).unwrap();
+        assert_eq!(in_force(&wanted), (5, 0));
+        // A whole one stays.
+        wanted.apply(mesh::Update { upserts: policy(6, 0.5), ..update(2, 4) }).unwrap();
+        wanted.apply(mesh::Update { upserts: policy(7, 1.5), ..update(2, 5) }).unwrap();
+        assert_eq!(in_force(&wanted), (6, 1));
     }
 
     #[test]
