@@ -65,6 +65,7 @@ fn view(
             ..Instance::default()
         },
         checks: checks.into_iter().collect(),
+        agent_silent_ms: None,
     }
 }
 
