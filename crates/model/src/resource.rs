@@ -343,3 +343,17 @@ impl From<Resource> for RawResource {
         Self { api_version: kind.api_version().to_owned(), kind, metadata: resource.metadata, spec }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ServiceRef;
+
+    #[test]
+    fn a_subset_has_the_certificates_of_its_service() {
+        let certified = |name: &str| ServiceRef::new("default", name).certified_name().to_owned();
+        assert_eq!(certified("web"), "web");
+        assert_eq!(certified("_v1.web"), "web");
+        assert_eq!(certified("_failover_.web.internal"), "web.internal");
+        assert_eq!(certified("my_web"), "my_web");
+    }
+}

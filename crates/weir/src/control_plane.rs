@@ -157,10 +157,10 @@ impl ControlPlane {
     /// Has what was given to this server, documents and definitions, in force again after everything was replaced.
     fn follow_restores(&mut self, documents: Vec<SourceText>, stopped: &watch::Receiver<bool>) {
         let (control, definer) = (Arc::clone(&self.control), Arc::clone(&self.definer));
-        let stopped = told(stopped.clone());
+        let (restores, stopped) = (control.restores(), told(stopped.clone()));
         self.tasks.spawn(async move {
             tokio::select! {
-                () = define_after_restores(&control, &definer, &documents) => {}
+                () = define_after_restores(&control, &definer, &documents, restores) => {}
                 () = stopped => {}
             }
         });
@@ -300,8 +300,13 @@ async fn leaving<T>(control: &Control, done: Result<T, Failure>) -> Result<T, Fa
     done
 }
 
-async fn define_after_restores(control: &Control, definer: &Definer, documents: &[SourceText]) {
-    let mut restores = control.restores();
+/// Defines anew, after each restore, what was given to this server.
+pub(crate) async fn define_after_restores(
+    control: &Control,
+    definer: &Definer,
+    documents: &[SourceText],
+    mut restores: watch::Receiver<u64>,
+) {
     while restores.changed().await.is_ok() {
         let applied = if documents.is_empty() { Ok(()) } else { apply_at_start(control, documents).await };
         for done in [applied, definer.define().await] {

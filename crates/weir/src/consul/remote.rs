@@ -1,6 +1,7 @@
 //! One agent, asked over HTTP by Consul's commands.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -41,6 +42,7 @@ const PARAMETERS: [(&str, &str); 3] = [("datacenter", "dc"), ("namespace", "ns")
 pub(super) struct Remote {
     servers: Servers,
     parameters: Vec<(String, String)>,
+    patience: Duration,
 }
 
 impl Remote {
@@ -66,7 +68,12 @@ impl Remote {
             .filter_map(|(flag, name)| Some(((*name).to_owned(), said.get(flag)?.to_owned())))
             .chain(said.is_on("stale").then(|| ("stale".to_owned(), String::new())))
             .collect();
-        Ok((Self { servers, parameters }, said))
+        Ok((Self { servers, parameters, patience: ANSWER_TIMEOUT }, said))
+    }
+
+    /// The same, for answers that may take longer.
+    pub(super) fn waiting(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Asks; the answer may say anything.
@@ -90,7 +97,7 @@ impl Remote {
                 target.push_str(&encode_segment(value));
             }
         }
-        let (headers, body, patience) = (HeaderMap::new(), body.into(), ANSWER_TIMEOUT);
+        let (headers, body, patience) = (HeaderMap::new(), body.into(), self.patience);
         self.servers.ask(&Ask { method, target, headers, body, patience }).await.map_err(|error| {
             Failure::new(Exit::Failed, format!("cannot ask the agent: {error}"))
                 .hint(format!("is one running? -http-addr HOST:PORT or {VARIABLE} name another"))

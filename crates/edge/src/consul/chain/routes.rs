@@ -36,15 +36,22 @@ impl Making<'_> {
                 .ignore(&entry, format!("the document {declared} says where calls of the service go"));
         }
         let document = self.documents.service(service).and_then(|document| document.protocol);
-        let spec = match document.or_else(|| self.entries.protocol(service)) {
-            Some(Protocol::Tcp) => self.connections(&entry, service),
-            _ => match self.requests(&entry, service) {
-                Ok(spec) => Spec::HttpRoute(spec),
+        let protocol = document.or_else(|| self.entries.protocol(service));
+        if protocol != Some(Protocol::Tcp) {
+            match self.requests(&entry, service) {
+                Ok(spec) => {
+                    let metadata = metadata(&entry, service);
+                    self.add(&entry, Resource { metadata, spec: Spec::HttpRoute(spec) });
+                }
                 Err(reason) => return self.ignore(&entry, reason),
-            },
-        };
-        let metadata = metadata(&entry, service);
-        self.add(&entry, Resource { metadata, spec });
+            }
+        } else if !entry.starts_with("service-resolver/") {
+            self.ignore(&entry, "the service speaks tcp: only what its resolver says counts");
+        }
+        // What instances say is not known here: those that speak tcp are called by this one.
+        if matches!(protocol, None | Some(Protocol::Tcp)) {
+            self.connections(&entry, service);
+        }
     }
 
     /// The entry that decides where calls of a service go; none if it is the service itself.
@@ -63,14 +70,17 @@ impl Making<'_> {
         Some(format!("{kind}/{}", service.name))
     }
 
-    fn connections(&mut self, entry: &str, service: &ServiceRef) -> Spec {
-        if !entry.starts_with("service-resolver/") {
-            self.ignore(entry, "the service speaks tcp: only what its resolver says counts");
-        }
+    /// Makes the route of a service's connections, if they go anywhere but to itself.
+    fn connections(&mut self, entry: &str, service: &ServiceRef) {
         let target = self.resolve(service, "");
         let to = self.backend(&target);
+        if to == *service {
+            return;
+        }
         let rule = StreamRouteRule { name: None, backend_refs: vec![backend(&to, 1)] };
-        Spec::TcpRoute(TcpRouteSpec { parent_refs: vec![parent(service)], rules: vec![rule] })
+        let spec = TcpRouteSpec { parent_refs: vec![parent(service)], rules: vec![rule] };
+        let metadata = metadata(entry, service);
+        self.add(entry, Resource { metadata, spec: Spec::TcpRoute(spec) });
     }
 
     fn requests(&mut self, entry: &str, service: &ServiceRef) -> Result<HttpRouteSpec, String> {

@@ -323,7 +323,21 @@ fn a_service_that_speaks_tcp_has_a_route_of_connections() {
     let made = effective(&[defaults, versions()], Vec::new());
     let route = spec(&made, Kind::TcpRoute, "service-resolver.web");
     assert_eq!(route["rules"][0]["backendRefs"][0]["name"], "_v1.web");
-    assert_eq!(made.entries.protocol(&ServiceRef::new("default", "web")), Some(Protocol::Tcp));
+    assert!(
+        made.resources.get(&ResourceId::new(Kind::HttpRoute, "default", "service-resolver.web")).is_none()
+    );
+}
+
+#[test]
+fn a_service_of_which_nothing_is_said_has_routes_of_both() {
+    let defaults = ("proxy-defaults", "global", json!({"Config": {"protocol": "tcp"}}));
+    let router = ("service-router", "web", json!({"Routes": [{"Match": {"HTTP": {"PathPrefix": "/a"}}}]}));
+    let made = effective(&[defaults, router, versions()], Vec::new());
+    let route = spec(&made, Kind::TcpRoute, "service-router.web");
+    assert_eq!(route["rules"][0]["backendRefs"][0]["name"], "_v1.web");
+    spec(&made, Kind::HttpRoute, "service-router.web");
+    assert_eq!(made.ignored, []);
+    assert_eq!(made.entries.protocol(&ServiceRef::new("default", "web")), None);
 }
 
 #[test]

@@ -145,3 +145,28 @@ async fn programs_of_requests_go_once_they_are_not_allowed() {
     off.define(json!({})).await.unwrap();
     assert_eq!(world.checks(), all(&[("ttl", critical)]));
 }
+
+#[tokio::test]
+async fn what_files_define_is_there_again_after_a_restore() {
+    let world = World::start(Scripts::Local).await;
+    let (mut export, mut before) = (world.control.backup().await.unwrap(), Vec::new());
+    while let Some(piece) = export.next().await.unwrap() {
+        before.extend_from_slice(&piece);
+    }
+    world.define(json!({"check": {"name": "c", "args": ["/bin/true"], "interval": "1h"}})).await.unwrap();
+    let defined = world.checks();
+    assert_eq!(defined.len(), 1);
+    let restored = async {
+        world.control.restore(std::io::Cursor::new(before), false).await.unwrap();
+        while world.checks() != defined {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let restores = world.control.restores();
+    tokio::select! {
+        () = crate::control_plane::define_after_restores(&world.control, &world.definer, &[], restores) => {}
+        () = restored => return,
+        () = tokio::time::sleep(std::time::Duration::from_secs(20)) => {}
+    }
+    panic!("it is not there");
+}
