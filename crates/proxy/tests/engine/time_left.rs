@@ -206,15 +206,21 @@ fn a_sidecar_passes_on_what_it_was_told_and_tells_what_its_application_asks_for(
 }
 
 /// Timeouts of gRPC that are written anew with another length, at the beginning of a head that has all else after them.
-fn timeouts() -> [String; 4] {
-    ["1S".into(), " 99999999m".into(), format!("{:40}1S", ""), format!("{:52}1S  ", "")]
+/// And how many milliseconds a response is waited for at most.
+fn timeouts() -> [(String, u64); 4] {
+    [
+        ("1S".into(), 1000),
+        (" 99999999m".into(), 15_000),
+        (format!("{:40}1S", ""), 1000),
+        (format!("{:52}1S  ", ""), 1000),
+    ]
 }
 
 #[test]
 fn a_call_whose_timeout_is_written_anew_keeps_the_rest_of_its_head() {
     let app = Upstream::echo();
     let proxy = Proxy::gateway(&documents(&[app.addr], ""));
-    for timeout in timeouts() {
+    for (timeout, most) in timeouts() {
         // On a connection that is opened, and on one that is there.
         for path in ["/first", "/second"] {
             let request = format!(
@@ -237,7 +243,7 @@ fn a_call_whose_timeout_is_written_anew_keeps_the_rest_of_its_head() {
             let expected = format!("x-one: 11111111111111111111\r\n{forwarded}x-weir-hops: 01\r\n");
             assert_eq!(before, expected, "{timeout}");
             let (time, rest) = rest.split_once("\r\n").unwrap();
-            assert!((14_000..=15_000).contains(&time.parse::<u64>().unwrap()), "{text}");
+            assert!((most / 2..=most).contains(&time.parse().unwrap()), "{text}");
             let (attempt, rest) = rest.split_once("\r\n").unwrap();
             assert_eq!(attempt, "x-weir-attempt: 01");
             let (id, rest) = rest.split_once("\r\n").unwrap();
@@ -251,7 +257,7 @@ fn a_call_whose_timeout_is_written_anew_keeps_the_rest_of_its_head() {
 fn so_does_one_that_goes_on_in_http2() {
     let app = H2Upstream::echo();
     let proxy = Proxy::gateway(&h2_documents(&[app.addr], ""));
-    for timeout in timeouts() {
+    for (timeout, most) in timeouts() {
         for path in ["/first", "/second"] {
             let request = format!(
                 "POST {path} HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc\r\ngrpc-timeout:{timeout}\r\n\
@@ -271,7 +277,7 @@ fn so_does_one_that_goes_on_in_http2() {
                 assert!(text.lines().any(|other| other == line), "{timeout}: {line} is not in {text}");
             }
             let time = told(&text).0.unwrap();
-            assert!((14_000..=15_000).contains(&time), "{text}");
+            assert!((most / 2..=most).contains(&time), "{text}");
             assert!(text.ends_with("\n\nabc"), "{text}");
         }
     }
