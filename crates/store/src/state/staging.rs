@@ -504,8 +504,7 @@ mod tests {
 
     #[test]
     fn what_a_store_can_grow_to_it_can_take_back() {
-        let mut limits = Limits::default();
-        limits.state_bytes_max = 1600;
+        let limits = Limits { state_bytes_max: 1600, ..Limits::default() };
         let state = State::new(limits, Stored { epoch: 1, ..Stored::default() }, Duration::ZERO);
         let key = Key::new("kind", "ns", "k").expect("a key");
         let value = |bytes: usize| Value::from(vec![b'x'; bytes - key.as_str().len()]);
