@@ -18,7 +18,8 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// Live keys. Local engines keep them all in memory.
     pub state_keys_max: usize,
-    /// Bytes of all live keys and values; beyond it, keys that are there may still grow by a sixteenth of it.
+    /// Bytes of all live keys and values; beyond it, keys that are there may still grow by a sixteenth of it. What takes the
+    /// place of everything may have as much.
     pub state_bytes_max: u64,
     /// Entries in one page of a range read.
     pub range_entries_max: usize,
