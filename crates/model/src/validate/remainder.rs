@@ -3,7 +3,7 @@
 //! What was applied under other rules than these, by an older version or a newer one, is not to be lost as a whole: a
 //! policy with ten breakers of which one is out of range is still one with nine. Taken out is the smallest part whose
 //! absence does not make the document mean something else. What widens what a document is for, or drops what protects
-//! somebody (a key, TLS, a filter of a route), is no such part: then there is no remainder. Nor is a listener of a gateway with another
+//! somebody (a key, TLS as a whole, a filter of a route), is no such part: then there is no remainder. Nor is a listener of a gateway with another
 //! one at its port, which would serve its hosts as it serves all: perhaps without asking for certificates.
 
 use std::collections::BTreeSet;
@@ -65,6 +65,8 @@ fn units(kind: Kind) -> Vec<Path> {
             "spec.hedge",
             "spec.outlier.*",
             "spec.connection.*",
+            // What is left still asks for TLS, and trusts whom the host trusts: calls fail rather than go in the clear.
+            "spec.tls.*",
         ],
         Kind::RateLimit => &[
             "spec.targetRefs[]",
@@ -264,7 +266,18 @@ mod tests {
         let spec = json!({"targetRefs": targets, "balance": {"policy": "maglev"}});
         check("TrafficPolicy", &spec, Some((&json!({"targetRefs": targets}), &["spec.balance"])));
         check("TrafficPolicy", &json!({"targetRefs": [], "retry": {"attempts": 1}}), None);
-        check("TrafficPolicy", &json!({"targetRefs": targets, "tls": {"serverName": "not a name"}}), None);
+    }
+
+    #[test]
+    fn tls_is_never_left_out_as_a_whole() {
+        let targets = json!([{"name": "cart"}]);
+        let tls = json!({"serverName": "not a name", "caRefs": [{"name": "mesh-ca"}]});
+        let left = json!({"targetRefs": targets, "tls": {"caRefs": [{"name": "mesh-ca"}]}});
+        let spec = json!({"targetRefs": targets, "tls": tls});
+        check("TrafficPolicy", &spec, Some((&left, &["spec.tls.serverName"])));
+        let spec = json!({"targetRefs": targets, "tls": {"caRefs": [{"name": ""}]}});
+        let left = json!({"targetRefs": targets, "tls": {}});
+        check("TrafficPolicy", &spec, Some((&left, &["spec.tls.caRefs"])));
     }
 
     #[test]
