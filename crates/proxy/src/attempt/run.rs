@@ -318,8 +318,8 @@ async fn attempt<'a>(
         },
     };
     exchange.restate_timeout(&conn.worker);
-    // The first attempt on a connection that is there has all of the time that the head says.
-    if idle_ms == FRESH || place.attempts > 1 {
+    // The first attempt on a connection that is there has all of the time that the head says; a call may have less.
+    if idle_ms == FRESH || place.attempts > 1 || exchange.is_timed_call() {
         exchange.restate_time(&conn.worker, place.attempts);
     }
     conn.timer.arm(exchange.asked.standstill_max);

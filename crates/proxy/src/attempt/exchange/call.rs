@@ -8,7 +8,7 @@ use super::{Asked, CutShort, Ended, Exchange, Link};
 use crate::connection::{ROOM_BYTES, Target, Told, write_timeout};
 use crate::listen::Role;
 use crate::respond::{GrpcStatus, Reason, Refusal};
-use crate::runtime::Worker;
+use crate::runtime::{Coarse, Worker};
 
 /// An endpoint is not judged by a request that has less than this part of the time which its service is given.
 const SHORT_PART: u32 = 2;
@@ -22,6 +22,12 @@ impl Exchange {
             let left = timeout.saturating_sub(passed);
             self.overall = worker.timers.after(left.max(Duration::from_millis(1)));
         }
+    }
+
+    /// Whether it is a call that is given a time.
+    #[inline]
+    pub(crate) fn is_timed_call(&self) -> bool {
+        self.overall != Coarse::MAX
     }
 
     /// Waits no longer for a response's head than whoever sent the request does, and makes ready to tell the next hop.
@@ -122,7 +128,7 @@ impl Exchange {
             return Poll::Ready(Ended::Complete);
         }
         link.timer.arm(link.worker.config().timeouts.stream_idle);
-        self.overall = crate::runtime::Coarse::MAX;
+        self.overall = Coarse::MAX;
         Poll::Pending
     }
 }
