@@ -123,10 +123,14 @@ pub(super) struct Archive {
 impl Archive {
     /// Reads it to its end.
     pub(super) fn check(bytes: Bytes) -> Result<Self, Unfit> {
+        Self::check_within(bytes, CONTENTS_BYTES_MAX)
+    }
+
+    fn check_within(bytes: Bytes, contents_max: u64) -> Result<Self, Unfit> {
         if !bytes.starts_with(GZIP_MAGIC) {
             return Err(Unfit::Other);
         }
-        let mut from = Bounded { from: MultiGzDecoder::new(&*bytes), left: CONTENTS_BYTES_MAX };
+        let mut from = Bounded { from: MultiGzDecoder::new(&*bytes), left: contents_max };
         let (mut found, mut sums) = (Vec::new(), None);
         let mut is_weirs = false;
         while let Some(entry) = tar::next(&mut from)? {
@@ -313,14 +317,19 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_it_may_be_is_refused_while_it_is_read() {
+        const MAX: u64 = 1 << 20;
+        let within = |bytes: Vec<u8>| {
+            let checked = Archive::check_within(bytes.into(), MAX);
+            checked.err().map_or_else(String::new, |unfit| unfit.to_string())
+        };
         let whole = archive(b"weir-store 1\nand so on");
         let zeros = |count: u64| {
             let mut more = encoder();
             io::copy(&mut io::repeat(0).take(count), &mut more).unwrap();
             more.finish().unwrap()
         };
-        assert_eq!(fault([&*whole, &*zeros(1 << 20)].concat()), "");
-        let behind = fault([&*whole, &*zeros(CONTENTS_BYTES_MAX)].concat());
+        assert_eq!(within([&*whole, &*zeros(MAX - 4096)].concat()), "");
+        let behind = within([&*whole, &*zeros(MAX)].concat());
         assert!(behind.contains("holds more than"), "{behind}");
         let mut large = encoder();
         large.write_all(&tar::header(STATE, STATE_BYTES_MAX + 1)).unwrap();
@@ -329,14 +338,14 @@ mod tests {
         file(&mut twice, META, b"{}").unwrap();
         file(&mut twice, META, b"{}").unwrap();
         assert!(fault(twice.finish().unwrap()).contains("two files meta.json"));
-        let mut directory = tar::header("many", CONTENTS_BYTES_MAX);
+        let mut directory = tar::header("many", MAX);
         directory[156] = b'5';
         directory[148..156].fill(b' ');
         let sum: u32 = directory.iter().map(|byte| u32::from(*byte)).sum();
         directory[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         let mut skipped = encoder();
         skipped.write_all(&directory).unwrap();
-        let skipped = fault([skipped.finish().unwrap(), zeros(CONTENTS_BYTES_MAX)].concat());
+        let skipped = within([skipped.finish().unwrap(), zeros(MAX)].concat());
         assert!(skipped.contains("holds more than"), "{skipped}");
     }
 
