@@ -21,7 +21,7 @@ const ATTEMPT_LINE: &[u8] = b"\r\nx-weir-attempt: ";
 
 /// Digits of a time that is told, so that it can be written anew in its place: more than a day.
 const TIME_DIGITS: usize = 8;
-const TIME_MS_MAX: u128 = 99_999_999;
+const TIME_MS_MAX: u64 = 99_999_999;
 /// Digits of the number of an attempt.
 const ATTEMPT_DIGITS: usize = 2;
 const ATTEMPT_MAX: u32 = 99;
@@ -44,9 +44,14 @@ impl Told {
     /// What is told of a request that came to a listener of that role: how long this proxy waits, for all attempts and for one (zero:
     /// for ever). A sidecar in front of its application makes no attempts of its own, and passes on what it was told.
     pub(crate) fn of(role: Role, was_told: bool, whole: Duration, attempt: Duration) -> Self {
-        let bounds = [whole, attempt].into_iter().filter(|bound| !bound.is_zero());
         let tells = role != Role::Inbound;
-        Self { time: bounds.min().filter(|_| tells || was_told), attempts: tells, ..Self::NOTHING }
+        let bound = match (whole.is_zero(), attempt.is_zero()) {
+            (true, true) => None,
+            (true, false) => Some(attempt),
+            (false, true) => Some(whole),
+            (false, false) => Some(whole.min(attempt)),
+        };
+        Self { time: if tells || was_told { bound } else { None }, attempts: tells, ..Self::NOTHING }
     }
 
     /// Appends the fields, as for a first attempt that is made at once.
@@ -97,7 +102,8 @@ fn place(writer: &HeadWriter<'_>, digits: usize) -> u32 {
 
 /// Whole milliseconds, rounded down: who is told has no more time than who tells it. A request that has none is not sent.
 fn millis(time: Duration) -> u32 {
-    time.as_millis().clamp(1, TIME_MS_MAX) as u32
+    let ms = time.as_secs().saturating_mul(1000).saturating_add(time.subsec_millis().into());
+    ms.clamp(1, TIME_MS_MAX) as u32
 }
 
 /// A number in so many digits.
