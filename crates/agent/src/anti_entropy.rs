@@ -30,8 +30,8 @@ use weir_control::{ChangeEvent, Control};
 use complaint::Complaint;
 
 use crate::bounds::{
-    ALIVE_ANSWER_MAX, ALIVE_EVERY, ANSWER_MAX, COLLECT, COMPARE_EVERY, LEAVE_ANSWER_MAX, LEAVE_CHANGE_MAX, LEAVE_MAX,
-    REFUSALS_LOGGED_MAX, RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
+    ALIVE_ANSWER_MAX, ALIVE_EVERY, ANSWER_MAX, COLLECT, COMPARE_EVERY, LEAVE_ANSWER_MAX, LEAVE_CHANGE_MAX,
+    LEAVE_MAX, REFUSALS_LOGGED_MAX, RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
 };
 use crate::plan::{Registered, plan};
 use crate::servers::{Ask, Servers, Unanswered};
@@ -158,8 +158,9 @@ impl AntiEntropy {
         let below =
             if self.id.is_empty() { String::new() } else { format!("?id={}", encode_segment(&self.id)) };
         match self.ask::<serde_json::Value>(Method::DELETE, &below, &(), LEAVE_ANSWER_MAX).await {
-            Ok(_)
-            | Err(Failed::Refused { status: StatusCode::NOT_FOUND | StatusCode::CONFLICT, .. }) => Ok(()),
+            Ok(_) | Err(Failed::Refused { status: StatusCode::NOT_FOUND | StatusCode::CONFLICT, .. }) => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
