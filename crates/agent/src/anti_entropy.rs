@@ -329,3 +329,6 @@ fn unwelcome(problems: &[Problem]) -> Option<Unwelcome> {
     let is_elsewhere = problem.path.as_deref() == Some(AGENT_DATACENTER);
     Some(Unwelcome { reason: problem.message.clone(), is_elsewhere })
 }
+
+#[cfg(test)]
+mod tests;
