@@ -196,7 +196,10 @@ async fn register_node(control: &Control, node: &Node) -> Result<(), Error> {
         runner: Runner::Presence,
         ..Check::default()
     };
+    let name = CheckRef::new(DEFAULT_NAMESPACE, &*node.name, NODE_ALIVE);
     control.register(&overwriting(OnNode::Put(node.clone()), None, vec![presence])).await?;
+    // That it passes is no news where it passed before. Where this is not heard, the next sign of life is.
+    let _ = control.set_check(&name, Health::Passing, NODE_ALIVE_OUTPUT).await;
     control.maintain_node(&node.name, node.maintenance.as_deref()).await?;
     Ok(())
 }
