@@ -94,6 +94,54 @@ fn who_leaves_without_servers_is_told_that_nobody_heard_it() {
 }
 
 #[test]
+fn an_agent_leaves_though_who_asked_hangs_up() {
+    let mut cluster = Cluster::start();
+    let (mut alone, port) = agent("host-1", cluster.http, &[]);
+    wait_in_sync(port);
+    cluster.server.kill_9();
+    let mut hasty = http::Connection::open(port).unwrap();
+    hasty.send(b"PUT /v1/agent/leave HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").unwrap();
+    // It has begun by then: the servers are asked again and again for some seconds.
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(alone.is_running());
+    drop(hasty);
+    assert!(alone.wait(SOON).success());
+    assert!(alone.output().contains("its node is still registered"), "{}", alone.output());
+}
+
+#[test]
+fn a_name_whose_agent_is_silent_is_free_though_that_is_not_believed() {
+    const AGENTS: usize = 12;
+    let cluster = Cluster::start();
+    let id = |number: usize, generation: u32| format!("00000000-0000-4000-800{generation}-{number:012}");
+    let put = |number: usize, generation: u32| {
+        let (name, id) = (format!("host-{number}"), id(number, generation));
+        let changes = serde_json::json!({"node": {"name": name, "id": id, "address": "127.0.0.1"}});
+        http::put(cluster.http, &format!("/weir/v1/nodes/{name}"), &changes.to_string()).unwrap()
+    };
+    for number in 0..AGENTS {
+        let answer = put(number, 1);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let refused = put(0, 2);
+    assert!(refused.status == 409 && refused.text().contains("is reserved by node"), "{}", refused.text());
+    eventually("self-preservation", SOON, || {
+        let nodes = cluster.weir(&["get", "nodes"]);
+        (nodes.matches("silent, not believed").count() == AGENTS).then_some(())
+    });
+    // Who comes late does not take away what is another's.
+    let delete = |generation: u32| {
+        let target = format!("/weir/v1/nodes/host-1?id={}", id(1, generation));
+        http::request(cluster.http, "DELETE", &target, &[], b"").unwrap()
+    };
+    assert_eq!(delete(2).status, 404);
+    assert!(http::get(cluster.http, "/v1/catalog/nodes").unwrap().text().contains("host-1\""));
+    assert_eq!(put(0, 2).status, 200);
+    assert_eq!(put(0, 1).status, 409, "it is the other's now");
+    assert_eq!(delete(1).status, 200);
+}
+
+#[test]
 fn definitions_are_judged_before_anything_else_is_done() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("web.json");

@@ -42,12 +42,62 @@ fn until_held(cluster: &Cluster, lock: &str, holders: usize, waiters: usize) {
     });
 }
 
+/// `weir lock` around a command. What it has started ends with it, also where it is killed itself.
+struct Holder(Process);
+
+impl std::ops::Deref for Holder {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Holder {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.0
+    }
+}
+
+impl Holder {
+    /// The process groups of its children: the command's is its own.
+    fn groups(&self) -> Vec<String> {
+        let own = self.0.pid().to_string();
+        let numbers = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let numbers = numbers.filter_map(|entry| entry.file_name().into_string().ok());
+        let is_child = |pid: &String| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // Behind the name: state, parent, group (proc_pid_stat(5)).
+            let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+            fields.get(1) == Some(&&*own) && fields.get(2) == Some(&&**pid)
+        };
+        numbers.filter(is_child).collect()
+    }
+
+    /// Ends it at once, and then what it has left behind.
+    fn kill_with_command(&mut self) {
+        let groups = self.groups();
+        self.0.kill_9();
+        for group in groups {
+            let _ = Command::new("kill").args(["-9", "--", &format!("-{group}")]).status();
+        }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if self.0.is_running() {
+            self.kill_with_command();
+        }
+    }
+}
+
 /// A command that holds a lock until it is told to end.
-fn holds(cluster: &Cluster, args: &[&str], script: &str) -> Process {
+fn holds(cluster: &Cluster, args: &[&str], script: &str) -> Holder {
     let mut all = vec!["lock"];
     all.extend(args);
     all.extend(["--", "sh", "-c", script]);
-    Process::start("lock", weir(cluster, &all))
+    Holder(Process::start("lock", weir(cluster, &all)))
 }
 
 #[test]
@@ -178,7 +228,13 @@ fn a_lock_is_free_at_once_when_its_instance_dies() {
     put("/v1/agent/check/fail/service:web-1", &json!(null));
     until_held(&cluster, "leader", 0, 0);
     assert!(leader.is_running(), "it learns of it when it renews");
-    leader.kill_9();
+    let groups = leader.groups();
+    assert_eq!(groups.len(), 1, "its command");
+    leader.kill_with_command();
+    eventually("its command to be gone", PATIENCE, || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", groups[0]));
+        stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
+    });
 }
 
 #[test]

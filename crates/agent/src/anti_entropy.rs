@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, timeout};
 use weir_api::client::encode_segment;
 use weir_api::native::{
@@ -30,8 +30,8 @@ use weir_control::{ChangeEvent, Control};
 use complaint::Complaint;
 
 use crate::bounds::{
-    ALIVE_ANSWER_MAX, ALIVE_EVERY, ANSWER_MAX, COLLECT, COMPARE_EVERY, LEAVE_ANSWER_MAX, LEAVE_MAX,
-    REFUSALS_LOGGED_MAX, RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
+    ALIVE_ANSWER_MAX, ALIVE_EVERY, ANSWER_MAX, COLLECT, COMPARE_EVERY, LEAVE_ANSWER_MAX, LEAVE_CHANGE_MAX,
+    LEAVE_MAX, REFUSALS_LOGGED_MAX, RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
 };
 use crate::plan::{Registered, plan};
 use crate::servers::{Ask, Servers, Unanswered};
@@ -53,6 +53,8 @@ pub struct AntiEntropy {
     back: Notify,
     /// The node is being deregistered, or is: nothing of it may be registered any more.
     leaves: watch::Sender<bool>,
+    /// Held while a change is under way, and while the node is being deregistered.
+    changing: Mutex<()>,
     /// The revision of the servers at which they were seen to be equal.
     equal_at: AtomicU64,
 }
@@ -79,13 +81,25 @@ enum Failed {
     StillDifferent,
 }
 
+impl Failed {
+    /// Whether the same may be answered otherwise a moment later, or by another server.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Unanswered(_) => true,
+            Self::Refused { status, .. } => status.is_server_error(),
+            Self::BadAnswer(_) | Self::StillDifferent => false,
+        }
+    }
+}
+
 impl AntiEntropy {
     /// For the own node of this registry. `id` is the node's id, if it has one.
     pub fn new(control: Arc<Control>, servers: Arc<Servers>, status: Arc<Status>, id: String) -> Self {
         let path = format!("{PREFIX}/nodes/{}", encode_segment(&control.settings().node_name));
         let equal_at = AtomicU64::new(UNSEEN);
         let (may_differ, back, leaves) = (Notify::new(), Notify::new(), watch::Sender::new(false));
-        Self { control, servers, status, path, id, may_differ, back, leaves, equal_at }
+        let changing = Mutex::default();
+        Self { control, servers, status, path, id, may_differ, back, leaves, changing, equal_at }
     }
 
     /// The servers.
@@ -116,12 +130,14 @@ impl AntiEntropy {
     /// # Errors
     /// Why it is still there.
     pub async fn leave(&self) -> Result<(), String> {
-        self.leaves.send_replace(true);
         let mut last = None;
         let left = timeout(LEAVE_MAX, async {
+            // None begins behind it: this has ended by then whatever makes changes.
+            let _held = timeout(LEAVE_CHANGE_MAX, self.changing.lock()).await;
+            self.leaves.send_replace(true);
             loop {
                 match self.deregister().await {
-                    Err(Failed::Unanswered(error)) => last = Some(error),
+                    Err(error) if error.may_pass() => last = Some(error),
                     done => return done,
                 }
                 tokio::time::sleep(RETRY_MIN).await;
@@ -136,12 +152,15 @@ impl AntiEntropy {
         }
     }
 
-    /// What is not registered needs no deregistration; so what was lost on the way may be said again.
+    /// What is not registered needs no deregistration; so what was lost on the way may be said again. Of an agent that was
+    /// not let in, because its name is another's, nothing is there either.
     async fn deregister(&self) -> Result<(), Failed> {
         let below =
             if self.id.is_empty() { String::new() } else { format!("?id={}", encode_segment(&self.id)) };
         match self.ask::<serde_json::Value>(Method::DELETE, &below, &(), LEAVE_ANSWER_MAX).await {
-            Ok(_) | Err(Failed::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(()),
+            Ok(_) | Err(Failed::Refused { status: StatusCode::NOT_FOUND | StatusCode::CONFLICT, .. }) => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -260,6 +279,7 @@ impl AntiEntropy {
 
     /// Has something changed; answers with the number of refusals.
     async fn change(&self, changes: &NodeChanges) -> Result<usize, Failed> {
+        let _held = self.changing.lock().await;
         let changed: NodeChanged = self.ask(Method::PUT, "", changes, ANSWER_MAX).await?;
         for problem in changed.refused.iter().take(REFUSALS_LOGGED_MAX) {
             tracing::error!(%problem, "the servers refuse what is registered here");
@@ -309,3 +329,6 @@ fn unwelcome(problems: &[Problem]) -> Option<Unwelcome> {
     let is_elsewhere = problem.path.as_deref() == Some(AGENT_DATACENTER);
     Some(Unwelcome { reason: problem.message.clone(), is_elsewhere })
 }
+
+#[cfg(test)]
+mod tests;

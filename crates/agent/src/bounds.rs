@@ -25,6 +25,8 @@ pub const ALIVE_ANSWER_MAX: Duration = Duration::from_secs(2);
 pub const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// How long a server may take for that, before another one is asked.
 pub const LEAVE_ANSWER_MAX: Duration = Duration::from_secs(4);
+/// How long it waits, within [`LEAVE_MAX`], for a change that is under way: one that arrives later would register the node anew.
+pub const LEAVE_CHANGE_MAX: Duration = Duration::from_secs(1);
 /// How often everything is compared although nothing seems to have changed; lengthened by chance, by up to a half.
 pub const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// How long changes are collected before they are sent.

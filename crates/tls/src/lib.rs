@@ -23,7 +23,7 @@ pub use files::{FileFault, FileMark, Identity, WhichFile, authorities, roots};
 pub use io::{Io, Secured};
 pub use provider::{MinVersion, provider};
 pub use server::{Acceptor, ServerFiles};
-pub use words::{Names, said};
+pub use words::{Names, is_refused, said};
 
 /// Why a connection did not come about.
 #[derive(Debug, thiserror::Error)]

@@ -38,11 +38,15 @@ pub(crate) enum Side {
 
 /// An error in words.
 #[derive(Debug)]
-struct Said(String);
+struct Said {
+    words: String,
+    /// The other side has said that it goes no further.
+    is_refused: bool,
+}
 
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.words)
     }
 }
 
@@ -50,11 +54,18 @@ impl std::error::Error for Said {}
 
 /// What was said of TLS where that is the cause of an error.
 pub fn said(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    cause(error).map(ToString::to_string)
+}
+
+/// Whether the other side has ended the connection by an alert: who is not let in is not listened to either. Any other error of
+/// TLS may come after what was sent has been heard.
+pub fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    cause(error).is_some_and(|said| said.is_refused)
+}
+
+fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Said> {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.find_map(|error| {
-        let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
-        inner.downcast_ref::<Said>().map(ToString::to_string)
-    })
+    causes.find_map(|error| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref())
 }
 
 impl Side {
@@ -63,7 +74,10 @@ impl Side {
     pub(crate) fn explained(self, error: io::Error) -> io::Error {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         match inner {
-            Some(inner) => io::Error::new(error.kind(), Said(self.words(inner))),
+            Some(inner) => {
+                let is_refused = matches!(inner, Error::AlertReceived(_));
+                io::Error::new(error.kind(), Said { words: self.words(inner), is_refused })
+            }
             None => error,
         }
     }
@@ -168,5 +182,12 @@ mod tests {
         }
         let plain = io::Error::other("broken");
         assert_eq!(Side::Server.explained(plain).to_string(), "broken");
+        for (error, refused) in
+            [(alert(AlertDescription::AccessDenied), true), (Error::DecryptError, false), (unknown(), false)]
+        {
+            let error = Side::Server.explained(io::Error::other(error));
+            assert!(said(&error).is_some() && is_refused(&error) == refused, "{error}");
+        }
+        assert!(!is_refused(&io::Error::other("broken")));
     }
 }

@@ -22,11 +22,16 @@ impl Leave {
         let leave = move |_: Request| {
             let (asked, leaving) = (Arc::clone(&asked), takes());
             async move {
-                let done = leaving.await;
-                asked.notify_one();
-                match done {
-                    Ok(()) => Response::empty(StatusCode::OK),
-                    Err(reason) => Response::text(StatusCode::INTERNAL_SERVER_ERROR, reason),
+                // Who asked may hang up: what has begun is done all the same, and the process ends.
+                let done = tokio::spawn(async move {
+                    let done = leaving.await;
+                    asked.notify_one();
+                    done
+                });
+                match done.await {
+                    Ok(Ok(())) => Response::empty(StatusCode::OK),
+                    Ok(Err(reason)) => Response::text(StatusCode::INTERNAL_SERVER_ERROR, reason),
+                    Err(error) => Response::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
                 }
             }
         };

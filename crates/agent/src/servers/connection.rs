@@ -35,6 +35,15 @@ pub(super) enum Failure {
     TooLarge,
 }
 
+/// What is known of who is on the other end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nobody has answered on it yet: it may be something else than a server.
+    Nothing,
+    /// It has answered as a server does.
+    Speaks,
+}
+
 /// One server.
 pub(super) struct Server {
     url: ServerUrl,
@@ -61,14 +70,14 @@ impl Server {
     /// Asks on an idle connection, or on a new one.
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Answered, Failure> {
         while let Some(sender) = self.idle() {
-            match self.exchange(sender, ask).await {
+            match self.exchange(sender, ask, Known::Speaks).await {
                 // It was closed meanwhile.
                 Err(Failure::NotSent(_)) => {}
                 done => return done,
             }
         }
         let sender = self.connect().await.map_err(Failure::NotSent)?;
-        self.exchange(sender, ask).await
+        self.exchange(sender, ask, Known::Nothing).await
     }
 
     /// The connection that was used last, of those that are still good.
@@ -110,15 +119,21 @@ impl Server {
         }
     }
 
-    async fn exchange(&self, mut sender: SendRequest<Full<Bytes>>, ask: &Ask) -> Result<Answered, Failure> {
+    async fn exchange(
+        &self,
+        mut sender: SendRequest<Full<Bytes>>,
+        ask: &Ask,
+        known: Known,
+    ) -> Result<Answered, Failure> {
         let request = self.request(ask).map_err(Failure::NotSent)?;
         let response = sender.try_send_request(request).await.map_err(|error| {
             let was_sent = error.message().is_none();
             let error = error.into_error();
             match weir_tls::said(&error) {
-                // Who is not let in is not listened to either.
+                Some(reason) if was_sent && !weir_tls::is_refused(&error) => Failure::Lost(reason),
                 Some(reason) => Failure::NotSent(reason),
-                None if error.is_parse() => Failure::NotSent(NOT_HTTP1.to_owned()),
+                // What is no server has not done what it does not understand.
+                None if error.is_parse() && known == Known::Nothing => Failure::NotSent(NOT_HTTP1.to_owned()),
                 None if was_sent => Failure::Lost(error.to_string()),
                 None => Failure::NotSent(error.to_string()),
             }

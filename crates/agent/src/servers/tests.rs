@@ -79,6 +79,26 @@ async fn who_does_not_answer_is_left_for_another() {
 }
 
 #[tokio::test]
+async fn a_change_is_not_made_twice_though_the_answer_cannot_be_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let (good, asked) = saying(ANSWER).await;
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        for words in [ANSWER, b"no HTTP at all\r\n\r\n"] {
+            assert!(stream.read(&mut buffer).await.unwrap() > 0);
+            stream.write_all(words).await.unwrap();
+        }
+    });
+    let servers = Servers::new(vec![url, good], 0);
+    assert!(servers.ask(&ask(Method::PUT)).await.is_ok());
+    let error = servers.ask(&ask(Method::PUT)).await.unwrap_err();
+    assert!(matches!(error, Unanswered::Unknown { .. }), "{error}");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn who_waits_at_a_server_that_does_not_answer_goes_along_to_the_next() {
     let (hanging, connections) = saying(b"").await;
     let (good, _) = saying(ANSWER).await;

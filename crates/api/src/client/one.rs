@@ -147,10 +147,13 @@ impl One {
         let last_words = ended.ok().and_then(Result::ok).and_then(Result::err);
         let errors: Vec<_> = last_words.iter().chain([&error]).collect();
         let server = self.server.to_string();
-        if let Some(reason) = errors.iter().find_map(|error| weir_tls::said(*error)) {
-            return ClientError::Tls { server, reason };
-        }
-        let reason = causes(errors[0]);
+        let said = errors.iter().find_map(|error| weir_tls::said(*error));
+        let is_refused = !was_sent || errors.iter().any(|error| weir_tls::is_refused(*error));
+        let reason = match said {
+            Some(reason) if is_refused => return ClientError::Tls { server, reason },
+            Some(reason) => reason,
+            None => causes(errors[0]),
+        };
         if was_sent {
             ClientError::Lost { server, reason }
         } else {

@@ -30,6 +30,8 @@ pub const RECURSION_TIMEOUT: Duration = Duration::from_secs(2);
 pub const RECURSION_TIME_MAX: Duration = Duration::from_secs(4);
 /// For how long a recursor that failed is asked last.
 pub const RECURSOR_REST: Duration = Duration::from_secs(10);
+/// How long a query waits for a lookup where an address is known from before.
+pub const LOOKUP_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Between two lookups of a recursor that is named by its host.
 pub const NAME_REST: Duration = Duration::from_secs(1);
 /// Addresses of one name that are used.

@@ -3,6 +3,7 @@
 //! ```text
 //! query -> the same question under way? wait for its answer
 //!       -> recursors in their order, those that failed lately last, until one answers usefully
+//!       -> those with more than one address once more, at the next one
 //! ```
 //!
 //! A question is written anew: options of EDNS are between neighbours (RFC 6891 section 6.2.6). What comes back is passed
@@ -164,14 +165,21 @@ impl Recursors {
         }
     }
 
-    /// Asks one after the other.
+    /// Asks one after the other; then, at another address, those that have one.
     async fn ask(&self, query: &Query, transport: Transport) -> Option<Vec<u8>> {
-        for at in self.order() {
+        let order = self.order();
+        let mut asked_at = vec![None; self.list.len()];
+        for (nth, &at) in order.iter().chain(&order).enumerate() {
             let recursor = &self.list[at];
+            let asked = &mut asked_at[at];
+            if nth >= order.len() && !recursor.place.has_another(*asked) {
+                continue;
+            }
             let id = rand::random();
             let message = written(query, id)?;
             let exchange = async {
                 let address = recursor.place.address(self.lookup, self.own).await?;
+                *asked = Some(address);
                 match transport {
                     Transport::Udp => exchange::udp(address, &message, query, id).await,
                     Transport::Tcp => exchange::tcp(address, &message, query, id).await,
@@ -189,7 +197,7 @@ impl Recursors {
                 Err(_) => format!("no answer within {} s", RECURSION_TIMEOUT.as_secs()),
             };
             tracing::debug!(recursor = at, name = %query.name, problem, "a recursor failed");
-            recursor.place.failed();
+            recursor.place.failed(*asked);
             recursor.failed_at_ms.store(self.now_ms(), Ordering::Relaxed);
             self.stats.recursor_failed(at);
         }

@@ -104,6 +104,10 @@ impl NativeApi {
         let name = request.rest();
         if let Some(id) = request.query.get_filled("id") {
             self.may_be_the_agent(name, id)?;
+            let known = self.control.catalog().node(name).map(|node| node.node.value.id.clone());
+            if known.is_some_and(|known| !known.is_empty() && known != id) {
+                return Err(Refusal::not_found(format!("node {name:?} with the id {id}")));
+            }
         }
         let done = self.control.deregister_node(name).await?;
         Ok(ok(&Deleted { position: done.position, change_set: None, deleted: vec![format!("Node/{name}")] }))
@@ -122,7 +126,8 @@ impl NativeApi {
         Err(Refusal::new(StatusCode::CONFLICT, problem))
     }
 
-    /// Refuses an agent that uses this server's own name, or that of an agent which is there.
+    /// Refuses an agent that uses this server's own name, or that of an agent which is there. One whose silence is only not
+    /// believed (self-preservation) does not keep its name: whoever speaks under it is more likely to be the same host.
     fn may_be_the_agent(&self, name: &str, id: &str) -> Result<(), Refusal> {
         let refuse = |message: String| {
             let problem = Problem::new(message).at("node.name").expected("a name that no other node has");
@@ -141,7 +146,8 @@ impl NativeApi {
         let address = &node.node.value.address;
         let is_there = presence(&self.control, name)
             .and_then(|check| self.control.catalog().check(&check))
-            .is_some_and(|check| check.value.health != Health::Critical);
+            .is_some_and(|check| check.value.health != Health::Critical)
+            && !self.control.silent_nodes().contains_key(&node.node.value.name);
         if is_there {
             refuse(format!(
                 "node name {name:?} is reserved by node {known} ({address}), whose agent is there"
@@ -190,7 +196,10 @@ async fn register_node(control: &Control, node: &Node) -> Result<(), Error> {
         runner: Runner::Presence,
         ..Check::default()
     };
+    let name = CheckRef::new(DEFAULT_NAMESPACE, &*node.name, NODE_ALIVE);
     control.register(&overwriting(OnNode::Put(node.clone()), None, vec![presence])).await?;
+    // That it passes is no news where it passed before. Where this is not heard, the next sign of life is.
+    let _ = control.set_check(&name, Health::Passing, NODE_ALIVE_OUTPUT).await;
     control.maintain_node(&node.name, node.maintenance.as_deref()).await?;
     Ok(())
 }

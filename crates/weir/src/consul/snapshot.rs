@@ -47,9 +47,14 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".unverified");
     let written = || {
+        // What is left of an earlier try may be another's, or lead elsewhere.
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         // It holds whatever is in the KV store.
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&beside, path)
@@ -68,4 +73,25 @@ fn restore(args: &[String]) -> Result<Exit, Failure> {
     block_on(async { good(remote.ask(Method::PUT, SNAPSHOT, &[], bytes).await?) })?;
     output::print("Restored snapshot\n");
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, others) = (dir.path().join("snap"), dir.path().join("others"));
+        std::fs::write(&others, "theirs").unwrap();
+        symlink(&others, dir.path().join("snap.unverified")).unwrap();
+        write(&path, b"mine").unwrap();
+        assert_eq!(std::fs::read(&others).unwrap(), b"theirs");
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == 0o600, "{metadata:?}");
+        assert!(!dir.path().join("snap.unverified").exists());
+    }
 }

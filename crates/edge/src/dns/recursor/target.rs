@@ -6,12 +6,13 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
-use crate::dns::bounds::NAME_ADDRESSES_MAX;
+use crate::dns::bounds::{LOOKUP_WAIT_MAX, NAME_ADDRESSES_MAX};
 use crate::dns::is_itself;
 
 /// A server to ask, as it is named.
@@ -56,7 +57,7 @@ pub(super) fn by_the_system(name: String) -> Found {
 /// A target, with what is known of its addresses.
 pub(super) struct Place {
     target: Target,
-    known: Mutex<Known>,
+    known: Arc<watch::Sender<Known>>,
 }
 
 #[derive(Default)]
@@ -67,19 +68,59 @@ struct Known {
     /// It has failed since they were looked up.
     is_doubted: bool,
     looked_up: Option<Instant>,
+    /// They are being looked up.
+    is_looked_up: bool,
+    /// Why they were not found when they were last looked up.
+    problem: Option<String>,
+}
+
+impl Known {
+    fn present(&self) -> Option<SocketAddr> {
+        self.addresses.get(self.turn % self.addresses.len().max(1)).copied()
+    }
+
+    /// Takes over what was found; of the same addresses the one in use stays in use.
+    fn take(&mut self, name: &str, found: io::Result<Vec<SocketAddr>>) {
+        self.is_looked_up = false;
+        let found = match found {
+            Ok(found) => found,
+            // What was known before may still be right.
+            Err(error) => return self.problem = Some(error.to_string()),
+        };
+        self.is_doubted = false;
+        self.problem = None;
+        if self.addresses != found && !found.is_empty() {
+            tracing::info!(name, addresses = ?found, "the addresses of a recursor");
+            let present = self.present();
+            self.turn = found.iter().position(|address| Some(*address) == present).unwrap_or(0);
+            self.addresses = found;
+        }
+    }
 }
 
 impl Place {
     pub(super) fn new(target: Target) -> Self {
-        Self { target, known: Mutex::default() }
+        Self { target, known: Arc::default() }
     }
 
-    /// It did not answer: its next address is asked then, of those that it has by then.
-    pub(super) fn failed(&self) {
-        self.with(|known| {
+    /// What was asked did not answer: the next address is asked then, of those that it has by then. Of several that were asked
+    /// at one time, only one moves on.
+    pub(super) fn failed(&self, asked: Option<SocketAddr>) {
+        self.known.send_if_modified(|known| {
             known.is_doubted = true;
-            known.turn = known.turn.wrapping_add(1);
+            if asked.is_some() && asked == known.present() {
+                known.turn = known.turn.wrapping_add(1);
+            }
+            false
         });
+    }
+
+    /// Whether it has an address to ask now, other than the one that was asked.
+    pub(super) fn has_another(&self, asked: Option<SocketAddr>) -> bool {
+        matches!(self.target, Target::Name(_)) && {
+            let present = self.known.borrow().present();
+            asked.is_some() && present.is_some() && present != asked
+        }
     }
 
     /// The address to ask; never that of the server at `own`.
@@ -88,39 +129,51 @@ impl Place {
             Target::Address(address) => return Ok(*address),
             Target::Name(name) => name,
         };
-        let begins = self.with(|known| {
+        let begins = self.known.send_if_modified(|known| {
             let is_due = known.looked_up.is_none_or(|at| at.elapsed() >= lookup.rest);
-            let begins = is_due && (known.addresses.is_empty() || known.is_doubted);
+            let begins = is_due && !known.is_looked_up && (known.addresses.is_empty() || known.is_doubted);
             if begins {
                 known.looked_up = Some(Instant::now());
+                known.is_looked_up = true;
             }
             begins
         });
         if begins {
-            let found = (lookup.by)(name.clone()).await;
-            let mut found = match found {
-                Ok(found) => found,
-                // What was known before may still be right.
-                Err(error) => return self.current().ok_or(error),
-            };
-            found.retain(|address| own.is_none_or(|own| !is_itself(own, *address)));
-            found.truncate(NAME_ADDRESSES_MAX);
-            self.with(|known| {
-                known.is_doubted = false;
-                if known.addresses != found && !found.is_empty() {
-                    tracing::info!(name, addresses = ?found, "the addresses of a recursor");
-                    known.addresses = found;
-                }
-            });
+            self.look_up(name, lookup, own);
         }
-        self.current().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no address"))
+        let present = self.known.borrow().present();
+        let mut known = self.known.subscribe();
+        let found = known.wait_for(|known| !known.is_looked_up);
+        match present {
+            // Nothing can be asked before.
+            None => drop(found.await),
+            // It is asked where it was, if nothing else is known soon.
+            Some(_) if begins => drop(timeout(LOOKUP_WAIT_MAX, found).await),
+            Some(_) => {}
+        }
+        let known = self.known.borrow();
+        known.present().ok_or_else(|| {
+            let problem = known.problem.clone();
+            io::Error::new(io::ErrorKind::NotFound, problem.unwrap_or_else(|| "it has no address".to_owned()))
+        })
     }
 
-    fn current(&self) -> Option<SocketAddr> {
-        self.with(|known| known.addresses.get(known.turn % known.addresses.len().max(1)).copied())
+    /// Takes over what was found.
+    #[cfg(test)]
+    pub(super) fn know(&self, found: Vec<SocketAddr>) {
+        self.known.send_modify(|known| known.take("", Ok(found)));
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> T {
-        work(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    /// In a task of its own: what is found is kept though whoever asks waits no longer.
+    fn look_up(&self, name: &str, lookup: Lookup, own: Option<SocketAddr>) {
+        let (name, known) = (name.to_owned(), Arc::clone(&self.known));
+        tokio::spawn(async move {
+            let mut found = (lookup.by)(name.clone()).await;
+            if let Ok(found) = &mut found {
+                found.retain(|address| own.is_none_or(|own| !is_itself(own, *address)));
+                found.truncate(NAME_ADDRESSES_MAX);
+            }
+            known.send_modify(|known| known.take(&name, found));
+        });
     }
 }

@@ -66,9 +66,7 @@ fn looked_up(name: String) -> target::Found {
 
 #[tokio::test]
 async fn a_recursor_that_is_named_is_found_where_it_has_moved_to() {
-    let targets = [Target::Name("dns.example:8600".to_owned())];
-    let recursors = Recursors::new(&targets, None, DnsStats::new(&targets));
-    let recursors = Recursors { lookup: Lookup { by: looked_up, rest: Duration::ZERO }, ..recursors };
+    let recursors = named(looked_up);
     let asked = async || recursors.forward(&query("example.com", None), Transport::Udp).await;
     assert!(asked().await.is_none(), "its name is not known at first");
     let answers = |packet: &[u8]| vec![answer(packet, Rcode::NOERROR, 1)];
@@ -81,12 +79,85 @@ async fn a_recursor_that_is_named_is_found_where_it_has_moved_to() {
     // It moves: where it was somebody refuses, which is noticed at once.
     let (gone, _) = server(|packet| vec![answer(packet, Rcode::REFUSED, 0)]).await;
     let (second, seen) = server(answers).await;
-    recursors.list[0].place.failed();
+    recursors.list[0].place.failed(None);
     *MOVED_TO.lock().unwrap() = vec![gone];
     assert!(asked().await.is_none());
     *MOVED_TO.lock().unwrap() = vec![second];
     assert!(asked().await.is_some());
     assert_eq!(seen.load(Ordering::Relaxed), 1);
+}
+
+/// One recursor, by a name that is looked up in this way.
+fn named(by: fn(String) -> target::Found) -> Recursors {
+    let targets = [Target::Name("dns.example:8600".to_owned())];
+    let recursors = Recursors::new(&targets, None, DnsStats::new(&targets));
+    Recursors { lookup: Lookup { by, rest: Duration::ZERO }, ..recursors }
+}
+
+#[tokio::test]
+async fn a_dead_address_beside_a_live_one_does_not_end_it() {
+    static BOTH: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
+    // The other way round each time, as names of several addresses are told.
+    fn by(_: String) -> target::Found {
+        let mut both = BOTH.lock().unwrap();
+        both.reverse();
+        let found = both.clone();
+        Box::pin(async move { Ok(found) })
+    }
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (live, _) = server(|packet| vec![answer(packet, Rcode::NOERROR, 1)]).await;
+    *BOTH.lock().unwrap() = vec![live, dead];
+    let recursors = named(by);
+    let mut of_v6 = query("example.com", None);
+    of_v6.rtype = Rtype::AAAA;
+    let of_v4 = query("example.com", None);
+    for _ in 0..4 {
+        let both = tokio::join!(
+            recursors.forward(&of_v4, Transport::Udp),
+            recursors.forward(&of_v6, Transport::Udp)
+        );
+        assert!(both.0.is_some() && both.1.is_some());
+    }
+}
+
+#[test]
+fn of_addresses_asked_at_one_time_one_moves_on() {
+    let place = Place::new(Target::Name("dns.example:8600".to_owned()));
+    let [a, b]: [SocketAddr; 2] = ["192.0.2.1:53".parse().unwrap(), "192.0.2.2:53".parse().unwrap()];
+    place.know(vec![a, b]);
+    assert!(!place.has_another(Some(a)) && !place.has_another(None));
+    place.failed(Some(a));
+    place.failed(Some(a));
+    place.failed(None);
+    assert!(place.has_another(Some(a)) && !place.has_another(Some(b)));
+    place.know(vec![b, a]);
+    assert!(!place.has_another(Some(b)), "the one in use stays in use");
+}
+
+#[tokio::test]
+async fn a_lookup_that_takes_longer_than_a_query_is_of_use_to_the_next() {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    static GO: tokio::sync::Notify = tokio::sync::Notify::const_new();
+    fn by(_: String) -> target::Found {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async {
+            GO.notified().await;
+            Ok(vec!["192.0.2.1:53".parse().unwrap()])
+        })
+    }
+    let place = Place::new(Target::Name("dns.example:8600".to_owned()));
+    let lookup = Lookup { by, rest: Duration::ZERO };
+    for _ in 0..2 {
+        assert!(timeout(Duration::from_millis(20), place.address(lookup, None)).await.is_err());
+        place.failed(None);
+    }
+    GO.notify_one();
+    let found = timeout(RECURSION_TIMEOUT, place.address(lookup, None)).await.unwrap().unwrap();
+    assert_eq!((found.to_string().as_str(), CALLS.load(Ordering::Relaxed)), ("192.0.2.1:53", 1));
+    // What is known is asked while it is looked up anew.
+    place.failed(Some(found));
+    assert!(timeout(RECURSION_TIMEOUT, place.address(lookup, None)).await.unwrap().is_ok());
+    assert_eq!(CALLS.load(Ordering::Relaxed), 2);
 }
 
 fn counted(recursors: &Recursors, address: SocketAddr) -> bool {
