@@ -140,7 +140,7 @@ impl One {
         error: hyper::Error,
         connection: &mut Connection,
     ) -> ClientError {
-        if error.is_parse() {
+        if error.is_parse() || !was_sent && spoke_first(&error) {
             return self.bad(&format!("it does not speak HTTP/1: {}", causes(&error)));
         }
         let ended = timeout(LAST_WORDS_MAX, &mut connection.0).await;
@@ -201,6 +201,11 @@ impl Drop for Connection {
 
 /// How long is waited for what a connection says when it ends.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(100);
+
+/// Whether the other side spoke before it was asked anything: a server of HTTP/2 may. The library tells it by its text alone.
+fn spoke_first(error: &hyper::Error) -> bool {
+    error.is_canceled() && causes(error).contains("unexpected message")
+}
 
 /// An error with all that caused it.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
