@@ -27,6 +27,7 @@ pub mod prequal;
 mod reasons;
 mod ring;
 pub mod select;
+mod standby;
 #[cfg(test)]
 mod tests;
 mod tried;
@@ -50,6 +51,7 @@ pub use maglev::{MAGLEV_SIZE_DEFAULT, MAGLEV_SIZE_MAX};
 use prequal::{Prequal, ProbeAnswer, Probes};
 pub use reasons::{Note, Reasons};
 pub use ring::{RING_POINTS_MAX, RING_POINTS_MIN, RING_POINTS_PER_WEIGHT};
+pub use standby::standby;
 pub use tried::{TRIED_MAX, Tried};
 use weighted::Weighted;
 
@@ -115,6 +117,8 @@ pub enum Why {
     },
     /// None was less busy for its weight.
     LeastBusy,
+    /// All of those that take part have failed lately, or were tried; it stands by.
+    StandsBy,
     /// It was drawn by weight, and is expected to answer no later than the other one, or the other one's weight is too
     /// small for that to count this time.
     NotSlower {

@@ -125,6 +125,14 @@ fn a_death_is_hidden_by_a_retry() {
 }
 
 #[test]
+fn who_loses_his_own_zone_is_served_by_the_others() {
+    let report = run(&brief(named("zone-loss"), 16.0));
+    let lost = phase(&report, "zone a lost");
+    let of = |name: &str| lost.clients.iter().find(|clients| clients.name == name).unwrap();
+    assert!(of("web-a").error_ratio < 0.01 && of("web-b").error_ratio < 0.01, "{lost:?}");
+}
+
+#[test]
 fn a_flash_sale_is_shed_at_the_door() {
     let scenario = brief(named("flash-sale"), 24.0);
     let with = run(&scenario);

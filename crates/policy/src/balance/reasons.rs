@@ -160,6 +160,9 @@ impl fmt::Display for Why {
             Self::NotBusier { than } => write!(f, "drawn by weight, and no busier than endpoint {than}"),
             Self::LessBusy { than } => write!(f, "less busy for its weight than endpoint {than}"),
             Self::LeastBusy => f.write_str("the least busy of all for its weight"),
+            Self::StandsBy => {
+                f.write_str("it stands by: all that take part have failed lately, or were tried")
+            }
             Self::NotSlower { than } => {
                 write!(f, "drawn by weight, and not to be passed over for endpoint {than}")
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use weir_policy::Nanos;
-use weir_policy::balance::{Balancer, Policy, Query, Tried};
+use weir_policy::balance::{Balancer, Policy, Query, Standing, Tried};
 use weir_policy::hedge::{HedgeConfig, Hedger};
 use weir_policy::outlier::Verdict;
 use weir_policy::retry::{Budget, BudgetConfig};
@@ -161,7 +161,11 @@ impl LocalUpstream {
             self.balanced.follow(&self.upstream, rng);
         }
         let query = Query { now, hash };
-        let index = balancer.borrow_mut().pick(query, &*self.upstream, tried, rng, &mut ())?.index;
+        let pick = balancer.borrow_mut().pick(query, &*self.upstream, tried, rng, &mut ())?;
+        let index = match pick.standing {
+            Standing::Fresh => pick.index,
+            _ => self.upstream.or_standby(pick, tried, rng).index,
+        };
         if self.upstream.is_ejected(index) {
             return Some(self.upstream.instead_of_ejected(index, tried));
         }

@@ -36,7 +36,8 @@ impl Balanced {
         let mut balancer = informed(upstream, rng);
         let pick = unbroken(&broken, |tried| {
             notes.clear();
-            balancer.pick(query, upstream, tried, rng, &mut notes)
+            let pick = balancer.pick(query, upstream, tried, rng, &mut notes)?;
+            Some(upstream.or_standby(pick, tried, rng))
         });
         let selected = upstream.selected();
         let endpoints = upstream.endpoints.iter().zip(broken).enumerate();

@@ -9,7 +9,7 @@ use weir_model::registry::Health;
 use weir_model::resource::Protocol;
 use weir_policy::Nanos;
 use weir_policy::balance::select::{Facts, Place};
-use weir_policy::balance::{Balancer, Candidates, Policy, Table, Tried, hash};
+use weir_policy::balance::{Balancer, Candidates, Pick, Policy, Table, Tried, hash, standby};
 
 use super::selection::{Origin, Selected, Selection, selected};
 use super::settings::Settings;
@@ -292,6 +292,12 @@ impl Upstream {
     /// The key of each endpoint, the same in every proxy.
     pub fn keys(&self) -> &[u64] {
         &self.keys
+    }
+
+    /// What a balancer has picked, or one that stands by where nobody that takes part is of use.
+    #[cold]
+    pub(crate) fn or_standby(&self, pick: Pick, tried: &Tried, rng: &mut impl Rng) -> Pick {
+        standby(pick, &self.selected().roles, self, tried, rng).unwrap_or(pick)
     }
 
     /// The endpoint to take where a balancer has picked one that is ejected, because nothing better was left: the least busy

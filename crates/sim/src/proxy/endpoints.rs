@@ -5,10 +5,11 @@ use std::collections::BinaryHeap;
 
 use weir_model::registry::Health;
 use weir_policy::Nanos;
-use weir_policy::balance::select::{Caller, Facts, Place, Selection, Settings, select};
-use weir_policy::balance::{Candidates, hash};
+use weir_policy::balance::select::{Caller, Facts, Place, Role, Selection, Settings, select};
+use weir_policy::balance::{Candidates, Pick, Tried, hash, standby};
 
 use super::News;
+use crate::rng::Stream;
 
 /// An endpoint, as the registry has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) struct Endpoints {
     avoided: BinaryHeap<Reverse<(u64, u32)>>,
     is_listed: Vec<bool>,
     now: u64,
+    /// What became of each at the last look.
+    roles: Vec<Role>,
     /// When shares change by themselves.
     pub(super) next_change: Option<Nanos>,
     caller: (u64, u32),
@@ -69,9 +72,15 @@ impl Endpoints {
             avoided: BinaryHeap::new(),
             is_listed: vec![false; count],
             now: 0,
+            roles: Vec::new(),
             next_change: None,
             caller,
         }
+    }
+
+    /// What was picked, or one that stands by where nobody that takes part is of use.
+    pub(super) fn or_standby(&self, pick: Pick, tried: &Tried, rng: &mut Stream) -> Pick {
+        standby(pick, &self.roles, self, tried, rng).unwrap_or(pick)
     }
 
     /// Takes note of the moment of a pick.
@@ -147,6 +156,7 @@ impl Endpoints {
         let caller = Caller { id: self.caller.0, place: place(self.caller.1), callers: &[] };
         let selection = select(&facts, &self.settings, &caller, now);
         self.next_change = selection.next_change;
+        self.roles.clone_from(&selection.roles);
         selection
     }
 

@@ -140,6 +140,7 @@ impl Upstream {
                 outcome = Outcome::Unavailable;
                 break;
             };
+            let pick = self.endpoints.or_standby(pick, &passed_over, rng);
             if self.breakers.admit_to(pick.index, &mut passes.breakers, now, rng, &mut self.events) {
                 return Chosen::Endpoint(pick.index as u32);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use weir_api::snapshot::EndpointInputs;
 use weir_model::ServiceRef;
@@ -10,7 +10,7 @@ use weir_model::registry::Health;
 use weir_proxy::snapshot::{Origin, Registered, Services};
 
 use super::{Fleet, explained, shares};
-use crate::support::{Proxy, documents, eventually};
+use crate::support::{Proxy, Upstream, documents, eventually};
 
 /// The service `app` with these registered endpoints.
 fn registered(endpoints: &[(SocketAddr, Health, &str)]) -> Services {
@@ -201,4 +201,38 @@ fn a_subset_is_kept_to() {
         used.extend(served(&proxy));
     }
     assert_eq!(used.len(), 8);
+}
+
+/// An upstream that answers with its own address until it is gone, as far as clients can see.
+fn mortal(gone: &Arc<Mutex<Option<SocketAddr>>>) -> Upstream {
+    let gone = Arc::clone(gone);
+    Upstream::start(move |conn| {
+        loop {
+            conn.request()?;
+            let addr = conn.stream.local_addr()?;
+            if *gone.lock().unwrap() == Some(addr) {
+                conn.reset();
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
+            conn.ok(addr.to_string().as_bytes())?;
+        }
+    })
+}
+
+#[test]
+fn those_outside_of_a_subset_stand_by_for_when_nobody_in_it_is_of_use() {
+    let gone = Arc::new(Mutex::new(None));
+    let upstreams = [mortal(&gone), mortal(&gone)];
+    let policy = "balance: {subset: 1}\n  outlier: {enabled: false}\n  retry: {attempts: 1}";
+    let proxy = Proxy::gateway(&documents(&[upstreams[0].addr, upstreams[1].addr], policy));
+    let mut client = proxy.client();
+    let first = shares(&mut client, 20);
+    assert_eq!(first.len(), 1, "{first:?}");
+    let whole = *first.keys().next().unwrap();
+    *gone.lock().unwrap() = Some(whole);
+    // Not even the one that finds it out fails: its retry goes elsewhere.
+    let then = shares(&mut client, 40);
+    assert!(then.len() == 1 && !then.contains_key(&whole), "{then:?}");
+    let (_, text) = explained(&proxy, &[]);
+    assert!(text.contains("stands by"), "{text}");
 }
