@@ -126,7 +126,7 @@ fn a_death_is_hidden_by_a_retry() {
 
 #[test]
 fn who_loses_his_own_zone_is_served_by_the_others() {
-    let report = run(&brief(named("zone-loss"), 16.0));
+    let report = run(&named("zone-loss"));
     let lost = phase(&report, "zone a lost");
     let of = |name: &str| lost.clients.iter().find(|clients| clients.name == name).unwrap();
     assert!(of("web-a").error_ratio < 0.01 && of("web-b").error_ratio < 0.01, "{lost:?}");
