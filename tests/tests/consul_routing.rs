@@ -8,8 +8,10 @@ use weir_tests::{App, Cluster, Process, eventually, free_ports, http};
 
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
 
-/// Within what a change is to be in force at a proxy.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(1);
+/// Within what a change is to be in force at a proxy: a second, and what a busy machine may add.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
+/// Calls in a row that one of two equal instances does not take by chance (2^-20).
+const NOT_BY_CHANCE: usize = 20;
 /// Calls over which shares are counted.
 const CALLS: usize = 600;
 
@@ -55,11 +57,11 @@ impl Mesh {
             .map_or_else(|_| String::new(), |a| a.text())
     }
 
-    /// Waits until a call is answered so, which must not take long.
+    /// Waits until calls are answered so, which must not take long.
     fn soon(&self, target: &str, headers: &[(&str, &str)], expect: &str) {
         let began = Instant::now();
         eventually(&format!("{target} {headers:?} to be answered by {expect}"), START_LIMIT, || {
-            (self.call(target, headers) == expect).then_some(())
+            (0..NOT_BY_CHANCE).all(|_| self.call(target, headers) == expect).then_some(())
         });
         assert!(began.elapsed() < IN_FORCE_WITHIN, "in force after {:?}", began.elapsed());
     }
@@ -80,7 +82,6 @@ fn entries_route_by_header_path_weight_and_health() {
         "Subsets": {"v1": subset("v1"), "v2": subset("v2")},
         "Failover": {"v1": {"Service": "spare"}}}));
     mesh.soon("/", &[], "v1");
-    (0..20).for_each(|_| assert_eq!(mesh.call("/", &[]), "v1"));
 
     // The first route counts, though the second is the more specific.
     let said = mesh.put(&json!({"Kind": "service-router", "Name": "web", "Routes": [
