@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use weir_proxy::{Mode, ProxyConfig, ProxyError, SourceConfig};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn free_addr() -> SocketAddr {
     ([127, 0, 0, 1], weir_tests::free_port()).into()

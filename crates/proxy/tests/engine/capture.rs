@@ -346,16 +346,17 @@ fn open_connections_are_what_the_balancer_sees() {
 
 #[test]
 fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    const IDLE: Duration = Duration::from_secs(2);
     let upstream = echo_bytes();
     let documents = document("db", "tcp", &[upstream.addr], "");
     let proxy = sidecar(&["db"], &documents, |config| {
-        config.timeouts.tunnel_idle = std::time::Duration::from_millis(300);
+        config.timeouts.tunnel_idle = IDLE;
     });
     let (mut busy, mut idle) =
         (Client::connect(port_of(&proxy, "db")), Client::connect(port_of(&proxy, "db")));
+    let started = std::time::Instant::now();
     idle.send("x");
     idle.exactly(1).unwrap();
-    let started = std::time::Instant::now();
     let waiting = std::thread::spawn(move || {
         assert!(idle.is_closed());
         started.elapsed()
@@ -364,7 +365,7 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
         busy.send("tick");
         assert_eq!(busy.exactly(4).unwrap(), b"tick");
     }
-    assert!(waiting.join().unwrap() >= std::time::Duration::from_millis(300));
+    assert!(waiting.join().unwrap() >= IDLE);
     busy.send("tick");
     assert_eq!(busy.exactly(4).unwrap(), b"tick");
 }

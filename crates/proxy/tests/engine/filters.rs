@@ -350,7 +350,8 @@ fn a_share_of_requests_fails_on_purpose() {
     let proxy = Proxy::gateway(&documents(upstream.addr, &fault));
     let mut client = proxy.client();
     let failed = (0..1000).filter(|_| client.get("/").status == 500).count();
-    assert!((220..380).contains(&failed), "{failed}");
+    // 300 are expected; seven standard deviations are 101.
+    assert!((199..=401).contains(&failed), "{failed}");
 }
 
 #[test]
@@ -468,8 +469,9 @@ fn a_share_of_requests_is_copied() {
         assert_eq!(client.get("/").status, 200);
     }
     let copied = || received(&shadow).matches("x-weir-mirrored").count();
-    eventually("copies arrive", || copied() > 180);
-    assert!(copied() < 320, "{}", copied());
+    // 250 are expected; seven standard deviations are 96.
+    eventually("copies arrive", || copied() >= 154);
+    assert!(copied() <= 346, "{}", copied());
 }
 
 #[test]

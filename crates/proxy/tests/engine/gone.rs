@@ -61,7 +61,8 @@ fn a_client_that_resets_is_noticed_at_once() {
 
 #[test]
 fn a_client_that_only_sends_no_more_gets_all_of_a_response_that_goes_on() {
-    const EVENTS: usize = 10;
+    const EVENTS: usize = 40;
+    const GRACE: Duration = Duration::from_millis(2500);
     let upstream = Upstream::start(|conn| {
         conn.request()?;
         conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
@@ -72,7 +73,7 @@ fn a_client_that_only_sends_no_more_gets_all_of_a_response_that_goes_on() {
         }
         conn.write("0\r\n\r\n")
     });
-    let proxy = proxy(&upstream, Duration::from_millis(600));
+    let proxy = proxy(&upstream, GRACE);
     let mut client = proxy.client();
     first_event(&mut client);
     client.half_close();

@@ -68,7 +68,9 @@ fn value(proxy: &Proxy, name: &str) -> u64 {
 }
 
 /// Late enough for the first copy to be with its endpoint, on a busy machine too.
-const SOON: &str = "hedge: {delay: 400ms}";
+const SOON: &str = "hedge: {delay: 1500ms}";
+/// Later than that: what the first copy takes until the second one is done.
+const LATER: Duration = Duration::from_secs(3);
 const FAILED: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
 
 #[test]
@@ -230,7 +232,7 @@ fn a_failure_does_not_win_while_the_other_copy_is_under_way() {
     // Both fail: then the client is told so by the last one.
     let upstreams = two(move |number, conn| {
         if number == 0 {
-            std::thread::sleep(Duration::from_millis(600));
+            std::thread::sleep(LATER);
         }
         conn.write(FAILED)
     });
@@ -274,12 +276,12 @@ fn when_nobody_answers_the_time_of_the_request_ends_it() {
         conn.until_closed();
         Err(io::ErrorKind::BrokenPipe.into())
     });
-    let proxy = Proxy::gateway(&hedged(&upstreams, "hedge: {delay: 1ms}\n  timeouts: {request: 200ms}"));
+    let proxy = Proxy::gateway(&hedged(&upstreams, "hedge: {delay: 1ms}\n  timeouts: {request: 1s}"));
     assert_eq!(proxy.client().get("/").status, 504);
     assert!(metric(&proxy, "hedges", 1), "{}", proxy.text());
     // The time of an attempt ends the first, and the second one goes on.
     let (upstreams, _closed) = first_hangs();
-    let policy = "hedge: {delay: 400ms}\n  timeouts: {request: 1h, perTry: 600ms}\n  retry: {attempts: 0}";
+    let policy = "hedge: {delay: 1500ms}\n  timeouts: {request: 1h, perTry: 3s}\n  retry: {attempts: 0}";
     let proxy = Proxy::gateway(&hedged(&upstreams, policy));
     assert_eq!(proxy.client().get("/").text(), "second");
     let upstreams = two(|_, conn| {
@@ -344,7 +346,7 @@ fn calls_of_grpc_are_made_twice_where_their_route_says_so() {
     let documents = h2_documents(&[upstreams[0].addr, upstreams[1].addr], "")
         .replace("kind: HTTPRoute", "kind: GRPCRoute")
         .replace("rules: [{backendRefs", "rules: [{name: get, backendRefs")
-        + "\n---\nkind: TrafficPolicy\nmetadata: {name: get}\nspec:\n  targetRefs: [{kind: GRPCRoute, name: all, sectionName: get}]\n  hedge: {delay: 400ms}\n";
+        + "\n---\nkind: TrafficPolicy\nmetadata: {name: get}\nspec:\n  targetRefs: [{kind: GRPCRoute, name: all, sectionName: get}]\n  hedge: {delay: 1500ms}\n";
     let proxy = Proxy::gateway(&documents);
     let mut client = proxy.client();
     client.send("POST /a.B/Get HTTP/1.1\r\nHost: app\r\nTE: trailers\r\ncontent-type: application/grpc\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0");

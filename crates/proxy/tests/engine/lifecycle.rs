@@ -102,7 +102,10 @@ fn a_listener_that_is_removed_drains() {
         }
     });
     let (first, second) = (free_port(), free_port());
-    let mut proxy = Proxy::gateway(&documents_on(first, &[upstream.addr], ""));
+    let mut proxy = Proxy::gateway_with(&documents_on(first, &[upstream.addr], ""), |config| {
+        // What is on its way when the listener goes may take so long on a busy machine.
+        config.timeouts.drain_idle_grace = Duration::from_secs(5);
+    });
     let mut in_flight = proxy.client();
     let (mut idle, mut late) = (proxy.client(), proxy.client());
     assert_eq!((idle.get("/").status, late.get("/").status), (200, 200));

@@ -142,7 +142,7 @@ fn one_at_a_time_and_the_next_in_turn() {
     let gate = Gate::new();
     let opened = gate.clone();
     let app = gated(gate);
-    let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 10s}}";
+    let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 1m}}";
     let proxy = proxy(app.addr, &[("one", spec)]);
     let mut first = Client::connect(proxy.addr());
     first.send("GET /first HTTP/1.1\r\nHost: shop.example\r\n\r\n");
@@ -169,7 +169,7 @@ fn a_client_that_leaves_gives_its_place_back() {
     let gate = Gate::new();
     let opened = gate.clone();
     let app = gated(gate);
-    let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 5, timeout: 10s}}";
+    let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 5, timeout: 1m}}";
     let proxy = proxy(app.addr, &[("one", spec)]);
     let mut first = Client::connect(proxy.addr());
     first.send("GET /first HTTP/1.1\r\nHost: shop.example\r\n\r\n");
@@ -190,7 +190,7 @@ fn a_client_that_leaves_gives_its_place_back() {
 #[test]
 fn a_leaky_bucket_spaces_requests() {
     let app = Upstream::echo();
-    let spec = "{targetRefs: [{name: app}], algorithm: leaky_bucket, rates: [{requests: 20}], queue: {max: 2, timeout: 1s}}";
+    let spec = "{targetRefs: [{name: app}], algorithm: leaky_bucket, rates: [{requests: 20}], queue: {max: 2, timeout: 1m}}";
     let proxy = proxy(app.addr, &[("even", spec)]);
     let mut client = Client::connect(proxy.addr());
     let begun = Instant::now();
@@ -256,14 +256,14 @@ fn tunnels_count_as_long_as_they_live_and_are_not_given_back() {
 #[test]
 fn nobody_holds_a_place_while_he_waits_for_his_turn() {
     let app = Upstream::echo();
-    let even = "{targetRefs: [{name: app}], algorithm: leaky_bucket, rates: [{requests: 10}], queue: {max: 20, timeout: 5s}}";
+    let even = "{targetRefs: [{name: app}], algorithm: leaky_bucket, rates: [{requests: 1}], queue: {max: 20, timeout: 60s}}";
     let one = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1}";
     let proxy = proxy(app.addr, &[("even", even), ("one", one)]);
-    let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(proxy.addr())).collect();
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(proxy.addr())).collect();
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
     }
-    // One each 100 ms is never two at once.
+    // One each second is never two at once.
     for client in &mut clients {
         assert_eq!(client.response().status, 200);
     }

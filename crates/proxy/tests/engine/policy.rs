@@ -36,7 +36,7 @@ fn heads_are_bounded_in_size_and_number_of_fields() {
 #[test]
 fn a_head_must_arrive_in_time() {
     let upstream = Upstream::echo();
-    let proxy = Proxy::gateway(&bounded(&upstream, "timeouts: {head: 50ms, idle: 100ms}"));
+    let proxy = Proxy::gateway(&bounded(&upstream, "timeouts: {head: 1s, idle: 2s}"));
     let mut slow = proxy.client();
     slow.send("GET / HTTP/1.1\r\nHo");
     assert_eq!(slow.response().status, 408);

@@ -1,15 +1,15 @@
 //! Retries as a service's policy has them.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Gate, Proxy, Upstream, documents, eventually};
+use crate::support::{Gate, Proxy, Upstream, documents, eventually, free_port};
 
 #[test]
 fn without_a_budget_nothing_is_tried_again() {
     let app = Upstream::echo();
-    // Nobody listens there any more.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody listens there.
+    let gone = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let policy = |budget: &str| {
         let outlier = "outlier: {enabled: false}";
         documents(

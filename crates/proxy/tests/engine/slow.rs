@@ -7,10 +7,13 @@ use weir_proxy::{ProxyConfig, Reason};
 
 use crate::support::{Client, Proxy, Upstream, documents, eventually};
 
-/// A proxy that gives clients half a second, and then demands so many bytes per second.
+/// For how long the proxy demands nothing but that something moves; longer than a busy machine stands still.
+const GIVEN: Duration = Duration::from_secs(2);
+
+/// A proxy that gives clients that time, and then demands so many bytes per second.
 fn impatient(upstream: &Upstream, rate_min: u64) -> Proxy {
     let configure = |config: &mut ProxyConfig| {
-        config.timeouts.stream_idle = Duration::from_millis(500);
+        config.timeouts.stream_idle = GIVEN;
         config.limits.body_rate_min = rate_min;
     };
     Proxy::gateway_with(&documents(&[upstream.addr], ""), configure)
@@ -37,21 +40,21 @@ fn a_body_that_drips_is_given_up() {
     let mut client = proxy.client();
     let begun = Instant::now();
     client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 1000\r\n\r\n");
-    drip(&mut client, b"x", 100);
+    drip(&mut client, b"x", 999);
     let response = client.response();
     assert_eq!((response.status, response.field("x-weir-reason")), (408, Some("slow_body")));
-    assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= GIVEN, "{:?}", begun.elapsed());
     assert!(client.is_closed());
 }
 
 #[test]
 fn a_body_that_is_slow_but_fast_enough_is_served() {
     let upstream = Upstream::echo();
-    let proxy = impatient(&upstream, 1000);
+    let proxy = impatient(&upstream, 100);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 3000\r\n\r\n");
-    // Twice what is demanded.
-    drip(&mut client, &[b'x'; 100], 30);
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 6000\r\n\r\n");
+    // Twenty times what is demanded, on a machine that keeps the pace.
+    drip(&mut client, &[b'x'; 100], 60);
     assert_eq!(client.response().status, 200);
 }
 
@@ -61,9 +64,10 @@ fn a_call_of_grpc_may_take_its_time() {
     let proxy = impatient(&upstream, 1000);
     let mut client = proxy.client();
     client.send(
-        "POST / HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc+proto\r\nContent-Length: 30\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc+proto\r\nContent-Length: 60\r\n\r\n",
     );
-    drip(&mut client, b"x", 30);
+    // It takes longer than what is given, and then is less than what is demanded.
+    drip(&mut client, b"x", 60);
     assert_eq!(client.response().status, 200);
 }
 
@@ -76,13 +80,14 @@ fn a_reader_that_sips_is_given_up() {
         let piece = [0; 64 * 1024];
         (0..BODY_BYTES / piece.len()).try_for_each(|_| conn.write(piece))
     });
-    let proxy = impatient(&upstream, 64 * 1024 * 1024);
+    // Between what the two read: 1.25 MiB per second, and as fast as a busy machine can.
+    let proxy = impatient(&upstream, 4 * 1024 * 1024);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
-    let (mut read, mut piece) = (0, vec![0; 256 * 1024]);
+    let (mut read, mut piece) = (0, vec![0; 64 * 1024]);
     let begun = Instant::now();
     loop {
-        // Never half a second without a read.
+        // Never as long as that without a read.
         std::thread::sleep(Duration::from_millis(50));
         match client.stream.read(&mut piece) {
             Ok(n) if n > 0 => read += n,
@@ -112,7 +117,5 @@ fn a_reader_that_does_not_read_is_given_up() {
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
     eventually("it is there", || proxy.metrics().active_connections() == 1);
-    let begun = Instant::now();
     eventually("it is given up", || proxy.metrics().active_connections() == 0);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }

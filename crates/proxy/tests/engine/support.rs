@@ -18,7 +18,7 @@ use weir_proxy::tls::{CertificateFiles, Certificates, LoadedCertificate};
 use weir_proxy::{Engine, Metrics, Mode, ProxyConfig, SourceConfig};
 
 /// How long a test waits for what must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
@@ -396,9 +396,11 @@ impl<S: Read + Write> Client<S> {
         std::mem::take(&mut self.buf)
     }
 
-    /// Whether the proxy has closed, after what was read.
+    /// Whether the proxy closes, after what was read.
     pub(crate) fn is_closed(&mut self) -> bool {
-        self.buf.is_empty() && matches!(self.fill(), Ok(0) | Err(_))
+        let is_late =
+            |fault: io::Error| matches!(fault.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        self.buf.is_empty() && self.fill().map_or_else(|fault| !is_late(fault), |n| n == 0)
     }
 }
 

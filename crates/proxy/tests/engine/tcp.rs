@@ -79,7 +79,8 @@ fn a_route_shares_connections_out_by_weight() {
         client.send("x");
         assert_eq!(client.exactly(1).unwrap(), b"x");
     }
-    assert!((115..185).contains(&counts[1]), "{counts:?}");
+    // 150 are expected; seven standard deviations are 43.
+    assert!((107..=193).contains(&counts[1]), "{counts:?}");
     assert_eq!(counts[1] + counts[2], 200);
 }
 

@@ -32,7 +32,7 @@ fn a_gateway_says_how_long_it_waits_and_waits_no_longer_than_its_client() {
     let proxy = Proxy::gateway(&documents(&[app.addr], ""));
     let mut client = proxy.client();
     let (time, attempt) = ask(&mut client, "");
-    assert!((14_000..=15_000).contains(&time.unwrap()) && attempt == Some(1), "{time:?} {attempt:?}");
+    assert!((5_000..=15_000).contains(&time.unwrap()) && attempt == Some(1), "{time:?} {attempt:?}");
     assert_eq!(ask(&mut client, ""), (Some(15_000), Some(1)));
     assert_eq!(ask(&mut client, "X-Weir-Timeout: 2500\r\nX-Weir-Attempt: 7\r\n"), (Some(2500), Some(1)));
     assert_eq!(ask(&mut client, "X-Weir-Timeout: 9000\r\nx-weir-timeout: 2000\r\n"), (Some(2000), Some(1)));
@@ -66,9 +66,9 @@ fn nobody_works_for_who_has_given_up() {
     let proxy = Proxy::gateway(&documents(&[silent.addr], ""));
     let began = Instant::now();
     let response =
-        proxy.client().send("GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 100\r\n\r\n").response();
+        proxy.client().send("GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 1000\r\n\r\n").response();
     assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("timeout")));
-    assert!(began.elapsed() >= Duration::from_millis(100));
+    assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!(asked(&silent), 1);
     // What comes too late goes no further.
     let response = proxy.client().send("GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 0\r\n\r\n").response();
@@ -87,7 +87,7 @@ fn a_client_without_patience_costs_nobody_his_good_name() {
         "breakers: [{strategy: consecutive, failures: 2}]\n  outlier: {consecutive: 2, interval: 100ms}";
     let proxy = Proxy::gateway(&documents(&[silent.addr], policy));
     for _ in 0..5 {
-        let request = "GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 20\r\n\r\n";
+        let request = "GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 500\r\n\r\n";
         let response = proxy.client().send(request).response();
         assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("timeout")));
     }
@@ -105,10 +105,10 @@ fn a_client_with_almost_all_patience_hides_nobody() {
         conn.until_closed();
         Ok(())
     });
-    let policy = "timeouts: {request: 100ms}\n  breakers: [{strategy: consecutive, failures: 2}]";
+    let policy = "timeouts: {request: 2s}\n  breakers: [{strategy: consecutive, failures: 2}]";
     let proxy = Proxy::gateway(&documents(&[silent.addr], policy));
     for reason in ["timeout", "timeout", "breaker_open"] {
-        let request = "GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 90\r\n\r\n";
+        let request = "GET / HTTP/1.1\r\nHost: app\r\nX-Weir-Timeout: 1800\r\n\r\n";
         let response = proxy.client().send(request).response();
         assert_eq!(response.field("x-weir-reason"), Some(reason), "{}", response.text());
     }
@@ -146,8 +146,8 @@ fn a_delay_is_taken_from_what_the_sender_waits() {
     let mut client = proxy.client();
     ask(&mut client, "");
     assert_eq!(ask(&mut client, "").0, Some(15_000), "it is waited for after the delay");
-    let (time, _) = ask(&mut client, "X-Weir-Timeout: 5000\r\n");
-    assert!((1000..=4800).contains(&time.unwrap()), "{time:?}");
+    let (time, _) = ask(&mut client, "X-Weir-Timeout: 9000\r\n");
+    assert!((1000..=8800).contains(&time.unwrap()), "{time:?}");
 }
 
 #[test]
@@ -165,25 +165,26 @@ fn another_attempt_has_the_next_number_and_what_is_left() {
             }
         }
     });
-    let policy = "timeouts: {request: 5s}\n  retry: {attempts: 2, statuses: [503]}";
+    let policy = "timeouts: {request: 30s}\n  retry: {attempts: 2, statuses: [503]}";
     let proxy = Proxy::gateway(&documents(&[app.addr], policy));
     let response = proxy.client().get("/");
     assert_eq!(response.status, 200, "{}", response.text());
     let (time, attempt) = told(&response.text());
     assert_eq!(attempt, Some(3));
-    assert!((1000..=4950).contains(&time.unwrap()), "{time:?}");
+    assert!((1000..=29_950).contains(&time.unwrap()), "{time:?}");
 }
 
 #[test]
 fn who_waits_for_his_turn_has_less_time_left() {
     let app = Upstream::echo();
     let limit = "---\nkind: RateLimit\nmetadata: {name: pace}\nspec: {targetRefs: [{name: app}], \
-                 algorithm: leaky_bucket, rates: [{requests: 5}]}\n";
+                 algorithm: leaky_bucket, rates: [{requests: 1, per: 3s}], queue: {max: 1, timeout: 10s}}\n";
     let proxy = Proxy::gateway(&(documents(&[app.addr], "") + limit));
     let mut client = proxy.client();
     ask(&mut client, "");
+    // It waits for what is left of three seconds.
     let (time, _) = ask(&mut client, "");
-    assert!((10_000..14_990).contains(&time.unwrap()), "{time:?}");
+    assert!((5_000..14_990).contains(&time.unwrap()), "{time:?}");
 }
 
 #[test]
@@ -209,10 +210,10 @@ fn a_sidecar_passes_on_what_it_was_told_and_tells_what_its_application_asks_for(
 /// And how many milliseconds a response is waited for at most.
 fn timeouts() -> [(String, u64); 4] {
     [
-        ("1S".into(), 1000),
+        ("9S".into(), 9000),
         (" 99999999m".into(), 15_000),
-        (format!("{:40}1S", ""), 1000),
-        (format!("{:52}1S  ", ""), 1000),
+        (format!("{:40}9S", ""), 9000),
+        (format!("{:52}9S  ", ""), 9000),
     ]
 }
 

@@ -47,9 +47,10 @@ fn a_new_endpoint_gets_its_share_little_by_little() {
     proxy.publish(&both);
     let mut client = proxy.client();
     // A tenth of its share: 1 of 11.
-    let early = shares(&mut client, 220);
+    let early = shares(&mut client, 330);
     let of_new = early.get(&new).copied().unwrap_or(0);
-    assert!((3..60).contains(&of_new), "{early:?}");
+    // 30 are expected; nobody at all in one run of 10^13, and so many never.
+    assert!((1..90).contains(&of_new), "{early:?}");
     let (forwarded, text) = explained(&proxy, &[]);
     assert!(text.contains("new: 10 % of its share, gets 9.1 %"), "{text}");
     assert_eq!(forwarded.endpoints.iter().filter(|endpoint| endpoint.growing.is_some()).count(), 1);
@@ -57,7 +58,8 @@ fn a_new_endpoint_gets_its_share_little_by_little() {
     proxy.publish(&both.replace("window: 1h", "window: 300ms"));
     eventually("it to be grown up", || !explained(&proxy, &[]).1.contains("new:"));
     let late = shares(&mut client, 200);
-    assert!(late[&new] > 60, "{late:?}");
+    // 100 are expected; seven standard deviations are 50.
+    assert!(late[&new] > 50, "{late:?}");
 }
 
 #[test]
@@ -118,7 +120,8 @@ fn near_endpoints_go_first_and_the_rest_spills_over() {
     proxy.publish_with(&text, placed(2));
     let near = addrs[..2].iter().copied().collect();
     let spilt = shares(&mut client, 400);
-    assert!((140..260).contains(&served(&spilt, &near)), "{spilt:?}");
+    // 200 are expected; seven standard deviations are 70.
+    assert!((130..270).contains(&served(&spilt, &near)), "{spilt:?}");
     assert_eq!(spilt.len(), 8, "{spilt:?}");
 }
 
@@ -193,14 +196,17 @@ fn a_subset_is_kept_to() {
     proxy.publish(&without(&fewer, used));
     let now = served(&proxy);
     assert_eq!((now.len(), now.intersection(&mine).count()), (3, 2));
-    // Another proxy has another one: of twenty, all endpoints are used.
+    // Another proxy has another one: of enough of them, all endpoints are used.
     let mut used = BTreeSet::new();
-    for id in 1..20 {
+    for id in 1..100 {
         proxy.origin = Origin { id, ..Origin::default() };
         proxy.publish(&text.replace("subset: 3", &format!("subset: 3, panicThreshold: 0.{id:02}")));
         used.extend(served(&proxy));
+        if used.len() == 8 {
+            return;
+        }
     }
-    assert_eq!(used.len(), 8);
+    panic!("a hundred proxies use {used:?} alone");
 }
 
 /// An upstream that answers with its own address until it is gone, as far as clients can see.

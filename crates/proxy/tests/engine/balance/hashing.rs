@@ -1,14 +1,14 @@
 //! Consistent hashing: what is the same goes to the same endpoint, as long as that is there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use weir_proxy::explain::{Request, explain};
 
 use super::{Fleet, asked, explained};
-use crate::support::{Client, Gate, Proxy, Upstream, documents, eventually};
+use crate::support::{Client, Gate, Proxy, Upstream, documents, eventually, free_port};
 
 const POLICIES: [&str; 2] = ["ring_hash", "maglev"];
 
@@ -41,8 +41,9 @@ fn a_session_stays_where_it_is_when_others_come_and_go() {
         let after = homes(&proxy);
         assert!(after.values().all(|home| *home != gone), "{policy}");
         let moved = before.iter().filter(|(user, home)| after[user] != **home && **home != gone).count();
-        // A table is filled anew, and a few entries of others change hands; a ring's points stay.
-        assert!(moved <= if policy == "maglev" { 8 } else { 0 }, "{policy}: {moved} moved");
+        // A table is filled anew, and a few entries of others change hands; a ring's points stay. Most would move without
+        // consistent hashing.
+        assert!(moved <= if policy == "maglev" { 20 } else { 0 }, "{policy}: {moved} moved");
         proxy.publish(&all);
         assert_eq!(homes(&proxy), before, "{policy}: back where they were");
     }
@@ -96,8 +97,8 @@ fn without_what_is_hashed_chance_decides() {
 fn a_retry_goes_to_the_next_and_always_to_the_same_one() {
     for policy in POLICIES {
         let fleet = Fleet::of(3);
-        // Nobody listens there any more.
-        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Nobody listens there.
+        let gone = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let addrs = [&fleet.addrs()[..], &[gone]].concat();
         let policy_text = format!(
             "balance: {{{}}}\n  outlier: {{enabled: false}}\n  retry: {{budget: {{ratio: 1}}}}",
@@ -120,7 +121,7 @@ fn an_ejected_endpoint_gives_its_sessions_away_and_gets_them_back() {
     let addrs = [&fleet.addrs()[..], &[ill.upstream.addr]].concat();
     let balance = by_user("ring_hash");
     let policy =
-        format!("balance: {{{balance}}}\n  outlier: {{consecutive: 1, ejection: 200ms, ejectionMax: 200ms}}");
+        format!("balance: {{{balance}}}\n  outlier: {{consecutive: 1, ejection: 2s, ejectionMax: 2s}}");
     let proxy = Proxy::gateway(&documents(&addrs, &policy));
     let mut client = proxy.client();
     let mut home = |user: usize| {
@@ -224,7 +225,8 @@ fn connections_are_balanced_by_where_they_come_from() {
 fn calls_of_one_service_go_to_one_endpoint() {
     let fleet = Fleet::of(6);
     let documents = fleet.under("policy: maglev, hash: [{type: caller}], loadFactor: 100");
-    let homes: BTreeSet<SocketAddr> = (0..8)
+    // That all of so many go to one by chance is as good as impossible: 6^-15.
+    let homes: BTreeSet<SocketAddr> = (0..16)
         .map(|number| {
             let name = format!("front-{number}");
             let proxy = crate::limits::sidecar(&name, fleet.addrs()[0], &documents, None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::{connect, exchange, request, run, whole};
-use crate::support::{Client, Proxy, Upstream};
+use crate::support::{Client, PATIENCE, Proxy, Upstream};
 
 fn proxy(upstream: &Upstream) -> Proxy {
     Proxy::to(&[upstream.addr])
@@ -270,9 +270,7 @@ fn a_client_that_loses_interest_cancels_the_upstreams_work() {
         }
         stream.send_reset(h2::Reason::CANCEL);
         drop(response);
-        tokio::task::spawn_blocking(move || closed.recv_timeout(Duration::from_secs(5)).unwrap())
-            .await
-            .unwrap();
+        tokio::task::spawn_blocking(move || closed.recv_timeout(PATIENCE / 2).unwrap()).await.unwrap();
     });
 }
 

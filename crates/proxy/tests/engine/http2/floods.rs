@@ -61,6 +61,9 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// How long another client may wait at most, on a busy machine.
+const WAITS_MAX: Duration = Duration::from_secs(5);
+
 #[test]
 fn floods_are_ended_and_counted_and_hurt_nobody_else() {
     let upstream = Upstream::echo();
@@ -80,7 +83,7 @@ fn floods_are_ended_and_counted_and_hurt_nobody_else() {
                 worst = worst.max(began.elapsed());
             }
             assert!(flooding.await.unwrap(), "{name}: it was let on");
-            assert!(worst < Duration::from_secs(1), "{name}: another client waited for {worst:?}");
+            assert!(worst < WAITS_MAX, "{name}: another client waited for {worst:?}");
             if !counted.is_empty() {
                 let line = format!("weir_proxy_http2_floods_total{{kind=\"{counted}\"}} ");
                 let text = proxy.text();
@@ -290,11 +293,11 @@ fn a_client_that_says_nothing_after_the_preface_is_let_go() {
     whole.send(PREFACE);
     assert_eq!(whole.until(GOAWAY).unwrap().code(), 4, "SETTINGS_TIMEOUT");
     eventually("it is closed", || proxy.metrics().active_connections() == 0);
-    assert_eq!(proxy.metrics().refusals(Reason::SlowHead), 2);
+    eventually("both are counted", || proxy.metrics().refusals(Reason::SlowHead) == 2);
 }
 
 /// How long a head may take in these tests.
-const HEAD_MAX: Duration = Duration::from_millis(200);
+const HEAD_MAX: Duration = Duration::from_millis(600);
 
 fn hurried(upstream: &Upstream) -> Proxy {
     Proxy::gateway_with(&documents(&[upstream.addr], ""), |config| config.timeouts.head_read = HEAD_MAX)
@@ -322,14 +325,14 @@ fn a_head_that_does_not_come_whole_is_given_up_in_time() {
         let mut raw = Raw::connect(&proxy);
         raw.send(get(1));
         assert_eq!(raw.end_of(1), End::Whole);
-        raw.send(begun);
         let began = std::time::Instant::now();
+        raw.send(begun);
         assert_eq!(raw.until(GOAWAY).unwrap().code(), 0xb, "{name}: ENHANCE_YOUR_CALM");
         assert!(began.elapsed() >= HEAD_MAX, "{name}: {:?}", began.elapsed());
         raw.0.until_any_end();
     }
     eventually("all are closed", || proxy.metrics().active_connections() == 0);
-    assert_eq!(proxy.metrics().refusals(Reason::SlowHead), 5);
+    eventually("all are counted", || proxy.metrics().refusals(Reason::SlowHead) == 5);
 }
 
 #[test]
@@ -350,7 +353,7 @@ fn what_comes_slowly_but_whole_is_served() {
     let began = std::time::Instant::now();
     for piece in frames.chunks(50) {
         raw.send(piece);
-        std::thread::sleep(HEAD_MAX / 10);
+        std::thread::sleep(HEAD_MAX / 15);
     }
     assert!(began.elapsed() > 2 * HEAD_MAX);
     assert_eq!(raw.end_of(id(39)), End::Whole);

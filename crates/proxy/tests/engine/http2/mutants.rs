@@ -1,7 +1,6 @@
 //! Whatever frames a client sends: what reaches the upstream is HTTP/1.1 that can be read in one way only.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -11,8 +10,8 @@ use super::raw::{
     DATA, END_HEADERS, END_STREAM, GET, HEADERS, PREFACE, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     block, frame, get, post,
 };
-use crate::mutations::read_strictly;
-use crate::support::{Client, Proxy, Upstream};
+use crate::mutations::{read_strictly, seed};
+use crate::support::{Client, PATIENCE, Proxy, Upstream};
 
 /// Mutants per run. `WEIR_TEST_SEED` replays a run.
 const MUTANTS: usize = 1600;
@@ -110,8 +109,7 @@ fn mutate(rng: &mut SmallRng, frames: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn no_mutant_reaches_the_upstream_in_a_form_that_can_be_misread() {
-    let seed = std::env::var("WEIR_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| rand::rng().random());
+    let seed = seed();
     let mut rng = SmallRng::seed_from_u64(seed);
     let faults: Arc<Mutex<Vec<String>>> = Arc::default();
     let served = Arc::new(Mutex::new(0));
@@ -142,7 +140,7 @@ fn no_mutant_reaches_the_upstream_in_a_form_that_can_be_misread() {
         let mutant = mutate(&mut rng, &of[which]);
         asked += frames_of(&mutant[PREFACE.len()..]).filter(|kind| *kind == HEADERS).count();
         let mut client = Client::connect(addr);
-        client.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let _ = client.try_send(&mutant);
         let _ = client.stream.shutdown(std::net::Shutdown::Write);
         let end = client.until_end();

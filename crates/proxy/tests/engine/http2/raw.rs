@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::support::{Client, Proxy};
+use crate::support::{Client, PATIENCE, Proxy};
 
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
@@ -151,7 +151,7 @@ impl Raw {
     pub(super) fn flood(&mut self, rounds: usize, mut piece: impl FnMut(usize) -> Vec<u8>) -> bool {
         // What the peer answers must not be what stops it.
         let mut reader = self.0.stream.try_clone().unwrap();
-        reader.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        reader.set_read_timeout(Some(PATIENCE)).unwrap();
         let reading = std::thread::spawn(move || {
             let mut sink = [0; 65536];
             while matches!(io::Read::read(&mut reader, &mut sink), Ok(n) if n > 0) {}
@@ -159,7 +159,7 @@ impl Raw {
         let refused = (0..rounds).any(|round| self.0.try_send(piece(round)).is_err());
         if !refused {
             // All is sent, so it is a matter of the peer's closing.
-            let ended = std::time::Instant::now() + Duration::from_secs(5);
+            let ended = std::time::Instant::now() + PATIENCE;
             while !reading.is_finished() && std::time::Instant::now() < ended {
                 std::thread::sleep(Duration::from_millis(5));
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::raw::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, SETTINGS, frame};
 use super::upstream::h2_documents;
-use crate::support::{Gate, Proxy, eventually};
+use crate::support::{Gate, PATIENCE, Proxy, eventually};
 
 /// After so long the proxy asks.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -75,17 +75,18 @@ fn serve(mut stream: TcpStream, gate: &Gate, pings: &AtomicUsize, answers_pings:
     }
 }
 
-fn proxy(upstream: &Silent) -> Proxy {
+/// A proxy that waits so long for what it has asked.
+fn proxy(upstream: &Silent, ping: Duration) -> Proxy {
     Proxy::gateway_with(&h2_documents(&[upstream.addr], ""), |config| {
         config.timeouts.upstream_silence = SILENCE;
-        config.timeouts.upstream_ping = Duration::from_millis(300);
+        config.timeouts.upstream_ping = ping;
     })
 }
 
 #[test]
 fn a_silent_upstream_is_asked_once_in_a_silence() {
     let upstream = Silent::start(true);
-    let proxy = proxy(&upstream);
+    let proxy = proxy(&upstream, PATIENCE);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
     client.head().unwrap();
@@ -103,7 +104,7 @@ fn a_silent_upstream_is_asked_once_in_a_silence() {
 #[test]
 fn an_upstream_that_does_not_answer_is_given_up() {
     let upstream = Silent::start(false);
-    let proxy = proxy(&upstream);
+    let proxy = proxy(&upstream, Duration::from_millis(300));
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
     client.head().unwrap();

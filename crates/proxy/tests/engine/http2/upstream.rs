@@ -11,7 +11,7 @@ use h2::server::SendResponse;
 use http::{HeaderMap, Request, Response};
 
 use super::{connect, exchange, request, run};
-use crate::support::{Proxy, Upstream, documents, eventually};
+use crate::support::{PATIENCE, Proxy, Upstream, documents, eventually};
 
 /// A request as an upstream got it, and how to answer it.
 pub(crate) struct Call {
@@ -237,16 +237,25 @@ fn responses_of_every_kind_arrive() {
 
 #[test]
 fn another_connection_is_opened_when_one_is_full() {
+    const STREAMS: usize = 35;
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(10);
-    let upstream = H2Upstream::with(&builder, |mut call| async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        call.ok(format!("{}", call.connection));
+    // Nobody is answered before all are under way.
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let upstream = H2Upstream::with(&builder, move |mut call| {
+        let arrived = arrived.clone();
+        async move {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            while arrived.load(Ordering::SeqCst) < STREAMS {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            call.ok(format!("{}", call.connection));
+        }
     });
     let proxy = proxy(&upstream);
     run(async {
         let requests = connect(proxy.addr()).await;
-        let tasks: Vec<_> = (0..35)
+        let tasks: Vec<_> = (0..STREAMS)
             .map(|_| {
                 let requests = requests.clone();
                 tokio::task::spawn_local(async move {
@@ -259,16 +268,24 @@ fn another_connection_is_opened_when_one_is_full() {
             seen[task.await.unwrap().parse::<usize>().unwrap()] += 1;
         }
         assert!(seen.iter().all(|&streams| streams <= 10), "{seen:?}");
-        assert_eq!(seen.iter().sum::<usize>(), 35);
+        assert_eq!(seen.iter().sum::<usize>(), STREAMS);
     });
     assert_eq!(upstream.connections(), 4);
 }
 
 #[test]
 fn a_policy_bounds_streams_and_connections() {
-    let upstream = H2Upstream::with(&h2::server::Builder::new(), |mut call| async move {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        call.ok(format!("{}", call.connection));
+    // Nobody is answered before the others are refused.
+    let refused = Arc::new(AtomicUsize::new(0));
+    let are_refused = refused.clone();
+    let upstream = H2Upstream::with(&h2::server::Builder::new(), move |mut call| {
+        let refused = are_refused.clone();
+        async move {
+            while refused.load(Ordering::SeqCst) < 4 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            call.ok(format!("{}", call.connection));
+        }
     });
     let policy = "connection: {streamsMax: 2, connectionsMax: 3}";
     let proxy = Proxy::gateway(&h2_documents(&[upstream.addr], policy));
@@ -276,9 +293,11 @@ fn a_policy_bounds_streams_and_connections() {
         let requests = connect(proxy.addr()).await;
         let tasks: Vec<_> = (0..10)
             .map(|_| {
-                let requests = requests.clone();
+                let (requests, refused) = (requests.clone(), refused.clone());
                 tokio::task::spawn_local(async move {
-                    exchange(&requests, request("GET", "/"), &[], None).await.unwrap().status()
+                    let status = exchange(&requests, request("GET", "/"), &[], None).await.unwrap().status();
+                    refused.fetch_add(usize::from(status == 503), Ordering::SeqCst);
+                    status
                 })
             })
             .collect();
@@ -368,7 +387,7 @@ fn a_client_that_goes_cancels_the_stream() {
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
     eventually("it is under way", || upstream.connections() > 0);
     drop(client);
-    assert_eq!(cancelled.recv_timeout(Duration::from_secs(10)).unwrap(), Reason::CANCEL);
+    assert_eq!(cancelled.recv_timeout(PATIENCE).unwrap(), Reason::CANCEL);
 }
 
 #[test]
