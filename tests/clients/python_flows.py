@@ -23,7 +23,7 @@ from importlib import metadata
 
 import consul
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def client_name():
@@ -177,8 +177,8 @@ class Flows:
     def ttl_check_expires(self):
         name = self.fresh("ttl")
         with self.service(name, port=80, check=consul.Check.ttl("500ms")):
-            self.c.agent.check.ttl_pass(f"service:{name}")
-            assert len(self.health(name, passing=True)) == 1
+            check_id = f"service:{name}"
+            until("it passes", lambda: self.c.agent.check.ttl_pass(check_id) and self.health(name, passing=True))
             until("the check expires", lambda: self.health(name, passing=True) == [])
 
     def http_check(self):
@@ -338,7 +338,7 @@ class Flows:
         def watch():
             watcher = consul.Consul(host=self.c.http.host, port=self.c.http.port)
             began = time.monotonic()
-            found, entries = watcher.health.service(name, index=index, wait="15s", passing=True)
+            found, entries = watcher.health.service(name, index=index, wait="90s", passing=True)
             seen.append((int(found), entries, time.monotonic() - began))
 
         thread = threading.Thread(target=watch)
@@ -351,7 +351,7 @@ class Flows:
                 thread.join(PATIENCE)
         assert not thread.is_alive(), "the watch was not woken"
         ((found, entries, took),) = seen
-        assert found > int(index) and len(entries) == 1 and took < 10, seen
+        assert found > int(index) and len(entries) == 1 and took < PATIENCE, seen
 
     def blocking_query_ends(self):
         name = self.fresh("web")
@@ -359,7 +359,7 @@ class Flows:
         began = time.monotonic()
         again, entries = self.c.health.service(name, index=index, wait="200ms")
         took = time.monotonic() - began
-        assert again == index and entries == [] and 0.15 < took < 5, (again, index, took)
+        assert again == index and entries == [] and 0.15 < took < PATIENCE, (again, index, took)
 
     def blocking_query_sees_the_deregistration(self):
         name = self.fresh("web")
@@ -514,7 +514,7 @@ class Flows:
 
     def kv_lock_delay_and_delete(self):
         key = self.fresh("lock")
-        first, second = self.session(lock_delay=1, behavior="delete"), self.session()
+        first, second = self.session(lock_delay=5, behavior="delete"), self.session()
         assert self.c.kv.put(key, "1", acquire=first) is True
         self.c.session.destroy(first)
         assert self.c.kv.get(key)[1] is None, "it is deleted with its session"
@@ -529,7 +529,7 @@ class Flows:
 
         def candidate(number):
             c = consul.Consul(self.c.http.host, self.c.http.port)
-            session = c.session.create(ttl=10, lock_delay=0)
+            session = c.session.create(ttl=300, lock_delay=0)
             index = None
             while not c.kv.put(key, str(number), acquire=session):
                 index, entry = c.kv.get(key, index=index, wait="5s")

@@ -1,8 +1,8 @@
 //! Applications to put behind Weir.
 
 use std::process::Command;
-use std::time::Duration;
 
+use crate::cluster::START_LIMIT;
 use crate::process::Process;
 use crate::wait::{eventually, free_port};
 
@@ -23,7 +23,7 @@ impl App {
         let mut command = Command::new(binary);
         command.args([name, &port.to_string()]);
         let process = Process::start(name, command);
-        eventually("the application to listen", Duration::from_secs(10), || {
+        eventually("the application to listen", START_LIMIT, || {
             std::net::TcpStream::connect(("127.0.0.1", port)).ok()
         });
         Self { process, name: name.to_owned(), port }

@@ -7,7 +7,7 @@ use crate::process::Process;
 use crate::wait::{eventually, free_ports};
 
 /// How long a process may take until it serves; generous, for debug builds on busy machines.
-pub const START_LIMIT: Duration = Duration::from_secs(30);
+pub const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running `weir server`.
 pub struct Cluster {

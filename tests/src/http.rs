@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long one read may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ pub struct Connection {
 impl Connection {
     /// Connects to a port on 127.0.0.1.
     pub fn open(port: u16) -> io::Result<Self> {
-        Self::open_at(SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(5), READ_TIMEOUT)
+        Self::open_at(SocketAddr::from(([127, 0, 0, 1], port)), CONNECT_TIMEOUT, READ_TIMEOUT)
     }
 
     /// Connects to an address, within a time; each read may take the other one.

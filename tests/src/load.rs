@@ -9,9 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::http::Connection;
 
-/// The share of a load's rate that counts as reached.
-pub const NEARLY: f64 = 0.95;
-
 /// What is sent.
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -43,7 +40,6 @@ pub struct Outcome {
 /// A load under way.
 pub struct Running {
     begin: Instant,
-    rate: u32,
     stop: Arc<AtomicBool>,
     good: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Outcome>>,
@@ -61,7 +57,7 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let good = Arc::new(AtomicU64::new(0));
         let (announce, ready) = mpsc::channel();
-        let (begin, rate) = (Instant::now(), self.rate);
+        let begin = Instant::now();
         let threads = (0..self.connections)
             .map(|index| {
                 let (load, stop, good, announce) =
@@ -69,7 +65,7 @@ impl Load {
                 std::thread::spawn(move || load.run(index, index < fresh, begin, &stop, &good, &announce))
             })
             .collect();
-        Running { begin, rate, stop, good, threads, ready }
+        Running { begin, stop, good, threads, ready }
     }
 
     fn run(
@@ -133,14 +129,6 @@ impl Running {
     /// Requests answered with 200 per second since it began.
     pub fn reached(&self) -> f64 {
         self.good() as f64 / self.begin.elapsed().as_secs_f64()
-    }
-
-    /// Waits until as many have been answered as the rate asks for, but for a few that are under way, or until a deadline.
-    /// A machine that is busy with other things as well may need some time for that.
-    pub fn catch_up(&self, deadline: Instant) {
-        while self.reached() < f64::from(self.rate) * NEARLY && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
     }
 
     /// Waits for the first good answer.

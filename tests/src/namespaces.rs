@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
+use crate::cluster::START_LIMIT;
 use crate::databases::{is_root, output, program};
 use crate::eventually;
 
@@ -30,7 +31,7 @@ impl Namespace {
         holder.args(["--net", "sleep", "infinity"]).stdin(Stdio::null());
         let namespace = Self(holder.spawn().unwrap());
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
-        eventually("the namespace to be there", std::time::Duration::from_secs(10), || {
+        eventually("the namespace to be there", START_LIMIT, || {
             let there = std::fs::read_link(format!("/proc/{}/ns/net", namespace.pid())).ok()?;
             (there != own).then_some(())
         });

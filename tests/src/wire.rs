@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::databases::program;
 
 /// How long anything that is expected may take to come.
-const COME_LIMIT: Duration = Duration::from_secs(30);
+const COME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A connection. What comes is read by a thread of its own.
 pub struct Wire {

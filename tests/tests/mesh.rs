@@ -29,6 +29,15 @@ fn register(cluster: &Cluster, service: &str, app: &App, inbound: Option<u16>) {
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
+/// Applies as a user does, until the command ends so: it waits for proxies, but not as long as they take on a busy machine.
+fn apply_until(cluster: &Cluster, dir: &std::path::Path, documents: &str, code: i32) -> String {
+    eventually(&format!("`weir apply` to end with {code}"), START_LIMIT, || {
+        let output = apply(cluster, dir, documents);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code() == Some(code)).then_some(said)
+    })
+}
+
 fn apply(cluster: &Cluster, dir: &std::path::Path, documents: &str) -> Output {
     let file = dir.join("documents.yaml");
     std::fs::write(&file, documents).unwrap();
@@ -101,10 +110,7 @@ fn what_a_proxy_cannot_serve_is_rejected_and_the_old_stays() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken_port = taken.local_addr().unwrap().port();
     let dir = tempfile::tempdir().unwrap();
-    let output = apply(&cluster, dir.path(), &gateway(taken_port, "web"));
-    let said =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(7), "{said}");
+    let said = apply_until(&cluster, dir.path(), &gateway(taken_port, "web"), 7);
     assert!(said.contains("spec.listeners[0].port"), "{said}");
     assert!(
         cluster.weir(&["get", "proxies"]).contains("refused Gateway/edge"),
@@ -113,8 +119,11 @@ fn what_a_proxy_cannot_serve_is_rejected_and_the_old_stays() {
     );
     assert!(answers(port, "web-1").is_some(), "the old listener is gone");
 
-    let output = apply(&cluster, dir.path(), &gateway(port, "web"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    apply_until(&cluster, dir.path(), &gateway(port, "web"), 0);
+    eventually("nothing to be refused any more", START_LIMIT, || {
+        (!cluster.weir(&["get", "proxies"]).contains("refused")).then_some(())
+    });
+    assert!(answers(port, "web-1").is_some());
 }
 
 #[test]
@@ -194,10 +203,15 @@ spec: {}
     });
     // In absolute form, as a client with HTTP_PROXY does.
     assert_eq!(call("http://catalog/", &[("host", "catalog")]).unwrap().text(), "v1");
-    assert_eq!(call("/", &[("host", "catalog"), ("x-canary", "yes")]).unwrap().text(), "v2");
+    let canary = [("host", "catalog"), ("x-canary", "yes")];
+    eventually("the canary to be reached", START_LIMIT, || {
+        call("/", &canary).ok().filter(|answer| answer.text() == "v2")
+    });
     // The call went through the callee's sidecar: it shows who forwarded it.
-    let seen = call("/echo", &[("host", "catalog-v1.default")]).unwrap().text().to_lowercase();
-    assert!(seen.contains("x-forwarded-for"), "{seen}");
+    let seen = eventually("catalog-v1 to be reached", START_LIMIT, || {
+        call("/echo", &[("host", "catalog-v1.default")]).ok().filter(|answer| answer.status == 200)
+    });
+    assert!(seen.text().to_lowercase().contains("x-forwarded-for"), "{}", seen.text());
     // Names that other registries allow, and in any case once it is known.
     let odd = App::start(TEST_APP, "odd");
     register(&cluster, "My_Cart", &odd, None);

@@ -13,9 +13,9 @@ use weir_tests::{App, Process, eventually, free_ports, http};
 
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
 /// How long Prometheus may take to know what has happened.
-const KNOWN_LIMIT: Duration = Duration::from_secs(30);
+const KNOWN_LIMIT: Duration = Duration::from_secs(60);
 /// How often it scrapes here.
-const SCRAPE: &str = "250ms";
+const SCRAPE: &str = "500ms";
 
 fn shipped(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -93,13 +93,22 @@ spec:
             host: "shop.test".to_owned(),
             rate: 50,
             connections: 4,
-            duration_max: Duration::from_secs(120),
+            duration_max: Duration::from_secs(900),
         }
     }
 
+    /// The lines that are in the log whole.
     fn lines(&self) -> Vec<Value> {
         let text = read(&self.dir.path().join("access.log"));
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The sum of the samples that `/metrics` shows whose lines begin so.
+    fn counted(&self, name: &str) -> f64 {
+        let text = self.admin("GET", "/metrics").unwrap().text();
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
     }
 }
 
@@ -250,15 +259,13 @@ fn prometheus_scrapes_and_every_shipped_query_answers() {
     assert!(good.stop().failures.is_empty());
     assert!(flaky.stop().failures.is_empty(), "a request is tried again where the endpoint is gone");
     drop(lost.stop());
-    let text = stage.admin("GET", "/metrics").unwrap().text();
-    let counted = |name: &str| -> f64 {
-        let lines = text.lines().filter(|line| line.starts_with(name));
-        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
-    };
-    let requests = counted("weir_proxy_requests_total{");
-    assert_eq!(counted("weir_proxy_request_duration_seconds_count{"), requests, "each has a duration");
+    // An answer may be seen before it is counted.
+    let requests = || stage.counted("weir_proxy_requests_total{");
+    eventually("each request to have a duration", KNOWN_LIMIT, || {
+        (stage.counted("weir_proxy_request_duration_seconds_count{") == requests()).then_some(())
+    });
     eventually("Prometheus to have the same sum", KNOWN_LIMIT, || {
-        prometheus.number(&format!("sum(weir_proxy_requests_total) == {requests}"))
+        prometheus.number(&format!("sum(weir_proxy_requests_total) == {}", requests()))
     });
     let le = prometheus.api("label/le/values");
     assert!(le.as_array().unwrap().contains(&"0.1".into()), "{le}");
@@ -294,7 +301,8 @@ fn alerts_are_understood_and_about_what_exists() {
         let alerts = prometheus.api("alerts")["alerts"].as_array().unwrap().clone();
         alerts.iter().any(|alert| alert["labels"]["alertname"] == name).then_some(())
     };
-    assert!(pending("WeirProxyDown").is_none());
+    // A scrape that takes too long on a busy machine is no answer either.
+    eventually("the proxy to be seen", KNOWN_LIMIT, || pending("WeirProxyDown").is_none().then_some(()));
     drop(stage);
     eventually("the alert", KNOWN_LIMIT, || pending("WeirProxyDown"));
 }
@@ -358,7 +366,7 @@ fn drain_over_the_admin_port_ends_the_proxy_in_good_order() {
     let host = [("host", "shop.test")];
     assert_eq!(http::request(stage.port, "GET", "/", &host, b"").unwrap().status, 200);
     assert_eq!(stage.admin("GET", "/drain").unwrap().status, 405);
-    let answer = stage.admin("POST", "/drain?after=1s").unwrap();
+    let answer = stage.admin("POST", "/drain?after=5s").unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert_eq!(stage.admin("GET", "/readyz").unwrap().status, 503);
     assert_eq!(

@@ -3,8 +3,8 @@
 #[path = "../../crates/store/tests/etcd/member.rs"]
 mod member;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,11 +13,15 @@ use member::Member;
 use weir_tests::{Process, eventually, free_ports, http};
 
 /// Nothing here takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Instances that are kept alive.
 const ALIVE: usize = 12;
 /// Their checks' time to live. More than etcd takes to elect a leader.
-const TTL: &str = "5s";
+const ALIVE_TTL: &str = "10s";
+/// Instances that nobody keeps alive, each time.
+const SILENT: usize = 6;
+/// Their checks' time to live.
+const SILENT_TTL: &str = "2s";
 
 struct Replica {
     http: u16,
@@ -78,9 +82,9 @@ impl Replicas {
     }
 }
 
-fn register(port: u16, id: &str) {
+fn register(port: u16, id: &str, ttl: &str) {
     let body = format!(
-        r#"{{"Name": "web", "ID": "{id}", "Port": 80, "Check": {{"TTL": "{TTL}", "Status": "passing"}}}}"#
+        r#"{{"Name": "web", "ID": "{id}", "Port": 80, "Check": {{"TTL": "{ttl}", "Status": "passing"}}}}"#
     );
     eventually("a registration", PATIENCE, || {
         http::put(port, "/v1/agent/service/register", &body).ok().filter(|answer| answer.status == 200)
@@ -89,8 +93,16 @@ fn register(port: u16, id: &str) {
 
 /// The ids of the instances that pass, as a replica sees them; none if it does not answer.
 fn passing(port: u16) -> Option<Vec<String>> {
-    let answer =
-        http::get(port, "/v1/health/service/web?passing").ok().filter(|answer| answer.status == 200)?;
+    found(port, "/v1/health/service/web?passing")
+}
+
+/// The ids of all instances, in the same way.
+fn known(port: u16) -> Option<Vec<String>> {
+    found(port, "/v1/health/service/web")
+}
+
+fn found(port: u16, path: &str) -> Option<Vec<String>> {
+    let answer = http::get(port, path).ok().filter(|answer| answer.status == 200)?;
     let mut ids: Vec<String> = answer
         .json()
         .as_array()?
@@ -101,19 +113,28 @@ fn passing(port: u16) -> Option<Vec<String>> {
     Some(ids)
 }
 
+/// Replicas that are not asked, since they are about to stand still and would only take time. Who asks one holds it
+/// meanwhile, so that nobody waits for one that is avoided.
+type Avoid = Arc<[RwLock<bool>; 3]>;
+
+/// Asks a replica, unless it is avoided.
+fn ask<T>(avoid: &Avoid, replica: usize, question: impl FnOnce() -> T) -> Option<T> {
+    let is_avoided = avoid[replica].read().unwrap();
+    (!*is_avoided).then(question)
+}
+
 /// Keeps instances alive by way of whichever replica answers, and looks whether any is taken for dead.
 struct Keeper {
     stop: Arc<AtomicBool>,
-    /// Replicas that are not asked, since they stand still and would only take time.
-    avoid: Arc<[AtomicBool; 3]>,
+    avoid: Avoid,
     beats: JoinHandle<()>,
-    looks: JoinHandle<Vec<String>>,
+    looks: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Keeper {
+    /// Begins to keep them alive, even before they are registered.
     fn start(ports: [u16; 3]) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let avoid: Arc<[AtomicBool; 3]> = Arc::new(Default::default());
+        let (stop, avoid) = (Arc::new(AtomicBool::new(false)), Avoid::default());
         let beats = {
             let (stop, avoid) = (stop.clone(), avoid.clone());
             std::thread::spawn(move || {
@@ -126,49 +147,48 @@ impl Keeper {
                 }
             })
         };
-        let looks = {
-            let (stop, avoid) = (stop.clone(), avoid.clone());
-            std::thread::spawn(move || {
-                let mut wrong = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    for (replica, &port) in ports.iter().enumerate() {
-                        if avoid[replica].load(Ordering::Relaxed) {
-                            continue;
-                        }
-                        if let Some(ids) = passing(port) {
-                            let alive = ids.iter().filter(|id| id.starts_with("alive-")).count();
-                            if alive != ALIVE {
-                                wrong.push(format!("replica {replica} sees {alive} of {ALIVE}: {ids:?}"));
-                            }
+        Self { stop, avoid, beats, looks: None }
+    }
+
+    /// Begins to look.
+    fn look(&mut self, ports: [u16; 3]) {
+        let (stop, avoid) = (self.stop.clone(), self.avoid.clone());
+        self.looks = Some(std::thread::spawn(move || {
+            let mut wrong = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                for (replica, &port) in ports.iter().enumerate() {
+                    if let Some(ids) = ask(&avoid, replica, || passing(port)).flatten() {
+                        let alive = ids.iter().filter(|id| id.starts_with("alive-")).count();
+                        if alive != ALIVE {
+                            wrong.push(format!("replica {replica} sees {alive} of {ALIVE}: {ids:?}"));
                         }
                     }
-                    std::thread::sleep(Duration::from_millis(50));
                 }
-                wrong
-            })
-        };
-        Self { stop, avoid, beats, looks }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            wrong
+        }));
     }
 
     fn avoid(&self, replica: usize, avoid: bool) {
-        self.avoid[replica].store(avoid, Ordering::Relaxed);
+        *self.avoid[replica].write().unwrap() = avoid;
     }
 
     fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.beats.join().expect("heartbeats go out");
-        self.looks.join().expect("somebody looks")
+        self.looks.expect("it was to look").join().expect("somebody looks")
     }
 }
 
 /// One heartbeat, by the next replica that takes it.
-fn beat(ports: &[u16; 3], avoid: &[AtomicBool; 3], turn: &mut usize, id: &str) {
+fn beat(ports: &[u16; 3], avoid: &Avoid, turn: &mut usize, id: &str) {
     for _ in 0..ports.len() {
         *turn += 1;
         let replica = *turn % ports.len();
         let path = format!("/v1/agent/check/pass/service:{id}");
-        if !avoid[replica].load(Ordering::Relaxed)
-            && http::put(ports[replica], &path, "").is_ok_and(|answer| answer.status == 200)
+        if ask(avoid, replica, || http::put(ports[replica], &path, ""))
+            .is_some_and(|answer| answer.is_ok_and(|answer| answer.status == 200))
         {
             return;
         }
@@ -177,14 +197,16 @@ fn beat(ports: &[u16; 3], avoid: &[AtomicBool; 3], turn: &mut usize, id: &str) {
 
 /// Waits until none of the silent ones pass any more, as all of these see it: somebody judges.
 fn silent_ones_go(all: &Replicas, seen_by: &[usize], round: &str) {
-    for id in 0..6 {
-        register(all.http(seen_by[id % seen_by.len()]), &format!("silent-{round}-{id}"));
+    for id in 0..SILENT {
+        register(all.http(seen_by[id % seen_by.len()]), &format!("silent-{round}-{id}"), SILENT_TTL);
     }
+    let are_these = |id: &&String| id.starts_with(&format!("silent-{round}-"));
     for &replica in seen_by {
         let what = format!("replica {replica} sees that the silent ones of round {round} are gone");
         eventually(&what, PATIENCE, || {
-            let ids = passing(all.http(replica))?;
-            (!ids.is_empty() && !ids.iter().any(|id| id.starts_with("silent-"))).then_some(())
+            let (known, passing) = (known(all.http(replica))?, passing(all.http(replica))?);
+            let count = |ids: &[String]| ids.iter().filter(are_these).count();
+            (count(&known) == SILENT && count(&passing) == 0).then_some(())
         });
     }
 }
@@ -193,13 +215,14 @@ fn silent_ones_go(all: &Replicas, seen_by: &[usize], round: &str) {
 fn no_replica_and_no_member_of_etcd_is_needed() {
     let mut all = Replicas::start();
     let ports = [all.http(0), all.http(1), all.http(2)];
+    let mut keeper = Keeper::start(ports);
     for id in 0..ALIVE {
-        register(ports[id % 3], &format!("alive-{id:02}"));
+        register(ports[id % 3], &format!("alive-{id:02}"), ALIVE_TTL);
     }
     for port in ports {
         eventually("all see all", PATIENCE, || passing(port).filter(|ids| ids.len() == ALIVE));
     }
-    let keeper = Keeper::start(ports);
+    keeper.look(ports);
     silent_ones_go(&all, &[0, 1, 2], "all");
 
     // A replica dies: the others take over what it watched over.

@@ -12,6 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
     PKCS_RSA_SHA256, SignatureAlgorithm, date_time_ymd,
 };
+use weir_tests::cluster::START_LIMIT;
 use weir_tests::{App, Process, free_ports};
 
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
@@ -72,7 +73,7 @@ spec: {{endpoints: [{{address: 127.0.0.1, port: {}}}]}}
         let file = dir.path().join("weir.yaml");
         fs::write(&file, documents).unwrap();
         let mut proxy = Process::weir("proxy", ["proxy".as_ref(), "-f".as_ref(), file.as_os_str()]);
-        proxy.wait_for_line(&format!("127.0.0.1:{strict_port}"), Duration::from_secs(20));
+        proxy.wait_for_line(&format!("127.0.0.1:{strict_port}"), START_LIMIT);
         Self { dir, port, strict_port, _proxy: proxy, _app: app }
     }
 
@@ -83,7 +84,7 @@ spec: {{endpoints: [{{address: 127.0.0.1, port: {}}}]}}
     /// curl to a name on a port of the stage. Gives what it printed, or why it failed.
     fn curl(&self, name: &str, port: u16, more: &[&str]) -> Result<String, String> {
         let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
+            .args(["--silent", "--show-error", "--max-time", "60", "--cacert"])
             .arg(self.ca())
             .args(["--resolve", &format!("{name}:{port}:127.0.0.1")])
             .args(more)
@@ -153,7 +154,8 @@ fn nothing_is_found_at_mozillas_intermediate_level() {
     let stage = Stage::set();
     let report = stage.dir.path().join("report.json");
     let output = Command::new(venv.join("bin/python"))
-        .args(["-m", "sslyze", "--mozilla_config=intermediate", "--certinfo_ca_file"])
+        // Slow, so that it does not give up on a busy machine.
+        .args(["-m", "sslyze", "--slow_connection", "--mozilla_config=intermediate", "--certinfo_ca_file"])
         .arg(stage.ca())
         .arg("--json_out")
         .arg(&report)

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use weir_tests::http::Response;
 
-use crate::client::{Client, ask};
+use crate::client::{Client, ask, ask_patiently};
 use crate::stage::{APPS, REPLICAS, Stage, get};
 
 /// Instances that are kept alive.
 pub(crate) const ALIVE: usize = 12;
 /// Their checks' time to live.
-const TTL: &str = "6s";
+const TTL: &str = "10s";
 const BEAT_EVERY: Duration = Duration::from_millis(700);
 /// Claims on locks live so long without a renewal.
 const CLAIM_TTL: &str = "3s";
@@ -130,7 +130,7 @@ pub(crate) fn register_all(stage: &Stage) {
 
 fn send_requests(shared: &Shared, gateway: SocketAddr) {
     while shared.goes_on() {
-        match ask(gateway, "GET", "/", "") {
+        match ask_patiently(gateway, "GET", "/", "") {
             Ok(answer) if answer.status == 200 => {}
             other => shared.wrong(format!("a request: {:?}", other.map(|answer| answer.text()))),
         }

@@ -14,12 +14,17 @@ use crate::load::{ALIVE, alive, passing, register_all};
 use crate::stage::{REPLICAS, Stage, get};
 
 /// How long a request may take, a blocking query included.
-const ANSWER_MAX: Duration = Duration::from_secs(20);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long a connection may take to come about: a server that is there may be busy.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// Clients of each server.
+const CLIENTS: usize = 4;
 /// How long blocking queries wait.
 const WAIT: &str = "10s";
 
 /// How often a server may reset a connection that came about as it stopped listening: TCP has no way to stop without that.
-const RESETS_MAX: usize = 6;
+/// No more than one of each client, each time.
+const RESETS_MAX: usize = REPLICAS * CLIENTS * REPLICAS;
 
 /// A client to which a request has failed unless it was answered well by the first server that takes it. It asks the next one
 /// where its connection is refused, or reset before a byte of the answer.
@@ -35,7 +40,7 @@ impl Strict {
         let headers = [("connection", "close"), ("host", "weir.test")];
         for _ in 0..=REPLICAS {
             let server = self.servers[self.current];
-            match Connection::open_at(server, Duration::from_secs(1), ANSWER_MAX) {
+            match Connection::open_at(server, CONNECT_MAX, ANSWER_MAX) {
                 Ok(mut connection) => {
                     let answer = connection.request(method, path, &headers, body.as_bytes());
                     if answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset) {
@@ -112,6 +117,7 @@ fn clients(stage: &Stage, seen: &Arc<Seen>) -> Vec<JoinHandle<()>> {
             Ok(())
         }));
     }
+    assert_eq!(threads.len(), REPLICAS * CLIENTS);
     threads
 }
 

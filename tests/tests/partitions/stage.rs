@@ -9,11 +9,11 @@ use tempfile::TempDir;
 use weir_tests::lan::{Cut, Host, Lan};
 use weir_tests::{Process, binary, eventually};
 
-use crate::client::ask;
+use crate::client::{ask, ask_patiently};
 
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
 /// Nothing here takes this long unless it hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) const REPLICAS: usize = 3;
 /// Ports of the applications.
 pub(crate) const APPS: [u16; 2] = [9001, 9002];
@@ -103,7 +103,7 @@ impl Stage {
         stage.clients.here({
             let servers = stage.servers();
             move || {
-                let applied = ask(servers[0], "POST", "/weir/v1/apply", DOCUMENTS).unwrap();
+                let applied = ask_patiently(servers[0], "POST", "/weir/v1/apply", DOCUMENTS).unwrap();
                 assert_eq!(applied.status, 200, "{}", applied.text());
             }
         });

@@ -6,12 +6,13 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use weir_tests::cluster::START_LIMIT;
 use weir_tests::{Process, eventually, free_port};
 
 use super::reader::{self, Read, Request};
 
 /// How long a client waits for the end of its connection.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// In an answer: to be waited for [`Stage::go_on`].
 pub(crate) const PAUSE: &[u8] = b"<pause>";
@@ -141,9 +142,7 @@ impl Stage {
         });
         let file = file.to_str().unwrap();
         let proxy = Process::weir("proxy", ["proxy", "-f", file, "--workers", "1"]);
-        eventually("the proxy to listen", Duration::from_secs(20), || {
-            TcpStream::connect(("127.0.0.1", port)).ok()
-        });
+        eventually("the proxy to listen", START_LIMIT, || TcpStream::connect(("127.0.0.1", port)).ok());
         Self { upstream, port, _proxy: proxy, _dir: dir }
     }
 

@@ -6,7 +6,7 @@ Prints JSON: the exit status, whether the terminal is as it was, all output, and
 """
 import fcntl, json, os, pty, re, select, struct, subprocess, sys, termios, time
 
-LIMIT = 30.0
+LIMIT = 60.0
 master, slave = pty.openpty()
 
 

@@ -13,7 +13,7 @@ use weir_store::{
 use crate::etcd_member::Member;
 
 /// Nothing in these tests takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A fresh store with a clock that moves by hand.
 pub(crate) struct Fixture {

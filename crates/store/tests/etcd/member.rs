@@ -1,16 +1,22 @@
 //! A real etcd, for as long as a test needs it.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 /// Nothing takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// How often another port is tried because somebody has taken the first meanwhile.
 const TRIES_MAX: usize = 5;
+/// Where ports for members are looked for: below those that the system gives to outgoing connections, of which one could
+/// take the port of a member that is down.
+const PORTS: Range<u16> = 4_000..8_000;
 
 /// A member of a cluster; its data is in memory if the machine has a place for that. Ended when dropped.
 pub(crate) struct Member {
@@ -138,11 +144,29 @@ impl Member {
         self.end();
     }
 
-    /// Starts it again with what it has stored, at the same address.
+    /// Starts it again with what it has stored, at the same address. It takes part in its cluster when this returns.
     #[allow(dead_code, reason = "not in every test program")]
     pub(crate) fn start_again(&mut self) {
         self.process = Some(run(&self.arguments));
         assert!(self.answers(), "etcd does not start again");
+        let since = Instant::now();
+        while self.secured.is_none() && !self.takes_part() {
+            assert!(since.elapsed() < PATIENCE, "etcd does not come back to its cluster");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Whether it knows a leader and reads what is newest, by its own word.
+    fn takes_part(&self) -> bool {
+        let asked = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.client))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            write!(stream, "GET /health HTTP/1.0\r\nHost: {}\r\n\r\n", self.host())?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        asked().is_ok_and(|text| text.contains(r#""health":"true""#))
     }
 
     /// Sends it a signal, by name.
@@ -194,6 +218,18 @@ fn run(arguments: &[String]) -> Child {
         .expect("etcd is not installed (Debian: etcd-server)")
 }
 
+/// A port that nobody listens on, and that is given out once in this process.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Test programs that run side by side begin at different places.
+    let first = (std::process::id().wrapping_mul(211) % u32::from(count)) as u16;
+    loop {
+        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+        assert!(tried < count, "no port is free");
+        let port = PORTS.start + (first + tried) % count;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
