@@ -16,6 +16,7 @@ mod faults;
 mod lanes;
 mod probes;
 mod servers;
+mod shares;
 mod state;
 mod view;
 
@@ -31,6 +32,7 @@ use crate::{Report, Scenario};
 use arrivals::Pace;
 use faults::{Change, Struck};
 pub(crate) use lanes::{Due, Lanes};
+use shares::Shares;
 use state::{Attempt, Client, Group, Probe, Request, Server, ServerGroup};
 pub(crate) use state::{FIELDS_MAX, Outcome};
 
@@ -74,6 +76,8 @@ pub(crate) enum What {
     ProbeReach(u32),
     /// A probe's answer reaches its proxy.
     ProbeBack(u32),
+    /// A process asks for its shares of limits that it keeps with others.
+    Ask(u32),
 }
 
 /// A world in the making of its history.
@@ -111,6 +115,8 @@ pub(crate) struct World<'s> {
     waiting: u64,
     /// Numbers of servers whose sidecar has limits.
     guarded: Vec<u32>,
+    /// Who shares limits, and the books of these.
+    shares: Shares,
     /// What policies did.
     log: Vec<LogLine>,
     stamps: u32,
@@ -156,6 +162,7 @@ impl World<'_> {
             What::Tired(attempt) => self.tired(attempt),
             What::ProbeReach(probe) => self.probe_reach(probe),
             What::ProbeBack(probe) => self.probe_back(probe),
+            What::Ask(sharer) => self.ask(sharer),
         }
     }
 

@@ -4,6 +4,7 @@ use weir_model::resource::traffic_policy::BalancePolicy;
 
 use super::arrivals::Pace;
 use super::lanes::{Due, Lanes};
+use super::shares::Shares;
 use super::state::{Client, Group, Line, Server, ServerGroup, Tally, ValueSampler};
 use super::{NONE, What, World};
 use crate::measure::Measure;
@@ -51,6 +52,7 @@ impl<'s> World<'s> {
             measure: Measure::new(scenario),
             waiting: 0,
             guarded: Vec::new(),
+            shares: Shares::default(),
             log: Vec::new(),
             stamps: 0,
             events: 0,
@@ -224,6 +226,7 @@ impl<'s> World<'s> {
             }
         }
         self.queue.push(self.measure.interval(), What::Tick);
+        self.begin_to_share();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What happens to servers, in steps: each fault becomes changes at moments, worked out before the world begins.
 
+use super::shares::Process;
 use super::state::Outcome;
 use super::{NONE, What, World};
 use crate::proxy::{Endpoint, News};
@@ -154,7 +155,13 @@ impl World<'_> {
         }
         match deed {
             Deed::Kill => self.tell(of, server, Deed::Notice),
-            Deed::Start | Deed::Undrain => self.tell(of, server, Deed::Announce),
+            Deed::Start => {
+                self.tell(of, server, Deed::Announce);
+                for server in servers {
+                    self.share_anew(Process::Sidecar(server));
+                }
+            }
+            Deed::Undrain => self.tell(of, server, Deed::Announce),
             Deed::Drain => self.tell(of, server, Deed::Withdraw),
             Deed::Announce | Deed::Withdraw | Deed::Notice => self.tell_proxies(&servers),
             _ => {}
