@@ -1,11 +1,11 @@
 //! Limits with `scope: global`: the proxies of a world, or the sidecars of its servers, keep them together by leases.
 
 use weir_sim::report::ClientsReport;
-use weir_sim::{Report, Scenario, run};
+use weir_sim::{Report, Scenario};
 
 fn world(text: &str) -> Report {
     let scenario = Scenario::parse("-", text).unwrap_or_else(|errors| panic!("{errors:?}"));
-    run(&scenario)
+    weir_sim::run(&scenario).unwrap()
 }
 
 /// Two groups of clients with so many proxies and so many requests a second, and one limit over all proxies.
