@@ -22,7 +22,7 @@
 //! | `concurrency`, `adaptive` | what is in flight, who waits | `gate`, `queue`, `level`, `adaptive` |
 //!
 //! A token bucket may be shared with other processes: then this one goes by a lease on a share of it (`hold`;
-//! [`crate::quota`]).
+//! [`crate::quota`]), and a [`Tenure`] says what to ask for.
 //!
 //! Several limits that must all admit are asked in turn by an [`Admission`].
 
@@ -43,6 +43,7 @@ mod scheme;
 mod stack;
 mod state;
 mod table;
+mod tenure;
 mod verdict;
 mod versioned;
 mod warm;
@@ -60,6 +61,7 @@ pub use config::{
 pub use hold::{HoldState, Holding};
 pub use stack::{Admission, Rule, Step};
 pub use state::{KeyState, LimitState};
+pub use tenure::Tenure;
 pub use verdict::{Grant, Outcome, Quota, Refusal, Request, Ticket, Verdict, Wake, Why};
 
 use self::core::{Core, Rules};

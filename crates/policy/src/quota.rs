@@ -34,6 +34,10 @@ pub const LEASE_TTL: Duration = Duration::from_secs(3);
 /// How often its holder asks for the next one.
 pub const ASK_EVERY: Duration = Duration::from_secs(1);
 
+/// When it asks again that has got less than it had, so that others may have what it gives up; and the least time between
+/// two questions of one holder, however it is pressed.
+pub const ASK_AGAIN: Duration = Duration::from_millis(200);
+
 /// Most that is taken to be wanted: a thousand times the limit.
 pub const WANTED_MAX: u32 = 1000 * PARTS;
 

@@ -13,7 +13,6 @@
 pub(crate) mod key;
 mod pass;
 mod rule;
-mod shared;
 mod standing;
 mod table;
 mod waiting;

@@ -26,7 +26,14 @@ fn main() -> ExitCode {
             }
         };
         let began = Instant::now();
-        let report = weir_sim::run(&scenario);
+        let report = match weir_sim::run(&scenario) {
+            Ok(report) => report,
+            Err(stopped) => {
+                eprintln!("error: {path}: {stopped}");
+                failed = true;
+                continue;
+            }
+        };
         let took = began.elapsed().as_secs_f64();
         println!("{}", weir_sim::summary(&report));
         println!(

@@ -23,4 +23,4 @@ mod world;
 
 pub use report::{Report, summary};
 pub use scenario::Scenario;
-pub use world::run;
+pub use world::{Progress, Stopped, run, run_watched};

@@ -9,6 +9,7 @@ mod endpoints;
 mod guard;
 mod limits;
 mod outliers;
+mod shared;
 mod upstream;
 
 use weir_model::resource::TrafficPolicySpec;
@@ -17,6 +18,7 @@ use weir_policy::balance::Tried;
 use weir_policy::balance::prequal::{ProbeAnswer, Probes};
 use weir_policy::limit::Grant;
 use weir_policy::outlier::Probe;
+use weir_policy::quota::{Lease, Wish};
 use weir_policy::retry::Facts;
 
 use crate::rng::{Actor, Stream};
@@ -96,7 +98,7 @@ impl Proxy {
         let of = &scenario.services[service as usize];
         let default = TrafficPolicySpec::default();
         let spec = of.traffic_policy.as_ref().unwrap_or(&default);
-        let limits = Limits::new(&of.rate_limits, self.seed.wrapping_add(u64::from(service) << 32));
+        let limits = Limits::new(&of.rate_limits, self.seed.wrapping_add(u64::from(service) << 32), Nanos(0));
         let caller = (self.seed, self.zone);
         let upstream = Upstream::new(spec, limits, news, caller, lanes, &mut self.rng);
         self.upstreams[service as usize] = Some(Box::new(upstream));
@@ -207,6 +209,27 @@ impl Proxy {
     /// Whether a failed request is tried again, and after how long.
     pub(crate) fn retry(&mut self, service: u32, outcome: Outcome, facts: &Facts, now: Nanos) -> Option<u64> {
         self.upstreams[service as usize].as_mut()?.retry(outcome, facts, now, &mut self.rng)
+    }
+
+    /// Whether it keeps limits together with others.
+    pub(crate) fn shares_limits(&self) -> bool {
+        self.upstreams.iter().flatten().any(|upstream| upstream.limits.are_shared())
+    }
+
+    /// Asks for its shares of limits, by number of a service and of the limit. Tells whether something was given up that
+    /// others may have.
+    pub(crate) fn ask(
+        &mut self,
+        book: &mut impl FnMut(u32, usize, Wish) -> (Option<Lease>, u32),
+        now: Nanos,
+    ) -> bool {
+        let mut gives_up = false;
+        for (service, upstream) in (0..).zip(&mut self.upstreams) {
+            if let Some(upstream) = upstream {
+                gives_up |= upstream.limits.ask(&mut |rule, wish| book(service, rule, wish), now);
+            }
+        }
+        gives_up
     }
 
     /// The mean of its limits of concurrency, if it has any.

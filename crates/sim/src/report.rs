@@ -42,6 +42,9 @@ pub struct Report {
     pub log: Vec<LogLine>,
     /// Over time.
     pub series: Vec<Point>,
+    /// Whether some policy hedges.
+    #[serde(skip)]
+    pub hedging: bool,
 }
 
 /// A part of the run.

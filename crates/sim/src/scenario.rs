@@ -3,17 +3,21 @@
 //! The format is explained in `docs/simulate.md`. Services take the very specs that documents have (`TrafficPolicy`,
 //! `RateLimit`), so that what was tried can be applied as it stands. This module reads and judges; it runs nothing.
 
+pub(crate) mod bounds;
 mod check;
 mod clients;
+mod effect;
 mod faults;
+mod number;
 mod random;
 mod servers;
+mod whom;
 
 use serde::{Deserialize, Serialize};
 use weir_model::document::{self, DocumentError};
-use weir_model::resource::traffic_policy::PolicyTarget;
 use weir_model::resource::{Resource, Spec};
 use weir_model::units::Span;
+use weir_model::validate::FieldError;
 
 pub use clients::{
     Arrivals, ClientRetry, Clients, Field, Jitter, Loop, Process, Request, Step, Values, Zipf,
@@ -102,12 +106,19 @@ impl Scenario {
     /// # Errors
     /// All faults found, with line, field path and what was expected.
     pub fn parse(source: &str, text: &str) -> Result<Self, Vec<DocumentError>> {
-        let (scenario, origin) = document::decode_located::<Self>(source, text)?;
+        let read = document::decode_located::<Self>(source, text);
+        let (scenario, origin) =
+            read.map_err(|errors| errors.into_iter().map(random::hinted).collect::<Vec<_>>())?;
         let faults = check::check(&scenario);
         if faults.is_empty() {
             return Ok(scenario);
         }
         Err(faults.iter().take(document::ERRORS_MAX).map(|fault| origin.error(fault)).collect())
+    }
+
+    /// What is wrong with its policies, which may be others than were read with it.
+    pub fn check_policies(&self) -> Vec<FieldError> {
+        check::check_policies(self)
     }
 
     /// Puts a document in force at the services it is for: a `TrafficPolicy` takes the place of what the scenario has, a
@@ -120,10 +131,7 @@ impl Scenario {
         };
         let mut count = 0;
         for service in &mut self.services {
-            let is_for = |target: &PolicyTarget| {
-                target.kind.as_deref().is_none_or(|kind| kind == "Service") && target.name == service.name
-            };
-            if !targets.iter().any(is_for) {
+            if !targets.iter().any(|target| service.is_target(target)) {
                 continue;
             }
             count += 1;

@@ -16,7 +16,9 @@ mod faults;
 mod lanes;
 mod probes;
 mod servers;
+mod shares;
 mod state;
+mod stop;
 mod view;
 
 use weir_policy::Nanos;
@@ -31,8 +33,10 @@ use crate::{Report, Scenario};
 use arrivals::Pace;
 use faults::{Change, Struck};
 pub(crate) use lanes::{Due, Lanes};
+use shares::Shares;
 use state::{Attempt, Client, Group, Probe, Request, Server, ServerGroup};
 pub(crate) use state::{FIELDS_MAX, Outcome};
+pub use stop::{Progress, Stopped};
 
 /// No number of anything.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -74,6 +78,8 @@ pub(crate) enum What {
     ProbeReach(u32),
     /// A probe's answer reaches its proxy.
     ProbeBack(u32),
+    /// A process asks for its shares of limits that it keeps with others.
+    Ask(u32),
 }
 
 /// A world in the making of its history.
@@ -111,32 +117,57 @@ pub(crate) struct World<'s> {
     waiting: u64,
     /// Numbers of servers whose sidecar has limits.
     guarded: Vec<u32>,
+    /// Who shares limits, and the books of these.
+    shares: Shares,
     /// What policies did.
     log: Vec<LogLine>,
     stamps: u32,
     seed: u64,
     events: u64,
+    /// Requests so far.
+    begun: u64,
+    stopped: Option<Stopped>,
+    /// Most requests and attempts at one moment.
+    under_way_max: usize,
 }
 
 /// Runs a scenario to its end.
 ///
-/// The report, and how many events there were: their number is part of the outcome, how fast they were is not.
-pub fn run(scenario: &Scenario) -> Report {
-    let mut world = World::build(scenario);
-    world.start();
-    while let Some((at, what)) = world.queue.pop() {
-        if at > world.end {
-            break;
-        }
-        world.now = at;
-        world.events += 1;
-        world.happen(what);
-    }
-    world.now = world.end;
-    world.report()
+/// # Errors
+/// When it grows beyond what memory or patience is meant for.
+pub fn run(scenario: &Scenario) -> Result<Report, Stopped> {
+    run_watched(scenario, &mut |_| {})
+}
+
+/// The same, telling now and then how far it has come: at each point of the plot.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_watched(scenario: &Scenario, watch: &mut dyn FnMut(Progress)) -> Result<Report, Stopped> {
+    World::build(scenario).live(watch)
 }
 
 impl World<'_> {
+    fn live(mut self, watch: &mut dyn FnMut(Progress)) -> Result<Report, Stopped> {
+        self.start();
+        while let Some((at, what)) = self.queue.pop() {
+            if at > self.end {
+                break;
+            }
+            self.now = at;
+            self.events += 1;
+            self.happen(what);
+            if let Some(stopped) = self.stopped {
+                return Err(stopped);
+            }
+            if matches!(what, What::Tick) {
+                watch(self.progress());
+            }
+        }
+        self.now = self.end;
+        Ok(self.report())
+    }
+
     fn happen(&mut self, what: What) {
         match what {
             What::Arrive(group) => self.arrive(group),
@@ -156,6 +187,7 @@ impl World<'_> {
             What::Tired(attempt) => self.tired(attempt),
             What::ProbeReach(probe) => self.probe_reach(probe),
             What::ProbeBack(probe) => self.probe_back(probe),
+            What::Ask(sharer) => self.ask(sharer),
         }
     }
 

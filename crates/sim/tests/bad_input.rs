@@ -59,7 +59,8 @@ fn faults_are_named_with_line_path_and_remedy() {
         "{pareto: {least: 1ms, shape: 0}}",
         &["services[0].servers[0].time.pareto.shape", "above 0"],
     );
-    check("count: 1", "count: -1", &["services[0].servers[0].count", "an integer from 0"]);
+    check("at: 1s", "at: -1s", &["s.yaml:16: faults[0].at", "`250ms`"]);
+    check("do: kill", "for: 0s, do: kill", &["faults[0].for: it is over at once"]);
     check("attempts: 1", "attempts: 99", &["s.yaml:9: services[0].trafficPolicy.retry.attempts", "0 to 10"]);
     check(
         "retry: {attempts: 1}",
@@ -78,6 +79,188 @@ fn faults_are_named_with_line_path_and_remedy() {
     check("do: kill", "clients: [web], do: kill", &["faults[0].clients", "`partition` and `delay`"]);
     check("do: kill", "do: {fail: {ratio: 2}}", &["faults[0].do.fail.ratio: 2 is out of range", "0 to 1"]);
     check("name: one, at: 0s", "name: one, at: 20s", &["phases[0].at", "less than `duration`"]);
+}
+
+#[test]
+fn what_is_no_number_of_its_kind_is_answered_with_the_range_that_counts() {
+    let numbers = [
+        ("count: 1", "count: ", "services[0].servers[0].count", "0 to 1000000"),
+        ("count: 1", "count: 1\n    cores: ", "services[0].servers[0].cores", "1 to 10000000"),
+        ("count: 1", "count: 1\n    weight: ", "services[0].servers[0].weight", "0 to 1000000"),
+        ("count: 1", "count: 1\n    queue: {max: #}", "services[0].servers[0].queue.max", "0 to 10000000"),
+        ("name: web", "name: web\n  proxies: ", "clients[0].proxies", "1 to 100000"),
+        ("name: web", "name: web\n  retry: {attempts: #}", "clients[0].retry.attempts", "0 to 1000"),
+        ("arrivals: {rate: 10}", "loop: {clients: #}", "clients[0].loop.clients", "1 to 4000000"),
+        ("do: kill", "do: {add: {count: #}}", "faults[0].do.add.count", "1 to 1000000"),
+        ("do: kill", "do: {fail: {ratio: 1, status: #}}", "faults[0].do.fail.status", "400 to 599"),
+        ("do: kill", "servers: {count: #}, do: kill", "faults[0].servers.count", "1 to 1000000"),
+        ("do: kill", "servers: {skip: #}, do: kill", "faults[0].servers.skip", "0 to 1000000"),
+        ("attempts: 1", "attempts: ", "services[0].trafficPolicy.retry.attempts", "0 to 10"),
+        ("requests: 5", "requests: #", "services[0].rateLimits[0].rates[0].requests", "1 to 1000000000"),
+    ];
+    for (from, to, path, range) in numbers {
+        for number in ["-1", "1.5", "1e30", "18446744073709551615", "x"] {
+            let to = if to.contains('#') { to.replace('#', number) } else { format!("{to}{number}") };
+            let got = errors(&GOOD.replace(from, &to));
+            let named = got.contains(&format!("{path}: ")) && got.contains(range);
+            assert!(named, "{path} `{number}`: `{range}` is missing in\n{got}");
+            // Of the range there is nothing before or after it.
+            assert!(!got.contains("4294967295") && !got.contains("65535"), "{path} `{number}`: {got}");
+        }
+    }
+    let values = |values: &str| {
+        let request = format!("name: web\n  request: {{headers: [{{name: x-user, values: {values}}}]}}");
+        errors(&GOOD.replace("name: web", &request))
+    };
+    for number in ["-1", "0", "1.5", "99999999999"] {
+        assert!(values(&format!("{{uniform: {number}}}")).contains("1 to 10000000"), "{number}");
+        let got = values(&format!("{{zipf: {{count: {number}}}}}"));
+        assert!(got.contains("1 to 10000000") && got.contains("values.zipf.count"), "{number}: {got}");
+    }
+    for number in [".nan", ".inf", "-1", "ten"] {
+        let got = errors(&GOOD.replace("rate: 10", &format!("rate: {number}")));
+        assert!(got.contains("clients[0].arrivals.rate: "), "{number}: {got}");
+    }
+}
+
+#[test]
+fn a_length_of_time_where_a_distribution_was_wanted_is_answered_with_how_it_is_written() {
+    let got = errors(&GOOD.replace("{constant: 1ms}", "5ms"));
+    for part in ["s.yaml:14: services[0].servers[0].time: ", "`{constant: 5ms}`", "`exponential`"] {
+        assert!(got.contains(part), "`{part}` is missing in\n{got}");
+    }
+    let got = errors(&GOOD.replace("{constant: 1ms}", "quick"));
+    assert!(got.contains("unknown value `quick`") && !got.contains("{constant: quick}"), "{got}");
+}
+
+#[test]
+fn what_apply_refuses_of_a_policy_is_refused_of_a_scenarios() {
+    let two = "- name: shop\n  trafficPolicy: {breakers: [{fallback: {service: {name: A}}}]}\n  \
+               servers: [{count: 1, time: {constant: 1ms}}]\n\
+               - name: other\n  trafficPolicy: {breakers: [{fallback: {service: {name: B}}}]}\n  \
+               servers: [{count: 1, time: {constant: 1ms}}]\n";
+    let scenario = |a: &str, b: &str| {
+        let services = two.replace("name: A", a).replace("name: B", b);
+        format!(
+            "duration: 10s\nclients: [{{name: web, service: shop, arrivals: {{rate: 10}}}}]\nservices:\n{services}"
+        )
+    };
+    let check = |text: &str, parts: &[&str]| {
+        let got = errors(text);
+        for part in parts {
+            assert!(got.contains(part), "`{part}` is missing in\n{got}\nof\n{text}");
+        }
+    };
+    let path = "services[0].trafficPolicy.breakers[0].fallback.service";
+    check(&scenario("name: shop", "name: shop"), &[path, "would fall back to itself"]);
+    check(&scenario("name: shop, namespace: default", "name: shop"), &[path, "in a circle"]);
+    check(&scenario("name: other", "name: shop"), &["s.yaml:", "in a circle: shop", "other"]);
+    check(&scenario("name: othre", "name: shop"), &[path, "there is no `othre`; did you mean `other`?"]);
+    check(
+        &scenario("name: other, namespace: x", "name: x"),
+        &["fallback.service.namespace", "one namespace"],
+    );
+    let policy = |policy: &str| GOOD.replace("retry: {attempts: 1}", policy);
+    check(
+        &policy("targetRefs: [{name: cart}]"),
+        &["s.yaml:9: services[0].trafficPolicy.targetRefs", "`shop`"],
+    );
+    assert_eq!(errors(&policy("targetRefs: [{name: shop}]")), "");
+    check(&policy("hedge: {delay: 5s, percentile: 0.9}"), &["services[0].trafficPolicy.hedge", "twice"]);
+    check(
+        &policy("timeouts: {request: 1s, perTry: 2s}"),
+        &["services[0].trafficPolicy.timeouts.perTry", "at most 1s"],
+    );
+    let limits = |limits: &str| GOOD.replace("rates: [{requests: 5}]", limits);
+    check(
+        &limits("{algorithm: leaky_bucket, scope: global, rates: [{requests: 5}]}"),
+        &["services[0].rateLimits[0].scope", "token_bucket"],
+    );
+    let six = "{rates: [{requests: 5}]}\n  - ".repeat(6) + "{rates: [{requests: 5}]}";
+    check(&limits(&six), &["s.yaml:16: services[0].rateLimits[5]", "already has 5 limits"]);
+    check(&GOOD.replace("name: shop", "name: a shop"), &["services[0].name"]);
+}
+
+#[test]
+fn what_counts_for_nothing_is_said() {
+    let text = GOOD
+        .replace("retry: {attempts: 1}", "tls: {caRefs: [{name: none-here}]}\n    timeouts: {idle: 5s}")
+        .replace("rates: [{requests: 5}]", "{scope: global, alone: open, rates: [{requests: 5}]}");
+    let scenario = Scenario::parse("s.yaml", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let said = scenario.without_effect();
+    let paths = ["trafficPolicy.tls: ", "trafficPolicy.timeouts.idle: ", "rateLimits[0].alone: "];
+    assert_eq!(said.len(), paths.len(), "{said:?}");
+    for (said, path) in said.iter().zip(paths) {
+        assert!(said.starts_with(&format!("services[0].{path}")), "{said}");
+    }
+    assert!(Scenario::parse("s.yaml", GOOD).unwrap().without_effect().is_empty());
+}
+
+#[test]
+fn steps_faults_and_selections_that_cannot_come_about_are_refused() {
+    let check = |from: &str, to: &str, parts: &[&str]| {
+        let got = errors(&GOOD.replace(from, to));
+        for part in parts {
+            assert!(got.contains(part), "{from} -> {to}: `{part}` is missing in\n{got}");
+        }
+    };
+    let rate = "rate: 10";
+    check(rate, "rate: 10, steps: [{at: 10s, rate: 1}]", &["arrivals.steps[0].at", "less than `duration`"]);
+    check(
+        rate,
+        "rate: 10, steps: [{at: 1s, rate: 5, over: 3s}, {at: 2s, rate: 1}]",
+        &["clients[0].arrivals.steps[0].over", "at most 1s"],
+    );
+    check("name: web", "name: web\n  retry: {attempts: 1, base: 2s, max: 1s}", &["retry.max", "at least 2s"]);
+    check("do: kill", "servers: {skip: 1}, do: kill", &["faults[0].servers: no server is meant"]);
+    check("do: kill", "servers: {share: 0.1}, do: kill", &["faults[0].servers: no server is meant"]);
+    check("count: 1", "count: 0", &["faults[0].servers: no server is meant"]);
+    check("do: kill", "servers: {zone: b}, do: {add: {count: 1}}", &["faults[0].servers.zone"]);
+    let two = "count: 1\n    name: a\n    time: {constant: 1ms}\n  - name: b\n    count: 1";
+    let text = GOOD.replace("count: 1", two).replace("do: kill", "do: {add: {count: 1}}");
+    assert!(errors(&text).contains("several groups could be meant"), "{}", errors(&text));
+    let named = text.replace("do: {add", "servers: {group: b}, do: {add");
+    assert_eq!(errors(&named), "");
+    let text = GOOD
+        .replace("count: 1", "zones: [x, y]\n    count: 1")
+        .replace("do: kill", "servers: {zone: y}, do: kill");
+    assert!(errors(&text).contains("no server is meant"), "{}", errors(&text));
+}
+
+#[test]
+fn a_world_that_is_too_large_is_refused_before_it_is_made() {
+    let check = |edits: &[(&str, &str)], parts: &[&str]| {
+        let text = edits.iter().fold(GOOD.to_owned(), |text, (from, to)| text.replace(from, to));
+        let got = errors(&text);
+        for part in parts {
+            assert!(got.contains(part), "{edits:?}: `{part}` is missing in\n{got}");
+        }
+    };
+    let long = ("duration: 10s", "duration: 1000s");
+    check(
+        &[long, ("rate: 10", "rate: 1000001")],
+        &["clients: some 1000 million requests", "at most 1000 million"],
+    );
+    check(
+        &[long, ("rate: 10", "rate: 0, steps: [{at: 500s, rate: 4000004, over: 500s}]")],
+        &["some 1000 million"],
+    );
+    check(
+        &[("count: 1", "count: 1000000"), ("name: web", "name: web\n  proxies: 100")],
+        &["clients: 100000000 servers"],
+    );
+    check(
+        &[("count: 1", "count: 999999"), ("do: kill", "do: {add: {count: 2}}")],
+        &["services: 1000001 servers in all"],
+    );
+    let faults = "{at: 1s, do: kill}\n- ".repeat(11) + "{at: 1s, do: kill}";
+    check(
+        &[("count: 1", "count: 1000000"), ("{at: 1s, do: kill}", &faults)],
+        &["faults: 12000000 servers struck"],
+    );
+    let phases: Vec<String> = (0..10_000).map(|n| format!("{{name: p{n}, at: {n}us}}")).collect();
+    let phases = format!("phases: [{}]", phases.join(", "));
+    check(&[("phases: [{name: one, at: 0s}]", &phases)], &["phases: 10000 phases", "at most 10000"]);
 }
 
 #[test]

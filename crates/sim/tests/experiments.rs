@@ -8,8 +8,12 @@
 mod worlds;
 
 use weir_model::units::Span;
-use weir_sim::{Report, Scenario, run};
+use weir_sim::{Report, Scenario};
 use worlds::{backoff, bins};
+
+fn run(scenario: &Scenario) -> Report {
+    weir_sim::run(scenario).unwrap_or_else(|stopped| panic!("{stopped}"))
+}
 
 fn scenario(name: &str) -> Scenario {
     let path = format!("{}/../../examples/simulate/experiments/{name}.yaml", env!("CARGO_MANIFEST_DIR"));

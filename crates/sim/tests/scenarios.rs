@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use weir_model::units::Span;
-use weir_sim::{Report, Scenario, plot, run, summary};
+use weir_sim::{Report, Scenario, plot, summary};
+
+fn run(scenario: &Scenario) -> Report {
+    weir_sim::run(scenario).unwrap_or_else(|stopped| panic!("{stopped}"))
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/simulate")

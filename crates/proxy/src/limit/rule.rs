@@ -1,18 +1,17 @@
 //! One limit at one target: what decides, and what it has decided.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::oneshot::Receiver;
 use weir_model::ResourceId;
 use weir_model::resource::key::KeyPart;
 use weir_model::resource::rate_limit::RateLimitSpec;
 use weir_policy::Nanos;
-use weir_policy::limit::{Algorithm, LimitConfig, Limiter, Refusal, Ticket, Wake, Why};
+use weir_policy::limit::{Algorithm, LimitConfig, Limiter, Refusal, Tenure, Ticket, Wake, Why};
 use weir_policy::quota::{Lease, Wish};
 
 use super::key::{self, Levels};
-use super::shared::Tenure;
 use super::waiting::{Waiting, Word};
 use crate::observe::process_now;
 use crate::respond::StaticAnswer;
@@ -44,13 +43,13 @@ struct Live {
     waiting: Arc<Waiting>,
     counts: Arc<Counts>,
     /// Looked at only if it is shared with other proxies.
-    tenure: Arc<Tenure>,
+    tenure: Arc<Mutex<Tenure>>,
 }
 
 impl Live {
     fn new(config: LimitConfig, now: Nanos) -> Self {
-        let (limiter, tenure) = (Limiter::new(config, rand::random()), Arc::<Tenure>::default());
-        tenure.begin(&limiter, now);
+        let (limiter, tenure) = (Limiter::new(config, rand::random()), Arc::<Mutex<Tenure>>::default());
+        lock(&tenure).begin(&limiter, now);
         Self { limiter, waiting: Arc::default(), counts: Arc::default(), tenure }
     }
 
@@ -62,9 +61,13 @@ impl Live {
         // Tickets of two limits may look alike.
         let waiting = if limiter.shares(&old.limiter) { old.waiting.clone() } else { Arc::default() };
         let tenure = old.tenure.clone();
-        tenure.begin(&limiter, now);
+        lock(&tenure).begin(&limiter, now);
         Self { limiter, waiting, counts: old.counts.clone(), tenure }
     }
+}
+
+fn lock(tenure: &Mutex<Tenure>) -> MutexGuard<'_, Tenure> {
+    tenure.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a limit has decided, over all workers.
@@ -194,18 +197,18 @@ impl Limit {
     pub(crate) fn wish(&self, now: Nanos) -> Wish {
         let refused: u64 = self.refused().map(|(_, refused, shadowed)| refused + shadowed).sum();
         let live = self.live();
-        live.tenure.wish(self.admitted() + refused, &self.config, now)
+        lock(&live.tenure).wish(self.admitted() + refused, &self.config, now)
     }
 
     /// Whether a share of it was ever asked for.
     pub(crate) fn was_asked_for(&self) -> bool {
-        self.live().tenure.was_asked_for()
+        lock(&self.live().tenure).was_asked_for()
     }
 
     /// Takes the answer to what was asked for at a moment. Gives whether there is less now than before.
     pub(crate) fn take_lease(&self, lease: Option<Lease>, holders: u32, asked: Nanos, now: Nanos) -> bool {
         let live = self.live();
-        live.tenure.take(lease, holders, asked, &live.limiter, now)
+        lock(&live.tenure).take(lease, holders, asked, &live.limiter, now)
     }
 
     /// Requests that it let through, since it exists.

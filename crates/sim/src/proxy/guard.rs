@@ -3,6 +3,7 @@
 use weir_model::resource::rate_limit::RateLimitSpec;
 use weir_policy::Nanos;
 use weir_policy::limit::Grant;
+use weir_policy::quota::{Lease, Wish};
 
 use super::Asked;
 use super::limits::{Holding, Limits, Verdict};
@@ -26,7 +27,7 @@ impl Guard {
         let guard = || Self {
             specs: specs.to_vec(),
             seed,
-            limits: Limits::new(specs, seed),
+            limits: Limits::new(specs, seed, Nanos(0)),
             held: std::collections::BTreeMap::new(),
             spare: Vec::new(),
         };
@@ -86,9 +87,23 @@ impl Guard {
     }
 
     /// The process was started anew, and knows nothing.
-    pub(crate) fn restart(&mut self) {
-        self.limits = Limits::new(&self.specs, self.seed);
+    pub(crate) fn restart(&mut self, now: Nanos) {
+        self.limits = Limits::new(&self.specs, self.seed, now);
         self.held.clear();
+    }
+
+    /// Whether it keeps limits together with others.
+    pub(crate) fn shares_limits(&self) -> bool {
+        self.limits.are_shared()
+    }
+
+    /// Asks for its shares of limits, by their number. Tells whether something was given up that others may have.
+    pub(crate) fn ask(
+        &mut self,
+        book: &mut impl FnMut(usize, Wish) -> (Option<Lease>, u32),
+        now: Nanos,
+    ) -> bool {
+        self.limits.ask(book, now)
     }
 
     /// The mean of the limits of concurrency in force.

@@ -5,8 +5,10 @@ use weir_policy::Nanos;
 use weir_policy::limit::{
     Admission, Grant, LimitConfig, Limiter, Outcome as Spent, Refusal, Request, Rule, Step, Ticket, Wake,
 };
+use weir_policy::quota::{Lease, Wish};
 
 use super::asked::Asked;
+use super::shared::Shared;
 use crate::world::{NONE, Outcome};
 
 /// Limits that must all admit.
@@ -14,6 +16,7 @@ use crate::world::{NONE, Outcome};
 pub(crate) struct Limits {
     specs: Vec<RateLimitSpec>,
     limiters: Vec<Limiter>,
+    shared: Shared,
     /// Who waits for a place, and at which limit.
     waiting: Vec<(Ticket, usize, u32)>,
     keys: Vec<Vec<u8>>,
@@ -40,13 +43,15 @@ pub(crate) enum Verdict {
 }
 
 impl Limits {
-    pub(crate) fn new(specs: &[RateLimitSpec], seed: u64) -> Self {
+    pub(crate) fn new(specs: &[RateLimitSpec], seed: u64, now: Nanos) -> Self {
         let limiter = |(number, spec): (u64, &RateLimitSpec)| {
             Limiter::new(LimitConfig::from_spec(spec), seed.wrapping_add(number))
         };
+        let limiters: Vec<Limiter> = (0..).zip(specs).map(limiter).collect();
         Self {
             specs: specs.to_vec(),
-            limiters: (0..).zip(specs).map(limiter).collect(),
+            shared: Shared::new(&limiters, now),
+            limiters,
             waiting: Vec::new(),
             keys: vec![Vec::new(); specs.len()],
             wakes: Vec::new(),
@@ -81,8 +86,14 @@ impl Limits {
         }
         self.look_at(asked, holding);
         let rules = rules(&self.limiters, &self.keys, &holding.levels);
-        match holding.admission.admit(&rules, now, &mut |rule, wake| self.wakes.push((rule, wake)), |_, _| {})
-        {
+        let step =
+            holding.admission.admit(&rules, now, &mut |rule, wake| self.wakes.push((rule, wake)), |_, _| {});
+        match &step {
+            Step::Admitted { .. } => self.shared.came(None),
+            Step::Refused { rule, .. } => self.shared.came(Some(*rule)),
+            Step::Wait { .. } => {}
+        }
+        match step {
             Step::Admitted { turn } if turn > now => Verdict::At(turn),
             Step::Admitted { .. } => Verdict::Pass,
             Step::Wait { rule, ticket, deadline } => {
@@ -148,6 +159,20 @@ impl Limits {
             }
         }
         None
+    }
+
+    /// Whether some of them are kept together with others.
+    pub(crate) fn are_shared(&self) -> bool {
+        !self.shared.is_empty()
+    }
+
+    /// Asks for the shares of those that are. Tells whether something was given up that others may have.
+    pub(crate) fn ask(
+        &mut self,
+        book: &mut impl FnMut(usize, Wish) -> (Option<Lease>, u32),
+        now: Nanos,
+    ) -> bool {
+        self.shared.ask(&self.limiters, book, now)
     }
 
     /// The mean of the limits of concurrency in force, if there are any.

@@ -16,7 +16,7 @@ pub fn summary(report: &Report) -> String {
         report.seed,
         grouped(report.events)
     );
-    let mut table = Table::new(&[
+    let columns = [
         "PHASE",
         "FROM",
         "CLIENTS",
@@ -27,12 +27,16 @@ pub fn summary(report: &Report) -> String {
         "P99 MS",
         "P99.9 MS",
         "RETRIES",
+        "HEDGES",
         "TRIPS",
         "EJECTED",
-    ]);
+    ];
+    // Few policies hedge.
+    let shown = |column: &str| report.hedging || column != "HEDGES";
+    let mut table = Table::new(&columns.into_iter().filter(|column| shown(column)).collect::<Vec<_>>());
     let several = report.phases.len() > 1;
     for phase in report.phases.iter().filter(|_| several).chain([&report.total]) {
-        phase_rows(phase, &mut table);
+        phase_rows(phase, report.hedging, &mut table);
     }
     out.push_str(&table.render());
     for phase in report.phases.iter().filter(|_| several).chain([&report.total]) {
@@ -80,10 +84,10 @@ pub fn summary(report: &Report) -> String {
     out
 }
 
-fn phase_rows(phase: &PhaseReport, table: &mut Table) {
+fn phase_rows(phase: &PhaseReport, hedging: bool, table: &mut Table) {
     let mut row = |clients: &ClientsReport, first: bool| {
         let own = |text: String| if first { text } else { String::new() };
-        table.row([
+        let mut cells = vec![
             own(phase.name.clone()),
             own(format!("{} s", number(phase.from))),
             clients.name.clone(),
@@ -94,9 +98,10 @@ fn phase_rows(phase: &PhaseReport, table: &mut Table) {
             number(clients.latency.p99),
             number(clients.latency.p999),
             own(grouped(phase.retries)),
-            own(grouped(phase.trips)),
-            own(grouped(phase.ejections)),
-        ]);
+        ];
+        cells.extend(hedging.then(|| own(grouped(phase.hedges))));
+        cells.extend([own(grouped(phase.trips)), own(grouped(phase.ejections))]);
+        table.row(cells);
     };
     row(&phase.all, true);
     for clients in &phase.clients {

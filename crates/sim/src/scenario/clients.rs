@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use weir_model::units::Span;
 
+use super::bounds::{CLIENTS_MAX, PROXIES_MAX, RETRIES_MAX, VALUES_MAX};
+use super::number::{whole, whole_if_any};
 use super::random::Random;
 
 /// A group of clients that are alike, behind proxies of their own.
@@ -16,7 +18,11 @@ pub struct Clients {
     pub service: Option<String>,
     /// How many proxies they are behind, each a process with a state of its own; 1 when absent. Each client is behind one
     /// of them; those of an arrival process take turns by chance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_if_any::<1, PROXIES_MAX, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub proxies: Option<u32>,
     /// Their zone, which is also their proxies'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +58,23 @@ pub struct Arrivals {
     pub steps: Vec<Step>,
 }
 
+impl Arrivals {
+    /// How many are to be expected until the end.
+    pub(super) fn expected(&self, end: Span) -> f64 {
+        let end = end.0.as_secs_f64();
+        let (mut at, mut rate, mut sum) = (0.0, self.rate, 0.0);
+        for (index, step) in self.steps.iter().enumerate() {
+            let next = self.steps.get(index + 1).map_or(end, |next| next.at.0.as_secs_f64().min(end));
+            let begins = step.at.0.as_secs_f64().min(end);
+            sum += rate * (begins - at).max(0.0);
+            let over = step.over.map_or(0.0, |over| over.0.as_secs_f64()).min((next - begins).max(0.0));
+            sum += f64::midpoint(rate, step.rate) * over;
+            (at, rate) = (begins + over, step.rate);
+        }
+        sum + rate * (end - at).max(0.0)
+    }
+}
+
 /// How arrivals are spaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +104,7 @@ pub struct Step {
 #[serde(rename_all = "camelCase")]
 pub struct Loop {
     /// How many.
+    #[serde(deserialize_with = "whole::<1, CLIENTS_MAX, _>")]
     pub clients: u32,
     /// From an answer to the next request; not at all when absent. The first ones are sent after a part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +116,7 @@ pub struct Loop {
 #[serde(rename_all = "camelCase")]
 pub struct ClientRetry {
     /// How often, after the first try.
+    #[serde(deserialize_with = "whole::<0, RETRIES_MAX, _>")]
     pub attempts: u32,
     /// The end of the first delay, which doubles with each retry; no delay when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,7 +174,7 @@ pub struct Field {
 #[serde(rename_all = "camelCase")]
 pub enum Values {
     /// As many as this, all alike.
-    Uniform(u32),
+    Uniform(#[serde(deserialize_with = "whole::<1, VALUES_MAX, _>")] u32),
     /// Few of them often, many of them rarely.
     Zipf(Zipf),
     /// These, all alike.
@@ -161,6 +186,7 @@ pub enum Values {
 #[serde(rename_all = "camelCase")]
 pub struct Zipf {
     /// How many values.
+    #[serde(deserialize_with = "whole::<1, VALUES_MAX, _>")]
     pub count: u32,
     /// How uneven they are; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use weir_model::units::Span;
 
+use super::bounds::SERVERS_MAX;
+use super::number::{whole, whole_if_any};
 use super::random::Random;
 
 /// Something that happens to servers.
@@ -56,8 +58,12 @@ pub struct Failing {
     /// The share of requests that get one.
     pub ratio: f64,
     /// Its status; 500 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
+    #[serde(
+        default,
+        deserialize_with = "whole_if_any::<400, 599, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub status: Option<u32>,
     /// How long it takes to fail; as long as to succeed when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Random>,
@@ -68,6 +74,7 @@ pub struct Failing {
 #[serde(rename_all = "camelCase")]
 pub struct Added {
     /// How many.
+    #[serde(deserialize_with = "whole::<1, SERVERS_MAX, _>")]
     pub count: u32,
 }
 
@@ -98,12 +105,20 @@ pub struct Selector {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// Of these, so many.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_if_any::<1, SERVERS_MAX, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub count: Option<u32>,
     /// Of these, this share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
     /// The first ones to leave out, before `count` and `share`; 0 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_if_any::<0, SERVERS_MAX, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub skip: Option<u32>,
 }

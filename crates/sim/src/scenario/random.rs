@@ -1,6 +1,7 @@
 //! Lengths of time that differ by chance.
 
 use serde::{Deserialize, Serialize};
+use weir_model::document::DocumentError;
 use weir_model::units::Span;
 
 use crate::rng::Stream;
@@ -76,6 +77,19 @@ pub struct Uniform {
     /// The most.
     pub to: Span,
 }
+
+/// An error of a length of time where a distribution was wanted, with what is to be written instead; any other as it is.
+pub(super) fn hinted(error: DocumentError) -> DocumentError {
+    let wants_one = error.expected.as_deref().is_some_and(|expected| expected.starts_with(DISTRIBUTIONS));
+    let written = error.message.strip_prefix("unknown value `").and_then(|rest| rest.strip_suffix('`'));
+    let Some(length) = written.filter(|text| wants_one && text.parse::<Span>().is_ok()) else { return error };
+    let message = format!("`{length}` does not say how it is distributed");
+    let expected = format!("`{{constant: {length}}}` where it is always the same; else {DISTRIBUTIONS}...");
+    DocumentError { message, expected: Some(expected), suggestion: None, ..error }
+}
+
+/// How the list of distributions begins where one of them was expected.
+const DISTRIBUTIONS: &str = "one of `constant`, `exponential`, ";
 
 /// The longest that is drawn, ten years: heavy tails must not overflow sums.
 const NANOS_MAX: f64 = 3.2e17;

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::rate_limit::RateLimitSpec;
 use weir_model::units::Span;
+use weir_model::validate::WEIGHT_MAX;
 
+use super::bounds::{AT_ONCE_MAX, SERVERS_MAX};
+use super::number::{whole, whole_if_any};
 use super::random::Random;
 
 /// A service.
@@ -31,9 +34,14 @@ pub struct Servers {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// How many at the start.
+    #[serde(deserialize_with = "whole::<0, SERVERS_MAX, _>")]
     pub count: u32,
     /// How many requests each works on at once; 1 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_if_any::<1, AT_ONCE_MAX, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cores: Option<u32>,
     /// How long a request takes.
     pub time: Random,
@@ -47,7 +55,11 @@ pub struct Servers {
     #[serde(default)]
     pub queue: WaitingRoom,
     /// Their weight; 1 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_if_any::<0, WEIGHT_MAX, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub weight: Option<u32>,
     /// Their zones, in turn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -65,7 +77,11 @@ pub struct Servers {
 #[serde(rename_all = "camelCase")]
 pub struct WaitingRoom {
     /// How many may wait at one server; beyond, it answers 503. 10,000 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole_if_any::<0, AT_ONCE_MAX, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max: Option<u32>,
     /// Who is next.
     #[serde(default)]

@@ -137,6 +137,7 @@ impl World<'_> {
             outcome: Outcome::Ok,
             working: false,
             held_back: false,
+            lost: false,
             others: 0,
             hedge,
         });
@@ -189,11 +190,17 @@ impl World<'_> {
         self.plan(timeout, What::Back(number));
     }
 
-    /// An answer is lost on its way. Whoever waits for it does so until a deadline.
+    /// An answer is lost on its way. Whoever waits for it does so until a deadline, and carries the attempt until then.
     pub(super) fn lose(&mut self, number: u32) {
-        // Far beyond the end of the world; the deadline makes it nobody's.
-        self.attempts[number].outcome = Outcome::Timeout;
-        self.plan(u64::MAX / 2, What::Back(number));
+        self.attempts[number].lost = true;
+    }
+
+    /// Nobody waits for an attempt any more. Whoever carries it will find that out; one that was lost is carried by nobody.
+    fn give_up_on(&mut self, number: u32) {
+        self.attempts[number].request = NONE;
+        if self.attempts[number].lost {
+            self.attempts.remove(number);
+        }
     }
 
     /// How long a message travels between a proxy and a server now; none if it does not get through.
@@ -233,7 +240,7 @@ impl World<'_> {
     /// A proxy waited long enough for an attempt.
     pub(super) fn attempt_timed_out(&mut self, number: u32) {
         let attempt = self.attempts[number].clone();
-        self.attempts[number].request = NONE;
+        self.give_up_on(number);
         self.requests[attempt.request].under_way[usize::from(attempt.hedge)] = NONE;
         self.account(&attempt, Outcome::Timeout);
         self.judge(attempt.request, Outcome::Timeout);
@@ -284,7 +291,7 @@ impl World<'_> {
             let attempt = std::mem::replace(&mut self.requests[number].under_way[place], NONE);
             if attempt != NONE {
                 let of = self.attempts[attempt].clone();
-                self.attempts[attempt].request = NONE;
+                self.give_up_on(attempt);
                 self.account(&of, outcome);
             }
         }

@@ -4,12 +4,14 @@ use weir_model::resource::traffic_policy::BalancePolicy;
 
 use super::arrivals::Pace;
 use super::lanes::{Due, Lanes};
+use super::shares::Shares;
 use super::state::{Client, Group, Line, Server, ServerGroup, Tally, ValueSampler};
 use super::{NONE, What, World};
 use crate::measure::Measure;
 use crate::proxy::{Endpoint, Guard, News, Proxy};
 use crate::queue::Queue;
 use crate::rng::{Actor, Stream};
+use crate::scenario::bounds::UNDER_WAY_MAX;
 use crate::scenario::{Action, Clients, Random, Sampler, Scenario, Servers, Values, nanos};
 use crate::slab::Slab;
 
@@ -51,9 +53,13 @@ impl<'s> World<'s> {
             measure: Measure::new(scenario),
             waiting: 0,
             guarded: Vec::new(),
+            shares: Shares::default(),
             log: Vec::new(),
             stamps: 0,
             events: 0,
+            begun: 0,
+            stopped: None,
+            under_way_max: UNDER_WAY_MAX,
         };
         world.add_services();
         for clients in &scenario.clients {
@@ -87,10 +93,8 @@ impl<'s> World<'s> {
             let first = self.servers.len() as u32;
             if let Action::Add(add) = &fault.action {
                 let group = self.server_groups.iter().position(|group| {
-                    let said =
-                        |said: &Option<String>, is: &str| said.as_deref().is_none_or(|said| said == is);
-                    said(&fault.servers.group, &group.name)
-                        && said(&fault.servers.service, &scenario.services[group.service as usize].name)
+                    let service = &scenario.services[group.service as usize];
+                    fault.servers.means(&service.name, &group.name)
                 });
                 if let Some(group) = group {
                     let service = self.server_groups[group].service;
@@ -193,10 +197,9 @@ impl<'s> World<'s> {
         let endpoints: Vec<Vec<Endpoint>> =
             (0..self.services.len() as u32).map(|service| self.endpoints(service)).collect();
         for proxy in &mut self.proxies {
-            let service = self.groups[proxy.group as usize].service;
-            for service in with_fallbacks(scenario, service) {
-                let news = News { endpoints: &endpoints[service as usize], zones: &self.zones };
-                proxy.learn(scenario, service, &news, &mut self.lanes);
+            for service in scenario.called_by(&self.groups[proxy.group as usize].spec) {
+                let news = News { endpoints: &endpoints[service], zones: &self.zones };
+                proxy.learn(scenario, service as u32, &news, &mut self.lanes);
             }
         }
         let added = std::mem::take(&mut self.added);
@@ -224,24 +227,13 @@ impl<'s> World<'s> {
             }
         }
         self.queue.push(self.measure.interval(), What::Tick);
+        self.begin_to_share();
     }
-}
-
-/// A service, and those that its breakers send calls to.
-fn with_fallbacks(scenario: &Scenario, service: u32) -> Vec<u32> {
-    let breakers =
-        scenario.services[service as usize].traffic_policy.iter().flat_map(|policy| &policy.breakers);
-    let names = breakers.filter_map(|breaker| breaker.fallback.as_ref()?.service.as_ref());
-    let known = names.filter_map(|of| scenario.services.iter().position(|service| service.name == of.name));
-    let mut services: Vec<u32> = std::iter::once(service).chain(known.map(|index| index as u32)).collect();
-    services.sort_unstable();
-    services.dedup();
-    services
 }
 
 fn server_group(service: u32, spec: &Servers) -> ServerGroup {
     ServerGroup {
-        name: spec.name.clone().unwrap_or_else(|| "servers".to_owned()),
+        name: spec.name().to_owned(),
         service,
         time: spec.time.sampler(),
         cores: spec.cores.unwrap_or(1),

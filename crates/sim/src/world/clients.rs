@@ -7,7 +7,8 @@ use super::state::{FIELDS_MAX, Outcome, Request};
 use super::{NONE, What, World};
 use crate::scenario::{ClientRetry, Jitter, nanos};
 
-/// A client of a closed loop that was refused at once tries no sooner than this: otherwise time would stand still.
+/// A client of a closed loop that was refused, or answered in no time, sends no sooner than this: otherwise time would stand
+/// still.
 const PAUSE_MIN: u64 = 1_000_000;
 
 impl World<'_> {
@@ -30,6 +31,7 @@ impl World<'_> {
 
     /// A client wants something.
     fn begin(&mut self, group: u32, client: u32, proxy: u32) {
+        self.count_request();
         let state = &mut self.groups[group as usize];
         let mut values = [0; FIELDS_MAX];
         for (value, sampler) in values.iter_mut().zip(&state.values) {
@@ -155,7 +157,7 @@ impl World<'_> {
         self.measure.ended(group, outcome, self.now - begun, self.now);
         if client != NONE {
             let mut think = state.think.draw(&mut state.rng);
-            if !good && think == 0 {
+            if think == 0 && (!good || self.now == begun) {
                 think = PAUSE_MIN;
             }
             self.plan(think, What::Thought(client));

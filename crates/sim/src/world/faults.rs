@@ -1,5 +1,6 @@
 //! What happens to servers, in steps: each fault becomes changes at moments, worked out before the world begins.
 
+use super::shares::Process;
 use super::state::Outcome;
 use super::{NONE, What, World};
 use crate::proxy::{Endpoint, News};
@@ -44,9 +45,8 @@ pub(super) enum Deed {
 /// What a fault strikes, and with what numbers.
 #[derive(Debug)]
 pub(super) struct Struck {
+    /// In order.
     pub(super) servers: Vec<u32>,
-    /// By number of a server.
-    is_struck: Vec<bool>,
     /// By number of a group of clients; all when empty.
     groups: Vec<bool>,
     pub(super) failing: Failing,
@@ -63,7 +63,8 @@ pub(super) struct Failing {
 
 impl Struck {
     pub(super) fn strikes(&self, server: u32, group: u32) -> bool {
-        self.is_struck[server as usize] && self.groups.get(group as usize).copied().unwrap_or(true)
+        self.servers.binary_search(&server).is_ok()
+            && self.groups.get(group as usize).copied().unwrap_or(true)
     }
 }
 
@@ -103,13 +104,8 @@ impl World<'_> {
         }
         self.changes.extend(deeds.into_iter().map(|(at, deed)| Change { at, deed, of, server: NONE }));
         let groups = self.groups.iter().map(|group| fault.clients.contains(&group.spec.name)).collect();
-        let mut is_struck = vec![false; self.servers.len()];
-        for server in &servers {
-            is_struck[*server as usize] = true;
-        }
         self.struck.push(Struck {
             servers,
-            is_struck,
             groups: if fault.clients.is_empty() { vec![] } else { groups },
             failing: failing(&fault.action),
             delay: match &fault.action {
@@ -121,20 +117,18 @@ impl World<'_> {
 
     /// The servers that a selector means.
     fn select(&self, selector: &Selector) -> Vec<u32> {
-        let said = |said: &Option<String>, is: &str| said.as_deref().is_none_or(|said| said == is);
-        let all = (0..).zip(&self.servers).filter(|(_, server)| {
+        let zone = selector.zone.as_deref();
+        let fit = (0..).zip(&self.servers).filter(|(_, server)| {
             let group = &self.server_groups[server.group as usize];
-            let zone = self.zones.get(server.zone as usize).map_or("", String::as_str);
+            let own = self.zones.get(server.zone as usize).map(String::as_str);
             let service = &self.scenario.services[server.service as usize].name;
-            said(&selector.service, service)
-                && said(&selector.group, &group.name)
-                && said(&selector.zone, zone)
+            selector.means(service, &group.name)
+                && (zone.is_none() || zone == own)
                 && server.started.is_none()
         });
-        let all: Vec<u32> = all.map(|(number, _)| number).skip(selector.skip.unwrap_or(0) as usize).collect();
-        let share = selector.share.map_or(all.len(), |share| (share * all.len() as f64).round() as usize);
-        let count = selector.count.map_or(all.len(), |count| count as usize);
-        all.into_iter().take(count.min(share)).collect()
+        let fit: Vec<u32> = fit.map(|(number, _)| number).collect();
+        let (skipped, taken) = selector.taken_of(fit.len() as u64);
+        fit.into_iter().skip(skipped as usize).take(taken as usize).collect()
     }
 
     /// A change comes about.
@@ -154,7 +148,13 @@ impl World<'_> {
         }
         match deed {
             Deed::Kill => self.tell(of, server, Deed::Notice),
-            Deed::Start | Deed::Undrain => self.tell(of, server, Deed::Announce),
+            Deed::Start => {
+                self.tell(of, server, Deed::Announce);
+                for server in servers {
+                    self.share_anew(Process::Sidecar(server));
+                }
+            }
+            Deed::Undrain => self.tell(of, server, Deed::Announce),
             Deed::Drain => self.tell(of, server, Deed::Withdraw),
             Deed::Announce | Deed::Withdraw | Deed::Notice => self.tell_proxies(&servers),
             _ => {}
@@ -236,7 +236,7 @@ fn failing(action: &Action) -> Failing {
     match action {
         Action::Fail(of) => Failing {
             ratio: of.ratio,
-            status: of.status.unwrap_or(500),
+            status: of.status.and_then(|status| u16::try_from(status).ok()).unwrap_or(500),
             time: of.time.as_ref().map(crate::scenario::Random::sampler),
         },
         _ => Failing::default(),

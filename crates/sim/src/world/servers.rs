@@ -292,7 +292,7 @@ impl World<'_> {
             self.send_back(copy, Outcome::Reset);
         }
         if let Some(guard) = &mut self.servers[index as usize].guard {
-            guard.restart();
+            guard.restart(Nanos(self.now));
         }
     }
 

@@ -78,7 +78,8 @@ pub(crate) struct Request {
     pub(crate) passes: [Passes; 2],
 }
 
-/// One attempt of a proxy at one server. Exactly one thing carries it: an event, or a server's waiting line.
+/// One attempt of a proxy at one server. Exactly one thing carries it: an event, a server's waiting line, or its request if
+/// the answer was lost.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     /// The request; [`NONE`] once nobody waits for it.
@@ -103,6 +104,8 @@ pub(crate) struct Attempt {
     pub(crate) working: bool,
     /// Whether it waits at a limit of the server's sidecar.
     pub(crate) held_back: bool,
+    /// Whether its answer was lost on its way.
+    pub(crate) lost: bool,
     /// Requests that the server had when it came.
     pub(crate) others: u32,
     pub(crate) hedge: bool,

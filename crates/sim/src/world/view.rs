@@ -125,6 +125,7 @@ impl World<'_> {
             policies,
             log: self.log,
             series: self.measure.points,
+            hedging: scenario.hedges(),
         }
     }
 

@@ -1,15 +1,18 @@
 //! `weir simulate`: reads scenarios, runs them, and writes what came out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weir_api::native::SourceText;
 use weir_model::document::{self, DocumentError};
 use weir_model::validate::Scope;
-use weir_sim::{Report, Scenario, plot};
+use weir_sim::{Progress, Report, Scenario, plot};
 
 use crate::cli::simulate::SimulateArgs;
 use crate::exit::{Exit, Failure};
 use crate::{output, sources};
+
+/// How often it is said how far a long run has come.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs `weir simulate`.
 ///
@@ -20,16 +23,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<Exit, Failure> {
     put_in_force(args, &mut scenarios)?;
     let mut reports = Vec::new();
     for scenario in &scenarios {
-        let began = Instant::now();
-        let report = weir_sim::run(scenario);
-        let took = began.elapsed().as_secs_f64();
-        if !args.json {
-            output::print(&weir_sim::summary(&report));
-            output::print("\n");
-            let millions = report.events as f64 / took.max(1e-9) / 1e6;
-            output::remark(&format!("{}: {took:.2} s, {millions:.2} million events a second", report.name));
-        }
-        reports.push(report);
+        reports.push(simulate(scenario, args.json)?);
     }
     if args.json {
         output::print(&json(&reports));
@@ -44,6 +38,35 @@ pub(super) fn run(args: &SimulateArgs) -> Result<Exit, Failure> {
         })?;
     }
     Ok(Exit::Done)
+}
+
+/// Runs one scenario, says how far it has come while that takes long, and writes its summary unless it is for programs.
+fn simulate(scenario: &Scenario, for_programs: bool) -> Result<Report, Failure> {
+    let name = scenario.name.as_deref().unwrap_or("scenario");
+    for remark in scenario.without_effect() {
+        output::remark(&format!("{name}: without effect here: {remark}"));
+    }
+    let began = Instant::now();
+    let mut told = began;
+    let report = weir_sim::run_watched(scenario, &mut |progress: Progress| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            let Progress { at, end, events } = progress;
+            let (took, millions) = (began.elapsed().as_secs(), events / 1_000_000);
+            output::remark(&format!(
+                "{name}: at {at:.1} s of {end:.1} s after {took} s, {millions} million events"
+            ));
+        }
+    });
+    let report = report.map_err(|stopped| Failure::new(Exit::Failed, format!("{name}: {stopped}")))?;
+    let took = began.elapsed().as_secs_f64();
+    if !for_programs {
+        output::print(&weir_sim::summary(&report));
+        output::print("\n");
+        let millions = report.events as f64 / took.max(1e-9) / 1e6;
+        output::remark(&format!("{name}: {took:.2} s, {millions:.2} million events a second"));
+    }
+    Ok(report)
 }
 
 /// One report, or a list of several.
@@ -95,7 +118,13 @@ fn put_in_force(args: &SimulateArgs, scenarios: &mut [Scenario]) -> Result<(), F
             }
         }
     }
-    Ok(())
+    let faults = scenarios.iter().flat_map(|scenario| {
+        let name = scenario.name.as_deref().unwrap_or("scenario");
+        let found = scenario.check_policies().into_iter();
+        found.map(move |fault| format!("with these documents in force at `{name}`: {fault}"))
+    });
+    let faults: Vec<String> = faults.collect();
+    if faults.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Invalid, faults.join("\n"))) }
 }
 
 fn invalid(errors: &[DocumentError]) -> Failure {

@@ -7,12 +7,10 @@ use tokio::time::Instant;
 use weir_api::mesh;
 use weir_model::{Kind, ResourceId};
 use weir_policy::Nanos;
-use weir_policy::quota::{Lease, Wish};
+use weir_policy::quota::{ASK_AGAIN, Lease, Wish};
 
 use crate::limit::{Limit, LimitTable};
 
-/// However a server may press, it is not asked sooner again.
-const EVERY_MIN: Duration = Duration::from_millis(200);
 /// Questions whose answers are waited for; of an older one an answer would be worth nothing.
 const ASKED_MAX: usize = 8;
 /// The longest that a lease is taken to last, whatever its server says.
@@ -36,7 +34,7 @@ pub(super) struct Demands {
 impl Demands {
     /// As a welcome has it.
     pub(super) fn new(every_ms: u32, now: Instant) -> Self {
-        let every = (every_ms > 0).then(|| Duration::from_millis(every_ms.into()).max(EVERY_MIN));
+        let every = (every_ms > 0).then(|| Duration::from_millis(every_ms.into()).max(ASK_AGAIN));
         Self { every, due: now, last: None, number: 0, too_many: 0, asked: VecDeque::new() }
     }
 
@@ -48,7 +46,7 @@ impl Demands {
     /// Limits may have changed: for one that nothing was ever asked for, that is done now rather than when it is time.
     pub(super) fn look(&mut self, limits: &LimitTable, at: Instant) {
         if limits.shared().any(|limit| !limit.was_asked_for()) {
-            self.due = self.due.min(self.last.map_or(at, |last| at.max(last + EVERY_MIN)));
+            self.due = self.due.min(self.last.map_or(at, |last| at.max(last + ASK_AGAIN)));
         }
         let too_many = limits.not_shared();
         if too_many > self.too_many {
@@ -62,7 +60,7 @@ impl Demands {
 
     /// What to ask for; nothing where no limit is shared.
     pub(super) fn ask(&mut self, limits: &LimitTable, at: Instant, now: Nanos) -> Option<mesh::Demand> {
-        self.due = at + self.every.unwrap_or(EVERY_MIN);
+        self.due = at + self.every.unwrap_or(ASK_AGAIN);
         let wishes: Vec<mesh::Wish> = limits.shared().map(|limit| wish(limit, now)).collect();
         if wishes.is_empty() {
             return None;
@@ -89,7 +87,7 @@ impl Demands {
             gives_up |= limit.take_lease((lease.number > 0).then_some(granted), lease.holders, asked, now);
         }
         if gives_up {
-            self.due = self.due.min(at + EVERY_MIN);
+            self.due = self.due.min(at + ASK_AGAIN);
         }
     }
 }
@@ -149,7 +147,7 @@ mod tests {
         assert_eq!(demands.due(), Some(second), "and then it is not new any more");
         let [wish] = &*demand.wishes else { panic!("not one: {demand:?}") };
         assert_eq!((wish.limit.as_ref().unwrap().name.as_str(), &*wish.target), ("all", "Service/cart"));
-        assert_eq!(Demands::new(1, start).every, Some(EVERY_MIN), "a server cannot press");
+        assert_eq!(Demands::new(1, start).every, Some(ASK_AGAIN), "a server cannot press");
     }
 
     #[test]
@@ -160,9 +158,9 @@ mod tests {
         // The same documents anew, which nobody has put in force in the place of the first ones.
         let more = limits();
         demands.look(&more, start + ms);
-        assert_eq!(demands.due(), Some(start + EVERY_MIN));
+        assert_eq!(demands.due(), Some(start + ASK_AGAIN));
         demands.look(&more, start + ms * 900);
-        assert_eq!(demands.due(), Some(start + EVERY_MIN), "never later");
+        assert_eq!(demands.due(), Some(start + ASK_AGAIN), "never later");
     }
 
     #[test]
@@ -204,6 +202,6 @@ mod tests {
         let demand = demands.ask(&limits, start, at(1000)).unwrap();
         assert_eq!(demand.wishes[0].lease, 1);
         demands.take(answer(&demand, 2, 100_000), &limits, start, at(1000));
-        assert_eq!(demands.due(), Some(start + EVERY_MIN));
+        assert_eq!(demands.due(), Some(start + ASK_AGAIN));
     }
 }

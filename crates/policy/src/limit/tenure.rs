@@ -1,15 +1,16 @@
-//! A limit that this proxy shares with others: what it needs of it, and what it has.
+//! A limit that this process shares with others, as seen from here: what it needs of it, and what it has.
 //!
 //! ```text
-//! requests counted -> wish -> mesh stream -> lease -> the limiter's own clock (weir_policy::limit)
+//! requests counted -> wish -> whoever keeps the book -> lease -> the limiter's own clock (`hold`)
 //! ```
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use weir_policy::Nanos;
-use weir_policy::limit::{Holding, LimitConfig, Limiter, RateConfig};
-use weir_policy::quota::{Alone, Lease, PARTS, WANTED_MAX, Wish};
+use super::Limiter;
+use super::config::{LimitConfig, RateConfig};
+use super::hold::Holding;
+use crate::quota::{Alone, Lease, PARTS, WANTED_MAX, Wish};
+use crate::time::Nanos;
 
 /// A demand that is measured over less time than this says little: the one before it stands.
 const MEASURE_MIN: Duration = Duration::from_millis(100);
@@ -17,12 +18,9 @@ const MEASURE_MIN: Duration = Duration::from_millis(100);
 /// What is wanted is at least so much of what was wanted before: who pauses for a moment does not lose his share.
 const FADES_BY: u32 = 2;
 
-/// What this process has of a shared limit, from snapshot to snapshot.
-#[derive(Debug, Default)]
-pub(super) struct Tenure(Mutex<State>);
-
+/// What this process has of a shared limit, from configuration to configuration.
 #[derive(Debug)]
-struct State {
+pub struct Tenure {
     /// The newest lease, also when it is over.
     lease: u64,
     holding: Holding,
@@ -31,7 +29,7 @@ struct State {
     wanted: u32,
 }
 
-impl Default for State {
+impl Default for Tenure {
     /// It knows of nobody else.
     fn default() -> Self {
         Self { lease: 0, holding: Holding::none(Alone::Share, 1), measured: None, wanted: 0 }
@@ -39,64 +37,58 @@ impl Default for State {
 }
 
 impl Tenure {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The limiter begins to go by what is held here.
-    pub(super) fn begin(&self, limiter: &Limiter, now: Nanos) {
-        let mut state = self.lock();
+    pub fn begin(&mut self, limiter: &Limiter, now: Nanos) {
         if let Some(alone) = limiter.config().global {
-            state.holding.alone = alone;
-            limiter.hold(state.holding, now);
+            self.holding.alone = alone;
+            limiter.hold(self.holding, now);
         }
     }
 
     /// Whether anything was ever asked for.
-    pub(super) fn was_asked_for(&self) -> bool {
-        self.lock().measured.is_some()
+    pub const fn was_asked_for(&self) -> bool {
+        self.measured.is_some()
     }
 
-    /// What to ask for, after so many requests.
-    pub(super) fn wish(&self, requests: u64, config: &LimitConfig, now: Nanos) -> Wish {
-        let mut state = self.lock();
-        match state.measured {
+    /// What to ask for, after so many requests since the process began.
+    pub fn wish(&mut self, requests: u64, config: &LimitConfig, now: Nanos) -> Wish {
+        match self.measured {
             Some((_, at)) if now.since(at) < MEASURE_MIN => {}
             Some((before, at)) => {
                 let wanted = wanted(requests.saturating_sub(before), now.since(at), config.algorithm.rates());
-                state.wanted = wanted.max(state.wanted / FADES_BY);
-                state.measured = Some((requests, now));
+                self.wanted = wanted.max(self.wanted / FADES_BY);
+                self.measured = Some((requests, now));
             }
-            None => state.measured = Some((requests, now)),
+            None => self.measured = Some((requests, now)),
         }
-        Wish { wanted: state.wanted, lease: state.lease }
+        Wish { wanted: self.wanted, lease: self.lease }
     }
 
     /// Takes the answer to what was asked for at a moment. An older one than what is there is late, and worth nothing.
-    /// Gives whether there is less now than before.
-    pub(super) fn take(
-        &self,
+    /// Gives whether there is less now than before: then it is to be asked again soon
+    /// ([`crate::quota::ASK_AGAIN`]), as what is given up is of no use to others until then.
+    pub fn take(
+        &mut self,
         lease: Option<Lease>,
         holders: u32,
         asked: Nanos,
         limiter: &Limiter,
         now: Nanos,
     ) -> bool {
-        let mut state = self.lock();
-        let before = state.holding;
-        let newer = lease.filter(|lease| lease.number > state.lease);
+        let before = self.holding;
+        let newer = lease.filter(|lease| lease.number > self.lease);
         if let Some(Lease { number, parts, ttl }) = newer {
-            state.lease = number;
-            state.holding = state.holding.with_lease(parts, asked + ttl);
+            self.lease = number;
+            self.holding = self.holding.with_lease(parts, asked + ttl);
         }
-        let is_news = holders > 0 && holders != state.holding.holders;
+        let is_news = holders > 0 && holders != self.holding.holders;
         if is_news {
-            state.holding.holders = holders;
+            self.holding.holders = holders;
         }
         if newer.is_some() || is_news {
-            limiter.hold(state.holding, now);
+            limiter.hold(self.holding, now);
         }
-        now < before.until && state.holding.parts < before.parts
+        now < before.until && self.holding.parts < before.parts
     }
 }
 
@@ -110,14 +102,13 @@ fn wanted(requests: u64, time: Duration, rates: &[RateConfig]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use weir_policy::limit::{Request, Verdict};
-
+    use super::super::{Algorithm, Request, Verdict};
     use super::*;
 
     fn config() -> LimitConfig {
         let rate = RateConfig { burst: 1, ..RateConfig::per_second(100) };
         LimitConfig {
-            algorithm: weir_policy::limit::Algorithm::TokenBucket(vec![rate]),
+            algorithm: Algorithm::TokenBucket(vec![rate]),
             global: Some(Alone::Share),
             ..LimitConfig::default()
         }
@@ -129,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_is_wanted_follows_what_comes_and_fades_slowly() {
-        let (tenure, config) = (Tenure::default(), config());
+        let (mut tenure, config) = (Tenure::default(), config());
         assert_eq!(tenure.wish(500, &config, at(0)), Wish { wanted: 0, lease: 0 });
         assert_eq!(tenure.wish(650, &config, at(1000)).wanted, 3 * PARTS / 2);
         assert_eq!(tenure.wish(650, &config, at(1050)).wanted, 3 * PARTS / 2, "too soon to tell");
@@ -148,7 +139,7 @@ mod tests {
 
     #[test]
     fn it_goes_by_its_lease_and_then_by_an_even_share() {
-        let (tenure, limiter) = (Tenure::default(), Limiter::new(config(), 1));
+        let (mut tenure, limiter) = (Tenure::default(), Limiter::new(config(), 1));
         tenure.begin(&limiter, at(0));
         assert!(passes(&limiter, 0).abs_diff(100) <= 1, "it knows of nobody else");
         let lease = |number, parts| Some(Lease { number, parts, ttl: Duration::from_secs(3) });

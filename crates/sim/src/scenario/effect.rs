@@ -1,0 +1,50 @@
+//! What may stand in a scenario's policies because documents have it, and counts for nothing here.
+
+use weir_model::resource::TrafficPolicySpec;
+use weir_model::resource::rate_limit::RateLimitSpec;
+
+use super::Scenario;
+
+impl Scenario {
+    /// What counts for nothing in a simulation, and why: `path: reason`.
+    pub fn without_effect(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (index, service) in self.services.iter().enumerate() {
+            let path = format!("services[{index}]");
+            if let Some(policy) = &service.traffic_policy {
+                of_policy(&format!("{path}.trafficPolicy"), policy, &mut found);
+            }
+            of_limits(&format!("{path}.rateLimits"), &service.rate_limits, &mut found);
+            for (index, servers) in service.servers.iter().enumerate() {
+                let path = format!("{path}.servers[{index}].rateLimits");
+                of_limits(&path, &servers.rate_limits, &mut found);
+            }
+        }
+        found
+    }
+}
+
+fn of_policy(path: &str, policy: &TrafficPolicySpec, found: &mut Vec<String>) {
+    let idle = policy.timeouts.as_ref().is_some_and(|timeouts| timeouts.idle.is_some());
+    let grpc = policy.retry.as_ref().is_some_and(|retry| !retry.grpc_statuses.is_empty());
+    let fields = [
+        ("tls", policy.tls.is_some(), "nothing is encrypted"),
+        ("proxyProtocol", policy.proxy_protocol.is_some(), "connections carry requests alone"),
+        ("connection", policy.connection.is_some(), "there are no pools of connections"),
+        ("timeouts.idle", idle, "there are no pools of connections"),
+        ("retry.grpcStatuses", grpc, "no call is one of gRPC"),
+    ];
+    let there = fields.into_iter().filter(|(_, is_there, _)| *is_there);
+    found.extend(there.map(|(field, _, why)| format!("{path}.{field}: {why}")));
+}
+
+fn of_limits(path: &str, limits: &[RateLimitSpec], found: &mut Vec<String>) {
+    for (index, limit) in limits.iter().enumerate() {
+        if limit.alone.is_some() {
+            found.push(format!("{path}[{index}].alone: the control plane is always there"));
+        }
+        if limit.response.is_some() {
+            found.push(format!("{path}[{index}].response: a refusal is a refusal, whatever it says"));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Limits with `scope: global`: the proxies of a world, or the sidecars of its servers, keep them together by leases.
+
+use weir_sim::report::ClientsReport;
+use weir_sim::{Report, Scenario};
+
+fn world(text: &str) -> Report {
+    let scenario = Scenario::parse("-", text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    weir_sim::run(&scenario).unwrap()
+}
+
+/// Two groups of clients with so many proxies and so many requests a second, and one limit over all proxies.
+fn two_groups(a: (u32, u32), b: (u32, u32), limit: &str) -> Report {
+    world(&format!(
+        "duration: 40s\nwarmUp: 10s\ninterval: 1s\nclients:\n\
+         - {{name: a, proxies: {}, arrivals: {{rate: {}}}}}\n- {{name: b, proxies: {}, arrivals: {{rate: {}}}}}\n\
+         services:\n- name: shop\n  rateLimits: [{{scope: global, {limit}}}]\n  \
+         servers: [{{count: 40, cores: 8, time: {{constant: 1ms}}}}]\n",
+        a.0, a.1, b.0, b.1
+    ))
+}
+
+fn of<'a>(report: &'a Report, name: &str) -> &'a ClientsReport {
+    report.total.clients.iter().find(|clients| clients.name == name).unwrap()
+}
+
+#[test]
+fn proxies_share_a_limit_by_what_is_asked_of_them() {
+    let report = two_groups((4, 4000), (1, 50), "rates: [{requests: 1000, burst: 100}]");
+    // A thirty-second is kept back for proxies that come.
+    let goodput = report.total.all.goodput;
+    assert!((930.0..=1000.0).contains(&goodput), "{goodput}");
+    // A fifth of an eighth is everybody's; of the rest it is asked for 50 of 4,050: 36 a second, less what is kept back.
+    let b = of(&report, "b").goodput;
+    assert!((32.0..=36.5).contains(&b), "{b}");
+    assert!(of(&report, "a").goodput > 850.0, "{:?}", of(&report, "a"));
+    for point in &report.series[..] {
+        assert!(point.goodput <= 1000.0 + 100.0 + 5.0, "at {} s: {}", point.at, point.goodput);
+    }
+    let leased = report.policies.iter().filter(|policy| policy.state.contains("leased ")).count();
+    assert_eq!(leased, 5, "{:?}", report.policies);
+    assert!(
+        report.policies.iter().all(|policy| policy.state.contains("shared by 5")),
+        "{:?}",
+        report.policies
+    );
+}
+
+#[test]
+fn nobody_is_refused_what_the_limit_has_room_for() {
+    let report = two_groups((4, 400), (4, 300), "rates: [{requests: 1000}]");
+    assert!(report.total.all.error_ratio < 0.001, "{:?}", report.total.all);
+}
+
+#[test]
+fn the_world_begins_with_even_shares() {
+    let report = two_groups((4, 2000), (4, 2000), "rates: [{requests: 1000, burst: 80}]");
+    let first = &report.series[0];
+    assert!((900.0..=1090.0).contains(&first.goodput), "{first:?}");
+}
+
+#[test]
+fn sidecars_share_a_limit_and_ask_again_when_they_were_restarted() {
+    let report = world(
+        "duration: 40s\nwarmUp: 5s\nclients: [{name: web, arrivals: {rate: 2000}}]\nservices:\n- name: shop\n  \
+         trafficPolicy: {retry: {attempts: 0}, balance: {policy: round_robin}}\n  servers:\n  - count: 10\n    cores: 8\n    \
+         time: {constant: 1ms}\n    rateLimits: [{scope: global, rates: [{requests: 1000, burst: 50}]}]\n\
+         faults: [{at: 10s, do: {restart: {every: 2s, drain: 500ms, down: 500ms}}}]\n",
+    );
+    let goodput = report.total.all.goodput;
+    assert!((850.0..=1000.0).contains(&goodput), "{goodput}");
+    let service = &report.services[0].groups[0];
+    assert!(service.completed_min > service.completed_max / 2, "{service:?}");
+}
