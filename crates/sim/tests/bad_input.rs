@@ -61,6 +61,13 @@ fn faults_are_named_with_line_path_and_remedy() {
     );
     check("count: 1", "count: -1", &["services[0].servers[0].count", "an integer from 0"]);
     check("attempts: 1", "attempts: 99", &["s.yaml:9: services[0].trafficPolicy.retry.attempts", "0 to 10"]);
+    // Specs say here what they say in documents.
+    check(
+        "attempts: 1",
+        "attempts: -1",
+        &["services[0].trafficPolicy.retry.attempts", "an integer from 0 to 10 was"],
+    );
+    check("{requests: 5}", "{requests: 1.5}", &["rates[0].requests", "an integer from 1 to 1000000000 was"]);
     check(
         "retry: {attempts: 1}",
         "breakers: [{failureRatio: 1.5}]",

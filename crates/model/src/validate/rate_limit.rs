@@ -29,6 +29,8 @@ pub const QUEUE_MAX: u64 = 100_000;
 pub const QUEUE_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(300);
 /// Bounds of `warmUp.over`.
 pub const WARM_UP: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// Bounds of `warmUp.from`.
+pub(crate) const WARM_UP_FROM: Bounds = Bounds::SHARE_ABOVE_ZERO;
 /// Bounds of `concurrencyMax` and `concurrencyMin`.
 pub const CONCURRENCY: RangeInclusive<u64> = 1..=1_000_000;
 /// What is meant by `concurrencyMax` of `adaptive` when it is not written.
@@ -60,7 +62,7 @@ pub(super) fn validate(spec: &RateLimitSpec, faults: &mut Faults) {
     }
     if let Some(WarmUp { over, from }) = &spec.warm_up {
         faults.span("spec.warmUp.over", *over, WARM_UP);
-        faults.number("spec.warmUp.from", *from, Bounds::Above(0.0, 1.0));
+        faults.number("spec.warmUp.from", *from, WARM_UP_FROM);
     }
     concurrency(spec, faults);
     if let Some(priority) = &spec.priority {
