@@ -1,7 +1,8 @@
 //! Traffic policies and limits as people write them.
 
-use super::{one, refused};
+use super::{errors, one, refused};
 use crate::document::parse;
+use crate::resource::rate_limit::LimitAlgorithm;
 
 const POLICY: &str = "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n";
 
@@ -104,9 +105,16 @@ fn only_token_buckets_are_shared_by_proxies() {
     one(&limit("scope: global\n  alone: closed"));
     refused(
         &limit("algorithm: sliding_window\n  scope: global"),
-        &[":7: RateLimit/l spec.scope: `global` does not belong to `algorithm: sliding_window`; \
-             expected `algorithm: token_bucket`"],
+        &[
+            ":7: RateLimit/l spec.scope: proxies cannot share an `algorithm: sliding_window`: whoever is leased a part of \
+             a window does not know what others have admitted of it already; expected `algorithm: token_bucket`, whose \
+             `burst` bounds what comes at once",
+        ],
     );
+    for algorithm in LimitAlgorithm::ALL.into_iter().filter(|one| *one != LimitAlgorithm::TokenBucket) {
+        let found = errors(&limit(&format!("algorithm: {}\n  scope: global", algorithm.as_str())));
+        assert!(found.iter().any(|fault| fault.contains("spec.scope: proxies cannot share")), "{found:?}");
+    }
     refused(
         &limit("alone: open"),
         &[":6: RateLimit/l spec.alone: it does not belong to `scope: process`; expected `scope: global`"],
