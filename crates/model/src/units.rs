@@ -14,10 +14,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[serde(into = "String")]
 pub struct Span(pub Duration);
 
-/// Text that is not a length of time.
+/// Text that is not a length of time that can be meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a duration: expected a number with a unit, such as `250ms`, `1.5s` or `1m30s`")]
-pub struct NotASpan(pub String);
+pub enum NotASpan {
+    /// It is none at all.
+    #[error("`{0}` is not a duration: expected a number with a unit, such as `250ms`, `1.5s` or `1m30s`")]
+    Malformed(String),
+    /// It is longer than [`SPAN_MAX`].
+    #[error("`{0}` is longer than {max}, which is ten years and the longest duration there is", max = Span(SPAN_MAX))]
+    TooLong(String),
+}
 
 /// Unit names and their nanoseconds, longest name first so that `ms` is not taken for `m`.
 const UNITS: [(&str, u128); 7] = [
@@ -31,25 +37,27 @@ const UNITS: [(&str, u128); 7] = [
 ];
 
 /// The longest span that can be written: 10 years. Longer ones are mistakes, and would overflow deadlines.
-const SPAN_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub const SPAN_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Most digits of a number, on either side of its point: enough for [`SPAN_MAX`] in nanoseconds, too few to overflow.
+/// Most digits behind the point of a number that count: more are parts of a nanosecond in every unit.
 const DIGITS_MAX: usize = 18;
 
 impl FromStr for Span {
     type Err = NotASpan;
 
     fn from_str(text: &str) -> Result<Self, NotASpan> {
+        let shown = || crate::document::node::shortened(text);
         let nanos = if text == "0" { Some(0) } else { nanos(text) };
-        nanos
-            .filter(|nanos| *nanos <= SPAN_MAX.as_nanos())
-            .and_then(|nanos| u64::try_from(nanos).ok())
-            .map(|nanos| Self(Duration::from_nanos(nanos)))
-            .ok_or_else(|| NotASpan(text.to_owned()))
+        let nanos = nanos.ok_or_else(|| NotASpan::Malformed(shown()))?;
+        match u64::try_from(nanos) {
+            Ok(nanos) if Duration::from_nanos(nanos) <= SPAN_MAX => Ok(Self(Duration::from_nanos(nanos))),
+            _ => Err(NotASpan::TooLong(shown())),
+        }
     }
 }
 
-/// The nanoseconds of numbers with units, exactly; parts of a nanosecond are dropped.
+/// The nanoseconds of numbers with units, exactly but for what is beyond all that can be meant; parts of a nanosecond are
+/// dropped.
 fn nanos(text: &str) -> Option<u128> {
     let mut rest = text;
     let mut nanos = 0u128;
@@ -57,7 +65,7 @@ fn nanos(text: &str) -> Option<u128> {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(end);
         let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-        let digits = |text: &str| text.len() <= DIGITS_MAX && text.bytes().all(|b| b.is_ascii_digit());
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         if (whole.is_empty() && part.is_empty()) || !digits(whole) || !digits(part) {
             return None;
         }
@@ -66,10 +74,18 @@ fn nanos(text: &str) -> Option<u128> {
                 .is_some_and(|tail| tail.is_empty() || tail.starts_with(|c: char| c.is_ascii_digit()))
         })?;
         rest = &tail[unit.len()..];
-        let value = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u128>().ok() };
-        nanos += value(whole)? * factor + value(part)? * factor / 10u128.pow(u32::try_from(part.len()).ok()?);
+        let whole = value(whole.trim_start_matches('0'));
+        let part = &part[..part.len().min(DIGITS_MAX)];
+        let scale = 10u128.pow(u32::try_from(part.len()).unwrap_or_default());
+        let added = whole.saturating_mul(*factor).saturating_add(value(part) * factor / scale);
+        nanos = nanos.saturating_add(added);
     }
     Some(nanos)
+}
+
+/// The number that digits are; of too many of them the largest there is.
+fn value(digits: &str) -> u128 {
+    if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u128::MAX) }
 }
 
 impl fmt::Display for Span {
@@ -267,24 +283,22 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_span() {
-        for text in [
-            "",
-            "5",
-            "ms",
-            "-1s",
-            "1 s",
-            "1x",
-            "1e3s",
-            "1s2",
-            "..s",
-            ".s",
-            "1.5.5s",
-            "99999999h",
-            "87600h1ns",
-            "9999999999999999999h",
-            "1é",
-        ] {
-            assert!(text.parse::<Span>().is_err(), "{text}");
+        for text in ["", "5", "ms", "-1s", "1 s", "1x", "1e3s", "1s2", "..s", ".s", "1.5.5s", "1é"] {
+            assert_eq!(text.parse::<Span>(), Err(NotASpan::Malformed(text.to_owned())));
         }
+    }
+
+    #[test]
+    fn says_of_what_is_too_long_that_it_is() {
+        let long = format!("{}h", "9".repeat(50));
+        for text in ["99999999h", "87600h1ns", "9999999999999999999h", "87600h87600h", &long] {
+            assert_eq!(text.parse::<Span>(), Err(NotASpan::TooLong(text.to_owned())));
+        }
+        let shown = "99999999h".parse::<Span>().unwrap_err().to_string();
+        assert!(shown.starts_with("`99999999h` is longer than 87600h"), "{shown}");
+        // Zeros at either end make no number long.
+        let zeros = "0".repeat(60);
+        let padded: Span = format!("{zeros}1.5{zeros}s").parse().unwrap();
+        assert_eq!(padded.0, Duration::from_millis(1500));
     }
 }

@@ -20,20 +20,27 @@ mod set;
 mod stream_route;
 pub mod traffic_policy;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{self, BadName};
 use crate::resource::{Metadata, Resource, ResourceId, Spec};
-use crate::units::Span;
+use crate::units::{Size, Span};
 pub use hints::{SHARED_BY_PROXY_MAX, hints};
 pub use registry::*;
 pub use remainder::{LEFT_OUT_MAX, Remainder, remainder};
-pub use set::{LIMITS_MAX, SHARED_LIMITS_MAX, Scope, conflicts, is_of_number, shared_limits};
+pub use set::{Bounded, LIMITS_MAX, SHARED_LIMITS_MAX, Scope, conflicts};
 
 /// Largest weight of an endpoint or a reference (the Gateway API's own limit).
 pub const WEIGHT_MAX: u32 = 1_000_000;
+/// Ports that can be used.
+pub(crate) const PORT: RangeInclusive<u64> = 1..=65_535;
+/// Statuses that responses have (RFC 9110, section 15).
+pub(crate) const STATUSES: RangeInclusive<u64> = 100..=599;
+/// Statuses of responses that end with one (RFC 9110, section 15.2).
+pub(crate) const STATUSES_OF_ANSWERS: RangeInclusive<u64> = 200..=599;
 /// Most labels, and most annotations, of a resource.
 pub const LABELS_MAX: usize = 128;
 /// Most bytes of all labels, or all annotations, of a resource (Kubernetes' own limit for annotations).
@@ -157,12 +164,13 @@ impl Faults {
 
     fn port(&mut self, path: &str, port: u16) {
         if port == 0 {
-            self.add(path, "port 0 cannot be used", "a port from 1 to 65535");
+            let expected = format!("a port from {} to {}", PORT.start(), PORT.end());
+            self.add(path, "port 0 cannot be used", expected);
         }
     }
 
     /// A number must be in a range, if it is there.
-    fn within(&mut self, path: &str, value: Option<u64>, range: std::ops::RangeInclusive<u64>) {
+    fn within(&mut self, path: &str, value: Option<u64>, range: RangeInclusive<u64>) {
         if let Some(value) = value
             && !range.contains(&value)
         {
@@ -181,11 +189,26 @@ impl Faults {
     }
 
     /// A length of time must be in a range, if it is there.
-    fn span(&mut self, path: &str, value: Option<Span>, range: std::ops::RangeInclusive<Duration>) {
+    fn span(&mut self, path: &str, value: Option<Span>, range: RangeInclusive<Duration>) {
         if let Some(value) = value
             && !range.contains(&value.0)
         {
-            let expected = format!("{} to {}", Span(*range.start()), Span(*range.end()));
+            let (least, most) = (Span(*range.start()), Span(*range.end()));
+            let message = if value > most {
+                format!("{value} is longer than {most}")
+            } else {
+                format!("{value} is out of range")
+            };
+            self.add(path, message, format!("{least} to {most}"));
+        }
+    }
+
+    /// A number of bytes must be in a range, if it is there.
+    fn size(&mut self, path: &str, value: Option<Size>, range: RangeInclusive<u64>) {
+        if let Some(value) = value
+            && !range.contains(&value.0)
+        {
+            let expected = format!("{} to {}", Size(*range.start()), Size(*range.end()));
             self.add(path, format!("{value} is out of range"), expected);
         }
     }
@@ -225,13 +248,18 @@ impl Faults {
 
 /// A range of numbers, shown as what is expected. `Above` leaves its first number out, `Between` both.
 #[derive(Clone, Copy, Debug)]
-enum Bounds {
+pub(crate) enum Bounds {
     From(f64, f64),
     Above(f64, f64),
     Between(f64, f64),
 }
 
 impl Bounds {
+    /// A share of something.
+    pub(crate) const SHARE: Self = Self::From(0.0, 1.0);
+    /// A share that is not nothing.
+    pub(crate) const SHARE_ABOVE_ZERO: Self = Self::Above(0.0, 1.0);
+
     fn hold(self, value: f64) -> bool {
         match self {
             Self::From(min, max) => min <= value && value <= max,

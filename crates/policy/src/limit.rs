@@ -160,7 +160,7 @@ impl Limiter {
             return Verdict::Admit(Grant { held: Held::Nothing }, None);
         }
         if moment.is_closed() {
-            return Verdict::Refuse(Moment::closed());
+            return Verdict::Refuse(moment.closed());
         }
         match self.core.admit(&self.rules, request, Some(moment), now, wakes) {
             Verdict::Admit(grant, quota) => Verdict::Admit(grant, quota.map(|quota| moment.quota(quota))),
@@ -192,6 +192,16 @@ impl Limiter {
     pub fn state_of(&self, key: &[u8], now: Nanos) -> Option<KeyState> {
         let moment = self.hold.as_ref().map(|hold| hold.at(now));
         self.core.state_of(&self.rules, key, moment.as_ref(), now)
+    }
+
+    /// What is left of each rate for a request, in the order of the document; nothing of a limit that has no rates.
+    pub fn quotas(&self, request: &Request<'_>, now: Nanos) -> Vec<Quota> {
+        let moment = self.hold.as_ref().map(|hold| hold.at(now));
+        let mut quotas = self.core.quotas(&self.rules, request.key, moment.as_ref(), now);
+        if let Some(moment) = &moment {
+            quotas.iter_mut().for_each(|quota| *quota = moment.quota(*quota));
+        }
+        quotas
     }
 
     /// As it stands, with the keys that have least left.

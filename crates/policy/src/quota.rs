@@ -14,8 +14,8 @@
 //! ends no later than in the book. A book that begins does not know what another before it gave out, and gives nothing
 //! until that must be over; who asks meanwhile takes an even share, and that counts too.
 //!
-//! Who has no lease keeps the limit alone, as [`Alone`] says: at once if that is less than the lease was, and when the
-//! others' leases must be over as well if it is more.
+//! Who has no lease keeps the limit alone, as [`Alone`] says: at once if that is less than the lease was or no limit at all,
+//! and when the others' leases must be over as well if it is more.
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ mod table;
 mod waiting;
 
 pub(crate) use key::Asker;
-pub(crate) use pass::{Pass, Step};
+pub(crate) use pass::{Pass, Refused, Step};
 pub use rule::Limit;
 pub(crate) use standing::Says;
 pub use table::{Chain, LimitTable};

@@ -215,7 +215,7 @@ pub(crate) struct Refusal {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StaticAnswer {
     status: u16,
-    /// Whether it says when to try again.
+    /// Whether a field of it says when to try again.
     says_when: bool,
     /// Lines of its head, each with its CR LF.
     lines: Vec<u8>,
@@ -265,6 +265,11 @@ impl StaticAnswer {
         self.status
     }
 
+    /// Whether all is said of when to try again: by a field of its own, or because it is no error.
+    pub(crate) const fn says_when(&self) -> bool {
+        self.says_when || self.status < 400
+    }
+
     /// What a call of gRPC is told instead, by name, where the document says.
     pub(crate) fn grpc_status(&self) -> Option<&'static str> {
         GRPC_STATUSES.get(usize::from(self.grpc_status?)).copied()
@@ -308,10 +313,10 @@ impl Refusal {
         Self { status, written: written.cloned(), ..self }
     }
 
-    /// When to try again, in a line.
+    /// When to try again, in a line. What a document has instead says so itself, or is no answer to come again for.
     fn retry_line(&self) -> String {
         match self.retry_after_s {
-            _ if self.written.as_ref().is_some_and(|written| written.says_when) => String::new(),
+            _ if self.written.as_ref().is_some_and(|written| written.says_when()) => String::new(),
             Some(secs) => format!("retry-after: {secs}\r\n"),
             None if self.status == 503 => "retry-after: 1\r\n".to_owned(),
             None => String::new(),

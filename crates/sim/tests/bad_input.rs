@@ -62,6 +62,13 @@ fn faults_are_named_with_line_path_and_remedy() {
     check("at: 1s", "at: -1s", &["s.yaml:16: faults[0].at", "`250ms`"]);
     check("do: kill", "for: 0s, do: kill", &["faults[0].for: it is over at once"]);
     check("attempts: 1", "attempts: 99", &["s.yaml:9: services[0].trafficPolicy.retry.attempts", "0 to 10"]);
+    // Specs say here what they say in documents.
+    check(
+        "attempts: 1",
+        "attempts: -1",
+        &["services[0].trafficPolicy.retry.attempts", "an integer from 0 to 10 was"],
+    );
+    check("{requests: 5}", "{requests: 1.5}", &["rates[0].requests", "an integer from 1 to 1000000000 was"]);
     check(
         "retry: {attempts: 1}",
         "breakers: [{failureRatio: 1.5}]",

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weir_model::{Resource, ResourceId, validate};
+use weir_model::validate::{self, Bounded, FieldError};
+use weir_model::{Resource, ResourceId};
 
 use super::apply::{ChangeKind, ChangeRequest};
 use super::set::ResourceSet;
@@ -77,7 +78,7 @@ fn differ(set: &ResourceSet, request: &ChangeRequest) -> Result<Difference, Erro
 
 /// Everything that is wrong with the state after the request.
 fn judge(set: &ResourceSet, request: &ChangeRequest) -> Vec<Problem> {
-    let problem = |id: &ResourceId, error: validate::FieldError| Problem {
+    let problem = |id: &ResourceId, error: FieldError| Problem {
         resource: id.to_string(),
         path: error.path,
         reason: match error.expected {
@@ -90,22 +91,25 @@ fn judge(set: &ResourceSet, request: &ChangeRequest) -> Vec<Problem> {
         let id = resource.id();
         problems.extend(validate::validate(resource).into_iter().map(|error| problem(&id, error)));
     }
-    let mut merged: BTreeMap<_, _> = set.iter().map(|(id, entry)| (id.clone(), &entry.resource)).collect();
-    for id in &request.deletes {
-        merged.remove(id);
-    }
-    merged.extend(request.puts.iter().map(|resource| (resource.id(), resource)));
-    let together = validate::validate_set(merged.values().copied());
+    let merged = merged(set, request);
+    let together = validate::validate_set(merged.iter().copied());
     if !together.is_empty() {
+        let known = || set.iter().map(|(_, entry)| &entry.resource);
         // What is there already is not this change's fault: what was applied under other rules must not stand in the way
         // of every later change.
-        let before = validate::validate_set(set.iter().map(|(_, entry)| &entry.resource));
+        let before = validate::validate_set(known());
         // A number has no document of its own that was there already: it must not grow.
-        let shared = validate::shared_limits(set.iter().map(|(_, entry)| &entry.resource));
-        let more = validate::shared_limits(merged.values().copied()) > shared;
-        let brought = together
-            .into_iter()
-            .filter(|fault| if validate::is_of_number(&fault.1) { more } else { !before.contains(fault) });
+        let grows = |bounded: Bounded<'_>| bounded.count(merged.iter().copied()) > bounded.count(known());
+        let is_brought = |(id, fault): &(ResourceId, FieldError)| {
+            let resource = merged.iter().find(|resource| resource.id() == *id);
+            let is_new = !before.iter().any(|(of, known)| (of, known) == (id, fault));
+            match resource.and_then(|resource| Bounded::of(resource, fault)) {
+                Some(bounded @ Bounded::SharedLimits) => grows(bounded),
+                Some(bounded @ Bounded::LimitsOf(..)) => is_new && grows(bounded),
+                None => is_new,
+            }
+        };
+        let brought = together.into_iter().filter(is_brought);
         problems.extend(brought.map(|(id, error)| problem(&id, error)));
     }
     if merged.len() > RESOURCES_MAX {
@@ -116,6 +120,24 @@ fn judge(set: &ResourceSet, request: &ChangeRequest) -> Vec<Problem> {
         });
     }
     problems
+}
+
+/// The resources after the request: what is new comes last, so that it is said of this, and of nothing older, that it is too
+/// much.
+fn merged<'a>(set: &'a ResourceSet, request: &'a ChangeRequest) -> Vec<&'a Resource> {
+    let mut known: BTreeMap<_, _> = set.iter().map(|(id, entry)| (id.clone(), &entry.resource)).collect();
+    for id in &request.deletes {
+        known.remove(id);
+    }
+    let mut new = BTreeMap::new();
+    for resource in &request.puts {
+        let id = resource.id();
+        match known.get_mut(&id) {
+            Some(before) => *before = resource,
+            None => drop(new.insert(id, resource)),
+        }
+    }
+    known.into_values().chain(new.into_values()).collect()
 }
 
 /// Cuts a change set's content into parts.
@@ -220,6 +242,34 @@ mod tests {
         };
         assert_eq!(problems(vec![resource("Service", "cart", &json!({}))]), [""; 0]);
         assert_eq!(problems(vec![policy("c")]), ["TrafficPolicy/c spec.targetRefs[0]"]);
+    }
+
+    #[test]
+    fn a_target_with_too_many_limits_already_gets_no_more() {
+        let limit = |name: &str, target: &str| {
+            let spec = json!({"targetRefs": [{"name": target}], "rates": [{"requests": 1}]});
+            resource("RateLimit", name, &spec)
+        };
+        // Two more than there may be.
+        let all = (0..validate::LIMITS_MAX + 2).map(|at| limit(&format!("l{at}"), "cart"));
+        let set = ResourceSet::new(
+            all.map(|resource| Arc::new(ResourceEntry { resource, created_in: 1, changed_in: 1 })),
+        );
+        let problems = |puts: Vec<Resource>, deletes: &[&str]| {
+            let deletes = deletes.iter().map(|name| limit(name, "cart").id()).collect();
+            let found = judge(&set, &ChangeRequest { puts, deletes, ..ChangeRequest::default() });
+            found.iter().map(|one| format!("{} {}", one.resource, one.path)).collect::<Vec<_>>()
+        };
+        for name in ["z", "a"] {
+            let found = problems(vec![limit(name, "cart")], &[]);
+            assert_eq!(found, [format!("RateLimit/{name} spec.targetRefs[0]")]);
+        }
+        assert!(!problems(vec![limit("a", "cart"), limit("b", "cart")], &["l0"]).is_empty());
+        // As many, or fewer, stand in nobody's way, and nor do others'.
+        assert_eq!(problems(vec![limit("a", "cart")], &["l0"]), [""; 0]);
+        assert_eq!(problems(vec![limit("l1", "cart")], &[]), [""; 0]);
+        assert_eq!(problems(vec![limit("l1", "shop")], &[]), [""; 0]);
+        assert_eq!(problems(vec![limit("a", "shop")], &["l6"]), [""; 0]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! first), nothing is coerced (a quoted `"80"` is no number), and each fault says path, line, what was expected and
 //! what was found. An explicit null counts as an absent field, as in Kubernetes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
@@ -12,9 +12,10 @@ use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer,
 use serde::forward_to_deserialize_any;
 
 use super::ERRORS_MAX;
-use super::node::{Entry, Node, Place, Value, push_index, push_key};
-use super::ranges;
+use super::node::{Entry, Node, Place, Value, push_index, push_key, shortened};
+use super::ranges::{self, Range, Ranges};
 use super::suggest::nearest;
+use crate::units::{NotASpan, Span};
 
 /// A fault found while decoding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub(super) struct Fault {
 
 /// Decodes the node that stands at `path`.
 pub(super) fn decode<'de, T: serde::Deserialize<'de>>(node: &'de Node, path: &str) -> Result<T, Vec<Fault>> {
-    let context = Context { path: RefCell::new(path.to_owned()), faults: RefCell::default() };
+    let path = RefCell::new(path.to_owned());
+    let context = Context { path, faults: RefCell::default(), spec: Cell::new(None) };
     let result = T::deserialize(Decoder { node, context: &context });
     let mut faults = context.faults.into_inner();
     match result {
@@ -47,6 +49,8 @@ struct Context {
     path: RefCell<String>,
     /// Faults that did not stop the decoding.
     faults: RefCell<Vec<Fault>>,
+    /// The spec that the decoder is in, if any: what its numbers may be, and how long its own path is.
+    spec: Cell<Option<(Ranges, usize)>>,
 }
 
 impl Context {
@@ -57,6 +61,22 @@ impl Context {
         let result = inner();
         self.path.borrow_mut().truncate(length);
         result
+    }
+
+    /// Runs `inner` within a map of fields; a spec is known by the type that it is read into.
+    fn within_map<T>(&self, name: &str, inner: impl FnOnce() -> T) -> T {
+        let Some(ranges) = ranges::of(name) else { return inner() };
+        let outer = self.spec.replace(Some((ranges, self.path.borrow().len())));
+        let result = inner();
+        self.spec.set(outer);
+        result
+    }
+
+    /// What the value at the path may be, if that is less than its type can hold.
+    fn range(&self) -> Option<Range> {
+        let (ranges, length) = self.spec.get()?;
+        let path = self.path.borrow();
+        ranges(path.get(length..)?.trim_start_matches('.'))
     }
 }
 
@@ -90,16 +110,30 @@ impl<'de> Decoder<'de, '_> {
 
     fn integer<T: TryFrom<i128>>(&self, min: i128, max: i128) -> Result<T, Fault> {
         let number = match self.node.value {
-            Value::Int(number) => Some(number),
+            Value::Int(number) => T::try_from(number).ok(),
             _ => None,
         };
-        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
-            match ranges::of(&self.context.path.borrow()) {
-                Some(range) => {
-                    self.mismatch(&format!("an integer from {} to {}", range.start(), range.end()))
+        number.ok_or_else(|| self.not_in_range(|| format!("an integer from {min} to {max}")))
+    }
+
+    /// A mismatch with the range that counts; where there is none, with what the type can hold.
+    fn not_in_range(&self, otherwise: impl FnOnce() -> String) -> Fault {
+        self.mismatch(&self.context.range().map_or_else(otherwise, |range| range.to_string()))
+    }
+
+    /// Says of what is no value with a unit, or none that can be meant, what it may be.
+    fn with_unit<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
+        result.map_err(|fault| match (self.context.range(), &self.node.value) {
+            (Some(Range::Span(range)), Value::String(text)) => match text.parse::<Span>() {
+                Err(NotASpan::TooLong(_)) => {
+                    let (least, most) = (Span(*range.start()), Span(*range.end()));
+                    let message = format!("`{}` is longer than {most}", shortened(text));
+                    Fault { message, expected: Some(format!("{least} to {most}")), ..fault }
                 }
-                None => self.mismatch(&format!("an integer from {min} to {max}")),
-            }
+                _ => fault,
+            },
+            (Some(range @ (Range::Span(_) | Range::Size(_))), _) => self.mismatch(&range.to_string()),
+            _ => fault,
         })
     }
 
@@ -147,7 +181,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
     type Error = Fault;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.placed(match &self.node.value {
+        let result = match &self.node.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Int(value) => match (i64::try_from(*value), u64::try_from(*value)) {
@@ -159,7 +193,8 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
             Value::String(value) => visitor.visit_borrowed_str(value),
             Value::List(items) => self.list(items, visitor),
             Value::Map(entries) => self.map(entries, visitor),
-        })
+        };
+        self.placed(self.with_unit(result))
     }
 
     integers! {
@@ -177,7 +212,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
         self.placed(match self.node.value {
             Value::Int(value) => visitor.visit_f64(value as f64),
             Value::Float(value) if value.is_finite() => visitor.visit_f64(value),
-            _ => Err(self.mismatch("a number")),
+            _ => Err(self.not_in_range(|| "a number".to_owned())),
         })
     }
 
@@ -212,7 +247,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
@@ -227,7 +262,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
             self.context.faults.borrow_mut().push(Fault { path, ..fault });
         }
         let entries = Entries { entries, index: 0, value: None, context: self.context, skips_null: true };
-        self.placed(visitor.visit_map(entries))
+        self.context.within_map(name, || self.placed(visitor.visit_map(entries)))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

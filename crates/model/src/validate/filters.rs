@@ -1,9 +1,10 @@
 //! Rules of filters, those of the Gateway API where it has any.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Faults, http_route, route};
+use super::{Bounds, Faults, STATUSES_OF_ANSWERS, http_route, route};
 use crate::document::node::shortened;
 use crate::names;
 use crate::resource::filter::{
@@ -18,10 +19,16 @@ pub const FILTERS_MAX: usize = 16;
 pub const FIELDS_MAX: usize = 16;
 /// Most origins, methods or fields of one CORS filter (the Gateway API's own limit).
 pub const CORS_NAMES_MAX: usize = 64;
+/// Bounds of `maxAge`, in seconds.
+pub(crate) const CORS_AGE: RangeInclusive<u64> = 1..=u32::MAX as u64;
+/// Bounds of `fraction.denominator`.
+pub(crate) const DENOMINATOR: RangeInclusive<u64> = 1..=u32::MAX as u64;
 /// Most copies of one request.
 pub const MIRRORS_MAX: usize = 4;
-/// Longest delay on purpose.
-pub const DELAY_MAX: Duration = Duration::from_secs(3600);
+/// Bounds of a delay on purpose.
+pub(crate) const DELAY: RangeInclusive<Duration> = Duration::from_nanos(1)..=Duration::from_secs(3600);
+/// Bounds of `percentage`.
+pub(crate) const PERCENTAGE: Bounds = Bounds::From(0.0, 100.0);
 /// Statuses of redirects.
 pub const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 /// The largest gRPC status.
@@ -290,9 +297,9 @@ fn request_mirror(path: &str, mirror: &RequestMirror, faults: &mut Faults) {
         faults.add(format!("{path}.percent"), "`fraction` says it too", "one of the two");
     }
     faults.within(&format!("{path}.percent"), mirror.percent.map(u64::from), 0..=100);
-    if let Some(Fraction { numerator, denominator }) = mirror.fraction
-        && (denominator == 0 || numerator > denominator)
-    {
+    let Some(Fraction { numerator, denominator }) = mirror.fraction else { return };
+    faults.within(&format!("{path}.fraction.denominator"), Some(denominator.into()), DENOMINATOR);
+    if denominator > 0 && numerator > denominator {
         let message = format!("{numerator} of {denominator} is no share");
         faults.add(format!("{path}.fraction"), message, "a `numerator` of at most the `denominator`");
     }
@@ -336,9 +343,7 @@ fn cors(path: &str, cors: &Cors, faults: &mut Faults) {
     if cors.allow_origins.is_empty() {
         faults.add(format!("{path}.allowOrigins"), "no origin would be allowed", "at least one, or `*`");
     }
-    if cors.max_age == Some(0) {
-        faults.add(format!("{path}.maxAge"), "0 is out of range", "at least 1 second");
-    }
+    faults.within(&format!("{path}.maxAge"), cors.max_age.map(u64::from), CORS_AGE);
 }
 
 /// `scheme://host` with an optional port; the host is a name, an address, or `*` with or without a rest.
@@ -365,25 +370,13 @@ fn fault(path: &str, fault: &Fault, rule: Rule, faults: &mut Faults) {
     if fault.delay.is_none() && fault.abort.is_none() {
         faults.add(path, "it does nothing", "`delay` or `abort`");
     }
-    let mut percentage = |path: &str, value: f64| {
-        if !(0.0..=100.0).contains(&value) {
-            faults.add(format!("{path}.percentage"), format!("{value} is out of range"), "0 to 100");
-        }
-    };
     if let Some(delay) = &fault.delay {
-        percentage(&format!("{path}.delay"), delay.percentage);
-    }
-    if let Some(abort) = &fault.abort {
-        percentage(&format!("{path}.abort"), abort.percentage);
-    }
-    if let Some(delay) = &fault.delay
-        && (delay.duration.0 == Duration::ZERO || delay.duration.0 > DELAY_MAX)
-    {
-        let expected = format!("above zero, at most {}", crate::units::Span(DELAY_MAX));
-        faults.add(format!("{path}.delay.duration"), format!("{} is out of range", delay.duration), expected);
+        faults.number(&format!("{path}.delay.percentage"), Some(delay.percentage), PERCENTAGE);
+        faults.span(&format!("{path}.delay.duration"), Some(delay.duration), DELAY);
     }
     let Some(abort) = &fault.abort else { return };
     let path = format!("{path}.abort");
+    faults.number(&format!("{path}.percentage"), Some(abort.percentage), PERCENTAGE);
     match (abort.status, abort.grpc_status) {
         (None, None) => {
             let expected = if rule.answers { "`status` or `grpcStatus`" } else { "`grpcStatus` or `status`" };
@@ -392,7 +385,7 @@ fn fault(path: &str, fault: &Fault, rule: Rule, faults: &mut Faults) {
         (Some(_), Some(_)) => faults.add(&path, "two answers to one request", "`status` or `grpcStatus`"),
         _ => {}
     }
-    faults.within(&format!("{path}.status"), abort.status.map(u64::from), 200..=599);
+    faults.within(&format!("{path}.status"), abort.status.map(u64::from), STATUSES_OF_ANSWERS);
     let grpc = abort.grpc_status.map(u64::from);
     faults.within(&format!("{path}.grpcStatus"), grpc, 1..=u64::from(GRPC_STATUS_MAX));
 }

@@ -42,12 +42,12 @@ pub(super) fn validate(spec: &ListenerPolicySpec, faults: &mut Faults) {
         let checks = [
             ("connections", connections.map(u64::from), wide(CONNECTIONS)),
             ("streams", streams.map(u64::from), wide(STREAMS)),
-            ("headBytes", head_bytes.map(|size| size.0), HEAD_BYTES),
             ("headFields", head_fields.map(u64::from), wide(HEAD_FIELDS)),
         ];
         for (field, value, range) in checks {
             faults.within(&format!("spec.limits.{field}"), value, range);
         }
+        faults.size("spec.limits.headBytes", *head_bytes, HEAD_BYTES);
     }
     if let Some(ListenerTimeouts { head, idle, body, handshake }) = &spec.timeouts {
         for (field, span) in [("head", head), ("idle", idle), ("body", body), ("handshake", handshake)] {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Faults, filters};
+use super::{Faults, STATUSES, STATUSES_OF_ANSWERS, filters};
 use crate::document::nearest;
 use crate::document::node::shortened;
 use crate::names::{self, GRPC_STATUSES};
@@ -114,7 +114,7 @@ pub(super) fn statuses(path: &str, statuses: &[u16], faults: &mut Faults) {
     let mut seen = HashSet::new();
     for (index, status) in statuses.iter().take(STATUSES_MAX).enumerate() {
         let path = format!("{path}[{index}]");
-        faults.within(&path, Some(u64::from(*status)), 100..=599);
+        faults.within(&path, Some(u64::from(*status)), STATUSES);
         if !seen.insert(status) {
             faults.add(path, format!("{status} is there twice"), "each status once");
         }
@@ -151,7 +151,7 @@ fn grpc_status(path: &str, status: &str, faults: &mut Faults) {
 /// An answer that stands in a document.
 pub(super) fn response(path: &str, response: &StaticResponse, faults: &mut Faults) {
     let StaticResponse { status, headers, body, grpc_status: call_status, grpc_message } = response;
-    faults.within(&format!("{path}.status"), Some(u64::from(*status)), 200..=599);
+    faults.within(&format!("{path}.status"), Some(u64::from(*status)), STATUSES_OF_ANSWERS);
     let fields = format!("{path}.headers");
     faults.at_most(&fields, headers.len(), RESPONSE_FIELDS_MAX);
     for (index, field) in headers.iter().take(RESPONSE_FIELDS_MAX).enumerate() {

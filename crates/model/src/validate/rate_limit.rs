@@ -29,6 +29,8 @@ pub const QUEUE_MAX: u64 = 100_000;
 pub const QUEUE_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(300);
 /// Bounds of `warmUp.over`.
 pub const WARM_UP: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// Bounds of `warmUp.from`.
+pub(crate) const WARM_UP_FROM: Bounds = Bounds::SHARE_ABOVE_ZERO;
 /// Bounds of `concurrencyMax` and `concurrencyMin`.
 pub const CONCURRENCY: RangeInclusive<u64> = 1..=1_000_000;
 /// What is meant by `concurrencyMax` of `adaptive` when it is not written.
@@ -60,7 +62,7 @@ pub(super) fn validate(spec: &RateLimitSpec, faults: &mut Faults) {
     }
     if let Some(WarmUp { over, from }) = &spec.warm_up {
         faults.span("spec.warmUp.over", *over, WARM_UP);
-        faults.number("spec.warmUp.from", *from, Bounds::Above(0.0, 1.0));
+        faults.number("spec.warmUp.from", *from, WARM_UP_FROM);
     }
     concurrency(spec, faults);
     if let Some(priority) = &spec.priority {
@@ -85,14 +87,16 @@ fn belonging(spec: &RateLimitSpec, faults: &mut Faults) {
     ];
     policy::owned("spec", "algorithm", chosen, &fields, faults);
     match spec.scope {
-        LimitScope::Global if spec.algorithm != LimitAlgorithm::TokenBucket => {
-            let message = format!("`global` does not belong to `algorithm: {chosen}`");
-            faults.add("spec.scope", message, "`algorithm: token_bucket`");
+        LimitScope::Global => {
+            if let Some((why, instead)) = not_shared(spec.algorithm) {
+                let message = format!("proxies cannot share an `algorithm: {chosen}`: {why}");
+                faults.add("spec.scope", message, instead);
+            }
         }
         LimitScope::Process if spec.alone.is_some() => {
             faults.add("spec.alone", "it does not belong to `scope: process`", "`scope: global`");
         }
-        LimitScope::Process | LimitScope::Global => {}
+        LimitScope::Process => {}
     }
     if RATED.contains(&chosen) {
         for (index, rate) in spec.rates.iter().take(RATES_MAX).enumerate() {
@@ -100,6 +104,27 @@ fn belonging(spec: &RateLimitSpec, faults: &mut Faults) {
             policy::owned(&format!("spec.rates[{index}]"), "algorithm", chosen, &burst, faults);
         }
     }
+}
+
+/// Why proxies cannot share a limit, and what to have instead; none where they can.
+const fn not_shared(algorithm: LimitAlgorithm) -> Option<(&'static str, &'static str)> {
+    let bucket = "`algorithm: token_bucket`, whose `burst` bounds what comes at once";
+    Some(match algorithm {
+        LimitAlgorithm::TokenBucket => return None,
+        LimitAlgorithm::SlidingWindow => (
+            "whoever is leased a part of a window does not know what others have admitted of it already",
+            bucket,
+        ),
+        LimitAlgorithm::WarmUp => ("how warm it is depends on what all of them admit", bucket),
+        LimitAlgorithm::LeakyBucket => (
+            "turns would have to be agreed on request by request",
+            "`algorithm: token_bucket` with `burst: 1`",
+        ),
+        LimitAlgorithm::Concurrency | LimitAlgorithm::Adaptive => (
+            "what is in flight changes sooner than shares of it can be leased",
+            "`scope: process`, with a share of it for each proxy",
+        ),
+    })
 }
 
 fn rates(rates: &[Rate], faults: &mut Faults) {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::Faults;
 use crate::document::node::shortened;
 use crate::names;
+use crate::resource::Spec;
 use crate::resource::route::{BackendRef, ParentRef, ValueMatch, ValueMatchKind};
 
 /// Most parents of one route.
@@ -145,5 +146,18 @@ pub(super) fn service(
     }
     if let Some(port) = port {
         faults.port(&format!("{path}.port"), port);
+    }
+}
+
+/// The rules of a route with their names and services.
+pub(super) fn named_rules(route: &Spec) -> Vec<(Option<&str>, &[BackendRef])> {
+    match route {
+        Spec::HttpRoute(route) => {
+            route.rules.iter().map(|rule| (rule.name.as_deref(), &*rule.backend_refs)).collect()
+        }
+        Spec::GrpcRoute(route) => {
+            route.rules.iter().map(|rule| (rule.name.as_deref(), &*rule.backend_refs)).collect()
+        }
+        _ => Vec::new(),
     }
 }

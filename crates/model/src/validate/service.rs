@@ -18,7 +18,7 @@ pub const CHECK_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100).
 /// How long one look may take.
 pub const CHECK_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 /// Outcomes in a row that may be asked for.
-const THRESHOLD: RangeInclusive<u64> = 1..=100;
+pub(crate) const THRESHOLD: RangeInclusive<u64> = 1..=100;
 
 /// Longest name of a zone or a region, in bytes.
 pub const PLACE_BYTES_MAX: usize = 128;

@@ -1,5 +1,6 @@
 //! Rules over resources taken together.
 
+mod fallbacks;
 mod policies;
 
 use std::collections::{HashMap, HashSet};
@@ -9,7 +10,7 @@ use super::FieldError;
 use crate::resource::references::{CertificateNeed, CertificateUse};
 use crate::resource::{CertificateSpec, GatewaySpec, Kind, Resource, ResourceId, Spec};
 use policies::Policies;
-pub use policies::{LIMITS_MAX, SHARED_LIMITS_MAX, is_of_number, shared_limits};
+pub use policies::{Bounded, LIMITS_MAX, SHARED_LIMITS_MAX};
 
 /// Where the resources of a set take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,8 @@ pub fn conflicts(resources: &[&Resource], scope: Scope) -> Vec<(usize, FieldErro
         faults.extend(missing.map(|fault| (index, fault)));
     }
     shared_ports(resources, &ids, &mut faults);
-    policies::circles(resources, &mut faults);
+    fallbacks::of_routes(resources, &mut faults);
+    fallbacks::circles(resources, &mut faults);
     faults.sort_by_key(|(index, _)| *index);
     faults
 }

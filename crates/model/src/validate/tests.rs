@@ -229,7 +229,7 @@ fn checks_of_services() {
     );
     bad("type: tcp, port: 0", "spec.check.port: port 0 cannot be used; expected a port from 1 to 65535");
     bad("type: tcp, interval: 50ms", "spec.check.interval: 50ms is out of range; expected 100ms to 1h");
-    bad("type: tcp, timeout: 2m", "spec.check.timeout: 2m is out of range; expected 10ms to 1m");
+    bad("type: tcp, timeout: 2m", "spec.check.timeout: 2m is longer than 1m; expected 10ms to 1m");
     bad(
         "type: tcp, healthyThreshold: 0",
         "spec.check.healthyThreshold: 0 is out of range; expected 1 to 100",

@@ -13,12 +13,15 @@ use crate::names;
 use crate::resource::traffic_policy::{Connection, Timeouts, UpstreamTls};
 use crate::resource::{Kind, TrafficPolicySpec};
 use crate::units::Span;
-pub use balance::{AGGRESSION_MAX, DECAY, LOAD_FACTOR_MAX, SLOW_START, SUBSET_MAX};
+pub(crate) use balance::{AGGRESSION, LOAD_FACTOR};
+pub use balance::{DECAY, SLOW_START, SUBSET_MAX};
 pub use breaker::{
-    BREAKERS_MAX, CACHED_AGE, CACHED_BYTES, CALLS_MIN_MAX, CALLS_TO_FALSE_TRIP, EJECTION_DEFAULT, FACTOR_MAX,
+    BREAKERS_MAX, CACHED_AGE, CACHED_BYTES, CALLS_MIN_MAX, CALLS_TO_FALSE_TRIP, EJECTION_DEFAULT,
     FAILURES_MAX, INTERVAL, OPEN, OPEN_DEFAULT, PROBES_MAX, RAMP_MAX, RATIOS_DEFAULT, SLOW_CALL, WINDOW,
     WINDOW_CALLS_MAX,
 };
+pub(crate) use breaker::{FACTOR, RATIO};
+pub(crate) use retry::PERCENTILE;
 pub use retry::{BACKOFF, BACKOFF_DEFAULT, BUDGET_WINDOW, HEDGE_DELAY, RESERVE_MAX, RETRIES_MAX};
 
 /// What is meant by `timeouts.request` when it is not written.

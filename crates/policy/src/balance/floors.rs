@@ -21,10 +21,17 @@
 //! Among those that are equally busy each is drawn with its share of the weights, as far as that was known when their groups
 //! were looked at last.
 
+mod search;
+mod seen;
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rand::{Rng, RngExt};
+use rand::Rng;
 
+use self::search::Search;
+use self::seen::{Seen, floors};
 use super::weighted::Weighted;
 use super::{Candidates, Tried};
 
@@ -158,7 +165,7 @@ impl Floors {
         }
         let lows = floors(top);
         let seen = Seen::of(&lows, |at| top[at].equals(), rng);
-        let mut search = Search { floors: self, candidates, tried, least: NOBODY, index: None };
+        let mut search = Search::new(self, candidates, tried);
         search.look_below(level, 0, lows, seen, rng);
         search.index
     }
@@ -280,46 +287,6 @@ impl Group {
     }
 }
 
-/// The least of several loads or floors.
-#[derive(Clone, Copy)]
-struct Seen {
-    least: u64,
-    /// The weights of those that have it, and one of these, drawn by weight.
-    equals: u64,
-    at: usize,
-}
-
-impl Seen {
-    #[inline]
-    fn of(loads: &[u64; FAN], weight: impl Fn(usize) -> u64, rng: &mut impl Rng) -> Self {
-        let least = least(loads);
-        let alike = (0..FAN).fold(0u32, |alike, at| alike | u32::from(loads[at] == least) << at);
-        let first = alike.trailing_zeros() as usize;
-        if alike & (alike - 1) == 0 || least == NOBODY {
-            return Self { least, equals: weight(first), at: first };
-        }
-        let (mut ends, mut equals) = ([0; FAN], 0);
-        for (at, end) in ends.iter_mut().enumerate() {
-            equals += if loads[at] == least { weight(at) } else { 0 };
-            *end = equals;
-        }
-        let drawn = rng.random_range(0..equals.max(1));
-        // As many end before it: without a branch that nobody could predict.
-        let at: usize = ends.iter().map(|end| usize::from(*end <= drawn)).sum();
-        Self { least, equals, at: if at < FAN { at } else { first } }
-    }
-}
-
-#[inline]
-fn least(loads: &[u64; FAN]) -> u64 {
-    loads.iter().copied().fold(NOBODY, u64::min)
-}
-
-#[inline]
-fn floors(groups: &[Group; FAN]) -> [u64; FAN] {
-    groups.each_ref().map(|group| group.floor.load(Ordering::SeqCst))
-}
-
 /// The least common multiple of all that are not 0, if it has 32 bits.
 fn common_multiple(weights: &[u32]) -> Option<u32> {
     let mut positive = weights.iter().filter(|weight| **weight > 0);
@@ -331,82 +298,3 @@ fn common_multiple(weights: &[u32]) -> Option<u32> {
         (multiple / divisor).checked_mul(*weight)
     })
 }
-
-/// One pick.
-struct Search<'a, C> {
-    floors: &'a Floors,
-    candidates: &'a C,
-    tried: &'a Tried,
-    /// The least load found, and whose.
-    least: u64,
-    index: Option<usize>,
-}
-
-impl<C: Candidates> Search<'_, C> {
-    /// Looks into groups of a level, by what their floors were, as long as somebody there may be less busy than the one found.
-    /// Gives whether floors in them have changed.
-    #[inline]
-    fn look_below(
-        &mut self,
-        level: usize,
-        above: usize,
-        mut lows: [u64; FAN],
-        mut seen: Seen,
-        rng: &mut impl Rng,
-    ) -> bool {
-        let groups = self.floors.groups_at(level, above);
-        let mut changed = false;
-        while seen.least < self.least {
-            lows[seen.at] = NOBODY;
-            changed |= self.look(level, above * FAN + seen.at, seen.least, rng);
-            if self.least <= seen.least {
-                break;
-            }
-            seen = Seen::of(&lows, |at| groups[at].equals(), rng);
-        }
-        changed
-    }
-
-    /// Looks into a group whose floor was this.
-    fn look(&mut self, level: usize, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
-        if level == 0 {
-            return self.look_at_endpoints(group, floor, rng);
-        }
-        let groups = self.floors.groups_at(level - 1, group);
-        let lows = floors(groups);
-        let seen = Seen::of(&lows, |at| groups[at].equals(), rng);
-        let stale = seen.least != floor;
-        if !self.look_below(level - 1, group, lows, seen, rng) && !stale {
-            return false;
-        }
-        let seen = Seen::of(&floors(groups), |at| groups[at].equals(), rng);
-        self.floors.correct((level, group), floor, seen, || least(&floors(groups)))
-    }
-
-    #[inline]
-    fn look_at_endpoints(&mut self, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
-        let (floors, candidates, begin) = (self.floors, self.candidates, group * FAN);
-        let weights = floors.weights_in(group);
-        let loads = || std::array::from_fn(|at| floors.load_of(begin + at, candidates));
-        let all: [u64; FAN] = loads();
-        let seen = Seen::of(&all, |at| u64::from(weights[at]), rng);
-        let open = if self.tried.is_empty() { seen } else { self.untried(begin, all, weights, rng) };
-        if open.least < self.least {
-            self.least = open.least;
-            self.index = Some(begin + open.at);
-        }
-        floors.correct((0, group), floor, seen, || least(&loads()))
-    }
-
-    /// The least of those that this request has not tried.
-    #[cold]
-    fn untried(&self, begin: usize, mut loads: [u64; FAN], weights: &[u32; FAN], rng: &mut impl Rng) -> Seen {
-        for (at, load) in loads.iter_mut().enumerate() {
-            *load = if self.tried.has(begin + at) { NOBODY } else { *load };
-        }
-        Seen::of(&loads, |at| u64::from(weights[at]), rng)
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -22,7 +22,7 @@ pub(super) struct Rules {
     pub(super) scheme: Option<Scheme>,
     /// Whether requests wait for their turn.
     paced: bool,
-    hasher: Hasher,
+    pub(super) hasher: Hasher,
     pub(super) seed: u64,
     /// Which of the limit's configurations it is: what was taken by another cannot be given back.
     pub(super) version: u32,

@@ -10,8 +10,8 @@
 //! All processes' lines together are never faster than time, as their shares are never more than the whole: so in any
 //! time t all together admit at most rate x t + burst, and one more for each process beyond the first.
 //!
-//! A lease ends by itself: the line knows when. What holds without one holds from then on if it is less; if it is more,
-//! once the others' leases are over too.
+//! A lease ends by itself: the line knows when. What holds without one holds from then on if it is less, or if it is no limit
+//! at all; if it is more, once the others' leases are over too.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub struct Holding {
     pub until: Nanos,
     /// When the leases of others that were given out before it ended are over too.
     pub settled: Nanos,
-    /// What it does without one.
+    /// What it does without one. [`Alone::Open`] does not wait for `settled`.
     pub alone: Alone,
     /// How many share the limit, as far as it knows.
     pub holders: u32,
@@ -144,6 +144,8 @@ pub(super) struct Moment {
     share: Share,
     /// Nothing is limited.
     pub(super) open: bool,
+    /// There is a lease.
+    leased: bool,
     floors: [u64; RATES_MAX],
     /// Where the line was when a share ended, and which; the line at its beginning where none has.
     ended: [(u64, Share); 2],
@@ -180,6 +182,7 @@ impl Words {
             line: self.line,
             share: self.alone,
             open: self.open,
+            leased: now < self.until,
             floors: self.floors,
             ended: [NEVER; 2],
         };
@@ -222,7 +225,8 @@ impl Hold {
                 since: now,
                 line: moment.line,
                 until: holding.until,
-                settled: holding.settled,
+                // What limits nothing waits for nobody.
+                settled: if holding.alone == Alone::Open { holding.until } else { holding.settled },
                 leased: Share::of_parts(holding.parts),
                 alone: Share::of_parts(holding.parts_alone()),
                 open: holding.alone == Alone::Open,
@@ -284,8 +288,9 @@ impl Moment {
     }
 
     /// The refusal of everything.
-    pub(super) const fn closed() -> Refusal {
-        Refusal { why: Why::Rate, retry_after: RETRY_AFTER_CLOSED, quota: None }
+    pub(super) const fn closed(&self) -> Refusal {
+        let why = if self.leased { Why::Rate } else { Why::NoLease };
+        Refusal { why, retry_after: RETRY_AFTER_CLOSED, quota: None }
     }
 }
 

@@ -121,6 +121,24 @@ impl Core {
         }
         found
     }
+
+    /// What is left of each rate for a key, which is looked for by its hash.
+    pub(super) fn quotas(
+        &self,
+        rules: &Rules,
+        key: &[u8],
+        shared: Option<&Moment>,
+        now: Nanos,
+    ) -> Vec<Quota> {
+        let Some(scheme) = &rules.scheme else { return Vec::new() };
+        let of_words = |words: &[u64]| scheme.quotas(words, shared, now);
+        match self {
+            Self::Bucket(bucket) => of_words(&[bucket.tat()]),
+            Self::One(cell) => of_words(&cell.words()),
+            Self::Keyed(table) => table.look(rules.hasher.hash(key), of_words),
+            Self::Gate(_) | Self::Gates(_) => Vec::new(),
+        }
+    }
 }
 
 impl KeyState {

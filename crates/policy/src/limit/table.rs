@@ -82,6 +82,19 @@ impl Table {
         self.shard(hash).take(scheme, hash, name, shared, now)
     }
 
+    /// Looks at a key's words: at its remainder's if it has no place.
+    pub(super) fn look<T>(&self, hash: u64, look: impl FnOnce(&[u64]) -> T) -> T {
+        let part = self.shard(hash);
+        let words = match part.keys.place_of(hash) {
+            Some(at) => &part.words[at * part.width..][..part.width],
+            None => match part.remainder(hash) {
+                Some(at) => &part.remainders[at..][..part.width],
+                None => &[0; WORDS_MAX],
+            },
+        };
+        look(words)
+    }
+
     /// A key that was forgotten in the meantime gets nothing back.
     pub(super) fn give_back(&self, scheme: &Scheme, hash: u64, marks: &Marks, now: Nanos) {
         let mut part = self.shard(hash);

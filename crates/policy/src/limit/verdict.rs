@@ -128,12 +128,22 @@ pub enum Why {
     Level,
     /// Every key that is remembered has requests in flight.
     Keys,
+    /// The limit is shared, nothing of it is leased to this process, and so it refuses everything.
+    NoLease,
 }
 
 impl Why {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Rate, Self::Turn, Self::Full, Self::TimedOut, Self::Displaced, Self::Level, Self::Keys];
+    pub const ALL: [Self; 8] = [
+        Self::Rate,
+        Self::Turn,
+        Self::Full,
+        Self::TimedOut,
+        Self::Displaced,
+        Self::Level,
+        Self::Keys,
+        Self::NoLease,
+    ];
 
     /// A word for it, for metrics and logs.
     pub const fn as_str(self) -> &'static str {
@@ -145,12 +155,13 @@ impl Why {
             Self::Displaced => "displaced",
             Self::Level => "level",
             Self::Keys => "keys",
+            Self::NoLease => "no_lease",
         }
     }
 
     /// Whether it is refused because of load and not because of a rate: it is shed and not limited.
     pub const fn is_shed(self) -> bool {
-        !matches!(self, Self::Rate | Self::Turn)
+        !matches!(self, Self::Rate | Self::Turn | Self::NoLease)
     }
 }
 
@@ -164,6 +175,9 @@ impl fmt::Display for Why {
             Self::Displaced => "a more important request took its place in the queue",
             Self::Level => "there is too much to do for requests of its importance",
             Self::Keys => "every key that is remembered has requests in flight",
+            Self::NoLease => {
+                "the control plane has leased nothing of the limit, and without a lease all is refused"
+            }
         })
     }
 }

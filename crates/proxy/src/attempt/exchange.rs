@@ -187,6 +187,8 @@ pub(crate) struct Call {
     pub(crate) content_type: Box<[u8]>,
     /// How long all of it may take, its response included.
     pub(crate) timeout: Option<Duration>,
+    /// Whether that is much shorter than the service is given to begin its response.
+    pub(crate) is_short: bool,
     /// Where in the head there is room for what is left of that.
     pub(crate) timeout_at: Option<usize>,
 }
@@ -466,6 +468,9 @@ impl Exchange {
         let in_head = self.grpc?;
         if in_head != GrpcStatus::MISSING {
             return Some(in_head);
+        }
+        if self.ended_here {
+            return Some(GrpcStatus::DEADLINE_EXCEEDED);
         }
         Some(self.download.trailer(KnownField::GrpcStatus).map_or(in_head, GrpcStatus::parse))
     }

@@ -21,7 +21,7 @@ use super::manner::Manner;
 use super::pool;
 use super::upstream::{Held, InFlight, LocalUpstream, Took};
 use crate::breaker::{CallEnd, Refused};
-use crate::connection::{Connection, broken_off, status_like};
+use crate::connection::{Connection, answered, broken_off};
 use crate::eject::Probing;
 use crate::http2::{Channel, NoStream};
 use crate::listen::Role;
@@ -414,7 +414,7 @@ fn over(
                 local.heard(index, verdict(exchange), took, probing, now(conn));
             }
             if !exchange.attempt_permits.is_idle() {
-                let end = CallEnd::Status(status_like(exchange));
+                let end = answered(exchange, &conn.worker);
                 exchange.attempt_permits.finish(end, exchange.head_ns, now(conn));
             }
             if let Some(timeout_s) = exchange.upstream_idle_s() {

@@ -103,11 +103,19 @@ pub(super) fn call_end(exchange: &Exchange, end: End, worker: &Worker) -> CallEn
             reason if is_failure(reason) => CallEnd::Failure,
             _ => CallEnd::Unknown,
         },
-        End::Forwarded => CallEnd::Status(status_like(exchange)),
+        End::Forwarded => answered(exchange, worker),
         End::Cut if exchange.broken_off => CallEnd::Failure,
         // It may have been the client that was too slow.
         End::Cut | End::ClientGone => CallEnd::Unknown,
     }
+}
+
+/// What a response that was passed on says to breakers. That a client had no patience says nothing.
+pub(crate) fn answered(exchange: &Exchange, worker: &Worker) -> CallEnd {
+    if exchange.grpc_status() == Some(GrpcStatus::DEADLINE_EXCEEDED) && exchange.was_given_up(worker) {
+        return CallEnd::Unknown;
+    }
+    CallEnd::Status(status_like(exchange))
 }
 
 /// Whether a call came to nothing because of what it was to go to.
@@ -123,7 +131,7 @@ pub(super) const fn is_failure(reason: Reason) -> bool {
 }
 
 /// The status of a response: for gRPC's the one of HTTP that is like it (as gRPC's gateways have it).
-pub(crate) fn status_like(exchange: &Exchange) -> u16 {
+fn status_like(exchange: &Exchange) -> u16 {
     exchange.grpc_status().map_or(exchange.status, status_of_call)
 }
 

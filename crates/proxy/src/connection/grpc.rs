@@ -28,7 +28,7 @@ pub(super) fn call(head: &RequestHead, buf: &[u8]) -> Option<Box<Call>> {
         return None;
     }
     let timeout = head.fields().value(buf, KnownField::GrpcTimeout).and_then(parse);
-    Some(Box::new(Call { content_type: content_type.into(), timeout, timeout_at: None }))
+    Some(Box::new(Call { content_type: content_type.into(), timeout, is_short: false, timeout_at: None }))
 }
 
 /// Makes room in a head for a timeout that can be written anew, and gives where. `table` is of the head, if its fields were noted.

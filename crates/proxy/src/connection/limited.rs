@@ -1,6 +1,7 @@
 //! Phase `limit` at work on a request: it is asked about once its rule and service are known, and waits, if it has to, before
 //! its first attempt.
 
+use std::fmt::Write as _;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -9,14 +10,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use weir_model::ServiceRef;
+use weir_model::units::Span;
 pub(super) use weir_policy::limit::Outcome as Spent;
-use weir_policy::limit::{Outcome, Quota, Refusal as Refused};
+use weir_policy::limit::{Outcome, Quota};
 
 use super::Connection;
 use super::notes::End;
 use super::way::HeadView;
 use crate::attempt::Exchange;
-use crate::limit::{Asker, Limit, Pass, Step};
+use crate::limit::{Asker, Pass, Refused, Step};
 use crate::listen::Role;
 use crate::observe::process_now;
 use crate::respond::{Lines, Reason, Refusal};
@@ -68,7 +70,7 @@ impl Connection {
         exchange.pass.begin(chain, seen, Asker { address: self.peer.text(), caller, rule });
         match exchange.pass.ask(process_now()) {
             Step::GoOn | Step::Waits => None,
-            Step::Refused(limit, refused) => Some(refusal(&limit, &refused)),
+            Step::Refused(refused) => Some(refusal(&refused)),
         }
     }
 
@@ -119,8 +121,8 @@ async fn turn(pass: &mut Pass) -> Turn {
         } else {
             return Turn::Come;
         };
-        if let Step::Refused(limit, refused) = step {
-            return Turn::Refused(refusal(&limit, &refused));
+        if let Step::Refused(refused) = step {
+            return Turn::Refused(refusal(&refused));
         }
     }
 }
@@ -160,28 +162,33 @@ pub(super) fn outcome(exchange: &Exchange, end: End, worker: &Worker) -> Outcome
 }
 
 /// The answer to a request that is refused.
-fn refusal(limit: &Limit, refused: &Refused) -> Refusal {
-    let reason = if refused.why.is_shed() { Reason::Shed } else { Reason::Limited };
-    let message = format!("{}, by {}", refused.why, limit.id);
+fn refusal(refused: &Refused) -> Refusal {
+    let Refused { limit, refusal: why, quotas } = refused;
+    let reason = if why.why.is_shed() { Reason::Shed } else { Reason::Limited };
     let mut lines = Lines::default();
-    if let Some(quota) = refused.quota {
-        let again_secs = quota.reset_secs().max(refused.retry_after_secs());
-        quota_lines(&limit.id.name, &quota, again_secs, &mut lines.0);
-    }
-    let mut refusal = Refusal::new(reason, message);
+    quota_lines(&limit.id.name, quotas, why.retry_after_secs(), &mut lines.0);
+    let mut refusal = Refusal::new(reason, format!("{}, by {}", why.why, limit.id));
     refusal.lines = Some(Box::new(lines));
-    refusal.retry_after_s = Some(u32::try_from(refused.retry_after_secs()).unwrap_or(u32::MAX));
+    refusal.retry_after_s = Some(u32::try_from(why.retry_after_secs()).unwrap_or(u32::MAX));
     refusal.written_as(limit.response.as_ref())
 }
 
-/// What is left (draft-ietf-httpapi-ratelimit-headers, sections 3 and 4).
-fn quota_lines(name: &str, quota: &Quota, again_secs: u64, out: &mut Vec<u8>) {
-    use std::io::Write;
-    let window = quota.window.as_secs() + u64::from(quota.window.subsec_nanos() > 0);
-    // Writing into memory cannot fail. A resource's name has no quotes.
-    let _ = write!(
-        out,
-        "ratelimit-policy: \"{name}\";q={};w={window}\r\nratelimit: \"{name}\";r={};t={}\r\n",
-        quota.limit, quota.remaining, again_secs,
-    );
+/// What is left of each rate (draft-ietf-httpapi-ratelimit-headers, sections 3 and 4); nothing where there are none. Of several
+/// rates, which are no more than [`weir_policy::limit::RATES_MAX`], each has the limit's name and its own length of time.
+fn quota_lines(name: &str, quotas: &[Quota], retry_after_secs: u64, out: &mut Vec<u8>) {
+    let (mut policies, mut left) = (String::new(), String::new());
+    for quota in quotas {
+        let of_several = if quotas.len() > 1 { format!(":{}", Span(quota.window)) } else { String::new() };
+        let also = if policies.is_empty() { "" } else { ", " };
+        let window = quota.window.as_secs() + u64::from(quota.window.subsec_nanos() > 0);
+        // One that is used up has nothing before it is worth trying again.
+        let reset = if quota.remaining == 0 && quotas.len() == 1 { retry_after_secs } else { 0 };
+        let reset = quota.reset_secs().max(reset);
+        // Writing into memory cannot fail. A resource's name has no quotes.
+        let _ = write!(policies, "{also}\"{name}{of_several}\";q={};w={window}", quota.limit);
+        let _ = write!(left, "{also}\"{name}{of_several}\";r={};t={reset}", quota.remaining);
+    }
+    if !quotas.is_empty() {
+        out.extend_from_slice(format!("ratelimit-policy: {policies}\r\nratelimit: {left}\r\n").as_bytes());
+    }
 }

@@ -109,7 +109,12 @@ impl Call<'_> {
 
     fn refused_by(&self, chain: &[Link], forwarded: &mut Forwarded) {
         for link in chain.iter().filter(|link| !link.breaker.config.shadow) {
-            if let Some(refusing) = self.seen.breaker(link) {
+            if let Some(mut refusing) = self.seen.breaker(link) {
+                if let Instead::Answer(answer) = &link.breaker.instead
+                    && answer.0.says_when()
+                {
+                    refusing.retry_after_ms = None;
+                }
                 let view = self.breaker_view(link);
                 let part = if view.part.is_empty() { String::new() } else { format!(" for {}", view.part) };
                 let name = format!("{} of {}{part}", view.breaker, view.target);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot::Receiver;
 use weir_policy::Nanos;
-use weir_policy::limit::{Admission, Outcome, Refusal, Request, Rule, Step as Asked, Ticket, Wake, Why};
+use weir_policy::limit::{
+    Admission, Outcome, Quota, Refusal, Request, Rule, Step as Asked, Ticket, Wake, Why,
+};
 
 use super::key::{self, Asker};
 use super::rule::Limit;
@@ -80,8 +82,16 @@ pub(crate) enum Step {
     GoOn,
     /// It waits for its place.
     Waits,
-    /// It is refused by this limit.
-    Refused(Arc<Limit>, Refusal),
+    /// It is refused.
+    Refused(Box<Refused>),
+}
+
+/// By which limit a request is refused, and why.
+pub(crate) struct Refused {
+    pub(crate) limit: Arc<Limit>,
+    pub(crate) refusal: Refusal,
+    /// What is left of each of its rates.
+    pub(crate) quotas: Vec<Quota>,
 }
 
 impl Pass {
@@ -175,9 +185,14 @@ impl Pass {
     }
 
     fn refused(&mut self, chain: &Chain, rule: usize, refusal: Refusal, now: Nanos) -> Step {
-        chain[rule].count_refused(&refusal, false, now);
+        let limit = chain[rule].clone();
+        limit.count_refused(&refusal, false, now);
         self.chain = None;
-        Step::Refused(chain[rule].clone(), refusal)
+        let mut quotas: Vec<Quota> = refusal.quota.into_iter().collect();
+        if !quotas.is_empty() && limit.config.algorithm.rates().len() > 1 {
+            quotas = limit.limiter().quotas(&self.seen.rules(chain)[rule].request, now);
+        }
+        Step::Refused(Box::new(Refused { limit, refusal, quotas }))
     }
 
     /// When its turn is, if that is not now. Asked once.

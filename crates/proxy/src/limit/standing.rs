@@ -64,7 +64,8 @@ impl Limit {
         if held.open {
             return Some(Says::Passes);
         }
-        (held.share <= 0.0).then(|| refuses(1.0, format!("{}: {held}", Why::Rate)))
+        let why = if held.left.is_some() { Why::Rate } else { Why::NoLease };
+        (held.share <= 0.0).then(|| refuses(1.0, format!("{why}: {held}")))
     }
 
     fn says(&self, state: &KeyState, level: u8) -> Says {

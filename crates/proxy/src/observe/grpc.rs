@@ -31,6 +31,8 @@ pub(super) const NAMES: [&str; 18] = [
 ];
 
 impl GrpcStatus {
+    /// It was not over in time.
+    pub(crate) const DEADLINE_EXCEEDED: Self = Self(4);
     /// There is none, or not yet: it comes behind the messages.
     pub(crate) const MISSING: Self = Self(17);
 

@@ -15,8 +15,9 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use weir_model::document::node::DOCUMENT_BYTES_MAX;
 use weir_model::document::{self, Document, DocumentError, nearest};
+use weir_model::resource::rate_limit::{LimitScope, WhenAlone};
 use weir_model::validate::{FieldError, Scope, hints};
-use weir_model::{Kind, Position, ResourceId, ServiceRef};
+use weir_model::{Kind, Position, ResourceId, ServiceRef, Spec};
 
 use super::certificates;
 use super::names::REFRESH_EVERY;
@@ -250,7 +251,26 @@ fn parse(texts: &[(PathBuf, String)], own: Option<&ServiceRef>) -> Result<Vec<Do
 /// What is right in itself and does nothing. Nothing registers here, so a service that no document states is not there.
 fn doubts(documents: &[Document], own: Option<&ServiceRef>) -> Vec<(ResourceId, FieldError)> {
     let resources = || documents.iter().map(|document| &document.resource);
-    hints(resources(), resources(), |service| own == Some(service))
+    let mut doubts = hints(resources(), resources(), |service| own == Some(service));
+    doubts.extend(resources().filter_map(|resource| Some((resource.id(), unshared(&resource.spec)?))));
+    doubts
+}
+
+/// What comes of a limit that proxies share where there is no control plane to divide it.
+fn unshared(spec: &Spec) -> Option<FieldError> {
+    let Spec::RateLimit(limit) = spec else { return None };
+    if limit.scope != LimitScope::Global {
+        return None;
+    }
+    let comes = match limit.alone.unwrap_or_default() {
+        WhenAlone::Share => {
+            "this proxy takes itself for the only one, and admits as much as all together may"
+        }
+        WhenAlone::Open => "this proxy limits nothing, as `alone: open` says",
+        WhenAlone::Closed => "this proxy refuses every request, as `alone: closed` says",
+    };
+    let message = format!("nobody shares it out without a control plane: {comes}");
+    Some(FieldError::new("spec.scope", message).expected("`scope: process`, or a control plane"))
 }
 
 /// Routes to services that no document states. With a control plane a service may register later; in static mode

@@ -270,6 +270,25 @@ fn a_document_may_have_the_answer() {
     let instead = client.get("/");
     assert_eq!((instead.status, instead.text().as_str()), (200, "[]"));
     assert_eq!(instead.field("content-type"), Some("application/json"));
+    assert_eq!(instead.field("retry-after"), None, "it is no error");
+    let ends = ends(&proxy, &[]);
+    assert!(ends.contains("refused (200)") && !ends.contains("Retry-After"), "{ends}");
+}
+
+#[test]
+fn an_error_of_a_document_says_when_to_come_again() {
+    let app = Told::to(500);
+    for (headers, after) in [("", None), ("headers: [{name: Retry-After, value: \"7\"}], ", Some("7"))] {
+        let fallback = format!("fallback: {{response: {{{headers}status: 503}}}}");
+        let proxy = Proxy::gateway(&broken(&[app.upstream.addr], &format!("{THREE}, {fallback}")));
+        let mut client = proxy.client();
+        for _ in 0..3 {
+            assert_eq!(client.get("/").status, 500);
+        }
+        let instead = client.get("/");
+        let said = instead.field("retry-after").unwrap();
+        assert!(after.map_or(said.len() == 4, |after| said == after), "{said}");
+    }
 }
 
 #[test]

@@ -420,6 +420,51 @@ fn each_of_several_rates_is_explained() {
     assert!(text.contains("; 99 left of 100 in 86400s"), "{text}");
 }
 
+#[test]
+fn each_of_several_rates_is_told() {
+    let app = Upstream::echo();
+    let rates = "{targetRefs: [{name: app}], rates: [{requests: 3, per: 1h}, {requests: 100, per: 24h}]";
+    for key in ["}", ", key: [{type: header, name: x-user}]}", ", algorithm: sliding_window}"] {
+        let proxy = proxy(app.addr, &[("slow", &format!("{rates}{key}"))]);
+        let mut client = Client::connect(proxy.addr());
+        for _ in 0..3 {
+            assert_eq!(get(&mut client, "/", "x-user: ada\r\n").status, 200);
+        }
+        let refused = get(&mut client, "/", "x-user: ada\r\n");
+        assert_eq!(refused.status, 429);
+        let policies = "\"slow:1h\";q=3;w=3600, \"slow:24h\";q=100;w=86400";
+        assert_eq!(refused.field("ratelimit-policy"), Some(policies), "{key}");
+        let left = refused.field("ratelimit").unwrap();
+        assert!(left.starts_with("\"slow:1h\";r=0;t="), "{left}");
+        assert!(left.contains(", \"slow:24h\";r=97;t="), "{left}");
+    }
+}
+
+#[test]
+fn what_is_closed_for_want_of_a_lease_says_so() {
+    let app = Upstream::echo();
+    let spec = |alone: &str| {
+        format!(
+            "{{targetRefs: [{{name: app}}], scope: global, alone: {alone}, rates: [{{requests: 1, per: 1h}}]}}"
+        )
+    };
+    let closed = proxy(app.addr, &[("all", &spec("closed"))]);
+    let refused = get(&mut Client::connect(closed.addr()), "/", "");
+    assert_eq!((refused.status, refused.field("x-weir-reason")), (429, Some("limited")));
+    assert!(
+        refused.text().contains("without a lease all is refused, by RateLimit/all"),
+        "{}",
+        refused.text()
+    );
+    let counted = "weir_proxy_limit_refused_total{limit=\"RateLimit/all\",target=\"Service/app\",reason=\"no_lease\"} 1";
+    assert!(metric(&closed, counted), "{}", closed.text());
+    let explained = ends(&closed, &[]);
+    assert!(explained.contains("without a lease all is refused: no lease: 0.0 % of it"), "{explained}");
+    let open = proxy(app.addr, &[("all", &spec("open"))]);
+    let mut client = Client::connect(open.addr());
+    assert_eq!([(); 3].map(|()| get(&mut client, "/", "").status), [200; 3]);
+}
+
 /// What is explained of a request, the lines behind the endpoints.
 fn ends(proxy: &Proxy, headers: &[&str]) -> String {
     let request = Request::parse("GET", "http://shop.example/", headers.iter().copied()).unwrap();

@@ -98,6 +98,79 @@ fn a_client_without_patience_costs_nobody_his_good_name() {
     assert!(text.lines().any(|line| line == well), "{text}");
 }
 
+/// Calls of gRPC that have so much time, one after another, and the `grpc-status` of each.
+fn calls(proxy: &Proxy, timeout: &str, count: usize) -> Vec<String> {
+    let call = format!(
+        "POST /a.B/C HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc\r\ngrpc-timeout: {timeout}\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    let status = |_| {
+        let response = proxy.client().send(&*call).response();
+        response.field("grpc-status").unwrap_or("none").to_owned()
+    };
+    (0..count).map(status).collect()
+}
+
+/// A server of gRPC that says after some time that the call's is over, as such servers do that are told of it.
+fn too_slow(after: Duration) -> Upstream {
+    Upstream::start(move |conn| {
+        loop {
+            conn.request()?;
+            std::thread::sleep(after);
+            conn.write(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\ngrpc-status: 4\r\nContent-Length: 0\r\n\r\n",
+            )?;
+        }
+    })
+}
+
+fn called(upstream: &Upstream) -> usize {
+    String::from_utf8_lossy(&upstream.received()).matches("POST /a.B/C ").count()
+}
+
+const TWO: &str = "outlier: {enabled: false}\n  breakers: [{strategy: consecutive, failures: 2}]";
+
+#[test]
+fn a_call_without_patience_costs_nobody_his_good_name() {
+    let silent = Upstream::start(|conn| {
+        conn.head()?;
+        conn.until_closed();
+        Ok(())
+    });
+    let proxy = Proxy::gateway(&documents(&[silent.addr], TWO));
+    assert_eq!(calls(&proxy, "20m", 5), ["4"; 5]);
+    assert_eq!(called(&silent), 5, "no breaker has opened");
+    // Nor does it where the server is the first to say so. What it says before the time is over is another matter.
+    let slow = too_slow(Duration::from_millis(60));
+    let proxy = Proxy::gateway(&documents(&[slow.addr], TWO));
+    assert_eq!(calls(&proxy, "65m", 4), ["4"; 4]);
+    assert_eq!(calls(&proxy, "6S", 3), ["4", "4", "14"]);
+}
+
+#[test]
+fn a_call_whose_response_had_begun_ends_without_a_fault() {
+    let streaming = Upstream::start(|conn| {
+        conn.request()?;
+        conn.write(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )?;
+        conn.until_closed();
+        Ok(())
+    });
+    let documents = documents(&[streaming.addr], &format!("{TWO}\n  timeouts: {{request: 100ms}}"));
+    let proxy = Proxy::gateway(&documents);
+    // Longer than the service is given to begin, which it has done at once.
+    assert_eq!(calls(&proxy, "120m", 4), ["none"; 4], "the status is behind the messages");
+    assert_eq!(called(&streaming), 4, "no breaker has opened");
+}
+
+#[test]
+fn a_call_with_almost_all_patience_hides_nobody() {
+    let slow = too_slow(Duration::from_millis(95));
+    let proxy = Proxy::gateway(&documents(&[slow.addr], &format!("{TWO}\n  timeouts: {{request: 120ms}}")));
+    assert_eq!(calls(&proxy, "100m", 3), ["4", "4", "14"]);
+}
+
 #[test]
 fn a_client_with_almost_all_patience_hides_nobody() {
     let silent = Upstream::start(|conn| {

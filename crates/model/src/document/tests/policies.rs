@@ -1,7 +1,8 @@
 //! Traffic policies and limits as people write them.
 
-use super::{one, refused};
+use super::{errors, one, refused};
 use crate::document::parse;
+use crate::resource::rate_limit::LimitAlgorithm;
 
 const POLICY: &str = "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n";
 
@@ -83,7 +84,9 @@ fn algorithms_that_nobody_knows_get_the_nearest() {
     );
     refused(
         &limit("algorithm: warm_up\n  warmUp: {from: .nan}"),
-        &[":7: RateLimit/l spec.warmUp.from: the number `NaN` where a number was expected"],
+        &[
+            ":7: RateLimit/l spec.warmUp.from: the number `NaN` where a number (more than 0, at most 1) was expected",
+        ],
     );
     refused(
         &limit("algorithm: warm_up\n  warmUp: {from: -0.5}"),
@@ -102,9 +105,16 @@ fn only_token_buckets_are_shared_by_proxies() {
     one(&limit("scope: global\n  alone: closed"));
     refused(
         &limit("algorithm: sliding_window\n  scope: global"),
-        &[":7: RateLimit/l spec.scope: `global` does not belong to `algorithm: sliding_window`; \
-             expected `algorithm: token_bucket`"],
+        &[
+            ":7: RateLimit/l spec.scope: proxies cannot share an `algorithm: sliding_window`: whoever is leased a part of \
+             a window does not know what others have admitted of it already; expected `algorithm: token_bucket`, whose \
+             `burst` bounds what comes at once",
+        ],
     );
+    for algorithm in LimitAlgorithm::ALL.into_iter().filter(|one| *one != LimitAlgorithm::TokenBucket) {
+        let found = errors(&limit(&format!("algorithm: {}\n  scope: global", algorithm.as_str())));
+        assert!(found.iter().any(|fault| fault.contains("spec.scope: proxies cannot share")), "{found:?}");
+    }
     refused(
         &limit("alone: open"),
         &[":6: RateLimit/l spec.alone: it does not belong to `scope: process`; expected `scope: global`"],

@@ -1,12 +1,12 @@
 //! What of a traffic policy has no effect, or none unless another document helps.
 
 use super::Surroundings;
-use crate::resource::route::BackendRef;
 use crate::resource::targets::Target;
 use crate::resource::traffic_policy::{Outlier, Retry, RetryBudget, Timeouts};
 use crate::resource::{Kind, Spec, TrafficPolicySpec};
 use crate::units::Span;
 use crate::validate::FieldError;
+use crate::validate::route::named_rules;
 use crate::validate::traffic_policy::REQUEST_DEFAULT;
 
 /// Hints about one policy of a namespace.
@@ -122,7 +122,8 @@ fn nothing_cached(policy: &TrafficPolicySpec) -> Vec<FieldError> {
         .collect()
 }
 
-/// A fallback to where a rule sends its calls anyway: to what has failed, for those that are not drawn elsewhere.
+/// A fallback to where a rule sends some of its calls anyway: to what has failed, for those that are not drawn elsewhere. One to
+/// where all of them go is refused.
 fn back_to_a_backend<F>(
     namespace: &str,
     spec: &Spec,
@@ -131,7 +132,7 @@ fn back_to_a_backend<F>(
 ) -> Vec<FieldError> {
     let route = target.kind.and_then(|kind| surroundings.rules.get(&(kind, namespace, target.name)));
     let Some(route) = route else { return Vec::new() };
-    let rules = rules(route);
+    let rules = named_rules(route);
     let mut hints = Vec::new();
     for fallback in spec.fallbacks() {
         let to = fallback.service(namespace);
@@ -151,17 +152,4 @@ fn back_to_a_backend<F>(
         }
     }
     hints
-}
-
-/// The rules of a route with their names and services.
-fn rules(route: &Spec) -> Vec<(Option<&str>, &[BackendRef])> {
-    match route {
-        Spec::HttpRoute(route) => {
-            route.rules.iter().map(|rule| (rule.name.as_deref(), &*rule.backend_refs)).collect()
-        }
-        Spec::GrpcRoute(route) => {
-            route.rules.iter().map(|rule| (rule.name.as_deref(), &*rule.backend_refs)).collect()
-        }
-        _ => Vec::new(),
-    }
 }

@@ -235,8 +235,8 @@ fn listener_policies() {
         &[
             "spec.limits.connections: 0 is out of range; expected 1 to 10000000",
             "spec.limits.streams: 10001 is out of range; expected 1 to 10000",
-            "spec.limits.headBytes: 1048576 is out of range; expected 1024 to 131072",
             "spec.limits.headFields: 7 is out of range; expected 8 to 1024",
+            "spec.limits.headBytes: 1MiB is out of range; expected 1KiB to 128KiB",
             "spec.timeouts.idle: without a limit, slow clients could pile up; expected a duration above zero",
         ],
     );

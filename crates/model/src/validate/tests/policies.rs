@@ -166,7 +166,7 @@ fn times_retries_and_hedging() {
         json!({"retry": {"backoff": {"base": "0s", "max": "2m"}}}),
         &[
             "spec.retry.backoff.base: 0s is out of range; expected 1ms to 1m",
-            "spec.retry.backoff.max: 2m is out of range; expected 1ms to 1m",
+            "spec.retry.backoff.max: 2m is longer than 1m; expected 1ms to 1m",
         ],
     );
     policy(json!({"hedge": {"percentile": 0.95}}), &[]);
@@ -595,7 +595,7 @@ fn breakers() {
             "spec.breakers[0].callsMin: 11 calls never are in a window of 10; expected at most 10",
             "spec.breakers[0].open: 2m is longer than `openMax` (1m); expected at most 1m",
             "spec.breakers[0].probes: 0 is out of range; expected 1 to 1000",
-            "spec.breakers[0].ramp: 2h is out of range; expected 0s to 1h",
+            "spec.breakers[0].ramp: 2h is longer than 1h; expected 0s to 1h",
         ],
     );
     breaker(
@@ -655,7 +655,7 @@ fn fallbacks() {
             "spec.breakers[0].fallback: several things cannot happen to one call; expected one of them",
             "spec.breakers[0].fallback.service.name: calls to `a` would fall back to itself; expected a service that this policy is not for",
             "spec.breakers[0].fallback.cached.ageMax: 0s is out of range; expected 1s to 168h",
-            "spec.breakers[0].fallback.cached.sizeMax: 1 is out of range; expected 65536 to 1073741824",
+            "spec.breakers[0].fallback.cached.sizeMax: 1B is out of range; expected 64KiB to 1GiB",
         ],
     );
     fallback(
@@ -708,6 +708,48 @@ fn falling_back(policies: &[(&str, &str, &str, Value)]) -> Vec<Resource> {
 
 fn set_faults(resources: &[Resource]) -> Vec<String> {
     validate_set(resources).iter().map(|(id, fault)| format!("{id} {fault}")).collect()
+}
+
+#[test]
+fn a_route_does_not_fall_back_to_the_only_service_it_has() {
+    let faults = |kind: &str, rules: Value, target: Value, to: Value| {
+        let policy = json!({"targetRefs": [target], "breakers": [{}, {"fallback": {"service": to}}]});
+        let document = |version: &str, kind: &str, name: &str, spec: Value| -> Resource {
+            let json = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec});
+            serde_json::from_value(json).unwrap()
+        };
+        let resources = [
+            document("weir.dev/v1", "TrafficPolicy", "p", policy),
+            document("gateway.networking.k8s.io/v1", kind, "web", json!({"rules": rules})),
+        ];
+        set_faults(&resources)
+    };
+    let rule = |name: &str, services: &[(&str, u32)]| {
+        let backends = services.iter().map(|(name, weight)| json!({"name": name, "weight": weight}));
+        json!({"name": name, "backendRefs": backends.collect::<Vec<_>>()})
+    };
+    let of = |kind: &str, section: Option<&str>| {
+        let mut target = json!({"kind": kind, "name": "web"});
+        section.map(|section| target["sectionName"] = json!(section));
+        target
+    };
+    let refused = ["TrafficPolicy/p spec.breakers[1].fallback.service.name: all calls of `web` go to `a`, \
+                    and would fall back to it; expected another service"];
+    let to = |name: &str| json!({"name": name});
+    let one = json!([rule("buy", &[("a", 1)])]);
+    assert_eq!(faults("HTTPRoute", one.clone(), of("HTTPRoute", None), to("a")), refused);
+    assert_eq!(faults("GRPCRoute", one.clone(), of("GRPCRoute", Some("buy")), to("a")), refused);
+    assert_eq!(faults("HTTPRoute", one.clone(), of("HTTPRoute", None), to("b")), [""; 0]);
+    let elsewhere = json!({"name": "a", "namespace": "far"});
+    assert_eq!(faults("HTTPRoute", one.clone(), of("HTTPRoute", None), elsewhere), [""; 0]);
+    assert_eq!(faults("HTTPRoute", one.clone(), of("HTTPRoute", Some("sell")), to("a")), [""; 0]);
+    assert_eq!(faults("GRPCRoute", one, of("HTTPRoute", None), to("a")), [""; 0], "that route is not there");
+    // Of two services one may stand in for the other, whatever their shares are just now.
+    let two = json!([rule("buy", &[("a", 1), ("b", 0)])]);
+    assert_eq!(faults("HTTPRoute", two, of("HTTPRoute", None), to("a")), [""; 0]);
+    let rules = json!([rule("buy", &[("a", 1)]), rule("sell", &[("b", 1)])]);
+    assert_eq!(faults("HTTPRoute", rules.clone(), of("HTTPRoute", None), to("a")), [""; 0]);
+    assert_eq!(faults("HTTPRoute", rules, of("HTTPRoute", Some("buy")), to("a")), refused);
 }
 
 #[test]
@@ -772,10 +814,10 @@ fn one_policy_for_each_target_and_some_limits() {
     );
     let limits: Vec<Resource> =
         (0..34).map(|n| document("RateLimit", &format!("l{n}"), route.clone())).collect();
-    assert_eq!(
-        set_faults(&limits),
-        ["RateLimit/l5 spec.targetRefs[0]: `r` already has 5 limits; expected at most 5 for each target"]
-    );
+    let found = set_faults(&limits);
+    assert_eq!(found.len(), 29, "{found:?}");
+    let fault = "spec.targetRefs[0]: `r` already has 5 limits; expected at most 5 for each target";
+    assert_eq!(found[0], format!("RateLimit/l5 {fault}"));
 }
 
 #[test]

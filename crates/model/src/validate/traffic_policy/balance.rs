@@ -7,14 +7,14 @@ use crate::resource::traffic_policy::{Balance, SlowStart};
 use crate::validate::policy::{self, Owned};
 use crate::validate::{Bounds, Faults};
 
-/// Largest `balance.loadFactor`: more is no bound.
-pub const LOAD_FACTOR_MAX: f64 = 100.0;
+/// Bounds of `balance.loadFactor`: more is no bound.
+pub(crate) const LOAD_FACTOR: Bounds = Bounds::From(1.0, 100.0);
 /// Bounds of `balance.decay`.
 pub const DECAY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 /// Bounds of `balance.slowStart.window`.
 pub const SLOW_START: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
-/// Largest `balance.slowStart.aggression`.
-pub const AGGRESSION_MAX: f64 = 10.0;
+/// Bounds of `balance.slowStart.aggression`.
+pub(crate) const AGGRESSION: Bounds = Bounds::Above(0.0, 10.0);
 /// Largest `balance.subset`.
 pub const SUBSET_MAX: u64 = 10_000;
 
@@ -40,14 +40,14 @@ pub(super) fn validate(balance: &Balance, faults: &mut Faults) {
         faults.add("spec.balance.hash", "it is missing: there is nothing to take a hash of", expected);
     }
     policy::key("spec.balance.hash", &balance.hash, faults);
-    faults.number("spec.balance.loadFactor", balance.load_factor, Bounds::From(1.0, LOAD_FACTOR_MAX));
+    faults.number("spec.balance.loadFactor", balance.load_factor, LOAD_FACTOR);
     faults.span("spec.balance.decay", balance.decay, DECAY);
     if let Some(SlowStart { window, aggression, floor }) = &balance.slow_start {
         let path = "spec.balance.slowStart";
         faults.span(&format!("{path}.window"), Some(*window), SLOW_START);
-        faults.number(&format!("{path}.aggression"), *aggression, Bounds::Above(0.0, AGGRESSION_MAX));
-        faults.number(&format!("{path}.floor"), *floor, Bounds::Above(0.0, 1.0));
+        faults.number(&format!("{path}.aggression"), *aggression, AGGRESSION);
+        faults.number(&format!("{path}.floor"), *floor, Bounds::SHARE_ABOVE_ZERO);
     }
-    faults.number("spec.balance.panicThreshold", balance.panic_threshold, Bounds::From(0.0, 1.0));
+    faults.number("spec.balance.panicThreshold", balance.panic_threshold, Bounds::SHARE);
     faults.within("spec.balance.subset", balance.subset.map(u64::from), 1..=SUBSET_MAX);
 }

@@ -24,8 +24,10 @@ pub const CALLS_MIN_MAX: u64 = 1_000_000;
 pub const FAILURES_MAX: u64 = 100_000;
 /// Bounds of `callsToFalseTrip`.
 pub const CALLS_TO_FALSE_TRIP: RangeInclusive<u64> = 2..=1_000_000_000_000;
-/// Largest `factor`.
-pub const FACTOR_MAX: f64 = 100.0;
+/// Bounds of `factor`.
+pub(crate) const FACTOR: Bounds = Bounds::From(1.0, 100.0);
+/// Bounds of `normalRatio` and `failingRatio`.
+pub(crate) const RATIO: Bounds = Bounds::Between(0.0, 1.0);
 /// Bounds of `open`, `openMax`, `ejection` and `ejectionMax`.
 pub const OPEN: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
 /// Largest `probes`.
@@ -67,7 +69,7 @@ fn breaker(path: &str, breaker: &Breaker, targets: &[PolicyTarget], faults: &mut
     let at = |field: &str| format!("{path}.{field}");
     faults.within(&at("failures"), breaker.failures.map(u64::from), 1..=FAILURES_MAX);
     statistics(path, breaker, faults);
-    faults.number(&at("factor"), breaker.factor, Bounds::From(1.0, FACTOR_MAX));
+    faults.number(&at("factor"), breaker.factor, FACTOR);
     faults.span(&at("open"), breaker.open, OPEN);
     faults.span(&at("openMax"), breaker.open_max, OPEN);
     if breaker.strategy != BreakerStrategy::Throttle {
@@ -116,8 +118,8 @@ fn windows(path: &str, breaker: &Breaker, faults: &mut Faults) {
     faults.span(&at("window"), breaker.window, WINDOW);
     faults.within(&at("windowCalls"), breaker.window_calls.map(u64::from), 1..=WINDOW_CALLS_MAX);
     faults.within(&at("callsMin"), breaker.calls_min.map(u64::from), 1..=CALLS_MIN_MAX);
-    faults.number(&at("failureRatio"), breaker.failure_ratio, Bounds::Above(0.0, 1.0));
-    faults.number(&at("slowRatio"), breaker.slow_ratio, Bounds::Above(0.0, 1.0));
+    faults.number(&at("failureRatio"), breaker.failure_ratio, Bounds::SHARE_ABOVE_ZERO);
+    faults.number(&at("slowRatio"), breaker.slow_ratio, Bounds::SHARE_ABOVE_ZERO);
     faults.span(&at("slowCall"), breaker.slow_call, SLOW_CALL);
     if breaker.strategy != BreakerStrategy::Window {
         return;
@@ -139,8 +141,8 @@ fn windows(path: &str, breaker: &Breaker, faults: &mut Faults) {
 fn statistics(path: &str, breaker: &Breaker, faults: &mut Faults) {
     let at = |field: &str| format!("{path}.{field}");
     let (normal, failing) = (breaker.normal_ratio, breaker.failing_ratio);
-    faults.number(&at("normalRatio"), normal, Bounds::Between(0.0, 1.0));
-    faults.number(&at("failingRatio"), failing, Bounds::Between(0.0, 1.0));
+    faults.number(&at("normalRatio"), normal, RATIO);
+    faults.number(&at("failingRatio"), failing, RATIO);
     let (low, high) = (normal.unwrap_or(RATIOS_DEFAULT.0), failing.unwrap_or(RATIOS_DEFAULT.1));
     if low >= high {
         let (field, message) = match failing {
@@ -168,7 +170,7 @@ fn fallback(path: &str, fallback: &Fallback, targets: &[PolicyTarget], faults: &
     }
     if let Some(Cached { age_max, size_max }) = cached {
         faults.span(&format!("{path}.cached.ageMax"), *age_max, CACHED_AGE);
-        faults.within(&format!("{path}.cached.sizeMax"), size_max.map(|size| size.0), CACHED_BYTES);
+        faults.size(&format!("{path}.cached.sizeMax"), *size_max, CACHED_BYTES);
     }
 }
 
@@ -189,12 +191,12 @@ pub(super) fn outlier(outlier: &Outlier, faults: &mut Faults) {
     let at = |field: &str| format!("spec.outlier.{field}");
     faults.within(&at("consecutive"), outlier.consecutive.map(u64::from), 0..=FAILURES_MAX);
     faults.span(&at("interval"), outlier.interval, INTERVAL);
-    faults.number(&at("falseDiscovery"), outlier.false_discovery, Bounds::From(0.0, 1.0));
-    faults.number(&at("effectMin"), outlier.effect_min, Bounds::From(0.0, 1.0));
+    faults.number(&at("falseDiscovery"), outlier.false_discovery, Bounds::SHARE);
+    faults.number(&at("effectMin"), outlier.effect_min, Bounds::SHARE);
     faults.within(&at("failuresMin"), outlier.failures_min.map(u64::from), 1..=FAILURES_MAX);
     faults.span(&at("ejection"), outlier.ejection, OPEN);
     faults.span(&at("ejectionMax"), outlier.ejection_max, OPEN);
     let (first, longest) = (("ejection", outlier.ejection), ("ejectionMax", outlier.ejection_max));
     policy::ordered("spec.outlier", first, longest, EJECTION_DEFAULT, faults);
-    faults.number(&at("ejectedMax"), outlier.ejected_max, Bounds::From(0.0, 1.0));
+    faults.number(&at("ejectedMax"), outlier.ejected_max, Bounds::SHARE);
 }

@@ -19,6 +19,9 @@ pub const BUDGET_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Dur
 /// Bounds of `hedge.delay`.
 pub const HEDGE_DELAY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
 
+/// Bounds of `hedge.percentile`.
+pub(crate) const PERCENTILE: Bounds = Bounds::From(0.5, 0.999);
+
 pub(super) fn validate(retry: &Retry, faults: &mut Faults) {
     if retry.attempts > RETRIES_MAX {
         let message = format!("{} retries of one request", retry.attempts);
@@ -32,7 +35,7 @@ pub(super) fn validate(retry: &Retry, faults: &mut Faults) {
         policy::ordered("spec.retry.backoff", ("base", *base), ("max", *max), BACKOFF_DEFAULT, faults);
     }
     if let Some(RetryBudget { ratio, reserve, window }) = &retry.budget {
-        faults.number("spec.retry.budget.ratio", *ratio, Bounds::From(0.0, 1.0));
+        faults.number("spec.retry.budget.ratio", *ratio, Bounds::SHARE);
         faults.within("spec.retry.budget.reserve", reserve.map(u64::from), 0..=RESERVE_MAX);
         faults.span("spec.retry.budget.window", *window, BUDGET_WINDOW);
     }
@@ -49,5 +52,5 @@ pub(super) fn hedge(hedge: &Hedge, faults: &mut Faults) {
         _ => {}
     }
     faults.span("spec.hedge.delay", hedge.delay, HEDGE_DELAY);
-    faults.number("spec.hedge.percentile", hedge.percentile, Bounds::From(0.5, 0.999));
+    faults.number("spec.hedge.percentile", hedge.percentile, PERCENTILE);
 }

@@ -59,10 +59,25 @@ fn a_lease_ends_by_itself() {
     assert!(near(leased, 10) && near(between, 10) && near(alone, 25), "{leased} {between} {alone}");
     assert!(said.starts_with("token_bucket, no lease: 25.0 % of it, shared by 4: "), "{said}");
     let ([leased, between, alone], said) = of(Alone::Open);
-    assert!(near(leased, 10) && near(between, 10) && alone == 1000, "{leased} {between} {alone}");
+    assert!(near(leased, 10) && between == 1000 && alone == 1000, "{leased} {between} {alone}");
     assert!(said.contains("no lease: open"), "{said}");
     let ([leased, between, alone], _) = of(Alone::Closed);
     assert!(near(leased, 10) && between == 0 && alone == 0, "{leased} {between} {alone}");
+}
+
+#[test]
+fn a_refusal_without_a_lease_says_so() {
+    let (limiter, now) = (shared(vec![rate(100, 1000, 1)], 0), Nanos::from_secs(1000));
+    let why = |now: Nanos| match limiter.admit(&Request::default(), now, &mut Vec::new()) {
+        Verdict::Refuse(refusal) => refusal.why,
+        other => panic!("{other:?}"),
+    };
+    let until = now + Duration::from_secs(1);
+    limiter.hold(Holding::none(Alone::Closed, 2), now);
+    assert_eq!(why(now), Why::NoLease);
+    // Others have all of it.
+    limiter.hold(Holding::none(Alone::Closed, 2).with_lease(0, until), now);
+    assert_eq!((why(now), why(until)), (Why::Rate, Why::NoLease));
 }
 
 #[test]

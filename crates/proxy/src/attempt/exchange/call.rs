@@ -13,6 +13,10 @@ use crate::runtime::{Coarse, Worker};
 /// An endpoint is not judged by a request that has less than this part of the time which its service is given.
 const SHORT_PART: u32 = 2;
 
+/// A call that a server says is over its deadline counts as having been so when no more than this part of its client's time is
+/// left: the server was told of it on the way, and its clock is another.
+const LEFT_PART: u32 = 8;
+
 impl Exchange {
     /// Begins the time that a call is given, if it is.
     pub(crate) fn begin_call(&mut self, worker: &Worker) {
@@ -33,13 +37,17 @@ impl Exchange {
     /// Waits no longer for a response's head than whoever sent the request does, and makes ready to tell the next hop.
     #[inline]
     pub(crate) fn bound_time(&mut self, role: Role) {
-        let Asked { timeout, cut_short, attempt_timeout, .. } = &mut self.asked;
+        let Asked { timeout, cut_short, attempt_timeout, call, .. } = &mut self.asked;
         *cut_short = None;
         let said = self.marks.said;
-        if let Some(said) = said.filter(|said| timeout.is_zero() || *said < *timeout) {
-            // Whoever waits almost as long as anybody is no reason to look away.
-            let is_short = timeout.is_zero() || said < *timeout / SHORT_PART;
-            *cut_short = is_short.then_some(CutShort::BySender);
+        // Whoever waits almost as long as anybody is no reason to look away.
+        let given = *timeout;
+        let is_short = |said: Duration| given.is_zero() || said < given / SHORT_PART;
+        if let Some(call) = call {
+            call.is_short = call.timeout.is_some_and(is_short);
+        }
+        if let Some(said) = said.filter(|said| given.is_zero() || *said < given) {
+            *cut_short = is_short(said).then_some(CutShort::BySender);
             *timeout = said;
         }
         self.marks.told = match &self.target {
@@ -51,7 +59,22 @@ impl Exchange {
     /// Whether the time is over that was cut short, by whoever sent the request or by waiting here. That says nothing about who was to
     /// answer it: a client that has no patience must not cost an endpoint its good name.
     pub(crate) fn is_given_up(&self, worker: &Worker) -> bool {
-        self.asked.cut_short.is_some() && self.deadline.is_some_and(|at| at <= worker.timers.now_ms())
+        let now_ms = worker.timers.now_ms();
+        let is_short_call = || self.asked.call.as_ref().is_some_and(|call| call.is_short);
+        self.asked.cut_short.is_some() && self.deadline.is_some_and(|at| at <= now_ms)
+            || self.overall <= now_ms && is_short_call()
+    }
+
+    /// The same of a call that was answered with `DEADLINE_EXCEEDED`: whether its client's time is over, and that was short, or the
+    /// response had begun within it.
+    #[cold]
+    pub(crate) fn was_given_up(&self, worker: &Worker) -> bool {
+        let Some(call) = &self.asked.call else { return false };
+        let Some(timeout) = call.timeout else { return false };
+        let most = timeout - timeout / LEFT_PART;
+        let spent = |at_ns: u64| Duration::from_nanos(at_ns.saturating_sub(self.began_ns));
+        let had_begun = self.head_ns > 0 && spent(self.head_ns) < most;
+        spent(worker.clock.recent()) >= most && (call.is_short || had_begun)
     }
 
     /// The answer then.

@@ -219,3 +219,34 @@ fn policies_for_services_that_no_document_states_are_doubted() {
         ]
     );
 }
+
+#[test]
+fn limits_that_nobody_shares_out_are_doubted() {
+    let limit = |name: &str, more: &str| {
+        format!(
+            "---\nkind: RateLimit\nmetadata: {{name: {name}}}\nspec: {{targetRefs: [{{name: cart}}], rates: [{{requests: 1}}]{more}}}\n"
+        )
+    };
+    let text = format!(
+        "kind: Service\nmetadata: {{name: cart}}\n{}{}{}{}",
+        limit("a", ""),
+        limit("b", ", scope: global"),
+        limit("c", ", scope: global, alone: open"),
+        limit("d", ", scope: global, alone: closed"),
+    );
+    let parsed = document::parse("-", &text).unwrap();
+    let found = doubts(&parsed.documents, None);
+    let found: Vec<String> = found.iter().map(|(id, hint)| format!("{id}: {hint}")).collect();
+    let said = "spec.scope: nobody shares it out without a control plane: this proxy";
+    let instead = "expected `scope: process`, or a control plane";
+    assert_eq!(
+        found,
+        [
+            format!(
+                "RateLimit/b: {said} takes itself for the only one, and admits as much as all together may; {instead}"
+            ),
+            format!("RateLimit/c: {said} limits nothing, as `alone: open` says; {instead}"),
+            format!("RateLimit/d: {said} refuses every request, as `alone: closed` says; {instead}"),
+        ]
+    );
+}
