@@ -71,6 +71,24 @@ impl Stage {
         (0..count).filter(|_| answer() == 200).count()
     }
 
+    /// What a command says that ends with this status.
+    fn refused(&self, args: &[&str], status: i32) -> String {
+        let output = Command::new(weir_tests::binary::weir())
+            .args(args)
+            .env("WEIR_SERVER", format!("127.0.0.1:{}", self.cluster.http))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        said
+    }
+
+    /// What is explained of a request to one of the gateways.
+    fn explain(&self, gateway: &str) -> String {
+        let port = self.ports[usize::from(gateway == "two")];
+        self.cluster.weir(&["explain", "GET", &format!("http://127.0.0.1:{port}/"), "--gateway", gateway])
+    }
+
     fn top(&self, args: &[&str]) -> Value {
         let text = self.cluster.weir(&[&["top", "--once", "--json"], args].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -104,7 +122,11 @@ fn figures_of_all_proxies_add_up_and_go_with_their_proxies() {
     assert_eq!((&limit["limit"], &limit["refused"]), (&json!("RateLimit/few"), &json!(10)));
     let table = stage.cluster.weir(&["top", "--once", "--sort", "name"]);
     assert!(table.starts_with("SERVICE") && table.contains("\nweb "), "{table}");
-    assert_eq!(stage.top(&["--service", "other"])["services"], json!([]));
+    // The limit is a gateway's, and stands under no service.
+    assert!(table.contains("\nRateLimit/few  Gateway/one "), "{table}");
+    let said = stage.refused(&["top", "--once", "--service", "wbe"], 4);
+    assert!(said.contains("no proxy reports of a service `wbe`; there is web"), "{said}");
+    assert!(said.contains("--service web"), "{said}");
     // Traffic shows as a rate.
     eventually("a rate", START_LIMIT, || {
         stage.send(1, 20);
@@ -135,17 +157,15 @@ fn figures_of_all_proxies_add_up_and_go_with_their_proxies() {
 fn a_server_explains_with_what_its_proxies_have_counted() {
     let stage = Stage::set();
     stage.send(0, 25);
-    let url = format!("http://127.0.0.1:{}/", stage.ports[0]);
-    let text = eventually("the limit's counts", START_LIMIT, || {
-        let text = stage.cluster.weir(&["explain", "GET", &url, "--gateway", "one"]);
-        text.contains("20 let through, 5 refused").then_some(text)
-    });
+    // It is asked for anew: nothing that has happened is missing.
+    let text = stage.explain("one");
+    assert!(text.contains("20 let through, 5 refused"), "{text}");
     assert!(text.contains("counts: as 1 proxy has reported, at most "), "{text}");
     assert!(text.contains("token_bucket: 0 left of 20"), "{text}");
     assert!(text.contains("TrafficPolicy/web#0 of Service/web: 0 refused"), "{text}");
     assert!(text.contains("Closed"), "{text}");
     // The other gateway's proxy has seen nothing of this.
-    let other = stage.cluster.weir(&["explain", "GET", &url, "--gateway", "two", "-o", "json"]);
+    let other = stage.explain("two");
     assert!(!other.contains("RateLimit/few"), "{other}");
 }
 
@@ -155,19 +175,44 @@ fn a_server_explains_what_an_open_breaker_refuses() {
     assert_eq!(stage.send(1, 5), 5);
     stage.app.process.kill_9();
     assert_eq!(stage.send(1, 40), 0);
-    let explain = |gateway: &str, port: u16| {
-        let url = format!("http://127.0.0.1:{port}/");
-        stage.cluster.weir(&["explain", "GET", &url, "--gateway", gateway])
-    };
     let refused = "refused (503), by TrafficPolicy/web#0 of Service/web: it is open for another ";
-    let text = eventually("the breaker's word", START_LIMIT, || {
-        Some(explain("two", stage.ports[1])).filter(|text| text.contains(refused))
-    });
+    let text = stage.explain("two");
+    assert!(text.contains(refused), "{text}");
     assert!(text.contains(" calls failed (at most 0.5)"), "{text}");
     assert!(text.contains("Open (window)"), "{text}");
     // It is the word of a proxy: the one that nobody has called knows of nothing.
-    let other = explain("one", stage.ports[0]);
+    let other = stage.explain("one");
     assert!(other.contains("no call has met it yet") && !other.contains(refused), "{other}");
+}
+
+#[test]
+fn what_is_explained_is_of_the_documents_in_force_now() {
+    let stage = Stage::set();
+    stage.send(0, 25);
+    stage.send(1, 5);
+    let changed = documents(stage.ports, stage.app.port)
+        .replace("requests: 20, per: 1h, burst: 20", "requests: 500, per: 1h, burst: 500")
+        .replace("{level: service, open: 60s}", "{level: service, strategy: consecutive, failures: 3}");
+    stage.cluster.apply(&changed);
+    eventually("reports of the new documents", START_LIMIT, || {
+        let text = stage.explain("one");
+        assert!(!text.contains("of 20 in ") && !text.contains("(window)"), "{text}");
+        text.contains("of 500 in ").then_some(())
+    });
+    // A proxy that stands still is waited for a moment. What it is known to have had before is not passed off as new.
+    stage.gateways[1].signal(libc::SIGSTOP);
+    stage.cluster.apply(&changed.replace("failures: 3", "failures: 7"));
+    let text = stage.explain("two");
+    stage.gateways[1].signal(libc::SIGCONT);
+    assert!(text.contains("proxy two does not answer: what is told of it is as of "), "{text}");
+    assert!(text.contains("TrafficPolicy/web#0 of Service/web: not reported yet"), "{text}");
+}
+
+#[test]
+fn a_url_with_control_characters_is_refused() {
+    let stage = Stage::set();
+    let said = stage.refused(&["explain", "GET", "http://127.0.0.1\u{1}/"], 2);
+    assert!(said.contains("the URL has the control character U+0001 in it"), "{said}");
 }
 
 /// Runs `weir top` on a pseudo-terminal.

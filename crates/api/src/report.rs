@@ -56,7 +56,7 @@ pub struct Report {
     pub services: Vec<ServiceReport>,
     /// The limits in force.
     pub limits: Vec<LimitReport>,
-    /// The breakers that calls have met.
+    /// The breakers in force, by part; of one that no call has met yet, a row that says so.
     pub breakers: Vec<BreakerReport>,
     /// Rows that were left out because there are too many.
     pub omitted: u64,
@@ -249,6 +249,8 @@ pub struct LimitReport {
     pub state: String,
     /// The status that refused requests are answered with.
     pub status: u16,
+    /// What tells this version of the document from others; 0 where that was not told.
+    pub version: u32,
     /// What it refuses as it stands, whatever the request; none where it refuses nothing, or that depends on the request's
     /// key.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,6 +275,12 @@ pub struct BreakerReport {
     pub refused: u64,
     /// How it stands, for people, and what changed it last.
     pub state: String,
+    /// Its strategy, as documents name it.
+    pub strategy: String,
+    /// What tells this version of what the document says of it from others; 0 where that was not told.
+    pub version: u32,
+    /// Whether no call has met it yet: then it has no parts, and this row says only that it is in force.
+    pub unmet: bool,
     /// What it refuses as it stands; none where it refuses nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusing: Option<Refusing>,

@@ -368,7 +368,7 @@ impl Breaker {
 
     /// Says when a throttle begins and ends to refuse calls: it has no states, but somebody wants to know.
     fn speak_of_throttle(&mut self, now: Nanos) -> Option<Transition> {
-        let Reading::Throttle { requests, accepts, refusing } = self.meter.reading() else { return None };
+        let Reading::Throttle { requests, accepts, refusing, .. } = self.meter.reading() else { return None };
         let cause = if !self.throttling && refusing >= THROTTLE_LOUD {
             Cause::ThrottleBegan { requests, accepts, refusing }
         } else if self.throttling && refusing < THROTTLE_QUIET {

@@ -22,4 +22,5 @@ pub use brake::{Brake, Breaker, Change, Instead};
 pub use cached::Cached;
 pub(crate) use cached::{BODY_BYTES_MAX, Kept, Key, has_directive};
 pub(crate) use permits::{CallEnd, Permits, Refused};
+pub use standing::UNMET;
 pub use table::{BreakerTable, Chain, Link};

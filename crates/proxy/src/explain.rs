@@ -11,6 +11,7 @@ mod describe;
 mod entrance;
 mod policies;
 mod record;
+mod reports;
 mod request;
 mod seen;
 mod settings;
@@ -20,8 +21,10 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use weir_model::Position;
 
+pub use crate::breaker::UNMET;
 pub(crate) use balance::checked;
 pub use policies::earlier_answers;
+pub use reports::{NOT_REPORTED, OfBreaker, of_breaker, of_limit};
 use request::Speaks;
 pub use request::{Request, RequestError};
 pub use seen::Seen;
@@ -176,6 +179,9 @@ pub struct Forwarded {
     /// The limits that it must pass, as they stand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitView>,
+    /// The limits that hold where it arrives, as documents have them: how they stand there, only reports say.
+    #[serde(skip)]
+    pub arriving: Vec<LimitView>,
     /// The breakers that must let it through, and those of the endpoints, as they stand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub breakers: Vec<BreakerView>,
@@ -274,10 +280,15 @@ pub struct LimitView {
     pub target: String,
     /// How it stands.
     pub state: String,
-    /// Requests that it let through.
-    pub admitted: u64,
-    /// Requests that it refused, or would have refused in shadow.
-    pub refused: u64,
+    /// Requests that it let through; none as long as no proxy has reported of this version of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<u64>,
+    /// Requests that it refused, or would have refused in shadow; none as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
+    /// What tells this version of the document from others in reports.
+    #[serde(skip)]
+    pub version: u32,
     /// What a refused request gets.
     #[serde(default)]
     pub answer: AnswerView,
@@ -298,8 +309,12 @@ pub struct BreakerView {
     pub part: String,
     /// How it stands.
     pub state: String,
-    /// Calls that it refused, or would have refused in shadow.
-    pub refused: u64,
+    /// Calls that it refused, or would have refused in shadow; none as long as no proxy has reported of this version of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
+    /// What tells this version of what the document says of it from others in reports.
+    #[serde(skip)]
+    pub version: u32,
     /// What a refused call gets instead of 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead: Option<String>,

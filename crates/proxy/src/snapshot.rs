@@ -30,6 +30,7 @@ mod streams;
 pub(crate) mod tests;
 mod upstream;
 mod verdicts;
+mod version;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -57,6 +58,7 @@ pub use settings::Settings;
 pub use state::{EndpointState, UpstreamState};
 pub use upstream::{Declared, Endpoint, Seen, Upstream, UpstreamTls};
 pub use verdicts::{Checked, ServiceVerdicts, Verdict, Verdicts};
+pub(crate) use version::version;
 
 use compile::UpstreamNames;
 use ports::Ports;

@@ -4,6 +4,7 @@ mod apply;
 mod delete;
 mod explain;
 mod get;
+mod in_part;
 mod intercept;
 mod lock;
 mod proxy;

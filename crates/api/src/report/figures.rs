@@ -1,6 +1,6 @@
 //! What the reports of several proxies come to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -177,7 +177,7 @@ pub struct LimitFigures {
     pub states: Vec<StateOf>,
 }
 
-/// One machine of a breaker, at all proxies where calls have met it.
+/// One machine of a breaker, at all proxies where calls have met it; or a breaker that none has met yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BreakerFigures {
@@ -195,11 +195,20 @@ pub struct BreakerFigures {
     pub open: u64,
     /// At how many it is half open.
     pub half_open: u64,
+    /// At how many it is closed and refuses a share of calls: a throttle, or one that was closed a moment ago.
+    pub refusing: u64,
+    /// The largest share that it refuses at one of these, 0 to 1.
+    pub refusing_share: f64,
+    /// At how many it is in force, and no call has met it yet.
+    pub unmet: u64,
+    /// Its strategy, as documents name it; empty where no proxy has told.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub strategy: String,
     /// Calls that it refused, or would have refused in shadow.
     pub refused: u64,
     /// The same each second, of late.
     pub refused_per_s: Option<f64>,
-    /// How it stands, by proxy, open ones first; [`STATES_SHOWN_MAX`] at most.
+    /// How it stands, by proxy, those first that refuse calls; [`STATES_SHOWN_MAX`] at most.
     pub states: Vec<StateOf>,
     /// What its fallback keeps, where that is earlier answers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -300,12 +309,15 @@ impl Over {
     }
 }
 
+/// A document's breaker, its target and part.
+type BreakerKey = (String, String, String);
+
 #[derive(Default)]
 struct Sums {
     figures: Figures,
     services: BTreeMap<(String, Side), ServiceSum>,
     limits: BTreeMap<(String, String), LimitFigures>,
-    breakers: BTreeMap<(String, String, String), BreakerFigures>,
+    breakers: BTreeMap<BreakerKey, BreakerFigures>,
 }
 
 #[derive(Default)]
@@ -382,16 +394,25 @@ impl Sums {
             entry.shadow |= breaker.shadow;
             entry.open = entry.open.saturating_add(u64::from(breaker.phase == "open"));
             entry.half_open = entry.half_open.saturating_add(u64::from(breaker.phase == "half_open"));
+            if let Some(refusing) = breaker.refusing.as_ref().filter(|_| breaker.phase == "closed") {
+                entry.refusing = entry.refusing.saturating_add(1);
+                entry.refusing_share = entry.refusing_share.max(refusing.share.clamp(0.0, 1.0));
+            }
+            entry.unmet = entry.unmet.saturating_add(u64::from(breaker.unmet));
+            if !breaker.strategy.is_empty() {
+                entry.strategy.clone_from(&breaker.strategy);
+            }
             entry.refused = entry.refused.saturating_add(breaker.refused);
             over.add(&mut entry.refused_per_s, breaker.refused, before.map(|before| before.refused));
             if let Some(kept) = breaker.kept {
                 entry.kept.get_or_insert_default().add(kept);
             }
-            if breaker.phase != "closed" && entry.states.len() == STATES_SHOWN_MAX {
+            let goes_first = breaker.phase != "closed" || breaker.refusing.is_some();
+            if goes_first && entry.states.len() == STATES_SHOWN_MAX {
                 entry.states.pop();
             }
             say(&mut entry.states, seen.proxy, &breaker.state);
-            if breaker.phase != "closed" {
+            if goes_first {
                 entry.states.rotate_right(1);
             }
         }
@@ -405,12 +426,24 @@ impl Sums {
         let concerned = |target: &str| wanted.is_everything() || concerns(target, &figures.services);
         let limits = self.limits.into_iter().filter(|((_, target), _)| concerned(target));
         figures.limits = limits.map(|((limit, target), sum)| LimitFigures { limit, target, ..sum }).collect();
-        let breakers = self.breakers.into_iter().filter(|((_, target, _), _)| concerned(target));
+        let parts = parts(&self.breakers);
+        // Where each rule or endpoint has its own, what no call has met at one proxy stands among those of the others.
+        let is_shown = |((breaker, target, part), row): &(BreakerKey, BreakerFigures)| {
+            let is_unmet = part.is_empty() && row.unmet == row.proxies;
+            concerned(target) && !(is_unmet && parts.contains(&(breaker.clone(), target.clone())))
+        };
+        let breakers = self.breakers.into_iter().filter(is_shown);
         figures.breakers = breakers
             .map(|((breaker, target, part), sum)| BreakerFigures { breaker, target, part, ..sum })
             .collect();
         figures
     }
+}
+
+/// The breakers of which there are parts.
+fn parts(breakers: &BTreeMap<BreakerKey, BreakerFigures>) -> BTreeSet<(String, String)> {
+    let parts = breakers.keys().filter(|(_, _, part)| !part.is_empty());
+    parts.map(|(breaker, target, _)| (breaker.clone(), target.clone())).collect()
 }
 
 /// Whether a policy's target is one of these services, or a route by which requests come to one.

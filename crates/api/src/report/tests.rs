@@ -101,6 +101,48 @@ fn policies_and_endpoints_of_several_proxies() {
 }
 
 #[test]
+fn what_a_closed_breaker_refuses_is_told() {
+    let throttle = |share: f64| BreakerReport {
+        breaker: "TrafficPolicy/cart#0".to_owned(),
+        target: "Service/cart".to_owned(),
+        phase: "closed".to_owned(),
+        strategy: "throttle".to_owned(),
+        state: format!("refuses {share}"),
+        refusing: (share > 0.0).then(|| Refusing { share, ..Refusing::default() }),
+        ..BreakerReport::default()
+    };
+    let of = |share| Report { breakers: vec![throttle(share)], ..report(1, Vec::new()) };
+    let all = [of(0.0), of(0.5), of(0.98)];
+    let seen = all.iter().enumerate().map(|(index, report)| seen(["a", "b", "c"][index], 0, report, None));
+    let figures = figures(seen, &Wanted::default());
+    let [breaker] = &*figures.breakers else { panic!("{figures:?}") };
+    assert_eq!((breaker.proxies, breaker.open, breaker.refusing), (3, 0, 2));
+    assert_eq!((breaker.refusing_share, &*breaker.strategy), (0.98, "throttle"));
+    let first: Vec<&str> = breaker.states.iter().map(|state| &*state.state).collect();
+    assert_eq!(first, ["refuses 0.98", "refuses 0.5", "refuses 0"]);
+}
+
+#[test]
+fn a_breaker_that_no_call_has_met_is_there_once() {
+    let row = |part: &str, unmet| BreakerReport {
+        breaker: "TrafficPolicy/cart#0".to_owned(),
+        target: "Service/cart".to_owned(),
+        part: part.to_owned(),
+        unmet,
+        phase: "closed".to_owned(),
+        ..BreakerReport::default()
+    };
+    let parts = |rows: [Vec<BreakerReport>; 2]| -> Vec<(String, u64, u64)> {
+        let [a, b] = rows.map(|breakers| Report { breakers, ..report(1, Vec::new()) });
+        let all = figures([seen("a", 0, &a, None), seen("b", 0, &b, None)], &Wanted::default());
+        all.breakers.into_iter().map(|row| (row.part, row.proxies, row.unmet)).collect()
+    };
+    assert_eq!(parts([vec![row("", true)], vec![row("", true)]]), [("".to_owned(), 2, 2)]);
+    assert_eq!(parts([vec![row("", true)], vec![row("", false)]]), [("".to_owned(), 2, 1)]);
+    assert_eq!(parts([vec![row("", true)], vec![row("n/1", false)]]), [("n/1".to_owned(), 1, 0)]);
+}
+
+#[test]
 fn quantiles_lie_within_their_buckets() {
     assert_eq!(Histogram::default().quantile_ms(0.5), None);
     // 100 between 1 and 2 ms, one above 50 s.

@@ -91,6 +91,8 @@ pub struct ThrottleConfig {
     pub factor: f64,
     /// Over how much time calls count.
     pub window: Duration,
+    /// The fewest calls that say anything: with fewer none is refused.
+    pub calls_min: u32,
 }
 
 impl Default for BreakerConfig {
@@ -114,7 +116,7 @@ impl Default for WindowConfig {
     fn default() -> Self {
         Self {
             span: WindowSpan::Time(Duration::from_secs(10)),
-            calls_min: 20,
+            calls_min: CALLS_MIN,
             failure_ratio: 0.5,
             slow_ratio: 1.0,
             slow_call: None,
@@ -130,12 +132,15 @@ impl Default for CusumConfig {
 }
 
 impl Default for ThrottleConfig {
-    /// Twice what is accepted, over 2 min.
+    /// Twice what is accepted, over 2 min; at least 20 calls. The formula alone would refuse half of all calls after a first
+    /// one that failed.
     fn default() -> Self {
-        Self { factor: 2.0, window: Duration::from_secs(120) }
+        Self { factor: 2.0, window: Duration::from_secs(120), calls_min: CALLS_MIN }
     }
 }
 
+/// The fewest calls that say anything, when the document does not say how many.
+const CALLS_MIN: u32 = 20;
 /// Failures in a row, when the document does not say how many.
 const CONSECUTIVE: u32 = 5;
 /// The smallest share: one of nothing would open at once.
@@ -173,6 +178,7 @@ impl Strategy {
             BreakerStrategy::Throttle => Self::Throttle(ThrottleConfig {
                 factor: spec.factor.unwrap_or(ThrottleConfig::default().factor).max(1.0),
                 window: span(spec.window, ThrottleConfig::default().window),
+                calls_min: spec.calls_min.unwrap_or(CALLS_MIN).max(1),
             }),
         }
     }

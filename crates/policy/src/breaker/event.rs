@@ -198,6 +198,8 @@ pub enum Reading {
         accepts: u64,
         /// The share that is refused.
         refusing: f64,
+        /// The fewest calls that say anything.
+        calls_min: u32,
     },
 }
 
@@ -295,8 +297,12 @@ impl fmt::Display for Reading {
             }
             Self::Consecutive { failures, limit } => write!(f, "{failures} of {limit} failures in a row"),
             Self::Statistical { sum, threshold } => write!(f, "{sum:.2} of {threshold:.2}"),
-            Self::Throttle { requests, accepts, refusing } => {
-                write!(f, "{accepts} of {requests} accepted, {:.0} % refused", refusing * 100.0)
+            Self::Throttle { requests, accepts, refusing, calls_min } => {
+                let percent = refusing * 100.0;
+                write!(
+                    f,
+                    "{accepts} of {requests} calls accepted (at least {calls_min}), {percent:.0} % refused"
+                )
             }
         }
     }

@@ -116,11 +116,14 @@ impl Meter {
         }
     }
 
-    /// The share of calls that is refused: max(0, (requests - K * accepts) / (requests + 1)). "Site Reliability
-    /// Engineering", chapter 21, "Client-Side Throttling".
+    /// The share of calls that is refused: max(0, (requests - K * accepts) / (requests + 1)), and none of too few calls.
+    /// "Site Reliability Engineering", chapter 21, "Client-Side Throttling".
     pub(super) fn refusing(&self) -> f64 {
         let Self::Throttle(config, window) = self else { return 0.0 };
         let Counts { calls, failures, .. } = window.sum();
+        if calls < u64::from(config.calls_min) {
+            return 0.0;
+        }
         let (requests, accepts) = (calls as f64, (calls - failures) as f64);
         ((requests - config.factor * accepts) / (requests + 1.0)).max(0.0)
     }
@@ -169,9 +172,14 @@ impl Meter {
             Self::Calls(config, counted) => window(config, counted.sum()),
             Self::Consecutive { limit, run } => Reading::Consecutive { failures: *run, limit: *limit },
             Self::Cusum(cusum) => Reading::Statistical { sum: cusum.sum, threshold: cusum.threshold },
-            Self::Throttle(_, counted) => {
+            Self::Throttle(config, counted) => {
                 let Counts { calls, failures, .. } = counted.sum();
-                Reading::Throttle { requests: calls, accepts: calls - failures, refusing: self.refusing() }
+                Reading::Throttle {
+                    requests: calls,
+                    accepts: calls - failures,
+                    refusing: self.refusing(),
+                    calls_min: config.calls_min,
+                }
             }
         }
     }

@@ -314,6 +314,8 @@ fn a_document_fills_in_defaults_and_absurd_ones_do_no_harm() {
     assert_eq!(spec("strategy: consecutive").strategy, Strategy::Consecutive { failures: 5 });
     assert_eq!(spec("strategy: statistical").strategy, Strategy::Statistical(CusumConfig::default()));
     assert_eq!(spec("strategy: throttle").strategy, Strategy::Throttle(ThrottleConfig::default()));
+    let eager = ThrottleConfig { calls_min: 3, ..ThrottleConfig::default() };
+    assert_eq!(spec("strategy: throttle, callsMin: 3").strategy, Strategy::Throttle(eager));
     assert_eq!(
         spec("windowCalls: 10").strategy,
         Strategy::Window(WindowConfig {

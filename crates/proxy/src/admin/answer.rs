@@ -1,6 +1,7 @@
 //! What the admin interface answers.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,6 +176,7 @@ fn parameters(query: &str) -> impl Iterator<Item = (&str, Result<String, String>
 /// Answers `/explain?method=GET&url=http://shop/cart&header=Name: value`, as JSON or with `format=text` for people.
 fn explained(sources: &Sources, query: &str) -> Result<Answer, String> {
     let (mut method, mut url, mut headers, mut for_people) = ("GET".to_owned(), None, Vec::new(), false);
+    let mut source: Option<IpAddr> = None;
     for (name, value) in parameters(query) {
         let value = value?;
         match name {
@@ -184,13 +186,19 @@ fn explained(sources: &Sources, query: &str) -> Result<Answer, String> {
                 return Err(format!("more than {HEADERS_MAX} headers"));
             }
             "header" => headers.push(value),
+            "source" => {
+                let address = value.parse();
+                source = Some(address.map_err(|_| format!("source `{value}`: expected an IP address"))?);
+            }
             "format" => match &*value {
                 "json" => for_people = false,
                 "text" => for_people = true,
                 _ => return Err(format!("format `{value}`: expected `json` or `text`")),
             },
             _ => {
-                return Err(format!("unknown parameter `{name}`: expected method, url, header or format"));
+                return Err(format!(
+                    "unknown parameter `{name}`: expected method, url, header, source or format"
+                ));
             }
         }
     }
@@ -200,7 +208,7 @@ fn explained(sources: &Sources, query: &str) -> Result<Answer, String> {
     } else {
         Request::parse(&method, &url, headers.iter().map(String::as_str))
     };
-    let request = request.map_err(|error| error.to_string())?;
+    let request = request.map_err(|error| error.to_string())?.from_address(source);
     // A sidecar explains what its application calls.
     let app = sources.metrics.app.get();
     let request = request.made_by(app.map(|app| &app.service));

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_model::resource::traffic_policy::{Breaker as Spec, BreakerLevel};
-use weir_model::{ResourceId, ServiceRef};
+use weir_model::{Resource, ResourceId, ServiceRef, Spec as Document};
 use weir_policy::Nanos;
-use weir_policy::breaker::{BreakerConfig, BreakerState, Phase, SharedBreaker, Transition};
+use weir_policy::breaker::{BreakerConfig, BreakerState, Cause, Phase, SharedBreaker, Transition};
 
 use super::cached::Cached;
 use crate::respond::StaticAnswer;
+use crate::snapshot::version;
 
 /// Most machines of one breaker, for rules or instances. What comes beyond is not broken off.
 const BRAKES_MAX: usize = 4096;
@@ -30,6 +31,8 @@ pub struct Breaker {
     pub config: BreakerConfig,
     /// What calls get that it refuses.
     pub instead: Instead,
+    /// The document, for its version.
+    resource: Arc<Resource>,
     brakes: Arc<Brakes>,
 }
 
@@ -107,6 +110,7 @@ impl Breaker {
         index: usize,
         target: Arc<str>,
         spec: &Spec,
+        resource: &Arc<Resource>,
         previous: Option<&Self>,
     ) -> Self {
         Self {
@@ -116,6 +120,7 @@ impl Breaker {
             level: spec.level,
             config: BreakerConfig::from_spec(spec),
             instead: Instead::of(spec, &id.namespace, previous.map(|old| &old.instead)),
+            resource: Arc::clone(resource),
             brakes: previous.map(|old| old.brakes.clone()).unwrap_or_default(),
         }
     }
@@ -156,6 +161,14 @@ impl Breaker {
             if brake.breaker.config() != self.config {
                 brake.breaker.reconfigure(self.config.clone(), now);
             }
+        }
+    }
+
+    /// What tells this version of what the document says of it from others.
+    pub(crate) fn version(&self) -> u32 {
+        match &self.resource.spec {
+            Document::TrafficPolicy(policy) => policy.breakers.get(self.index).map_or(0, version),
+            _ => 0,
         }
     }
 
@@ -234,7 +247,10 @@ impl Brake {
         self.changes[Change::of(transition) as usize].fetch_add(1, Ordering::Relaxed);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(*transition);
         let (policy, target, part, shadow) = (of.name(), &*of.target, &*self.part, of.config.shadow);
-        if transition.to == Phase::Closed {
+        // A throttle stays closed, whatever it refuses.
+        let is_good =
+            transition.to == Phase::Closed && !matches!(transition.cause, Cause::ThrottleBegan { .. });
+        if is_good {
             tracing::info!(policy, target, part, shadow, "breaker {transition}");
         } else {
             tracing::warn!(policy, target, part, shadow, "breaker {transition}");

@@ -8,6 +8,9 @@ use weir_policy::breaker::{BreakerState, Phase, Reading};
 
 use super::brake::{Brake, Instead};
 
+/// How a breaker stands that has no machine yet.
+pub const UNMET: &str = "no call has met it yet";
+
 impl Brake {
     /// How it stands, and what changed it last.
     pub(crate) fn described(&self, now: Nanos) -> String {
@@ -115,7 +118,7 @@ mod tests {
         check(probed(1, 1), None);
         check(probed(1, 2), Some(1.0));
         check(BreakerState { ramp_share: Some(0.25), ..state(Phase::Closed) }, Some(0.75));
-        let reading = Reading::Throttle { requests: 10, accepts: 2, refusing: 0.5 };
+        let reading = Reading::Throttle { requests: 10, accepts: 2, refusing: 0.5, calls_min: 1 };
         check(BreakerState { reading, ..state(Phase::Closed) }, Some(0.5));
     }
 }

@@ -62,7 +62,7 @@ impl BreakerTable {
                 let breakers = breakers.map(|(index, spec)| {
                     let old = before.get(&(id, index, &*label)).map(|old| &***old);
                     let old = old.filter(|old| old.level == spec.level);
-                    Arc::new(Breaker::new(id, index, label.clone(), spec, old))
+                    Arc::new(Breaker::new(id, index, label.clone(), spec, resource, old))
                 });
                 let breakers: Vec<Arc<Breaker>> = breakers.collect();
                 table.all.extend(breakers.iter().cloned());

@@ -5,12 +5,51 @@ use weir_model::resource::key::KeyPart;
 use weir_policy::balance::select::Role;
 use weir_policy::balance::{Balancer, Note, Pick, Query, TRIED_MAX, Tried, Why};
 
-use super::{Choice, EndpointView, Seen};
+use super::{Choice, EndpointView, Request, Seen};
+use crate::limit::Asker;
 use crate::observe::process_now;
-use crate::snapshot::{self, Endpoint, Selected, Upstream};
+use crate::snapshot::{self, Endpoint, HashKey, Selected, Upstream};
 
-/// What a hash is taken of, and the hash; none where the request has none.
-pub(super) type Hashed<'a> = Option<(&'a KeyPart, u64)>;
+/// What is known of the hash that a request goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Hashed<'a> {
+    /// It is of this part of the request.
+    Of(&'a KeyPart, u64),
+    /// The request has nothing that it could be of, so that one is taken by chance.
+    ByChance,
+    /// It is of the client's address, which nobody has told.
+    OfAddress,
+}
+
+impl<'a> Hashed<'a> {
+    /// The hash of a request.
+    pub(super) fn of_request(key: &'a HashKey, request: &Request, asker: Asker<'_>) -> Self {
+        let found = key.of_request(request, asker);
+        match found {
+            _ if asker.address.is_empty() && key.wants_address_before(found.map(|(part, _)| part)) => {
+                Self::OfAddress
+            }
+            Some((part, hash)) => Self::Of(part, hash),
+            None => Self::ByChance,
+        }
+    }
+
+    /// The hash of a connection, of which only the client's address is known.
+    pub(super) fn of_connection(key: &'a HashKey, address: &[u8]) -> Self {
+        match (key.address_part(), key.of_connection(address)) {
+            (Some(_), _) if address.is_empty() => Self::OfAddress,
+            (Some(part), Some(hash)) => Self::Of(part, hash),
+            _ => Self::ByChance,
+        }
+    }
+
+    const fn number(self) -> Option<u64> {
+        match self {
+            Self::Of(_, hash) => Some(hash),
+            Self::ByChance | Self::OfAddress => None,
+        }
+    }
+}
 
 /// What the balancer says.
 pub(super) struct Balanced {
@@ -32,7 +71,7 @@ impl Balanced {
         let mut notes: Vec<Note> = Vec::new();
         let broken: Vec<Option<String>> = upstream.endpoints.iter().map(broken).collect();
         let now = process_now();
-        let query = Query { now, hash: hashed.map(|(_, hash)| hash) };
+        let query = Query { now, hash: hashed.number() };
         let mut balancer = informed(upstream, rng);
         let pick = unbroken(&broken, |tried| {
             notes.clear();
@@ -60,7 +99,7 @@ impl Balanced {
                 })
                 .map(|note| described(note, upstream))
                 .collect(),
-            choice: pick.map(|pick| choice(upstream, &selected, pick)),
+            choice: pick.map(|pick| choice(upstream, &selected, hashed, pick)),
         }
     }
 }
@@ -108,7 +147,7 @@ fn informed(upstream: &Upstream, rng: &mut impl Rng) -> Balancer {
     balancer
 }
 
-fn choice(upstream: &Upstream, selected: &Selected, pick: Pick) -> Choice {
+fn choice(upstream: &Upstream, selected: &Selected, hashed: Hashed<'_>, pick: Pick) -> Choice {
     let index = match pick.index {
         ejected if upstream.is_ejected(ejected) => upstream.instead_of_ejected(ejected, &Tried::default()),
         index => index,
@@ -118,6 +157,13 @@ fn choice(upstream: &Upstream, selected: &Selected, pick: Pick) -> Choice {
         _ if index != pick.index => "the least busy of those that are not ejected".to_owned(),
         Why::Only if upstream.endpoints.len() == 1 => "the only endpoint".to_owned(),
         Why::Only if selected.candidates.len() == 1 => "the only candidate".to_owned(),
+        Why::Hash | Why::NextToHash { .. } => match hashed {
+            Hashed::Of(..) => named(&pick.why.to_string(), upstream),
+            Hashed::ByChance => "taken by chance, as there is no hash".to_owned(),
+            Hashed::OfAddress => {
+                "taken by chance: where the hash leads follows from the client's address".to_owned()
+            }
+        },
         why => named(&why.to_string(), upstream),
     };
     Choice { endpoint: endpoint.id.to_string(), address: endpoint.addr.to_string(), reason }
@@ -130,8 +176,14 @@ fn hash(upstream: &Upstream, hashed: Hashed<'_>) -> Option<String> {
         return None;
     }
     Some(match hashed {
-        Some((part, hash)) => format!("hash {hash:016x} of {}", snapshot::described(part)),
-        None => format!("no hash: the request has none of {}, so one is taken by chance", key.described()),
+        Hashed::Of(part, hash) => format!("hash {hash:016x} of {}", snapshot::described(part)),
+        Hashed::ByChance => {
+            format!("no hash: there is none of {}, so an endpoint is taken by chance", key.described())
+        }
+        Hashed::OfAddress => {
+            "the hash is of sourceAddress, and the client's address is not known here (--source-ip)"
+                .to_owned()
+        }
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::Rng;
 use weir_model::resource::ListenerProtocol;
 
-use super::balance::Balanced;
+use super::balance::{Balanced, Hashed};
 use super::entrance::sent;
 use super::request::Speaks;
 use super::{Asked, ConsideredRule, Entrance, Outcome, Request, Verdict};
@@ -100,10 +100,11 @@ fn taken(rule: &str, host: &str) -> ConsideredRule {
 }
 
 fn outcome(asked: Asked<'_>, table: &StreamTable, name: Option<&[u8]>, rng: &mut impl Rng) -> Outcome {
-    let Asked { snapshot, seen, .. } = asked;
+    let Asked { snapshot, request, seen } = asked;
     let reason = match snapshot.stream(table, name, rng) {
         StreamDecision::Forward { upstream, rule } => {
-            let balanced = Balanced::of(upstream, seen, None, &|_| None, rng);
+            let hashed = Hashed::of_connection(&upstream.settings.balance.hash, request.source());
+            let balanced = Balanced::of(upstream, seen, hashed, &|_| None, rng);
             let forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), None, balanced);
             return Outcome::Forward(Box::new(forwarded));
         }
@@ -131,7 +132,8 @@ fn mesh(asked: Asked<'_>, rng: &mut impl Rng) -> Entrance {
             let upstream = snapshot.upstream(service.upstream);
             let label = format!("Service/{}", service.service);
             let to_itself = crate::route::Backends::new([(1, service.upstream)]);
-            let balanced = Balanced::of(upstream, seen, None, &|_| None, rng);
+            let hashed = Hashed::of_connection(&upstream.settings.balance.hash, request.source());
+            let balanced = Balanced::of(upstream, seen, hashed, &|_| None, rng);
             Outcome::Forward(Box::new(sent(snapshot, upstream, (&label, &to_itself), None, balanced)))
         }
     };

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rand::Rng;
 use weir_model::ResourceId;
-use weir_model::resource::ListenerProtocol;
+use weir_model::resource::{ListenerProtocol, Protocol};
 
-use super::balance::Balanced;
+use super::balance::{Balanced, Hashed};
 use super::policies::Call;
 use super::record::Record;
 use super::request::Speaks;
@@ -195,6 +195,13 @@ fn entrance(
         {
             answered
         }
+        Decision::Forward { upstream, rule, .. } if upstream.protocol() == Protocol::Tcp => {
+            let reason = format!(
+                "{} sends it to {}, which takes bytes, not requests (protocol: tcp)",
+                rule.label, upstream.label
+            );
+            Outcome::Refused { status: 502, reason }
+        }
         Decision::Forward { upstream, rule, .. } => {
             let section = record.section.and_then(|at| table.sections().get(at)?.name());
             let listener = listener.map(|listener| (&listener.gateway, section));
@@ -271,7 +278,7 @@ fn forwarded(
     let of_call = snapshot.policies.settings(rule, &upstream.settings);
     let timeout = rule.request_timeout(&of_call);
     let call = Call { snapshot, request, rule, seen };
-    let hashed = upstream.settings.balance.hash.of_request(request, call.asker());
+    let hashed = Hashed::of_request(&upstream.settings.balance.hash, request, call.asker());
     let broken = |endpoint: &Endpoint| call.broken_at(Some(rule), upstream, endpoint);
     let balanced = Balanced::of(upstream, seen, hashed, &broken, rng);
     let mut forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, balanced);
@@ -309,6 +316,7 @@ pub(super) fn to(
         rule: label.to_owned(),
         settings: Vec::new(),
         limits: Vec::new(),
+        arriving: Vec::new(),
         breakers: Vec::new(),
         backends: Vec::new(),
         service: upstream.label.to_string(),

@@ -4,7 +4,7 @@ use rand::Rng;
 use weir_api::report::{KeptAnswers, Refusing};
 use weir_model::{Kind, ResourceId};
 
-use super::balance::Balanced;
+use super::balance::{Balanced, Hashed};
 use super::entrance::to;
 use super::{AnswerView, BreakerView, Forwarded, LimitView, RefusalView, Request, Seen};
 use crate::breaker::{Instead, Link, Need};
@@ -34,6 +34,8 @@ impl Call<'_> {
         forwarded: &mut Forwarded,
     ) {
         if listener.is_none() {
+            let arriving = self.snapshot.limits.chain(None, None, &upstream.service);
+            forwarded.arriving = arriving.iter().map(|limit| self.limit_view(limit)).collect();
             return;
         }
         let chain = self.snapshot.limits.chain(listener, Some(self.rule), &upstream.service);
@@ -91,7 +93,7 @@ impl Call<'_> {
 
     /// How the call goes on at a service that it is sent to instead. It goes no further from there.
     fn at_fallback(&self, upstream: &Upstream, rng: &mut impl Rng) -> Forwarded {
-        let hashed = upstream.settings.balance.hash.of_request(self.request, self.asker());
+        let hashed = Hashed::of_request(&upstream.settings.balance.hash, self.request, self.asker());
         let broken = |endpoint: &Endpoint| self.broken_at(None, upstream, endpoint);
         let balanced = Balanced::of(upstream, self.seen, hashed, &broken, rng);
         let timeout = self.rule.request_timeout(&upstream.settings);
@@ -161,9 +163,9 @@ impl Call<'_> {
         ));
     }
 
-    /// Who the client would be is not known: nobody sends this request.
+    /// Nobody sends this request: who the client would be is known only where that was told.
     pub(super) fn asker(&self) -> Asker<'_> {
-        Asker { address: b"", caller: self.request.caller(), rule: &self.rule.label }
+        Asker { address: self.request.source(), caller: self.request.caller(), rule: &self.rule.label }
     }
 
     fn limit_view(&self, limit: &Limit) -> LimitView {
@@ -171,8 +173,9 @@ impl Call<'_> {
             limit: limit.id.to_string(),
             target: limit.target.to_string(),
             state: limit.limiter().state(crate::observe::process_now()).to_string(),
-            admitted: limit.admitted(),
-            refused: limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum(),
+            admitted: Some(limit.admitted()),
+            refused: Some(limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum()),
+            version: limit.version(),
             answer: self.answer(limit.status(), limit.response.as_deref(), "RESOURCE_EXHAUSTED"),
             shadow: limit.limiter().config().shadow,
         }
@@ -186,6 +189,7 @@ impl Call<'_> {
             part: link.brake.part.to_string(),
             state: self.seen.breaker_state(link),
             refused: self.seen.breaker_refused(link),
+            version: link.breaker.version(),
             instead: self.described(link),
             answer: match instead {
                 Instead::Refusal => self.answer(503, None, "UNAVAILABLE"),

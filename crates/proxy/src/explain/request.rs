@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weir_http1::{Normalized, is_token, normalize_path, split_authority};
+use weir_http1::{Normalized, is_field_value, is_token, normalize_path, split_authority};
 use weir_model::ServiceRef;
 
 use crate::filter::{Place, Scheme};
@@ -24,6 +24,8 @@ pub struct Request {
     headers: Vec<(String, String)>,
     /// The service that makes it; empty where nobody says.
     caller: String,
+    /// The client's address; empty where nobody says.
+    source: String,
 }
 
 /// What is spoken, by the scheme of the URL.
@@ -57,6 +59,9 @@ pub enum RequestError {
     /// The method has forbidden characters.
     #[error("`{0}` is not a method: expected a name such as GET")]
     Method(String),
+    /// There is something in the URL that no URL has.
+    #[error("the URL has {0} in it: expected visible ASCII alone, and anything else as %XX in path or query")]
+    Character(String),
     /// The URL is not one.
     #[error("`{0}` is not a URL: expected `http://HOST[:PORT]/PATH`, or `/PATH` with a Host header")]
     Url(String),
@@ -100,8 +105,9 @@ impl Request {
         headers: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, RequestError> {
         if !is_token(method.as_bytes()) {
-            return Err(RequestError::Method(method.to_owned()));
+            return Err(RequestError::Method(method.escape_debug().to_string()));
         }
+        visible(url)?;
         let bad_url = || RequestError::Url(url.to_owned());
         let mut headers = headers.into_iter().map(field).collect::<Result<Vec<_>, _>>()?;
         let (authority, target) = split(url).ok_or_else(bad_url)?;
@@ -129,8 +135,8 @@ impl Request {
         let https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
         let speaks = if https { Speaks::Https } else { Speaks::Http };
         let path = normal(path)?;
-        let (method, caller) = (method.to_owned(), String::new());
-        Ok(Self { method, host, port, speaks, server_name, path, query, headers, caller })
+        let (method, caller, source) = (method.to_owned(), String::new(), String::new());
+        Ok(Self { method, host, port, speaks, server_name, path, query, headers, caller, source })
     }
 
     /// Reads the address of a connection that carries no requests: `tcp://HOST:PORT`, or `tls://NAME[:PORT]` for one
@@ -139,6 +145,7 @@ impl Request {
     /// # Errors
     /// What is wrong with it, and what was expected.
     pub fn connection(url: &str) -> Result<Self, RequestError> {
+        visible(url)?;
         let bad_url = || RequestError::Connection(url.to_owned());
         let (speaks, rest) = match url.split_once("://") {
             Some(("tcp", rest)) => (Speaks::Tcp, rest),
@@ -160,6 +167,7 @@ impl Request {
             query: String::new(),
             headers: Vec::new(),
             caller: String::new(),
+            source: String::new(),
         })
     }
 
@@ -167,6 +175,18 @@ impl Request {
     #[must_use]
     pub fn made_by(self, caller: Option<&ServiceRef>) -> Self {
         Self { caller: caller.map(ServiceRef::to_string).unwrap_or_default(), ..self }
+    }
+
+    /// The same, by a client with this address.
+    #[must_use]
+    pub fn from_address(self, source: Option<IpAddr>) -> Self {
+        let source = source.map(|source| source.to_canonical().to_string()).unwrap_or_default();
+        Self { source, ..self }
+    }
+
+    /// The client's address, as requests are told apart by it; empty where nobody says.
+    pub(super) const fn source(&self) -> &[u8] {
+        self.source.as_bytes()
     }
 
     /// The service that makes it; empty where nobody says.
@@ -178,6 +198,16 @@ impl Request {
     pub fn is_connection(url: &str) -> bool {
         url.starts_with("tcp://") || url.starts_with("tls://")
     }
+}
+
+/// Refuses what is in no URL (RFC 3986, section 2): control characters, blanks, and what is not ASCII.
+fn visible(url: &str) -> Result<(), RequestError> {
+    let name = |c: char| match c {
+        ' ' => "a blank".to_owned(),
+        c if c.is_control() => format!("the control character U+{:04X}", u32::from(c)),
+        c => format!("the character `{c}`"),
+    };
+    url.chars().find(|c| !c.is_ascii_graphic()).map_or(Ok(()), |c| Err(RequestError::Character(name(c))))
 }
 
 /// The authority, if there is one, and the rest of a URL.
@@ -207,10 +237,10 @@ fn normal(path: &str) -> Result<String, RequestError> {
 
 fn field(text: &str) -> Result<(String, String), RequestError> {
     match text.split_once(':') {
-        Some((name, value)) if is_token(name.as_bytes()) => {
+        Some((name, value)) if is_token(name.as_bytes()) && is_field_value(value.trim().as_bytes()) => {
             Ok((name.to_ascii_lowercase(), value.trim().to_owned()))
         }
-        _ => Err(RequestError::Header(text.to_owned())),
+        _ => Err(RequestError::Header(text.escape_debug().to_string())),
     }
 }
 
@@ -273,7 +303,7 @@ mod tests {
         check("tcp://127.0.0.1:5432", Some((Speaks::Tcp, "127.0.0.1", Some(5432))));
         check("tls://vault.example", Some((Speaks::Tls, "vault.example", None)));
         check("tls://vault.example:8443/", Some((Speaks::Tls, "vault.example", Some(8443))));
-        for bad in ["tcp://127.0.0.1", "http://a:1", "tcp://", "tls://a/b", "a:1"] {
+        for bad in ["tcp://a\0:1", "tcp://127.0.0.1", "http://a:1", "tcp://", "tls://a/b", "a:1"] {
             check(bad, None);
         }
     }
@@ -300,6 +330,18 @@ mod tests {
         check("GET", "http:///a", "", "not a URL");
         check("GET", "http://h:99999/", "", "not a URL");
         check("GET", "http://h/%zz", "", "refuses the path `/%zz` with 400");
+        check(
+            "GET",
+            "http://127.0.0.1\0/",
+            "",
+            "the URL has the control character U+0000 in it: expected visible",
+        );
+        check("GET", "http://h/a\nb", "", "the control character U+000A");
+        check("GET", "http://h/a?b=\u{1b}[2J", "", "the control character U+001B");
+        check("GET", "http://h/a b", "", "the URL has a blank in it");
+        check("GET", "http://h/caf\u{e9}", "", "the URL has the character `\u{e9}` in it");
+        check("G\u{7}T", "http://h/", "", "`G\\u{7}T` is not a method");
+        check("GET", "http://h/", "a: b\nc: d", "`a: b\\nc: d` is not a header field");
         check("GET", "http://h/", "no colon", "not a header field");
         check("GET", "http://h/", "bad name: x", "not a header field");
     }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use weir_api::report::{BreakerReport, EndpointReport, KeptAnswers, Refusing, Report, ServiceReport, Side};
+use weir_api::report::{EndpointReport, KeptAnswers, Refusing, Report, ServiceReport, Side};
 use weir_model::ServiceRef;
 use weir_model::registry::Health;
 
-use super::Request;
-use crate::breaker::Link;
+use super::{NOT_REPORTED, OfBreaker, Request, of_breaker, of_limit};
+use crate::breaker::{Link, UNMET};
 use crate::limit::{Asker, Limit, Says};
 use crate::observe::process_now;
 use crate::snapshot::{Snapshot, Upstream, Verdict, Verdicts};
@@ -27,7 +27,10 @@ impl<'a> Seen<'a> {
     pub(super) fn breaker(self, link: &Link) -> Option<Refusing> {
         match self {
             Self::Here => link.brake.refusing(process_now()),
-            Self::Reported(report) => of_breaker(report, link)?.refusing.clone(),
+            Self::Reported(report) => match told(report, link) {
+                OfBreaker::Met(row) => row.refusing.clone(),
+                OfBreaker::Nothing | OfBreaker::Unmet => None,
+            },
         }
     }
 
@@ -35,21 +38,26 @@ impl<'a> Seen<'a> {
     pub(super) fn breaker_state(self, link: &Link) -> String {
         match self {
             Self::Here => link.brake.described(process_now()),
-            Self::Reported(report) => match of_breaker(report, link) {
-                Some(breaker) => breaker.state.clone(),
-                None => "no call has met it yet".to_owned(),
+            Self::Reported(report) => match told(report, link) {
+                OfBreaker::Met(row) => row.state.clone(),
+                OfBreaker::Unmet => UNMET.to_owned(),
+                OfBreaker::Nothing => NOT_REPORTED.to_owned(),
             },
         }
     }
 
-    /// Calls that a breaker refused, or would have refused in shadow.
-    pub(super) fn breaker_refused(self, link: &Link) -> u64 {
+    /// Calls that a breaker refused, or would have refused in shadow; none where nothing is known of it.
+    pub(super) fn breaker_refused(self, link: &Link) -> Option<u64> {
         match self {
             Self::Here => {
                 let (refused, shadowed) = link.brake.refused();
-                refused + shadowed
+                Some(refused + shadowed)
             }
-            Self::Reported(report) => of_breaker(report, link).map_or(0, |breaker| breaker.refused),
+            Self::Reported(report) => match told(report, link) {
+                OfBreaker::Met(row) => Some(row.refused),
+                OfBreaker::Unmet => Some(0),
+                OfBreaker::Nothing => None,
+            },
         }
     }
 
@@ -58,9 +66,10 @@ impl<'a> Seen<'a> {
         let own = link.breaker.instead.kept()?;
         match self {
             Self::Here => Some(own),
-            Self::Reported(report) => {
-                Some(of_breaker(report, link).and_then(|one| one.kept).unwrap_or_default())
-            }
+            Self::Reported(report) => match told(report, link) {
+                OfBreaker::Met(row) => Some(row.kept.unwrap_or_default()),
+                OfBreaker::Nothing | OfBreaker::Unmet => Some(KeptAnswers::default()),
+            },
         }
     }
 
@@ -73,9 +82,10 @@ impl<'a> Seen<'a> {
         if limit.config.is_keyed() {
             return Says::Unknown("a proxy reports nothing of single keys");
         }
-        let (id, target) = (limit.id.to_string(), &*limit.target);
-        let found = report.limits.iter().find(|one| one.limit == id && one.target == target);
-        found.and_then(|one| one.refusing.clone()).map_or(Says::Passes, Says::Refuses)
+        match of_limit(report, &limit.id.to_string(), &limit.target, limit.version()) {
+            Some(row) => row.refusing.clone().map_or(Says::Passes, Says::Refuses),
+            None => Says::Unknown("the proxy has not reported of it yet"),
+        }
     }
 
     /// Gives the endpoints of a snapshot the state that a proxy has reported of them, so that its balancers choose as the
@@ -130,7 +140,7 @@ fn of_service<'a>(report: &'a Report, upstream: &Upstream) -> Option<&'a Service
     services.find(|service| service.side == Side::Caller && *service.service == *upstream.label)
 }
 
-fn of_breaker<'a>(report: &'a Report, link: &Link) -> Option<&'a BreakerReport> {
-    let (name, target, part) = (link.breaker.name(), &*link.breaker.target, &*link.brake.part);
-    report.breakers.iter().find(|one| one.breaker == name && one.target == target && one.part == part)
+fn told<'a>(report: &'a Report, link: &Link) -> OfBreaker<'a> {
+    let Link { breaker, brake } = link;
+    of_breaker(report, (&breaker.name(), &breaker.target, &brake.part), breaker.version())
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     AnswerView, BreakerView, ConsideredRule, EndpointView, Entrance, Explanation, Forwarded, LimitView,
-    Outcome, RefusalView, Reported, SettingView, Verdict,
+    NOT_REPORTED, Outcome, RefusalView, Reported, SettingView, Verdict,
 };
 
 impl fmt::Display for Explanation {
@@ -27,7 +27,7 @@ impl fmt::Display for Explanation {
                 }
             }
             Some(Reported { oldest_ms: None, .. }) => {
-                writeln!(f, "counts: no proxy has reported: counts are those of one that has just begun")?;
+                writeln!(f, "counts: no proxy has reported yet: how limits and breakers stand is not known")?;
             }
             None => {}
         }
@@ -120,7 +120,13 @@ impl fmt::Display for Forwarded {
         for limit in &self.limits {
             let LimitView { limit, target, state, admitted, refused, shadow, .. } = limit;
             let shadow = if *shadow { ", in shadow" } else { "" };
-            writeln!(f, "     {limit} of {target}{shadow}: {admitted} let through, {refused} refused")?;
+            write!(f, "     {limit} of {target}{shadow}: ")?;
+            match (admitted, refused) {
+                (Some(admitted), Some(refused)) => {
+                    writeln!(f, "{admitted} let through, {refused} refused")?;
+                }
+                _ => writeln!(f, "{NOT_REPORTED}")?,
+            }
             state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
         }
         if !self.breakers.is_empty() {
@@ -130,7 +136,10 @@ impl fmt::Display for Forwarded {
             let BreakerView { breaker, target, part, state, refused, instead, shadow, .. } = one;
             let shadow = if *shadow { ", in shadow" } else { "" };
             let part = if part.is_empty() { String::new() } else { format!(" for {part}") };
-            writeln!(f, "     {breaker} of {target}{part}{shadow}: {refused} refused")?;
+            match refused {
+                Some(refused) => writeln!(f, "     {breaker} of {target}{part}{shadow}: {refused} refused")?,
+                None => writeln!(f, "     {breaker} of {target}{part}{shadow}: {NOT_REPORTED}")?,
+            }
             state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
             if let Some(instead) = instead {
                 writeln!(f, "       refused calls get: {instead}")?;

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::oneshot::Receiver;
-use weir_model::ResourceId;
 use weir_model::resource::key::KeyPart;
 use weir_model::resource::rate_limit::RateLimitSpec;
+use weir_model::{Resource, ResourceId, Spec};
 use weir_policy::Nanos;
 use weir_policy::limit::{Algorithm, LimitConfig, Limiter, Refusal, Tenure, Ticket, Wake, Why};
 use weir_policy::quota::{Lease, Wish};
@@ -15,6 +15,7 @@ use super::key::{self, Levels};
 use super::waiting::{Waiting, Word};
 use crate::observe::process_now;
 use crate::respond::StaticAnswer;
+use crate::snapshot::version;
 
 /// How long nothing must be refused before the next refusal is news again.
 const QUIET_S: u32 = 60;
@@ -32,6 +33,8 @@ pub struct Limit {
     pub(crate) response: Option<Arc<StaticAnswer>>,
     pub(super) key: Box<[KeyPart]>,
     pub(super) levels: Option<Levels>,
+    /// The document, for its version.
+    resource: Arc<Resource>,
     /// What is made when it is put in force, or first asked.
     live: OnceLock<Live>,
 }
@@ -83,7 +86,12 @@ struct Counts {
 
 impl Limit {
     /// A limit as its document has it. It limits nothing yet, and knows nothing of what was before.
-    pub(super) fn new(id: &ResourceId, target: Arc<str>, spec: &RateLimitSpec) -> Self {
+    pub(super) fn new(
+        id: &ResourceId,
+        target: Arc<str>,
+        spec: &RateLimitSpec,
+        resource: &Arc<Resource>,
+    ) -> Self {
         Self {
             id: id.clone(),
             target,
@@ -91,6 +99,7 @@ impl Limit {
             response: spec.response.as_ref().map(|response| Arc::new(StaticAnswer::new(response))),
             key: key::lowered(&spec.key),
             levels: spec.priority.as_ref().map(Levels::new),
+            resource: Arc::clone(resource),
             live: OnceLock::new(),
         }
     }
@@ -102,6 +111,14 @@ impl Limit {
             Some(old) => Live::going_on(old, self.config.clone(), now),
             None => Live::new(self.config.clone(), now),
         });
+    }
+
+    /// What tells this version of the document from others.
+    pub(crate) fn version(&self) -> u32 {
+        match &self.resource.spec {
+            Spec::RateLimit(limit) => version(limit),
+            _ => 0,
+        }
     }
 
     fn live(&self) -> &Live {

@@ -50,7 +50,7 @@ impl Limit {
         }
         let is_of_address = self.key.iter().any(|part| part.kind == KeyKind::SourceAddress);
         if is_of_address && asker.address.is_empty() {
-            return Says::Unknown("that depends on the client's address");
+            return Says::Unknown("that depends on the client's address (--source-ip)");
         }
         let mut name = Vec::new();
         key::write(&self.key, request, asker, &mut name);
@@ -105,8 +105,11 @@ fn let_in(open: f64, level: u8, levels: u8) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use weir_model::resource::Metadata;
     use weir_model::resource::rate_limit::RateLimitSpec;
-    use weir_model::{Kind, ResourceId};
+    use weir_model::{Kind, Resource, ResourceId, Spec};
     use weir_policy::limit::{Request, Verdict};
 
     use super::*;
@@ -114,7 +117,9 @@ mod tests {
 
     fn limit(spec: &str) -> Limit {
         let spec: RateLimitSpec = serde_json::from_str(spec).unwrap();
-        Limit::new(&ResourceId::new(Kind::RateLimit, "default", "a"), "Service/a".into(), &spec)
+        let id = ResourceId::new(Kind::RateLimit, "default", "a");
+        let resource = Resource { metadata: Metadata::default(), spec: Spec::RateLimit(spec.clone()) };
+        Limit::new(&id, "Service/a".into(), &spec, &Arc::new(resource))
     }
 
     fn admit(limit: &Limit, key: &[u8]) -> Verdict {

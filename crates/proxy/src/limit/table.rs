@@ -43,7 +43,7 @@ impl LimitTable {
             for target in resource.spec.targets() {
                 let Some(target_id) = target.id(&id.namespace) else { continue };
                 let label = label(&target_id, target.section);
-                let limit = Arc::new(Limit::new(id, label, spec));
+                let limit = Arc::new(Limit::new(id, label, spec, resource));
                 table.all.push(limit.clone());
                 let section = target.section.map(Into::into);
                 table.by_target.entry(target_id).or_default().push(Part { section, limit });

@@ -16,7 +16,7 @@ use super::counters::CLASSES;
 use super::grpc;
 use super::metrics::{Metrics, ServiceRow};
 use super::process_now;
-use crate::breaker::BreakerTable;
+use crate::breaker::{Brake, Breaker, BreakerTable, UNMET};
 use crate::explain::checked;
 use crate::limit::LimitTable;
 use crate::snapshot::{Endpoint, Origin, Upstream};
@@ -189,37 +189,70 @@ fn limits(table: &LimitTable, now: Nanos, report: &mut Report) {
         // Not its keys, which may be nobody's business: they stand in the lines that follow.
         state: short(limit.limiter().state(now).to_string().lines().next().unwrap_or_default().to_owned()),
         status: limit.status(),
+        version: limit.version(),
         refusing: limit.refusing(now).map(cut_short),
     });
     report.limits = described.collect();
 }
 
 fn breakers(table: &BreakerTable, now: Nanos, report: &mut Report) {
+    let mut unmet = Vec::new();
     for breaker in table.all() {
-        let (name, brakes) = (breaker.name(), breaker.all());
+        let brakes = breaker.all();
         let room = POLICIES_MAX - report.breakers.len();
         report.omitted += brakes.len().saturating_sub(room) as u64;
-        report.breakers.extend(brakes.iter().take(room).map(|brake| {
-            let (refused, shadowed) = brake.refused();
-            let state = brake.state(now);
-            BreakerReport {
-                breaker: name.clone(),
-                target: breaker.target.to_string(),
-                part: short(brake.part.to_string()),
-                shadow: breaker.config.shadow,
-                phase: match state.phase {
-                    Phase::Closed => "closed",
-                    Phase::HalfOpen => "half_open",
-                    Phase::Open => "open",
-                }
-                .to_owned(),
-                refused: refused + shadowed,
-                state: short(brake.described(now)),
-                refusing: brake.refusing(now).map(cut_short),
-                kept: breaker.instead.kept(),
-            }
-        }));
+        if room > 0 && !brakes.is_empty() {
+            let common = in_force(breaker);
+            report.breakers.extend(brakes.iter().take(room).map(|brake| met(brake, &common, now)));
+        }
+        if brakes.is_empty() {
+            unmet.push(breaker);
+        }
     }
+    // Those that have decided something go first.
+    let room = POLICIES_MAX - report.breakers.len();
+    report.omitted += unmet.len().saturating_sub(room) as u64;
+    report.breakers.extend(unmet.into_iter().take(room).map(|breaker| BreakerReport {
+        phase: phase(Phase::Closed),
+        unmet: true,
+        state: UNMET.to_owned(),
+        ..in_force(breaker)
+    }));
+}
+
+/// What is to be said of a breaker whatever calls have met it.
+fn in_force(breaker: &Breaker) -> BreakerReport {
+    BreakerReport {
+        breaker: breaker.name(),
+        target: breaker.target.to_string(),
+        shadow: breaker.config.shadow,
+        strategy: breaker.config.strategy.name().to_owned(),
+        version: breaker.version(),
+        kept: breaker.instead.kept(),
+        ..BreakerReport::default()
+    }
+}
+
+/// One of the machines of a breaker.
+fn met(brake: &Brake, common: &BreakerReport, now: Nanos) -> BreakerReport {
+    let (refused, shadowed) = brake.refused();
+    BreakerReport {
+        part: short(brake.part.to_string()),
+        phase: phase(brake.state(now).phase),
+        refused: refused + shadowed,
+        state: short(brake.described(now)),
+        refusing: brake.refusing(now).map(cut_short),
+        ..common.clone()
+    }
+}
+
+fn phase(phase: Phase) -> String {
+    let word = match phase {
+        Phase::Closed => "closed",
+        Phase::HalfOpen => "half_open",
+        Phase::Open => "open",
+    };
+    word.to_owned()
 }
 
 fn cut_short(refusing: Refusing) -> Refusing {

@@ -61,6 +61,18 @@ impl HashKey {
         })
     }
 
+    /// Whether a client's address would count before the part that a hash was taken of, or that it is all there is: then
+    /// nothing can be said as long as the address is not known.
+    pub(crate) fn wants_address_before(&self, found: Option<&KeyPart>) -> bool {
+        let before = self.0.iter().take_while(|part| !found.is_some_and(|found| std::ptr::eq(found, *part)));
+        before.into_iter().any(|part| part.kind == KeyKind::SourceAddress)
+    }
+
+    /// The part that the hash of a connection is of, if it has one.
+    pub(crate) fn address_part(&self) -> Option<&KeyPart> {
+        self.0.iter().find(|part| part.kind == KeyKind::SourceAddress)
+    }
+
     /// The hash of a connection, of which only the client's address is known.
     pub(crate) fn of_connection(&self, address: &[u8]) -> Option<u64> {
         self.0.iter().any(|part| part.kind == KeyKind::SourceAddress).then(|| hash::bytes(address))

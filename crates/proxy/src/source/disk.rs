@@ -151,7 +151,9 @@ mod tests {
     fn kept(revision: u64) -> Kept {
         let inputs = with_registered(inputs([gateway("edge")]), "cart", true, &[endpoint("a/1", 9001)]);
         let refused = vec![service("mail", &[25]).into()];
-        Kept { inputs: Inputs { position: Position::new(3, revision), ..inputs }, refused, complete: true }
+        let in_part = [gateway("edge").id()].into();
+        let inputs = Inputs { position: Position::new(3, revision), ..inputs };
+        Kept { inputs, refused, in_part, complete: true }
     }
 
     #[test]
@@ -165,6 +167,7 @@ mod tests {
         assert_eq!(loaded.inputs.resources, kept(7).inputs.resources);
         assert_eq!(loaded.inputs.services, kept(7).inputs.services);
         assert_eq!(loaded.refused, kept(7).refused);
+        assert_eq!(loaded.in_part, kept(7).in_part);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What a proxy had in force, as bytes: for the next start on this machine, and for the process that takes over.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_api::snapshot::{SNAPSHOT_FORMAT, SnapshotInputs};
-use weir_model::Resource;
+use weir_model::{Resource, ResourceId};
 
 use crate::snapshot::Inputs;
 
@@ -17,6 +18,8 @@ pub(super) struct Kept {
     /// Resources that are asked for and refused, and of which nothing is in force: what is refused today, such as a port
     /// that is taken, may do tomorrow. They must not be mixed with what is in force, for they may stand in its way.
     pub(super) refused: Vec<Arc<Resource>>,
+    /// Resources in force of which only a part is: a part of their next version is worth as much.
+    pub(super) in_part: BTreeSet<ResourceId>,
     /// Whether that is all the control plane has sent: nothing was refused. Only then may a stream be resumed from its
     /// position.
     pub(super) complete: bool,
@@ -29,6 +32,8 @@ struct Form {
     complete: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     refused: Vec<Resource>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    in_part: BTreeSet<ResourceId>,
     #[serde(flatten)]
     inputs: SnapshotInputs,
 }
@@ -49,6 +54,7 @@ impl Kept {
         let form = Form {
             complete: self.complete,
             refused: self.refused.iter().map(|resource| Resource::clone(resource)).collect(),
+            in_part: self.in_part.clone(),
             inputs: SnapshotInputs::from(&self.inputs),
         };
         Ok(serde_json::to_vec(&form)?)
@@ -68,6 +74,7 @@ impl Kept {
         Ok(Self {
             inputs: form.inputs.into(),
             refused: form.refused.into_iter().map(Arc::new).collect(),
+            in_part: form.in_part,
             complete: form.complete,
         })
     }

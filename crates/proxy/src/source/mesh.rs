@@ -185,7 +185,7 @@ impl MeshSource {
         let on_demand = kept.inputs.services.keys().filter(|service| !referenced.contains(*service));
         self.adopt(on_demand.cloned().collect());
         // First what was in force, so that nothing can stand in its way.
-        self.wanted = Wanted::starting_from(kept.inputs);
+        self.wanted = Wanted::starting_from(kept.inputs, kept.in_part);
         self.put_in_force(false).await;
         if !kept.refused.is_empty() {
             self.publisher.remember(&kept.refused);
@@ -361,7 +361,8 @@ impl MeshSource {
             let last = |(id, wanted)| Arc::clone(self.publisher.last_good(id).unwrap_or(wanted));
             refused.extend(absent.map(last));
         }
-        Kept { inputs, refused, complete: self.resumable && self.rejections.is_empty() }
+        let in_part = self.wanted.in_part(&inputs);
+        Kept { inputs, refused, in_part, complete: self.resumable && self.rejections.is_empty() }
     }
 
     /// The services that are to be subscribed to: those that routes lead to, and those asked for.

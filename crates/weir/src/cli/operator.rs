@@ -1,5 +1,6 @@
 //! Arguments of the commands that talk to a server.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -171,6 +172,7 @@ pub(crate) struct DeleteArgs {
                        weir explain GET http://127.0.0.1:8080/cart\n  \
                        weir explain GET http://shop.example/catalog --header 'x-canary: yes'\n  \
                        weir explain GET http://catalog/items --from front     a call between services\n  \
+                       weir explain GET http://shop.example/ --source-ip 192.0.2.7\n  \
                        weir explain tcp://127.0.0.1:5432                      a connection that is no request\n  \
                        weir explain tls://vault.shop.example                  the same, by server name\n  \
                        weir explain GET http://shop.example/ -f gateway.yaml  without a server"
@@ -185,6 +187,9 @@ pub(crate) struct ExplainArgs {
     /// A header field of the request, as 'Name: value'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
+    /// The client's address, for limits and balancers that go by it
+    #[arg(long, value_name = "ADDRESS")]
+    pub source_ip: Option<IpAddr>,
     /// The request arrives at this gateway [default: `default`, or the only one there is]
     #[arg(long, value_name = "NAME", conflicts_with = "from")]
     pub gateway: Option<String>,

@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-use weir_api::client::{Client, ClientError, encode_segment};
-use weir_api::native::{List, PREFIX, ProxyView, ResourceView, ServiceView, SourceText};
+use weir_api::client::{Client, encode_segment};
+use weir_api::native::{List, PREFIX, ResourceView, ServiceView, SourceText};
 use weir_api::report::ProxyReport;
 use weir_api::snapshot::SnapshotInputs;
 use weir_model::document::{self, DocumentError};
@@ -17,6 +16,7 @@ use weir_proxy::explain::{Explanation, Outcome, Request, Seen, explain_as};
 use weir_proxy::route::RequestView;
 use weir_proxy::snapshot::{Compiler, Inputs, MeshTable, Origin, Rejection, Role};
 
+use super::in_part;
 use crate::cli::operator::ExplainArgs;
 use crate::exit::{Exit, Failure};
 use crate::{output, server_client, sources};
@@ -24,9 +24,9 @@ use crate::{output, server_client, sources};
 /// The gateway that is meant when none is named.
 const DEFAULT_GATEWAY: &str = "default";
 
+mod fresh;
 mod reported;
-
-use reported::Known;
+mod standing;
 
 pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let request = request(args)?;
@@ -34,7 +34,17 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         let client = server_client::client(&args.server)?;
         let role = role_at_server(&client, args).await?;
         let inputs = inputs_of_server(&client, &role, &request).await?;
-        (role, inputs, known_of_server(&client).await?)
+        in_part::remarks(inputs.resources.values().map(|resource| &**resource))
+            .iter()
+            .for_each(|remark| output::remark(remark));
+        let inputs = in_part::as_proxies_do(inputs);
+        let called: Vec<ServiceRef> = match &role {
+            Role::Sidecar { .. } => inputs.services.keys().cloned().collect(),
+            Role::Gateway { .. } => Vec::new(),
+        };
+        // After the documents: what is reported from now on is of these, or is known not to be.
+        let known = fresh::known(&client, &role, &called).await?;
+        (role, inputs, known)
     } else {
         let (role, inputs) = (role_in_files(args), inputs_of_files(args)?);
         if let Role::Sidecar { service } = &role {
@@ -91,7 +101,7 @@ fn request(args: &ExplainArgs) -> Result<Request, Failure> {
         }
         None => return Err(usage(format!("there is no URL after `{}`", args.method))),
     };
-    read.map_err(|error| usage(error.to_string()))
+    Ok(read.map_err(|error| usage(error.to_string()))?.from_address(args.source_ip))
 }
 
 /// A request that would be refused everywhere is found, but not served.
@@ -191,18 +201,6 @@ async fn inputs_of_server(client: &Client, role: &Role, request: &Request) -> Re
         .await
         .map_err(|error| server_client::failure(&error))?;
     Ok(inputs.into())
-}
-
-/// What proxies have reported and have in force; none where the server knows no reports.
-async fn known_of_server(client: &Client) -> Result<Option<Known>, Failure> {
-    let reports = match client.get::<List<ProxyReport>>(&format!("{PREFIX}/reports")).await {
-        Ok(list) => list.items,
-        Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
-        Err(error) => return Err(server_client::failure(&error)),
-    };
-    let proxies: List<ProxyView> =
-        client.get(&format!("{PREFIX}/proxies")).await.map_err(|error| server_client::failure(&error))?;
-    Ok(Some(Known { reports, proxies: proxies.items }))
 }
 
 fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {

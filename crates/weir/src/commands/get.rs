@@ -10,6 +10,7 @@ use weir_api::native::{
 use weir_api::report::Figures;
 use weir_model::{DEFAULT_NAMESPACE, Kind};
 
+use super::in_part;
 use crate::cli::operator::{Format, GetArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Table};
@@ -151,6 +152,7 @@ async fn documents(client: &Client, args: &GetArgs, kind: Option<Kind>) -> Resul
             encode_segment(namespace)
         );
         let view: ResourceView = client.get(&path).await.map_err(failed)?;
+        in_part::remarks([&view.resource]).iter().for_each(|remark| output::remark(remark));
         let text = match args.output.format {
             Format::Table => tables::resources(std::slice::from_ref(&view)).render(),
             format => output::render(format, &view.resource, String::new)?,
@@ -169,6 +171,7 @@ async fn documents(client: &Client, args: &GetArgs, kind: Option<Kind>) -> Resul
     let list: List<ResourceView> =
         client.get(&format!("{PREFIX}/resources{kind}{namespace}")).await.map_err(failed)?;
     let resources: Vec<_> = list.items.iter().map(|view| &view.resource).collect();
+    in_part::remarks(resources.iter().copied()).iter().for_each(|remark| output::remark(remark));
     let table = || rendered(&tables::resources(&list.items), "documents");
     output::print(&output::render(args.output.format, &resources, table)?);
     Ok(Exit::Done)

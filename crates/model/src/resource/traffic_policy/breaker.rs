@@ -27,7 +27,7 @@ pub struct Breaker {
     /// `window`: over how many calls instead of over time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_calls: Option<u32>,
-    /// `window`: the fewest calls that say anything; 20 when absent.
+    /// `window` and `throttle`: the fewest calls that say anything; 20 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls_min: Option<u32>,
     /// `window`: it opens at this share of failures; 0.5 when absent.

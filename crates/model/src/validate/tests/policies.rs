@@ -611,6 +611,13 @@ fn breakers() {
             "spec.breakers[0].normalRatio: 0.3 is no less than what is found out (0.1); expected `normalRatio` below `failingRatio`",
         ],
     );
+    breaker(json!({"strategy": "throttle", "callsMin": 1}), &[]);
+    breaker(
+        json!({"strategy": "statistical", "callsMin": 1}),
+        &[
+            "spec.breakers[0].callsMin: it does not belong to `strategy: statistical`; expected `strategy: window` or `strategy: throttle`",
+        ],
+    );
     breaker(
         json!({"strategy": "throttle", "factor": 0.5}),
         &["spec.breakers[0].factor: 0.5 is out of range; expected 1 to 100"],

@@ -97,7 +97,7 @@ fn belonging(path: &str, breaker: &Breaker, faults: &mut Faults) {
         field("slowCall", breaker.slow_call.is_some(), window),
         field("window", breaker.window.is_some(), &["window", "throttle"]),
         field("windowCalls", breaker.window_calls.is_some(), window),
-        field("callsMin", breaker.calls_min.is_some(), window),
+        field("callsMin", breaker.calls_min.is_some(), &["window", "throttle"]),
         field("failureRatio", breaker.failure_ratio.is_some(), window),
         field("slowRatio", breaker.slow_ratio.is_some(), window),
         field("failures", breaker.failures.is_some(), &["consecutive"]),

@@ -49,7 +49,7 @@ fn configs() -> [BreakerConfig; 5] {
         of(Strategy::Window(WindowConfig { span: WindowSpan::Calls(5), ..time })),
         of(Strategy::Consecutive { failures: 2 }),
         of(Strategy::Statistical(CusumConfig { calls_to_false_trip: 50, ..CusumConfig::default() })),
-        of(Strategy::Throttle(ThrottleConfig::default())),
+        of(Strategy::Throttle(ThrottleConfig { calls_min: 1, ..ThrottleConfig::default() })),
     ]
 }
 

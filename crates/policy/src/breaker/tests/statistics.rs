@@ -81,7 +81,7 @@ fn successes_in_bulk_are_successes_one_by_one() {
 #[test]
 fn the_throttle_settles_at_a_multiple_of_what_is_accepted() {
     for (factor, wanted, accepted) in [(2.0, 1_000u64, 100), (1.5, 500, 50), (2.0, 150, 100)] {
-        let config = ThrottleConfig { factor, window: Duration::from_secs(20) };
+        let config = ThrottleConfig { factor, window: Duration::from_secs(20), ..ThrottleConfig::default() };
         let mut world =
             World::new(BreakerConfig { strategy: Strategy::Throttle(config), ..BreakerConfig::default() });
         let mut reached = 0;
@@ -108,7 +108,7 @@ fn the_throttle_settles_at_a_multiple_of_what_is_accepted() {
 
 #[test]
 fn the_throttle_is_quiet_again_when_all_is_well() {
-    let config = ThrottleConfig { factor: 2.0, window: Duration::from_secs(10) };
+    let config = ThrottleConfig { window: Duration::from_secs(10), ..ThrottleConfig::default() };
     let mut world =
         World::new(BreakerConfig { strategy: Strategy::Throttle(config), ..BreakerConfig::default() });
     (0..100).for_each(|_| {
@@ -126,4 +126,23 @@ fn the_throttle_is_quiet_again_when_all_is_well() {
     assert!(matches!(transition.unwrap().cause, Cause::ThrottleEnded { .. }));
     world.record(permit, OK);
     assert!(!world.breaker.is_guarded());
+}
+
+#[test]
+fn the_throttle_does_not_judge_by_a_few_calls() {
+    let check = |calls_min: u32| {
+        let config = ThrottleConfig { calls_min, ..ThrottleConfig::default() };
+        let mut world =
+            World::new(BreakerConfig { strategy: Strategy::Throttle(config), ..BreakerConfig::default() });
+        for call in 1..calls_min {
+            let permit = world.admit().expect("none is refused yet");
+            assert_eq!(world.record(permit, FAILED), None, "call {call} of {calls_min}");
+        }
+        let permit = world.admit().expect("none is refused yet");
+        let said = world.record(permit, FAILED).expect("that is enough");
+        let Cause::ThrottleBegan { requests, accepts, refusing } = said.cause else { panic!("{said}") };
+        let calls = f64::from(calls_min);
+        assert_eq!((requests, accepts, refusing), (u64::from(calls_min), 0, calls / (calls + 1.0)));
+    };
+    [1, 2, 20, 50].into_iter().for_each(check);
 }

@@ -40,8 +40,16 @@ pub(super) enum OutOfOrder {
 }
 
 impl Wanted {
-    pub(super) fn starting_from(inputs: Inputs) -> Self {
-        Self { inputs, ..Self::default() }
+    pub(super) fn starting_from(inputs: Inputs, in_part: BTreeSet<ResourceId>) -> Self {
+        Self { inputs, in_part, ..Self::default() }
+    }
+
+    /// Of the resources in force those of which only a part is.
+    pub(super) fn in_part(&self, in_force: &Inputs) -> BTreeSet<ResourceId> {
+        let wanted = &self.inputs.resources;
+        let is_it =
+            |id: &&ResourceId| wanted.get(*id) == in_force.resources.get(*id) && wanted.contains_key(*id);
+        self.in_part.iter().filter(is_it).cloned().collect()
     }
 
     /// Applies an update: all of it but what makes no sense by itself. Gives the services that it tells about.
@@ -358,6 +366,12 @@ mod tests {
         // Also beyond a new beginning.
         wanted.apply(mesh::Update { reset: true, upserts: policy(3, 1.5), ..update(2, 1) }).unwrap();
         assert_eq!(in_force(&wanted), (3, 0));
+        // And beyond a new process.
+        let in_part = wanted.in_part(&wanted.inputs);
+        let mut wanted = Wanted::starting_from(wanted.inputs.clone(), in_part);
+        wanted.apply(mesh::Update { reset: true, upserts: policy(3, 1.5), ..update(2, 1) }).unwrap();
+        let said: Vec<_> = wanted.rejections().map(ToString::to_string).collect();
+        assert!(said[0].contains(": left out, the rest is in force: "), "{said:?}");
         // What cannot be read is worth less than a part.
         let mut broken = policy(4, 1.5);
         broken[0].json = b"{".to_vec();

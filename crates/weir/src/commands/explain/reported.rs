@@ -1,18 +1,17 @@
 //! What proxies have reported, put into an explanation: one proxy's view decides (`weir_proxy::explain::Seen`); what the
-//! others have counted, and how limits and breakers stand there, is shown beside it.
+//! others have counted, and how limits and breakers stand there, is shown beside it (`standing`).
 
 use weir_api::native::ProxyView;
-use weir_api::report::{BreakerFigures, Figures, LimitFigures, ProxyReport, Seen, StateOf, Wanted, figures};
+use weir_api::report::ProxyReport;
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
-use weir_proxy::explain::{
-    AnswerView, Explanation, Forwarded, LimitView, Outcome, RefusalView, Reported, earlier_answers,
-};
+use weir_proxy::explain::{Explanation, Outcome, Reported};
 use weir_proxy::snapshot::Role;
 
+use super::standing::{at_callers, where_it_arrives};
 use super::{no_such, service_ref};
 use crate::exit::Failure;
 
-/// Most things that are said of proxies which have something else in force.
+/// Most things that are said of proxies which have not answered, or have something else in force.
 const REMARKS_MAX: usize = 10;
 
 /// What is known of the proxies that a server knows.
@@ -21,6 +20,17 @@ pub(super) struct Known {
     pub(super) reports: Vec<ProxyReport>,
     /// What they have in force.
     pub(super) proxies: Vec<ProxyView>,
+    /// Those among them that were waited for, and have not reported anew.
+    pub(super) silent: Vec<Silent>,
+}
+
+/// A proxy that has not reported since it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Silent {
+    /// Its id.
+    pub(super) proxy: String,
+    /// How old its last report is, in milliseconds; none where it never reported.
+    pub(super) age_ms: Option<u64>,
 }
 
 impl Known {
@@ -42,11 +52,10 @@ impl Known {
     pub(super) fn add(&self, explanation: &mut Explanation, role: &Role, view: Option<&ProxyReport>) {
         let own: Vec<&ProxyReport> = self.reports.iter().filter(|report| plays(report, role)).collect();
         let mut oldest_ms = own.iter().map(|report| report.age_ms).max();
-        let seen = together(&own);
         for entrance in &mut explanation.entrances {
             let Outcome::Forward(forwarded) = &mut entrance.outcome else { continue };
-            from_callers(forwarded, &seen);
-            forwarded.fallbacks.iter_mut().for_each(|fallback| from_callers(fallback, &seen));
+            at_callers(forwarded, &own);
+            forwarded.fallbacks.iter_mut().for_each(|fallback| at_callers(fallback, &own));
             if let Role::Sidecar { .. } = role {
                 let service = service_ref(&forwarded.service, DEFAULT_NAMESPACE);
                 let callee = Role::Sidecar { service };
@@ -59,15 +68,25 @@ impl Known {
         }
         let view = view.map(|report| report.proxy.clone());
         explanation.reported = Some(Reported { proxies: own.len(), oldest_ms, view });
-        explanation.remarks.extend(self.something_else_in_force(role));
+        explanation.remarks.extend(bounded(self.not_answered()));
+        explanation.remarks.extend(bounded(self.something_else_in_force(role)));
+    }
+
+    /// The proxies whose word is not of now.
+    fn not_answered(&self) -> Vec<String> {
+        let said = |Silent { proxy, age_ms }: &Silent| match age_ms {
+            Some(ms) => {
+                let ago = *ms as f64 / 1000.0;
+                format!("proxy {proxy} does not answer: what is told of it is as of {ago:.1} s ago")
+            }
+            None => format!("proxy {proxy} has not reported yet"),
+        };
+        self.silent.iter().map(said).collect()
     }
 
     /// The proxies that have something else in force than what is explained.
     fn something_else_in_force(&self, role: &Role) -> Vec<String> {
-        let own = self.proxies.iter().filter(|proxy| {
-            let at = (&*proxy.role, &*proxy.namespace, &*proxy.service);
-            is_in_role(at, &proxy.gateways, role)
-        });
+        let own = self.proxies.iter().filter(|proxy| is_of(proxy, role));
         let mut remarks = Vec::new();
         for proxy in own {
             remarks.extend(proxy.rejections.iter().map(|refused| {
@@ -83,23 +102,22 @@ impl Known {
                 ));
             }
         }
-        if remarks.len() > REMARKS_MAX {
-            let more = remarks.len() - REMARKS_MAX;
-            remarks.truncate(REMARKS_MAX);
-            remarks.push(format!("{more} more like this: see `weir get proxies`"));
-        }
         remarks
     }
 }
 
-fn together(reports: &[&ProxyReport]) -> Figures {
-    let seen = reports.iter().map(|report| Seen {
-        proxy: &report.proxy,
-        age_ms: report.age_ms,
-        latest: &report.report,
-        base: None,
-    });
-    figures(seen, &Wanted::default())
+fn bounded(mut remarks: Vec<String>) -> Vec<String> {
+    if remarks.len() > REMARKS_MAX {
+        let more = remarks.len() - REMARKS_MAX;
+        remarks.truncate(REMARKS_MAX);
+        remarks.push(format!("{more} more like this: see `weir get proxies`"));
+    }
+    remarks
+}
+
+/// Whether a connected proxy plays a role.
+pub(super) fn is_of(proxy: &ProxyView, role: &Role) -> bool {
+    is_in_role((&proxy.role, &proxy.namespace, &proxy.service), &proxy.gateways, role)
 }
 
 fn plays(report: &ProxyReport, role: &Role) -> bool {
@@ -117,86 +135,6 @@ fn is_in_role((own, namespace, service): (&str, &str, &str), gateways: &[String]
             own == "sidecar" && ServiceRef::new(namespace, service) == *wanted
         }
     }
-}
-
-/// Puts the counts of all proxies in the place of the one's, and how limits and breakers stand at each.
-fn from_callers(forwarded: &mut Forwarded, seen: &Figures) {
-    for view in &mut forwarded.limits {
-        let is_it = |limit: &&LimitFigures| limit.limit == view.limit && limit.target == view.target;
-        if let Some(limit) = seen.limits.iter().find(is_it) {
-            (view.admitted, view.refused) = (limit.admitted, limit.refused);
-            say(&mut view.state, &limit.states, limit.proxies);
-        }
-    }
-    for view in &mut forwarded.breakers {
-        let is_it = |breaker: &&BreakerFigures| {
-            breaker.breaker == view.breaker && breaker.target == view.target && breaker.part == view.part
-        };
-        if let Some(breaker) = seen.breakers.iter().find(is_it) {
-            view.refused = breaker.refused;
-            say(&mut view.state, &breaker.states, breaker.proxies);
-            if let Some(kept) = breaker.kept.filter(|_| view.instead.is_some()) {
-                view.instead = Some(earlier_answers(kept));
-            }
-        }
-    }
-}
-
-/// What the proxies say, one line each; a single one need not be named.
-fn say(state: &mut String, states: &[StateOf], proxies: u64) {
-    match states {
-        [] => {}
-        [only] if proxies == 1 => state.clone_from(&only.state),
-        several => {
-            let lines = several.iter().map(|StateOf { proxy, state }| format!("{proxy}: {state}"));
-            *state = lines.collect::<Vec<_>>().join("\n");
-            let unsaid = proxies.saturating_sub(several.len() as u64);
-            if unsaid > 0 {
-                *state += &format!("\nand {unsaid} more");
-            }
-        }
-    }
-}
-
-/// The limits that hold where a call arrives: at the sidecars of its service. Says whether there are any.
-fn where_it_arrives(forwarded: &mut Forwarded, callees: &[&ProxyReport]) -> bool {
-    let target = format!("Service/{}", forwarded.service);
-    let seen = together(callees);
-    let before = forwarded.limits.len();
-    for limit in seen.limits.iter().filter(|limit| limit.target == target) {
-        let reported = || {
-            let all = callees.iter().flat_map(|report| &report.report.limits);
-            all.filter(|one| one.limit == limit.limit && one.target == limit.target)
-        };
-        let status = reported().map(|one| one.status).find(|status| *status > 0);
-        let mut view = LimitView {
-            limit: limit.limit.clone(),
-            target: limit.target.clone(),
-            state: String::new(),
-            admitted: limit.admitted,
-            refused: limit.refused,
-            answer: AnswerView { status, ..AnswerView::default() },
-            shadow: limit.shadow,
-        };
-        say(&mut view.state, &limit.states, limit.proxies);
-        let refusing = || reported().filter_map(|one| one.refusing.as_ref());
-        if let Some(first) = refusing().next().filter(|_| !view.shadow) {
-            let share: f64 = refusing().map(|refusing| refusing.share).sum();
-            let (at, of) = (refusing().count(), reported().count());
-            forwarded.refusals.push(RefusalView {
-                by: format!(
-                    "{} of {}, at {at} of {of} sidecars where it may arrive",
-                    view.limit, view.target
-                ),
-                share: share / of.max(1) as f64,
-                reason: first.why.clone(),
-                retry_after_s: None,
-                answer: view.answer.clone(),
-            });
-        }
-        forwarded.limits.push(view);
-    }
-    forwarded.limits.len() > before
 }
 
 #[cfg(test)]
@@ -242,7 +180,7 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
         let documents = document::parse("-", DOCUMENTS).unwrap().documents;
         let resources = documents.into_iter().map(|document| document.resource);
         let inputs = Inputs::of_resources(Position::default(), resources);
-        let known = Known { reports: reports.to_vec(), proxies: Vec::new() };
+        let known = Known { reports: reports.to_vec(), proxies: Vec::new(), silent: Vec::new() };
         let view = known.view(role, named).unwrap();
         let request = Request::parse("GET", url, std::iter::empty()).unwrap();
         let mut explanation = super::super::explained(role, &inputs, &request, view);
@@ -364,7 +302,7 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
 
     #[test]
     fn a_proxy_that_nobody_knows_is_not_seen() {
-        let known = Known { reports: vec![report("a", 1, &[])], proxies: Vec::new() };
+        let known = Known { reports: vec![report("a", 1, &[])], proxies: Vec::new(), silent: Vec::new() };
         let failure = known.view(&gateway(), Some("b")).unwrap_err();
         assert_eq!(failure.message, "there is no proxy that has reported for this `b`; there is a");
     }
@@ -384,7 +322,7 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
         let explanation = explained(&front, "http://cart/", &[callee, sidecar("front", 7)], None);
         let forwarded = explanation.forwarded().unwrap();
         let limits: Vec<_> = forwarded.limits.iter().map(|limit| (limit.admitted, &*limit.state)).collect();
-        assert_eq!(limits, [(40, "40 left")]);
+        assert_eq!(limits, [(Some(40), "40 left")]);
         let expected = Reported { proxies: 1, oldest_ms: Some(40), view: Some("front".into()) };
         assert_eq!(explanation.reported, Some(expected));
         let end = "refused (429), by RateLimit/cart of Service/cart, at 1 of 1 sidecars where it may arrive: the rate is used up";
@@ -394,7 +332,54 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
     #[test]
     fn where_nobody_has_reported_that_is_said() {
         let explanation = explained(&gateway(), "http://h/", &[], None);
-        contains(&explanation, &["no proxy has reported: counts are those of one that has just begun"]);
+        let parts = [
+            "no proxy has reported yet: how limits and breakers stand is not known",
+            "RateLimit/cart of Service/cart: not reported yet",
+            "TrafficPolicy/cart#0 of Service/cart: not reported yet",
+        ];
+        contains(&explanation, &parts);
+    }
+
+    #[test]
+    fn what_is_told_of_another_version_is_not_shown() {
+        let mut old = report("a", 7, &[]);
+        (old.report.limits[0].version, old.report.breakers[0].version) = (1, 1);
+        let refusing = Some(Refusing { share: 1.0, why: "it is open".into(), retry_after_ms: None });
+        (old.report.limits[0].refusing, old.report.breakers[0].refusing) = (refusing.clone(), refusing);
+        let explanation = explained(&gateway(), "http://h/", &[old.clone()], None);
+        let parts = [
+            "RateLimit/cart of Service/cart: not reported yet",
+            "TrafficPolicy/cart#0 of Service/cart: not reported yet",
+            "whether it lets this request through is not known: the proxy has not reported of it yet",
+            "sent to 127.0.0.1:9001 at",
+        ];
+        contains(&explanation, &parts);
+        assert!(!explanation.to_string().contains("7 left"), "{explanation}");
+        // One of two has the new version already: its counts are shown, and that the other is missing.
+        let explanation = explained(&gateway(), "http://h/", &[old, report("b", 20, &[])], Some("b"));
+        let parts = [
+            "RateLimit/cart of Service/cart: 20 let through, 1 refused",
+            "b: 20 left",
+            "a: not reported yet",
+            "TrafficPolicy/cart#0 of Service/cart: 5 refused",
+        ];
+        contains(&explanation, &parts);
+    }
+
+    #[test]
+    fn who_does_not_answer_is_named() {
+        let silent = |proxy: &str, age_ms| Silent { proxy: proxy.to_owned(), age_ms };
+        let known = |silent| Known { reports: Vec::new(), proxies: Vec::new(), silent };
+        assert_eq!(
+            known(vec![silent("a", Some(9040)), silent("b", None)]).not_answered(),
+            [
+                "proxy a does not answer: what is told of it is as of 9.0 s ago",
+                "proxy b has not reported yet"
+            ]
+        );
+        let many = (0..12).map(|number| silent(&number.to_string(), None)).collect();
+        let remarks = bounded(known(many).not_answered());
+        assert_eq!((remarks.len(), &*remarks[REMARKS_MAX]), (11, "2 more like this: see `weir get proxies`"));
     }
 
     #[test]
@@ -421,8 +406,8 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
             path: "spec.addresses".into(),
             reason: "not this host's".into(),
         };
-        let known =
-            Known { reports: Vec::new(), proxies: vec![proxy("a", vec![refused]), proxy("b", vec![])] };
+        let proxies = vec![proxy("a", vec![refused]), proxy("b", vec![])];
+        let known = Known { reports: Vec::new(), proxies, silent: Vec::new() };
         assert_eq!(
             known.something_else_in_force(&gateway()),
             [

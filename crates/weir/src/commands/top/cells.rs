@@ -1,6 +1,6 @@
 //! The columns of the table of services, and what stands in them.
 
-use weir_api::report::{BreakerFigures, Figures, ServiceFigures};
+use weir_api::report::{BreakerFigures, Figures, LimitFigures, ServiceFigures};
 
 /// How something is to be shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) const COLUMNS: [Column; 12] = [
     column(What::P99, "P99", 7, 2),
     column(What::InFlight, "IN FLIGHT", 9, 4),
     column(What::Retries, "RETRY/S", 7, 7),
-    column(What::Breaker, "BREAKER", 10, 3),
+    column(What::Breaker, "BREAKER", 12, 3),
     column(What::Limit, "LIMITED/S", 9, 3),
     column(What::Ejected, "EJECTED", 8, 4),
     column(What::Proxies, "PROXIES", 7, 8),
@@ -110,25 +110,37 @@ fn error_style(ratio: Option<f64>) -> Style {
     }
 }
 
+/// How a breaker stands at worst, in its own terms; at how many proxies, where that is not all that is to be said; and how
+/// it is to be shown.
+pub(super) fn worst(breaker: &BreakerFigures) -> (String, u64, Style) {
+    match breaker {
+        BreakerFigures { open, .. } if *open > 0 => ("open".to_owned(), *open, Style::Bad),
+        BreakerFigures { half_open, .. } if *half_open > 0 => {
+            ("half open".to_owned(), *half_open, Style::Warn)
+        }
+        BreakerFigures { refusing, refusing_share, strategy, .. } if *refusing > 0 => {
+            let is_throttle = strategy == "throttle";
+            let (word, style) = if is_throttle { ("throttle", Style::Bad) } else { ("ramp", Style::Warn) };
+            (format!("{word} {:.0}%", refusing_share * 100.0), 0, style)
+        }
+        BreakerFigures { strategy, .. } if strategy == "throttle" => {
+            ("throttle 0%".to_owned(), 0, Style::Good)
+        }
+        _ => ("closed".to_owned(), 0, Style::Good),
+    }
+}
+
 /// The worst of its breakers, and at how many of the proxies that have it.
 fn breaker(service: &ServiceFigures, all: &Figures) -> Cell {
     let own: Vec<&BreakerFigures> = all.breakers.iter().filter(|breaker| service.meets(breaker)).collect();
-    let at = |count: u64, proxies: u64, word: &str| match proxies {
-        1 => word.to_owned(),
-        _ => format!("{word} {count}/{proxies}"),
+    // Shares are never below zero, so that their bits are in the same order.
+    let order = |one: &&&BreakerFigures| (one.open, one.half_open, one.refusing_share.to_bits());
+    let Some(found) = own.iter().max_by_key(order) else {
+        return Cell { text: "-".to_owned(), style: Style::Dim };
     };
-    let worst = own.iter().max_by_key(|breaker| (breaker.open, breaker.half_open));
-    match worst {
-        None => Cell { text: "-".to_owned(), style: Style::Dim },
-        Some(worst) if worst.open > 0 => {
-            let text = at(worst.open, worst.proxies, "open");
-            Cell { text, style: if worst.shadow { Style::Warn } else { Style::Bad } }
-        }
-        Some(worst) if worst.half_open > 0 => {
-            Cell { text: at(worst.half_open, worst.proxies, "half open"), style: Style::Warn }
-        }
-        Some(_) => Cell { text: "closed".to_owned(), style: Style::Good },
-    }
+    let (word, at, style) = worst(found);
+    let text = if at == 0 || found.proxies == 1 { word } else { format!("{word} {at}/{}", found.proxies) };
+    Cell { text, style: if found.shadow && style == Style::Bad { Style::Warn } else { style } }
 }
 
 /// What limits of the service, and of its routes, refuse each second.
@@ -141,6 +153,30 @@ fn limit(service: &ServiceFigures, all: &Figures) -> Cell {
     let refused = own.iter().filter_map(|limit| limit.refused_per_s).reduce(|a, b| a + b);
     let style = if refused.unwrap_or(0.0) > 0.0 { Style::Warn } else { Style::Good };
     Cell { text: per_second(refused), style }
+}
+
+/// The headings of the table of limits that are no service's.
+pub(super) const LIMIT_HEADINGS: [&str; 6] =
+    ["LIMIT", "OF", "LIMITED/S", "REFUSED", "LET THROUGH", "PROXIES"];
+
+/// Limits that stand in no service's row: those of gateways, which a request meets whatever service it is for.
+pub(super) fn limits_of_gateways(all: &Figures) -> impl Iterator<Item = &LimitFigures> {
+    all.limits.iter().filter(|limit| limit.target.starts_with("Gateway/"))
+}
+
+/// What stands under [`LIMIT_HEADINGS`].
+pub(super) fn limit_cells(limit: &LimitFigures) -> [Cell; 6] {
+    let is_refusing = limit.refused_per_s.unwrap_or(0.0) > 0.0 && !limit.shadow;
+    let style = if is_refusing { Style::Warn } else { Style::Plain };
+    let shadow = if limit.shadow { " (shadow)" } else { "" };
+    [
+        plain(format!("{}{shadow}", clean(&limit.limit))),
+        plain(clean(&limit.target)),
+        Cell { text: per_second(limit.refused_per_s), style },
+        plain(limit.refused.to_string()),
+        plain(limit.admitted.to_string()),
+        plain(limit.proxies.to_string()),
+    ]
 }
 
 /// A text that may come from anybody, without what a terminal would take for an order.

@@ -2,7 +2,7 @@
 
 use weir_api::report::{EndpointFigures, Figures, ServiceFigures, StateOf};
 
-use super::cells::{Cell, Style, clean, per_second, share, time};
+use super::cells::{self, Cell, LIMIT_HEADINGS, Style, clean, limit_cells, per_second, share, time, worst};
 use super::draw::{self, Line};
 
 /// All there is to say; longer than a terminal, perhaps.
@@ -45,6 +45,18 @@ fn section(lines: &mut Vec<Line>, name: &str, of: Vec<Line>) {
         lines.push(Line::new(Style::Bold, name));
         lines.extend(of);
     }
+}
+
+/// The limits that stand under no service.
+pub(super) fn limits_of_gateways(all: &Figures) -> Vec<Line> {
+    let rows: Vec<Vec<Cell>> =
+        cells::limits_of_gateways(all).map(|limit| limit_cells(limit).into()).collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = Vec::new();
+    section(&mut lines, "limits of gateways", table(&LIMIT_HEADINGS, rows));
+    lines
 }
 
 /// Cells under each other; the first column on the left, the others on the right.
@@ -188,11 +200,7 @@ fn breakers(service: &ServiceFigures, all: &Figures) -> Vec<Line> {
             true => String::new(),
             false => format!(" of {}", clean(&breaker.target)),
         };
-        let (word, style) = match breaker {
-            breaker if breaker.open > 0 => ("open", Style::Bad),
-            breaker if breaker.half_open > 0 => ("half open", Style::Warn),
-            _ => ("closed", Style::Good),
-        };
+        let (word, _, style) = worst(breaker);
         lines.push(
             Line::new(Style::Plain, format!("  {}{of}{part}{shadow}: ", clean(&breaker.breaker)))
                 .and(style, word)

@@ -130,6 +130,11 @@ fn list(view: &View, columns: usize, room: usize) -> Vec<Line> {
     let from = (chosen + 1).saturating_sub(room);
     let drawn = rows.iter().enumerate().skip(from).take(room);
     lines.extend(drawn.map(|(index, service)| row(&shown, first, service, &view.figures, index == chosen)));
+    // Below the services, as far as there is room.
+    let of_gateways = detail::limits_of_gateways(&view.figures);
+    if rows.len() + of_gateways.len() <= room {
+        lines.extend(of_gateways);
+    }
     lines
 }
 
@@ -138,20 +143,25 @@ fn why_empty(view: &View) -> String {
         figures if figures.proxies == 0 => "no proxies are connected".to_owned(),
         figures if figures.reporting == 0 => "no proxy has reported yet".to_owned(),
         _ if !view.filter.is_empty() => format!("no service has `{}` in its name", clean(&view.filter)),
-        _ => "no services".to_owned(),
+        _ => match &view.wanted {
+            Some(service) => format!("no proxy reports of a service `{}` yet", clean(service)),
+            None => "no services".to_owned(),
+        },
     }
 }
 
 /// How the policies of all services stand.
 fn summary(figures: &Figures) -> Line {
     let open = figures.breakers.iter().filter(|breaker| breaker.open > 0).count();
+    let in_part = figures.breakers.iter().filter(|breaker| breaker.open == 0 && breaker.refusing > 0).count();
+    let part = if in_part > 0 { format!(", {in_part} refusing in part") } else { String::new() };
     let ejected: u64 = figures.services.iter().map(|service| service.ejected).sum();
     let refused = figures.limits.iter().filter_map(|limit| limit.refused_per_s).reduce(|a, b| a + b);
     let limited = refused.is_some_and(|rate| rate > 0.0);
     let style = |bad: bool, style: Style| if bad { style } else { Style::Dim };
     let mut line = Line::new(
-        style(open > 0, Style::Bad),
-        format!("breakers: {open} of {} open", figures.breakers.len()),
+        style(open + in_part > 0, Style::Bad),
+        format!("breakers: {open} of {} open{part}", figures.breakers.len()),
     )
     .and(Style::Dim, "   ")
     .and(

@@ -10,11 +10,11 @@ use tokio::time::MissedTickBehavior;
 use weir_api::client::ClientError;
 use weir_api::report::Figures;
 
-use super::Source;
 use super::draw::{painted, picture};
 use super::keys::decode;
 use super::terminal::{Terminal, wants_colours};
 use super::view::View;
+use super::{LOOK_MAX, Source, is_since};
 use crate::cli::top::TopArgs;
 use crate::exit::{Exit, Failure};
 
@@ -25,20 +25,22 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Reads of the keyboard that may wait.
 const READS_MAX: usize = 16;
 
-/// What is fetched, or why it cannot be.
-type Fetched = Result<Figures, String>;
+/// What is fetched, and whether it is of now; or why it cannot be.
+type Fetched = Result<(Figures, bool), String>;
 
 pub(super) async fn run(args: &TopArgs, source: Source) -> Result<Exit, Failure> {
-    // Who cannot be reached at all is better told of on the terminal as it is.
+    // Who cannot be reached at all, or what is not there, is better told of on the terminal as it is.
+    let began = Instant::now();
     let first = source.fetch().await.map_err(|error| source.failure(&error))?;
     let cannot =
         |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot use the terminal: {error}"));
     let mut signals = Signals::new().map_err(cannot)?;
     let mut view = View::new(source.name(), args.sort);
-    view.took(first);
+    view.wanted.clone_from(&args.service);
+    view.took(first, false);
     let terminal = Terminal::enter().map_err(cannot)?;
     let mut live =
-        Live { source, view, terminal, colours: wants_colours(), taken: Instant::now(), fetch: None };
+        Live { source, view, terminal, colours: wants_colours(), began, taken: Instant::now(), fetch: None };
     // A terminal that is gone is as good as told to end.
     let _ = live.stay(&mut signals).await;
     Ok(Exit::Done)
@@ -77,6 +79,8 @@ struct Live {
     view: View,
     terminal: Terminal,
     colours: bool,
+    /// When the look began.
+    began: Instant,
     /// When the figures of the view were got.
     taken: Instant,
     fetch: Option<JoinHandle<Fetched>>,
@@ -110,15 +114,15 @@ impl Live {
     /// Asks for new figures, unless that is under way.
     fn ask(&mut self) {
         if self.fetch.is_none() {
-            let source = self.source.clone();
-            self.fetch = Some(tokio::spawn(async move { fetched(&source).await }));
+            let (source, asked) = (self.source.clone(), self.began.elapsed());
+            self.fetch = Some(tokio::spawn(async move { fetched(&source, asked).await }));
         }
     }
 
     fn take(&mut self, fetched: Fetched) {
         match fetched {
-            Ok(figures) => {
-                self.view.took(figures);
+            Ok((figures, is_fresh)) => {
+                self.view.took(figures, is_fresh);
                 self.taken = Instant::now();
             }
             Err(problem) => self.view.problem = Some(problem),
@@ -132,9 +136,12 @@ impl Live {
     }
 }
 
-async fn fetched(source: &Source) -> Fetched {
+async fn fetched(source: &Source, asked: Duration) -> Fetched {
     match tokio::time::timeout(ANSWER_MAX, source.fetch()).await {
-        Ok(Ok(figures)) => Ok(figures),
+        Ok(Ok(figures)) => {
+            let is_fresh = asked >= LOOK_MAX || is_since(&figures, asked);
+            Ok((figures, is_fresh))
+        }
         Ok(Err(ClientError::Unreachable { reason, .. } | ClientError::Tls { reason, .. })) => {
             Err(format!("cannot reach it: {reason}"))
         }

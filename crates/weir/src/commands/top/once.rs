@@ -5,39 +5,37 @@ use std::time::{Duration, Instant};
 use weir_api::report::Figures;
 
 use super::view::sorted;
-use super::{Source, cells};
+use super::{LOOK_MAX, Source, cells, is_since};
 use crate::cli::top::TopArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Table};
 
 /// Rates are over some time: how long to look at least.
 const LOOK_MIN: Duration = Duration::from_millis(1200);
-/// How long to wait for proxies to report anew.
-const LOOK_MAX: Duration = Duration::from_millis(3500);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// A report that is not older is of today.
-const FRESH_MS: u64 = 1500;
 
 pub(super) async fn run(args: &TopArgs, source: &Source) -> Result<Exit, Failure> {
     let figures = fresh(source).await?;
     for replica in &figures.missing {
         output::remark(&format!("the replica at {replica} does not answer: its proxies are not counted"));
     }
+    if let Some(service) = args.service.as_deref().filter(|_| figures.services.is_empty()) {
+        return Err(source.no_such_service(service).await);
+    }
     let format = args.format();
     output::print(&output::render(format, &figures, || text(args, source, &figures))?);
     Ok(Exit::Done)
 }
 
-/// Looks until every proxy has reported lately, or has had the time to.
+/// Looks until every proxy has reported anew, or has had the time to.
 async fn fresh(source: &Source) -> Result<Figures, Failure> {
     let began = Instant::now();
     loop {
+        let asked = began.elapsed();
         let figures = source.fetch().await.map_err(|error| source.failure(&error))?;
-        let is_fresh = figures.reporting == figures.proxies
-            && figures.oldest_ms.is_some_and(|oldest| oldest <= FRESH_MS);
         let looked = began.elapsed();
-        if figures.proxies == 0 || looked >= LOOK_MAX || (is_fresh && looked >= LOOK_MIN) {
+        if figures.proxies == 0 || looked >= LOOK_MAX || (is_since(&figures, asked) && looked >= LOOK_MIN) {
             return Ok(figures);
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -52,5 +50,10 @@ fn text(args: &TopArgs, source: &Source, figures: &Figures) -> String {
     for service in sorted(figures, args.sort, "") {
         table.row(cells::COLUMNS.map(|column| cells::cell(column.what, service, figures).text));
     }
-    if table.is_empty() { "no services\n".to_owned() } else { table.render() }
+    let services = if table.is_empty() { "no services\n".to_owned() } else { table.render() };
+    let mut limits = Table::new(&cells::LIMIT_HEADINGS);
+    for limit in cells::limits_of_gateways(figures) {
+        limits.row(cells::limit_cells(limit).map(|cell| cell.text));
+    }
+    if limits.is_empty() { services } else { format!("{services}\n{}", limits.render()) }
 }

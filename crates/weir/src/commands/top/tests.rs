@@ -80,7 +80,7 @@ fn figures() -> Figures {
 
 fn view() -> View {
     let mut view = View::new("server http://127.0.0.1:8500".to_owned(), Sort::Rate);
-    view.took(figures());
+    view.took(figures(), true);
     view
 }
 
@@ -95,10 +95,10 @@ fn the_list_as_people_see_it() {
     let expected = [
         "weir top  server http://127.0.0.1:8500  3 proxies (2 have reported)  sorted by rate",
         "breakers: 1 of 1 open   limits: 1, refusing 3.50/s   ejected endpoints: 1",
-        "SERVICE           SEEN BY    REQ/S  ERRORS      P50      P99  IN FLIGHT  RETRY/S     BREAKER  LIMITED/S   EJECTED  PROXIES",
-        "catalog            caller      350      0%   1.50ms    120ms          0        0           -          -       0/2        2",
-        "cart               caller     12.5    6.0%   1.50ms    120ms          0        0    open 1/2       3.50       1/2        2",
-        "cart               callee     12.0      0%   1.50ms    120ms          0        0    open 1/2       3.50       0/2        2",
+        "SERVICE           SEEN BY    REQ/S  ERRORS      P50      P99  IN FLIGHT  RETRY/S       BREAKER  LIMITED/S   EJECTED  PROXIES",
+        "catalog            caller      350      0%   1.50ms    120ms          0        0             -          -       0/2        2",
+        "cart               caller     12.5    6.0%   1.50ms    120ms          0        0      open 1/2       3.50       1/2        2",
+        "cart               callee     12.0      0%   1.50ms    120ms          0        0      open 1/2       3.50       0/2        2",
         "",
         "",
         "",
@@ -106,7 +106,7 @@ fn the_list_as_people_see_it() {
         "",
         "q quit   j/k up and down   enter detail   s sort   / filter",
     ];
-    assert_eq!(texts(&view(), Size { columns: 122, ..WIDE }), expected);
+    assert_eq!(texts(&view(), Size { columns: 124, ..WIDE }), expected);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn the_detail_of_a_service() {
     view.press(Key::Esc);
     assert_eq!(view.page, Page::List);
     view.press(Key::Enter);
-    view.took(Figures { proxies: 1, reporting: 1, ..Figures::default() });
+    view.took(Figures { proxies: 1, reporting: 1, ..Figures::default() }, true);
     assert!(texts(&view, WIDE).join("\n").contains("no proxy reports of this service any more"));
 }
 
@@ -223,7 +223,7 @@ fn the_choice_stays_with_its_service() {
     assert_eq!(chosen(&view), "cart caller");
     let mut overtaken = figures();
     overtaken.services[0].requests_per_s = Some(9000.0);
-    view.took(overtaken);
+    view.took(overtaken, true);
     assert_eq!(chosen(&view), "cart caller");
     assert!(texts(&view, WIDE)[3].starts_with("cart"), "it is the first now");
     view.press(Key::End);
@@ -234,7 +234,7 @@ fn the_choice_stays_with_its_service() {
     assert_eq!(chosen(&view), "cart caller");
     // Of a long list the part around the chosen row is shown.
     let services = (0..50).map(|number| service(&format!("s{number:02}"), 1.0, 0.0)).collect();
-    view.took(Figures { services, ..figures() });
+    view.took(Figures { services, ..figures() }, true);
     view.press(Key::End);
     let lines = texts(&view, WIDE);
     assert!(lines[10].starts_with("s49"), "{lines:?}");
@@ -275,9 +275,9 @@ fn what_is_wrong_is_said_and_the_last_picture_stays() {
     assert!(lines[0].ends_with("7 s old"), "{}", lines[0]);
     assert_eq!(lines[1], "cannot reach it: refused; the picture is 7 s old");
     assert!(lines.iter().any(|line| line.starts_with("catalog")));
-    view.took(Figures::default());
+    view.took(Figures::default(), true);
     assert!(texts(&view, WIDE).join("\n").contains("no proxies are connected"));
-    view.took(Figures { proxies: 1, ..Figures::default() });
+    view.took(Figures { proxies: 1, ..Figures::default() }, true);
     assert!(texts(&view, WIDE).join("\n").contains("no proxy has reported yet"));
 }
 
@@ -287,7 +287,7 @@ fn nobody_can_give_the_terminal_orders() {
     let mut evil = figures();
     evil.services[0].service = "a\x1b[2Jb\r\n".to_owned();
     evil.services[0].endpoints[0].id = "x\x1b]0;y\x07".to_owned();
-    view.took(evil);
+    view.took(evil, true);
     view.chosen = Some(("a\x1b[2Jb\r\n".to_owned(), Side::Caller));
     for page in [Page::List, Page::Detail(0)] {
         view.page = page;
@@ -320,4 +320,76 @@ fn numbers_are_short() {
     );
     let times = [None, Some(0.05), Some(12.34), Some(250.0), Some(1500.0), Some(120_000.0)];
     assert_eq!(times.map(time), ["-", "0.05ms", "12.3ms", "250ms", "1.5s", "120s"]);
+}
+
+#[test]
+fn a_throttle_stands_in_its_own_terms() {
+    let of = |refusing: u64, refusing_share: f64, strategy: &str| {
+        let mut all = figures();
+        all.breakers[0] = BreakerFigures {
+            open: 0,
+            refusing,
+            refusing_share,
+            strategy: strategy.to_owned(),
+            ..all.breakers[0].clone()
+        };
+        all
+    };
+    let check = |all: Figures, word: &str, style: Style, summary: &str| {
+        let cart = &all.services[0];
+        let cell = super::cells::cell(super::cells::What::Breaker, cart, &all);
+        assert_eq!((&*cell.text, cell.style), (word, style));
+        let detail: Vec<String> = detail::lines(cart, &all).iter().map(Line::text).collect();
+        let expected = format!("  TrafficPolicy/cart#0: {word}; 41 refused");
+        assert!(detail.contains(&expected), "{detail:?}");
+        let mut view = view();
+        view.took(all, true);
+        assert!(texts(&view, WIDE)[1].starts_with(summary), "{:?}", texts(&view, WIDE)[1]);
+    };
+    check(of(2, 0.98, "throttle"), "throttle 98%", Style::Bad, "breakers: 0 of 1 open, 1 refusing in part");
+    check(of(0, 0.0, "throttle"), "throttle 0%", Style::Good, "breakers: 0 of 1 open   ");
+    check(of(1, 0.75, "window"), "ramp 75%", Style::Warn, "breakers: 0 of 1 open, 1 refusing in part");
+    check(of(0, 0.0, "window"), "closed", Style::Good, "breakers: 0 of 1 open   ");
+}
+
+#[test]
+fn what_is_not_of_now_has_no_rate_yet() {
+    let mut view = View::new("server".to_owned(), Sort::Rate);
+    view.took(figures(), false);
+    let row = |view: &View| texts(view, WIDE)[3].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(row(&view)[2..8], ["-", "-", "-", "-", "0", "-"]);
+    view.took(figures(), true);
+    assert_eq!(row(&view)[2..4], ["350", "0%"]);
+    view.took(figures(), false);
+    assert_eq!(row(&view)[2], "350", "one that hangs later on takes nothing away");
+}
+
+#[test]
+fn limits_of_gateways_stand_below_where_there_is_room() {
+    let mut all = figures();
+    all.limits.push(LimitFigures {
+        limit: "RateLimit/edge".to_owned(),
+        target: "Gateway/edge".to_owned(),
+        proxies: 1,
+        admitted: 90,
+        refused: 12,
+        refused_per_s: Some(1.5),
+        ..LimitFigures::default()
+    });
+    let mut view = view();
+    view.took(all, true);
+    let lines = texts(&view, Size { columns: 120, rows: 14 });
+    let at = lines.iter().position(|line| line == "limits of gateways").expect("a heading");
+    assert_eq!(lines[at + 1], "  LIMIT                     OF  LIMITED/S  REFUSED  LET THROUGH  PROXIES");
+    assert_eq!(lines[at + 2], "  RateLimit/edge  Gateway/edge       1.50       12           90        1");
+    assert!(!texts(&view, Size { columns: 120, rows: 7 }).contains(&"limits of gateways".to_owned()));
+}
+
+#[test]
+fn a_service_that_was_asked_for_is_waited_for() {
+    let mut view = View::new("server".to_owned(), Sort::Rate);
+    view.wanted = Some("nosuch".to_owned());
+    view.took(Figures { proxies: 1, reporting: 1, ..Figures::default() }, true);
+    let lines = texts(&view, WIDE);
+    assert!(lines.contains(&"no proxy reports of a service `nosuch` yet".to_owned()), "{lines:?}");
 }

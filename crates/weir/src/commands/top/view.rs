@@ -24,11 +24,15 @@ pub(super) struct View {
     /// How long ago the figures were got, in milliseconds.
     pub(super) age_ms: u64,
     pub(super) sort: Sort,
+    /// The one service that was asked for, if one was.
+    pub(super) wanted: Option<String>,
     /// Only services with this in their name.
     pub(super) filter: String,
     /// Whether the filter is being written.
     pub(super) editing: bool,
     pub(super) page: Page,
+    /// Whether every proxy has reported since the look began, or has had the time to: before that rates are not known.
+    pub(super) settled: bool,
     /// The row that is chosen; it stays with its service when others overtake it.
     pub(super) chosen: Option<(String, Side)>,
 }
@@ -61,9 +65,13 @@ impl View {
         rows.iter().position(is_it).unwrap_or(0)
     }
 
-    /// There are newer figures.
-    pub(super) fn took(&mut self, figures: Figures) {
+    /// There are newer figures. `is_fresh` is whether their rates are of now.
+    pub(super) fn took(&mut self, figures: Figures, is_fresh: bool) {
         (self.figures, self.problem, self.age_ms) = (figures, None, 0);
+        self.settled |= is_fresh;
+        if !self.settled {
+            without_rates(&mut self.figures);
+        }
     }
 
     /// A key was pressed. Says whether to go on.
@@ -111,6 +119,21 @@ impl View {
         let to = moved(self.chosen_at(&rows), rows.len().saturating_sub(1), key);
         self.chosen = rows.get(to).map(|row| (row.service.clone(), row.side));
     }
+}
+
+/// Takes away what is true only of a time that is over.
+fn without_rates(figures: &mut Figures) {
+    for service in &mut figures.services {
+        let ServiceFigures { requests_per_s, retries_per_s, error_ratio, own_ratio, p50_ms, p99_ms, .. } =
+            service;
+        for rate in [requests_per_s, retries_per_s, error_ratio, own_ratio, p50_ms, p99_ms] {
+            *rate = None;
+        }
+        service.endpoints.iter_mut().for_each(|endpoint| endpoint.requests_per_s = None);
+        service.routes.iter_mut().for_each(|route| route.requests_per_s = None);
+    }
+    figures.limits.iter_mut().for_each(|limit| limit.refused_per_s = None);
+    figures.breakers.iter_mut().for_each(|breaker| breaker.refused_per_s = None);
 }
 
 /// Where a key leads from a line, of lines up to `last`.
