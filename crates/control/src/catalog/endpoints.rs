@@ -59,6 +59,12 @@ pub struct Moment<'a> {
     state: &'a State,
 }
 
+impl<'a> Moment<'a> {
+    pub(crate) fn of(state: &'a State) -> Self {
+        Self { state }
+    }
+}
+
 impl Moment<'_> {
     /// The position of the moment.
     pub fn position(&self) -> Position {
@@ -109,7 +115,7 @@ impl Catalog {
     /// Reads several things of one revision. Nothing is applied meanwhile, so `read` must be quick.
     pub fn read<T>(&self, read: impl FnOnce(&Moment<'_>) -> T) -> T {
         let state = self.state();
-        read(&Moment { state: &state })
+        read(&Moment::of(&state))
     }
 
     /// The endpoints of a service: registered instances and the static ones of its Service document.

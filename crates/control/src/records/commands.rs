@@ -5,7 +5,7 @@ use weir_model::Revision;
 
 use super::{Head, Record, TableRef};
 use crate::bounds::{RECORD_BYTES_MAX, RECORD_NAME_BYTES_MAX, RECORDS_MAX, SESSION_RECORDS_MAX};
-use crate::catalog::State;
+use crate::catalog::{Moment, State};
 use crate::commit::{Committed, Plan};
 use crate::registry::check_namespace;
 use crate::session::SessionRef;
@@ -22,8 +22,32 @@ pub enum When {
     At(Revision),
 }
 
-/// Why nothing was done: the record is not as the condition says.
-struct Declined;
+/// Records of several tables that must fit each other. Every write of one of them also writes the head of one table, on
+/// condition that it is as it was: so no two are judged on the same state, on whatever replica.
+#[derive(Clone, Copy)]
+pub struct Fit<'a> {
+    /// The table whose head is written; it has no records of its own.
+    pub head: &'a TableRef,
+    /// Says why the write must not be made on this state. Pure: it is asked again when the state was not the newest.
+    pub judge: &'a (dyn Fn(&Moment<'_>) -> Result<(), String> + Send + Sync),
+}
+
+/// Why nothing was done.
+enum Declined {
+    /// The record is not as the condition says.
+    Condition,
+    /// It would not fit others.
+    Unfit(String),
+}
+
+/// What is to be answered: nothing where a condition did not hold.
+fn done(outcome: Result<Committed, Declined>) -> Result<Option<Committed>, Error> {
+    match outcome {
+        Ok(committed) => Ok(Some(committed)),
+        Err(Declined::Condition) => Ok(None),
+        Err(Declined::Unfit(reason)) => Err(Error::refused(reason)),
+    }
+}
 
 impl Control {
     /// Puts a record. `None` if it was not as the condition says. Putting what is there already makes no revision.
@@ -38,9 +62,23 @@ impl Control {
         record: &Record,
         when: When,
     ) -> Result<Option<Committed>, Error> {
+        self.put_fitting_record(table, record, when, None).await
+    }
+
+    /// The same, if the record fits others.
+    ///
+    /// # Errors
+    /// Those of [`Control::put_record`]; [`Error::Refused`] with what the judge said.
+    pub async fn put_fitting_record(
+        &self,
+        table: &TableRef,
+        record: &Record,
+        when: When,
+        fit: Option<Fit<'_>>,
+    ) -> Result<Option<Committed>, Error> {
         check_record(table, record)?;
         let what = || format!("{} {:?}", table.name, record.name);
-        Ok(self.execute_if(what, |state| put(state, table, record, when)).await?.ok())
+        done(self.execute_if(what, |state| put(state, table, record, when, fit)).await?)
     }
 
     /// Deletes a record, if it was last changed at this revision. `None` if that does not hold; without a condition,
@@ -54,22 +92,40 @@ impl Control {
         name: &str,
         at: Option<Revision>,
     ) -> Result<Option<Committed>, Error> {
+        self.delete_fitting_record(table, name, at, None).await
+    }
+
+    /// The same, if the others fit without it.
+    ///
+    /// # Errors
+    /// Those of [`Control::delete_record`]; [`Error::Refused`] with what the judge said.
+    pub async fn delete_fitting_record(
+        &self,
+        table: &TableRef,
+        name: &str,
+        at: Option<Revision>,
+        fit: Option<Fit<'_>>,
+    ) -> Result<Option<Committed>, Error> {
         check_name(table, name)?;
         let what = || format!("{} {name:?}", table.name);
         let decide = |state: &State| {
             let known = state.records.get(table, name);
             match (known, at) {
                 (None, None | Some(0)) => Ok(Ok(Plan::nothing())),
-                (None, Some(_)) => Ok(Err(Declined)),
-                (Some(known), Some(at)) if known.modify_revision != at => Ok(Err(Declined)),
+                (None, Some(_)) => Ok(Err(Declined::Condition)),
+                (Some(known), Some(at)) if known.modify_revision != at => Ok(Err(Declined::Condition)),
                 (Some(_), _) => {
-                    let mut plan = plan(state, table)?;
+                    let mut plan = Plan::nothing();
+                    if let Some(reason) = unfit(state, fit, &mut plan)? {
+                        return Ok(Err(Declined::Unfit(reason)));
+                    }
+                    touch(state, table, &mut plan)?;
                     plan.delete(keys::record(table, name)?);
                     Ok(Ok(plan))
                 }
             }
         };
-        Ok(self.execute_if(what, decide).await?.ok())
+        done(self.execute_if(what, decide).await?)
     }
 
     /// Adds a record at the end of a table that is a ring of `max` records, over the oldest one when it is full.
@@ -113,17 +169,27 @@ fn touch(state: &State, table: &TableRef, plan: &mut Plan) -> Result<(), Error> 
     plan.put(key, &Head { written: state.records.written(table) + 1 })
 }
 
+/// Why a write must not be made; if it may, nobody else makes one that must fit it at the same time.
+fn unfit(state: &State, fit: Option<Fit<'_>>, plan: &mut Plan) -> Result<Option<String>, Error> {
+    let Some(Fit { head, judge }) = fit else { return Ok(None) };
+    match judge(&Moment::of(state)) {
+        Ok(()) => touch(state, head, plan).map(|()| None),
+        Err(reason) => Ok(Some(reason)),
+    }
+}
+
 fn put(
     state: &State,
     table: &TableRef,
     record: &Record,
     when: When,
+    fit: Option<Fit<'_>>,
 ) -> Result<Result<Plan, Declined>, Error> {
     let known = state.records.get(table, &record.name);
     match when {
         When::There if known.is_none() => return Err(Error::not_found("record", &record.name)),
         When::At(revision) if known.map_or(0, |known| known.modify_revision) != revision => {
-            return Ok(Err(Declined));
+            return Ok(Err(Declined::Condition));
         }
         _ => {}
     }
@@ -139,7 +205,12 @@ fn put(
     if known.is_none() && state.records.len(table) >= RECORDS_MAX {
         return Err(Error::Overloaded { what: "the table of records", max: RECORDS_MAX as u64 });
     }
-    let mut plan = plan(state, table)?;
+    // The shared head comes first: those that write it take turns.
+    let mut plan = Plan::nothing();
+    if let Some(reason) = unfit(state, fit, &mut plan)? {
+        return Ok(Err(Declined::Unfit(reason)));
+    }
+    touch(state, table, &mut plan)?;
     plan.put(keys::record(table, &record.name)?, record)?;
     if let Some(session) = &record.session {
         rely(state, &SessionRef::new(&*table.namespace, &**session), &record.name, &mut plan)?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use weir_control::bounds::{RECORD_BYTES_MAX, RECORDS_MAX, SESSION_RECORDS_MAX};
-use weir_control::catalog::Topic;
-use weir_control::records::{Record, TableRef, When};
+use weir_control::catalog::{Moment, Topic};
+use weir_control::records::{Fit, Record, TableRef, When};
 use weir_control::session::Session;
 use weir_control::{Control, Error};
 use weir_store::Memory;
@@ -87,6 +87,38 @@ async fn a_name_is_taken_once_among_replicas() {
         assert!(a.is_ok() != b.is_ok(), "round {round}: {a:?} {b:?}");
     }
     assert_eq!(names(&one).len(), 20);
+}
+
+#[tokio::test]
+async fn records_of_several_tables_that_must_fit_are_judged_one_after_the_other() {
+    let store = Arc::new(Memory::new());
+    let (one, other) = (start_on(store.clone()).await, start_on(store).await);
+    let head = TableRef::new(NS, "pairs");
+    let (left, right) = (TableRef::new(NS, "pair-left"), TableRef::new(NS, "pair-right"));
+    for round in 0..20 {
+        let name = format!("{round}");
+        // A name may be on one side only.
+        let judge = |moment: &Moment<'_>| match moment.records("pair-").any(|(_, of)| of.value.name == name) {
+            true => Err(format!("{name} is taken")),
+            false => Ok(()),
+        };
+        let fit = Some(Fit { head: &head, judge: &judge });
+        let of = record(&name, None);
+        let (a, b) = tokio::join!(
+            one.put_fitting_record(&left, &of, When::Always, fit),
+            other.put_fitting_record(&right, &of, When::Always, fit)
+        );
+        let (good, bad) = if a.is_ok() { (a, b) } else { (b, a) };
+        assert!(good.unwrap().is_some());
+        assert_eq!(bad.unwrap_err(), Error::Refused { reason: format!("{name} is taken") });
+    }
+    let keep = |_: &Moment<'_>| Err("it is needed".to_owned());
+    let fit = Some(Fit { head: &head, judge: &keep });
+    let table = if one.catalog().table_view(&left).entries.is_empty() { &right } else { &left };
+    let name = one.catalog().table_view(table).entries[0].value.name.clone();
+    let kept = one.delete_fitting_record(table, &name, None, fit).await;
+    assert_eq!(kept.unwrap_err(), Error::Refused { reason: "it is needed".to_owned() });
+    assert!(!one.delete_fitting_record(table, "none", None, fit).await.unwrap().unwrap().changed);
 }
 
 #[tokio::test]

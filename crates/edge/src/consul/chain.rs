@@ -11,13 +11,16 @@
 //! A subset, and a service that fails over, is a service that only proxies know (`Derived`): its endpoints are picked here out
 //! of those of services that there are, so that proxies need neither the filters' language nor what they are judged on.
 //!
+//! Entries that do not fit each other are refused when they are written ([`judge_among`]).
 //! What cannot be said with documents is never dropped silently: [`Effective::ignored`], and refused when it is written
 //! where it would change who gets a request.
 
 mod derived;
 mod entries;
+mod graph;
 mod http;
 mod ignored;
+mod overrides;
 mod policies;
 mod resolve;
 mod routes;
@@ -34,22 +37,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value};
 use weir_control::Settings;
 use weir_control::catalog::{EndpointsView, Moment};
+use weir_control::records::TableRef;
 use weir_control::resources::{ResourceEntry, ResourceSet};
 use weir_model::resource::Protocol;
 use weir_model::{Kind, Resource, ResourceId, Revision, ServiceRef, validate};
 
 use self::derived::Derived;
 use self::entries::Entries;
+use self::graph::Fault;
 use self::routes::Left;
 use super::refusal::Refusal;
 
 pub(super) use ignored::fields as ignored_fields;
+pub(super) use policies::NAMED_RETRIES;
 
 /// What the tables of config entries begin with.
 pub(crate) const TABLES: &str = "config-";
 
 /// Text of all documents that are made of entries, together. Those that a proxy is told must find room in a message.
 const MADE_BYTES_MAX: usize = 32 << 20;
+
+/// Lines of the log that one change makes about what does not count.
+const LOGGED_MAX: usize = 100;
 
 /// What of an entry does not count, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +78,12 @@ pub(crate) struct Effective {
     index: Revision,
     /// All documents that count.
     resources: Arc<ResourceSet>,
+    /// The entries that count.
     entries: Entries,
+    /// All that there are.
+    kept: Entries,
+    /// What of these does not fit.
+    faults: BTreeSet<Fault>,
     derived: BTreeMap<ServiceRef, Derived>,
     ignored: Vec<Ignored>,
 }
@@ -82,18 +96,24 @@ impl Effective {
         Self::of(Arc::clone(moment.resources()), index, entries, &settings.datacenter)
     }
 
-    fn of(documents: Arc<ResourceSet>, index: Revision, mut entries: Entries, datacenter: &str) -> Self {
+    fn of(documents: Arc<ResourceSet>, index: Revision, kept: Entries, datacenter: &str) -> Self {
+        let faults = graph::faults(&kept, datacenter);
+        let mut entries = kept.clone();
         let unfit = entries.drop_unfit(datacenter);
         let mut making = Making::new(&entries, &documents);
         unfit.into_iter().for_each(|Ignored { entry, reason }| making.ignore(&entry, reason));
+        for fault in &faults {
+            making.ignore(&fault.entry, format!("{}: {}", fault.message, fault.comes_to()));
+        }
         making.subsets();
         for service in entries.services() {
             making.route(service);
         }
         making.policies();
-        let Making { derived, made, ignored, .. } = making;
+        let Making { mut derived, made, ignored, .. } = making;
+        derived::share_room(derived.values_mut());
         let resources = if made.is_empty() { Arc::clone(&documents) } else { with(&documents, made) };
-        Self { documents, index, resources, entries, derived, ignored }
+        Self { documents, index, resources, entries, kept, faults, derived, ignored }
     }
 
     /// The documents that count.
@@ -193,12 +213,44 @@ impl Cache {
         }
         let made = Arc::new(Effective::at(moment, settings));
         let known: BTreeSet<&Ignored> = last.iter().flat_map(|last| last.ignored()).collect();
-        for Ignored { entry, reason } in made.ignored().iter().filter(|one| !known.contains(one)) {
-            tracing::warn!(entry, reason, "a config entry does not count");
+        let news: Vec<&Ignored> = made.ignored().iter().filter(|one| !known.contains(one)).collect();
+        for Ignored { entry, reason } in news.iter().take(LOGGED_MAX) {
+            tracing::warn!(entry, reason, "a config entry does not count, or not as it is written");
+        }
+        if news.len() > LOGGED_MAX {
+            tracing::warn!(more = news.len() - LOGGED_MAX, "more of config entries does not count");
         }
         *last = Some(Arc::clone(&made));
         made
     }
+}
+
+/// The table that is written with every entry: entries are judged together.
+pub(super) fn head() -> TableRef {
+    // Its name does not begin as those of tables of entries do.
+    TableRef::new(weir_model::DEFAULT_NAMESPACE, "config")
+}
+
+/// Says why an entry must not be put beside those that there are, or must not be deleted (without content).
+pub(super) fn judge_among(
+    effective: &Effective,
+    kind: &str,
+    service: &ServiceRef,
+    content: Option<&Value>,
+    datacenter: &str,
+) -> Result<(), String> {
+    let mut entries = effective.kept.clone();
+    entries.remove(kind, service);
+    if let Some(content) = content {
+        entries.add(kind, service.clone(), content).map_err(|refusal| refusal.message)?;
+    }
+    let after = graph::faults(&entries, datacenter);
+    graph::judge(&effective.faults, &after, &entry_name(kind, service))
+}
+
+/// How an entry is named: `service-router/web`, outside the default namespace `service-router/NAMESPACE/web`.
+fn entry_name(kind: &str, service: &ServiceRef) -> String {
+    format!("{kind}/{service}")
 }
 
 /// Refuses an entry that cannot be made into documents, before it is kept.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
-use weir_control::catalog::Topic;
-use weir_control::records::{Record, RecordEntry, TableRef, When};
-use weir_model::names;
+use weir_control::catalog::{Moment, Topic};
+use weir_control::records::{Fit, Record, RecordEntry, TableRef, When};
+use weir_model::{ServiceRef, names};
 
 use self::kinds::Kind;
 use super::answer::{Answer, describe, json as answer_json, read};
@@ -46,14 +46,40 @@ pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
     (kind.judge)(&name, &content)?;
     chain::judge(kind.name, &namespace, &name, &content, api.here().datacenter)?;
     let ignored = chain::ignored_fields(kind.name, &content);
-    let record = Record { name, content: Value::Object(content), ..Record::default() };
     let when = cas(&request.query)?.map_or(When::Always, When::At);
-    let committed = api.control.put_record(&table(&namespace, kind), &record, when).await?;
+    let service = ServiceRef::new(&*namespace, &*name);
+    let record = Record { name, content: Value::Object(content), ..Record::default() };
+    let (head, judge) = (chain::head(), judge(&api, kind, service, Some(&record.content)));
+    let fit = Some(Fit { head: &head, judge: &judge });
+    let table = table(&namespace, kind);
+    let committed = api.control.put_fitting_record(&table, &record, when, fit).await.map_err(refused)?;
     let mut response = answer_json(false, &committed.is_some())?;
     if !ignored.is_empty() {
         response.headers.insert(IGNORED, in_header(&ignored.join(", ")));
     }
     Ok(response)
+}
+
+/// Says why an entry must not be put, or deleted, as things stand.
+fn judge<'a>(
+    api: &'a ConsulApi,
+    kind: &'a Kind,
+    service: ServiceRef,
+    content: Option<&'a Value>,
+) -> impl Fn(&Moment<'_>) -> Result<(), String> + Send + Sync + 'a {
+    move |moment| {
+        let settings = api.control.settings();
+        let effective = api.effective.at(moment, settings);
+        chain::judge_among(&effective, kind.name, &service, content, &settings.datacenter)
+    }
+}
+
+/// Entries that do not fit are the client's doing, as malformed ones are.
+fn refused(error: weir_control::Error) -> Refusal {
+    match error {
+        weir_control::Error::Refused { reason } => Refusal::bad(reason),
+        other => other.into(),
+    }
 }
 
 /// A text as a field of a head takes it: within bounds, what is not plain as `?`.
@@ -121,7 +147,10 @@ pub(super) async fn delete(api: Arc<ConsulApi>, request: Request) -> Answer {
         return Err(Refusal::not_found("Must provide both a kind and name to delete"));
     };
     let at = cas(&request.query)?;
-    let done = api.control.delete_record(&table(&namespace, kind), &name, at).await?;
+    let (head, judge) = (chain::head(), judge(&api, kind, ServiceRef::new(&*namespace, &*name), None));
+    let fit = Some(Fit { head: &head, judge: &judge });
+    let table = table(&namespace, kind);
+    let done = api.control.delete_fitting_record(&table, &name, at, fit).await.map_err(refused)?;
     match at {
         Some(_) => answer_json(false, &done.is_some_and(|done| done.changed)),
         None => answer_json(false, &json!({})),

@@ -65,6 +65,11 @@ impl Filter {
         }
     }
 
+    /// Whether it looks at a part of items.
+    pub(super) fn names(&self, part: &str) -> bool {
+        self.0.as_ref().is_some_and(|expr| expr.names(part))
+    }
+
     /// Whether there is one.
     pub(super) fn is_some(&self) -> bool {
         self.0.is_some()
@@ -90,6 +95,14 @@ impl Filter {
 }
 
 impl Expr {
+    fn names(&self, part: &str) -> bool {
+        match self {
+            Self::And(a, b) | Self::Or(a, b) => a.names(part) || b.names(part),
+            Self::Not(expr) => expr.names(part),
+            Self::Match { selector, .. } => selector.first().is_some_and(|first| first == part),
+        }
+    }
+
     fn holds(&self, item: &Value) -> Result<bool, Refusal> {
         // Both sides are judged, so that a wrong selector is found whatever the other side says.
         match self {
@@ -164,9 +177,15 @@ fn wrong(what: impl std::fmt::Display) -> Refusal {
     Refusal::bad(format!("Failed to create boolean expression evaluator: filter: {what}"))
 }
 
-/// What is wrong with an expression that is to be kept; an empty one takes everything.
-pub(super) fn fault(text: &str) -> Option<String> {
-    if text.is_empty() { None } else { parse::parse(text).err().map(|error| error.to_string()) }
+/// What is wrong with an expression that is to be kept, and is for items such as this one; an empty one takes everything.
+pub(super) fn fault(text: &str, sample: &Value) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    match parse::parse(text) {
+        Ok(expr) => expr.holds(sample).err().map(|refusal| refusal.message),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 #[cfg(test)]

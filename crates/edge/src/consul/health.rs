@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
 use weir_control::catalog::{InstanceEntry, InstanceRef, ServiceMember, Topic};
 use weir_model::registry::{Health, Instance};
 
@@ -116,6 +117,22 @@ pub(super) fn named(request: &Request, missing: &str) -> Result<String, Refusal>
         "" => Err(Refusal::bad(missing)),
         name => Ok(name.to_owned()),
     }
+}
+
+/// An instance as `health/service` shows it: every field that a filter may name.
+pub(super) fn sample() -> Value {
+    json!({
+        "Node": {
+            "ID": "", "Node": "", "Address": "", "Datacenter": "", "TaggedAddresses": {}, "Meta": {},
+            "CreateIndex": 1, "ModifyIndex": 1,
+        },
+        "Service": {
+            "ID": "", "Service": "", "Tags": [], "Address": "", "TaggedAddresses": {}, "Meta": {}, "Port": 1,
+            "Weights": {"Passing": 1, "Warning": 1}, "EnableTagOverride": false, "Connect": {},
+            "Proxy": {"Mode": "", "MeshGateway": {}, "Expose": {}}, "PeerName": "", "CreateIndex": 1, "ModifyIndex": 1,
+        },
+        "Checks": [],
+    })
 }
 
 /// Which instances of a service a request wants: all of the tags, all of the node metadata.

@@ -165,7 +165,37 @@ async fn bad_entries_are_refused_with_the_place() {
             400,
             "Header[0]: should only contain one of",
         ),
-        (http(json!({"Methods": ["GE T"]})), 400, "Match.HTTP.Methods: \"GE T\" is no method"),
+        (
+            http(json!({"Header": [{"Name": "a"}]})),
+            400,
+            "Header[0]: should only contain one of Present, Exact, Prefix, Suffix, Contains, or Regex, and has none",
+        ),
+        (
+            http(json!({"Header": [{"Name": "a", "Present": false}]})),
+            400,
+            "Header[0]: should only contain one of",
+        ),
+        (
+            http(json!({"QueryParam": [{"Name": "a"}]})),
+            400,
+            "QueryParam[0]: should only contain one of Present, Exact, or Regex",
+        ),
+        (http(json!({"Methods": ["GE T"]})), 400, "Match.HTTP.Methods: contains an invalid method \"GE T\""),
+        (
+            http(json!({"Methods": ["get", "GET"]})),
+            400,
+            "Match.HTTP.Methods: contains \"GET\" more than once",
+        ),
+        (
+            routes(json!({"Destination": {"RetryOn": ["reset", "always"]}})),
+            400,
+            "Destination.RetryOn: contains an invalid retry condition: \"always\"",
+        ),
+        (
+            resolver(json!({"Subsets": {"v1": {"Filter": "Service.Mta.version == v1"}}})),
+            400,
+            "Subsets[\"v1\"].Filter: Failed to create boolean expression evaluator: filter: Selector \"Service.Mta.version\" is not valid",
+        ),
         (
             routes(json!({"Destination": {"PrefixRewrite": "/"}})),
             400,
@@ -245,4 +275,121 @@ async fn a_chain_shows_where_calls_go() {
     assert_eq!(resolver["Failover"]["Targets"], json!(["spare.default.default.dc1"]));
     assert_eq!(resolver["ConnectTimeout"], "3s");
     assert_eq!(chain["Targets"]["v2.web.default.default.dc1"]["Subset"]["Filter"], "Service.Meta.v == v2");
+    let shown = json!({"Match": {"HTTP": {"PathPrefix": "/a"}}, "Destination": {"Service": "api"}});
+    assert_eq!(router["Routes"][0]["Definition"], shown);
+    assert_eq!(router["Routes"][1]["Definition"]["Match"]["HTTP"]["PathPrefix"], "/");
+    assert_eq!(splitter["Splits"][1]["Definition"], json!({"Weight": 10, "ServiceSubset": "v2"}));
+
+    // What a reader wants otherwise.
+    let ask = async |query: &str, body: Value| {
+        api.call(&format!("POST /v1/discovery-chain/web{query}"), &body.to_string()).await
+    };
+    let tcp = ask("", json!({"OverrideProtocol": "tcp"})).await.json()["Chain"].clone();
+    assert_eq!(
+        (&tcp["StartNode"], &tcp["Protocol"]),
+        (&json!("resolver:web.default.default.dc1"), &json!("tcp"))
+    );
+    assert_eq!(tcp["CustomizationHash"].as_str().unwrap().len(), 8);
+    assert_eq!(chain["CustomizationHash"], "");
+    let slow = ask(
+        "?compile-dc=dc1",
+        json!({"override_connect_timeout": "9s", "OverrideMeshGateway": {"Mode": "none"}}),
+    );
+    let slow = slow.await.json()["Chain"].clone();
+    assert_eq!(slow["Nodes"]["resolver:api.default.default.dc1"]["Resolver"]["ConnectTimeout"], "9s");
+    assert_eq!(slow["Targets"]["api.default.default.dc1"]["MeshGateway"], json!({"Mode": "none"}));
+    for (query, body, status, part) in [
+        ("?compile-dc=dc2", json!({}), 500, "No path to datacenter"),
+        ("", json!({"OverrideProtocol": "smtp"}), 400, "OverrideProtocol: expected tcp, http, http2 or grpc"),
+        ("", json!({"OverrideConnectTimeout": "soon"}), 400, "OverrideConnectTimeout: "),
+        ("", json!({"OverrideMeshGateway": {"Mode": "local"}}), 400, "there are no mesh gateways"),
+        (
+            "",
+            json!({"OverrideMeshGateway": {"Mode": "x"}}),
+            400,
+            "Invalid OverrideMeshGateway.Mode parameter",
+        ),
+    ] {
+        let answer = ask(query, body.clone()).await;
+        assert_eq!(answer.status, status, "{query} {body}: {}", answer.body);
+        assert!(answer.body.contains(part), "{query} {body}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn entries_that_do_not_fit_each_other_are_refused() {
+    let api = Api::start().await;
+    let put = async |entry: Value| api.call("PUT /v1/config", &entry.to_string()).await;
+    let splitter = json!({"Kind": "service-splitter", "Name": "web", "Splits": [{"Weight": 100, "ServiceSubset": "v1"}]});
+    let missing = "service \"web\" does not have a subset named \"v1\"";
+    let refused = put(splitter.clone()).await;
+    assert_eq!((refused.status, refused.body.as_str()), (400, missing));
+    assert_eq!(api.get("/v1/config/service-splitter").await.json(), json!([]));
+    let resolver =
+        json!({"Kind": "service-resolver", "Name": "web", "Subsets": {"v1": {"OnlyPassing": true}}});
+    assert_eq!(put(resolver).await.body, "true");
+    assert_eq!(put(splitter).await.body, "true");
+    let needed = format!("{missing} (needed by service-splitter/web)");
+    let path = "/v1/config/service-resolver/web";
+    let refused = api.call(&format!("DELETE {path}"), "").await;
+    assert_eq!((refused.status, &*refused.body), (400, &*needed));
+    let index = api.get(path).await.index();
+    let refused = api.call(&format!("DELETE {path}?cas={index}"), "").await;
+    assert_eq!((refused.status, &*refused.body), (400, &*needed));
+    assert_eq!(api.call(&format!("DELETE {path}?cas={}", index + 100), "").await.body, "false");
+    let tcp = put(json!({"Kind": "service-defaults", "Name": "web", "Protocol": "tcp"})).await;
+    assert!(tcp.body.contains("does not permit advanced routing"), "{}", tcp.body);
+    assert_eq!(api.call("DELETE /v1/config/service-splitter/web", "").await.body, "{}");
+    assert_eq!(api.call(&format!("DELETE {path}"), "").await.body, "{}");
+}
+
+/// Two that are each fine, and do not fit each other: whoever comes second is refused, however close.
+#[tokio::test]
+async fn entries_that_are_put_at_once_are_judged_together() {
+    let api = Api::start().await;
+    for round in 0..10 {
+        let (a, b) = (format!("a{round}"), format!("b{round}"));
+        let redirect = |from: &str, to: &str| {
+            json!({"Kind": "service-resolver", "Name": from, "Redirect": {"Service": to}}).to_string()
+        };
+        let (there, back) = (redirect(&a, &b), redirect(&b, &a));
+        let (there, back) =
+            tokio::join!(api.call("PUT /v1/config", &there), api.call("PUT /v1/config", &back));
+        let statuses = [there.status, back.status];
+        assert!(
+            statuses == [200, 400] || statuses == [400, 200],
+            "{statuses:?}: {} {}",
+            there.body,
+            back.body
+        );
+    }
+}
+
+/// Every field that is shown of an instance may be named by a subset's filter.
+#[tokio::test]
+async fn filters_of_subsets_name_what_is_shown() {
+    let api = Api::start().await;
+    let register = json!({"ID": "web-1", "Name": "web", "Port": 80, "Tags": ["a"], "Meta": {"version": "v1"},
+        "TaggedAddresses": {"lan": {"Address": "10.0.0.1", "Port": 80}}});
+    api.ok("PUT /v1/agent/service/register", &register.to_string()).await;
+    let shown = api.get("/v1/health/service/web").await.json()[0].clone();
+    let mut fields = Vec::new();
+    for part in ["Node", "Service"] {
+        for (name, value) in shown[part].as_object().unwrap() {
+            match value.as_object().filter(|_| !matches!(&**name, "Meta" | "TaggedAddresses")) {
+                Some(inner) => fields.extend(inner.keys().map(|inner| format!("{part}.{name}.{inner}"))),
+                None => fields.push(format!("{part}.{name}")),
+            }
+        }
+    }
+    assert!(fields.len() > 20, "{fields:?}");
+    fields.extend(
+        ["Service.Meta.version", "Node.Meta.zone", "Service.TaggedAddresses.lan.Port"].map(str::to_owned),
+    );
+    for field in fields {
+        let entry = json!({"Kind": "service-resolver", "Name": "web",
+            "Subsets": {"v1": {"Filter": format!("{field} is empty")}}});
+        let answer = api.call("PUT /v1/config", &entry.to_string()).await;
+        assert_eq!(answer.status, 200, "{field}: {}", answer.body);
+    }
 }

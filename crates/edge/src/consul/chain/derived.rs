@@ -1,9 +1,14 @@
 //! Services that only proxies know: subsets, and services with others to fail over to.
 
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use weir_control::Settings;
-use weir_control::catalog::{Endpoint, EndpointsView, Moment};
+use weir_control::catalog::{Endpoint, EndpointsView, Moment, ServiceMember};
 use weir_model::ServiceRef;
-use weir_model::registry::Health;
+use weir_model::registry::{ActiveChecks, Address, Health, Weights};
+use weir_model::resource::ServiceSpec;
 
 use crate::consul::filter::Filter;
 use crate::consul::views::{HealthJson, Here};
@@ -22,8 +27,72 @@ pub(super) struct Derived {
 pub(super) struct Tier {
     pub(super) service: ServiceRef,
     /// Judged on an instance as `health/service` shows it; all when absent.
-    pub(super) filter: Option<Filter>,
+    pub(super) filter: Option<Judged>,
     pub(super) only_passing: bool,
+}
+
+/// A filter, with what it has come to for instances that have not changed since.
+#[derive(Debug)]
+pub(super) struct Judged {
+    filter: Filter,
+    /// How many results are kept.
+    room: usize,
+    /// Of the last time, by what stands for an instance as it is ([`stamp`]).
+    last: Mutex<HashMap<u64, bool>>,
+    hashes: RandomState,
+}
+
+/// Results of filters that are kept, of all subsets together: 16 MiB or so.
+const RESULTS_MAX: usize = 1 << 20;
+
+/// Divides the room for results among all subsets.
+pub(super) fn share_room<'a>(all: impl Iterator<Item = &'a mut Derived>) {
+    let mut filters: Vec<&mut Judged> =
+        all.flat_map(|derived| &mut derived.tiers).filter_map(|tier| tier.filter.as_mut()).collect();
+    let room = RESULTS_MAX / filters.len().max(1);
+    filters.iter_mut().for_each(|filter| filter.room = room);
+}
+
+impl Judged {
+    pub(super) fn new(filter: Filter) -> Self {
+        Self { filter, room: RESULTS_MAX, last: Mutex::default(), hashes: RandomState::new() }
+    }
+
+    /// The instances that the filter takes, in their order. Only those are judged (by `takes`) that are not as they were.
+    fn taken<'a, T>(
+        &self,
+        members: &'a [T],
+        stamp: impl Fn(&T) -> u64,
+        takes: impl Fn(&Filter, &T) -> bool,
+    ) -> Vec<&'a T> {
+        let last = std::mem::take(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut next = HashMap::with_capacity(members.len().min(self.room));
+        let mut taken = Vec::new();
+        for member in members {
+            let stamp = stamp(member);
+            let is_taken = last.get(&stamp).copied().unwrap_or_else(|| takes(&self.filter, member));
+            if next.len() < self.room {
+                next.insert(stamp, is_taken);
+            }
+            if is_taken {
+                taken.push(member);
+            }
+        }
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        taken
+    }
+
+    /// What stands for all that a filter can see of an instance: who it is and when it, its node and (if that is looked at)
+    /// its checks last changed.
+    fn stamp(&self, epoch: u64, member: &ServiceMember) -> u64 {
+        let (node, instance) = (&member.node.node, &member.instance.instance);
+        let checks = self.filter.names("Checks").then(|| {
+            let checks = member.checks().map(|check| (&check.value.id, check.modify_revision));
+            checks.collect::<Vec<_>>()
+        });
+        let who = (&instance.value.node, &instance.value.id);
+        self.hashes.hash_one((epoch, who, instance.modify_revision, node.modify_revision, checks))
+    }
 }
 
 impl Derived {
@@ -56,24 +125,78 @@ impl Derived {
     }
 }
 
+/// Says of a written endpoint what callers otherwise read in its service's document: where it is, and how it is checked.
+fn tell(endpoint: &mut Endpoint, document: &ServiceSpec) {
+    let Address { host, port } = &endpoint.address;
+    let Some(written) = document.endpoints.iter().find(|one| one.address == *host && one.port == *port)
+    else {
+        return;
+    };
+    for (key, value) in [("region", &written.region), ("zone", &written.zone)] {
+        value.iter().for_each(|value| drop(endpoint.metadata.insert(key.to_owned(), value.clone())));
+    }
+    if let Some(check) = written.check.as_ref().or(document.check.as_ref()) {
+        endpoint.active_checks = Some(Arc::new(ActiveChecks {
+            others: Health::Passing,
+            weights: Weights { passing: written.weight, warning: written.weight },
+            definitions: vec![check.definition_as_written(host, *port)],
+        }));
+    }
+}
+
 impl Tier {
     fn endpoints(&self, moment: &Moment<'_>, settings: &Settings) -> Vec<Endpoint> {
         let mut endpoints = moment.endpoints(&self.service).endpoints;
-        if let Some(filter) = &self.filter {
+        if let Some(judged) = &self.filter {
             let here = Here { datacenter: &settings.datacenter, node: &settings.node_name };
-            let members = moment.members(&self.service);
+            let (members, epoch) = (moment.members(&self.service), moment.position().epoch);
             // A selector that names nothing takes nobody.
-            let taken =
-                members.iter().filter(|one| filter.takes(&HealthJson::of(one, here)).unwrap_or(false));
-            let taken: std::collections::HashSet<String> = taken
+            let takes = |filter: &Filter, one: &ServiceMember| {
+                filter.takes(&HealthJson::of(one, here)).unwrap_or(false)
+            };
+            let taken = judged.taken(&members, |one| judged.stamp(epoch, one), takes);
+            let taken: HashSet<String> = taken
+                .into_iter()
                 .map(|member| member.instance.value())
                 .map(|instance| format!("{}/{}", instance.node, instance.id))
                 .collect();
             endpoints.retain(|endpoint| taken.contains(&endpoint.id));
+        } else if let Some(document) = moment.resources().service(&self.service) {
+            endpoints.iter_mut().filter(|one| one.fixed).for_each(|one| tell(one, document));
         }
         if self.only_passing {
             endpoints.retain(|endpoint| endpoint.health == Health::Passing);
         }
         endpoints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn only_what_has_changed_is_judged_anew() {
+        let judged = Judged::new(Filter::read("Service.Meta.v == v1").unwrap());
+        let asked = RefCell::new(Vec::new());
+        // Members are numbers that stand for themselves; the even ones are taken.
+        let look = |judged: &Judged, members: &[u64]| {
+            let takes = |_: &Filter, one: &u64| {
+                asked.borrow_mut().push(*one);
+                one % 2 == 0
+            };
+            let taken: Vec<u64> = judged.taken(members, |one| *one, takes).into_iter().copied().collect();
+            (taken, std::mem::take(&mut *asked.borrow_mut()))
+        };
+        assert_eq!(look(&judged, &[1, 2, 3, 4]), (vec![2, 4], vec![1, 2, 3, 4]));
+        assert_eq!(look(&judged, &[1, 2, 3, 4]), (vec![2, 4], vec![]));
+        assert_eq!(look(&judged, &[1, 6, 3]), (vec![6], vec![6]));
+        assert_eq!(look(&judged, &[1, 2, 3]), (vec![2], vec![2]), "who was gone is judged again");
+
+        let small = Judged { room: 2, ..Judged::new(Filter::read("Service.Port == 1").unwrap()) };
+        look(&small, &[1, 2, 3]);
+        assert_eq!(look(&small, &[1, 2, 3]), (vec![2], vec![3]), "no more than there is room for");
     }
 }

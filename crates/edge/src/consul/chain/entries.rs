@@ -11,18 +11,19 @@ use weir_control::records::{RecordEntry, TableRef};
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
 
-use super::{Ignored, TABLES, UNFIT};
+use super::resolve::Target;
+use super::{Ignored, TABLES, UNFIT, entry_name};
 use crate::consul::refusal::Refusal;
 
 /// All entries that route, by the service that they are for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Entries {
     protocols: BTreeMap<ServiceRef, Protocol>,
     /// Of all services of a namespace that have none of their own.
     default_protocols: BTreeMap<String, Protocol>,
-    pub(super) resolvers: BTreeMap<ServiceRef, Resolver>,
-    pub(super) splitters: BTreeMap<ServiceRef, Splitter>,
-    pub(super) routers: BTreeMap<ServiceRef, Router>,
+    pub(super) resolvers: BTreeMap<ServiceRef, Arc<Resolver>>,
+    pub(super) splitters: BTreeMap<ServiceRef, Arc<Splitter>>,
+    pub(super) routers: BTreeMap<ServiceRef, Arc<Router>>,
 }
 
 impl Entries {
@@ -58,12 +59,24 @@ impl Entries {
                     self.default_protocols.insert(service.namespace, protocol);
                 }
             }
-            "service-resolver" => drop(self.resolvers.insert(service, read(content)?)),
-            "service-splitter" => drop(self.splitters.insert(service, read(content)?)),
-            "service-router" => drop(self.routers.insert(service, read(content)?)),
+            "service-resolver" => drop(self.resolvers.insert(service, Arc::new(read(content)?))),
+            "service-splitter" => drop(self.splitters.insert(service, Arc::new(read(content)?))),
+            "service-router" => drop(self.routers.insert(service, Arc::new(read(content)?))),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Takes an entry of a kind out.
+    pub(super) fn remove(&mut self, kind: &str, service: &ServiceRef) {
+        match kind {
+            "service-defaults" => drop(self.protocols.remove(service)),
+            "proxy-defaults" => drop(self.default_protocols.remove(&service.namespace)),
+            "service-resolver" => drop(self.resolvers.remove(service)),
+            "service-splitter" => drop(self.splitters.remove(service)),
+            "service-router" => drop(self.routers.remove(service)),
+            _ => {}
+        }
     }
 
     /// The services that an entry may route.
@@ -95,10 +108,13 @@ impl Entries {
 
     /// Takes out what is refused when it is written and would send requests elsewhere: it may have been kept before that.
     pub(super) fn drop_unfit(&mut self, datacenter: &str) -> Vec<Ignored> {
+        let endless = |service: &&ServiceRef| self.follow(&Target::all(service), datacenter).is_err();
+        let endless: Vec<ServiceRef> = self.resolvers.keys().filter(endless).cloned().collect();
+        endless.iter().for_each(|service| drop(self.resolvers.remove(service)));
         let mut ignored = Vec::new();
         let mut fits = |kind: &str, service: &ServiceRef, fault: Option<String>| {
             let Some(fault) = fault else { return true };
-            let entry = format!("{kind}/{}", service.name);
+            let entry = entry_name(kind, service);
             ignored.push(Ignored { entry, reason: format!("{UNFIT}: {fault}") });
             false
         };
@@ -109,7 +125,8 @@ impl Entries {
     }
 }
 
-fn protocol(said: Option<&Value>) -> Option<Protocol> {
+/// What a word says that a service speaks.
+pub(super) fn protocol(said: Option<&Value>) -> Option<Protocol> {
     match said?.as_str()? {
         "http" => Some(Protocol::Http),
         "http2" => Some(Protocol::Http2),

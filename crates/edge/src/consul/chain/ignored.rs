@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::policies::NAMED_RETRIES;
+
 /// What counts of each kind that routes: paths as [`fields`] gives them, without the places in lists and the keys of maps.
 /// One stands for all below it.
 const IN_FORCE: [(&str, &[&str]); 5] = [
@@ -60,7 +62,24 @@ pub(in crate::consul) fn fields(kind: &str, content: &Map<String, Value>) -> Vec
     let in_force = IN_FORCE.iter().find(|(of, _)| *of == kind).map_or(&["Meta"][..], |(_, paths)| paths);
     let mut found = Vec::new();
     walk(in_force, "", "", content, &mut found);
+    if kind == "service-router" {
+        retries(content, &mut found);
+    }
     found
+}
+
+/// Conditions of retries that nobody here can see.
+fn retries(content: &Map<String, Value>, found: &mut Vec<String>) {
+    let routes = content.get("Routes").and_then(Value::as_array).into_iter().flatten();
+    for (at, route) in routes.enumerate() {
+        let conditions = route.pointer("/Destination/RetryOn").and_then(Value::as_array);
+        for (index, condition) in conditions.into_iter().flatten().enumerate() {
+            let counts = NAMED_RETRIES.iter().any(|(name, counts)| condition == name && *counts);
+            if !counts {
+                found.push(format!("Routes[{at}].Destination.RetryOn[{index}]"));
+            }
+        }
+    }
 }
 
 fn walk(in_force: &[&str], path: &str, pattern: &str, map: &Map<String, Value>, found: &mut Vec<String>) {

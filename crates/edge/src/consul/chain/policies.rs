@@ -9,7 +9,7 @@ use weir_model::validate::traffic_policy::{RETRIES_MAX, TARGETS_MAX};
 use weir_model::{Resource, ResourceId, ServiceRef, Spec};
 
 use super::entries::{HashPolicy, LoadBalancer, Resolver, Route};
-use super::{Making, http, id_of, routes};
+use super::{Making, entry_name, http, id_of, routes};
 
 impl Making<'_> {
     /// The policies of all resolvers, and those that are declared: what holds for a service holds for what is derived from it.
@@ -57,7 +57,7 @@ impl Making<'_> {
         if timeouts.is_none() && balance.is_none() {
             return;
         }
-        let entry = format!("service-resolver/{}", service.name);
+        let entry = entry_name("service-resolver", service);
         if let Some(declared) = self.declared(service, Kind::TrafficPolicy).first() {
             let reason = format!("the document {declared} says how the service is called");
             return self.ignore(&entry, reason);
@@ -118,32 +118,59 @@ impl Making<'_> {
     /// The retries that a route of a router asks for.
     pub(super) fn retry(&mut self, entry: &str, service: &ServiceRef, at: usize, route: &Route) {
         let Some(to) = &route.destination else { return };
-        let mut statuses = to.retry_on_status_codes.clone();
-        for condition in &to.retry_on {
-            match &**condition {
-                "5xx" => statuses.extend([500, 502, 503, 504]),
-                "gateway-error" => statuses.extend([502, 503, 504]),
-                _ => {}
-            }
-        }
-        statuses.sort_unstable();
-        statuses.dedup();
-        if to.num_retries == 0 && statuses.is_empty() {
+        let mut retry = Retry { statuses: to.retry_on_status_codes.clone(), ..Retry::default() };
+        to.retry_on.iter().for_each(|condition| add_condition(&mut retry, condition));
+        retry.statuses.sort_unstable();
+        retry.statuses.dedup();
+        if to.num_retries == 0 && retry.statuses.is_empty() && retry.grpc_statuses.is_empty() {
             return;
         }
-        let attempts = if to.num_retries == 0 { 1 } else { to.num_retries.min(RETRIES_MAX) };
+        retry.attempts = if to.num_retries == 0 { 1 } else { to.num_retries.min(RETRIES_MAX) };
         let mut metadata = routes::metadata(entry, service);
         let rule = routes::rule_name(at);
         let target = target(Kind::HttpRoute, &metadata.name, Some(&rule));
         metadata.name = format!("{}.{rule}", metadata.name);
         let spec = TrafficPolicySpec {
             target_refs: vec![target],
-            retry: Some(Retry { attempts, statuses, ..Retry::default() }),
+            retry: Some(retry),
             ..TrafficPolicySpec::default()
         };
         self.add(entry, Resource { metadata, spec: Spec::TrafficPolicy(spec.into()) });
     }
 }
+
+/// Makes a condition of a router count. What it does not name counts anyhow, where a request may be repeated: connections
+/// that cannot be made or end too early, and streams that are refused ([`NAMED_RETRIES`]).
+fn add_condition(retry: &mut Retry, condition: &str) {
+    match condition {
+        "5xx" => retry.statuses.extend([500, 502, 503, 504]),
+        "gateway-error" => retry.statuses.extend([502, 503, 504]),
+        "retriable-4xx" => retry.statuses.push(409),
+        "cancelled" | "deadline-exceeded" | "internal" | "resource-exhausted" | "unavailable" => {
+            let status = condition.replace('-', "_").to_ascii_uppercase();
+            if !retry.grpc_statuses.contains(&status) {
+                retry.grpc_statuses.push(status);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The conditions of retries that there are, with whether they count.
+pub(in crate::consul) const NAMED_RETRIES: [(&str, bool); 12] = [
+    ("5xx", true),
+    ("gateway-error", true),
+    ("reset", true),
+    ("connect-failure", true),
+    ("envoy-ratelimited", false),
+    ("retriable-4xx", true),
+    ("refused-stream", true),
+    ("cancelled", true),
+    ("deadline-exceeded", true),
+    ("internal", true),
+    ("resource-exhausted", true),
+    ("unavailable", true),
+];
 
 fn target(kind: Kind, name: &str, section: Option<&str>) -> PolicyTarget {
     PolicyTarget {

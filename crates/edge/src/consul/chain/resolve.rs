@@ -5,13 +5,11 @@ use weir_model::resource::filter::Filter;
 use weir_model::validate::filters::FIELDS_MAX;
 use weir_model::validate::http_route::BACKENDS_MAX;
 
-use super::derived::{Derived, Tier};
+use super::derived::{Derived, Judged, Tier};
 use super::entries::{Failover, FailoverTarget, Resolver, Split, Splitter, or};
-use super::{Ignored, Making, UNFIT, http};
+use super::{Ignored, Making, UNFIT, entry_name, http};
 use crate::consul::filter::Filter as Expression;
 
-/// Redirects that are followed, one after the other.
-const REDIRECTS_MAX: usize = 8;
 /// Splitters that are followed, one into the other.
 const SPLITTERS_DEEP_MAX: usize = 8;
 
@@ -23,12 +21,35 @@ pub(super) struct Target {
     pub(super) subset: String,
 }
 
+impl Target {
+    /// All of a service.
+    pub(super) fn all(service: &ServiceRef) -> Self {
+        Self { service: service.clone(), subset: String::new() }
+    }
+
+    /// What is named from here: of another service its default subset, of the same one the subset that was meant.
+    pub(super) fn rewritten(&self, namespace: &str, name: &str, subset: &str) -> Self {
+        let service = named(namespace, name, &self.service);
+        let same = if service.name == self.service.name { &*self.subset } else { "" };
+        Self { service, subset: or(subset, same).to_owned() }
+    }
+
+    /// How Consul names it.
+    pub(super) fn id(&self, datacenter: &str) -> String {
+        let Self { service: ServiceRef { namespace, name, .. }, subset } = self;
+        let prefix = if subset.is_empty() { String::new() } else { format!("{subset}.") };
+        format!("{prefix}{name}.{namespace}.default.{datacenter}")
+    }
+}
+
 /// A part of the requests.
 pub(super) struct Share {
     /// Of 1.
     pub(super) weight: f64,
     pub(super) target: Target,
     pub(super) filters: Vec<Filter>,
+    /// The splitter that it is from, and which of its splits.
+    pub(super) split: Option<(ServiceRef, usize)>,
 }
 
 /// All parts of the requests, and what of the entries that divide them does not count.
@@ -37,6 +58,13 @@ pub(super) struct Shares {
     pub(super) all: Vec<Share>,
     pub(super) ignored: Vec<Ignored>,
     bytes_left: usize,
+}
+
+/// A part of the requests that may be divided further.
+struct Part<'a> {
+    weight: f64,
+    filters: &'a [Filter],
+    of: Option<(&'a ServiceRef, usize)>,
 }
 
 /// The splits of a splitter, each with the changes of header fields that hold there; why not, if it has too many.
@@ -72,21 +100,12 @@ fn parts<'a>(
 impl Making<'_> {
     /// Where calls of a service, or of a subset of it, go.
     pub(super) fn resolve(&self, service: &ServiceRef, subset: &str) -> Target {
-        let mut target = Target { service: service.clone(), subset: subset.to_owned() };
-        for _ in 0..REDIRECTS_MAX {
-            let Some(resolver) = self.entries.resolvers.get(&target.service) else { break };
-            let Some(redirect) = &resolver.redirect else {
-                if target.subset.is_empty() {
-                    target.subset.clone_from(&resolver.default_subset);
-                }
-                break;
-            };
-            target = Target {
-                service: named(&redirect.namespace, &redirect.service, &target.service),
-                subset: redirect.service_subset.clone(),
-            };
-        }
-        target
+        self.end_of(Target { service: service.clone(), subset: subset.to_owned() })
+    }
+
+    fn end_of(&self, from: Target) -> Target {
+        // Redirects without an end have been taken out.
+        self.entries.follow(&from, "").unwrap_or(from)
     }
 
     /// How calls of a service are divided, within what the document that is being made may still hold.
@@ -94,35 +113,31 @@ impl Making<'_> {
         let mut shares = Shares { bytes_left: self.left.bytes, ..Shares::default() };
         if subset.is_empty() {
             let room = self.left.backends.clamp(1, BACKENDS_MAX);
-            self.split(service, 0, (1.0, &[]), room, &mut shares);
+            let whole = Part { weight: 1.0, filters: &[], of: None };
+            self.split(service, 0, &whole, room, &mut shares);
         } else {
             let target = self.resolve(service, subset);
-            shares.all.push(Share { weight: 1.0, target, filters: Vec::new() });
+            shares.all.push(Share { weight: 1.0, target, filters: Vec::new(), split: None });
         }
         shares
     }
 
     /// Adds at least one share, and at most `room`.
-    fn split(
-        &self,
-        service: &ServiceRef,
-        deep: usize,
-        (weight, filters): (f64, &[Filter]),
-        room: usize,
-        shares: &mut Shares,
-    ) {
+    fn split(&self, service: &ServiceRef, deep: usize, part: &Part<'_>, room: usize, shares: &mut Shares) {
+        let Part { weight, filters, of } = *part;
         let splitter = self.entries.splitters.get(service).filter(|_| deep < SPLITTERS_DEEP_MAX);
         let parts = splitter.and_then(|splitter| match parts(splitter, filters, room, shares.bytes_left) {
             Ok(parts) => Some(parts),
             Err(reason) => {
-                let entry = format!("service-splitter/{}", service.name);
+                let entry = entry_name("service-splitter", service);
                 shares.ignored.push(Ignored { entry, reason: format!("{UNFIT}: {reason}") });
                 None
             }
         });
         let Some(parts) = parts else {
             let filters = filters.to_vec();
-            return shares.all.push(Share { weight, target: self.resolve(service, ""), filters });
+            let split = of.map(|(splitter, at)| (splitter.clone(), at));
+            return shares.all.push(Share { weight, target: self.resolve(service, ""), filters, split });
         };
         let end = shares.all.len() + room;
         shares.bytes_left -= parts.iter().map(|(_, filters)| http::size(filters)).sum::<usize>();
@@ -132,10 +147,12 @@ impl Making<'_> {
             if split.service_subset.is_empty() && to != *service {
                 // Each of those that follow needs a share.
                 let room = end - shares.all.len() - (parts.len() - at - 1);
-                self.split(&to, deep + 1, (weight, filters), room, shares);
+                let part = Part { weight, filters, of: Some((service, at)) };
+                self.split(&to, deep + 1, &part, room, shares);
             } else {
                 let target = self.resolve(&to, &split.service_subset);
-                shares.all.push(Share { weight, target, filters: filters.clone() });
+                let split = Some((service.clone(), at));
+                shares.all.push(Share { weight, target, filters: filters.clone(), split });
             }
         }
     }
@@ -164,7 +181,7 @@ impl Making<'_> {
         if !self.derived.contains_key(&backend) {
             let mut tiers = self.tier(service, subset).into_iter().collect();
             if let Some(failover) = failover {
-                self.fail_over(service, failover, &mut tiers);
+                self.fail_over(target, failover, &mut tiers);
             }
             self.derived.insert(backend.clone(), Derived { base: service.clone(), tiers });
         }
@@ -172,7 +189,7 @@ impl Making<'_> {
     }
 
     /// The instances of a target; nothing if there is no such subset.
-    fn tier(&mut self, service: &ServiceRef, subset: &str) -> Option<Tier> {
+    fn tier(&self, service: &ServiceRef, subset: &str) -> Option<Tier> {
         let all = Tier { service: service.clone(), filter: None, only_passing: false };
         if subset.is_empty() {
             return Some(all);
@@ -180,39 +197,29 @@ impl Making<'_> {
         let of = |resolver: &Resolver| {
             let subset = resolver.subsets.get(subset)?;
             let filter = Some(&*subset.filter).filter(|text| !text.is_empty());
-            Some((filter.map(Expression::read).transpose().ok()?, subset.only_passing))
+            Some((filter.map(Expression::read).transpose().ok()?.map(Judged::new), subset.only_passing))
         };
-        let Some((filter, only_passing)) = self.entries.resolvers.get(service).and_then(of) else {
-            let entry = format!("service-resolver/{}", service.name);
-            self.ignore(&entry, format!("there is no subset {subset:?}: what goes there finds no instance"));
-            return None;
-        };
+        let (filter, only_passing) =
+            self.entries.resolvers.get(service).and_then(|of_service| of(of_service))?;
         Some(Tier { filter, only_passing, ..all })
     }
 
     /// Adds what is called when a service has no instance that may be.
-    fn fail_over(&mut self, service: &ServiceRef, failover: &Failover, tiers: &mut Vec<Tier>) {
-        for target in self.spare(service, failover) {
+    fn fail_over(&mut self, of: &Target, failover: &Failover, tiers: &mut Vec<Tier>) {
+        for target in self.spare(of, failover) {
             tiers.extend(self.tier(&target.service, &target.subset));
         }
         let elsewhere = |to: &FailoverTarget| !to.datacenter.is_empty() || !to.peer.is_empty();
         if !failover.datacenters.is_empty() || failover.targets.iter().any(elsewhere) {
-            let entry = format!("service-resolver/{}", service.name);
+            let entry = entry_name("service-resolver", &of.service);
             self.ignore(&entry, "Failover: there are no other datacenters or peers to fail over to");
         }
     }
 
-    /// What is called when a service has no instance that may be, in order.
-    pub(super) fn spare(&self, service: &ServiceRef, failover: &Failover) -> Vec<Target> {
-        let to = |namespace: &str, name: &str, subset: &str| {
-            self.resolve(&named(namespace, name, service), subset)
-        };
-        let Failover { service: name, service_subset: subset, namespace, datacenters, targets } = failover;
-        if targets.is_empty() && datacenters.is_empty() && !(name.is_empty() && subset.is_empty()) {
-            return vec![to(namespace, name, subset)];
-        }
-        let here = targets.iter().filter(|to| to.datacenter.is_empty() && to.peer.is_empty());
-        here.map(|one| to(&one.namespace, &one.service, &one.service_subset)).collect()
+    /// What is called when a target has no instance that may be, in order.
+    pub(super) fn spare(&self, of: &Target, failover: &Failover) -> Vec<Target> {
+        let ends = self.entries.spare(of, failover).into_iter().map(|to| self.end_of(to));
+        ends.filter(|to| to != of).collect()
     }
 }
 

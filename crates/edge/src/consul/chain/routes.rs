@@ -8,7 +8,7 @@ use weir_model::{Resource, ServiceRef, Spec, names};
 
 use super::entries::Route;
 use super::resolve::{Share, Shares, named};
-use super::{Ignored, Making, UNFIT, http, id_of, size};
+use super::{Ignored, Making, UNFIT, entry_name, http, id_of, size};
 
 /// The annotation of a document that was made of an entry: which.
 const ANNOTATION: &str = "weir.dev/config-entry";
@@ -67,7 +67,7 @@ impl Making<'_> {
             }
             "service-resolver"
         };
-        Some(format!("{kind}/{}", service.name))
+        Some(entry_name(kind, service))
     }
 
     /// Makes the route of a service's connections, if they go anywhere but to itself.

@@ -102,6 +102,30 @@ fn a_router_becomes_a_route_in_its_own_order() {
 }
 
 #[test]
+fn conditions_of_retries_become_statuses() {
+    let check = |conditions: &[&str], expect: Option<Value>| {
+        let router = json!({"Routes": [{"Destination": {"RetryOn": conditions}}]});
+        let made = effective(&[("service-router", "web", router)], Vec::new());
+        assert_eq!(made.ignored, []);
+        let id = ResourceId::new(Kind::TrafficPolicy, "default", "service-router.web.route-0");
+        assert_eq!(made.resources.get(&id).is_some(), expect.is_some(), "{conditions:?}");
+        if let Some(expect) = expect {
+            assert_eq!(spec(&made, Kind::TrafficPolicy, &id.name)["retry"], expect, "{conditions:?}");
+        }
+    };
+    let statuses = |statuses: &[u16]| Some(json!({"attempts": 1, "statuses": statuses}));
+    check(&["5xx", "gateway-error"], statuses(&[500, 502, 503, 504]));
+    check(&["retriable-4xx"], statuses(&[409]));
+    let calls = ["CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE"];
+    check(
+        &["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable", "unavailable"],
+        Some(json!({"attempts": 1, "grpcStatuses": calls})),
+    );
+    // These are retried anyhow.
+    check(&["reset", "connect-failure", "refused-stream"], None);
+}
+
+#[test]
 fn splits_are_divided_further_where_they_lead() {
     let web = json!({"Splits": [
         {"Weight": 90.0, "ServiceSubset": "v1"},
@@ -123,16 +147,21 @@ fn redirects_are_followed_and_end() {
     let made = effective(&entries, Vec::new());
     let route = spec(&made, Kind::HttpRoute, "service-resolver.a");
     assert_eq!(backends(&route["rules"][0]), [("_v1.web", 1_000_000)]);
-    effective(&[("service-resolver", "a", to("b")), ("service-resolver", "b", to("a"))], Vec::new());
+    // What leads nowhere does not count.
+    let round = [("service-resolver", "a", to("b")), ("service-resolver", "b", to("a"))];
+    let made = effective(&round, Vec::new());
+    assert!(Arc::ptr_eq(&made.documents, &made.resources));
+    let entries: Vec<&str> = made.ignored.iter().map(|one| &*one.entry).collect();
+    assert_eq!(entries, ["service-resolver/a", "service-resolver/b"]);
 }
 
 #[test]
 fn who_fails_over_has_tiers() {
-    let resolver = json!({"Failover": {"*": {"Targets": [{"Service": "spare"}, {"Datacenter": "dc2"}]}}});
+    let resolver = json!({"Failover": {"*": {"Targets": [{"Service": "web"}, {"Service": "spare"}, {"Datacenter": "dc2"}]}}});
     let made = effective(&[("service-resolver", "web", resolver)], Vec::new());
     let derived = &made.derived[&ServiceRef::new("default", "_failover_.web")];
     let tiers: Vec<&str> = derived.tiers.iter().map(|tier| &*tier.service.name).collect();
-    assert_eq!(tiers, ["web", "spare"]);
+    assert_eq!(tiers, ["web", "spare"], "nobody fails over to itself");
     assert!(made.ignored[0].reason.contains("other datacenters"), "{:?}", made.ignored);
 }
 
@@ -143,7 +172,9 @@ fn a_subset_that_is_not_there_is_said_and_empty() {
         Vec::new(),
     );
     assert_eq!(made.derived[&ServiceRef::new("default", "_v9.web")].tiers.len(), 0);
-    assert!(made.ignored[0].reason.contains("no subset \"v9\""), "{:?}", made.ignored);
+    let Ignored { entry, reason } = &made.ignored[0];
+    assert_eq!(entry, "service-splitter/web", "who names it is to blame");
+    assert!(reason.starts_with("service \"web\" does not have a subset named \"v9\": "), "{reason}");
 }
 
 #[test]
@@ -336,7 +367,9 @@ fn a_service_of_which_nothing_is_said_has_routes_of_both() {
     let route = spec(&made, Kind::TcpRoute, "service-router.web");
     assert_eq!(route["rules"][0]["backendRefs"][0]["name"], "_v1.web");
     spec(&made, Kind::HttpRoute, "service-router.web");
-    assert_eq!(made.ignored, []);
+    // It would be refused now; kept, it counts for those that speak something else.
+    assert!(made.ignored[0].reason.contains("does not permit advanced routing"), "{:?}", made.ignored);
+    assert_eq!(made.ignored.len(), 1);
     assert_eq!(made.entries.protocol(&ServiceRef::new("default", "web")), None);
 }
 
@@ -383,6 +416,11 @@ fn fields_that_count_for_nothing_are_named() {
         "service-router",
         json!({"Routes": [{"Destination": {"Service": "a", "IdleTimeout": "1s"}}]}),
         &["Routes[0].Destination.IdleTimeout"],
+    );
+    check(
+        "service-router",
+        json!({"Routes": [{"Destination": {"RetryOn": ["reset", "envoy-ratelimited", "unavailable"]}}]}),
+        &["Routes[0].Destination.RetryOn[1]"],
     );
     check(
         "service-resolver",

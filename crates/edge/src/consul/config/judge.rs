@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::consul::chain::NAMED_RETRIES;
 use crate::consul::filter;
+use crate::consul::health;
 use crate::consul::pattern;
 use crate::consul::refusal::Refusal;
 
@@ -60,7 +62,7 @@ pub(super) fn resolver(_: &str, entry: &Entry) -> Judged {
             return bad(path, "expected lower-case letters, digits and inner dashes");
         }
         let expression = subset.as_object().map_or("", |subset| text(subset, "Filter"));
-        if let Some(error) = filter::fault(expression) {
+        if let Some(error) = filter::fault(expression, &health::sample()) {
             return bad(format_args!("{path}.Filter"), error);
         }
     }
@@ -188,6 +190,7 @@ pub(super) fn router(_: &str, entry: &Entry) -> Judged {
                 "is not supported beside Match.HTTP.CaseInsensitive",
             );
         }
+        retries(&format!("{path}.Destination"), destination)?;
         let codes = destination.get("RetryOnStatusCodes").and_then(Value::as_array).into_iter().flatten();
         if let Some(code) = codes.filter_map(Value::as_u64).find(|code| !(100..600).contains(code)) {
             return bad(
@@ -219,23 +222,53 @@ fn http_match(path: &str, http: &Entry) -> Judged {
     for (path, parameter) in list(http, path, "QueryParam") {
         named_match(&path, parameter, &["Exact", "Regex"])?;
     }
-    let methods = http.get("Methods").and_then(Value::as_array).into_iter().flatten();
-    let mut methods = methods.filter_map(Value::as_str);
-    match methods.find(|method| http::Method::from_bytes(method.as_bytes()).is_err()) {
-        Some(method) => bad(format_args!("{path}.Methods"), format_args!("{method:?} is no method")),
-        None => Ok(()),
+    let mut seen = std::collections::BTreeSet::new();
+    for method in texts(http, "Methods") {
+        let known = METHODS.iter().find(|known| known.eq_ignore_ascii_case(method));
+        let Some(known) = known else {
+            let reason =
+                format_args!("contains an invalid method {method:?}, expected one of {}", METHODS.join(", "));
+            return bad(format_args!("{path}.Methods"), reason);
+        };
+        if !seen.insert(known) {
+            return bad(format_args!("{path}.Methods"), format_args!("contains {known:?} more than once"));
+        }
     }
+    Ok(())
 }
 
-/// What is compared with a name: one thing at most besides that it is there.
+/// The methods that Consul knows.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"];
+
+/// The texts of a list.
+fn texts<'a>(of: &'a Entry, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    of.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Whether something can be retried on conditions of such names.
+fn retries(path: &str, destination: &Entry) -> Judged {
+    let is_known = |condition: &&str| NAMED_RETRIES.iter().any(|(known, _)| known == condition);
+    let Some(unknown) = texts(destination, "RetryOn").find(|condition| !is_known(condition)) else {
+        return Ok(());
+    };
+    let known: Vec<&str> = NAMED_RETRIES.iter().map(|(known, _)| *known).collect();
+    let reason =
+        format!("contains an invalid retry condition: {unknown:?}, expected one of {}", known.join(", "));
+    bad(format_args!("{path}.RetryOn"), reason)
+}
+
+/// What is compared with a name: one thing, if only that it is there.
 fn named_match(path: &str, of: &Entry, kinds: &[&str]) -> Judged {
     if text(of, "Name").is_empty() {
         return bad(path, "missing required Name field");
     }
     let present = of.get("Present") == Some(&Value::Bool(true));
     let given = kinds.iter().filter(|kind| !text(of, kind).is_empty()).count() + usize::from(present);
-    if given > 1 {
-        return bad(path, format_args!("should only contain one of Present, {}", kinds.join(", ")));
+    if given != 1 {
+        let (last, others) = kinds.split_last().unwrap_or((&"", &[]));
+        let reason = format!("should only contain one of Present, {}, or {last}", others.join(", "));
+        let none = if given == 0 { ", and has none" } else { "" };
+        return bad(path, reason + none);
     }
     regex(&format!("{path}.Regex"), text(of, "Regex"))
 }

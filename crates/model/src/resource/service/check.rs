@@ -78,13 +78,22 @@ impl ServiceCheck {
     /// How one address of an endpoint is checked; `written` is the endpoint's host as the document has it.
     pub fn definition(&self, written: &str, address: SocketAddr) -> CheckDefinition {
         let at = SocketAddr::new(address.ip(), self.port.unwrap_or(address.port())).to_string();
+        self.carried_out(at, written, address.port())
+    }
+
+    /// The same by the endpoint's host as the document has it, for whoever finds its address when looking.
+    pub fn definition_as_written(&self, written: &str, port: u16) -> CheckDefinition {
+        self.carried_out(self.authority(written, port), written, port)
+    }
+
+    fn carried_out(&self, at: String, written: &str, port: u16) -> CheckDefinition {
         let kind = match self.kind {
             ServiceCheckKind::Tcp => CheckKind::Tcp { address: at },
             ServiceCheckKind::Grpc => {
                 CheckKind::Grpc { address: at, service: self.service.clone().unwrap_or_default() }
             }
             ServiceCheckKind::Http => {
-                let host = self.host.clone().unwrap_or_else(|| self.authority(written, address.port()));
+                let host = self.host.clone().unwrap_or_else(|| self.authority(written, port));
                 CheckKind::Http {
                     url: format!("http://{at}{}", self.path.as_deref().unwrap_or("/")),
                     method: "GET".to_owned(),
