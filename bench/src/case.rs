@@ -1,5 +1,6 @@
 //! The cases: what is done to each subject, in turn.
 
+use crate::choice::Measurable;
 use crate::setup::{Back, Front, POLICIES_PATH, Setup};
 
 /// What answers behind the subjects.
@@ -100,6 +101,20 @@ pub(crate) struct Case {
     pub(crate) targets: &'static [(&'static str, f64)],
     /// The largest figure of our own that it aims at, whatever others need.
     pub(crate) most: Option<f64>,
+}
+
+impl Measurable for Case {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn what(&self) -> &'static str {
+        self.what
+    }
+
+    fn subjects(&self) -> &'static [&'static str] {
+        self.subjects
+    }
 }
 
 const ALL: &[&str] = &["weir", "haproxy", "nginx", "envoy", "traefik", "caddy", "floor"];

@@ -35,10 +35,10 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     crate::run::raise_open_files()?;
     crate::run::keep_to_core(crate::stage::LOAD_CORE)?;
     let mut outcomes = Vec::new();
-    for case in &options.cases {
+    for case in &options.choice.cases {
         println!("\n== {}: {}", case.name, case.what);
         let mut outcome = Outcome::of(case);
-        for name in options.subjects_of(case) {
+        for name in options.choice.subjects_of(case) {
             match measure(case, name, &options) {
                 Ok(figures) => {
                     println!("{name:8} {figures}");

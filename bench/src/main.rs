@@ -7,6 +7,7 @@
 
 mod case;
 mod check;
+mod choice;
 mod client;
 mod control;
 mod cpu;

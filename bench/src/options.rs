@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
 use crate::case::{CASES, Case};
+use crate::choice::{Choice, Offer, count};
+use crate::subject::PORTS;
 
 /// Said to whoever asks, or gets it wrong.
 const USAGE: &str = "\
@@ -29,9 +31,7 @@ nghttp2-client), and two cores. Peers that are missing are left out, and said to
 /// What to measure, and how long.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) cases: Vec<Case>,
-    /// Empty: all.
-    pub(crate) subjects: Vec<String>,
+    pub(crate) choice: Choice<Case>,
     pub(crate) rounds: usize,
     pub(crate) seconds: u32,
     pub(crate) weir: PathBuf,
@@ -44,54 +44,26 @@ pub(crate) struct Options {
 
 impl Options {
     /// Reads the command line.
-    pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
+    pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Self> {
         let here = std::env::current_exe()?;
         let profile = here.parent().context("this program is in no folder")?;
-        let mut options = Self {
-            cases: Vec::new(),
-            subjects: Vec::new(),
-            rounds: 4,
-            seconds: 1,
-            weir: profile.join("weir"),
-            target: profile.parent().context("no target folder")?.to_owned(),
-            json: None,
-            markdown: None,
-            install: false,
-        };
-        while let Some(arg) = args.next() {
-            let mut value = || args.next().with_context(|| format!("{arg} needs a value\n\n{USAGE}"));
-            match arg.as_str() {
-                "--subjects" => options.subjects = value()?.split(',').map(str::to_owned).collect(),
-                "--rounds" => options.rounds = value()?.parse().context("--rounds takes a number")?,
-                "--seconds" => options.seconds = value()?.parse().context("--seconds takes a number")?,
-                "--weir" => options.weir = value()?.into(),
-                "--json" => options.json = Some(value()?.into()),
-                "--markdown" => options.markdown = Some(value()?.into()),
-                "--install" => options.install = true,
-                "--help" | "-h" => bail!("{USAGE}\n\ncases\n{}", describe_cases()),
-                name => match Case::find(name) {
-                    Some(case) => options.cases.push(case),
-                    None => bail!("unknown argument `{name}`\n\n{USAGE}\n\ncases\n{}", describe_cases()),
-                },
+        let target = profile.parent().context("no target folder")?.to_owned();
+        let (mut rounds, mut seconds, mut weir) = (4, 1, profile.join("weir"));
+        let (mut json, mut markdown, mut install) = (None, None, false);
+        let subjects = PORTS.map(|(name, _)| name);
+        let offer = Offer { usage: USAGE, cases: CASES, subjects: &subjects };
+        let choice = Choice::read(args, &offer, |option, value| {
+            match option {
+                "--rounds" => rounds = count(option, &value()?)?,
+                "--seconds" => seconds = count(option, &value()?)?,
+                "--weir" => weir = value()?.into(),
+                "--json" => json = Some(value()?.into()),
+                "--markdown" => markdown = Some(value()?.into()),
+                "--install" => install = true,
+                _ => return Ok(false),
             }
-        }
-        ensure!(options.rounds > 0 && options.seconds > 0, "--rounds and --seconds are at least 1");
-        for name in &options.subjects {
-            ensure!(crate::subject::PORTS.iter().any(|(known, _)| known == name), "unknown subject `{name}`");
-        }
-        if options.cases.is_empty() {
-            options.cases = CASES.to_vec();
-        }
-        Ok(options)
+            Ok(true)
+        })?;
+        Ok(Self { choice, rounds, seconds, weir, target, json, markdown, install })
     }
-
-    /// Who is measured in a case.
-    pub(crate) fn subjects_of(&self, case: &Case) -> Vec<&'static str> {
-        let wanted = |name: &&&str| self.subjects.is_empty() || self.subjects.iter().any(|s| s == **name);
-        case.subjects.iter().filter(wanted).copied().collect()
-    }
-}
-
-fn describe_cases() -> String {
-    CASES.iter().map(|case| format!("  {:16} {}\n", case.name, case.what)).collect()
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
         }
     }
     println!("{}", results.machine);
-    for case in &options.cases {
+    for case in &options.choice.cases {
         println!("\n== {}: {}", case.name, case.what);
         let outcome = match case.load {
             Load::Idle => idle(case, options),
@@ -59,7 +59,7 @@ fn work(case: &Case, options: &Options) -> Result<CaseResults> {
     let mut outcome = CaseResults { name: case.name.to_owned(), ..CaseResults::default() };
     let core = case.is_pinned().then_some(SUBJECT_CORE);
     let mut running = Vec::new();
-    for name in options.subjects_of(case) {
+    for name in options.choice.subjects_of(case) {
         let started = Subject::start(name, &stage, core).and_then(|subject| {
             check::answers_soon(case, subject.port)?;
             load::run(case, &stage.dir, subject.port, WARM_UP_SECONDS)?;
@@ -134,7 +134,7 @@ fn measure(
 fn idle(case: &Case, options: &Options) -> Result<CaseResults> {
     let stage = Stage::set(*case, options)?;
     let mut outcome = CaseResults { name: case.name.to_owned(), ..CaseResults::default() };
-    for name in options.subjects_of(case) {
+    for name in options.choice.subjects_of(case) {
         let mut results = SubjectResults { name: name.to_owned(), ..SubjectResults::default() };
         let mut measured = Ok(());
         for _ in 0..options.rounds.min(IDLE_ROUNDS_MAX) {

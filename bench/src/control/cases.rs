@@ -1,6 +1,7 @@
 //! The cases, and what the design aims at.
 
 use super::requests::Kind;
+use crate::choice::Measurable;
 
 /// Who can be measured in a case that Weir's own protocol is not needed for.
 pub(crate) const ALL: &[&str] = &["weir", "etcd", "consul"];
@@ -26,6 +27,20 @@ pub(crate) struct Case {
     pub(crate) what: &'static str,
     pub(crate) subjects: &'static [&'static str],
     pub(crate) work: Work,
+}
+
+impl Measurable for Case {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn what(&self) -> &'static str {
+        self.what
+    }
+
+    fn subjects(&self) -> &'static [&'static str] {
+        self.subjects
+    }
 }
 
 const fn requests(name: &'static str, what: &'static str, kind: Kind, clients: usize) -> Case {
@@ -66,9 +81,4 @@ const fn watches(name: &'static str, what: &'static str, count: usize) -> Case {
 
 const fn catalog(name: &'static str, what: &'static str, checked: bool) -> Case {
     Case { name, what, subjects: ALL, work: Work::Catalog { checked, count: None } }
-}
-
-/// Finds a case by name.
-pub(crate) fn find(name: &str) -> Option<Case> {
-    CASES.iter().find(|case| case.name == name).copied()
 }

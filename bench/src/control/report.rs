@@ -134,7 +134,7 @@ mod tests {
     fn losses_stand_out_and_the_missing_are_named() {
         let times = Times { p50: 1000, p99: 2500, p999: 3000, most: 4000 };
         let of = |cpu_us| Figures::Requests(Requests { cpu_us, rate: 10.0, open_rate: 5.0, times });
-        let mut outcome = Outcome::of(&cases::find("kv-get").unwrap());
+        let mut outcome = Outcome::of(cases::CASES.iter().find(|case| case.name == "kv-get").unwrap());
         outcome.figures = vec![("weir".to_owned(), of(30.0)), ("etcd".to_owned(), of(20.0))];
         outcome.missing = vec![("consul".to_owned(), "not installed".to_owned())];
         let mut text = String::new();

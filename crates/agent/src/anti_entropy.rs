@@ -7,11 +7,14 @@
 //! now and then ----------------/
 //! ```
 
+mod alive;
+mod compare;
 mod complaint;
+mod failed;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,23 +22,16 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, Notify, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use weir_api::client::encode_segment;
-use weir_api::native::{
-    AGENT_DATACENTER, AgentAlive, AgentHeard, ErrorAnswer, NodeChanged, NodeChanges, NodeState, PREFIX,
-    Problem,
-};
+use weir_api::native::{ErrorAnswer, PREFIX, Problem};
 use weir_control::{ChangeEvent, Control};
 
-use complaint::Complaint;
+use failed::Failed;
 
-use crate::bounds::{
-    ALIVE_ANSWER_MAX, ALIVE_EVERY, ANSWER_MAX, COLLECT, COMPARE_EVERY, LEAVE_ANSWER_MAX, LEAVE_CHANGE_MAX,
-    LEAVE_MAX, REFUSALS_LOGGED_MAX, RETRY_MAX, RETRY_MIN, ROUNDS_MAX,
-};
-use crate::plan::{Registered, plan};
-use crate::servers::{Ask, Servers, Unanswered};
-use crate::status::{Status, Unwelcome, count};
+use crate::bounds::{LEAVE_ANSWER_MAX, LEAVE_CHANGE_MAX, LEAVE_MAX, RETRY_MIN};
+use crate::servers::{Ask, Servers};
+use crate::status::Status;
 
 /// No revision of a store: what is registered there was not seen yet.
 const UNSEEN: u64 = 0;
@@ -57,39 +53,6 @@ pub struct AntiEntropy {
     changing: Mutex<()>,
     /// The revision of the servers at which they were seen to be equal.
     equal_at: AtomicU64,
-}
-
-/// Why the servers were not told.
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    /// There is no answer.
-    #[error(transparent)]
-    Unanswered(#[from] Unanswered),
-    /// They said no.
-    #[error("{status}: {}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Refused {
-        /// The status.
-        status: StatusCode,
-        /// Why.
-        problems: Vec<Problem>,
-    },
-    /// The answer makes no sense.
-    #[error("{0}")]
-    BadAnswer(String),
-    /// They took everything, and yet it is not there.
-    #[error("the servers have taken all changes and still differ")]
-    StillDifferent,
-}
-
-impl Failed {
-    /// Whether the same may be answered otherwise a moment later, or by another server.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Unanswered(_) => true,
-            Self::Refused { status, .. } => status.is_server_error(),
-            Self::BadAnswer(_) | Self::StillDifferent => false,
-        }
-    }
 }
 
 impl AntiEntropy {
@@ -177,123 +140,6 @@ impl AntiEntropy {
         }
     }
 
-    /// Says that the agent is there, and hears whether the servers' registry has changed.
-    async fn stay_alive(&self) {
-        let mut complaint = Complaint::default();
-        loop {
-            let asked = Instant::now();
-            let alive =
-                AgentAlive { id: self.id.clone(), datacenter: self.control.settings().datacenter.clone() };
-            match self.ask::<AgentHeard>(Method::POST, "/alive", &alive, ALIVE_ANSWER_MAX).await {
-                Ok(heard) => {
-                    if complaint.is_over("the servers hear this agent again", &self.servers) {
-                        self.back.notify_one();
-                    }
-                    self.status.heard(asked);
-                    self.status.set_unwelcome(None);
-                    if !heard.known || heard.revision != self.equal_at.load(Ordering::Relaxed) {
-                        self.may_differ.notify_one();
-                    }
-                }
-                Err(error) => {
-                    if let Failed::Refused { status: StatusCode::CONFLICT, problems } = &error {
-                        self.status.set_unwelcome(unwelcome(problems));
-                    }
-                    complaint.is("the servers do not hear that this agent is there", &error);
-                }
-            }
-            // By chance, so that many agents do not speak at once for ever.
-            tokio::time::sleep_until(asked + ALIVE_EVERY.mul_f64(0.9 + 0.2 * rand::random::<f64>())).await;
-        }
-    }
-
-    /// Compares at once when something may differ, and now and then in any case.
-    async fn compare_whenever(&self) {
-        let mut complaint = Complaint::default();
-        let mut pause = RETRY_MIN;
-        loop {
-            count(&self.status.comparisons);
-            let rest = match self.compare().await {
-                Ok(()) => {
-                    complaint.is_over("the servers have what is registered here", &self.servers);
-                    pause = RETRY_MIN;
-                    COMPARE_EVERY
-                }
-                Err(error) => {
-                    count(&self.status.comparisons_failed);
-                    self.status.set_in_sync(false);
-                    complaint.is("the servers do not have all that is registered here", &error);
-                    // What happens meanwhile is seen then; asking all the time would help nobody.
-                    let pausing = tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * rand::random::<f64>()));
-                    pause = tokio::select! {
-                        () = pausing => (pause * 2).min(RETRY_MAX),
-                        () = self.back.notified() => RETRY_MIN,
-                    };
-                    continue;
-                }
-            };
-            let rest = rest.mul_f64(1.0 + 0.5 * rand::random::<f64>());
-            if tokio::time::timeout(rest, self.may_differ.notified()).await.is_ok() {
-                tokio::time::sleep(COLLECT).await;
-            }
-        }
-    }
-
-    /// Reads theirs, changes what differs, and reads again whether it is so, until it is.
-    async fn compare(&self) -> Result<(), Failed> {
-        let mut before = Vec::new();
-        let mut refused = 0;
-        for _ in 0..ROUNDS_MAX {
-            let there = match self.ask::<NodeState>(Method::GET, "", &(), ANSWER_MAX).await {
-                Ok(there) => Some(there),
-                Err(Failed::Refused { status: StatusCode::NOT_FOUND, .. }) => None,
-                Err(error) => return Err(error),
-            };
-            let Some(here) = self.control.catalog().node_view(&self.control.settings().node_name).entries
-            else {
-                return Ok(());
-            };
-            let datacenter = &self.control.settings().datacenter;
-            let plan: Vec<_> = plan(&Registered::of(&here), there.as_ref())
-                .into_iter()
-                .map(|changes| NodeChanges { datacenter: datacenter.clone(), ..changes })
-                .collect();
-            let is_the_same_again = !plan.is_empty() && plan == before;
-            // What was refused would be refused again.
-            if plan.is_empty() || (is_the_same_again && refused > 0) {
-                self.equal_at.store(there.map_or(UNSEEN, |there| there.revision), Ordering::Relaxed);
-                self.status.set_in_sync(plan.is_empty());
-                return Ok(());
-            }
-            if is_the_same_again {
-                return Err(Failed::StillDifferent);
-            }
-            refused = 0;
-            for changes in &plan {
-                refused += self.change(changes).await?;
-            }
-            before = plan;
-        }
-        Err(Failed::StillDifferent)
-    }
-
-    /// Has something changed; answers with the number of refusals.
-    async fn change(&self, changes: &NodeChanges) -> Result<usize, Failed> {
-        let _held = self.changing.lock().await;
-        let changed: NodeChanged = self.ask(Method::PUT, "", changes, ANSWER_MAX).await?;
-        for problem in changed.refused.iter().take(REFUSALS_LOGGED_MAX) {
-            tracing::error!(%problem, "the servers refuse what is registered here");
-        }
-        self.status.refused.fetch_add(changed.refused.len() as u64, Ordering::Relaxed);
-        tracing::debug!(
-            instances = changes.instances.len(),
-            checks = changes.checks.len(),
-            gone = changes.gone_instances.len() + changes.gone_checks.len(),
-            "told the servers"
-        );
-        Ok(changed.refused.len())
-    }
-
     async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -321,13 +167,6 @@ impl AntiEntropy {
         };
         Err(Failed::Refused { status: answered.status, problems })
     }
-}
-
-/// What a refusal of signs of life means.
-fn unwelcome(problems: &[Problem]) -> Option<Unwelcome> {
-    let problem = problems.first()?;
-    let is_elsewhere = problem.path.as_deref() == Some(AGENT_DATACENTER);
-    Some(Unwelcome { reason: problem.message.clone(), is_elsewhere })
 }
 
 #[cfg(test)]

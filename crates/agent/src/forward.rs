@@ -1,7 +1,8 @@
 //! Passes requests on to the servers: all that is not about this node alone.
 //!
 //! Where Consul's agents fill in their own node, this does so too: in `near=_agent`, for sessions that name no node, and in
-//! the list of events, which is that of the ones for this node.
+//! the list of events, which is that of the ones for this node. So it does for a claim on a lock that an instance holds: what
+//! is registered here is on this node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,9 @@ const NOT_PASSED_ON: [HeaderName; 9] =
 const AGENT: &str = "_agent";
 /// What everything of the native API starts with.
 const NATIVE: &str = "/weir/";
+
+/// Where locks of the native API are.
+const LOCKS: &str = "/weir/v1/locks/";
 
 /// What passes requests on.
 pub struct Forward {
@@ -132,25 +136,35 @@ impl Forward {
         target
     }
 
-    /// The body; that of a session without a node names this one. What is no object is the servers' to refuse.
+    /// The body; that of a session without a node names this one, and so does that of a claim with an instance. What is no
+    /// object is the servers' to refuse.
     fn body(&self, request: &Request) -> Bytes {
-        if request.path != "/v1/session/create" {
-            return request.body.clone();
-        }
+        let field = match &*request.path {
+            "/v1/session/create" => "Node",
+            path if is_claim(path) => "node",
+            _ => return request.body.clone(),
+        };
         let given = if request.body.is_empty() { &b"{}"[..] } else { &request.body };
-        let Ok(Value::Object(mut session)) = serde_json::from_slice::<Value>(given) else {
+        let Ok(Value::Object(mut map)) = serde_json::from_slice::<Value>(given) else {
             return request.body.clone();
         };
-        let named = |(key, value): (&String, &Value)| {
-            key.eq_ignore_ascii_case("node") && value.as_str().is_none_or(|node| !node.is_empty())
+        let names = |field: &str| {
+            map.iter().any(|(key, value)| {
+                key.eq_ignore_ascii_case(field) && value.as_str().is_none_or(|text| !text.is_empty())
+            })
         };
-        if session.iter().any(named) {
+        if names("node") || (field == "node" && !names("instance")) {
             return request.body.clone();
         }
-        session.retain(|key, _| !key.eq_ignore_ascii_case("node"));
-        session.insert("Node".to_owned(), Value::from(&*self.node));
-        Value::Object(session).to_string().into()
+        map.retain(|key, _| !key.eq_ignore_ascii_case("node"));
+        map.insert(field.to_owned(), Value::from(&*self.node));
+        Value::Object(map).to_string().into()
     }
+}
+
+/// Whether something is asked for that an instance may hold.
+fn is_claim(path: &str) -> bool {
+    path.strip_prefix(LOCKS).is_some_and(|rest| rest.ends_with("/acquire"))
 }
 
 /// How long the answer may take: blocking queries and waits for locks take their time.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_model::Position;
-use weir_model::registry::{Check, CheckDefinition, CheckKind};
+use weir_model::registry::{Check, CheckDefinition, CheckKind, Health};
 use weir_store::archive::{ArchiveError, Export, Reader};
 use weir_store::{Key, KeyRange, KeyValue, Limits, Read, Store, Value};
 
@@ -18,8 +18,15 @@ use crate::control::Format;
 use crate::replicas::Replica;
 use crate::{Control, Error, keys};
 
+/// A copy of everything, in the form of [`weir_store::archive`], piece by piece.
+pub type Backup<'a> = Export<'a>;
+
 /// Epochs end before this. They are times in milliseconds: this one comes thousands of years from now, and leaves room to rise.
 const EPOCH_END: u64 = 1 << 48;
+
+/// What a check says whose program is not run any more.
+const NOT_LOOKED_AT: &str =
+    "restored without its program, which may not be run here: not looked at; register it anew";
 
 /// Whether a copy carries a key. Keys under leases are left behind without being asked about.
 pub fn is_carried(key: &Key) -> bool {
@@ -40,11 +47,11 @@ pub async fn servers_on(store: &dyn Store) -> Result<Vec<String>, Error> {
 }
 
 impl Control {
-    /// A copy of everything as it is now, in the form of [`weir_store::archive`].
+    /// A copy of everything as it is now.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn backup(&self) -> Result<Export<'_>, Error> {
+    pub async fn backup(&self) -> Result<Backup<'_>, Error> {
         Ok(Export::begin(self.store(), is_carried).await?)
     }
 
@@ -61,7 +68,8 @@ impl Control {
     /// everything anew; whatever lives only as long as it is heard from has its full time. Nothing is touched before the whole
     /// archive was read and found to be good.
     ///
-    /// Checks that are programs run by the servers are left out unless `programs` says that whoever asks may have them run.
+    /// Checks that are programs run by the servers are kept, but for the program, unless `programs` says that whoever asks may
+    /// have them run: they warn then that nobody looks. Without them an instance would pass that nobody has looked at.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the archive is none, cut short, or altered; [`Error::Format`] if a newer version wrote it;
@@ -124,15 +132,17 @@ fn read(
             weir_store::json::from_entry::<Format>(&pair)?.check()?;
             is_ours = true;
         }
-        if !is_carried(&pair.key) || (!programs && is_program(&pair)) {
+        if !is_carried(&pair.key) {
             continue;
         }
-        let size = pair.entry.value.len();
+        let unlooked = if programs { None } else { without_program(&pair)? };
+        let value = unlooked.unwrap_or(pair.entry.value);
+        let size = value.len();
         within(|| format!("the value of {}", pair.key), limits.value_bytes_max as u64, size as u64)?;
         bytes += (pair.key.as_str().len() + size) as u64;
         within(|| "the size of keys and values".to_owned(), limits.state_bytes_max, bytes)?;
         within(|| "the number of keys".to_owned(), limits.state_keys_max as u64, values.len() as u64 + 1)?;
-        values.insert(pair.key, pair.entry.value);
+        values.insert(pair.key, value);
     }
     if !is_ours {
         return Err(Error::invalid("archive", "it is not that of a control plane's store"));
@@ -144,20 +154,25 @@ fn within(what: impl FnOnce() -> String, max: u64, actual: u64) -> Result<(), Er
     if actual > max { Err(Error::TooLarge { what: what(), max, actual }) } else { Ok(()) }
 }
 
-/// Whether an entry is a check that has this server run a program, which a check of the same kind would be refused for when it
-/// is registered.
-fn is_program(pair: &KeyValue) -> bool {
+/// What becomes of an entry that is a check which has this server run a program, and would be refused for that when it is
+/// registered: one that nobody carries out, and which warns. Critical would take away instances of which nothing bad is known.
+fn without_program(pair: &KeyValue) -> Result<Option<Value>, Error> {
     if pair.key.kind() != Some(keys::CHECK) {
-        return false;
+        return Ok(None);
     }
-    let Ok(check) = weir_store::json::from_entry::<Check>(pair) else { return false };
-    let is_script = |definition: CheckDefinition| matches!(definition.kind, CheckKind::Script { .. });
-    let is_program = check.runner.is_server() && check.definition.is_some_and(is_script);
-    if is_program {
-        let key = pair.key.as_str();
-        tracing::warn!(key, "a check of the backup is a program, which may not be registered here: left out");
+    let Ok(check) = weir_store::json::from_entry::<Check>(pair) else { return Ok(None) };
+    let is_script = |definition: &CheckDefinition| matches!(definition.kind, CheckKind::Script { .. });
+    if !check.runner.is_server() || !check.definition.as_ref().is_some_and(is_script) {
+        return Ok(None);
     }
-    is_program
+    let key = pair.key.as_str();
+    tracing::warn!(
+        key,
+        "a check of the backup is a program, which may not be run here: nobody looks any more"
+    );
+    let health = check.health.max(Health::Warning);
+    let check = Check { health, output: NOT_LOOKED_AT.to_owned(), definition: None, ..check };
+    Ok(Some(weir_store::json::to_value(&pair.key, &check)?))
 }
 
 #[cfg(test)]

@@ -22,13 +22,24 @@ pub(crate) async fn follow(store: Arc<dyn Store>, catalog: Weak<Catalog>, mut wa
             }
             Err(weir_store::Error::Closed) => return,
             Err(error) => {
-                tracing::warn!(%error, "the store watch broke; reading everything again");
+                say_why(&*store, &catalog, &error).await;
                 match resync(&*store, &catalog).await {
                     Some(fresh) => watch = fresh,
                     None => return,
                 }
             }
         }
+    }
+}
+
+/// Says why everything is read again. A store that was replaced ends its watches: then nothing is wrong.
+async fn say_why(store: &dyn Store, catalog: &Weak<Catalog>, error: &weir_store::Error) {
+    let known = catalog.upgrade().map(|catalog| catalog.position().epoch);
+    match store.position().await {
+        Ok(now) if known.is_some_and(|epoch| epoch != now.epoch) => {
+            tracing::info!(position = %now, "the store was replaced; reading everything anew");
+        }
+        _ => tracing::warn!(%error, "the store watch broke; reading everything again"),
     }
 }
 

@@ -36,7 +36,7 @@ pub mod session;
 mod settings;
 mod turns;
 
-pub use backup::{is_carried, servers_on};
+pub use backup::{Backup, is_carried, servers_on};
 pub use catalog::{Catalog, Topic};
 pub use changes::{Change, ChangeEvent, Changes};
 pub use control::Control;

@@ -39,6 +39,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use weir_control::Control;
 
+pub use answerer::Relay;
 pub use config::{DnsConfig, Domain, NotADomain, ServiceTtl, ServiceTtls, ttl_of};
 pub use recursor::Target;
 pub use stats::DnsStats;
@@ -90,6 +91,7 @@ pub struct DnsServer {
     tcp: TcpListener,
     address: SocketAddr,
     config: DnsConfig,
+    relay: Option<Relay>,
     stats: Arc<DnsStats>,
 }
 
@@ -117,7 +119,14 @@ impl DnsServer {
             return Err(DnsError::Itself(own));
         }
         let stats = DnsStats::new(&config.recursors);
-        Ok(Self { udp, tcp, address, config, stats })
+        Ok(Self { udp, tcp, address, config, relay: None, stats })
+    }
+
+    /// The same, which asks the recursors for all names, the own domain's too: what an agent does, whose registry is not the
+    /// whole.
+    #[must_use]
+    pub fn relaying(self, relay: Relay) -> Self {
+        Self { relay: Some(relay), ..self }
     }
 
     /// Where it listens.
@@ -132,11 +141,10 @@ impl DnsServer {
 
     /// Answers until `shutdown` is ready.
     pub async fn serve(self, control: Arc<Control>, shutdown: impl Future<Output = ()>) {
-        let Self { udp, tcp, address, config, stats } = self;
+        let Self { udp, tcp, address, config, relay, stats } = self;
         let recursors = Recursors::new(&config.recursors, Some(address), Arc::clone(&stats));
         let settings = control.settings();
         let own = own_address(address.ip(), &settings.node_address);
-        let relay = config.relay;
         let zone = Zone::new(config, &settings.datacenter, own);
         let answerer = Arc::new(Answerer::new(control, zone, recursors, stats).relaying(relay));
         let (stop, stopped) = watch::channel(false);

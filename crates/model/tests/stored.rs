@@ -573,6 +573,7 @@ fn registry() {
     };
     golden("check_http", &check("service:web", kind));
     golden("check_tcp", &check("tcp", CheckKind::Tcp { address: text("10.0.0.1:8080") }));
+    golden("check_udp", &check("udp", CheckKind::Udp { address: text("10.0.0.1:53") }));
     golden("check_ttl", &check("ttl", CheckKind::Ttl));
     golden("check_h2ping", &check("h2", CheckKind::H2Ping { address: text("10.0.0.1:8080") }));
     let alias = |node: &str, instance: Option<&str>| CheckKind::Alias {

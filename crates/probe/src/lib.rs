@@ -1,5 +1,5 @@
-//! Carries out health checks: HTTP requests, calls of gRPC's health service, HTTP/2 pings, TCP connections, and programs,
-//! which only those may run who were told so.
+//! Carries out health checks: HTTP requests, calls of gRPC's health service, HTTP/2 pings, TCP connections, datagrams, and
+//! programs, which only those may run who were told so.
 //!
 //! ```text
 //! definitions -> schedule (pure) -> probe, within its time -> outcome
@@ -15,6 +15,7 @@ mod look;
 mod schedule;
 mod script;
 mod target;
+mod udp;
 
 pub use look::{OUTPUT_BYTES_MAX, Outcome, probe};
 pub use schedule::{INTERVAL_MIN, Look, Schedule};

@@ -30,7 +30,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn critical(output: String) -> Self {
+    pub(super) fn critical(output: String) -> Self {
         Self { health: Health::Critical, output }
     }
 }
@@ -50,6 +50,7 @@ pub async fn probe(definition: &CheckDefinition) -> Option<Outcome> {
             })
         }
         CheckKind::Tcp { address } => Some(tcp(address, timeout).await),
+        CheckKind::Udp { address } => Some(super::udp::check(address, timeout).await),
         CheckKind::Grpc { address, service } => {
             let looked = tokio::time::timeout(timeout, super::grpc::check(address, service)).await;
             Some(match looked {

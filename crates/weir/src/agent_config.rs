@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use weir_api::client::{HTTP_PROTOCOL, Scheme, ServerUrl};
+use weir_model::registry::Node;
+use weir_model::validate::validate_node;
 use weir_tls::{Connectors, Names};
 
 use crate::cli::ListenAddress;
@@ -13,7 +15,7 @@ use crate::cli::agent::AgentArgs;
 use crate::cli::dns::DnsListen;
 use crate::cli::operator::ServerTlsArgs;
 use crate::cli::roles::LogArgs;
-use crate::config::{DEFAULT_DATACENTER, DEFAULT_DNS, DEFAULT_HTTP};
+use crate::config::{DEFAULT_DATACENTER, DEFAULT_DNS, DEFAULT_HTTP, names};
 use crate::definitions::{Scripts, Source};
 use crate::exit::{Exit, Failure};
 use crate::host_name;
@@ -84,11 +86,11 @@ impl AgentConfig {
     /// What the command line says.
     ///
     /// # Errors
-    /// When a file that TLS needs cannot be used.
+    /// When a file that TLS needs cannot be used, or a name is none.
     pub(crate) fn of(args: AgentArgs) -> Result<Self, Failure> {
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
-        Ok(Self {
+        let config = Self {
             tls: connectors(&args.servers, &args.tls, Names::default())?,
             servers: args.servers,
             server_dns: args.server_dns,
@@ -113,7 +115,28 @@ impl AgentConfig {
             open_files: args.open_files.unwrap_or(0),
             pid_file: None,
             log: args.log,
-        })
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Names and metadata must be such that servers take them.
+    ///
+    /// # Errors
+    /// For the first that is not, with what is expected.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        names::check_datacenter(&self.datacenter)?;
+        names::check_node(&self.node_name)?;
+        names::check_allowed_hosts(&self.allowed_hosts)?;
+        let node = Node {
+            name: self.node_name.clone(),
+            address: std::net::Ipv4Addr::LOCALHOST.to_string(),
+            metadata: self.node_meta.clone(),
+            ..Node::default()
+        };
+        let Some(fault) = validate_node(&node).into_iter().next() else { return Ok(()) };
+        let expected = fault.expected.map(|expected| format!("; expected {expected}")).unwrap_or_default();
+        Err(Failure::new(Exit::Usage, format!("node-meta: {}{expected}", fault.message)))
     }
 
     /// Where the servers serve DNS, as `HOST:PORT`.
@@ -123,5 +146,34 @@ impl AgentConfig {
         }
         let of = |server: &ServerUrl| ServerUrl { port: SERVER_DNS_PORT, ..server.clone() }.authority();
         self.servers.iter().map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn config(flags: &[&str]) -> Result<AgentConfig, Failure> {
+        let line = ["weir", "agent", "--server", "10.0.0.1"].iter().chain(flags);
+        let Command::Agent(args) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+        AgentConfig::of(*args)
+    }
+
+    #[test]
+    fn bad_names_are_bad_input() {
+        assert!(config(&["--node-name", "web-1", "--node-meta", "rack=b7"]).is_ok());
+        for (flags, says) in [
+            (["--node-name", "a b"], "node-name: "),
+            (["--datacenter", "DC1"], "datacenter: `DC1` is not the name of a datacenter"),
+            (["--allowed-hosts", "a b"], "allowed-hosts: "),
+            (["--node-meta", &format!("k={}", "v".repeat(600))], "node-meta: "),
+        ] {
+            let failure = config(&flags).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{failure}");
+            assert!(failure.message.starts_with(says), "{failure}");
+        }
     }
 }

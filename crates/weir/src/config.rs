@@ -4,6 +4,7 @@
 
 mod dns;
 mod keys;
+pub(crate) mod names;
 mod tls;
 
 use std::net::IpAddr;
@@ -13,7 +14,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use weir_edge::dns::{Domain, ServiceTtl};
 use weir_model::document::{DocumentError, decode_as};
-use weir_model::names;
 use weir_store::EtcdAddress;
 use weir_tls::ServerFiles;
 
@@ -153,19 +153,7 @@ impl ServerConfig {
 
     /// Names must be such that clients can use them.
     fn check(&self) -> Result<(), Failure> {
-        let of_cluster = |text: &str| {
-            let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
-            !text.is_empty() && text.len() <= names::LABEL_BYTES_MAX && text.bytes().all(inner)
-        };
-        if !of_cluster(&self.datacenter) {
-            let message = format!(
-                "datacenter: `{}` is not the name of a datacenter; expected lower-case letters, digits, `-` and `_`, \
-                 1 to {} characters",
-                self.datacenter.escape_default(),
-                names::LABEL_BYTES_MAX
-            );
-            return Err(Failure::new(Exit::Usage, message).hint("--datacenter dc1"));
-        }
+        names::check_datacenter(&self.datacenter)?;
         if self.data_dir.is_some() && self.store.is_some() {
             let message = "data-dir, store: both are given; expected one place in which everything is kept";
             return Err(Failure::new(Exit::Usage, message));
@@ -174,15 +162,8 @@ impl ServerConfig {
             let message = "advertise: there is no store that others share; expected store as well";
             return Err(Failure::new(Exit::Usage, message));
         }
-        for name in &self.allowed_hosts {
-            names::host(name).map_err(|bad| {
-                Failure::new(Exit::Usage, format!("allowed-hosts: {bad}; expected a host name without port"))
-            })?;
-        }
-        names::registered(&self.node_name).map_err(|bad| {
-            Failure::new(Exit::Usage, format!("node-name: {bad}; expected {}", bad.expected))
-                .hint("--node-name NAME chooses another name than the host's")
-        })
+        names::check_allowed_hosts(&self.allowed_hosts)?;
+        names::check_node(&self.node_name)
     }
 
     /// This configuration as a file, with every key and what it means.

@@ -9,11 +9,13 @@
 //! module knows Consul's flags and keys: behind it are the configurations that `weir server` and `weir agent` have.
 
 mod agent;
+mod blocks;
 mod entries;
 mod flags;
 mod help;
 mod keys;
 mod kv;
+mod members;
 mod queries;
 mod remote;
 mod services;
@@ -24,6 +26,8 @@ use weir_edge::consul::CONSUL_VERSION;
 
 use crate::exit::{Exit, Failure};
 use crate::output;
+
+use flags::Words;
 
 const HELP: &str = "\
 Usage: weir consul COMMAND [FLAGS] [ARGS]
@@ -47,7 +51,7 @@ Commands:
   leave                 end the agent; a host's agent deregisters its node
   version               the version
 
-`weir consul COMMAND -help` says what one takes. All but `agent` ask the agent at -http-addr, else $CONSUL_HTTP_ADDR, else 127.0.0.1:8500.
+`weir consul COMMAND -help` and `weir consul help COMMAND` say what one takes. All but `agent` ask the agent at -http-addr, else $CONSUL_HTTP_ADDR, else 127.0.0.1:8500.
 ";
 
 /// Does what Consul's command line says.
@@ -62,7 +66,7 @@ pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
     }
     match command.trim_start_matches('-') {
         "agent" => agent::run(rest),
-        "members" => queries::members(rest),
+        "members" => members::run(rest),
         "info" => queries::info(rest),
         "leave" => queries::leave(rest),
         "reload" => queries::reload(rest),
@@ -72,18 +76,34 @@ pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
         "services" => services::run(rest),
         "snapshot" => snapshot::run(rest),
         "version" | "v" => {
+            flags::read(rest, &[], Words::UpTo(0))?;
             let version = env!("CARGO_PKG_VERSION");
             output::print(&format!("Consul v{CONSUL_VERSION}\nspoken by weir {version}\n"));
             Ok(Exit::Done)
         }
-        "help" | "h" => Ok(help()),
-        other => Err(match help::instead_of(other) {
-            Some(instead) => {
-                let message = format!("`{other}` is a command of Consul's that weir has not");
-                Failure::new(Exit::Usage, message).hint(instead)
-            }
-            None => unknown(command, &help::commands().collect::<Vec<_>>()),
-        }),
+        "help" | "h" => match rest.first() {
+            None => Ok(help()),
+            // The words below a command are in its own help.
+            Some(of) => match help::of(of) {
+                Some(text) => {
+                    output::print(&text);
+                    Ok(Exit::Done)
+                }
+                None => Err(not_there(of)),
+            },
+        },
+        _ => Err(not_there(command)),
+    }
+}
+
+/// What to say of a command that is not there, or not here.
+fn not_there(command: &str) -> Failure {
+    match help::instead_of(command.trim_start_matches('-')) {
+        Some(instead) => {
+            let message = format!("`{command}` is a command of Consul's that weir has not");
+            Failure::new(Exit::Usage, message).hint(instead)
+        }
+        None => unknown(command, &help::commands().collect::<Vec<_>>()),
     }
 }
 

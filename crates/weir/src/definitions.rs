@@ -1,6 +1,7 @@
 //! Services and checks that files define, in Consul's form: read here, judged by Consul's API when they are registered.
 
 mod definer;
+pub(crate) mod hcl;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -133,7 +134,11 @@ fn collect(
 }
 
 /// A file, or the `.json` files of a directory, in the order of their names.
+///
+/// # Errors
+/// When they cannot be read, and where there is HCL.
 pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    hcl::refuse(path)?;
     let failed = |error: std::io::Error| unreadable(path, &error);
     if !std::fs::metadata(path).map_err(failed)?.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -164,10 +169,13 @@ pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, Failure> {
     }
     let text = std::fs::read_to_string(path).map_err(failed)?;
     match serde_json::from_str(&text) {
-        Ok(Value::Object(map)) => Ok(map),
+        Ok(Value::Object(mut map)) => {
+            hcl::unfold(&mut map);
+            Ok(map)
+        }
         Ok(_) => Err(Failure::new(Exit::Invalid, format!("{shown}: expected a JSON object"))),
         Err(error) => Err(Failure::new(Exit::Invalid, format!("{shown}: {error}"))
-            .hint("JSON is expected; HCL is not understood")),
+            .hint(format!("JSON is expected; if it is HCL, {}", hcl::HINT))),
     }
 }
 

@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use weir_agent::{AntiEntropy, AskServers, Forward, Servers, Status, mount_operate};
+use weir_agent::{AntiEntropy, AskServers, Forward, Servers, Status, Unwelcome, mount_operate};
 use weir_control::{Control, Settings};
 use weir_edge::consul::ConsulApi;
-use weir_edge::dns::{DnsConfig, DnsServer, Target};
+use weir_edge::dns::{DnsConfig, DnsServer, Relay, Target};
 use weir_edge::http::{Router, Server, ServerConfig as HttpConfig, ServerError};
 use weir_edge::prober::Prober;
 use weir_model::registry::Node;
@@ -117,6 +117,7 @@ impl HostAgent {
         );
         let stopped = || told(self.stop.subscribe());
         if let Some(dns) = dns {
+            let dns = dns.relaying(Relay::while_it(may_ask(status)));
             self.tasks.spawn(dns.serve(Arc::clone(control), stopped()));
         }
         let mut prober = Prober::new(Arc::clone(control))
@@ -166,13 +167,22 @@ async fn deregister(anti_entropy: Arc<AntiEntropy>) -> Result<(), String> {
     })
 }
 
+/// Whether the servers may be asked for others: what those of another datacenter know is not told as if it were of this one.
+fn may_ask(status: &Arc<Status>) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+    let status = Arc::clone(status);
+    move || match status.unwelcome() {
+        Some(Unwelcome { reason, is_elsewhere: true }) => Err(reason),
+        _ => Ok(()),
+    }
+}
+
 async fn bind_dns(config: &AgentConfig) -> Result<Option<DnsServer>, Failure> {
     let DnsListen::At(address) = config.dns else { return Ok(None) };
     let target = |name: String| name.parse().map_or(Target::Name(name), Target::Address);
     let mut recursors: Vec<_> = config.servers_dns().into_iter().map(target).collect();
     recursors.truncate(weir_edge::dns::bounds::RECURSORS_MAX);
     recursors.retain(|recursor| *recursor != Target::Address(address.0));
-    let settings = DnsConfig { recursors, relay: true, ..DnsConfig::default() };
+    let settings = DnsConfig { recursors, ..DnsConfig::default() };
     DnsServer::bind(address.0, settings).await.map(Some).map_err(|error| cannot_serve_dns(&error))
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::Failed;
+use super::failed::Failed;
 use crate::bounds::REMIND;
 use crate::servers::Servers;
 

@@ -4,6 +4,8 @@ use std::sync::Mutex as StdMutex;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
+use weir_api::native::NodeChanges;
 use weir_control::Settings;
 use weir_store::Memory;
 

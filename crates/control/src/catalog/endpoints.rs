@@ -236,9 +236,11 @@ fn active_checks(member: &ServiceMember) -> Option<ActiveChecks> {
 /// another one on each host, unless the instance is reached by such an address itself.
 fn can_be_seen_from_afar(how: &CheckDefinition, instance: &str) -> bool {
     let target = match &how.kind {
-        CheckKind::Ttl | CheckKind::H2Ping { .. } | CheckKind::Alias { .. } | CheckKind::Script { .. } => {
-            return false;
-        }
+        CheckKind::Ttl
+        | CheckKind::Udp { .. }
+        | CheckKind::H2Ping { .. }
+        | CheckKind::Alias { .. }
+        | CheckKind::Script { .. } => return false,
         CheckKind::Tcp { address } | CheckKind::Grpc { address, .. } => host_of(address),
         // What may change something is not done by everybody who calls.
         CheckKind::Http { method, .. } if !matches!(&*method.to_ascii_uppercase(), "GET" | "HEAD") => {

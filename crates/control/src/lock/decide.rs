@@ -35,9 +35,10 @@ fn health_of(state: &State, name: &InstanceRef) -> Option<(ServiceRef, Health)> 
 
 /// The instance that a claim is to end with, as it is registered.
 pub(super) fn instance(state: &State, name: &InstanceRef) -> Result<ClaimInstance, Error> {
-    let (service, health) = health_of(state, name).ok_or_else(|| Error::not_found("instance", &name.id))?;
+    let what = || format!("instance {:?} on node {:?}", name.id, name.node);
+    let (service, health) = health_of(state, name).ok_or_else(|| Error::NotFound { what: what() })?;
     if health == Health::Critical {
-        return Err(Error::refused(format!("instance {:?} is critical, and can hold no lock", name.id)));
+        return Err(Error::refused(format!("{} is critical, and can hold no lock", what())));
     }
     Ok(ClaimInstance { node: name.node.clone(), id: name.id.clone(), service: service.name })
 }

@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_control::catalog::CheckRef;
 use weir_control::kv::KvPut;
 use weir_control::lock::{Acquired, ClaimRef, LockRef, NewClaim, Token};
 use weir_control::records::{Record, TableRef, When};
@@ -214,15 +215,31 @@ async fn a_program_comes_back_only_where_it_may_be_registered() {
     let saved = backup(&control).await;
     let shown = || {
         let view = control.catalog().service_view(NS, "web");
-        view.entries[0].checks().map(|check| check.value.id.clone()).collect::<Vec<_>>()
+        let checks = view.entries[0].checks().map(|check| {
+            let check = &check.value;
+            (check.id.clone(), check.definition.is_some(), check.health)
+        });
+        checks.collect::<Vec<_>>()
+    };
+    let all = |program: (bool, Health)| {
+        let (critical, program) = (Health::Critical, ("program".to_owned(), program.0, program.1));
+        vec![("agents".to_owned(), true, critical), ("plain".to_owned(), true, critical), program]
     };
     let mut restores = control.restores();
     control.restore(saved.clone(), false).await.expect("restored");
-    assert_eq!(shown(), ["agents", "plain"]);
+    // A check that was critical stays so, and one that was not claims nothing any more.
+    assert_eq!(shown(), all((false, Health::Critical)));
     assert!(restores.has_changed().unwrap(), "what the server defines itself is defined anew");
     assert_eq!(*restores.borrow_and_update(), 1);
     control.restore(saved, true).await.expect("restored");
-    assert_eq!(shown(), ["agents", "plain", "program"]);
+    assert_eq!(shown(), all((true, Health::Critical)));
+    let name = CheckRef::new(NS, NODE, "program");
+    control.set_check(&name, Health::Passing, "").await.expect("reported");
+    let saved = backup(&control).await;
+    control.restore(saved, false).await.expect("restored");
+    assert_eq!(shown(), all((false, Health::Warning)));
+    let said = control.catalog().check(&name).expect("it is there").value.output.clone();
+    assert!(said.contains("without its program"), "{said}");
 }
 
 #[tokio::test]

@@ -71,10 +71,10 @@ pub(super) async fn version(_: Arc<ConsulApi>, request: Request) -> Answer {
 /// `agent/members`: this one, and the nodes that have an agent. With `wan`, the servers alone, their names with the
 /// datacenter's.
 pub(super) async fn members(api: Arc<ConsulApi>, request: Request) -> Answer {
-    let mut own = own_member(&api);
+    let (mut own, filter) = (own_member(&api), Filter::of(&request.query)?);
     if switch(&request.query, "wan")? {
         own["Name"] = json!(format!("{}.{}", api.here().node, api.here().datacenter));
-        return json(request.query.has("pretty"), &[own]);
+        return json(request.query.has("pretty"), &filter.apply(vec![own])?);
     }
     let nodes = api.catalog().nodes_view().entries;
     let agents = nodes.iter().filter_map(|node| {
@@ -82,8 +82,8 @@ pub(super) async fn members(api: Arc<ConsulApi>, request: Request) -> Answer {
         let status = if presence.value.health == Health::Critical { MEMBER_FAILED } else { MEMBER_ALIVE };
         Some(member(&api, &node.node.value, "node", status))
     });
-    let members: Vec<_> = std::iter::once(own).chain(agents).collect();
-    json(request.query.has("pretty"), &members)
+    let members = std::iter::once(own).chain(agents).collect();
+    json(request.query.has("pretty"), &filter.apply(members)?)
 }
 
 fn own_member(api: &ConsulApi) -> serde_json::Value {

@@ -1,5 +1,7 @@
 //! Service and check definitions as agents take them, turned into the model's instances and checks.
 
+mod look;
+
 use serde_json::{Map, Value};
 use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health, Instance, Runner, Weights};
 use weir_model::units::Span;
@@ -22,12 +24,13 @@ const TIMEOUT_DEFAULT: Span = Span(std::time::Duration::from_secs(10));
 const DEREGISTER_AFTER_MIN: Span = Span(std::time::Duration::from_secs(60));
 
 /// Fields that name a kind of check which is known but not carried out, and what to say.
-const NOT_RUN: [(&str, &str); 5] = [
+const NOT_RUN: [(&str, &str); 3] = [
     ("TCPUseTLS", "TCP checks over TLS are not available yet"),
     ("GRPCUseTLS", "gRPC checks over TLS are not available yet"),
-    ("UDP", "UDP checks are not available"),
-    ("OSService", "OS service checks are not available"),
-    ("DockerContainerID", "Docker checks are not available"),
+    (
+        "DockerContainerID",
+        "checks within containers are not available: Args can run `docker exec`, where scripts are enabled",
+    ),
 ];
 
 /// Where a definition is registered.
@@ -169,7 +172,7 @@ pub(super) fn check(fields: Fields<'_>, place: Place<'_>) -> Result<Check, Refus
     for (name, reason) in NOT_RUN {
         if fields.says_something(name) {
             return Err(invalid(&format!(
-                "{reason} ({}); use ttl, http, tcp, grpc or h2ping",
+                "{reason} ({}); use ttl, http, tcp, udp, grpc or h2ping",
                 fields.path_of(name)
             )));
         }
@@ -199,7 +202,7 @@ pub(super) fn check(fields: Fields<'_>, place: Place<'_>) -> Result<Check, Refus
 
 fn check_definition(fields: Fields<'_>, scripts: bool) -> Result<CheckDefinition, Refusal> {
     let (ttl, interval) = (fields.span(&["TTL"])?, fields.span(&["Interval"])?);
-    let looks = look_kind(fields, scripts)?;
+    let looks = look::kind(fields, scripts)?;
     if ttl.is_some() && (interval.is_some() || looks.is_some()) {
         return Err(invalid("Interval and TTL cannot both be specified"));
     }
@@ -211,7 +214,8 @@ fn check_definition(fields: Fields<'_>, scripts: bool) -> Result<CheckDefinition
             if matches!(kind, CheckKind::Script { .. }) {
                 timeout.get_or_insert(SCRIPT_TIMEOUT_DEFAULT);
             }
-            let missing = "Interval must be > 0 for script, HTTP, H2PING, TCP and gRPC checks";
+            let missing =
+                "Interval must be > 0 for script, HTTP, H2PING, TCP, UDP, OSService and gRPC checks";
             (kind, interval.ok_or_else(|| invalid(missing))?.max(INTERVAL_MIN))
         }
     };
@@ -231,107 +235,6 @@ fn check_definition(fields: Fields<'_>, scripts: bool) -> Result<CheckDefinition
 
 fn invalid(reason: &str) -> Refusal {
     Refusal::bad(format!("Invalid check: {reason}"))
-}
-
-/// What is looked at, if anything is; a ttl check waits to be told.
-fn look_kind(fields: Fields<'_>, scripts: bool) -> Result<Option<CheckKind>, Refusal> {
-    let mut kinds = Vec::new();
-    let http = fields.text("HTTP")?;
-    if !http.is_empty() {
-        kinds.push(http_kind(fields, http)?);
-    }
-    let tcp = fields.text("TCP")?;
-    if !tcp.is_empty() {
-        if weir_probe::tcp_target(&tcp).is_none() {
-            return Err(invalid(&format!("TCP: {tcp:?} is not HOST:PORT")));
-        }
-        kinds.push(CheckKind::Tcp { address: tcp });
-    }
-    let grpc = fields.text("GRPC")?;
-    if !grpc.is_empty() {
-        let (address, service) = grpc.split_once('/').unwrap_or((&grpc, ""));
-        if weir_probe::tcp_target(address).is_none() {
-            return Err(invalid(&format!("GRPC: {grpc:?} is not HOST:PORT or HOST:PORT/SERVICE")));
-        }
-        kinds.push(CheckKind::Grpc { address: address.to_owned(), service: service.to_owned() });
-    }
-    kinds.extend(h2ping_kind(fields)?);
-    let (node, instance) = (fields.text("AliasNode")?, fields.text("AliasService")?);
-    if !node.is_empty() || !instance.is_empty() {
-        kinds.push(CheckKind::Alias { node, instance: Some(instance).filter(|id| !id.is_empty()) });
-    }
-    kinds.extend(script_kind(fields, scripts)?);
-    if kinds.len() > 1 {
-        let names: Vec<_> = kinds.iter().map(CheckKind::as_str).collect();
-        return Err(invalid(&format!(
-            "it is several at once ({}): only one can be specified",
-            names.join(", ")
-        )));
-    }
-    Ok(kinds.pop())
-}
-
-fn h2ping_kind(fields: Fields<'_>) -> Result<Option<CheckKind>, Refusal> {
-    let address = fields.text("H2PING")?;
-    if address.is_empty() {
-        return Ok(None);
-    }
-    // Consul's default is TLS: who says nothing would get something else than what he thinks.
-    if !fields.has("H2PingUseTLS") || fields.flag("H2PingUseTLS")? {
-        let path = fields.path_of("H2PingUseTLS");
-        return Err(invalid(&format!(
-            "HTTP/2 ping checks over TLS are not available yet; say {path}: false"
-        )));
-    }
-    if weir_probe::tcp_target(&address).is_none() {
-        return Err(invalid(&format!("H2PING: {address:?} is not HOST:PORT")));
-    }
-    Ok(Some(CheckKind::H2Ping { address }))
-}
-
-/// A program, where one may be run. One that is not in its parts would need a shell.
-fn script_kind(fields: Fields<'_>, enabled: bool) -> Result<Option<CheckKind>, Refusal> {
-    let given =
-        ["Args", "ScriptArgs", "Script", "Shell"].into_iter().find(|name| fields.says_something(name));
-    let Some(name) = given else { return Ok(None) };
-    if !enabled {
-        return Err(invalid(&format!(
-            "{}: script checks are not enabled on this agent; `weir agent` runs them with --enable-script-checks, those \
-             that files define also with --enable-local-script-checks; else use ttl, http, tcp, grpc or h2ping",
-            fields.path_of(name)
-        )));
-    }
-    if name == "Script" || name == "Shell" {
-        return Err(invalid(&format!("{}: not supported, use Args", fields.path_of(name))));
-    }
-    Ok(Some(CheckKind::Script { args: fields.texts(name)? }))
-}
-
-fn http_kind(fields: Fields<'_>, url: String) -> Result<CheckKind, Refusal> {
-    weir_probe::http_target(&url).map_err(|reason| invalid(&format!("HTTP: {url:?}: {reason}")))?;
-    let mut method = fields.text("Method")?.to_ascii_uppercase();
-    if method.is_empty() {
-        method.push_str("GET");
-    }
-    if http::Method::from_bytes(method.as_bytes()).is_err() {
-        return Err(invalid(&format!("Method: {method:?} is not an HTTP method")));
-    }
-    let mut headers = std::collections::BTreeMap::new();
-    for (name, values) in fields.map("Header")?.into_iter().flatten() {
-        let path = fields.path_of("Header");
-        let values = match values {
-            // One value without its array is accepted: many write it so by hand.
-            Value::String(value) => vec![value.clone()],
-            Value::Array(_) => Fields::at(fields.map("Header")?.unwrap_or(&Map::new()), &path).texts(name)?,
-            _ => return Err(invalid(&format!("{path}.{name}: expected an array of strings"))),
-        };
-        let name_ok = http::HeaderName::from_bytes(name.as_bytes()).is_ok();
-        if !name_ok || values.iter().any(|value| http::HeaderValue::from_str(value).is_err()) {
-            return Err(invalid(&format!("{path}.{name}: not a valid header field")));
-        }
-        headers.insert(name.clone(), values);
-    }
-    Ok(CheckKind::Http { url, method, headers, body: fields.text("Body")? })
 }
 
 /// A status by its name.

@@ -1,7 +1,7 @@
 //! `/v1/snapshot`: everything that the store holds in one file, and the way back, both while the server goes on.
 //!
 //! ```text
-//! GET: Control::backup -> state.bin -> archive (gzip of a tar, as Consul's) -> body
+//! GET: Control::backup, measured -> once more, state.bin -> archive (gzip of a tar, as Consul's) -> body
 //! PUT: body -> archive, whole and unaltered? -> state.bin -> Control::restore
 //! ```
 //!
@@ -17,13 +17,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
-use weir_control::Control;
+use weir_control::{Backup, Control};
 use weir_model::Position;
 
-use self::archive::{Archive, Unfit};
+use self::archive::{Archive, Measure, Unfit};
 use super::answer::{self, Answer};
 use super::options::check_place;
 use super::refusal::Refusal;
@@ -31,7 +31,7 @@ use super::{ConsulApi, status};
 use crate::http::{Request, Response};
 use crate::native::BACKUP_TIME_MAX;
 
-/// Snapshots that are written or read at a time: one that is written is in memory, compressed, until its reader has it.
+/// Snapshots that are written or read at a time: one that is restored is in memory, compressed, and what it replaces too.
 pub(super) const SNAPSHOTS_MAX: usize = 1;
 /// The largest snapshot that is read, compressed as it is.
 pub(super) const BODY_BYTES_MAX: usize = 128 << 20;
@@ -55,45 +55,67 @@ pub(super) async fn save(api: Arc<ConsulApi>, request: Request) -> Answer {
     if !request.query.has("stale") {
         api.control.consistent().await?;
     }
-    let (archive, position) = written(&api).await?;
     let (mut response, pieces) = Response::stream(StatusCode::OK, GZIP);
-    response.headers.insert(CONTENT_LENGTH, archive.len().into());
-    answer::stamp(&mut response.headers, position.revision);
+    let (measured, known) = oneshot::channel();
     tokio::spawn(async move {
-        if timeout(BACKUP_TIME_MAX, send(archive, pieces, turn)).await.is_err() {
+        if timeout(BACKUP_TIME_MAX, written(&api, turn, measured, pieces)).await.is_err() {
             let seconds = BACKUP_TIME_MAX.as_secs();
             tracing::error!(seconds, "a snapshot was broken off: its reader did not take all of it in time");
         }
     });
+    let (position, length) = known.await.map_err(|error| failed(&error))??;
+    response.headers.insert(CONTENT_LENGTH, length.into());
+    answer::stamp(&mut response.headers, position.revision);
     Ok(response)
 }
 
-/// Sends all of an archive, whose turn is over once it is not in memory any more. A reader that hangs up is no error.
-async fn send(archive: Bytes, pieces: Sender<Bytes>, turn: OwnedSemaphorePermit) {
-    let mut left = &*archive;
-    while let Some((piece, rest)) = left.split_at_checked(PIECE_BYTES) {
-        // A copy: a part of the archive would keep all of it.
-        if pieces.send(Bytes::copy_from_slice(piece)).await.is_err() {
-            return;
-        }
-        left = rest;
+/// Where the store stood, and how long the archive will be; or why there is none.
+type Measured = Result<(Position, u64), Refusal>;
+
+/// Measures the archive, says what came of that, and sends it. It is never in memory as a whole. A reader that hangs up is no
+/// error; to one that gets less than was said, that is one.
+async fn written(
+    api: &ConsulApi,
+    turn: OwnedSemaphorePermit,
+    measured: oneshot::Sender<Measured>,
+    pieces: Sender<Bytes>,
+) {
+    let (mut backup, measure, meta) = match measure(api).await {
+        Ok(known) => known,
+        Err(refusal) => return drop(measured.send(Err(refusal))),
+    };
+    let (before, after) = match measure.frame(meta.as_bytes()) {
+        Ok(frame) => frame,
+        Err(error) => return drop(measured.send(Err(failed(&error)))),
+    };
+    let length = before.len() as u64 + measure.compressed + after.len() as u64;
+    if measured.send(Ok((backup.position(), length))).is_err() {
+        return;
     }
-    let last = Bytes::copy_from_slice(left);
-    drop(archive);
-    // Before the reader can have everything, so that it finds a turn.
-    drop(turn);
-    let _ = pieces.send(last).await;
+    match send(&mut backup, &measure, before, &pieces).await {
+        Ok(true) => {
+            drop(backup);
+            // Before the reader can have everything, so that it finds a turn.
+            drop(turn);
+            let _ = pieces.send(after.into()).await;
+        }
+        Ok(false) => {}
+        Err(reason) => tracing::error!(reason, "a snapshot was broken off"),
+    }
 }
 
-async fn written(api: &ConsulApi) -> Result<(Bytes, Position), Refusal> {
+/// Reads a backup to its end, and begins it anew.
+async fn measure(api: &ConsulApi) -> Result<(Backup<'_>, Measure, String), Refusal> {
     let mut backup = api.control.backup().await?;
-    let position = backup.position();
     let mut state = archive::State::new();
     while let Some(piece) = backup.next().await.map_err(weir_control::Error::from)? {
         state.add(&piece).map_err(|error| failed(&error))?;
         // Compressing takes its time, and others wait for this thread.
         tokio::task::yield_now().await;
     }
+    let (_, measure) = state.end().map_err(|error| failed(&error))?;
+    backup.rewind().map_err(weir_control::Error::from)?;
+    let position = backup.position();
     let meta = json!({
         "Version": 1,
         "ID": format!("{}-{}", position.epoch, position.revision),
@@ -102,10 +124,32 @@ async fn written(api: &ConsulApi) -> Result<(Bytes, Position), Refusal> {
         "Peers": null,
         "Configuration": {"Servers": [{"Suffrage": 0, "ID": api.here().node, "Address": status::address(api)}]},
         "ConfigurationIndex": position.revision,
-        "Size": state.bytes(),
+        "Size": measure.bytes,
     });
-    let archive = state.into_archive(meta.to_string().as_bytes()).map_err(|error| failed(&error))?;
-    Ok((archive.into(), position))
+    Ok((backup, measure, meta.to_string()))
+}
+
+/// Sends an archive but for what stands behind `state.bin`. Whether the reader is still there.
+async fn send(
+    backup: &mut Backup<'_>,
+    measure: &Measure,
+    before: Vec<u8>,
+    pieces: &Sender<Bytes>,
+) -> Result<bool, String> {
+    let (mut state, mut ready) = (archive::State::new(), before);
+    while let Some(piece) = backup.next().await.map_err(|error| error.to_string())? {
+        ready.extend(state.add(&piece).map_err(|error| error.to_string())?);
+        if ready.len() >= PIECE_BYTES && pieces.send(std::mem::take(&mut ready).into()).await.is_err() {
+            return Ok(false);
+        }
+        tokio::task::yield_now().await;
+    }
+    let (rest, sent) = state.end().map_err(|error| error.to_string())?;
+    if sent != *measure {
+        return Err("the store was read twice at one revision, and differs".to_owned());
+    }
+    ready.extend(rest);
+    Ok(pieces.send(ready.into()).await.is_ok())
 }
 
 /// `PUT snapshot`: everything is replaced, or nothing.

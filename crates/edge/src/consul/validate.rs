@@ -29,7 +29,7 @@ const NODE_FIELDS: [(&str, &str); 5] = [
     ("metadata", "NodeMeta"),
 ];
 
-const CHECK_FIELDS: [(&str, &str); 18] = [
+const CHECK_FIELDS: [(&str, &str); 19] = [
     ("namespace", "Namespace"),
     ("id", "CheckID"),
     ("instance", "ServiceID"),
@@ -42,6 +42,7 @@ const CHECK_FIELDS: [(&str, &str); 18] = [
     ("definition.http.headers", "Header"),
     ("definition.http.method", "Method"),
     ("definition.tcp.address", "TCP"),
+    ("definition.udp.address", "UDP"),
     ("definition.grpc.address", "GRPC"),
     ("definition.grpc.service", "GRPC"),
     ("definition.h2_ping.address", "H2PING"),

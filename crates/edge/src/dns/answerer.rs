@@ -5,6 +5,7 @@
 //!              └──> recursors -> compose            later, for others; bounded
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,10 +25,27 @@ pub(super) struct Answerer<G> {
     registry: Arc<G>,
     zone: Zone,
     recursors: Recursors,
-    /// Whether others are asked for all names.
-    relay: bool,
+    /// If others are asked for all names, whether they are asked now.
+    relay: Option<Relay>,
     permits: Arc<Semaphore>,
     stats: Arc<DnsStats>,
+}
+
+/// How recursors are asked for all names: it is asked before each query whether they may be, and says why not.
+#[derive(Clone)]
+pub struct Relay(Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
+
+impl Relay {
+    /// Asks them while `may` allows it; else queries are answered with SERVFAIL and its reason.
+    pub fn while_it(may: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(may))
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Relay").finish_non_exhaustive()
+    }
 }
 
 /// What a packet leads to.
@@ -61,11 +79,11 @@ enum Wanted {
 impl<G: Registry> Answerer<G> {
     pub(super) fn new(registry: Arc<G>, zone: Zone, recursors: Recursors, stats: Arc<DnsStats>) -> Self {
         let permits = Arc::new(Semaphore::new(RECURSIONS_MAX));
-        Self { registry, zone, recursors, relay: false, permits, stats }
+        Self { registry, zone, recursors, relay: None, permits, stats }
     }
 
     /// The same, which asks others for all names if told to.
-    pub(super) fn relaying(self, relay: bool) -> Self {
+    pub(super) fn relaying(self, relay: Option<Relay>) -> Self {
         Self { relay, ..self }
     }
 
@@ -88,7 +106,7 @@ impl<G: Registry> Answerer<G> {
                 return Step::Silence;
             }
         };
-        let asks_others = self.recursors.any() && (query.head.recursion_desired || self.relay);
+        let asks_others = self.recursors.any() && (query.head.recursion_desired || self.relay.is_some());
         let (answer, wanted) = match self.resolve(&query) {
             Outcome::Elsewhere(_) if asks_others => (Answer::of(Rcode::SERVFAIL), Wanted::All),
             Outcome::Alias(answer, target) if asks_others && query.rtype != Rtype::CNAME => {
@@ -130,8 +148,11 @@ impl<G: Registry> Answerer<G> {
 
     /// The zone's word on a query, aliases within it followed.
     fn resolve(&self, query: &Query) -> Outcome {
-        if self.relay {
-            return Outcome::Elsewhere(Answer::of(Rcode::SERVFAIL));
+        if let Some(relay) = &self.relay {
+            return match relay.0() {
+                Ok(()) => Outcome::Elsewhere(Answer::of(Rcode::SERVFAIL)),
+                Err(why) => Outcome::Answer(Answer { why: Some(why), ..Answer::of(Rcode::SERVFAIL) }),
+            };
         }
         let mut rng = rand::rng();
         let mut outcome = self.zone.answer(&*self.registry, &query.name, query.rtype, &mut rng);

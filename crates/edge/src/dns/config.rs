@@ -27,8 +27,6 @@ pub struct DnsConfig {
     pub negative_ttl: Duration,
     /// Servers that are asked for names of other domains, in this order.
     pub recursors: Vec<Target>,
-    /// Whether these are asked for all names, the own domain's too: what an agent does, whose registry is not the whole.
-    pub relay: bool,
 }
 
 impl Default for DnsConfig {
@@ -41,7 +39,6 @@ impl Default for DnsConfig {
             service_ttls: ServiceTtls::default(),
             negative_ttl: Duration::ZERO,
             recursors: Vec::new(),
-            relay: false,
         }
     }
 }

@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use weir_control::Settings;
 use weir_store::Memory;
 
+use super::answerer::Step;
+use super::compose::Transport;
 use super::table::Table;
 use super::tcp::Limits;
 use super::*;
@@ -216,4 +218,27 @@ fn which_recursors_are_the_server_itself() {
     check("127.0.0.1:8600", "127.0.0.1:53", false);
     check("127.0.0.1:53", "127.0.0.53:53", false);
     check("0.0.0.0:53", "192.0.2.1:53", false);
+}
+
+#[tokio::test]
+async fn others_are_asked_while_they_may_be() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let targets = [Target::from(address)];
+    let stats = DnsStats::new(&targets);
+    let recursors = Recursors::new(&targets, None, Arc::clone(&stats));
+    let zone = Zone::new(DnsConfig::default(), "dc1", address.ip());
+    let may = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = Arc::clone(&may);
+    let relay = Relay::while_it(move || match asked.load(std::sync::atomic::Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err("another datacenter".to_owned()),
+    });
+    let answerer = Answerer::new(Arc::new(Table::sample()), zone, recursors, stats).relaying(Some(relay));
+    let question = question(1, "web.service.consul", Rtype::A);
+    let begin = || answerer.begin(&question, Transport::Udp, std::time::Instant::now());
+    let Step::Reply(bytes) = begin() else { panic!("they are asked") };
+    assert_eq!(Message::from_octets(bytes).unwrap().header().rcode(), Rcode::SERVFAIL);
+    may.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(matches!(begin(), Step::Pending(_)));
 }

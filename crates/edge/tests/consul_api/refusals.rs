@@ -131,6 +131,25 @@ async fn bad_requests_are_refused_with_reason_and_leave_nothing_behind() {
             "it is several at once (tcp, alias)",
         ),
         (register, r#"{"Name": "web", "Check": {"Args": ["true"], "Interval": "1s"}}"#, 400, "not enabled"),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"OSService": "web.service", "Interval": "1s"}}"#,
+            400,
+            "OSService: it runs `systemctl is-active`",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"DockerContainerID": "a", "Args": ["true"], "Interval": "1s"}}"#,
+            400,
+            "checks within containers are not available",
+        ),
+        (
+            register,
+            r#"{"Name": "web", "Check": {"UDP": "a", "Interval": "1s"}}"#,
+            400,
+            "UDP: \"a\" is not HOST:PORT",
+        ),
+        (register, r#"{"Name": "web", "Check": {"UDP": "a:53"}}"#, 400, "Interval must be > 0"),
         (register, r#"{"Name": "web", "Check": {"TTL": "1s", "Status": "good"}}"#, 400, "Bad check status"),
         (
             register,

@@ -130,6 +130,11 @@ pub enum CheckKind {
         /// `HOST:PORT`.
         address: String,
     },
+    /// Sends an empty datagram; critical when the target refuses it (ICMP's port unreachable), while silence passes.
+    Udp {
+        /// `HOST:PORT`.
+        address: String,
+    },
     /// Calls `grpc.health.v1.Health/Check`; SERVING passes, everything else is critical.
     Grpc {
         /// `HOST:PORT`.
@@ -167,6 +172,7 @@ impl CheckKind {
             Self::Ttl => "ttl",
             Self::Http { .. } => "http",
             Self::Tcp { .. } => "tcp",
+            Self::Udp { .. } => "udp",
             Self::Grpc { .. } => "grpc",
             Self::H2Ping { .. } => "h2ping",
             Self::Alias { .. } => "alias",

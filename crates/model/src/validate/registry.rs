@@ -157,6 +157,10 @@ fn definition(definition: &CheckDefinition, faults: &mut Faults) {
             timeout(definition, faults);
             checked_address("definition.tcp.address", address, faults);
         }
+        CheckKind::Udp { address } => {
+            timeout(definition, faults);
+            checked_address("definition.udp.address", address, faults);
+        }
         CheckKind::Grpc { address, service } => {
             timeout(definition, faults);
             checked_address("definition.grpc.address", address, faults);

@@ -37,10 +37,25 @@ impl<'a> Export<'a> {
     pub async fn begin(store: &'a dyn Store, carried: fn(&Key) -> bool) -> Result<Self, Error> {
         let snapshot = store.snapshot().await?;
         let position = snapshot.position();
-        let mut begun = Vec::new();
-        let encoder = Encoder::begin(&Head::of(position), &mut begun)
+        let (begun, page) = (Vec::new(), Vec::new().into_iter());
+        let mut export = Self { snapshot, carried, encoder: None, begun, page, position };
+        export.rewind()?;
+        Ok(export)
+    }
+
+    /// Begins anew: the same pieces come again. So whoever has to say how long an archive is before it comes can see, and
+    /// need not keep it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], which nobody has seen yet.
+    pub fn rewind(&mut self) -> Result<(), Error> {
+        self.snapshot.rewind();
+        self.page = Vec::new().into_iter();
+        self.begun.clear();
+        let encoder = Encoder::begin(&Head::of(self.position), &mut self.begun)
             .map_err(|error| Error::InvalidArgument { field: "head", reason: error.to_string() })?;
-        Ok(Self { snapshot, carried, encoder: Some(encoder), begun, page: Vec::new().into_iter(), position })
+        self.encoder = Some(encoder);
+        Ok(())
     }
 
     /// The position at which the store is read.

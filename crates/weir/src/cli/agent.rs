@@ -80,9 +80,10 @@ pub(crate) struct AgentArgs {
     pub log: LogArgs,
 }
 
-/// `weir consul`: what follows is read as Consul reads it.
+/// `weir consul`: what follows is read as Consul reads it, also what asks for help.
 #[derive(Args, Clone, Debug)]
 #[command(
+    disable_help_flag = true,
     long_about = "Understands the command line of Consul, so that what starts `consul` can start weir: put a file named \
                   `consul` with these two lines into the PATH.\n\n  \
                   #!/bin/sh\n  exec weir consul \"$@\"\n\n\

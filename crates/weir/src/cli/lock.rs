@@ -67,7 +67,7 @@ pub(crate) struct LockArgs {
     /// Lose the lock at once when this instance is critical or deregistered
     #[arg(long, value_name = "ID")]
     pub instance: Option<String>,
-    /// The instance's node [default: the server's own]
+    /// The instance's node [default: that of the agent, or the server's own where a server is asked]
     #[arg(long, value_name = "NODE", requires = "instance")]
     pub node: Option<String>,
     /// The lock's namespace

@@ -49,7 +49,10 @@ fn every_command_has_examples_and_every_flag_a_meaning() {
         if ["version", "shop-app"].contains(&name) {
             continue;
         }
-        let text = help(&format!("weir {name} --help"));
+        // What stands behind `consul` is read as Consul reads it, `--help` as well.
+        let line =
+            if name == "consul" { "weir help consul".to_owned() } else { format!("weir {name} --help") };
+        let text = help(&line);
         let long = command.get_long_about().unwrap_or_else(|| panic!("{name} is not described")).to_string();
         let unwrapped = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(unwrapped.contains(long.split(['.', ':']).next().unwrap_or(&long)), "{name}:\n{text}");
@@ -104,6 +107,8 @@ fn common_lines_are_understood() {
         "weir top -o json",
         "weir lock a --ttl 24h --kill-after 1s -- true",
         "weir version",
+        "weir consul --help",
+        "weir consul kv get -h",
         "weir shop-app cart --listen 127.0.0.1:0 --end-with-stdin",
     ] {
         assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}: {}", answer(line).1);

@@ -24,13 +24,14 @@ use crate::{output, server_client, sources};
 /// The gateway that is meant when none is named.
 const DEFAULT_GATEWAY: &str = "default";
 
+mod critical;
 mod fresh;
 mod reported;
 mod standing;
 
 pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let request = request(args)?;
-    let (role, inputs, known) = if args.files.is_empty() {
+    let (role, inputs, known, client) = if args.files.is_empty() {
         let client = server_client::client(&args.server)?;
         let role = role_at_server(&client, args).await?;
         let inputs = inputs_of_server(&client, &role, &request).await?;
@@ -44,7 +45,7 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         };
         // After the documents: what is reported from now on is of these, or is known not to be.
         let known = fresh::known(&client, &role, &called).await?;
-        (role, inputs, known)
+        (role, inputs, known, Some(client))
     } else {
         let (role, inputs) = (role_in_files(args), inputs_of_files(args)?);
         if let Role::Sidecar { service } = &role {
@@ -53,7 +54,7 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
                 output::remark(&format!("no {id} is known in these files; explaining for one of that name"));
             }
         }
-        (role, inputs, None)
+        (role, inputs, None, None)
     };
     let view = match &known {
         Some(known) => known.view(&role, args.view.as_deref())?,
@@ -67,6 +68,9 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let mut explanation = explanation.by(caller.map(ServiceRef::to_string));
     if let Some(known) = &known {
         known.add(&mut explanation, &role, view);
+    }
+    if let Some(client) = &client {
+        critical::say_why(client, &mut explanation).await;
     }
     output::print(&output::render(args.output.format, &explanation, || clean(&explanation.to_string()))?);
     Ok(exit(&explanation))

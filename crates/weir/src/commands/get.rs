@@ -19,6 +19,8 @@ use crate::server_client;
 mod tables;
 mod written;
 
+pub(super) use tables::why;
+
 /// What can be got besides the kinds.
 const VIEWS: [&str; 10] = [
     "services",

@@ -3,6 +3,7 @@
 mod file;
 mod import;
 mod opened;
+mod what;
 
 use std::path::Path;
 
@@ -62,7 +63,9 @@ async fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let summary = match &args.file {
         Some(path) => file::verify(path)?,
         None => {
-            let spec = spec(&args.store)?;
+            let spec = spec(&args.store).map_err(|failure| {
+                failure.hint("a file of `weir store backup` is named alone: `weir store check FILE`")
+            })?;
             let store = opened::existing(&spec).await?;
             archive::survey(&*store).await.map_err(|error| opened::failure(&spec, &error))?
         }

@@ -55,7 +55,6 @@ impl DnsSettings {
             service_ttls: ServiceTtls::new(self.service_ttls.clone()),
             negative_ttl: self.negative_ttl.0,
             recursors: self.recursors.iter().map(|recursor| recursor.0.into()).collect(),
-            relay: false,
         }
     }
 

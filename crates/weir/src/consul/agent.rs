@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde_json::Value;
 use weir_api::client::ServerUrl;
 
-use super::flags;
+use super::flags::{self, Words};
 use super::keys::{self, OF_THE_COMMAND_LINE};
 use super::settings::{Port, Settings};
 use crate::agent_config::{AgentConfig, connectors};
@@ -17,7 +17,7 @@ use crate::cli::operator::ServerTlsArgs;
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
 use crate::commands::serve::{run_agent, run_server};
 use crate::config::{AsConsul, DEFAULT_DATACENTER, ServerConfig};
-use crate::definitions::{Scripts, Source, files, read_object};
+use crate::definitions::{Scripts, Source, files, hcl, read_object};
 use crate::exit::{Exit, Failure};
 use crate::server_client::OF_VARIABLES;
 use crate::{host_name, output};
@@ -28,10 +28,6 @@ const DNS_PORT: u16 = 8600;
 const GRPC_PORT: u16 = 8502;
 /// The port of Consul's gossip, which addresses to join carry.
 const GOSSIP_PORT: u16 = 8301;
-
-/// What to do about HCL.
-const HCL_HINT: &str =
-    "write the same as JSON, which Consul reads too: `hcl2json FILE.hcl > FILE.json`, or by hand";
 
 /// Runs `weir consul agent`.
 ///
@@ -52,24 +48,18 @@ pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
 /// What flags and files say, and whether it is for development.
 fn read(args: &[String]) -> Result<(Settings, bool), Failure> {
     let by_key = keys::flags();
-    let said = flags::read(args, &[OF_THE_COMMAND_LINE, &by_key])?;
-    if let Some(word) = said.rest.first() {
-        return Err(Failure::new(Exit::Usage, format!("`{word}` is not a flag; `agent` takes nothing else")));
-    }
+    let said = flags::read(args, &[OF_THE_COMMAND_LINE, &by_key], Words::UpTo(0))?;
     if let Some(format) = said.get("config-format").filter(|format| *format != "json") {
         let message = format!("-config-format {format}: only json is understood");
-        return Err(Failure::new(Exit::Usage, message).hint(HCL_HINT));
+        return Err(Failure::new(Exit::Usage, message).hint(hcl::HINT));
     }
     if said.get("hcl").is_some() {
-        return Err(Failure::new(Exit::Usage, "-hcl: HCL is not understood").hint(HCL_HINT));
+        return Err(Failure::new(Exit::Usage, "-hcl: HCL is not understood").hint(hcl::HINT));
     }
     let mut settings = Settings::default();
     for (flag, value) in &said.flags {
         let paths = match *flag {
-            "config-file" | "config-dir" => {
-                no_hcl(Path::new(value))?;
-                files(Path::new(value))?
-            }
+            "config-file" | "config-dir" => files(Path::new(value))?,
             _ => continue,
         };
         for path in paths {
@@ -82,19 +72,6 @@ fn read(args: &[String]) -> Result<(Settings, bool), Failure> {
         }
     }
     Ok((settings, said.is_on("dev")))
-}
-
-/// Refuses what Consul would read and this does not: left out silently, an agent would start without half of what it is told.
-fn no_hcl(path: &Path) -> Result<(), Failure> {
-    let is_hcl = |path: &Path| path.extension().is_some_and(|extension| extension == "hcl");
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    match entries.chain([path.to_owned()]).find(|path| is_hcl(path)) {
-        Some(hcl) => {
-            let message = format!("{}: HCL is not understood", hcl.display());
-            Err(Failure::new(Exit::Usage, message).hint(HCL_HINT))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The services and checks that the same flags and files define, whenever they are read.
@@ -147,7 +124,7 @@ fn agent_config(settings: &Settings, args: &[String]) -> Result<AgentConfig, Fai
             "warning: no server is named (-retry-join): the agent serves what is registered with it, and no more",
         );
     }
-    Ok(AgentConfig {
+    let config = AgentConfig {
         tls: connectors(&servers, &ServerTlsArgs::default(), OF_VARIABLES)?,
         servers,
         server_dns: Vec::new(),
@@ -166,7 +143,9 @@ fn agent_config(settings: &Settings, args: &[String]) -> Result<AgentConfig, Fai
         open_files: 0,
         pid_file: settings.pid_file.clone(),
         log: log(settings)?,
-    })
+    };
+    config.check()?;
+    Ok(config)
 }
 
 /// The HTTP address of a server that is to be joined: the port of gossip stands for Consul's, any other is meant.
@@ -325,7 +304,7 @@ mod tests {
             (&["-config-format", "hcl"], "only json"),
             (&["-hcl", "x"], "HCL is not understood"),
             (&["-bind", "eth0"], "-bind: bind_addr: `eth0` is no IP address"),
-            (&["run"], "`run` is not a flag"),
+            (&["run"], "Too many arguments (expected 0, got 1): `run`"),
         ] {
             let error = said(args).unwrap_err();
             assert!(error.contains(says), "{args:?}: {error}");

@@ -5,10 +5,11 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::below;
-use super::flags::{Said, Takes};
+use super::flags::{Said, Takes, Words};
 use super::kv::content;
 use super::remote::{Remote, good, path};
 use crate::commands::block_on;
+use crate::definitions::hcl;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -31,18 +32,13 @@ fn of_flag<'a>(said: &'a Said, flag: &str) -> Result<&'a str, Failure> {
 
 fn write(args: &[String]) -> Result<Exit, Failure> {
     let own = [("cas", Takes::Switch), ("modify-index", Takes::Value)];
-    let (remote, said) = Remote::read(args, &own)?;
-    let Some(file) = said.rest.first() else {
-        return Err(Failure::new(
-            Exit::Failed,
-            "Must provide exactly one positional argument to specify the config entry to write",
-        ));
-    };
-    let argument = if file == "-" { file.clone() } else { format!("@{file}") };
+    let (remote, said) = Remote::read(args, &own, Words::UpTo(1))?;
+    let file = said.word(0, "FILE")?;
+    let argument = if file == "-" { file.to_owned() } else { format!("@{file}") };
     let entry: Map<String, Value> = serde_json::from_slice(&content("the config entry", &argument)?)
         .map_err(|error| {
             Failure::new(Exit::Failed, format!("{file} is no JSON object: {error}"))
-                .hint("HCL is not understood")
+                .hint(format!("JSON is expected; if it is HCL, {}", hcl::HINT))
         })?;
     let named = |key: &str| {
         entry.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).and_then(|(_, value)| value.as_str())
@@ -64,7 +60,8 @@ fn write(args: &[String]) -> Result<Exit, Failure> {
 }
 
 fn read(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, said) = Remote::read(args, &[("kind", Takes::Value), ("name", Takes::Value)])?;
+    let (remote, said) =
+        Remote::read(args, &[("kind", Takes::Value), ("name", Takes::Value)], Words::UpTo(0))?;
     let (kind, name) = (of_flag(&said, "kind")?, of_flag(&said, "name")?);
     let entry: Value = block_on(remote.get(&path(CONFIG, &format!("/{kind}/{name}")), &[]))?;
     output::print(&(serde_json::to_string_pretty(&entry).unwrap_or_default() + "\n"));
@@ -72,7 +69,8 @@ fn read(args: &[String]) -> Result<Exit, Failure> {
 }
 
 fn list(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, said) = Remote::read(args, &[("kind", Takes::Value), ("filter", Takes::Value)])?;
+    let (remote, said) =
+        Remote::read(args, &[("kind", Takes::Value), ("filter", Takes::Value)], Words::UpTo(0))?;
     let kind = of_flag(&said, "kind")?;
     let filter: &[(&str, &str)] = match said.get("filter") {
         Some(filter) => &[("filter", filter)],
@@ -91,7 +89,7 @@ fn delete(args: &[String]) -> Result<Exit, Failure> {
         ("cas", Takes::Switch),
         ("modify-index", Takes::Value),
     ];
-    let (remote, said) = Remote::read(args, &own)?;
+    let (remote, said) = Remote::read(args, &own, Words::UpTo(0))?;
     let (kind, name) = (of_flag(&said, "kind")?, of_flag(&said, "name")?);
     let index = said.get("modify-index").unwrap_or("0");
     let cas: &[(&str, &str)] = if said.is_on("cas") { &[("cas", index)] } else { &[] };

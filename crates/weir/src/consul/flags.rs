@@ -1,5 +1,6 @@
 //! Flags as Go's `flag` package reads them: `-name value`, `-name=value`, with one dash or two; a switch stands alone or
-//! with `=true`. Flags end at the first word that is none, or at `--`. Pure.
+//! with `=true`. Flags end at the first word that is none, or at `--`. What stands behind them is counted: a word that
+//! nobody would read is refused. Pure.
 
 use crate::exit::{Exit, Failure};
 
@@ -10,6 +11,15 @@ pub(super) enum Takes {
     Switch,
     /// A value.
     Value,
+}
+
+/// How many words may stand behind the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Words {
+    /// At most so many.
+    UpTo(usize),
+    /// As many as there are.
+    Any,
 }
 
 /// A flag by its name.
@@ -35,6 +45,15 @@ impl Said {
         self.flags.iter().filter(move |(flag, _)| *flag == name).map(|(_, value)| &**value)
     }
 
+    /// A word that a command needs.
+    ///
+    /// # Errors
+    /// When it is missing; `name` is what it is called in the help.
+    pub(super) fn word(&self, at: usize, name: &str) -> Result<&str, Failure> {
+        let word = self.rest.get(at).map(String::as_str);
+        word.ok_or_else(|| Failure::new(Exit::Usage, format!("Missing {name} argument")))
+    }
+
     /// Whether a switch is on.
     pub(super) fn is_on(&self, name: &str) -> bool {
         self.get(name) == Some("true")
@@ -44,8 +63,8 @@ impl Said {
 /// Reads a command line. `known` are the flags there are, by several lists.
 ///
 /// # Errors
-/// For a flag that is not there, and for one without its value.
-pub(super) fn read(args: &[String], known: &[&[Flag]]) -> Result<Said, Failure> {
+/// For a flag that is not there, for one without its value, and for more words behind them than the command takes.
+pub(super) fn read(args: &[String], known: &[&[Flag]], words: Words) -> Result<Said, Failure> {
     let mut said = Said::default();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -78,7 +97,18 @@ pub(super) fn read(args: &[String], known: &[&[Flag]]) -> Result<Said, Failure> 
         said.flags.push((name, value));
     }
     said.rest.extend(args.cloned());
+    counted(&said.rest, words)?;
     Ok(said)
+}
+
+/// Refuses the first word that the command does not take.
+fn counted(rest: &[String], words: Words) -> Result<(), Failure> {
+    let Words::UpTo(most) = words else { return Ok(()) };
+    let Some(extra) = rest.get(most) else { return Ok(()) };
+    let expected = if most == 2 { "1 or 2".to_owned() } else { most.to_string() };
+    let message = format!("Too many arguments (expected {expected}, got {}): `{extra}`", rest.len());
+    let failure = Failure::new(Exit::Usage, message);
+    Err(if extra.starts_with('-') { failure.hint("flags stand before the arguments") } else { failure })
 }
 
 fn unknown(name: &str, nearest: Option<&str>) -> Failure {
@@ -106,7 +136,7 @@ mod tests {
 
     fn said(args: &[&str]) -> Result<Said, String> {
         let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        read(&args, &[KNOWN]).map_err(|failure| failure.to_string())
+        read(&args, &[KNOWN], Words::UpTo(2)).map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -135,9 +165,29 @@ mod tests {
             (&["-zzzzzzzz"], "flag -zzzzzzzz is not one of Consul's"),
             (&["-node"], "flag -node needs a value"),
             (&["-dev=maybe"], "flag -dev: `maybe` is neither true nor false"),
+            (&["a", "b", "c"], "Too many arguments (expected 1 or 2, got 3): `c`"),
+            (&["--", "a", "b", "-c"], "got 3): `-c`\ntry: flags stand before the arguments"),
         ] {
             let error = said(args).unwrap_err();
             assert!(error.contains(says), "{args:?}: {error}");
         }
+    }
+
+    #[test]
+    fn words_are_counted() {
+        let args = |count: usize| vec!["a".to_owned(); count];
+        for (words, count, is_taken) in [
+            (Words::UpTo(0), 0, true),
+            (Words::UpTo(0), 1, false),
+            (Words::UpTo(1), 1, true),
+            (Words::UpTo(1), 2, false),
+            (Words::Any, 9, true),
+        ] {
+            assert_eq!(read(&args(count), &[KNOWN], words).is_ok(), is_taken, "{words:?} {count}");
+        }
+        let said = read(&args(1), &[KNOWN], Words::UpTo(2)).unwrap();
+        assert_eq!(said.word(0, "KEY").unwrap(), "a");
+        let missing = said.word(1, "VALUE").unwrap_err();
+        assert_eq!((missing.exit, &*missing.message), (Exit::Usage, "Missing VALUE argument"));
     }
 }

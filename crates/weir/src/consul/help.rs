@@ -8,7 +8,7 @@ const USAGES: [(&str, &str); 11] = [
          Flags are Consul's: -bind, -client, -advertise, -data-dir, -datacenter, -domain, -node, -node-meta, -http-port, \
          -dns-port, -grpc-port, -recursor, -log-level, -log-json, -pid-file and others. What has no meaning gets a warning.",
     ),
-    ("members", "members [-detailed] [-status STATUS] [-wan]"),
+    ("members", "members [-detailed] [-status REGEX] [-filter EXPRESSION] [-wan]"),
     ("info", "info"),
     ("leave", "leave"),
     ("reload", "reload"),

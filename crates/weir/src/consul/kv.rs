@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::below;
-use super::flags::{Said, Takes};
+use super::flags::{Said, Takes, Words};
 use super::remote::{Remote, good, path};
 use crate::commands::block_on;
 use crate::exit::{Exit, Failure};
@@ -33,10 +33,7 @@ pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
 
 /// The key, without the slash before it that some write.
 fn key(said: &Said) -> Result<&str, Failure> {
-    match said.rest.first() {
-        Some(key) => Ok(key.strip_prefix('/').unwrap_or(key)),
-        None => Err(Failure::new(Exit::Failed, "Missing KEY argument")),
-    }
+    said.word(0, "KEY").map(|key| key.strip_prefix('/').unwrap_or(key))
 }
 
 fn get(args: &[String]) -> Result<Exit, Failure> {
@@ -47,7 +44,7 @@ fn get(args: &[String]) -> Result<Exit, Failure> {
         ("recurse", Takes::Switch),
         ("separator", Takes::Value),
     ];
-    let (remote, said) = Remote::read(args, &own)?;
+    let (remote, said) = Remote::read(args, &own, Words::UpTo(1))?;
     let (all, keys) = (said.is_on("recurse"), said.is_on("keys"));
     let key = if all || keys {
         said.rest.first().map_or("", |key| key.trim_start_matches('/'))
@@ -117,7 +114,7 @@ fn put(args: &[String]) -> Result<Exit, Failure> {
         ("release", Takes::Switch),
         ("session", Takes::Value),
     ];
-    let (remote, said) = Remote::read(args, &own)?;
+    let (remote, said) = Remote::read(args, &own, Words::UpTo(2))?;
     let key = key(&said)?;
     let value = value(&said)?;
     let mut parameters = Vec::new();
@@ -171,7 +168,7 @@ fn decoded(what: &str, coded: &[u8]) -> Result<Vec<u8>, Failure> {
 
 fn delete(args: &[String]) -> Result<Exit, Failure> {
     let own = [("recurse", Takes::Switch), ("cas", Takes::Switch), ("modify-index", Takes::Value)];
-    let (remote, said) = Remote::read(args, &own)?;
+    let (remote, said) = Remote::read(args, &own, Words::UpTo(1))?;
     let all = said.is_on("recurse");
     let key = if all { said.rest.first().map_or("", |key| key.trim_start_matches('/')) } else { key(&said)? };
     let mut parameters = Vec::new();

@@ -7,70 +7,23 @@ use http::Method;
 use serde_json::Value;
 
 use super::below;
-use super::flags::{Said, Takes};
+use super::flags::{Said, Takes, Words};
 use super::remote::{Remote, good};
 use crate::commands::block_on;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Table};
 
+/// How much of a node's id is shown unless details are asked for.
+const ID_CHARS_SHOWN: usize = 8;
+
 /// A field as text; empty where it is none.
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
-}
-
-/// `members`.
-pub(super) fn members(args: &[String]) -> Result<Exit, Failure> {
-    let own = [
-        ("detailed", Takes::Switch),
-        ("wan", Takes::Switch),
-        ("status", Takes::Value),
-        ("segment", Takes::Value),
-        ("filter", Takes::Value),
-    ];
-    let (remote, said) = Remote::read(args, &own)?;
-    let wan: &[(&str, &str)] = if said.is_on("wan") { &[("wan", "1")] } else { &[] };
-    let members: Vec<Value> = block_on(remote.get("/v1/agent/members", wan))?;
-    let shown = said.get("status").unwrap_or(".*");
-    output::print(&table_of_members(&members, shown));
-    Ok(Exit::Done)
-}
-
-/// The members, of those with a status that is `status`, or of all.
-fn table_of_members(members: &[Value], status: &str) -> String {
-    let mut table =
-        Table::new(&["Node", "Address", "Status", "Type", "Build", "Protocol", "DC", "Partition", "Segment"]);
-    for member in members {
-        let word = match member["Status"].as_u64() {
-            Some(1) => "alive",
-            Some(2) => "leaving",
-            Some(3) => "left",
-            Some(4) => "failed",
-            _ => "none",
-        };
-        if status != ".*" && status != word {
-            continue;
-        }
-        let host = text(member, "/Addr");
-        let address = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let build = text(member, "/Tags/build").split(':').next().unwrap_or("").to_owned();
-        table.row([
-            text(member, "/Name").to_owned(),
-            format!("{address}:{}", member["Port"]),
-            word.to_owned(),
-            if text(member, "/Tags/role") == "consul" { "server" } else { "client" }.to_owned(),
-            build,
-            text(member, "/Tags/vsn").to_owned(),
-            text(member, "/Tags/dc").to_owned(),
-            "default".to_owned(),
-            "<default>".to_owned(),
-        ]);
-    }
-    table.render()
 }
 
 /// `info`.
 pub(super) fn info(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, _) = Remote::read(args, &[])?;
+    let (remote, _) = Remote::read(args, &[], Words::UpTo(0))?;
     let own: Value = block_on(remote.get("/v1/agent/self", &[]))?;
     let stats: BTreeMap<String, BTreeMap<String, String>> =
         serde_json::from_value(own["Stats"].clone()).unwrap_or_default();
@@ -87,7 +40,7 @@ pub(super) fn info(args: &[String]) -> Result<Exit, Failure> {
 
 /// `leave`.
 pub(super) fn leave(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, _) = Remote::read(args, &[])?;
+    let (remote, _) = Remote::read(args, &[], Words::UpTo(0))?;
     let answered = block_on(remote.ask(Method::PUT, "/v1/agent/leave", &[], Bytes::new()))?;
     good(answered)
         .map_err(|failure| Failure { message: format!("Error leaving: {}", failure.message), ..failure })?;
@@ -97,7 +50,7 @@ pub(super) fn leave(args: &[String]) -> Result<Exit, Failure> {
 
 /// `reload`.
 pub(super) fn reload(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, _) = Remote::read(args, &[])?;
+    let (remote, _) = Remote::read(args, &[], Words::UpTo(0))?;
     block_on(async { good(remote.ask(Method::PUT, "/v1/agent/reload", &[], Bytes::new()).await?) })?;
     output::print("Configuration reload triggered\n");
     Ok(Exit::Done)
@@ -110,7 +63,7 @@ pub(super) fn catalog(args: &[String]) -> Result<Exit, Failure> {
         "services" => services(rest),
         "nodes" => nodes(rest),
         _ => {
-            let (remote, _) = Remote::read(rest, &[])?;
+            let (remote, _) = Remote::read(rest, &[], Words::UpTo(0))?;
             let names: Vec<String> = block_on(remote.get("/v1/catalog/datacenters", &[]))?;
             output::print(&lines(names));
             Ok(Exit::Done)
@@ -120,7 +73,7 @@ pub(super) fn catalog(args: &[String]) -> Result<Exit, Failure> {
 
 fn services(args: &[String]) -> Result<Exit, Failure> {
     let own = [("tags", Takes::Switch), ("node", Takes::Value), ("node-meta", Takes::Value)];
-    let (remote, said) = Remote::read(args, &own)?;
+    let (remote, said) = Remote::read(args, &own, Words::UpTo(0))?;
     let services: BTreeMap<String, Vec<String>> = match said.get("node") {
         None => block_on(remote.get("/v1/catalog/services", &node_meta(&said)))?,
         Some(node) => {
@@ -153,7 +106,7 @@ fn nodes(args: &[String]) -> Result<Exit, Failure> {
         ("near", Takes::Value),
         ("detailed", Takes::Switch),
     ];
-    let (remote, said) = Remote::read(args, &own)?;
+    let (remote, said) = Remote::read(args, &own, Words::UpTo(0))?;
     let path = match said.get("service") {
         None => "/v1/catalog/nodes".to_owned(),
         Some(service) => super::remote::path("/v1/catalog/service/", service),
@@ -163,17 +116,37 @@ fn nodes(args: &[String]) -> Result<Exit, Failure> {
         parameters.extend(said.get(name).map(|value| (name, value)));
     }
     let nodes: Vec<Value> = block_on(remote.get(&path, &parameters))?;
-    let mut table = Table::new(&["Node", "ID", "Address", "DC"]);
-    let mut shown = std::collections::BTreeSet::new();
-    for node in &nodes {
-        if shown.insert(text(node, "/Node")) {
-            let id: String = text(node, "/ID").chars().take(8).collect();
-            let cells = [text(node, "/Node"), &id, text(node, "/Address"), text(node, "/Datacenter")];
-            table.row(cells.map(str::to_owned));
-        }
-    }
-    output::print(&table.render());
+    output::print(&table_of_nodes(&nodes, said.is_on("detailed")));
     Ok(Exit::Done)
+}
+
+/// The nodes, each once; in detail with the whole id, addresses and metadata.
+fn table_of_nodes(nodes: &[Value], detailed: bool) -> String {
+    let mut headings = vec!["Node", "ID", "Address", "DC"];
+    if detailed {
+        headings.extend(["TaggedAddresses", "Meta"]);
+    }
+    let mut table = Table::new(&headings);
+    let mut shown = std::collections::BTreeSet::new();
+    for node in nodes.iter().filter(|node| shown.insert(text(node, "/Node"))) {
+        let id = text(node, "/ID").chars().take(if detailed { usize::MAX } else { ID_CHARS_SHOWN }).collect();
+        let cells = [text(node, "/Node").to_owned(), id, text(node, "/Address").to_owned()];
+        let mut row: Vec<_> = cells.into_iter().chain([text(node, "/Datacenter").to_owned()]).collect();
+        if detailed {
+            // Of a service's instances the node's metadata has another name.
+            let meta = node.get("NodeMeta").unwrap_or(&node["Meta"]);
+            row.extend([pairs(&node["TaggedAddresses"], ", "), pairs(meta, ", ")]);
+        }
+        table.row(row);
+    }
+    table.render()
+}
+
+/// The texts of an object as `name=text`, in the order of their names.
+pub(super) fn pairs(value: &Value, between: &str) -> String {
+    let texts = value.as_object().into_iter().flatten();
+    let sorted: BTreeMap<_, _> = texts.filter_map(|(name, text)| Some((name, text.as_str()?))).collect();
+    sorted.iter().map(|(name, text)| format!("{name}={text}")).collect::<Vec<_>>().join(between)
 }
 
 /// The wanted metadata of nodes: `KEY=VALUE` here, `KEY:VALUE` there.
@@ -191,21 +164,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_shown_as_scripts_know_them() {
-        let member = |name: &str, status: u8, role: &str| {
+    fn nodes_are_shown_once_and_in_detail_with_all_there_is() {
+        let node = |name: &str| {
             serde_json::json!({
-                "Name": name, "Addr": "10.0.0.1", "Port": 8301, "Status": status,
-                "Tags": {"role": role, "build": "1.21.0:weir", "dc": "dc1", "vsn": "2"},
+                "Node": name, "ID": "0123456789", "Address": "10.0.0.1", "Datacenter": "dc1",
+                "TaggedAddresses": {"wan": "1.1.1.1", "lan": "10.0.0.1"}, "Meta": {"rack": "b7"},
             })
         };
-        let members = [member("s", 1, "consul"), member("web-1", 4, "node")];
-        let shown = table_of_members(&members, ".*");
-        let lines: Vec<_> = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
-        assert_eq!(
-            lines[1],
-            ["s", "10.0.0.1:8301", "alive", "server", "1.21.0", "2", "dc1", "default", "<default>"]
-        );
-        assert_eq!(lines[2][..4], ["web-1", "10.0.0.1:8301", "failed", "client"]);
-        assert_eq!(table_of_members(&members, "alive").lines().count(), 2);
+        let nodes = [node("a"), node("b"), node("a")];
+        let shown = table_of_nodes(&nodes, false);
+        assert_eq!(shown.lines().count(), 3);
+        assert!(shown.contains("01234567 ") && !shown.contains("rack"), "{shown}");
+        let shown = table_of_nodes(&nodes, true);
+        assert!(shown.contains("0123456789 ") && shown.contains("lan=10.0.0.1, wan=1.1.1.1"), "{shown}");
+        assert!(shown.lines().nth(1).is_some_and(|line| line.ends_with("rack=b7")), "{shown}");
     }
 }

@@ -10,7 +10,7 @@ use weir_agent::{Answered, Ask, Servers};
 use weir_api::client::{ANSWER_TIMEOUT, ServerUrl, encode_segment};
 use weir_tls::Names;
 
-use super::flags::{self, Flag, Said, Takes};
+use super::flags::{self, Flag, Said, Takes, Words};
 use crate::agent_config::connectors;
 use crate::cli::operator::ServerTlsArgs;
 use crate::exit::{Exit, Failure};
@@ -23,7 +23,6 @@ const NAMES: Names = Names { ca: "-ca-file", cert: "-client-cert", key: "-client
 /// The flags that all commands have.
 const COMMON: &[Flag] = &[
     ("ca-file", Takes::Value),
-    ("ca-path", Takes::Value),
     ("client-cert", Takes::Value),
     ("client-key", Takes::Value),
     ("datacenter", Takes::Value),
@@ -31,7 +30,6 @@ const COMMON: &[Flag] = &[
     ("namespace", Takes::Value),
     ("partition", Takes::Value),
     ("stale", Takes::Switch),
-    ("tls-server-name", Takes::Value),
     ("token", Takes::Value),
     ("token-file", Takes::Value),
 ];
@@ -46,12 +44,12 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// Reads a command's flags; its own are `own`.
+    /// Reads a command's flags, of which its own are `own`, and the words behind them.
     ///
     /// # Errors
-    /// When a flag is wrong, or the address of the agent.
-    pub(super) fn read(args: &[String], own: &[Flag]) -> Result<(Self, Said), Failure> {
-        let said = flags::read(args, &[COMMON, own])?;
+    /// When a flag is wrong, or the address of the agent, or there are too many words.
+    pub(super) fn read(args: &[String], own: &[Flag], words: Words) -> Result<(Self, Said), Failure> {
+        let said = flags::read(args, &[COMMON, own], words)?;
         let variable = std::env::var(VARIABLE).ok().filter(|value| !value.is_empty());
         let address = said.get("http-addr").map(str::to_owned).or(variable);
         let url: ServerUrl = address

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::below;
-use super::flags::{Said, Takes};
+use super::flags::{Said, Takes, Words};
 use super::remote::{Remote, good, path};
 use crate::commands::block_on;
 use crate::definitions::Definitions;
@@ -40,8 +40,13 @@ fn register(args: &[String]) -> Result<Exit, Failure> {
         ("tag", Takes::Value),
         ("tagged-address", Takes::Value),
     ];
-    let (remote, said) = Remote::read(args, &own)?;
-    let services = if said.rest.is_empty() { vec![from_flags(&said)?] } else { from_files(&said)? };
+    let (remote, said) = Remote::read(args, &own, Words::Any)?;
+    let described = own.iter().find(|(flag, _)| said.get(flag).is_some());
+    let services = match (said.rest.first(), described) {
+        (None, _) => vec![from_flags(&said)?],
+        (Some(_), None) => from_files(&said)?,
+        (Some(file), Some((flag, _))) => return Err(either(file, flag)),
+    };
     block_on(async {
         for service in services {
             let name = service.iter().find(|(key, _)| key.eq_ignore_ascii_case("name"));
@@ -52,6 +57,12 @@ fn register(args: &[String]) -> Result<Exit, Failure> {
         }
         Ok(Exit::Done)
     })
+}
+
+/// What is said twice is not guessed at.
+fn either(file: &str, flag: &str) -> Failure {
+    let message = format!("{file} and -{flag} are both given; expected files or flags, not both");
+    Failure::new(Exit::Usage, message)
 }
 
 fn from_flags(said: &Said) -> Result<Map<String, Value>, Failure> {
@@ -94,9 +105,12 @@ fn from_flags(said: &Said) -> Result<Map<String, Value>, Failure> {
 }
 
 fn deregister(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, said) = Remote::read(args, &[("id", Takes::Value)])?;
+    let (remote, said) = Remote::read(args, &[("id", Takes::Value)], Words::Any)?;
     let ids: Vec<String> = match said.get("id") {
-        Some(id) => vec![id.to_owned()],
+        Some(id) => match said.rest.first() {
+            None => vec![id.to_owned()],
+            Some(file) => return Err(either(file, "id")),
+        },
         None => from_files(&said)?.iter().filter_map(id_of).collect(),
     };
     if ids.is_empty() {
@@ -137,7 +151,7 @@ mod tests {
             [("name", Takes::Value), ("port", Takes::Value), ("tag", Takes::Value), ("meta", Takes::Value)];
         let said = |args: &[&str]| {
             let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
-            read(&args, &[&known]).unwrap()
+            read(&args, &[&known], Words::UpTo(0)).unwrap()
         };
         let service = from_flags(&said(&["-name=web", "-port=80", "-tag=a", "-tag=b", "-meta=v=1"])).unwrap();
         let expected = json!({

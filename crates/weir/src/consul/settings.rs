@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::blocks::{self, Wrong};
 use super::keys::{self, Meaning};
 use crate::definitions::Definitions;
 use crate::exit::{Exit, Failure};
@@ -96,23 +97,18 @@ impl Settings {
                 _ => Err(Failure::new(Exit::Usage, format!("{place}: {key}: expected an object"))),
             },
             Some(Meaning::Meaningless) => {
+                check_block(place, key, value)?;
                 self.remarks.push(format!("{place}: {key}: has no meaning for weir, ignored"));
                 Ok(())
             }
             Some(Meaning::NotInForce) => {
+                check_block(place, key, value)?;
                 if asks_for_something(value) {
                     self.remarks.push(format!("{place}: {key}: weir does not do this, NOT IN FORCE"));
                 }
                 Ok(())
             }
-            None => {
-                let message = format!("{place}: {key}: Consul knows no such key");
-                let failure = Failure::new(Exit::Usage, message);
-                Err(match keys::nearest(key) {
-                    Some(nearest) => failure.hint(format!("did you mean `{nearest}`?")),
-                    None => failure,
-                })
-            }
+            None => Err(unknown(place, key, keys::nearest(key))),
         }
     }
 
@@ -165,6 +161,22 @@ impl Settings {
     pub(super) fn node_ip(&self) -> Option<IpAddr> {
         self.advertise_addr.or(self.bind_addr).filter(|ip| !ip.is_unspecified())
     }
+}
+
+fn unknown(place: &str, key: &str, nearest: Option<&str>) -> Failure {
+    let failure = Failure::new(Exit::Usage, format!("{place}: {key}: Consul knows no such key"));
+    match nearest {
+        Some(nearest) => failure.hint(format!("did you mean `{nearest}`?")),
+        None => failure,
+    }
+}
+
+/// Looks into an object that nothing is done with.
+fn check_block(place: &str, key: &str, value: &Value) -> Result<(), Failure> {
+    blocks::check(key, value).map_err(|wrong| match wrong {
+        Wrong::NoObject(key) => Failure::new(Exit::Usage, format!("{place}: {key}: expected an object")),
+        Wrong::Unknown(key, nearest) => unknown(place, &key, nearest.as_deref()),
+    })
 }
 
 /// Whether a value asks for more than that something be left out.
@@ -299,6 +311,10 @@ mod tests {
         for (text, says) in [
             (r#"{"datacentre": "x"}"#, "x.json: datacentre: Consul knows no such key"),
             (r#"{"ports": {"htp": 1}}"#, "did you mean `ports.http`?"),
+            (r#"{"acl": {"enabledd": true}}"#, "x.json: acl.enabledd: Consul knows no such key"),
+            (r#"{"performance": {"raft_multiplyer": 1}}"#, "did you mean `performance.raft_multiplier`?"),
+            (r#"{"dns_config": {"soa": {"mn_ttl": 1}}}"#, "x.json: dns_config.soa.mn_ttl: Consul knows"),
+            (r#"{"telemetry": true}"#, "x.json: telemetry: expected an object"),
             (r#"{"ports": 1}"#, "x.json: ports: expected an object"),
             (r#"{"ports": {"http": 70000}}"#, "x.json: ports.http: expected a port"),
             (r#"{"server": "yes"}"#, "x.json: server: expected true or false"),

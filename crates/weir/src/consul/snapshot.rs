@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::below;
-use super::flags::{Said, Takes};
+use super::flags::{Said, Words};
 use super::remote::{Remote, good};
 use crate::commands::block_on;
 use crate::exit::{Exit, Failure};
@@ -25,12 +25,11 @@ pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
 }
 
 fn file(said: &Said) -> Result<&Path, Failure> {
-    let file = said.rest.first().ok_or_else(|| Failure::new(Exit::Failed, "Missing FILE argument"))?;
-    Ok(Path::new(file))
+    said.word(0, "FILE").map(Path::new)
 }
 
 fn save(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, said) = Remote::read(args, &[("append-filename", Takes::Value)])?;
+    let (remote, said) = Remote::read(args, &[], Words::UpTo(1))?;
     let (remote, path) = (remote.waiting(SNAPSHOT_TIMEOUT), file(&said)?);
     let answered = block_on(async { good(remote.ask(Method::GET, SNAPSHOT, &[], Bytes::new()).await?) })?;
     let index = answered.headers.get("x-consul-index").and_then(|index| index.to_str().ok()).unwrap_or("0");
@@ -65,7 +64,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 fn restore(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, said) = Remote::read(args, &[])?;
+    let (remote, said) = Remote::read(args, &[], Words::UpTo(1))?;
     let (remote, path) = (remote.waiting(SNAPSHOT_TIMEOUT), file(&said)?);
     let bytes = std::fs::read(path).map_err(|error| {
         Failure::new(Exit::Failed, format!("cannot read the snapshot {}: {error}", path.display()))

@@ -139,13 +139,21 @@ impl Definer {
     pub(crate) async fn define_at_hangups(&self) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         while hangup.recv().await.is_some() {
-            match self.define().await {
-                Ok(()) => tracing::info!("SIGHUP: the definitions were read anew"),
-                Err(failure) => {
-                    tracing::error!(error = failure.message, "SIGHUP: the definitions are not in force");
-                }
+            // What came of it is in the log.
+            let _ = self.define_anew("SIGHUP").await;
+        }
+    }
+
+    /// Defines anew, and says in the log what came of it. `asked` is who wanted it.
+    async fn define_anew(&self, asked: &str) -> Result<(), Failure> {
+        let defined = self.define().await;
+        match &defined {
+            Ok(()) => tracing::info!("{asked}: the definitions were read anew"),
+            Err(failure) => {
+                tracing::error!(error = failure.message, "{asked}: the definitions are not in force");
             }
         }
+        defined
     }
 
     /// Adds `PUT /v1/agent/reload`, which defines anew.
@@ -154,7 +162,7 @@ impl Definer {
         let reload = move |_: Request| {
             let definer = Arc::clone(&definer);
             async move {
-                match definer.define().await {
+                match definer.define_anew("PUT /v1/agent/reload").await {
                     Ok(()) => Response::empty(StatusCode::OK),
                     Err(failure) => Response::text(StatusCode::INTERNAL_SERVER_ERROR, failure.message),
                 }

@@ -1,7 +1,8 @@
 //! A snapshot's archive: a tar of `meta.json`, `state.bin` and `SHA256SUMS`, compressed with gzip (RFC 1952).
 //!
-//! `state.bin` may be large, and its size stands before it. So it is compressed by itself while it comes, and what stands
-//! before and behind it is compressed afterwards: a file of gzip may have several parts.
+//! `state.bin` may be large, and its size stands before it. So it is read twice: to measure it, and to send it. It is compressed
+//! by itself, and so is what stands before and behind it: a file of gzip may have several parts, and the length of all
+//! of them is known before the first is sent.
 
 use std::io::{self, Read, Write};
 
@@ -59,44 +60,62 @@ impl From<io::Error> for Unfit {
     }
 }
 
-/// `state.bin` in the making.
+/// `state.bin` as it stands in an archive, compressed while it comes. What is compressed is taken out by whoever sends it, or
+/// only counts it.
 pub(super) struct State {
     compressed: GzEncoder<Vec<u8>>,
+    taken: u64,
     sum: Context,
     bytes: u64,
 }
 
 impl State {
     pub(super) fn new() -> Self {
-        Self { compressed: encoder(), sum: Context::new(&SHA256), bytes: 0 }
+        Self { compressed: encoder(), taken: 0, sum: Context::new(&SHA256), bytes: 0 }
     }
 
-    pub(super) fn add(&mut self, piece: &[u8]) -> io::Result<()> {
+    /// Adds a piece; gives what is compressed by then, which may be nothing.
+    pub(super) fn add(&mut self, piece: &[u8]) -> io::Result<Vec<u8>> {
         self.sum.update(piece);
         self.bytes += piece.len() as u64;
-        self.compressed.write_all(piece)
+        self.compressed.write_all(piece)?;
+        let ready = std::mem::take(self.compressed.get_mut());
+        self.taken += ready.len() as u64;
+        Ok(ready)
     }
 
-    /// How long it is, not compressed.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    /// What is left to be compressed, and what all of it was.
+    pub(super) fn end(self) -> io::Result<(Vec<u8>, Measure)> {
+        let rest = self.compressed.finish()?;
+        let compressed = self.taken + rest.len() as u64;
+        Ok((rest, Measure { bytes: self.bytes, compressed, sum: hex(&self.sum.finish()) }))
     }
+}
 
-    /// The archive of this and of what describes it.
-    pub(super) fn into_archive(self, meta: &[u8]) -> io::Result<Vec<u8>> {
+/// What has to be known of `state.bin` before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Measure {
+    /// How long it is.
+    pub(super) bytes: u64,
+    /// How long it is once it is compressed.
+    pub(super) compressed: u64,
+    /// Its SHA-256, in hexadecimal.
+    sum: String,
+}
+
+impl Measure {
+    /// What stands before the compressed `state.bin` in an archive, and what behind it, both compressed.
+    pub(super) fn frame(&self, meta: &[u8]) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let mut before = encoder();
         file(&mut before, META, meta)?;
         before.write_all(&tar::header(STATE, self.bytes))?;
         let meta_sum = aws_lc_rs::digest::digest(&SHA256, meta);
-        let sums = format!("{}  {META}\n{}  {STATE}\n", hex(&meta_sum), hex(&self.sum.finish()));
+        let sums = format!("{}  {META}\n{}  {STATE}\n", hex(&meta_sum), self.sum);
         let mut after = encoder();
         after.write_all(&[0; tar::BLOCK][..tar::padding(self.bytes)])?;
         file(&mut after, SUMS, sums.as_bytes())?;
         after.write_all(&tar::END)?;
-        let mut archive = before.finish()?;
-        archive.extend(self.compressed.finish()?);
-        archive.extend(after.finish()?);
-        Ok(archive)
+        Ok((before.finish()?, after.finish()?))
     }
 }
 
@@ -280,9 +299,12 @@ mod tests {
 
     fn archive(state: &[u8]) -> Vec<u8> {
         let mut made = State::new();
-        state.chunks(1000).for_each(|piece| made.add(piece).unwrap());
-        assert_eq!(made.bytes(), state.len() as u64);
-        made.into_archive(b"{}").unwrap()
+        let mut compressed: Vec<u8> = state.chunks(1000).flat_map(|piece| made.add(piece).unwrap()).collect();
+        let (rest, measure) = made.end().unwrap();
+        compressed.extend(rest);
+        assert_eq!((measure.bytes, measure.compressed), (state.len() as u64, compressed.len() as u64));
+        let (before, after) = measure.frame(b"{}").unwrap();
+        [before, compressed, after].concat()
     }
 
     fn fault(bytes: Vec<u8>) -> String {

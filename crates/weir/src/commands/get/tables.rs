@@ -37,7 +37,7 @@ pub(super) fn instances(instances: &[InstanceView]) -> Table {
             &view.instance;
         let is_written = node == written::NO_NODE;
         let why = match maintenance {
-            Some(reason) => format!("maintenance: {reason}"),
+            Some(_) => why(view),
             None if is_written && view.checks.is_empty() => "not checked".to_owned(),
             None if view.health == Health::Passing && !is_written => String::new(),
             None => why(view),
@@ -118,23 +118,32 @@ fn claim_state(lock: &LockView, claim: &ClaimView) -> String {
     }
 }
 
-/// Why an instance is not well: what its worst checks say, or which of them has said nothing yet.
-fn why(view: &InstanceView) -> String {
+/// Why an instance is not well: maintenance, what its worst checks say, or which of them has said nothing yet.
+pub(crate) fn why(view: &InstanceView) -> String {
+    if let Some(reason) = &view.instance.maintenance {
+        return format!("maintenance: {reason}");
+    }
     if let Some(silent) = view.agent_silent_ms {
         let silent = ago(Duration::from_millis(silent));
         return format!("the agent of {} has been silent for {silent}", view.instance.node);
     }
     let worst = || view.checks.iter().filter(|check| check.health == view.health);
-    if let Some(check) = worst().find(|check| !check.output.is_empty()) {
-        return first_line(&check.output);
-    }
-    let Some(check) = worst().next() else { return String::new() };
+    let Some(check) = worst().find(|check| !check.output.is_empty()).or_else(|| worst().next()) else {
+        return String::new();
+    };
     let name = if check.name.is_empty() { &check.id } else { &check.name };
-    match check.definition.as_ref().map(|definition| &definition.kind) {
+    // Several instances fail with their node, and nobody finds the reason at the instance.
+    let of_node =
+        if check.instance.is_none() { format!("node {}: {name}", check.node) } else { String::new() };
+    let said = match check.definition.as_ref().map(|definition| &definition.kind) {
+        _ if !check.output.is_empty() => check.output.clone(),
         Some(CheckKind::Ttl) => "ttl check: not heard of yet".to_owned(),
-        Some(_) => format!("{name}: no result yet"),
-        None => first_line(name),
-    }
+        Some(_) if of_node.is_empty() => format!("{name}: no result yet"),
+        Some(_) => "no result yet".to_owned(),
+        None if of_node.is_empty() => name.clone(),
+        None => return first_line(&of_node),
+    };
+    first_line(&if of_node.is_empty() { said } else { format!("{of_node}: {said}") })
 }
 
 pub(super) fn nodes(nodes: &[NodeView]) -> Table {
@@ -291,6 +300,7 @@ mod tests {
     fn an_instance_that_is_not_well_says_why() {
         let check = |kind: Option<CheckKind>, output: &str| Check {
             name: "alive".to_owned(),
+            instance: Some("web".to_owned()),
             output: output.to_owned(),
             definition: kind.map(|kind| CheckDefinition {
                 kind,
@@ -320,5 +330,10 @@ mod tests {
         assert_eq!(why(vec![check(None, "")]), "alive");
         assert_eq!(why(vec![check(Some(CheckKind::Ttl), ""), check(tcp(), "refused\nmore")]), "refused");
         assert_eq!(why(Vec::new()), "");
+        let of_node =
+            |kind, output| vec![Check { node: "web-1".to_owned(), instance: None, ..check(kind, output) }];
+        assert_eq!(why(of_node(tcp(), "full\nmore")), "node web-1: alive: full");
+        assert_eq!(why(of_node(tcp(), "")), "node web-1: alive: no result yet");
+        assert_eq!(why(of_node(None, "")), "node web-1: alive");
     }
 }

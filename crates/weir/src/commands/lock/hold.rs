@@ -10,7 +10,7 @@ use weir_api::native::{AcquireLock, ClaimAnswer, PREFIX, ReleaseLock, Released, 
 use weir_model::units::Span;
 
 use crate::cli::lock::LockArgs;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::{output, server_client};
 
 /// The content type of what is sent.
@@ -21,6 +21,9 @@ const CALL_WAIT: Duration = Duration::from_secs(20);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long the release of a lock is tried. If it fails, the lock ends with its time.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
+
+/// What to do where the instance that is to hold the lock is not found.
+const WHERE_IT_IS: &str = "`weir get instances` shows at which node it is registered: --node NODE";
 
 /// The path of an action on a lock.
 pub(super) fn path(name: &str, namespace: &str, action: &str) -> String {
@@ -143,7 +146,11 @@ impl Lock {
                     if is_known || error.may_be_done() {
                         self.release().await;
                     }
-                    return Err(server_client::failure(&error));
+                    let failure = server_client::failure(&error);
+                    return Err(match &args.instance {
+                        Some(_) if failure.exit == Exit::NotFound => failure.hint(WHERE_IT_IS),
+                        _ => failure,
+                    });
                 }
             }
             if left.is_zero() {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use weir_store::archive::{self, ArchiveError, Summary};
 
+use super::what;
 use crate::exit::{Exit, Failure};
 
 /// A file in the making. It gets its name when it is whole; until then, and if it never is, what has the name stays.
@@ -72,7 +73,12 @@ pub(super) fn open(path: &Path) -> Result<File, Failure> {
 }
 
 pub(super) fn unfit(path: &Path, error: &ArchiveError) -> Failure {
-    Failure::new(Exit::Invalid, format!("{}: {error}", path.display()))
+    let failure = Failure::new(Exit::Invalid, format!("{}: {error}", path.display()));
+    let is_other = matches!(error, ArchiveError::Other | ArchiveError::Io(_));
+    match is_other.then(|| what::instead_of_archive(path)).flatten() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 pub(super) fn failed(path: &Path, error: &io::Error) -> Failure {

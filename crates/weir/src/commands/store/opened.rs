@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_store::{Error, Spec, Store};
 
+use super::what;
 use crate::control_plane::role_in;
 use crate::exit::{Exit, Failure};
 
@@ -12,9 +13,8 @@ pub(super) async fn existing(spec: &Spec) -> Result<Arc<dyn Store>, Failure> {
     if let Spec::Embedded(path) = spec
         && !path.exists()
     {
-        let message = format!("there is no store: {} does not exist", path.display());
-        return Err(Failure::new(Exit::NotFound, message)
-            .hint("--data-dir names the directory that was given to `weir server` or `weir agent`"));
+        let (message, hint) = what::no_store_in(path.parent().unwrap_or(path));
+        return Err(Failure::new(Exit::NotFound, message).hint(hint));
     }
     weir_store::open(spec).await.map_err(|error| failure(spec, &error))
 }
@@ -41,6 +41,8 @@ pub(super) fn failure(spec: &Spec, error: &Error) -> Failure {
         }
         Error::Compacted { .. } => failure(Exit::Failed)
             .hint("etcd forgot the moment that was being read; try again, or let it keep more history"),
+        Error::Corrupt { .. } => failure(Exit::Failed)
+            .hint("`weir store restore FILE --data-dir DIR --replace` puts a backup in its place"),
         Error::Open { .. } | Error::Unavailable { .. } if matches!(spec, Spec::Etcd(_)) => {
             failure(Exit::Unreachable).hint("is etcd there? `etcdctl --endpoints HOST:PORT endpoint health` tells")
         }

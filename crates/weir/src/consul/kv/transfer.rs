@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{KV, content, decoded};
 use crate::commands::block_on;
-use crate::consul::flags::Takes;
+use crate::consul::flags::{Takes, Words};
 use crate::consul::remote::{Remote, good, path};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -36,7 +36,7 @@ impl Exported {
 
 /// `kv export [PREFIX]`.
 pub(super) fn export(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, said) = Remote::read(args, &[])?;
+    let (remote, said) = Remote::read(args, &[], Words::UpTo(1))?;
     let prefix = said.rest.first().map_or("", |key| key.trim_start_matches('/'));
     let answered = block_on(remote.ask(Method::GET, &path(KV, prefix), &[("recurse", "")], Bytes::new()))?;
     let entries: Vec<Value> = if answered.status == StatusCode::NOT_FOUND {
@@ -54,13 +54,8 @@ pub(super) fn export(args: &[String]) -> Result<Exit, Failure> {
 
 /// `kv import [-prefix PREFIX] DATA`.
 pub(super) fn import(args: &[String]) -> Result<Exit, Failure> {
-    let (remote, said) = Remote::read(args, &[("prefix", Takes::Value)])?;
-    let Some(data) = said.rest.first() else {
-        return Err(Failure::new(
-            Exit::Failed,
-            "Missing DATA argument: JSON, @FILE, or - for standard input",
-        ));
-    };
+    let (remote, said) = Remote::read(args, &[("prefix", Takes::Value)], Words::UpTo(1))?;
+    let data = said.word(0, "DATA (JSON, @FILE, or - for standard input)")?;
     let entries = entries(&content("the keys", data)?, said.get("prefix").unwrap_or(""))?;
     block_on(async {
         for (key, flags, value) in entries {
