@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod binary;
+pub mod chance;
 pub mod cluster;
 pub mod databases;
 pub mod dns;

@@ -9,9 +9,9 @@ use weir_tests::{App, Cluster, Process, eventually, free_ports, http};
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
 
 /// Within what a change is to be in force at a proxy: a second, and what a busy machine may add.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
-/// Calls in a row that one of two equal instances does not take by chance (2^-20).
-const NOT_BY_CHANCE: usize = 20;
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(20);
+/// Calls in a row that one of two equal instances does not take by chance (2^-40), however often that is tried.
+const NOT_BY_CHANCE: usize = 40;
 /// Calls over which shares are counted.
 const CALLS: usize = 600;
 
@@ -105,8 +105,8 @@ fn entries_route_by_header_path_weight_and_health() {
     eventually("both to be called", START_LIMIT, || (mesh.call("/", &[]) == "v2").then_some(()));
     assert!(began.elapsed() < IN_FORCE_WITHIN, "in force after {:?}", began.elapsed());
     let second = (0..CALLS).filter(|_| mesh.call("/", &[]) == "v2").count();
-    // A quarter of 600 is 150; five standard deviations (10.6) to either side.
-    assert!((97..=203).contains(&second), "{second} of {CALLS}");
+    // A quarter of 600 is 150; seven standard deviations (10.6) to either side.
+    assert!((76..=224).contains(&second), "{second} of {CALLS}");
 
     // A subset without a healthy instance fails over.
     for kind in ["service-splitter", "service-router"] {

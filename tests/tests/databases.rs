@@ -101,14 +101,18 @@ fn postgresql_takes_a_big_upload() {
     assert_eq!(told, "40000|39960000");
 }
 
-/// A statement that ends once [`go_on`] has been called for the same database, however long that takes.
+/// A statement that waits, once [`hold`] was called, until [`go_on`] has been, however long that takes.
 const WAITS: &str =
-    "do $$ begin while to_regclass('go_on') is null loop perform pg_sleep(0.05); end loop; end $$";
+    "do $$ begin while not exists (select from go_on) loop perform pg_sleep(0.05); end loop; end $$";
 /// How many are in it.
 const WAITING: &str = "select count(*) from pg_stat_activity where state = 'active' and query like 'do $$%'";
 
+fn hold(postgres: &Postgres) {
+    postgres.sql(postgres.port, "create table go_on (n int)").unwrap();
+}
+
 fn go_on(postgres: &Postgres) {
-    postgres.sql(postgres.port, "create table go_on ()").unwrap();
+    postgres.sql(postgres.port, "insert into go_on values (1)").unwrap();
 }
 
 #[test]
@@ -123,6 +127,8 @@ fn when_one_postgresql_dies_new_connections_go_to_the_other() {
     });
 
     // One that is in the middle of something is told the truth.
+    hold(&one);
+    hold(&two);
     let mut sleepers = Vec::new();
     let count = |postgres: &Postgres| -> usize {
         postgres.sql(postgres.port, WAITING).unwrap_or_default().parse().unwrap_or(0)
@@ -154,6 +160,7 @@ fn when_one_postgresql_dies_new_connections_go_to_the_other() {
 fn a_proxy_that_is_told_to_stop_lets_a_query_finish() {
     let postgres = Postgres::start();
     let mut stage = Stage::tcp(&[postgres.port], &["--drain-timeout", "300s"]);
+    hold(&postgres);
     let query = psql(stage.port)
         .args(["-c", WAITS, "-c", "select 'finished'"])
         .stdout(Stdio::piped())

@@ -25,7 +25,7 @@ const SHORT_STOP: Duration = Duration::from_millis(300);
 /// Writes of a holder, 10 ms each: well within its lock's life, and well beyond it.
 const WRITES: [u16; 2] = [25, 700];
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What chance is drawn from unless the environment says otherwise.
+/// What chance is drawn from usually.
 const SEED: u64 = 0x5eed_10c5;
 
 /// What one write to the resource was.
@@ -164,10 +164,6 @@ fn observe(server: u16, stop: &AtomicBool) -> Vec<Seen> {
     seen
 }
 
-fn seed() -> u64 {
-    std::env::var("WEIR_TEST_SEED").map_or(SEED, |seed| seed.parse().expect("WEIR_TEST_SEED is a number"))
-}
-
 #[allow(clippy::print_stdout)]
 fn show(line: &str) {
     println!("{line}");
@@ -175,7 +171,7 @@ fn show(line: &str) {
 
 #[test]
 fn histories_under_stops_and_kills_are_those_of_a_lock() {
-    let seed = seed();
+    let seed = weir_tests::chance::seed("WEIR_TEST_SEED", SEED);
     show(&format!("WEIR_TEST_SEED={seed}"));
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start_with(&["--data-dir", folder.path().to_str().unwrap()]);

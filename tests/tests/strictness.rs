@@ -22,7 +22,7 @@ const MUTANTS: usize = 6000;
 /// Mutated responses per run.
 const MUTANT_RESPONSES: usize = 3000;
 
-/// What chance is drawn from unless the environment says otherwise.
+/// What chance is drawn from usually.
 const SEED: u64 = 0x57a1_c7ed;
 
 /// Between two pieces of one message: mostly long enough for the first to be read alone.
@@ -41,7 +41,7 @@ impl Chance {
 }
 
 fn seed() -> u64 {
-    std::env::var("WEIR_SEED").map_or(SEED, |text| text.parse().expect("WEIR_SEED is a number"))
+    weir_tests::chance::seed("WEIR_SEED", SEED)
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use weir_edge::http::{Request, Response, Route, Router, Server, ServerConfig};
 
 /// Longest a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Told when a request to `/wait` has arrived.
 static WAITING: Notify = Notify::const_new();

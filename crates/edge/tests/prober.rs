@@ -15,7 +15,7 @@ use weir_model::registry::{Check, CheckDefinition, CheckKind, Health};
 use weir_model::units::Span;
 
 /// Longest a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A control plane with its prober, and a web server that answers with a changeable status and counts requests.
 struct World {

@@ -71,7 +71,7 @@ fn content(len: usize) -> Vec<u8> {
 fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
-        tokio::time::timeout(Duration::from_secs(20), future).await.expect("it takes too long")
+        tokio::time::timeout(Duration::from_secs(60), future).await.expect("it takes too long")
     })
 }
 

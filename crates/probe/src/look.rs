@@ -182,7 +182,7 @@ mod tests {
         CheckDefinition {
             kind,
             interval: Span(Duration::from_secs(1)),
-            timeout: Span(Duration::from_millis(300)),
+            timeout: Span(Duration::from_secs(30)),
             successes_before_passing: 0,
             failures_before_critical: 0,
             failures_before_warning: 0,
@@ -251,7 +251,8 @@ mod tests {
     #[tokio::test]
     async fn silence_and_refusal_are_critical() {
         let (address, served) = answering(b"").await;
-        let outcome = probe(&http_check(address)).await.unwrap();
+        let hasty = CheckDefinition { timeout: Span(Duration::from_millis(300)), ..http_check(address) };
+        let outcome = probe(&hasty).await.unwrap();
         assert_eq!(outcome.health, Health::Critical);
         assert!(outcome.output.contains("no answer within 300ms"), "{outcome:?}");
         served.await.unwrap();

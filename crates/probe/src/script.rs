@@ -150,14 +150,15 @@ mod tests {
     async fn who_takes_too_long_is_killed_with_all_that_it_started() {
         let dir = std::env::temp_dir().join(format!("weir-script-{}", std::process::id()));
         let text = format!("sleep 600 & echo $! > {0}; wait", dir.display());
-        let outcome = sh(&text, Duration::from_millis(500)).await;
+        // Time enough to begin, on a busy machine too.
+        let outcome = sh(&text, Duration::from_secs(4)).await;
         assert_eq!(outcome.health, Health::Critical);
-        assert!(outcome.output.contains("not done within 500ms"), "{outcome:?}");
+        assert!(outcome.output.contains("not done within 4s"), "{outcome:?}");
         let pid = std::fs::read_to_string(&dir).unwrap();
         std::fs::remove_file(&dir).unwrap();
         // Its parent is gone, so somebody else collects it, and that may take a moment.
         let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if state().split(' ').nth(2).is_none_or(|state| state == "Z") {
                 return;
             }

@@ -71,6 +71,7 @@ async fn a_change_that_is_under_way_is_waited_for_but_not_for_long() {
     for (takes, ends) in [(Duration::from_millis(200), true), (LEAVE_CHANGE_MAX * 20, false)] {
         let answers: &'static [_] = Box::leak(Box::new([(DONE, takes), (DONE, Duration::ZERO)]));
         let (leaving, asked) = agent(answers).await;
+        let began = Instant::now();
         let changing = tokio::spawn({
             let leaving = Arc::clone(&leaving);
             async move { leaving.change(&NodeChanges::default()).await.map(drop) }
@@ -78,7 +79,6 @@ async fn a_change_that_is_under_way_is_waited_for_but_not_for_long() {
         while asked.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
-        let began = Instant::now();
         assert_eq!(leaving.leave().await, Ok(()));
         assert_eq!((changing.is_finished(), *asked.lock().unwrap() == ["PUT", "DELETE"]), (ends, true));
         assert!(began.elapsed() >= takes.min(LEAVE_CHANGE_MAX), "{:?}", began.elapsed());

@@ -16,7 +16,7 @@ use super::table::Table;
 use super::tcp::Limits;
 use super::*;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 fn question(id: u16, name: &str, rtype: Rtype) -> Vec<u8> {
     let mut builder = MessageBuilder::new_vec();

@@ -13,7 +13,7 @@ use weir_edge::consul::ConsulApi;
 use weir_edge::http::{Router, Server, ServerConfig};
 
 /// Longest a test waits for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running Consul API, its checks carried out. Stops when dropped.
 pub(crate) struct Api {

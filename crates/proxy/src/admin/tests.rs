@@ -6,7 +6,7 @@ use crate::snapshot::Settings;
 use crate::snapshot::tests::{endpoint, gateway, inputs, route, with_registered};
 use crate::snapshot::{Compiler, Role};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Running {
     addr: SocketAddr,

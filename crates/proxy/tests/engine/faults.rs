@@ -274,15 +274,13 @@ fn slow_bodies_are_answered_408_and_slow_upstreams_504() {
     assert_eq!((response.status, response.field("x-weir-reason")), (408, Some("slow_body")));
     assert!(client.is_closed());
 
-    let given_up = || String::from_utf8_lossy(&upstream.received()).matches("given up;").count();
-    eventually("the upstream is told", || given_up() == 1);
     let proxy = Proxy::gateway(&documents(&[upstream.addr], "timeouts: {request: 300ms}"));
     let mut client = proxy.client();
     let begun = Instant::now();
     let response = client.get("/");
     assert_eq!((response.status, response.field("x-weir-reason")), (504, Some("timeout")));
     assert!(begun.elapsed() >= Duration::from_millis(300));
-    eventually("the upstream is told again", || given_up() == 2);
+    eventually("the upstream is told", || find(&upstream.received(), b"given up;").is_some());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::support::{Client, PATIENCE, Proxy, Served, Upstream};
 
-/// What chance is drawn from unless `WEIR_TEST_SEED` says otherwise.
+/// What chance is drawn from usually.
 const SEED: u64 = 0x7ab1_e5ee;
 
 /// Mutants per run.
@@ -62,7 +62,7 @@ const PIECES: [&str; 26] = [
 
 /// The seed of a run.
 pub(crate) fn seed() -> u64 {
-    std::env::var("WEIR_TEST_SEED").map_or(SEED, |seed| seed.parse().expect("WEIR_TEST_SEED is a number"))
+    weir_tests::chance::seed("WEIR_TEST_SEED", SEED)
 }
 
 fn mutate(rng: &mut SmallRng) -> Vec<u8> {

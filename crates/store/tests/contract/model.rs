@@ -1,4 +1,5 @@
-//! Random operations against a trivial model. `WEIR_SEED=N` replays one run; a failure prints its seed.
+//! Random operations against a trivial model, the same in each run. `WEIR_SEED=random` draws others, and `WEIR_SEED=N`
+//! replays one run; a failure prints its seed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -150,11 +151,15 @@ fn transaction(random: &mut Random, model: &Model) -> Txn {
 }
 
 pub(crate) async fn random_operations_match_a_trivial_model(make: Make) {
-    let replay =
-        std::env::var("WEIR_SEED").ok().map(|seed| seed.parse::<u64>().expect("WEIR_SEED is a number"));
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
-    let first = replay.unwrap_or(u64::try_from(since_1970).expect("before the year 500000"));
-    for seed in first..first + if replay.is_some() { 1 } else { RUNS } {
+    let (first, runs) = match std::env::var("WEIR_SEED") {
+        Ok(text) if text == "random" => {
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
+            (u64::try_from(since_1970).expect("before the year 500000"), RUNS)
+        }
+        Ok(text) => (text.parse().expect("WEIR_SEED is a number, or `random`"), 1),
+        Err(_) => (1, RUNS),
+    };
+    for seed in first..first + runs {
         // Its own task, so that a failure can be told with its seed.
         let run = tokio::spawn(run(make(Limits::default()), seed));
         assert!(run.await.is_ok(), "failed; replay with WEIR_SEED={seed}");

@@ -53,14 +53,18 @@ impl Random {
         usize::try_from(self.below(bound.max(1) as u64)).expect("below an index")
     }
 
-    /// A generator for one test run. `WEIR_SEED=N` replays a seed; print it when the run fails.
+    /// The seed of a test run, the same in each. `WEIR_SEED=random` draws one, and `WEIR_SEED=N` replays it; print it when
+    /// the run fails.
     pub(crate) fn seed() -> u64 {
-        if let Ok(seed) = std::env::var("WEIR_SEED") {
-            return seed.parse().expect("WEIR_SEED is a number");
+        match std::env::var("WEIR_SEED") {
+            Ok(text) if text == "random" => {
+                let since_1970 =
+                    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+                u64::try_from(since_1970.as_micros()).expect("before the year 500000")
+            }
+            Ok(text) => text.parse().expect("WEIR_SEED is a number, or `random`"),
+            Err(_) => 1,
         }
-        let since_1970 =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        u64::try_from(since_1970.as_micros()).expect("before the year 500000")
     }
 }
 

@@ -14,9 +14,21 @@ use weir_store::{
 /// Nothing in these tests takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Opens it, in however many tries: it may just have been started, and take its time on a busy machine.
 async fn open(address: &str) -> Etcd {
     let address: EtcdAddress = address.parse().expect("an address");
-    Etcd::open(&address, EtcdOptions::default()).await.expect("etcd answers")
+    let mut last = None;
+    let trying = async {
+        loop {
+            match Etcd::open(&address, EtcdOptions::default()).await {
+                Ok(store) => return store,
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let opened = tokio::time::timeout(PATIENCE, trying).await;
+    opened.unwrap_or_else(|_| panic!("etcd does not answer: {last:?}"))
 }
 
 fn key(name: &str) -> Key {

@@ -51,7 +51,7 @@ impl Member {
         Self::cluster_of(1, Some(secured)).pop().expect("one")
     }
 
-    /// A cluster of so many, whose clients are answered.
+    /// A cluster of so many, which has a leader.
     #[allow(dead_code, reason = "not in every test program")]
     pub(crate) fn cluster(size: usize) -> Vec<Self> {
         Self::cluster_of(size, None)
@@ -70,6 +70,7 @@ impl Member {
                 |(i, (client, peer)): (usize, (u16, u16))| Self::new(i, client, peer, &peers, secured);
             let mut members: Vec<Self> = ports.into_iter().enumerate().map(start).collect();
             if members.iter_mut().all(Self::answers) {
+                members.iter().for_each(Self::wait_until_it_takes_part);
                 return members;
             }
         }
@@ -144,15 +145,20 @@ impl Member {
         self.end();
     }
 
-    /// Starts it again with what it has stored, at the same address. It takes part in its cluster when this returns.
+    /// Starts it again with what it has stored, at the same address.
     #[allow(dead_code, reason = "not in every test program")]
     pub(crate) fn start_again(&mut self) {
         self.process = Some(run(&self.arguments));
         assert!(self.answers(), "etcd does not start again");
+        self.wait_until_it_takes_part();
+    }
+
+    /// One that speaks TLS is not asked: whoever opens it may have to try for a while.
+    fn wait_until_it_takes_part(&self) {
         let since = Instant::now();
         while self.secured.is_none() && !self.takes_part() {
-            assert!(since.elapsed() < PATIENCE, "etcd does not come back to its cluster");
-            std::thread::sleep(Duration::from_millis(50));
+            assert!(since.elapsed() < PATIENCE, "etcd does not take part in its cluster");
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

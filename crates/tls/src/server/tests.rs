@@ -8,7 +8,7 @@ use super::*;
 use crate::{ClientFiles, Connector, Names};
 
 const PROTOCOL: &[u8] = b"test";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An authority that writes files for its certificates.
 struct Authority {

@@ -14,7 +14,7 @@ fn config(change: impl FnOnce(&mut ServerArgs)) -> ServerConfig {
 
 /// Starts as soon as the store of the former server is closed, which its last task does on its way out.
 async fn start_once_free(config: &ServerConfig) -> ControlPlane {
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
         match ControlPlane::start(config).await {
             Ok(plane) => return plane,

@@ -210,18 +210,18 @@ async fn one_that_is_silent_costs_its_time_once() {
     for _ in 0..3 {
         assert!(recursors.forward(&query("a.example", None), Transport::Udp).await.is_some());
     }
-    let took = began.elapsed();
-    assert!(took >= RECURSION_TIMEOUT && took < 2 * RECURSION_TIMEOUT, "{took:?}");
-    // A packet may get lost: it was sent once more.
+    assert!(began.elapsed() >= RECURSION_TIMEOUT, "{:?}", began.elapsed());
+    // A packet may get lost: it was sent once more. The queries that followed were not sent to it at all.
     let mut buffer = [0; 512];
     for _ in 0..2 {
         silent.try_recv(&mut buffer).unwrap();
     }
+    assert!(silent.try_recv(&mut buffer).is_err());
 }
 
 #[tokio::test]
 async fn nobody_answers() {
-    let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = "127.0.0.1:1".parse().unwrap();
     assert!(recursors(&[closed]).forward(&query("a.example", None), Transport::Udp).await.is_none());
     assert!(recursors(&[closed]).forward(&query("a.example", None), Transport::Tcp).await.is_none());
 }

@@ -22,7 +22,7 @@ use crate::mesh::{Mesh, MeshListener, Timeouts};
 use crate::native::apply_sources;
 
 /// How long anything may take that must happen.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 /// How long is listened for what must not happen.
 const SILENCE: Duration = Duration::from_millis(150);
 

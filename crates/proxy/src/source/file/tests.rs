@@ -143,7 +143,7 @@ async fn a_change_is_put_in_force_and_a_fault_is_not() {
     let following = tokio::spawn(async { source.follow(Never).await });
     let revision = async |in_force: &mut tokio::sync::watch::Receiver<_>, revision| {
         let reached = in_force.wait_for(|p: &Option<Position>| p.is_some_and(|p| p.revision == revision));
-        tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap().unwrap();
     };
 
     fixture.write("shop.yml", &route("cart").replace("name: shop", "name: store"));
@@ -156,7 +156,7 @@ async fn a_change_is_put_in_force_and_a_fault_is_not() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), refused).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), refused).await.unwrap();
     assert_eq!(fixture.rules(), ["HTTPRoute/store#0"]);
     assert_eq!(fixture.shared.status().refused_documents, 1);
     let shown = crate::Metrics::new(1).render(&fixture.shared, crate::MetricsFormat::Text);
@@ -169,7 +169,7 @@ async fn a_change_is_put_in_force_and_a_fault_is_not() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), mended).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), mended).await.unwrap();
     assert_eq!(fixture.shared.status().kind, "file");
     following.abort();
 }

@@ -166,7 +166,7 @@ async fn what_files_define_is_there_again_after_a_restore() {
     tokio::select! {
         () = crate::control_plane::define_after_restores(&world.control, &world.definer, &[], restores) => {}
         () = restored => return,
-        () = tokio::time::sleep(std::time::Duration::from_secs(20)) => {}
+        () = tokio::time::sleep(std::time::Duration::from_secs(60)) => {}
     }
     panic!("it is not there");
 }
