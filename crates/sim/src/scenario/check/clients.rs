@@ -106,7 +106,7 @@ fn retry(path: &str, retry: &ClientRetry, faults: &mut Faults) {
             faults.add(format!("{path}.max"), message, format!("at least {base}"));
         }
         (None, Some(_)) => {
-            faults.add(format!("{path}.max"), "without `base` there is no delay", "`base` too")
+            faults.add(format!("{path}.max"), "without `base` there is no delay", "`base` too");
         }
         _ => {}
     }
