@@ -59,6 +59,7 @@ fn faults_are_named_with_line_path_and_remedy() {
         "{pareto: {least: 1ms, shape: 0}}",
         &["services[0].servers[0].time.pareto.shape", "above 0"],
     );
+    check("do: kill", "do: restart", &["s.yaml:16: faults[0].do: `restart` alone says too little"]);
     check("at: 1s", "at: -1s", &["s.yaml:16: faults[0].at", "`250ms`"]);
     check("do: kill", "for: 0s, do: kill", &["faults[0].for: it is over at once"]);
     check("attempts: 1", "attempts: 99", &["s.yaml:9: services[0].trafficPolicy.retry.attempts", "0 to 10"]);
@@ -117,6 +118,8 @@ fn what_is_no_number_of_its_kind_is_answered_with_the_range_that_counts() {
         let got = values(&format!("{{zipf: {{count: {number}}}}}"));
         assert!(got.contains("1 to 10000000") && got.contains("values.zipf.count"), "{number}: {got}");
     }
+    let huge = errors(&GOOD.replace("rate: 10", "rate: 1e300"));
+    assert!(huge.contains("arrivals.rate: 1e300 is out of range; expected 0 to 1000000000"), "{huge}");
     for number in [".nan", ".inf", "-1", "ten"] {
         let got = errors(&GOOD.replace("rate: 10", &format!("rate: {number}")));
         assert!(got.contains("clients[0].arrivals.rate: "), "{number}: {got}");
@@ -128,6 +131,10 @@ fn a_length_of_time_where_a_distribution_was_wanted_is_answered_with_how_it_is_w
     let got = errors(&GOOD.replace("{constant: 1ms}", "5ms"));
     for part in ["s.yaml:14: services[0].servers[0].time: ", "`{constant: 5ms}`", "`exponential`"] {
         assert!(got.contains(part), "`{part}` is missing in\n{got}");
+    }
+    for other in ["5", "{}", "{constant: 1ms, exponential: 1ms}"] {
+        let got = errors(&GOOD.replace("{constant: 1ms}", other));
+        assert!(got.contains("expected exactly one, such as `{constant: 10ms}`"), "{other}: {got}");
     }
     let got = errors(&GOOD.replace("{constant: 1ms}", "quick"));
     assert!(got.contains("unknown value `quick`") && !got.contains("{constant: quick}"), "{got}");
