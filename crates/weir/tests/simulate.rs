@@ -104,7 +104,7 @@ fn documents_are_judged_where_they_are_put_in_force() {
     let output = simulate(&[&scenario, "--json", "--with", &limit]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let said = text(&output.stderr);
-    assert!(said.contains("outage: without effect here: services[0].rateLimits[0].alone: "), "{said}");
+    assert!(said.contains("outage: services[0].rateLimits[0].alone: it counts for nothing here"), "{said}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let goodput = report["phases"][0]["all"]["goodput"].as_f64().unwrap();
     assert!((45.0..100.0).contains(&goodput), "{goodput}");

@@ -130,6 +130,11 @@ pub(super) fn check_policies(scenario: &Scenario) -> Vec<FieldError> {
     faults.0
 }
 
+/// What people are told of its policies when they apply them as documents.
+pub(super) fn hints(scenario: &Scenario) -> Vec<FieldError> {
+    policies::hints(scenario)
+}
+
 fn times(scenario: &Scenario, faults: &mut Faults) {
     let duration = nanos(scenario.duration);
     if duration == 0 {
