@@ -45,6 +45,9 @@ pub struct Report {
     /// Whether some policy hedges.
     #[serde(skip)]
     pub hedging: bool,
+    /// Whether some clients try again by themselves.
+    #[serde(skip)]
+    pub retrying: bool,
 }
 
 /// A part of the run.

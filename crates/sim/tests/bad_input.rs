@@ -59,6 +59,7 @@ fn faults_are_named_with_line_path_and_remedy() {
         "{pareto: {least: 1ms, shape: 0}}",
         &["services[0].servers[0].time.pareto.shape", "above 0"],
     );
+    check("do: kill", "do: restart", &["s.yaml:16: faults[0].do: `restart` alone says too little"]);
     check("at: 1s", "at: -1s", &["s.yaml:16: faults[0].at", "`250ms`"]);
     check("do: kill", "for: 0s, do: kill", &["faults[0].for: it is over at once"]);
     check("attempts: 1", "attempts: 99", &["s.yaml:9: services[0].trafficPolicy.retry.attempts", "0 to 10"]);
@@ -124,6 +125,8 @@ fn what_is_no_number_of_its_kind_is_answered_with_the_range_that_counts() {
         let got = values(&format!("{{zipf: {{count: {number}}}}}"));
         assert!(got.contains("1 to 10000000") && got.contains("values.zipf.count"), "{number}: {got}");
     }
+    let huge = errors(&GOOD.replace("rate: 10", "rate: 1e300"));
+    assert!(huge.contains("arrivals.rate: 1e300 is out of range; expected 0 to 1000000000"), "{huge}");
     for number in [".nan", ".inf", "-1", "ten"] {
         let got = errors(&GOOD.replace("rate: 10", &format!("rate: {number}")));
         assert!(got.contains("clients[0].arrivals.rate: "), "{number}: {got}");
@@ -135,6 +138,10 @@ fn a_length_of_time_where_a_distribution_was_wanted_is_answered_with_how_it_is_w
     let got = errors(&GOOD.replace("{constant: 1ms}", "5ms"));
     for part in ["s.yaml:14: services[0].servers[0].time: ", "`{constant: 5ms}`", "`exponential`"] {
         assert!(got.contains(part), "`{part}` is missing in\n{got}");
+    }
+    for other in ["5", "{}", "{constant: 1ms, exponential: 1ms}"] {
+        let got = errors(&GOOD.replace("{constant: 1ms}", other));
+        assert!(got.contains("expected exactly one, such as `{constant: 10ms}`"), "{other}: {got}");
     }
     let got = errors(&GOOD.replace("{constant: 1ms}", "quick"));
     assert!(got.contains("unknown value `quick`") && !got.contains("{constant: quick}"), "{got}");
@@ -190,17 +197,25 @@ fn what_apply_refuses_of_a_policy_is_refused_of_a_scenarios() {
 
 #[test]
 fn what_counts_for_nothing_is_said() {
+    let policy = "tls: {caRefs: [{name: none-here}]}\n    timeouts: {idle: 5s, perTry: 20s}\n    \
+                  retry: {attempts: 0, statuses: [503]}";
     let text = GOOD
-        .replace("retry: {attempts: 1}", "tls: {caRefs: [{name: none-here}]}\n    timeouts: {idle: 5s}")
+        .replace("retry: {attempts: 1}", policy)
         .replace("rates: [{requests: 5}]", "{scope: global, alone: open, rates: [{requests: 5}]}");
     let scenario = Scenario::parse("s.yaml", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let said = scenario.without_effect();
-    let paths = ["trafficPolicy.tls: ", "trafficPolicy.timeouts.idle: ", "rateLimits[0].alone: "];
-    assert_eq!(said.len(), paths.len(), "{said:?}");
-    for (said, path) in said.iter().zip(paths) {
-        assert!(said.starts_with(&format!("services[0].{path}")), "{said}");
+    let said = scenario.remarks();
+    let parts = [
+        "trafficPolicy.timeouts.perTry: ",
+        "trafficPolicy.retry.statuses: ",
+        "trafficPolicy.tls: it counts for nothing here",
+        "trafficPolicy.timeouts.idle: it counts for nothing here",
+        "rateLimits[0].alone: it counts for nothing here",
+    ];
+    assert_eq!(said.len(), parts.len(), "{said:?}");
+    for part in parts {
+        assert!(said.iter().any(|said| said.starts_with(&format!("services[0].{part}"))), "{part}: {said:?}");
     }
-    assert!(Scenario::parse("s.yaml", GOOD).unwrap().without_effect().is_empty());
+    assert!(Scenario::parse("s.yaml", GOOD).unwrap().remarks().is_empty());
 }
 
 #[test]

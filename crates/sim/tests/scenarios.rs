@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use weir_model::units::Span;
+use weir_sim::scenario::Order;
 use weir_sim::{Report, Scenario, plot, summary};
 
 fn run(scenario: &Scenario) -> Report {
@@ -138,15 +139,76 @@ fn who_loses_his_own_zone_is_served_by_the_others() {
 
 #[test]
 fn a_flash_sale_is_shed_at_the_door() {
-    let scenario = brief(named("flash-sale"), 24.0);
-    let with = run(&scenario);
-    let mut without = scenario;
+    let with = run(&named("flash-sale"));
+    let mut without = brief(named("flash-sale"), 30.0);
     without.services[0].servers[0].rate_limits.clear();
-    without.services[0].servers[0].queue.drop_expired = false;
     let without = run(&without);
-    let (with, without) = (phase(&with, "sale"), phase(&without, "sale"));
-    assert!(with.all.goodput > 1.5 * without.all.goodput, "{with:?} {without:?}");
-    assert!(with.all.latency.p99 < 0.5 * without.all.latency.p99, "{with:?} {without:?}");
+    let later = phase(&with, "it goes on");
+    assert!(later.all.goodput > 0.9 * 1960.0, "{later:?}");
+    let p99 = |name: &str| phase(&with, name).all.latency.p99;
+    assert!(p99("it begins") > 2.0 * p99("before"), "the limit has to be found");
+    assert!(p99("it goes on") < 1.25 * p99("before"), "{later:?}");
+    assert!(phase(&with, "after").all.error_ratio < 0.03, "{:?}", phase(&with, "after"));
+    assert!(phase(&without, "it goes on").all.error_ratio > 0.99, "{:?}", phase(&without, "it goes on"));
+}
+
+#[test]
+fn a_storm_outlives_its_cause_where_clients_retry_as_they_like() {
+    let report = run(&named("retry-storm"));
+    let (failing, after) = (phase(&report, "half fails"), phase(&report, "after"));
+    assert!(failing.all.tries > 5 * failing.all.requests / 2, "{failing:?}");
+    assert!(after.all.tries > 39 * after.all.requests / 10 && after.all.goodput == 0.0, "{after:?}");
+    assert!(after.retries < after.all.tries / 4, "{after:?}");
+    let mut calm = named("retry-storm");
+    calm.clients[0].retry = None;
+    let calm = run(&calm);
+    assert_eq!(phase(&calm, "after").all.error_ratio, 0.0, "{:?}", phase(&calm, "after"));
+    assert!(summary(&report).contains("  TRIES  ") && !summary(&calm).contains("  TRIES  "));
+}
+
+#[test]
+fn a_metastable_failure_needs_more_than_a_deadline() {
+    let goodput = |edit: &dyn Fn(&mut Scenario)| {
+        let mut scenario = named("metastable-failure");
+        scenario.duration = Span(std::time::Duration::from_secs(35));
+        edit(&mut scenario);
+        phase(&run(&scenario), "after").all.goodput
+    };
+    let queue = |scenario: &mut Scenario| scenario.services[0].servers[0].queue.drop_expired = true;
+    assert!(goodput(&|_| {}) < 1.0);
+    assert!((400.0..800.0).contains(&goodput(&queue)), "a quarter gets through");
+    let bounded = goodput(&|scenario| {
+        queue(scenario);
+        scenario.clients[0].retry = None;
+    });
+    let last_first = goodput(&|scenario| {
+        queue(scenario);
+        scenario.services[0].servers[0].queue.order = Order::Lifo;
+    });
+    assert!(bounded > 2350.0 && last_first > 2350.0, "{bounded} {last_first}");
+}
+
+#[test]
+fn a_second_request_cuts_off_the_tail() {
+    let with = run(&named("hedging"));
+    let mut without = named("hedging");
+    without.services[0].traffic_policy.as_mut().unwrap().hedge = None;
+    let without = run(&without);
+    let (long, short) = (without.total.all.latency, with.total.all.latency);
+    assert!(short.p99 < 0.55 * long.p99 && short.p999 < 0.2 * long.p999, "{short:?} {long:?}");
+    let more = with.total.hedges as f64 / with.total.all.requests as f64;
+    assert!((0.04..0.06).contains(&more), "{more}");
+    assert!(summary(&with).contains("  HEDGES  ") && !summary(&without).contains("HEDGES"));
+}
+
+#[test]
+fn cold_instances_get_little_at_first() {
+    let added = |report: &Report| phase(report, "four are added").all.latency.p99;
+    let with = run(&named("slow-start"));
+    assert!(added(&with) < 1.2 * phase(&with, "before").all.latency.p99, "{}", added(&with));
+    let mut without = named("slow-start");
+    without.services[0].traffic_policy.as_mut().unwrap().balance.as_mut().unwrap().slow_start = None;
+    assert!(added(&run(&without)) > 1000.0);
 }
 
 #[test]

@@ -8,6 +8,23 @@ fn world(text: &str) -> Report {
     weir_sim::run(&scenario).unwrap()
 }
 
+/// The cookbook's.
+const SHARED: &str = include_str!("../../../examples/simulate/shared-limit.yaml");
+
+#[test]
+fn what_one_group_does_not_want_another_one_gets() {
+    let more = |report: &Report| {
+        let phase = report.phases.iter().find(|phase| phase.name == "us wants more").unwrap();
+        (phase.clients[0].goodput, phase.clients[1].goodput)
+    };
+    let (eu, us) = more(&world(SHARED));
+    assert!((155.0..175.0).contains(&eu) && (750.0..800.0).contains(&us), "{eu} {us}");
+    let each =
+        SHARED.replace("scope: global", "scope: process").replace("1000, burst: 100", "250, burst: 25");
+    let (eu, us) = more(&world(&each));
+    assert!(eu > 190.0 && (495.0..515.0).contains(&us), "{eu} {us}");
+}
+
 /// Two groups of clients with so many proxies and so many requests a second, and one limit over all proxies.
 fn two_groups(a: (u32, u32), b: (u32, u32), limit: &str) -> Report {
     world(&format!(

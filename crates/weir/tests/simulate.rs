@@ -84,3 +84,28 @@ fn what_is_wrong_is_said_with_its_place() {
     assert_eq!(simulate(&["/nowhere.yaml"]).status.code(), Some(3));
     assert_eq!(simulate(&[]).status.code(), Some(2));
 }
+
+#[test]
+fn documents_are_judged_where_they_are_put_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = write(folder.path(), "outage.yaml", SCENARIO);
+    let falls_back =
+        POLICY.replace("timeouts: {request: 5ms}", "breakers: [{fallback: {service: {name: other}}}]");
+    let policy = write(folder.path(), "policy.yaml", &falls_back);
+    let output = simulate(&[&scenario, "--with", &policy]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    for part in ["in force at `outage`", "breakers[0].fallback.service.name: there is no `other`", "`shop`"] {
+        assert!(said.contains(part), "`{part}` is missing in\n{said}");
+    }
+    let shared = "kind: RateLimit\nmetadata: {name: all}\nspec:\n  targetRefs: [{name: shop}]\n  \
+                  scope: global\n  alone: closed\n  rates: [{requests: 50}]\n";
+    let limit = write(folder.path(), "limit.yaml", shared);
+    let output = simulate(&[&scenario, "--json", "--with", &limit]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.contains("outage: services[0].rateLimits[0].alone: it counts for nothing here"), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let goodput = report["phases"][0]["all"]["goodput"].as_f64().unwrap();
+    assert!((45.0..100.0).contains(&goodput), "{goodput}");
+}

@@ -277,10 +277,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
             return self.variant(entry, variants, visitor);
         }
         self.placed(match self.node.text() {
-            Some(text) if variants.contains(&text) => {
-                let variant: StrDeserializer<'_, Fault> = text.into_deserializer();
-                visitor.visit_enum(variant)
-            }
+            Some(text) if variants.contains(&text) => visitor.visit_enum(Bare(text)),
             Some(text) => Err(de::Error::unknown_variant(text, variants)),
             None => Err(self.mismatch(&one_of(variants))),
         })
@@ -347,6 +344,46 @@ impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
         let entry = self.value.take().ok_or_else(|| <Fault as de::Error>::custom("a value without a key"))?;
         let decoder = Decoder { node: &entry.node, context: self.context };
         self.context.within(|path| push_key(path, &entry.key), || decoder.placed(seed.deserialize(decoder)))
+    }
+}
+
+/// A variant's name alone.
+struct Bare<'de>(&'de str);
+
+impl Bare<'_> {
+    fn too_little<T>(&self) -> Result<T, Fault> {
+        let message = format!("`{}` alone says too little", self.0);
+        Err(Fault { message, expected: Some(format!("`{}: ...`", self.0)), ..Fault::default() })
+    }
+}
+
+impl<'de> de::EnumAccess<'de> for Bare<'de> {
+    type Error = Fault;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Fault> {
+        let name: StrDeserializer<'_, Fault> = self.0.into_deserializer();
+        Ok((seed.deserialize(name)?, self))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Bare<'de> {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, Fault> {
+        self.too_little()
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
+        self.too_little()
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Fault> {
+        self.too_little()
     }
 }
 

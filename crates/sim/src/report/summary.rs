@@ -21,6 +21,7 @@ pub fn summary(report: &Report) -> String {
         "FROM",
         "CLIENTS",
         "REQUESTS",
+        "TRIES",
         "GOODPUT/S",
         "ERRORS",
         "P50 MS",
@@ -31,12 +32,16 @@ pub fn summary(report: &Report) -> String {
         "TRIPS",
         "EJECTED",
     ];
-    // Few policies hedge.
-    let shown = |column: &str| report.hedging || column != "HEDGES";
+    // Few policies hedge, and few clients try again by themselves.
+    let shown = |column: &str| match column {
+        "TRIES" => report.retrying,
+        "HEDGES" => report.hedging,
+        _ => true,
+    };
     let mut table = Table::new(&columns.into_iter().filter(|column| shown(column)).collect::<Vec<_>>());
     let several = report.phases.len() > 1;
     for phase in report.phases.iter().filter(|_| several).chain([&report.total]) {
-        phase_rows(phase, report.hedging, &mut table);
+        phase_rows(phase, report, &mut table);
     }
     out.push_str(&table.render());
     for phase in report.phases.iter().filter(|_| several).chain([&report.total]) {
@@ -84,7 +89,7 @@ pub fn summary(report: &Report) -> String {
     out
 }
 
-fn phase_rows(phase: &PhaseReport, hedging: bool, table: &mut Table) {
+fn phase_rows(phase: &PhaseReport, report: &Report, table: &mut Table) {
     let mut row = |clients: &ClientsReport, first: bool| {
         let own = |text: String| if first { text } else { String::new() };
         let mut cells = vec![
@@ -92,14 +97,17 @@ fn phase_rows(phase: &PhaseReport, hedging: bool, table: &mut Table) {
             own(format!("{} s", number(phase.from))),
             clients.name.clone(),
             grouped(clients.requests),
+        ];
+        cells.extend(report.retrying.then(|| grouped(clients.tries)));
+        cells.extend([
             number(clients.goodput),
             percent(clients.error_ratio),
             number(clients.latency.p50),
             number(clients.latency.p99),
             number(clients.latency.p999),
             own(grouped(phase.retries)),
-        ];
-        cells.extend(hedging.then(|| own(grouped(phase.hedges))));
+        ]);
+        cells.extend(report.hedging.then(|| own(grouped(phase.hedges))));
         cells.extend([own(grouped(phase.trips)), own(grouped(phase.ejections))]);
         table.row(cells);
     };

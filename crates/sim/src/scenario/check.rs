@@ -5,8 +5,6 @@ mod faults;
 mod policies;
 mod servers;
 
-use std::fmt::Display;
-
 use weir_model::document::nearest;
 use weir_model::validate::FieldError;
 
@@ -24,15 +22,24 @@ impl Faults {
         self.0.push(FieldError::new(path, message).expected(expected));
     }
 
-    fn within<N: PartialOrd + Display + Copy>(&mut self, path: &str, value: N, (least, most): (N, N)) {
+    /// A whole number.
+    fn within(&mut self, path: &str, value: u32, (least, most): (u32, u32)) {
         if !(least..=most).contains(&value) {
             self.add(path, format!("{value} is out of range"), format!("{least} to {most}"));
         }
     }
 
+    /// A number that may have a fraction.
+    fn number(&mut self, path: &str, value: f64, (least, most): (f64, f64)) {
+        if !(least..=most).contains(&value) {
+            self.add(path, format!("{} is out of range", shown(value)), format!("{least} to {most}"));
+        }
+    }
+
     fn above_zero(&mut self, path: &str, value: f64, most: f64) {
         if !(value > 0.0 && value <= most) {
-            self.add(path, format!("{value} is out of range"), format!("above 0 and at most {most}"));
+            let message = format!("{} is out of range", shown(value));
+            self.add(path, message, format!("above 0 and at most {most}"));
         }
     }
 
@@ -80,9 +87,9 @@ impl Faults {
     fn random(&mut self, path: &str, random: &Random) {
         match random {
             Random::Constant(_) | Random::Exponential(_) | Random::Normal(_) => {}
-            Random::Lognormal(of) => self.within(&format!("{path}.lognormal.sigma"), of.sigma, (0.0, 10.0)),
+            Random::Lognormal(of) => self.number(&format!("{path}.lognormal.sigma"), of.sigma, (0.0, 10.0)),
             Random::Bimodal(of) => {
-                self.within(&format!("{path}.bimodal.slowRatio"), of.slow_ratio, (0.0, 1.0));
+                self.number(&format!("{path}.bimodal.slowRatio"), of.slow_ratio, (0.0, 1.0));
             }
             Random::Pareto(of) => self.above_zero(&format!("{path}.pareto.shape"), of.shape, 100.0),
             Random::Uniform(of) if of.to < of.from => {
@@ -91,6 +98,11 @@ impl Faults {
             Random::Uniform(_) => {}
         }
     }
+}
+
+/// A number without a hundred zeros.
+fn shown(value: f64) -> String {
+    if value.abs() < 1e15 { value.to_string() } else { format!("{value:e}") }
 }
 
 /// All that is wrong.
@@ -116,6 +128,11 @@ pub(super) fn check_policies(scenario: &Scenario) -> Vec<FieldError> {
     let mut faults = Faults(Vec::new());
     policies::check(scenario, &mut faults);
     faults.0
+}
+
+/// What people are told of its policies when they apply them as documents.
+pub(super) fn hints(scenario: &Scenario) -> Vec<FieldError> {
+    policies::hints(scenario)
 }
 
 fn times(scenario: &Scenario, faults: &mut Faults) {

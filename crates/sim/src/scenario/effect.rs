@@ -1,14 +1,15 @@
-//! What may stand in a scenario's policies because documents have it, and counts for nothing here.
+//! What is legal and most likely not what was meant: what may stand in a scenario's policies because documents have it, and counts
+//! for nothing here; and what people are told of documents when they apply them.
 
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::rate_limit::RateLimitSpec;
 
-use super::Scenario;
+use super::{Scenario, check};
 
 impl Scenario {
-    /// What counts for nothing in a simulation, and why: `path: reason`.
-    pub fn without_effect(&self) -> Vec<String> {
-        let mut found = Vec::new();
+    /// What in its policies has no effect, here or anywhere: `path: reason`.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut found: Vec<String> = check::hints(self).iter().map(ToString::to_string).collect();
         for (index, service) in self.services.iter().enumerate() {
             let path = format!("services[{index}]");
             if let Some(policy) = &service.traffic_policy {
@@ -35,16 +36,22 @@ fn of_policy(path: &str, policy: &TrafficPolicySpec, found: &mut Vec<String>) {
         ("retry.grpcStatuses", grpc, "no call is one of gRPC"),
     ];
     let there = fields.into_iter().filter(|(_, is_there, _)| *is_there);
-    found.extend(there.map(|(field, _, why)| format!("{path}.{field}: {why}")));
+    found.extend(
+        there.map(|(field, _, why)| format!("{path}.{field}: it counts for nothing here, where {why}")),
+    );
 }
 
 fn of_limits(path: &str, limits: &[RateLimitSpec], found: &mut Vec<String>) {
     for (index, limit) in limits.iter().enumerate() {
         if limit.alone.is_some() {
-            found.push(format!("{path}[{index}].alone: the control plane is always there"));
+            found.push(format!(
+                "{path}[{index}].alone: it counts for nothing here, where the control plane is always there"
+            ));
         }
         if limit.response.is_some() {
-            found.push(format!("{path}[{index}].response: a refusal is a refusal, whatever it says"));
+            found.push(format!(
+                "{path}[{index}].response: it counts for nothing here, where a refusal is a refusal"
+            ));
         }
     }
 }

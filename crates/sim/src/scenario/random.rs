@@ -78,14 +78,23 @@ pub struct Uniform {
     pub to: Span,
 }
 
-/// An error of a length of time where a distribution was wanted, with what is to be written instead; any other as it is.
+/// An error of something else where a distribution was wanted, with what is to be written instead; any other as it is.
 pub(super) fn hinted(error: DocumentError) -> DocumentError {
     let wants_one = error.expected.as_deref().is_some_and(|expected| expected.starts_with(DISTRIBUTIONS));
     let written = error.message.strip_prefix("unknown value `").and_then(|rest| rest.strip_suffix('`'));
-    let Some(length) = written.filter(|text| wants_one && text.parse::<Span>().is_ok()) else { return error };
-    let message = format!("`{length}` does not say how it is distributed");
-    let expected = format!("`{{constant: {length}}}` where it is always the same; else {DISTRIBUTIONS}...");
-    DocumentError { message, expected: Some(expected), suggestion: None, ..error }
+    if let Some(length) = written.filter(|text| wants_one && text.parse::<Span>().is_ok()) {
+        let message = format!("`{length}` does not say how it is distributed");
+        let expected =
+            format!("`{{constant: {length}}}` where it is always the same; else {DISTRIBUTIONS}...");
+        return DocumentError { message, expected: Some(expected), suggestion: None, ..error };
+    }
+    if error.expected.is_none() && error.message.contains(DISTRIBUTIONS) {
+        return DocumentError {
+            expected: Some("exactly one, such as `{constant: 10ms}`".to_owned()),
+            ..error
+        };
+    }
+    error
 }
 
 /// How the list of distributions begins where one of them was expected.

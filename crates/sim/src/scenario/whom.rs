@@ -74,11 +74,10 @@ impl Scenario {
 
     /// The groups of servers that a selector means, each with the index of its service.
     pub(crate) fn groups_of(&self, selector: &Selector) -> impl Iterator<Item = (usize, &Servers)> {
-        let groups = self.services.iter().enumerate().flat_map(|(index, service)| {
+        self.services.iter().enumerate().flat_map(|(index, service)| {
             let means = |group: &&Servers| selector.means(&service.name, group.name());
             service.servers.iter().filter(means).map(move |group| (index, group))
-        });
-        groups
+        })
     }
 
     /// How many servers a fault strikes.

@@ -212,7 +212,8 @@ impl World<'_> {
         server.busy += 1;
         attempt.working = true;
         attempt.paused = server.paused;
-        server.tally.worked_nanos += work;
+        // What is still to be done when the world ends is not done.
+        server.tally.worked_nanos += work.min(self.end - self.now);
         self.plan(work, What::Done(number));
     }
 

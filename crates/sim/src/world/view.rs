@@ -126,6 +126,7 @@ impl World<'_> {
             log: self.log,
             series: self.measure.points,
             hedging: scenario.hedges(),
+            retrying: scenario.clients.iter().any(|clients| clients.retry.is_some()),
         }
     }
 

@@ -43,8 +43,8 @@ pub(super) fn run(args: &SimulateArgs) -> Result<Exit, Failure> {
 /// Runs one scenario, says how far it has come while that takes long, and writes its summary unless it is for programs.
 fn simulate(scenario: &Scenario, for_programs: bool) -> Result<Report, Failure> {
     let name = scenario.name.as_deref().unwrap_or("scenario");
-    for remark in scenario.without_effect() {
-        output::remark(&format!("{name}: without effect here: {remark}"));
+    for remark in scenario.remarks() {
+        output::remark(&format!("{name}: {remark}"));
     }
     let began = Instant::now();
     let mut told = began;

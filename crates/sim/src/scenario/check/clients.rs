@@ -29,7 +29,8 @@ fn requests(scenario: &Scenario, faults: &mut Faults) {
     let arrivals = scenario.clients.iter().filter_map(|clients| clients.arrivals.as_ref());
     let requests: f64 = arrivals.map(|arrivals| arrivals.expected(scenario.duration)).sum();
     if requests > REQUESTS_MAX as f64 {
-        let message = format!("some {} million requests would come in all", (requests / 1e6).round());
+        let message =
+            format!("some {} million requests would come in all", super::shown((requests / 1e6).round()));
         let most = REQUESTS_MAX / 1_000_000;
         faults.add(
             "clients",
@@ -77,10 +78,10 @@ fn group(path: &str, clients: &Clients, scenario: &Scenario, faults: &mut Faults
 }
 
 fn arrivals(path: &str, arrivals: &Arrivals, scenario: &Scenario, faults: &mut Faults) {
-    faults.within(&format!("{path}.rate"), arrivals.rate, (0.0, RATE_MAX));
+    faults.number(&format!("{path}.rate"), arrivals.rate, (0.0, RATE_MAX));
     for (index, step) in arrivals.steps.iter().enumerate() {
         let path = format!("{path}.steps[{index}]");
-        faults.within(&format!("{path}.rate"), step.rate, (0.0, RATE_MAX));
+        faults.number(&format!("{path}.rate"), step.rate, (0.0, RATE_MAX));
         if step.at >= scenario.duration {
             faults.add(format!("{path}.at"), "it comes when all is over", "less than `duration`");
         }
@@ -106,7 +107,7 @@ fn retry(path: &str, retry: &ClientRetry, faults: &mut Faults) {
             faults.add(format!("{path}.max"), message, format!("at least {base}"));
         }
         (None, Some(_)) => {
-            faults.add(format!("{path}.max"), "without `base` there is no delay", "`base` too")
+            faults.add(format!("{path}.max"), "without `base` there is no delay", "`base` too");
         }
         _ => {}
     }
@@ -133,7 +134,7 @@ fn fields(path: &str, clients: &Clients, faults: &mut Faults) {
             Some(Values::Zipf(zipf)) => {
                 faults.within(&format!("{path}.values.zipf.count"), zipf.count, (1, VALUES_MAX));
                 let exponent = zipf.exponent.unwrap_or(1.0);
-                faults.within(&format!("{path}.values.zipf.exponent"), exponent, (0.0, 10.0));
+                faults.number(&format!("{path}.values.zipf.exponent"), exponent, (0.0, 10.0));
             }
             Some(Values::OneOf(list)) if list.is_empty() => {
                 faults.add(format!("{path}.values.oneOf"), "it is empty", "at least one value");

@@ -45,7 +45,7 @@ fn action(path: &str, fault: &Fault, faults: &mut Faults) {
     match &fault.action {
         Action::Slow(factor) => faults.above_zero(&at("slow"), *factor, FACTOR_MAX),
         Action::Fail(of) => {
-            faults.within(&at("fail.ratio"), of.ratio, (0.0, 1.0));
+            faults.number(&at("fail.ratio"), of.ratio, (0.0, 1.0));
             if let Some(status) = of.status {
                 faults.within(&at("fail.status"), status, (400, 599));
             }
@@ -85,7 +85,7 @@ fn selector(path: &str, fault: &Fault, scenario: &Scenario, faults: &mut Faults)
         faults.within(&format!("{path}.skip"), skip, (0, SERVERS_MAX));
     }
     if let Some(share) = selector.share {
-        faults.within(&format!("{path}.share"), share, (0.0, 1.0));
+        faults.number(&format!("{path}.share"), share, (0.0, 1.0));
     }
     faults.0.len() == before
 }

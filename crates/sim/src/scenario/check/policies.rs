@@ -2,32 +2,46 @@
 
 use weir_model::names;
 use weir_model::resource::traffic_policy::PolicyTarget;
-use weir_model::resource::{DEFAULT_NAMESPACE, Metadata, Resource, Spec};
+use weir_model::resource::{DEFAULT_NAMESPACE, Metadata, Resource, ResourceId, Spec};
 use weir_model::validate::{self, FieldError, Scope};
 
 use super::Faults;
 use crate::scenario::{Scenario, Service};
 
 pub(super) fn check(scenario: &Scenario, faults: &mut Faults) {
-    let mut set = Documents::default();
+    for set in sets(scenario, faults) {
+        set.judge_together(faults);
+    }
+    for (index, service) in scenario.services.iter().enumerate() {
+        fallbacks(&format!("services[{index}]"), service, scenario, faults);
+    }
+}
+
+/// What is legal and most likely not what was meant.
+pub(super) fn hints(scenario: &Scenario) -> Vec<FieldError> {
+    sets(scenario, &mut Faults(Vec::new())).iter().flat_map(Documents::hints).collect()
+}
+
+/// The policies of a scenario: those at its services, and those of each group of servers, whose sidecars have limits of their own.
+fn sets(scenario: &Scenario, faults: &mut Faults) -> Vec<Documents> {
+    let (mut at_services, mut sets) = (Documents::default(), Vec::new());
     for (index, service) in scenario.services.iter().enumerate() {
         // What is wrong with the name has been said, and would be said again of each policy.
         if names::registered(&service.name).is_err() {
             continue;
         }
         let path = format!("services[{index}]");
-        set.add_policy(&path, service, faults);
-        set.add_limits(&format!("{path}.rateLimits"), service, &service.rate_limits, faults);
+        at_services.add_policy(&path, service, faults);
+        at_services.add_limits(&format!("{path}.rateLimits"), service, &service.rate_limits, faults);
         for (index, servers) in service.servers.iter().enumerate() {
-            // The limits of one group's sidecars are a set of their own.
             let mut own = Documents::default();
             let path = format!("{path}.servers[{index}].rateLimits");
             own.add_limits(&path, service, &servers.rate_limits, faults);
-            own.judge_together(faults);
+            sets.push(own);
         }
-        fallbacks(&path, service, scenario, faults);
     }
-    set.judge_together(faults);
+    sets.push(at_services);
+    sets
 }
 
 /// Policies as documents, and under which path of the scenario each of them stands.
@@ -75,6 +89,13 @@ impl Documents {
         let metadata = Metadata { name, namespace: DEFAULT_NAMESPACE.to_owned(), ..Metadata::default() };
         self.resources.push(Resource { metadata, spec });
         self.paths.push(path);
+    }
+
+    fn hints(&self) -> Vec<FieldError> {
+        // All services are there: others have been refused.
+        let found = validate::hints(&self.resources, &self.resources, |_| true).into_iter();
+        let place = |id: &ResourceId| self.resources.iter().position(|resource| resource.id() == *id);
+        found.filter_map(|(id, hint)| Some(moved(&self.paths[place(&id)?], hint))).collect()
     }
 
     fn judge_together(&self, faults: &mut Faults) {

@@ -42,7 +42,7 @@ fn group(path: &str, servers: &Servers, faults: &mut Faults) {
         faults.above_zero(&format!("{path}.speed"), speed, FACTOR_MAX);
     }
     if let Some(contention) = servers.contention {
-        faults.within(&format!("{path}.contention"), contention, (0.0, FACTOR_MAX));
+        faults.number(&format!("{path}.contention"), contention, (0.0, FACTOR_MAX));
     }
     if let Some(weight) = servers.weight {
         faults.within(&format!("{path}.weight"), weight, (0, WEIGHT_MAX));
@@ -51,7 +51,7 @@ fn group(path: &str, servers: &Servers, faults: &mut Faults) {
         faults.add(format!("{path}.zones[{zone}]"), "it is empty", "the name of a zone");
     }
     if let Some(cold) = &servers.cold {
-        faults.within(&format!("{path}.cold.factor"), cold.factor, (1.0, FACTOR_MAX));
+        faults.number(&format!("{path}.cold.factor"), cold.factor, (1.0, FACTOR_MAX));
         if nanos(cold.over) == 0 {
             faults.add(format!("{path}.cold.over"), "no time at all", "a duration above zero");
         }
