@@ -50,7 +50,7 @@ use crate::tunnel;
 
 pub(crate) use attendant::Attendant;
 use attendant::Done;
-pub(crate) use broken::{answered, refusal as broken_off, status_of_call};
+pub(crate) use broken::{answered, refusal as broken_off, status_like, status_of_call};
 pub(crate) use carry::Carry;
 pub(crate) use copies::{Copies, CopiesUnderWay};
 use decode::Next;

@@ -4,28 +4,19 @@
 //! first), nothing is coerced (a quoted `"80"` is no number), and each fault says path, line, what was expected and
 //! what was found. An explicit null counts as an absent field, as in Kubernetes.
 
+mod fault;
+
 use std::cell::{Cell, RefCell};
-use std::fmt;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::ERRORS_MAX;
-use super::node::{Entry, Node, Place, Value, push_index, push_key, shortened};
+use super::node::{Entry, Node, Value, push_index, push_key, shortened};
 use super::ranges::{self, Range, Ranges};
-use super::suggest::nearest;
 use crate::units::{NotASpan, Span};
-
-/// A fault found while decoding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) place: Option<Place>,
-    pub(super) path: String,
-    pub(super) message: String,
-    pub(super) expected: Option<String>,
-    pub(super) suggestion: Option<String>,
-}
+pub(super) use fault::{Fault, one_of, unknown_field};
 
 /// Decodes the node that stands at `path`.
 pub(super) fn decode<'de, T: serde::Deserialize<'de>>(node: &'de Node, path: &str) -> Result<T, Vec<Fault>> {
@@ -435,94 +426,5 @@ impl<'de> de::VariantAccess<'de> for Variant<'de, '_> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         self.data(|decoder| decoder.deserialize_struct("", fields, visitor))
-    }
-}
-
-/// What to say about a field that nobody knows.
-pub(super) fn unknown_field(entry: &Entry, fields: &[&str]) -> Fault {
-    let message = if entry.key == "<<" {
-        "merge keys are not part of YAML 1.2; write the fields out, or use an alias for the whole value"
-            .to_owned()
-    } else {
-        "unknown field".to_owned()
-    };
-    Fault {
-        place: Some(entry.place),
-        message,
-        expected: Some(one_of(fields)),
-        suggestion: nearest(&entry.key, fields.iter().copied()).map(str::to_owned),
-        ..Fault::default()
-    }
-}
-
-/// `a`, or `one of a, b, c`, in backquotes.
-pub(super) fn one_of(names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match quoted.as_slice() {
-        [] => "nothing".to_owned(),
-        [only] => only.clone(),
-        several => format!("one of {}", several.join(", ")),
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl de::Error for Fault {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { message: message.to_string(), ..Self::default() }
-    }
-
-    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        let mut message = format!("{} where {expected} was expected", Found(found));
-        let scalar = matches!(
-            found,
-            Unexpected::Bool(_) | Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_)
-        );
-        if scalar && expected.to_string().contains("string") {
-            message.push_str(" (put it in quotes)");
-        }
-        Self { message, ..Self::default() }
-    }
-
-    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self { message: format!("{} where {expected} was expected", Found(found)), ..Self::default() }
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self { message: format!("the field `{field}` is missing"), ..Self::default() }
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self {
-            message: format!("unknown value `{}`", super::node::shortened(variant)),
-            expected: Some(one_of(expected)),
-            suggestion: nearest(variant, expected.iter().copied()).map(str::to_owned),
-            ..Self::default()
-        }
-    }
-}
-
-/// What serde found, in the words of [`Value`]'s own messages.
-struct Found<'a>(Unexpected<'a>);
-
-impl fmt::Display for Found<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Unexpected::Unit | Unexpected::Option => f.write_str("nothing"),
-            Unexpected::Bool(value) => write!(f, "the boolean `{value}`"),
-            Unexpected::Signed(value) => write!(f, "the integer `{value}`"),
-            Unexpected::Unsigned(value) => write!(f, "the integer `{value}`"),
-            Unexpected::Float(value) => write!(f, "the number `{value}`"),
-            Unexpected::Str(value) => write!(f, "the string `{}`", super::node::shortened(value)),
-            Unexpected::Seq => f.write_str("a list"),
-            Unexpected::Map => f.write_str("a map"),
-            other => write!(f, "{other}"),
-        }
     }
 }

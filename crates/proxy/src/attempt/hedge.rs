@@ -35,7 +35,7 @@ use super::run::{
 };
 use super::upstream::{InFlight, LocalUpstream, Took};
 use crate::breaker::{CallEnd, Permits};
-use crate::connection::{Connection, HedgeOutcome};
+use crate::connection::{Connection, HedgeOutcome, answered};
 use crate::eject::Probing;
 use crate::http2::UNSENT;
 use crate::runtime::{Coarse, Io};
@@ -169,7 +169,8 @@ pub(super) async fn race<'a>(
             local.endpoint(leg.index).state.mark_succeeded();
             let took = took(exchange, conn, leg.in_flight.others);
             local.heard(leg.index, verdict, took, probing, now(conn));
-            exchange.attempt_permits.finish(CallEnd::Status(status), 0, now(conn));
+            let end = answered(exchange, &conn.worker, status);
+            exchange.attempt_permits.finish(end, 0, now(conn));
             let kept = exchange.set_aside();
             return second_or_kept(conn, exchange, local, *rival, (leg, kept), place, probing).await;
         }
@@ -511,7 +512,7 @@ impl<'a> Rival<'a> {
                 Look::Wanted => return Poll::Ready(Came::Wanted),
                 Look::Unwanted { verdict, status } => {
                     local.endpoint(self.index).state.mark_succeeded();
-                    self.told(conn, local, verdict, CallEnd::Status(status));
+                    self.told(conn, local, verdict, answered(exchange, &conn.worker, status));
                     return Poll::Ready(Came::Unwanted);
                 }
                 Look::Malformed => {

@@ -21,7 +21,7 @@ use super::manner::Manner;
 use super::pool;
 use super::upstream::{Held, InFlight, LocalUpstream, Took};
 use crate::breaker::{CallEnd, Refused};
-use crate::connection::{Connection, answered, broken_off};
+use crate::connection::{Connection, answered, broken_off, status_like};
 use crate::eject::Probing;
 use crate::http2::{Channel, NoStream};
 use crate::listen::Role;
@@ -414,7 +414,7 @@ fn over(
                 local.heard(index, verdict(exchange), took, probing, now(conn));
             }
             if !exchange.attempt_permits.is_idle() {
-                let end = answered(exchange, &conn.worker);
+                let end = answered(exchange, &conn.worker, status_like(exchange));
                 exchange.attempt_permits.finish(end, exchange.head_ns, now(conn));
             }
             if let Some(timeout_s) = exchange.upstream_idle_s() {
@@ -438,7 +438,8 @@ fn over(
                 let took = took(exchange, conn, leg.in_flight.others);
                 local.heard(index, verdict, took, probing, now(conn));
             }
-            exchange.attempt_permits.finish(CallEnd::Status(status), 0, now(conn));
+            let end = answered(exchange, &conn.worker, status);
+            exchange.attempt_permits.finish(end, 0, now(conn));
             Attempt::Again(delay)
         }
         Ended::Refused(refusal) => Attempt::Over(Outcome::Refused(refusal)),

@@ -103,19 +103,21 @@ pub(super) fn call_end(exchange: &Exchange, end: End, worker: &Worker) -> CallEn
             reason if is_failure(reason) => CallEnd::Failure,
             _ => CallEnd::Unknown,
         },
-        End::Forwarded => answered(exchange, worker),
+        End::Forwarded => answered(exchange, worker, status_like(exchange)),
         End::Cut if exchange.broken_off => CallEnd::Failure,
         // It may have been the client that was too slow.
         End::Cut | End::ClientGone => CallEnd::Unknown,
     }
 }
 
-/// What a response that was passed on says to breakers. That a client had no patience says nothing.
-pub(crate) fn answered(exchange: &Exchange, worker: &Worker) -> CallEnd {
-    if exchange.grpc_status() == Some(GrpcStatus::DEADLINE_EXCEEDED) && exchange.was_given_up(worker) {
-        return CallEnd::Unknown;
+/// What a response with a status, or with one of gRPC that is like it, says to breakers. That a client had no patience says
+/// nothing.
+pub(crate) fn answered(exchange: &Exchange, worker: &Worker, status: u16) -> CallEnd {
+    if status == TIMED_OUT && exchange.was_given_up(worker) {
+        CallEnd::Unknown
+    } else {
+        CallEnd::Status(status)
     }
-    CallEnd::Status(status_like(exchange))
 }
 
 /// Whether a call came to nothing because of what it was to go to.
@@ -130,8 +132,11 @@ pub(super) const fn is_failure(reason: Reason) -> bool {
     )
 }
 
+/// What `DEADLINE_EXCEEDED` is like.
+const TIMED_OUT: u16 = 504;
+
 /// The status of a response: for gRPC's the one of HTTP that is like it (as gRPC's gateways have it).
-fn status_like(exchange: &Exchange) -> u16 {
+pub(crate) fn status_like(exchange: &Exchange) -> u16 {
     exchange.grpc_status().map_or(exchange.status, status_of_call)
 }
 
@@ -139,7 +144,7 @@ fn status_like(exchange: &Exchange) -> u16 {
 pub(crate) fn status_of_call(status: GrpcStatus) -> u16 {
     match status.as_str() {
         "UNAVAILABLE" => 503,
-        "DEADLINE_EXCEEDED" => 504,
+        "DEADLINE_EXCEEDED" => TIMED_OUT,
         "RESOURCE_EXHAUSTED" => 429,
         "UNKNOWN" | "INTERNAL" | "DATA_LOSS" | "MISSING" => 500,
         "UNIMPLEMENTED" => 501,

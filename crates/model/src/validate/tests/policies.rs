@@ -737,7 +737,9 @@ fn a_route_does_not_fall_back_to_the_only_service_it_has() {
     };
     let of = |kind: &str, section: Option<&str>| {
         let mut target = json!({"kind": kind, "name": "web"});
-        section.map(|section| target["sectionName"] = json!(section));
+        if let Some(section) = section {
+            target["sectionName"] = json!(section);
+        }
         target
     };
     let refused = ["TrafficPolicy/p spec.breakers[1].fallback.service.name: all calls of `web` go to `a`, \

@@ -65,7 +65,7 @@ impl Exchange {
             || self.overall <= now_ms && is_short_call()
     }
 
-    /// The same of a call that was answered with `DEADLINE_EXCEEDED`: whether its client's time is over, and that was short, or the
+    /// The same of a call that was answered, by its server or here, with `DEADLINE_EXCEEDED`: whether its client's time is over, and that was short, or the
     /// response had begun within it.
     #[cold]
     pub(crate) fn was_given_up(&self, worker: &Worker) -> bool {
