@@ -208,13 +208,6 @@ fn what_is_explained_is_of_the_documents_in_force_now() {
     assert!(text.contains("TrafficPolicy/web#0 of Service/web: not reported yet"), "{text}");
 }
 
-#[test]
-fn a_url_with_control_characters_is_refused() {
-    let stage = Stage::set();
-    let said = stage.refused(&["explain", "GET", "http://127.0.0.1\u{1}/"], 2);
-    assert!(said.contains("the URL has the control character U+0001 in it"), "{said}");
-}
-
 /// Runs `weir top` on a pseudo-terminal.
 fn on_a_terminal(stage: &Stage, steps: &Value, environment: &[(&str, &str)]) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/top/on_a_terminal.py");

@@ -8,6 +8,8 @@ use super::*;
 use crate::snapshot::tests::{endpoint, gateway, inputs, resource, route, service, with_registered};
 use crate::snapshot::{Compiler, Inputs, Role};
 
+mod hashes;
+
 fn shop() -> Inputs {
     let rules = json!([
         {"matches": [{"path": {"value": "/cart"}, "headers": [{"name": "X-Beta", "value": "1"}]}],
