@@ -458,6 +458,7 @@ fn who_starts_consul_gets_weir() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(run(&["version"]).starts_with("Consul v1.21.0\n"));
+    assert!(run(&["version", "-format=json"]).contains("\"Version\": \"1.21.0\""));
     for (args, says) in [
         (&["--help"][..], "kv get|put|delete|export|import"),
         (&["help", "kv"], "weir consul kv put "),

@@ -157,7 +157,7 @@ async fn replica(store: &Arc<weir_store::Memory>, id: &str, http: &str) -> Arc<C
         node: "n1".to_owned(),
     };
     let settings = Settings { node_name: "n1".into(), replica: Some(own), ..Settings::default() };
-    Control::start(Arc::clone(store) as _, settings).await.unwrap()
+    Control::start(store.clone(), settings).await.unwrap()
 }
 
 #[tokio::test]
