@@ -371,6 +371,19 @@ fn an_alias_follows_another_and_a_ping_needs_http_2() {
     assert_eq!(one.put("/v1/agent/check/pass/db-ttl", &Value::Null).status, 200);
     wait_for_status(cluster.http, "host-1", "service:near", "passing", SOON);
 
+    // A port that nobody has refuses datagrams; one that says nothing may understand none.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (id, address, expected) in
+        [("udp", silent.local_addr().unwrap(), "passing"), ("none", free, "critical")]
+    {
+        let check = json!({"Name": id, "UDP": address.to_string(), "Interval": "200ms", "Timeout": "200ms"});
+        let answer = one.put("/v1/agent/check/register", &check);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let output = wait_for_status(cluster.http, "host-1", id, expected, SOON);
+        assert!(output.starts_with("UDP 127.0.0.1:") || output.is_empty(), "{output}");
+    }
+
     // The port for proxies speaks HTTP/2, that of HTTP does not.
     let ping = |id: &str, port: u16| json!({"Name": id, "H2PING": format!("127.0.0.1:{port}"), "H2PingUseTLS": false, "Interval": "200ms"});
     for (id, port) in [("h2", cluster.grpc), ("h1", cluster.http)] {
@@ -381,6 +394,28 @@ fn an_alias_follows_another_and_a_ping_needs_http_2() {
     let own = http::get(cluster.http, "/v1/agent/self").unwrap().json()["Config"]["NodeName"].clone();
     wait_for_status(cluster.http, own.as_str().unwrap(), "h2", "passing", SOON);
     wait_for_status(cluster.http, own.as_str().unwrap(), "h1", "critical", SOON);
+}
+
+#[test]
+fn an_instance_holds_a_lock_through_the_agent_of_its_host() {
+    let cluster = Cluster::start();
+    let agent = Agent::of(&cluster, "host-1", &[]);
+    agent.register(&json!({"Name": "web"}));
+    wait_for_instances(cluster.http, "web", &["host-1/web"]);
+    let lock = |port: u16, extra: &[&str]| {
+        let server = format!("127.0.0.1:{port}");
+        let args =
+            [&["lock", "--instance", "web", "--server", &server], extra, &["leader", "--", "true"]].concat();
+        let output = Command::new(binary::weir()).args(args).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(lock(agent.http, &[]), (Some(0), String::new()));
+    let (status, text) = lock(cluster.http, &[]);
+    assert!(
+        status == Some(4) && text.contains("\"web\" on node \"") && text.contains("--node NODE"),
+        "{text}"
+    );
+    assert_eq!(lock(cluster.http, &["--node", "host-1"]), (Some(0), String::new()));
 }
 
 /// A directory with a `consul` that is the shim of two lines.
@@ -429,7 +464,33 @@ fn who_starts_consul_gets_weir() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(run(&["version"]).starts_with("Consul v1.21.0\n"));
+    assert!(run(&["version", "-format=json"]).contains("\"Version\": \"1.21.0\""));
+    for (args, says) in [
+        (&["--help"][..], "kv get|put|delete|export|import"),
+        (&["help", "kv"], "weir consul kv put "),
+        (&["kv", "get", "--help"], "Usage: weir consul kv get "),
+    ] {
+        assert!(run(args).contains(says), "{args:?}");
+    }
     assert!(run(&["members"]).lines().nth(1).unwrap().starts_with("n1 "));
+    let detailed = run(&["members", "-detailed", "-status", "^al"]);
+    assert!(
+        detailed.contains("Tags") && detailed.contains("dc=dc1") && detailed.contains("role=consul"),
+        "{detailed}"
+    );
+    assert!(run(&["members", "-filter", "Name == n1"]).contains("n1 "));
+    for (args, says) in [
+        (&["kv", "put", "a", "b", "c"][..], "Too many arguments (expected 1 or 2, got 3): `c`"),
+        (&["kv", "get", "a", "-recurse"], "`-recurse`\ntry: flags stand before the arguments"),
+        (&["members", "x"], "Too many arguments (expected 0, got 1): `x`"),
+        (&["members", "-status", "failed"], "no member is like that"),
+        (&["members", "-filter", "Nam == n1"], "Nam"),
+        (&["kv", "put"], "Missing KEY argument"),
+    ] {
+        let output = consul(dir.path(), http, args);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(says), "{args:?}: {text}");
+    }
     assert_eq!(run(&["kv", "put", "-flags=7", "a/b", "value"]), "Success! Data written to: a/b\n");
     assert_eq!(run(&["kv", "get", "a/b"]), "value\n");
     assert_eq!(run(&["kv", "get", "-recurse"]), "a/b:value\n");

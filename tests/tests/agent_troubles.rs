@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use weir_tests::dns::{dig, short};
 use weir_tests::{Cluster, Process, binary, eventually, free_port, http};
 
 /// Longest a test waits for what takes a moment.
@@ -16,8 +17,11 @@ const SOON: Duration = Duration::from_secs(60);
 fn agent(name: &str, server: u16, extra: &[&str]) -> (Process, u16) {
     let port = free_port();
     let (server, at) = (format!("127.0.0.1:{server}"), format!("127.0.0.1:{port}"));
-    let mut args = vec!["agent", "--server", &server, "--http", &at, "--dns", "off", "--node-name", name];
+    let mut args = vec!["agent", "--server", &server, "--http", &at, "--node-name", name];
     args.extend(extra);
+    if !extra.contains(&"--dns") {
+        args.extend(["--dns", "off"]);
+    }
     let process = Process::weir(name, &args);
     eventually("the agent to answer", SOON, || http::get(port, "/healthz").ok());
     (process, port)
@@ -38,7 +42,10 @@ fn wait_in_sync(port: u16) {
 #[test]
 fn an_agent_of_another_datacenter_is_not_let_in() {
     let cluster = Cluster::start();
-    let (mut stranger, port) = agent("host-1", cluster.http, &["--datacenter", "dc7"]);
+    let dns = free_port();
+    let (at, servers) = (format!("127.0.0.1:{dns}"), format!("127.0.0.1:{}", cluster.dns));
+    let extra = ["--datacenter", "dc7", "--dns", &at, "--server-dns", &servers];
+    let (mut stranger, port) = agent("host-1", cluster.http, &extra);
     let line = stranger.wait_for_line("the wrong datacenter", SOON);
     assert!(line.contains("ERROR") && line.contains("dc7") && line.contains("dc1"), "{line}");
     let ready = eventually("it to say why", SOON, || {
@@ -48,6 +55,9 @@ fn an_agent_of_another_datacenter_is_not_let_in() {
     // What the servers of another datacenter know is not told as if it were its own.
     let answer = http::get(port, "/v1/catalog/nodes").unwrap();
     assert!(answer.status == 500 && answer.text().contains("wrong datacenter"), "{}", answer.text());
+    let answer = dig(dns, &["consul.service.consul"]);
+    assert!(answer.contains("SERVFAIL") && answer.contains("wrong datacenter"), "{answer}");
+    assert_eq!(short(cluster.dns, &["consul.service.consul"]), ["127.0.0.1"]);
     assert!(http::put(port, "/v1/agent/service/register", r#"{"Name": "web"}"#).unwrap().status == 200);
     assert_eq!(http::get(cluster.http, "/v1/health/service/web").unwrap().json(), serde_json::json!([]));
     assert!(!http::get(cluster.http, "/v1/catalog/nodes").unwrap().text().contains("host-1"));

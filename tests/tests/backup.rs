@@ -193,6 +193,14 @@ fn a_file_that_was_cut_short_or_altered_changes_nothing() {
         "there is no store",
         &["store", "export", text(&bad), "--data-dir", text(&place.path("none"))],
     );
+    // What is something else is named, with what fits it.
+    refused(3, "it is a data directory: --data-dir ", &["store", "check", text(&data)]);
+    refused(3, "whose directory is named: --data-dir ", &["store", "check", text(&data.join("store.redb"))]);
+    refused(4, "`weir store check ", &["store", "check", "--data-dir", text(&file)]);
+    refused(4, "it has no store.redb", &["store", "check", "--data-dir", text(place.folder.path())]);
+    let snapshot = place.path("a.snap");
+    fs::write(&snapshot, [0x1f, 0x8b, 8, 0]).unwrap();
+    refused(3, "tar xzf ", &["store", "import", text(&snapshot), "--data-dir", text(&place.path("none"))]);
     refused(2, "no store is named", &["store", "export", text(&bad)]);
     refused(5, "cannot reach", &["store", "backup", text(&bad), "--server", "127.0.0.1:1"]);
     assert_eq!(fs::read(&bad).unwrap(), b"kind: Service\n", "what failed has replaced nothing");

@@ -71,24 +71,32 @@ impl Peers {
         let own = self.control.settings().replica.as_ref().map(|own| own.id.clone());
         let others = self.control.replicas().into_iter().filter(|replica| Some(&replica.id) != own.as_ref());
         let asked = join_all(others.map(|replica| async move {
-            let asking = async {
-                let client = client(&replica.http, self.tls.as_deref())?;
-                client.get::<T>(path).await.map_err(|error| error.to_string())
-            };
-            let answer = tokio::time::timeout(ANSWER_MAX, asking).await;
-            (replica.http, answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_MAX:?}"))))
+            let answer = self.ask_one::<T>(&replica.http, path).await;
+            (replica.http, answer)
         }));
         let mut all = Answers { answers: Vec::new(), missing: Vec::new() };
         for (address, answer) in asked.await {
             match answer {
-                Ok(answer) => all.answers.push(answer),
-                Err(reason) => {
-                    tracing::warn!(replica = address, reason, "a replica does not say what it knows");
-                    all.missing.push(address);
-                }
+                Some(answer) => all.answers.push(answer),
+                None => all.missing.push(address),
             }
         }
         all
+    }
+
+    /// The same of one replica, by its address; nothing if it does not answer.
+    pub async fn ask_one<T: DeserializeOwned>(&self, address: &str, path: &str) -> Option<T> {
+        let asking = async {
+            let client = client(address, self.tls.as_deref())?;
+            client.get::<T>(path).await.map_err(|error| error.to_string())
+        };
+        let answer = tokio::time::timeout(ANSWER_MAX, asking).await;
+        let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_MAX:?}")));
+        answer
+            .map_err(|reason| {
+                tracing::warn!(replica = address, reason, "a replica does not say what it knows")
+            })
+            .ok()
     }
 }
 

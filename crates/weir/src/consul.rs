@@ -27,7 +27,7 @@ use weir_edge::consul::CONSUL_VERSION;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
-use flags::Words;
+use flags::{Takes, Words};
 
 const HELP: &str = "\
 Usage: weir consul COMMAND [FLAGS] [ARGS]
@@ -75,12 +75,7 @@ pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
         "kv" => kv::run(rest),
         "services" => services::run(rest),
         "snapshot" => snapshot::run(rest),
-        "version" | "v" => {
-            flags::read(rest, &[], Words::UpTo(0))?;
-            let version = env!("CARGO_PKG_VERSION");
-            output::print(&format!("Consul v{CONSUL_VERSION}\nspoken by weir {version}\n"));
-            Ok(Exit::Done)
-        }
+        "version" | "v" => version(rest),
         "help" | "h" => match rest.first() {
             None => Ok(help()),
             // The words below a command are in its own help.
@@ -94,6 +89,26 @@ pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
         },
         _ => Err(not_there(command)),
     }
+}
+
+/// `version`, for people or as JSON.
+fn version(args: &[String]) -> Result<Exit, Failure> {
+    let said = flags::read(args, &[&[("format", Takes::Value)]], Words::UpTo(0))?;
+    match said.get("format").unwrap_or("pretty") {
+        "pretty" => {
+            let version = env!("CARGO_PKG_VERSION");
+            output::print(&format!("Consul v{CONSUL_VERSION}\nspoken by weir {version}\n"));
+        }
+        "json" => {
+            let version = serde_json::json!({"Version": CONSUL_VERSION, "Revision": "", "Prerelease": ""});
+            output::print(&format!("{version:#}\n"));
+        }
+        other => {
+            let message = format!("flag -format: `{other}` is neither pretty nor json");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+    }
+    Ok(Exit::Done)
 }
 
 /// What to say of a command that is not there, or not here.

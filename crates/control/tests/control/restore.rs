@@ -222,22 +222,21 @@ async fn a_program_comes_back_only_where_it_may_be_registered() {
         checks.collect::<Vec<_>>()
     };
     let all = |program: (bool, Health)| {
-        let (critical, program) = (Health::Critical, ("program".to_owned(), program.0, program.1));
-        vec![("agents".to_owned(), true, critical), ("plain".to_owned(), true, critical), program]
+        let (well, program) = (Health::Passing, ("program".to_owned(), program.0, program.1));
+        vec![("agents".to_owned(), true, well), ("plain".to_owned(), true, well), program]
     };
     let mut restores = control.restores();
     control.restore(saved.clone(), false).await.expect("restored");
-    // A check that was critical stays so, and one that was not claims nothing any more.
-    assert_eq!(shown(), all((false, Health::Critical)));
+    assert_eq!(shown(), all((false, Health::Warning)), "what passed claims nothing any more");
     assert!(restores.has_changed().unwrap(), "what the server defines itself is defined anew");
     assert_eq!(*restores.borrow_and_update(), 1);
     control.restore(saved, true).await.expect("restored");
-    assert_eq!(shown(), all((true, Health::Critical)));
+    assert_eq!(shown(), all((true, Health::Passing)));
     let name = CheckRef::new(NS, NODE, "program");
-    control.set_check(&name, Health::Passing, "").await.expect("reported");
+    control.set_check(&name, Health::Critical, "").await.expect("reported");
     let saved = backup(&control).await;
     control.restore(saved, false).await.expect("restored");
-    assert_eq!(shown(), all((false, Health::Warning)));
+    assert_eq!(shown(), all((false, Health::Critical)), "what was critical stays so");
     let said = control.catalog().check(&name).expect("it is there").value.output.clone();
     assert!(said.contains("without its program"), "{said}");
 }

@@ -159,6 +159,7 @@ mod tests {
     fn what_nobody_knows_is_refused_with_what_was_meant() {
         let service = |value| judge_service(&map(value), false);
         let check = |value| judge_check(&map(value), false);
+        let program = |value| judge_check(&map(value), true);
         use serde_json::json;
         for (outcome, says) in [
             (service(json!({"name": "a", "prot": 1})), "prot: unknown field; did you mean `port`?"),
@@ -181,6 +182,20 @@ mod tests {
                 check(json!({"name": "a", "args": ["/bin/true"], "interval": "1s"})),
                 "Args: script checks are not",
             ),
+            (
+                check(json!({"name": "a", "os_service": "web.service", "interval": "1s"})),
+                "OSService: it runs `systemctl is-active`",
+            ),
+            (program(json!({"name": "a", "os_service": "web@1.service", "interval": "1s"})), ""),
+            (
+                program(json!({"name": "a", "OSService": "a b", "Interval": "1s"})),
+                "is not the name of a systemd unit",
+            ),
+            (
+                program(json!({"name": "a", "args": ["x"], "os_service": "b", "interval": "1s"})),
+                "it is several at once",
+            ),
+            (check(json!({"name": "a", "udp": "127.0.0.1:53", "interval": "1s"})), ""),
             (check(json!({"name": "a"})), "TTL must be > 0"),
             (check(json!({"ttl": "1s"})), "Missing check name"),
             (check(json!({"name": "a", "TTL": "1s", "ServiceID": "web"})), ""),

@@ -16,9 +16,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
+use weir_api::client::encode_segment;
 use weir_api::native::{
-    AGENT_DATACENTER, AgentAlive, AgentHeard, Deleted, NodeChanged, NodeChanges, NodeState, OnNode as Named,
-    Problem,
+    AGENT_DATACENTER, AgentAlive, AgentHeard, Deleted, Heartbeats, List, NodeChanged, NodeChanges, NodeState,
+    NodeView, OnNode as Named, PREFIX, Problem,
 };
 use weir_control::bounds::REGISTRATION_CHECKS_MAX;
 use weir_control::catalog::{CheckRef, InstanceRef, Topic};
@@ -66,7 +67,7 @@ impl NativeApi {
         let changes: NodeChanges = read(&request)?;
         let node = Node { name: request.rest().to_owned(), ..changes.node };
         self.is_of_here(&node.name, &changes.datacenter)?;
-        self.may_be_the_agent(&node.name, &node.id)?;
+        self.may_be_the_agent(&node.name, &node.id).await?;
         register_node(&self.control, &node).await?;
         let NodeChanges { instances, checks, gone_instances, gone_checks, .. } = changes;
         let gone = forget(&self.control, &node.name, gone_instances, gone_checks).await?;
@@ -82,7 +83,7 @@ impl NativeApi {
         };
         let AgentAlive { id, datacenter } = read(&request)?;
         self.is_of_here(name, &datacenter)?;
-        self.may_be_the_agent(name, &id)?;
+        self.may_be_the_agent(name, &id).await?;
         let node = self.control.catalog().node(name);
         // A new agent of a node registers first.
         let is_its = node.is_some_and(|node| node.node.value.id == id);
@@ -103,7 +104,7 @@ impl NativeApi {
         known_parameters(&request, &["id"])?;
         let name = request.rest();
         if let Some(id) = request.query.get_filled("id") {
-            self.may_be_the_agent(name, id)?;
+            self.may_be_the_agent(name, id).await?;
             let known = self.control.catalog().node(name).map(|node| node.node.value.id.clone());
             if known.is_some_and(|known| !known.is_empty() && known != id) {
                 return Err(Refusal::not_found(format!("node {name:?} with the id {id}")));
@@ -128,7 +129,7 @@ impl NativeApi {
 
     /// Refuses an agent that uses this server's own name, or that of an agent which is there. One whose silence is only not
     /// believed (self-preservation) does not keep its name: whoever speaks under it is more likely to be the same host.
-    fn may_be_the_agent(&self, name: &str, id: &str) -> Result<(), Refusal> {
+    async fn may_be_the_agent(&self, name: &str, id: &str) -> Result<(), Refusal> {
         let refuse = |message: String| {
             let problem = Problem::new(message).at("node.name").expected("a name that no other node has");
             Err(Refusal::new(StatusCode::CONFLICT, problem))
@@ -144,17 +145,32 @@ impl NativeApi {
             return Ok(());
         }
         let address = &node.node.value.address;
-        let is_there = presence(&self.control, name)
-            .and_then(|check| self.control.catalog().check(&check))
-            .is_some_and(|check| check.value.health != Health::Critical)
-            && !self.control.silent_nodes().contains_key(&node.node.value.name);
-        if is_there {
+        if self.is_heard(&node.node.value.name).await {
             refuse(format!(
                 "node name {name:?} is reserved by node {known} ({address}), whose agent is there"
             ))
         } else {
             Ok(())
         }
+    }
+}
+
+impl NativeApi {
+    /// Whether the agent of a node is there, as far as is known. Where replicas share checks out, one of them knows whether it
+    /// is silent while that is not believed; one that does not answer is taken to hear it.
+    async fn is_heard(&self, name: &str) -> bool {
+        let Some(check) = presence(&self.control, name) else { return false };
+        let health = self.control.catalog().check(&check).map(|check| check.value.health);
+        if health.is_none_or(|health| health == Health::Critical) {
+            return false;
+        }
+        let Some(judge) = self.control.owned_by_other(&check) else {
+            return !self.control.silent_nodes().contains_key(name);
+        };
+        let path = format!("{PREFIX}/nodes?name={}", encode_segment(name));
+        let said = self.peers.ask_one::<List<NodeView>>(&judge.http, &path).await;
+        let is_silent = |node: &NodeView| matches!(node.heartbeats, Heartbeats::Silent | Heartbeats::Doubted);
+        !said.is_some_and(|nodes| nodes.items.iter().any(is_silent))
     }
 }
 

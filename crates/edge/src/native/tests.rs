@@ -42,7 +42,10 @@ struct Api {
 impl Api {
     async fn start() -> Self {
         let settings = Settings { node_name: "n1".into(), ..Settings::default() };
-        let control = Control::start(Arc::new(weir_store::Memory::new()), settings).await.unwrap();
+        Self::over(Control::start(Arc::new(weir_store::Memory::new()), settings).await.unwrap()).await
+    }
+
+    async fn over(control: Arc<Control>) -> Self {
         let mesh = Mesh::new(Arc::clone(&control), "r1");
         let mut router = Router::new();
         crate::consul::ConsulApi::new(Arc::clone(&control), false).mount(&mut router);

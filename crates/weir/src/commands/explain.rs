@@ -98,6 +98,10 @@ fn request(args: &ExplainArgs) -> Result<Request, Failure> {
     };
     let read = match &args.url {
         Some(url) => Request::parse(&args.method, url, args.headers.iter().map(String::as_str)),
+        None if Request::is_connection(&args.method) && !args.headers.is_empty() => {
+            let message = format!("--header: {} is a connection, which has no header fields", args.method);
+            return Err(Failure::new(Exit::Usage, message));
+        }
         None if Request::is_connection(&args.method) => Request::connection(&args.method),
         None if args.method.contains("://") => {
             let message = format!("`{}` is a URL where a method is expected", args.method);

@@ -12,7 +12,7 @@ const USAGES: [(&str, &str); 11] = [
     ("info", "info"),
     ("leave", "leave"),
     ("reload", "reload"),
-    ("version", "version"),
+    ("version", "version [-format pretty|json]"),
     (
         "catalog",
         "catalog datacenters\n  catalog nodes [-service NAME] [-node-meta KEY=VALUE] [-detailed]\n  \

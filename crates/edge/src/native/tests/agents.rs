@@ -1,11 +1,15 @@
 //! What agents tell of their nodes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 use weir_api::native::{AgentHeard, NodeChanged, NodeState};
+use weir_control::Replica;
 use weir_control::bounds::REGISTRATION_CHECKS_MAX;
 use weir_model::registry::Runner;
 
 use super::*;
+use crate::http::{Request, Response};
 
 const ID: &str = "40e4a748-2192-161a-0510-9bf59fe950b5";
 
@@ -140,4 +144,59 @@ async fn what_is_not_the_agents_is_refused() {
     let path = format!("/weir/v1/nodes/host?id={ID}");
     let deleted: Deleted = api.answer("DELETE", &path, "").await;
     assert_eq!(deleted.deleted, ["Node/host"]);
+}
+
+/// A replica at this address of those that share a store.
+async fn replica(store: &Arc<weir_store::Memory>, id: &str, http: &str) -> Arc<Control> {
+    let own = Replica {
+        id: id.to_owned(),
+        http: http.to_owned(),
+        grpc: String::new(),
+        version: "1".to_owned(),
+        datacenter: "dc1".to_owned(),
+        node: "n1".to_owned(),
+    };
+    let settings = Settings { node_name: "n1".into(), replica: Some(own), ..Settings::default() };
+    Control::start(store.clone(), settings).await.unwrap()
+}
+
+#[tokio::test]
+async fn whether_a_name_is_free_is_asked_of_the_replica_that_knows() {
+    // What another replica says of a node that it hears of.
+    let silent = Arc::new(AtomicBool::new(false));
+    let said = Arc::clone(&silent);
+    let mut router = Router::new();
+    router.get("/weir/v1/nodes", move |request: Request| {
+        let name = request.query.get("name").unwrap_or_default().to_owned();
+        let heartbeats = if said.load(Ordering::Relaxed) { "doubted" } else { "heard" };
+        let node = json!({
+            "name": name, "address": "10.0.0.1", "health": "passing", "heartbeats": heartbeats,
+            "instances": {"passing": 0, "warning": 0, "critical": 0},
+        });
+        let list = json!({"position": {"epoch": 1, "revision": 1}, "items": [node]});
+        async move { Response::json(StatusCode::OK, &list) }
+    });
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), ServerConfig::default()).await.unwrap();
+    let address = server.address().to_string();
+    tokio::spawn(server.serve(Arc::new(router), std::future::pending()));
+
+    let store = Arc::new(weir_store::Memory::new());
+    let control = replica(&store, "a", "127.0.0.1:1").await;
+    let _judge = replica(&store, "b", &address).await;
+    control.consistent().await.unwrap();
+    let judged_by_b = |name: &String| {
+        let check = weir_control::catalog::CheckRef::new("default", &**name, "serfHealth");
+        control.owned_by_other(&check).is_some()
+    };
+    let host = (0..1000).map(|number| format!("host-{number}")).find(judged_by_b).expect("some are b's");
+    let api = Api::over(Arc::clone(&control)).await;
+    let (path, other) = (format!("/weir/v1/nodes/{host}"), ID.replace('4', "5"));
+    let put = |id: &str| json!({"node": node(id)}).to_string();
+    let first: NodeChanged = api.answer("PUT", &path, &put(ID)).await;
+    assert_eq!(first.refused, []);
+    let (status, text) = api.ask("PUT", &path, &put(&other)).await;
+    assert!(status == StatusCode::CONFLICT && text.contains("is reserved by node"), "{text}");
+    silent.store(true, Ordering::Relaxed);
+    let second: NodeChanged = api.answer("PUT", &path, &put(&other)).await;
+    assert_eq!(second.refused, []);
 }
