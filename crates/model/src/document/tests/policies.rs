@@ -83,7 +83,7 @@ fn algorithms_that_nobody_knows_get_the_nearest() {
     );
     refused(
         &limit("algorithm: warm_up\n  warmUp: {from: .nan}"),
-        &[":7: RateLimit/l spec.warmUp.from: the number `NaN` where a number was expected"],
+        &[":7: RateLimit/l spec.warmUp.from: the number `NaN` where a finite number was expected"],
     );
     refused(
         &limit("algorithm: warm_up\n  warmUp: {from: -0.5}"),
