@@ -127,6 +127,8 @@ fn what_is_no_number_of_its_kind_is_answered_with_the_range_that_counts() {
     }
     let huge = errors(&GOOD.replace("rate: 10", "rate: 1e300"));
     assert!(huge.contains("arrivals.rate: 1e300 is out of range; expected 0 to 1000000000"), "{huge}");
+    let infinite = errors(&GOOD.replace("rate: 10", "rate: .inf"));
+    assert!(infinite.contains("where a finite number was expected"), "{infinite}");
     for number in [".nan", ".inf", "-1", "ten"] {
         let got = errors(&GOOD.replace("rate: 10", &format!("rate: {number}")));
         assert!(got.contains("clients[0].arrivals.rate: "), "{number}: {got}");

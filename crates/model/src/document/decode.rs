@@ -203,6 +203,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
         self.placed(match self.node.value {
             Value::Int(value) => visitor.visit_f64(value as f64),
             Value::Float(value) if value.is_finite() => visitor.visit_f64(value),
+            Value::Float(_) => Err(self.not_in_range(|| "a finite number".to_owned())),
             _ => Err(self.not_in_range(|| "a number".to_owned())),
         })
     }

@@ -44,10 +44,10 @@ impl Ejections {
         if now < self.next_sweep {
             return;
         }
-        let interval = self.outliers.config().interval;
-        while self.next_sweep <= now {
-            self.next_sweep = self.next_sweep + interval;
-        }
+        // Years may have passed without a call.
+        let interval = u64::try_from(self.outliers.config().interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let missed = (now.0 - self.next_sweep.0) / interval;
+        self.next_sweep = Nanos(self.next_sweep.0.saturating_add(interval.saturating_mul(missed + 1)));
         let mut told = Vec::new();
         self.outliers.sweep((0..).zip(&self.tallies), now, |event| told.push(event));
         for event in told {

@@ -209,14 +209,14 @@ impl World<'_> {
         let proxy = &mut self.proxies[proxy as usize];
         let mut delay = self.network.draw(&mut proxy.network);
         if state.zone != proxy.zone {
-            delay += self.cross_zone.draw(&mut proxy.network);
+            delay = delay.saturating_add(self.cross_zone.draw(&mut proxy.network));
         }
         for fault in &self.network_faults {
             let fault = &self.struck[*fault as usize];
             if fault.strikes(server, proxy.group) {
                 match &fault.delay {
                     None => return None,
-                    Some(more) => delay += more.draw(&mut proxy.network),
+                    Some(more) => delay = delay.saturating_add(more.draw(&mut proxy.network)),
                 }
             }
         }

@@ -91,14 +91,14 @@ impl World<'_> {
                 let mut turn = at;
                 for server in &servers {
                     let drain = restart.drain.map_or(0, nanos);
-                    let stop = turn + drain;
-                    let start = stop + nanos(restart.down);
+                    let stop = turn.saturating_add(drain);
+                    let start = stop.saturating_add(nanos(restart.down));
                     let drained = (drain > 0).then_some([(turn, Deed::Drain), (start, Deed::Undrain)]);
                     let own = [(stop, Deed::Kill), (start, Deed::Start)];
                     for (at, deed) in drained.into_iter().flatten().chain(own) {
                         self.changes.push(Change { at, deed, of, server: *server });
                     }
-                    turn += nanos(restart.every);
+                    turn = turn.saturating_add(nanos(restart.every));
                 }
             }
         }
@@ -200,7 +200,7 @@ impl World<'_> {
         };
         if let Some(after) = after {
             let number = u32::try_from(self.changes.len()).unwrap_or(NONE);
-            self.changes.push(Change { at: self.now + after, deed, of, server });
+            self.changes.push(Change { at: self.now.saturating_add(after), deed, of, server });
             self.plan(after, What::Change(number));
         }
     }

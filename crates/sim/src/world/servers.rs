@@ -213,7 +213,7 @@ impl World<'_> {
         attempt.working = true;
         attempt.paused = server.paused;
         // What is still to be done when the world ends is not done.
-        server.tally.worked_nanos += work.min(self.end - self.now);
+        server.tally.worked_nanos += u128::from(work.min(self.end - self.now));
         self.plan(work, What::Done(number));
     }
 

@@ -238,7 +238,7 @@ pub(crate) struct Tally {
     pub(crate) completed: u64,
     pub(crate) refused: u64,
     pub(crate) expired: u64,
-    pub(crate) worked_nanos: u64,
+    pub(crate) worked_nanos: u128,
     pub(crate) line_max: u32,
 }
 
