@@ -123,7 +123,7 @@ fn figures_of_all_proxies_add_up_and_go_with_their_proxies() {
     let table = stage.cluster.weir(&["top", "--once", "--sort", "name"]);
     assert!(table.starts_with("SERVICE") && table.contains("\nweb "), "{table}");
     // The limit is a gateway's, and stands under no service.
-    assert!(table.contains("\nRateLimit/few  Gateway/one "), "{table}");
+    assert!(table.contains("\nRateLimit/few   Gateway/one "), "{table}");
     let said = stage.refused(&["top", "--once", "--service", "wbe"], 4);
     assert!(said.contains("no proxy reports of a service `wbe`; there is web"), "{said}");
     assert!(said.contains("--service web"), "{said}");

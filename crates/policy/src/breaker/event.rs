@@ -270,8 +270,10 @@ impl fmt::Display for Cause {
 impl fmt::Display for BreakerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.phase, self.strategy, self.reading)?;
-        if let Some(left) = self.open_left {
-            write!(f, "; probed in {}", Rounded(left))?;
+        match self.open_left {
+            Some(Duration::ZERO) => f.write_str("; the next call is a probe")?,
+            Some(left) => write!(f, "; probed in {}", Rounded(left))?,
+            None => {}
         }
         if let Some(probes) = self.probes {
             let ProbesState { under_way, successes, failures, needed } = probes;

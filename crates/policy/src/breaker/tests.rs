@@ -90,6 +90,9 @@ fn the_window_opens_at_its_share_of_enough_calls() {
         "Open (window): 0 failed (opens at 0.5) and 0 slow (at 1) of 0 calls (at least 20); probed in 1.5s; \
          opened 1 times, refused 2 calls",
     );
+    world.sleep(1_500);
+    let text = world.breaker.state(world.now).to_string();
+    assert!(text.contains("(at least 20); the next call is a probe; opened 1 times"), "{text}");
 }
 
 #[test]

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn policy(name: &str, ratio: f64) -> Resource {
-        let json = json!({"kind": "TrafficPolicy", "metadata": {"name": name},
+        let json = json!({"apiVersion": "any", "kind": "TrafficPolicy", "metadata": {"name": name},
             "spec": {"targetRefs": [{"name": "cart"}], "breakers": [{"failureRatio": ratio}, {}]}});
         serde_json::from_value(json).unwrap()
     }
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(said, [expected]);
         let many: Vec<Resource> = (0..12).map(|number| policy(&format!("p{number}"), 1.5)).collect();
         assert_eq!(remarks(&many)[NAMED_MAX..], ["2 more like this"]);
-        let route = json!({"kind": "HTTPRoute", "metadata": {"name": "r"},
+        let route = json!({"apiVersion": "any", "kind": "HTTPRoute", "metadata": {"name": "r"},
             "spec": {"rules": [{"backendRefs": [{"name": "a", "port": 1, "weight": 2_000_000}]}]}});
         let route: Resource = serde_json::from_value(route).unwrap();
         assert!(

@@ -40,7 +40,10 @@ fn a_hash_leads_where_what_it_is_of_is_known() {
 fn a_hash_of_the_clients_address_needs_it() {
     let by_address = json!([{"type": "sourceAddress"}]);
     let (hash, choice) = hashed(&by_address, &[], None);
-    assert_eq!(hash, "the hash is of sourceAddress, and the client's address is not known here (--source-ip)");
+    assert_eq!(
+        hash,
+        "the hash is of sourceAddress, and the client's address is not known here (--source-ip)"
+    );
     assert_eq!(choice.reason, "taken by chance: where the hash leads follows from the client's address");
     let (hash, choice) = hashed(&by_address, &[], Some("192.0.2.7"));
     assert!(hash.ends_with(" of sourceAddress"), "{hash}");
@@ -72,6 +75,7 @@ fn requests_to_a_service_of_bytes_are_refused() {
     let spec = json!({"protocol": "tcp", "endpoints": [{"address": "127.0.0.1", "port": 9000}]});
     let inputs = with(resource("Service", "front", spec));
     let explanation = ask(&inputs, edge(), "GET", "http://shop.example/", &[]);
-    let reason = "HTTPRoute/shop#3 sends it to front, which takes bytes, not requests (protocol: tcp)".to_owned();
+    let reason =
+        "HTTPRoute/shop#3 sends it to front, which takes bytes, not requests (protocol: tcp)".to_owned();
     assert_eq!(explanation.entrances[0].outcome, Outcome::Refused { status: 502, reason });
 }

@@ -188,8 +188,14 @@ fn explained_with_what_is_hashed() {
     assert_eq!(forwarded.choice.unwrap().reason, "where the hash leads");
     assert!(text.contains(" of header x-user"), "{text}");
     let (_, text) = explained(&proxy, &[]);
-    assert!(text.contains("no hash: there is none of header x-user, so an endpoint is taken by chance"), "{text}");
-    assert!(text.contains(": taken by chance, as there is no hash") && !text.contains("where the hash leads"), "{text}");
+    assert!(
+        text.contains("no hash: there is none of header x-user, so an endpoint is taken by chance"),
+        "{text}"
+    );
+    assert!(
+        text.contains(": taken by chance, as there is no hash") && !text.contains("where the hash leads"),
+        "{text}"
+    );
 }
 
 #[test]
