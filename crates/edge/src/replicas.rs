@@ -91,12 +91,13 @@ impl Peers {
             client.get::<T>(path).await.map_err(|error| error.to_string())
         };
         let answer = tokio::time::timeout(ANSWER_MAX, asking).await;
-        let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_MAX:?}")));
-        answer
-            .map_err(|reason| {
-                tracing::warn!(replica = address, reason, "a replica does not say what it knows")
-            })
-            .ok()
+        match answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_MAX:?}"))) {
+            Ok(answer) => Some(answer),
+            Err(reason) => {
+                tracing::warn!(replica = address, reason, "a replica does not say what it knows");
+                None
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use crate::control_plane::STORE_FILE;
 
 /// How much of a file is looked at: the place of a tar's mark is within it.
 const BEGIN_BYTES: u64 = 512;
+/// What the file of a store begins with.
+const STORE_MAGIC: &[u8] = b"redb";
 /// Where a tar has its mark (POSIX.1-1988).
 const TAR_MARK: std::ops::Range<usize> = 257..262;
 
@@ -24,7 +26,7 @@ pub(super) fn instead_of_archive(path: &Path) -> Option<String> {
     }
     let (begin, shown) = (begin(path)?, path.display());
     let has = |magic: &[u8]| begin.starts_with(magic);
-    if has(b"redb") {
+    if has(STORE_MAGIC) {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Some(format!(
             "it is the file of a store itself, whose directory is named: --data-dir {}",
@@ -57,10 +59,13 @@ pub(super) fn no_store_in(dir: &Path) -> (String, String) {
     let usual = "--data-dir names the directory that was given to `weir server` or `weir agent`";
     let shown = dir.display();
     if dir.is_file() {
-        let is_archive = begin(dir).is_some_and(|begin| begin.starts_with(b"weir-store "));
-        let hint = match is_archive {
-            true => format!("a backup or an export stands by itself: `weir store check {shown}`"),
-            false => instead_of_archive(dir).unwrap_or_else(|| usual.to_owned()),
+        let has = |magic: &[u8]| begin(dir).is_some_and(|begin| begin.starts_with(magic));
+        let hint = if has(b"weir-store ") {
+            format!("a backup or an export stands by itself: `weir store check {shown}`")
+        } else if has(STORE_MAGIC) {
+            instead_of_archive(dir).unwrap_or_default()
+        } else {
+            usual.to_owned()
         };
         return (format!("{shown} is a file; expected a data directory"), hint);
     }
