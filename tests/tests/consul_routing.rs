@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weir_tests::cluster::START_LIMIT;
+use weir_tests::documents::gateway;
 use weir_tests::{App, Cluster, Process, eventually, free_ports, http};
 
 const TEST_APP: &str = env!("CARGO_BIN_EXE_test-app");
@@ -119,6 +120,75 @@ fn entries_route_by_header_path_weight_and_health() {
     mesh.soon("/", &[], "spare");
     http::put(mesh.cluster.http, "/v1/agent/check/pass/check-v1", "").unwrap();
     mesh.soon("/", &[], "v1");
+}
+
+#[test]
+fn gateways_go_on_by_entries_and_explain_names_them() {
+    let mesh = Mesh::start();
+    let (v1, v2) = (App::start(TEST_APP, "v1"), App::start(TEST_APP, "v2"));
+    let spare = App::start(TEST_APP, "spare");
+    mesh.register("web", &v1, "v1");
+    mesh.register("web", &v2, "v2");
+    mesh.register("spare", &spare, "v1");
+    let [port] = free_ports();
+    mesh.cluster.apply(&gateway(port, "web"));
+    let server = format!("127.0.0.1:{}", mesh.cluster.grpc);
+    let _gateway =
+        Process::weir("gateway", ["proxy", "--gateway", "edge", "--server", &server, "--workers", "1"]);
+    let call = || http::get(port, "/").map_or_else(|_| String::new(), |answer| answer.text());
+    let soon = |expect: &str| {
+        let all = || (0..NOT_BY_CHANCE).all(|_| call() == expect).then_some(());
+        eventually(&format!("the gateway to be answered by {expect}"), START_LIMIT, all);
+    };
+    eventually("the gateway to reach web", START_LIMIT, || call().starts_with('v').then_some(()));
+
+    let subset = |version: &str| json!({"Filter": format!("Service.Meta.version == {version}")});
+    mesh.put(
+        &json!({"Kind": "service-resolver", "Name": "web", "DefaultSubset": "v1", "RequestTimeout": "7s",
+        "Subsets": {"v1": subset("v1"), "v2": subset("v2")},
+        "Failover": {"v1": {"Targets": [{"Service": "spare"}, {"Datacenter": "dc2"}]}}}),
+    );
+    soon("v1");
+    let explained =
+        mesh.cluster.weir(&["explain", "GET", &format!("http://127.0.0.1:{port}/"), "--gateway", "edge"]);
+    for part in [
+        "config entry service-resolver/web: Failover: there are no other datacenters",
+        "which config entry service-resolver/web asks for",
+        "_v1.web",
+    ] {
+        assert!(explained.contains(part), "{part} is missing in\n{explained}");
+    }
+    assert_eq!(http::put(mesh.cluster.http, "/v1/agent/check/fail/check-v1", "").unwrap().status, 200);
+    soon("spare");
+    mesh.put(&json!({"Kind": "service-splitter", "Name": "web", "Splits": [{"Weight": 100, "ServiceSubset": "v2"}]}));
+    soon("v2");
+    // What the splitter needs cannot be taken away, nor by the command line.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("entry.json");
+    std::fs::write(&file, r#"{"Kind": "service-resolver", "Name": "web"}"#).unwrap();
+    let address = format!("-http-addr=127.0.0.1:{}", mesh.cluster.http);
+    let delete = |file: &std::path::Path| {
+        let args = ["consul", "config", "delete", &address, "-filename", file.to_str().unwrap()];
+        let output = std::process::Command::new(weir_tests::binary::weir()).args(args).output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+        )
+    };
+    assert_eq!(http::put(mesh.cluster.http, "/v1/agent/check/pass/check-v1", "").unwrap().status, 200);
+    let (done, said) = delete(&file);
+    assert!(!done && said.contains("(needed by service-splitter/web)"), "{said}");
+    let splitter = dir.path().join("splitter.json");
+    std::fs::write(&splitter, r#"{"kind": "service-splitter", "name": "web"}"#).unwrap();
+    for file in [&splitter, &file] {
+        let (done, said) = delete(file);
+        assert!(done && said.contains("Config entry deleted: service-"), "{said}");
+    }
+    let both = || {
+        let seen: std::collections::BTreeSet<String> = (0..NOT_BY_CHANCE).map(|_| call()).collect();
+        seen.iter().map(String::as_str).eq(["v1", "v2"])
+    };
+    eventually("the gateway to go by its own route", START_LIMIT, || both().then_some(()));
 }
 
 #[test]

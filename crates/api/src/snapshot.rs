@@ -29,12 +29,21 @@ pub struct SnapshotInputs {
     /// The services that are subscribed to, with what is registered for each.
     #[serde(default)]
     pub services: Vec<ServiceInputs>,
+    /// What was to be said of how they came about, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 impl SnapshotInputs {
     /// Nothing, at a position.
     pub const fn empty(position: Position) -> Self {
-        Self { format: SNAPSHOT_FORMAT, position, resources: Vec::new(), services: Vec::new() }
+        Self {
+            format: SNAPSHOT_FORMAT,
+            position,
+            resources: Vec::new(),
+            services: Vec::new(),
+            remarks: Vec::new(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A service's router, splitter and resolver become one route with the service as its parent, so they count for calls
-//! between services; what a resolver says of balancing and times becomes a traffic policy. What is declared goes before: a
+//! between services; where a gateway's route leads to the service, its splitter and resolver take its place. What a resolver says of balancing and times becomes a traffic policy. What is declared goes before: a
 //! service with a route, a policy or a protocol of its own in documents takes nothing of the kind from here.
 //!
 //! A subset, and a service that fails over, is a service that only proxies know (`Derived`): its endpoints are picked here out
@@ -17,6 +17,7 @@
 
 mod derived;
 mod entries;
+mod gateways;
 mod graph;
 mod http;
 mod ignored;
@@ -56,6 +57,12 @@ pub(crate) const TABLES: &str = "config-";
 
 /// Text of all documents that are made of entries, together. Those that a proxy is told must find room in a message.
 const MADE_BYTES_MAX: usize = 32 << 20;
+
+/// The kinds of entries that say where calls of a service go.
+const ROUTING: [&str; 3] = ["service-router", "service-splitter", "service-resolver"];
+
+/// Remarks on entries that one question is answered with.
+const REMARKS_MAX: usize = 20;
 
 /// Lines of the log that one change makes about what does not count.
 const LOGGED_MAX: usize = 100;
@@ -109,6 +116,7 @@ impl Effective {
         for service in entries.services() {
             making.route(service);
         }
+        making.gateways();
         making.policies();
         let Making { mut derived, made, ignored, .. } = making;
         derived::share_room(derived.values_mut());
@@ -134,6 +142,17 @@ impl Effective {
     /// Whether entries make a service something that can be called.
     pub(crate) fn knows(&self, service: &ServiceRef) -> bool {
         self.derived.contains_key(service) || self.entries.routes(service)
+    }
+
+    /// What is to be said of entries to somebody who asks where calls of these services go.
+    pub(crate) fn remarks(&self, services: &BTreeSet<ServiceRef>) -> Vec<String> {
+        let mut about = BTreeSet::new();
+        for service in services {
+            let base = self.derived.get(service).map_or(service, |derived| &derived.base);
+            about.extend(ROUTING.map(|kind| entry_name(kind, base)));
+        }
+        let of_them = self.ignored.iter().filter(|one| about.contains(&one.entry)).take(REMARKS_MAX);
+        of_them.map(|Ignored { entry, reason }| format!("config entry {entry}: {reason}")).collect()
     }
 
     /// What of the entries does not count.
@@ -322,6 +341,11 @@ impl<'a> Making<'a> {
         if self.documents.get(&id).is_some() || self.made.contains_key(&id) {
             return self.ignore(entry, format!("there is a document {id}"));
         }
+        self.put(entry, id, resource);
+    }
+
+    /// Takes a document in that may stand, if there is room.
+    fn put(&mut self, entry: &str, id: ResourceId, resource: Resource) {
         let Some(left) = self.bytes_left.checked_sub(size(&resource)) else {
             let said = format!("the documents of all entries would have more than {MADE_BYTES_MAX} bytes");
             return self.ignore(entry, said);

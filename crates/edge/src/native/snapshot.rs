@@ -86,5 +86,6 @@ fn inputs(
             }
         })
         .collect();
-    SnapshotInputs { resources, services, ..SnapshotInputs::empty(moment.position()) }
+    let remarks = effective.remarks(&all.services);
+    SnapshotInputs { resources, services, remarks, ..SnapshotInputs::empty(moment.position()) }
 }

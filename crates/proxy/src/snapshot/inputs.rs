@@ -60,6 +60,7 @@ impl From<&Inputs> for SnapshotInputs {
         Self {
             format: SNAPSHOT_FORMAT,
             position: inputs.position,
+            remarks: Vec::new(),
             resources: inputs.resources.values().map(|resource| Resource::clone(resource)).collect(),
             services: inputs
                 .services

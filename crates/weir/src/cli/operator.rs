@@ -139,12 +139,7 @@ pub(crate) struct GetArgs {
 pub(crate) struct DeleteArgs {
     /// Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Service, TrafficPolicy, RateLimit, ListenerPolicy or
     /// Certificate
-    #[arg(
-        value_name = "KIND",
-        requires = "name",
-        required_unless_present = "files",
-        conflicts_with = "files"
-    )]
+    #[arg(value_name = "KIND", required_unless_present = "files", conflicts_with = "files")]
     pub kind: Option<String>,
     /// Its name
     #[arg(value_name = "NAME")]

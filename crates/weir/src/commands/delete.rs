@@ -11,7 +11,8 @@ use crate::{output, server_client, sources};
 
 pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
     let client = server_client::client(&args.server)?;
-    let deleted: Deleted = if let (Some(kind), Some(name)) = (&args.kind, &args.name) {
+    let deleted: Deleted = if let Some(kind) = &args.kind {
+        let name = args.name.as_ref().ok_or_else(|| nameless(kind))?;
         let kind = parse_kind(kind)?;
         let namespace = args.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
         let path = format!(
@@ -35,6 +36,18 @@ pub(super) async fn run(args: &DeleteArgs) -> Result<Exit, Failure> {
         output::print(&format!("{name} deleted\n"));
     }
     Ok(Exit::Done)
+}
+
+/// What is wrong where one word is given: perhaps the two are written as they are shown.
+fn nameless(kind: &str) -> Failure {
+    let failure = Failure::new(Exit::Usage, format!("`{kind}` says a kind and no name"));
+    match kind.split_once('/') {
+        Some((kind, name)) if kind.parse::<Kind>().is_ok() && !name.is_empty() => {
+            let message = format!("`{kind}/{name}` is one word; a kind and a name are expected");
+            Failure::new(Exit::Usage, message).hint(format!("weir delete {kind} {name}"))
+        }
+        _ => failure.hint(format!("weir delete {kind} NAME")),
+    }
 }
 
 /// Reads a kind as operators type it.
@@ -61,5 +74,12 @@ mod tests {
         assert_eq!(parse_kind("httproutes").unwrap(), Kind::HttpRoute);
         let failure = parse_kind("HTTPRoot").unwrap_err();
         assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::Usage, Some("HTTPRoute")));
+    }
+
+    #[test]
+    fn a_kind_and_a_name_in_one_word_are_told_apart() {
+        let hint = |word: &str| nameless(word).hint.unwrap();
+        assert_eq!(hint("HTTPRoute/web-doc"), "weir delete HTTPRoute web-doc");
+        assert_eq!(hint("HTTPRoute"), "weir delete HTTPRoute NAME");
     }
 }

@@ -24,6 +24,9 @@ use crate::{output, server_client, sources};
 /// The gateway that is meant when none is named.
 const DEFAULT_GATEWAY: &str = "default";
 
+/// The annotation of documents that were made of a config entry: which.
+const CONFIG_ENTRY: &str = "weir.dev/config-entry";
+
 mod critical;
 mod fresh;
 mod reported;
@@ -72,6 +75,7 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     if let Some(client) = &client {
         critical::say_why(client, &mut explanation).await;
     }
+    name_entries(&mut explanation, &inputs);
     output::print(&output::render(args.output.format, &explanation, || clean(&explanation.to_string()))?);
     Ok(exit(&explanation))
 }
@@ -208,6 +212,7 @@ async fn inputs_of_server(client: &Client, role: &Role, request: &Request) -> Re
         .get(&format!("{PREFIX}/snapshot?{query}"))
         .await
         .map_err(|error| server_client::failure(&error))?;
+    inputs.remarks.iter().for_each(|remark| output::remark(&clean(remark)));
     Ok(inputs.into())
 }
 
@@ -230,6 +235,26 @@ fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {
         return Err(Failure::new(Exit::Invalid, text));
     }
     Ok(Inputs::of_resources(Position::default(), documents.into_iter().map(|document| document.resource)))
+}
+
+/// Names the config entries behind what documents that were made of them say of how calls are made.
+fn name_entries(explanation: &mut Explanation, inputs: &Inputs) {
+    let made = inputs.resources.iter().filter_map(|(id, resource)| {
+        resource.metadata.annotations.get(CONFIG_ENTRY).map(|entry| (id.to_string(), entry))
+    });
+    let made: Vec<(String, &String)> = made.collect();
+    let forwarded = explanation.entrances.iter_mut().filter_map(|entrance| match &mut entrance.outcome {
+        Outcome::Forward(forwarded) => Some(forwarded),
+        _ => None,
+    });
+    for setting in forwarded.flat_map(|forwarded| &mut forwarded.settings) {
+        let is_of = |id: &str| {
+            setting.from.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with(['#', ' ']))
+        };
+        if let Some((_, entry)) = made.iter().find(|(id, _)| is_of(id)) {
+            setting.from.push_str(&format!(", which config entry {entry} asks for"));
+        }
+    }
 }
 
 /// What proxies and documents say, without what a terminal would take for an order.

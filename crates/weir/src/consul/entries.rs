@@ -33,18 +33,8 @@ fn of_flag<'a>(said: &'a Said, flag: &str) -> Result<&'a str, Failure> {
 fn write(args: &[String]) -> Result<Exit, Failure> {
     let own = [("cas", Takes::Switch), ("modify-index", Takes::Value)];
     let (remote, said) = Remote::read(args, &own, Words::UpTo(1))?;
-    let file = said.word(0, "FILE")?;
-    let argument = if file == "-" { file.to_owned() } else { format!("@{file}") };
-    let entry: Map<String, Value> = serde_json::from_slice(&content("the config entry", &argument)?)
-        .map_err(|error| {
-            Failure::new(Exit::Failed, format!("{file} is no JSON object: {error}"))
-                .hint(format!("JSON is expected; if it is HCL, {}", hcl::HINT))
-        })?;
-    let named = |key: &str| {
-        entry.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).and_then(|(_, value)| value.as_str())
-    };
-    let (kind, name) =
-        (named("kind").unwrap_or_default().to_owned(), named("name").unwrap_or_default().to_owned());
+    let entry = entry(said.word(0, "FILE")?)?;
+    let (kind, name) = (named(&entry, "kind"), named(&entry, "name"));
     let index = said.get("modify-index").unwrap_or("0");
     let cas: &[(&str, &str)] = if said.is_on("cas") { &[("cas", index)] } else { &[] };
     let body = Value::Object(entry).to_string();
@@ -57,6 +47,37 @@ fn write(args: &[String]) -> Result<Exit, Failure> {
         output::remark(&format!("warning: kept, and not in force: {ignored}"));
     }
     Ok(Exit::Done)
+}
+
+/// The entry that a file, or standard input (`-`), holds.
+fn entry(file: &str) -> Result<Map<String, Value>, Failure> {
+    let argument = if file == "-" { file.to_owned() } else { format!("@{file}") };
+    serde_json::from_slice(&content("the config entry", &argument)?).map_err(|error| {
+        Failure::new(Exit::Failed, format!("{file} is no JSON object: {error}"))
+            .hint(format!("JSON is expected; if it is HCL, {}", hcl::HINT))
+    })
+}
+
+/// A text of an entry; empty if it is absent.
+fn named(entry: &Map<String, Value>, key: &str) -> String {
+    let found = entry.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
+    found.and_then(|(_, value)| value.as_str()).unwrap_or_default().to_owned()
+}
+
+/// The kind and the name that `delete` is to take: of its flags, or of the entry in a file.
+fn which(said: &Said) -> Result<(String, String), Failure> {
+    let Some(file) = said.get("filename") else {
+        return Ok((of_flag(said, "kind")?.to_owned(), of_flag(said, "name")?.to_owned()));
+    };
+    let failed = |message: &str| Err(Failure::new(Exit::Failed, message));
+    if said.get("kind").is_some() || said.get("name").is_some() {
+        return failed("The -kind and -name parameters cannot be set together with -filename");
+    }
+    let entry = entry(file)?;
+    match (named(&entry, "kind"), named(&entry, "name")) {
+        (kind, name) if !kind.is_empty() && !name.is_empty() => Ok((kind, name)),
+        _ => failed("the entry in the file has no Kind or no Name"),
+    }
 }
 
 fn read(args: &[String]) -> Result<Exit, Failure> {
@@ -86,11 +107,12 @@ fn delete(args: &[String]) -> Result<Exit, Failure> {
     let own = [
         ("kind", Takes::Value),
         ("name", Takes::Value),
+        ("filename", Takes::Value),
         ("cas", Takes::Switch),
         ("modify-index", Takes::Value),
     ];
     let (remote, said) = Remote::read(args, &own, Words::UpTo(0))?;
-    let (kind, name) = (of_flag(&said, "kind")?, of_flag(&said, "name")?);
+    let (kind, name) = which(&said)?;
     let index = said.get("modify-index").unwrap_or("0");
     let cas: &[(&str, &str)] = if said.is_on("cas") { &[("cas", index)] } else { &[] };
     let target = path(CONFIG, &format!("/{kind}/{name}"));

@@ -21,7 +21,7 @@ const USAGES: [(&str, &str); 11] = [
     (
         "config",
         "config write [-cas -modify-index N] FILE|-\n  config read -kind KIND -name NAME\n  \
-         config list -kind KIND [-filter EXPRESSION]\n  config delete -kind KIND -name NAME [-cas -modify-index N]\n\n\
+         config list -kind KIND [-filter EXPRESSION]\n  config delete (-kind KIND -name NAME | -filename FILE|-) [-cas -modify-index N]\n\n\
          Entries are JSON.",
     ),
     (

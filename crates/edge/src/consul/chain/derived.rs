@@ -126,7 +126,7 @@ impl Derived {
 }
 
 /// Says of a written endpoint what callers otherwise read in its service's document: where it is, and how it is checked.
-fn tell(endpoint: &mut Endpoint, document: &ServiceSpec) {
+pub(super) fn tell(endpoint: &mut Endpoint, document: &ServiceSpec) {
     let Address { host, port } = &endpoint.address;
     let Some(written) = document.endpoints.iter().find(|one| one.address == *host && one.port == *port)
     else {
@@ -185,7 +185,7 @@ mod tests {
         let look = |judged: &Judged, members: &[u64]| {
             let takes = |_: &Filter, one: &u64| {
                 asked.borrow_mut().push(*one);
-                one % 2 == 0
+                one.is_multiple_of(2)
             };
             let taken: Vec<u64> = judged.taken(members, |one| *one, takes).into_iter().copied().collect();
             (taken, std::mem::take(&mut *asked.borrow_mut()))

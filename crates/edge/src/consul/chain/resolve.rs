@@ -60,6 +60,12 @@ pub(super) struct Shares {
     bytes_left: usize,
 }
 
+impl Shares {
+    fn of(target: Target) -> Self {
+        Self { all: vec![Share { weight: 1.0, target, filters: Vec::new(), split: None }], ..Self::default() }
+    }
+}
+
 /// A part of the requests that may be divided further.
 struct Part<'a> {
     weight: f64,
@@ -110,16 +116,24 @@ impl Making<'_> {
 
     /// How calls of a service are divided, within what the document that is being made may still hold.
     pub(super) fn shares(&self, service: &ServiceRef, subset: &str) -> Shares {
-        let mut shares = Shares { bytes_left: self.left.bytes, ..Shares::default() };
         if subset.is_empty() {
-            let room = self.left.backends.clamp(1, BACKENDS_MAX);
-            let whole = Part { weight: 1.0, filters: &[], of: None };
-            self.split(service, 0, &whole, room, &mut shares);
-        } else {
-            let target = self.resolve(service, subset);
-            shares.all.push(Share { weight: 1.0, target, filters: Vec::new(), split: None });
+            return self.shares_within(service, &[], BACKENDS_MAX);
         }
+        Shares::of(self.resolve(service, subset))
+    }
+
+    /// The same of all of a service, into at most `room` parts, with these changes of header fields already.
+    pub(super) fn shares_within(&self, service: &ServiceRef, filters: &[Filter], room: usize) -> Shares {
+        let mut shares = Shares { bytes_left: self.left.bytes, ..Shares::default() };
+        let whole = Part { weight: 1.0, filters, of: None };
+        let room = self.left.backends.min(room).max(1);
+        self.split(service, 0, &whole, room, &mut shares);
         shares
+    }
+
+    /// All calls of a service, undivided.
+    pub(super) fn whole(&self, service: &ServiceRef) -> Shares {
+        Shares::of(self.resolve(service, ""))
     }
 
     /// Adds at least one share, and at most `room`.

@@ -1,5 +1,6 @@
 //! From a service's router, splitter and resolver to the route whose parent it is.
 
+use weir_model::resource::filter::Filter;
 use weir_model::resource::http_route::{HttpRouteRule, RouteTimeouts, RuleOrder};
 use weir_model::resource::route::{BackendRef, ParentRef};
 use weir_model::resource::stream_route::StreamRouteRule;
@@ -23,7 +24,7 @@ const PLAIN_BYTES_MAX: usize = 128;
 /// Digits of the beginning of a name that is written shorter.
 const HEAD_DIGITS: usize = 24;
 /// The weight of all requests together.
-const WEIGHT: f64 = 1_000_000.0;
+pub(super) const WEIGHT: f64 = 1_000_000.0;
 
 impl Making<'_> {
     /// Makes the route of a service, if it goes anywhere but to itself.
@@ -131,6 +132,15 @@ impl Making<'_> {
     }
 
     fn backends(&mut self, shares: Shares) -> Vec<BackendRef> {
+        let of = |(to, share, filters): (ServiceRef, f64, Vec<Filter>)| {
+            // At most a million: within 32 bits.
+            BackendRef { filters, ..backend(&to, (share * WEIGHT).round() as u32) }
+        };
+        self.ends(shares).into_iter().map(of).collect()
+    }
+
+    /// The services that calls go to, with the share of each and the changes of header fields there.
+    pub(super) fn ends(&mut self, shares: Shares) -> Vec<(ServiceRef, f64, Vec<Filter>)> {
         let Shares { all, ignored, .. } = shares;
         for Ignored { entry, reason } in ignored {
             self.ignore(&entry, reason);
@@ -138,10 +148,7 @@ impl Making<'_> {
         self.left.backends = self.left.backends.saturating_sub(all.len());
         let of = |share: Share| {
             self.left.bytes = self.left.bytes.saturating_sub(http::size(&share.filters));
-            let to = self.backend(&share.target);
-            // At most a million: within 32 bits.
-            let weight = (share.weight * WEIGHT).round() as u32;
-            BackendRef { filters: share.filters, ..backend(&to, weight) }
+            (self.backend(&share.target), share.weight, share.filters)
         };
         all.into_iter().map(of).collect()
     }
@@ -203,7 +210,7 @@ fn parent(service: &ServiceRef) -> ParentRef {
     }
 }
 
-fn backend(to: &ServiceRef, weight: u32) -> BackendRef {
+pub(super) fn backend(to: &ServiceRef, weight: u32) -> BackendRef {
     BackendRef {
         group: None,
         kind: None,

@@ -226,6 +226,116 @@ fn what_is_declared_for_a_service_holds_for_its_subsets() {
     assert!(reasons[1].contains("more than 256 targets"), "{reasons:?}");
 }
 
+/// The spec of a declared route as it counts.
+fn led(entries: &[(&str, &str, Value)], route: &Value, more: Vec<Arc<ResourceEntry>>) -> (Effective, Value) {
+    let documents = [vec![document("HTTPRoute", "shop", route)], more].concat();
+    let made = effective(entries, documents);
+    let spec = spec(&made, Kind::HttpRoute, "shop");
+    (made, spec)
+}
+
+#[test]
+fn routes_of_gateways_lead_on() {
+    let header = |name: &str| {
+        json!({"requestHeaderModifier": {"set": [{"name": name, "value": "1"}]},
+        "type": "RequestHeaderModifier"})
+    };
+    let mut route = json!({"parentRefs": [{"name": "edge"}], "rules": [
+        {"name": "mixed", "backendRefs": [
+            {"name": "web", "weight": 3, "port": 80, "filters": [header("x-edge")]}, {"name": "plain"}]},
+        {"backendRefs": [{"name": "plain", "weight": 7}]},
+        {"backendRefs": [{"name": "web", "weight": 0}]},
+    ]});
+    let splitter = json!({"Splits": [
+        {"Weight": 90.0, "ServiceSubset": "v1"},
+        {"Weight": 10.0, "ServiceSubset": "v2", "RequestHeaders": {"Set": {"X-Canary": "1"}}}]});
+    let router =
+        json!({"Routes": [{"Match": {"HTTP": {"PathPrefix": "/"}}, "Destination": {"Service": "other"}}]});
+    let entries = [versions(), ("service-splitter", "web", splitter), ("service-router", "web", router)];
+    let (made, spec) = led(&entries, &route, Vec::new());
+    assert_eq!(made.ignored, []);
+    let rules = spec["rules"].as_array().unwrap();
+    assert_eq!(backends(&rules[0]), [("_v1.web", 675_000), ("_v2.web", 75_000), ("plain", 250_000)]);
+    let refs = &rules[0]["backendRefs"];
+    assert_eq!((&refs[0]["port"], &refs[0]["filters"]), (&json!(80), &json!([header("x-edge")])));
+    let set = refs[1]["filters"][0]["requestHeaderModifier"]["set"].as_array().unwrap();
+    assert_eq!(set.iter().map(|field| &field["name"]).collect::<Vec<_>>(), ["x-edge", "X-Canary"]);
+    assert_eq!(backends(&rules[1]), [("plain", 7)], "what entries say nothing of stays as it is written");
+    assert_eq!(backends(&rules[2]), [("web", 0)]);
+
+    // A service whose calls a document routes is what it was, and so is a route of the mesh.
+    let own = json!({"parentRefs": [{"kind": "Service", "name": "web"}], "rules": [{"backendRefs": [{"name": "a"}]}]});
+    let (_, spec) = led(&entries, &route, vec![document("HTTPRoute", "own", &own)]);
+    assert_eq!(backends(&spec["rules"][0]), [("web", 3), ("plain", 1)]);
+    route["parentRefs"] = json!([{"kind": "Service", "name": "front"}]);
+    let (_, spec) = led(&entries, &route, Vec::new());
+    assert_eq!(backends(&spec["rules"][0]), [("web", 3), ("plain", 1)]);
+}
+
+#[test]
+fn routes_of_gateways_fail_over_and_follow_redirects() {
+    let route = json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "web"}]}]});
+    let failover = json!({"Failover": {"*": {"Service": "spare"}}});
+    let (_, spec) = led(&[("service-resolver", "web", failover)], &route, Vec::new());
+    assert_eq!(backends(&spec["rules"][0]), [("_failover_.web", 1_000_000)]);
+    let redirect = json!({"Redirect": {"Service": "other"}});
+    let (_, spec) = led(&[("service-resolver", "web", redirect)], &route, Vec::new());
+    assert_eq!(backends(&spec["rules"][0]), [("other", 1_000_000)]);
+    let connections =
+        json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "web"}]}]});
+    let splitter = json!({"Splits": [{"Weight": 100.0, "ServiceSubset": "v2"}]});
+    let entries = [versions(), ("service-splitter", "web", splitter)];
+    let made = effective(&entries, vec![document("TCPRoute", "shop", &connections)]);
+    let spec = self::spec(&made, Kind::TcpRoute, "shop");
+    assert_eq!(backends(&spec["rules"][0]), [("_v1.web", 1_000_000)], "connections go by the resolver");
+}
+
+#[test]
+fn a_rule_of_a_gateway_keeps_within_its_bounds() {
+    let splits: Vec<Value> =
+        (0..64).map(|at| json!({"Weight": 100.0 / 64.0, "Service": format!("s{at}")})).collect();
+    let route = json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "many"}, {"name": "b"}]}]});
+    let (made, spec) = led(&[("service-splitter", "many", json!({"Splits": splits}))], &route, Vec::new());
+    assert_eq!(backends(&spec["rules"][0]), [("many", 500_000), ("b", 500_000)]);
+    let entries: Vec<&str> = made.ignored.iter().map(|one| &*one.entry).collect();
+    assert_eq!(entries, ["service-splitter/many"]);
+}
+
+#[test]
+fn what_is_written_down_keeps_its_zone_and_check_where_it_is_failed_over_to() {
+    let spec = json!({"check": {"type": "http", "path": "/up"}, "endpoints": [
+        {"address": "10.0.0.1", "port": 80, "zone": "a", "region": "r"},
+        {"address": "db.example", "port": 81, "check": {"type": "tcp"}, "weight": 5}]});
+    let entry = document("Service", "web", &spec);
+    let weir_model::Spec::Service(document) = &entry.resource.spec else { panic!("no service") };
+    let told = |address: &str, port: u16| {
+        let mut endpoint = weir_control::catalog::Endpoint {
+            id: format!("static/{address}:{port}"),
+            address: weir_model::registry::Address { host: address.to_owned(), port },
+            inbound: false,
+            fixed: true,
+            weight: 1,
+            health: weir_model::registry::Health::Passing,
+            metadata: BTreeMap::new(),
+            grpc_check: false,
+            active_checks: None,
+        };
+        derived::tell(&mut endpoint, document);
+        endpoint
+    };
+    let first = told("10.0.0.1", 80);
+    let zones: Vec<(&str, &str)> = first.metadata.iter().map(|(key, value)| (&**key, &**value)).collect();
+    assert_eq!(zones, [("region", "r"), ("zone", "a")]);
+    let kind = |of: &weir_control::catalog::Endpoint| {
+        let checks = of.active_checks.as_ref().unwrap();
+        serde_json::to_value(&checks.definitions[0].kind).unwrap().to_string()
+    };
+    assert!(kind(&first).contains("http://10.0.0.1:80/up"), "{}", kind(&first));
+    let second = told("db.example", 81);
+    assert!(kind(&second).contains("db.example:81"), "{}", kind(&second));
+    assert_eq!(second.active_checks.unwrap().weights.passing, 5);
+}
+
 #[test]
 fn a_policy_holds_for_however_many_subsets() {
     let subsets: serde_json::Map<String, Value> =
