@@ -221,7 +221,10 @@ async fn bad_questions_are_refused() {
     check("/", 404, "expected one of /healthz, /readyz, /config, /figures, /metrics, /explain, /drain").await;
     check("/config?name=x", 400, "expected service or listener").await;
     check("/explain", 400, "parameter `url` is missing").await;
-    check("/explain?url=nowhere%20at%20all", 400, "is not a URL").await;
+    check("/explain?url=nowhere%20at%20all", 400, "the URL has a blank in it").await;
+    check("/explain?url=http:///nowhere", 400, "is not a URL").await;
+    check("/explain?url=http://h/%00", 400, "the URL has the control character U+0000 in it").await;
+    check("/explain?url=http://h/&source=here", 400, "source `here`: expected an IP address").await;
     check("/explain?url=http://h/&header=x", 400, "is not a header field").await;
     check("/explain?url=%ff", 400, "not UTF-8").await;
     check("/explain?ulr=http://h/", 400, "unknown parameter `ulr`").await;
