@@ -7,6 +7,7 @@ use weir_store::{Compare, Key, LeaseId, Txn, Value, Written};
 
 use crate::bounds::COMMIT_RETRIES_MAX;
 use crate::catalog::{State, Versioned};
+use crate::turns::Turn;
 use crate::{Control, Error};
 
 /// What a write did.
@@ -24,6 +25,8 @@ pub(crate) struct Plan {
     txn: Txn,
     /// Whether the store is to be asked though there is nothing to write.
     confirm: bool,
+    /// Whether others are likely to want just the same now, and need only wait until it is there.
+    founds: bool,
 }
 
 impl Plan {
@@ -35,6 +38,12 @@ impl Plan {
     /// Has the store confirm the conditions even if nothing is to be written.
     pub(crate) fn confirm(&mut self) {
         self.confirm = true;
+    }
+
+    /// Others are likely to want to create the first of what it writes at the same time: one of them does, and the others wait
+    /// for that, so that they are not all decided twice.
+    pub(crate) fn founds(&mut self) {
+        self.founds = true;
     }
 
     /// Writes what is there as it is: a sign of life for another replica.
@@ -124,9 +133,9 @@ impl Control {
         what: impl Fn() -> String,
         mut decide: impl FnMut(&State) -> Result<Result<Plan, No>, Error>,
     ) -> Result<Result<Committed, No>, Error> {
-        let mut turn = None;
-        let mut newest = false;
-        for attempt in 0..COMMIT_RETRIES_MAX {
+        let mut turn: Option<Turn<'_>> = None;
+        let (mut newest, mut lost) = (false, false);
+        for _ in 0..COMMIT_RETRIES_MAX {
             let (decided, position) = {
                 let state = self.catalog().state();
                 (decide(&state), state.position)
@@ -150,16 +159,22 @@ impl Control {
             if plan.is_empty() {
                 return Ok(Ok(Committed { position, changed: false }));
             }
-            if let Some(subject) = plan.subject()
-                && turn.is_none()
-                && (attempt > 0 || self.turns.contended(subject))
-            {
-                turn = Some(self.turns.wait(subject).await);
-                continue;
+            if let Some(subject) = plan.subject() {
+                // What it was for was done by another meanwhile; now this is about something else.
+                turn.take_if(|turn| !turn.is_at(self.turns.line(subject)));
+                if turn.is_none() && (lost || plan.founds || self.turns.contended(subject)) {
+                    turn = self.turns.take(subject);
+                    if turn.is_none() {
+                        turn = Some(self.turns.wait(subject).await);
+                        lost = false;
+                        continue;
+                    }
+                }
             }
             if let Some(committed) = self.commit(plan).await? {
                 return Ok(Ok(committed));
             }
+            lost = true;
         }
         Err(Error::Conflict { what: what() })
     }

@@ -125,11 +125,11 @@ pub(crate) fn node(name: &str) -> Result<Key, Error> {
 }
 
 pub(crate) fn instance(namespace: &str, node: &str, id: &str) -> Result<Key, Error> {
-    Ok(Key::new(INSTANCE, namespace, &format!("{}/{id}", node_key(node)))?)
+    Ok(Key::below(INSTANCE, namespace, &node_key(node), id)?)
 }
 
 pub(crate) fn check(namespace: &str, node: &str, id: &str) -> Result<Key, Error> {
-    Ok(Key::new(CHECK, namespace, &format!("{}/{id}", node_key(node)))?)
+    Ok(Key::below(CHECK, namespace, &node_key(node), id)?)
 }
 
 /// Everything of a kind (instances or checks) that one node has in one namespace.
@@ -158,7 +158,7 @@ pub(crate) fn lock(namespace: &str, name: &str) -> Result<Key, Error> {
 }
 
 pub(crate) fn claim(namespace: &str, lock: &str, id: &str) -> Result<Key, Error> {
-    Ok(Key::new(CLAIM, namespace, &format!("{lock}/{id}"))?)
+    Ok(Key::below(CLAIM, namespace, lock, id)?)
 }
 
 pub(crate) fn table(table: &TableRef) -> Result<Key, Error> {
@@ -166,7 +166,7 @@ pub(crate) fn table(table: &TableRef) -> Result<Key, Error> {
 }
 
 pub(crate) fn record(table: &TableRef, name: &str) -> Result<Key, Error> {
-    Ok(Key::new(RECORD, &table.namespace, &format!("{}/{name}", table.name))?)
+    Ok(Key::below(RECORD, &table.namespace, &table.name, name)?)
 }
 
 pub(crate) fn part(kind: &str, id: &str, part: u32) -> Result<Key, Error> {

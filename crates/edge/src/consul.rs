@@ -318,6 +318,7 @@ impl ConsulApi {
         }
         // Thousands may wait: what is not needed any more goes first.
         request.headers = http::HeaderMap::new();
+        request.waits();
         tokio::select! {
             waited = self.control.wait(topic, options.index, options.wait) => waited.map(drop)?,
             () = request.server_closing() => {}

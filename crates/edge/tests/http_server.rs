@@ -20,6 +20,19 @@ static WAITING: Notify = Notify::const_new();
 /// Told when a request to `/hold` has arrived with its body.
 static HOLDING: Notify = Notify::const_new();
 
+/// Told when a request to `/later` has arrived, when it is to be answered, and when nobody waits for it any more.
+static LATER_ASKED: Notify = Notify::const_new();
+static LATER_NOW: Notify = Notify::const_new();
+static LATER_OVER: Notify = Notify::const_new();
+
+struct Over;
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        LATER_OVER.notify_one();
+    }
+}
+
 fn router() -> Router {
     let mut router = Router::new();
     router.get("/hello", |_: Request| async { Response::text(StatusCode::OK, "hello") });
@@ -28,7 +41,15 @@ fn router() -> Router {
         Response::bytes(StatusCode::OK, http::HeaderValue::from_static("text/plain"), request.body)
     };
     router.add("/echo", Route::new().on(Method::PUT, echo).body_bytes_max(1000));
+    router.get("/later", |request: Request| async move {
+        let _over = Over;
+        request.waits();
+        LATER_ASKED.notify_one();
+        LATER_NOW.notified().await;
+        Response::text(StatusCode::OK, "later")
+    });
     router.get("/wait", |mut request: Request| async move {
+        request.waits();
         WAITING.notify_one();
         request.server_closing().await;
         Response::text(StatusCode::OK, "closing")
@@ -200,16 +221,62 @@ async fn too_many_connections_are_refused_clearly() {
 async fn shutdown_answers_waiting_requests_and_ends() {
     let server = start("127.0.0.1:0", ServerConfig::default()).await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
-    let waiting = tokio::spawn(async move { request(server.address, "GET /wait", "").await });
+    let ask = "GET /wait HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let waiting = tokio::spawn(async move { exchange(server.address, ask).await });
     idle.write_all(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut bytes = [0; 1024];
     assert!(idle.read(&mut bytes).await.unwrap() > 0);
     tokio::time::timeout(PATIENCE, WAITING.notified()).await.expect("the waiting request arrives");
     server.stop.send(()).unwrap();
-    let (status, _, body) = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
-    assert_eq!((status, body.as_str()), (200, "closing"));
+    let answer = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n\r\nclosing"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
     tokio::time::timeout(PATIENCE, server.served).await.expect("the server ends").unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+/// Sends a request to `/later`, has it wait for a moment, and returns everything that comes until the server closes.
+async fn later(address: SocketAddr, request: &str, ahead: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::timeout(PATIENCE, LATER_ASKED.notified()).await.expect("it arrives");
+    stream.write_all(ahead.as_bytes()).await.unwrap();
+    // Whether it was read yet or not: the answers are the same.
+    tokio::task::yield_now().await;
+    LATER_NOW.notify_one();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("closed in time").unwrap();
+    LATER_OVER.notified().await;
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_waited_for_is_answered_as_if_it_had_been_there() {
+    let server = start("127.0.0.1:0", ServerConfig::default()).await;
+    let get = "GET /later HTTP/1.1\r\nhost: localhost\r\n";
+    let echo =
+        format!("PUT /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 900\r\n\r\n{}", "x".repeat(900));
+    let last = "GET /hello HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    // More is sent ahead than is taken while the first waits.
+    let answers = later(server.address, &format!("{get}\r\n"), &(echo.repeat(9) + last)).await;
+    let (first, rest) = answers.split_once("\r\n\r\nlater").expect("answered in order");
+    assert!(first.starts_with("HTTP/1.1 200 OK") && first.contains("content-length: 5"), "{first}");
+    assert_eq!(rest.matches("HTTP/1.1 200 OK").count(), 10, "{rest}");
+    assert!(rest.ends_with("hello"), "{rest}");
+
+    let closed = later(server.address, &format!("{get}connection: close\r\n\r\n"), last).await;
+    assert!(closed.ends_with("\r\n\r\nlater") && closed.contains("connection: close"), "{closed}");
+    let head = later(server.address, "HEAD /later HTTP/1.1\r\nhost: localhost\r\n\r\n", last).await;
+    assert_eq!(head.matches("HTTP/1.1 200 OK").count(), 2, "{head}");
+    assert!(!head.contains("later") && head.ends_with("hello"), "{head}");
+    let old = later(server.address, "GET /later HTTP/1.0\r\nhost: localhost\r\n\r\n", "").await;
+    assert!(old.starts_with("HTTP/1.0 200 OK") && old.ends_with("later"), "{old}");
+
+    let mut gives_up = TcpStream::connect(server.address).await.unwrap();
+    gives_up.write_all(format!("{get}\r\n").as_bytes()).await.unwrap();
+    tokio::time::timeout(PATIENCE, LATER_ASKED.notified()).await.expect("it arrives");
+    drop(gives_up);
+    tokio::time::timeout(PATIENCE, LATER_OVER.notified()).await.expect("nobody works for who has gone");
 }
 
 #[tokio::test]

@@ -5,12 +5,17 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Key, KeyValue, Value};
 
+/// Most documents are shorter.
+const DOCUMENT_BYTES: usize = 512;
+
 /// The document as a value.
 ///
 /// # Errors
 /// [`Error::Codec`] if the type cannot be written as JSON (a map with keys that are not text, say).
 pub fn to_value<T: Serialize + ?Sized>(key: &Key, document: &T) -> Result<Value, Error> {
-    serde_json::to_vec(document).map(Value::from).map_err(|error| codec(key, &error))
+    let mut text = Vec::with_capacity(DOCUMENT_BYTES);
+    serde_json::to_writer(&mut text, document).map_err(|error| codec(key, &error))?;
+    Ok(text.into())
 }
 
 /// The document in an entry.

@@ -37,7 +37,11 @@ pub(crate) fn path_bytes(held: &[u8]) -> &[u8] {
 
 /// The path that such a piece of memory begins with.
 pub(crate) fn path(held: &[u8]) -> &str {
-    std::str::from_utf8(path_bytes(held)).expect("keys are made from text")
+    text(path_bytes(held))
+}
+
+fn text(path: &[u8]) -> &str {
+    std::str::from_utf8(path).expect("keys are made from text")
 }
 
 impl Key {
@@ -47,14 +51,22 @@ impl Key {
     /// [`Error::InvalidKey`] if kind or namespace is empty or holds a slash, if the tail is empty, or if the whole
     /// is too long or holds a NUL character.
     pub fn new(kind: &str, namespace: &str, tail: &str) -> Result<Self, Error> {
-        let path = format!("{ROOT}{kind}/{namespace}/{tail}");
-        if !is_segment(kind) || !is_segment(namespace) {
-            return Err(invalid(&path, "kind and namespace must be non-empty and free of slashes"));
-        }
+        let parts = [ROOT, kind, "/", namespace, "/", tail];
+        check_segments(kind, namespace, &parts)?;
         if tail.is_empty() {
-            return Err(invalid(&path, "the part after the namespace must not be empty"));
+            return Err(invalid(&parts.concat(), "the part after the namespace must not be empty"));
         }
-        Self::parse(&path)
+        Self::joined(&parts)
+    }
+
+    /// The key `/weir/v1/<kind>/<namespace>/<head>/<tail>`.
+    ///
+    /// # Errors
+    /// As [`Key::new`].
+    pub fn below(kind: &str, namespace: &str, head: &str, tail: &str) -> Result<Self, Error> {
+        let parts = [ROOT, kind, "/", namespace, "/", head, "/", tail];
+        check_segments(kind, namespace, &parts)?;
+        Self::joined(&parts)
     }
 
     /// A key from its full path, which starts with a slash.
@@ -62,10 +74,16 @@ impl Key {
     /// # Errors
     /// [`Error::InvalidKey`] if it does not start with a slash, names nothing, is too long or holds a NUL character.
     pub fn parse(path: &str) -> Result<Self, Error> {
-        check(path)?;
-        let mut held = Vec::with_capacity(LENGTH_BYTES + path.len());
-        held.extend_from_slice(&(path.len() as u16).to_le_bytes());
-        held.extend_from_slice(path.as_bytes());
+        Self::joined(&[path])
+    }
+
+    fn joined(parts: &[&str]) -> Result<Self, Error> {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
+        let mut held = Vec::with_capacity(LENGTH_BYTES + length);
+        // One that does not fit into two bytes is refused.
+        held.extend_from_slice(&(length as u16).to_le_bytes());
+        parts.iter().for_each(|part| held.extend_from_slice(part.as_bytes()));
+        check(text(&held[LENGTH_BYTES..]))?;
         Ok(Self(held.into()))
     }
 
@@ -128,6 +146,13 @@ pub(crate) fn check(path: &str) -> Result<(), Error> {
         return Err(invalid(path, "a key must not hold a NUL character"));
     }
     Ok(())
+}
+
+fn check_segments(kind: &str, namespace: &str, parts: &[&str]) -> Result<(), Error> {
+    if is_segment(kind) && is_segment(namespace) {
+        return Ok(());
+    }
+    Err(invalid(&parts.concat(), "kind and namespace must be non-empty and free of slashes"))
 }
 
 fn is_segment(text: &str) -> bool {
@@ -285,6 +310,10 @@ mod tests {
         assert_eq!(key.as_str(), "/weir/v1/kv/default/a//b/");
         assert_eq!(key.parts(), Some(("kv", "default", "a//b/")));
         assert_eq!(Key::parse("/other/x").expect("valid").parts(), None);
+        assert_eq!(
+            Key::below("check", "n", "node", "a/b").expect("valid").as_str(),
+            "/weir/v1/check/n/node/a/b"
+        );
     }
 
     #[test]
@@ -298,7 +327,15 @@ mod tests {
             ("k", "n", "a\0b"),
         ] {
             assert!(Key::new(kind, namespace, tail).is_err(), "{kind:?} {namespace:?} {tail:?}");
+            if !tail.is_empty() {
+                assert!(Key::below(kind, namespace, tail, "x").is_err(), "{kind:?} {namespace:?} {tail:?}");
+            }
         }
+        let long = Key::new("k", "n", &"x".repeat(KEY_BYTES_MAX));
+        assert!(
+            matches!(&long, Err(Error::InvalidKey { reason, .. }) if reason.contains("1024")),
+            "{long:?}"
+        );
         for path in ["", "/", "a/b"] {
             assert!(Key::parse(path).is_err(), "{path:?}");
         }

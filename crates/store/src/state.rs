@@ -174,7 +174,7 @@ fn lookup<'a>(entries: &'a Entries, overlay: &'a Overlay, key: &Key) -> Option<&
     }
 }
 
-/// The keys of a range under an overlay.
-fn keys_in(entries: &Entries, overlay: &Overlay, range: &KeyRange, max: usize) -> Vec<Key> {
-    merge::merged(entries, overlay, range).take(max).map(Record::key).collect()
+/// The records of a range under an overlay.
+fn records_in(entries: &Entries, overlay: &Overlay, range: &KeyRange, max: usize) -> Vec<Record> {
+    merge::merged(entries, overlay, range).take(max).cloned().collect()
 }

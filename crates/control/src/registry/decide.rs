@@ -1,5 +1,6 @@
 //! The decisions behind registry commands: pure functions from the catalog's state to a transaction.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 
 use weir_model::registry::{Check, Health, Instance, Node, Runner};
@@ -37,10 +38,14 @@ pub(super) fn register(
         Some(instance) => Some(put_instance(state, &node, instance, &mut plan)?),
         None => None,
     };
-    let mut given = HashSet::new();
+    let mut checks = Vec::with_capacity(count);
     for check in &registration.checks {
-        let check = put_check(state, &node, instance.as_ref(), check, registration.known_health, &mut plan)?;
-        if !given.insert((check.namespace.clone(), check.id.clone())) {
+        let known_health = registration.known_health;
+        checks.push(put_check(state, &node, instance.as_deref(), check, known_health, &mut plan)?);
+    }
+    let mut given = HashSet::with_capacity(count);
+    for check in &checks {
+        if !given.insert((&*check.namespace, &*check.id)) {
             return Err(Error::invalid("check.id", format!("{:?} is registered twice", check.id)));
         }
     }
@@ -72,6 +77,10 @@ fn put_node(state: &State, node: &OnNode, plan: &mut Plan) -> Result<String, Err
                 node.name.clone_from(&known.node.value.name);
                 node.maintenance.clone_from(&known.node.value.maintenance);
             }
+            if known.is_none() {
+                // What runs on it registers at the same time.
+                plan.founds();
+            }
             if known.is_none_or(|known| known.node.value != node) {
                 plan.put(key, &node)?;
             }
@@ -80,86 +89,105 @@ fn put_node(state: &State, node: &OnNode, plan: &mut Plan) -> Result<String, Err
     }
 }
 
-fn put_instance(state: &State, node: &str, given: &Instance, plan: &mut Plan) -> Result<Instance, Error> {
-    let mut instance = given.clone();
-    node.clone_into(&mut instance.node);
+/// Plans an instance and returns it as it is registered: copied only where that differs from what is given.
+fn put_instance<'a>(
+    state: &State,
+    node: &str,
+    given: &'a Instance,
+    plan: &mut Plan,
+) -> Result<Cow<'a, Instance>, Error> {
+    let mut instance = Cow::Borrowed(given);
+    if instance.node != node {
+        node.clone_into(&mut instance.to_mut().node);
+    }
     if instance.namespace.is_empty() {
-        DEFAULT_NAMESPACE.clone_into(&mut instance.namespace);
+        DEFAULT_NAMESPACE.clone_into(&mut instance.to_mut().namespace);
     }
     validate::check_instance(&instance)?;
     let known = state.registry.instance(&instance.namespace, &node_key(node), &instance.id);
     let key = keys::instance(&instance.namespace, node, &instance.id)?;
     plan.expect(key.clone(), known.as_ref().map_or(0, |entry| entry.instance.modify_revision));
-    if let Some(known) = &known {
-        instance.maintenance.clone_from(&known.value().maintenance);
+    if let Some(known) = known.as_ref().filter(|known| known.value().maintenance != instance.maintenance) {
+        instance.to_mut().maintenance.clone_from(&known.value().maintenance);
     }
-    if known.is_none_or(|known| *known.value() != instance) {
-        plan.put(key, &instance)?;
+    if known.is_none_or(|known| *known.value() != *instance) {
+        plan.put(key, &*instance)?;
     }
     Ok(instance)
 }
 
-fn put_check(
+/// The same of a check.
+fn put_check<'a>(
     state: &State,
     node: &str,
     instance: Option<&Instance>,
-    given: &Check,
+    given: &'a Check,
     known_health: KnownHealth,
     plan: &mut Plan,
-) -> Result<Check, Error> {
-    let mut check = given.clone();
-    node.clone_into(&mut check.node);
+) -> Result<Cow<'a, Check>, Error> {
+    let mut check = Cow::Borrowed(given);
+    if check.node != node {
+        node.clone_into(&mut check.to_mut().node);
+    }
     if check.namespace.is_empty() {
         let namespace = instance.map_or(DEFAULT_NAMESPACE, |instance| &*instance.namespace);
-        namespace.clone_into(&mut check.namespace);
+        namespace.clone_into(&mut check.to_mut().namespace);
     }
-    cut(&mut check.output, CHECK_OUTPUT_BYTES_MAX);
+    if check.output.len() > CHECK_OUTPUT_BYTES_MAX {
+        cut(&mut check.to_mut().output, CHECK_OUTPUT_BYTES_MAX);
+    }
     validate::check_check(&check)?;
-    check.service = service_of(state, node, instance, &check, plan)?;
-    if let Some(after) = check.definition.as_mut().and_then(|definition| definition.deregister_after.as_mut())
+    let service = service_of(state, node, instance, &check, plan)?;
+    if check.service != *service {
+        check.to_mut().service = service.into_owned();
+    }
+    let after = check.definition.as_ref().and_then(|definition| definition.deregister_after);
+    if after.is_some_and(|after| after < Span(DEREGISTER_AFTER_MIN))
+        && let Some(definition) = &mut check.to_mut().definition
     {
-        *after = (*after).max(Span(DEREGISTER_AFTER_MIN));
+        definition.deregister_after = Some(Span(DEREGISTER_AFTER_MIN));
     }
     let known = state.registry.check(&check.namespace, &node_key(node), &check.id);
     if let Some(known) = known
         .as_ref()
         .filter(|known| known_health == KnownHealth::Keep && known.value.instance == check.instance)
     {
+        let check = check.to_mut();
         check.health = known.value.health;
         check.output.clone_from(&known.value.output);
     }
     let key = keys::check(&check.namespace, node, &check.id)?;
     plan.expect(key.clone(), known.as_ref().map_or(0, |known| known.modify_revision));
-    if known.is_none_or(|known| known.value != check) {
-        plan.put(key, &check)?;
+    if known.is_none_or(|known| known.value != *check) {
+        plan.put(key, &*check)?;
     }
     Ok(check)
 }
 
 /// The service of a check's instance, which must be there or come with this registration; empty for a node's check.
-fn service_of(
+fn service_of<'a>(
     state: &State,
     node: &str,
-    instance: Option<&Instance>,
+    instance: Option<&'a Instance>,
     check: &Check,
     plan: &mut Plan,
-) -> Result<String, Error> {
-    let Some(id) = &check.instance else { return Ok(String::new()) };
+) -> Result<Cow<'a, str>, Error> {
+    let Some(id) = &check.instance else { return Ok(Cow::Borrowed("")) };
     if let Some(instance) = instance.filter(|own| own.id == *id && own.namespace == check.namespace) {
-        return Ok(instance.service.clone());
+        return Ok(Cow::Borrowed(&instance.service));
     }
     let known = state.registry.instance(&check.namespace, &node_key(node), id);
     let known = known.ok_or_else(|| Error::not_found("instance", id))?;
     // So that the check does not outlive an instance that is deregistered at this moment.
     plan.expect(keys::instance(&check.namespace, node, id)?, known.instance.modify_revision);
-    Ok(known.value().service.clone())
+    Ok(Cow::Owned(known.value().service.clone()))
 }
 
 /// The instance's checks that were not named: they go, or follow the instance to its new service. Whether all found room.
 fn settle_other_checks(
     state: &State,
     instance: &Instance,
-    given: &HashSet<(String, String)>,
+    given: &HashSet<(&str, &str)>,
     replace: bool,
     ops_max: usize,
     plan: &mut Plan,
@@ -170,7 +198,7 @@ fn settle_other_checks(
     };
     for check in &known.checks {
         let value = &check.value;
-        if given.contains(&(value.namespace.clone(), value.id.clone())) {
+        if given.contains(&(&*value.namespace, &*value.id)) {
             continue;
         }
         if plan.ops() >= ops_max {

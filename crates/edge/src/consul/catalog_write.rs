@@ -36,6 +36,12 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     for (i, map) in fields.maps("Checks")? {
         checks.push(check(map, &format!("Checks[{i}]"), place)?);
     }
+    if let Some(instance) = &instance {
+        // It would be found out, and each check copied to say it.
+        for check in checks.iter_mut().filter(|check| check.instance.as_ref() == Some(&instance.id)) {
+            check.service.clone_from(&instance.service);
+        }
+    }
     validate::node(&node)?;
     instance.iter().try_for_each(validate::instance)?;
     checks.iter().try_for_each(validate::check)?;

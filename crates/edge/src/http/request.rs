@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 use tokio::sync::watch;
 
 use super::query::Query;
+use super::server::Phase;
 use super::stats::{HeldBytes, ServerStats};
 
 /// A request whose route is known and whose body has arrived.
@@ -31,6 +32,8 @@ pub struct Request {
     pub closing: watch::Receiver<bool>,
     /// What the server that received it counts.
     pub server: Arc<ServerStats>,
+    /// Where its connection stands.
+    pub(super) phase: Phase,
     /// Counts the body among those in memory until the request is done with.
     pub(super) _held: HeldBytes,
 }
@@ -44,6 +47,11 @@ impl Request {
     /// A header field as text, if it is there and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Says that the answer may be long in coming: what the connection holds meanwhile is let go of.
+    pub fn waits(&self) {
+        self.phase.wait();
     }
 
     /// Returns when the server begins to shut down.

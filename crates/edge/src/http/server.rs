@@ -1,13 +1,12 @@
 //! Accepts connections and serves a [`Router`] over them until told to stop.
 
+mod connection;
+mod handover;
 mod io;
 
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,15 +14,14 @@ use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, RETRY_AFTER};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use weir_api::browser::{self, AllowedHosts};
-use weir_tls::{Acceptor, Io, TlsError};
+use weir_tls::Acceptor;
 
-use self::io::{Guarded, Phase};
+use self::connection::connection;
+use self::handover::{Asked, Handover};
+pub(super) use self::io::Phase;
 use super::percent;
 use super::query::Query;
 use super::request::Request;
@@ -32,8 +30,6 @@ use super::router::{Route, Router};
 use super::stats::{HeldBytes, ServerStats};
 use crate::accept::next_connection;
 
-/// Longest request head: request line and fields.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a body beyond its limit that are read and dropped before it is refused.
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// What a request gets whose body does not fit beside those of others.
@@ -41,10 +37,6 @@ const BODIES_FULL: &str = "too many request bodies are under way at once, try ag
 /// What a connection gets when there are too many.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
 content-type: text/plain; charset=utf-8\r\ncontent-length: 31\r\n\r\ntoo many connections, try again";
-
-/// What who speaks HTTP gets where TLS is spoken.
-const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
-content-type: text/plain; charset=utf-8\r\ncontent-length: 54\r\n\r\nthis address is served with TLS: ask it with https://\n";
 
 /// Limits of a server.
 #[derive(Clone, Copy, Debug)]
@@ -180,9 +172,6 @@ impl Server {
     }
 }
 
-/// How long a server that shuts down waits for the first request of a connection.
-const FIRST_REQUEST_MAX: Duration = Duration::from_millis(500);
-
 /// What all connections of a server share.
 struct Shared {
     router: Arc<Router>,
@@ -193,94 +182,27 @@ struct Shared {
     tls: Option<Acceptor>,
 }
 
-/// Serves one connection to its end; after shutdown began, to the end of the request under way.
-async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
-    // Answers are written in one go; waiting for more to send would only add latency.
-    let _ = stream.set_nodelay(true);
-    let stream = match &shared.tls {
-        None => Io::Plain(stream),
-        Some(acceptor) => match acceptor.accept(stream).await {
-            Ok(stream) => stream,
-            Err((error, left)) => {
-                shared.stats.refuse_stranger();
-                tracing::debug!(%peer, %error, "a client was not let in");
-                if let (TlsError::NotTls, Some(stream)) = (error, left) {
-                    // Read first: closing with unread bytes resets the connection, and takes the answer with it.
-                    let mut request = [0; 4096];
-                    let _ = stream.try_read(&mut request);
-                    let _ = stream.try_write(NOT_TLS);
-                }
-                return;
-            }
-        },
-    };
-    let phase = Phase::default();
-    let io = Guarded::new(stream, phase.clone(), &shared.config);
-    let mut closing = shared.closing.clone();
-    let idle = shared.config.idle_timeout;
-    let seen = Arc::new(AtomicBool::new(false));
-    let has_request = Arc::clone(&seen);
-    let service = service_fn(move |request| {
-        has_request.store(true, Ordering::Relaxed);
-        phase.head_done();
-        let shared = Arc::clone(&shared);
-        let phase = phase.clone();
-        async move {
-            let response = answer(&shared, request, peer).await;
-            phase.answered();
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(idle)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(io), service);
-    let mut served = std::pin::pin!(served);
-    let told = async { drop(closing.wait_for(|closing| *closing).await) };
-    let ended = tokio::select! {
-        ended = served.as_mut() => Some(ended),
-        () = told => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            // Of whoever has just connected a request is under way, which would be reset.
-            let first = poll_fn(|context| match served.as_mut().poll(context) {
-                Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                Poll::Pending if seen.load(Ordering::Relaxed) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            });
-            let first = tokio::time::timeout(FIRST_REQUEST_MAX, first).await;
-            match first {
-                Ok(Some(ended)) => ended,
-                Ok(None) | Err(_) => {
-                    served.as_mut().graceful_shutdown();
-                    served.await
-                }
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended");
-    }
-}
-
+/// Answers a request. Does not return if its answer is waited for without this connection's buffers.
 async fn answer(
     shared: &Shared,
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
+    handover: &Handover,
 ) -> hyper::Response<Body> {
-    let part = shared.router.part(request.uri().path());
+    let asked = Asked::of(&request, shared.router.part(request.uri().path()));
     // Boxed, so that it is gone while a handler waits.
-    let response = match Box::pin(receive(shared, request, peer)).await {
+    let response = match Box::pin(receive(shared, request, peer, handover.phase())).await {
         Ok((route, method, request)) => match route.handler(&method) {
-            Some(handler) => handler.call(request).await,
+            Some(handler) => handover.answer(asked, handler.call(request)).await,
             None => shared.router.wrong_method(&request.path, route, &method),
         },
         Err(refusal) => refusal,
     };
-    shared.stats.answer(part, response.status);
+    written(shared, asked, response)
+}
+
+fn written(shared: &Shared, asked: Asked, response: Response) -> hyper::Response<Body> {
+    shared.stats.answer(asked.part, response.status);
     let mut out = hyper::Response::new(response.body);
     *out.status_mut() = response.status;
     *out.headers_mut() = response.headers;
@@ -288,11 +210,12 @@ async fn answer(
 }
 
 /// Routes a request and takes its body in. An error is the refusal to send.
-async fn receive(
-    shared: &Shared,
+async fn receive<'a>(
+    shared: &'a Shared,
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
-) -> Result<(&Route, http::Method, Request), Response> {
+    phase: &Phase,
+) -> Result<(&'a Route, http::Method, Request), Response> {
     let router = &shared.router;
     let (parts, body) = request.into_parts();
     let raw_path = parts.uri.path();
@@ -335,8 +258,20 @@ async fn receive(
     let closing = shared.closing.clone();
     let server = Arc::clone(&shared.stats);
     let headers = parts.headers;
-    let request =
-        Request { method: seen, path, rest_at, query, headers, body, peer, closing, server, _held: held };
+    let phase = phase.clone();
+    let request = Request {
+        method: seen,
+        path,
+        rest_at,
+        query,
+        headers,
+        body,
+        peer,
+        closing,
+        server,
+        phase,
+        _held: held,
+    };
     Ok((route, method, request))
 }
 

@@ -84,6 +84,7 @@ impl NativeApi {
         let is_new = self.control.claim(&name).is_err();
         let mut place = Place { control: Arc::clone(&self.control), name, withdraws: is_new && !input.keep };
         let wait = input.wait.unwrap_or_default().0;
+        request.waits();
         let closing = async { request.server_closing().await };
         let acquired = tokio::select! {
             acquired = self.control.claim_lock(new, wait) => acquired?,

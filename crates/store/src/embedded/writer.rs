@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use redb::Database;
@@ -11,7 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::file::File;
 use crate::shared::Shared;
 use crate::state::{Answer, Changes, Command, Staging};
-use crate::{Error, Key, LeaseId};
+use crate::{Error, Key, LeaseId, Limits};
+
+/// How long a batch waits for more at most, beside the time for which the system lets others have the core.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// A command and where its answer goes.
 pub(super) struct Job {
@@ -38,6 +42,27 @@ pub(super) struct Writer {
     suspect: bool,
 }
 
+/// Takes what waits, and what comes from those who only lack a core to ask: they get this one first. Where cores are free
+/// that takes no time; where they are all busy, a batch is then as large as it can be, and flushes cost each write less.
+fn gather(first: Job, queue: &mut mpsc::Receiver<Job>, limits: &Limits) -> Vec<Job> {
+    let began = Instant::now();
+    let mut bytes = first.command.bytes();
+    let mut jobs = vec![first];
+    loop {
+        let known = jobs.len();
+        thread::yield_now();
+        while jobs.len() < limits.batch_txns_max && bytes < limits.batch_bytes_max {
+            let Ok(job) = queue.try_recv() else { break };
+            bytes += job.command.bytes();
+            jobs.push(job);
+        }
+        let is_full = jobs.len() >= limits.batch_txns_max || bytes >= limits.batch_bytes_max;
+        if is_full || jobs.len() == known || began.elapsed() >= GATHER_MAX {
+            return jobs;
+        }
+    }
+}
+
 /// What is left of failed batches: they may or may not have reached the disk.
 struct Failure {
     at: Instant,
@@ -61,13 +86,7 @@ impl Writer {
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let limits = self.shared.state().limits.clone();
         while let Some(first) = queue.blocking_recv() {
-            let mut bytes = first.command.bytes();
-            let mut jobs = vec![first];
-            while jobs.len() < limits.batch_txns_max && bytes < limits.batch_bytes_max {
-                let Ok(job) = queue.try_recv() else { break };
-                bytes += job.command.bytes();
-                jobs.push(job);
-            }
+            let jobs = gather(first, &mut queue, &limits);
             self.batch(jobs);
         }
     }

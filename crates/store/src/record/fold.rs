@@ -43,13 +43,23 @@ fn slot(bytes: &[u8], slots: usize) -> usize {
     (sequence.wrapping_mul(0x9e37_79b1) >> (32 - slots.trailing_zeros())) as usize
 }
 
+/// How many bytes both begin with, counted by eight at a time.
 fn alike(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    let mut length = 0;
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differ != 0 {
+            return length + differ.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    length + a[length..].iter().zip(&b[length..]).take_while(|(a, b)| a == b).count()
 }
 
 /// Folds a text of a key and adds it to `out`. The text has at most [`TEXT_BYTES_MAX`] bytes.
 pub(super) fn fold(key: &[u8], text: &[u8], out: &mut Vec<u8>) {
     let both = [key, text].concat();
+    let word_places = &**WORD_PLACES;
     let mut places = [0u16; TEXT_SLOTS];
     let last = both.len().saturating_sub(COPY_MIN - 1);
     let remember = |places: &mut [u16; TEXT_SLOTS], at: usize| {
@@ -61,7 +71,7 @@ pub(super) fn fold(key: &[u8], text: &[u8], out: &mut Vec<u8>) {
     let (mut at, mut literals_from) = (key.len(), key.len());
     while at < last {
         let rest = &both[at..];
-        let word = usize::from(WORD_PLACES[slot(rest, WORD_SLOTS)]);
+        let word = usize::from(word_places[slot(rest, WORD_SLOTS)]);
         let own = usize::from(places[slot(rest, TEXT_SLOTS)]);
         let in_words = if word > 0 { alike(&WORDS[word - 1..], rest) } else { 0 };
         let in_both = if own > 0 { alike(&both[own - 1..], rest) } else { 0 };
@@ -73,10 +83,11 @@ pub(super) fn fold(key: &[u8], text: &[u8], out: &mut Vec<u8>) {
         }
         let from = if in_words >= in_both { word - 1 } else { WORDS.len() + own - 1 };
         piece(out, &both[literals_from..at], Some((from as u16, length)));
-        for passed in at..(at + length).min(last) {
+        // What is copied is found where it was copied from; new is only what begins in it and ends behind it.
+        at += length;
+        for passed in at - (COPY_MIN - 1)..at.min(last) {
             remember(&mut places, passed);
         }
-        at += length;
         literals_from = at;
     }
     if literals_from < both.len() {
@@ -139,6 +150,9 @@ fn copy(key: &[u8], text: &mut Vec<u8>, from: usize, count: usize) {
     if from + count <= key.len() {
         return text.extend_from_slice(&key[from..from + count]);
     }
+    if from >= key.len() && from - key.len() + count <= text.len() {
+        return text.extend_from_within(from - key.len()..from - key.len() + count);
+    }
     // What is copied may be what is being written.
     for at in from..from + count {
         text.push(if at < key.len() { key[at] } else { text[at - key.len()] });
@@ -165,6 +179,19 @@ mod tests {
         let length = folded(key, text);
         assert!(length < text.len() / 2, "{length} of {}", text.len());
         assert!(folded("/k", &[b'x'; TEXT_BYTES_MAX]) < 16, "what repeats itself costs next to nothing");
+    }
+
+    #[test]
+    fn texts_are_alike_as_far_as_they_are_the_same() {
+        let text: Vec<u8> = (0..40).collect();
+        for length in 0..=text.len() {
+            for differs in 0..length {
+                let mut other = text[..length].to_vec();
+                other[differs] ^= 0x40;
+                assert_eq!((alike(&text, &other), alike(&other, &text)), (differs, differs));
+            }
+            assert_eq!((alike(&text, &text[..length]), alike(&text[..length], &text)), (length, length));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::validate::{txn_bytes, validate, within};
 
-use super::{Commit, Entries, LeaseChange, Overlay, State, keys_in, lookup, page};
+use super::{Commit, Entries, LeaseChange, Overlay, State, lookup, page, records_in};
 use crate::{
     Compare, Entry, Error, Event, Key, Lease, LeaseId, Op, Outcome, Page, Position, Read, Record, Relation,
     Revision, Txn, Value, Written,
@@ -139,6 +139,15 @@ pub(crate) struct Staging<'a> {
     total: Total,
 }
 
+/// What one command does to keys.
+type Steps = BTreeMap<Key, Step>;
+
+/// What a key holds after a command, and held before it; `None`: nothing.
+struct Step {
+    now: Option<Record>,
+    before: Option<Record>,
+}
+
 /// How much a state holds.
 #[derive(Clone, Copy)]
 struct Total {
@@ -240,34 +249,37 @@ impl<'a> Staging<'a> {
     }
 
     /// Works out what the writes do, without doing it.
-    fn plan(&self, ops: Vec<Op>) -> Result<(Vec<Written>, Overlay), Error> {
+    fn plan(&self, ops: Vec<Op>) -> Result<(Vec<Written>, Steps), Error> {
         let revision = self.changes.revision + 1;
-        let mut changed = Overlay::new();
+        let mut changed = Steps::new();
         let mut writes = Vec::with_capacity(ops.len());
         for op in ops {
             let written = match op {
                 Op::Put { key, value, lease } => {
-                    let before = self.get(&key).map(Record::entry);
+                    let known = self.get(&key).cloned();
+                    let before = known.as_ref().map(Record::entry);
                     let create_revision = before.as_ref().map_or(revision, |before| before.create_revision);
                     let version = before.as_ref().map_or(0, |before| before.version) + 1;
                     let entry = Entry { value, create_revision, mod_revision: revision, version, lease };
                     let record = Record::of(&key, &entry);
-                    changed.insert(record.key(), Some(record));
+                    changed.insert(record.key(), Step { now: Some(record), before: known });
                     Written::Put(before)
                 }
                 Op::Delete(key) => {
-                    let before = self.get(&key).map(Record::entry);
-                    if before.is_some() {
-                        changed.insert(key, None);
+                    let known = self.get(&key).cloned();
+                    let before = known.as_ref().map(Record::entry);
+                    if known.is_some() {
+                        changed.insert(key, Step { now: None, before: known });
                     }
                     Written::Deleted(before)
                 }
                 Op::DeleteRange(range) => {
                     let max = self.state.limits.txn_events_max;
-                    let keys = keys_in(&self.state.entries, &self.changes.entries, &range, max + 1);
+                    let found = records_in(&self.state.entries, &self.changes.entries, &range, max + 1);
                     // Ranges may overlap: a key counts where it is met first.
                     let known = changed.len();
-                    changed.extend(keys.into_iter().map(|key| (key, None)));
+                    let gone = |record: Record| (record.key(), Step { now: None, before: Some(record) });
+                    changed.extend(found.into_iter().map(gone));
                     Written::RangeDeleted((changed.len() - known) as u64)
                 }
             };
@@ -278,15 +290,15 @@ impl<'a> Staging<'a> {
         Ok((writes, changed))
     }
 
-    fn total_with(&self, changed: &Overlay) -> Total {
+    fn total_with(&self, changed: &Steps) -> Total {
         let mut total = self.total;
-        for (key, now) in changed {
+        for Step { now, before } in changed.values() {
             // What comes first and what goes after: neither sum can pass below zero.
             if let Some(now) = now {
                 total.keys += 1;
                 total.bytes += now.size();
             }
-            if let Some(before) = self.get(key) {
+            if let Some(before) = before {
                 total.keys -= 1;
                 total.bytes -= before.size();
             }
@@ -310,15 +322,14 @@ impl<'a> Staging<'a> {
     }
 
     /// Does what was planned, as one revision; no change is no revision.
-    fn write(&mut self, changed: Overlay, total: Total) {
+    fn write(&mut self, changed: Steps, total: Total) {
         if changed.is_empty() {
             return;
         }
         self.total = total;
         self.changes.revision += 1;
         let mut events = Vec::with_capacity(changed.len());
-        for (key, now) in changed {
-            let before = self.get(&key).cloned();
+        for (key, Step { now, before }) in changed {
             if let Some(lease) = now.as_ref().and_then(Record::lease) {
                 self.leased.entry(lease).or_default().insert(key.clone());
             }
@@ -357,8 +368,11 @@ impl<'a> Staging<'a> {
     fn end_lease(&mut self, id: LeaseId) {
         let staged = self.leased.remove(&id).unwrap_or_default();
         let keys: BTreeSet<Key> = self.state.leases.keys(id).cloned().chain(staged).collect();
-        let attached = |key: &Key| self.get(key).is_some_and(|record| record.lease() == Some(id));
-        let changed = keys.into_iter().filter(attached).map(|key| (key, None)).collect();
+        let attached = |key: Key| {
+            let before = self.get(&key).filter(|record| record.lease() == Some(id)).cloned()?;
+            Some((key, Step { now: None, before: Some(before) }))
+        };
+        let changed = keys.into_iter().filter_map(attached).collect();
         let total = self.total_with(&changed);
         self.write(changed, total);
         self.changes.leases.insert(id, LeaseChange::Ended);

@@ -78,10 +78,10 @@ impl NodeSlot {
 
     /// Puts a check, which reads like this, into the entry of its instance or node. Returns whether there is one.
     pub(super) fn attach(&mut self, check: &Arc<KeptCheck>, entry: &Arc<CheckEntry>, open: &Open) -> bool {
-        let key = |entry: &CheckEntry| (entry.value.namespace.clone(), entry.value.id.clone());
         let with = |checks: &[Arc<CheckEntry>]| {
             let mut checks = checks.to_vec();
-            match checks.binary_search_by_key(&key(entry), |entry| key(entry)) {
+            let wanted = (&*entry.value.namespace, &*entry.value.id);
+            match checks.binary_search_by(|entry| (&*entry.value.namespace, &*entry.value.id).cmp(&wanted)) {
                 Ok(at) => checks[at] = Arc::clone(entry),
                 Err(at) => checks.insert(at, Arc::clone(entry)),
             }

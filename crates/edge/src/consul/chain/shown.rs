@@ -34,6 +34,7 @@ pub(in crate::consul) async fn get(api: Arc<ConsulApi>, mut request: Request) ->
     let topics =
         KINDS.map(|kind| Topic::Table(TableRef::new(&*options.namespace, format!("{TABLES}{kind}"))));
     if options.index > 0 {
+        request.waits();
         let waits = topics.iter().map(|topic| Box::pin(api.control.wait(topic, options.index, options.wait)));
         tokio::select! {
             (waited, ..) = select_all(waits) => drop(waited?),

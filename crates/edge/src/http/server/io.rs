@@ -8,7 +8,7 @@ use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,20 +21,46 @@ use super::ServerConfig;
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
+const WAITING: u8 = 3;
 
-/// Where a connection stands, shared between its IO and its service; both run in one task.
+/// Where a connection stands, shared between its IO, its service and its handler; all run in one task.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Phase(Arc<AtomicU8>);
+pub(in crate::http) struct Phase(Arc<Stand>);
+
+#[derive(Debug, Default)]
+struct Stand {
+    at: AtomicU8,
+    /// Whether something was written since all of it was last known to be with the system.
+    unflushed: AtomicBool,
+}
 
 impl Phase {
     /// A whole head has arrived.
     pub(super) fn head_done(&self) {
-        self.0.store(BUSY, Ordering::Relaxed);
+        self.set(BUSY);
+    }
+
+    /// The request waits for something to happen, perhaps for minutes.
+    pub(in crate::http) fn wait(&self) {
+        self.set(WAITING);
     }
 
     /// The request is answered; the next byte begins a new head.
     pub(super) fn answered(&self) {
-        self.0.store(IDLE, Ordering::Relaxed);
+        self.set(IDLE);
+    }
+
+    /// Whether the request waits, and nothing of an earlier answer is still to be written.
+    pub(super) fn may_be_put_aside(&self) -> bool {
+        self.at() == WAITING && !self.0.unflushed.load(Ordering::Relaxed)
+    }
+
+    fn at(&self) -> u8 {
+        self.0.at.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, at: u8) {
+        self.0.at.store(at, Ordering::Relaxed);
     }
 }
 
@@ -49,12 +75,26 @@ pub(super) struct Guarded {
     write_timeout: Duration,
     /// Runs only while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What was taken out of it, and is to be read first.
+    given_back: Vec<u8>,
 }
 
 impl Guarded {
     pub(super) fn new(stream: Io, phase: Phase, config: &ServerConfig) -> Self {
         let ServerConfig { head_timeout, write_timeout, .. } = *config;
-        Self { stream, phase, head_timeout, deadline: None, write_timeout, stalled: None }
+        let given_back = Vec::new();
+        Self { stream, phase, head_timeout, deadline: None, write_timeout, stalled: None, given_back }
+    }
+
+    /// Has these bytes read before all others.
+    pub(super) fn give_back(&mut self, bytes: Vec<u8>) {
+        self.given_back = bytes;
+    }
+
+    /// Reads some bytes, 0 at the end, of a connection whose request waits.
+    pub(super) fn poll_some(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(bytes);
+        Pin::new(&mut self.stream).poll_read(cx, &mut buf).map_ok(|()| buf.filled().len())
     }
 
     /// Lets a write's result pass, unless nothing was taken for too long.
@@ -63,6 +103,7 @@ impl Guarded {
         cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        self.phase.0.unflushed.store(true, Ordering::Relaxed);
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -78,13 +119,20 @@ impl Guarded {
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.given_back.is_empty() {
+            let count = this.given_back.len().min(buf.remaining());
+            buf.put_slice(&this.given_back[..count]);
+            this.given_back.drain(..count);
+            this.given_back.shrink_to_fit();
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let phase = this.phase.0.load(Ordering::Relaxed);
+        let phase = this.phase.at();
         if phase != HEAD {
             this.deadline = None;
             if phase == IDLE && read.is_ready() && buf.filled().len() > before {
-                this.phase.0.store(HEAD, Ordering::Relaxed);
+                this.phase.set(HEAD);
             }
             return read;
         }
@@ -111,7 +159,12 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            this.phase.0.unflushed.store(false, Ordering::Relaxed);
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
