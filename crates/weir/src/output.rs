@@ -20,9 +20,14 @@ pub(crate) fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Writes a line to standard error, for remarks that are no part of the answer.
+/// Writes a line to standard error, for remarks that are no part of the answer. They may quote what others have written.
 pub(crate) fn remark(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", clean(text));
+}
+
+/// A text that others have a part in, without what a terminal would take for an order.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// A value in the form asked for; `table` makes the form for people.

@@ -13,6 +13,9 @@ use super::stored::{CheckpointEntry, CheckpointPart, Part};
 use crate::bounds::{CHANGE_SET_BYTES_MAX, CHANGE_SET_PART_BYTES_MAX, MESSAGE_BYTES_MAX, RESOURCES_MAX};
 use crate::{Error, Problem};
 
+/// Most that is said of how a change set does not fit: each costs a look at all documents, and nobody reads more.
+const PROBLEMS_MAX: usize = 100;
+
 /// What a change set will do.
 #[derive(Debug)]
 pub(super) struct Difference {
@@ -100,16 +103,20 @@ fn judge(set: &ResourceSet, request: &ChangeRequest) -> Vec<Problem> {
         let before = validate::validate_set(known());
         // A number has no document of its own that was there already: it must not grow.
         let grows = |bounded: Bounded<'_>| bounded.count(merged.iter().copied()) > bounded.count(known());
+        let by_id: BTreeMap<ResourceId, &Resource> =
+            merged.iter().map(|resource| (resource.id(), *resource)).collect();
+        let mut stood: BTreeMap<&ResourceId, Vec<&FieldError>> = BTreeMap::new();
+        before.iter().for_each(|(id, fault)| stood.entry(id).or_default().push(fault));
         let is_brought = |(id, fault): &(ResourceId, FieldError)| {
-            let resource = merged.iter().find(|resource| resource.id() == *id);
-            let is_new = !before.iter().any(|(of, known)| (of, known) == (id, fault));
+            let resource = by_id.get(id).copied();
+            let is_new = stood.get(id).is_none_or(|faults| !faults.contains(&fault));
             match resource.and_then(|resource| Bounded::of(resource, fault)) {
                 Some(bounded @ Bounded::SharedLimits) => grows(bounded),
                 Some(bounded @ Bounded::LimitsOf(..)) => is_new && grows(bounded),
                 None => is_new,
             }
         };
-        let brought = together.into_iter().filter(is_brought);
+        let brought = together.into_iter().filter(is_brought).take(PROBLEMS_MAX);
         problems.extend(brought.map(|(id, error)| problem(&id, error)));
     }
     if merged.len() > RESOURCES_MAX {

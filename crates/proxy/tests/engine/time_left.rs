@@ -148,6 +148,30 @@ fn a_call_without_patience_costs_nobody_his_good_name() {
 }
 
 #[test]
+fn who_is_given_all_the_time_there_is_is_judged_by_his_clients() {
+    let slow = too_slow(Duration::from_millis(60));
+    let proxy = Proxy::gateway(&documents(&[slow.addr], &format!("{TWO}\n  timeouts: {{request: 0s}}")));
+    assert_eq!(calls(&proxy, "65m", 3), ["4", "4", "14"]);
+}
+
+#[test]
+fn a_call_that_is_never_sent_whole_costs_nobody_his_good_name() {
+    let silent = Upstream::start(|conn| {
+        conn.head()?;
+        conn.until_closed();
+        Ok(())
+    });
+    let proxy = Proxy::gateway(&documents(&[silent.addr], &format!("{TWO}\n  timeouts: {{request: 150ms}}")));
+    let call = "POST /a.B/C HTTP/1.1\r\nHost: app\r\nContent-Type: application/grpc\r\ngrpc-timeout: 100m\r\n\
+                Content-Length: 5\r\n\r\n";
+    for _ in 0..4 {
+        let response = proxy.client().send(call).response();
+        assert_eq!(response.field("grpc-status"), Some("4"));
+    }
+    assert_eq!(called(&silent), 4, "no breaker has opened");
+}
+
+#[test]
 fn a_call_whose_response_had_begun_ends_without_a_fault() {
     let streaming = Upstream::start(|conn| {
         conn.request()?;

@@ -76,7 +76,9 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         critical::say_why(client, &mut explanation).await;
     }
     name_entries(&mut explanation, &inputs);
-    output::print(&output::render(args.output.format, &explanation, || clean(&explanation.to_string()))?);
+    output::print(&output::render(args.output.format, &explanation, || {
+        output::clean(&explanation.to_string())
+    })?);
     Ok(exit(&explanation))
 }
 
@@ -212,7 +214,7 @@ async fn inputs_of_server(client: &Client, role: &Role, request: &Request) -> Re
         .get(&format!("{PREFIX}/snapshot?{query}"))
         .await
         .map_err(|error| server_client::failure(&error))?;
-    inputs.remarks.iter().for_each(|remark| output::remark(&clean(remark)));
+    inputs.remarks.iter().for_each(|remark| output::remark(remark));
     Ok(inputs.into())
 }
 
@@ -255,11 +257,6 @@ fn name_entries(explanation: &mut Explanation, inputs: &Inputs) {
             setting.from.push_str(&format!(", which config entry {entry} asks for"));
         }
     }
-}
-
-/// What proxies and documents say, without what a terminal would take for an order.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -162,6 +162,10 @@ where
         if let Poll::Ready(ended) = Pin::new(served).poll(context) {
             return Poll::Ready(ended.map(|()| None));
         }
+        // What is still to be written (`100 Continue`) would be lost; when it is, this task is woken.
+        if !self.handover.phase().may_be_put_aside() {
+            return Poll::Pending;
+        }
         let Some(kept) = self.handover.take_kept() else { return Poll::Pending };
         let Some(served) = self.served.take() else { return Poll::Pending };
         let parts = served.into_parts();

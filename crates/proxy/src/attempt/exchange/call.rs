@@ -44,7 +44,8 @@ impl Exchange {
         let given = *timeout;
         let is_short = |said: Duration| given.is_zero() || said < given / SHORT_PART;
         if let Some(call) = call {
-            call.is_short = call.timeout.is_some_and(is_short);
+            // Where nothing is given there is nothing to be short of.
+            call.is_short = !given.is_zero() && call.timeout.is_some_and(is_short);
         }
         if let Some(said) = said.filter(|said| given.is_zero() || *said < given) {
             *cut_short = is_short(said).then_some(CutShort::BySender);
@@ -56,17 +57,18 @@ impl Exchange {
         };
     }
 
-    /// Whether the time is over that was cut short, by whoever sent the request or by waiting here. That says nothing about who was to
-    /// answer it: a client that has no patience must not cost an endpoint its good name.
+    /// Whether the time is over that was cut short, by whoever sent the request or by waiting here, or of a call that its client has not
+    /// sent whole. That says nothing about who was to answer it: a client that has no patience, or says nothing, must not cost an
+    /// endpoint its good name.
     pub(crate) fn is_given_up(&self, worker: &Worker) -> bool {
         let now_ms = worker.timers.now_ms();
         let is_short_call = || self.asked.call.as_ref().is_some_and(|call| call.is_short);
         self.asked.cut_short.is_some() && self.deadline.is_some_and(|at| at <= now_ms)
-            || self.overall <= now_ms && is_short_call()
+            || self.overall <= now_ms && (is_short_call() || self.awaits_body())
     }
 
-    /// The same of a call that was answered, by its server or here, with `DEADLINE_EXCEEDED`: whether its client's time is over, and that was short, or the
-    /// response had begun within it.
+    /// The same of a call that was answered, by its server or here, with `DEADLINE_EXCEEDED`: whether its client's time is over, and that
+    /// was short, or the response had begun within it, or the client had not sent all of the call.
     #[cold]
     pub(crate) fn was_given_up(&self, worker: &Worker) -> bool {
         let Some(call) = &self.asked.call else { return false };
@@ -74,7 +76,7 @@ impl Exchange {
         let most = timeout - timeout / LEFT_PART;
         let spent = |at_ns: u64| Duration::from_nanos(at_ns.saturating_sub(self.began_ns));
         let had_begun = self.head_ns > 0 && spent(self.head_ns) < most;
-        spent(worker.clock.recent()) >= most && (call.is_short || had_begun)
+        spent(worker.clock.recent()) >= most && (call.is_short || had_begun || self.awaits_body())
     }
 
     /// The answer then.

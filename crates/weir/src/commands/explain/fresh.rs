@@ -15,8 +15,8 @@ use crate::server_client;
 
 /// How long proxies are waited for. They are told at once that somebody looks, and then report every second.
 const LOOK_MAX: Duration = Duration::from_millis(2500);
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Between two looks, each of which is at what all proxies report.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// What the proxies report that play the role, or stand in front of one of the services; of the others what is there. None
 /// where the server knows no reports.
