@@ -113,7 +113,7 @@ impl Forward {
             method: request.method.clone(),
             target: self.target(request),
             headers,
-            body: self.body(request),
+            body: named(&request.path, &request.body, &self.node),
             patience: patience(request),
         }
     }
@@ -135,31 +135,28 @@ impl Forward {
         }
         target
     }
+}
 
-    /// The body; that of a session without a node names this one, and so does that of a claim with an instance. What is no
-    /// object is the servers' to refuse.
-    fn body(&self, request: &Request) -> Bytes {
-        let field = match &*request.path {
-            "/v1/session/create" => "Node",
-            path if is_claim(path) => "node",
-            _ => return request.body.clone(),
-        };
-        let given = if request.body.is_empty() { &b"{}"[..] } else { &request.body };
-        let Ok(Value::Object(mut map)) = serde_json::from_slice::<Value>(given) else {
-            return request.body.clone();
-        };
-        let names = |field: &str| {
-            map.iter().any(|(key, value)| {
-                key.eq_ignore_ascii_case(field) && value.as_str().is_none_or(|text| !text.is_empty())
-            })
-        };
-        if names("node") || (field == "node" && !names("instance")) {
-            return request.body.clone();
-        }
-        map.retain(|key, _| !key.eq_ignore_ascii_case("node"));
-        map.insert(field.to_owned(), Value::from(&*self.node));
-        Value::Object(map).to_string().into()
+/// The body of a request; that of a session without a node names this one, and so does that of a claim with an instance. What is
+/// no object is the servers' to refuse. A field that is null or empty says nothing.
+fn named(path: &str, body: &Bytes, node: &str) -> Bytes {
+    let field = match path {
+        "/v1/session/create" => "Node",
+        path if is_claim(path) => "node",
+        _ => return body.clone(),
+    };
+    let given = if body.is_empty() { &b"{}"[..] } else { body };
+    let Ok(Value::Object(mut map)) = serde_json::from_slice::<Value>(given) else {
+        return body.clone();
+    };
+    let says = |value: &Value| !value.is_null() && value.as_str() != Some("");
+    let names = |field: &str| map.iter().any(|(key, value)| key.eq_ignore_ascii_case(field) && says(value));
+    if names("node") || (field == "node" && !names("instance")) {
+        return body.clone();
     }
+    map.retain(|key, _| !key.eq_ignore_ascii_case("node"));
+    map.insert(field.to_owned(), Value::from(node));
+    Value::Object(map).to_string().into()
 }
 
 /// Whether something is asked for that an instance may hold.
@@ -195,4 +192,29 @@ fn refuse(error: &Unanswered, is_native: bool) -> Response {
     };
     Response::text(StatusCode::INTERNAL_SERVER_ERROR, text)
         .with(HeaderName::from_static("x-consul-knownleader"), HeaderValue::from_static("false"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_and_claims_with_an_instance_get_the_node() {
+        let check = |path: &str, body: &str, expected: &str| {
+            let sent = named(path, &Bytes::copy_from_slice(body.as_bytes()), "n1");
+            assert_eq!(std::str::from_utf8(&sent).unwrap(), expected, "{path} {body}");
+        };
+        let (session, claim) = ("/v1/session/create", "/weir/v1/locks/a/acquire");
+        check(session, "", r#"{"Node":"n1"}"#);
+        check(session, r#"{"node":"n2"}"#, r#"{"node":"n2"}"#);
+        check(session, r#"{"node":null}"#, r#"{"Node":"n1"}"#);
+        check(session, "[]", "[]");
+        check(claim, r#"{"instance":"web-1"}"#, r#"{"instance":"web-1","node":"n1"}"#);
+        check(claim, r#"{"instance":"web-1","node":""}"#, r#"{"instance":"web-1","node":"n1"}"#);
+        check(claim, r#"{"instance":"web-1","node":"n2"}"#, r#"{"instance":"web-1","node":"n2"}"#);
+        for none in [r#"{"instance":null}"#, r#"{"instance":""}"#, "{}"] {
+            check(claim, none, none);
+        }
+        check("/v1/kv/a", "{}", "{}");
+    }
 }

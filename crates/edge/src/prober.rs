@@ -13,4 +13,4 @@ mod alias;
 mod run;
 
 pub use alias::{Elsewhere, ElsewhereFuture};
-pub use run::{LOOKS_MAX, Prober, SCRIPTS_MAX, run};
+pub use run::{DATAGRAMS_MAX, LOOKS_MAX, Prober, SCRIPTS_MAX, run};

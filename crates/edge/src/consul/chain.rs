@@ -19,6 +19,7 @@ mod derived;
 mod entries;
 mod gateways;
 mod graph;
+pub(super) mod hints;
 mod http;
 mod ignored;
 mod overrides;
@@ -104,7 +105,7 @@ impl Effective {
     }
 
     fn of(documents: Arc<ResourceSet>, index: Revision, kept: Entries, datacenter: &str) -> Self {
-        let faults = graph::faults(&kept, datacenter);
+        let faults = graph::faults(&kept, &documents, datacenter);
         let mut entries = kept.clone();
         let unfit = entries.drop_unfit(datacenter);
         let mut making = Making::new(&entries, &documents);
@@ -263,7 +264,7 @@ pub(super) fn judge_among(
     if let Some(content) = content {
         entries.add(kind, service.clone(), content).map_err(|refusal| refusal.message)?;
     }
-    let after = graph::faults(&entries, datacenter);
+    let after = graph::faults(&entries, &effective.documents, datacenter);
     graph::judge(&effective.faults, &after, &entry_name(kind, service))
 }
 
@@ -338,13 +339,19 @@ impl<'a> Making<'a> {
             let said = format!("{UNFIT}: as {id} it would have {}: {}{expected}", fault.path, fault.message);
             return self.ignore(entry, said);
         }
+        self.take(entry, resource);
+    }
+
+    /// Takes a document in whose id no other has.
+    fn take(&mut self, entry: &str, resource: Resource) {
+        let id = resource.id();
         if self.documents.get(&id).is_some() || self.made.contains_key(&id) {
             return self.ignore(entry, format!("there is a document {id}"));
         }
         self.put(entry, id, resource);
     }
 
-    /// Takes a document in that may stand, if there is room.
+    /// Takes a document in, if there is room.
     fn put(&mut self, entry: &str, id: ResourceId, resource: Resource) {
         let Some(left) = self.bytes_left.checked_sub(size(&resource)) else {
             let said = format!("the documents of all entries would have more than {MADE_BYTES_MAX} bytes");

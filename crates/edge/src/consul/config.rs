@@ -26,8 +26,10 @@ const GLOBAL: &str = "global";
 
 /// Names the fields of an entry that was put that count for nothing.
 const IGNORED: HeaderName = HeaderName::from_static("x-weir-ignored");
-/// The longest list of such fields that is sent.
-const IGNORED_BYTES_MAX: usize = 4096;
+/// Says what an entry that was put does not achieve as things stand.
+const HINTS: HeaderName = HeaderName::from_static("x-weir-hints");
+/// The longest list of either that is sent.
+const LIST_BYTES_MAX: usize = 4096;
 
 fn table(namespace: &str, kind: &Kind) -> TableRef {
     TableRef::new(namespace, format!("{}{}", chain::TABLES, kind.name))
@@ -49,13 +51,22 @@ pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
     let when = cas(&request.query)?.map_or(When::Always, When::At);
     let service = ServiceRef::new(&*namespace, &*name);
     let record = Record { name, content: Value::Object(content), ..Record::default() };
-    let (head, judge) = (chain::head(), judge(&api, kind, service, Some(&record.content)));
+    let (head, judge) = (chain::head(), judge(&api, kind, service.clone(), Some(&record.content)));
     let fit = Some(Fit { head: &head, judge: &judge });
     let table = table(&namespace, kind);
     let committed = api.control.put_fitting_record(&table, &record, when, fit).await.map_err(refused)?;
     let mut response = answer_json(false, &committed.is_some())?;
     if !ignored.is_empty() {
         response.headers.insert(IGNORED, in_header(&ignored.join(", ")));
+    }
+    if committed.is_some() && kind.name == kinds::SERVICE_RESOLVER {
+        let settings = api.control.settings();
+        let content = &record.content;
+        let hints = |moment: &Moment<'_>| chain::hints::of_resolver(moment, settings, &service, content);
+        let hints = api.catalog().read(hints);
+        if !hints.is_empty() {
+            response.headers.insert(HINTS, in_header(&hints.join(", ")));
+        }
     }
     Ok(response)
 }
@@ -85,7 +96,7 @@ fn refused(error: weir_control::Error) -> Refusal {
 /// A text as a field of a head takes it: within bounds, what is not plain as `?`.
 fn in_header(text: &str) -> HeaderValue {
     let plain = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-    let text: String = text.chars().take(IGNORED_BYTES_MAX).map(plain).collect();
+    let text: String = text.chars().take(LIST_BYTES_MAX).map(plain).collect();
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("?"))
 }
 

@@ -77,10 +77,15 @@ type Measured = Result<(Position, u64), Refusal>;
 async fn written(
     api: &ConsulApi,
     turn: OwnedSemaphorePermit,
-    measured: oneshot::Sender<Measured>,
+    mut measured: oneshot::Sender<Measured>,
     pieces: Sender<Bytes>,
 ) {
-    let (mut backup, measure, meta) = match measure(api).await {
+    let known = tokio::select! {
+        known = measure(api) => known,
+        // Whoever asked has gone: the next one is not to wait for what nobody takes.
+        () = measured.closed() => return,
+    };
+    let (mut backup, measure, meta) = match known {
         Ok(known) => known,
         Err(refusal) => return drop(measured.send(Err(refusal))),
     };
@@ -190,4 +195,28 @@ fn turn(api: &ConsulApi) -> Result<OwnedSemaphorePermit, Refusal> {
 
 fn failed(error: &dyn std::fmt::Display) -> Refusal {
     Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message: format!("the snapshot failed: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::sync::mpsc;
+    use weir_control::Settings;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_not_measured() {
+        let control = Control::start(Arc::new(weir_store::Memory::new()), Settings::default()).await.unwrap();
+        let api = ConsulApi::new(control, false);
+        let (pieces, _reader) = mpsc::channel(1);
+        let (measured, known) = oneshot::channel();
+        let write = |measured| written(&api, turn(&api).unwrap(), measured, pieces.clone());
+        assert!(write(measured).now_or_never().is_none(), "measuring takes its time");
+        drop(known);
+        let (measured, known) = oneshot::channel();
+        drop(known);
+        assert!(write(measured).now_or_never().is_some(), "nobody waits");
+        assert!(turn(&api).is_ok(), "the turn is free");
+    }
 }

@@ -393,3 +393,25 @@ async fn filters_of_subsets_name_what_is_shown() {
         assert_eq!(answer.status, 200, "{field}: {}", answer.body);
     }
 }
+
+/// A filter that takes nobody is kept, and named: what it is meant for may come later.
+#[tokio::test]
+async fn filters_of_subsets_that_take_nobody_are_named() {
+    let api = Api::start().await;
+    let filter = |version: &str| json!({"Filter": format!("Service.Meta.version == {version}")});
+    let subsets = json!({"v1": filter("v1"), "v2": filter("v2"), "fit": {"OnlyPassing": true}});
+    let entry = json!({"Kind": "service-resolver", "Name": "web", "Subsets": subsets}).to_string();
+    let put = async || {
+        let answer = api.call("PUT /v1/config", &entry).await;
+        assert_eq!((answer.status, &*answer.body), (200, "true"));
+        answer.header("x-weir-hints").to_owned()
+    };
+    assert_eq!(put().await, "", "there is nobody yet");
+    let web = |id: &str, version: &str| {
+        json!({"ID": id, "Name": "web", "Port": 80, "Meta": {"version": version}}).to_string()
+    };
+    api.ok("PUT /v1/agent/service/register", &web("web-1", "v1")).await;
+    assert_eq!(put().await, "Subsets.v2.Filter takes none of the instances there are now (1)");
+    api.ok("PUT /v1/agent/service/register", &web("web-2", "v2")).await;
+    assert_eq!(put().await, "");
+}

@@ -43,8 +43,12 @@ fn write(args: &[String]) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Failed, format!("Config entry not updated: {kind}/{name}")));
     }
     output::print(&format!("Config entry written: {kind}/{name}\n"));
-    if let Some(ignored) = answered.headers.get("x-weir-ignored").and_then(|value| value.to_str().ok()) {
+    let header = |field: &str| answered.headers.get(field).and_then(|value| value.to_str().ok());
+    if let Some(ignored) = header("x-weir-ignored") {
         output::remark(&format!("warning: kept, and not in force: {ignored}"));
+    }
+    if let Some(hints) = header("x-weir-hints") {
+        output::remark(&format!("warning: {hints}"));
     }
     Ok(Exit::Done)
 }

@@ -2,8 +2,8 @@
 //! resolver say, in place of the service. Its router has no say, as in Consul: the gateway's own route is one.
 
 use weir_model::resource::http_route::BackendRef;
-use weir_model::validate;
 use weir_model::validate::http_route::BACKENDS_MAX;
+use weir_model::validate::{self, FieldError};
 use weir_model::{Resource, ResourceId, ServiceRef, Spec};
 
 use super::routes::{Left, WEIGHT, backend};
@@ -103,13 +103,17 @@ impl Making<'_> {
         (is_split || self.backend(&target) != service).then_some(service)
     }
 
-    /// Has a route count in the place of the one that is declared, if it may stand.
+    /// Has a route count in the place of the one that is declared, if it may stand, or as much of it as can do without the
+    /// rest: that is for proxies to say, as it is of the one that is declared.
     fn replace(&mut self, id: &ResourceId, resource: Resource) {
-        if let Some(fault) = validate::validate(&resource).first() {
-            let said =
-                format!("{UNFIT}: with what entries say it would have {}: {}", fault.path, fault.message);
-            return self.ignore(&id.to_string(), said);
+        let faults = validate::validate(&resource);
+        match faults.first() {
+            Some(fault) if validate::remainder(&resource, &faults).is_none() => {
+                let FieldError { path, message, .. } = fault;
+                let said = format!("{UNFIT}: with what entries say it would have {path}: {message}");
+                self.ignore(&id.to_string(), said);
+            }
+            _ => self.put(&id.to_string(), id.clone(), resource),
         }
-        self.put(&id.to_string(), id.clone(), resource);
     }
 }

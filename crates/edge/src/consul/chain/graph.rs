@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weir_control::resources::ResourceSet;
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
 
@@ -50,8 +51,8 @@ impl Fault {
 pub(super) struct Endless(String);
 
 /// All that does not fit.
-pub(super) fn faults(entries: &Entries, datacenter: &str) -> BTreeSet<Fault> {
-    let mut graph = Graph { entries, datacenter, faults: BTreeSet::new() };
+pub(super) fn faults(entries: &Entries, documents: &ResourceSet, datacenter: &str) -> BTreeSet<Fault> {
+    let mut graph = Graph { entries, documents, datacenter, faults: BTreeSet::new() };
     for (service, router) in &entries.routers {
         let entry = entry_name("service-router", service);
         graph.divides(&entry, service);
@@ -105,6 +106,7 @@ fn target(namespace: &str, service: &str, subset: &str, of: &ServiceRef) -> Targ
 
 struct Graph<'a> {
     entries: &'a Entries,
+    documents: &'a ResourceSet,
     datacenter: &'a str,
     faults: BTreeSet<Fault>,
 }
@@ -114,9 +116,16 @@ impl Graph<'_> {
         self.faults.insert(Fault { entry: entry.to_owned(), what, message });
     }
 
+    /// What a service speaks: its document goes before its entry, and that before what is said of all services.
+    fn stated(&self, service: &ServiceRef) -> Option<Protocol> {
+        let declared = self.documents.service(service).and_then(|document| document.protocol);
+        let said = declared.or_else(|| self.entries.protocol(service));
+        said.or_else(|| self.entries.default_protocol(service))
+    }
+
     /// Judges an entry that tells requests apart, which connections have not.
     fn divides(&mut self, entry: &str, service: &ServiceRef) {
-        if self.entries.stated(service) == Some(Protocol::Tcp) {
+        if self.stated(service) == Some(Protocol::Tcp) {
             let message = format!(
                 "discovery chain {:?} uses a protocol \"tcp\" that does not permit advanced routing or splitting behavior",
                 service.name
@@ -137,7 +146,7 @@ impl Graph<'_> {
             let message = format!("service {:?} does not have a subset named {subset:?}", service.name);
             self.fault(entry, What::Subset, message);
         }
-        if let (Some(own), Some(other)) = (self.entries.stated(of), self.entries.stated(service))
+        if let (Some(own), Some(other)) = (self.stated(of), self.stated(service))
             && own != other
         {
             let message = format!(
@@ -203,11 +212,6 @@ fn way_round(from: &ServiceRef, left: &BTreeMap<&ServiceRef, BTreeSet<ServiceRef
 }
 
 impl Entries {
-    /// What entries say that a service speaks.
-    fn stated(&self, service: &ServiceRef) -> Option<Protocol> {
-        self.protocol(service).or_else(|| self.default_protocol(service))
-    }
-
     /// Where calls of a target go in the end.
     pub(super) fn follow(&self, from: &Target, datacenter: &str) -> Result<Target, Endless> {
         let mut at = from.clone();
@@ -257,6 +261,7 @@ impl Entries {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::tests::document;
     use super::*;
 
     fn entries(of: &[(&str, &str, Value)]) -> Entries {
@@ -274,6 +279,17 @@ mod tests {
         name: &str,
         content: Option<Value>,
     ) -> Result<(), String> {
+        change_beside(&ResourceSet::default(), kept, kind, name, content)
+    }
+
+    /// The same, where there are documents.
+    fn change_beside(
+        documents: &ResourceSet,
+        kept: &[(&str, &str, Value)],
+        kind: &str,
+        name: &str,
+        content: Option<Value>,
+    ) -> Result<(), String> {
         let before = entries(kept);
         let mut after = before.clone();
         let service = ServiceRef::new("default", name);
@@ -281,7 +297,8 @@ mod tests {
         if let Some(content) = content {
             after.add(kind, service.clone(), &content).unwrap();
         }
-        judge(&faults(&before, "dc1"), &faults(&after, "dc1"), &entry_name(kind, &service))
+        let faults = |of| super::faults(of, documents, "dc1");
+        judge(&faults(&before), &faults(&after), &entry_name(kind, &service))
     }
 
     fn redirect(to: &str) -> Value {
@@ -382,7 +399,7 @@ mod tests {
             ("service-splitter", "b", splits(&[("a", ""), ("c", "")])),
             ("service-splitter", "c", splits(&[("b", "")])),
         ];
-        assert_eq!(faults(&entries(&kept), "dc1").len(), 3);
+        assert_eq!(faults(&entries(&kept), &ResourceSet::default(), "dc1").len(), 3);
         assert_eq!(change(&kept, "service-splitter", "a", None), Ok(()));
         assert_eq!(change(&kept, "service-splitter", "a", Some(splits(&[("x", "")]))), Ok(()));
     }
@@ -414,6 +431,29 @@ mod tests {
         // Of whom nothing is said may speak anything.
         assert_eq!(change(&kept, "service-defaults", "web", None), Ok(()));
         assert_eq!(change(&[], "service-router", "web", Some(routes())), Ok(()));
+    }
+
+    #[test]
+    fn what_documents_say_of_a_service_goes_before() {
+        let documents = |protocol: &str| {
+            let spec = json!({"protocol": protocol});
+            ResourceSet::new([document("Service", "web", &spec)])
+        };
+        let all = ("proxy-defaults", "global", json!({"Config": {"protocol": "tcp"}}));
+        let own = ("service-defaults", "web", json!({"Protocol": "tcp"}));
+        let routes = || Some(json!({"Routes": []}));
+        let permit = "does not permit advanced routing";
+        for kept in [all.clone(), own] {
+            let kept = [kept];
+            refused(change(&kept, "service-router", "web", routes()), permit);
+            let answer = change_beside(&documents("http"), &kept, "service-router", "web", routes());
+            assert_eq!(answer, Ok(()), "{kept:?}");
+        }
+        let http = [("service-defaults", "web", json!({"Protocol": "http"}))];
+        refused(change_beside(&documents("tcp"), &http, "service-router", "web", routes()), permit);
+        let lead =
+            change_beside(&documents("http"), &[all], "service-resolver", "other", Some(redirect("web")));
+        refused(lead, "service \"web\" has \"http\" which is not \"tcp\"");
     }
 
     #[test]

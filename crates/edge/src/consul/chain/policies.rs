@@ -65,10 +65,13 @@ impl Making<'_> {
         let mut targets = vec![target(Kind::Service, &service.name, None)];
         targets.extend(self.undeclared(service, derived, Kind::TrafficPolicy));
         let spec = TrafficPolicySpec { timeouts, balance, ..TrafficPolicySpec::default() };
-        self.policy(&entry, &routes::metadata(&entry, service), &spec, &targets);
+        for policy in policies(&routes::metadata(&entry, service), &spec, &targets) {
+            self.add(&entry, policy);
+        }
     }
 
-    /// Makes what a declared policy says count for derived services too.
+    /// Makes what a declared policy says count for derived services too, as it is declared: of one that breaks a rule proxies
+    /// have as much in force for these as for the service.
     fn copy(&mut self, id: &ResourceId, at: usize, service: &ServiceRef, names: &[String]) {
         let targets = self.undeclared(service, names, Kind::TrafficPolicy);
         let Some(declared) = self.documents.get(id) else { return };
@@ -76,24 +79,8 @@ impl Making<'_> {
         let mut metadata = routes::metadata(&format!("service-subsets/{}", id.name), service);
         // In the order of those that they are copies of.
         metadata.name.push_str(&format!(".{at:03}"));
-        self.policy(&id.to_string(), &metadata, spec, &targets);
-    }
-
-    /// Adds a policy for these targets, or as many as it takes.
-    fn policy(
-        &mut self,
-        entry: &str,
-        metadata: &Metadata,
-        spec: &TrafficPolicySpec,
-        targets: &[PolicyTarget],
-    ) {
-        for (at, targets) in targets.chunks(TARGETS_MAX).enumerate() {
-            let mut metadata = metadata.clone();
-            if at > 0 {
-                metadata.name.push_str(&format!(".{at}"));
-            }
-            let spec = TrafficPolicySpec { target_refs: targets.to_vec(), ..spec.clone() };
-            self.add(entry, Resource { metadata, spec: Spec::TrafficPolicy(spec.into()) });
+        for policy in policies(&metadata, spec, &targets) {
+            self.take(&id.to_string(), policy);
         }
     }
 
@@ -137,6 +124,19 @@ impl Making<'_> {
         };
         self.add(entry, Resource { metadata, spec: Spec::TrafficPolicy(spec.into()) });
     }
+}
+
+/// A policy for these targets, or as many as it takes.
+fn policies(metadata: &Metadata, spec: &TrafficPolicySpec, targets: &[PolicyTarget]) -> Vec<Resource> {
+    let of = |(at, targets): (usize, &[PolicyTarget])| {
+        let mut metadata = metadata.clone();
+        if at > 0 {
+            metadata.name.push_str(&format!(".{at}"));
+        }
+        let spec = TrafficPolicySpec { target_refs: targets.to_vec(), ..spec.clone() };
+        Resource { metadata, spec: Spec::TrafficPolicy(spec.into()) }
+    };
+    targets.chunks(TARGETS_MAX).enumerate().map(of).collect()
 }
 
 /// Makes a condition of a router count. What it does not name counts anyhow, where a request may be repeated: connections

@@ -3,7 +3,7 @@ use weir_model::Spec;
 
 use super::*;
 
-fn document(kind: &str, name: &str, spec: &Value) -> Arc<ResourceEntry> {
+pub(super) fn document(kind: &str, name: &str, spec: &Value) -> Arc<ResourceEntry> {
     let document = json!({"kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec});
     let text = serde_json::to_string(&document).unwrap();
     let parsed = weir_model::document::parse("test", &text).unwrap();
@@ -224,6 +224,34 @@ fn what_is_declared_for_a_service_holds_for_its_subsets() {
     let reasons: Vec<&str> = made.ignored.iter().map(|one| &*one.reason).collect();
     assert!(reasons[0].starts_with("the document TrafficPolicy/mine says"), "{reasons:?}");
     assert!(reasons[1].contains("more than 256 targets"), "{reasons:?}");
+}
+
+#[test]
+fn a_policy_that_is_in_force_in_part_holds_in_part_for_subsets() {
+    let policy =
+        json!({"targetRefs": [{"name": "web"}], "tls": {}, "timeouts": {"request": "3s", "perTry": "4s"}});
+    let documents = vec![document("TrafficPolicy", "mine", &policy)];
+    let in_part = |of: &Resource| validate::remainder(of, &validate::validate(of)).map(|rest| rest.left_out);
+    let left_out = Some(vec!["spec.timeouts.perTry".to_owned()]);
+    assert_eq!(in_part(&documents[0].resource), left_out);
+    let made = effective(&[versions()], documents);
+    assert_eq!(targets(&made, Kind::TrafficPolicy, "service-subsets.web.000"), ["_v1.web", "_v2.web"]);
+    let copy = ResourceId::new(Kind::TrafficPolicy, "default", "service-subsets.web.000");
+    assert_eq!(in_part(&made.resources.get(&copy).unwrap().resource), left_out);
+    assert_eq!(spec(&made, Kind::TrafficPolicy, &copy.name)["tls"], json!({}));
+    assert_eq!(made.ignored, []);
+}
+
+#[test]
+fn a_route_of_a_gateway_that_is_in_force_in_part_leads_on() {
+    let route = json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "web"}]}]});
+    let mut declared = document("HTTPRoute", "shop", &route);
+    let labels = (0..=validate::LABELS_MAX).map(|at| (format!("k{at}"), "v".to_owned())).collect();
+    Arc::get_mut(&mut declared).unwrap().resource.metadata.labels = labels;
+    assert!(!validate::validate(&declared.resource).is_empty(), "it breaks a rule");
+    let made = effective(&[versions()], vec![declared]);
+    assert_eq!(backends(&spec(&made, Kind::HttpRoute, "shop")["rules"][0]), [("_v1.web", 1_000_000)]);
+    assert_eq!(made.ignored, []);
 }
 
 /// The spec of a declared route as it counts.

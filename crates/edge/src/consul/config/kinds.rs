@@ -12,6 +12,8 @@ use crate::consul::refusal::Refusal;
 
 /// The defaults of all proxies.
 pub(super) const PROXY_DEFAULTS: &str = "proxy-defaults";
+/// Which instances of a service there are, and which are called.
+pub(super) const SERVICE_RESOLVER: &str = "service-resolver";
 /// Who may call a service.
 pub(super) const SERVICE_INTENTIONS: &str = "service-intentions";
 
@@ -25,7 +27,7 @@ pub(super) struct Kind {
 
 static KINDS: [Kind; 6] = [
     Kind { name: "service-defaults", fields: SERVICE_DEFAULTS, judge: judge::defaults },
-    Kind { name: "service-resolver", fields: RESOLVER, judge: judge::resolver },
+    Kind { name: SERVICE_RESOLVER, fields: RESOLVER, judge: judge::resolver },
     Kind { name: "service-splitter", fields: SPLITTER, judge: judge::splitter },
     Kind { name: "service-router", fields: ROUTER, judge: judge::router },
     Kind { name: PROXY_DEFAULTS, fields: PROXIES, judge: judge::nothing },
