@@ -91,7 +91,7 @@ impl Call<'_> {
         }
     }
 
-    /// How the call goes on at a service that it is sent to instead. It goes no further from there.
+    /// How the call goes on at a service that it is sent to instead. From there it goes to no third one.
     fn at_fallback(&self, upstream: &Upstream, rng: &mut impl Rng) -> Forwarded {
         let hashed = Hashed::of_request(&upstream.settings.balance.hash, self.request, self.asker());
         let broken = |endpoint: &Endpoint| self.broken_at(None, upstream, endpoint);
@@ -100,11 +100,16 @@ impl Call<'_> {
         let mut forwarded = to(upstream, &self.rule.label, timeout, balanced);
         let chain = self.snapshot.breakers.chain_of_service(&self.rule.label, &upstream.service, Need::Look);
         let refusal = self.answer(503, None, "UNAVAILABLE");
-        let view =
-            |link: &Link| BreakerView { instead: None, answer: refusal.clone(), ..self.breaker_view(link) };
+        let view = |link: &Link| match self.breaker_view(link) {
+            further if further.answer.service.is_some() => {
+                BreakerView { instead: None, answer: refusal.clone(), ..further }
+            }
+            view => view,
+        };
         forwarded.breakers = chain.iter().map(view).collect();
         self.refused_by(&chain, &mut forwarded);
-        forwarded.refusals.iter_mut().for_each(|one| one.answer = refusal.clone());
+        let further = forwarded.refusals.iter_mut().filter(|one| one.answer.service.is_some());
+        further.for_each(|one| one.answer = refusal.clone());
         self.refused_everywhere(&mut forwarded);
         forwarded
     }

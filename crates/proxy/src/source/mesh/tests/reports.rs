@@ -32,7 +32,10 @@ async fn a_proxy_reports_at_once_and_sooner_while_somebody_looks() {
     let pace = ReportPace { every_ms: 2000, for_ms: 60_000 };
     stream.send(server_message::Message::ReportPace(pace)).await;
     let (second, third) = (report(&mut stream).await, report(&mut stream).await);
-    assert!(first.at_ms < second.at_ms && second.at_ms + 1000 < third.at_ms, "{first:?} {second:?} {third:?}");
+    assert!(
+        first.at_ms < second.at_ms && second.at_ms + 1000 < third.at_ms,
+        "{first:?} {second:?} {third:?}"
+    );
     proxy.stop().await;
 }
 
