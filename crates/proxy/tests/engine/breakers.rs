@@ -203,6 +203,8 @@ fn an_instance_that_is_broken_off_is_explained() {
             well.upstream.addr.to_string(),
             "{explanation}"
         );
+        let reason = &forwarded.choice.as_ref().unwrap().reason;
+        assert!(!reason.contains("than") && forwarded.considered.is_empty(), "{explanation}");
         let broken = forwarded.endpoints.iter().filter(|endpoint| endpoint.broken.is_some()).count();
         assert_eq!((broken, forwarded.refusals.len()), (1, 0), "{explanation}");
     }
@@ -215,9 +217,12 @@ fn an_instance_that_is_broken_off_is_explained() {
     eventually("the other's to open", || client.get("/").field("x-weir-reason") == Some("breaker_open"));
     let end = ends(&proxy, &[]);
     assert!(
-        end.contains("\n  refused (503), by the breakers of its endpoints: none of them lets a call through"),
+        end.contains(
+            "\n  refused (503), by the breakers of its endpoints: none of them lets a call through; Retry-After: 3"
+        ),
         "{end}"
     );
+    assert!(!end.contains("already") && !end.contains("compared"), "{end}");
 }
 
 #[test]
@@ -244,7 +249,8 @@ fn probes_close_it_again() {
 #[test]
 fn shadow_lets_all_through() {
     let app = Told::to(500);
-    let proxy = Proxy::gateway(&broken(&[app.upstream.addr], &format!("{THREE}, shadow: true")));
+    let documents = broken(&[app.upstream.addr], &format!("{THREE}, shadow: true"));
+    let mut proxy = Proxy::gateway(&documents);
     let mut client = proxy.client();
     for _ in 0..6 {
         assert_eq!(client.get("/").status, 500);
@@ -256,6 +262,22 @@ fn shadow_lets_all_through() {
         proxy.text()
     );
     assert!(metric(&proxy, &format!("weir_proxy_breaker_refused_total{{{of}}} 0")));
+    let text = explained(&proxy, &[]).to_string();
+    assert!(text.contains("Service/app, in shadow: 3 would have been refused\n"), "{text}");
+    assert!(
+        text.contains("\n  note: TrafficPolicy/app#0 of Service/app is in shadow and would refuse it: "),
+        "{text}"
+    );
+    assert!(text.contains("\n  sent to "), "{text}");
+    // It is open still, and now in earnest; what it has refused is counted apart.
+    proxy.publish(&documents.replace(", shadow: true", ""));
+    eventually("it to refuse", || client.get("/").status == 503);
+    let text = explained(&proxy, &[]).to_string();
+    // The worker may have gone by the document before for a call or two.
+    assert!(
+        text.contains("Service/app: 1 refused, ") && text.contains(" would have been in shadow\n"),
+        "{text}"
+    );
 }
 
 #[test]
