@@ -245,6 +245,8 @@ pub struct LimitReport {
     pub waited: u64,
     /// Requests that it refused, or would have refused in shadow.
     pub refused: u64,
+    /// Of these, those that only shadow let through.
+    pub shadowed: u64,
     /// How it stands, for people.
     pub state: String,
     /// The status that refused requests are answered with.
@@ -273,6 +275,8 @@ pub struct BreakerReport {
     pub phase: String,
     /// Calls that it refused, or would have refused in shadow.
     pub refused: u64,
+    /// Of these, those that only shadow let through.
+    pub shadowed: u64,
     /// How it stands, for people, and what changed it last.
     pub state: String,
     /// Its strategy, as documents name it.

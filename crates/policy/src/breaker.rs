@@ -49,7 +49,7 @@ pub use shared::SharedBreaker;
 pub use window::Counts;
 
 /// What a caller is told who comes too early, where nothing better is known.
-const RETRY_SOON: Duration = Duration::from_secs(1);
+pub const RETRY_SOON: Duration = Duration::from_secs(1);
 /// The share of calls that is let through as soon as a breaker is closed.
 const RAMP_MIN: f64 = 0.1;
 /// A throttle that refuses this share is spoken of, until it refuses less than [`THROTTLE_QUIET`].
@@ -184,17 +184,29 @@ impl Breaker {
         &self.config
     }
 
-    /// Puts another configuration in force. The state stays, and so does what was counted, unless the new strategy
-    /// counts something else. Probes under way count no more if their number changes.
+    /// Puts another configuration in force. The state stays, and so does what was counted, unless it counts over something
+    /// else from now on; one that is open is so for as long as it would be had it opened under the new one. Probes under way
+    /// count no more if their number changes. Another strategy begins anew: what the one before has found says nothing of it.
+    /// Only totals go on.
     pub fn reconfigure(&mut self, config: BreakerConfig, now: Nanos) {
+        if !config.strategy.is_like(&self.config.strategy) {
+            *self = Self {
+                generation: self.generation.wrapping_add(1),
+                trips: self.trips,
+                refused: self.refused,
+                probes_lost: self.probes_lost,
+                ..Self::new(config)
+            };
+            return;
+        }
         self.meter.advance(now);
         self.meter = self.meter.reconfigured(&config.strategy);
         self.meter.advance(now);
         self.config = config;
-        self.throttling &= matches!(self.config.strategy, Strategy::Throttle(_));
+        let open_for = self.open_for();
         match &mut self.state {
             State::Closed { .. } => {}
-            State::Open { since, until } => *until = (*until).min(*since + self.config.open_max),
+            State::Open { since, until } => *until = *since + open_for,
             State::HalfOpen(probes) => {
                 if probes.needed() != self.config.probes {
                     *probes = Probes::new(self.config.probes);

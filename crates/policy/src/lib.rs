@@ -14,6 +14,7 @@ pub mod outlier;
 pub mod quota;
 pub mod retry;
 pub mod status;
+mod text;
 pub mod time;
 
 pub use time::Nanos;

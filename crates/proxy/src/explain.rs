@@ -75,6 +75,11 @@ pub struct Reported {
     pub view: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 fn http() -> String {
     Speaks::Http.as_str().to_owned()
 }
@@ -286,6 +291,9 @@ pub struct LimitView {
     /// Requests that it refused, or would have refused in shadow; none as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
+    /// Of these, those that only shadow let through: `shadow` may have been set or cleared since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shadowed: u64,
     /// What tells this version of the document from others in reports.
     #[serde(skip)]
     pub version: u32,
@@ -312,6 +320,9 @@ pub struct BreakerView {
     /// Calls that it refused, or would have refused in shadow; none as long as no proxy has reported of this version of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
+    /// Of these, those that only shadow let through: `shadow` may have been set or cleared since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shadowed: u64,
     /// What tells this version of what the document says of it from others in reports.
     #[serde(skip)]
     pub version: u32,

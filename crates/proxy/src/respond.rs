@@ -477,41 +477,90 @@ fn grpc_message(message: &str) -> String {
     out
 }
 
+/// The phrase of a status (IANA's registry of HTTP status codes); empty for one that has none, which RFC 9112, section 4 allows.
 const fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
         204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        208 => "Already Reported",
+        226 => "IM Used",
+        300 => "Multiple Choices",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
         304 => "Not Modified",
+        305 => "Use Proxy",
         307 => "Temporary Redirect",
         308 => "Permanent Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
         508 => "Loop Detected",
-        _ => "Error",
+        511 => "Network Authentication Required",
+        _ => "",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_has_its_own_phrase_or_none() {
+        let check = |status: u16, expected: &str| {
+            let mut out = Vec::new();
+            let response = serde_json::from_value(serde_json::json!({"status": status})).unwrap();
+            let written = StaticAnswer::new(&response);
+            Refusal::new(Reason::BreakerOpen, "")
+                .written_as(Some(&Arc::new(written)))
+                .write(&mut out, false, true, b"abc");
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.lines().next(), Some(expected));
+        };
+        check(201, "HTTP/1.1 201 Created");
+        check(511, "HTTP/1.1 511 Network Authentication Required");
+        check(418, "HTTP/1.1 418 ");
+        check(599, "HTTP/1.1 599 ");
+    }
 
     #[test]
     fn a_refusal_is_a_whole_response_with_its_reason() {

@@ -237,6 +237,30 @@ fn a_breaker_falls_back_and_closes_again() {
 }
 
 #[test]
+fn a_second_fallback_answers_but_goes_no_further() {
+    let outcomes = |fallback: &str| {
+        let text = format!(
+            "duration: 10s\nclients: [{{name: web, arrivals: {{rate: 100}}, timeout: 1s}}]\nservices:\n\
+             - name: a\n  trafficPolicy: {{breakers: [{{strategy: consecutive, failures: 1, open: 1m, fallback: {{service: {{name: b}}}}}}]}}\n  \
+               servers: [{{count: 1, cores: 2, time: {{constant: 1ms}}}}]\n\
+             - name: b\n  trafficPolicy: {{breakers: [{{strategy: consecutive, failures: 1, open: 1m{fallback}}}]}}\n  \
+               servers: [{{count: 1, cores: 2, time: {{constant: 1ms}}}}]\n\
+             - name: c\n  servers: [{{count: 1, cores: 2, time: {{constant: 1ms}}}}]\n\
+             faults:\n\
+             - {{at: 0s, for: 10s, servers: {{service: a}}, do: {{fail: {{ratio: 1, status: 500, time: {{constant: 1ms}}}}}}}}\n\
+             - {{at: 0s, for: 10s, servers: {{service: b}}, do: {{fail: {{ratio: 1, status: 500, time: {{constant: 1ms}}}}}}}}\n"
+        );
+        let text = text.replacen("name: web,", "name: web, service: a,", 1);
+        let all = run(&Scenario::parse("-", &text).unwrap()).total.all;
+        let of = |name: &str| all.outcomes.get(name).copied().unwrap_or(0) > all.requests / 2;
+        (of("fallback"), of("broken"))
+    };
+    assert_eq!(outcomes(""), (false, true));
+    assert_eq!(outcomes(", fallback: {response: {status: 200}}"), (true, false));
+    assert_eq!(outcomes(", fallback: {service: {name: c}}"), (false, true));
+}
+
+#[test]
 fn documents_are_put_in_force() {
     let mut scenario = named("slow-server");
     let text = "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n  targetRefs: [{name: shop}]\n  retry: {attempts: 0}\n---\n\

@@ -28,6 +28,8 @@ pub fn hints<'a>(
         gateways: HashMap::new(),
         declared: HashSet::new(),
         rules: HashMap::new(),
+        falling_back: HashSet::new(),
+        limited: HashMap::new(),
         routes: Routes::default(),
         shared: 0,
         registered,
@@ -41,6 +43,7 @@ pub fn hints<'a>(
             if resource.spec.is_shared() {
                 surroundings.shared += resource.spec.targets().len();
             }
+            surroundings.add_policy(resource);
         }
         let name = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
         match &resource.spec {
@@ -78,9 +81,31 @@ struct Surroundings<'a, F> {
     /// Routes that policies can be for, by kind, namespace and name.
     rules: HashMap<(Kind, &'a str, &'a str), &'a Spec>,
     routes: Routes<'a>,
+    /// Services whose own breakers send calls to other services.
+    falling_back: HashSet<(&'a str, &'a str)>,
+    /// Services that have a limit of their own, with the first one.
+    limited: HashMap<(&'a str, &'a str), ResourceId>,
     /// How many limits proxies share, each target counted.
     shared: usize,
     registered: F,
+}
+
+impl<'a, F> Surroundings<'a, F> {
+    /// Takes down what a policy means for the services that it is for.
+    fn add_policy(&mut self, policy: &'a Resource) {
+        let namespace = policy.metadata.namespace.as_str();
+        let targets = policy.spec.targets().into_iter().filter(|target| target.kind == Some(Kind::Service));
+        let services = targets.map(|target| (namespace, target.name));
+        match &policy.spec {
+            Spec::TrafficPolicy(_) if !policy.spec.fallbacks().is_empty() => {
+                self.falling_back.extend(services);
+            }
+            Spec::RateLimit(_) => services.for_each(|service| {
+                self.limited.entry(service).or_insert_with(|| policy.id());
+            }),
+            _ => {}
+        }
+    }
 }
 
 impl<F: Fn(&ServiceRef) -> bool> Surroundings<'_, F> {

@@ -183,6 +183,11 @@ impl Strategy {
         }
     }
 
+    /// Whether it is the same strategy, whatever its numbers.
+    pub fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
     /// Its name in documents.
     pub const fn name(&self) -> &'static str {
         match self {

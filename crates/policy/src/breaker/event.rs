@@ -6,6 +6,7 @@ use std::time::Duration;
 use weir_model::units::Rounded;
 
 use super::window::Counts;
+use crate::text::Counted;
 use crate::time::Nanos;
 
 /// The states of a breaker.
@@ -206,9 +207,9 @@ pub enum Reading {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Closed => "Closed",
-            Self::Open => "Open",
-            Self::HalfOpen => "HalfOpen",
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
         })
     }
 }
@@ -244,17 +245,17 @@ impl fmt::Display for Cause {
             Self::SlowRatio { slow, calls, ratio_max } => {
                 write!(f, "{slow} of {calls} calls were slow (at most {ratio_max})")
             }
-            Self::Consecutive { failures } => write!(f, "{failures} calls in a row failed"),
+            Self::Consecutive { failures } => write!(f, "{} in a row failed", Counted(*failures, "call")),
             Self::Statistical { sum, threshold } => {
                 write!(f, "more failures than chance: {sum:.2} reached {threshold:.2}")
             }
             Self::Waited { open_for } => write!(f, "it was open for {}", Rounded(*open_for)),
             Self::ProbesFailed { failures, successes } => {
-                write!(f, "{failures} probes failed, {successes} succeeded")
+                write!(f, "{} failed, {successes} succeeded", Counted(*failures, "probe"))
             }
             Self::ProbesSlow { slow, successes } => write!(f, "{slow} of {successes} probes were slow"),
             Self::ProbesSucceeded { successes, failures } => {
-                write!(f, "{successes} probes succeeded, {failures} failed")
+                write!(f, "{} succeeded, {failures} failed", Counted(*successes, "probe"))
             }
             Self::ThrottleBegan { requests, accepts, refusing } => {
                 let percent = refusing * 100.0;
@@ -285,7 +286,7 @@ impl fmt::Display for BreakerState {
         if let Some(share) = self.ramp_share {
             write!(f, "; {:.0} % of calls let through", share * 100.0)?;
         }
-        write!(f, "; opened {} times, refused {} calls", self.trips, self.refused)
+        write!(f, "; opened {}, refused {}", Counted(self.trips, "time"), Counted(self.refused, "call"))
     }
 }
 

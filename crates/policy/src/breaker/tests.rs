@@ -81,18 +81,18 @@ fn the_window_opens_at_its_share_of_enough_calls() {
     }
     let opened = world.call(FAILED).unwrap();
     assert_eq!(opened.cause, Cause::FailureRatio { failures: 10, calls: 20, ratio_max: 0.5 });
-    assert_eq!(opened.to_string(), "Closed -> Open: 10 of 20 calls failed (at most 0.5); open for 5s",);
+    assert_eq!(opened.to_string(), "closed -> open: 10 of 20 calls failed (at most 0.5); open for 5s",);
     assert_eq!(world.admit(), Err(Refusal { retry_after: Duration::from_secs(5), why: Why::Open }));
     world.sleep(3_500);
     assert_eq!(world.admit(), Err(Refusal { retry_after: Duration::from_millis(1_500), why: Why::Open }));
     assert_eq!(
         world.breaker.state(world.now).to_string(),
-        "Open (window): 0 failed (opens at 0.5) and 0 slow (at 1) of 0 calls (at least 20); probed in 1.5s; \
-         opened 1 times, refused 2 calls",
+        "open (window): 0 failed (opens at 0.5) and 0 slow (at 1) of 0 calls (at least 20); probed in 1.5s; \
+         opened 1 time, refused 2 calls",
     );
     world.sleep(1_500);
     let text = world.breaker.state(world.now).to_string();
-    assert!(text.contains("(at least 20); the next call is a probe; opened 1 times"), "{text}");
+    assert!(text.contains("(at least 20); the next call is a probe; opened 1 time"), "{text}");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn half_open_lets_as_many_through_as_can_close_it() {
     else {
         panic!("refused")
     };
-    assert_eq!(transition.unwrap().to_string(), "Open -> HalfOpen: it was open for 5s");
+    assert_eq!(transition.unwrap().to_string(), "open -> half_open: it was open for 5s");
     assert!(first.is_probe());
     let (second, third) = (world.admit().unwrap(), world.admit().unwrap());
     assert_eq!(world.admit().unwrap_err().why, Why::HalfOpen);
@@ -208,7 +208,7 @@ fn half_open_lets_as_many_through_as_can_close_it() {
     assert_eq!(world.admit().unwrap_err().why, Why::HalfOpen);
     assert_eq!(world.record(first, OK), None);
     let closed = world.record(fourth, OK).unwrap();
-    assert_eq!(closed.to_string(), "HalfOpen -> Closed: 3 probes succeeded, 0 failed");
+    assert_eq!(closed.to_string(), "half_open -> closed: 3 probes succeeded, 0 failed");
 }
 
 #[test]
@@ -284,11 +284,13 @@ fn counters_outlive_a_change_of_configuration() {
         world.call(FAILED).unwrap().cause,
         Cause::FailureRatio { failures: 20, calls: 20, ratio_max: 0.5 }
     );
-    // It stays open under another strategy, no longer than that allows.
-    let short = BreakerConfig { open_max: Duration::from_secs(1), ..consecutive(2) };
-    world.breaker.reconfigure(short, world.now);
+    // It stays open, for as long as the new one says.
+    let shorter = BreakerConfig { open: Duration::from_secs(1), ..window(strict) };
+    world.breaker.reconfigure(shorter, world.now);
     assert_eq!(world.phase(), Phase::Open);
-    world.sleep(1_000);
+    world.sleep(999);
+    assert!(world.admit().is_err());
+    world.sleep(1);
     world.call(OK);
     assert_eq!(world.phase(), Phase::HalfOpen);
 
@@ -308,6 +310,25 @@ fn counters_outlive_a_change_of_configuration() {
     });
     world.breaker.reconfigure(consecutive(4), world.now);
     assert!(world.call(FAILED).is_some());
+}
+
+#[test]
+fn another_strategy_begins_anew() {
+    let mut world = World::new(consecutive(1));
+    world.call(FAILED);
+    let late = World::new(consecutive(1)).admit().unwrap();
+    world.sleep(5_000);
+    assert_eq!(world.call(FAILED).unwrap().open_for, Some(Duration::from_secs(10)));
+    let throttle =
+        BreakerConfig { strategy: Strategy::Throttle(ThrottleConfig::default()), ..consecutive(1) };
+    for config in [throttle, consecutive(1)] {
+        world.breaker.reconfigure(config, world.now);
+        let state = world.breaker.state(world.now);
+        assert_eq!((state.phase, state.ramp_share, state.openings, state.trips), (Phase::Closed, None, 0, 2));
+    }
+    // What began before counts no more, and it opens as for the first time.
+    assert_eq!(world.record(late, FAILED), None);
+    assert_eq!(world.call(FAILED).unwrap().open_for, Some(Duration::from_secs(5)));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::core::{Core, Rules, lock};
 use super::gate::GateView;
 use super::hold::{HoldState, Moment};
 use super::verdict::Quota;
+use crate::text::Counted;
 use crate::time::Nanos;
 
 /// Most keys that are listed.
@@ -151,6 +152,16 @@ impl KeyState {
     }
 }
 
+/// A key as people read it. Each of its parts ends with a byte 0.
+fn parts(key: &[u8]) -> String {
+    let key = key.strip_suffix(b"\0").unwrap_or(key);
+    let shown = key.split(|byte| *byte == 0).map(|part| match part {
+        [] => "\"\"".to_owned(),
+        part => part.escape_ascii().to_string(),
+    });
+    shown.collect::<Vec<String>>().join(", ")
+}
+
 /// Puts a key among those shown if it belongs there.
 fn show(top: &mut Vec<(Box<[u8]>, KeyState)>, name: &[u8], state: KeyState) {
     let at = top.partition_point(|(_, other)| other.used() >= state.used());
@@ -169,9 +180,9 @@ impl fmt::Display for LimitState {
         if let Some(all) = &self.all {
             return write!(f, ": {all}");
         }
-        write!(f, ": {} keys, {} forgotten", self.keys, self.keys_forgotten)?;
+        write!(f, ": {}, {} forgotten", Counted(self.keys, "key"), self.keys_forgotten)?;
         for (name, state) in &self.top {
-            write!(f, "\n  {}: {state}", name.escape_ascii())?;
+            write!(f, "\n  {}: {state}", parts(name))?;
         }
         Ok(())
     }
@@ -196,5 +207,35 @@ impl fmt::Display for KeyState {
             write!(f, ", open to {:.0} % of importance", open * 100.0)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_shown_by_their_parts() {
+        let check = |key: &[u8], expected: &str| assert_eq!(parts(key), expected);
+        check(b"z1\0", "z1");
+        check(b"z1\0GET\0", "z1, GET");
+        check(b"\0GET\0", "\"\", GET");
+        check(b"z1\0\0", "z1, \"\"");
+        check(b"\0", "\"\"");
+        check(b"z\xff", "z\\xff");
+    }
+
+    #[test]
+    fn a_single_key_is_no_keys() {
+        let state = |keys| LimitState {
+            algorithm: "token_bucket",
+            all: None,
+            keys,
+            keys_forgotten: 0,
+            top: Vec::new(),
+            hold: None,
+        };
+        assert_eq!(state(1).to_string(), "token_bucket: 1 key, 0 forgotten");
+        assert_eq!(state(2).to_string(), "token_bucket: 2 keys, 0 forgotten");
     }
 }

@@ -187,7 +187,8 @@ fn choose<'a>(
     }
 }
 
-/// An endpoint whose breakers let the call through: the one picked, or else another one.
+/// An endpoint whose breakers let the call through: the one picked, or else another one. Where none does, the one that may do so
+/// first answers.
 fn unbroken(
     worker: &Worker,
     exchange: &mut Exchange,
@@ -197,17 +198,25 @@ fn unbroken(
 ) -> Result<usize, Refused> {
     let now = Nanos(worker.clock.recent());
     let (mut passed, mut broken, mut index) = (*tried, Tried::default(), picked);
+    let mut soonest: Option<Refused> = None;
     loop {
         let Some(chain) = exchange.breakers_of(local, index).cloned() else { return Ok(index) };
         exchange.attempt_permits.begin(chain);
         let rng = &mut *worker.rng.borrow_mut();
         let Err(refused) = exchange.attempt_permits.admit(now, rng, worker.index()) else { return Ok(index) };
+        // Who comes again when the first of them opens may be let through.
+        let first = match soonest.take() {
+            Some(before) if before.refusal.retry_after <= refused.refusal.retry_after => before,
+            _ => refused,
+        };
         passed.add(index);
         broken.add(index);
         match local.pick(now, exchange.asked.hash, &passed, rng) {
             // Not one that is known to be broken off, and no more than can be remembered.
-            Some(other) if !broken.has(other) && broken.len() < TRIED_MAX => index = other,
-            _ => return Err(refused),
+            Some(other) if !broken.has(other) && broken.len() < TRIED_MAX => {
+                (index, soonest) = (other, Some(first));
+            }
+            _ => return Err(first),
         }
     }
 }

@@ -104,7 +104,8 @@ pub(crate) enum Need {
 }
 
 impl Breaker {
-    /// A breaker as its document has it, going on from what it was before.
+    /// A breaker as its document has it, going on from what it was before. What another level or strategy has found says
+    /// nothing of this one, which begins anew; earlier answers stay in any case.
     pub(super) fn new(
         id: &ResourceId,
         index: usize,
@@ -113,15 +114,18 @@ impl Breaker {
         resource: &Arc<Resource>,
         previous: Option<&Self>,
     ) -> Self {
+        let config = BreakerConfig::from_spec(spec);
+        let is_like = |old: &&Self| old.level == spec.level && old.config.strategy.is_like(&config.strategy);
+        let brakes = previous.filter(is_like).map(|old| old.brakes.clone()).unwrap_or_default();
         Self {
             id: id.clone(),
             index,
             target,
             level: spec.level,
-            config: BreakerConfig::from_spec(spec),
+            config,
             instead: Instead::of(spec, &id.namespace, previous.map(|old| &old.instead)),
             resource: Arc::clone(resource),
-            brakes: previous.map(|old| old.brakes.clone()).unwrap_or_default(),
+            brakes,
         }
     }
 

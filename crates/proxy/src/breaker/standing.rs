@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_api::report::{KeptAnswers, Refusing};
 use weir_policy::Nanos;
-use weir_policy::breaker::{BreakerState, Phase, Reading};
+use weir_policy::breaker::{BreakerState, Phase, RETRY_SOON, Reading};
 
 use super::brake::{Brake, Instead};
 
@@ -32,7 +32,7 @@ impl Brake {
             Some(last) if state.phase == Phase::Open => format!("{why}: {}", last.cause),
             _ => why,
         };
-        let retry_after_ms = state.open_left.map(millis);
+        let retry_after_ms = Some(millis(state.open_left.unwrap_or(RETRY_SOON)));
         Some(Refusing { share, why, retry_after_ms })
     }
 }

@@ -61,7 +61,6 @@ impl BreakerTable {
                 let breakers = policy.breakers.iter().take(BREAKERS_MAX).enumerate();
                 let breakers = breakers.map(|(index, spec)| {
                     let old = before.get(&(id, index, &*label)).map(|old| &***old);
-                    let old = old.filter(|old| old.level == spec.level);
                     Arc::new(Breaker::new(id, index, label.clone(), spec, resource, old))
                 });
                 let breakers: Vec<Arc<Breaker>> = breakers.collect();

@@ -43,10 +43,17 @@ impl Connection {
             return None;
         };
         match &refused.breaker.instead {
-            Instead::Refusal => Some(refusal(&refused)),
-            Instead::Answer(answer) => Some(refusal(&refused).written_as(Some(&answer.0))),
             Instead::Service(service) => self.send_to(service, exchange, &refused),
-            Instead::Cached(cached) => Some(self.kept_by(cached, exchange, refusal(&refused))),
+            _ => Some(self.instead(&refused, exchange)),
+        }
+    }
+
+    /// The answer to a call that is refused, and goes to no other service.
+    fn instead(&self, refused: &Refused, exchange: &Exchange) -> Refusal {
+        match &refused.breaker.instead {
+            Instead::Refusal | Instead::Service(_) => refusal(refused),
+            Instead::Answer(answer) => refusal(refused).written_as(Some(&answer.0)),
+            Instead::Cached(cached) => self.kept_by(cached, exchange, refusal(refused)),
         }
     }
 
@@ -56,7 +63,8 @@ impl Connection {
         exchange.permits.admit(now, &mut *worker.rng.borrow_mut(), worker.index())
     }
 
-    /// Sends a refused call to another service, whose own breakers must let it through. It goes no further from there.
+    /// Sends a refused call to another service, whose own breakers must let it through. Where they refuse it, it gets what they
+    /// answer, but goes to no third service.
     #[cold]
     fn send_to(&self, service: &ServiceRef, exchange: &mut Exchange, refused: &Refused) -> Option<Refusal> {
         let view = self.worker.view();
@@ -72,8 +80,9 @@ impl Connection {
         exchange.manner = None;
         exchange.permits.begin(view.snapshot.breakers.chain_of_service(rule, &upstream.service, need));
         if let Err(again) = self.admit(exchange) {
-            return Some(refusal(&again));
+            return Some(self.instead(&again, exchange));
         }
+        self.take_keeping(exchange);
         // The head that another hash would be taken of is gone.
         let is_same =
             |before: &LocalUpstream| before.upstream.settings.balance.hash == upstream.settings.balance.hash;

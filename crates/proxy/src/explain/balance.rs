@@ -73,18 +73,19 @@ impl Balanced {
         let now = process_now();
         let query = Query { now, hash: hashed.number() };
         let mut balancer = informed(upstream, rng);
+        let selected = upstream.selected();
         let pick = unbroken(&broken, |tried| {
             notes.clear();
             let pick = balancer.pick(query, upstream, tried, rng, &mut notes)?;
             Some(upstream.or_standby(pick, tried, rng))
         });
-        let selected = upstream.selected();
-        let endpoints = upstream.endpoints.iter().zip(broken).enumerate();
+        let choice = pick.map(|pick| choice(upstream, &selected, hashed, pick, &broken));
+        let endpoints = upstream.endpoints.iter().zip(&broken).enumerate();
         Self {
             hash: hash(upstream, hashed),
             endpoints: endpoints
                 .map(|(index, (endpoint, broken))| EndpointView {
-                    broken,
+                    broken: broken.clone(),
                     ..view(upstream, seen, &selected, index, endpoint)
                 })
                 .collect(),
@@ -92,6 +93,8 @@ impl Balanced {
             considered: notes
                 .iter()
                 .filter(|note| !matches!(note, Note::Drained { .. } | Note::Picked(_)))
+                // So are those whose breakers let no call through.
+                .filter(|note| !concerns(note, &broken))
                 // Those that are ejected are listed with the reason, too.
                 .filter(|note| {
                     matches!(note, Note::Compared { .. } | Note::Costs { .. })
@@ -99,7 +102,7 @@ impl Balanced {
                 })
                 .map(|note| described(note, upstream))
                 .collect(),
-            choice: pick.map(|pick| choice(upstream, &selected, hashed, pick)),
+            choice,
         }
     }
 }
@@ -118,6 +121,17 @@ fn unbroken(broken: &[Option<String>], mut pick: impl FnMut(&Tried) -> Option<Pi
         }
     }
     Some(picked)
+}
+
+/// Whether a note is about an endpoint whose breakers let no call through.
+fn concerns(note: &Note, broken: &[Option<String>]) -> bool {
+    let is_broken = |index: usize| broken.get(index).is_some_and(Option::is_some);
+    match note {
+        Note::Compared { first, second, .. } | Note::Costs { first, second, .. } => {
+            is_broken(*first) || is_broken(*second)
+        }
+        note => note.index().is_some_and(is_broken),
+    }
 }
 
 /// A note as people read it. What nothing was heard of yet has no cost.
@@ -147,13 +161,31 @@ fn informed(upstream: &Upstream, rng: &mut impl Rng) -> Balancer {
     balancer
 }
 
-fn choice(upstream: &Upstream, selected: &Selected, hashed: Hashed<'_>, pick: Pick) -> Choice {
+fn choice(
+    upstream: &Upstream,
+    selected: &Selected,
+    hashed: Hashed<'_>,
+    pick: Pick,
+    broken: &[Option<String>],
+) -> Choice {
     let index = match pick.index {
         ejected if upstream.is_ejected(ejected) => upstream.instead_of_ejected(ejected, &Tried::default()),
         index => index,
     };
     let endpoint = &upstream.endpoints[index];
+    let over_broken = match pick.why {
+        Why::NotBusier { than }
+        | Why::LessBusy { than }
+        | Why::NotSlower { than }
+        | Why::Quicker { than } => broken[than].is_some(),
+        _ => false,
+    };
+    let left = || selected.candidates.iter().filter(|index| broken[**index as usize].is_none()).count();
     let reason = match pick.why {
+        _ if over_broken && broken[index].is_none() => match left() {
+            1 => "the only one whose breakers let a call through".to_owned(),
+            _ => "taken from those whose breakers let a call through".to_owned(),
+        },
         _ if index != pick.index => "the least busy of those that are not ejected".to_owned(),
         Why::Only if upstream.endpoints.len() == 1 => "the only endpoint".to_owned(),
         Why::Only if selected.candidates.len() == 1 => "the only candidate".to_owned(),

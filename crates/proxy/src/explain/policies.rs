@@ -1,5 +1,7 @@
 //! What limits and breakers say of a call as they stand, and what it gets where they refuse it.
 
+use std::collections::HashSet;
+
 use rand::Rng;
 use weir_api::report::{KeptAnswers, Refusing};
 use weir_model::{Kind, ResourceId};
@@ -46,6 +48,7 @@ impl Call<'_> {
                 Says::Refuses(refusing) if !view.shadow => {
                     forwarded.refusals.push(RefusalView::new(name, refusing, view.answer.clone()));
                 }
+                Says::Refuses(refusing) => forwarded.remarks.push(in_shadow(&name, &refusing)),
                 Says::Waits(others) if !view.shadow => {
                     forwarded
                         .remarks
@@ -56,7 +59,7 @@ impl Call<'_> {
                         .remarks
                         .push(format!("{name}: whether it lets this request through is not known: {why}"));
                 }
-                Says::Passes | Says::Waits(_) | Says::Refuses(_) => {}
+                Says::Passes | Says::Waits(_) => {}
             }
             forwarded.limits.push(view);
         }
@@ -80,7 +83,7 @@ impl Call<'_> {
             links.extend(upstream.endpoints.iter().take(BREAKERS_SHOWN_MAX).flat_map(of));
         }
         forwarded.breakers = links.iter().map(|link| self.breaker_view(link)).collect();
-        self.refused_everywhere(forwarded);
+        self.refused_everywhere(Some(rule), upstream, forwarded);
         for link in chain.iter() {
             let Instead::Service(service) = &link.breaker.instead else { continue };
             let other = snapshot.upstream_of(service).filter(|other| other.known);
@@ -91,7 +94,7 @@ impl Call<'_> {
         }
     }
 
-    /// How the call goes on at a service that it is sent to instead. It goes no further from there.
+    /// How the call goes on at a service that it is sent to instead. From there it goes to no third one.
     fn at_fallback(&self, upstream: &Upstream, rng: &mut impl Rng) -> Forwarded {
         let hashed = Hashed::of_request(&upstream.settings.balance.hash, self.request, self.asker());
         let broken = |endpoint: &Endpoint| self.broken_at(None, upstream, endpoint);
@@ -100,17 +103,22 @@ impl Call<'_> {
         let mut forwarded = to(upstream, &self.rule.label, timeout, balanced);
         let chain = self.snapshot.breakers.chain_of_service(&self.rule.label, &upstream.service, Need::Look);
         let refusal = self.answer(503, None, "UNAVAILABLE");
-        let view =
-            |link: &Link| BreakerView { instead: None, answer: refusal.clone(), ..self.breaker_view(link) };
+        let view = |link: &Link| match self.breaker_view(link) {
+            further if further.answer.service.is_some() => {
+                BreakerView { instead: None, answer: refusal.clone(), ..further }
+            }
+            view => view,
+        };
         forwarded.breakers = chain.iter().map(view).collect();
         self.refused_by(&chain, &mut forwarded);
-        forwarded.refusals.iter_mut().for_each(|one| one.answer = refusal.clone());
-        self.refused_everywhere(&mut forwarded);
+        let further = forwarded.refusals.iter_mut().filter(|one| one.answer.service.is_some());
+        further.for_each(|one| one.answer = refusal.clone());
+        self.refused_everywhere(None, upstream, &mut forwarded);
         forwarded
     }
 
     fn refused_by(&self, chain: &[Link], forwarded: &mut Forwarded) {
-        for link in chain.iter().filter(|link| !link.breaker.config.shadow) {
+        for link in chain {
             if let Some(mut refusing) = self.seen.breaker(link) {
                 if let Instead::Answer(answer) = &link.breaker.instead
                     && answer.0.says_when()
@@ -120,19 +128,27 @@ impl Call<'_> {
                 let view = self.breaker_view(link);
                 let part = if view.part.is_empty() { String::new() } else { format!(" for {}", view.part) };
                 let name = format!("{} of {}{part}", view.breaker, view.target);
+                if view.shadow {
+                    forwarded.remarks.push(in_shadow(&name, &refusing));
+                    continue;
+                }
                 forwarded.refusals.push(RefusalView::new(name, refusing, view.answer));
             }
         }
     }
 
-    /// Why an endpoint's own breakers let no call through, if they do not. `rule` is that of the call, unless it came from
-    /// another service.
+    /// Why an endpoint's own breakers let no call through, if they do not.
     pub(super) fn broken_at(
         &self,
         rule: Option<&Rule>,
         upstream: &Upstream,
         endpoint: &Endpoint,
     ) -> Option<String> {
+        self.refused_at(rule, upstream, endpoint).map(|refusing| refusing.why)
+    }
+
+    /// The same, with when they may let one through. `rule` is that of the call, unless it came from another service.
+    fn refused_at(&self, rule: Option<&Rule>, upstream: &Upstream, endpoint: &Endpoint) -> Option<Refusing> {
         let table = &self.snapshot.breakers;
         let has_any =
             table.has_instances(&upstream.service) || rule.is_some_and(|rule| table.has_instances_by(rule));
@@ -142,19 +158,23 @@ impl Call<'_> {
         let chain = table.of_instance_by(rule, &upstream.service, &endpoint.id, Need::Look);
         let mut refusing = chain.iter().filter(|link| !link.breaker.config.shadow).filter_map(|link| {
             let refusing = self.seen.breaker(link).filter(|refusing| refusing.share >= 1.0)?;
-            Some(format!("{} lets no call through: {}", link.breaker.name(), refusing.why))
+            let why = format!("{} lets no call through: {}", link.breaker.name(), refusing.why);
+            Some(Refusing { why, ..refusing })
         });
         refusing.next()
     }
 
-    /// Where every endpoint that may be chosen has a breaker that refuses.
-    fn refused_everywhere(&self, forwarded: &mut Forwarded) {
+    /// Where every endpoint that may be chosen has a breaker that refuses. It is worth while to come again when the first one opens.
+    fn refused_everywhere(&self, rule: Option<&Rule>, upstream: &Upstream, forwarded: &mut Forwarded) {
         let candidates = || forwarded.endpoints.iter().filter(|endpoint| endpoint.candidate);
         if candidates().next().is_none() || candidates().any(|endpoint| endpoint.broken.is_none()) {
             return;
         }
         let why = "none of them lets a call through".to_owned();
-        let refusing = Refusing { share: 1.0, why, retry_after_ms: None };
+        let ids: HashSet<&str> = candidates().map(|endpoint| &*endpoint.id).collect();
+        let meant = upstream.endpoints.iter().filter(|endpoint| ids.contains(&*endpoint.id));
+        let times = meant.filter_map(|endpoint| self.refused_at(rule, upstream, endpoint)?.retry_after_ms);
+        let refusing = Refusing { share: 1.0, why, retry_after_ms: times.min() };
         let answer = self.answer(503, None, "UNAVAILABLE");
         forwarded.refusals.push(RefusalView::new(
             "the breakers of its endpoints".to_owned(),
@@ -175,6 +195,7 @@ impl Call<'_> {
             state: limit.limiter().state(crate::observe::process_now()).to_string(),
             admitted: Some(limit.admitted()),
             refused: Some(limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum()),
+            shadowed: limit.refused().map(|(_, _, shadowed)| shadowed).sum(),
             version: limit.version(),
             answer: self.answer(limit.status(), limit.response.as_deref(), "RESOURCE_EXHAUSTED"),
             shadow: limit.limiter().config().shadow,
@@ -183,12 +204,14 @@ impl Call<'_> {
 
     fn breaker_view(&self, link: &Link) -> BreakerView {
         let instead = &link.breaker.instead;
+        let refused = self.seen.breaker_refused(link);
         BreakerView {
             breaker: link.breaker.name(),
             target: link.breaker.target.to_string(),
             part: link.brake.part.to_string(),
             state: self.seen.breaker_state(link),
-            refused: self.seen.breaker_refused(link),
+            refused: refused.map(|(all, _)| all),
+            shadowed: refused.map_or(0, |(_, shadowed)| shadowed),
             version: link.breaker.version(),
             instead: self.described(link),
             answer: match instead {
@@ -227,6 +250,16 @@ impl Call<'_> {
             grpc_status: is_grpc.then(|| grpc_status.to_owned()),
             ..AnswerView::default()
         }
+    }
+}
+
+/// What a limit or a breaker would do that is in shadow.
+fn in_shadow(name: &str, Refusing { share, why, .. }: &Refusing) -> String {
+    match *share {
+        share if share < 1.0 => {
+            format!("{name} is in shadow and would refuse {:.0} % of such calls: {why}", share * 100.0)
+        }
+        _ => format!("{name} is in shadow and would refuse it: {why}"),
     }
 }
 

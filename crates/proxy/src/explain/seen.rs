@@ -46,16 +46,17 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Calls that a breaker refused, or would have refused in shadow; none where nothing is known of it.
-    pub(super) fn breaker_refused(self, link: &Link) -> Option<u64> {
+    /// Calls that a breaker refused, or would have refused in shadow, and how many of these only shadow let through; none where
+    /// nothing is known of it.
+    pub(super) fn breaker_refused(self, link: &Link) -> Option<(u64, u64)> {
         match self {
             Self::Here => {
                 let (refused, shadowed) = link.brake.refused();
-                Some(refused + shadowed)
+                Some((refused + shadowed, shadowed))
             }
             Self::Reported(report) => match told(report, link) {
-                OfBreaker::Met(row) => Some(row.refused),
-                OfBreaker::Unmet => Some(0),
+                OfBreaker::Met(row) => Some((row.refused, row.shadowed)),
+                OfBreaker::Unmet => Some((0, 0)),
                 OfBreaker::Nothing => None,
             },
         }

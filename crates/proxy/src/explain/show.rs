@@ -118,13 +118,12 @@ impl fmt::Display for Forwarded {
             writeln!(f, "\n  limits")?;
         }
         for limit in &self.limits {
-            let LimitView { limit, target, state, admitted, refused, shadow, .. } = limit;
+            let LimitView { limit, target, state, admitted, refused, shadowed, shadow, .. } = limit;
+            let counted = refused.map(|all| refused_or_not(all, *shadowed, *shadow));
             let shadow = if *shadow { ", in shadow" } else { "" };
             write!(f, "     {limit} of {target}{shadow}: ")?;
-            match (admitted, refused) {
-                (Some(admitted), Some(refused)) => {
-                    writeln!(f, "{admitted} let through, {refused} refused")?;
-                }
+            match (admitted, counted) {
+                (Some(admitted), Some(counted)) => writeln!(f, "{admitted} let through, {counted}")?,
                 _ => writeln!(f, "{NOT_REPORTED}")?,
             }
             state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
@@ -133,11 +132,12 @@ impl fmt::Display for Forwarded {
             writeln!(f, "\n  breakers")?;
         }
         for one in &self.breakers {
-            let BreakerView { breaker, target, part, state, refused, instead, shadow, .. } = one;
+            let BreakerView { breaker, target, part, state, refused, shadowed, instead, shadow, .. } = one;
+            let counted = refused.map(|all| refused_or_not(all, *shadowed, *shadow));
             let shadow = if *shadow { ", in shadow" } else { "" };
             let part = if part.is_empty() { String::new() } else { format!(" for {part}") };
-            match refused {
-                Some(refused) => writeln!(f, "     {breaker} of {target}{part}{shadow}: {refused} refused")?,
+            match counted {
+                Some(counted) => writeln!(f, "     {breaker} of {target}{part}{shadow}: {counted}")?,
                 None => writeln!(f, "     {breaker} of {target}{part}{shadow}: {NOT_REPORTED}")?,
             }
             state.lines().try_for_each(|line| writeln!(f, "       {line}"))?;
@@ -214,6 +214,16 @@ impl Forwarded {
             Some(other) => write!(f, "\n{other}"),
             None => writeln!(f, "  answered with 503: there is no such service"),
         }
+    }
+}
+
+/// What was refused of all that is counted, and what only shadow let through; in shadow, and before it or after it.
+fn refused_or_not(all: u64, shadowed: u64, is_shadow: bool) -> String {
+    let refused = all.saturating_sub(shadowed);
+    match (refused, shadowed, is_shadow) {
+        (0, _, true) => format!("{shadowed} would have been refused"),
+        (_, 0, false) => format!("{refused} refused"),
+        _ => format!("{refused} refused, {shadowed} would have been in shadow"),
     }
 }
 

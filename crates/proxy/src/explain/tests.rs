@@ -114,7 +114,7 @@ fn a_look_leaves_no_breaker_behind() {
     let shown = &explanation.forwarded().unwrap().breakers;
     let parts: Vec<&str> = shown.iter().map(|breaker| &*breaker.part).collect();
     assert_eq!(parts, ["HTTPRoute/shop#1", "", "a/1", "b/2", "c/3"]);
-    assert!(shown.iter().all(|breaker| breaker.state.starts_with("Closed")), "{shown:?}");
+    assert!(shown.iter().all(|breaker| breaker.state.starts_with("closed")), "{shown:?}");
     let made: usize = snapshot.breakers.all().iter().map(|breaker| breaker.all().len()).sum();
     assert_eq!(made, 0, "somebody only looked");
 }

@@ -20,7 +20,7 @@ pub(super) fn render(out: &mut Exposition, table: &BreakerTable) {
     });
     let brakes: Vec<(String, Arc<str>, Arc<Brake>)> = brakes.take(BRAKES_SHOWN_MAX).collect();
     let now = process_now();
-    let help = "How a breaker stands: 0 closed, 1 half open, 2 open.";
+    let help = "How a breaker stands: 0 closed, 1 half_open, 2 open.";
     out.family("weir_proxy_breaker_state", Kind::Gauge, help);
     for (name, target, brake) in &brakes {
         let state = match brake.state(now).phase {

@@ -186,6 +186,7 @@ fn limits(table: &LimitTable, now: Nanos, report: &mut Report) {
         admitted: limit.admitted(),
         waited: limit.waited(),
         refused: limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum(),
+        shadowed: limit.refused().map(|(_, _, shadowed)| shadowed).sum(),
         // Not its keys, which may be nobody's business: they stand in the lines that follow.
         state: short(limit.limiter().state(now).to_string().lines().next().unwrap_or_default().to_owned()),
         status: limit.status(),
@@ -240,6 +241,7 @@ fn met(brake: &Brake, common: &BreakerReport, now: Nanos) -> BreakerReport {
         part: short(brake.part.to_string()),
         phase: phase(brake.state(now).phase),
         refused: refused + shadowed,
+        shadowed,
         state: short(brake.described(now)),
         refusing: brake.refusing(now).map(cut_short),
         ..common.clone()

@@ -82,8 +82,8 @@ fn an_open_breaker_refuses_and_outlives_a_snapshot() {
     assert!(metric(&proxy, &format!("weir_proxy_breaker_refused_total{{{of}}} 2")));
     let text = explained(&proxy, &[]).to_string();
     assert!(text.contains("TrafficPolicy/app#0 of Service/app: 2 refused"), "{text}");
-    assert!(text.contains("Open (consecutive)"), "{text}");
-    assert!(text.contains(" s ago: Closed -> Open: 3 calls in a row failed; open for 3600s"), "{text}");
+    assert!(text.contains("open (consecutive)"), "{text}");
+    assert!(text.contains(" s ago: closed -> open: 3 calls in a row failed; open for 3600s"), "{text}");
     // A call of gRPC is told in its own way.
     client.send(
         "POST /a.B/C HTTP/1.1\r\nHost: app\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n",
@@ -203,6 +203,8 @@ fn an_instance_that_is_broken_off_is_explained() {
             well.upstream.addr.to_string(),
             "{explanation}"
         );
+        let reason = &forwarded.choice.as_ref().unwrap().reason;
+        assert!(!reason.contains("than") && forwarded.considered.is_empty(), "{explanation}");
         let broken = forwarded.endpoints.iter().filter(|endpoint| endpoint.broken.is_some()).count();
         assert_eq!((broken, forwarded.refusals.len()), (1, 0), "{explanation}");
     }
@@ -215,9 +217,12 @@ fn an_instance_that_is_broken_off_is_explained() {
     eventually("the other's to open", || client.get("/").field("x-weir-reason") == Some("breaker_open"));
     let end = ends(&proxy, &[]);
     assert!(
-        end.contains("\n  refused (503), by the breakers of its endpoints: none of them lets a call through"),
+        end.contains(
+            "\n  refused (503), by the breakers of its endpoints: none of them lets a call through; Retry-After: 3"
+        ),
         "{end}"
     );
+    assert!(!end.contains("already") && !end.contains("compared"), "{end}");
 }
 
 #[test]
@@ -244,7 +249,8 @@ fn probes_close_it_again() {
 #[test]
 fn shadow_lets_all_through() {
     let app = Told::to(500);
-    let proxy = Proxy::gateway(&broken(&[app.upstream.addr], &format!("{THREE}, shadow: true")));
+    let documents = broken(&[app.upstream.addr], &format!("{THREE}, shadow: true"));
+    let mut proxy = Proxy::gateway(&documents);
     let mut client = proxy.client();
     for _ in 0..6 {
         assert_eq!(client.get("/").status, 500);
@@ -256,6 +262,43 @@ fn shadow_lets_all_through() {
         proxy.text()
     );
     assert!(metric(&proxy, &format!("weir_proxy_breaker_refused_total{{{of}}} 0")));
+    let text = explained(&proxy, &[]).to_string();
+    assert!(text.contains("Service/app, in shadow: 3 would have been refused\n"), "{text}");
+    assert!(
+        text.contains("\n  note: TrafficPolicy/app#0 of Service/app is in shadow and would refuse it: "),
+        "{text}"
+    );
+    assert!(text.contains("\n  sent to "), "{text}");
+    // It is open still, and now in earnest; what it has refused is counted apart.
+    proxy.publish(&documents.replace(", shadow: true", ""));
+    eventually("it to refuse", || client.get("/").status == 503);
+    let text = explained(&proxy, &[]).to_string();
+    // The worker may have gone by the document before for a call or two.
+    assert!(
+        text.contains("Service/app: 1 refused, ") && text.contains(" would have been in shadow\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn another_strategy_begins_anew_and_another_time_does_not() {
+    let app = Told::to(500);
+    let documents = broken(&[app.upstream.addr], THREE);
+    let mut proxy = Proxy::gateway(&documents);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    assert_eq!(client.get("/").status, 503);
+    proxy.publish(&documents.replace(THREE, "strategy: throttle"));
+    eventually("the throttle to let calls through", || client.get("/").status == 500);
+    let text = explained(&proxy, &[]).to_string();
+    assert!(text.contains(": 0 refused") && text.contains("closed (throttle)"), "{text}");
+    assert!(text.contains("opened 0 times") && !text.contains("last changed"), "{text}");
+    proxy.publish(&documents);
+    eventually("it to open again", || client.get("/").status == 503);
+    proxy.publish(&documents.replace("open: 1h", "open: 1ms"));
+    eventually("its time to be over", || client.get("/").status == 500);
 }
 
 #[test]
@@ -311,6 +354,68 @@ fn another_service_may_answer() {
     let counted = "weir_proxy_requests_total{service=\"spare\",route=\"HTTPRoute/all#0\",class=\"2xx\",decision=\"forwarded\"} 1";
     // It is counted once the client has all of it.
     eventually("the call to be counted", || metric(&proxy, counted));
+}
+
+#[test]
+fn another_service_may_refuse_as_well() {
+    let (app, spare) = (Told::to(500), Told::to(500));
+    let spare_documents = format!(
+        "\n---\nkind: Service\nmetadata: {{name: spare}}\nspec: {{endpoints: [{{address: 127.0.0.1, port: {}}}]}}\n\
+         ---\nkind: Service\nmetadata: {{name: third}}\nspec: {{endpoints: [{{address: 127.0.0.1, port: {}}}]}}\n",
+        spare.upstream.addr.port(),
+        spare.upstream.addr.port()
+    );
+    let first = broken(&[app.upstream.addr], &format!("{THREE}, fallback: {{service: {{name: spare}}}}"));
+    let fallbacks = [
+        ("", 503, true),
+        (", fallback: {response: {status: 200}}", 200, false),
+        (", fallback: {service: {name: third}}", 503, true),
+    ];
+    for (fallback, status, says_when) in fallbacks {
+        let second = format!(
+            "---\nkind: TrafficPolicy\nmetadata: {{name: spare}}\nspec: {{targetRefs: [{{name: spare}}], breakers: [{{{THREE}{fallback}}}]}}\n"
+        );
+        let proxy = Proxy::gateway(&format!("{first}{spare_documents}{second}"));
+        let mut client = proxy.client();
+        let before = (app.requests(), spare.requests());
+        for _ in 0..6 {
+            assert_eq!(client.get("/").status, 500);
+        }
+        let refused = client.get("/");
+        assert_eq!((refused.status, refused.field("retry-after").is_some()), (status, says_when));
+        assert_eq!(refused.field("x-weir-reason"), Some("breaker_open"));
+        assert_eq!((app.requests(), spare.requests()), (before.0 + 3, before.1 + 3));
+        let text = explained(&proxy, &[]).to_string();
+        let end = text.lines().last().unwrap();
+        assert!(end.starts_with(&format!("  refused ({status}), by TrafficPolicy/spare#0")), "{text}");
+        assert_eq!(end.contains("; Retry-After: 3"), says_when, "{text}");
+    }
+}
+
+#[test]
+fn another_service_may_have_earlier_answers() {
+    let app = Told::to(500);
+    let spare = Told::to(200);
+    let documents = broken(&[app.upstream.addr], &format!("{THREE}, fallback: {{service: {{name: spare}}}}"));
+    let spare_documents = format!(
+        "\n---\nkind: Service\nmetadata: {{name: spare}}\nspec: {{endpoints: [{{address: 127.0.0.1, port: {}}}]}}\n\
+         ---\nkind: TrafficPolicy\nmetadata: {{name: spare}}\nspec: {{targetRefs: [{{name: spare}}], breakers: [{{{THREE}, fallback: {{cached: {{}}}}}}]}}\n",
+        spare.upstream.addr.port()
+    );
+    let proxy = Proxy::gateway(&(documents + &spare_documents));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    assert_eq!(client.get("/").status, 200);
+    spare.tell(500);
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    let earlier = client.get("/");
+    assert_eq!((earlier.status, earlier.field("x-weir-reason")), (200, Some("breaker_open")));
+    assert!(earlier.field("age").is_some());
+    assert_eq!(spare.requests(), 4);
 }
 
 #[test]

@@ -154,7 +154,8 @@ impl World<'_> {
         self.send_probes(proxy, service);
     }
 
-    /// A breaker's fallback sends a request to another service. That one's own fallback would be one too many.
+    /// A breaker's fallback sends a request to another service. What that one's own breakers answer it gets, but a third service
+    /// would be one too many.
     fn go_elsewhere(&mut self, number: u32, name: &str) {
         let other = self.scenario.services.iter().position(|service| service.name == name);
         let request = &mut self.requests[number];

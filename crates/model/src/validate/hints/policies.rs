@@ -44,9 +44,25 @@ where
     for fallback in spec.fallbacks() {
         let service = fallback.service(namespace);
         let path = format!("{}.name", fallback.path());
+        hints.extend(no_further(&path, &service, surroundings));
         hints.extend(surroundings.unknown_service(path, &service.namespace, &service.name));
     }
     hints
+}
+
+/// What a service has that calls do not meet which come to it by another one's fallback.
+fn no_further<F>(path: &str, to: &ServiceRef, surroundings: &Surroundings<'_, F>) -> Vec<FieldError> {
+    let named = (to.namespace.as_str(), to.name.as_str());
+    let falls_back = surroundings.falling_back.contains(&named).then(|| {
+        let message =
+            format!("`{to}` falls back to a service in turn, but a call goes no further than `{to}`");
+        FieldError::new(path, message).expected("a service whose fallback is none, `response` or `cached`")
+    });
+    let limited = surroundings.limited.get(&named).map(|limit| {
+        FieldError::new(path, format!("at gateways, calls that fall back to `{to}` do not count for {limit}"))
+            .expected("a service that can take them, or limits at its sidecars")
+    });
+    falls_back.into_iter().chain(limited).collect()
 }
 
 /// Gateways believe nobody who says which service calls, so that all of their requests have one key.

@@ -216,7 +216,7 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
             target: "Service/cart".into(),
             phase: "closed".into(),
             refused: 5,
-            state: "Closed".into(),
+            state: "closed".into(),
             kept: Some(KeptAnswers { answers: 3, bytes: 100, given: 2 }),
             ..BreakerReport::default()
         };
@@ -256,7 +256,7 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
             "a: 100 left",
             "b: 20 left",
             "TrafficPolicy/cart#0 of Service/cart: 10 refused",
-            "a: Closed",
+            "a: closed",
             "an earlier answer, 6 answers kept (200 bytes), 4 given",
             "weight 1, 2 in flight",
             "sent to 127.0.0.1:9001 at",

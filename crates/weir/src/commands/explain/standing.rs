@@ -27,6 +27,7 @@ fn limit(view: &mut LimitView, all: &[OfLimit<'_>]) {
         (!rows.is_empty()).then(|| rows.iter().fold(0, |sum: u64, row| sum.saturating_add(of(row))))
     };
     (view.admitted, view.refused) = (sum(|row| row.admitted), sum(|row| row.refused));
+    view.shadowed = sum(|row| row.shadowed).unwrap_or(0);
     view.state = said(all.iter().map(|(proxy, row)| (*proxy, row.map(|row| &*row.state))), !rows.is_empty());
 }
 
@@ -59,6 +60,7 @@ fn breaker<'a>(view: &mut BreakerView, own: &[&'a ProxyReport]) {
         is_known,
     );
     view.refused = is_known.then_some(refused);
+    view.shadowed = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.shadowed));
     view.state = state;
     if let Some(kept) = kept.filter(|_| view.instead.is_some()) {
         view.instead = Some(earlier_answers(kept));

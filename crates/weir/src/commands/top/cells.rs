@@ -116,7 +116,7 @@ pub(super) fn worst(breaker: &BreakerFigures) -> (String, u64, Style) {
     match breaker {
         BreakerFigures { open, .. } if *open > 0 => ("open".to_owned(), *open, Style::Bad),
         BreakerFigures { half_open, .. } if *half_open > 0 => {
-            ("half open".to_owned(), *half_open, Style::Warn)
+            ("half_open".to_owned(), *half_open, Style::Warn)
         }
         BreakerFigures { refusing, refusing_share, strategy, .. } if *refusing > 0 => {
             let is_throttle = strategy == "throttle";

@@ -70,7 +70,7 @@ fn figures() -> Figures {
             refused: 41,
             states: vec![StateOf {
                 proxy: "edge-1".to_owned(),
-                state: "Open (failureRatio): 9 failed".to_owned(),
+                state: "open (failureRatio): 9 failed".to_owned(),
             }],
             ..BreakerFigures::default()
         }],
@@ -193,7 +193,7 @@ fn the_detail_of_a_service() {
         "RateLimit/cart of Service/cart: refusing 3.50/s; 900 let through, 0 waited, 7 refused",
         "edge-1: token_bucket: 3 left",
         "TrafficPolicy/cart#0: open; 41 refused",
-        "edge-1: Open (failureRatio): 9 failed",
+        "edge-1: open (failureRatio): 9 failed",
         "    and 1 more",
         "q quit   j/k up and down   esc back",
     ] {
