@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use weir_api::native::SourceText;
+use weir_model::Kind;
 use weir_model::document::{self, DocumentError};
 use weir_model::validate::Scope;
 use weir_sim::{Progress, Report, Scenario, plot};
@@ -108,10 +109,17 @@ fn put_in_force(args: &SimulateArgs, scenarios: &mut [Scenario]) -> Result<(), F
         let parsed = document::parse(&name, &text).map_err(|errors| invalid(&errors))?;
         document::check(&parsed.documents, Scope::OneProxy).map_err(|errors| invalid(&errors))?;
         for document in &parsed.documents {
+            let id = document.resource.id();
+            if !matches!(id.kind, Kind::TrafficPolicy | Kind::RateLimit) {
+                let message = format!(
+                    "{name}:{}: {id}: only a TrafficPolicy or a RateLimit can be put in force in a scenario",
+                    document.line
+                );
+                return Err(Failure::new(Exit::Invalid, message));
+            }
             let services: usize =
                 scenarios.iter_mut().filter_map(|scenario| scenario.put_in_force(&document.resource)).sum();
             if services == 0 {
-                let id = document.resource.id();
                 let message =
                     format!("{name}:{}: {id}: no scenario has a service that it is for", document.line);
                 return Err(Failure::new(Exit::Invalid, message));

@@ -15,6 +15,8 @@ pub(in crate::document) struct Fault {
     pub(in crate::document) message: String,
     pub(in crate::document) expected: Option<String>,
     pub(in crate::document) suggestion: Option<String>,
+    /// The field that is missing, if that is the fault.
+    pub(in crate::document) missing: Option<&'static str>,
 }
 
 /// What to say about a field that nobody knows.
@@ -74,7 +76,8 @@ impl de::Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { message: format!("the field `{field}` is missing"), ..Self::default() }
+        let message = format!("the field `{field}` is missing");
+        Self { message, missing: Some(field), ..Self::default() }
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
