@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weir_api::native::SourceText;
 use weir_model::Kind;
-use weir_model::document::{self, DocumentError};
+use weir_model::document::{self, Document, DocumentError};
 use weir_model::validate::Scope;
 use weir_sim::{Progress, Report, Scenario, plot};
 
@@ -107,19 +107,13 @@ fn put_in_force(args: &SimulateArgs, scenarios: &mut [Scenario]) -> Result<(), F
     }
     for SourceText { name, text } in sources::read(&args.with)? {
         let parsed = document::parse(&name, &text).map_err(|errors| invalid(&errors))?;
+        only_policies(&name, &parsed.documents)?;
         document::check(&parsed.documents, Scope::OneProxy).map_err(|errors| invalid(&errors))?;
         for document in &parsed.documents {
-            let id = document.resource.id();
-            if !matches!(id.kind, Kind::TrafficPolicy | Kind::RateLimit) {
-                let message = format!(
-                    "{name}:{}: {id}: only a TrafficPolicy or a RateLimit can be put in force in a scenario",
-                    document.line
-                );
-                return Err(Failure::new(Exit::Invalid, message));
-            }
             let services: usize =
                 scenarios.iter_mut().filter_map(|scenario| scenario.put_in_force(&document.resource)).sum();
             if services == 0 {
+                let id = document.resource.id();
                 let message =
                     format!("{name}:{}: {id}: no scenario has a service that it is for", document.line);
                 return Err(Failure::new(Exit::Invalid, message));
@@ -133,6 +127,20 @@ fn put_in_force(args: &SimulateArgs, scenarios: &mut [Scenario]) -> Result<(), F
     });
     let faults: Vec<String> = faults.collect();
     if faults.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Invalid, faults.join("\n"))) }
+}
+
+/// A world has no use for gateways, routes and the like: what they do is not simulated.
+fn only_policies(source: &str, documents: &[Document]) -> Result<(), Failure> {
+    let is_policy = |kind| matches!(kind, Kind::TrafficPolicy | Kind::RateLimit);
+    let other = documents.iter().find(|document| !is_policy(document.resource.kind()));
+    other.map_or(Ok(()), |document| {
+        let message = format!(
+            "{source}:{}: {}: only a TrafficPolicy or a RateLimit can be put in force in a scenario",
+            document.line,
+            document.resource.id()
+        );
+        Err(Failure::new(Exit::Invalid, message))
+    })
 }
 
 fn invalid(errors: &[DocumentError]) -> Failure {
