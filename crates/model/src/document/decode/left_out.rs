@@ -40,9 +40,9 @@ impl LeftOut {
 
     /// Whether the fault is only that a field is missing which was left out.
     pub(super) fn explains(&self, fault: &Fault) -> bool {
-        let Some(field) = fault.missing else { return false };
+        let Some(field) = &fault.missing else { return false };
         let mut path = fault.path.clone();
-        push_key(&mut path, field);
+        push_key(&mut path, field.0);
         self.has(&path)
     }
 
