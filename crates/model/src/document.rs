@@ -121,7 +121,10 @@ pub fn parse(source: &str, text: &str) -> Result<Parsed, Vec<DocumentError>> {
     let mut parsed = Parsed { documents: Vec::new(), ignored: Vec::new() };
     let mut errors = Vec::new();
     for root in roots {
-        kinds::document(source, root, &mut parsed, &mut errors);
+        // What comes behind so many is not told in any case.
+        if errors.len() < ERRORS_MAX {
+            kinds::document(source, root, &mut parsed, &mut errors);
+        }
     }
     if errors.is_empty() {
         return Ok(parsed);

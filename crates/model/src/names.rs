@@ -83,7 +83,7 @@ pub fn registered(name: &str) -> Result<(), BadName> {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     let fits = !name.is_empty() && name.len() <= REGISTERED_BYTES_MAX;
     let begins = !name.starts_with(['.', '-']);
-    ensure(fits && begins && name.bytes().all(inner), name, "a registered name", REGISTERED)
+    ensure(fits && begins && name.bytes().all(inner), name, "a name that can be registered", REGISTERED)
 }
 
 /// The identifier of an instance or check.

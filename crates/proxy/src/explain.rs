@@ -268,7 +268,7 @@ pub struct AnswerView {
 /// How calls are made in one respect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingView {
-    /// In which: `request`, `attempt`, `retries`, `hedge`.
+    /// In which: `request`, `attempt`, `retries`, `hedge`; else the path of a field of the policy: `balance.subset`.
     pub name: String,
     /// How.
     pub value: String,

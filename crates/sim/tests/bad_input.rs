@@ -83,10 +83,54 @@ fn faults_are_named_with_line_path_and_remedy() {
     check("{requests: 5}", "{requests: 0}", &["s.yaml:11: services[0].rateLimits[0].rates[0].requests"]);
     check("do: kill", "do: kil", &["s.yaml:16: faults[0].do", "did you mean `kill`?"]);
     check("at: 1s", "at: 11s", &["s.yaml:16: faults[0].at", "less than `duration`"]);
-    check("do: kill", "servers: {zone: a}, do: kill", &["faults[0].servers.zone", "there is no `a`"]);
+    check(
+        "do: kill",
+        "servers: {zone: a}, do: kill",
+        &["faults[0].servers.zone: there is no `a`, nor any other; expected one that is declared"],
+    );
+    check(
+        "do: kill",
+        "servers: {count: 3}, do: kill",
+        &[
+            "faults[0].servers.count: 3 servers, where there is 1 to choose from at the beginning; expected at most 1",
+        ],
+    );
+    check(
+        "{constant: 1ms}",
+        "{constant: 1ms, exponential: 2ms}",
+        &[
+            "services[0].servers[0].time: `constant` and `exponential` together, where one of `constant`",
+            "expected exactly one, such as `{constant: 10ms}`",
+        ],
+    );
     check("do: kill", "clients: [web], do: kill", &["faults[0].clients", "`partition` and `delay`"]);
     check("do: kill", "do: {fail: {ratio: 2}}", &["faults[0].do.fail.ratio: 2 is out of range", "0 to 1"]);
     check("name: one, at: 0s", "name: one, at: 20s", &["phases[0].at", "less than `duration`"]);
+}
+
+#[test]
+fn all_that_cannot_be_read_is_told_at_once() {
+    let text = GOOD
+        .replace("duration: 10s", "duration: 10")
+        .replace("{rate: 10}", "{rate: ten}")
+        .replace("count: 1", "count: -1")
+        .replace("{constant: 1ms}", "{constnt: 1ms}")
+        .replace("attempts: 1", "attempts: x")
+        .replace("do: kill", "do: kil");
+    let got = errors(&text);
+    let paths = [
+        "s.yaml:1: duration: ",
+        "s.yaml:5: clients[0].arrivals.rate: ",
+        "s.yaml:9: services[0].trafficPolicy.retry.attempts: ",
+        "s.yaml:13: services[0].servers[0].count: ",
+        "s.yaml:14: services[0].servers[0].time.constnt: ",
+        "s.yaml:16: faults[0].do: ",
+    ];
+    let lines: Vec<&str> = got.lines().collect();
+    assert_eq!(lines.len(), paths.len(), "{got}");
+    for (line, path) in lines.iter().zip(paths) {
+        assert!(line.starts_with(path), "`{path}` is missing in\n{got}");
+    }
 }
 
 #[test]

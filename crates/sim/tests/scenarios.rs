@@ -272,3 +272,20 @@ fn documents_are_put_in_force() {
     let policy = scenario.services[0].traffic_policy.as_ref().unwrap();
     assert_eq!((policy.retry.as_ref().unwrap().attempts, policy.balance.is_none()), (0, true));
 }
+
+#[test]
+fn where_nothing_is_answered_well_there_is_no_latency() {
+    let text = "\
+duration: 2s
+clients: [{name: web, arrivals: {rate: 100}}]
+services: [{name: shop, servers: [{count: 1, time: {constant: 1ms}}]}]
+faults: [{at: 0s, do: {fail: {ratio: 1}}}]
+";
+    let scenario = Scenario::parse("dead.yaml", text).unwrap();
+    let text = summary(&run(&scenario));
+    let row: Vec<&str> =
+        text.lines().find(|line| line.contains("100.0 %")).unwrap().split_whitespace().collect();
+    // After the share of errors come three latencies and then counts.
+    let at = row.iter().position(|cell| *cell == "%").unwrap();
+    assert_eq!(row[at + 1..at + 5], ["-", "-", "-", "0"], "{text}");
+}

@@ -64,6 +64,16 @@ fn a_document_can_be_tried_before_it_is_applied() {
     let with = errors(&[&scenario, "--json", "--with", &policy]);
     assert!(without < 0.6 && with > without + 0.1, "{without} {with}");
     let other = write(folder.path(), "other.yaml", &POLICY.replace("[{name: shop}]", "[{name: shpo}]"));
+    let gateway = format!(
+        "{POLICY}---\nkind: Gateway\nmetadata: {{name: edge}}\n\
+        spec: {{listeners: [{{name: http, port: 8080, protocol: HTTP}}]}}\n"
+    );
+    let base = write(folder.path(), "base.yaml", &gateway);
+    let output = simulate(&[&scenario, "--with", &base]);
+    assert_eq!(output.status.code(), Some(3));
+    let refused =
+        "base.yaml:7: Gateway/edge: only a TrafficPolicy or a RateLimit can be put in force in a scenario";
+    assert!(text(&output.stderr).contains(refused), "{}", text(&output.stderr));
     let output = simulate(&[&scenario, "--with", &other]);
     assert_eq!(output.status.code(), Some(3));
     assert!(

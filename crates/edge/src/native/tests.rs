@@ -145,7 +145,7 @@ async fn what_will_not_work_is_said_and_not_refused() {
     let expected = [
         "Gateway/edge: no connected proxy serves Gateway/edge: start one with `weir proxy --gateway edge` \
          (`weir dev` and `weir demo` serve `default`)",
-        "HTTPRoute/shop: spec.parentRefs[0].name: there is no Gateway/egde yet (expected `edge`?)",
+        "HTTPRoute/shop: spec.parentRefs[0].name: there is no Gateway/egde yet; expected `edge`?",
         "HTTPRoute/shop: spec.rules[0].backendRefs[0].name: service `cart` is neither declared nor registered yet",
         "HTTPRoute/shop: spec.rules[0].backendRefs[1].name: service `tea` is neither declared nor registered yet",
     ];

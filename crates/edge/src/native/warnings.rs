@@ -25,7 +25,7 @@ pub(super) fn about(control: &Control, mesh: &Mesh, puts: &[Resource]) -> Vec<Wa
     let found =
         hints(puts, all, registered).into_iter().map(|(id, FieldError { path, message, expected })| {
             let message = match expected {
-                Some(expected) => format!("{message} (expected {expected})"),
+                Some(expected) => format!("{message}; expected {expected}"),
                 None => message,
             };
             Warning { resource: id.to_string(), path, message }

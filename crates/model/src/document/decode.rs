@@ -1,10 +1,11 @@
 //! Turns a tree into typed values: a serde deserializer that knows where it is.
 //!
-//! It is stricter than serde's derived code alone: unknown fields are faults (all of them are collected, not just the
-//! first), nothing is coerced (a quoted `"80"` is no number), and each fault says path, line, what was expected and
+//! It is stricter than serde's derived code alone: unknown fields are faults, all faults are collected, not just the first
+//! (see `left_out`), nothing is coerced (a quoted `"80"` is no number), and each fault says path, line, what was expected and
 //! what was found. An explicit null counts as an absent field, as in Kubernetes.
 
 mod fault;
+mod left_out;
 
 use std::cell::{Cell, RefCell};
 
@@ -17,34 +18,62 @@ use super::node::{Entry, Node, Value, push_index, push_key, shortened};
 use super::ranges::{self, Range, Ranges};
 use crate::units::{NotASpan, Span};
 pub(super) use fault::{Fault, one_of, unknown_field};
+use left_out::LeftOut;
 
-/// Decodes the node that stands at `path`.
+/// Decodes the node that stands at `path`. Gives all faults, as they come in the text, and at most [`ERRORS_MAX`].
 pub(super) fn decode<'de, T: serde::Deserialize<'de>>(node: &'de Node, path: &str) -> Result<T, Vec<Fault>> {
-    let path = RefCell::new(path.to_owned());
-    let context = Context { path, faults: RefCell::default(), spec: Cell::new(None) };
-    let result = T::deserialize(Decoder { node, context: &context });
-    let mut faults = context.faults.into_inner();
-    match result {
-        Ok(value) if faults.is_empty() => Ok(value),
-        Ok(_) => Err(faults),
-        Err(fault) => {
-            faults.push(fault);
-            Err(faults)
+    let context = Context {
+        path: RefCell::new(path.to_owned()),
+        faults: RefCell::default(),
+        left_out: LeftOut::default(),
+        spec: Cell::new(None),
+    };
+    for _ in 0..left_out::passes(node) {
+        match T::deserialize(Decoder { node, context: &context }) {
+            Ok(value) if context.faults.borrow().is_empty() => return Ok(value),
+            Ok(_) => break,
+            Err(fault) => {
+                let goes_on = context.left_out.add(&fault, path.len());
+                if !context.left_out.explains(&fault) {
+                    context.note(fault);
+                }
+                if !goes_on {
+                    break;
+                }
+            }
         }
     }
+    let mut faults = context.faults.into_inner();
+    faults.sort_by_key(|fault| fault.place.map_or((0, 0), |place| (place.line, place.column)));
+    Err(faults)
 }
 
 /// What all decoders of one document share.
 struct Context {
     /// Where the decoder stands.
     path: RefCell<String>,
-    /// Faults that did not stop the decoding.
+    /// The faults that were found.
     faults: RefCell<Vec<Fault>>,
+    /// What could not be read, and is not read again.
+    left_out: LeftOut,
     /// The spec that the decoder is in, if any: what its numbers may be, and how long its own path is.
     spec: Cell<Option<(Ranges, usize)>>,
 }
 
 impl Context {
+    /// Takes a fault in, which may have been found before.
+    fn note(&self, fault: Fault) {
+        let mut faults = self.faults.borrow_mut();
+        if faults.len() < ERRORS_MAX && !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
+
+    /// Whether what is one step further down is left out.
+    fn leaves_out(&self, push: impl FnOnce(&mut String)) -> bool {
+        !self.left_out.is_empty() && self.within(push, || self.left_out.has(&self.path.borrow()))
+    }
+
     /// Runs `inner` one step further down.
     fn within<T>(&self, push: impl FnOnce(&mut String), inner: impl FnOnce() -> T) -> T {
         let length = self.path.borrow().len();
@@ -126,6 +155,17 @@ impl<'de> Decoder<'de, '_> {
             (Some(range @ (Range::Span(_) | Range::Size(_))), _) => self.mismatch(&range.to_string()),
             _ => fault,
         })
+    }
+
+    /// A map of several fields where one of them says which variant it is.
+    fn several(&self, variants: &[&str]) -> Option<Fault> {
+        let Value::Map(entries) = &self.node.value else { return None };
+        let (first, second) = (entries.first()?, entries.get(1)?);
+        let more = if entries.len() > 2 { " and more" } else { "" };
+        let (first, second) = (shortened(&first.key), shortened(&second.key));
+        let message =
+            format!("`{first}` and `{second}`{more} together, where {} was expected", one_of(variants));
+        Some(Fault { message, ..Fault::default() })
     }
 
     /// A variant with data: a map of its name to them.
@@ -246,12 +286,12 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
         let Value::Map(entries) = &self.node.value else {
             return self.placed(Err(self.mismatch("a map of fields")));
         };
-        let left = ERRORS_MAX.saturating_sub(self.context.faults.borrow().len());
-        for entry in entries.iter().filter(|entry| !fields.contains(&entry.key.as_str())).take(left) {
+        let unknown = entries.iter().filter(|entry| !fields.contains(&entry.key.as_str()));
+        for entry in unknown.take(ERRORS_MAX) {
             let fault = unknown_field(entry, fields);
             let path =
                 self.context.within(|p| push_key(p, &entry.key), || self.context.path.borrow().clone());
-            self.context.faults.borrow_mut().push(Fault { path, ..fault });
+            self.context.note(Fault { path, ..fault });
         }
         let entries = Entries { entries, index: 0, value: None, context: self.context, skips_null: true };
         self.context.within_map(name, || self.placed(visitor.visit_map(entries)))
@@ -271,7 +311,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_> {
         self.placed(match self.node.text() {
             Some(text) if variants.contains(&text) => visitor.visit_enum(Bare(text)),
             Some(text) => Err(de::Error::unknown_variant(text, variants)),
-            None => Err(self.mismatch(&one_of(variants))),
+            None => Err(self.several(variants).unwrap_or_else(|| self.mismatch(&one_of(variants)))),
         })
     }
 
@@ -294,6 +334,9 @@ impl<'de> de::SeqAccess<'de> for Items<'de, '_> {
     type Error = Fault;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        while self.context.leaves_out(|path| push_index(path, self.index)) {
+            self.index += 1;
+        }
         let Some(node) = self.items.get(self.index) else { return Ok(None) };
         let index = self.index;
         self.index += 1;
@@ -304,7 +347,7 @@ impl<'de> de::SeqAccess<'de> for Items<'de, '_> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.items.len() - self.index)
+        Some(self.items.len().saturating_sub(self.index))
     }
 }
 
@@ -322,7 +365,8 @@ impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         while let Some(entry) = self.entries.get(self.index) {
             self.index += 1;
-            if self.skips_null && entry.node.value == Value::Null {
+            let is_absent = self.skips_null && entry.node.value == Value::Null;
+            if is_absent || self.context.leaves_out(|path| push_key(path, &entry.key)) {
                 continue;
             }
             self.value = Some(entry);

@@ -164,6 +164,9 @@ fn list(source: &str, mut root: Node, parsed: &mut Parsed, errors: &mut Vec<Docu
     match items {
         Some(Node { value: Value::List(items), .. }) => {
             for item in items {
+                if errors.len() >= ERRORS_MAX {
+                    break;
+                }
                 // A list in a list would recurse as deep as the tree, which is bounded.
                 document(source, item, parsed, errors);
             }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod all_faults;
 mod leaves;
 mod policies;
 mod ranges;
@@ -622,7 +623,7 @@ fn variants_with_data_keep_lines_paths_and_strictness() {
     refused("arrivals: {none: 5}\n", "w.yaml:1: arrivals.none: the integer `5` where nothing was expected");
     refused(
         "arrivals: {none: , trace: []}\n",
-        "w.yaml:1: arrivals: a map where one of `none`, `poisson`, `trace`, `between` was expected",
+        "w.yaml:1: arrivals: `none` and `trace` together, where one of `none`, `poisson`, `trace`, `between` was expected",
     );
     assert!(read("arrivals: poisson\n").is_err_and(|error| error.starts_with("w.yaml:1: arrivals: ")));
 }

@@ -151,7 +151,7 @@ fn rates(rates: &[Rate], faults: &mut Faults) {
 fn speed(path: &str, rate: &Rate, per: Duration, faults: &mut Faults) {
     let (nanos, requests) = (per.as_nanos(), u128::from(rate.requests));
     // What is out of range by itself has been said.
-    if requests == 0 || !PER.contains(&per) {
+    if !REQUESTS.contains(&rate.requests.into()) || !PER.contains(&per) {
         return;
     }
     if requests * 1_000_000_000 > nanos * u128::from(PER_SECOND_MAX) {

@@ -169,7 +169,7 @@ fn routes() {
             "backendRefs[0].port: port 0 cannot be used; expected a port from 1 to 65535",
             "backendRefs[1].kind: `ServiceImport` has no meaning here; expected `Service`",
             "backendRefs[1].group: `x` has no meaning here; expected `core` or `weir.dev`",
-            "backendRefs[2].name: `a b` is not a registered name; expected letters, digits, `_`, `.` and `-`, up to 253 \
+            "backendRefs[2].name: `a b` is not a name that can be registered; expected letters, digits, `_`, `.` and `-`, up to 253 \
          characters, beginning with a letter, digit or `_`",
         ],
     );

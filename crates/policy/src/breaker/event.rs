@@ -174,8 +174,8 @@ pub enum Reading {
         calls_min: u32,
         /// The share of failures at which it opens.
         failure_ratio: f64,
-        /// The share of slow calls at which it opens.
-        slow_ratio: f64,
+        /// The share of slow calls at which it opens; none where no call is slow.
+        slow_ratio: Option<f64>,
     },
     /// `consecutive`.
     Consecutive {
@@ -295,8 +295,11 @@ impl fmt::Display for Reading {
         match self {
             Self::Window { counts, calls_min, failure_ratio, slow_ratio } => {
                 let Counts { calls, failures, slow } = counts;
-                write!(f, "{failures} failed (opens at {failure_ratio}) and {slow} slow (at {slow_ratio}) ")?;
-                write!(f, "of {calls} calls (at least {calls_min})")
+                write!(f, "{failures} failed (opens at {failure_ratio})")?;
+                if let Some(slow_ratio) = slow_ratio {
+                    write!(f, " and {slow} slow (at {slow_ratio})")?;
+                }
+                write!(f, " of {calls} calls (at least {calls_min})")
             }
             Self::Consecutive { failures, limit } => write!(f, "{failures} of {limit} failures in a row"),
             Self::Statistical { sum, threshold } => write!(f, "{sum:.2} of {threshold:.2}"),

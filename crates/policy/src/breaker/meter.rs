@@ -165,7 +165,7 @@ impl Meter {
             counts,
             calls_min: config.calls_min,
             failure_ratio: config.failure_ratio,
-            slow_ratio: config.slow_ratio,
+            slow_ratio: config.slow_call.map(|_| config.slow_ratio),
         };
         match self {
             Self::Time(config, counted) => window(config, counted.sum()),

@@ -87,7 +87,7 @@ fn the_window_opens_at_its_share_of_enough_calls() {
     assert_eq!(world.admit(), Err(Refusal { retry_after: Duration::from_millis(1_500), why: Why::Open }));
     assert_eq!(
         world.breaker.state(world.now).to_string(),
-        "open (window): 0 failed (opens at 0.5) and 0 slow (at 1) of 0 calls (at least 20); probed in 1.5s; \
+        "open (window): 0 failed (opens at 0.5) of 0 calls (at least 20); probed in 1.5s; \
          opened 1 time, refused 2 calls",
     );
     world.sleep(1_500);
@@ -131,6 +131,11 @@ fn slow_calls_open_it_and_slow_probes_keep_it_open() {
     let slow_call = Some(Duration::from_secs(1));
     let mut world =
         World::new(window(WindowConfig { slow_call, slow_ratio: 0.8, ..WindowConfig::default() }));
+    let state = world.breaker.state(world.now).to_string();
+    assert!(
+        state.contains("0 failed (opens at 0.5) and 0 slow (at 0.8) of 0 calls (at least 20)"),
+        "{state}"
+    );
     for _ in 0..4 {
         assert_eq!(world.call(OK), None);
     }

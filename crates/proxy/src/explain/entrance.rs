@@ -11,7 +11,7 @@ use super::balance::{Balanced, Hashed};
 use super::policies::Call;
 use super::record::Record;
 use super::request::Speaks;
-use super::settings::settings;
+use super::settings::{retries_of, settings};
 use super::{Asked, Backend, Entrance, Forwarded, Outcome, Request, describe};
 use crate::filter::{Abort, Answer, Scheme, decide};
 use crate::route::{Backends, Decision, Filtered, RequestView, RouteTable, Rule};
@@ -282,7 +282,7 @@ fn forwarded(
     let broken = |endpoint: &Endpoint| call.broken_at(Some(rule), upstream, endpoint);
     let balanced = Balanced::of(upstream, seen, hashed, &broken, rng);
     let mut forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, balanced);
-    forwarded.retries = of_call.retries;
+    forwarded.retries = retries_of(snapshot, upstream, rule, &of_call);
     forwarded.settings = settings(snapshot, upstream, rule, &of_call);
     call.limited(listener, upstream, &mut forwarded);
     call.broken(upstream, &mut forwarded, rng);

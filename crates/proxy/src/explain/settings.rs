@@ -2,44 +2,176 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use weir_model::resource::TrafficPolicySpec;
+use weir_model::resource::traffic_policy::{BalancePolicy, Retry, UpstreamTls};
 use weir_policy::hedge::HedgeAfter;
+use weir_policy::retry::BudgetConfig;
 
 use super::SettingView;
 use crate::route::{Rule, TimeLimit};
 use crate::snapshot::{Settings, Snapshot, Upstream};
 
-/// What is not left to the defaults.
+/// What is not left to the defaults: times, retries and hedging in words, and then every other field that is set, by its path
+/// in the document.
 pub(super) fn settings(
     snapshot: &Snapshot,
     upstream: &Upstream,
     rule: &Rule,
     settings: &Settings,
 ) -> Vec<SettingView> {
-    let of_service = snapshot.policy_of(&upstream.service);
-    let of_service = of_service.map(|(id, spec)| (format!("{id} of Service/{}", upstream.service), spec));
-    let by_route = snapshot.policies.of(rule).filter_map(|policy| {
-        let from = format!("{} of {}", policy.id, policy.target);
-        policy.spec().map(|spec| (from, spec))
-    });
-    // The last one that says something is the nearest to the call.
-    let said: Vec<(String, &TrafficPolicySpec)> = of_service.into_iter().chain(by_route).collect();
-    let from = |says: &dyn Fn(&TrafficPolicySpec) -> bool| {
-        said.iter().rev().find(|(_, spec)| says(spec)).map(|(from, _)| from.clone())
-    };
+    let said = Said::of(snapshot, upstream, rule);
     let own = |limit: TimeLimit| (limit != TimeLimit::Unset).then(|| rule.label.to_string());
-    let of_request = from(&|spec| spec.timeouts.as_ref().is_some_and(|timeouts| timeouts.request.is_some()));
-    let of_attempt = from(&|spec| spec.timeouts.as_ref().is_some_and(|timeouts| timeouts.per_try.is_some()));
+    let of_request =
+        said.from(&|spec| spec.timeouts.as_ref().is_some_and(|timeouts| timeouts.request.is_some()));
+    let of_attempt =
+        said.from(&|spec| spec.timeouts.as_ref().is_some_and(|timeouts| timeouts.per_try.is_some()));
+    let (retry, hedge) = (said.from(&|spec| spec.retry.is_some()), said.from(&|spec| spec.hedge.is_some()));
+    let nothing = said.budgets().into_iter().find(|(_, budget)| allows_none(budget)).map(|(from, _)| from);
+    let (retries, hedged) = match nothing {
+        Some(from) => {
+            let none = |what: &str| format!("{what}: `retry.budget` allows none");
+            let by = |asked: Option<String>| asked.is_some().then(|| from.clone());
+            ((none("none"), by(retry)), (none("never"), by(hedge)))
+        }
+        None => ((self::retries(settings), retry), (self::hedge(settings), hedge)),
+    };
     let rows = [
         ("request", within(rule.request_timeout(settings)), own(rule.request_timeout).or(of_request)),
         ("attempt", within(rule.attempt_timeout(settings)), own(rule.attempt_timeout).or(of_attempt)),
-        ("retries", retries(settings), from(&|spec| spec.retry.is_some())),
-        ("hedge", hedge(settings), from(&|spec| spec.hedge.is_some())),
+        ("retries", retries.0, retries.1),
+        ("hedge", hedged.0, hedged.1),
     ];
     let view = |(name, value, from): (&str, String, Option<String>)| {
         Some(SettingView { name: name.to_owned(), value, from: from? })
     };
-    rows.into_iter().filter_map(view).collect()
+    rows.into_iter().filter_map(view).chain(said.fields()).collect()
+}
+
+/// How often a call by a rule may be tried again: never, where a budget allows nothing.
+pub(super) fn retries_of(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, settings: &Settings) -> u32 {
+    let budgets = Said::of(snapshot, upstream, rule).budgets();
+    if budgets.iter().any(|(_, budget)| allows_none(budget)) { 0 } else { settings.retries }
+}
+
+/// The policies that have a say in a call.
+struct Said<'a> {
+    /// The service's.
+    of_service: Option<(String, &'a TrafficPolicySpec)>,
+    /// Those of the route and of the rule; the last one is the nearest to the call.
+    by_route: Vec<(String, &'a TrafficPolicySpec)>,
+}
+
+impl<'a> Said<'a> {
+    fn of(snapshot: &'a Snapshot, upstream: &Upstream, rule: &Rule) -> Self {
+        let of_service = snapshot.policy_of(&upstream.service);
+        let by_route = snapshot.policies.of(rule).filter_map(|policy| {
+            let from = format!("{} of {}", policy.id, policy.target);
+            policy.spec().map(|spec| (from, spec))
+        });
+        Self {
+            of_service: of_service.map(|(id, spec)| (format!("{id} of Service/{}", upstream.service), spec)),
+            by_route: by_route.collect(),
+        }
+    }
+
+    /// All of them, the nearest first.
+    fn nearest_first(&self) -> impl Iterator<Item = &(String, &'a TrafficPolicySpec)> {
+        self.by_route.iter().rev().chain(&self.of_service)
+    }
+
+    /// The nearest that says something.
+    fn from(&self, says: &dyn Fn(&TrafficPolicySpec) -> bool) -> Option<String> {
+        self.nearest_first().find(|(_, spec)| says(spec)).map(|(from, _)| from.clone())
+    }
+
+    /// The budgets that must all allow a retry, which defaults leave open: the nearest of the rule's and its route's, and the
+    /// service's.
+    fn budgets(&self) -> Vec<(String, BudgetConfig)> {
+        let budget = |(from, spec): &(String, &TrafficPolicySpec)| {
+            let budget = spec.retry.as_ref()?.budget.as_ref()?;
+            Some((from.clone(), BudgetConfig::from_spec(budget)))
+        };
+        let by_route = self.by_route.iter().rev().find_map(budget);
+        by_route.into_iter().chain(self.of_service.as_ref().and_then(budget)).collect()
+    }
+
+    /// What is set besides what has a row of its own.
+    fn fields(&self) -> Vec<SettingView> {
+        let mut found = Vec::new();
+        if let Some((from, spec)) = &self.of_service {
+            add(from, parts_of_service(spec), &mut found);
+        }
+        if let Some((from, spec)) = self.nearest_first().find(|(_, spec)| spec.retry.is_some()) {
+            let retry = spec.retry.clone().map(|retry| Retry { budget: None, ..retry });
+            add(from, vec![("retry", part(&retry, &["attempts"]))], &mut found);
+        }
+        let budget = |spec: &TrafficPolicySpec| spec.retry.as_ref().and_then(|retry| retry.budget.clone());
+        let by_route = self.by_route.iter().rev().find(|(_, spec)| budget(spec).is_some());
+        for (from, spec) in by_route.into_iter().chain(&self.of_service) {
+            add(from, vec![("retry.budget", part(&budget(spec), &[]))], &mut found);
+        }
+        found
+    }
+}
+
+/// What only a service's policy has, and times that concern its connections.
+fn parts_of_service(spec: &TrafficPolicySpec) -> Vec<(&'static str, Value)> {
+    let policy = spec.balance.as_ref().map(|balance| balance.policy).unwrap_or_default();
+    let unwritten: &[&str] = if policy == BalancePolicy::default() { &["policy"] } else { &[] };
+    let tls = match &spec.tls {
+        Some(tls) if *tls == UpstreamTls::default() => {
+            Value::from("with the authorities that the host trusts")
+        }
+        tls => part(tls, &[]),
+    };
+    vec![
+        ("timeouts", part(&spec.timeouts, &["request", "perTry"])),
+        ("balance", part(&spec.balance, unwritten)),
+        ("outlier", part(&spec.outlier, &[])),
+        ("tls", tls),
+        ("proxyProtocol", part(&spec.proxy_protocol, &[])),
+        ("connection", part(&spec.connection, &[])),
+    ]
+}
+
+/// A part of a document as it is written, without some of its fields.
+fn part(of: &impl serde::Serialize, without: &[&str]) -> Value {
+    let mut value = serde_json::to_value(of).unwrap_or_default();
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|name, _| !without.contains(&name.as_str()));
+    }
+    value
+}
+
+fn add(from: &str, parts: Vec<(&'static str, Value)>, found: &mut Vec<SettingView>) {
+    for (path, value) in parts {
+        flatten(path.to_owned(), &value, from, found);
+    }
+}
+
+/// Each value by its path. How deep that goes is bounded by the types of documents.
+fn flatten(path: String, value: &Value, from: &str, found: &mut Vec<SettingView>) {
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let value = match value {
+        Value::Null => return,
+        Value::Object(fields) => {
+            return fields
+                .iter()
+                .for_each(|(name, value)| flatten(format!("{path}.{name}"), value, from, found));
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            let items = items.iter().enumerate();
+            return items.for_each(|(at, item)| flatten(format!("{path}[{at}]"), item, from, found));
+        }
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => plain(other),
+    };
+    found.push(SettingView { name: path, value, from: from.to_owned() });
+}
+
+fn allows_none(budget: &BudgetConfig) -> bool {
+    budget.per_mille == 0 && budget.reserve == 0
 }
 
 fn hedge(settings: &Settings) -> String {

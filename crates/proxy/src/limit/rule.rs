@@ -210,9 +210,10 @@ impl Limit {
         self.config.global.is_some()
     }
 
-    /// What to ask for of a limit that is shared, by the requests that have come since it was last asked.
+    /// What to ask for of a limit that is shared, by the requests that have come since it was last asked. What it would have
+    /// refused in shadow went on, and is among those that were let through.
     pub(crate) fn wish(&self, now: Nanos) -> Wish {
-        let refused: u64 = self.refused().map(|(_, refused, shadowed)| refused + shadowed).sum();
+        let refused: u64 = self.refused().map(|(_, refused, _)| refused).sum();
         let live = self.live();
         lock(&live.tenure).wish(self.admitted() + refused, &self.config, now)
     }

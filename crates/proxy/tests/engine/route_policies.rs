@@ -128,6 +128,53 @@ fn retries_are_as_the_nearest_policy_has_them() {
 }
 
 #[test]
+fn explain_shows_every_field_that_is_set_and_whose_it_is() {
+    let port = free_port();
+    let (app, _) = counting(200);
+    let of_service = "timeouts: {connect: 500ms, idle: 30s, request: 3s}\n  \
+        balance: {subset: 5, panicThreshold: 0.3, locality: {prefer: zone}}\n  \
+        outlier: {consecutive: 3}\n  connection: {streamsMax: 50}\n  \
+        hedge: {delay: 100ms}\n  retry: {attempts: 1, budget: {ratio: 0.1}}";
+    let of_rule = "retry: {attempts: 2, statuses: [502, 503], backoff: {base: 5ms}}";
+    let policies = [("of-service", SERVICE, of_service), ("of-rule", RULE, of_rule)];
+    let mut proxy = Proxy::gateway(&shop(port, &[app.addr], &policies));
+    let text = explained(&proxy, "http://app/buy");
+    let by = |policy: &str, rows: &[&str]| {
+        for row in rows {
+            assert!(text.contains(&format!("     {row}: TrafficPolicy/{policy}")), "{row}: {text}");
+        }
+    };
+    by(
+        "of-service of Service/",
+        &[
+            "request within 3000 ms",
+            "hedge after 100 ms",
+            "timeouts.connect 500ms",
+            "timeouts.idle 30s",
+            "balance.subset 5",
+            "balance.panicThreshold 0.3",
+            "balance.locality.prefer zone",
+            "outlier.consecutive 3",
+            "connection.streamsMax 50",
+            "retry.budget.ratio 0.1",
+        ],
+    );
+    by("of-rule of HTTPRoute/all#buy", &["retry.statuses 502, 503", "retry.backoff.base 5ms"]);
+    // What is not written has its default, and is not shown.
+    assert!(!text.contains("balance.policy") && !text.contains("retry.attempts"), "{text}");
+
+    // Nothing is tried again where a budget allows nothing, whoever asks for it.
+    let none = of_service.replace("{ratio: 0.1}", "{ratio: 0, reserve: 0}");
+    proxy.publish(&shop(port, &[app.addr], &[("of-service", SERVICE, &none), policies[1]]));
+    eventually("the new policies", || {
+        let text = explained(&proxy, "http://app/buy");
+        text.contains("retries none: `retry.budget` allows none: TrafficPolicy/of-service of Service/")
+            && text.contains("hedge never: `retry.budget` allows none: TrafficPolicy/of-service of Service/")
+            && text.contains("retries: at most 0")
+    });
+}
+
+#[test]
 fn a_routes_budget_bounds_its_own_retries() {
     let port = free_port();
     let (app, count) = counting(503);

@@ -102,9 +102,9 @@ fn phase_rows(phase: &PhaseReport, report: &Report, table: &mut Table) {
         cells.extend([
             number(clients.goodput),
             percent(clients.error_ratio),
-            number(clients.latency.p50),
-            number(clients.latency.p99),
-            number(clients.latency.p999),
+            latency(clients, clients.latency.p50),
+            latency(clients, clients.latency.p99),
+            latency(clients, clients.latency.p999),
             own(grouped(phase.retries)),
         ]);
         cells.extend(report.hedging.then(|| own(grouped(phase.hedges))));
@@ -115,6 +115,12 @@ fn phase_rows(phase: &PhaseReport, report: &Report, table: &mut Table) {
     for clients in &phase.clients {
         row(clients, false);
     }
+}
+
+/// A latency in milliseconds; none where nothing was answered well.
+fn latency(clients: &ClientsReport, millis: f64) -> String {
+    let answered = ["ok", "fallback"].iter().any(|name| clients.outcomes.contains_key(name));
+    if answered { number(millis) } else { "-".to_owned() }
 }
 
 fn outcomes(clients: &ClientsReport) -> String {

@@ -77,7 +77,13 @@ impl Faults {
         names.dedup();
         let list: Vec<String> = names.iter().take(NAMES_SHOWN_MAX).map(|name| format!("`{name}`")).collect();
         let expected = match list.as_slice() {
-            [] => "none is declared".to_owned(),
+            [] => {
+                return self.add(
+                    path,
+                    format!("there is no `{name}`, nor any other"),
+                    "one that is declared",
+                );
+            }
             [only] => only.clone(),
             several => format!("one of {}", several.join(", ")),
         };

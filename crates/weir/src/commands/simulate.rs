@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use weir_api::native::SourceText;
-use weir_model::document::{self, DocumentError};
+use weir_model::Kind;
+use weir_model::document::{self, Document, DocumentError};
 use weir_model::validate::Scope;
 use weir_sim::{Progress, Report, Scenario, plot};
 
@@ -106,6 +107,7 @@ fn put_in_force(args: &SimulateArgs, scenarios: &mut [Scenario]) -> Result<(), F
     }
     for SourceText { name, text } in sources::read(&args.with)? {
         let parsed = document::parse(&name, &text).map_err(|errors| invalid(&errors))?;
+        only_policies(&name, &parsed.documents)?;
         document::check(&parsed.documents, Scope::OneProxy).map_err(|errors| invalid(&errors))?;
         for document in &parsed.documents {
             let services: usize =
@@ -125,6 +127,20 @@ fn put_in_force(args: &SimulateArgs, scenarios: &mut [Scenario]) -> Result<(), F
     });
     let faults: Vec<String> = faults.collect();
     if faults.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Invalid, faults.join("\n"))) }
+}
+
+/// A world has no use for gateways, routes and the like: what they do is not simulated.
+fn only_policies(source: &str, documents: &[Document]) -> Result<(), Failure> {
+    let is_policy = |kind| matches!(kind, Kind::TrafficPolicy | Kind::RateLimit);
+    let other = documents.iter().find(|document| !is_policy(document.resource.kind()));
+    other.map_or(Ok(()), |document| {
+        let message = format!(
+            "{source}:{}: {}: only a TrafficPolicy or a RateLimit can be put in force in a scenario",
+            document.line,
+            document.resource.id()
+        );
+        Err(Failure::new(Exit::Invalid, message))
+    })
 }
 
 fn invalid(errors: &[DocumentError]) -> Failure {

@@ -130,7 +130,7 @@ fn names_that_no_client_could_use_are_refused() {
     check("tls-cert: a.pem", "tls-cert: tls-key is missing");
     check("tls-ca: a.pem", "tls-ca: there is no TLS");
     check("allowed-hosts: ['weir.example:8500']", "allowed-hosts: `weir.example:8500` is not an address");
-    check("node-name: a b", "node-name: `a b` is not a registered name");
+    check("node-name: a b", "node-name: `a b` is not a name that can be registered");
 }
 
 #[test]

@@ -15,7 +15,13 @@ pub(in crate::document) struct Fault {
     pub(in crate::document) message: String,
     pub(in crate::document) expected: Option<String>,
     pub(in crate::document) suggestion: Option<String>,
+    /// The field that is missing, if that is the fault.
+    pub(in crate::document) missing: Option<Box<Missing>>,
 }
+
+/// The name of a field that is missing. In a box, since every value that is read may be a fault instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::document) struct Missing(pub(super) &'static str);
 
 /// What to say about a field that nobody knows.
 pub(in crate::document) fn unknown_field(entry: &Entry, fields: &[&str]) -> Fault {
@@ -74,7 +80,8 @@ impl de::Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { message: format!("the field `{field}` is missing"), ..Self::default() }
+        let message = format!("the field `{field}` is missing");
+        Self { message, missing: Some(Box::new(Missing(field))), ..Self::default() }
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {

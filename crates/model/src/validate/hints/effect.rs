@@ -54,13 +54,21 @@ fn beyond_default(policy: &TrafficPolicySpec) -> Vec<FieldError> {
         .enumerate()
         .map(|(index, breaker)| (format!("spec.breakers[{index}].slowCall"), breaker.slow_call));
     let request = Span(REQUEST_DEFAULT);
-    let beyond = named.into_iter().chain(slow).filter(|(_, span)| span.is_some_and(|span| span > request));
-    beyond
-        .map(|(path, _)| {
+    named
+        .into_iter()
+        .chain(slow)
+        .filter_map(|(path, span)| {
+            // What is sent when the time is up is too late already; what lasts until then is not.
+            let is_sent = path == "spec.hedge.delay";
+            if span? < request || (span? == request && !is_sent) {
+                return None;
+            }
+            let (is, within) = if is_sent { ("no shorter", "less than") } else { ("longer", "at most") };
             let message = format!(
-                "longer than a call may take: `timeouts.request` is {request} unless it is written, or a rule has its own"
+                "{is} than a call may take: `timeouts.request` is {request} unless it is written, or a rule has its own"
             );
-            FieldError::new(path, message).expected(format!("at most {request}, or `timeouts.request` too"))
+            let expected = format!("{within} {request}, or `timeouts.request` too");
+            Some(FieldError::new(path, message).expected(expected))
         })
         .collect()
 }

@@ -287,13 +287,19 @@ fn hints_name_what_has_no_effect() {
                "retry": {"attempts": 0, "budget": {"ratio": 0.0}}, "outlier": {"ejectedMax": 0.1, "consecutive": 0}}),
         &[],
     );
-    let beyond = "longer than a call may take: `timeouts.request` is 15s unless it is written, or a rule has its own; \
-                  expected at most 15s, or `timeouts.request` too";
-    let expected = ["timeouts.perTry", "timeouts.connect", "hedge.delay", "breakers[1].slowCall"]
-        .map(|path| format!("spec.{path}: {beyond}"));
+    let beyond = "than a call may take: `timeouts.request` is 15s unless it is written, or a rule has its own; \
+                  expected";
+    let (most, less) = ("at most 15s, or `timeouts.request` too", "less than 15s, or `timeouts.request` too");
+    let expected = [
+        ("timeouts.perTry: longer", most),
+        ("timeouts.connect: longer", most),
+        ("hedge.delay: no shorter", less),
+        ("breakers[1].slowCall: longer", most),
+    ]
+    .map(|(path, within)| format!("spec.{path} {beyond} {within}"));
     hinted(
         service.clone(),
-        json!({"timeouts": {"perTry": "16s", "connect": "16s"}, "hedge": {"delay": "15001ms"}, "breakers": [{}, {"slowCall": "1m"}]}),
+        json!({"timeouts": {"perTry": "16s", "connect": "16s"}, "hedge": {"delay": "15s"}, "breakers": [{}, {"slowCall": "1m"}]}),
         &expected.each_ref().map(String::as_str),
     );
     hinted(
@@ -453,6 +459,10 @@ fn rates() {
         &[
             "spec.rates[0].burst: it does not belong to `algorithm: sliding_window`; expected `algorithm: token_bucket` or `algorithm: warm_up`",
         ],
+    );
+    limit(
+        json!({"rates": [{"requests": 1_000_000_001}]}),
+        &["spec.rates[0].requests: 1000000001 is out of range; expected 1 to 1000000000"],
     );
     limit(
         json!({"rates": [{"requests": 1_000_000_000, "per": "999ms"}, {"requests": 1, "per": "24h", "burst": 8}]}),
@@ -668,7 +678,7 @@ fn fallbacks() {
     fallback(
         json!({"service": {"name": "a b", "namespace": "C"}}),
         &[
-            "spec.breakers[0].fallback.service.name: `a b` is not a registered name; expected letters, digits, `_`, `.` and `-`, up to 253 characters, beginning with a letter, digit or `_`",
+            "spec.breakers[0].fallback.service.name: `a b` is not a name that can be registered; expected letters, digits, `_`, `.` and `-`, up to 253 characters, beginning with a letter, digit or `_`",
             "spec.breakers[0].fallback.service.namespace: `C` is not a DNS label; expected lower-case letters, digits and `-`, 1 to 63 characters, no `-` at either end",
         ],
     );

@@ -114,6 +114,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::limit::{Asker, Pass, Step};
     use crate::snapshot::tests::{inputs, resource};
 
     /// Two limits of a service, of which one is shared.
@@ -176,6 +177,30 @@ mod tests {
         let asked_for = demand.unwrap().wishes;
         assert_eq!(asked_for.len(), 1024);
         assert_eq!(asked_for.last().unwrap().limit.as_ref().unwrap().name, "l1023");
+    }
+
+    #[test]
+    fn what_is_refused_in_shadow_is_asked_for_once() {
+        let spec = json!({"targetRefs": [{"name": "cart"}], "scope": "global", "shadow": true,
+            "rates": [{"requests": 10}]});
+        let limits = LimitTable::compile(&inputs([resource("RateLimit", "all", spec)]));
+        let limit = limits.shared().next().unwrap().clone();
+        let request = crate::explain::Request::parse("GET", "http://cart/", []).unwrap();
+        let service = weir_model::ServiceRef::new("default", "cart");
+        let at = |ms: u64| Nanos::from_millis(100_000 + ms);
+        limit.wish(at(0));
+        // Who leaves before the end gives back what he took.
+        let mut passes = Vec::new();
+        for _ in 0..30 {
+            let mut pass = Pass::default();
+            let asker = Asker { address: b"", caller: b"", rule: "" };
+            pass.begin(limits.chain(None, None, &service), &request, asker);
+            assert!(matches!(pass.ask(at(0)), Step::GoOn));
+            passes.push(pass);
+        }
+        let shadowed: u64 = limit.refused().map(|(_, _, shadowed)| shadowed).sum();
+        assert!(limit.admitted() == 30 && shadowed >= 20, "{shadowed}");
+        assert_eq!(limit.wish(at(1000)).wanted, 3 * weir_policy::quota::PARTS, "30 a second of 10");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Faults;
 use crate::scenario::bounds::{FACTOR_MAX, FAULTS_MAX, SERVERS_MAX, STRUCK_MAX};
-use crate::scenario::{Action, Fault, Scenario, Servers};
+use crate::scenario::{Action, Fault, Scenario, Selector, Servers};
 
 pub(super) fn check(scenario: &Scenario, faults: &mut Faults) {
     let count = scenario.faults.len();
@@ -90,6 +90,19 @@ fn selector(path: &str, fault: &Fault, scenario: &Scenario, faults: &mut Faults)
     faults.0.len() == before
 }
 
+/// As many as are asked for must be there.
+fn enough(path: &str, fault: &Fault, scenario: &Scenario, faults: &mut Faults) {
+    let Some(count) = fault.servers.count else { return };
+    let all =
+        Fault { servers: Selector { count: None, share: None, ..fault.servers.clone() }, ..fault.clone() };
+    let there = scenario.struck_by(&all);
+    if there > 0 && u64::from(count) > there {
+        let are = if there == 1 { "there is 1".to_owned() } else { format!("there are {there}") };
+        let message = format!("{count} servers, where {are} to choose from at the beginning");
+        faults.add(format!("{path}.count"), message, format!("at most {there}"));
+    }
+}
+
 /// Somebody must be meant; of groups that servers are added to, one.
 fn whom(path: &str, fault: &Fault, scenario: &Scenario, faults: &mut Faults) {
     let path = format!("{path}.servers");
@@ -97,12 +110,12 @@ fn whom(path: &str, fault: &Fault, scenario: &Scenario, faults: &mut Faults) {
     if !matches!(fault.action, Action::Add(_)) {
         if scenario.struck_by(fault) == 0 {
             faults.add(
-                path,
+                &path,
                 "no server is meant",
                 "a selection of at least one that is there at the beginning",
             );
         }
-        return;
+        return enough(&path, fault, scenario, faults);
     }
     let groups = scenario.groups_of(selector).count();
     if groups != 1 {
