@@ -24,6 +24,7 @@ mod http;
 mod ignored;
 mod overrides;
 mod policies;
+mod protocols;
 mod resolve;
 mod routes;
 pub(super) mod shown;
@@ -113,6 +114,7 @@ impl Effective {
         for fault in &faults {
             making.ignore(&fault.entry, format!("{}: {}", fault.message, fault.comes_to()));
         }
+        making.protocols();
         making.subsets();
         for service in entries.services() {
             making.route(service);

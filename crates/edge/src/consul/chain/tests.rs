@@ -28,6 +28,7 @@ fn spec(of: &Effective, kind: Kind, name: &str) -> Value {
         Spec::TcpRoute(spec) => serde_json::to_value(spec).unwrap(),
         Spec::TrafficPolicy(spec) => serde_json::to_value(spec).unwrap(),
         Spec::RateLimit(spec) => serde_json::to_value(spec).unwrap(),
+        Spec::Service(spec) => serde_json::to_value(spec).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -153,6 +154,24 @@ fn redirects_are_followed_and_end() {
     assert!(Arc::ptr_eq(&made.documents, &made.resources));
     let entries: Vec<&str> = made.ignored.iter().map(|one| &*one.entry).collect();
     assert_eq!(entries, ["service-resolver/a", "service-resolver/b"]);
+}
+
+#[test]
+fn what_a_service_without_instances_speaks_is_told() {
+    let entries = [
+        ("service-defaults", "tc", json!({"Protocol": "tcp"})),
+        ("service-resolver", "tc", json!({"Redirect": {"Service": "tgt"}})),
+        ("service-defaults", "web", json!({"Protocol": "grpc"})),
+    ];
+    let made = effective(&entries, Vec::new());
+    assert_eq!(spec(&made, Kind::Service, "tc"), json!({"protocol": "tcp"}));
+    assert!(made.resources.get(&ResourceId::new(Kind::Service, "default", "web")).is_none());
+    // The rest of what a document says stays, and the protocol that it states goes before.
+    let free = json!({"metadata": {"team": "a"}});
+    let made = effective(&entries, vec![document("Service", "tc", &free)]);
+    assert_eq!(spec(&made, Kind::Service, "tc"), json!({"protocol": "tcp", "metadata": {"team": "a"}}));
+    let made = effective(&entries, vec![document("Service", "tc", &json!({"protocol": "http"}))]);
+    assert_eq!(spec(&made, Kind::Service, "tc"), json!({"protocol": "http"}));
 }
 
 #[test]
