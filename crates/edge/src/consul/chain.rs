@@ -109,7 +109,7 @@ impl Effective {
         let faults = graph::faults(&kept, &documents, datacenter);
         let mut entries = kept.clone();
         let unfit = entries.drop_unfit(datacenter);
-        let mut making = Making::new(&entries, &documents);
+        let mut making = Making::new(&entries, &documents, datacenter);
         unfit.into_iter().for_each(|Ignored { entry, reason }| making.ignore(&entry, reason));
         for fault in &faults {
             making.ignore(&fault.entry, format!("{}: {}", fault.message, fault.comes_to()));
@@ -300,6 +300,8 @@ const UNFIT: &str = "it cannot be carried out";
 struct Making<'a> {
     entries: &'a Entries,
     documents: &'a ResourceSet,
+    /// This one.
+    datacenter: &'a str,
     derived: BTreeMap<ServiceRef, Derived>,
     made: BTreeMap<ResourceId, Resource>,
     ignored: Vec<Ignored>,
@@ -312,10 +314,11 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn new(entries: &'a Entries, documents: &'a ResourceSet) -> Self {
+    fn new(entries: &'a Entries, documents: &'a ResourceSet, datacenter: &'a str) -> Self {
         Self {
             entries,
             documents,
+            datacenter,
             derived: BTreeMap::new(),
             made: BTreeMap::new(),
             ignored: Vec::new(),

@@ -102,7 +102,7 @@ impl<'a> Chain<'a> {
     ) -> Value {
         let protocol = overrides.protocol.unwrap_or(own);
         let mut chain = Self {
-            making: Making::new(&effective.entries, &effective.documents),
+            making: Making::new(&effective.entries, &effective.documents, datacenter),
             written,
             overrides,
             divides: protocol != Protocol::Tcp,

@@ -185,6 +185,22 @@ fn who_fails_over_has_tiers() {
 }
 
 #[test]
+fn failover_within_the_own_datacenter_counts() {
+    for (failover, expect, is_whole) in [
+        (json!({"Service": "spare", "Datacenters": ["dc1"]}), &["web", "spare"][..], true),
+        (json!({"Service": "spare", "Datacenters": ["dc2", "dc1"]}), &["web", "spare"], false),
+        (json!({"Service": "spare", "Datacenters": ["dc2"]}), &["web"], false),
+        (json!({"Targets": [{"Service": "spare", "Datacenter": "dc1"}]}), &["web", "spare"], true),
+    ] {
+        let resolver = json!({"Failover": {"*": failover}});
+        let made = effective(&[("service-resolver", "web", resolver)], Vec::new());
+        let derived = &made.derived[&ServiceRef::new("default", "_failover_.web")];
+        let tiers: Vec<&str> = derived.tiers.iter().map(|tier| &*tier.service.name).collect();
+        assert_eq!((&*tiers, made.ignored.is_empty()), (expect, is_whole), "{failover}");
+    }
+}
+
+#[test]
 fn a_subset_that_is_not_there_is_said_and_empty() {
     let made = effective(
         &[("service-splitter", "web", json!({"Splits": [{"Weight": 100.0, "ServiceSubset": "v9"}]}))],
@@ -562,7 +578,7 @@ fn what_cannot_be_carried_out_is_refused() {
 fn fields_that_count_for_nothing_are_named() {
     let check = |kind: &str, content: Value, expect: &[&str]| {
         let Value::Object(content) = content else { panic!("no object") };
-        assert_eq!(ignored_fields(kind, &content), expect);
+        assert_eq!(ignored_fields(kind, &content, "dc1"), expect);
     };
     check(
         "service-defaults",
@@ -583,7 +599,16 @@ fn fields_that_count_for_nothing_are_named() {
         "service-resolver",
         json!({"Failover": {"*": {"Service": "a", "Datacenters": ["dc2"]}},
         "LoadBalancer": {"Policy": "ring_hash", "RingHashConfig": {"MinimumRingSize": 9}}}),
-        &["Failover.*.Datacenters", "LoadBalancer.RingHashConfig"],
+        &["LoadBalancer.RingHashConfig", "Failover.*"],
+    );
+    check(
+        "service-resolver",
+        json!({"Failover": {
+            "a": {"Datacenters": ["dc2", "dc1"]},
+            "b": {"Service": "spare", "Datacenters": ["dc1"]},
+            "c": {"Targets": [{"Service": "spare", "Datacenter": "dc1"}, {"Datacenter": "dc2"}, {"Peer": "p"}]},
+        }}),
+        &["Failover.a.Datacenters[0]", "Failover.c.Targets[1]", "Failover.c.Targets[2]"],
     );
     check("service-intentions", json!({"Sources": [{"Name": "*", "Action": "deny"}]}), &["Sources"]);
     check("proxy-defaults", json!({"Config": {"protocol": "http", "x": 1}}), &["Config.x"]);
