@@ -163,6 +163,13 @@ impl Effective {
         &self.ignored
     }
 
+    /// What a service speaks: what its document says, else its entry, else its instances, else the entry for all services.
+    pub(crate) fn protocol(&self, service: &ServiceRef, of_instances: Option<Protocol>) -> Protocol {
+        let declared = self.documents.service(service).and_then(|document| document.protocol);
+        let said = declared.or_else(|| self.entries.protocol(service)).or(of_instances);
+        said.or_else(|| self.entries.default_protocol(service)).unwrap_or_default()
+    }
+
     /// The endpoints that proxies are told of a service.
     pub(crate) fn endpoints(
         &self,
