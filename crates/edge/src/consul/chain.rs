@@ -24,6 +24,7 @@ mod http;
 mod ignored;
 mod overrides;
 mod policies;
+mod protocols;
 mod resolve;
 mod routes;
 pub(super) mod shown;
@@ -108,11 +109,12 @@ impl Effective {
         let faults = graph::faults(&kept, &documents, datacenter);
         let mut entries = kept.clone();
         let unfit = entries.drop_unfit(datacenter);
-        let mut making = Making::new(&entries, &documents);
+        let mut making = Making::new(&entries, &documents, datacenter);
         unfit.into_iter().for_each(|Ignored { entry, reason }| making.ignore(&entry, reason));
         for fault in &faults {
             making.ignore(&fault.entry, format!("{}: {}", fault.message, fault.comes_to()));
         }
+        making.protocols();
         making.subsets();
         for service in entries.services() {
             making.route(service);
@@ -159,6 +161,13 @@ impl Effective {
     /// What of the entries does not count.
     fn ignored(&self) -> &[Ignored] {
         &self.ignored
+    }
+
+    /// What a service speaks: what its document says, else its entry, else its instances, else the entry for all services.
+    pub(crate) fn protocol(&self, service: &ServiceRef, of_instances: Option<Protocol>) -> Protocol {
+        let declared = self.documents.service(service).and_then(|document| document.protocol);
+        let said = declared.or_else(|| self.entries.protocol(service)).or(of_instances);
+        said.or_else(|| self.entries.default_protocol(service)).unwrap_or_default()
     }
 
     /// The endpoints that proxies are told of a service.
@@ -298,6 +307,8 @@ const UNFIT: &str = "it cannot be carried out";
 struct Making<'a> {
     entries: &'a Entries,
     documents: &'a ResourceSet,
+    /// This one.
+    datacenter: &'a str,
     derived: BTreeMap<ServiceRef, Derived>,
     made: BTreeMap<ResourceId, Resource>,
     ignored: Vec<Ignored>,
@@ -310,10 +321,11 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn new(entries: &'a Entries, documents: &'a ResourceSet) -> Self {
+    fn new(entries: &'a Entries, documents: &'a ResourceSet, datacenter: &'a str) -> Self {
         Self {
             entries,
             documents,
+            datacenter,
             derived: BTreeMap::new(),
             made: BTreeMap::new(),
             ignored: Vec::new(),

@@ -47,7 +47,7 @@ pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
     let content = shape::read(&map, kind.fields)?;
     (kind.judge)(&name, &content)?;
     chain::judge(kind.name, &namespace, &name, &content, api.here().datacenter)?;
-    let ignored = chain::ignored_fields(kind.name, &content);
+    let ignored = chain::ignored_fields(kind.name, &content, api.here().datacenter);
     let when = cas(&request.query)?.map_or(When::Always, When::At);
     let service = ServiceRef::new(&*namespace, &*name);
     let record = Record { name, content: Value::Object(content), ..Record::default() };

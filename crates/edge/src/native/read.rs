@@ -18,6 +18,7 @@ use weir_model::{DEFAULT_NAMESPACE, Kind, Position, ResourceId, ServiceRef, Spec
 
 use super::refusal::Refusal;
 use super::{NativeApi, OWN, flag, known_parameters, ok};
+use crate::consul::chain::Effective;
 use crate::http::{Request, Response};
 use crate::mesh::ProxyStatus;
 
@@ -62,11 +63,12 @@ impl NativeApi {
         let position = self.control.position();
         let (namespace, name) = (request.query.get_filled("namespace"), request.query.get_filled("name"));
         let mut found: BTreeMap<ServiceRef, ServiceView> = BTreeMap::new();
+        let effective = self.control.catalog().read(|moment| self.mesh.effective(moment));
         for service in self.known_services() {
             let wanted = namespace.is_none_or(|namespace| namespace == service.namespace)
                 && name.is_none_or(|name| name == service.name);
             if wanted {
-                found.insert(service.clone(), self.service_view(&service));
+                found.insert(service.clone(), self.service_view(&effective, &service));
             }
         }
         Ok(ok(&List { position, items: found.into_values().collect::<Vec<_>>() }))
@@ -89,7 +91,7 @@ impl NativeApi {
         services
     }
 
-    fn service_view(&self, service: &ServiceRef) -> ServiceView {
+    fn service_view(&self, effective: &Effective, service: &ServiceRef) -> ServiceView {
         let catalog = self.control.catalog();
         let members = catalog.service_view(&service.namespace, &service.name).entries;
         let mut instances = HealthCounts::default();
@@ -106,7 +108,8 @@ impl NativeApi {
             Spec::Service(spec) => Some(spec),
             _ => None,
         });
-        let protocol = serde_json::to_value(catalog.endpoints(service).protocol.unwrap_or_default());
+        let protocol = effective.protocol(service, catalog.endpoints(service).protocol);
+        let protocol = serde_json::to_value(protocol);
         ServiceView {
             namespace: service.namespace.clone(),
             name: service.name.clone(),

@@ -116,6 +116,16 @@ async fn bad_entries_are_refused_with_the_place() {
             "Protocol: invalid value \"smtp\", expected one of tcp",
         ),
         (
+            json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "htp"}}),
+            400,
+            "Config.protocol: invalid value \"htp\", expected one of tcp",
+        ),
+        (
+            json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": 1}}),
+            400,
+            "Config.protocol: expected a string",
+        ),
+        (
             with("service-defaults", json!({"Expose": {"Paths": [{"Port": 1}]}})),
             400,
             "Expose.Paths[0].Port: invalid config key",

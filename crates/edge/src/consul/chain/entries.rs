@@ -195,6 +195,19 @@ pub(super) struct Failover {
     pub(super) targets: Vec<FailoverTarget>,
 }
 
+impl Failover {
+    /// Whether the datacenters that it goes to, if it names any, have this one among them.
+    pub(super) fn is_here(&self, datacenter: &str) -> bool {
+        self.datacenters.is_empty() || self.datacenters.iter().any(|named| named == datacenter)
+    }
+
+    /// Whether it also goes where there is nothing: to another datacenter or to a peer.
+    pub(super) fn leads_elsewhere(&self, datacenter: &str) -> bool {
+        self.datacenters.iter().any(|named| named != datacenter)
+            || self.targets.iter().any(|to| !to.is_here(datacenter))
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct FailoverTarget {
@@ -203,6 +216,13 @@ pub(super) struct FailoverTarget {
     pub(super) namespace: String,
     pub(super) datacenter: String,
     pub(super) peer: String,
+}
+
+impl FailoverTarget {
+    /// Whether it is in this datacenter.
+    pub(super) fn is_here(&self, datacenter: &str) -> bool {
+        self.peer.is_empty() && (self.datacenter.is_empty() || self.datacenter == datacenter)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

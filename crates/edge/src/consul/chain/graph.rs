@@ -10,7 +10,7 @@ use weir_control::resources::ResourceSet;
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
 
-use super::entries::{Entries, Failover, FailoverTarget, Splitter};
+use super::entries::{Entries, Failover, Splitter};
 use super::resolve::{Target, named};
 use super::{entry_name, name};
 
@@ -75,7 +75,7 @@ pub(super) fn faults(entries: &Entries, documents: &ResourceSet, datacenter: &st
         for (subset, failover) in &resolver.failover {
             let subset = if subset == "*" { "" } else { subset };
             let from = Target { service: service.clone(), subset: subset.to_owned() };
-            for to in entries.spare(&from, failover) {
+            for to in entries.spare(&from, failover, datacenter) {
                 graph.link(&entry, service, &to);
             }
         }
@@ -244,13 +244,13 @@ impl Entries {
     }
 
     /// What is called when a target has no instance that may be, in order, before redirects are followed.
-    pub(super) fn spare(&self, of: &Target, failover: &Failover) -> Vec<Target> {
-        let Failover { service, service_subset: subset, namespace, datacenters, targets } = failover;
-        let to: Vec<Target> = if targets.is_empty() && datacenters.is_empty() {
-            vec![of.rewritten(namespace, service, subset)]
+    pub(super) fn spare(&self, of: &Target, failover: &Failover, datacenter: &str) -> Vec<Target> {
+        let Failover { service, service_subset: subset, namespace, targets, .. } = failover;
+        let to: Vec<Target> = if targets.is_empty() {
+            let here = failover.is_here(datacenter).then(|| of.rewritten(namespace, service, subset));
+            here.into_iter().collect()
         } else {
-            let is_here = |to: &&FailoverTarget| to.datacenter.is_empty() && to.peer.is_empty();
-            let here = targets.iter().filter(is_here);
+            let here = targets.iter().filter(|to| to.is_here(datacenter));
             here.map(|to| of.rewritten(&to.namespace, &to.service, &to.service_subset)).collect()
         };
         to.into_iter().filter(|to| to != of).collect()

@@ -1,7 +1,9 @@
 //! Fields of config entries that are kept and shown, and count for nothing.
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use super::entries::Failover;
 use super::policies::NAMED_RETRIES;
 
 /// What counts of each kind that routes: paths as [`fields`] gives them, without the places in lists and the keys of maps.
@@ -41,9 +43,12 @@ const IN_FORCE: [(&str, &[&str]); 5] = [
             "Failover.*.Service",
             "Failover.*.ServiceSubset",
             "Failover.*.Namespace",
+            "Failover.*.Datacenters",
             "Failover.*.Targets.Service",
             "Failover.*.Targets.ServiceSubset",
             "Failover.*.Targets.Namespace",
+            "Failover.*.Targets.Datacenter",
+            "Failover.*.Targets.Peer",
             "ConnectTimeout",
             "RequestTimeout",
             "LoadBalancer.Policy",
@@ -58,14 +63,34 @@ const IN_FORCE: [(&str, &[&str]); 5] = [
 const MAPS: [&str; 2] = ["Failover", "Subsets"];
 
 /// The fields of an entry that say something and count for nothing: `Routes[0].Destination.IdleTimeout`. Of intentions all do.
-pub(in crate::consul) fn fields(kind: &str, content: &Map<String, Value>) -> Vec<String> {
+/// What leads out of this datacenter is among them.
+pub(in crate::consul) fn fields(kind: &str, content: &Map<String, Value>, datacenter: &str) -> Vec<String> {
     let in_force = IN_FORCE.iter().find(|(of, _)| *of == kind).map_or(&["Meta"][..], |(_, paths)| paths);
     let mut found = Vec::new();
     walk(in_force, "", "", content, &mut found);
     if kind == "service-router" {
         retries(content, &mut found);
     }
+    if kind == "service-resolver" {
+        failovers(content, datacenter, &mut found);
+    }
     found
+}
+
+/// Failover to other datacenters and peers: all of one that goes nowhere else, else the parts that do.
+fn failovers(content: &Map<String, Value>, datacenter: &str, found: &mut Vec<String>) {
+    for (subset, failover) in content.get("Failover").and_then(Value::as_object).into_iter().flatten() {
+        let path = format!("Failover.{subset}");
+        let Ok(failover) = Failover::deserialize(failover) else { continue };
+        if failover.targets.is_empty() && !failover.is_here(datacenter) {
+            found.push(path);
+            continue;
+        }
+        let others = failover.datacenters.iter().enumerate().filter(|(_, named)| *named != datacenter);
+        found.extend(others.map(|(at, _)| format!("{path}.Datacenters[{at}]")));
+        let others = failover.targets.iter().enumerate().filter(|(_, to)| !to.is_here(datacenter));
+        found.extend(others.map(|(at, _)| format!("{path}.Targets[{at}]")));
+    }
 }
 
 /// Conditions of retries that nobody here can see.

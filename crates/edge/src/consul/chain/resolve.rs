@@ -6,7 +6,7 @@ use weir_model::validate::filters::FIELDS_MAX;
 use weir_model::validate::http_route::BACKENDS_MAX;
 
 use super::derived::{Derived, Judged, Tier};
-use super::entries::{Failover, FailoverTarget, Resolver, Split, Splitter, or};
+use super::entries::{Failover, Resolver, Split, Splitter, or};
 use super::{Ignored, Making, UNFIT, entry_name, http};
 use crate::consul::filter::Filter as Expression;
 
@@ -223,8 +223,7 @@ impl Making<'_> {
         for target in self.spare(of, failover) {
             tiers.extend(self.tier(&target.service, &target.subset));
         }
-        let elsewhere = |to: &FailoverTarget| !to.datacenter.is_empty() || !to.peer.is_empty();
-        if !failover.datacenters.is_empty() || failover.targets.iter().any(elsewhere) {
+        if failover.leads_elsewhere(self.datacenter) {
             let entry = entry_name("service-resolver", &of.service);
             self.ignore(&entry, "Failover: there are no other datacenters or peers to fail over to");
         }
@@ -232,7 +231,7 @@ impl Making<'_> {
 
     /// What is called when a target has no instance that may be, in order.
     pub(super) fn spare(&self, of: &Target, failover: &Failover) -> Vec<Target> {
-        let ends = self.entries.spare(of, failover).into_iter().map(|to| self.end_of(to));
+        let ends = self.entries.spare(of, failover, self.datacenter).into_iter().map(|to| self.end_of(to));
         ends.filter(|to| to != of).collect()
     }
 }

@@ -46,10 +46,7 @@ pub(in crate::consul) async fn get(api: Arc<ConsulApi>, mut request: Request) ->
         let effective = api.effective.at(moment, api.control.settings());
         (effective, moment.endpoints(&service).protocol, Written::of(moment))
     });
-    let document = effective.documents.service(&service).and_then(|document| document.protocol);
-    let said = document.or_else(|| effective.entries.protocol(&service)).or(of_instances);
-    let said = said.or_else(|| effective.entries.default_protocol(&service));
-    let protocol = said.unwrap_or(Protocol::Http);
+    let protocol = effective.protocol(&service, of_instances);
     let chain = Chain::of(&effective, &written, &service, protocol, &overrides, api.here().datacenter);
     read(&options, index, &json!({"Chain": chain}))
 }
@@ -102,7 +99,7 @@ impl<'a> Chain<'a> {
     ) -> Value {
         let protocol = overrides.protocol.unwrap_or(own);
         let mut chain = Self {
-            making: Making::new(&effective.entries, &effective.documents),
+            making: Making::new(&effective.entries, &effective.documents, datacenter),
             written,
             overrides,
             divides: protocol != Protocol::Tcp,

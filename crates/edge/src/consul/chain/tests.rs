@@ -28,6 +28,7 @@ fn spec(of: &Effective, kind: Kind, name: &str) -> Value {
         Spec::TcpRoute(spec) => serde_json::to_value(spec).unwrap(),
         Spec::TrafficPolicy(spec) => serde_json::to_value(spec).unwrap(),
         Spec::RateLimit(spec) => serde_json::to_value(spec).unwrap(),
+        Spec::Service(spec) => serde_json::to_value(spec).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -156,6 +157,24 @@ fn redirects_are_followed_and_end() {
 }
 
 #[test]
+fn what_a_service_without_instances_speaks_is_told() {
+    let entries = [
+        ("service-defaults", "tc", json!({"Protocol": "tcp"})),
+        ("service-resolver", "tc", json!({"Redirect": {"Service": "tgt"}})),
+        ("service-defaults", "web", json!({"Protocol": "grpc"})),
+    ];
+    let made = effective(&entries, Vec::new());
+    assert_eq!(spec(&made, Kind::Service, "tc"), json!({"protocol": "tcp"}));
+    assert!(made.resources.get(&ResourceId::new(Kind::Service, "default", "web")).is_none());
+    // The rest of what a document says stays, and the protocol that it states goes before.
+    let free = json!({"metadata": {"team": "a"}});
+    let made = effective(&entries, vec![document("Service", "tc", &free)]);
+    assert_eq!(spec(&made, Kind::Service, "tc"), json!({"protocol": "tcp", "metadata": {"team": "a"}}));
+    let made = effective(&entries, vec![document("Service", "tc", &json!({"protocol": "http"}))]);
+    assert_eq!(spec(&made, Kind::Service, "tc"), json!({"protocol": "http"}));
+}
+
+#[test]
 fn who_fails_over_has_tiers() {
     let resolver = json!({"Failover": {"*": {"Targets": [{"Service": "web"}, {"Service": "spare"}, {"Datacenter": "dc2"}]}}});
     let made = effective(&[("service-resolver", "web", resolver)], Vec::new());
@@ -163,6 +182,22 @@ fn who_fails_over_has_tiers() {
     let tiers: Vec<&str> = derived.tiers.iter().map(|tier| &*tier.service.name).collect();
     assert_eq!(tiers, ["web", "spare"], "nobody fails over to itself");
     assert!(made.ignored[0].reason.contains("other datacenters"), "{:?}", made.ignored);
+}
+
+#[test]
+fn failover_within_the_own_datacenter_counts() {
+    for (failover, expect, is_whole) in [
+        (json!({"Service": "spare", "Datacenters": ["dc1"]}), &["web", "spare"][..], true),
+        (json!({"Service": "spare", "Datacenters": ["dc2", "dc1"]}), &["web", "spare"], false),
+        (json!({"Service": "spare", "Datacenters": ["dc2"]}), &["web"], false),
+        (json!({"Targets": [{"Service": "spare", "Datacenter": "dc1"}]}), &["web", "spare"], true),
+    ] {
+        let resolver = json!({"Failover": {"*": failover}});
+        let made = effective(&[("service-resolver", "web", resolver)], Vec::new());
+        let derived = &made.derived[&ServiceRef::new("default", "_failover_.web")];
+        let tiers: Vec<&str> = derived.tiers.iter().map(|tier| &*tier.service.name).collect();
+        assert_eq!((&*tiers, made.ignored.is_empty()), (expect, is_whole), "{failover}");
+    }
 }
 
 #[test]
@@ -543,7 +578,7 @@ fn what_cannot_be_carried_out_is_refused() {
 fn fields_that_count_for_nothing_are_named() {
     let check = |kind: &str, content: Value, expect: &[&str]| {
         let Value::Object(content) = content else { panic!("no object") };
-        assert_eq!(ignored_fields(kind, &content), expect);
+        assert_eq!(ignored_fields(kind, &content, "dc1"), expect);
     };
     check(
         "service-defaults",
@@ -564,7 +599,16 @@ fn fields_that_count_for_nothing_are_named() {
         "service-resolver",
         json!({"Failover": {"*": {"Service": "a", "Datacenters": ["dc2"]}},
         "LoadBalancer": {"Policy": "ring_hash", "RingHashConfig": {"MinimumRingSize": 9}}}),
-        &["Failover.*.Datacenters", "LoadBalancer.RingHashConfig"],
+        &["LoadBalancer.RingHashConfig", "Failover.*"],
+    );
+    check(
+        "service-resolver",
+        json!({"Failover": {
+            "a": {"Datacenters": ["dc2", "dc1"]},
+            "b": {"Service": "spare", "Datacenters": ["dc1"]},
+            "c": {"Targets": [{"Service": "spare", "Datacenter": "dc1"}, {"Datacenter": "dc2"}, {"Peer": "p"}]},
+        }}),
+        &["Failover.a.Datacenters[0]", "Failover.c.Targets[1]", "Failover.c.Targets[2]"],
     );
     check("service-intentions", json!({"Sources": [{"Name": "*", "Action": "deny"}]}), &["Sources"]);
     check("proxy-defaults", json!({"Config": {"protocol": "http", "x": 1}}), &["Config.x"]);

@@ -45,12 +45,19 @@ fn one_of(path: &str, value: &str, known: &[&str]) -> Judged {
     bad(path, format_args!("invalid value {value:?}, expected one of {}", known.join(", ")))
 }
 
-pub(super) fn nothing(_: &str, _: &Entry) -> Judged {
-    Ok(())
+/// What a service may be said to speak.
+const PROTOCOLS: &[&str] = &["tcp", "http", "http2", "grpc"];
+
+pub(super) fn proxies(_: &str, entry: &Entry) -> Judged {
+    match object(entry, "Config").and_then(|config| config.get("protocol")) {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(protocol)) => one_of("Config.protocol", protocol, PROTOCOLS),
+        Some(other) => bad("Config.protocol", format_args!("expected a string, got {other}")),
+    }
 }
 
 pub(super) fn defaults(_: &str, entry: &Entry) -> Judged {
-    one_of("Protocol", text(entry, "Protocol"), &["tcp", "http", "http2", "grpc"])
+    one_of("Protocol", text(entry, "Protocol"), PROTOCOLS)
 }
 
 pub(super) fn resolver(_: &str, entry: &Entry) -> Judged {

@@ -30,7 +30,7 @@ static KINDS: [Kind; 6] = [
     Kind { name: SERVICE_RESOLVER, fields: RESOLVER, judge: judge::resolver },
     Kind { name: "service-splitter", fields: SPLITTER, judge: judge::splitter },
     Kind { name: "service-router", fields: ROUTER, judge: judge::router },
-    Kind { name: PROXY_DEFAULTS, fields: PROXIES, judge: judge::nothing },
+    Kind { name: PROXY_DEFAULTS, fields: PROXIES, judge: judge::proxies },
     Kind { name: SERVICE_INTENTIONS, fields: INTENTIONS, judge: judge::intentions },
 ];
 
