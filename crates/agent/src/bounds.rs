@@ -19,6 +19,8 @@ pub const IDLE_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// How often the agent says that it is there. The servers believe in it for 7 s, so that one may be lost.
 pub const ALIVE_EVERY: Duration = Duration::from_secs(2);
+/// How long no server may have heard the agent before it is not ready: as long as they believe in it.
+pub const UNHEARD_MAX: Duration = Duration::from_secs(7);
 /// How long a server may take to hear it, before another one is asked.
 pub const ALIVE_ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long an agent that leaves tries to have its node deregistered. Below what whoever asks it to leave waits (30 s).

@@ -9,6 +9,7 @@ use http::header::HeaderValue;
 use weir_control::Control;
 use weir_edge::http::{Request, Response, Router};
 
+use crate::bounds::UNHEARD_MAX;
 use crate::servers::Servers;
 use crate::status::{Status, Unwelcome};
 
@@ -30,20 +31,26 @@ pub fn mount(router: &mut Router, control: &Arc<Control>, servers: &Arc<Servers>
     });
 }
 
-/// Ready is an agent whose registrations the servers have.
+/// Ready is an agent whose registrations the servers have, and that they hear.
 fn readyz(status: &Status, servers: &Servers) -> Response {
-    if status.is_in_sync() {
+    let silent = status.heard_at().map(|at| at.elapsed());
+    let is_unheard = silent.is_some_and(|silent| silent > UNHEARD_MAX);
+    if status.is_in_sync() && !is_unheard {
         return Response::text(StatusCode::OK, format!("in sync with {}\n", servers.in_use()));
     }
     if let Some(Unwelcome { reason, .. }) = status.unwelcome() {
         let text = format!("the servers do not let this agent in: {reason}\n");
         return Response::text(StatusCode::SERVICE_UNAVAILABLE, text);
     }
-    let heard = match status.heard_at() {
+    let heard = match silent {
         None => "no server has heard this agent yet".to_owned(),
-        Some(at) => format!("a server heard this agent {} s ago", at.elapsed().as_secs()),
+        Some(silent) => format!("a server heard this agent {} s ago", silent.as_secs()),
     };
-    let text = format!("the servers do not have all that is registered here; {heard}\n");
+    let text = if status.is_in_sync() {
+        format!("the servers do not hear this agent; {heard}, expected at most {} s\n", UNHEARD_MAX.as_secs())
+    } else {
+        format!("the servers do not have all that is registered here; {heard}\n")
+    };
     Response::text(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
@@ -80,4 +87,28 @@ fn metrics(control: &Control, servers: &Servers, status: &Status) -> String {
         add(name, "counter", help, count(counter));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_that_no_server_hears_is_not_ready() {
+        let (status, servers) = (Status::default(), Servers::new(Vec::new(), 0));
+        let ready = || readyz(&status, &servers).status;
+        let heard_before = |past: Duration| status.heard(Instant::now().checked_sub(past).unwrap());
+        assert_eq!(ready(), StatusCode::SERVICE_UNAVAILABLE, "nothing is registered there");
+        status.set_in_sync(true);
+        heard_before(UNHEARD_MAX / 2);
+        assert_eq!(ready(), StatusCode::OK);
+        heard_before(UNHEARD_MAX + Duration::from_secs(1));
+        assert_eq!(ready(), StatusCode::SERVICE_UNAVAILABLE);
+        heard_before(Duration::ZERO);
+        assert_eq!(ready(), StatusCode::OK);
+    }
 }

@@ -1,6 +1,7 @@
 //! Services and checks that files define, in Consul's form: read here, judged by Consul's API when they are registered.
 
 mod definer;
+mod doubled;
 pub(crate) mod hcl;
 
 use std::fmt;
@@ -170,6 +171,7 @@ pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, Failure> {
     let text = std::fs::read_to_string(path).map_err(failed)?;
     match serde_json::from_str(&text) {
         Ok(Value::Object(mut map)) => {
+            doubled::refuse(&shown.to_string(), &text)?;
             hcl::unfold(&mut map);
             Ok(map)
         }

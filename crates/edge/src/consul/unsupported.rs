@@ -29,12 +29,12 @@ const PATHS: &[(&str, &str)] = &[
     ("/v1/partition/", "partitions are"),
     ("/v1/partitions", "partitions are"),
     ("/v1/agent/join/", "membership of agents is"),
-    ("/v1/agent/leave", "membership of agents is"),
+    ("/v1/agent/leave", "leaving is for agents, and SIGTERM stops this server; over HTTP it is"),
     ("/v1/agent/force-leave/", "membership of agents is"),
     ("/v1/agent/host", "the agent's host information is"),
     ("/v1/agent/metrics/stream", "a stream of metrics is"),
     ("/v1/agent/monitor", "streaming the log is"),
-    ("/v1/agent/reload", "reloading the configuration is"),
+    ("/v1/agent/reload", "this server reads no files of definitions; reloading them is"),
 ];
 
 /// What Consul answers whose ACLs are off. Tools take this for "there is nothing to do".

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_api::native::{HealthCounts, Heartbeats, List, NodeView};
 use weir_control::catalog::NodeView as Node;
-use weir_model::registry::{CheckKind, Runner};
+use weir_model::registry::{CheckKind, Health, Runner};
 
 use super::refusal::Refusal;
 use super::{NativeApi, known_parameters, ok};
@@ -36,9 +36,14 @@ fn node_view(node: &Node, silent: &BTreeMap<String, bool>) -> NodeView {
     let has_ttl = waited_for
         .filter_map(|check| check.value.definition.as_ref())
         .any(|definition| definition.kind == CheckKind::Ttl);
+    // What was waited for is forgotten at a restart, what came of it is committed.
+    let is_gone = node
+        .checks()
+        .any(|check| check.value.runner == Runner::Presence && check.value.health == Health::Critical);
     let heartbeats = match silent.get(&value.name) {
         Some(true) => Heartbeats::Doubted,
         Some(false) => Heartbeats::Silent,
+        None if is_gone => Heartbeats::Silent,
         None if has_ttl => Heartbeats::Heard,
         None => Heartbeats::None,
     };

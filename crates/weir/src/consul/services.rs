@@ -1,6 +1,6 @@
 //! `consul services`: registrations with the agent, from files or flags.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -10,7 +10,7 @@ use super::below;
 use super::flags::{Said, Takes, Words};
 use super::remote::{Remote, good, path};
 use crate::commands::block_on;
-use crate::definitions::Definitions;
+use crate::definitions::{self, Definitions, Scripts, Source};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -20,13 +20,14 @@ pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
     if command == "register" { register(rest) } else { deregister(rest) }
 }
 
-/// What files say, as definitions of services.
-fn from_files(said: &Said) -> Result<Vec<Map<String, Value>>, Failure> {
-    let mut definitions = Definitions::default();
-    for file in &said.rest {
-        definitions.read(Path::new(file))?;
-    }
-    Ok(definitions.services.into_iter().map(|(_, service)| service).collect())
+/// The files that are named.
+fn files(said: &Said) -> Source {
+    Source::files(said.rest.iter().map(PathBuf::from).collect())
+}
+
+/// The services that files define.
+fn services(definitions: Definitions) -> Vec<Map<String, Value>> {
+    definitions.services.into_iter().map(|(_, service)| service).collect()
 }
 
 fn register(args: &[String]) -> Result<Exit, Failure> {
@@ -44,7 +45,8 @@ fn register(args: &[String]) -> Result<Exit, Failure> {
     let described = own.iter().find(|(flag, _)| said.get(flag).is_some());
     let services = match (said.rest.first(), described) {
         (None, _) => vec![from_flags(&said)?],
-        (Some(_), None) => from_files(&said)?,
+        // Whether their checks may be programs is the agent's to say.
+        (Some(_), None) => services(definitions::read(&files(&said), Scripts::On)?),
         (Some(file), Some((flag, _))) => return Err(either(file, flag)),
     };
     block_on(async {
@@ -111,7 +113,7 @@ fn deregister(args: &[String]) -> Result<Exit, Failure> {
             None => vec![id.to_owned()],
             Some(file) => return Err(either(file, "id")),
         },
-        None => from_files(&said)?.iter().filter_map(id_of).collect(),
+        None => services(files(&said).read()?).iter().filter_map(id_of).collect(),
     };
     if ids.is_empty() {
         return Err(Failure::new(Exit::Failed, "which one? -id ID, or a file"));
@@ -144,6 +146,25 @@ fn id_of(service: &Map<String, Value>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::consul::flags::read;
+
+    #[test]
+    fn files_are_judged_before_anything_is_registered() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        // Nobody listens there: what is wrong is found before anybody is asked.
+        let register = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            register(&["-http-addr=127.0.0.1:1".to_owned(), path.clone()]).unwrap_err()
+        };
+        let failure = register(r#"{"service": {"name": "web", "prt": 80}}"#);
+        assert!(failure.message.contains("service: prt: unknown field; did you mean `port`?"), "{failure}");
+        assert_eq!(failure.exit, Exit::Invalid);
+        let failure = register(r#"{"service": {"name": "web"}, "service": {"name": "api"}}"#);
+        assert!(failure.message.contains("service: given as `service` before"), "{failure}");
+        let failure =
+            register(r#"{"service": {"name": "web", "check": {"args": ["true"], "interval": "1s"}}}"#);
+        assert!(failure.message.contains("127.0.0.1:1"), "{failure}");
+    }
 
     #[test]
     fn flags_make_a_definition() {

@@ -146,6 +146,25 @@ async fn what_is_not_the_agents_is_refused() {
     assert_eq!(deleted.deleted, ["Node/host"]);
 }
 
+#[tokio::test]
+async fn a_node_whose_agent_is_committed_as_gone_is_silent() {
+    let settings = Settings { node_name: "n1".into(), ..Settings::default() };
+    let control = Control::start(Arc::new(weir_store::Memory::new()), settings).await.unwrap();
+    let api = Api::over(Arc::clone(&control)).await;
+    let changes = json!({"node": node(ID)}).to_string();
+    let _: NodeChanged = api.answer("PUT", "/weir/v1/nodes/host", &changes).await;
+    let heartbeats = || async {
+        let nodes: List<NodeView> = api.get("/weir/v1/nodes?name=host").await;
+        nodes.items[0].heartbeats
+    };
+    assert_eq!(heartbeats().await, Heartbeats::Heard);
+    // As a server finds it that starts when the agent is long gone: it has not waited for it itself.
+    let check = weir_control::catalog::CheckRef::new("default", "host", "serfHealth");
+    control.set_check(&check, Health::Critical, "").await.unwrap();
+    assert_eq!(control.silent_nodes().get("host"), None);
+    assert_eq!(heartbeats().await, Heartbeats::Silent);
+}
+
 /// A replica at this address of those that share a store.
 async fn replica(store: &Arc<weir_store::Memory>, id: &str, http: &str) -> Arc<Control> {
     let own = Replica {
