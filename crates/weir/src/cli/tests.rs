@@ -80,7 +80,6 @@ fn errors_say_what_was_expected() {
     check("weir proxy --gateway a --drain-timeout 5", &["is not a duration", "250ms"]);
     check("weir proxy --gateway a --workers 0", &["1..=1024"]);
     check("weir delete", &["KIND"]);
-    check("weir delete HTTPRoute", &["NAME"]);
     check("weir explain GET http://x/ --gateway a --from b", &["cannot be used with"]);
     check("weir get services -o xml", &["xml", "table"]);
     check("weir server --dns of", &["IP:PORT or `off`"]);
