@@ -228,8 +228,9 @@ fn a_lock_is_free_at_once_when_its_instance_dies() {
     put("/v1/agent/check/fail/service:web-1", &json!(null));
     until_held(&cluster, "leader", 0, 0);
     assert!(leader.is_running(), "it learns of it when it renews");
-    let groups = leader.groups();
-    assert_eq!(groups.len(), 1, "its command");
+    // It is started once the lock is held.
+    let groups =
+        eventually("its command", PATIENCE, || Some(leader.groups()).filter(|groups| groups.len() == 1));
     leader.kill_with_command();
     eventually("its command to be gone", PATIENCE, || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", groups[0]));
