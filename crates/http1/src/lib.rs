@@ -43,6 +43,7 @@ pub use fields::{Field, FieldTable};
 pub use known::{FieldSet, KnownField};
 pub use limits::Limits;
 pub use path::{Normalized, normalize_path};
+pub use reason::reason_phrase;
 pub use request::{Method, RequestHead, parse_noted_request, parse_request};
 pub use response::{RelayFraming, ResponseHead, Sent, parse_noted_response, parse_response};
 pub use span::{Parsed, Span, Version};
@@ -50,6 +51,7 @@ pub use target::{Authority, TargetForm, split_authority};
 pub use trailers::Trailers;
 pub use write::{ConnectionOption, FieldLines, FieldName, HeadWriter, is_field_value, is_token};
 
+mod reason;
 mod request;
 mod response;
 

@@ -4,14 +4,12 @@
 //! is written here as strictly as any HTTP/1.1: two hosts that differ are written as two. Nothing is written that could be
 //! read as more than it is: no control character, no space in a target or a method.
 
-mod reason;
 mod request;
 mod response;
 
 use weir_http1::{BodyKind, FieldSet, FieldTable, KnownField, is_token};
 
 use crate::hpack::{Field, Name};
-use reason::reason;
 
 /// Fields that concern one connection (section 8.2.2). A message that has one is malformed.
 const FORBIDDEN: FieldSet = FieldSet::NONE

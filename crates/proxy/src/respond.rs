@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use weir_http1::{RequestError, ResponseError, is_field_value, is_token};
+use weir_http1::{RequestError, ResponseError, is_field_value, is_token, reason_phrase};
 use weir_model::names::GRPC_STATUSES;
 use weir_model::resource::traffic_policy::StaticResponse;
 
@@ -399,7 +399,7 @@ impl Refusal {
             out,
             "HTTP/1.1 {} {}\r\n{kind}{length}x-weir-reason: {}\r\n{id}{allow}{retry}{unanswered}{connection}",
             self.status,
-            phrase(self.status),
+            reason_phrase(self.status),
             self.reason.as_str(),
         );
         out.extend_from_slice(self.lines.as_ref().map_or(&[], |lines| &lines.0));
@@ -475,69 +475,6 @@ fn grpc_message(message: &str) -> String {
         }
     }
     out
-}
-
-/// The phrase of a status (IANA's registry of HTTP status codes); empty for one that has none, which RFC 9112, section 4 allows.
-const fn phrase(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        203 => "Non-Authoritative Information",
-        204 => "No Content",
-        205 => "Reset Content",
-        206 => "Partial Content",
-        207 => "Multi-Status",
-        208 => "Already Reported",
-        226 => "IM Used",
-        300 => "Multiple Choices",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        304 => "Not Modified",
-        305 => "Use Proxy",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        402 => "Payment Required",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        407 => "Proxy Authentication Required",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        410 => "Gone",
-        411 => "Length Required",
-        412 => "Precondition Failed",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        416 => "Range Not Satisfiable",
-        417 => "Expectation Failed",
-        421 => "Misdirected Request",
-        422 => "Unprocessable Content",
-        423 => "Locked",
-        424 => "Failed Dependency",
-        425 => "Too Early",
-        426 => "Upgrade Required",
-        428 => "Precondition Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        451 => "Unavailable For Legal Reasons",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        506 => "Variant Also Negotiates",
-        507 => "Insufficient Storage",
-        508 => "Loop Detected",
-        511 => "Network Authentication Required",
-        _ => "",
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A response's head.
 
-use weir_http1::BodyKind;
+use weir_http1::{BodyKind, reason_phrase};
 
-use super::{Malformed, Reader, Response, Text, reason};
+use super::{Malformed, Reader, Response, Text};
 
 impl Reader {
     /// Ends a response's head. `ended` says that nothing follows it, `head_only` that the request was HEAD.
@@ -56,7 +56,7 @@ impl Reader {
             &[status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8),
         );
         out.bytes.push(b' ');
-        out.bytes.extend_from_slice(reason(status).as_bytes());
+        out.bytes.extend_from_slice(reason_phrase(status).as_bytes());
         out.bytes.extend_from_slice(b"\r\n");
     }
 }

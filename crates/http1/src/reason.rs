@@ -1,7 +1,9 @@
 //! What statuses are called.
 
-/// The reason phrase of a status (RFC 9110 section 15 and those registered since); empty where it has none.
-pub(super) const fn reason(status: u16) -> &'static str {
+/// The reason phrase of a status (IANA's registry of HTTP status codes); empty for one that has none, which RFC 9112, section 4
+/// allows.
+#[must_use]
+pub const fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
         102 => "Processing",
@@ -42,7 +44,6 @@ pub(super) const fn reason(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
-        418 => "I'm a teapot",
         421 => "Misdirected Request",
         422 => "Unprocessable Content",
         423 => "Locked",
