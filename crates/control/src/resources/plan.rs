@@ -252,6 +252,21 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_said_than_anybody_reads() {
+        let policy = |at: usize, kind: &str| {
+            let spec = json!({"targetRefs": [{"name": format!("s{at}")}]});
+            resource("TrafficPolicy", &format!("{kind}{at}"), &spec)
+        };
+        let all = (0..PROBLEMS_MAX + 5).map(|at| policy(at, "a"));
+        let set = ResourceSet::new(
+            all.map(|resource| Arc::new(ResourceEntry { resource, created_in: 1, changed_in: 1 })),
+        );
+        let puts = (0..PROBLEMS_MAX + 5).map(|at| policy(at, "b")).collect();
+        let found = judge(&set, &ChangeRequest { puts, ..ChangeRequest::default() });
+        assert_eq!(found.len(), PROBLEMS_MAX);
+    }
+
+    #[test]
     fn a_target_with_too_many_limits_already_gets_no_more() {
         let limit = |name: &str, target: &str| {
             let spec = json!({"targetRefs": [{"name": target}], "rates": [{"requests": 1}]});
