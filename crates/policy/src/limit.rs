@@ -36,6 +36,7 @@ mod gates;
 mod hash;
 mod hold;
 mod keys;
+mod latch;
 mod level;
 mod pace;
 mod queue;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cell::Cell;
 use super::config::{Algorithm, LimitConfig};
-use super::few::{Few, TakenFew, take_two_paces, take_two_windows, take_warmth, take_window};
+use super::few::{Few, TakenFew, take_pace, take_two_paces, take_two_windows, take_warmth, take_window};
 use super::gate::{Gate, GateVerdict};
 use super::gates::Gates;
 use super::hash::Hasher;
@@ -83,6 +83,21 @@ impl Rules {
         }
     }
 
+    /// What few rates of a key have decided.
+    #[inline]
+    fn decided_of(&self, key: u64, decided: Result<TakenFew, Denied>) -> Verdict {
+        let TakenFew { mark, quota } = match decided {
+            Ok(taken) => taken,
+            Err(denied) => return self.denied(&denied),
+        };
+        let grant = Grant { held: Held::KeySlot { key, slot: mark, version: self.version } };
+        if self.paced {
+            Verdict::Turn(grant, Nanos(mark.start), quota)
+        } else {
+            Verdict::Admit(grant, Some(quota))
+        }
+    }
+
     #[cold]
     fn denied(&self, denied: &Denied) -> Verdict {
         let why = if self.paced { Why::Turn } else { Why::Rate };
@@ -134,6 +149,12 @@ impl Core {
             },
             (Self::Keyed(table), Some(scheme)) => {
                 let hash = rules.hasher.hash(request.key);
+                if shared.is_none()
+                    && let Some(few) = scheme.few()
+                    && let Some(decided) = decide_of(table, few, hash, now)
+                {
+                    return rules.decided_of(hash, decided);
+                }
                 match table.take(scheme, hash, request.key, shared, now) {
                     Ok(taken) => rules.admitted(hash, taken),
                     Err(denied) => rules.denied(&denied),
@@ -182,6 +203,11 @@ impl Core {
             {
                 table.give_back(scheme, key, &marks, now);
             }
+            (Self::Keyed(table), Some(scheme), Held::KeySlot { key, slot, version })
+                if version == rules.version =>
+            {
+                table.give_back(scheme, key, &scheme.marks(slot), now);
+            }
             (_, _, held) => self.release(Grant { held }, None, now, wakes),
         }
     }
@@ -221,6 +247,18 @@ impl Core {
             Self::Keyed(table) => table.carry(old_scheme, scheme, new.keys_max(), now),
             Self::Gate(_) | Self::Gates(_) => {}
         }
+    }
+}
+
+/// Decides by the few rates of a key that has a place.
+#[inline]
+fn decide_of(table: &Table, few: Few<'_>, hash: u64, now: Nanos) -> Option<Result<TakenFew, Denied>> {
+    match few {
+        Few::Pace(pace) => table.decide(hash, |words| take_pace(pace, words, now)),
+        Few::Paces(paces) => table.decide(hash, |words| take_two_paces(paces, words, now)),
+        Few::Window(window) => table.decide(hash, |words| take_window(window, words, now)),
+        Few::Windows(windows) => table.decide(hash, |words| take_two_windows(windows, words, now)),
+        Few::Warm(pace, climb) => table.decide(hash, |words| take_warmth(pace, climb, words, now)),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Decisions by one rate or two for everybody, as most limits have: the same as [`Scheme::take`] with less to carry about.
-//! How many words there are is known when this is compiled, and what was taken fits into one [`Slot`].
+//! Decisions by one rate or two, as most limits have: the same as [`Scheme::take`] with less to carry about. How many words
+//! there are is known when this is compiled, and what was taken fits into one [`Slot`].
 
 use super::Quota;
 use super::pace::{Pace, Slot};
@@ -15,6 +15,9 @@ use crate::time::Nanos;
 pub(super) enum Few<'a> {
     Window(&'a Window),
     Windows(&'a [Window; 2]),
+    /// Of a token bucket, or of a leaky one.
+    Pace(&'a Pace),
+    /// Of token buckets.
     Paces(&'a [Pace; 2]),
     Warm(&'a Pace, &'a Climb),
 }
@@ -28,7 +31,7 @@ pub(super) struct TakenFew {
 }
 
 impl Scheme {
-    /// None if it has more, or if requests wait for their turn. A single pace needs no words: see
+    /// None if it has more, or if requests wait for a turn of several. A single pace for everybody needs no words: see
     /// [`super::pace::Bucket`].
     #[inline]
     pub(super) fn few(&self) -> Option<Few<'_>> {
@@ -37,12 +40,15 @@ impl Scheme {
                 [window] => Some(Few::Window(window)),
                 several => several.try_into().ok().map(Few::Windows),
             },
-            Self::Slots { paces, paced: false } => paces[..].try_into().ok().map(Few::Paces),
+            Self::Slots { paces, paced } => match &paces[..] {
+                [pace] => Some(Few::Pace(pace)),
+                several if !paced => several.try_into().ok().map(Few::Paces),
+                _ => None,
+            },
             Self::Warm { paces, climb } => match &paces[..] {
                 [pace] => Some(Few::Warm(pace, climb)),
                 _ => None,
             },
-            Self::Slots { paced: true, .. } => None,
         }
     }
 
@@ -104,6 +110,18 @@ fn refused_by_windows(windows: &[Window; 2], words: &mut [u64; 3], now: Nanos) -
         let mark = Slot { start: taken.marks[1].end, end: taken.marks[0].end };
         TakenFew { mark, quota: taken.quota }
     })
+}
+
+/// A bucket of which nothing was given back that could be given out again.
+#[inline]
+pub(super) fn take_pace(pace: &Pace, words: &mut [u64; 1], now: Nanos) -> Result<TakenFew, Denied> {
+    match pace.next(words[0], now) {
+        Ok(slot) => {
+            words[0] = slot.end;
+            Ok(TakenFew { mark: slot, quota: pace.quota(slot.end, now) })
+        }
+        Err(retry_after) => Err(Denied { retry_after, quota: pace.quota(words[0], now) }),
+    }
 }
 
 /// Token buckets of which nothing was given back that could be given out again.

@@ -32,7 +32,7 @@ struct Part {
 impl Gates {
     pub(super) fn new(config: &LimitConfig) -> Self {
         let part = || Part {
-            keys: Keys::new(places(config)),
+            keys: Keys::new(places(config), 0),
             gates: Vec::new(),
             algorithm: config.algorithm.clone(),
         };

@@ -1,5 +1,9 @@
 //! Which keys have a place in a table, and which one makes room: an index by hash, and a clock.
 //!
+//! ```text
+//! hash -> index: number of a place -> tag, words of its state | tag, words | ...     names, which nobody looks at to decide
+//! ```
+//!
 //! Each place has a count of how often its key was seen since the hand last passed. The hand takes one from the places it
 //! passes and stops at one that has none left; so a flood of keys that are seen once push out each other, and not those that
 //! are seen again and again (the idea of CLOCK, and of the small counts of S3-FIFO, SOSP 2023).
@@ -19,20 +23,18 @@ pub(super) const SEEN_MASK: u64 = 15;
 const EMPTY: u32 = u32::MAX;
 
 /// The keys of a table (of one shard).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
     /// Places by hash: open addressing, a power of two, at most three quarters full.
     index: Vec<u32>,
-    places: Vec<Place>,
+    /// Of each place its tag, which is the hash with its lowest bits replaced by the count, and the words of its state: what a
+    /// decision looks at is side by side.
+    cells: Vec<u64>,
+    names: Vec<Box<[u8]>>,
+    /// How many words a state has.
+    width: usize,
     hand: usize,
     max: usize,
-}
-
-#[derive(Debug)]
-struct Place {
-    /// The hash, its lowest bits replaced by the count.
-    tag: u64,
-    name: Box<[u8]>,
 }
 
 /// Where a new key was put.
@@ -47,12 +49,14 @@ pub(super) enum Put {
 }
 
 impl Keys {
-    pub(super) fn new(max: usize) -> Self {
-        Self { max: max.max(1), ..Self::default() }
+    /// At most so many keys, with so many words of state each.
+    pub(super) fn new(max: usize, width: usize) -> Self {
+        let (index, cells, names) = (Vec::new(), Vec::new(), Vec::new());
+        Self { index, cells, names, width, hand: 0, max: max.max(1) }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.names.len()
     }
 
     pub(super) fn max(&self) -> usize {
@@ -64,26 +68,78 @@ impl Keys {
     }
 
     pub(super) fn name(&self, at: usize) -> &[u8] {
-        &self.places[at].name
+        &self.names[at]
     }
 
     /// The hash of a place's key.
     pub(super) fn hash(&self, at: usize) -> u64 {
-        self.places[at].tag & !SEEN_MASK
+        self.tag(at) & !SEEN_MASK
+    }
+
+    /// The words of a place.
+    pub(super) fn words(&self, at: usize) -> &[u64] {
+        &self.cells[self.cell(at) + 1..][..self.width]
+    }
+
+    pub(super) fn words_mut(&mut self, at: usize) -> &mut [u64] {
+        let cell = self.cell(at);
+        &mut self.cells[cell + 1..][..self.width]
+    }
+
+    /// Copies of the names and words of so many places from one on.
+    pub(super) fn some(&self, begin: usize, count: usize) -> impl Iterator<Item = (Box<[u8]>, Vec<u64>)> {
+        let places = begin.min(self.len())..self.len().min(begin.saturating_add(count));
+        places.map(|at| (self.names[at].clone(), self.words(at).to_vec()))
+    }
+
+    /// Calls back with the words of all places.
+    pub(super) fn each_words(&mut self, mut each: impl FnMut(&mut [u64])) {
+        self.cells.chunks_exact_mut(1 + self.width).for_each(|cell| each(&mut cell[1..]));
     }
 
     /// The place of a key, which counts as seen.
     #[inline]
     pub(super) fn find(&mut self, hash: u64) -> Option<usize> {
         let at = self.place_of(hash)?;
-        let tag = &mut self.places[at].tag;
-        *tag += u64::from(*tag & SEEN_MASK < SEEN_MAX);
+        count_seen(self.tag_mut(at));
         Some(at)
+    }
+
+    /// The words of a key, which counts as seen. Their number, known when this is compiled, must be that of the table.
+    #[inline]
+    pub(super) fn find_words<const WIDTH: usize>(&mut self, hash: u64) -> Option<&mut [u64; WIDTH]> {
+        debug_assert_eq!(WIDTH, self.width);
+        let at = self.place_in(hash, 1 + WIDTH)?;
+        let (tag, words) = self.cells[at * (1 + WIDTH)..].split_first_mut()?;
+        count_seen(tag);
+        words.first_chunk_mut()
+    }
+
+    fn tag(&self, at: usize) -> u64 {
+        self.cells[self.cell(at)]
+    }
+
+    #[inline]
+    fn tag_mut(&mut self, at: usize) -> &mut u64 {
+        let cell = self.cell(at);
+        &mut self.cells[cell]
+    }
+
+    /// Where a place begins in `cells`.
+    #[inline]
+    fn cell(&self, at: usize) -> usize {
+        at * (1 + self.width)
     }
 
     /// The place of a key.
     #[inline]
     pub(super) fn place_of(&self, hash: u64) -> Option<usize> {
+        self.place_in(hash, 1 + self.width)
+    }
+
+    /// The same where cells are so many words apart.
+    #[inline]
+    fn place_in(&self, hash: u64, stride: usize) -> Option<usize> {
         if self.index.is_empty() {
             return None;
         }
@@ -94,15 +150,15 @@ impl Keys {
             if at == EMPTY {
                 return None;
             }
-            if (self.places[at as usize].tag ^ hash) & !SEEN_MASK == 0 {
+            if (self.cells[at as usize * stride] ^ hash) & !SEEN_MASK == 0 {
                 return Some(at as usize);
             }
             cell = (cell + 1) & mask;
         }
     }
 
-    /// Gives a key that has none a place. `may_go` says whether a place may be given up; `forget` is called with the one
-    /// that is, before it changes hands.
+    /// Gives a key that has none a place, with a state that was never used. `may_go` says whether a place may be given up;
+    /// `forget` is called with the one that is, before it changes hands.
     ///
     /// While there are more places than there may be (the bound was lowered), none is added.
     pub(super) fn put(
@@ -113,32 +169,35 @@ impl Keys {
         forget: impl FnOnce(&Self, usize),
     ) -> Put {
         debug_assert!(self.place_of(hash).is_none());
-        let place = Place { tag: hash & !SEEN_MASK, name: name[..name.len().min(KEY_BYTES_MAX)].into() };
-        let put = if self.places.len() < self.max {
-            let at = self.places.len();
-            reserve(&mut self.places, 1, self.max);
-            self.places.push(place);
+        let name = name[..name.len().min(KEY_BYTES_MAX)].into();
+        let (put, at) = if self.len() < self.max {
+            let (at, stride) = (self.len(), 1 + self.width);
+            reserve(&mut self.names, 1, self.max);
+            self.names.push(name);
+            reserve(&mut self.cells, stride, self.max * stride);
+            self.cells.resize(self.cells.len() + stride, 0);
             self.grow_index();
-            Put::New(at)
+            (Put::New(at), at)
         } else {
             let Some(at) = self.victim(may_go) else { return Put::Full };
             forget(self, at);
             self.remove_from_index(at);
-            self.places[at] = place;
-            Put::Instead(at)
+            self.names[at] = name;
+            self.words_mut(at).fill(0);
+            (Put::Instead(at), at)
         };
-        if let Put::New(at) | Put::Instead(at) = put {
-            self.add_to_index(hash, at as u32);
-        }
+        *self.tag_mut(at) = hash & !SEEN_MASK;
+        self.add_to_index(hash, at as u32);
         self.check();
         put
     }
 
     /// Gives up the last place.
     pub(super) fn pop(&mut self) {
-        let Some(last) = self.places.len().checked_sub(1) else { return };
+        let Some(last) = self.len().checked_sub(1) else { return };
         self.remove_from_index(last);
-        self.places.pop();
+        self.names.pop();
+        self.cells.truncate(self.cell(last));
         self.hand = 0;
         self.check();
     }
@@ -146,16 +205,16 @@ impl Keys {
     fn victim(&mut self, may_go: impl Fn(usize) -> bool) -> Option<usize> {
         let mut best: Option<(u64, usize)> = None;
         // Where places are held, all are looked at before a newcomer is turned away.
-        for step in 0..self.places.len() {
+        for step in 0..self.len() {
             if step >= HAND_STEPS_MAX && best.is_some() {
                 break;
             }
             let at = self.hand;
-            self.hand = (self.hand + 1) % self.places.len();
+            self.hand = (self.hand + 1) % self.len();
             if !may_go(at) {
                 continue;
             }
-            let tag = &mut self.places[at].tag;
+            let tag = self.tag_mut(at);
             let seen = *tag & SEEN_MASK;
             if seen == 0 {
                 return Some(at);
@@ -169,13 +228,13 @@ impl Keys {
     }
 
     fn grow_index(&mut self) {
-        if self.places.len() * 4 <= self.index.len() * 3 {
+        if self.len() * 4 <= self.index.len() * 3 {
             return;
         }
         self.index = vec![EMPTY; (self.index.len() * 2).max(8)];
         // The newest is not in the index yet.
-        for at in 0..self.places.len() - 1 {
-            self.add_to_index(self.places[at].tag, at as u32);
+        for at in 0..self.len() - 1 {
+            self.add_to_index(self.tag(at), at as u32);
         }
     }
 
@@ -191,7 +250,7 @@ impl Keys {
     /// Takes a place out, and moves those behind it nearer to where they are looked for.
     fn remove_from_index(&mut self, at: usize) {
         let mask = self.index.len() - 1;
-        let mut hole = start(self.places[at].tag) & mask;
+        let mut hole = start(self.tag(at)) & mask;
         while self.index[hole] != at as u32 {
             hole = (hole + 1) & mask;
         }
@@ -202,7 +261,7 @@ impl Keys {
             if other == EMPTY {
                 break;
             }
-            let home = start(self.places[other as usize].tag) & mask;
+            let home = start(self.tag(other as usize)) & mask;
             if (cell.wrapping_sub(home) & mask) >= (cell.wrapping_sub(hole) & mask) {
                 self.index[hole] = other;
                 hole = cell;
@@ -212,14 +271,22 @@ impl Keys {
     }
 
     fn check(&self) {
-        debug_assert!(self.places.len() * 4 <= self.index.len() * 3 || self.places.is_empty());
+        debug_assert!(self.len() * 4 <= self.index.len() * 3 || self.names.is_empty());
+        debug_assert_eq!(self.cells.len(), self.cell(self.len()));
     }
 
     /// Bytes on the heap, names not counted.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        self.index.capacity() * size_of::<u32>() + self.places.capacity() * size_of::<Place>()
+        self.index.capacity() * size_of::<u32>()
+            + self.cells.capacity() * size_of::<u64>()
+            + self.names.capacity() * size_of::<Box<[u8]>>()
     }
+}
+
+#[inline]
+fn count_seen(tag: &mut u64) {
+    *tag += u64::from(*tag & SEEN_MASK < SEEN_MAX);
 }
 
 /// The lowest bits are not part of a tag, the highest choose the shard.

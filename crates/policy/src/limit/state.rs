@@ -136,7 +136,7 @@ impl Core {
         match self {
             Self::Bucket(bucket) => of_words(&[bucket.tat()]),
             Self::One(cell) => of_words(&cell.words()),
-            Self::Keyed(table) => table.look(rules.hasher.hash(key), of_words),
+            Self::Keyed(table) => of_words(&table.words(rules.hasher.hash(key))),
             Self::Gate(_) | Self::Gates(_) => Vec::new(),
         }
     }

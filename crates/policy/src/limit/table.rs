@@ -1,6 +1,6 @@
 //! The rates of many keys: bounded, and shared by threads.
 //!
-//! The table is divided into shards by hash, each behind a mutex that is held for some ten nanoseconds, so that threads that
+//! The table is divided into shards by hash, each behind a [`Latch`] that is held for some nanoseconds, so that threads that
 //! deal with different keys seldom meet. A key that is refused while it has no place gets none.
 //!
 //! **Forgetting gives nothing away.** When a key makes room for another, its state is joined into one of a fixed number of
@@ -11,10 +11,10 @@
 //! have spent. Keys that are seen often keep their places (see [`super::keys`]). The idea is that of counting sketches:
 //! estimates that are never too low.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use super::few::TakenFew;
 use super::hold::Moment;
-use super::keys::{Keys, Put, reserve};
+use super::keys::{Keys, Put};
+use super::latch::{Guard, Latch};
 use super::pace::Returned;
 use super::scheme::{Denied, Marks, Scheme, Taken, WORDS_MAX};
 use crate::time::Nanos;
@@ -24,6 +24,9 @@ const SHARDS_MAX: usize = 64;
 
 /// Fewest places that are worth a shard.
 const SHARD_PLACES_MIN: usize = 64;
+
+/// Most places that are gone through while others wait.
+const VISITED_AT_ONCE: usize = 16;
 
 /// The rates of many keys.
 #[derive(Debug)]
@@ -36,41 +39,58 @@ pub(super) struct Table {
 /// Two cache lines of its own, so that threads at different shards do not disturb each other.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Shard(Mutex<Part>);
+struct Shard(Latch<Part>);
 
 #[derive(Debug)]
 struct Part {
     keys: Keys,
-    /// The state of each place, one after the other.
-    words: Vec<u64>,
-    /// Of the keys that were forgotten; empty while none was.
-    remainders: Vec<u64>,
     returned: Returned,
-    /// Words of each place.
+    forgotten: Forgotten,
+}
+
+/// What is left of keys that made room for others.
+#[derive(Debug)]
+struct Forgotten {
+    /// How many there were.
+    count: u64,
+    /// Their states, joined; empty while there was none.
+    remainders: Vec<u64>,
+    /// Words of each.
     width: usize,
-    /// Keys that were forgotten.
-    forgotten: u64,
 }
 
 impl Table {
     pub(super) fn new(scheme: &Scheme, keys_max: usize) -> Self {
         let count = (keys_max / SHARD_PLACES_MIN).clamp(1, SHARDS_MAX);
         let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
+        let width = scheme.words();
         let part = |number| Part {
-            keys: Keys::new(share(keys_max, count, number)),
-            words: Vec::new(),
-            remainders: Vec::new(),
+            keys: Keys::new(share(keys_max, count, number), width),
             returned: Returned::default(),
-            width: scheme.words(),
-            forgotten: 0,
+            forgotten: Forgotten { count: 0, remainders: Vec::new(), width },
         };
         Self {
-            shards: (0..count).map(|number| Shard(Mutex::new(part(number)))).collect(),
+            shards: (0..count).map(|number| Shard(Latch::new(part(number)))).collect(),
             shift: 64 - count.trailing_zeros(),
         }
     }
 
+    /// Decides by the words of a key that has a place, of which so many are known when this is compiled; none if it has no
+    /// place, or if slots were given back to the table that it might have.
     #[inline]
+    pub(super) fn decide<const WIDTH: usize>(
+        &self,
+        hash: u64,
+        decide: impl FnOnce(&mut [u64; WIDTH]) -> Result<TakenFew, Denied>,
+    ) -> Option<Result<TakenFew, Denied>> {
+        let mut part = self.shard(hash);
+        if part.returned.len() > 0 {
+            return None;
+        }
+        part.keys.find_words(hash).map(decide)
+    }
+
+    /// Decides about any key.
     pub(super) fn take(
         &self,
         scheme: &Scheme,
@@ -82,17 +102,13 @@ impl Table {
         self.shard(hash).take(scheme, hash, name, shared, now)
     }
 
-    /// Looks at a key's words: at its remainder's if it has no place.
-    pub(super) fn look<T>(&self, hash: u64, look: impl FnOnce(&[u64]) -> T) -> T {
+    /// A key's words: its remainder's if it has no place.
+    pub(super) fn words(&self, hash: u64) -> Vec<u64> {
         let part = self.shard(hash);
-        let words = match part.keys.place_of(hash) {
-            Some(at) => &part.words[at * part.width..][..part.width],
-            None => match part.remainder(hash) {
-                Some(at) => &part.remainders[at..][..part.width],
-                None => &[0; WORDS_MAX],
-            },
-        };
-        look(words)
+        match part.keys.place_of(hash) {
+            Some(at) => part.keys.words(at).to_vec(),
+            None => part.forgotten.state_of(hash).to_vec(),
+        }
     }
 
     /// A key that was forgotten in the meantime gets nothing back.
@@ -100,48 +116,55 @@ impl Table {
         let mut part = self.shard(hash);
         let part = &mut *part;
         if let Some(at) = part.keys.place_of(hash) {
-            let words = &mut part.words[at * part.width..][..part.width];
-            scheme.give_back(words, &mut part.returned, hash, marks, now);
+            scheme.give_back(part.keys.words_mut(at), &mut part.returned, hash, marks, now);
         }
     }
 
     /// Goes on by another scheme of the same kind, with what was spent.
     pub(super) fn carry(&self, old: &Scheme, scheme: &Scheme, keys_max: usize, now: Nanos) {
-        for (number, shard) in self.shards.iter().enumerate() {
-            shard.lock().carry(old, scheme, share(keys_max, self.shards.len(), number), now);
+        for (number, mut part) in self.parts().enumerate() {
+            part.carry(old, scheme, share(keys_max, self.shards.len(), number), now);
         }
     }
 
-    /// Calls back with every key's name and words.
+    /// Calls back with every key's name and words. Nobody waits while it is called.
     pub(super) fn visit(&self, mut each: impl FnMut(&[u8], &[u64])) {
+        let mut some: Vec<(Box<[u8]>, Vec<u64>)> = Vec::with_capacity(VISITED_AT_ONCE);
         for shard in &self.shards {
-            let part = shard.lock();
-            for at in 0..part.keys.len() {
-                each(part.keys.name(at), &part.words[at * part.width..][..part.width]);
+            // A key keeps its place until it makes room for another, so none is seen twice.
+            for begin in (0..).step_by(VISITED_AT_ONCE) {
+                some.extend(shard.0.lock().keys.some(begin, VISITED_AT_ONCE));
+                if some.is_empty() {
+                    break;
+                }
+                some.drain(..).for_each(|(name, words)| each(&name, &words));
             }
         }
     }
 
     /// Keys that have a place, and keys that were forgotten.
     pub(super) fn counts(&self) -> (usize, u64) {
-        self.shards.iter().map(Shard::lock).fold((0, 0), |(tracked, forgotten), part| {
-            (tracked + part.keys.len(), forgotten + part.forgotten)
+        self.parts().fold((0, 0), |(tracked, forgotten), part| {
+            (tracked + part.keys.len(), forgotten + part.forgotten.count)
         })
     }
 
+    fn parts(&self) -> impl Iterator<Item = Guard<'_, Part>> {
+        self.shards.iter().map(|shard| shard.0.lock())
+    }
+
     #[inline]
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Part> {
+    fn shard(&self, hash: u64) -> Guard<'_, Part> {
         let number = hash.checked_shr(self.shift).unwrap_or(0) as usize;
-        self.shards[number].lock()
+        self.shards[number].0.lock()
     }
 
     /// Bytes on the heap, names not counted.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        let part = |part: MutexGuard<'_, Part>| {
-            part.keys.bytes() + (part.words.capacity() + part.remainders.capacity()) * size_of::<u64>()
-        };
-        self.shards.iter().map(Shard::lock).map(part).sum()
+        self.parts()
+            .map(|part| part.keys.bytes() + part.forgotten.remainders.capacity() * size_of::<u64>())
+            .sum()
     }
 }
 
@@ -150,14 +173,7 @@ fn share(keys_max: usize, shards: usize, number: usize) -> usize {
     keys_max / shards + usize::from(number < keys_max % shards)
 }
 
-impl Shard {
-    fn lock(&self) -> MutexGuard<'_, Part> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Part {
-    #[inline]
     fn take(
         &mut self,
         scheme: &Scheme,
@@ -166,11 +182,10 @@ impl Part {
         shared: Option<&Moment>,
         now: Nanos,
     ) -> Result<Taken, Denied> {
-        if let Some(at) = self.keys.find(hash) {
-            let words = &mut self.words[at * self.width..][..self.width];
-            return scheme.take(words, &mut self.returned, hash, shared, now);
+        match self.keys.find(hash) {
+            Some(at) => scheme.take(self.keys.words_mut(at), &mut self.returned, hash, shared, now),
+            None => self.take_new(scheme, hash, name, shared, now),
         }
-        self.take_new(scheme, hash, name, shared, now)
     }
 
     #[cold]
@@ -183,38 +198,58 @@ impl Part {
         now: Nanos,
     ) -> Result<Taken, Denied> {
         let mut words = [0; WORDS_MAX];
-        let words = &mut words[..self.width];
-        if let Some(at) = self.remainder(hash) {
-            words.copy_from_slice(&self.remainders[at..][..self.width]);
-        }
+        let words = &mut words[..self.forgotten.width];
+        words.copy_from_slice(self.forgotten.state_of(hash));
         let taken = scheme.take(words, &mut self.returned, hash, shared, now)?;
-        if self.keys.len() == self.keys.max() && self.remainders.is_empty() {
-            self.remainders = vec![0; remainders(self.keys.max(), self.width) * self.width];
+        if self.keys.len() == self.keys.max() {
+            self.forgotten.make_room(self.keys.max());
         }
-        let mut gone = None;
-        match self.keys.put(hash, name, |_| true, |keys, at| gone = Some((at, keys.hash(at)))) {
-            Put::New(_) => {
-                reserve(&mut self.words, self.width, self.keys.max() * self.width);
-                self.words.extend_from_slice(words);
-            }
-            Put::Instead(at) => {
-                if let Some((_, hash)) = gone {
-                    self.remember(scheme, hash, at, now);
-                }
-                self.words[at * self.width..][..self.width].copy_from_slice(words);
-            }
+        let forgotten = &mut self.forgotten;
+        let forget = |keys: &Keys, at| forgotten.add(scheme, keys.hash(at), keys.words(at), now);
+        match self.keys.put(hash, name, |_| true, forget) {
+            Put::New(at) | Put::Instead(at) => self.keys.words_mut(at).copy_from_slice(words),
             Put::Full => debug_assert!(false, "every place may be given up"),
         }
-        debug_assert_eq!(self.words.len(), self.keys.len() * self.width);
         Ok(taken)
     }
 
-    /// Joins the state of a place whose key goes into its remainder.
-    fn remember(&mut self, scheme: &Scheme, hash: u64, place: usize, now: Nanos) {
-        self.forgotten += 1;
+    fn carry(&mut self, old: &Scheme, scheme: &Scheme, places: usize, now: Nanos) {
+        self.keys.each_words(|words| scheme.carry(words, old, now));
+        self.forgotten.each_words(|words| scheme.carry(words, old, now));
+        self.returned.clear();
+        self.keys.set_max(places);
+        if self.keys.len() > places {
+            self.forgotten.make_room(places);
+        }
+        while self.keys.len() > places.max(1) {
+            let last = self.keys.len() - 1;
+            self.forgotten.add(scheme, self.keys.hash(last), self.keys.words(last), now);
+            self.keys.pop();
+        }
+    }
+}
+
+impl Forgotten {
+    /// Makes room for what keys leave, as many of which have a place.
+    fn make_room(&mut self, places: usize) {
+        if self.remainders.is_empty() {
+            self.remainders = vec![0; remainders(places, self.width) * self.width];
+        }
+    }
+
+    /// Joins what a key leaves into its remainder.
+    fn add(&mut self, scheme: &Scheme, hash: u64, words: &[u64], now: Nanos) {
+        self.count += 1;
         if let Some(at) = self.remainder(hash) {
-            let remainder = &mut self.remainders[at..][..self.width];
-            scheme.join(remainder, &self.words[place * self.width..][..self.width], now);
+            scheme.join(&mut self.remainders[at..][..self.width], words, now);
+        }
+    }
+
+    /// What a key without a place begins with.
+    fn state_of(&self, hash: u64) -> &[u64] {
+        match self.remainder(hash) {
+            Some(at) => &self.remainders[at..][..self.width],
+            None => &[0; WORDS_MAX][..self.width],
         }
     }
 
@@ -224,24 +259,9 @@ impl Part {
         (count > 0).then(|| ((hash >> 28) as usize & (count - 1)) * self.width)
     }
 
-    fn carry(&mut self, old: &Scheme, scheme: &Scheme, places: usize, now: Nanos) {
-        let states =
-            self.words.chunks_exact_mut(self.width).chain(self.remainders.chunks_exact_mut(self.width));
-        for words in states {
-            scheme.carry(words, old, now);
-        }
-        self.returned.clear();
-        self.keys.set_max(places);
-        if self.keys.len() > places && self.remainders.is_empty() {
-            self.remainders = vec![0; remainders(places, self.width) * self.width];
-        }
-        while self.keys.len() > places.max(1) {
-            let last = self.keys.len() - 1;
-            self.remember(scheme, self.keys.hash(last), last, now);
-            self.keys.pop();
-            self.words.truncate(last * self.width);
-        }
-        debug_assert_eq!(self.words.len(), self.keys.len() * self.width);
+    /// Calls back with the words of all remainders.
+    fn each_words(&mut self, each: impl FnMut(&mut [u64])) {
+        self.remainders.chunks_exact_mut(self.width).for_each(each);
     }
 }
 

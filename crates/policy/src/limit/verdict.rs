@@ -46,7 +46,9 @@ pub struct Grant {
 pub(super) enum Held {
     /// What the only rate gave to everybody, and by which of the limit's configurations.
     Slot { slot: Slot, version: u32 },
-    /// What several rates gave, or those of a key.
+    /// What the few rates of a key gave.
+    KeySlot { key: u64, slot: Slot, version: u32 },
+    /// What many rates gave, or those of a key.
     Marks { key: u64, marks: Marks, version: u32 },
     /// A place among those in flight.
     Place { key: u64, place: Place },

@@ -9,12 +9,9 @@
 //! costs one compare-and-swap where a mutex costs two, looking changes nothing, and who is interrupted while he works
 //! holds up nobody.
 
-use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::thread::yield_now;
 
-/// How often a thread looks whether another has stored its words, before it lets that one run.
-const LOOKS_MAX: u32 = 64;
+use super::latch::look_again;
 
 /// Words, all zero at first.
 #[derive(Debug)]
@@ -109,8 +106,7 @@ impl<const N: usize> Versioned<N> {
             if version.is_multiple_of(2) {
                 return version;
             }
-            looks += 1;
-            if looks < LOOKS_MAX { spin_loop() } else { yield_now() }
+            look_again(&mut looks);
         }
     }
 
