@@ -83,18 +83,55 @@ impl Rules {
         }
     }
 
-    /// What few rates of a key have decided.
+    /// What the few rates of a key decide; none if [`Table::decide`] gives none.
+    #[inline]
+    fn decide_few(&self, table: &Table, few: Few<'_>, key: u64, now: Nanos) -> Option<Verdict> {
+        // Each makes its verdict where it is wanted: what is put together elsewhere and then copied is waited for.
+        match few {
+            Few::Pace(pace) => table.decide(key, |words| self.decided_of(key, take_pace(pace, words, now))),
+            Few::Paces(paces) => {
+                table.decide(key, |words| self.decided_of(key, take_two_paces(paces, words, now)))
+            }
+            Few::Window(window) => {
+                table.decide(key, |words| self.decided_of(key, take_window(window, words, now)))
+            }
+            Few::Windows(windows) => {
+                table.decide(key, |words| self.decided_of(key, take_two_windows(windows, words, now)))
+            }
+            Few::Warm(pace, climb) => {
+                table.decide(key, |words| self.decided_of(key, take_warmth(pace, climb, words, now)))
+            }
+        }
+    }
+
     #[inline]
     fn decided_of(&self, key: u64, decided: Result<TakenFew, Denied>) -> Verdict {
-        let TakenFew { mark, quota } = match decided {
-            Ok(taken) => taken,
-            Err(denied) => return self.denied(&denied),
-        };
-        let grant = Grant { held: Held::KeySlot { key, slot: mark, version: self.version } };
-        if self.paced {
-            Verdict::Turn(grant, Nanos(mark.start), quota)
-        } else {
-            Verdict::Admit(grant, Some(quota))
+        match decided {
+            Ok(TakenFew { mark, quota }) => {
+                let grant = Grant { held: Held::KeySlot { key, slot: mark, version: self.version } };
+                if self.paced {
+                    Verdict::Turn(grant, Nanos(mark.start), quota)
+                } else {
+                    Verdict::Admit(grant, Some(quota))
+                }
+            }
+            Err(denied) => self.denied(&denied),
+        }
+    }
+
+    /// What any rates of a key decide.
+    #[inline(never)]
+    fn decide_any(
+        &self,
+        table: &Table,
+        scheme: &Scheme,
+        key: (u64, &[u8]),
+        shared: Option<&Moment>,
+        now: Nanos,
+    ) -> Verdict {
+        match table.take(scheme, key, shared, now) {
+            Ok(taken) => self.admitted(key.0, taken),
+            Err(denied) => self.denied(&denied),
         }
     }
 
@@ -149,15 +186,13 @@ impl Core {
             },
             (Self::Keyed(table), Some(scheme)) => {
                 let hash = rules.hasher.hash(request.key);
-                if shared.is_none()
-                    && let Some(few) = scheme.few()
-                    && let Some(decided) = decide_of(table, few, hash, now)
-                {
-                    return rules.decided_of(hash, decided);
-                }
-                match table.take(scheme, hash, request.key, shared, now) {
-                    Ok(taken) => rules.admitted(hash, taken),
-                    Err(denied) => rules.denied(&denied),
+                let decided = match scheme.few() {
+                    Some(few) if shared.is_none() => rules.decide_few(table, few, hash, now),
+                    _ => None,
+                };
+                match decided {
+                    Some(verdict) => verdict,
+                    None => rules.decide_any(table, scheme, (hash, request.key), shared, now),
                 }
             }
             (Self::Gate(gate), _) => {
@@ -247,18 +282,6 @@ impl Core {
             Self::Keyed(table) => table.carry(old_scheme, scheme, new.keys_max(), now),
             Self::Gate(_) | Self::Gates(_) => {}
         }
-    }
-}
-
-/// Decides by the few rates of a key that has a place.
-#[inline]
-fn decide_of(table: &Table, few: Few<'_>, hash: u64, now: Nanos) -> Option<Result<TakenFew, Denied>> {
-    match few {
-        Few::Pace(pace) => table.decide(hash, |words| take_pace(pace, words, now)),
-        Few::Paces(paces) => table.decide(hash, |words| take_two_paces(paces, words, now)),
-        Few::Window(window) => table.decide(hash, |words| take_window(window, words, now)),
-        Few::Windows(windows) => table.decide(hash, |words| take_two_windows(windows, words, now)),
-        Few::Warm(pace, climb) => table.decide(hash, |words| take_warmth(pace, climb, words, now)),
     }
 }
 

@@ -69,7 +69,7 @@ impl Scheme {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn take_window(window: &Window, words: &mut [u64; 2], now: Nanos) -> Result<TakenFew, Denied> {
     let (rolled, elapsed) = window.rolled(counts(words, 1, 0), now);
     match window.next(rolled, elapsed) {
@@ -82,7 +82,7 @@ pub(super) fn take_window(window: &Window, words: &mut [u64; 2], now: Nanos) -> 
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn take_two_windows(
     windows: &[Window; 2],
     words: &mut [u64; 3],
@@ -113,7 +113,7 @@ fn refused_by_windows(windows: &[Window; 2], words: &mut [u64; 3], now: Nanos) -
 }
 
 /// A bucket of which nothing was given back that could be given out again.
-#[inline]
+#[inline(always)]
 pub(super) fn take_pace(pace: &Pace, words: &mut [u64; 1], now: Nanos) -> Result<TakenFew, Denied> {
     match pace.next(words[0], now) {
         Ok(slot) => {
@@ -125,7 +125,7 @@ pub(super) fn take_pace(pace: &Pace, words: &mut [u64; 1], now: Nanos) -> Result
 }
 
 /// Token buckets of which nothing was given back that could be given out again.
-#[inline]
+#[inline(always)]
 pub(super) fn take_two_paces(
     paces: &[Pace; 2],
     words: &mut [u64; 2],
@@ -146,7 +146,7 @@ pub(super) fn take_two_paces(
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn take_warmth(
     pace: &Pace,
     climb: &Climb,

@@ -22,8 +22,9 @@ pub(super) const SEEN_MASK: u64 = 15;
 
 const EMPTY: u32 = u32::MAX;
 
-/// The keys of a table (of one shard).
+/// The keys of a table (of one shard). What is needed to find one comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Keys {
     /// Places by hash: open addressing, a power of two, at most three quarters full.
     index: Vec<u32>,
@@ -227,8 +228,12 @@ impl Keys {
         best.map(|(_, at)| at)
     }
 
+    fn has_room(&self) -> bool {
+        self.len() * 4 <= self.index.len() * 3
+    }
+
     fn grow_index(&mut self) {
-        if self.len() * 4 <= self.index.len() * 3 {
+        if self.has_room() {
             return;
         }
         self.index = vec![EMPTY; (self.index.len() * 2).max(8)];
@@ -271,7 +276,7 @@ impl Keys {
     }
 
     fn check(&self) {
-        debug_assert!(self.len() * 4 <= self.index.len() * 3 || self.names.is_empty());
+        debug_assert!(self.has_room());
         debug_assert_eq!(self.cells.len(), self.cell(self.len()));
     }
 

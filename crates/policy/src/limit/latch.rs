@@ -17,8 +17,9 @@ use std::thread::yield_now;
 /// How often a thread looks whether another is done, before it lets that one run.
 const LOOKS_MAX: u32 = 64;
 
-/// A value that one thread at a time works on.
+/// A value that one thread at a time works on. It begins in the cache line of the latch itself.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Latch<T> {
     is_taken: AtomicBool,
     value: UnsafeCell<T>,

@@ -24,6 +24,8 @@ pub(super) struct Pace {
     pub(super) interval: u64,
     /// How far from now a slot may end, in nanoseconds.
     pub(super) depth: u64,
+    /// 2^64 / T, rounded down and at most 2^64 - 1: to divide by multiplying.
+    pub(super) reciprocal: u64,
     /// One over T.
     pub(super) inverse: f64,
     /// The rate as it was given.
@@ -52,7 +54,8 @@ impl Pace {
     }
 
     fn new(rate: RateConfig, interval: u64, depth: u64) -> Self {
-        Self { interval, depth, inverse: 1.0 / interval as f64, rate }
+        let reciprocal = u64::try_from((1 << 64) / u128::from(interval)).unwrap_or(u64::MAX);
+        Self { interval, depth, reciprocal, inverse: 1.0 / interval as f64, rate }
     }
 
     /// The next slot, or how long until there is one.
@@ -79,10 +82,17 @@ impl Pace {
         Quota {
             limit: self.rate.requests,
             window: self.rate.per,
-            // The smallest addition makes up for what the division lost.
-            remaining: (self.depth.saturating_sub(debt) as f64 * self.inverse + 1e-6) as u32,
+            remaining: self.slots_in(self.depth.saturating_sub(debt)).min(u32::MAX.into()) as u32,
             reset: Duration::from_nanos(debt),
         }
+    }
+
+    /// How many slots fit into a length.
+    #[inline]
+    fn slots_in(&self, length: u64) -> u64 {
+        // The product is less than one below the quotient, as the reciprocal is at most one below its value.
+        let count = ((u128::from(length) * u128::from(self.reciprocal)) >> 64) as u64;
+        count + u64::from(length - count * self.interval >= self.interval)
     }
 
     /// Where the last slot would have ended, had as many been taken at this pace as were at the other.
@@ -91,6 +101,12 @@ impl Pace {
         let debt = u128::from(debt) * u128::from(self.interval) / u128::from(old.interval);
         now.0.saturating_add(u64::try_from(debt).unwrap_or(u64::MAX).min(self.depth))
     }
+}
+
+/// A length in nanoseconds as a number with a sign, which is converted to floating point in one step.
+#[inline]
+pub(super) fn signed(length: u64) -> i64 {
+    length.min(i64::MAX as u64) as i64
 }
 
 fn interval(rate: RateConfig) -> u64 {
@@ -219,5 +235,26 @@ impl Bucket {
 
     fn lock(&self) -> MutexGuard<'_, Returned> {
         self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn as_many_slots_fit_as_the_quotient_says(interval in 1u64.., bits in 0u32..64, length: u64, near in 0u64..3) {
+            let interval = (interval >> bits).max(1);
+            let rate = RateConfig { requests: 1, per: Duration::from_nanos(interval), burst: 1 };
+            let pace = Pace::bucket(rate);
+            // Anywhere, and around where a slot more fits.
+            let whole = length / interval * interval;
+            for length in [length, whole.saturating_add(near), whole.saturating_sub(near)] {
+                prop_assert_eq!(pace.slots_in(length), length / interval);
+            }
+        }
     }
 }

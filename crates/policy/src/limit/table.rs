@@ -11,7 +11,6 @@
 //! have spent. Keys that are seen often keep their places (see [`super::keys`]). The idea is that of counting sketches:
 //! estimates that are never too low.
 
-use super::few::TakenFew;
 use super::hold::Moment;
 use super::keys::{Keys, Put};
 use super::latch::{Guard, Latch};
@@ -41,8 +40,12 @@ pub(super) struct Table {
 #[repr(align(128))]
 struct Shard(Latch<Part>);
 
+/// What a decision looks at comes first, to be in one cache line with the latch.
 #[derive(Debug)]
+#[repr(C)]
 struct Part {
+    /// Whether slots are kept in `returned`.
+    keeps: bool,
     keys: Keys,
     returned: Returned,
     forgotten: Forgotten,
@@ -65,6 +68,7 @@ impl Table {
         let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
         let width = scheme.words();
         let part = |number| Part {
+            keeps: false,
             keys: Keys::new(share(keys_max, count, number), width),
             returned: Returned::default(),
             forgotten: Forgotten { count: 0, remainders: Vec::new(), width },
@@ -78,13 +82,13 @@ impl Table {
     /// Decides by the words of a key that has a place, of which so many are known when this is compiled; none if it has no
     /// place, or if slots were given back to the table that it might have.
     #[inline]
-    pub(super) fn decide<const WIDTH: usize>(
+    pub(super) fn decide<const WIDTH: usize, T>(
         &self,
         hash: u64,
-        decide: impl FnOnce(&mut [u64; WIDTH]) -> Result<TakenFew, Denied>,
-    ) -> Option<Result<TakenFew, Denied>> {
+        decide: impl FnOnce(&mut [u64; WIDTH]) -> T,
+    ) -> Option<T> {
         let mut part = self.shard(hash);
-        if part.returned.len() > 0 {
+        if part.keeps {
             return None;
         }
         part.keys.find_words(hash).map(decide)
@@ -94,12 +98,14 @@ impl Table {
     pub(super) fn take(
         &self,
         scheme: &Scheme,
-        hash: u64,
-        name: &[u8],
+        (hash, name): (u64, &[u8]),
         shared: Option<&Moment>,
         now: Nanos,
     ) -> Result<Taken, Denied> {
-        self.shard(hash).take(scheme, hash, name, shared, now)
+        let mut part = self.shard(hash);
+        let taken = part.take(scheme, hash, name, shared, now);
+        part.keeps = part.returned.len() > 0;
+        taken
     }
 
     /// A key's words: its remainder's if it has no place.
@@ -117,6 +123,7 @@ impl Table {
         let part = &mut *part;
         if let Some(at) = part.keys.place_of(hash) {
             scheme.give_back(part.keys.words_mut(at), &mut part.returned, hash, marks, now);
+            part.keeps = part.returned.len() > 0;
         }
     }
 
@@ -217,6 +224,7 @@ impl Part {
         self.keys.each_words(|words| scheme.carry(words, old, now));
         self.forgotten.each_words(|words| scheme.carry(words, old, now));
         self.returned.clear();
+        self.keeps = false;
         self.keys.set_max(places);
         if self.keys.len() > places {
             self.forgotten.make_room(places);

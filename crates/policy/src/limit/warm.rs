@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Quota;
 use super::config::WarmUpConfig;
-use super::pace::{Pace, Slot, nanos};
+use super::pace::{Pace, Slot, nanos, signed};
 use crate::time::Nanos;
 
 /// How rates climb, ready to be decided by.
@@ -28,10 +28,6 @@ pub(super) struct Climb {
 
 /// Binary digits behind the point of [`Climb::unit`]: as many as leave room for the shortest climb, of 2^16 ns.
 const UNIT_BITS: u32 = 48;
-
-/// Lengths and rooms in nanoseconds are held to this, so that they are numbers with a sign as well: those are converted
-/// from and to floating point in one step.
-const LENGTH_MAX: u64 = i64::MAX as u64;
 
 /// The state of one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +82,7 @@ impl Climb {
     /// The length of a slot, rounded up: never shorter than at the full rate.
     #[inline]
     fn length(&self, pace: &Pace, warmth: u32) -> u64 {
-        let length = pace.interval.min(LENGTH_MAX) as i64 as f64 / self.speed(warmth);
+        let length = signed(pace.interval) as f64 / self.speed(warmth);
         let whole = length as i64;
         (whole.saturating_add(i64::from((whole as f64) < length)) as u64).max(pace.interval)
     }
@@ -98,7 +94,7 @@ impl Climb {
         // Only a burst of few may be shorter than a slot.
         let is_short = pace.depth < pace.interval.saturating_mul(self.stretch_max);
         let depth = if is_short { pace.depth.max(self.length(pace, state.warmth)) } else { pace.depth };
-        let room = depth.saturating_sub(debt).min(LENGTH_MAX) as i64 as f64;
+        let room = signed(depth.saturating_sub(debt)) as f64;
         Quota {
             limit: pace.rate.requests,
             window: pace.rate.per,

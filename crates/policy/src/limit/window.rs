@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Quota;
 use super::config::RateConfig;
-use super::pace::nanos;
+use super::pace::{nanos, signed};
 use crate::time::Nanos;
 
 /// A limit per window, ready to be decided by.
@@ -90,12 +90,13 @@ impl Window {
     /// What is left, of counts that have been rolled.
     #[inline]
     pub(super) fn quota(&self, counts: Counts, elapsed: u64) -> Quota {
-        let covered = (self.length - elapsed) as f64 * self.inverse;
-        let spent = f64::from(counts.before) * covered + f64::from(counts.current);
+        let covered = signed(self.length - elapsed) as f64 * self.inverse;
+        // The smallest addition makes up for what the product lost.
+        let room = (f64::from(self.rate.requests) + 1e-6 - f64::from(counts.before) * covered) as i64;
         Quota {
             limit: self.rate.requests,
             window: self.rate.per,
-            remaining: (f64::from(self.rate.requests) - spent + 1e-6).max(0.0) as u32,
+            remaining: (room - i64::from(counts.current)).max(0) as u32,
             reset: Duration::from_nanos(self.length - elapsed),
         }
     }

@@ -27,7 +27,7 @@ fn a_key_costs_at_most_64_bytes_beside_itself() {
             for key in 0..5 * keys as u64 {
                 now.0 += 1000;
                 let hash = hasher.hash(&key.to_le_bytes());
-                let _ = table.take(&scheme, hash, &key.to_le_bytes(), None, now);
+                let _ = table.take(&scheme, (hash, &key.to_le_bytes()), None, now);
             }
             let (tracked, forgotten) = table.counts();
             assert_eq!(tracked, keys);
