@@ -55,7 +55,7 @@ pub(crate) use carry::Carry;
 pub(crate) use copies::{Copies, CopiesUnderWay};
 use decode::Next;
 pub(crate) use grpc::{ROOM_BYTES, write_timeout};
-use limited::{Spent, Turn};
+use limited::Spent;
 pub(crate) use marks::Marks;
 pub(crate) use notes::{End, HedgeOutcome, Notes};
 pub(crate) use outside::Lookups;
@@ -371,18 +371,9 @@ impl Connection {
     /// Serves one request. Gives whether the connection goes on.
     async fn forward(&mut self, mut exchange: Box<Exchange>) -> bool {
         if exchange.pass.is_held_up() {
-            match self.await_turn(&mut exchange).await {
-                Turn::Come => {
-                    let since_ns = exchange.began_ns;
-                    exchange.spend_time(&self.worker, since_ns);
-                }
-                Turn::Refused(refusal) => return self.answer(exchange, &refusal).await,
-                Turn::ClientGone => {
-                    // It was never let through: nobody gets it, nor a copy of it.
-                    exchange.pass.abandon();
-                    exchange.copies = None;
-                    exchange.target = Target::None;
-                }
+            let since_ns = exchange.began_ns;
+            if let Some(refusal) = self.await_turn(&mut exchange, since_ns).await {
+                return self.answer(exchange, &refusal).await;
             }
         }
         if !exchange.asked.delay.is_zero() {
@@ -393,10 +384,14 @@ impl Connection {
                 exchange.spend_time(&self.worker, since_ns);
             }
         }
-        if !exchange.permits.is_idle()
-            && let Some(refusal) = self.ask_breakers(&mut exchange)
-        {
-            return self.answer(exchange, &refusal).await;
+        if !exchange.permits.is_idle() {
+            let mut refused = self.ask_breakers(&mut exchange);
+            if refused.is_none() && exchange.pass.is_held_up() {
+                refused = self.await_turn_elsewhere(&mut exchange).await;
+            }
+            if let Some(refusal) = refused {
+                return self.answer(exchange, &refusal).await;
+            }
         }
         let outcome = match std::mem::replace(&mut exchange.target, Target::None) {
             Target::Upstream(local) => crate::attempt::run(self, &mut exchange, &local).await,

@@ -25,5 +25,5 @@ pub(crate) use pipes::Pipe;
 #[cfg(test)]
 pub(crate) use timers::Timers;
 pub(crate) use timers::{Coarse, TICK, TimerSlot, after_time};
-pub(crate) use view::View;
+pub(crate) use view::{Broken, View};
 pub(crate) use worker::{Scratch, Worker};

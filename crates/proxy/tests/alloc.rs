@@ -101,6 +101,30 @@ const FILTERS: &str = "filters: [
     {path: {type: RegularExpression, value: '/[a-z0-9/]+'}, headers: [{type: RegularExpression, name: Host, value: '[a-z]+'}]},
     {path: {value: /}}]";
 
+/// A service to fall back to without limits; one that has some, for breakers in shadow; and limits for calls themselves.
+const GOVERNED: &str = "
+---
+kind: Service
+metadata: {name: spare}
+spec: {endpoints: [{address: 127.0.0.1, port: 9}]}
+---
+kind: Service
+metadata: {name: limited}
+spec: {endpoints: [{address: 127.0.0.1, port: 9}]}
+---
+kind: TrafficPolicy
+metadata: {name: all}
+spec: {targetRefs: [{kind: HTTPRoute, name: all}], breakers: [{shadow: true, fallback: {service: {name: limited}}}]}
+---
+kind: RateLimit
+metadata: {name: limited}
+spec: {targetRefs: [{name: limited}], key: [{type: header, name: x-user}], rates: [{requests: 1000000}]}
+---
+kind: RateLimit
+metadata: {name: app}
+spec: {targetRefs: [{name: app}], key: [{type: path}], rates: [{requests: 1000000}]}
+";
+
 fn steady_requests_allocate_nothing() {
     let upstream = upstream();
     steady(&Proxy::to(&[upstream.addr]));
@@ -109,6 +133,11 @@ fn steady_requests_allocate_nothing() {
     let filtered = plain.replace("rules: [{", &format!("rules: [{{{FILTERS}, "));
     assert_ne!(plain, filtered);
     steady(&Proxy::gateway(&filtered));
+    // Where no call can come to another service's limits, nothing is kept for them.
+    steady(&Proxy::gateway(
+        &(support::documents(&[upstream.addr], "breakers: [{fallback: {service: {name: spare}}}]")
+            + GOVERNED),
+    ));
     let other = self::upstream();
     for balance in [
         "policy: maglev, hash: [{type: header, name: x-user}, {type: cookie, name: a}, {type: path}]",

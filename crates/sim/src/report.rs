@@ -97,12 +97,12 @@ pub struct ClientsReport {
     pub error_ratio: f64,
     /// How it ended, where that happened at all.
     pub outcomes: BTreeMap<&'static str, u64>,
-    /// From the first try to the good answer.
-    pub latency: LatencyReport,
+    /// From the first try to the good answer; none where there was no good answer.
+    pub latency: Option<LatencyReport>,
 }
 
-/// Latencies in milliseconds; zero of nothing.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+/// Latencies in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LatencyReport {
     /// The mean, exactly.
@@ -281,14 +281,14 @@ impl ClientsReport {
             goodput: if seconds > 0.0 { good as f64 / seconds } else { 0.0 },
             error_ratio: if ended > 0 { (ended - good) as f64 / ended as f64 } else { 0.0 },
             outcomes: outcomes.map(|(name, count)| (*name, count)).collect(),
-            latency: LatencyReport {
+            latency: (good > 0).then(|| LatencyReport {
                 mean: cell.latency.mean() / 1e6,
                 p50: percentile(0.5),
                 p90: percentile(0.9),
                 p99: percentile(0.99),
                 p999: percentile(0.999),
                 max: millis(cell.latency.max()),
-            },
+            }),
         }
     }
 }

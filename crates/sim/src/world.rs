@@ -112,9 +112,13 @@ pub(crate) struct World<'s> {
     cross_zone: Sampler,
     /// Faults of the network that are in force.
     network_faults: Vec<u32>,
+    /// Faults by which the control plane is gone.
+    gone: Vec<u32>,
     measure: Measure,
     /// Requests in the lines of all servers.
     waiting: u64,
+    /// Proxies, and services at whose limits there somebody may go on, while that is being looked into.
+    to_wake: Vec<(u32, u32)>,
     /// Numbers of servers whose sidecar has limits.
     guarded: Vec<u32>,
     /// Who shares limits, and the books of these.

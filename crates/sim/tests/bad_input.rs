@@ -103,7 +103,16 @@ fn faults_are_named_with_line_path_and_remedy() {
             "expected exactly one, such as `{constant: 10ms}`",
         ],
     );
-    check("do: kill", "clients: [web], do: kill", &["faults[0].clients", "`partition` and `delay`"]);
+    check(
+        "do: kill",
+        "clients: [web], do: kill",
+        &["faults[0].clients", "`partition`, `delay` and `controlPlaneGone`"],
+    );
+    check(
+        "do: kill",
+        "servers: {count: 1}, do: controlPlaneGone",
+        &["faults[0].servers", "no `servers` with `controlPlaneGone`"],
+    );
     check("do: kill", "do: {fail: {ratio: 2}}", &["faults[0].do.fail.ratio: 2 is out of range", "0 to 1"]);
     check("name: one, at: 0s", "name: one, at: 20s", &["phases[0].at", "less than `duration`"]);
 }

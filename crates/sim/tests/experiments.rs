@@ -35,7 +35,7 @@ fn supermarket(name: &str, servers: u32, load: f64, warm_up: u64, measured: u64)
     scenario.duration = secs(warm_up + measured);
     let report = run(&scenario);
     assert_eq!(report.total.all.error_ratio, 0.0);
-    report.total.all.latency.mean / 1000.0
+    report.total.all.latency.unwrap().mean / 1000.0
 }
 
 /// The mean time in the system for infinitely many servers: the sum over i >= 1 of load^((d^i - d) / (d - 1)).
@@ -150,7 +150,7 @@ fn tails(name: &str, share: u32) -> Vec<f64> {
         scenario.duration = Span(scenario.duration.0 / share);
         scenario.warm_up = scenario.warm_up.map(|warm_up| Span(warm_up.0 / share));
     }
-    run(&scenario).phases.iter().map(|phase| phase.all.latency.p999).collect()
+    run(&scenario).phases.iter().map(|phase| phase.all.latency.unwrap().p999).collect()
 }
 
 #[test]

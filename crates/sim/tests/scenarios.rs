@@ -145,7 +145,7 @@ fn a_flash_sale_is_shed_at_the_door() {
     let without = run(&without);
     let later = phase(&with, "it goes on");
     assert!(later.all.goodput > 0.9 * 1960.0, "{later:?}");
-    let p99 = |name: &str| phase(&with, name).all.latency.p99;
+    let p99 = |name: &str| phase(&with, name).all.latency.unwrap().p99;
     assert!(p99("it begins") > 2.0 * p99("before"), "the limit has to be found");
     assert!(p99("it goes on") < 1.25 * p99("before"), "{later:?}");
     assert!(phase(&with, "after").all.error_ratio < 0.03, "{:?}", phase(&with, "after"));
@@ -194,7 +194,7 @@ fn a_second_request_cuts_off_the_tail() {
     let mut without = named("hedging");
     without.services[0].traffic_policy.as_mut().unwrap().hedge = None;
     let without = run(&without);
-    let (long, short) = (without.total.all.latency, with.total.all.latency);
+    let (long, short) = (without.total.all.latency.unwrap(), with.total.all.latency.unwrap());
     assert!(short.p99 < 0.55 * long.p99 && short.p999 < 0.2 * long.p999, "{short:?} {long:?}");
     let more = with.total.hedges as f64 / with.total.all.requests as f64;
     assert!((0.04..0.06).contains(&more), "{more}");
@@ -203,9 +203,9 @@ fn a_second_request_cuts_off_the_tail() {
 
 #[test]
 fn cold_instances_get_little_at_first() {
-    let added = |report: &Report| phase(report, "four are added").all.latency.p99;
+    let added = |report: &Report| phase(report, "four are added").all.latency.unwrap().p99;
     let with = run(&named("slow-start"));
-    assert!(added(&with) < 1.2 * phase(&with, "before").all.latency.p99, "{}", added(&with));
+    assert!(added(&with) < 1.2 * phase(&with, "before").all.latency.unwrap().p99, "{}", added(&with));
     let mut without = named("slow-start");
     without.services[0].traffic_policy.as_mut().unwrap().balance.as_mut().unwrap().slow_start = None;
     assert!(added(&run(&without)) > 1000.0);
@@ -261,6 +261,48 @@ fn a_second_fallback_answers_but_goes_no_further() {
 }
 
 #[test]
+fn a_fallbacks_limits_hold_and_the_firsts_are_left() {
+    let outcomes = |limit: &str| {
+        let text = format!(
+            "duration: 20s\nwarmUp: 5s\nclients: [{{name: web, service: a, arrivals: {{process: constant, rate: 100}}, timeout: 5s}}]\n\
+             services:\n- name: a\n  rateLimits: [{{algorithm: concurrency, concurrencyMax: 1}}]\n  \
+             trafficPolicy: {{breakers: [{{strategy: consecutive, failures: 1, open: 1m, fallback: {{service: {{name: b}}}}}}]}}\n  \
+               servers: [{{count: 1, cores: 2, time: {{constant: 1ms}}}}]\n\
+             - name: b\n  rateLimits: [{{{limit}}}]\n  servers: [{{count: 1, cores: 50, time: {{constant: 95ms}}}}]\n\
+             faults: [{{at: 0s, servers: {{service: a}}, do: {{fail: {{ratio: 1, status: 500}}}}}}]\n"
+        );
+        run(&Scenario::parse("-", &text).unwrap()).total.all
+    };
+    let share = |all: &weir_sim::report::ClientsReport, name: &str| {
+        all.outcomes.get(name).copied().unwrap_or(0) as f64 / all.requests as f64
+    };
+    // Ten at a time are under way there, which are one at a time where they came from.
+    let all = outcomes("algorithm: concurrency, concurrencyMax: 20");
+    assert!(share(&all, "fallback") > 0.98, "{all:?}");
+    let all = outcomes("rates: [{requests: 60, burst: 10}]");
+    assert!((share(&all, "limited") - 0.4).abs() < 0.02, "{all:?}");
+    let all = outcomes("algorithm: concurrency, concurrencyMax: 5");
+    assert!((share(&all, "shed") - 0.5).abs() < 0.02, "{all:?}");
+    // Nine at a time take nine of ten, and a queue makes more of them.
+    let all = outcomes("algorithm: concurrency, concurrencyMax: 9");
+    assert!((share(&all, "fallback") - 0.9).abs() < 0.005, "{all:?}");
+    let all = outcomes("algorithm: concurrency, concurrencyMax: 9, queue: {max: 1000, timeout: 4s}");
+    assert!(share(&all, "fallback") > 0.93, "{all:?}");
+    let all = outcomes("algorithm: leaky_bucket, rates: [{requests: 90}], queue: {max: 50, timeout: 4s}");
+    assert!((share(&all, "fallback") - 0.9).abs() < 0.04 && all.latency.unwrap().p50 > 300.0, "{all:?}");
+}
+
+#[test]
+fn a_long_queue_before_an_open_breaker_is_worked_off() {
+    let text = "duration: 3s\nclients: [{name: web, arrivals: {rate: 40000}}]\nservices:\n- name: a\n  \
+                rateLimits: [{algorithm: concurrency, concurrencyMax: 1, queue: {max: 100000, timeout: 1m}}]\n  \
+                trafficPolicy: {retry: {attempts: 0}, breakers: [{strategy: consecutive, failures: 1, open: 1m}]}\n  \
+                servers: [{count: 1, time: {constant: 2s}}]\nfaults: [{at: 0s, do: {fail: {ratio: 1, status: 500}}}]\n";
+    let all = run(&Scenario::parse("-", text).unwrap()).total.all;
+    assert!(all.outcomes["broken"] > 100_000, "{all:?}");
+}
+
+#[test]
 fn documents_are_put_in_force() {
     let mut scenario = named("slow-server");
     let text = "kind: TrafficPolicy\nmetadata: {name: p}\nspec:\n  targetRefs: [{name: shop}]\n  retry: {attempts: 0}\n---\n\
@@ -282,7 +324,9 @@ services: [{name: shop, servers: [{count: 1, time: {constant: 1ms}}]}]
 faults: [{at: 0s, do: {fail: {ratio: 1}}}]
 ";
     let scenario = Scenario::parse("dead.yaml", text).unwrap();
-    let text = summary(&run(&scenario));
+    let report = run(&scenario);
+    assert!(report.to_json().contains("\"latency\": null"), "{}", report.to_json());
+    let text = summary(&report);
     let row: Vec<&str> =
         text.lines().find(|line| line.contains("100.0 %")).unwrap().split_whitespace().collect();
     // After the share of errors come three latencies and then counts.

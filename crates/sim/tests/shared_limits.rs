@@ -88,3 +88,64 @@ fn sidecars_share_a_limit_and_ask_again_when_they_were_restarted() {
     let service = &report.services[0].groups[0];
     assert!(service.completed_min > service.completed_max / 2, "{service:?}");
 }
+
+/// The cookbook's.
+const GONE: &str = include_str!("../../../examples/simulate/control-plane-gone.yaml");
+
+/// What both groups of clients get in a phase, a second.
+fn goodput(report: &Report, phase: &str) -> [f64; 2] {
+    let phase = report.phases.iter().find(|one| one.name == phase).unwrap();
+    [phase.clients[0].goodput, phase.clients[1].goodput]
+}
+
+#[test]
+fn without_the_control_plane_each_proxy_does_what_the_limit_says() {
+    let alone = |how: &str| {
+        let text = GONE.replace("scope: global", &format!("scope: global\n        alone: {how}"));
+        let report = world(&text);
+        // Until then, and once it is back, they share what there is by what they are asked for.
+        for phase in ["before", "after"] {
+            let [eu, us] = goodput(&report, phase);
+            assert!(
+                (150.0..180.0).contains(&eu) && (740.0..810.0).contains(&us),
+                "{how}, {phase}: {eu} {us}"
+            );
+        }
+        goodput(&report, "gone")
+    };
+    let [eu, us] = alone("share");
+    assert!(eu > 190.0 && (490.0..530.0).contains(&us), "{eu} {us}");
+    let [eu, us] = alone("open");
+    assert!(eu > 190.0 && us > 1300.0, "{eu} {us}");
+    let [eu, us] = alone("closed");
+    assert_eq!([eu, us], [0.0, 0.0]);
+}
+
+#[test]
+fn who_is_cut_off_alone_keeps_to_an_even_share() {
+    let text = GONE.replace("do: controlPlaneGone", "clients: [us], do: controlPlaneGone");
+    let [eu, us] = goodput(&world(&text), "gone");
+    assert!(eu > 190.0 && (490.0..530.0).contains(&us), "{eu} {us}");
+    let text = GONE.replace("do: controlPlaneGone", "clients: [eu], do: controlPlaneGone");
+    let [_, us] = goodput(&world(&text), "gone");
+    assert!(us > 700.0, "the others are given leases still: {us}");
+}
+
+#[test]
+fn without_the_control_plane_nobody_hears_of_servers() {
+    let errors = |fault: &str| {
+        let report = world(&format!(
+            "duration: 30s\nwarmUp: 5s\nphases: [{{name: gone, at: 0s}}, {{name: after, at: 25s}}]\n\
+             clients: [{{name: web, arrivals: {{rate: 500}}, timeout: 1s}}]\nservices:\n- name: shop\n  \
+             trafficPolicy: {{balance: {{policy: round_robin}}}}\n  servers: [{{count: 1, cores: 8, time: {{constant: 1ms}}}}]\n\
+             faults:\n- {{at: 6s, do: {{add: {{count: 1}}}}}}\n{fault}"
+        ));
+        let added = report.services[0].groups[0].completed_by_server[1];
+        (added, report.total.all.error_ratio)
+    };
+    let (told, none) = errors("");
+    let (late, still_none) = errors("- {at: 5s, for: 20s, do: controlPlaneGone}\n");
+    assert_eq!((none, still_none), (0.0, 0.0));
+    // Half of 500 a second, for 24 s; or for the 5 s since they have heard of it.
+    assert!((5500..6100).contains(&told) && (1150..1350).contains(&late), "{told} {late}");
+}

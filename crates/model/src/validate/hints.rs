@@ -12,7 +12,7 @@ use crate::document::nearest;
 use crate::resource::filter::FilterKind;
 use crate::resource::gateway::{FromNamespaces, GatewaySpec, Listener};
 use crate::resource::route::{BackendRef, ParentRef};
-use crate::resource::{Kind, Resource, ResourceId, ServiceRef, Spec};
+use crate::resource::{Kind, Protocol, Resource, ResourceId, ServiceRef, Spec};
 use overlap::Routes;
 pub use policies::SHARED_BY_PROXY_MAX;
 
@@ -29,7 +29,7 @@ pub fn hints<'a>(
         declared: HashSet::new(),
         rules: HashMap::new(),
         falling_back: HashSet::new(),
-        limited: HashMap::new(),
+        in_bytes: HashSet::new(),
         routes: Routes::default(),
         shared: 0,
         registered,
@@ -48,7 +48,12 @@ pub fn hints<'a>(
         let name = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
         match &resource.spec {
             Spec::Gateway(spec) => drop(surroundings.gateways.insert(name, spec)),
-            Spec::Service(_) => drop(surroundings.declared.insert(name)),
+            Spec::Service(spec) => {
+                surroundings.declared.insert(name);
+                if spec.protocol == Some(Protocol::Tcp) {
+                    surroundings.in_bytes.insert(name);
+                }
+            }
             Spec::HttpRoute(_) | Spec::GrpcRoute(_) => {
                 surroundings.rules.insert((resource.kind(), name.0, name.1), &resource.spec);
             }
@@ -83,8 +88,8 @@ struct Surroundings<'a, F> {
     routes: Routes<'a>,
     /// Services whose own breakers send calls to other services.
     falling_back: HashSet<(&'a str, &'a str)>,
-    /// Services that have a limit of their own, with the first one.
-    limited: HashMap<(&'a str, &'a str), ResourceId>,
+    /// Services that take bytes, not requests.
+    in_bytes: HashSet<(&'a str, &'a str)>,
     /// How many limits proxies share, each target counted.
     shared: usize,
     registered: F,
@@ -93,18 +98,12 @@ struct Surroundings<'a, F> {
 impl<'a, F> Surroundings<'a, F> {
     /// Takes down what a policy means for the services that it is for.
     fn add_policy(&mut self, policy: &'a Resource) {
+        if policy.spec.fallbacks().is_empty() {
+            return;
+        }
         let namespace = policy.metadata.namespace.as_str();
         let targets = policy.spec.targets().into_iter().filter(|target| target.kind == Some(Kind::Service));
-        let services = targets.map(|target| (namespace, target.name));
-        match &policy.spec {
-            Spec::TrafficPolicy(_) if !policy.spec.fallbacks().is_empty() => {
-                self.falling_back.extend(services);
-            }
-            Spec::RateLimit(_) => services.for_each(|service| {
-                self.limited.entry(service).or_insert_with(|| policy.id());
-            }),
-            _ => {}
-        }
+        self.falling_back.extend(targets.map(|target| (namespace, target.name)));
     }
 }
 

@@ -132,6 +132,21 @@ impl Admission {
         self.begin_again();
     }
 
+    /// The request goes on without some of them, which learn nothing of it: what it took of rates is gone, its places are free. All
+    /// have been asked, and all are given to later calls as before.
+    pub fn leave(
+        &mut self,
+        rules: &[Rule<'_>],
+        left: impl Fn(usize) -> bool,
+        now: Nanos,
+        woken: &mut impl FnMut(usize, Wake),
+    ) {
+        for (rule, grant) in self.grants.extract_if(.., |(rule, _)| left(*rule)) {
+            rules[rule].limiter.release(grant, Outcome::Failed, now, &mut self.wakes);
+            self.wakes.drain(..).for_each(|wake| woken(rule, wake));
+        }
+    }
+
     fn hold(&mut self, rule: usize, grant: Grant, quota: Option<Quota>) {
         self.grants.push((rule, grant));
         if let Some(quota) = quota

@@ -34,7 +34,7 @@ use crate::breaker::{Chain, Permits};
 use crate::config::EngineLimits;
 use crate::connection::{Carry, Copies, Marks, Notes, Target, Told};
 use crate::filter::Applied;
-use crate::limit::Pass;
+use crate::limit::{Elsewhere, Pass};
 use crate::observe::{GrpcStatus, RequestRow};
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Buffers, Coarse, Io, TimerSlot, Worker};
@@ -73,6 +73,8 @@ pub(crate) struct Exchange {
     pub(crate) manner: Option<Rc<Manner>>,
     /// What it has of the limits that it is under.
     pub(crate) pass: Pass,
+    /// What it would have to pass at services that its breakers may send it to, where these have limits.
+    pub(crate) elsewhere: Option<Box<Elsewhere>>,
     /// What it has of the breakers of its service, and of those of the endpoint that it is tried at.
     pub(crate) permits: Permits,
     pub(crate) attempt_permits: Permits,
@@ -268,6 +270,7 @@ impl Exchange {
             filtered: None,
             manner: None,
             pass: Pass::default(),
+            elsewhere: None,
             permits: Permits::default(),
             attempt_permits: Permits::default(),
             again: None,
@@ -334,6 +337,7 @@ impl Exchange {
         self.manner = None;
         self.marks.told = Told::NOTHING;
         self.pass.abandon();
+        self.elsewhere = None;
         self.permits.abandon();
         self.attempt_permits.abandon();
         self.again = None;

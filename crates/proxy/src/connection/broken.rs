@@ -9,6 +9,7 @@ use weir_model::resource::Protocol;
 use weir_policy::Nanos;
 
 use super::notes::End;
+use super::way::HeadView;
 use super::{Connection, Target};
 use crate::attempt::{Exchange, LocalUpstream};
 use crate::breaker::{CallEnd, Instead, Need, Refused};
@@ -16,7 +17,7 @@ use crate::listen::Role;
 use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal};
 use crate::route::Rule;
-use crate::runtime::{View, Worker};
+use crate::runtime::{Broken, View, Worker};
 use crate::snapshot::Upstream;
 
 impl Connection {
@@ -25,17 +26,24 @@ impl Connection {
     pub(super) fn take_breakers(
         &self,
         view: &Rc<View>,
-        rule: &Rule,
-        upstream: &Arc<Upstream>,
+        (rule, upstream): (&Rule, &Arc<Upstream>),
+        seen: &HeadView<'_>,
         exchange: &mut Exchange,
     ) {
         if !view.snapshot.breakers.is_empty() && self.listener.role != Role::Inbound {
-            let chain = view.breakers(rule, upstream, self.worker.config().worker_count());
+            let Broken { chain, elsewhere } =
+                view.breakers(rule, upstream, self.worker.config().worker_count());
             exchange.permits.begin(chain);
+            if let Some(there) = elsewhere
+                && self.listener.role == Role::Gateway
+            {
+                self.look_elsewhere(there, rule, seen, exchange);
+            }
         }
     }
 
-    /// Asks the breakers of a call. Gives the answer, if it is refused; it may go to another service instead.
+    /// Asks the breakers of a call. Gives the answer, if it is refused; it may go to another service instead, and have to wait for
+    /// that one's limits.
     #[inline(never)]
     pub(super) fn ask_breakers(&self, exchange: &mut Exchange) -> Option<Refusal> {
         let Err(refused) = self.admit(exchange) else {
@@ -63,8 +71,8 @@ impl Connection {
         exchange.permits.admit(now, &mut *worker.rng.borrow_mut(), worker.index())
     }
 
-    /// Sends a refused call to another service, whose own breakers must let it through. Where they refuse it, it gets what they
-    /// answer, but goes to no third service.
+    /// Sends a refused call to another service, whose own limits and breakers must let it through. Where these refuse it, it gets what
+    /// they answer, but goes to no third service.
     #[cold]
     fn send_to(&self, service: &ServiceRef, exchange: &mut Exchange, refused: &Refused) -> Option<Refusal> {
         let view = self.worker.view();
@@ -79,17 +87,32 @@ impl Connection {
         // Its route's policies are for the service that it was to go to.
         exchange.manner = None;
         exchange.permits.begin(view.snapshot.breakers.chain_of_service(rule, &upstream.service, need));
-        if let Err(again) = self.admit(exchange) {
-            return Some(self.instead(&again, exchange));
-        }
-        self.take_keeping(exchange);
         // The head that another hash would be taken of is gone.
         let is_same =
             |before: &LocalUpstream| before.upstream.settings.balance.hash == upstream.settings.balance.hash;
-        if !matches!(&exchange.target, Target::Upstream(before) if is_same(before)) {
-            exchange.asked.hash = None;
+        let local = self.worker.local(&view, upstream);
+        let refused = match std::mem::replace(&mut exchange.target, Target::Upstream(local)) {
+            Target::Upstream(before) => {
+                if !is_same(&before) {
+                    exchange.asked.hash = None;
+                }
+                self.limit_elsewhere(&before.upstream.service, service, exchange)
+            }
+            // Only calls of services have breakers.
+            Target::None | Target::Outside(_) | Target::Connect(_) => None,
+        };
+        if refused.is_some() || exchange.pass.is_held_up() {
+            return refused;
         }
-        exchange.target = Target::Upstream(self.worker.local(&view, upstream));
+        self.ask_last_breakers(exchange)
+    }
+
+    /// Asks the breakers of the service that a call was sent to instead of another.
+    pub(super) fn ask_last_breakers(&self, exchange: &mut Exchange) -> Option<Refusal> {
+        if let Err(refused) = self.admit(exchange) {
+            return Some(self.instead(&refused, exchange));
+        }
+        self.take_keeping(exchange);
         None
     }
 }

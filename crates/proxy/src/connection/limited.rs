@@ -9,22 +9,22 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use weir_model::ServiceRef;
 use weir_model::units::Span;
+use weir_model::{Kind, ResourceId, ServiceRef};
 pub(super) use weir_policy::limit::Outcome as Spent;
 use weir_policy::limit::{Outcome, Quota};
 
-use super::Connection;
 use super::notes::End;
 use super::way::HeadView;
+use super::{Connection, Target};
 use crate::attempt::Exchange;
-use crate::limit::{Asker, Pass, Refused, Step};
+use crate::limit::{Asker, Elsewhere, Pass, Refused, Step, There};
 use crate::listen::Role;
 use crate::observe::process_now;
 use crate::respond::{Lines, Reason, Refusal};
 use crate::route::Rule;
 use crate::runtime::{Io, View, Worker};
-use crate::snapshot::ListenerConfig;
+use crate::snapshot::{ListenerConfig, label};
 
 /// Where a request is, as limits see it.
 pub(super) struct Limited<'a> {
@@ -74,40 +74,107 @@ impl Connection {
         }
     }
 
-    /// Waits until a request may go on. Rare, so that its size is kept out of the connection's own.
+    /// Takes note of what a call is told apart by at the limits of the services that its breakers may send it to.
+    #[cold]
+    pub(super) fn look_elsewhere(
+        &self,
+        there: Rc<[There]>,
+        rule: &Rule,
+        seen: &HeadView<'_>,
+        exchange: &mut Exchange,
+    ) {
+        let caller = self.caller(seen.head, seen.buf);
+        let asker = Asker { address: self.peer.text(), caller, rule: &rule.label };
+        exchange.elsewhere = Some(Box::new(Elsewhere::of(there, seen, asker)));
+    }
+
+    /// Asks the limits of the service that a call is sent to instead of another, which has no more to do with it. Gives the
+    /// answer, if it is refused.
+    pub(super) fn limit_elsewhere(
+        &self,
+        from: &ServiceRef,
+        to: &ServiceRef,
+        exchange: &mut Exchange,
+    ) -> Option<Refusal> {
+        let next = exchange.elsewhere.as_mut().and_then(|elsewhere| elsewhere.take(to));
+        let is_limited = next.is_some();
+        let first = label(&ResourceId::new(Kind::Service, &*from.namespace, &*from.name), None);
+        exchange.pass.go_on_to(next, |limit| limit.target == first);
+        match is_limited.then(|| exchange.pass.ask(process_now()))? {
+            Step::GoOn | Step::Waits => None,
+            Step::Refused(refused) => Some(refusal(&refused)),
+        }
+    }
+
+    /// Waits until a request may go on that has had to wait since a moment on the worker's clock. Gives the answer, if it is refused; one
+    /// whose client leaves goes nowhere. Rare, so that its size is kept out of the connection's own.
     pub(super) fn await_turn<'a>(
         &'a mut self,
         exchange: &'a mut Exchange,
-    ) -> Pin<Box<dyn Future<Output = Turn> + 'a>> {
+        since_ns: u64,
+    ) -> Pin<Box<dyn Future<Output = Option<Refusal>> + 'a>> {
         Box::pin(async move {
-            let call = exchange.asked.call.as_ref().and_then(|call| call.timeout);
-            let own = Some(exchange.asked.timeout).filter(|limit| !limit.is_zero());
-            let limit = call.into_iter().chain(own).min();
-            let passed = Duration::from_nanos(self.worker.clock.now().saturating_sub(exchange.began_ns));
-            let grace = self.worker.config().timeouts.half_close_grace;
-            let client = &mut self.client;
-            let gone = async {
-                // One that only says that it will send no more is given the usual time.
-                if poll_fn(|cx| poll_gone(client, cx)).await.is_ok() {
-                    tokio::time::sleep(grace).await;
-                }
-            };
-            let too_late = async {
-                match limit {
-                    Some(limit) => tokio::time::sleep(limit.saturating_sub(passed)).await,
-                    None => pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                turn = turn(&mut exchange.pass) => turn,
-                () = gone => Turn::ClientGone,
-                () = too_late => {
+            match self.turn_or_end(exchange, since_ns).await {
+                Turn::Come => exchange.spend_time(&self.worker, since_ns),
+                Turn::Refused(refusal) => return Some(refusal),
+                Turn::ClientGone => {
+                    // It was never let through: nobody gets it, nor a copy of it.
                     exchange.pass.abandon();
-                    Turn::Refused(Refusal::new(Reason::Timeout, "the request's time was over before its turn"))
+                    exchange.copies = None;
+                    exchange.target = Target::None;
                 }
             }
+            None
         })
+    }
+
+    /// The same for one that a breaker has sent to another service, which asks the breakers of that one at its turn.
+    pub(super) fn await_turn_elsewhere<'a>(
+        &'a mut self,
+        exchange: &'a mut Exchange,
+    ) -> Pin<Box<dyn Future<Output = Option<Refusal>> + 'a>> {
+        Box::pin(async move {
+            let since_ns = self.worker.clock.now();
+            let refused = self.await_turn(exchange, since_ns).await;
+            if refused.is_some() || matches!(exchange.target, Target::None) {
+                return refused;
+            }
+            self.ask_last_breakers(exchange)
+        })
+    }
+
+    async fn turn_or_end(&mut self, exchange: &mut Exchange, since_ns: u64) -> Turn {
+        let now_ns = self.worker.clock.now();
+        let left = |time: Duration, since_ns: u64| {
+            time.saturating_sub(Duration::from_nanos(now_ns.saturating_sub(since_ns)))
+        };
+        let call = exchange.asked.call.as_ref().and_then(|call| call.timeout);
+        let call = call.map(|time| left(time, exchange.began_ns));
+        let own = Some(exchange.asked.timeout).filter(|time| !time.is_zero());
+        let left = call.into_iter().chain(own.map(|time| left(time, since_ns))).min();
+        let grace = self.worker.config().timeouts.half_close_grace;
+        let client = &mut self.client;
+        let gone = async {
+            // One that only says that it will send no more is given the usual time.
+            if poll_fn(|cx| poll_gone(client, cx)).await.is_ok() {
+                tokio::time::sleep(grace).await;
+            }
+        };
+        let too_late = async {
+            match left {
+                Some(left) => tokio::time::sleep(left).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            turn = turn(&mut exchange.pass) => turn,
+            () = gone => Turn::ClientGone,
+            () = too_late => {
+                exchange.pass.abandon();
+                Turn::Refused(Refusal::new(Reason::Timeout, "the request's time was over before its turn"))
+            }
+        }
     }
 }
 
@@ -136,7 +203,7 @@ fn poll_gone(client: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
 }
 
 /// How waiting ended.
-pub(super) enum Turn {
+enum Turn {
     Come,
     Refused(Refusal),
     ClientGone,

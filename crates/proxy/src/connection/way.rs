@@ -161,7 +161,7 @@ impl Connection {
                 if let Some(refusal) = self.limit(view, &at, seen, exchange) {
                     return Way::Refuse(refusal);
                 }
-                self.take_breakers(view, rule, upstream, exchange);
+                self.take_breakers(view, (rule, upstream), seen, exchange);
                 if !snapshot.policies.is_empty() {
                     let workers = self.worker.config().worker_count();
                     exchange.manner = view.manner(rule, upstream, workers, &self.worker.routes);

@@ -8,9 +8,10 @@ use weir_model::resource::ListenerProtocol;
 use super::balance::{Balanced, Hashed};
 use super::entrance::sent;
 use super::request::Speaks;
-use super::{Asked, ConsideredRule, Entrance, Outcome, Request, Verdict};
-use crate::route::{RequestView, StreamTable};
-use crate::snapshot::{ListenerConfig, MeshLookup, Snapshot, StreamDecision};
+use super::settings::{retries_of, settings_of_connections};
+use super::{Asked, ConsideredRule, Entrance, Forwarded, Outcome, Request, Verdict};
+use crate::route::{Backends, RequestView, StreamTable};
+use crate::snapshot::{ListenerConfig, MeshLookup, Snapshot, StreamDecision, Upstream};
 
 /// What happens at each entrance that the connection may come in by.
 pub(super) fn entrances(asked: Asked<'_>, rng: &mut impl Rng) -> Vec<Entrance> {
@@ -105,8 +106,7 @@ fn outcome(asked: Asked<'_>, table: &StreamTable, name: Option<&[u8]>, rng: &mut
         StreamDecision::Forward { upstream, rule } => {
             let hashed = Hashed::of_connection(&upstream.settings.balance.hash, request.source());
             let balanced = Balanced::of(upstream, seen, hashed, &|_| None, rng);
-            let forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), None, balanced);
-            return Outcome::Forward(Box::new(forwarded));
+            return carried(snapshot, upstream, (&rule.label, &rule.backends), balanced);
         }
         StreamDecision::NoRoute => "no route is for it".to_owned(),
         StreamDecision::NoBackend { rule, service: Some(service) } => {
@@ -117,6 +117,14 @@ fn outcome(asked: Asked<'_>, table: &StreamTable, name: Option<&[u8]>, rng: &mut
         }
     };
     Outcome::Closed { reason }
+}
+
+/// A connection that is carried to a service.
+fn carried(snapshot: &Snapshot, upstream: &Upstream, by: (&str, &Backends), balanced: Balanced) -> Outcome {
+    let settings = settings_of_connections(snapshot, upstream);
+    let retries = retries_of(snapshot, upstream, None, &upstream.settings);
+    let sent = sent(snapshot, upstream, by, None, balanced);
+    Outcome::Forward(Box::new(Forwarded { settings, retries, ..sent }))
 }
 
 /// A connection that a sidecar's application makes to a service, by a local port or by being redirected.
@@ -131,10 +139,10 @@ fn mesh(asked: Asked<'_>, rng: &mut impl Rng) -> Entrance {
         None => {
             let upstream = snapshot.upstream(service.upstream);
             let label = format!("Service/{}", service.service);
-            let to_itself = crate::route::Backends::new([(1, service.upstream)]);
+            let to_itself = Backends::new([(1, service.upstream)]);
             let hashed = Hashed::of_connection(&upstream.settings.balance.hash, request.source());
             let balanced = Balanced::of(upstream, seen, hashed, &|_| None, rng);
-            Outcome::Forward(Box::new(sent(snapshot, upstream, (&label, &to_itself), None, balanced)))
+            carried(snapshot, upstream, (&label, &to_itself), balanced)
         }
     };
     Entrance { outcome, ..closed("mesh", None, "") }

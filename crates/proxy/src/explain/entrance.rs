@@ -282,10 +282,10 @@ fn forwarded(
     let broken = |endpoint: &Endpoint| call.broken_at(Some(rule), upstream, endpoint);
     let balanced = Balanced::of(upstream, seen, hashed, &broken, rng);
     let mut forwarded = sent(snapshot, upstream, (&rule.label, &rule.backends), timeout, balanced);
-    forwarded.retries = retries_of(snapshot, upstream, rule, &of_call);
+    forwarded.retries = retries_of(snapshot, upstream, Some(rule), &of_call);
     forwarded.settings = settings(snapshot, upstream, rule, &of_call);
     call.limited(listener, upstream, &mut forwarded);
-    call.broken(upstream, &mut forwarded, rng);
+    call.broken(upstream, listener.is_some(), &mut forwarded, rng);
     forwarded
 }
 

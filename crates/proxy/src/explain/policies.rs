@@ -1,13 +1,17 @@
 //! What limits and breakers say of a call as they stand, and what it gets where they refuse it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng;
 use weir_api::report::{KeptAnswers, Refusing};
+use weir_model::resource::Protocol;
 use weir_model::{Kind, ResourceId};
 
 use super::balance::{Balanced, Hashed};
 use super::entrance::to;
+use super::settings::{retries_of, settings_elsewhere};
 use super::{AnswerView, BreakerView, Forwarded, LimitView, RefusalView, Request, Seen};
 use crate::breaker::{Instead, Link, Need};
 use crate::limit::{Asker, Limit, Says};
@@ -36,12 +40,20 @@ impl Call<'_> {
         forwarded: &mut Forwarded,
     ) {
         if listener.is_none() {
-            let arriving = self.snapshot.limits.chain(None, None, &upstream.service);
-            forwarded.arriving = arriving.iter().map(|limit| self.limit_view(limit)).collect();
-            return;
+            return self.limited_there(upstream, forwarded);
         }
         let chain = self.snapshot.limits.chain(listener, Some(self.rule), &upstream.service);
-        for limit in chain.iter() {
+        self.limited_by(&chain, forwarded);
+    }
+
+    /// Adds the limits that hold where it arrives.
+    fn limited_there(&self, upstream: &Upstream, forwarded: &mut Forwarded) {
+        let arriving = self.snapshot.limits.chain(None, None, &upstream.service);
+        forwarded.arriving = arriving.iter().map(|limit| self.limit_view(limit)).collect();
+    }
+
+    fn limited_by(&self, chain: &[Arc<Limit>], forwarded: &mut Forwarded) {
+        for limit in chain {
             let view = self.limit_view(limit);
             let name = format!("{} of {}", view.limit, view.target);
             match self.seen.limit(limit, self.request, self.asker()) {
@@ -66,8 +78,14 @@ impl Call<'_> {
     }
 
     /// Adds the breakers that must let it through, and those of the endpoints that it may go to; and where it goes if one of
-    /// them sends it to another service.
-    pub(super) fn broken(&self, upstream: &Upstream, forwarded: &mut Forwarded, rng: &mut impl Rng) {
+    /// them sends it to another service. Limits hold here at a gateway only.
+    pub(super) fn broken(
+        &self,
+        upstream: &Upstream,
+        at_gateway: bool,
+        forwarded: &mut Forwarded,
+        rng: &mut impl Rng,
+    ) {
         let Self { snapshot, rule, .. } = self;
         let table = &snapshot.breakers;
         if table.is_empty() {
@@ -89,18 +107,47 @@ impl Call<'_> {
             let other = snapshot.upstream_of(service).filter(|other| other.known);
             let known = |label: &str| forwarded.fallbacks.iter().any(|known| known.service == label);
             if let Some(other) = other.filter(|other| !known(&other.label)) {
-                forwarded.fallbacks.push(self.at_fallback(other, rng));
+                let fallback = match other.protocol() {
+                    Protocol::Tcp => self.in_bytes(other, rng),
+                    _ => self.at_fallback(other, at_gateway, forwarded, rng),
+                };
+                forwarded.fallbacks.push(fallback);
             }
         }
     }
 
-    /// How the call goes on at a service that it is sent to instead. From there it goes to no third one.
-    fn at_fallback(&self, upstream: &Upstream, rng: &mut impl Rng) -> Forwarded {
+    /// A service that a call would be sent to and that takes none: it is refused as by the breaker.
+    fn in_bytes(&self, upstream: &Upstream, rng: &mut impl Rng) -> Forwarded {
+        let balanced = Balanced::of(upstream, self.seen, Hashed::ByChance, &|_| None, rng);
+        let mut forwarded = to(upstream, &self.rule.label, None, balanced);
+        let why = "it takes bytes, not requests (protocol: tcp)".to_owned();
+        let refusing = Refusing { share: 1.0, why, retry_after_ms: None };
+        let answer = self.answer(503, None, "UNAVAILABLE");
+        forwarded.refusals.push(RefusalView::new(format!("service {}", upstream.label), refusing, answer));
+        forwarded
+    }
+
+    /// How the call goes on at a service that it is sent to instead, in the time that it has from the first. From there it goes to
+    /// no third one.
+    fn at_fallback(
+        &self,
+        upstream: &Upstream,
+        at_gateway: bool,
+        first: &Forwarded,
+        rng: &mut impl Rng,
+    ) -> Forwarded {
         let hashed = Hashed::of_request(&upstream.settings.balance.hash, self.request, self.asker());
         let broken = |endpoint: &Endpoint| self.broken_at(None, upstream, endpoint);
         let balanced = Balanced::of(upstream, self.seen, hashed, &broken, rng);
-        let timeout = self.rule.request_timeout(&upstream.settings);
+        let timeout = first.request_timeout_ms.map(Duration::from_millis);
         let mut forwarded = to(upstream, &self.rule.label, timeout, balanced);
+        forwarded.retries = retries_of(self.snapshot, upstream, None, &upstream.settings);
+        forwarded.settings = settings_elsewhere(self.snapshot, upstream, &first.settings);
+        if at_gateway {
+            self.limited_by(&self.snapshot.limits.chain(None, None, &upstream.service), &mut forwarded);
+        } else {
+            self.limited_there(upstream, &mut forwarded);
+        }
         let chain = self.snapshot.breakers.chain_of_service(&self.rule.label, &upstream.service, Need::Look);
         let refusal = self.answer(503, None, "UNAVAILABLE");
         let view = |link: &Link| match self.breaker_view(link) {

@@ -20,36 +20,66 @@ pub(super) fn settings(
     rule: &Rule,
     settings: &Settings,
 ) -> Vec<SettingView> {
-    let said = Said::of(snapshot, upstream, rule);
+    let said = Said::of(snapshot, upstream, Some(rule));
     let own = |limit: TimeLimit| (limit != TimeLimit::Unset).then(|| rule.label.to_string());
     let of_request =
         said.from(&|spec| spec.timeouts.as_ref().is_some_and(|timeouts| timeouts.request.is_some()));
     let of_attempt =
         said.from(&|spec| spec.timeouts.as_ref().is_some_and(|timeouts| timeouts.per_try.is_some()));
-    let (retry, hedge) = (said.from(&|spec| spec.retry.is_some()), said.from(&|spec| spec.hedge.is_some()));
-    let nothing = said.budgets().into_iter().find(|(_, budget)| allows_none(budget)).map(|(from, _)| from);
-    let (retries, hedged) = match nothing {
-        Some(from) => {
-            let none = |what: &str| format!("{what}: `retry.budget` allows none");
-            let by = |asked: Option<String>| asked.is_some().then(|| from.clone());
-            ((none("none"), by(retry)), (none("never"), by(hedge)))
-        }
-        None => ((self::retries(settings), retry), (self::hedge(settings), hedge)),
-    };
     let rows = [
-        ("request", within(rule.request_timeout(settings)), own(rule.request_timeout).or(of_request)),
-        ("attempt", within(rule.attempt_timeout(settings)), own(rule.attempt_timeout).or(of_attempt)),
-        ("retries", retries.0, retries.1),
-        ("hedge", hedged.0, hedged.1),
+        (REQUEST, within(rule.request_timeout(settings)), own(rule.request_timeout).or(of_request)),
+        (ATTEMPT, within(rule.attempt_timeout(settings)), own(rule.attempt_timeout).or(of_attempt)),
     ];
-    let view = |(name, value, from): (&str, String, Option<String>)| {
-        Some(SettingView { name: name.to_owned(), value, from: from? })
-    };
-    rows.into_iter().filter_map(view).chain(said.fields()).collect()
+    rows.into_iter().filter_map(view).chain(said.besides_times(settings)).collect()
 }
 
-/// How often a call by a rule may be tried again: never, where a budget allows nothing.
-pub(super) fn retries_of(snapshot: &Snapshot, upstream: &Upstream, rule: &Rule, settings: &Settings) -> u32 {
+/// The same for a call that a breaker has sent there, whose first service's settings these are: it has their time still, and goes
+/// by the service's own policy in everything else.
+pub(super) fn settings_elsewhere(
+    snapshot: &Snapshot,
+    upstream: &Upstream,
+    first: &[SettingView],
+) -> Vec<SettingView> {
+    let times = first.iter().filter(|row| [REQUEST, ATTEMPT].contains(&&*row.name));
+    let said = Said::of(snapshot, upstream, None);
+    times.cloned().chain(said.besides_times(&upstream.settings)).collect()
+}
+
+/// What is not left to the defaults for connections to a service.
+pub(super) fn settings_of_connections(snapshot: &Snapshot, upstream: &Upstream) -> Vec<SettingView> {
+    // They have no status that could be a reason to try again.
+    let settings = Settings { retry_on: Default::default(), ..upstream.settings.clone() };
+    let is_for_requests =
+        |row: &SettingView| FOR_REQUESTS.iter().any(|path| row.name.strip_prefix(path).is_some_and(ends));
+    let mut rows = Said::of(snapshot, upstream, None).besides_times(&settings);
+    rows.retain(|row| !is_for_requests(row));
+    rows
+}
+
+/// What means nothing to connections that are carried as bytes.
+const FOR_REQUESTS: [&str; 4] = ["hedge", "connection", "retry.statuses", "retry.grpcStatuses"];
+
+/// Whether this is what may come behind the path of a field: nothing, or a path below it.
+fn ends(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with(['.', '['])
+}
+
+/// The rows of how long a call may take.
+const REQUEST: &str = "request";
+const ATTEMPT: &str = "attempt";
+
+fn view((name, value, from): (&str, String, Option<String>)) -> Option<SettingView> {
+    Some(SettingView { name: name.to_owned(), value, from: from? })
+}
+
+/// How often a call may be tried again, by a rule unless another service's breaker has sent it there: never, where a budget allows
+/// nothing.
+pub(super) fn retries_of(
+    snapshot: &Snapshot,
+    upstream: &Upstream,
+    rule: Option<&Rule>,
+    settings: &Settings,
+) -> u32 {
     let budgets = Said::of(snapshot, upstream, rule).budgets();
     if budgets.iter().any(|(_, budget)| allows_none(budget)) { 0 } else { settings.retries }
 }
@@ -63,9 +93,11 @@ struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    fn of(snapshot: &'a Snapshot, upstream: &Upstream, rule: &Rule) -> Self {
+    /// Policies of the rule's and its route's count only for calls by it.
+    fn of(snapshot: &'a Snapshot, upstream: &Upstream, rule: Option<&Rule>) -> Self {
         let of_service = snapshot.policy_of(&upstream.service);
-        let by_route = snapshot.policies.of(rule).filter_map(|policy| {
+        let by_rule = rule.into_iter().flat_map(|rule| snapshot.policies.of(rule));
+        let by_route = by_rule.filter_map(|policy| {
             let from = format!("{} of {}", policy.id, policy.target);
             policy.spec().map(|spec| (from, spec))
         });
@@ -94,6 +126,24 @@ impl<'a> Said<'a> {
         };
         let by_route = self.by_route.iter().rev().find_map(budget);
         by_route.into_iter().chain(self.of_service.as_ref().and_then(budget)).collect()
+    }
+
+    /// Everything but how long a call may take.
+    fn besides_times(&self, settings: &Settings) -> Vec<SettingView> {
+        let (retry, hedge) =
+            (self.from(&|spec| spec.retry.is_some()), self.from(&|spec| spec.hedge.is_some()));
+        let nothing =
+            self.budgets().into_iter().find(|(_, budget)| allows_none(budget)).map(|(from, _)| from);
+        let (retries, hedged) = match nothing {
+            Some(from) => {
+                let none = |what: &str| format!("{what}: `retry.budget` allows none");
+                let by = |asked: Option<String>| asked.is_some().then(|| from.clone());
+                ((none("none"), by(retry)), (none("never"), by(hedge)))
+            }
+            None => ((self::retries(settings), retry), (self::hedge(settings), hedge)),
+        };
+        let rows = [("retries", retries.0, retries.1), ("hedge", hedged.0, hedged.1)];
+        rows.into_iter().filter_map(view).chain(self.fields()).collect()
     }
 
     /// What is set besides what has a row of its own.

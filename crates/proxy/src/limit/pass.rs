@@ -34,6 +34,9 @@ pub(crate) struct Pass {
     waits: Option<Waits>,
     /// When its turn is.
     turn: Option<Nanos>,
+    /// What it has of the limits that it had passed when it was sent to another service, whose limits these are. There as long
+    /// as these are.
+    earlier: Option<Box<Self>>,
 }
 
 /// The request, as its limits see it.
@@ -102,6 +105,21 @@ impl Pass {
         self.chain = Some(chain);
     }
 
+    /// The request goes to another service: it leaves the limits that were only for the first one, as a call of which nothing is
+    /// known, and asks those of the other one next, if it has any.
+    pub(crate) fn go_on_to(&mut self, next: Option<Self>, left: impl Fn(&Limit) -> bool) {
+        if let Some(chain) = &self.chain {
+            let now = process_now();
+            let rules = self.seen.rules(chain);
+            let woken = &mut |rule: usize, wake: Wake| chain[rule].woken(wake, now);
+            self.admission.leave(&rules[..chain.len()], |rule| left(&chain[rule]), now, woken);
+        }
+        if let Some(next) = next {
+            let earlier = std::mem::replace(self, next);
+            self.earlier = (!earlier.is_idle()).then(|| Box::new(earlier));
+        }
+    }
+
     /// Asks the limits that have not been asked. Places come last, and are asked for when its turn has come: nobody holds one
     /// while he waits for something else.
     pub(crate) fn ask(&mut self, now: Nanos) -> Step {
@@ -160,11 +178,11 @@ impl Pass {
                 self.ask(now)
             }
             Some(Err(refusal)) => {
-                self.give_back(None, now);
+                self.give_back_these(None, now);
                 self.refused(&chain, rule, refusal, now)
             }
             None => {
-                self.give_back(None, now);
+                self.give_back_these(None, now);
                 let refusal = Refusal { why: Why::TimedOut, retry_after: RETRY_AFTER_QUEUE, quota: None };
                 self.refused(&chain, rule, refusal, now)
             }
@@ -191,6 +209,9 @@ impl Pass {
         let mut quotas: Vec<Quota> = refusal.quota.into_iter().collect();
         if !quotas.is_empty() && limit.config.algorithm.rates().len() > 1 {
             quotas = limit.limiter().quotas(&self.seen.rules(chain)[rule].request, now);
+        }
+        if let Some(earlier) = self.earlier.take() {
+            *self = *earlier;
         }
         Step::Refused(Box::new(Refused { limit, refusal, quotas }))
     }
@@ -235,6 +256,13 @@ impl Pass {
 
     #[inline(never)]
     fn give_back(&mut self, outcome: Option<Outcome>, now: Nanos) {
+        self.give_back_these(outcome, now);
+        if let Some(mut earlier) = self.earlier.take() {
+            earlier.give_back_these(outcome, now);
+        }
+    }
+
+    fn give_back_these(&mut self, outcome: Option<Outcome>, now: Nanos) {
         self.turn = None;
         let Some(chain) = self.chain.take() else { return };
         if let Some(Waits { rule, ticket, word, .. }) = self.waits.take() {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use weir_model::ServiceRef;
 
 use crate::attempt::{LocalUpstream, Manner, RouteStates};
-use crate::breaker::{self, Need};
-use crate::limit::Chain;
+use crate::breaker::{self, Instead, Need};
+use crate::limit::{Chain, There};
 use crate::observe::RequestRow;
 use crate::route::Rule;
 use crate::snapshot::{ListenerConfig, Snapshot, Upstream};
@@ -31,9 +31,17 @@ pub(crate) struct View {
     /// filled as they come.
     chains: RefCell<KeyMap<Chain, (u64, u64, u64, u64)>>,
     /// The breakers of calls, by where the rule is and the key of the upstream's state; filled as they come.
-    breakers: RefCell<KeyMap<breaker::Chain, (u64, u64)>>,
+    breakers: RefCell<KeyMap<Broken, (u64, u64)>>,
     /// How calls are made that a policy for their route has something to say about, by the same; filled as they come.
     manners: RefCell<Manners>,
+}
+
+/// The breakers of calls.
+#[derive(Clone)]
+pub(crate) struct Broken {
+    pub(crate) chain: breaker::Chain,
+    /// The services that they may send calls to, where any of these has limits.
+    pub(crate) elsewhere: Option<Rc<[There]>>,
 }
 
 type Manners = KeyMap<Option<Rc<Manner>>, (u64, u64)>;
@@ -45,15 +53,30 @@ impl View {
     }
 
     /// The breakers of a call.
-    pub(crate) fn breakers(&self, rule: &Rule, upstream: &Upstream, workers: usize) -> breaker::Chain {
+    pub(crate) fn breakers(&self, rule: &Rule, upstream: &Upstream, workers: usize) -> Broken {
         // The view keeps the snapshot, and the snapshot its rules, where they are.
         let place = (rule.label.as_ptr() as u64, upstream.state.key());
         if let Some(found) = self.breakers.borrow().get(&place) {
             return found.clone();
         }
-        let made = self.snapshot.breakers.chain(rule, &upstream.service, Need::Call { workers });
+        let chain = self.snapshot.breakers.chain(rule, &upstream.service, Need::Call { workers });
+        let made = Broken { elsewhere: self.elsewhere(&chain), chain };
         self.breakers.borrow_mut().insert(place, made.clone());
         made
+    }
+
+    /// The limits of the services that some breakers may send calls to.
+    fn elsewhere(&self, chain: &breaker::Chain) -> Option<Rc<[There]>> {
+        let mut all: Vec<There> = Vec::new();
+        for link in chain.iter().filter(|link| !link.breaker.config.shadow) {
+            let Instead::Service(service) = &link.breaker.instead else { continue };
+            if all.iter().all(|there| there.service != *service) {
+                let limits = self.snapshot.limits.chain(None, None, service);
+                all.push(There { service: service.clone(), limits });
+            }
+        }
+        all.retain(|there| !there.limits.is_empty());
+        (!all.is_empty()).then(|| all.into())
     }
 
     /// How calls by a rule to an upstream are made, where a policy for the rule or its route says so.

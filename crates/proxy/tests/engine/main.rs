@@ -7,6 +7,7 @@ mod breakers;
 mod bulk;
 mod cached;
 mod capture;
+mod elsewhere;
 mod faults;
 mod filters;
 mod gone;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{ClientsReport, LogLine, PhaseReport, Report};
+use super::{ClientsReport, LatencyReport, LogLine, PhaseReport, Report};
 
 /// Most lines of the log that are shown.
 const LOG_SHOWN: usize = 12;
@@ -102,9 +102,9 @@ fn phase_rows(phase: &PhaseReport, report: &Report, table: &mut Table) {
         cells.extend([
             number(clients.goodput),
             percent(clients.error_ratio),
-            latency(clients, clients.latency.p50),
-            latency(clients, clients.latency.p99),
-            latency(clients, clients.latency.p999),
+            latency(clients, |of| of.p50),
+            latency(clients, |of| of.p99),
+            latency(clients, |of| of.p999),
             own(grouped(phase.retries)),
         ]);
         cells.extend(report.hedging.then(|| own(grouped(phase.hedges))));
@@ -118,9 +118,8 @@ fn phase_rows(phase: &PhaseReport, report: &Report, table: &mut Table) {
 }
 
 /// A latency in milliseconds; none where nothing was answered well.
-fn latency(clients: &ClientsReport, millis: f64) -> String {
-    let answered = ["ok", "fallback"].iter().any(|name| clients.outcomes.contains_key(name));
-    if answered { number(millis) } else { "-".to_owned() }
+fn latency(clients: &ClientsReport, millis: impl Fn(&LatencyReport) -> f64) -> String {
+    clients.latency.as_ref().map_or_else(|| "-".to_owned(), |of| number(millis(of)))
 }
 
 fn outcomes(clients: &ClientsReport) -> String {

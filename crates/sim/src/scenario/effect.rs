@@ -4,21 +4,22 @@
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::rate_limit::RateLimitSpec;
 
-use super::{Scenario, check};
+use super::{Action, Scenario, check};
 
 impl Scenario {
     /// What in its policies has no effect, here or anywhere: `path: reason`.
     pub fn remarks(&self) -> Vec<String> {
         let mut found: Vec<String> = check::hints(self).iter().map(ToString::to_string).collect();
+        let is_ever_gone = self.faults.iter().any(|fault| fault.action == Action::ControlPlaneGone);
         for (index, service) in self.services.iter().enumerate() {
             let path = format!("services[{index}]");
             if let Some(policy) = &service.traffic_policy {
                 of_policy(&format!("{path}.trafficPolicy"), policy, &mut found);
             }
-            of_limits(&format!("{path}.rateLimits"), &service.rate_limits, &mut found);
+            of_limits(&format!("{path}.rateLimits"), &service.rate_limits, is_ever_gone, &mut found);
             for (index, servers) in service.servers.iter().enumerate() {
                 let path = format!("{path}.servers[{index}].rateLimits");
-                of_limits(&path, &servers.rate_limits, &mut found);
+                of_limits(&path, &servers.rate_limits, is_ever_gone, &mut found);
             }
         }
         found
@@ -41,11 +42,11 @@ fn of_policy(path: &str, policy: &TrafficPolicySpec, found: &mut Vec<String>) {
     );
 }
 
-fn of_limits(path: &str, limits: &[RateLimitSpec], found: &mut Vec<String>) {
+fn of_limits(path: &str, limits: &[RateLimitSpec], is_ever_gone: bool, found: &mut Vec<String>) {
     for (index, limit) in limits.iter().enumerate() {
-        if limit.alone.is_some() {
+        if limit.alone.is_some() && !is_ever_gone {
             found.push(format!(
-                "{path}[{index}].alone: it counts for nothing here, where the control plane is always there"
+                "{path}[{index}].alone: it counts for nothing here, where the control plane is always there; a fault `controlPlaneGone` shows it"
             ));
         }
         if limit.response.is_some() {

@@ -19,7 +19,8 @@ pub struct Fault {
     /// To which servers; all when absent.
     #[serde(default)]
     pub servers: Selector,
-    /// For `partition` and `delay`: as seen by which groups of clients; all when empty.
+    /// For `partition` and `delay`: as seen by which groups of clients; all when empty. For `controlPlaneGone`: whose proxies cannot
+    /// reach it; nobody can when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<String>,
     /// What happens to them.
@@ -49,6 +50,8 @@ pub enum Action {
     Add(Added),
     /// One after the other is taken out, replaced by a new one, and put back.
     Restart(Restart),
+    /// Nothing happens to servers, but proxies hear nothing from the control plane: no shares of limits, no news of servers.
+    ControlPlaneGone,
 }
 
 /// Errors.

@@ -82,8 +82,10 @@ impl Scenario {
 
     /// How many servers a fault strikes.
     pub(super) fn struck_by(&self, fault: &Fault) -> u64 {
-        if let Action::Add(add) = &fault.action {
-            return add.count.into();
+        match &fault.action {
+            Action::Add(add) => return add.count.into(),
+            Action::ControlPlaneGone => return 0,
+            _ => {}
         }
         let zone = fault.servers.zone.as_deref();
         let fit = self.groups_of(&fault.servers).map(|(_, group)| group.count_in(zone)).sum();

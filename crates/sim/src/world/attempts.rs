@@ -2,6 +2,7 @@
 
 use weir_policy::Nanos;
 use weir_policy::balance::Tried;
+use weir_policy::limit::Grant;
 use weir_policy::retry::Facts;
 
 use super::state::{Attempt, Outcome};
@@ -73,20 +74,42 @@ impl World<'_> {
         self.wake(proxy, service);
     }
 
-    /// Those whose waiting at a limit has come to an end go on.
+    /// Those whose waiting at a limit has come to an end go on. One that goes on may make others go on in turn: they come after it, as
+    /// a queue may be longer than what fits on the stack.
     pub(super) fn wake(&mut self, proxy: u32, service: u32) {
         let now = self.moment();
-        while let Some((number, rule, result)) = self.proxies[proxy as usize].woken(service, now) {
-            let held = &mut self.requests[number].held;
-            match result {
-                Ok(grant) => {
-                    held.woken(rule, grant);
-                    self.pass_limits(number);
+        if !self.to_wake.is_empty() {
+            if !self.to_wake.contains(&(proxy, service)) {
+                self.to_wake.push((proxy, service));
+            }
+            return;
+        }
+        let mut of = (proxy, service);
+        loop {
+            let (proxy, service) = of;
+            while let Some((number, rule, result)) = self.proxies[proxy as usize].woken(service, now) {
+                if self.to_wake.is_empty() {
+                    self.to_wake.push(of);
                 }
-                Err(outcome) => {
-                    held.waits_no_more();
-                    self.finish(number, outcome);
-                }
+                self.goes_on(number, rule, result);
+            }
+            self.to_wake.retain(|one| *one != of);
+            let Some(next) = self.to_wake.first() else { return };
+            of = *next;
+        }
+    }
+
+    /// A request waits no more.
+    fn goes_on(&mut self, number: u32, rule: usize, result: Result<Grant, Outcome>) {
+        let held = &mut self.requests[number].held;
+        match result {
+            Ok(grant) => {
+                held.woken(rule, grant);
+                self.pass_limits(number);
+            }
+            Err(outcome) => {
+                held.waits_no_more();
+                self.finish(number, outcome);
             }
         }
     }
@@ -95,8 +118,7 @@ impl World<'_> {
     pub(super) fn give_back(&mut self, number: u32, outcome: Outcome) {
         let now = self.moment();
         let request = &mut self.requests[number];
-        // Limits are those of the service that was asked for, also when a fallback went elsewhere.
-        let (proxy, service) = (request.proxy, self.groups[request.group as usize].service);
+        let (proxy, service) = (request.proxy, request.service);
         self.proxies[proxy as usize].give_back(service, &mut request.held, number, outcome, now);
     }
 
@@ -154,17 +176,21 @@ impl World<'_> {
         self.send_probes(proxy, service);
     }
 
-    /// A breaker's fallback sends a request to another service. What that one's own breakers answer it gets, but a third service
-    /// would be one too many.
+    /// A breaker's fallback sends a request to another service. It has no more to do with the limits of the first. What the other's own
+    /// limits and breakers answer it gets, but a third service would be one too many.
     fn go_elsewhere(&mut self, number: u32, name: &str) {
         let other = self.scenario.services.iter().position(|service| service.name == name);
         let request = &mut self.requests[number];
         let first = self.groups[request.group as usize].service;
         match other {
             Some(other) if request.service == first && other as u32 != first => {
+                let proxy = request.proxy;
+                self.give_back(number, Outcome::Broken);
+                let request = &mut self.requests[number];
                 request.service = other as u32;
                 request.tried = Tried::none();
-                self.attempt(number, false);
+                self.pass_limits(number);
+                self.wake(proxy, first);
             }
             _ => self.finish(number, Outcome::Broken),
         }

@@ -50,6 +50,8 @@ impl<'s> World<'s> {
             network: network.delay.as_ref().map_or(Sampler::Constant(DELAY), Random::sampler),
             cross_zone: network.cross_zone.as_ref().map_or(Sampler::Constant(0), Random::sampler),
             network_faults: Vec::new(),
+            gone: Vec::new(),
+            to_wake: Vec::new(),
             measure: Measure::new(scenario),
             waiting: 0,
             guarded: Vec::new(),

@@ -128,7 +128,7 @@ impl World<'_> {
     /// A try is over, as the client sees it, and others may go on because of it.
     pub(super) fn finish(&mut self, number: u32, outcome: Outcome) {
         let request = &self.requests[number];
-        let (proxy, service) = (request.proxy, self.groups[request.group as usize].service);
+        let (proxy, service) = (request.proxy, request.service);
         self.end_try(number, outcome);
         self.wake(proxy, service);
     }

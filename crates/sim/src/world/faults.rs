@@ -34,6 +34,10 @@ pub(super) enum Deed {
     Undrain,
     Cut,
     Mend,
+    /// The control plane is gone.
+    Leave,
+    /// It is there again.
+    Return,
     /// Proxies hear that servers are there.
     Announce,
     /// Proxies hear that servers are to be left alone.
@@ -73,7 +77,11 @@ impl World<'_> {
     pub(super) fn plan_fault(&mut self, index: usize, fault: &Fault, added: Vec<u32>) {
         let of = u32::try_from(index).unwrap_or(NONE);
         let adds = matches!(fault.action, Action::Add(_));
-        let servers = if adds { added } else { self.select(&fault.servers) };
+        let servers = match &fault.action {
+            Action::ControlPlaneGone => Vec::new(),
+            _ if adds => added,
+            _ => self.select(&fault.servers),
+        };
         let at = nanos(fault.at);
         let until = fault.lasts.map_or(u64::MAX, |length| at.saturating_add(nanos(length)));
         let mut deeds = vec![];
@@ -86,6 +94,7 @@ impl World<'_> {
             Action::Kill => deeds.extend([(at, Deed::Kill), (until, Deed::Start)]),
             Action::Drain => deeds.extend([(at, Deed::Drain), (until, Deed::Undrain)]),
             Action::Partition | Action::Delay(_) => deeds.extend([(at, Deed::Cut), (until, Deed::Mend)]),
+            Action::ControlPlaneGone => deeds.extend([(at, Deed::Leave), (until, Deed::Return)]),
             Action::Add(_) => deeds.extend([(at, Deed::Start), (until, Deed::Kill)]),
             Action::Restart(restart) => {
                 let mut turn = at;
@@ -137,6 +146,8 @@ impl World<'_> {
         match deed {
             Deed::Cut => return self.network_faults.push(of),
             Deed::Mend => return self.network_faults.retain(|fault| *fault != of),
+            Deed::Leave => return self.gone.push(of),
+            Deed::Return => return self.control_plane_is_back(of),
             _ => {}
         }
         let servers = match server {
@@ -156,7 +167,13 @@ impl World<'_> {
             }
             Deed::Undrain => self.tell(of, server, Deed::Announce),
             Deed::Drain => self.tell(of, server, Deed::Withdraw),
-            Deed::Announce | Deed::Withdraw | Deed::Notice => self.tell_proxies(&servers),
+            Deed::Announce | Deed::Withdraw | Deed::Notice => {
+                let mut services: Vec<u32> =
+                    servers.iter().map(|server| self.servers[*server as usize].service).collect();
+                services.sort_unstable();
+                services.dedup();
+                self.tell_proxies(&services, |_| true);
+            }
             _ => {}
         }
     }
@@ -188,7 +205,7 @@ impl World<'_> {
             Deed::Announce => server.announced = server.drained == 0,
             Deed::Withdraw => server.announced &= server.drained == 0,
             Deed::Notice => server.announced &= server.up,
-            Deed::Cut | Deed::Mend => {}
+            Deed::Cut | Deed::Mend | Deed::Leave | Deed::Return => {}
         }
     }
 
@@ -205,20 +222,37 @@ impl World<'_> {
         }
     }
 
-    /// Proxies hear how endpoints stand.
-    fn tell_proxies(&mut self, servers: &[u32]) {
-        let mut services: Vec<u32> =
-            servers.iter().map(|server| self.servers[*server as usize].service).collect();
-        services.sort_unstable();
-        services.dedup();
+    /// Proxies of the groups that are meant hear how endpoints stand, those that hear from the control plane.
+    fn tell_proxies(&mut self, services: &[u32], meant: impl Fn(u32) -> bool) {
+        let groups = 0..self.groups.len() as u32;
+        let hears: Vec<bool> = groups.map(|group| meant(group) && !self.is_alone(Some(group))).collect();
         for service in services {
-            let endpoints = self.endpoints(service);
+            let endpoints = self.endpoints(*service);
             let now = self.moment();
             let news = News { endpoints: &endpoints, zones: &self.zones };
-            for proxy in &mut self.proxies {
-                proxy.endpoints_changed(service, &news, now);
+            for proxy in self.proxies.iter_mut().filter(|proxy| hears[proxy.group as usize]) {
+                proxy.endpoints_changed(*service, &news, now);
             }
         }
+    }
+
+    /// Whether the control plane is gone for the proxies of a group of clients; for the sidecars of servers where none is named.
+    pub(super) fn is_alone(&self, group: Option<u32>) -> bool {
+        self.gone.iter().any(|fault| {
+            let groups = &self.struck[*fault as usize].groups;
+            groups.is_empty() || group.is_some_and(|group| groups[group as usize])
+        })
+    }
+
+    /// The control plane is there again. What it knew of leases is gone if it was gone for all; proxies hear what they have missed.
+    fn control_plane_is_back(&mut self, of: u32) {
+        self.gone.retain(|fault| *fault != of);
+        let groups = self.struck[of as usize].groups.clone();
+        if groups.is_empty() {
+            self.shares.forget();
+        }
+        let services: Vec<u32> = (0..self.services.len() as u32).collect();
+        self.tell_proxies(&services, |group| groups.is_empty() || groups[group as usize]);
     }
 
     /// A service's endpoints, as the registry has them.

@@ -1,11 +1,10 @@
 //! Limits that processes keep together: who asks when, and the books from which they are given leases.
 //!
-//! The control plane of a world is always there, and its answers take no time. A world begins with processes that have
-//! shared their limits evenly for a while: nothing was asked for yet.
+//! The control plane's answers take no time, and it is there unless a fault says otherwise: then nobody is answered, and asks again.
+//! A world begins with processes that have shared their limits evenly for a while: nothing was asked for yet.
 
 use std::collections::BTreeMap;
 
-use weir_policy::Nanos;
 use weir_policy::quota::{ASK_AGAIN, ASK_EVERY, Book};
 
 use super::{NONE, What, World};
@@ -42,6 +41,13 @@ enum Where {
     Service(u32),
     /// At a group of servers, by its number.
     Group(u32),
+}
+
+impl Shares {
+    /// A control plane that begins knows nothing of what the one before it has given out.
+    pub(super) fn forget(&mut self) {
+        self.books.clear();
+    }
 }
 
 /// So often everybody asks before the world begins: once to be known, and until nobody has anything to give up.
@@ -98,7 +104,12 @@ impl World<'_> {
                 return self.ask_at(number, until);
             }
         }
-        let after = if self.ask_book(number) { ASK_AGAIN } else { ASK_EVERY };
+        let group = match process {
+            Process::Proxy(proxy) => Some(self.proxies[proxy as usize].group),
+            Process::Sidecar(_) => None,
+        };
+        let answered = !self.is_alone(group);
+        let after = if answered && self.ask_book(number) { ASK_AGAIN } else { ASK_EVERY };
         self.ask_at(number, self.now.saturating_add(nanos(after)));
     }
 
@@ -113,7 +124,7 @@ impl World<'_> {
         let Shares { sharers, books } = &mut self.shares;
         let Sharer { process, name, .. } = &sharers[number];
         let mut lease = |place: Where, rule: usize, wish| {
-            let book = books.entry((place, rule)).or_insert_with(|| Book::new(Nanos(0)));
+            let book = books.entry((place, rule)).or_insert_with(|| Book::new(now));
             (book.ask(name, wish, now), book.holders())
         };
         match *process {

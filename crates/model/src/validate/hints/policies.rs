@@ -50,19 +50,19 @@ where
     hints
 }
 
-/// What a service has that calls do not meet which come to it by another one's fallback.
-fn no_further<F>(path: &str, to: &ServiceRef, surroundings: &Surroundings<'_, F>) -> Vec<FieldError> {
+/// What comes to a service by another one's fallback is sent on by none of its own, and has to be what the service takes.
+fn no_further<F>(path: &str, to: &ServiceRef, surroundings: &Surroundings<'_, F>) -> Option<FieldError> {
     let named = (to.namespace.as_str(), to.name.as_str());
-    let falls_back = surroundings.falling_back.contains(&named).then(|| {
+    if surroundings.in_bytes.contains(&named) {
+        let message =
+            format!("`{to}` takes bytes, not requests: calls that fall back to it are answered with 503");
+        return Some(FieldError::new(path, message).expected("a service of another `protocol` than `tcp`"));
+    }
+    surroundings.falling_back.contains(&named).then(|| {
         let message =
             format!("`{to}` falls back to a service in turn, but a call goes no further than `{to}`");
         FieldError::new(path, message).expected("a service whose fallback is none, `response` or `cached`")
-    });
-    let limited = surroundings.limited.get(&named).map(|limit| {
-        FieldError::new(path, format!("at gateways, calls that fall back to `{to}` do not count for {limit}"))
-            .expected("a service that can take them, or limits at its sidecars")
-    });
-    falls_back.into_iter().chain(limited).collect()
+    })
 }
 
 /// Gateways believe nobody who says which service calls, so that all of their requests have one key.

@@ -905,13 +905,14 @@ kind: RateLimit\nmetadata: {name: m}\nspec:\n  rates: [{requests: 1}]\n  targetR
 }
 
 #[test]
-fn what_calls_do_not_meet_that_fall_back_is_hinted_at() {
+fn that_calls_fall_back_no_further_is_hinted_at() {
     let text = "\
 kind: Service\nmetadata: {name: a}\n---\nkind: Service\nmetadata: {name: b}\n---\nkind: Service\nmetadata: {name: c}\n---\n\
-kind: RateLimit\nmetadata: {name: m}\nspec: {rates: [{requests: 1}], targetRefs: [{name: c}]}\n---\n\
 kind: TrafficPolicy\nmetadata: {name: p}\nspec: {targetRefs: [{name: a}], breakers: [{fallback: {service: {name: b}}}]}\n---\n\
 kind: TrafficPolicy\nmetadata: {name: q}\nspec: {targetRefs: [{name: b}], breakers: [{fallback: {service: {name: c}}}]}\n---\n\
-kind: TrafficPolicy\nmetadata: {name: r}\nspec: {targetRefs: [{name: c}], breakers: [{fallback: {response: {status: 200}}}]}\n";
+kind: TrafficPolicy\nmetadata: {name: r}\nspec: {targetRefs: [{name: c}], breakers: [{fallback: {response: {status: 200}}}]}\n---\n\
+kind: Service\nmetadata: {name: db}\nspec: {protocol: tcp}\n---\n\
+kind: TrafficPolicy\nmetadata: {name: s}\nspec: {targetRefs: [{kind: HTTPRoute, name: web}], breakers: [{fallback: {service: {name: db}}}]}\n";
     let parsed = parse("-", text).unwrap();
     let resources: Vec<Resource> = parsed.documents.into_iter().map(|one| one.resource).collect();
     let found = hints(&resources, &resources, |_| false);
@@ -921,8 +922,9 @@ kind: TrafficPolicy\nmetadata: {name: r}\nspec: {targetRefs: [{name: c}], breake
         [
             "TrafficPolicy/p spec.breakers[0].fallback.service.name: `b` falls back to a service in turn, but a call goes no \
              further than `b`; expected a service whose fallback is none, `response` or `cached`",
-            "TrafficPolicy/q spec.breakers[0].fallback.service.name: at gateways, calls that fall back to `c` do not count for \
-             RateLimit/m; expected a service that can take them, or limits at its sidecars",
+            "TrafficPolicy/s spec.targetRefs[0].name: there is no HTTPRoute/web yet",
+            "TrafficPolicy/s spec.breakers[0].fallback.service.name: `db` takes bytes, not requests: calls that fall back to it are \
+             answered with 503; expected a service of another `protocol` than `tcp`",
         ]
     );
 }

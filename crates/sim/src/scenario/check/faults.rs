@@ -25,16 +25,24 @@ fn fault(path: &str, fault: &Fault, scenario: &Scenario, faults: &mut Faults) {
         let expected = "a duration above zero; leave it out for good";
         faults.add(format!("{path}.for"), "it is over at once", expected);
     }
-    let known = selector(&format!("{path}.servers"), fault, scenario, faults);
-    if known {
+    if fault.action == Action::ControlPlaneGone {
+        if fault.servers != Selector::default() {
+            faults.add(
+                format!("{path}.servers"),
+                "it happens to no servers",
+                "no `servers` with `controlPlaneGone`",
+            );
+        }
+    } else if selector(&format!("{path}.servers"), fault, scenario, faults) {
         whom(path, fault, scenario, faults);
     }
     for (at, name) in fault.clients.iter().enumerate() {
         let known = scenario.clients.iter().map(|clients| clients.name.as_str());
         faults.known(&format!("{path}.clients[{at}]"), name, known);
     }
-    if !fault.clients.is_empty() && !matches!(fault.action, Action::Partition | Action::Delay(_)) {
-        let expected = "`clients` only with `partition` and `delay`";
+    let is_seen = matches!(fault.action, Action::Partition | Action::Delay(_) | Action::ControlPlaneGone);
+    if !fault.clients.is_empty() && !is_seen {
+        let expected = "`clients` only with `partition`, `delay` and `controlPlaneGone`";
         faults.add(format!("{path}.clients"), "it has no meaning here", expected);
     }
     action(path, fault, faults);
@@ -58,7 +66,12 @@ fn action(path: &str, fault: &Fault, faults: &mut Faults) {
         Action::Restart(_) if fault.lasts.is_some() => {
             faults.add(format!("{path}.for"), "it has no meaning here", "no `for` with `restart`");
         }
-        Action::Pause | Action::Kill | Action::Drain | Action::Partition | Action::Restart(_) => {}
+        Action::Pause
+        | Action::Kill
+        | Action::Drain
+        | Action::Partition
+        | Action::Restart(_)
+        | Action::ControlPlaneGone => {}
     }
 }
 
