@@ -203,6 +203,19 @@ fn what_is_registered_with_an_agent_is_everybodys_and_comes_and_goes_with_it() {
     let answer = http::get(one.http, "/v1/health/service/web").unwrap();
     assert!(answer.status == 500 && answer.text().contains("No cluster leader"), "{}", answer.text());
     assert_eq!(http::get(one.http, "/readyz").unwrap().status, 503);
+    // Commands end as they do where no server answers: it is no server that says no.
+    let agent = format!("127.0.0.1:{}", one.http);
+    for (args, says) in [
+        (&["get", "nodes", "--server", &agent][..], "asked by the agent at"),
+        (&["lock", "--server", &agent, "a", "--", "true"], "asked by the agent at"),
+        (&["consul", "catalog", "nodes", "-http-addr", &agent], "No cluster leader"),
+        (&["consul", "kv", "put", "-http-addr", &agent, "a", "b"], "No cluster leader"),
+    ] {
+        let output = Command::new(binary::weir()).args(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(5) && text.contains(says), "{args:?}: {text}");
+        assert!(!text.contains("released"), "nothing is claimed: {text}");
+    }
     let members = http::get(one.http, "/v1/agent/members").unwrap().json();
     assert_eq!(members.as_array().unwrap().len(), 1, "{members}");
 
@@ -486,6 +499,11 @@ fn who_starts_consul_gets_weir() {
         (&["members", "-status", "failed"], "no member is like that"),
         (&["members", "-filter", "Nam == n1"], "Nam"),
         (&["kv", "put"], "Missing KEY argument"),
+        (&["agent", "-node", "a b"], "try: -node NAME"),
+        (
+            &["agent", "-dev", &format!("-http-port={http}"), "-dns-port=-1"],
+            "another address with -http-port;",
+        ),
     ] {
         let output = consul(dir.path(), http, args);
         let text = String::from_utf8(output.stderr).unwrap();
@@ -505,6 +523,14 @@ fn who_starts_consul_gets_weir() {
     assert_eq!(run(&["catalog", "services"]), "consul\ndefined\nweb\n");
     assert_eq!(run(&["services", "deregister", "-id=web"]), "Deregistered service: web\n");
     assert!(run(&["catalog", "nodes"]).contains("n1"));
+    let none = consul(dir.path(), http, &["catalog", "nodes", "-service=nope"]);
+    assert!(none.status.success() && none.stdout.is_empty(), "{none:?}");
+    let said = String::from_utf8_lossy(&none.stderr);
+    assert_eq!(said, "No nodes match the given query - try expanding your search.\n");
+    for args in [&["config", "write", "/nowhere"][..], &["services", "register", "/nowhere"]] {
+        let output = consul(dir.path(), http, args);
+        assert_eq!(output.status.code(), Some(3), "{args:?}: {output:?}");
+    }
     assert!(run(&["info"]).contains("server = true"));
 
     let text = text.to_string().replace("defined", "redefined");

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::timeout;
@@ -152,8 +152,7 @@ impl AntiEntropy {
         } else {
             serde_json::to_vec(body).map_err(|error| Failed::BadAnswer(error.to_string()))?.into()
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let ask = Ask { method, target: format!("{}{below}", self.path), headers, body, patience };
         let answered = self.servers.ask(&ask).await?;
         if answered.status.is_success() {

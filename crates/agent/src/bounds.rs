@@ -8,6 +8,10 @@ pub const CONNECT_MAX: Duration = Duration::from_secs(2);
 pub const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// How long a server may take for an answer that may wait: the longest wait, its lengthening by chance, and some time.
 pub const WAITING_ANSWER_MAX: Duration = Duration::from_secs(700);
+/// How long an answer may take before it is waited for without buffers.
+pub const AT_ONCE_MAX: Duration = Duration::from_millis(20);
+/// Requests to one server that get that moment at once; further ones are waited for without buffers as soon as they are sent.
+pub const LINGERING_MAX: usize = 64;
 /// The largest answer that is passed on, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// How often a read goes along from one server to the next because others found that it does not answer.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use weir_api::client::encode_segment;
 use weir_api::native::{NodeState, PREFIX};
 use weir_edge::prober::{Elsewhere, ElsewhereFuture};
@@ -33,7 +33,7 @@ impl Elsewhere for AskServers {
             let ask = Ask {
                 method: Method::GET,
                 target: format!("{PREFIX}/nodes/{}", encode_segment(&node)),
-                headers: HeaderMap::new(),
+                headers: Vec::new(),
                 body: Bytes::new(),
                 patience: ANSWER_MAX,
             };

@@ -12,10 +12,10 @@ use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, ORIGIN, TE, TRANSFER_ENCODING,
     UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use weir_api::client::encode_segment;
-use weir_api::native::{APPLY_BYTES_MAX, ErrorAnswer, Problem};
+use weir_api::native::{APPLY_BYTES_MAX, ErrorAnswer, LOST, NO_SERVER, NOBODY, Problem};
 use weir_edge::http::{Body, Handler, Request, Response, Route, Router};
 
 use crate::bounds::{ANSWER_MAX, WAITING_ANSWER_MAX};
@@ -64,7 +64,7 @@ impl Forward {
         router.get("/v1/agent/members", move |request: Request| {
             let (forward, members) = (Arc::clone(&forward), Arc::clone(&members));
             async move {
-                match forward.answer(&forward.ask(&request)).await {
+                match forward.answer(&forward.ask(&request), &|| ()).await {
                     Ok(response) => response,
                     Err(_) => members.call(request).await,
                 }
@@ -75,22 +75,23 @@ impl Forward {
     async fn pass(&self, mut request: Request) -> Response {
         let (ask, is_native) = (self.ask(&request), request.path.starts_with(NATIVE));
         // Thousands may wait: what is not needed any more goes first.
-        request.headers = HeaderMap::new();
-        request.body = Bytes::new();
+        request.forget();
+        let mut closing = request.closing.clone();
+        let waits = || request.waits();
         tokio::select! {
-            answer = self.answer(&ask) => answer.unwrap_or_else(|error| refuse(&error, is_native)),
-            () = request.server_closing() => {
+            answer = self.answer(&ask, &waits) => answer.unwrap_or_else(|error| refuse(&error, is_native)),
+            _ = closing.wait_for(|closing| *closing) => {
                 Response::text(StatusCode::SERVICE_UNAVAILABLE, "the agent is being stopped")
             }
         }
     }
 
-    async fn answer(&self, ask: &Ask) -> Result<Response, Unanswered> {
+    async fn answer(&self, ask: &Ask, waits: &(dyn Fn() + Sync)) -> Result<Response, Unanswered> {
         if let Some(Unwelcome { reason, is_elsewhere: true }) = self.status.unwelcome() {
             return Err(Unanswered::Unwelcome(reason));
         }
         count(&self.status.forwarded);
-        match self.servers.ask(ask).await {
+        match self.servers.ask_patiently(ask, waits).await {
             Ok(answered) => Ok(Response {
                 status: answered.status,
                 headers: answered.headers,
@@ -105,10 +106,11 @@ impl Forward {
 
     /// The request as the servers are to get it.
     fn ask(&self, request: &Request) -> Ask {
-        let mut headers = request.headers.clone();
-        for name in NOT_PASSED_ON {
-            headers.remove(name);
-        }
+        let passed_on = request.headers.iter().filter(|(name, _)| !NOT_PASSED_ON.contains(name));
+        // Copied: they are parts of the buffer that the head was read into, which would stay for as long as one of them does.
+        let headers = passed_on
+            .filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?)))
+            .collect();
         Ask {
             method: request.method.clone(),
             target: self.target(request),
@@ -174,8 +176,18 @@ fn patience(request: &Request) -> Duration {
     }
 }
 
-/// What Consul's agents say without servers, and why.
+/// What Consul's agents say without servers, and why; and, for clients of ours, that it is no server that says so.
 fn refuse(error: &Unanswered, is_native: bool) -> Response {
+    let answer = refusal(error, is_native);
+    let unanswered = match error {
+        Unanswered::Nobody(_) => NOBODY,
+        Unanswered::Unknown { .. } => LOST,
+        Unanswered::Unwelcome(_) | Unanswered::TooLarge { .. } | Unanswered::Unsendable(_) => return answer,
+    };
+    answer.with(HeaderName::from_static(NO_SERVER), HeaderValue::from_static(unanswered))
+}
+
+fn refusal(error: &Unanswered, is_native: bool) -> Response {
     let is_bad = matches!(error, Unanswered::Unsendable(_));
     if is_native {
         let status = if is_bad { StatusCode::BAD_REQUEST } else { StatusCode::SERVICE_UNAVAILABLE };

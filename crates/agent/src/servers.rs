@@ -10,18 +10,21 @@
 //! A change that may have arrived is not sent again: whoever made it is told that nobody knows.
 
 mod connection;
+mod exchange;
+mod link;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::watch;
 use weir_api::client::ServerUrl;
 use weir_tls::Connectors;
 
-use connection::{Failure, Server};
+use connection::Server;
+use exchange::Failure;
 
 use crate::bounds::{ANSWER_BYTES_MAX, TURNS_MAX};
 
@@ -32,8 +35,8 @@ pub struct Ask {
     pub method: Method,
     /// Path and query, encoded.
     pub target: String,
-    /// Header fields from end to end; those of the connection are added.
-    pub headers: HeaderMap,
+    /// Header fields from end to end, in order; those of the connection are added. No map, which would take more for few.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Bytes,
     /// How long the answer of one server may take.
@@ -129,6 +132,14 @@ impl Servers {
     /// # Errors
     /// When none answers, or a change may have been made that nobody knows of.
     pub async fn ask(&self, ask: &Ask) -> Result<Answered, Unanswered> {
+        self.ask_patiently(ask, &|| ()).await
+    }
+
+    /// The same; `waits` is told when the answer does not come at once. What is kept until it comes is little.
+    ///
+    /// # Errors
+    /// As [`Servers::ask`].
+    pub async fn ask_patiently(&self, ask: &Ask, waits: &(dyn Fn() + Sync)) -> Result<Answered, Unanswered> {
         if let Err(error) = ask.target.parse::<http::Uri>() {
             return Err(Unanswered::Unsendable(error.to_string()));
         }
@@ -140,7 +151,7 @@ impl Servers {
             let at = *in_use.borrow_and_update();
             let server = &self.list[at];
             let failure = tokio::select! {
-                answered = tokio::time::timeout(ask.patience, server.ask(ask)) => match answered {
+                answered = tokio::time::timeout(ask.patience, server.ask(ask, waits)) => match answered {
                     Ok(Ok(answered)) => {
                         self.note_answer_of(at);
                         return Ok(answered);

@@ -44,6 +44,14 @@ pub enum ClientError {
         /// What the operating system or the protocol said.
         reason: String,
     },
+    /// An agent answers there, and none of its servers does. Nothing was changed.
+    #[error("{reason} (asked by the agent at {agent})")]
+    NoServer {
+        /// The agent.
+        agent: String,
+        /// What it says.
+        reason: String,
+    },
     /// There is a connection, but no TLS on it.
     #[error("no TLS with the weir server at {server}: {reason}")]
     Tls {
@@ -101,7 +109,7 @@ impl ClientError {
             Self::Lost { .. } | Self::Timeout { .. } | Self::Broken { .. } | Self::BadAnswer { .. } => true,
             // A server that has lost its store says so, and it may be that only its answer was lost.
             Self::Refused { status, .. } => status.is_server_error(),
-            Self::Unreachable { .. } | Self::Tls { .. } => false,
+            Self::Unreachable { .. } | Self::NoServer { .. } | Self::Tls { .. } => false,
         }
     }
 }
@@ -181,7 +189,7 @@ impl Client {
     }
 
     /// Sends a request and returns the body of a successful answer. What was sent to one server and not answered is sent to
-    /// another only if it changes nothing.
+    /// another only if it changes, or has changed, nothing.
     ///
     /// # Errors
     /// As [`ClientError`] says; every status of 400 and above is [`ClientError::Refused`].
@@ -205,7 +213,9 @@ impl Client {
                 turn.stay();
                 return answer;
             }
-            if left == 0 || method != Method::GET {
+            let is_repeatable =
+                method == Method::GET || answer.as_ref().is_err_and(|error| !error.may_be_done());
+            if left == 0 || !is_repeatable {
                 return answer;
             }
         }
@@ -254,6 +264,7 @@ impl Client {
 fn others_may_do_better(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. }
+        | ClientError::NoServer { .. }
         | ClientError::Tls { .. }
         | ClientError::Lost { .. }
         | ClientError::Timeout { .. } => true,

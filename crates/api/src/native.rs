@@ -26,6 +26,13 @@ pub use view::{
 /// What every path of the native API starts with.
 pub const PREFIX: &str = "/weir/v1";
 
+/// The field of an agent's answer that is no server's: none has answered it. It says [`NOBODY`] or [`LOST`].
+pub const NO_SERVER: &str = "x-weir-no-server";
+/// No server answers, and nothing was changed.
+pub const NOBODY: &str = "nobody";
+/// A change was sent, and nobody knows whether it was made.
+pub const LOST: &str = "lost";
+
 /// The content type of a body that carries several named texts, as [`Sources`]. Any other body of `apply` is one text.
 pub const SOURCES_TYPE: &str = "application/vnd.weir.sources+json";
 

@@ -75,6 +75,8 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
                 "start one with `weir dev`, or name another one with --server HOST:PORT or the variable WEIR_SERVER",
             )
         }
+        ClientError::NoServer { .. } => Failure::new(Exit::Unreachable, error.to_string())
+            .hint("are the servers there, and are they those that the agent was started with (--server)?"),
         // It says what to name.
         ClientError::Tls { .. } => Failure::new(Exit::Unreachable, error.to_string()),
         ClientError::Lost { .. } => Failure::new(Exit::Unreachable, error.to_string())

@@ -1,55 +1,28 @@
-//! Connections to one server, kept while they are idle.
+//! One server, and the connections to it that are kept while they are idle.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use weir_api::client::{Scheme, ServerUrl};
 use weir_tls::{Connectors, Io};
 
+use super::exchange::{Done, Failure, Known, Live, Sent};
+use super::link::Stand;
 use super::{Answered, Ask};
-use crate::bounds::{ANSWER_BYTES_MAX, CONNECT_MAX, IDLE_AGE_MAX, IDLE_MAX};
-
-/// Fields that are about the connection, or that whoever sends the answer adds himself.
-const OF_THE_CONNECTION: [HeaderName; 4] = [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, DATE];
-
-/// What answers there is no server's HTTP API.
-const NOT_HTTP1: &str =
-    "it does not speak HTTP/1; is it the port for proxies? Agents ask the HTTP address (8500)";
-
-/// Why one server has not answered.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The request cannot have arrived.
-    NotSent(String),
-    /// It may have.
-    Lost(String),
-    /// It has, and its answer is larger than [`ANSWER_BYTES_MAX`].
-    TooLarge,
-}
-
-/// What is known of who is on the other end of a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
-    /// Nobody has answered on it yet: it may be something else than a server.
-    Nothing,
-    /// It has answered as a server does.
-    Speaks,
-}
+use crate::bounds::{CONNECT_MAX, IDLE_AGE_MAX, IDLE_MAX, LINGERING_MAX};
 
 /// One server.
 pub(super) struct Server {
     url: ServerUrl,
     /// What `https` needs.
     tls: Option<Arc<Connectors>>,
-    idle: Mutex<Vec<(SendRequest<Full<Bytes>>, Instant)>>,
+    idle: Mutex<Vec<(Live, Instant)>>,
+    /// How many requests are being sent, or are given a moment to be answered.
+    sending: AtomicUsize,
 }
 
 impl fmt::Display for Server {
@@ -60,35 +33,61 @@ impl fmt::Display for Server {
 
 impl Server {
     pub(super) fn new(url: ServerUrl) -> Self {
-        Self { url, tls: None, idle: Mutex::default() }
+        Self { url, tls: None, idle: Mutex::default(), sending: AtomicUsize::new(0) }
     }
 
     pub(super) fn tls(self, connectors: Arc<Connectors>) -> Self {
         Self { tls: Some(connectors), ..self }
     }
 
-    /// Asks on an idle connection, or on a new one.
-    pub(super) async fn ask(&self, ask: &Ask) -> Result<Answered, Failure> {
-        while let Some(sender) = self.idle() {
-            match self.exchange(sender, ask, Known::Speaks).await {
+    /// Asks on an idle connection, or on a new one. `waits` is told when the answer does not come at once.
+    pub(super) async fn ask(&self, ask: &Ask, waits: &(dyn Fn() + Sync)) -> Result<Answered, Failure> {
+        // Boxed: who waits for long keeps nothing of what sending and reading takes.
+        let bare = match Box::pin(self.send(ask)).await? {
+            Sent::Done(done) => return Ok(self.keep(done)),
+            Sent::Waits(bare) => bare,
+        };
+        waits();
+        let stand = Arc::new(Stand::default());
+        let link =
+            bare.answered(Arc::clone(&stand)).await.map_err(|error| Failure::Lost(error.to_string()))?;
+        Box::pin(Live::resume(link, stand)).await.map(|done| self.keep(done))
+    }
+
+    async fn send(&self, ask: &Ask) -> Result<Sent, Failure> {
+        let sending = Sending::of(&self.sending);
+        let (host, linger) = (self.url.authority(), sending.count <= LINGERING_MAX);
+        while let Some(live) = self.idle() {
+            match live.send(&host, ask, Known::Speaks, linger).await {
                 // It was closed meanwhile.
                 Err(Failure::NotSent(_)) => {}
                 done => return done,
             }
         }
-        let sender = self.connect().await.map_err(Failure::NotSent)?;
-        self.exchange(sender, ask, Known::Nothing).await
+        let live = self.connect().await.map_err(Failure::NotSent)?;
+        live.send(&host, ask, Known::Nothing, linger).await
     }
 
-    /// The connection that was used last, of those that are still good.
-    fn idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+    /// The connection that was used last, of those that are not too old.
+    fn idle(&self) -> Option<Live> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        idle.retain(|(sender, since)| sender.is_ready() && now.duration_since(*since) < IDLE_AGE_MAX);
-        idle.pop().map(|(sender, _)| sender)
+        idle.retain(|(_, since)| now.duration_since(*since) < IDLE_AGE_MAX);
+        idle.pop().map(|(live, _)| live)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+    /// Keeps the connection of an answer, if it can be used again.
+    fn keep(&self, (answered, live): Done) -> Answered {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = live
+            && idle.len() < IDLE_MAX
+        {
+            idle.push((live, Instant::now()));
+        }
+        answered
+    }
+
+    async fn connect(&self) -> Result<Live, String> {
         let address = (self.url.host.as_str(), self.url.port);
         let late = |limit: Duration| format!("no connection within {} s", limit.as_secs());
         let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address))
@@ -97,14 +96,7 @@ impl Server {
             .map_err(|error| error.to_string())?;
         // Requests are written in one go; waiting for more to send would only add latency.
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(self.secured(stream).await?))
-            .await
-            .map_err(|error| error.to_string())?;
-        tokio::spawn(async move {
-            // Whoever asks on it is told.
-            let _ = connection.await;
-        });
-        Ok(sender)
+        Live::new(self.secured(stream).await?).await
     }
 
     /// The connection as the server is to be spoken to.
@@ -118,60 +110,23 @@ impl Server {
             }
         }
     }
+}
 
-    async fn exchange(
-        &self,
-        mut sender: SendRequest<Full<Bytes>>,
-        ask: &Ask,
-        known: Known,
-    ) -> Result<Answered, Failure> {
-        let request = self.request(ask).map_err(Failure::NotSent)?;
-        let response = sender.try_send_request(request).await.map_err(|error| {
-            let was_sent = error.message().is_none();
-            let error = error.into_error();
-            match weir_tls::said(&error) {
-                Some(reason) if was_sent && !weir_tls::is_refused(&error) => Failure::Lost(reason),
-                Some(reason) => Failure::NotSent(reason),
-                // What is no server has not done what it does not understand.
-                None if error.is_parse() && known == Known::Nothing => Failure::NotSent(NOT_HTTP1.to_owned()),
-                None if was_sent => Failure::Lost(error.to_string()),
-                None => Failure::NotSent(error.to_string()),
-            }
-        })?;
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-                Some(_) => Failure::TooLarge,
-                None => Failure::Lost(error.to_string()),
-            })?
-            .to_bytes();
-        if sender.ready().await.is_ok() {
-            self.keep(sender);
-        }
-        let mut headers = parts.headers;
-        for name in OF_THE_CONNECTION {
-            headers.remove(name);
-        }
-        Ok(Answered { status: parts.status, headers, body })
+/// Counts one who is sending.
+struct Sending<'a> {
+    all: &'a AtomicUsize,
+    /// How many there are, with this one.
+    count: usize,
+}
+
+impl<'a> Sending<'a> {
+    fn of(all: &'a AtomicUsize) -> Self {
+        Self { all, count: all.fetch_add(1, Ordering::Relaxed) + 1 }
     }
+}
 
-    fn request(&self, ask: &Ask) -> Result<hyper::Request<Full<Bytes>>, String> {
-        let mut request = hyper::Request::new(Full::new(ask.body.clone()));
-        *request.method_mut() = ask.method.clone();
-        *request.uri_mut() = ask.target.parse().map_err(|error| format!("{}: {error}", ask.target))?;
-        let fields = request.headers_mut();
-        *fields = ask.headers.clone();
-        let host = HeaderValue::from_str(&self.url.authority()).map_err(|error| error.to_string())?;
-        fields.insert(HOST, host);
-        Ok(request)
-    }
-
-    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX {
-            idle.push((sender, Instant::now()));
-        }
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -11,22 +11,22 @@ fn ask(method: Method) -> Ask {
     Ask {
         method,
         target: "/v1/kv/a".to_owned(),
-        headers: HeaderMap::new(),
+        headers: Vec::new(),
         body: Bytes::new(),
         patience: Duration::from_secs(30),
     }
 }
 
 /// A server that says this on each request and counts its connections; nothing, if there is nothing to say.
-async fn saying(words: &'static [u8]) -> (ServerUrl, Arc<std::sync::atomic::AtomicUsize>) {
+async fn saying(words: &'static [u8]) -> (ServerUrl, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = listener.local_addr().unwrap().to_string().parse().unwrap();
-    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            counted.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(async move {
                 let mut buffer = [0; 4096];
                 while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {
@@ -57,7 +57,7 @@ async fn a_connection_is_used_again() {
         assert_eq!(answered.headers["x-consul-index"], "7");
         assert!(!answered.headers.contains_key("content-length"));
     }
-    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn a_change_is_not_made_twice_though_the_answer_cannot_be_read() {
     assert!(servers.ask(&ask(Method::PUT)).await.is_ok());
     let error = servers.ask(&ask(Method::PUT)).await.unwrap_err();
     assert!(matches!(error, Unanswered::Unknown { .. }), "{error}");
-    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 0);
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -107,12 +107,107 @@ async fn who_waits_at_a_server_that_does_not_answer_goes_along_to_the_next() {
         let servers = Arc::clone(&servers);
         async move { servers.ask(&Ask { patience: Duration::from_secs(600), ..ask(Method::GET) }).await }
     });
-    while connections.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+    while connections.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     let impatient = Ask { patience: Duration::from_secs(2), ..ask(Method::GET) };
     assert!(servers.ask(&impatient).await.is_ok());
     assert!(waiting.await.unwrap().is_ok());
+}
+
+/// A server that lets each request wait until it is told to answer, and hears when a client is gone.
+async fn slow(go: watch::Receiver<bool>) -> (ServerUrl, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (counted, mut go) = (Arc::clone(&counted), go.clone());
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    tokio::select! {
+                        _ = go.wait_for(|go| *go) => {}
+                        // Nothing more is sent: this is the end of it.
+                        _ = stream.read(&mut buffer) => break,
+                    }
+                    // In pieces, of which the first is no whole head.
+                    for piece in [&ANSWER[..9], &ANSWER[9..]] {
+                        stream.write_all(piece).await.unwrap();
+                        stream.flush().await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                }
+                counted.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_at_once_is_waited_for_and_read_all_the_same() {
+    let (go, gone) = watch::channel(false);
+    let (url, asked) = slow(gone).await;
+    let servers = Arc::new(Servers::new(vec![url], 0));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..2 * crate::bounds::LINGERING_MAX {
+        let servers = Arc::clone(&servers);
+        let waits = Arc::new(AtomicUsize::new(0));
+        waiting.spawn(async move {
+            let told = || _ = waits.fetch_add(1, Ordering::SeqCst);
+            let answered = servers.ask_patiently(&ask(Method::GET), &told).await.unwrap();
+            (answered, waits.load(Ordering::SeqCst))
+        });
+    }
+    while asked.load(Ordering::SeqCst) < 2 * crate::bounds::LINGERING_MAX {
+        tokio::task::yield_now().await;
+    }
+    // Longer than any may linger.
+    tokio::time::sleep(2 * crate::bounds::AT_ONCE_MAX).await;
+    go.send_replace(true);
+    while let Some(answered) = waiting.join_next().await {
+        let (answered, waits) = answered.unwrap();
+        assert_eq!((answered.status, &*answered.body, waits), (StatusCode::OK, &b"ok"[..], 1));
+        assert_eq!(answered.headers["x-consul-index"], "7");
+    }
+    // What was waited on is used again.
+    assert!(servers.ask(&ask(Method::PUT)).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_waits_no_more_is_gone_for_the_server_and_a_server_that_goes_is_left() {
+    let (go, gone) = watch::channel(false);
+    let (url, asked) = slow(gone).await;
+    let (good, _) = saying(ANSWER).await;
+    let servers = Arc::new(Servers::new(vec![url], 0));
+    let waiting = tokio::spawn(async move { servers.ask(&ask(Method::GET)).await });
+    while asked.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(2 * crate::bounds::AT_ONCE_MAX).await;
+    waiting.abort();
+    while asked.load(Ordering::SeqCst) > 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(go);
+    // One that breaks off while it is waited for: a read is asked elsewhere, of a change nobody knows.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let breaking: ServerUrl = listener.local_addr().unwrap().to_string().parse().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            tokio::time::sleep(2 * crate::bounds::AT_ONCE_MAX).await;
+        }
+    });
+    let servers = Servers::new(vec![breaking.clone(), good.clone()], 0);
+    assert!(servers.ask(&ask(Method::GET)).await.is_ok());
+    let error = Servers::new(vec![breaking, good], 0).ask(&ask(Method::PUT)).await.unwrap_err();
+    assert!(matches!(error, Unanswered::Unknown { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -123,7 +218,7 @@ async fn who_waits_is_not_given_up_because_others_have_no_patience() {
         let servers = Arc::clone(&servers);
         async move { servers.ask(&Ask { patience: Duration::from_secs(600), ..ask(Method::GET) }).await }
     });
-    while connections.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+    while connections.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     let impatient = Ask { patience: Duration::from_millis(20), ..ask(Method::GET) };
@@ -141,10 +236,7 @@ async fn what_cannot_be_sent_is_not_held_against_the_servers() {
     let target = format!("/v1/kv/{}", "a".repeat(70_000));
     let error = servers.ask(&Ask { target, ..ask(Method::PUT) }).await.unwrap_err();
     assert!(matches!(error, Unanswered::Unsendable(_)), "{error}");
-    assert_eq!(
-        (servers.in_use(), connections.load(std::sync::atomic::Ordering::SeqCst)),
-        (good.authority(), 0)
-    );
+    assert_eq!((servers.in_use(), connections.load(Ordering::SeqCst)), (good.authority(), 0));
     let secure = format!("https://{}", good.authority()).parse().unwrap();
     let error = Servers::new(vec![secure], 0).ask(&ask(Method::GET)).await.unwrap_err();
     assert!(error.to_string().contains("https:// without what TLS needs"), "{error}");

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::response::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -15,8 +16,9 @@ use weir_tls::{ClientFiles, Connector, Io};
 
 use super::{
     ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, ClientError, HTTP_PROTOCOL, Scheme, ServerUrl,
+    problems_text,
 };
-use crate::native::{ErrorAnswer, Problem};
+use crate::native::{ErrorAnswer, LOST, NO_SERVER, NOBODY, Problem};
 
 /// A server, and what TLS with it needs.
 #[derive(Clone, Debug)]
@@ -40,12 +42,11 @@ impl One {
         let broken = |reason: String| ClientError::Broken { server: self.server.to_string(), reason };
         let begun = timeout(ANSWER_TIMEOUT, self.begin(io, Method::GET, path, None, Bytes::new()));
         let (response, connection) = begun.await.map_err(|_| self.late())??;
-        let status = response.status();
-        let mut body = response.into_body();
-        if !status.is_success() {
+        let (head, mut body) = response.into_parts();
+        if !head.status.is_success() {
             let body = timeout(ANSWER_TIMEOUT, Limited::new(body, ANSWER_BYTES_MAX).collect()).await;
             let body = body.map_err(|_| self.late())?.map_err(|error| self.bad(&error))?;
-            return Err(self.refused(status, &body.to_bytes()));
+            return Err(self.refused(&head, &body.to_bytes()));
         }
         while let Some(frame) = timeout(ANSWER_TIMEOUT, body.frame()).await.map_err(|_| self.late())? {
             let frame = frame.map_err(|error| broken(error.to_string()))?;
@@ -92,14 +93,14 @@ impl One {
         body: Bytes,
     ) -> Result<Bytes, ClientError> {
         let (response, connection) = self.begin(io, method, path, content_type, body).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX)
             .collect()
             .await
             .map_err(|error| self.bad(&error))?
             .to_bytes();
         drop(connection);
-        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+        if head.status.is_success() { Ok(body) } else { Err(self.refused(&head, &body)) }
     }
 
     /// Sends a request and gives the head of its answer, and what moves the bytes, which must be kept until the body is read.
@@ -171,11 +172,21 @@ impl One {
 
     /// Reads an error answer. Every error of the native API is in its form, but for that of a server with too many
     /// connections; whoever says no in another form is something else: a proxy, or another program.
-    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+    fn refused(&self, head: &Parts, body: &[u8]) -> ClientError {
+        let (status, unanswered) = (head.status, head.headers.get(NO_SERVER));
         if let Ok(answer) = serde_json::from_slice::<ErrorAnswer>(body)
             && !answer.errors.is_empty()
         {
-            return ClientError::Refused { status, problems: answer.errors };
+            let (server, problems) = (self.server.to_string(), answer.errors);
+            return match unanswered.map(HeaderValue::as_bytes) {
+                Some(said) if said == NOBODY.as_bytes() => {
+                    ClientError::NoServer { agent: server, reason: problems_text(&problems) }
+                }
+                Some(said) if said == LOST.as_bytes() => {
+                    ClientError::Lost { server, reason: problems_text(&problems) }
+                }
+                _ => ClientError::Refused { status, problems },
+            };
         }
         let text = String::from_utf8_lossy(&body[..body.len().min(PLAIN_ERROR_BYTES_MAX)]);
         let said = format!("{status}: {}", text.trim());

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use domain::base::iana::exterr::ExtendedErrorCode;
 use domain::base::iana::{OptRcode, Rcode, Rtype};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -135,7 +136,7 @@ impl<G: Registry> Answerer<G> {
                     self.stats.answered(Some(query.rtype), rcode, Source::Recursor, began.elapsed());
                     return reply.bytes;
                 }
-                None => Answer::of(Rcode::SERVFAIL),
+                None => self.unanswered(),
             },
             Wanted::Target(answer, target) => {
                 let mut answer = answer.clone();
@@ -144,6 +145,16 @@ impl<G: Registry> Answerer<G> {
             }
         };
         self.composed(query, &answer, *transport, Source::Recursor, *began)
+    }
+
+    /// What a query gets that nobody who was asked answers.
+    fn unanswered(&self) -> Answer {
+        // An agent asks those who alone know; a server asks those who ask others.
+        let why_code = match self.relay {
+            Some(_) => ExtendedErrorCode::NO_REACHABLE_AUTHORITY,
+            None => ExtendedErrorCode::NETWORK_ERROR,
+        };
+        Answer { why: Some(self.recursors.problem()), why_code, ..Answer::of(Rcode::SERVFAIL) }
     }
 
     /// The zone's word on a query, aliases within it followed.

@@ -55,9 +55,9 @@ type Builder = MessageBuilder<HashCompressor<Vec<u8>>>;
 pub(super) fn compose(query: &Query, answer: &Answer, transport: Transport, recursion: bool) -> Composed {
     let head = &query.head;
     let bytes_max = transport.bytes_max(head);
-    let why = head.edns.and(answer.why.as_deref()).map(shortened);
+    let why = head.edns.and(answer.why.as_deref()).map(|why| (answer.why_code, shortened(why)));
     let reserved = if head.edns.is_some() { OPT_BYTES } else { 0 };
-    let reserved = reserved + why.map_or(0, |why| EXTENDED_ERROR_BYTES + why.len());
+    let reserved = reserved + why.map_or(0, |(_, why)| EXTENDED_ERROR_BYTES + why.len());
     let mut builder = begin(head, plain(answer.rcode), recursion);
     builder.header_mut().set_aa(answer.authoritative);
     // The library keeps below its limit.
@@ -111,7 +111,7 @@ fn finish(
     mut builder: AdditionalBuilder<HashCompressor<Vec<u8>>>,
     head: &Head,
     rcode: OptRcode,
-    why: Option<&str>,
+    why: Option<(ExtendedErrorCode, &str)>,
 ) -> Vec<u8> {
     builder.clear_push_limit();
     if let Some(edns) = head.edns {
@@ -120,15 +120,11 @@ fn finish(
             opt.set_udp_payload_size(QUERY_BYTES_MAX as u16);
             opt.set_dnssec_ok(edns.dnssec_ok);
             opt.set_rcode(rcode);
-            why.and_then(extended_error).map_or(Ok(()), |error| opt.push(&error))
+            let error = why.and_then(|(code, text)| ExtendedError::new_with_str(code, text).ok());
+            error.map_or(Ok(()), |error: ExtendedError<Vec<u8>>| opt.push(&error))
         });
     }
     builder.finish().into_target()
-}
-
-/// Why there is nothing, for people who look at answers with a tool.
-fn extended_error(why: &str) -> Option<ExtendedError<Vec<u8>>> {
-    ExtendedError::new_with_str(ExtendedErrorCode::OTHER, why).ok()
 }
 
 fn shortened(text: &str) -> &str {

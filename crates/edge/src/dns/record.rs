@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::base::iana::exterr::ExtendedErrorCode;
 use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::name::NameBuilder;
 use domain::base::{Name, Record, Ttl};
@@ -31,6 +32,8 @@ pub(super) struct Answer {
     pub(super) additional: Vec<DnsRecord>,
     /// Why there is nothing, for people; sent to clients that understand EDNS (RFC 8914).
     pub(super) why: Option<String>,
+    /// What kind of reason that is.
+    pub(super) why_code: ExtendedErrorCode,
 }
 
 impl Answer {
@@ -43,6 +46,7 @@ impl Answer {
             authority: Vec::new(),
             additional: Vec::new(),
             why: None,
+            why_code: ExtendedErrorCode::OTHER,
         }
     }
 }

@@ -16,8 +16,8 @@ mod target;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::base::iana::{Class, Rcode, Rtype};
@@ -49,6 +49,8 @@ pub(super) struct Recursors {
     own: Option<SocketAddr>,
     began: Instant,
     under_way: Mutex<HashMap<Question, Expected>>,
+    /// Whether it was said that none of them answers, and not yet that one does again.
+    is_out: AtomicBool,
     stats: Arc<DnsStats>,
 }
 
@@ -59,6 +61,8 @@ struct Recursor {
     place: Place,
     /// When it last failed, in milliseconds since the beginning; 0 for never.
     failed_at_ms: AtomicU64,
+    /// Why it was not heard when it was last asked; none if it was, whatever it said.
+    unheard: Mutex<Option<String>>,
 }
 
 /// An answer of another server.
@@ -86,8 +90,12 @@ impl Recursors {
     /// Of a server that listens at `own`.
     pub(super) fn new(targets: &[Target], own: Option<SocketAddr>, stats: Arc<DnsStats>) -> Self {
         let place = |target: &Target| Place::new(target.clone());
-        let list =
-            targets.iter().map(|target| Recursor { place: place(target), failed_at_ms: AtomicU64::new(0) });
+        let recursor = |target: &Target| Recursor {
+            place: place(target),
+            failed_at_ms: AtomicU64::new(0),
+            unheard: Mutex::default(),
+        };
+        let list = targets.iter().map(recursor);
         let (list, began) = (list.collect(), Instant::now());
         Self {
             list,
@@ -95,6 +103,7 @@ impl Recursors {
             own,
             began,
             under_way: Mutex::default(),
+            is_out: AtomicBool::new(false),
             stats,
         }
     }
@@ -107,8 +116,32 @@ impl Recursors {
     /// The answer to a query as somebody else gives it; `None` if nobody does in time.
     pub(super) async fn forward(&self, query: &Query, transport: Transport) -> Option<Reply> {
         let deadline = Instant::now() + RECURSION_TIME_MAX;
-        let answer = timeout_at(deadline, self.joint(query, transport)).await.ok()??;
-        for_client(query, &answer, transport)
+        let answer = timeout_at(deadline, self.joint(query, transport)).await.ok().flatten();
+        self.note_outage(answer.is_none());
+        for_client(query, &answer?, transport)
+    }
+
+    /// Why the last query was not answered, for people.
+    pub(super) fn problem(&self) -> String {
+        let said = |recursor: &Recursor| {
+            let why = recursor.unheard().clone();
+            format!("{}: {}", recursor.place, why.as_deref().unwrap_or("it does not know"))
+        };
+        let all: Vec<_> = self.list.iter().map(said).collect();
+        format!("no DNS server that was asked answers: {}", all.join("; "))
+    }
+
+    /// Says once that none of them is heard, and once that one is again. One that answers that it fails is heard.
+    fn note_outage(&self, is_unanswered: bool) {
+        let is_out = is_unanswered && self.list.iter().all(|recursor| recursor.unheard().is_some());
+        if is_unanswered && !is_out || self.is_out.swap(is_out, Ordering::Relaxed) == is_out {
+            return;
+        }
+        if is_out {
+            tracing::warn!(reason = self.problem(), "DNS queries that others are asked about get SERVFAIL");
+        } else {
+            tracing::info!("a DNS server that others are asked at answers again");
+        }
     }
 
     /// The records that a name elsewhere has; none if nobody tells.
@@ -185,16 +218,20 @@ impl Recursors {
                     Transport::Tcp => exchange::tcp(address, &message, query, id).await,
                 }
             };
-            let problem = match timeout(RECURSION_TIMEOUT, exchange).await {
-                Ok(Ok(answer)) => match useful(&answer) {
+            let heard = match timeout(RECURSION_TIMEOUT, exchange).await {
+                Ok(heard) => heard.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {} s", RECURSION_TIMEOUT.as_secs())),
+            };
+            *recursor.unheard() = heard.as_ref().err().cloned();
+            let problem = match heard {
+                Ok(answer) => match useful(&answer) {
                     Ok(()) => {
                         recursor.failed_at_ms.store(0, Ordering::Relaxed);
                         return Some(answer);
                     }
                     Err(rcode) => format!("it answers {rcode}"),
                 },
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {} s", RECURSION_TIMEOUT.as_secs()),
+                Err(problem) => problem,
             };
             tracing::debug!(recursor = at, name = %query.name, problem, "a recursor failed");
             recursor.place.failed(*asked);
@@ -225,6 +262,12 @@ impl Recursors {
     fn now_ms(&self) -> u64 {
         let since: Duration = self.began.elapsed();
         since.as_millis() as u64 + 1
+    }
+}
+
+impl Recursor {
+    fn unheard(&self) -> MutexGuard<'_, Option<String>> {
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

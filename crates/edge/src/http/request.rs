@@ -54,6 +54,14 @@ impl Request {
         self.phase.wait();
     }
 
+    /// Lets go of what it says, for whoever has read it and waits.
+    pub fn forget(&mut self) {
+        (self.path, self.rest_at) = (String::new(), 0);
+        self.query = Query::default();
+        self.headers = HeaderMap::new();
+        self.body = Bytes::new();
+    }
+
     /// Returns when the server begins to shut down.
     pub async fn server_closing(&mut self) {
         // An error means that the server is gone already.

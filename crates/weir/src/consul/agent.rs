@@ -10,6 +10,7 @@ use weir_api::client::ServerUrl;
 use super::flags::{self, Words};
 use super::keys::{self, OF_THE_COMMAND_LINE};
 use super::settings::{Port, Settings};
+use super::words;
 use crate::agent_config::{AgentConfig, connectors};
 use crate::cli::ListenAddress;
 use crate::cli::dns::{DnsArgs, DnsListen, Parsed};
@@ -34,6 +35,10 @@ const GOSSIP_PORT: u16 = 8301;
 /// # Errors
 /// When flags or files are wrong, or it cannot start.
 pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
+    start(args).map_err(words::as_consul)
+}
+
+fn start(args: &[String]) -> Result<Exit, Failure> {
     let (settings, is_dev) = read(args)?;
     for remark in &settings.remarks {
         output::remark(&format!("warning: {remark}"));

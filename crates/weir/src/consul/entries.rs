@@ -27,7 +27,7 @@ pub(super) fn run(args: &[String]) -> Result<Exit, Failure> {
 }
 
 fn of_flag<'a>(said: &'a Said, flag: &str) -> Result<&'a str, Failure> {
-    said.get(flag).ok_or_else(|| Failure::new(Exit::Failed, format!("Must specify the -{flag} parameter")))
+    said.get(flag).ok_or_else(|| Failure::new(Exit::Usage, format!("Must specify the -{flag} parameter")))
 }
 
 fn write(args: &[String]) -> Result<Exit, Failure> {
@@ -57,7 +57,7 @@ fn write(args: &[String]) -> Result<Exit, Failure> {
 fn entry(file: &str) -> Result<Map<String, Value>, Failure> {
     let argument = if file == "-" { file.to_owned() } else { format!("@{file}") };
     serde_json::from_slice(&content("the config entry", &argument)?).map_err(|error| {
-        Failure::new(Exit::Failed, format!("{file} is no JSON object: {error}"))
+        Failure::new(Exit::Invalid, format!("{file} is no JSON object: {error}"))
             .hint(format!("JSON is expected; if it is HCL, {}", hcl::HINT))
     })
 }
@@ -73,14 +73,14 @@ fn which(said: &Said) -> Result<(String, String), Failure> {
     let Some(file) = said.get("filename") else {
         return Ok((of_flag(said, "kind")?.to_owned(), of_flag(said, "name")?.to_owned()));
     };
-    let failed = |message: &str| Err(Failure::new(Exit::Failed, message));
+    let failed = |exit, message: &str| Err(Failure::new(exit, message));
     if said.get("kind").is_some() || said.get("name").is_some() {
-        return failed("The -kind and -name parameters cannot be set together with -filename");
+        return failed(Exit::Usage, "The -kind and -name parameters cannot be set together with -filename");
     }
     let entry = entry(file)?;
     match (named(&entry, "kind"), named(&entry, "name")) {
         (kind, name) if !kind.is_empty() && !name.is_empty() => Ok((kind, name)),
-        _ => failed("the entry in the file has no Kind or no Name"),
+        _ => failed(Exit::Invalid, "the entry in the file has no Kind or no Name"),
     }
 }
 

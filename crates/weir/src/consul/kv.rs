@@ -125,7 +125,7 @@ fn put(args: &[String]) -> Result<Exit, Failure> {
     for (switch, done) in [("acquire", "acquire"), ("release", "release")] {
         if said.is_on(switch) {
             let session = said.get("session").ok_or_else(|| {
-                Failure::new(Exit::Failed, format!("Missing -session (required with -{switch})"))
+                Failure::new(Exit::Usage, format!("Missing -session (required with -{switch})"))
             })?;
             parameters.push((done, session));
         }
@@ -147,7 +147,7 @@ fn value(said: &Said) -> Result<Vec<u8>, Failure> {
 /// What an argument stands for: a file's content for `@FILE`, standard input for `-`, else itself.
 pub(super) fn content(what: &str, argument: &str) -> Result<Vec<u8>, Failure> {
     let failed = |place: &str, error: std::io::Error| {
-        Failure::new(Exit::Failed, format!("cannot read {what} from {place}: {error}"))
+        Failure::new(Exit::Invalid, format!("cannot read {what} from {place}: {error}"))
     };
     if argument == "-" {
         let mut bytes = Vec::new();
@@ -163,7 +163,7 @@ pub(super) fn content(what: &str, argument: &str) -> Result<Vec<u8>, Failure> {
 fn decoded(what: &str, coded: &[u8]) -> Result<Vec<u8>, Failure> {
     base64::engine::general_purpose::STANDARD
         .decode(coded)
-        .map_err(|error| Failure::new(Exit::Failed, format!("{what} is not base64: {error}")))
+        .map_err(|error| Failure::new(Exit::Invalid, format!("{what} is not base64: {error}")))
 }
 
 fn delete(args: &[String]) -> Result<Exit, Failure> {
@@ -177,7 +177,7 @@ fn delete(args: &[String]) -> Result<Exit, Failure> {
     }
     if said.is_on("cas") {
         let index = said.get("modify-index").ok_or_else(|| {
-            Failure::new(Exit::Failed, "Must specify -modify-index with -cas to delete with check-and-set")
+            Failure::new(Exit::Usage, "Must specify -modify-index with -cas to delete with check-and-set")
         })?;
         parameters.push(("cas", index));
     }

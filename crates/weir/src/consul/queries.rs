@@ -116,7 +116,11 @@ fn nodes(args: &[String]) -> Result<Exit, Failure> {
         parameters.extend(said.get(name).map(|value| (name, value)));
     }
     let nodes: Vec<Value> = block_on(remote.get(&path, &parameters))?;
-    output::print(&table_of_nodes(&nodes, said.is_on("detailed")));
+    if nodes.is_empty() {
+        output::remark("No nodes match the given query - try expanding your search.");
+    } else {
+        output::print(&table_of_nodes(&nodes, said.is_on("detailed")));
+    }
     Ok(Exit::Done)
 }
 

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::Method;
 use serde::de::DeserializeOwned;
 use weir_agent::{Answered, Ask, Servers};
 use weir_api::client::{ANSWER_TIMEOUT, ServerUrl, encode_segment};
+use weir_api::native::NO_SERVER;
 use weir_tls::Names;
 
 use super::flags::{self, Flag, Said, Takes, Words};
@@ -95,9 +96,9 @@ impl Remote {
                 target.push_str(&encode_segment(value));
             }
         }
-        let (headers, body, patience) = (HeaderMap::new(), body.into(), self.patience);
+        let (headers, body, patience) = (Vec::new(), body.into(), self.patience);
         self.servers.ask(&Ask { method, target, headers, body, patience }).await.map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot ask the agent: {error}"))
+            Failure::new(Exit::Unreachable, format!("cannot ask the agent: {error}"))
                 .hint(format!("is one running? -http-addr HOST:PORT or {VARIABLE} name another"))
         })
     }
@@ -140,11 +141,10 @@ pub(super) fn good(answered: Answered) -> Result<Answered, Failure> {
         return Ok(answered);
     }
     let text = String::from_utf8_lossy(&answered.body);
-    let status: StatusCode = answered.status;
-    Err(Failure::new(
-        Exit::Failed,
-        format!("Unexpected response code: {} ({})", status.as_u16(), text.trim()),
-    ))
+    // An agent whose servers do not answer says so.
+    let exit = if answered.headers.contains_key(NO_SERVER) { Exit::Unreachable } else { Exit::Failed };
+    let status = answered.status.as_u16();
+    Err(Failure::new(exit, format!("Unexpected response code: {status} ({})", text.trim())))
 }
 
 /// The path of something whose name may hold slashes.

@@ -69,7 +69,7 @@ fn either(file: &str, flag: &str) -> Failure {
 
 fn from_flags(said: &Said) -> Result<Map<String, Value>, Failure> {
     let Some(name) = said.get("name") else {
-        return Err(Failure::new(Exit::Failed, "Service name is required: -name, or a file"));
+        return Err(Failure::new(Exit::Usage, "Service name is required: -name, or a file"));
     };
     let mut service = Map::new();
     service.insert("Name".to_owned(), json!(name));
@@ -80,14 +80,14 @@ fn from_flags(said: &Said) -> Result<Map<String, Value>, Failure> {
     }
     if let Some(port) = said.get("port") {
         let port: u16 = port.parse().map_err(|_| {
-            Failure::new(Exit::Failed, format!("-port: `{port}` is not a port from 0 to 65535"))
+            Failure::new(Exit::Usage, format!("-port: `{port}` is not a port from 0 to 65535"))
         })?;
         service.insert("Port".to_owned(), json!(port));
     }
     let pairs = |flag: &'static str| {
         said.all(flag).map(move |pair| {
             pair.split_once('=')
-                .ok_or_else(|| Failure::new(Exit::Failed, format!("-{flag}: `{pair}` is not KEY=VALUE")))
+                .ok_or_else(|| Failure::new(Exit::Usage, format!("-{flag}: `{pair}` is not KEY=VALUE")))
         })
     };
     let meta = pairs("meta").map(|pair| pair.map(|(key, value)| (key.to_owned(), json!(value))));
@@ -97,7 +97,7 @@ fn from_flags(said: &Said) -> Result<Map<String, Value>, Failure> {
         let (key, address) = pair?;
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
         let port: u16 = port.parse().map_err(|_| {
-            Failure::new(Exit::Failed, format!("-tagged-address: `{address}` is not HOST or HOST:PORT"))
+            Failure::new(Exit::Usage, format!("-tagged-address: `{address}` is not HOST or HOST:PORT"))
         })?;
         tagged.insert(key.to_owned(), json!({"Address": host, "Port": port}));
     }
@@ -116,7 +116,7 @@ fn deregister(args: &[String]) -> Result<Exit, Failure> {
         None => services(files(&said).read()?).iter().filter_map(id_of).collect(),
     };
     if ids.is_empty() {
-        return Err(Failure::new(Exit::Failed, "which one? -id ID, or a file"));
+        return Err(Failure::new(Exit::Usage, "which one? -id ID, or a file"));
     }
     block_on(async {
         for id in ids {

@@ -67,7 +67,7 @@ fn restore(args: &[String]) -> Result<Exit, Failure> {
     let (remote, said) = Remote::read(args, &[], Words::UpTo(1))?;
     let (remote, path) = (remote.waiting(SNAPSHOT_TIMEOUT), file(&said)?);
     let bytes = std::fs::read(path).map_err(|error| {
-        Failure::new(Exit::Failed, format!("cannot read the snapshot {}: {error}", path.display()))
+        Failure::new(Exit::Invalid, format!("cannot read the snapshot {}: {error}", path.display()))
     })?;
     block_on(async { good(remote.ask(Method::PUT, SNAPSHOT, &[], bytes).await?) })?;
     output::print("Restored snapshot\n");

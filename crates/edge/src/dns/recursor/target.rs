@@ -98,6 +98,12 @@ impl Known {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.target.fmt(f)
+    }
+}
+
 impl Place {
     pub(super) fn new(target: Target) -> Self {
         Self { target, known: Arc::default() }

@@ -309,3 +309,28 @@ async fn where_an_alias_leads_is_taken_over() {
         records.iter().map(|record| format!("{} {}", record.owner(), record.data())).collect();
     assert_eq!(told, ["a.example next.example.", "next.example 192.0.2.1"]);
 }
+
+#[tokio::test]
+async fn an_outage_is_none_where_somebody_is_heard_and_says_who_is_not() {
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (failing, _) = server(|packet| vec![answer(packet, Rcode::SERVFAIL, 0)]).await;
+    let asked = async |recursors: &Recursors| {
+        recursors.forward(&query("example.com", None), Transport::Udp).await.is_some()
+    };
+    let one = recursors(&[dead]);
+    assert!(!asked(&one).await && one.is_out.load(Ordering::Relaxed));
+    let problem = one.problem();
+    assert!(problem.contains(&format!("{dead}: ")) && problem.contains("refused"), "{problem}");
+    // It comes to be.
+    let socket = UdpSocket::bind(dead).await.unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 2048];
+        let (len, client) = socket.recv_from(&mut buffer).await.unwrap();
+        socket.send_to(&answer(&buffer[..len], Rcode::NOERROR, 1), client).await.unwrap();
+    });
+    assert!(asked(&one).await && !one.is_out.load(Ordering::Relaxed));
+    // One of two that says that it fails is there.
+    let two = recursors(&[dead, failing]);
+    assert!(!asked(&two).await && !two.is_out.load(Ordering::Relaxed));
+    assert!(two.problem().contains("it does not know"), "{}", two.problem());
+}

@@ -210,26 +210,29 @@ impl Lock {
         }
     }
 
-    /// Releases the claim, whether it holds the lock or waits.
+    /// Releases the claim, whether it holds the lock or waits, and says so where nobody knows that it is done.
     pub(super) async fn release(&self) {
         let body = ReleaseLock { claim: Some(self.claim.clone()), ..ReleaseLock::default() };
+        let mut failed = None;
         let released = timeout(RELEASE_LIMIT, async {
             loop {
                 match self.post::<Released>("release", &body).await {
-                    Err(error) if is_passing(&error) => sleep(RETRY_PAUSE).await,
+                    Err(error) if is_passing(&error) => failed = Some(error.to_string()),
                     done => return done,
                 }
+                sleep(RETRY_PAUSE).await;
             }
         });
-        match released.await {
-            Ok(Ok(_) | Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. })) => {}
-            Ok(Err(error)) => output::remark(&format!("lock `{}` was not released: {error}", self.name)),
-            Err(_) => output::remark(&format!(
-                "lock `{}` was not released, since no server could be reached; it ends after {}",
-                self.name,
-                Span(self.ttl)
-            )),
-        }
+        let why = match released.await {
+            Ok(Ok(_) | Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. })) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => failed.unwrap_or_else(|| "no server answers".to_owned()),
+        };
+        output::remark(&format!(
+            "the claim on lock `{}` may not be released: {why}; it ends by itself after {}",
+            self.name,
+            Span(self.ttl)
+        ));
     }
 }
 
@@ -237,6 +240,7 @@ impl Lock {
 fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. }
+        | ClientError::NoServer { .. }
         | ClientError::Tls { .. }
         | ClientError::Lost { .. }
         | ClientError::Timeout { .. } => true,
