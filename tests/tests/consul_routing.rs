@@ -95,7 +95,9 @@ fn entries_route_by_header_path_weight_and_health() {
     assert_eq!(echo.header("x-app"), Some("spare"));
     let explained =
         mesh.cluster.weir(&["explain", "--from", "spare", "GET", "http://web/echo", "-H", "x-canary: yes"]);
-    for part in ["service-router.web", "_v2.web", "as they are written"] {
+    let parts =
+        ["service-router.web", "_v2.web", "as they are written", "by config entry service-router/web"];
+    for part in parts.into_iter().chain(["protocol http: the default"]) {
         assert!(explained.contains(part), "{part} is missing in\n{explained}");
     }
 
@@ -108,6 +110,17 @@ fn entries_route_by_header_path_weight_and_health() {
     let second = (0..CALLS).filter(|_| mesh.call("/", &[]) == "v2").count();
     // A quarter of 600 is 150; seven standard deviations (10.6) to either side.
     assert!((76..=224).contains(&second), "{second} of {CALLS}");
+    mesh.put(&json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}}));
+    let routes = mesh.cluster.weir(&["get", "routes"]);
+    for part in
+        ["_v1.web:750000 _v2.web:250000", "service-router/web,service-splitter/web,service-resolver/web"]
+    {
+        assert!(routes.contains(part), "{part} is missing in\n{routes}");
+    }
+    let services = mesh.cluster.weir(&["get", "services", "web", "-o", "json"]);
+    let services: serde_json::Value = serde_json::from_str(&services).unwrap();
+    assert_eq!(services[0]["protocol_from"], "config entry proxy-defaults/global");
+    assert_eq!(services[0]["config_entries"].as_array().unwrap().len(), 3, "{services}");
 
     // A subset without a healthy instance fails over.
     for kind in ["service-splitter", "service-router"] {
@@ -118,6 +131,15 @@ fn entries_route_by_header_path_weight_and_health() {
     let fails = http::put(mesh.cluster.http, "/v1/agent/check/fail/check-v1", "").unwrap();
     assert_eq!(fails.status, 200, "{}", fails.text());
     mesh.soon("/", &[], "spare");
+    let explained = mesh.cluster.weir(&["explain", "--from", "spare", "GET", "http://web/", "-o", "json"]);
+    let explained: serde_json::Value = serde_json::from_str(&explained).unwrap();
+    let failed_over = "config entry service-resolver/web: Failover: no instance of subset v1 of web is passing or has warnings, so \
+                       spare is called (_v1.web)";
+    assert_eq!(explained["remarks"], json!([failed_over]));
+    let entrance = &explained["entrances"][0];
+    assert_eq!(entrance["rules"][0]["config_entries"], json!(["service-resolver/web"]), "{explained}");
+    let by_all = json!({"protocol": "http", "from": "config entry proxy-defaults/global"});
+    assert_eq!(entrance["outcome"]["protocol"], by_all);
     http::put(mesh.cluster.http, "/v1/agent/check/pass/check-v1", "").unwrap();
     mesh.soon("/", &[], "v1");
 }

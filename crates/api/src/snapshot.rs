@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_model::registry::{ActiveChecks, Health, Weights};
+use weir_model::resource::Protocol;
 use weir_model::{Position, Resource, ServiceRef};
 
 use crate::mesh;
@@ -32,6 +33,9 @@ pub struct SnapshotInputs {
     /// What was to be said of how they came about, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+    /// The config entries by which a rule leads where it does, by the rule: `HTTPRoute/service-router.web#0`. For people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub decided_by: BTreeMap<String, Vec<String>>,
 }
 
 impl SnapshotInputs {
@@ -43,6 +47,7 @@ impl SnapshotInputs {
             resources: Vec::new(),
             services: Vec::new(),
             remarks: Vec::new(),
+            decided_by: BTreeMap::new(),
         }
     }
 }
@@ -54,9 +59,21 @@ pub struct ServiceInputs {
     pub service: ServiceRef,
     /// Whether the control plane knows it, as a declared resource or by a registered instance.
     pub known: bool,
+    /// What it speaks, where anything says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<StatedProtocol>,
     /// Its registered endpoints; those of a `Service` document are not among them.
     #[serde(default)]
     pub endpoints: Vec<EndpointInputs>,
+}
+
+/// What a service speaks, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatedProtocol {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Who says so, for people: `Service/web`, `config entry service-defaults/web`, an instance.
+    pub from: String,
 }
 
 /// One registered endpoint: an instance as callers see it.
@@ -297,6 +314,7 @@ mod tests {
             services: vec![ServiceInputs {
                 service: ServiceRef::new("default", "cart"),
                 known: true,
+                protocol: None,
                 endpoints: vec![endpoint()],
             }],
             ..SnapshotInputs::empty(Position::new(1, 42))

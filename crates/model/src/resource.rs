@@ -31,7 +31,7 @@ pub use grpc_route::GrpcRouteSpec;
 pub use http_route::HttpRouteSpec;
 pub use listener_policy::ListenerPolicySpec;
 pub use rate_limit::RateLimitSpec;
-pub use service::{Protocol, ServiceSpec};
+pub use service::{Protocol, ServiceSpec, Told};
 pub use stream_route::{TcpRouteSpec, TlsRouteSpec};
 pub use traffic_policy::TrafficPolicySpec;
 

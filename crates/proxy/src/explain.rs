@@ -29,7 +29,7 @@ use request::Speaks;
 pub use request::{Request, RequestError};
 pub use seen::Seen;
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Upstream};
 
 /// The most rules that are listed of one table, besides those that were looked at.
 pub const OTHER_RULES_MAX: usize = 100;
@@ -54,7 +54,7 @@ pub struct Explanation {
     /// Whose counts these are, where proxies were asked for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
-    /// What of the URL could not be taken as it is.
+    /// What of the URL could not be taken as it is, and what of config entries does not count, or leads elsewhere for now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
     /// What happens at each entrance that the request may come in by. More than one only where the URL leaves open
@@ -124,6 +124,9 @@ pub struct ConsideredRule {
     pub verdict: Verdict,
     /// Why.
     pub reason: String,
+    /// The config entries by which it leads where it does, as `service-router/web`, where the control plane told them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config_entries: Vec<String>,
 }
 
 /// What became of a rule.
@@ -194,6 +197,9 @@ pub struct Forwarded {
     pub backends: Vec<Backend>,
     /// The one drawn.
     pub service: String,
+    /// What is spoken there.
+    #[serde(default)]
+    pub protocol: ProtocolView,
     /// Limit to the response head, in milliseconds; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_timeout_ms: Option<u64>,
@@ -230,6 +236,30 @@ pub struct Forwarded {
     /// How calls go on that breakers send to another service, by service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<Forwarded>,
+}
+
+/// What is spoken with a service's instances.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolView {
+    /// `http`, `http2`, `grpc` or `tcp`.
+    pub protocol: String,
+    /// Who says so, as `Service/web`, `config entry service-defaults/web` or an instance; none where it is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+impl ProtocolView {
+    fn of(upstream: &Upstream) -> Self {
+        let from = Some(upstream.declared_by.to_string()).filter(|_| upstream.declared.is_some());
+        Self { protocol: upstream.protocol().as_str().to_owned(), from }
+    }
+}
+
+impl std::fmt::Display for ProtocolView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let from = self.from.as_deref().unwrap_or("the default, since nothing says what it speaks");
+        write!(f, "{}: {from}", self.protocol)
+    }
 }
 
 /// A limit or a breaker that refuses calls.

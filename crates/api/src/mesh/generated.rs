@@ -246,6 +246,9 @@ pub struct ServiceEndpoints {
     /// ids
     #[prost(string, repeated, tag = "5")]
     pub removals: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// what it speaks: http, http2, grpc or tcp; empty: nothing says it
+    #[prost(string, tag = "6")]
+    pub protocol: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Endpoint {

@@ -16,6 +16,12 @@ pub struct ServiceView {
     pub name: String,
     /// What it speaks.
     pub protocol: String,
+    /// Who says so, as `Service/web`, `config entry service-defaults/web` or an instance; none where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_from: Option<String>,
+    /// The config entries that say how its calls go and what it speaks, as `service-router/web`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config_entries: Vec<String>,
     /// How its instances are.
     pub instances: HealthCounts,
     /// Endpoints that are declared instead of registered.
@@ -173,6 +179,13 @@ pub struct RouteView {
     pub matches: Vec<String>,
     /// Services and their weights.
     pub backends: Vec<(String, u32)>,
+    /// Whether the route is made of config entries; else it is a document.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made: bool,
+    /// The config entries by which the rule leads where it does, as `service-router/web`. Of a document: those by which it goes on
+    /// from the services that it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config_entries: Vec<String>,
 }
 
 /// A declared resource and when it last changed.

@@ -137,7 +137,7 @@ impl State {
         endpoints.sort_by(|a, b| a.id.cmp(&b.id));
         let stated = || endpoints.iter().map(|endpoint| (&endpoint.metadata, endpoint.grpc_check));
         let protocol = document.and_then(|document| document.protocol);
-        let protocol = protocol.or_else(|| Protocol::of_instances(stated()));
+        let protocol = protocol.or_else(|| Protocol::of_instances(stated()).map(|told| told.protocol));
         EndpointsView {
             known: document.is_some() || self.registry.service(&service.namespace, &service.name).is_some(),
             index: self.endpoints_index(service),

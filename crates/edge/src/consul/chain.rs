@@ -25,6 +25,7 @@ mod ignored;
 mod overrides;
 mod policies;
 mod protocols;
+mod remarks;
 mod resolve;
 mod routes;
 pub(super) mod shown;
@@ -42,7 +43,6 @@ use weir_control::Settings;
 use weir_control::catalog::{EndpointsView, Moment};
 use weir_control::records::TableRef;
 use weir_control::resources::{ResourceEntry, ResourceSet};
-use weir_model::resource::Protocol;
 use weir_model::{Kind, Resource, ResourceId, Revision, ServiceRef, validate};
 
 use self::derived::Derived;
@@ -62,9 +62,6 @@ const MADE_BYTES_MAX: usize = 32 << 20;
 
 /// The kinds of entries that say where calls of a service go.
 const ROUTING: [&str; 3] = ["service-router", "service-splitter", "service-resolver"];
-
-/// Remarks on entries that one question is answered with.
-const REMARKS_MAX: usize = 20;
 
 /// Lines of the log that one change makes about what does not count.
 const LOGGED_MAX: usize = 100;
@@ -94,6 +91,8 @@ pub(crate) struct Effective {
     /// What of these does not fit.
     faults: BTreeSet<Fault>,
     derived: BTreeMap<ServiceRef, Derived>,
+    /// The entries by which the rules of routes lead where they do, by the place of the rule.
+    ways: BTreeMap<ResourceId, Vec<Vec<String>>>,
     ignored: Vec<Ignored>,
 }
 
@@ -114,17 +113,18 @@ impl Effective {
         for fault in &faults {
             making.ignore(&fault.entry, format!("{}: {}", fault.message, fault.comes_to()));
         }
-        making.protocols();
         making.subsets();
         for service in entries.services() {
             making.route(service);
         }
         making.gateways();
         making.policies();
-        let Making { mut derived, made, ignored, .. } = making;
+        let Making { mut derived, made, mut ways, ignored, .. } = making;
         derived::share_room(derived.values_mut());
+        // Of a route that may not stand there is nothing to say.
+        ways.retain(|id, _| made.contains_key(id));
         let resources = if made.is_empty() { Arc::clone(&documents) } else { with(&documents, made) };
-        Self { documents, index, resources, entries, kept, faults, derived, ignored }
+        Self { documents, index, resources, entries, kept, faults, derived, ways, ignored }
     }
 
     /// The documents that count.
@@ -147,27 +147,14 @@ impl Effective {
         self.derived.contains_key(service) || self.entries.routes(service)
     }
 
-    /// What is to be said of entries to somebody who asks where calls of these services go.
-    pub(crate) fn remarks(&self, services: &BTreeSet<ServiceRef>) -> Vec<String> {
-        let mut about = BTreeSet::new();
-        for service in services {
-            let base = self.derived.get(service).map_or(service, |derived| &derived.base);
-            about.extend(ROUTING.map(|kind| entry_name(kind, base)));
-        }
-        let of_them = self.ignored.iter().filter(|one| about.contains(&one.entry)).take(REMARKS_MAX);
-        of_them.map(|Ignored { entry, reason }| format!("config entry {entry}: {reason}")).collect()
-    }
-
     /// What of the entries does not count.
     fn ignored(&self) -> &[Ignored] {
         &self.ignored
     }
 
-    /// What a service speaks: what its document says, else its entry, else its instances, else the entry for all services.
-    pub(crate) fn protocol(&self, service: &ServiceRef, of_instances: Option<Protocol>) -> Protocol {
-        let declared = self.documents.service(service).and_then(|document| document.protocol);
-        let said = declared.or_else(|| self.entries.protocol(service)).or(of_instances);
-        said.or_else(|| self.entries.default_protocol(service)).unwrap_or_default()
+    /// The service that another one is derived of; else the service itself.
+    fn base<'a>(&'a self, service: &'a ServiceRef) -> &'a ServiceRef {
+        self.derived.get(service).map_or(service, |derived| &derived.base)
     }
 
     /// The endpoints that proxies are told of a service.
@@ -177,27 +164,14 @@ impl Effective {
         service: &ServiceRef,
         settings: &Settings,
     ) -> EndpointsView {
-        let (mut view, base) = match self.derived.get(service) {
-            Some(derived) => (derived.endpoints(moment, settings), &derived.base),
-            None => (crate::mesh::registered_endpoints(moment, service), service),
+        let mut view = match self.derived.get(service) {
+            Some(derived) => derived.endpoints(moment, settings),
+            None => crate::mesh::registered_endpoints(moment, service),
         };
         view.index = self.endpoints_index(moment, service);
         // It can be called though it has no instance: what is said of it may lead elsewhere.
         view.known |= self.entries.routes(service);
-        // Documents go before, then what is said of the service here, then what instances say, then what is said of all
-        // services: this word takes the place of theirs. The document of a derived service's base does not reach proxies with it.
-        let declared = self.documents.service(base).and_then(|document| document.protocol);
-        let said = declared.or_else(|| self.entries.protocol(base));
-        let stated = || view.endpoints.iter().map(|one| (&one.metadata, one.grpc_check));
-        let said = said.or_else(|| match Protocol::of_instances(stated()) {
-            None => self.entries.default_protocol(base),
-            Some(_) => None,
-        });
-        if let Some(protocol) = said.filter(|_| base != service || declared.is_none()) {
-            for endpoint in &mut view.endpoints {
-                endpoint.metadata.insert("protocol".to_owned(), name(protocol).to_owned());
-            }
-        }
+        view.protocol = self.protocol(service, &view.endpoints).map(|stated| stated.protocol);
         view
     }
 
@@ -311,6 +285,10 @@ struct Making<'a> {
     datacenter: &'a str,
     derived: BTreeMap<ServiceRef, Derived>,
     made: BTreeMap<ResourceId, Resource>,
+    /// The entries by which the rules of routes lead where they do.
+    ways: BTreeMap<ResourceId, Vec<Vec<String>>>,
+    /// The same of the rule that is being made.
+    way: Vec<String>,
     ignored: Vec<Ignored>,
     /// The same, each of which is said once.
     said: BTreeSet<Ignored>,
@@ -328,6 +306,8 @@ impl<'a> Making<'a> {
             datacenter,
             derived: BTreeMap::new(),
             made: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            way: Vec::new(),
             ignored: Vec::new(),
             said: BTreeSet::new(),
             left: Left::default(),
@@ -414,13 +394,4 @@ fn version(resource: &Resource) -> u64 {
     // Documents are plain structs with string keys: writing them cannot fail.
     serde_json::to_vec(resource).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
-}
-
-fn name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "http",
-        Protocol::Http2 => "http2",
-        Protocol::Grpc => "grpc",
-        Protocol::Tcp => "tcp",
-    }
 }

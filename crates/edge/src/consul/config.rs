@@ -59,16 +59,27 @@ pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
     if !ignored.is_empty() {
         response.headers.insert(IGNORED, in_header(&ignored.join(", ")));
     }
-    if committed.is_some() && kind.name == kinds::SERVICE_RESOLVER {
-        let settings = api.control.settings();
-        let content = &record.content;
-        let hints = |moment: &Moment<'_>| chain::hints::of_resolver(moment, settings, &service, content);
-        let hints = api.catalog().read(hints);
+    if committed.is_some() {
+        let hints = hints(&api, kind, &service, &record.content);
         if !hints.is_empty() {
             response.headers.insert(HINTS, in_header(&hints.join(", ")));
         }
     }
     Ok(response)
+}
+
+/// What an entry that was put does not achieve as things stand.
+fn hints(api: &ConsulApi, kind: &Kind, service: &ServiceRef, content: &Value) -> Vec<String> {
+    let settings = api.control.settings();
+    api.catalog().read(|moment| {
+        let effective = api.effective.at(moment, settings);
+        let datacenter = &settings.datacenter;
+        let mut hints = chain::hints::of_protocols(moment, &effective, kind.name, service, datacenter);
+        if kind.name == kinds::SERVICE_RESOLVER {
+            hints.extend(chain::hints::of_resolver(moment, settings, service, content));
+        }
+        hints
+    })
 }
 
 /// Says why an entry must not be put, or deleted, as things stand.

@@ -33,6 +33,7 @@ fn service_endpoints(delta: EndpointsDelta) -> mesh::ServiceEndpoints {
         whole: delta.whole,
         upserts: delta.upserts.into_iter().map(|endpoint| endpoint_inputs(endpoint).into()).collect(),
         removals: delta.removals,
+        protocol: delta.protocol.map_or_else(String::new, |protocol| protocol.as_str().to_owned()),
     }
 }
 

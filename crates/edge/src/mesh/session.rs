@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use weir_control::catalog::{Endpoint, EndpointsView};
 use weir_control::resources::{Closure, ResourceEntry, ResourceSet, Subscription, closure};
+use weir_model::resource::Protocol;
 use weir_model::{Position, ResourceId, ServiceRef};
 
 use super::moment::Moment;
@@ -26,6 +27,8 @@ pub(super) struct Delta {
 pub(super) struct EndpointsDelta {
     pub(super) service: ServiceRef,
     pub(super) known: bool,
+    /// What the service speaks, where anything says so.
+    pub(super) protocol: Option<Protocol>,
     /// `upserts` are all there are.
     pub(super) whole: bool,
     pub(super) upserts: Vec<Endpoint>,
@@ -215,11 +218,12 @@ fn next_endpoints(
         None => (now.endpoints.clone(), Vec::new()),
     };
     let whole = before.is_none();
-    let same =
-        before.is_some_and(|before| before.known == now.known) && upserts.is_empty() && removals.is_empty();
-    let known = now.known;
+    let (known, protocol) = (now.known, now.protocol);
+    let same = before.is_some_and(|before| (before.known, before.protocol) == (known, protocol))
+        && upserts.is_empty()
+        && removals.is_empty();
     sent.insert(service.clone(), now);
-    (!same).then(|| EndpointsDelta { service: service.clone(), known, whole, upserts, removals })
+    (!same).then(|| EndpointsDelta { service: service.clone(), known, protocol, whole, upserts, removals })
 }
 
 /// What came or changed, and the ids of what is gone, of two lists by id.

@@ -64,7 +64,7 @@ impl NativeApi {
         let (namespace, name) = (request.query.get_filled("namespace"), request.query.get_filled("name"));
         let mut found: BTreeMap<ServiceRef, ServiceView> = BTreeMap::new();
         let effective = self.control.catalog().read(|moment| self.mesh.effective(moment));
-        for service in self.known_services() {
+        for service in self.known_services(&effective) {
             let wanted = namespace.is_none_or(|namespace| namespace == service.namespace)
                 && name.is_none_or(|name| name == service.name);
             if wanted {
@@ -74,10 +74,10 @@ impl NativeApi {
         Ok(ok(&List { position, items: found.into_values().collect::<Vec<_>>() }))
     }
 
-    /// Every service that is registered or declared.
-    fn known_services(&self) -> Vec<ServiceRef> {
+    /// Every service that is registered or declared, or that config entries route.
+    fn known_services(&self, effective: &Effective) -> Vec<ServiceRef> {
         let catalog = self.control.catalog();
-        let mut services = Vec::new();
+        let mut services: Vec<ServiceRef> = effective.routed().into_iter().cloned().collect();
         for namespace in catalog.namespaces() {
             let registered = catalog.services_view(&namespace).entries;
             services
@@ -108,12 +108,14 @@ impl NativeApi {
             Spec::Service(spec) => Some(spec),
             _ => None,
         });
-        let protocol = effective.protocol(service, catalog.endpoints(service).protocol);
-        let protocol = serde_json::to_value(protocol);
+        let stated = effective.protocol(service, &catalog.endpoints(service).endpoints);
+        let protocol = stated.as_ref().map(|stated| stated.protocol).unwrap_or_default();
         ServiceView {
             namespace: service.namespace.clone(),
             name: service.name.clone(),
-            protocol: protocol.ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
+            protocol: protocol.as_str().to_owned(),
+            protocol_from: stated.map(|stated| stated.from),
+            config_entries: effective.entries_of(service),
             instances,
             static_endpoints: document.map_or(0, |document| document.endpoints.len()),
             declared: document.is_some(),

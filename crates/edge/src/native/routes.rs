@@ -1,4 +1,4 @@
-//! Routes as lines of a table: one for each rule.
+//! Routes as lines of a table: one for each rule, of documents and of config entries, as they are in force.
 
 use std::sync::Arc;
 
@@ -11,27 +11,30 @@ use weir_model::{Kind, Resource, ResourceId, Spec};
 
 use super::refusal::Refusal;
 use super::{NativeApi, known_parameters, ok};
+use crate::consul::chain::Effective;
 use crate::http::{Request, Response};
 
 impl NativeApi {
     pub(super) async fn routes(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
         known_parameters(&request, &["namespace", "name"])?;
         let position = self.control.position();
-        let set = self.control.catalog().resources().entries;
+        let effective = self.control.catalog().read(|moment| self.mesh.effective(moment));
+        let set = effective.resources();
         let name = request.query.get_filled("name");
         let mut items = Vec::new();
         let routes = Kind::ALL.into_iter().filter(|kind| kind.is_route());
         for entry in routes.flat_map(|kind| set.list(kind, request.query.get_filled("namespace"))) {
             if name.is_none_or(|name| name == entry.resource.metadata.name) {
-                items.extend(rule_views(&entry.resource));
+                items.extend(rule_views(&effective, &entry.resource));
             }
         }
         Ok(ok(&List { position, items }))
     }
 }
 
-fn rule_views(route: &Resource) -> Vec<RouteView> {
+fn rule_views(effective: &Effective, route: &Resource) -> Vec<RouteView> {
     let id = route.id();
+    let (made, ways) = (effective.made_of(&id).is_some(), effective.ways(&id));
     let parents: Vec<String> = route
         .spec
         .parent_refs()
@@ -56,6 +59,8 @@ fn rule_views(route: &Resource) -> Vec<RouteView> {
             rule: name.unwrap_or_else(|| index.to_string()),
             matches,
             backends: backends.iter().map(|backend| (service(&id, backend), backend.weight)).collect(),
+            made,
+            config_entries: ways.get(index).cloned().unwrap_or_default(),
         })
         .collect()
 }

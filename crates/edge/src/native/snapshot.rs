@@ -82,10 +82,12 @@ fn inputs(
             ServiceInputs {
                 service: service.clone(),
                 known: view.known,
+                protocol: effective.protocol(service, &view.endpoints),
                 endpoints: view.endpoints.into_iter().map(endpoint_inputs).collect(),
             }
         })
         .collect();
-    let remarks = effective.remarks(&all.services);
-    SnapshotInputs { resources, services, remarks, ..SnapshotInputs::empty(moment.position()) }
+    let remarks = effective.remarks(moment, settings, &all.services);
+    let decided_by = effective.decided_by(&all.resources);
+    SnapshotInputs { resources, services, remarks, decided_by, ..SnapshotInputs::empty(moment.position()) }
 }

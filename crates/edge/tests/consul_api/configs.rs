@@ -425,3 +425,37 @@ async fn filters_of_subsets_that_take_nobody_are_named() {
     api.ok("PUT /v1/agent/service/register", &web("web-2", "v2")).await;
     assert_eq!(put().await, "");
 }
+
+#[tokio::test]
+async fn what_instances_speak_refuses_nothing_and_is_said() {
+    let api = Api::start().await;
+    let register = async |protocol: &str| {
+        let body = json!({"Name": "db", "Port": 1, "Meta": {"protocol": protocol}}).to_string();
+        api.ok("PUT /v1/agent/service/register", &body).await;
+    };
+    let put = async |entry: Value| {
+        let answer = api.call("PUT /v1/config", &entry.to_string()).await;
+        assert_eq!((answer.status, &*answer.body), (200, "true"), "{entry}");
+        answer.header("x-weir-hints").to_owned()
+    };
+    let router = json!({"Kind": "service-router", "Name": "db", "Routes": []});
+    let splitter = json!({"Kind": "service-splitter", "Name": "web", "Splits": [
+        {"Weight": 50, "Service": "db"}, {"Weight": 50}]});
+    register("tcp").await;
+    let said = put(router.clone()).await;
+    let permit = "service-router/db: discovery chain \"db\" uses a protocol \"tcp\" that does not permit advanced routing or \
+                  splitting behavior, as instances say now";
+    assert_eq!(said, permit);
+    assert_eq!(put(splitter.clone()).await, "", "of web nothing says what it speaks");
+    let said = put(json!({"Kind": "service-defaults", "Name": "web", "Protocol": "http"})).await;
+    let mixed = "service-splitter/web: discovery chain \"web\" uses inconsistent protocols; service \"db\" has \"tcp\" which is \
+                 not \"http\", as instances say now";
+    assert_eq!(said, mixed);
+    assert_eq!(put(splitter).await, mixed);
+    register("http").await;
+    assert_eq!(put(router.clone()).await, "");
+    // What is said of the service goes before what its instances say.
+    register("tcp").await;
+    put(json!({"Kind": "service-defaults", "Name": "db", "Protocol": "http"})).await;
+    assert_eq!(put(router).await, "");
+}

@@ -43,24 +43,59 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// What a service's instances say that they speak, where no document does: what the first of them names in its
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Http, Self::Http2, Self::Grpc, Self::Tcp];
+
+    /// The word for it, in documents and elsewhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// The one that a word stands for; none where it stands for none that is known here.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.as_str() == word)
+    }
+
+    /// What a service's instances say that they speak, where nothing else does: what the first of them names in its
     /// metadata as `protocol`; else gRPC, if one of them has a gRPC check of its own port. Takes for each instance its
     /// metadata and whether there is such a check.
     pub fn of_instances<'a>(
         instances: impl Iterator<Item = (&'a BTreeMap<String, String>, bool)>,
-    ) -> Option<Self> {
+    ) -> Option<Told> {
         let mut checked = None;
-        for (metadata, has_grpc_check) in instances {
-            match metadata.get("protocol").map(String::as_str) {
-                Some("http") => return Some(Self::Http),
-                Some("http2") => return Some(Self::Http2),
-                Some("grpc") => return Some(Self::Grpc),
-                Some("tcp") => return Some(Self::Tcp),
-                _ if has_grpc_check => checked = Some(Self::Grpc),
-                _ => {}
+        for (instance, (metadata, has_grpc_check)) in instances.enumerate() {
+            if let Some(protocol) = metadata.get("protocol").and_then(|word| Self::of_word(word)) {
+                return Some(Told { protocol, instance, by_check: false });
+            }
+            if has_grpc_check {
+                checked.get_or_insert(Told { protocol: Self::Grpc, instance, by_check: true });
             }
         }
         checked
+    }
+}
+
+/// What instances say that they speak, and which of them says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What they speak.
+    pub protocol: Protocol,
+    /// The place of the one that says it, from 0.
+    pub instance: usize,
+    /// Whether it says so by its gRPC check, not in its metadata.
+    pub by_check: bool,
+}
+
+impl Told {
+    /// Who says it, for people. Takes the id of the instance.
+    pub fn by(self, id: &str) -> String {
+        let how = if self.by_check { "its gRPC check" } else { "`protocol` in its metadata" };
+        format!("instance {id} ({how})")
     }
 }
 
@@ -106,7 +141,7 @@ mod tests {
                 .collect();
             let found =
                 Protocol::of_instances(instances.iter().map(|(metadata, checked)| (metadata, *checked)));
-            assert_eq!(found, expected, "{instances:?}");
+            assert_eq!(found.map(|told| told.protocol), expected, "{instances:?}");
         };
         check(&[], None);
         check(&[("", false), ("", false)], None);
@@ -120,5 +155,19 @@ mod tests {
         // Not a protocol that is known here.
         check(&[("mysql", false), ("TCP", false)], None);
         check(&[("mysql", true)], Some(Protocol::Grpc));
+    }
+
+    #[test]
+    fn who_says_it_is_named() {
+        let said = BTreeMap::from([("protocol".to_owned(), "tcp".to_owned())]);
+        let nothing = BTreeMap::new();
+        let told = |instances: &[(&BTreeMap<_, _>, bool)]| {
+            let told = Protocol::of_instances(instances.iter().copied()).unwrap();
+            (told.instance, told.by("n/web"))
+        };
+        let by_word = "instance n/web (`protocol` in its metadata)".to_owned();
+        assert_eq!(told(&[(&nothing, false), (&said, true)]), (1, by_word));
+        let by_check = "instance n/web (its gRPC check)".to_owned();
+        assert_eq!(told(&[(&nothing, true), (&nothing, true)]), (0, by_check));
     }
 }

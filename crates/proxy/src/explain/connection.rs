@@ -73,14 +73,10 @@ fn at(asked: Asked<'_>, listener: &ListenerConfig, table: &StreamTable, rng: &mu
         return closed(&listener.id, None, &reason);
     };
     let outcome = outcome(asked, table, name, rng);
-    let won = match &outcome {
-        Outcome::Forward(forwarded) => Some(&*forwarded.rule),
-        _ => None,
-    };
     Entrance {
         name: listener.id.to_string(),
         section: Some(section.label.to_string()),
-        rules: won.map(|rule| taken(rule, &section.host.to_string())).into_iter().collect(),
+        rules: taken(&outcome, &section.host.to_string()).into_iter().collect(),
         rules_omitted: 0,
         filters: Vec::new(),
         outcome,
@@ -88,16 +84,18 @@ fn at(asked: Asked<'_>, listener: &ListenerConfig, table: &StreamTable, rng: &mu
 }
 
 /// The rule that takes a connection.
-fn taken(rule: &str, host: &str) -> ConsideredRule {
-    ConsideredRule {
-        rule: rule.to_owned(),
+fn taken(outcome: &Outcome, host: &str) -> Option<ConsideredRule> {
+    let Outcome::Forward(forwarded) = outcome else { return None };
+    Some(ConsideredRule {
+        rule: forwarded.rule.clone(),
         name: None,
         host: host.to_owned(),
         path: "none: bytes".to_owned(),
         conditions: Vec::new(),
         verdict: Verdict::Won,
         reason: "the most specific route for the name, and the first of its kind".to_owned(),
-    }
+        config_entries: Vec::new(),
+    })
 }
 
 fn outcome(asked: Asked<'_>, table: &StreamTable, name: Option<&[u8]>, rng: &mut impl Rng) -> Outcome {
@@ -135,7 +133,11 @@ fn mesh(asked: Asked<'_>, rng: &mut impl Rng) -> Entrance {
         return Entrance { outcome: Outcome::PassThrough { reason }, ..closed("mesh", None, "") };
     };
     let outcome = match &service.streams {
-        Some(table) => outcome(asked, table, None, rng),
+        Some(table) => {
+            let outcome = outcome(asked, table, None, rng);
+            let rules = taken(&outcome, &service.service.to_string()).into_iter().collect();
+            return Entrance { outcome, rules, ..closed("mesh", None, "") };
+        }
         None => {
             let upstream = snapshot.upstream(service.upstream);
             let label = format!("Service/{}", service.service);

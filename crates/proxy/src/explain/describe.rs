@@ -67,6 +67,7 @@ fn considered(table: &RouteTable, matched: &Match, verdict: Verdict, reason: Str
         conditions: grpc.chain(method).chain(headers).chain(params).collect(),
         verdict,
         reason,
+        config_entries: Vec::new(),
     }
 }
 

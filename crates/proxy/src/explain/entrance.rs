@@ -12,7 +12,7 @@ use super::policies::Call;
 use super::record::Record;
 use super::request::Speaks;
 use super::settings::{retries_of, settings};
-use super::{Asked, Backend, Entrance, Forwarded, Outcome, Request, describe};
+use super::{Asked, Backend, Entrance, Forwarded, Outcome, ProtocolView, Request, describe};
 use crate::filter::{Abort, Answer, Scheme, decide};
 use crate::route::{Backends, Decision, Filtered, RequestView, RouteTable, Rule};
 use crate::snapshot::{Endpoint, ListenerConfig, MeshLookup, Snapshot, Upstream};
@@ -197,8 +197,10 @@ fn entrance(
         }
         Decision::Forward { upstream, rule, .. } if upstream.protocol() == Protocol::Tcp => {
             let reason = format!(
-                "{} sends it to {}, which takes bytes, not requests (protocol: tcp)",
-                rule.label, upstream.label
+                "{} sends it to {}, which takes bytes, not requests (protocol {})",
+                rule.label,
+                upstream.label,
+                ProtocolView::of(upstream)
             );
             Outcome::Refused { status: 502, reason }
         }
@@ -320,6 +322,7 @@ pub(super) fn to(
         breakers: Vec::new(),
         backends: Vec::new(),
         service: upstream.label.to_string(),
+        protocol: ProtocolView::of(upstream),
         request_timeout_ms: timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
         retries: upstream.settings.retries,
         balance: upstream.settings.balance.policy.as_str().to_owned(),

@@ -87,7 +87,11 @@ fn show_rule(f: &mut fmt::Formatter<'_>, rule: &ConsideredRule, width: usize) ->
     for condition in &rule.conditions {
         write!(f, ", {condition}")?;
     }
-    writeln!(f, "\n     {:width$}  {}", "", rule.reason)
+    writeln!(f, "\n     {:width$}  {}", "", rule.reason)?;
+    if rule.config_entries.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "     {:width$}  by config entry {}", "", rule.config_entries.join(", "))
 }
 
 impl fmt::Display for Forwarded {
@@ -102,7 +106,7 @@ impl fmt::Display for Forwarded {
                 write!(f, "{comma} {} ({:.1} %)", backend.service, share(backend.weight))?;
             }
         }
-        writeln!(f)?;
+        writeln!(f, "\n  protocol {}", self.protocol)?;
         match self.request_timeout_ms {
             Some(ms) => write!(f, "  {} within {ms} ms", self.balance)?,
             None => write!(f, "  {} without a time limit", self.balance)?,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use weir_api::snapshot::StatedProtocol;
 use weir_model::registry::{ActiveChecks, Health, Weights};
 use weir_model::resource::service::{ServiceCheck, ServiceCheckKind};
 use weir_model::resource::{Protocol, ServiceSpec};
@@ -91,12 +92,20 @@ pub(super) fn upstream(
     )
 }
 
-/// What a service's instances speak, as its document says, or else the instances do.
-pub(super) fn protocol(inputs: &Inputs, service: &ServiceRef) -> Option<Protocol> {
-    let stated = document(inputs, service).and_then(|document| document.protocol);
-    stated.or_else(|| {
-        let instances = inputs.services.get(service)?.endpoints.values();
-        Protocol::of_instances(instances.map(|instance| (&instance.metadata, instance.grpc_check)))
+/// What a service's instances speak, and who says so: its document, or else the control plane, or else (it may be of an older
+/// version) the instances.
+pub(super) fn protocol(inputs: &Inputs, service: &ServiceRef) -> Option<StatedProtocol> {
+    if let Some(protocol) = document(inputs, service).and_then(|document| document.protocol) {
+        let document = ResourceId::new(Kind::Service, &*service.namespace, &*service.name);
+        return Some(StatedProtocol { protocol, from: document.to_string() });
+    }
+    let registered = inputs.services.get(service)?;
+    registered.protocol.clone().or_else(|| {
+        let instances = || registered.endpoints.values();
+        let told =
+            Protocol::of_instances(instances().map(|instance| (&instance.metadata, instance.grpc_check)))?;
+        let id = instances().nth(told.instance).map_or("", |instance| &*instance.id);
+        Some(StatedProtocol { protocol: told.protocol, from: told.by(id) })
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_api::snapshot::{EndpointInputs, SNAPSHOT_FORMAT, ServiceInputs, SnapshotInputs};
+use weir_api::snapshot::{EndpointInputs, SNAPSHOT_FORMAT, ServiceInputs, SnapshotInputs, StatedProtocol};
 use weir_model::{Position, Resource, ResourceId, ServiceRef};
 
 /// The declared resources, by identity.
@@ -29,6 +29,8 @@ pub struct Inputs {
 pub struct Registered {
     /// Whether the control plane knows the service.
     pub known: bool,
+    /// What it speaks, as the control plane has it.
+    pub protocol: Option<StatedProtocol>,
     /// Its registered endpoints, by id.
     pub endpoints: BTreeMap<String, EndpointInputs>,
 }
@@ -46,7 +48,8 @@ impl From<SnapshotInputs> for Inputs {
     fn from(inputs: SnapshotInputs) -> Self {
         let services = inputs.services.into_iter().map(|service| {
             let endpoints = service.endpoints.into_iter().map(|e| (e.id.clone(), e)).collect();
-            (service.service, Arc::new(Registered { known: service.known, endpoints }))
+            let ServiceInputs { known, protocol, .. } = service;
+            (service.service, Arc::new(Registered { known, protocol, endpoints }))
         });
         Self {
             services: Arc::new(services.collect()),
@@ -61,6 +64,7 @@ impl From<&Inputs> for SnapshotInputs {
             format: SNAPSHOT_FORMAT,
             position: inputs.position,
             remarks: Vec::new(),
+            decided_by: BTreeMap::new(),
             resources: inputs.resources.values().map(|resource| Resource::clone(resource)).collect(),
             services: inputs
                 .services
@@ -68,6 +72,7 @@ impl From<&Inputs> for SnapshotInputs {
                 .map(|(service, registered)| ServiceInputs {
                     service: service.clone(),
                     known: registered.known,
+                    protocol: registered.protocol.clone(),
                     endpoints: registered.endpoints.values().cloned().collect(),
                 })
                 .collect(),

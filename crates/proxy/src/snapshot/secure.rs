@@ -65,7 +65,10 @@ pub(super) fn upstream(
         authorities,
         identity,
         verify: !tls.insecure_skip_verify,
-        protocols: match endpoints::protocol(inputs, service).unwrap_or_default() {
+        protocols: match endpoints::protocol(inputs, service)
+            .map(|stated| stated.protocol)
+            .unwrap_or_default()
+        {
             Protocol::Http => &[b"http/1.1"],
             Protocol::Http2 | Protocol::Grpc => &[b"h2"],
             _ => &[],

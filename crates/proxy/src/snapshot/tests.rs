@@ -68,7 +68,8 @@ pub(crate) fn with_registered(
 ) -> Inputs {
     let endpoints = endpoints.iter().map(|endpoint| (endpoint.id.clone(), endpoint.clone())).collect();
     let service = ServiceRef::new("default", service);
-    Arc::make_mut(&mut inputs.services).insert(service, Arc::new(Registered { known, endpoints }));
+    Arc::make_mut(&mut inputs.services)
+        .insert(service, Arc::new(Registered { known, endpoints, ..Registered::default() }));
     inputs
 }
 

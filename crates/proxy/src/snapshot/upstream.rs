@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rand::Rng;
+use weir_api::snapshot::StatedProtocol;
 use weir_model::ServiceRef;
 use weir_model::registry::Health;
 use weir_model::resource::Protocol;
@@ -28,6 +29,8 @@ pub struct Upstream {
     pub known: bool,
     /// What its instances speak, if anything declares it.
     pub declared: Option<Protocol>,
+    /// Who declares it, for people; empty where nothing does.
+    pub declared_by: Box<str>,
     /// How it is called.
     pub settings: Settings,
     /// Every endpoint, by id; also those that get no requests.
@@ -120,12 +123,12 @@ impl Endpoint {
 }
 
 /// What is said of a service.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Declared {
     /// Whether it exists, as a document or in the registry.
     pub known: bool,
     /// What its instances speak, if anything declares it.
-    pub protocol: Option<Protocol>,
+    pub protocol: Option<StatedProtocol>,
 }
 
 /// Who calls an upstream, when, and the table that hashes led to before.
@@ -170,7 +173,8 @@ impl Upstream {
             label: service.to_string().into(),
             service,
             known: declared.known,
-            declared: declared.protocol,
+            declared: declared.protocol.as_ref().map(|stated| stated.protocol),
+            declared_by: declared.protocol.map(|stated| stated.from.into()).unwrap_or_default(),
             settings,
             endpoints: endpoints.into(),
             state,
@@ -201,7 +205,8 @@ impl Upstream {
             state: Arc::default(),
         };
         let seen = Seen { origin: Arc::default(), now: Nanos(0), table: None };
-        let declared = Declared { known: true, protocol: Some(protocol) };
+        let stated = StatedProtocol { protocol, from: "the proxy's configuration".to_owned() };
+        let declared = Declared { known: true, protocol: Some(stated) };
         Self::new(service, declared, settings, vec![endpoint], Vec::new(), Arc::default(), seen)
     }
 

@@ -80,7 +80,10 @@ fn registered(name: &str, at: SocketAddr, protocol: Option<&str>, grpc_check: bo
         active_checks: None,
     };
     let endpoints = [(instance.id.clone(), instance)].into();
-    Services::from([(service(name), Arc::new(Registered { known: true, endpoints }))])
+    Services::from([(
+        service(name),
+        Arc::new(Registered { known: true, endpoints, ..Registered::default() }),
+    )])
 }
 
 /// Says something and then sends everything back.

@@ -202,7 +202,7 @@ pub(crate) fn behind_sidecars(addrs: &[SocketAddr]) -> Services {
         active_checks: None,
     });
     let endpoints = endpoints.map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
-    let registered = Registered { known: true, endpoints };
+    let registered = Registered { known: true, endpoints, ..Registered::default() };
     Services::from([(ServiceRef::new("default", "app"), Arc::new(registered))])
 }
 

@@ -3,6 +3,7 @@
 //! It compiles a snapshot, of a server's state or of files, with the proxy's own compiler, and asks the proxy's own
 //! routing. Nothing is decided here. What only running proxies know is taken from what they report (`reported`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_api::client::{Client, encode_segment};
@@ -34,10 +35,14 @@ mod standing;
 
 pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let request = request(args)?;
+    let (mut decided_by, mut remarks) = (BTreeMap::new(), Vec::new());
     let (role, inputs, known, client) = if args.files.is_empty() {
         let client = server_client::client(&args.server)?;
         let role = role_at_server(&client, args).await?;
-        let inputs = inputs_of_server(&client, &role, &request).await?;
+        let mut sent = inputs_of_server(&client, &role, &request).await?;
+        decided_by = std::mem::take(&mut sent.decided_by);
+        remarks = std::mem::take(&mut sent.remarks);
+        let inputs = Inputs::from(sent);
         in_part::remarks(inputs.resources.values().map(|resource| &**resource))
             .iter()
             .for_each(|remark| output::remark(remark));
@@ -75,7 +80,8 @@ pub(super) async fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     if let Some(client) = &client {
         critical::say_why(client, &mut explanation).await;
     }
-    name_entries(&mut explanation, &inputs);
+    explanation.remarks.append(&mut remarks);
+    name_entries(&mut explanation, &inputs, &decided_by);
     output::print(&output::render(args.output.format, &explanation, || {
         output::clean(&explanation.to_string())
     })?);
@@ -194,7 +200,11 @@ fn service_ref(name: &str, namespace: &str) -> ServiceRef {
     }
 }
 
-async fn inputs_of_server(client: &Client, role: &Role, request: &Request) -> Result<Inputs, Failure> {
+async fn inputs_of_server(
+    client: &Client,
+    role: &Role,
+    request: &Request,
+) -> Result<SnapshotInputs, Failure> {
     let query = match role {
         Role::Gateway { gateways } => gateways.first().map(|name| {
             let ServiceRef { namespace, name } = service_ref(name, DEFAULT_NAMESPACE);
@@ -209,13 +219,8 @@ async fn inputs_of_server(client: &Client, role: &Role, request: &Request) -> Re
         }
     };
     // No name of a service: an empty state says what a sidecar does with such a host.
-    let Some(query) = query else { return Ok(Inputs::default()) };
-    let inputs: SnapshotInputs = client
-        .get(&format!("{PREFIX}/snapshot?{query}"))
-        .await
-        .map_err(|error| server_client::failure(&error))?;
-    inputs.remarks.iter().for_each(|remark| output::remark(remark));
-    Ok(inputs.into())
+    let Some(query) = query else { return Ok(SnapshotInputs::empty(Position::default())) };
+    client.get(&format!("{PREFIX}/snapshot?{query}")).await.map_err(|error| server_client::failure(&error))
 }
 
 fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {
@@ -239,8 +244,12 @@ fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {
     Ok(Inputs::of_resources(Position::default(), documents.into_iter().map(|document| document.resource)))
 }
 
-/// Names the config entries behind what documents that were made of them say of how calls are made.
-fn name_entries(explanation: &mut Explanation, inputs: &Inputs) {
+/// Names the config entries by which rules lead where they do, and those behind what documents that were made of them say of
+/// how calls are made.
+fn name_entries(explanation: &mut Explanation, inputs: &Inputs, decided_by: &BTreeMap<String, Vec<String>>) {
+    for rule in explanation.entrances.iter_mut().flat_map(|entrance| &mut entrance.rules) {
+        rule.config_entries = decided_by.get(&rule.rule).cloned().unwrap_or_default();
+    }
     let made = inputs.resources.iter().filter_map(|(id, resource)| {
         resource.metadata.annotations.get(CONFIG_ENTRY).map(|entry| (id.to_string(), entry))
     });

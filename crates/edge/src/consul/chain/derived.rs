@@ -26,6 +26,8 @@ pub(super) struct Derived {
 #[derive(Debug)]
 pub(super) struct Tier {
     pub(super) service: ServiceRef,
+    /// Empty for all of the service.
+    pub(super) subset: String,
     /// Judged on an instance as `health/service` shows it; all when absent.
     pub(super) filter: Option<Judged>,
     pub(super) only_passing: bool,
@@ -103,24 +105,35 @@ impl Derived {
 
     /// Its endpoints; whoever asks knows the index.
     pub(super) fn endpoints(&self, moment: &Moment<'_>, settings: &Settings) -> EndpointsView {
+        let endpoints = self.in_force(moment, settings).1;
+        EndpointsView { known: true, index: 0, position: moment.position(), protocol: None, endpoints }
+    }
+
+    /// The tier that counts now, and its endpoints; the first one's where no tier has an instance that may be called.
+    fn in_force(&self, moment: &Moment<'_>, settings: &Settings) -> (Option<&Tier>, Vec<Endpoint>) {
         // The document of a service does not reach proxies under this name, so its own endpoints come with the others.
         let mut first = None;
         for tier in &self.tiers {
             let endpoints = tier.endpoints(moment, settings);
-            let is_good = endpoints.iter().any(|one| one.health != Health::Critical && one.weight > 0);
-            if is_good || first.is_none() {
-                first = Some(endpoints);
+            if endpoints.iter().any(|one| one.health != Health::Critical && one.weight > 0) {
+                return (Some(tier), endpoints);
             }
-            if is_good {
-                break;
-            }
+            first.get_or_insert(endpoints);
         }
-        EndpointsView {
-            known: true,
-            index: 0,
-            position: moment.position(),
-            protocol: None,
-            endpoints: first.unwrap_or_default(),
+        (None, first.unwrap_or_default())
+    }
+
+    /// What is called in its place, in words, where it fails over now.
+    pub(super) fn failed_over(&self, moment: &Moment<'_>, settings: &Settings) -> Option<String> {
+        let (first, others) = self.tiers.split_first().filter(|(_, others)| !others.is_empty())?;
+        let why = |of: &str| format!("no instance of {of} is passing or has warnings");
+        match self.in_force(moment, settings).0 {
+            Some(tier) if std::ptr::eq(tier, first) => None,
+            Some(tier) => Some(format!("{}, so {} is called", why(&first.shown()), tier.shown())),
+            None => {
+                let names: Vec<String> = others.iter().map(Tier::shown).collect();
+                Some(format!("{}, nor of {}", why(&first.shown()), names.join(" or ")))
+            }
         }
     }
 }
@@ -145,6 +158,12 @@ pub(super) fn tell(endpoint: &mut Endpoint, document: &ServiceSpec) {
 }
 
 impl Tier {
+    /// What people call it.
+    fn shown(&self) -> String {
+        let Self { service, subset, .. } = self;
+        if subset.is_empty() { service.to_string() } else { format!("subset {subset} of {service}") }
+    }
+
     fn endpoints(&self, moment: &Moment<'_>, settings: &Settings) -> Vec<Endpoint> {
         let mut endpoints = moment.endpoints(&self.service).endpoints;
         if let Some(judged) = &self.filter {

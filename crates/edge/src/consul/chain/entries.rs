@@ -127,13 +127,7 @@ impl Entries {
 
 /// What a word says that a service speaks.
 pub(super) fn protocol(said: Option<&Value>) -> Option<Protocol> {
-    match said?.as_str()? {
-        "http" => Some(Protocol::Http),
-        "http2" => Some(Protocol::Http2),
-        "grpc" => Some(Protocol::Grpc),
-        "tcp" => Some(Protocol::Tcp),
-        _ => None,
-    }
+    Protocol::of_word(said?.as_str()?)
 }
 
 fn read<T: DeserializeOwned>(content: &Value) -> Result<T, Refusal> {
@@ -158,6 +152,11 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
+    /// What is called where a subset (all, if it has no name) has no instance that may be.
+    pub(super) fn failover_of(&self, subset: &str) -> Option<&Failover> {
+        self.failover.get(subset).or_else(|| self.failover.get("*"))
+    }
+
     fn fault(&self, datacenter: &str) -> Option<String> {
         let redirect = self.redirect.as_ref()?;
         if !redirect.peer.is_empty() {

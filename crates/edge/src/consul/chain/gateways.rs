@@ -25,42 +25,44 @@ impl Making<'_> {
             }
             self.left = Left::default();
             let mut resource = entry.resource.clone();
-            if self.leads_on(id, &mut resource.spec) {
+            let ways = self.leads_on(id, &mut resource.spec);
+            if ways.iter().any(Option::is_some) {
+                self.ways.insert(id.clone(), ways.into_iter().map(Option::unwrap_or_default).collect());
                 self.replace(id, resource);
             }
         }
     }
 
-    /// Whether something of a route leads elsewhere now.
-    fn leads_on(&mut self, id: &ResourceId, spec: &mut Spec) -> bool {
+    /// Has the rules of a route lead on: by which entries each does, none where it leads where it is declared to.
+    fn leads_on(&mut self, id: &ResourceId, spec: &mut Spec) -> Vec<Option<Vec<String>>> {
         let mut lead = |refs: &mut Vec<BackendRef>, divides| self.lead(&id.namespace, refs, divides);
-        // Each rule is looked at, whatever came of the others.
         match spec {
             Spec::HttpRoute(route) => {
-                route.rules.iter_mut().fold(false, |any, rule| lead(&mut rule.backend_refs, true) | any)
+                route.rules.iter_mut().map(|rule| lead(&mut rule.backend_refs, true)).collect()
             }
             Spec::GrpcRoute(route) => {
-                route.rules.iter_mut().fold(false, |any, rule| lead(&mut rule.backend_refs, true) | any)
+                route.rules.iter_mut().map(|rule| lead(&mut rule.backend_refs, true)).collect()
             }
             Spec::TcpRoute(route) => {
-                route.rules.iter_mut().fold(false, |any, rule| lead(&mut rule.backend_refs, false) | any)
+                route.rules.iter_mut().map(|rule| lead(&mut rule.backend_refs, false)).collect()
             }
             Spec::TlsRoute(route) => {
-                route.rules.iter_mut().fold(false, |any, rule| lead(&mut rule.backend_refs, false) | any)
+                route.rules.iter_mut().map(|rule| lead(&mut rule.backend_refs, false)).collect()
             }
-            _ => false,
+            _ => Vec::new(),
         }
     }
 
     /// Puts what entries say in the place of services in a rule. `divides` says whether it tells requests apart; for connections
-    /// only resolvers count.
-    fn lead(&mut self, namespace: &str, refs: &mut Vec<BackendRef>, divides: bool) -> bool {
+    /// only resolvers count. By which entries that is, if any lead on.
+    fn lead(&mut self, namespace: &str, refs: &mut Vec<BackendRef>, divides: bool) -> Option<Vec<String>> {
         let whole: u64 = refs.iter().map(|one| u64::from(one.weight)).sum();
         let led: Vec<Option<ServiceRef>> =
             refs.iter().map(|one| self.led(namespace, one, divides).filter(|_| whole > 0)).collect();
         if led.iter().all(Option::is_none) {
-            return false;
+            return None;
         }
+        self.way.clear();
         let weight = |of: &BackendRef, share: f64| match f64::from(of.weight) / whole as f64 * share * WEIGHT
         {
             none if none <= 0.0 => 0,
@@ -85,7 +87,7 @@ impl Making<'_> {
                 refs.push(BackendRef { group, kind, port, filters, ..backend(&to, weight(&one, share)) });
             }
         }
-        true
+        Some(std::mem::take(&mut self.way))
     }
 
     /// The service that a backend names, if entries lead on from there and no document says otherwise.

@@ -10,9 +10,9 @@ use weir_control::resources::ResourceSet;
 use weir_model::ServiceRef;
 use weir_model::resource::Protocol;
 
-use super::entries::{Entries, Failover, Splitter};
+use super::entries::{Entries, Failover, Resolver, Splitter};
 use super::resolve::{Target, named};
-use super::{entry_name, name};
+use super::{entry_name, protocols};
 
 /// Redirects that are followed, one after the other.
 const REDIRECTS_MAX: usize = 8;
@@ -52,35 +52,25 @@ pub(super) struct Endless(String);
 
 /// All that does not fit.
 pub(super) fn faults(entries: &Entries, documents: &ResourceSet, datacenter: &str) -> BTreeSet<Fault> {
-    let mut graph = Graph { entries, documents, datacenter, faults: BTreeSet::new() };
-    for (service, router) in &entries.routers {
-        let entry = entry_name("service-router", service);
-        graph.divides(&entry, service);
-        for to in router.routes.iter().filter_map(|route| route.destination.as_ref()) {
-            graph.link(&entry, service, &target(&to.namespace, &to.service, &to.service_subset, service));
-        }
-    }
-    for (service, splitter) in &entries.splitters {
-        let entry = entry_name("service-splitter", service);
-        graph.divides(&entry, service);
-        for to in &splitter.splits {
-            graph.link(&entry, service, &target(&to.namespace, &to.service, &to.service_subset, service));
-        }
-    }
-    for (service, resolver) in &entries.resolvers {
-        let entry = entry_name("service-resolver", service);
-        if resolver.redirect.is_some() {
-            graph.link(&entry, service, &Target::all(service));
-        }
-        for (subset, failover) in &resolver.failover {
-            let subset = if subset == "*" { "" } else { subset };
-            let from = Target { service: service.clone(), subset: subset.to_owned() };
-            for to in entries.spare(&from, failover, datacenter) {
-                graph.link(&entry, service, &to);
-            }
-        }
+    let mut graph = Graph { entries, documents, datacenter, told: &|_| None, faults: BTreeSet::new() };
+    for service in entries.services() {
+        graph.service(service);
     }
     graph.circles();
+    graph.faults
+}
+
+/// What of the entries of one service does not fit, but for circles. `told` gives what the instances of a service say that
+/// they speak.
+pub(super) fn faults_of(
+    service: &ServiceRef,
+    entries: &Entries,
+    documents: &ResourceSet,
+    datacenter: &str,
+    told: &dyn Fn(&ServiceRef) -> Option<Protocol>,
+) -> BTreeSet<Fault> {
+    let mut graph = Graph { entries, documents, datacenter, told, faults: BTreeSet::new() };
+    graph.service(service);
     graph.faults
 }
 
@@ -108,19 +98,55 @@ struct Graph<'a> {
     entries: &'a Entries,
     documents: &'a ResourceSet,
     datacenter: &'a str,
+    /// What the instances of a service say that they speak.
+    told: &'a dyn Fn(&ServiceRef) -> Option<Protocol>,
     faults: BTreeSet<Fault>,
 }
 
 impl Graph<'_> {
+    /// Judges the entries of a service.
+    fn service(&mut self, service: &ServiceRef) {
+        let entries = self.entries;
+        if let Some(router) = entries.routers.get(service) {
+            let entry = entry_name("service-router", service);
+            self.divides(&entry, service);
+            for to in router.routes.iter().filter_map(|route| route.destination.as_ref()) {
+                self.link(&entry, service, &target(&to.namespace, &to.service, &to.service_subset, service));
+            }
+        }
+        if let Some(splitter) = entries.splitters.get(service) {
+            let entry = entry_name("service-splitter", service);
+            self.divides(&entry, service);
+            for to in &splitter.splits {
+                self.link(&entry, service, &target(&to.namespace, &to.service, &to.service_subset, service));
+            }
+        }
+        if let Some(resolver) = entries.resolvers.get(service) {
+            self.resolver(&entry_name("service-resolver", service), service, resolver);
+        }
+    }
+
+    fn resolver(&mut self, entry: &str, service: &ServiceRef, resolver: &Resolver) {
+        if resolver.redirect.is_some() {
+            self.link(entry, service, &Target::all(service));
+        }
+        for (subset, failover) in &resolver.failover {
+            let subset = if subset == "*" { "" } else { subset };
+            let from = Target { service: service.clone(), subset: subset.to_owned() };
+            for to in self.entries.spare(&from, failover, self.datacenter) {
+                self.link(entry, service, &to);
+            }
+        }
+    }
+
     fn fault(&mut self, entry: &str, what: What, message: String) {
         self.faults.insert(Fault { entry: entry.to_owned(), what, message });
     }
 
-    /// What a service speaks: its document goes before its entry, and that before what is said of all services.
+    /// What a service speaks: its document goes before its entry, and that before its instances and what is said of all services.
     fn stated(&self, service: &ServiceRef) -> Option<Protocol> {
-        let declared = self.documents.service(service).and_then(|document| document.protocol);
-        let said = declared.or_else(|| self.entries.protocol(service));
-        said.or_else(|| self.entries.default_protocol(service))
+        let said = protocols::stated(self.entries, self.documents, service);
+        said.or_else(|| (self.told)(service)).or_else(|| self.entries.default_protocol(service))
     }
 
     /// Judges an entry that tells requests apart, which connections have not.
@@ -153,8 +179,8 @@ impl Graph<'_> {
                 "discovery chain {:?} uses inconsistent protocols; service {:?} has {:?} which is not {:?}",
                 of.name,
                 service.name,
-                name(other),
-                name(own)
+                other.as_str(),
+                own.as_str()
             );
             self.fault(entry, What::Protocols, message);
         }
@@ -217,12 +243,9 @@ impl Entries {
         let mut at = from.clone();
         let mut way = vec![at.id(datacenter)];
         loop {
-            let resolver = self.resolvers.get(&at.service);
-            let redirect = resolver.and_then(|resolver| resolver.redirect.as_ref());
-            let next = redirect.map(|to| at.rewritten(&to.namespace, &to.service, &to.service_subset));
-            let Some(next) = next.filter(|next| *next != at) else {
+            let Some(next) = self.redirected(&at) else {
                 if at.subset.is_empty()
-                    && let Some(resolver) = resolver
+                    && let Some(resolver) = self.resolvers.get(&at.service)
                 {
                     at.subset.clone_from(&resolver.default_subset);
                 }
@@ -241,6 +264,28 @@ impl Entries {
             }
             at = next;
         }
+    }
+
+    /// Where a resolver sends the calls of a target instead.
+    fn redirected(&self, at: &Target) -> Option<Target> {
+        let to = self.resolvers.get(&at.service)?.redirect.as_ref()?;
+        Some(at.rewritten(&to.namespace, &to.service, &to.service_subset)).filter(|next| next != at)
+    }
+
+    /// The resolvers that have a say in where calls of a target go in the end, in the order in which they are asked.
+    pub(super) fn resolvers_of(&self, from: &Target) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut at = Some(from.clone());
+        // Redirects without an end do not count, so there are no more.
+        while let Some(target) = at.take().filter(|_| names.len() <= REDIRECTS_MAX) {
+            let Some(resolver) = self.resolvers.get(&target.service) else { break };
+            at = self.redirected(&target);
+            let picks = !target.subset.is_empty() || !resolver.default_subset.is_empty();
+            if at.is_some() || picks || resolver.failover_of(&target.subset).is_some() {
+                names.push(entry_name("service-resolver", &target.service));
+            }
+        }
+        names
     }
 
     /// What is called when a target has no instance that may be, in order, before redirects are followed.

@@ -57,12 +57,27 @@ pub(super) struct Share {
 pub(super) struct Shares {
     pub(super) all: Vec<Share>,
     pub(super) ignored: Vec<Ignored>,
+    /// The entries that divided them and led them on.
+    pub(super) by: Vec<String>,
     bytes_left: usize,
 }
 
 impl Shares {
-    fn of(target: Target) -> Self {
-        Self { all: vec![Share { weight: 1.0, target, filters: Vec::new(), split: None }], ..Self::default() }
+    fn of(target: Target, by: Vec<String>) -> Self {
+        let all = vec![Share { weight: 1.0, target, filters: Vec::new(), split: None }];
+        Self { all, by, ..Self::default() }
+    }
+}
+
+/// Entries that are told of one rule.
+const WAY_MAX: usize = 16;
+
+/// Adds entries by which calls go, each once.
+pub(super) fn add_way(way: &mut Vec<String>, entries: impl IntoIterator<Item = String>) {
+    for entry in entries {
+        if way.len() < WAY_MAX && !way.contains(&entry) {
+            way.push(entry);
+        }
     }
 }
 
@@ -119,7 +134,14 @@ impl Making<'_> {
         if subset.is_empty() {
             return self.shares_within(service, &[], BACKENDS_MAX);
         }
-        Shares::of(self.resolve(service, subset))
+        self.undivided(service, subset)
+    }
+
+    /// All calls of a service or of a subset of it, undivided.
+    fn undivided(&self, service: &ServiceRef, subset: &str) -> Shares {
+        let from = Target { service: service.clone(), subset: subset.to_owned() };
+        let by = self.entries.resolvers_of(&from);
+        Shares::of(self.end_of(from), by)
     }
 
     /// The same of all of a service, into at most `room` parts, with these changes of header fields already.
@@ -133,7 +155,7 @@ impl Making<'_> {
 
     /// All calls of a service, undivided.
     pub(super) fn whole(&self, service: &ServiceRef) -> Shares {
-        Shares::of(self.resolve(service, ""))
+        self.undivided(service, "")
     }
 
     /// Adds at least one share, and at most `room`.
@@ -151,8 +173,16 @@ impl Making<'_> {
         let Some(parts) = parts else {
             let filters = filters.to_vec();
             let split = of.map(|(splitter, at)| (splitter.clone(), at));
-            return shares.all.push(Share { weight, target: self.resolve(service, ""), filters, split });
+            let Shares { all, by, .. } = self.undivided(service, "");
+            add_way(&mut shares.by, by);
+            return shares.all.extend(all.into_iter().map(|share| Share {
+                weight,
+                filters: filters.clone(),
+                split: split.clone(),
+                ..share
+            }));
         };
+        add_way(&mut shares.by, [entry_name("service-splitter", service)]);
         let end = shares.all.len() + room;
         shares.bytes_left -= parts.iter().map(|(_, filters)| http::size(filters)).sum::<usize>();
         for (at, (split, filters)) in parts.iter().enumerate() {
@@ -164,8 +194,10 @@ impl Making<'_> {
                 let part = Part { weight, filters, of: Some((service, at)) };
                 self.split(&to, deep + 1, &part, room, shares);
             } else {
-                let target = self.resolve(&to, &split.service_subset);
+                let from = Target { service: to, subset: split.service_subset.clone() };
+                add_way(&mut shares.by, self.entries.resolvers_of(&from));
                 let split = Some((service.clone(), at));
+                let target = self.end_of(from);
                 shares.all.push(Share { weight, target, filters: filters.clone(), split });
             }
         }
@@ -184,8 +216,7 @@ impl Making<'_> {
     pub(super) fn backend(&mut self, target: &Target) -> ServiceRef {
         let Target { service, subset } = target;
         let resolver = self.entries.resolvers.get(service);
-        let failover = resolver
-            .and_then(|resolver| resolver.failover.get(&**subset).or_else(|| resolver.failover.get("*")));
+        let failover = resolver.and_then(|resolver| resolver.failover_of(subset));
         let name = match (&**subset, failover) {
             ("", None) => return service.clone(),
             ("", Some(_)) => format!("_failover_.{}", service.name),
@@ -204,7 +235,8 @@ impl Making<'_> {
 
     /// The instances of a target; nothing if there is no such subset.
     fn tier(&self, service: &ServiceRef, subset: &str) -> Option<Tier> {
-        let all = Tier { service: service.clone(), filter: None, only_passing: false };
+        let all =
+            Tier { service: service.clone(), subset: subset.to_owned(), filter: None, only_passing: false };
         if subset.is_empty() {
             return Some(all);
         }

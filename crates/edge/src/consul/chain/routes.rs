@@ -8,11 +8,11 @@ use weir_model::resource::{HttpRouteSpec, Metadata, Protocol, TcpRouteSpec};
 use weir_model::{Resource, ServiceRef, Spec, names};
 
 use super::entries::Route;
-use super::resolve::{Share, Shares, named};
-use super::{Ignored, Making, UNFIT, entry_name, http, id_of, size};
+use super::resolve::{Share, Shares, Target, add_way, named};
+use super::{Ignored, Making, UNFIT, entry_name, http, id_of, protocols, size};
 
 /// The annotation of a document that was made of an entry: which.
-const ANNOTATION: &str = "weir.dev/config-entry";
+pub(super) const ANNOTATION: &str = "weir.dev/config-entry";
 /// Backends of all rules of one route that was made, but for one of each rule, which there always is room for.
 const BACKENDS_MAX: usize = 16_384;
 /// Names and values of header fields that the shares of all rules of one route change.
@@ -36,13 +36,14 @@ impl Making<'_> {
             return self
                 .ignore(&entry, format!("the document {declared} says where calls of the service go"));
         }
-        let document = self.documents.service(service).and_then(|document| document.protocol);
-        let protocol = document.or_else(|| self.entries.protocol(service));
+        let protocol = protocols::stated(self.entries, self.documents, service);
         if protocol != Some(Protocol::Tcp) {
             match self.requests(&entry, service) {
-                Ok(spec) => {
+                Ok((spec, ways)) => {
                     let metadata = metadata(&entry, service);
-                    self.add(&entry, Resource { metadata, spec: Spec::HttpRoute(spec) });
+                    let route = Resource { metadata, spec: Spec::HttpRoute(spec) };
+                    self.ways.insert(route.id(), ways);
+                    self.add(&entry, route);
                 }
                 Err(reason) => return self.ignore(&entry, reason),
             }
@@ -81,20 +82,35 @@ impl Making<'_> {
         let rule = StreamRouteRule { name: None, backend_refs: vec![backend(&to, 1)] };
         let spec = TcpRouteSpec { parent_refs: vec![parent(service)], rules: vec![rule] };
         let metadata = metadata(entry, service);
-        self.add(entry, Resource { metadata, spec: Spec::TcpRoute(spec) });
+        let route = Resource { metadata, spec: Spec::TcpRoute(spec) };
+        self.ways.insert(route.id(), vec![self.entries.resolvers_of(&Target::all(service))]);
+        self.add(entry, route);
     }
 
-    fn requests(&mut self, entry: &str, service: &ServiceRef) -> Result<HttpRouteSpec, String> {
+    /// The route of a service's requests, and by which entries each of its rules leads where it does.
+    fn requests(
+        &mut self,
+        entry: &str,
+        service: &ServiceRef,
+    ) -> Result<(HttpRouteSpec, Vec<Vec<String>>), String> {
         self.left = Left::default();
         let mut left = DOCUMENT_BYTES_MAX;
         let router = self.entries.routers.get(service);
         let routes = router.map_or(&[][..], |router| &router.routes);
         let mut rules = Vec::with_capacity(routes.len() + 1);
+        let mut ways = Vec::with_capacity(routes.len() + 1);
+        let mut way = |made: Vec<String>| {
+            let mut way: Vec<String> = router.iter().map(|_| entry.to_owned()).collect();
+            add_way(&mut way, made);
+            ways.push(way);
+        };
+        self.way.clear();
         for (at, route) in routes.iter().enumerate() {
             let rule = self.rule(service, at, route);
             let over = || format!("{UNFIT}: its route would have more than {DOCUMENT_BYTES_MAX} bytes");
             left = left.checked_sub(size(&rule)).ok_or_else(over)?;
             rules.push(rule);
+            way(std::mem::take(&mut self.way));
             self.retry(entry, service, at, route);
         }
         // What no route takes goes to the service.
@@ -102,12 +118,14 @@ impl Making<'_> {
             backend_refs: self.backends(self.shares(service, "")),
             ..HttpRouteRule::default()
         });
-        Ok(HttpRouteSpec {
+        way(std::mem::take(&mut self.way));
+        let spec = HttpRouteSpec {
             parent_refs: vec![parent(service)],
             rule_order: RuleOrder::Written,
             rules,
             ..HttpRouteSpec::default()
-        })
+        };
+        Ok((spec, ways))
     }
 
     fn rule(&mut self, service: &ServiceRef, at: usize, route: &Route) -> HttpRouteRule {
@@ -141,10 +159,11 @@ impl Making<'_> {
 
     /// The services that calls go to, with the share of each and the changes of header fields there.
     pub(super) fn ends(&mut self, shares: Shares) -> Vec<(ServiceRef, f64, Vec<Filter>)> {
-        let Shares { all, ignored, .. } = shares;
+        let Shares { all, ignored, by, .. } = shares;
         for Ignored { entry, reason } in ignored {
             self.ignore(&entry, reason);
         }
+        add_way(&mut self.way, by);
         self.left.backends = self.left.backends.saturating_sub(all.len());
         let of = |share: Share| {
             self.left.bytes = self.left.bytes.saturating_sub(http::size(&share.filters));

@@ -15,7 +15,7 @@ use weir_model::resource::filter::{Filter, HeaderModifier, HeaderValue};
 use super::entries::{Resolver, or};
 use super::overrides::Overrides;
 use super::resolve::{Share, Target, named};
-use super::{Effective, Making, TABLES, name};
+use super::{Effective, Making, TABLES};
 use crate::consul::answer::{Answer, read};
 use crate::consul::{ConsulApi, health};
 use crate::http::Request;
@@ -42,11 +42,12 @@ pub(in crate::consul) async fn get(api: Arc<ConsulApi>, mut request: Request) ->
         }
     }
     let index = topics.iter().map(|topic| api.catalog().index(topic)).max().unwrap_or(1);
-    let (effective, of_instances, written) = api.catalog().read(|moment| {
+    let (effective, protocol, written) = api.catalog().read(|moment| {
         let effective = api.effective.at(moment, api.control.settings());
-        (effective, moment.endpoints(&service).protocol, Written::of(moment))
+        let protocol = effective.protocol(&service, &moment.endpoints(&service).endpoints);
+        (effective, protocol, Written::of(moment))
     });
-    let protocol = effective.protocol(&service, of_instances);
+    let protocol = protocol.map(|stated| stated.protocol).unwrap_or_default();
     let chain = Chain::of(&effective, &written, &service, protocol, &overrides, api.here().datacenter);
     read(&options, index, &json!({"Chain": chain}))
 }
@@ -113,7 +114,7 @@ impl<'a> Chain<'a> {
         let hash = if chain.customized { overrides.hash() } else { String::new() };
         json!({
             "ServiceName": service.name, "Namespace": service.namespace, "Partition": "default",
-            "Datacenter": datacenter, "Protocol": name(protocol), "Default": is_default, "CustomizationHash": hash,
+            "Datacenter": datacenter, "Protocol": protocol.as_str(), "Default": is_default, "CustomizationHash": hash,
             "StartNode": start, "Nodes": chain.nodes, "Targets": chain.targets,
         })
     }
@@ -196,9 +197,7 @@ impl<'a> Chain<'a> {
         if let Some(timeout) = resolver.map(|resolver| &*resolver.request_timeout).filter(|t| !t.is_empty()) {
             shown["RequestTimeout"] = timeout.into();
         }
-        let failover = resolver.and_then(|resolver| {
-            resolver.failover.get(&*target.subset).or_else(|| resolver.failover.get("*"))
-        });
+        let failover = resolver.and_then(|resolver| resolver.failover_of(&target.subset));
         if let Some(failover) = failover {
             let spare = self.making.spare(target, failover);
             let next: Vec<String> = spare.iter().map(|spare| self.target(spare)).collect();

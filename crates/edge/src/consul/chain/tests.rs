@@ -1,5 +1,8 @@
 use serde_json::json;
+use weir_control::catalog::Endpoint;
 use weir_model::Spec;
+use weir_model::registry::{Address, Health};
+use weir_model::resource::Protocol;
 
 use super::*;
 
@@ -156,22 +159,93 @@ fn redirects_are_followed_and_end() {
     assert_eq!(entries, ["service-resolver/a", "service-resolver/b"]);
 }
 
+/// What a service without instances speaks, and who says so.
+fn spoken(of: &Effective, service: &str) -> (Protocol, String) {
+    let stated = of.protocol(&ServiceRef::new("default", service), &[]);
+    stated.map(|stated| (stated.protocol, stated.from)).unwrap_or_default()
+}
+
 #[test]
-fn what_a_service_without_instances_speaks_is_told() {
+fn what_a_service_speaks_and_who_says_so() {
+    let all = ("proxy-defaults", "global", json!({"Config": {"protocol": "http2"}}));
+    let own = ("service-defaults", "web", json!({"Protocol": "grpc"}));
+    let said = |protocol, from: &str| (protocol, from.to_owned());
+    let by_all = said(Protocol::Http2, "config entry proxy-defaults/global");
+    let by_own = said(Protocol::Grpc, "config entry service-defaults/web");
+    let by_document = said(Protocol::Tcp, "Service/web");
+    assert_eq!(spoken(&effective(&[], Vec::new()), "web"), said(Protocol::Http, ""));
+    assert_eq!(spoken(&effective(std::slice::from_ref(&all), Vec::new()), "web"), by_all);
+    let both = [all, own];
+    assert_eq!(spoken(&effective(&both, Vec::new()), "web"), by_own);
+    // A document that says nothing of it leaves it to entries, whatever endpoints it has.
+    let endpoints = json!({"endpoints": [{"address": "127.0.0.1", "port": 1}]});
+    let made = effective(&both, vec![document("Service", "web", &endpoints)]);
+    assert_eq!(spoken(&made, "web"), by_own);
+    let made = effective(&both, vec![document("Service", "web", &json!({"protocol": "tcp"}))]);
+    assert_eq!((spoken(&made, "web"), spoken(&made, "other")), (by_document, by_all.clone()));
+    // What is derived of a service speaks as that does.
+    let mut failing = both.to_vec();
+    failing.push(("service-resolver", "web", json!({"Failover": {"*": {"Service": "spare"}}})));
+    failing.push(("service-resolver", "api", json!({"Failover": {"*": {"Service": "spare"}}})));
+    let made = effective(&failing, Vec::new());
+    assert_eq!(spoken(&made, "_failover_.web"), by_own);
+    assert_eq!(spoken(&made, "_failover_.api"), by_all);
+    // Instances go before what is said of all services, and after what is said of their own.
+    let told = |service: &str| {
+        let endpoint = Endpoint {
+            id: "n/1".to_owned(),
+            address: Address { host: "127.0.0.1".to_owned(), port: 1 },
+            inbound: false,
+            fixed: false,
+            weight: 1,
+            health: Health::Passing,
+            metadata: [("protocol".to_owned(), "tcp".to_owned())].into(),
+            grpc_check: false,
+            active_checks: None,
+        };
+        made.protocol(&ServiceRef::new("default", service), &[endpoint]).unwrap()
+    };
+    assert_eq!(told("web").protocol, Protocol::Grpc);
+    assert_eq!(told("api").from, "instance n/1 (`protocol` in its metadata)");
+}
+
+#[test]
+fn each_rule_says_by_which_entries_it_leads_where_it_does() {
     let entries = [
-        ("service-defaults", "tc", json!({"Protocol": "tcp"})),
-        ("service-resolver", "tc", json!({"Redirect": {"Service": "tgt"}})),
-        ("service-defaults", "web", json!({"Protocol": "grpc"})),
+        (
+            "service-router",
+            "web",
+            json!({"Routes": [{"Destination": {"Service": "api"}}, {"Destination": {"Service": "plain"}}]}),
+        ),
+        (
+            "service-splitter",
+            "web",
+            json!({"Splits": [{"Weight": 50, "ServiceSubset": "v2"}, {"Weight": 50, "Service": "other"}]}),
+        ),
+        versions(),
+        ("service-resolver", "api", json!({"Redirect": {"Service": "spare"}})),
+        ("service-resolver", "spare", json!({"Failover": {"*": {"Service": "web"}}})),
+        ("service-resolver", "plain", json!({"ConnectTimeout": "5s"})),
     ];
-    let made = effective(&entries, Vec::new());
-    assert_eq!(spec(&made, Kind::Service, "tc"), json!({"protocol": "tcp"}));
-    assert!(made.resources.get(&ResourceId::new(Kind::Service, "default", "web")).is_none());
-    // The rest of what a document says stays, and the protocol that it states goes before.
-    let free = json!({"metadata": {"team": "a"}});
-    let made = effective(&entries, vec![document("Service", "tc", &free)]);
-    assert_eq!(spec(&made, Kind::Service, "tc"), json!({"protocol": "tcp", "metadata": {"team": "a"}}));
-    let made = effective(&entries, vec![document("Service", "tc", &json!({"protocol": "http"}))]);
-    assert_eq!(spec(&made, Kind::Service, "tc"), json!({"protocol": "http"}));
+    let route = json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "plain"}]}, {"backendRefs": [{"name": "web"}]}]});
+    let made = effective(&entries, vec![document("HTTPRoute", "shop", &route)]);
+    let ways = |kind, name: &str| {
+        let id = ResourceId::new(kind, "default", name);
+        (made.ways(&id).iter().map(|way| way.join(",")).collect::<Vec<_>>(), made.made_of(&id).is_some())
+    };
+    let router = [
+        "service-router/web,service-resolver/api,service-resolver/spare",
+        "service-router/web",
+        "service-router/web,service-splitter/web,service-resolver/web",
+    ];
+    assert_eq!(ways(Kind::HttpRoute, "service-router.web"), (router.map(str::to_owned).to_vec(), true));
+    let gateway = ["", "service-splitter/web,service-resolver/web"];
+    assert_eq!(ways(Kind::HttpRoute, "shop"), (gateway.map(str::to_owned).to_vec(), false));
+    let connections = ["service-resolver/api,service-resolver/spare"];
+    assert_eq!(ways(Kind::TcpRoute, "service-resolver.api"), (connections.map(str::to_owned).to_vec(), true));
+    let id = ResourceId::new(Kind::HttpRoute, "default", "shop");
+    let told = made.decided_by([&id]);
+    assert_eq!(told.keys().collect::<Vec<_>>(), ["HTTPRoute/shop#1"]);
 }
 
 #[test]

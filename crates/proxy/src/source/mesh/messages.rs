@@ -30,5 +30,6 @@ pub(super) fn endpoints(
         whole,
         upserts: upserts.iter().cloned().map(Into::into).collect(),
         removals: removals.iter().map(|&id| id.to_owned()).collect(),
+        protocol: String::new(),
     }
 }

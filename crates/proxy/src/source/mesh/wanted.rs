@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_api::mesh;
-use weir_api::snapshot::EndpointInputs;
+use weir_api::snapshot::{EndpointInputs, StatedProtocol};
+use weir_model::resource::Protocol;
 use weir_model::{Kind, Position, Resource, ResourceId, ServiceRef, validate};
 
 use crate::snapshot::{Inputs, Registered, Rejection, Resources, Services};
@@ -155,6 +156,9 @@ impl Wanted {
             None => return None,
         };
         registered.known = sent.known;
+        // A word that is not known here is none; what documents and instances say then counts.
+        registered.protocol = Protocol::of_word(&sent.protocol)
+            .map(|protocol| StatedProtocol { protocol, from: "the control plane".to_owned() });
         for endpoint in &sent.removals {
             registered.endpoints.remove(endpoint);
         }

@@ -27,7 +27,7 @@ fn registered(endpoints: &[(SocketAddr, Health, &str)]) -> Services {
         active_checks: None,
     });
     let endpoints = endpoints.map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
-    let app = Registered { known: true, endpoints };
+    let app = Registered { known: true, endpoints, ..Registered::default() };
     Services::from([(ServiceRef::new("default", "app"), Arc::new(app))])
 }
 

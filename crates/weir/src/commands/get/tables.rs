@@ -12,17 +12,30 @@ use super::written;
 use crate::output::Table;
 
 pub(super) fn services(services: &[ServiceView]) -> Table {
-    let mut table =
-        Table::new(&["NAMESPACE", "SERVICE", "PROTOCOL", "PASSING", "WARNING", "CRITICAL", "STATIC", "TAGS"]);
+    let columns = [
+        "NAMESPACE",
+        "SERVICE",
+        "PROTOCOL",
+        "BY",
+        "PASSING",
+        "WARNING",
+        "CRITICAL",
+        "STATIC",
+        "ENTRIES",
+        "TAGS",
+    ];
+    let mut table = Table::new(&columns);
     for service in services {
         table.row([
             service.namespace.clone(),
             service.name.clone(),
             service.protocol.clone(),
+            service.protocol_from.clone().unwrap_or_else(|| "default".to_owned()),
             service.instances.passing.to_string(),
             service.instances.warning.to_string(),
             service.instances.critical.to_string(),
             service.static_endpoints.to_string(),
+            service.config_entries.join(","),
             service.tags.join(","),
         ]);
     }
@@ -191,7 +204,7 @@ pub(super) fn proxies(proxies: &[ProxyView]) -> Table {
 }
 
 pub(super) fn routes(routes: &[RouteView]) -> Table {
-    let columns = ["NAMESPACE", "KIND", "ROUTE", "RULE", "PARENTS", "HOSTS", "MATCHES", "BACKENDS"];
+    let columns = ["NAMESPACE", "KIND", "ROUTE", "RULE", "PARENTS", "HOSTS", "MATCHES", "BACKENDS", "BY"];
     let mut table = Table::new(&columns);
     for view in routes {
         let or_any = |list: &[String]| if list.is_empty() { "any".to_owned() } else { list.join(" | ") };
@@ -206,9 +219,17 @@ pub(super) fn routes(routes: &[RouteView]) -> Table {
             or_any(&view.hostnames),
             or_any(&view.matches),
             backends.join(" "),
+            by(view),
         ]);
     }
     table
+}
+
+/// What a rule leads where it does by: a document, config entries, or both.
+fn by(view: &RouteView) -> String {
+    let document = (!view.made).then_some("document");
+    let entries = view.config_entries.iter().map(String::as_str);
+    document.into_iter().chain(entries).collect::<Vec<_>>().join(",")
 }
 
 pub(super) fn changes(changes: &[ChangeSetView]) -> Table {
