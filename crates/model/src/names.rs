@@ -110,12 +110,15 @@ pub fn hostname(name: &str) -> Result<(), BadName> {
 /// # Errors
 /// Says what is wrong.
 pub fn host(name: &str) -> Result<(), BadName> {
+    let good = name.parse::<std::net::IpAddr>().is_ok() || is_host_name(name);
+    ensure(good, name, "an address", "an IPv4 or IPv6 address or a host name, without port")
+}
+
+fn is_host_name(name: &str) -> bool {
     // Host names with `_` are not standard, and common in container networks.
     let folded = name.to_ascii_lowercase().replace('_', "-");
     let absolute = folded.strip_suffix('.').unwrap_or(&folded);
-    let good = name.parse::<std::net::IpAddr>().is_ok()
-        || (subdomain(absolute).is_ok() && !looks_like_an_address(absolute));
-    ensure(good, name, "an address", "an IPv4 or IPv6 address or a host name, without port")
+    subdomain(absolute).is_ok() && !looks_like_an_address(absolute)
 }
 
 /// A token (RFC 9110, section 5.6.2): methods and header names.

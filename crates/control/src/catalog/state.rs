@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
-use weir_model::registry::{Check, Instance};
+use weir_model::registry::Instance;
 use weir_model::{Position, Revision};
 use weir_store::{Entry, Event, Key, Record};
 
 use super::declared::Declared;
 use super::effects::Effects;
 use super::entry::Versioned;
+use super::found::{Found, FoundCheck};
 use super::kept::{Stored, read};
 use super::kv::KvTable;
 use super::locks::Locks;
@@ -34,37 +35,8 @@ pub(crate) struct State {
     pub(crate) replicas: BTreeMap<String, Versioned<Replica>>,
 }
 
-/// Entries that are read at a time while a catalog is loaded.
-const LOADED_TOGETHER: usize = 256;
-
-/// What was found under a key, as far as it can be read without the state.
-enum Found<'a> {
-    /// An instance on a node.
-    Instance(&'a str, Stored, Box<Versioned<Instance>>),
-    /// A check on a node.
-    Check(&'a str, Stored, Box<Versioned<Check>>),
-    /// Anything else: there are few of them.
-    Other(Place<'a>, &'a Record),
-}
-
-impl<'a> Found<'a> {
-    /// `None` if it is not the catalog's business, or cannot be read, which is reported.
-    fn of(record: &'a Record) -> Option<Self> {
-        match place_at(record.path())? {
-            Place::Instance { node, .. } => {
-                let stored = Stored::new(record.clone());
-                let instance = Box::new(stored.read()?);
-                Some(Self::Instance(node, stored, instance))
-            }
-            Place::Check { node, .. } => {
-                let stored = Stored::new(record.clone());
-                let check = Box::new(stored.read()?);
-                Some(Self::Check(node, stored, check))
-            }
-            place => Some(Self::Other(place, record)),
-        }
-    }
-}
+/// An instance that is about to be put, with its checks that follow it.
+type Arriving = (Stored, Box<Versioned<Instance>>, Vec<FoundCheck>);
 
 /// The order in which the events of one revision are applied, so that nothing is an orphan on the way: things
 /// appear from the outside in, vanish from the inside out, and the head moves last.
@@ -112,54 +84,67 @@ impl State {
         effects
     }
 
-    /// Applies what a store held at this state's position. Nobody waits or listens yet.
-    fn load(&mut self, mut entries: Vec<Record>) {
-        let mut effects = Effects::unobserved(self.position);
-        entries.sort_by_key(|record| rank(record.path(), true));
-        // Most of the time goes into reading documents, which all cores can do.
-        weir_store::in_order(
-            entries.chunks(LOADED_TOGETHER),
-            |some| some.iter().map(Found::of).collect::<Vec<_>>(),
-            |some| some.into_iter().flatten().for_each(|found| self.put(found, &mut effects)),
-        );
-        self.registry.touch_all(self.position.revision);
-    }
-
     fn apply_into(&mut self, events: &[Event], effects: &mut Effects) {
+        let mut arriving = None;
         // Few at a time when following, so that the common case allocates nothing for the order.
         if let [event] = events {
-            return self.apply_one(event, effects);
+            self.apply_one(event, &mut arriving, effects);
+            return self.arrive(arriving, effects);
         }
         let mut ranked: Vec<(u8, &Event)> =
             events.iter().map(|event| (rank(event.key.as_str(), event.now.is_some()), event)).collect();
         ranked.sort_by_key(|(rank, _)| *rank);
         for (_, event) in ranked {
-            self.apply_one(event, effects);
+            self.apply_one(event, &mut arriving, effects);
         }
+        self.arrive(arriving, effects);
     }
 
-    fn apply_one(&mut self, event: &Event, effects: &mut Effects) {
-        match &event.now {
+    /// Applies an event, but for an instance that comes: it waits for its checks, which come next.
+    fn apply_one(&mut self, event: &Event, arriving: &mut Option<Arriving>, effects: &mut Effects) {
+        let found = match &event.now {
             Some(entry) if let Some(place) = place(&event.key).filter(is_read_at_once) => {
-                self.put_other(place, &event.key, entry, effects);
+                self.arrive(arriving.take(), effects);
+                return self.put_other(place, &event.key, entry, effects);
             }
-            Some(entry) => {
-                if let Some(found) = Found::of(&Record::of(&event.key, entry)) {
-                    self.put(found, effects);
-                }
+            Some(entry) => Found::of(Record::of(&event.key, entry), true),
+            None => {
+                self.arrive(arriving.take(), effects);
+                return self.delete(&event.key, effects);
             }
-            None => self.delete(&event.key, effects),
+        };
+        match (found, &mut *arriving) {
+            (Some(Found::Instance(stored, instance)), _) => {
+                self.arrive(arriving.replace((stored, instance, Vec::new())), effects);
+            }
+            (Some(Found::Check(check)), Some((instance, _, with))) if check.kept.is_of(instance) => {
+                with.push(check);
+            }
+            (Some(found), _) => {
+                self.arrive(arriving.take(), effects);
+                self.put(found, effects);
+            }
+            (None, _) => {}
         }
     }
 
-    fn put(&mut self, found: Found<'_>, effects: &mut Effects) {
+    fn arrive(&mut self, arriving: Option<Arriving>, effects: &mut Effects) {
+        if let Some((stored, instance, with)) = arriving {
+            self.registry.put_instance(stored, *instance, with, effects);
+        }
+    }
+
+    pub(super) fn put(&mut self, found: Found, effects: &mut Effects) {
         match found {
-            Found::Instance(node, stored, instance) => {
-                self.registry.put_instance(node, stored, *instance, effects);
+            Found::Instance(stored, instance) => {
+                self.registry.put_instance(stored, *instance, Vec::new(), effects);
             }
-            Found::Check(node, stored, check) => self.registry.put_check(node, stored, *check, effects),
-            Found::Other(place, record) => {
-                self.put_other(place, &record.key(), &record.entry(), effects);
+            Found::Check(check) => self.registry.put_check(&check, effects),
+            Found::Other(record) => {
+                let key = record.key();
+                if let Some(place) = place(&key) {
+                    self.put_other(place, &key, &record.entry(), effects);
+                }
             }
         }
     }
@@ -300,5 +285,5 @@ fn is_read_at_once(place: &Place<'_>) -> bool {
 }
 
 fn decode<T: DeserializeOwned>(key: &Key, entry: &Entry) -> Option<Versioned<T>> {
-    read(key.as_str(), &entry.value.bytes(), [entry.create_revision, entry.mod_revision])
+    read(|| key.as_str(), &entry.value.bytes(), [entry.create_revision, entry.mod_revision])
 }
