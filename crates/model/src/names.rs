@@ -92,7 +92,8 @@ pub fn registered(name: &str) -> Result<(), BadName> {
 /// Says what is wrong.
 pub fn id(text: &str) -> Result<(), BadName> {
     let fits = !text.is_empty() && text.len() <= ID_BYTES_MAX;
-    ensure(fits && !text.chars().any(char::is_control), text, "an identifier", AN_ID)
+    let is_plain = text.bytes().all(|b| matches!(b, b' '..=b'~'));
+    ensure(fits && (is_plain || !text.chars().any(char::is_control)), text, "an identifier", AN_ID)
 }
 
 /// A host name that may begin with `*.` (Gateway API `Hostname`): no address, no port, in lower case.

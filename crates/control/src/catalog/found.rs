@@ -27,23 +27,28 @@ pub(super) struct FoundCheck {
 }
 
 impl Found {
-    /// `None` if it is not the catalog's business, or cannot be read, which is reported. `whole` says whether what checks say
-    /// is wanted, or no more than what is kept of it.
-    pub(super) fn of(record: Record, whole: bool) -> Option<Self> {
+    /// `None` if it is not the catalog's business, or cannot be read, which is reported. What checks say is not kept.
+    pub(super) fn of(record: Record) -> Option<Self> {
         match place_at(record.path())? {
-            Place::Instance { .. } => {
-                let stored = Stored::new(record);
-                let instance = Box::new(stored.read()?);
-                Some(Self::Instance(stored, instance))
-            }
-            Place::Check { .. } => {
-                let stored = Stored::new(record);
-                let check: CheckEntry = stored.read()?;
-                let kept = Arc::new(KeptCheck::new(stored, &check.value));
-                Some(Self::Check(FoundCheck { kept, entry: whole.then(|| Arc::new(check)) }))
-            }
+            Place::Instance { .. } => Self::instance(record),
+            Place::Check { .. } => Self::check(record, false),
             _ => Some(Self::Other(record)),
         }
+    }
+
+    /// The record of an instance.
+    pub(super) fn instance(record: Record) -> Option<Self> {
+        let stored = Stored::new(record);
+        let instance = Box::new(stored.read()?);
+        Some(Self::Instance(stored, instance))
+    }
+
+    /// The record of a check. `whole` says whether what it says is wanted, or no more than what is kept of it.
+    pub(super) fn check(record: Record, whole: bool) -> Option<Self> {
+        let stored = Stored::new(record);
+        let check: CheckEntry = stored.read()?;
+        let kept = Arc::new(KeptCheck::new(stored, &check.value));
+        Some(Self::Check(FoundCheck { kept, entry: whole.then(|| Arc::new(check)) }))
     }
 }
 

@@ -10,7 +10,7 @@ use super::effects::Effects;
 use super::found::{Found, FoundCheck};
 use super::kept::{KeptCheck, Stored};
 use super::state::State;
-use crate::keys;
+use crate::keys::{self, place};
 
 /// Entries that are read at a time.
 const LOADED_TOGETHER: usize = 256;
@@ -28,7 +28,7 @@ impl State {
         // Most of the time goes into reading documents, which all cores can do.
         weir_store::in_order(
             pieces,
-            |piece| piece.into_iter().filter_map(|record| Found::of(record, false)).collect::<Vec<_>>(),
+            |piece| piece.into_iter().filter_map(Found::of).collect::<Vec<_>>(),
             |found| found.into_iter().for_each(|found| self.load_one(found, &mut waiting, &mut effects)),
         );
         self.put_alone(waiting.all(), &mut effects);
@@ -48,7 +48,12 @@ impl State {
                 self.put_alone(before, effects);
                 self.registry.put_instance(stored, *instance, with, effects);
             }
-            Found::Other(_) => self.put(found, effects),
+            Found::Other(record) => {
+                let key = record.key();
+                if let Some(place) = place(&key) {
+                    self.put_other(place, &key, &record.entry(), effects);
+                }
+            }
         }
     }
 
