@@ -7,8 +7,10 @@ mod declared;
 mod effects;
 mod endpoints;
 mod entry;
+mod found;
 mod kept;
 mod kv;
+mod load;
 mod locks;
 mod ordered;
 mod records;
@@ -78,14 +80,14 @@ impl Catalog {
 
     /// Applies one revision, then wakes and tells everyone whom it concerns.
     pub(crate) fn apply(&self, position: Position, events: &[Event]) {
-        let mut effects = {
+        let effects = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             state.apply(position, events)
         };
         self.visible.reached(position.revision);
         self.waiters.wake(&effects.touched);
         // An error means that nobody listens.
-        let _ = self.changes.send(Some(std::sync::Arc::new(effects.change())));
+        let _ = self.changes.send(Some(std::sync::Arc::new(effects.into_change())));
     }
 
     /// Takes over the store's whole state after the watch lost its place. Only what differs counts as changed, so

@@ -21,6 +21,8 @@
 //!
 //! Node names are compared without regard to case, so keys hold them in lower case.
 
+use std::borrow::Cow;
+
 use weir_store::{Key, KeyRange};
 
 use crate::Error;
@@ -112,8 +114,9 @@ pub(crate) fn place_at(path: &str) -> Option<Place<'_>> {
 }
 
 /// A node's name as keys and lookups use it.
-pub(crate) fn node_key(name: &str) -> String {
-    name.to_lowercase()
+pub(crate) fn node_key(name: &str) -> Cow<'_, str> {
+    let is_lower = name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_lowercase()) }
 }
 
 pub(crate) fn format() -> Result<Key, Error> {

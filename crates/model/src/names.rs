@@ -92,7 +92,8 @@ pub fn registered(name: &str) -> Result<(), BadName> {
 /// Says what is wrong.
 pub fn id(text: &str) -> Result<(), BadName> {
     let fits = !text.is_empty() && text.len() <= ID_BYTES_MAX;
-    ensure(fits && !text.chars().any(char::is_control), text, "an identifier", AN_ID)
+    let is_plain = text.bytes().all(|b| matches!(b, b' '..=b'~'));
+    ensure(fits && (is_plain || !text.chars().any(char::is_control)), text, "an identifier", AN_ID)
 }
 
 /// A host name that may begin with `*.` (Gateway API `Hostname`): no address, no port, in lower case.
@@ -110,12 +111,15 @@ pub fn hostname(name: &str) -> Result<(), BadName> {
 /// # Errors
 /// Says what is wrong.
 pub fn host(name: &str) -> Result<(), BadName> {
+    let good = name.parse::<std::net::IpAddr>().is_ok() || is_host_name(name);
+    ensure(good, name, "an address", "an IPv4 or IPv6 address or a host name, without port")
+}
+
+fn is_host_name(name: &str) -> bool {
     // Host names with `_` are not standard, and common in container networks.
     let folded = name.to_ascii_lowercase().replace('_', "-");
     let absolute = folded.strip_suffix('.').unwrap_or(&folded);
-    let good = name.parse::<std::net::IpAddr>().is_ok()
-        || (subdomain(absolute).is_ok() && !looks_like_an_address(absolute));
-    ensure(good, name, "an address", "an IPv4 or IPv6 address or a host name, without port")
+    subdomain(absolute).is_ok() && !looks_like_an_address(absolute)
 }
 
 /// A token (RFC 9110, section 5.6.2): methods and header names.

@@ -23,7 +23,18 @@ pub fn to_value<T: Serialize + ?Sized>(key: &Key, document: &T) -> Result<Value,
 /// # Errors
 /// [`Error::Codec`] if the value is not such a document.
 pub fn from_entry<T: DeserializeOwned>(found: &KeyValue) -> Result<T, Error> {
-    serde_json::from_slice(&found.entry.value.bytes()).map_err(|error| codec(&found.key, &error))
+    from_bytes(&found.entry.value.bytes()).map_err(|error| codec(&found.key, &error))
+}
+
+/// The document that these bytes are. That they are text is found out once for all of it, not for each text in it.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(error) => Err(serde::de::Error::custom(error)),
+    }
 }
 
 fn codec(key: &Key, error: &serde_json::Error) -> Error {

@@ -83,8 +83,10 @@ impl Key {
         // One that does not fit into two bytes is refused.
         held.extend_from_slice(&(length as u16).to_le_bytes());
         parts.iter().for_each(|part| held.extend_from_slice(part.as_bytes()));
-        check(text(&held[LENGTH_BYTES..]))?;
-        Ok(Self(held.into()))
+        match fault(&held[LENGTH_BYTES..]) {
+            Some(reason) => Err(invalid(&parts.concat(), reason)),
+            None => Ok(Self(held.into())),
+        }
     }
 
     /// The key that a record begins with.
@@ -136,16 +138,18 @@ pub fn parts(path: &str) -> Option<(&str, &str, &str)> {
 
 /// Refuses a path that is no key.
 pub(crate) fn check(path: &str) -> Result<(), Error> {
-    if !path.starts_with('/') || path.len() < 2 {
-        return Err(invalid(path, "a key is a path that starts with a slash and names something"));
+    fault(path.as_bytes()).map_or(Ok(()), |reason| Err(invalid(path, reason)))
+}
+
+/// Why a path is no key, if it is none.
+fn fault(path: &[u8]) -> Option<&'static str> {
+    if !path.starts_with(b"/") || path.len() < 2 {
+        return Some("a key is a path that starts with a slash and names something");
     }
     if path.len() > KEY_BYTES_MAX {
-        return Err(invalid(path, "a key has at most 1024 bytes"));
+        return Some("a key has at most 1024 bytes");
     }
-    if path.contains('\0') {
-        return Err(invalid(path, "a key must not hold a NUL character"));
-    }
-    Ok(())
+    path.contains(&0).then_some("a key must not hold a NUL character")
 }
 
 fn check_segments(kind: &str, namespace: &str, parts: &[&str]) -> Result<(), Error> {

@@ -87,13 +87,9 @@ impl Record {
         crate::key::path(&self.0)
     }
 
-    /// The namespace and the tail of the key, as [`crate::Key::parts`] gives them, but as bytes: for whoever compares many. Empty
-    /// for a key that is not under [`crate::key::ROOT`].
-    pub fn place(&self) -> (&[u8], &[u8]) {
-        let rest = crate::key::path_bytes(&self.0).strip_prefix(crate::key::ROOT.as_bytes());
-        let mut parts = rest.unwrap_or_default().splitn(3, |byte| *byte == b'/');
-        let (_, namespace, tail) = (parts.next(), parts.next(), parts.next());
-        (namespace.unwrap_or_default(), tail.unwrap_or_default())
+    /// The key's path as bytes: for whoever compares many.
+    pub fn path_bytes(&self) -> &[u8] {
+        crate::key::path_bytes(&self.0)
     }
 
     /// What the key holds.

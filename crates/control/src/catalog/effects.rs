@@ -1,12 +1,12 @@
 //! What applying one revision did: whom to wake and what to tell subscribers.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_model::{Position, ResourceId, Revision, ServiceRef};
 
 use super::entry::{CheckEntry, CheckRef};
-use super::topic::Topic;
+use super::topic::{Topic, Topics};
 use crate::changes::Change;
 use crate::lock::LockRef;
 use crate::session::SessionRef;
@@ -14,7 +14,7 @@ use crate::session::SessionRef;
 /// Collects what one revision changes while it is applied.
 pub(crate) struct Effects {
     position: Position,
-    pub(crate) touched: HashSet<Topic>,
+    pub(crate) touched: Topics,
     checks: BTreeMap<CheckRef, Option<Arc<CheckEntry>>>,
     resources: BTreeSet<ResourceId>,
     removed_resources: BTreeSet<ResourceId>,
@@ -32,7 +32,7 @@ impl Effects {
         Self {
             position,
             observed: true,
-            touched: HashSet::new(),
+            touched: Topics::default(),
             checks: BTreeMap::new(),
             resources: BTreeSet::new(),
             removed_resources: BTreeSet::new(),
@@ -63,9 +63,10 @@ impl Effects {
         }
     }
 
-    pub(crate) fn check(&mut self, check: &Arc<CheckEntry>, exists: bool) {
+    pub(crate) fn check(&mut self, check: impl FnOnce() -> Arc<CheckEntry>, exists: bool) {
         if self.observed {
-            self.checks.insert(CheckRef::of(&check.value), exists.then(|| Arc::clone(check)));
+            let check = check();
+            self.checks.insert(CheckRef::of(&check.value), exists.then_some(check));
         }
     }
 
@@ -104,40 +105,31 @@ impl Effects {
     }
 
     /// What subscribers are told.
-    pub(crate) fn change(&mut self) -> Change {
-        let mut services = std::mem::take(&mut self.static_services);
-        services.extend(self.touched.iter().filter_map(|topic| match topic {
-            Topic::Service(service) => Some(service.clone()),
-            _ => None,
-        }));
-        let mut locks = std::mem::take(&mut self.renewed_locks);
-        let mut sessions = std::mem::take(&mut self.renewed_sessions);
-        for topic in &self.touched {
+    pub(crate) fn into_change(self) -> Change {
+        let (mut services, mut locks, mut sessions) =
+            (self.static_services, self.renewed_locks, self.renewed_sessions);
+        let (mut nodes, mut tables) = (Vec::new(), Vec::new());
+        for topic in self.touched {
             match topic {
-                Topic::Lock(lock) => drop(locks.insert(lock.clone())),
-                Topic::Session(session) => drop(sessions.insert(session.clone())),
+                Topic::Service(service) => drop(services.insert(service)),
+                Topic::Lock(lock) => drop(locks.insert(lock)),
+                Topic::Session(session) => drop(sessions.insert(session)),
+                Topic::Node(node) => nodes.push(node),
+                Topic::Table(table) => tables.push(table),
                 _ => {}
             }
         }
-        let nodes = self.touched.iter().filter_map(|topic| match topic {
-            Topic::Node(node) => Some(node.clone()),
-            _ => None,
-        });
-        let tables = self.touched.iter().filter_map(|topic| match topic {
-            Topic::Table(table) => Some(table.clone()),
-            _ => None,
-        });
         Change {
-            tables: tables.collect(),
+            tables,
             locks: locks.into_iter().collect(),
             sessions: sessions.into_iter().collect(),
-            nodes: nodes.collect(),
+            nodes,
             position: self.position,
             services: services.into_iter().collect(),
-            resources: std::mem::take(&mut self.resources).into_iter().collect(),
-            removed_resources: std::mem::take(&mut self.removed_resources).into_iter().collect(),
-            checks: std::mem::take(&mut self.checks).into_iter().collect(),
-            replicas: std::mem::take(&mut self.replicas),
+            resources: self.resources.into_iter().collect(),
+            removed_resources: self.removed_resources.into_iter().collect(),
+            checks: self.checks.into_iter().collect(),
+            replicas: self.replicas,
         }
     }
 }

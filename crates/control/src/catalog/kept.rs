@@ -14,26 +14,43 @@ use super::entry::{CheckEntry, InstanceEntry, NodeEntry, ServiceMember, Versione
 use super::ordered::{By, Pair};
 use crate::bounds::OPEN_INSTANCES_MAX;
 
-/// What a store holds under a key.
+/// What a store holds under the key of something that is on a node.
 #[derive(Clone)]
-pub(crate) struct Stored(Record);
+pub(crate) struct Stored {
+    record: Record,
+    /// Where the parts of its key begin; a key has at most 1024 bytes.
+    namespace_at: u16,
+    node_at: u16,
+    id_at: u16,
+}
 
 impl Stored {
+    /// What is kept under this record's key, `/weir/v1/<kind>/<namespace>/<node>/<id>`.
     pub(crate) fn new(record: Record) -> Self {
-        Self(record)
+        let path = record.path_bytes();
+        let next = |from: usize| {
+            let slash = path.get(from..).and_then(|rest| rest.iter().position(|byte| *byte == b'/'));
+            slash.map_or(path.len(), |at| from + at + 1)
+        };
+        let namespace_at = next(weir_store::key::ROOT.len());
+        let node_at = next(namespace_at);
+        let id_at = next(node_at);
+        let [namespace_at, node_at, id_at] = [namespace_at, node_at, id_at].map(|at| at as u16);
+        Self { record, namespace_at, node_at, id_at }
     }
 
     pub(crate) fn key(&self) -> Key {
-        self.0.key()
+        self.record.key()
     }
 
     pub(crate) fn modify_revision(&self) -> Revision {
-        self.0.mod_revision()
+        self.record.mod_revision()
     }
 
     /// Reads it; what cannot be read is reported.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Option<Versioned<T>> {
-        read(self.0.path(), &self.0.value(), [self.0.create_revision(), self.0.mod_revision()])
+        let record = &self.record;
+        read(|| record.path(), &record.value(), [record.create_revision(), record.mod_revision()])
     }
 
     /// Reads what was read before it was kept.
@@ -41,27 +58,59 @@ impl Stored {
         self.read().expect("only what can be read is kept, and it does not change")
     }
 
-    /// Its namespace, its node in lower case, and its id.
-    fn names(&self) -> (&str, &str, &str) {
-        let (_, namespace, tail) = weir_store::key::parts(self.0.path()).unwrap_or_default();
-        let (node, id) = tail.split_once('/').unwrap_or_default();
-        (namespace, node, id)
+    pub(super) fn namespace(&self) -> &str {
+        text(self.namespace_bytes())
     }
 
-    /// The same as bytes, for what is compared all the time.
-    fn compared(&self) -> (&[u8], &[u8], &[u8]) {
-        let (namespace, tail) = self.0.place();
-        let at = tail.iter().position(|byte| *byte == b'/').unwrap_or(tail.len());
-        (namespace, &tail[..at], tail.get(at + 1..).unwrap_or_default())
+    /// Its node, in lower case.
+    pub(super) fn node(&self) -> &str {
+        text(self.node_bytes())
+    }
+
+    fn id(&self) -> &str {
+        text(self.id_bytes())
+    }
+
+    // As bytes, for what is compared all the time.
+
+    fn namespace_bytes(&self) -> &[u8] {
+        self.between(self.namespace_at, self.node_at)
+    }
+
+    fn node_bytes(&self) -> &[u8] {
+        self.between(self.node_at, self.id_at)
+    }
+
+    pub(super) fn id_bytes(&self) -> &[u8] {
+        &self.record.path_bytes()[usize::from(self.id_at)..]
+    }
+
+    /// Namespace and node, for what is only compared.
+    pub(super) fn home(&self) -> &[u8] {
+        self.between(self.namespace_at, self.id_at)
+    }
+
+    /// A part of the key, without the slash before the next.
+    fn between(&self, from: u16, to: u16) -> &[u8] {
+        self.record.path_bytes().get(usize::from(from)..usize::from(to) - 1).unwrap_or_default()
     }
 }
 
-/// Reads what was created and modified at these revisions; what cannot be read is reported.
-pub(super) fn read<T: DeserializeOwned>(path: &str, value: &[u8], at: [Revision; 2]) -> Option<Versioned<T>> {
-    match serde_json::from_slice(value) {
+/// Part of a key, or of an id.
+fn text(part: &[u8]) -> &str {
+    std::str::from_utf8(part).expect("keys are made from text")
+}
+
+/// Reads what was created and modified at these revisions; what cannot be read is reported, with its key's path.
+pub(super) fn read<'a, T: DeserializeOwned>(
+    path: impl FnOnce() -> &'a str,
+    value: &[u8],
+    at: [Revision; 2],
+) -> Option<Versioned<T>> {
+    match weir_store::json::from_bytes(value) {
         Ok(value) => Some(Versioned { value, create_revision: at[0], modify_revision: at[1] }),
         Err(error) => {
-            tracing::error!(key = path, %error, "stored value cannot be read and is ignored");
+            tracing::error!(key = path(), %error, "stored value cannot be read and is ignored");
             None
         }
     }
@@ -70,51 +119,56 @@ pub(super) fn read<T: DeserializeOwned>(path: &str, value: &[u8], at: [Revision;
 /// A check.
 pub(crate) struct KeptCheck {
     pub(crate) stored: Stored,
-    about: About,
+    /// The instance it is about, unless that is the end of its own id.
+    named: Option<Box<str>>,
+    /// How many bytes at the end of its own id are the instance it is about, as is often so; [`NO_ENDING`] otherwise.
+    ending: u16,
     /// What it reports.
     pub(crate) health: Health,
     /// Whether it says how it is carried out.
     pub(crate) is_defined: bool,
 }
 
-/// What a check is about.
-enum About {
-    Node,
-    /// The instance whose id is so long, and is the end of the check's own id, as it often is.
-    Ending(u16),
-    Instance(Box<str>),
-}
+/// Longer than any key.
+const NO_ENDING: u16 = u16::MAX;
 
 impl KeptCheck {
     /// Keeps a check that was read from what is stored.
     pub(crate) fn new(stored: Stored, check: &Check) -> Self {
-        let about = match &check.instance {
-            None => About::Node,
+        let (named, ending) = match &check.instance {
+            None => (None, NO_ENDING),
             // A key has at most 1024 bytes.
-            Some(id) if stored.names().2.ends_with(&**id) => About::Ending(id.len() as u16),
-            Some(id) => About::Instance(id.as_str().into()),
+            Some(id) if stored.id_bytes().ends_with(id.as_bytes()) => (None, id.len() as u16),
+            Some(id) => (Some(id.as_str().into()), NO_ENDING),
         };
-        Self { stored, about, health: check.health, is_defined: check.definition.is_some() }
+        Self { stored, named, ending, health: check.health, is_defined: check.definition.is_some() }
     }
 
     /// The instance it is about; `None` if it is about its node.
     pub(crate) fn instance(&self) -> Option<&str> {
-        match &self.about {
-            About::Node => None,
-            About::Ending(length) => {
-                let id = self.id();
-                Some(&id[id.len() - usize::from(*length)..])
-            }
-            About::Instance(id) => Some(id),
+        self.instance_bytes().map(text)
+    }
+
+    /// The same as bytes, for what is only compared.
+    pub(super) fn instance_bytes(&self) -> Option<&[u8]> {
+        if self.ending == NO_ENDING {
+            return self.named.as_deref().map(str::as_bytes);
         }
+        let id = self.stored.id_bytes();
+        Some(&id[id.len() - usize::from(self.ending)..])
+    }
+
+    /// Whether it is about this instance.
+    pub(super) fn is_of(&self, instance: &Stored) -> bool {
+        self.stored.home() == instance.home() && self.instance_bytes() == Some(instance.id_bytes())
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.stored.names().0
+        self.stored.namespace()
     }
 
     pub(crate) fn id(&self) -> &str {
-        self.stored.names().2
+        self.stored.id()
     }
 
     /// Reads it.
@@ -139,16 +193,16 @@ impl KeptInstance {
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.stored.names().0
+        self.stored.namespace()
     }
 
     /// Its node, in lower case.
     pub(crate) fn node(&self) -> &str {
-        self.stored.names().1
+        self.stored.node()
     }
 
     pub(crate) fn id(&self) -> &str {
-        self.stored.names().2
+        self.stored.id()
     }
 
     fn opened(&self) -> Option<Arc<InstanceEntry>> {
@@ -226,15 +280,13 @@ pub(crate) struct ById;
 
 impl By<KeptInstance> for ById {
     fn pair(kept: &KeptInstance) -> Pair<'_> {
-        let (namespace, _, id) = kept.stored.compared();
-        (namespace, id)
+        (kept.stored.namespace_bytes(), kept.stored.id_bytes())
     }
 }
 
 impl By<KeptCheck> for ById {
     fn pair(kept: &KeptCheck) -> Pair<'_> {
-        let (namespace, _, id) = kept.stored.compared();
-        (namespace, id)
+        (kept.stored.namespace_bytes(), kept.stored.id_bytes())
     }
 }
 
@@ -242,8 +294,7 @@ pub(crate) struct ByNode;
 
 impl By<KeptInstance> for ByNode {
     fn pair(kept: &KeptInstance) -> Pair<'_> {
-        let (_, node, id) = kept.stored.compared();
-        (node, id)
+        (kept.stored.node_bytes(), kept.stored.id_bytes())
     }
 }
 

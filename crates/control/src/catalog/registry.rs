@@ -6,11 +6,12 @@ mod slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weir_model::registry::{Check, Health, Instance, Node};
+use weir_model::registry::{Health, Instance, Node};
 use weir_model::{DEFAULT_NAMESPACE, Revision, ServiceRef};
 
 use super::effects::Effects;
 use super::entry::{CheckEntry, InstanceEntry, NodeEntry, Versioned};
+use super::found::FoundCheck;
 use super::kept::{KeptCheck, KeptInstance, Open, Stored};
 use super::topic::{Tombstones, Topic};
 use lookup::ByAddress;
@@ -40,6 +41,14 @@ fn health_slot(health: Option<Health>) -> usize {
         Some(Health::Warning) => 2,
         Some(Health::Critical) => 3,
     }
+}
+
+/// Each tag once.
+fn distinct(tags: &[String]) -> impl Iterator<Item = &str> {
+    let mut tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags.into_iter()
 }
 
 impl Registry {
@@ -147,19 +156,25 @@ impl Registry {
         self.sweep_node(name, effects);
     }
 
-    /// Keeps an instance that reads like this.
-    pub(crate) fn put_instance(
+    /// Keeps an instance that reads like this, with checks of its own that come with it.
+    pub(super) fn put_instance(
         &mut self,
-        node: &str,
         stored: Stored,
         instance: Versioned<Instance>,
+        with: Vec<FoundCheck>,
         effects: &mut Effects,
     ) {
         let service = self.service_name(&instance.value.namespace, &instance.value.service);
-        let slot = self.node_slot(node);
+        let slot = self.node_slot(stored.node());
         let known = slot.instances.get(&instance.value.namespace, &instance.value.id).cloned();
-        let checks = known.as_ref().map(|known| known.checks.clone()).unwrap_or_default();
-        let kept = Arc::new(KeptInstance::new(stored, service, checks));
+        let is_there =
+            |check: &FoundCheck| slot.checks.get(check.kept.namespace(), check.kept.id()).is_some();
+        let (changed, fresh): (Vec<_>, Vec<_>) = with.into_iter().partition(is_there);
+        let mut checks = known.as_ref().map(|known| known.checks.to_vec()).unwrap_or_default();
+        checks.extend(fresh.iter().map(|check| Arc::clone(&check.kept)));
+        checks.sort_by(|a, b| a.id().cmp(b.id()));
+        let kept = Arc::new(KeptInstance::new(stored, service, checks.into()));
+        let node = kept.node();
         slot.instances.put(Arc::clone(&kept));
         let known_entry = known.as_ref().map(|known| Open::peek(known));
         // Joining first keeps the list of services still when only this instance's details change.
@@ -174,13 +189,21 @@ impl Registry {
         }
         self.touch_node(node, effects);
         if effects.is_observed() {
-            let checks = known_entry.map(|known| known.checks.clone()).unwrap_or_default();
+            let mut checks = known_entry.map(|known| known.checks.clone()).unwrap_or_default();
+            checks.extend(fresh.iter().map(FoundCheck::entry));
+            checks.sort_by(|a, b| a.value.id.cmp(&b.value.id));
             let instance = Arc::new(instance);
             self.open.keep(&kept, Arc::new(InstanceEntry { instance, checks }));
         }
         if known.is_none() {
             self.adopt_orphans(node, &kept, effects);
         }
+        for check in fresh {
+            self.node_slot(node).checks.put(Arc::clone(&check.kept));
+            self.touch_check(&check.kept, None, effects);
+            effects.check(|| check.entry(), true);
+        }
+        changed.iter().for_each(|check| self.put_check(check, effects));
     }
 
     pub(crate) fn delete_instance(&mut self, namespace: &str, node: &str, id: &str, effects: &mut Effects) {
@@ -196,31 +219,25 @@ impl Registry {
         self.sweep_node(node, effects);
     }
 
-    /// Keeps a check that reads like this.
-    pub(crate) fn put_check(
-        &mut self,
-        node: &str,
-        stored: Stored,
-        check: Versioned<Check>,
-        effects: &mut Effects,
-    ) {
-        let kept = Arc::new(KeptCheck::new(stored, &check.value));
-        let check = Arc::new(check);
+    /// Keeps a check.
+    pub(super) fn put_check(&mut self, found: &FoundCheck, effects: &mut Effects) {
+        let (kept, check) = (&found.kept, found.entry());
+        let node = kept.stored.node();
         let slot = self.node_slot(node);
         let known = slot.checks.get(kept.namespace(), kept.id()).cloned();
-        slot.checks.put(Arc::clone(&kept));
+        slot.checks.put(Arc::clone(kept));
         if let Some(known) = &known
             && known.instance() != kept.instance()
         {
             self.detach(node, known, effects);
-        } else if known.is_some() && !self.nodes[node].has_home(&kept) {
+        } else if known.is_some() && !self.nodes[node].has_home(kept) {
             // It was an orphan and stays one: it is counted already.
             self.node_slot(node).unattached -= 1;
         }
-        self.attach(node, &kept, &check, effects);
-        self.touch_check(&kept, known.as_ref().map(|known| known.health), effects);
+        self.attach(node, kept, &check, effects);
+        self.touch_check(kept, known.as_ref().map(|known| known.health), effects);
         self.touch_node(node, effects);
-        effects.check(&check, true);
+        effects.check(|| check, true);
     }
 
     pub(crate) fn delete_check(&mut self, namespace: &str, node: &str, id: &str, effects: &mut Effects) {
@@ -230,7 +247,7 @@ impl Registry {
         self.touch_check(&check, None, effects);
         self.touch_node(node, effects);
         self.sweep_node(node, effects);
-        effects.check(&check.read(), false);
+        effects.check(|| check.read(), false);
     }
 
     fn open_and_slot(&mut self, name: &str) -> (&Open, &mut NodeSlot) {
@@ -305,52 +322,45 @@ impl Registry {
     }
 
     fn join_service(&mut self, kept: &Arc<KeptInstance>, value: &Instance, effects: &mut Effects) {
-        let service = Arc::clone(&kept.service);
-        self.services_gone.revive(&service);
+        let service = &kept.service;
+        self.services_gone.revive(service);
         let namespace = self.namespace_slot(&value.namespace);
         let mut listed = !namespace.services.contains_key(&*value.service);
         if listed {
             namespace.spelled.add(&value.service);
-        }
-        if listed {
-            let slot = ServiceSlot::new(Arc::clone(&kept.service));
-            namespace.services.insert(kept.service.name.as_str().into(), slot);
+            namespace.services.insert(service.name.as_str().into(), ServiceSlot::new(Arc::clone(service)));
         }
         let slot = namespace.services.get_mut(&*value.service).expect("it is there, or was just put there");
         slot.members.put(Arc::clone(kept));
-        for tag in value.tags.iter().collect::<BTreeSet<_>>() {
-            if let Some(count) = slot.tags.get_mut(&**tag) {
+        for tag in distinct(&value.tags) {
+            if let Some(count) = slot.tags.get_mut(tag) {
                 *count += 1;
             } else {
-                slot.tags.insert((**tag).into(), 1);
+                slot.tags.insert(tag.into(), 1);
                 listed = true;
             }
         }
-        if let Some(resident) = self.resident(value) {
-            self.by_address.join(resident);
-        }
+        self.by_address.join(&value.address, service);
         if listed {
             self.touch_services(&value.namespace, effects);
         }
-        self.touch_service(&service, effects);
+        self.touch_service(service, effects);
     }
 
     /// Undoes a join. `stays`: the same instance joined the same service anew, only its old tags are to go.
     fn leave_service(&mut self, value: &Instance, node: &str, stays: bool, effects: &mut Effects) {
-        let service = ServiceRef::new(&*value.namespace, &*value.service);
-        if let Some(resident) = self.resident(value) {
-            self.by_address.leave(&resident);
-        }
+        let service = self.service_name(&value.namespace, &value.service);
+        self.by_address.leave(&value.address, &service);
         let Some(slot) = self.service_mut(&service) else { return };
         if !stays {
             slot.members.remove(node, &value.id);
         }
         let mut listed = false;
-        for tag in value.tags.iter().collect::<BTreeSet<_>>() {
-            if let Some(count) = slot.tags.get_mut(&**tag) {
+        for tag in distinct(&value.tags) {
+            if let Some(count) = slot.tags.get_mut(tag) {
                 *count -= 1;
                 if *count == 0 {
-                    slot.tags.remove(&**tag);
+                    slot.tags.remove(tag);
                     listed = true;
                 }
             }
@@ -359,7 +369,7 @@ impl Registry {
         if empty && let Some(namespace) = self.namespaces.get_mut(&*value.namespace) {
             namespace.services.remove(&*value.service);
             namespace.spelled.remove(&value.service);
-            self.services_gone.bury(service.clone(), effects.revision());
+            self.services_gone.bury((*service).clone(), effects.revision());
         }
         if empty || listed {
             self.touch_services(&value.namespace, effects);
@@ -411,7 +421,9 @@ impl Registry {
     }
 
     fn touch_check(&mut self, check: &KeptCheck, before: Option<Health>, effects: &mut Effects) {
-        self.touch_checks(check.namespace(), &[None, Some(check.health), before], effects);
+        let states = [None, Some(check.health), before];
+        let known = if before.is_none() || before == Some(check.health) { &states[..2] } else { &states };
+        self.touch_checks(check.namespace(), known, effects);
     }
 
     fn touch_checks(&mut self, namespace: &str, states: &[Option<Health>], effects: &mut Effects) {

@@ -29,7 +29,7 @@ pub(crate) struct Sessions {
 
 /// A check as sessions refer to it: node names are compared without regard to case.
 fn check_key(check: CheckRef) -> CheckRef {
-    CheckRef { node: node_key(&check.node), ..check }
+    CheckRef { node: node_key(&check.node).into_owned(), ..check }
 }
 
 impl Sessions {
@@ -68,7 +68,7 @@ impl Sessions {
 
     /// The sessions on a node, of all namespaces.
     pub(crate) fn on_node(&self, node: &str) -> impl Iterator<Item = &Arc<SessionEntry>> {
-        let members = self.by_node.get(&node_key(node)).into_iter().flatten();
+        let members = self.by_node.get(&*node_key(node)).into_iter().flatten();
         members.filter_map(|name| self.sessions.get(name))
     }
 
@@ -85,7 +85,7 @@ impl Sessions {
         if !same {
             self.delete(&name, effects);
             self.gone.revive(&name);
-            self.by_node.entry(node_key(&entry.value.node)).or_default().insert(name.clone());
+            self.by_node.entry(node_key(&entry.value.node).into_owned()).or_default().insert(name.clone());
             for check in entry.value.checks() {
                 self.by_check.entry(check_key(check)).or_default().insert(name.clone());
             }
@@ -98,7 +98,7 @@ impl Sessions {
 
     pub(crate) fn delete(&mut self, name: &SessionRef, effects: &mut Effects) {
         let Some(entry) = self.sessions.remove(name) else { return };
-        let node = node_key(&entry.value.node);
+        let node = node_key(&entry.value.node).into_owned();
         if let Some(members) = self.by_node.get_mut(&node) {
             members.remove(name);
             if members.is_empty() {
@@ -124,7 +124,7 @@ impl Sessions {
 
     fn touch(&mut self, entry: &SessionEntry, effects: &mut Effects) {
         let SessionRef { namespace, id } = SessionRef::of(&entry.value);
-        let node = node_key(&entry.value.node);
+        let node = node_key(&entry.value.node).into_owned();
         self.lists.insert(namespace.clone(), effects.revision());
         let place = (namespace.clone(), node.clone());
         self.nodes_gone.revive(&place);
@@ -143,7 +143,7 @@ impl Sessions {
     }
 
     pub(crate) fn node_index(&self, namespace: &str, node: &str) -> Revision {
-        let place = (namespace.to_owned(), node_key(node));
+        let place = (namespace.to_owned(), node_key(node).into_owned());
         self.nodes.get(&place).copied().unwrap_or_else(|| self.nodes_gone.index(&place))
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
-use weir_model::registry::{Check, Instance};
+use weir_model::registry::Instance;
 use weir_model::{Position, Revision};
 use weir_store::{Entry, Event, Key, Record};
 
 use super::declared::Declared;
 use super::effects::Effects;
 use super::entry::Versioned;
+use super::found::{Found, FoundCheck};
 use super::kept::{Stored, read};
 use super::kv::KvTable;
 use super::locks::Locks;
@@ -17,7 +18,7 @@ use super::records::Records;
 use super::registry::Registry;
 use super::sessions::Sessions;
 use super::topic::Topic;
-use crate::keys::{Place, place, place_at};
+use crate::keys::{Place, place};
 use crate::lock::{ClaimRef, LockRef};
 use crate::records::TableRef;
 use crate::session::SessionRef;
@@ -34,42 +35,13 @@ pub(crate) struct State {
     pub(crate) replicas: BTreeMap<String, Versioned<Replica>>,
 }
 
-/// Entries that are read at a time while a catalog is loaded.
-const LOADED_TOGETHER: usize = 256;
-
-/// What was found under a key, as far as it can be read without the state.
-enum Found<'a> {
-    /// An instance on a node.
-    Instance(&'a str, Stored, Box<Versioned<Instance>>),
-    /// A check on a node.
-    Check(&'a str, Stored, Box<Versioned<Check>>),
-    /// Anything else: there are few of them.
-    Other(Place<'a>, &'a Record),
-}
-
-impl<'a> Found<'a> {
-    /// `None` if it is not the catalog's business, or cannot be read, which is reported.
-    fn of(record: &'a Record) -> Option<Self> {
-        match place_at(record.path())? {
-            Place::Instance { node, .. } => {
-                let stored = Stored::new(record.clone());
-                let instance = Box::new(stored.read()?);
-                Some(Self::Instance(node, stored, instance))
-            }
-            Place::Check { node, .. } => {
-                let stored = Stored::new(record.clone());
-                let check = Box::new(stored.read()?);
-                Some(Self::Check(node, stored, check))
-            }
-            place => Some(Self::Other(place, record)),
-        }
-    }
-}
+/// An instance that is about to be put, with its checks that follow it.
+type Arriving = (Stored, Box<Versioned<Instance>>, Vec<FoundCheck>);
 
 /// The order in which the events of one revision are applied, so that nothing is an orphan on the way: things
 /// appear from the outside in, vanish from the inside out, and the head moves last.
-fn rank(path: &str, exists: bool) -> u8 {
-    match (place_at(path), exists) {
+fn rank(place: Option<&Place<'_>>, exists: bool) -> u8 {
+    match (place, exists) {
         (Some(Place::Node(_)), true) => 0,
         (Some(Place::Instance { .. }), true) => 1,
         (Some(Place::Check { .. }), _) => 2,
@@ -112,59 +84,69 @@ impl State {
         effects
     }
 
-    /// Applies what a store held at this state's position. Nobody waits or listens yet.
-    fn load(&mut self, mut entries: Vec<Record>) {
-        let mut effects = Effects::unobserved(self.position);
-        entries.sort_by_key(|record| rank(record.path(), true));
-        // Most of the time goes into reading documents, which all cores can do.
-        weir_store::in_order(
-            entries.chunks(LOADED_TOGETHER),
-            |some| some.iter().map(Found::of).collect::<Vec<_>>(),
-            |some| some.into_iter().flatten().for_each(|found| self.put(found, &mut effects)),
-        );
-        self.registry.touch_all(self.position.revision);
-    }
-
     fn apply_into(&mut self, events: &[Event], effects: &mut Effects) {
+        let mut arriving = None;
         // Few at a time when following, so that the common case allocates nothing for the order.
         if let [event] = events {
-            return self.apply_one(event, effects);
+            self.apply_one(place(&event.key), event, &mut arriving, effects);
+            return self.arrive(arriving, effects);
         }
-        let mut ranked: Vec<(u8, &Event)> =
-            events.iter().map(|event| (rank(event.key.as_str(), event.now.is_some()), event)).collect();
-        ranked.sort_by_key(|(rank, _)| *rank);
-        for (_, event) in ranked {
-            self.apply_one(event, effects);
+        let placed = events.iter().map(|event| (place(&event.key), event));
+        let mut placed: Vec<(Option<Place<'_>>, &Event)> = placed.collect();
+        placed.sort_by_key(|(place, event)| rank(place.as_ref(), event.now.is_some()));
+        for (place, event) in placed {
+            self.apply_one(place, event, &mut arriving, effects);
         }
+        self.arrive(arriving, effects);
     }
 
-    fn apply_one(&mut self, event: &Event, effects: &mut Effects) {
-        match &event.now {
-            Some(entry) if let Some(place) = place(&event.key).filter(is_read_at_once) => {
+    /// Applies an event, but for an instance that comes: it waits for its checks, which come next.
+    fn apply_one(
+        &mut self,
+        place: Option<Place<'_>>,
+        event: &Event,
+        arriving: &mut Option<Arriving>,
+        effects: &mut Effects,
+    ) {
+        let Some(place) = place else { return };
+        let record = |entry| Record::of(&event.key, entry);
+        let found = match (&place, &event.now) {
+            (Place::Instance { .. }, Some(entry)) => Found::instance(record(entry)),
+            (Place::Check { .. }, Some(entry)) => Found::check(record(entry), true),
+            _ => None,
+        };
+        match (found, &mut *arriving, &event.now) {
+            (Some(Found::Instance(stored, instance)), _, _) => {
+                self.arrive(arriving.replace((stored, instance, Vec::new())), effects);
+            }
+            (Some(Found::Check(check)), Some((instance, _, with)), _) if check.kept.is_of(instance) => {
+                with.push(check);
+            }
+            (Some(Found::Check(check)), _, _) => {
+                self.arrive(arriving.take(), effects);
+                self.registry.put_check(&check, effects);
+            }
+            (_, _, None) => {
+                self.arrive(arriving.take(), effects);
+                self.delete(place, effects);
+            }
+            (_, _, Some(entry)) if is_read_at_once(&place) => {
                 self.put_other(place, &event.key, entry, effects);
             }
-            Some(entry) => {
-                if let Some(found) = Found::of(&Record::of(&event.key, entry)) {
-                    self.put(found, effects);
-                }
-            }
-            None => self.delete(&event.key, effects),
-        }
-    }
-
-    fn put(&mut self, found: Found<'_>, effects: &mut Effects) {
-        match found {
-            Found::Instance(node, stored, instance) => {
-                self.registry.put_instance(node, stored, *instance, effects);
-            }
-            Found::Check(node, stored, check) => self.registry.put_check(node, stored, *check, effects),
-            Found::Other(place, record) => {
+            (_, _, Some(entry)) => {
+                let record = record(entry);
                 self.put_other(place, &record.key(), &record.entry(), effects);
             }
         }
     }
 
-    fn put_other(&mut self, place: Place<'_>, key: &Key, entry: &Entry, effects: &mut Effects) {
+    fn arrive(&mut self, arriving: Option<Arriving>, effects: &mut Effects) {
+        if let Some((stored, instance, with)) = arriving {
+            self.registry.put_instance(stored, *instance, with, effects);
+        }
+    }
+
+    pub(super) fn put_other(&mut self, place: Place<'_>, key: &Key, entry: &Entry, effects: &mut Effects) {
         match place {
             Place::Instance { .. } | Place::Check { .. } => {}
             Place::Node(name) => {
@@ -219,43 +201,42 @@ impl State {
         }
     }
 
-    fn delete(&mut self, key: &Key, effects: &mut Effects) {
-        match place(key) {
-            Some(Place::Node(name)) => self.registry.delete_node(name, effects),
-            Some(Place::Instance { namespace, node, id }) => {
+    fn delete(&mut self, place: Place<'_>, effects: &mut Effects) {
+        match place {
+            Place::Node(name) => self.registry.delete_node(name, effects),
+            Place::Instance { namespace, node, id } => {
                 self.registry.delete_instance(namespace, node, id, effects);
             }
-            Some(Place::Check { namespace, node, id }) => {
+            Place::Check { namespace, node, id } => {
                 self.registry.delete_check(namespace, node, id, effects);
             }
-            Some(Place::Kv { namespace, key }) => self.kv.delete(namespace, key, effects),
-            Some(Place::KvDelayed { namespace, key }) => self.kv.end_delay(namespace, key),
-            Some(Place::Session { namespace, id }) => {
+            Place::Kv { namespace, key } => self.kv.delete(namespace, key, effects),
+            Place::KvDelayed { namespace, key } => self.kv.end_delay(namespace, key),
+            Place::Session { namespace, id } => {
                 self.sessions.delete(&SessionRef::new(namespace, id), effects);
             }
-            Some(Place::Lock { namespace, name }) => {
+            Place::Lock { namespace, name } => {
                 self.locks.delete_lock(&LockRef::new(namespace, name), effects);
             }
-            Some(Place::Claim { namespace, lock, id }) => {
+            Place::Claim { namespace, lock, id } => {
                 self.locks.delete_claim(&ClaimRef::new(LockRef::new(namespace, lock), id), effects);
             }
-            Some(Place::Table { namespace, name }) => {
+            Place::Table { namespace, name } => {
                 self.records.delete_head(&TableRef::new(namespace, name), effects);
             }
-            Some(Place::Record { namespace, table, name }) => {
+            Place::Record { namespace, table, name } => {
                 self.records.delete(&TableRef::new(namespace, table), name, effects);
             }
-            Some(Place::ChangeSet { id, part }) => self.declared.delete_part(id, part),
-            Some(Place::Checkpoint { id, part }) => self.declared.delete_checkpoint(id, part),
-            Some(Place::Replica(id)) => {
+            Place::ChangeSet { id, part } => self.declared.delete_part(id, part),
+            Place::Checkpoint { id, part } => self.declared.delete_checkpoint(id, part),
+            Place::Replica(id) => {
                 self.replicas.remove(id);
                 effects.replicas();
             }
             // The log is never taken back: without its head the last state stays in force.
-            Some(Place::Head) => {
+            Place::Head => {
                 tracing::error!("the head of the declared resources was deleted from the store");
             }
-            None => {}
         }
     }
 
@@ -300,5 +281,5 @@ fn is_read_at_once(place: &Place<'_>) -> bool {
 }
 
 fn decode<T: DeserializeOwned>(key: &Key, entry: &Entry) -> Option<Versioned<T>> {
-    read(key.as_str(), &entry.value.bytes(), [entry.create_revision, entry.mod_revision])
+    read(|| key.as_str(), &entry.value.bytes(), [entry.create_revision, entry.mod_revision])
 }

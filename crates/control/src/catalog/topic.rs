@@ -1,5 +1,7 @@
 //! What one can wait for: each topic is one answer of the catalog, with an index of its own.
 
+use std::collections::HashSet;
+
 use weir_model::registry::Health;
 use weir_model::{Revision, ServiceRef};
 
@@ -79,12 +81,47 @@ impl Topic {
 
     /// The topic of a node, its name in any case.
     pub fn node(name: &str) -> Self {
-        Self::Node(crate::keys::node_key(name))
+        Self::Node(crate::keys::node_key(name).into_owned())
     }
 
     /// The topic of the sessions on a node, its name in any case.
     pub fn node_sessions(namespace: impl Into<String>, node: &str) -> Self {
-        Self::NodeSessions { namespace: namespace.into(), node: crate::keys::node_key(node) }
+        Self::NodeSessions { namespace: namespace.into(), node: crate::keys::node_key(node).into_owned() }
+    }
+}
+
+/// Topics that are compared one by one; from there on they are hashed, which costs more where there are few.
+const FEW_TOPICS: usize = 16;
+
+/// A set of topics, mostly of few.
+#[derive(Default)]
+pub(crate) struct Topics {
+    few: Vec<Topic>,
+    many: HashSet<Topic>,
+}
+
+impl Topics {
+    pub(crate) fn insert(&mut self, topic: Topic) {
+        if self.few.len() < FEW_TOPICS {
+            if !self.few.contains(&topic) {
+                self.few.push(topic);
+            }
+        } else if !self.few.contains(&topic) {
+            self.many.insert(topic);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.few.iter().chain(&self.many)
+    }
+}
+
+impl IntoIterator for Topics {
+    type Item = Topic;
+    type IntoIter = std::iter::Chain<std::vec::IntoIter<Topic>, std::collections::hash_set::IntoIter<Topic>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.few.into_iter().chain(self.many)
     }
 }
 
@@ -143,6 +180,19 @@ impl<K: Ord + Clone> Tombstones<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_topic_is_held_once_among_few_and_among_many() {
+        for count in [1, FEW_TOPICS, FEW_TOPICS + 1, 1000] {
+            let mut topics = Topics::default();
+            for number in (0..count).chain(0..count) {
+                topics.insert(Topic::Node(number.to_string()));
+            }
+            assert_eq!(topics.iter().count(), count);
+            let held: HashSet<Topic> = topics.into_iter().collect();
+            assert_eq!(held.len(), count);
+        }
+    }
 
     #[test]
     fn what_is_forgotten_raises_the_floor() {

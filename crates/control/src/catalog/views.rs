@@ -92,7 +92,7 @@ impl Catalog {
     /// A node, its name in any case, with all that runs on it in all namespaces.
     pub fn node_view(&self, name: &str) -> View<Option<NodeView>> {
         let name = node_key(name);
-        let View { index, entries } = self.view(&Topic::Node(name.clone()), |state| {
+        let View { index, entries } = self.view(&Topic::Node(name.clone().into_owned()), |state| {
             let slot = state.registry.nodes.get(&*name)?;
             Some((slot.node.clone()?, slot.instances.sorted(), Arc::clone(&state.registry.open)))
         });

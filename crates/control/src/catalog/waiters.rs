@@ -1,11 +1,11 @@
 //! Who waits for which answer. A waiter costs one small entry; a change wakes only the waiters of what it touched.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::topic::Topic;
+use super::topic::{Topic, Topics};
 use crate::Error;
 use crate::bounds::WAITERS_MAX;
 
@@ -67,7 +67,7 @@ impl Waiters {
     }
 
     /// Wakes the waiters of these topics, and those of the prefixes of the KV keys among them.
-    pub(crate) fn wake(&self, touched: &HashSet<Topic>) {
+    pub(crate) fn wake(&self, touched: &Topics) {
         let table = self.table();
         if table.waiters == 0 {
             return;
@@ -77,7 +77,7 @@ impl Waiters {
                 notify.notify_waiters();
             }
         };
-        for topic in touched {
+        for topic in touched.iter() {
             wake(topic);
             let Topic::KvKey { namespace, key } = topic else { continue };
             for length in table.prefix_lengths.keys() {

@@ -1,7 +1,7 @@
 //! The decisions behind registry commands: pure functions from the catalog's state to a transaction.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use weir_model::registry::{Check, Health, Instance, Node, Runner};
 use weir_model::units::Span;
@@ -43,7 +43,7 @@ pub(super) fn register(
         let known_health = registration.known_health;
         checks.push(put_check(state, &node, instance.as_deref(), check, known_health, &mut plan)?);
     }
-    let mut given = HashSet::with_capacity(count);
+    let mut given = BTreeSet::new();
     for check in &checks {
         if !given.insert((&*check.namespace, &*check.id)) {
             return Err(Error::invalid("check.id", format!("{:?} is registered twice", check.id)));
@@ -187,7 +187,7 @@ fn service_of<'a>(
 fn settle_other_checks(
     state: &State,
     instance: &Instance,
-    given: &HashSet<(&str, &str)>,
+    given: &BTreeSet<(&str, &str)>,
     replace: bool,
     ops_max: usize,
     plan: &mut Plan,

@@ -26,7 +26,12 @@ pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, DecodeError> {
     if body.is_empty() {
         return Err(DecodeError::Syntax("EOF: expected a JSON object, got an empty body".to_owned()));
     }
-    match serde_json::from_slice(body) {
+    // That it is text is found out once for all of it; what is not is refused by who can say where.
+    let read = match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
+    };
+    match read {
         Ok(Value::Object(map)) => Ok(map),
         Ok(other) => Err(DecodeError::Syntax(format!("expected a JSON object, got {}", kind(&other)))),
         Err(error) => Err(DecodeError::Syntax(error.to_string())),
@@ -209,6 +214,14 @@ impl<'a> Fields<'a> {
 /// Compares field names without regard to case and underscores: Consul takes `EnableTagOverride`,
 /// `enabletagoverride` and `enable_tag_override` alike.
 pub(super) fn same_name(given: &str, wanted: &str) -> bool {
+    // Most names differ where they begin.
+    if let (Some(a), Some(b)) = (given.bytes().next(), wanted.bytes().next())
+        && a != b'_'
+        && b != b'_'
+        && !a.eq_ignore_ascii_case(&b)
+    {
+        return false;
+    }
     let mut given = given.bytes().filter(|b| *b != b'_').map(|b| b.to_ascii_lowercase());
     let mut wanted = wanted.bytes().filter(|b| *b != b'_').map(|b| b.to_ascii_lowercase());
     loop {

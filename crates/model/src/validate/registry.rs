@@ -2,6 +2,7 @@
 //! another protocol translates them.
 
 use std::collections::BTreeMap;
+use std::fmt::Arguments;
 
 use super::{Faults, FieldError};
 use crate::names;
@@ -49,7 +50,7 @@ pub fn validate_instance(instance: &Instance) -> Vec<FieldError> {
     }
     faults.at_most("tags", instance.tags.len(), TAGS_MAX);
     for (index, tag) in instance.tags.iter().enumerate().take(TAGS_MAX) {
-        text(&format!("tags[{index}]"), tag, TAG_BYTES_MAX, &mut faults);
+        text(format_args!("tags[{index}]"), tag, TAG_BYTES_MAX, &mut faults);
     }
     let bytes: usize = instance.tags.iter().map(String::len).sum();
     if bytes > TAGS_BYTES_MAX {
@@ -64,7 +65,7 @@ pub fn validate_instance(instance: &Instance) -> Vec<FieldError> {
     faults.weight("weights.passing", instance.weights.passing);
     faults.weight("weights.warning", instance.weights.warning);
     if let Some(reason) = &instance.maintenance {
-        text("maintenance", reason, REASON_BYTES_MAX, &mut faults);
+        text(format_args!("maintenance"), reason, REASON_BYTES_MAX, &mut faults);
     }
     faults.0
 }
@@ -85,7 +86,7 @@ pub fn validate_node(node: &Node) -> Vec<FieldError> {
         faults.name(&format!("tagged_addresses.{purpose}"), names::host(tagged));
     }
     if let Some(reason) = &node.maintenance {
-        text("maintenance", reason, REASON_BYTES_MAX, &mut faults);
+        text(format_args!("maintenance"), reason, REASON_BYTES_MAX, &mut faults);
     }
     faults.0
 }
@@ -103,8 +104,10 @@ pub fn validate_check(check: &Check) -> Vec<FieldError> {
         faults.name("service", names::registered(&check.service));
     }
     // Outputs hold line breaks and worse: only their length is judged. Control cuts what a check says itself.
-    for (path, value) in [("name", &check.name), ("notes", &check.notes), ("output", &check.output)] {
-        faults.at_most(&format!("{path} (bytes)"), value.len(), CHECK_TEXT_BYTES_MAX);
+    for (path, value) in
+        [("name (bytes)", &check.name), ("notes (bytes)", &check.notes), ("output (bytes)", &check.output)]
+    {
+        faults.at_most(path, value.len(), CHECK_TEXT_BYTES_MAX);
     }
     if let Some(found) = &check.definition {
         definition(found, &mut faults);
@@ -227,7 +230,7 @@ pub(super) fn metadata(path: &str, metadata: &BTreeMap<String, String>, faults: 
             let expected = format!("1 to {METADATA_KEY_BYTES_MAX} bytes");
             faults.add(path, format!("the key `{shown}` will not do"), expected);
         } else {
-            text(&format!("{path}[\"{key}\"]"), value, METADATA_VALUE_BYTES_MAX, faults);
+            text(format_args!("{path}[\"{key}\"]"), value, METADATA_VALUE_BYTES_MAX, faults);
         }
     }
 }
@@ -239,12 +242,13 @@ fn address(path: &str, address: &Address, needs_port: bool, faults: &mut Faults)
     }
 }
 
-fn text(path: &str, text: &str, bytes_max: usize, faults: &mut Faults) {
+/// Judges a text; its path is written only if something is wrong with it.
+fn text(path: Arguments<'_>, text: &str, bytes_max: usize, faults: &mut Faults) {
     if text.len() > bytes_max {
-        faults.add(path, format!("{} bytes long", text.len()), super::at_most(bytes_max));
+        faults.add(path.to_string(), format!("{} bytes long", text.len()), super::at_most(bytes_max));
     }
-    if text.contains('\0') {
-        faults.add(path, "it holds a NUL", "text");
+    if text.as_bytes().contains(&0) {
+        faults.add(path.to_string(), "it holds a NUL", "text");
     }
 }
 

@@ -32,13 +32,17 @@ const HALF_FULL: usize = 15;
 static WORD_PLACES: LazyLock<Box<[u16]>> = LazyLock::new(|| {
     let mut places = vec![0; WORD_SLOTS];
     for at in 0..=WORDS.len() - COPY_MIN {
-        places[slot(&WORDS[at..], WORD_SLOTS)] = at as u16 + 1;
+        places[slot(sequence(&WORDS[at..]), WORD_SLOTS)] = at as u16 + 1;
     }
     places.into()
 });
 
-fn slot(bytes: &[u8], slots: usize) -> usize {
-    let sequence = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+/// The sequence that a text begins with.
+fn sequence(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+fn slot(sequence: u32, slots: usize) -> usize {
     // Fibonacci hashing (Knuth, 6.4): the upper bits are the mixed ones.
     (sequence.wrapping_mul(0x9e37_79b1) >> (32 - slots.trailing_zeros())) as usize
 }
@@ -63,7 +67,7 @@ pub(super) fn fold(key: &[u8], text: &[u8], out: &mut Vec<u8>) {
     let mut places = [0u16; TEXT_SLOTS];
     let last = both.len().saturating_sub(COPY_MIN - 1);
     let remember = |places: &mut [u16; TEXT_SLOTS], at: usize| {
-        places[slot(&both[at..], TEXT_SLOTS)] = at as u16 + 1;
+        places[slot(sequence(&both[at..]), TEXT_SLOTS)] = at as u16 + 1;
     };
     for at in 0..key.len().min(last) {
         remember(&mut places, at);
@@ -71,10 +75,14 @@ pub(super) fn fold(key: &[u8], text: &[u8], out: &mut Vec<u8>) {
     let (mut at, mut literals_from) = (key.len(), key.len());
     while at < last {
         let rest = &both[at..];
-        let word = usize::from(word_places[slot(rest, WORD_SLOTS)]);
-        let own = usize::from(places[slot(rest, TEXT_SLOTS)]);
-        let in_words = if word > 0 { alike(&WORDS[word - 1..], rest) } else { 0 };
-        let in_both = if own > 0 { alike(&both[own - 1..], rest) } else { 0 };
+        let here = sequence(rest);
+        let word = usize::from(word_places[slot(here, WORD_SLOTS)]);
+        let own = usize::from(places[slot(here, TEXT_SLOTS)]);
+        // Most places hold another sequence, and what shares less than one is not copied.
+        let is_word = word > 0 && sequence(&WORDS[word - 1..]) == here;
+        let in_words = if is_word { alike(&WORDS[word - 1..], rest) } else { 0 };
+        let is_own = own > 0 && sequence(&both[own - 1..]) == here;
+        let in_both = if is_own { alike(&both[own - 1..], rest) } else { 0 };
         let length = in_words.max(in_both);
         if length < COPY_MIN {
             remember(&mut places, at);

@@ -22,7 +22,7 @@ fn a_record_is_read_back_and_recognized() {
         let record = Record::of(&key, &entry(value));
         assert_eq!(record.key_value(), KeyValue { key: key.clone(), entry: entry(value) });
         assert_eq!((record.path(), &*record.value()), (key.as_str(), value));
-        assert_eq!(record.place(), (&b"default"[..], &b"a/i"[..]));
+        assert_eq!(record.path_bytes(), key.as_str().as_bytes());
         assert_eq!((record.create_revision(), record.mod_revision()), (7, 300));
         assert_eq!(record.size(), (key.as_str().len() + value.len()) as u64);
         let held = record.entry();

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_model::ServiceRef;
-use weir_model::registry::Instance;
 
 use super::Registry;
 use crate::catalog::entry::Residents;
@@ -35,17 +34,22 @@ impl ByAddress {
         }
     }
 
-    /// An instance joined its service.
-    pub(super) fn join(&mut self, resident: Resident) {
-        *self.instances.entry(resident).or_default() += 1;
+    /// An instance that has this address joined its service, whose name is the one that its slot has: so a million instances
+    /// cost no names.
+    pub(super) fn join(&mut self, address: &str, service: &Arc<ServiceRef>) {
+        if let Some(ip) = parsed(address) {
+            *self.instances.entry((ip, Arc::clone(service))).or_default() += 1;
+        }
     }
 
-    /// An instance left its service.
-    pub(super) fn leave(&mut self, resident: &Resident) {
-        if let Some(count) = self.instances.get_mut(resident) {
+    /// An instance that has this address left its service.
+    pub(super) fn leave(&mut self, address: &str, service: &Arc<ServiceRef>) {
+        let Some(ip) = parsed(address) else { return };
+        let resident = (ip, Arc::clone(service));
+        if let Some(count) = self.instances.get_mut(&resident) {
             *count -= 1;
             if *count == 0 {
-                self.instances.remove(resident);
+                self.instances.remove(&resident);
             }
         }
     }
@@ -81,14 +85,6 @@ impl Spellings {
 }
 
 impl Registry {
-    /// How an instance stands among addresses: with the name that its service's slot has already, so that a million of
-    /// them cost no names. `None` if it has no address of its own.
-    pub(super) fn resident(&self, instance: &Instance) -> Option<Resident> {
-        let ip = parsed(&instance.address)?;
-        let slot = self.service(&instance.namespace, &instance.service)?;
-        Some((ip, Arc::clone(&slot.name)))
-    }
-
     /// The names of services that are this name in any case, in order.
     pub(crate) fn spellings(&self, namespace: &str, name: &str) -> Vec<Box<str>> {
         let Some(slot) = self.namespaces.get(namespace) else { return Vec::new() };
