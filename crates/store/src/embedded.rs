@@ -14,8 +14,11 @@
 //! file and first puts what the failed one may have left there back to what is acknowledged. After a failed *flush*
 //! the file is not trusted any more: a new one is written from memory and takes its place.
 
+mod durable;
 mod file;
 mod layout;
+mod load;
+mod log;
 mod restore;
 mod storage;
 mod writer;
@@ -39,7 +42,8 @@ use crate::local::LocalEngine;
 use crate::shared::{Shared, expire_leases};
 use crate::state::{Answer, Command, State};
 use crate::{Entry, Error, Key, Limits, Position, Stats};
-use file::File;
+use durable::Durable;
+use file::{File, Opened};
 use writer::{Counters, Job, Writer};
 
 /// How to open an embedded store.
@@ -97,12 +101,13 @@ impl Embedded {
         let Options { limits, clock, epoch_above, queue_wait, reopen_after, opener } = options;
         let started = Instant::now();
         let file = File::new(path, opener.unwrap_or_else(storage::plain));
-        let (database, stored) = file.open(epoch_above)?;
+        let Opened { database, stored, replayed } = file.open(epoch_above)?;
         let state = State::new(limits.clone(), stored, clock.now());
         let shared = Arc::new(Shared::new(state, Arc::clone(&clock)));
         let counters = Arc::new(Counters::default());
         let (jobs, queue) = mpsc::channel(limits.queue_max);
-        let writer = Writer::new(Arc::clone(&shared), file, database, Arc::clone(&counters), reopen_after);
+        let durable = Durable::new(Arc::clone(&shared), file, database, replayed, reopen_after);
+        let writer = Writer::new(Arc::clone(&shared), durable, Arc::clone(&counters));
         let failed = |error: std::io::Error| Error::Open {
             path: path.display().to_string(),
             reason: error.to_string(),

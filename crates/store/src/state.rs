@@ -146,7 +146,8 @@ pub(crate) struct Stored {
     pub(crate) revision: Revision,
     pub(crate) lease_counter: u64,
     pub(crate) entries: Entries,
-    pub(crate) leases: Vec<(crate::LeaseId, Duration)>,
+    /// How long each lives after a renewal.
+    pub(crate) leases: BTreeMap<crate::LeaseId, Duration>,
 }
 
 /// One page of what `overlay` makes of `entries`.

@@ -1,28 +1,30 @@
 //! The file: opening it with care, making changes durable, and going on after storage failed.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use redb::{
-    AccessGuard, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageError,
-    TableError,
-};
+use redb::{Database, DatabaseError, StorageError};
 
-use super::layout::{
-    COUNTERS, Counters, ENTRIES, FORMAT, Format, LEASES, META, create, decode, is_there, millis, put,
-    put_counters, write,
-};
-use super::storage::{Opener, Storage, sync_folder};
+use super::layout::{COUNTERS, Counters, Delta, Touched, create, put_delta, put_log, write};
+use super::load::follows;
+use super::log::{self, Log, LogId};
+use super::storage::{Opener, Storage, remove_if_there, sync_folder};
 use crate::shared::Shared;
-use crate::state::{Changes, Entries, LeaseChange, Stored};
-use crate::{Error, Key, KeyRange, LeaseId, Position, Record, in_order};
+use crate::state::Stored;
+use crate::{Error, KeyRange, Position, Record};
 
 /// Memory redb may use to cache pages. Small: the file is read once, and written from memory.
 const CACHE_BYTES: usize = 16 << 20;
+
+/// A file and what is in it.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) stored: Stored,
+    /// What of `stored` the file does not have, if its log was left open.
+    pub(super) replayed: Option<Touched>,
+}
 
 /// Where the file is, and how it is opened.
 pub(super) struct File {
@@ -40,11 +42,22 @@ impl File {
         self.path.display()
     }
 
-    /// Opens the file and reads all of it; a new file gets an epoch above `epoch_above`.
-    pub(super) fn open(&self, epoch_above: u64) -> Result<(Database, Stored), Error> {
+    /// A new log beside the file, which counts once the file says so.
+    pub(super) fn create_log(&self) -> std::io::Result<Log> {
+        Log::create(&self.path, &self.opener)
+    }
+
+    /// Removes the log, which does not count any more.
+    pub(super) fn remove_log(&self) {
+        log::remove(&self.path);
+    }
+
+    /// Opens the file and reads all of it, and its log; a new file gets an epoch above `epoch_above`.
+    pub(super) fn open(&self, epoch_above: u64) -> Result<Opened, Error> {
         self.guarded(|| {
             if !self.path.exists() {
-                return self.create(epoch_above);
+                let (database, stored) = self.create(epoch_above)?;
+                return Ok(Opened { database, stored, replayed: None });
             }
             let recovered = Arc::new(AtomicBool::new(false));
             let database =
@@ -62,7 +75,9 @@ impl File {
                 create(&database, &counters, &[], std::iter::empty()).map_err(|error| self.failed(&error))?;
                 sync_folder(&self.path).map_err(|error| self.failed(&error))?;
             }
-            let mut stored = self.load(&database)?;
+            let (mut stored, log) = self.load(&database)?;
+            let replayed = log.map(|id| self.replay(id, &mut stored)).transpose()?;
+            self.check(&stored)?;
             if !whole {
                 // What was found may be older than what was acknowledged: a history of its own.
                 stored.epoch = crate::epoch::next(stored.epoch.max(epoch_above));
@@ -70,8 +85,26 @@ impl File {
                 tracing::error!(path = %self.path(), epoch = stored.epoch,
                     "the file was damaged and is repaired, the last writes may be missing");
             }
-            Ok((database, stored))
+            Ok(Opened { database, stored, replayed })
         })
+    }
+
+    /// Reads the log that the file names, lays it over what the file has, and says what that touched.
+    fn replay(&self, id: LogId, stored: &mut Stored) -> Result<Touched, Error> {
+        let read = log::read(&self.path, &self.opener, id).map_err(|error| self.failed(&error))?;
+        let deltas = read.and_then(|deltas| follows(&deltas, stored).map(|()| deltas));
+        let deltas = deltas.map_err(|reason| Error::Corrupt {
+            path: log::path_of(&self.path).display().to_string(),
+            reason: format!(
+                "{reason}. The store's file and its log belong together: put both back as they were, or restore a backup"
+            ),
+        })?;
+        let mut touched = Touched::default();
+        for delta in deltas {
+            touched.add(&delta);
+            stored.apply(delta);
+        }
+        Ok(touched)
     }
 
     /// Makes a new store under another name and gives it its own when it is whole: half of one could not be opened
@@ -144,7 +177,10 @@ impl File {
     /// Lets a whole file take the place of this one.
     pub(super) fn take_place(&self, new: &Path) -> Result<(), Error> {
         std::fs::rename(new, &self.path).map_err(|error| refused(&error))?;
-        sync_folder(&self.path).map_err(|error| refused(&error))
+        sync_folder(&self.path).map_err(|error| refused(&error))?;
+        // The new file names no log: what is left of the old one's does not count, whether it can be removed or not.
+        self.remove_log();
+        Ok(())
     }
 
     /// The same where there was none: not if somebody has made one meanwhile.
@@ -184,96 +220,18 @@ impl File {
         catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(self.corrupt("reading it panicked")))
     }
 
-    /// Whether the file is a store already; an error if it is one that this version must not use.
-    fn check_format(&self, database: &Database) -> Result<bool, Error> {
-        let transaction = database.begin_read().map_err(|error| self.read_error(&error))?;
-        let mut tables = transaction.list_tables().map_err(|error| self.read_error(&error))?;
-        let meta = match transaction.open_table(META) {
-            Ok(meta) => meta,
-            Err(TableError::TableDoesNotExist(_)) if tables.next().is_none() => return Ok(false),
-            Err(TableError::TableDoesNotExist(_)) => return Err(self.corrupt("it has no table \"meta\"")),
-            Err(error) => return Err(self.read_error(&error)),
-        };
-        let format = meta.get("format").map_err(|error| self.read_error(&error))?;
-        let format = format.ok_or_else(|| self.corrupt("it names no format"))?;
-        let format: Format = serde_json::from_slice(format.value())
-            .map_err(|error| self.corrupt(&format!("its format: {error}")))?;
-        let found = format.reader_min.max(format.writer_min);
-        if found > FORMAT {
-            return Err(Error::NewerFormat { path: self.path().to_string(), found, supported: FORMAT });
-        }
-        Ok(true)
-    }
-
-    fn load(&self, database: &Database) -> Result<Stored, Error> {
-        let read = || -> Result<Result<Stored, String>, redb::Error> {
-            let transaction = database.begin_read()?;
-            let counters = transaction.open_table(COUNTERS)?;
-            let counter = |name| Ok::<_, redb::Error>(counters.get(name)?.map_or(0, |value| value.value()));
-            let mut leases = Vec::new();
-            for lease in transaction.open_table(LEASES)?.iter()? {
-                let (id, ttl_ms) = lease?;
-                let Some(id) = LeaseId::from_u64(id.value()) else {
-                    return Ok(Err("a lease without a number".into()));
-                };
-                leases.push((id, Duration::from_millis(ttl_ms.value())));
-            }
-            let entries = match records(&transaction.open_table(ENTRIES)?)? {
-                Ok(entries) => entries,
-                Err(reason) => return Ok(Err(reason)),
-            };
-            let stored = Stored {
-                epoch: counter("epoch")?,
-                revision: counter("revision")?,
-                lease_counter: counter("lease")?,
-                entries: Entries::from_iter(entries),
-                leases,
-            };
-            Ok(Ok(stored))
-        };
-        let stored =
-            read().map_err(|error| self.read_error(&error))?.map_err(|reason| self.corrupt(&reason))?;
-        self.check(&stored)?;
-        Ok(stored)
-    }
-
-    /// Refuses what no version of this engine would have written.
-    fn check(&self, stored: &Stored) -> Result<(), Error> {
-        if stored.epoch == 0 {
-            return Err(self.corrupt("it has no epoch"));
-        }
-        let leases: BTreeSet<LeaseId> = stored.leases.iter().map(|(id, _)| *id).collect();
-        for record in &stored.entries {
-            let (created, modified) = (record.create_revision(), record.mod_revision());
-            if modified > stored.revision || created > modified {
-                return Err(self.corrupt(&format!("the revisions of {} are impossible", record.path())));
-            }
-            if record.lease().is_some_and(|lease| !leases.contains(&lease)) {
-                return Err(self.corrupt(&format!("the lease of {} does not exist", record.path())));
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes changes durable: all of them, with one flush, or an error.
-    pub(super) fn write(&self, database: &Database, changes: &Changes) -> Result<(), Error> {
+    /// Writes deltas one after the other and says which log counts from now on, all in one durable transaction; or an error.
+    pub(super) fn commit(
+        &self,
+        database: &Database,
+        deltas: &[Delta],
+        log: Option<LogId>,
+        sparing: bool,
+    ) -> Result<(), Error> {
         let written = catch_unwind(AssertUnwindSafe(|| {
             write(database, |transaction| {
-                let mut buffer = Vec::new();
-                let mut entries = transaction.open_table(ENTRIES)?;
-                for (key, record) in &changes.entries {
-                    put(&mut entries, &mut buffer, key.as_str(), record.as_ref())?;
-                }
-                if !changes.leases.is_empty() {
-                    let mut leases = transaction.open_table(LEASES)?;
-                    for (id, change) in &changes.leases {
-                        match change {
-                            LeaseChange::Granted { ttl, .. } => drop(leases.insert(id.get(), millis(*ttl))?),
-                            LeaseChange::Ended => drop(leases.remove(id.get())?),
-                        }
-                    }
-                }
-                put_counters(transaction, &Counters::after(changes))
+                deltas.iter().try_for_each(|delta| put_delta(transaction, delta, sparing))?;
+                put_log(transaction, log)
             })
         }));
         written.map_or_else(
@@ -282,47 +240,7 @@ impl File {
         )
     }
 
-    /// Puts these keys and leases, and the counters, back to what they are in the committed state.
-    pub(super) fn restore(
-        &self,
-        database: &Database,
-        shared: &Shared,
-        keys: &BTreeSet<Key>,
-        leases: &BTreeSet<LeaseId>,
-    ) -> Result<(), Error> {
-        // Copied first: the state must not be locked while the disk works.
-        let (entries, ttls, counters) = {
-            let state = shared.state();
-            let entries: Vec<_> =
-                keys.iter().map(|key| (key, state.entries.get(key.as_bytes()).cloned())).collect();
-            let ttls: Vec<_> = leases.iter().map(|id| (id.get(), state.leases.ttl(*id))).collect();
-            (entries, ttls, Counters::of(&state))
-        };
-        write(database, |transaction| {
-            let mut buffer = Vec::new();
-            let mut table = transaction.open_table(ENTRIES)?;
-            for (key, record) in &entries {
-                // Mostly they are there: writing them again may need more room than a full disk has.
-                if !is_there(&table, &mut buffer, key.as_str(), record.as_ref())? {
-                    put(&mut table, &mut buffer, key.as_str(), record.as_ref())?;
-                }
-            }
-            let mut table = transaction.open_table(LEASES)?;
-            for (id, ttl) in &ttls {
-                if table.get(id)?.map(|there| there.value()) == ttl.map(millis) {
-                    continue;
-                }
-                match ttl {
-                    Some(ttl) => drop(table.insert(id, millis(*ttl))?),
-                    None => drop(table.remove(id)?),
-                }
-            }
-            put_counters(transaction, &counters)
-        })
-        .map_err(|error| refused(&error))
-    }
-
-    fn corrupt(&self, reason: &str) -> Error {
+    pub(super) fn corrupt(&self, reason: &str) -> Error {
         Error::Corrupt { path: self.path().to_string(), reason: reason.to_owned() }
     }
 
@@ -346,55 +264,16 @@ impl File {
         }
     }
 
-    fn failed(&self, error: &(impl std::error::Error + ?Sized)) -> Error {
+    pub(super) fn failed(&self, error: &(impl std::error::Error + ?Sized)) -> Error {
         Error::Open { path: self.path().to_string(), reason: error.to_string() }
     }
 
-    fn read_error(&self, error: &(impl std::error::Error + ?Sized)) -> Error {
+    pub(super) fn read_error(&self, error: &(impl std::error::Error + ?Sized)) -> Error {
         self.corrupt(&error.to_string())
     }
 }
 
-/// Rows that are made into records at a time.
-const ROWS: usize = 1024;
-
-/// All entries of a file, or why one cannot be read.
-fn records(
-    table: &ReadOnlyTable<&'static str, &'static [u8]>,
-) -> Result<Result<Vec<Record>, String>, redb::Error> {
-    let mut rows = table.iter()?;
-    let mut failed = None;
-    let pieces = std::iter::from_fn(|| {
-        let mut piece = Vec::with_capacity(ROWS);
-        while piece.len() < ROWS && failed.is_none() {
-            match rows.next() {
-                Some(Ok(row)) => piece.push(row),
-                Some(Err(error)) => failed = Some(error),
-                None => break,
-            }
-        }
-        (!piece.is_empty()).then_some(piece)
-    });
-    let mut records = Ok(Vec::new());
-    let work = |rows: Vec<(AccessGuard<'_, &str>, AccessGuard<'_, &[u8]>)>| {
-        rows.iter().map(|(key, entry)| decode(key.value(), entry.value())).collect::<Result<Vec<_>, _>>()
-    };
-    in_order(pieces, work, |piece| match (&mut records, piece) {
-        (Ok(records), Ok(mut piece)) => records.append(&mut piece),
-        (Ok(_), Err(reason)) => records = Err(reason),
-        (Err(_), _) => {}
-    });
-    failed.map_or(Ok(records), |error| Err(error.into()))
-}
-
-fn remove_if_there(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn refused(error: &(impl std::error::Error + ?Sized)) -> Error {
+pub(super) fn refused(error: &(impl std::error::Error + ?Sized)) -> Error {
     Error::WriteRefused { reason: error.to_string() }
 }
 

@@ -3,25 +3,32 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `meta` | `format` | JSON, see [`Format`] |
+//! | `meta` | `log` | only while a log is open: which of its records count, see [`LogId`] |
 //! | `counters` | `epoch`, `revision`, `lease` | a number |
 //! | `entries` | the key | create revision, modification revision, version, lease (0: none), 8 bytes each, little endian; then the value |
 //! | `leases` | the lease's number | its time to live in milliseconds |
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 
-use crate::state::{Changes, State};
-use crate::{Entry, LeaseId, Record, key};
+use super::log::LogId;
+use crate::state::{Changes, LeaseChange, State};
+use crate::{Entry, Key, LeaseId, Record, key};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 pub(super) const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
 pub(super) const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
 pub(super) const LEASES: TableDefinition<'_, u64, u64> = TableDefinition::new("leases");
 
-/// The format this version writes, and the newest it can read.
-pub(super) const FORMAT: u32 = 1;
+/// The newest format that this version can read and write.
+pub(super) const FORMAT: u32 = 2;
+/// The format of a file that has everything: no log is open beside it.
+const FORMAT_CLOSED: u32 = 1;
+/// The format of a file whose log is open. Who does not know of logs must not use it: it would miss writes.
+const FORMAT_LOGGED: u32 = 2;
 /// Bytes of an entry before its value.
 const ENTRY_HEAD: usize = 32;
 
@@ -35,6 +42,7 @@ pub(super) struct Format {
 }
 
 /// The numbers of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counters {
     pub(super) epoch: u64,
     pub(super) revision: u64,
@@ -42,11 +50,6 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Those that changes lead to.
-    pub(super) fn after(changes: &Changes) -> Self {
-        Self { epoch: changes.epoch, revision: changes.revision, lease_counter: changes.lease_counter }
-    }
-
     /// Those of a new store.
     pub(super) fn new(epoch: u64) -> Self {
         Self { epoch, revision: 0, lease_counter: 0 }
@@ -57,6 +60,64 @@ impl Counters {
     }
 }
 
+/// Keys and leases that were changed.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    pub(super) keys: BTreeSet<Key>,
+    pub(super) leases: BTreeSet<LeaseId>,
+}
+
+impl Touched {
+    pub(super) fn add(&mut self, delta: &Delta) {
+        self.keys.extend(delta.entries.iter().map(|(key, _)| key.clone()));
+        self.leases.extend(delta.leases.iter().map(|(id, _)| *id));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len() + self.leases.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What is to be written: keys with what they hold by now, leases with their time to live, `None` for what is gone.
+#[derive(Debug)]
+pub(super) struct Delta {
+    pub(super) counters: Counters,
+    pub(super) entries: Vec<(Key, Option<Record>)>,
+    pub(super) leases: Vec<(LeaseId, Option<Duration>)>,
+}
+
+impl Delta {
+    pub(super) fn of(changes: &Changes) -> Self {
+        let ttl = |change: &LeaseChange| match change {
+            LeaseChange::Granted { ttl, .. } => Some(*ttl),
+            LeaseChange::Ended => None,
+        };
+        Self {
+            counters: Counters {
+                epoch: changes.epoch,
+                revision: changes.revision,
+                lease_counter: changes.lease_counter,
+            },
+            entries: changes.entries.iter().map(|(key, record)| (key.clone(), record.clone())).collect(),
+            leases: changes.leases.iter().map(|(id, change)| (*id, ttl(change))).collect(),
+        }
+    }
+
+    /// What was touched, as it is.
+    pub(super) fn present(state: &State, touched: &Touched) -> Self {
+        let entry = |key: &Key| (key.clone(), state.entries.get(key.as_bytes()).cloned());
+        Self {
+            counters: Counters::of(state),
+            entries: touched.keys.iter().map(entry).collect(),
+            leases: touched.leases.iter().map(|id| (*id, state.leases.ttl(*id))).collect(),
+        }
+    }
+}
+
 /// Fills an empty database.
 pub(super) fn create(
     database: &Database,
@@ -64,15 +125,9 @@ pub(super) fn create(
     leases: &[(LeaseId, Duration)],
     contents: impl Iterator<Item = Record>,
 ) -> Result<(), redb::Error> {
-    let format = format!(r#"{{"reader_min":{FORMAT},"writer_min":{FORMAT}}}"#);
     write(database, |transaction| {
-        transaction.open_table(META)?.insert("format", format.as_bytes())?;
-        let mut table = transaction.open_table(COUNTERS)?;
-        for (name, value) in
-            [("epoch", counters.epoch), ("revision", counters.revision), ("lease", counters.lease_counter)]
-        {
-            table.insert(name, value)?;
-        }
+        put_log(transaction, None)?;
+        put_counters(transaction, counters)?;
         let mut table = transaction.open_table(LEASES)?;
         for (id, ttl) in leases {
             table.insert(id.get(), millis(*ttl))?;
@@ -98,7 +153,20 @@ pub(super) fn write(
     Ok(())
 }
 
-pub(super) fn put_counters(transaction: &WriteTransaction, counters: &Counters) -> Result<(), redb::Error> {
+/// Says which log is open, if any, and with that who may use the file.
+pub(super) fn put_log(transaction: &WriteTransaction, log: Option<LogId>) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    match log {
+        Some(id) => drop(meta.insert("log", id.to_bytes().as_slice())?),
+        None => drop(meta.remove("log")?),
+    }
+    let format = if log.is_some() { FORMAT_LOGGED } else { FORMAT_CLOSED };
+    let format = format!(r#"{{"reader_min":{format},"writer_min":{format}}}"#);
+    meta.insert("format", format.as_bytes())?;
+    Ok(())
+}
+
+fn put_counters(transaction: &WriteTransaction, counters: &Counters) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(COUNTERS)?;
     table.insert("epoch", counters.epoch)?;
     table.insert("revision", counters.revision)?;
@@ -106,7 +174,35 @@ pub(super) fn put_counters(transaction: &WriteTransaction, counters: &Counters) 
     Ok(())
 }
 
-pub(super) fn put(
+/// Writes what a delta says; `sparing`, only where something else is there: writing the same again may need more room than
+/// a full disk has.
+pub(super) fn put_delta(
+    transaction: &WriteTransaction,
+    delta: &Delta,
+    sparing: bool,
+) -> Result<(), redb::Error> {
+    let mut buffer = Vec::new();
+    let mut entries = transaction.open_table(ENTRIES)?;
+    for (key, record) in &delta.entries {
+        if !(sparing && is_there(&entries, &mut buffer, key.as_str(), record.as_ref())?) {
+            put(&mut entries, &mut buffer, key.as_str(), record.as_ref())?;
+        }
+    }
+    if !delta.leases.is_empty() {
+        let mut leases = transaction.open_table(LEASES)?;
+        for (id, ttl) in &delta.leases {
+            let there = leases.get(id.get())?.map(|there| there.value());
+            match ttl.map(millis) {
+                ttl_ms if ttl_ms == there => {}
+                Some(ttl_ms) => drop(leases.insert(id.get(), ttl_ms)?),
+                None => drop(leases.remove(id.get())?),
+            }
+        }
+    }
+    put_counters(transaction, &delta.counters)
+}
+
+fn put(
     entries: &mut redb::Table<'_, &str, &[u8]>,
     buffer: &mut Vec<u8>,
     key: &str,
@@ -114,6 +210,7 @@ pub(super) fn put(
 ) -> Result<(), redb::Error> {
     match record {
         Some(record) => {
+            buffer.clear();
             encode(&record.entry(), buffer);
             entries.insert(key, buffer.as_slice())?;
         }
@@ -123,7 +220,7 @@ pub(super) fn put(
 }
 
 /// Whether a key holds just this already.
-pub(super) fn is_there(
+fn is_there(
     entries: &redb::Table<'_, &str, &[u8]>,
     buffer: &mut Vec<u8>,
     key: &str,
@@ -133,6 +230,7 @@ pub(super) fn is_there(
     let (Some(there), Some(record)) = (&there, record) else {
         return Ok(there.is_none() && record.is_none());
     };
+    buffer.clear();
     encode(&record.entry(), buffer);
     Ok(there.value() == buffer.as_slice())
 }
@@ -141,8 +239,8 @@ pub(super) fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn encode(entry: &Entry, buffer: &mut Vec<u8>) {
-    buffer.clear();
+/// Writes an entry behind what is there.
+pub(super) fn encode(entry: &Entry, buffer: &mut Vec<u8>) {
     let lease = entry.lease.map_or(0, LeaseId::get);
     for number in [entry.create_revision, entry.mod_revision, entry.version, lease] {
         buffer.extend_from_slice(&number.to_le_bytes());
@@ -195,6 +293,6 @@ mod tests {
         let entry = decode("/weir/v1/kv/default/a", &bytes).expect("format 1").entry();
         assert_eq!((entry.create_revision, entry.mod_revision, entry.version), (7, 8, 2));
         assert_eq!((entry.lease, &*entry.value.bytes()), (LeaseId::from_u64(5), b"{}".as_slice()));
-        assert_eq!(FORMAT, 1);
+        assert_eq!((FORMAT_CLOSED, FORMAT_LOGGED, FORMAT), (1, 2, 2));
     }
 }

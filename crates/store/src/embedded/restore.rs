@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use redb::Database;
 
-use super::file::File;
+use super::file::{File, Opened};
 use super::storage;
 use crate::{Entry, Error, Key, Position, Record};
 
@@ -54,10 +54,12 @@ fn present(path: &Path, replace: bool) -> Result<Option<Old>, Error> {
         return Ok(None);
     }
     match File::new(path, storage::plain()).open(0) {
-        Ok((_, stored)) if !stored.entries.is_empty() && !replace => {
+        Ok(Opened { stored, .. }) if !stored.entries.is_empty() && !replace => {
             Err(Error::NotEmpty { path: path.display().to_string(), keys: stored.entries.len() as u64 })
         }
-        Ok((database, stored)) => Ok(Some(Old { epoch: stored.epoch, _database: Some(database) })),
+        Ok(Opened { database, stored, .. }) => {
+            Ok(Some(Old { epoch: stored.epoch, _database: Some(database) }))
+        }
         // What cannot be read is what a backup is for; new epochs are above all old ones, as long as clocks go forward.
         Err(Error::Corrupt { reason, .. }) if replace => {
             tracing::warn!(path = %path.display(), reason, "a damaged store is replaced");

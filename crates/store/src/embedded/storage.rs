@@ -33,6 +33,13 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Storage that remembers a failed flush.
 #[derive(Debug)]
 pub(super) struct Storage {

@@ -65,9 +65,9 @@ async fn newer_formats_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("store");
     put(&open(&path), "a", "1").await.expect("accepted");
-    for format in [r#"{"reader_min":2,"writer_min":2}"#, r#"{"reader_min":1,"writer_min":2,"more":true}"#] {
+    for format in [r#"{"reader_min":3,"writer_min":3}"#, r#"{"reader_min":1,"writer_min":3,"more":true}"#] {
         set_format(&path, format);
-        let newer = Error::NewerFormat { path: path.display().to_string(), found: 2, supported: 1 };
+        let newer = Error::NewerFormat { path: path.display().to_string(), found: 3, supported: 2 };
         assert_eq!(error(&path), newer);
     }
     set_format(&path, "nonsense");
