@@ -38,7 +38,11 @@ impl<'a, C: Candidates> Search<'a, C> {
         let mut changed = false;
         while seen.least < self.least {
             let at = seen.draw(&lows, rng);
-            changed |= self.look(level, above * N + at, seen.least, rng);
+            let group = above * N + at;
+            changed |= match level.checked_sub(1) {
+                Some(below) => self.look_at_groups(below, group, seen.least, rng),
+                None => self.look_at_endpoints(group, seen.least, rng),
+            };
             if self.least <= seen.least {
                 break;
             }
@@ -48,22 +52,20 @@ impl<'a, C: Candidates> Search<'a, C> {
         changed
     }
 
-    /// Looks into a group whose floor was this.
-    fn look(&mut self, level: usize, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
-        if level == 0 {
-            return self.look_at_endpoints(group, floor, rng);
-        }
-        let groups = self.floors.groups_at::<FAN>(level - 1, group);
+    /// Looks at the groups of a level that are in a group whose floor was this.
+    fn look_at_groups(&mut self, level: usize, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
+        let groups = self.floors.groups_at::<FAN>(level, group);
         let lows = floors(groups);
         let seen = Seen::of(&lows, &equals(groups));
         let stale = seen.least != floor;
-        if !self.look_below(level - 1, group, lows, seen, rng) && !stale {
+        if !self.look_below(level, group, lows, seen, rng) && !stale {
             return false;
         }
         let seen = Seen::of(&floors(groups), &equals(groups));
-        self.floors.correct((level, group), floor, &seen, || least(&floors(groups)))
+        self.floors.correct((level + 1, group), floor, &seen, || least(&floors(groups)))
     }
 
+    /// Looks at the endpoints of a group whose floor was this.
     #[inline]
     fn look_at_endpoints(&mut self, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
         let (floors, candidates) = (self.floors, self.candidates);

@@ -1,5 +1,6 @@
 //! What a look at the endpoints or groups of one group finds.
 
+use std::sync::atomic::Ordering;
 
 use rand::{Rng, RngExt};
 
@@ -45,9 +46,18 @@ impl<const N: usize> Seen<N> {
     }
 }
 
+/// By halves: of several pairs at once, where one after the other would wait for the one before.
 #[inline]
 pub(super) fn least<const N: usize>(loads: &[u64; N]) -> u64 {
-    loads.iter().copied().fold(NOBODY, u64::min)
+    const { assert!(N.is_power_of_two()) };
+    let (mut leasts, mut len) = (*loads, N);
+    while len > 1 {
+        len /= 2;
+        for at in 0..len {
+            leasts[at] = leasts[at].min(leasts[at + len]);
+        }
+    }
+    leasts[0]
 }
 
 #[inline]
