@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use rand::{Rng, RngExt};
 
-use super::{Group, NOBODY};
+use super::Group;
 
 /// The least of several loads or floors.
 #[derive(Clone, Copy)]
