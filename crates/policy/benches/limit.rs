@@ -43,9 +43,7 @@ fn algorithms() -> Vec<(&'static str, Algorithm)> {
 fn one(limiter: &Limiter, key: &[u8], now: &mut u64, wakes: &mut Vec<weir_policy::limit::Wake>) {
     *now += 50;
     match limiter.admit(&Request { key: black_box(key), level: 0 }, Nanos(*now), wakes) {
-        Verdict::Admit(grant, _) | Verdict::Turn(grant, ..) => {
-            limiter.release(grant, Outcome::Done, Nanos(*now + 10), wakes)
-        }
+        Verdict::Admit(grant, _) => limiter.release(grant, Outcome::Done, Nanos(*now + 10), wakes),
         other => drop(black_box(other)),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!        group: 1     group: 3     group: 2     a floor: nobody in the group is less busy than this
-//!       +---+-- ...                             up to FAN groups, or endpoints, to a group; up to FAN groups at the top
+//!       +---+-- ...                             up to FAN groups, or endpoints, to a group; up to TOPS_MAX at the top
 //!       1 4 1 2 ...  3 5 3 3 ...  2 2 6 9 ...   what candidates say is in flight, for the weight
 //! ```
 //!
@@ -26,22 +26,25 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
+use std::array::from_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rand::Rng;
 
 use self::search::Search;
-use self::seen::{Seen, floors};
+use self::seen::{Seen, equals, floors};
 use super::weighted::Weighted;
 use super::{Candidates, Tried};
 
 /// How many endpoints, or groups of the level below, a group has.
 const FAN: usize = 8;
 
-/// How often one is drawn blindly where that is likely to hit one of the least busy, and how many of them have to be that: one in
-/// so many.
+/// Most groups at the top: one level less costs less than to look at twice as many at once.
+const TOPS_MAX: usize = 2 * FAN;
+
+/// How often one is drawn blindly where that is likely to hit one of the least busy: where they have so much of all weights that it
+/// takes no more draws than there would be groups to look at.
 const DRAWS_MAX: usize = 8;
-const DRAWN_ONE_IN: u64 = 4;
 
 /// The floor of a group in which nobody is fresh.
 const NOBODY: u64 = u64::MAX;
@@ -57,7 +60,8 @@ pub struct Floors {
     /// the bits of fractions then, which are in the same order as these.
     units: Box<[u32]>,
     total: u64,
-    /// All levels, that of the smallest groups first, each filled up to whole groups; the last has no more than [`FAN`].
+    /// All levels, that of the smallest groups first, each filled up to whole groups; the last has no more than [`TOPS_MAX`], and is
+    /// filled up to as many if it has more than [`FAN`].
     groups: Box<[Group]>,
     /// Where each level begins in `groups`.
     levels: Box<[usize]>,
@@ -90,7 +94,10 @@ impl Floors {
             levels.push(groups.len());
             groups.extend(sums.iter().map(|sum| Group::new(*sum)));
             groups.resize_with(groups.len().next_multiple_of(FAN), || Group::new(0));
-            if sums.len() <= FAN {
+            if sums.len() <= TOPS_MAX {
+                if sums.len() > FAN {
+                    groups.resize_with(levels[levels.len() - 1] + TOPS_MAX, || Group::new(0));
+                }
                 let total = sums.iter().sum();
                 let (weights, groups, levels) = (weights.into(), groups.into(), levels.into());
                 let (endpoints, tops) = (shares.len(), sums.len());
@@ -152,37 +159,39 @@ impl Floors {
         if !self.is_watched() {
             self.forget();
         }
+        if self.tops <= FAN {
+            self.least_of::<FAN, _, _>(candidates, tried, blindly, rng)
+        } else {
+            self.least_of::<TOPS_MAX, _, _>(candidates, tried, blindly, rng)
+        }
+    }
+
+    /// The same with so many groups at the top.
+    #[inline]
+    fn least_of<const TOPS: usize, C: Candidates, R: Rng>(
+        &self,
+        candidates: &C,
+        tried: &Tried,
+        blindly: impl Fn(&mut R) -> Option<usize>,
+        rng: &mut R,
+    ) -> Option<usize> {
         let level = self.levels.len() - 1;
-        let top = self.groups_at(level, 0);
+        let top = self.groups_at::<TOPS>(level, 0);
+        let lows = floors(top);
+        let seen = Seen::of(&lows, &equals(top));
         // Whoever stands at the lowest floor is one of the least busy, and drawing until one is hit draws by weight.
-        if let Some(least) = self.common(&top[..self.tops]) {
+        let groups = level as u64 + 2;
+        if seen.equals.saturating_mul(groups) >= self.total && seen.least < NOBODY {
             for _ in 0..DRAWS_MAX {
                 let Some(index) = blindly(rng) else { break };
-                if self.load_of(index, candidates) == least && !tried.has(index) {
+                if self.load_of(index, candidates) == seen.least && !tried.has(index) {
                     return Some(index);
                 }
             }
         }
-        let lows = floors(top);
-        let seen = Seen::of(&lows, |at| top[at].equals(), rng);
         let mut search = Search::new(self, candidates, tried);
         search.look_below(level, 0, lows, seen, rng);
         search.index
-    }
-
-    /// The lowest floor, if it is likely that enough stand there.
-    #[inline]
-    fn common(&self, top: &[Group]) -> Option<u64> {
-        let (mut least, mut equals) = (NOBODY, 0);
-        for group in top {
-            let floor = group.floor.load(Ordering::SeqCst);
-            if floor < least {
-                (least, equals) = (floor, group.equals());
-            } else if floor == least {
-                equals += group.equals();
-            }
-        }
-        (equals.saturating_mul(DRAWN_ONE_IN) >= self.total && least < NOBODY).then_some(least)
     }
 
     /// How busy an endpoint is for its weight, in the terms of floors; [`NOBODY`] for one that is not fresh.
@@ -194,12 +203,29 @@ impl Floors {
         self.load(index, candidates.in_flight(index))
     }
 
+    /// The loads of a group's endpoints.
+    #[inline]
+    fn loads_in<C: Candidates>(&self, group: usize, candidates: &C) -> [u64; FAN] {
+        let weights = chunk(&self.weights, group).expect("weights are filled up to whole groups");
+        let units = chunk(&self.units, group);
+        from_fn(|at| {
+            let index = group * FAN + at;
+            if weights[at] == 0 || candidates.avoided(index) {
+                return NOBODY;
+            }
+            match units {
+                Some(units) => u64::from(candidates.in_flight(index)) * u64::from(units[at]),
+                None => fraction(candidates.in_flight(index), weights[at]),
+            }
+        })
+    }
+
     /// Equal fractions give equal numbers.
     #[inline]
     fn load(&self, index: usize, in_flight: u32) -> u64 {
         match self.units.get(index) {
             Some(unit) => u64::from(in_flight) * u64::from(*unit),
-            None => (f64::from(in_flight) / f64::from(self.weights[index])).to_bits(),
+            None => fraction(in_flight, self.weights[index]),
         }
     }
 
@@ -225,7 +251,7 @@ impl Floors {
         &self,
         (level, at): (usize, usize),
         floor: u64,
-        seen: Seen,
+        seen: &Seen<FAN>,
         again: impl FnOnce() -> u64,
     ) -> bool {
         let group = &self.groups[self.levels[level] + at];
@@ -249,17 +275,17 @@ impl Floors {
         changed
     }
 
-    /// Groups of a level that are in one group of the level above, which may be the last.
+    /// Groups of a level that are in one group of the level above, or all of the last.
     #[inline]
-    fn groups_at(&self, level: usize, above: usize) -> &[Group; FAN] {
-        let begin = self.levels[level] + above * FAN;
+    fn groups_at<const N: usize>(&self, level: usize, above: usize) -> &[Group; N] {
+        let begin = self.levels[level] + above * N;
         self.groups[begin..].first_chunk().expect("levels are filled up to whole groups")
     }
 
     /// The weights of a group's endpoints.
     #[inline]
-    fn weights_in(&self, group: usize) -> &[u32; FAN] {
-        self.weights[group * FAN..].first_chunk().expect("weights are filled up to whole groups")
+    fn weights_in(&self, group: usize) -> [u64; FAN] {
+        chunk(&self.weights, group).expect("weights are filled up to whole groups").map(u64::from)
     }
 
     /// Makes all floors as low as they can be.
@@ -285,6 +311,18 @@ impl Group {
     fn equals(&self) -> u64 {
         self.equals.load(Ordering::Relaxed)
     }
+}
+
+/// What a list has for the endpoints of a group.
+#[inline]
+fn chunk(list: &[u32], group: usize) -> Option<&[u32; FAN]> {
+    list.as_chunks().0.get(group)
+}
+
+/// The bits of a fraction, which are in the same order as fractions.
+#[inline]
+fn fraction(in_flight: u32, weight: u32) -> u64 {
+    (f64::from(in_flight) / f64::from(weight)).to_bits()
 }
 
 /// The least common multiple of all that are not 0, if it has 32 bits.

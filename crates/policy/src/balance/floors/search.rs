@@ -1,8 +1,10 @@
 //! The way of one pick down the tree, and the floors raised on the way back.
 
+use std::array::from_fn;
+
 use rand::Rng;
 
-use super::seen::{Seen, floors, least};
+use super::seen::{Seen, equals, floors, least};
 use super::{Candidates, FAN, Floors, NOBODY, Tried};
 
 /// One pick.
@@ -24,64 +26,72 @@ impl<'a, C: Candidates> Search<'a, C> {
     /// Looks into groups of a level, by what their floors were, as long as somebody there may be less busy than the one found.
     /// Gives whether floors in them have changed.
     #[inline]
-    pub(super) fn look_below(
+    pub(super) fn look_below<const N: usize>(
         &mut self,
         level: usize,
         above: usize,
-        mut lows: [u64; FAN],
-        mut seen: Seen,
+        mut lows: [u64; N],
+        mut seen: Seen<N>,
         rng: &mut impl Rng,
     ) -> bool {
-        let groups = self.floors.groups_at(level, above);
+        let groups = self.floors.groups_at::<N>(level, above);
         let mut changed = false;
         while seen.least < self.least {
-            lows[seen.at] = NOBODY;
-            changed |= self.look(level, above * FAN + seen.at, seen.least, rng);
+            let at = seen.draw(&lows, rng);
+            let group = above * N + at;
+            changed |= match level.checked_sub(1) {
+                Some(below) => self.look_at_groups(below, group, seen.least, rng),
+                None => self.look_at_endpoints(group, seen.least, rng),
+            };
             if self.least <= seen.least {
                 break;
             }
-            seen = Seen::of(&lows, |at| groups[at].equals(), rng);
+            lows[at] = NOBODY;
+            seen = Seen::of(&lows, &equals(groups));
         }
         changed
     }
 
-    /// Looks into a group whose floor was this.
-    fn look(&mut self, level: usize, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
-        if level == 0 {
-            return self.look_at_endpoints(group, floor, rng);
-        }
-        let groups = self.floors.groups_at(level - 1, group);
+    /// Looks at the groups of a level that are in a group whose floor was this.
+    fn look_at_groups(&mut self, level: usize, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
+        let groups = self.floors.groups_at::<FAN>(level, group);
         let lows = floors(groups);
-        let seen = Seen::of(&lows, |at| groups[at].equals(), rng);
+        let seen = Seen::of(&lows, &equals(groups));
         let stale = seen.least != floor;
-        if !self.look_below(level - 1, group, lows, seen, rng) && !stale {
+        if !self.look_below(level, group, lows, seen, rng) && !stale {
             return false;
         }
-        let seen = Seen::of(&floors(groups), |at| groups[at].equals(), rng);
-        self.floors.correct((level, group), floor, seen, || least(&floors(groups)))
+        let seen = Seen::of(&floors(groups), &equals(groups));
+        self.floors.correct((level + 1, group), floor, &seen, || least(&floors(groups)))
     }
 
+    /// Looks at the endpoints of a group whose floor was this.
     #[inline]
     fn look_at_endpoints(&mut self, group: usize, floor: u64, rng: &mut impl Rng) -> bool {
-        let (floors, candidates, begin) = (self.floors, self.candidates, group * FAN);
-        let weights = floors.weights_in(group);
-        let loads = || std::array::from_fn(|at| floors.load_of(begin + at, candidates));
-        let all: [u64; FAN] = loads();
-        let seen = Seen::of(&all, |at| u64::from(weights[at]), rng);
-        let open = if self.tried.is_empty() { seen } else { self.untried(begin, all, weights, rng) };
-        if open.least < self.least {
-            self.least = open.least;
-            self.index = Some(begin + open.at);
+        let (floors, candidates) = (self.floors, self.candidates);
+        let (loads, weights) = (floors.loads_in(group, candidates), floors.weights_in(group));
+        let seen = Seen::of(&loads, &weights);
+        if self.tried.is_empty() {
+            self.take(group, &loads, &seen, rng);
+        } else {
+            let open = self.untried(group, loads);
+            self.take(group, &open, &Seen::of(&open, &weights), rng);
         }
-        floors.correct((0, group), floor, seen, || least(&loads()))
+        floors.correct((0, group), floor, &seen, || least(&floors.loads_in(group, candidates)))
     }
 
-    /// The least of those that this request has not tried.
-    #[cold]
-    fn untried(&self, begin: usize, mut loads: [u64; FAN], weights: &[u32; FAN], rng: &mut impl Rng) -> Seen {
-        for (at, load) in loads.iter_mut().enumerate() {
-            *load = if self.tried.has(begin + at) { NOBODY } else { *load };
+    /// Takes one of a group if it is less busy than the one found.
+    #[inline]
+    fn take(&mut self, group: usize, loads: &[u64; FAN], seen: &Seen<FAN>, rng: &mut impl Rng) {
+        if seen.least < self.least {
+            self.least = seen.least;
+            self.index = Some(group * FAN + seen.draw(loads, rng));
         }
-        Seen::of(&loads, |at| u64::from(weights[at]), rng)
+    }
+
+    /// The loads of those that this request has not tried.
+    #[cold]
+    fn untried(&self, group: usize, loads: [u64; FAN]) -> [u64; FAN] {
+        from_fn(|at| if self.tried.has(group * FAN + at) { NOBODY } else { loads[at] })
     }
 }
