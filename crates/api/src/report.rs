@@ -237,6 +237,9 @@ pub struct LimitReport {
     pub limit: String,
     /// What it limits: `Service/cart`.
     pub target: String,
+    /// The rule, as requests are counted by it, where it is for one that the proxy has: `HTTPRoute/shop#0`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rule: String,
     /// Whether it only counts.
     pub shadow: bool,
     /// Requests that it let through.
@@ -267,6 +270,9 @@ pub struct BreakerReport {
     pub breaker: String,
     /// What it is for: `Service/cart`.
     pub target: String,
+    /// The rule, as requests are counted by it, where it is for one that the proxy has: `HTTPRoute/shop#0`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rule: String,
     /// The rule or endpoint, where each has its own.
     pub part: String,
     /// Whether it only counts.

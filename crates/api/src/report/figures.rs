@@ -161,6 +161,9 @@ pub struct LimitFigures {
     pub limit: String,
     /// What it limits.
     pub target: String,
+    /// The rule, as requests are counted by it, where it is for one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rule: String,
     /// Whether it only counts.
     pub shadow: bool,
     /// How many proxies report of it.
@@ -185,6 +188,9 @@ pub struct BreakerFigures {
     pub breaker: String,
     /// What it is for.
     pub target: String,
+    /// The rule, as requests are counted by it, where it is for one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rule: String,
     /// The rule or endpoint, where each has its own.
     pub part: String,
     /// Whether it only counts.
@@ -377,6 +383,9 @@ impl Sums {
             let entry = self.limits.entry((limit.limit.clone(), limit.target.clone())).or_default();
             entry.proxies = entry.proxies.saturating_add(1);
             entry.shadow |= limit.shadow;
+            if !limit.rule.is_empty() {
+                entry.rule.clone_from(&limit.rule);
+            }
             entry.admitted = entry.admitted.saturating_add(limit.admitted);
             entry.waited = entry.waited.saturating_add(limit.waited);
             entry.refused = entry.refused.saturating_add(limit.refused);
@@ -392,6 +401,9 @@ impl Sums {
             let entry = self.breakers.entry(key).or_default();
             entry.proxies = entry.proxies.saturating_add(1);
             entry.shadow |= breaker.shadow;
+            if !breaker.rule.is_empty() {
+                entry.rule.clone_from(&breaker.rule);
+            }
             entry.open = entry.open.saturating_add(u64::from(breaker.phase == "open"));
             entry.half_open = entry.half_open.saturating_add(u64::from(breaker.phase == "half_open"));
             if let Some(refusing) = breaker.refusing.as_ref().filter(|_| breaker.phase == "closed") {
@@ -412,7 +424,8 @@ impl Sums {
                 entry.states.pop();
             }
             say(&mut entry.states, seen.proxy, &breaker.state);
-            if goes_first {
+            // One that says nothing stands nowhere.
+            if goes_first && !entry.states.is_empty() && !breaker.state.is_empty() {
                 entry.states.rotate_right(1);
             }
         }
@@ -423,14 +436,17 @@ impl Sums {
         figures.proxies = figures.reporting;
         figures.services =
             self.services.into_iter().map(|((service, side), sum)| sum.finish(service, side)).collect();
-        let concerned = |target: &str| wanted.is_everything() || concerns(target, &figures.services);
-        let limits = self.limits.into_iter().filter(|((_, target), _)| concerned(target));
+        let concerned = |target: &str, rule: &str| {
+            let any = || figures.services.iter().any(|service| service.is_concerned_by(target, rule));
+            wanted.is_everything() || any()
+        };
+        let limits = self.limits.into_iter().filter(|((_, target), row)| concerned(target, &row.rule));
         figures.limits = limits.map(|((limit, target), sum)| LimitFigures { limit, target, ..sum }).collect();
         let parts = parts(&self.breakers);
         // Where each rule or endpoint has its own, what no call has met at one proxy stands among those of the others.
         let is_shown = |((breaker, target, part), row): &(BreakerKey, BreakerFigures)| {
             let is_unmet = part.is_empty() && row.unmet == row.proxies;
-            concerned(target) && !(is_unmet && parts.contains(&(breaker.clone(), target.clone())))
+            concerned(target, &row.rule) && !(is_unmet && parts.contains(&(breaker.clone(), target.clone())))
         };
         let breakers = self.breakers.into_iter().filter(is_shown);
         figures.breakers = breakers
@@ -444,12 +460,6 @@ impl Sums {
 fn parts(breakers: &BTreeMap<BreakerKey, BreakerFigures>) -> BTreeSet<(String, String)> {
     let parts = breakers.keys().filter(|(_, _, part)| !part.is_empty());
     parts.map(|(breaker, target, _)| (breaker.clone(), target.clone())).collect()
-}
-
-/// Whether a policy's target is one of these services, or a route by which requests come to one.
-fn concerns(target: &str, services: &[ServiceFigures]) -> bool {
-    let route = target.split('#').next().unwrap_or(target);
-    services.iter().any(|figures| figures.is_target(target) || figures.is_reached_by(route))
 }
 
 impl ServiceFigures {
@@ -473,12 +483,17 @@ impl ServiceFigures {
             self.routes.iter().any(|own| own.route == part)
                 || part.strip_prefix(&*self.service).is_some_and(|rest| rest.starts_with('/'))
         };
-        self.is_concerned_by(&breaker.target) && (breaker.part.is_empty() || is_own_part(&breaker.part))
+        self.is_concerned_by(&breaker.target, &breaker.rule)
+            && (breaker.part.is_empty() || is_own_part(&breaker.part))
     }
 
-    /// Whether a policy for this target is for the service, or for a route by which requests come to it.
-    pub fn is_concerned_by(&self, target: &str) -> bool {
-        self.is_target(target) || self.is_reached_by(target.split('#').next().unwrap_or(target))
+    /// Whether a policy for this target is for the service, or for a route by which requests come to it, or for this rule of
+    /// such a route. Which rule is meant by a target may not be known: then it is empty, and all of the route's may be meant.
+    pub fn is_concerned_by(&self, target: &str, rule: &str) -> bool {
+        if rule.is_empty() {
+            return self.is_target(target) || self.is_reached_by(target.split('#').next().unwrap_or(target));
+        }
+        self.routes.iter().any(|own| own.route == rule)
     }
 }
 

@@ -68,6 +68,28 @@ fn only_what_is_wanted_is_shown() {
 }
 
 #[test]
+fn what_is_for_another_rule_concerns_nobody_that_it_does_not_lead_to() {
+    let by = |service_name: &str, rule: &str| ServiceReport {
+        routes: vec![RouteReport { route: rule.to_owned(), totals: Totals::default() }],
+        ..service(service_name, 1, 0)
+    };
+    let services = vec![by("cart", "HTTPRoute/shop#0"), by("tea", "HTTPRoute/shop#1")];
+    let (target, rule) = ("HTTPRoute/shop#buy".to_owned(), "HTTPRoute/shop#1".to_owned());
+    let limit = LimitReport { target: target.clone(), rule: rule.clone(), ..LimitReport::default() };
+    let breaker = BreakerReport { target, rule, ..BreakerReport::default() };
+    let report = Report { limits: vec![limit], breakers: vec![breaker], ..report(1, services) };
+    let met = |name: &str| {
+        let wanted = Wanted { namespace: None, service: Some(name.to_owned()) };
+        let all = figures([seen("a", 0, &report, None)], &wanted);
+        (all.limits.len(), all.breakers.len())
+    };
+    assert_eq!([met("cart"), met("tea")], [(0, 0), (1, 1)]);
+    let all = figures([seen("a", 0, &report, None)], &Wanted::default());
+    let meets: Vec<bool> = all.services.iter().map(|service| service.meets(&all.breakers[0])).collect();
+    assert_eq!(meets, [false, true]);
+}
+
+#[test]
 fn policies_and_endpoints_of_several_proxies() {
     let at = |phase: &str, refused| {
         let breaker = BreakerReport {

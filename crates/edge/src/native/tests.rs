@@ -274,6 +274,14 @@ async fn refusals_have_the_right_status_and_name_the_field() {
     check("DELETE", "/weir/v1/resources/Service", "", 400, &["KIND/NAME"]).await;
     check("PUT", "/weir/v1/instances/", "{}", 400, &["instances/ID"]).await;
     check("PUT", "/weir/v1/instances/a", "{\"service\": \"cart\"}", 400, &["port"]).await;
+    for weight in ["-1", "1.5", "4294967296", "1000001"] {
+        let body = format!(
+            "{{\"service\": \"cart\", \"port\": 1, \"weights\": {{\"passing\": {weight}, \"warning\": 1}}}}"
+        );
+        check("PUT", "/weir/v1/instances/a", &body, 400, &["weights.passing", "0 to 1000000"]).await;
+    }
+    let inbound = r#"{"service": "cart", "port": 1, "inbound": {"host": "h", "port": 65536}}"#;
+    check("PUT", "/weir/v1/instances/a", inbound, 400, &["inbound.port", "1 to 65535"]).await;
     check(
         "PUT",
         "/weir/v1/instances/a",

@@ -53,13 +53,14 @@ impl fmt::Display for Range {
 /// Tells the range of the field with a path below a spec, such as `rates[0].burst`.
 pub(super) type Ranges = fn(&str) -> Option<Range>;
 
-/// The ranges of the spec that is read into a type of this name.
+/// The ranges of the spec, or of the request, that is read into a type of this name.
 pub(super) fn of(spec: &str) -> Option<Ranges> {
     Some(match spec {
         "TrafficPolicySpec" => traffic_policy,
         "RateLimitSpec" => rate_limit,
         "ServiceSpec" => service,
         "ListenerPolicySpec" => listener,
+        "RegisterInstance" => registration,
         "GatewaySpec" | "HttpRouteSpec" | "GrpcRouteSpec" | "TlsRouteSpec" | "TcpRouteSpec" => routing,
         _ => return None,
     })
@@ -157,6 +158,15 @@ fn service(path: &str) -> Option<Range> {
         "check.interval" => Range::Span(CHECK_INTERVAL),
         "check.timeout" => Range::Span(CHECK_TIMEOUT),
         "check.healthyThreshold" | "check.unhealthyThreshold" => Range::Whole(THRESHOLD),
+        _ => return None,
+    })
+}
+
+/// What an instance is registered with, by the native API.
+fn registration(path: &str) -> Option<Range> {
+    Some(match path {
+        "inbound.port" => Range::Whole(PORT),
+        "weights.passing" | "weights.warning" => Range::Whole(0..=WEIGHT_MAX.into()),
         _ => return None,
     })
 }

@@ -19,7 +19,7 @@ use super::process_now;
 use crate::breaker::{Brake, Breaker, BreakerTable, UNMET};
 use crate::explain::checked;
 use crate::limit::LimitTable;
-use crate::snapshot::{Endpoint, Origin, Upstream};
+use crate::snapshot::{Endpoint, Origin, Snapshot, Upstream, label};
 use crate::source::Shared;
 
 /// Endpoints of one service that are reported at most; those that are ejected come first.
@@ -43,8 +43,9 @@ impl Metrics {
             ..Report::default()
         };
         self.report_services(snapshot.upstreams(), now, &mut report);
-        limits(&snapshot.limits, now, &mut report);
-        breakers(&snapshot.breakers, now, &mut report);
+        let rules = named_rules(&snapshot);
+        limits(&snapshot.limits, &rules, now, &mut report);
+        breakers(&snapshot.breakers, &rules, now, &mut report);
         let report = Arc::new(report);
         self.samples.lock().unwrap_or_else(PoisonError::into_inner).add(Arc::clone(&report));
         report
@@ -176,12 +177,31 @@ fn bound(report: &mut Report) {
     }
 }
 
-fn limits(table: &LimitTable, now: Nanos, report: &mut Report) {
+/// The labels of rules that requests are counted by, by what policies for them are for, as targets are written:
+/// `HTTPRoute/shop#buy`.
+type Rules<'a> = HashMap<String, &'a str>;
+
+fn named_rules(snapshot: &Snapshot) -> Rules<'_> {
+    let for_rules = snapshot.limits.all().iter().map(|limit| &limit.target);
+    let mut targets = for_rules.chain(snapshot.breakers.all().iter().map(|breaker| &breaker.target));
+    if !targets.any(|target| target.contains('#')) {
+        return Rules::default();
+    }
+    let named = snapshot.rules().filter_map(|rule| Some((rule, rule.name.as_deref()?)));
+    named.map(|(rule, name)| (label(&rule.route, Some(name)).to_string(), &*rule.label)).collect()
+}
+
+fn rule(target: &str, rules: &Rules<'_>) -> String {
+    rules.get(target).map(|rule| (*rule).to_owned()).unwrap_or_default()
+}
+
+fn limits(table: &LimitTable, rules: &Rules<'_>, now: Nanos, report: &mut Report) {
     let all = table.all();
     report.omitted += all.len().saturating_sub(POLICIES_MAX) as u64;
     let described = all.iter().take(POLICIES_MAX).map(|limit| LimitReport {
         limit: limit.id.to_string(),
         target: limit.target.to_string(),
+        rule: rule(&limit.target, rules),
         shadow: limit.limiter().config().shadow,
         admitted: limit.admitted(),
         waited: limit.waited(),
@@ -196,14 +216,14 @@ fn limits(table: &LimitTable, now: Nanos, report: &mut Report) {
     report.limits = described.collect();
 }
 
-fn breakers(table: &BreakerTable, now: Nanos, report: &mut Report) {
+fn breakers(table: &BreakerTable, rules: &Rules<'_>, now: Nanos, report: &mut Report) {
     let mut unmet = Vec::new();
     for breaker in table.all() {
         let brakes = breaker.all();
         let room = POLICIES_MAX - report.breakers.len();
         report.omitted += brakes.len().saturating_sub(room) as u64;
         if room > 0 && !brakes.is_empty() {
-            let common = in_force(breaker);
+            let common = in_force(breaker, rules);
             report.breakers.extend(brakes.iter().take(room).map(|brake| met(brake, &common, now)));
         }
         if brakes.is_empty() {
@@ -217,15 +237,16 @@ fn breakers(table: &BreakerTable, now: Nanos, report: &mut Report) {
         phase: phase(Phase::Closed),
         unmet: true,
         state: UNMET.to_owned(),
-        ..in_force(breaker)
+        ..in_force(breaker, rules)
     }));
 }
 
 /// What is to be said of a breaker whatever calls have met it.
-fn in_force(breaker: &Breaker) -> BreakerReport {
+fn in_force(breaker: &Breaker, rules: &Rules<'_>) -> BreakerReport {
     BreakerReport {
         breaker: breaker.name(),
         target: breaker.target.to_string(),
+        rule: rule(&breaker.target, rules),
         shadow: breaker.config.shadow,
         strategy: breaker.config.strategy.name().to_owned(),
         version: breaker.version(),
@@ -271,7 +292,7 @@ mod tests {
     use super::*;
     use crate::respond::Reason;
     use crate::snapshot::tests::{endpoint, gateway, inputs, route, with_registered};
-    use crate::snapshot::{Compiler, Role};
+    use crate::snapshot::{Compiler, Inputs, Role};
 
     fn shared() -> Arc<Shared> {
         let inputs = inputs([gateway("edge"), route("r", serde_json::json!([{"name": "edge"}]), "cart")]);
@@ -307,6 +328,45 @@ mod tests {
         let ids: Vec<_> = cart.endpoints.iter().map(|endpoint| (&*endpoint.id, endpoint.in_flight)).collect();
         assert_eq!((ids, cart.endpoints_known), (vec![("a/1", 1), ("a/2", 0)], 2));
         assert_eq!(report.omitted, 0);
+    }
+
+    #[test]
+    fn of_policies_for_rules_it_is_told_which_rule_that_is() {
+        let documents = "
+kind: Gateway
+metadata: {name: edge}
+spec: {listeners: [{name: web, port: 8080, protocol: HTTP}]}
+---
+kind: HTTPRoute
+metadata: {name: shop}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: cart}]}, {name: buy, backendRefs: [{name: cart}]}]}
+---
+kind: Service
+metadata: {name: cart}
+spec: {endpoints: [{address: 127.0.0.1, port: 9001}]}
+---
+kind: RateLimit
+metadata: {name: all}
+spec:
+  targetRefs: [{name: cart}, {kind: HTTPRoute, name: shop}, {kind: HTTPRoute, name: shop, sectionName: buy}]
+  rates: [{requests: 10}]
+---
+kind: TrafficPolicy
+metadata: {name: buy}
+spec: {targetRefs: [{kind: HTTPRoute, name: shop, sectionName: buy}], breakers: [{}]}
+";
+        let parsed = weir_model::document::parse("-", documents).unwrap().documents;
+        let resources = parsed.into_iter().map(|document| document.resource);
+        let inputs = Inputs::of_resources(weir_model::Position::default(), resources);
+        let shared = Shared::new();
+        let compiler = Compiler::new(Role::Gateway { gateways: vec![] });
+        shared.install(compiler.compile(&inputs, None).unwrap());
+        let report = Metrics::new(1).report(&shared);
+        let of_limits: Vec<_> = report.limits.iter().map(|row| (&*row.target, &*row.rule)).collect();
+        let expected =
+            [("Service/cart", ""), ("HTTPRoute/shop", ""), ("HTTPRoute/shop#buy", "HTTPRoute/shop#1")];
+        assert_eq!(of_limits, expected);
+        assert_eq!(report.breakers[0].rule, "HTTPRoute/shop#1");
     }
 
     #[test]

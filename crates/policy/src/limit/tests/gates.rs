@@ -328,6 +328,29 @@ mod together {
     }
 
     #[test]
+    fn what_is_left_is_free_and_the_rest_is_held_on_to() {
+        let bucket = || limiter(Algorithm::TokenBucket(vec![rate(100, 1000, 100)]));
+        let limiters = [bucket(), limiter(gate(1, 1, 1)), limiter(gate(5, 0, 1))];
+        let rules = rules(&limiters);
+        let (now, mut wakes) = (Nanos::from_secs(7), Vec::new());
+        let [mut first, mut second] = [Admission::default(), Admission::default()];
+        let step = first.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {});
+        assert!(matches!(step, Step::Admitted { .. }));
+        let step = second.admit(&rules, now, &mut |_, wake| wakes.push(wake), |_, _| {});
+        let Step::Wait { rule: 1, ticket, .. } = step else { panic!("{step:?}") };
+        first.leave(&rules, |rule| rule < 2, now, &mut |_, wake| wakes.push(wake));
+        assert_eq!(
+            wakes.iter().map(|wake| wake.ticket).collect::<Vec<_>>(),
+            [ticket],
+            "the next one goes on"
+        );
+        let in_flight = |at: usize| limiters[at].state(now).all.unwrap().in_flight.unwrap().0;
+        assert_eq!([in_flight(1), in_flight(2)], [1, 1], "the second's place, and the first's");
+        first.refund(&rules, now, &mut |_, wake| wakes.push(wake));
+        assert_eq!((in_flight(2), remaining(&limiters[0], now)), (0, 98), "what it took of the rate is gone");
+    }
+
+    #[test]
     fn one_that_waits_goes_on_where_it_stood() {
         let limiters = [
             limiter(Algorithm::TokenBucket(vec![rate(100, 1000, 100)])),

@@ -145,8 +145,11 @@ fn breaker(service: &ServiceFigures, all: &Figures) -> Cell {
 
 /// What limits of the service, and of its routes, refuse each second.
 fn limit(service: &ServiceFigures, all: &Figures) -> Cell {
-    let own: Vec<_> =
-        all.limits.iter().filter(|limit| !limit.shadow && service.is_concerned_by(&limit.target)).collect();
+    let own: Vec<_> = all
+        .limits
+        .iter()
+        .filter(|limit| !limit.shadow && service.is_concerned_by(&limit.target, &limit.rule))
+        .collect();
     if own.is_empty() {
         return Cell { text: "-".to_owned(), style: Style::Dim };
     }

@@ -165,7 +165,7 @@ fn standing(endpoint: &EndpointFigures) -> (String, Style) {
 
 fn limits(service: &ServiceFigures, all: &Figures) -> Vec<Line> {
     let mut lines = Vec::new();
-    for limit in all.limits.iter().filter(|limit| service.is_concerned_by(&limit.target)) {
+    for limit in all.limits.iter().filter(|limit| service.is_concerned_by(&limit.target, &limit.rule)) {
         let shadow = if limit.shadow { ", in shadow" } else { "" };
         let refusing = limit.refused_per_s.unwrap_or(0.0) > 0.0;
         lines.push(

@@ -3,7 +3,7 @@ use weir_api::report::{
     Totals,
 };
 
-use super::cells::{Style, per_second, share, time};
+use super::cells::{Style, What, cell, per_second, share, time};
 use super::detail;
 use super::draw::{Line, Size, painted, picture};
 use super::keys::Key;
@@ -362,6 +362,24 @@ fn what_is_not_of_now_has_no_rate_yet() {
     assert_eq!(row(&view)[2..4], ["350", "0%"]);
     view.took(figures(), false);
     assert_eq!(row(&view)[2], "350", "one that hangs later on takes nothing away");
+}
+
+#[test]
+fn a_limit_of_a_rule_is_in_the_row_of_what_it_leads_to() {
+    let mut all = figures();
+    all.services[2].routes =
+        vec![RouteFigures { route: "HTTPRoute/shop#0".to_owned(), ..RouteFigures::default() }];
+    all.limits = vec![LimitFigures {
+        limit: "RateLimit/buy".to_owned(),
+        target: "HTTPRoute/shop#buy".to_owned(),
+        rule: "HTTPRoute/shop#1".to_owned(),
+        refused_per_s: Some(2.5),
+        ..LimitFigures::default()
+    }];
+    let shown = |all: &Figures| cell(What::Limit, &all.services[2], all).text;
+    assert_eq!(shown(&all), "-", "it is of another rule");
+    all.limits[0].rule = "HTTPRoute/shop#0".to_owned();
+    assert_eq!(shown(&all), "2.50");
 }
 
 #[test]
