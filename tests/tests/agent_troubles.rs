@@ -175,6 +175,28 @@ fn a_name_whose_agent_is_silent_is_free_though_that_is_not_believed() {
 }
 
 #[test]
+fn an_outage_of_the_servers_dns_is_answered_with_its_reason_and_logged_once() {
+    let mut cluster = Cluster::start();
+    let dns = free_port();
+    let (at, servers) = (format!("127.0.0.1:{dns}"), format!("127.0.0.1:{}", cluster.dns));
+    let (agent, _) = agent("host-1", cluster.http, &["--dns", &at, "--server-dns", &servers]);
+    assert_eq!(short(dns, &["consul.service.consul"]), ["127.0.0.1"]);
+    cluster.server.kill_9();
+    for name in ["a.service.consul", "b.service.consul", "c.service.consul"] {
+        let answer = dig(dns, &[name]);
+        assert!(answer.contains("SERVFAIL") && answer.contains("No Reachable Authority"), "{answer}");
+        assert!(answer.contains(&servers), "{answer}");
+    }
+    cluster.restart();
+    eventually("the servers to be asked again", SOON, || {
+        (short(dns, &["consul.service.consul"]) == ["127.0.0.1"]).then_some(())
+    });
+    let said = |text: &str| agent.output().matches(text).count();
+    assert_eq!(said("DNS queries that others are asked about get SERVFAIL"), 1, "{}", agent.output());
+    assert_eq!(said("a DNS server that others are asked at answers again"), 1, "{}", agent.output());
+}
+
+#[test]
 fn definitions_are_judged_before_anything_else_is_done() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("web.json");

@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use member::Member;
 use serde_json::json;
 use weir_tests::{Cluster, http};
+
+/// Longest a test waits for what takes a moment.
+const SOON: Duration = Duration::from_secs(60);
 
 fn weir(args: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(weir_tests::binary::weir()).args(args).output().expect("weir starts");
@@ -95,6 +99,42 @@ impl Place {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+#[test]
+fn a_server_with_another_name_names_the_node_that_is_nobodys() {
+    let place = Place::new();
+    let data = place.path("data");
+    let start = |name: &str| Cluster::start_with(&["--data-dir", text(&data), "--node-name", name]);
+    let id = |cluster: &Cluster| {
+        let own = http::get(cluster.http, "/v1/agent/self").unwrap().json();
+        own["Config"]["NodeID"].as_str().unwrap().to_owned()
+    };
+    let former = "whose node is still registered";
+    let mut cluster = start("old");
+    assert_eq!(
+        http::put(cluster.http, "/v1/agent/service/register", r#"{"Name": "web"}"#).unwrap().status,
+        200
+    );
+    let first = id(&cluster);
+    assert_eq!(first.len(), 36, "{first}");
+    let nodes = http::get(cluster.http, "/v1/catalog/nodes").unwrap().json();
+    assert_eq!(nodes[0]["ID"], *first);
+    assert!(!cluster.server.output().contains(former));
+    cluster.server.terminate();
+    let mut cluster = start("new");
+    let line = cluster.server.wait_for_line(former, SOON);
+    assert!(line.contains("WARN") && line.contains("node=\"old\"") && line.contains("instances=1"), "{line}");
+    assert_ne!(id(&cluster), first);
+    // It says so until the node is gone.
+    let gone = r#"{"Node": "old"}"#;
+    assert_eq!(http::put(cluster.http, "/v1/catalog/deregister", gone).unwrap().status, 200);
+    cluster.server.terminate();
+    let mut cluster = start("new");
+    assert!(!cluster.server.output().contains(former), "{}", cluster.server.output());
+    cluster.server.terminate();
+    let cluster = start("old");
+    assert_ne!(id(&cluster), first, "another node of that name");
 }
 
 #[test]

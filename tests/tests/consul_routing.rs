@@ -142,6 +142,14 @@ fn entries_route_by_header_path_weight_and_health() {
     assert_eq!(entrance["outcome"]["protocol"], by_all);
     http::put(mesh.cluster.http, "/v1/agent/check/pass/check-v1", "").unwrap();
     mesh.soon("/", &[], "v1");
+
+    // What of an entry does not count is said once, whoever asks for what is in force.
+    let missing = "a config entry does not count, or not as it is written";
+    let log = mesh.cluster.server.output();
+    let said: Vec<_> = log.lines().filter(|line| line.contains(missing)).collect();
+    let once: std::collections::BTreeSet<_> =
+        said.iter().map(|line| line.split_once("WARN").unwrap().1).collect();
+    assert_eq!(said.len(), once.len(), "{said:#?}");
 }
 
 #[test]

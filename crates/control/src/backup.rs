@@ -91,6 +91,7 @@ impl Control {
         // The backup may know nothing of this server, or another address; also where it takes long until it is shown.
         // Whoever judges health sees to it as well, so that it is done even where nobody waits any more.
         let registered = self.register_own_node().await;
+        self.warn_of_former_nodes();
         self.restored.send_modify(|count| *count += 1);
         shown.and(registered).map(|()| position)
     }

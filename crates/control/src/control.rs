@@ -20,7 +20,7 @@ use crate::proxies::Proxies;
 use crate::quota::Books;
 use crate::replicas::Membership;
 use crate::turns::Turns;
-use crate::{Error, Heartbeat, Settings, follow, keys, replicas};
+use crate::{Error, Heartbeat, Settings, follow, ids, keys, replicas};
 
 /// The newest store format that this version reads and writes.
 const FORMAT: u32 = 1;
@@ -109,6 +109,7 @@ impl Control {
             return Err(error);
         }
         control.register_own_node().await?;
+        control.warn_of_former_nodes();
         let health = tokio::spawn(crate::health::run(Arc::downgrade(&control), control.changes()));
         let leases = tokio::spawn(crate::lease::run(Arc::downgrade(&control), control.changes()));
         let cleanup = tokio::spawn(crate::resources::clean_up_at_start(Arc::downgrade(&control)));
@@ -125,13 +126,41 @@ impl Control {
     pub(crate) async fn register_own_node(&self) -> Result<(), Error> {
         let name = self.settings.node_name.clone();
         let known = self.catalog.node(&name).map(|entry| entry.node.value.clone());
-        let node = match known {
+        let mut node = match known {
             // Several replicas have this node in common: it has the address of the first.
             Some(known) if self.settings.replica.is_some() => known,
             Some(known) => Node { address: self.settings.node_address.clone(), ..known },
             None => Node { name, address: self.settings.node_address.clone(), ..Node::default() },
         };
+        if self.settings.is_server {
+            node.is_server = true;
+            if node.id.is_empty() {
+                node.id = ids::uuid();
+            }
+        }
         self.register_node(node).await.map(drop)
+    }
+
+    /// Says which nodes were a server's own under another name: what is registered on them is nobody's any more.
+    pub(crate) fn warn_of_former_nodes(&self) {
+        if !self.settings.is_server {
+            return;
+        }
+        let own = &self.settings.node_name;
+        for entry in self.catalog.nodes_view().entries {
+            let node = &entry.node.value;
+            if node.is_server && !node.name.eq_ignore_ascii_case(own) {
+                let on_it = self.catalog.node_view(&node.name).entries;
+                let instances = on_it.map_or(0, |view| view.instances.len());
+                tracing::warn!(
+                    node = node.name,
+                    own,
+                    instances,
+                    "the store was a server's with another node name, whose node is still registered: give the server \
+                     that name (--node-name), or deregister the node (PUT /v1/catalog/deregister)"
+                );
+            }
+        }
     }
 
     /// Says goodbye to the other replicas, so that they take over at once.

@@ -11,6 +11,8 @@ pub struct Settings {
     pub node_name: String,
     /// That node's address: IPv4 or IPv6 address, or host name.
     pub node_address: String,
+    /// Whether it is a server's, which marks it as such and gives it an id, once; an agent gives its node its own id.
+    pub is_server: bool,
     /// This replica, where several share the store. None: there is no other.
     pub replica: Option<Replica>,
     /// Change sets between two checkpoints, at least 1.
@@ -23,6 +25,7 @@ impl Default for Settings {
             datacenter: "dc1".to_owned(),
             node_name: "weir".to_owned(),
             node_address: "127.0.0.1".to_owned(),
+            is_server: true,
             replica: None,
             checkpoint_every: crate::bounds::CHECKPOINT_EVERY,
         }

@@ -112,8 +112,8 @@ pub struct ConsulApi {
     is_agent: bool,
     /// Whether requests may register programs as checks.
     scripts: bool,
-    /// What config entries come to.
-    effective: chain::Cache,
+    /// What config entries come to; shared with the mesh, so that what does not count is said once.
+    effective: Arc<chain::Cache>,
     /// Those who may write or read a snapshot now.
     snapshots: Arc<Semaphore>,
 }
@@ -138,9 +138,14 @@ impl ConsulApi {
             patterns: Patterns::default(),
             is_agent,
             scripts,
-            effective: chain::Cache::default(),
+            effective: Arc::default(),
             snapshots: Arc::new(Semaphore::new(snapshot::SNAPSHOTS_MAX)),
         })
+    }
+
+    /// What it is over, and what config entries come to there.
+    pub(crate) fn shared(&self) -> (Arc<Control>, Arc<chain::Cache>) {
+        (Arc::clone(&self.control), Arc::clone(&self.effective))
     }
 
     /// Adds all routes below `/v1/`.

@@ -46,6 +46,7 @@ pub use reports::{LOOK_LASTS, REPORT_EVERY, REPORTS_BYTES_MAX, WATCHED_EVERY};
 pub(crate) use convert::endpoint_inputs;
 pub(crate) use moment::registered_endpoints;
 
+use crate::consul::ConsulApi;
 use crate::consul::chain::{Cache, Effective};
 use hub::Hub;
 use reports::Reports;
@@ -94,7 +95,7 @@ struct Shared {
     hub: Hub,
     views: Views,
     /// The documents in force, with what config entries add to them.
-    effective: Cache,
+    effective: Arc<Cache>,
     reports: Reports,
     /// Demands for shares of limits that other replicas keep the books of.
     forwarded: mpsc::Sender<leases::Forwarded>,
@@ -127,16 +128,16 @@ impl std::fmt::Debug for Mesh {
 impl Mesh {
     /// A mesh server over a control plane, which must just have been started. Must be called within a tokio runtime.
     pub fn new(control: Arc<Control>, replica: impl Into<String>) -> Self {
-        Self::with(control, replica, Timeouts::default(), None)
+        Self::with((control, Arc::default()), replica, Timeouts::default(), None)
     }
 
-    /// The same; with `tls` other replicas are asked for leases that way.
-    pub fn with_tls(control: Arc<Control>, replica: impl Into<String>, tls: Option<Arc<Connectors>>) -> Self {
-        Self::with(control, replica, Timeouts::default(), tls)
+    /// The same over what the API of Consul is over; with `tls` other replicas are asked for leases that way.
+    pub fn beside(api: &ConsulApi, replica: impl Into<String>, tls: Option<Arc<Connectors>>) -> Self {
+        Self::with(api.shared(), replica, Timeouts::default(), tls)
     }
 
     fn with(
-        control: Arc<Control>,
+        (control, effective): (Arc<Control>, Arc<Cache>),
         replica: impl Into<String>,
         timeouts: Timeouts,
         tls: Option<Arc<Connectors>>,
@@ -149,7 +150,7 @@ impl Mesh {
             control,
             hub,
             views: Views::default(),
-            effective: Cache::default(),
+            effective,
             reports: Reports::default(),
             forwarded,
             replica: replica.into(),

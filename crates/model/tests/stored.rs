@@ -542,6 +542,7 @@ fn registry() {
         tagged_addresses: map(&[("wan", "1.2.3.4")]),
         metadata: map(&[("zone", "a")]),
         maintenance: None,
+        is_server: false,
     };
     golden("node", &node);
     let kind = CheckKind::Http {

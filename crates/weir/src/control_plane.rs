@@ -50,6 +50,7 @@ pub(crate) struct ControlPlane {
     pub dns: Option<SocketAddr>,
     /// The domain.
     pub control: Arc<Control>,
+    consul: Arc<ConsulApi>,
     definer: Arc<Definer>,
     leave: Leave,
     /// It is told to leave and to define anew as Consul is.
@@ -124,6 +125,7 @@ impl ControlPlane {
             grpc: listener.address(),
             dns: dns.as_ref().map(DnsServer::address),
             control,
+            consul,
             definer,
             leave: Leave::default(),
             obeys: *obeys,
@@ -134,7 +136,7 @@ impl ControlPlane {
         plane.follow(&tls, &stopped);
         plane.follow_restores(documents, &stopped);
         let mut router = Router::new();
-        consul.mount(&mut router);
+        plane.consul.mount(&mut router);
         if plane.obeys {
             plane.leave.mount(&mut router, || std::future::ready(Ok(())));
             plane.definer.mount(&mut router);
@@ -187,7 +189,7 @@ impl ControlPlane {
         stopped: &watch::Receiver<bool>,
     ) {
         let replica = self.control.settings().node_name.clone();
-        let mesh = Mesh::with_tls(Arc::clone(&self.control), replica, replicas.clone());
+        let mesh = Mesh::beside(&self.consul, replica, replicas.clone());
         let dns_stats = dns.as_ref().map(DnsServer::stats);
         let peers = Peers::new(Arc::clone(&self.control), replicas.clone());
         NativeApi::with(Arc::clone(&self.control), mesh.clone(), peers, dns_stats).mount(&mut router);

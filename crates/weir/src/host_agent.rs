@@ -203,6 +203,7 @@ async fn open_registry(
         datacenter: config.datacenter.clone(),
         node_name: config.node_name.clone(),
         node_address: address.clone(),
+        is_server: false,
         ..Settings::default()
     };
     let control = Control::start(store, settings).await.map_err(failed)?;

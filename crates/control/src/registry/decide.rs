@@ -76,6 +76,11 @@ fn put_node(state: &State, node: &OnNode, plan: &mut Plan) -> Result<String, Err
             if let Some(known) = known {
                 node.name.clone_from(&known.node.value.name);
                 node.maintenance.clone_from(&known.node.value.maintenance);
+                if node.id.is_empty() {
+                    node.id.clone_from(&known.node.value.id);
+                }
+                // Another id is another machine.
+                node.is_server |= known.node.value.is_server && node.id == known.node.value.id;
             }
             if known.is_none() {
                 // What runs on it registers at the same time.

@@ -77,7 +77,7 @@ fn node(fields: Fields<'_>) -> Result<Node, Refusal> {
         address,
         tagged_addresses: fields.text_map("TaggedAddresses")?,
         metadata: fields.text_map("NodeMeta")?,
-        maintenance: None,
+        ..Node::default()
     })
 }
 

@@ -23,4 +23,7 @@ pub struct Node {
     /// Why it is in maintenance, if it is: all of its instances then count as critical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<String>,
+    /// Whether it is, or was, a server's own: what was registered with that server's own agent API is on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_server: bool,
 }

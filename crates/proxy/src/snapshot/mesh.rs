@@ -4,7 +4,8 @@
 //! else the one spelled in lower case, else one already known that differs only in case; each spelling is asked for
 //! once. A host with a dot is `name.namespace`; only if there is no such service it is a name with a dot in it. Names
 //! with more dots are asked for as `name.namespace` in the own namespace alone, since hosts outside the mesh look the
-//! same.
+//! same. The names that a service has in DNS mean it too, with their usual domain: `name.service.consul`, in the namespace
+//! `default` as there, and `name.service.namespace.ns.consul`. Which datacenter this is, a proxy does not know.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use crate::route::{HostBuffer, RouteTable, StreamTable, TextHash, UpstreamIndex}
 
 /// The most services that a host may mean: two readings, each in two spellings.
 pub(crate) const READINGS_MAX: usize = 4;
+
+/// The domain of DNS names of services, unless a server is told another.
+const DNS_DOMAIN: &str = ".consul";
 
 /// The services that can be called by name.
 #[derive(Debug)]
@@ -84,6 +88,13 @@ impl MeshTable {
             // The same text may be another service's name and namespace, which goes first.
             self.name(service.name.clone(), entry, !service.name.contains('.'));
         }
+        if !service.name.contains('.') {
+            let ServiceRef { namespace, name } = service;
+            self.name(format!("{name}.service.{namespace}.ns{DNS_DOMAIN}"), entry, false);
+            if &**namespace == DEFAULT_NAMESPACE {
+                self.name(format!("{name}.service{DNS_DOMAIN}"), entry, false);
+            }
+        }
     }
 
     fn name(&mut self, host: String, entry: &Arc<MeshService>, first: bool) {
@@ -147,9 +158,11 @@ impl MeshTable {
     pub fn readings(&self, host: &[u8]) -> Vec<ServiceRef> {
         let mut readings = Vec::new();
         let host = host.strip_suffix(b".").unwrap_or(host);
-        let Some(host) = std::str::from_utf8(host).ok().filter(|host| is_possible(host)) else {
+        let Ok(host) = std::str::from_utf8(host) else { return readings };
+        let by_dns = of_dns(host);
+        if by_dns.is_none() && !is_possible(host) {
             return readings;
-        };
+        }
         let mut add = |namespace: &str, name: &str| {
             // Namespaces are in lower case always.
             let namespace = namespace.to_ascii_lowercase();
@@ -173,8 +186,30 @@ impl MeshTable {
                 }
             }
         }
+        if let Some((namespace, name)) = by_dns {
+            add(namespace, name);
+        }
         debug_assert!(readings.len() <= READINGS_MAX, "{readings:?}");
         readings
+    }
+}
+
+/// The namespace and the name of a service that is named as in DNS.
+fn of_dns(host: &str) -> Option<(&str, &str)> {
+    let (below, domain) = host.split_at_checked(host.len().checked_sub(DNS_DOMAIN.len())?)?;
+    if !domain.eq_ignore_ascii_case(DNS_DOMAIN) {
+        return None;
+    }
+    let is = |label: &str, word: &str| label.eq_ignore_ascii_case(word);
+    let mut labels = below.split('.');
+    match [labels.next(), labels.next(), labels.next(), labels.next(), labels.next()] {
+        [Some(name), Some(kind), None, ..] if is(kind, "service") => Some((DEFAULT_NAMESPACE, name)),
+        [Some(name), Some(kind), Some(namespace), Some(end), None]
+            if is(kind, "service") && is(end, "ns") =>
+        {
+            Some((namespace, name))
+        }
+        _ => None,
     }
 }
 
@@ -249,6 +284,16 @@ mod tests {
         check("pay.v2.shop", "known shop/pay.v2");
         check("pay.v3.shop", "ask shop/pay.v3");
         check("www.shop.example", "unknown");
+        check("mail.service.consul", "known mail");
+        check("Mail.Service.Consul.", "ask Mail");
+        check("cart.service.shop.ns.consul", "known shop/cart");
+        check("mail.service.default.ns.consul", "known mail");
+        check("cart.service.consul", "ask cart");
+        check("gone.service.shop.ns.consul", "unknown");
+        check(&format!("{}.service.consul", "n".repeat(100)), &format!("ask {}", "n".repeat(100)));
+        for no_service in ["v1.mail.service.consul", "mail.service.dc2.consul", "mail.node.consul"] {
+            check(no_service, "unknown");
+        }
         check("127.0.0.1", "unknown");
         check("127.1", "unknown");
         check("::1", "unknown");

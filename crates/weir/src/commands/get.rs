@@ -43,7 +43,7 @@ pub(super) async fn run(args: &GetArgs) -> Result<Exit, Failure> {
             list::<ServiceView>(&client, args, query.path("services", "name"), tables::services).await
         }
         "instances" | "instance" => instances(&client, args, &query).await,
-        "nodes" | "node" => list::<NodeView>(&client, args, query.path("nodes", "name"), tables::nodes).await,
+        "nodes" | "node" => nodes(&client, args, query.path("nodes", "name")).await,
         "proxies" | "proxy" => proxies(&client, args, query.path("proxies", "id")).await,
         "routes" | "route" => {
             list::<RouteView>(&client, args, query.path("routes", "name"), tables::routes).await
@@ -103,6 +103,30 @@ async fn list<T: Serialize + DeserializeOwned>(
 ) -> Result<Exit, Failure> {
     let list: List<T> = client.get(&path).await.map_err(|error| server_client::failure(&error))?;
     shown(args, &list.items, table)
+}
+
+/// Each replica hears the heartbeats that it judges: where there are several, it is said who tells.
+async fn nodes(client: &Client, args: &GetArgs, path: String) -> Result<Exit, Failure> {
+    let exit = list::<NodeView>(client, args, path, tables::nodes).await?;
+    let replicas: List<ReplicaView> =
+        client.get(&format!("{PREFIX}/replicas")).await.map_err(|error| server_client::failure(&error))?;
+    if let Some(told) = whose_view(&replicas.items) {
+        output::remark(&told);
+    }
+    Ok(exit)
+}
+
+fn whose_view(replicas: &[ReplicaView]) -> Option<String> {
+    let (own, others): (Vec<_>, Vec<_>) = replicas.iter().partition(|replica| replica.answers);
+    let addresses =
+        |of: &[&ReplicaView]| of.iter().map(|replica| replica.http.as_str()).collect::<Vec<_>>().join(", ");
+    (!others.is_empty()).then(|| {
+        format!(
+            "HEARTBEATS as the replica at {} knows them: it judges a part of the checks. The others are at {}",
+            addresses(&own),
+            addresses(&others)
+        )
+    })
 }
 
 /// Those that registered, and those that documents have, which proxies check.
@@ -190,5 +214,20 @@ mod tests {
         assert_eq!(failure.hint.as_deref(), Some("weir get services"));
         assert!(failure.message.contains("HTTPRoute"), "{}", failure.message);
         assert_eq!(parse_what("gateways", "Gateways").unwrap(), Kind::Gateway);
+    }
+
+    #[test]
+    fn of_several_replicas_it_is_said_which_one_tells() {
+        let replica = |http: &str, answers| ReplicaView {
+            id: http.to_owned(),
+            http: http.to_owned(),
+            grpc: String::new(),
+            version: String::new(),
+            answers,
+        };
+        assert_eq!(whose_view(&[]), None);
+        assert_eq!(whose_view(&[replica("a:1", true)]), None);
+        let said = whose_view(&[replica("a:1", false), replica("b:2", true), replica("c:3", false)]).unwrap();
+        assert!(said.contains("replica at b:2 ") && said.ends_with("at a:1, c:3"), "{said}");
     }
 }

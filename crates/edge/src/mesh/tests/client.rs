@@ -41,7 +41,7 @@ impl Server {
     pub(super) async fn start_with(timeouts: Timeouts) -> Self {
         let settings = Settings { node_name: "n1".into(), ..Settings::default() };
         let control = Control::start(Arc::new(weir_store::Memory::new()), settings).await.unwrap();
-        let mesh = Mesh::with(Arc::clone(&control), "r1", timeouts, None);
+        let mesh = Mesh::with((Arc::clone(&control), Arc::default()), "r1", timeouts, None);
         let listener = MeshListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.address();
         let (stop, stopped) = oneshot::channel();
