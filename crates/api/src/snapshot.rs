@@ -17,6 +17,12 @@ use crate::mesh;
 /// The version of the form that this binary writes. A reader accepts this one and those below.
 pub const SNAPSHOT_FORMAT: u32 = 1;
 
+/// The annotation of a document that nobody declared: the config entry that it was made of, as `service-router/web`.
+pub const MADE_OF: &str = "weir.dev/config-entry";
+
+/// The annotation of a document that stands for another one, and says the same: which.
+pub const COPY_OF: &str = "weir.dev/copy-of";
+
 /// Everything a snapshot is compiled from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotInputs {

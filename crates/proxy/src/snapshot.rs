@@ -28,6 +28,7 @@ mod state;
 mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
+mod times;
 mod upstream;
 mod verdicts;
 mod version;
@@ -54,8 +55,9 @@ pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub(crate) use policies::label;
 pub use policies::{RoutePolicies, RoutePolicy};
 pub use selection::{Origin, Selected};
-pub use settings::Settings;
+pub use settings::{Settings, TimesBy};
 pub use state::{EndpointState, UpstreamState};
+pub(crate) use times::Time;
 pub use upstream::{Declared, Endpoint, Seen, Upstream, UpstreamTls};
 pub use verdicts::{Checked, ServiceVerdicts, Verdict, Verdicts};
 pub(crate) use version::version;

@@ -110,42 +110,84 @@ impl Expr {
             Self::Or(a, b) => Ok(a.holds(item)? | b.holds(item)?),
             Self::Not(expr) => Ok(!expr.holds(item)?),
             Self::Match { selector, test } => {
-                let found = select(item, selector)?;
-                match (test, found) {
-                    (
-                        Test::Matches(_),
-                        Some(Value::Array(_) | Value::Object(_) | Value::Number(_) | Value::Bool(_)),
-                    ) => Err(wrong(format_args!("Selector {:?} is no text to match", selector.join(".")))),
-                    _ => Ok(test.holds(found)),
-                }
+                let Some(found) = select(item, selector)? else { return Ok(*test == Test::Empty) };
+                test.holds(found).map_err(|fault| fault.of(selector))
             }
         }
     }
 }
 
-impl Test {
-    fn holds(&self, found: Option<&Value>) -> bool {
-        let Some(found) = found else { return *self == Self::Empty };
-        match (self, found) {
-            (Self::Equals(text), Value::String(found)) => found == text,
-            (Self::Equals(text), Value::Bool(found)) => text.parse() == Ok(*found),
-            (Self::Equals(text), Value::Number(found)) => {
-                text.parse::<f64>().is_ok_and(|number| found.as_f64() == Some(number))
+/// Why a test says nothing of a value.
+enum Misfit<'a> {
+    /// Values of this kind are not tested so.
+    Operator(&'static str),
+    /// It is compared with what is no value of its kind.
+    Value(&'a str),
+    /// It is no text.
+    NoText,
+}
+
+impl Misfit<'_> {
+    fn of(self, selector: &[String]) -> Refusal {
+        let selector = selector.join(".");
+        match self {
+            Self::Operator(name) => {
+                wrong(format_args!("Invalid match operator {name:?} for selector {selector:?}"))
             }
-            (Self::Equals(_), _) => false,
+            Self::Value(text) => {
+                wrong(format_args!("Failed to coerce value {text:?} for selector {selector:?}"))
+            }
+            Self::NoText => wrong(format_args!("Selector {selector:?} is no text to match")),
+        }
+    }
+}
+
+impl Test {
+    fn holds<'a>(&'a self, found: &Value) -> Result<bool, Misfit<'a>> {
+        Ok(match (self, found) {
+            (Self::Equals(text), Value::String(found)) => found == text,
+            (Self::Equals(text), Value::Bool(found)) => truth(text).ok_or(Misfit::Value(text))? == *found,
+            (Self::Equals(text), Value::Number(found)) => {
+                found.as_f64() == Some(number(text).ok_or(Misfit::Value(text))?)
+            }
+            (Self::Equals(_), _) => return Err(Misfit::Operator("==")),
             (Self::Contains(text), Value::Array(items)) => {
                 items.iter().any(|item| item.as_str() == Some(text))
             }
             (Self::Contains(text), Value::Object(map)) => map.contains_key(text),
             (Self::Contains(text), Value::String(found)) => found.contains(text.as_str()),
-            (Self::Contains(_), _) => false,
+            (Self::Contains(_), _) => return Err(Misfit::Operator("contains")),
             (Self::Empty, Value::String(found)) => found.is_empty(),
             (Self::Empty, Value::Array(items)) => items.is_empty(),
             (Self::Empty, Value::Object(map)) => map.is_empty(),
-            (Self::Empty, _) => false,
+            (Self::Empty, _) => return Err(Misfit::Operator("is empty")),
             (Self::Matches(pattern), Value::String(found)) => pattern.0.is_match(found),
-            (Self::Matches(_), _) => false,
-        }
+            (Self::Matches(_), _) => return Err(Misfit::NoText),
+        })
+    }
+}
+
+/// A number as Go reads it: decimal, or in another base by its prefix.
+fn number(text: &str) -> Option<f64> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1.0, text), |digits| (-1.0, digits));
+    let based = |radix: u32, digits: &str| {
+        // Bounded by the texts of numbers that there are here.
+        u32::from_str_radix(digits, radix).ok().map(|number| sign * f64::from(number))
+    };
+    match digits.get(..2).map(str::to_ascii_lowercase).as_deref() {
+        Some("0x") => based(16, &digits[2..]),
+        Some("0o") => based(8, &digits[2..]),
+        Some("0b") => based(2, &digits[2..]),
+        _ => text.parse().ok().filter(|number: &f64| number.is_finite()),
+    }
+}
+
+/// Whether or not, as Go reads it.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
+        _ => None,
     }
 }
 
@@ -215,6 +257,8 @@ mod tests {
             (r#"Service.ID != "web-1""#, false),
             ("Service.Port == 80", true),
             ("Service.Port != 80", false),
+            ("Service.Port == 0x50", true),
+            ("Service.EnableTagOverride == F", true),
             ("Service.Weights.Passing == 1", true),
             ("Service.EnableTagOverride == false", true),
             (r#""v1" in Service.Tags"#, true),
@@ -272,6 +316,13 @@ mod tests {
             ),
             ("Service.Tags matches `a`", "Selector \"Service.Tags\" is no text to match"),
             ("Service.Port matches `8`", "is no text to match"),
+            ("Service.Port == abc", "Failed to coerce value \"abc\" for selector \"Service.Port\""),
+            ("Service.Port != 0xg", "Failed to coerce value \"0xg\""),
+            ("Service.EnableTagOverride == no", "Failed to coerce value \"no\""),
+            ("Service.Tags == v1", "Invalid match operator \"==\" for selector \"Service.Tags\""),
+            ("Service.Meta != v1", "Invalid match operator \"==\""),
+            ("8 in Service.Port", "Invalid match operator \"contains\""),
+            ("Service.Port is not empty", "Invalid match operator \"is empty\""),
             ("Service.ID is full", "at byte 14: expected `empty` or `not empty`"),
             ("Service.Meta[a] == b", "at byte 13: expected a text in quotes"),
             ("== 1", "at byte 0: expected a selector or a value"),

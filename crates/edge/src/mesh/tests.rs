@@ -4,8 +4,10 @@ mod client;
 
 use std::time::Duration;
 
+use serde_json::json;
 use weir_api::mesh::{Health, ResourceRef, Role, ServiceEndpoints, Update};
 use weir_api::report::{Report, ServiceReport, Totals, Wanted};
+use weir_control::records::{Record, TableRef, When};
 use weir_model::Kind;
 use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health as CheckHealth, Instance};
 use weir_model::units::Span;
@@ -197,6 +199,43 @@ async fn subscriptions_are_answered_at_once_known_or_not() {
     server.wait_in_sync("s").await;
     server.register("cart", "cart-2", 9003).await;
     proxy.expect_silence().await;
+}
+
+#[tokio::test]
+async fn what_a_service_speaks_is_told_with_its_endpoints_or_without() {
+    let server = Server::start().await;
+    let put = async |kind: &str, name: &str, content: serde_json::Value| {
+        let table = TableRef::new("default", format!("config-{kind}"));
+        let record = Record { name: name.to_owned(), content, ..Record::default() };
+        server.control.put_fitting_record(&table, &record, When::Always, None).await.unwrap();
+    };
+    let mut proxy = Client::join(&server, sidecar("s", &["db"])).await;
+    let first = proxy.update().await;
+    assert_eq!(endpoints(&first, "db").unwrap().protocol, "");
+    proxy.ack(&first).await;
+    // Of one that nobody has registered yet, too.
+    put("proxy-defaults", "global", json!({"Config": {"protocol": "tcp"}})).await;
+    let told = proxy.update().await;
+    let db = endpoints(&told, "db").unwrap();
+    assert_eq!((db.whole, db.known, &*db.protocol, db.upserts.len()), (false, false, "tcp", 0));
+    proxy.ack(&told).await;
+    put("service-defaults", "db", json!({"Protocol": "grpc"})).await;
+    let told = proxy.update().await;
+    assert_eq!(endpoints(&told, "db").unwrap().protocol, "grpc");
+    proxy.ack(&told).await;
+    // A document with endpoints of its own leaves it to entries, until it says so itself.
+    let document = |said: &str| {
+        format!(
+            "kind: Service\nmetadata: {{name: db}}\nspec: {{{said}endpoints: [{{address: 127.0.0.1, port: 1}}]}}\n"
+        )
+    };
+    server.apply(&document("")).await;
+    let told = proxy.update().await;
+    assert_eq!(names(&told), ["Service/db"]);
+    assert!(endpoints(&told, "db").is_none_or(|db| db.protocol == "grpc"));
+    proxy.ack(&told).await;
+    server.apply(&document("protocol: http2, ")).await;
+    assert_eq!(endpoints(&proxy.update().await, "db").unwrap().protocol, "http2");
 }
 
 #[tokio::test]

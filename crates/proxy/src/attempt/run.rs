@@ -28,6 +28,7 @@ use crate::listen::Role;
 use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Coarse, Io, TimerSlot, Worker};
+use crate::snapshot::Time;
 
 /// How a request ended.
 #[derive(Debug)]
@@ -492,7 +493,7 @@ pub(super) fn failed(
         local.heard(leg.index, verdict, took, probing, now(conn));
         exchange.attempt_permits.finish(CallEnd::Failure, 0, now(conn));
     }
-    exchange_failed(local, leg.index, fault, idled_out)
+    exchange_failed(conn, exchange, local, leg.index, (fault, idled_out))
 }
 
 /// Opens a connection, within what the endpoint and the request are given. If there is none, also whether that is the
@@ -524,7 +525,7 @@ async fn open(
             if let (Attempt::Failed { refusal, .. }, ConnectFault::TimedOut) = (&mut failed, fault)
                 && limit < usual
             {
-                *refusal = out_of_time(local);
+                *refusal = out_of_time(conn, exchange, local);
             }
             Err((failed, is_theirs))
         }
@@ -658,11 +659,33 @@ pub(super) fn leads_here(local: &LocalUpstream) -> Refusal {
     Refusal::new(Reason::Loop, message)
 }
 
-fn out_of_time(local: &LocalUpstream) -> Refusal {
-    Refusal::new(Reason::Timeout, format!("service {} did not answer in time", local.upstream.label))
+/// Says how long the service had, and who says so.
+#[cold]
+fn out_of_time(conn: &Connection, exchange: &Exchange, local: &LocalUpstream) -> Refusal {
+    let label = &local.upstream.label;
+    let (time, limit) = exchange.over(&conn.worker);
+    let by = match exchange.marks.said {
+        Some(said) if time == Time::Request && said == limit => {
+            "what whoever sent the request waits for".to_owned()
+        }
+        _ => {
+            let rule = exchange.row.as_ref().map_or("", |row| &*row.route);
+            let of_call = exchange.manner.as_ref().map(|manner| &manner.settings);
+            let settings = of_call.unwrap_or(&local.upstream.settings);
+            conn.worker.view().snapshot.who_says(time, rule, settings)
+        }
+    };
+    let message = format!("service {label} did not answer within {} ms ({by})", limit.as_millis());
+    Refusal::new(Reason::Timeout, message)
 }
 
-fn exchange_failed(local: &LocalUpstream, index: usize, fault: &UpstreamFault, idled_out: bool) -> Attempt {
+fn exchange_failed(
+    conn: &Connection,
+    exchange: &Exchange,
+    local: &LocalUpstream,
+    index: usize,
+    (fault, idled_out): (&UpstreamFault, bool),
+) -> Attempt {
     let label = &local.upstream.label;
     let state = &local.endpoint(index).state;
     let (failure, refusal) = match fault {
@@ -691,7 +714,7 @@ fn exchange_failed(local: &LocalUpstream, index: usize, fault: &UpstreamFault, i
             let message = format!("service {label} breaks the rules of HTTP/2: {fault}");
             (Failure::Malformed, Refusal::new(Reason::UpstreamMalformed, message))
         }
-        UpstreamFault::Timeout => (Failure::Timeout, out_of_time(local)),
+        UpstreamFault::Timeout => (Failure::Timeout, out_of_time(conn, exchange, local)),
         UpstreamFault::Malformed(fault) => (Failure::Malformed, Refusal::response(fault)),
         UpstreamFault::MalformedBody(fault) => {
             let message = format!("the upstream's response is malformed: {fault}");

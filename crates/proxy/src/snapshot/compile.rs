@@ -225,7 +225,7 @@ impl Compiler {
                 return Arc::clone(old);
             }
             let settings = match policy {
-                Some((_, policy)) => self.defaults.clone().overridden_by(policy),
+                Some((id, policy)) => self.defaults.clone().overridden_by(id, policy),
                 None => self.defaults.clone(),
             };
             let at = endpoints::At {

@@ -83,8 +83,8 @@ impl RoutePolicies {
 
     /// How calls by a rule are made to a service with these settings.
     pub fn settings(&self, rule: &Rule, of_service: &Settings) -> Settings {
-        let said = self.of(rule).filter_map(RoutePolicy::spec);
-        said.fold(Settings::clone(of_service), Settings::overridden_by)
+        let said = self.of(rule).filter_map(|policy| Some((&policy.id, policy.spec()?)));
+        said.fold(Settings::clone(of_service), |settings, (id, spec)| settings.overridden_by(id, spec))
     }
 }
 

@@ -1,7 +1,9 @@
 //! How calls to a service are made, resolved: what the service's traffic policy says, and the defaults for the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use weir_model::ResourceId;
 use weir_model::resource::TrafficPolicySpec;
 use weir_model::resource::traffic_policy::ProxyProtocolVersion;
 use weir_policy::hedge::HedgeConfig;
@@ -45,6 +47,17 @@ pub struct Settings {
     pub connections_max: u32,
     /// When endpoints are ejected, and for how long.
     pub outlier: OutlierConfig,
+    /// The policies that say how long requests may take.
+    pub times_by: TimesBy,
+}
+
+/// The policies that say how long requests may take; none where the defaults do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimesBy {
+    /// Of [`Settings::request_timeout`].
+    pub request: Option<Arc<ResourceId>>,
+    /// Of [`Settings::attempt_timeout`].
+    pub attempt: Option<Arc<ResourceId>>,
 }
 
 impl Default for Settings {
@@ -65,6 +78,7 @@ impl Default for Settings {
             streams_max: 128,
             connections_max: 16,
             outlier: OutlierConfig::default(),
+            times_by: TimesBy::default(),
         }
     }
 }
@@ -88,9 +102,9 @@ impl Settings {
         })
     }
 
-    /// These settings with everything that the policy says instead.
+    /// These settings with everything that the policy of this name says instead.
     #[must_use]
-    pub fn overridden_by(mut self, policy: &TrafficPolicySpec) -> Self {
+    pub fn overridden_by(mut self, id: &ResourceId, policy: &TrafficPolicySpec) -> Self {
         if let Some(balance) = &policy.balance {
             self.balance = Balancing::from(balance);
         }
@@ -100,9 +114,11 @@ impl Settings {
             }
             if let Some(request) = timeouts.request {
                 self.request_timeout = limit(request.0);
+                self.times_by.request = Some(Arc::new(id.clone()));
             }
             if let Some(attempt) = timeouts.per_try {
                 self.attempt_timeout = limit(attempt.0);
+                self.times_by.attempt = Some(Arc::new(id.clone()));
             }
             if let Some(idle) = timeouts.idle {
                 self.idle_max = idle.0;
@@ -142,6 +158,7 @@ pub(crate) fn limit(span: Duration) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::Kind;
     use weir_model::resource::traffic_policy::{Balance, BalancePolicy};
     use weir_model::validate::{rate_limit, traffic_policy};
     use weir_policy::breaker::{BreakerConfig, CusumConfig};
@@ -172,7 +189,9 @@ mod tests {
                 "hedge": {"percentile": 0.9}, "connection": {"streamsMax": 50}, "outlier": {"consecutive": 3}}"#,
         )
         .unwrap();
-        let settings = Settings::default().overridden_by(&policy);
+        let id = ResourceId::new(Kind::TrafficPolicy, "default", "cart");
+        let settings = Settings::default().overridden_by(&id, &policy);
+        let by = Some(Arc::new(id));
         assert_eq!(
             settings,
             Settings {
@@ -190,6 +209,7 @@ mod tests {
                 streams_max: 50,
                 connections_max: 16,
                 outlier: OutlierConfig { consecutive: 3, ..OutlierConfig::default() },
+                times_by: TimesBy { request: by.clone(), attempt: by },
             }
         );
     }

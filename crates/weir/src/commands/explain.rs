@@ -9,7 +9,7 @@ use std::sync::Arc;
 use weir_api::client::{Client, encode_segment};
 use weir_api::native::{List, PREFIX, ResourceView, ServiceView, SourceText};
 use weir_api::report::ProxyReport;
-use weir_api::snapshot::SnapshotInputs;
+use weir_api::snapshot::{COPY_OF, MADE_OF, SnapshotInputs};
 use weir_model::document::{self, DocumentError};
 use weir_model::validate::Scope;
 use weir_model::{DEFAULT_NAMESPACE, Kind, Position, ResourceId, ServiceRef};
@@ -24,9 +24,6 @@ use crate::{output, server_client, sources};
 
 /// The gateway that is meant when none is named.
 const DEFAULT_GATEWAY: &str = "default";
-
-/// The annotation of documents that were made of a config entry: which.
-const CONFIG_ENTRY: &str = "weir.dev/config-entry";
 
 mod critical;
 mod fresh;
@@ -248,12 +245,17 @@ fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {
 /// how calls are made.
 fn name_entries(explanation: &mut Explanation, inputs: &Inputs, decided_by: &BTreeMap<String, Vec<String>>) {
     for rule in explanation.entrances.iter_mut().flat_map(|entrance| &mut entrance.rules) {
-        rule.config_entries = decided_by.get(&rule.rule).cloned().unwrap_or_default();
+        // A rule for connections is told by its route, of which the first one counts.
+        let by = decided_by.get(&rule.rule).or_else(|| decided_by.get(&format!("{}#0", rule.rule)));
+        rule.config_entries = by.cloned().unwrap_or_default();
     }
     let made = inputs.resources.iter().filter_map(|(id, resource)| {
-        resource.metadata.annotations.get(CONFIG_ENTRY).map(|entry| (id.to_string(), entry))
+        let annotations = &resource.metadata.annotations;
+        let asked = annotations.get(MADE_OF).map(|entry| format!(", which config entry {entry} asks for"));
+        let copied = || annotations.get(COPY_OF).map(|of| format!(", a copy of {of} for a subset"));
+        Some((id.to_string(), asked.or_else(copied)?))
     });
-    let made: Vec<(String, &String)> = made.collect();
+    let made: Vec<(String, String)> = made.collect();
     let forwarded = explanation.entrances.iter_mut().filter_map(|entrance| match &mut entrance.outcome {
         Outcome::Forward(forwarded) => Some(forwarded),
         _ => None,
@@ -262,8 +264,8 @@ fn name_entries(explanation: &mut Explanation, inputs: &Inputs, decided_by: &BTr
         let is_of = |id: &str| {
             setting.from.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with(['#', ' ']))
         };
-        if let Some((_, entry)) = made.iter().find(|(id, _)| is_of(id)) {
-            setting.from.push_str(&format!(", which config entry {entry} asks for"));
+        if let Some((_, why)) = made.iter().find(|(id, _)| is_of(id)) {
+            setting.from.push_str(why);
         }
     }
 }

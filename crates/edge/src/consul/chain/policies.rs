@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use weir_api::snapshot::COPY_OF;
 use weir_model::resource::key::{KeyKind, KeyPart};
 use weir_model::resource::traffic_policy::{Balance, BalancePolicy, PolicyTarget, Retry, Timeouts};
 use weir_model::resource::{Kind, Metadata, TrafficPolicySpec};
@@ -77,6 +78,7 @@ impl Making<'_> {
         let Some(declared) = self.documents.get(id) else { return };
         let Spec::TrafficPolicy(spec) = &declared.resource.spec else { return };
         let mut metadata = routes::metadata(&format!("service-subsets/{}", id.name), service);
+        metadata.annotations = [(COPY_OF.to_owned(), id.to_string())].into();
         // In the order of those that they are copies of.
         metadata.name.push_str(&format!(".{at:03}"));
         for policy in policies(&metadata, spec, &targets) {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weir_api::snapshot::MADE_OF;
 use weir_control::Settings;
 use weir_control::catalog::Moment;
 use weir_model::resource::Protocol;
 use weir_model::{ResourceId, ServiceRef};
 
-use super::routes::ANNOTATION;
 use super::{Effective, Ignored, ROUTING, entry_name, protocols};
 
 /// Remarks on entries that one question is answered with.
@@ -83,7 +83,7 @@ impl Effective {
         if self.documents.get(id).is_some() {
             return None;
         }
-        self.resources.get(id)?.resource.metadata.annotations.get(ANNOTATION).map(String::as_str)
+        self.resources.get(id)?.resource.metadata.annotations.get(MADE_OF).map(String::as_str)
     }
 
     /// The entries of a service that say how its calls go, and what it speaks.

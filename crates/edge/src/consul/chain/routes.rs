@@ -1,5 +1,6 @@
 //! From a service's router, splitter and resolver to the route whose parent it is.
 
+use weir_api::snapshot::MADE_OF;
 use weir_model::resource::filter::Filter;
 use weir_model::resource::http_route::{HttpRouteRule, RouteTimeouts, RuleOrder};
 use weir_model::resource::route::{BackendRef, ParentRef};
@@ -11,8 +12,6 @@ use super::entries::Route;
 use super::resolve::{Share, Shares, Target, add_way, named};
 use super::{Ignored, Making, UNFIT, entry_name, http, id_of, protocols, size};
 
-/// The annotation of a document that was made of an entry: which.
-pub(super) const ANNOTATION: &str = "weir.dev/config-entry";
 /// Backends of all rules of one route that was made, but for one of each rule, which there always is room for.
 const BACKENDS_MAX: usize = 16_384;
 /// Names and values of header fields that the shares of all rules of one route change.
@@ -196,7 +195,7 @@ pub(super) fn metadata(entry: &str, service: &ServiceRef) -> Metadata {
     Metadata {
         name: format!("{kind}.{}", written(&service.name)),
         namespace: service.namespace.clone(),
-        annotations: [(ANNOTATION.to_owned(), entry.to_owned())].into(),
+        annotations: [(MADE_OF.to_owned(), entry.to_owned())].into(),
         ..Metadata::default()
     }
 }

@@ -9,6 +9,7 @@ use crate::connection::{ROOM_BYTES, Target, Told, write_timeout};
 use crate::listen::Role;
 use crate::respond::{GrpcStatus, Reason, Refusal};
 use crate::runtime::{Coarse, Worker};
+use crate::snapshot::Time;
 
 /// An endpoint is not judged by a request that has less than this part of the time which its service is given.
 const SHORT_PART: u32 = 2;
@@ -77,6 +78,18 @@ impl Exchange {
         let spent = |at_ns: u64| Duration::from_nanos(at_ns.saturating_sub(self.began_ns));
         let had_begun = self.head_ns > 0 && spent(self.head_ns) < most;
         spent(worker.clock.recent()) >= most && (call.is_short || had_begun || self.awaits_body())
+    }
+
+    /// The time that is over, once one is, and how long it was.
+    #[cold]
+    pub(crate) fn over(&self, worker: &Worker) -> (Time, Duration) {
+        let Asked { timeout, attempt_timeout, .. } = self.asked;
+        let is_whole = self.deadline.is_some_and(|at| at <= worker.timers.now_ms());
+        if is_whole || attempt_timeout.is_zero() {
+            (Time::Request, timeout)
+        } else {
+            (Time::Attempt, attempt_timeout)
+        }
     }
 
     /// The answer then.

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use weir_api::mesh::mesh_server::{Mesh, MeshServer};
 use weir_api::mesh::{self, ProxyMessage, ServerMessage, proxy_message, server_message};
 use weir_model::Position;
+use weir_model::resource::Protocol;
 
 use super::messages::{endpoints, update, upsert};
 use super::*;
@@ -420,6 +421,17 @@ async fn a_service_is_subscribed_to_when_it_is_called() {
     assert_eq!(asking.await.unwrap(), Subscribed::Answered);
     assert!(matches!(proxy.shared.snapshot.load().mesh.lookup(b"cart"), MeshLookup::Known(_)));
     stream.ack().await;
+    // What it speaks is told beside its endpoints, and may be said anew alone; a word that is not known here says nothing.
+    for (word, expect) in
+        [("tcp", Some(Protocol::Tcp)), ("smoke", None), ("grpc", Some(Protocol::Grpc)), ("", None)]
+    {
+        let said = mesh::ServiceEndpoints { protocol: word.to_owned(), ..endpoints("cart", false, &[], &[]) };
+        stream.update(mesh::Update { endpoints: vec![said], ..update(1, 5) }).await;
+        stream.ack().await;
+        let snapshot = proxy.shared.snapshot.load();
+        let upstream = snapshot.upstream_of(&ServiceRef::new("default", "cart")).unwrap();
+        assert_eq!((upstream.declared, upstream.endpoints.len()), (expect, 1), "{word}");
+    }
 
     // One that does not exist is answered, too.
     let shared = proxy.shared.clone();
