@@ -148,3 +148,151 @@ impl Waiting {
         checks.into_iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_model::Position;
+    use weir_model::registry::{Check, Instance, Node};
+    use weir_store::{Entry, Event, Key, KeyValue};
+
+    use super::*;
+
+    const NAMESPACES: [&str; 2] = ["a", "a-b"];
+    /// One of them begins with another, and goes on with what sorts before a slash.
+    const NODES: [&str; 3] = ["n", "n-1", "n.x"];
+
+    fn stored(key: Result<Key, crate::Error>, document: &impl serde::Serialize) -> KeyValue {
+        let value = serde_json::to_vec(document).expect("it can be written").into();
+        let entry = Entry { value, create_revision: 1, mod_revision: 2, version: 1, lease: None };
+        KeyValue { key: key.expect("a key"), entry }
+    }
+
+    fn check(namespace: &str, node: &str, id: &str, instance: Option<&str>) -> KeyValue {
+        let check = Check {
+            namespace: namespace.to_owned(),
+            node: node.to_owned(),
+            id: id.to_owned(),
+            instance: instance.map(str::to_owned),
+            ..Check::default()
+        };
+        stored(keys::check(namespace, node, id), &check)
+    }
+
+    /// On each node instances with no check, one and several, whose ids come in another order than theirs; a check of the node,
+    /// and one of an instance that is not there. One of the nodes is missing.
+    fn entries() -> Vec<KeyValue> {
+        let mut entries = Vec::new();
+        for node in NODES.into_iter().filter(|node| *node != "n.x") {
+            let name = node.to_owned();
+            entries.push(stored(keys::node(node), &Node { name, ..Node::default() }));
+        }
+        for namespace in NAMESPACES {
+            for node in NODES {
+                for id in ["i", "i-1", "j", "none"] {
+                    let instance = Instance {
+                        namespace: namespace.to_owned(),
+                        node: node.to_owned(),
+                        id: id.to_owned(),
+                        service: "s".to_owned(),
+                        ..Instance::default()
+                    };
+                    entries.push(stored(keys::instance(namespace, node, id), &instance));
+                }
+                for (id, instance) in [
+                    ("z", Some("i")),
+                    ("a", Some("j")),
+                    ("service:i-1", Some("i-1")),
+                    ("m/1", Some("j")),
+                    ("disk", None),
+                    ("lost", Some("gone")),
+                ] {
+                    entries.push(check(namespace, node, id, instance));
+                }
+            }
+        }
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        entries
+    }
+
+    /// What is on the nodes, with the checks that belong to it.
+    fn shown(state: &State) -> Vec<(String, Vec<String>)> {
+        let mut shown = Vec::new();
+        for (name, slot) in &state.registry.nodes {
+            let own = slot.node.iter().flat_map(|node| &node.checks).map(|check| check.value.id.clone());
+            shown.push((name.to_string(), own.collect()));
+            for kept in slot.instances.sorted() {
+                let checks = kept.checks.iter().map(|check| check.id().to_owned()).collect();
+                shown.push((format!("{name}/{}/{}", kept.namespace(), kept.id()), checks));
+            }
+            for namespace in NAMESPACES {
+                let lost = slot.orphans_of(namespace, "gone").map(|check| check.id().to_owned());
+                shown.push((format!("{name}/{namespace} lost"), lost.collect()));
+            }
+        }
+        let service = |namespace| state.registry.service(namespace, "s").expect("it has instances");
+        for namespace in NAMESPACES {
+            let members = service(namespace).members.iter();
+            let members = members.map(|kept| format!("{}/{}+{}", kept.node(), kept.id(), kept.checks.len()));
+            shown.push((namespace.to_owned(), members.collect()));
+        }
+        shown
+    }
+
+    #[test]
+    fn what_is_loaded_in_any_order_is_what_would_have_been_followed() {
+        let mut entries = entries();
+        let position = Position::new(1, 2);
+        let mut followed = State::new(position);
+        for KeyValue { key, entry } in &entries {
+            followed.apply(position, &[Event { key: key.clone(), now: Some(entry.clone()), before: None }]);
+        }
+        let expected = shown(&followed);
+        assert!(
+            expected.iter().any(|(name, checks)| name == "n/a/j" && *checks == ["a", "m/1"]),
+            "{expected:?}"
+        );
+        assert!(
+            expected.iter().any(|(name, checks)| name == "n/a lost" && *checks == ["lost"]),
+            "{expected:?}"
+        );
+        for round in 0..20 {
+            let records = entries.iter().map(|pair| Record::of(&pair.key, &pair.entry)).collect();
+            assert_eq!(shown(&State::of(position, records)), expected, "order {round}");
+            let by = 7 * round + 1;
+            let middle = by % entries.len();
+            entries.rotate_left(middle);
+            entries[..middle].reverse();
+        }
+    }
+
+    #[test]
+    fn an_instance_that_comes_with_checks_has_them_at_once() {
+        let position = Position::new(1, 2);
+        let mut state = State::new(position);
+        let events: Vec<Event> = entries()
+            .into_iter()
+            .map(|KeyValue { key, entry }| Event { key, now: Some(entry), before: None })
+            .collect();
+        let wanted = |event: &&Event| {
+            let path = event.key.as_str();
+            path.ends_with("/a/n/j")
+                || path.ends_with("/a/n/a")
+                || path.ends_with("/a/n/m/1")
+                || path.ends_with("cluster/n")
+        };
+        let some: Vec<Event> = events.iter().filter(wanted).cloned().collect();
+        assert_eq!(some.len(), 4);
+        let change = state.apply(position, &some).into_change();
+        let told: Vec<&str> = change.checks.iter().map(|(name, _)| &*name.id).collect();
+        assert_eq!((told, change.nodes), (vec!["a", "m/1"], vec!["n".to_owned()]));
+        let entry = state.registry.instance("a", "n", "j").expect("it is there");
+        let checks: Vec<&str> = entry.checks.iter().map(|check| &*check.value.id).collect();
+        assert_eq!(checks, ["a", "m/1"]);
+        // Again, with one of them changed: it is there already.
+        let again: Vec<Event> =
+            some.iter().filter(|event| !event.key.as_str().ends_with("/m/1")).cloned().collect();
+        state.apply(position, &again);
+        let entry = state.registry.instance("a", "n", "j").expect("it is there");
+        assert_eq!(entry.checks.len(), 2);
+    }
+}
