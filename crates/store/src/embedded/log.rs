@@ -11,6 +11,7 @@
 //!
 //! The log lies beside the file and has no lock of its own: who has the file has the log.
 
+pub(crate) mod fuzzing;
 mod record;
 mod replay;
 
