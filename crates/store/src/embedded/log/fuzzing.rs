@@ -51,7 +51,7 @@ fn delta_of(number: usize, step: u8) -> Delta {
     let path = format!("/{}", step % 8);
     let revision = number as u64 + 1;
     let value = vec![step; usize::from(step) * VALUE_BYTES_PER_STEP];
-    let record = (step % 5 > 0).then(|| Record::new(&path, [revision, revision, 1], None, &value));
+    let record = (!step.is_multiple_of(5)).then(|| Record::new(&path, [revision, revision, 1], None, &value));
     let key = Key::parse(&path).expect("a valid key");
     let counters = Counters { epoch: 1, revision, lease_counter: 0 };
     Delta { counters, entries: vec![(key, record)], leases: Vec::new() }
