@@ -1,6 +1,6 @@
 //! Durable puts per second of the embedded engine, with many clients that each wait for their answer.
 //!
-//! `cargo run --release -p weir-store --example put_rate [SECONDS] [FOLDER] [KEYS]`
+//! `cargo run --release -p weir-store --example put_rate [SECONDS] [FOLDER] [KEYS] [LOG_KEYS]`
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
 use std::path::PathBuf;
@@ -20,6 +20,10 @@ async fn main() {
     let seconds = arguments.next().map_or(5, |seconds| seconds.parse().expect("SECONDS is a number"));
     let folder = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let keys: usize = arguments.next().as_deref().unwrap_or(KEYS).parse().expect("KEYS is a number");
+    let mut options = Options::default();
+    if let Some(keys) = arguments.next() {
+        options.limits.log_keys_max = keys.parse().expect("LOG_KEYS is a number");
+    }
     let folder = tempfile::tempdir_in(folder).expect("a temporary folder");
     println!(
         "{:>8} {:>10} {:>12} {:>10} {:>10} {:>10} {:>12} {:>15}",
@@ -27,13 +31,13 @@ async fn main() {
     );
     for clients in CLIENTS {
         let path = folder.path().join(format!("store-{clients}"));
-        let store = Arc::new(Embedded::open(&path, Options::default()).expect("a new store"));
+        let store = Arc::new(Embedded::open(&path, options.clone()).expect("a new store"));
         let empty = resident_bytes();
         fill(&store, keys).await;
         let filled = resident_bytes();
         measure(&store, clients, keys, Duration::from_secs(seconds)).await;
         drop(store);
-        let store = Embedded::open(&path, Options::default()).expect("the store again");
+        let store = Embedded::open(&path, options.clone()).expect("the store again");
         let stats = store.stats();
         println!(
             "{:>8} reopened {} keys in {:?}; filling took {} bytes of memory per key of {} bytes",

@@ -65,7 +65,7 @@ impl Default for Limits {
             queue_max: 4096,
             batch_txns_max: 1024,
             batch_bytes_max: 8 << 20,
-            log_keys_max: 8192,
+            log_keys_max: 1024,
             log_bytes_max: 16 << 20,
         }
     }

@@ -66,8 +66,9 @@ impl Log {
         let size = (size_max / FIRST_PART).max(LOG_BYTES_MIN);
         bytes.set_len(size)?;
         let mut first = header(id).to_vec();
-        first.resize(usize::try_from(size).unwrap_or(usize::MAX), 0);
+        first.resize(BLOCK, 0);
         bytes.write(0, &first)?;
+        write_zeros(&*bytes, BLOCK as u64, size)?;
         bytes.sync_data()?;
         sync_folder(&path)?;
         Ok(Self { bytes, id, chain: Chain::new(id), at: BLOCK as u64, size, size_max, buffer: Vec::new() })
@@ -103,8 +104,7 @@ impl Log {
         }
         let size = end.next_power_of_two().min(self.size_max);
         let grown = self.bytes.set_len(size).and_then(|()| {
-            let zeros = vec![0; usize::try_from(size - self.size).unwrap_or(usize::MAX)];
-            self.bytes.write(self.size, &zeros)?;
+            write_zeros(&*self.bytes, self.size, size)?;
             self.bytes.sync_data()
         });
         match grown {
@@ -124,6 +124,12 @@ impl Log {
     pub(super) fn restart(&mut self, id: LogId) {
         (self.id, self.chain, self.at) = (id, Chain::new(id), BLOCK as u64);
     }
+}
+
+/// Block by block: what is written at once may become one piece of the page cache, which is written again as a whole with
+/// every small part of it.
+fn write_zeros(bytes: &dyn StorageBackend, from: u64, to: u64) -> io::Result<()> {
+    (from..to).step_by(BLOCK).try_for_each(|at| bytes.write(at, &[0; BLOCK]))
 }
 
 /// What the log of the store at `path` says, which the file names as its own; or what is wrong with it.
