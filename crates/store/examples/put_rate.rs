@@ -1,6 +1,6 @@
 //! Durable puts per second of the embedded engine, with many clients that each wait for their answer.
 //!
-//! `cargo run --release -p weir-store --example put_rate [SECONDS] [FOLDER] [KEYS]`
+//! `cargo run --release -p weir-store --example put_rate [SECONDS] [FOLDER] [KEYS] [LOG_KEYS]`
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
 use std::path::PathBuf;
@@ -20,20 +20,24 @@ async fn main() {
     let seconds = arguments.next().map_or(5, |seconds| seconds.parse().expect("SECONDS is a number"));
     let folder = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let keys: usize = arguments.next().as_deref().unwrap_or(KEYS).parse().expect("KEYS is a number");
+    let mut options = Options::default();
+    if let Some(keys) = arguments.next() {
+        options.limits.log_keys_max = keys.parse().expect("LOG_KEYS is a number");
+    }
     let folder = tempfile::tempdir_in(folder).expect("a temporary folder");
     println!(
-        "{:>8} {:>10} {:>12} {:>10} {:>10} {:>12}",
-        "clients", "puts/s", "puts/flush", "p50 us", "p99 us", "CPU us/put"
+        "{:>8} {:>10} {:>12} {:>10} {:>10} {:>10} {:>12} {:>15}",
+        "clients", "puts/s", "puts/flush", "p50 us", "p99 us", "max us", "CPU us/put", "disk bytes/put"
     );
     for clients in CLIENTS {
         let path = folder.path().join(format!("store-{clients}"));
-        let store = Arc::new(Embedded::open(&path, Options::default()).expect("a new store"));
+        let store = Arc::new(Embedded::open(&path, options.clone()).expect("a new store"));
         let empty = resident_bytes();
         fill(&store, keys).await;
         let filled = resident_bytes();
         measure(&store, clients, keys, Duration::from_secs(seconds)).await;
         drop(store);
-        let store = Embedded::open(&path, Options::default()).expect("the store again");
+        let store = Embedded::open(&path, options.clone()).expect("the store again");
         let stats = store.stats();
         println!(
             "{:>8} reopened {} keys in {:?}; filling took {} bytes of memory per key of {} bytes",
@@ -62,7 +66,7 @@ async fn fill(store: &Embedded, keys: usize) {
 
 async fn measure(store: &Arc<Embedded>, clients: usize, keys: usize, time: Duration) {
     let before = store.stats();
-    let cpu = cpu_time();
+    let (cpu, disk) = (cpu_time(), disk_bytes());
     let start = Instant::now();
     let tasks: Vec<_> = (0..clients)
         .map(|client| {
@@ -85,18 +89,27 @@ async fn measure(store: &Arc<Embedded>, clients: usize, keys: usize, time: Durat
     for task in tasks {
         waits.append(&mut task.await.expect("the client is well"));
     }
-    let (elapsed, cpu) = (start.elapsed(), cpu_time() - cpu);
+    let (elapsed, cpu, disk) = (start.elapsed(), cpu_time() - cpu, disk_bytes() - disk);
     waits.sort_unstable();
     let after = store.stats();
     let puts = waits.len() as f64;
     println!(
-        "{clients:>8} {:>10.0} {:>12.1} {:>10} {:>10} {:>12.1}",
+        "{clients:>8} {:>10.0} {:>12.1} {:>10} {:>10} {:>10} {:>12.1} {:>15.0}",
         puts / elapsed.as_secs_f64(),
         puts / (after.batches - before.batches) as f64,
         waits[waits.len() / 2].as_micros(),
         waits[waits.len() * 99 / 100].as_micros(),
+        waits[waits.len() - 1].as_micros(),
         cpu.as_micros() as f64 / puts,
+        disk as f64 / puts,
     );
+}
+
+/// Bytes that this process had written to disks so far; zero where the system does not tell.
+fn disk_bytes() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    written.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
 }
 
 /// Processor time of this process so far; zero where the system does not tell.

@@ -1,18 +1,21 @@
-//! The embedded engine: one node, one redb file, group commit.
+//! The embedded engine: one node, one redb file and its log, group commit.
 //!
 //! ```text
 //! callers ──> bounded queue ──> writer thread: stage a batch in memory
-//!                                 -> one redb transaction, one fsync
+//!                                 -> one record of the log, one flush
 //!                                 -> apply to the shared state -> watches -> answers
+//!                               now and then: one redb transaction with all that was touched since the last
 //! ```
+//!
+//! The log is beside the file while the store is written to, see [`log`]; a store that was closed is one file.
 //!
 //! All live entries are in memory as well (see [`crate::state`]): the file is read once, when it is opened. The
 //! history is in memory only, so after a restart a watch can start at the revision after the present one, and an
 //! older start gets [`Error::Compacted`].
 //!
-//! When storage fails, the batch is refused and nothing of it becomes visible; reads go on. The next batch reopens the
-//! file and first puts what the failed one may have left there back to what is acknowledged. After a failed *flush*
-//! the file is not trusted any more: a new one is written from memory and takes its place.
+//! When storage fails, the batch is refused and nothing of it becomes visible; reads go on. The next batch first makes sure
+//! that the file has what is acknowledged, and that no log counts, see [`durable`]. After a failed *flush* of the file
+//! it is not trusted any more: a new one is written from memory and takes its place.
 
 mod durable;
 mod file;
@@ -34,6 +37,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+pub(crate) use log::fuzzing;
 pub use restore::Restore;
 pub use storage::Opener;
 
@@ -77,7 +81,7 @@ impl Default for Options {
     }
 }
 
-/// A store in one file.
+/// A store in one file, and its log while it is written to.
 pub struct Embedded {
     shared: Arc<Shared>,
     jobs: Option<mpsc::Sender<Job>>,

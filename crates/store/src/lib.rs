@@ -17,6 +17,7 @@ mod embedded;
 mod epoch;
 mod error;
 mod etcd;
+pub mod fuzzing;
 pub mod json;
 pub mod key;
 mod limits;

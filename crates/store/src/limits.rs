@@ -39,6 +39,11 @@ pub struct Limits {
     pub batch_txns_max: usize,
     /// Bytes of transactions made durable together; a batch ends with the transaction that reaches it.
     pub batch_bytes_max: usize,
+    /// Keys and leases that the log of the embedded engine has and its file has not, but for those of one batch: the file takes
+    /// them over at once, and writers wait meanwhile.
+    pub log_keys_max: usize,
+    /// Bytes of that log; a batch that does not fit goes to the file, with all that the log has.
+    pub log_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -60,6 +65,8 @@ impl Default for Limits {
             queue_max: 4096,
             batch_txns_max: 1024,
             batch_bytes_max: 8 << 20,
+            log_keys_max: 1024,
+            log_bytes_max: 16 << 20,
         }
     }
 }

@@ -18,15 +18,13 @@ use redb::Database;
 use super::file::{File, refused};
 use super::layout::{Delta, Touched};
 use super::log::Log;
-use crate::Error;
 use crate::shared::Shared;
 use crate::state::Changes;
-
-/// Keys and leases that the file takes over at once at most, but for those of one batch: writers wait meanwhile.
-const TOUCHED_MAX: usize = 8192;
+use crate::{Error, Limits};
 
 pub(super) struct Durable {
     shared: Arc<Shared>,
+    limits: Limits,
     file: File,
     /// `None` after a failure, until the file could be reopened.
     database: Option<Database>,
@@ -68,8 +66,10 @@ impl Durable {
         replayed: Option<Touched>,
         again_after: Duration,
     ) -> Self {
+        let limits = shared.state().limits.clone();
         let mut durable = Self {
             shared,
+            limits,
             file,
             database: Some(database),
             log: None,
@@ -111,7 +111,7 @@ impl Durable {
 
     /// Lets the file take over what the log has, if that is much by now. Called when nobody waits for an answer.
     pub(super) fn settle(&mut self) {
-        if self.failure.is_none() && self.touched.len() >= TOUCHED_MAX {
+        if self.failure.is_none() && self.touched.len() >= self.limits.log_keys_max {
             // It is remembered, and nothing was refused.
             let _failed = self.commit(None);
         }
@@ -134,7 +134,7 @@ impl Durable {
             return;
         }
         self.no_log_since = None;
-        match self.file.create_log() {
+        match self.file.create_log(self.limits.log_bytes_max) {
             Ok(log) => self.log = Some(log),
             Err(error) => {
                 tracing::warn!(path = %self.file.path(), %error, "no log can be begun, every batch goes to the file");

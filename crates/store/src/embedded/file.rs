@@ -43,8 +43,8 @@ impl File {
     }
 
     /// A new log beside the file, which counts once the file says so.
-    pub(super) fn create_log(&self) -> std::io::Result<Log> {
-        Log::create(&self.path, &self.opener)
+    pub(super) fn create_log(&self, bytes_max: u64) -> std::io::Result<Log> {
+        Log::create(&self.path, &self.opener, bytes_max)
     }
 
     /// Removes the log, which does not count any more.

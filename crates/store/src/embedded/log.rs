@@ -11,6 +11,7 @@
 //!
 //! The log lies beside the file and has no lock of its own: who has the file has the log.
 
+pub(crate) mod fuzzing;
 mod record;
 mod replay;
 
@@ -24,11 +25,12 @@ use super::storage::{Opener, remove_if_there, sync_folder};
 pub(super) use record::LogId;
 use record::{BLOCK, Chain, HEAD, encode_body, header, record_bytes};
 
-/// What a log begins with. It grows by doubling, and what is gained is written over with zeros and flushed before it is
-/// used: appending needs no room on the disk then, and a flush has no changes of the file system's own tables to wait for.
-const LOG_BYTES_MIN: u64 = 256 << 10;
-/// No log is longer. What does not fit any more goes to the file, with all that is in the log.
-const LOG_BYTES_MAX: u64 = 16 << 20;
+/// A log begins with this part of the length that it may have. It grows by doubling, and what is gained is written over with
+/// zeros and flushed before it is used: appending needs no room on the disk then, and a flush has no changes of the file
+/// system's own tables to wait for.
+const FIRST_PART: u64 = 64;
+/// But not with less.
+const LOG_BYTES_MIN: u64 = 4 * BLOCK as u64;
 /// A file that is longer is no log, whatever version wrote it.
 const READ_BYTES_MAX: u64 = 1 << 30;
 
@@ -48,34 +50,28 @@ pub(super) struct Log {
     at: u64,
     /// Bytes that are there and flushed.
     size: u64,
-    /// Growing has failed: what is there must do.
-    is_full_grown: bool,
+    /// It does not grow beyond this.
+    size_max: u64,
     /// Kept from record to record.
     buffer: Vec<u8>,
 }
 
 impl Log {
     /// Makes a new log for the store at `path`, in place of one that does not count any more. It counts once the file says so.
-    pub(super) fn create(path: &Path, opener: &Opener) -> io::Result<Self> {
+    pub(super) fn create(path: &Path, opener: &Opener, size_max: u64) -> io::Result<Self> {
         let path = path_of(path);
         let id = LogId::draw().ok_or_else(|| io::Error::other("the system has no random numbers"))?;
         remove_if_there(&path)?;
         let bytes = opener(&path).map_err(io::Error::other)?;
-        bytes.set_len(LOG_BYTES_MIN)?;
+        let size = (size_max / FIRST_PART).max(LOG_BYTES_MIN);
+        bytes.set_len(size)?;
         let mut first = header(id).to_vec();
-        first.resize(usize::try_from(LOG_BYTES_MIN).unwrap_or(usize::MAX), 0);
+        first.resize(BLOCK, 0);
         bytes.write(0, &first)?;
+        write_zeros(&*bytes, BLOCK as u64, size)?;
         bytes.sync_data()?;
         sync_folder(&path)?;
-        Ok(Self {
-            bytes,
-            id,
-            chain: Chain::new(id),
-            at: BLOCK as u64,
-            size: LOG_BYTES_MIN,
-            is_full_grown: false,
-            buffer: Vec::new(),
-        })
+        Ok(Self { bytes, id, chain: Chain::new(id), at: BLOCK as u64, size, size_max, buffer: Vec::new() })
     }
 
     pub(super) fn id(&self) -> LogId {
@@ -103,29 +99,37 @@ impl Log {
 
     /// Makes room up to `end`, if that can be. A failure harms nothing that is there, and is not tried again.
     fn grow(&mut self, end: u64) -> bool {
-        if end > LOG_BYTES_MAX || self.is_full_grown {
+        if end > self.size_max {
             return false;
         }
-        let size = end.next_power_of_two().min(LOG_BYTES_MAX);
+        let size = end.next_power_of_two().min(self.size_max);
         let grown = self.bytes.set_len(size).and_then(|()| {
-            let zeros = vec![0; usize::try_from(size - self.size).unwrap_or(usize::MAX)];
-            self.bytes.write(self.size, &zeros)?;
+            write_zeros(&*self.bytes, self.size, size)?;
             self.bytes.sync_data()
         });
         match grown {
-            Ok(()) => self.size = size,
+            Ok(()) => {
+                self.size = size;
+                true
+            }
             Err(error) => {
                 tracing::warn!(%error, bytes = self.size, "the store's log cannot grow");
-                self.is_full_grown = true;
+                self.size_max = self.size;
+                false
             }
         }
-        !self.is_full_grown
     }
 
     /// Begins again, when the file has everything and names this generation.
     pub(super) fn restart(&mut self, id: LogId) {
         (self.id, self.chain, self.at) = (id, Chain::new(id), BLOCK as u64);
     }
+}
+
+/// Block by block: what is written at once may become one piece of the page cache, which is written again as a whole with
+/// every small part of it.
+fn write_zeros(bytes: &dyn StorageBackend, from: u64, to: u64) -> io::Result<()> {
+    (from..to).step_by(BLOCK).try_for_each(|at| bytes.write(at, &[0; BLOCK]))
 }
 
 /// What the log of the store at `path` says, which the file names as its own; or what is wrong with it.

@@ -207,3 +207,62 @@ async fn any_call_may_fail() {
     say(&format!("any call may fail: {accepted} accepted, {refused} refused"));
     assert!(accepted > 0 && refused > 0);
 }
+
+/// One call fails, whichever it is, to the file or to its log: opening, writing, growing or flushing one. Once storage works
+/// again, what is there is what was acknowledged and nothing else, after a kill at any moment as well as after a clean end.
+#[tokio::test]
+async fn each_of_the_first_calls_may_fail() {
+    const WRITES: usize = 6;
+    let mut worked = 0;
+    for calls in 0.. {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, copy) = (folder.path().join("store"), folder.path().join("copy"));
+        let faults = Arc::new(Faults::default());
+        faults.fail_after(calls);
+        let open = || {
+            let mut options = Options::default();
+            options.opener = Some(opener(&faults));
+            options.reopen_after = Duration::from_millis(1);
+            (options.limits.log_keys_max, options.limits.log_bytes_max) = (5, 32 << 10);
+            Embedded::open(&path, options)
+        };
+        let store = open().or_else(|error| {
+            assert!(matches!(error, Error::Open { .. }), "{calls}: {error:?}");
+            open()
+        });
+        let store = store.expect("only one call fails");
+        let mut expected = BTreeMap::new();
+        for number in 0..WRITES {
+            let text = "x".repeat(number * 2000);
+            if let Err(error) = put(&store, &format!("refused/{number}"), &text).await {
+                assert!(error.is_temporary(), "{calls}: {error}");
+            } else {
+                expected.insert(format!("refused/{number}"), text);
+            }
+            assert_eq!(contents(&store).await, expected, "{calls}");
+            put_when_possible(&store, "last", &number.to_string()).await;
+            expected.insert("last".to_owned(), number.to_string());
+            // Each takes its time.
+            if !(number + 1).is_multiple_of(WRITES / 2) {
+                continue;
+            }
+            for suffix in ["", "log"] {
+                let with = |path: &Path| path.with_extension(suffix);
+                if with(&path).exists() {
+                    std::fs::copy(with(&path), with(&copy)).expect("copied");
+                }
+            }
+            let again = crate::support::open(&copy);
+            assert_eq!(contents(&again).await, expected, "{calls}, killed after {number}");
+        }
+        drop(store);
+        let healed = faults.heal();
+        assert_eq!(contents(&crate::support::open(&path)).await, expected, "{calls}");
+        if healed {
+            break;
+        }
+        worked = calls;
+    }
+    say(&format!("each call may fail: {worked} calls"));
+    assert!(worked > 60);
+}

@@ -71,8 +71,9 @@ impl Faults {
         self.countdown.store(calls + 1, Ordering::SeqCst);
     }
 
-    pub(crate) fn heal(&self) {
-        self.countdown.store(0, Ordering::SeqCst);
+    /// Says whether what was to fail had not failed yet.
+    pub(crate) fn heal(&self) -> bool {
+        self.countdown.swap(0, Ordering::SeqCst) > 0
     }
 
     pub(crate) fn hold(&self) {
@@ -117,6 +118,7 @@ struct FaultyFile {
 pub(crate) fn opener(faults: &Arc<Faults>) -> Opener {
     let faults = Arc::clone(faults);
     Arc::new(move |path| {
+        faults.count()?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let inode = file.metadata()?.ino();
         Ok(Box::new(FaultyFile { file: FileBackend::new(file)?, inode, faults: Arc::clone(&faults) }))

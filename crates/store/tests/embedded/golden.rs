@@ -4,17 +4,23 @@
 //! their place.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
+
+use redb::ReadableDatabase;
 
 use weir_store::{KeyRange, Store, Txn, list};
 
 use crate::support::{contents, key, open, put, value};
 
 const FORMAT_1: &str = include_str!("golden/format-1.txt");
+/// A file whose log is open, and the log.
+const FORMAT_2: &str = include_str!("golden/format-2.txt");
+const FORMAT_2_LOG: &str = include_str!("golden/format-2-log.txt");
 /// Bytes in a line of a golden file.
 const LINE: usize = 32;
 
-/// What the golden files hold; written once per format, with `WEIR_GOLDEN=FILE`.
+/// What the golden files hold; written once per format, with `WEIR_GOLDEN=FILE`, and its log as `FILE-log`.
 #[tokio::test]
 #[ignore = "writes a golden file for a new format"]
 async fn write_golden() {
@@ -27,9 +33,10 @@ async fn write_golden() {
     store.commit(txn.put(key("käse/"), value(""))).await.expect("accepted");
     store.commit(Txn::new().put(key("gone"), value("x"))).await.expect("accepted");
     store.commit(Txn::new().delete(key("gone"))).await.expect("accepted");
-    drop(store);
-    let bytes = std::fs::read(folder.path().join("store")).expect("read");
-    std::fs::write(path, to_text(&bytes)).expect("written");
+    for (name, path) in [("store", path.clone()), ("store.log", path + "-log")] {
+        let bytes = std::fs::read(folder.path().join(name)).expect("read");
+        std::fs::write(path, to_text(&bytes)).expect("written");
+    }
 }
 
 fn to_text(bytes: &[u8]) -> String {
@@ -76,7 +83,41 @@ async fn format_1_is_read_for_ever() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("store");
     std::fs::write(&path, from_text(FORMAT_1)).expect("written");
-    let store = open(&path);
+    assert_eq!(oldest_that_may_use(&path), 1);
+    holds_what_it_should(&path).await;
+}
+
+#[tokio::test]
+async fn format_2_is_read_for_ever() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("store");
+    std::fs::write(&path, from_text(FORMAT_2)).expect("written");
+    std::fs::write(folder.path().join("store.log"), from_text(FORMAT_2_LOG)).expect("written");
+    assert_eq!(
+        oldest_that_may_use(&path),
+        2,
+        "who knows format 1 only would miss what is in the log, and must refuse it"
+    );
+    holds_what_it_should(&path).await;
+    assert_eq!(oldest_that_may_use(&path), 1, "what was closed is as it always was");
+}
+
+/// The oldest format whose programs may both read and write a file, as every version asks before it does.
+fn oldest_that_may_use(path: &Path) -> u64 {
+    let database = redb::Database::open(path).expect("a database");
+    let table: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
+    let meta = database.begin_read().expect("a transaction").open_table(table).expect("a table");
+    let format = meta.get("format").expect("read").expect("a format");
+    let format: serde_json::Value = serde_json::from_slice(format.value()).expect("JSON");
+    ["reader_min", "writer_min"]
+        .map(|name| format[name].as_u64().expect("a number"))
+        .into_iter()
+        .max()
+        .expect("two")
+}
+
+async fn holds_what_it_should(path: &Path) {
+    let store = open(path);
     let (entries, position) = list(&store, &KeyRange::all()).await.expect("a list");
     assert_eq!(position.revision, 4);
     let found = entries.iter().map(|found| {

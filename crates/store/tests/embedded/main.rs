@@ -7,6 +7,7 @@ mod disk;
 mod faults;
 mod faulty;
 mod golden;
+mod log;
 mod power;
 mod reopen;
 mod replace;

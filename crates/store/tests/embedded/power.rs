@@ -76,6 +76,8 @@ fn index(number: u64) -> usize {
 /// A store and what is known about it.
 struct Life {
     seed: u64,
+    log_keys_max: usize,
+    log_bytes_max: u64,
     disk: Arc<Disk>,
     path: PathBuf,
     random: Random,
@@ -91,8 +93,12 @@ struct Life {
 
 impl Life {
     fn new(seed: u64, folder: &Path) -> Self {
+        let mut random = Random(seed ^ 0x106);
         Self {
             seed,
+            // Small, so that the log grows, is full, and begins again all the time.
+            log_keys_max: 8 + random.index(200),
+            log_bytes_max: (8 + random.below(56)) << 12,
             disk: Disk::new(seed ^ 0x5eed),
             path: folder.join("store"),
             random: Random(seed),
@@ -107,6 +113,8 @@ impl Life {
 
     fn try_open(&self) -> Result<Embedded, Error> {
         let mut options = Options::default();
+        options.limits.log_keys_max = self.log_keys_max;
+        options.limits.log_bytes_max = self.log_bytes_max;
         options.opener = Some(self.disk.opener());
         options.reopen_after = Duration::ZERO;
         Embedded::open(&self.path, options)

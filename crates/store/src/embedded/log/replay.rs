@@ -36,7 +36,7 @@ fn check_rest(log: &[u8], end: usize, id: LogId, next: u64) -> Result<(), String
         let at = block * BLOCK;
         if head.generation > id.generation {
             return Err(format!(
-                "the record at byte {at} is newer than the store's file, which was put back alone"
+                "the record at byte {at} is newer than the store's file: that one was put back without its log, or is damaged"
             ));
         }
         if head.size > log.len() as u64 {

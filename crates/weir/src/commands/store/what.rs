@@ -11,6 +11,8 @@ use crate::control_plane::STORE_FILE;
 const BEGIN_BYTES: u64 = 512;
 /// What the file of a store begins with.
 const STORE_MAGIC: &[u8] = b"redb";
+/// What the log of a store begins with.
+const LOG_MAGIC: &[u8] = b"weir store log";
 /// Where a tar has its mark (POSIX.1-1988).
 const TAR_MARK: std::ops::Range<usize> = 257..262;
 
@@ -26,12 +28,10 @@ pub(super) fn instead_of_archive(path: &Path) -> Option<String> {
     }
     let (begin, shown) = (begin(path)?, path.display());
     let has = |magic: &[u8]| begin.starts_with(magic);
-    if has(STORE_MAGIC) {
+    if has(STORE_MAGIC) || has(LOG_MAGIC) {
+        let what = if has(STORE_MAGIC) { "the file of a store itself" } else { "the log of a store" };
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Some(format!(
-            "it is the file of a store itself, whose directory is named: --data-dir {}",
-            dir.display()
-        ))
+        Some(format!("it is {what}, whose directory is named: --data-dir {}", dir.display()))
     } else if has(&[0x1f, 0x8b]) {
         Some(format!(
             "it is compressed with gzip; if it is a snapshot, `tar xzf {shown} state.bin` takes out state.bin, which fits here, \
@@ -92,6 +92,7 @@ mod tests {
         tar[TAR_MARK].copy_from_slice(b"ustar");
         for (content, says) in [
             (&b"redb\x1a\x0a"[..], "--data-dir"),
+            (b"weir store log 1", "it is the log of a store"),
             (&[0x1f, 0x8b, 8], "tar xzf"),
             (&[0x28, 0xb5, 0x2f, 0xfd, 0], "zstd -d"),
             (&tar, "tar xf"),

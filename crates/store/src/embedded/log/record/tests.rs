@@ -115,14 +115,14 @@ fn shown(delta: &Delta) -> String {
 
 fn any_delta() -> impl Strategy<Value = Delta> {
     let record = (any::<[u64; 3]>(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..300));
-    let entries = prop::collection::vec(("[a-z]{1,20}", prop::option::of(record)), 0..20);
+    let entries = prop::collection::vec(("/[a-z]{1,20}", prop::option::of(record)), 0..20);
     let leases = prop::collection::vec((1..u64::MAX, prop::option::of(1..u64::MAX)), 0..5);
     (any::<[u64; 3]>(), entries, leases).prop_map(|(counters, entries, leases)| {
-        let entry = |(name, record): (String, Option<([u64; 3], u64, Vec<u8>)>)| {
-            let path = format!("/{name}");
-            let record = record
-                .map(|(numbers, lease, value)| Record::new(&path, numbers, LeaseId::from_u64(lease), &value));
-            (Key::parse(&path).expect("valid"), record)
+        let entry = |(path, record): (String, Option<_>)| {
+            let of = |(numbers, lease, value): ([u64; 3], u64, Vec<u8>)| {
+                Record::new(&path, numbers, LeaseId::from_u64(lease), &value)
+            };
+            (Key::parse(&path).expect("valid"), record.map(of))
         };
         let lease = |(id, ttl_ms): (u64, Option<u64>)| {
             (LeaseId::from_u64(id).expect("not zero"), ttl_ms.map(Duration::from_millis))
