@@ -37,7 +37,7 @@ const READ_BYTES_MAX: u64 = 1 << 30;
 /// Where the log of the store at `path` is.
 pub(super) fn path_of(path: &Path) -> PathBuf {
     let mut log = path.to_owned().into_os_string();
-    log.push(".log");
+    log.push(".wal");
     PathBuf::from(log)
 }
 

@@ -246,7 +246,7 @@ async fn each_of_the_first_calls_may_fail() {
             if !(number + 1).is_multiple_of(WRITES / 2) {
                 continue;
             }
-            for suffix in ["", "log"] {
+            for suffix in ["", "wal"] {
                 let with = |path: &Path| path.with_extension(suffix);
                 if with(&path).exists() {
                     std::fs::copy(with(&path), with(&copy)).expect("copied");

@@ -16,11 +16,11 @@ use crate::support::{contents, key, open, put, value};
 const FORMAT_1: &str = include_str!("golden/format-1.txt");
 /// A file whose log is open, and the log.
 const FORMAT_2: &str = include_str!("golden/format-2.txt");
-const FORMAT_2_LOG: &str = include_str!("golden/format-2-log.txt");
+const FORMAT_2_LOG: &str = include_str!("golden/format-2-wal.txt");
 /// Bytes in a line of a golden file.
 const LINE: usize = 32;
 
-/// What the golden files hold; written once per format, with `WEIR_GOLDEN=FILE`, and its log as `FILE-log`.
+/// What the golden files hold; written once per format, with `WEIR_GOLDEN=FILE`, and its log as `FILE-wal`.
 #[tokio::test]
 #[ignore = "writes a golden file for a new format"]
 async fn write_golden() {
@@ -33,7 +33,7 @@ async fn write_golden() {
     store.commit(txn.put(key("käse/"), value(""))).await.expect("accepted");
     store.commit(Txn::new().put(key("gone"), value("x"))).await.expect("accepted");
     store.commit(Txn::new().delete(key("gone"))).await.expect("accepted");
-    for (name, path) in [("store", path.clone()), ("store.log", path + "-log")] {
+    for (name, path) in [("store", path.clone()), ("store.wal", path + "-wal")] {
         let bytes = std::fs::read(folder.path().join(name)).expect("read");
         std::fs::write(path, to_text(&bytes)).expect("written");
     }
@@ -92,7 +92,7 @@ async fn format_2_is_read_for_ever() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("store");
     std::fs::write(&path, from_text(FORMAT_2)).expect("written");
-    std::fs::write(folder.path().join("store.log"), from_text(FORMAT_2_LOG)).expect("written");
+    std::fs::write(folder.path().join("store.wal"), from_text(FORMAT_2_LOG)).expect("written");
     assert_eq!(
         oldest_that_may_use(&path),
         2,

@@ -23,7 +23,7 @@ struct Image {
 
 fn log_of(path: &Path) -> PathBuf {
     // The names used here have no dots.
-    path.with_extension("log")
+    path.with_extension("wal")
 }
 
 impl Image {
