@@ -30,7 +30,7 @@ const NOT_LOOKED_AT: &str =
 
 /// Whether a copy carries a key. Keys under leases are left behind without being asked about.
 pub fn is_carried(key: &Key) -> bool {
-    !matches!(key.kind(), Some(keys::LOCK | keys::CLAIM | keys::REPLICA | keys::KV_DELAYED))
+    !matches!(key.kind(), Some(keys::LOCK | keys::CLAIM | keys::REPLICA | keys::TOLD | keys::KV_DELAYED))
 }
 
 /// The servers that live on a store, by where the others reach them.

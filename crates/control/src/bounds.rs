@@ -120,6 +120,8 @@ pub const REPLICA_RENEW_EVERY: Duration = Duration::from_millis(1500);
 pub const STALE_AFTER: Duration = Duration::from_secs(3);
 /// Heartbeats that wait to be told to the replicas that they concern.
 pub const HEARTBEATS_WAITING_MAX: usize = 65_536;
+/// Signs of life that are told in one write, where the store tells them.
+pub const TOLD_TOGETHER_MAX: usize = 256;
 
 /// Proxies in the table of connected proxies.
 pub const PROXIES_MAX: usize = 16_384;

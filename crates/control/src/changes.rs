@@ -10,6 +10,7 @@ use crate::catalog::{CheckEntry, CheckRef};
 use crate::lock::LockRef;
 use crate::records::TableRef;
 use crate::session::SessionRef;
+use crate::told::News;
 
 /// What one revision changed.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Change {
     pub checks: Vec<(CheckRef, Option<Arc<CheckEntry>>)>,
     /// Whether a replica came or went.
     pub replicas: bool,
+    /// Signs of life that a replica tells those that judge.
+    pub told: News,
     /// Nodes that changed, or something on them; their names in lower case.
     pub nodes: Vec<String>,
     /// Sessions that were created or are gone.

@@ -98,7 +98,7 @@ impl Control {
             books: Books::default(),
             turns: Turns::default(),
             tasks: std::sync::Mutex::new(vec![follower]),
-            membership: Membership::new(joined),
+            membership: Membership::new(joined, lease),
             restored: watch::Sender::new(0),
             forwarded,
             heartbeats: std::sync::Mutex::new(Some(heartbeats)),
@@ -114,9 +114,9 @@ impl Control {
         let leases = tokio::spawn(crate::lease::run(Arc::downgrade(&control), control.changes()));
         let cleanup = tokio::spawn(crate::resources::clean_up_at_start(Arc::downgrade(&control)));
         let mut tasks = vec![health, leases, cleanup];
-        if let (Some(replica), Some(lease)) = (control.settings.replica.clone(), lease) {
+        if let Some(replica) = control.settings.replica.clone() {
             let store = Arc::clone(&control.store);
-            tasks.push(tokio::spawn(replicas::stay(Arc::downgrade(&control), store, replica, lease)));
+            tasks.push(tokio::spawn(replicas::stay(Arc::downgrade(&control), store, replica)));
         }
         control.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(tasks);
         Ok(control)

@@ -16,6 +16,7 @@
 //! /weir/v1/changeset/cluster/<id>/<n>           change set: n = 0 its manifest, then its parts
 //! /weir/v1/checkpoint/cluster/<id>/<n>          all resources after change set <id>, in parts
 //! /weir/v1/replica/cluster/<id>                 Replica, under its lease
+//! /weir/v1/told/cluster/<id>                    checks that a replica heard from last for others, under its lease
 //! /weir/v1/head/cluster/resources               which change set is in force
 //! ```
 //!
@@ -47,6 +48,7 @@ pub(crate) const CHANGE_SET: &str = "changeset";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const HEAD: &str = "head";
 pub(crate) const REPLICA: &str = "replica";
+pub(crate) const TOLD: &str = "told";
 const RESOURCES: &str = "resources";
 
 /// A stored key, taken apart.
@@ -66,6 +68,7 @@ pub(crate) enum Place<'a> {
     Checkpoint { id: &'a str, part: u32 },
     Head,
     Replica(&'a str),
+    Told(&'a str),
 }
 
 /// What a key is about; `None` for keys that are not the catalog's business.
@@ -108,6 +111,7 @@ pub(crate) fn place_at(path: &str) -> Option<Place<'_>> {
             Place::Checkpoint { id, part: part.parse().ok()? }
         }
         REPLICA => Place::Replica(tail),
+        TOLD => Place::Told(tail),
         HEAD if tail == RESOURCES => Place::Head,
         _ => return None,
     })
@@ -185,6 +189,10 @@ pub(crate) fn replica(id: &str) -> Result<Key, Error> {
     Ok(Key::new(REPLICA, CLUSTER, id)?)
 }
 
+pub(crate) fn told(replica: &str) -> Result<Key, Error> {
+    Ok(Key::new(TOLD, CLUSTER, replica)?)
+}
+
 pub(crate) fn head() -> Result<Key, Error> {
     Ok(Key::new(HEAD, CLUSTER, RESOURCES)?)
 }
@@ -220,6 +228,7 @@ mod tests {
         check(part(CHANGE_SET, "00000001-aa", 7).unwrap(), Place::ChangeSet { id: "00000001-aa", part: 7 });
         check(head().unwrap(), Place::Head);
         check(replica("a-1").unwrap(), Place::Replica("a-1"));
+        check(told("a-1").unwrap(), Place::Told("a-1"));
         assert_eq!(place(&format().unwrap()), None);
     }
 }

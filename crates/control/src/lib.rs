@@ -34,6 +34,7 @@ mod replicas;
 pub mod resources;
 pub mod session;
 mod settings;
+mod told;
 mod turns;
 
 pub use backup::{Backup, is_carried, servers_on};
@@ -43,3 +44,4 @@ pub use control::Control;
 pub use error::{Error, Problem};
 pub use replicas::{Heartbeat, Replica};
 pub use settings::Settings;
+pub use told::News;

@@ -231,12 +231,23 @@ impl Control {
 #[derive(Debug)]
 pub(crate) struct Membership {
     renewed: Mutex<Instant>,
+    /// Its lease; none where the store is not shared.
+    lease: Mutex<Option<LeaseId>>,
 }
 
 impl Membership {
-    /// It has joined after this moment.
-    pub(crate) fn new(at: Instant) -> Self {
-        Self { renewed: Mutex::new(at) }
+    /// It has joined after this moment, under this lease.
+    pub(crate) fn new(at: Instant, lease: Option<LeaseId>) -> Self {
+        Self { renewed: Mutex::new(at), lease: Mutex::new(lease) }
+    }
+
+    /// The lease that it lives under.
+    pub(crate) fn lease(&self) -> Option<LeaseId> {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self, lease: LeaseId) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
     }
 
     fn since(&self) -> Duration {
@@ -266,23 +277,23 @@ pub(crate) async fn join(store: &dyn Store, replica: &Replica) -> Result<LeaseId
 }
 
 /// Renews the lease until the control plane is gone, and joins again where it was lost.
-pub(crate) async fn stay(
-    control: Weak<Control>,
-    store: Arc<dyn Store>,
-    replica: Replica,
-    mut lease: LeaseId,
-) {
+pub(crate) async fn stay(control: Weak<Control>, store: Arc<dyn Store>, replica: Replica) {
     loop {
         tokio::time::sleep(REPLICA_RENEW_EVERY).await;
         let asked = Instant::now();
+        let Some(lease) = control.upgrade().and_then(|control| control.membership.lease()) else { return };
+        let mut joined = None;
         let renewed = match store.keep_alive(lease).await {
             Err(weir_store::Error::LeaseNotFound { .. }) => {
                 tracing::warn!(replica = replica.id, "the others took this replica for dead; joining again");
-                join(&*store, &replica).await.map(|again| lease = again)
+                join(&*store, &replica).await.map(|again| joined = Some(again))
             }
             renewed => renewed.map(drop).map_err(Error::from),
         };
         let Some(control) = control.upgrade() else { return };
+        if let Some(lease) = joined {
+            control.membership.hold(lease);
+        }
         match renewed {
             // Only with a catalog that is as new: others may have taken over meanwhile.
             Ok(()) => {

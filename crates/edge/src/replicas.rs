@@ -4,7 +4,7 @@
 //! ```text
 //! heartbeat -> not ours -> collected for a moment -> POST /weir/v1/heartbeats of the replica that judges
 //!                                                     | it does not answer, or did not a moment ago
-//!                                                     +-> the check is written as it is: the store tells it
+//!                                                     +-> what is heard is written for it: the store tells it
 //! ```
 //!
 //! And what proxies of one could use of limits that another keeps the books of: `POST /weir/v1/leases`. Where that does not
@@ -35,8 +35,6 @@ const BATCH_MAX: usize = 4096;
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// How long the store may take to be told of one batch.
 const WRITE_MAX: Duration = Duration::from_secs(2);
-/// Writes at a time, where a replica does not answer.
-const WRITES_MAX: usize = 32;
 
 /// Batches under way at one time: one replica that does not answer must not hold up what is for the others.
 const BATCHES_MAX: usize = 8;
@@ -283,15 +281,12 @@ fn granted_from(answer: LeaseAnswer) -> Granted {
     Granted { lease: (number > 0).then_some(lease), holders }
 }
 
-/// Writes the checks as they are. Whether that went well.
+/// Has the store tell the replica that judges these checks. Whether that went well.
 async fn write(control: &Control, heartbeats: Vec<Heartbeat>) -> bool {
-    let mut well = true;
-    for some in heartbeats.chunks(WRITES_MAX) {
-        let writes = some.iter().map(|heartbeat| control.touch_check(&heartbeat.check));
-        for failed in join_all(writes).await.into_iter().filter_map(Result::err) {
-            tracing::debug!(error = %failed, "a heartbeat is lost");
-            well &= matches!(failed, Error::NotFound { .. });
-        }
+    let checks: Vec<_> = heartbeats.into_iter().map(|heartbeat| heartbeat.check).collect();
+    let told = control.tell(&checks).await;
+    if let Err(error) = &told {
+        tracing::debug!(%error, count = checks.len(), "heartbeats are lost");
     }
-    well
+    told.is_ok()
 }

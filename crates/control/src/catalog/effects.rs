@@ -10,6 +10,7 @@ use super::topic::{Topic, Topics};
 use crate::changes::Change;
 use crate::lock::LockRef;
 use crate::session::SessionRef;
+use crate::told::News;
 
 /// Collects what one revision changes while it is applied.
 pub(crate) struct Effects {
@@ -23,6 +24,7 @@ pub(crate) struct Effects {
     renewed_sessions: BTreeSet<SessionRef>,
     renewed_locks: BTreeSet<LockRef>,
     replicas: bool,
+    told: News,
     /// Whether anybody will ask.
     observed: bool,
 }
@@ -40,6 +42,7 @@ impl Effects {
             renewed_sessions: BTreeSet::new(),
             renewed_locks: BTreeSet::new(),
             replicas: false,
+            told: News::default(),
         }
     }
 
@@ -104,6 +107,12 @@ impl Effects {
         self.replicas = true;
     }
 
+    /// What a replica tells those that judge.
+    pub(crate) fn told(&mut self, news: News) {
+        self.told.has_gap |= news.has_gap;
+        self.told.checks.extend(news.checks);
+    }
+
     /// What subscribers are told.
     pub(crate) fn into_change(self) -> Change {
         let (mut services, mut locks, mut sessions) =
@@ -130,6 +139,7 @@ impl Effects {
             removed_resources: self.removed_resources.into_iter().collect(),
             checks: self.checks.into_iter().collect(),
             replicas: self.replicas,
+            told: self.told,
         }
     }
 }

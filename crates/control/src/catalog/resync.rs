@@ -61,6 +61,9 @@ fn held(state: &State) -> HashMap<Key, Revision> {
     for (id, replica) in &state.replicas {
         hold(keys::replica(id), replica.modify_revision);
     }
+    for (id, revision) in state.told.all() {
+        hold(keys::told(id), revision);
+    }
     for (namespace, entry) in state.kv.all() {
         hold(keys::kv(namespace, &entry.key), entry.modify_revision);
     }

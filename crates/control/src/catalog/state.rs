@@ -22,6 +22,7 @@ use crate::keys::{Place, place};
 use crate::lock::{ClaimRef, LockRef};
 use crate::records::TableRef;
 use crate::session::SessionRef;
+use crate::told::Told;
 use crate::{Replica, kv};
 
 pub(crate) struct State {
@@ -33,6 +34,7 @@ pub(crate) struct State {
     pub(crate) records: Records,
     pub(crate) declared: Declared,
     pub(crate) replicas: BTreeMap<String, Versioned<Replica>>,
+    pub(crate) told: Told,
 }
 
 /// An instance that is about to be put, with its checks that follow it.
@@ -66,6 +68,7 @@ impl State {
             records: Records::new(floor),
             declared: Declared::new(floor),
             replicas: BTreeMap::new(),
+            told: Told::default(),
         }
     }
 
@@ -192,6 +195,7 @@ impl State {
                     effects.replicas();
                 }
             }
+            Place::Told(id) => effects.told(self.told.put(id, key, entry)),
             Place::Head => {
                 let Some(head) = decode(key, entry) else { return };
                 if let Err(damage) = self.declared.move_head(head.value, entry.mod_revision, effects) {
@@ -233,6 +237,7 @@ impl State {
                 self.replicas.remove(id);
                 effects.replicas();
             }
+            Place::Told(id) => self.told.delete(id),
             // The log is never taken back: without its head the last state stays in force.
             Place::Head => {
                 tracing::error!("the head of the declared resources was deleted from the store");
@@ -276,7 +281,7 @@ fn is_read_at_once(place: &Place<'_>) -> bool {
         Place::ChangeSet { .. } | Place::Checkpoint { .. } => false,
         Place::Node(_) | Place::Session { .. } | Place::Lock { .. } | Place::Claim { .. } => true,
         Place::KvDelayed { .. } | Place::Table { .. } | Place::Record { .. } => true,
-        Place::Replica(_) | Place::Head => true,
+        Place::Replica(_) | Place::Told(_) | Place::Head => true,
     }
 }
 

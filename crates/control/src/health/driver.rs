@@ -79,7 +79,7 @@ impl Monitor {
                     Some(check) if control.owns(name) => {
                         let before = machine.health(name);
                         machine.track(&check.value, now);
-                        // Another replica writes a check as it is only because of a sign of life.
+                        // What another replica writes of a check that lives comes from a sign of life.
                         let is_alive = check.value.health != Health::Critical;
                         if is_alive && shared && before.is_some_and(|before| before != Health::Critical) {
                             machine.heard_from(name, now);
@@ -87,6 +87,11 @@ impl Monitor {
                     }
                     _ => machine.forget(name, now),
                 }
+            }
+            // Those that this replica does not judge are not tracked.
+            change.told.checks.iter().for_each(|name| machine.heard_from(name, now));
+            if change.told.has_gap {
+                machine.grant_full_time(now);
             }
         });
         self.seen.fetch_max(change.position.revision, Ordering::Release);
@@ -120,10 +125,15 @@ impl Monitor {
                 }
             });
         }
+        let told = control.catalog().state().told.is_newer_than(before);
         self.with(|machine, now| {
             let gone: Vec<_> = machine.tracked().filter(|name| !present.contains(name)).cloned().collect();
             for name in gone {
                 machine.forget(&name, now);
+            }
+            // By whom one was heard is not looked up: what was told in between may be gone.
+            if told {
+                machine.grant_full_time(now);
             }
         });
         self.seen.fetch_max(seen, Ordering::Release);
@@ -345,11 +355,20 @@ mod tests {
     use weir_store::Memory;
 
     use super::*;
-    use crate::Settings;
+    use crate::{Replica, Settings};
 
     #[tokio::test(start_paused = true)]
     async fn a_sign_of_life_that_is_not_seen_yet_wins_over_an_expiry() {
-        let control = Control::start(Arc::new(Memory::new()), Settings::default()).await.expect("starts");
+        let replica = Replica {
+            id: "a".to_owned(),
+            http: "a:8500".to_owned(),
+            grpc: "a:8502".to_owned(),
+            version: "1".to_owned(),
+            datacenter: String::new(),
+            node: String::new(),
+        };
+        let settings = Settings { replica: Some(replica), ..Settings::default() };
+        let control = Control::start(Arc::new(Memory::new()), settings).await.expect("starts");
         let definition = CheckDefinition {
             kind: CheckKind::Ttl,
             interval: Span(Duration::from_secs(3600)),
@@ -370,10 +389,14 @@ mod tests {
         };
         let name = CheckRef::of(&check);
         let seen = control.register_check(check).await.expect("registered").position.revision;
-        let touched = control.touch_check(&name).await.expect("known").position.revision;
-        assert!(touched > seen);
+        let modified = control.catalog().check(&name).expect("known").modify_revision;
+        control.tell(std::slice::from_ref(&name)).await.expect("told");
+        control.consistent().await.expect("read");
+        let told = control.position().revision;
+        assert!(told > seen);
         assert!(!control.expire(&name, seen).await.expect("answered").changed);
-        assert!(control.expire(&name, touched).await.expect("answered").changed);
+        assert_eq!(control.catalog().check(&name).expect("known").modify_revision, modified);
+        assert!(control.expire(&name, told).await.expect("answered").changed);
         assert_eq!(control.catalog().check(&name).expect("known").value.health, Health::Critical);
     }
 }

@@ -163,8 +163,8 @@ impl Control {
         Ok(done)
     }
 
-    /// Writes that a TTL check was not heard from, unless it was written after the revision `seen`, up to which all signs
-    /// of life are known: then another replica has heard from it.
+    /// Writes that a TTL check was not heard from, unless it was written, or a replica told something, after the revision
+    /// `seen`, up to which all signs of life are known.
     pub(crate) async fn expire(&self, check: &CheckRef, seen: Revision) -> Result<Committed, Error> {
         let what = || format!("check {:?}", check.id);
         self.execute(what, |state| decide::expire(state, check, seen)).await
@@ -253,16 +253,11 @@ impl Control {
             // It is tried in any case: that is how it is found out that it can be told again.
             Ok(()) => heard.map(|()| Committed { position: self.position(), changed: false }),
             // Too many wait: the store tells it.
-            Err(heartbeat) => self.touch_check(&heartbeat.into_inner().check).await,
+            Err(heartbeat) => {
+                self.tell(&[heartbeat.into_inner().check]).await?;
+                Ok(Committed { position: self.position(), changed: false })
+            }
         }
-    }
-
-    /// Writes a check as it is: a sign of life for the replica that watches over it, where that cannot be told directly.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn touch_check(&self, check: &CheckRef) -> Result<Committed, Error> {
-        self.execute(|| format!("check {:?}", check.id), |state| decide::touch_check(state, check)).await
     }
 
     /// Writes what a check reports, if it differs; the output stays if none is given.

@@ -15,6 +15,7 @@ use crate::bounds::{CHECK_OUTPUT_BYTES_MAX, DEREGISTER_AFTER_MIN, REGISTRATION_C
 use crate::catalog::{CheckRef, InstanceRef, NodeSlot, State};
 use crate::commit::Plan;
 use crate::keys::{self, node_key};
+use crate::told::expect_silence;
 
 /// Operations of a transaction that removes an instance beside those of its checks: conditions on it and on the check that it
 /// is evicted for, and its own end.
@@ -363,23 +364,20 @@ pub(crate) fn set_check(
     Ok(plan)
 }
 
-/// A TTL check that was not heard from, unless it was written after this revision: that is a sign of life which the judge
-/// has not seen yet.
+/// A TTL check that was not heard from, unless it was written after this revision, or a replica told something: that may be a
+/// sign of life which the judge has not seen yet.
 pub(super) fn expire(state: &State, check: &CheckRef, seen: Revision) -> Result<Plan, Error> {
     let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
-    if known.as_ref().is_some_and(|known| known.modify_revision > seen) {
+    if known.as_ref().is_some_and(|known| known.modify_revision > seen) || state.told.is_newer_than(seen) {
         return Ok(Plan::nothing());
     }
     let is_agent = known.is_some_and(|known| known.value.runner == Runner::Presence);
     let output = if is_agent { "Agent not live or unreachable" } else { "TTL expired" };
-    set_check(state, check, Health::Critical, Some(output))
-}
-
-/// A check as it is, written again.
-pub(super) fn touch_check(state: &State, check: &CheckRef) -> Result<Plan, Error> {
-    let known = state.registry.check(&check.namespace, &node_key(&check.node), &check.id);
-    let known = known.ok_or_else(|| Error::not_found("check", &check.id))?;
-    Plan::touch(keys::check(&check.namespace, &check.node, &check.id)?, &*known)
+    let mut plan = set_check(state, check, Health::Critical, Some(output))?;
+    if !plan.is_empty() {
+        expect_silence(state, &mut plan)?;
+    }
+    Ok(plan)
 }
 
 pub(super) fn maintain_instance(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use weir_control::catalog::Topic;
 use weir_control::lock::{Acquired, ClaimRef, LockRef, NewClaim};
 use weir_control::session::{Session, SessionRef};
 use weir_control::{Control, Error, Replica, Settings};
@@ -40,13 +41,23 @@ async fn replica(store: &Arc<Faulty>, id: &str) -> Arc<Control> {
 impl Two {
     /// What one passes on the other hears.
     async fn start() -> Self {
+        Self::told(false).await
+    }
+
+    /// The same, or what one passes on goes by way of the store.
+    async fn told(by_store: bool) -> Self {
         let store = Faulty::over(Arc::new(Memory::new()));
         let (a, b) = (replica(&store, "a").await, replica(&store, "b").await);
         for (from, to) in [(&a, &b), (&b, &a)] {
-            let (mut heartbeats, to) = (from.heartbeats_for_others().expect("the first"), Arc::clone(to));
+            let mut heartbeats = from.heartbeats_for_others().expect("the first");
+            let (from, to) = (Arc::clone(from), Arc::clone(to));
             tokio::spawn(async move {
                 while let Some(heartbeat) = heartbeats.recv().await {
-                    let _ = to.hear(&heartbeat).await;
+                    if by_store {
+                        from.tell(&[heartbeat.check]).await.expect("the store is there");
+                    } else {
+                        let _ = to.hear(&heartbeat).await;
+                    }
                 }
             });
         }
@@ -107,6 +118,38 @@ async fn heartbeats_count_whichever_replica_hears_them() {
     for control in two.both() {
         assert_eq!(healths(control, |_| NODE.to_owned()), vec![Health::Critical; MANY]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_tells_writes_no_check_and_wakes_nobody() {
+    let two = Two::told(true).await;
+    for number in 0..MANY {
+        register(&two.a, number, NODE).await;
+    }
+    settle().await;
+    let service = Topic::service(NS, "web");
+    let modified = |control: &Control| -> Vec<_> {
+        (0..MANY)
+            .map(|number| control.catalog().check(&check_ref(&id(number))).expect("known").modify_revision)
+            .collect()
+    };
+    let before = (modified(&two.a), two.a.catalog().index(&service));
+    let index = before.1;
+    let (waiter, topic) = (Arc::clone(&two.a), service.clone());
+    let waiting =
+        tokio::spawn(async move { waiter.catalog().wait(&topic, index, Duration::from_secs(300)).await });
+    for _ in 0..8 {
+        for number in 0..MANY {
+            two.b.set_check(&check_ref(&id(number)), Health::Passing, "").await.expect("known");
+        }
+        tokio::time::sleep(BEAT).await;
+        assert!(!waiting.is_finished(), "nothing has changed");
+    }
+    assert_eq!((modified(&two.a), two.a.catalog().index(&service)), before);
+    assert_eq!(healths(&two.a, |_| NODE.to_owned()), vec![Health::Passing; MANY]);
+    tokio::time::sleep(TTL * 2).await;
+    assert_eq!(healths(&two.a, |_| NODE.to_owned()), vec![Health::Critical; MANY]);
+    assert!(waiting.is_finished(), "now something has");
 }
 
 #[tokio::test(start_paused = true)]
