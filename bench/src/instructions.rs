@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::choice::{self, Choice, Measurable, Offer};
 use crate::client::{self, Http2, head_end};
 use crate::setup::{Back, Front, POLICIES_PATH, Setup};
 use crate::subject::{self, Place};
@@ -23,8 +24,9 @@ use crate::upstream::{self, grpc};
 const USAGE: &str = "\
 usage: cargo run -p weir-bench -- instructions [CASE..] [OPTIONS]
 
-Cases: http1, http1-policies, h2-h1, grpc. Without one: all of them.
+Without a CASE: all of them.
 
+options
   --weir PATH     the binary (default: beside this one); bounds are kept for each profile
   --requests N    requests that are counted (default 2000)
   --keep DIR      keeps the profiles, for callgrind_annotate
@@ -49,20 +51,55 @@ struct Bounds {
 }
 
 struct Options {
-    /// Empty: all.
-    cases: Vec<String>,
+    choice: Choice<Case>,
     weir: PathBuf,
     requests: u32,
     keep: Option<PathBuf>,
     write: bool,
 }
 
-/// The cases, each with what Weir is set up for.
-const CASES: [(&str, Setup); 4] = [
-    ("http1", Setup::PLAIN),
-    ("http1-policies", Setup { policies: true, ..Setup::PLAIN }),
-    ("h2-h1", Setup { front: Front::Http2, ..Setup::PLAIN }),
-    ("grpc", Setup { front: Front::Http2, back: Back::Grpc, ..Setup::PLAIN }),
+/// What requests are counted of.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    what: &'static str,
+    /// What Weir is set up for.
+    setup: Setup,
+}
+
+impl Measurable for Case {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn what(&self) -> &'static str {
+        self.what
+    }
+
+    fn subjects(&self) -> &'static [&'static str] {
+        SUBJECTS
+    }
+}
+
+const SUBJECTS: &[&str] = &["weir"];
+
+const CASES: &[Case] = &[
+    Case { name: "http1", what: "HTTP/1.1 in and out", setup: Setup::PLAIN },
+    Case {
+        name: "http1-policies",
+        what: "the same with rules, limits and a breaker",
+        setup: Setup { policies: true, ..Setup::PLAIN },
+    },
+    Case {
+        name: "h2-h1",
+        what: "HTTP/2 in, HTTP/1.1 out",
+        setup: Setup { front: Front::Http2, ..Setup::PLAIN },
+    },
+    Case {
+        name: "grpc",
+        what: "unary gRPC, HTTP/2 in and out",
+        setup: Setup { front: Front::Http2, back: Back::Grpc, ..Setup::PLAIN },
+    },
 ];
 
 /// Counts, compares, and fails where a bound is passed.
@@ -79,8 +116,7 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     // A profile that nobody keeps bounds for is counted and not judged; one that has some has them for every case.
     let is_judged = !known.is_empty() && !options.write;
     let mut failures = Vec::new();
-    let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|case| case == name);
-    for (name, setup) in CASES.into_iter().filter(|(name, _)| wanted(name)) {
+    for &Case { name, setup, .. } in &options.choice.cases {
         let upstreams = if setup.back == Back::Grpc { calling } else { answering };
         let count = count(&options, name, setup, upstreams).with_context(|| format!("case {name}"))?;
         if options.write {
@@ -117,23 +153,22 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
     Ok(())
 }
 
-fn parse(mut args: impl Iterator<Item = String>) -> Result<Options> {
-    let here = std::env::current_exe()?;
-    let weir = here.with_file_name("weir");
-    let mut options = Options { cases: Vec::new(), weir, requests: 2000, keep: None, write: false };
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().with_context(|| format!("{arg} needs a value\n\n{USAGE}"));
-        match arg.as_str() {
-            "--weir" => options.weir = value()?.into(),
-            "--requests" => options.requests = value()?.parse().context("--requests takes a number")?,
-            "--keep" => options.keep = Some(value()?.into()),
-            "--write-bounds" => options.write = true,
-            case if CASES.iter().any(|(name, _)| *name == case) => options.cases.push(arg),
-            _ => bail!("{USAGE}"),
+fn parse(args: impl Iterator<Item = String>) -> Result<Options> {
+    let mut weir = std::env::current_exe()?.with_file_name("weir");
+    let (mut requests, mut keep, mut write) = (2000, None, false);
+    let offer = Offer { usage: USAGE, cases: CASES, subjects: SUBJECTS };
+    let choice = Choice::read(args, &offer, |option, value| {
+        match option {
+            "--weir" => weir = value()?.into(),
+            "--requests" => requests = choice::count(option, &value()?)?,
+            "--keep" => keep = Some(value()?.into()),
+            "--write-bounds" => write = true,
+            _ => return Ok(false),
         }
-    }
-    options.weir = options.weir.canonicalize().with_context(|| format!("no {}", options.weir.display()))?;
-    Ok(options)
+        Ok(true)
+    })?;
+    let weir = weir.canonicalize().with_context(|| format!("no {}", weir.display()))?;
+    Ok(Options { choice, weir, requests, keep, write })
 }
 
 /// Instructions per request.
