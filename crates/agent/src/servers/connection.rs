@@ -44,7 +44,7 @@ impl Server {
     pub(super) async fn ask(&self, ask: &Ask, waits: &(dyn Fn() + Sync)) -> Result<Answered, Failure> {
         // Boxed: who waits for long keeps nothing of what sending and reading takes.
         let bare = match Box::pin(self.send(ask)).await? {
-            Sent::Done(done) => return Ok(self.keep(done)),
+            Sent::Done(done) => return Ok(self.keep(*done)),
             Sent::Waits(bare) => bare,
         };
         waits();

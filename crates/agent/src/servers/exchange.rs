@@ -73,7 +73,7 @@ pub(super) type Done = (Answered, Option<Live>);
 /// What has come of a request.
 pub(super) enum Sent {
     /// It is answered.
-    Done(Done),
+    Done(Box<Done>),
     /// It has arrived, and its answer is waited for.
     Waits(Bare),
 }
@@ -114,7 +114,10 @@ impl Live {
             }
         });
         match sent.await {
-            Ok(response) => self.read(response.map_err(|error| failure(error, known))?).await.map(Sent::Done),
+            Ok(response) => self
+                .read(response.map_err(|error| failure(error, known))?)
+                .await
+                .map(|done| Sent::Done(Box::new(done))),
             Err(connection) => Ok(Sent::Waits(connection.into_parts().io.into_inner().bare())),
         }
     }
