@@ -104,7 +104,7 @@ async fn it_is_said_what_became_of_the_instance() {
             .unwrap()
     };
     for (status, body, says) in [
-        ("200 OK", view(Health::Critical), "its instance host-a/db is critical: disk"),
+        ("200 OK", view(Health::Critical), "its instance host-a/db is critical: node host-a: disk: full"),
         ("200 OK", view(Health::Passing), "or its instance host-a/db was critical for a moment"),
         (
             "404 Not Found",
