@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -203,17 +203,22 @@ fn what_is_registered_with_an_agent_is_everybodys_and_comes_and_goes_with_it() {
     let answer = http::get(one.http, "/v1/health/service/web").unwrap();
     assert!(answer.status == 500 && answer.text().contains("No cluster leader"), "{}", answer.text());
     assert_eq!(http::get(one.http, "/readyz").unwrap().status, 503);
-    // Commands end as they do where no server answers: it is no server that says no.
+    // Commands end as they do where no server answers: it is no server that says no. They are held for some seconds, all at once.
     let agent = format!("127.0.0.1:{}", one.http);
-    for (args, says) in [
+    let commands = [
         (&["get", "nodes", "--server", &agent][..], "asked by the agent at"),
         (&["lock", "--server", &agent, "a", "--", "true"], "asked by the agent at"),
         (&["consul", "catalog", "nodes", "-http-addr", &agent], "No cluster leader"),
         (&["consul", "kv", "put", "-http-addr", &agent, "a", "b"], "No cluster leader"),
-    ] {
-        let output = Command::new(binary::weir()).args(args).output().unwrap();
+    ];
+    let run = |args: &[&str]| {
+        Command::new(binary::weir()).args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let running: Vec<_> = commands.iter().map(|(args, says)| (args, says, run(args))).collect();
+    for (args, says, child) in running {
+        let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(5) && text.contains(says), "{args:?}: {text}");
+        assert!(output.status.code() == Some(5) && text.contains(*says), "{args:?}: {text}");
         assert!(!text.contains("released"), "nothing is claimed: {text}");
     }
     let members = http::get(one.http, "/v1/agent/members").unwrap().json();

@@ -16,6 +16,13 @@ pub const LINGERING_MAX: usize = 64;
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// How often a read goes along from one server to the next because others found that it does not answer.
 pub const TURNS_MAX: usize = 16;
+/// For how long a request that no server has taken is held, while servers are looked for. Consul's agents hold for as long what a
+/// server breaks off, or what finds no leader (`rpc_hold_timeout`).
+pub const HOLD_MAX: Duration = Duration::from_secs(7);
+/// Requests that are held at a time; more are answered at once.
+pub const HELD_MAX: usize = 4096;
+/// How often servers are looked for while requests are held, at least; more often by chance, up to twice as often.
+pub const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
 /// Connections to one server that are kept though nothing is under way on them.
 pub const IDLE_MAX: usize = 64;
 /// How long they are kept. Servers keep them for longer, so that none is used in the moment in which it is closed.

@@ -4,6 +4,8 @@
 //! the list of events, which is that of the ones for this node. So it does for a claim on a lock that an instance holds: what
 //! is registered here is on this node.
 
+mod hold;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,10 @@ use weir_api::client::encode_segment;
 use weir_api::native::{APPLY_BYTES_MAX, ErrorAnswer, LOST, NO_SERVER, NOBODY, Problem};
 use weir_edge::http::{Body, Handler, Request, Response, Route, Router};
 
-use crate::bounds::{ANSWER_MAX, WAITING_ANSWER_MAX};
-use crate::servers::{Ask, Servers, Unanswered};
+use hold::Hold;
+
+use crate::bounds::{ANSWER_MAX, HOLD_MAX, WAITING_ANSWER_MAX};
+use crate::servers::{Answered, Ask, Servers, Unanswered};
 use crate::status::{Status, Unwelcome, count};
 
 /// Fields that are about the connection to the agent, or about who may speak to it.
@@ -36,6 +40,7 @@ const LOCKS: &str = "/weir/v1/locks/";
 /// What passes requests on.
 pub struct Forward {
     servers: Arc<Servers>,
+    hold: Hold,
     status: Arc<Status>,
     node: String,
 }
@@ -43,7 +48,8 @@ pub struct Forward {
 impl Forward {
     /// To these servers, for the agent of this node.
     pub fn new(servers: Arc<Servers>, status: Arc<Status>, node: String) -> Arc<Self> {
-        Arc::new(Self { servers, status, node })
+        let hold = Hold::new(Arc::clone(&servers), HOLD_MAX);
+        Arc::new(Self { servers, hold, status, node })
     }
 
     /// Adds the routes, behind all that are longer: what the agent answers by itself is not passed on. `members` answers
@@ -64,7 +70,7 @@ impl Forward {
         router.get("/v1/agent/members", move |request: Request| {
             let (forward, members) = (Arc::clone(&forward), Arc::clone(&members));
             async move {
-                match forward.answer(&forward.ask(&request), &|| ()).await {
+                match forward.answer_at_once(&forward.ask(&request)).await {
                     Ok(response) => response,
                     Err(_) => members.call(request).await,
                 }
@@ -86,12 +92,29 @@ impl Forward {
         }
     }
 
+    /// What the servers answer. While there is none, they are looked for.
     async fn answer(&self, ask: &Ask, waits: &(dyn Fn() + Sync)) -> Result<Response, Unanswered> {
-        if let Some(Unwelcome { reason, is_elsewhere: true }) = self.status.unwelcome() {
-            return Err(Unanswered::Unwelcome(reason));
-        }
+        self.may_ask()?;
         count(&self.status.forwarded);
-        match self.servers.ask_patiently(ask, waits).await {
+        self.counted(self.hold.ask(ask, waits, || self.may_ask()).await)
+    }
+
+    /// The same for what the agent can answer itself.
+    async fn answer_at_once(&self, ask: &Ask) -> Result<Response, Unanswered> {
+        self.may_ask()?;
+        count(&self.status.forwarded);
+        self.counted(self.servers.ask(ask).await)
+    }
+
+    fn may_ask(&self) -> Result<(), Unanswered> {
+        match self.status.unwelcome() {
+            Some(Unwelcome { reason, is_elsewhere: true }) => Err(Unanswered::Unwelcome(reason)),
+            _ => Ok(()),
+        }
+    }
+
+    fn counted(&self, asked: Result<Answered, Unanswered>) -> Result<Response, Unanswered> {
+        match asked {
             Ok(answered) => Ok(Response {
                 status: answered.status,
                 headers: answered.headers,

@@ -21,6 +21,7 @@ mod remote;
 mod services;
 mod settings;
 mod snapshot;
+mod variables;
 mod words;
 
 use weir_edge::consul::CONSUL_VERSION;

@@ -198,6 +198,11 @@ impl<'a> Fields<'a> {
         maps.collect()
     }
 
+    /// A field that is there and may be meant to be this one, which is not.
+    pub(super) fn mistaken_for(&self, name: &str) -> Option<&'a str> {
+        weir_model::document::nearest(name, self.map.keys().map(String::as_str))
+    }
+
     /// Whether a field says something: not absent, `null`, empty, zero or false.
     pub(super) fn says_something(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| match value {

@@ -99,7 +99,7 @@ impl<G: Registry> Answerer<G> {
             Decoded::Query(query) => query,
             Decoded::Refused(refused) => {
                 let rtype = refused.question.as_ref().map(|question| question.1);
-                let composed = refusal(&refused, self.recursors.any());
+                let composed = refusal(&refused, self.recurses());
                 return Step::Reply(self.counted(composed, rtype, Source::Here, began));
             }
             Decoded::Ignored(why) => {
@@ -145,6 +145,12 @@ impl<G: Registry> Answerer<G> {
             }
         };
         self.composed(query, &answer, *transport, Source::Recursor, *began)
+    }
+
+    /// Whether answers say that recursion is available. Who relays cannot tell: that is for those to say who are asked, in their
+    /// answers, and not in those that are made because they are silent.
+    fn recurses(&self) -> bool {
+        self.recursors.any() && self.relay.is_none()
     }
 
     /// What a query gets that nobody who was asked answers.
@@ -193,7 +199,7 @@ impl<G: Registry> Answerer<G> {
         source: Source,
         began: Instant,
     ) -> Vec<u8> {
-        let composed = compose(query, answer, transport, self.recursors.any());
+        let composed = compose(query, answer, transport, self.recurses());
         tracing::debug!(
             name = %query.name, rtype = %query.rtype, rcode = %composed.rcode, answers = answer.answers.len(),
             why = answer.why.as_deref(), "dns"

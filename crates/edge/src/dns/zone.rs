@@ -191,6 +191,9 @@ impl Zone {
             Subject::Service { namespace, labels } => self.service(asked, namespace, labels, rng),
             Subject::Underscored { namespace, service, tag } => {
                 let members = asked.registry.members(namespace, service);
+                if members.is_empty() {
+                    return no_service(asked.registry, namespace, service);
+                }
                 self.members(asked, service, tag, &members, rng)
             }
             Subject::Node(node) => self.node(asked, &node),
@@ -226,14 +229,14 @@ impl Zone {
         match labels {
             // `_tcp.service` is on the way to `_web._tcp.service`.
             [only] if only.starts_with('_') => no_data("only longer names have records"),
-            _ => no_name(format!("there is no service {}", labels[labels.len() - 1])),
+            _ => no_service(asked.registry, namespace, &labels[labels.len() - 1]),
         }
     }
 
     /// The instances that a prepared query takes.
     fn query<G: Registry, R: Rng + ?Sized>(&self, asked: &Asked<'_, G>, name: &str, rng: &mut R) -> Found {
         let Some(Prepared { members, is_ordered, service, ttl }) = asked.registry.query(name, rng) else {
-            if asked.registry.has_queries_below(name) {
+            if has_names_below(asked.registry, name) {
                 return no_data("only longer names have records");
             }
             return no_name(format!("there is no prepared query {name}"));
@@ -338,6 +341,28 @@ fn no_data<T>(why: impl Into<String>) -> Result<T, Absence> {
 
 fn no_name<T>(why: impl Into<String>) -> Result<T, Absence> {
     Err(Absence::NoName(why.into()))
+}
+
+/// Nobody is registered as this service, in this namespace.
+fn no_service<G: Registry>(registry: &G, namespace: &str, service: &str) -> Found {
+    if namespace == DEFAULT_NAMESPACE {
+        return no_name(format!("there is no service {service}"));
+    }
+    if registry.has_namespace(namespace) {
+        return no_name(format!("there is no service {service} in namespace {namespace}"));
+    }
+    no_name(format!("there is no namespace {namespace}"))
+}
+
+/// Whether the name is on the way to that of a prepared query, be it `NAME.query` or `_NAME._tcp.query`.
+fn has_names_below<G: Registry>(registry: &G, name: &str) -> bool {
+    let before_protocol = match name.rsplit_once('.') {
+        Some((rest, last)) if last.starts_with('_') => registry.has_queries_below(rest),
+        // `_tcp.query` is on the way to all of them.
+        None => name.starts_with('_'),
+        Some(_) => false,
+    };
+    before_protocol || registry.has_queries_below(name)
 }
 
 /// A name's labels in lower case, without the last ones; `None` if one of them is not printable.

@@ -227,6 +227,12 @@ async fn bad_queries_are_refused() {
         (json!({}), 400, "Must be bound to a session"),
         (json!({"Name": "q"}), 400, "Must provide a Service name to query"),
         (json!({"Name": "q", "Service": {}}), 400, "Must provide a Service name to query"),
+        (
+            json!({"Name": "q", "Service": {"Servce": "web"}}),
+            400,
+            "Must provide a Service name to query: Service.Servce is no field; did you mean Service?",
+        ),
+        (json!({"Name": "q", "Servic": {}}), 400, "Servic is no field; did you mean Service?"),
         (json!({"Name": "a b", "Service": service}), 400, "Name: expected at most 255 bytes"),
         (
             json!({"Name": "0f6a2c1e-0000-4000-8000-00000000000a", "Service": service}),

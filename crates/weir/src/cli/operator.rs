@@ -170,7 +170,10 @@ pub(crate) struct DeleteArgs {
                        weir explain GET http://shop.example/ --source-ip 192.0.2.7\n  \
                        weir explain tcp://127.0.0.1:5432                      a connection that is no request\n  \
                        weir explain tls://vault.shop.example                  the same, by server name\n  \
-                       weir explain GET http://shop.example/ -f gateway.yaml  without a server"
+                       weir explain GET http://shop.example/ -f gateway.yaml  without a server\n\n\
+                       Exit status: 0 if an endpoint would get it or a filter answers it; 4 if nobody here would (no rule takes \
+                       it, there is no such service, or none of its endpoints may be chosen), or if the gateway or service that \
+                       is named does not exist. Refusals of limits and breakers, which pass, do not count"
 )]
 pub(crate) struct ExplainArgs {
     /// The method, such as GET; left out for a connection

@@ -121,13 +121,20 @@ fn request(args: &ExplainArgs) -> Result<Request, Failure> {
     Ok(read.map_err(|error| usage(error.to_string()))?.from_address(args.source_ip))
 }
 
-/// A request that would be refused everywhere is found, but not served.
+/// Done where somewhere an endpoint would get it, or a filter answers it; [`Exit::NotFound`] where nobody here would: there is no
+/// rule, no such service, or no endpoint that may be chosen. What breakers and limits refuse for a while counts for nothing.
 fn exit(explanation: &Explanation) -> Exit {
-    let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused { .. } | Outcome::Closed { .. });
-    if explanation.entrances.iter().all(|entrance| refused(&entrance.outcome)) {
-        Exit::NotFound
-    } else {
+    let is_served = |outcome: &Outcome| match outcome {
+        Outcome::Forward(forwarded) => {
+            forwarded.choice.is_some() || forwarded.fallbacks.iter().any(|other| other.choice.is_some())
+        }
+        Outcome::Answered { .. } => true,
+        Outcome::Refused { .. } | Outcome::Closed { .. } | Outcome::PassThrough { .. } => false,
+    };
+    if explanation.entrances.iter().any(|entrance| is_served(&entrance.outcome)) {
         Exit::Done
+    } else {
+        Exit::NotFound
     }
 }
 
@@ -160,6 +167,8 @@ fn gateway<'a>(named: Option<&'a str>, names: &'a [String]) -> Result<&'a str, F
     }
     match (named, names) {
         (None, [only]) => Ok(only),
+        (None, []) => Err(Failure::new(Exit::NotFound, "there is no Gateway")
+            .hint("--from SERVICE, for a call that a service makes through its sidecar")),
         _ => Err(no_such("--gateway", "Gateway", wanted, names)),
     }
 }
@@ -274,6 +283,35 @@ fn name_entries(explanation: &mut Explanation, inputs: &Inputs, decided_by: &BTr
 mod tests {
     use super::*;
 
+    /// What `weir explain` ends with for a call of the sidecar of `front`, by these documents.
+    fn ends(documents: &str, url: &str) -> Exit {
+        let parsed = document::parse("test", documents).expect("documents");
+        let resources = parsed.documents.into_iter().map(|document| document.resource);
+        let inputs = Inputs::of_resources(Position::default(), resources);
+        let role = Role::Sidecar { service: ServiceRef::new("default", "front") };
+        let request = Request::parse("GET", url, []).expect("a request");
+        exit(&explained(&role, &inputs, &request, None))
+    }
+
+    #[test]
+    fn nobody_who_would_get_it_is_one_status() {
+        let web = "kind: Service\nmetadata: {name: web}\nspec: ";
+        let served = format!("{web}{{endpoints: [{{address: 127.0.0.1, port: 9}}]}}\n");
+        assert_eq!(ends(&served, "http://web/"), Exit::Done);
+        assert_eq!(ends(&served, "http://wbe/"), Exit::NotFound, "no such service");
+        assert_eq!(ends(&format!("{web}{{}}\n"), "http://web/"), Exit::NotFound, "no endpoint");
+        let route = |rule: &str| {
+            format!(
+                "{served}---\nkind: HTTPRoute\nmetadata: {{name: r}}\nspec:\n  \
+                 parentRefs: [{{kind: Service, name: web}}]\n  rules:\n  - {rule}\n"
+            )
+        };
+        let nowhere = route("{backendRefs: [{name: gone, port: 80}]}");
+        assert_eq!(ends(&nowhere, "http://web/"), Exit::NotFound, "a route to a service that is not there");
+        let away = "{filters: [{type: RequestRedirect, requestRedirect: {hostname: a.example}}]}";
+        assert_eq!(ends(&route(away), "http://web/"), Exit::Done, "a filter answers");
+    }
+
     #[test]
     fn services_are_read_with_and_without_a_namespace() {
         assert_eq!(service_ref("cart", "default"), ServiceRef::new("default", "cart"));
@@ -292,7 +330,10 @@ mod tests {
         };
         check(None, &["edge", "inner"], "there is no Gateway `default`; there is edge, inner");
         check(Some("egde"), &["edge"], "there is no Gateway `egde`; there is edge");
-        check(None, &[], "there is no Gateway `default`, and no other Gateway either");
+        check(Some("edge"), &[], "there is no Gateway `edge`, and no other Gateway either");
+        check(None, &[], "there is no Gateway");
+        let hint = gateway(None, &[]).unwrap_err().hint.unwrap();
+        assert!(hint.starts_with("--from SERVICE"), "{hint}");
         let hint = gateway(Some("innr"), &names(&["edge", "inner"])).unwrap_err().hint;
         assert_eq!(hint.as_deref(), Some("--gateway inner"));
     }

@@ -20,6 +20,9 @@ use crate::{output, server_client};
 use child::{Child, Signals};
 use hold::{Held, Holding, Lock};
 
+/// How long a server may take to say why a lock was lost.
+const WHY_LIMIT: Duration = Duration::from_secs(1);
+
 /// Runs `weir lock`.
 ///
 /// # Errors
@@ -66,16 +69,18 @@ async fn attend(
     kill_after: Duration,
 ) -> Result<Exit, Failure> {
     let mut lost = std::pin::pin!(lock.keep(holding, kill_after));
-    let why = loop {
+    let lost = loop {
         tokio::select! {
             exit = child.ended() => return exit,
-            why = lost.as_mut() => break why,
+            lost = lost.as_mut() => break lost,
             signal = signals.next() => child.pass_on(signal),
         }
     };
-    output::remark(&format!("lock `{}` is lost: {why}; ending the command", lock.name()));
+    // First: the lock may be another's by now.
     child.terminate();
     let deadline = Instant::now() + kill_after;
+    let why = lock.why(lost, WHY_LIMIT.min(kill_after / 2)).await;
+    output::remark(&format!("lock `{}` is lost: {why}; ending the command", lock.name()));
     loop {
         tokio::select! {
             exit = child.ended() => {

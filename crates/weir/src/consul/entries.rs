@@ -34,7 +34,7 @@ fn write(args: &[String]) -> Result<Exit, Failure> {
     let own = [("cas", Takes::Switch), ("modify-index", Takes::Value)];
     let (remote, said) = Remote::read(args, &own, Words::UpTo(1))?;
     let entry = entry(said.word(0, "FILE")?)?;
-    let (kind, name) = (named(&entry, "kind"), named(&entry, "name"));
+    let (kind, name) = (named(&entry, "kind"), name_of(&entry));
     let index = said.get("modify-index").unwrap_or("0");
     let cas: &[(&str, &str)] = if said.is_on("cas") { &[("cas", index)] } else { &[] };
     let body = Value::Object(entry).to_string();
@@ -68,6 +68,14 @@ fn named(entry: &Map<String, Value>, key: &str) -> String {
     found.and_then(|(_, value)| value.as_str()).unwrap_or_default().to_owned()
 }
 
+/// The name of an entry. Of proxy-defaults there is one only, whose name need not be said.
+fn name_of(entry: &Map<String, Value>) -> String {
+    match (named(entry, "name"), &*named(entry, "kind")) {
+        (name, "proxy-defaults") if name.is_empty() => "global".to_owned(),
+        (name, _) => name,
+    }
+}
+
 /// The kind and the name that `delete` is to take: of its flags, or of the entry in a file.
 fn which(said: &Said) -> Result<(String, String), Failure> {
     let Some(file) = said.get("filename") else {
@@ -78,7 +86,7 @@ fn which(said: &Said) -> Result<(String, String), Failure> {
         return failed(Exit::Usage, "The -kind and -name parameters cannot be set together with -filename");
     }
     let entry = entry(file)?;
-    match (named(&entry, "kind"), named(&entry, "name")) {
+    match (named(&entry, "kind"), name_of(&entry)) {
         (kind, name) if !kind.is_empty() && !name.is_empty() => Ok((kind, name)),
         _ => failed(Exit::Invalid, "the entry in the file has no Kind or no Name"),
     }
@@ -126,4 +134,21 @@ fn delete(args: &[String]) -> Result<Exit, Failure> {
     }
     output::print(&format!("Config entry deleted: {kind}/{name}\n"));
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_defaults_have_their_name_without_saying_it() {
+        for (text, name) in [
+            (r#"{"Kind": "proxy-defaults"}"#, "global"),
+            (r#"{"kind": "proxy-defaults", "name": "global"}"#, "global"),
+            (r#"{"Kind": "service-defaults", "Name": "web"}"#, "web"),
+            (r#"{"Kind": "service-defaults"}"#, ""),
+        ] {
+            assert_eq!(name_of(&serde_json::from_str(text).unwrap()), name, "{text}");
+        }
+    }
 }

@@ -40,7 +40,8 @@ const USAGES: [(&str, &str); 11] = [
 
 /// What those that ask an agent have in common.
 const COMMON: &str = "-http-addr HOST:PORT|URL, -ca-file FILE, -client-cert FILE, -client-key FILE, -datacenter NAME, \
-    -namespace NAME, -stale; $CONSUL_HTTP_ADDR, $CONSUL_CACERT, $CONSUL_CLIENT_CERT, $CONSUL_CLIENT_KEY";
+    -namespace NAME, -partition NAME, -stale; $CONSUL_HTTP_ADDR, $CONSUL_HTTP_SSL, $CONSUL_HTTP_AUTH, $CONSUL_CACERT, \
+    $CONSUL_CLIENT_CERT, $CONSUL_CLIENT_KEY, $CONSUL_NAMESPACE, $CONSUL_PARTITION";
 
 /// Consul's commands that are not there, with what does the same here.
 const ELSEWHERE: [(&str, &str); 24] = [

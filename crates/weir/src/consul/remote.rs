@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method};
 use serde::de::DeserializeOwned;
 use weir_agent::{Answered, Ask, Servers};
 use weir_api::client::{ANSWER_TIMEOUT, ServerUrl, encode_segment};
@@ -12,12 +13,10 @@ use weir_api::native::NO_SERVER;
 use weir_tls::Names;
 
 use super::flags::{self, Flag, Said, Takes, Words};
+use super::variables::{self, HTTP_ADDR};
 use crate::agent_config::connectors;
 use crate::cli::operator::ServerTlsArgs;
 use crate::exit::{Exit, Failure};
-
-/// The variable that names the agent where `-http-addr` does not.
-const VARIABLE: &str = "CONSUL_HTTP_ADDR";
 
 /// The flags that TLS has.
 const NAMES: Names = Names { ca: "-ca-file", cert: "-client-cert", key: "-client-key" };
@@ -41,6 +40,7 @@ const PARAMETERS: [(&str, &str); 3] = [("datacenter", "dc"), ("namespace", "ns")
 pub(super) struct Remote {
     servers: Servers,
     parameters: Vec<(String, String)>,
+    authorization: Option<HeaderValue>,
     patience: Duration,
 }
 
@@ -50,24 +50,23 @@ impl Remote {
     /// # Errors
     /// When a flag is wrong, or the address of the agent, or there are too many words.
     pub(super) fn read(args: &[String], own: &[Flag], words: Words) -> Result<(Self, Said), Failure> {
-        let said = flags::read(args, &[COMMON, own], words)?;
-        let variable = std::env::var(VARIABLE).ok().filter(|value| !value.is_empty());
-        let address = said.get("http-addr").map(str::to_owned).or(variable);
+        let (said, variables) = (flags::read(args, &[COMMON, own], words)?, variables::here());
+        let of = |flag: &str| said.get(flag).map(str::to_owned).or_else(|| variables.for_flag(flag));
+        let address = variables.address(of("http-addr").unwrap_or_else(|| "127.0.0.1:8500".to_owned()))?;
         let url: ServerUrl = address
-            .as_deref()
-            .unwrap_or("127.0.0.1:8500")
             .parse()
-            .map_err(|error| Failure::new(Exit::Usage, format!("-http-addr, {VARIABLE}: {error}")))?;
+            .map_err(|error| Failure::new(Exit::Usage, format!("-http-addr, {HTTP_ADDR}: {error}")))?;
+        let authorization = variables.authorization()?;
         let mut servers = Servers::new(vec![url.clone()], 0);
-        if let Some(connectors) = connectors(&[url], &tls(&said), NAMES)? {
+        if let Some(connectors) = connectors(&[url], &tls(of), NAMES)? {
             servers = servers.tls(&connectors);
         }
         let parameters = PARAMETERS
             .iter()
-            .filter_map(|(flag, name)| Some(((*name).to_owned(), said.get(flag)?.to_owned())))
+            .filter_map(|(flag, name)| Some(((*name).to_owned(), of(flag)?)))
             .chain(said.is_on("stale").then(|| ("stale".to_owned(), String::new())))
             .collect();
-        Ok((Self { servers, parameters, patience: ANSWER_TIMEOUT }, said))
+        Ok((Self { servers, parameters, authorization, patience: ANSWER_TIMEOUT }, said))
     }
 
     /// The same, for answers that may take longer.
@@ -96,10 +95,11 @@ impl Remote {
                 target.push_str(&encode_segment(value));
             }
         }
-        let (headers, body, patience) = (Vec::new(), body.into(), self.patience);
+        let headers = self.authorization.iter().map(|value| (AUTHORIZATION, value.clone())).collect();
+        let (body, patience) = (body.into(), self.patience);
         self.servers.ask(&Ask { method, target, headers, body, patience }).await.map_err(|error| {
             Failure::new(Exit::Unreachable, format!("cannot ask the agent: {error}"))
-                .hint(format!("is one running? -http-addr HOST:PORT or {VARIABLE} name another"))
+                .hint(format!("is one running? -http-addr HOST:PORT or {HTTP_ADDR} name another"))
         })
     }
 
@@ -120,15 +120,12 @@ impl Remote {
 }
 
 /// The files that flags, or Consul's variables, name.
-fn tls(said: &Said) -> ServerTlsArgs {
-    let file = |flag: &str, variable: &str| {
-        let flag = said.get(flag).map(PathBuf::from);
-        flag.or_else(|| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from))
-    };
+fn tls(of: impl Fn(&str) -> Option<String>) -> ServerTlsArgs {
+    let file = |flag: &str| of(flag).map(PathBuf::from);
     ServerTlsArgs {
-        server_ca: file("ca-file", "CONSUL_CACERT"),
-        server_cert: file("client-cert", "CONSUL_CLIENT_CERT"),
-        server_key: file("client-key", "CONSUL_CLIENT_KEY"),
+        server_ca: file("ca-file"),
+        server_cert: file("client-cert"),
+        server_key: file("client-key"),
     }
 }
 

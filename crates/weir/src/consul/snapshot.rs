@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
+use weir_agent::Answered;
 
 use super::below;
 use super::flags::{Said, Words};
@@ -14,6 +15,8 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 
 const SNAPSHOT: &str = "/v1/snapshot";
+/// What servers say first of a file that they do not take.
+const UNFIT: &str = "failed to restore snapshot: ";
 /// How long all of it may take: the largest that is restored, over a slow network, and the minute that a server waits until it
 /// shows what was restored.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(900);
@@ -69,16 +72,42 @@ fn restore(args: &[String]) -> Result<Exit, Failure> {
     let bytes = std::fs::read(path).map_err(|error| {
         Failure::new(Exit::Invalid, format!("cannot read the snapshot {}: {error}", path.display()))
     })?;
-    block_on(async { good(remote.ask(Method::PUT, SNAPSHOT, &[], bytes).await?) })?;
+    restored(block_on(remote.ask(Method::PUT, SNAPSHOT, &[], bytes))?)?;
     output::print("Restored snapshot\n");
     Ok(Exit::Done)
+}
+
+/// What the servers say of a snapshot: a refusal of the file itself ends as a wrong file does.
+fn restored(answered: Answered) -> Result<(), Failure> {
+    let is_file = answered.status == StatusCode::BAD_REQUEST && answered.body.starts_with(UNFIT.as_bytes());
+    match good(answered) {
+        Err(failure) if is_file => Err(Failure { exit: Exit::Invalid, ..failure }),
+        done => done.map(drop),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+    use http::HeaderMap;
+
     use super::*;
+
+    #[test]
+    fn a_file_that_is_refused_is_a_wrong_file() {
+        let answer = |status, body: &str| Answered {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        };
+        let exit = |status, body| restored(answer(status, body)).err().map(|failure| failure.exit);
+        let unfit = "failed to restore snapshot: it is no archive";
+        assert_eq!(exit(StatusCode::OK, ""), None);
+        assert_eq!(exit(StatusCode::BAD_REQUEST, unfit), Some(Exit::Invalid));
+        assert_eq!(exit(StatusCode::BAD_REQUEST, "there is no datacenter dc9"), Some(Exit::Failed));
+        assert_eq!(exit(StatusCode::INTERNAL_SERVER_ERROR, unfit), Some(Exit::Failed));
+    }
 
     #[test]
     fn what_stands_in_the_way_is_not_written_to() {

@@ -101,7 +101,7 @@ impl Definition {
             return Err(Refusal::bad("Must be bound to a session, have a name, or be a template"));
         }
         let Some(map) = fields.map("Service")? else {
-            return Err(Refusal::bad("Must provide a Service name to query"));
+            return Err(no_service(fields));
         };
         let service = service_of(Fields::at(map, "Service"))?;
         let dns = match fields.map("DNS")? {
@@ -173,10 +173,21 @@ fn template_of(fields: Fields<'_>) -> Result<Template, DecodeError> {
     Ok(Template { kind, regexp: fields.text("Regexp")?, remove_empty_tags: fields.flag("RemoveEmptyTags")? })
 }
 
+/// There is no `Service`. Fields that are not known count for nothing, as in Consul: one that is nearly that is named.
+fn no_service(fields: Fields<'_>) -> Refusal {
+    let said = "Must provide a Service name to query";
+    match fields.mistaken_for("Service").filter(|_| !fields.has("Service")) {
+        Some(near) => {
+            Refusal::bad(format!("{said}: {} is no field; did you mean Service?", fields.path_of(near)))
+        }
+        None => Refusal::bad(said),
+    }
+}
+
 fn service_of(fields: Fields<'_>) -> Result<Service, Refusal> {
     let service = fields.text("Service")?;
     if service.is_empty() {
-        return Err(Refusal::bad("Must provide a Service name to query"));
+        return Err(no_service(fields));
     }
     for (name, instead) in [
         ("Connect", "sidecars are found by the service itself"),

@@ -21,7 +21,7 @@ const PRIORITY: u16 = 1;
 const SRV_RECORDS_MAX: usize = 3120;
 
 impl Zone {
-    /// The records of a service's instances, perhaps only of those with a tag.
+    /// The records of a service's instances, of which there are some, perhaps only of those with a tag.
     pub(super) fn members<G: Registry, R: Rng + ?Sized>(
         &self,
         asked: &Asked<'_, G>,
@@ -56,9 +56,6 @@ impl Zone {
         tag: Option<&str>,
         members: &'m [ServiceMember],
     ) -> Result<Vec<&'m ServiceMember>, Absence> {
-        if members.is_empty() {
-            return no_name(format!("there is no service {service}"));
-        }
         let carries = |member: &&ServiceMember| {
             let tags = &member.instance.value().tags;
             tag.is_none_or(|tag| tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))

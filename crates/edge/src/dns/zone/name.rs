@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! [TAG.]SERVICE.service[.PLACE]      _SERVICE._TAG[.service][.PLACE]
-//! NODE.node[.PLACE]      HEX.addr[.PLACE]      NAME.query[.PLACE]
+//! NODE.node[.PLACE]      HEX.addr[.PLACE]      NAME.query[.PLACE]      _NAME._PROTOCOL.query[.PLACE]
 //! PLACE:  DC  |  NAMESPACE.DC  |  [NAMESPACE.ns.][default.ap.][DC.dc]
 //! ```
 //!
@@ -94,8 +94,19 @@ pub(super) fn subject<'a>(labels: &'a [String], datacenter: &str) -> Subject<'a>
             [label] => unhex(label).map_or(Subject::Nothing("no address in hexadecimal"), Subject::Address),
             _ => Subject::Nothing("an address is one label"),
         },
-        "query" => Subject::Query(before.join(".")),
+        "query" => Subject::Query(query(before)),
         _ => Subject::Nothing("there is no service mesh by name; ask for the service"),
+    }
+}
+
+/// The name of a prepared query: all that stands before `query`, or what is between the underscores of `_NAME._tcp` (RFC 2782), where
+/// the protocol counts for nothing, as in Consul.
+fn query(labels: &[String]) -> String {
+    match labels {
+        [first, .., last] if first.starts_with('_') && last.starts_with('_') => {
+            labels[..labels.len() - 1].join(".")[1..].to_owned()
+        }
+        all => all.join("."),
     }
 }
 
@@ -225,6 +236,10 @@ mod tests {
     fn nodes_addresses_and_the_server() {
         check("best.query", &Subject::Query("best".into()));
         check("a.best.query.dc1", &Subject::Query("a.best".into()));
+        check("_best._tcp.query", &Subject::Query("best".into()));
+        check("_a.best._udp.query.dc1.dc", &Subject::Query("a.best".into()));
+        check("_best.query", &Subject::Query("_best".into()));
+        check("best._tcp.query", &Subject::Query("best._tcp".into()));
         check("query", &Subject::Branch { namespace: "default" });
         check("", &Subject::Apex);
         check("ns", &Subject::Nameserver);

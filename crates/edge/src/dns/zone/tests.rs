@@ -219,7 +219,9 @@ fn what_there_is_not() {
         ("v3.web.service.consul", "none of the 1 instances is healthy"),
         ("ill.service.consul", "none of the 1 instances is healthy"),
         ("web.service.dc2.consul", "no such datacenter"),
-        ("web.service.team.ns.consul", "there is no service web"),
+        ("web.service.team.ns.consul", "there is no service web in namespace team"),
+        ("web.service.nope.ns.consul", "there is no namespace nope"),
+        ("_web._tcp.service.nope.ns.consul", "there is no namespace nope"),
         ("nope.node.consul", "there is no node nope"),
         ("nope.consul", "no such datacenter"),
         ("best.query.consul", "no prepared query"),
@@ -377,7 +379,13 @@ fn prepared_queries() {
             "additional a.node.dc1.consul 10 A 10.0.0.1",
         ],
     );
-    check_absent("of.query.consul", Rtype::A, "NOERROR", "only longer names have records");
+    let [bare, web] = addresses("_best.of._tcp.query.consul");
+    check("_best.of._tcp.query.consul", Rtype::A, &["NOERROR aa", &bare, &web]);
+    for between in ["_tcp.query.consul", "of._tcp.query.consul", "of.query.consul"] {
+        check_absent(between, Rtype::SRV, "NOERROR", "only longer names have records");
+    }
+    check_absent("_best._tcp.query.consul", Rtype::SRV, "NXDOMAIN", "there is no prepared query best");
+    check_absent("off._tcp.query.consul", Rtype::SRV, "NXDOMAIN", "there is no prepared query off._tcp");
     check_absent("best.query.consul", Rtype::A, "NXDOMAIN", "there is no prepared query best");
     check_absent("query.consul", Rtype::A, "NOERROR", "only longer names have records");
 }

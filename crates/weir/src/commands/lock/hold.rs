@@ -6,10 +6,12 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 use weir_api::client::{Client, ClientError, encode_segment};
-use weir_api::native::{AcquireLock, ClaimAnswer, PREFIX, ReleaseLock, Released, RenewLock};
+use weir_api::native::{AcquireLock, ClaimAnswer, InstanceView, PREFIX, ReleaseLock, Released, RenewLock};
+use weir_model::registry::Health;
 use weir_model::units::Span;
 
 use crate::cli::lock::LockArgs;
+use crate::commands::get;
 use crate::exit::{Exit, Failure};
 use crate::{output, server_client};
 
@@ -21,6 +23,9 @@ const CALL_WAIT: Duration = Duration::from_secs(20);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long the release of a lock is tried. If it fails, the lock ends with its time.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a claim ends that was renewed in time.
+const GIVEN_AWAY: &str = "the server gave it to others, or somebody took it away";
 
 /// What to do where the instance that is to hold the lock is not found.
 const WHERE_IT_IS: &str = "`weir get instances` shows at which node it is registered: --node NODE";
@@ -46,6 +51,17 @@ pub(super) struct Holding {
     /// Before this moment the server was asked last of those times that it said yes: the lock is held for its TTL from
     /// then on.
     asked_at: Instant,
+    /// The instance that the claim ends with, as `NODE/ID`.
+    instance: Option<String>,
+}
+
+/// How a lock was lost.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// It could not be renewed in time; this is why.
+    NotRenewed(String),
+    /// The server says that the claim is not there any more, or holds the lock anew. It ended with this instance, if with one.
+    Ended(Option<String>),
 }
 
 /// Whether the lock is held.
@@ -162,14 +178,15 @@ impl Lock {
 
     /// Begins the time of a lock that is held with a renewal, unless the answer came at once.
     async fn confirmed(&self, answer: ClaimAnswer, asked_at: Instant) -> Holding {
-        let token = answer.claim.token;
+        let (token, instance) = (answer.claim.token, answer.claim.instance);
         if asked_at.elapsed() < self.ttl / 10 {
-            return Holding { token, asked_at };
+            return Holding { token, asked_at, instance };
         }
         let again = Instant::now();
         let renewed = timeout(self.ttl / 3, self.renew(&token)).await;
         // If that failed, what follows finds out whether it is lost.
-        Holding { token, asked_at: if matches!(renewed, Ok(Ok(true))) { again } else { asked_at } }
+        let asked_at = if matches!(renewed, Ok(Ok(true))) { again } else { asked_at };
+        Holding { token, asked_at, instance }
     }
 
     /// Renews the claim. Whether it still holds the lock, with the same token.
@@ -183,8 +200,8 @@ impl Lock {
         }
     }
 
-    /// Renews the lock until it is lost, or will be in `before`, and returns why.
-    pub(super) async fn keep(&self, mut holding: Holding, before: Duration) -> String {
+    /// Renews the lock until it is lost, or will be in `before`, and returns how.
+    pub(super) async fn keep(&self, mut holding: Holding, before: Duration) -> Lost {
         let mut failed = String::from("it could not be renewed in time");
         let mut pause = self.ttl / 3;
         loop {
@@ -193,20 +210,48 @@ impl Lock {
             tokio::time::sleep_until(next).await;
             let asked_at = Instant::now();
             if asked_at >= give_up_at {
-                return failed;
+                return Lost::NotRenewed(failed);
             }
             match tokio::time::timeout_at(give_up_at, self.renew(&holding.token)).await {
                 Ok(Ok(true)) => {
                     holding.asked_at = asked_at;
                     pause = self.ttl / 3;
                 }
-                Ok(Ok(false)) => return "the server gave it to others, or somebody took it away".to_owned(),
+                Ok(Ok(false)) => return Lost::Ended(holding.instance),
                 Ok(Err(error)) => {
                     failed = format!("it could not be renewed: {error}");
                     pause = RETRY_PAUSE.min(self.ttl / 20);
                 }
-                Err(_) => return failed,
+                Err(_) => return Lost::NotRenewed(failed),
             }
+        }
+    }
+
+    /// Why the lock was lost, as far as a server tells within this time.
+    pub(super) async fn why(&self, lost: Lost, limit: Duration) -> String {
+        let instance = match lost {
+            Lost::NotRenewed(why) => return why,
+            Lost::Ended(None) => return GIVEN_AWAY.to_owned(),
+            Lost::Ended(Some(instance)) => instance,
+        };
+        let (node, id) = instance.split_once('/').unwrap_or(("", &instance));
+        let path = format!(
+            "{PREFIX}/instances/{}?node={}&namespace={}",
+            encode_segment(id),
+            encode_segment(node),
+            encode_segment(&self.namespace)
+        );
+        match timeout(limit, self.client.get::<InstanceView>(&path)).await {
+            Ok(Ok(view)) if view.checks.iter().any(|check| check.health == Health::Critical) => {
+                match get::why(&view) {
+                    why if why.is_empty() => format!("its instance {instance} is critical"),
+                    why => format!("its instance {instance} is critical: {why}"),
+                }
+            }
+            Ok(Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. })) => {
+                format!("its instance {instance} is not registered any more")
+            }
+            _ => format!("{GIVEN_AWAY}, or its instance {instance} was critical for a moment"),
         }
     }
 

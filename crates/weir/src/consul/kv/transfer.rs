@@ -56,7 +56,10 @@ pub(super) fn export(args: &[String]) -> Result<Exit, Failure> {
 pub(super) fn import(args: &[String]) -> Result<Exit, Failure> {
     let (remote, said) = Remote::read(args, &[("prefix", Takes::Value)], Words::UpTo(1))?;
     let data = said.word(0, "DATA (JSON, @FILE, or - for standard input)")?;
-    let entries = entries(&content("the keys", data)?, said.get("prefix").unwrap_or(""))?;
+    let entries =
+        entries(&content("the keys", data)?, said.get("prefix").unwrap_or("")).map_err(|failure| {
+            if is_name(data) { failure.hint(format!("@{data}, if that is a file")) } else { failure }
+        })?;
     block_on(async {
         for (key, flags, value) in entries {
             let flags = flags.to_string();
@@ -68,10 +71,15 @@ pub(super) fn import(args: &[String]) -> Result<Exit, Failure> {
     })
 }
 
+/// Whether DATA may be meant as the name of a file: it is no JSON.
+fn is_name(data: &str) -> bool {
+    !data.starts_with(['[', '{', '@']) && data != "-" && !data.trim().is_empty()
+}
+
 /// Keys with flags and values. All are read before the first is written.
 fn entries(data: &[u8], prefix: &str) -> Result<Vec<(String, u64, Vec<u8>)>, Failure> {
     let exported: Vec<Exported> = serde_json::from_slice(data).map_err(|error| {
-        Failure::new(Exit::Failed, format!("the keys are not what `kv export` writes: {error}"))
+        Failure::new(Exit::Invalid, format!("the keys are not what `kv export` writes: {error}"))
     })?;
     let of = |one: Exported| {
         let value = decoded(&one.key, one.value.unwrap_or_default().as_bytes())?;
@@ -96,7 +104,13 @@ mod tests {
             (br#"[{"value": ""}]"#, "missing field `key`"),
             (br#"[{"key": "a", "value": "?"}]"#, "a is not base64"),
         ] {
-            assert!(entries(bad, "").unwrap_err().message.contains(says), "{says}");
+            let failure = entries(bad, "").unwrap_err();
+            assert!(failure.exit == Exit::Invalid && failure.message.contains(says), "{failure}");
+        }
+        for (data, expected) in
+            [("svc.json", true), ("@svc.json", false), ("-", false), ("[]", false), ("", false)]
+        {
+            assert_eq!(is_name(data), expected, "{data}");
         }
     }
 }

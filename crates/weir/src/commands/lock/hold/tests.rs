@@ -69,3 +69,55 @@ async fn where_nobody_is_there_is_nothing_to_release() {
     assert_eq!(failure.exit, Exit::Unreachable);
     assert!(began.elapsed() < RELEASE_LIMIT, "it does not wait for a release");
 }
+
+/// Answers one request with this.
+async fn say(listener: &TcpListener, status: &str, body: &str) -> String {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let (line, _) = request(&mut stream).await;
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    line
+}
+
+#[tokio::test]
+async fn it_is_said_what_became_of_the_instance() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let lock = Lock::new(&args(listener.local_addr().unwrap().port())).unwrap();
+    let limit = Duration::from_secs(60);
+    let lost = || Lost::Ended(Some("host-a/db".to_owned()));
+    let view = |health: Health| {
+        let check = weir_model::registry::Check {
+            node: "host-a".to_owned(),
+            id: "disk".to_owned(),
+            name: "disk".to_owned(),
+            output: "full".to_owned(),
+            health,
+            ..Default::default()
+        };
+        let instance = weir_model::registry::Instance {
+            node: "host-a".to_owned(),
+            id: "db".to_owned(),
+            service: "db".to_owned(),
+            ..Default::default()
+        };
+        serde_json::to_string(&InstanceView { health, instance, checks: vec![check], agent_silent_ms: None })
+            .unwrap()
+    };
+    for (status, body, says) in [
+        ("200 OK", view(Health::Critical), "its instance host-a/db is critical: node host-a: disk: full"),
+        ("200 OK", view(Health::Passing), "or its instance host-a/db was critical for a moment"),
+        (
+            "404 Not Found",
+            r#"{"errors":[{"message":"there is no such instance"}]}"#.to_owned(),
+            "host-a/db is not registered any more",
+        ),
+    ] {
+        let (why, line) = tokio::join!(lock.why(lost(), limit), say(&listener, status, &body));
+        assert!(why.contains(says), "{why}");
+        assert!(line.starts_with("GET /weir/v1/instances/db?node=host-a&namespace=default "), "{line}");
+    }
+    assert_eq!(lock.why(Lost::Ended(None), limit).await, GIVEN_AWAY);
+    assert_eq!(lock.why(Lost::NotRenewed("so".to_owned()), limit).await, "so");
+    let hanging = lock.why(lost(), Duration::from_millis(50)).await;
+    assert!(hanging.starts_with(GIVEN_AWAY), "{hanging}");
+}
