@@ -384,7 +384,8 @@ impl Connection {
                 exchange.spend_time(&self.worker, since_ns);
             }
         }
-        if !exchange.permits.is_idle() {
+        // One whose client has left goes nowhere, and asks nobody.
+        if !exchange.permits.is_idle() && !matches!(exchange.target, Target::None) {
             let mut refused = self.ask_breakers(&mut exchange);
             if refused.is_none() && exchange.pass.is_held_up() {
                 refused = self.await_turn_elsewhere(&mut exchange).await;

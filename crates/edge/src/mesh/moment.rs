@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weir_control::Settings;
 use weir_control::catalog::{self, EndpointsView};
 use weir_control::resources::ResourceSet;
+use weir_model::resource::Protocol;
 use weir_model::{Position, Revision, ServiceRef};
 
 use super::views::Views;
@@ -22,6 +23,16 @@ pub(super) trait Moment {
     fn endpoints_index(&self, service: &ServiceRef) -> Revision;
     /// The revision at which any of the resources last changed.
     fn resources_index(&self) -> Revision;
+}
+
+/// Proxies that do not know of `ServiceEndpoints.protocol` yet hear what a service speaks from its document and its instances alone.
+fn tell_older_proxies(view: &mut EndpointsView) {
+    let told = Protocol::of_instances(view.endpoints.iter().map(|one| (&one.metadata, one.grpc_check)));
+    let differs = |said: &Protocol| told.is_none_or(|told| told.protocol != *said);
+    let Some(protocol) = view.protocol.filter(differs) else { return };
+    for endpoint in &mut view.endpoints {
+        endpoint.metadata.insert("protocol".to_owned(), protocol.as_str().to_owned());
+    }
 }
 
 /// The endpoints that proxies are told: those that a document declares reach them with that document.
@@ -50,7 +61,11 @@ impl Moment for CatalogMoment<'_> {
 
     fn endpoints(&self, service: &ServiceRef) -> Arc<EndpointsView> {
         let index = self.endpoints_index(service);
-        self.views.get(service, index, || self.effective.endpoints(self.moment, service, self.settings))
+        self.views.get(service, index, || {
+            let mut view = self.effective.endpoints(self.moment, service, self.settings);
+            tell_older_proxies(&mut view);
+            view
+        })
     }
 
     fn endpoints_index(&self, service: &ServiceRef) -> Revision {

@@ -136,10 +136,15 @@ struct ReturnedSlot {
 impl Returned {
     /// Keeps a slot unless it has begun; lost if too many are kept.
     pub(super) fn keep(&mut self, of: (u64, u8), start: u64, now: Nanos) {
-        self.slots.retain(|slot| slot.start >= now.0);
+        self.drop_begun(now);
         if start >= now.0 && self.slots.len() < RETURNED_MAX {
             self.slots.push(ReturnedSlot { of, start });
         }
+    }
+
+    /// Drops those that have begun.
+    pub(super) fn drop_begun(&mut self, now: Nanos) {
+        self.slots.retain(|slot| slot.start >= now.0);
     }
 
     /// Where the first that has not begun begins.

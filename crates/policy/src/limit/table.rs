@@ -104,6 +104,8 @@ impl Table {
     ) -> Result<Taken, Denied> {
         let mut part = self.shard(hash);
         let taken = part.take(scheme, hash, name, shared, now);
+        // Who finds nothing there any more decides the short way.
+        part.returned.drop_begun(now);
         part.keeps = part.returned.len() > 0;
         taken
     }

@@ -30,6 +30,8 @@ pub(crate) struct Holding {
     admission: Admission,
     levels: Vec<u8>,
     waits: Option<Ticket>,
+    /// Until when it waits, if it does.
+    until: Nanos,
 }
 
 /// What the limits say.
@@ -98,7 +100,7 @@ impl Limits {
             Step::Admitted { .. } => Verdict::Pass,
             Step::Wait { rule, ticket, deadline } => {
                 self.waiting.push((ticket, rule, number));
-                holding.waits = Some(ticket);
+                (holding.waits, holding.until) = (Some(ticket), deadline);
                 Verdict::Wait(deadline)
             }
             Step::Refused { refusal, .. } => Verdict::Refuse(outcome(&refusal)),
@@ -201,6 +203,11 @@ impl Holding {
     pub(crate) fn woken(&mut self, rule: usize, grant: Grant) {
         self.waits = None;
         self.admission.woken(rule, grant);
+    }
+
+    /// Whether the time for which it waits is over.
+    pub(crate) fn is_out_of_time(&self, now: Nanos) -> bool {
+        now >= self.until
     }
 
     /// It waited for a limit and does not go on.

@@ -68,7 +68,10 @@ impl World<'_> {
             return self.let_go(number);
         }
         let (proxy, service) = (request.proxy, request.service);
-        if self.proxies[proxy as usize].lose_patience(service, &mut request.held, number, now) {
+        // A wait that is over by now may have been for another limit.
+        if request.held.is_out_of_time(now)
+            && self.proxies[proxy as usize].lose_patience(service, &mut request.held, number, now)
+        {
             self.finish(number, Outcome::Shed);
         }
         self.wake(proxy, service);

@@ -249,7 +249,8 @@ impl World<'_> {
         self.gone.retain(|fault| *fault != of);
         let groups = self.struck[of as usize].groups.clone();
         if groups.is_empty() {
-            self.shares.forget();
+            let now = self.moment();
+            self.shares.forget(now);
         }
         let services: Vec<u32> = (0..self.services.len() as u32).collect();
         self.tell_proxies(&services, |group| groups.is_empty() || groups[group as usize]);

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use weir_policy::quota::{ASK_AGAIN, ASK_EVERY, Book};
+use weir_policy::Nanos;
+use weir_policy::quota::{ASK_AGAIN, ASK_EVERY, Book, LEASE_TTL};
 
 use super::{NONE, What, World};
 
@@ -24,6 +25,8 @@ pub(super) struct Shares {
     /// In the order of processes.
     sharers: Vec<Sharer>,
     books: BTreeMap<(Where, usize), Book>,
+    /// Until when a book that begins gives nothing: what the control plane before this one has leased is over by then.
+    silent_until: Nanos,
 }
 
 #[derive(Debug)]
@@ -45,8 +48,9 @@ enum Where {
 
 impl Shares {
     /// A control plane that begins knows nothing of what the one before it has given out.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, now: Nanos) {
         self.books.clear();
+        self.silent_until = now + LEASE_TTL;
     }
 }
 
@@ -121,10 +125,10 @@ impl World<'_> {
     /// Asks for all that a process shares. Tells whether it has given something up.
     fn ask_book(&mut self, number: usize) -> bool {
         let now = self.moment();
-        let Shares { sharers, books } = &mut self.shares;
+        let Shares { sharers, books, silent_until } = &mut self.shares;
         let Sharer { process, name, .. } = &sharers[number];
         let mut lease = |place: Where, rule: usize, wish| {
-            let book = books.entry((place, rule)).or_insert_with(|| Book::new(now));
+            let book = books.entry((place, rule)).or_insert_with(|| Book::new(*silent_until));
             (book.ask(name, wish, now), book.holders())
         };
         match *process {

@@ -33,10 +33,14 @@ pub(in crate::consul) fn of_protocols(
         if let Some(known) = known.borrow().get(service) {
             return *known;
         }
+        if room.get() == 0 {
+            return None;
+        }
         let endpoints = moment.endpoints(service).endpoints;
-        room.set(room.get().checked_sub(endpoints.len())?);
+        let left = room.get().checked_sub(endpoints.len());
+        room.set(left.unwrap_or(0));
         let stated = endpoints.iter().map(|one| (&one.metadata, one.grpc_check));
-        let told = Protocol::of_instances(stated).map(|told| told.protocol);
+        let told = left.and_then(|_| Protocol::of_instances(stated)).map(|told| told.protocol);
         known.borrow_mut().insert(service.clone(), told);
         told
     };
