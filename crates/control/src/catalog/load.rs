@@ -20,19 +20,26 @@ impl State {
     pub(super) fn load(&mut self, entries: Vec<Record>) {
         let mut effects = Effects::unobserved(self.position);
         let mut waiting = Waiting::default();
-        let mut entries = in_loading_order(entries);
-        let pieces = std::iter::from_fn(|| {
-            let piece: Vec<Record> = entries.by_ref().take(LOADED_TOGETHER).collect();
-            (!piece.is_empty()).then_some(piece)
-        });
-        // Most of the time goes into reading documents, which all cores can do.
-        weir_store::in_order(
-            pieces,
-            |piece| piece.into_iter().filter_map(Found::of).collect::<Vec<_>>(),
-            |found| found.into_iter().for_each(|found| self.load_one(found, &mut waiting, &mut effects)),
-        );
+        self.load_all(&entries, &mut waiting, &mut effects);
+        // What is in it is kept; the list is not needed any more.
+        drop(entries);
         self.put_alone(waiting.all(), &mut effects);
         self.registry.touch_all(self.position.revision);
+    }
+
+    /// Most of the time goes into reading documents, which all cores can do.
+    fn load_all(&mut self, entries: &[Record], waiting: &mut Waiting, effects: &mut Effects) {
+        let mut order = in_loading_order(entries);
+        let pieces = std::iter::from_fn(|| {
+            let piece: Vec<u32> = order.by_ref().take(LOADED_TOGETHER).collect();
+            (!piece.is_empty()).then_some(piece)
+        });
+        let found = |at: u32| Found::of(entries[at as usize].clone());
+        weir_store::in_order(
+            pieces,
+            |piece| piece.into_iter().filter_map(found).collect::<Vec<_>>(),
+            |found| found.into_iter().for_each(|found| self.load_one(found, waiting, effects)),
+        );
     }
 
     fn load_one(&mut self, found: Found, waiting: &mut Waiting, effects: &mut Effects) {
@@ -63,12 +70,13 @@ impl State {
     }
 }
 
-/// Nodes first, the head of the declared resources last; in between each node's checks before its instances, as long as a store
-/// gives them in the order of their keys. Any other order is right too, and takes longer.
-fn in_loading_order(entries: Vec<Record>) -> impl Iterator<Item = Record> {
+/// Where in the list what is loaded next stands: nodes first, the head of the declared resources last; in between each node's
+/// checks before its instances, as long as a store gives them in the order of their keys. Any other order is right too, and
+/// takes longer. By numbers, which take little of a memory that is full already; there are far fewer entries than these can count.
+fn in_loading_order(entries: &[Record]) -> impl Iterator<Item = u32> {
     let (mut nodes, mut checks, mut instances) = (Vec::new(), Vec::new(), Vec::new());
     let (mut others, mut head) = (Vec::new(), Vec::new());
-    for record in entries {
+    for (at, record) in entries.iter().enumerate() {
         let part = match kind(record.path_bytes()) {
             Some(kind) if kind == keys::NODE.as_bytes() => &mut nodes,
             Some(kind) if kind == keys::CHECK.as_bytes() => &mut checks,
@@ -76,14 +84,13 @@ fn in_loading_order(entries: Vec<Record>) -> impl Iterator<Item = Record> {
             Some(kind) if kind == keys::HEAD.as_bytes() => &mut head,
             _ => &mut others,
         };
-        part.push(record);
+        part.push(at as u32);
     }
+    let home_of = |at: u32| home(entries[at as usize].path_bytes());
     let mut checks = checks.into_iter().peekable();
     let mut instances = instances.into_iter().peekable();
     let on_nodes = std::iter::from_fn(move || match (checks.peek(), instances.peek()) {
-        (Some(check), Some(instance)) if home(instance.path_bytes()) < home(check.path_bytes()) => {
-            instances.next()
-        }
+        (Some(check), Some(instance)) if home_of(*instance) < home_of(*check) => instances.next(),
         (None, _) => instances.next(),
         (Some(_), _) => checks.next(),
     });
