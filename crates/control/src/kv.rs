@@ -12,4 +12,6 @@ mod txn;
 pub use commands::{KvLock, KvPut};
 pub use entry::KvEntry;
 pub(crate) use entry::{Header, decode, encode};
-pub use txn::{KvFault, KvOp, KvResult, KvTxn, KvVerb};
+pub(crate) use draft::Draft;
+pub use txn::{KvFault, KvOp, KvResult, KvVerb};
+pub(crate) use txn::{Pending, check_op, step};
