@@ -126,7 +126,11 @@ impl Control {
 
     /// Removes checks that did not fit into the transaction that removed their instance, or were registered while it was
     /// decided.
-    pub(super) async fn deregister_leftovers(&self, instance: &InstanceRef, ops_max: usize) -> Result<(), Error> {
+    pub(super) async fn deregister_leftovers(
+        &self,
+        instance: &InstanceRef,
+        ops_max: usize,
+    ) -> Result<(), Error> {
         let what = || format!("instance {:?}", instance.id);
         let some = |state: &State| decide::deregister_leftovers(state, instance, ops_max);
         while self.execute(what, some).await?.changed {}

@@ -13,7 +13,9 @@ use weir_store::{Entry, Event, Key, KeyRange, Op, Value};
 
 use super::op::{Pending, RegistryFault, RegistryOp, RegistryVerb};
 use super::{KnownHealth, OnNode, Registration, decide};
-use crate::catalog::{CheckEntry, CheckRef, InstanceEntry, InstanceRef, NodeEntry, NodeSlot, State, Versioned};
+use crate::catalog::{
+    CheckEntry, CheckRef, InstanceEntry, InstanceRef, NodeEntry, NodeSlot, State, Versioned,
+};
 use crate::commit::Plan;
 use crate::keys::{self, Place, node_key, place};
 use crate::{Control, Error};
@@ -140,7 +142,8 @@ impl<'a> Draft<'a> {
         }
         let entry = self.known_check(&at).ok_or(RegistryFault::Missing)?;
         let about = entry.value.instance.as_deref();
-        let about = about.and_then(|id| self.known_instance(&InstanceRef::new(&*at.namespace, &*at.node, id)));
+        let about =
+            about.and_then(|id| self.known_instance(&InstanceRef::new(&*at.namespace, &*at.node, id)));
         Ok(Some(Pending::check(&entry, about.as_deref())))
     }
 
@@ -309,7 +312,8 @@ impl<'a> Draft<'a> {
             plan.expect(key.clone(), self.at_first(key).map_or(0, |[_, changed]| changed));
         }
         // No key is written twice: where something is put again, what was there goes key by key.
-        let is_put = |range: &KeyRange| self.writes.iter().any(|(key, put)| put.is_some() && range.contains(key));
+        let is_put =
+            |range: &KeyRange| self.writes.iter().any(|(key, put)| put.is_some() && range.contains(key));
         self.ranges.retain(|range| !is_put(range));
         for (key, put) in self.writes {
             match put {
