@@ -54,8 +54,7 @@ impl Told {
         let has_gap = entry.version != before.map_or(0, |before| before.version) + 1;
         match weir_store::json::from_bytes::<Vec<Sign>>(&entry.value.bytes()) {
             Ok(signs) => {
-                let checks =
-                    signs.into_iter().map(|sign| CheckRef::new(sign.namespace, sign.node, sign.check));
+                let checks = signs.into_iter().map(|sign| CheckRef::new(sign.namespace, sign.node, sign.check));
                 News { checks: checks.collect(), has_gap }
             }
             Err(error) => {
