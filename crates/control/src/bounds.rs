@@ -43,8 +43,8 @@ pub const KV_VALUE_BYTES_MAX: usize = 512 * 1024;
 /// Keys that a recursive KV delete removes in one transaction; more are removed in several.
 pub const KV_DELETE_KEYS_MAX: usize = 4096;
 
-/// Operations in one KV transaction.
-pub const KV_TXN_OPS_MAX: usize = 128;
+/// Operations in one transaction.
+pub const TXN_OPS_MAX: usize = 128;
 
 /// Keys of one prefix that an operation of a transaction reads or deletes.
 pub const KV_TXN_KEYS_MAX: usize = 256;

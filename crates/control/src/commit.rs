@@ -100,6 +100,11 @@ impl Plan {
         self.txn.compares.len() + self.txn.writes.len()
     }
 
+    /// Its conditions and writes, for a transaction that does more.
+    pub(crate) fn into_txn(self) -> Txn {
+        self.txn
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.txn.writes.is_empty() && !self.confirm
     }

@@ -10,6 +10,8 @@ mod entry;
 mod txn;
 
 pub use commands::{KvLock, KvPut};
+pub(crate) use draft::Draft;
 pub use entry::KvEntry;
 pub(crate) use entry::{Header, decode, encode};
-pub use txn::{KvFault, KvOp, KvResult, KvTxn, KvVerb};
+pub use txn::{KvFault, KvOp, KvResult, KvVerb};
+pub(crate) use txn::{Pending, check_op, step};

@@ -36,6 +36,7 @@ pub mod session;
 mod settings;
 mod told;
 mod turns;
+pub mod txn;
 
 pub use backup::{Backup, is_carried, servers_on};
 pub use catalog::{Catalog, Topic};

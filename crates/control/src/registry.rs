@@ -2,9 +2,14 @@
 
 mod commands;
 mod decide;
+mod draft;
+mod op;
 mod validate;
 
 pub use crate::commit::Committed;
+pub(crate) use draft::{Draft, Gone};
+pub(crate) use op::Pending;
+pub use op::{RegistryFault, RegistryOp, RegistryResult, RegistryVerb};
 pub(crate) use validate::check_namespace;
 
 use weir_model::registry::{Check, Instance, Node};

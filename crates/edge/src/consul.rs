@@ -53,6 +53,7 @@ mod snapshot;
 mod status;
 mod time;
 mod txn;
+mod txn_registry;
 mod unsupported;
 mod validate;
 pub(crate) mod views;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde::de::DeserializeOwned;
 use weir_model::registry::{Check, Health, Instance};
 use weir_model::{Revision, ServiceRef};
-use weir_store::{Key, Record};
+use weir_store::{Entry, Key, Record};
 
 use super::entry::{CheckEntry, InstanceEntry, NodeEntry, ServiceMember, Versioned};
 use super::ordered::{By, Pair};
@@ -45,6 +45,16 @@ impl Stored {
 
     pub(crate) fn modify_revision(&self) -> Revision {
         self.record.mod_revision()
+    }
+
+    /// The revisions that created and last changed it.
+    pub(crate) fn revisions(&self) -> [Revision; 2] {
+        [self.record.create_revision(), self.record.mod_revision()]
+    }
+
+    /// What the store holds.
+    pub(crate) fn entry(&self) -> Entry {
+        self.record.entry()
     }
 
     /// Reads it; what cannot be read is reported.

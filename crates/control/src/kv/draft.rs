@@ -50,7 +50,7 @@ struct Touched<'a> {
 }
 
 /// Operations in the making, all in one namespace.
-pub(super) struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     state: &'a State,
     namespace: &'a str,
     keys: BTreeMap<String, Touched<'a>>,
@@ -75,7 +75,7 @@ pub(super) enum NotLocked {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(state: &'a State, namespace: &'a str) -> Self {
+    pub(crate) fn new(state: &'a State, namespace: &'a str) -> Self {
         Self { state, namespace, keys: BTreeMap::new(), sessions: BTreeSet::new() }
     }
 
@@ -188,7 +188,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The transaction that does all of it, if everything still is as it was looked at.
-    pub(super) fn into_plan(self) -> Result<Plan, Error> {
+    pub(crate) fn into_plan(self) -> Result<Plan, Error> {
         let mut plan = Plan::nothing();
         plan.confirm();
         let mut acquired = false;

@@ -1,14 +1,11 @@
-//! KV transactions: several operations, all or none.
+//! Operations on keys in a transaction.
 
 use weir_model::Revision;
 
 use super::commands::check_key;
 use super::draft::{Content, Draft, NotLocked, Seen};
-use crate::bounds::{KV_TXN_OPS_MAX, KV_VALUE_BYTES_MAX};
-use crate::catalog::State;
-use crate::commit::Plan;
-use crate::registry::check_namespace;
-use crate::{Control, Error};
+use crate::Error;
+use crate::bounds::KV_VALUE_BYTES_MAX;
 
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,63 +105,22 @@ pub enum KvFault {
     TooManyKeys,
 }
 
-/// What came of a transaction.
-#[derive(Clone, Debug)]
-pub enum KvTxn {
-    /// It was done; what its operations read and wrote, in order.
-    Done(Vec<KvResult>),
-    /// Nothing was done; which operations cannot be done, by number from 0, and why.
-    Failed(Vec<(usize, KvFault)>),
-}
-
 /// A result whose revisions may be those of the transaction itself.
-struct Pending {
+pub(crate) struct Pending {
     result: KvResult,
     created: bool,
     changed: bool,
 }
 
-impl Control {
-    /// Does all operations, in order, or none.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] for too many operations or a value that is too long, [`Error::Invalid`] for a key that is.
-    pub async fn kv_txn(&self, namespace: &str, ops: &[KvOp]) -> Result<KvTxn, Error> {
-        check_namespace(namespace)?;
-        if ops.len() > KV_TXN_OPS_MAX {
-            let what = "operations of a transaction".to_owned();
-            return Err(Error::TooLarge { what, max: KV_TXN_OPS_MAX as u64, actual: ops.len() as u64 });
-        }
-        for op in ops {
-            check_value(&op.key, &op.value)?;
-            if !op.key.is_empty() {
-                check_key(namespace, &op.key)?;
-            }
-        }
-        let mut pending = Vec::new();
-        let what = || "a key of the transaction".to_owned();
-        let done = self
-            .execute_if(what, |state| {
-                let (plan, results) = match draft(state, namespace, ops)? {
-                    Ok(drafted) => drafted,
-                    Err(faults) => return Ok(Err(faults)),
-                };
-                pending = results;
-                Ok(Ok(plan))
-            })
-            .await?;
-        Ok(match done {
-            Err(faults) => KvTxn::Failed(faults),
-            Ok(done) => {
-                let revision = done.position.revision;
-                KvTxn::Done(pending.into_iter().map(|pending| pending.at(revision)).collect())
-            }
-        })
-    }
+/// Refuses an operation whose value or key is too long.
+pub(crate) fn check_op(namespace: &str, op: &KvOp) -> Result<(), Error> {
+    check_value(&op.key, &op.value)?;
+    if op.key.is_empty() { Ok(()) } else { check_key(namespace, &op.key) }
 }
 
 impl Pending {
-    fn at(self, revision: Revision) -> KvResult {
+    /// The result, once the transaction has a revision.
+    pub(crate) fn at(self, revision: Revision) -> KvResult {
         let mut result = self.result;
         if self.created {
             result.create_revision = revision;
@@ -176,22 +132,8 @@ impl Pending {
     }
 }
 
-type Drafted = Result<(Plan, Vec<Pending>), Vec<(usize, KvFault)>>;
-
-fn draft(state: &State, namespace: &str, ops: &[KvOp]) -> Result<Drafted, Error> {
-    let mut draft = Draft::new(state, namespace);
-    let (mut results, mut faults) = (Vec::new(), Vec::new());
-    for (number, op) in ops.iter().enumerate() {
-        match step(&mut draft, op, &mut results) {
-            Ok(()) => {}
-            Err(fault) => faults.push((number, fault)),
-        }
-    }
-    if faults.is_empty() { Ok(Ok((draft.into_plan()?, results))) } else { Ok(Err(faults)) }
-}
-
-/// Does one operation.
-fn step<'a>(draft: &mut Draft<'a>, op: &'a KvOp, results: &mut Vec<Pending>) -> Result<(), KvFault> {
+/// Does one operation; what it read or wrote.
+pub(crate) fn step<'a>(draft: &mut Draft<'a>, op: &'a KvOp) -> Result<Vec<Pending>, KvFault> {
     let content = Content { value: &op.value, flags: op.flags };
     let key = op.key.as_str();
     let whole_tree = matches!(op.verb, KvVerb::GetTree | KvVerb::DeleteTree);
@@ -230,32 +172,30 @@ fn step<'a>(draft: &mut Draft<'a>, op: &'a KvOp, results: &mut Vec<Pending>) -> 
                 return Err(KvFault::Session(session(draft, key)));
             }
         }
-        KvVerb::CheckAbsent => return draft.look(key).map_or(Ok(()), |_| Err(KvFault::Exists)),
+        KvVerb::CheckAbsent => return draft.look(key).map_or(Ok(Vec::new()), |_| Err(KvFault::Exists)),
         KvVerb::Delete => {
             draft.delete(key);
-            return Ok(());
+            return Ok(Vec::new());
         }
         KvVerb::DeleteIf => {
             if !draft.is_at(key, op.revision) {
                 return Err(KvFault::Revision(revision(draft, key)));
             }
             draft.delete(key);
-            return Ok(());
+            return Ok(Vec::new());
         }
         KvVerb::GetTree => {
             let keys = draft.list(key).ok_or(KvFault::TooManyKeys)?;
-            results.extend(keys.iter().map(|key| pending(key, draft.look(key), true)));
-            return Ok(());
+            return Ok(keys.iter().map(|key| pending(key, draft.look(key), true)).collect());
         }
         KvVerb::DeleteTree => {
             let keys = draft.list(key).ok_or(KvFault::TooManyKeys)?;
             keys.iter().for_each(|key| draft.delete(key));
-            return Ok(());
+            return Ok(Vec::new());
         }
     }
     let with_value = matches!(op.verb, KvVerb::Get | KvVerb::GetOrEmpty);
-    results.push(pending(key, draft.peek(key), with_value));
-    Ok(())
+    Ok(vec![pending(key, draft.peek(key), with_value)])
 }
 
 fn lock<'a>(draft: &mut Draft<'a>, op: &'a KvOp, content: Content<'a>) -> Result<(), KvFault> {

@@ -8,7 +8,6 @@ use crate::bounds::CHECK_OUTPUT_BYTES_MAX;
 #[cfg(doc)]
 use crate::bounds::CHECK_OUTPUT_INTERVAL;
 use crate::catalog::{CheckEntry, CheckRef, InstanceRef, State};
-use crate::keys::node_key;
 use crate::{Control, Error, Heartbeat};
 
 impl Control {
@@ -99,12 +98,7 @@ impl Control {
     /// one transaction of the store can remove.
     pub async fn deregister_node(&self, name: &str) -> Result<Committed, Error> {
         validate::check_node_name(name)?;
-        if node_key(name) == node_key(&self.settings().node_name) {
-            return Err(Error::invalid(
-                "node",
-                format!("{name:?} is this server's own node, which stays registered"),
-            ));
-        }
+        decide::check_leaves(&self.settings().node_name, name)?;
         let what = || format!("node {name:?}");
         let done = self.execute(what, |state| decide::deregister_node(state, name)).await?;
         if !done.changed {
@@ -132,7 +126,11 @@ impl Control {
 
     /// Removes checks that did not fit into the transaction that removed their instance, or were registered while it was
     /// decided.
-    async fn deregister_leftovers(&self, instance: &InstanceRef, ops_max: usize) -> Result<(), Error> {
+    pub(super) async fn deregister_leftovers(
+        &self,
+        instance: &InstanceRef,
+        ops_max: usize,
+    ) -> Result<(), Error> {
         let what = || format!("instance {:?}", instance.id);
         let some = |state: &State| decide::deregister_leftovers(state, instance, ops_max);
         while self.execute(what, some).await?.changed {}

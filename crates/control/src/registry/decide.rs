@@ -301,6 +301,17 @@ pub(super) fn deregister_leftovers(
     Ok(plan)
 }
 
+/// Refuses to remove the server's own node.
+pub(super) fn check_leaves(own_node: &str, name: &str) -> Result<(), Error> {
+    if node_key(name) == node_key(own_node) {
+        return Err(Error::invalid(
+            "node",
+            format!("{name:?} is this server's own node, which stays registered"),
+        ));
+    }
+    Ok(())
+}
+
 /// Removes a node with all that is on it, in all namespaces; nothing if it is not there.
 pub(super) fn deregister_node(state: &State, name: &str) -> Result<Plan, Error> {
     let mut plan = Plan::nothing();

@@ -1,9 +1,10 @@
-//! KV transactions: all operations or none.
+//! Transactions: all operations or none.
 
 use weir_control::Control;
-use weir_control::bounds::KV_TXN_OPS_MAX;
-use weir_control::kv::{KvFault, KvOp, KvResult, KvTxn, KvVerb};
+use weir_control::bounds::TXN_OPS_MAX;
+use weir_control::kv::{KvFault, KvOp, KvResult, KvVerb};
 use weir_control::session::Session;
+use weir_control::txn::{Outcome, TxnFault, TxnOp, TxnResult};
 
 use crate::support::*;
 
@@ -15,17 +16,29 @@ fn set(key: &str, value: &str) -> KvOp {
     KvOp { value: value.into(), ..op(KvVerb::Set, key) }
 }
 
+fn on_keys(ops: &[KvOp]) -> Vec<TxnOp> {
+    ops.iter().cloned().map(TxnOp::Kv).collect()
+}
+
 async fn done(control: &Control, ops: &[KvOp]) -> Vec<KvResult> {
-    match control.kv_txn(NS, ops).await.unwrap() {
-        KvTxn::Done(results) => results,
-        KvTxn::Failed(faults) => panic!("{faults:?}"),
+    let of_key = |result| match result {
+        TxnResult::Kv(result) => result,
+        TxnResult::Registry(other) => panic!("{other:?}"),
+    };
+    match control.txn(NS, &on_keys(ops)).await.unwrap() {
+        Outcome::Done(results) => results.into_iter().map(of_key).collect(),
+        Outcome::Failed(faults) => panic!("{faults:?}"),
     }
 }
 
 async fn failed(control: &Control, ops: &[KvOp]) -> Vec<(usize, KvFault)> {
-    match control.kv_txn(NS, ops).await.unwrap() {
-        KvTxn::Failed(faults) => faults,
-        KvTxn::Done(results) => panic!("{results:?}"),
+    let of_key = |(at, fault)| match fault {
+        TxnFault::Kv(fault) => (at, fault),
+        TxnFault::Registry(other) => panic!("{other:?}"),
+    };
+    match control.txn(NS, &on_keys(ops)).await.unwrap() {
+        Outcome::Failed(faults) => faults.into_iter().map(of_key).collect(),
+        Outcome::Done(results) => panic!("{results:?}"),
     }
 }
 
@@ -104,9 +117,9 @@ async fn one_that_fails_undoes_all_and_every_fault_is_named() {
         ]
     );
     assert_eq!((control.position(), keys(&control)), (at, vec!["there".to_owned()]));
-    let many = vec![set("k", "v"); KV_TXN_OPS_MAX + 1];
-    assert!(control.kv_txn(NS, &many).await.is_err());
-    let tree: Vec<_> = (0..KV_TXN_OPS_MAX).map(|number| set(&format!("t/{number}"), "")).collect();
+    let many = vec![set("k", "v"); TXN_OPS_MAX + 1];
+    assert!(control.txn(NS, &on_keys(&many)).await.is_err());
+    let tree: Vec<_> = (0..TXN_OPS_MAX).map(|number| set(&format!("t/{number}"), "")).collect();
     for part in 0..3 {
         let tree: Vec<_> =
             tree.iter().map(|op| KvOp { key: format!("{}/{part}", op.key), ..op.clone() }).collect();
@@ -155,7 +168,7 @@ async fn transfers_at_the_same_time_keep_the_sum() {
                     ..set(&read[at].key, &value.to_string())
                 };
                 let ops = [put(0, value(0) - amount), put(1, value(1) + amount)];
-                if let KvTxn::Done(_) = control.kv_txn(NS, &ops).await.unwrap() {
+                if let Outcome::Done(_) = control.txn(NS, &on_keys(&ops)).await.unwrap() {
                     return;
                 }
             }

@@ -22,7 +22,7 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     let map = decode::object(&request.body)?;
     let fields = Fields::root(&map);
     check_body_place(&api, &request, fields)?;
-    let node = node(fields)?;
+    let node = node(fields, "NodeMeta")?;
     let namespace = body_namespace(&request, fields)?;
     let place = Place { namespace: &namespace, node: &node.name, scripts: false };
     let instance = match fields.map("Service")? {
@@ -66,7 +66,8 @@ fn check_body_place(api: &ConsulApi, request: &Request, fields: Fields<'_>) -> R
     check_datacenter(&fields.text("Datacenter")?, datacenter)
 }
 
-fn node(fields: Fields<'_>) -> Result<Node, Refusal> {
+/// A node; its metadata stand in `meta_field`.
+pub(super) fn node(fields: Fields<'_>, meta_field: &str) -> Result<Node, Refusal> {
     let (name, address) = (fields.text("Node")?, fields.text("Address")?);
     if name.is_empty() || address.is_empty() {
         return Err(Refusal::bad("Must provide node and address"));
@@ -76,14 +77,14 @@ fn node(fields: Fields<'_>) -> Result<Node, Refusal> {
         id: fields.text("ID")?,
         address,
         tagged_addresses: fields.text_map("TaggedAddresses")?,
-        metadata: fields.text_map("NodeMeta")?,
+        metadata: fields.text_map(meta_field)?,
         ..Node::default()
     })
 }
 
 /// A check as the catalog takes it: a state that somebody else reports. A `Definition` is for tools that run checks
 /// themselves; this server does not run it.
-fn check(map: &Map<String, Value>, path: &str, place: Place<'_>) -> Result<Check, Refusal> {
+pub(super) fn check(map: &Map<String, Value>, path: &str, place: Place<'_>) -> Result<Check, Refusal> {
     let fields = Fields::at(map, path);
     let name = fields.text("Name")?;
     let mut id = fields.text("CheckID")?;

@@ -1,4 +1,4 @@
-//! `/v1/txn`: several operations on keys, all or none.
+//! `/v1/txn`: several operations on keys and on the catalog, all or none.
 
 use std::sync::Arc;
 
@@ -7,8 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use weir_control::bounds::{KV_TXN_KEYS_MAX, KV_TXN_OPS_MAX, KV_VALUE_BYTES_MAX};
-use weir_control::kv::{KvFault, KvOp, KvTxn, KvVerb};
+use weir_control::bounds::{KV_TXN_KEYS_MAX, KV_VALUE_BYTES_MAX, TXN_OPS_MAX};
+use weir_control::kv::{KvFault, KvOp, KvVerb};
+use weir_control::registry::RegistryResult;
+use weir_control::txn::{Outcome, TxnFault, TxnOp, TxnResult};
 
 use super::ConsulApi;
 use super::answer::{Answer, write};
@@ -16,6 +18,8 @@ use super::decode::Fields;
 use super::kv::EntryJson;
 use super::options::{check_place, namespace};
 use super::refusal::Refusal;
+use super::txn_registry::{self, KINDS};
+use super::views::{self, CheckJson, NodeJson, ServiceJson};
 use crate::http::{Request, Response};
 
 /// Largest body, as Consul's default has it.
@@ -50,10 +54,29 @@ struct AnswerJson<'a> {
     errors: Option<Vec<ErrorJson>>,
 }
 
+/// What an operation read or wrote, under the name of its kind.
 #[derive(Serialize)]
-struct ResultJson<'a> {
+enum ResultJson<'a> {
     #[serde(rename = "KV")]
-    kv: EntryJson<'a>,
+    Kv(EntryJson<'a>),
+    Node(NodeJson<'a>),
+    Service(ServiceJson<'a>),
+    Check(CheckJson<'a>),
+}
+
+impl<'a> ResultJson<'a> {
+    fn of(result: &'a TxnResult, here: views::Here<'a>) -> Self {
+        match result {
+            TxnResult::Kv(result) => Self::Kv(EntryJson::of_result(result)),
+            TxnResult::Registry(RegistryResult::Node(node)) => Self::Node(NodeJson::of(node, here)),
+            TxnResult::Registry(RegistryResult::Instance(entry)) => {
+                Self::Service(ServiceJson::of(entry, here))
+            }
+            TxnResult::Registry(RegistryResult::Check(check, about)) => {
+                Self::Check(CheckJson::of(check, about.as_ref()))
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -65,19 +88,20 @@ struct ErrorJson {
 
 /// `PUT txn`.
 pub(super) async fn txn(api: Arc<ConsulApi>, request: Request) -> Answer {
-    check_place(&request.query, api.here().datacenter)?;
+    let datacenter = api.here().datacenter;
+    check_place(&request.query, datacenter)?;
     let namespace_asked = namespace(&request.query, None)?;
     let given = operations(&request.body)?;
-    if given.len() > KV_TXN_OPS_MAX {
+    if given.len() > TXN_OPS_MAX {
         return Err(too_large_entity(format!(
-            "Transaction contains too many operations ({} > {KV_TXN_OPS_MAX})",
+            "Transaction contains too many operations ({} > {TXN_OPS_MAX})",
             given.len()
         )));
     }
     let mut ops = Vec::with_capacity(given.len());
     let mut unknown = Vec::new();
     for (at, operation) in given.iter().enumerate() {
-        match read(at, operation, &namespace_asked)? {
+        match read(at, operation, txn_registry::Here { namespace: &namespace_asked, datacenter })? {
             Ok(op) => ops.push(op),
             Err(what) => unknown.push(ErrorJson { op_index: at, what }),
         }
@@ -86,14 +110,13 @@ pub(super) async fn txn(api: Arc<ConsulApi>, request: Request) -> Answer {
     if !unknown.is_empty() {
         return conflict(pretty, unknown);
     }
-    match api.control.kv_txn(&namespace_asked, &ops).await? {
-        KvTxn::Done(results) => {
-            let results =
-                results.iter().map(|result| ResultJson { kv: EntryJson::of_result(result) }).collect();
+    match api.control.txn(&namespace_asked, &ops).await? {
+        Outcome::Done(results) => {
+            let results = results.iter().map(|result| ResultJson::of(result, api.here())).collect();
             let answer = AnswerJson { results: Some(results), errors: None };
             Ok(Response::json_bytes(StatusCode::OK, write(pretty, &answer)?))
         }
-        KvTxn::Failed(faults) => {
+        Outcome::Failed(faults) => {
             let errors =
                 faults.into_iter().map(|(at, fault)| ErrorJson { op_index: at, what: say(&ops[at], &fault) });
             conflict(pretty, errors.collect())
@@ -128,18 +151,32 @@ fn operations(body: &[u8]) -> Result<Vec<Map<String, Value>>, Refusal> {
 }
 
 /// Reads one operation; what it is about may not exist here.
-fn read(at: usize, operation: &Map<String, Value>, namespace: &str) -> Result<Result<KvOp, String>, Refusal> {
+fn read(
+    at: usize,
+    operation: &Map<String, Value>,
+    here: txn_registry::Here<'_>,
+) -> Result<Result<TxnOp, String>, Refusal> {
     let whole = format!("[{at}]");
     let fields = Fields::at(operation, &whole);
-    let Some(kv) = fields.map("KV").map_err(unreadable)? else {
-        let other = ["Node", "Service", "Check", "Session"].into_iter().find(|kind| fields.has(kind));
-        return Ok(Err(match other {
-            Some(kind) => format!("operations on {kind} are not supported yet, only on KV"),
-            None => "no operation specified".to_owned(),
-        }));
-    };
-    let path = format!("[{at}].KV");
-    let fields = Fields::at(kv, &path);
+    if let Some(kv) = fields.map("KV").map_err(unreadable)? {
+        return Ok(on_key(kv, &format!("[{at}].KV"), here.namespace)?.map(TxnOp::Kv));
+    }
+    for kind in KINDS {
+        if let Some(operation) = fields.map(kind).map_err(unreadable)? {
+            let read = txn_registry::read(kind, operation, &format!("[{at}].{kind}"), here)?;
+            return Ok(read.map(TxnOp::Registry));
+        }
+    }
+    Ok(Err(if fields.has("Session") {
+        "operations on Session are not supported yet, only on KV, Node, Service and Check".to_owned()
+    } else {
+        "no operation specified".to_owned()
+    }))
+}
+
+/// Reads an operation on a key.
+fn on_key(kv: &Map<String, Value>, path: &str, namespace: &str) -> Result<Result<KvOp, String>, Refusal> {
+    let fields = Fields::at(kv, path);
     let text = |name: &str| fields.text(name).map_err(unreadable);
     let number =
         |name: &str| Ok::<_, Refusal>(fields.whole(name, u64::MAX).map_err(unreadable)?.unwrap_or(0));
@@ -167,7 +204,16 @@ fn read(at: usize, operation: &Map<String, Value>, namespace: &str) -> Result<Re
 }
 
 /// A fault in Consul's words.
-fn say(op: &KvOp, fault: &KvFault) -> String {
+fn say(op: &TxnOp, fault: &TxnFault) -> String {
+    match (op, fault) {
+        (TxnOp::Kv(op), TxnFault::Kv(fault)) => say_of_key(op, fault),
+        (TxnOp::Registry(op), TxnFault::Registry(fault)) => txn_registry::say(op, fault),
+        // A fault is of its operation's kind.
+        (_, fault) => format!("{fault:?}"),
+    }
+}
+
+fn say_of_key(op: &KvOp, fault: &KvFault) -> String {
     let key = &op.key;
     match (fault, op.verb) {
         (KvFault::NoKey, _) => "Must provide key".to_owned(),

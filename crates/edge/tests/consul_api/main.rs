@@ -10,4 +10,5 @@ mod refusals;
 mod sessions;
 mod snapshots;
 mod support;
+mod transactions;
 mod watches;
