@@ -22,6 +22,7 @@ mod file;
 mod layout;
 mod load;
 mod log;
+mod reading;
 mod restore;
 mod storage;
 mod writer;
@@ -41,11 +42,11 @@ pub(crate) use log::fuzzing;
 pub use restore::Restore;
 pub use storage::Opener;
 
-use crate::clock::{Clock, TokioClock};
+use crate::clock::{Clock, ManualClock, TokioClock};
 use crate::local::LocalEngine;
 use crate::shared::{Shared, expire_leases};
 use crate::state::{Answer, Command, State};
-use crate::{Entry, Error, Key, Limits, Position, Stats};
+use crate::{Entry, Error, Key, Limits, Memory, Position, Stats};
 use durable::Durable;
 use file::{File, Opened};
 use writer::{Counters, Job, Writer};
@@ -137,6 +138,21 @@ impl Embedded {
 }
 
 impl Embedded {
+    /// Whether there is a store at `path`, or a part of one.
+    pub fn is_there(path: impl AsRef<Path>) -> bool {
+        restore::is_there(path.as_ref())
+    }
+
+    /// Reads the file at `path` and its log into memory, and changes neither, also after a crash and where nothing can be written.
+    /// Time stands still in what is read, and what is written there is forgotten. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`], and [`Error::Open`] if there is no file.
+    pub fn read(path: impl AsRef<Path>) -> Result<Memory, Error> {
+        let Opened { stored, .. } = File::to_read(path.as_ref()).open(0)?;
+        Ok(Memory::of(Limits::default(), stored, Arc::new(ManualClock::new())))
+    }
+
     /// Makes the file at `path` from entries in the order of their keys, without leases. It takes the place of one that is there
     /// only when it is whole and on disk; until then, and if anything fails, nothing has changed. Gives the position that the
     /// file begins with.

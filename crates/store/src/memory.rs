@@ -26,7 +26,11 @@ impl Memory {
 
     /// An empty store. Must be called within a tokio runtime, which runs the lease timer.
     pub fn with(limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        let stored = Stored { epoch: crate::epoch::next(0), ..Stored::default() };
+        Self::of(limits, Stored { epoch: crate::epoch::next(0), ..Stored::default() }, clock)
+    }
+
+    /// A store that begins with what was stored elsewhere.
+    pub(crate) fn of(limits: Limits, stored: Stored, clock: Arc<dyn Clock>) -> Self {
         let state = State::new(limits, stored, clock.now());
         let shared = Arc::new(Shared::new(state, Arc::clone(&clock)));
         let weak = Arc::downgrade(&shared);

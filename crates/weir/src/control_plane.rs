@@ -37,7 +37,7 @@ use crate::{loopback, sources};
 
 use stores::open_etcd;
 pub(crate) use stores::open_store;
-pub(crate) use stores::{STORE_FILE, create_data_dir, role_in};
+pub(crate) use stores::{STORE_FILE, create_data_dir, mend, role_in};
 use tls::Tls;
 
 /// A running control plane.

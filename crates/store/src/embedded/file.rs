@@ -1,5 +1,6 @@
 //! The file: opening it with care, making changes durable, and going on after storage failed.
 
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use redb::{Database, DatabaseError, StorageError};
 use super::layout::{COUNTERS, Counters, Delta, Touched, create, put_delta, put_log, write};
 use super::load::follows;
 use super::log::{self, Log, LogId};
+use super::reading;
 use super::storage::{Opener, Storage, remove_if_there, sync_folder};
 use crate::shared::Shared;
 use crate::state::Stored;
@@ -17,6 +19,9 @@ use crate::{Error, KeyRange, Position, Record};
 
 /// Memory redb may use to cache pages. Small: the file is read once, and written from memory.
 const CACHE_BYTES: usize = 16 << 20;
+
+/// What a file begins with.
+const MAGIC: &[u8; 4] = b"redb";
 
 /// A file and what is in it.
 pub(super) struct Opened {
@@ -31,11 +36,18 @@ pub(super) struct File {
     path: PathBuf,
     opener: Opener,
     flush_failed: Arc<AtomicBool>,
+    /// Else it is only read.
+    may_change: bool,
 }
 
 impl File {
     pub(super) fn new(path: &Path, opener: Opener) -> Self {
-        Self { path: path.to_owned(), opener, flush_failed: Arc::default() }
+        Self { path: path.to_owned(), opener, flush_failed: Arc::default(), may_change: true }
+    }
+
+    /// One that is there, and is only read, as its log is: nothing on disk is changed.
+    pub(super) fn to_read(path: &Path) -> Self {
+        Self { may_change: false, ..Self::new(path, reading::opener()) }
     }
 
     pub(super) fn path(&self) -> std::path::Display<'_> {
@@ -55,7 +67,8 @@ impl File {
     /// Opens the file and reads all of it, and its log; a new file gets an epoch above `epoch_above`.
     pub(super) fn open(&self, epoch_above: u64) -> Result<Opened, Error> {
         self.guarded(|| {
-            if !self.path.exists() {
+            self.check_not_alone()?;
+            if !self.path.exists() && self.may_change {
                 let (database, stored) = self.create(epoch_above)?;
                 return Ok(Opened { database, stored, replayed: None });
             }
@@ -78,6 +91,11 @@ impl File {
             let (mut stored, log) = self.load(&database)?;
             let replayed = log.map(|id| self.replay(id, &mut stored)).transpose()?;
             self.check(&stored)?;
+            if log.is_none() {
+                let at = Position::new(stored.epoch, stored.revision);
+                log::put_aside(&self.path, &self.opener, at, self.may_change)
+                    .map_err(|error| self.failed(&error))?;
+            }
             if !whole {
                 // What was found may be older than what was acknowledged: a history of its own.
                 stored.epoch = crate::epoch::next(stored.epoch.max(epoch_above));
@@ -89,6 +107,20 @@ impl File {
         })
     }
 
+    /// Refuses a log without its file: what was acknowledged is in both.
+    fn check_not_alone(&self) -> Result<(), Error> {
+        let is_empty = std::fs::metadata(&self.path).map_or(true, |file| file.len() == 0);
+        if is_empty && log::is_there(&self.path).map_err(|error| self.failed(&error))? {
+            let what = if self.path.exists() { "empty" } else { "missing" };
+            let log = log::path_of(&self.path);
+            return Err(self.corrupt(&format!(
+                "it is {what}, and its log {} is there. The two belong together: put the file back as it was",
+                log.display()
+            )));
+        }
+        Ok(())
+    }
+
     /// Reads the log that the file names, lays it over what the file has, and says what that touched.
     fn replay(&self, id: LogId, stored: &mut Stored) -> Result<Touched, Error> {
         // One that cannot be read is as one that is damaged: a backup may take its place.
@@ -98,7 +130,7 @@ impl File {
         let deltas = deltas.map_err(|reason| Error::Corrupt {
             path: log::path_of(&self.path).display().to_string(),
             reason: format!(
-                "{reason}. The store's file and its log belong together: put both back as they were, or restore a backup"
+                "{reason}. The store's file and its log belong together: put both back as they were"
             ),
         })?;
         let mut touched = Touched::default();
@@ -163,18 +195,19 @@ impl File {
         })
     }
 
-    /// Fills a new file with entries that have no leases.
+    /// Fills a new file with entries that have no leases. It stays locked.
     pub(super) fn fill(
         &self,
         position: Position,
         entries: impl Iterator<Item = Record>,
-    ) -> Result<(), Error> {
+    ) -> Result<Database, Error> {
         self.guarded(|| {
             remove_if_there(&self.path).map_err(|error| refused(&error))?;
             let database =
                 self.database(&self.path, Arc::default()).map_err(|error| self.open_error(&error))?;
             let counters = Counters { epoch: position.epoch, revision: position.revision, lease_counter: 0 };
-            create(&database, &counters, &[], entries).map_err(|error| refused(&error))
+            create(&database, &counters, &[], entries).map_err(|error| refused(&error))?;
+            Ok(database)
         })
     }
 
@@ -256,12 +289,24 @@ impl File {
                     std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
                 ) =>
             {
-                self.corrupt(&error.to_string())
+                self.corrupt(&self.what_is_damaged(error))
             }
             DatabaseError::UpgradeRequired(_) | DatabaseError::RepairAborted => {
                 self.corrupt(&error.to_string())
             }
             other => Error::Open { path, reason: other.to_string() },
+        }
+    }
+
+    /// Says of a file that is no database whether it ever was one.
+    fn what_is_damaged(&self, error: &std::io::Error) -> String {
+        let begins = std::fs::File::open(&self.path).and_then(|mut file| {
+            let mut begin = [0; MAGIC.len()];
+            file.read_exact(&mut begin).map(|()| begin == *MAGIC)
+        });
+        match begins {
+            Ok(false) => "it does not begin as the file of a store does".to_owned(),
+            _ => format!("its first page, or its end, is damaged or missing ({error})"),
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! The log lies beside the file and has no lock of its own: who has the file has the log.
 
+mod aside;
 pub(crate) mod fuzzing;
 mod record;
 mod replay;
@@ -22,6 +23,7 @@ use redb::StorageBackend;
 
 use super::layout::Delta;
 use super::storage::{Opener, remove_if_there, sync_folder};
+pub(super) use aside::put_aside;
 pub(super) use record::LogId;
 use record::{BLOCK, Chain, HEAD, encode_body, header, record_bytes};
 
@@ -148,11 +150,29 @@ fn write_zeros(bytes: &dyn StorageBackend, from: u64, to: u64) -> io::Result<()>
 
 /// What the log of the store at `path` says, which the file names as its own; or what is wrong with it.
 pub(super) fn read(path: &Path, opener: &Opener, id: LogId) -> io::Result<Result<Vec<Delta>, String>> {
-    let path = path_of(path);
-    if !path.try_exists()? {
+    if !is_there(path)? {
         return Ok(Err("it is missing".to_owned()));
     }
-    let bytes = opener(&path).map_err(io::Error::other)?;
+    let log = match bytes_of(path, opener)? {
+        Ok(log) => log,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let deltas = replay::replay(&log, id);
+    if deltas.as_ref().is_ok_and(|deltas| aside::is_cut_off(&log, id, deltas)) {
+        tracing::warn!(path = %path_of(path).display(),
+            "an unfinished record at the end of the store's log was left out: it was never answered, or was damaged since");
+    }
+    Ok(deltas)
+}
+
+/// Whether there is a log of the store at `path`.
+pub(super) fn is_there(path: &Path) -> io::Result<bool> {
+    path_of(path).try_exists()
+}
+
+/// All bytes of the log of the store at `path`, which are on disk; or why they cannot be those of a log.
+fn bytes_of(path: &Path, opener: &Opener) -> io::Result<Result<Vec<u8>, String>> {
+    let bytes = opener(&path_of(path)).map_err(io::Error::other)?;
     // What was written by a process that died may not be on disk yet, and is about to be shown.
     bytes.sync_data()?;
     let length = bytes.len()?;
@@ -161,7 +181,7 @@ pub(super) fn read(path: &Path, opener: &Opener, id: LogId) -> io::Result<Result
     }
     let mut log = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     bytes.read(0, &mut log)?;
-    Ok(replay::replay(&log, id))
+    Ok(Ok(log))
 }
 
 /// Removes a log that does not count any more. It does no harm if it stays.

@@ -1,5 +1,6 @@
 //! What only the embedded engine must do: keep, recover, refuse, and survive failing storage and its own death.
 
+mod apart;
 mod batches;
 mod crash;
 mod damage;

@@ -51,10 +51,28 @@ pub(crate) async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>
             format!("the data directory {shown} is in use by another weir {}", role_in(dir)),
         )
         .hint("stop that one first, or give this one its own --data-dir")),
+        Ok(Err(error @ weir_store::Error::Corrupt { .. })) => {
+            let message = format!("cannot open the data directory {shown}: {error}");
+            Err(Failure::new(Exit::CannotStart, message).hint(mend(dir)))
+        }
         Ok(Err(error)) => {
             Err(Failure::new(Exit::CannotStart, format!("cannot open the data directory {shown}: {error}")))
         }
         Err(error) => Err(Failure::new(Exit::CannotStart, format!("opening {shown} broke off: {error}"))),
+    }
+}
+
+/// What helps where a data directory's store is damaged, or not all there.
+pub(crate) fn mend(dir: &Path) -> String {
+    let shown = dir.display();
+    match role_in(dir) {
+        "agent" => format!(
+            "an agent's store can be made anew: while it is stopped, remove {STORE_FILE} and {STORE_FILE}.wal in {shown}, and keep \
+             {NODE_ID_FILE}; start it, and register again what was registered by requests"
+        ),
+        _ => format!(
+            "`weir store restore FILE --data-dir {shown} --replace` puts a backup in its place, if what is missing cannot be put back"
+        ),
     }
 }
 

@@ -98,6 +98,12 @@ pub(crate) fn header(id: LogId) -> [u8; 48] {
     bytes
 }
 
+/// The salt of a log that begins with these bytes, if it does begin as one.
+pub(crate) fn salt_of(log: &[u8]) -> Option<[u8; 16]> {
+    let salt = *log.get(16..)?.first_chunk::<16>()?;
+    log.starts_with(&header(LogId { salt, generation: 0 })).then_some(salt)
+}
+
 /// The head of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -120,6 +126,11 @@ impl Head {
         let [generation, number, size, length] = [8, 16, 24, 32].map(|at| number_at(head, at));
         Some(Self { generation, number, size, length })
     }
+}
+
+/// Whether a block begins as a record does, whole or not.
+pub(crate) fn is_begun(block: &[u8]) -> bool {
+    block.starts_with(RECORD_MAGIC)
 }
 
 fn number_at(bytes: &[u8], at: usize) -> u64 {

@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use weir_store::{Error, Spec, Store};
+use weir_store::{Embedded, Error, Spec, Store};
 
 use super::what;
-use crate::control_plane::role_in;
+use crate::control_plane::{mend, role_in};
 use crate::exit::{Exit, Failure};
 
-/// Opens a store that is there: none is created by looking at it.
+/// Opens a store that is there, to look at it: none is created by that, and none is changed.
 pub(super) async fn existing(spec: &Spec) -> Result<Arc<dyn Store>, Failure> {
-    if let Spec::Embedded(path) = spec
-        && !path.exists()
-    {
+    let Spec::Embedded(path) = spec else {
+        return weir_store::open(spec).await.map_err(|error| failure(spec, &error));
+    };
+    if !Embedded::is_there(path) {
         let (message, hint) = what::no_store_in(path.parent().unwrap_or(path));
         return Err(Failure::new(Exit::NotFound, message).hint(hint));
     }
-    weir_store::open(spec).await.map_err(|error| failure(spec, &error))
+    let read = Embedded::read(path).map_err(|error| failure(spec, &error))?;
+    Ok(Arc::new(read))
 }
 
 /// Whose store it is.
@@ -41,8 +43,11 @@ pub(super) fn failure(spec: &Spec, error: &Error) -> Failure {
         }
         Error::Compacted { .. } => failure(Exit::Failed)
             .hint("etcd forgot the moment that was being read; try again, or let it keep more history"),
-        Error::Corrupt { .. } => failure(Exit::Failed)
-            .hint("`weir store restore FILE --data-dir DIR --replace` puts a backup in its place"),
+        Error::Corrupt { .. } => match spec {
+            Spec::Embedded(path) => failure(Exit::Invalid).hint(mend(path.parent().unwrap_or(path))),
+            _ => failure(Exit::Invalid),
+        },
+        Error::NewerFormat { .. } => failure(Exit::Invalid),
         Error::Open { .. } | Error::Unavailable { .. } if matches!(spec, Spec::Etcd(_)) => {
             failure(Exit::Unreachable).hint("is etcd there? `etcdctl --endpoints HOST:PORT endpoint health` tells")
         }
