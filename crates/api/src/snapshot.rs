@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use weir_model::registry::{ActiveChecks, Health, Weights};
 use weir_model::resource::Protocol;
-use weir_model::{Position, Resource, ServiceRef};
+use weir_model::{Kind, Position, Resource, ServiceRef};
 
 use crate::mesh;
 
@@ -19,6 +19,12 @@ pub const SNAPSHOT_FORMAT: u32 = 1;
 
 /// The annotation of a document that nobody declared: the config entry that it was made of, as `service-router/web`.
 pub const MADE_OF: &str = "weir.dev/config-entry";
+
+/// Whether a route that was made of a service's config entries counts where the service speaks this, if anybody says what it
+/// speaks: one of requests does not where it takes bytes, and one of connections only there.
+pub fn made_route_counts(kind: Kind, speaks: Option<Protocol>) -> bool {
+    speaks.is_none_or(|protocol| (kind == Kind::TcpRoute) == (protocol == Protocol::Tcp))
+}
 
 /// The annotation of a document that stands for another one, and says the same: which.
 pub const COPY_OF: &str = "weir.dev/copy-of";

@@ -44,7 +44,8 @@ pub(super) async fn put(api: Arc<ConsulApi>, request: Request) -> Answer {
     let kind = kinds::named(&fields.text("Kind")?)?;
     let name = entry_name(kind, &fields.text("Name")?)?;
     let namespace = namespace(&request.query, Some(&fields.text("Namespace")?))?;
-    let content = shape::read(&map, kind.fields)?;
+    let mut content = shape::read(&map, kind.fields)?;
+    kind.normalize(&mut content);
     (kind.judge)(&name, &content)?;
     chain::judge(kind.name, &namespace, &name, &content, api.here().datacenter)?;
     let ignored = chain::ignored_fields(kind.name, &content, api.here().datacenter);
@@ -78,6 +79,7 @@ fn hints(api: &ConsulApi, kind: &Kind, service: &ServiceRef, content: &Value) ->
         if kind.name == kinds::SERVICE_RESOLVER {
             hints.extend(chain::hints::of_resolver(moment, settings, service, content));
         }
+        hints.extend(chain::hints::of_targets(moment, &effective, kind.name, service, content, datacenter));
         hints
     })
 }

@@ -141,6 +141,9 @@ pub(super) async fn update(api: Arc<ConsulApi>, request: Request) -> Answer {
     let map = decode::object(&request.body)?;
     let fields = Fields::root(&map);
     let name = fields.text("Node")?;
+    if name.is_empty() {
+        return Err(Refusal::bad("Node: expected the name of a registered node"));
+    }
     let Some(node) = api.catalog().node(&name) else {
         return Err(Refusal::not_found(format!("node {name:?} does not exist")));
     };

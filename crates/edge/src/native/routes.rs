@@ -18,16 +18,16 @@ impl NativeApi {
     pub(super) async fn routes(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
         known_parameters(&request, &["namespace", "name"])?;
         let position = self.control.position();
-        let effective = self.control.catalog().read(|moment| self.mesh.effective(moment));
-        let set = effective.resources();
-        let name = request.query.get_filled("name");
-        let mut items = Vec::new();
-        let routes = Kind::ALL.into_iter().filter(|kind| kind.is_route());
-        for entry in routes.flat_map(|kind| set.list(kind, request.query.get_filled("namespace"))) {
-            if name.is_none_or(|name| name == entry.resource.metadata.name) {
-                items.extend(rule_views(&effective, &entry.resource));
-            }
-        }
+        let (namespace, name) = (request.query.get_filled("namespace"), request.query.get_filled("name"));
+        let items = self.control.catalog().read(|moment| {
+            let effective = self.mesh.effective(moment);
+            let kinds = Kind::ALL.into_iter().filter(|kind| kind.is_route());
+            let routes = kinds.flat_map(|kind| effective.resources().list(kind, namespace));
+            let wanted = routes.map(|entry| &entry.resource).filter(|route| {
+                name.is_none_or(|name| name == route.metadata.name) && effective.route_counts(moment, route)
+            });
+            wanted.flat_map(|route| rule_views(&effective, route)).collect::<Vec<_>>()
+        });
         Ok(ok(&List { position, items }))
     }
 }

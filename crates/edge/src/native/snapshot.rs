@@ -87,7 +87,11 @@ fn inputs(
             }
         })
         .collect();
-    let remarks = effective.remarks(moment, settings, &all.services);
+    let called = subscriptions.iter().filter_map(|subscription| match subscription {
+        Subscription::Upstream(service) => Some(service),
+        Subscription::Gateway { .. } | Subscription::Own(_) => None,
+    });
+    let remarks = effective.remarks(moment, settings, &called.collect(), &all.services);
     let decided_by = effective.decided_by(&all.resources);
     SnapshotInputs { resources, services, remarks, decided_by, ..SnapshotInputs::empty(moment.position()) }
 }

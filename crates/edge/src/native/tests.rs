@@ -389,3 +389,49 @@ async fn figures_are_answered_where_nobody_has_reported() {
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(text.contains("servce") && text.contains("service"), "{text}");
 }
+
+#[tokio::test]
+async fn a_service_has_the_routes_of_what_it_speaks() {
+    let api = Api::start().await;
+    let put = async |path: &str, body: &str| {
+        let (status, text) = api.ask("PUT", path, body).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+    };
+    let register = async |protocol: &str| {
+        let body = format!(r#"{{"Name": "db", "Port": 1, "Meta": {{"protocol": "{protocol}"}}}}"#);
+        put("/v1/agent/service/register", &body).await;
+    };
+    let routes = async || {
+        let items = api.get::<RouteView>("/weir/v1/routes").await.items;
+        items.into_iter().map(|rule| format!("{} {}", rule.route.kind, rule.rule)).collect::<Vec<_>>()
+    };
+    let speaks_tcp = async || {
+        let snapshot: SnapshotInputs = api.answer("GET", "/weir/v1/snapshot?service=db", "").await;
+        snapshot.remarks.iter().any(|remark| remark.contains("speaks tcp"))
+    };
+    put("/v1/agent/service/register", r#"{"Name": "db", "Port": 1}"#).await;
+    put("/v1/agent/service/register", r#"{"Name": "cart", "Port": 1}"#).await;
+    put(
+        "/v1/config",
+        r#"{"Kind": "service-resolver", "Name": "db", "DefaultSubset": "a", "Subsets": {"a": {}}}"#,
+    )
+    .await;
+    put(
+        "/v1/config",
+        r#"{"Kind": "service-router", "Name": "db", "Routes": [
+        {"Match": {"HTTP": {"PathPrefix": "/x"}}, "Destination": {"Service": "cart"}}]}"#,
+    )
+    .await;
+    assert_eq!(
+        routes().await,
+        ["HTTPRoute route-0", "HTTPRoute 1", "TCPRoute 0"],
+        "nobody says what it speaks"
+    );
+    register("http").await;
+    assert_eq!(
+        (routes().await, speaks_tcp().await),
+        (vec!["HTTPRoute route-0".into(), "HTTPRoute 1".into()], false)
+    );
+    register("tcp").await;
+    assert_eq!((routes().await, speaks_tcp().await), (vec!["TCPRoute 0".to_owned()], true));
+}

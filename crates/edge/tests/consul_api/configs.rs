@@ -459,3 +459,67 @@ async fn what_instances_speak_refuses_nothing_and_is_said() {
     put(json!({"Kind": "service-defaults", "Name": "db", "Protocol": "http"})).await;
     assert_eq!(put(router).await, "");
 }
+
+#[tokio::test]
+async fn what_leads_to_nobody_or_to_itself_is_said() {
+    let api = Api::start().await;
+    for name in ["web", "cart"] {
+        api.ok("PUT /v1/agent/service/register", &json!({"Name": name, "Port": 80}).to_string()).await;
+    }
+    let resolver = |more: Value| {
+        let mut entry = json!({"Kind": "service-resolver", "Name": "web"});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let nobody = |path: &str| format!("{path}: there is no service nosuch now");
+    let itself = "leads to nothing but the service itself";
+    let subsets = json!({"v1": {}, "v2": {}});
+    for (entry, expect) in [
+        (
+            json!({"Kind": "service-splitter", "Name": "web", "Splits": [
+                {"Weight": 50, "Service": "cart"}, {"Weight": 50, "Service": "nosuch"}]}),
+            nobody("Splits[1].Service"),
+        ),
+        (
+            json!({"Kind": "service-router", "Name": "web", "Routes": [
+                {"Destination": {"PrefixRewrite": "/"}, "Match": {"HTTP": {"PathPrefix": "/a"}}},
+                {"Destination": {"Service": "nosuch"}, "Match": {"HTTP": {"PathPrefix": "/b"}}}]}),
+            nobody("Routes[1].Destination.Service"),
+        ),
+        (resolver(json!({"Redirect": {"Service": "nosuch"}})), nobody("Redirect.Service")),
+        (resolver(json!({"Redirect": {"Service": "cart"}})), String::new()),
+        (resolver(json!({"Redirect": {"Datacenter": "dc1"}})), "Redirect leads to the service itself".into()),
+        (resolver(json!({"Failover": {"*": {"Service": "nosuch"}}})), nobody("Failover.*.Service")),
+        (
+            resolver(json!({"Failover": {"*": {"Targets": [{"Service": "cart"}, {"Service": "nosuch"}]}}})),
+            nobody("Failover.*.Targets[1].Service"),
+        ),
+        (resolver(json!({"Failover": {"*": {"Service": "web"}}})), format!("Failover.* {itself}")),
+        (resolver(json!({"Failover": {"*": {"Datacenters": ["dc2"]}}})), String::new()),
+        (
+            resolver(
+                json!({"Subsets": subsets, "Failover": {"v1": {"ServiceSubset": "v1"}, "v2": {"ServiceSubset": "v1"}}}),
+            ),
+            format!("Failover.v1 {itself}"),
+        ),
+        (
+            resolver(
+                json!({"Subsets": subsets, "DefaultSubset": "v1", "Failover": {"*": {"ServiceSubset": "v1"}}}),
+            ),
+            String::new(),
+        ),
+    ] {
+        let answer = api.call("PUT /v1/config", &entry.to_string()).await;
+        assert_eq!((answer.status, &*answer.body), (200, "true"), "{entry}");
+        assert_eq!(answer.header("x-weir-hints"), expect, "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_is_kept_in_small_letters() {
+    let api = Api::start().await;
+    let entry = json!({"Kind": "service-defaults", "Name": "web", "Protocol": "HTTP"});
+    api.ok("PUT /v1/config", &entry.to_string()).await;
+    assert_eq!(api.get("/v1/config/service-defaults/web").await.json()["Protocol"], "http");
+    assert_eq!(api.get("/v1/discovery-chain/web").await.json()["Chain"]["Protocol"], "http");
+}

@@ -277,6 +277,7 @@ async fn bad_queries_are_refused() {
         ("GET /v1/query/none/execute", "", 404, "Query not found"),
         ("GET /v1/query/none/explain", "", 404, "Query not found"),
         ("DELETE /v1/query", "", 405, "method DELETE not allowed"),
+        ("PUT /v1/coordinate/update", "{}", 400, "Node: expected the name of a registered node"),
         ("PUT /v1/coordinate/update", r#"{"Node": "none"}"#, 404, "node \"none\" does not exist"),
         ("PUT /v1/coordinate/update", r#"{"Node": "weir"}"#, 400, "Coord.Vec: rejected bad coordinate"),
         (

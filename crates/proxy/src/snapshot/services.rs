@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use weir_api::snapshot::{MADE_OF, made_route_counts};
 use weir_model::{Kind, ResourceId, ServiceRef};
 
 use super::attach::{self, Route, is_kind, namespace_of};
 use super::compile::Interner;
-use super::{Inputs, Rejection};
+use super::{Inputs, Rejection, endpoints};
 use crate::route::{
     Backends, Conditions, HostPattern, MatchSpec, PathPattern, RouteTable, RouteTableBuilder, Rule,
     StreamRule, StreamTable, StreamTableBuilder, TimeLimit, UpstreamIndex,
@@ -46,6 +47,12 @@ pub(super) fn mesh(
         }
     }
     let tables = parents.into_iter().map(|(service, routes)| {
+        let speaks = endpoints::protocol(inputs, &service).map(|stated| stated.protocol);
+        let counts = |route: &&Route<'_>| {
+            let is_made = route.resource.metadata.annotations.contains_key(MADE_OF);
+            !is_made || made_route_counts(route.id.kind, speaks)
+        };
+        let routes: Vec<&Route<'_>> = routes.into_iter().filter(counts).collect();
         let tables = service_routes(&service, own_namespace, &routes);
         (service, tables)
     });

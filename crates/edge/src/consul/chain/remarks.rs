@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_api::snapshot::MADE_OF;
+use weir_api::snapshot::{MADE_OF, made_route_counts};
 use weir_control::Settings;
 use weir_control::catalog::Moment;
 use weir_model::resource::Protocol;
-use weir_model::{ResourceId, ServiceRef};
+use weir_model::{Resource, ResourceId, ServiceRef};
 
 use super::{Effective, Ignored, ROUTING, entry_name, protocols};
 
@@ -14,11 +14,13 @@ use super::{Effective, Ignored, ROUTING, entry_name, protocols};
 const REMARKS_MAX: usize = 20;
 
 impl Effective {
-    /// What is to be said of entries to somebody who asks where calls of these services go.
+    /// What is to be said of entries to somebody who asks where calls of some services go, by name or through a gateway: `called`
+    /// are those that are called by name, and `services` all that calls may come to.
     pub(crate) fn remarks(
         &self,
         moment: &Moment<'_>,
         settings: &Settings,
+        called: &BTreeSet<&ServiceRef>,
         services: &BTreeSet<ServiceRef>,
     ) -> Vec<String> {
         let bases: BTreeSet<&ServiceRef> = services.iter().map(|service| self.base(service)).collect();
@@ -26,7 +28,7 @@ impl Effective {
             bases.iter().flat_map(|base| ROUTING.map(|kind| entry_name(kind, base))).collect();
         let of_them = self.ignored.iter().filter(|one| about.contains(&one.entry));
         let of_them = of_them.map(|Ignored { entry, reason }| format!("config entry {entry}: {reason}"));
-        let undivided = bases.iter().filter_map(|base| self.undivided(moment, base));
+        let undivided = called.iter().filter_map(|service| self.undivided(moment, service));
         let failed_over = services.iter().filter_map(|service| {
             let derived = self.derived.get(service)?;
             let said = derived.failed_over(moment, settings)?;
@@ -76,6 +78,20 @@ impl Effective {
             ways.map(move |(at, way)| (format!("{id}#{at}"), way.clone()))
         };
         routes.into_iter().flat_map(of).collect()
+    }
+
+    /// Whether a route counts: one that was made for the service of its parent does not beside what that one speaks.
+    pub(crate) fn route_counts(&self, moment: &Moment<'_>, route: &Resource) -> bool {
+        let id = route.id();
+        if self.made_of(&id).is_none() {
+            return true;
+        }
+        let parents = route.spec.parent_refs().iter();
+        let mut services = parents.map(|parent| ServiceRef::new(&*id.namespace, &*parent.name));
+        services.all(|service| {
+            let stated = self.protocol(&service, &moment.endpoints(&service).endpoints);
+            made_route_counts(id.kind, stated.map(|stated| stated.protocol))
+        })
     }
 
     /// The entry that a document was made of; none of one that is declared.

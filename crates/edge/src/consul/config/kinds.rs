@@ -12,6 +12,8 @@ use crate::consul::refusal::Refusal;
 
 /// The defaults of all proxies.
 pub(super) const PROXY_DEFAULTS: &str = "proxy-defaults";
+/// What a service speaks, and how it is called.
+const SERVICE_DEFAULTS_KIND: &str = "service-defaults";
 /// Which instances of a service there are, and which are called.
 pub(super) const SERVICE_RESOLVER: &str = "service-resolver";
 /// Who may call a service.
@@ -25,8 +27,19 @@ pub(super) struct Kind {
     pub(super) judge: fn(&str, &Map<String, Value>) -> Result<(), Refusal>,
 }
 
+impl Kind {
+    /// Puts what Consul takes in any case into the one that it keeps.
+    pub(super) fn normalize(&self, content: &mut Map<String, Value>) {
+        if self.name == SERVICE_DEFAULTS_KIND
+            && let Some(Value::String(protocol)) = content.get_mut("Protocol")
+        {
+            protocol.make_ascii_lowercase();
+        }
+    }
+}
+
 static KINDS: [Kind; 6] = [
-    Kind { name: "service-defaults", fields: SERVICE_DEFAULTS, judge: judge::defaults },
+    Kind { name: SERVICE_DEFAULTS_KIND, fields: SERVICE_DEFAULTS, judge: judge::defaults },
     Kind { name: SERVICE_RESOLVER, fields: RESOLVER, judge: judge::resolver },
     Kind { name: "service-splitter", fields: SPLITTER, judge: judge::splitter },
     Kind { name: "service-router", fields: ROUTER, judge: judge::router },

@@ -1,5 +1,8 @@
 //! Routes of connections, and the policies of listeners.
 
+use weir_api::snapshot::{MADE_OF, StatedProtocol};
+use weir_model::resource::Protocol;
+
 use super::*;
 use crate::listen::{ProxySources, ProxyVersion};
 use crate::snapshot::StreamDecision;
@@ -181,4 +184,34 @@ fn calls_inside_the_mesh_by_connection() {
         other => panic!("{other:?}"),
     }
     assert!(snapshot.mesh.known(b"db-new").unwrap().streams.is_none());
+}
+
+#[test]
+fn routes_made_of_entries_count_by_what_the_service_speaks() {
+    let made = |mut route: Resource| {
+        route.metadata.annotations.insert(MADE_OF.to_owned(), "service-router/db".to_owned());
+        route
+    };
+    let parent = || json!([{"kind": "Service", "name": "db"}]);
+    let told = |protocol: Option<Protocol>, is_made: bool| {
+        let routes =
+            [route("db", parent(), "requests"), connections("TCPRoute", "db", parent(), "connections")];
+        let routes = routes.map(|route| if is_made { made(route) } else { route });
+        let services = [service("requests", &[]), service("connections", &[])];
+        let mut inputs = inputs(services.into_iter().chain(routes));
+        let stated = protocol.map(|protocol| StatedProtocol { protocol, from: "instance a".to_owned() });
+        let registered = Registered { known: true, protocol: stated, ..Registered::default() };
+        Arc::make_mut(&mut inputs.services).insert(ServiceRef::new("default", "db"), Arc::new(registered));
+        let snapshot = sidecar("default").compile(&inputs, None).unwrap();
+        let found = snapshot.mesh.known(b"db").unwrap();
+        (decide(&snapshot, &found.routes, "GET db/"), found.streams.is_some())
+    };
+    let (routed, direct) = ("HTTPRoute/db#0 -> requests", "Service/db -> db");
+    assert_eq!(told(None, true), (routed.to_owned(), true));
+    assert_eq!(told(Some(Protocol::Http), true), (routed.to_owned(), false));
+    assert_eq!(told(Some(Protocol::Grpc), true), (routed.to_owned(), false));
+    assert_eq!(told(Some(Protocol::Tcp), true), (direct.to_owned(), true));
+    // What somebody has declared counts as it is.
+    assert_eq!(told(Some(Protocol::Tcp), false), (routed.to_owned(), true));
+    assert_eq!(told(Some(Protocol::Http), false), (routed.to_owned(), true));
 }

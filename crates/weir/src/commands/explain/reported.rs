@@ -4,7 +4,7 @@
 use weir_api::native::ProxyView;
 use weir_api::report::ProxyReport;
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
-use weir_proxy::explain::{Explanation, Outcome, Reported};
+use weir_proxy::explain::{Explanation, Forwarded, Outcome, Reported};
 use weir_proxy::snapshot::Role;
 
 use super::standing::{at_callers, where_it_arrives};
@@ -57,12 +57,9 @@ impl Known {
             at_callers(forwarded, &own);
             forwarded.fallbacks.iter_mut().for_each(|fallback| at_callers(fallback, &own));
             if let Role::Sidecar { .. } = role {
-                let service = service_ref(&forwarded.service, DEFAULT_NAMESPACE);
-                let callee = Role::Sidecar { service };
-                let callees: Vec<&ProxyReport> =
-                    self.reports.iter().filter(|report| plays(report, &callee)).collect();
-                if where_it_arrives(forwarded, &callees) {
-                    oldest_ms = oldest_ms.max(callees.iter().map(|report| report.age_ms).max());
+                oldest_ms = oldest_ms.max(self.arrives(forwarded));
+                for fallback in &mut forwarded.fallbacks {
+                    oldest_ms = oldest_ms.max(self.arrives(fallback));
                 }
             }
         }
@@ -70,6 +67,15 @@ impl Known {
         explanation.reported = Some(Reported { proxies: own.len(), oldest_ms, view });
         explanation.remarks.extend(bounded(self.not_answered()));
         explanation.remarks.extend(bounded(self.something_else_in_force(role)));
+    }
+
+    /// Adds what limits a call where it arrives, and says how old the oldest word of that is.
+    fn arrives(&self, forwarded: &mut Forwarded) -> Option<u64> {
+        let callee = Role::Sidecar { service: service_ref(&forwarded.service, DEFAULT_NAMESPACE) };
+        let callees: Vec<&ProxyReport> =
+            self.reports.iter().filter(|report| plays(report, &callee)).collect();
+        let limited = where_it_arrives(forwarded, &callees);
+        callees.iter().map(|report| report.age_ms).max().filter(|_| limited)
     }
 
     /// The proxies whose word is not of now.
@@ -177,7 +183,17 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
     }
 
     fn explained(role: &Role, url: &str, reports: &[ProxyReport], named: Option<&str>) -> Explanation {
-        let documents = document::parse("-", DOCUMENTS).unwrap().documents;
+        explained_of(DOCUMENTS, role, url, reports, named)
+    }
+
+    fn explained_of(
+        documents: &str,
+        role: &Role,
+        url: &str,
+        reports: &[ProxyReport],
+        named: Option<&str>,
+    ) -> Explanation {
+        let documents = document::parse("-", documents).unwrap().documents;
         let resources = documents.into_iter().map(|document| document.resource);
         let inputs = Inputs::of_resources(Position::default(), resources);
         let known = Known { reports: reports.to_vec(), proxies: Vec::new(), silent: Vec::new() };
@@ -327,6 +343,42 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
         assert_eq!(explanation.reported, Some(expected));
         let end = "refused (429), by RateLimit/cart of Service/cart, at 1 of 1 sidecars where it may arrive: the rate is used up";
         contains(&explanation, &[end]);
+    }
+
+    #[test]
+    fn a_call_that_is_sent_elsewhere_is_limited_where_it_arrives_there() {
+        let documents = DOCUMENTS.replace("{cached: {}}", "{service: {name: spare}}")
+            + "---
+kind: Service
+metadata: {name: spare}
+spec: {endpoints: [{address: 127.0.0.1, port: 9003}]}
+---
+kind: RateLimit
+metadata: {name: spare}
+spec: {targetRefs: [{name: spare}], rates: [{requests: 10, per: 1s}]}
+";
+        let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
+        let sidecar = |service: &str, admitted| ProxyReport {
+            role: "sidecar".into(),
+            service: service.into(),
+            gateways: Vec::new(),
+            ..report(service, admitted, &[])
+        };
+        let (mut own, mut spare) = (sidecar("front", 7), sidecar("spare", 60));
+        own.report.breakers[0].refusing =
+            Some(Refusing { share: 1.0, why: "it is open".into(), retry_after_ms: None });
+        let limit = &mut spare.report.limits[0];
+        (limit.limit, limit.target) = ("RateLimit/spare".into(), "Service/spare".into());
+        limit.refusing =
+            Some(Refusing { share: 1.0, why: "the rate is used up".into(), retry_after_ms: None });
+        let explanation = explained_of(&documents, &front, "http://cart/", &[own, spare], None);
+        assert_eq!(explanation.reported.as_ref().and_then(|reported| reported.oldest_ms), Some(60));
+        let parts = [
+            "sent to service spare instead, by TrafficPolicy/cart#0 of Service/cart: it is open",
+            "RateLimit/spare of Service/spare: 60 let through, 1 refused",
+            "refused (429), by RateLimit/spare of Service/spare, at 1 of 1 sidecars where it may arrive: the rate is used up",
+        ];
+        contains(&explanation, &parts);
     }
 
     #[test]

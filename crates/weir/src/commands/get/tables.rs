@@ -208,8 +208,6 @@ pub(super) fn routes(routes: &[RouteView]) -> Table {
     let mut table = Table::new(&columns);
     for view in routes {
         let or_any = |list: &[String]| if list.is_empty() { "any".to_owned() } else { list.join(" | ") };
-        let backends: Vec<String> =
-            view.backends.iter().map(|(name, weight)| format!("{name}:{weight}")).collect();
         table.row([
             view.route.namespace.clone(),
             view.route.kind.to_string(),
@@ -218,11 +216,27 @@ pub(super) fn routes(routes: &[RouteView]) -> Table {
             view.parents.join(","),
             or_any(&view.hostnames),
             or_any(&view.matches),
-            backends.join(" "),
+            backends(view),
             by(view),
         ]);
     }
     table
+}
+
+/// The services that a rule leads to, with the weights that its document gives them. What config entries lead to has its part in
+/// a hundred, as these say it.
+fn backends(view: &RouteView) -> String {
+    let all: u64 = view.backends.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let by_entries = all > 0 && (view.made || !view.config_entries.is_empty());
+    let of = |(name, weight): &(String, u32)| {
+        if !by_entries {
+            return format!("{name}:{weight}");
+        }
+        let part = f64::from(*weight) / all as f64 * 100.0;
+        let digits = format!("{part:.4}");
+        format!("{name}:{}", digits.trim_end_matches('0').trim_end_matches('.'))
+    };
+    view.backends.iter().map(of).collect::<Vec<_>>().join(" ")
 }
 
 /// What a rule leads where it does by: a document, config entries, or both.
@@ -303,6 +317,29 @@ mod tests {
         check(65, "1m5s");
         check(7260, "2h1m");
         check(90_000, "1d1h");
+    }
+
+    #[test]
+    fn what_entries_lead_to_has_its_part_in_a_hundred() {
+        let check = |made: bool, entries: &[&str], weights: &[u32], expect: &str| {
+            let view = RouteView {
+                route: weir_model::ResourceId::new(weir_model::Kind::HttpRoute, "default", "web"),
+                parents: Vec::new(),
+                hostnames: Vec::new(),
+                rule: "0".to_owned(),
+                matches: Vec::new(),
+                backends: weights.iter().map(|weight| ("a".to_owned(), *weight)).collect(),
+                made,
+                config_entries: entries.iter().map(|&entry| entry.to_owned()).collect(),
+            };
+            assert_eq!(backends(&view), expect);
+        };
+        check(true, &["service-splitter/web"], &[900_000, 100_000], "a:90 a:10");
+        check(true, &[], &[1_000_000], "a:100");
+        check(false, &["service-splitter/web"], &[995_000, 5_000, 0], "a:99.5 a:0.5 a:0");
+        check(true, &[], &[999_999, 1], "a:99.9999 a:0.0001");
+        check(false, &[], &[3, 1], "a:3 a:1");
+        check(true, &[], &[0], "a:0");
     }
 
     #[test]
