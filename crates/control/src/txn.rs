@@ -13,7 +13,7 @@ pub enum TxnOp {
     /// On a key.
     Kv(KvOp),
     /// On a node, an instance or a check.
-    Registry(RegistryOp),
+    Registry(Box<RegistryOp>),
 }
 
 /// What an operation read or wrote.

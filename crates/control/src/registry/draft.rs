@@ -144,7 +144,7 @@ impl<'a> Draft<'a> {
         let about = entry.value.instance.as_deref();
         let about =
             about.and_then(|id| self.known_instance(&InstanceRef::new(&*at.namespace, &*at.node, id)));
-        Ok(Some(Pending::check(&entry, about.as_deref())))
+        Ok(Some(Pending::check(entry, about)))
     }
 
     fn register(
@@ -192,7 +192,7 @@ impl<'a> Draft<'a> {
             && let Some(node) = self.slot(name).and_then(|slot| slot.node.as_ref())
         {
             let entry = stored(&key, &node.node)?;
-            self.show(vec![Event { key, now: Some(entry), before: None }]);
+            self.show(&[Event { key, now: Some(entry), before: None }]);
         }
         Ok(())
     }
@@ -212,7 +212,7 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        self.show(events);
+        self.show(&events);
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl<'a> Draft<'a> {
         if self.drawn.insert(key.clone())
             && let Some(kept) = kept
         {
-            self.show(vec![Event { key, now: Some(kept.stored.entry()), before: None }]);
+            self.show(&[Event { key, now: Some(kept.stored.entry()), before: None }]);
         }
         Ok(())
     }
@@ -243,9 +243,9 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn show(&mut self, events: Vec<Event>) {
+    fn show(&mut self, events: &[Event]) {
         let position = self.view.position;
-        self.view.apply(position, &events);
+        self.view.apply(position, events);
     }
 
     /// Adds a decision that was made on the view, and shows what it does.
@@ -280,7 +280,7 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        self.show(events);
+        self.show(&events);
         Ok(())
     }
 

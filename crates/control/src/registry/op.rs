@@ -1,5 +1,7 @@
 //! Registry operations of a transaction, and what comes of them.
 
+use std::sync::Arc;
+
 use weir_model::Revision;
 use weir_model::registry::{Check, Instance, Node};
 
@@ -56,7 +58,7 @@ pub enum RegistryResult {
     /// An instance; its checks are left out.
     Instance(InstanceEntry),
     /// A check, and the instance that it is about.
-    Check(CheckEntry, Option<Instance>),
+    Check(Arc<CheckEntry>, Option<Arc<InstanceEntry>>),
 }
 
 /// Why an operation cannot be done.
@@ -109,8 +111,8 @@ impl Pending {
         Self(RegistryResult::Instance(InstanceEntry { instance, checks: Vec::new() }))
     }
 
-    pub(super) fn check(entry: &CheckEntry, about: Option<&InstanceEntry>) -> Self {
-        Self(RegistryResult::Check(entry.clone(), about.map(|about| about.value().clone())))
+    pub(super) fn check(entry: Arc<CheckEntry>, about: Option<Arc<InstanceEntry>>) -> Self {
+        Self(RegistryResult::Check(entry, about))
     }
 
     /// The result, once the transaction has a revision.
@@ -119,9 +121,9 @@ impl Pending {
         match &mut result {
             RegistryResult::Node(entry) => settle(&mut entry.node, revision),
             RegistryResult::Instance(entry) => {
-                settle(std::sync::Arc::make_mut(&mut entry.instance), revision);
+                settle(Arc::make_mut(&mut entry.instance), revision);
             }
-            RegistryResult::Check(entry, _) => settle(entry, revision),
+            RegistryResult::Check(entry, _) => settle(Arc::make_mut(entry), revision),
         }
         result
     }

@@ -73,7 +73,7 @@ impl<'a> ResultJson<'a> {
                 Self::Service(ServiceJson::of(entry, here))
             }
             TxnResult::Registry(RegistryResult::Check(check, about)) => {
-                Self::Check(CheckJson::of(check, about.as_ref()))
+                Self::Check(CheckJson::of(check, about.as_ref().map(|about| about.value())))
             }
         }
     }
@@ -164,7 +164,7 @@ fn read(
     for kind in KINDS {
         if let Some(operation) = fields.map(kind).map_err(unreadable)? {
             let read = txn_registry::read(kind, operation, &format!("[{at}].{kind}"), here)?;
-            return Ok(read.map(TxnOp::Registry));
+            return Ok(read.map(|op| TxnOp::Registry(Box::new(op))));
         }
     }
     Ok(Err(if fields.has("Session") {
