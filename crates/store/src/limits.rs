@@ -40,7 +40,7 @@ pub struct Limits {
     /// Bytes of transactions made durable together; a batch ends with the transaction that reaches it.
     pub batch_bytes_max: usize,
     /// Keys and leases that the log of the embedded engine has and its file has not, but for those of one batch: the file takes
-    /// them over at once, and writers wait meanwhile.
+    /// them over at once, and writers wait meanwhile. While the file cannot grow they may be more, as many as the log has room for.
     pub log_keys_max: usize,
     /// Bytes of that log; a batch that does not fit goes to the file, with all that the log has.
     pub log_bytes_max: u64,

@@ -3,7 +3,8 @@
 //! ```text
 //! batch ──> is a log open, with room? ── yes ──> append, flush
 //!                │ no                            └─> many keys touched: the file takes them over, the log begins again
-//!                └──> one transaction of the file: what is in the log, the batch, and which log counts next
+//!                └──> one transaction of the file: what is in the log, and which log counts next; then the batch is
+//!                     appended there, or is in one more transaction if it fits in no log
 //! ```
 //!
 //! After a failure of the log nothing is appended any more until the file has exactly what was acknowledged and says that no
@@ -22,6 +23,10 @@ use crate::shared::Shared;
 use crate::state::Changes;
 use crate::{Error, Limits};
 
+/// A file that could not take over what the log has is asked to again after so many times the pause after a failure: each
+/// attempt reopens it, and batches wait meanwhile.
+const SETTLE_AGAIN: u32 = 100;
+
 pub(super) struct Durable {
     shared: Arc<Shared>,
     limits: Limits,
@@ -39,6 +44,8 @@ pub(super) struct Durable {
     again_after: Duration,
     /// When no log could be begun: batches go to the file meanwhile.
     no_log_since: Option<Instant>,
+    /// When the file could not take over what the log has: not before this it is asked to again, while the log has room.
+    settle_after: Option<Instant>,
 }
 
 /// What is left of failed batches: they may or may not have reached the disk.
@@ -78,6 +85,7 @@ impl Durable {
             suspect: false,
             again_after,
             no_log_since: None,
+            settle_after: None,
         };
         if let Some(replayed) = replayed {
             durable.touched = replayed;
@@ -91,29 +99,52 @@ impl Durable {
     pub(super) fn write(&mut self, changes: &Changes) -> Result<(), Error> {
         self.recover(self.again_after)?;
         let delta = Delta::of(changes);
-        match self.log.as_mut().map(|log| log.append(&delta)) {
-            Some(Ok(true)) => {
-                self.touched.add(&delta);
-                Ok(())
-            }
-            Some(Err(error)) => {
-                let error = refused(&error);
-                self.fail(&error, Some(&delta), Place::Log);
-                Err(error)
-            }
-            Some(Ok(false)) => self.commit(Some(delta)),
-            None => {
-                self.begin_log();
-                self.commit(Some(delta))
+        if self.append(&delta)? {
+            return Ok(());
+        }
+        if self.log.is_none() {
+            self.begin_log();
+            if self.log.is_some() {
+                self.commit(None)?;
             }
         }
+        // The file keeps the state before its present one too, and damage may bring that one back. So both are to name the log,
+        // and a batch is in the file alone only if no log can hold it.
+        if self.log.as_ref().is_some_and(|log| log.may_hold(&delta)) {
+            self.commit(None)?;
+            if self.append(&delta)? {
+                return Ok(());
+            }
+        }
+        self.commit(Some(delta))
+    }
+
+    /// Appends a batch to the log, if one is open and has room.
+    fn append(&mut self, delta: &Delta) -> Result<bool, Error> {
+        let Some(log) = &mut self.log else { return Ok(false) };
+        let appended = log.append(delta).map_err(|error| refused(&error));
+        match &appended {
+            Ok(true) => self.touched.add(delta),
+            Ok(false) => {}
+            Err(error) => self.fail(error, Some(delta), Place::Log),
+        }
+        appended
     }
 
     /// Lets the file take over what the log has, if that is much by now. Called when nobody waits for an answer.
+    ///
+    /// The file may have no room for it while the log has some: then writes go on into the log until that is full, and this is
+    /// tried again only now and then.
     pub(super) fn settle(&mut self) {
-        if self.failure.is_none() && self.touched.len() >= self.limits.log_keys_max {
-            // It is remembered, and nothing was refused.
-            let _failed = self.commit(None);
+        let is_much = self.touched.len() >= self.limits.log_keys_max;
+        if self.failure.is_some() || !is_much || self.settle_after.is_some_and(|after| Instant::now() < after)
+        {
+            return;
+        }
+        if self.commit(None).is_err() {
+            self.settle_after = Some(Instant::now() + self.again_after * SETTLE_AGAIN);
+            // At once, for nothing was refused yet. If it fails, it is remembered, and tried again with the next batch.
+            let _failed = self.recover(Duration::ZERO);
         }
     }
 
@@ -154,7 +185,7 @@ impl Durable {
         let id = self.log.as_ref().map(|log| log.id().next());
         let written = self.file.commit(database, &deltas, id, false);
         written.inspect_err(|error| self.fail(error, deltas.last(), Place::File))?;
-        self.touched = Touched::default();
+        (self.touched, self.settle_after) = (Touched::default(), None);
         if let (Some(log), Some(id)) = (&mut self.log, id) {
             log.restart(id);
         }
@@ -204,7 +235,7 @@ impl Durable {
             drop(state);
             self.file.commit(database, &deltas, None, true)?;
         }
-        (self.log, self.touched) = (None, Touched::default());
+        (self.log, self.touched, self.settle_after) = (None, Touched::default(), None);
         Ok(())
     }
 

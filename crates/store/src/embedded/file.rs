@@ -54,9 +54,9 @@ impl File {
         self.path.display()
     }
 
-    /// A new log beside the file, which counts once the file says so.
+    /// A new log beside the file, which counts once the file says so. None of it stays after an error.
     pub(super) fn create_log(&self, bytes_max: u64) -> std::io::Result<Log> {
-        Log::create(&self.path, &self.opener, bytes_max)
+        Log::create(&self.path, &self.opener, bytes_max).inspect_err(|_| self.remove_log())
     }
 
     /// Removes the log, which does not count any more.
@@ -123,7 +123,9 @@ impl File {
 
     /// Reads the log that the file names, lays it over what the file has, and says what that touched.
     fn replay(&self, id: LogId, stored: &mut Stored) -> Result<Touched, Error> {
-        let read = log::read(&self.path, &self.opener, id).map_err(|error| self.failed(&error))?;
+        // One that cannot be read is as one that is damaged: a backup may take its place.
+        let read = log::read(&self.path, &self.opener, id);
+        let read = read.unwrap_or_else(|error| Err(format!("it cannot be read: {error}")));
         let deltas = read.and_then(|deltas| follows(&deltas, stored).map(|()| deltas));
         let deltas = deltas.map_err(|reason| Error::Corrupt {
             path: log::path_of(&self.path).display().to_string(),
@@ -187,6 +189,8 @@ impl File {
             };
             create(&database, &counters, &leases, entries_of(shared)).map_err(|error| refused(&error))?;
             self.take_place(&new_path)?;
+            // The new file names none, and nobody else can have begun one: this process has the file.
+            self.remove_log();
             Ok(database)
         })
     }
@@ -207,13 +211,10 @@ impl File {
         })
     }
 
-    /// Lets a whole file take the place of this one.
+    /// Lets a whole file take the place of this one. It names no log, so what may be left of the old one's does not count.
     pub(super) fn take_place(&self, new: &Path) -> Result<(), Error> {
         std::fs::rename(new, &self.path).map_err(|error| refused(&error))?;
-        sync_folder(&self.path).map_err(|error| refused(&error))?;
-        // The new file names no log: what is left of the old one's does not count, whether it can be removed or not.
-        self.remove_log();
-        Ok(())
+        sync_folder(&self.path).map_err(|error| refused(&error))
     }
 
     /// The same where there was none: not if somebody has made one meanwhile.

@@ -141,13 +141,15 @@ pub(super) fn create(
     })
 }
 
-/// One durable transaction.
+/// One durable transaction, in two phases: with one, redb would take a page of it that is damaged later for a transaction that
+/// was not finished, and go back silently to the state before, which names another log, or none.
 pub(super) fn write(
     database: &Database,
     change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate).map_err(redb::Error::from)?;
+    transaction.set_two_phase_commit(true);
     change(&transaction)?;
     transaction.commit()?;
     Ok(())

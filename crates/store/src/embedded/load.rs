@@ -132,7 +132,8 @@ fn records(
 
 /// Refuses what a log cannot say after what is stored: every batch goes on from the one before.
 pub(super) fn follows(deltas: &[Delta], stored: &Stored) -> Result<(), String> {
-    let mut last = (stored.epoch, stored.revision, stored.lease_counter);
+    // Not above the file's epoch: that one may have been raised since, when the file was repaired.
+    let mut last = (0, stored.revision, stored.lease_counter);
     for delta in deltas {
         let next = (delta.counters.epoch, delta.counters.revision, delta.counters.lease_counter);
         if next.0 < last.0 || next.1 < last.1 || next.2 < last.2 {
@@ -158,7 +159,33 @@ impl Stored {
                 None => drop(self.leases.remove(&id)),
             }
         }
-        (self.epoch, self.revision) = (delta.counters.epoch, delta.counters.revision);
+        (self.epoch, self.revision) = (self.epoch.max(delta.counters.epoch), delta.counters.revision);
         self.lease_counter = delta.counters.lease_counter;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::Counters;
+    use super::*;
+
+    #[test]
+    fn a_log_goes_on_from_its_file() {
+        let stored = Stored { epoch: 5, revision: 10, lease_counter: 3, ..Stored::default() };
+        let delta = |epoch, revision, lease_counter| Delta {
+            counters: Counters { epoch, revision, lease_counter },
+            entries: Vec::new(),
+            leases: Vec::new(),
+        };
+        let follows = |deltas: &[Delta]| follows(deltas, &stored).is_ok();
+        assert!(follows(&[]) && follows(&[delta(5, 10, 4), delta(5, 11, 4), delta(6, 12, 4)]));
+        // The file's epoch was raised since.
+        assert!(follows(&[delta(4, 11, 3)]));
+        for impossible in [delta(5, 9, 3), delta(5, 11, 2)] {
+            assert!(!follows(&[impossible]));
+        }
+        for impossible in [delta(4, 12, 3), delta(5, 10, 3), delta(5, 12, 2)] {
+            assert!(!follows(&[delta(5, 11, 3), impossible]));
+        }
     }
 }

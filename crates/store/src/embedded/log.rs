@@ -54,6 +54,8 @@ pub(super) struct Log {
     size: u64,
     /// It does not grow beyond this.
     size_max: u64,
+    /// Not after it could not, until it begins again.
+    may_grow: bool,
     /// Kept from record to record.
     buffer: Vec<u8>,
 }
@@ -65,6 +67,7 @@ impl Log {
         let id = LogId::draw().ok_or_else(|| io::Error::other("the system has no random numbers"))?;
         remove_if_there(&path)?;
         let bytes = opener(&path).map_err(io::Error::other)?;
+        let size_max = size_max.min(READ_BYTES_MAX);
         let size = (size_max / FIRST_PART).max(LOG_BYTES_MIN);
         bytes.set_len(size)?;
         let mut first = header(id).to_vec();
@@ -73,7 +76,8 @@ impl Log {
         write_zeros(&*bytes, BLOCK as u64, size)?;
         bytes.sync_data()?;
         sync_folder(&path)?;
-        Ok(Self { bytes, id, chain: Chain::new(id), at: BLOCK as u64, size, size_max, buffer: Vec::new() })
+        let (chain, at, may_grow, buffer) = (Chain::new(id), BLOCK as u64, true, Vec::new());
+        Ok(Self { bytes, id, chain, at, size, size_max, may_grow, buffer })
     }
 
     pub(super) fn id(&self) -> LogId {
@@ -85,7 +89,12 @@ impl Log {
     /// After an error what is there is not known, and nothing may be appended any more.
     pub(super) fn append(&mut self, delta: &Delta) -> io::Result<bool> {
         let end = self.at + record_bytes(delta);
-        if end > self.size && !self.grow(end) {
+        // Also if there is just room: each record says how long the log is. If the first to say that it has grown were behind the
+        // old end, a log that was cut there would look whole.
+        if end >= self.size {
+            self.grow(end);
+        }
+        if end > self.size {
             return Ok(false);
         }
         self.buffer.clear();
@@ -99,32 +108,37 @@ impl Log {
         Ok(true)
     }
 
-    /// Makes room up to `end`, if that can be. A failure harms nothing that is there, and is not tried again.
-    fn grow(&mut self, end: u64) -> bool {
-        if end > self.size_max {
-            return false;
+    /// Whether a batch would have room in a log of which nothing counts.
+    pub(super) fn may_hold(&self, delta: &Delta) -> bool {
+        BLOCK as u64 + record_bytes(delta) <= self.size_max.max(self.size)
+    }
+
+    /// Makes room up to `end` and for more, if that can be. A failure harms nothing that is there, gives back what was gained, and
+    /// is not tried again before the log begins again.
+    fn grow(&mut self, end: u64) {
+        let size = (end + 1).next_power_of_two().min(self.size_max);
+        if !self.may_grow || end > self.size_max || size <= self.size {
+            return;
         }
-        let size = end.next_power_of_two().min(self.size_max);
         let grown = self.bytes.set_len(size).and_then(|()| {
             write_zeros(&*self.bytes, self.size, size)?;
             self.bytes.sync_data()
         });
         match grown {
-            Ok(()) => {
-                self.size = size;
-                true
-            }
+            Ok(()) => self.size = size,
             Err(error) => {
                 tracing::warn!(%error, bytes = self.size, "the store's log cannot grow");
-                self.size_max = self.size;
-                false
+                self.may_grow = false;
+                if let Err(error) = self.bytes.set_len(self.size) {
+                    tracing::warn!(%error, bytes = self.size, "the store's log keeps room that it cannot use");
+                }
             }
         }
     }
 
     /// Begins again, when the file has everything and names this generation.
     pub(super) fn restart(&mut self, id: LogId) {
-        (self.id, self.chain, self.at) = (id, Chain::new(id), BLOCK as u64);
+        (self.id, self.chain, self.at, self.may_grow) = (id, Chain::new(id), BLOCK as u64, true);
     }
 }
 
@@ -174,5 +188,62 @@ fn bytes_of(path: &Path, opener: &Opener) -> io::Result<Result<Vec<u8>, String>>
 pub(super) fn remove(path: &Path) {
     if let Err(error) = remove_if_there(&path_of(path)) {
         tracing::warn!(path = %path_of(path).display(), %error, "a log that is not needed any more stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Bytes that may be read only once they are flushed.
+    #[derive(Debug)]
+    struct Unflushed {
+        bytes: Vec<u8>,
+        is_flushed: AtomicBool,
+    }
+
+    impl StorageBackend for Unflushed {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            assert!(self.is_flushed.load(Ordering::Relaxed), "what is shown may be lost");
+            let offset = usize::try_from(offset).expect("small");
+            out.copy_from_slice(&self.bytes[offset..offset + out.len()]);
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.is_flushed.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            unreachable!("a log is only read")
+        }
+
+        fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            unreachable!("a log is only read")
+        }
+    }
+
+    /// It may have been written by a process that was killed before it could flush it, and the power may go next.
+    #[test]
+    fn what_is_read_is_on_disk() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("store");
+        std::fs::write(path_of(&path), b"").expect("written");
+        let id = LogId { salt: [7; 16], generation: 1 };
+        let opener: Opener = Arc::new(move |_| {
+            let mut bytes = header(id).to_vec();
+            bytes.resize(2 * BLOCK, 0);
+            Ok(Box::new(Unflushed { bytes, is_flushed: AtomicBool::new(false) }))
+        });
+        let read = read(&path, &opener, id).expect("it can be read");
+        assert!(read.is_ok_and(|deltas| deltas.is_empty()));
     }
 }

@@ -10,50 +10,50 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use weir_store::clock::ManualClock;
 use weir_store::{Embedded, Error, Options, Restore, Store, Txn};
 
-use crate::support::{Random, contents, key, open, put, say, value};
+use crate::support::{Random, contents, key, open, put, value};
 
-const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 
 /// A store and its log.
 #[derive(Clone, PartialEq)]
-struct Image {
-    file: Vec<u8>,
-    log: Vec<u8>,
+pub(crate) struct Image {
+    pub(crate) file: Vec<u8>,
+    pub(crate) log: Vec<u8>,
 }
 
-fn log_of(path: &Path) -> PathBuf {
+pub(crate) fn log_of(path: &Path) -> PathBuf {
     // The names used here have no dots.
     path.with_extension("wal")
 }
 
 impl Image {
     /// What a kill would leave now.
-    fn take(path: &Path) -> Self {
+    pub(crate) fn take(path: &Path) -> Self {
         let read = |path: &Path| std::fs::read(path).expect("read");
         Self { file: read(path), log: read(&log_of(path)) }
     }
 
-    fn put(&self, path: &Path) {
+    pub(crate) fn put(&self, path: &Path) {
         std::fs::write(path, &self.file).expect("written");
         std::fs::write(log_of(path), &self.log).expect("written");
     }
 
     /// Where records begin, of whichever generation.
-    fn records(&self) -> Vec<usize> {
+    pub(crate) fn records(&self) -> Vec<usize> {
         (0..self.log.len()).step_by(BLOCK).filter(|at| self.log[*at..].starts_with(b"weir-rec")).collect()
     }
 }
 
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
@@ -65,13 +65,13 @@ fn format(path: &Path) -> String {
     String::from_utf8(meta.get("format").expect("read").expect("a format").value().to_vec()).expect("text")
 }
 
-async fn fill(store: &dyn Store, count: usize) {
+pub(crate) async fn fill(store: &dyn Store, count: usize) {
     for number in 0..count {
         put(store, &format!("{number:03}"), "x").await.expect("accepted");
     }
 }
 
-fn corrupt(path: &Path, reason: &str) {
+pub(crate) fn corrupt(path: &Path, reason: &str) {
     match Embedded::open(path, Options::default()).map(|_| ()) {
         Err(error @ Error::Corrupt { .. }) => {
             let said = error.to_string();
@@ -169,58 +169,6 @@ async fn a_log_begins_again() {
     }
 }
 
-/// Not one bit of what was acknowledged may be another: either it all comes back, or it is said. Only the last record cannot be
-/// told from one that was being written.
-#[tokio::test]
-async fn damage_is_noticed() {
-    const ROUNDS: usize = if cfg!(debug_assertions) { 150 } else { 600 };
-    let place = Place::new();
-    let (path, copy) = (place.path("store"), place.path("copy"));
-    let store = open(&path);
-    fill(&store, 30).await;
-    put(&store, "long", &"y".repeat(3 * BLOCK)).await.expect("accepted");
-    fill(&store, 5).await;
-    let whole = contents(&store).await;
-    let revision = store.position().await.expect("a position").revision;
-    let image = Image::take(&path);
-    let records = image.records();
-    // The first batch went to the file.
-    assert_eq!(records.len() as u64, revision - 1);
-    let (last, end) = (records[records.len() - 1], records[records.len() - 1] + BLOCK);
-    drop(store);
-    let seed = Random::seed();
-    let mut random = Random(seed);
-    let (mut opened, mut refused) = (0, 0);
-    for round in 0..ROUNDS {
-        let mut damaged = image.clone();
-        let at = random.index(if round % 10 == 0 { end + 10 * BLOCK } else { end });
-        match round % 8 {
-            0 => damaged.log.truncate(at),
-            1 => damaged.log[at / 512 * 512..][..512].fill(0),
-            2 => damaged.log[at / BLOCK * BLOCK..][..BLOCK].fill(0),
-            _ => damaged.log[at] ^= 1 << random.below(8),
-        }
-        damaged.put(&copy);
-        match Embedded::open(&copy, Options::default()) {
-            Ok(store) => {
-                let missing = revision - store.position().await.expect("a position").revision;
-                // What stands behind a record, in its last block, is nothing.
-                assert!(missing == 0 || at >= last && missing == 1, "byte {at}: {missing}; WEIR_SEED={seed}");
-                let found = contents(&store).await;
-                assert!(missing == 1 || found == whole, "byte {at}; WEIR_SEED={seed}");
-                opened += 1;
-            }
-            Err(Error::Corrupt { .. }) => {
-                assert!(at < last || round % 8 == 0, "byte {at}; WEIR_SEED={seed}");
-                refused += 1;
-            }
-            Err(other) => panic!("byte {at}: {other:?}; WEIR_SEED={seed}"),
-        }
-    }
-    say(&format!("damage to a log: {opened} opened, {refused} refused; WEIR_SEED={seed}"));
-    assert!(opened > 0 && refused > 0);
-}
-
 #[tokio::test]
 async fn what_does_not_belong_together_is_refused() {
     let place = Place::new();
@@ -278,8 +226,8 @@ async fn a_store_that_was_killed_can_be_replaced() {
     assert_eq!(contents(&open(&copy)).await.len(), 5);
     image.put(&copy);
     restore(true).expect("replaced");
-    assert!(!log_of(&copy).exists());
-    std::fs::write(log_of(&copy), &image.log).expect("written");
+    // It may be another's by now, who has opened the new file.
+    assert!(std::fs::read(log_of(&copy)).expect("read") == image.log, "who has not the file has not its log");
     let store = open(&copy);
     assert!(contents(&store).await.is_empty(), "the old log does not count");
     fill(&store, 2).await;

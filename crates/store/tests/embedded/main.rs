@@ -9,6 +9,8 @@ mod faults;
 mod faulty;
 mod golden;
 mod log;
+mod log_damage;
+mod log_room;
 mod power;
 mod reopen;
 mod replace;
