@@ -60,7 +60,7 @@ Exit status:
   0  done
   1  failed
   2  the command line or the configuration file is wrong
-  3  the documents, or a file or data directory of `weir store`, are wrong or cannot be read; nothing was changed
+  3  documents, or what `weir store` reads, are wrong or cannot be read; nothing was changed
   4  there is no such thing
   5  no server answers
   6  cannot start: an address or the data directory is in use, or may not be used

@@ -167,7 +167,10 @@ pub(super) fn read(path: &Path, opener: &Opener, id: LogId) -> io::Result<Result
 
 /// Whether there is a log of the store at `path`.
 pub(super) fn is_there(path: &Path) -> io::Result<bool> {
-    path_of(path).try_exists()
+    match path_of(path).try_exists() {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        found => found,
+    }
 }
 
 /// All bytes of the log of the store at `path`, which are on disk; or why they cannot be those of a log.

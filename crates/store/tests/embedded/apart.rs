@@ -85,6 +85,7 @@ async fn a_log_without_its_file_is_refused() {
     assert!(!left.path("copy.wal").exists());
     assert!(contents(&open(&copy)).await.is_empty());
     assert!(!Embedded::is_there(left.path("none")));
+    assert!(!Embedded::is_there(copy.join("below a file")));
 }
 
 #[tokio::test]
