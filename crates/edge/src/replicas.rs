@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use weir_api::client::{Client, ServerUrl};
 use weir_api::native::{HeardAnswer, HeartbeatInput, LeaseAnswer, LeaseInput, LeasesAnswer, PREFIX};
 use weir_control::quota::{Ask, Granted, Lease, SharedLimit, Wish};
-use weir_control::{Control, Error, Heartbeat};
+use weir_control::{Control, Heartbeat};
 use weir_tls::Connectors;
 
 /// How long heartbeats are collected before they are sent.
