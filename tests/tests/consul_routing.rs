@@ -113,10 +113,11 @@ fn entries_route_by_header_path_weight_and_health() {
     mesh.put(&json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}}));
     let routes = mesh.cluster.weir(&["get", "routes"]);
     for part in
-        ["_v1.web:750000 _v2.web:250000", "service-router/web,service-splitter/web,service-resolver/web"]
+        ["_v1.web:75 _v2.web:25", "service-router/web,service-splitter/web,service-resolver/web"]
     {
         assert!(routes.contains(part), "{part} is missing in\n{routes}");
     }
+    assert!(!routes.contains("TCPRoute"), "of a service that speaks http:\n{routes}");
     let services = mesh.cluster.weir(&["get", "services", "web", "-o", "json"]);
     let services: serde_json::Value = serde_json::from_str(&services).unwrap();
     assert_eq!(services[0]["protocol_from"], "config entry proxy-defaults/global");
