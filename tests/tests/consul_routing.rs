@@ -112,9 +112,7 @@ fn entries_route_by_header_path_weight_and_health() {
     assert!((76..=224).contains(&second), "{second} of {CALLS}");
     mesh.put(&json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}}));
     let routes = mesh.cluster.weir(&["get", "routes"]);
-    for part in
-        ["_v1.web:75 _v2.web:25", "service-router/web,service-splitter/web,service-resolver/web"]
-    {
+    for part in ["_v1.web:75 _v2.web:25", "service-router/web,service-splitter/web,service-resolver/web"] {
         assert!(routes.contains(part), "{part} is missing in\n{routes}");
     }
     assert!(!routes.contains("TCPRoute"), "of a service that speaks http:\n{routes}");

@@ -383,24 +383,29 @@ async fn filters_of_subsets_name_what_is_shown() {
         "TaggedAddresses": {"lan": {"Address": "10.0.0.1", "Port": 80}}});
     api.ok("PUT /v1/agent/service/register", &register.to_string()).await;
     let shown = api.get("/v1/health/service/web").await.json()[0].clone();
-    let mut fields = Vec::new();
+    let test = |field: String, value: &Value| match value {
+        Value::Number(_) => format!("{field} == 1"),
+        Value::Bool(_) => format!("{field} == true"),
+        _ => format!("{field} is empty"),
+    };
+    let mut filters = Vec::new();
     for part in ["Node", "Service"] {
         for (name, value) in shown[part].as_object().unwrap() {
             match value.as_object().filter(|_| !matches!(&**name, "Meta" | "TaggedAddresses")) {
-                Some(inner) => fields.extend(inner.keys().map(|inner| format!("{part}.{name}.{inner}"))),
-                None => fields.push(format!("{part}.{name}")),
+                Some(inner) => filters
+                    .extend(inner.iter().map(|(inner, value)| test(format!("{part}.{name}.{inner}"), value))),
+                None => filters.push(test(format!("{part}.{name}"), value)),
             }
         }
     }
-    assert!(fields.len() > 20, "{fields:?}");
-    fields.extend(
-        ["Service.Meta.version", "Node.Meta.zone", "Service.TaggedAddresses.lan.Port"].map(str::to_owned),
-    );
-    for field in fields {
-        let entry = json!({"Kind": "service-resolver", "Name": "web",
-            "Subsets": {"v1": {"Filter": format!("{field} is empty")}}});
+    assert!(filters.len() > 20, "{filters:?}");
+    let within =
+        ["Service.Meta.version == v1", "Node.Meta.zone == a", "Service.TaggedAddresses.lan.Port == 80"];
+    filters.extend(within.map(str::to_owned));
+    for filter in filters {
+        let entry = json!({"Kind": "service-resolver", "Name": "web", "Subsets": {"v1": {"Filter": filter}}});
         let answer = api.call("PUT /v1/config", &entry.to_string()).await;
-        assert_eq!(answer.status, 200, "{field}: {}", answer.body);
+        assert_eq!(answer.status, 200, "{filter}: {}", answer.body);
     }
 }
 
