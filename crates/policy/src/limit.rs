@@ -61,7 +61,7 @@ pub use config::{
 };
 pub use hold::{HoldState, Holding};
 pub use stack::{Admission, Rule, Step};
-pub use state::{KeyState, LimitState};
+pub use state::{KeyState, LimitState, WithKeys};
 pub use tenure::Tenure;
 pub use verdict::{Grant, Outcome, Quota, Refusal, Request, Ticket, Verdict, Wake, Why};
 

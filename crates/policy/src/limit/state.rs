@@ -12,7 +12,7 @@ use crate::time::Nanos;
 /// Most keys that are listed.
 const KEYS_SHOWN_MAX: usize = 10;
 
-/// A limit as it stands.
+/// A limit as it stands. As text it says how many keys there are and names none: a key may be a secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitState {
     /// The algorithm's name.
@@ -28,6 +28,10 @@ pub struct LimitState {
     /// What this process has of it, if it shares it with others.
     pub hold: Option<HoldState>,
 }
+
+/// The same with the keys that have least left, by their names: for whoever has made them up himself.
+#[derive(Clone, Copy, Debug)]
+pub struct WithKeys<'a>(pub &'a LimitState);
 
 /// The state of one limit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -180,8 +184,14 @@ impl fmt::Display for LimitState {
         if let Some(all) = &self.all {
             return write!(f, ": {all}");
         }
-        write!(f, ": {}, {} forgotten", Counted(self.keys, "key"), self.keys_forgotten)?;
-        for (name, state) in &self.top {
+        write!(f, ": {}, {} forgotten", Counted(self.keys, "key"), self.keys_forgotten)
+    }
+}
+
+impl fmt::Display for WithKeys<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        for (name, state) in &self.0.top {
             write!(f, "\n  {}: {state}", parts(name))?;
         }
         Ok(())

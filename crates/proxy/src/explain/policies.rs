@@ -15,6 +15,7 @@ use super::settings::{retries_of, settings_elsewhere};
 use super::{AnswerView, BreakerView, Forwarded, LimitView, RefusalView, Request, Seen};
 use crate::breaker::{Instead, Link, Need};
 use crate::limit::{Asker, Limit, Says};
+use crate::observe::process_now;
 use crate::respond::StaticAnswer;
 use crate::route::{RequestView, Rule};
 use crate::snapshot::{Endpoint, Snapshot, Upstream};
@@ -239,7 +240,7 @@ impl Call<'_> {
         LimitView {
             limit: limit.id.to_string(),
             target: limit.target.to_string(),
-            state: limit.limiter().state(crate::observe::process_now()).to_string(),
+            state: limit.described(self.request, self.asker(), process_now()),
             admitted: Some(limit.admitted()),
             refused: Some(limit.refused().map(|(_, refused, shadowed)| refused + shadowed).sum()),
             shadowed: limit.refused().map(|(_, _, shadowed)| shadowed).sum(),

@@ -48,14 +48,36 @@ impl Limit {
         if let Some(said) = self.by_hold(now) {
             return said;
         }
+        let Some(name) = self.key_of(request, asker) else {
+            return Says::Unknown("that depends on the client's address (--source-ip)");
+        };
+        let level = self.levels.as_ref().map_or(0, |levels| levels.of(request));
+        self.limiter().state_of(&name, now).map_or(Says::Passes, |state| self.says(&state, level))
+    }
+
+    /// How it stands, and how for the key of a request. Other requests' keys are counted and not named: one may be a secret,
+    /// and this is told to whoever asks.
+    pub(crate) fn described(&self, request: &impl RequestView, asker: Asker<'_>, now: Nanos) -> String {
+        let limiter = self.limiter();
+        let all = limiter.state(now);
+        match self.key_of(request, asker).filter(|_| self.config.is_keyed()) {
+            None => all.to_string(),
+            Some(name) => match limiter.state_of(&name, now) {
+                Some(own) => format!("{all}\nfor this request's key: {own}"),
+                None => format!("{all}\nfor this request's key: nothing is used"),
+            },
+        }
+    }
+
+    /// The key of a request; none where that depends on the client's address, which nobody has told.
+    fn key_of(&self, request: &impl RequestView, asker: Asker<'_>) -> Option<Vec<u8>> {
         let is_of_address = self.key.iter().any(|part| part.kind == KeyKind::SourceAddress);
         if is_of_address && asker.address.is_empty() {
-            return Says::Unknown("that depends on the client's address (--source-ip)");
+            return None;
         }
         let mut name = Vec::new();
         key::write(&self.key, request, asker, &mut name);
-        let level = self.levels.as_ref().map_or(0, |levels| levels.of(request));
-        self.limiter().state_of(&name, now).map_or(Says::Passes, |state| self.says(&state, level))
+        Some(name)
     }
 
     /// What follows from what this proxy has of a limit that is shared, whatever the request.
@@ -163,6 +185,22 @@ mod tests {
         );
         assert_eq!(said(&by_address, "", b""), "unknown");
         assert_eq!(said(&by_address, "", b"192.0.2.7"), "passes");
+    }
+
+    #[test]
+    fn keys_of_others_are_not_named() {
+        let limit = limit(
+            r#"{"targetRefs": [{"name": "a"}], "rates": [{"requests": 2, "per": "1m"}], "key": [{"type": "header", "name": "x-user"}]}"#,
+        );
+        let _one = admit(&limit, b"s3cr3t\0");
+        let described = |user: &str| {
+            let request = TestRequest::new("GET h/", &[("x-user", user)]);
+            let asker = Asker { address: b"", caller: b"", rule: "" };
+            limit.described(&request, asker, Nanos::from_secs(1))
+        };
+        let counts = "token_bucket: 1 key, 0 forgotten\nfor this request's key: ";
+        assert_eq!(described(""), format!("{counts}nothing is used"));
+        assert_eq!(described("s3cr3t"), format!("{counts}1 left of 2 in 60s, all in 30s"));
     }
 
     #[test]

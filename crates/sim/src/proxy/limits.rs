@@ -4,6 +4,7 @@ use weir_model::resource::rate_limit::RateLimitSpec;
 use weir_policy::Nanos;
 use weir_policy::limit::{
     Admission, Grant, LimitConfig, Limiter, Outcome as Spent, Refusal, Request, Rule, Step, Ticket, Wake,
+    WithKeys,
 };
 use weir_policy::quota::{Lease, Wish};
 
@@ -192,7 +193,7 @@ impl Limits {
     pub(crate) fn states(&self, now: Nanos) -> Vec<(String, String)> {
         let state = |limiter: &Limiter| {
             let state = limiter.state(now);
-            (format!("limit {}", state.algorithm), state.to_string())
+            (format!("limit {}", state.algorithm), WithKeys(&state).to_string())
         };
         self.limiters.iter().map(state).collect()
     }

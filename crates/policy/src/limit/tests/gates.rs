@@ -251,8 +251,11 @@ fn keys_with_requests_in_flight_are_not_forgotten() {
     for grant in [b, c] {
         limiter.release(grant, Outcome::Done, now, &mut wakes);
     }
-    let shown = limiter.state(now).to_string();
+    let state = limiter.state(now);
+    assert_eq!(state.to_string(), "concurrency: 2 keys, 0 forgotten", "a key may be a secret");
+    let shown = WithKeys(&state).to_string();
     assert!(shown.starts_with("concurrency: 2 keys, 0 forgotten\n"), "{shown}");
+    assert!(["b", "c"].iter().all(|key| shown.contains(&format!("\n  {key}: 0 in flight of 1"))), "{shown}");
 }
 
 #[test]
