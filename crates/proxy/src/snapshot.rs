@@ -54,6 +54,7 @@ pub(crate) use mesh::READINGS_MAX;
 pub use mesh::{MeshLookup, MeshService, MeshTable};
 pub(crate) use policies::label;
 pub use policies::{RoutePolicies, RoutePolicy};
+pub(crate) use ports::is_wanted;
 pub use selection::{Origin, Selected};
 pub use settings::{Settings, TimesBy};
 pub use state::{EndpointState, UpstreamState};

@@ -89,13 +89,13 @@ impl Limit {
     pub(super) fn new(
         id: &ResourceId,
         target: Arc<str>,
-        spec: &RateLimitSpec,
-        resource: &Arc<Resource>,
+        config: LimitConfig,
+        (spec, resource): (&RateLimitSpec, &Arc<Resource>),
     ) -> Self {
         Self {
             id: id.clone(),
             target,
-            config: LimitConfig::from_spec(spec),
+            config,
             response: spec.response.as_ref().map(|response| Arc::new(StaticAnswer::new(response))),
             key: key::lowered(&spec.key),
             levels: spec.priority.as_ref().map(Levels::new),
@@ -205,7 +205,7 @@ impl Limit {
         }
     }
 
-    /// Whether it is shared with other proxies.
+    /// Whether it is shared with other proxies: one that this proxy never asks is not.
     pub(crate) fn is_shared(&self) -> bool {
         self.config.global.is_some()
     }

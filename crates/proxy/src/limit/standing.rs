@@ -132,7 +132,7 @@ mod tests {
     use weir_model::resource::Metadata;
     use weir_model::resource::rate_limit::RateLimitSpec;
     use weir_model::{Kind, Resource, ResourceId, Spec};
-    use weir_policy::limit::{Request, Verdict};
+    use weir_policy::limit::{LimitConfig, Request, Verdict};
 
     use super::*;
     use crate::route::tests::TestRequest;
@@ -141,7 +141,7 @@ mod tests {
         let spec: RateLimitSpec = serde_json::from_str(spec).unwrap();
         let id = ResourceId::new(Kind::RateLimit, "default", "a");
         let resource = Resource { metadata: Metadata::default(), spec: Spec::RateLimit(spec.clone()) };
-        Limit::new(&id, "Service/a".into(), &spec, &Arc::new(resource))
+        Limit::new(&id, "Service/a".into(), LimitConfig::from_spec(&spec), (&spec, &Arc::new(resource)))
     }
 
     fn admit(limit: &Limit, key: &[u8]) -> Verdict {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use weir_model::validate::SHARED_BY_PROXY_MAX;
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 use weir_policy::Nanos;
+use weir_policy::limit::LimitConfig;
 
 use super::pass::LIMITS_PER_REQUEST_MAX;
 use super::rule::Limit;
 use crate::route::Rule;
-use crate::snapshot::{Inputs, label};
+use crate::snapshot::{Inputs, Role, is_wanted, label};
 
 /// The limits that a request has to pass, in the order in which they are asked: rates first, and places last, so that nobody
 /// holds one while he waits for his turn.
@@ -24,6 +25,19 @@ pub struct LimitTable {
     all: Vec<Arc<Limit>>,
 }
 
+/// Whether a proxy may ever ask a limit of this target. A sidecar that calls a service knows its limits, for explanations, but they
+/// hold where the call arrives.
+fn asks(role: &Role, target: &ResourceId) -> bool {
+    match role {
+        Role::Gateway { gateways } => target.kind != Kind::Gateway || is_wanted(target, gateways),
+        Role::Sidecar { service } => {
+            target.kind == Kind::Service
+                && target.namespace == *service.namespace
+                && target.name == *service.name
+        }
+    }
+}
+
 /// A limit of a target, or of a part of it.
 #[derive(Debug)]
 struct Part {
@@ -32,8 +46,8 @@ struct Part {
 }
 
 impl LimitTable {
-    /// The limits of some documents. None of them is in force yet.
-    pub(crate) fn compile(inputs: &Inputs) -> Self {
+    /// The limits of some documents, for a proxy that plays a role. None of them is in force yet.
+    pub(crate) fn compile(inputs: &Inputs, role: &Role) -> Self {
         let mut table = Self::default();
         let limits = inputs.resources.iter().filter_map(|(id, resource)| match &resource.spec {
             Spec::RateLimit(spec) => Some((id, resource, spec)),
@@ -43,7 +57,12 @@ impl LimitTable {
             for target in resource.spec.targets() {
                 let Some(target_id) = target.id(&id.namespace) else { continue };
                 let label = label(&target_id, target.section);
-                let limit = Arc::new(Limit::new(id, label, spec, resource));
+                let mut config = LimitConfig::from_spec(spec);
+                if !asks(role, &target_id) {
+                    // What it never asks it needs no share of; who limits there shares it without this proxy.
+                    config.global = None;
+                }
+                let limit = Arc::new(Limit::new(id, label, config, (spec, resource)));
                 table.all.push(limit.clone());
                 let section = target.section.map(Into::into);
                 table.by_target.entry(target_id).or_default().push(Part { section, limit });

@@ -145,7 +145,7 @@ impl Compiler {
         };
         let limits = match same_resources {
             Some(same) => Arc::clone(&same.limits),
-            None => Arc::new(LimitTable::compile(inputs)),
+            None => Arc::new(LimitTable::compile(inputs, &self.role)),
         };
         let mesh = self.mesh_table(inputs, &upstreams, routes, &mut names);
         let (names, patterns) = names.finish();

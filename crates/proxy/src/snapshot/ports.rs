@@ -264,7 +264,8 @@ fn label(gateway: &ResourceId, listener: &Listener) -> Arc<str> {
     format!("{gateway}:{}", listener.name).into()
 }
 
-fn is_wanted(id: &ResourceId, wanted: &[String]) -> bool {
+/// Whether a proxy serves a gateway: those that were named, or all.
+pub(crate) fn is_wanted(id: &ResourceId, wanted: &[String]) -> bool {
     wanted.is_empty()
         || wanted.iter().any(|name| match name.split_once('/') {
             Some((namespace, name)) => id.namespace == namespace && id.name == name,

@@ -112,10 +112,17 @@ fn limit_of<'a>(limits: &'a LimitTable, lease: &mesh::Lease) -> Option<&'a Limit
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use weir_model::{Resource, ServiceRef};
 
     use super::*;
     use crate::limit::{Asker, Pass, Step};
+    use crate::snapshot::Role;
     use crate::snapshot::tests::{inputs, resource};
+
+    /// The limits of documents, at a gateway.
+    fn compile(resources: impl IntoIterator<Item = Resource>) -> LimitTable {
+        LimitTable::compile(&inputs(resources), &Role::Gateway { gateways: Vec::new() })
+    }
 
     /// Two limits of a service, of which one is shared.
     fn limits() -> LimitTable {
@@ -127,7 +134,7 @@ mod tests {
                 json!({"targetRefs": [{"name": "cart"}], "scope": scope, "rates": rates}),
             )
         };
-        LimitTable::compile(&inputs([limit("all", "global"), limit("each", "process")]))
+        compile([limit("all", "global"), limit("each", "process")])
     }
 
     #[test]
@@ -171,7 +178,7 @@ mod tests {
             let spec = json!({"targetRefs": [{"name": "cart"}], "scope": "global", "rates": rates});
             resource("RateLimit", &format!("l{number:04}"), spec)
         };
-        let limits = LimitTable::compile(&inputs((0..1030).map(limit)));
+        let limits = compile((0..1030).map(limit));
         assert_eq!((limits.shared().count(), limits.not_shared()), (1024, 6));
         let demand = Demands::new(1000, Instant::now()).ask(&limits, Instant::now(), Nanos::from_secs(9));
         let asked_for = demand.unwrap().wishes;
@@ -180,13 +187,39 @@ mod tests {
     }
 
     #[test]
+    fn only_who_limits_has_a_share() {
+        let targets = json!([{"name": "cart"}, {"kind": "Gateway", "name": "edge"}, {"kind": "HTTPRoute", "name": "r"}]);
+        let spec =
+            json!({"targetRefs": targets, "scope": "global", "alone": "closed", "rates": [{"requests": 10}]});
+        let resources = || inputs([resource("RateLimit", "all", spec.clone())]);
+        let asked_for = |role: Role| {
+            let limits = LimitTable::compile(&resources(), &role);
+            let demand = Demands::new(1000, Instant::now()).ask(&limits, Instant::now(), Nanos::from_secs(9));
+            for limit in limits.all() {
+                let is_kept = limit.limiter().holds(Nanos::from_secs(9)).is_some();
+                assert_eq!(is_kept, limit.is_shared(), "{}", limit.target);
+            }
+            let wishes = demand.map(|demand| demand.wishes).unwrap_or_default();
+            wishes.into_iter().map(|wish| wish.target).collect::<Vec<_>>().join(" ")
+        };
+        let sidecar = |name: &str| Role::Sidecar { service: ServiceRef::new("default", name) };
+        let gateway =
+            |names: &[&str]| Role::Gateway { gateways: names.iter().map(ToString::to_string).collect() };
+        assert_eq!(asked_for(sidecar("cart")), "Service/cart");
+        assert_eq!(asked_for(sidecar("front")), "", "it calls cart at most");
+        assert_eq!(asked_for(gateway(&[])), "Service/cart Gateway/edge HTTPRoute/r");
+        assert_eq!(asked_for(gateway(&["edge"])), "Service/cart Gateway/edge HTTPRoute/r");
+        assert_eq!(asked_for(gateway(&["other"])), "Service/cart HTTPRoute/r");
+    }
+
+    #[test]
     fn what_is_refused_in_shadow_is_asked_for_once() {
         let spec = json!({"targetRefs": [{"name": "cart"}], "scope": "global", "shadow": true,
             "rates": [{"requests": 10}]});
-        let limits = LimitTable::compile(&inputs([resource("RateLimit", "all", spec)]));
+        let limits = compile([resource("RateLimit", "all", spec)]);
         let limit = limits.shared().next().unwrap().clone();
         let request = crate::explain::Request::parse("GET", "http://cart/", []).unwrap();
-        let service = weir_model::ServiceRef::new("default", "cart");
+        let service = ServiceRef::new("default", "cart");
         let at = |ms: u64| Nanos::from_millis(100_000 + ms);
         limit.wish(at(0));
         // Who leaves before the end gives back what he took.
