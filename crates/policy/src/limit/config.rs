@@ -78,6 +78,12 @@ pub struct RateConfig {
 }
 
 impl RateConfig {
+    /// How many may come at once, where that is not as many as in the time of the rate.
+    #[inline]
+    pub(super) const fn other_burst(&self) -> Option<u32> {
+        if self.burst == self.requests { None } else { Some(self.burst) }
+    }
+
     /// So many in a second, and as many at once.
     pub const fn per_second(requests: u32) -> Self {
         Self { requests, per: Duration::from_secs(1), burst: requests }

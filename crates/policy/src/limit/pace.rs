@@ -50,6 +50,8 @@ impl Pace {
     pub(super) fn leaky(rate: RateConfig, wait: Duration, queue_max: u32) -> Self {
         let interval = interval(rate);
         let wait = nanos(wait).min(interval.saturating_mul(u64::from(queue_max)));
+        // It has no bursts.
+        let rate = RateConfig { burst: rate.requests, ..rate };
         Self::new(rate, interval, wait.saturating_add(interval))
     }
 
@@ -84,6 +86,7 @@ impl Pace {
             window: self.rate.per,
             remaining: self.slots_in(self.depth.saturating_sub(debt)).min(u32::MAX.into()) as u32,
             reset: Duration::from_nanos(debt),
+            burst: self.rate.other_burst(),
         }
     }
 

@@ -53,8 +53,9 @@ pub struct KeyState {
 impl KeyState {
     /// How much is used, to compare keys by.
     fn used(&self) -> f64 {
-        let of_rates =
-            self.quotas.iter().map(|quota| 1.0 - f64::from(quota.remaining) / f64::from(quota.limit.max(1)));
+        let of_rates = self.quotas.iter().map(|quota| {
+            1.0 - f64::from(quota.remaining) / f64::from(quota.burst.unwrap_or(quota.limit).max(1))
+        });
         let of_places =
             self.in_flight.map(|(in_flight, limit)| f64::from(in_flight) / f64::from(limit.max(1)));
         of_rates.chain(of_places).fold(0.0, f64::max)

@@ -195,11 +195,17 @@ pub struct Quota {
     pub remaining: u32,
     /// Until all of it is there again (`t`).
     pub reset: Duration,
+    /// How many may come at once, where that is not `limit`: `remaining` is of these.
+    pub burst: Option<u32>,
 }
 
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} left of {} in {:?}", self.remaining, self.limit, self.window)?;
+        let Self { limit, window, remaining, .. } = self;
+        match self.burst {
+            Some(burst) => write!(f, "{remaining} left of a burst of {burst} ({limit} in {window:?})")?,
+            None => write!(f, "{remaining} left of {limit} in {window:?}")?,
+        }
         if self.reset > Duration::ZERO {
             write!(f, ", all in {}", Rounded(self.reset))?;
         }
@@ -208,8 +214,13 @@ impl fmt::Display for Quota {
 }
 
 impl Quota {
-    pub(super) const MOST: Self =
-        Self { limit: u32::MAX, window: Duration::ZERO, remaining: u32::MAX, reset: Duration::ZERO };
+    pub(super) const MOST: Self = Self {
+        limit: u32::MAX,
+        window: Duration::ZERO,
+        remaining: u32::MAX,
+        reset: Duration::ZERO,
+        burst: None,
+    };
 
     /// The one with less left.
     #[must_use]

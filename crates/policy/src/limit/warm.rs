@@ -101,6 +101,7 @@ impl Climb {
             // The smallest addition makes up for what the product lost.
             remaining: (room * pace.inverse * self.speed(state.warmth) + 1e-6) as u32,
             reset: Duration::from_nanos(debt),
+            burst: pace.rate.other_burst(),
         }
     }
 

@@ -98,6 +98,7 @@ impl Window {
             window: self.rate.per,
             remaining: (room - i64::from(counts.current)).max(0) as u32,
             reset: Duration::from_nanos(self.length - elapsed),
+            burst: None,
         }
     }
 

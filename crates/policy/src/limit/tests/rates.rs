@@ -294,7 +294,10 @@ fn quotas_count_down_and_tell_when_they_are_whole_again() {
     let Verdict::Refuse(refusal) = limiter.admit(&Request::default(), now, &mut Vec::new()) else { panic!() };
     assert_eq!((refusal.why, refusal.retry_after), (Why::Rate, Duration::from_millis(600)));
     assert_eq!((refusal.retry_after_secs(), refusal.quota.unwrap().reset_secs()), (1, 6));
-    assert_eq!(limiter.state(now).to_string(), "token_bucket: 0 left of 100 in 60s, all in 6s");
+    assert_eq!(
+        limiter.state(now).to_string(),
+        "token_bucket: 0 left of a burst of 10 (100 in 60s), all in 6s"
+    );
 }
 
 #[test]
