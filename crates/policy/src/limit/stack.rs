@@ -52,6 +52,8 @@ pub struct Admission {
     /// Rules before this one have been asked.
     asked: usize,
     turn: Nanos,
+    /// Which rule's that is.
+    turn_of: usize,
     quota: Option<(usize, Quota)>,
     /// Of the limit that was called last; empty between calls.
     wakes: Vec<Wake>,
@@ -79,7 +81,9 @@ impl Admission {
                 // What is only tried out makes nobody wait.
                 Verdict::Turn(grant, _, _) if in_shadow => self.hold(rule, grant, None),
                 Verdict::Turn(grant, turn, quota) => {
-                    self.turn = self.turn.max(turn);
+                    if turn > self.turn {
+                        (self.turn, self.turn_of) = (turn, rule);
+                    }
                     self.hold(rule, grant, Some(quota));
                 }
                 Verdict::Wait(ticket, deadline) => return Step::Wait { rule, ticket, deadline },
@@ -101,6 +105,11 @@ impl Admission {
     /// The quota of the rate that has least left, and which rule's it is.
     pub fn quota(&self) -> Option<(usize, Quota)> {
         self.quota
+    }
+
+    /// Which rule's turn it is that it goes on at; the first's where it goes on at once.
+    pub const fn turn_of(&self) -> usize {
+        self.turn_of
     }
 
     /// Whether it holds nothing.
@@ -157,6 +166,6 @@ impl Admission {
     }
 
     fn begin_again(&mut self) {
-        (self.asked, self.turn, self.quota) = (0, Nanos(0), None);
+        (self.asked, self.turn, self.turn_of, self.quota) = (0, Nanos(0), 0, None);
     }
 }

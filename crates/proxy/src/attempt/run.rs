@@ -28,7 +28,6 @@ use crate::listen::Role;
 use crate::observe::GrpcStatus;
 use crate::respond::{Reason, Refusal, Unanswered};
 use crate::runtime::{Coarse, Io, TimerSlot, Worker};
-use crate::snapshot::Time;
 
 /// How a request ended.
 #[derive(Debug)]
@@ -664,17 +663,7 @@ pub(super) fn leads_here(local: &LocalUpstream) -> Refusal {
 fn out_of_time(conn: &Connection, exchange: &Exchange, local: &LocalUpstream) -> Refusal {
     let label = &local.upstream.label;
     let (time, limit) = exchange.over(&conn.worker);
-    let by = match exchange.marks.said {
-        Some(said) if time == Time::Request && said == limit => {
-            "what whoever sent the request waits for".to_owned()
-        }
-        _ => {
-            let rule = exchange.row.as_ref().map_or("", |row| &*row.route);
-            let of_call = exchange.manner.as_ref().map(|manner| &manner.settings);
-            let settings = of_call.unwrap_or(&local.upstream.settings);
-            conn.worker.view().snapshot.who_says(time, rule, settings)
-        }
-    };
+    let by = exchange.who_asks(&conn.worker, &local.upstream.settings, (time, limit));
     let message = format!("service {label} did not answer within {} ms ({by})", limit.as_millis());
     Refusal::new(Reason::Timeout, message)
 }

@@ -24,7 +24,7 @@ use crate::observe::process_now;
 use crate::respond::{Lines, Reason, Refusal};
 use crate::route::Rule;
 use crate::runtime::{Io, View, Worker};
-use crate::snapshot::{ListenerConfig, label};
+use crate::snapshot::{ListenerConfig, Time, label};
 
 /// Where a request is, as limits see it.
 pub(super) struct Limited<'a> {
@@ -152,6 +152,12 @@ impl Connection {
         let call = call.map(|time| left(time, exchange.began_ns));
         let own = Some(exchange.asked.timeout).filter(|time| !time.is_zero());
         let left = call.into_iter().chain(own.map(|time| left(time, since_ns))).min();
+        if let Some(left) = left {
+            let now = process_now();
+            if let Some(refused) = exchange.pass.refuse_if_late(now + left, now) {
+                return Turn::Refused(refusal(&refused));
+            }
+        }
         let grace = self.worker.config().timeouts.half_close_grace;
         let client = &mut self.client;
         let gone = async {
@@ -171,8 +177,9 @@ impl Connection {
             turn = turn(&mut exchange.pass) => turn,
             () = gone => Turn::ClientGone,
             () = too_late => {
+                let refusal = out_of_time(&self.worker, exchange, call.is_some() && call == left);
                 exchange.pass.abandon();
-                Turn::Refused(Refusal::new(Reason::Timeout, "the request's time was over before its turn"))
+                Turn::Refused(refusal)
             }
         }
     }
@@ -192,6 +199,22 @@ async fn turn(pass: &mut Pass) -> Turn {
             return Turn::Refused(refusal(&refused));
         }
     }
+}
+
+/// The answer to a request whose time was over before its turn: how long that was, by whose word (the client's, of a call), and what
+/// it waited for.
+#[cold]
+fn out_of_time(worker: &Worker, exchange: &Exchange, is_of_call: bool) -> Refusal {
+    let timeout = exchange.asked.timeout;
+    let (time, by) = match (exchange.asked.call.as_ref().and_then(|call| call.timeout), &exchange.target) {
+        (Some(time), _) if is_of_call => (time, "grpc-timeout of the call".to_owned()),
+        (_, Target::Upstream(local)) => {
+            (timeout, exchange.who_asks(worker, &local.upstream.settings, (Time::Request, timeout)))
+        }
+        _ => (timeout, "the default".to_owned()),
+    };
+    let of = exchange.pass.waits_for().map_or_else(String::new, |limit| format!(" at {limit}"));
+    Refusal::new(Reason::Timeout, format!("its turn{of} did not come within {} ms ({by})", time.as_millis()))
 }
 
 /// Whether the client is gone for good (an error), or has said that it will send no more.

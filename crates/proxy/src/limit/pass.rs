@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot::Receiver;
+use weir_model::ResourceId;
 use weir_policy::Nanos;
 use weir_policy::limit::{
     Admission, Outcome, Quota, Refusal, Request, Rule, Step as Asked, Ticket, Wake, Why,
@@ -214,6 +215,26 @@ impl Pass {
             *self = *earlier;
         }
         Step::Refused(Box::new(Refused { limit, refusal, quotas }))
+    }
+
+    /// Refuses it if its turn is known to come when nobody waits for it any more: it gives its place to others at once.
+    pub(crate) fn refuse_if_late(&mut self, until: Nanos, now: Nanos) -> Option<Refused> {
+        let late = self.turn.filter(|turn| *turn >= until)?.since(until);
+        let (chain, rule) = (self.chain.clone()?, self.admission.turn_of());
+        self.give_back_these(None, now);
+        let quota =
+            chain[rule].limiter().quotas(&self.seen.rules(&chain)[rule].request, now).first().copied();
+        let refusal = Refusal { why: Why::Turn, retry_after: late, quota };
+        match self.refused(&chain, rule, refusal, now) {
+            Step::Refused(refused) => Some(*refused),
+            Step::GoOn | Step::Waits => None,
+        }
+    }
+
+    /// The limit that it waits for.
+    pub(crate) fn waits_for(&self) -> Option<&ResourceId> {
+        let rule = self.waits.as_ref().map_or(self.admission.turn_of(), |waits| waits.rule);
+        Some(&self.chain.as_ref()?.get(rule)?.id)
     }
 
     /// When its turn is, if that is not now. Asked once.

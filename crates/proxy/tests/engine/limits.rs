@@ -289,6 +289,56 @@ fn who_leaves_before_his_turn_gives_it_back() {
 }
 
 #[test]
+fn who_cannot_wait_for_his_turn_is_refused_at_once() {
+    let app = Upstream::echo();
+    let rules = "[{timeouts: {request: 700ms}, backendRefs: [{name: app}]}]";
+    let even = "{targetRefs: [{name: app}], algorithm: leaky_bucket, rates: [{requests: 1, per: 30s}], queue: {max: 5, timeout: 5m}}";
+    let proxy = Proxy::gateway(&(documents(app.addr, rules) + &limit("even", even)));
+    let mut client = Client::connect(proxy.addr());
+    assert_eq!(get(&mut client, "/", "").status, 200);
+    for _ in 0..3 {
+        let refused = get(&mut client, "/", "");
+        assert_eq!(
+            (refused.status, refused.field("x-weir-reason")),
+            (429, Some("limited")),
+            "{}",
+            refused.text()
+        );
+        assert!(
+            refused.text().contains("its turn would be too late, by RateLimit/even"),
+            "{}",
+            refused.text()
+        );
+        // Its place is free again, so that the next one would have the same turn.
+        let seconds: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+        assert!(seconds <= 30, "{seconds}");
+    }
+    let turn =
+        "weir_proxy_limit_refused_total{limit=\"RateLimit/even\",target=\"Service/app\",reason=\"turn\"} 3";
+    assert!(metric(&proxy, turn), "{}", proxy.text());
+    assert_eq!(requests(&app), 1);
+}
+
+#[test]
+fn who_waits_in_vain_is_told_for_what_and_how_long() {
+    let gate = Gate::new();
+    let app = gated(gate.clone());
+    let rules = "[{matches: [{path: {value: /buy}}], backendRefs: [{name: app}]}, \
+                 {timeouts: {request: 300ms}, backendRefs: [{name: app}]}]";
+    let one = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 5, timeout: 1m}}";
+    let proxy = Proxy::gateway(&(documents(app.addr, rules) + &limit("one", one)));
+    let mut first = Client::connect(proxy.addr());
+    first.send("GET /buy HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    eventually("the first to be under way", || requests(&app) == 1);
+    let late = get(&mut Client::connect(proxy.addr()), "/", "");
+    assert_eq!((late.status, late.field("x-weir-reason")), (504, Some("timeout")), "{}", late.text());
+    let told = "its turn at RateLimit/one did not come within 300 ms (timeouts.request of HTTPRoute/all#1)";
+    assert!(late.text().contains(told), "{}", late.text());
+    gate.open();
+    assert_eq!(first.response().status, 200);
+}
+
+#[test]
 fn each_one_in_a_queue_has_the_whole_time() {
     let gate = Gate::new();
     let opened = gate.clone();

@@ -9,7 +9,7 @@ use crate::connection::{ROOM_BYTES, Target, Told, write_timeout};
 use crate::listen::Role;
 use crate::respond::{GrpcStatus, Reason, Refusal};
 use crate::runtime::{Coarse, Worker};
-use crate::snapshot::Time;
+use crate::snapshot::{Settings, Time};
 
 /// An endpoint is not judged by a request that has less than this part of the time which its service is given.
 const SHORT_PART: u32 = 2;
@@ -90,6 +90,22 @@ impl Exchange {
         } else {
             (Time::Attempt, attempt_timeout)
         }
+    }
+
+    /// What asks for a limit of its time, where the settings of its service count.
+    #[cold]
+    pub(crate) fn who_asks(
+        &self,
+        worker: &Worker,
+        of_service: &Settings,
+        (time, limit): (Time, Duration),
+    ) -> String {
+        if time == Time::Request && self.marks.said == Some(limit) {
+            return "what whoever sent the request waits for".to_owned();
+        }
+        let rule = self.row.as_ref().map_or("", |row| &*row.route);
+        let settings = self.manner.as_ref().map_or(of_service, |manner| &manner.settings);
+        worker.view().snapshot.who_says(time, rule, settings)
     }
 
     /// The answer then.
