@@ -162,6 +162,10 @@ pub struct RouteReport {
     pub route: String,
     /// Its requests.
     pub totals: Totals,
+    /// Whether the rule, as it now stands, does not lead to the service: these requests came there by the fallback of a
+    /// breaker, or before the rule was changed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
 }
 
 /// An endpoint as a proxy sees it.

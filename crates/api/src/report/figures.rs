@@ -141,6 +141,10 @@ pub struct RouteFigures {
     pub totals: Totals,
     /// Requests each second, of late.
     pub requests_per_s: Option<f64>,
+    /// Whether the rule, as it now stands at all proxies, does not lead to the service: these requests came there by the
+    /// fallback of a breaker, or before the rule was changed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
 }
 
 /// What one proxy says.
@@ -372,7 +376,8 @@ impl Sums {
         }
         for (index, route) in service.routes.iter().enumerate() {
             let before = counterpart(&old.routes, index, |before| before.route == route.route);
-            add_route(sum.routes.entry(route.route.clone()).or_default(), route, before, over);
+            let fresh = || RouteFigures { elsewhere: true, ..RouteFigures::default() };
+            add_route(sum.routes.entry(route.route.clone()).or_insert_with(fresh), route, before, over);
         }
     }
 
@@ -436,22 +441,27 @@ impl Sums {
         figures.proxies = figures.reporting;
         figures.services =
             self.services.into_iter().map(|((service, side), sum)| sum.finish(service, side)).collect();
-        let concerned = |target: &str, rule: &str| {
-            let any = || figures.services.iter().any(|service| service.is_concerned_by(target, rule));
-            wanted.is_everything() || any()
+        let services = &figures.services;
+        let limits =
+            self.limits.into_iter().map(|((limit, target), sum)| LimitFigures { limit, target, ..sum });
+        let concerns = |limit: &LimitFigures| {
+            let is_one = |service: &ServiceFigures| service.is_concerned_by(&limit.target, &limit.rule);
+            wanted.is_everything() || services.iter().any(is_one)
         };
-        let limits = self.limits.into_iter().filter(|((_, target), row)| concerned(target, &row.rule));
-        figures.limits = limits.map(|((limit, target), sum)| LimitFigures { limit, target, ..sum }).collect();
+        let limits = limits.filter(concerns).collect();
         let parts = parts(&self.breakers);
+        let breakers = self.breakers.into_iter();
+        let breakers =
+            breakers.map(|((breaker, target, part), sum)| BreakerFigures { breaker, target, part, ..sum });
         // Where each rule or endpoint has its own, what no call has met at one proxy stands among those of the others.
-        let is_shown = |((breaker, target, part), row): &(BreakerKey, BreakerFigures)| {
-            let is_unmet = part.is_empty() && row.unmet == row.proxies;
-            concerned(target, &row.rule) && !(is_unmet && parts.contains(&(breaker.clone(), target.clone())))
+        let is_shown = |row: &BreakerFigures| {
+            let is_unmet = row.part.is_empty() && row.unmet == row.proxies;
+            let is_met = || services.iter().any(|service| service.meets(row));
+            (wanted.is_everything() || is_met())
+                && !(is_unmet && parts.contains(&(row.breaker.clone(), row.target.clone())))
         };
-        let breakers = self.breakers.into_iter().filter(is_shown);
-        figures.breakers = breakers
-            .map(|((breaker, target, part), sum)| BreakerFigures { breaker, target, part, ..sum })
-            .collect();
+        let breakers = breakers.filter(is_shown).collect();
+        (figures.limits, figures.breakers) = (limits, breakers);
         figures
     }
 }
@@ -468,9 +478,14 @@ impl ServiceFigures {
         target.strip_prefix("Service/") == Some(&*self.service)
     }
 
+    /// The rules that lead to it.
+    fn rules(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().filter(|own| !own.elsewhere).map(|own| &*own.route)
+    }
+
     /// Whether requests come to it by a rule of this route.
     fn is_reached_by(&self, route: &str) -> bool {
-        self.routes.iter().any(|own| own.route.split('#').next() == Some(route))
+        self.rules().any(|rule| rule.split('#').next() == Some(route))
     }
 
     /// Whether calls to it meet a breaker: its own, or one of a route by which requests come to it. Where each rule or
@@ -480,7 +495,7 @@ impl ServiceFigures {
             return true;
         }
         let is_own_part = |part: &str| {
-            self.routes.iter().any(|own| own.route == part)
+            self.rules().any(|rule| rule == part)
                 || part.strip_prefix(&*self.service).is_some_and(|rest| rest.starts_with('/'))
         };
         self.is_concerned_by(&breaker.target, &breaker.rule)
@@ -490,10 +505,15 @@ impl ServiceFigures {
     /// Whether a policy for this target is for the service, or for a route by which requests come to it, or for this rule of
     /// such a route. Which rule is meant by a target may not be known: then it is empty, and all of the route's may be meant.
     pub fn is_concerned_by(&self, target: &str, rule: &str) -> bool {
-        if rule.is_empty() {
-            return self.is_target(target) || self.is_reached_by(target.split('#').next().unwrap_or(target));
+        // Calls that another service's breaker sent here as to its fallback are counted here by that one's name. Its own
+        // policies are none of this one's.
+        if target.starts_with("Service/") {
+            return self.is_target(target);
         }
-        self.routes.iter().any(|own| own.route == rule)
+        if rule.is_empty() {
+            return self.is_reached_by(target.split('#').next().unwrap_or(target));
+        }
+        self.rules().any(|own| own == rule)
     }
 }
 
@@ -550,6 +570,7 @@ fn add_endpoint(
 
 fn add_route(sum: &mut RouteFigures, route: &RouteReport, before: Option<&RouteReport>, over: Over) {
     sum.totals.add(&route.totals);
+    sum.elsewhere &= route.elsewhere;
     let before = before.map(|before| before.totals.requests());
     over.add(&mut sum.requests_per_s, route.totals.requests(), before);
 }

@@ -44,7 +44,7 @@ fn both_sides_of_a_call_are_kept_apart() {
 fn only_what_is_wanted_is_shown() {
     let limit = |target: &str| LimitReport { target: target.to_owned(), ..LimitReport::default() };
     let routed = ServiceReport {
-        routes: vec![RouteReport { route: "HTTPRoute/shop#0".to_owned(), totals: Totals::default() }],
+        routes: vec![RouteReport { route: "HTTPRoute/shop#0".to_owned(), ..RouteReport::default() }],
         ..service("cart", 1, 0)
     };
     let services = vec![routed, service("blue/cart", 2, 0), service("_none", 4, 0)];
@@ -70,7 +70,7 @@ fn only_what_is_wanted_is_shown() {
 #[test]
 fn what_is_for_another_rule_concerns_nobody_that_it_does_not_lead_to() {
     let by = |service_name: &str, rule: &str| ServiceReport {
-        routes: vec![RouteReport { route: rule.to_owned(), totals: Totals::default() }],
+        routes: vec![RouteReport { route: rule.to_owned(), ..RouteReport::default() }],
         ..service(service_name, 1, 0)
     };
     let services = vec![by("cart", "HTTPRoute/shop#0"), by("tea", "HTTPRoute/shop#1")];
@@ -87,6 +87,62 @@ fn what_is_for_another_rule_concerns_nobody_that_it_does_not_lead_to() {
     let all = figures([seen("a", 0, &report, None)], &Wanted::default());
     let meets: Vec<bool> = all.services.iter().map(|service| service.meets(&all.breakers[0])).collect();
     assert_eq!(meets, [false, true]);
+}
+
+#[test]
+fn breakers_of_calls_that_fall_back_are_none_of_the_service_that_they_fall_back_to() {
+    let by =
+        |rule: &str, elsewhere| RouteReport { route: rule.to_owned(), elsewhere, ..RouteReport::default() };
+    let a = ServiceReport {
+        routes: vec![by("Service/a", false), by("HTTPRoute/r#0", false)],
+        ..service("a", 1, 1)
+    };
+    let b = ServiceReport {
+        routes: vec![by("Service/a", true), by("HTTPRoute/r#0", true)],
+        ..service("b", 1, 0)
+    };
+    let breaker = |target: &str, rule: &str, part: &str| BreakerReport {
+        target: target.to_owned(),
+        rule: rule.to_owned(),
+        part: part.to_owned(),
+        ..BreakerReport::default()
+    };
+    let breakers = vec![
+        breaker("Service/a", "", ""),
+        breaker("HTTPRoute/r#a", "HTTPRoute/r#0", ""),
+        breaker("HTTPRoute/r", "", "HTTPRoute/r#0"),
+    ];
+    let limit = LimitReport { target: "HTTPRoute/r".to_owned(), ..LimitReport::default() };
+    let first = Report { limits: vec![limit], breakers, ..report(1, vec![a, b]) };
+    let of = |name: &str, all: &[&Report]| {
+        let wanted = Wanted { namespace: None, service: Some(name.to_owned()) };
+        let all = figures(all.iter().map(|report| seen("p", 0, report, None)), &wanted);
+        (all.breakers.len(), all.limits.len())
+    };
+    assert_eq!([of("a", &[&first]), of("b", &[&first])], [(3, 1), (0, 0)]);
+    // What a proxy says that does not know of such rules: the route's, never the other service's own.
+    let leads = ServiceReport {
+        routes: vec![by("Service/a", false), by("HTTPRoute/r#0", false)],
+        ..service("b", 1, 0)
+    };
+    assert_eq!(of("b", &[&first, &report(1, vec![leads])]), (2, 1));
+}
+
+#[test]
+fn parts_of_rules_that_do_not_lead_to_a_service_are_none_of_its_figures() {
+    let by = |rule: &str| RouteReport { route: rule.to_owned(), ..RouteReport::default() };
+    let cart = ServiceReport { routes: vec![by("HTTPRoute/r#0")], ..service("cart", 1, 0) };
+    let part = |part: &str| BreakerReport {
+        target: "HTTPRoute/r".to_owned(),
+        part: part.to_owned(),
+        ..BreakerReport::default()
+    };
+    let breakers = ["HTTPRoute/r#0", "HTTPRoute/r#1", "cart/n/1", "tea/n/1"].map(part).to_vec();
+    let report = Report { breakers, ..report(1, vec![cart]) };
+    let wanted = Wanted { namespace: None, service: Some("cart".to_owned()) };
+    let all = figures([seen("p", 0, &report, None)], &wanted);
+    let parts: Vec<&str> = all.breakers.iter().map(|breaker| &*breaker.part).collect();
+    assert_eq!(parts, ["HTTPRoute/r#0", "cart/n/1"]);
 }
 
 #[test]

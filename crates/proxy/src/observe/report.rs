@@ -1,6 +1,6 @@
 //! What the proxy reports of its work: the counters that metrics show as well, and how policies stand, by service.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use weir_api::report::{
@@ -43,6 +43,7 @@ impl Metrics {
             ..Report::default()
         };
         self.report_services(snapshot.upstreams(), now, &mut report);
+        mark_elsewhere(&snapshot, &mut report.services);
         let rules = named_rules(&snapshot);
         limits(&snapshot.limits, &rules, now, &mut report);
         breakers(&snapshot.breakers, &rules, now, &mut report);
@@ -108,7 +109,11 @@ fn service(label: &str, row: &ServiceRow, routes: BTreeMap<Arc<str>, Totals>) ->
     let mut totals = Totals::default();
     routes.values().for_each(|of_route| totals.add(of_route));
     let failed = grpc::NAMES.iter().zip(row.grpc).filter(|(name, _)| GRPC_FAILURES.contains(name));
-    let routes = routes.into_iter().map(|(route, totals)| RouteReport { route: route.to_string(), totals });
+    let routes = routes.into_iter().map(|(route, totals)| RouteReport {
+        route: route.to_string(),
+        totals,
+        ..RouteReport::default()
+    });
     ServiceReport {
         service: label.to_owned(),
         totals,
@@ -118,6 +123,22 @@ fn service(label: &str, row: &ServiceRow, routes: BTreeMap<Arc<str>, Totals>) ->
         duration: Histogram::of(&row.duration.counts),
         routes: routes.collect(),
         ..ServiceReport::default()
+    }
+}
+
+/// Marks the rules that do not lead to the service by which their requests were counted: those came by a fallback, or
+/// before the rule was changed.
+fn mark_elsewhere(snapshot: &Snapshot, services: &mut [ServiceReport]) {
+    let mut led: HashSet<(&str, &str)> = HashSet::new();
+    for rule in snapshot.rules() {
+        let to = rule.backends.weights().map(|(_, upstream)| &*snapshot.upstream(upstream).label);
+        led.extend(to.map(|service| (service, &*rule.label)));
+    }
+    // What was counted for no service belongs to its rule, which may lead nowhere.
+    for service in services.iter_mut().filter(|service| !service.service.starts_with('_')) {
+        for route in &mut service.routes {
+            route.elsewhere = !led.contains(&(&*service.service, &*route.route));
+        }
     }
 }
 
@@ -324,7 +345,8 @@ mod tests {
         assert_eq!((&*cart.service, cart.side), ("cart", Side::Caller));
         assert_eq!(cart.totals, Totals { classes: [0, 2, 0, 2, 2], own: 2 });
         assert_eq!((cart.retries, cart.grpc_failed, cart.duration.count(), cart.in_flight), (6, 2, 2, 1));
-        assert_eq!(cart.routes, [RouteReport { route: "HTTPRoute/r#0".into(), totals: cart.totals }]);
+        let by = RouteReport { route: "HTTPRoute/r#0".into(), totals: cart.totals, elsewhere: false };
+        assert_eq!(cart.routes, [by]);
         let ids: Vec<_> = cart.endpoints.iter().map(|endpoint| (&*endpoint.id, endpoint.in_flight)).collect();
         assert_eq!((ids, cart.endpoints_known), (vec![("a/1", 1), ("a/2", 0)], 2));
         assert_eq!(report.omitted, 0);
@@ -367,6 +389,31 @@ spec: {targetRefs: [{kind: HTTPRoute, name: shop, sectionName: buy}], breakers: 
             [("Service/cart", ""), ("HTTPRoute/shop", ""), ("HTTPRoute/shop#buy", "HTTPRoute/shop#1")];
         assert_eq!(of_limits, expected);
         assert_eq!(report.breakers[0].rule, "HTTPRoute/shop#1");
+    }
+
+    #[test]
+    fn rules_that_lead_elsewhere_are_marked() {
+        let (metrics, shared) = (Metrics::new(1), shared());
+        let worker = metrics.worker(0);
+        for (service, route) in
+            [("cart", "HTTPRoute/r#0"), ("cart", "HTTPRoute/r#1"), ("_none", "HTTPRoute/r#0")]
+        {
+            worker.route(&service.into(), &route.into()).forwarded(200);
+            worker.service(&service.into());
+        }
+        worker.route(&"tea".into(), &"HTTPRoute/r#0".into()).forwarded(200);
+        worker.service(&"tea".into());
+        let report = metrics.report(&shared);
+        let rows = report.services.iter().flat_map(|service| {
+            service.routes.iter().map(|route| (&*service.service, &*route.route, route.elsewhere))
+        });
+        let expected = [
+            ("_none", "HTTPRoute/r#0", false),
+            ("cart", "HTTPRoute/r#0", false),
+            ("cart", "HTTPRoute/r#1", true),
+            ("tea", "HTTPRoute/r#0", true),
+        ];
+        assert_eq!(rows.collect::<Vec<_>>(), expected);
     }
 
     #[test]

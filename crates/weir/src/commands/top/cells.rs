@@ -113,6 +113,12 @@ fn error_style(ratio: Option<f64>) -> Style {
 /// How a breaker stands at worst, in its own terms; at how many proxies, where that is not all that is to be said; and how
 /// it is to be shown.
 pub(super) fn worst(breaker: &BreakerFigures) -> (String, u64, Style) {
+    let (word, at, style) = standing(breaker);
+    // In shadow it refuses nothing, however it stands.
+    (word, at, if breaker.shadow && style == Style::Bad { Style::Warn } else { style })
+}
+
+fn standing(breaker: &BreakerFigures) -> (String, u64, Style) {
     match breaker {
         BreakerFigures { open, .. } if *open > 0 => ("open".to_owned(), *open, Style::Bad),
         BreakerFigures { half_open, .. } if *half_open > 0 => {
@@ -121,18 +127,25 @@ pub(super) fn worst(breaker: &BreakerFigures) -> (String, u64, Style) {
         BreakerFigures { refusing, refusing_share, strategy, .. } if *refusing > 0 => {
             let is_throttle = strategy == "throttle";
             let (word, style) = if is_throttle { ("throttle", Style::Bad) } else { ("ramp", Style::Warn) };
-            (format!("{word} {:.0}%", refusing_share * 100.0), 0, style)
-        }
-        BreakerFigures { strategy, .. } if strategy == "throttle" => {
-            ("throttle 0%".to_owned(), 0, Style::Good)
+            (format!("{word} {}", whole_percent(*refusing_share)), 0, style)
         }
         _ => ("closed".to_owned(), 0, Style::Good),
     }
 }
 
-/// The worst of its breakers, and at how many of the proxies that have it.
+/// A share of calls that is more than nothing, in whole percent: neither `0%`, nor `100%` unless it is all of them.
+fn whole_percent(share: f64) -> String {
+    match share * 100.0 {
+        percent if percent < 1.0 => "<1%".to_owned(),
+        percent if percent < 100.0 => format!("{:.0}%", percent.min(99.0)),
+        _ => "100%".to_owned(),
+    }
+}
+
+/// The worst of its breakers that are not in shadow, and at how many of the proxies that have it.
 fn breaker(service: &ServiceFigures, all: &Figures) -> Cell {
-    let own: Vec<&BreakerFigures> = all.breakers.iter().filter(|breaker| service.meets(breaker)).collect();
+    let is_own = |breaker: &&BreakerFigures| !breaker.shadow && service.meets(breaker);
+    let own: Vec<&BreakerFigures> = all.breakers.iter().filter(is_own).collect();
     // Shares are never below zero, so that their bits are in the same order.
     let order = |one: &&&BreakerFigures| (one.open, one.half_open, one.refusing_share.to_bits());
     let Some(found) = own.iter().max_by_key(order) else {
@@ -140,7 +153,7 @@ fn breaker(service: &ServiceFigures, all: &Figures) -> Cell {
     };
     let (word, at, style) = worst(found);
     let text = if at == 0 || found.proxies == 1 { word } else { format!("{word} {at}/{}", found.proxies) };
-    Cell { text, style: if found.shadow && style == Style::Bad { Style::Warn } else { style } }
+    Cell { text, style }
 }
 
 /// What limits of the service, and of its routes, refuse each second.

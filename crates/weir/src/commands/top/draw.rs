@@ -150,23 +150,25 @@ fn why_empty(view: &View) -> String {
     }
 }
 
-/// How the policies of all services stand.
+/// How the policies of all services stand, as far as they are not in shadow.
 fn summary(figures: &Figures) -> Line {
-    let open = figures.breakers.iter().filter(|breaker| breaker.open > 0).count();
-    let in_part = figures.breakers.iter().filter(|breaker| breaker.open == 0 && breaker.refusing > 0).count();
+    let breakers = || figures.breakers.iter().filter(|breaker| !breaker.shadow);
+    let limits = || figures.limits.iter().filter(|limit| !limit.shadow);
+    let open = breakers().filter(|breaker| breaker.open > 0).count();
+    let in_part = breakers().filter(|breaker| breaker.open == 0 && breaker.refusing > 0).count();
     let part = if in_part > 0 { format!(", {in_part} refusing in part") } else { String::new() };
     let ejected: u64 = figures.services.iter().map(|service| service.ejected).sum();
-    let refused = figures.limits.iter().filter_map(|limit| limit.refused_per_s).reduce(|a, b| a + b);
+    let refused = limits().filter_map(|limit| limit.refused_per_s).reduce(|a, b| a + b);
     let limited = refused.is_some_and(|rate| rate > 0.0);
     let style = |bad: bool, style: Style| if bad { style } else { Style::Dim };
     let mut line = Line::new(
         style(open + in_part > 0, Style::Bad),
-        format!("breakers: {open} of {} open{part}", figures.breakers.len()),
+        format!("breakers: {open} of {} open{part}", breakers().count()),
     )
     .and(Style::Dim, "   ")
     .and(
         style(limited, Style::Warn),
-        format!("limits: {}, refusing {}/s", figures.limits.len(), per_second(refused)),
+        format!("limits: {}, refusing {}/s", limits().count(), per_second(refused)),
     )
     .and(Style::Dim, "   ")
     .and(style(ejected > 0, Style::Bad), format!("ejected endpoints: {ejected}"));

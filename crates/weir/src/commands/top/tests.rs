@@ -347,9 +347,40 @@ fn a_throttle_stands_in_its_own_terms() {
         assert!(texts(&view, WIDE)[1].starts_with(summary), "{:?}", texts(&view, WIDE)[1]);
     };
     check(of(2, 0.98, "throttle"), "throttle 98%", Style::Bad, "breakers: 0 of 1 open, 1 refusing in part");
-    check(of(0, 0.0, "throttle"), "throttle 0%", Style::Good, "breakers: 0 of 1 open   ");
+    check(of(1, 0.004, "throttle"), "throttle <1%", Style::Bad, "breakers: 0 of 1 open, 1 refusing in part");
+    check(of(1, 0.9971, "throttle"), "throttle 99%", Style::Bad, "breakers: 0 of 1 open, 1 refusing in part");
+    check(of(1, 1.0, "window"), "ramp 100%", Style::Warn, "breakers: 0 of 1 open, 1 refusing in part");
+    check(of(0, 0.0, "throttle"), "closed", Style::Good, "breakers: 0 of 1 open   ");
     check(of(1, 0.75, "window"), "ramp 75%", Style::Warn, "breakers: 0 of 1 open, 1 refusing in part");
     check(of(0, 0.0, "window"), "closed", Style::Good, "breakers: 0 of 1 open   ");
+}
+
+#[test]
+fn what_is_in_shadow_does_not_count() {
+    let mut all = figures();
+    let tried = BreakerFigures { shadow: true, ..all.breakers[0].clone() };
+    all.breakers[0] = BreakerFigures {
+        breaker: "TrafficPolicy/cart#1".to_owned(),
+        open: 0,
+        refusing: 1,
+        refusing_share: 0.25,
+        strategy: "throttle".to_owned(),
+        ..all.breakers[0].clone()
+    };
+    all.breakers.push(tried);
+    all.limits.push(LimitFigures { shadow: true, ..all.limits[0].clone() });
+    let shown = |all: &Figures| cell(What::Breaker, &all.services[0], all).text;
+    assert_eq!(shown(&all), "throttle 25%", "not hidden by one that only counts");
+    let detail = detail::lines(&all.services[0], &all);
+    let tried =
+        detail.iter().find(|line| line.text() == "  TrafficPolicy/cart#0, in shadow: open; 41 refused");
+    assert_eq!(tried.expect("it stands there").cells[1].style, Style::Warn);
+    let mut view = view();
+    view.took(all.clone(), true);
+    let summary = "breakers: 0 of 1 open, 1 refusing in part   limits: 1, refusing 3.50/s   ";
+    assert!(texts(&view, WIDE)[1].starts_with(summary), "{}", texts(&view, WIDE)[1]);
+    all.breakers.remove(0);
+    assert_eq!(shown(&all), "-");
 }
 
 #[test]
