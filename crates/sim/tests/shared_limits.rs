@@ -121,6 +121,18 @@ fn without_the_control_plane_each_proxy_does_what_the_limit_says() {
     assert_eq!([eu, us], [0.0, 0.0]);
 }
 
+/// What another control plane has leased may be held for three seconds more.
+#[test]
+fn a_control_plane_that_begins_gives_no_leases_at_first() {
+    let text = GONE
+        .replace("scope: global", "scope: global\n        alone: closed")
+        .replace("{name: after, at: 46s}", "{name: it gives leases, at: 42900ms}");
+    let report = world(&text);
+    assert_eq!(goodput(&report, "it begins anew"), [0.0, 0.0]);
+    let [eu, us] = goodput(&report, "it gives leases");
+    assert!(eu > 100.0 && us > 600.0, "{eu} {us}");
+}
+
 #[test]
 fn who_is_cut_off_alone_keeps_to_an_even_share() {
     let text = GONE.replace("do: controlPlaneGone", "clients: [us], do: controlPlaneGone");

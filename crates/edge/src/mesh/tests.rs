@@ -223,6 +223,12 @@ async fn what_a_service_speaks_is_told_with_its_endpoints_or_without() {
     let told = proxy.update().await;
     assert_eq!(endpoints(&told, "db").unwrap().protocol, "grpc");
     proxy.ack(&told).await;
+    // Proxies that do not know of this hear it from the endpoints.
+    server.register("db", "db-1", 9004).await;
+    let told = proxy.update().await;
+    let db = endpoints(&told, "db").unwrap();
+    assert_eq!(db.upserts[0].metadata.get("protocol").map(String::as_str), Some("grpc"));
+    proxy.ack(&told).await;
     // A document with endpoints of its own leaves it to entries, until it says so itself.
     let document = |said: &str| {
         format!(

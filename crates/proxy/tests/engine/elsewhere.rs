@@ -42,10 +42,6 @@ fn get(client: &mut Client, fields: &str) -> Response {
     client.response()
 }
 
-fn requests(upstream: &Upstream) -> usize {
-    String::from_utf8_lossy(&upstream.received()).matches(" HTTP/1.1\r\n").count()
-}
-
 /// How far one of the limit's metrics has come.
 fn counted(proxy: &Proxy, metric: &str, more: &str, count: u64) -> bool {
     let line = format!(
@@ -78,7 +74,7 @@ fn they_count_there_by_what_their_head_has() {
     let call = "x-user: ada\r\ncontent-type: application/grpc\r\nte: trailers\r\n";
     let refused = get(&mut client, call);
     assert_eq!((refused.status, refused.field("grpc-status")), (200, Some("8")));
-    assert_eq!((requests(&app), requests(&spare)), (FAILURES, 3));
+    assert_eq!((app.requests(), spare.requests()), (FAILURES, 3));
     assert!(counted(&proxy, "admitted_total", "", 3), "{}", proxy.text());
     assert!(counted(&proxy, "refused_total", ",reason=\"rate\"", 2), "{}", proxy.text());
     let text = explained(&proxy).to_string();
@@ -137,31 +133,20 @@ fn a_service_that_takes_bytes_takes_no_calls() {
     assert!(text.ends_with(end), "{text}");
 }
 
-/// An upstream that answers when it is let.
-fn gated(gate: Gate) -> Upstream {
-    Upstream::start(move |conn| {
-        loop {
-            conn.request()?;
-            gate.wait();
-            conn.ok(b"late")?;
-        }
-    })
-}
-
 const ASK: &str = "GET /a HTTP/1.1\r\nHost: app\r\n\r\n";
 
 #[test]
 fn they_wait_for_a_place_there_and_hold_none_where_they_came_from() {
     let gate = Gate::new();
     let opened = gate.clone();
-    let spare = gated(gate);
+    let spare = Upstream::gated(gate);
     let limit = "algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 1m}";
     let own = "---\nkind: RateLimit\nmetadata: {name: app}\n\
                spec: {targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1}\n";
     let (_app, proxy) = falling_back(spare.addr, limit, own);
     let (mut first, mut second) = (proxy.client(), proxy.client());
     first.send(ASK);
-    eventually("the first to be under way", || requests(&spare) == 1);
+    eventually("the first to be under way", || spare.requests() == 1);
     second.send(ASK);
     eventually("the second to wait", || counted(&proxy, "waited_total", "", 1));
     let refused = get(&mut proxy.client(), "");
@@ -175,10 +160,32 @@ fn they_wait_for_a_place_there_and_hold_none_where_they_came_from() {
     eventually("the third to wait", || counted(&proxy, "waited_total", "", 2));
     opened.open();
     assert_eq!(first.response().status, 200);
-    eventually("the third to be under way", || requests(&spare) == 2);
+    eventually("the third to be under way", || spare.requests() == 2);
     opened.open();
     assert_eq!(third.response().status, 200);
     eventually("nothing to be in flight", || counted(&proxy, "in_flight", "", 0));
+}
+
+#[test]
+fn one_that_leaves_while_it_waits_goes_nowhere() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let spare = Upstream::gated(gate);
+    let one_at_a_time = "---\nkind: RateLimit\nmetadata: {name: all}\nspec: {targetRefs: [{kind: HTTPRoute, name: all}], \
+                         algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 1m}}\n";
+    let (_app, proxy) = falling_back(spare.addr, "rates: [{requests: 100}]", one_at_a_time);
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    first.send(ASK);
+    eventually("the first to be under way", || spare.requests() == 1);
+    second.send(ASK);
+    let waits = "weir_proxy_limit_waited_total{limit=\"RateLimit/all\",target=\"HTTPRoute/all\"} 1";
+    eventually("the second to wait", || proxy.text().lines().any(|line| line == waits));
+    drop(second);
+    eventually("it to be gone", || proxy.metrics().active_connections() == 1);
+    opened.open();
+    assert_eq!(first.response().status, 200);
+    assert!(counted(&proxy, "admitted_total", "", 1), "{}", proxy.text());
+    assert_eq!((spare.requests(), spare.connections()), (1, 1));
 }
 
 #[test]

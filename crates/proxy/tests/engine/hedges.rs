@@ -51,8 +51,7 @@ fn hedged([a, b]: &[Upstream; 2], policy: &str) -> String {
 }
 
 fn requests(upstreams: &[Upstream]) -> usize {
-    let count = |one: &Upstream| String::from_utf8_lossy(&one.received()).matches(" HTTP/1.1\r\n").count();
-    upstreams.iter().map(count).sum()
+    upstreams.iter().map(Upstream::requests).sum()
 }
 
 fn metric(proxy: &Proxy, name: &str, value: u64) -> bool {

@@ -32,22 +32,6 @@ fn get(client: &mut Client, path: &str, fields: &str) -> Response {
     client.response()
 }
 
-/// An upstream that answers when it is let.
-fn gated(gate: Gate) -> Upstream {
-    Upstream::start(move |conn| {
-        loop {
-            conn.request()?;
-            gate.wait();
-            conn.ok(b"late")?;
-        }
-    })
-}
-
-/// How many requests have reached an upstream.
-fn requests(app: &Upstream) -> usize {
-    String::from_utf8_lossy(&app.received()).matches(" HTTP/1.1\r\n").count()
-}
-
 fn metric(proxy: &Proxy, line: &str) -> bool {
     proxy.text().lines().any(|one| one == line)
 }
@@ -72,7 +56,7 @@ fn a_burst_passes_and_the_rest_is_told_when_to_come_again() {
     assert!(refused.text().contains("RateLimit/slow"), "{}", refused.text());
     // The connection goes on, and nothing of what was refused reached the application.
     assert_eq!(get(&mut client, "/", "").status, 429);
-    assert_eq!(requests(&app), 3);
+    assert_eq!(app.requests(), 3);
     assert!(metric(
         &proxy,
         "weir_proxy_limit_admitted_total{limit=\"RateLimit/slow\",target=\"Service/app\"} 3"
@@ -141,12 +125,12 @@ fn counters_outlive_a_change_of_the_rate() {
 fn one_at_a_time_and_the_next_in_turn() {
     let gate = Gate::new();
     let opened = gate.clone();
-    let app = gated(gate);
+    let app = Upstream::gated(gate);
     let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 1m}}";
     let proxy = proxy(app.addr, &[("one", spec)]);
     let mut first = Client::connect(proxy.addr());
     first.send("GET /first HTTP/1.1\r\nHost: shop.example\r\n\r\n");
-    eventually("the first to be under way", || requests(&app) == 1);
+    eventually("the first to be under way", || app.requests() == 1);
     let mut second = Client::connect(proxy.addr());
     second.send("GET /second HTTP/1.1\r\nHost: shop.example\r\n\r\n");
     let waited = "weir_proxy_limit_waited_total{limit=\"RateLimit/one\",target=\"Service/app\"} 1";
@@ -154,10 +138,10 @@ fn one_at_a_time_and_the_next_in_turn() {
     let mut third = Client::connect(proxy.addr());
     let refused = get(&mut third, "/third", "");
     assert_eq!((refused.status, refused.field("x-weir-reason")), (503, Some("shed")));
-    assert_eq!(requests(&app), 1, "the second waits");
+    assert_eq!(app.requests(), 1, "the second waits");
     opened.open();
     assert_eq!(first.response().status, 200);
-    eventually("the second to be under way", || requests(&app) == 2);
+    eventually("the second to be under way", || app.requests() == 2);
     opened.open();
     assert_eq!(second.response().status, 200);
     let idle = "weir_proxy_limit_in_flight{limit=\"RateLimit/one\",target=\"Service/app\"} 0";
@@ -168,12 +152,12 @@ fn one_at_a_time_and_the_next_in_turn() {
 fn a_client_that_leaves_gives_its_place_back() {
     let gate = Gate::new();
     let opened = gate.clone();
-    let app = gated(gate);
+    let app = Upstream::gated(gate);
     let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 5, timeout: 1m}}";
     let proxy = proxy(app.addr, &[("one", spec)]);
     let mut first = Client::connect(proxy.addr());
     first.send("GET /first HTTP/1.1\r\nHost: shop.example\r\n\r\n");
-    eventually("the first to be under way", || requests(&app) == 1);
+    eventually("the first to be under way", || app.requests() == 1);
     let mut second = Client::connect(proxy.addr());
     second.send("GET /second HTTP/1.1\r\nHost: shop.example\r\n\r\n");
     let waited = "weir_proxy_limit_waited_total{limit=\"RateLimit/one\",target=\"Service/app\"} 1";
@@ -184,7 +168,7 @@ fn a_client_that_leaves_gives_its_place_back() {
     assert_eq!(first.response().status, 200);
     opened.open();
     assert_eq!(get(&mut first, "/again", "").status, 200);
-    assert_eq!(requests(&app), 2, "who left was not served");
+    assert_eq!(app.requests(), 2, "who left was not served");
 }
 
 #[test]
@@ -285,7 +269,7 @@ fn who_leaves_before_his_turn_gives_it_back() {
         drop(waits);
         eventually("it to be gone", || proxy.metrics().active_connections() == 1);
     }
-    assert_eq!(requests(&app), 1);
+    assert_eq!(app.requests(), 1);
 }
 
 #[test]
@@ -316,20 +300,20 @@ fn who_cannot_wait_for_his_turn_is_refused_at_once() {
     let turn =
         "weir_proxy_limit_refused_total{limit=\"RateLimit/even\",target=\"Service/app\",reason=\"turn\"} 3";
     assert!(metric(&proxy, turn), "{}", proxy.text());
-    assert_eq!(requests(&app), 1);
+    assert_eq!(app.requests(), 1);
 }
 
 #[test]
 fn who_waits_in_vain_is_told_for_what_and_how_long() {
     let gate = Gate::new();
-    let app = gated(gate.clone());
+    let app = Upstream::gated(gate.clone());
     let rules = "[{matches: [{path: {value: /buy}}], backendRefs: [{name: app}]}, \
                  {timeouts: {request: 300ms}, backendRefs: [{name: app}]}]";
     let one = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 5, timeout: 1m}}";
     let proxy = Proxy::gateway(&(documents(app.addr, rules) + &limit("one", one)));
     let mut first = Client::connect(proxy.addr());
     first.send("GET /buy HTTP/1.1\r\nHost: shop.example\r\n\r\n");
-    eventually("the first to be under way", || requests(&app) == 1);
+    eventually("the first to be under way", || app.requests() == 1);
     let late = get(&mut Client::connect(proxy.addr()), "/", "");
     assert_eq!((late.status, late.field("x-weir-reason")), (504, Some("timeout")), "{}", late.text());
     let told = "its turn at RateLimit/one did not come within 300 ms (timeouts.request of HTTPRoute/all#1)";
@@ -342,12 +326,12 @@ fn who_waits_in_vain_is_told_for_what_and_how_long() {
 fn each_one_in_a_queue_has_the_whole_time() {
     let gate = Gate::new();
     let opened = gate.clone();
-    let app = gated(gate);
+    let app = Upstream::gated(gate);
     let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 5, timeout: 600ms}}";
     let proxy = proxy(app.addr, &[("one", spec)]);
     let mut first = Client::connect(proxy.addr());
     first.send("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
-    eventually("the first to be under way", || requests(&app) == 1);
+    eventually("the first to be under way", || app.requests() == 1);
     let waits = || {
         std::thread::spawn({
             let addr = proxy.addr();
@@ -550,7 +534,7 @@ fn that_a_rate_is_used_up_is_explained() {
 #[test]
 fn that_all_places_are_taken_is_explained() {
     let gate = Gate::new();
-    let app = gated(gate.clone());
+    let app = Upstream::gated(gate.clone());
     let spec = "{targetRefs: [{name: app}], algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 1m}}";
     let proxy = proxy(app.addr, &[("one", spec)]);
     let (mut first, mut second) = (Client::connect(proxy.addr()), Client::connect(proxy.addr()));

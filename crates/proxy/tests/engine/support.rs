@@ -455,8 +455,24 @@ impl Upstream {
         })
     }
 
+    /// Answers each request with 200 when it is let.
+    pub(crate) fn gated(gate: Gate) -> Self {
+        Self::start(move |conn| {
+            loop {
+                conn.request()?;
+                gate.wait();
+                conn.ok(b"late")?;
+            }
+        })
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many requests have reached it.
+    pub(crate) fn requests(&self) -> usize {
+        String::from_utf8_lossy(&self.received()).matches(" HTTP/1.1\r\n").count()
     }
 
     /// Everything that has arrived, on all connections.

@@ -131,3 +131,20 @@ fn clones_decide_together_and_threads_do_not_lose_keys() {
     assert_eq!(passed, 9000);
     assert_eq!(limiter.state(now).keys, 3000);
 }
+
+/// A slot that was given back makes its shard look for it until it begins, and no longer.
+#[test]
+fn slots_that_have_begun_are_not_looked_for() {
+    let scheme = Scheme::new(&Algorithm::TokenBucket(vec![rate(10, 1000, 10)])).unwrap();
+    let table = Table::new(&scheme, 16);
+    let key = (1 << 8, b"a".as_slice());
+    let mut now = Nanos::from_secs(1);
+    let taken: Vec<_> = (0..3).map(|_| table.take(&scheme, key, None, now).unwrap()).collect();
+    let is_short = |table: &Table| table.decide::<1, _>(key.0, |_| ()).is_some();
+    assert!(is_short(&table));
+    table.give_back(&scheme, key.0, &taken[1].marks, now);
+    assert!(!is_short(&table), "it is to be found");
+    now = now + Duration::from_secs(10);
+    table.take(&scheme, key, None, now).unwrap();
+    assert!(is_short(&table), "it has begun");
+}

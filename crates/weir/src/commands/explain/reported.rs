@@ -323,15 +323,18 @@ spec: {targetRefs: [{name: cart}], breakers: [{level: service, fallback: {cached
         assert_eq!(failure.message, "there is no proxy that has reported for this `b`; there is a");
     }
 
-    #[test]
-    fn a_call_inside_the_mesh_is_limited_where_it_arrives() {
-        let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
-        let sidecar = |service: &str, admitted| ProxyReport {
+    fn sidecar(service: &str, admitted: u64) -> ProxyReport {
+        ProxyReport {
             role: "sidecar".into(),
             service: service.into(),
             gateways: Vec::new(),
             ..report(service, admitted, &[])
-        };
+        }
+    }
+
+    #[test]
+    fn a_call_inside_the_mesh_is_limited_where_it_arrives() {
+        let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
         let mut callee = sidecar("cart", 40);
         callee.report.limits[0].refusing =
             Some(Refusing { share: 1.0, why: "the rate is used up".into(), retry_after_ms: None });
@@ -358,12 +361,6 @@ metadata: {name: spare}
 spec: {targetRefs: [{name: spare}], rates: [{requests: 10, per: 1s}]}
 ";
         let front = Role::Sidecar { service: ServiceRef::new("default", "front") };
-        let sidecar = |service: &str, admitted| ProxyReport {
-            role: "sidecar".into(),
-            service: service.into(),
-            gateways: Vec::new(),
-            ..report(service, admitted, &[])
-        };
         let (mut own, mut spare) = (sidecar("front", 7), sidecar("spare", 60));
         own.report.breakers[0].refusing =
             Some(Refusing { share: 1.0, why: "it is open".into(), retry_after_ms: None });
