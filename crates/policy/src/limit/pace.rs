@@ -80,12 +80,24 @@ impl Pace {
     /// What is left when the last slot ends at `tat`.
     #[inline]
     pub(super) fn quota(&self, tat: u64, now: Nanos) -> Quota {
+        self.quota_of(self.remaining(tat, now), tat, now)
+    }
+
+    /// How many requests are left when the last slot ends at `tat`.
+    #[inline]
+    pub(super) fn remaining(&self, tat: u64, now: Nanos) -> u32 {
         let debt = tat.saturating_sub(now.0);
+        self.slots_in(self.depth.saturating_sub(debt)).min(u32::MAX.into()) as u32
+    }
+
+    /// What is left, of which the number of requests is known.
+    #[inline]
+    pub(super) fn quota_of(&self, remaining: u32, tat: u64, now: Nanos) -> Quota {
         Quota {
             limit: self.rate.requests,
             window: self.rate.per,
-            remaining: self.slots_in(self.depth.saturating_sub(debt)).min(u32::MAX.into()) as u32,
-            reset: Duration::from_nanos(debt),
+            remaining,
+            reset: Duration::from_nanos(tat.saturating_sub(now.0)),
             burst: self.rate.other_burst(),
         }
     }

@@ -80,11 +80,21 @@ impl Climb {
     }
 
     /// The length of a slot, rounded up: never shorter than at the full rate.
+    ///
+    /// Whoever uses less than half of the rate gets cold, whoever uses more gets warm. So a slot seldom has to be worked out from
+    /// the state, which takes longer than all the rest.
     #[inline]
     fn length(&self, pace: &Pace, warmth: u32) -> u64 {
-        let length = signed(pace.interval) as f64 / self.speed(warmth);
-        let whole = length as i64;
-        (whole.saturating_add(i64::from((whole as f64) < length)) as u64).max(pace.interval)
+        match warmth {
+            0 => stretched(pace, self.from),
+            u32::MAX => pace.interval,
+            _ => self.length_between(pace, warmth),
+        }
+    }
+
+    #[inline(never)]
+    fn length_between(&self, pace: &Pace, warmth: u32) -> u64 {
+        stretched(pace, self.speed(warmth))
     }
 
     /// What is left at a warmth.
@@ -110,4 +120,12 @@ impl Climb {
         let warmth = state.warmth.saturating_sub(self.share(slot.end - slot.start));
         (state.tat == slot.end).then_some(Warmth { tat: slot.start, warmth })
     }
+}
+
+/// The length of a slot at a share of the full rate.
+#[inline]
+fn stretched(pace: &Pace, speed: f64) -> u64 {
+    let length = signed(pace.interval) as f64 / speed;
+    let whole = length as i64;
+    (whole.saturating_add(i64::from((whole as f64) < length)) as u64).max(pace.interval)
 }

@@ -90,13 +90,25 @@ impl Window {
     /// What is left, of counts that have been rolled.
     #[inline]
     pub(super) fn quota(&self, counts: Counts, elapsed: u64) -> Quota {
+        self.quota_of(self.remaining(counts, elapsed), elapsed)
+    }
+
+    /// How many requests are left, of counts that have been rolled.
+    #[inline]
+    pub(super) fn remaining(&self, counts: Counts, elapsed: u64) -> u32 {
         let covered = signed(self.length - elapsed) as f64 * self.inverse;
         // The smallest addition makes up for what the product lost.
         let room = (f64::from(self.rate.requests) + 1e-6 - f64::from(counts.before) * covered) as i64;
+        (room - i64::from(counts.current)).max(0) as u32
+    }
+
+    /// What is left, of which the number of requests is known.
+    #[inline]
+    pub(super) fn quota_of(&self, remaining: u32, elapsed: u64) -> Quota {
         Quota {
             limit: self.rate.requests,
             window: self.rate.per,
-            remaining: (room - i64::from(counts.current)).max(0) as u32,
+            remaining,
             reset: Duration::from_nanos(self.length - elapsed),
             burst: None,
         }
