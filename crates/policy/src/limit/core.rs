@@ -96,35 +96,42 @@ impl Rules {
         now: Nanos,
     ) -> Verdict {
         let asked = Asked { rules: self, table, scheme, key, now };
+        let admit = |taken| self.admitted_few(key.0, taken);
         match few {
             Few::Pace(pace) => {
-                asked.decide(|words| take_pace(pace, words, now), |slot| of_pace(pace, slot, now))
+                asked.decide(|words| take_pace(pace, words, now), |slot| admit(of_pace(pace, slot, now)))
             }
-            Few::Paces(paces) => {
-                asked.decide(|words| take_two_paces(paces, words, now), |ends| of_two_paces(paces, ends, now))
-            }
-            Few::Window(window) => {
-                asked.decide(|words| take_window(window, words, now), |counted| of_window(window, counted))
-            }
+            Few::Turn(pace) => asked.decide(
+                |words| take_pace(pace, words, now),
+                |slot| self.turn_few(key.0, of_pace(pace, slot, now)),
+            ),
+            Few::Paces(paces) => asked.decide(
+                |words| take_two_paces(paces, words, now),
+                |ends| admit(of_two_paces(paces, ends, now)),
+            ),
+            Few::Window(window) => asked
+                .decide(|words| take_window(window, words, now), |counted| admit(of_window(window, counted))),
             Few::Windows(windows) => asked.decide(
                 |words| take_two_windows(windows, words, now),
-                |counted| of_two_windows(windows, counted),
+                |counted| admit(of_two_windows(windows, counted)),
             ),
             Few::Warm(pace, climb) => asked.decide(
                 |words| take_warmth(pace, climb, words, now),
-                |warmed| of_warmth(pace, climb, warmed, now),
+                |warmed| admit(of_warmth(pace, climb, warmed, now)),
             ),
         }
     }
 
     #[inline]
     fn admitted_few(&self, key: u64, TakenFew { mark, quota }: TakenFew) -> Verdict {
-        let grant = Grant { held: Held::KeySlot { key, slot: mark, version: self.version } };
-        if self.paced {
-            Verdict::Turn(grant, Nanos(mark.start), quota)
-        } else {
-            Verdict::Admit(grant, Some(quota))
-        }
+        let held = Held::KeySlot { key, slot: mark, version: self.version };
+        Verdict::Admit(Grant { held }, Some(quota))
+    }
+
+    #[inline]
+    fn turn_few(&self, key: u64, TakenFew { mark, quota }: TakenFew) -> Verdict {
+        let held = Held::KeySlot { key, slot: mark, version: self.version };
+        Verdict::Turn(Grant { held }, Nanos(mark.start), quota)
     }
 
     /// What any rates of a key decide.
@@ -160,17 +167,17 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Decides by few rates: takes what it needs while it has the words, and works out what that is called when others may
-    /// have them.
+    /// Decides by few rates: takes what it needs while it has the words, and makes a verdict of that when others may have
+    /// them.
     #[inline(always)]
     fn decide<const WIDTH: usize, T>(
         self,
         take: impl FnOnce(&mut [u64; WIDTH]) -> Result<T, Denied>,
-        called: impl FnOnce(T) -> TakenFew,
+        admit: impl FnOnce(T) -> Verdict,
     ) -> Verdict {
         let Self { rules, table, scheme, key, now } = self;
         match table.decide(key.0, take) {
-            Some(Ok(taken)) => rules.admitted_few(key.0, called(taken)),
+            Some(Ok(taken)) => admit(taken),
             Some(Err(denied)) => rules.denied(&denied),
             None => rules.decide_any(table, scheme, key, None, now),
         }

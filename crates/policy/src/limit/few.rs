@@ -17,8 +17,10 @@ use crate::time::Nanos;
 pub(super) enum Few<'a> {
     Window(&'a Window),
     Windows(&'a [Window; 2]),
-    /// Of a token bucket, or of a leaky one.
+    /// Of a token bucket.
     Pace(&'a Pace),
+    /// Of a leaky one.
+    Turn(&'a Pace),
     /// Of token buckets.
     Paces(&'a [Pace; 2]),
     Warm(&'a Pace, &'a Climb),
@@ -43,6 +45,7 @@ impl Scheme {
                 several => several.try_into().ok().map(Few::Windows),
             },
             Self::Slots { paces, paced } => match &paces[..] {
+                [pace] if *paced => Some(Few::Turn(pace)),
                 [pace] => Some(Few::Pace(pace)),
                 several if !paced => several.try_into().ok().map(Few::Paces),
                 _ => None,
@@ -71,24 +74,40 @@ impl Scheme {
     }
 }
 
-/// Counts after a request, and how much of their window is over.
-pub(super) type Counted = (Counts, u64);
+/// An admission by a window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    /// The window's number.
+    index: u32,
+    /// How much of it is over.
+    elapsed: u64,
+    /// How many may follow now.
+    remaining: u32,
+}
+
+impl Counted {
+    #[inline(always)]
+    fn new((counts, remaining): (Counts, u32), elapsed: u64) -> Self {
+        Self { index: counts.index, elapsed, remaining }
+    }
+}
 
 #[inline(always)]
 pub(super) fn take_window(window: &Window, words: &mut [u64; 2], now: Nanos) -> Result<Counted, Denied> {
     let (rolled, elapsed) = window.rolled(counts(words, 1, 0), now);
     match window.next(rolled, elapsed) {
         Ok(next) => {
-            set_counts(words, 1, 0, next);
-            Ok((next, elapsed))
+            set_counts(words, 1, 0, next.0);
+            Ok(Counted::new(next, elapsed))
         }
         Err(_) => Err(refused_by_windows(slice::from_ref(window), words, now)),
     }
 }
 
 #[inline(always)]
-pub(super) fn of_window(window: &Window, (next, elapsed): Counted) -> TakenFew {
-    TakenFew { mark: Slot { start: 0, end: u64::from(next.index) }, quota: window.quota(next, elapsed) }
+pub(super) fn of_window(window: &Window, counted: Counted) -> TakenFew {
+    let mark = Slot { start: 0, end: u64::from(counted.index) };
+    TakenFew { mark, quota: window.quota_of(counted.remaining, counted.elapsed) }
 }
 
 #[inline(always)]
@@ -102,9 +121,9 @@ pub(super) fn take_two_windows(
     let (other_rolled, other_elapsed) = other.rolled(counts(words, 2, 1), now);
     match (one.next(rolled, elapsed), other.next(other_rolled, other_elapsed)) {
         (Ok(next), Ok(other_next)) => {
-            set_counts(words, 2, 0, next);
-            set_counts(words, 2, 1, other_next);
-            Ok(((next, elapsed), (other_next, other_elapsed)))
+            set_counts(words, 2, 0, next.0);
+            set_counts(words, 2, 1, other_next.0);
+            Ok((Counted::new(next, elapsed), Counted::new(other_next, other_elapsed)))
         }
         _ => Err(refused_by_windows(windows, words, now)),
     }
@@ -112,13 +131,11 @@ pub(super) fn take_two_windows(
 
 #[inline(always)]
 pub(super) fn of_two_windows([one, other]: &[Window; 2], counted: (Counted, Counted)) -> TakenFew {
-    let ((next, elapsed), (other_next, other_elapsed)) = counted;
-    let mark = Slot { start: u64::from(other_next.index), end: u64::from(next.index) };
-    let (left, other_left) = (one.remaining(next, elapsed), other.remaining(other_next, other_elapsed));
+    let mark = Slot { start: u64::from(counted.1.index), end: u64::from(counted.0.index) };
     // Only the tighter one is told of.
-    let (window, left, elapsed) =
-        if other_left < left { (other, other_left, other_elapsed) } else { (one, left, elapsed) };
-    TakenFew { mark, quota: window.quota_of(left, elapsed) }
+    let (window, counted) =
+        if counted.1.remaining < counted.0.remaining { (other, counted.1) } else { (one, counted.0) };
+    TakenFew { mark, quota: window.quota_of(counted.remaining, counted.elapsed) }
 }
 
 /// The longest wait, and the least that is left.
