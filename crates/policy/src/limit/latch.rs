@@ -44,7 +44,8 @@ impl<T> Latch<T> {
 
     #[inline]
     pub(super) fn lock(&self) -> Guard<'_, T> {
-        if !self.try_take() {
+        // Looked at first, so that its cache line is under way while the change waits for all that was stored before.
+        if self.is_taken.load(Ordering::Relaxed) || !self.try_take() {
             self.take_later();
         }
         Guard { latch: self, _value: PhantomData }

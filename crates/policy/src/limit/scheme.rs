@@ -65,7 +65,8 @@ impl Scheme {
             }
             Algorithm::SlidingWindow(_) => Self::Windows(rates().map(Window::new).collect()),
             Algorithm::WarmUp { warm_up, .. } => {
-                Self::Warm { paces: rates().map(Pace::bucket).collect(), climb: Climb::new(warm_up) }
+                let climb = Climb::new(warm_up);
+                Self::Warm { paces: rates().map(|rate| climb.pace(rate)).collect(), climb }
             }
             Algorithm::Concurrency { .. } | Algorithm::Adaptive { .. } => return None,
         })
