@@ -43,7 +43,9 @@ fn algorithms() -> Vec<(&'static str, Algorithm)> {
 fn one(limiter: &Limiter, key: &[u8], now: &mut u64, wakes: &mut Vec<weir_policy::limit::Wake>) {
     *now += 50;
     match limiter.admit(&Request { key: black_box(key), level: 0 }, Nanos(*now), wakes) {
-        Verdict::Admit(grant, _) => limiter.release(grant, Outcome::Done, Nanos(*now + 10), wakes),
+        Verdict::Admit(grant, _) | Verdict::Turn(grant, ..) => {
+            limiter.release(grant, Outcome::Done, Nanos(*now + 10), wakes);
+        }
         other => drop(black_box(other)),
     }
 }
@@ -72,6 +74,15 @@ fn floor(c: &mut Criterion) {
     });
     group.bench_function("a mutex, taken and let go", |b| {
         b.iter(|| *black_box(&mutex).lock().expect("nobody panics") += 1);
+    });
+    // What is in each of the figures below and is no decision.
+    let (keys, mut now, mut at) = (keys(1000), 1_000_000_000u64, 0);
+    group.bench_function("the loop that asks", |b| {
+        b.iter(|| {
+            at = if at + 1 == keys.len() { 0 } else { at + 1 };
+            now += 50;
+            black_box((black_box(&keys[at]), now));
+        });
     });
 }
 

@@ -9,10 +9,10 @@
 //! ```
 //!
 //! A limit is a promise of one process, so its state is shared by all threads: [`Limiter`] has methods on `&self`. A rate
-//! for everybody is one atomic word, and several are a few that change together (`cell`); those of keys are behind locks of
-//! parts of a table that are held for some nanoseconds (`latch`); everything else is behind mutexes that are held for some ten,
-//! and never while anything is called back. Nobody ever waits in here: who has to wait gets a moment or a ticket. The caller's
-//! clock must be the same for all threads; readings that are out of order by a little do no harm.
+//! for everybody is one atomic word, and several are a few that change together (`cell`); those of keys, and gates, are behind
+//! locks of parts of a table, or of a gate, that are held for some nanoseconds (`latch`), and never while anything is called
+//! back. Nobody ever waits in here: who has to wait gets a moment or a ticket. The caller's clock must be the same for all
+//! threads; readings that are out of order by a little do no harm.
 //!
 //! | algorithm | state | module |
 //! |---|---|---|

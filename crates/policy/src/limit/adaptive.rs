@@ -65,6 +65,8 @@ pub(super) struct Adaptive {
     config: AdaptiveConfig,
     /// The mean; a real number, so that small steps add up.
     mean: f64,
+    /// What follows from the mean in this phase.
+    limit: u32,
     phases: [Phase; PHASES],
     /// Number of the current phase; even ones are above the mean.
     number: u32,
@@ -90,16 +92,19 @@ struct Phase {
 impl Adaptive {
     pub(super) fn new(config: AdaptiveConfig) -> Self {
         let mean = f64::from(config.initial.clamp(config.min.max(1), config.max.max(1)));
-        Self {
+        let mut adaptive = Self {
             config,
             mean,
+            limit: 0,
             phases: [Phase::default(); PHASES],
             number: 0,
             began: Nanos(0),
             response: 0.0,
             overloaded: false,
             run: (0, true),
-        }
+        };
+        adaptive.set_limit();
+        adaptive
     }
 
     pub(super) fn set_config(&mut self, config: AdaptiveConfig) {
@@ -112,11 +117,16 @@ impl Adaptive {
         self.mean
     }
 
-    /// The limit as of this phase: at least half a place, and then a whole one, from that of the other.
+    /// The limit as of this phase.
     pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// At least half a place, and then a whole one, from that of the phase before.
+    fn set_limit(&mut self) {
         let swing = (self.mean * SWING).max(0.5);
         let limit = if self.number.is_multiple_of(2) { self.mean + swing } else { self.mean - swing };
-        (limit.round() as u32).clamp(self.config.min.max(1), self.config.max.max(1))
+        self.limit = (limit.round() as u32).clamp(self.config.min.max(1), self.config.max.max(1));
     }
 
     pub(super) fn phase(&self) -> u32 {
@@ -125,12 +135,11 @@ impl Adaptive {
 
     /// One got in, as the last of so many in flight.
     pub(super) fn came(&mut self, in_flight: u32) {
-        let limit = self.limit();
         let phase = &mut self.phases[self.number as usize % PHASES];
         phase.came += 1;
         phase.in_flight_sum += u64::from(in_flight);
         // A release makes room for one: who comes right after it finds the limit reached.
-        phase.limited += u32::from(in_flight >= limit);
+        phase.limited += u32::from(in_flight >= self.limit);
     }
 
     /// One that got in at a moment of a phase is over.
@@ -178,6 +187,7 @@ impl Adaptive {
         self.number = self.number.wrapping_add(1);
         self.began = now;
         self.phases[self.number as usize % PHASES] = Phase::default();
+        self.set_limit();
     }
 
     /// Of the two phases before the current one, and the variance of the estimate; none if they do not tell.
@@ -198,6 +208,7 @@ impl Adaptive {
 
     fn clamp(&mut self) {
         self.mean = self.mean.clamp(f64::from(self.config.min.max(1)), f64::from(self.config.max.max(1)));
+        self.set_limit();
     }
 }
 

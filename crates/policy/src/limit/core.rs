@@ -1,14 +1,16 @@
 //! What a limiter's clones share: one word, the words of one or of many keys, or gates.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use super::cell::Cell;
 use super::config::{Algorithm, LimitConfig};
-use super::few::{Few, TakenFew, take_pace, take_two_paces, take_two_windows, take_warmth, take_window};
+use super::few::{
+    Few, TakenFew, of_pace, of_two_paces, of_two_windows, of_warmth, of_window, take_pace, take_two_paces,
+    take_two_windows, take_warmth, take_window,
+};
 use super::gate::{Gate, GateVerdict};
 use super::gates::Gates;
 use super::hash::Hasher;
 use super::hold::Moment;
+use super::latch::Latch;
 use super::pace::{Bucket, Pace};
 use super::scheme::{Denied, Scheme, Taken};
 use super::table::Table;
@@ -38,7 +40,7 @@ pub(super) enum Core {
     /// Rates for each key.
     Keyed(Table),
     /// So many at once.
-    Gate(Mutex<Gate>),
+    Gate(Latch<Gate>),
     /// So many at once of each key.
     Gates(Gates),
 }
@@ -83,40 +85,53 @@ impl Rules {
         }
     }
 
-    /// What the few rates of a key decide; none if [`Table::decide`] gives none.
+    /// What the few rates of a key decide.
     #[inline]
-    fn decide_few(&self, table: &Table, few: Few<'_>, key: u64, now: Nanos) -> Option<Verdict> {
-        // Each makes its verdict where it is wanted: what is put together elsewhere and then copied is waited for.
+    fn decide_few(
+        &self,
+        table: &Table,
+        scheme: &Scheme,
+        few: Few<'_>,
+        key: (u64, &[u8]),
+        now: Nanos,
+    ) -> Verdict {
+        let asked = Asked { rules: self, table, scheme, key, now };
+        let admit = |taken| self.admitted_few(key.0, taken);
         match few {
-            Few::Pace(pace) => table.decide(key, |words| self.decided_of(key, take_pace(pace, words, now))),
-            Few::Paces(paces) => {
-                table.decide(key, |words| self.decided_of(key, take_two_paces(paces, words, now)))
+            Few::Pace(pace) => {
+                asked.decide(|words| take_pace(pace, words, now), |slot| admit(of_pace(pace, slot, now)))
             }
-            Few::Window(window) => {
-                table.decide(key, |words| self.decided_of(key, take_window(window, words, now)))
-            }
-            Few::Windows(windows) => {
-                table.decide(key, |words| self.decided_of(key, take_two_windows(windows, words, now)))
-            }
-            Few::Warm(pace, climb) => {
-                table.decide(key, |words| self.decided_of(key, take_warmth(pace, climb, words, now)))
-            }
+            Few::Turn(pace) => asked.decide(
+                |words| take_pace(pace, words, now),
+                |slot| self.turn_few(key.0, of_pace(pace, slot, now)),
+            ),
+            Few::Paces(paces) => asked.decide(
+                |words| take_two_paces(paces, words, now),
+                |ends| admit(of_two_paces(paces, ends, now)),
+            ),
+            Few::Window(window) => asked
+                .decide(|words| take_window(window, words, now), |counted| admit(of_window(window, counted))),
+            Few::Windows(windows) => asked.decide(
+                |words| take_two_windows(windows, words, now),
+                |counted| admit(of_two_windows(windows, counted)),
+            ),
+            Few::Warm(pace, climb) => asked.decide(
+                |words| take_warmth(pace, climb, words, now),
+                |warmed| admit(of_warmth(pace, climb, warmed, now)),
+            ),
         }
     }
 
     #[inline]
-    fn decided_of(&self, key: u64, decided: Result<TakenFew, Denied>) -> Verdict {
-        match decided {
-            Ok(TakenFew { mark, quota }) => {
-                let grant = Grant { held: Held::KeySlot { key, slot: mark, version: self.version } };
-                if self.paced {
-                    Verdict::Turn(grant, Nanos(mark.start), quota)
-                } else {
-                    Verdict::Admit(grant, Some(quota))
-                }
-            }
-            Err(denied) => self.denied(&denied),
-        }
+    fn admitted_few(&self, key: u64, TakenFew { mark, quota }: TakenFew) -> Verdict {
+        let held = Held::KeySlot { key, slot: mark, version: self.version };
+        Verdict::Admit(Grant { held }, Some(quota))
+    }
+
+    #[inline]
+    fn turn_few(&self, key: u64, TakenFew { mark, quota }: TakenFew) -> Verdict {
+        let held = Held::KeySlot { key, slot: mark, version: self.version };
+        Verdict::Turn(Grant { held }, Nanos(mark.start), quota)
     }
 
     /// What any rates of a key decide.
@@ -142,6 +157,33 @@ impl Rules {
     }
 }
 
+/// One request with a key.
+struct Asked<'a> {
+    rules: &'a Rules,
+    table: &'a Table,
+    scheme: &'a Scheme,
+    key: (u64, &'a [u8]),
+    now: Nanos,
+}
+
+impl Asked<'_> {
+    /// Decides by few rates: takes what it needs while it has the words, and makes a verdict of that when others may have
+    /// them.
+    #[inline(always)]
+    fn decide<const WIDTH: usize, T>(
+        self,
+        take: impl FnOnce(&mut [u64; WIDTH]) -> Result<T, Denied>,
+        admit: impl FnOnce(T) -> Verdict,
+    ) -> Verdict {
+        let Self { rules, table, scheme, key, now } = self;
+        match table.decide(key.0, take) {
+            Some(Ok(taken)) => admit(taken),
+            Some(Err(denied)) => rules.denied(&denied),
+            None => rules.decide_any(table, scheme, key, None, now),
+        }
+    }
+}
+
 impl Core {
     pub(super) fn new(rules: &Rules) -> Self {
         match &rules.scheme {
@@ -149,7 +191,7 @@ impl Core {
             Some(scheme) if rules.config.is_keyed() => Self::Keyed(Table::new(scheme, rules.keys_max())),
             Some(_) => Self::One(Cell::default()),
             None if rules.config.is_keyed() => Self::Gates(Gates::new(&rules.config)),
-            None => Self::Gate(Mutex::new(Gate::new(&rules.config.algorithm))),
+            None => Self::Gate(Latch::new(Gate::new(&rules.config.algorithm))),
         }
     }
 
@@ -167,17 +209,19 @@ impl Core {
                 admit_one(bucket, &paces[0], rules, now)
             }
             (Self::One(cell), Some(scheme)) => match scheme.few() {
-                Some(Few::Window(window)) => {
-                    rules.decided(cell.decide(|words| take_window(window, words, now)))
-                }
-                Some(Few::Windows(windows)) => {
-                    rules.decided(cell.decide(|words| take_two_windows(windows, words, now)))
-                }
-                Some(Few::Warm(pace, climb)) => {
-                    rules.decided(cell.decide(|words| take_warmth(pace, climb, words, now)))
-                }
+                Some(Few::Window(window)) => rules.decided(cell.decide(|words| {
+                    take_window(window, words, now).map(|counted| of_window(window, counted))
+                })),
+                Some(Few::Windows(windows)) => rules.decided(cell.decide(|words| {
+                    take_two_windows(windows, words, now).map(|counted| of_two_windows(windows, counted))
+                })),
+                Some(Few::Warm(pace, climb)) => rules.decided(cell.decide(|words| {
+                    take_warmth(pace, climb, words, now).map(|warmed| of_warmth(pace, climb, warmed, now))
+                })),
                 Some(Few::Paces(paces)) if shared.is_none() && cell.keeps_none() => {
-                    rules.decided(cell.decide(|words| take_two_paces(paces, words, now)))
+                    rules.decided(cell.decide(|words| {
+                        take_two_paces(paces, words, now).map(|ends| of_two_paces(paces, ends, now))
+                    }))
                 }
                 _ => match cell.take(scheme, shared, now) {
                     Ok(taken) => rules.admitted(0, taken),
@@ -185,19 +229,15 @@ impl Core {
                 },
             },
             (Self::Keyed(table), Some(scheme)) => {
-                let hash = rules.hasher.hash(request.key);
-                let decided = match scheme.few() {
-                    Some(few) if shared.is_none() => rules.decide_few(table, few, hash, now),
-                    _ => None,
-                };
-                match decided {
-                    Some(verdict) => verdict,
-                    None => rules.decide_any(table, scheme, (hash, request.key), shared, now),
+                let key = (rules.hasher.hash(request.key), request.key);
+                match scheme.few() {
+                    Some(few) if shared.is_none() => rules.decide_few(table, scheme, few, key, now),
+                    _ => rules.decide_any(table, scheme, key, shared, now),
                 }
             }
             (Self::Gate(gate), _) => {
                 let may_wait = !rules.config.shadow;
-                gate_verdict(lock(gate).admit(0, request.level, may_wait, now, wakes), 0)
+                gate_verdict(gate.lock().admit(0, request.level, may_wait, now, wakes), 0)
             }
             (Self::Gates(gates), _) => {
                 let hash = rules.hasher.hash(request.key);
@@ -214,7 +254,7 @@ impl Core {
     pub(super) fn release(&self, grant: Grant, outcome: Option<Outcome>, now: Nanos, wakes: &mut Vec<Wake>) {
         let Held::Place { key, place } = grant.held else { return };
         match self {
-            Self::Gate(gate) => lock(gate).release(key, place, outcome, now, wakes),
+            Self::Gate(gate) => gate.lock().release(key, place, outcome, now, wakes),
             Self::Gates(gates) => gates.release(key, place, outcome, now, wakes),
             Self::Bucket(_) | Self::One(_) | Self::Keyed(_) => {}
         }
@@ -249,7 +289,7 @@ impl Core {
 
     pub(super) fn cancel(&self, ticket: Ticket, now: Nanos) -> bool {
         match self {
-            Self::Gate(gate) => lock(gate).cancel(ticket, now),
+            Self::Gate(gate) => gate.lock().cancel(ticket, now),
             Self::Gates(gates) => gates.cancel(ticket, now),
             Self::Bucket(_) | Self::One(_) | Self::Keyed(_) => false,
         }
@@ -261,7 +301,7 @@ impl Core {
             return false;
         }
         match (self, &old.scheme, &new.scheme) {
-            (Self::Gate(gate), ..) => lock(gate).carry(0, &new.config.algorithm, now, wakes),
+            (Self::Gate(gate), ..) => gate.lock().carry(0, &new.config.algorithm, now, wakes),
             (Self::Gates(gates), ..) => gates.carry(&new.config, now, wakes),
             (_, Some(old_scheme), Some(scheme)) if scheme.is_like(old_scheme) => {
                 self.carry_rates(old, new, old_scheme, scheme, now);
@@ -307,8 +347,4 @@ fn gate_verdict(verdict: GateVerdict, key: u64) -> Verdict {
         GateVerdict::Wait(ticket, deadline) => Verdict::Wait(ticket, deadline),
         GateVerdict::Refuse(refusal) => Verdict::Refuse(refusal),
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

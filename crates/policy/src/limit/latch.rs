@@ -2,7 +2,7 @@
 //!
 //! A mutex has to ask whether somebody sleeps when it is let go, which is a second locked operation and costs as much as the
 //! work. Nobody sleeps for this one: who finds it taken looks again, and then lets others run. So whoever holds it must not
-//! call back, wait, or go through many things.
+//! call back or wait, and seldom go through many things.
 //!
 //! The only unsafe code of this crate: no safe lock does without the second operation.
 #![allow(unsafe_code)]
@@ -44,7 +44,8 @@ impl<T> Latch<T> {
 
     #[inline]
     pub(super) fn lock(&self) -> Guard<'_, T> {
-        if !self.try_take() {
+        // Looked at first, so that its cache line is under way while the change waits for all that was stored before.
+        if self.is_taken.load(Ordering::Relaxed) || !self.try_take() {
             self.take_later();
         }
         Guard { latch: self, _value: PhantomData }

@@ -24,6 +24,8 @@ pub(super) struct Pace {
     pub(super) interval: u64,
     /// How far from now a slot may end, in nanoseconds.
     pub(super) depth: u64,
+    /// The length of a slot while the bucket is cold; T if it does not warm up.
+    pub(super) cold: u64,
     /// 2^64 / T, rounded down and at most 2^64 - 1: to divide by multiplying.
     pub(super) reciprocal: u64,
     /// One over T.
@@ -57,7 +59,7 @@ impl Pace {
 
     fn new(rate: RateConfig, interval: u64, depth: u64) -> Self {
         let reciprocal = u64::try_from((1 << 64) / u128::from(interval)).unwrap_or(u64::MAX);
-        Self { interval, depth, reciprocal, inverse: 1.0 / interval as f64, rate }
+        Self { interval, depth, cold: interval, reciprocal, inverse: 1.0 / interval as f64, rate }
     }
 
     /// The next slot, or how long until there is one.
@@ -80,12 +82,24 @@ impl Pace {
     /// What is left when the last slot ends at `tat`.
     #[inline]
     pub(super) fn quota(&self, tat: u64, now: Nanos) -> Quota {
+        self.quota_of(self.remaining(tat, now), tat, now)
+    }
+
+    /// How many requests are left when the last slot ends at `tat`.
+    #[inline]
+    pub(super) fn remaining(&self, tat: u64, now: Nanos) -> u32 {
         let debt = tat.saturating_sub(now.0);
+        self.slots_in(self.depth.saturating_sub(debt)).min(u32::MAX.into()) as u32
+    }
+
+    /// What is left, of which the number of requests is known.
+    #[inline]
+    pub(super) fn quota_of(&self, remaining: u32, tat: u64, now: Nanos) -> Quota {
         Quota {
             limit: self.rate.requests,
             window: self.rate.per,
-            remaining: self.slots_in(self.depth.saturating_sub(debt)).min(u32::MAX.into()) as u32,
-            reset: Duration::from_nanos(debt),
+            remaining,
+            reset: Duration::from_nanos(tat.saturating_sub(now.0)),
             burst: self.rate.other_burst(),
         }
     }

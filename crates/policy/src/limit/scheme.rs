@@ -65,7 +65,8 @@ impl Scheme {
             }
             Algorithm::SlidingWindow(_) => Self::Windows(rates().map(Window::new).collect()),
             Algorithm::WarmUp { warm_up, .. } => {
-                Self::Warm { paces: rates().map(Pace::bucket).collect(), climb: Climb::new(warm_up) }
+                let climb = Climb::new(warm_up);
+                Self::Warm { paces: rates().map(|rate| climb.pace(rate)).collect(), climb }
             }
             Algorithm::Concurrency { .. } | Algorithm::Adaptive { .. } => return None,
         })
@@ -344,15 +345,15 @@ pub(super) fn denied_slots(paces: &[Pace], words: &[u64], retry_after: Duration,
 #[inline]
 pub(super) fn take_windows(windows: &[Window], words: &mut [u64], now: Nanos) -> Result<Taken, Denied> {
     let n = windows.len();
-    let mut next = [(Counts::default(), 0); RATES_MAX];
+    let mut next = [Counts::default(); RATES_MAX];
     let mut refused: Option<Duration> = None;
     let mut quota = Quota::MOST;
     for (at, window) in windows.iter().enumerate() {
         let (rolled, elapsed) = window.rolled(counts(words, n, at), now);
         match window.next(rolled, elapsed) {
-            Ok(counts) => {
-                next[at] = (counts, elapsed);
-                quota = quota.tighter(window.quota(counts, elapsed));
+            Ok((counts, remaining)) => {
+                next[at] = counts;
+                quota = quota.tighter(window.quota_of(remaining, elapsed));
             }
             Err(wait) => {
                 refused = Some(refused.map_or(wait, |longest| longest.max(wait)));
@@ -364,7 +365,7 @@ pub(super) fn take_windows(windows: &[Window], words: &mut [u64], now: Nanos) ->
         return Err(Denied { retry_after, quota });
     }
     let mut marks = NO_MARKS;
-    for (at, (counts, _)) in next.iter().enumerate().take(n) {
+    for (at, counts) in next.iter().enumerate().take(n) {
         set_counts(words, n, at, *counts);
         marks[at].end = u64::from(counts.index);
     }

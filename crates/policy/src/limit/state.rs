@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::core::{Core, Rules, lock};
+use super::core::{Core, Rules};
 use super::gate::GateView;
 use super::hold::{HoldState, Moment};
 use super::verdict::Quota;
@@ -88,7 +88,7 @@ impl Core {
         match self {
             Self::Bucket(bucket) => state.all = Some(of_words(&[bucket.tat()])),
             Self::One(cell) => state.all = Some(of_words(&cell.words())),
-            Self::Gate(gate) => state.all = Some(lock(gate).view().into()),
+            Self::Gate(gate) => state.all = Some(gate.lock().view().into()),
             Self::Keyed(table) => {
                 (state.keys, state.keys_forgotten) = table.counts();
                 table.visit(|name, words| show(&mut state.top, name, of_words(words)));

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::Quota;
-use super::config::WarmUpConfig;
+use super::config::{RateConfig, WarmUpConfig};
 use super::pace::{Pace, Slot, nanos, signed};
 use crate::time::Nanos;
 
@@ -22,8 +22,6 @@ pub(super) struct Climb {
     /// The rate when cold, as a share of the full one, and what each unit of warmth adds to it.
     from: f64,
     slope: f64,
-    /// A cold slot is at most so many times as long as a warm one.
-    stretch_max: u64,
 }
 
 /// Binary digits behind the point of [`Climb::unit`]: as many as leave room for the shortest climb, of 2^16 ns.
@@ -44,7 +42,13 @@ impl Climb {
         let unit = (u128::from(u32::MAX) << UNIT_BITS) / u128::from(over);
         let from = config.from.clamp(0.001, 1.0);
         let slope = (1.0 - from) / f64::from(u32::MAX);
-        Self { over, unit: unit as u64, from, slope, stretch_max: from.recip().ceil() as u64 }
+        Self { over, unit: unit as u64, from, slope }
+    }
+
+    /// A rate that climbs like this.
+    pub(super) fn pace(&self, rate: RateConfig) -> Pace {
+        let pace = Pace::bucket(rate);
+        Pace { cold: stretched(&pace, self.speed(0)), ..pace }
     }
 
     /// As of now: what was idle has cooled.
@@ -80,11 +84,21 @@ impl Climb {
     }
 
     /// The length of a slot, rounded up: never shorter than at the full rate.
+    ///
+    /// Whoever uses less than half of the rate gets cold, whoever uses more gets warm. So a slot seldom has to be worked out from
+    /// the state, which takes longer than all the rest.
     #[inline]
     fn length(&self, pace: &Pace, warmth: u32) -> u64 {
-        let length = signed(pace.interval) as f64 / self.speed(warmth);
-        let whole = length as i64;
-        (whole.saturating_add(i64::from((whole as f64) < length)) as u64).max(pace.interval)
+        match warmth {
+            0 => pace.cold,
+            u32::MAX => pace.interval,
+            _ => self.length_between(pace, warmth),
+        }
+    }
+
+    #[inline(never)]
+    fn length_between(&self, pace: &Pace, warmth: u32) -> u64 {
+        stretched(pace, self.speed(warmth))
     }
 
     /// What is left at a warmth.
@@ -92,14 +106,15 @@ impl Climb {
     pub(super) fn quota(&self, pace: &Pace, state: Warmth, now: Nanos) -> Quota {
         let debt = state.tat.saturating_sub(now.0);
         // Only a burst of few may be shorter than a slot.
-        let is_short = pace.depth < pace.interval.saturating_mul(self.stretch_max);
+        let is_short = pace.depth < pace.cold;
         let depth = if is_short { pace.depth.max(self.length(pace, state.warmth)) } else { pace.depth };
         let room = signed(depth.saturating_sub(debt)) as f64;
         Quota {
             limit: pace.rate.requests,
             window: pace.rate.per,
             // The smallest addition makes up for what the product lost.
-            remaining: (room * pace.inverse * self.speed(state.warmth) + 1e-6) as u32,
+            remaining: ((room * pace.inverse * self.speed(state.warmth) + 1e-6) as i64).min(u32::MAX.into())
+                as u32,
             reset: Duration::from_nanos(debt),
             burst: pace.rate.other_burst(),
         }
@@ -110,4 +125,11 @@ impl Climb {
         let warmth = state.warmth.saturating_sub(self.share(slot.end - slot.start));
         (state.tat == slot.end).then_some(Warmth { tat: slot.start, warmth })
     }
+}
+
+/// The length of a slot at a share of the full rate.
+fn stretched(pace: &Pace, speed: f64) -> u64 {
+    let length = signed(pace.interval) as f64 / speed;
+    let whole = length as i64;
+    (whole.saturating_add(i64::from((whole as f64) < length)) as u64).max(pace.interval)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Quota;
 use super::config::RateConfig;
-use super::pace::{nanos, signed};
+use super::pace::nanos;
 use crate::time::Nanos;
 
 /// A limit per window, ready to be decided by.
@@ -17,7 +17,6 @@ pub(super) struct Window {
     length: u64,
     /// 2^64 / length, rounded down: to divide by multiplying.
     reciprocal: u64,
-    inverse: f64,
     pub(super) rate: RateConfig,
 }
 
@@ -34,16 +33,40 @@ impl Window {
     pub(super) fn new(rate: RateConfig) -> Self {
         let length = nanos(rate.per).max(2);
         let reciprocal = ((1 << 64) / u128::from(length)) as u64;
-        Self { length, reciprocal, inverse: 1.0 / length as f64, rate }
+        Self { length, reciprocal, rate }
     }
 
     /// The number of the window that a moment is in, and how much of that is over then.
     #[inline]
     fn place(&self, now: Nanos) -> (u64, u64) {
+        self.divide(now.0)
+    }
+
+    /// How many windows a number of nanoseconds is, and how many are over.
+    #[inline]
+    fn divide(&self, nanos: u64) -> (u64, u64) {
         // The product is less than one below the quotient, as the reciprocal is less than one below its value.
-        let index = ((u128::from(now.0) * u128::from(self.reciprocal)) >> 64) as u64;
-        let elapsed = now.0 - index * self.length;
-        if elapsed < self.length { (index, elapsed) } else { (index + 1, elapsed - self.length) }
+        let whole = ((u128::from(nanos) * u128::from(self.reciprocal)) >> 64) as u64;
+        let over = nanos - whole * self.length;
+        if over < self.length { (whole, over) } else { (whole + 1, over - self.length) }
+    }
+
+    /// How many of those admitted in the window before count while so much of the current one is left, rounded up.
+    #[inline]
+    fn counted(&self, before: u32, left: u64) -> u32 {
+        match u64::from(before).checked_mul(left) {
+            Some(product) => {
+                let (whole, over) = self.divide(product);
+                (whole + u64::from(over > 0)) as u32
+            }
+            None => self.counted_of_many(before, left),
+        }
+    }
+
+    #[inline(never)]
+    fn counted_of_many(&self, before: u32, left: u64) -> u32 {
+        // At most `before`, as no more than a window is left.
+        (u128::from(before) * u128::from(left)).div_ceil(self.length.into()) as u32
     }
 
     /// The counts as of now, and how much of the current window is over.
@@ -60,9 +83,9 @@ impl Window {
         }
     }
 
-    /// Counts that have been rolled with one more, or how long until there may be one more.
+    /// Counts that have been rolled with one more, and how many may follow now; or how long until there may be one more.
     #[inline]
-    pub(super) fn next(&self, counts: Counts, elapsed: u64) -> Result<Counts, Duration> {
+    pub(super) fn next(&self, counts: Counts, elapsed: u64) -> Result<(Counts, u32), Duration> {
         let limit = self.rate.requests.max(1);
         let left = self.length - elapsed;
         let Some(room) = limit.checked_sub(counts.current).and_then(|room| room.checked_sub(1)) else {
@@ -71,11 +94,10 @@ impl Window {
             return Err(Duration::from_nanos(left.saturating_add(self.length - covered)));
         };
         // before x left / length + current + 1 <= limit
-        let counted = u128::from(counts.before) * u128::from(left);
-        if counted <= u128::from(room) * u128::from(self.length) {
-            return Ok(Counts { current: counts.current + 1, ..counts });
+        match room.checked_sub(self.counted(counts.before, left)) {
+            Some(remaining) => Ok((Counts { current: counts.current + 1, ..counts }, remaining)),
+            None => Err(Duration::from_nanos(left - self.covered_max(room, counts.before).min(left))),
         }
-        Err(Duration::from_nanos(left - self.covered_max(room, counts.before).min(left)))
     }
 
     /// The longest part of a window with `count` in it that counts as at most `room`.
@@ -88,15 +110,19 @@ impl Window {
     }
 
     /// What is left, of counts that have been rolled.
-    #[inline]
     pub(super) fn quota(&self, counts: Counts, elapsed: u64) -> Quota {
-        let covered = signed(self.length - elapsed) as f64 * self.inverse;
-        // The smallest addition makes up for what the product lost.
-        let room = (f64::from(self.rate.requests) + 1e-6 - f64::from(counts.before) * covered) as i64;
+        let counted = self.counted(counts.before, self.length - elapsed);
+        let remaining = self.rate.requests.saturating_sub(counted).saturating_sub(counts.current);
+        self.quota_of(remaining, elapsed)
+    }
+
+    /// What is left, of which the number of requests is known.
+    #[inline]
+    pub(super) fn quota_of(&self, remaining: u32, elapsed: u64) -> Quota {
         Quota {
             limit: self.rate.requests,
             window: self.rate.per,
-            remaining: (room - i64::from(counts.current)).max(0) as u32,
+            remaining,
             reset: Duration::from_nanos(self.length - elapsed),
             burst: None,
         }
@@ -125,8 +151,7 @@ impl Window {
             return counts;
         }
         let (counts, elapsed) = old.rolled(counts, now);
-        let covered = (old.length - elapsed) as f64 * old.inverse;
-        let spent = (f64::from(counts.before) * covered).ceil() as u32;
+        let spent = old.counted(counts.before, old.length - elapsed);
         let index = self.place(now).0 as u32;
         Counts { index, before: 0, current: spent.saturating_add(counts.current) }
     }
@@ -147,6 +172,15 @@ mod tests {
             for now in [at, (at / length * length).saturating_add(near), (at / length * length).saturating_sub(near)] {
                 prop_assert_eq!(window.place(Nanos(now)), (now / length, now % length));
             }
+        }
+
+        #[test]
+        fn counts_of_the_window_before_are_rounded_up(length in 2u64.., bits in 0u32..63, before: u32, few in 0u32..33, left: u64) {
+            let length = (length >> bits).max(2);
+            let window = Window::new(RateConfig { requests: 1, per: Duration::from_nanos(length), burst: 1 });
+            let (before, left) = (before.checked_shr(few).unwrap_or(0), left % (length + 1));
+            let exact = (u128::from(before) * u128::from(left)).div_ceil(length.into());
+            prop_assert_eq!(u128::from(window.counted(before, left)), exact);
         }
     }
 }
