@@ -70,10 +70,16 @@ impl<'a> Fields<'a> {
 
     /// A field's value, unless it is absent or `null`. The exact name is preferred over other spellings.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
-        let found = self
-            .map
-            .get(name)
-            .or_else(|| self.map.iter().find(|(key, _)| same_name(key, name)).map(|(_, v)| v));
+        let mut found = None;
+        for (key, value) in self.map {
+            if key == name {
+                found = Some(value);
+                break;
+            }
+            if found.is_none() && same_name(key, name) {
+                found = Some(value);
+            }
+        }
         found.filter(|value| !value.is_null())
     }
 
