@@ -96,7 +96,7 @@ pub struct Embedded {
 
 impl Embedded {
     /// Opens the file at `path`, and creates it if there is none. Must be called within a tokio runtime, which runs
-    /// the lease timer. Blocks for as long as reading the file takes, and its recovery after a crash.
+    /// the lease timer and gives the answers to writes. Blocks for as long as reading the file takes, and its recovery after a crash.
     ///
     /// # Errors
     /// [`Error::InUse`] if another process has it open, [`Error::Corrupt`] if it is damaged or something else,
@@ -112,7 +112,8 @@ impl Embedded {
         let counters = Arc::new(Counters::default());
         let (jobs, queue) = mpsc::channel(limits.queue_max);
         let durable = Durable::new(Arc::clone(&shared), file, database, replayed, reopen_after);
-        let writer = Writer::new(Arc::clone(&shared), durable, Arc::clone(&counters));
+        let runtime = tokio::runtime::Handle::current();
+        let writer = Writer::new(Arc::clone(&shared), durable, Arc::clone(&counters), runtime);
         let failed = |error: std::io::Error| Error::Open {
             path: path.display().to_string(),
             reason: error.to_string(),

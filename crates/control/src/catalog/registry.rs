@@ -166,6 +166,7 @@ impl Registry {
     ) {
         let service = self.service_name(&instance.value.namespace, &instance.value.service);
         let slot = self.node_slot(stored.node());
+        slot.touch(stored.node(), effects);
         let known = slot.instances.get(&instance.value.namespace, &instance.value.id).cloned();
         let is_there =
             |check: &FoundCheck| slot.checks.get(check.kept.namespace(), check.kept.id()).is_some();
@@ -176,6 +177,7 @@ impl Registry {
         let kept = Arc::new(KeptInstance::new(stored, service, checks.into()));
         let node = kept.node();
         slot.instances.put(Arc::clone(&kept));
+        let has_orphans = slot.unattached > 0;
         let known_entry = known.as_ref().map(|known| Open::peek(known));
         // Joining first keeps the list of services still when only this instance's details change.
         self.join_service(&kept, &instance.value, effects);
@@ -187,7 +189,6 @@ impl Registry {
         if was_maintained || instance.value.maintenance.is_some() {
             self.touch_maintenance(&instance.value.namespace, effects);
         }
-        self.touch_node(node, effects);
         if effects.is_observed() {
             let mut checks = known_entry.map(|known| known.checks.clone()).unwrap_or_default();
             checks.extend(fresh.iter().map(FoundCheck::entry));
@@ -195,11 +196,14 @@ impl Registry {
             let instance = Arc::new(instance);
             self.open.keep(&kept, Arc::new(InstanceEntry { instance, checks }));
         }
-        if known.is_none() {
+        if known.is_none() && has_orphans {
             self.adopt_orphans(node, &kept, effects);
         }
+        if !fresh.is_empty() {
+            let slot = self.node_slot(node);
+            fresh.iter().for_each(|check| slot.checks.put(Arc::clone(&check.kept)));
+        }
         for check in fresh {
-            self.node_slot(node).checks.put(Arc::clone(&check.kept));
             self.touch_check(&check.kept, None, effects);
             effects.check(|| check.entry(), true);
         }
@@ -251,10 +255,8 @@ impl Registry {
     }
 
     fn open_and_slot(&mut self, name: &str) -> (&Open, &mut NodeSlot) {
-        if !self.nodes.contains_key(name) {
-            self.nodes.insert(name.into(), NodeSlot::default());
-        }
-        (&self.open, self.nodes.get_mut(name).expect("it was just put there"))
+        // One search; most often the name is made for nothing, which costs less than a second one.
+        (&self.open, self.nodes.entry(name.into()).or_default())
     }
 
     /// The name of a service that its slot has, or a new one.
@@ -325,12 +327,17 @@ impl Registry {
         let service = &kept.service;
         self.services_gone.revive(service);
         let namespace = self.namespace_slot(&value.namespace);
-        let mut listed = !namespace.services.contains_key(&*value.service);
-        if listed {
-            namespace.spelled.add(&value.service);
-            namespace.services.insert(service.name.as_str().into(), ServiceSlot::new(Arc::clone(service)));
-        }
-        let slot = namespace.services.get_mut(&*value.service).expect("it is there, or was just put there");
+        let mut listed = false;
+        let slot = match namespace.services.get_mut(&*value.service) {
+            Some(slot) => slot,
+            None => {
+                listed = true;
+                namespace.spelled.add(&value.service);
+                let name = service.name.as_str().into();
+                namespace.services.entry(name).or_insert_with(|| ServiceSlot::new(Arc::clone(service)))
+            }
+        };
+        slot.touch(effects);
         slot.members.put(Arc::clone(kept));
         for tag in distinct(&value.tags) {
             if let Some(count) = slot.tags.get_mut(tag) {
@@ -344,7 +351,6 @@ impl Registry {
         if listed {
             self.touch_services(&value.namespace, effects);
         }
-        self.touch_service(service, effects);
     }
 
     /// Undoes a join. `stays`: the same instance joined the same service anew, only its old tags are to go.
@@ -384,14 +390,10 @@ impl Registry {
     }
 
     fn touch_service(&mut self, service: &ServiceRef, effects: &mut Effects) {
-        if !effects.is_observed() {
-            return;
+        match self.service_mut(service) {
+            Some(slot) => slot.touch(effects),
+            None => effects.touch(|| Topic::Service(service.clone())),
         }
-        let revision = effects.revision();
-        if let Some(slot) = self.service_mut(service) {
-            slot.index = revision;
-        }
-        effects.touch(|| Topic::Service(service.clone()));
     }
 
     fn touch_services(&mut self, namespace: &str, effects: &mut Effects) {
@@ -403,13 +405,10 @@ impl Registry {
     }
 
     fn touch_node(&mut self, node: &str, effects: &mut Effects) {
-        if !effects.is_observed() {
-            return;
+        match self.nodes.get_mut(node) {
+            Some(slot) => slot.touch(node, effects),
+            None => effects.touch(|| Topic::Node(node.to_owned())),
         }
-        if let Some(slot) = self.nodes.get_mut(node) {
-            slot.index = effects.revision();
-        }
-        effects.touch(|| Topic::Node(node.to_owned()));
     }
 
     fn touch_services_of(&mut self, node: &str, effects: &mut Effects) {

@@ -7,7 +7,7 @@ use weir_control::Error;
 use weir_control::catalog::{CheckRef, InstanceRef};
 
 use super::answer::{Answer, done};
-use super::decode::{self, Fields};
+use super::decode::{self, Fields, Object};
 use super::definition::{self, Place};
 use super::health::named;
 use super::options::{check_place, go_bool, namespace, switch};
@@ -22,7 +22,7 @@ const NO_REASON_NODE: &str =
     "Maintenance mode is enabled for this node, but no reason was provided. This is a default message.";
 
 /// The namespace that a body or query names.
-pub(super) fn body_namespace(request: &Request, fields: Fields<'_>) -> Result<String, Refusal> {
+pub(super) fn body_namespace<O: Object>(request: &Request, fields: Fields<'_, O>) -> Result<String, Refusal> {
     namespace(&request.query, Some(&fields.text("Namespace")?))
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
 use weir_control::Error;
 use weir_control::catalog::{CheckRef, InstanceRef};
 use weir_control::registry::{KnownHealth, OnNode, Registration};
@@ -10,7 +9,7 @@ use weir_model::registry::{Check, Health, Node, Runner};
 
 use super::agent_write::body_namespace;
 use super::answer::{Answer, json};
-use super::decode::{self, Fields};
+use super::decode::{self, Fields, Object};
 use super::definition::{self, Place};
 use super::options::{check_datacenter, check_place};
 use super::refusal::Refusal;
@@ -19,7 +18,7 @@ use crate::http::Request;
 
 /// `catalog/register`: node, instance and checks in one transaction.
 pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
-    let map = decode::object(&request.body)?;
+    let map = decode::parts(&request.body)?;
     let fields = Fields::root(&map);
     check_body_place(&api, &request, fields)?;
     let node = node(fields, "NodeMeta")?;
@@ -60,14 +59,18 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     }
 }
 
-fn check_body_place(api: &ConsulApi, request: &Request, fields: Fields<'_>) -> Result<(), Refusal> {
+fn check_body_place<O: Object>(
+    api: &ConsulApi,
+    request: &Request,
+    fields: Fields<'_, O>,
+) -> Result<(), Refusal> {
     let datacenter = api.here().datacenter;
     check_place(&request.query, datacenter)?;
     check_datacenter(&fields.text("Datacenter")?, datacenter)
 }
 
 /// A node; its metadata stand in `meta_field`.
-pub(super) fn node(fields: Fields<'_>, meta_field: &str) -> Result<Node, Refusal> {
+pub(super) fn node<O: Object>(fields: Fields<'_, O>, meta_field: &str) -> Result<Node, Refusal> {
     let (name, address) = (fields.text("Node")?, fields.text("Address")?);
     if name.is_empty() || address.is_empty() {
         return Err(Refusal::bad("Must provide node and address"));
@@ -84,7 +87,7 @@ pub(super) fn node(fields: Fields<'_>, meta_field: &str) -> Result<Node, Refusal
 
 /// A check as the catalog takes it: a state that somebody else reports. A `Definition` is for tools that run checks
 /// themselves; this server does not run it.
-pub(super) fn check(map: &Map<String, Value>, path: &str, place: Place<'_>) -> Result<Check, Refusal> {
+pub(super) fn check<O: Object>(map: &O, path: &str, place: Place<'_>) -> Result<Check, Refusal> {
     let fields = Fields::at(map, path);
     let name = fields.text("Name")?;
     let mut id = fields.text("CheckID")?;
@@ -120,7 +123,7 @@ pub(super) fn check(map: &Map<String, Value>, path: &str, place: Place<'_>) -> R
 
 /// `catalog/deregister`: a check, an instance, or a node with all that is on it. What is not there is fine.
 pub(super) async fn deregister(api: Arc<ConsulApi>, request: Request) -> Answer {
-    let map = decode::object(&request.body)?;
+    let map = decode::parts(&request.body)?;
     let fields = Fields::root(&map);
     check_body_place(&api, &request, fields)?;
     let node = fields.text("Node")?;

@@ -3,12 +3,17 @@
 //!
 //! Wrong types are never ignored: the answer names the field and what was expected.
 
+mod held;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use weir_model::units::Span;
+
+pub(super) use held::{Held, Object, Part, Parts, View};
 
 /// What is wrong with a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +26,27 @@ pub(super) enum DecodeError {
     Field { path: String, reason: String },
 }
 
-/// Reads a whole body as one object.
+/// Reads a whole body as one object that may be kept.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, DecodeError> {
+    match whole(body)? {
+        Value::Object(map) => Ok(map),
+        other => Err(no_object(&other)),
+    }
+}
+
+/// Reads a whole body as one object that is gone when the body is.
+pub(super) fn parts(body: &[u8]) -> Result<Parts<'_>, DecodeError> {
+    match whole(body)? {
+        Part::Object(parts) => Ok(parts),
+        other => Err(no_object(&other)),
+    }
+}
+
+fn no_object(value: &impl Held) -> DecodeError {
+    DecodeError::Syntax(format!("expected a JSON object, got {}", value.view().kind()))
+}
+
+fn whole<'b, H: Held + Deserialize<'b>>(body: &'b [u8]) -> Result<H, DecodeError> {
     if body.is_empty() {
         return Err(DecodeError::Syntax("EOF: expected a JSON object, got an empty body".to_owned()));
     }
@@ -31,30 +55,33 @@ pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, DecodeError> {
         Ok(text) => serde_json::from_str(text),
         Err(_) => serde_json::from_slice(body),
     };
-    match read {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(other) => Err(DecodeError::Syntax(format!("expected a JSON object, got {}", kind(&other)))),
-        Err(error) => Err(DecodeError::Syntax(error.to_string())),
-    }
+    read.map_err(|error: serde_json::Error| DecodeError::Syntax(error.to_string()))
 }
 
 /// An object within a body, with the path that leads to it.
-#[derive(Clone, Copy)]
-pub(super) struct Fields<'a> {
-    map: &'a Map<String, Value>,
+pub(super) struct Fields<'a, O = Map<String, Value>> {
+    map: &'a O,
     path: &'a str,
 }
 
+impl<O> Clone for Fields<'_, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<O> Copy for Fields<'_, O> {}
+
 type Decoded<T> = Result<T, DecodeError>;
 
-impl<'a> Fields<'a> {
+impl<'a, O: Object> Fields<'a, O> {
     /// The body itself.
-    pub(super) fn root(map: &'a Map<String, Value>) -> Self {
+    pub(super) fn root(map: &'a O) -> Self {
         Self { map, path: "" }
     }
 
     /// An object that stands at `path`.
-    pub(super) fn at(map: &'a Map<String, Value>, path: &'a str) -> Self {
+    pub(super) fn at(map: &'a O, path: &'a str) -> Self {
         Self { map, path }
     }
 
@@ -69,37 +96,47 @@ impl<'a> Fields<'a> {
     }
 
     /// A field's value, unless it is absent or `null`. The exact name is preferred over other spellings.
-    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
-        let found = self
-            .map
-            .get(name)
-            .or_else(|| self.map.iter().find(|(key, _)| same_name(key, name)).map(|(_, v)| v));
+    pub(super) fn get(&self, name: &str) -> Option<&'a O::Held> {
+        let mut found = None;
+        for (key, value) in self.map.fields() {
+            if key == name {
+                found = Some(value);
+                break;
+            }
+            if found.is_none() && same_name(key, name) {
+                found = Some(value);
+            }
+        }
         found.filter(|value| !value.is_null())
     }
 
     /// Whether a field is given, be it as `null`.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.map.keys().any(|key| same_name(key, name))
+        self.map.fields().any(|(key, _)| same_name(key, name))
     }
 
     /// The first of several names under which a field is known.
-    fn any(&self, names: &[&str]) -> Option<&'a Value> {
+    fn any(&self, names: &[&str]) -> Option<&'a O::Held> {
         names.iter().find_map(|name| self.get(name))
     }
 
+    fn view(&self, name: &str) -> Option<View<'a, O::Held>> {
+        self.get(name).map(Held::view)
+    }
+
     pub(super) fn text(&self, name: &str) -> Decoded<String> {
-        match self.get(name) {
+        match self.view(name) {
             None => Ok(String::new()),
-            Some(Value::String(text)) => Ok(text.clone()),
-            Some(other) => self.wrong(name, format_args!("expected a string, got {}", kind(other))),
+            Some(View::Text(text)) => Ok(text.to_owned()),
+            Some(other) => self.wrong(name, format_args!("expected a string, got {}", other.kind())),
         }
     }
 
     pub(super) fn flag(&self, name: &str) -> Decoded<bool> {
-        match self.get(name) {
+        match self.view(name) {
             None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(other) => self.wrong(name, format_args!("expected true or false, got {}", kind(other))),
+            Some(View::Bool(flag)) => Ok(flag),
+            Some(other) => self.wrong(name, format_args!("expected true or false, got {}", other.kind())),
         }
     }
 
@@ -109,29 +146,29 @@ impl<'a> Fields<'a> {
 
     /// A whole number from 0 to `max`.
     pub(super) fn whole(&self, name: &str, max: u64) -> Decoded<Option<u64>> {
-        match self.get(name) {
+        match self.view(name) {
             None => Ok(None),
-            Some(Value::Number(number)) => match number.as_u64().filter(|n| *n <= max) {
+            Some(View::Number(number)) => match number.as_u64().filter(|n| *n <= max) {
                 Some(n) => Ok(Some(n)),
                 None => {
                     self.wrong(name, format_args!("expected a whole number from 0 to {max}, got {number}"))
                 }
             },
-            Some(other) => self.wrong(name, format_args!("expected a whole number, got {}", kind(other))),
+            Some(other) => self.wrong(name, format_args!("expected a whole number, got {}", other.kind())),
         }
     }
 
     /// A duration: `"10s"` or nanoseconds. Absent, empty and zero are all `None`.
     pub(super) fn span(&self, names: &[&str]) -> Decoded<Option<Span>> {
         let name = names[0];
-        let span = match self.any(names) {
+        let span = match self.any(names).map(Held::view) {
             None => return Ok(None),
-            Some(Value::String(text)) if text.is_empty() => return Ok(None),
-            Some(Value::String(text)) => match text.parse::<Span>() {
+            Some(View::Text(text)) if text.is_empty() => return Ok(None),
+            Some(View::Text(text)) => match text.parse::<Span>() {
                 Ok(span) => span,
                 Err(error) => return self.wrong(name, error),
             },
-            Some(Value::Number(number)) => match number.as_u64() {
+            Some(View::Number(number)) => match number.as_u64() {
                 // The same longest span as the text form allows, checked there.
                 Some(nanos) if nanos < 315_360_000_000_000_000 => Span(Duration::from_nanos(nanos)),
                 _ => return self.wrong(name, format_args!("expected nanoseconds, at least 0, got {number}")),
@@ -141,7 +178,7 @@ impl<'a> Fields<'a> {
                     name,
                     format_args!(
                         "expected a duration such as \"10s\" or a number of nanoseconds, got {}",
-                        kind(other)
+                        other.kind()
                     ),
                 );
             }
@@ -150,14 +187,14 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn texts(&self, name: &str) -> Decoded<Vec<String>> {
-        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
-        let Value::Array(items) = value else {
-            return self.wrong(name, format_args!("expected an array of strings, got {}", kind(value)));
+        let Some(value) = self.view(name) else { return Ok(Vec::new()) };
+        let View::Array(items) = value else {
+            return self.wrong(name, format_args!("expected an array of strings, got {}", value.kind()));
         };
-        let texts = items.iter().enumerate().map(|(i, item)| match item {
-            Value::String(text) => Ok(text.clone()),
+        let texts = items.iter().enumerate().map(|(i, item)| match item.view() {
+            View::Text(text) => Ok(text.to_owned()),
             other => {
-                self.wrong(&format!("{name}[{i}]"), format_args!("expected a string, got {}", kind(other)))
+                self.wrong(&format!("{name}[{i}]"), format_args!("expected a string, got {}", other.kind()))
             }
         });
         texts.collect()
@@ -166,33 +203,35 @@ impl<'a> Fields<'a> {
     /// An object whose values are strings.
     pub(super) fn text_map(&self, name: &str) -> Decoded<BTreeMap<String, String>> {
         let Some(map) = self.map(name)? else { return Ok(BTreeMap::new()) };
-        let entries = map.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| match value {
-            Value::String(text) => Ok((key.clone(), text.clone())),
+        let given = map.fields().filter(|(_, value)| !value.is_null());
+        let entries = given.map(|(key, value)| match value.view() {
+            View::Text(text) => Ok((key.to_owned(), text.to_owned())),
             other => {
-                self.wrong(&format!("{name}.{key}"), format_args!("expected a string, got {}", kind(other)))
+                self.wrong(&format!("{name}.{key}"), format_args!("expected a string, got {}", other.kind()))
             }
         });
         entries.collect()
     }
 
-    pub(super) fn map(&self, name: &str) -> Decoded<Option<&'a Map<String, Value>>> {
-        match self.get(name) {
+    pub(super) fn map(&self, name: &str) -> Decoded<Option<&'a O>> {
+        match self.view(name) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(map)),
-            Some(other) => self.wrong(name, format_args!("expected an object, got {}", kind(other))),
+            Some(View::Object(map)) => Ok(Some(map)),
+            Some(other) => self.wrong(name, format_args!("expected an object, got {}", other.kind())),
         }
     }
 
     /// An array of objects, each with its index.
-    pub(super) fn maps(&self, name: &str) -> Decoded<Vec<(usize, &'a Map<String, Value>)>> {
-        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
-        let Value::Array(items) = value else {
-            return self.wrong(name, format_args!("expected an array of objects, got {}", kind(value)));
+    pub(super) fn maps(&self, name: &str) -> Decoded<Vec<(usize, &'a O)>> {
+        let Some(value) = self.view(name) else { return Ok(Vec::new()) };
+        let View::Array(items) = value else {
+            return self.wrong(name, format_args!("expected an array of objects, got {}", value.kind()));
         };
-        let maps = items.iter().enumerate().filter(|(_, item)| !item.is_null()).map(|(i, item)| match item {
-            Value::Object(map) => Ok((i, map)),
+        let given = items.iter().enumerate().filter(|(_, item)| !item.is_null());
+        let maps = given.map(|(i, item)| match item.view() {
+            View::Object(map) => Ok((i, map)),
             other => {
-                self.wrong(&format!("{name}[{i}]"), format_args!("expected an object, got {}", kind(other)))
+                self.wrong(&format!("{name}[{i}]"), format_args!("expected an object, got {}", other.kind()))
             }
         });
         maps.collect()
@@ -200,18 +239,18 @@ impl<'a> Fields<'a> {
 
     /// A field that is there and may be meant to be this one, which is not.
     pub(super) fn mistaken_for(&self, name: &str) -> Option<&'a str> {
-        weir_model::document::nearest(name, self.map.keys().map(String::as_str))
+        weir_model::document::nearest(name, self.map.fields().map(|(key, _)| key))
     }
 
     /// Whether a field says something: not absent, `null`, empty, zero or false.
     pub(super) fn says_something(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| match value {
-            Value::Null => false,
-            Value::Bool(flag) => *flag,
-            Value::Number(number) => number.as_f64() != Some(0.0),
-            Value::String(text) => !text.is_empty(),
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(map) => !map.is_empty(),
+        self.view(name).is_some_and(|value| match value {
+            View::Null => false,
+            View::Bool(flag) => flag,
+            View::Number(number) => number.as_f64() != Some(0.0),
+            View::Text(text) => !text.is_empty(),
+            View::Array(items) => !items.is_empty(),
+            View::Object(map) => map.fields().next().is_some(),
         })
     }
 }
@@ -235,17 +274,6 @@ pub(super) fn same_name(given: &str, wanted: &str) -> bool {
             (a, b) if a == b => {}
             _ => return false,
         }
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use weir_model::registry::{Address, Check, CheckDefinition, CheckKind, Health, Instance, Runner, Weights};
 use weir_model::units::Span;
 
-use super::decode::Fields;
+use super::decode::{Fields, Held, Object, View};
 use super::refusal::Refusal;
 
 /// The key in `TaggedAddresses` under which an instance names its sidecar.
@@ -77,7 +77,11 @@ pub(super) fn service(map: &Map<String, Value>, place: Place<'_>) -> Result<(Ins
 }
 
 /// Reads an instance; the service's name stands in `name_field` (`Name` for agents, `Service` in the catalog).
-pub(super) fn instance(fields: Fields<'_>, name_field: &str, place: Place<'_>) -> Result<Instance, Refusal> {
+pub(super) fn instance<O: Object>(
+    fields: Fields<'_, O>,
+    name_field: &str,
+    place: Place<'_>,
+) -> Result<Instance, Refusal> {
     let service = fields.text(name_field)?;
     if service.is_empty() {
         return Err(Refusal::bad("Missing service name"));
@@ -95,9 +99,9 @@ pub(super) fn instance(fields: Fields<'_>, name_field: &str, place: Place<'_>) -
     }
     let mut tagged_addresses = std::collections::BTreeMap::new();
     let mut inbound = None;
-    for (key, tagged) in fields.map("TaggedAddresses")?.into_iter().flatten() {
+    for (key, tagged) in fields.map("TaggedAddresses")?.into_iter().flat_map(Object::fields) {
         let path = fields.path_of(&format!("TaggedAddresses.{key}"));
-        let Value::Object(tagged) = tagged else {
+        let View::Object(tagged) = tagged.view() else {
             return Err(Refusal::bad(format!(
                 "Request decode failed: {path}: expected an object with Address and Port"
             )));
@@ -107,7 +111,7 @@ pub(super) fn instance(fields: Fields<'_>, name_field: &str, place: Place<'_>) -
         if key == INBOUND_KEY {
             inbound = Some(address);
         } else {
-            tagged_addresses.insert(key.clone(), address);
+            tagged_addresses.insert(key.to_owned(), address);
         }
     }
     Ok(Instance {
@@ -128,7 +132,7 @@ pub(super) fn instance(fields: Fields<'_>, name_field: &str, place: Place<'_>) -
 }
 
 /// Refuses what would change how the service is reached: to take it and not do it would be worse than to refuse.
-fn refuse_mesh(fields: Fields<'_>) -> Result<(), Refusal> {
+fn refuse_mesh<O: Object>(fields: Fields<'_, O>) -> Result<(), Refusal> {
     let kind = fields.text("Kind")?;
     if !kind.is_empty() && kind != "typical" {
         return Err(Refusal::bad(format!("Kind: {kind:?} is not supported, only ordinary services are")));
@@ -155,7 +159,7 @@ fn refuse_mesh(fields: Fields<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn weights(fields: Fields<'_>) -> Result<Weights, Refusal> {
+fn weights<O: Object>(fields: Fields<'_, O>) -> Result<Weights, Refusal> {
     let Some(map) = fields.map("Weights")? else { return Ok(Weights::default()) };
     let path = fields.path_of("Weights");
     let weights = Fields::at(map, &path);

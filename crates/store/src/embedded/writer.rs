@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::durable::Durable;
@@ -13,13 +14,16 @@ use crate::state::{Answer, Command, Staging};
 use crate::{Error, Limits};
 
 /// How long a batch waits for more at most, beside the time for which the system lets others have the core.
-const GATHER_MAX: Duration = Duration::from_millis(1);
+const GATHER_MAX: Duration = Duration::from_millis(2);
 
 /// A command and where its answer goes.
 pub(super) struct Job {
     pub(super) command: Command,
     pub(super) answer: oneshot::Sender<Result<Answer, Error>>,
 }
+
+/// What is answered, and to whom.
+type Answers = Vec<(oneshot::Sender<Result<Answer, Error>>, Result<Answer, Error>)>;
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -32,6 +36,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     durable: Durable,
     counters: Arc<Counters>,
+    /// Where those who wait for answers run.
+    runtime: Handle,
 }
 
 /// Takes what waits, and what comes from those who only lack a core to ask: they get this one first. Where cores are free
@@ -56,8 +62,14 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>, limits: &Limits) -> Vec<J
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, durable: Durable, counters: Arc<Counters>) -> Self {
-        Self { shared, durable, counters }
+    /// A writer of a store that is used within `runtime`.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        durable: Durable,
+        counters: Arc<Counters>,
+        runtime: Handle,
+    ) -> Self {
+        Self { shared, durable, counters, runtime }
     }
 
     /// Works until all senders are gone and the queue is empty.
@@ -91,18 +103,25 @@ impl Writer {
                     self.counters.commands.fetch_add(count, Ordering::Relaxed);
                     self.shared.apply(changes);
                 }
-                for (answer, result) in answers {
-                    // Whoever asked may have gone away; the effect stays.
-                    let _gone = answer.send(result);
-                }
+                self.answer(answers);
             }
             Err(error) => {
                 self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                for (answer, result) in answers {
-                    // What was refused for itself keeps its reason; all else depends on the batch.
-                    let _gone = answer.send(result.and(Err(error.clone())));
-                }
+                // What was refused for itself keeps its reason; all else depends on the batch.
+                let refused = |result: Result<Answer, Error>| result.and(Err(error.clone()));
+                self.answer(answers.into_iter().map(|(answer, result)| (answer, refused(result))).collect());
             }
         }
+    }
+
+    /// Answers a batch from within the runtime. From here each answer would wake a thread of it, which takes the core for the
+    /// little that one answer is. Whoever follows the store was woken before, so what is answered has mostly been seen.
+    fn answer(&self, answers: Answers) {
+        self.runtime.spawn(async move {
+            for (answer, result) in answers {
+                // Whoever asked may have gone away; the effect stays.
+                let _gone = answer.send(result);
+            }
+        });
     }
 }

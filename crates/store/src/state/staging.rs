@@ -23,6 +23,9 @@ const LEASE_COUNTER_BITS: u32 = 24;
 /// One part in so many of `state_bytes_max` is kept for changes of keys that are there.
 const STATE_ROOM_PARTS: u64 = 16;
 
+/// Of so many conditions it is remembered what their keys hold: most writes are of a key that has one.
+const SEEN_MAX: usize = 8;
+
 /// Refuses a time to live that no engine grants.
 pub(crate) fn validate_ttl(ttl: Duration) -> Result<(), Error> {
     if (TTL_MIN..=TTL_MAX).contains(&ttl) {
@@ -237,26 +240,38 @@ impl<'a> Staging<'a> {
 
     fn commit(&mut self, txn: Txn, now: Duration) -> Result<Outcome, Error> {
         self.validate(&txn, now)?;
-        if !txn.compares.iter().all(|compare| self.holds(compare)) {
+        let mut seen = Vec::with_capacity(txn.compares.len().min(SEEN_MAX));
+        let holds = txn.compares.iter().all(|compare| {
+            let known = self.get(compare.key());
+            if seen.len() < SEEN_MAX {
+                seen.push((compare.key(), known));
+            }
+            holds(compare, known)
+        });
+        if !holds {
             let reads = txn.otherwise.iter().map(|read| self.read(read)).collect();
             return Ok(Outcome { succeeded: false, position: self.position(), writes: Vec::new(), reads });
         }
-        let (writes, changed) = self.plan(txn.writes)?;
+        let (writes, changed) = self.plan(txn.writes, &seen)?;
         let total = self.total_with(&changed);
         self.validate_total(total)?;
         self.write(changed, total);
         Ok(Outcome { succeeded: true, position: self.position(), writes, reads: Vec::new() })
     }
 
-    /// Works out what the writes do, without doing it.
-    fn plan(&self, ops: Vec<Op>) -> Result<(Vec<Written>, Steps), Error> {
+    /// Works out what the writes do, without doing it. What some keys hold was looked up for the conditions.
+    fn plan(&self, ops: Vec<Op>, seen: &[(&Key, Option<&Record>)]) -> Result<(Vec<Written>, Steps), Error> {
+        let known = |key: &Key| match seen.iter().find(|(seen, _)| *seen == key) {
+            Some((_, known)) => known.cloned(),
+            None => self.get(key).cloned(),
+        };
         let revision = self.changes.revision + 1;
         let mut changed = Steps::new();
         let mut writes = Vec::with_capacity(ops.len());
         for op in ops {
             let written = match op {
                 Op::Put { key, value, lease } => {
-                    let known = self.get(&key).cloned();
+                    let known = known(&key);
                     let before = known.as_ref().map(Record::entry);
                     let create_revision = before.as_ref().map_or(revision, |before| before.create_revision);
                     let version = before.as_ref().map_or(0, |before| before.version) + 1;
@@ -266,7 +281,7 @@ impl<'a> Staging<'a> {
                     Written::Put(before)
                 }
                 Op::Delete(key) => {
-                    let known = self.get(&key).cloned();
+                    let known = known(&key);
                     let before = known.as_ref().map(Record::entry);
                     if known.is_some() {
                         changed.insert(key, Step { now: None, before: known });
@@ -391,23 +406,6 @@ impl<'a> Staging<'a> {
         page(entries, &self.changes.entries, read, &self.state.limits, self.position())
     }
 
-    fn holds(&self, compare: &Compare) -> bool {
-        let entry = self.get(compare.key()).map(Record::entry);
-        let number = |of: fn(&Entry) -> u64| entry.as_ref().map_or(0, of);
-        match compare {
-            Compare::Exists(_) => entry.is_some(),
-            Compare::Absent(_) => entry.is_none(),
-            Compare::Version(_, relation, than) => related(&number(|e| e.version), *relation, than),
-            Compare::CreateRevision(_, relation, than) => {
-                related(&number(|e| e.create_revision), *relation, than)
-            }
-            Compare::ModRevision(_, relation, than) => related(&number(|e| e.mod_revision), *relation, than),
-            Compare::Value(_, relation, than) => {
-                entry.is_some_and(|entry| related(&*entry.value.bytes(), *relation, &*than.bytes()))
-            }
-        }
-    }
-
     /// Refuses what breaks a limit or names a lease that is not alive.
     fn validate(&self, txn: &Txn, now: Duration) -> Result<(), Error> {
         validate(txn, &self.state.limits)?;
@@ -455,6 +453,24 @@ fn event(key: &Key, now: Option<&Record>, before: Option<&Record>) -> Event {
 fn lease_id(epoch: u64, counter: u64) -> LeaseId {
     let id = ((epoch << LEASE_COUNTER_BITS) ^ counter) & (u64::MAX >> 1);
     LeaseId::from_u64(id).or(LeaseId::from_u64(u64::MAX >> 1)).expect("not zero")
+}
+
+/// Whether a condition holds of what its key holds.
+fn holds(compare: &Compare, known: Option<&Record>) -> bool {
+    let entry = known.map(Record::entry);
+    let number = |of: fn(&Entry) -> u64| entry.as_ref().map_or(0, of);
+    match compare {
+        Compare::Exists(_) => entry.is_some(),
+        Compare::Absent(_) => entry.is_none(),
+        Compare::Version(_, relation, than) => related(&number(|e| e.version), *relation, than),
+        Compare::CreateRevision(_, relation, than) => {
+            related(&number(|e| e.create_revision), *relation, than)
+        }
+        Compare::ModRevision(_, relation, than) => related(&number(|e| e.mod_revision), *relation, than),
+        Compare::Value(_, relation, than) => {
+            entry.is_some_and(|entry| related(&*entry.value.bytes(), *relation, &*than.bytes()))
+        }
+    }
 }
 
 fn related<T: Ord + ?Sized>(stored: &T, relation: Relation, than: &T) -> bool {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use weir_model::{Revision, ServiceRef};
 
+use crate::catalog::effects::Effects;
 use crate::catalog::entry::{CheckEntry, NodeEntry};
 use crate::catalog::kept::{ById, ByNode, KeptCheck, KeptInstance, Open};
 use crate::catalog::ordered::{Entries, Table};
 use crate::catalog::registry::lookup::Spellings;
+use crate::catalog::topic::Topic;
 
 /// A node's name and all that is on it. Exists without a node only while a damaged store holds orphans.
 #[derive(Default)]
@@ -44,6 +46,14 @@ impl ServiceSlot {
     pub(super) fn new(name: Arc<ServiceRef>) -> Self {
         Self { name, members: Entries::default(), tags: BTreeMap::new(), index: 0 }
     }
+
+    /// It changes, if anybody asks.
+    pub(super) fn touch(&mut self, effects: &mut Effects) {
+        if effects.is_observed() {
+            self.index = effects.revision();
+            effects.touch(|| Topic::Service((*self.name).clone()));
+        }
+    }
 }
 
 impl NamespaceSlot {
@@ -56,6 +66,14 @@ impl NamespaceSlot {
 }
 
 impl NodeSlot {
+    /// It changes, or something on it, if anybody asks.
+    pub(super) fn touch(&mut self, name: &str, effects: &mut Effects) {
+        if effects.is_observed() {
+            self.index = effects.revision();
+            effects.touch(|| Topic::Node(name.to_owned()));
+        }
+    }
+
     /// The checks of an instance that is not there.
     pub(crate) fn orphans_of(
         &self,
