@@ -266,8 +266,12 @@ impl KeyRange {
 
     /// Whether the key lies in this range.
     pub fn contains(&self, key: &Key) -> bool {
-        let key = key.as_bytes();
-        *key >= *self.start && self.end.as_ref().is_none_or(|end| *key < **end)
+        self.contains_path(key.as_bytes())
+    }
+
+    /// Whether the key with this path lies in this range.
+    pub(crate) fn contains_path(&self, path: &[u8]) -> bool {
+        *path >= *self.start && self.end.as_ref().is_none_or(|end| *path < **end)
     }
 
     /// Whether no key can lie in this range.

@@ -1,6 +1,6 @@
 //! Instances and checks as the catalog keeps them: as records, which are the store's own, and what is in them is read
-//! when somebody asks. A million instances that nobody asks for take no memory but this. Those that were written or
-//! asked for last are kept read as well, so that small registries and busy services cost no reading.
+//! when somebody asks. A million instances that nobody asks for take no memory but this. Those that were asked for last are
+//! kept read as well, whatever is written of them since, so that small registries and busy services cost no reading.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -213,6 +213,11 @@ impl KeptInstance {
 
     pub(crate) fn id(&self) -> &str {
         self.stored.id()
+    }
+
+    /// Whether it is kept read.
+    pub(super) fn is_open(&self) -> bool {
+        self.opened().is_some()
     }
 
     fn opened(&self) -> Option<Arc<InstanceEntry>> {
