@@ -209,7 +209,7 @@ impl Borrow<[u8]> for Record {
 }
 
 /// A value. Cheap to clone; what a store holds is a view of its record.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Value {
     /// The value, or the record that it is in.
     held: Held,
@@ -242,12 +242,6 @@ impl Value {
 
     fn record(&self) -> Option<&Held> {
         (self.at > 0).then_some(&self.held)
-    }
-}
-
-impl Default for Value {
-    fn default() -> Self {
-        Self { held: Held::default(), at: 0, folded: 0 }
     }
 }
 

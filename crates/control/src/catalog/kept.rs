@@ -131,7 +131,7 @@ pub(super) fn read<'a, T: DeserializeOwned>(
 pub(crate) struct KeptCheck {
     pub(crate) stored: Stored,
     /// The instance it is about, unless that is the end of its own id: seldom, so it takes no more than a word otherwise.
-    #[expect(clippy::box_collection, reason = "a string takes three words where there is none, too")]
+    #[allow(clippy::box_collection, reason = "a string takes three words where there is none, too")]
     named: Option<Box<String>>,
     /// How many bytes at the end of its own id are the instance it is about, as is often so; [`NO_ENDING`] otherwise.
     ending: u16,
