@@ -14,7 +14,7 @@ pub const WAITERS_MAX: usize = 65_536;
 pub const WAIT_MAX: Duration = Duration::from_secs(600);
 /// How long a query waits for a catalog that is behind the index it was given.
 pub const AHEAD_WAIT_MAX: Duration = Duration::from_secs(3);
-/// Instances that the catalog keeps read, beside what the store holds of them; those that were written or asked for last.
+/// Instances that the catalog keeps read, beside what the store holds of them; those that were asked for last.
 pub const OPEN_INSTANCES_MAX: usize = 16_384;
 /// Vanished services whose last index is remembered.
 pub const SERVICE_TOMBSTONES_MAX: usize = 16_384;

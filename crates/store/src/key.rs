@@ -7,9 +7,9 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
-use std::sync::Arc;
 
 use crate::Error;
+use crate::held::Held;
 
 /// What every key of this version of the layout starts with.
 pub const ROOT: &str = "/weir/v1/";
@@ -27,7 +27,7 @@ const LENGTH_BYTES: usize = 2;
 ///
 /// In memory it is its length, its path, and whatever else a [`crate::Record`] holds of it, which it then is a view of.
 #[derive(Clone)]
-pub struct Key(Arc<[u8]>);
+pub struct Key(Held);
 
 /// The path that such a piece of memory begins with, as bytes.
 pub(crate) fn path_bytes(held: &[u8]) -> &[u8] {
@@ -85,17 +85,17 @@ impl Key {
         parts.iter().for_each(|part| held.extend_from_slice(part.as_bytes()));
         match fault(&held[LENGTH_BYTES..]) {
             Some(reason) => Err(invalid(&parts.concat(), reason)),
-            None => Ok(Self(held.into())),
+            None => Ok(Self(Held::new(&held))),
         }
     }
 
     /// The key that a record begins with.
-    pub(crate) fn view(record: Arc<[u8]>) -> Self {
+    pub(crate) fn view(record: Held) -> Self {
         Self(record)
     }
 
     /// What it is a view of.
-    pub(crate) fn bytes(&self) -> &Arc<[u8]> {
+    pub(crate) fn bytes(&self) -> &Held {
         &self.0
     }
 
@@ -266,8 +266,12 @@ impl KeyRange {
 
     /// Whether the key lies in this range.
     pub fn contains(&self, key: &Key) -> bool {
-        let key = key.as_bytes();
-        *key >= *self.start && self.end.as_ref().is_none_or(|end| *key < **end)
+        self.contains_path(key.as_bytes())
+    }
+
+    /// Whether the key with this path lies in this range.
+    pub(crate) fn contains_path(&self, path: &[u8]) -> bool {
+        *path >= *self.start && self.end.as_ref().is_none_or(|end| *path < **end)
     }
 
     /// Whether no key can lie in this range.

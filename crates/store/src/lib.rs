@@ -18,6 +18,7 @@ mod epoch;
 mod error;
 mod etcd;
 pub mod fuzzing;
+mod held;
 pub mod json;
 pub mod key;
 mod limits;

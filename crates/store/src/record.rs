@@ -15,8 +15,8 @@ mod words;
 use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
 
+use crate::held::Held;
 use crate::{Entry, Key, KeyValue, LeaseId, Revision};
 
 /// No record is longer than its key, its value and this.
@@ -24,7 +24,7 @@ const HEAD_BYTES_MAX: usize = 2 + 5 * 10;
 
 /// A key with what it holds. Cheap to clone; ordered by its key.
 #[derive(Clone)]
-pub struct Record(Arc<[u8]>);
+pub struct Record(Held);
 
 /// What stands before a record's value.
 struct Head {
@@ -42,9 +42,9 @@ impl Record {
     /// The record of a key and its entry; the very one that the entry is a view of, if that is of this key.
     pub fn of(key: &Key, entry: &Entry) -> Self {
         if let Some(record) = entry.value.record()
-            && (Arc::ptr_eq(record, key.bytes()) || crate::key::path_bytes(record) == key.as_bytes())
+            && (record.is(key.bytes()) || crate::key::path_bytes(record) == key.as_bytes())
         {
-            let record = Self(Arc::clone(record));
+            let record = Self(record.clone());
             if record.head().is_of(entry) {
                 return record;
             }
@@ -74,12 +74,12 @@ impl Record {
             bytes.push(0);
             bytes.extend_from_slice(value);
         }
-        Self(bytes.into())
+        Self(Held::new(&bytes))
     }
 
     /// The key.
     pub fn key(&self) -> Key {
-        Key::view(Arc::clone(&self.0))
+        Key::view(self.0.clone())
     }
 
     /// The key's path.
@@ -97,7 +97,7 @@ impl Record {
         let head = self.head();
         Entry {
             // A record is far shorter than 4 GiB.
-            value: Value { held: Arc::clone(&self.0), at: head.value_at as u32, folded: head.folded as u32 },
+            value: Value { held: self.0.clone(), at: head.value_at as u32, folded: head.folded as u32 },
             create_revision: head.create_revision,
             mod_revision: head.mod_revision,
             version: head.version,
@@ -209,10 +209,10 @@ impl Borrow<[u8]> for Record {
 }
 
 /// A value. Cheap to clone; what a store holds is a view of its record.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Value {
     /// The value, or the record that it is in.
-    held: Arc<[u8]>,
+    held: Held,
     /// Where in the record; 0 if there is none.
     at: u32,
     /// Its length, if it is folded.
@@ -240,20 +240,8 @@ impl Value {
         Plain(if self.folded > 0 { Self::from(self.bytes().into_owned()) } else { self.clone() })
     }
 
-    fn record(&self) -> Option<&Arc<[u8]>> {
+    fn record(&self) -> Option<&Held> {
         (self.at > 0).then_some(&self.held)
-    }
-}
-
-impl From<Arc<[u8]>> for Value {
-    fn from(held: Arc<[u8]>) -> Self {
-        Self { held, at: 0, folded: 0 }
-    }
-}
-
-impl Default for Value {
-    fn default() -> Self {
-        Arc::<[u8]>::default().into()
     }
 }
 
@@ -271,13 +259,13 @@ impl<const N: usize> From<[u8; N]> for Value {
 
 impl From<&[u8]> for Value {
     fn from(bytes: &[u8]) -> Self {
-        Arc::<[u8]>::from(bytes).into()
+        Self { held: Held::new(bytes), at: 0, folded: 0 }
     }
 }
 
 impl From<Vec<u8>> for Value {
     fn from(bytes: Vec<u8>) -> Self {
-        Arc::<[u8]>::from(bytes).into()
+        Self::from(bytes.as_slice())
     }
 }
 

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
-use crate::state::{Changes, State};
+use crate::state::{Change, Changes, State};
 use crate::watch::WatchSource;
 use crate::{
     Batch, Error, Event, Key, KeyRange, KeyValue, Lease, LeaseId, Page, Position, Read, Revision, Stats,
@@ -162,16 +162,11 @@ impl LocalWatch {
         let commits = state.history.since(self.next).map_err(|_| lagged())?;
         for commit in commits.take(WATCH_SCAN_MAX) {
             self.next = commit.revision + 1;
-            let wanted = |event: &&Event| self.range.contains(&event.key);
-            let count = commit.events.iter().filter(wanted).count();
-            if count > 0 {
-                let whole = count == commit.events.len();
-                let events = if whole {
-                    Arc::clone(&commit.events)
-                } else {
-                    commit.events.iter().filter(wanted).cloned().collect()
-                };
-                self.ready.push_back(Batch { position: Position::new(state.epoch, commit.revision), events });
+            let wanted = commit.changes.iter().filter(|change| self.range.contains_path(change.path_bytes()));
+            let events: Vec<Event> = wanted.map(Change::event).collect();
+            if !events.is_empty() {
+                let position = Position::new(state.epoch, commit.revision);
+                self.ready.push_back(Batch { position, events: events.into() });
             }
         }
         Ok(self.next <= state.revision)

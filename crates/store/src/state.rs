@@ -33,7 +33,39 @@ pub(crate) type Overlay = BTreeMap<Key, Option<Record>>;
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) revision: Revision,
-    pub(crate) events: std::sync::Arc<[Event]>,
+    /// In the order of their keys.
+    pub(crate) changes: Box<[Change]>,
+}
+
+/// What became of a key: held as records, and made into an [`Event`] for whoever watches, which takes several times the memory.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// What it holds now; `None` if it was deleted.
+    pub(crate) now: Option<Record>,
+    /// What it held before; `None` if it was created. One of both is there.
+    pub(crate) before: Option<Record>,
+}
+
+impl Change {
+    fn record(&self) -> &Record {
+        self.now.as_ref().or(self.before.as_ref()).expect("what neither is nor was there does not change")
+    }
+
+    /// The key's path.
+    pub(crate) fn path_bytes(&self) -> &[u8] {
+        self.record().path_bytes()
+    }
+
+    /// The key, which it shares with what is live.
+    pub(crate) fn key(&self) -> Key {
+        self.record().key()
+    }
+
+    /// The same for whoever watches.
+    pub(crate) fn event(&self) -> Event {
+        let entry = |record: &Option<Record>| record.as_ref().map(Record::entry);
+        Event { key: self.key(), now: entry(&self.now), before: entry(&self.before) }
+    }
 }
 
 /// What a store holds at one revision, and how it came there.

@@ -1,10 +1,11 @@
 //! Instances and checks as the catalog keeps them: as records, which are the store's own, and what is in them is read
-//! when somebody asks. A million instances that nobody asks for take no memory but this. Those that were written or
-//! asked for last are kept read as well, so that small registries and busy services cost no reading.
+//! when somebody asks. A million instances that nobody asks for take no memory but this. Those that were asked for last are
+//! kept read as well, whatever is written of them since, so that small registries and busy services cost no reading.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use arc_swap::ArcSwapOption;
 use serde::de::DeserializeOwned;
 use weir_model::registry::{Check, Health, Instance};
 use weir_model::{Revision, ServiceRef};
@@ -129,8 +130,9 @@ pub(super) fn read<'a, T: DeserializeOwned>(
 /// A check.
 pub(crate) struct KeptCheck {
     pub(crate) stored: Stored,
-    /// The instance it is about, unless that is the end of its own id.
-    named: Option<Box<str>>,
+    /// The instance it is about, unless that is the end of its own id: seldom, so it takes no more than a word otherwise.
+    #[allow(clippy::box_collection, reason = "a string takes three words where there is none, too")]
+    named: Option<Box<String>>,
     /// How many bytes at the end of its own id are the instance it is about, as is often so; [`NO_ENDING`] otherwise.
     ending: u16,
     /// What it reports.
@@ -149,7 +151,7 @@ impl KeptCheck {
             None => (None, NO_ENDING),
             // A key has at most 1024 bytes.
             Some(id) if stored.id_bytes().ends_with(id.as_bytes()) => (None, id.len() as u16),
-            Some(id) => (Some(id.as_str().into()), NO_ENDING),
+            Some(id) => (Some(Box::new(id.clone())), NO_ENDING),
         };
         Self { stored, named, ending, health: check.health, is_defined: check.definition.is_some() }
     }
@@ -162,7 +164,7 @@ impl KeptCheck {
     /// The same as bytes, for what is only compared.
     pub(super) fn instance_bytes(&self) -> Option<&[u8]> {
         if self.ending == NO_ENDING {
-            return self.named.as_deref().map(str::as_bytes);
+            return self.named.as_deref().map(String::as_bytes);
         }
         let id = self.stored.id_bytes();
         Some(&id[id.len() - usize::from(self.ending)..])
@@ -187,19 +189,58 @@ impl KeptCheck {
     }
 }
 
+/// The checks of an instance; one, as most have, without a list around it.
+pub(crate) enum KeptChecks {
+    One(Arc<KeptCheck>),
+    /// Or none.
+    Several(Box<[Arc<KeptCheck>]>),
+}
+
+impl Default for KeptChecks {
+    fn default() -> Self {
+        Self::Several(Box::default())
+    }
+}
+
+impl From<Vec<Arc<KeptCheck>>> for KeptChecks {
+    fn from(checks: Vec<Arc<KeptCheck>>) -> Self {
+        match <[_; 1]>::try_from(checks) {
+            Ok([check]) => Self::One(check),
+            Err(checks) => Self::Several(checks.into()),
+        }
+    }
+}
+
+impl FromIterator<Arc<KeptCheck>> for KeptChecks {
+    fn from_iter<I: IntoIterator<Item = Arc<KeptCheck>>>(checks: I) -> Self {
+        Vec::from_iter(checks).into()
+    }
+}
+
+impl std::ops::Deref for KeptChecks {
+    type Target = [Arc<KeptCheck>];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::One(check) => std::slice::from_ref(check),
+            Self::Several(checks) => checks,
+        }
+    }
+}
+
 /// An instance with its checks.
 pub(crate) struct KeptInstance {
     pub(crate) stored: Stored,
     /// The service it is a copy of; the name is its service's own.
     pub(crate) service: Arc<ServiceRef>,
     /// By namespace and id.
-    pub(crate) checks: Box<[Arc<KeptCheck>]>,
-    open: Mutex<Option<Arc<InstanceEntry>>>,
+    pub(crate) checks: KeptChecks,
+    open: ArcSwapOption<InstanceEntry>,
 }
 
 impl KeptInstance {
-    pub(crate) fn new(stored: Stored, service: Arc<ServiceRef>, checks: Box<[Arc<KeptCheck>]>) -> Self {
-        Self { stored, service, checks, open: Mutex::new(None) }
+    pub(crate) fn new(stored: Stored, service: Arc<ServiceRef>, checks: KeptChecks) -> Self {
+        Self { stored, service, checks, open: ArcSwapOption::empty() }
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -215,12 +256,17 @@ impl KeptInstance {
         self.stored.id()
     }
 
+    /// Whether it is kept read.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load().is_some()
+    }
+
     fn opened(&self) -> Option<Arc<InstanceEntry>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.open.load_full()
     }
 
     fn set(&self, entry: Option<Arc<InstanceEntry>>) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = entry;
+        self.open.store(entry);
     }
 
     fn read(&self) -> InstanceEntry {
@@ -272,7 +318,7 @@ impl Open {
     pub(crate) fn with_checks(
         &self,
         kept: &Arc<KeptInstance>,
-        checks: Box<[Arc<KeptCheck>]>,
+        checks: KeptChecks,
         change: impl FnOnce(&[Arc<CheckEntry>]) -> Vec<Arc<CheckEntry>>,
     ) -> Arc<KeptInstance> {
         let next = KeptInstance::new(kept.stored.clone(), Arc::clone(&kept.service), checks);
@@ -331,7 +377,7 @@ mod tests {
             lease: None,
         };
         let service = Arc::new(ServiceRef::new("ns", "s"));
-        Arc::new(KeptInstance::new(Stored::new(Record::of(&key, &entry)), service, Box::default()))
+        Arc::new(KeptInstance::new(Stored::new(Record::of(&key, &entry)), service, KeptChecks::default()))
     }
 
     #[test]
@@ -343,6 +389,12 @@ mod tests {
         let entry = open.entry(&kept);
         assert_eq!((entry.instance.create_revision, entry.instance.modify_revision), (1, 2));
         assert!(Arc::ptr_eq(&entry, &open.entry(&kept)), "it is read once");
+    }
+
+    #[test]
+    fn what_there_are_millions_of_is_small() {
+        assert!(size_of::<KeptCheck>() <= 32, "{}", size_of::<KeptCheck>());
+        assert!(size_of::<KeptInstance>() <= 48, "{}", size_of::<KeptInstance>());
     }
 
     #[test]

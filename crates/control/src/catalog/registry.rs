@@ -189,7 +189,8 @@ impl Registry {
         if was_maintained || instance.value.maintenance.is_some() {
             self.touch_maintenance(&instance.value.namespace, effects);
         }
-        if effects.is_observed() {
+        // What nobody has asked for yet is read when somebody does: most of what registers is one of many.
+        if known.as_ref().is_some_and(|known| known.is_open()) {
             let mut checks = known_entry.map(|known| known.checks.clone()).unwrap_or_default();
             checks.extend(fresh.iter().map(FoundCheck::entry));
             checks.sort_by(|a, b| a.value.id.cmp(&b.value.id));

@@ -205,7 +205,7 @@ impl<'a> Draft<'a> {
             && let Some(kept) = self.slot(&at.node).and_then(|slot| slot.instances.get(&at.namespace, &at.id))
         {
             events.push(Event { key, now: Some(kept.stored.entry()), before: None });
-            for check in &kept.checks {
+            for check in kept.checks.iter() {
                 let key = check.stored.key();
                 if self.drawn.insert(key.clone()) {
                     events.push(Event { key, now: Some(check.stored.entry()), before: None });

@@ -18,7 +18,7 @@ use crate::state::Stored;
 use crate::{Error, KeyRange, Position, Record};
 
 /// Memory redb may use to cache pages. Small: the file is read once, and written from memory.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 4 << 20;
 
 /// What a file begins with.
 const MAGIC: &[u8; 4] = b"redb";

@@ -28,9 +28,9 @@ fn a_record_is_read_back_and_recognized() {
         let held = record.entry();
         assert_eq!((held.value.len(), &*held.value.plain()), (value.len(), value));
         let again = Record::of(&record.key(), &held);
-        assert!(Arc::ptr_eq(&record.0, &again.0), "what is a view of a record is not held twice");
+        assert!(record.0.is(&again.0), "what is a view of a record is not held twice");
         let again = Record::of(&key, &held);
-        assert!(Arc::ptr_eq(&record.0, &again.0), "nor where the key comes from elsewhere");
+        assert!(record.0.is(&again.0), "nor where the key comes from elsewhere");
         let copied = Record::of(&Key::parse("/weir/v1/instance/default/a/copy").expect("a key"), &held);
         assert_eq!((copied.path(), &*copied.value()), ("/weir/v1/instance/default/a/copy", value));
         let other = Record::of(&record.key(), &Entry { mod_revision: 301, ..held });

@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use super::{Commit, Overlay};
-use crate::{Entry, Error, Event, KeyRange, Record, Revision};
+use super::{Change, Commit, Overlay};
+use crate::{Error, KeyRange, Record, Revision};
 
-/// Memory that an event takes beside its key and values.
-const EVENT_BYTES: usize = 128;
+/// Memory that an event takes beside its key and values: two references, and what its commit takes if it has no other.
+const EVENT_BYTES: usize = 80;
 
 #[derive(Debug)]
 pub(crate) struct History {
@@ -40,7 +40,7 @@ impl History {
 
     pub(crate) fn push(&mut self, commit: Commit) {
         debug_assert_eq!(commit.revision, self.newest() + 1, "one commit per revision");
-        self.events += commit.events.len();
+        self.events += commit.changes.len();
         self.bytes += weight(&commit);
         self.commits.push_back(commit);
         while self.commits.len() > 1 && (self.events > self.events_max || self.bytes > self.bytes_max) {
@@ -57,7 +57,7 @@ impl History {
 
     fn forget_oldest(&mut self) {
         if let Some(commit) = self.commits.pop_front() {
-            self.events -= commit.events.len();
+            self.events -= commit.changes.len();
             self.bytes -= weight(&commit);
             self.compacted = commit.revision;
         }
@@ -78,11 +78,11 @@ impl History {
             return Err(Error::Compacted { oldest: self.compacted });
         }
         let mut past = Overlay::new();
-        for event in self.since(revision + 1)?.flat_map(|commit| commit.events.iter()) {
+        for change in self.since(revision + 1)?.flat_map(|commit| commit.changes.iter()) {
+            let path = change.path_bytes();
             // The first change after `revision` knows what was there at it.
-            if range.contains(&event.key) && !past.contains_key(&event.key) {
-                let before = event.before.as_ref().map(|before| Record::of(&event.key, before));
-                past.insert(event.key.clone(), before);
+            if range.contains_path(path) && !past.contains_key(path) {
+                past.insert(change.key(), change.before.clone());
             }
         }
         Ok(past)
@@ -91,9 +91,7 @@ impl History {
 
 /// The memory a commit is counted with. Values shared with the live state are counted too: they may outlive it.
 fn weight(commit: &Commit) -> usize {
-    let held = |event: &Event, entry: &Option<Entry>| {
-        entry.as_ref().map_or(0, |entry| Record::of(&event.key, entry).held())
-    };
-    let weight = |event: &Event| EVENT_BYTES + held(event, &event.now) + held(event, &event.before);
-    commit.events.iter().map(weight).sum()
+    let held = |record: &Option<Record>| record.as_ref().map_or(0, Record::held);
+    let weight = |change: &Change| EVENT_BYTES + held(&change.now) + held(&change.before);
+    commit.changes.iter().map(weight).sum()
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::validate::{txn_bytes, validate, within};
 
-use super::{Commit, Entries, LeaseChange, Overlay, State, lookup, page, records_in};
+use super::{Change, Commit, Entries, LeaseChange, Overlay, State, lookup, page, records_in};
 use crate::{
-    Compare, Entry, Error, Event, Key, Lease, LeaseId, Op, Outcome, Page, Position, Read, Record, Relation,
+    Compare, Entry, Error, Key, Lease, LeaseId, Op, Outcome, Page, Position, Read, Record, Relation,
     Revision, Txn, Value, Written,
 };
 
@@ -143,13 +143,7 @@ pub(crate) struct Staging<'a> {
 }
 
 /// What one command does to keys.
-type Steps = BTreeMap<Key, Step>;
-
-/// What a key holds after a command, and held before it; `None`: nothing.
-struct Step {
-    now: Option<Record>,
-    before: Option<Record>,
-}
+type Steps = BTreeMap<Key, Change>;
 
 /// How much a state holds.
 #[derive(Clone, Copy)]
@@ -277,14 +271,14 @@ impl<'a> Staging<'a> {
                     let version = before.as_ref().map_or(0, |before| before.version) + 1;
                     let entry = Entry { value, create_revision, mod_revision: revision, version, lease };
                     let record = Record::of(&key, &entry);
-                    changed.insert(record.key(), Step { now: Some(record), before: known });
+                    changed.insert(record.key(), Change { now: Some(record), before: known });
                     Written::Put(before)
                 }
                 Op::Delete(key) => {
                     let known = known(&key);
                     let before = known.as_ref().map(Record::entry);
                     if known.is_some() {
-                        changed.insert(key, Step { now: None, before: known });
+                        changed.insert(key, Change { now: None, before: known });
                     }
                     Written::Deleted(before)
                 }
@@ -293,7 +287,7 @@ impl<'a> Staging<'a> {
                     let found = records_in(&self.state.entries, &self.changes.entries, &range, max + 1);
                     // Ranges may overlap: a key counts where it is met first.
                     let known = changed.len();
-                    let gone = |record: Record| (record.key(), Step { now: None, before: Some(record) });
+                    let gone = |record: Record| (record.key(), Change { now: None, before: Some(record) });
                     changed.extend(found.into_iter().map(gone));
                     Written::RangeDeleted((changed.len() - known) as u64)
                 }
@@ -307,7 +301,7 @@ impl<'a> Staging<'a> {
 
     fn total_with(&self, changed: &Steps) -> Total {
         let mut total = self.total;
-        for Step { now, before } in changed.values() {
+        for Change { now, before } in changed.values() {
             // What comes first and what goes after: neither sum can pass below zero.
             if let Some(now) = now {
                 total.keys += 1;
@@ -343,15 +337,15 @@ impl<'a> Staging<'a> {
         }
         self.total = total;
         self.changes.revision += 1;
-        let mut events = Vec::with_capacity(changed.len());
-        for (key, Step { now, before }) in changed {
-            if let Some(lease) = now.as_ref().and_then(Record::lease) {
+        let mut changes = Vec::with_capacity(changed.len());
+        for (key, change) in changed {
+            if let Some(lease) = change.now.as_ref().and_then(Record::lease) {
                 self.leased.entry(lease).or_default().insert(key.clone());
             }
-            events.push(event(&key, now.as_ref(), before.as_ref()));
-            self.changes.entries.insert(key, now);
+            self.changes.entries.insert(key, change.now.clone());
+            changes.push(change);
         }
-        self.changes.commits.push(Commit { revision: self.changes.revision, events: events.into() });
+        self.changes.commits.push(Commit { revision: self.changes.revision, changes: changes.into() });
     }
 
     fn grant(&mut self, ttl: Duration, now: Duration) -> Result<Lease, Error> {
@@ -385,7 +379,7 @@ impl<'a> Staging<'a> {
         let keys: BTreeSet<Key> = self.state.leases.keys(id).cloned().chain(staged).collect();
         let attached = |key: Key| {
             let before = self.get(&key).filter(|record| record.lease() == Some(id)).cloned()?;
-            Some((key, Step { now: None, before: Some(before) }))
+            Some((key, Change { now: None, before: Some(before) }))
         };
         let changed = keys.into_iter().filter_map(attached).collect();
         let total = self.total_with(&changed);
@@ -440,12 +434,6 @@ impl<'a> Staging<'a> {
             keys,
         )
     }
-}
-
-/// What happened to a key. It shares its key with what is live.
-fn event(key: &Key, now: Option<&Record>, before: Option<&Record>) -> Event {
-    let key = now.or(before).map_or_else(|| key.clone(), Record::key);
-    Event { key, now: now.map(Record::entry), before: before.map(Record::entry) }
 }
 
 /// A lease's number: unique in this epoch, and unlikely to be met again in another one, so that a holder who slept

@@ -1,7 +1,8 @@
 //! Ways to find what is registered other than by its own key: by address, and by name in any case.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use weir_model::ServiceRef;
@@ -13,12 +14,21 @@ use crate::catalog::entry::Residents;
 #[derive(Default)]
 pub(in crate::catalog) struct ByAddress {
     nodes: BTreeSet<(IpAddr, Arc<str>)>,
-    /// By address and service; how many instances of it.
-    instances: BTreeMap<Resident, u32>,
+    // Apart, so that an address of four bytes takes four.
+    v4: Residences<Ipv4Addr>,
+    v6: Residences<Ipv6Addr>,
 }
 
-/// An address of an instance, and its service.
-type Resident = (IpAddr, Arc<ServiceRef>);
+/// Which services have instances at addresses of one length.
+struct Residences<A>(BTreeSet<Residence<A>>);
+
+/// A service at an address. A million of them are mostly one each, so a place in the set is as small as it can be.
+struct Residence<A> {
+    ip: A,
+    /// How many instances of it.
+    count: u32,
+    service: Arc<ServiceRef>,
+}
 
 impl ByAddress {
     /// A node came, went or moved.
@@ -37,23 +47,86 @@ impl ByAddress {
     /// An instance that has this address joined its service, whose name is the one that its slot has: so a million instances
     /// cost no names.
     pub(super) fn join(&mut self, address: &str, service: &Arc<ServiceRef>) {
-        if let Some(ip) = parsed(address) {
-            *self.instances.entry((ip, Arc::clone(service))).or_default() += 1;
+        match parsed(address) {
+            Some(IpAddr::V4(ip)) => self.v4.join(ip, service),
+            Some(IpAddr::V6(ip)) => self.v6.join(ip, service),
+            None => {}
         }
     }
 
     /// An instance that has this address left its service.
     pub(super) fn leave(&mut self, address: &str, service: &Arc<ServiceRef>) {
-        let Some(ip) = parsed(address) else { return };
-        let resident = (ip, Arc::clone(service));
-        if let Some(count) = self.instances.get_mut(&resident) {
-            *count -= 1;
-            if *count == 0 {
-                self.instances.remove(&resident);
-            }
+        match parsed(address) {
+            Some(IpAddr::V4(ip)) => self.v4.leave(ip, service),
+            Some(IpAddr::V6(ip)) => self.v6.leave(ip, service),
+            None => {}
+        }
+    }
+
+    /// The services that have instances at an address, in order.
+    fn services(&self, ip: IpAddr) -> Vec<ServiceRef> {
+        match ip {
+            IpAddr::V4(ip) => self.v4.at(ip),
+            IpAddr::V6(ip) => self.v6.at(ip),
         }
     }
 }
+
+impl<A: Ord + Copy> Residences<A> {
+    fn join(&mut self, ip: A, service: &Arc<ServiceRef>) {
+        self.count(ip, service, |known| known + 1);
+    }
+
+    fn leave(&mut self, ip: A, service: &Arc<ServiceRef>) {
+        self.count(ip, service, |known| known.saturating_sub(1));
+    }
+
+    fn count(&mut self, ip: A, service: &Arc<ServiceRef>, change: impl FnOnce(u32) -> u32) {
+        let mut residence = Residence { ip, count: 0, service: Arc::clone(service) };
+        // The one that is there keeps the name that it has.
+        if let Some(known) = self.0.take(&residence) {
+            residence = known;
+        }
+        residence.count = change(residence.count);
+        if residence.count > 0 {
+            self.0.insert(residence);
+        }
+    }
+
+    fn at(&self, ip: A) -> Vec<ServiceRef> {
+        let first = Residence { ip, count: 0, service: Arc::new(ServiceRef::new("", "")) };
+        let here = self.0.range(first..).take_while(|residence| residence.ip == ip);
+        here.map(|residence| (*residence.service).clone()).collect()
+    }
+}
+
+impl<A> Default for Residences<A> {
+    fn default() -> Self {
+        Self(BTreeSet::new())
+    }
+}
+
+// By address and service alone.
+
+impl<A: Ord> Ord for Residence<A> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (&self.ip, &self.service).cmp(&(&other.ip, &other.service))
+    }
+}
+
+impl<A: Ord> PartialOrd for Residence<A> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<A: Ord> PartialEq for Residence<A> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<A: Ord> Eq for Residence<A> {}
 
 fn parsed(address: &str) -> Option<IpAddr> {
     address.parse().ok()
@@ -102,12 +175,37 @@ impl Registry {
             let entry = self.nodes.get(key)?.node.as_ref()?;
             Some(entry.node.value.name.clone())
         });
-        let first = Arc::new(ServiceRef::new("", ""));
-        let services = self.by_address.instances.range((ip, first)..);
-        let services = services.take_while(|((at, _), _)| *at == ip);
-        Residents {
-            nodes: nodes.collect(),
-            services: services.map(|((_, service), _)| (**service).clone()).collect(),
+        Residents { nodes: nodes.collect(), services: self.by_address.services(ip) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_at_an_address_as_long_as_one_of_its_instances_is() {
+        let mut by = ByAddress::default();
+        let names = ["a", "b"].map(|name| Arc::new(ServiceRef::new("ns", name)));
+        let at = |by: &ByAddress, ip: &str| -> Vec<String> {
+            by.services(ip.parse().expect("an address")).into_iter().map(|service| service.name).collect()
+        };
+        for ip in ["10.0.0.1", "fd00::1"] {
+            for service in [&names[1], &names[0], &names[1]] {
+                by.join(ip, service);
+            }
+            by.join("10.0.0.2", &names[0]);
+            assert_eq!(at(&by, ip), ["a", "b"]);
+            by.leave(ip, &names[1]);
+            by.leave(ip, &names[0]);
+            assert_eq!(at(&by, ip), ["b"]);
+            by.leave(ip, &names[1]);
+            by.leave(ip, &names[1]);
+            assert!(at(&by, ip).is_empty());
         }
+        by.join("a.host.name", &names[0]);
+        assert_eq!(at(&by, "10.0.0.2"), ["a"]);
+        assert!(at(&by, "10.0.0.3").is_empty() && at(&by, "::").is_empty());
+        assert!(std::mem::size_of::<Residence<Ipv4Addr>>() <= 16, "there are millions");
     }
 }

@@ -7,7 +7,7 @@ use weir_model::{Revision, ServiceRef};
 
 use crate::catalog::effects::Effects;
 use crate::catalog::entry::{CheckEntry, NodeEntry};
-use crate::catalog::kept::{ById, ByNode, KeptCheck, KeptInstance, Open};
+use crate::catalog::kept::{ById, ByNode, KeptCheck, KeptChecks, KeptInstance, Open};
 use crate::catalog::ordered::{Entries, Table};
 use crate::catalog::registry::lookup::Spellings;
 use crate::catalog::topic::Topic;
@@ -134,7 +134,7 @@ impl NodeSlot {
         &mut self,
         check: &KeptCheck,
         open: &Open,
-        kept: impl FnOnce(&[Arc<KeptCheck>]) -> Box<[Arc<KeptCheck>]>,
+        kept: impl FnOnce(&[Arc<KeptCheck>]) -> KeptChecks,
         change: impl FnOnce(&[Arc<CheckEntry>]) -> Vec<Arc<CheckEntry>>,
     ) -> bool {
         if let Some(id) = check.instance() {
