@@ -182,6 +182,9 @@ fn form(fields: &[(&str, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -191,5 +194,41 @@ mod tests {
         assert_eq!(fields, "serviceName=web-1_a.b&metadata=%7B%22a%20b%22%3A%221%262%22%7D&k=%02%C3%A9%01");
         assert_eq!(form(&[]), "");
         assert_eq!(data_id("bench/key-00001"), "bench.key-00001");
+    }
+    /// A client of a server that gives these bodies, one after the other, to whatever it is asked.
+    async fn answered(bodies: &'static [&'static str]) -> Nacos {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for body in bodies {
+                stream.read(&mut [0; 1024]).await.unwrap();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        Nacos::connect(port).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_what_was_done_counts() {
+        let mut nacos =
+            answered(&["ok", "error", "true", "false", r#"{"code":10200}"#, r#"{"code":20404}"#]).await;
+        nacos.register(7, Keeping::Kept).await.unwrap();
+        nacos.register(7, Keeping::InMemory).await.unwrap_err();
+        nacos.publish("a", "b").await.unwrap();
+        nacos.publish("a", "b").await.unwrap_err();
+        nacos.beat(7).await.unwrap();
+        nacos.beat(7).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn listeners_ask_again_until_something_changed() {
+        let mut nacos =
+            answered(&["", "bench.watched%02DEFAULT_GROUP%01\n", "other%02DEFAULT_GROUP%01"]).await;
+        nacos.listen("0").await.unwrap();
+        nacos.changed("0").await.unwrap();
+        nacos.listen("1").await.unwrap();
+        nacos.changed("1").await.unwrap_err();
     }
 }
