@@ -195,6 +195,7 @@ mod tests {
         assert_eq!(form(&[]), "");
         assert_eq!(data_id("bench/key-00001"), "bench.key-00001");
     }
+
     /// A client of a server that gives these bodies, one after the other, to whatever it is asked.
     async fn answered(bodies: &'static [&'static str]) -> Nacos {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -202,7 +203,8 @@ mod tests {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             for body in bodies {
-                stream.read(&mut [0; 1024]).await.unwrap();
+                let read = stream.read(&mut [0; 1024]).await.unwrap();
+                assert!(read > 0, "a request each");
                 let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
