@@ -41,6 +41,7 @@ pub(crate) async fn measure(subject: &Subject, kind: Kind, clients: usize, secon
     let rate = done / began.elapsed().as_secs_f64();
     subject.come_to_rest().await?;
     let cpu = cpu::nanos(subject.pid())? - cpu_before;
+    ground.read_back(subject, number.load(Ordering::Relaxed)).await?;
     let times = open(idle, &ground, &number, rate * OPEN_SHARE, time).await?;
     Ok(Requests { cpu_us: cpu as f64 / 1000.0 / done, rate, open_rate: rate * OPEN_SHARE, times })
 }

@@ -73,6 +73,17 @@ impl Ground {
         Ok(ground)
     }
 
+    /// Reads back some of what was written by so many requests: not every subject's answer says that it was.
+    pub(crate) async fn read_back(&self, subject: &Subject, asked: u64) -> Result<()> {
+        let mut client = Client::connect(subject).await?;
+        let some = asked / 2;
+        match self.kind {
+            Kind::Register | Kind::RegisterEphemeral => client.service_of(some, PER_SERVICE).await,
+            Kind::KvPut => client.get(&key(some % KEYS), VALUE_BYTES).await,
+            Kind::Health | Kind::KvGet | Kind::Heartbeat => Ok(()),
+        }
+    }
+
     /// Makes the request with this number and waits for its answer.
     pub(crate) async fn ask(&self, client: &mut Client, number: u64) -> Result<()> {
         match self.kind {
