@@ -60,8 +60,9 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
 
 /// One case with one subject, which starts with an empty store.
 fn measure(case: &Case, name: &'static str, options: &Options) -> Result<Figures> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut subject = Subject::start(name, options)?;
+    // Ends before the subject does, with all connections, which a subject may wait for.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = runtime.block_on(async {
         Client::connect(&subject).await?.await_ready().await?;
         match case.work {

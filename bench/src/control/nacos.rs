@@ -16,6 +16,8 @@ const WATCHED: &str = "bench/watched";
 const LISTEN_MS: u32 = 120_000;
 /// What a beat is answered with that was counted.
 const BEAT_COUNTED: &[u8] = b"\"code\":10200";
+/// How long a connection may do nothing until another is opened; a server ends it after five seconds.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 /// How long it may take until there is somebody to write.
 const READY_MAX: Duration = Duration::from_secs(30);
 
@@ -29,11 +31,16 @@ pub(crate) enum Keeping {
 }
 
 /// A client of Nacos.
-pub(crate) struct Nacos(Http);
+pub(crate) struct Nacos {
+    port: u16,
+    http: Http,
+    /// When something was last asked over this connection.
+    used: Instant,
+}
 
 impl Nacos {
     pub(crate) async fn connect(port: u16) -> Result<Self> {
-        Ok(Self(Http::connect(port).await?))
+        Ok(Self { port, http: Http::connect(port).await?, used: Instant::now() })
     }
 
     /// Waits until what is written can be read: a server listens before it has a leader, and may say `true` to a
@@ -75,7 +82,7 @@ impl Nacos {
     /// Lets one of them beat, in the short form that a server asks for.
     pub(crate) async fn beat(&mut self, number: u64) -> Result<()> {
         let beat = form(&[("serviceName", "beat"), ("ip", &address_of(number)), ("port", "8080")]);
-        let answer = self.0.ask(&http::put(&format!("{INSTANCE}/beat?{beat}"), "")).await?;
+        let answer = self.ask(&http::put(&format!("{INSTANCE}/beat?{beat}"), "")).await?;
         ensure!(answer.status == 200 && answer.occurrences(BEAT_COUNTED) == 1, "answered with {answer}");
         Ok(())
     }
@@ -83,7 +90,7 @@ impl Nacos {
     /// How many healthy instances a service has, all of which are read.
     pub(crate) async fn healthy(&mut self, service: &str) -> Result<u64> {
         let query = form(&[("serviceName", service), ("healthyOnly", "true")]);
-        let answer = self.0.ask(&http::get(&format!("{INSTANCE}/list?{query}"))).await?;
+        let answer = self.ask(&http::get(&format!("{INSTANCE}/list?{query}"))).await?;
         ensure!(answer.status == 200, "answered with {answer}");
         Ok(answer.occurrences(b"\"healthy\":true"))
     }
@@ -91,7 +98,7 @@ impl Nacos {
     /// Writes a configuration.
     pub(crate) async fn publish(&mut self, key: &str, content: &str) -> Result<()> {
         let fields = form(&[("dataId", &data_id(key)), ("group", GROUP), ("content", content)]);
-        let answer = self.0.ask(&http::post_form(CONFIGURATIONS, &[], &fields)).await?;
+        let answer = self.ask(&http::post_form(CONFIGURATIONS, &[], &fields)).await?;
         ensure!(answer.status == 200 && answer.body == b"true", "answered with {answer}");
         Ok(())
     }
@@ -99,7 +106,7 @@ impl Nacos {
     /// Reads a configuration.
     pub(crate) async fn configuration(&mut self, key: &str) -> Result<Answer> {
         let query = form(&[("dataId", &data_id(key)), ("group", GROUP)]);
-        let answer = self.0.ask(&http::get(&format!("{CONFIGURATIONS}?{query}"))).await?;
+        let answer = self.ask(&http::get(&format!("{CONFIGURATIONS}?{query}"))).await?;
         ensure!(answer.status == 200, "answered with {answer}");
         Ok(answer)
     }
@@ -120,13 +127,13 @@ impl Nacos {
         let known = format!("{}\u{2}{GROUP}\u{2}{digest}\u{1}", data_id(WATCHED));
         let patience = format!("long-pulling-timeout: {LISTEN_MS}");
         let fields = form(&[("Listening-Configs", &known)]);
-        self.0.send(&http::post_form(&format!("{CONFIGURATIONS}/listener"), &[&patience], &fields)).await
+        self.http.send(&http::post_form(&format!("{CONFIGURATIONS}/listener"), &[&patience], &fields)).await
     }
 
     /// Waits until it has; who waits longer than the server lets them asks again.
     pub(crate) async fn changed(&mut self, digest: &str) -> Result<()> {
         loop {
-            let answer = self.0.answer().await?;
+            let answer = self.http.answer().await?;
             ensure!(answer.status == 200, "answered with {answer}");
             if answer.body.starts_with(data_id(WATCHED).as_bytes()) {
                 return Ok(());
@@ -134,6 +141,15 @@ impl Nacos {
             ensure!(answer.body.is_empty(), "answered with {answer}");
             self.listen(digest).await?;
         }
+    }
+
+    async fn ask(&mut self, request: &[u8]) -> Result<Answer> {
+        if self.used.elapsed() > IDLE_MAX {
+            self.http = Http::connect(self.port).await?;
+        }
+        let answer = self.http.ask(request).await?;
+        self.used = Instant::now();
+        Ok(answer)
     }
 
     async fn put_instance(&mut self, service: &str, ip: &str, metadata: &str, ephemeral: &str) -> Result<()> {
@@ -144,7 +160,7 @@ impl Nacos {
             ("ephemeral", ephemeral),
             ("metadata", metadata),
         ]);
-        let answer = self.0.ask(&http::post_form(INSTANCE, &[], &fields)).await?;
+        let answer = self.ask(&http::post_form(INSTANCE, &[], &fields)).await?;
         ensure!(answer.status == 200 && answer.body == b"ok", "answered with {answer}");
         Ok(())
     }
