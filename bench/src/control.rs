@@ -1,4 +1,4 @@
-//! `control`: the control plane beside etcd and Consul: what a request costs, how long changes take, what memory holds.
+//! `control`: the control plane beside etcd, Consul and r-nacos: what a request costs, how long changes take, what memory holds.
 //!
 //! ```text
 //! control.rs -> subject (one process on one core) -> load (closed, then open) | watch | mesh | catalog -> report
@@ -10,10 +10,12 @@
 mod cases;
 mod catalog;
 mod client;
+mod etcd;
 mod grpc;
 mod http;
 mod load;
 mod mesh;
+mod nacos;
 mod options;
 mod report;
 mod requests;
@@ -24,6 +26,7 @@ mod watch;
 use anyhow::{Context as _, Result};
 
 use cases::{Case, Work};
+use client::Client;
 use options::Options;
 use results::{Figures, Outcome};
 use subject::Subject;
@@ -57,9 +60,11 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> Result<()> {
 
 /// One case with one subject, which starts with an empty store.
 fn measure(case: &Case, name: &'static str, options: &Options) -> Result<Figures> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut subject = Subject::start(name, options)?;
+    // Ends before the subject does, with all connections, which a subject may wait for.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = runtime.block_on(async {
+        Client::connect(&subject).await?.await_ready().await?;
         match case.work {
             Work::Requests { kind, clients } => {
                 load::measure(&subject, kind, clients, options.seconds).await.map(Figures::Requests)

@@ -4,8 +4,10 @@ use super::requests::Kind;
 use crate::choice::Measurable;
 
 /// Who can be measured in a case that Weir's own protocol is not needed for.
-pub(crate) const ALL: &[&str] = &["weir", "etcd", "consul"];
+pub(crate) const ALL: &[&str] = &["weir", "etcd", "consul", "rnacos"];
 const WEIR: &[&str] = &["weir"];
+/// Who has something to measure where instances need not be kept.
+const EPHEMERAL: &[&str] = &["weir", "rnacos"];
 
 /// What is done in a case.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +50,25 @@ const fn requests(name: &'static str, what: &'static str, kind: Kind, clients: u
 }
 
 /// All cases.
-pub(crate) const CASES: [Case; 14] = [
+pub(crate) const CASES: [Case; 15] = [
     requests("register", "new instances with a check, durable, 64 clients", Kind::Register, 64),
+    Case {
+        name: "register-ephemeral",
+        what: "the same beside instances that r-nacos keeps in memory only",
+        subjects: EPHEMERAL,
+        work: Work::Requests { kind: Kind::RegisterEphemeral, clients: 64 },
+    },
     requests("health", "a service's 5 instances with their health, 64 clients", Kind::Health, 64),
     requests("kv-get", "one key of 128 bytes, 64 clients", Kind::KvGet, 64),
     requests("kv-put-1", "keys of 128 bytes, durable, 1 client", Kind::KvPut, 1),
     requests("kv-put-64", "keys of 128 bytes, durable, 64 clients", Kind::KvPut, 64),
     requests("kv-put-256", "keys of 128 bytes, durable, 256 clients", Kind::KvPut, 256),
-    requests("heartbeat", "heartbeats of 1,000 TTL checks (etcd: leases), 64 clients", Kind::Heartbeat, 64),
+    requests(
+        "heartbeat",
+        "heartbeats of 1,000 TTL checks (etcd: leases, r-nacos: instances), 64 clients",
+        Kind::Heartbeat,
+        64,
+    ),
     watches("watch-1000", "one change to 1,000 watches", 1000),
     watches("watch-3000", "one change to 3,000 watches", 3000),
     watches("watch-10000", "one change to 10,000 watches", 10_000),

@@ -32,7 +32,9 @@ pub(crate) async fn measure(subject: &mut Subject, count: usize, checked: bool) 
     let empty = cpu::resident(subject.pid())?;
     let (used, began) = (cpu::nanos(subject.pid())?, Instant::now());
     register(subject, count, checked).await?;
-    let (rate, used) = (count as f64 / began.elapsed().as_secs_f64(), cpu::nanos(subject.pid())? - used);
+    let rate = count as f64 / began.elapsed().as_secs_f64();
+    subject.come_to_rest().await?;
+    let used = cpu::nanos(subject.pid())? - used;
     tokio::time::sleep(SETTLE).await;
     let loaded = cpu::resident(subject.pid())?;
     let reads = read(subject, count).await?;

@@ -1,5 +1,8 @@
 //! A lean HTTP/1.1 client: one connection, one request at a time.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -18,9 +21,36 @@ pub(crate) struct Http {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// `X-Consul-Index`.
-    pub(crate) index: Option<u64>,
+    /// In lower case.
+    head: String,
     pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// A field of the head, by its name in lower case.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        field(&self.head, name)
+    }
+
+    /// `X-Consul-Index`.
+    pub(crate) fn index(&self) -> Option<u64> {
+        self.field("x-consul-index")?.parse().ok()
+    }
+
+    pub(crate) fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// How often the body has this text.
+    pub(crate) fn occurrences(&self, wanted: &[u8]) -> u64 {
+        self.body.windows(wanted.len()).filter(|part| *part == wanted).count() as u64
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.text())
+    }
 }
 
 impl Http {
@@ -52,10 +82,8 @@ impl Http {
             self.more().await?;
         };
         let head = String::from_utf8_lossy(&self.seen[..end]).to_ascii_lowercase();
-        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no status")?;
-        let index = field("x-consul-index").and_then(|index| index.parse().ok());
-        let length = match (field("content-length"), field("transfer-encoding")) {
+        let length = match (field(&head, "content-length"), field(&head, "transfer-encoding")) {
             (Some(length), _) => Some(length.parse::<usize>().context("a length")?),
             (None, Some("chunked")) => None,
             _ => bail!("an answer without its length: {head}"),
@@ -73,7 +101,7 @@ impl Http {
         if self.seen.is_empty() {
             self.seen = Vec::new();
         }
-        Ok(Answer { status, index, body })
+        Ok(Answer { status, head, body })
     }
 
     async fn chunks(&mut self) -> Result<Vec<u8>> {
@@ -105,10 +133,25 @@ impl Http {
     }
 }
 
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
 /// A request with a body.
 pub(crate) fn put(path: &str, body: &str) -> Vec<u8> {
     format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
+}
+
+/// A request with a form, and further lines of the head if there are any.
+pub(crate) fn post_form(path: &str, lines: &[&str], form: &str) -> Vec<u8> {
+    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+         {lines}content-length: {}\r\n\r\n{form}",
+        form.len()
+    )
+    .into_bytes()
 }
 
 /// A request without one.
@@ -136,9 +179,9 @@ mod tests {
         });
         let mut http = Http::connect(port).await.unwrap();
         let first = http.answer().await.unwrap();
-        assert_eq!((first.status, first.index, first.body.as_slice()), (200, Some(7), b"ok".as_slice()));
+        assert_eq!((first.status, first.index(), first.body.as_slice()), (200, Some(7), b"ok".as_slice()));
         let second = http.answer().await.unwrap();
-        assert_eq!((second.status, second.index, second.body.as_slice()), (404, None, b"abcd".as_slice()));
+        assert_eq!((second.status, second.index(), second.body.as_slice()), (404, None, b"abcd".as_slice()));
         server.await.unwrap();
         assert!(http.answer().await.is_err(), "there is no third");
     }

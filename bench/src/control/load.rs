@@ -33,12 +33,15 @@ pub(crate) async fn measure(subject: &Subject, kind: Kind, clients: usize, secon
     }
     let time = Duration::from_secs(u64::from(seconds));
     let idle = closed(idle, &ground, &number, WARM_UP).await?;
+    subject.come_to_rest().await?;
     let (first, cpu_before, began) =
         (number.load(Ordering::Relaxed), cpu::nanos(subject.pid())?, Instant::now());
     let idle = closed(idle, &ground, &number, time).await?;
     let done = (number.load(Ordering::Relaxed) - first) as f64;
-    let (cpu, elapsed) = (cpu::nanos(subject.pid())? - cpu_before, began.elapsed());
-    let rate = done / elapsed.as_secs_f64();
+    let rate = done / began.elapsed().as_secs_f64();
+    subject.come_to_rest().await?;
+    let cpu = cpu::nanos(subject.pid())? - cpu_before;
+    ground.read_back(subject, number.load(Ordering::Relaxed)).await?;
     let times = open(idle, &ground, &number, rate * OPEN_SHARE, time).await?;
     Ok(Requests { cpu_us: cpu as f64 / 1000.0 / done, rate, open_rate: rate * OPEN_SHARE, times })
 }

@@ -11,6 +11,8 @@ use super::subject::Subject;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Register,
+    /// The same of a subject that keeps such instances in memory only.
+    RegisterEphemeral,
     Health,
     KvGet,
     KvPut,
@@ -34,23 +36,22 @@ const TTL_S: u64 = 600;
 #[derive(Debug)]
 pub(crate) struct Ground {
     kind: Kind,
-    value: String,
     leases: Vec<u64>,
 }
 
 impl Ground {
     /// Puts it there.
     pub(crate) async fn prepare(subject: &Subject, kind: Kind) -> Result<Self> {
-        let mut ground = Self { kind, value: "v".repeat(VALUE_BYTES), leases: Vec::new() };
+        let mut ground = Self { kind, leases: Vec::new() };
         let mut client = Client::connect(subject).await?;
         match kind {
-            Kind::Register => {}
+            Kind::Register | Kind::RegisterEphemeral => {}
             Kind::Health => {
                 for number in 0..MEMBERS {
                     client.register_member(number, 0).await?;
                 }
             }
-            Kind::KvGet | Kind::KvPut => client.put(&key(0), &ground.value).await?,
+            Kind::KvGet | Kind::KvPut => client.put(&key(0), &value(0)).await?,
             Kind::Heartbeat => {
                 for number in 0..HEARTBEATS {
                     match &mut client {
@@ -64,6 +65,7 @@ impl Ground {
                             let answer = etcd.grpc.call("/etcdserverpb.Lease/LeaseGrant", &grant).await?;
                             ground.leases.extend(number_in(&answer, 2));
                         }
+                        Client::Nacos(nacos) => nacos.register_beating(number).await?,
                     }
                 }
             }
@@ -71,13 +73,25 @@ impl Ground {
         Ok(ground)
     }
 
+    /// Reads back some of what was written by so many requests: not every subject's answer says that it was.
+    pub(crate) async fn read_back(&self, subject: &Subject, asked: u64) -> Result<()> {
+        let mut client = Client::connect(subject).await?;
+        let some = asked / 2;
+        match self.kind {
+            Kind::Register | Kind::RegisterEphemeral => client.service_of(some, PER_SERVICE).await,
+            Kind::KvPut => client.get(&key(some % KEYS), VALUE_BYTES).await,
+            Kind::Health | Kind::KvGet | Kind::Heartbeat => Ok(()),
+        }
+    }
+
     /// Makes the request with this number and waits for its answer.
     pub(crate) async fn ask(&self, client: &mut Client, number: u64) -> Result<()> {
         match self.kind {
             Kind::Register => client.register(number, true).await,
+            Kind::RegisterEphemeral => client.register_ephemeral(number).await,
             Kind::Health => client.members().await,
             Kind::KvGet => client.get(&key(0), VALUE_BYTES).await,
-            Kind::KvPut => client.put(&key(number % KEYS), &self.value).await,
+            Kind::KvPut => client.put(&key(number % KEYS), &value(number)).await,
             Kind::Heartbeat => match client {
                 Client::Http(http) => {
                     let path = format!("/v1/agent/check/pass/service:beat-{:04}", number % HEARTBEATS);
@@ -89,6 +103,7 @@ impl Ground {
                     let lease = self.leases[usize::try_from(number % HEARTBEATS)?];
                     etcd.keep_alive(lease).await
                 }
+                Client::Nacos(nacos) => nacos.beat(number % HEARTBEATS).await,
             },
         }
     }
@@ -96,6 +111,11 @@ impl Ground {
 
 fn key(number: u64) -> String {
     format!("bench/key-{number:05}")
+}
+
+/// Each write has another value, so that none is found to change nothing.
+fn value(number: u64) -> String {
+    format!("{number:0>VALUE_BYTES$}")
 }
 
 /// The registration of an instance with a TTL check, at the server's own agent API.
@@ -107,8 +127,8 @@ fn ttl(number: u64) -> String {
 
 /// One of many instances: with a tag, an address, metadata and, if wanted, a check.
 pub(crate) fn registration(number: u64, checked: bool) -> String {
-    let (service, node) = (number / PER_SERVICE, number / PER_NODE);
-    let address = format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255);
+    let (service, address) = (service_of(number), address_of(number));
+    let (node, place) = (node_of(number), number / PER_NODE);
     let check = if checked {
         format!(
             r#","Check":{{"CheckID":"service:app-{number:07}","Name":"alive","ServiceID":"app-{number:07}","Status":"passing","Output":"200 OK"}}"#
@@ -117,15 +137,25 @@ pub(crate) fn registration(number: u64, checked: bool) -> String {
         String::new()
     };
     format!(
-        r#"{{"Node":"node-{node:05}","Address":"10.200.{}.{}","SkipNodeUpdate":true,"Service":{{"ID":"app-{number:07}","Service":"service-{service:05}","Tags":["v1"],"Address":"{address}","Port":8080,"Meta":{{"version":"1.0.0"}}}}{check}}}"#,
-        node >> 8 & 255,
-        node & 255,
+        r#"{{"Node":"{node}","Address":"10.200.{}.{}","SkipNodeUpdate":true,"Service":{{"ID":"app-{number:07}","Service":"{service}","Tags":["v1"],"Address":"{address}","Port":8080,"Meta":{{"version":"1.0.0"}}}}{check}}}"#,
+        place >> 8 & 255,
+        place & 255,
     )
 }
 
 /// The service of that instance.
 pub(crate) fn service_of(number: u64) -> String {
     format!("service-{:05}", number / PER_SERVICE)
+}
+
+/// The address of that instance.
+pub(crate) fn address_of(number: u64) -> String {
+    format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255)
+}
+
+/// The node of that instance.
+pub(crate) fn node_of(number: u64) -> String {
+    format!("node-{:05}", number / PER_NODE)
 }
 
 /// A member of the service that is read and watched; the mark makes it differ.

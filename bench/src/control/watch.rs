@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::client::Client;
 use super::http::{self, Http};
+use super::nacos::Nacos;
 use super::requests::{Ground, Kind};
 use super::results::{Fanout, Times};
 use super::subject::Subject;
@@ -28,6 +29,7 @@ const OPENING_MAX: usize = 64;
 pub(crate) async fn measure(subject: &Subject, count: usize) -> Result<Fanout> {
     Ground::prepare(subject, Kind::Health).await?;
     let mut writer = Client::connect(subject).await?;
+    writer.change(0).await?;
     tokio::time::sleep(SETTLE).await;
     let before = cpu::resident(subject.pid())?;
     let (seen, mut sightings) = mpsc::channel(count);
@@ -40,6 +42,7 @@ pub(crate) async fn measure(subject: &Subject, count: usize) -> Result<Fanout> {
         tasks.spawn(async move {
             match client {
                 Client::Http(http) => watch_http(http, seen, place).await,
+                Client::Nacos(nacos) => watch_nacos(nacos, seen, place).await,
                 Client::Etcd(mut etcd) => {
                     let mut call = etcd.watch_members().await?;
                     drop(place);
@@ -59,7 +62,7 @@ pub(crate) async fn measure(subject: &Subject, count: usize) -> Result<Fanout> {
     for mark in 1..=CHANGES {
         let used = cpu::nanos(subject.pid())?;
         let began = Instant::now();
-        writer.register_member(0, mark).await?;
+        writer.change(mark).await?;
         for _ in 0..count {
             let sighting = tokio::select! {
                 sighting = sightings.recv() => sighting.context("nobody waits any more")?,
@@ -85,6 +88,25 @@ pub(crate) async fn measure(subject: &Subject, count: usize) -> Result<Fanout> {
     })
 }
 
+/// Waits for another configuration than the last, and reads it, again and again.
+async fn watch_nacos(
+    mut nacos: Nacos,
+    seen: mpsc::Sender<Instant>,
+    place: tokio::sync::OwnedSemaphorePermit,
+) -> Result<()> {
+    let mut place = Some(place);
+    let mut known = nacos.watched().await?;
+    loop {
+        nacos.listen(&known).await?;
+        drop(place.take());
+        nacos.changed(&known).await?;
+        let next = nacos.watched().await?;
+        ensure!(next != known, "woken without a change");
+        known = next;
+        seen.send(Instant::now()).await?;
+    }
+}
+
 /// Asks for what is newer than the last answer, again and again.
 async fn watch_http(
     mut http: Http,
@@ -92,13 +114,13 @@ async fn watch_http(
     place: tokio::sync::OwnedSemaphorePermit,
 ) -> Result<()> {
     let mut place = Some(place);
-    let mut index = http.ask(&http::get("/v1/health/service/web")).await?.index.context("no index")?;
+    let mut index = http.ask(&http::get("/v1/health/service/web")).await?.index().context("no index")?;
     loop {
         http.send(&http::get(&format!("/v1/health/service/web?index={index}&wait=300s"))).await?;
         drop(place.take());
         let answer = http.answer().await?;
         ensure!(answer.status == 200, "answered with {}", answer.status);
-        let next = answer.index.context("no index")?;
+        let next = answer.index().context("no index")?;
         ensure!(next > index, "woken without a change");
         index = next;
         seen.send(Instant::now()).await?;
