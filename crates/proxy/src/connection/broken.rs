@@ -100,7 +100,7 @@ impl Connection {
                 if !is_same(&before) {
                     exchange.asked.hash = None;
                 }
-                let limited = self.limit_elsewhere(&before.upstream.service, service, exchange);
+                let limited = self.limit_elsewhere(&before.upstream.service, upstream, exchange);
                 let (breaker, why) = (refused.breaker.clone(), refused.refusal.why.as_str());
                 exchange.fallback = Some(Box::new(Fallback::elsewhere(breaker, why, before, manner)));
                 limited
