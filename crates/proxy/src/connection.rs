@@ -24,6 +24,7 @@ mod broken;
 mod cached;
 mod carry;
 mod copies;
+mod fallback;
 mod marks;
 mod notes;
 mod time_left;
@@ -54,6 +55,7 @@ pub(crate) use broken::{answered, refusal as broken_off, status_like, status_of_
 pub(crate) use carry::Carry;
 pub(crate) use copies::{Copies, CopiesUnderWay};
 use decode::Next;
+pub(crate) use fallback::Fallback;
 pub(crate) use grpc::{ROOM_BYTES, write_timeout};
 use limited::Spent;
 pub(crate) use marks::Marks;
@@ -427,7 +429,7 @@ impl Connection {
             }
             Outcome::Refused(mut refusal) => {
                 if !exchange.permits.is_idle() {
-                    refusal = self.instead_of_failure(&exchange, refusal);
+                    refusal = self.instead_of_failure(&mut exchange, refusal);
                 }
                 self.answer(exchange, &refusal).await
             }

@@ -14,6 +14,7 @@
 mod elsewhere;
 pub(crate) mod key;
 mod pass;
+mod reach;
 mod rule;
 mod standing;
 mod table;

@@ -29,12 +29,12 @@ mod rows;
 pub use exposition::MetricsFormat;
 pub use metrics::Metrics;
 
-pub(crate) use access_log::{AccessLog, Line, Reopen, WorkerLog};
+pub(crate) use access_log::{AccessLog, FellBack, Line, Reopen, WorkerLog};
 pub(crate) use clock::{Clock, Slept, process_now};
 #[cfg(test)]
 pub(crate) use counters::Alive;
 pub(crate) use counters::{
-    Counter, ListenerCounters, OpenConnection, RequestRow, ServiceCounters, Wire, WorkerCounters,
+    CLIENT_GONE, Counter, ListenerCounters, OpenConnection, RequestRow, ServiceCounters, Wire, WorkerCounters,
 };
 #[allow(unused_imports, reason = "each protocol counts for itself once it is served")]
 pub(crate) use counters::{Http2Flood, Side, TlsFailure, TlsVersion};

@@ -42,6 +42,7 @@ use weir_model::resource::{ListenerProtocol, TrafficPolicySpec};
 use weir_model::{Position, ResourceId, ServiceRef};
 
 pub use attach::Overlap;
+pub(crate) use attach::is_gateway_of;
 pub(crate) use balancing::described;
 pub use balancing::{Balancing, HashKey};
 pub use compile::{Addresses, Compiler, Rejection, Role};

@@ -139,6 +139,11 @@ impl Proxy {
         self.upstream(service).limits.lose_patience(held, number, now)
     }
 
+    /// A request does not wait for its turn, which would come too late.
+    pub(crate) fn refund(&mut self, service: u32, held: &mut Holding, now: Nanos) {
+        self.upstream(service).limits.refund(held, now);
+    }
+
     /// A request is over, or did not go on.
     pub(crate) fn give_back(
         &mut self,

@@ -15,7 +15,7 @@ mod whom;
 
 use serde::{Deserialize, Serialize};
 use weir_model::document::{self, DocumentError};
-use weir_model::resource::{Resource, Spec};
+use weir_model::resource::{RateLimitSpec, Resource, Spec, TrafficPolicySpec};
 use weir_model::units::Span;
 use weir_model::validate::FieldError;
 
@@ -135,9 +135,15 @@ impl Scenario {
                 continue;
             }
             count += 1;
+            // From here on it is for the service under which it stands.
             match &resource.spec {
-                Spec::TrafficPolicy(spec) => service.traffic_policy = Some((**spec).clone()),
-                Spec::RateLimit(spec) => service.rate_limits.push(spec.clone()),
+                Spec::TrafficPolicy(spec) => {
+                    service.traffic_policy =
+                        Some(TrafficPolicySpec { target_refs: Vec::new(), ..(**spec).clone() });
+                }
+                Spec::RateLimit(spec) => {
+                    service.rate_limits.push(RateLimitSpec { target_refs: Vec::new(), ..spec.clone() });
+                }
                 _ => {}
             }
         }

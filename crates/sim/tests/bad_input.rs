@@ -115,6 +115,20 @@ fn faults_are_named_with_line_path_and_remedy() {
     );
     check("do: kill", "do: {fail: {ratio: 2}}", &["faults[0].do.fail.ratio: 2 is out of range", "0 to 1"]);
     check("name: one, at: 0s", "name: one, at: 20s", &["phases[0].at", "less than `duration`"]);
+    check(
+        "do: kill",
+        "clients: [web, web], do: partition",
+        &["s.yaml:16: faults[0].clients[1]: `web` is there twice"],
+    );
+    let web = "- name: web\n  arrivals: {rate: 10}\n";
+    check(web, &web.repeat(2), &["s.yaml:6: clients[1].name: `web` is there twice"]);
+    let group = "  - count: 1\n    time: {constant: 1ms}\n";
+    check(group, &group.repeat(2), &["services[0].servers[1].name: `servers` is there twice"]);
+    check(
+        &format!("clients:\n{web}"),
+        "clients: []\n",
+        &["s.yaml:3: clients: there are none; expected at least one"],
+    );
 }
 
 #[test]
@@ -271,6 +285,66 @@ fn what_counts_for_nothing_is_said() {
         assert!(said.iter().any(|said| said.starts_with(&format!("services[0].{part}"))), "{part}: {said:?}");
     }
     assert!(Scenario::parse("s.yaml", GOOD).unwrap().remarks().is_empty());
+}
+
+#[test]
+fn what_tells_nothing_and_what_nobody_sees_is_said() {
+    let check = |edits: &[(&str, &str)], expected: &[&str]| {
+        let text = edits.iter().fold(GOOD.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        });
+        let scenario = Scenario::parse("s.yaml", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        assert_eq!(scenario.remarks(), expected, "{text}");
+    };
+    let rates = "- rates: [{requests: 5}]";
+    let key = "- rates: [{requests: 5}]\n    key: [{type: header, name: X-User}, {type: path}]";
+    let apart = "services[0].rateLimits[0].key[0]: no client that calls this service sends `X-User`, so it tells none of them apart";
+    check(&[(rates, key)], &[apart]);
+    let sends = |headers: &str| format!("name: web\n  request: {{headers: [{headers}]}}");
+    check(&[(rates, key), ("name: web", &sends("{name: x-user, values: {uniform: 9}}"))], &[]);
+    let sidecar = "count: 1\n    rateLimits: [{rates: [{requests: 5}], key: [{type: cookie, name: id}]}]";
+    let apart = "services[0].servers[0].rateLimits[0].key[0]: no client that calls this service sends `id`, so it tells none of them apart";
+    check(&[("count: 1", sidecar)], &[apart]);
+    let hash = "balance: {policy: maglev, hash: [{type: query, name: q}, {type: path}]}";
+    let apart = "services[0].trafficPolicy.balance.hash[0]: no client that calls this service sends `q`, so it tells none of them apart";
+    check(&[("retry: {attempts: 1}", hash)], &[apart]);
+
+    let priority = "- algorithm: concurrency\n    concurrencyMax: 5\n    priority: {header: x-class, levels: [gold, '3', basic]}";
+    let last = "services[0].rateLimits[0].priority.header: no client that calls this service sends `x-class`, so all are of the last level";
+    check(&[(rates, priority)], &[last]);
+    let all = sends("{name: X-Class, values: {oneOf: [basic, gold, '3']}}");
+    check(&[(rates, priority), ("name: web", &all)], &[]);
+    let never = |level: &str| {
+        format!(
+            "services[0].rateLimits[0].priority.levels: no client that calls this service sends `x-class: {level}`"
+        )
+    };
+    let [gold, three, basic] = ["gold", "3", "basic"].map(never);
+    let numbers = |count: u32| sends(&format!("{{name: x-class, values: {{uniform: {count}}}}}"));
+    check(&[(rates, priority), ("name: web", &numbers(3))], &[&gold, &three, &basic]);
+    check(&[(rates, priority), ("name: web", &numbers(4))], &[&gold, &basic]);
+
+    let warm = ("duration: 10s", "duration: 10s\nwarmUp: 5s");
+    let over = "faults[0]: it is over at 2s, before `warmUp` is, at 5s: only what it leaves behind counts";
+    check(&[warm, ("do: kill", "for: 1s, do: kill")], &[over]);
+    check(&[warm, ("do: kill", "for: 5s, do: kill")], &[]);
+    let phase =
+        "phases[0]: it ends at 5s, and what happens before `warmUp` is over, at 5s, counts for nothing";
+    check(&[warm, ("{name: one, at: 0s}", "{name: one, at: 0s}, {name: two, at: 5s}")], &[phase]);
+    let nothing = "clients[0].arrivals.rate: it is 0 all the time, so these clients send nothing";
+    check(&[("rate: 10", "rate: 0")], &[nothing]);
+    check(&[("rate: 10", "rate: 0, steps: [{at: 1s, rate: 1}]")], &[]);
+    let two = "services:\n- name: other\n  servers: [{count: 1, time: {constant: 1ms}}]\n";
+    let uncalled = "services[0]: nobody calls it, so nothing of it counts";
+    check(&[("services:\n", two), ("name: web", "name: web\n  service: shop")], &[uncalled]);
+    let falls = "breakers: [{fallback: {service: {name: other}}}]";
+    let called =
+        [("services:\n", two), ("name: web", "name: web\n  service: shop"), ("retry: {attempts: 1}", falls)];
+    check(&called, &[]);
+    let targets = "targetRefs: [{name: cart}, {name: shop}]\n    retry: {attempts: 1}";
+    let elsewhere = "services[0].trafficPolicy.targetRefs[0]: it counts for nothing here, where a policy is in force at the service under which it stands";
+    check(&[("retry: {attempts: 1}", targets)], &[elsewhere]);
 }
 
 #[test]

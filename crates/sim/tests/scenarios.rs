@@ -292,6 +292,80 @@ fn a_fallbacks_limits_hold_and_the_firsts_are_left() {
     assert!((share(&all, "fallback") - 0.9).abs() < 0.04 && all.latency.unwrap().p50 > 300.0, "{all:?}");
 }
 
+/// A service `a` that fails, whose calls go to `b`.
+fn falling_back(clients: &str, a: &str, b: &str) -> Report {
+    let breaker =
+        "breakers: [{strategy: consecutive, failures: 1, open: 1m, fallback: {service: {name: b}}}]";
+    let text = format!(
+        "duration: 20s\nwarmUp: 5s\nclients: [{clients}]\n\
+         services:\n- name: a\n  trafficPolicy: {{{breaker}{a}}}\n  servers: [{{count: 1, cores: 2, time: {{constant: 1ms}}}}]\n\
+         - name: b\n  {b}\n\
+         faults: [{{at: 0s, servers: {{service: a}}, do: {{fail: {{ratio: 1, status: 500}}}}}}]\n"
+    );
+    run(&Scenario::parse("-", &text).unwrap_or_else(|errors| panic!("{errors:?}")))
+}
+
+#[test]
+fn where_nobody_is_there_to_answer_a_fallback_takes_nothing_of_a_rate() {
+    let web = "{name: web, service: a, arrivals: {process: constant, rate: 10}}";
+    let nobody =
+        "rateLimits: [{rates: [{requests: 5, per: 1h}]}]\n  servers: [{count: 0, time: {constant: 1ms}}]";
+    let report = falling_back(web, "", nobody);
+    let outcomes: Vec<&str> = report.total.all.outcomes.keys().map(AsRef::as_ref).collect();
+    assert_eq!(outcomes, ["unavailable"], "{:?}", report.total.all);
+    assert!(report.to_json().contains("token_bucket: 5 left of 5"), "{}", report.to_json());
+}
+
+#[test]
+fn the_important_ones_go_first_at_a_fallback_too() {
+    let class = |name: &str, rate: u32| {
+        format!(
+            "{{name: {name}, service: a, arrivals: {{rate: {rate}}}, request: {{headers: [{{name: x-class, value: {name}}}]}}}}"
+        )
+    };
+    let limit = "algorithm: concurrency, concurrencyMax: 5, queue: {max: 20, timeout: 1s}, \
+                 priority: {header: x-class, levels: [gold, basic]}";
+    let b =
+        format!("rateLimits: [{{{limit}}}]\n  servers: [{{count: 1, cores: 5, time: {{constant: 20ms}}}}]");
+    // 250 a second fit.
+    let report = falling_back(&format!("{}, {}", class("gold", 100), class("basic", 400)), "", &b);
+    let share = |name: &str, outcome: &str| {
+        let group = report.total.clients.iter().find(|group| group.name == name).unwrap();
+        group.outcomes.get(outcome).copied().unwrap_or(0) as f64 / group.requests as f64
+    };
+    assert!(share("gold", "fallback") > 0.97, "{:?}", report.total);
+    let left = share("basic", "fallback");
+    assert!((0.3..0.45).contains(&left) && share("basic", "shed") > 0.5, "{:?}", report.total);
+}
+
+#[test]
+fn a_turn_that_would_come_too_late_is_refused_at_once_and_is_others() {
+    let even = "algorithm: leaky_bucket, rates: [{requests: 10}], queue: {max: 1000, timeout: 5m}";
+    let outcomes = |timeouts: &str, limits: &str, sidecar: &str| {
+        let text = format!(
+            "duration: 60s\nwarmUp: 10s\nclients: [{{name: web, arrivals: {{process: constant, rate: 20}}}}]\n\
+             services:\n- name: a\n  trafficPolicy: {{retry: {{attempts: 0}}, timeouts: {timeouts}}}\n  rateLimits: [{limits}]\n  \
+               servers: [{{count: 1, cores: 10, time: {{constant: 1ms}}, rateLimits: [{sidecar}]}}]\n"
+        );
+        let scenario = Scenario::parse("-", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        run(&scenario).total.all
+    };
+    let limit = format!("{{{even}}}");
+    let cases = [
+        ("{request: 2s}", &*limit, ""),
+        ("{request: 2s}", "", &*limit),
+        ("{request: 1m, perTry: 2s}", "", &*limit),
+    ];
+    for (timeouts, limits, sidecar) in cases {
+        let all = outcomes(timeouts, limits, sidecar);
+        // Half of them fit: those are answered before their time is over, and nobody waits in vain.
+        let share = |name: &str| all.outcomes.get(name).copied().unwrap_or(0) as f64 / all.requests as f64;
+        assert!((share("limited") - 0.5).abs() < 0.02, "{timeouts}: {all:?}");
+        assert!((share("ok") - 0.5).abs() < 0.02, "{timeouts}: {all:?}");
+        assert!(all.latency.as_ref().unwrap().max <= 2000.0, "{timeouts}: {all:?}");
+    }
+}
+
 #[test]
 fn a_long_queue_before_an_open_breaker_is_worked_off() {
     let text = "duration: 3s\nclients: [{name: web, arrivals: {rate: 40000}}]\nservices:\n- name: a\n  \

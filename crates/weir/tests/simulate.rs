@@ -77,10 +77,20 @@ fn a_document_can_be_tried_before_it_is_applied() {
     let output = simulate(&[&scenario, "--with", &other]);
     assert_eq!(output.status.code(), Some(3));
     assert!(
-        text(&output.stderr).contains("no scenario has a service that it is for"),
+        text(&output.stderr).contains(
+            "no scenario has a service that it is for: spec.targetRefs[0]: there is no service `shpo`; did you mean `shop`?"
+        ),
         "{}",
         text(&output.stderr)
     );
+    // What it is for besides counts for nothing, and is said.
+    let also = POLICY.replace("[{name: shop}]", "[{name: shop}, {kind: HTTPRoute, name: shop}]");
+    let output = simulate(&[&scenario, "--with", &write(folder.path(), "also.yaml", &also)]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = "also.yaml:1: TrafficPolicy/shop: spec.targetRefs[1]: HTTPRoute `shop`, where a scenario has services alone; \
+                it counts for nothing here\n";
+    assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("services[0].trafficPolicy"), "{}", text(&output.stderr));
 }
 
 #[test]

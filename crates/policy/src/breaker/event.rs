@@ -214,6 +214,18 @@ impl fmt::Display for Phase {
     }
 }
 
+impl Why {
+    /// A word for it, for logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::Ramp => "ramp",
+            Self::Throttle => "throttle",
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -20,6 +20,7 @@ mod upload;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,9 +31,9 @@ use weir_policy::outlier::Verdict;
 use super::again::{Again, Stage};
 use super::manner::Manner;
 use super::upstream::LocalUpstream;
-use crate::breaker::{Chain, Permits};
+use crate::breaker::{Breaker, Chain, Permits};
 use crate::config::EngineLimits;
-use crate::connection::{Carry, Copies, Marks, Notes, Target, Told};
+use crate::connection::{Carry, Copies, Fallback, Marks, Notes, Target, Told};
 use crate::filter::Applied;
 use crate::limit::{Elsewhere, Pass};
 use crate::observe::{GrpcStatus, RequestRow};
@@ -75,6 +76,8 @@ pub(crate) struct Exchange {
     pub(crate) pass: Pass,
     /// What it would have to pass at services that its breakers may send it to, where these have limits.
     pub(crate) elsewhere: Option<Box<Elsewhere>>,
+    /// What a breaker has given it instead of what it was for.
+    pub(crate) fallback: Option<Box<Fallback>>,
     /// What it has of the breakers of its service, and of those of the endpoint that it is tried at.
     pub(crate) permits: Permits,
     pub(crate) attempt_permits: Permits,
@@ -271,6 +274,7 @@ impl Exchange {
             manner: None,
             pass: Pass::default(),
             elsewhere: None,
+            fallback: None,
             permits: Permits::default(),
             attempt_permits: Permits::default(),
             again: None,
@@ -338,6 +342,7 @@ impl Exchange {
         self.marks.told = Told::NOTHING;
         self.pass.abandon();
         self.elsewhere = None;
+        self.fallback = None;
         self.permits.abandon();
         self.attempt_permits.abandon();
         self.again = None;
@@ -402,6 +407,13 @@ impl Exchange {
             Some(by_rule) => by_rule.as_ref(),
             None => local.hedger.as_ref(),
         }
+    }
+
+    /// A breaker answers it. Why it refused it; none where it came to nothing, and is answered all the same.
+    #[cold]
+    pub(crate) fn answer_instead(&mut self, breaker: Arc<Breaker>, why: Option<&'static str>) {
+        let before = self.fallback.take().map(|before| *before);
+        self.fallback = Some(Box::new(Fallback::answered(breaker, why, before)));
     }
 
     /// The breakers of an endpoint that it may be tried at, if any endpoint has some.

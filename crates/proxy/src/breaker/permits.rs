@@ -43,11 +43,12 @@ impl Permits {
         self.chain.is_none()
     }
 
-    /// What keeps answers to the call for bad times.
-    pub(crate) fn caches(&self) -> impl Iterator<Item = &Cached> {
+    /// Breakers that keep answers to the call for bad times, with what they keep.
+    pub(crate) fn keepers(&self) -> impl Iterator<Item = (&Arc<Breaker>, &Cached)> {
         let links = self.chain.iter().flat_map(|chain| chain.iter());
         // What is in shadow changes no answer.
-        links.filter(|link| !link.breaker.config.shadow).filter_map(|link| link.breaker.instead.cached())
+        let in_force = links.map(|link| &link.breaker).filter(|breaker| !breaker.config.shadow);
+        in_force.filter_map(|breaker| Some((breaker, breaker.instead.cached()?)))
     }
 
     /// Asks all breakers. If one refuses, the others have their permits back.

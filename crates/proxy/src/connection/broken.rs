@@ -10,7 +10,7 @@ use weir_policy::Nanos;
 
 use super::notes::End;
 use super::way::HeadView;
-use super::{Connection, Target};
+use super::{Connection, Fallback, Target};
 use crate::attempt::{Exchange, LocalUpstream};
 use crate::breaker::{CallEnd, Instead, Need, Refused};
 use crate::listen::Role;
@@ -57,12 +57,16 @@ impl Connection {
     }
 
     /// The answer to a call that is refused, and goes to no other service.
-    fn instead(&self, refused: &Refused, exchange: &Exchange) -> Refusal {
-        match &refused.breaker.instead {
+    fn instead(&self, refused: &Refused, exchange: &mut Exchange) -> Refusal {
+        let answer = match &refused.breaker.instead {
             Instead::Refusal | Instead::Service(_) => refusal(refused),
             Instead::Answer(answer) => refusal(refused).written_as(Some(&answer.0)),
             Instead::Cached(cached) => self.kept_by(cached, exchange, refusal(refused)),
+        };
+        if answer.written.is_some() {
+            exchange.answer_instead(refused.breaker.clone(), Some(refused.refusal.why.as_str()));
         }
+        answer
     }
 
     fn admit(&self, exchange: &mut Exchange) -> Result<(), Refused> {
@@ -85,7 +89,7 @@ impl Connection {
         let rule = route.as_deref().unwrap_or_default();
         let need = Need::Call { workers: self.worker.config().worker_count() };
         // Its route's policies are for the service that it was to go to.
-        exchange.manner = None;
+        let manner = exchange.manner.take();
         exchange.permits.begin(view.snapshot.breakers.chain_of_service(rule, &upstream.service, need));
         // The head that another hash would be taken of is gone.
         let is_same =
@@ -96,7 +100,10 @@ impl Connection {
                 if !is_same(&before) {
                     exchange.asked.hash = None;
                 }
-                self.limit_elsewhere(&before.upstream.service, service, exchange)
+                let limited = self.limit_elsewhere(&before.upstream.service, upstream, exchange);
+                let (breaker, why) = (refused.breaker.clone(), refused.refusal.why.as_str());
+                exchange.fallback = Some(Box::new(Fallback::elsewhere(breaker, why, before, manner)));
+                limited
             }
             // Only calls of services have breakers.
             Target::None | Target::Outside(_) | Target::Connect(_) => None,

@@ -14,12 +14,12 @@ use crate::respond::{Lines, Reason, Refusal};
 impl Connection {
     /// Has the answer to a call taken down, if one of its breakers keeps such answers and has none of late.
     pub(super) fn take_keeping(&self, exchange: &mut Exchange) {
-        if exchange.asked.method != Method::Get || exchange.permits.caches().next().is_none() {
+        if exchange.asked.method != Method::Get || exchange.permits.keepers().next().is_none() {
             return;
         }
         let now = process_now();
         let wanted = key(exchange)
-            .is_some_and(|key| exchange.permits.caches().any(|cached| !cached.is_recent(&key, now)));
+            .is_some_and(|key| exchange.permits.keepers().any(|(_, cached)| !cached.is_recent(&key, now)));
         if wanted {
             exchange.keeping = Some(Box::new(Keeping::default()));
         }
@@ -31,18 +31,21 @@ impl Connection {
         let Some(kept) = exchange.keeping.take().and_then(|keeping| keeping.finish()) else { return };
         let Some(key) = key(exchange) else { return };
         let now = process_now();
-        exchange.permits.caches().for_each(|cached| cached.keep(&key, &kept, now));
+        exchange.permits.keepers().for_each(|(_, cached)| cached.keep(&key, &kept, now));
     }
 
     /// The answer to a call that came to nothing: an earlier one, if there is any.
     #[cold]
-    pub(super) fn instead_of_failure(&self, exchange: &Exchange, refusal: Refusal) -> Refusal {
+    pub(super) fn instead_of_failure(&self, exchange: &mut Exchange, refusal: Refusal) -> Refusal {
         let is_theirs =
             is_failure(refusal.reason) || matches!(refusal.reason, Reason::NoEndpoint | Reason::BreakerOpen);
-        match exchange.permits.caches().next() {
-            Some(cached) if is_theirs => self.kept_by(cached, exchange, refusal),
-            _ => refusal,
+        let keeper = exchange.permits.keepers().next().filter(|_| is_theirs);
+        let Some((breaker, cached)) = keeper else { return refusal };
+        let (breaker, answer) = (breaker.clone(), self.kept_by(cached, exchange, refusal));
+        if answer.written.is_some() {
+            exchange.answer_instead(breaker, None);
         }
+        answer
     }
 
     /// The same for a call that is refused by a breaker which keeps answers.

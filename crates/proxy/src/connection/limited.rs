@@ -24,7 +24,7 @@ use crate::observe::process_now;
 use crate::respond::{Lines, Reason, Refusal};
 use crate::route::Rule;
 use crate::runtime::{Io, View, Worker};
-use crate::snapshot::{ListenerConfig, Time, label};
+use crate::snapshot::{ListenerConfig, Time, Upstream, label};
 
 /// Where a request is, as limits see it.
 pub(super) struct Limited<'a> {
@@ -93,10 +93,13 @@ impl Connection {
     pub(super) fn limit_elsewhere(
         &self,
         from: &ServiceRef,
-        to: &ServiceRef,
+        to: &Upstream,
         exchange: &mut Exchange,
     ) -> Option<Refusal> {
-        let next = exchange.elsewhere.as_mut().and_then(|elsewhere| elsewhere.take(to));
+        // Where nobody is there to answer it takes nothing of what others may have later.
+        let takes_requests = !to.selected().candidates.is_empty();
+        let elsewhere = exchange.elsewhere.as_mut().filter(|_| takes_requests);
+        let next = elsewhere.and_then(|elsewhere| elsewhere.take(&to.service));
         let is_limited = next.is_some();
         let first = label(&ResourceId::new(Kind::Service, &*from.namespace, &*from.name), None);
         exchange.pass.go_on_to(next, |limit| limit.target == first);
@@ -213,7 +216,7 @@ fn out_of_time(worker: &Worker, exchange: &Exchange, is_of_call: bool) -> Refusa
         }
         _ => (timeout, "the default".to_owned()),
     };
-    let of = exchange.pass.waits_for().map_or_else(String::new, |limit| format!(" at {limit}"));
+    let of = exchange.pass.waits_for().map_or_else(String::new, |limit| format!(" at {}", limit.id));
     Refusal::new(Reason::Timeout, format!("its turn{of} did not come within {} ms ({by})", time.as_millis()))
 }
 

@@ -13,7 +13,7 @@ use super::Connection;
 use super::broken::call_end;
 use super::limited::outcome;
 use crate::attempt::Exchange;
-use crate::observe::{GrpcStatus, Line, NONE};
+use crate::observe::{CLIENT_GONE, GrpcStatus, Line, NONE};
 use crate::respond::Reason;
 use crate::runtime::Io;
 
@@ -141,7 +141,7 @@ impl Connection {
         let line = Line {
             request_id,
             status: own.status,
-            reason: Some(own.reason),
+            reason: own.reason.as_str(),
             bytes_out: own.bytes,
             ..Line::new(SystemTime::now(), position, &self.listener.name, self.peer.text())
         };
@@ -193,6 +193,7 @@ impl Connection {
             _ => None,
         };
         let row = exchange.row.as_deref().unwrap_or_else(|| worker.no_row());
+        let mut breaker = String::new();
         let upstream_ns = exchange.head_ns.saturating_sub(exchange.attempt_ns);
         let line = Line {
             protocol: match (&self.client, exchange.asked.version) {
@@ -215,9 +216,19 @@ impl Connection {
             attempts: notes.attempts,
             hedge: notes.hedge.as_str(),
             status: own.map_or(exchange.status, |own| own.status),
-            reason: own.map(|own| own.reason),
+            reason: match end {
+                End::Own(own) => own.reason.as_str(),
+                End::ClientGone => CLIENT_GONE,
+                End::Forwarded | End::Cut => "",
+            },
+            fallback: exchange.fallback.as_ref().map(|fallback| fallback.logged(&mut breaker)),
             grpc_status: exchange.grpc_status().map_or("", GrpcStatus::as_str),
-            truncated: matches!(end, End::Cut | End::ClientGone),
+            truncated: match end {
+                End::Cut => true,
+                // Whoever left before there was a response has none that was cut off.
+                End::ClientGone => exchange.status != 0,
+                End::Forwarded | End::Own(_) => false,
+            },
             bytes_in: exchange.bytes_in(),
             bytes_out: exchange.bytes_out() + own.map_or(0, |own| own.bytes),
             duration_us: duration_ns / 1000,

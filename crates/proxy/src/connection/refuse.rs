@@ -18,7 +18,11 @@ impl Connection {
     /// Answers a request that was read. Gives whether the connection can go on.
     pub(super) async fn refuse(&mut self, exchange: &mut Exchange, refusal: &Refusal) -> bool {
         let unanswered = refusal.unanswered.filter(|_| self.listener.role == Role::Inbound);
-        let refusal = &Refusal { unanswered, ..refusal.clone() };
+        let mut refusal = Refusal { unanswered, ..refusal.clone() };
+        if let Some(also) = exchange.fallback.as_ref().and_then(|fallback| fallback.also_said()) {
+            refusal.message = format!("{}{also}", refusal.message).into();
+        }
+        let refusal = &refusal;
         count(&self.worker, refusal.reason);
         let asked = &exchange.asked;
         // After a fault in the request, or while the client waits to be told to go on, nobody knows where the next

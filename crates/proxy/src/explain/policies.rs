@@ -144,8 +144,12 @@ impl Call<'_> {
         let mut forwarded = to(upstream, &self.rule.label, timeout, balanced);
         forwarded.retries = retries_of(self.snapshot, upstream, None, &upstream.settings);
         forwarded.settings = settings_elsewhere(self.snapshot, upstream, &first.settings);
-        if at_gateway {
-            self.limited_by(&self.snapshot.limits.chain(None, None, &upstream.service), &mut forwarded);
+        let limits = self.snapshot.limits.chain(None, None, &upstream.service);
+        if at_gateway && upstream.selected().candidates.is_empty() {
+            // Where nobody is there to answer none of them is asked.
+            forwarded.limits = limits.iter().map(|limit| self.limit_view(limit)).collect();
+        } else if at_gateway {
+            self.limited_by(&limits, &mut forwarded);
         } else {
             self.limited_there(upstream, &mut forwarded);
         }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot::Receiver;
-use weir_model::ResourceId;
 use weir_policy::Nanos;
 use weir_policy::limit::{
     Admission, Outcome, Quota, Refusal, Request, Rule, Step as Asked, Ticket, Wake, Why,
@@ -142,9 +141,6 @@ impl Pass {
         match asked {
             Asked::Admitted { turn } => {
                 self.turn = Some(turn).filter(|turn| *turn > now);
-                if self.turn.is_some() {
-                    chain.iter().filter(|limit| limit.is_of_turns()).for_each(|limit| limit.count_waited());
-                }
                 if self.turn.is_none() && count == chain.len() {
                     chain.iter().for_each(|limit| limit.count_admitted());
                 }
@@ -232,14 +228,18 @@ impl Pass {
     }
 
     /// The limit that it waits for.
-    pub(crate) fn waits_for(&self) -> Option<&ResourceId> {
+    pub(crate) fn waits_for(&self) -> Option<&Limit> {
         let rule = self.waits.as_ref().map_or(self.admission.turn_of(), |waits| waits.rule);
-        Some(&self.chain.as_ref()?.get(rule)?.id)
+        Some(&**self.chain.as_ref()?.get(rule)?)
     }
 
-    /// When its turn is, if that is not now. Asked once.
+    /// When its turn is, if that is not now: it waits for it from now on. Asked once.
     pub(crate) fn take_turn(&mut self) -> Option<Nanos> {
-        self.turn.take()
+        let turn = self.turn.take()?;
+        if let Some(limit) = self.waits_for() {
+            limit.count_waited();
+        }
+        Some(turn)
     }
 
     /// Whether it has to wait for a word.

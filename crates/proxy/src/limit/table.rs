@@ -1,5 +1,6 @@
 //! Which limits hold for a request: from documents to chains.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use weir_policy::Nanos;
 use weir_policy::limit::LimitConfig;
 
 use super::pass::LIMITS_PER_REQUEST_MAX;
+use super::reach::Reach;
 use super::rule::Limit;
 use crate::route::Rule;
-use crate::snapshot::{Inputs, Role, is_wanted, label};
+use crate::snapshot::{Inputs, Role, label};
 
 /// The limits that a request has to pass, in the order in which they are asked: rates first, and places last, so that nobody
 /// holds one while he waits for his turn.
@@ -23,19 +25,6 @@ pub type Chain = Rc<[Arc<Limit>]>;
 pub struct LimitTable {
     by_target: HashMap<ResourceId, Vec<Part>>,
     all: Vec<Arc<Limit>>,
-}
-
-/// Whether a proxy may ever ask a limit of this target. A sidecar that calls a service knows its limits, for explanations, but they
-/// hold where the call arrives.
-fn asks(role: &Role, target: &ResourceId) -> bool {
-    match role {
-        Role::Gateway { gateways } => target.kind != Kind::Gateway || is_wanted(target, gateways),
-        Role::Sidecar { service } => {
-            target.kind == Kind::Service
-                && target.namespace == *service.namespace
-                && target.name == *service.name
-        }
-    }
 }
 
 /// A limit of a target, or of a part of it.
@@ -53,12 +42,13 @@ impl LimitTable {
             Spec::RateLimit(spec) => Some((id, resource, spec)),
             _ => None,
         });
+        let reach = LazyCell::new(|| Reach::of(inputs, role));
         for (id, resource, spec) in limits {
             for target in resource.spec.targets() {
                 let Some(target_id) = target.id(&id.namespace) else { continue };
                 let label = label(&target_id, target.section);
                 let mut config = LimitConfig::from_spec(spec);
-                if !asks(role, &target_id) {
+                if config.global.is_some() && !reach.asks(&target_id) {
                     // What it never asks it needs no share of; who limits there shares it without this proxy.
                     config.global = None;
                 }

@@ -25,7 +25,7 @@ use rand::Rng;
 use super::counters::WorkerCounters;
 use super::metrics::Metrics;
 use crate::config::{AccessLogConfig, AccessLogFormat};
-pub(crate) use line::Line;
+pub(crate) use line::{FellBack, Line};
 
 /// A batch that has grown so large is handed over at once.
 const BATCH_BYTES: usize = 16 * 1024;
@@ -286,7 +286,7 @@ mod tests {
     fn a_sample_has_its_share_and_all_errors() {
         let (log, _batches) = log(1, u64::MAX / 10);
         let mut rng = rng();
-        let fine = Line { status: 200, reason: None, ..line() };
+        let fine = Line { status: 200, reason: "", ..line() };
         let mut logged = 0;
         for i in 0..10_000 {
             let id = format!("id-{i}");

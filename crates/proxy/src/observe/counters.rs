@@ -42,6 +42,9 @@ fn class(status: u16) -> usize {
     usize::from(status / 100).clamp(1, CLASSES) - 1
 }
 
+/// The word for a request whose client did not wait for its answer, in metrics and in the access log.
+pub(crate) const CLIENT_GONE: &str = "client_gone";
+
 /// What one worker counts of the requests that one rule sent to one service.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -81,7 +84,7 @@ impl RouteCounters {
             some("forwarded", class, counter.get());
         }
         // As if it were the peers' 499.
-        some("client_gone", 3, self.client_gone.get());
+        some(CLIENT_GONE, 3, self.client_gone.get());
         for (reason, classes) in
             Reason::ALL.into_iter().zip(self.own.get().into_iter().flat_map(|own| &**own))
         {

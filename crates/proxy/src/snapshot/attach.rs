@@ -10,7 +10,7 @@ use weir_model::{Kind, Resource, ResourceId, Spec};
 
 use super::compile::Interner;
 use super::rules::{self, CompiledRoute};
-use super::{Inputs, Rejection, streams};
+use super::{Inputs, Rejection, is_wanted, streams};
 use crate::route::{HostPattern, StreamRule};
 
 /// A route with its identity and, once it is needed, what its rules compiled to.
@@ -99,6 +99,12 @@ pub(super) fn routes(inputs: &Inputs, parent: Kind) -> Vec<Route<'_>> {
 
 pub(super) fn is_kind(parent: &ParentRef, kind: Kind) -> bool {
     parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str()) == kind.as_str()
+}
+
+/// Whether a route's parent is a gateway that a proxy serves: those that were named, or all.
+pub(crate) fn is_gateway_of(parent: &ParentRef, route: &ResourceId, wanted: &[String]) -> bool {
+    let id = || ResourceId::new(Kind::Gateway, namespace_of(parent, route), &*parent.name);
+    is_kind(parent, Kind::Gateway) && is_wanted(&id(), wanted)
 }
 
 pub(super) fn namespace_of<'a>(parent: &'a ParentRef, route: &'a ResourceId) -> &'a str {

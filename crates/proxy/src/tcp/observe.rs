@@ -7,8 +7,8 @@ use weir_model::Position;
 
 use super::Stream;
 use crate::attempt::Tries;
-use crate::observe::{Line, ServiceCounters};
-use crate::respond::{Reason, Refusal};
+use crate::observe::{CLIENT_GONE, Line, ServiceCounters};
+use crate::respond::Refusal;
 use crate::runtime::Worker;
 use crate::tunnel::{Carried, End};
 
@@ -57,17 +57,18 @@ impl Stream {
             End::ClientFailed => counters.client_gone.add(1),
             End::UpstreamFailed => counters.truncated.add(1),
         }
-        self.log(None, carried.up, carried.down, !matches!(carried.end, End::Complete | End::Idle));
+        let reason = if matches!(carried.end, End::ClientFailed) { CLIENT_GONE } else { "" };
+        self.log(reason, carried.up, carried.down, !matches!(carried.end, End::Complete | End::Idle));
     }
 
     /// There is none.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
         self.worker.counters.refusal(refusal.reason);
         tracing::debug!(client = %self.peer, "connection refused: {}", refusal.message);
-        self.log(Some(refusal.reason), 0, 0, false);
+        self.log(refusal.reason.as_str(), 0, 0, false);
     }
 
-    fn log(&mut self, reason: Option<Reason>, bytes_in: u64, bytes_out: u64, truncated: bool) {
+    fn log(&mut self, reason: &str, bytes_in: u64, bytes_out: u64, truncated: bool) {
         let Some(log) = &self.worker.log else { return };
         let notes = &self.notes;
         let ended_ns = self.worker.clock.now();

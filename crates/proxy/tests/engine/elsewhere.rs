@@ -200,6 +200,53 @@ fn they_have_their_turn_there() {
     }
     // One at once, then one each 50 ms.
     assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
+    assert!(counted(&proxy, "waited_total", "", 3), "{}", proxy.text());
+}
+
+#[test]
+fn the_important_ones_go_first_there_too() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let spare = Upstream::gated(gate);
+    let limit = "algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 1m}, \
+                 priority: {header: x-class, levels: [gold, basic]}";
+    let (_app, proxy) = falling_back(spare.addr, limit, "");
+    let ask = |class: &str| {
+        let mut client = proxy.client();
+        client.send(format!("GET /a HTTP/1.1\r\nHost: app\r\nx-class: {class}\r\n\r\n"));
+        client
+    };
+    let mut first = ask("basic");
+    eventually("the first to be under way", || spare.requests() == 1);
+    let mut basic = ask("basic");
+    eventually("the second to wait", || counted(&proxy, "waited_total", "", 1));
+    let mut gold = ask("gold");
+    let refused = basic.response();
+    assert_eq!((refused.status, refused.field("x-weir-reason")), (503, Some("shed")));
+    assert!(counted(&proxy, "refused_total", ",reason=\"displaced\"", 1), "{}", proxy.text());
+    // Nobody waits for less than what is waiting.
+    assert_eq!(ask("basic").response().status, 503);
+    opened.open();
+    assert_eq!(first.response().status, 200);
+    eventually("the important one to be under way", || spare.requests() == 2);
+    opened.open();
+    assert_eq!(gold.response().status, 200);
+}
+
+#[test]
+fn where_nobody_is_there_to_answer_nothing_is_taken_of_its_rate() {
+    let spare = Upstream::echo();
+    let empty = "---\nkind: Service\nmetadata: {name: spare}\nspec: {endpoints: []}\n";
+    let (_app, proxy) = falling_back(spare.addr, "rates: [{requests: 1, per: 1h}]", empty);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        let refused = get(&mut client, "");
+        let reason = refused.field("x-weir-reason").map(str::to_owned);
+        assert_eq!((refused.status, reason.as_deref()), (503, Some("no_endpoint")), "{}", refused.text());
+    }
+    assert!(counted(&proxy, "admitted_total", "", 0), "{}", proxy.text());
+    let text = explained(&proxy).to_string();
+    assert!(text.contains("RateLimit/spare of Service/spare: 0 let through, 0 refused"), "{text}");
 }
 
 #[test]

@@ -300,6 +300,9 @@ fn who_cannot_wait_for_his_turn_is_refused_at_once() {
     let turn =
         "weir_proxy_limit_refused_total{limit=\"RateLimit/even\",target=\"Service/app\",reason=\"turn\"} 3";
     assert!(metric(&proxy, turn), "{}", proxy.text());
+    // None of them has waited.
+    let waited = "weir_proxy_limit_waited_total{limit=\"RateLimit/even\",target=\"Service/app\"} 0";
+    assert!(metric(&proxy, waited), "{}", proxy.text());
     assert_eq!(app.requests(), 1);
 }
 

@@ -8,6 +8,7 @@ mod bulk;
 mod cached;
 mod capture;
 mod elsewhere;
+mod fallbacks;
 mod faults;
 mod filters;
 mod gone;

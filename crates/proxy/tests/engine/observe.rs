@@ -82,7 +82,10 @@ fn requests_are_counted_by_upstream_and_class() {
 }
 
 /// A gateway that logs to a file in a directory.
-fn logging(dir: &tempfile::TempDir, documents: &str) -> (Proxy, impl Fn() -> Vec<serde_json::Value> + use<>) {
+pub(crate) fn logging(
+    dir: &tempfile::TempDir,
+    documents: &str,
+) -> (Proxy, impl Fn() -> Vec<serde_json::Value> + use<>) {
     let path = dir.path().join("access.log");
     let lines = {
         let path = path.clone();
@@ -175,6 +178,80 @@ fn what_nobody_waits_for_is_told_apart() {
     let of = "service=\"app\",route=\"HTTPRoute/all#0\",class=\"4xx\",decision=\"client_gone\"";
     let line = format!("weir_proxy_requests_total{{{of}}} 1");
     eventually("it is counted", || proxy.text().lines().any(|found| found == line));
+}
+
+/// The only line of the log, once it is there.
+fn only(lines: &impl Fn() -> Vec<serde_json::Value>) -> serde_json::Value {
+    eventually("it is logged", || lines().len() == 1);
+    lines().remove(0)
+}
+
+#[test]
+fn that_a_client_left_is_logged_wherever_its_request_was() {
+    let gate = crate::support::Gate::new();
+    let under_way = || {
+        let opened = gate.clone();
+        Upstream::start(move |conn| {
+            conn.head()?;
+            opened.wait();
+            Ok(())
+        })
+    };
+    let left_with = |line: &serde_json::Value, upstream: &str| {
+        assert_eq!((&line["status"], &line["reason"]), (&0.into(), &"client_gone".into()), "{line}");
+        assert_eq!((&line["upstream"], line.get("truncated")), (&upstream.into(), None), "{line}");
+    };
+    // While the service is waited for, and while the body is sent.
+    for sent in [
+        "GET / HTTP/1.1\r\nHost: app\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 9\r\n\r\nhalf",
+    ] {
+        let (dir, upstream) = (tempfile::tempdir().unwrap(), under_way());
+        let (proxy, lines) = logging(&dir, &documents(&[upstream.addr], ""));
+        let mut client = proxy.client();
+        client.send(sent);
+        eventually("it is under way", || upstream.connections() == 1);
+        socket2::SockRef::from(&client.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        let line = only(&lines);
+        left_with(&line, "app");
+        assert_eq!(line["attempts"], 1, "{line}");
+    }
+    // While it waits for its place.
+    let (dir, upstream) = (tempfile::tempdir().unwrap(), under_way());
+    let limit = "---\nkind: RateLimit\nmetadata: {name: app}\nspec: {targetRefs: [{name: app}], \
+                 algorithm: concurrency, concurrencyMax: 1, queue: {max: 1, timeout: 1m}}\n";
+    let (proxy, lines) = logging(&dir, &(documents(&[upstream.addr], "") + limit));
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    first.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    eventually("the first is under way", || upstream.connections() == 1);
+    second.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    let waits = "weir_proxy_limit_waited_total{limit=\"RateLimit/app\",target=\"Service/app\"} 1";
+    eventually("the second waits", || proxy.text().lines().any(|line| line == waits));
+    socket2::SockRef::from(&second.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(second);
+    let line = only(&lines);
+    left_with(&line, "app");
+    assert_eq!((&line["attempts"], line.get("endpoint")), (&0.into(), None), "{line}");
+    // Within a response: it has the status that the client has seen.
+    let (dir, upstream) = (
+        tempfile::tempdir().unwrap(),
+        Upstream::start(|conn| {
+            conn.head()?;
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")?;
+            conn.until_closed();
+            Ok(())
+        }),
+    );
+    let (proxy, lines) = logging(&dir, &documents(&[upstream.addr], ""));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").head().unwrap();
+    socket2::SockRef::from(&client.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(client);
+    let line = only(&lines);
+    assert_eq!((&line["status"], &line["reason"]), (&200.into(), &"client_gone".into()), "{line}");
+    assert_eq!(line["truncated"], true, "{line}");
+    gate.open();
 }
 
 #[test]

@@ -165,6 +165,11 @@ impl Endpoints {
         self.known[index].weight > 0
     }
 
+    /// Whether it offers any.
+    pub(super) fn are_offered(&self) -> bool {
+        self.known.iter().any(|endpoint| endpoint.weight > 0)
+    }
+
     /// A request goes to an endpoint.
     pub(super) fn sent(&mut self, index: usize) {
         self.in_flight[index] += 1;

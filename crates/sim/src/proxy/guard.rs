@@ -55,6 +55,14 @@ impl Guard {
         lost
     }
 
+    /// An attempt does not wait for its turn, which would come too late.
+    pub(crate) fn refund(&mut self, number: u32, now: Nanos) {
+        if let Some(mut holding) = self.held.remove(&number) {
+            self.limits.refund(&mut holding, now);
+            self.spare.push(holding);
+        }
+    }
+
     /// An attempt is over.
     pub(crate) fn give_back(&mut self, number: u32, outcome: Outcome, now: Nanos) {
         if let Some(mut holding) = self.held.remove(&number) {

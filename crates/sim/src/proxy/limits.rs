@@ -140,7 +140,8 @@ impl Limits {
             .release(&rules, spent(outcome), now, &mut |rule, wake| self.wakes.push((rule, wake)));
     }
 
-    fn refund(&mut self, holding: &mut Holding, now: Nanos) {
+    /// A request does not go on, and what it took of rates is others' again.
+    pub(crate) fn refund(&mut self, holding: &mut Holding, now: Nanos) {
         let rules = rules(&self.limiters, &self.keys, &holding.levels);
         holding.admission.refund(&rules, now, &mut |rule, wake| self.wakes.push((rule, wake)));
     }

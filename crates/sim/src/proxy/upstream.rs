@@ -47,6 +47,8 @@ pub(crate) struct Upstream {
     hedger: Option<Hedger>,
     pub(crate) request_timeout: u64,
     pub(crate) request_lane: Option<u32>,
+    /// None where attempts have no time of their own.
+    pub(crate) try_timeout: Option<u64>,
     pub(crate) try_lane: Option<u32>,
     pub(crate) connect_timeout: u64,
 }
@@ -86,6 +88,7 @@ impl Upstream {
                 .map(|hedge| Hedger::new(HedgeConfig::from_spec(hedge))),
             request_timeout: request,
             request_lane: (request > 0).then(|| lanes.lane(Due::Request, request)),
+            try_timeout: timeouts.per_try.map(nanos),
             try_lane: timeouts.per_try.map(|span| lanes.lane(Due::Attempt, nanos(span))),
             connect_timeout: timeouts.connect.map_or(CONNECT_TIMEOUT, nanos),
         }
@@ -174,6 +177,11 @@ impl Upstream {
         rng: &mut Stream,
     ) {
         self.balancer.probed(endpoint as usize, answer, now, rng);
+    }
+
+    /// Whether there is anybody whom a request could be sent to.
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.endpoints.are_offered()
     }
 
     /// A request came.

@@ -116,8 +116,10 @@ pub(super) fn check(scenario: &Scenario) -> Vec<FieldError> {
     let mut faults = Faults(Vec::new());
     times(scenario, &mut faults);
     for (path, count) in [("clients", scenario.clients.len()), ("services", scenario.services.len())] {
-        if count == 0 || count > GROUPS_MAX {
-            faults.add(path, format!("{count} of them"), format!("1 to {GROUPS_MAX}"));
+        match count {
+            0 => faults.add(path, "there are none", format!("at least one, at most {GROUPS_MAX}")),
+            1..=GROUPS_MAX => {}
+            _ => faults.add(path, format!("{count} of them"), format!("at most {GROUPS_MAX}")),
         }
     }
     faults.unique("clients", scenario.clients.iter().map(|clients| clients.name.as_str()));

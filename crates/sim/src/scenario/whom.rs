@@ -1,5 +1,6 @@
 //! Who is meant: services that are called, policies' targets, servers that a fault strikes.
 
+use weir_model::document::nearest;
 use weir_model::resource::traffic_policy::{BreakerLevel, Hedge, PolicyTarget};
 
 use super::{Action, Clients, Fault, Scenario, Selector, Servers, Service};
@@ -50,6 +51,20 @@ impl Selector {
 }
 
 impl Scenario {
+    /// What is wrong with a target of a document that is put in force here: nothing, if it is a service of this scenario.
+    pub fn misses(&self, target: &PolicyTarget) -> Option<String> {
+        if self.services.iter().any(|service| service.is_target(target)) {
+            return None;
+        }
+        let name = &target.name;
+        if let Some(kind) = target.kind.as_deref().filter(|kind| *kind != "Service") {
+            return Some(format!("{kind} `{name}`, where a scenario has services alone"));
+        }
+        let names = || self.services.iter().map(|service| service.name.as_str());
+        let hint = nearest(name, names()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        Some(format!("there is no service `{name}`{hint}"))
+    }
+
     /// Whether some policy asks for second requests.
     pub(crate) fn hedges(&self) -> bool {
         let policies = self.services.iter().filter_map(|service| service.traffic_policy.as_ref());

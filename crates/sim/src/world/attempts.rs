@@ -34,8 +34,14 @@ impl World<'_> {
         let asked = Asked { clients: &self.groups[request.group as usize].spec, values: &request.values };
         let (proxy, service) = (request.proxy, request.service);
         let verdict = self.proxies[proxy as usize].admit(service, &asked, &mut request.held, number, now);
+        let waits_until = if matches!(verdict, Verdict::At(_)) { self.waits_until(number) } else { u64::MAX };
+        let request = &mut self.requests[number];
         match verdict {
             Verdict::Pass => self.attempt(number, false),
+            Verdict::At(turn) if turn.0 >= waits_until => {
+                self.proxies[proxy as usize].refund(service, &mut request.held, now);
+                self.finish(number, Outcome::Limited);
+            }
             Verdict::At(turn) => {
                 request.pins += 1;
                 self.queue.push(turn.0, What::Turn(number));
@@ -47,6 +53,17 @@ impl World<'_> {
             Verdict::Refuse(outcome) => self.finish(number, outcome),
         }
         self.wake(proxy, service);
+    }
+
+    /// Until when a request's proxy waits for its answer, by the policy of the service that it was for. How long its client does, no
+    /// proxy knows.
+    pub(super) fn waits_until(&mut self, number: u32) -> u64 {
+        let request = &self.requests[number];
+        let (first, sent) = (self.groups[request.group as usize].service, request.sent);
+        match self.proxies[request.proxy as usize].upstream(first).request_timeout {
+            0 => u64::MAX,
+            timeout => sent.saturating_add(timeout),
+        }
     }
 
     /// A request that waited for its turn has it.
@@ -192,7 +209,12 @@ impl World<'_> {
                 let request = &mut self.requests[number];
                 request.service = other as u32;
                 request.tried = Tried::none();
-                self.pass_limits(number);
+                // Where nobody is there to answer it takes nothing of what others may have later.
+                if self.proxies[proxy as usize].upstream(other as u32).takes_requests() {
+                    self.pass_limits(number);
+                } else {
+                    self.attempt(number, false);
+                }
                 self.wake(proxy, first);
             }
             _ => self.finish(number, Outcome::Broken),

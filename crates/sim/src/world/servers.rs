@@ -29,7 +29,7 @@ impl World<'_> {
     /// Asks the limits of the server's sidecar.
     fn pass_guard(&mut self, number: u32) {
         let now = self.moment();
-        let attempt = &mut self.attempts[number];
+        let attempt = &self.attempts[number];
         let server = attempt.server;
         let Some(guard) = &mut self.servers[server as usize].guard else { return self.take_in(number) };
         if attempt.request == NONE {
@@ -41,17 +41,31 @@ impl World<'_> {
         let asked = Asked { clients: &self.groups[request.group as usize].spec, values: &request.values };
         match guard.admit(&asked, number, now) {
             Verdict::Pass => self.take_in(number),
+            Verdict::At(turn) if turn.0 >= self.told_until(number) => {
+                if let Some(guard) = &mut self.servers[server as usize].guard {
+                    guard.refund(number, now);
+                }
+                self.turn_away(number, Outcome::Limited);
+            }
             Verdict::At(turn) => {
-                attempt.held_back = true;
+                self.attempts[number].held_back = true;
                 self.queue.push(turn.0, What::Admitted(number));
             }
             Verdict::Wait(deadline) => {
-                attempt.held_back = true;
+                self.attempts[number].held_back = true;
                 self.queue.push(deadline.0, What::Tired(number));
             }
             Verdict::Refuse(outcome) => self.turn_away(number, outcome),
         }
         self.wake_guard(server);
+    }
+
+    /// Until when the proxy that sent an attempt waits for its answer, as it tells the sidecar.
+    fn told_until(&mut self, number: u32) -> u64 {
+        let Attempt { request, proxy, service, sent, .. } = self.attempts[number];
+        let whole = self.waits_until(request);
+        let of_try = self.proxies[proxy as usize].upstream(service).try_timeout;
+        of_try.map_or(whole, |timeout| whole.min(sent.saturating_add(timeout)))
     }
 
     /// An attempt that waited for its turn at the server's sidecar has it.

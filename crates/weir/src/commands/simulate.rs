@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use weir_api::native::SourceText;
-use weir_model::Kind;
 use weir_model::document::{self, Document, DocumentError};
+use weir_model::resource::traffic_policy::PolicyTarget;
 use weir_model::validate::Scope;
+use weir_model::{Kind, Resource, Spec};
 use weir_sim::{Progress, Report, Scenario, plot};
 
 use crate::cli::simulate::SimulateArgs;
@@ -112,11 +113,15 @@ fn put_in_force(args: &SimulateArgs, scenarios: &mut [Scenario]) -> Result<(), F
         for document in &parsed.documents {
             let services: usize =
                 scenarios.iter_mut().filter_map(|scenario| scenario.put_in_force(&document.resource)).sum();
+            let (line, id, missed) =
+                (document.line, document.resource.id(), missed(&document.resource, scenarios));
             if services == 0 {
-                let id = document.resource.id();
-                let message =
-                    format!("{name}:{}: {id}: no scenario has a service that it is for", document.line);
+                let why = missed.join("; ");
+                let message = format!("{name}:{line}: {id}: no scenario has a service that it is for: {why}");
                 return Err(Failure::new(Exit::Invalid, message));
+            }
+            for target in missed {
+                output::remark(&format!("{name}:{line}: {id}: {target}; it counts for nothing here"));
             }
         }
     }
@@ -127,6 +132,20 @@ fn put_in_force(args: &SimulateArgs, scenarios: &mut [Scenario]) -> Result<(), F
     });
     let faults: Vec<String> = faults.collect();
     if faults.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Invalid, faults.join("\n"))) }
+}
+
+/// What is wrong with those targets of a document that no scenario has.
+fn missed(resource: &Resource, scenarios: &[Scenario]) -> Vec<String> {
+    let targets: &[PolicyTarget] = match &resource.spec {
+        Spec::TrafficPolicy(policy) => &policy.target_refs,
+        Spec::RateLimit(limit) => &limit.target_refs,
+        _ => &[],
+    };
+    let missed = |(index, target): (usize, &PolicyTarget)| {
+        let why: Option<Vec<String>> = scenarios.iter().map(|scenario| scenario.misses(target)).collect();
+        Some(format!("spec.targetRefs[{index}]: {}", why?.first()?))
+    };
+    targets.iter().enumerate().filter_map(missed).collect()
 }
 
 /// A world has no use for gateways, routes and the like: what they do is not simulated.

@@ -104,7 +104,10 @@ impl Exchange {
             return "what whoever sent the request waits for".to_owned();
         }
         let rule = self.row.as_ref().map_or("", |row| &*row.route);
-        let settings = self.manner.as_ref().map_or(of_service, |manner| &manner.settings);
+        // One that was sent to another service has its time from the first.
+        let first = self.fallback.as_ref().and_then(|fallback| fallback.settings());
+        let own = || self.manner.as_ref().map_or(of_service, |manner| &manner.settings);
+        let settings = first.unwrap_or_else(own);
         worker.view().snapshot.who_says(time, rule, settings)
     }
 

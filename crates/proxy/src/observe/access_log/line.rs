@@ -7,7 +7,6 @@ use weir_model::Position;
 
 use crate::config::AccessLogFormat;
 use crate::observe::ids::Trace;
-use crate::respond::Reason;
 
 macro_rules! name {
     ($name:literal) => {
@@ -43,7 +42,9 @@ pub(crate) struct Line<'a> {
     /// What became of a second copy: `won` or `lost`; empty where there was none.
     pub(crate) hedge: &'a str,
     pub(crate) status: u16,
-    pub(crate) reason: Option<Reason>,
+    /// Why the proxy answered itself, or that nobody waited for an answer; empty where the upstream's answer was passed on.
+    pub(crate) reason: &'a str,
+    pub(crate) fallback: Option<FellBack<'a>>,
     pub(crate) grpc_status: &'a str,
     /// The response was cut off after its head.
     pub(crate) truncated: bool,
@@ -52,6 +53,19 @@ pub(crate) struct Line<'a> {
     pub(crate) duration_us: u64,
     /// From the beginning of the last attempt to the response's head.
     pub(crate) upstream_us: Option<u64>,
+}
+
+/// What a breaker has given a call instead of what it was for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FellBack<'a> {
+    /// `service`, `response` or `cached`.
+    pub(crate) to: &'a str,
+    /// The service that the call was for; empty where it went to no other.
+    pub(crate) from: &'a str,
+    /// The breaker, as `TrafficPolicy/cart#0`.
+    pub(crate) by: &'a str,
+    /// How it stood.
+    pub(crate) why: &'a str,
 }
 
 impl<'a> Line<'a> {
@@ -78,7 +92,8 @@ impl<'a> Line<'a> {
             attempts: 0,
             hedge: "",
             status: 0,
-            reason: None,
+            reason: "",
+            fallback: None,
             grpc_status: "",
             truncated: false,
             bytes_in: 0,
@@ -93,7 +108,7 @@ impl<'a> Line<'a> {
     pub(crate) fn is_error(&self) -> bool {
         self.truncated
             || self.status >= 500
-            || (self.reason.is_some() && (self.status >= 400 || self.status == 0))
+            || (!self.reason.is_empty() && (self.status >= 400 || self.status == 0))
     }
 
     /// Appends the line, with its end.
@@ -128,7 +143,13 @@ impl<'a> Line<'a> {
         fields.number(name!("attempts"), self.attempts.into());
         fields.word(name!("hedge"), self.hedge.as_bytes());
         fields.number(name!("status"), self.status.into());
-        fields.word(name!("reason"), self.reason.map_or("", Reason::as_str).as_bytes());
+        fields.word(name!("reason"), self.reason.as_bytes());
+        if let Some(FellBack { to, from, by, why }) = self.fallback {
+            fields.word(name!("fallback"), to.as_bytes());
+            fields.text(name!("fallback_from"), from.as_bytes());
+            fields.text(name!("fallback_by"), by.as_bytes());
+            fields.word(name!("fallback_why"), why.as_bytes());
+        }
         fields.word(name!("grpc_status"), self.grpc_status.as_bytes());
         if self.truncated {
             fields.name(name!("truncated"));
@@ -255,6 +276,7 @@ fn quoted(out: &mut Vec<u8>, value: &[u8]) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::respond::Reason;
 
     pub(in crate::observe::access_log) fn line() -> Line<'static> {
         let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_795_155_192_111);
@@ -269,7 +291,7 @@ pub(super) mod tests {
             upstream: "cart",
             attempts: 2,
             status: 502,
-            reason: Some(Reason::UpstreamReset),
+            reason: Reason::UpstreamReset.as_str(),
             bytes_in: 10,
             bytes_out: 20,
             duration_us: 30,
@@ -339,12 +361,12 @@ pub(super) mod tests {
 
     #[test]
     fn what_counts_as_an_error() {
-        let ok = Line { status: 200, reason: None, ..line() };
+        let ok = Line { status: 200, reason: "", ..line() };
         assert!(!ok.is_error());
         assert!(!Line { status: 404, ..ok }.is_error(), "an application may say so");
-        assert!(Line { status: 404, reason: Some(Reason::NoRoute), ..ok }.is_error());
+        assert!(Line { status: 404, reason: Reason::NoRoute.as_str(), ..ok }.is_error());
         assert!(
-            Line { status: 0, reason: Some(Reason::NoRoute), ..ok }.is_error(),
+            Line { status: 0, reason: Reason::NoRoute.as_str(), ..ok }.is_error(),
             "a connection has no status"
         );
         assert!(Line { status: 500, ..ok }.is_error());

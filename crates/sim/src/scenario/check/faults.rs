@@ -37,6 +37,13 @@ fn fault(path: &str, fault: &Fault, scenario: &Scenario, faults: &mut Faults) {
         whom(path, fault, scenario, faults);
     }
     for (at, name) in fault.clients.iter().enumerate() {
+        if fault.clients[..at].contains(name) {
+            faults.add(
+                format!("{path}.clients[{at}]"),
+                format!("`{name}` is there twice"),
+                "names that differ",
+            );
+        }
         let known = scenario.clients.iter().map(|clients| clients.name.as_str());
         faults.known(&format!("{path}.clients[{at}]"), name, known);
     }

@@ -33,6 +33,7 @@ pub(super) enum What {
     InFlight,
     Retries,
     Breaker,
+    Broken,
     Limit,
     Ejected,
     Proxies,
@@ -54,7 +55,7 @@ const fn column(what: What, heading: &'static str, width: usize, dispensable: u8
 }
 
 /// All of them, from left to right.
-pub(super) const COLUMNS: [Column; 12] = [
+pub(super) const COLUMNS: [Column; 13] = [
     column(What::Service, "SERVICE", 16, 0),
     column(What::SeenBy, "SEEN BY", 7, 6),
     column(What::Rate, "REQ/S", 7, 0),
@@ -64,6 +65,7 @@ pub(super) const COLUMNS: [Column; 12] = [
     column(What::InFlight, "IN FLIGHT", 9, 4),
     column(What::Retries, "RETRY/S", 7, 7),
     column(What::Breaker, "BREAKER", 12, 3),
+    column(What::Broken, "BROKEN/S", 8, 4),
     column(What::Limit, "LIMITED/S", 9, 3),
     column(What::Ejected, "EJECTED", 8, 4),
     column(What::Proxies, "PROXIES", 7, 8),
@@ -88,6 +90,7 @@ pub(super) fn cell(what: What, service: &ServiceFigures, all: &Figures) -> Cell 
             Cell { text: per_second(service.retries_per_s), style }
         }
         What::Breaker => breaker(service, all),
+        What::Broken => broken(service, all),
         What::Limit => limit(service, all),
         What::Ejected => Cell {
             text: format!("{}/{}", service.ejected, service.endpoints_known),
@@ -156,17 +159,25 @@ fn breaker(service: &ServiceFigures, all: &Figures) -> Cell {
     Cell { text, style }
 }
 
+/// Calls that breakers of the service, and of its routes, refuse each second.
+fn broken(service: &ServiceFigures, all: &Figures) -> Cell {
+    let own = all.breakers.iter().filter(|breaker| !breaker.shadow && service.meets(breaker));
+    refusing(own.map(|breaker| breaker.refused_per_s))
+}
+
 /// What limits of the service, and of its routes, refuse each second.
 fn limit(service: &ServiceFigures, all: &Figures) -> Cell {
-    let own: Vec<_> = all
-        .limits
-        .iter()
-        .filter(|limit| !limit.shadow && service.is_concerned_by(&limit.target, &limit.rule))
-        .collect();
-    if own.is_empty() {
+    let is_own = |limit: &&LimitFigures| !limit.shadow && service.is_concerned_by(&limit.target, &limit.rule);
+    refusing(all.limits.iter().filter(is_own).map(|limit| limit.refused_per_s))
+}
+
+/// What several policies refuse each second, all together.
+fn refusing(rates: impl Iterator<Item = Option<f64>>) -> Cell {
+    let rates: Vec<Option<f64>> = rates.collect();
+    if rates.is_empty() {
         return Cell { text: "-".to_owned(), style: Style::Dim };
     }
-    let refused = own.iter().filter_map(|limit| limit.refused_per_s).reduce(|a, b| a + b);
+    let refused = rates.into_iter().flatten().reduce(|a, b| a + b);
     let style = if refused.unwrap_or(0.0) > 0.0 { Style::Warn } else { Style::Good };
     Cell { text: per_second(refused), style }
 }

@@ -96,8 +96,10 @@ fn routes(service: &ServiceFigures) -> Vec<Line> {
     let row = |route: &weir_api::report::RouteFigures| {
         let failed = route.totals.failed();
         let style = if failed > 0 { Style::Warn } else { Style::Plain };
+        // What came to it by the fallback of another service's breaker, or before the rule was changed.
+        let elsewhere = if route.elsewhere { " (leads elsewhere)" } else { "" };
         vec![
-            cell(clean(&route.route)),
+            cell(clean(&route.route) + elsewhere),
             cell(per_second(route.requests_per_s)),
             cell(route.totals.requests().to_string()),
             Cell { text: failed.to_string(), style },
@@ -204,7 +206,14 @@ fn breakers(service: &ServiceFigures, all: &Figures) -> Vec<Line> {
         lines.push(
             Line::new(Style::Plain, format!("  {}{of}{part}{shadow}: ", clean(&breaker.breaker)))
                 .and(style, word)
-                .and(Style::Plain, format!("; {} refused", breaker.refused)),
+                .and(
+                    Style::Plain,
+                    format!(
+                        "; refusing {}/s, {} refused",
+                        per_second(breaker.refused_per_s),
+                        breaker.refused
+                    ),
+                ),
         );
         lines.extend(states(&breaker.states, breaker.proxies));
     }

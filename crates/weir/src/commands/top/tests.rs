@@ -68,6 +68,7 @@ fn figures() -> Figures {
             proxies: 2,
             open: 1,
             refused: 41,
+            refused_per_s: Some(4.2),
             states: vec![StateOf {
                 proxy: "edge-1".to_owned(),
                 state: "open (failureRatio): 9 failed".to_owned(),
@@ -95,10 +96,10 @@ fn the_list_as_people_see_it() {
     let expected = [
         "weir top  server http://127.0.0.1:8500  3 proxies (2 have reported)  sorted by rate",
         "breakers: 1 of 1 open   limits: 1, refusing 3.50/s   ejected endpoints: 1",
-        "SERVICE           SEEN BY    REQ/S  ERRORS      P50      P99  IN FLIGHT  RETRY/S       BREAKER  LIMITED/S   EJECTED  PROXIES",
-        "catalog            caller      350      0%   1.50ms    120ms          0        0             -          -       0/2        2",
-        "cart               caller     12.5    6.0%   1.50ms    120ms          0        0      open 1/2       3.50       1/2        2",
-        "cart               callee     12.0      0%   1.50ms    120ms          0        0      open 1/2       3.50       0/2        2",
+        "SERVICE           SEEN BY    REQ/S  ERRORS      P50      P99  IN FLIGHT  RETRY/S       BREAKER  BROKEN/S  LIMITED/S   EJECTED  PROXIES",
+        "catalog            caller      350      0%   1.50ms    120ms          0        0             -         -          -       0/2        2",
+        "cart               caller     12.5    6.0%   1.50ms    120ms          0        0      open 1/2      4.20       3.50       1/2        2",
+        "cart               callee     12.0      0%   1.50ms    120ms          0        0      open 1/2      4.20       3.50       0/2        2",
         "",
         "",
         "",
@@ -106,7 +107,7 @@ fn the_list_as_people_see_it() {
         "",
         "q quit   j/k up and down   enter detail   s sort   / filter",
     ];
-    assert_eq!(texts(&view(), Size { columns: 124, ..WIDE }), expected);
+    assert_eq!(texts(&view(), Size { columns: 134, ..WIDE }), expected);
 }
 
 #[test]
@@ -192,7 +193,7 @@ fn the_detail_of_a_service() {
         "n/2 at edge-1: ejected for 3 s (1 in a row)",
         "RateLimit/cart of Service/cart: refusing 3.50/s; 900 let through, 0 waited, 7 refused",
         "edge-1: token_bucket: 3 left",
-        "TrafficPolicy/cart#0: open; 41 refused",
+        "TrafficPolicy/cart#0: open; refusing 4.20/s, 41 refused",
         "edge-1: open (failureRatio): 9 failed",
         "    and 1 more",
         "q quit   j/k up and down   esc back",
@@ -340,7 +341,7 @@ fn a_throttle_stands_in_its_own_terms() {
         let cell = super::cells::cell(super::cells::What::Breaker, cart, &all);
         assert_eq!((&*cell.text, cell.style), (word, style));
         let detail: Vec<String> = detail::lines(cart, &all).iter().map(Line::text).collect();
-        let expected = format!("  TrafficPolicy/cart#0: {word}; 41 refused");
+        let expected = format!("  TrafficPolicy/cart#0: {word}; refusing 4.20/s, 41 refused");
         assert!(detail.contains(&expected), "{detail:?}");
         let mut view = view();
         view.took(all, true);
@@ -411,6 +412,37 @@ fn a_limit_of_a_rule_is_in_the_row_of_what_it_leads_to() {
     assert_eq!(shown(&all), "-", "it is of another rule");
     all.limits[0].rule = "HTTPRoute/shop#0".to_owned();
     assert_eq!(shown(&all), "2.50");
+}
+
+#[test]
+fn a_rule_that_leads_elsewhere_is_marked() {
+    let mut all = figures();
+    let elsewhere =
+        RouteFigures { route: "HTTPRoute/other#0".to_owned(), elsewhere: true, ..RouteFigures::default() };
+    all.services[0].routes.push(elsewhere);
+    let lines: Vec<String> = detail::lines(&all.services[0], &all).iter().map(Line::text).collect();
+    let rule = |name: &str| lines.iter().find(|line| line.starts_with(&format!("  {name}"))).unwrap();
+    assert!(rule("HTTPRoute/other#0 (leads elsewhere) ").ends_with("0"), "{lines:?}");
+    assert!(!rule("HTTPRoute/shop#0").contains("elsewhere"), "{lines:?}");
+}
+
+#[test]
+fn what_breakers_refuse_is_added_up_without_those_in_shadow() {
+    let mut all = figures();
+    let of = |shadow: bool, refused_per_s: Option<f64>| BreakerFigures {
+        breaker: "TrafficPolicy/cart#1".to_owned(),
+        target: "Service/cart".to_owned(),
+        shadow,
+        refused_per_s,
+        ..BreakerFigures::default()
+    };
+    let shown = |all: &Figures| cell(What::Broken, &all.services[0], all).text;
+    all.breakers.extend([of(false, Some(1.3)), of(true, Some(9.0)), of(false, None)]);
+    assert_eq!(shown(&all), "5.50");
+    all.breakers = vec![of(false, None)];
+    assert_eq!(shown(&all), "-", "not known yet");
+    all.breakers = vec![of(true, Some(9.0))];
+    assert_eq!(shown(&all), "-", "it has none that refuses");
 }
 
 #[test]
