@@ -235,6 +235,19 @@ fn live(seed: u64, totals: &Totals) {
     totals.names_lost.fetch_add(life.disk.names_lost(), Ordering::Relaxed);
 }
 
+/// Somebody has read its epoch: it must not begin another history.
+#[tokio::test]
+async fn a_store_that_was_opened_is_there_after_the_power_went() {
+    for seed in 0..32 {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let life = Life::new(seed, folder.path());
+        let epoch = async || life.try_open().expect("it opens").position().await.expect("a position").epoch;
+        let before = epoch().await;
+        life.disk.restart();
+        assert_eq!(epoch().await, before, "WEIR_SEED={seed}");
+    }
+}
+
 #[test]
 fn no_acknowledged_write_is_lost_when_the_power_goes() {
     let totals = Totals::default();
