@@ -238,10 +238,11 @@ fn a_sidecar_takes_the_names_of_dns() {
     let server = format!("127.0.0.1:{}", cluster.grpc);
     let app = App::start(TEST_APP, "cart");
     register(&cluster, "cart", &app, None);
-    let outbound = free_port();
-    let (own, out) = (format!("127.0.0.1:{}", app.port), format!("127.0.0.1:{outbound}"));
-    let args = ["proxy", "--service", "front", "--app", &own, "--outbound", &out, "--server", &server];
-    let _sidecar = Process::weir("front", args);
+    let [inbound, outbound] = free_ports();
+    let own = format!("127.0.0.1:{}", app.port);
+    let (into, out) = (format!("127.0.0.1:{inbound}"), format!("127.0.0.1:{outbound}"));
+    let front = ["proxy", "--service", "front", "--app", &own, "--inbound", &into, "--outbound", &out];
+    let _sidecar = Process::weir("front", front.into_iter().chain(["--server", &*server]));
     let call = |host: &str| http::request(outbound, "GET", "/", &[("host", host)], b"");
     for host in [
         "cart.service.weir.example",
@@ -265,10 +266,10 @@ fn a_sidecar_takes_the_names_of_dns() {
         assert!(answer.status == 404 && answer.text().contains(says), "{host}: {}", answer.text());
     }
     for url in ["http://cart.service.weir.example/", "http://cart.service.east.old/"] {
-        let explained = cluster.weir(&["explain", "--from", "front", "GET", url]);
+        let explained = cluster.weir(&["explain", "--from", "cart", "GET", url]);
         assert!(explained.contains(&own), "{url}: {explained}");
     }
-    let explained = cluster.weir(&["explain", "--from", "front", "GET", "http://v1.cart.service.old/"]);
+    let explained = cluster.weir(&["explain", "--from", "cart", "GET", "http://v1.cart.service.old/"]);
     assert!(explained.contains("names instances by a tag"), "{explained}");
 }
 

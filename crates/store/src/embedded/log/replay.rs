@@ -33,7 +33,7 @@ pub struct LeftOut {
     pub reason: String,
     /// The last revision that is there: what was written after it is left out.
     pub after: Revision,
-    /// So many records of the log at least, each of one write or more.
+    /// So many records of the log at least. Each has a batch, of some writes or none: leases are granted and end in them, too.
     pub records: u64,
     /// The last revision that is known to be left out. Nothing vouches for it: it stands in a record that is not believed.
     pub up_to: Option<Revision>,

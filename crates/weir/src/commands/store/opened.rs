@@ -45,14 +45,14 @@ pub(super) fn in_part(spec: &Spec, file: &Path, left_out: &LeftOut) -> Failure {
     let LeftOut { path, reason, after, records, up_to } = left_out;
     let records = match records {
         0 => "nobody can tell how much that is".to_owned(),
-        1 => "at least 1 record of the log, of one write or more".to_owned(),
-        _ => format!("at least {records} records of the log, each of one write or more"),
+        1 => "at least 1 record of the log".to_owned(),
+        _ => format!("at least {records} records of the log"),
     };
     let up_to = up_to.map_or_else(String::new, |last| {
-        format!(", up to revision {last} as far as it can be read ({} revisions)", last - after)
+        format!(", up to revision {last} as far as it can be read ({} writes)", last - after)
     });
     let message = format!(
-        "{path} is damaged: {reason}\nleft out is everything that was written after revision {after}: {records}{up_to}"
+        "{path}: {reason}\nleft out is everything that was written after revision {after}: {records}{up_to}"
     );
     let failure = Failure::new(Exit::InPart, message);
     let Some(dir) = folder(spec) else { return failure };
