@@ -163,7 +163,8 @@ impl Names {
         let first = random.index(changes.len() + 1);
         let seen: Vec<PathBuf> = changes.iter().flatten().map(|(path, _)| path.clone()).collect();
         for (at, change) in changes.into_iter().enumerate() {
-            if if is_any { random.below(2) == 0 } else { at < first } {
+            let is_held = if is_any { random.below(2) == 0 } else { at < first };
+            if is_held {
                 self.hold(change);
             } else {
                 self.lost += 1;
