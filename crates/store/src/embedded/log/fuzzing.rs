@@ -51,7 +51,7 @@ pub fn store_log(data: &[u8]) {
         Ok(left) => assert!(is_last && left == whole, "{left} of {}", records.len()),
         Err(_) if is_last => panic!("what may have been half written is no damage"),
         Err(left) => {
-            assert_eq!(left, (whole, (records.len() - whole) as u64), "what is whole, and what is not")
+            assert_eq!(left, (whole, (records.len() - whole) as u64), "what is whole, and what is not");
         }
     }
 }
