@@ -230,6 +230,49 @@ spec: {}
     assert!(call("/", &[("host", "nobody")]).unwrap().status >= 400);
 }
 
+/// Names as DNS has them, in the server's own domain and datacenter.
+#[test]
+fn a_sidecar_takes_the_names_of_dns() {
+    let domain = ["--dns-domain", "weir.example", "--dns-alt-domain", "old", "--datacenter", "east"];
+    let cluster = Cluster::start_with(&domain);
+    let server = format!("127.0.0.1:{}", cluster.grpc);
+    let app = App::start(TEST_APP, "cart");
+    register(&cluster, "cart", &app, None);
+    let [inbound, outbound] = free_ports();
+    let own = format!("127.0.0.1:{}", app.port);
+    let (into, out) = (format!("127.0.0.1:{inbound}"), format!("127.0.0.1:{outbound}"));
+    let front = ["proxy", "--service", "front", "--app", &own, "--inbound", &into, "--outbound", &out];
+    let _sidecar = Process::weir("front", front.into_iter().chain(["--server", &*server]));
+    let call = |host: &str| http::request(outbound, "GET", "/", &[("host", host)], b"");
+    for host in [
+        "cart.service.weir.example",
+        "cart.service.east.weir.example",
+        "cart.service.default.ns.east.dc.old",
+        "_cart._tcp.service.old",
+        "Cart.Service.OLD.",
+    ] {
+        eventually(&format!("front to reach {host}"), START_LIMIT, || {
+            call(host).ok().filter(|answer| answer.status == 200 && answer.text() == "cart")
+        });
+    }
+    for (host, says) in [
+        ("v1.cart.service.old", "names instances by a tag"),
+        ("v1.cart.service.old", "call cart.service.weir.example"),
+        ("cart.service.west.old", "another datacenter than this, \"east\""),
+        ("n1.node.old", "no service's name"),
+        ("cart.service.consul", "no service of the mesh"),
+    ] {
+        let answer = call(host).unwrap();
+        assert!(answer.status == 404 && answer.text().contains(says), "{host}: {}", answer.text());
+    }
+    for url in ["http://cart.service.weir.example/", "http://cart.service.east.old/"] {
+        let explained = cluster.weir(&["explain", "--from", "cart", "GET", url]);
+        assert!(explained.contains(&own), "{url}: {explained}");
+    }
+    let explained = cluster.weir(&["explain", "--from", "cart", "GET", "http://v1.cart.service.old/"]);
+    assert!(explained.contains("names instances by a tag"), "{explained}");
+}
+
 #[test]
 fn a_server_outlives_sighup() {
     let mut cluster = Cluster::start();

@@ -55,6 +55,46 @@ fn weir(servers: &str, args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
+/// Each replica waits for the heartbeats of some nodes only.
+#[test]
+fn who_is_heard_from_is_known_wherever_one_asks() {
+    const NODES: usize = 6;
+    let member = Member::start();
+    let both = two(&member);
+    for number in 0..NODES {
+        let node = serde_json::json!({"Node": format!("n{number}"), "Address": "10.0.0.1"});
+        let answer = http::put(both[0].http, "/v1/catalog/register", &node.to_string()).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let instance = r#"{"service": "web", "port": 80, "checks": [{"ttl": "10m"}]}"#;
+        let path = format!("/weir/v1/instances/i{number}?node=n{number}");
+        let answer = http::put(both[number % 2].http, &path, instance).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let heard = |replica: &Replica, query: &str| {
+        let nodes = http::get(replica.http, &format!("/weir/v1/nodes{query}")).ok()?.json();
+        let nodes = nodes["items"].as_array()?.iter().filter(|node| node["heartbeats"] == "heard");
+        Some(nodes.count())
+    };
+    let [first, second] = &both;
+    eventually("each knows of its own", PATIENCE, || {
+        let of_both = heard(first, "?own")? + heard(second, "?own")?;
+        (of_both == NODES).then_some(())
+    });
+    for replica in &both {
+        assert_eq!(heard(replica, ""), Some(NODES));
+        let (status, text) = weir(&replica.address(), &["get", "nodes"]);
+        assert!(status == Some(0) && text.matches("heard").count() == NODES, "{text}");
+    }
+    // One that stands still is named.
+    first.process.signal(libc::SIGSTOP);
+    let (status, text) = weir(&second.address(), &["get", "nodes"]);
+    first.process.signal(libc::SIGCONT);
+    assert!(
+        status == Some(0) && text.contains(&first.address()) && text.contains("does not answer"),
+        "{text}"
+    );
+}
+
 #[test]
 fn proxies_are_known_wherever_one_asks() {
     let member = Member::start();

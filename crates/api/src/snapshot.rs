@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weir_model::dns_names::DnsNames;
 use weir_model::registry::{ActiveChecks, Health, Weights};
 use weir_model::resource::Protocol;
 use weir_model::{Kind, Position, Resource, ServiceRef};
@@ -42,6 +43,9 @@ pub struct SnapshotInputs {
     /// The services that are subscribed to, with what is registered for each.
     #[serde(default)]
     pub services: Vec<ServiceInputs>,
+    /// By which names in DNS services are called, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<DnsNames>,
     /// What was to be said of how they came about, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
@@ -58,6 +62,7 @@ impl SnapshotInputs {
             position,
             resources: Vec::new(),
             services: Vec::new(),
+            names: None,
             remarks: Vec::new(),
             decided_by: BTreeMap::new(),
         }

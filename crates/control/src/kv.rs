@@ -10,7 +10,7 @@ mod entry;
 mod txn;
 
 pub use commands::{KvLock, KvPut};
-pub(crate) use draft::Draft;
+pub(crate) use draft::{Draft, NotEnded};
 pub use entry::KvEntry;
 pub(crate) use entry::{Header, decode, encode};
 pub use txn::{KvFault, KvOp, KvResult, KvVerb};

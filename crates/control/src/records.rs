@@ -12,7 +12,7 @@
 mod commands;
 mod entry;
 
-pub(crate) use commands::end_with_session;
+pub(crate) use commands::end_with_sessions;
 pub use commands::{Fit, When};
 pub(crate) use entry::Head;
 pub use entry::{Record, RecordEntry, RecordRef, TableRef};

@@ -1,5 +1,7 @@
 //! What a control plane is told at its start.
 
+use weir_model::dns_names::DEFAULT_DOMAIN;
+
 use crate::Replica;
 
 /// Settings of a control plane. [`Default`] is what `dev` uses.
@@ -7,6 +9,8 @@ use crate::Replica;
 pub struct Settings {
     /// The cluster's name, shown as its one datacenter.
     pub datacenter: String,
+    /// The domains in which services have names in DNS, in lower case.
+    pub domains: Vec<String>,
     /// The node that registrations made at this server's own agent API belong to; registered at start.
     pub node_name: String,
     /// That node's address: IPv4 or IPv6 address, or host name.
@@ -23,6 +27,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             datacenter: "dc1".to_owned(),
+            domains: vec![DEFAULT_DOMAIN.to_owned()],
             node_name: "weir".to_owned(),
             node_address: "127.0.0.1".to_owned(),
             is_server: true,

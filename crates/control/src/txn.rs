@@ -1,10 +1,15 @@
-//! Transactions: operations on keys and on the registry, all or none.
+//! Transactions: operations on keys, on the registry and on sessions, all or none.
+
+use std::collections::BTreeMap;
+
+use weir_store::LeaseId;
 
 use crate::bounds::TXN_OPS_MAX;
 use crate::catalog::State;
 use crate::commit::Plan;
-use crate::kv::{self, KvFault, KvOp, KvResult};
+use crate::kv::{self, KvFault, KvOp, KvResult, KvVerb, NotEnded};
 use crate::registry::{self, Gone, RegistryFault, RegistryOp, RegistryResult, check_namespace};
+use crate::session::SessionRef;
 use crate::{Control, Error};
 
 /// One operation.
@@ -14,6 +19,8 @@ pub enum TxnOp {
     Kv(KvOp),
     /// On a node, an instance or a check.
     Registry(Box<RegistryOp>),
+    /// Ends the session of this id, if there is one; it is of the keys' namespace.
+    EndSession(String),
 }
 
 /// What an operation read or wrote.
@@ -28,7 +35,7 @@ pub enum TxnResult {
 /// Why an operation cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxnFault {
-    /// One on a key.
+    /// One on a key, or a session's end that is about too many of them.
     Kv(KvFault),
     /// One on the registry.
     Registry(RegistryFault),
@@ -58,6 +65,16 @@ struct Drafted {
 
 type Faults = Vec<(usize, TxnFault)>;
 
+/// Why nothing is done.
+enum No {
+    Faults(Faults),
+    /// A session ends whose keys cannot be locked for a while, and there is no lease for that.
+    NoLease,
+}
+
+/// For how long the keys of sessions that end cannot be locked, by session.
+type Delays = BTreeMap<String, LeaseId>;
+
 impl Control {
     /// Does all operations, in order, or none, in one transaction of the store. Keys are those of this namespace.
     ///
@@ -78,21 +95,43 @@ impl Control {
         let own_node = self.settings().node_name.clone();
         let (mut results, mut gone) = (Vec::new(), Gone::default());
         let what = || "what the transaction is about".to_owned();
-        let done = self
-            .execute_if(what, |state| {
-                Ok(draft(state, namespace, &own_node, ops)?.map(|drafted| {
-                    (results, gone) = (drafted.results, drafted.gone);
-                    drafted.plan
-                }))
-            })
-            .await?;
-        let done = match done {
-            Err(faults) => return Ok(Outcome::Failed(faults)),
-            Ok(done) => done,
+        let mut delays = Delays::new();
+        let done = loop {
+            self.grant_delays(namespace, ops, &mut delays).await?;
+            let done = self
+                .execute_if(what, |state| {
+                    Ok(draft(state, namespace, &own_node, ops, &delays)?.map(|drafted| {
+                        (results, gone) = (drafted.results, drafted.gone);
+                        drafted.plan
+                    }))
+                })
+                .await?;
+            match done {
+                // A session has got keys since the leases were granted: each time one more of them has its own.
+                Err(No::NoLease) => {}
+                Err(No::Faults(faults)) => return Ok(Outcome::Failed(faults)),
+                Ok(done) => break done,
+            }
         };
         self.sweep(&gone).await?;
         let revision = done.position.revision;
         Ok(Outcome::Done(results.into_iter().map(|pending| pending.at(revision)).collect()))
+    }
+
+    /// Grants leases for the delays of keys whose sessions end, where there is none yet. One that is not used ends by itself.
+    async fn grant_delays(&self, namespace: &str, ops: &[TxnOp], delays: &mut Delays) -> Result<(), Error> {
+        for id in ops.iter().filter_map(ends) {
+            let name = SessionRef::new(namespace, id);
+            let Some(entry) = self.catalog().session(&name).entries else { continue };
+            let delay = entry.value.lock_delay.0;
+            let locks =
+                |op: &TxnOp| matches!(op, TxnOp::Kv(op) if op.verb == KvVerb::Lock && op.session == id);
+            let gets_keys = self.holds_keys(&name) || ops.iter().any(locks);
+            if !delay.is_zero() && gets_keys && !delays.contains_key(id) {
+                delays.insert(id.to_owned(), self.store().grant(delay).await?.id);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -105,12 +144,21 @@ impl Pending {
     }
 }
 
+/// Which session an operation ends.
+fn ends(op: &TxnOp) -> Option<&str> {
+    match op {
+        TxnOp::EndSession(id) => Some(id),
+        _ => None,
+    }
+}
+
 fn draft(
     state: &State,
     namespace: &str,
     own_node: &str,
     ops: &[TxnOp],
-) -> Result<Result<Drafted, Faults>, Error> {
+    delays: &Delays,
+) -> Result<Result<Drafted, No>, Error> {
     let mut keys = kv::Draft::new(state, namespace);
     let mut registry = registry::Draft::new(state, own_node);
     let (mut results, mut faults) = (Vec::new(), Vec::new());
@@ -123,13 +171,18 @@ fn draft(
                 .step(op)
                 .map(|done| results.extend(done.map(Pending::Registry)))
                 .map_err(TxnFault::Registry),
+            TxnOp::EndSession(id) => match keys.end_session(id, delays.get(id).copied()) {
+                Err(NotEnded::NoLease) => return Ok(Err(No::NoLease)),
+                Err(NotEnded::TooManyKeys) => Err(TxnFault::Kv(KvFault::TooManyKeys)),
+                Ok(()) => Ok(()),
+            },
         };
         if let Err(fault) = done {
             faults.push((number, fault));
         }
     }
     if !faults.is_empty() {
-        return Ok(Err(faults));
+        return Ok(Err(No::Faults(faults)));
     }
     let mut plan = keys.into_plan()?;
     let gone = registry.into_plan(&mut plan);

@@ -1,5 +1,6 @@
 //! Weir's model: resources, names, units and their validation. No IO, no runtime, no clock.
 
+pub mod dns_names;
 pub mod document;
 pub mod names;
 pub mod network;

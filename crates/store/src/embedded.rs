@@ -19,6 +19,7 @@
 
 mod durable;
 mod file;
+mod held;
 mod layout;
 mod load;
 mod log;
@@ -38,9 +39,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+pub use log::LeftOut;
 pub(crate) use log::fuzzing;
 pub use restore::Restore;
-pub use storage::Opener;
+pub use storage::Files;
 
 use crate::clock::{Clock, ManualClock, TokioClock};
 use crate::local::LocalEngine;
@@ -65,8 +67,8 @@ pub struct Options {
     pub queue_wait: Duration,
     /// How soon after a storage failure the file is reopened, at the earliest; writes are refused until then.
     pub reopen_after: Duration,
-    /// Opens the file's bytes in place of a plain file: for tests that make storage fail.
-    pub opener: Option<Opener>,
+    /// In place of plain files: for tests that make storage fail.
+    pub files: Option<Arc<dyn Files>>,
 }
 
 impl Default for Options {
@@ -77,7 +79,7 @@ impl Default for Options {
             epoch_above: 0,
             queue_wait: Duration::from_secs(1),
             reopen_after: Duration::from_millis(250),
-            opener: None,
+            files: None,
         }
     }
 }
@@ -103,10 +105,10 @@ impl Embedded {
     /// [`Error::NewerFormat`], [`Error::Open`].
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
         let path = path.as_ref();
-        let Options { limits, clock, epoch_above, queue_wait, reopen_after, opener } = options;
+        let Options { limits, clock, epoch_above, queue_wait, reopen_after, files } = options;
         let started = Instant::now();
-        let file = File::new(path, opener.unwrap_or_else(storage::plain));
-        let Opened { database, stored, replayed } = file.open(epoch_above)?;
+        let file = File::new(path, files.unwrap_or_else(storage::plain));
+        let Opened { database, stored, replayed, .. } = file.open(epoch_above)?;
         let state = State::new(limits.clone(), stored, clock.now());
         let shared = Arc::new(Shared::new(state, Arc::clone(&clock)));
         let counters = Arc::new(Counters::default());
@@ -152,6 +154,15 @@ impl Embedded {
     pub fn read(path: impl AsRef<Path>) -> Result<Memory, Error> {
         let Opened { stored, .. } = File::to_read(path.as_ref()).open(0)?;
         Ok(Memory::of(Limits::default(), stored, Arc::new(ManualClock::new())))
+    }
+
+    /// The same where the log may be damaged: what is whole, and what of the log is left out then.
+    ///
+    /// # Errors
+    /// As [`Embedded::read`]: [`Error::Corrupt`] too, where the file itself is damaged or missing.
+    pub fn read_intact(path: impl AsRef<Path>) -> Result<(Memory, Option<LeftOut>), Error> {
+        let Opened { stored, left_out, .. } = File::to_read_intact(path.as_ref()).open(0)?;
+        Ok((Memory::of(Limits::default(), stored, Arc::new(ManualClock::new())), left_out))
     }
 
     /// Makes the file at `path` from entries in the order of their keys, without leases. It takes the place of one that is there

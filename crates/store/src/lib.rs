@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use embedded::{Embedded, Opener, Options, Restore};
+pub use embedded::{Embedded, Files, LeftOut, Options, Restore};
 pub use error::Error;
 pub use etcd::{Etcd, EtcdAddress, EtcdOptions, check_address};
 pub use key::{Key, KeyRange};

@@ -90,6 +90,7 @@ impl ControlPlane {
         };
         let settings = Settings {
             datacenter: config.datacenter.clone(),
+            domains: config.dns.domains(),
             node_name: config.node_name.clone(),
             node_address: config
                 .as_consul

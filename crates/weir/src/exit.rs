@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     CannotStart,
     /// It was applied, and a proxy refused it.
     Rejected,
+    /// What is whole was exported, and what is damaged was left out.
+    InPart,
     /// A lock was lost, and the command that ran under it was ended.
     LockLost,
     /// Others hold the lock.
@@ -45,6 +47,7 @@ impl Exit {
             Self::Unreachable => 5,
             Self::CannotStart => 6,
             Self::Rejected => 7,
+            Self::InPart => 8,
             Self::LockLost => 122,
             Self::LockHeld => 123,
             Self::CannotRun => 126,
@@ -65,6 +68,7 @@ Exit status:
   5  no server answers
   6  cannot start: an address or the data directory is in use, or may not be used
   7  applied, but a proxy refused it
+  8  exported, but what is damaged was left out (`weir store export --intact`)
 `weir lock` ends with the status of its command, or:
   122  the lock was lost, and the command was ended
   123  others hold the lock
@@ -148,6 +152,7 @@ mod tests {
             Exit::Unreachable,
             Exit::CannotStart,
             Exit::Rejected,
+            Exit::InPart,
             Exit::LockLost,
             Exit::LockHeld,
             Exit::CannotRun,

@@ -132,6 +132,9 @@ pub struct Welcome {
     pub datacenter: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub replica: ::prost::alloc::string::String,
+    /// which names that services have in DNS end in; none: the usual one
+    #[prost(string, repeated, tag = "4")]
+    pub domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// how often the server wants reports while nobody looks; 0: it takes none
     #[prost(uint32, tag = "40")]
     pub report_every_ms: u32,

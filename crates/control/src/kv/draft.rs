@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_model::Revision;
-use weir_store::Key;
+use weir_store::{Key, LeaseId};
 
 use super::{Header, KvEntry, encode};
-use crate::bounds::KV_TXN_KEYS_MAX;
+use crate::bounds::{KV_TXN_KEYS_MAX, SESSION_END_KEYS_MAX};
 use crate::catalog::State;
 use crate::commit::Plan;
-use crate::{Error, keys};
+use crate::session::{Behavior, SessionEntry, SessionRef};
+use crate::{Error, keys, records};
 
 /// A key as it is, or would be, at one point of a draft.
 #[derive(Clone, Debug)]
@@ -56,6 +57,10 @@ pub(crate) struct Draft<'a> {
     keys: BTreeMap<String, Touched<'a>>,
     /// Sessions that lock keys.
     sessions: BTreeSet<Arc<str>>,
+    /// Sessions that end.
+    ended: BTreeMap<SessionRef, Revision>,
+    /// Keys that cannot be locked for a while, and the lease that this lasts as long as.
+    delayed: BTreeMap<String, LeaseId>,
 }
 
 /// What is stored of a value.
@@ -74,9 +79,25 @@ pub(super) enum NotLocked {
     Delayed,
 }
 
+/// Why a session does not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotEnded {
+    /// It holds more than [`SESSION_END_KEYS_MAX`] keys.
+    TooManyKeys,
+    /// It holds keys that cannot be locked for a while after, and there is no lease that lasts as long.
+    NoLease,
+}
+
 impl<'a> Draft<'a> {
     pub(crate) fn new(state: &'a State, namespace: &'a str) -> Self {
-        Self { state, namespace, keys: BTreeMap::new(), sessions: BTreeSet::new() }
+        Self {
+            state,
+            namespace,
+            keys: BTreeMap::new(),
+            sessions: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            delayed: BTreeMap::new(),
+        }
     }
 
     fn touch(&mut self, key: &str) -> &mut Touched<'a> {
@@ -152,10 +173,9 @@ impl<'a> Draft<'a> {
         session: &str,
         content: Content<'a>,
     ) -> Result<Result<(), NotLocked>, Error> {
-        let known = self.state.sessions.get(self.namespace, session);
-        let known = known.ok_or_else(|| Error::not_found("session", session))?;
+        let known = self.session(session).ok_or_else(|| Error::not_found("session", session))?;
         let session: Arc<str> = known.value.id.as_str().into();
-        if self.state.kv.is_delayed(self.namespace, key) {
+        if self.state.kv.is_delayed(self.namespace, key) || self.delayed.contains_key(key) {
             return Ok(Err(NotLocked::Delayed));
         }
         self.look(key);
@@ -185,6 +205,46 @@ impl<'a> Draft<'a> {
         let header = Header { flags: content.flags, lock_index: seen.header.lock_index, session: None };
         write(self.touch(key), header, content.value);
         true
+    }
+
+    /// A session that has not ended by now.
+    fn session(&self, id: &str) -> Option<&'a Arc<SessionEntry>> {
+        let known = self.state.sessions.get(self.namespace, id)?;
+        (!self.ended.contains_key(&SessionRef::of(&known.value))).then_some(known)
+    }
+
+    /// Ends a session: its keys are released or deleted, as it says, and cannot be locked as long as `delay` lasts. One that is not
+    /// there is no fault.
+    pub(crate) fn end_session(&mut self, id: &str, delay: Option<LeaseId>) -> Result<(), NotEnded> {
+        let Some(session) = self.session(id) else { return Ok(()) };
+        let stored = self.state.kv.held_by(self.namespace, id).map(|entry| entry.key.to_string());
+        let drafted = self.keys.keys().cloned();
+        let keys: BTreeSet<String> = stored.take(SESSION_END_KEYS_MAX + 1).chain(drafted).collect();
+        let holder = |seen: &Seen<'_>| seen.header.session.as_deref() == Some(id);
+        let held: Vec<String> = keys.into_iter().filter(|key| self.peek(key).is_some_and(holder)).collect();
+        if held.len() > SESSION_END_KEYS_MAX {
+            return Err(NotEnded::TooManyKeys);
+        }
+        let is_delayed = !session.value.lock_delay.0.is_zero();
+        if is_delayed && delay.is_none() && !held.is_empty() {
+            return Err(NotEnded::NoLease);
+        }
+        for key in held {
+            let touched = self.touch(&key);
+            touched.looked_at = true;
+            match (session.value.behavior, touched.now.take()) {
+                (Behavior::Release, Some(seen)) => {
+                    write(touched, Header { session: None, ..seen.header }, seen.value);
+                }
+                _ => touched.written = true,
+            }
+            if let Some(lease) = delay.filter(|_| is_delayed) {
+                self.delayed.insert(key, lease);
+            }
+        }
+        self.ended.insert(SessionRef::of(&session.value), session.modify_revision);
+        self.sessions.remove(id);
+        Ok(())
     }
 
     /// The transaction that does all of it, if everything still is as it was looked at.
@@ -221,6 +281,16 @@ impl<'a> Draft<'a> {
                 _ => {}
             }
         }
+        for (key, lease) in self.delayed {
+            plan.mark_leased(keys::kv_delayed(self.namespace, &key)?, lease);
+        }
+        for (session, revision) in &self.ended {
+            let stored_at = keys::session(&session.namespace, &session.id)?;
+            // Whoever locks a key writes the session: then this is decided anew.
+            plan.expect(stored_at.clone(), *revision);
+            plan.delete(stored_at);
+        }
+        records::end_with_sessions(self.state, self.ended.keys(), &mut plan)?;
         for session in self.sessions {
             let stored_at = keys::session(self.namespace, &session)?;
             plan.expect_there(stored_at.clone());
@@ -248,10 +318,10 @@ impl Touched<'_> {
     }
 }
 
-fn write<'a>(touched: &mut Touched<'a>, header: Header, value: &'a [u8]) {
+fn write<'a>(touched: &mut Touched<'a>, header: Header, value: impl Into<Cow<'a, [u8]>>) {
     // A key that is deleted and set again is, to the store, one that is set.
     let create_revision = touched.base.map(|entry| entry.create_revision);
-    touched.now = Some(Seen { header, value: Cow::Borrowed(value), create_revision, modify_revision: None });
+    touched.now = Some(Seen { header, value: value.into(), create_revision, modify_revision: None });
     touched.written = true;
     if !touched.differs() {
         // It is what it was, and so is its revision.

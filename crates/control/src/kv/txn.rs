@@ -101,7 +101,8 @@ pub enum KvFault {
     Session(Option<String>),
     /// The key's last session ended a short while ago.
     Delayed,
-    /// More keys than [`KV_TXN_KEYS_MAX`](crate::bounds::KV_TXN_KEYS_MAX) start so.
+    /// More keys than [`KV_TXN_KEYS_MAX`](crate::bounds::KV_TXN_KEYS_MAX) start so, or a session that is to end holds more than
+    /// [`SESSION_END_KEYS_MAX`](crate::bounds::SESSION_END_KEYS_MAX).
     TooManyKeys,
 }
 

@@ -232,10 +232,14 @@ fn rely(state: &State, session: &SessionRef, name: &str, plan: &mut Plan) -> Res
     plan.put(key, &known.value)
 }
 
-/// Deletes the records that end with a session.
-pub(crate) fn end_with_session(state: &State, session: &SessionRef, plan: &mut Plan) -> Result<(), Error> {
+/// Deletes the records that end with these sessions.
+pub(crate) fn end_with_sessions<'a>(
+    state: &State,
+    sessions: impl Iterator<Item = &'a SessionRef>,
+    plan: &mut Plan,
+) -> Result<(), Error> {
     let mut tables = std::collections::BTreeSet::new();
-    for record in state.records.of_session(session) {
+    for record in sessions.flat_map(|session| state.records.of_session(session)) {
         if tables.insert(&record.table) {
             touch(state, &record.table, plan)?;
         }

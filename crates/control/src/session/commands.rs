@@ -121,7 +121,7 @@ impl Control {
         }
     }
 
-    fn holds_keys(&self, name: &SessionRef) -> bool {
+    pub(crate) fn holds_keys(&self, name: &SessionRef) -> bool {
         self.catalog().state().kv.held_by(&name.namespace, &name.id).next().is_some()
     }
 }
@@ -205,7 +205,7 @@ fn end(
     match held.peek() {
         None => {
             plan.delete(stored_at);
-            records::end_with_session(state, name, &mut plan)?;
+            records::end_with_sessions(state, std::iter::once(name), &mut plan)?;
         }
         Some(_) => plan.put(stored_at, &entry.value)?,
     }

@@ -1,10 +1,13 @@
 //! Transactions: all operations or none.
 
+use std::time::Duration;
+
 use weir_control::Control;
 use weir_control::bounds::TXN_OPS_MAX;
 use weir_control::kv::{KvFault, KvOp, KvResult, KvVerb};
-use weir_control::session::Session;
+use weir_control::session::{Behavior, Session, SessionRef};
 use weir_control::txn::{Outcome, TxnFault, TxnOp, TxnResult};
+use weir_model::units::Span;
 
 use crate::support::*;
 
@@ -177,4 +180,99 @@ async fn transfers_at_the_same_time_keep_the_sum() {
     futures_util::future::join_all((1..=10).map(transfer)).await;
     let read = done(&control, &[op(KvVerb::Get, "a"), op(KvVerb::Get, "b")]).await;
     assert_eq!([read[0].value.as_deref(), read[1].value.as_deref()], [Some(&b"45"[..]), Some(&b"155"[..])]);
+}
+
+fn ending(session: &SessionRef) -> TxnOp {
+    TxnOp::EndSession(session.id.clone())
+}
+
+/// A session ends with all else or not at all, and what stands behind it finds its keys as any other end would leave them.
+#[tokio::test]
+async fn a_session_ends_within_a_transaction() {
+    let control = start().await;
+    let new = |behavior, delay: u64| Session {
+        namespace: NS.to_owned(),
+        node: NODE.to_owned(),
+        behavior,
+        lock_delay: Span(Duration::from_secs(delay)),
+        ..Session::default()
+    };
+    let create = async |session| control.create_session(session).await.unwrap().0;
+    let releasing = create(new(Behavior::Release, 15)).await;
+    let deleting = create(new(Behavior::Delete, 0)).await;
+    let next = create(new(Behavior::Release, 0)).await;
+    let lock = |key: &str, session: &SessionRef| {
+        TxnOp::Kv(KvOp { session: session.id.clone(), value: b"v".to_vec(), ..op(KvVerb::Lock, key) })
+    };
+    let locks =
+        [lock("r/1", &releasing), lock("r/2", &releasing), lock("d/1", &deleting), lock("d/2", &deleting)];
+    assert!(matches!(control.txn(NS, &locks).await.unwrap(), Outcome::Done(_)));
+    let sessions = |control: &Control| control.sessions(Some(NS)).len();
+
+    let fails = [ending(&releasing), TxnOp::Kv(op(KvVerb::Get, "missing"))];
+    let Outcome::Failed(faults) = control.txn(NS, &fails).await.unwrap() else { panic!("a key is missing") };
+    assert_eq!(faults, [(1, TxnFault::Kv(KvFault::Missing))]);
+    let held =
+        |control: &Control, key: &str| control.catalog().kv_get(NS, key).entries.unwrap().session.clone();
+    assert_eq!((sessions(&control), held(&control, "r/1").as_deref()), (3, Some(&*releasing.id)));
+
+    // A key of its own that it got just before goes, too, and what it let go of is free or not, as it says.
+    let ops = [
+        lock("d/3", &deleting),
+        ending(&deleting),
+        ending(&deleting),
+        ending(&SessionRef::new(NS, "nobody")),
+        TxnOp::Kv(op(KvVerb::CheckAbsent, "d/3")),
+        lock("d/1", &next),
+    ];
+    let Outcome::Done(results) = control.txn(NS, &ops).await.unwrap() else {
+        panic!("nothing is in the way")
+    };
+    let locked: Vec<_> = results
+        .iter()
+        .map(|result| match result {
+            TxnResult::Kv(result) => (&*result.key, result.session.clone(), result.lock_index),
+            TxnResult::Registry(other) => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [("d/3", Some(deleting.id.clone()), 1), ("d/1", Some(next.id.clone()), 1)];
+    assert_eq!(locked, expected);
+    assert_eq!(keys(&control), ["d/1", "r/1", "r/2"]);
+    for wrong in [lock("x", &deleting), lock("r/1", &releasing)] {
+        let mut ops = vec![ending(&releasing), wrong];
+        let Outcome::Failed(faults) = control.txn(NS, &ops).await.unwrap() else { panic!("it has ended") };
+        assert_eq!(faults, [(1, TxnFault::Kv(KvFault::UnknownSession))]);
+        ops[1] = lock("r/1", &next);
+        let Outcome::Failed(faults) = control.txn(NS, &ops).await.unwrap() else { panic!("it is delayed") };
+        assert_eq!(faults, [(1, TxnFault::Kv(KvFault::Delayed))]);
+    }
+
+    let ops = [ending(&releasing), lock("other", &next)];
+    assert!(matches!(control.txn(NS, &ops).await.unwrap(), Outcome::Done(_)));
+    assert_eq!((sessions(&control), held(&control, "r/1"), held(&control, "r/2")), (1, None, None));
+    let Outcome::Failed(faults) = control.txn(NS, &[lock("r/2", &next)]).await.unwrap() else {
+        panic!("it cannot be locked for a while")
+    };
+    assert_eq!(faults, [(0, TxnFault::Kv(KvFault::Delayed))]);
+}
+
+#[tokio::test]
+async fn a_session_with_too_many_keys_does_not_end_within_a_transaction() {
+    let control = start().await;
+    let session = Session { namespace: NS.to_owned(), node: NODE.to_owned(), ..Session::default() };
+    let session = control.create_session(session).await.unwrap().0;
+    for part in 0..2 {
+        let lock = |number: usize| {
+            TxnOp::Kv(KvOp { session: session.id.clone(), ..op(KvVerb::Lock, &format!("{part}/{number}")) })
+        };
+        let locks: Vec<TxnOp> = (0..65 - part).map(lock).collect();
+        assert!(matches!(control.txn(NS, &locks).await.unwrap(), Outcome::Done(_)));
+    }
+    let Outcome::Failed(faults) = control.txn(NS, &[ending(&session)]).await.unwrap() else {
+        panic!("it holds 129 keys")
+    };
+    assert_eq!(faults, [(0, TxnFault::Kv(KvFault::TooManyKeys))]);
+    let ops = [TxnOp::Kv(op(KvVerb::Delete, "0/0")), ending(&session)];
+    assert!(matches!(control.txn(NS, &ops).await.unwrap(), Outcome::Done(_)));
+    assert!(control.sessions(Some(NS)).is_empty());
 }

@@ -1,4 +1,4 @@
-//! `/v1/txn`: several operations on keys and on the catalog, all or none.
+//! `/v1/txn`: several operations on keys, on the catalog and on sessions, all or none.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use weir_control::bounds::{KV_TXN_KEYS_MAX, KV_VALUE_BYTES_MAX, TXN_OPS_MAX};
+use weir_control::bounds::{KV_TXN_KEYS_MAX, KV_VALUE_BYTES_MAX, SESSION_END_KEYS_MAX, TXN_OPS_MAX};
 use weir_control::kv::{KvFault, KvOp, KvVerb};
 use weir_control::registry::RegistryResult;
 use weir_control::txn::{Outcome, TxnFault, TxnOp, TxnResult};
@@ -167,11 +167,35 @@ fn read(
             return Ok(read.map(|op| TxnOp::Registry(Box::new(op))));
         }
     }
-    Ok(Err(if fields.has("Session") {
-        "operations on Session are not supported yet, only on KV, Node, Service and Check".to_owned()
-    } else {
-        "no operation specified".to_owned()
-    }))
+    if let Some(session) = fields.map("Session").map_err(unreadable)? {
+        return on_session(session, &format!("[{at}].Session"), here.namespace);
+    }
+    Ok(Err("no operation specified".to_owned()))
+}
+
+/// Reads an operation on a session, which only can be ended.
+fn on_session(
+    operation: &Map<String, Value>,
+    path: &str,
+    namespace: &str,
+) -> Result<Result<TxnOp, String>, Refusal> {
+    let outer = Fields::at(operation, path);
+    let inner = format!("{path}.Session");
+    let empty = Map::new();
+    let session = outer.map("Session").map_err(unreadable)?.unwrap_or(&empty);
+    let fields = Fields::at(session, &inner);
+    let own = fields.text("Namespace").map_err(unreadable)?;
+    if !own.is_empty() && own != namespace {
+        return Err(unreadable(format!(
+            "{inner}.Namespace: a transaction is in one namespace, that of its ?ns="
+        )));
+    }
+    let (verb, id) = (outer.text("Verb").map_err(unreadable)?, fields.text("ID").map_err(unreadable)?);
+    Ok(match (&*verb, &*id) {
+        ("delete", "") => Err(format!("failed to delete session: {inner}.ID is missing")),
+        ("delete", _) => Ok(TxnOp::EndSession(id)),
+        _ => Err(format!("failed to delete session: unknown Session verb {verb:?}")),
+    })
 }
 
 /// Reads an operation on a key.
@@ -208,6 +232,9 @@ fn say(op: &TxnOp, fault: &TxnFault) -> String {
     match (op, fault) {
         (TxnOp::Kv(op), TxnFault::Kv(fault)) => say_of_key(op, fault),
         (TxnOp::Registry(op), TxnFault::Registry(fault)) => txn_registry::say(op, fault),
+        (TxnOp::EndSession(id), _) => format!(
+            "failed to delete session: {id:?} holds more than {SESSION_END_KEYS_MAX} keys: too many for a transaction"
+        ),
         // A fault is of its operation's kind.
         (_, fault) => format!("{fault:?}"),
     }

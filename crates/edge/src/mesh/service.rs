@@ -115,6 +115,7 @@ async fn run(
         protocol: PROTOCOL_VERSION,
         datacenter: shared.control.settings().datacenter.clone(),
         replica: shared.replica.clone(),
+        domains: shared.control.settings().domains.clone(),
         report_every_ms: u32::try_from(REPORT_EVERY.as_millis()).unwrap_or(u32::MAX),
         demand_every_ms: leases::demand_every_ms(),
     });

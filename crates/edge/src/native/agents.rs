@@ -30,7 +30,7 @@ use weir_model::registry::{Check, CheckDefinition, CheckKind, Health, Instance, 
 use weir_model::units::Span;
 
 use super::refusal::Refusal;
-use super::{NativeApi, known_parameters, ok};
+use super::{NativeApi, OWN, known_parameters, ok};
 use crate::consul::views::{NODE_ALIVE, NODE_ALIVE_NAME, NODE_ALIVE_OUTPUT};
 use crate::http::{Request, Response};
 
@@ -167,7 +167,7 @@ impl NativeApi {
         let Some(judge) = self.control.owned_by_other(&check) else {
             return !self.control.silent_nodes().contains_key(name);
         };
-        let path = format!("{PREFIX}/nodes?name={}", encode_segment(name));
+        let path = format!("{PREFIX}/nodes?{OWN}&name={}", encode_segment(name));
         let said = self.peers.ask_one::<List<NodeView>>(&judge.http, &path).await;
         let is_silent = |node: &NodeView| matches!(node.heartbeats, Heartbeats::Silent | Heartbeats::Doubted);
         !said.is_some_and(|nodes| nodes.items.iter().any(is_silent))

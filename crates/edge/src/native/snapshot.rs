@@ -6,6 +6,7 @@ use weir_api::snapshot::{ServiceInputs, SnapshotInputs};
 use weir_control::Settings;
 use weir_control::catalog::Moment;
 use weir_control::resources::{Closure, Subscription, closure};
+use weir_model::dns_names::DnsNames;
 use weir_model::{DEFAULT_NAMESPACE, Kind, ResourceId, ServiceRef};
 
 use super::refusal::Refusal;
@@ -93,5 +94,13 @@ fn inputs(
     });
     let remarks = effective.remarks(moment, settings, &called.collect(), &all.services);
     let decided_by = effective.decided_by(&all.resources);
-    SnapshotInputs { resources, services, remarks, decided_by, ..SnapshotInputs::empty(moment.position()) }
+    let names = Some(DnsNames { domains: settings.domains.clone(), datacenter: settings.datacenter.clone() });
+    SnapshotInputs {
+        resources,
+        services,
+        names,
+        remarks,
+        decided_by,
+        ..SnapshotInputs::empty(moment.position())
+    }
 }

@@ -237,7 +237,7 @@ impl Connection {
                     self.routed(view, snapshot, (&found.routes, None), seen, exchange)
                 }
                 MeshLookup::NotSubscribed(service) if self.may_ask() => Way::Ask(service),
-                _ => Way::Refuse(self.unknown_service(service.to_string().as_bytes())),
+                _ => Way::Refuse(self.unknown_service(service.to_string().as_bytes(), None)),
             };
         }
         let known = match snapshot.mesh.lookup(seen.host) {
@@ -277,7 +277,7 @@ impl Connection {
                     exchange.row = Some(self.worker.make_row(None, &OUTSIDE.into()));
                     Way::To(Target::Outside(Box::new(Outside::new(addr.ip().to_string(), addr.port()))))
                 }
-                _ => Way::Refuse(self.unknown_service(seen.host)),
+                _ => Way::Refuse(self.unknown_service(seen.host, snapshot.mesh.why_unknown(seen.host))),
             },
         }
     }
@@ -292,7 +292,7 @@ impl Connection {
     }
 
     #[cold]
-    fn unknown_service(&self, host: &[u8]) -> Refusal {
+    fn unknown_service(&self, host: &[u8], why: Option<String>) -> Refusal {
         let host = String::from_utf8_lossy(host);
         let is_static = matches!(self.worker.config().source, SourceConfig::Static { .. });
         match self.asked_for {
@@ -300,7 +300,16 @@ impl Connection {
                 let message = format!("the control plane has not said where service {host:?} is");
                 Refusal::new(Reason::NotSubscribed, message)
             }
-            _ => Refusal::new(Reason::UnknownService, format!("no service of the mesh is called {host:?}")),
+            _ => {
+                let message = format!("no service of the mesh is called {host:?}");
+                Refusal::new(
+                    Reason::UnknownService,
+                    match why {
+                        Some(why) => format!("{message}: {why}"),
+                        None => message,
+                    },
+                )
+            }
         }
     }
 }

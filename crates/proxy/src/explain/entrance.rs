@@ -143,7 +143,12 @@ fn mesh(asked: Asked<'_>, rng: &mut impl Rng) -> Entrance {
         }
         MeshLookup::Known(service) => return entrance(asked, None, &service.routes, rng),
         MeshLookup::Unknown => {
-            format!("`{}` is not a service; asked for by Host alone, it is answered with 404", request.host)
+            let why = snapshot.mesh.why_unknown(request.host());
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            format!(
+                "`{}` is not a service; asked for by Host alone, it is answered with 404{why}",
+                request.host
+            )
         }
         MeshLookup::NotSubscribed(service) => {
             if let Some(known) = snapshot.mesh.known(request.host()) {

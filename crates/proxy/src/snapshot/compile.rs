@@ -271,7 +271,7 @@ impl Compiler {
         names: &mut Interner,
     ) -> MeshTable {
         let Role::Sidecar { service: own } = &self.role else { return MeshTable::default() };
-        let mut table = MeshTable::new(&*own.namespace);
+        let mut table = MeshTable::new(&*own.namespace, inputs.names.clone());
         for upstream in upstreams {
             let service = &upstream.service;
             if !upstream.known {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_api::snapshot::{EndpointInputs, SNAPSHOT_FORMAT, ServiceInputs, SnapshotInputs, StatedProtocol};
+use weir_model::dns_names::DnsNames;
 use weir_model::{Position, Resource, ResourceId, ServiceRef};
 
 /// The declared resources, by identity.
@@ -22,6 +23,8 @@ pub struct Inputs {
     pub resources: Arc<Resources>,
     /// The services subscribed to, as far as the control plane has answered.
     pub services: Arc<Services>,
+    /// By which names in DNS services are called.
+    pub names: DnsNames,
 }
 
 /// What is registered for one service.
@@ -39,7 +42,12 @@ impl Inputs {
     /// Inputs of declared resources alone, as files give them.
     pub fn of_resources(position: Position, resources: impl IntoIterator<Item = Resource>) -> Self {
         let resources = resources.into_iter().map(|resource| (resource.id(), Arc::new(resource))).collect();
-        Self { position, resources: Arc::new(resources), services: Arc::default() }
+        Self {
+            position,
+            resources: Arc::new(resources),
+            services: Arc::default(),
+            names: DnsNames::default(),
+        }
     }
 }
 
@@ -53,6 +61,7 @@ impl From<SnapshotInputs> for Inputs {
         });
         Self {
             services: Arc::new(services.collect()),
+            names: inputs.names.unwrap_or_default(),
             ..Self::of_resources(inputs.position, inputs.resources)
         }
     }
@@ -63,6 +72,7 @@ impl From<&Inputs> for SnapshotInputs {
         Self {
             format: SNAPSHOT_FORMAT,
             position: inputs.position,
+            names: Some(inputs.names.clone()),
             remarks: Vec::new(),
             decided_by: BTreeMap::new(),
             resources: inputs.resources.values().map(|resource| Resource::clone(resource)).collect(),

@@ -4,12 +4,13 @@
 //! else the one spelled in lower case, else one already known that differs only in case; each spelling is asked for
 //! once. A host with a dot is `name.namespace`; only if there is no such service it is a name with a dot in it. Names
 //! with more dots are asked for as `name.namespace` in the own namespace alone, since hosts outside the mesh look the
-//! same. The names that a service has in DNS mean it too, with their usual domain: `name.service.consul`, in the namespace
-//! `default` as there, and `name.service.namespace.ns.consul`. Which datacenter this is, a proxy does not know.
+//! same. The names that a service has in DNS mean it too, see [`DnsNames`]: `name.service.consul`, in the namespace `default` as
+//! there. Domain and datacenter are those of the control plane. Those with a tag mean some instances only, and no service.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weir_model::dns_names::{DnsNames, Named};
 use weir_model::names::{self, REGISTERED_BYTES_MAX};
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
 
@@ -18,14 +19,12 @@ use crate::route::{HostBuffer, RouteTable, StreamTable, TextHash, UpstreamIndex}
 /// The most services that a host may mean: two readings, each in two spellings.
 pub(crate) const READINGS_MAX: usize = 4;
 
-/// The domain of DNS names of services, unless a server is told another.
-const DNS_DOMAIN: &str = ".consul";
-
 /// The services that can be called by name.
 #[derive(Debug)]
 pub struct MeshTable {
     /// The namespace that a bare name is in.
     namespace: String,
+    names: DnsNames,
     /// Known services by each host that means them, in their own spelling: what most requests find at once.
     by_host: HashMap<Box<[u8]>, Arc<MeshService>, TextHash>,
     /// The same in lower case.
@@ -61,15 +60,16 @@ pub enum MeshLookup<'a> {
 
 impl Default for MeshTable {
     fn default() -> Self {
-        Self::new(DEFAULT_NAMESPACE)
+        Self::new(DEFAULT_NAMESPACE, DnsNames::default())
     }
 }
 
 impl MeshTable {
     /// A table without services, in which a bare name is in the namespace given.
-    pub fn new(namespace: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<String>, names: DnsNames) -> Self {
         Self {
             namespace: namespace.into(),
+            names,
             by_host: HashMap::default(),
             by_folded: HashMap::default(),
             told: HashMap::default(),
@@ -90,9 +90,11 @@ impl MeshTable {
         }
         if !service.name.contains('.') {
             let ServiceRef { namespace, name } = service;
-            self.name(format!("{name}.service.{namespace}.ns{DNS_DOMAIN}"), entry, false);
-            if &**namespace == DEFAULT_NAMESPACE {
-                self.name(format!("{name}.service{DNS_DOMAIN}"), entry, false);
+            for domain in self.names.domains.clone() {
+                self.name(format!("{name}.service.{namespace}.ns.{domain}"), entry, false);
+                if &**namespace == DEFAULT_NAMESPACE {
+                    self.name(format!("{name}.service.{domain}"), entry, false);
+                }
             }
         }
     }
@@ -149,6 +151,33 @@ impl MeshTable {
         self.by_folded.get(HostBuffer::default().fold(host))
     }
 
+    /// Why a host that looks as if it meant a service means none, and what would, where that can be told.
+    #[cold]
+    pub fn why_unknown(&self, host: &[u8]) -> Option<String> {
+        let host = std::str::from_utf8(host.strip_suffix(b".").unwrap_or(host)).ok()?;
+        let domain = &self.names.domains.first()?;
+        Some(match self.names.read(host)? {
+            Named::Service(..) => return None,
+            Named::Tagged(namespace, text) => {
+                let name = text.rsplit('.').next().unwrap_or(&text);
+                let place =
+                    if namespace == DEFAULT_NAMESPACE { String::new() } else { format!("{namespace}.ns.") };
+                format!(
+                    "it names instances by a tag, and a call goes to all of a service: call {name}.service.{place}{domain}, and choose \
+                     by a route to a subset of them"
+                )
+            }
+            Named::Elsewhere => match &*self.names.datacenter {
+                "" => format!("which datacenter this is has not been said: call NAME.service.{domain}"),
+                here => format!(
+                    "it is in another datacenter than this, {here:?}, or of no form that names have: call NAME.service.{domain} or \
+                     NAME.service.{here}.{domain}"
+                ),
+            },
+            Named::Other => format!("it is no service's name: call NAME.service.{domain}"),
+        })
+    }
+
     /// The services of the table, in order.
     pub fn services(&self) -> &[Arc<MeshService>] {
         &self.services
@@ -159,7 +188,7 @@ impl MeshTable {
         let mut readings = Vec::new();
         let host = host.strip_suffix(b".").unwrap_or(host);
         let Ok(host) = std::str::from_utf8(host) else { return readings };
-        let by_dns = of_dns(host);
+        let by_dns = self.names.read(host);
         if by_dns.is_none() && !is_possible(host) {
             return readings;
         }
@@ -186,30 +215,11 @@ impl MeshTable {
                 }
             }
         }
-        if let Some((namespace, name)) = by_dns {
+        if let Some(Named::Service(namespace, name)) = &by_dns {
             add(namespace, name);
         }
         debug_assert!(readings.len() <= READINGS_MAX, "{readings:?}");
         readings
-    }
-}
-
-/// The namespace and the name of a service that is named as in DNS.
-fn of_dns(host: &str) -> Option<(&str, &str)> {
-    let (below, domain) = host.split_at_checked(host.len().checked_sub(DNS_DOMAIN.len())?)?;
-    if !domain.eq_ignore_ascii_case(DNS_DOMAIN) {
-        return None;
-    }
-    let is = |label: &str, word: &str| label.eq_ignore_ascii_case(word);
-    let mut labels = below.split('.');
-    match [labels.next(), labels.next(), labels.next(), labels.next(), labels.next()] {
-        [Some(name), Some(kind), None, ..] if is(kind, "service") => Some((DEFAULT_NAMESPACE, name)),
-        [Some(name), Some(kind), Some(namespace), Some(end), None]
-            if is(kind, "service") && is(end, "ns") =>
-        {
-            Some((namespace, name))
-        }
-        _ => None,
     }
 }
 
@@ -225,7 +235,8 @@ mod tests {
     use super::*;
 
     fn table() -> MeshTable {
-        let mut table = MeshTable::new("shop");
+        let names = DnsNames { datacenter: "dc1".to_owned(), ..DnsNames::default() };
+        let mut table = MeshTable::new("shop", names);
         let services = [
             ("shop", "cart"),
             ("default", "mail"),
@@ -291,9 +302,24 @@ mod tests {
         check("cart.service.consul", "ask cart");
         check("gone.service.shop.ns.consul", "unknown");
         check(&format!("{}.service.consul", "n".repeat(100)), &format!("ask {}", "n".repeat(100)));
-        for no_service in ["v1.mail.service.consul", "mail.service.dc2.consul", "mail.node.consul"] {
+        check("mail.service.dc1.consul", "known mail");
+        check("mail.service.dc1.dc.consul", "known mail");
+        check("_mail._tcp.service.consul", "known mail");
+        check("cart.service.shop.dc1.consul", "known shop/cart");
+        check("cart.service.shop.ns.dc1.dc.consul", "known shop/cart");
+        check("gone.service.shop.dc1.consul", "unknown");
+        for (no_service, why) in [
+            ("v1.mail.service.consul", "call mail.service.consul, and choose"),
+            ("v1.cart.service.shop.ns.consul", "call cart.service.shop.ns.consul, and choose"),
+            ("mail.service.dc2.consul", "another datacenter than this, \"dc1\""),
+            ("mail.node.consul", "no service's name: call NAME.service.consul"),
+        ] {
             check(no_service, "unknown");
+            let said = table.why_unknown(no_service.as_bytes()).expect("it can be told");
+            assert!(said.contains(why), "{no_service}: {said}");
         }
+        assert_eq!(table.why_unknown(b"gone"), None);
+        assert_eq!(table.why_unknown(b"gone.service.consul"), None);
         check("127.0.0.1", "unknown");
         check("127.1", "unknown");
         check("::1", "unknown");
@@ -335,6 +361,35 @@ mod tests {
         assert_eq!(known("Twin"), Some("shop/Twin".to_owned()));
         assert_eq!(known("mail.default"), Some("mail".to_owned()));
         assert_eq!(known("gone"), None);
+    }
+
+    #[test]
+    fn domains_are_those_of_the_control_plane() {
+        let names = DnsNames {
+            domains: vec!["weir.example".to_owned(), "svc".to_owned()],
+            datacenter: String::new(),
+        };
+        let mut table = MeshTable::new("shop", names);
+        let service = ServiceRef::new("default", "mail");
+        let entry = MeshService {
+            service: service.clone(),
+            upstream: UpstreamIndex(0),
+            routes: Arc::default(),
+            streams: None,
+        };
+        table.insert(&service, Some(&Arc::new(entry)));
+        for host in ["mail.service.weir.example", "MAIL.service.svc.", "mail.service.default.ns.svc"] {
+            let found = match table.lookup(host.as_bytes()) {
+                MeshLookup::NotSubscribed(service) if service.name == "MAIL" => continue,
+                MeshLookup::Known(service) => service.service.to_string(),
+                other => panic!("{host}: {other:?}"),
+            };
+            assert_eq!(found, "mail", "{host}");
+        }
+        assert!(matches!(table.lookup(b"mail.service.consul"), MeshLookup::Unknown));
+        assert!(
+            table.why_unknown(b"mail.service.dc1.svc").is_some_and(|why| why.contains("has not been said"))
+        );
     }
 
     #[test]

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::{Database, DatabaseError, StorageError};
+use redb::{Database, DatabaseError, StorageBackend, StorageError};
 
+use super::held::Held;
 use super::layout::{COUNTERS, Counters, Delta, Touched, create, put_delta, put_log, write};
-use super::load::follows;
-use super::log::{self, Log, LogId};
+use super::log::{self, LeftOut, Log, LogId, Replay};
 use super::reading;
-use super::storage::{Opener, Storage, remove_if_there, sync_folder};
+use super::storage::{Files, Storage};
 use crate::shared::Shared;
 use crate::state::Stored;
 use crate::{Error, KeyRange, Position, Record};
@@ -29,25 +29,40 @@ pub(super) struct Opened {
     pub(super) stored: Stored,
     /// What of `stored` the file does not have, if its log was left open.
     pub(super) replayed: Option<Touched>,
+    /// What of its log is neither in the file nor in `stored`.
+    pub(super) left_out: Option<LeftOut>,
 }
 
 /// Where the file is, and how it is opened.
 pub(super) struct File {
     path: PathBuf,
-    opener: Opener,
+    files: Arc<dyn Files>,
     flush_failed: Arc<AtomicBool>,
     /// Else it is only read.
     may_change: bool,
+    /// What is whole is enough, where its log is damaged.
+    is_intact_enough: bool,
 }
 
 impl File {
-    pub(super) fn new(path: &Path, opener: Opener) -> Self {
-        Self { path: path.to_owned(), opener, flush_failed: Arc::default(), may_change: true }
+    pub(super) fn new(path: &Path, files: Arc<dyn Files>) -> Self {
+        Self {
+            path: path.to_owned(),
+            files,
+            flush_failed: Arc::default(),
+            may_change: true,
+            is_intact_enough: false,
+        }
     }
 
     /// One that is there, and is only read, as its log is: nothing on disk is changed.
     pub(super) fn to_read(path: &Path) -> Self {
-        Self { may_change: false, ..Self::new(path, reading::opener()) }
+        Self { may_change: false, ..Self::new(path, reading::files()) }
+    }
+
+    /// The same, as far as it is whole.
+    pub(super) fn to_read_intact(path: &Path) -> Self {
+        Self { is_intact_enough: true, ..Self::to_read(path) }
     }
 
     pub(super) fn path(&self) -> std::path::Display<'_> {
@@ -56,12 +71,12 @@ impl File {
 
     /// A new log beside the file, which counts once the file says so. None of it stays after an error.
     pub(super) fn create_log(&self, bytes_max: u64) -> std::io::Result<Log> {
-        Log::create(&self.path, &self.opener, bytes_max).inspect_err(|_| self.remove_log())
+        Log::create(&self.path, &*self.files, bytes_max).inspect_err(|_| self.remove_log())
     }
 
     /// Removes the log, which does not count any more.
     pub(super) fn remove_log(&self) {
-        log::remove(&self.path);
+        log::remove(&self.path, &*self.files);
     }
 
     /// Opens the file and reads all of it, and its log; a new file gets an epoch above `epoch_above`.
@@ -70,31 +85,29 @@ impl File {
             self.check_not_alone()?;
             if !self.path.exists() && self.may_change {
                 let (database, stored) = self.create(epoch_above)?;
-                return Ok(Opened { database, stored, replayed: None });
+                return Ok(Opened { database, stored, replayed: None, left_out: None });
             }
-            let recovered = Arc::new(AtomicBool::new(false));
-            let database =
-                self.database(&self.path, Arc::clone(&recovered)).map_err(|error| self.open_error(&error))?;
-            // Recovery after a crash has checked every page already. After a clean end nobody has, and a damaged
-            // value would go unnoticed.
-            let (database, whole) = if recovered.load(Ordering::Relaxed) {
-                (database, true)
-            } else {
-                self.check_pages(database)?
-            };
+            let (held, database, whole) = self.held()?;
             // A file that was there already, and empty.
-            if !self.check_format(&database)? {
+            let is_new = !self.check_format(&database)?;
+            if is_new {
                 let counters = Counters::new(crate::epoch::next(epoch_above));
                 create(&database, &counters, &[], std::iter::empty()).map_err(|error| self.failed(&error))?;
-                sync_folder(&self.path).map_err(|error| self.failed(&error))?;
             }
             let (mut stored, log) = self.load(&database)?;
-            let replayed = log.map(|id| self.replay(id, &mut stored)).transpose()?;
+            let (replayed, left_out) = log.map(|id| self.replay(id, &mut stored)).transpose()?.unzip();
             self.check(&stored)?;
             if log.is_none() {
                 let at = Position::new(stored.epoch, stored.revision);
-                log::put_aside(&self.path, &self.opener, at, self.may_change)
+                log::put_aside(&self.path, &*self.files, at, self.may_change)
                     .map_err(|error| self.failed(&error))?;
+            }
+            if self.may_change {
+                // Nothing is refused any more: what was repaired may be written.
+                held.let_through().map_err(|error| self.failed(&error))?;
+            }
+            if is_new && self.may_change {
+                self.files.sync_folder(&self.path).map_err(|error| self.failed(&error))?;
             }
             if !whole {
                 // What was found may be older than what was acknowledged: a history of its own.
@@ -103,7 +116,7 @@ impl File {
                 tracing::error!(path = %self.path(), epoch = stored.epoch,
                     "the file was damaged and is repaired, the last writes may be missing");
             }
-            Ok(Opened { database, stored, replayed })
+            Ok(Opened { database, stored, replayed, left_out: left_out.flatten() })
         })
     }
 
@@ -121,42 +134,66 @@ impl File {
         Ok(())
     }
 
-    /// Reads the log that the file names, lays it over what the file has, and says what that touched.
-    fn replay(&self, id: LogId, stored: &mut Stored) -> Result<Touched, Error> {
+    /// Opens the file's database, which writes nothing yet, and checks all its pages; says whether they were right.
+    fn held(&self) -> Result<(Held, Database, bool), Error> {
+        let recovered = Arc::new(AtomicBool::new(false));
+        let opened = || -> Result<(Held, Database), DatabaseError> {
+            let held = Held::of(self.files.open(&self.path)?)?;
+            let database = self.database_on(Box::new(held.clone()), Arc::clone(&recovered))?;
+            Ok((held, database))
+        };
+        let (held, database) = opened().map_err(|error| self.open_error(&error))?;
+        // Recovery after a crash has checked every page already. After a clean end nobody has, and a damaged
+        // value would go unnoticed.
+        if recovered.load(Ordering::Relaxed) {
+            return Ok((held, database, true));
+        }
+        let (database, whole) = self.check_pages(database)?;
+        Ok((held, database, whole))
+    }
+
+    /// Reads the log that the file names, lays it over what the file has, and says what that touched. A log that is damaged is
+    /// refused, or what is not whole of it is left out.
+    fn replay(&self, id: LogId, stored: &mut Stored) -> Result<(Touched, Option<LeftOut>), Error> {
         // One that cannot be read is as one that is damaged: a backup may take its place.
-        let read = log::read(&self.path, &self.opener, id);
-        let read = read.unwrap_or_else(|error| Err(format!("it cannot be read: {error}")));
-        let deltas = read.and_then(|deltas| follows(&deltas, stored).map(|()| deltas));
-        let deltas = deltas.map_err(|reason| Error::Corrupt {
-            path: log::path_of(&self.path).display().to_string(),
-            reason: format!(
-                "{reason}. The store's file and its log belong together: put both back as they were"
-            ),
-        })?;
+        let replay = log::read(&self.path, &*self.files, id)
+            .unwrap_or_else(|error| Replay::none(format!("it cannot be read: {error}")));
+        let Replay { deltas, broken } = replay.that_follows(stored);
+        let path = log::path_of(&self.path).display().to_string();
+        if let (false, Some(broken)) = (self.is_intact_enough, &broken) {
+            let reason = format!(
+                "{}. The store's file and its log belong together: put both back as they were",
+                broken.reason
+            );
+            return Err(Error::Corrupt { path, reason });
+        }
         let mut touched = Touched::default();
         for delta in deltas {
             touched.add(&delta);
             stored.apply(delta);
         }
-        Ok(touched)
+        Ok((touched, broken.map(|broken| broken.left_out(path, stored.revision))))
     }
 
     /// Makes a new store under another name and gives it its own when it is whole: half of one could not be opened
     /// again. The name is given only if it is still free, so that of two who do this at once one is refused.
     fn create(&self, epoch_above: u64) -> Result<(Database, Stored), Error> {
         let new_path = self.beside(&format!(".new-{}", std::process::id()));
-        remove_if_there(&new_path).map_err(|error| self.failed(&error))?;
+        self.files.remove(&new_path).map_err(|error| self.failed(&error))?;
         let epoch = crate::epoch::next(epoch_above);
         let database = self.database(&new_path, Arc::default()).map_err(|error| self.open_error(&error))?;
         let made = create(&database, &Counters::new(epoch), &[], std::iter::empty())
             .map_err(|error| self.failed(&error))
             .and_then(|()| {
-                std::fs::hard_link(&new_path, &self.path).map_err(|error| match error.kind() {
+                self.files.link(&new_path, &self.path).map_err(|error| match error.kind() {
                     std::io::ErrorKind::AlreadyExists => Error::InUse { path: self.path().to_string() },
                     _ => self.failed(&error),
                 })
             });
-        remove_if_there(&new_path).and(sync_folder(&self.path)).map_err(|error| self.failed(&error))?;
+        self.files
+            .remove(&new_path)
+            .and(self.files.sync_folder(&self.path))
+            .map_err(|error| self.failed(&error))?;
         made?;
         Ok((database, Stored { epoch, ..Stored::default() }))
     }
@@ -181,7 +218,7 @@ impl File {
     pub(super) fn rebuild(&self, shared: &Shared) -> Result<Database, Error> {
         let new_path = self.beside(".rebuild");
         self.guarded(|| {
-            remove_if_there(&new_path).map_err(|error| refused(&error))?;
+            self.files.remove(&new_path).map_err(|error| refused(&error))?;
             let database = self.database(&new_path, Arc::default()).map_err(|error| refused(&error))?;
             let (counters, leases) = {
                 let state = shared.state();
@@ -202,7 +239,7 @@ impl File {
         entries: impl Iterator<Item = Record>,
     ) -> Result<Database, Error> {
         self.guarded(|| {
-            remove_if_there(&self.path).map_err(|error| refused(&error))?;
+            self.files.remove(&self.path).map_err(|error| refused(&error))?;
             let database =
                 self.database(&self.path, Arc::default()).map_err(|error| self.open_error(&error))?;
             let counters = Counters { epoch: position.epoch, revision: position.revision, lease_counter: 0 };
@@ -213,22 +250,29 @@ impl File {
 
     /// Lets a whole file take the place of this one. It names no log, so what may be left of the old one's does not count.
     pub(super) fn take_place(&self, new: &Path) -> Result<(), Error> {
-        std::fs::rename(new, &self.path).map_err(|error| refused(&error))?;
-        sync_folder(&self.path).map_err(|error| refused(&error))
+        self.files.rename(new, &self.path).map_err(|error| refused(&error))?;
+        self.files.sync_folder(&self.path).map_err(|error| refused(&error))
     }
 
     /// The same where there was none: not if somebody has made one meanwhile.
     pub(super) fn take_free_place(&self, new: &Path) -> Result<(), Error> {
-        std::fs::hard_link(new, &self.path).map_err(|error| match error.kind() {
+        self.files.link(new, &self.path).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => Error::InUse { path: self.path().to_string() },
             _ => refused(&error),
         })?;
-        remove_if_there(new).and(sync_folder(&self.path)).map_err(|error| refused(&error))
+        self.files.remove(new).and(self.files.sync_folder(&self.path)).map_err(|error| refused(&error))
     }
 
     /// Opens a database, and notes if that meant to recover from a crash.
     fn database(&self, path: &Path, recovered: Arc<AtomicBool>) -> Result<Database, DatabaseError> {
-        let bytes = (self.opener)(path)?;
+        self.database_on(self.files.open(path)?, recovered)
+    }
+
+    fn database_on(
+        &self,
+        bytes: Box<dyn StorageBackend>,
+        recovered: Arc<AtomicBool>,
+    ) -> Result<Database, DatabaseError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
         builder.set_repair_callback(move |_| recovered.store(true, Ordering::Relaxed));

@@ -9,7 +9,7 @@ use redb::{
 
 use super::file::{File, refused};
 use super::layout::{COUNTERS, Delta, ENTRIES, FORMAT, Format, LEASES, META, decode};
-use super::log::LogId;
+use super::log::{LogId, Replay};
 use crate::state::{Entries, Stored};
 use crate::{Error, LeaseId, Record, in_order};
 
@@ -130,18 +130,22 @@ fn records(
     failed.map_or(Ok(records), |error| Err(error.into()))
 }
 
-/// Refuses what a log cannot say after what is stored: every batch goes on from the one before.
-pub(super) fn follows(deltas: &[Delta], stored: &Stored) -> Result<(), String> {
-    // Not above the file's epoch: that one may have been raised since, when the file was repaired.
-    let mut last = (0, stored.revision, stored.lease_counter);
-    for delta in deltas {
-        let next = (delta.counters.epoch, delta.counters.revision, delta.counters.lease_counter);
-        if next.0 < last.0 || next.1 < last.1 || next.2 < last.2 {
-            return Err(format!("its revision {} cannot follow revision {}", next.1, last.1));
+impl Replay {
+    /// Without what a log cannot say after what is stored: every batch goes on from the one before.
+    pub(super) fn that_follows(mut self, stored: &Stored) -> Self {
+        // Not above the file's epoch: that one may have been raised since, when the file was repaired.
+        let mut last = (0, stored.revision, stored.lease_counter);
+        for (number, delta) in self.deltas.iter().enumerate() {
+            let next = (delta.counters.epoch, delta.counters.revision, delta.counters.lease_counter);
+            if next.0 < last.0 || next.1 < last.1 || next.2 < last.2 {
+                let reason = format!("its revision {} cannot follow revision {}", next.1, last.1);
+                self.cut(number, reason);
+                break;
+            }
+            last = next;
         }
-        last = next;
+        self
     }
-    Ok(())
 }
 
 impl Stored {
@@ -177,15 +181,21 @@ mod tests {
             entries: Vec::new(),
             leases: Vec::new(),
         };
-        let follows = |deltas: &[Delta]| follows(deltas, &stored).is_ok();
-        assert!(follows(&[]) && follows(&[delta(5, 10, 4), delta(5, 11, 4), delta(6, 12, 4)]));
+        let follow = |deltas: Vec<Delta>| {
+            let count = deltas.len();
+            let Replay { deltas, broken } = Replay { deltas, broken: None }.that_follows(&stored);
+            assert_eq!(broken.map_or(0, |broken| broken.records), (count - deltas.len()) as u64);
+            deltas.len()
+        };
+        assert_eq!(follow(Vec::new()), 0);
+        assert_eq!(follow(vec![delta(5, 10, 4), delta(5, 11, 4), delta(6, 12, 4)]), 3);
         // The file's epoch was raised since.
-        assert!(follows(&[delta(4, 11, 3)]));
+        assert_eq!(follow(vec![delta(4, 11, 3)]), 1);
         for impossible in [delta(5, 9, 3), delta(5, 11, 2)] {
-            assert!(!follows(&[impossible]));
+            assert_eq!(follow(vec![impossible]), 0);
         }
         for impossible in [delta(4, 12, 3), delta(5, 10, 3), delta(5, 12, 2)] {
-            assert!(!follows(&[delta(5, 11, 3), impossible]));
+            assert_eq!(follow(vec![delta(5, 11, 3), impossible, delta(6, 13, 3)]), 1);
         }
     }
 }

@@ -22,10 +22,12 @@ use std::path::{Path, PathBuf};
 use redb::StorageBackend;
 
 use super::layout::Delta;
-use super::storage::{Opener, remove_if_there, sync_folder};
+use super::storage::Files;
 pub(super) use aside::put_aside;
 pub(super) use record::LogId;
 use record::{BLOCK, Chain, HEAD, encode_body, header, record_bytes};
+pub use replay::LeftOut;
+pub(super) use replay::Replay;
 
 /// A log begins with this part of the length that it may have. It grows by doubling, and what is gained is written over with
 /// zeros and flushed before it is used: appending needs no room on the disk then, and a flush has no changes of the file
@@ -62,11 +64,11 @@ pub(super) struct Log {
 
 impl Log {
     /// Makes a new log for the store at `path`, in place of one that does not count any more. It counts once the file says so.
-    pub(super) fn create(path: &Path, opener: &Opener, size_max: u64) -> io::Result<Self> {
+    pub(super) fn create(path: &Path, files: &dyn Files, size_max: u64) -> io::Result<Self> {
         let path = path_of(path);
         let id = LogId::draw().ok_or_else(|| io::Error::other("the system has no random numbers"))?;
-        remove_if_there(&path)?;
-        let bytes = opener(&path).map_err(io::Error::other)?;
+        files.remove(&path)?;
+        let bytes = files.open(&path).map_err(io::Error::other)?;
         let size_max = size_max.min(READ_BYTES_MAX);
         let size = (size_max / FIRST_PART).max(LOG_BYTES_MIN);
         bytes.set_len(size)?;
@@ -75,7 +77,7 @@ impl Log {
         bytes.write(0, &first)?;
         write_zeros(&*bytes, BLOCK as u64, size)?;
         bytes.sync_data()?;
-        sync_folder(&path)?;
+        files.sync_folder(&path)?;
         let (chain, at, may_grow, buffer) = (Chain::new(id), BLOCK as u64, true, Vec::new());
         Ok(Self { bytes, id, chain, at, size, size_max, may_grow, buffer })
     }
@@ -148,21 +150,21 @@ fn write_zeros(bytes: &dyn StorageBackend, from: u64, to: u64) -> io::Result<()>
     (from..to).step_by(BLOCK).try_for_each(|at| bytes.write(at, &[0; BLOCK]))
 }
 
-/// What the log of the store at `path` says, which the file names as its own; or what is wrong with it.
-pub(super) fn read(path: &Path, opener: &Opener, id: LogId) -> io::Result<Result<Vec<Delta>, String>> {
+/// What the log of the store at `path` says, which the file names as its own, and what is wrong with it.
+pub(super) fn read(path: &Path, files: &dyn Files, id: LogId) -> io::Result<Replay> {
     if !is_there(path)? {
-        return Ok(Err("it is missing".to_owned()));
+        return Ok(Replay::none("it is missing".to_owned()));
     }
-    let log = match bytes_of(path, opener)? {
+    let log = match bytes_of(path, files)? {
         Ok(log) => log,
-        Err(reason) => return Ok(Err(reason)),
+        Err(reason) => return Ok(Replay::none(reason)),
     };
-    let deltas = replay::replay(&log, id);
-    if deltas.as_ref().is_ok_and(|deltas| aside::is_cut_off(&log, id, deltas)) {
+    let replay = replay::replay(&log, id);
+    if replay.broken.is_none() && aside::is_cut_off(&log, id, &replay.deltas) {
         tracing::warn!(path = %path_of(path).display(),
             "an unfinished record at the end of the store's log was left out: it was never answered, or was damaged since");
     }
-    Ok(deltas)
+    Ok(replay)
 }
 
 /// Whether there is a log of the store at `path`.
@@ -174,8 +176,8 @@ pub(super) fn is_there(path: &Path) -> io::Result<bool> {
 }
 
 /// All bytes of the log of the store at `path`, which are on disk; or why they cannot be those of a log.
-fn bytes_of(path: &Path, opener: &Opener) -> io::Result<Result<Vec<u8>, String>> {
-    let bytes = opener(&path_of(path)).map_err(io::Error::other)?;
+fn bytes_of(path: &Path, files: &dyn Files) -> io::Result<Result<Vec<u8>, String>> {
+    let bytes = files.open(&path_of(path)).map_err(io::Error::other)?;
     // What was written by a process that died may not be on disk yet, and is about to be shown.
     bytes.sync_data()?;
     let length = bytes.len()?;
@@ -188,15 +190,14 @@ fn bytes_of(path: &Path, opener: &Opener) -> io::Result<Result<Vec<u8>, String>>
 }
 
 /// Removes a log that does not count any more. It does no harm if it stays.
-pub(super) fn remove(path: &Path) {
-    if let Err(error) = remove_if_there(&path_of(path)) {
+pub(super) fn remove(path: &Path, files: &dyn Files) {
+    if let Err(error) = files.remove(&path_of(path)) {
         tracing::warn!(path = %path_of(path).display(), %error, "a log that is not needed any more stays");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
@@ -234,6 +235,14 @@ mod tests {
         }
     }
 
+    impl Files for LogId {
+        fn open(&self, _: &Path) -> Result<Box<dyn StorageBackend>, redb::DatabaseError> {
+            let mut bytes = header(*self).to_vec();
+            bytes.resize(2 * BLOCK, 0);
+            Ok(Box::new(Unflushed { bytes, is_flushed: AtomicBool::new(false) }))
+        }
+    }
+
     /// It may have been written by a process that was killed before it could flush it, and the power may go next.
     #[test]
     fn what_is_read_is_on_disk() {
@@ -241,12 +250,7 @@ mod tests {
         let path = folder.path().join("store");
         std::fs::write(path_of(&path), b"").expect("written");
         let id = LogId { salt: [7; 16], generation: 1 };
-        let opener: Opener = Arc::new(move |_| {
-            let mut bytes = header(id).to_vec();
-            bytes.resize(2 * BLOCK, 0);
-            Ok(Box::new(Unflushed { bytes, is_flushed: AtomicBool::new(false) }))
-        });
-        let read = read(&path, &opener, id).expect("it can be read");
-        assert!(read.is_ok_and(|deltas| deltas.is_empty()));
+        let read = read(&path, &id, id).expect("it can be read");
+        assert!(read.deltas.is_empty() && read.broken.is_none());
     }
 }

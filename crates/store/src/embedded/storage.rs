@@ -15,28 +15,64 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
 
-/// Opens the bytes of a store at a path, and creates them if there are none. Called again after each storage failure.
-pub type Opener = Arc<dyn Fn(&Path) -> Result<Box<dyn StorageBackend>, DatabaseError> + Send + Sync>;
+/// The files of a store and their names. A name that was given or taken away may be as before after a power cut, until its
+/// folder was flushed. Tests put in its place what fails and forgets.
+pub trait Files: Send + Sync {
+    /// Opens the bytes of a file, and creates it if there is none. Called again after each storage failure.
+    ///
+    /// # Errors
+    /// What opening it fails with.
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, DatabaseError>;
 
-/// Opens a plain file, readable by its owner only: a store may hold secrets.
-pub(super) fn plain() -> Opener {
-    Arc::new(|path| {
+    /// Gives a file another name, and takes that from the one that had it, in one step.
+    ///
+    /// # Errors
+    /// As [`std::fs::rename`].
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    /// Gives a file one more name.
+    ///
+    /// # Errors
+    /// As [`std::fs::hard_link`]: if there is a file of that name, too.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
+    }
+
+    /// Takes a name away; it may be gone already.
+    ///
+    /// # Errors
+    /// As [`std::fs::remove_file`], but for that.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the names in the folder of a file as durable as what was flushed of their contents.
+    ///
+    /// # Errors
+    /// What flushing it fails with.
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(folder)?.sync_all()
+    }
+}
+
+/// Plain files, readable by their owner only: a store may hold secrets.
+pub(super) fn plain() -> Arc<dyn Files> {
+    Arc::new(Plain)
+}
+
+struct Plain;
+
+impl Files for Plain {
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, DatabaseError> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         Ok(Box::new(FileBackend::new(file)?))
-    })
-}
-
-/// Makes a created or renamed file's name as durable as its contents.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(folder)?.sync_all()
-}
-
-pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

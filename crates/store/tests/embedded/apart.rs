@@ -198,3 +198,77 @@ async fn a_restored_store_belongs_to_whom_it_belonged() {
     assert_eq!(owner_of(&path), owner, "as that of the file before it");
     assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
 }
+
+/// Whoever refuses a store has repaired nothing of it: what helps it, or who looks at it, finds it as it was.
+#[tokio::test]
+async fn what_is_refused_stays_as_it_is() {
+    let left = Left::new();
+    let path = left.path("store");
+    let store = open(&path);
+    fill(&store, 10).await;
+    left.copy("store", "copy");
+    let copy = left.path("copy");
+    let (file, log) = (fs::read(&copy).expect("a file"), fs::read(left.path("copy.wal")).expect("a log"));
+    drop(store);
+    let mut damaged = log.clone();
+    damaged[3 * 4096 + 80] ^= 1;
+    let cut = log[..4096].to_vec();
+    for wrong in [Some(damaged), Some(cut), None] {
+        match &wrong {
+            Some(wrong) => fs::write(left.path("copy.wal"), wrong).expect("written"),
+            None => fs::remove_file(left.path("copy.wal")).expect("removed"),
+        }
+        // As a kill leaves it: its database has to be repaired.
+        fs::write(&copy, &file).expect("written");
+        let before = left.files();
+        for _ in 0..2 {
+            let refused = Embedded::open(&copy, Options::default()).err();
+            assert!(matches!(refused, Some(Error::Corrupt { .. })), "{refused:?}");
+            assert!(left.files() == before, "something was changed");
+        }
+    }
+    fs::write(left.path("copy.wal"), &log).expect("put back");
+    assert_eq!(revision(&open(&copy)).await, 10);
+    assert!(fs::read(&copy).expect("a file") != file, "who uses it repairs it");
+}
+
+#[tokio::test]
+async fn what_is_whole_of_a_damaged_store_can_be_read() {
+    let left = Left::new();
+    let path = left.path("store");
+    fill(&open(&path), 3).await;
+    let store = open(&path);
+    for number in 0..10 {
+        put(&store, &format!("more/{number}"), "x").await.expect("accepted");
+    }
+    left.copy("store", "copy");
+    let copy = left.path("copy");
+    drop(store);
+    let (whole, none) = Embedded::read_intact(&copy).expect("sound");
+    assert_eq!((revision(&whole).await, none), (13, None));
+    let mut log = fs::read(left.path("copy.wal")).expect("a log");
+    // The fifth record; the first is behind the header.
+    log[5 * 4096 + 80] ^= 1;
+    fs::write(left.path("copy.wal"), &log).expect("written");
+    let before = left.files();
+    let (part, left_out) = Embedded::read_intact(&copy).expect("read");
+    let left_out = left_out.expect("some is damaged");
+    assert_eq!((left_out.after, left_out.records, left_out.up_to), (7, 6, Some(13)));
+    assert!(
+        left_out.path.ends_with("copy.wal") && left_out.reason.contains("byte 20480 is damaged"),
+        "{left_out:?}"
+    );
+    let found: Vec<String> = contents(&part).await.into_keys().collect();
+    assert_eq!(found, ["000", "001", "002", "more/0", "more/1", "more/2", "more/3"]);
+    assert_eq!(revision(&part).await, 7);
+    assert!(left.files() == before);
+    // Without its log there is what the file has; without its file there is nothing.
+    fs::remove_file(left.path("copy.wal")).expect("removed");
+    let (part, left_out) = Embedded::read_intact(&copy).expect("read");
+    let left_out = left_out.expect("all of it is missing");
+    assert_eq!((left_out.records, left_out.up_to, left_out.reason.as_str()), (0, None, "it is missing"));
+    assert_eq!(contents(&part).await.len(), 3);
+    fs::write(left.path("copy.wal"), &log).expect("written");
+    fs::remove_file(&copy).expect("removed");
+    assert!(matches!(Embedded::read_intact(&copy).err(), Some(Error::Corrupt { .. })));
+}

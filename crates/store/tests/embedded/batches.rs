@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use weir_store::{Embedded, Error, Options, Store};
 
-use crate::faulty::{Faults, opener};
+use crate::faulty::{Faults, files};
 use crate::support::{PATIENCE, contents, put};
 
 /// Lets every task that can run do so. Sound on a runtime of one thread, where a task runs until it waits.
@@ -23,7 +23,7 @@ async fn concurrent_writers_share_a_flush() {
     let path = folder.path().join("store");
     let faults = Arc::new(Faults::default());
     let mut options = Options::default();
-    options.opener = Some(opener(&faults));
+    options.files = Some(files(&faults));
     let store = Arc::new(Embedded::open(&path, options).expect("a new store"));
 
     faults.hold();
@@ -54,7 +54,7 @@ async fn a_full_queue_refuses() {
     let path = folder.path().join("store");
     let faults = Arc::new(Faults::default());
     let mut options = Options::default();
-    options.opener = Some(opener(&faults));
+    options.files = Some(files(&faults));
     options.limits.queue_max = 4;
     options.limits.batch_txns_max = 2;
     options.queue_wait = Duration::from_millis(20);

@@ -2,17 +2,18 @@
 //! be there afterwards, in any combination, and one may be torn. What a flush has confirmed stays.
 //!
 //! A file's name is a real one, in a folder: its only content is the number of the file here, so that files can be
-//! removed and renamed as usual. Names are never lost: the engine flushes the folder before it relies on one, and a name
-//! that was lost before that would be the file of a moment earlier, which a cut at an earlier call shows as well.
+//! found, removed and renamed as usual. Names that were given and taken away since their folder was flushed may or may not be so
+//! after the power has gone: mostly the first few changes are there, for file systems write them down in order, and now and
+//! then any of them.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use redb::{BackendError, StorageBackend};
-use weir_store::Opener;
+use redb::{BackendError, DatabaseError, StorageBackend};
+use weir_store::Files;
 
 use crate::support::Random;
 
@@ -20,6 +21,8 @@ use crate::support::Random;
 const SECTOR: usize = 512;
 /// One kept sector in so many is torn.
 const TORN_ONE_IN: u64 = 16;
+/// Of one cut in so many any changes of names may be left, not the first few.
+const ANY_NAMES_ONE_IN: u64 = 4;
 
 /// Something that happened to a file since its last flush.
 #[derive(Debug)]
@@ -38,9 +41,23 @@ struct Contents {
     waiting: Vec<Change>,
 }
 
+/// A change of names, which is there as a whole or not at all: which file each has, if any.
+type Named = Vec<(PathBuf, Option<u64>)>;
+
+#[derive(Debug, Default)]
+struct Names {
+    /// What the disk holds for certain.
+    held: BTreeMap<PathBuf, u64>,
+    /// What it may hold or not, in order.
+    waiting: Vec<Named>,
+    /// How many changes were lost by now.
+    lost: u64,
+}
+
 #[derive(Debug)]
 struct Inner {
     files: BTreeMap<u64, Contents>,
+    names: Names,
     random: Random,
     /// The power goes with the last of so many calls that change something.
     cut_after: Option<u64>,
@@ -60,6 +77,7 @@ impl Disk {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner {
             files: BTreeMap::new(),
+            names: Names::default(),
             random: Random(seed),
             cut_after: None,
             off: false,
@@ -72,13 +90,9 @@ impl Disk {
         self.0.lock().expect("not poisoned")
     }
 
-    /// Opens files on this disk.
-    pub(crate) fn opener(self: &Arc<Self>) -> Opener {
-        let disk = Arc::clone(self);
-        Arc::new(move |path| {
-            let file = disk.file_at(path)?;
-            Ok(Box::new(DiskFile { disk: Arc::clone(&disk), file }))
-        })
+    /// The files of this disk.
+    pub(crate) fn files(self: &Arc<Self>) -> Arc<dyn Files> {
+        Arc::new(DiskFiles(Arc::clone(self)))
     }
 
     /// The power goes with the last of so many calls that change something.
@@ -101,10 +115,16 @@ impl Disk {
         self.inner().failed
     }
 
+    /// How many changes of names were lost with the power.
+    pub(crate) fn names_lost(&self) -> u64 {
+        self.inner().names.lost
+    }
+
     /// The power has gone, at the latest now, and comes back: what was not flushed may be lost. Nothing fails any more.
     pub(crate) fn restart(&self) {
         let mut inner = self.inner();
-        let Inner { files, random, .. } = &mut *inner;
+        let Inner { files, names, random, .. } = &mut *inner;
+        names.settle(random);
         for contents in files.values_mut() {
             contents.settle(random, false);
             contents.seen.clone_from(&contents.held);
@@ -112,18 +132,114 @@ impl Disk {
         (inner.off, inner.cut_after, inner.fault_one_in) = (false, None, 0);
     }
 
-    fn file_at(&self, path: &Path) -> io::Result<u64> {
+    /// Changes names, in the folder and here: unless that fails, and perhaps not if the power goes meanwhile.
+    fn name(&self, change: impl FnOnce() -> io::Result<()>, named: Named) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.powered()?;
+        let fate = inner.fate();
+        inner.failed.1 += u64::from(fate == Fate::Fails);
+        if fate != Fate::Fails {
+            change()?;
+            inner.names.waiting.push(named);
+        }
+        failure(fate, io::ErrorKind::StorageFull)
+    }
+
+    /// The number of the file of a name, if there is one.
+    fn file_at(path: &Path) -> io::Result<Option<u64>> {
         match std::fs::read_to_string(path) {
-            Ok(number) => Ok(number.parse().expect("a number")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut inner = self.inner();
-                let number = inner.files.len() as u64;
-                inner.files.insert(number, Contents::default());
-                std::fs::write(path, number.to_string())?;
-                Ok(number)
-            }
+            Ok(number) => Ok(Some(number.parse().expect("a number"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Names {
+    /// Decides which of the waiting changes the disk holds, and lets the folder show that.
+    fn settle(&mut self, random: &mut Random) {
+        let changes = std::mem::take(&mut self.waiting);
+        let is_any = random.below(ANY_NAMES_ONE_IN) == 0;
+        let first = random.index(changes.len() + 1);
+        let seen: Vec<PathBuf> = changes.iter().flatten().map(|(path, _)| path.clone()).collect();
+        for (at, change) in changes.into_iter().enumerate() {
+            let is_held = if is_any { random.below(2) == 0 } else { at < first };
+            if is_held {
+                self.hold(change);
+            } else {
+                self.lost += 1;
+            }
+        }
+        for path in seen {
+            match self.held.get(&path) {
+                Some(file) => {
+                    // Not into what is there: another name may be for the same.
+                    let _gone = std::fs::remove_file(&path);
+                    std::fs::write(&path, file.to_string()).expect("written");
+                }
+                None => drop(std::fs::remove_file(&path)),
+            }
+        }
+    }
+
+    fn hold(&mut self, change: Named) {
+        for (path, file) in change {
+            match file {
+                Some(file) => self.held.insert(path, file),
+                None => self.held.remove(&path),
+            };
+        }
+    }
+
+    fn flush(&mut self) {
+        for change in std::mem::take(&mut self.waiting) {
+            self.hold(change);
+        }
+    }
+}
+
+struct DiskFiles(Arc<Disk>);
+
+impl Files for DiskFiles {
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, DatabaseError> {
+        let disk = Arc::clone(&self.0);
+        let file = match Disk::file_at(path)? {
+            Some(file) => file,
+            None => {
+                let file = disk.inner().add();
+                disk.name(|| std::fs::write(path, file.to_string()), vec![(path.to_owned(), Some(file))])?;
+                file
+            }
+        };
+        Ok(Box::new(DiskFile { disk, file }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let named = vec![(from.to_owned(), None), (to.to_owned(), Disk::file_at(from)?)];
+        self.0.name(|| std::fs::rename(from, to), named)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.name(|| std::fs::hard_link(from, to), vec![(to.to_owned(), Disk::file_at(from)?)])
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if Disk::file_at(path)?.is_none() {
+            return Ok(());
+        }
+        self.0.name(|| std::fs::remove_file(path), vec![(path.to_owned(), None)])
+    }
+
+    /// One that fails has written down nothing.
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        let mut inner = self.0.inner();
+        inner.powered()?;
+        let fate = inner.fate();
+        inner.failed.0 += u64::from(fate == Fate::Fails);
+        if fate == Fate::Works {
+            inner.names.flush();
+        }
+        failure(fate, io::ErrorKind::Other)
     }
 }
 
@@ -205,10 +321,18 @@ enum Fate {
 }
 
 impl Inner {
+    fn powered(&self) -> io::Result<()> {
+        if self.off { Err(io::Error::other("injected: no power")) } else { Ok(()) }
+    }
+
+    fn add(&mut self) -> u64 {
+        let number = self.files.len() as u64;
+        self.files.insert(number, Contents::default());
+        number
+    }
+
     fn file(&mut self, file: u64) -> io::Result<&mut Contents> {
-        if self.off {
-            return Err(io::Error::other("injected: no power"));
-        }
+        self.powered()?;
         Ok(self.files.get_mut(&file).expect("it was opened"))
     }
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use weir_store::{Embedded, Error, KeyRange, Options, Store, Txn};
 
-use crate::faulty::{Fault, Faults, opener};
+use crate::faulty::{Fault, Faults, files};
 use crate::support::{PATIENCE, Random, contents, key, open, put, say, value};
 
 fn open_faulty(path: &Path, faults: &Arc<Faults>) -> Embedded {
     let mut options = Options::default();
-    options.opener = Some(opener(faults));
+    options.files = Some(files(faults));
     options.reopen_after = Duration::from_millis(1);
     Embedded::open(path, options).expect("the store opens")
 }
@@ -221,7 +221,7 @@ async fn each_of_the_first_calls_may_fail() {
         faults.fail_after(calls);
         let open = || {
             let mut options = Options::default();
-            options.opener = Some(opener(&faults));
+            options.files = Some(files(&faults));
             options.reopen_after = Duration::from_millis(1);
             (options.limits.log_keys_max, options.limits.log_bytes_max) = (5, 32 << 10);
             Embedded::open(&path, options)

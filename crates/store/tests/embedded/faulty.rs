@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use redb::backends::FileBackend;
-use redb::{BackendError, StorageBackend};
-use weir_store::Opener;
+use redb::{BackendError, DatabaseError, StorageBackend};
+use weir_store::Files;
 
 /// The unit in which the page cache loses what it could not write.
 const PAGE: u64 = 4096;
@@ -114,15 +114,42 @@ struct FaultyFile {
     faults: Arc<Faults>,
 }
 
-/// Opens files whose storage fails as `faults` say.
-pub(crate) fn opener(faults: &Arc<Faults>) -> Opener {
-    let faults = Arc::clone(faults);
-    Arc::new(move |path| {
+/// Files whose storage fails as `faults` say. Their names are never lost, which is [`crate::disk`]'s to do, but giving one and
+/// flushing a folder may fail like any other call.
+pub(crate) fn files(faults: &Arc<Faults>) -> Arc<dyn Files> {
+    Arc::new(FaultyFiles(Arc::clone(faults)))
+}
+
+struct FaultyFiles(Arc<Faults>);
+
+impl Files for FaultyFiles {
+    fn open(&self, path: &Path) -> Result<Box<dyn StorageBackend>, DatabaseError> {
+        let faults = Arc::clone(&self.0);
         faults.count()?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let inode = file.metadata()?.ino();
-        Ok(Box::new(FaultyFile { file: FileBackend::new(file)?, inode, faults: Arc::clone(&faults) }))
-    })
+        Ok(Box::new(FaultyFile { file: FileBackend::new(file)?, inode, faults }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.count().and_then(|()| std::fs::rename(from, to))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.count().and_then(|()| std::fs::hard_link(from, to))
+    }
+
+    /// Only what is there can fail to be removed.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if !path.exists() {
+            return Ok(());
+        }
+        self.0.count().and_then(|()| std::fs::remove_file(path))
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        self.0.count()
+    }
 }
 
 impl FaultyFile {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_store::{Embedded, Options, Store, Txn};
 
-use crate::faulty::{Fault, Faults, opener};
+use crate::faulty::{Fault, Faults, files};
 use crate::log::{BLOCK, Image, Place, fill, log_of};
 use crate::support::{contents, key, open, put};
 
@@ -50,7 +50,7 @@ async fn what_a_log_cannot_keep_is_given_back() {
     let path = place.path("store");
     let faults = Arc::new(Faults::default());
     let mut options = Options::default();
-    options.opener = Some(opener(&faults));
+    options.files = Some(files(&faults));
     options.reopen_after = Duration::ZERO;
     // It begins with four blocks.
     options.limits.log_bytes_max = 64 * 4 * BLOCK as u64;
@@ -82,7 +82,7 @@ async fn writes_go_on_in_the_log_of_a_file_that_cannot_grow() {
     let (path, copy) = (place.path("store"), place.path("copy"));
     let faults = Arc::new(Faults::default());
     let mut options = Options::default();
-    options.opener = Some(opener(&faults));
+    options.files = Some(files(&faults));
     // A write that had to wait for this would be refused.
     options.reopen_after = Duration::from_secs(60);
     options.limits.log_keys_max = 100;

@@ -1,4 +1,4 @@
-//! The power goes at any moment, on a disk that loses what was not flushed, tears sectors and now and then fails: what
+//! The power goes at any moment, on a disk that loses what was not flushed, names included, tears sectors and now and then fails: what
 //! was acknowledged is there again, nothing is torn, and what was refused for good stays away.
 //!
 //! Each seed is one life of a store: [`ROUNDS_MAX`] times at most it is written to, cut off and opened again.
@@ -115,7 +115,7 @@ impl Life {
         let mut options = Options::default();
         options.limits.log_keys_max = self.log_keys_max;
         options.limits.log_bytes_max = self.log_bytes_max;
-        options.opener = Some(self.disk.opener());
+        options.files = Some(self.disk.files());
         options.reopen_after = Duration::ZERO;
         Embedded::open(&self.path, options)
     }
@@ -219,6 +219,7 @@ struct Totals {
     refused: AtomicU64,
     failed_flushes: AtomicU64,
     failed_calls: AtomicU64,
+    names_lost: AtomicU64,
 }
 
 fn live(seed: u64, totals: &Totals) {
@@ -231,6 +232,20 @@ fn live(seed: u64, totals: &Totals) {
     totals.refused.fetch_add(life.written - life.acknowledged, Ordering::Relaxed);
     totals.failed_flushes.fetch_add(flushes, Ordering::Relaxed);
     totals.failed_calls.fetch_add(calls, Ordering::Relaxed);
+    totals.names_lost.fetch_add(life.disk.names_lost(), Ordering::Relaxed);
+}
+
+/// Somebody has read its epoch: it must not begin another history.
+#[tokio::test]
+async fn a_store_that_was_opened_is_there_after_the_power_went() {
+    for seed in 0..32 {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let life = Life::new(seed, folder.path());
+        let epoch = async || life.try_open().expect("it opens").position().await.expect("a position").epoch;
+        let before = epoch().await;
+        life.disk.restart();
+        assert_eq!(epoch().await, before, "WEIR_SEED={seed}");
+    }
 }
 
 #[test]
@@ -256,12 +271,17 @@ fn no_acknowledged_write_is_lost_when_the_power_goes() {
     });
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
     crate::support::say(&format!(
-        "power: {seeds} seeds in {:.1?}: {} writes acknowledged, {} refused, {} flushes and {} other calls failed",
+        "power: {seeds} seeds in {:.1?}: {} writes acknowledged, {} refused, {} flushes and {} other calls failed, \
+         {} changes of names were lost",
         began.elapsed(),
         of(&totals.acknowledged),
         of(&totals.refused),
         of(&totals.failed_flushes),
         of(&totals.failed_calls),
+        of(&totals.names_lost),
     ));
-    assert!(of(&totals.acknowledged) > seeds && of(&totals.refused) > 0 && of(&totals.failed_flushes) > 0);
+    assert!(of(&totals.acknowledged) > seeds);
+    assert!(
+        [&totals.refused, &totals.failed_flushes, &totals.names_lost].into_iter().all(|count| of(count) > 0)
+    );
 }

@@ -15,7 +15,8 @@ use super::operator::ServerArg;
                   that export and import move from one to another.\n\n\
                   A file holds the store at one moment. Locks and what lives only as long as a server does are not in it: who \
                   held a lock learns that it is lost, and who takes it next has a greater fencing token. A file that was cut \
-                  short or altered is refused as a whole.",
+                  short or altered is refused as a whole.\n\n\
+                  A data directory whose log is damaged or missing is refused, too. `export --intact` saves what is whole of it.",
     after_long_help = "Examples:\n  \
                        weir store backup weir-monday.store                       of the running server\n  \
                        weir store restore weir-monday.store --data-dir /var/lib/weir --replace\n  \
@@ -76,6 +77,9 @@ pub(crate) struct ExportArgs {
     /// Which store
     #[command(flatten)]
     pub store: StoreArg,
+    /// If the log of a data directory is damaged, leave out what is not whole, and say how much that is (exit status 8)
+    #[arg(long, conflicts_with = "store")]
+    pub intact: bool,
 }
 
 /// `weir store import`.

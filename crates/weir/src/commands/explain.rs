@@ -10,6 +10,7 @@ use weir_api::client::{Client, encode_segment};
 use weir_api::native::{List, PREFIX, ResourceView, ServiceView, SourceText};
 use weir_api::report::ProxyReport;
 use weir_api::snapshot::{COPY_OF, MADE_OF, SnapshotInputs};
+use weir_model::dns_names::DnsNames;
 use weir_model::document::{self, DocumentError};
 use weir_model::validate::Scope;
 use weir_model::{DEFAULT_NAMESPACE, Kind, Position, ResourceId, ServiceRef};
@@ -216,17 +217,38 @@ async fn inputs_of_server(
             let ServiceRef { namespace, name } = service_ref(name, DEFAULT_NAMESPACE);
             format!("gateway={}&namespace={}", encode_segment(&name), encode_segment(&namespace))
         }),
-        Role::Sidecar { service } => {
-            let called = MeshTable::new(&*service.namespace).readings(request.host());
-            let parameter = |service: ServiceRef| {
-                format!("service={}/{}", encode_segment(&service.namespace), encode_segment(&service.name))
-            };
-            (!called.is_empty()).then(|| called.into_iter().map(parameter).collect::<Vec<_>>().join("&"))
-        }
+        Role::Sidecar { service } => return inputs_of_callers(client, service, request.host()).await,
     };
     // No name of a service: an empty state says what a sidecar does with such a host.
     let Some(query) = query else { return Ok(SnapshotInputs::empty(Position::default())) };
     client.get(&format!("{PREFIX}/snapshot?{query}")).await.map_err(|error| server_client::failure(&error))
+}
+
+/// What callers see of the services that a host may mean: by the usual names in DNS, and by those of the server, if it has others.
+async fn inputs_of_callers(
+    client: &Client,
+    caller: &ServiceRef,
+    host: &[u8],
+) -> Result<SnapshotInputs, Failure> {
+    let readings = |names| MeshTable::new(&*caller.namespace, names).readings(host);
+    let mut called = readings(DnsNames::default());
+    loop {
+        let parameter = |service: &ServiceRef| {
+            format!("service={}/{}", encode_segment(&service.namespace), encode_segment(&service.name))
+        };
+        // The caller itself is asked for where the host means nothing: the answer says which names there are.
+        let asked = if called.is_empty() { std::slice::from_ref(caller) } else { &called[..] };
+        let query = asked.iter().map(parameter).collect::<Vec<_>>().join("&");
+        let inputs: SnapshotInputs = client
+            .get(&format!("{PREFIX}/snapshot?{query}"))
+            .await
+            .map_err(|error| server_client::failure(&error))?;
+        let of_server = readings(inputs.names.clone().unwrap_or_default());
+        if of_server == called {
+            return Ok(inputs);
+        }
+        called = of_server;
+    }
 }
 
 fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {

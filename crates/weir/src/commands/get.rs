@@ -105,28 +105,15 @@ async fn list<T: Serialize + DeserializeOwned>(
     shown(args, &list.items, table)
 }
 
-/// Each replica hears the heartbeats that it judges: where there are several, it is said who tells.
+/// Each replica waits for the heartbeats that it judges; those of replicas that do not answer are not known.
 async fn nodes(client: &Client, args: &GetArgs, path: String) -> Result<Exit, Failure> {
-    let exit = list::<NodeView>(client, args, path, tables::nodes).await?;
-    let replicas: List<ReplicaView> =
-        client.get(&format!("{PREFIX}/replicas")).await.map_err(|error| server_client::failure(&error))?;
-    if let Some(told) = whose_view(&replicas.items) {
-        output::remark(&told);
+    let list: Gathered<NodeView> = client.get(&path).await.map_err(|error| server_client::failure(&error))?;
+    for replica in &list.missing {
+        output::remark(&format!(
+            "the replica at {replica} does not answer: HEARTBEATS are without those that it waits for"
+        ));
     }
-    Ok(exit)
-}
-
-fn whose_view(replicas: &[ReplicaView]) -> Option<String> {
-    let (own, others): (Vec<_>, Vec<_>) = replicas.iter().partition(|replica| replica.answers);
-    let addresses =
-        |of: &[&ReplicaView]| of.iter().map(|replica| replica.http.as_str()).collect::<Vec<_>>().join(", ");
-    (!others.is_empty()).then(|| {
-        format!(
-            "HEARTBEATS as the replica at {} knows them: it judges a part of the checks. The others are at {}",
-            addresses(&own),
-            addresses(&others)
-        )
-    })
+    shown(args, &list.items, tables::nodes)
 }
 
 /// Those that registered, and those that documents have, which proxies check.
@@ -214,20 +201,5 @@ mod tests {
         assert_eq!(failure.hint.as_deref(), Some("weir get services"));
         assert!(failure.message.contains("HTTPRoute"), "{}", failure.message);
         assert_eq!(parse_what("gateways", "Gateways").unwrap(), Kind::Gateway);
-    }
-
-    #[test]
-    fn of_several_replicas_it_is_said_which_one_tells() {
-        let replica = |http: &str, answers| ReplicaView {
-            id: http.to_owned(),
-            http: http.to_owned(),
-            grpc: String::new(),
-            version: String::new(),
-            answers,
-        };
-        assert_eq!(whose_view(&[]), None);
-        assert_eq!(whose_view(&[replica("a:1", true)]), None);
-        let said = whose_view(&[replica("a:1", false), replica("b:2", true), replica("c:3", false)]).unwrap();
-        assert!(said.contains("replica at b:2 ") && said.ends_with("at a:1, c:3"), "{said}");
     }
 }

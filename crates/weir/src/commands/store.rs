@@ -43,10 +43,16 @@ async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
 
 async fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     let spec = spec(&args.store)?;
-    let store = opened::existing(&spec).await?;
+    let (store, left_out) = match args.intact {
+        true => opened::whole_part(&spec)?,
+        false => (opened::existing(&spec).await?, None),
+    };
     let summary = export_to(&args.file, &*store, &spec).await?;
     said("exported to", &args.file, &summary);
-    Ok(Exit::Done)
+    match left_out {
+        Some(left_out) => Err(opened::in_part(&spec, &args.file, &left_out)),
+        None => Ok(Exit::Done),
+    }
 }
 
 async fn export_to(path: &Path, store: &dyn Store, spec: &Spec) -> Result<Summary, Failure> {

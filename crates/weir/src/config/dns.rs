@@ -45,6 +45,11 @@ impl DnsSettings {
         })
     }
 
+    /// The domains that are answered for.
+    pub(crate) fn domains(&self) -> Vec<String> {
+        std::iter::once(&self.domain).chain(&self.alt_domain).map(ToString::to_string).collect()
+    }
+
     /// What the server itself is to know.
     pub(crate) fn config(&self) -> DnsConfig {
         DnsConfig {

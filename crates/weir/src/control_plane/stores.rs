@@ -62,7 +62,7 @@ pub(crate) async fn open_store(data_dir: Option<&Path>) -> Result<Arc<dyn Store>
     }
 }
 
-/// What helps where a data directory's store is damaged, or not all there.
+/// What helps where a data directory's store is damaged, or not all there. Must be called within a tokio runtime.
 pub(crate) fn mend(dir: &Path) -> String {
     let shown = dir.display();
     match role_in(dir) {
@@ -70,9 +70,19 @@ pub(crate) fn mend(dir: &Path) -> String {
             "an agent's store can be made anew: while it is stopped, remove {STORE_FILE} and {STORE_FILE}.wal in {shown}, and keep \
              {NODE_ID_FILE}; start it, and register again what was registered by requests"
         ),
-        _ => format!(
-            "`weir store restore FILE --data-dir {shown} --replace` puts a backup in its place, if what is missing cannot be put back"
-        ),
+        _ => {
+            let restore = format!(
+                "`weir store restore FILE --data-dir {shown} --replace` puts a backup in its place, if what is missing cannot be put back"
+            );
+            match Embedded::read_intact(dir.join(STORE_FILE)) {
+                Ok((_, Some(left_out))) => format!(
+                    "{restore}; without a backup, `weir store export FILE --data-dir {shown} --intact` saves what is whole, up to \
+                     revision {}",
+                    left_out.after
+                ),
+                _ => restore,
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 use std::net::IpAddr;
 
 use weir_model::DEFAULT_NAMESPACE;
+use weir_model::dns_names::{Place, is_kind, place};
 
 use crate::dns::record::unhex;
 
@@ -51,17 +52,6 @@ pub(super) enum Subject<'a> {
     },
     /// Nothing, and why.
     Nothing(&'static str),
-}
-
-/// Where the labels at the end of a name point to.
-struct Place<'a> {
-    namespace: Option<&'a str>,
-}
-
-impl<'a> Place<'a> {
-    fn namespace(&self) -> &'a str {
-        self.namespace.unwrap_or(DEFAULT_NAMESPACE)
-    }
 }
 
 const NO_SUCH_PLACE: &str = "no such datacenter here, or no name of this form";
@@ -110,11 +100,6 @@ fn query(labels: &[String]) -> String {
     }
 }
 
-/// The words that decide what a name stands for.
-fn is_kind(label: &str) -> bool {
-    matches!(label, "service" | "node" | "addr" | "query" | "connect" | "ingress" | "virtual")
-}
-
 fn service<'a>(labels: &'a [String], place: &Place<'a>) -> Subject<'a> {
     let marked = labels.iter().all(|label| label.starts_with('_'));
     match labels.len() {
@@ -147,37 +132,6 @@ fn branch<'a>(labels: &'a [String], datacenter: &str) -> Subject<'a> {
         Some(place) => Subject::Branch { namespace: place.namespace() },
         None => Subject::Nothing(NO_SUCH_PLACE),
     }
-}
-
-fn place<'a>(labels: &'a [String], datacenter: &str) -> Option<Place<'a>> {
-    let is_here = |label: &str| label.eq_ignore_ascii_case(datacenter);
-    match labels {
-        [] => return Some(Place { namespace: None }),
-        [dc] => return is_here(dc).then_some(Place { namespace: None }),
-        [namespace, dc] if dc != "ns" && dc != "ap" && dc != "dc" => {
-            return is_here(dc).then_some(Place { namespace: Some(namespace) });
-        }
-        _ => {}
-    }
-    let mut found = Place { namespace: None };
-    let (mut partition, mut at_datacenter) = (None, None);
-    let (pairs, rest) = labels.as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    for [value, word] in pairs {
-        let slot = match word.as_str() {
-            "ns" => &mut found.namespace,
-            "ap" => &mut partition,
-            "dc" => &mut at_datacenter,
-            _ => return None,
-        };
-        if slot.replace(value.as_str()).is_some() {
-            return None;
-        }
-    }
-    let known = partition.is_none_or(|name| name == "default") && at_datacenter.is_none_or(is_here);
-    known.then_some(found)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use weir_api::mesh::mesh_client::MeshClient;
 use weir_api::mesh::{self, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, proxy_message, server_message};
+use weir_model::dns_names::DnsNames;
 use weir_model::{DEFAULT_NAMESPACE, ServiceRef};
 use weir_tls::{Connectors, Dial};
 
@@ -88,6 +89,15 @@ pub(super) async fn run(source: &mut MeshSource, server: &str) -> SessionError {
     }
 }
 
+/// A control plane of an older version does not say which domains it has.
+fn names(welcome: &mesh::Welcome) -> DnsNames {
+    let mut names = DnsNames { datacenter: welcome.datacenter.clone(), ..DnsNames::default() };
+    if !welcome.domains.is_empty() {
+        names.domains.clone_from(&welcome.domains);
+    }
+    names
+}
+
 /// Nothing: a stream does not end well.
 enum Never {}
 
@@ -96,6 +106,8 @@ struct Session {
     inbox: Streaming<mesh::ServerMessage>,
     /// What this stream is subscribed to.
     subscribed: BTreeSet<ServiceRef>,
+    /// By which names in DNS services are called.
+    names: DnsNames,
     /// Whether everything was asked for: then the first update replaces what was there, whatever it says of itself.
     from_nothing: bool,
     /// How often the server wants reports.
@@ -155,8 +167,14 @@ async fn open(
 }
 
 impl Session {
-    fn begin(source: &MeshSource, server: &str, opened: Opened, subscribed: BTreeSet<ServiceRef>) -> Self {
+    fn begin(
+        source: &mut MeshSource,
+        server: &str,
+        opened: Opened,
+        subscribed: BTreeSet<ServiceRef>,
+    ) -> Self {
         let Opened { outbox, inbox, welcome } = opened;
+        let names = names(&welcome);
         if source.is_disputed() {
             tracing::debug!(%server, "joined the mesh again");
         } else {
@@ -170,7 +188,8 @@ impl Session {
         shared.subscriptions.set_online(true);
         let pace = Pace::new(welcome.report_every_ms);
         let demands = Demands::new(welcome.demand_every_ms, Instant::now());
-        Self { outbox, inbox, subscribed, from_nothing: !source.resumable, pace, demands }
+        source.wanted.inputs.names = names.clone();
+        Self { names, outbox, inbox, subscribed, from_nothing: !source.resumable, pace, demands }
     }
 
     async fn stay(&mut self, source: &mut MeshSource) -> Result<Never, SessionError> {
@@ -228,6 +247,8 @@ impl Session {
     ) -> Result<(), SessionError> {
         update.reset |= std::mem::take(&mut self.from_nothing);
         let told = source.wanted.apply(update)?;
+        // Beyond a reset, too.
+        source.wanted.inputs.names.clone_from(&self.names);
         // Of a service that was dropped a last word may still have been on its way; it would never be updated again.
         let wanted = source.subscriptions();
         let stray: Vec<_> = told.iter().filter(|service| !wanted.contains(*service)).cloned().collect();

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::layout::Delta;
-use super::super::storage::{Opener, sync_folder};
+use super::super::storage::Files;
 use super::record::{BLOCK, Chain, HEAD, Head, LogId, decode_body, is_begun, record_bytes, salt_of};
 use super::{bytes_of, path_of};
 use crate::Position;
@@ -18,7 +18,7 @@ const ASIDE_MAX: usize = 8;
 /// nothing may be changed.
 pub(in super::super) fn put_aside(
     path: &Path,
-    opener: &Opener,
+    files: &dyn Files,
     at: Position,
     may_change: bool,
 ) -> io::Result<()> {
@@ -26,14 +26,14 @@ pub(in super::super) fn put_aside(
     if !log.try_exists()? {
         return Ok(());
     }
-    let Some(said) = more_than(at, &last_of(path, opener)) else { return Ok(()) };
+    let Some(said) = more_than(at, &last_of(path, files)) else { return Ok(()) };
     if !may_change {
         tracing::warn!(log = %log.display(), "the store's file does not name the log beside it, which does not count: {said}");
         return Ok(());
     }
     let aside = free_name(&log)?;
-    std::fs::rename(&log, &aside)?;
-    sync_folder(&log)?;
+    files.rename(&log, &aside)?;
+    files.sync_folder(&log)?;
     tracing::warn!(log = %aside.display(),
         "the store's file does not name the log that was beside it, which does not count and was put aside: {said}");
     Ok(())
@@ -79,8 +79,8 @@ fn free_name(log: &Path) -> io::Result<PathBuf> {
 }
 
 /// Where the newest generation of a log ends: nothing if it has no records; or why that cannot be told.
-fn last_of(path: &Path, opener: &Opener) -> Result<Option<Position>, String> {
-    let bytes = bytes_of(path, opener).map_err(|error| error.to_string())??;
+fn last_of(path: &Path, files: &dyn Files) -> Result<Option<Position>, String> {
+    let bytes = bytes_of(path, files).map_err(|error| error.to_string())??;
     let salt = salt_of(&bytes).ok_or("it does not begin as a log does")?;
     let heads = || bytes.chunks(BLOCK).skip(1).filter_map(|block| Head::read(block, salt));
     let Some(generation) = heads().map(|head| head.generation).max() else { return Ok(None) };

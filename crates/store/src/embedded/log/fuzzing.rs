@@ -2,7 +2,7 @@
 
 use super::super::layout::{Counters, Delta};
 use super::record::{BLOCK, Chain, HEAD, LogId, decode_body, encode_body, header};
-use super::replay::replay;
+use super::replay::{Replay, replay};
 use crate::{Key, Record};
 
 const ID: LogId = LogId { salt: [7; 16], generation: 3 };
@@ -12,7 +12,8 @@ const VALUE_BYTES_PER_STEP: usize = 41;
 /// Reads bytes as a body, as a log, and as what becomes of a sound log: where it is damaged, and what is in it.
 ///
 /// # Panics
-/// When a body is not what it was read as, or when a log that was damaged loses more than its last record unnoticed.
+/// When a body is not what it was read as, when a log that was damaged loses more than its last record unnoticed, or when more or less
+/// than the records before the damage is believed.
 pub fn store_log(data: &[u8]) {
     if let Ok(delta) = decode_body(data) {
         let mut again = Vec::new();
@@ -35,16 +36,23 @@ pub fn store_log(data: &[u8]) {
         log.extend_from_slice(&record);
     }
     // A log is longer than its records.
-    let read = |log: &[u8]| replay(&[log, &[0; BLOCK]].concat(), ID).map(|deltas| deltas.len());
+    let read = |log: &[u8]| {
+        let Replay { deltas, broken } = replay(&[log, &[0; BLOCK]].concat(), ID);
+        broken.map_or(Ok(deltas.len()), |broken| Err((deltas.len(), broken.records)))
+    };
     assert_eq!(read(&log), Ok(records.len()), "a sound log is read to its end");
     let [at, more, part, bits] = *damage;
     let Some((start, length)) = records.get(usize::from(at) % records.len().max(1)) else { return };
     let is_last = records.last().is_some_and(|last| last.0 == *start);
     let offset = (usize::from(part) << 8 | usize::from(more)) % length;
     log[start + offset] ^= bits.max(1);
+    let whole = records.iter().take_while(|record| record.0 < *start).count();
     match read(&log) {
-        Ok(left) => assert!(is_last && left == records.len() - 1, "{left} of {}", records.len()),
-        Err(_) => assert!(!is_last, "what may have been half written is no damage"),
+        Ok(left) => assert!(is_last && left == whole, "{left} of {}", records.len()),
+        Err(_) if is_last => panic!("what may have been half written is no damage"),
+        Err(left) => {
+            assert_eq!(left, (whole, (records.len() - whole) as u64), "what is whole, and what is not");
+        }
     }
 }
 

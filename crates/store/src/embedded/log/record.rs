@@ -206,6 +206,11 @@ pub(crate) fn record_bytes(delta: &Delta) -> u64 {
     ((HEAD + BODY_HEAD) as u64 + entries + 16 * delta.leases.len() as u64).next_multiple_of(BLOCK as u64)
 }
 
+/// The revision that a body leads to, as far as it can be read.
+pub(crate) fn revision_of(body: &[u8]) -> Option<u64> {
+    body.get(8..16).map(|bytes| number_at(bytes, 0))
+}
+
 /// Writes a body behind what is there.
 pub(crate) fn encode_body(delta: &Delta, out: &mut Vec<u8>) {
     let Counters { epoch, revision, lease_counter } = delta.counters;

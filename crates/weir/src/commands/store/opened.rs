@@ -1,8 +1,9 @@
 //! Stores that no server runs on, and what is said when they cannot be used.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use weir_store::{Embedded, Error, Spec, Store};
+use weir_store::{Embedded, Error, LeftOut, Spec, Store};
 
 use super::what;
 use crate::control_plane::{mend, role_in};
@@ -13,20 +14,65 @@ pub(super) async fn existing(spec: &Spec) -> Result<Arc<dyn Store>, Failure> {
     let Spec::Embedded(path) = spec else {
         return weir_store::open(spec).await.map_err(|error| failure(spec, &error));
     };
-    if !Embedded::is_there(path) {
-        let (message, hint) = what::no_store_in(path.parent().unwrap_or(path));
-        return Err(Failure::new(Exit::NotFound, message).hint(hint));
-    }
+    check_there(path)?;
     let read = Embedded::read(path).map_err(|error| failure(spec, &error))?;
     Ok(Arc::new(read))
 }
 
+/// Opens what is whole of a store in a data directory, to look at it; and says what of its log is left out.
+pub(super) fn whole_part(spec: &Spec) -> Result<(Arc<dyn Store>, Option<LeftOut>), Failure> {
+    let Spec::Embedded(path) = spec else {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--intact is for a damaged data directory; expected --data-dir DIR",
+        ));
+    };
+    check_there(path)?;
+    let (read, left_out) = Embedded::read_intact(path).map_err(|error| failure(spec, &error))?;
+    Ok((Arc::new(read), left_out))
+}
+
+fn check_there(path: &Path) -> Result<(), Failure> {
+    if Embedded::is_there(path) {
+        return Ok(());
+    }
+    let (message, hint) = what::no_store_in(path.parent().unwrap_or(path));
+    Err(Failure::new(Exit::NotFound, message).hint(hint))
+}
+
+/// What is said when only a part was exported.
+pub(super) fn in_part(spec: &Spec, file: &Path, left_out: &LeftOut) -> Failure {
+    let LeftOut { path, reason, after, records, up_to } = left_out;
+    let records = match records {
+        0 => "nobody can tell how much that is".to_owned(),
+        1 => "at least 1 record of the log".to_owned(),
+        _ => format!("at least {records} records of the log"),
+    };
+    let up_to = up_to.map_or_else(String::new, |last| {
+        format!(", up to revision {last} as far as it can be read ({} writes)", last - after)
+    });
+    let message = format!(
+        "{path}: {reason}\nleft out is everything that was written after revision {after}: {records}{up_to}"
+    );
+    let failure = Failure::new(Exit::InPart, message);
+    let Some(dir) = folder(spec) else { return failure };
+    failure.hint(format!(
+        "keep a copy of {0}; then `weir store restore {1} --data-dir {0} --replace` goes on with what was exported",
+        dir.display(),
+        file.display()
+    ))
+}
+
+fn folder(spec: &Spec) -> Option<&Path> {
+    match spec {
+        Spec::Embedded(path) => path.parent(),
+        _ => None,
+    }
+}
+
 /// Whose store it is.
 fn role(spec: &Spec) -> &'static str {
-    match spec {
-        Spec::Embedded(path) => path.parent().map_or("server", role_in),
-        _ => "server",
-    }
+    folder(spec).map_or("server", role_in)
 }
 
 pub(super) fn failure(spec: &Spec, error: &Error) -> Failure {
@@ -43,9 +89,9 @@ pub(super) fn failure(spec: &Spec, error: &Error) -> Failure {
         }
         Error::Compacted { .. } => failure(Exit::Failed)
             .hint("etcd forgot the moment that was being read; try again, or let it keep more history"),
-        Error::Corrupt { .. } => match spec {
-            Spec::Embedded(path) => failure(Exit::Invalid).hint(mend(path.parent().unwrap_or(path))),
-            _ => failure(Exit::Invalid),
+        Error::Corrupt { .. } => match folder(spec) {
+            Some(dir) => failure(Exit::Invalid).hint(mend(dir)),
+            None => failure(Exit::Invalid),
         },
         Error::NewerFormat { .. } => failure(Exit::Invalid),
         Error::Open { .. } | Error::Unavailable { .. } if matches!(spec, Spec::Etcd(_)) => {
