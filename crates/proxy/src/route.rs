@@ -123,7 +123,7 @@ pub struct Rule {
     pub index: usize,
     /// Its own name, if it has one.
     pub name: Option<Box<str>>,
-    /// `HTTPRoute/shop#0`, for logs.
+    /// `HTTPRoute/shop#buy` or `HTTPRoute/shop#0`: what it is called, and what its state is kept by.
     pub label: Arc<str>,
     /// Limit from the request's arrival to the response head.
     pub request_timeout: TimeLimit,

@@ -7,6 +7,7 @@ use super::Spec;
 use super::filter::{Action, Filter, MirrorRef};
 use super::gateway::CertificateRef;
 use super::route::{BackendRef, ParentRef};
+use crate::ResourceId;
 
 /// A service that a route refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +108,13 @@ impl Spec {
         }
     }
 
-    /// The names of a route's rules, of those that have one; none for what is no route.
-    pub fn rule_names(&self) -> Vec<&str> {
+    /// The names of a route's rules, for each the one that it may have; none for what is no route.
+    pub fn rule_names(&self) -> Vec<Option<&str>> {
         match self {
-            Self::HttpRoute(route) => route.rules.iter().filter_map(|rule| rule.name.as_deref()).collect(),
-            Self::GrpcRoute(route) => route.rules.iter().filter_map(|rule| rule.name.as_deref()).collect(),
-            Self::TlsRoute(route) => route.rules.iter().filter_map(|rule| rule.name.as_deref()).collect(),
-            Self::TcpRoute(route) => route.rules.iter().filter_map(|rule| rule.name.as_deref()).collect(),
+            Self::HttpRoute(route) => route.rules.iter().map(|rule| rule.name.as_deref()).collect(),
+            Self::GrpcRoute(route) => route.rules.iter().map(|rule| rule.name.as_deref()).collect(),
+            Self::TlsRoute(route) => route.rules.iter().map(|rule| rule.name.as_deref()).collect(),
+            Self::TcpRoute(route) => route.rules.iter().map(|rule| rule.name.as_deref()).collect(),
             _ => Vec::new(),
         }
     }
@@ -178,6 +179,15 @@ impl Spec {
             _ => {}
         }
         found
+    }
+}
+
+/// What a rule of a route is called in logs, metrics and answers: `HTTPRoute/shop#buy` by its name, with which it stays what it
+/// is when rules come before it, else `HTTPRoute/shop#0` by its place. A name that is a number could be another one's place.
+pub fn rule_label(route: &ResourceId, index: usize, name: Option<&str>) -> String {
+    match name.filter(|name| !name.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(name) => format!("{route}#{name}"),
+        None => format!("{route}#{index}"),
     }
 }
 

@@ -84,6 +84,19 @@ impl Budget {
         }
     }
 
+    /// Takes another size, and goes on with what was counted: nobody gets retries again by changing the document. A window
+    /// of another length begins with all that the one before it has, as if it were of its newest part.
+    pub fn reconfigure(&mut self, config: BudgetConfig) {
+        let before = std::mem::replace(self, Self::new(config));
+        if before.bucket_nanos == self.bucket_nanos {
+            *self = Self { config, ..before };
+            return;
+        }
+        self.newest = before.newest.saturating_mul(before.bucket_nanos) / self.bucket_nanos;
+        self.buckets[(self.newest % BUCKETS as u64) as usize] = before.sum;
+        self.sum = before.sum;
+    }
+
     /// Counts a request (not its retries).
     pub fn request(&mut self, now: Nanos) {
         let bucket = self.bucket(now);

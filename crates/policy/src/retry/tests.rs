@@ -260,6 +260,26 @@ fn a_document_fills_in_defaults() {
     assert_eq!(BudgetConfig::from_spec(&spec), expected);
 }
 
+#[test]
+fn another_budget_remembers_what_was_used() {
+    let config =
+        |reserve, seconds| BudgetConfig { per_mille: 0, reserve, window: Duration::from_secs(seconds) };
+    let mut budget = Budget::new(config(10, 10));
+    let at = Nanos::from_secs(100);
+    for _ in 0..10 {
+        assert!(budget.try_retry(at));
+    }
+    budget.reconfigure(config(11, 10));
+    assert!(budget.try_retry(at));
+    assert!(!budget.try_retry(at), "a larger reserve allows what it has more, and no more");
+    // Another window has it too, for its own length.
+    budget.reconfigure(config(11, 2));
+    assert!(!budget.try_retry(Nanos::from_millis(101_700)));
+    assert_eq!(budget.remaining(Nanos::from_millis(102_100)), 11);
+    budget.reconfigure(config(3, 100));
+    assert_eq!(budget.remaining(Nanos::from_secs(103)), 3);
+}
+
 proptest! {
     /// The promise of [`Budget`], against a list of everything that happened.
     #[test]

@@ -76,11 +76,12 @@ impl RouteStates {
     }
 
     fn budget(&self, target: &Arc<str>, config: BudgetConfig) -> Rc<RefCell<Budget>> {
-        self.budgets.get(target, config, || Budget::new(config.divided_by(self.workers)))
+        let own = config.divided_by(self.workers);
+        self.budgets.get(target, config, || Budget::new(own), |budget| budget.reconfigure(own))
     }
 
     fn hedger(&self, target: &Arc<str>, config: HedgeConfig) -> Rc<RefCell<Hedger>> {
-        self.hedgers.get(target, config, || Hedger::new(config))
+        self.hedgers.get(target, config, || Hedger::new(config), |hedger| hedger.reconfigure(config))
     }
 }
 
@@ -99,12 +100,20 @@ impl<C, T> Default for States<C, T> {
 }
 
 impl<C: PartialEq, T> States<C, T> {
-    /// The state of a target. Another configuration begins anew.
-    fn get(&self, target: &Arc<str>, config: C, make: impl FnOnce() -> T) -> Rc<RefCell<T>> {
+    /// The state of a target, changed in place for another configuration.
+    fn get(
+        &self,
+        target: &Arc<str>,
+        config: C,
+        make: impl FnOnce() -> T,
+        change: impl FnOnce(&mut T),
+    ) -> Rc<RefCell<T>> {
         let mut states = self.0.borrow_mut();
-        if let Some((known, state)) = states.get(target)
-            && *known == config
-        {
+        if let Some((known, state)) = states.get_mut(target) {
+            if *known != config {
+                change(&mut state.borrow_mut());
+                *known = config;
+            }
             return state.clone();
         }
         if states.len() >= STATES_MAX {
@@ -123,14 +132,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budgets_outlive_views_until_they_change() {
+    fn budgets_outlive_views_and_changes() {
         let states = RouteStates::new(2);
         let config = |reserve: u32| BudgetConfig { reserve, per_mille: 0, ..BudgetConfig::default() };
         let target: Arc<str> = "HTTPRoute/shop#buy".into();
         let first = states.budget(&target, config(2));
         assert!(first.borrow_mut().try_retry(Nanos::from_secs(1)), "one of two workers has one of two");
         assert!(!states.budget(&target, config(2)).borrow_mut().try_retry(Nanos::from_secs(1)));
-        assert!(states.budget(&target, config(4)).borrow_mut().try_retry(Nanos::from_secs(1)));
+        let larger = states.budget(&target, config(4));
+        assert!(larger.borrow_mut().try_retry(Nanos::from_secs(1)), "the worker has one more now");
+        assert!(!larger.borrow_mut().try_retry(Nanos::from_secs(1)), "what was used stays used");
         assert!(
             states.budget(&"HTTPRoute/shop".into(), config(2)).borrow_mut().try_retry(Nanos::from_secs(1))
         );

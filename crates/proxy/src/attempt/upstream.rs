@@ -93,10 +93,10 @@ impl Carried {
         })
     }
 
-    /// Keeps to another budget, which begins anew.
+    /// Keeps to another budget, which goes on with what was counted.
     fn keep_to(&self, budget: BudgetConfig) {
         if self.budget_of.replace(budget) != budget {
-            *self.budget.borrow_mut() = Budget::new(budget.divided_by(self.workers));
+            self.budget.borrow_mut().reconfigure(budget.divided_by(self.workers));
         }
     }
 

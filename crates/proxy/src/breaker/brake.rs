@@ -115,7 +115,7 @@ impl Breaker {
         previous: Option<&Self>,
     ) -> Self {
         let config = BreakerConfig::from_spec(spec);
-        let is_like = |old: &&Self| old.level == spec.level && old.config.strategy.is_like(&config.strategy);
+        let is_like = |old: &&Self| old.is_like(spec.level, &config);
         let brakes = previous.filter(is_like).map(|old| old.brakes.clone()).unwrap_or_default();
         Self {
             id: id.clone(),
@@ -127,6 +127,11 @@ impl Breaker {
             resource: Arc::clone(resource),
             brakes,
         }
+    }
+
+    /// Whether what it has found says something of a breaker of this level and configuration: whatever its numbers.
+    pub(super) fn is_like(&self, level: BreakerLevel, config: &BreakerConfig) -> bool {
+        self.level == level && self.config.strategy.is_like(&config.strategy)
     }
 
     /// The machine for a part: a rule's label, an instance's id, or nothing for the target as a whole. None where there are

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use weir_model::resource::traffic_policy::BreakerLevel;
+use weir_model::resource::traffic_policy::{Breaker as Declared, BreakerLevel};
 use weir_model::validate::traffic_policy::BREAKERS_MAX;
 use weir_model::{Kind, ResourceId, ServiceRef, Spec};
 use weir_policy::Nanos;
+use weir_policy::breaker::BreakerConfig;
 
 use super::brake::{Brake, Breaker, Need};
 use crate::route::Rule;
@@ -43,11 +44,10 @@ impl BreakerTable {
     /// The breakers of some documents, going on from what they were before. Of several policies for one target the first
     /// by name counts.
     pub(crate) fn compile(inputs: &Inputs, previous: Option<&Self>) -> Self {
-        let before: HashMap<(&ResourceId, usize, &str), &Arc<Breaker>> = previous
-            .iter()
-            .flat_map(|table| &table.all)
-            .map(|old| ((&old.id, old.index, &*old.target), old))
-            .collect();
+        let mut before: HashMap<(&ResourceId, &str), Vec<&Breaker>> = HashMap::new();
+        for old in previous.iter().flat_map(|table| &table.all) {
+            before.entry((&old.id, &*old.target)).or_default().push(old);
+        }
         let mut table = Self::default();
         for (id, resource) in inputs.resources.iter() {
             let Spec::TrafficPolicy(policy) = &resource.spec else { continue };
@@ -58,9 +58,10 @@ impl BreakerTable {
                     continue;
                 }
                 let label = label(&target_id, target.section);
-                let breakers = policy.breakers.iter().take(BREAKERS_MAX).enumerate();
-                let breakers = breakers.map(|(index, spec)| {
-                    let old = before.get(&(id, index, &*label)).map(|old| &***old);
+                let specs = &policy.breakers[..policy.breakers.len().min(BREAKERS_MAX)];
+                let old = goes_on(specs, before.get(&(id, &*label)).map_or(&[], Vec::as_slice));
+                let breakers = specs.iter().zip(old).enumerate();
+                let breakers = breakers.map(|(index, (spec, old))| {
                     Arc::new(Breaker::new(id, index, label.clone(), spec, resource, old))
                 });
                 let breakers: Vec<Arc<Breaker>> = breakers.collect();
@@ -147,6 +148,26 @@ impl BreakerTable {
         })
         .collect()
     }
+}
+
+/// For each breaker of a document the one before it that it goes on from, each at most once: the same one wherever it stands
+/// now, else one of its level and strategy, else what is left in its place, of which only earlier answers stay. So a breaker that
+/// is put before another, or taken away from before it, takes nothing from that one.
+fn goes_on<'a>(specs: &[Declared], before: &[&'a Breaker]) -> Vec<Option<&'a Breaker>> {
+    let mut left: Vec<Option<&Breaker>> = before.iter().copied().map(Some).collect();
+    let mut found = vec![None; specs.len()];
+    let configs: Vec<BreakerConfig> = specs.iter().map(BreakerConfig::from_spec).collect();
+    let is_same = |at: usize, old: &Breaker| old.level == specs[at].level && old.config == configs[at];
+    let is_like = |at: usize, old: &Breaker| old.is_like(specs[at].level, &configs[at]);
+    let is_there = |at: usize, old: &Breaker| old.index == at;
+    let nearest: [&dyn Fn(usize, &Breaker) -> bool; 3] = [&is_same, &is_like, &is_there];
+    for fits in nearest {
+        for (at, found) in found.iter_mut().enumerate().filter(|(_, found)| found.is_none()) {
+            let taken = left.iter_mut().find(|old| old.is_some_and(|old| fits(at, old)));
+            *found = taken.and_then(Option::take);
+        }
+    }
+    found
 }
 
 /// The machine of a breaker for a call by a rule, unless it is for instances.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use weir_model::resource::filter::Filter;
 use weir_model::resource::http_route::{RouteTimeouts, RuleOrder};
+use weir_model::resource::references::rule_label;
 use weir_model::resource::route::BackendRef;
 use weir_model::resource::{GrpcRouteSpec, HttpRouteSpec};
 use weir_model::units::Span;
@@ -139,7 +140,7 @@ fn compile(scope: &mut Scope<'_>, path: &str, index: usize, parts: &RuleParts<'_
         route: scope.id.clone(),
         index,
         name: parts.name.map(Into::into),
-        label: format!("{}#{index}", scope.id).into(),
+        label: rule_label(scope.id, index, parts.name).into(),
         request_timeout: time_limit(timeouts.request),
         attempt_timeout: time_limit(timeouts.backend_request),
         filters: own,

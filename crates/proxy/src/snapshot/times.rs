@@ -1,6 +1,7 @@
 //! Who says how long a request may take, for answers to those whose time is over. Worked out only then.
 
 use weir_api::snapshot::{COPY_OF, MADE_OF};
+use weir_model::resource::references::rule_label;
 use weir_model::{DEFAULT_NAMESPACE, Resource, ResourceId, Spec};
 
 use super::Snapshot;
@@ -41,11 +42,13 @@ impl Snapshot {
 
     /// The same of a rule that says so itself.
     fn rule_says(&self, time: Time, rule: &str) -> Option<String> {
-        let (id, index) = rule.rsplit_once('#')?;
-        let index: usize = index.parse().ok()?;
-        let resource = self.inputs.resources.get(&id_of(id)?)?;
+        let id = id_of(rule.split_once('#')?.0)?;
+        let resource = self.inputs.resources.get(&id)?;
         let Spec::HttpRoute(route) = &resource.spec else { return None };
-        let timeouts = route.rules.get(index)?.timeouts.as_ref()?;
+        let mut rules = route.rules.iter().enumerate();
+        let (index, found) =
+            rules.find(|(index, found)| rule_label(&id, *index, found.name.as_deref()) == rule)?;
+        let timeouts = found.timeouts.as_ref()?;
         match time {
             Time::Request => timeouts.request.as_ref().map(|_| match entry(resource) {
                 Some(entry) => format!("Routes[{index}].Destination.RequestTimeout of config entry {entry}"),

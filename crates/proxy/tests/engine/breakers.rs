@@ -434,6 +434,52 @@ fn each_rule_has_its_own() {
 }
 
 #[test]
+fn a_named_rule_keeps_its_own_when_rules_come_before_it() {
+    let app = Told::to(500);
+    let rule = |name: &str| {
+        format!("{{name: {name}, matches: [{{path: {{value: /{name}}}}}], backendRefs: [{{name: app}}]}}")
+    };
+    let broken = broken(&[app.upstream.addr], &format!("level: route, {THREE}"));
+    let with = |rules: &[&str]| {
+        let rules: Vec<String> = rules.iter().map(|name| rule(name)).collect();
+        broken.replace("rules: [{backendRefs: [{name: app}]}]", &format!("rules: [{}]", rules.join(", ")))
+    };
+    let mut proxy = Proxy::gateway(&with(&["a", "b"]));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/b").status, 500);
+    }
+    app.tell(200);
+    assert_eq!((client.get("/a").status, client.get("/b").status), (200, 503));
+    proxy.publish(&with(&["new", "a", "b"]));
+    assert_eq!(
+        (client.get("/new").status, client.get("/a").status, client.get("/b").status),
+        (200, 200, 503)
+    );
+    assert!(metric(&proxy, &format!("weir_proxy_breaker_state{{{}}} 2", labels("HTTPRoute/all#b"))));
+}
+
+#[test]
+fn a_breaker_goes_on_wherever_it_stands_in_its_document() {
+    let app = Told::to(500);
+    let alone = broken(&[app.upstream.addr], THREE);
+    let other = "strategy: window, open: 1h, openMax: 1h";
+    let with = |breakers: &str| alone.replace(&format!("{{{THREE}}}"), breakers);
+    let mut proxy = Proxy::gateway(&alone);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 500);
+    }
+    let first = format!("{{{other}}}, {{{THREE}}}");
+    let same_first = format!("{{{}}}, {{{THREE}}}", THREE.replace('3', "7"));
+    for breakers in [&first, &same_first, &format!("{{{THREE}}}")] {
+        proxy.publish(&with(breakers));
+        assert_eq!(client.get("/").status, 503, "{breakers}");
+    }
+    assert_eq!(app.requests(), 3);
+}
+
+#[test]
 fn an_instance_that_is_broken_off_is_no_candidate() {
     let (ill, well) = (Told::to(500), Upstream::echo());
     let proxy =

@@ -277,8 +277,9 @@ fn inputs_of_files(args: &ExplainArgs) -> Result<Inputs, Failure> {
 fn name_entries(explanation: &mut Explanation, inputs: &Inputs, decided_by: &BTreeMap<String, Vec<String>>) {
     for rule in explanation.entrances.iter_mut().flat_map(|entrance| &mut entrance.rules) {
         // A rule for connections is told by its route, of which the first one counts.
-        let by = decided_by.get(&rule.rule).or_else(|| decided_by.get(&format!("{}#0", rule.rule)));
-        rule.config_entries = by.cloned().unwrap_or_default();
+        let of_route = |label: &str| label.split_once('#').is_some_and(|(route, _)| route == rule.rule);
+        let first = || decided_by.iter().find(|(label, _)| of_route(label)).map(|(_, by)| by);
+        rule.config_entries = decided_by.get(&rule.rule).or_else(first).cloned().unwrap_or_default();
     }
     let made = inputs.resources.iter().filter_map(|(id, resource)| {
         let annotations = &resource.metadata.annotations;

@@ -6,6 +6,7 @@ use weir_api::snapshot::{MADE_OF, made_route_counts};
 use weir_control::Settings;
 use weir_control::catalog::Moment;
 use weir_model::resource::Protocol;
+use weir_model::resource::references::rule_label;
 use weir_model::{Resource, ResourceId, ServiceRef};
 
 use super::{Effective, Ignored, ROUTING, entry_name, protocols};
@@ -68,14 +69,16 @@ impl Effective {
         self.ways.get(route).map_or(&[], Vec::as_slice)
     }
 
-    /// The same of several routes, by the names that rules have for people: `HTTPRoute/service-router.web#0`.
+    /// The same of several routes, by what rules are called: `HTTPRoute/service-router.web#route-0`.
     pub(crate) fn decided_by<'a>(
         &self,
         routes: impl IntoIterator<Item = &'a ResourceId>,
     ) -> BTreeMap<String, Vec<String>> {
         let of = |id: &'a ResourceId| {
+            let names =
+                self.resources.get(id).map(|entry| entry.resource.spec.rule_names()).unwrap_or_default();
             let ways = self.ways(id).iter().enumerate().filter(|(_, way)| !way.is_empty());
-            ways.map(move |(at, way)| (format!("{id}#{at}"), way.clone()))
+            ways.map(move |(at, way)| (rule_label(id, at, names.get(at).copied().flatten()), way.clone()))
         };
         routes.into_iter().flat_map(of).collect()
     }

@@ -108,7 +108,7 @@ fn at_route<F>(
         });
     };
     let section = target.section?;
-    let names = spec.rule_names();
+    let names: Vec<&str> = spec.rule_names().into_iter().flatten().collect();
     if names.contains(&section) {
         return None;
     }
