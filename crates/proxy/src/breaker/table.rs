@@ -157,16 +157,15 @@ fn goes_on<'a>(specs: &[Declared], before: &[&'a Breaker]) -> Vec<Option<&'a Bre
     let mut left: Vec<Option<&Breaker>> = before.iter().copied().map(Some).collect();
     let mut found = vec![None; specs.len()];
     let configs: Vec<BreakerConfig> = specs.iter().map(BreakerConfig::from_spec).collect();
-    let is_same = |at: usize, old: &Breaker| old.level == specs[at].level && old.config == configs[at];
-    let is_like = |at: usize, old: &Breaker| old.is_like(specs[at].level, &configs[at]);
-    let is_there = |at: usize, old: &Breaker| old.index == at;
-    let nearest: [&dyn Fn(usize, &Breaker) -> bool; 3] = [&is_same, &is_like, &is_there];
-    for fits in nearest {
+    let mut take = |fits: &dyn Fn(usize, &Breaker) -> bool| {
         for (at, found) in found.iter_mut().enumerate().filter(|(_, found)| found.is_none()) {
             let taken = left.iter_mut().find(|old| old.is_some_and(|old| fits(at, old)));
             *found = taken.and_then(Option::take);
         }
-    }
+    };
+    take(&|at, old| old.level == specs[at].level && old.config == configs[at]);
+    take(&|at, old| old.is_like(specs[at].level, &configs[at]));
+    take(&|at, old| old.index == at);
     found
 }
 
