@@ -163,7 +163,7 @@ impl<'a, O: Object> Fields<'a, O> {
         let name = names[0];
         let span = match self.any(names).map(Held::view) {
             None => return Ok(None),
-            Some(View::Text(text)) if text.is_empty() => return Ok(None),
+            Some(View::Text("")) => return Ok(None),
             Some(View::Text(text)) => match text.parse::<Span>() {
                 Ok(span) => span,
                 Err(error) => return self.wrong(name, error),
