@@ -373,8 +373,8 @@ fn what_is_in_shadow_does_not_count() {
     let shown = |all: &Figures| cell(What::Breaker, &all.services[0], all).text;
     assert_eq!(shown(&all), "throttle 25%", "not hidden by one that only counts");
     let detail = detail::lines(&all.services[0], &all);
-    let tried =
-        detail.iter().find(|line| line.text() == "  TrafficPolicy/cart#0, in shadow: open; 41 refused");
+    let expected = "  TrafficPolicy/cart#0, in shadow: open; refusing 4.20/s, 41 refused";
+    let tried = detail.iter().find(|line| line.text() == expected);
     assert_eq!(tried.expect("it stands there").cells[1].style, Style::Warn);
     let mut view = view();
     view.took(all.clone(), true);
@@ -388,7 +388,8 @@ fn what_is_in_shadow_does_not_count() {
 fn what_is_not_of_now_has_no_rate_yet() {
     let mut view = View::new("server".to_owned(), Sort::Rate);
     view.took(figures(), false);
-    let row = |view: &View| texts(view, WIDE)[3].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let wide = Size { columns: 134, ..WIDE };
+    let row = |view: &View| texts(view, wide)[3].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(row(&view)[2..8], ["-", "-", "-", "-", "0", "-"]);
     view.took(figures(), true);
     assert_eq!(row(&view)[2..4], ["350", "0%"]);
