@@ -269,8 +269,6 @@ fn a_sidecar_takes_the_names_of_dns() {
         let explained = cluster.weir(&["explain", "--from", "cart", "GET", url]);
         assert!(explained.contains(&own), "{url}: {explained}");
     }
-    let explained = cluster.weir(&["explain", "--from", "cart", "GET", "http://v1.cart.service.old/"]);
-    assert!(explained.contains("names instances by a tag"), "{explained}");
 }
 
 #[test]
