@@ -258,7 +258,7 @@ fn a_sidecar_takes_the_names_of_dns() {
     for (host, says) in [
         ("v1.cart.service.old", "names instances by a tag"),
         ("v1.cart.service.old", "call cart.service.weir.example"),
-        ("cart.service.west.old", "another datacenter than this, \"east\""),
+        ("cart.service.west.old", "another datacenter than this"),
         ("n1.node.old", "no service's name"),
         ("cart.service.consul", "no service of the mesh"),
     ] {
@@ -269,8 +269,6 @@ fn a_sidecar_takes_the_names_of_dns() {
         let explained = cluster.weir(&["explain", "--from", "cart", "GET", url]);
         assert!(explained.contains(&own), "{url}: {explained}");
     }
-    let explained = cluster.weir(&["explain", "--from", "cart", "GET", "http://v1.cart.service.old/"]);
-    assert!(explained.contains("names instances by a tag"), "{explained}");
 }
 
 #[test]
