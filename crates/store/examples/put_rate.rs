@@ -57,7 +57,7 @@ fn key(number: usize) -> Key {
 
 async fn fill(store: &Embedded, keys: usize) {
     // Each with its own memory, as values that come from clients have.
-    let value = || Arc::<[u8]>::from(vec![b'x'; VALUE_BYTES]);
+    let value = || vec![b'x'; VALUE_BYTES];
     for start in (0..keys).step_by(1000) {
         let txn = (start..start + 1000).fold(Txn::new(), |txn, i| txn.put(key(i), value()));
         store.commit(txn).await.expect("accepted");
