@@ -50,7 +50,7 @@ use live::Live;
 pub use maglev::{MAGLEV_SIZE_DEFAULT, MAGLEV_SIZE_MAX};
 use prequal::{Prequal, ProbeAnswer, Probes};
 pub use reasons::{Note, Reasons};
-pub use ring::{RING_POINTS_MAX, RING_POINTS_MIN, RING_POINTS_PER_WEIGHT};
+pub use ring::{RING_POINTS, RING_POINTS_MAX};
 pub use standby::standby;
 pub use tried::{TRIED_MAX, Tried};
 use weighted::Weighted;

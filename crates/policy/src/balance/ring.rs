@@ -1,14 +1,15 @@
-//! A hash ring (Karger et al. 1997) with points in proportion to weight, as in ketama (Jones, 2007): 160 for the mean
-//! weight. A key belongs to the endpoint whose point comes next.
+//! A hash ring (Karger et al. 1997) with points in proportion to weight, as in ketama (Jones, 2007). A key belongs to the
+//! endpoint whose point comes next.
+//!
+//! How many points an endpoint has must not depend on who else is there, or keys would move between endpoints that stay.
+//! So a weight counts in powers of two: of the one that the mean weight has reached, [`RING_POINTS`] make an endpoint, and
+//! only where the mean reaches another one do points come or go for all. A least number of points for the whole ring, as is
+//! usual (1024), would make each endpoint's depend on their number as long as there are few.
 
 use super::hash;
 
-/// Points of an endpoint of the mean weight.
-pub const RING_POINTS_PER_WEIGHT: usize = 160;
-
-/// The least points of a ring, so that few endpoints share evenly too. Below seven endpoints the points of each depend on
-/// how many there are, and a few more keys than need be move when one comes or goes.
-pub const RING_POINTS_MIN: usize = 1024;
+/// Points of an endpoint whose weight is the power of two that the mean weight has reached.
+pub const RING_POINTS: u64 = 192;
 
 /// The most points of a ring, but for one that each endpoint has in any case: 16 MiB of them.
 pub const RING_POINTS_MAX: usize = 1 << 21;
@@ -32,11 +33,10 @@ pub(super) struct Ring {
 impl Ring {
     /// A ring of members in the order of their keys: key, weight (not 0) and slot.
     pub(super) fn new(members: &[(u64, u32, u32)]) -> Self {
-        let total: f64 = members.iter().map(|(_, weight, _)| f64::from(*weight)).sum();
-        let wanted = (members.len() * RING_POINTS_PER_WEIGHT).clamp(RING_POINTS_MIN, RING_POINTS_MAX);
-        let mut points = Vec::with_capacity(wanted + members.len());
+        let (each, unit) = scale(members);
+        let mut points = Vec::new();
         for (rank, (key, weight, _)) in (0u64..).zip(members) {
-            let count = (wanted as f64 * f64::from(*weight) / total).round().max(1.0) as u64;
+            let count = ((each * u64::from(*weight) + unit / 2) / unit).max(1);
             // The rank decides between equal hashes, so it does so everywhere.
             points.extend((0..count).map(|point| hash::number(point, *key) >> 32 << 32 | rank));
         }
@@ -78,6 +78,17 @@ impl Ring {
     }
 }
 
+/// How many points of how much weight. In whole numbers, so that it is the same everywhere.
+fn scale(members: &[(u64, u32, u32)]) -> (u64, u64) {
+    let total: u64 = members.iter().map(|(_, weight, _)| u64::from(*weight)).sum();
+    let unit = 1 << (total / members.len().max(1) as u64).max(1).ilog2();
+    let mut each = RING_POINTS;
+    while each > 1 && each as f64 * total as f64 / unit as f64 > RING_POINTS_MAX as f64 {
+        each /= 2;
+    }
+    (each, unit)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -106,15 +117,15 @@ mod tests {
         #[test]
         fn points_are_in_proportion_and_bounded(weights in prop::collection::vec(1u32..=1_000_000, 1..40)) {
             let ring = ring(&weights);
-            let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
-            let wanted = (160 * weights.len()).max(1024);
-            prop_assert!(ring.len() + weights.len() >= wanted && ring.len() <= wanted + weights.len());
+            let mean = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>() / weights.len() as u64;
+            let unit = 1u32 << mean.ilog2();
             let mut points = vec![0u32; weights.len()];
             (0..ring.len()).for_each(|at| points[ring.slot(at)] += 1);
             for (points, weight) in points.iter().zip(&weights) {
-                let share = wanted as f64 * f64::from(*weight) / total;
+                let share = RING_POINTS as f64 * f64::from(*weight) / f64::from(unit);
                 prop_assert!(*points >= 1 && (f64::from(*points) - share).abs() <= 1.0);
             }
+            prop_assert!(ring.len() <= (2 * RING_POINTS as usize + 1) * weights.len());
         }
     }
 

@@ -41,7 +41,7 @@ fn keys_are_shared_in_proportion_to_weights() {
                 let count = counts.get(id).copied().unwrap_or(0.0);
                 // A ring's shares vary with the number p of points by about 1/sqrt(p), a table's by an entry; the keys
                 // vary too.
-                let points = (160.0 * weights.len() as f64).max(1024.0) * share;
+                let points = RING_POINTS as f64 * weights.len() as f64 * share;
                 let of_table = if policy == Policy::RingHash { 5.0 / points.max(1.0).sqrt() } else { 0.02 };
                 let slack = share * KEYS as f64 * of_table + 6.0 * (share * KEYS as f64).sqrt();
                 let expected = share * KEYS as f64;
@@ -55,8 +55,12 @@ fn keys_are_shared_in_proportion_to_weights() {
 fn one_more_or_one_less_moves_little_more_than_its_share() {
     let (mut rng, _seed) = seeded();
     for policy in HASHING {
-        for count in [10u64, 50, 300] {
-            let members: Vec<(u64, u32)> = (0..count).map(|id| (id, 2)).collect();
+        for (count, mixed) in
+            [(2u64, false), (3, false), (10, false), (50, false), (300, false), (3, true), (9, true)]
+        {
+            // Weights of several sizes too, whose mean stays between the same powers of two.
+            let weight = |id| if mixed { 4 + (id % 3) as u32 } else { 2 };
+            let members: Vec<(u64, u32)> = (0..count).map(|id| (id, weight(id))).collect();
             let before = places(policy, &members, &mut rng);
             let gone = count / 3;
             let after: Vec<(u64, u32)> = members.iter().copied().filter(|(id, _)| *id != gone).collect();
