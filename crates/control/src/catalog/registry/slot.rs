@@ -44,6 +44,10 @@ impl ServiceSlot {
     pub(super) fn new(name: Arc<ServiceRef>) -> Self {
         Self { name, members: Entries::default(), tags: BTreeMap::new(), index: 0 }
     }
+
+    pub(crate) fn name(&self) -> &ServiceRef {
+        &self.name
+    }
 }
 
 impl NamespaceSlot {
