@@ -12,7 +12,7 @@ use super::agent_write::body_namespace;
 use super::answer::{Answer, json};
 use super::decode::{self, Fields};
 use super::definition::{self, Place};
-use super::options::{check_datacenter, check_place};
+use super::options::{check_body_partition, check_datacenter, check_place};
 use super::refusal::Refusal;
 use super::{ConsulApi, validate};
 use crate::http::Request;
@@ -26,7 +26,11 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     let namespace = body_namespace(&request, fields)?;
     let place = Place { namespace: &namespace, node: &node.name, scripts: false };
     let instance = match fields.map("Service")? {
-        Some(service) => Some(definition::instance(Fields::at(service, "Service"), "Service", place)?),
+        Some(service) => {
+            let service = Fields::at(service, "Service");
+            check_body_partition(service)?;
+            Some(definition::instance(service, "Service", place)?)
+        }
         None => None,
     };
     let mut checks = Vec::new();
@@ -86,6 +90,7 @@ pub(super) fn node(fields: Fields<'_>, meta_field: &str) -> Result<Node, Refusal
 /// themselves; this server does not run it.
 pub(super) fn check(map: &Map<String, Value>, path: &str, place: Place<'_>) -> Result<Check, Refusal> {
     let fields = Fields::at(map, path);
+    check_body_partition(fields)?;
     let name = fields.text("Name")?;
     let mut id = fields.text("CheckID")?;
     if id.is_empty() {
