@@ -305,6 +305,36 @@ fn a_name_belongs_to_one_agent() {
     wait_for_instances(cluster.http, "web", &[]);
 }
 
+#[test]
+fn a_data_directory_is_one_nodes_and_follows_its_name() {
+    let mut cluster = Cluster::start_with(&["--node-name", "the-server"]);
+    let mut first = Agent::of(&cluster, "host-1", &[]);
+    first.register(&json!({"Name": "web", "Check": {"TTL": "3600s", "Status": "passing"}}));
+    wait_for_instances(cluster.http, "web?passing", &["host-1/web"]);
+    // Another host, of which this one's disk is a copy.
+    let mut copy = Agent::of(&cluster, "host-2", &[]);
+    copy.process.terminate();
+    std::fs::copy(first.data.path().join("node-id"), copy.data.path().join("node-id")).unwrap();
+    copy.restart();
+    copy.process.wait_for_line("Member 'host-2' has conflicting node ID", SOON);
+    cluster.server.wait_for_line("an agent is refused", SOON);
+    let ready = http::get(copy.http, "/readyz").unwrap();
+    assert!(ready.status == 503 && ready.text().contains("conflicting node ID"), "{}", ready.text());
+    assert_eq!(instances(cluster.http, "web?passing"), ["host-1/web"]);
+    copy.process.terminate();
+    // The host has another name.
+    first.process.terminate();
+    let name = first.args.iter().position(|arg| arg == "host-1").unwrap();
+    first.args[name] = "host-3".to_owned();
+    first.restart();
+    assert!(http::get(first.http, "/v1/agent/services").unwrap().json()["web"].is_object());
+    first.wait_in_sync();
+    wait_for_instances(cluster.http, "web?passing", &["host-3/web"]);
+    let nodes = http::get(cluster.http, "/v1/catalog/nodes").unwrap().json();
+    let names: Vec<_> = nodes.as_array().unwrap().iter().map(|node| node["Node"].as_str().unwrap()).collect();
+    assert!(names.contains(&"host-3") && !names.contains(&"host-1"), "{names:?}");
+}
+
 /// A program that ends with what a file says, and says that.
 fn check_program(dir: &Path) -> (String, impl Fn(u8)) {
     let (program, says) = (dir.join("check.sh"), dir.join("status"));

@@ -3,11 +3,13 @@
 mod commands;
 mod decide;
 mod draft;
+mod namesake;
 mod op;
 mod validate;
 
 pub use crate::commit::Committed;
 pub(crate) use draft::{Draft, Gone};
+pub use namesake::conflict as id_conflict;
 pub(crate) use op::Pending;
 pub use op::{RegistryFault, RegistryOp, RegistryResult, RegistryVerb};
 pub(crate) use validate::check_namespace;
@@ -34,7 +36,11 @@ pub struct Registration {
 #[derive(Clone, Debug)]
 pub enum OnNode {
     /// Registers the node, or changes it. Maintenance stays as it is on a known node.
+    /// Another node of its id goes, or if that is alive this is refused.
     Put(Node),
+    /// The same by whoever runs on it, whom the caller has let in: another of its id goes however alive it looks, unless that is a
+    /// server's own.
+    LetIn(Node),
     /// One that is registered already, by its name in any case.
     Known(String),
 }

@@ -268,9 +268,9 @@ impl ConsulApi {
         Here { datacenter: &settings.datacenter, node: &settings.node_name }
     }
 
-    /// A service's members; the made-up ones where Consul has its own servers.
+    /// A service's members, its name in any case; the made-up ones where Consul has its own servers.
     fn service_view(&self, namespace: &str, name: &str) -> View<Vec<ServiceMember>> {
-        let mut view = self.catalog().service_view(namespace, name);
+        let mut view = self.catalog().view_in_any_case(namespace, name);
         if name == own_service::NAME && view.entries.is_empty() {
             view.entries = own_service::members(self.catalog(), self.here().node, namespace);
         }

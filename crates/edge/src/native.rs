@@ -2,7 +2,7 @@
 //!
 //! It reads what a request says, calls the domain, and writes the answer in the types of `weir_api::native`. Every
 //! write answers once the own catalog shows it, so whoever writes can read what he wrote. It must not judge resources
-//! or hold state of its own, but for the counters that `/metrics` shows.
+//! or hold state of its own, but for the counters that `/metrics` shows and for what the log was told.
 
 mod agents;
 mod apply;
@@ -18,6 +18,7 @@ mod replicas;
 mod routes;
 mod sessions;
 mod snapshot;
+mod turned_away;
 mod warnings;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use apply::apply_sources;
 
 use operate::Counters;
 use refusal::Refusal;
+use turned_away::TurnedAway;
 
 /// How old an answer may be, in milliseconds, where that is known: its server has lost the store.
 const STALE_MS: HeaderName = HeaderName::from_static("x-weir-stale-ms");
@@ -54,6 +56,7 @@ pub struct NativeApi {
     dns: Option<Arc<DnsStats>>,
     counters: Counters,
     backups: Arc<Semaphore>,
+    turned_away: TurnedAway,
 }
 
 impl std::fmt::Debug for NativeApi {
@@ -83,7 +86,15 @@ impl NativeApi {
     /// The same with how other replicas are asked, beside a DNS server whose figures `/metrics` is to show.
     pub fn with(control: Arc<Control>, mesh: Mesh, peers: Peers, dns: Option<Arc<DnsStats>>) -> Arc<Self> {
         let backups = Arc::new(Semaphore::new(backup::BACKUPS_MAX));
-        Arc::new(Self { control, mesh, peers, dns, counters: Counters::default(), backups })
+        Arc::new(Self {
+            control,
+            mesh,
+            peers,
+            dns,
+            counters: Counters::default(),
+            backups,
+            turned_away: TurnedAway::default(),
+        })
     }
 
     /// Adds the API's routes.

@@ -6,6 +6,7 @@
 
 mod boot;
 mod identity;
+mod renamed;
 
 pub(crate) use identity::FILE as NODE_ID_FILE;
 
@@ -214,8 +215,9 @@ async fn open_registry(
         metadata: config.node_meta.clone(),
         ..Node::default()
     };
+    // Before the id is the new name's: then the former one is gone, with all that is on it.
+    renamed::move_here(&control).await.map_err(failed)?;
     control.register_node(node).await.map_err(failed)?;
-    forget_other_nodes(&control).await;
     Ok(control)
 }
 
@@ -230,19 +232,4 @@ async fn facing(config: &AgentConfig) -> String {
         tracing::warn!("no way to a server is known: the node has 127.0.0.1; --address names another");
     }
     "127.0.0.1".to_owned()
-}
-
-/// Forgets what was registered while the agent had another name: it would be nobody's.
-async fn forget_other_nodes(control: &Control) {
-    for node in control.catalog().nodes_view().entries {
-        let name = &node.node.value.name;
-        if !name.eq_ignore_ascii_case(&control.settings().node_name) {
-            tracing::warn!(
-                before = name,
-                now = control.settings().node_name,
-                "the node has another name than before; what was registered under the former one is forgotten"
-            );
-            let _ = control.deregister_node(name).await;
-        }
-    }
 }

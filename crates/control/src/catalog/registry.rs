@@ -3,6 +3,7 @@
 mod lookup;
 mod slot;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,21 +15,24 @@ use super::entry::{CheckEntry, InstanceEntry, NodeEntry, Versioned};
 use super::found::FoundCheck;
 use super::kept::{KeptCheck, KeptInstance, Open, Stored};
 use super::topic::{Tombstones, Topic};
-use lookup::ByAddress;
+use lookup::{ByAddress, ById};
 pub(crate) use slot::NodeSlot;
 use slot::{NamespaceSlot, ServiceSlot};
 
 use crate::bounds::{NODE_TOMBSTONES_MAX, SERVICE_TOMBSTONES_MAX};
+use crate::keys::node_key;
 
 pub(crate) struct Registry {
     /// By name in lower case.
     pub(crate) nodes: BTreeMap<Arc<str>, NodeSlot>,
     pub(crate) namespaces: BTreeMap<Arc<str>, NamespaceSlot>,
     pub(super) by_address: ByAddress,
+    by_id: ById,
     /// Shared with views, which read what they have taken when they hold the catalog's lock no more.
     pub(super) open: Arc<Open>,
     nodes_index: Revision,
     nodes_gone: Tombstones<String>,
+    /// By name in lower case; those of which no spelling is there.
     services_gone: Tombstones<ServiceRef>,
     /// No answer's index lies below it: where this catalog's knowledge of deletions begins.
     floor: Revision,
@@ -40,6 +44,14 @@ fn health_slot(health: Option<Health>) -> usize {
         Some(Health::Passing) => 1,
         Some(Health::Warning) => 2,
         Some(Health::Critical) => 3,
+    }
+}
+
+/// A service by its name in lower case.
+fn folded(service: &ServiceRef) -> Cow<'_, ServiceRef> {
+    match node_key(&service.name) {
+        Cow::Borrowed(_) => Cow::Borrowed(service),
+        Cow::Owned(name) => Cow::Owned(ServiceRef { namespace: service.namespace.clone(), name }),
     }
 }
 
@@ -57,6 +69,7 @@ impl Registry {
             nodes: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             by_address: ByAddress::default(),
+            by_id: ById::default(),
             open: Arc::default(),
             nodes_index: floor,
             nodes_gone: Tombstones::new(NODE_TOMBSTONES_MAX, floor),
@@ -91,9 +104,10 @@ impl Registry {
         Some(found.unwrap_or_else(|| kept.read()))
     }
 
+    /// Of all services of this name in any case.
     pub(crate) fn service_index(&self, service: &ServiceRef) -> Revision {
-        self.service(&service.namespace, &service.name)
-            .map_or_else(|| self.services_gone.index(service), |slot| slot.index)
+        let spelled = self.spelled(&service.namespace, &service.name).map(|slot| slot.index).max();
+        spelled.unwrap_or_else(|| self.services_gone.index(&folded(service)))
     }
 
     pub(crate) fn services_index(&self, namespace: &str) -> Revision {
@@ -121,6 +135,7 @@ impl Registry {
         let fresh = known.is_none();
         let was_maintained = known.as_ref().is_some_and(|entry| entry.node.value.maintenance.is_some());
         let maintained = was_maintained || node.value.maintenance.is_some();
+        let renamed = (known.as_ref().map(|entry| entry.node.value.id.clone()), node.value.id.clone());
         let moved =
             (known.as_ref().map(|entry| entry.node.value.address.clone()), node.value.address.clone());
         let checks = known.map(|entry| entry.checks.clone()).unwrap_or_default();
@@ -132,6 +147,7 @@ impl Registry {
             }
         }
         self.by_address.node(name, moved.0.as_deref(), Some(&moved.1));
+        self.by_id.node(name, renamed.0.as_deref(), Some(&renamed.1));
         self.nodes_index = revision;
         effects.touch(|| Topic::Nodes);
         self.touch_node(name, effects);
@@ -146,6 +162,7 @@ impl Registry {
         let Some(node) = slot.node.take() else { return };
         slot.unattached += node.checks.len();
         self.by_address.node(name, Some(&node.node.value.address), None);
+        self.by_id.node(name, Some(&node.node.value.id), None);
         if node.node.value.maintenance.is_some() {
             self.touch_node_maintenance(name, effects);
         }
@@ -326,7 +343,7 @@ impl Registry {
 
     fn join_service(&mut self, kept: &Arc<KeptInstance>, value: &Instance, effects: &mut Effects) {
         let service = &kept.service;
-        self.services_gone.revive(service);
+        self.services_gone.revive(&folded(service));
         let namespace = self.namespace_slot(&value.namespace);
         let mut listed = false;
         let slot = match namespace.services.get_mut(&*value.service) {
@@ -376,7 +393,13 @@ impl Registry {
         if empty && let Some(namespace) = self.namespaces.get_mut(&*value.namespace) {
             namespace.services.remove(&*value.service);
             namespace.spelled.remove(&value.service);
-            self.services_gone.bury((*service).clone(), effects.revision());
+            let others: Vec<_> =
+                self.spelled(&service.namespace, &service.name).map(|slot| Arc::clone(&slot.name)).collect();
+            if others.is_empty() {
+                self.services_gone.bury(folded(&service).into_owned(), effects.revision());
+            }
+            // Whoever asks for the name in any case sees one less.
+            others.iter().for_each(|other| self.touch_service(other, effects));
         }
         if empty || listed {
             self.touch_services(&value.namespace, effects);

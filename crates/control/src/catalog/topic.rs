@@ -12,7 +12,8 @@ use crate::session::SessionRef;
 /// An answer whose change can be waited for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// A service's members: instances, their checks, their nodes and their nodes' checks.
+    /// A service's members: instances, their checks, their nodes and their nodes' checks. Waited for by its name in lower case, see
+    /// [`Topic::service`]: then it stands for all services of that name in any case.
     Service(ServiceRef),
     /// The names and tags of all services of a namespace.
     Services {
@@ -74,9 +75,9 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// The topic of a service.
-    pub fn service(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self::Service(ServiceRef::new(namespace, name))
+    /// The topic of a service, its name in any case.
+    pub fn service(namespace: impl Into<String>, name: impl AsRef<str>) -> Self {
+        Self::Service(ServiceRef::new(namespace, crate::keys::node_key(name.as_ref()).into_owned()))
     }
 
     /// The topic of a node, its name in any case.

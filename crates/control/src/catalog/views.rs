@@ -37,19 +37,20 @@ impl Catalog {
         View { index, entries: kept.into_iter().map(|(node, kept)| open.member(node, &kept)).collect() }
     }
 
-    /// The members of all services whose name is this in any case: for those to whom case means nothing, such as DNS.
-    pub fn members_in_any_case(&self, namespace: &str, name: &str) -> Vec<ServiceMember> {
-        let (kept, open) = {
+    /// The members of all services whose name is this in any case: for those to whom case means nothing, such as DNS and
+    /// Consul's clients.
+    pub fn view_in_any_case(&self, namespace: &str, name: &str) -> View<Vec<ServiceMember>> {
+        let (index, kept, open) = {
             let state = self.state();
+            let registry = &state.registry;
             let mut kept = Vec::new();
-            for name in state.registry.spellings(namespace, name).iter() {
-                let service = ServiceRef::new(namespace, &**name);
-                kept.extend(state.kept_members(&service).map(|(node, kept)| (node, Arc::clone(kept))));
+            for slot in registry.spelled(namespace, name) {
+                kept.extend(state.kept_members(slot.name()).map(|(node, kept)| (node, Arc::clone(kept))));
             }
-            (kept, Arc::clone(&state.registry.open))
+            (state.index(&Topic::service(namespace, name)), kept, Arc::clone(&registry.open))
         };
         // Read without holding anybody up.
-        kept.into_iter().map(|(node, kept)| open.member(node, &kept)).collect()
+        View { index, entries: kept.into_iter().map(|(node, kept)| open.member(node, &kept)).collect() }
     }
 
     /// Who has an address.
@@ -107,6 +108,13 @@ impl Catalog {
     /// A node, its name in any case, without what runs on it: for those who need only the node, however much that is.
     pub fn node(&self, name: &str) -> Option<Arc<NodeEntry>> {
         self.state().registry.nodes.get(&*node_key(name))?.node.clone()
+    }
+
+    /// The nodes that have this id: one, unless an older version let in more.
+    pub fn nodes_with_id(&self, id: &str) -> Vec<Arc<NodeEntry>> {
+        let state = self.state();
+        let registry = &state.registry;
+        registry.with_id(id).filter_map(|name| registry.nodes.get(name)?.node.clone()).collect()
     }
 
     /// One instance.

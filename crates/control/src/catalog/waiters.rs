@@ -79,6 +79,11 @@ impl Waiters {
         };
         for topic in touched.iter() {
             wake(topic);
+            if let Topic::Service(service) = topic
+                && service.name.bytes().any(|byte| byte.is_ascii_uppercase())
+            {
+                wake(&Topic::service(&*service.namespace, &service.name));
+            }
             let Topic::KvKey { namespace, key } = topic else { continue };
             for length in table.prefix_lengths.keys() {
                 if let Some(prefix) = key.get(..*length) {

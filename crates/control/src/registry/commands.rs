@@ -1,9 +1,11 @@
 //! The registry's commands. Each answers once the own catalog shows its result.
 
+use std::collections::BTreeSet;
+
 use weir_model::Revision;
 use weir_model::registry::{Check, Health, Instance, Node};
 
-use super::{Committed, KnownHealth, OnNode, Registration, decide, validate};
+use super::{Committed, KnownHealth, OnNode, Registration, decide, namesake, validate};
 use crate::bounds::CHECK_OUTPUT_BYTES_MAX;
 #[cfg(doc)]
 use crate::bounds::CHECK_OUTPUT_INTERVAL;
@@ -16,23 +18,25 @@ impl Control {
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::TooLarge`]; [`Error::NotFound`] for an unknown node of [`OnNode::Known`] or an
-    /// unknown instance of a check.
+    /// unknown instance of a check; [`Error::Refused`] for a node whose id or name another one has that is alive.
     pub async fn register(&self, registration: &Registration) -> Result<Committed, Error> {
         let what = || match &registration.node {
-            OnNode::Put(node) => format!("node {:?}", node.name),
+            OnNode::Put(node) | OnNode::LetIn(node) => format!("node {:?}", node.name),
             OnNode::Known(name) => format!("node {name:?}"),
         };
         let ops_max = self.store().limits().txn_ops_max;
         let mut changed = false;
         loop {
-            let mut is_whole = true;
+            let (mut is_whole, mut replaced) = (true, BTreeSet::new());
             let done = self
                 .execute(what, |state| {
                     let (plan, whole) = decide::register(state, registration, ops_max)?;
                     is_whole = whole;
+                    replaced = namesake::replaced(state, registration);
                     Ok(plan)
                 })
                 .await?;
+            self.sweep_nodes(&replaced).await?;
             changed |= done.changed;
             if is_whole || !done.changed {
                 return Ok(Committed { changed, ..done });

@@ -8,8 +8,8 @@ use weir_model::units::Span;
 use weir_model::validate::cut;
 use weir_model::{DEFAULT_NAMESPACE, Revision};
 
-use super::validate;
 use super::{KnownHealth, OnNode, Registration};
+use super::{namesake, validate};
 use crate::Error;
 use crate::bounds::{CHECK_OUTPUT_BYTES_MAX, DEREGISTER_AFTER_MIN, REGISTRATION_CHECKS_MAX};
 use crate::catalog::{CheckRef, InstanceRef, NodeSlot, State};
@@ -62,7 +62,7 @@ pub(super) fn register(
 /// Plans the node and returns its name as it is registered.
 fn put_node(state: &State, node: &OnNode, plan: &mut Plan) -> Result<String, Error> {
     let name = match node {
-        OnNode::Put(node) => &node.name,
+        OnNode::Put(node) | OnNode::LetIn(node) => &node.name,
         OnNode::Known(name) => name,
     };
     let known = state.registry.nodes.get(&*node_key(name)).and_then(|slot| slot.node.as_ref());
@@ -71,9 +71,10 @@ fn put_node(state: &State, node: &OnNode, plan: &mut Plan) -> Result<String, Err
     match (node, known) {
         (OnNode::Known(name), None) => Err(Error::not_found("node", name)),
         (OnNode::Known(_), Some(known)) => Ok(known.node.value.name.clone()),
-        (OnNode::Put(node), known) => {
-            validate::check_node(node)?;
-            let mut node = node.clone();
+        (OnNode::Put(given) | OnNode::LetIn(given), known) => {
+            validate::check_node(given)?;
+            namesake::settle(state, given, matches!(node, OnNode::LetIn(_)), plan)?;
+            let mut node = given.clone();
             if let Some(known) = known {
                 node.name.clone_from(&known.node.value.name);
                 node.maintenance.clone_from(&known.node.value.maintenance);
@@ -316,13 +317,19 @@ pub(super) fn check_leaves(own_node: &str, name: &str) -> Result<(), Error> {
 pub(super) fn deregister_node(state: &State, name: &str) -> Result<Plan, Error> {
     let mut plan = Plan::nothing();
     let name = node_key(name);
-    let Some(slot) = state.registry.nodes.get(&*name) else { return Ok(plan) };
-    let Some(node) = &slot.node else { return Ok(plan) };
-    let key = keys::node(&name)?;
+    if let Some(slot) = state.registry.nodes.get(&*name) {
+        delete_node(slot, &name, &mut plan)?;
+    }
+    Ok(plan)
+}
+
+pub(super) fn delete_node(slot: &NodeSlot, name: &str, plan: &mut Plan) -> Result<(), Error> {
+    let Some(node) = &slot.node else { return Ok(()) };
+    let key = keys::node(name)?;
     plan.expect(key.clone(), node.node.modify_revision);
     plan.delete(key);
-    delete_all_on(slot, &name, &mut plan);
-    Ok(plan)
+    delete_all_on(slot, name, plan);
+    Ok(())
 }
 
 /// Removes what is on a node that is gone.

@@ -12,7 +12,7 @@ use weir_model::registry::{Check, Instance, Node};
 use weir_store::{Entry, Event, Key, KeyRange, Op, Value};
 
 use super::op::{Pending, RegistryFault, RegistryOp, RegistryVerb};
-use super::{KnownHealth, OnNode, Registration, decide};
+use super::{KnownHealth, OnNode, Registration, decide, namesake};
 use crate::catalog::{
     CheckEntry, CheckRef, InstanceEntry, InstanceRef, NodeEntry, NodeSlot, State, Versioned,
 };
@@ -82,7 +82,11 @@ impl<'a> Draft<'a> {
         match verb {
             RegistryVerb::Get => {}
             RegistryVerb::Set | RegistryVerb::SetIf(_) => {
+                let others = self.draw_others(node)?;
                 self.register(OnNode::Put(node.clone()), None, Vec::new())?;
+                let renamed = others.into_iter().filter(|other| self.known_node(other).is_none());
+                let renamed: Vec<_> = renamed.collect();
+                self.gone.nodes.extend(renamed);
                 self.gone.nodes.remove(&*node_key(&name));
             }
             RegistryVerb::Delete | RegistryVerb::DeleteIf(_) => {
@@ -161,12 +165,9 @@ impl<'a> Draft<'a> {
 
     /// The name of the node with this id.
     fn named(&mut self, id: &str) -> Option<String> {
-        let has = |slot: &&NodeSlot| slot.node.as_ref().is_some_and(|node| node.node.value.id == id);
-        let name = |slot: &NodeSlot| slot.node.as_ref().map(|node| node.node.value.name.clone());
-        let drafted = self.view.registry.nodes.values().find(has).and_then(name);
+        let named = |state: &State| state.registry.with_id(id).next().map(|name| name.to_string());
         let is_drawn = |name: &str| keys::node(name).is_ok_and(|key| self.drawn.contains(&key));
-        let stored = || self.base.registry.nodes.values().find(has).and_then(name);
-        drafted.or_else(|| stored().filter(|name| !is_drawn(name)))
+        named(&self.view).or_else(|| named(self.base).filter(|name| !is_drawn(name)))
     }
 
     fn known_node(&self, name: &str) -> Option<Arc<NodeEntry>> {
@@ -241,6 +242,17 @@ impl<'a> Draft<'a> {
             self.draw_check(&CheckRef::new(kept.namespace(), node, kept.id()))?;
         }
         Ok(())
+    }
+
+    /// Copies the other nodes that have this one's id, with all that is on them, and names them.
+    fn draw_others(&mut self, node: &Node) -> Result<Vec<String>, Error> {
+        let mut others = namesake::others(self.base, node);
+        others.extend(namesake::others(&self.view, node));
+        for other in &others {
+            self.draw_node(other)?;
+            self.draw_all_on(other)?;
+        }
+        Ok(others.iter().map(|other| other.to_string()).collect())
     }
 
     fn show(&mut self, events: &[Event]) {

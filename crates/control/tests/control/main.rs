@@ -5,6 +5,7 @@ mod golden;
 mod health;
 mod kv;
 mod locks;
+mod node_ids;
 mod property;
 mod quota;
 mod records;

@@ -416,7 +416,7 @@ async fn many_who_change_one_thing_at_once_all_get_through() {
 async fn services_are_found_in_any_case_and_forgotten() {
     let control = start().await;
     let found = |namespace: &str, name: &str| {
-        let members = control.catalog().members_in_any_case(namespace, name);
+        let members = control.catalog().view_in_any_case(namespace, name).entries;
         members.iter().map(|member| member.instance.value().id.clone()).collect::<Vec<_>>()
     };
     for (service, id) in [("web", "1"), ("Web", "2"), ("WEB", "3"), ("web-api", "4")] {
@@ -426,11 +426,15 @@ async fn services_are_found_in_any_case_and_forgotten() {
     assert_eq!(found(NS, "WEB-API"), ["4"]);
     assert_eq!((found("team", "web").len(), found(NS, "we").len()), (0, 0));
     assert!(control.catalog().has_namespace(NS) && !control.catalog().has_namespace("team"));
-    // One moves to another service, one goes.
-    control.register_instance(instance("other", "2"), vec![], false).await.unwrap();
-    control.deregister_instance(&instance_ref("1")).await.unwrap();
+    // One moves to another service, one goes; each is news under every spelling.
+    let index = |name: &str| control.catalog().index(&Topic::service(NS, name));
+    let moved = control.register_instance(instance("other", "2"), vec![], false).await.unwrap();
+    assert_eq!((index("web"), index("wEB")), (moved.position.revision, moved.position.revision));
+    let gone = control.deregister_instance(&instance_ref("1")).await.unwrap();
+    assert_eq!((index("web"), index("WEB")), (gone.position.revision, gone.position.revision));
     assert_eq!(found(NS, "web"), ["3"]);
-    control.deregister_instance(&instance_ref("3")).await.unwrap();
+    let last = control.deregister_instance(&instance_ref("3")).await.unwrap();
+    assert_eq!((index("web"), index("Web")), (last.position.revision, last.position.revision));
     assert!(found(NS, "web").is_empty());
 }
 

@@ -82,7 +82,7 @@ pub(super) async fn by_name(api: Arc<ConsulApi>, request: Request) -> Answer {
     let namespace = namespace(&request.query, None)?;
     let mut infos = Vec::new();
     let mut worst: Option<Aggregate> = None;
-    let members = api.catalog().service_view(&namespace, &name).entries;
+    let members = api.catalog().view_in_any_case(&namespace, &name).entries;
     for member in members.iter().filter(|member| is_own(&api, member)) {
         let aggregate = Aggregate::of(&member.node, &member.instance);
         worst = Some(worst.filter(|worst| worst.rank() >= aggregate.rank()).unwrap_or(aggregate));

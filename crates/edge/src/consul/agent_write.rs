@@ -10,7 +10,7 @@ use super::answer::{Answer, done};
 use super::decode::{self, Fields, Object};
 use super::definition::{self, Place};
 use super::health::named;
-use super::options::{check_place, go_bool, namespace, switch};
+use super::options::{check_body_partition, check_place, go_bool, namespace, switch};
 use super::refusal::Refusal;
 use super::{ConsulApi, validate};
 use crate::http::{Query, Request};
@@ -21,8 +21,9 @@ const NO_REASON_SERVICE: &str =
 const NO_REASON_NODE: &str =
     "Maintenance mode is enabled for this node, but no reason was provided. This is a default message.";
 
-/// The namespace that a body or query names.
+/// The namespace that a body or query names; another partition than the only one is refused.
 pub(super) fn body_namespace<O: Object>(request: &Request, fields: Fields<'_, O>) -> Result<String, Refusal> {
+    check_body_partition(fields)?;
     namespace(&request.query, Some(&fields.text("Namespace")?))
 }
 
@@ -72,10 +73,11 @@ impl ConsulApi {
     }
 }
 
-/// The namespace that a definition names.
+/// The same of a definition.
 pub(super) fn defined_namespace(map: &Map<String, Value>) -> Result<String, Refusal> {
-    let none = Query::default();
-    namespace(&none, Some(&Fields::root(map).text("Namespace")?))
+    let (none, fields) = (Query::default(), Fields::root(map));
+    check_body_partition(fields)?;
+    namespace(&none, Some(&fields.text("Namespace")?))
 }
 
 /// `agent/service/deregister/:id`.

@@ -8,7 +8,7 @@ use weir_control::catalog::{InstanceEntry, NodeEntry, ServiceMember, Topic};
 use weir_model::DEFAULT_NAMESPACE;
 
 use super::answer::{Answer, json, read, read_list, write};
-use super::health::{MemberFilter, named};
+use super::health::{MemberFilter, named, service_named};
 use super::options::{ReadOptions, check_place, node_meta};
 use super::refusal::Refusal;
 use super::views::{CatalogServiceJson, NodeJson, ServiceJson};
@@ -66,7 +66,7 @@ fn selected_services(
 /// `catalog/service/:service`: the instances of a service, healthy or not.
 pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     let options = api.options(&request)?;
-    let name = named(&request, "Missing service name")?;
+    let name = service_named(&request)?;
     api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
     api.about_service("catalog", &request, &options, &name, || {
         let view = api.service_view(&options.namespace, &name);

@@ -11,7 +11,7 @@ use super::agent_write::body_namespace;
 use super::answer::{Answer, json};
 use super::decode::{self, Fields, Object};
 use super::definition::{self, Place};
-use super::options::{check_datacenter, check_place};
+use super::options::{check_body_partition, check_datacenter, check_place};
 use super::refusal::Refusal;
 use super::{ConsulApi, validate};
 use crate::http::Request;
@@ -25,7 +25,11 @@ pub(super) async fn register(api: Arc<ConsulApi>, request: Request) -> Answer {
     let namespace = body_namespace(&request, fields)?;
     let place = Place { namespace: &namespace, node: &node.name, scripts: false };
     let instance = match fields.map("Service")? {
-        Some(service) => Some(definition::instance(Fields::at(service, "Service"), "Service", place)?),
+        Some(service) => {
+            let service = Fields::at(service, "Service");
+            check_body_partition(service)?;
+            Some(definition::instance(service, "Service", place)?)
+        }
         None => None,
     };
     let mut checks = Vec::new();
@@ -89,6 +93,7 @@ pub(super) fn node<O: Object>(fields: Fields<'_, O>, meta_field: &str) -> Result
 /// themselves; this server does not run it.
 pub(super) fn check<O: Object>(map: &O, path: &str, place: Place<'_>) -> Result<Check, Refusal> {
     let fields = Fields::at(map, path);
+    check_body_partition(fields)?;
     let name = fields.text("Name")?;
     let mut id = fields.text("CheckID")?;
     if id.is_empty() {

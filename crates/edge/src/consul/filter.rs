@@ -4,6 +4,7 @@
 //! expression is judged on an item as it would be written.
 
 mod parse;
+mod values;
 
 use regex::Regex;
 use serde::Serialize;
@@ -22,7 +23,17 @@ enum Expr {
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
     Not(Box<Expr>),
-    Match { selector: Vec<String>, test: Test },
+    Match(Match),
+}
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Match {
+    selector: Vec<String>,
+    test: Test,
+    /// Whether the opposite is asked for. That is judged of each item of a list by itself: `Checks.Status != passing` is true if one
+    /// of the checks is not.
+    negated: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,37 +60,43 @@ impl Eq for Pattern {}
 
 /// A filter; takes everything when there is none.
 #[derive(Clone, Debug)]
-pub(super) struct Filter(Option<Expr>);
+pub(super) struct Filter {
+    expr: Option<Expr>,
+    /// The namespace of what is listed, where that is known.
+    namespace: Option<String>,
+}
 
 impl Filter {
     /// The filter that a query asks for.
     pub(super) fn of(query: &Query) -> Result<Self, Refusal> {
-        query.get_filled("filter").map_or(Ok(Self(None)), Self::read)
+        let none = Self { expr: None, namespace: None };
+        let filter = query.get_filled("filter").map_or(Ok(none), Self::read)?;
+        Ok(Self { namespace: query.get_filled("ns").map(str::to_owned), ..filter })
     }
 
     /// Reads an expression.
     pub(super) fn read(text: &str) -> Result<Self, Refusal> {
         match parse::parse(text) {
-            Ok(expr) => Ok(Self(Some(expr))),
+            Ok(expr) => Ok(Self { expr: Some(expr), namespace: None }),
             Err(error) => Err(wrong(error)),
         }
     }
 
     /// Whether it looks at a part of items.
     pub(super) fn names(&self, part: &str) -> bool {
-        self.0.as_ref().is_some_and(|expr| expr.names(part))
+        self.expr.as_ref().is_some_and(|expr| expr.names(part))
     }
 
     /// Whether there is one.
     pub(super) fn is_some(&self) -> bool {
-        self.0.is_some()
+        self.expr.is_some()
     }
 
     /// Whether it takes an item.
     pub(super) fn takes<T: Serialize>(&self, item: &T) -> Result<bool, Refusal> {
-        let Some(expr) = &self.0 else { return Ok(true) };
+        let Some(expr) = &self.expr else { return Ok(true) };
         let json = serde_json::to_value(item).map_err(|error| Refusal::bad(format!("filter: {error}")))?;
-        expr.holds(&json)
+        expr.holds(&json, self.namespace.as_deref())
     }
 
     /// The items that it takes.
@@ -99,21 +116,60 @@ impl Expr {
         match self {
             Self::And(a, b) | Self::Or(a, b) => a.names(part) || b.names(part),
             Self::Not(expr) => expr.names(part),
-            Self::Match { selector, .. } => selector.first().is_some_and(|first| first == part),
+            Self::Match(one) => one.selector.first().is_some_and(|first| first == part),
         }
     }
 
-    fn holds(&self, item: &Value) -> Result<bool, Refusal> {
+    fn holds(&self, item: &Value, namespace: Option<&str>) -> Result<bool, Refusal> {
         // Both sides are judged, so that a wrong selector is found whatever the other side says.
         match self {
-            Self::And(a, b) => Ok(a.holds(item)? & b.holds(item)?),
-            Self::Or(a, b) => Ok(a.holds(item)? | b.holds(item)?),
-            Self::Not(expr) => Ok(!expr.holds(item)?),
-            Self::Match { selector, test } => {
-                let Some(found) = select(item, selector)? else { return Ok(*test == Test::Empty) };
-                test.holds(found).map_err(|fault| fault.of(selector))
-            }
+            Self::And(a, b) => Ok(a.holds(item, namespace)? & b.holds(item, namespace)?),
+            Self::Or(a, b) => Ok(a.holds(item, namespace)? | b.holds(item, namespace)?),
+            Self::Not(expr) => Ok(!expr.holds(item, namespace)?),
+            Self::Match(one) => one.holds(item, "", &one.selector, namespace),
         }
+    }
+}
+
+impl Match {
+    /// Whether it holds for what the `rest` of the selector names within a value, which `parent` names.
+    fn holds(
+        &self,
+        value: &Value,
+        parent: &str,
+        rest: &[String],
+        namespace: Option<&str>,
+    ) -> Result<bool, Refusal> {
+        let Some((name, below)) = rest.split_first() else { return self.judge(Some(value)) };
+        match value {
+            Value::Object(map) => match map.get(name) {
+                Some(Value::Null) => self.judge(None),
+                Some(found) => self.holds(found, name, below, namespace),
+                None if FREE_KEYS.contains(&parent) => self.judge(None),
+                None => match values::unsaid(map, parent, name, namespace) {
+                    Some(empty) => self.holds(&empty, name, below, namespace),
+                    None if MAY_BE_ABSENT.contains(&name.as_str()) => self.judge(None),
+                    None => Err(unknown(&self.selector)),
+                },
+            },
+            Value::Array(items) if items.iter().all(Value::is_object) => {
+                let mut holds = false;
+                for item in items {
+                    holds |= self.holds(item, parent, rest, namespace)?;
+                }
+                Ok(holds)
+            }
+            _ => Err(unknown(&self.selector)),
+        }
+    }
+
+    /// Whether it holds for a value; `None` where a free key is not there.
+    fn judge(&self, found: Option<&Value>) -> Result<bool, Refusal> {
+        let holds = match found {
+            None => self.test == Test::Empty,
+            Some(found) => self.test.holds(found).map_err(|fault| fault.of(&self.selector))?,
+        };
+        Ok(holds != self.negated)
     }
 }
 
@@ -146,9 +202,11 @@ impl Test {
     fn holds<'a>(&'a self, found: &Value) -> Result<bool, Misfit<'a>> {
         Ok(match (self, found) {
             (Self::Equals(text), Value::String(found)) => found == text,
-            (Self::Equals(text), Value::Bool(found)) => truth(text).ok_or(Misfit::Value(text))? == *found,
+            (Self::Equals(text), Value::Bool(found)) => {
+                values::truth(text).ok_or(Misfit::Value(text))? == *found
+            }
             (Self::Equals(text), Value::Number(found)) => {
-                found.as_f64() == Some(number(text).ok_or(Misfit::Value(text))?)
+                values::is_number(found, text).ok_or(Misfit::Value(text))?
             }
             (Self::Equals(_), _) => return Err(Misfit::Operator("==")),
             (Self::Contains(text), Value::Array(items)) => {
@@ -167,50 +225,6 @@ impl Test {
     }
 }
 
-/// A number as Go reads it: decimal, or in another base by its prefix.
-fn number(text: &str) -> Option<f64> {
-    let (sign, digits) = text.strip_prefix('-').map_or((1.0, text), |digits| (-1.0, digits));
-    let based = |radix: u32, digits: &str| {
-        // Bounded by the texts of numbers that there are here.
-        u32::from_str_radix(digits, radix).ok().map(|number| sign * f64::from(number))
-    };
-    match digits.get(..2).map(str::to_ascii_lowercase).as_deref() {
-        Some("0x") => based(16, &digits[2..]),
-        Some("0o") => based(8, &digits[2..]),
-        Some("0b") => based(2, &digits[2..]),
-        _ => text.parse().ok().filter(|number: &f64| number.is_finite()),
-    }
-}
-
-/// Whether or not, as Go reads it.
-fn truth(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
-        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
-        _ => None,
-    }
-}
-
-/// The value that a selector names; `None` where a free key is not there.
-fn select<'a>(item: &'a Value, selector: &[String]) -> Result<Option<&'a Value>, Refusal> {
-    let mut found = item;
-    let mut parent = "";
-    for name in selector {
-        match found {
-            Value::Object(map) => match map.get(name) {
-                None | Some(Value::Null) if MAY_BE_ABSENT.contains(&name.as_str()) => return Ok(None),
-                Some(Value::Null) => return Ok(None),
-                Some(value) => found = value,
-                None if FREE_KEYS.contains(&parent) => return Ok(None),
-                None => return Err(unknown(selector)),
-            },
-            _ => return Err(unknown(selector)),
-        }
-        parent = name;
-    }
-    Ok(Some(found))
-}
-
 fn unknown(selector: &[String]) -> Refusal {
     wrong(format_args!("Selector {:?} is not valid", selector.join(".")))
 }
@@ -225,7 +239,7 @@ pub(super) fn fault(text: &str, sample: &Value) -> Option<String> {
         return None;
     }
     match parse::parse(text) {
-        Ok(expr) => expr.holds(sample).err().map(|refusal| refusal.message),
+        Ok(expr) => expr.holds(sample, None).err().map(|refusal| refusal.message),
         Err(error) => Some(error.to_string()),
     }
 }
@@ -238,14 +252,15 @@ mod tests {
 
     fn takes(filter: &str) -> Result<bool, String> {
         let item = json!({
-            "Node": {"Node": "n1", "Meta": {"zone": "a"}, "TaggedAddresses": null},
+            "Node": {"Node": "n1", "Meta": {"zone": "a"}, "TaggedAddresses": null, "Datacenter": "dc1"},
             "Service": {"ID": "web-1", "Port": 80, "Tags": ["v1", "blue"], "Meta": {"a.b": "c"}, "Address": "",
-                "EnableTagOverride": false, "Weights": {"Passing": 1}},
+                "EnableTagOverride": false, "Weights": {"Passing": 1}, "Connect": {}, "Proxy": {"MeshGateway": {}}},
+            "Checks": [{"CheckID": "a", "Status": "passing"}, {"CheckID": "b", "Status": "warning"}],
         });
         let query = Query::parse("").unwrap();
-        assert!(Filter::of(&query).unwrap().0.is_none());
+        assert!(!Filter::of(&query).unwrap().is_some());
         let expr = parse::parse(filter).map_err(|error| error.to_string())?;
-        expr.holds(&item).map_err(|refusal| refusal.message)
+        expr.holds(&item, Some("team")).map_err(|refusal| refusal.message)
     }
 
     #[test]
@@ -282,6 +297,29 @@ mod tests {
             ("Service.Address is empty", true),
             ("Service.Tags is not empty", true),
             ("Node.TaggedAddresses is empty", true),
+            ("Service.Port == 0120", true),
+            ("Service.Port != 18446744073709551615", true),
+            // One of the checks is enough, also for what it is not.
+            ("Checks.Status == warning", true),
+            ("Checks.Status != passing", true),
+            ("Checks.Status == critical", false),
+            ("not Checks.Status == warning", false),
+            ("Checks is not empty", true),
+            // What does not exist here is as empty as in Consul.
+            (r#"Service.Kind == "connect-proxy""#, false),
+            ("Service.Kind == ``", true),
+            ("Service.Proxy.DestinationServiceName is empty", true),
+            ("Service.Proxy.LocalServicePort == 0", true),
+            ("Service.Proxy.MeshGateway.Mode == local", false),
+            ("Service.Proxy.TransparentProxy.DialedDirectly != false", false),
+            ("Service.Proxy.Upstreams is empty", true),
+            ("Service.Proxy.Upstreams.DestinationName == db", false),
+            ("Service.Connect.Native == true", false),
+            ("Node.PeerName is empty", true),
+            ("Checks.PeerName is empty", true),
+            ("Service.Namespace == team", true),
+            ("Checks.Namespace != team", false),
+            ("Service.Partition == default", true),
             ("Service.TaggedAddresses.lan.Port == 1", false),
             ("Service.Port == 80 and Node.Node == n1", true),
             ("Service.Port == 81 and Node.Node == n1", false),
@@ -318,6 +356,13 @@ mod tests {
             ("Service.Port matches `8`", "is no text to match"),
             ("Service.Port == abc", "Failed to coerce value \"abc\" for selector \"Service.Port\""),
             ("Service.Port != 0xg", "Failed to coerce value \"0xg\""),
+            ("Service.Port == 99999999999999999999", "Failed to coerce value \"99999999999999999999\""),
+            ("Service.Port == 80.5", "Failed to coerce value \"80.5\""),
+            ("Service.Port == 0x-1", "Failed to coerce value \"0x-1\""),
+            ("Service.Tags.x == a", "Selector \"Service.Tags.x\" is not valid"),
+            ("Service.Proxy.Nothing == a", "Selector \"Service.Proxy.Nothing\" is not valid"),
+            ("Node.Kind == a", "Selector \"Node.Kind\" is not valid"),
+            ("Checks.Nothing == a", "Selector \"Checks.Nothing\" is not valid"),
             ("Service.EnableTagOverride == no", "Failed to coerce value \"no\""),
             ("Service.Tags == v1", "Invalid match operator \"==\" for selector \"Service.Tags\""),
             ("Service.Meta != v1", "Invalid match operator \"==\""),

@@ -17,7 +17,7 @@ use crate::http::Request;
 pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     let options = api.options(&request)?;
     let passing_only = switch(&request.query, "passing")?;
-    let name = named(&request, "Missing service name")?;
+    let name = service_named(&request)?;
     api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
     api.about_service("health", &request, &options, &name, || {
         let view = api.service_view(&options.namespace, &name);
@@ -37,7 +37,7 @@ pub(super) async fn service(api: Arc<ConsulApi>, mut request: Request) -> Answer
 /// `health/checks/:service`: the checks of a service's instances.
 pub(super) async fn checks(api: Arc<ConsulApi>, mut request: Request) -> Answer {
     let options = api.options(&request)?;
-    let name = named(&request, "Missing service name")?;
+    let name = service_named(&request)?;
     api.wait(&mut request, &options, &Topic::service(&*options.namespace, &*name)).await?;
     let view = api.service_view(&options.namespace, &name);
     let meta = node_meta(&request.query);
@@ -117,6 +117,11 @@ pub(super) fn named(request: &Request, missing: &str) -> Result<String, Refusal>
         "" => Err(Refusal::bad(missing)),
         name => Ok(name.to_owned()),
     }
+}
+
+/// The name of a service, in lower case: in reads it means services of that name in any case, as in Consul.
+pub(super) fn service_named(request: &Request) -> Result<String, Refusal> {
+    Ok(named(request, "Missing service name")?.to_ascii_lowercase())
 }
 
 /// An instance as `health/service` shows it: every field that a filter may name.

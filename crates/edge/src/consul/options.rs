@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use weir_model::{DEFAULT_NAMESPACE, Revision};
 
+use super::decode::{DecodeError, Fields, Object};
 use super::filter::Filter;
 use super::refusal::Refusal;
 use crate::http::{Query, Request};
@@ -94,6 +95,14 @@ pub(super) fn check_datacenter(asked: &str, own: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message: "No path to datacenter".to_owned() })
+}
+
+/// Refuses a body that names another partition than the only one.
+pub(super) fn check_body_partition<O: Object>(fields: Fields<'_, O>) -> Result<(), DecodeError> {
+    match &*fields.text("Partition")? {
+        "" | "default" => Ok(()),
+        _ => fields.wrong("Partition", "only the default partition exists"),
+    }
 }
 
 /// The namespace a request is about: `ns` in its query or, failing that, `Namespace` in its body.

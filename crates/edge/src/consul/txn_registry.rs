@@ -8,7 +8,7 @@ use weir_model::registry::{Check, Instance, Node};
 use super::catalog_write;
 use super::decode::{DecodeError, Fields};
 use super::definition::{self, Place};
-use super::options::check_datacenter;
+use super::options::{check_body_partition, check_datacenter};
 use super::refusal::Refusal;
 use super::validate;
 
@@ -44,6 +44,7 @@ pub(super) fn read(
         "delete-cas" => RegistryVerb::DeleteIf(index),
         other => return Ok(Err(format!("unknown {kind} verb {other:?}"))),
     };
+    check_body_partition(fields).map_err(unreadable)?;
     let own = fields.text("Namespace").map_err(unreadable)?;
     if kind != "Node" && !own.is_empty() && own != here.namespace {
         return Err(unreadable(format!(

@@ -7,6 +7,9 @@ use weir_model::validate::{FieldError, validate_check, validate_instance, valida
 use super::refusal::Refusal;
 use super::views::NODE_ALIVE;
 
+/// What no key of a service's metadata begins with.
+const META_RESERVED: &str = "consul-";
+
 /// The model's fields by Consul's names.
 const INSTANCE_FIELDS: [(&str, &str); 10] = [
     ("namespace", "Namespace"),
@@ -52,7 +55,26 @@ const CHECK_FIELDS: [(&str, &str); 19] = [
 ];
 
 pub(super) fn instance(instance: &Instance) -> Result<(), Refusal> {
+    instance.metadata.iter().try_for_each(|(key, value)| service_meta(key, value))?;
     refuse("Invalid service definition", &validate_instance(instance), &INSTANCE_FIELDS)
+}
+
+/// Consul's rules for the keys of a service's metadata, in its words. Those of a node that is registered by `catalog/register` it
+/// does not judge.
+fn service_meta(key: &str, value: &str) -> Result<(), Refusal> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let reason = if key.is_empty() {
+        "Key cannot be blank".to_owned()
+    } else if !key.bytes().all(is_plain) {
+        "Key contains invalid characters; expected letters, digits, `_` and `-`".to_owned()
+    } else if key.starts_with(META_RESERVED) {
+        format!("Key prefix '{META_RESERVED}' is reserved for internal use")
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::bad(format!(
+        "Invalid Service Meta: Couldn't load metadata pair ('{key}', '{value}'): {reason}"
+    )))
 }
 
 pub(super) fn node(node: &Node) -> Result<(), Refusal> {
@@ -130,6 +152,18 @@ mod tests {
             "Invalid service definition: Service name: ",
         );
         says(Instance { address: "no host".to_owned(), ..fine.clone() }, "Address: ");
+        for (key, part) in [
+            (
+                "a b",
+                "Invalid Service Meta: Couldn't load metadata pair ('a b', 'v'): Key contains invalid characters",
+            ),
+            ("a.b", "Key contains invalid characters"),
+            ("consul-x", "Key prefix 'consul-' is reserved for internal use"),
+            ("", "Key cannot be blank"),
+        ] {
+            let metadata = [(key.to_owned(), "v".to_owned())].into();
+            says(Instance { metadata, ..fine.clone() }, part);
+        }
         let metadata = [("k".to_owned(), "v".repeat(600))].into();
         says(Instance { metadata, ..fine.clone() }, "Meta[\"k\"]: 600 bytes long");
         let inbound = Some(weir_model::registry::Address { host: "127.0.0.1".to_owned(), port: 0 });

@@ -16,7 +16,7 @@ impl Registry for Control {
     }
 
     fn members(&self, namespace: &str, service: &str) -> Vec<ServiceMember> {
-        let members = self.catalog().members_in_any_case(namespace, service);
+        let members = self.catalog().view_in_any_case(namespace, service).entries;
         if members.is_empty() && service.eq_ignore_ascii_case(own_service::NAME) {
             return own_service::members(self.catalog(), &self.settings().node_name, namespace);
         }

@@ -23,7 +23,7 @@ use weir_api::native::{
 };
 use weir_control::bounds::REGISTRATION_CHECKS_MAX;
 use weir_control::catalog::{CheckRef, InstanceRef, Topic};
-use weir_control::registry::{KnownHealth, OnNode, Registration};
+use weir_control::registry::{KnownHealth, OnNode, Registration, id_conflict};
 use weir_control::{Control, Error};
 use weir_model::DEFAULT_NAMESPACE;
 use weir_model::registry::{Check, CheckDefinition, CheckKind, Health, Instance, Node, Runner};
@@ -127,13 +127,22 @@ impl NativeApi {
         Err(Refusal::new(StatusCode::CONFLICT, problem))
     }
 
-    /// Refuses an agent that uses this server's own name, or that of an agent which is there. One whose silence is only not
-    /// believed (self-preservation) does not keep its name: whoever speaks under it is more likely to be the same host.
+    /// Refuses an agent that uses this server's own name, or the name or the id of an agent which is there. One whose silence is
+    /// only not believed (self-preservation) keeps neither: whoever speaks under it is more likely to be the same host.
     async fn may_be_the_agent(&self, name: &str, id: &str) -> Result<(), Refusal> {
+        let may_be = self.is_no_second(name, id).await;
+        if let Err(refusal) = &may_be {
+            self.turned_away.say(name, refusal);
+        }
+        may_be
+    }
+
+    async fn is_no_second(&self, name: &str, id: &str) -> Result<(), Refusal> {
         let refuse = |message: String| {
             let problem = Problem::new(message).at("node.name").expected("a name that no other node has");
             Err(Refusal::new(StatusCode::CONFLICT, problem))
         };
+        self.is_no_copy(name, id).await?;
         if name.eq_ignore_ascii_case(&self.control.settings().node_name) {
             return refuse(format!(
                 "{name:?} is the node of a server, to which its own registrations belong"
@@ -156,6 +165,23 @@ impl NativeApi {
 }
 
 impl NativeApi {
+    /// Refuses an agent whose id is that of another node which is there: its data directory is a copy.
+    async fn is_no_copy(&self, name: &str, id: &str) -> Result<(), Refusal> {
+        for other in self.control.catalog().nodes_with_id(id) {
+            let other = &other.node.value;
+            if other.name.eq_ignore_ascii_case(name) || !(other.is_server || self.is_heard(&other.name).await)
+            {
+                continue;
+            }
+            let given = Node { name: name.to_owned(), id: id.to_owned(), ..Node::default() };
+            let message = format!("{}, which is there", id_conflict(&given, &other.name));
+            let expected = "a data directory that is no copy of another host's: without the file node-id it gets an id of its own";
+            let problem = Problem::new(message).at("node.id").expected(expected);
+            return Err(Refusal::new(StatusCode::CONFLICT, problem));
+        }
+        Ok(())
+    }
+
     /// Whether the agent of a node is there, as far as is known. Where replicas share checks out, one of them knows whether it
     /// is silent while that is not believed; one that does not answer is taken to hear it.
     async fn is_heard(&self, name: &str) -> bool {
@@ -213,7 +239,7 @@ async fn register_node(control: &Control, node: &Node) -> Result<(), Error> {
         ..Check::default()
     };
     let name = CheckRef::new(DEFAULT_NAMESPACE, &*node.name, NODE_ALIVE);
-    control.register(&overwriting(OnNode::Put(node.clone()), None, vec![presence])).await?;
+    control.register(&overwriting(OnNode::LetIn(node.clone()), None, vec![presence])).await?;
     // That it passes is no news where it passed before. Where this is not heard, the next sign of life is.
     let _ = control.set_check(&name, Health::Passing, NODE_ALIVE_OUTPUT).await;
     control.maintain_node(&node.name, node.maintenance.as_deref()).await?;

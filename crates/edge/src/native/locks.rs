@@ -8,11 +8,13 @@ use serde::de::DeserializeOwned;
 use weir_api::native::{
     AcquireLock, ClaimAnswer, ClaimView, List, LockView, Problem, ReleaseLock, Released, RenewLock,
 };
+use weir_control::bounds::LOCK_WAIT_MAX;
 use weir_control::catalog::InstanceRef;
 use weir_control::lock::{self, Acquired, ClaimRef, LockRef, NewClaim, Token};
 use weir_control::{Control, Error};
 use weir_model::DEFAULT_NAMESPACE;
 use weir_model::document::decode_as;
+use weir_model::units::Span;
 
 use super::refusal::{Refusal, problem};
 use super::{NativeApi, known_parameters, ok, text};
@@ -83,11 +85,16 @@ impl NativeApi {
         // Whoever hangs up must not be in the line any more; a claim that was there before stays.
         let is_new = self.control.claim(&name).is_err();
         let mut place = Place { control: Arc::clone(&self.control), name, withdraws: is_new && !input.keep };
-        let wait = input.wait.unwrap_or_default().0;
+        let wait = input.wait.unwrap_or_default();
+        if wait.0 > LOCK_WAIT_MAX {
+            let expected =
+                format!("at most {}; a claim with `keep` waits on between calls", Span(LOCK_WAIT_MAX));
+            return Err(Refusal::bad("wait", format!("{wait} is longer than one call waits"), expected));
+        }
         request.waits();
         let closing = async { request.server_closing().await };
         let acquired = tokio::select! {
-            acquired = self.control.claim_lock(new, wait) => acquired?,
+            acquired = self.control.claim_lock(new, wait.0) => acquired?,
             () = closing => {
                 return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Problem::new("the server is shutting down")));
             }

@@ -33,6 +33,11 @@ impl Refusal {
         Self { status: StatusCode::BAD_REQUEST, problems }
     }
 
+    /// What is wrong.
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
     pub(super) fn into_problems(self) -> Vec<Problem> {
         self.problems
     }

@@ -271,6 +271,20 @@ async fn filters_select() {
         ("/v1/health/node/weir?filter=CheckID+==+serfHealth", 1),
         ("/v1/health/state/any?filter=Status+==+critical", 2),
         ("/v1/agent/services?filter=%222%22+in+Tags", 1),
+        // What no answer has is as empty as in Consul.
+        ("/v1/health/service/web?filter=Service.Kind+!=+%22connect-proxy%22", 2),
+        ("/v1/health/service/web?filter=Service.Connect.Native+==+true", 0),
+        ("/v1/health/service/web?filter=Service.Proxy.DestinationServiceName+==+web", 0),
+        ("/v1/health/service/web?filter=Node.PeerName+is+empty", 2),
+        ("/v1/health/service/web?filter=Service.Namespace+==+default", 2),
+        ("/v1/health/service/web?filter=Checks.Status+==+critical", 2),
+        ("/v1/health/service/web?filter=Checks.ServiceID+==+a", 1),
+        ("/v1/catalog/service/web?filter=ServiceProxy.DestinationServiceName+is+not+empty", 0),
+        ("/v1/catalog/service/web?filter=ServiceConnect.Native+==+false+and+Namespace+==+default", 2),
+        ("/v1/catalog/node-services/weir?filter=Connect.Native+==+false+and+Service+==+web", 2),
+        ("/v1/catalog/nodes?filter=PeerName+is+empty", 1),
+        ("/v1/health/checks/web?filter=Namespace+==+default", 2),
+        ("/v1/agent/services?filter=Proxy.Mode+is+empty+and+Connect.Native+!=+true", 2),
         ("/v1/agent/checks?filter=CheckID+==+%22service:a%22", 1),
     ] {
         let answer = api.get(path).await;
@@ -282,6 +296,42 @@ async fn filters_select() {
     }
     let node = api.get("/v1/catalog/node/weir?filter=ID+==+a").await.json();
     assert_eq!(node["Services"].as_object().unwrap().len(), 1, "{node:#}");
+}
+
+#[tokio::test]
+async fn services_are_found_in_any_case() {
+    let api = Api::start().await;
+    for (name, id) in [("Cs", "1"), ("cs", "2"), ("CS", "3")] {
+        let body = json!({"Name": name, "ID": id, "Check": {"TTL": "60s", "Status": "passing"}});
+        api.ok("PUT /v1/agent/service/register", &body.to_string()).await;
+    }
+    for name in ["cs", "CS", "cS"] {
+        for (path, field) in [("health/service", "Service"), ("catalog/service", "ServiceName")] {
+            let answer = api.get(&format!("/v1/{path}/{name}")).await.json();
+            let names: Vec<_> = answer
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["Service"].get(field).unwrap_or(&one[field]).as_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(names, ["CS", "Cs", "cs"], "{path}/{name}: as they were registered");
+        }
+        let checks = api.get(&format!("/v1/health/checks/{name}")).await.json();
+        assert_eq!(checks.as_array().unwrap().len(), 3, "{checks:#}");
+        let own = api.get(&format!("/v1/agent/health/service/name/{name}")).await;
+        assert_eq!((own.status, own.json().as_array().unwrap().len()), (200, 3));
+    }
+    let query = json!({"Name": "q", "Service": {"Service": "cS"}}).to_string();
+    api.ok("POST /v1/query", &query).await;
+    let executed = api.get("/v1/query/q/execute").await.json();
+    assert_eq!(executed["Nodes"].as_array().unwrap().len(), 3, "{executed:#}");
+    // What was answered before is not when one of them changes.
+    let before = api.get("/v1/health/service/CS").await.index();
+    api.ok("PUT /v1/agent/service/deregister/1", "").await;
+    let after = api.get("/v1/health/service/CS").await;
+    assert!(after.index() > before);
+    assert_eq!(after.json().as_array().unwrap().len(), 2);
+    assert_eq!(api.get("/v1/health/service/Consul").await.json().as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

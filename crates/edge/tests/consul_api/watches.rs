@@ -19,6 +19,7 @@ async fn a_watch_wakes_for_its_own_change_only() {
     let other_passes = ("PUT /v1/agent/check/pass/service:other", "");
     let fresh = json!({"Name": "fresh"}).to_string();
     let later = json!({"Name": "later"}).to_string();
+    let cased = json!({"Name": "Cased"}).to_string();
     let node = json!({"Node": "n9", "Address": "127.0.0.1"}).to_string();
     let cases: &[Case<'_>] = &[
         ("/v1/health/service/web", &[(register, &other), ("PUT /v1/kv/x", "x"), other_passes], passes),
@@ -28,6 +29,8 @@ async fn a_watch_wakes_for_its_own_change_only() {
         ("/v1/health/node/n9", &[passes], ("PUT /v1/catalog/deregister", &node)),
         ("/v1/catalog/nodes", &[fails], ("PUT /v1/catalog/register", &node)),
         ("/v1/health/service/later", &[fails], (register, &later)),
+        ("/v1/health/service/cased", &[fails], (register, &cased)),
+        ("/v1/catalog/service/CASED", &[passes], ("PUT /v1/agent/service/deregister/Cased", "")),
         (
             "/v1/kv/dir/a",
             &[("PUT /v1/kv/dir/b", "x"), ("PUT /v1/kv/dir/a", "1"), passes],

@@ -69,6 +69,11 @@ impl Remote {
         Ok((Self { servers, parameters, authorization, patience: ANSWER_TIMEOUT }, said))
     }
 
+    /// The value of a parameter that every request carries, if it does.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(own, _)| own == name).map(|(_, value)| &**value)
+    }
+
     /// The same, for answers that may take longer.
     pub(super) fn waiting(self, patience: Duration) -> Self {
         Self { patience, ..self }

@@ -1,4 +1,4 @@
-//! Ways to find what is registered other than by its own key: by address, and by name in any case.
+//! Ways to find what is registered other than by its own key: by address, by a node's id, and by name in any case.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,9 @@ use std::sync::Arc;
 use weir_model::ServiceRef;
 
 use super::Registry;
+use super::slot::ServiceSlot;
 use crate::catalog::entry::Residents;
+use crate::keys::node_key;
 
 /// Who has which address. Of instances only those that have one of their own, and not as a host name.
 #[derive(Default)]
@@ -128,6 +130,30 @@ impl<A: Ord> PartialEq for Residence<A> {
 
 impl<A: Ord> Eq for Residence<A> {}
 
+/// The keys of nodes by their id in lower case. A store of an older version may have one id twice.
+#[derive(Default)]
+pub(in crate::catalog) struct ById(BTreeMap<Box<str>, BTreeSet<Arc<str>>>);
+
+impl ById {
+    /// A node came, went or has another id.
+    pub(super) fn node(&mut self, name: &str, from: Option<&str>, to: Option<&str>) {
+        if from == to {
+            return;
+        }
+        if let Some(from) = from.map(str::to_ascii_lowercase)
+            && let Some(names) = self.0.get_mut(&*from)
+        {
+            names.remove(name);
+            if names.is_empty() {
+                self.0.remove(&*from);
+            }
+        }
+        if let Some(to) = to.filter(|id| !id.is_empty()) {
+            self.0.entry(to.to_ascii_lowercase().into()).or_default().insert(name.into());
+        }
+    }
+}
+
 fn parsed(address: &str) -> Option<IpAddr> {
     address.parse().ok()
 }
@@ -158,13 +184,20 @@ impl Spellings {
 }
 
 impl Registry {
-    /// The names of services that are this name in any case, in order.
-    pub(crate) fn spellings(&self, namespace: &str, name: &str) -> Vec<Box<str>> {
-        let Some(slot) = self.namespaces.get(namespace) else { return Vec::new() };
-        let folded = name.to_ascii_lowercase();
-        let others = slot.spelled.0.get(&*folded).into_iter().flatten().cloned();
-        let lower = slot.services.contains_key(&*folded).then(|| folded.as_str().into());
-        others.chain(lower).collect()
+    /// The services whose names are this name in any case, in the order of their names.
+    pub(crate) fn spelled(&self, namespace: &str, name: &str) -> impl Iterator<Item = &ServiceSlot> {
+        let slot = self.namespaces.get(namespace);
+        slot.into_iter().flat_map(move |slot| {
+            let folded = node_key(name);
+            let others = slot.spelled.0.get(&*folded).into_iter().flatten();
+            let others = others.filter_map(|name| slot.services.get(&**name));
+            others.chain(slot.services.get(&*folded))
+        })
+    }
+
+    /// The keys of the nodes that have this id.
+    pub(crate) fn with_id(&self, id: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.by_id.0.get(&*id.to_ascii_lowercase()).into_iter().flatten()
     }
 
     /// Who has an address.

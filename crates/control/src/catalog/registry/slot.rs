@@ -54,6 +54,10 @@ impl ServiceSlot {
             effects.touch(|| Topic::Service((*self.name).clone()));
         }
     }
+
+    pub(crate) fn name(&self) -> &ServiceRef {
+        &self.name
+    }
 }
 
 impl NamespaceSlot {

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::consul::decode::{self, DecodeError, Fields};
+use crate::consul::options::check_body_partition;
 
 /// The most that one list or map of an entry may hold.
 const ITEMS_MAX: usize = 1024;
@@ -43,9 +44,7 @@ pub(super) fn read(
     fields: &'static [Field],
 ) -> Result<Map<String, Value>, DecodeError> {
     let root = Fields::root(map);
-    if root.says_something("Partition") && root.text("Partition")? != "default" {
-        return root.wrong("Partition", "only the default partition exists");
-    }
+    check_body_partition(root)?;
     object(root, map, fields, &ENVELOPE)
 }
 

@@ -1,6 +1,6 @@
 //! Reads a filter expression. Bounded in length and nesting, so that no text costs more than its size.
 
-use super::{Expr, Pattern, Test};
+use super::{Expr, Match, Pattern, Test};
 use crate::consul::pattern;
 
 /// Longest expression, in bytes.
@@ -207,18 +207,18 @@ impl Parser {
         let negated = self.keyword("not");
         if self.keyword("in") {
             let selector = self.selector()?;
-            return Ok(negate(negated, Expr::Match { selector, test: Test::Contains(value_of(first)) }));
+            return Ok(Expr::Match(Match { selector, test: Test::Contains(value_of(first)), negated }));
         }
         let Token::Word { path: selector, .. } = first else {
             return self.wrong("expected `in` or `not in` after a value");
         };
         if self.keyword("contains") {
             let test = Test::Contains(self.value()?);
-            return Ok(negate(negated, Expr::Match { selector, test }));
+            return Ok(Expr::Match(Match { selector, test, negated }));
         }
         if self.keyword("matches") {
             let test = self.pattern()?;
-            return Ok(negate(negated, Expr::Match { selector, test }));
+            return Ok(Expr::Match(Match { selector, test, negated }));
         }
         if negated {
             return self.wrong("expected `in`, `contains` or `matches`");
@@ -236,7 +236,7 @@ impl Parser {
                 _ => return self.wrong("expected an operator"),
             }
         };
-        Ok(negate(negated, Expr::Match { selector, test }))
+        Ok(Expr::Match(Match { selector, test, negated }))
     }
 
     fn equals(&mut self) -> Result<Test, Wrong> {
@@ -277,10 +277,6 @@ impl Parser {
             _ => self.wrong("expected a selector"),
         }
     }
-}
-
-fn negate(negated: bool, expr: Expr) -> Expr {
-    if negated { Expr::Not(Box::new(expr)) } else { expr }
 }
 
 fn value_of(token: Token) -> String {

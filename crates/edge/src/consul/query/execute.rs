@@ -129,7 +129,7 @@ fn members<R: Rng + ?Sized>(
     rng: &mut R,
 ) -> (Revision, Vec<ServiceMember>) {
     let service = &definition.service;
-    let mut view = control.catalog().service_view(service.namespace(), &service.service);
+    let mut view = control.catalog().view_in_any_case(service.namespace(), &service.service);
     if view.entries.is_empty() && service.service == own_service::NAME {
         view.entries =
             own_service::members(control.catalog(), &control.settings().node_name, service.namespace());

@@ -120,6 +120,8 @@ async fn what_is_not_the_agents_is_refused() {
         ("PUT", "/weir/v1/nodes/n1", &*put(ID), 409, "is the node of a server"),
         ("PUT", "/weir/v1/nodes/host", &*put(&other), 409, "is reserved by node"),
         ("PUT", "/weir/v1/nodes/host", &*put(""), 409, "is reserved by node"),
+        ("PUT", "/weir/v1/nodes/copy", &*put(ID), 409, "Member 'copy' has conflicting node ID"),
+        ("POST", "/weir/v1/nodes/copy/alive", &*json!({"id": ID}).to_string(), 409, "with member 'host'"),
         ("DELETE", &*format!("/weir/v1/nodes/host?id={other}"), "", 409, "is reserved by node"),
         (
             "POST",

@@ -94,6 +94,7 @@ async fn bad_requests_about_locks_name_the_field() {
     let release = "/weir/v1/locks/report/release";
     for (method, path, body, status, part) in [
         ("POST", "/weir/v1/locks/a%20b/acquire", "", 400, "name: "),
+        ("POST", ACQUIRE, r#"{"wait": "601s"}"#, 400, "wait: "),
         ("POST", "/weir/v1/locks//acquire", "", 400, "name: "),
         ("POST", ACQUIRE, r#"{"tll": "1s"}"#, 400, "did you mean `ttl`?"),
         ("POST", ACQUIRE, r#"{"ttl": "soon"}"#, 400, "ttl"),

@@ -150,7 +150,10 @@ pub(crate) fn why(view: &InstanceView) -> String {
         if check.instance.is_none() { format!("node {}: {name}", check.node) } else { String::new() };
     let said = match check.definition.as_ref().map(|definition| &definition.kind) {
         _ if !check.output.is_empty() => check.output.clone(),
-        Some(CheckKind::Ttl) => "ttl check: not heard of yet".to_owned(),
+        Some(CheckKind::Ttl) if check.health == Health::Critical => {
+            "ttl check: reported critical without a note, or not heard of yet".to_owned()
+        }
+        Some(CheckKind::Ttl) => format!("ttl check: reported {} without a note", check.health.as_str()),
         Some(_) if of_node.is_empty() => format!("{name}: no result yet"),
         Some(_) => "no result yet".to_owned(),
         None if of_node.is_empty() => name.clone(),
@@ -383,7 +386,13 @@ mod tests {
         };
         assert_eq!(super::why(&silent), "the agent of web-1 has been silent for 45s");
         let tcp = || Some(CheckKind::Tcp { address: "127.0.0.1:1".to_owned() });
-        assert_eq!(why(vec![check(Some(CheckKind::Ttl), "")]), "ttl check: not heard of yet");
+        let unsaid = "ttl check: reported critical without a note, or not heard of yet";
+        assert_eq!(why(vec![check(Some(CheckKind::Ttl), "")]), unsaid);
+        let warns = Check { health: Health::Warning, ..check(Some(CheckKind::Ttl), "") };
+        let instance = Instance::default();
+        let view =
+            InstanceView { health: Health::Warning, instance, checks: vec![warns], agent_silent_ms: None };
+        assert_eq!(super::why(&view), "ttl check: reported warning without a note");
         assert_eq!(why(vec![check(tcp(), "")]), "alive: no result yet");
         assert_eq!(why(vec![check(None, "")]), "alive");
         assert_eq!(why(vec![check(Some(CheckKind::Ttl), ""), check(tcp(), "refused\nmore")]), "refused");
