@@ -395,7 +395,7 @@ fn beyond_loopback_an_agent_wants_to_know_its_clients_and_dns_is_opened_by_itsel
     ends(&["--http", "127.0.0.1:0", "--dns", "0.0.0.0:0"], "--dns-insecure");
     for (more, url) in [
         ([&open[..], &known[..]].concat(), "http=https://0.0.0.0:"),
-        (vec!["--http", "127.0.0.1:0", "--dns", "0.0.0.0:0", "--dns-insecure"], "dns=0.0.0.0:"),
+        (vec!["--http", "127.0.0.1:0", "--dns", "0.0.0.0:0", "--dns-insecure"], "dns=\"0.0.0.0:"),
     ] {
         let mut process = start(&more);
         process.wait_for_line("the agent is serving", PATIENCE);

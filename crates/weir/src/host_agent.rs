@@ -105,7 +105,7 @@ impl HostAgent {
         self.definer.mount(&mut router);
         let shown_dns = dns.as_ref().map_or_else(|| "off".to_owned(), |dns| dns.address().to_string());
         tracing::info!(
-            http = shown(config, &listening),
+            http = %shown(config, &listening),
             dns = shown_dns,
             node = control.settings().node_name,
             address = control.settings().node_address,
