@@ -594,3 +594,38 @@ fn who_starts_consul_gets_weir() {
     let text = String::from_utf8(wrong.stderr).unwrap();
     assert!(wrong.status.code() == Some(2) && text.contains("did you mean -http-port?"), "{text}");
 }
+
+#[test]
+fn dns_is_asked_where_the_server_says_that_it_is() {
+    let cluster = Cluster::start();
+    // Nobody has told it a port, and this server's is not the usual one.
+    let agent = Agent::start("host-1", &[cluster.http], &[]);
+    agent.register(&json!({"Name": "web", "Port": 7}));
+    agent.wait_in_sync();
+    eventually("the agent to have learned where DNS is", SOON, || {
+        (short(agent.dns, &["web.service.consul"]) == ["127.0.0.1"]).then_some(())
+    });
+}
+
+#[test]
+fn a_node_whose_agent_is_silent_can_be_forced_to_leave() {
+    let cluster = Cluster::start();
+    let mut agent = Agent::of(&cluster, "host-1", &[]);
+    agent.register(&json!({"Name": "web", "Port": 7}));
+    agent.wait_in_sync();
+    let at = format!("-http-addr=127.0.0.1:{}", cluster.http);
+    let forced = || {
+        let command = ["consul", "force-leave", &at, "host-1"];
+        std::process::Command::new(weir_tests::binary::weir()).args(command).output().unwrap()
+    };
+    assert!(forced().status.success());
+    assert_eq!(instances(cluster.http, "web"), ["host-1/web"], "it is there");
+    agent.process.kill_9();
+    wait_for_status(cluster.http, "host-1", "serfHealth", "critical", CRITICAL_WITHIN);
+    let output = forced();
+    assert!(output.status.success(), "{output:?}");
+    wait_for_instances(cluster.http, "web", &[]);
+    assert!(!http::get(cluster.http, "/v1/catalog/nodes").unwrap().text().contains("host-1"));
+    let unknown = String::from_utf8_lossy(&forced().stderr).into_owned();
+    assert!(unknown.contains("No node found with name 'host-1'"), "{unknown}");
+}

@@ -1,7 +1,7 @@
 //! What goes wrong with agents, and what is said then: the wrong servers, a name that is another's, servers that are gone when it
 //! leaves, definitions that are not right.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, channel};
@@ -266,4 +266,29 @@ fn whose_data_directory_is_in_use_is_said() {
     let _server = Cluster::start_with(&["--data-dir", served]);
     let (status, text) = weir(&["store", "check", "--data-dir", served]);
     assert!(status == Some(6) && text.contains("a server runs on it"), "{status:?} {text}");
+}
+
+#[test]
+fn what_is_no_weir_server_is_said_to_be_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(&stream);
+            let mut head = String::new();
+            while reader.read_line(&mut head).is_ok_and(|read| read > 0) && !head.ends_with("\r\n\r\n") {}
+            // What is not read would end the connection before the answer.
+            let head = head.to_ascii_lowercase();
+            let length =
+                head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            let _ = std::io::copy(&mut reader.by_ref().take(length.unwrap_or(0)), &mut std::io::sink());
+            let _ = (&stream)
+                .write_all(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 4\r\n\r\nnope");
+        }
+    });
+    let (mut process, _) = agent("host-1", port, &[]);
+    let line = process.wait_for_line("is not a weir server", SOON);
+    let parts = [format!("127.0.0.1:{port}"), "404".to_owned(), "ERROR".to_owned(), "--server".to_owned()];
+    assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    assert!(!process.output().contains("hears the agent"), "{}", process.output());
 }

@@ -156,7 +156,9 @@ fn operators_proxies_and_curl_get_in_with_a_certificate_and_nobody_without() {
     let plain = http::get(server.http, "/readyz").unwrap();
     assert!(plain.status == 400 && plain.text().contains("https://"), "{} {}", plain.status, plain.text());
     let (status, text) = weir(&format!("127.0.0.1:{}", server.http), &ca, None, &["get", "services"]);
-    assert!(status == Some(1) && text.contains("https://"), "{text}");
+    assert!(status == Some(1) && text.contains("try: name it as --server https://"), "{text}");
+    let (status, text) = weir(&server.url(), &ca, Some(&ours), &["health", "--ready"]);
+    assert_eq!(status, Some(0), "{text}");
 
     // So is who takes one port for the other, with TLS and without.
     let mesh = format!("https://127.0.0.1:{}", server.grpc);
@@ -306,4 +308,129 @@ fn a_hosts_agent_speaks_tls_with_its_servers() {
     let (status, text) = weir(&url, Path::new("/nowhere.pem"), None, &["agent", "--server", &url]);
     assert_eq!(status, Some(2), "{text}");
     assert!(text.contains("TLS: ") && text.contains("/nowhere.pem"), "{text}");
+}
+
+/// An agent of this server that is asked in the clear at one port, and with TLS by whom it knows at another.
+struct Agent {
+    http: u16,
+    https: u16,
+    process: Process,
+}
+
+impl Agent {
+    fn start(ours: &Authority, server: &Server) -> Self {
+        let [http, https] = free_ports();
+        let (at_http, at_https) = (format!("127.0.0.1:{http}"), format!("127.0.0.1:{https}"));
+        ours.issue("agent");
+        let (cert, key, ca) = (ours.text("agent.pem"), ours.text("agent.key"), ours.text("ca.pem"));
+        let (own_cert, own_key) = (ours.text("client.pem"), ours.text("client.key"));
+        let mut args = vec!["agent", "--http", &at_http, "--https", &at_https, "--dns", "off"];
+        args.extend(["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca]);
+        let url = server.url();
+        args.extend(["--server", &url, "--server-ca", &ca, "--server-cert", &own_cert]);
+        args.extend(["--server-key", &own_key, "--node-name", "host-1"]);
+        let mut process = Process::weir("agent", &args);
+        process.wait_for_line("the agent is serving", PATIENCE);
+        Self { http, https, process }
+    }
+
+    fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.https)
+    }
+}
+
+#[test]
+fn an_agent_speaks_tls_as_a_server_does() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    let server = Server::start(&ours, &[]);
+    let agent = Agent::start(&ours, &server);
+    let ca = ours.path("ca.pem");
+    eventually("the servers have its node", PATIENCE, || {
+        let (status, text) = weir(&agent.url(), &ca, Some(&ours), &["get", "nodes"]);
+        (status == Some(0) && text.contains("host-1")).then_some(())
+    });
+    let (status, text) = weir(&agent.url(), &ca, Some(&ours), &["lock", "backup", "--", "true"]);
+    assert_eq!(status, Some(0), "{text}");
+    let (url, authority) = (agent.url(), ours.text("ca.pem"));
+    let (cert, key) = (ours.text("client.pem"), ours.text("client.key"));
+    let flags = ["-http-addr", &url, "-ca-file", &authority, "-client-cert", &cert, "-client-key", &key];
+    let (status, text) = weir(&url, &ca, None, &[&["consul", "members"], &flags[..]].concat());
+    assert!(status == Some(0) && text.contains("host-1"), "{text}");
+    // Nobody else is let in, and nobody who forgets the s; programs on this host need neither.
+    for client in [None, Some(&others)] {
+        let (status, text) = weir(&agent.url(), &ca, client, &["get", "services"]);
+        assert!(status == Some(5) && text.contains("certificate"), "{status:?} {text}");
+    }
+    let plain = http::get(agent.https, "/v1/agent/self").unwrap();
+    assert!(plain.status == 400 && plain.text().contains("https://"), "{} {}", plain.status, plain.text());
+    assert_eq!(http::get(agent.http, "/v1/agent/self").unwrap().status, 200);
+    // Its certificate is replaced as a server's is. What it shows the server has not changed.
+    for (new, old) in [("server.pem", "agent.pem"), ("server.key", "agent.key")] {
+        std::fs::copy(others.path(new), ours.path(old)).unwrap();
+    }
+    agent.process.signal(libc::SIGHUP);
+    eventually("the new certificate", PATIENCE, || {
+        let (status, _) = weir(&agent.url(), &others.path("ca.pem"), Some(&ours), &["get", "nodes"]);
+        (status == Some(0)).then_some(())
+    });
+}
+
+#[test]
+fn beyond_loopback_an_agent_wants_to_know_its_clients_and_dns_is_opened_by_itself() {
+    let ours = Authority::new();
+    let (cert, key, ca) = (ours.text("server.pem"), ours.text("server.key"), ours.text("ca.pem"));
+    let start =
+        |more: &[&str]| Process::weir("agent", ["agent", "--server", "127.0.0.1:1"].iter().chain(more));
+    let ends = |more: &[&str], said: &str| {
+        let mut process = start(more);
+        let status = process.wait(PATIENCE);
+        let output = process.output();
+        assert!(status.code() == Some(6) && output.contains(said), "{status} {output}");
+    };
+    let open = ["--http", "0.0.0.0:0", "--dns", "off"];
+    let tls = ["--tls-cert", &*cert, "--tls-key", &*key];
+    let known = [&tls[..], &["--tls-client-ca", &*ca]].concat();
+    ends(&open, "--tls-client-ca");
+    ends(&[&open[..], &tls].concat(), "TLS alone does not keep them");
+    ends(&["--http", "127.0.0.1:0", "--dns", "0.0.0.0:0"], "--dns-insecure");
+    for (more, url) in [
+        ([&open[..], &known[..]].concat(), "http=https://0.0.0.0:"),
+        (vec!["--http", "127.0.0.1:0", "--dns", "0.0.0.0:0", "--dns-insecure"], "dns=\"0.0.0.0:"),
+    ] {
+        let mut process = start(&more);
+        process.wait_for_line("the agent is serving", PATIENCE);
+        assert!(process.output().contains(url), "{}", process.output());
+    }
+    // That DNS may be reached does not open anything else.
+    ends(&[&open[..], &["--dns-insecure"]].concat(), "--http 0.0.0.0:0 can be reached");
+}
+
+#[test]
+fn consuls_configuration_of_https_is_that_of_the_listener() {
+    let ours = Authority::new();
+    let [http, https] = free_ports();
+    let config = ours.path("consul.json");
+    let said = serde_json::json!({
+        "ports": {"http": http, "https": https, "dns": -1, "grpc": -1},
+        "tls": {
+            "defaults": {"cert_file": ours.text("server.pem"), "key_file": ours.text("server.key"), "ca_file": ours.text("ca.pem")},
+            "https": {"verify_incoming": true},
+        },
+    });
+    std::fs::write(&config, said.to_string()).unwrap();
+    let file = config.display().to_string();
+    for server in ["-server", "-node=a"] {
+        let mut process = Process::weir("consul", ["consul", "agent", server, "-config-file", &file]);
+        process.wait_for_line("serving", PATIENCE);
+        assert!(!process.output().contains("NOT IN FORCE"), "{}", process.output());
+        assert_eq!(http::get(http, "/v1/agent/self").unwrap().status, 200);
+        let curl = |client: &[&str]| {
+            let url = format!("https://127.0.0.1:{https}/v1/agent/self");
+            let mut command = Command::new("curl");
+            command.args(["-sS", "--fail", "--max-time", "60", "--cacert", &ours.text("ca.pem"), &url]);
+            command.args(client).output().expect("curl is installed").status.success()
+        };
+        assert!(curl(&["--cert", &ours.text("client.pem"), "--key", &ours.text("client.key")]));
+        assert!(!curl(&[]), "who shows no certificate is not let in");
+    }
 }

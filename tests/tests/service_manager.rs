@@ -108,6 +108,9 @@ fn the_units_of_the_examples_are_sound() {
     let mut seen = 0;
     for entry in std::fs::read_dir(units).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "service") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path).unwrap();
         let start =
             text.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/weir ")).expect("a command");
@@ -130,4 +133,22 @@ fn the_units_of_the_examples_are_sound() {
         }
     }
     assert_eq!(seen, 4);
+}
+
+/// What the drop-in relaxes, the agent's unit says.
+#[test]
+fn the_drop_in_for_checks_is_about_what_the_unit_says() {
+    let read = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/systemd");
+        std::fs::read_to_string(folder.join(name)).unwrap()
+    };
+    let settings = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect()
+    };
+    let (unit, relaxed) = (settings(&read("weir-agent.service")), settings(&read("weir-agent-checks.conf")));
+    assert!(relaxed.len() > 4);
+    for setting in relaxed {
+        assert!(unit.contains(&setting), "{setting}");
+    }
 }

@@ -147,6 +147,17 @@ impl AntiEntropy {
         body: &(impl serde::Serialize + Sync),
         patience: Duration,
     ) -> Result<T, Failed> {
+        self.asked(method, below, body, patience).await.map(|(_, answer)| answer)
+    }
+
+    /// The same with the server that has answered.
+    async fn asked<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        below: &str,
+        body: &(impl serde::Serialize + Sync),
+        patience: Duration,
+    ) -> Result<(usize, T), Failed> {
         let body = if method == Method::GET || method == Method::DELETE {
             Bytes::new()
         } else {
@@ -154,17 +165,26 @@ impl AntiEntropy {
         };
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let ask = Ask { method, target: format!("{}{below}", self.path), headers, body, patience };
-        let answered = self.servers.ask(&ask).await?;
+        let (at, answered) = self.servers.ask_whom(&ask, &|| ()).await?;
         if answered.status.is_success() {
-            return serde_json::from_slice(&answered.body).map_err(|error| {
-                Failed::BadAnswer(format!("the answer is not that of a weir server: {error}"))
-            });
+            let read = serde_json::from_slice(&answered.body).map(|answer| (at, answer));
+            return read.map_err(|error| self.no_server(at, &error.to_string()));
         }
         let problems = match serde_json::from_slice::<ErrorAnswer>(&answered.body) {
             Ok(answer) => answer.errors,
-            Err(_) => vec![Problem::new("the answer is not that of a weir server")],
+            // Something between may answer for a server that is away.
+            Err(_) if answered.status.is_server_error() => vec![Problem::new("it does not say why")],
+            Err(_) => return Err(self.no_server(at, &format!("it answers {}", answered.status))),
         };
         Err(Failed::Refused { status: answered.status, problems })
+    }
+
+    /// What answers is something else.
+    fn no_server(&self, at: usize, reason: &str) -> Failed {
+        Failed::BadAnswer(format!(
+            "{} is not a weir server ({reason}); --server wants the HTTP address of one, port 8500 unless it was told otherwise",
+            self.servers.name(at)
+        ))
     }
 }
 

@@ -25,5 +25,5 @@ pub use elsewhere::AskServers;
 pub use forward::Forward;
 pub use operate::mount as mount_operate;
 pub use plan::{Registered, plan};
-pub use servers::{Answered, Ask, Servers, Unanswered};
+pub use servers::{Answered, Ask, Servers, ServersDns, Unanswered};
 pub use status::{Status, Unwelcome};

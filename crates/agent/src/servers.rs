@@ -10,6 +10,7 @@
 //! A change that may have arrived is not sent again: whoever made it is told that nobody knows.
 
 mod connection;
+mod dns;
 mod exchange;
 mod link;
 
@@ -24,6 +25,7 @@ use weir_api::client::ServerUrl;
 use weir_tls::Connectors;
 
 use connection::Server;
+pub use dns::ServersDns;
 use exchange::Failure;
 
 use crate::bounds::{ANSWER_BYTES_MAX, TURNS_MAX};
@@ -85,6 +87,7 @@ pub enum Unanswered {
 /// The servers.
 pub struct Servers {
     list: Vec<Server>,
+    dns: ServersDns,
     in_use: watch::Sender<usize>,
     /// Which one answered last; none yet, if that is beyond the list.
     answered: AtomicUsize,
@@ -100,9 +103,10 @@ impl Servers {
     /// These, in this order, from the `first`-th on. None is connected to yet.
     pub fn new(urls: Vec<ServerUrl>, first: usize) -> Self {
         let first = if urls.is_empty() { 0 } else { first % urls.len() };
+        let dns = ServersDns::new(urls.iter());
         let list: Vec<_> = urls.into_iter().map(Server::new).collect();
         let answered = AtomicUsize::new(list.len());
-        Self { list, in_use: watch::Sender::new(first), answered }
+        Self { list, dns, in_use: watch::Sender::new(first), answered }
     }
 
     /// The same with what those with `https` need; see [`weir_api::client::HTTP_PROTOCOL`].
@@ -110,6 +114,11 @@ impl Servers {
     pub fn tls(mut self, connectors: &Arc<Connectors>) -> Self {
         self.list = self.list.into_iter().map(|server| server.tls(Arc::clone(connectors))).collect();
         self
+    }
+
+    /// Where they serve DNS.
+    pub fn dns(&self) -> &ServersDns {
+        &self.dns
     }
 
     /// How many there are.
@@ -140,6 +149,15 @@ impl Servers {
     /// # Errors
     /// As [`Servers::ask`].
     pub async fn ask_patiently(&self, ask: &Ask, waits: &(dyn Fn() + Sync)) -> Result<Answered, Unanswered> {
+        self.ask_whom(ask, waits).await.map(|(_, answered)| answered)
+    }
+
+    /// The same with the server that has answered, by its place in the list.
+    pub(crate) async fn ask_whom(
+        &self,
+        ask: &Ask,
+        waits: &(dyn Fn() + Sync),
+    ) -> Result<(usize, Answered), Unanswered> {
         if let Err(error) = ask.target.parse::<http::Uri>() {
             return Err(Unanswered::Unsendable(error.to_string()));
         }
@@ -154,7 +172,7 @@ impl Servers {
                 answered = tokio::time::timeout(ask.patience, server.ask(ask, waits)) => match answered {
                     Ok(Ok(answered)) => {
                         self.note_answer_of(at);
-                        return Ok(answered);
+                        return Ok((at, answered));
                     }
                     Ok(Err(failure)) => failure,
                     Err(_) => Failure::Lost(format!("no answer within {} s", ask.patience.as_secs())),
@@ -186,10 +204,15 @@ impl Servers {
         Err(Unanswered::Nobody(if reasons.is_empty() { none() } else { reasons.join("; ") }))
     }
 
-    /// Says which server answers, when that is another than before.
+    /// What one is called.
+    pub(crate) fn name(&self, at: usize) -> String {
+        self.list.get(at).map_or_else(|| "none".to_owned(), ToString::to_string)
+    }
+
+    /// Says which server answers, when that is another than before. Whether it is one of Weir's is found out by who reads the answer.
     fn note_answer_of(&self, at: usize) {
         if self.answered.swap(at, Ordering::Relaxed) != at {
-            tracing::info!(server = %self.list[at], "this server answers");
+            tracing::debug!(server = %self.list[at], "answers come from here");
         }
     }
 

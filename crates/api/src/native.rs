@@ -16,7 +16,9 @@ pub use answer::{
     List, PositionAnswer, Problem, ReportsAnswer, Warning,
 };
 pub use lock::{AcquireLock, ClaimAnswer, ClaimView, LockView, ReleaseLock, Released, RenewLock};
-pub use node::{AGENT_DATACENTER, AgentAlive, AgentHeard, NodeChanged, NodeChanges, NodeState, OnNode};
+pub use node::{
+    AGENT_DATACENTER, AgentAlive, AgentHeard, DNS_OFF, NodeChanged, NodeChanges, NodeState, OnNode,
+};
 pub use request::{CheckInput, HeartbeatInput, LeaseInput, RegisterInstance, SourceText, Sources};
 pub use view::{
     ChangeSetView, HealthCounts, Heartbeats, InstanceView, NodeView, ProxyView, RejectionView, ReplicaView,

@@ -147,6 +147,11 @@ impl Control {
         Some(self.membership.since()).filter(|age| *age > STALE_AFTER)
     }
 
+    /// When this replica last made sure that it is as new as the store; always now, where nobody else writes to it.
+    pub fn made_sure_before(&self) -> Duration {
+        self.settings().replica.as_ref().map_or(Duration::ZERO, |_| self.membership.since())
+    }
+
     /// Refuses to be one of several that answer differently: those that were here first are right.
     pub(crate) fn check_alike(&self) -> Result<(), Error> {
         let Some(own) = &self.settings().replica else { return Ok(()) };

@@ -35,6 +35,7 @@ mod definition;
 mod duration;
 mod event;
 mod filter;
+mod force_leave;
 pub(crate) mod fuzzing;
 mod health;
 mod kv;

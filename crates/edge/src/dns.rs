@@ -41,7 +41,7 @@ use weir_control::Control;
 
 pub use answerer::Relay;
 pub use config::{DnsConfig, Domain, NotADomain, ServiceTtl, ServiceTtls, ttl_of};
-pub use recursor::Target;
+pub use recursor::{Said, Target};
 pub use stats::DnsStats;
 
 use answerer::Answerer;
@@ -95,6 +95,15 @@ pub struct DnsServer {
     stats: Arc<DnsStats>,
 }
 
+/// A DNS server that runs beside.
+#[derive(Clone, Debug)]
+pub struct DnsBeside {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it counts.
+    pub stats: Arc<DnsStats>,
+}
+
 impl DnsServer {
     /// Binds an address for UDP and TCP; port 0 takes one that is free for both.
     ///
@@ -113,7 +122,7 @@ impl DnsServer {
         let udp = Socket::new(udp).map_err(|cause| DnsError::Bind { address, transport: "udp", cause })?;
         let of_addresses = config.recursors.iter().filter_map(|target| match target {
             Target::Address(recursor) => Some(*recursor),
-            Target::Name(_) => None,
+            Target::Name(_) | Target::Said(_) => None,
         });
         if let Some(own) = of_addresses.into_iter().find(|recursor| is_itself(address, *recursor)) {
             return Err(DnsError::Itself(own));
@@ -134,9 +143,9 @@ impl DnsServer {
         self.address
     }
 
-    /// What it counts.
-    pub fn stats(&self) -> Arc<DnsStats> {
-        Arc::clone(&self.stats)
+    /// What others of this process may know of it.
+    pub fn beside(&self) -> DnsBeside {
+        DnsBeside { address: self.address, stats: Arc::clone(&self.stats) }
     }
 
     /// Answers until `shutdown` is ready.

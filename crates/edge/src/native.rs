@@ -34,7 +34,7 @@ use tokio::sync::Semaphore;
 use weir_api::native::{APPLY_BYTES_MAX, PREFIX};
 use weir_control::Control;
 
-use crate::dns::DnsStats;
+use crate::dns::DnsBeside;
 use crate::http::{Request, Response, Route, Router};
 use crate::mesh::Mesh;
 use crate::replicas::Peers;
@@ -53,7 +53,7 @@ pub struct NativeApi {
     control: Arc<Control>,
     mesh: Mesh,
     peers: Peers,
-    dns: Option<Arc<DnsStats>>,
+    dns: Option<DnsBeside>,
     counters: Counters,
     backups: Arc<Semaphore>,
     turned_away: TurnedAway,
@@ -83,8 +83,9 @@ impl NativeApi {
         Self::with(control, mesh, peers, None)
     }
 
-    /// The same with how other replicas are asked, beside a DNS server whose figures `/metrics` is to show.
-    pub fn with(control: Arc<Control>, mesh: Mesh, peers: Peers, dns: Option<Arc<DnsStats>>) -> Arc<Self> {
+    /// The same with how other replicas are asked, beside a DNS server, of which agents are told and whose figures `/metrics` is
+    /// to show.
+    pub fn with(control: Arc<Control>, mesh: Mesh, peers: Peers, dns: Option<DnsBeside>) -> Arc<Self> {
         let backups = Arc::new(Semaphore::new(backup::BACKUPS_MAX));
         Arc::new(Self {
             control,

@@ -8,21 +8,19 @@ use std::sync::Arc;
 use weir_api::client::{HTTP_PROTOCOL, Scheme, ServerUrl};
 use weir_model::registry::Node;
 use weir_model::validate::validate_node;
-use weir_tls::{Connectors, Names};
+use weir_tls::{Connectors, Names, ServerFiles};
 
 use crate::cli::ListenAddress;
 use crate::cli::agent::AgentArgs;
 use crate::cli::dns::DnsListen;
 use crate::cli::operator::ServerTlsArgs;
 use crate::cli::roles::LogArgs;
-use crate::config::{DEFAULT_DATACENTER, DEFAULT_DNS, DEFAULT_HTTP, names};
+use crate::config::{DEFAULT_DATACENTER, DEFAULT_DNS, DEFAULT_HTTP, TlsKeys, names};
 use crate::definitions::{Scripts, Source};
 use crate::exit::{Exit, Failure};
 use crate::host_name;
+use crate::listener::HttpListen;
 use crate::server_client::tls_files;
-
-/// The port on which servers serve DNS, unless told otherwise.
-const SERVER_DNS_PORT: u16 = 8600;
 
 /// What an agent runs with.
 #[derive(Clone, Debug)]
@@ -31,10 +29,10 @@ pub(crate) struct AgentConfig {
     pub servers: Vec<ServerUrl>,
     /// How those of them are spoken to that are named with `https://`.
     pub tls: Option<Arc<Connectors>>,
-    /// Where the servers serve DNS; where nothing is named, their hosts on port 8600.
+    /// Where the servers serve DNS; where nothing is named, where they say.
     pub server_dns: Vec<String>,
-    /// Where Consul's HTTP API is served.
-    pub http: ListenAddress,
+    /// Where Consul's HTTP API is served: at least one address.
+    pub http: Vec<HttpListen>,
     /// Where DNS is served.
     pub dns: DnsListen,
     /// Where registrations are kept; in memory when absent.
@@ -55,6 +53,8 @@ pub(crate) struct AgentConfig {
     pub leave_on_terminate: bool,
     /// Whether it may listen beyond loopback.
     pub insecure: bool,
+    /// Whether DNS alone may.
+    pub dns_insecure: bool,
     /// Names under which it is asked on loopback.
     pub allowed_hosts: Vec<String>,
     /// How many files may be open; 0 for as many as possible.
@@ -82,6 +82,19 @@ pub(crate) fn connectors(
     Ok(Some(Arc::new(connectors)))
 }
 
+/// Where HTTP is served: in the clear and over TLS, where both are named; else at one address, with TLS if there is a certificate.
+pub(crate) fn listens(
+    http: ListenAddress,
+    https: Option<ListenAddress>,
+    tls: Option<ServerFiles>,
+) -> Vec<HttpListen> {
+    let listen = |flag, address, tls| HttpListen { flag, address, tls };
+    match https {
+        Some(https) => vec![listen("--http", http, None), listen("--https", https, tls)],
+        None => vec![listen("--http", http, tls)],
+    }
+}
+
 impl AgentConfig {
     /// What the command line says.
     ///
@@ -90,11 +103,14 @@ impl AgentConfig {
     pub(crate) fn of(args: AgentArgs) -> Result<Self, Failure> {
         let default =
             |text: &str| text.parse::<ListenAddress>().map_err(|error| Failure::new(Exit::Failed, error));
+        let keys =
+            TlsKeys { cert: args.tls_cert, key: args.tls_key, client_ca: args.tls_client_ca, ca: None };
+        let http = args.http.map_or_else(|| default(DEFAULT_HTTP), Ok)?;
         let config = Self {
             tls: connectors(&args.servers, &args.tls, Names::default())?,
             servers: args.servers,
             server_dns: args.server_dns,
-            http: args.http.map_or_else(|| default(DEFAULT_HTTP), Ok)?,
+            http: listens(http, args.https, keys.files()?),
             dns: args.dns.map_or_else(|| default(DEFAULT_DNS).map(DnsListen::At), Ok)?,
             data_dir: args.data_dir,
             datacenter: args.datacenter.unwrap_or_else(|| DEFAULT_DATACENTER.to_owned()),
@@ -111,6 +127,7 @@ impl AgentConfig {
             },
             leave_on_terminate: args.leave_on_terminate,
             insecure: args.insecure,
+            dns_insecure: args.dns_insecure,
             allowed_hosts: args.allowed_hosts,
             open_files: args.open_files.unwrap_or(0),
             pid_file: None,
@@ -137,15 +154,6 @@ impl AgentConfig {
         let Some(fault) = validate_node(&node).into_iter().next() else { return Ok(()) };
         let expected = fault.expected.map(|expected| format!("; expected {expected}")).unwrap_or_default();
         Err(Failure::new(Exit::Usage, format!("node-meta: {}{expected}", fault.message)))
-    }
-
-    /// Where the servers serve DNS, as `HOST:PORT`.
-    pub(crate) fn servers_dns(&self) -> Vec<String> {
-        if !self.server_dns.is_empty() {
-            return self.server_dns.clone();
-        }
-        let of = |server: &ServerUrl| ServerUrl { port: SERVER_DNS_PORT, ..server.clone() }.authority();
-        self.servers.iter().map(of).collect()
     }
 }
 

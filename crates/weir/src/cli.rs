@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Apply(operator::ApplyArgs),
     #[command(about = "Show services, instances, proxies, routes or declared documents")]
     Get(operator::GetArgs),
+    #[command(about = "Ask whether a server, an agent or a proxy answers")]
+    Health(operator::HealthArgs),
     #[command(about = "Delete declared documents")]
     Delete(operator::DeleteArgs),
     #[command(about = "Show where a request would go, and why")]

@@ -4,6 +4,7 @@ mod apply;
 mod delete;
 mod explain;
 mod get;
+mod health;
 mod in_part;
 mod intercept;
 mod lock;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::ShopApp(args) => serve::shop_app(&args),
         Command::Apply(args) => block_on(apply::run(&args)),
         Command::Get(args) => block_on(get::run(&args)),
+        Command::Health(args) => block_on(health::run(&args)),
         Command::Delete(args) => block_on(delete::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
         Command::Top(args) => block_on(top::run(&args)),

@@ -22,12 +22,13 @@ use crate::cli::dns::{DnsArgs, DnsListen, Parsed, Recursor, Ttl};
 use crate::cli::roles::{LogArgs, LogFormat, ServerArgs};
 use crate::definitions::{Scripts, Source};
 use crate::exit::{Exit, Failure};
+use crate::listener::HttpListen;
 use crate::output::yaml;
 use crate::{host_name, sources};
 
 pub(crate) use dns::{DEFAULT_DNS, DnsSettings};
 use keys::KEYS;
-use tls::TlsKeys;
+pub(crate) use tls::TlsKeys;
 
 /// Where the HTTP APIs are served unless told otherwise.
 pub(crate) const DEFAULT_HTTP: &str = "127.0.0.1:8500";
@@ -79,6 +80,8 @@ pub(crate) struct ServerConfig {
 /// What only those who start a server with Consul's flags and files get.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AsConsul {
+    /// Where it is asked besides over TLS.
+    pub https: Option<HttpListen>,
     /// The address of the server's own node, if it is not the one it listens on.
     pub address: Option<IpAddr>,
     /// Services and checks of the own node that files define.
@@ -149,6 +152,12 @@ impl ServerConfig {
         config.node_name = flags.node_name.or(file.node_name).unwrap_or_else(default);
         config.check()?;
         Ok(config)
+    }
+
+    /// Where its HTTP APIs are served; the first is the one under which it is known.
+    pub(crate) fn http_listens(&self) -> Vec<HttpListen> {
+        let first = HttpListen { flag: "--http", address: self.http, tls: self.tls.clone() };
+        [Some(first), self.as_consul.https.clone()].into_iter().flatten().collect()
     }
 
     /// Names must be such that clients can use them.
@@ -237,6 +246,7 @@ struct ServerFile {
     http: Option<ListenAddress>,
     grpc: Option<ListenAddress>,
     dns: Option<DnsListen>,
+    dns_insecure: Option<bool>,
     dns_domain: Option<Parsed<Domain>>,
     dns_alt_domain: Option<Parsed<Domain>>,
     dns_recursor: Option<Vec<Parsed<Recursor>>>,
@@ -266,6 +276,7 @@ impl ServerFile {
     fn dns_args(&mut self) -> DnsArgs {
         DnsArgs {
             listen: self.dns,
+            insecure: self.dns_insecure.unwrap_or(false),
             domain: self.dns_domain.take(),
             alt_domain: self.dns_alt_domain.take(),
             recursors: self.dns_recursor.take().unwrap_or_default(),

@@ -18,6 +18,7 @@ mod kv;
 mod members;
 mod queries;
 mod remote;
+mod secure;
 mod services;
 mod settings;
 mod snapshot;
@@ -51,6 +52,8 @@ Commands:
   info                  what the agent says of itself
   reload                have the agent read the services and checks of its files anew
   leave                 end the agent; a host's agent deregisters its node
+  force-leave           deregister a node whose agent is gone
+  validate              judge files of configuration and definitions
   version               the version
 
 `weir consul COMMAND -help` and `weir consul help COMMAND` say what one takes. All but `agent` ask the agent at -http-addr, else $CONSUL_HTTP_ADDR, else 127.0.0.1:8500.
@@ -72,6 +75,8 @@ pub(crate) fn run(args: &[String]) -> Result<Exit, Failure> {
         "info" => queries::info(rest),
         "leave" => queries::leave(rest),
         "reload" => queries::reload(rest),
+        "force-leave" => queries::force_leave(rest),
+        "validate" => agent::validate(rest),
         "catalog" => queries::catalog(rest),
         "config" => entries::run(rest),
         "kv" => kv::run(rest),

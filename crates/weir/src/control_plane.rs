@@ -6,6 +6,7 @@
 //!
 //! Files are read and addresses bound first, because that is what most often fails, and then nothing has been touched.
 
+mod etcd_hint;
 mod stores;
 mod tls;
 
@@ -20,7 +21,7 @@ use weir_api::native::SourceText;
 use weir_control::{Control, Replica, Settings};
 use weir_edge::consul::ConsulApi;
 use weir_edge::dns::{DnsError, DnsServer};
-use weir_edge::http::{Router, Server, ServerConfig as HttpConfig};
+use weir_edge::http::{Router, Server};
 use weir_edge::mesh::{Mesh, MeshListener};
 use weir_edge::native::{NativeApi, apply_sources};
 use weir_edge::prober::Prober;
@@ -33,7 +34,7 @@ use crate::config::{AsConsul, ServerConfig};
 use crate::definitions::{self, Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::leave::Leave;
-use crate::{loopback, sources};
+use crate::{listener, loopback, sources};
 
 use stores::open_etcd;
 pub(crate) use stores::open_store;
@@ -66,19 +67,18 @@ impl ControlPlane {
     /// # Errors
     /// When an address or the data directory cannot be used, or a document is wrong; each with what to try.
     pub(crate) async fn start(config: &ServerConfig) -> Result<Self, Failure> {
-        loopback::check_server("--http", config.http.0, config.insecure, config.tls.as_ref())?;
-        loopback::check_server("--grpc", config.grpc.0, config.insecure, config.tls.as_ref())?;
+        let http = config.http_listens();
+        http.iter().try_for_each(|listen| listen.check(config.insecure))?;
+        loopback::check_http("--grpc", config.grpc.0, config.insecure, config.tls.as_ref())?;
         if let DnsListen::At(dns) = config.dns.listen {
-            loopback::check("--dns", dns.0, config.insecure)?;
+            loopback::check_dns(dns.0, config.insecure || config.dns.insecure)?;
         }
         let tls = Tls::load(config)?;
         let documents = sources::read(&config.files)?;
         definitions::read(&config.as_consul.definitions, config.as_consul.scripts)?;
-        let server = Server::bind(config.http.0, HttpConfig::default()).await.map_err(
-            |weir_edge::http::ServerError::Bind { address, cause }| cannot_bind("--http", address, &cause),
-        )?;
-        let server = server.allow_hosts(config.allowed_hosts.iter().cloned().chain([crate::host_name()]));
-        let server = server.tls(tls.http.clone());
+        let (servers, mut acceptors) = listener::bind(&http, &config.allowed_hosts).await?;
+        let http = servers[0].address();
+        acceptors.extend(tls.grpc.clone());
         let listener = MeshListener::bind(config.grpc.0)
             .await
             .map_err(|error| cannot_bind("--grpc", error.address, &error.cause))?
@@ -95,9 +95,9 @@ impl ControlPlane {
             node_address: config
                 .as_consul
                 .address
-                .map_or_else(|| node_address(server.address()), |address| address.to_string()),
+                .map_or_else(|| node_address(http), |address| address.to_string()),
             replica: match &config.store {
-                Some(etcd) => Some(replica(config, etcd, server.address(), listener.address()).await?),
+                Some(etcd) => Some(replica(config, etcd, http, listener.address()).await?),
                 None => None,
             },
             ..Settings::default()
@@ -122,7 +122,7 @@ impl ControlPlane {
         }
         let (stop, stopped) = watch::channel(false);
         let mut plane = Self {
-            http: server.address(),
+            http,
             grpc: listener.address(),
             dns: dns.as_ref().map(DnsServer::address),
             control,
@@ -131,10 +131,10 @@ impl ControlPlane {
             leave: Leave::default(),
             obeys: *obeys,
             stop,
-            acceptors: Vec::new(),
+            acceptors,
             tasks: JoinSet::new(),
         };
-        plane.follow(&tls, &stopped);
+        plane.follow(&stopped);
         plane.follow_restores(documents, &stopped);
         let mut router = Router::new();
         plane.consul.mount(&mut router);
@@ -142,7 +142,7 @@ impl ControlPlane {
             plane.leave.mount(&mut router, || std::future::ready(Ok(())));
             plane.definer.mount(&mut router);
         }
-        plane.serve(server, router, listener, dns, tls.replicas, &stopped);
+        plane.serve(servers, router, listener, dns, tls.replicas, &stopped);
         plane.tasks.spawn(prober.run(told(stopped)));
         let dns = plane.dns.map_or_else(|| "off".to_owned(), |address| address.to_string());
         tracing::info!(http = %plane.http, grpc = %plane.grpc, dns, position = %plane.control.position(), "serving");
@@ -150,8 +150,7 @@ impl ControlPlane {
     }
 
     /// Has the files of listeners read again when they change.
-    fn follow(&mut self, tls: &Tls, stopped: &watch::Receiver<bool>) {
-        self.acceptors = [&tls.http, &tls.grpc].into_iter().flatten().cloned().collect();
+    fn follow(&mut self, stopped: &watch::Receiver<bool>) {
         for acceptor in self.acceptors.clone() {
             self.tasks.spawn(acceptor.follow(told(stopped.clone())));
         }
@@ -182,7 +181,7 @@ impl ControlPlane {
 
     fn serve(
         &mut self,
-        server: Server,
+        servers: Vec<Server>,
         mut router: Router,
         listener: MeshListener,
         dns: Option<DnsServer>,
@@ -191,13 +190,16 @@ impl ControlPlane {
     ) {
         let replica = self.control.settings().node_name.clone();
         let mesh = Mesh::beside(&self.consul, replica, replicas.clone());
-        let dns_stats = dns.as_ref().map(DnsServer::stats);
+        let beside = dns.as_ref().map(DnsServer::beside);
         let peers = Peers::new(Arc::clone(&self.control), replicas.clone());
-        NativeApi::with(Arc::clone(&self.control), mesh.clone(), peers, dns_stats).mount(&mut router);
+        NativeApi::with(Arc::clone(&self.control), mesh.clone(), peers, beside).mount(&mut router);
         if let Some(dns) = dns {
             self.tasks.spawn(dns.serve(Arc::clone(&self.control), told(stopped.clone())));
         }
-        self.tasks.spawn(server.serve(Arc::new(router), told(stopped.clone())));
+        let router = Arc::new(router);
+        for server in servers {
+            self.tasks.spawn(server.serve(Arc::clone(&router), told(stopped.clone())));
+        }
         self.tasks.spawn(listener.serve(mesh, told(stopped.clone())));
         self.tasks.spawn(weir_edge::replicas::run(
             Arc::clone(&self.control),

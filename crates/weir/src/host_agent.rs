@@ -18,17 +18,19 @@ use weir_agent::{AntiEntropy, AskServers, Forward, Servers, Status, Unwelcome, m
 use weir_control::{Control, Settings};
 use weir_edge::consul::ConsulApi;
 use weir_edge::dns::{DnsConfig, DnsServer, Relay, Target};
-use weir_edge::http::{Router, Server, ServerConfig as HttpConfig, ServerError};
+use weir_edge::http::{Router, Server};
 use weir_edge::prober::Prober;
 use weir_model::registry::Node;
 use weir_store::Store;
+use weir_tls::Acceptor;
 
 use crate::agent_config::AgentConfig;
 use crate::cli::dns::DnsListen;
-use crate::control_plane::{address_towards, cannot_bind, cannot_serve_dns, open_store, told};
+use crate::control_plane::{address_towards, cannot_serve_dns, open_store, told};
 use crate::definitions::{self, Definer, Scripts};
 use crate::exit::{Exit, Failure};
 use crate::leave::Leave;
+use crate::listener::{self, HttpListen};
 use crate::loopback;
 
 /// A running agent.
@@ -37,6 +39,7 @@ pub(crate) struct HostAgent {
     definer: Arc<Definer>,
     leave: Leave,
     stop: watch::Sender<bool>,
+    acceptors: Vec<Acceptor>,
     tasks: JoinSet<()>,
 }
 
@@ -46,16 +49,14 @@ impl HostAgent {
     /// # Errors
     /// When an address or the data directory cannot be used, or a definition is wrong; each with what to try.
     pub(crate) async fn start(config: &AgentConfig) -> Result<Self, Failure> {
-        loopback::check("--http", config.http.0, config.insecure)?;
+        config.http.iter().try_for_each(|listen| listen.check(config.insecure))?;
         if let DnsListen::At(dns) = config.dns {
-            loopback::check("--dns", dns.0, config.insecure)?;
+            loopback::check_dns(dns.0, config.insecure || config.dns_insecure)?;
         }
         definitions::read(&config.definitions, config.scripts)?;
-        let server = Server::bind(config.http.0, HttpConfig::default())
-            .await
-            .map_err(|ServerError::Bind { address, cause }| cannot_bind("--http", address, &cause))?;
-        let server = server.allow_hosts(config.allowed_hosts.iter().cloned().chain([crate::host_name()]));
-        let dns = bind_dns(config).await?;
+        let (listening, acceptors) = listener::bind(&config.http, &config.allowed_hosts).await?;
+        let servers = servers(config);
+        let dns = bind_dns(config, &servers).await?;
         // Before anything is written to what may be another's.
         let store = open_store(config.data_dir.as_deref()).await?;
         let id = identity::load(config.data_dir.as_deref())?;
@@ -66,18 +67,13 @@ impl HostAgent {
         let shared = (Arc::clone(&control), Arc::clone(&api));
         let definer = Definer::new(source, config.scripts, data_dir, shared.0, shared.1);
         definer.define().await?;
-        let mut agent = Self::assemble(config, &control, definer, id);
-        agent.serve(config, server, dns, &control, &api);
+        let mut agent = Self::assemble(servers, &control, definer, id);
+        agent.acceptors = acceptors;
+        agent.serve(config, listening, dns, &control, &api);
         Ok(agent)
     }
 
-    fn assemble(config: &AgentConfig, control: &Arc<Control>, definer: Definer, id: String) -> Self {
-        let first = rand::random_range(0..config.servers.len().max(1));
-        let mut servers = Servers::new(config.servers.clone(), first);
-        if let Some(connectors) = &config.tls {
-            servers = servers.tls(connectors);
-        }
-        let servers = Arc::new(servers);
+    fn assemble(servers: Arc<Servers>, control: &Arc<Control>, definer: Definer, id: String) -> Self {
         let status = Arc::new(Status::default());
         let anti_entropy = Arc::new(AntiEntropy::new(Arc::clone(control), servers, status, id));
         Self {
@@ -85,6 +81,7 @@ impl HostAgent {
             definer: Arc::new(definer),
             leave: Leave::default(),
             stop: watch::Sender::new(false),
+            acceptors: Vec::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -92,7 +89,7 @@ impl HostAgent {
     fn serve(
         &mut self,
         config: &AgentConfig,
-        server: Server,
+        listening: Vec<Server>,
         dns: Option<DnsServer>,
         control: &Arc<Control>,
         api: &Arc<ConsulApi>,
@@ -109,7 +106,7 @@ impl HostAgent {
         self.definer.mount(&mut router);
         let shown_dns = dns.as_ref().map_or_else(|| "off".to_owned(), |dns| dns.address().to_string());
         tracing::info!(
-            http = %server.address(),
+            http = %shown(config, &listening),
             dns = shown_dns,
             node = control.settings().node_name,
             address = control.settings().node_address,
@@ -129,7 +126,19 @@ impl HostAgent {
         }
         self.tasks.spawn(prober.run(stopped()));
         self.tasks.spawn(Arc::clone(&self.anti_entropy).run(stopped()));
-        self.tasks.spawn(server.serve(Arc::new(router), stopped()));
+        for acceptor in self.acceptors.clone() {
+            self.tasks.spawn(acceptor.follow(stopped()));
+        }
+        let router = Arc::new(router);
+        for server in listening {
+            self.tasks.spawn(server.serve(Arc::clone(&router), stopped()));
+        }
+    }
+
+    /// What is to be done at once when it is told to read anew what it can: the files of TLS.
+    pub(crate) fn reload(&self) -> impl Fn() + Send + 'static {
+        let acceptors = self.acceptors.clone();
+        move || acceptors.iter().for_each(Acceptor::reload)
     }
 
     /// What registers what files define.
@@ -156,6 +165,14 @@ impl HostAgent {
     }
 }
 
+/// Where it is asked, for people.
+fn shown(config: &AgentConfig, listening: &[Server]) -> String {
+    let shown = |(server, listen): (&Server, &HttpListen)| {
+        format!("{}{}", if listen.tls.is_some() { "https://" } else { "" }, server.address())
+    };
+    listening.iter().zip(&config.http).map(shown).collect::<Vec<_>>().join(",")
+}
+
 /// Deregisters the node at the servers.
 async fn deregister(anti_entropy: Arc<AntiEntropy>) -> Result<(), String> {
     anti_entropy.leave().await.map_err(|error| {
@@ -177,10 +194,23 @@ fn may_ask(status: &Arc<Status>) -> impl Fn() -> Result<(), String> + Send + Syn
     }
 }
 
-async fn bind_dns(config: &AgentConfig) -> Result<Option<DnsServer>, Failure> {
+/// The servers, of which any may be asked first.
+fn servers(config: &AgentConfig) -> Arc<Servers> {
+    let first = rand::random_range(0..config.servers.len().max(1));
+    let servers = Servers::new(config.servers.clone(), first);
+    Arc::new(match &config.tls {
+        Some(connectors) => servers.tls(connectors),
+        None => servers,
+    })
+}
+
+async fn bind_dns(config: &AgentConfig, servers: &Servers) -> Result<Option<DnsServer>, Failure> {
     let DnsListen::At(address) = config.dns else { return Ok(None) };
     let target = |name: String| name.parse().map_or(Target::Name(name), Target::Address);
-    let mut recursors: Vec<_> = config.servers_dns().into_iter().map(target).collect();
+    let mut recursors = match &*config.server_dns {
+        [] => servers.dns().targets(),
+        named => named.iter().cloned().map(target).collect(),
+    };
     recursors.truncate(weir_edge::dns::bounds::RECURSORS_MAX);
     recursors.retain(|recursor| *recursor != Target::Address(address.0));
     let settings = DnsConfig { recursors, ..DnsConfig::default() };

@@ -25,11 +25,29 @@ pub(crate) fn check(what: &str, address: SocketAddr, insecure: bool) -> Result<(
     .hint(format!("listen on 127.0.0.1:{} , or add --insecure if the network is trusted", address.port())))
 }
 
-/// The same for a listener of a server's, which may speak TLS.
+/// The same for DNS, which has no TLS: it may be opened by itself.
+///
+/// # Errors
+/// For an address that others can reach, with what to do about it.
+pub(crate) fn check_dns(address: SocketAddr, insecure: bool) -> Result<(), Failure> {
+    if insecure || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let message = format!(
+        "--dns {address} can be reached from other machines, and DNS is not encrypted: whoever reaches it learns what is \
+         registered, and who is on the way can change answers"
+    );
+    let port = address.port();
+    Err(Failure::new(Exit::CannotStart, message).hint(format!(
+        "serve it on 127.0.0.1:{port} , nowhere with --dns off, or add --dns-insecure, which opens DNS and nothing else"
+    )))
+}
+
+/// The same for a listener that may speak TLS.
 ///
 /// # Errors
 /// For an address that others can reach, unless they must show a certificate.
-pub(crate) fn check_server(
+pub(crate) fn check_http(
     what: &str,
     address: SocketAddr,
     insecure: bool,
@@ -72,13 +90,21 @@ mod tests {
     }
 
     #[test]
+    fn dns_is_opened_by_a_word_of_its_own() {
+        let check = |address: &str, insecure| check_dns(address.parse().unwrap(), insecure);
+        assert!(check("127.0.0.1:53", false).is_ok() && check("[::]:53", true).is_ok());
+        let failure = check("0.0.0.0:53", false).unwrap_err();
+        assert!(failure.to_string().contains("--dns-insecure"), "{failure}");
+    }
+
+    #[test]
     fn a_server_may_listen_beyond_loopback_if_clients_show_certificates() {
         let files = |client_ca: Option<&str>| {
             let client_ca = client_ca.map(Into::into);
             ServerFiles { cert: "c".into(), key: "k".into(), client_ca }
         };
         let check = |address: &str, insecure, tls: Option<&ServerFiles>| {
-            check_server("--http", address.parse().unwrap(), insecure, tls)
+            check_http("--http", address.parse().unwrap(), insecure, tls)
                 .map_err(|failure| failure.to_string())
         };
         let (known, all) = (files(Some("ca")), files(None));

@@ -15,6 +15,7 @@ mod definitions;
 mod exit;
 mod host_agent;
 mod leave;
+mod listener;
 mod log;
 mod loopback;
 mod notify;

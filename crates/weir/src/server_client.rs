@@ -82,6 +82,12 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
         ClientError::Lost { .. } => Failure::new(Exit::Unreachable, error.to_string())
             .hint("a change that was sent may be made or not: look before you try again"),
         ClientError::Broken { .. } => Failure::new(Exit::Failed, error.to_string()),
+        // It speaks TLS, and says so.
+        ClientError::BadAnswer { reason, .. } if reason.contains("https://") => {
+            Failure::new(Exit::Failed, error.to_string()).hint(format!(
+                "name it as --server https://HOST:PORT or in WEIR_SERVER, and its authority with --server-ca or {CA_VARIABLE}"
+            ))
+        }
         ClientError::BadAnswer { .. } => Failure::new(Exit::Failed, error.to_string())
             .hint("--server wants the server's HTTP address (8500 by default), not the one for proxies"),
         ClientError::Refused { status, .. } => {

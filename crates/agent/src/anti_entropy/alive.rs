@@ -15,13 +15,17 @@ use crate::status::Unwelcome;
 impl AntiEntropy {
     /// Says that the agent is there, and hears whether the servers' registry has changed.
     pub(super) async fn stay_alive(&self) {
-        let mut complaint = Complaint::default();
+        let (mut complaint, mut hearer) = (Complaint::default(), None);
         loop {
             let asked = Instant::now();
             let alive =
                 AgentAlive { id: self.id.clone(), datacenter: self.control.settings().datacenter.clone() };
-            match self.ask::<AgentHeard>(Method::POST, "/alive", &alive, ALIVE_ANSWER_MAX).await {
-                Ok(heard) => {
+            match self.asked::<AgentHeard>(Method::POST, "/alive", &alive, ALIVE_ANSWER_MAX).await {
+                Ok((at, heard)) => {
+                    self.servers.dns().hear(at, heard.dns.as_deref());
+                    if hearer.replace(at) != Some(at) {
+                        tracing::info!(server = self.servers.name(at), "this server hears the agent");
+                    }
                     if complaint.is_over("the servers hear this agent again", &self.servers) {
                         self.back.notify_one();
                     }

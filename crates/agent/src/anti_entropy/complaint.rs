@@ -20,7 +20,7 @@ impl Complaint {
         }
         match error {
             // That does not pass by itself.
-            Failed::Refused { .. } => tracing::error!(error = text, "{what}"),
+            Failed::Refused { .. } | Failed::BadAnswer(_) => tracing::error!(error = text, "{what}"),
             _ => tracing::warn!(error = text, "{what}"),
         }
         self.told = Some((Instant::now(), text));

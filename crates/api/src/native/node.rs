@@ -77,10 +77,17 @@ pub struct AgentAlive {
 }
 
 /// The answer to a sign of life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentHeard {
     /// Whether the node is registered by an agent. If not, all of it is to be registered anew.
     pub known: bool,
     /// The revision at which the node or something on it last changed.
     pub revision: u64,
+    /// Where this server serves DNS: `off`, a port of the host at which it is asked, or `IP:PORT`; absent from servers of
+    /// versions that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<String>,
 }
+
+/// What [`AgentHeard::dns`] says of a server that serves none.
+pub const DNS_OFF: &str = "off";

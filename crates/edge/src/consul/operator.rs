@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use weir_model::DEFAULT_NAMESPACE;
 
 use super::answer::{Answer, json as answer_json, stamp};
+use super::duration::to_go;
 use super::options::check_place;
 use super::refusal::Refusal;
 use super::{CONSUL_VERSION, ConsulApi, own_service, status};
@@ -97,12 +98,36 @@ pub(super) async fn is_healthy(api: &ConsulApi) -> bool {
     api.control.consistent().await.is_ok()
 }
 
-fn health_of(server: &Server, healthy: bool, revision: u64, since: &str) -> Value {
-    json!({
-        "ID": server.id, "Name": server.name, "Address": server.address, "SerfStatus": "alive",
-        "Version": CONSUL_VERSION, "Leader": server.answers, "LastContact": "0s", "LastTerm": 1,
-        "LastIndex": revision, "Healthy": healthy, "Voter": true, "StableSince": since,
-    })
+/// How the servers are, as this one knows it.
+struct Known {
+    healthy: bool,
+    revision: u64,
+    since: String,
+    /// When it last heard of the store, by which it knows of the others.
+    last_contact: Duration,
+}
+
+impl Known {
+    async fn of(api: &ConsulApi) -> Self {
+        let healthy = is_healthy(api).await;
+        let heard = if healthy { Duration::ZERO } else { api.control.made_sure_before() };
+        let last_contact = Duration::from_millis(u64::try_from(heard.as_millis()).unwrap_or(u64::MAX));
+        Self { healthy, revision: api.catalog().position().revision, since: since(api), last_contact }
+    }
+
+    /// Of the others nobody knows while the store does not answer.
+    fn knows(&self, server: &Server) -> bool {
+        self.healthy || server.answers
+    }
+
+    fn shown(&self, server: &Server) -> Value {
+        json!({
+            "ID": server.id, "Name": server.name, "Address": server.address,
+            "SerfStatus": if self.knows(server) { "alive" } else { "none" },
+            "Version": CONSUL_VERSION, "Leader": server.answers, "LastContact": to_go(self.last_contact), "LastTerm": 1,
+            "LastIndex": self.revision, "Healthy": self.healthy, "Voter": true, "StableSince": self.since,
+        })
+    }
 }
 
 /// When the process started, by the wall clock: for people only.
@@ -115,15 +140,12 @@ fn since(api: &ConsulApi) -> String {
 /// `operator/autopilot/health`: 429 if this server is not healthy, as Consul does.
 pub(super) async fn health(api: Arc<ConsulApi>, request: Request) -> Answer {
     check_place(&request.query, api.here().datacenter)?;
-    let healthy = is_healthy(&api).await;
-    let (revision, since) = (api.catalog().position().revision, since(&api));
-    let servers = servers(&api);
+    let (known, servers) = (Known::of(&api).await, servers(&api));
     let tolerance = servers.len().saturating_sub(1);
-    let shown: Vec<Value> =
-        servers.iter().map(|server| health_of(server, healthy, revision, &since)).collect();
-    let answer = json!({"Healthy": healthy, "FailureTolerance": tolerance, "Servers": shown});
+    let shown: Vec<Value> = servers.iter().map(|server| known.shown(server)).collect();
+    let answer = json!({"Healthy": known.healthy, "FailureTolerance": tolerance, "Servers": shown});
     let mut response = stamped(&api, &request, &answer)?;
-    if !healthy {
+    if !known.healthy {
         response.status = http::StatusCode::TOO_MANY_REQUESTS;
     }
     Ok(response)
@@ -132,25 +154,23 @@ pub(super) async fn health(api: Arc<ConsulApi>, request: Request) -> Answer {
 /// `operator/autopilot/state`.
 pub(super) async fn state(api: Arc<ConsulApi>, request: Request) -> Answer {
     check_place(&request.query, api.here().datacenter)?;
-    let healthy = is_healthy(&api).await;
-    let (revision, since) = (api.catalog().position().revision, since(&api));
-    let servers = servers(&api);
+    let (known, servers) = (Known::of(&api).await, servers(&api));
     let tolerance = servers.len().saturating_sub(1);
     let leader = servers.iter().find(|server| server.answers).map(|server| server.id.clone());
     let voters: Vec<&str> = servers.iter().map(|server| &*server.id).collect();
     let shown: BTreeMap<&str, Value> = servers
         .iter()
         .map(|server| {
-            let mut shown = health_of(server, healthy, revision, &since);
+            let mut shown = known.shown(server);
             shown["Status"] = if server.answers { "leader" } else { "voter" }.into();
-            shown["NodeStatus"] = "alive".into();
+            shown["NodeStatus"] = if known.knows(server) { "alive" } else { "unknown" }.into();
             shown["NodeType"] = "voter".into();
             shown["Meta"] = json!({});
             (&*server.id, shown)
         })
         .collect();
     let answer = json!({
-        "Healthy": healthy, "FailureTolerance": tolerance, "OptimisticFailureTolerance": tolerance,
+        "Healthy": known.healthy, "FailureTolerance": tolerance, "OptimisticFailureTolerance": tolerance,
         "Servers": shown, "Leader": leader, "Voters": voters,
     });
     stamped(&api, &request, &answer)
@@ -183,4 +203,29 @@ pub(super) fn registered(api: &ConsulApi) -> (usize, usize) {
     let own = own_service::members(api.catalog(), api.here().node, DEFAULT_NAMESPACE).len();
     let named = api.catalog().service_view(DEFAULT_NAMESPACE, own_service::NAME).entries;
     if named.is_empty() { (services + own, instances + own) } else { (services, instances) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_the_store_is_away_it_says_how_old_what_it_knows_is_and_of_whom() {
+        let server = |answers| Server { id: "a".into(), name: "a".into(), address: "b".into(), answers };
+        let known = |healthy, ms| Known {
+            healthy,
+            revision: 7,
+            since: String::new(),
+            last_contact: Duration::from_millis(ms),
+        };
+        let shown = |known: &Known, answers| {
+            let shown = known.shown(&server(answers));
+            (shown["LastContact"].clone(), shown["SerfStatus"].clone(), shown["Healthy"].clone())
+        };
+        let well = known(true, 0);
+        assert_eq!(shown(&well, false), (json!("0s"), json!("alive"), json!(true)));
+        let away = known(false, 4250);
+        assert_eq!(shown(&away, true), (json!("4.25s"), json!("alive"), json!(false)));
+        assert_eq!(shown(&away, false), (json!("4.25s"), json!("none"), json!(false)));
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::{ConsulApi, agent, chain, config, coordinate, event, metrics, operator, query};
+use super::{ConsulApi, agent, chain, config, coordinate, event, force_leave, metrics, operator, query};
 use crate::http::{Route, Router};
 
 impl ConsulApi {
@@ -73,5 +73,6 @@ impl ConsulApi {
         router.get("/v1/operator/usage", self.handler(operator::usage));
         router.get("/v1/agent/metrics", self.handler(metrics::metrics));
         router.get("/v1/agent/version", self.handler(agent::version));
+        router.put("/v1/agent/force-leave/", self.handler(force_leave::force_leave));
     }
 }

@@ -28,9 +28,11 @@ const PATHS: &[(&str, &str)] = &[
     ("/v1/partition", "partitions are"),
     ("/v1/partition/", "partitions are"),
     ("/v1/partitions", "partitions are"),
-    ("/v1/agent/join/", "membership of agents is"),
+    (
+        "/v1/agent/join/",
+        "joining is for gossip; an agent is told its servers when it is started (--server), and over HTTP that is",
+    ),
     ("/v1/agent/leave", "leaving is for agents, and SIGTERM stops this server; over HTTP it is"),
-    ("/v1/agent/force-leave/", "membership of agents is"),
     ("/v1/agent/host", "the agent's host information is"),
     ("/v1/agent/metrics/stream", "a stream of metrics is"),
     ("/v1/agent/monitor", "streaming the log is"),

@@ -17,7 +17,7 @@ use super::bounds::RECURSIONS_MAX;
 use super::compose::{Composed, Transport, compose, refusal};
 use super::query::{Decoded, Query, decode};
 use super::record::{Answer, DnsName};
-use super::recursor::Recursors;
+use super::recursor::{Recursors, Reply};
 use super::stats::{DnsStats, Gauge, Source};
 use super::zone::{Outcome, Registry, Zone};
 
@@ -130,7 +130,7 @@ impl<G: Registry> Answerer<G> {
     pub(super) async fn finish(&self, pending: Box<Pending>) -> Vec<u8> {
         let Pending { query, transport, wanted, began, .. } = &*pending;
         let answer = match wanted {
-            Wanted::All => match self.recursors.forward(query, *transport).await {
+            Wanted::All => match self.asked(query, *transport).await {
                 Some(reply) => {
                     let rcode = OptRcode::from_rcode(reply.rcode);
                     self.stats.answered(Some(query.rtype), rcode, Source::Recursor, began.elapsed());
@@ -147,6 +147,14 @@ impl<G: Registry> Answerer<G> {
         self.composed(query, &answer, *transport, Source::Recursor, *began)
     }
 
+    /// The answer of others, for all names or for those that are not here.
+    async fn asked(&self, query: &Query, transport: Transport) -> Option<Reply> {
+        match &self.relay {
+            Some(relay) => self.recursors.relay(query, transport, || relay.0().is_ok()).await,
+            None => self.recursors.forward(query, transport).await,
+        }
+    }
+
     /// Whether answers say that recursion is available. Who relays cannot tell: that is for those to say who are asked, in their
     /// answers, and not in those that are made because they are silent.
     fn recurses(&self) -> bool {
@@ -160,7 +168,12 @@ impl<G: Registry> Answerer<G> {
             Some(_) => ExtendedErrorCode::NO_REACHABLE_AUTHORITY,
             None => ExtendedErrorCode::NETWORK_ERROR,
         };
-        Answer { why: Some(self.recursors.problem()), why_code, ..Answer::of(Rcode::SERVFAIL) }
+        let refused = self.relay.as_ref().and_then(|relay| relay.0().err());
+        Answer {
+            why: Some(refused.unwrap_or_else(|| self.recursors.problem())),
+            why_code,
+            ..Answer::of(Rcode::SERVFAIL)
+        }
     }
 
     /// The zone's word on a query, aliases within it followed.

@@ -30,6 +30,13 @@ pub const RECURSION_TIMEOUT: Duration = Duration::from_secs(2);
 pub const RECURSION_TIME_MAX: Duration = Duration::from_secs(4);
 /// For how long a recursor that failed is asked last.
 pub const RECURSOR_REST: Duration = Duration::from_secs(10);
+/// For how long a query that is relayed is held while none of the servers is heard: a server that is restarted is not missed. Clients
+/// ask again after 5 s.
+pub const RELAY_HOLD_MAX: Duration = Duration::from_secs(3);
+/// Queries that are held at a time; more are answered at once. Half of those that are under way, so that others get through.
+pub const RELAYS_HELD_MAX: usize = RECURSIONS_MAX / 2;
+/// How often servers are asked again for a query that is held, at least; more often by chance, up to twice as often.
+pub const RELAY_LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
 /// How long a query waits for a lookup where an address is known from before.
 pub const LOOKUP_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Between two lookups of a recursor that is named by its host.

@@ -24,19 +24,20 @@ use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::message_builder::StaticCompressor;
 use domain::base::{Header, Message, MessageBuilder, ToName};
 use domain::rdata::AllRecordData;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::bounds::{
     NAME_REST, PLAIN_UDP_BYTES_MAX, QUERY_BYTES_MAX, RECURSION_TIME_MAX, RECURSION_TIMEOUT, RECURSOR_REST,
+    RELAY_HOLD_MAX, RELAY_LOOK_EVERY_MAX, RELAYS_HELD_MAX,
 };
 use super::compose::Transport;
 use super::query::{Edns, Head, Query};
 use super::record::{Data, DnsName, DnsRecord};
 use super::stats::DnsStats;
 
-pub use target::Target;
 use target::{Lookup, Place, by_the_system};
+pub use target::{Said, Target};
 
 /// The records that are taken over of where an alias leads: more aliases on the way, and the addresses.
 const RECORDS_MAX: usize = 64;
@@ -51,6 +52,8 @@ pub(super) struct Recursors {
     under_way: Mutex<HashMap<Question, Expected>>,
     /// Whether it was said that none of them answers, and not yet that one does again.
     is_out: AtomicBool,
+    /// For queries that are held while none of them is heard.
+    held: Semaphore,
     stats: Arc<DnsStats>,
 }
 
@@ -81,6 +84,7 @@ struct Question {
     rtype: Rtype,
     class: Class,
     transport: Transport,
+    recursion_desired: bool,
     checking_disabled: bool,
     /// What is said in EDNS: size and signatures.
     edns: Option<(u16, bool)>,
@@ -104,6 +108,7 @@ impl Recursors {
             began,
             under_way: Mutex::default(),
             is_out: AtomicBool::new(false),
+            held: Semaphore::new(RELAYS_HELD_MAX),
             stats,
         }
     }
@@ -118,7 +123,38 @@ impl Recursors {
         let deadline = Instant::now() + RECURSION_TIME_MAX;
         let answer = timeout_at(deadline, self.joint(query, transport)).await.ok().flatten();
         self.note_outage(answer.is_none());
-        for_client(query, &answer?, transport)
+        for_client(query, &answer?, transport, Whose::Others)
+    }
+
+    /// The same for who relays: while none of the servers is heard, and `may` allows it, the query is held for a while.
+    pub(super) async fn relay(
+        &self,
+        query: &Query,
+        transport: Transport,
+        may: impl Fn() -> bool,
+    ) -> Option<Reply> {
+        let began = Instant::now();
+        let asked = async || {
+            let deadline = began + RECURSION_TIME_MAX;
+            timeout_at(deadline, self.joint(query, transport)).await.ok().flatten()
+        };
+        let mut answer = asked().await;
+        if answer.is_none()
+            && let Ok(_held) = self.held.try_acquire()
+        {
+            let is_held = || self.nobody_is_heard() && may() && began.elapsed() < RELAY_HOLD_MAX;
+            while answer.is_none() && is_held() {
+                sleep(RELAY_LOOK_EVERY_MAX.mul_f64(0.5 + 0.5 * rand::random::<f64>())).await;
+                answer = asked().await;
+            }
+        }
+        self.note_outage(answer.is_none());
+        for_client(query, &answer?, transport, Whose::Servers)
+    }
+
+    /// Whether none of them said anything when it was last asked.
+    fn nobody_is_heard(&self) -> bool {
+        self.list.iter().all(|recursor| recursor.unheard().is_some())
     }
 
     /// Why the last query was not answered, for people.
@@ -133,7 +169,7 @@ impl Recursors {
 
     /// Says once that none of them is heard, and once that one is again. One that answers that it fails is heard.
     fn note_outage(&self, is_unanswered: bool) {
-        let is_out = is_unanswered && self.list.iter().all(|recursor| recursor.unheard().is_some());
+        let is_out = is_unanswered && self.nobody_is_heard();
         if is_unanswered && !is_out || self.is_out.swap(is_out, Ordering::Relaxed) == is_out {
             return;
         }
@@ -291,6 +327,7 @@ impl Question {
             rtype: query.rtype,
             class: query.class,
             transport,
+            recursion_desired: query.head.recursion_desired,
             checking_disabled: query.head.checking_disabled,
             edns: query.head.edns.map(|edns| (asked_bytes(edns), edns.dnssec_ok)),
         }
@@ -306,7 +343,7 @@ fn asked_bytes(edns: Edns) -> u16 {
 fn written(query: &Query, id: u16) -> Option<Vec<u8>> {
     let Ok(mut builder) = MessageBuilder::from_target(StaticCompressor::new(Vec::new()));
     builder.header_mut().set_id(id);
-    builder.header_mut().set_rd(true);
+    builder.header_mut().set_rd(query.head.recursion_desired);
     builder.header_mut().set_cd(query.head.checking_disabled);
     let mut builder = builder.question();
     builder.push((&query.name, query.rtype, query.class)).ok()?;
@@ -328,8 +365,17 @@ fn useful(answer: &[u8]) -> Result<(), Rcode> {
     if matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN) { Ok(()) } else { Err(rcode) }
 }
 
+/// Whose answer is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Of those who are asked for names that are not this server's.
+    Others,
+    /// Of the servers for which an agent stands: its answers are theirs.
+    Servers,
+}
+
 /// An answer with the client's number and spelling, cut to what it takes.
-fn for_client(query: &Query, answer: &[u8], transport: Transport) -> Option<Reply> {
+fn for_client(query: &Query, answer: &[u8], transport: Transport, whose: Whose) -> Option<Reply> {
     let mut bytes = answer.to_vec();
     let name = query.name.as_slice();
     // The question was compared when the answer came: it begins behind the header and is as long.
@@ -337,6 +383,11 @@ fn for_client(query: &Query, answer: &[u8], transport: Transport) -> Option<Repl
     let is_long = bytes.len() > transport.bytes_max(&query.head);
     let header = Header::for_message_slice_mut(&mut bytes);
     header.set_id(query.head.id);
+    if whose == Whose::Others {
+        // Recursion is available here, and of these names nobody here is an authority (RFC 1035 section 4.1.1).
+        header.set_ra(true);
+        header.set_aa(false);
+    }
     let rcode = header.rcode();
     if is_long {
         // A server that sends more than it was asked for.
@@ -354,7 +405,7 @@ pub(super) fn passed_on(query: &Query, id: u16, bytes: &[u8], transport: Transpo
         return None;
     }
     assert!(taken_over(bytes).len() <= RECORDS_MAX);
-    Some(for_client(query, bytes, transport)?.bytes)
+    Some(for_client(query, bytes, transport, Whose::Others)?.bytes)
 }
 
 /// The aliases and addresses in an answer.

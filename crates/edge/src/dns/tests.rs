@@ -158,7 +158,7 @@ async fn one_connection_too_many_is_closed() {
 async fn a_whole_server_over_both_transports() {
     let control = Control::start(Arc::new(Memory::new()), Settings::default()).await.unwrap();
     let server = DnsServer::bind("127.0.0.1:0".parse().unwrap(), DnsConfig::default()).await.unwrap();
-    let (address, stats) = (server.address(), server.stats());
+    let (address, stats) = (server.address(), server.beside().stats);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(control, async move { drop(stopped.await) }));
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();

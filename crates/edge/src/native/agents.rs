@@ -18,8 +18,8 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 use weir_api::client::encode_segment;
 use weir_api::native::{
-    AGENT_DATACENTER, AgentAlive, AgentHeard, Deleted, Heartbeats, List, NodeChanged, NodeChanges, NodeState,
-    NodeView, OnNode as Named, PREFIX, Problem,
+    AGENT_DATACENTER, AgentAlive, AgentHeard, DNS_OFF, Deleted, Heartbeats, List, NodeChanged, NodeChanges,
+    NodeState, NodeView, OnNode as Named, PREFIX, Problem,
 };
 use weir_control::bounds::REGISTRATION_CHECKS_MAX;
 use weir_control::catalog::{CheckRef, InstanceRef, Topic};
@@ -95,7 +95,8 @@ impl NativeApi {
             },
             None => false,
         };
-        Ok(ok(&AgentHeard { known, revision: self.control.catalog().index(&Topic::node(name)) }))
+        let revision = self.control.catalog().index(&Topic::node(name));
+        Ok(ok(&AgentHeard { known, revision, dns: Some(self.dns_place()) }))
     }
 
     /// `DELETE /nodes/NAME?id=`: deregisters it with all that is on it. An agent names its id, so that one whose name is
@@ -112,6 +113,19 @@ impl NativeApi {
         }
         let done = self.control.deregister_node(name).await?;
         Ok(ok(&Deleted { position: done.position, change_set: None, deleted: vec![format!("Node/{name}")] }))
+    }
+
+    /// Where this server serves DNS, as agents are told. An address that is no other host's, or is that of this server's node,
+    /// goes without saying.
+    fn dns_place(&self) -> String {
+        let Some(address) = self.dns.as_ref().map(|dns| dns.address) else { return DNS_OFF.to_owned() };
+        let ip = address.ip().to_canonical();
+        let is_plain = ip.is_unspecified() || ip.is_loopback();
+        if is_plain || ip.to_string() == self.control.settings().node_address {
+            address.port().to_string()
+        } else {
+            address.to_string()
+        }
     }
 
     /// Refuses an agent of another datacenter: its services would be found where they are not.

@@ -116,7 +116,7 @@ fn render(api: &NativeApi, server: &ServerStats) -> String {
     requests(&mut text, &api.counters);
     http(&mut text, server);
     if let Some(dns) = &api.dns {
-        dns.render(&mut text);
+        dns.stats.render(&mut text);
     }
     text
 }

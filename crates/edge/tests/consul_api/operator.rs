@@ -84,3 +84,21 @@ async fn what_is_off_is_refused_as_consul_refuses_it() {
         assert!(began.elapsed().as_millis() >= 50, "{path} waits");
     }
 }
+
+#[tokio::test]
+async fn nobody_is_forced_to_leave_who_is_there_or_was_never() {
+    let api = Api::start().await;
+    api.ok("PUT /v1/catalog/register", r#"{"Node": "without-agent", "Address": "10.0.0.1"}"#).await;
+    for name in ["nosuch", "without-agent"] {
+        let answer = api.call(&format!("PUT /v1/agent/force-leave/{name}"), "").await;
+        assert_eq!(
+            (answer.status, &*answer.body),
+            (500, &*format!("agent: No node found with name '{name}'"))
+        );
+    }
+    api.ok("PUT /v1/agent/force-leave/weir?prune", "").await;
+    assert_eq!(api.get("/v1/catalog/nodes").await.json().as_array().unwrap().len(), 2);
+    assert_eq!(api.call("PUT /v1/agent/force-leave/", "").await.status, 400);
+    let joins = api.call("PUT /v1/agent/join/10.0.0.1", "").await;
+    assert!(joins.status == 501 && joins.body.contains("--server"), "{}", joins.body);
+}

@@ -73,6 +73,11 @@ impl EtcdAddress {
         &self.prefix
     }
 
+    /// Whether connections are encrypted.
+    pub fn speaks_tls(&self) -> bool {
+        self.tls
+    }
+
     /// Whether history is forgotten from here; not if whoever runs etcd sees to it.
     pub(super) fn compacts(&self) -> bool {
         self.compacts

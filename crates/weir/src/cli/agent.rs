@@ -21,7 +21,9 @@ use super::roles::LogArgs;
                   when they are back. When the agent is gone, its node is critical within 10 s.",
     after_long_help = "Examples:\n  \
                        weir agent --server 10.0.0.1:8500,10.0.0.2:8500 --data-dir /var/lib/weir-agent\n  \
-                       weir agent --server 10.0.0.1 -f /etc/weir/services --enable-local-script-checks"
+                       weir agent --server 10.0.0.1 -f /etc/weir/services --enable-local-script-checks\n  \
+                       weir agent --server https://10.0.0.1:8500 --https 10.0.0.7:8501 --tls-cert agent.pem --tls-key \
+                       agent.key --tls-client-ca ca.pem"
 )]
 pub(crate) struct AgentArgs {
     /// A server's HTTP address; several, separated by commas or repeated, are used in turn
@@ -30,12 +32,24 @@ pub(crate) struct AgentArgs {
     /// How servers are spoken to that are named with https://
     #[command(flatten)]
     pub tls: ServerTlsArgs,
-    /// Where the servers serve DNS; several, separated by commas or repeated [default: their hosts, port 8600]
+    /// Where the servers serve DNS; several, separated by commas or repeated [default: where they say]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub server_dns: Vec<String>,
     /// Where Consul's HTTP API is served [default: 127.0.0.1:8500]
     #[arg(long, value_name = "IP:PORT")]
     pub http: Option<ListenAddress>,
+    /// Where it is served over TLS besides; then --http stays in the clear [default: nowhere]
+    #[arg(long, value_name = "IP:PORT", requires = "tls_cert")]
+    pub https: Option<ListenAddress>,
+    /// Speak TLS, at --https if there is one, else at --http: the certificate's chain (PEM, leaf first)
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Let in over TLS only who shows a certificate of these authorities (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Where DNS is served, over UDP and TCP; `off` for nowhere [default: 127.0.0.1:8600]
     #[arg(long, value_name = "IP:PORT|off")]
     pub dns: Option<DnsListen>,
@@ -66,9 +80,12 @@ pub(crate) struct AgentArgs {
     /// Deregister the node when told to end by SIGTERM
     #[arg(long)]
     pub leave_on_terminate: bool,
-    /// Listen on addresses that others can reach, without tokens and TLS
+    /// Listen on addresses that others can reach, without client certificates
     #[arg(long)]
     pub insecure: bool,
+    /// Serve DNS, and nothing else, on an address that others can reach: it is not encrypted
+    #[arg(long)]
+    pub dns_insecure: bool,
     /// Host name under which the HTTP API may be asked on loopback, beside localhost and this host's; may be repeated
     #[arg(long, value_name = "NAME")]
     pub allowed_hosts: Vec<String>,

@@ -21,6 +21,9 @@ pub(crate) struct DnsArgs {
     /// Where DNS is served, over UDP and TCP; `off` for nowhere [default: 127.0.0.1:8600]
     #[arg(long = "dns", value_name = "IP:PORT|off")]
     pub listen: Option<DnsListen>,
+    /// Serve DNS, and nothing else, on an address that others can reach: it is not encrypted
+    #[arg(id = "dns_insecure", long = "dns-insecure")]
+    pub insecure: bool,
     /// The domain that names are below [default: consul]
     #[arg(long = "dns-domain", value_name = "NAME")]
     pub domain: Option<Parsed<Domain>>,

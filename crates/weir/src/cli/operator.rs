@@ -125,6 +125,25 @@ pub(crate) struct GetArgs {
     pub server: ServerArg,
 }
 
+/// `weir health`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    long_about = "Asks /healthz of a server, an agent or a proxy's --admin address, and ends with 0 if it answers: what health \
+                  checks of containers run. With --ready it asks /readyz: whether it does its work.",
+    after_long_help = "Examples:\n  \
+                       weir health\n  \
+                       weir health --server https://weir.example:8500 --server-ca ca.pem\n  \
+                       weir health --ready --server 127.0.0.1:9901        a proxy with --admin 127.0.0.1:9901"
+)]
+pub(crate) struct HealthArgs {
+    /// Ask whether it is ready
+    #[arg(long)]
+    pub ready: bool,
+    /// Whom to ask
+    #[command(flatten)]
+    pub server: ServerArg,
+}
+
 /// `weir delete`.
 #[derive(Args, Clone, Debug)]
 #[command(

@@ -66,11 +66,12 @@ pub(crate) fn run_agent(config: &AgentConfig) -> Result<Exit, Failure> {
     log::start(&config.log)?;
     raise_open_files(config.open_files);
     runtime()?.block_on(async {
-        // From here on one ends nothing; those that come before the agent serves have nothing to read anew.
-        let _hangups = hangups();
+        // From here on one ends nothing.
+        let hangups = hangups();
         notify::waiting("starting");
         let agent = HostAgent::start(config).await?;
         let _pid = config.pid_file.as_deref().map(PidFile::write).transpose()?;
+        tokio::spawn(at_hangups(hangups, agent.reload()));
         let definer = agent.definer();
         tokio::spawn(async move { definer.define_at_hangups().await });
         if config.data_dir.is_none() {

@@ -14,6 +14,8 @@ pub(crate) const DEFAULT_DNS: &str = "127.0.0.1:8600";
 pub(crate) struct DnsSettings {
     /// Where it is served.
     pub listen: DnsListen,
+    /// Whether that may be beyond loopback.
+    pub insecure: bool,
     domain: Domain,
     alt_domain: Option<Domain>,
     recursors: Vec<Recursor>,
@@ -32,6 +34,7 @@ impl DnsSettings {
         };
         Ok(Self {
             listen,
+            insecure: flags.insecure || file.insecure,
             domain: flags
                 .domain
                 .or(file.domain)
@@ -68,6 +71,7 @@ impl DnsSettings {
         let shown = |value: &dyn std::fmt::Display| Value::from(value.to_string());
         match key {
             "dns" => shown(&self.listen),
+            "dns-insecure" => self.insecure.into(),
             "dns-domain" => shown(&self.domain),
             "dns-alt-domain" => self.alt_domain.as_ref().map_or(Value::Null, |domain| shown(domain)),
             "dns-recursor" => self.recursors.iter().map(|recursor| shown(recursor)).collect(),

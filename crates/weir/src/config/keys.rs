@@ -33,6 +33,11 @@ pub(super) static KEYS: &[Key] = &[
         about: "Where DNS is served, over UDP and TCP, IP:PORT; off: nowhere.",
     },
     Key {
+        name: "dns-insecure",
+        default: "false",
+        about: "Whether DNS, and nothing else, may be served on an address that other machines reach: it is not encrypted.",
+    },
+    Key {
         name: "dns-domain",
         default: "consul",
         about: "The domain that names are below: web.service.consul.",
@@ -112,8 +117,8 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         name: "insecure",
         default: "false",
-        about: "Whether it may listen on addresses that other machines reach without asking clients for a certificate\n\
-                (tls-client-ca), although there are no tokens yet.",
+        about: "Whether it may listen, DNS included, on addresses that other machines reach without asking clients for a\n\
+                certificate (tls-client-ca), although there are no tokens yet.",
     },
     Key {
         name: "allowed-hosts",

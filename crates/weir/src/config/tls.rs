@@ -8,11 +8,12 @@ use super::ServerConfig;
 use crate::exit::{Exit, Failure};
 
 /// What was said.
-pub(super) struct TlsKeys {
-    pub(super) cert: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
-    pub(super) client_ca: Option<PathBuf>,
-    pub(super) ca: Option<PathBuf>,
+#[derive(Debug)]
+pub(crate) struct TlsKeys {
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
 }
 
 impl TlsKeys {
@@ -20,7 +21,7 @@ impl TlsKeys {
     ///
     /// # Errors
     /// When something is named that has no meaning without the rest.
-    pub(super) fn files(self) -> Result<Option<ServerFiles>, Failure> {
+    pub(crate) fn files(self) -> Result<Option<ServerFiles>, Failure> {
         let Self { cert, key, client_ca, ca } = self;
         match (cert, key) {
             (Some(cert), Some(key)) => Ok(Some(ServerFiles { cert, key, client_ca })),

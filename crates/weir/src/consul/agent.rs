@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde_json::Value;
 use weir_api::client::ServerUrl;
 
-use super::flags::{self, Words};
+use super::flags::{self, Takes, Words};
 use super::keys::{self, OF_THE_COMMAND_LINE};
 use super::settings::{Port, Settings};
 use super::words;
@@ -20,11 +20,13 @@ use crate::commands::serve::{run_agent, run_server};
 use crate::config::{AsConsul, DEFAULT_DATACENTER, ServerConfig};
 use crate::definitions::{Scripts, Source, files, hcl, read_object};
 use crate::exit::{Exit, Failure};
+use crate::listener::HttpListen;
 use crate::server_client::OF_VARIABLES;
-use crate::{host_name, output};
+use crate::{definitions, host_name, loopback, output};
 
 /// Consul's ports.
 const HTTP_PORT: u16 = 8500;
+const HTTPS_PORT: u16 = 8501;
 const DNS_PORT: u16 = 8600;
 const GRPC_PORT: u16 = 8502;
 /// The port of Consul's gossip, which addresses to join carry.
@@ -48,6 +50,36 @@ fn start(args: &[String]) -> Result<Exit, Failure> {
     } else {
         agent_config(&settings, args).and_then(|config| run_agent(&config))
     }
+}
+
+/// Judges files as an agent does that is started with them, and starts none.
+///
+/// # Errors
+/// When something in them is wrong.
+pub(super) fn validate(args: &[String]) -> Result<Exit, Failure> {
+    judge(args).map_err(words::as_consul)
+}
+
+fn judge(args: &[String]) -> Result<Exit, Failure> {
+    let own = [("config-format", Takes::Value), ("quiet", Takes::Switch)];
+    let said = flags::read(args, &[&own], Words::Any)?;
+    said.word(0, "FILE")?;
+    let files = said.rest.iter().flat_map(|file| ["-config-file".to_owned(), file.clone()]);
+    let format = said.get("config-format").map(|format| format!("-config-format={format}"));
+    let args: Vec<String> = files.chain(format).collect();
+    let (settings, _) = read(&args)?;
+    let warnings = settings.remarks.iter().filter(|_| !said.is_on("quiet"));
+    warnings.for_each(|remark| output::remark(&format!("warning: {remark}")));
+    if settings.server == Some(true) {
+        server_config(&settings, &args)?;
+    } else {
+        agent_config(&settings, &args)?;
+    }
+    definitions::read(&source(&args), scripts(&settings))?;
+    if !said.is_on("quiet") {
+        output::print("Configuration is valid!\n");
+    }
+    Ok(Exit::Done)
 }
 
 /// What flags and files say, and whether it is for development.
@@ -87,26 +119,32 @@ fn source(args: &[String]) -> Source {
 
 /// What a server is started with.
 fn server_config(settings: &Settings, args: &[String]) -> Result<ServerConfig, Failure> {
-    let http = http(settings)?;
+    let listens = listens(settings)?;
+    let first = &listens[0];
     // Several servers on one host, as tests start them, name the port of HTTP and no other.
-    let free_unless_usual = if http.0.port() == HTTP_PORT { GRPC_PORT } else { 0 };
+    let is_usual = [HTTP_PORT, HTTPS_PORT].contains(&first.address.0.port());
+    let free_unless_usual = if is_usual { GRPC_PORT } else { 0 };
     let grpc = match settings.grpc_port {
         Some(Port::At(port)) => port,
         Some(Port::Off) => 0,
         None => free_unless_usual,
     };
     let mut config = ServerConfig::load(ServerArgs {
-        http: Some(http),
+        http: Some(first.address),
+        tls_cert: first.tls.as_ref().map(|tls| tls.cert.clone()),
+        tls_key: first.tls.as_ref().map(|tls| tls.key.clone()),
+        tls_client_ca: first.tls.as_ref().and_then(|tls| tls.client_ca.clone()),
         grpc: Some(ListenAddress(SocketAddr::new(settings.http_ip(), grpc))),
-        dns: DnsArgs { listen: Some(dns(settings)), ..dns_args(settings)? },
+        dns: DnsArgs { listen: Some(dns(settings)), insecure: opens_dns(settings), ..dns_args(settings)? },
         data_dir: settings.data_dir.clone(),
         datacenter: settings.datacenter.clone(),
         node_name: Some(settings.node_name.clone().unwrap_or_else(host_name)),
-        insecure: listens_openly(settings),
+        insecure: is_open(&listens),
         log: log(settings)?,
         ..ServerArgs::default()
     })?;
     config.as_consul = AsConsul {
+        https: listens.get(1).cloned(),
         address: settings.node_ip(),
         definitions: source(args),
         scripts: scripts(settings),
@@ -129,11 +167,14 @@ fn agent_config(settings: &Settings, args: &[String]) -> Result<AgentConfig, Fai
             "warning: no server is named (-retry-join): the agent serves what is registered with it, and no more",
         );
     }
+    let http = listens(settings)?;
     let config = AgentConfig {
+        insecure: is_open(&http),
+        dns_insecure: opens_dns(settings),
         tls: connectors(&servers, &ServerTlsArgs::default(), OF_VARIABLES)?,
         servers,
         server_dns: Vec::new(),
-        http: http(settings)?,
+        http,
         dns: dns(settings),
         data_dir: settings.data_dir.clone(),
         datacenter: settings.datacenter.clone().unwrap_or_else(|| DEFAULT_DATACENTER.to_owned()),
@@ -143,7 +184,6 @@ fn agent_config(settings: &Settings, args: &[String]) -> Result<AgentConfig, Fai
         definitions: source(args),
         scripts: scripts(settings),
         leave_on_terminate: settings.leave_on_terminate.unwrap_or(false),
-        insecure: listens_openly(settings),
         allowed_hosts: Vec::new(),
         open_files: 0,
         pid_file: settings.pid_file.clone(),
@@ -168,11 +208,31 @@ fn server(join: &str) -> Result<ServerUrl, Failure> {
     Ok(url)
 }
 
-fn http(settings: &Settings) -> Result<ListenAddress, Failure> {
-    match settings.http_port.unwrap_or(Port::At(HTTP_PORT)) {
-        Port::At(port) => Ok(ListenAddress(SocketAddr::new(settings.http_ip(), port))),
-        Port::Off => Err(Failure::new(Exit::Usage, "ports.http: -1: weir is always asked over HTTP")),
+/// Where HTTP is served: in the clear, unless its port is -1, and over TLS, where a port is named. At least one.
+fn listens(settings: &Settings) -> Result<Vec<HttpListen>, Failure> {
+    let listen =
+        |flag, ip, port, tls| HttpListen { flag, address: ListenAddress(SocketAddr::new(ip, port)), tls };
+    let http = match settings.http_port.unwrap_or(Port::At(HTTP_PORT)) {
+        Port::At(port) => Some(listen("--http", settings.http_ip(), port, None)),
+        Port::Off => None,
+    };
+    let https = match settings.https_port {
+        Some(Port::At(port)) if port > 0 => {
+            Some(listen("--https", settings.https_ip(), port, Some(settings.secure.files()?)))
+        }
+        _ => {
+            if settings.secure.is_said() {
+                output::remark("warning: TLS is spoken at ports.https, which is not set: NOT IN FORCE");
+            }
+            None
+        }
+    };
+    let all: Vec<_> = [http, https].into_iter().flatten().collect();
+    if all.is_empty() {
+        let message = "ports.http: -1: weir is always asked over HTTP; expected a port of it, or of https";
+        return Err(Failure::new(Exit::Usage, message));
     }
+    Ok(all)
 }
 
 fn dns(settings: &Settings) -> DnsListen {
@@ -213,6 +273,7 @@ fn dns_args(settings: &Settings) -> Result<DnsArgs, Failure> {
             })
             .collect::<Result<_, _>>()?,
         negative_ttl: None,
+        insecure: false,
     })
 }
 
@@ -230,16 +291,28 @@ fn scripts(settings: &Settings) -> Scripts {
     }
 }
 
-/// Whether it is to listen where others reach it, as Consul does without more words.
-fn listens_openly(settings: &Settings) -> bool {
-    let open =
-        [settings.http_ip(), settings.dns_ip()].into_iter().find(|ip| !ip.to_canonical().is_loopback());
-    if let Some(ip) = open {
+/// Whether HTTP is to be served where others reach it and show no certificate, as Consul does without more words.
+fn is_open(listens: &[HttpListen]) -> bool {
+    let open = listens.iter().find(|listen| listen.check(false).is_err());
+    if let Some(HttpListen { address, tls, .. }) = open {
+        let without = if tls.is_some() { "verify_incoming" } else { "TLS" };
         output::remark(&format!(
-            "warning: whoever reaches {ip} can read and change everything: no tokens, no TLS"
+            "warning: whoever reaches {address} can read and change everything: no tokens, no {without}"
         ));
     }
     open.is_some()
+}
+
+/// The same for DNS.
+fn opens_dns(settings: &Settings) -> bool {
+    let DnsListen::At(ListenAddress(address)) = dns(settings) else { return false };
+    let is_open = loopback::check_dns(address, false).is_err();
+    if is_open {
+        output::remark(&format!(
+            "warning: whoever reaches {address} learns what is registered: DNS is not encrypted"
+        ));
+    }
+    is_open
 }
 
 fn log(settings: &Settings) -> Result<LogArgs, Failure> {
@@ -286,6 +359,32 @@ mod tests {
         assert_eq!((config.grpc.0.port(), &*config.node_name), (0, "n"));
         let config = agent_config(&settings, &[]).unwrap();
         assert_eq!(config.servers[2].to_string(), "http://c:8500");
+    }
+
+    #[test]
+    fn files_are_judged_without_an_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let judged = |text: &str| {
+            let file = dir.path().join("a.json");
+            std::fs::write(&file, text).unwrap();
+            validate(&["-quiet".to_owned(), file.display().to_string()])
+                .map_err(|failure| (failure.exit, failure.message))
+        };
+        assert_eq!(
+            judged(r#"{"server": true, "service": {"name": "web"}, "acl": {"enabled": true}}"#),
+            Ok(Exit::Done)
+        );
+        for (text, exit, says) in [
+            (r#"{"datacentre": "x"}"#, Exit::Usage, "datacentre: Consul knows no such key"),
+            (r#"{"service": {"name": "web", "prot": 1}}"#, Exit::Invalid, "prot: unknown field"),
+            (r#"{"log_level": "loud"}"#, Exit::Usage, "log_level"),
+            (r#"{"ports": {"https": 8501}}"#, Exit::Usage, "ports.https: TLS wants cert_file"),
+            (r#"{"ports": {"http": -1}}"#, Exit::Usage, "always asked over HTTP"),
+        ] {
+            let (found, message) = judged(text).unwrap_err();
+            assert!(found == exit && message.contains(says), "{text}: {found:?} {message}");
+        }
+        assert!(validate(&[]).unwrap_err().message.contains("Missing FILE"));
     }
 
     #[test]

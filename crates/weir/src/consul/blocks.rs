@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-/// What TLS takes, for all and for each listener.
+/// What TLS takes, for each listener.
 const TLS: &[&str] = &[
     "ca_file",
     "ca_path",
@@ -192,10 +192,7 @@ const BLOCKS: &[(&str, &[&str])] = &[
             "statsite_address",
         ],
     ),
-    ("tls", &["defaults", "grpc", "https", "internal_rpc"]),
-    ("tls.defaults", TLS),
     ("tls.grpc", TLS),
-    ("tls.https", TLS),
     ("tls.internal_rpc", TLS),
     (
         "ui_config",
@@ -286,7 +283,7 @@ mod tests {
         let value = json!({"metrics_proxy": {"add_headers": [{"nam": "x"}]}});
         let path = "ui_config.metrics_proxy.add_headers";
         assert_eq!(wrong("ui_config", value), unknown(&format!("{path}.nam"), &format!("{path}.name")));
-        assert_eq!(wrong("tls", json!({"grpc": true})), Wrong::NoObject("tls.grpc".to_owned()));
+        assert_eq!(wrong("tls.grpc", json!(true)), Wrong::NoObject("tls.grpc".to_owned()));
     }
 
     #[test]
@@ -296,7 +293,7 @@ mod tests {
             ("acl", json!([{"enabled": true}])),
             ("connect", json!({"enabled": true, "ca_config": {"anything": {"goes": 1}}})),
             ("watches", json!([{"type": "key", "anything": 1}])),
-            ("tls", Value::Null),
+            ("tls.grpc", Value::Null),
             ("encrypt", json!("x")),
         ] {
             assert_eq!(check(path, &value), Ok(()), "{path}");

@@ -1,7 +1,7 @@
 //! What commands say when they are asked for help, and what to use instead of those that are not there.
 
 /// The commands with what follows them.
-const USAGES: [(&str, &str); 11] = [
+const USAGES: [(&str, &str); 13] = [
     (
         "agent",
         "agent (-dev | -server | -retry-join ADDRESS) [-config-file FILE.json] [-config-dir DIR] [FLAGS]\n\n\
@@ -12,6 +12,8 @@ const USAGES: [(&str, &str); 11] = [
     ("info", "info"),
     ("leave", "leave"),
     ("reload", "reload"),
+    ("force-leave", "force-leave [-prune] NODE"),
+    ("validate", "validate [-quiet] FILE.json|DIR ..."),
     ("version", "version [-format pretty|json]"),
     (
         "catalog",
@@ -44,7 +46,7 @@ const COMMON: &str = "-http-addr HOST:PORT|URL, -ca-file FILE, -client-cert FILE
     $CONSUL_CLIENT_CERT, $CONSUL_CLIENT_KEY, $CONSUL_NAMESPACE, $CONSUL_PARTITION";
 
 /// Consul's commands that are not there, with what does the same here.
-const ELSEWHERE: [(&str, &str); 24] = [
+const ELSEWHERE: [(&str, &str); 22] = [
     (
         "acl",
         "there are no tokens; who may ask is said by certificates: see --tls-client-ca in `weir server --help`",
@@ -56,7 +58,6 @@ const ELSEWHERE: [(&str, &str); 24] = [
     ("debug", "`weir top` shows what happens, and /metrics has the figures"),
     ("event", "PUT /v1/event/fire/NAME fires one, GET /v1/event/list lists them"),
     ("exec", "nothing is executed on other hosts"),
-    ("force-leave", "PUT /v1/catalog/deregister with {\"Node\": \"NAME\"} takes a node out"),
     ("intention", "PUT /v1/config with Kind service-intentions keeps them; nobody is kept out by them"),
     ("join", "nothing gossips: an agent is told its servers with -retry-join, servers share a store"),
     ("keygen", "nothing gossips, so there is no key of gossip"),
@@ -79,7 +80,6 @@ const ELSEWHERE: [(&str, &str); 24] = [
     ("session", "PUT /v1/session/create, GET /v1/session/list"),
     ("tls", "certificates are made with the tools you have; `weir server --help` says where they are named"),
     ("troubleshoot", "`weir explain METHOD URL --from SERVICE` shows where a call goes, and why"),
-    ("validate", "`weir consul agent -config-file FILE` says what is wrong with a file before it starts"),
     ("watch", "a read with ?index=N waits for a change: curl 'http://127.0.0.1:8500/v1/kv/KEY?index=N'"),
 ];
 
@@ -95,7 +95,11 @@ pub(super) fn of(command: &str) -> Option<String> {
     let usage = usage.split("\n\n").collect::<Vec<_>>();
     let forms = usage[0].replace("\n  ", "\n       weir consul ");
     let more = usage[1..].iter().map(|text| format!("\n{text}\n")).collect::<String>();
-    let common = if command == "agent" { String::new() } else { format!("\nWith each: {COMMON}\n") };
+    let common = if ["agent", "validate"].contains(&command) {
+        String::new()
+    } else {
+        format!("\nWith each: {COMMON}\n")
+    };
     Some(format!("Usage: weir consul {forms}\n{more}{common}"))
 }
 

@@ -56,6 +56,14 @@ pub(super) fn reload(args: &[String]) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// `force-leave`. Nothing is kept of a node that has left, so `-prune` asks for nothing more.
+pub(super) fn force_leave(args: &[String]) -> Result<Exit, Failure> {
+    let (remote, said) = Remote::read(args, &[("prune", Takes::Switch)], Words::UpTo(1))?;
+    let path = super::remote::path("/v1/agent/force-leave/", said.word(0, "NODE")?);
+    block_on(async { good(remote.ask(Method::PUT, &path, &[], Bytes::new()).await?) })?;
+    Ok(Exit::Done)
+}
+
 /// `catalog`.
 pub(super) fn catalog(args: &[String]) -> Result<Exit, Failure> {
     let (command, rest) = below("catalog", args, &["services", "nodes", "datacenters"])?;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::blocks::{self, Wrong};
 use super::keys::{self, Meaning};
+use super::secure::Secure;
 use crate::definitions::Definitions;
 use crate::exit::{Exit, Failure};
 
@@ -28,13 +29,17 @@ pub(super) enum Port {
 pub(super) struct Settings {
     pub(super) server: Option<bool>,
     pub(super) http_port: Option<Port>,
+    pub(super) https_port: Option<Port>,
     pub(super) dns_port: Option<Port>,
     pub(super) grpc_port: Option<Port>,
     pub(super) client_addr: Option<IpAddr>,
     pub(super) http_addr: Option<IpAddr>,
+    pub(super) https_addr: Option<IpAddr>,
     pub(super) dns_addr: Option<IpAddr>,
     pub(super) bind_addr: Option<IpAddr>,
     pub(super) advertise_addr: Option<IpAddr>,
+    /// TLS at the listener of HTTPS.
+    pub(super) secure: Secure,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) node_name: Option<String>,
     pub(super) node_meta: BTreeMap<String, String>,
@@ -94,6 +99,11 @@ impl Settings {
                 .map_err(|reason| Failure::new(Exit::Usage, format!("{place}: {key}: {reason}"))),
             Some(Meaning::Section) => match value {
                 Value::Object(section) => self.section(place, key, section),
+                // As files that were HCL once have it.
+                Value::Array(items) => items.iter().try_for_each(|item| match item {
+                    Value::Object(section) => self.section(place, key, section),
+                    _ => Err(Failure::new(Exit::Usage, format!("{place}: {key}: expected an object"))),
+                }),
                 _ => Err(Failure::new(Exit::Usage, format!("{place}: {key}: expected an object"))),
             },
             Some(Meaning::Meaningless) => {
@@ -113,13 +123,18 @@ impl Settings {
     }
 
     fn set(&mut self, key: &str, value: &Value) -> Result<(), String> {
+        if self.secure.set(key, value)? {
+            return Ok(());
+        }
         match key {
             "server" => self.server = Some(flag(value)?),
             "ports.http" => self.http_port = Some(port(value)?),
+            "ports.https" => self.https_port = Some(port(value)?),
             "ports.dns" => self.dns_port = Some(port(value)?),
             "ports.grpc" => self.grpc_port = Some(port(value)?),
             "client_addr" => self.client_addr = Some(address(value)?),
             "addresses.http" => self.http_addr = Some(address(value)?),
+            "addresses.https" => self.https_addr = Some(address(value)?),
             "addresses.dns" => self.dns_addr = Some(address(value)?),
             "bind_addr" => self.bind_addr = Some(address(value)?),
             "advertise_addr" => self.advertise_addr = Some(address(value)?),
@@ -150,6 +165,11 @@ impl Settings {
     /// Where HTTP is served.
     pub(super) fn http_ip(&self) -> IpAddr {
         self.http_addr.or(self.client_addr).unwrap_or(LOOPBACK)
+    }
+
+    /// Where HTTPS is served.
+    pub(super) fn https_ip(&self) -> IpAddr {
+        self.https_addr.or(self.client_addr).unwrap_or(LOOPBACK)
     }
 
     /// Where DNS is served.
@@ -191,7 +211,7 @@ fn asks_for_something(value: &Value) -> bool {
     }
 }
 
-fn text(value: &Value) -> Result<String, String> {
+pub(super) fn text(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         other => Err(format!("expected text, got {other}")),
@@ -199,7 +219,7 @@ fn text(value: &Value) -> Result<String, String> {
 }
 
 /// True or false; flags say it as text.
-fn flag(value: &Value) -> Result<bool, String> {
+pub(super) fn flag(value: &Value) -> Result<bool, String> {
     match value {
         Value::Bool(flag) => Ok(*flag),
         Value::String(text) if text == "true" => Ok(true),
@@ -295,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_not_done_is_said_and_what_is_off_is_not() {
         let settings =
-            read(r#"{"acl": {"enabled": true}, "encrypt": "x", "ports": {"https": 8501}}"#).unwrap();
+            read(r#"{"acl": {"enabled": true}, "encrypt": "x", "ports": {"grpc_tls": 8503}}"#).unwrap();
         assert_eq!(settings.remarks.len(), 3);
         assert!(
             settings.remarks.iter().all(|remark| remark.contains("NOT IN FORCE")),

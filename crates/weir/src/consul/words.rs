@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 
 /// Flags by their names here, and what they are called there. What has no other name there keeps its own.
-const FLAGS: [(&str, &str); 12] = [
+const FLAGS: [(&str, &str); 13] = [
     ("--address", "-advertise"),
     ("--advertise", "-advertise"),
     ("--data-dir", "-data-dir"),
@@ -12,6 +12,7 @@ const FLAGS: [(&str, &str); 12] = [
     ("--dns-recursor", "-recursor"),
     ("--grpc", "-grpc-port"),
     ("--http", "-http-port"),
+    ("--https", "-https-port"),
     ("--log-level", "-log-level"),
     ("--node-meta", "-node-meta"),
     ("--node-name", "-node"),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use weir_store::{Embedded, Etcd, EtcdAddress, EtcdOptions, Memory, Options, Store};
 
+use super::etcd_hint;
 use crate::exit::{Exit, Failure};
 use crate::host_agent::NODE_ID_FILE;
 
@@ -27,13 +28,16 @@ pub(super) async fn open_etcd(address: &EtcdAddress) -> Result<Arc<dyn Store>, F
             Ok(store) => return Ok(Arc::new(store)),
             Err(error) => error,
         };
-        if began.elapsed() < ETCD_WAIT_MAX && matches!(error, weir_store::Error::Open { .. }) {
+        let hint = etcd_hint::hint(address, &error.to_string());
+        let may_pass = hint.may_pass && matches!(error, weir_store::Error::Open { .. });
+        if may_pass && began.elapsed() < ETCD_WAIT_MAX {
             tracing::warn!(%error, "trying again");
             tokio::time::sleep(ETCD_PAUSE).await;
             continue;
         }
-        return Err(Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}"))
-            .hint("is etcd there? `etcdctl --endpoints HOST:PORT endpoint health` tells; see docs/etcd.md"));
+        return Err(
+            Failure::new(Exit::CannotStart, format!("cannot use etcd as the store: {error}")).hint(hint.text)
+        );
     }
 }
 

@@ -11,10 +11,9 @@ use crate::exit::{Exit, Failure};
 /// What is spoken inside TLS with proxies: gRPC's HTTP/2.
 const MESH_PROTOCOL: &[u8] = b"h2";
 
-/// How the listeners speak TLS, and this server with others; nothing if it does not.
+/// How the listener of proxies speaks TLS, and this server with others; nothing if it does not.
 #[derive(Default)]
 pub(super) struct Tls {
-    pub(super) http: Option<Acceptor>,
     pub(super) grpc: Option<Acceptor>,
     pub(super) replicas: Option<Arc<Connectors>>,
 }
@@ -24,11 +23,11 @@ impl Tls {
         let Some(files) = &config.tls else { return Ok(Self::default()) };
         let unusable =
             |reason: String| Failure::new(Exit::CannotStart, format!("cannot speak TLS: {reason}"));
-        let acceptor = |protocol| Acceptor::load(files.clone(), protocol).map(Some).map_err(unusable);
+        let grpc = Acceptor::load(files.clone(), MESH_PROTOCOL).map_err(unusable)?;
         let replicas = match config.tls_to_replicas().filter(|_| config.store.is_some()) {
             Some(files) => Some(Arc::new(Connectors::load(files, HTTP_PROTOCOL).map_err(unusable)?)),
             None => None,
         };
-        Ok(Self { http: acceptor(HTTP_PROTOCOL)?, grpc: acceptor(MESH_PROTOCOL)?, replicas })
+        Ok(Self { grpc: Some(grpc), replicas })
     }
 }

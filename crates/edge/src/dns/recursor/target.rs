@@ -1,4 +1,4 @@
-//! Where a recursor is: at an address, or under a name, whose addresses are looked up before it is first asked, and again after
+//! Where a recursor is: at an address, where others say it is, or under a name, whose addresses are looked up before it is first asked, and again after
 //! it failed: so one that has moved is found.
 
 use std::fmt;
@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,7 +22,41 @@ pub enum Target {
     Address(SocketAddr),
     /// As `HOST:PORT`.
     Name(String),
+    /// Where it is said to be by then.
+    Said(Said),
 }
+
+/// Where a server is, as others say it while queries come.
+#[derive(Clone, Debug)]
+pub struct Said(Arc<Mutex<Result<String, String>>>);
+
+impl Said {
+    /// Nowhere yet, for this reason.
+    pub fn nowhere(why: &str) -> Self {
+        Self(Arc::new(Mutex::new(Err(why.to_owned()))))
+    }
+
+    /// From now on it is at this `HOST:PORT`, or nowhere for this reason.
+    pub fn set(&self, place: Result<String, String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub fn get(&self) -> Result<String, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl PartialEq for Said {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Said {}
 
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
@@ -35,6 +69,7 @@ impl fmt::Display for Target {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name(name) => f.write_str(name),
+            Self::Said(said) => f.write_str(said.get().as_deref().unwrap_or("a server")),
         }
     }
 }
@@ -62,6 +97,8 @@ pub(super) struct Place {
 
 #[derive(Default)]
 struct Known {
+    /// Which name they are of.
+    name: String,
     addresses: Vec<SocketAddr>,
     /// Which of them is asked, counted on.
     turn: usize,
@@ -123,7 +160,7 @@ impl Place {
 
     /// Whether it has an address to ask now, other than the one that was asked.
     pub(super) fn has_another(&self, asked: Option<SocketAddr>) -> bool {
-        matches!(self.target, Target::Name(_)) && {
+        !matches!(self.target, Target::Address(_)) && {
             let present = self.known.borrow().present();
             asked.is_some() && present.is_some() && present != asked
         }
@@ -133,8 +170,19 @@ impl Place {
     pub(super) async fn address(&self, lookup: Lookup, own: Option<SocketAddr>) -> io::Result<SocketAddr> {
         let name = match &self.target {
             Target::Address(address) => return Ok(*address),
-            Target::Name(name) => name,
+            Target::Name(name) => name.clone(),
+            Target::Said(said) => said.get().map_err(io::Error::other)?,
         };
+        if let Ok(address) = name.parse::<SocketAddr>() {
+            let is_own = own.is_some_and(|own| is_itself(own, address));
+            return if is_own { Err(io::Error::other("it would ask itself")) } else { Ok(address) };
+        }
+        self.known.send_if_modified(|known| {
+            if known.name != name {
+                *known = Known { name: name.clone(), ..Known::default() };
+            }
+            false
+        });
         let begins = self.known.send_if_modified(|known| {
             let is_due = known.looked_up.is_none_or(|at| at.elapsed() >= lookup.rest);
             let begins = is_due && !known.is_looked_up && (known.addresses.is_empty() || known.is_doubted);
@@ -145,7 +193,7 @@ impl Place {
             begins
         });
         if begins {
-            self.look_up(name, lookup, own);
+            self.look_up(&name, lookup, own);
         }
         let present = self.known.borrow().present();
         let mut known = self.known.subscribe();
@@ -179,7 +227,14 @@ impl Place {
                 found.retain(|address| own.is_none_or(|own| !is_itself(own, *address)));
                 found.truncate(NAME_ADDRESSES_MAX);
             }
-            known.send_modify(|known| known.take(&name, found));
+            // It may be said to be elsewhere by now.
+            known.send_if_modified(|known| {
+                let is_of_it = known.name == name;
+                if is_of_it {
+                    known.take(&name, found);
+                }
+                is_of_it
+            });
         });
     }
 }

@@ -334,3 +334,94 @@ async fn an_outage_is_none_where_somebody_is_heard_and_says_who_is_not() {
     assert!(!asked(&two).await && !two.is_out.load(Ordering::Relaxed));
     assert!(two.problem().contains("it does not know"), "{}", two.problem());
 }
+
+/// Somebody who answers there in the end, one packet.
+async fn at_last(address: SocketAddr) {
+    let socket = UdpSocket::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 2048];
+        let (len, client) = socket.recv_from(&mut buffer).await.unwrap();
+        socket.send_to(&answer(&buffer[..len], Rcode::NOERROR, 1), client).await.unwrap();
+    });
+}
+
+async fn nowhere() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn who_relays_holds_queries_while_a_server_is_restarted_and_not_for_ever() {
+    let address = nowhere().await;
+    let held = Arc::new(recursors(&[address]));
+    let asking = Arc::clone(&held);
+    let asked = tokio::spawn(async move {
+        asking.relay(&query("web.service.consul", None), Transport::Udp, || true).await
+    });
+    while held.held.available_permits() == RELAYS_HELD_MAX {
+        tokio::task::yield_now().await;
+    }
+    at_last(address).await;
+    assert!(asked.await.unwrap().is_some(), "it is asked again until it is there");
+    assert!(!held.is_out.load(Ordering::Relaxed), "nobody has missed anything");
+    // Where too many are held, the servers may not be asked, or one says that it fails, there is an answer at once.
+    let began = Instant::now();
+    let relay = async |recursors: &Recursors, may: bool| {
+        recursors.relay(&query("web.service.consul", None), Transport::Udp, || may).await
+    };
+    let dead = recursors(&[nowhere().await]);
+    assert!(relay(&dead, false).await.is_none());
+    let all = dead.held.try_acquire_many(RELAYS_HELD_MAX as u32).unwrap();
+    assert!(relay(&dead, true).await.is_none());
+    drop(all);
+    let (failing, _) = server(|packet| vec![answer(packet, Rcode::SERVFAIL, 0)]).await;
+    assert!(relay(&recursors(&[failing]), true).await.is_none());
+    assert!(began.elapsed() < RELAY_HOLD_MAX);
+    let began = Instant::now();
+    assert!(relay(&dead, true).await.is_none() && dead.is_out.load(Ordering::Relaxed));
+    assert!(began.elapsed() >= RELAY_HOLD_MAX && began.elapsed() < RECURSION_TIME_MAX * 2);
+}
+
+#[tokio::test]
+async fn what_others_say_is_not_said_in_ones_own_name() {
+    let (address, _) = server(|packet| {
+        let mut bytes = answer(packet, Rcode::NOERROR, 1);
+        let header = Header::for_message_slice_mut(&mut bytes);
+        header.set_ra(false);
+        header.set_aa(true);
+        vec![bytes]
+    })
+    .await;
+    let recursors = recursors(&[address]);
+    let flags = |reply: Option<Reply>| {
+        let reply = reply.unwrap();
+        let header = Message::from_slice(&reply.bytes).unwrap().header();
+        (header.ra(), header.aa())
+    };
+    let query = query("example.com", None);
+    assert_eq!(flags(recursors.forward(&query, Transport::Udp).await), (true, false));
+    // An agent's answers are its servers'.
+    assert_eq!(flags(recursors.relay(&query, Transport::Udp, || true).await), (false, true));
+}
+
+#[tokio::test]
+async fn a_server_is_asked_where_it_is_said_to_be() {
+    let said = Said::nowhere("nobody has said where it is");
+    let targets = [Target::Said(said.clone())];
+    let recursors = Recursors::new(&targets, None, DnsStats::new(&targets));
+    let asked = async || recursors.forward(&query("example.com", None), Transport::Udp).await.is_some();
+    assert!(!asked().await);
+    assert!(recursors.problem().contains("nobody has said where it is"), "{}", recursors.problem());
+    for _ in 0..2 {
+        let (address, _) = server(|packet| vec![answer(packet, Rcode::NOERROR, 1)]).await;
+        said.set(Ok(address.to_string()));
+        assert!(asked().await);
+        // By a name, which is looked up.
+        said.set(Ok(format!("localhost:{}", address.port())));
+        assert!(asked().await, "{}", recursors.problem());
+    }
+    let itself = Place::new(Target::Said(said.clone()));
+    let own: SocketAddr = "127.0.0.1:8600".parse().unwrap();
+    said.set(Ok(own.to_string()));
+    let lookup = Lookup { by: by_the_system, rest: Duration::ZERO };
+    assert!(itself.address(lookup, Some(own)).await.unwrap_err().to_string().contains("itself"));
+}

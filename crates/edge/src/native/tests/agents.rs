@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use weir_api::native::{AgentHeard, NodeChanged, NodeState};
+use weir_api::native::{AgentHeard, DNS_OFF, NodeChanged, NodeState};
 use weir_control::Replica;
 use weir_control::bounds::REGISTRATION_CHECKS_MAX;
 use weir_model::registry::Runner;
@@ -54,7 +54,7 @@ async fn a_node_is_made_as_its_agent_has_it() {
     assert_eq!(runners, [("serfHealth", Runner::Presence), ("a1", Runner::Agent), ("a2", Runner::Agent)]);
     assert_eq!(state.checks[1].health, Health::Warning);
     let heard: AgentHeard = api.answer("POST", "/weir/v1/nodes/host/alive", &alive).await;
-    assert_eq!(heard, AgentHeard { known: true, revision: state.revision });
+    assert_eq!(heard, AgentHeard { known: true, revision: state.revision, dns: Some(DNS_OFF.to_owned()) });
 
     let changes = json!({
         "node": node(ID),
