@@ -156,12 +156,12 @@ impl NativeApi {
             let problem = Problem::new(message).at("node.name").expected("a name that no other node has");
             Err(Refusal::new(StatusCode::CONFLICT, problem))
         };
-        self.is_no_copy(name, id).await?;
         if name.eq_ignore_ascii_case(&self.control.settings().node_name) {
             return refuse(format!(
                 "{name:?} is the node of a server, to which its own registrations belong"
             ));
         }
+        self.is_no_copy(name, id).await?;
         let Some(node) = self.control.catalog().node(name) else { return Ok(()) };
         let known = &node.node.value.id;
         if known.is_empty() || known == id {
