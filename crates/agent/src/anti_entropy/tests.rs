@@ -13,8 +13,10 @@ use super::*;
 
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 const NOT_NOW: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
-const ANOTHERS: &str = "HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n";
-const WRONG: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+const ANOTHERS: &str =
+    "HTTP/1.1 409 Conflict\r\ncontent-length: 29\r\n\r\n{\"errors\":[{\"message\":\"no\"}]}";
+const WRONG: &str =
+    "HTTP/1.1 400 Bad Request\r\ncontent-length: 29\r\n\r\n{\"errors\":[{\"message\":\"no\"}]}";
 
 /// An agent of a server that answers this, one after the other, each after that time, and what that was asked.
 async fn agent(
