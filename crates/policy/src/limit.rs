@@ -24,13 +24,18 @@
 //! A token bucket may be shared with other processes: then this one goes by a lease on a share of it (`hold`;
 //! [`crate::quota`]), and a [`Tenure`] says what to ask for.
 //!
+//! When its configuration changes, a limit goes on from what was spent (`carry`): its state goes over into a new form of it,
+//! which also answers whoever still has the old one (`forms`).
+//!
 //! Several limits that must all admit are asked in turn by an [`Admission`].
 
 mod adaptive;
+mod carry;
 mod cell;
 mod config;
 mod core;
 mod few;
+mod forms;
 mod gate;
 mod gates;
 mod hash;
@@ -53,6 +58,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use config::{
@@ -65,10 +71,8 @@ pub use state::{KeyState, LimitState, WithKeys};
 pub use tenure::Tenure;
 pub use verdict::{Grant, Outcome, Quota, Refusal, Request, Ticket, Verdict, Wake, Why};
 
-use self::core::{Core, Rules};
-use self::hold::{Hold, Moment};
-use self::scheme::Scheme;
-use self::verdict::Held;
+use self::forms::{Form, Forms};
+use self::hold::Hold;
 use crate::time::Nanos;
 
 /// A limit, shared by whoever has a clone of it.
@@ -76,66 +80,69 @@ use crate::time::Nanos;
 /// A decision takes no lock (rates for everybody) or a short one, and allocates only for a key that it has not seen.
 #[derive(Clone, Debug)]
 pub struct Limiter {
-    rules: Arc<Rules>,
-    core: Arc<Core>,
-    /// Of one that is shared with other processes.
-    hold: Option<Arc<Hold>>,
+    form: Form,
+    forms: Arc<Forms>,
 }
 
 impl Limiter {
     /// A limit of which nothing is used. Clients must not know the seed; two limiters with the same seed decide alike. Of one
     /// that is shared with other processes there is nothing to be had before [`Limiter::hold`].
     pub fn new(config: LimitConfig, seed: u64) -> Self {
-        let rules = Rules::new(config, seed, 0);
-        let core = Arc::new(Core::new(&rules));
-        let hold = rules.config.global.map(|_| Arc::default());
-        Self { rules: Arc::new(rules), core, hold }
+        Self::begin(config, seed, 0, None)
+    }
+
+    fn begin(config: LimitConfig, seed: u64, version: u32, hold: Option<Arc<Hold>>) -> Self {
+        let forms = Forms::new(config, seed, version, hold);
+        Self { form: forms.newest(), forms }
     }
 
     /// The same limit by another configuration. What was spent, who is in flight and who waits is kept and shared with the
-    /// old one, which may be in use for a while. But where the algorithm, the key, or how many rates there are has changed,
-    /// the limit begins anew; and so it does where the number of levels has changed, or whether
-    /// it is shared. Whoever goes on because there is more room now is added to `wakes`.
+    /// old one, which may be in use for a while: from now on, that too decides by the new rates. But where the algorithm or
+    /// the key has changed, the limit begins anew; and so it does where the number of levels has changed. Whoever goes on
+    /// because there is more room now is added to `wakes`.
+    ///
+    /// A new rate goes on from the old one that is most like it, and one that is like none from where nothing is spent. A limit
+    /// that was of this process alone and is shared now has no more left than before, and no more than one that has just begun to
+    /// be shared; it goes by what it does alone until the next [`Limiter::hold`]. One that was shared has as much left as
+    /// it had of its share.
     ///
     /// Where it begins anew, the old one must still be told of the requests that it let through.
     pub fn carry_over(old: &Self, config: LimitConfig, now: Nanos, wakes: &mut Vec<Wake>) -> Self {
-        let rules = Rules::new(config, old.rules.seed, old.rules.version.wrapping_add(1));
-        let is_global = rules.config.global.is_some();
-        let alike = old.rules.config.key == rules.config.key
-            && old.hold.is_some() == is_global
-            && old.core.carry(&old.rules, &rules, old.kept_from(now), wakes);
-        let core = if alike { Arc::clone(&old.core) } else { Arc::new(Core::new(&rules)) };
-        let hold = if is_global { Some(old.hold.clone().unwrap_or_default()) } else { None };
-        Self { rules: Arc::new(rules), core, hold }
+        match old.forms.go_on(&config, now, wakes) {
+            Some(form) => Self { form, forms: Arc::clone(&old.forms) },
+            None => {
+                let Form { rules, hold, .. } = old.forms.newest();
+                Self::begin(config, rules.seed, rules.version.wrapping_add(1), hold)
+            }
+        }
     }
 
     /// From now on this process has so much of a limit that is shared; of any other, all of it in any case.
     pub fn hold(&self, holding: Holding, now: Nanos) {
-        if let Some(hold) = &self.hold {
-            let paces = self.rules.scheme.as_ref().map(Scheme::paces).unwrap_or_default();
-            hold.set(holding, paces, now);
+        let Form { rules, hold, .. } = self.forms.newest();
+        if let Some(hold) = &hold {
+            hold.set(holding, rules.paces(), now);
         }
     }
 
     /// What this process has of a limit that is shared; none of any other.
     pub fn holds(&self, now: Nanos) -> Option<HoldState> {
-        self.hold.as_ref().map(|hold| hold.state(now))
+        self.seen().hold.as_ref().map(|hold| hold.state(now))
     }
 
-    /// From when on slots are kept that are given back but are not the last ones. Of a limit that is shared, none is: its slots
-    /// lie on its own line. Nor are they moved when its rates change.
-    const fn kept_from(&self, now: Nanos) -> Nanos {
-        if self.hold.is_some() { Nanos(u64::MAX) } else { now }
+    /// The form to look at: the newest, if this one is over.
+    fn seen(&self) -> Cow<'_, Form> {
+        if self.form.core.is_over() { Cow::Owned(self.forms.newest()) } else { Cow::Borrowed(&self.form) }
     }
 
     /// Whether both are one limit, by whatever configurations: what is in flight in one is in the other.
     pub fn shares(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.core, &other.core)
+        Arc::ptr_eq(&self.forms, &other.forms)
     }
 
     /// How it is set.
     pub fn config(&self) -> &LimitConfig {
-        &self.rules.config
+        &self.form.rules.config
     }
 
     /// Decides about one request. Nobody gets a ticket from a limit in shadow: who would have to wait for a place is refused.
@@ -143,62 +150,45 @@ impl Limiter {
     /// What is decided about others because of it (one that waited has to give way) is added to `wakes`.
     #[inline]
     pub fn admit(&self, request: &Request<'_>, now: Nanos, wakes: &mut Vec<Wake>) -> Verdict {
-        match &self.hold {
-            None => self.core.admit(&self.rules, request, None, now, wakes),
-            Some(hold) => self.admit_shared(&hold.at(now), request, now, wakes),
-        }
-    }
-
-    #[inline(never)]
-    fn admit_shared(
-        &self,
-        moment: &Moment,
-        request: &Request<'_>,
-        now: Nanos,
-        wakes: &mut Vec<Wake>,
-    ) -> Verdict {
-        if moment.open {
-            return Verdict::Admit(Grant { held: Held::Nothing }, None);
-        }
-        if moment.is_closed() {
-            return Verdict::Refuse(moment.closed());
-        }
-        match self.core.admit(&self.rules, request, Some(moment), now, wakes) {
-            Verdict::Admit(grant, quota) => Verdict::Admit(grant, quota.map(|quota| moment.quota(quota))),
-            Verdict::Refuse(refusal) => Verdict::Refuse(moment.refusal(refusal)),
-            other => other,
-        }
+        self.form.admit(request, now, wakes)
     }
 
     /// A request is over. Whoever goes on because of it is added to `wakes`.
     #[inline]
     pub fn release(&self, grant: Grant, outcome: Outcome, now: Nanos, wakes: &mut Vec<Wake>) {
-        self.core.release(grant, Some(outcome), now, wakes);
+        self.form.core.release(grant, Some(outcome), now, wakes);
     }
 
     /// A request did not go on: what it took is given back, as if it had not come. Whoever goes on because of it is added to
     /// `wakes`.
     pub fn refund(&self, grant: Grant, now: Nanos, wakes: &mut Vec<Wake>) {
-        self.core.refund(&self.rules, grant, self.kept_from(now), wakes);
+        match grant.held.form() {
+            // It was let through by a newer form; or what it was let through by is over, and takes nothing back.
+            Some((version, key)) if version != self.form.rules.version => {
+                self.forms.form_of(key).refund(grant, now, wakes);
+            }
+            _ => self.form.refund(grant, now, wakes),
+        }
     }
 
     /// One that waits leaves. False if it waits no more: then its [`Wake`] is under way, and an admission in it must be
     /// given back.
     pub fn cancel(&self, ticket: Ticket, now: Nanos) -> bool {
-        self.core.cancel(ticket, now)
+        self.form.core.cancel(ticket, now)
     }
 
     /// How it stands for requests with a key, which is not looked at by a limit for all. None where the key is not remembered,
     /// so that nothing of it is used. O(keys): for explanations.
     pub fn state_of(&self, key: &[u8], now: Nanos) -> Option<KeyState> {
-        let moment = self.hold.as_ref().map(|hold| hold.at(now));
-        self.core.state_of(&self.rules, key, moment.as_ref(), now)
+        let form = self.seen();
+        form.core.state_of(&form.rules, key, form.moment(now).as_ref(), now)
     }
 
     /// What is left of each rate for a request, in the order of the document; nothing of a limit that has no rates.
     pub fn quotas(&self, request: &Request<'_>, now: Nanos) -> Vec<Quota> {
-        let moment = self.hold.as_ref().map(|hold| hold.at(now));
-        let mut quotas = self.core.quotas(&self.rules, request.key, moment.as_ref(), now);
+        let form = self.seen();
+        let moment = form.moment(now);
+        let mut quotas = form.core.quotas(&form.rules, request.key, moment.as_ref(), now);
         if let Some(moment) = &moment {
             quotas.iter_mut().for_each(|quota| *quota = moment.quota(*quota));
         }
@@ -207,8 +197,8 @@ impl Limiter {
 
     /// As it stands, with the keys that have least left.
     pub fn state(&self, now: Nanos) -> LimitState {
-        let moment = self.hold.as_ref().map(|hold| hold.at(now));
-        let state = self.core.state(&self.rules, moment.as_ref(), now);
+        let form = self.seen();
+        let state = form.core.state(&form.rules, form.moment(now).as_ref(), now);
         LimitState { hold: self.holds(now), ..state }
     }
 }

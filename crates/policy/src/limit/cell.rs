@@ -21,22 +21,27 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// Decides about one request.
+    /// Decides about one request; none if the state has gone over to another.
     #[inline]
-    pub(super) fn take(&self, scheme: &Scheme, shared: Option<&Moment>, now: Nanos) -> Result<Taken, Denied> {
+    pub(super) fn take(
+        &self,
+        scheme: &Scheme,
+        shared: Option<&Moment>,
+        now: Nanos,
+    ) -> Option<Result<Taken, Denied>> {
         if !self.keeps_none() {
             return self.change(|words, returned| scheme.take(words, returned, 0, shared, now));
         }
         let (width, mut none) = (scheme.words(), Returned::default());
         loop {
-            let (version, mut words) = self.words.read(width);
+            let (version, mut words) = self.words.read(width)?;
             let decided = scheme.take(&mut words[..width], &mut none, 0, shared, now);
             let in_time = match decided {
                 Ok(_) => self.words.publish(version, &words[..width]),
                 Err(_) => self.words.is_still(version),
             };
             if in_time {
-                return decided;
+                return Some(decided);
             }
         }
     }
@@ -52,16 +57,16 @@ impl Cell {
     pub(super) fn decide<const N: usize>(
         &self,
         decide: impl Fn(&mut [u64; N]) -> Result<TakenFew, Denied>,
-    ) -> Result<TakenFew, Denied> {
+    ) -> Option<Result<TakenFew, Denied>> {
         loop {
-            let (version, mut words) = self.words.read_first();
+            let (version, mut words) = self.words.read_first()?;
             let decided = decide(&mut words);
             let in_time = match decided {
                 Ok(_) => self.words.publish(version, &words),
                 Err(_) => self.words.is_still(version),
             };
             if in_time {
-                return decided;
+                return Some(decided);
             }
         }
     }
@@ -71,12 +76,19 @@ impl Cell {
         self.change(|words, returned| scheme.give_back(words, returned, 0, marks, now));
     }
 
-    /// Goes on by another scheme of the same kind with what was spent.
-    pub(super) fn carry(&self, old: &Scheme, new: &Scheme, now: Nanos) {
-        self.change(|words, returned| {
-            new.carry(words, old, now);
-            returned.clear();
-        });
+    /// Begins with what another has spent.
+    pub(super) fn begin(&self, begin: &[u64; WORDS_MAX]) {
+        self.change(|words, _| *words = *begin);
+    }
+
+    /// Decides nothing any more. The words as they are then.
+    pub(super) fn end(&self) -> [u64; WORDS_MAX] {
+        self.words.end()
+    }
+
+    /// Whether its state has gone over to another.
+    pub(super) fn is_over(&self) -> bool {
+        self.words.is_over()
     }
 
     /// The words as they stand.
@@ -84,7 +96,7 @@ impl Cell {
         self.words.words()
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut [u64; WORDS_MAX], &mut Returned) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut [u64; WORDS_MAX], &mut Returned) -> T) -> Option<T> {
         self.words.change(|words| {
             let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
             let result = change(words, &mut returned);

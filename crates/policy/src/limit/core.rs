@@ -1,20 +1,25 @@
 //! What a limiter's clones share: one word, the words of one or of many keys, or gates.
 
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::carry::Carry;
 use super::cell::Cell;
-use super::config::{Algorithm, LimitConfig};
+use super::config::{Algorithm, LimitConfig, RATES_MAX, RateConfig};
 use super::few::{
     Few, TakenFew, of_pace, of_two_paces, of_two_windows, of_warmth, of_window, take_pace, take_two_paces,
     take_two_windows, take_warmth, take_window,
 };
+use super::forms::Forms;
 use super::gate::{Gate, GateVerdict};
 use super::gates::Gates;
 use super::hash::Hasher;
 use super::hold::Moment;
 use super::latch::Latch;
 use super::pace::{Bucket, Pace};
-use super::scheme::{Denied, Scheme, Taken};
+use super::scheme::{Denied, Scheme, Taken, WORDS_MAX};
 use super::table::Table;
-use super::verdict::{Grant, Held, Outcome, Refusal, Request, Ticket, Verdict, Wake, Why};
+use super::verdict::{Grant, Held, Outcome, Quota, Refusal, Request, Ticket, Verdict, Wake, Why};
 use crate::time::Nanos;
 
 /// A configuration, ready to be decided by.
@@ -26,8 +31,10 @@ pub(super) struct Rules {
     paced: bool,
     pub(super) hasher: Hasher,
     pub(super) seed: u64,
-    /// Which of the limit's configurations it is: what was taken by another cannot be given back.
+    /// Which of the limit's forms it is: what was taken from another cannot be given back.
     pub(super) version: u32,
+    /// Who knows the newest form.
+    forms: Weak<Forms>,
 }
 
 /// The state of a limit.
@@ -46,10 +53,10 @@ pub(super) enum Core {
 }
 
 impl Rules {
-    pub(super) fn new(config: LimitConfig, seed: u64, version: u32) -> Self {
+    pub(super) fn new(config: LimitConfig, seed: u64, version: u32, forms: Weak<Forms>) -> Self {
         let scheme = Scheme::new(&config.algorithm);
         let paced = matches!(config.algorithm, Algorithm::LeakyBucket { .. });
-        Self { config, scheme, paced, hasher: Hasher::new(seed), seed, version }
+        Self { config, scheme, paced, hasher: Hasher::new(seed), seed, version, forms }
     }
 
     /// The one pace, if a bucket is all that is needed.
@@ -60,7 +67,18 @@ impl Rules {
         }
     }
 
-    fn keys_max(&self) -> usize {
+    /// The rates that count.
+    pub(super) fn rates(&self) -> &[RateConfig] {
+        let rates = self.config.algorithm.rates();
+        &rates[..rates.len().min(RATES_MAX)]
+    }
+
+    /// The paces of slots.
+    pub(super) fn paces(&self) -> &[Pace] {
+        self.scheme.as_ref().map(Scheme::paces).unwrap_or_default()
+    }
+
+    pub(super) fn keys_max(&self) -> usize {
         usize::try_from(self.config.keys_max).unwrap_or(usize::MAX)
     }
 
@@ -75,14 +93,52 @@ impl Rules {
 
     /// What few rates have decided.
     #[inline]
-    fn decided(&self, decided: Result<TakenFew, Denied>) -> Verdict {
+    fn decided(
+        &self,
+        decided: Option<Result<TakenFew, Denied>>,
+        request: &Request<'_>,
+        now: Nanos,
+    ) -> Verdict {
         match decided {
-            Ok(TakenFew { mark, quota }) => {
+            Some(Ok(TakenFew { mark, quota })) => {
                 let held = Held::Slot { slot: mark, version: self.version };
                 Verdict::Admit(Grant { held }, Some(quota))
             }
-            Err(denied) => self.denied(&denied),
+            Some(Err(denied)) => self.denied(&denied),
+            None => self.decide_elsewhere(request, now),
         }
+    }
+
+    /// What the form decides that the state has gone over to.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn decide_elsewhere(&self, request: &Request<'_>, now: Nanos) -> Verdict {
+        match self.forms.upgrade() {
+            // Rates wake nobody.
+            Some(forms) => forms.form_of(self.hash(request)).admit(request, now, &mut Vec::new()),
+            // Nobody has the limit any more.
+            None => self.denied(&Denied { retry_after: Duration::ZERO, quota: Quota::MOST }),
+        }
+    }
+
+    fn hash(&self, request: &Request<'_>) -> u64 {
+        if self.config.is_keyed() { self.hasher.hash(request.key) } else { 0 }
+    }
+
+    /// What a bucket says that has refused, or is over.
+    #[cold]
+    fn denied_by(
+        &self,
+        bucket: &Bucket,
+        pace: &Pace,
+        retry_after: Duration,
+        request: &Request<'_>,
+        now: Nanos,
+    ) -> Verdict {
+        if bucket.is_over() {
+            return self.decide_elsewhere(request, now);
+        }
+        self.denied(&Denied { retry_after, quota: pace.quota(bucket.tat(), now) })
     }
 
     /// What the few rates of a key decide.
@@ -145,8 +201,9 @@ impl Rules {
         now: Nanos,
     ) -> Verdict {
         match table.take(scheme, key, shared, now) {
-            Ok(taken) => self.admitted(key.0, taken),
-            Err(denied) => self.denied(&denied),
+            Some(Ok(taken)) => self.admitted(key.0, taken),
+            Some(Err(denied)) => self.denied(&denied),
+            None => self.decide_elsewhere(&Request { key: key.1, level: 0 }, now),
         }
     }
 
@@ -206,26 +263,37 @@ impl Core {
     ) -> Verdict {
         match (self, &rules.scheme) {
             (Self::Bucket(bucket), Some(Scheme::Slots { paces, .. })) => {
-                admit_one(bucket, &paces[0], rules, now)
+                admit_one(bucket, &paces[0], rules, request, now)
             }
             (Self::One(cell), Some(scheme)) => match scheme.few() {
-                Some(Few::Window(window)) => rules.decided(cell.decide(|words| {
-                    take_window(window, words, now).map(|counted| of_window(window, counted))
-                })),
-                Some(Few::Windows(windows)) => rules.decided(cell.decide(|words| {
-                    take_two_windows(windows, words, now).map(|counted| of_two_windows(windows, counted))
-                })),
-                Some(Few::Warm(pace, climb)) => rules.decided(cell.decide(|words| {
-                    take_warmth(pace, climb, words, now).map(|warmed| of_warmth(pace, climb, warmed, now))
-                })),
+                Some(Few::Window(window)) => {
+                    let decided = cell.decide(|words| {
+                        take_window(window, words, now).map(|counted| of_window(window, counted))
+                    });
+                    rules.decided(decided, request, now)
+                }
+                Some(Few::Windows(windows)) => {
+                    let decided = cell.decide(|words| {
+                        take_two_windows(windows, words, now).map(|counted| of_two_windows(windows, counted))
+                    });
+                    rules.decided(decided, request, now)
+                }
+                Some(Few::Warm(pace, climb)) => {
+                    let decided = cell.decide(|words| {
+                        take_warmth(pace, climb, words, now).map(|warmed| of_warmth(pace, climb, warmed, now))
+                    });
+                    rules.decided(decided, request, now)
+                }
                 Some(Few::Paces(paces)) if shared.is_none() && cell.keeps_none() => {
-                    rules.decided(cell.decide(|words| {
+                    let decided = cell.decide(|words| {
                         take_two_paces(paces, words, now).map(|ends| of_two_paces(paces, ends, now))
-                    }))
+                    });
+                    rules.decided(decided, request, now)
                 }
                 _ => match cell.take(scheme, shared, now) {
-                    Ok(taken) => rules.admitted(0, taken),
-                    Err(denied) => rules.denied(&denied),
+                    Some(Ok(taken)) => rules.admitted(0, taken),
+                    Some(Err(denied)) => rules.denied(&denied),
+                    None => rules.decide_elsewhere(request, now),
                 },
             },
             (Self::Keyed(table), Some(scheme)) => {
@@ -295,38 +363,61 @@ impl Core {
         }
     }
 
-    /// Goes on by other rules with what was spent; false if it cannot.
-    pub(super) fn carry(&self, old: &Rules, new: &Rules, now: Nanos, wakes: &mut Vec<Wake>) -> bool {
-        if std::mem::discriminant(&old.config.algorithm) != std::mem::discriminant(&new.config.algorithm) {
-            return false;
+    /// Goes on by rules that differ in nothing that matters to the state of rates; false if gates cannot.
+    pub(super) fn keep_on(&self, new: &Rules, now: Nanos, wakes: &mut Vec<Wake>) -> bool {
+        match (self, &new.scheme) {
+            (Self::Gate(gate), _) => return gate.lock().carry(0, &new.config.algorithm, now, wakes),
+            (Self::Gates(gates), _) => return gates.carry(&new.config, now, wakes),
+            (Self::Keyed(table), Some(scheme)) => table.resize(scheme, new.keys_max(), now),
+            (Self::Bucket(_) | Self::One(_) | Self::Keyed(_), _) => {}
         }
-        match (self, &old.scheme, &new.scheme) {
-            (Self::Gate(gate), ..) => gate.lock().carry(0, &new.config.algorithm, now, wakes),
-            (Self::Gates(gates), ..) => gates.carry(&new.config, now, wakes),
-            (_, Some(old_scheme), Some(scheme)) if scheme.is_like(old_scheme) => {
-                self.carry_rates(old, new, old_scheme, scheme, now);
-                true
-            }
-            _ => false,
+        true
+    }
+
+    /// A core by other rules, to which the state of one can go over.
+    pub(super) fn after(old: &Self, rules: &Rules) -> Self {
+        match (old, &rules.scheme) {
+            (Self::Keyed(table), Some(scheme)) => Self::Keyed(Table::after(table, scheme, rules.keys_max())),
+            _ => Self::new(rules),
         }
     }
 
-    fn carry_rates(&self, old: &Rules, new: &Rules, old_scheme: &Scheme, scheme: &Scheme, now: Nanos) {
+    /// The state of rates goes over to a core that was made for it.
+    pub(super) fn hand_over(&self, to: &Self, carry: &Carry<'_>, keys_max: usize) {
+        let words = match (self, to) {
+            (Self::Keyed(table), Self::Keyed(to)) => return table.hand_over(to, carry, keys_max),
+            (Self::Bucket(bucket), _) => carry.all_words(&[bucket.end()]),
+            (Self::One(cell), _) => carry.all_words(&cell.end()),
+            (Self::Keyed(_) | Self::Gate(_) | Self::Gates(_), _) => [0; WORDS_MAX],
+        };
+        match to {
+            Self::Bucket(bucket) => bucket.begin(words[0]),
+            Self::One(cell) => cell.begin(&words),
+            Self::Keyed(_) | Self::Gate(_) | Self::Gates(_) => {}
+        }
+    }
+
+    /// Whether the state of rates has gone over to another core.
+    pub(super) fn is_over(&self) -> bool {
         match self {
-            Self::Bucket(bucket) => {
-                if let (Some(old), Some(new)) = (old.single(), new.single()) {
-                    bucket.carry(old, new, now);
-                }
-            }
-            Self::One(cell) => cell.carry(old_scheme, scheme, now),
-            Self::Keyed(table) => table.carry(old_scheme, scheme, new.keys_max(), now),
-            Self::Gate(_) | Self::Gates(_) => {}
+            Self::Bucket(bucket) => bucket.is_over(),
+            Self::One(cell) => cell.is_over(),
+            Self::Keyed(table) => table.is_over(),
+            Self::Gate(_) | Self::Gates(_) => false,
+        }
+    }
+
+    /// Whether that of a key has, by its hash.
+    pub(super) fn is_over_for(&self, key: u64) -> bool {
+        match self {
+            Self::Keyed(table) => table.is_over_for(key),
+            other => other.is_over(),
         }
     }
 }
 
 #[inline]
-fn admit_one(bucket: &Bucket, pace: &Pace, rules: &Rules, now: Nanos) -> Verdict {
+fn admit_one(bucket: &Bucket, pace: &Pace, rules: &Rules, request: &Request<'_>, now: Nanos) -> Verdict {
     match bucket.take(pace, now) {
         Ok(slot) => {
             let grant = Grant { held: Held::Slot { slot, version: rules.version } };
@@ -337,7 +428,7 @@ fn admit_one(bucket: &Bucket, pace: &Pace, rules: &Rules, now: Nanos) -> Verdict
                 Verdict::Admit(grant, Some(quota))
             }
         }
-        Err(retry_after) => rules.denied(&Denied { retry_after, quota: pace.quota(bucket.tat(), now) }),
+        Err(retry_after) => rules.denied_by(bucket, pace, retry_after, request, now),
     }
 }
 

@@ -15,6 +15,7 @@
 
 use std::time::Duration;
 
+use super::carry::Sources;
 use super::config::RATES_MAX;
 use super::pace::Pace;
 use super::verdict::{Quota, Refusal, Why};
@@ -113,9 +114,7 @@ pub(super) struct Hold {
 
 impl Default for Hold {
     fn default() -> Self {
-        let hold = Self { words: Versioned::default() };
-        hold.words.change(|words| *words = Words { line: BEGIN, ..Words::default() }.to_array());
-        hold
+        Self::of(Words { line: BEGIN, ..Words::default() })
     }
 }
 
@@ -237,6 +236,19 @@ impl Hold {
         });
     }
 
+    /// The same for rates that go on from these.
+    pub(super) fn reordered(&self, from: &Sources) -> Self {
+        let words = Words::from_array(self.words.words());
+        let floors = from.map(|from| from.map_or(0, |from| words.floors[from]));
+        Self::of(Words { floors, ..words })
+    }
+
+    fn of(words: Words) -> Self {
+        let hold = Self { words: Versioned::default() };
+        hold.words.change(|array| *array = words.to_array());
+        hold
+    }
+
     #[inline]
     pub(super) fn at(&self, now: Nanos) -> Moment {
         Words::from_array(self.words.words()).at(now)
@@ -266,6 +278,17 @@ impl Moment {
         let floor =
             self.floors[at].max(behind(leased)).max(behind(between)).max(behind((self.line, self.share)));
         (Pace { depth: self.line.saturating_sub(floor), ..*pace }, Nanos(floor))
+    }
+
+    /// How much is left, of one of the bucket's paces, when the last slot ends at `tat`.
+    pub(super) fn left(&self, tat: u64, at: usize, pace: &Pace) -> u64 {
+        let (pace, floor) = self.pace(at, pace);
+        pace.depth.saturating_sub(tat.saturating_sub(floor.0))
+    }
+
+    /// Where the last slot ends when so much is left.
+    pub(super) const fn with_left(&self, left: u64) -> u64 {
+        self.line.saturating_sub(left)
     }
 
     /// Whether nothing may be had.

@@ -93,9 +93,14 @@ impl Keys {
         places.map(|at| (self.names[at].clone(), self.words(at).to_vec()))
     }
 
-    /// Calls back with the words of all places.
-    pub(super) fn each_words(&mut self, mut each: impl FnMut(&mut [u64])) {
-        self.cells.chunks_exact_mut(1 + self.width).for_each(|cell| each(&mut cell[1..]));
+    /// The same keys with states of so many words, which are filled in.
+    pub(super) fn with_words(self, width: usize, mut fill: impl FnMut(&[u64], &mut [u64])) -> Self {
+        let mut cells = vec![0; self.len() * (1 + width)];
+        for (old, new) in self.cells.chunks_exact(1 + self.width).zip(cells.chunks_exact_mut(1 + width)) {
+            new[0] = old[0];
+            fill(&old[1..], &mut new[1..]);
+        }
+        Self { cells, width, ..self }
     }
 
     /// The place of a key, which counts as seen.

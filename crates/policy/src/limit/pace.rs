@@ -9,7 +9,7 @@
 //! kept ([`Returned`]) for a request that comes before it would have begun, and is lost when it begins: moving the later
 //! slots forward instead would let some begin before their requests came. (At one instant nothing is ever lost.)
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -118,6 +118,14 @@ impl Pace {
         let debt = u128::from(debt) * u128::from(self.interval) / u128::from(old.interval);
         now.0.saturating_add(u64::try_from(debt).unwrap_or(u64::MAX).min(self.depth))
     }
+
+    /// The same of turns: those that were given stay where they are, and the next one keeps its distance from the last.
+    pub(super) fn carried_turn(&self, tat: u64, old: &Self, now: Nanos) -> u64 {
+        if tat <= now.0 {
+            return tat;
+        }
+        tat.saturating_sub(old.interval).saturating_add(self.interval)
+    }
 }
 
 /// A length in nanoseconds as a number with a sign, which is converted to floating point in one step.
@@ -192,6 +200,8 @@ impl Returned {
 pub(super) struct Bucket {
     tat: AtomicU64,
     returned_len: AtomicU32,
+    /// Its state has gone over to another.
+    is_over: AtomicBool,
     returned: Mutex<Returned>,
 }
 
@@ -233,18 +243,32 @@ impl Bucket {
             return;
         }
         let mut returned = self.lock();
+        if self.is_over() {
+            return;
+        }
         returned.keep(ALL, start, now);
         self.note_len(&returned);
     }
 
-    /// Goes on at another pace with what was spent.
-    pub(super) fn carry(&self, old: &Pace, new: &Pace, now: Nanos) {
+    /// Begins where the last slot of another ended.
+    pub(super) fn begin(&self, tat: u64) {
+        self.tat.store(tat, Ordering::Relaxed);
+    }
+
+    /// Gives out nothing any more, as if the last slot never ended. Where it did.
+    pub(super) fn end(&self) -> u64 {
         let mut returned = self.lock();
         returned.clear();
         self.note_len(&returned);
-        let carried = |tat| Some(new.carried(tat, old, now));
-        // Always succeeds: the function never says no.
-        let _ = self.tat.fetch_update(Ordering::Relaxed, Ordering::Relaxed, carried);
+        self.is_over.store(true, Ordering::Relaxed);
+        // Who finds this finds what was stored before.
+        self.tat.swap(u64::MAX, Ordering::AcqRel)
+    }
+
+    /// Whether its state has gone over to another, which one that was refused asks.
+    pub(super) fn is_over(&self) -> bool {
+        fence(Ordering::Acquire);
+        self.is_over.load(Ordering::Relaxed)
     }
 
     pub(super) fn tat(&self) -> u64 {

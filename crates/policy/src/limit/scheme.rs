@@ -167,38 +167,6 @@ impl Scheme {
         }
     }
 
-    /// Makes a state of another scheme of the same kind, with as many rates, one of this.
-    pub(super) fn carry(&self, words: &mut [u64], old: &Self, now: Nanos) {
-        let n = self.rates();
-        for at in 0..n {
-            match (self, old) {
-                (Self::Slots { paces, .. }, Self::Slots { paces: old, .. }) => {
-                    words[at] = paces[at].carried(words[at], &old[at], now);
-                }
-                (Self::Windows(windows), Self::Windows(old)) => {
-                    let carried = windows[at].carried(counts(words, n, at), &old[at], now);
-                    set_counts(words, n, at, carried);
-                }
-                (Self::Warm { paces, .. }, Self::Warm { paces: old, climb }) => {
-                    let state = climb.cooled(warmth(words, n, at), now);
-                    let tat = paces[at].carried(state.tat.max(now.0), &old[at], now);
-                    set_warmth(words, n, at, Warmth { tat, ..state });
-                }
-                _ => words[at] = 0,
-            }
-        }
-    }
-
-    /// Whether a state of the other can be carried on.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        let same = match (self, other) {
-            (Self::Slots { paced, .. }, Self::Slots { paced: other, .. }) => paced == other,
-            (Self::Windows(_), Self::Windows(_)) | (Self::Warm { .. }, Self::Warm { .. }) => true,
-            _ => false,
-        };
-        same && self.rates() == other.rates()
-    }
-
     /// What is left of each rate, in their order.
     pub(super) fn quotas(&self, words: &[u64], shared: Option<&Moment>, now: Nanos) -> Vec<Quota> {
         let n = self.rates();

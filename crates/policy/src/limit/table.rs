@@ -11,6 +11,10 @@
 //! have spent. Keys that are seen often keep their places (see [`super::keys`]). The idea is that of counting sketches:
 //! estimates that are never too low.
 
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::carry::Carry;
 use super::hold::Moment;
 use super::keys::{Keys, Put};
 use super::latch::{Guard, Latch};
@@ -33,6 +37,8 @@ pub(super) struct Table {
     shards: Vec<Shard>,
     /// How far to shift a hash so that the shard's number is left.
     shift: u32,
+    /// The state of all keys has gone over to another.
+    is_over: AtomicBool,
 }
 
 /// Two cache lines of its own, so that threads at different shards do not disturb each other.
@@ -44,8 +50,10 @@ struct Shard(Latch<Part>);
 #[derive(Debug)]
 #[repr(C)]
 struct Part {
-    /// Whether slots are kept in `returned`.
+    /// Whether slots are kept in `returned`, or the keys are gone: nobody decides the short way.
     keeps: bool,
+    /// The keys have gone over to another table.
+    is_over: bool,
     keys: Keys,
     returned: Returned,
     forgotten: Forgotten,
@@ -66,9 +74,19 @@ impl Table {
     pub(super) fn new(scheme: &Scheme, keys_max: usize) -> Self {
         let count = (keys_max / SHARD_PLACES_MIN).clamp(1, SHARDS_MAX);
         let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
+        Self::with_shards(count, scheme, keys_max)
+    }
+
+    /// A table that the keys of another can go over to.
+    pub(super) fn after(old: &Self, scheme: &Scheme, keys_max: usize) -> Self {
+        Self::with_shards(old.shards.len(), scheme, keys_max)
+    }
+
+    fn with_shards(count: usize, scheme: &Scheme, keys_max: usize) -> Self {
         let width = scheme.words();
         let part = |number| Part {
             keeps: false,
+            is_over: false,
             keys: Keys::new(share(keys_max, count, number), width),
             returned: Returned::default(),
             forgotten: Forgotten { count: 0, remainders: Vec::new(), width },
@@ -76,6 +94,7 @@ impl Table {
         Self {
             shards: (0..count).map(|number| Shard(Latch::new(part(number)))).collect(),
             shift: 64 - count.trailing_zeros(),
+            is_over: AtomicBool::new(false),
         }
     }
 
@@ -94,20 +113,23 @@ impl Table {
         part.keys.find_words(hash).map(decide)
     }
 
-    /// Decides about any key.
+    /// Decides about any key; none if its state has gone over to another table.
     pub(super) fn take(
         &self,
         scheme: &Scheme,
         (hash, name): (u64, &[u8]),
         shared: Option<&Moment>,
         now: Nanos,
-    ) -> Result<Taken, Denied> {
+    ) -> Option<Result<Taken, Denied>> {
         let mut part = self.shard(hash);
+        if part.is_over {
+            return None;
+        }
         let taken = part.take(scheme, hash, name, shared, now);
         // Who finds nothing there any more decides the short way.
         part.returned.drop_begun(now);
         part.keeps = part.returned.len() > 0;
-        taken
+        Some(taken)
     }
 
     /// A key's words: its remainder's if it has no place.
@@ -129,11 +151,30 @@ impl Table {
         }
     }
 
-    /// Goes on by another scheme of the same kind, with what was spent.
-    pub(super) fn carry(&self, old: &Scheme, scheme: &Scheme, keys_max: usize, now: Nanos) {
+    /// Another number of keys may be remembered from now on.
+    pub(super) fn resize(&self, scheme: &Scheme, keys_max: usize, now: Nanos) {
         for (number, mut part) in self.parts().enumerate() {
-            part.carry(old, scheme, share(keys_max, self.shards.len(), number), now);
+            part.resize(scheme, share(keys_max, self.shards.len(), number), now);
         }
+    }
+
+    /// All keys go over to a table that was made for them, with what was spent.
+    pub(super) fn hand_over(&self, to: &Self, carry: &Carry<'_>, keys_max: usize) {
+        for (number, (mut part, mut next)) in self.parts().zip(to.parts()).enumerate() {
+            next.take_over(&mut part, carry);
+            next.resize(carry.new, share(keys_max, to.shards.len(), number), carry.now);
+        }
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Whether all keys have gone over to another table.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// Whether this key has, or would have.
+    pub(super) fn is_over_for(&self, hash: u64) -> bool {
+        self.shard(hash).is_over
     }
 
     /// Calls back with every key's name and words. Nobody waits while it is called.
@@ -222,12 +263,20 @@ impl Part {
         Ok(taken)
     }
 
-    fn carry(&mut self, old: &Scheme, scheme: &Scheme, places: usize, now: Nanos) {
-        self.keys.each_words(|words| scheme.carry(words, old, now));
-        self.forgotten.each_words(|words| scheme.carry(words, old, now));
-        self.returned.clear();
-        self.keeps = false;
+    /// Takes what another part has, which is over.
+    fn take_over(&mut self, old: &mut Self, carry: &Carry<'_>) {
+        let width = self.forgotten.width;
+        let keys = mem::replace(&mut old.keys, Keys::new(1, old.forgotten.width));
+        self.keys = keys.with_words(width, |old, new| carry.words(old, new));
+        self.forgotten.take_over(&old.forgotten, carry);
+        old.forgotten.remainders = Vec::new();
+        old.returned.clear();
+        (old.keeps, old.is_over) = (true, true);
+    }
+
+    fn resize(&mut self, scheme: &Scheme, places: usize, now: Nanos) {
         self.keys.set_max(places);
+        self.forgotten.halve(scheme, places, now);
         if self.keys.len() > places {
             self.forgotten.make_room(places);
         }
@@ -269,9 +318,24 @@ impl Forgotten {
         (count > 0).then(|| ((hash >> 28) as usize & (count - 1)) * self.width)
     }
 
-    /// Calls back with the words of all remainders.
-    fn each_words(&mut self, each: impl FnMut(&mut [u64])) {
-        self.remainders.chunks_exact_mut(self.width).for_each(each);
+    /// Begins with what others have left, as many remainders.
+    fn take_over(&mut self, old: &Self, carry: &Carry<'_>) {
+        self.count = old.count;
+        self.remainders = vec![0; old.remainders.len() / old.width * self.width];
+        let new = self.remainders.chunks_exact_mut(self.width);
+        old.remainders.chunks_exact(old.width).zip(new).for_each(|(old, new)| carry.words(old, new));
+    }
+
+    /// Joins remainders until they are no more than so many places may have.
+    fn halve(&mut self, scheme: &Scheme, places: usize, now: Nanos) {
+        let most = remainders(places, self.width) * self.width;
+        while self.remainders.len() > most {
+            // A key's remainder is chosen by one bit less.
+            let upper = self.remainders.split_off(self.remainders.len() / 2);
+            let lower = self.remainders.chunks_exact_mut(self.width);
+            lower.zip(upper.chunks_exact(self.width)).for_each(|(one, other)| scheme.join(one, other, now));
+        }
+        self.remainders.shrink_to_fit();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Invariants of limits: rates, tables of keys, gates, and the limit that is found.
 
 mod adaptive;
+mod changes;
 mod gates;
 mod rates;
 mod shared;

@@ -44,7 +44,7 @@ pub struct Grant {
 /// What an admission holds.
 #[derive(Debug, PartialEq)]
 pub(super) enum Held {
-    /// What the only rate gave to everybody, and by which of the limit's configurations.
+    /// What the only rate gave to everybody, and from which of the limit's forms.
     Slot { slot: Slot, version: u32 },
     /// What the few rates of a key gave.
     KeySlot { key: u64, slot: Slot, version: u32 },
@@ -54,6 +54,17 @@ pub(super) enum Held {
     Place { key: u64, place: Place },
     /// Nothing: nothing was limited.
     Nothing,
+}
+
+impl Held {
+    /// From which of a limit's forms rates gave it, and by which key's hash.
+    pub(super) const fn form(&self) -> Option<(u32, u64)> {
+        match self {
+            Self::Slot { version, .. } => Some((*version, 0)),
+            Self::KeySlot { key, version, .. } | Self::Marks { key, version, .. } => Some((*version, *key)),
+            Self::Place { .. } | Self::Nothing => None,
+        }
+    }
 }
 
 /// A place among those in flight.

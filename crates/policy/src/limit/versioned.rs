@@ -13,10 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::latch::look_again;
 
+/// The version of words that change no more.
+const OVER: u64 = u64::MAX;
+
 /// Words, all zero at first.
 #[derive(Debug)]
 pub(super) struct Versioned<const N: usize> {
-    /// Odd while somebody stores words.
+    /// Odd while somebody stores words, and [`OVER`] at the end.
     version: AtomicU64,
     words: [AtomicU64; N],
 }
@@ -32,31 +35,36 @@ impl<const N: usize> Versioned<N> {
     #[inline]
     pub(super) fn words(&self) -> [u64; N] {
         loop {
-            let (version, words) = self.read(N);
-            if self.is_still(version) {
-                return words;
+            match self.read(N) {
+                Some((version, words)) if self.is_still(version) => return words,
+                Some(_) => {}
+                None => return self.loaded(),
             }
         }
     }
 
+    fn loaded(&self) -> [u64; N] {
+        self.words.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
     /// A version, and the first of the words, which are of that if it [`Versioned::is_still`] the same, or if something
-    /// can be published in its place.
+    /// can be published in its place. None if they change no more.
     #[inline]
-    pub(super) fn read(&self, width: usize) -> (u64, [u64; N]) {
-        let version = self.even_version();
+    pub(super) fn read(&self, width: usize) -> Option<(u64, [u64; N])> {
+        let version = self.even_version()?;
         let mut words = [0; N];
         for (copy, word) in words[..width].iter_mut().zip(&self.words) {
             *copy = word.load(Ordering::Relaxed);
         }
-        (version, words)
+        Some((version, words))
     }
 
     /// The same for a number of words that is known when this is compiled.
     #[inline]
-    pub(super) fn read_first<const FIRST: usize>(&self) -> (u64, [u64; FIRST]) {
+    pub(super) fn read_first<const FIRST: usize>(&self) -> Option<(u64, [u64; FIRST])> {
         const { assert!(FIRST <= N) };
-        let version = self.even_version();
-        (version, std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed)))
+        let version = self.even_version()?;
+        Some((version, std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed))))
     }
 
     /// Whether words that were read at a version are all of that version.
@@ -76,35 +84,58 @@ impl<const N: usize> Versioned<N> {
         entered
     }
 
-    /// Changes the words while all others wait, so it is for what is rare.
+    /// Changes the words while all others wait, so it is for what is rare. None if they change no more.
     #[cold]
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut [u64; N]) -> T) -> T {
-        let entered = loop {
-            let version = self.even_version();
-            if self.enter(version) {
-                break version;
-            }
-        };
-        let mut words = self.words.each_ref().map(|word| word.load(Ordering::Relaxed));
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut [u64; N]) -> T) -> Option<T> {
+        let entered = self.enter_any()?;
+        let mut words = self.loaded();
         let result = change(&mut words);
         self.leave(entered, &words);
-        result
+        Some(result)
+    }
+
+    /// From now on they change no more. The words as they are then.
+    #[cold]
+    pub(super) fn end(&self) -> [u64; N] {
+        let entered = self.enter_any();
+        let words = self.loaded();
+        if entered.is_some() {
+            self.version.store(OVER, Ordering::Release);
+        }
+        words
+    }
+
+    /// Whether they change no more.
+    pub(super) fn is_over(&self) -> bool {
+        self.version.load(Ordering::Acquire) == OVER
+    }
+
+    fn enter_any(&self) -> Option<u64> {
+        loop {
+            let version = self.even_version()?;
+            if self.enter(version) {
+                return Some(version);
+            }
+        }
     }
 
     #[inline]
-    fn even_version(&self) -> u64 {
+    fn even_version(&self) -> Option<u64> {
         // Acquires what the one before has stored.
         let version = self.version.load(Ordering::Acquire);
-        if version.is_multiple_of(2) { version } else { self.await_even() }
+        if version.is_multiple_of(2) { Some(version) } else { self.await_even() }
     }
 
     #[cold]
-    fn await_even(&self) -> u64 {
+    fn await_even(&self) -> Option<u64> {
         let mut looks = 0;
         loop {
             let version = self.version.load(Ordering::Acquire);
             if version.is_multiple_of(2) {
-                return version;
+                return Some(version);
+            }
+            if version == OVER {
+                return None;
             }
             look_again(&mut looks);
         }
@@ -148,7 +179,7 @@ mod tests {
                             continue;
                         }
                         loop {
-                            let (version, copy) = words.read(5);
+                            let (version, copy) = words.read(5).unwrap();
                             if words.publish(version, &copy.map(|word| word + 1)) {
                                 assert!(alike(&copy), "{copy:?}");
                                 break;
@@ -159,6 +190,9 @@ mod tests {
                 });
             }
         });
+        assert_eq!(words.words(), [4 * CHANGES; 5]);
+        assert_eq!(words.end(), [4 * CHANGES; 5]);
+        assert!(words.is_over() && words.read(5).is_none() && words.change(|words| words[0] = 0).is_none());
         assert_eq!(words.words(), [4 * CHANGES; 5]);
     }
 }

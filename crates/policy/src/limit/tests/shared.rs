@@ -99,7 +99,7 @@ fn refusals_tell_the_time_of_clients() {
 }
 
 #[test]
-fn another_rate_keeps_the_lease_and_another_scope_begins_anew() {
+fn another_rate_and_another_scope_keep_what_was_spent() {
     let (old, now) = (shared(vec![rate(10, 1000, 1)], 0), Nanos::from_secs(1000));
     old.hold(leased(PARTS / 2, Nanos::from_secs(2000)), now);
     assert!(passes(&old, b"", now));
@@ -108,7 +108,8 @@ fn another_rate_keeps_the_lease_and_another_scope_begins_anew() {
     let new = Limiter::carry_over(&old, config.clone(), now, &mut Vec::new());
     assert!(!passes(&new, b"", now) && passing(&new, now, 1000).abs_diff(10) <= 1);
     let alone = Limiter::carry_over(&new, LimitConfig { global: None, ..config }, now, &mut Vec::new());
-    assert!(passes(&alone, b"", now) && alone.holds(now).is_none());
+    assert!(alone.holds(now).is_none() && !passes(&alone, b"", now));
+    assert!(passes(&alone, b"", now + Duration::from_millis(1050)));
 }
 
 /// What happens next: to which process, after how many milliseconds.

@@ -139,12 +139,12 @@ fn slots_that_have_begun_are_not_looked_for() {
     let table = Table::new(&scheme, 16);
     let key = (1 << 8, b"a".as_slice());
     let mut now = Nanos::from_secs(1);
-    let taken: Vec<_> = (0..3).map(|_| table.take(&scheme, key, None, now).unwrap()).collect();
+    let taken: Vec<_> = (0..3).map(|_| table.take(&scheme, key, None, now).unwrap().unwrap()).collect();
     let is_short = |table: &Table| table.decide::<1, _>(key.0, |_| ()).is_some();
     assert!(is_short(&table));
     table.give_back(&scheme, key.0, &taken[1].marks, now);
     assert!(!is_short(&table), "it is to be found");
     now = now + Duration::from_secs(10);
-    table.take(&scheme, key, None, now).unwrap();
+    table.take(&scheme, key, None, now).unwrap().unwrap();
     assert!(is_short(&table), "it has begun");
 }
