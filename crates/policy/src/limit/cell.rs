@@ -53,7 +53,7 @@ impl Cell {
     }
 
     /// Decides by the first words where there are few rates, again if others changed them in the meantime.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decide<const N: usize>(
         &self,
         decide: impl Fn(&mut [u64; N]) -> Result<TakenFew, Denied>,

@@ -92,7 +92,7 @@ impl Rules {
     }
 
     /// What few rates have decided.
-    #[inline]
+    #[inline(always)]
     fn decided(
         &self,
         decided: Option<Result<TakenFew, Denied>>,

@@ -121,6 +121,31 @@ fn counters_outlive_a_change_of_the_rate() {
     assert_eq!(get(&mut client, "/", "").status, 200);
 }
 
+/// Whatever rates come beside it, stand before it, or go: one that is used up stays so.
+#[test]
+fn rates_that_come_and_go_leave_the_others_as_they_are() {
+    let app = Upstream::echo();
+    let documents = documents(app.addr, RULES);
+    let (tight, wide) = ("{requests: 1, per: 10m, burst: 3}", "{requests: 1000}");
+    for key in ["", ", key: [{type: header, name: x-user}]"] {
+        let with = |rates: &[&str]| {
+            let rates = rates.join(", ");
+            documents.clone()
+                + &limit("l", &format!("{{targetRefs: [{{name: app}}], rates: [{rates}]{key}}}"))
+        };
+        let mut proxy = Proxy::gateway(&with(&[tight]));
+        let mut client = Client::connect(proxy.addr());
+        let mut ask = || get(&mut client, "/", "x-user: ada\r\n").status;
+        assert_eq!([ask(), ask(), ask(), ask()], [200, 200, 200, 429]);
+        for rates in [vec![tight, wide], vec![wide, tight], vec![tight]] {
+            proxy.publish(&with(&rates));
+            assert_eq!(ask(), 429, "{rates:?}{key}");
+        }
+        proxy.publish(&with(&[wide]));
+        assert_eq!(ask(), 200);
+    }
+}
+
 #[test]
 fn one_at_a_time_and_the_next_in_turn() {
     let gate = Gate::new();
