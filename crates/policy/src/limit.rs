@@ -192,7 +192,14 @@ impl Limiter {
     /// so that nothing of it is used. O(keys): for explanations.
     pub fn state_of(&self, key: &[u8], now: Nanos) -> Option<KeyState> {
         let moment = self.hold.as_ref().map(|hold| hold.at(now));
-        self.core.state_of(&self.rules, key, moment.as_ref(), now)
+        let state = self.core.state_of(&self.rules, key, moment.as_ref(), now)?;
+        Some(told(state, moment.as_ref()))
+    }
+
+    /// Whether requests with a key that is not remembered are refused because every key that is has requests in flight.
+    /// O(keys): for explanations.
+    pub fn has_no_place_for(&self, key: &[u8]) -> bool {
+        self.core.has_no_place_for(&self.rules, key)
     }
 
     /// What is left of each rate for a request, in the order of the document; nothing of a limit that has no rates.
@@ -208,7 +215,17 @@ impl Limiter {
     /// As it stands, with the keys that have least left.
     pub fn state(&self, now: Nanos) -> LimitState {
         let moment = self.hold.as_ref().map(|hold| hold.at(now));
-        let state = self.core.state(&self.rules, moment.as_ref(), now);
+        let mut state = self.core.state(&self.rules, moment.as_ref(), now);
+        state.all = state.all.map(|all| told(all, moment.as_ref()));
+        state.top = state.top.into_iter().map(|(name, own)| (name, told(own, moment.as_ref()))).collect();
         LimitState { hold: self.holds(now), ..state }
     }
+}
+
+/// A state in the time of those that it is told to, where a limit that is shared counts in its own.
+fn told(mut state: KeyState, moment: Option<&Moment>) -> KeyState {
+    if let Some(moment) = moment {
+        state.quotas.iter_mut().for_each(|quota| *quota = moment.quota(*quota));
+    }
+    state
 }
