@@ -124,6 +124,14 @@ impl Control {
 
     /// This server's node is there from the start. One that is there already keeps its metadata and maintenance.
     pub(crate) async fn register_own_node(&self) -> Result<(), Error> {
+        match self.register_node(self.own_node()).await {
+            // Another replica, or another task here, was first and has drawn the id: what it made is shown by now.
+            Err(Error::Refused { .. }) => self.register_node(self.own_node()).await.map(drop),
+            done => done.map(drop),
+        }
+    }
+
+    fn own_node(&self) -> Node {
         let name = self.settings.node_name.clone();
         let known = self.catalog.node(&name).map(|entry| entry.node.value.clone());
         let mut node = match known {
@@ -138,7 +146,7 @@ impl Control {
                 node.id = ids::uuid();
             }
         }
-        self.register_node(node).await.map(drop)
+        node
     }
 
     /// Says which nodes were a server's own under another name: what is registered on them is nobody's any more.

@@ -272,7 +272,7 @@ impl ConsulApi {
     /// A service's members, its name in any case; the made-up ones where Consul has its own servers.
     fn service_view(&self, namespace: &str, name: &str) -> View<Vec<ServiceMember>> {
         let mut view = self.catalog().view_in_any_case(namespace, name);
-        if name == own_service::NAME && view.entries.is_empty() {
+        if name.eq_ignore_ascii_case(own_service::NAME) && view.entries.is_empty() {
             view.entries = own_service::members(self.catalog(), self.here().node, namespace);
         }
         view
@@ -293,7 +293,7 @@ impl ConsulApi {
         let index = self.catalog().index(&Topic::service(&*options.namespace, name));
         // The made-up service also changes with its node, and the order with coordinates, of which its index does not
         // know.
-        if name == own_service::NAME || request.query.get_filled("near").is_some() {
+        if name.eq_ignore_ascii_case(own_service::NAME) || request.query.get_filled("near").is_some() {
             let (index, written) = write()?;
             return Ok(answer::written(options, index, written));
         }

@@ -181,7 +181,16 @@ impl Limiter {
     /// so that nothing of it is used. O(keys): for explanations.
     pub fn state_of(&self, key: &[u8], now: Nanos) -> Option<KeyState> {
         let form = self.seen();
-        form.core.state_of(&form.rules, key, form.moment(now).as_ref(), now)
+        let moment = form.moment(now);
+        let state = form.core.state_of(&form.rules, key, moment.as_ref(), now)?;
+        Some(told(state, moment.as_ref()))
+    }
+
+    /// Whether requests with a key that is not remembered are refused because every key that is has requests in flight.
+    /// O(keys): for explanations.
+    pub fn has_no_place_for(&self, key: &[u8]) -> bool {
+        let form = self.seen();
+        form.core.has_no_place_for(&form.rules, key)
     }
 
     /// What is left of each rate for a request, in the order of the document; nothing of a limit that has no rates.
@@ -198,7 +207,18 @@ impl Limiter {
     /// As it stands, with the keys that have least left.
     pub fn state(&self, now: Nanos) -> LimitState {
         let form = self.seen();
-        let state = form.core.state(&form.rules, form.moment(now).as_ref(), now);
+        let moment = form.moment(now);
+        let mut state = form.core.state(&form.rules, moment.as_ref(), now);
+        state.all = state.all.map(|all| told(all, moment.as_ref()));
+        state.top = state.top.into_iter().map(|(name, own)| (name, told(own, moment.as_ref()))).collect();
         LimitState { hold: self.holds(now), ..state }
     }
+}
+
+/// A state in the time of those that it is told to, where a limit that is shared counts in its own.
+fn told(mut state: KeyState, moment: Option<&Moment>) -> KeyState {
+    if let Some(moment) = moment {
+        state.quotas.iter_mut().for_each(|quota| *quota = moment.quota(*quota));
+    }
+    state
 }

@@ -259,8 +259,9 @@ impl Outliers {
 
     fn eject_or_spare(&mut self, key: u64, tally: &Tally, cause: EjectionCause, now: Nanos) -> OutlierEvent {
         let (ejected, endpoints) = (self.ejected(), self.endpoints.len());
-        if ejected >= self.ejected_max() {
-            return OutlierEvent::Spared { key, cause, ejected, endpoints };
+        let most = self.ejected_max();
+        if ejected >= most {
+            return OutlierEvent::Spared { key, cause, ejected, endpoints, most };
         }
         self.eject(key, tally, cause, now)
     }

@@ -82,7 +82,8 @@ fn put_node(state: &State, node: &OnNode, plan: &mut Plan) -> Result<String, Err
                     node.id.clone_from(&known.node.value.id);
                 }
                 // Another id is another machine.
-                node.is_server |= known.node.value.is_server && node.id == known.node.value.id;
+                node.is_server |=
+                    known.node.value.is_server && node.id.eq_ignore_ascii_case(&known.node.value.id);
             }
             if known.is_none() {
                 // What runs on it registers at the same time.

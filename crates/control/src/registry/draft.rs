@@ -82,6 +82,7 @@ impl<'a> Draft<'a> {
         match verb {
             RegistryVerb::Get => {}
             RegistryVerb::Set | RegistryVerb::SetIf(_) => {
+                self.draw_own_checks(&name)?;
                 let others = self.draw_others(node)?;
                 self.register(OnNode::Put(node.clone()), None, Vec::new())?;
                 let renamed = others.into_iter().filter(|other| self.known_node(other).is_none());
@@ -239,6 +240,15 @@ impl<'a> Draft<'a> {
             self.draw_instance(&InstanceRef::new(kept.namespace(), node, kept.id()))?;
         }
         for kept in slot.checks.iter() {
+            self.draw_check(&CheckRef::new(kept.namespace(), node, kept.id()))?;
+        }
+        Ok(())
+    }
+
+    /// Copies the checks of a node itself: one of them says whether its agent is there.
+    fn draw_own_checks(&mut self, node: &str) -> Result<(), Error> {
+        let Some(slot) = self.slot(node) else { return Ok(()) };
+        for kept in slot.checks.iter().filter(|kept| kept.instance().is_none()) {
             self.draw_check(&CheckRef::new(kept.namespace(), node, kept.id()))?;
         }
         Ok(())

@@ -65,7 +65,7 @@ impl NativeApi {
     pub(super) async fn change_node(self: Arc<Self>, request: Request) -> Result<Response, Refusal> {
         known_parameters(&request, &[])?;
         let changes: NodeChanges = read(&request)?;
-        let node = Node { name: request.rest().to_owned(), ..changes.node };
+        let node = Node { name: request.rest().to_owned(), is_server: false, ..changes.node };
         self.is_of_here(&node.name, &changes.datacenter)?;
         self.may_be_the_agent(&node.name, &node.id).await?;
         register_node(&self.control, &node).await?;
@@ -86,7 +86,7 @@ impl NativeApi {
         self.may_be_the_agent(name, &id).await?;
         let node = self.control.catalog().node(name);
         // A new agent of a node registers first.
-        let is_its = node.is_some_and(|node| node.node.value.id == id);
+        let is_its = node.is_some_and(|node| node.node.value.id.eq_ignore_ascii_case(&id));
         let known = match presence(&self.control, name).filter(|_| is_its) {
             Some(check) => match self.control.set_check(&check, Health::Passing, NODE_ALIVE_OUTPUT).await {
                 Ok(_) => true,
@@ -107,7 +107,7 @@ impl NativeApi {
         if let Some(id) = request.query.get_filled("id") {
             self.may_be_the_agent(name, id).await?;
             let known = self.control.catalog().node(name).map(|node| node.node.value.id.clone());
-            if known.is_some_and(|known| !known.is_empty() && known != id) {
+            if known.is_some_and(|known| !known.is_empty() && !known.eq_ignore_ascii_case(id)) {
                 return Err(Refusal::not_found(format!("node {name:?} with the id {id}")));
             }
         }
@@ -164,7 +164,7 @@ impl NativeApi {
         self.is_no_copy(name, id).await?;
         let Some(node) = self.control.catalog().node(name) else { return Ok(()) };
         let known = &node.node.value.id;
-        if known.is_empty() || known == id {
+        if known.is_empty() || known.eq_ignore_ascii_case(id) {
             return Ok(());
         }
         let address = &node.node.value.address;

@@ -100,6 +100,9 @@ impl Context {
     }
 }
 
+/// Floating-point numbers below this, 2^53, are as whole as they look.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
 #[derive(Clone, Copy)]
 struct Decoder<'de, 'c> {
     node: &'de Node,
@@ -124,6 +127,11 @@ impl<'de> Decoder<'de, '_> {
             && matches!(self.node.value, Value::Bool(_) | Value::Int(_) | Value::Float(_))
         {
             message.push_str(" (put it in quotes)");
+        }
+        if expected.contains("integer")
+            && matches!(self.node.value, Value::Float(number) if number.fract() == 0.0 && number.abs() < WHOLE_MAX)
+        {
+            message.push_str(" (without a point or an exponent)");
         }
         Fault { message, ..Fault::default() }
     }

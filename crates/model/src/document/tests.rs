@@ -213,6 +213,10 @@ fn values_of_the_wrong_type_say_what_was_expected() {
             &[&format!(":8: {weight}: {found} where an integer from 0 to 1000000 {integer}")],
         );
     }
+    for whole in ["10.0", "1e1"] {
+        let why = "the number `10` where an integer from 0 to 1000000 was expected (without a point or an exponent)";
+        refused(&route(&format!("      weight: {whole}\n")), &[&format!(":8: {weight}: {why}")]);
+    }
     refused(
         &gateway("    hostname: 5\n"),
         &[

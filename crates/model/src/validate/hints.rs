@@ -23,12 +23,15 @@ pub fn hints<'a>(
     all: impl IntoIterator<Item = &'a Resource>,
     registered: impl Fn(&ServiceRef) -> bool,
 ) -> Vec<(ResourceId, FieldError)> {
-    let all: Vec<&Resource> = all.into_iter().collect();
+    let (about, all): (Vec<&Resource>, Vec<&Resource>) =
+        (about.into_iter().collect(), all.into_iter().collect());
+    let told: HashSet<ResourceId> = about.iter().map(|resource| resource.id()).collect();
     let mut surroundings = Surroundings {
         gateways: HashMap::new(),
         declared: HashSet::new(),
         rules: HashMap::new(),
         falling_back: HashSet::new(),
+        sent_by_others: HashMap::new(),
         in_bytes: HashSet::new(),
         routes: Routes::default(),
         shared: 0,
@@ -43,7 +46,7 @@ pub fn hints<'a>(
             if resource.spec.is_shared() {
                 surroundings.shared += resource.spec.targets().len();
             }
-            surroundings.add_policy(resource);
+            surroundings.add_policy(resource, !told.contains(&resource.id()));
         }
         let name = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
         match &resource.spec {
@@ -88,6 +91,8 @@ struct Surroundings<'a, F> {
     routes: Routes<'a>,
     /// Services whose own breakers send calls to other services.
     falling_back: HashSet<(&'a str, &'a str)>,
+    /// Services that policies which no hint is about send calls to, each with one such policy.
+    sent_by_others: HashMap<ServiceRef, ResourceId>,
     /// Services that take bytes, not requests.
     in_bytes: HashSet<(&'a str, &'a str)>,
     /// How many limits proxies share, each target counted.
@@ -96,12 +101,18 @@ struct Surroundings<'a, F> {
 }
 
 impl<'a, F> Surroundings<'a, F> {
-    /// Takes down what a policy means for the services that it is for.
-    fn add_policy(&mut self, policy: &'a Resource) {
-        if policy.spec.fallbacks().is_empty() {
+    /// Takes down what a policy means for the services that it is for, and, if it is none that hints are about, for those
+    /// that it sends calls to.
+    fn add_policy(&mut self, policy: &'a Resource, is_other: bool) {
+        let fallbacks = policy.spec.fallbacks();
+        if fallbacks.is_empty() {
             return;
         }
         let namespace = policy.metadata.namespace.as_str();
+        if is_other {
+            let to = fallbacks.iter().map(|fallback| (fallback.service(namespace), policy.id()));
+            self.sent_by_others.extend(to);
+        }
         let targets = policy.spec.targets().into_iter().filter(|target| target.kind == Some(Kind::Service));
         self.falling_back.extend(targets.map(|target| (namespace, target.name)));
     }

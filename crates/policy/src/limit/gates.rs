@@ -93,6 +93,12 @@ impl Gates {
         true
     }
 
+    /// Whether a key has no place, and none may be given up for it.
+    pub(super) fn has_no_place_for(&self, hash: u64) -> bool {
+        let Part { keys, gates, .. } = &*self.shard(hash);
+        keys.place_of(hash).is_none() && keys.len() >= keys.max() && !gates.iter().any(Gate::is_idle)
+    }
+
     /// Calls back with every key's name and gate. Nobody waits while it is called.
     pub(super) fn visit(&self, mut each: impl FnMut(&[u8], GateView)) {
         let mut some: Vec<(Box<[u8]>, GateView)> = Vec::with_capacity(VISITED_AT_ONCE);

@@ -1,10 +1,14 @@
 //! A limit as it stands, for `weir explain`.
 
 use std::fmt;
+use std::time::Duration;
+
+use weir_model::units::Rounded;
 
 use super::core::{Core, Rules};
 use super::gate::GateView;
 use super::hold::{HoldState, Moment};
+use super::scheme::Scheme;
 use super::verdict::Quota;
 use crate::text::Counted;
 use crate::time::Nanos;
@@ -38,6 +42,8 @@ pub struct WithKeys<'a>(pub &'a LimitState);
 pub struct KeyState {
     /// What is left of each rate, in the order of the document; of rates only.
     pub quotas: Vec<Quota>,
+    /// How long the next request waits for its turn; of what gives turns only.
+    pub turn: Option<Duration>,
     /// The share of the full rate that is given now; of one that warms up only.
     pub speed: Option<f64>,
     /// How many are in flight, of how many that may be; of what bounds those only.
@@ -128,6 +134,10 @@ impl Core {
         found
     }
 
+    pub(super) fn has_no_place_for(&self, rules: &Rules, key: &[u8]) -> bool {
+        matches!(self, Self::Gates(gates) if gates.has_no_place_for(rules.hasher.hash(key)))
+    }
+
     /// What is left of each rate for a key, which is looked for by its hash.
     pub(super) fn quotas(
         &self,
@@ -149,8 +159,14 @@ impl Core {
 
 impl KeyState {
     fn of_rates(rules: &Rules, words: &[u64], shared: Option<&Moment>, now: Nanos) -> Self {
+        let quotas =
+            rules.scheme.as_ref().map(|scheme| scheme.quotas(words, shared, now)).unwrap_or_default();
+        let is_paced = matches!(rules.scheme, Some(Scheme::Slots { paced: true, .. }));
+        // The turn comes where the last slot of all rates has ended.
+        let turn = is_paced.then(|| quotas.iter().map(|quota| quota.reset).max().unwrap_or_default());
         Self {
-            quotas: rules.scheme.as_ref().map(|scheme| scheme.quotas(words, shared, now)).unwrap_or_default(),
+            quotas,
+            turn,
             speed: rules.scheme.as_ref().and_then(|scheme| scheme.speed(words, now)),
             ..Self::default()
         }
@@ -203,7 +219,17 @@ impl fmt::Display for KeyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, quota) in self.quotas.iter().enumerate() {
             let also = if at == 0 { "" } else { "; " };
-            write!(f, "{also}{quota}")?;
+            match self.turn {
+                // What is left of these are places to wait in.
+                Some(_) => {
+                    let Quota { limit, window, remaining, .. } = quota;
+                    write!(f, "{also}{limit} in {window:?}, room for {remaining} more")?;
+                }
+                None => write!(f, "{also}{quota}")?,
+            }
+        }
+        if let Some(turn) = self.turn.filter(|turn| !turn.is_zero()) {
+            write!(f, ", the next one's turn in {}", Rounded(turn))?;
         }
         if let Some(speed) = self.speed {
             write!(f, ", at {:.0} % of the full rate", speed * 100.0)?;

@@ -143,11 +143,13 @@ pub enum Why {
     Keys,
     /// The limit is shared, nothing of it is leased to this process, and so it refuses everything.
     NoLease,
+    /// The time that the request itself has was over before its turn. Only whoever knows that time says so.
+    OutOfTime,
 }
 
 impl Why {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Rate,
         Self::Turn,
         Self::Full,
@@ -156,6 +158,7 @@ impl Why {
         Self::Level,
         Self::Keys,
         Self::NoLease,
+        Self::OutOfTime,
     ];
 
     /// A word for it, for metrics and logs.
@@ -169,6 +172,7 @@ impl Why {
             Self::Level => "level",
             Self::Keys => "keys",
             Self::NoLease => "no_lease",
+            Self::OutOfTime => "request_timeout",
         }
     }
 
@@ -191,6 +195,7 @@ impl fmt::Display for Why {
             Self::NoLease => {
                 "the control plane has leased nothing of the limit, and without a lease all is refused"
             }
+            Self::OutOfTime => "the request's time was over before its turn",
         })
     }
 }

@@ -113,17 +113,23 @@ impl Window {
     pub(super) fn quota(&self, counts: Counts, elapsed: u64) -> Quota {
         let counted = self.counted(counts.before, self.length - elapsed);
         let remaining = self.rate.requests.saturating_sub(counted).saturating_sub(counts.current);
-        self.quota_of(remaining, elapsed)
+        let reset = match (counts.before, counts.current) {
+            (0, 0) => 0,
+            (_, 0) => self.length - elapsed,
+            _ => return self.quota_of(remaining, elapsed),
+        };
+        Quota { reset: Duration::from_nanos(reset), ..self.quota_of(remaining, elapsed) }
     }
 
-    /// What is left, of which the number of requests is known.
+    /// What is left, of which the number of requests is known, when there was one in the current window: it counts until
+    /// the end of the next one.
     #[inline]
     pub(super) fn quota_of(&self, remaining: u32, elapsed: u64) -> Quota {
         Quota {
             limit: self.rate.requests,
             window: self.rate.per,
             remaining,
-            reset: Duration::from_nanos(self.length - elapsed),
+            reset: Duration::from_nanos(self.length.saturating_add(self.length - elapsed)),
             burst: None,
         }
     }
@@ -164,6 +170,22 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn all_is_there_again_when_it_is_said_and_not_before(length in 2u64..1_000_000_000, elapsed: u64, before in 0u32..9, current in 0u32..9) {
+            let window = Window::new(RateConfig { requests: 8, per: Duration::from_nanos(length), burst: 1 });
+            let now = Nanos(length * 5 + elapsed % length);
+            let counts = Counts { index: 5, before, current };
+            let at = |now| {
+                let (counts, elapsed) = window.rolled(counts, now);
+                window.quota(counts, elapsed)
+            };
+            let reset = at(now).reset;
+            prop_assert_eq!(at(now + reset).remaining, 8);
+            if !reset.is_zero() {
+                prop_assert!(at(now + (reset - Duration::from_nanos(1))).remaining < 8);
+            }
+        }
+
         #[test]
         fn moments_are_in_their_windows(length in 2u64.., at: u64, near in 0u64..4, bits in 0u32..63) {
             let length = (length >> bits).max(2);

@@ -34,6 +34,8 @@ pub enum OutlierEvent {
         ejected: usize,
         /// All endpoints.
         endpoints: usize,
+        /// How many of them may be ejected.
+        most: usize,
     },
     /// It failed too often in a row, but so do the others.
     Alike {
@@ -121,8 +123,11 @@ impl fmt::Display for OutlierEvent {
                 let verb = if *shadow { "would be ejected" } else { "ejected" };
                 write!(f, "{verb} for {length:?} ({in_a_row} in a row): {cause}")
             }
-            Self::Spared { cause, ejected, endpoints, .. } => {
-                write!(f, "not ejected, as {ejected} of {endpoints} endpoints are: {cause}")
+            Self::Spared { cause, ejected, endpoints, most, .. } => {
+                write!(
+                    f,
+                    "not ejected, as {ejected} of {endpoints} endpoints are, and {most} may be: {cause}"
+                )
             }
             Self::Alike { failures, failing, .. } => write!(
                 f,

@@ -181,7 +181,7 @@ impl Connection {
             () = gone => Turn::ClientGone,
             () = too_late => {
                 let refusal = out_of_time(&self.worker, exchange, call.is_some() && call == left);
-                exchange.pass.abandon();
+                exchange.pass.out_of_time(process_now());
                 Turn::Refused(refusal)
             }
         }

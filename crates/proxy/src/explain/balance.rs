@@ -213,7 +213,7 @@ fn hash(upstream: &Upstream, hashed: Hashed<'_>) -> Option<String> {
             format!("no hash: there is none of {}, so an endpoint is taken by chance", key.described())
         }
         Hashed::OfAddress => {
-            "the hash is of sourceAddress, and the client's address is not known here (--source-ip)"
+            "the hash is of sourceAddress, and the client's address is not known here (--source-ip; at the admin port, source)"
                 .to_owned()
         }
     })

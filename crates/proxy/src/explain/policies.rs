@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::Rng;
 use weir_api::report::{KeptAnswers, Refusing};
 use weir_model::resource::Protocol;
+use weir_model::units::Rounded;
 use weir_model::{Kind, ResourceId};
 
 use super::balance::{Balanced, Hashed};
@@ -54,10 +55,11 @@ impl Call<'_> {
     }
 
     fn limited_by(&self, chain: &[Arc<Limit>], forwarded: &mut Forwarded) {
+        let time = forwarded.request_timeout_ms.filter(|ms| *ms > 0).map(Duration::from_millis);
         for limit in chain {
             let view = self.limit_view(limit);
             let name = format!("{} of {}", view.limit, view.target);
-            match self.seen.limit(limit, self.request, self.asker()) {
+            match self.seen.limit(limit, self.request, self.asker(), time) {
                 Says::Refuses(refusing) if !view.shadow => {
                     forwarded.refusals.push(RefusalView::new(name, refusing, view.answer.clone()));
                 }
@@ -67,12 +69,15 @@ impl Call<'_> {
                         .remarks
                         .push(format!("{name}: all places are taken, so it waits, as {others} do"));
                 }
+                Says::Turn(turn) if !view.shadow => {
+                    forwarded.remarks.push(format!("{name}: it waits for its turn, {}", Rounded(turn)));
+                }
                 Says::Unknown(why) => {
                     forwarded
                         .remarks
                         .push(format!("{name}: whether it lets this request through is not known: {why}"));
                 }
-                Says::Passes | Says::Waits(_) => {}
+                Says::Passes | Says::Waits(_) | Says::Turn(_) => {}
             }
             forwarded.limits.push(view);
         }

@@ -1,6 +1,7 @@
 //! Whose word counts for what only running proxies know: this process's own, or what a proxy has reported.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_api::report::{EndpointReport, KeptAnswers, Refusing, Report, ServiceReport, Side};
 use weir_model::ServiceRef;
@@ -74,17 +75,29 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// What a limit says of a request.
-    pub(super) fn limit(self, limit: &Limit, request: &Request, asker: Asker<'_>) -> Says {
+    /// What a limit says of a request that may take so long, if that is bounded.
+    pub(super) fn limit(
+        self,
+        limit: &Limit,
+        request: &Request,
+        asker: Asker<'_>,
+        time: Option<Duration>,
+    ) -> Says {
         let report = match self {
-            Self::Here => return limit.of_request(request, asker, process_now()),
+            Self::Here => return limit.of_request(request, asker, time, process_now()),
             Self::Reported(report) => report,
         };
         if limit.config.is_keyed() {
             return Says::Unknown("a proxy reports nothing of single keys");
         }
         match of_limit(report, &limit.id.to_string(), &limit.target, limit.version()) {
-            Some(row) => row.refusing.clone().map_or(Says::Passes, Says::Refuses),
+            Some(row) => match &row.refusing {
+                Some(refusing) => Says::Refuses(refusing.clone()),
+                None if limit.may_outlast(time) => Says::Unknown(
+                    "a proxy does not report whose turn is when, and the request's time may be over before its own",
+                ),
+                None => Says::Passes,
+            },
             None => Says::Unknown("the proxy has not reported of it yet"),
         }
     }

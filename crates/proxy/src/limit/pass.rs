@@ -227,6 +227,15 @@ impl Pass {
         }
     }
 
+    /// The time of the request is over before it may go on: the limit that it waits for has refused it.
+    pub(crate) fn out_of_time(&mut self, now: Nanos) {
+        if let Some(limit) = self.waits_for() {
+            let refusal = Refusal { why: Why::OutOfTime, retry_after: Duration::ZERO, quota: None };
+            limit.count_refused(&refusal, false, now);
+        }
+        self.abandon();
+    }
+
     /// The limit that it waits for.
     pub(crate) fn waits_for(&self) -> Option<&Limit> {
         let rule = self.waits.as_ref().map_or(self.admission.turn_of(), |waits| waits.rule);

@@ -1,7 +1,10 @@
 //! What a limit refuses as it stands: for explanations and reports.
 
+use std::time::Duration;
+
 use weir_api::report::Refusing;
 use weir_model::resource::key::KeyKind;
+use weir_model::units::Rounded;
 use weir_policy::Nanos;
 use weir_policy::limit::{Algorithm, GateConfig, KeyState, QueueConfig, Why};
 
@@ -16,6 +19,8 @@ pub(crate) enum Says {
     Passes,
     /// It would wait for its place, among so many.
     Waits(usize),
+    /// It would wait for its turn, for so long.
+    Turn(Duration),
     /// It is refused, or a share of such requests is.
     Refuses(Refusing),
     /// Nobody knows, for this reason.
@@ -37,22 +42,42 @@ impl Limit {
             None => {}
         }
         let state = self.limiter().state(now).all?;
-        match self.says(&state, 0) {
+        match self.says(&state, 0, None) {
             Says::Refuses(refusing) => Some(refusing),
-            Says::Passes | Says::Waits(_) | Says::Unknown(_) => None,
+            Says::Passes | Says::Waits(_) | Says::Turn(_) | Says::Unknown(_) => None,
         }
     }
 
-    /// What it says of a request.
-    pub(crate) fn of_request(&self, request: &impl RequestView, asker: Asker<'_>, now: Nanos) -> Says {
+    /// What it says of a request that may take so long, if that is bounded.
+    pub(crate) fn of_request(
+        &self,
+        request: &impl RequestView,
+        asker: Asker<'_>,
+        time: Option<Duration>,
+        now: Nanos,
+    ) -> Says {
         if let Some(said) = self.by_hold(now) {
             return said;
         }
         let Some(name) = self.key_of(request, asker) else {
-            return Says::Unknown("that depends on the client's address (--source-ip)");
+            return Says::Unknown(
+                "that depends on the client's address (--source-ip; at the admin port, source)",
+            );
         };
         let level = self.levels.as_ref().map_or(0, |levels| levels.of(request));
-        self.limiter().state_of(&name, now).map_or(Says::Passes, |state| self.says(&state, level))
+        match self.limiter().state_of(&name, now) {
+            Some(state) => self.says(&state, level, time),
+            None if self.limiter().has_no_place_for(&name) => refuses(1.0, Why::Keys.to_string()),
+            None => Says::Passes,
+        }
+    }
+
+    /// Whether it may have a request wait for its turn for longer than it may take.
+    pub(crate) fn may_outlast(&self, time: Option<Duration>) -> bool {
+        match &self.config.algorithm {
+            Algorithm::LeakyBucket { queue, .. } => time.is_some_and(|time| queue.timeout >= time),
+            _ => false,
+        }
     }
 
     /// How it stands, and how for the key of a request. Other requests' keys are counted and not named: one may be a secret,
@@ -64,6 +89,9 @@ impl Limit {
             None => all.to_string(),
             Some(name) => match limiter.state_of(&name, now) {
                 Some(own) => format!("{all}\nfor this request's key: {own}"),
+                None if limiter.has_no_place_for(&name) => {
+                    format!("{all}\nfor this request's key: no place, as {}", Why::Keys)
+                }
                 None => format!("{all}\nfor this request's key: nothing is used"),
             },
         }
@@ -90,10 +118,19 @@ impl Limit {
         (held.share <= 0.0).then(|| refuses(1.0, format!("{why}: {held}")))
     }
 
-    fn says(&self, state: &KeyState, level: u8) -> Says {
+    fn says(&self, state: &KeyState, level: u8, time: Option<Duration>) -> Says {
         if let Some(used_up) = state.quotas.iter().find(|quota| quota.remaining == 0) {
             let why = if self.is_of_turns() { Why::Turn } else { Why::Rate };
             return refuses(1.0, format!("{why}: {used_up}"));
+        }
+        if let Some(turn) = state.turn.filter(|turn| !turn.is_zero()) {
+            return match time.filter(|time| turn >= *time) {
+                Some(time) => refuses(
+                    1.0,
+                    format!("{}: in {}, and it may take {}", Why::Turn, Rounded(turn), Rounded(time)),
+                ),
+                None => Says::Turn(turn),
+            };
         }
         let Some((in_flight, limit)) = state.in_flight else { return Says::Passes };
         let gate = match &self.config.algorithm {
@@ -151,8 +188,9 @@ mod tests {
     fn said(limit: &Limit, user: &str, address: &[u8]) -> String {
         let request = TestRequest::new("GET h/", &[("x-user", user)]);
         let asker = Asker { address, caller: b"", rule: "" };
-        match limit.of_request(&request, asker, Nanos::from_secs(1)) {
+        match limit.of_request(&request, asker, Some(Duration::from_millis(800)), Nanos::from_secs(1)) {
             Says::Passes => "passes".to_owned(),
+            Says::Turn(turn) => format!("waits for {turn:?}"),
             Says::Waits(others) => format!("waits after {others}"),
             Says::Refuses(Refusing { share, why, .. }) => format!("{share} refused: {why}"),
             Says::Unknown(_) => "unknown".to_owned(),
@@ -185,6 +223,47 @@ mod tests {
         );
         assert_eq!(said(&by_address, "", b""), "unknown");
         assert_eq!(said(&by_address, "", b"192.0.2.7"), "passes");
+    }
+
+    #[test]
+    fn a_turn_that_the_request_cannot_wait_for_refuses() {
+        let limit = |rate: &str| {
+            limit(&format!(
+                r#"{{"targetRefs": [{{"name": "a"}}], "algorithm": "leaky_bucket", "rates": [{rate}], "queue": {{"timeout": "1m"}}}}"#
+            ))
+        };
+        let slow = limit(r#"{"requests": 1}"#);
+        assert_eq!(said(&slow, "", b""), "passes");
+        let _first = admit(&slow, b"");
+        assert_eq!(
+            said(&slow, "", b""),
+            "1 refused: its turn would be too late: in 1s, and it may take 800ms"
+        );
+        assert_eq!(slow.refusing(Nanos::from_secs(1)), None, "others may have the time");
+        assert!(slow.may_outlast(Some(Duration::from_millis(800))) && !slow.may_outlast(None));
+        let state = slow.limiter().state(Nanos::from_secs(1)).to_string();
+        assert_eq!(state, "leaky_bucket: 1 in 1s, room for 60 more, the next one's turn in 1s");
+        let fast = limit(r#"{"requests": 2}"#);
+        let _first = admit(&fast, b"");
+        assert_eq!(said(&fast, "", b""), "waits for 500ms");
+    }
+
+    #[test]
+    fn a_key_that_finds_no_place_is_refused() {
+        let limit = limit(
+            r#"{"targetRefs": [{"name": "a"}], "algorithm": "concurrency", "concurrencyMax": 1, "keysMax": 2, "key": [{"type": "header", "name": "x-user"}]}"#,
+        );
+        let Verdict::Admit(ada, _) = admit(&limit, b"ada\0") else { panic!() };
+        assert_eq!(said(&limit, "cy", b""), "passes");
+        let _bob = admit(&limit, b"bob\0");
+        let why = "every key that is remembered has requests in flight";
+        assert_eq!(said(&limit, "cy", b""), format!("1 refused: {why}"));
+        let request = TestRequest::new("GET h/", &[("x-user", "cy")]);
+        let asker = Asker { address: b"", caller: b"", rule: "" };
+        let described = limit.described(&request, asker, Nanos::from_secs(1));
+        assert!(described.ends_with(&format!("for this request's key: no place, as {why}")), "{described}");
+        limit.limiter().refund(ada, Nanos::from_secs(1), &mut Vec::new());
+        assert_eq!(said(&limit, "cy", b""), "passes", "one may make room");
     }
 
     #[test]

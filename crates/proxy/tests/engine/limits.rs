@@ -346,6 +346,8 @@ fn who_waits_in_vain_is_told_for_what_and_how_long() {
     assert_eq!((late.status, late.field("x-weir-reason")), (504, Some("timeout")), "{}", late.text());
     let told = "its turn at RateLimit/one did not come within 300 ms (timeouts.request of HTTPRoute/all#1)";
     assert!(late.text().contains(told), "{}", late.text());
+    let counted = "weir_proxy_limit_refused_total{limit=\"RateLimit/one\",target=\"Service/app\",reason=\"request_timeout\"} 1";
+    assert!(metric(&proxy, counted), "{}", proxy.text());
     gate.open();
     assert_eq!(first.response().status, 200);
 }

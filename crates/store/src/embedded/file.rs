@@ -102,19 +102,19 @@ impl File {
                 log::put_aside(&self.path, &*self.files, at, self.may_change)
                     .map_err(|error| self.failed(&error))?;
             }
+            if !whole {
+                // What was found may be older than what was acknowledged: a history of its own, from the first step that is written.
+                stored.epoch = crate::epoch::next(stored.epoch.max(epoch_above));
+                self.set_epoch(&database, stored.epoch)?;
+                tracing::error!(path = %self.path(), epoch = stored.epoch,
+                    "the file was damaged and is repaired, the last writes may be missing");
+            }
             if self.may_change {
                 // Nothing is refused any more: what was repaired may be written.
                 held.let_through().map_err(|error| self.failed(&error))?;
             }
             if is_new && self.may_change {
                 self.files.sync_folder(&self.path).map_err(|error| self.failed(&error))?;
-            }
-            if !whole {
-                // What was found may be older than what was acknowledged: a history of its own.
-                stored.epoch = crate::epoch::next(stored.epoch.max(epoch_above));
-                self.set_epoch(&database, stored.epoch)?;
-                tracing::error!(path = %self.path(), epoch = stored.epoch,
-                    "the file was damaged and is repaired, the last writes may be missing");
             }
             Ok(Opened { database, stored, replayed, left_out: left_out.flatten() })
         })

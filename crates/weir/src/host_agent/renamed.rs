@@ -1,19 +1,24 @@
 //! An agent that is started under another name than before: what is registered with it is this host's still, and follows.
 
 use weir_control::bounds::REGISTRATION_CHECKS_MAX;
-use weir_control::catalog::{InstanceRef, NodeView};
+use weir_control::catalog::{InstanceRef, NodeEntry, NodeView};
 use weir_control::registry::{KnownHealth, OnNode, Registration};
 use weir_control::{Control, Error};
-use weir_model::registry::{Check, Instance};
+use weir_model::registry::{Check, Instance, Runner};
 
 /// Moves what is on other nodes of this registry, which are this host under former names, to the own node, with the health that is
 /// known, and forgets those nodes. Done again, as after a crash in between, it goes on where it was.
 ///
 /// # Errors
-/// When the store cannot be written.
+/// When the store is a server's, whose nodes are not this host, and when it cannot be written.
 pub(super) async fn move_here(control: &Control) -> Result<(), Error> {
     let own = control.settings().node_name.clone();
-    for node in control.catalog().nodes_view().entries {
+    let nodes = control.catalog().nodes_view().entries;
+    if nodes.iter().any(|node| is_servers(node)) {
+        let reason = "the data directory is a server's; expected one of the agent's own".to_owned();
+        return Err(Error::Refused { reason });
+    }
+    for node in nodes {
         let former = &node.node.value.name;
         if former.eq_ignore_ascii_case(&own) {
             continue;
@@ -34,6 +39,11 @@ pub(super) async fn move_here(control: &Control) -> Result<(), Error> {
         );
     }
     Ok(())
+}
+
+/// Whether only a server keeps such a node: its own, or one whose agent it hears.
+fn is_servers(node: &NodeEntry) -> bool {
+    node.node.value.is_server || node.checks.iter().any(|check| check.value.runner == Runner::Presence)
 }
 
 async fn move_all(control: &Control, own: &str, former: &NodeView) -> Result<(), Error> {

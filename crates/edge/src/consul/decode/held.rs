@@ -160,8 +160,12 @@ impl<'b> Visitor<'b> for PartVisitor {
     }
 
     fn visit_map<A: MapAccess<'b>>(self, mut fields: A) -> Result<Part<'b>, A::Error> {
-        let mut parts = Vec::with_capacity(FIELDS);
+        let mut parts = Vec::new();
         while let Some((Name(name), part)) = fields.next_entry()? {
+            // An empty object, of which a body may have very many, takes nothing.
+            if parts.is_empty() {
+                parts.reserve_exact(FIELDS);
+            }
             parts.push((name, part));
         }
         // Of several with one name the last counts.

@@ -130,7 +130,7 @@ fn members<R: Rng + ?Sized>(
 ) -> (Revision, Vec<ServiceMember>) {
     let service = &definition.service;
     let mut view = control.catalog().view_in_any_case(service.namespace(), &service.service);
-    if view.entries.is_empty() && service.service == own_service::NAME {
+    if view.entries.is_empty() && service.service.eq_ignore_ascii_case(own_service::NAME) {
         view.entries =
             own_service::members(control.catalog(), &control.settings().node_name, service.namespace());
     }

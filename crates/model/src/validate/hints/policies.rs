@@ -45,6 +45,7 @@ where
         let service = fallback.service(namespace);
         let path = format!("{}.name", fallback.path());
         hints.extend(no_further(&path, &service, surroundings));
+        hints.extend(not_for_all(&path, (namespace, spec), &service, surroundings));
         hints.extend(surroundings.unknown_service(path, &service.namespace, &service.name));
     }
     hints
@@ -63,6 +64,22 @@ fn no_further<F>(path: &str, to: &ServiceRef, surroundings: &Surroundings<'_, F>
             format!("`{to}` falls back to a service in turn, but a call goes no further than `{to}`");
         FieldError::new(path, message).expected("a service whose fallback is none, `response` or `cached`")
     })
+}
+
+/// The same from the other side: this policy falls back for a service that another policy's calls fall back to.
+fn not_for_all<F>(
+    path: &str,
+    (namespace, spec): (&str, &Spec),
+    to: &ServiceRef,
+    surroundings: &Surroundings<'_, F>,
+) -> Option<FieldError> {
+    let services = spec.targets().into_iter().filter(|target| target.kind == Some(Kind::Service));
+    let mut services = services.map(|target| ServiceRef::new(namespace, target.name));
+    let (from, by) =
+        services.find_map(|from| surroundings.sent_by_others.get(&from).map(|by| (from.clone(), by)))?;
+    let message =
+        format!("calls that {by} sends to `{from}` go no further than `{from}`: none comes to `{to}`");
+    Some(FieldError::new(path, message).expected("`response` or `cached`, or another fallback there"))
 }
 
 /// Gateways believe nobody who says which service calls, so that all of their requests have one key.

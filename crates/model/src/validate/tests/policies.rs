@@ -930,6 +930,28 @@ kind: TrafficPolicy\nmetadata: {name: s}\nspec: {targetRefs: [{kind: HTTPRoute, 
 }
 
 #[test]
+fn a_chain_is_hinted_at_whichever_half_of_it_comes_last() {
+    let to = |name: &str| json!({"name": name});
+    let both = falling_back(&[("n", "p", "a", to("b")), ("n", "q", "b", to("c"))]);
+    let of = |about: &[Resource]| {
+        let found = hints(about, &both, |_| true);
+        found.iter().map(|(id, hint)| format!("{id} {hint}")).collect::<Vec<String>>()
+    };
+    let path = "spec.breakers[0].fallback.service.name";
+    let first = format!(
+        "n/TrafficPolicy/p {path}: `n/b` falls back to a service in turn, but a call goes no further than `n/b`; \
+         expected a service whose fallback is none, `response` or `cached`"
+    );
+    let second = format!(
+        "n/TrafficPolicy/q {path}: calls that n/TrafficPolicy/p sends to `n/b` go no further than `n/b`: none comes to \
+         `n/c`; expected `response` or `cached`, or another fallback there"
+    );
+    assert_eq!(of(&both[..1]), [&*first]);
+    assert_eq!(of(&both[1..]), [&*second]);
+    assert_eq!(of(&both), [first], "once is enough");
+}
+
+#[test]
 fn callers_are_not_known_at_gateways() {
     let hints_of = |targets: &str| {
         let text = format!(

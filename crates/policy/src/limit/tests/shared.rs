@@ -87,6 +87,11 @@ fn refusals_tell_the_time_of_clients() {
     assert!(passes(&limiter, b"", now));
     let Verdict::Refuse(refusal) = limiter.admit(&Request::default(), now, &mut Vec::new()) else { panic!() };
     assert!(refusal.retry_after.as_millis().abs_diff(200) <= 1, "{refusal:?}");
+    // So do explanations.
+    let quota = refusal.quota.unwrap();
+    assert!(quota.reset.as_millis().abs_diff(200) <= 1, "{quota:?}");
+    assert_eq!(limiter.state_of(b"", now).unwrap().quotas, [quota]);
+    assert_eq!(limiter.state(now).all.unwrap().quotas, [quota]);
     assert!(!passes(&limiter, b"", now + (refusal.retry_after - Duration::from_millis(2))));
     assert!(passes(&limiter, b"", now + refusal.retry_after));
     limiter.hold(leased(1, Nanos::from_secs(2000)), now + Duration::from_secs(1));

@@ -42,7 +42,7 @@ fn a_hash_of_the_clients_address_needs_it() {
     let (hash, choice) = hashed(&by_address, &[], None);
     assert_eq!(
         hash,
-        "the hash is of sourceAddress, and the client's address is not known here (--source-ip)"
+        "the hash is of sourceAddress, and the client's address is not known here (--source-ip; at the admin port, source)"
     );
     assert_eq!(choice.reason, "taken by chance: where the hash leads follows from the client's address");
     let (hash, choice) = hashed(&by_address, &[], Some("192.0.2.7"));
@@ -65,7 +65,11 @@ fn a_limit_by_the_clients_address_needs_it() {
         let request = Request::parse("GET", "http://shop.example/cart", []).unwrap().from_address(source);
         explain(&snapshot, &request, &mut SmallRng::seed_from_u64(3)).to_string()
     };
-    assert!(asked(None).contains("that depends on the client's address (--source-ip)"), "{}", asked(None));
+    assert!(
+        asked(None).contains("that depends on the client's address (--source-ip; at the admin port, source)"),
+        "{}",
+        asked(None)
+    );
     let known = asked(Some([192, 0, 2, 7].into()));
     assert!(!known.contains("is not known"), "{known}");
 }
