@@ -939,11 +939,11 @@ fn a_chain_is_hinted_at_whichever_half_of_it_comes_last() {
     };
     let path = "spec.breakers[0].fallback.service.name";
     let first = format!(
-        "n/TrafficPolicy/p {path}: `n/b` falls back to a service in turn, but a call goes no further than `n/b`; \
+        "TrafficPolicy/n/p {path}: `n/b` falls back to a service in turn, but a call goes no further than `n/b`; \
          expected a service whose fallback is none, `response` or `cached`"
     );
     let second = format!(
-        "n/TrafficPolicy/q {path}: calls that n/TrafficPolicy/p sends to `n/b` go no further than `n/b`: none comes to \
+        "TrafficPolicy/n/q {path}: calls that TrafficPolicy/n/p sends to `n/b` go no further than `n/b`: none comes to \
          `n/c`; expected `response` or `cached`, or another fallback there"
     );
     assert_eq!(of(&both[..1]), [&*first]);
