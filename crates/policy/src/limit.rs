@@ -72,7 +72,7 @@ pub use tenure::Tenure;
 pub use verdict::{Grant, Outcome, Quota, Refusal, Request, Ticket, Verdict, Wake, Why};
 
 use self::forms::{Form, Forms};
-use self::hold::Hold;
+use self::hold::{Hold, Moment};
 use crate::time::Nanos;
 
 /// A limit, shared by whoever has a clone of it.

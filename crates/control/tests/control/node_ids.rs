@@ -1,5 +1,6 @@
 //! Ids of nodes: one node each, whoever registers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_control::catalog::CheckRef;
@@ -7,6 +8,7 @@ use weir_control::registry::{KnownHealth, OnNode, Registration, RegistryFault, R
 use weir_control::txn::{Outcome, TxnFault, TxnOp, TxnResult};
 use weir_control::{Control, Error};
 use weir_model::registry::{Check, Health, Instance, Node, Runner};
+use weir_store::{Memory, Store};
 
 use crate::support::*;
 
@@ -99,6 +101,26 @@ async fn a_servers_own_node_gives_its_id_to_nobody() {
     let taken = control.register_node(with_id(NODE, OTHER)).await;
     assert!(matches!(taken, Err(Error::Refused { .. })), "{taken:?}");
     assert!(control.catalog().node(NODE).unwrap().node.value.is_server);
+    // Its own id in capitals is its own: it stays a server's.
+    let shouted = own.to_ascii_uppercase();
+    control.register_node(with_id(NODE, &shouted)).await.unwrap();
+    assert!(control.catalog().node(NODE).unwrap().node.value.is_server);
+    assert!(control.register_node(with_id("n2", &own)).await.is_err());
+}
+
+#[tokio::test]
+async fn servers_that_start_together_share_their_nodes_id() {
+    for _ in 0..20 {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let (a, b) = tokio::join!(start_on(Arc::clone(&store)), start_on(Arc::clone(&store)));
+        let id = |control: &Control| control.catalog().node(NODE).unwrap().node.value.id.clone();
+        let alike = async {
+            while id(&a) != id(&b) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), alike).await.expect("both know the same");
+    }
 }
 
 #[tokio::test]
@@ -110,6 +132,8 @@ async fn a_transaction_renames_and_refuses_alike() {
     let get = || op(RegistryVerb::Get, Node { id: ID.to_owned(), ..Node::default() });
     let refused = control.txn(NS, &[set("n2")]).await.unwrap();
     let Outcome::Failed(faults) = refused else { panic!("{refused:?}") };
+    let other = control.txn(NS, &[op(RegistryVerb::Set, with_id("s1", OTHER))]).await.unwrap();
+    assert!(matches!(other, Outcome::Failed(_)), "its agent is there: {other:?}");
     assert!(matches!(&*faults, [(0, TxnFault::Registry(RegistryFault::Refused(Error::Refused { .. })))]));
     is_gone(&control, "s1").await;
     let done = control.txn(NS, &[get(), set("n2"), get(), set("n3"), get()]).await.unwrap();

@@ -51,7 +51,7 @@ fn each_rule_has_a_verdict_and_a_reason() {
             "host `shop.example`, the longest prefix that matches, and all conditions hold",
         ),
         ("HTTPRoute/shop#2", Verdict::NoMatch, "the path is `/cart/7`, not `/pay`"),
-        ("HTTPRoute/shop#3", Verdict::Outranked, "HTTPRoute/shop#1 goes first: its prefix is longer"),
+        ("HTTPRoute/shop#rest", Verdict::Outranked, "HTTPRoute/shop#1 goes first: its prefix is longer"),
     ];
     let expected: Vec<_> =
         expected.into_iter().map(|(rule, verdict, why)| (rule.to_owned(), verdict, why.to_owned())).collect();
@@ -286,7 +286,7 @@ fn expressions_that_do_not_match_say_so() {
     assert_eq!((missed.1, &*missed.2), (Verdict::NoMatch, reason));
     let explanation = ask(&filtered(), edge(), "GET", "http://shop/items/7", &[]);
     let (_, verdict, reason) =
-        verdicts(&explanation).into_iter().find(|(rule, ..)| rule == "HTTPRoute/shop#3").unwrap();
+        verdicts(&explanation).into_iter().find(|(rule, ..)| rule == "HTTPRoute/shop#rest").unwrap();
     assert_eq!(verdict, Verdict::Outranked);
     assert!(reason.starts_with("HTTPRoute/shop#1 goes first: expressions go before prefixes"), "{reason}");
 }

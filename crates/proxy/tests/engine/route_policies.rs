@@ -96,9 +96,9 @@ fn the_nearest_time_limit_counts() {
     // What the rule itself says counts before all of them.
     let own = shop(port, &[app.addr], &[("of-rule", RULE, "timeouts: {request: 1h}")]);
     proxy.publish(&own.replace("[{name: buy,", "[{name: buy, timeouts: {request: 50ms},"));
-    late(&proxy, "timeouts.request of HTTPRoute/all#0");
+    late(&proxy, "timeouts.request of HTTPRoute/all#buy");
     let text = explained(&proxy, "http://app/buy");
-    assert!(text.contains("request within 50 ms: HTTPRoute/all#0"), "{text}");
+    assert!(text.contains("request within 50 ms: HTTPRoute/all#buy"), "{text}");
 }
 
 #[test]

@@ -148,4 +148,17 @@ mod tests {
         let known = |check: &Check| (check.health, &*check.output) == (Health::Warning, "as it was");
         assert!(view.checks().all(|check| known(&check.value)));
     }
+
+    #[tokio::test]
+    async fn a_servers_store_is_left_alone() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let settings = Settings { node_name: "server".to_owned(), is_server: true, ..Settings::default() };
+        let server = Control::start(Arc::clone(&store), settings).await.unwrap();
+        let other = Node { name: "other".to_owned(), address: "10.0.0.2".to_owned(), ..Node::default() };
+        server.register_node(other).await.unwrap();
+        drop(server);
+        let agent = control(&store, "agent").await;
+        assert!(matches!(move_here(&agent).await, Err(Error::Refused { .. })));
+        assert!(agent.catalog().node("other").is_some());
+    }
 }

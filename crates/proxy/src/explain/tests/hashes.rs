@@ -80,7 +80,7 @@ fn requests_to_a_service_of_bytes_are_refused() {
     let inputs = with(resource("Service", "front", spec));
     let explanation = ask(&inputs, edge(), "GET", "http://shop.example/", &[]);
     let reason =
-        "HTTPRoute/shop#3 sends it to front, which takes bytes, not requests (protocol tcp: Service/front)"
+        "HTTPRoute/shop#rest sends it to front, which takes bytes, not requests (protocol tcp: Service/front)"
             .to_owned();
     assert_eq!(explanation.entrances[0].outcome, Outcome::Refused { status: 502, reason });
 }

@@ -191,7 +191,10 @@ mod tests {
         let targets = json!([{"name": "cart"}, {"kind": "Gateway", "name": "edge"}, {"kind": "HTTPRoute", "name": "r"}]);
         let spec =
             json!({"targetRefs": targets, "scope": "global", "alone": "closed", "rates": [{"requests": 10}]});
-        let resources = || inputs([resource("RateLimit", "all", spec.clone())]);
+        let route = json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "cart"}]}]});
+        let resources = || {
+            inputs([resource("RateLimit", "all", spec.clone()), resource("HTTPRoute", "r", route.clone())])
+        };
         let asked_for = |role: Role| {
             let limits = LimitTable::compile(&resources(), &role);
             let demand = Demands::new(1000, Instant::now()).ask(&limits, Instant::now(), Nanos::from_secs(9));
@@ -209,7 +212,7 @@ mod tests {
         assert_eq!(asked_for(sidecar("front")), "", "it calls cart at most");
         assert_eq!(asked_for(gateway(&[])), "Service/cart Gateway/edge HTTPRoute/r");
         assert_eq!(asked_for(gateway(&["edge"])), "Service/cart Gateway/edge HTTPRoute/r");
-        assert_eq!(asked_for(gateway(&["other"])), "Service/cart HTTPRoute/r");
+        assert_eq!(asked_for(gateway(&["other"])), "", "no route of it leads there");
     }
 
     #[test]
