@@ -149,10 +149,13 @@ fn the_demo_does_what_it_proposes() {
 
     let explained =
         demo.weir_says(&["explain", "GET", "http://catalog/", "--from", "front", "-H", "x-canary: yes"]);
-    assert!(explained.contains("HTTPRoute/catalog#0") && explained.contains("catalog-v2-1"), "{explained}");
+    assert!(
+        explained.contains("HTTPRoute/catalog#asked-for") && explained.contains("catalog-v2-1"),
+        "{explained}"
+    );
     let gateway = format!("http://127.0.0.1:{}/cart", demo.gateway);
     let explained = demo.weir_says(&["explain", "GET", &gateway]);
-    assert!(explained.contains("HTTPRoute/shop#0") && explained.contains("front-1"), "{explained}");
+    assert!(explained.contains("HTTPRoute/shop#front") && explained.contains("front-1"), "{explained}");
 
     let canary = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop/canary.yaml");
     let applied = demo.weir_says(&["apply", "-f", canary]);

@@ -386,9 +386,9 @@ spec: {targetRefs: [{kind: HTTPRoute, name: shop, sectionName: buy}], breakers: 
         let report = Metrics::new(1).report(&shared);
         let of_limits: Vec<_> = report.limits.iter().map(|row| (&*row.target, &*row.rule)).collect();
         let expected =
-            [("Service/cart", ""), ("HTTPRoute/shop", ""), ("HTTPRoute/shop#buy", "HTTPRoute/shop#1")];
+            [("Service/cart", ""), ("HTTPRoute/shop", ""), ("HTTPRoute/shop#buy", "HTTPRoute/shop#buy")];
         assert_eq!(of_limits, expected);
-        assert_eq!(report.breakers[0].rule, "HTTPRoute/shop#1");
+        assert_eq!(report.breakers[0].rule, "HTTPRoute/shop#buy");
     }
 
     #[test]

@@ -119,9 +119,12 @@ mod tests {
     use crate::snapshot::Role;
     use crate::snapshot::tests::{inputs, resource};
 
-    /// The limits of documents, at a gateway.
+    /// The limits of documents, where requests for `cart` arrive.
     fn compile(resources: impl IntoIterator<Item = Resource>) -> LimitTable {
-        LimitTable::compile(&inputs(resources), &Role::Gateway { gateways: Vec::new() })
+        LimitTable::compile(
+            &inputs(resources),
+            &Role::Sidecar { service: ServiceRef::new("default", "cart") },
+        )
     }
 
     /// Two limits of a service, of which one is shared.
