@@ -207,7 +207,7 @@ fn names_elsewhere_are_asked_of_recursors() {
     register(&cluster, &instance("led", "led-1", "ext.node.other", 80));
     let text = dig(cluster.dns, &["Ext.Node.Other"]);
     assert!(
-        text.contains("flags: qr aa rd") && text.contains("\nExt.Node.Other.\t\t0\tIN\tA\t10.9.0.1"),
+        text.contains("flags: qr rd ra") && text.contains("\nExt.Node.Other.\t\t0\tIN\tA\t10.9.0.1"),
         "{text}"
     );
     assert_eq!(short(cluster.dns, &["led.service.consul"]), ["10.9.0.1", "ext.node.other."]);
