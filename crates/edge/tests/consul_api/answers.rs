@@ -237,6 +237,7 @@ async fn the_servers_are_the_service_consul() {
     let entry = api.get("/v1/health/service/consul?passing").await.json()[0].clone();
     assert_eq!((&entry["Node"]["Node"], &entry["Service"]["Port"]), (&json!("weir"), &json!(8300)));
     assert_eq!(api.get("/v1/catalog/service/consul").await.json()[0]["ServiceID"], "consul");
+    assert_eq!(api.get("/v1/catalog/service/Consul").await.json()[0]["ServiceID"], "consul");
     assert_eq!(api.get("/v1/catalog/services").await.json(), json!({"consul": []}));
     assert_eq!(api.get("/v1/catalog/node/weir").await.json()["Services"]["consul"]["Port"], 8300);
     assert_eq!(api.get("/v1/catalog/node-services/weir").await.json()["Services"][0]["Service"], "consul");

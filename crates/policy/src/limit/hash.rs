@@ -5,8 +5,9 @@
 //! h = (a + k0 x length + k1 x w1 + k2 x w2 + ...) mod 2^128, without its lower half
 //! ```
 //!
-//! of the words w of 64 bits that the bytes are, and numbers of 128 bits that are drawn from a seed. Of two different strings
-//! each pair of values of h is as likely as any other, whatever they are and whoever has chosen them. So a key is told from
+//! of the words w of 64 bits that the bytes are, and numbers of 128 bits that are drawn from a seed. Were these numbers independent,
+//! each pair of values of h would be as likely as any other for two different strings, whoever has chosen them; they stand for a seed of
+//! 64 bits, which nobody is told, nor is any hash. So a key is told from
 //! others by 60 bits of its hash alone: among 10,000 keys, two share a hash with a chance of 4 in 10^11, and then they share a
 //! limit. The products do not wait for each other, which makes it faster than what mixes word after word.
 //!

@@ -234,6 +234,18 @@ fn is_possible(host: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A service of which only its name matters.
+    fn put(table: &mut MeshTable, namespace: &str, name: &str) {
+        let service = ServiceRef::new(namespace, name);
+        let entry = MeshService {
+            service: service.clone(),
+            upstream: UpstreamIndex(0),
+            routes: Arc::default(),
+            streams: None,
+        };
+        table.insert(&service, Some(&Arc::new(entry)));
+    }
+
     fn table() -> MeshTable {
         let names = DnsNames { datacenter: "dc1".to_owned(), ..DnsNames::default() };
         let mut table = MeshTable::new("shop", names);
@@ -247,14 +259,7 @@ mod tests {
             ("shop", "mail.default"),
         ];
         for (namespace, name) in services {
-            let service = ServiceRef::new(namespace, name);
-            let entry = MeshService {
-                service: service.clone(),
-                upstream: UpstreamIndex(0),
-                routes: Arc::default(),
-                streams: None,
-            };
-            table.insert(&service, Some(&Arc::new(entry)));
+            put(&mut table, namespace, name);
         }
         table.insert(&ServiceRef::new("shop", "gone"), None);
         table
@@ -370,14 +375,7 @@ mod tests {
             datacenter: String::new(),
         };
         let mut table = MeshTable::new("shop", names);
-        let service = ServiceRef::new("default", "mail");
-        let entry = MeshService {
-            service: service.clone(),
-            upstream: UpstreamIndex(0),
-            routes: Arc::default(),
-            streams: None,
-        };
-        table.insert(&service, Some(&Arc::new(entry)));
+        put(&mut table, "default", "mail");
         for host in ["mail.service.weir.example", "MAIL.service.svc.", "mail.service.default.ns.svc"] {
             let found = match table.lookup(host.as_bytes()) {
                 MeshLookup::NotSubscribed(service) if service.name == "MAIL" => continue,
